@@ -17,6 +17,8 @@ STOP_REASONS = ("precision", "plateau", "contended", "cap")
 # that has its weights; the reference against itself makes the reference latency; a throttled or a contended session was
 # measured again, and is kept for whoever wants to look.
 PURPOSES = ("network", "segment", "trained", "calibration", "throttled", "contended")
+# What a runtime says that it computes in, whatever precision the model has; `unknown` where it does not say.
+ARITHMETICS = ("fp32", "fp16", "int8", "mixed", "unknown")
 # The space of configurations that measure model files: no space of networks has this name.
 FILE_SPACE = "file"
 # In a configuration's weights: behind it stands the digest of the files that hold them, another in each precision.
@@ -155,6 +157,7 @@ class SessionRecord:
     the device to be fit (`waited_s`), what was still against it when it began (`closed`), and which attempt it is (`attempt`).
     `output` are the first values that the network gave on the agent's fixed input, `expected` those that it should have given;
     empty where nobody knows, and in records of before.
+    `arithmetic`: what the runtime says that it computed in, one of `ARITHMETICS`; `unknown` in records of before.
     `settled`: runs of the network alone for its wall time; None where none were asked for, and in records of before.
     A segment (`purpose`) has its text and key where a network has architecture and graph hash; a trained network has the key
     of its weights in place of the graph hash; a model file (its configuration's space is `FILE_SPACE`) has its name and its key,
@@ -192,6 +195,7 @@ class SessionRecord:
     scheduling: dict[str, Any] = field(default_factory=dict)
     expected: tuple[float, ...] = ()
     settled: SettledRuns | None = None
+    arithmetic: str = "unknown"
 
     @property
     def cores(self) -> tuple[int, ...]:
@@ -204,6 +208,8 @@ class SessionRecord:
         if not self.slices:
             raise ValueError("a session without a slice is a Failure")
         _check_types(self)
+        if self.arithmetic not in ARITHMETICS:
+            raise ValueError(f"arithmetic = {self.arithmetic!r}: one of {', '.join(ARITHMETICS)}")
         for name, values in (("output", self.output), ("expected", self.expected)):
             if not all(isinstance(value, int | float) and isfinite(value) for value in values):
                 raise ValueError(f"{name} holds finite numbers, not {values}")

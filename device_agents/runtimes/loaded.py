@@ -16,8 +16,8 @@ class Loaded:
     """`run` does one inference on the fixed input; `output` returns the first values of the last one.
 
     `runtime` is {name, package, version, provider}, as a session reports it. `shares`: the share of the model's operators that
-    each provider runs, empty where the runtime does not prove it. `arithmetic`: what the provider was set to compute in, fp32,
-    fp16, mixed or unknown; empty where that is the model's own precision. `buffers` live as long as the model: ONNX Runtime 1.29
+    each provider runs, empty where the runtime does not prove it. `arithmetic`: what it says that it computes in, or was set to,
+    fp32, fp16, int8, mixed or unknown; empty where that is not told. `buffers` live as long as the model: ONNX Runtime 1.29
     writes into an output that nobody else holds after its memory is gone.
     """
 

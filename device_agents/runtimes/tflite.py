@@ -13,6 +13,9 @@ PACKAGES = ("ai_edge_litert", "tflite_runtime", "tensorflow")
 OPTIONS = {"provider": str}
 PROVIDERS = ("XNNPACK", "builtin")
 SIGNATURES = True
+# Kernels compute in the types of the graph's operators; these only turn one type into another, or stand for others.
+CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "DELEGATE")
+ARITHMETICS = {"float32": "fp32", "float16": "fp16", "int8": "int8", "uint8": "int8", "int16": "mixed"}
 
 
 def find() -> tuple[str, str, Any]:
@@ -96,7 +99,7 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
         return first_values(graph.get(first["index"]), scale, zero_point)
 
     runtime = {"name": NAME, "package": package, "version": version, "provider": provider}
-    return Loaded(graph.run, output, runtime)
+    return Loaded(graph.run, output, runtime, arithmetic=graph.arithmetic())
 
 
 class Graph:
@@ -115,6 +118,10 @@ class Graph:
     def is_delegated(self) -> bool:
         """Tell whether a delegate runs a part of the graph."""
         return is_delegated(self._interpreter)
+
+    def arithmetic(self) -> str:
+        """Return what the graph's operators compute in."""
+        return arithmetic_of(self._interpreter)
 
 
 class Signature:
@@ -164,6 +171,27 @@ class Signature:
     def is_delegated(self) -> bool:
         """Return True: no package lists the operators of another graph than the first."""
         return True
+
+    def arithmetic(self) -> str:
+        """Return nothing, for the same reason."""
+        return ""
+
+
+def arithmetic_of(interpreter: Any) -> str:
+    """Return what the operators compute in, mixed where that differs; empty where the package does not list them.
+
+    Weights in fp16 that are turned into fp32 first are computed with in fp32; integer weights beside fp32 values are mixed.
+    """
+    if not hasattr(interpreter, "_get_ops_details"):
+        return ""
+    kinds = {one["index"]: getattr(one["dtype"], "__name__", "") for one in interpreter.get_tensor_details()}
+    found = set()
+    for details in interpreter._get_ops_details():
+        if details["op_name"] not in CONVERSIONS:
+            tensors = [*details["inputs"], *details["outputs"]]
+            found.update(ARITHMETICS.get(kinds.get(int(index), ""), "") for index in tensors)
+    found.discard("")
+    return "mixed" if len(found) > 1 else "".join(found)
 
 
 def is_delegated(interpreter: Any) -> bool:

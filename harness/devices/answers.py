@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from harness.records import STOP_REASONS
+from harness.records import ARITHMETICS, STOP_REASONS
 from space.text import printable
 
 MAX_CORES = 4096
@@ -400,6 +400,7 @@ class MeasuredEvent(Said):
     others_busy: Share = 0
     pinned: bool = False
     shares: Annotated[dict[Name, Share], Field(max_length=16)] = {}
+    arithmetic: Literal[ARITHMETICS] = "unknown"  # type: ignore[valid-type]
     request: AskedCore | None = None
 
 

@@ -54,6 +54,7 @@ LATENCY_COLUMNS = (
     "first_run_ms",
     "measured_utc",
     "output_error",
+    "arithmetic",
     "model_bytes",
     "memory_bytes",
     "load_ms",
@@ -69,7 +70,8 @@ class Latency:
     what speaks against it; the interval holds the uncertainty of the reference latency, too, which that of the `estimate`, a
     ratio, does not have. Wall times are what a user feels. `session_medians` are the ratios of each session alone, oldest
     first. `output_error`: how far the outputs of its sessions are off the expected ones, at most, relative to these; None where
-    that is not judged. `fresh`: what the network took alone in fresh workers, where that was measured.
+    that is not judged. `arithmetic`: what its sessions were computed in, `unknown`
+    where no runtime said it. `fresh`: what the network took alone in fresh workers, where that was measured.
     """
 
     configuration: Configuration
@@ -85,6 +87,7 @@ class Latency:
     first_run_ms: float
     measured_utc: str
     output_error: float | None
+    arithmetic: str
     fresh: tuple[FreshRun, ...] = ()
 
     @property
@@ -159,6 +162,7 @@ def to_json(rows: Iterable[Latency]) -> list[dict[str, object]]:
             "first_run_ms": row.first_run_ms,
             "measured_utc": row.measured_utc,
             "output_error": row.output_error,
+            "arithmetic": row.arithmetic,
             "model_bytes": row.fresh[-1].model_bytes if row.fresh else None,
             "memory_bytes": row.memory_bytes,
             "load_ms": row.load_ms,
@@ -212,8 +216,15 @@ def latency_of(
             (error for session in usable_sessions(sessions) if (error := output_error(session)) is not None),
             default=None,
         ),
+        arithmetic=_arithmetic(sessions),
         fresh=tuple(fresh),
     )
+
+
+def _arithmetic(sessions: Sequence[SessionRecord]) -> str:
+    """Return what the last session that tells it was computed in, else what its provider is known to compute in."""
+    told = [session.arithmetic for session in sessions if session.arithmetic != "unknown"]
+    return told[-1] if told else sessions[-1].configuration.arithmetic or "unknown"
 
 
 def interval_ms(

@@ -169,6 +169,7 @@ class SessionBuilder:
             conditions_before=self._conditions,
             conditions_after={k: measured[k] for k in _WORKER if k in measured},
             output=tuple(measured["output"]),
+            arithmetic=measured.get("arithmetic", "unknown"),
             samples=tuple(self._samples),
             scheduling=self._scheduling
             | {"cores": measured["cores"]}

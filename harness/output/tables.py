@@ -107,6 +107,9 @@ def _latency_table(title: str, rows: Sequence[Latency]) -> Table:
         "sessions",
     ]
     cells = [_cells(row) for row in rows]
+    if any(row.arithmetic not in ("unknown", row.configuration.precision) for row in rows):
+        columns.append("arithmetic")
+        cells = [[*found, row.arithmetic] for found, row in zip(cells, rows, strict=True)]
     if any(row.fresh for row in rows):
         columns += ["memory MB", "load ms", "first run ms"]
         cells = [[*found, *_fresh_cells(row)] for found, row in zip(cells, rows, strict=True)]

@@ -10,6 +10,7 @@ from harness.estimates.latency import Latency, latency_of
 from harness.records import Configuration, FreshRun, SessionRecord
 from harness.store import Store
 
+UNKNOWN = "unknown"  # an arithmetic
 NETWORKS_AT_ONCE = 200  # whose raw times are in memory
 SCATTER_NETWORKS = 200  # are enough to tell how sessions of a configuration scatter
 
@@ -56,8 +57,14 @@ def latencies(
 def _by_network(
     store: Store, configuration: Configuration, hashes: Sequence[str], purpose: str
 ) -> dict[str, list[SessionRecord]]:
-    """Return the sessions of networks, by network; sessions that cannot be read are left out."""
+    """Return the sessions of networks, by network, of one arithmetic each; sessions that cannot be read are left out."""
     by_network: dict[str, list[SessionRecord]] = {}
     for session in store.sessions(configuration, hashes, purpose=purpose) if hashes else ():
         by_network.setdefault(session.graph_hash, []).append(session)
-    return by_network
+    return {key: in_one_arithmetic(sessions) for key, sessions in by_network.items()}
+
+
+def in_one_arithmetic(sessions: Sequence[SessionRecord]) -> list[SessionRecord]:
+    """Return the sessions, oldest first, that may be merged: those of the last known arithmetic, and those of unknown."""
+    known = [session.arithmetic for session in sessions if session.arithmetic != UNKNOWN]
+    return [session for session in sessions if session.arithmetic in (UNKNOWN, *known[-1:])]

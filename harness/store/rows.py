@@ -48,6 +48,8 @@ def read_session(row: sa.RowMapping, configuration: Configuration) -> SessionRec
     values: dict[str, Any] = {name: _text(row, name) for name in _TEXTS}
     values["purpose"] = values["purpose"].removeprefix(QUARANTINED)
     values |= {name: _seconds(row, name) for name in _SECONDS}
+    if row["arithmetic"] is not None:
+        values["arithmetic"] = _text(row, "arithmetic")
     if not isinstance(row["raw"], bytes):
         raise ValueError("it has no raw times")
     return SessionRecord(

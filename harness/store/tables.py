@@ -57,6 +57,7 @@ SESSIONS = sa.Table(
     sa.Column("reference_ns", sa.Float),
     sa.Column("process", sa.Text),
     sa.Column("others_busy", sa.Float),  # NULL where not known, and before schema 0004
+    sa.Column("arithmetic", sa.Text),  # NULL before schema 0006
 )
 
 FRESH_RUNS = sa.Table(

@@ -46,6 +46,9 @@ class TestEachRuntime:
     def test_gives_events_in_order_and_what_was_measured(self, session, runtime):
         events, answer, *_ = session(runtime)
         assert answer["type"] == "result" and answer["measured"] == 1, answer
+        assert measured(events).get("arithmetic") == {"tflite": "fp32"}.get(runtime), (
+            "ONNX Runtime does not tell"
+        )
         events = [event for event in events if event["event"] not in ("heartbeat", "sample")]
         told = measured(events)
         count = told["slices"]

@@ -63,6 +63,7 @@ MEASURED_TOO: dict[str, Any] = {
     "others_busy": 0.1,
     "pinned": True,
     "shares": {"CPU": 1.0},
+    "arithmetic": "fp32",
 }
 MEASURED_TOO |= {"runtime": dict.fromkeys(("name", "package"), "onnxruntime") | {"version": "2.0"}}
 MEASURED_TOO["runtime"]["provider"] = "CPUExecutionProvider"

@@ -12,6 +12,7 @@ import pytest
 from factories.records import CAMPAIGN, CONFIGURATION, graph_hash, make_session, make_slice
 
 from harness.estimates.latency import to_json
+from harness.output.tables import print_latencies
 from harness.records import SessionRecord
 from harness.store import Store
 from harness.store.latencies import latencies
@@ -41,6 +42,30 @@ def session_of(ratio: float, number: int = 1, **changes: Any) -> SessionRecord:
 def keep(store: Store, sessions: Sequence[SessionRecord]) -> None:
     for session in sessions:
         store.add_session(session)
+
+
+def test_sessions_of_different_arithmetic_are_never_merged(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    days = [f"2024-05-0{day}T00:00:00.000+00:00" for day in range(1, 6)]
+    kinds = ("unknown", "fp16", "fp32", "fp16", "fp32")
+    ratios = (2.0, 9.0, 2.0, 9.0, 2.0)
+    keep(
+        store,
+        [session_of(r, started_utc=u, arithmetic=k) for r, u, k in zip(ratios, days, kinds, strict=True)],
+    )
+    keep(store, [session_of(3.0, 2)])
+    (told, silent) = latencies(store, CONFIGURATION)
+    print_latencies([told, silent])
+    assert "arithmetic" not in capsys.readouterr().out, "it is the model's precision"
+    assert (told.estimate.sessions, told.arithmetic, silent.arithmetic) == (3, "fp32", "fp32")
+    assert told.estimate.ratio == pytest.approx(2.0, rel=0.02)
+    keep(store, [session_of(9.0, started_utc="2024-05-06T00:00:00.000+00:00", arithmetic="fp16")])
+    told = latencies(store, CONFIGURATION, [told.graph_hash])[0]
+    assert (told.estimate.sessions, told.arithmetic) == (4, "fp16")  # the one that tells nothing is of either
+    assert to_json([told])[0]["arithmetic"] == "fp16"
+    print_latencies([told, silent])
+    assert "arithmetic" in capsys.readouterr().out
 
 
 def test_a_row_carries_its_grade_its_doubts_and_the_median_of_each_session(store: Store) -> None:

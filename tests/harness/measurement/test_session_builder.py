@@ -204,6 +204,11 @@ def test_a_whole_run_becomes_a_record() -> None:
     assert record.settled is None, "an agent that knows of none, and a plan without"
 
 
+def test_the_arithmetic_is_what_the_runtime_says_and_unknown_where_it_says_nothing() -> None:
+    assert build(EVENTS).arithmetic == "unknown"
+    assert build([*EVENTS[:-1], {**MEASURED, "arithmetic": "fp16"}]).arithmetic == "fp16"
+
+
 def test_settled_runs_are_of_the_network_that_they_follow() -> None:
     first, second = results([*EVENTS[:-1], SETTLED, MEASURED, *of_network(1)], networks=2)
     assert isinstance(first, SessionRecord) and isinstance(second, SessionRecord)

@@ -181,7 +181,7 @@ def of_schema(url: str, version: str) -> None:
     engine.dispose()
 
 
-@pytest.mark.parametrize("version", ["0001", "0002", "0003"])
+@pytest.mark.parametrize("version", ["0001", "0002", "0003", "0005"])
 def test_a_store_of_an_older_schema_is_read_from_a_migrated_copy_and_stays_as_it_is(
     path: Path, version: str
 ) -> None:

@@ -1,0 +1,55 @@
+"""What TFLite's operators compute in, by the types of what they read and write."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from device_agents.runtimes.tflite import arithmetic_of
+
+TYPES = {0: np.float32, 1: np.float16, 2: np.int8, 3: np.int32, 4: np.int16, 5: np.uint8}
+FLOAT, HALF, BYTE, INDEX, SHORT, UNSIGNED = TYPES
+
+
+def interpreter(*operators: tuple[str, list[int], list[int]]) -> SimpleNamespace:
+    return SimpleNamespace(
+        get_tensor_details=lambda: [{"index": index, "dtype": dtype} for index, dtype in TYPES.items()],
+        _get_ops_details=lambda: [
+            {"op_name": name, "inputs": np.array(inputs), "outputs": np.array(outputs)}
+            for name, inputs, outputs in operators
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("operators", "arithmetic"),
+    [
+        ([("CONV_2D", [FLOAT, FLOAT, -1], [FLOAT]), ("PAD", [FLOAT, INDEX], [FLOAT])], "fp32"),
+        ([("DEQUANTIZE", [HALF], [FLOAT]), ("CONV_2D", [FLOAT, FLOAT], [FLOAT])], "fp32"),
+        ([("CONV_2D", [HALF, HALF], [HALF])], "fp16"),
+        (
+            [
+                ("QUANTIZE", [FLOAT], [BYTE]),
+                ("CONV_2D", [BYTE, BYTE, INDEX], [BYTE]),
+                ("DEQUANTIZE", [BYTE], [FLOAT]),
+                ("DELEGATE", [FLOAT], [FLOAT]),
+            ],
+            "int8",
+        ),
+        ([("CONV_2D", [UNSIGNED, UNSIGNED, INDEX], [UNSIGNED])], "int8"),
+        ([("FULLY_CONNECTED", [FLOAT, BYTE], [FLOAT])], "mixed"),
+        ([("CONV_2D", [SHORT, BYTE], [SHORT])], "mixed"),
+        ([("CONV_2D", [BYTE, BYTE], [BYTE]), ("SOFTMAX", [FLOAT], [FLOAT])], "mixed"),
+        ([("GATHER", [INDEX], [INDEX])], ""),
+    ],
+)
+def test_operators_compute_in_the_types_of_their_tensors_and_conversions_in_none(
+    operators: list[tuple[str, list[int], list[int]]], arithmetic: str
+) -> None:
+    assert arithmetic_of(interpreter(*operators)) == arithmetic
+
+
+def test_a_package_that_lists_no_operators_does_not_tell() -> None:
+    assert arithmetic_of(SimpleNamespace()) == ""

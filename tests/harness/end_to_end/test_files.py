@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from factories.model_files import custom_op, dense, save, save_tflite, save_with_data, tokens
+from factories.model_files import (
+    custom_op,
+    dense,
+    save,
+    save_int8_tflite,
+    save_tflite,
+    save_with_data,
+    tokens,
+)
 from rigs.short_campaigns import permissions_once
 
 import harness
@@ -207,3 +215,24 @@ def test_a_broken_file_stops_the_command_before_anything_is_measured(tmp_path: P
     with pytest.raises(ConfigError, match="no ONNX model"):
         harness.measure("local", [good, bad], store=store, reference=good, **QUICK)
     assert not store.configurations()
+
+
+def test_litert_measures_files_as_the_interpreter_does_and_proves_what_ran_them(
+    tmp_path: Path, store: Store
+) -> None:
+    files = [save_tflite(tmp_path / "a.tflite"), save_int8_tflite(tmp_path / "b.tflite")]
+    runtimes = ["litert", "tflite"]
+    table = harness.measure("local", files, store=store, reference=files[0], runtimes=runtimes, **QUICK)
+    assert {(row.configuration.runtime, row.architecture) for row in table} == {
+        (runtime, path.name) for runtime in runtimes for path in files
+    }
+    sessions = {
+        (one.runtime, session.architecture): session
+        for one in store.configurations()
+        for session in store.sessions(one)
+    }
+    for path in files:
+        ours, theirs = (sessions[runtime, path.name] for runtime in runtimes)
+        assert ours.output == theirs.output
+        assert ours.conditions_after["shares"] == {"CPU": 1.0}
+        assert "shares" not in theirs.conditions_after, "TFLite does not prove it"

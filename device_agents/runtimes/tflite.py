@@ -185,7 +185,7 @@ def arithmetic_of(interpreter: Any) -> str:
     if not hasattr(interpreter, "_get_ops_details"):
         return ""
     kinds = {one["index"]: getattr(one["dtype"], "__name__", "") for one in interpreter.get_tensor_details()}
-    found = set()
+    found: set[str] = set()
     for details in interpreter._get_ops_details():
         if details["op_name"] not in CONVERSIONS:
             tensors = [*details["inputs"], *details["outputs"]]

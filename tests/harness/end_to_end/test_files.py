@@ -12,6 +12,7 @@ from factories.model_files import (
     custom_op,
     dense,
     save,
+    save_int8_tflite,
     save_tflite,
     save_two_signatures,
     save_with_data,
@@ -313,3 +314,24 @@ def test_a_program_and_a_module_are_measured_as_the_model_that_they_are(tmp_path
         harness.measure("local", path, inputs=(images,), store=store)
     with pytest.raises(ConfigError, match="litert_torch"):
         harness.measure("local", path, store=store, runtimes=["tflite"])
+
+
+def test_litert_measures_files_as_the_interpreter_does_and_proves_what_ran_them(
+    tmp_path: Path, store: Store
+) -> None:
+    files = [save_tflite(tmp_path / "a.tflite"), save_int8_tflite(tmp_path / "b.tflite")]
+    runtimes = ["litert", "tflite"]
+    table = harness.measure("local", files, store=store, reference=files[0], runtimes=runtimes, **QUICK)
+    assert {(row.configuration.runtime, row.architecture) for row in table} == {
+        (runtime, path.name) for runtime in runtimes for path in files
+    }
+    sessions = {
+        (one.runtime, session.architecture): session
+        for one in store.configurations()
+        for session in store.sessions(one)
+    }
+    for path in files:
+        ours, theirs = (sessions[runtime, path.name] for runtime in runtimes)
+        assert ours.output == theirs.output
+        assert ours.conditions_after["shares"] == {"CPU": 1.0}
+        assert "shares" not in theirs.conditions_after, "TFLite does not prove it"

@@ -241,11 +241,10 @@ class Compiled:
         sinks = [
             self._buffer("Output", index, tensor, layouts[index]) for index, tensor in enumerate(results)
         ]
-        first = self._first_output(signature, results)
         run = self._runner(sources, sinks)
 
         def output() -> list[float]:
-            return self._first_values(results[first], sinks[first]) if sinks else []
+            return self._first_values(results[0], sinks[0]) if sinks else []
 
         return run, output
 
@@ -338,18 +337,6 @@ class Compiled:
         address = c_void_p()
         self.library.call("LiteRtLockTensorBuffer", buffer, ctypes.byref(address), mode)
         return address.value or 0
-
-    def _first_output(self, signature: c_void_p, results: Sequence[Tensor]) -> int:
-        """Return which of the signature's outputs is the model's first: signatures have their own order."""
-        if not results:
-            return 0
-        graph = self.library.make("LiteRtGetSignatureSubgraph", signature)
-        first = self._index_of(self.library.make("LiteRtGetSubgraphOutput", graph, 0))
-        places = [self._index_of(tensor.handle) for tensor in results]
-        return places.index(first) if first in places else 0
-
-    def _index_of(self, tensor: c_void_p) -> int:
-        return int(self.library.ask(ctypes.c_uint32, "LiteRtGetTensorIndex", tensor))
 
     def _first_values(self, tensor: Tensor, buffer: c_void_p) -> list[float]:
         """Return the first values of an output, dequantized where it has a scale."""

@@ -16,7 +16,7 @@ import pytest
 from factories.model_files import save_int8_tflite, save_tflite, save_two_outputs_tflite
 
 from device_agents.refusal import Refusal
-from device_agents.runtimes import litert, litert_library, tflite
+from device_agents.runtimes import litert, litert_library, tflite, uses_accelerator
 from device_agents.runtimes.litert_api import Library, LiteRtError
 from device_agents.runtimes.litert_library import ANY_VERSION_VARIABLE, PATH_VARIABLE, open_library
 from device_agents.runtimes.loaded import Inputs, fixed_input
@@ -160,6 +160,14 @@ def test_an_accelerator_that_goes_away_is_an_error_of_that_run(
     loaded.run()
     with pytest.raises(LiteRtError, match=r"LiteRtRunCompiledModel: runtime failure \(status 3\)"):
         loaded.run()
+
+
+def test_what_waits_for_an_accelerator_is_not_said_to_wait_for_a_core() -> None:
+    waiting = [
+        uses_accelerator(name) for name in ("GPU", "GPU-fp32", "GPU+CPU", "NPU", "CUDAExecutionProvider")
+    ]
+    assert waiting == [True] * 5
+    assert not any(uses_accelerator(name) for name in ("", "CPU", "XNNPACK", "CPUExecutionProvider"))
 
 
 def test_neither_numpy_nor_any_other_package_is_needed(tmp_path: Path) -> None:

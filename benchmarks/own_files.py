@@ -416,12 +416,12 @@ def two_signatures(tf: Any) -> bytes:
             super().__init__()
             self.weights = tf.constant(np.random.default_rng(0).standard_normal((64, 64)), tf.float32)
 
-        @tf.function(input_signature=[tf.TensorSpec((32, 64), tf.float32)])  # type: ignore[untyped-decorator]
+        @tf.function(autograph=False, input_signature=[tf.TensorSpec((32, 64), tf.float32)])  # type: ignore[untyped-decorator]
         def halve(self, x: Any) -> Any:
             """Return half of it."""
             return {"y": x * 0.5}
 
-        @tf.function(input_signature=[tf.TensorSpec((32, 64), tf.float32)])  # type: ignore[untyped-decorator]
+        @tf.function(autograph=False, input_signature=[tf.TensorSpec((32, 64), tf.float32)])  # type: ignore[untyped-decorator]
         def mix(self, x: Any) -> Any:
             """Return it times the weights."""
             return {"y": tf.nn.relu(x @ self.weights)}

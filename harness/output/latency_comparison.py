@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import isnan
 from typing import TYPE_CHECKING
 
@@ -108,8 +109,20 @@ def print_pairs(found: NetworkComparisons, *, json_output: bool, wide: bool = Fa
     else:
         for pair in found:
             _print_pair(pair, wide)
+    for line in dict.fromkeys(_wrong_outputs(found)):
+        echo(line, err=True)
     for configuration, missing in found.not_measured.items():
         echo(f"{describe(configuration)}: not measured: {', '.join(missing)}", err=True)
+
+
+def _wrong_outputs(found: NetworkComparisons) -> Iterator[str]:
+    """Yield a note for each network that is fast at computing something else."""
+    for pair in found:
+        # The reference of two files has the other's findings.
+        rows = (pair.first,) if pair.configuration.space == FILE_SPACE else (pair.first, pair.second)
+        for row in rows:
+            for finding in (one for one in row.findings if one.kind == "wrong-output"):
+                yield f"note: {row.architecture}: {finding.message}; {finding.remedy}"
 
 
 def _print_pair(pair: NetworkComparison, wide: bool) -> None:

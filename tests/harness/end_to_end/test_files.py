@@ -27,6 +27,7 @@ from harness.measurement.durations import DeviceProbe
 from harness.measurement.plan import Pace, SessionPlan
 from harness.models import files
 from harness.models.files import GivenInputs
+from harness.output.latency_comparison import print_compared
 from harness.prediction.measure import MeasureRequest
 from harness.records import FILE_SPACE
 from harness.store import Store
@@ -228,7 +229,7 @@ def expected_file(path: Path, **outputs: Any) -> Path:
 
 
 def test_an_output_off_the_one_that_a_person_expects_has_grade_d_and_says_so(
-    tmp_path: Path, store: Store
+    tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = save(dense(), tmp_path / "dense.onnx")
     right = np.array([own(path, {"x": fixed_input([1, 8], "float32", "NCHW")})], np.float32)
@@ -242,6 +243,13 @@ def test_an_output_off_the_one_that_a_person_expects_has_grade_d_and_says_so(
     assert [finding.kind for finding in row.findings if finding.cap == "D"] == ["wrong-output"]
     assert row.output_error is not None
     assert row.output_error > 1e-2
+    given = GivenInputs(expect=bad)
+    found = harness.compare(
+        store, str(path), str(path), device="local", level="quick", sessions=1, inputs=given
+    )
+    assert found[0].first.grade == "D"
+    print_compared(found, json_output=False)
+    assert capsys.readouterr().err.count("the output on the fixed input is false") == 1
     harness.measure("local", path, store=store, reference=path, expect=good, log=lines.append, **QUICK)
     assert any("not judged by --expect; add --fresh" in line for line in lines)
     with pytest.raises(ConfigError, match="no array is called as the first output"):
@@ -255,7 +263,7 @@ def test_a_file_that_this_machine_cannot_run_is_not_judged_and_the_others_are(
 ) -> None:
     from exporters import own_run
 
-    small, large = save(dense(), tmp_path / "a.onnx"), save(dense(width=4096), tmp_path / "large.onnx")
+    small, large = save(dense(), tmp_path / "small.onnx"), save(dense(width=4096), tmp_path / "large.onnx")
     monkeypatch.setattr(own_run, "free_bytes", lambda: 4 << 30)
     monkeypatch.setattr(own_run, "COPIES", (2 << 30) // large.stat().st_size + 1)
     lines = list[str]()
@@ -266,7 +274,7 @@ def test_a_file_that_this_machine_cannot_run_is_not_judged_and_the_others_are(
         )
     }
     assert judged["large.onnx"] is None
-    assert judged["a.onnx"] is not None
+    assert judged["small.onnx"] is not None
     assert any(
         "output of large.onnx is not judged: this machine would have to run it" in line for line in lines
     )

@@ -189,7 +189,7 @@ def test_a_new_runtime_travels_with_the_agent_and_is_measured_over_a_new_transpo
 def test_runtimes_of_other_packages_are_named_where_one_is_unknown(site: Path) -> None:
     assert parse_runtime("ort-plain") == ("ort-plain", "")
     with pytest.raises(
-        ValueError, match=r"did you mean 'ort-plain'\? \(known: onnxruntime, tflite, ort-plain"
+        ValueError, match=r"did you mean 'ort-plain'\? \(known: onnxruntime, tflite, litert, ort-plain"
     ):
         parse_runtime("ort-plian")
 
@@ -228,7 +228,7 @@ def test_a_runtime_that_cannot_be_used_is_told_by_its_name_and_ends_no_agent(
         text=True,
         check=False,
     )
-    assert done.stdout.strip() == "['onnxruntime', 'tflite', 'odd-one']"
+    assert done.stdout.strip() == "['onnxruntime', 'tflite', 'litert', 'odd-one']"
     assert done.stderr.endswith(f"{reason}\n")
 
 

@@ -283,6 +283,7 @@ def test_another_plan_than_the_one_asked_for_is_not_taken(ran: Ran, store: Store
         ("measured", "output", [float("nan")]),
         ("measured", "loop_s", 1e-6),
         ("measured", "slices", 10**9),
+        ("measured", "others_busy", 7.5),  # of which only what checks a live device's answers knows
     ],
 )
 def test_an_answer_that_no_device_may_give_is_taken_from_no_record(

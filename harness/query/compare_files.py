@@ -181,7 +181,7 @@ def _sessions(store: Store, row: Latency, name: str) -> tuple[list[SessionRecord
     quiet = store.reference_latency(row.configuration)
     if quiet is None:
         raise ConfigError(f"{name}: no session tells its latency; give the command again with --fresh")
-    return list(store.sessions(row.configuration, [row.graph_hash])), quiet
+    return in_one_arithmetic(store.sessions(row.configuration, [row.graph_hash])), quiet
 
 
 def _reference_row(store: Store, row: Latency, reference: ReferenceLatency, name: str) -> Latency:

@@ -129,7 +129,7 @@ def test_a_tflite_file_is_profiled_by_litert_and_has_no_fragments(tmp_path: Path
     assert sum(group["share"] for group in document["by"]["op"]) == pytest.approx(1)
     assert [node["provider"] for node in document["nodes"]] == ["CPU"] * 3
     done = run(file, folder=tmp_path)
-    assert done.returncode == 2
+    assert done.status == 2
     assert "profile it with --runtime litert" in done.stderr
 
 

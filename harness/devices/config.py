@@ -119,6 +119,10 @@ class Device(BaseModel):
         """Where the device is, for people; a transport's own class says more."""
         return f"by {self.transport}"
 
+    def __hash__(self) -> int:
+        """Return a hash of the name: equal devices have equal names; pydantic's own has no room for a dictionary."""
+        return hash(self.name)
+
     @property
     def worker_environment(self) -> dict[str, str]:
         """Variables of the processes that run models, those that tell of LiteRT's library among them."""

@@ -431,8 +431,8 @@ def _measure(
 def _acknowledge(method: str, mark: Callable[[Any], str], tell: Callable[[str], None]) -> None:
     real = getattr(Store, method)
 
-    def kept(store: Store, record: Any) -> None:
-        real(store, record)
+    def kept(store: Store, record: Any, **options: Any) -> None:
+        real(store, record, **options)
         tell(f"stored {mark(record)}")
 
     setattr(Store, method, kept)

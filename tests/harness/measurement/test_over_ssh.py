@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +85,13 @@ def test_networks_are_measured_once_and_weights_travel_once(
 ) -> None:
     device = server.device(root=str(server.folder / "whole path"))
     sent: dict[str, int] = {}
-    send_part = PartSender.send_part
+    send = PartSender.send
 
-    def record(sender: PartSender, part: Part, *rest: object) -> None:
-        send_part(sender, part, *rest)  # type: ignore[arg-type]
-        sent[part.digest] = sender.sent_part_bytes[part.digest]
+    def record(sender: PartSender, parts: Sequence[Part], *rest: Any) -> None:
+        send(sender, parts, *rest)
+        sent.update((part.digest, sender.sent_part_bytes[part.digest]) for part in parts)
 
-    monkeypatch.setattr(PartSender, "send_part", record)
+    monkeypatch.setattr(PartSender, "send", record)
 
     first = measure(device, store, FIRST)
     assert (first.measured, first.reused, first.failures, first.error) == (2, 0, [], None)

@@ -100,7 +100,7 @@ def session(rng: np.random.Generator, network_ms: float, busy: Busy, slices: int
                 gaps_ns=tuple(gaps),
             )
         )
-    return make_session(pieces, network_loops=loops[True], loop_s=core.now / 1e3)
+    return make_session(pieces, network_loops=loops[True], loop_s=float(core.now / 1e3))
 
 
 def free(_: float) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from device_agents.control_groups import find_cpu_groups
+from device_agents.control_groups import find_groups
 
 NOBODY, ANOTHER = 65534, 65533  # accounts without any right
 STREAMED_BYTES = 64 << 20
@@ -63,7 +63,7 @@ def programs(cores: Sequence[int], code: str) -> Iterator[None]:
 @contextmanager
 def quota(cores: float) -> Iterator[list[str]]:
     """Make a control group that gets so many cores' time; yield the shell line that enters it. Raises: OSError."""
-    groups = find_cpu_groups()
+    groups = find_groups()
     if groups is None:
         raise FileNotFoundError("no control groups with the cpu controller")
     group = groups.mount / f"contention-{os.getpid()}"

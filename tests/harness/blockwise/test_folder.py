@@ -61,9 +61,9 @@ def test_where_no_runtime_is_known_all_formats_are_written() -> None:
 def test_a_converter_that_is_absent_is_told_before_anything_is_trained(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    known = conversion._version
+    known = conversion.installed_version
     monkeypatch.setattr(
-        conversion, "_version", lambda name: None if name == "litert-quantizer" else known(name)
+        conversion, "installed_version", lambda name: None if name == "litert-quantizer" else known(name)
     )
     assert names(stored("onnxruntime", "int8")) == [*FP32, "model-int8.onnx"]
     with pytest.raises(ConversionError, match="exporting to tflite in int8 needs litert-quantizer"):

@@ -233,7 +233,7 @@ def test_exported_sessions_are_read_back_as_they_were(
 
 def from_cells(row: dict[str, object]) -> SessionRecord:
     texts = ("session_id", "campaign_id", "architecture", "graph_hash", "model_digest", "started_utc")
-    texts += ("stop", "agent_digest", "purpose", "process")
+    texts += ("stop", "agent_digest", "purpose", "process", "arithmetic")
     return session_of(
         {
             key: json.loads(value) if isinstance(value, str) and key not in texts else value

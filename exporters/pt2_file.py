@@ -22,6 +22,7 @@ from exporters.conversion import installed_version
 from exporters.own_run import MEMORY_SHARE, free_bytes
 from exporters.processes import converter_environment, offer_to_kernel
 from space.errors import ConfigError
+from space.text import reason_of
 
 TIME_LIMIT_S = 600.0
 GRAPH_LIMIT_BYTES = 1 << 26
@@ -130,7 +131,7 @@ def _check(path: Path, data: bytes, limit_bytes: int) -> None:
         RuntimeError,
     ) as error:
         raise ConfigError(
-            f"{path}: no file of torch.export, or a damaged one ({error}); save it again with torch.export.save"
+            f"{path}: no file of torch.export, or a damaged one ({reason_of(error)}); save it again with torch.export.save"
         ) from error
     if problem:
         raise ConfigError(f"{path}: {problem}")

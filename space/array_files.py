@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from space.errors import ConfigError
+from space.text import reason_of
 
 # What zipfile and numpy were seen to raise for damaged archives and headers.
 DAMAGED = (
@@ -46,7 +47,9 @@ def read_arrays(
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
     except DAMAGED as error:
-        raise ConfigError(f"{path} is no .npz of plain arrays, or a damaged one ({error})") from error
+        raise ConfigError(
+            f"{path} is no .npz of plain arrays, or a damaged one ({reason_of(error)})"
+        ) from error
     for name, array in found.items():
         if not isinstance(array, np.ndarray):  # an entry that is not in numpy's format comes as bytes
             raise ConfigError(f"{path}: {name!r} is no array")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+MOST_OF_A_REASON = 200
+
 
 def printable(text: str, keep: str = "") -> str:
     r"""Return the text with each character that is not shown as itself written out, as in `\x1b` or `\u202e`.
@@ -14,6 +16,18 @@ def printable(text: str, keep: str = "") -> str:
         one if one.isprintable() or one in keep else one.encode("unicode_escape", "surrogatepass").decode()
         for one in text
     )
+
+
+def reason_of(error: BaseException) -> str:
+    r"""Return the first line of what an error of a library says, printable and of 200 characters at most; its type if nothing.
+
+    zipfile quotes an archive's bytes up to the end of the file, for instance.
+
+    >>> reason_of(ValueError("no \x1bfloat\nsecond line")), reason_of(EOFError())
+    ('no \\x1bfloat', 'EOFError')
+    """
+    lines = str(error).splitlines() or [""]
+    return printable(lines[0].strip()[:MOST_OF_A_REASON]) or type(error).__name__
 
 
 def counted(count: int, singular: str, plural: str = "") -> str:

@@ -28,7 +28,7 @@ from harness.devices.answers import Digest, Message, Name, Seconds
 from harness.devices.config import runtime_sources
 from space.errors import ConfigError
 from space.system_errors import remedy_for
-from space.text import printable
+from space.text import printable, reason_of
 
 FORMAT = 1
 MAX_JOB_BYTES = 1 << 28
@@ -221,7 +221,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
             yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise ConfigError(
-            f"{path}: no whole results of a packed job: {printable(str(error))}; copy them from the device again"
+            f"{path}: no whole results of a packed job: {reason_of(error)}; copy them from the device again"
         ) from error
     except OSError as error:
         remedy = remedy_for(error, "check the path")

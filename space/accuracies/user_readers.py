@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from space.errors import DatasetError, shown
+from space.text import reason_of
 from space.text_files import decoded
 
 MAX_ROWS = 2_000_000  # of 91,125 networks, some 20 seeds each
@@ -207,5 +208,4 @@ def _numbers(title: str, texts: Sequence[str]) -> NDArray[np.float64]:
 
 def _damaged(error: BaseException, title: str = "") -> DatasetError:
     what = f"column {shown(title)} cannot be read as Parquet" if title else "cannot be read as Parquet"
-    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-    return DatasetError(f"{what} ({reason}); {_DAMAGED}")
+    return DatasetError(f"{what} ({reason_of(error)}); {_DAMAGED}")

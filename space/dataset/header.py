@@ -22,6 +22,7 @@ import yaml
 from space.config import SpaceConfig
 from space.dataset.schema import KEY_COLUMN, WHOLE_NUMBERS, check_extra, kinds_of
 from space.errors import DatasetError, shown
+from space.text import reason_of
 
 HEADER_BYTES = 1024  # readers look no further for the header's end
 _EDGE = b"---\n"
@@ -129,8 +130,7 @@ def _load(text: bytes) -> dict[str, object]:
     try:
         found = yaml.load(text.decode(), yaml.BaseLoader)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise DatasetError(f"has a header that is not YAML ({reason}); {_DAMAGED}") from error
+        raise DatasetError(f"has a header that is not YAML ({reason_of(error)}); {_DAMAGED}") from error
     if not isinstance(found, dict) or not _are_texts(found):
         raise DatasetError(f"has a header without keys; {_DAMAGED}")
     return found

@@ -24,6 +24,7 @@ from exporters.errors import ConversionError
 from exporters.expected import append_values, read_values
 from exporters.processes import converter_environment, offer_to_kernel
 from exporters.recipe import Format
+from space.text import printable
 
 TIME_LIMIT_S = 180.0
 # Of this machine's free memory, what a run may take at most; a runtime holds a model's weights up to three times while it loads.
@@ -134,10 +135,10 @@ def _computed(run: OwnRun) -> list[float]:
             noise.seek(0)
             said = noise.read().decode(errors="replace").strip().splitlines()
             reason = said[-1] if said else f"status {worker.returncode}"
-            raise ConversionError(f"its own run here died: {reason}")
+            raise ConversionError(f"its own run here died: {printable(reason)}")
     answer = json.loads(line)
     if "error" in answer:
-        raise ConversionError(answer["error"])
+        raise ConversionError(printable(str(answer["error"])))
     return [float(value) for value in answer["first"]]
 
 

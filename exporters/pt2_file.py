@@ -22,7 +22,7 @@ from exporters.conversion import installed_version
 from exporters.own_run import MEMORY_SHARE, free_bytes
 from exporters.processes import converter_environment, offer_to_kernel
 from space.errors import ConfigError
-from space.text import reason_of
+from space.text import printable, reason_of
 
 TIME_LIMIT_S = 600.0
 GRAPH_LIMIT_BYTES = 1 << 26
@@ -94,14 +94,16 @@ def pt2_to_onnx(path: Path, data: bytes, limit_bytes: int) -> bytes:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 said = worker.communicate(json.dumps(request), timeout=TIME_LIMIT_S)[0]
         finally:
+            is_late = worker.poll() is None
             worker.kill()
             worker.wait()
         error = _error(said)
         if error is not None:
             noise.seek(0)
             tail = noise.read().decode(errors="replace").strip().splitlines()[-1:]
+            end = "it took too long" if is_late else f"its process ended with status {worker.returncode}"
             raise ConfigError(
-                f"{path}: torch does not convert it to ONNX: {error or ''.join(tail) or 'it took too long'}"
+                f"{path}: torch does not convert it to ONNX: {printable(error or ''.join(tail) or end)}"
             )
         model.seek(0)
         return model.read()
@@ -112,7 +114,10 @@ def _error(said: str) -> str | None:
     lines = [line for line in said.splitlines() if line.startswith("{")]
     if not lines:
         return ""
-    error = json.loads(lines[-1]).get("error")
+    try:
+        error = json.loads(lines[-1]).get("error")
+    except ValueError:  # what torch printed before the worker died
+        return ""
     return None if error is None else str(error)
 
 

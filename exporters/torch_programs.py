@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from space.errors import ConfigError
+from space.text import reason_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -62,9 +63,9 @@ def _exported(module: nn.Module, tensors: tuple[Any, ...]) -> ExportedProgram:
             warnings.simplefilter("ignore")
             return torch.export.export(module, tensors)
     except Exception as error:  # whatever torch raises for what it does not trace
-        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ConfigError(
-            f"{model_name(module)}: torch.export does not take it: {said}; export it yourself to .onnx or .pt2, and name the file"
+            f"{model_name(module)}: torch.export does not take it: {reason_of(error)}; export it yourself to .onnx or .pt2, and "
+            "name the file"
         ) from error
     finally:
         for one, is_training in modes.items():
@@ -79,5 +80,5 @@ def save_values(tensors: dict[str, Any], path: Path) -> None:
         np.savez(path, **{name: one.detach().numpy() for name, one in tensors.items()})
     except (TypeError, AttributeError) as error:
         raise ConfigError(
-            f"inputs = (...): no tensors that numpy holds ({error}); give such of float32, say"
+            f"inputs = (...): no tensors that numpy holds ({reason_of(error)}); give such of float32, say"
         ) from error

@@ -12,7 +12,7 @@ from rich.progress import Progress, Task, TaskID
 from rich.text import Text
 
 from harness.output.terminal import echo, is_live, is_unicode, wrap
-from space.text import duration
+from space.text import duration, printable
 
 BARS = (24, 10)  # columns that a bar takes, the first that leaves room for the text
 LEAST_TEXT = 16  # columns for which a bar, and what is counted, give way
@@ -103,7 +103,7 @@ class Bars(Progress):
         if not self.is_shown:
             echo(text, err=True)
             return
-        for line in wrap(text, self._screen.width):
+        for line in wrap(printable(text, keep="\n"), self._screen.width):
             self._screen.print(Text(line), soft_wrap=True)
 
     def _lines(self, task: Task) -> list[str]:

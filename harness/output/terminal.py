@@ -57,8 +57,12 @@ def bold(text: str, stream: TextIO) -> str:
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print a text on standard output, or on standard error: in lines that fit a terminal, and as it is elsewhere."""
+    """Print a text on standard output, or on standard error: in lines that fit a terminal, whole lines elsewhere.
+
+    What a terminal would obey is written out: messages quote files, devices and libraries.
+    """
     stream = sys.stderr if err else sys.stdout
+    text = printable(text, keep="\n\t")
     width = width_of(stream)
     put(text if width is None else "\n".join(wrap(text, width)), stream)
 

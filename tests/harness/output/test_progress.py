@@ -270,3 +270,8 @@ def test_a_trouble_that_a_bar_has_no_room_for_is_told_above_it_once(terminal: Vi
         "pi4: waiting: in use by 'the night run'; 0:00",
         "pi4: attempt 1 of 5: the link is lost",
     ]
+
+
+def test_what_a_terminal_would_obey_is_written_out_above_the_bars(terminal: View) -> None:
+    terminal.open(80, 24).tell("pi4", "a\x1b[2Jb\u202ec")
+    assert terminal.printed() == ["pi4: a\\x1b[2Jb\\u202ec"]

@@ -90,3 +90,12 @@ def test_letters_that_an_encoding_lacks_are_written_out(monkeypatch: pytest.Monk
     echo("Küche …")
     stream.seek(0)
     assert stream.read() == "K\\xfcche \\u2026\n"
+
+
+def test_what_a_terminal_would_obey_is_written_out_in_every_message(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    echo("output of esc.onnx is not judged: \x1b[2J\u202e\nsecond line\tof two", err=True)
+    assert capsys.readouterr().err == (
+        "output of esc.onnx is not judged: \\x1b[2J\\u202e\nsecond line\tof two\n"
+    )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rigs.compiled_agent import build_compiled
 from rigs.made_once import select_once, upgrade_once
 
 
@@ -15,6 +16,15 @@ def own_folders(harness_cache: Path, tmp_path_factory: pytest.TempPathFactory) -
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HARNESS_CACHE", str(harness_cache))
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def agents_compiled_once() -> Iterator[None]:
+    """Send agents whose modules are compiled: tests/device_agents/test_archive.py is about those that users send."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.devices.client.build_archive", build_compiled)
+        patch.setattr("harness.devices.job_files.build_archive", build_compiled)
         yield
 
 

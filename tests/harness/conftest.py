@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from rigs.compiled_agent import build_compiled
-from rigs.made_once import select_once, upgrade_once
+from rigs.made_once import estimate_once, pool_once, select_once, upgrade_once
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,6 +34,15 @@ def predictors_selected_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("search.latency.model_selection.REPEATS", 1)
         patch.setattr("harness.prediction.space_prediction.select_predictor", select_once)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def latencies_estimated_once() -> Iterator[None]:
+    """Estimate the latencies of equal sessions once: tests/harness/estimates is about how that is done."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.store.latencies.latency_of", estimate_once)
+        patch.setattr("harness.store.latencies.scatter_of", pool_once)
         yield
 
 

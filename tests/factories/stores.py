@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import tempfile
 import uuid
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rigs.made_files import once_a_run
 
 from factories.records import CAMPAIGN, CONFIGURATION, make_session, make_slice
 from factories.segments import segments_of
@@ -115,7 +115,7 @@ def new_store(path: Path) -> Store:
     return store
 
 
-@functools.cache
+@once_a_run
 def stored(
     networks_of_many: int = 60, networks_of_few: int = 12, segments: bool = True, config: SpaceConfig = BLOX
 ) -> bytes:
@@ -134,7 +134,7 @@ def stored(
         return path.read_bytes()
 
 
-@functools.cache
+@once_a_run
 def in_two_precisions() -> bytes:
     """Return the file of a store of 20 networks in fp32, `MANY`, 18 of them in int8 too: `INT8_GAIN` of the latency."""
     with tempfile.TemporaryDirectory() as folder:

@@ -43,9 +43,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Spare the garbage collector what lasts as long as the run, modules and tests: some hundred thousand objects."""
+    """Spare the garbage collector what lasts as long as the run, modules and tests: some hundred thousand objects.
+
+    What tests make comes and goes by reference counts: cycles are looked for after tens of thousands of objects, not after 700.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000)
 
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)

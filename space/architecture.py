@@ -189,7 +189,11 @@ class Architecture:
                 f"index {index}: space {config.name!r} has {len(config)} networks; "
                 f"give 0 to {len(config) - 1}"
             )
-        return cls(blocks=tuple(config.blocks[i] for i in blocks_of(config, index)), config=config)
+        blocks, found = config.blocks, object.__new__(cls)  # the space's own blocks need none of the checks
+        object.__setattr__(found, "blocks", tuple([blocks[i] for i in blocks_of(config, index)]))
+        object.__setattr__(found, "config", config)
+        object.__setattr__(found, "index", index)
+        return found
 
     @classmethod
     def from_vector(cls, vector: object, config: SpaceConfig = BLOX) -> Architecture:

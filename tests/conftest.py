@@ -9,7 +9,7 @@ import signal
 from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -42,10 +42,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (marks[item.path], item.path.parent != ROOT, -tests[item.path], item.path))
 
 
+def dealt_with(node: str) -> str:
+    """Return what the test of an id is dealt to a process with: its file, or all of the exporters' tests.
+
+    These start most of the processes that import torch and TensorFlow, which another process of the tests would start again.
+    """
+    file = node.split("::", 1)[0]
+    return "tests/exporters" if file.startswith("tests/exporters/") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Deal files to processes, see `dealt_with`."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return dealt_with(nodeid)
+
+    return ByFile(config, log)
+
+
 def pytest_collection_finish() -> None:
-    """Spare the garbage collector what lasts as long as the run, modules and tests: some hundred thousand objects."""
+    """Spare the garbage collector what lasts as long as the run, modules and tests: some hundred thousand objects.
+
+    What tests make comes and goes by reference counts: cycles are looked for after tens of thousands of objects, not after 700.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000)
 
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from factories.agent_models import onnx_parts, tflite_parts
 from rigs.agent_client import Client
-
-from device_agents.archive import build_archive
+from rigs.compiled_agent import build_compiled
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -21,8 +20,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the agent's file."""
-    data, digest = build_archive()
+    """Return the agent's file, its modules compiled: test_archive.py is about the one that is sent."""
+    data, digest = build_compiled()
     path = tmp_path_factory.mktemp("agent") / f"{digest}.pyz"
     path.write_bytes(data)
     return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import zlib
+from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from ai_edge_litert import schema_py_generated as schema
 from rigs.model_runs import operators, random_image, run_model
 
-from exporters import ConversionError, FragmentLibrary, Weights, link
+from exporters import ConversionError, FragmentLibrary, Weights, link, networks
 from exporters.conversion import convert_networks
 from exporters.networks import torch_network
 from space import BLOX, MINI, Architecture
@@ -40,6 +41,19 @@ WHOLE = [
 
 def linked(library: FragmentLibrary, architecture: Architecture) -> bytes:
     return link(library.recipe(architecture), library.part)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def weights_drawn_once() -> Iterator[None]:
+    """Draw the weights of each fragment once for all networks, which take copies, and none of torch's own before them.
+
+    Both take longer than all else here.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for layer in (torch.nn.Conv2d, torch.nn.Linear):
+            patch.setattr(layer, "reset_parameters", lambda _: None)
+        patch.setattr(networks, "_weighted_fragment", cache(networks._weighted_fragment))
+        yield
 
 
 @cache

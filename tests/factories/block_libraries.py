@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rigs.made_files import once_a_run
 
 from factories.stores import MANY, add_sessions, calibrate, new_store
 from search.distillation.block_library import TEACHER, BlockLibrary, StageLibrary, save_stage
@@ -104,7 +105,7 @@ def write_library(folder: Path, stages: Sequence[int] = (0, 1)) -> Path:
     return folder
 
 
-@functools.cache
+@once_a_run
 def tiny_store(segments: bool = False) -> bytes:
     """Return the file of a store: the networks of the library's blocks, all of them, on a made-up device."""
     with tempfile.TemporaryDirectory() as folder:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import tempfile
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+
+from rigs.made_files import once_a_run
 
 from factories.block_libraries import made_stage, made_teacher, save_library
 from factories.stores import MANY, add_sessions, calibrate, new_store
@@ -30,7 +31,7 @@ def write_deep_library(folder: Path) -> Path:
     return folder
 
 
-@functools.cache
+@once_a_run
 def sampled_store(config: SpaceConfig, networks: int, segments: bool = False) -> bytes:
     """Return the file of a store: some networks of a space on a made-up device, none of them chosen by their blocks."""
     device: Configuration = replace(DEVICE, space=config.name)

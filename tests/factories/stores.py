@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import tempfile
 import uuid
 from collections.abc import Sequence
@@ -12,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rigs.made_files import once_a_run
 
 from factories.records import CAMPAIGN, CONFIGURATION, make_session, make_slice
 from factories.segments import segments_of
 from harness.records import Configuration
 from harness.store import Store
-from space import Architecture
+from space import BLOX, Architecture, SpaceConfig
 from space.segments import Segment, all_segments
 from space.selection import select_models
 
@@ -33,9 +33,9 @@ INT8_GAIN = 0.4  # int8 over fp32, of every network
 FIXED = 0.02  # stem, reductions and head, each
 
 
-def networks(count: int) -> list[Architecture]:
+def networks(count: int, config: SpaceConfig = BLOX) -> list[Architecture]:
     """Return the first networks of a random order."""
-    return select_models(f"sample:{count}@7")
+    return select_models(f"sample:{count}@7", config)
 
 
 def true_ratio(item: Architecture | Segment, configuration: Configuration = MANY) -> float:
@@ -115,23 +115,26 @@ def new_store(path: Path) -> Store:
     return store
 
 
-@functools.cache
-def stored(networks_of_many: int = 60, networks_of_few: int = 12, segments: bool = True) -> bytes:
-    """Return the file of a store: `MANY` and, where it has networks, `FEW`. Made once in a test session."""
+@once_a_run
+def stored(
+    networks_of_many: int = 60, networks_of_few: int = 12, segments: bool = True, config: SpaceConfig = BLOX
+) -> bytes:
+    """Return the file of a store: `MANY` and, where it has networks, `FEW`, in a space. Made once in a test session."""
+    many, few = (replace(one, space=config.name) for one in (MANY, FEW))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "store.sqlite"
         store = new_store(path)
-        for configuration, count in ((MANY, networks_of_many), (FEW, networks_of_few)):
+        for configuration, count in ((many, networks_of_many), (few, networks_of_few)):
             if count:
                 calibrate(store, configuration)
-                add_sessions(store, networks(count), configuration, sessions=2, seed=count)
+                add_sessions(store, networks(count, config), configuration, sessions=2, seed=count)
         if segments:
-            add_sessions(store, all_segments(), scatter=0.001, seed=1)
+            add_sessions(store, all_segments(config), many, scatter=0.001, seed=1)
         store.close()
         return path.read_bytes()
 
 
-@functools.cache
+@once_a_run
 def in_two_precisions() -> bytes:
     """Return the file of a store of 20 networks in fp32, `MANY`, 18 of them in int8 too: `INT8_GAIN` of the latency."""
     with tempfile.TemporaryDirectory() as folder:

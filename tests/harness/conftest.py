@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rigs.made_once import select_once, upgrade_once
+from rigs.compiled_agent import build_compiled
+from rigs.made_once import estimate_once, pool_once, select_once, upgrade_once
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,12 +19,30 @@ def own_folders(harness_cache: Path, tmp_path_factory: pytest.TempPathFactory) -
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def agents_compiled_once() -> Iterator[None]:
+    """Send agents whose modules are compiled: tests/device_agents/test_archive.py is about those that users send."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.devices.client.build_archive", build_compiled)
+        patch.setattr("harness.devices.job_files.build_archive", build_compiled)
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def predictors_selected_once() -> Iterator[None]:
     """Judge predictors on folds that are dealt once, and those of equal measurements once: tests/search/latency is about it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("search.latency.model_selection.REPEATS", 1)
         patch.setattr("harness.prediction.space_prediction.select_predictor", select_once)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def latencies_estimated_once() -> Iterator[None]:
+    """Estimate the latencies of equal sessions once: tests/harness/estimates is about how that is done."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.store.latencies.latency_of", estimate_once)
+        patch.setattr("harness.store.latencies.scatter_of", pool_once)
         yield
 
 

@@ -1,14 +1,19 @@
-"""What is made once in a process, since many tests ask for it: the schema of a store, a predictor of equal measurements."""
+"""What is made once in a process: a store's schema; latencies, scatters and predictors of equal measurements."""
 
 from __future__ import annotations
 
 import hashlib
+import pickle
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
 
+from harness.estimates.estimate import Scatter, scatter_of
+from harness.estimates.latency import Latency, latency_of
+from harness.records import SessionRecord
 from harness.store import database
 from search.latency import model_selection
 from search.latency.candidates import all_candidates
@@ -34,20 +39,48 @@ def upgrade_once(connection: sa.Connection, version: str) -> None:
     connection.exec_driver_sql("INSERT INTO alembic_version VALUES (?)", (database.VERSION,))
 
 
-MOST = 40
-_fitted: OrderedDict[tuple[Any, ...], SelectedPredictor] = OrderedDict()
+T = TypeVar("T")
+
+
+class _Made(Generic[T]):
+    """What was made last, by what it was made of, at most so many."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._made: OrderedDict[Hashable, T] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        if key not in self._made:
+            self._made[key] = make()
+        self._made.move_to_end(key)
+        while len(self._made) > self._most:
+            self._made.popitem(last=False)
+        return self._made[key]
+
+
+_selected, _estimated, _pooled = _Made[SelectedPredictor](40), _Made[Latency](2000), _Made[Scatter](100)
 
 
 def select_once(*given: Any, **named: Any) -> SelectedPredictor:
     """Select a predictor, or return the one that was selected of the same values from the same candidates."""
     values = (*map(_plain, given), *((name, _plain(value)) for name, value in sorted(named.items())))
     key = (*values, model_selection.REPEATS, all_candidates())
-    if key not in _fitted:
-        _fitted[key] = select_predictor(*given, **named)
-    _fitted.move_to_end(key)
-    while len(_fitted) > MOST:
-        _fitted.popitem(last=False)
-    return _fitted[key]
+    return _selected.get(key, lambda: select_predictor(*given, **named))
+
+
+def estimate_once(*given: Any) -> Latency:
+    """Return the latency of a network, or the one that was estimated from the same sessions and the same reference."""
+    return _estimated.get(_digest(given), lambda: latency_of(*given))
+
+
+def pool_once(groups: Iterable[Sequence[SessionRecord]]) -> Scatter:
+    """Return the scatter of sessions, or the one that was pooled from the same."""
+    every = list(groups)
+    return _pooled.get(_digest(every), lambda: scatter_of(every))
+
+
+def _digest(values: Any) -> bytes:
+    return hashlib.sha256(pickle.dumps(values)).digest()
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from factories.records import CAMPAIGN, CONFIGURATION, graph_hash, make_session, make_slice
 
-from harness.estimates.latency import to_json
+from harness.estimates.estimate import scatter_of
+from harness.estimates.latency import latency_of, to_json
 from harness.output.tables import print_latencies
 from harness.records import SessionRecord
 from harness.store import Store
@@ -42,6 +43,21 @@ def session_of(ratio: float, number: int = 1, **changes: Any) -> SessionRecord:
 def keep(store: Store, sessions: Sequence[SessionRecord]) -> None:
     for session in sessions:
         store.add_session(session)
+
+
+def test_what_other_tests_estimate_once_is_what_is_estimated(store: Store) -> None:
+    def check(coverage: float) -> None:
+        found = latencies(store, CONFIGURATION, coverage=coverage)  # as tests/harness/conftest.py has it
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("harness.store.latencies.latency_of", latency_of)
+            patch.setattr("harness.store.latencies.scatter_of", scatter_of)
+            assert latencies(store, CONFIGURATION, coverage=coverage) == found
+
+    keep(store, [session_of(2.0), session_of(2.01), session_of(3.0, 2)])
+    for coverage in (0.95, 0.5, 0.95):
+        check(coverage)
+    keep(store, [session_of(2.1), session_of(3.02, 2)])
+    check(0.95)
 
 
 def test_sessions_of_different_arithmetic_are_never_merged(

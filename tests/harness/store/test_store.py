@@ -52,9 +52,19 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "lab" / "store.sqlite"
 
 
+@pytest.fixture(scope="module")
+def new(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The file of a store that the migrations have just made, with a campaign."""
+    path = tmp_path_factory.mktemp("new") / "store.sqlite"
+    open_store(str(path)).close()
+    return path.read_bytes()
+
+
 @pytest.fixture
-def store(path: Path) -> Iterator[Store]:
-    store = open_store(str(path))
+def store(path: Path, new: bytes) -> Iterator[Store]:
+    path.parent.mkdir()
+    path.write_bytes(new)
+    store = Store(str(path))
     yield store
     store.close()
 
@@ -314,7 +324,8 @@ def test_a_session_is_never_stored_twice(store: Store) -> None:
 # What is opened
 
 
-def test_a_store_is_made_with_its_folder_and_writes_ahead(store: Store, path: Path) -> None:
+def test_a_store_is_made_with_its_folder_and_writes_ahead(path: Path) -> None:
+    open_store(str(path)).close()
     assert rows(path, "pragma journal_mode") == [("wal",)]
     assert rows(path, "select version_num from alembic_version") == [(VERSION,)]
 

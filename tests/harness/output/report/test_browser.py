@@ -24,7 +24,7 @@ from harness.output.report.page import build_page
 from search.table import Cost, Table
 from search.table.answers import answer, nearest, ties
 from search.table.constraints import Constraint, parse_constraint
-from space import BLOX, MINI, Architecture
+from space import BLOX, MINI, TINY, Architecture
 from space.costs import all_params
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -355,16 +355,16 @@ def test_the_command_shown_asks_the_same(mini: Page, upper_ends: bool) -> None:
             "--runtime",
             "onnxruntime",
             "--space",
-            "blox",
+            "tiny",
             "--measured-only",
         ),
         (
             "--threads",
             "2",
             "--constraint",
-            "params<=2.6M",
+            "params<=0.05M",
             "--constraint",
-            "made-up<7ms",
+            "made-up<4ms",
             "--confidence",
             "0.8",
         ),
@@ -375,12 +375,12 @@ def test_the_command_shown_run_as_it_is_gives_the_page_s_answer(
     browser: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, asked: tuple[str, ...]
 ) -> None:
     store, path = folder / "a store.sqlite", folder / "asked.html"
-    store.write_bytes(stored(24, 12, False))
+    store.write_bytes(stored(24, 12, False, TINY))
     monkeypatch.setenv("HARNESS_ACCURACIES", "synthetic")
     done = run(store, "report", "-o", str(path), *asked)
     assert done.status == 0, done.stderr
     monkeypatch.delenv("HARNESS_ACCURACIES")
-    page = Page(browser, made_table(BLOX))
+    page = Page(browser, made_table(TINY))
     page.open(path)
     words = shlex.split(page.text("#command"))
     assert words[0] == "harness"

@@ -122,15 +122,20 @@ class Phone:
         environment = {"PATH": f"{self.folder}/bin:/usr/bin:/bin", "PHONE": str(self.folder)}
         shell = shutil.which("sh", path=environment["PATH"])
         assert shell is not None
-        done = subprocess.run(
+        process = subprocess.Popen(
             [shell, "-c", line],
             env=environment,
-            capture_output=True,
             stdin=subprocess.DEVNULL,
-            timeout=60,
-            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
         )
-        return done.returncode % 256, done.stdout.replace(str(self.folder).encode(), b""), done.stderr
+        output, errors = process.communicate(timeout=60)
+        with contextlib.suppress(
+            ProcessLookupError
+        ):  # what the shell leaves behind in its session ends with it
+            os.killpg(process.pid, signal.SIGKILL)
+        return process.returncode % 256, output.replace(str(self.folder).encode(), b""), errors
 
 
 class AdbServer:

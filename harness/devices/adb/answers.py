@@ -19,8 +19,8 @@ _THRESHOLDS = "Temperature static thresholds from HAL:\n"
 _NO_TEMPERATURES = ("-1", "6", "7", "8")
 _STATUS = re.compile(r"^Thermal Status: ([0-6])$", re.MULTILINE)
 _FREQUENCY = re.compile(r"/sys/devices/system/cpu/cpu(\d+)/cpufreq/scaling_cur_freq (\d+)")
-# android.os.BatteryManager, BATTERY_STATUS_UNKNOWN to BATTERY_STATUS_FULL.
-_BATTERY = {"1": "unknown", "2": "charging", "3": "discharging", "4": "not charging", "5": "full"}
+# android.os.BatteryManager, BATTERY_STATUS_UNKNOWN to BATTERY_STATUS_FULL, in the words of Linux's power_supply class.
+_BATTERY = {"1": "Unknown", "2": "Charging", "3": "Discharging", "4": "Not charging", "5": "Full"}
 _SOURCES = {"AC powered": "ac", "USB powered": "usb", "Wireless powered": "wireless", "Dock powered": "dock"}
 
 

@@ -23,7 +23,7 @@ from harness.devices.adb.answers import (
 )
 from harness.devices.adb.client import Adb
 from harness.devices.adb.clock import ClockOffset
-from harness.devices.adb.guard import BEAT, FOLDER, STATE, FixedPerformance
+from harness.devices.adb.guard import BEAT, FOLDER, SILENCE_S, STATE, FixedPerformance
 from harness.errors import DeviceError
 from harness.records import SessionRecord
 
@@ -78,10 +78,11 @@ class PhoneWatch:
         offset: Callable[[], ClockOffset],
         now_ns: Callable[[], int] = time.perf_counter_ns,
         period_s: float = PERIOD_S,
+        silence_s: float = SILENCE_S,
     ) -> None:
         self._adb, self._fixed, self._offset, self._now_ns = adb, fixed, offset, now_ns
         self._period_s = period_s
-        self._mode = FixedPerformance(adb, who)
+        self._mode = FixedPerformance(adb, who, silence_s=silence_s, period_s=min(period_s, PERIOD_S))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name=f"adb {adb.serial}", daemon=True)
         self._lock = threading.Lock()
@@ -267,5 +268,5 @@ _PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
 
 
 def _heeded(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what gates, clock tiers and signs of throttling heed."""
-    return {key: values[key] for key in ("thermal_status", "fixed_performance") if key in values}
+    """Return what gates, clock tiers and findings heed."""
+    return {key: values[key] for key in ("thermal_status", "fixed_performance", "battery") if key in values}

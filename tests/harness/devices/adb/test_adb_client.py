@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import threading
@@ -147,6 +148,16 @@ def test_an_absent_client_is_told_with_what_installs_it(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DeviceError, match="apt install adb"):
         Adb(SERIAL, "device 'pixel'").version()
+
+
+def test_ctrl_c_does_not_reach_adb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "adb"
+    program.write_text(
+        '#!/bin/sh\nread stat </proc/$$/stat\nset -- $stat\necho "Version $5"\n'
+    )  # its process group
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert Adb(SERIAL, "device 'pixel'").version() != str(os.getpgrp())
 
 
 @pytest.mark.adb

@@ -17,6 +17,8 @@ STOP_REASONS = ("precision", "plateau", "contended", "cap")
 # that has its weights; the reference against itself makes the reference latency; a throttled or a contended session was
 # measured again, and is kept for whoever wants to look.
 PURPOSES = ("network", "segment", "trained", "calibration", "throttled", "contended")
+# How the clocks were: locked, by the performance governor, by Android's fixed-performance mode, free (or not known).
+CLOCK_TIERS = ("A", "B", "F", "C")
 # What a runtime says that it computes in, whatever precision the model has; `unknown` where it does not say.
 ARITHMETICS = ("fp32", "fp16", "int8", "mixed", "unknown")
 # The space of configurations that measure model files: no space of networks has this name.
@@ -33,8 +35,7 @@ class Configuration:
     """Everything that must be equal before two latencies may be compared or merged.
 
     `hardware` is what the device says it is (machine and CPU model); `reference` the graph hash of the network that every
-    slice alternates with; `precision` the model's, which is not always the `arithmetic`; `clock_tier` A (locked), B (performance
-    governor) or C (free).
+    slice alternates with; `precision` the model's, which is not always the `arithmetic`; `clock_tier` one of `CLOCK_TIERS`.
     """
 
     device: str
@@ -54,8 +55,8 @@ class Configuration:
     def __post_init__(self) -> None:
         if self.threads < 1:
             raise ValueError(f"threads = {self.threads}: at least 1")
-        if self.clock_tier not in ("A", "B", "C"):
-            raise ValueError(f"clock_tier = {self.clock_tier!r}: A, B or C")
+        if self.clock_tier not in CLOCK_TIERS:
+            raise ValueError(f"clock_tier = {self.clock_tier!r}: one of {', '.join(CLOCK_TIERS)}")
 
     @property
     def arithmetic(self) -> str | None:
@@ -153,7 +154,8 @@ class SessionRecord:
     `cpu-time`, or empty: not known), `baseline_ns` (what pool threads wait in a run of network and reference on a free
     machine), `cores` (those that the session ran on), `request` (how the core was asked for), `probe` (what a pinned probe
     waited just before), `quota_cores`, `steal_s`, `others_busy` (of the busiest other core); empty in records of before.
-    `samples` are conditions taken once a second beside the run, each with `at_ns`; `gate` says how long the session waited for
+    `samples` are conditions taken once a second beside the run, each with `at_ns`, and those of another `source` than the agent
+    with `at_error_ns`; `gate` says how long the session waited for
     the device to be fit (`waited_s`), what was still against it when it began (`closed`), and which attempt it is (`attempt`).
     `output` are the first values that the network gave on the agent's fixed input, `expected` those that it should have given;
     empty where nobody knows, and in records of before.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LANES = ("device", "ssh", "converter", "ray", "browser", "training", "simulation", "slow", "alone")
+LANES = ("device", "ssh", "adb", "converter", "ray", "browser", "training", "simulation", "slow", "alone")
 
 STUB = """#!/usr/bin/env bash
 echo "$PYTEST_DEBUG_TEMPROOT" >>../roots.txt
@@ -26,7 +26,8 @@ def run(folder: Path, *arguments: str, many: int = 0, alone: int = 0) -> subproc
     project = folder / "project"
     nothing = "#!/usr/bin/env bash\n"
     programs = {
-        f"bin/{name}": nothing for name in ("sshd", "chromium", "chromedriver", "initdb", "tcsh")
+        f"bin/{name}": nothing
+        for name in ("sshd", "chromium", "chromedriver", "initdb", "tcsh", "adb", "mksh", "toybox")
     }  # none is installed
     for name, text in {**programs, "scripts/setup": nothing, ".venv/bin/python": STUB}.items():
         path = project / name

@@ -29,7 +29,10 @@ SAMPLE_REACH_NS = 1_500_000_000  # samples are taken each second; one may be lat
 
 
 def clock_tier(conditions: Mapping[str, Any], cores: Sequence[int]) -> str:
-    """Return the clock tier of the measured cores: A locked, B performance governor, C free or unknown."""
+    """Return the clock tier of the measured cores.
+
+    A locked, B performance governor, F Android's fixed-performance mode, C free or unknown.
+    """
     frequencies = conditions.get("freq_khz", {})
     governors = conditions.get("governors", {})
     keys = [str(core) for core in cores]
@@ -38,7 +41,7 @@ def clock_tier(conditions: Mapping[str, Any], cores: Sequence[int]) -> str:
         return "A"
     if keys and all(governors.get(key) == "performance" for key in keys):
         return "B"
-    return "C"
+    return "F" if conditions.get("fixed_performance") is True else "C"
 
 
 def hardware_name(hello: Mapping[str, Any], conditions: Mapping[str, Any]) -> str:
@@ -57,6 +60,8 @@ def throttle_signs(conditions: Mapping[str, Any], cores: Sequence[int] = ()) -> 
     if status > 0:
         name = ANDROID_STATUS[min(status, len(ANDROID_STATUS) - 1)]
         signs.append(f"Android thermal status {status} ({name})")
+    if conditions.get("fixed_performance") is False:  # absent where nobody asked for it
+        signs.append("Android's fixed-performance mode is off")
     causes = _causes(_integer(conditions.get("throttled")), PI_BITS)
     if causes:
         signs.append(f"Raspberry Pi throttled: {causes}")
@@ -87,17 +92,19 @@ def closed_gates(
 def marked_slices(session: SessionRecord) -> tuple[bool, ...]:
     """Return for each slice whether the device throttled, from samples taken during it.
 
-    A slice is judged by the samples taken within it and by the nearest before and after, each at most 1.5 s away. In clock tier
-    A a measured core below 95 % of its locked clock counts as throttled. Without samples, or without times, nothing is marked.
+    A slice is judged, for each source of samples, by those taken within it and by the nearest before and after, each at most
+    1.5 s away; a sample whose time is uncertain counts for all times that it may be of. In clock tier A a measured core below
+    95 % of its locked clock counts as throttled. Without samples, or without times, nothing is marked.
     """
     configuration = session.configuration
     measured = session.cores if configuration.clock_tier == "A" else ()
     locked_khz = _locked_khz(session.conditions_before, measured)
-    samples = sorted(
-        (_integer(sample["at_ns"]), bool(_sample_signs(sample, locked_khz)))
-        for sample in session.samples
-        if "at_ns" in sample
-    )
+    sources: dict[str, list[tuple[int, int, bool]]] = {}
+    for sample in session.samples:
+        if "at_ns" in sample:
+            at_ns, error_ns = _integer(sample["at_ns"]), _integer(sample.get("at_error_ns"))
+            taken = (at_ns - error_ns, at_ns + error_ns, bool(_sample_signs(sample, locked_khz)))
+            sources.setdefault(str(sample.get("source", "")), []).append(taken)
     marks = []
     for piece in session.slices:
         if piece.at_ns is None:
@@ -109,16 +116,20 @@ def marked_slices(session: SessionRecord) -> tuple[bool, ...]:
             *piece.network_ns,
             *piece.reference_after_ns,
         )
-        marks.append(_is_marked(samples, piece.at_ns, piece.at_ns + sum(times_ns)))
+        end_ns = piece.at_ns + sum(times_ns)
+        marks.append(any(_is_marked(sorted(taken), piece.at_ns, end_ns) for taken in sources.values()))
     return tuple(marks)
 
 
-def _is_marked(samples: Sequence[tuple[int, bool]], start_ns: int, end_ns: int) -> bool:
-    """Return whether a sample within or next to the time from start to end shows throttling; samples sorted by time."""
-    before = [sample for sample in samples if start_ns - SAMPLE_REACH_NS <= sample[0] < start_ns][-1:]
-    within = [sample for sample in samples if start_ns <= sample[0] <= end_ns]
+def _is_marked(samples: Sequence[tuple[int, int, bool]], start_ns: int, end_ns: int) -> bool:
+    """Return whether a sample within or next to the time from start to end shows throttling.
+
+    samples: of one source, sorted: the first and last time that each may be of, and whether it shows throttling.
+    """
+    before = [sample for sample in samples if start_ns - SAMPLE_REACH_NS <= sample[1] < start_ns][-1:]
+    within = [sample for sample in samples if sample[1] >= start_ns and sample[0] <= end_ns]
     after = [sample for sample in samples if end_ns < sample[0] <= end_ns + SAMPLE_REACH_NS][:1]
-    return any(sign for _, sign in before + within + after)
+    return any(sign for _, _, sign in before + within + after)
 
 
 def _sample_signs(sample: Mapping[str, Any], locked_khz: Mapping[int, float]) -> list[str]:

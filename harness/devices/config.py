@@ -23,9 +23,12 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
     field_validator,
+    model_validator,
 )
 from pydantic.json_schema import models_json_schema
+from pydantic_core import PydanticCustomError
 
+from harness.devices.adb.serials import check_serial
 from harness.devices.destination import Destination, parse_destination
 from space.errors import ConfigError, did_you_mean
 from space.plugins import RUNTIMES as RUNTIME_PLUGINS
@@ -42,6 +45,7 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 DEFAULT_PRECISION: Precision = "fp32"
 # The model format that each runtime runs. `runtime_format` knows those of other packages, too.
 RUNTIMES: dict[str, Format] = {"onnxruntime": "onnx", "tflite": "tflite", "litert": "tflite"}
+TERMUX_PORT = 8022  # of the sshd in Termux
 MAX_FILE_BYTES = 1 << 24  # 10,000 devices with every key are a third of it
 
 _NAME = re.compile(r"[a-zA-Z0-9-]+")
@@ -198,19 +202,30 @@ class LocalDevice(Device):
 
 
 class SshDevice(Device):
-    """A machine reached over SSH."""
+    """A machine reached over SSH; a phone also through its cable, by adb."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["address"]}, {"required": ["adb"]}]})
 
     transport: Literal["ssh"] = "ssh"
+    adb: str = Field(
+        "",
+        description="A phone's serial number as 'adb devices' lists it: SSH goes through its cable, adb tells what SSH cannot.",
+    )
     address: str = Field(
+        "",
         min_length=1,
         max_length=600,
-        description="Host name, IP address or alias of ~/.ssh/config; also user@host:port.",
+        description="Host name, IP address or alias of ~/.ssh/config; also user@host:port. With adb optional, and only a name.",
     )
     port: int = Field(
         22,
         ge=1,
         le=65535,
-        description="Port of sshd; Termux listens on 8022. Default: ~/.ssh/config's, else 22.",
+        description="Port of sshd; Termux listens on 8022. Default: ~/.ssh/config's, else 22; with adb 8022.",
+    )
+    fixed_performance: bool = Field(
+        False,
+        description="With adb: measure in Android's fixed-performance mode (Android 11 on), switched off again whatever happens.",
     )
     user: str = Field(
         "", max_length=256, description="Login name; default: ~/.ssh/config's, else yours on this machine."
@@ -236,15 +251,19 @@ class SshDevice(Device):
 
     @property
     def machine(self) -> str:
-        """Host and port, as they are written: boards behind forwarded ports share a host."""
+        """Host and port, as they are written: boards behind forwarded ports share a host. A phone's cable is its own."""
+        if self.adb:
+            return f"adb {self.adb}"
         to = self.destination
         return f"ssh {to.host.lower()} {to.port or self.port}"
 
     @property
     def destination(self) -> Destination:
         """Login, host and port as far as devices.toml names them; ~/.ssh/config may name what is open."""
-        written = parse_destination(self.address)
+        written = parse_destination(self.address or self.name)
         port = self.port if "port" in self.model_fields_set else written.port
+        if self.adb:
+            port = port or TERMUX_PORT
         return Destination(user=self.user or written.user, host=written.host, port=port)
 
     @property
@@ -258,6 +277,8 @@ class SshDevice(Device):
     def where(self) -> str:
         """Login, host and port."""
         to = self.destination
+        if self.adb:
+            return f"adb {self.adb}, port {to.port}"
         via = f" via {self.jump}" if self.jumps else ""
         return str(Destination(user=to.user, host=to.host, port=to.port or self.port)) + via
 
@@ -266,6 +287,13 @@ class SshDevice(Device):
     def _no_control(cls, value: str) -> str:
         if any(ord(character) < 32 for character in value):
             raise ValueError("holds a control character")
+        return value
+
+    @field_validator("adb")
+    @classmethod
+    def _is_serial(cls, value: str) -> str:
+        if value:
+            check_serial(value)
         return value
 
     @field_validator("address")
@@ -285,7 +313,7 @@ class SshDevice(Device):
     @classmethod
     def _named_once(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse a login or a port that the address names, too, and otherwise."""
-        if "address" in info.data:
+        if info.data.get("address"):
             written = getattr(parse_destination(info.data["address"]), str(info.field_name))
             if value and written and value != written:
                 raise ValueError(
@@ -301,6 +329,25 @@ class SshDevice(Device):
                 f"is no public key; expected e.g. 'ssh-ed25519 AAAA...' ({', '.join(_HOST_KEY_TYPES)})"
             )
         return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> SshDevice:
+        """Refuse keys that do not go with each other; the errors name the key, which pydantic cannot."""
+        if not self.address and not self.adb:
+            raise PydanticCustomError("missing", "no address", {"key": "address"})
+        if self.jumps and self.adb:
+            raise PydanticCustomError(
+                "jump_with_adb",
+                "leads through a host, and adb through a cable; leave one of the two out",
+                {"key": "jump"},
+            )
+        if self.fixed_performance and not self.adb:
+            raise PydanticCustomError(
+                "not_without_adb",
+                "is set through adb; add adb = \"...\" with the serial number that 'adb devices' lists",
+                {"key": "fixed_performance"},
+            )
+        return self
 
 
 _CLASSES: dict[str, type[Device]] = {"local": LocalDevice, "ssh": SshDevice}
@@ -436,9 +483,12 @@ def devices_schema() -> dict[str, Any]:
         definition["properties"].pop("name", None)
         defaults |= definition["properties"]
         required = sorted({*definition.pop("required", ()), *(() if kind is LocalDevice else ("transport",))})
+        either = [{"anyOf": definition.pop("anyOf")}] if "anyOf" in definition else []
         own = [] if name in _CLASSES else [{"properties": {"transport": {"const": name}}}]
         completed.append({"allOf": [reference, *own]} if own else reference)
-        whole.append({"allOf": [reference, *own, {"required": required}]} if required else completed[-1])
+        whole.append(
+            {"allOf": [reference, *own, *either, {"required": required}]} if required else completed[-1]
+        )
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "devices.toml of harness",
@@ -502,7 +552,8 @@ def _check_defaults(defaults: Any, text: str, source: str) -> None:
         try:
             kind.model_validate(values)
         except ValidationError as error:
-            problems = [one for one in error.errors() if one["type"] != "missing"]
+            # What is missing, or does not go together, may be otherwise in a device's own table.
+            problems = [one for one in error.errors() if one["type"] != "missing" and one["loc"]]
             if problems:
                 raise ConfigError(_describe(problems[0], "defaults", text, source)) from error
 
@@ -595,14 +646,15 @@ def _plugin_class(transport: str) -> type[Device]:
 
 def _describe(problem: Mapping[str, Any], table: str, text: str, source: str) -> str:
     """Return what a validation found, with the line of the key in its table, such as `devices.pi4`."""
-    path = problem["loc"]
-    key = str(path[0]) if path else ""
+    path = problem["loc"] or (problem["ctx"]["key"],)
+    key = str(path[0])
     line = _line_of(text, table, key)
     if problem["type"] == "missing":
         return f'{source}:{line}: [{table}] needs the key {key!r}; add {key} = "..."'
     message = problem["msg"].removeprefix("Value error, ")
     place = key + "".join(f"[{part}]" for part in path[1:])
-    return f"{source}:{line}: [{table}] {place} = {problem['input']!r}: {message}"
+    value = problem["input"] if problem["loc"] else problem["input"][key]
+    return f"{source}:{line}: [{table}] {place} = {value!r}: {message}"
 
 
 def _line_of(text: str, table: str | None, key: str | None) -> int:

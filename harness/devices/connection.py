@@ -12,9 +12,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from harness.devices.adb.client import Adb
+from harness.devices.adb.clock import read_offset
+from harness.devices.adb.watch import PhoneWatch
 from harness.devices.carried import carried_libraries
 from harness.devices.client import ISOLATED, AgentClient, Deployment, deploy
-from harness.devices.config import Device, default_python
+from harness.devices.config import Device, SshDevice, default_python
 from harness.devices.transports.contract import Transport
 from harness.errors import AgentError, Cancelled, DeviceError, LinkError
 from space.errors import ConfigError
@@ -30,6 +33,8 @@ RECONNECT_WAITS_S = (1.0, 5.0, 15.0, 60.0)  # a board that reboots is back withi
 class Connection:
     """Connection of one campaign: transport, deployed agent and its client; the device is locked while it is open.
 
+    A locked phone that adb reaches is watched: `phone`.
+
     `wait_s`: for how long a device in use is waited for, infinite without end. `machine_lock` is `held`, or says why the
     machine's lock, which keeps other accounts and folders away, is not.
     """
@@ -42,6 +47,7 @@ class Connection:
         self.deployment: Deployment | None = None
         self.hello: dict[str, Any] = {}
         self.machine_lock = ""
+        self.phone: PhoneWatch | None = None
 
     @property
     def client(self) -> AgentClient:
@@ -74,6 +80,7 @@ class Connection:
         self._greet()
         if lock:
             self._lock(say, cancel or threading.Event())
+            self._watch_phone()
 
     def reopen(self, say: Callable[[str], None], cancel: threading.Event) -> None:
         """Reconnect after the connection broke: at once, then after growing waits, until `cancel` is set.
@@ -106,6 +113,20 @@ class Connection:
         self.hello = self._client.hello(
             self._device.worker_environment, {name: one.digest for name, one in carried.items()}
         )
+
+    def _watch_phone(self) -> None:
+        """Begin to watch a phone through adb, now that no other campaign does. Raises: DeviceError."""
+        device = self._device
+        if not isinstance(device, SshDevice) or not device.adb:
+            return
+        who = f"device {device.name!r} ({device.where})"
+        self.phone = PhoneWatch(
+            Adb(device.adb, who),
+            who,
+            fixed=device.fixed_performance,
+            offset=lambda: read_offset(self._transport, default_python(device)),
+        )
+        self.phone.open()
 
     def _lock(self, say: Callable[[str], None], cancel: threading.Event) -> None:
         """Take the device's lock, after a wait where another holds it; who waits keeps its agent, or connects anew.
@@ -158,7 +179,10 @@ class Connection:
             self._transport.run([default_python(self._device), *ISOLATED, "-c", _END, str(pid)])
 
     def close(self) -> None:
-        """End the agent and the connection."""
+        """End the watch of a phone, the agent and the connection."""
+        if self.phone is not None:
+            self.phone.close()
+            self.phone = None
         _holders.discard(self._owner)
         if self._client is not None:
             self._sent_bytes += self._client.sent_bytes

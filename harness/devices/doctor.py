@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from harness.devices.conditions import clock_tier, throttle_signs
+from harness.devices.adb.client import Adb
+from harness.devices.adb.watch import look_at_phone
+from harness.devices.conditions import ANDROID_STATUS, clock_tier, throttle_signs
 from harness.devices.config import Device, SshDevice
 from harness.devices.connection import Connection, new_owner
 from harness.devices.runtimes import allowed_cores, choose_runtimes, is_expected
@@ -93,12 +95,17 @@ def diagnose(device: Device, on_step: Callable[[str], None] = lambda step: None)
     """Check a device step by step, each told to `on_step` before; the first that fails ends the list."""
     connection = Connection(device, open_transport(device), owner=OWNER)
     checks: list[Check] = []
+    if isinstance(device, SshDevice) and device.adb:
+        on_step("asking adb")
+        checks += _cable(device)
+        if exit_status(checks):
+            return checks
     try:
         try:
             on_step("connecting")
             connection.open(lock=False)
         except (DeviceError, ConfigError) as error:
-            return [Check(status="FAIL", name="reach", found=str(error))]
+            return [*checks, Check(status="FAIL", name="reach", found=str(error))]
         deployment = connection.deployment
         assert deployment is not None
         if isinstance(device, SshDevice):
@@ -120,6 +127,57 @@ def diagnose(device: Device, on_step: Callable[[str], None] = lambda step: None)
         checks.append(Check(status="FAIL", name="agent", found=str(error)))
     finally:
         connection.close()
+    return checks
+
+
+def _cable(device: SshDevice) -> list[Check]:
+    """Check whether adb reaches a phone, and what it tells of it; the first that fails ends the list."""
+    adb = Adb(device.adb, f"device {device.name!r}")
+    try:
+        version = adb.version()
+        adb.check()
+        told, absent = look_at_phone(adb)
+    except DeviceError as error:
+        return [Check(status="FAIL", name="adb", found=str(error))]
+    checks = [Check(status="ok", name="adb", found=f"{version} reaches {device.adb}")]
+    if "battery" in told:
+        battery = told["battery"]
+        source = ", ".join(battery["powered_by"])
+        found = f"Android {told.get('android', '?')}, screen {told.get('screen', '?')}, battery {battery['percent']} %"
+        found += f" ({battery['status']}, {f'powered by {source}' if source else 'no charger'})"
+        remedy = "" if source else "plug it into a charger: on its battery a phone saves power"
+        checks.append(Check(status="ok" if source else "warn", name="phone", found=found, remedy=remedy))
+    if "thermal_status" in told:
+        status = told["thermal_status"]
+        found = f"Android's thermal status {status} ({ANDROID_STATUS[status]})"
+        remedy = "let it cool down first" if status else ""
+        checks.append(Check(status="warn" if status else "ok", name="thermal", found=found, remedy=remedy))
+    names = {"battery": "phone", "thermal_status": "thermal", "freq_khz": "phone clocks", "adb": "phone"}
+    checks += [
+        Check(status="warn", name=name, found=f"not told: {absent[key]}")
+        for key, name in names.items()
+        if key in absent
+    ]
+    return [*checks, *_fixed_performance(device, told)]
+
+
+def _fixed_performance(device: SshDevice, told: Mapping[str, Any]) -> list[Check]:
+    """Check Android's fixed-performance mode: whether it is known there, and whether a killed run left it on."""
+    name, checks = "fixed performance", []
+    if told.get("fixed_state") == "left":
+        found = "its mode is still on: the guard of a run that was killed was killed, too"
+        remedy = f"harness measure --device {device.name} switches it off first"
+        checks.append(Check(status="warn", name=name, found=found, remedy=remedy))
+    elif told.get("fixed_state") == "guarded":
+        checks.append(
+            Check(status="ok", name=name, found="on, a campaign is running or has ended seconds ago")
+        )
+    if told.get("fixed_known") is False and device.fixed_performance:
+        found, remedy = "its Android has no such mode: Android 11 is the first", "leave fixed_performance out"
+        checks.append(Check(status="FAIL", name=name, found=found, remedy=remedy))
+    elif told.get("fixed_known"):
+        asked = "asked for" if device.fixed_performance else "not asked for; fixed_performance = true does"
+        checks.append(Check(status="ok", name=name, found=f"its Android knows the mode; {asked}"))
     return checks
 
 

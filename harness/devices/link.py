@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from harness.devices.adb.watch import PhoneWatch
 from harness.devices.client import AgentClient
 
 
@@ -28,5 +29,15 @@ class Link(Protocol):
     def sent_bytes(self) -> int:
         """Return the bytes of model parts sent so far."""
 
+    @property
+    def phone(self) -> PhoneWatch | None:
+        """Return the phone's watch through adb; None where the device has none."""
+
     def reopen(self, say: Callable[[str], None], cancel: threading.Event) -> None:
         """Connect again after the link broke. Raises: DeviceError when the device stays away."""
+
+
+def probe_conditions(link: Link) -> dict[str, Any]:
+    """Return the device's conditions now, with what adb tells beside. Raises: LinkError, AgentError."""
+    conditions = link.client.probe()
+    return link.phone.beside(conditions) if link.phone is not None else conditions

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from harness.devices.adb.watch import PhoneWatch
 from harness.devices.client import AgentClient
 from harness.devices.framing import FrameStream
 from harness.devices.job_files import Begun, Entry
@@ -64,6 +65,7 @@ class RecordedLink:
         self.sent_bytes = 0
         self.client = AgentClient(_RecordedChannel(self._answers), who)
         self.hello: dict[str, Any] = {}
+        self.phone: PhoneWatch | None = None  # no cable reached it
 
     def open(self) -> None:
         """Greet the recorded agent. Raises: LinkError, Cancelled."""

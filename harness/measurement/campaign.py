@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 
 from harness.devices.config import Device, Precision
 from harness.devices.connection import Connection, new_owner
-from harness.devices.link import Link
+from harness.devices.link import Link, probe_conditions
 from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
@@ -173,7 +173,7 @@ def measure_over(
         )
     precisions = options.precisions or (device.precision,)
     allowed = allowed_cores(device, link.hello, options.threads, options.cores)
-    conditions = link.client.probe()
+    conditions = probe_conditions(link)
 
     def uses() -> Iterator[RuntimePlan]:
         for runtime in runtimes:

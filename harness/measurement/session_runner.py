@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.devices.conditions import marked_slices
 from harness.devices.config import DEFAULT_PRECISION
-from harness.devices.link import Link
+from harness.devices.link import Link, probe_conditions
 from harness.devices.runtimes import version_name
 from harness.errors import AgentError, BadResult, Cancelled, LinkError
 from harness.estimates.clean_runs import is_contended
@@ -269,6 +269,8 @@ class SessionRunner:
             raise Cancelled()
         terms = self.circumstances
         process = terms.process_id()
+        if (phone := self.link.phone) is not None:
+            phone.begin()
 
         def identity(number: int) -> dict[str, Any]:
             model = units[number].model
@@ -315,6 +317,7 @@ class SessionRunner:
                 )
             elif result is not None:
                 unit = units[event["network"]]
+                result = result if phone is None else phone.joined(result)
                 changed = changes(result, event)
                 take(unit, self._changed(unit, changed) if changed else result)
 
@@ -346,10 +349,12 @@ class SessionRunner:
         def heeded(conditions: Mapping[str, Any]) -> dict[str, Any]:
             return {key: value for key, value in conditions.items() if key != "gpus" or has_gpu}
 
-        client, known = self.link.client, self._conditions
+        link, known = self.link, self._conditions
         if known is None or (has_gpu and "gpus" not in known):  # a CPU session before this one asked no GPU
-            known = client.probe()
-        return self.gate.wait(heeded(known), lambda: heeded(client.probe()), self.say, self.cancel)
+            known = probe_conditions(link)
+        elif link.phone is not None:
+            known = link.phone.beside(known)
+        return self.gate.wait(heeded(known), lambda: heeded(probe_conditions(link)), self.say, self.cancel)
 
 
 def _counted(units: Sequence[PlannedSession]) -> str:

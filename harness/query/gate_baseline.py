@@ -60,7 +60,7 @@ class KeptLatency(_Kept):
     precision: Text
     threads: Count
     cores: Annotated[tuple[Annotated[int, Field(ge=0, lt=4096)], ...], Field(max_length=4096)]
-    clock_tier: Literal["A", "B", "C"]
+    clock_tier: Literal["A", "B", "F", "C"]
     reference: Text
     ratio: Positive
     low: Positive | None

@@ -20,6 +20,7 @@ from typing import final
 
 import paramiko
 
+from harness.devices.adb.client import Adb
 from harness.devices.config import SshDevice
 from harness.devices.transports.contract import MAX_OUTPUT_BYTES, CompletedCommand
 from harness.devices.transports.known_hosts import (
@@ -56,6 +57,8 @@ class SshTransport:
         self._who = f"device {device.name!r} ({device.where})"
         self._transports: list[paramiko.Transport] = []  # of the hosts on the way; the device's is the last
         self._proxies: list[ProxyCommand] = []
+        self._adb = Adb(device.adb, self._who) if device.adb else None
+        self._local_port: int | None = None  # that adb forwards to the phone's sshd
 
     def connect(self) -> None:
         """Connect and verify the host keys.
@@ -121,6 +124,10 @@ class SshTransport:
             self._transports.pop().close()
         while self._proxies:
             self._proxies.pop().close()
+        if self._adb is not None and self._local_port is not None:
+            with contextlib.suppress(DeviceError):  # a pulled cable has ended it
+                self._adb.end_forward(self._local_port)
+            self._local_port = None
 
     def _connect_to(self, host: SshHost) -> None:
         """Connect to the next host on the way and log in, without the keys of the agent that break the connection."""
@@ -147,6 +154,13 @@ class SshTransport:
                     f"listening on port {host.port}? (Termux: run 'sshd', its port is 8022)"
                 ) from error
 
+    def _forwarded(self, adb: Adb, port: int) -> int:
+        """Return the port of this machine that leads to one of the phone, through its cable. Raises: DeviceError."""
+        if self._local_port is None:
+            adb.check()
+            self._local_port = adb.forward(port)
+        return self._local_port
+
     def _open(self, host: SshHost) -> paramiko.Transport:
         """Return a connection on which nothing was said yet."""
         stream: socket.socket | paramiko.Channel
@@ -159,6 +173,8 @@ class SshTransport:
                 stream = before.open_channel(
                     "direct-tcpip", (host.hostname, host.port), ("127.0.0.1", 0), timeout=CONNECT_TIMEOUT_S
                 )
+        elif self._adb is not None:
+            stream = connect_within("127.0.0.1", self._forwarded(self._adb, host.port), CONNECT_TIMEOUT_S)
         else:
             stream = connect_within(host.hostname, host.port, CONNECT_TIMEOUT_S)
         transport = paramiko.Transport(stream)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.devices.config import SshDevice
@@ -71,6 +71,10 @@ def find_way(device: SshDevice) -> tuple[SshHost, ...]:
     """
     to = device.destination
     settings = read_settings(to.host, device.ssh_config, user=to.user, port=to.port)
+    if (
+        device.adb
+    ):  # the way is the cable; the key is known under the phone's name, whatever the port of today
+        settings = replace(settings, proxy=("none", ""), host_key_alias=settings.host_key_alias or to.host)
     kind, proxy = settings.proxy
     if device.jump:
         kind, proxy = ("jump", device.jump) if device.jumps else ("none", "")
@@ -133,7 +137,10 @@ def _host(
 def _copy_key(
     device: SshDevice, to: Destination, settings: HostSettings, port: int, user: str, *, is_jump: bool
 ) -> str:
-    """Return what to type so that the host takes one's key: by its alias where ~/.ssh/config has one."""
+    """Return what to type so that the host takes one's key: by its alias where ~/.ssh/config has one, or through a cable."""
+    if device.adb:
+        cable = shlex.join(["adb", "-s", device.adb, "forward", f"tcp:{port}", f"tcp:{port}"])
+        return f"{cable} && {shlex.join(['ssh-copy-id', '-p', str(port), f'{user}@127.0.0.1'])}"
     words = ["ssh-copy-id"]
     if device.jumps and not is_jump:
         words += ["-o", f"ProxyJump={device.jump.replace(' ', '')}"]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 CLOCK_TIERS = {
     "A": "A: clocks locked",
     "B": "B: governor performance",
+    "F": "F: Android's fixed-performance mode",
     "C": "C: clocks free, or not known to be fixed",
 }
 

@@ -10,7 +10,7 @@ from factories.records import CONDITIONS, CONFIGURATION, JSON_VALUES, make_sessi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.devices.conditions import closed_gates, marked_slices, throttle_signs
+from harness.devices.conditions import clock_tier, closed_gates, marked_slices, throttle_signs
 from harness.records import SessionRecord, Slice
 
 SECOND_NS = 1_000_000_000
@@ -96,6 +96,36 @@ def test_a_sample_speaks_for_a_second_and_a_half() -> None:
     lone: list[tuple[float, dict[str, Any]]] = [(5.0, {"thermal_status": 1})]
     session = session_with([3.4, 3.45, 5.0, 6.5, 6.51], lone)
     assert marked_slices(session) == (False, True, True, True, False)
+
+
+def test_samples_of_one_source_do_not_hide_what_another_tells() -> None:
+    adb = {"source": "adb", "thermal_status": 2}
+    samples: list[tuple[float, dict[str, Any]]] = [
+        (3.0, adb),
+        (3.9, {}),
+        (4.6, {}),
+        (5.0, adb | {"thermal_status": 0}),
+    ]
+    assert marked_slices(session_with([4.0, 4.7], samples)) == (True, False)
+
+
+def test_a_sample_of_uncertain_time_counts_for_every_time_that_it_may_be_of() -> None:
+    lone: list[tuple[float, dict[str, Any]]] = [(5.0, {"thermal_status": 1, "at_error_ns": SECOND_NS // 2})]
+    session = session_with([2.9, 3.0, 5.0, 6.9, 7.01], lone)
+    assert marked_slices(session) == (False, True, True, True, False)
+    between: list[tuple[float, dict[str, Any]]] = [
+        (5.0, {"thermal_status": 1, "at_error_ns": SECOND_NS // 2}),
+        (5.2, {"at_error_ns": SECOND_NS // 2}),
+    ]
+    assert marked_slices(session_with([5.4], between)) == (True,), "either may have been the one before it"
+
+
+def test_fixed_performance_that_was_asked_for_and_is_off_is_a_sign_and_a_tier_where_it_is_on() -> None:
+    assert throttle_signs({"fixed_performance": False}) == ["Android's fixed-performance mode is off"]
+    assert throttle_signs({"fixed_performance": True}) == throttle_signs({}) == []
+    assert clock_tier({"fixed_performance": True}, (4,)) == "F"
+    assert clock_tier({"fixed_performance": False}, (4,)) == clock_tier({}, (4,)) == "C"
+    assert clock_tier({"fixed_performance": True, "freq_khz": LOCKED}, (4, 5)) == "A"
 
 
 def test_a_slice_longer_than_a_second_is_judged_by_the_samples_within() -> None:

@@ -300,6 +300,22 @@ BAD = {
         '[defaults]\ngroup = "x"\n[devices.x]\ntransport = "local"\n',
         ["group 'x' is a device's name, too"],
     ),
+    "a serial number that is an option": (
+        '[devices.a]\ntransport = "ssh"\nadb = "-s"\n',
+        ["lab.toml:3: [devices.a] adb = '-s'", "adb devices"],
+    ),
+    "neither an address nor a cable": (
+        '[devices.a]\ntransport = "ssh"\nuser = "u"\n',
+        ["lab.toml:1: [devices.a] needs the key 'address'"],
+    ),
+    "a jump host before a cable": (
+        '[devices.a]\ntransport = "ssh"\nadb = "R5"\njump = "gate"\n',
+        ["lab.toml:4: [devices.a] jump = 'gate'", "leave one of the two out"],
+    ),
+    "fixed performance without a cable": (
+        '[devices.a]\ntransport = "ssh"\naddress = "a"\nfixed_performance = true\n',
+        ["lab.toml:4: [devices.a] fixed_performance = True", 'add adb = "..."'],
+    ),
     "defaults as a list": ("[[defaults]]\n", ["'defaults' must be a table", "write [defaults]"]),
     "defaults that are a number": ("defaults = 3\n", ["'defaults' must be a table, not 3"]),
     "a mistyped table of defaults": (
@@ -385,17 +401,30 @@ def test_precisions_are_those_that_models_are_exported_in_and_a_device_s_is_fp32
     assert load_devices()["local"].precision == "fp32"
 
 
+def test_a_phone_needs_no_address_and_has_termuxs_port() -> None:
+    text = '[defaults]\ntransport = "ssh"\nfixed_performance = true\n[devices.pixel]\nadb = "R5CT10ABCDE"\n'
+    phone = parse_devices(text)["pixel"]
+    assert isinstance(phone, SshDevice)
+    assert str(phone.destination) == "pixel:8022"
+    assert phone.where == "adb R5CT10ABCDE, port 8022"
+    assert phone.machine == "adb R5CT10ABCDE", "two names of one phone are one machine"
+    other = parse_devices(f'{text}port = 2222\nuser = "u0_a1"\n')["pixel"]
+    assert isinstance(other, SshDevice)
+    assert str(other.destination) == "u0_a1@pixel:2222"
+
+
 def test_every_key_of_a_device_may_have_a_default() -> None:
     text = "[defaults]\n" + "".join(
         f"{key} = {json.dumps(value)}\n"
         for key, value in {
             "transport": "ssh", "address": "a", "port": 23, "user": "u", "key": "k", "host_key": HOST_KEY,
-            "known_hosts": "h", "jump": "j", "ssh_config": "none", "python": "p", "runtimes": ["tflite"], "threads": 2,
+            "known_hosts": "h", "jump": "none", "adb": "R5CT10ABCDE",
+            "ssh_config": "none", "python": "p", "runtimes": ["tflite"], "threads": 2,
             "precision": "int8", "cores": [1, 2], "root": "r", "description": "d", "group": ["g"],
             "litert_library": "l", "litert_carry": "c",
         }.items()
     )  # fmt: skip
-    text += 'litert_any_version = true\nenvironment = { LD_LIBRARY_PATH = "/vendor/lib64" }\n'
+    text += 'fixed_performance = true\nlitert_any_version = true\nenvironment = { LD_LIBRARY_PATH = "/vendor/lib64" }\n'
     device = parse_devices(text + "[devices.x]\n")["x"]
     assert device.model_fields_set == set(SshDevice.model_fields)
     assert device.worker_environment == {

@@ -1,0 +1,152 @@
+"""Answers of a phone's shell, parsed: what is told is taken as it stands, what is not known is never guessed.
+
+Each parser knows the texts of Android 11 to 16; tests/rigs/android_answers.py has them with their sources. What the phone does
+not tell is `NotTold` with the reason; a text of another form is a ValueError.
+"""
+
+from __future__ import annotations
+
+import re
+from math import isfinite
+from typing import Any
+
+_REFUSED = re.compile(
+    r"Permission Denial|Can't find service: \S+|cmd: Can't find service|not found|inaccessible"
+)
+_TEMPERATURE = re.compile(r"\tTemperature\{mValue=([^,]+), mType=(-?\d+), mName=([^,}]*), mStatus=\d+\}")
+_THRESHOLDS = "Temperature static thresholds from HAL:\n"
+# android.os.Temperature: -1 is unknown; 6, 7 and 8 are voltage, current and charge of the battery, no temperatures.
+_NO_TEMPERATURES = ("-1", "6", "7", "8")
+_STATUS = re.compile(r"^Thermal Status: ([0-6])$", re.MULTILINE)
+_FREQUENCY = re.compile(r"/sys/devices/system/cpu/cpu(\d+)/cpufreq/scaling_cur_freq (\d+)")
+# android.os.BatteryManager, BATTERY_STATUS_UNKNOWN to BATTERY_STATUS_FULL, in the words of Linux's power_supply class.
+_BATTERY = {"1": "Unknown", "2": "Charging", "3": "Discharging", "4": "Not charging", "5": "Full"}
+_SOURCES = {"AC powered": "ac", "USB powered": "usb", "Wireless powered": "wireless", "Dock powered": "dock"}
+
+
+class NotTold(Exception):
+    """A thing that this phone does not tell, and why."""
+
+
+def parse_thermal(text: str) -> int:
+    """Return Android's thermal status in `dumpsys thermalservice`: 0 none, 1 light, to 6 shutdown.
+
+    Raises: NotTold where the service is absent, or the status says nothing: set by hand, or 0 because no sensor or no threshold
+    is behind it, as on some phones however hot they are; ValueError.
+    Source: frameworks/base, services/core/java/com/android/server/power/ThermalManagerService.java, dumpInternal.
+    """
+    status = _STATUS.search(text)
+    if status is None:
+        raise _unknown("dumpsys thermalservice", text)
+    if "IsStatusOverride: true" in text:
+        raise NotTold(
+            "its thermal status was set by hand; to have the real one: adb shell cmd thermalservice reset"
+        )
+    if status[1] == "0" and ("HAL Ready: false" in text or "ThermalHAL 1.0" in text):
+        raise NotTold("its thermal status is always 0: its thermal HAL tells of no throttling")
+    _, header, behind = text.replace("\r", "").partition(_THRESHOLDS)
+    if status[1] == "0" and header and not behind.startswith("\tTemperatureThreshold{"):
+        raise NotTold("its thermal status is always 0: its thermal HAL has no thresholds")
+    return int(status[1])
+
+
+def parse_temperatures(text: str) -> dict[str, float]:
+    """Return the temperatures in C that `dumpsys thermalservice` read just now, by sensor; empty where it has none.
+
+    Those that it remembers are left out, as are sensors of an unknown type, or of another thing than temperature.
+    """
+    _, _, now = text.replace("\r", "").partition("Current temperatures from HAL:\n")
+    found = {}
+    for line in now.split("\n"):
+        match = _TEMPERATURE.fullmatch(line)
+        if match is None:
+            break
+        if match[2] not in _NO_TEMPERATURES and isfinite(value := float(match[1])):
+            found[match[3]] = value
+    return found
+
+
+def parse_clocks(text: str) -> dict[str, int]:
+    """Return the clocks in kHz of the cores, by id, from lines of file and value. Raises: NotTold without any; ValueError."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise NotTold("its shell may read no scaling_cur_freq of a core")
+    found = {}
+    for line in lines:
+        match = _FREQUENCY.fullmatch(line.strip())
+        if match is None:
+            raise ValueError(f"{line[:80]!r} is no clock of a core")
+        found[match[1]] = int(match[2])
+    return found
+
+
+def parse_battery(text: str) -> dict[str, Any]:
+    """Return `percent`, `status`, `temp_c` and `powered_by` of `dumpsys battery`.
+
+    Some makers print a log behind it, with lines of the same names: only the first block counts.
+    Raises: NotTold, ValueError. Source: services/core/java/com/android/server/BatteryService.java, dumpInternal.
+    """
+    _, header, rest = text.replace("\r", "").partition("Current Battery Service state:\n")
+    if not header:
+        raise _unknown("dumpsys battery", text)
+    fields: dict[str, str] = {}
+    for line in rest.split("\n"):
+        if not line.startswith("  "):
+            break
+        key, separator, value = line.strip().partition(": ")
+        if separator:
+            fields.setdefault(key, value)
+    if "(UPDATES STOPPED" in rest:
+        raise NotTold("its battery was set by hand; to have the real one: adb shell dumpsys battery reset")
+    try:
+        percent = 100 * int(fields["level"]) / int(fields["scale"])
+        status, temp_c = _BATTERY[fields["status"]], int(fields["temperature"]) / 10
+    except (KeyError, ValueError, ZeroDivisionError) as error:
+        raise ValueError(f"'dumpsys battery' has no {error} that harness knows") from error
+    sources = [name for key, name in _SOURCES.items() if fields.get(key) == "true"]
+    return {"percent": round(percent), "status": status, "temp_c": temp_c, "powered_by": sources}
+
+
+def parse_screen(text: str) -> str:
+    """Return `on` or `off` from `dumpsys deviceidle get screen`.
+
+    Raises: NotTold, ValueError. Source: DeviceIdleController.java, Shell command `get screen`, which prints mScreenOn.
+    """
+    word = text.strip()
+    if word not in ("true", "false"):
+        raise _unknown("dumpsys deviceidle get screen", text)
+    return "on" if word == "true" else "off"
+
+
+def parse_release(text: str) -> str:
+    """Return Android's version from `getprop ro.build.version.release`. Raises: ValueError."""
+    if not re.fullmatch(r"[0-9A-Za-z.]{1,20}", text.strip()):
+        raise ValueError(f"{text[:80]!r} is no version of Android")
+    return text.strip()
+
+
+def parse_fixed_help(text: str) -> bool:
+    """Return whether `cmd power help` knows fixed-performance mode; the phone may refuse it all the same. Raises: ValueError."""
+    if "Power manager (power) commands:" not in text:
+        raise _unknown("cmd power help", text)
+    return "set-fixed-performance-mode-enabled" in text
+
+
+def fixed_refusal(text: str) -> str:
+    """Return for people why `cmd power set-fixed-performance-mode-enabled true` failed.
+
+    Source: services/core/java/com/android/server/power/PowerManagerShellCommand.java; before Android 11 the command is unknown.
+    """
+    if "Failed to set FIXED_PERFORMANCE mode" in text:
+        return "its maker has not built it in (no Power HAL that knows it)"
+    if "Unknown command" in text:
+        return "its Android has no such mode: Android 11 is the first"
+    return f"it answered {text.strip()[:120]!r}"
+
+
+def _unknown(command: str, text: str) -> Exception:
+    """Return the exception for an answer in which the wanted line is not."""
+    if refusal := _REFUSED.search(text):
+        line = next(line for line in text.splitlines() if refusal[0] in line)
+        return NotTold(f"'{command}' says: {line.strip()[:120]}")
+    return ValueError(f"'{command}' answered {text[:80]!r}, which harness does not know")

@@ -1,0 +1,78 @@
+"""The phone's monotonic clock against this machine's, with the error that is known to be the most.
+
+What `adb shell` tells has no time of the phone's clock, in which slices and samples of a session are dated. So the phone's Python
+is asked for its clock over SSH some times, and the shortest round trip counts (Cristian, "Probabilistic clock synchronization",
+1989): the clock was read at some time within it, so the offset is known to half of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.devices.client import ISOLATED
+from harness.devices.transports.contract import Channel, Transport
+from harness.errors import LinkError
+
+ROUNDS = 5
+TIMEOUT_S = 15.0
+# Linux slews a clock by 500 ppm at most (adjtimex(2)); the phone's and this machine's may go apart.
+DRIFT = 1e-3
+_ANSWER = """
+import sys, time
+for _ in sys.stdin:
+    print(time.perf_counter_ns(), flush=True)
+"""
+_MAX_LINE = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockOffset:
+    """This machine's clock minus the phone's, in ns, known to `error_ns` at `known_ns` of this machine's clock."""
+
+    offset_ns: int
+    error_ns: int
+    known_ns: int
+
+    def on_phone(self, from_ns: int, to_ns: int) -> tuple[int, int]:
+        """Return the time of the phone's clock, in ns, of what was read between two times of this machine's, and its error."""
+        middle_ns = (from_ns + to_ns) // 2
+        age_ns = max(abs(from_ns - self.known_ns), abs(to_ns - self.known_ns))
+        error_ns = self.error_ns + (to_ns - from_ns + 1) // 2 + round(age_ns * DRIFT)
+        return middle_ns - self.offset_ns, error_ns
+
+
+def read_offset(
+    transport: Transport, python: str, now_ns: Callable[[], int] = time.perf_counter_ns
+) -> ClockOffset:
+    """Ask the phone's Python for its clock over SSH. Raises: LinkError when it does not answer with one."""
+    channel = transport.start([python, *ISOLATED, "-c", _ANSWER])
+    try:
+        trips = []
+        for _ in range(ROUNDS):
+            sent_ns = now_ns()
+            channel.write(b"\n", TIMEOUT_S)
+            phone_ns = _read_number(channel)
+            trips.append((now_ns() - sent_ns, sent_ns, phone_ns))
+    finally:
+        channel.close()
+    trip_ns, sent_ns, phone_ns = min(trips)
+    return ClockOffset(
+        offset_ns=sent_ns + trip_ns // 2 - phone_ns, error_ns=(trip_ns + 1) // 2, known_ns=sent_ns + trip_ns
+    )
+
+
+def _read_number(channel: Channel) -> int:
+    """Read one line with a number. Raises: LinkError."""
+    line = b""
+    while not line.endswith(b"\n"):
+        piece = channel.read(1, TIMEOUT_S)
+        if not piece or len(line) >= _MAX_LINE:
+            raise LinkError(
+                f"the device's Python ended without telling its clock: {channel.stderr_tail()[-200:]!r}"
+            )
+        line += piece
+    if not line.strip().isdigit():
+        raise LinkError(f"the device's Python answered {line!r}, no time")
+    return int(line)

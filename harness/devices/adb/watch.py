@@ -1,0 +1,272 @@
+"""A phone watched through adb beside a campaign: what only its shell is told, once a second, and the guard's heartbeat.
+
+Samples are dated in the phone's clock, as the agent's are, with `at_error_ns`; they bear `"source": "adb"`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+from harness.devices.adb.answers import (
+    NotTold,
+    parse_battery,
+    parse_clocks,
+    parse_fixed_help,
+    parse_release,
+    parse_screen,
+    parse_temperatures,
+    parse_thermal,
+)
+from harness.devices.adb.client import Adb
+from harness.devices.adb.clock import ClockOffset
+from harness.devices.adb.guard import BEAT, FOLDER, SILENCE_S, STATE, FixedPerformance
+from harness.errors import DeviceError
+from harness.records import SessionRecord
+
+PERIOD_S = 1.0
+CLOCK_AGE_S = 60.0  # an offset is read again before the next worker once it is older
+MAX_ERROR_NS = 1_000_000_000  # a sample whose time is known less well could be another slice's
+FRESH_S = 5.0  # what was told longer ago is asked for again
+MAX_TICKS = 10_000
+SOURCE = "adb"
+
+_THERMAL = "echo '== thermal'\ndumpsys thermalservice 2>&1\n"
+_CLOCKS = """echo '== clocks'
+for file in /sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq; do
+    read khz <"$file" && echo "$file $khz"
+done 2>/dev/null
+"""
+_SLOW = """echo '== battery'
+dumpsys battery 2>&1
+echo '== screen'
+dumpsys deviceidle get screen 2>&1
+"""
+_LOOK = f"""echo '== release'
+getprop ro.build.version.release
+echo '== fixed'
+cmd power help 2>&1
+echo '== state'
+{STATE}"""
+_BEAT = f"echo '== guard'\n{BEAT}"
+_END = "echo '== end'\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What the phone's shell told between two times of this machine's clock, in ns; what it did not tell, with the reason."""
+
+    from_ns: int
+    to_ns: int
+    values: dict[str, Any]
+    absent: dict[str, str]
+
+
+@final
+class PhoneWatch:
+    """A phone that is watched while a device is connected. `offset` reads the clocks' offset, over SSH."""
+
+    def __init__(
+        self,
+        adb: Adb,
+        who: str,
+        *,
+        fixed: bool,
+        offset: Callable[[], ClockOffset],
+        now_ns: Callable[[], int] = time.perf_counter_ns,
+        period_s: float = PERIOD_S,
+        silence_s: float = SILENCE_S,
+    ) -> None:
+        self._adb, self._fixed, self._offset, self._now_ns = adb, fixed, offset, now_ns
+        self._period_s = period_s
+        self._mode = FixedPerformance(adb, who, silence_s=silence_s, period_s=min(period_s, PERIOD_S))
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name=f"adb {adb.serial}", daemon=True)
+        self._lock = threading.Lock()
+        self._ticks: list[Told] = []
+        self._latest: Told | None = None
+        self._trouble = ""
+        self._clock: ClockOffset | None = None
+        self._before: dict[str, Any] = {}
+        self._beats = 0
+        self.taken = 0  # answers, once a second
+
+    def open(self) -> None:
+        """Begin to watch; switch fixed-performance mode on where it is asked for, else off where a killed run left it on.
+
+        Raises: DeviceError where the phone refuses; LinkError.
+        """
+        if self._fixed:
+            self._mode.start()
+        else:
+            self._mode.end()
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the watch and fixed-performance mode. Where adb does not reach the phone any more, the guard there ends it."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        if self._fixed:
+            try:
+                self._mode.end()
+            except DeviceError as error:
+                self._trouble = str(error)
+
+    def begin(self) -> None:
+        """Take the conditions before a worker, and read the clocks' offset where it is not fresh. Raises: LinkError."""
+        if self._clock is None or self._now_ns() - self._clock.known_ns > CLOCK_AGE_S * 1e9:
+            self._clock = self._offset()
+        self._before = self._conditions()
+        with self._lock:
+            self._ticks.clear()
+
+    def beside(self, conditions: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a device's conditions with what adb told, some seconds ago at most; what the device tells itself wins."""
+        latest = self._latest
+        if latest is None or self._now_ns() - latest.to_ns > FRESH_S * 1e9:
+            latest = self._ask(_THERMAL)
+        return _heeded(latest.values) | dict(conditions)
+
+    def joined(self, session: SessionRecord) -> SessionRecord:
+        """Return a session with what adb told since the one before it: samples, and conditions before and after."""
+        with self._lock:
+            ticks, self._ticks = self._ticks, []
+        after = self._conditions()
+        samples = [sample for tick in ticks if (sample := self._sample(tick)) is not None]
+        if not samples:
+            reason = self._trouble or "no answer in this session was dated well enough"
+            after.setdefault("absent", {})["samples"] = reason
+        everything = sorted([*session.samples, *samples], key=lambda sample: int(sample.get("at_ns", 0)))
+        joined = replace(
+            session,
+            samples=tuple(everything),
+            conditions_before=_heeded(self._before) | session.conditions_before | {SOURCE: self._before},
+            conditions_after=_heeded(after) | session.conditions_after | {SOURCE: after},
+        )
+        self._before = after
+        return joined
+
+    def _sample(self, tick: Told) -> dict[str, Any] | None:
+        if self._clock is None or not tick.values:
+            return None
+        at_ns, error_ns = self._clock.on_phone(tick.from_ns, tick.to_ns)
+        if error_ns > MAX_ERROR_NS or at_ns < 0:
+            return None
+        return {"at_ns": at_ns, "at_error_ns": error_ns, "source": SOURCE, **tick.values}
+
+    def _conditions(self) -> dict[str, Any]:
+        """Return what the phone tells now, the slow things too, and under `absent` what it does not tell."""
+        told = self._ask(_THERMAL + _CLOCKS + _SLOW)
+        return told.values | ({"absent": told.absent} if told.absent else {})
+
+    def _watch(self) -> None:
+        """Ask once a second until the end; keep what was told for the session that it falls into."""
+        while not self._stop.wait(self._period_s):
+            told = self._ask(_THERMAL + _CLOCKS)
+            with self._lock:
+                self._latest = told
+                self._ticks.append(told)
+                del self._ticks[:-MAX_TICKS]
+                self.taken += 1
+            if self._fixed and told.values.get("fixed_performance") is False:
+                self._restart()
+
+    def _restart(self) -> None:
+        try:
+            self._mode.start()
+        except DeviceError as error:
+            self._trouble = str(error)
+
+    def _ask(self, script: str) -> Told:
+        """Ask the phone's shell for what a script prints, in parts. What cannot be reached or read is absent, with the reason."""
+        with self._lock:
+            self._beats += 1
+            beat = str(self._beats)
+        argv = ["sh", "-c", (_BEAT * self._fixed) + script + _END, "harness", FOLDER, beat]
+        from_ns = self._now_ns()
+        try:
+            text = self._adb.shell(argv).stdout.decode("utf-8", "replace")
+        except DeviceError as error:
+            self._trouble = str(error)
+            return Told(from_ns=from_ns, to_ns=self._now_ns(), values={}, absent={"adb": str(error)})
+        self._trouble = ""
+        values, absent = parse_told(text)
+        return Told(from_ns=from_ns, to_ns=self._now_ns(), values=values, absent=absent)
+
+
+def look_at_phone(adb: Adb) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what a phone tells of itself and its state, and what it does not tell with the reason; nothing is changed.
+
+    `fixed_known`: whether its Android knows fixed-performance mode; `fixed_state`: `off`, `guarded` by a campaign, or `left` on.
+    Raises: LinkError.
+    """
+    argv = ["sh", "-c", _THERMAL + _CLOCKS + _SLOW + _LOOK + _END, "harness", FOLDER]
+    return parse_told(adb.shell(argv).stdout.decode("utf-8", "replace"))
+
+
+def parse_told(text: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what an answer in parts (`== NAME` before each, `== end` behind) holds, and what is absent with the reason."""
+    values: dict[str, Any] = {}
+    absent: dict[str, str] = {}
+    parts = _parts(text)
+    if "end" not in parts:
+        return {}, {"adb": f"its answer broke off: {text[-80:]!r}"}
+    if "thermal" in parts:  # one answer holds both
+        parts["temperatures"] = parts["thermal"]
+    for name, (key, parse) in _PARSERS.items():
+        if name not in parts:
+            continue
+        try:
+            if (value := parse(parts[name])) != {}:
+                values[key] = value
+        except (NotTold, ValueError) as error:
+            absent[key] = str(error)
+    return values, absent
+
+
+def _parts(text: str) -> dict[str, str]:
+    parts: dict[str, str] = {}
+    name = ""
+    for line in text.replace("\r\n", "\n").splitlines(keepends=True):
+        if line.startswith("== "):
+            name = line[3:].strip()
+            parts[name] = ""
+        elif name:
+            parts[name] += line
+    return parts
+
+
+def _parse_guard(text: str) -> bool:
+    return _word(text, ("on", "off")) == "on"
+
+
+def _parse_state(text: str) -> str:
+    return _word(text, ("off", "guarded", "left"))
+
+
+def _word(text: str, known: tuple[str, ...]) -> str:
+    if text.strip() not in known:
+        raise ValueError(f"the guard of fixed-performance mode answered {text[:80]!r}")
+    return text.strip()
+
+
+_PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "guard": ("fixed_performance", _parse_guard),
+    "thermal": ("thermal_status", parse_thermal),
+    "temperatures": ("temps_c", parse_temperatures),
+    "clocks": ("freq_khz", parse_clocks),
+    "battery": ("battery", parse_battery),
+    "screen": ("screen", parse_screen),
+    "release": ("android", parse_release),
+    "fixed": ("fixed_known", parse_fixed_help),
+    "state": ("fixed_state", _parse_state),
+}
+
+
+def _heeded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what gates, clock tiers and findings heed."""
+    return {key: values[key] for key in ("thermal_status", "fixed_performance", "battery") if key in values}

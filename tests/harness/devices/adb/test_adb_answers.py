@@ -1,0 +1,153 @@
+"""Answers of a phone's shell: those of Android 11 to 16 are read, what says nothing is absent with the reason, else an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from rigs.android_answers import (
+    ANSWERS,
+    DENIED,
+    FIXED_HELP,
+    NO_POWER_HAL,
+    NO_SERVICE,
+    POWER_HELP,
+    UNKNOWN_COMMAND,
+    Answers,
+    battery,
+    thermal,
+)
+
+from harness.devices.adb.answers import (
+    NotTold,
+    fixed_refusal,
+    parse_battery,
+    parse_clocks,
+    parse_fixed_help,
+    parse_release,
+    parse_screen,
+    parse_temperatures,
+    parse_thermal,
+)
+from harness.devices.adb.watch import parse_told
+
+EVERY = pytest.mark.parametrize("answers", ANSWERS, ids=lambda answers: f"android{answers.android}")
+PARSERS: list[Callable[[str], object]] = [
+    parse_thermal,
+    parse_battery,
+    parse_screen,
+    parse_release,
+    parse_fixed_help,
+    parse_clocks,
+]
+
+
+@EVERY
+def test_each_android_is_read(answers: Answers) -> None:
+    files = answers.files
+    assert parse_thermal(files["thermalservice"]) == 0
+    assert parse_temperatures(files["thermalservice"]) == {"BIG": 44.800003, "VIRTUAL-SKIN": 31.25}
+    told = parse_battery(files["battery"])
+    assert told == {"percent": 85, "status": "Charging", "temp_c": 27.4, "powered_by": ["usb"]}
+    assert parse_screen(files["deviceidle"]) in ("on", "off")
+    assert parse_release(files["ro.build.version.release"]) == answers.android
+    assert parse_fixed_help(files["power-help"])
+
+
+@EVERY
+@pytest.mark.parametrize("status", range(7))
+def test_every_thermal_status_is_read_from_each_android(answers: Answers, status: int) -> None:
+    text = answers.files["thermalservice"].replace("Thermal Status: 0", f"Thermal Status: {status}")
+    assert parse_thermal(text) == status
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (thermal(override=True), "set by hand"),
+        (thermal(3, override=True), "set by hand"),
+        (thermal(ready=False), "no throttling"),
+        (thermal(hal="ThermalHAL 1.0 connected: yes"), "no throttling"),
+        (thermal(thresholds=""), "no thresholds"),
+        (DENIED, "Permission Denial"),
+        (NO_SERVICE, "Can't find service"),
+        ("/system/bin/sh: dumpsys: inaccessible or not found\n", "not found"),
+    ],
+)
+def test_a_thermal_status_that_says_nothing_is_absent_with_the_reason(text: str, why: str) -> None:
+    with pytest.raises(NotTold, match=why):
+        parse_thermal(text)
+
+
+def test_a_phone_that_throttles_is_believed_whatever_its_sensors() -> None:
+    assert parse_thermal(thermal(2, thresholds="")) == 2
+    assert parse_thermal(thermal(2, hal="ThermalHAL 1.0 connected: yes")) == 2
+
+
+@pytest.mark.parametrize("parse", PARSERS, ids=lambda parse: parse.__name__)
+@pytest.mark.parametrize(
+    "text", ["", "Thermal Status: 9\n", "Thermal Status: many\n", "<html>", "true false", "\0\0"]
+)
+def test_an_unknown_answer_is_never_a_value(parse: Callable[[str], object], text: str) -> None:
+    with pytest.raises((NotTold, ValueError)):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        battery(status=9),
+        battery().replace("  level: 85\n", ""),
+        battery().replace("scale: 100", "scale: 0"),
+        battery().replace("temperature: 274", "temperature: warm"),
+    ],
+)
+def test_a_battery_of_which_a_part_is_not_known_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match="harness knows"):
+        parse_battery(text)
+
+
+def test_a_battery_that_was_set_by_hand_is_not_told() -> None:
+    by_hand = battery().replace("state:\n", "state:\n  (UPDATES STOPPED -- use 'reset' to restart)\n")
+    with pytest.raises(NotTold, match="battery reset"):
+        parse_battery(by_hand)
+
+
+def test_clocks_are_those_of_the_cores_that_may_be_read() -> None:
+    path = "/sys/devices/system/cpu/cpu{}/cpufreq/scaling_cur_freq {}\n"
+    assert parse_clocks(path.format(0, 1803000) + path.format(12, 2850000)) == {"0": 1803000, "12": 2850000}
+    with pytest.raises(NotTold, match="scaling_cur_freq"):
+        parse_clocks("\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (f"refused: {NO_POWER_HAL}", "maker has not built it in"),
+        (f"refused: {UNKNOWN_COMMAND}", "Android 11 is the first"),
+        ("refused: something else", "something else"),
+    ],
+)
+def test_a_refusal_of_fixed_performance_says_what_the_phone_lacks(text: str, why: str) -> None:
+    assert why in fixed_refusal(text)
+
+
+def test_help_without_the_mode_is_that_of_an_older_android() -> None:
+    assert not parse_fixed_help(POWER_HELP)
+    assert parse_fixed_help(POWER_HELP + FIXED_HELP)
+
+
+def test_an_answer_that_breaks_off_tells_nothing() -> None:
+    whole = f"== thermal\n{thermal(3)}== end\n"
+    assert parse_told(whole)[0]["thermal_status"] == 3
+    for end in range(0, len(whole) - 8, 7):
+        values, absent = parse_told(whole[:end])
+        assert values == {}
+        assert "broke off" in absent["adb"]
+
+
+def test_one_part_that_cannot_be_read_leaves_the_others() -> None:
+    values, absent = parse_told(f"== thermal\n{DENIED}== battery\n{battery()}== screen\ntrue\n== end\n")
+    assert values["battery"]["percent"] == 85
+    assert values["screen"] == "on"
+    assert list(absent) == ["thermal_status"]

@@ -16,6 +16,7 @@ RECIPE_PARTS_LIMIT = 256
 NETWORKS_LIMIT = 256
 INPUTS_LIMIT = 256
 DIMENSIONS_LIMIT = 16
+BATCH_LIMIT = 1 << 16
 CORES_LIMIT = 4096
 RUNS_LIMIT = 1000  # of a profile: each writes some 60 KB
 
@@ -25,7 +26,7 @@ class ModelRecipe:
     """A model as an ordered list of parts, joined with zero bytes up to multiples of `alignment`.
 
     shapes: of inputs that the model leaves free, by name. inputs: the part (.npz) that holds the values of inputs by name.
-    signature: the one of a TFLite model that is run, empty for its first graph.
+    signature: the one of a TFLite model that is run, empty for its first graph. batch: the images of one run.
     """
 
     format: str
@@ -34,6 +35,7 @@ class ModelRecipe:
     shapes: dict[str, list[int]] = field(default_factory=dict)
     inputs: str | None = None
     signature: str = ""
+    batch: int = 1
 
     def digests(self) -> tuple[str, ...]:
         """Return the digests of all parts that a worker reads for the model."""
@@ -208,7 +210,7 @@ def parse_runtime(fields: Fields) -> str:
 
 def parse_recipe(fields: Fields, runtime: str) -> ModelRecipe:
     """Read and check a recipe. Raises: Refusal."""
-    fields.only("format", "alignment", "parts", "shapes", "inputs", "signature")
+    fields.only("format", "alignment", "parts", "shapes", "inputs", "signature", "batch")
     model_format = fields.choice("format", FORMATS)
     if model_format not in RUNTIMES[runtime].FORMATS:
         raise refuse(fields.name + ".format", model_format, "a format that %s reads" % runtime)
@@ -222,6 +224,7 @@ def parse_recipe(fields: Fields, runtime: str) -> ModelRecipe:
         parse_shapes(fields),
         fields.optional_digest("inputs"),
         fields.text("signature") if "signature" in fields.values else "",
+        fields.integer("batch", 1, BATCH_LIMIT, 1),
     )
 
 

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,18 @@ def fixed_image(shape: Sequence[int]) -> npt.NDArray[np.float32]:
     return (unit * np.float32(2) - np.float32(1)).reshape(tuple(shape))
 
 
+def judged_values(output: npt.NDArray[Any], batch: int) -> npt.NDArray[Any]:
+    """Return the values of an output that the agent tells, in a row: the first, of a batch half of them of each of its ends.
+
+    Raises: ValueError for the output of a batch that is of another number of images.
+    """
+    if batch == 1:
+        return output.reshape(-1)[:OUTPUT_VALUES]
+    if not output.ndim or len(output) != batch:
+        raise ValueError(f"the first output is {list(output.shape)}, of a batch of {batch} images")
+    return np.concatenate([output[place].reshape(-1)[: OUTPUT_VALUES // 2] for place in (0, -1)])
+
+
 class ExpectedOutputs:
     """Expected outputs of one space's networks and segments with some weights, kept below a folder; safe in threads."""
 
@@ -56,25 +69,27 @@ class ExpectedOutputs:
         self._process: AnsweringProcess | None = None
         self._lock = threading.Lock()
 
-    def of(self, name: str, model_format: Format) -> tuple[float, ...]:
+    def of(self, name: str, model_format: Format, batch: int = 1) -> tuple[float, ...]:
         """Return the first values of the output of a network or a segment, by its text, in the format's order of axes.
 
+        Of a `batch` they are half of the first image and half of the last.
         Raises: ConversionError when torch is absent or fails, or the weights do not fit.
         """
+        kept = name if batch == 1 else f"{name} in a batch of {batch}"
         with self._lock:
             if self._values is None:
                 self._values = read_values(self._path)
-            if name not in self._values:
-                self._values[name] = self._ask(name)
-                append_values(self._path, name, self._values[name])
-            return tuple(self._values[name][model_format])
+            if kept not in self._values:
+                self._values[kept] = self._ask(name, batch)
+                append_values(self._path, kept, self._values[kept])
+            return tuple(self._values[kept][model_format])
 
-    def _ask(self, name: str) -> dict[str, list[float]]:
+    def _ask(self, name: str, batch: int) -> dict[str, list[float]]:
         if self._process is None:
             self._process = take("exporters.expected_worker")
             weakref.finalize(self, give_back, self._process)
         try:
-            (answer,) = self._process.ask(self._request | {"name": name})
+            (answer,) = self._process.ask(self._request | {"name": name, "batch": batch})
         except ProcessEnded as ended:
             reason = ended.said[-1] if ended.said else f"it ended with status {ended.status}"
             raise ConversionError(f"torch's process for expected outputs: {reason}") from None

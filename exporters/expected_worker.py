@@ -1,8 +1,8 @@
 """The authority's process (see `exporters.processes`): expected outputs, one a request.
 
 It runs torch's own operators on the weights that are exported, so it judges exporting, linking, the device and its runtime.
-A request is {"config", "weights", "name"}, the name of a network or a segment. The answer is {"onnx": [...], "tflite": [...]},
-the first values of its output in the order of each format's axes, or {"error": message}.
+A request is {"config", "weights", "name", "batch"}, the name of a network or a segment. The answer is
+{"onnx": [...], "tflite": [...]}, the first values of its output in the order of each format's axes, or {"error": message}.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from exporters.expected import OUTPUT_VALUES, fixed_image
+from exporters.expected import fixed_image, judged_values
 from exporters.fragments import Fragment, Step, segment_steps, steps, value_shape
 from exporters.networks import fragment_module
 from exporters.processes import serve
@@ -34,39 +34,44 @@ def answers(request: dict[str, Any]) -> Iterator[dict[str, object]]:
     """Give the one answer to a request."""
     config = SpaceConfig(**request["config"])
     try:
-        yield dict(first_values(request["name"], config, read_weights(request["weights"], config)))
+        weights = read_weights(request["weights"], config)
+        yield dict(first_values(request["name"], config, weights, request["batch"]))
     except HarnessError as error:
         yield {"error": str(error)}
 
 
-def first_values(name: str, config: SpaceConfig, weights: Weights) -> dict[str, list[float]]:
+def first_values(name: str, config: SpaceConfig, weights: Weights, batch: int = 1) -> dict[str, list[float]]:
     """Return the first values of a network's or a segment's output on the agent's fixed input, by format.
 
+    Of a batch nothing but its first and its last image is computed, of which they are.
     Raises: ConversionError when the weights do not fit, ArchitectureError for a name of no network.
     """
     if name.startswith(PREFIX):
         plan = segment_steps(Segment.parse(name, config))
     else:
         plan = steps(Architecture.parse(name, config))
-    output = run(plan, config, weights).numpy()
+    output = run(plan, config, weights, batch).numpy()
     last = output.transpose(0, 2, 3, 1) if output.ndim == 4 else output
     orders = {"onnx": output, "tflite": last}
-    return {key: [float(value) for value in array.flat[:OUTPUT_VALUES]] for key, array in orders.items()}
+    return {key: judged_values(array, min(batch, 2)).tolist() for key, array in orders.items()}
 
 
 _kept: OrderedDict[str, Tensor] = OrderedDict()
 
 
-def run(plan: Iterable[Step], config: SpaceConfig, weights: Weights) -> Tensor:
-    """Return what the last of some steps writes, the first one reading the fixed input; values that were computed are kept."""
+def run(plan: Iterable[Step], config: SpaceConfig, weights: Weights, batch: int = 1) -> Tensor:
+    """Return what the last of some steps writes, the first one reading the ends of the fixed input.
+
+    Values that were computed are kept.
+    """
     named: dict[str, tuple[str, Tensor]] = {}
     key, value = "", torch.empty(0)
     for step in plan:
         if not named:
-            shape = value_shape(step.inputs[0], config)
+            shape = (batch, *value_shape(step.inputs[0], config)[1:])
             named[step.inputs[0]] = (
                 f"{config} {weights.identity} {shape}",
-                torch.from_numpy(fixed_image(shape)),
+                torch.from_numpy(fixed_image(shape)[[0, -1][:batch]]),
             )
         keys, inputs = zip(*(named[name] for name in step.inputs), strict=True)
         key = hashlib.sha256(f"{step.fragment} {keys}".encode()).hexdigest()

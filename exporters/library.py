@@ -21,6 +21,7 @@ from exporters.fragments import (
     fragments_of,
     segment_steps,
     steps,
+    value_shape,
 )
 from exporters.recipe import FORMATS, PRECISIONS, AssemblyRecipe, Format, Precision
 from exporters.weights import Weights
@@ -123,17 +124,19 @@ class FragmentLibrary:
             _part_bytes={f: len(part) for f, part in parts.items()},
         )
 
-    def recipe(self, architecture: Architecture) -> AssemblyRecipe:
-        """Return the recipe of a network; it takes well under a millisecond.
+    def recipe(self, architecture: Architecture, batch: int = 1) -> AssemblyRecipe:
+        """Return the recipe of a network that takes `batch` images a run; it takes well under a millisecond.
+
+        A TFLite model is that of one image: its input is resized where it is loaded, and all else follows.
 
         Raises:
             ConversionError: the architecture is of another space, or not the one that a checkpoint holds.
         """
         self._refuse_other_space(f"architecture {architecture}", architecture.config)
-        return self._recipe_of(f"architecture {architecture}", steps(architecture))
+        return self._recipe_of(f"architecture {architecture}", steps(architecture), batch)
 
-    def segment_recipe(self, segment: Segment) -> AssemblyRecipe:
-        """Return the recipe of a segment as a model of its own, made of parts that networks have too.
+    def segment_recipe(self, segment: Segment, batch: int = 1) -> AssemblyRecipe:
+        """Return the recipe of a segment as a model of its own, made of parts that networks have too; `batch` as for `recipe`.
 
         Its input is one tensor of float32 for one image, (1, *segment.input_shape), with the channels last in
         TFLite; its output is what the segment writes within a network, in the same order of axes.
@@ -147,7 +150,7 @@ class FragmentLibrary:
             raise ConversionError(
                 f"{segment}: int8 fits a checkpoint's whole network alone; take segments from seeded weights"
             )
-        return self._recipe_of(str(segment), segment_steps(segment))
+        return self._recipe_of(str(segment), segment_steps(segment), batch)
 
     def part(self, digest: str) -> bytes:
         """Return a weight part or the compression dictionary.
@@ -167,7 +170,7 @@ class FragmentLibrary:
                 f"{name} is of space {config.name!r}; this library holds {self.config.name!r}"
             )
 
-    def _recipe_of(self, name: str, plan: tuple[Step, ...]) -> AssemblyRecipe:
+    def _recipe_of(self, name: str, plan: tuple[Step, ...], batch: int) -> AssemblyRecipe:
         part_bytes: dict[Fragment, int] = {}
         parts = []
         for fragment in fragments_in(plan):
@@ -180,12 +183,19 @@ class FragmentLibrary:
             if digest is not None:
                 part_bytes[fragment] = self._part_bytes[fragment]
                 parts.append(digest)
+        skeleton, shapes = self._skeletons.skeleton(plan, part_bytes), {}
+        if batch > 1 and self.format == "onnx":
+            skeleton = onnx_linking.with_batch(skeleton, batch)
+        elif batch > 1:
+            _, *sizes = value_shape(plan[0].inputs[0], self.config)
+            shapes = {plan[0].inputs[0]: (batch, *sizes[1:], sizes[0])}
         return AssemblyRecipe(
             format=self.format,
             alignment=self.alignment,
-            skeleton=self._skeletons.skeleton(plan, part_bytes),
+            skeleton=skeleton,
             parts=tuple(parts),
             dictionary=self.dictionary,
+            shapes=shapes,
         )
 
 

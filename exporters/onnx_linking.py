@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from exporters.fragments import GLUE, HEAD, STEM, Fragment, Step, value_shape
@@ -22,6 +22,9 @@ WINDOW_BYTES = 32 << 10  # how far back deflate can refer
 MODEL_GRAPH = 7
 _GRAPH_NAME, _GRAPH_INPUT, _GRAPH_OUTPUT = 2, 11, 12
 _FLOAT = 1
+# From a ValueInfoProto to its shape: the fields type, tensor_type and shape; a shape holds its sizes as fields of number 1.
+_TO_SHAPE = (2, 1, 2)
+_SIZE = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,40 @@ class OnnxSkeletons:
         name = f"{value}.float32" if value in leading else value
         value_info = bytes_field(1, name.encode()) + bytes_field(2, bytes_field(1, tensor))
         return bytes_field(MODEL_GRAPH, bytes_field(number, value_info)) + leading.get(value, b"")
+
+
+def with_batch(skeleton: bytes, batch: int) -> bytes:
+    """Return a skeleton whose input and output are of some images: their first sizes are all that names a number of images.
+
+    Raises: ValueError: the bytes are no skeleton.
+    """
+
+    def ends(graph: bytes) -> bytes:
+        return b"".join(
+            bytes_field(field.number, _inside(field.content, _TO_SHAPE, first_size))
+            if field.number in (_GRAPH_INPUT, _GRAPH_OUTPUT)
+            else field.raw
+            for field in split_fields(graph)
+        )
+
+    def first_size(shape: bytes) -> bytes:
+        _, *others = split_fields(shape)
+        first = bytes_field(_SIZE, number_field(1, batch))
+        return first + b"".join(field.raw for field in others)
+
+    return _inside(skeleton, (MODEL_GRAPH,), ends)
+
+
+def _inside(message: bytes, path: tuple[int, ...], change: Callable[[bytes], bytes]) -> bytes:
+    """Return a message in which the messages at the end of a path of field numbers are changed."""
+    if not path:
+        return change(message)
+    return b"".join(
+        bytes_field(field.number, _inside(field.content, path[1:], change))
+        if field.number == path[0]
+        else field.raw
+        for field in split_fields(message)
+    )
 
 
 def _decoded(chunks: Mapping[str, str]) -> dict[str, bytes]:

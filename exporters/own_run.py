@@ -37,7 +37,7 @@ RUN_VERSION = 1  # raise it whenever the same file gives other values
 class OwnRun:
     """A run of a model file: the file behind `descriptor`, the shapes and values (an .npz file's bytes) given of its inputs.
 
-    `signature`: the one of a TFLite file that is run, empty for its first graph.
+    `signature`: the one of a TFLite file that is run, empty for its first graph. `batch`: images that these shapes are of.
     """
 
     format: Format
@@ -47,6 +47,7 @@ class OwnRun:
     shapes: Mapping[str, tuple[int, ...]]
     values: bytes | None
     signature: str = ""
+    batch: int = 1
 
     @property
     def runtime(self) -> str:
@@ -71,6 +72,8 @@ def own_outputs(run: OwnRun, cache_dir: Path) -> tuple[float, ...]:
         "values": None if run.values is None else hashlib.sha256(run.values).hexdigest(),
         "signature": run.signature,
     }
+    if run.batch > 1:
+        facts["batch"] = run.batch
     path, name = cache_dir / "expected" / "files.jsonl", cache_key(facts)
     kept = read_values(path).get(name)
     if kept is None:
@@ -101,6 +104,7 @@ def _computed(run: OwnRun) -> list[float]:
             "values": None if run.values is None else values.fileno(),
             "shapes": {name: list(shape) for name, shape in run.shapes.items()},
             "signature": run.signature,
+            "batch": run.batch,
             "limit_bytes": limit_bytes,
             "limit_s": int(TIME_LIMIT_S),
         }

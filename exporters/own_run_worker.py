@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.expected import OUTPUT_VALUES, fixed_image
+from exporters.expected import fixed_image, judged_values
 
 MESSAGE_CHARACTERS = 300
 # Values so small beside the output's others are moved by the rounding of these: they judge nothing.
@@ -34,7 +34,7 @@ def main() -> int:
     request = json.load(sys.stdin)
     limit(request["limit_bytes"], request["limit_s"])
     try:
-        answer: dict[str, Any] = {"first": first_values(run_model(request))}
+        answer: dict[str, Any] = {"first": first_values(run_model(request), request["batch"])}
     except MemoryError:
         answer = {
             "error": "its own run here wants more memory than this machine has to spare; give --expect FILE.npz"
@@ -162,12 +162,12 @@ def fixed_input(
     return np.clip(np.round(scaled), np.iinfo(kind).min, np.iinfo(kind).max).astype(kind)
 
 
-def first_values(output: Array) -> list[float]:
+def first_values(output: Array, batch: int) -> list[float]:
     """Return the first values of an output. Raises: ValueError where they are none to judge by."""
     if output.dtype.kind not in "biuf" or not output.size:
         raise ValueError("the first output holds no numbers")
     every = output.reshape(-1).astype(np.float64)
-    first = every[:OUTPUT_VALUES]
+    first = judged_values(output, batch).astype(np.float64)
     if not np.isfinite(first).all():
         raise ValueError("the output on these inputs is not finite; give others with --inputs FILE.npz")
     size = np.sqrt(np.square(first).mean())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 Format = Literal["onnx", "tflite"]
@@ -19,7 +19,8 @@ class AssemblyRecipe:
     """Describe one model file: a skeleton, then parts in order, each preceded by zeros up to `alignment` bytes.
 
     `parts` are sha256 digests, 64 hex characters. `dictionary` names a part whose last 32 KiB serve as zlib
-    preset dictionary when the skeleton is sent; it is no part of the model.
+    preset dictionary when the skeleton is sent; it is no part of the model. `shapes`: those that inputs are given, by name, when
+    the model is loaded, where they are not its own.
 
     Raises:
         ValueError: a field holds a value that no assembly can follow.
@@ -30,6 +31,7 @@ class AssemblyRecipe:
     skeleton: bytes
     parts: tuple[str, ...]
     dictionary: str | None = None
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:

@@ -30,12 +30,18 @@ PARTS = ", parts "
 _FP32_PROVIDERS = ("CPUExecutionProvider", "XNNPACK", "builtin", "CPU", "GPU-fp32", "GPU-fp32+CPU")
 
 
+# Fields of configurations that came later, with what every configuration of before was measured with.
+_LATER_FIELDS = {"batch": 1, "provider_options": ""}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
     """Everything that must be equal before two latencies may be compared or merged.
 
     `hardware` is what the device says it is (machine and CPU model); `reference` the graph hash of the network that every
     slice alternates with; `precision` the model's, which is not always the `arithmetic`; `clock_tier` one of `CLOCK_TIERS`.
+    `batch`: images of one run of the network; `provider_options`: what the provider was told beyond its defaults, as
+    `NAME=VALUE` in the order of names, with spaces between.
     """
 
     device: str
@@ -51,10 +57,14 @@ class Configuration:
     weights: str
     reference: str
     clock_tier: str
+    batch: int = 1
+    provider_options: str = ""
 
     def __post_init__(self) -> None:
         if self.threads < 1:
             raise ValueError(f"threads = {self.threads}: at least 1")
+        if type(self.batch) is not int or self.batch < 1:
+            raise ValueError(f"batch = {self.batch!r}: a number of images, at least 1")
         if self.clock_tier not in CLOCK_TIERS:
             raise ValueError(f"clock_tier = {self.clock_tier!r}: one of {', '.join(CLOCK_TIERS)}")
 
@@ -66,8 +76,12 @@ class Configuration:
 
     @property
     def digest(self) -> str:
-        """Return the sha256 hex that names this configuration."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        """Return the sha256 hex that names this configuration: of its fields, later ones only where they are not the default."""
+        fields = asdict(self)
+        for name, default in _LATER_FIELDS.items():
+            if fields[name] == default:
+                del fields[name]
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

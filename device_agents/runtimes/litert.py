@@ -21,7 +21,7 @@ from device_agents.refusal import Refusal
 from device_agents.runtimes import litert_api as api
 from device_agents.runtimes.litert_api import Handles, Layout, Library, LiteRtError, PerTensor, TensorType
 from device_agents.runtimes.litert_library import MODULE, open_library
-from device_agents.runtimes.loaded import OUTPUT_VALUES, Inputs, Loaded
+from device_agents.runtimes.loaded import Inputs, Loaded, judged_places
 from device_agents.runtimes.plain_values import fixed_bytes
 
 NAME = "litert"
@@ -244,7 +244,9 @@ class Compiled:
         run = self._runner(sources, sinks)
 
         def output() -> list[float]:
-            return self._first_values(results[0], sinks[0]) if sinks else []
+            if not sinks:
+                return []
+            return self._values(results[0], sinks[0], judged_places(layouts[0].shape, inputs.batch))
 
         return run, output
 
@@ -338,14 +340,13 @@ class Compiled:
         self.library.call("LiteRtLockTensorBuffer", buffer, ctypes.byref(address), mode)
         return address.value or 0
 
-    def _first_values(self, tensor: Tensor, buffer: c_void_p) -> list[float]:
-        """Return the first values of an output, dequantized where it has a scale."""
-        size_bytes = self.library.ask(ctypes.c_size_t, "LiteRtGetTensorBufferPackedSize", buffer)
-        count = min(OUTPUT_VALUES, size_bytes // struct.calcsize("=" + tensor.code))
-        form = "=%d%s" % (count, tensor.code)
+    def _values(self, tensor: Tensor, buffer: c_void_p, places: Sequence[int]) -> list[float]:
+        """Return the values of an output at some places, dequantized where it has a scale."""
+        form = "=%d%s" % (max(places, default=-1) + 1, tensor.code)
         data = ctypes.string_at(self._lock(buffer, api.READ), struct.calcsize(form))
         self.library.call("LiteRtUnlockTensorBuffer", buffer)
-        values = [float(value) for value in struct.unpack(form, data)]
+        found = struct.unpack(form, data)
+        values = [float(found[place]) for place in places]
         return [(value - tensor.zero_point) * tensor.scale for value in values] if tensor.scale else values
 
 

@@ -33,15 +33,17 @@ class Loaded:
 class Inputs:
     """What is given of a model's inputs, by name: shapes of those that it leaves free, and arrays in place of fixed values.
 
-    signature: the one of a TFLite model whose inputs they are, empty for its first graph.
+    signature: the one of a TFLite model whose inputs they are, empty for its first graph. batch: the images that one run takes,
+    by these shapes or the model's own.
     """
 
     shapes: dict[str, list[int]] = field(default_factory=dict)
     arrays: dict[str, Any] = field(default_factory=dict)
     signature: str = ""
+    batch: int = 1
 
     def __bool__(self) -> bool:
-        return bool(self.shapes or self.arrays or self.signature)
+        return bool(self.shapes or self.arrays or self.signature or self.batch > 1)
 
     def shape_of(self, name: str) -> list[int] | None:
         """Return the shape that an input is given, None where it keeps the model's."""
@@ -119,9 +121,31 @@ def fixed_input(
     return numpy.clip(numpy.round(scaled), limits.min, limits.max).astype(kind)
 
 
-def first_values(array: Any, scale: float = 0.0, zero_point: int = 0) -> list[float]:
-    """Return the first values of an output, dequantized where it has a scale; none of an output that holds no numbers."""
+def judged_places(shape: Sequence[int], batch: int) -> list[int]:
+    """Return the places of an output's values that are told: the first, of a batch half of them of its first and last image.
+
+    Raises: ValueError for an output of another number of images: such a run is none of the batch.
+    """
+    count = 1
+    for size in shape:
+        count *= int(size)
+    if batch == 1:
+        return list(range(min(count, OUTPUT_VALUES)))
+    if not shape or shape[0] != batch:
+        raise ValueError(
+            "the first output is %s for a batch of %d images: this model takes none" % (list(shape), batch)
+        )
+    each = min(count // batch, OUTPUT_VALUES // 2)
+    return [*range(each), *range(count - count // batch, count - count // batch + each)]
+
+
+def first_values(array: Any, scale: float = 0.0, zero_point: int = 0, batch: int = 1) -> list[float]:
+    """Return the first values of an output, dequantized where it has a scale; none of an output that holds no numbers.
+
+    Raises: as `judged_places`.
+    """
     if array.dtype.kind not in "biuf":
         return []
-    values = [float(value) for value in array.reshape(-1)[:OUTPUT_VALUES]]
+    flat = array.reshape(-1)
+    values = [float(flat[place]) for place in judged_places(array.shape, batch)]
     return [(value - zero_point) * scale for value in values] if scale else values

@@ -163,7 +163,7 @@ def bind(session: Any, runtime: dict[str, str], inputs: Inputs) -> Loaded:
     def output() -> list[float]:
         outputs = binding.get_outputs()
         is_numbers = bool(outputs) and outputs[0].is_tensor() and outputs[0].data_type() in DTYPES
-        return first_values(outputs[0].numpy()) if is_numbers else []
+        return first_values(outputs[0].numpy(), batch=inputs.batch) if is_numbers else []
 
     return Loaded(run, output, runtime, tuple(buffers), {runtime["provider"]: 1.0})
 

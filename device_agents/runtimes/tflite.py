@@ -96,7 +96,7 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
             return []
         first = outputs[0]
         scale, zero_point = first["quantization"]
-        return first_values(graph.get(first["index"]), scale, zero_point)
+        return first_values(graph.get(first["index"]), scale, zero_point, inputs.batch)
 
     runtime = {"name": NAME, "package": package, "version": version, "provider": provider}
     return Loaded(graph.run, output, runtime, arithmetic=graph.arithmetic())

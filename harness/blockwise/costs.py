@@ -73,6 +73,7 @@ def space_costs(
                 name,
                 config,
                 precision=latencies.precision,
+                batch=latencies.batch,
                 doubtful=latencies.doubtful,
                 allow_pickle=latencies.allow_pickle,
             )

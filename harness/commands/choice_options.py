@@ -11,6 +11,7 @@ from harness.commands.options import (
     DeviceName,
     DevicesFile,
     RuntimeName,
+    StoredBatch,
     StoredPrecision,
     StoredSpace,
     ThreadCount,
@@ -28,6 +29,7 @@ class ChoiceOptions:
     runtime: RuntimeName = ""
     threads: ThreadCount = None
     precision: StoredPrecision = ""
+    batch: StoredBatch = None
     configuration: ConfigurationId = ""
     space: StoredSpace = ""
     devices_file: DevicesFile = None

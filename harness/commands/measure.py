@@ -15,6 +15,7 @@ from harness.commands.options import (
     InputShapes,
     InputValues,
     JsonFlag,
+    MeasuredBatches,
     MeasuredFormats,
     MeasuredPrecisions,
     MeasuredRuntimes,
@@ -68,6 +69,7 @@ def measure(
     runtime: MeasuredRuntimes = None,
     model_format: MeasuredFormats = None,
     precision: MeasuredPrecisions = None,
+    batch: MeasuredBatches = "",
     threads: MeasuredThreads = None,
     cores: CoreList = "",
     level: Annotated[
@@ -119,6 +121,7 @@ def measure(
     With nothing else, 20 random networks run on this machine, in every runtime that it has, five sessions each.
     """
     from harness.devices.runtimes import parse_cores
+    from harness.measurement.plan import parse_batches
     from harness.models.files import GivenInputs
     from harness.output.campaigns import first_numbers_in, print_measured
     from harness.output.progress import ProgressView
@@ -134,6 +137,7 @@ def measure(
         runtimes=tuple(runtime or ()),
         formats=tuple(model_format or ()),
         precisions=tuple(precision or ()),
+        batches=parse_batches(batch),
         threads=threads,
         cores=parse_cores(cores),
         sessions=sessions,

@@ -132,6 +132,19 @@ MeasuredPrecisions = Annotated[
         help="Precision of the models: fp32, fp16 or int8; repeatable. [default: the device's, else fp32]",
     ),
 ]
+MeasuredBatches = Annotated[
+    str,
+    typer.Option(
+        "--batch",
+        help="Images of one run, e.g. 8 or 1,8,64: each is measured, and stored apart. [default: 1]",
+    ),
+]
+StoredBatch = Annotated[
+    int | None,
+    typer.Option(
+        "--batch", min=1, help="Only measurements of runs of this many images. [default: 1, or the id's]"
+    ),
+]
 MeasuredThreads = Annotated[
     int | None, typer.Option("--threads", "-t", min=1, help="Threads of one inference. [default: 1]")
 ]

@@ -23,6 +23,7 @@ from harness.commands.options import (
     Metric,
     RuntimeName,
     SearchDevices,
+    StoredBatch,
     StoredPrecision,
     StoredSpace,
     TakeDoubtful,
@@ -55,6 +56,7 @@ class QueryOptions:
     runtime: RuntimeName = ""
     threads: ThreadCount = None
     precision: StoredPrecision = ""
+    run_batch: StoredBatch = None
     space: StoredSpace = ""
     devices_file: DevicesFile = None
 
@@ -91,6 +93,7 @@ class QueryOptions:
                 runtime=self.runtime,
                 threads=self.threads,
                 precision=self.precision,
+                batch=self.run_batch,
                 measured_only=self.measured_only,
                 doubtful=self.doubtful,
                 coverage=SHOWN_COVERAGE if self.confidence is None else self.confidence,
@@ -124,6 +127,7 @@ class QueryOptions:
             "--runtime": self.runtime,
             "--threads": self.threads,
             "--precision": self.precision,
+            "--batch": self.run_batch,
             "--space": self.space,
             "--store": store_url if hide(store_url) == store_url else "",  # no password on a page
         }

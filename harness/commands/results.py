@@ -31,6 +31,9 @@ def results(
     ] = None,
     threads: ThreadCount = None,
     precision: StoredPrecision = "",
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="Only measurements of runs of this many images.")
+    ] = None,
     identifier: ConfigurationId = "",
     failures: Annotated[bool, typer.Option("--failures", help="Show what failed instead.")] = False,
     csv_output: Annotated[bool, typer.Option("--csv", help="Print CSV on standard output.")] = False,
@@ -50,6 +53,7 @@ def results(
         "runtime": runtime or (),
         "threads": threads,
         "precision": precision,
+        "batch": batch,
         "configuration": identifier,
         "devices_file": devices_file,
     }

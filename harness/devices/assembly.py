@@ -15,7 +15,7 @@ class Assembly:
     `parts` are sha256 digests that `read_part` answers; `dictionary` names a part that serves as zlib preset dictionary for
     the skeleton's way; `digest` names the model's bytes. `shapes`: those of inputs that the model leaves free, by name; `inputs`:
     the part, an .npz file, that holds the values of inputs by name, None where they are the fixed ones; `signature`: the one of a
-    TFLite model that is run, empty for its first graph.
+    TFLite model that is run, empty for its first graph; `batch`: the images of one run.
     `size_bytes`: all that the device has to keep for it, 0 where that is little. `elsewhere`: the sha256 of a skeleton whose
     bytes are on the device alone, as after a packed job.
     """
@@ -29,6 +29,7 @@ class Assembly:
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     inputs: str | None = None
     signature: str = ""
+    batch: int = 1
     size_bytes: int = 0
     read_part: Callable[[str], bytes] = field(repr=False, compare=False)
     elsewhere: str = ""
@@ -45,6 +46,8 @@ class Assembly:
             given["shapes"] = {name: list(shape) for name, shape in self.shapes.items()}
         if self.signature:
             given["signature"] = self.signature
+        if self.batch > 1:
+            given["batch"] = self.batch
         return {
             "format": self.format,
             "alignment": self.alignment,

@@ -59,6 +59,9 @@ LATENCY_COLUMNS = (
     "memory_bytes",
     "load_ms",
     "fresh_first_run_ms",
+    "batch",
+    "images_per_s",
+    "provider_options",
 )
 
 
@@ -89,6 +92,11 @@ class Latency:
     output_error: float | None
     arithmetic: str
     fresh: tuple[FreshRun, ...] = ()
+
+    @property
+    def images_per_s(self) -> float:
+        """Return how many images such runs take in a second, one after the other."""
+        return self.configuration.batch / self.latency_ms * 1e3
 
     @property
     def memory_bytes(self) -> int | None:
@@ -167,6 +175,9 @@ def to_json(rows: Iterable[Latency]) -> list[dict[str, object]]:
             "memory_bytes": row.memory_bytes,
             "load_ms": row.load_ms,
             "fresh_first_run_ms": row.fresh_first_run_ms,
+            "batch": row.configuration.batch,
+            "images_per_s": row.images_per_s,
+            "provider_options": row.configuration.provider_options,
         }
         for row in rows
     ]

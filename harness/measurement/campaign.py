@@ -38,6 +38,7 @@ from harness.measurement.workload import (
     ModelSource,
     RuntimePlan,
     SourceGroup,
+    network_groups,
     plan_runtime,
 )
 from harness.records import FILE_SPACE, Failure, SessionRecord
@@ -179,7 +180,7 @@ def measure_over(
         for runtime in runtimes:
             observer.state(device.name, f"preparing {', '.join(precisions)} {runtime.format} models")
             probe = DeviceProbe(device.name, link, store, runtime, allowed, options, observer, cancel)
-            for group in _groups(source, runtime, precisions, probe):
+            for group in _groups(source, runtime, precisions, options.batches, probe):
                 yield plan_runtime(device, link.hello, conditions, group, runtime, allowed)
 
     _Run(link, store, observer, outcome, options, rng, cancel, conditions, record).measure(uses())
@@ -189,12 +190,13 @@ def _groups(
     source: ModelSource | GroupedSource,
     runtime: RuntimeUse,
     precisions: Sequence[Precision],
+    batches: Sequence[int],
     probe: DurationProbe,
 ) -> Iterable[SourceGroup]:
-    """Return a source's groups; one of a single reference is one group for each precision."""
+    """Return a source's groups; one of a single reference is one group for each precision and batch size."""
     if isinstance(source, GroupedSource):
         return source.groups(runtime.format, precisions, probe)
-    return [SourceGroup(source=source, precision=one) for one in precisions]
+    return network_groups(source, runtime.format, precisions, batches, probe)
 
 
 class _Run:
@@ -218,7 +220,7 @@ class _Run:
         self._cancel, self._conditions = cancel, conditions
         self._measuring: SessionRunner | None = None
         self._failed_in_a_row: Counter[str] = Counter()  # by configuration
-        self._expected: dict[tuple[str, str, str], tuple[float, ...]] = {}  # outputs, by `Model.key`
+        self._expected: dict[tuple[str, str, str, int], tuple[float, ...]] = {}  # outputs, by `Model.key`
         self._told_wrong = set[str]()  # configurations
         self._references_ns: dict[str, float] = {}  # by configuration, as the campaign first knew them
 

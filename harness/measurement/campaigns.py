@@ -117,6 +117,7 @@ def final_options(configuration: Configuration) -> Options:
     return Options(
         runtimes=(f"{c.runtime}:{short_provider(c.provider)}",),
         precisions=(parse_precision(c.precision),),
+        batches=(c.batch,),
         threads=c.threads,
         cores=c.cores,
         level=LEVELS["final"],

@@ -62,6 +62,7 @@ class DeviceProbe:
         found: list[SessionRecord] = []
         for one in self._store.configurations(self._device):
             is_like = one.space == FILE_SPACE and one.threads == self._threads and one.format == model.format
+            is_like = is_like and one.batch == model.batch
             if is_like and (one.runtime, one.provider) == (self._runtime.name, self._runtime.provider):
                 found += self._store.sessions(one, [model.graph_hash])[-1:]
         if not found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -13,6 +14,7 @@ REFERENCE_SHARE = 0.05  # of a long slice that the reference's runs take on eith
 MOST_REFERENCE_RUNS = 64
 LONG_SLICES = 10  # of a model that runs for seconds: six carry an interval
 LONGEST_SESSION_S = 150.0  # level final's own
+MOST_BATCH = 1 << 16  # as the agent takes it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,14 +135,15 @@ CALIBRATION = Level(name="calibration", sessions=3, plan=SessionPlan(min_slices=
 class Options:
     """Options of a campaign; empty or None leaves the choice to devices.toml, then to the device.
 
-    `precisions`: of models. `sessions` None: those of the level. `fresh` ignores stored sessions, `recalibrate` measures the
-    reference latency again.
+    `precisions`: of models; `batches`: the numbers of images of a run, each measured by itself. `sessions` None: those of the
+    level. `fresh` ignores stored sessions, `recalibrate` measures the reference latency again.
     `memory`: each network is loaded alone in fresh workers, too. `one_runtime` refuses a request that more than one runtime fits.
     """
 
     runtimes: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
     precisions: tuple[Precision, ...] = ()
+    batches: tuple[int, ...] = (1,)
     threads: int | None = None
     cores: tuple[int, ...] = ()
     level: Level = SCREEN
@@ -155,8 +158,22 @@ class Options:
         for name, value in (("sessions", self.sessions), ("threads", self.threads)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name} = {value}: give 1 or more, or leave it out")
+        for batch in self.batches:
+            if not 0 < batch <= MOST_BATCH:
+                raise ConfigError(f"--batch {batch}: give 1 to {MOST_BATCH} images a run")
 
     @property
     def sessions_each(self) -> int:
         """Return the number of sessions for each network."""
         return self.level.sessions if self.sessions is None else self.sessions
+
+
+def parse_batches(text: str) -> tuple[int, ...]:
+    """Parse `1,8,64` into batch sizes, each once; 1 where nothing is given. Raises: ConfigError."""
+    pieces = [piece.strip() for piece in text.split(",")] if text else ["1"]
+    for piece in pieces:
+        if not re.fullmatch("[0-9]{1,6}", piece) or int(piece) < 1:
+            raise ConfigError(
+                f"--batch {text!r}: {piece!r} is no number of images; write e.g. --batch 1,8,64"
+            )
+    return tuple(dict.fromkeys(map(int, pieces)))

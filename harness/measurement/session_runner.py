@@ -88,7 +88,7 @@ class SessionRunner:
     gate: Gate
     core_gate: CoreGate
     request: CoreRequest
-    expected: Mapping[tuple[str, str, str], tuple[float, ...]]
+    expected: Mapping[tuple[str, str, str, int], tuple[float, ...]]
     keep: Callable[[SessionRecord], None]
     say: Callable[[str], None]
     cancel: threading.Event

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,6 +12,7 @@ from harness.devices.config import DEFAULT_PRECISION, Device, Format, Precision
 from harness.devices.runtimes import RuntimeUse, version_name
 from harness.measurement.plan import Pace
 from harness.records import Configuration, SessionRecord
+from space.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +23,8 @@ class Model:
     `weights` names the weights and the exporter that made the parts: equal names mean equal models.
     `expected` returns the first values of the right output on the agent's fixed input, or is None where nobody knows them.
     `assemble` is called when the model is about to be sent, so that a campaign over a whole space holds no model bytes.
-    `inputs`: what is given of a model file's inputs, for the record: shapes by name, and the digest of `values`.
+    `inputs`: what is given of a model file's inputs, for the record: shapes by name, and the digest of `values`. `batch`: the
+    images of one run.
     """
 
     architecture: str
@@ -32,14 +34,15 @@ class Model:
     space: str
     weights: str
     purpose: str = "network"
+    batch: int = 1
     inputs: Mapping[str, Any] = field(default_factory=dict, compare=False)
     assemble: Callable[[], Assembly] = field(repr=False, compare=False)
     expected: Callable[[], Sequence[float]] | None = field(default=None, repr=False, compare=False)
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """Return what tells the model from others of its weights: format, purpose, and graph hash or what stands for it."""
-        return self.format, self.purpose, self.graph_hash
+    def key(self) -> tuple[str, str, str, int]:
+        """Return what tells the model from others of its weights: format, purpose, graph hash or what stands for it, batch."""
+        return self.format, self.purpose, self.graph_hash, self.batch
 
 
 class ModelSource(Protocol):
@@ -50,6 +53,14 @@ class ModelSource(Protocol):
 
     def reference(self, model_format: Format, precision: Precision) -> Model:
         """Return the reference network that every slice alternates with."""
+
+
+@runtime_checkable
+class BatchedSource(ModelSource, Protocol):
+    """Source of models that take several images a run."""
+
+    def at_batch(self, batch: int) -> ModelSource:
+        """Return the source of the same models, and their reference, for runs of `batch` images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +108,32 @@ class GroupedSource(Protocol):
         """Return the groups of models in a format, networks in each of the precisions; none where there is no such model."""
 
 
+def network_groups(
+    source: ModelSource,
+    model_format: Format,
+    precisions: Sequence[Precision],
+    batches: Sequence[int],
+    probe: DurationProbe,
+) -> Iterator[SourceGroup]:
+    """Yield a source's networks in each precision and at each batch size, beside the reference network at the same batch.
+
+    How long a batch takes the reference tells the pace: of many images a run may take seconds.
+    Raises: ConfigError for models that take one image alone.
+    """
+    for batch in batches:
+        for precision in precisions:
+            if batch == 1:
+                yield SourceGroup(source=source, precision=precision)
+                continue
+            if not isinstance(source, BatchedSource):
+                raise ConfigError(f"--batch {batch}: these models take one image a run; leave --batch out")
+            batched = source.at_batch(batch)
+            reference = batched.reference(model_format, precision)
+            found = probe.measured(reference, reference)
+            pace = Pace() if found is None else Pace.of(found.network_ns, found.reference_ns)
+            yield SourceGroup(source=batched, precision=precision, pace=pace)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimePlan:
     """A runtime on the device with its configuration and the models to run, at a pace; each in its own process if `alone`."""
@@ -110,9 +147,10 @@ class RuntimePlan:
 
     @property
     def title(self) -> str:
-        """The runtime's name, with a precision other than fp32 behind it."""
+        """The runtime's name, with a precision other than fp32 and a batch of several images behind it."""
         c = self.configuration
-        return c.runtime if c.precision == DEFAULT_PRECISION else f"{c.runtime} {c.precision}"
+        precision = "" if c.precision == DEFAULT_PRECISION else f" {c.precision}"
+        return c.runtime + precision + ("" if c.batch == 1 else f" batch {c.batch}")
 
 
 def plan_runtime(
@@ -144,6 +182,7 @@ def plan_runtime(
         weights=reference.weights,
         reference=reference.graph_hash,
         clock_tier=clock_tier(conditions, cores),
+        batch=reference.batch,
     )
     models = tuple(source.models(runtime.format, group.precision))
     return RuntimePlan(

@@ -7,6 +7,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import cycle, islice
@@ -88,7 +89,8 @@ class ExportedModels:
     """Models of some networks and segments with seeded weights, exported when a campaign asks for a format and precision;
     safe in threads.
 
-    They are of one space: `config`, or that of the first; without both it is Blox. `expected`: those of `expected_outputs`, where
+    They are of one space: `config`, or that of the first; without both it is Blox. Each takes one image a run; those of
+    `at_batch` take more. `expected`: those of `expected_outputs`, where
     several sources share them, and torch's process.
     """
 
@@ -106,15 +108,24 @@ class ExportedModels:
         self._progress = progress
         self._libraries: dict[tuple[Format, Precision], FragmentLibrary] = {}
         self._lock = threading.Lock()
+        self._batch = 1
+
+    def at_batch(self, batch: int) -> ExportedModels:
+        """Return the same models, and their reference, for runs of `batch` images; they are exported but once."""
+        found = copy(self)
+        found._batch = batch
+        return found
 
     def models(self, model_format: Format, precision: Precision = DEFAULT_PRECISION) -> Sequence[Model]:
         """Return the models, each made when it is looked at."""
-        return _Models(self._architectures, self._library(model_format, precision), self._expected)
+        library = self._library(model_format, precision)
+        return _Models(self._architectures, library, self._expected, self._batch)
 
     def reference(self, model_format: Format, precision: Precision = DEFAULT_PRECISION) -> Model:
         """Return the reference network's model."""
         library = self._library(model_format, precision)
-        return to_model(library, reference_of(library.config), _weights_name(library), self._expected)
+        reference = reference_of(library.config)
+        return to_model(library, reference, _weights_name(library), self._expected, self._batch)
 
     def _library(self, model_format: Format, precision: Precision) -> FragmentLibrary:
         key = model_format, precision
@@ -137,9 +148,10 @@ class _Models(Sequence[Model]):
         architectures: Sequence[Architecture | Segment],
         library: FragmentLibrary,
         expected: ExpectedOutputs,
+        batch: int,
     ) -> None:
         self._architectures, self._library, self._expected = architectures, library, expected
-        self._weights = _weights_name(library)
+        self._weights, self._batch = _weights_name(library), batch
 
     def __len__(self) -> int:
         return len(self._architectures)
@@ -152,8 +164,8 @@ class _Models(Sequence[Model]):
 
     def __getitem__(self, index: int | slice) -> Model | Sequence[Model]:
         if isinstance(index, slice):
-            return _Models(self._architectures[index], self._library, self._expected)
-        return to_model(self._library, self._architectures[index], self._weights, self._expected)
+            return _Models(self._architectures[index], self._library, self._expected, self._batch)
+        return to_model(self._library, self._architectures[index], self._weights, self._expected, self._batch)
 
 
 def _weights_name(library: FragmentLibrary) -> str:
@@ -164,16 +176,23 @@ def _weights_name(library: FragmentLibrary) -> str:
 
 
 def to_model(
-    library: FragmentLibrary, architecture: Architecture | Segment, weights: str, expected: ExpectedOutputs
+    library: FragmentLibrary,
+    architecture: Architecture | Segment,
+    weights: str,
+    expected: ExpectedOutputs,
+    batch: int = 1,
 ) -> Model:
-    """Return a network or a segment of the library's space as a campaign's model; `weights` is the name of the library's."""
+    """Return a network or a segment of the library's space as a campaign's model; `weights` is the name of the library's.
+
+    batch: the images of one run.
+    """
     is_segment = isinstance(architecture, Segment)
 
     def assemble() -> Assembly:
         if isinstance(architecture, Segment):
-            recipe = library.segment_recipe(architecture)
+            recipe = library.segment_recipe(architecture, batch)
         else:
-            recipe = library.recipe(architecture)
+            recipe = library.recipe(architecture, batch)
         return Assembly(
             format=recipe.format,
             alignment=recipe.alignment,
@@ -181,6 +200,8 @@ def to_model(
             parts=recipe.parts,
             dictionary=recipe.dictionary,
             digest=recipe.digest,
+            shapes=recipe.shapes,
+            batch=batch,
             read_part=library.part,
         )
 
@@ -192,8 +213,9 @@ def to_model(
         space=library.config.name,
         weights=weights,
         purpose="segment" if is_segment else "network",
+        batch=batch,
         assemble=assemble,
-        expected=lambda: expected.of(str(architecture), library.format),
+        expected=lambda: expected.of(str(architecture), library.format, batch),
     )
 
 

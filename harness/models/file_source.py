@@ -10,7 +10,14 @@ from typing import Final
 from exporters import Format
 from harness.devices.config import DEFAULT_PRECISION, Precision
 from harness.measurement.plan import Pace
-from harness.measurement.workload import DurationProbe, Durations, Model, ModelSource, SourceGroup
+from harness.measurement.workload import (
+    DurationProbe,
+    Durations,
+    Model,
+    ModelSource,
+    SourceGroup,
+    network_groups,
+)
 from harness.models.exported import ExportedModels
 from harness.models.files import FileModel
 from harness.records import FILE_SPACE
@@ -29,8 +36,9 @@ class MeasuredModels:
 
     `reference`: the file that every other file is timed beside, None for the built-in one of the nearest duration, or for that
     which `beside` names by the key of the file, a graph hash. `exchanged`: each file is the reference's reference, too, in as
-    many sessions. `progress` follows the export of the built-in ones.
-    Raises: ConfigError when the reference is of another format than a file.
+    many sessions. `batches`: the numbers of images of a run; a file's reference takes one whatever the file takes.
+    `progress` follows the export of the built-in ones.
+    Raises: ConfigError when the reference is of another format than a file, and for a file that does not take a batch.
     """
 
     networks: ModelSource | None
@@ -39,9 +47,12 @@ class MeasuredModels:
     progress: Callable[[str, int, int, str], None]
     beside: Mapping[str, str] = field(default_factory=dict)
     exchanged: bool = False
+    batches: tuple[int, ...] = (1,)
 
     def __post_init__(self) -> None:
         for file in self.files:
+            for batch in self.batches:
+                file.at_batch(batch)
             if self.reference is not None and file.format != self.reference.format:
                 raise ConfigError(
                     f"--reference {self.reference.path}: a {self.reference.format} model, and {file.path} is timed in the same "
@@ -58,21 +69,22 @@ class MeasuredModels:
     ) -> Iterator[SourceGroup]:
         """Yield the networks in each precision, then the files: those that share reference, precision and pace together."""
         if self.networks is not None:
-            yield from (SourceGroup(source=self.networks, precision=one) for one in precisions)
-        files = [file for file in self.files if file.format == model_format]
+            yield from network_groups(self.networks, model_format, precisions, self.batches, probe)
+        every = (file.at_batch(batch) for batch in self.batches for file in self.files)
+        files = [file for file in every if file.format == model_format]
         if not files:
             return
         references = self._references(model_format)
-        found: dict[tuple[str, str, Pace], list[Model]] = {}
+        found: dict[tuple[str, str, int, Pace], list[Model]] = {}
         for file in files:
             model = file.model()
             durations = _durations(model, self._preferred(model, references), probe)
             chosen = durations.reference if durations is not None else references[0].graph_hash
             pace = Pace() if durations is None else Pace.of(durations.network_ns, durations.reference_ns)
-            found.setdefault((chosen, model.precision, pace), []).append(model)
+            found.setdefault((chosen, model.precision, model.batch, pace), []).append(model)
         by_key = {reference.graph_hash: reference for reference in references}
-        for (chosen, precision, pace), models in found.items():
-            source = _Group(files=models, beside=by_key[chosen], precision=precision)
+        for (chosen, precision, batch, pace), models in found.items():
+            source = _Group(files=models, beside=by_key[chosen], precision=precision, batch=batch)
             yield SourceGroup(source=source, pace=pace, alone=True)
             if self.exchanged and self.reference is not None:
                 yield from (_exchanged(model, by_key[chosen], pace) for model in models)
@@ -93,11 +105,12 @@ class MeasuredModels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Group:
-    """Model files beside one reference, whose configuration says that files are measured, and of which precision."""
+    """Model files beside one reference, whose configuration says that files are measured, of which precision and batch."""
 
     files: Sequence[Model]
     beside: Model
     precision: str
+    batch: int = 1
 
     def models(self, model_format: Format, precision: Precision = DEFAULT_PRECISION) -> Sequence[Model]:
         """Return the files' models, whose precision is their own."""
@@ -105,7 +118,7 @@ class _Group:
 
     def reference(self, model_format: Format, precision: Precision = DEFAULT_PRECISION) -> Model:
         """Return the reference."""
-        return replace(self.beside, space=FILE_SPACE, precision=self.precision)
+        return replace(self.beside, space=FILE_SPACE, precision=self.precision, batch=self.batch)
 
 
 def _exchanged(model: Model, reference: Model, pace: Pace) -> SourceGroup:

@@ -14,7 +14,7 @@ import tempfile
 import weakref
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import prod
 from pathlib import Path
@@ -92,8 +92,9 @@ class FileModel:
     """A checked model file. `name` is shown and stored; `digest` is of the bytes that the device loads.
 
     `shapes` and `values` (an .npz file's bytes) are given inputs by the model's own names; `key` names file and inputs together.
-    `signature`: the one that is run, empty where the file's first graph is all there is. `expect`: the first values of its first
-    output that a person gave, None where the file's own run is to tell them.
+    `signature`: the one that is run, empty where the file's first graph is all there is. `batch`: the images of one run, of which
+    neither name nor key tells; where there are several, inputs that leave their first size free take so many.
+    `expect`: the first values of its first output that a person gave, None where the file's own run is to tell them.
     """
 
     path: Path
@@ -111,6 +112,7 @@ class FileModel:
     expect: tuple[float, ...] | None = field(repr=False)
     pieces: tuple[Piece, ...] = field(repr=False)
     folded: Folded | None = field(repr=False)  # the model's bytes where they differ from the file's
+    batch: int = 1
 
     @property
     def key(self) -> str:
@@ -128,6 +130,39 @@ class FileModel:
         signature = [f"signature {self.signature}"] if self.signature else []
         return " ".join((self.name, *signature, *shapes, *values))
 
+    def at_batch(self, batch: int) -> FileModel:
+        """Return the file for runs of `batch` images.
+
+        Raises: ConfigError for a file whose inputs do not take that many, or whose inputs or outputs are given as arrays.
+        """
+        found = replace(self, batch=batch)
+        if batch == 1:
+            return found
+        if self.values is not None or self.expect is not None:
+            raise ConfigError(
+                f"{self.path}: --batch {batch} takes made-up inputs; leave --inputs and --expect out, or give arrays of "
+                f"{batch} images and leave --batch out"
+            )
+        if not any(_takes_batch(one) for one in self.inputs):
+            raise ConfigError(
+                f"{self.path}: --batch {batch}: no input leaves its first size free ({', '.join(map(str, self.inputs))}); export "
+                "the model with a free batch size (dynamic axes), or leave --batch out"
+            )
+        _check_sizes(self.path, self.inputs, found.run_shapes)
+        return found
+
+    @property
+    def run_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of inputs in a run, by name, where they are not the model's own: those given, their first size the batch."""
+        if self.batch == 1:
+            return dict(self.shapes)
+        found = dict(self.shapes)
+        for one in self.inputs:
+            if _takes_batch(one):
+                sizes = self.shapes.get(one.name, one.shape)[1:]
+                found[one.name] = (self.batch, *(size for size in sizes if isinstance(size, int)))
+        return found
+
     def model(self) -> Model:
         """Return the file as a campaign's model."""
         given: dict[str, Any] = {name: list(shape) for name, shape in self.shapes.items()}
@@ -143,6 +178,7 @@ class FileModel:
             space=FILE_SPACE,
             weights=f"file {self.digest[:12]}",
             inputs=given,
+            batch=self.batch,
             assemble=self.assemble,
             expected=self.expected,
         )
@@ -160,9 +196,10 @@ class FileModel:
                 descriptor=file.fileno(),
                 size_bytes=self.size_bytes,
                 digest=self.digest,
-                shapes=self.shapes,
+                shapes=self.run_shapes,
                 values=self.values,
                 signature=self.signature,
+                batch=self.batch,
             )
             return own_outputs(run, cache_folder())
 
@@ -195,9 +232,10 @@ class FileModel:
             parts=tuple(piece.digest for piece in rest),
             dictionary=None,
             digest=self.digest,
-            shapes=self.shapes,
+            shapes=self.run_shapes,
             inputs=values,
             signature=self.signature,
+            batch=self.batch,
             size_bytes=self.size_bytes + len(self.values or b""),
             read_part=read_part,
         )
@@ -485,6 +523,11 @@ def _own_shapes(
             )
         found[one.name] = shape
     return found
+
+
+def _takes_batch(one: ModelInput) -> bool:
+    """Tell whether an input leaves its first size free."""
+    return bool(one.shape) and not isinstance(one.shape[0], int)
 
 
 def _check_free(

@@ -56,13 +56,15 @@ def results(
     models: str | Sequence[str] = (),
     threads: int | None = None,
     precision: str = "",
+    batch: int | None = None,
     configuration: str = "",
     devices_file: str | Path | None = None,
 ) -> LatencyTable:
     """Return stored latencies with 95 % intervals, those of a configuration together, fastest first; and what failed.
 
     device, runtime, models: one or several, or all where nothing is given; devices by name, pattern or group of `devices_file`,
-    models as for `measure`, files by name or pattern. `precision`: fp32, fp16 or int8. `configuration`: an id.
+    models as for `measure`, files by name or pattern. `precision`: fp32, fp16 or int8; `batch`: images of a run. `configuration`:
+    an id.
     Raises: ConfigError for a device of which nothing is stored, an unknown runtime, precision or id, or names of no network.
 
     >>> table = results(store, device="made-up", runtime="onnxruntime")
@@ -75,6 +77,7 @@ def results(
         runtime=runtime,
         threads=threads,
         precision=precision,
+        batch=batch,
         configuration=configuration,
         devices_file=devices_file,
     )

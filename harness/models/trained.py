@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,6 +51,13 @@ class FinishedModels:
     ) -> None:
         self._finished, self._cache_dir, self._progress = finished, cache_dir, progress
         self._seeded = ExportedModels([], progress=progress, config=config)
+        self._batch = 1
+
+    def at_batch(self, batch: int) -> FinishedModels:
+        """Return the same networks, and their reference, for runs of `batch` images."""
+        found = copy(self)
+        found._seeded, found._batch = self._seeded.at_batch(batch), batch
+        return found
 
     def models(self, model_format: Format, precision: Precision = DEFAULT_PRECISION) -> Sequence[Model]:
         """Return the models, exported with their own weights."""
@@ -72,5 +80,5 @@ class FinishedModels:
             progress=lambda done, total, name: self._progress(model_format, done, total, name),
         )
         expected = ExpectedOutputs(cache_dir=self._cache_dir, config=config, weights=weights)
-        model = to_model(library, one.architecture, f"trained {one.digest}", expected)
+        model = to_model(library, one.architecture, f"trained {one.digest}", expected, self._batch)
         return replace(model, graph_hash=one.key(precision), purpose=PURPOSE)

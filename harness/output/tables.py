@@ -35,6 +35,7 @@ SPARE_COLUMNS = (
     "sessions",
     "95 % interval",
     "+-",
+    "images/s",
 )
 FAILURE_COLUMNS = ("device", "runtime", "architecture", "graph_hash", "kind", "message", "time_utc")
 
@@ -60,7 +61,8 @@ def print_latencies(
         )
         return
     groups = groupby(rows, key=lambda row: row.configuration)
-    print_tables((_latency_table(describe(one), list(group)) for one, group in groups), wide=wide)
+    batched = any(row.configuration.batch > 1 for row in rows)
+    print_tables((_latency_table(describe(one), list(group), batched) for one, group in groups), wide=wide)
     _print_findings(rows)
 
 
@@ -94,7 +96,8 @@ def first_numbers(rows: Sequence[Latency], width: int | None, height: int) -> li
         count = count * 2 // 3
 
 
-def _latency_table(title: str, rows: Sequence[Latency]) -> Table:
+def _latency_table(title: str, rows: Sequence[Latency], batched: bool) -> Table:
+    """Return the table of a configuration; `batched`: with images a second, as tables of batches are shown."""
     columns = [
         "network",
         "latency ms",
@@ -107,6 +110,12 @@ def _latency_table(title: str, rows: Sequence[Latency]) -> Table:
         "sessions",
     ]
     cells = [_cells(row) for row in rows]
+    if batched:
+        columns.insert(2, "images/s")
+        cells = [
+            [*found[:2], f"{row.images_per_s:.1f}", *found[2:]]
+            for found, row in zip(cells, rows, strict=True)
+        ]
     if any(row.arithmetic not in ("unknown", row.configuration.precision) for row in rows):
         columns.append("arithmetic")
         cells = [[*found, row.arithmetic] for found, row in zip(cells, rows, strict=True)]

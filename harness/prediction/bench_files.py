@@ -112,7 +112,7 @@ def write_bench_files(
     """Write blox-bench-NAME.FORMAT, latencies in s, for each of the `formats`, and the sidecar .json, into a folder.
 
     They are of the one configuration that fits; its `prior` and `doubtful` as for `harness.predict`. `name` is by default the
-    device's, with a precision other than fp32 behind it.
+    device's, with a precision other than fp32 and a batch of several images behind it.
     Raises: ConfigError when a file cannot be written, the name cannot be published, or too little is stored.
     """
     if measured_only and prior:
@@ -142,9 +142,10 @@ def write_bench_files(
 
 
 def _file_name(configuration: Configuration) -> str:
-    """Return the name of a device in files, which tells precisions apart: the published format does not."""
+    """Return the name of a device in files, which tells precisions and batch sizes apart: the published format does not."""
     c = configuration
-    return c.device if c.precision == DEFAULT_PRECISION else f"{c.device}-{c.precision}"
+    precision = "" if c.precision == DEFAULT_PRECISION else f"-{c.precision}"
+    return c.device + precision + ("" if c.batch == 1 else f"-batch{c.batch}")
 
 
 def latency_files(paths: Sequence[Path], *, allow_pickle: bool = False) -> dict[str, Path]:
@@ -187,6 +188,7 @@ def file_latency(
     config: SpaceConfig,
     *,
     precision: str = "",
+    batch: int | None = None,
     doubtful: bool = False,
     allow_pickle: bool = False,
 ) -> tuple[Cost, Provenance]:
@@ -194,7 +196,8 @@ def file_latency(
 
     Of networks whose sidecar says grade D there is no latency, unless `doubtful`.
 
-    Raises: ConfigError when file or sidecar cannot be used, or the sidecar tells of another `precision` than the one named.
+    Raises: ConfigError when file or sidecar cannot be used, or the sidecar tells of another `precision` or `batch` than the one
+    named.
     """
     data = read_dataset(path, config=config, allow_pickle=allow_pickle)
     columns = {key: np.full(len(config), np.nan) for key in ("values", "low", "high")}
@@ -205,10 +208,14 @@ def file_latency(
         return cost, Provenance(
             origin=str(path), configuration=None, measured=len(data), predicted=0, grades={}
         )
-    rows, of_models = sidecar
+    rows, of_models, of_images = sidecar
     if precision and of_models not in ("", precision):
         raise ConfigError(
             f"--latencies {path}: is of {of_models} models, not {precision}; name another file, or --precision {of_models}"
+        )
+    if batch not in (None, of_images):
+        raise ConfigError(
+            f"--latencies {path}: is of batch {of_images}, not {batch}; name another file, or --batch {of_images}"
         )
     is_measured = np.zeros(len(config), dtype=np.bool_)
     grades = np.zeros(len(config), dtype="<U1")
@@ -239,8 +246,10 @@ def file_latency(
         measured=is_measured,
         grades=grades,
     )
+    told_apart = [of_models] * (of_models not in ("", DEFAULT_PRECISION))
+    told_apart += [f"batch {of_images}"] * (of_images > 1)
     provenance = Provenance(
-        origin=str(path) if of_models in ("", DEFAULT_PRECISION) else f"{path}, {of_models}",
+        origin=", ".join([str(path), *told_apart]),
         configuration=None,
         precision=of_models,
         measured=int(is_measured.sum()),
@@ -285,8 +294,8 @@ def _sidecar_of(path: Path) -> Path:
     return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).with_suffix(".json")
 
 
-def _read_sidecar(path: Path, hashes: list[str]) -> tuple[dict[str, list[Any]], str] | None:
-    """Return the columns of a file's sidecar and the models' precision, empty if it is not told; None where there is none.
+def _read_sidecar(path: Path, hashes: list[str]) -> tuple[dict[str, list[Any]], str, int] | None:
+    """Return the columns of a file's sidecar, the models' precision, empty if it is not told, and batch; None without a sidecar.
 
     Raises: ConfigError when it is not of this file.
     """
@@ -300,15 +309,17 @@ def _read_sidecar(path: Path, hashes: list[str]) -> tuple[dict[str, list[Any]], 
         columns = document["columns"]
         found = {key: columns[key] for key in ("graph_hash", "low_s", "high_s", "source", "grade")}
         of_models = document.get("configuration", {}).get("precision", "")
+        of_images = document.get("configuration", {}).get("batch", 1)
         whole = all(isinstance(values, list) and len(values) == len(hashes) for values in found.values())
         texts = whole and all(isinstance(v, str) for key in ("source", "grade") for v in found[key])
         numbers = whole and all(
             v is None or type(v) is float for key in ("low_s", "high_s") for v in found[key]
         )
-        if not (texts and numbers and found["graph_hash"] == hashes and isinstance(of_models, str)):
+        are_named = isinstance(of_models, str) and type(of_images) is int
+        if not (texts and numbers and found["graph_hash"] == hashes and are_named):
             raise ConfigError(f"{path}: is not the sidecar of its file; {remedy}")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; {remedy}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(f"{path}: is no sidecar of latencies: {error}; {remedy}") from error
-    return found, of_models
+    return found, of_models, of_images

@@ -44,8 +44,8 @@ class MeasureRequest:
     graph hash; `exchanged`: in as many sessions the files are the reference of that file. `until`: empty, or such as "mape=2%",
     on one device.
     `level`: empty is screen, and with `until` quick. The rest as in `harness.measurement.plan.Options`; `formats` and
-    `precisions` are of models, `seed` is that of the order, `wait_s` for how long a device in use is waited for, without end if
-    infinite.
+    `precisions` are of models, `batches` the numbers of images of a run, `seed` is that of the order, `wait_s` for how long a
+    device in use is waited for, without end if infinite.
 
     Raises: ConfigError for values that are unknown or contradict each other.
     """
@@ -61,6 +61,7 @@ class MeasureRequest:
     runtimes: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
+    batches: tuple[int, ...] = (1,)
     threads: int | None = None
     cores: tuple[int, ...] = ()
     sessions: int | None = None
@@ -80,6 +81,8 @@ class MeasureRequest:
                 raise ConfigError("--until works on one device at a time: name one --device")
             if len(set(self.precisions)) > 1:
                 raise ConfigError("--until works on one precision at a time: name one --precision")
+            if len(set(self.batches)) > 1:
+                raise ConfigError("--until works on one batch size at a time: name one with --batch")
         for text in self.runtimes:
             try:
                 parse_runtime(text)
@@ -118,6 +121,7 @@ class MeasureRequest:
             runtimes=self.runtimes,
             formats=self.formats,
             precisions=tuple(dict.fromkeys(map(parse_precision, self.precisions))),
+            batches=tuple(dict.fromkeys(self.batches)),
             threads=self.threads,
             cores=self.cores,
             level=LEVELS[self.level or ("quick" if self.until else "screen")],
@@ -218,6 +222,7 @@ def _asked(
         progress=observer.export,
         beside=request.beside,
         exchanged=request.exchanged,
+        batches=request.options.batches,
     )
     _check_formats(request, files)
     of_files = replace(request.options, formats=request.formats or source.formats)
@@ -254,6 +259,7 @@ def measure(
     level: str = "screen",
     runtimes: Sequence[str] = (),
     precision: str | Sequence[str] = (),
+    batch: int | Sequence[int] = 1,
     threads: int | None = None,
     cores: Sequence[int] = (),
     sessions: int | None = None,
@@ -281,7 +287,8 @@ def measure(
     them), the `signature` of TFLite files, and the file that they are timed beside, a `reference`. What is stored already is not
     measured again, unless `fresh`. level: `quick` (1 session a network), `screen` (5) or `final` (5); `sessions` gives another
     number. `memory`: peak memory, load and first run as well, of each network alone in fresh workers. runtimes, threads, cores,
-    and precision of the networks (fp32, fp16, int8, one or several): of the device where nothing is given. A device that is in
+    and precision of the networks (fp32, fp16, int8, one or several): of the device where nothing is given. batch: the images of
+    one run, one number or several, which are measured apart; files need a free first size for more than one. A device that is in
     use is waited for, `wait_s` at most. `log` is given a line of progress at a time.
 
     A network that failed has no row; its failure is in the table's `failures`, and in the store.
@@ -311,6 +318,7 @@ def measure(
             level=level,
             runtimes=tuple(runtimes),
             precisions=tuple(several(precision)),
+            batches=(batch,) if isinstance(batch, int) else tuple(batch),
             threads=threads,
             cores=tuple(cores),
             sessions=sessions,

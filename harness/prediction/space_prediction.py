@@ -321,6 +321,7 @@ def predict(
     runtime: str = "",
     threads: int | None = None,
     precision: str = "",
+    batch: int | None = None,
     configuration: str = "",
     space: str = "",
     prior: str = "",
@@ -331,9 +332,9 @@ def predict(
     """Predict the latency of every network of a space from those measured on one configuration of a device.
 
     device: `local` unless it is given, or a `configuration`'s id; a pattern, or a group of `devices_file`, that means one.
-    runtime, with or without :PROVIDER, threads, precision, and the name of a space narrow the choice. `prior`: the id of another
-    configuration, whose prediction helps where few networks are measured. `models`: networks, written as for `measure`, that are
-    to be the table's `chosen` ones. `doubtful`: with measurements of grade D.
+    runtime, with or without :PROVIDER, threads, precision, batch (1 unless it is given), and the name of a space narrow the
+    choice. `prior`: the id of another configuration, whose prediction helps where few networks are measured. `models`: networks,
+    written as for `measure`, that are to be the table's `chosen` ones. `doubtful`: with measurements of grade D.
     Raises: ConfigError when several configurations fit, too little is stored, or names are of no network.
 
     >>> table = predict(store, device="made-up", threads=2)
@@ -346,6 +347,7 @@ def predict(
         runtime=runtime,
         threads=threads,
         precision=precision,
+        batch=batch,
         configuration=configuration,
         space=space,
         devices_file=devices_file,

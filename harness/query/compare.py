@@ -108,6 +108,7 @@ def compare(
     runtime: str = "",
     threads: int | None = None,
     precision: str = "",
+    batch: int | None = None,
     configuration: str = "",
     space: str = "",
     level: str = "screen",
@@ -121,7 +122,7 @@ def compare(
 
     They are ordered where the 95 % interval of their ratio leaves out 1. A network is an architecture, its graph hash or its
     index. device: `local` unless it is given, or a `configuration`'s id; also a pattern, a group of `devices_file`, or `all`.
-    runtime, threads, precision, and the name of a space narrow the choice.
+    runtime, threads, precision, batch (1 unless it is given), and the name of a space narrow the choice.
 
     Two model files of one format are measured first, in turns in the same processes, one as the other's reference: `level`,
     `sessions` and `fresh` as for `measure`, `inputs` of both; `log` is given a line of progress at a time.
@@ -133,6 +134,11 @@ def compare(
     'faster'
     """
     if is_file_name(first) or is_file_name(second):
+        if batch not in (None, 1):
+            raise ConfigError(
+                f"--batch {batch}: two model files are timed against each other with one image a run; leave it out, or measure "
+                f"each: harness measure {first} {second} --batch {batch}"
+            )
         if configuration or not (is_file_name(first) and is_file_name(second)):
             raise ConfigError(
                 f"{first} and {second}: two model files are timed against each other on a device, and networks are compared on "
@@ -157,6 +163,7 @@ def compare(
     pairs = in_spaces(lambda config: _two(first, second, config))
     choice = ConfigurationChoice(
         device=device,
+        batch=batch,
         runtime=runtime,
         threads=threads,
         precision=precision,
@@ -212,7 +219,7 @@ def compare_any(
         )
     kept = {
         name: options[name]
-        for name in ("device", "runtime", "threads", "space", "devices_file")
+        for name in ("device", "runtime", "threads", "batch", "space", "devices_file")
         if name in options
     }
     return compare_precisions(store, first, second, **kept)

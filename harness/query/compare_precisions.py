@@ -197,14 +197,15 @@ def compare_precisions(
     device: str = "",
     runtime: str = "",
     threads: int | None = None,
+    batch: int | None = None,
     space: str = "",
     devices_file: str | Path | None = None,
 ) -> PrecisionComparisons:
     """Compare the latencies of networks in precision `b` with those of the same networks in `a`, such as "int8" and "fp32".
 
     Each configuration in a is paired with the one in b that is equal in all else; of grade D nothing counts. device: `local`
-    unless it is given; also a pattern, a group of `devices_file`, or `all`. runtime, threads, and the name of a space narrow the
-    choice.
+    unless it is given; also a pattern, a group of `devices_file`, or `all`. runtime, threads, batch (1 unless it is given), and
+    the name of a space narrow the choice.
     Raises: ConfigError for what is no precision, the same one twice, or where no pair has `FEWEST` networks.
 
     >>> found = compare_precisions(store, "fp32", "int8", device="made-up")
@@ -214,7 +215,7 @@ def compare_precisions(
     if parse_precision(a) == parse_precision(b):
         raise ConfigError(f"{a} and {b} are one precision; name two, of {', '.join(PRECISIONS)}")
     choice = ConfigurationChoice(
-        device=device, runtime=runtime, threads=threads, space=space, devices_file=devices_file
+        device=device, runtime=runtime, threads=threads, batch=batch, space=space, devices_file=devices_file
     )
     rows, too_few = [], dict[Configuration, int]()
     for one, other in _pairs(fitting_configurations(store, choice), a, b):

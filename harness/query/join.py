@@ -130,6 +130,7 @@ def build_table(
                 name,
                 config,
                 precision=latencies.precision,
+                batch=latencies.batch,
                 doubtful=latencies.doubtful,
                 allow_pickle=latencies.allow_pickle,
             )

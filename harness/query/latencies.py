@@ -37,14 +37,15 @@ SHOWN_COVERAGE = 0.95  # of intervals, where no confidence was asked for
 class LatencySource:
     """Where latencies come from: `files`, blox-bench-DEVICE, and for all other devices the store.
 
-    `runtime`, `threads`, `precision` and the name of a `space` narrow every stored device's configurations; a file that is of
-    another precision is refused. `coverage` is what intervals are to hold with; `doubtful` takes measurements of grade D in;
-    `allow_pickle` reads .pickle files, too.
+    `runtime`, `threads`, `precision`, `batch` (1 unless it is named) and the name of a `space` narrow every stored device's
+    configurations; a file that is of another precision or batch is refused. `coverage` is what intervals are to hold with;
+    `doubtful` takes measurements of grade D in; `allow_pickle` reads .pickle files, too.
     """
 
     runtime: str = ""
     threads: int | None = None
     precision: str = ""
+    batch: int | None = None
     measured_only: bool = False
     doubtful: bool = False
     coverage: float = SHOWN_COVERAGE
@@ -60,7 +61,11 @@ class LatencySource:
     def choice(self) -> ConfigurationChoice:
         """The choice of a stored device's configurations."""
         return ConfigurationChoice(
-            runtime=self.runtime, threads=self.threads, precision=self.precision, space=self.space
+            runtime=self.runtime,
+            threads=self.threads,
+            precision=self.precision,
+            batch=self.batch,
+            space=self.space,
         )
 
 

@@ -25,6 +25,8 @@ from space.errors import ConfigError, did_you_mean
 ID_CHARACTERS = 8
 DEFAULT_SPACE = "blox"  # not named in descriptions and command lines
 _ID = re.compile("[0-9a-f]{4,64}")
+_BATCH_NAME = "batch"  # before the number, in subjects of limits
+_BATCH = re.compile(f"{_BATCH_NAME}[1-9][0-9]{{0,5}}")
 
 
 def configuration_id(configuration: Configuration) -> str:
@@ -37,13 +39,15 @@ class ConfigurationChoice:
     """Choice among stored configurations; what is empty or None leaves it open.
 
     `device`: names, patterns or groups of `devices_file`, or `all`; `runtime`: with or without :PROVIDER; one or several of
-    either. `configuration`: the beginning of an id; `space`: the name of a space.
+    either. `configuration`: the beginning of an id; `space`: the name of a space. `batch`: images of a run; left open it is 1
+    where one table is wanted, unless an id names it.
     """
 
     device: str | Sequence[str] = ()
     runtime: str | Sequence[str] = ()
     threads: int | None = None
     precision: str = ""
+    batch: int | None = None
     configuration: str = ""
     space: str = ""
     devices_file: str | Path | None = None
@@ -59,6 +63,7 @@ class ConfigurationChoice:
             )
             and self.threads in (None, c.threads)
             and self.precision in ("", c.precision)
+            and self.batch in (None, c.batch)
             and self.space in ("", c.space)
             and c.digest.startswith(self.configuration.lower())
         )
@@ -69,6 +74,7 @@ class ConfigurationChoice:
             "--runtime": " ".join(several(self.runtime)),
             "--threads": self.threads,
             "--precision": self.precision,
+            "--batch": "" if self.batch == 1 else self.batch,
             "--configuration": self.configuration,
             "--space": self.space,
         }
@@ -134,14 +140,13 @@ def meant_devices(known: Sequence[str], text: str, devices_file: str | Path | No
 def fitting_configurations(store: Store, choice: ConfigurationChoice) -> list[Configuration]:
     """Return the configurations that fit, at least one; without a device that of the id, else `local`'s.
 
-    Raises: ConfigError when none fits, with the precisions that do.
+    Raises: ConfigError when none fits, with the precisions and batch sizes that do.
     """
-    if not choice.device and not choice.configuration:
-        choice = replace(choice, device=LOCAL)
+    if not choice.configuration:
+        choice = replace(choice, device=choice.device or LOCAL, batch=choice.batch or 1)
     found = _of_networks(select_configurations(store, choice), choice.configuration)
     if not found:
-        others = select_configurations(store, replace(choice, precision="")) if choice.precision else []
-        raise ConfigError(f"nothing is stored that fits {choice}{_other_precisions(choice, others)}")
+        raise ConfigError(f"nothing is stored that fits {choice}{_others(store, choice)}")
     return found
 
 
@@ -163,18 +168,20 @@ def one_configuration(store: Store, choice: ConfigurationChoice) -> Configuratio
 def parse_subject(subject: str, choice: ConfigurationChoice = ANY) -> tuple[str, ConfigurationChoice]:
     """Return the device, or id, that a subject of limits names, and the choice with what stands behind it.
 
-    DEVICE[:RUNTIME[:PROVIDER]][:PRECISION]: no runtime or provider has a precision's name.
+    DEVICE[:RUNTIME[:PROVIDER]][:PRECISION][:batchN]: no runtime or provider has such a name.
     """
     device, *behind = subject.split(":")
+    named = _BATCH.fullmatch(behind[-1]) if behind else None
+    batch = int(behind.pop().removeprefix(_BATCH_NAME)) if named else choice.batch
     precision = behind.pop() if behind and behind[-1] in PRECISIONS else choice.precision
     runtime = ":".join(behind) or choice.runtime
-    return device, replace(choice, device=device, runtime=runtime, precision=precision)
+    return device, replace(choice, device=device, runtime=runtime, precision=precision, batch=batch)
 
 
 def find_configuration(store: Store, subject: str, choice: ConfigurationChoice = ANY) -> Configuration:
-    """Return the one configuration that a subject of limits names: `pixel`, `pixel:tflite`, `pixel:tflite:int8`, or an id.
+    """Return the one configuration that a subject of limits names: `pixel`, `pixel:tflite:int8`, `pixel:batch8`, or an id.
 
-    Runtime, threads, precision and space of the choice narrow that of a device's.
+    Runtime, threads, precision, batch and space of the choice narrow that of a device's.
     Raises: ConfigError when none fits, or several: latencies of different configurations are never merged.
     """
     space = choice.space
@@ -205,8 +212,12 @@ def find_configuration(store: Store, subject: str, choice: ConfigurationChoice =
 def short_names(configurations: Sequence[Configuration], taken: Iterable[str] = ()) -> list[str]:
     """Return the shortest name that `find_configuration` finds each by among these, none of those `taken`; else its id."""
     named = [
-        [c.device, f"{c.device}:{c.runtime}"]
-        + [f"{c.device}:{c.precision}", f"{c.device}:{c.runtime}:{c.precision}"] * (c.precision in PRECISIONS)
+        [
+            name + ("" if c.batch == 1 else f":{_BATCH_NAME}{c.batch}")
+            for name in [c.device, f"{c.device}:{c.runtime}"]
+            + [f"{c.device}:{c.precision}", f"{c.device}:{c.runtime}:{c.precision}"]
+            * (c.precision in PRECISIONS)
+        ]
         for c in configurations
     ]
     counts = Counter([name for names in named for name in names] + list(dict.fromkeys(taken)))
@@ -259,8 +270,9 @@ def measure_command(configuration: Configuration) -> str:
         cores = f"{cores} --threads {c.threads}".strip()
     is_plain = c.precision == DEFAULT_PRECISION or c.space == FILE_SPACE
     precision = "" if is_plain else f" --precision {c.precision}"
+    batch = "" if c.batch == 1 else f" --batch {c.batch}"
     space = "" if c.space in (DEFAULT_SPACE, FILE_SPACE) else f" --space {c.space}"
-    return f"harness measure --device {c.device} --runtime {runtime} {cores}{precision}{space}"
+    return f"harness measure --device {c.device} --runtime {runtime} {cores}{precision}{batch}{space}"
 
 
 def describe(configuration: Configuration) -> str:
@@ -275,7 +287,7 @@ def describe(configuration: Configuration) -> str:
         "" if c.space == DEFAULT_SPACE else " model files," if c.space == FILE_SPACE else f" space {c.space},"
     )
     what = f"{c.hardware}, {runtime}, {c.precision}, {threads}{cores}, clock tier {c.clock_tier}"
-    return f"{c.device}:{space} {what} [{identifier}]"
+    return f"{c.device}:{space} {what}{_later(c)} [{identifier}]"
 
 
 def short_description(configuration: Configuration) -> str:
@@ -288,8 +300,14 @@ def short_description(configuration: Configuration) -> str:
     )
     return (
         f"{space}{c.runtime} {c.runtime_version} ({provider}), {c.precision}, threads {c.threads}, cores {cores}, "
-        f"clock tier {c.clock_tier}, {c.hardware}"
+        f"clock tier {c.clock_tier}{_later(c)}, {c.hardware}"
     )
+
+
+def _later(c: Configuration) -> str:
+    """Return a batch of several images and what the provider was told, after a comma each; mostly nothing."""
+    batch = "" if c.batch == 1 else f", batch {c.batch}"
+    return batch + (f", {c.provider_options}" if c.provider_options else "")
 
 
 def _differences(found: Sequence[Configuration], end: str) -> str:
@@ -299,18 +317,26 @@ def _differences(found: Sequence[Configuration], end: str) -> str:
         "--runtime": [c.runtime for c in found],
         "--threads": [c.threads for c in found],
         "--precision": [c.precision for c in found],
+        "--batch": [c.batch for c in found],
     }
     helping = [f"{option} {values[-1]}" for option, values in options.items() if len(set(values)) > 1]
     return f"{', '.join(helping)} {end}" if helping else ""
 
 
-def _other_precisions(choice: ConfigurationChoice, others: Sequence[Configuration]) -> str:
-    """Return which precisions are stored in place of the one chosen, if any are, and what to do."""
-    if not others:
-        return "; see 'harness results'"
-    names = " and ".join(sorted({c.precision for c in others}))
-    line = measure_command(replace(others[0], precision=choice.precision))
-    return f", but of {names}; name that, or measure it: {line} --models design:1"
+def _others(store: Store, choice: ConfigurationChoice) -> str:
+    """Return which precisions or batch sizes are stored in place of those chosen, if any are, and what to do."""
+    wanted: tuple[tuple[str, str | int | None, ConfigurationChoice], ...] = (
+        ("precision", choice.precision, replace(choice, precision="")),
+        ("batch", choice.batch, replace(choice, batch=None)),
+    )
+    for field, value, wider in wanted:
+        networks = [c for c in select_configurations(store, wider) if c.space != FILE_SPACE]
+        if value and networks:
+            have = " and ".join(map(str, sorted({getattr(c, field) for c in networks})))
+            line = measure_command(replace(networks[0], **{field: value}))  # type: ignore[arg-type]
+            kind = "batch " if field == "batch" else ""
+            return f", but of {kind}{have}; name that, or measure it: {line} --models design:1"
+    return "; see 'harness results'"
 
 
 def _cores(c: Configuration) -> str:

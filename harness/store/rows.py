@@ -25,6 +25,7 @@ _TEXTS = (
     "purpose",
 )
 _SECONDS = ("elapsed_s", "loop_s")
+_LATER = ("batch", "provider_options")  # of a configuration: NULL in rows of before
 _FRESH_TEXTS = tuple(name for name in _TEXTS if name != "stop")
 _FRESH_NUMBERS = ("model_bytes", "empty_bytes", "peak_bytes", "load_ns", "first_run_ns")
 _FAILURE_TEXTS = ("campaign_id", "architecture", "graph_hash", "kind", "message", "time_utc")
@@ -35,6 +36,7 @@ def read_configuration(row: sa.RowMapping) -> Configuration:
     try:
         values = {name: row[name] for name in Configuration.__slots__}
         values["cores"] = tuple(int(core) for core in row["cores"].split(",") if core)
+        values = {key: value for key, value in values.items() if value is not None or key not in _LATER}
         configuration = Configuration(**values)
         if configuration.digest != row["digest"]:
             raise ValueError("its digest is not that of its fields")

@@ -24,6 +24,8 @@ CONFIGURATIONS = sa.Table(
     sa.Column("weights", sa.Text),
     sa.Column("reference", sa.String(32)),
     sa.Column("clock_tier", sa.String(1)),
+    sa.Column("batch", sa.Integer),  # NULL before schema 0007: 1
+    sa.Column("provider_options", sa.Text),  # NULL before schema 0007: none
 )
 
 CAMPAIGNS = sa.Table(

@@ -126,3 +126,15 @@ def test_a_name_of_nothing_and_a_process_that_dies_are_errors_with_the_reason(
     monkeypatch.setattr(processes, "converter_environment", lambda: {"PYTHONHOME": "/nowhere"})
     with pytest.raises(ConversionError, match=r"expected outputs: .*no Python frame"):
         outputs(tmp_path / "other").of("segment:stem", "onnx")
+
+
+def test_of_a_batch_the_first_and_the_last_image_are_expected(tmp_path: Path) -> None:
+    architecture = Architecture.from_index(1000)
+    images = torch.from_numpy(fixed_image((5, BLOX.in_channels, BLOX.image_size, BLOX.image_size)))
+    whole = torch_network(architecture, Weights.seeded(0))(images).numpy()
+    right = np.concatenate([whole[0, :4], whole[4, :4]])
+    found = outputs(tmp_path)
+    for _ in range(2):  # computed, and kept
+        values = np.array(found.of(str(architecture), "onnx", 5))
+        assert np.abs(values - right).max() <= 1e-5 * np.abs(right).max()
+    assert found.of(str(architecture), "onnx")[:4] == pytest.approx(values[:4], rel=1e-4)

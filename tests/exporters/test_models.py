@@ -6,6 +6,7 @@ import random
 import zlib
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +16,14 @@ import torch
 from ai_edge_litert import schema_py_generated as schema
 from rigs.model_runs import operators, random_image, run_model
 
-from exporters import ConversionError, FragmentLibrary, Weights, link, networks
+from device_agents.runtimes import load
+from device_agents.runtimes.loaded import Inputs
+from exporters import ConversionError, Format, FragmentLibrary, Weights, link, networks
 from exporters.conversion import convert_networks
 from exporters.networks import torch_network
+from exporters.recipe import Precision
 from space import BLOX, MINI, Architecture
+from space.segments import Segment
 
 pytestmark = pytest.mark.converter
 
@@ -196,3 +201,32 @@ def test_random_weights_are_neither_zero_nor_denormal_and_keep_activations_in_sc
         for name, tensor in network.named_parameters():
             assert tensor.abs().min() > 1e-9, name
         assert all(0.05 < scale < 50 for scale in stage_scales(network, image)), architecture
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("model_format", ["onnx", "tflite"])
+def test_a_model_of_a_batch_gives_each_image_its_own_output(
+    model_format: Format, precision: Precision, harness_cache: Path
+) -> None:
+    library = FragmentLibrary.open(
+        model_format, cache_dir=harness_cache / "fragments", config=MINI, precision=precision
+    )
+    model, segment = Architecture.from_index(3, MINI), Segment.parse("segment:head", MINI)
+    for one, several in (
+        (library.recipe(model), library.recipe(model, 3)),
+        (library.segment_recipe(segment), library.segment_recipe(segment, 3)),
+    ):
+        assert several.parts == one.parts, "what is sent is shared"
+        shapes = {name: list(shape) for name, shape in several.shapes.items()}
+        runtime = {"onnx": "onnxruntime", "tflite": "tflite"}[model_format]
+        runs = [
+            load(runtime, link(recipe, library.part), 1, {}, inputs)
+            for recipe, inputs in ((one, Inputs()), (several, Inputs(shapes, batch=3)))
+        ]
+        for run in runs:
+            run.run()
+        alone, batch = (run.output() for run in runs)
+        assert len(batch) == 8
+        assert batch[:4] == pytest.approx(alone[:4], rel=1e-3, abs=1e-5)
+        is_coarse = precision == "int8"  # to 8 bits, means of alike images may be equal
+        assert is_coarse or batch[4:] != pytest.approx(batch[:4], rel=1e-3), "the last image is another"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, fields, replace
+import hashlib
+import json
+from dataclasses import FrozenInstanceError, asdict, fields, replace
 from typing import Any
 
 import pytest
@@ -97,6 +99,7 @@ CHANGED = {
     "threads": 3,
     "cores": (5, 4),
     "clock_tier": "A",
+    "batch": 8,
 }
 
 
@@ -105,6 +108,18 @@ def test_each_field_of_a_configuration_counts_for_its_digest(name: str) -> None:
     changed = replace(CONFIGURATION, **{name: CHANGED.get(name, "other")})
     assert changed.digest != CONFIGURATION.digest
     assert replace(changed, **{name: getattr(CONFIGURATION, name)}).digest == CONFIGURATION.digest
+
+
+def test_a_configuration_of_before_keeps_its_name() -> None:
+    of_before = {
+        name: value
+        for name, value in asdict(CONFIGURATION).items()
+        if name not in ("batch", "provider_options")
+    }
+    assert CONFIGURATION.digest == hashlib.sha256(json.dumps(of_before, sort_keys=True).encode()).hexdigest()
+    for batch in (0, -1, True, 2.0):
+        with pytest.raises(ValueError, match="batch = "):
+            replace(CONFIGURATION, batch=batch)
 
 
 @given(one=CONFIGURATIONS, other=st.one_of(CONFIGURATIONS, st.just(CONFIGURATION)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -282,8 +283,14 @@ class ScriptedSource:
         *,
         expected: Callable[[], Sequence[float]] | None = None,
     ) -> None:
-        self._expected = expected
+        self._expected, self._batch = expected, 1
         self._numbers = [*((n, "network") for n in networks), *((n, "segment") for n in segments)]
+
+    def at_batch(self, batch: int) -> ScriptedSource:
+        """Return the same models for runs of some images."""
+        found = copy(self)
+        found._batch = batch
+        return found
 
     def models(self, model_format: str, precision: str) -> Sequence[Model]:
         """Return the networks and segments."""
@@ -301,6 +308,7 @@ class ScriptedSource:
             parts=(),
             dictionary=None,
             digest=f"{number:064x}",
+            batch=self._batch,
             read_part=lambda digest: b"",
         )
         return Model(
@@ -311,6 +319,7 @@ class ScriptedSource:
             space="made-up",
             weights="none",
             purpose=purpose,
+            batch=self._batch,
             assemble=lambda: assembly,
             expected=self._expected,
         )

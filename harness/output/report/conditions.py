@@ -57,6 +57,8 @@ def _configuration(configuration: Configuration, conditions: Mapping[str, Any]) 
         ("runtime", f"{c.runtime} {c.runtime_version}"),
         ("provider", short_provider(c.provider)),
         ("precision", f"{c.precision} model, {c.arithmetic or 'unknown'} arithmetic"),
+        *([("batch", f"{c.batch} images a run")] * (c.batch > 1)),
+        *([("provider options", c.provider_options)] * bool(c.provider_options)),
         ("threads", str(c.threads)),
         ("cores", ", ".join(map(str, c.cores)) or "any"),
         ("clock tier", CLOCK_TIERS.get(c.clock_tier, c.clock_tier)),

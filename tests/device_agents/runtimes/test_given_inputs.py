@@ -12,7 +12,7 @@ from factories.model_files import dense, onnx_model, save_tflite, tokens
 
 from device_agents.refusal import Refusal
 from device_agents.runtimes import load, onnxruntime_cpu, outside, tflite
-from device_agents.runtimes.loaded import Inputs, fixed_input, read_arrays
+from device_agents.runtimes.loaded import Inputs, fixed_input, judged_places, read_arrays
 
 
 def own(model: Any, inputs: dict[str, Any]) -> Any:
@@ -34,6 +34,21 @@ def test_a_free_shape_runs_as_given_and_its_output_is_the_scripts() -> None:
     assert loaded(model, Inputs({"x": shape})).output() == pytest.approx(
         expected.reshape(-1)[:8].tolist(), rel=1e-6
     )
+
+
+def test_of_a_batch_the_first_and_the_last_image_are_told() -> None:
+    model, shape = dense(("n", 8)), [5, 8]
+    expected = own(model, {"x": fixed_input(shape, "float32", "NCHW")})
+    told = loaded(model, Inputs({"x": shape}, batch=5)).output()
+    assert told == pytest.approx([*expected[0, :4], *expected[4, :4]], rel=1e-6)
+
+
+def test_an_output_of_another_number_of_images_is_no_run_of_the_batch() -> None:
+    model = dense(("n", 8))
+    with pytest.raises(ValueError, match=r"the first output is \[1, 8\] for a batch of 5 images"):
+        loaded(model, Inputs({"x": [1, 8]}, batch=5)).output()
+    assert judged_places((5,), 5) == [0, 4]
+    assert judged_places((2, 3), 1) == [0, 1, 2, 3, 4, 5]
 
 
 def test_given_tokens_and_truth_values_run_as_in_the_script() -> None:

@@ -260,6 +260,39 @@ def test_a_free_batch_size_is_one(tmp_path: Path) -> None:
     assert opened(save(dense(("n", 8)), tmp_path / "dense.onnx")).shapes == {}
 
 
+def test_a_free_batch_size_takes_a_batch_and_the_file_keeps_its_name_and_key(tmp_path: Path) -> None:
+    one = opened(save(dense(("n", 3, 8)), tmp_path / "dense.onnx"))
+    eight = one.at_batch(8)
+    assert (eight.key, str(eight), eight.shapes) == (one.key, str(one), {})
+    assert (eight.model().batch, eight.assemble().recipe()["shapes"], eight.assemble().recipe()["batch"]) == (
+        *(8, {"x": [8, 3, 8]}, 8),
+    )
+    assert "batch" not in one.assemble().recipe()
+    rows = opened(save(dense(("n", "rows", 8)), tmp_path / "rows.onnx"), "x=1,5,8")
+    assert rows.at_batch(4).run_shapes == {"x": (4, 5, 8)}
+
+
+def test_a_file_of_a_fixed_batch_or_given_values_is_refused_a_batch(tmp_path: Path) -> None:
+    for path in (save(dense((1, 8)), tmp_path / "fixed.onnx"), save_tflite(tmp_path / "fixed.tflite")):
+        assert opened(path).at_batch(1).batch == 1
+        with pytest.raises(
+            ConfigError, match=r"fixed.*--batch 8: no input leaves its first size free .*dynamic axes"
+        ):
+            opened(path).at_batch(8)
+    values = tmp_path / "values.npz"
+    np.savez(values, x=np.ones((1, 8), np.float32))
+    given = opened(save(dense(("n", 8)), tmp_path / "free.onnx"), values=values)
+    with pytest.raises(ConfigError, match="leave --inputs and --expect out"):
+        given.at_batch(8)
+
+
+def test_the_right_output_of_a_batch_is_of_its_first_and_its_last_image(tmp_path: Path) -> None:
+    one = opened(save(dense(("n", 8)), tmp_path / "dense.onnx"))
+    first, eight = one.expected(), one.at_batch(8).expected()
+    assert eight[:4] == pytest.approx(first[:4])
+    assert eight[4:] != pytest.approx(first[:4]), "another image"
+
+
 @pytest.mark.parametrize("text", ["x", "x=", "=1,2", "x=1,-2", "x=1,a", "x=0"])
 def test_a_shape_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"write e\.g\. --shape"):

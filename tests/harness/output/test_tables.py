@@ -50,7 +50,7 @@ def test_in_80_columns_a_table_of_latencies_keeps_the_network_the_latency_and_it
     text, note = shown(80, table())
     assert text.splitlines()[-1].split() == [NETWORK, "2.943", "2.4%", "B"]
     assert max(map(len, text.splitlines())) <= 80
-    assert all(column in note for column in SPARE_COLUMNS[:-1] if column in COLUMNS) and "--wide" in note
+    assert all(column in note for column in SPARE_COLUMNS[:-2] if column in COLUMNS) and "--wide" in note
 
 
 def test_the_longest_name_of_blox_has_its_latency_and_grade_beside_it_in_80_columns(shown: Show) -> None:

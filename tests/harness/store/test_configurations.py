@@ -18,6 +18,7 @@ from harness.store.configurations import (
     fitting_configurations,
     measure_command,
     one_configuration,
+    select_configurations,
     short_names,
 )
 from space import TINY
@@ -146,3 +147,42 @@ def test_a_short_name_has_what_tells_a_configuration_from_the_others() -> None:
 def test_a_command_line_measures_in_the_configuration_s_precision() -> None:
     assert measure_command(INT8).endswith(" --precision int8")
     assert "--precision" not in measure_command(MANY)
+
+
+BATCH = replace(MANY, batch=8)
+
+
+@pytest.fixture
+def two_batches(tmp_path: Path) -> Iterator[Store]:
+    with new_store(tmp_path / "batches.sqlite") as store:
+        for configuration in (MANY, BATCH, replace(INT8, batch=64)):
+            calibrate(store, configuration)
+            add_sessions(store, networks(3), configuration)
+        yield store
+
+
+def test_a_batch_is_meant_where_it_is_named_and_one_image_elsewhere(two_batches: Store) -> None:
+    assert find_configuration(two_batches, "made-up:batch8") == BATCH
+    assert find_configuration(two_batches, "made-up:onnxruntime:int8:batch64").batch == 64
+    assert find_configuration(two_batches, "made-up", ConfigurationChoice(batch=8)) == BATCH
+    assert find_configuration(two_batches, "made-up") == MANY
+    assert find_configuration(two_batches, configuration_id(BATCH)) == BATCH
+    assert one_configuration(two_batches, ConfigurationChoice(device="made-up")) == MANY
+    assert one_configuration(two_batches, ConfigurationChoice(configuration=BATCH.digest)) == BATCH
+    assert len(select_configurations(two_batches, ConfigurationChoice(device="made-up"))) == 3
+    assert select_configurations(two_batches, ConfigurationChoice(batch=8)) == [BATCH]
+
+
+def test_a_batch_that_is_not_stored_is_refused_with_those_that_are(two_batches: Store) -> None:
+    said = "--batch 2, but of batch 1 and 8 and 64; name that, or measure it: .*--batch 2 --models"
+    with pytest.raises(ConfigError, match=said):
+        one_configuration(two_batches, ConfigurationChoice(device="made-up", batch=2))
+    with pytest.raises(ConfigError, match="--precision int8, but of fp32"):
+        find_configuration(two_batches, "made-up:int8")
+
+
+def test_a_batch_is_told_where_it_is_more_than_one_image() -> None:
+    assert short_names([MANY, BATCH]) == ["made-up", "made-up:batch8"]
+    assert ", batch 8 [" in describe(BATCH) and "batch" not in describe(MANY)
+    assert "enable=1" in describe(replace(MANY, provider_options="enable=1"))
+    assert measure_command(BATCH).endswith(" --batch 8")

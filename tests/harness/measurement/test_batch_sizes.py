@@ -1,0 +1,113 @@
+"""Batch sizes in a campaign: each is a configuration of its own, with its own reference, and nothing stored of another counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from factories.stores import MANY
+from rigs.scripted_link import ScriptedLink, ScriptedSource, run_scripted
+
+from harness.devices.config import LocalDevice
+from harness.measurement.campaigns import final_options
+from harness.measurement.plan import MOST_BATCH, Options, parse_batches
+from harness.measurement.workload import Durations, Model, network_groups
+from harness.prediction.measure import MeasureRequest
+from harness.store import Store
+from space.errors import ConfigError
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(str(tmp_path / "store.sqlite")) as store:
+        yield store
+
+
+def test_each_batch_is_measured_apart_with_a_reference_of_its_own(store: Store) -> None:
+    outcome = run_scripted(ScriptedLink(), store, ScriptedSource(networks=(1, 2)), batches=(1, 8))
+    assert (outcome.measured, [use.configuration.batch for use in outcome.uses]) == (4, [1, 8])
+    for use in outcome.uses:
+        assert len(store.session_counts(use.configuration)) == 2
+        assert store.reference_latency(use.configuration) is not None
+        recipes = [model.assemble().recipe() for model in (*use.models, use.reference)]
+        assert [recipe.get("batch", 1) for recipe in recipes] == [use.configuration.batch] * 3
+    assert [use.title for use in outcome.uses] == ["onnxruntime", "onnxruntime batch 8"]
+
+
+def test_sessions_of_one_batch_never_count_as_those_of_another(store: Store) -> None:
+    for batch, measured, reused in ((1, 1, 0), (8, 1, 0), (8, 0, 1), (1, 0, 1)):
+        outcome = run_scripted(ScriptedLink(), store, batches=(batch,))
+        assert (outcome.measured, outcome.reused) == (measured, reused)
+
+
+class Durable:
+    """A probe that says of every model that a run takes some seconds."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+
+    def stored(self, model: Model) -> None:
+        return None
+
+    def measured(self, model: Model, reference: Model) -> Durations | None:
+        if self._seconds is None:
+            return None
+        return Durations(
+            network_ns=self._seconds * 1e9, reference_ns=self._seconds * 1e9, reference=reference.graph_hash
+        )
+
+
+@pytest.mark.parametrize(("seconds", "runs"), [(2.0, 2), (0.001, None), (None, None)])
+def test_a_batch_that_takes_seconds_runs_less_often_in_a_slice(
+    seconds: float | None, runs: int | None
+) -> None:
+    one, many = network_groups(ScriptedSource(), "onnx", ["fp32"], (1, 64), Durable(seconds))
+    assert (one.pace.network_runs, many.pace.network_runs) == (None, runs)
+
+
+def test_models_that_take_one_image_are_refused_a_batch() -> None:
+    class Alone:
+        models, reference = ScriptedSource.models, ScriptedSource.reference
+
+    with pytest.raises(ConfigError, match="--batch 8: these models take one image a run"):
+        list(network_groups(Alone(), "onnx", ["fp32"], (8,), Durable(None)))  # type: ignore[arg-type]
+
+
+def test_the_right_output_is_that_of_the_batch(store: Store) -> None:
+    class Source(ScriptedSource):
+        def __init__(self) -> None:
+            super().__init__(expected=lambda: (float(self._batch),))
+
+        def at_batch(self, batch: int) -> ScriptedSource:
+            found = Source()
+            found._batch = batch
+            return found
+
+    outcome = run_scripted(ScriptedLink(), store, Source(), batches=(1, 8))
+    sessions = [session for use in outcome.uses for session in store.sessions(use.configuration)]
+    assert [session.expected for session in sessions] == [(1.0,), (8.0,)]
+
+
+def test_finalists_are_measured_at_the_batch_that_was_searched() -> None:
+    assert final_options(replace(MANY, batch=8)).batches == (8,)
+
+
+def test_a_request_names_batch_sizes_and_with_a_target_one_of_them() -> None:
+    devices = (LocalDevice(name="local"),)
+    assert MeasureRequest(devices=devices, batches=(8, 1, 8)).options.batches == (8, 1)
+    with pytest.raises(ConfigError, match="one batch size at a time"):
+        MeasureRequest(devices=devices, until="mape=2%", batches=(1, 8))
+
+
+def test_batch_sizes_are_whole_numbers_of_images() -> None:
+    assert parse_batches("1,8, 64,8") == (1, 8, 64)
+    assert parse_batches("") == (1,)
+    for text in ("0", "8,", "-1", "1e3", "x", "1.5"):
+        with pytest.raises(
+            ConfigError, match=r"--batch .*: .* is no number of images; write e\.g\. --batch 1,8,64"
+        ):
+            parse_batches(text)
+    with pytest.raises(ConfigError, match=f"--batch {MOST_BATCH + 1}: give 1 to {MOST_BATCH}"):
+        Options(batches=(MOST_BATCH + 1,))

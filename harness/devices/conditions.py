@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.records import SessionRecord
+from harness.records import BlockRun, SessionRecord
 
 # android.os.PowerManager, THERMAL_STATUS_NONE to THERMAL_STATUS_SHUTDOWN; from light on the system may hold back.
 ANDROID_STATUS = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
@@ -90,14 +90,7 @@ def marked_slices(session: SessionRecord) -> tuple[bool, ...]:
     A slice is judged by the samples taken within it and by the nearest before and after, each at most 1.5 s away. In clock tier
     A a measured core below 95 % of its locked clock counts as throttled. Without samples, or without times, nothing is marked.
     """
-    configuration = session.configuration
-    measured = session.cores if configuration.clock_tier == "A" else ()
-    locked_khz = _locked_khz(session.conditions_before, measured)
-    samples = sorted(
-        (_integer(sample["at_ns"]), bool(_sample_signs(sample, locked_khz)))
-        for sample in session.samples
-        if "at_ns" in sample
-    )
+    samples = sorted((at_ns, bool(signs)) for at_ns, signs in signs_of_samples(session))
     marks = []
     for piece in session.slices:
         if piece.at_ns is None:
@@ -111,6 +104,17 @@ def marked_slices(session: SessionRecord) -> tuple[bool, ...]:
         )
         marks.append(_is_marked(samples, piece.at_ns, piece.at_ns + sum(times_ns)))
     return tuple(marks)
+
+
+def signs_of_samples(session: SessionRecord | BlockRun) -> list[tuple[int, list[str]]]:
+    """Return the time of each sample of a session in ns, and the signs of throttling in it."""
+    measured = session.cores if session.configuration.clock_tier == "A" else ()
+    locked_khz = _locked_khz(session.conditions_before, measured)
+    return [
+        (_integer(sample["at_ns"]), _sample_signs(sample, locked_khz))
+        for sample in session.samples
+        if "at_ns" in sample
+    ]
 
 
 def _is_marked(samples: Sequence[tuple[int, bool]], start_ns: int, end_ns: int) -> bool:

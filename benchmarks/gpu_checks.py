@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 NETWORKS = {"tiny": "conv/mbconv-bconv+out", "blox": "conv/mbconv-bconv+out/conv+conv"}
@@ -31,6 +32,8 @@ LOSS_FP32, LOSS_MIXED = 0.01, 0.03  # relative, of each epoch
 OUTPUT = 1e-2  # |y - y'| / |y| of a provider's outputs: TF32 through some 30 layers
 AUGMENTED = 0.0  # share of values that may differ: randomness and arithmetic are exact on every device
 BATCH = 64  # images of a step of distilling
+POWER = 0.3  # of a GPU at rest, whose power wavers while nvidia-smi wakes it
+ENERGY_READS = 5
 SPEARMAN, DIFFERENCE = 0.98, 0.02  # of the paired ratios of two campaigns
 
 
@@ -397,6 +400,39 @@ def check_doctor(chosen: argparse.Namespace) -> Found:
     return Found(figures={"checks": checks}, lines=lines, faults=faults)
 
 
+def check_energy(chosen: argparse.Namespace) -> Found:
+    """Read the GPU's sensor of energy for some seconds, and compare its mean power with what nvidia-smi tells."""
+    from device_agents.energy import find_meter, find_update_s
+    from device_agents.facts import parse_gpus
+    from device_agents.nvidia import ask_gpus
+    from device_agents.readings import run_with_deadline
+
+    meter, reasons = find_meter(Path("/"), "CUDAExecutionProvider")
+    if meter is None or meter.kind != "nvml":
+        raise NotThere("; ".join(reasons) or "NVML is not what tells the energy here")
+    update_s = find_update_s(meter)
+    first, told_w = meter.read(), list[float]()
+    for _ in range(ENERGY_READS):
+        time.sleep(1.0)
+        told_w.append(parse_gpus(ask_gpus(run_with_deadline)[1])[0]["power_w"])
+    last = meter.read()
+    if first is None or last is None:
+        raise RuntimeError("the sensor fell silent")
+    figures: dict[str, Any] = {"sensor": meter.describe(), "update_s": update_s, "nvidia_smi_w": told_w}
+    figures["readings"] = [first, last]
+    seconds = (last["at_ns"] - first["at_ns"]) / 1e9
+    joules = sum(last["uj"][name] - first["uj"][name] for name in first["uj"]) / 1e6
+    watts = joules / seconds if first["uj"] else sum(last["uw"].values()) / 1e6
+    apart = watts / statistics.fmean(told_w) - 1
+    faults = [] if abs(apart) <= POWER else [f"{apart:+.0%} off nvidia-smi's power, more than {POWER:.0%}"]
+    if update_s is None:
+        faults.append("its value did not change within a minute")
+    every = "at no known period" if update_s is None else f"every {1e3 * update_s:.0f} ms"
+    kind = "counter" if first["uj"] else "power"
+    line = f"NVML's {kind} changes {every}; {watts:.1f} W at rest, {apart:+.1%} off nvidia-smi's {ENERGY_READS} readings"
+    return Found(figures=figures | {"watts": watts}, lines=[line], faults=faults)
+
+
 def check_measuring(chosen: argparse.Namespace) -> Found:
     """Measure random networks in two campaigns with empty stores on the processor."""
     return campaigns(chosen, "onnxruntime:cpu", chosen.networks)
@@ -628,6 +664,7 @@ Check = Callable[[argparse.Namespace], Found]
 CHECKS: dict[str, tuple[Check, float]] = {
     "machine": (check_machine, 30.0),
     "doctor": (check_doctor, 30.0),
+    "energy": (check_energy, 30.0),
     "agreement": (check_agreement, 60.0),
     "training": (check_training, 110.0),
     "distilling": (check_distilling, 80.0),

@@ -16,6 +16,7 @@ from device_agents.core_request import METHODS, sweep_groups
 from device_agents.cores import QUIET_SHARE, available_cores, choose_cores, find_clusters, find_siblings
 from device_agents.device_lock import DeviceLock
 from device_agents.discovery import discover_runtimes
+from device_agents.energy import Meter, find_meter, find_update_s
 from device_agents.fields import Fields, refuse, show
 from device_agents.frames import (
     HEADER_LIMIT_BYTES,
@@ -28,9 +29,11 @@ from device_agents.frames import (
 from device_agents.job_folder import temporary_folder
 from device_agents.jobs import (
     CORES_LIMIT,
+    BlockJob,
     Job,
     MemoryJob,
     ProfileJob,
+    parse_block_job,
     parse_cores,
     parse_job,
     parse_memory_job,
@@ -90,6 +93,8 @@ class Agent:
             "run": self._run,
             "profile": self._profile,
             "memory": self._memory,
+            "blocks": self._blocks,
+            "sensor": self._sensor,
             "evict": self._evict,
             "bye": self._bye,
         }
@@ -290,7 +295,38 @@ class Agent:
             message = job.worker_message(self._choose_cores(job), self._cache.parts_dir)
             return self._supervise(message, job.parts(), job.silence_s, {}, request_id)
 
-    def _choose_cores(self, job: Job | MemoryJob | ProfileJob) -> list[int]:
+    def _blocks(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+        job = parse_block_job(fields.values.get("job"))
+        cores = self._choose_cores(job)
+        with self._cache.hold(job.parts()):
+            gpus = uses_gpu(str(job.options.get("provider", "")))
+            before = self._probes.conditions(cores, gpus)
+            self._writer.write(
+                {"event": "conditions", "conditions": before, "type": "event", "id": request_id}
+            )
+            message = job.worker_message(cores, self._cache.parts_dir)
+            run = self._supervise(
+                *(message, job.parts(), job.silence_s, before, request_id, job.sample_s),
+                self._meter(str(job.options.get("provider", "")))[0] if job.energy_s else None,
+                job.energy_s,
+            )
+            after = self._probes.conditions(cores, gpus)
+        return dict(run, conditions_before=before, conditions_after=after)
+
+    def _sensor(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+        """Tell which sensor of energy there is for a provider, and how often it measures, or why there is none."""
+        provider = fields.values.get("provider")
+        meter, reasons = self._meter(provider if isinstance(provider, str) else "")
+        if meter is None:
+            return {"reasons": reasons}
+        update_s = find_update_s(meter)
+        answer: dict[str, Any] = {"sensor": meter.describe(), "reasons": reasons}
+        return answer if update_s is None else dict(answer, update_s=update_s)
+
+    def _meter(self, provider: str) -> tuple[Meter | None, list[str]]:
+        return find_meter(self._filesystem, provider)
+
+    def _choose_cores(self, job: Job | MemoryJob | ProfileJob | BlockJob) -> list[int]:
         cores = available_cores()
         clusters = find_clusters(cores, self._filesystem)
         return choose_cores(job.cores, job.threads, clusters, find_siblings(cores, self._filesystem), {})
@@ -302,6 +338,9 @@ class Agent:
         silence_s: float,
         conditions: dict[str, Any],
         request_id: Any,
+        sample_s: float = 0.0,
+        meter: Meter | None = None,
+        energy_s: float = 0.0,
     ) -> dict[str, Any]:
         def emit(event: dict[str, Any]) -> None:
             self._writer.write(dict(event, type="event", id=request_id))
@@ -311,7 +350,7 @@ class Agent:
         sampler = Sampler(
             self._probes.sources(cores),
             self._probes.questions(conditions),
-            PERIOD_S if others else SHARED_PERIOD_S,
+            max(sample_s, PERIOD_S if others else SHARED_PERIOD_S),
         )
         supervision = Supervision(
             self._agent_path,
@@ -323,6 +362,8 @@ class Agent:
             others,
             self._memory_bytes,
             self._environment,
+            meter,
+            energy_s,
         )
         try:
             return supervision.run(message)

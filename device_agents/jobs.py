@@ -19,6 +19,9 @@ DIMENSIONS_LIMIT = 16
 BATCH_LIMIT = 1 << 16
 CORES_LIMIT = 4096
 RUNS_LIMIT = 1000  # of a profile: each writes some 60 KB
+BLOCKS_LIMIT = 10000
+BLOCKS_S_LIMIT = 86400.0
+BLOCK_KINDS = ("network", "reference", "idle")
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,37 @@ class MemoryJob:
         return dict(message, parent=os.getpid())
 
 
+@dataclass(frozen=True)
+class BlockJob:
+    """Blocks of runs: in turns a network, its reference or nothing runs for some seconds.
+
+    timed_runs: at most so many runs of a block are timed. settle_s: what runs before each block, untold. sample_s: how often
+    conditions are taken beside it. energy_s: how often the device's sensor of energy is read, 0 for never.
+    """
+
+    network: ModelRecipe
+    reference: ModelRecipe
+    runtime: str
+    options: dict[str, Any]
+    threads: int
+    cores: tuple[int, ...] | None
+    blocks: tuple[tuple[str, float], ...]
+    timed_runs: int
+    settle_s: float
+    sample_s: float
+    energy_s: float
+    silence_s: float
+
+    def parts(self) -> tuple[str, ...]:
+        """Return the digests of all parts, each once."""
+        return tuple(dict.fromkeys((*self.reference.digests(), *self.network.digests())))
+
+    def worker_message(self, cores: list[int], parts_dir: Path) -> dict[str, Any]:
+        """Return what the worker is told."""
+        message = {"task": "blocks", "job": asdict(self), "cores": cores, "parts_dir": str(parts_dir)}
+        return dict(message, parent=os.getpid())
+
+
 def parse_job(values: Any) -> Job:
     """Read and check a job. Raises: Refusal (`bad-request`, `runtime-missing`)."""
     fields = Fields("run: job", values).only(
@@ -195,6 +229,44 @@ def parse_memory_job(values: Any) -> MemoryJob:
         cores=parse_cores(fields),
         silence_s=fields.number("silence_s", 0.5, 3600, 60),
     )
+
+
+def parse_block_job(values: Any) -> BlockJob:
+    """Read and check a job of blocks. Raises: Refusal (`bad-request`, `runtime-missing`)."""
+    fields = Fields("blocks: job", values).only(
+        *("network", "reference", "runtime", "options", "threads", "cores", "blocks"),
+        *("timed_runs", "settle_s", "sample_s", "energy_s", "silence_s"),
+    )
+    runtime = parse_runtime(fields)
+    return BlockJob(
+        network=parse_recipe(fields.object("network"), runtime),
+        reference=parse_recipe(fields.object("reference"), runtime),
+        runtime=runtime,
+        options=parse_options(fields, runtime),
+        threads=fields.integer("threads", 1, CORES_LIMIT),
+        cores=parse_cores(fields),
+        blocks=parse_blocks(fields),
+        timed_runs=fields.integer("timed_runs", 1, 10000, 600),
+        settle_s=fields.number("settle_s", 0, 60, 0),
+        sample_s=fields.number("sample_s", 0.1, 600, 1),
+        energy_s=fields.number("energy_s", 0, 600, 0),
+        silence_s=fields.number("silence_s", 0.5, 3600, 60),
+    )
+
+
+def parse_blocks(job: Fields) -> tuple[tuple[str, float], ...]:
+    """Read a list of blocks, each what runs and for how many seconds. Raises: Refusal."""
+    name, blocks = job.name + ".blocks", job.values.get("blocks")
+    if not isinstance(blocks, list) or not 0 < len(blocks) <= BLOCKS_LIMIT:
+        raise refuse(name, blocks, "a list of 1 to %d blocks" % BLOCKS_LIMIT)
+    for number, block in enumerate(blocks):
+        is_block = isinstance(block, list) and len(block) == 2 and block[0] in BLOCK_KINDS
+        if not is_block or type(block[1]) not in (int, float) or not 0.01 <= block[1] <= 3600:
+            raise refuse("%s[%d]" % (name, number), block, "what runs and for how long, 0.01 to 3600 s")
+    total_s = sum(seconds for _, seconds in blocks)
+    if total_s > BLOCKS_S_LIMIT:
+        raise refuse(name, "%g s in all" % total_s, "at most %g s" % BLOCKS_S_LIMIT)
+    return tuple((which, float(seconds)) for which, seconds in blocks)
 
 
 def parse_runtime(fields: Fields) -> str:

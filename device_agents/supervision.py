@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from device_agents.cores import kept_on
+from device_agents.energy import Meter
 from device_agents.frames import FrameError, FrameReader, encode_frame
 from device_agents.memory_guard import MemoryGuard
 from device_agents.probes import Probes
@@ -22,7 +23,7 @@ from device_agents.sampler import Sampler
 
 HEARTBEAT_S = 2.0
 STDERR_TAIL_BYTES = 4096
-PASSED_ON = ("loaded", "warm", "slice", "settled", "measured", "refused")
+PASSED_ON = ("loaded", "warm", "slice", "settled", "measured", "refused", "began", "runs", "block")
 PIPE_BYTES = (
     1 << 20
 )  # an unprivileged process may make a pipe hold so much; a job of many networks needs a part of it
@@ -47,10 +48,12 @@ class Supervision:
         own_cores: list[int],
         memory_bytes: int | None,
         environment: dict[str, str],
+        meter: Meter | None = None,
+        energy_s: float = 0.0,
     ) -> None:
         """own_cores: where the supervisor stays while the worker runs; none: anywhere. memory_bytes: the worker's limit.
 
-        environment: the worker's, besides this process's own.
+        environment: the worker's, besides this process's own. meter: a sensor of energy that is read each `energy_s`.
         """
         self._agent_path = agent_path
         self._client = client
@@ -61,6 +64,7 @@ class Supervision:
         self._own_cores = own_cores
         self._memory_bytes = memory_bytes
         self._environment = environment
+        self._meter, self._energy_s = meter, energy_s
         self._phase = "start"
         self._network: int | None = None
         self._stderr = bytearray()
@@ -113,6 +117,8 @@ class Supervision:
             selector.register(process.stderr.fileno(), selectors.EVENT_READ)
             selector.register(self._client.fd, selectors.EVENT_READ)
             self._sampler.open(last_beat_s, selector)
+            if self._meter is not None:
+                self._meter.open(last_beat_s, self._energy_s)
             while not worker.ended:
                 now_s = time.monotonic()
                 if now_s - last_sign_s >= self._silence_s:
@@ -120,10 +126,16 @@ class Supervision:
                 if now_s - last_beat_s >= HEARTBEAT_S:
                     self._emit({"event": "heartbeat", "elapsed_s": now_s - start_s, "phase": self._phase})
                     last_beat_s = now_s
-                self._take_sample(now_s)
+                self._take_samples(now_s)
                 guard.look(now_s, self._phase)
                 due_s = min(
-                    last_sign_s + self._silence_s, last_beat_s + HEARTBEAT_S, self._sampler.due_s, guard.due_s
+                    *(
+                        last_sign_s + self._silence_s,
+                        last_beat_s + HEARTBEAT_S,
+                        self._sampler.due_s,
+                        guard.due_s,
+                    ),
+                    float("inf") if self._meter is None else self._meter.due_s,
                 )
                 wait_s = due_s - now_s
                 for key, _ in selector.select(max(0.0, wait_s)):
@@ -137,10 +149,11 @@ class Supervision:
                     elif not self._read_stderr(process):
                         selector.unregister(key.fd)
 
-    def _take_sample(self, now_s: float) -> None:
-        sample = self._sampler.step(now_s)
-        if sample is not None:
-            self._emit(sample)
+    def _take_samples(self, now_s: float) -> None:
+        taken = [self._sampler.step(now_s), None if self._meter is None else self._meter.step(now_s)]
+        for sample in taken:
+            if sample is not None:
+                self._emit(sample)
 
     def _read_worker(self, worker: FrameReader) -> None:
         try:

@@ -100,7 +100,7 @@ class Reporter:
 
 
 def do_task(message: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
-    """Do what the message says: a session, a profile, or a look at a model's memory."""
+    """Do what the message says: a session, a profile, a look at a model's memory, or blocks of runs."""
     if message["task"] == "profile":
         from device_agents.profiling import profile_network  # a session's start does not pay for it
 
@@ -109,6 +109,10 @@ def do_task(message: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
         from device_agents.memory import weigh_model
 
         return weigh_model(message, reporter)
+    if message["task"] == "blocks":
+        from device_agents.blocks import run_blocks
+
+        return run_blocks(message, reporter)
     return do_job(message, reporter)
 
 

@@ -68,7 +68,5 @@ class Cancelled(HarnessError):
 
     exit_status = 130
 
-    def __init__(self) -> None:
-        super().__init__(
-            "stopped by the user; what was measured is stored, the same command goes on from here"
-        )
+    def __init__(self, next_step: str = "the same command goes on from here") -> None:
+        super().__init__(f"stopped by the user; what was measured is stored, {next_step}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from math import isfinite
 from typing import Any
 
@@ -19,6 +20,11 @@ STOP_REASONS = ("precision", "plateau", "contended", "cap")
 PURPOSES = ("network", "segment", "trained", "calibration", "throttled", "contended")
 # How the clocks were: locked, by the performance governor, by Android's fixed-performance mode, free (or not known).
 CLOCK_TIERS = ("A", "B", "F", "C")
+# What a run of blocks is for: the latency of a device that is kept busy, or the energy of an inference. Neither makes an estimate
+# of the others.
+BLOCK_PURPOSES = ("sustained", "energy")
+BLOCK_KINDS = ("network", "reference", "idle")
+COMPLETE = "complete"  # how a run of blocks ended, else why it did not come to its end
 # What a runtime says that it computes in, whatever precision the model has; `unknown` where it does not say.
 ARITHMETICS = ("fp32", "fp16", "int8", "mixed", "unknown")
 # The space of configurations that measure model files: no space of networks has this name.
@@ -294,6 +300,104 @@ class FreshRun:
             raise ValueError(
                 f"peak_bytes = {self.peak_bytes}: less than the {self.empty_bytes} of an empty worker"
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Some seconds of a run of blocks, in which the network, its reference or nothing ran, one run right after the other.
+
+    `runs`: how many, None of a block that was broken off. `at_ns`, `runs_ns`: when each of the timed ones began and what it took,
+    evenly spread over the block; `delays_ns`: how long its threads waited for a core, empty where the system does not tell.
+    `others_busy`: the share of the time in which the busiest other core ran something; `steal_s`: what a hypervisor took of the
+    measured ones. All times of the device's monotonic clock.
+    """
+
+    which: str
+    start_ns: int
+    end_ns: int
+    runs: int | None
+    at_ns: tuple[int, ...] = ()
+    runs_ns: tuple[int, ...] = ()
+    delays_ns: tuple[int, ...] = ()
+    others_busy: float | None = None
+    steal_s: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Return how long it took."""
+        return (self.end_ns - self.start_ns) / 1e9
+
+    def __post_init__(self) -> None:
+        if self.which not in BLOCK_KINDS:
+            raise ValueError(f"a block of {self.which!r}: one of {', '.join(BLOCK_KINDS)}")
+        if len(self.at_ns) != len(self.runs_ns) or len(self.delays_ns) not in (0, len(self.runs_ns)):
+            raise ValueError(
+                f"a block has {len(self.at_ns)} beginnings and {len(self.delays_ns)} waits for {len(self.runs_ns)} runs"
+            )
+        times = (self.start_ns, self.end_ns, *self.at_ns, *self.runs_ns)
+        if not all(type(time_ns) is int and 0 < time_ns < 1 << 63 for time_ns in times):
+            raise ValueError("a block: times are positive 64-bit integers of nanoseconds")
+        if not all(type(wait_ns) is int and 0 <= wait_ns < 1 << 63 for wait_ns in self.delays_ns):
+            raise ValueError("a block: waits are 64-bit integers of nanoseconds from 0 on")
+        if self.start_ns >= self.end_ns or any(one > two for one, two in pairwise(self.at_ns)):
+            raise ValueError(
+                f"a block from {self.start_ns} to {self.end_ns} ns: its times do not follow each other"
+            )
+        if self.runs is not None and self.runs < len(self.runs_ns):
+            raise ValueError(f"a block: {self.runs} runs, {len(self.runs_ns)} of them timed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockRun:
+    """A network and its reference in one worker, in blocks of some seconds: raw, whatever it is for (`purpose`).
+
+    `ended`: `COMPLETE`, or why it did not come to its end; what was measured until then stands. `plan`: what was asked for.
+    `samples`: conditions beside it. `scheduling`: `cores`, `delay_source`, and the `probe` of the cores just before.
+    `sensor`: the sensor of energy that was read, and its `readings`, each with `at_ns`, and by channel either the counter in
+    uJ (`uj`) or the power in uW (`uw`); empty where none was asked.
+    """
+
+    run_id: str
+    campaign_id: str
+    configuration: Configuration
+    architecture: str
+    graph_hash: str
+    purpose: str
+    model_digest: str
+    agent_digest: str
+    started_utc: str
+    ended: str
+    load_ns: int
+    first_run_ns: int
+    blocks: tuple[Block, ...]
+    conditions_before: dict[str, Any]
+    conditions_after: dict[str, Any]
+    plan: dict[str, Any]
+    scheduling: dict[str, Any]
+    gate: dict[str, Any] = field(default_factory=dict)
+    samples: tuple[dict[str, Any], ...] = ()
+    sensor: dict[str, Any] = field(default_factory=dict)
+    readings: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def cores(self) -> tuple[int, ...]:
+        """Return the cores that it ran on."""
+        return tuple(self.scheduling.get("cores", self.configuration.cores))
+
+    def __post_init__(self) -> None:
+        if self.purpose not in BLOCK_PURPOSES:
+            raise ValueError(f"purpose = {self.purpose!r}: one of {', '.join(BLOCK_PURPOSES)}")
+        if not any(block.which == "network" and block.runs_ns for block in self.blocks):
+            raise ValueError("a run of blocks without a timed run of the network is a Failure")
+        for before, after in pairwise(self.blocks):
+            if before.end_ns > after.start_ns:
+                raise ValueError(
+                    f"a block ended at {before.end_ns} ns, after the next began at {after.start_ns} ns"
+                )
+        for name in ("load_ns", "first_run_ns"):
+            value = getattr(self, name)
+            if type(value) is not int or not 0 < value < 1 << 63:
+                raise ValueError(f"{name} = {value!r}: a positive 64-bit integer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,8 +64,8 @@ def space_costs(
         device, fresh = split_subject(name)
         if fresh:
             raise ConfigError(
-                f"{name}: a blockwise search has no limits on what fresh processes take; limit {device!r}, 'memory' (by "
-                "arithmetic) or the size of files, or search with another --method"
+                f"{name}: a blockwise search has no limits on energy, nor on what fresh processes take; limit {device!r}, "
+                "'memory' (by arithmetic) or the size of files, or search with another --method"
             )
         if name in files:
             cost, provenance = file_latency(

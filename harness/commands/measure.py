@@ -107,6 +107,30 @@ def measure(
             help="Measure peak memory, load and first run as well: each network alone in three fresh processes.",
         ),
     ] = False,
+    energy: Annotated[
+        bool,
+        typer.Option(
+            "--energy",
+            help="Measure the energy of an inference as well, where the device has a sensor: some three minutes a network.",
+        ),
+    ] = False,
+    sustained: Annotated[
+        str,
+        typer.Option(
+            "--sustained",
+            metavar="TIME",
+            help="Instead: keep the device busy with each network for so long, e.g. 30m, and show its latency minute by minute "
+            "with temperature and clocks.",
+        ),
+    ] = "",
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot",
+            metavar="FILE",
+            help="Of --sustained: draw it to this file, PNG, SVG or PDF by its suffix; its numbers go beside it, NAME.data.csv.",
+        ),
+    ] = None,
     seed: OrderSeed = None,
     wait: WaitFlag = False,
     wait_limit: WaitLimit = "",
@@ -121,12 +145,15 @@ def measure(
     With nothing else, 20 random networks run on this machine, in every runtime that it has, five sessions each.
     """
     from harness.devices.runtimes import parse_cores
+    from harness.measurement.block_runs import parse_sustained
     from harness.measurement.plan import parse_batches
     from harness.models.files import GivenInputs
     from harness.output.campaigns import first_numbers_in, print_measured
     from harness.output.progress import ProgressView
+    from harness.output.sustained import check_plot
     from harness.prediction.measure import MeasureRequest, measure_devices
 
+    check_plot(plot, sustained)
     request = MeasureRequest(
         devices=named_devices(device, devices_file),
         models=(*(files or ()), *(models or ())),
@@ -144,6 +171,8 @@ def measure(
         fresh=fresh,
         recalibrate=recalibrate,
         memory=memory,
+        energy=energy,
+        sustained_s=parse_sustained(sustained),
         space=space,
         seed=seed,
         wait_s=patience_s(wait, wait_limit),
@@ -151,5 +180,5 @@ def measure(
     with make_store(store_url) as store:
         with ProgressView(quiet=is_quiet(json_output), first_numbers=first_numbers_in(store)) as view:
             found = measure_devices(request, store, view)
-        print_measured(found, json_output=json_output, wide=wide)
+        print_measured(found, json_output=json_output, wide=wide, figure=plot)
     raise typer.Exit(found.exit_status)

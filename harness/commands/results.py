@@ -36,6 +36,9 @@ def results(
     ] = None,
     identifier: ConfigurationId = "",
     failures: Annotated[bool, typer.Option("--failures", help="Show what failed instead.")] = False,
+    sustained: Annotated[
+        bool, typer.Option("--sustained", help="Show runs under load instead: 'harness measure --sustained'.")
+    ] = False,
     csv_output: Annotated[bool, typer.Option("--csv", help="Print CSV on standard output.")] = False,
     devices_file: DevicesFile = None,
     store_url: StoreOption = "",
@@ -44,6 +47,7 @@ def results(
 ) -> None:
     """Show stored latencies, fastest first, with 95 % intervals and plain wall times."""
     from harness.models import results as stored
+    from harness.output.sustained import print_sustained_list
     from harness.output.tables import check_one_format, print_failures, print_results
     from harness.store.configurations import ConfigurationChoice
 
@@ -58,7 +62,10 @@ def results(
         "devices_file": devices_file,
     }
     with open_store(store_url) as store:
-        if failures:
+        if sustained:
+            runs = stored.sustained_runs(store, ConfigurationChoice(**asked), models or ())
+            print_sustained_list(runs, json_output=json_output, wide=wide)
+        elif failures:
             print_failures(
                 stored.failures(store, ConfigurationChoice(**asked), models or ()),
                 json_output=json_output,

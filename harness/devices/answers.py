@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from harness.records import ARITHMETICS, STOP_REASONS
+from harness.records import ARITHMETICS, BLOCK_KINDS, STOP_REASONS
 from space.text import printable
 
 MAX_CORES = 4096
@@ -282,6 +282,30 @@ class Weighed(Said):
     first_run_ns: Positive
 
 
+class RanBlocks(Said):
+    """The answer to `blocks`, after its events."""
+
+    blocks: Count
+    conditions_after: Conditions = Conditions()
+
+
+class EnergySensor(Said):
+    """A sensor of energy: counters in uJ with the value at which each begins again (0: never), and powers, by name."""
+
+    kind: Name
+    scope: Message
+    counters: Annotated[dict[Name, Count], Field(max_length=64)] = {}
+    powers: Annotated[list[Name], Field(max_length=64)] = []
+
+
+class FoundSensor(Said):
+    """The answer to `sensor`."""
+
+    sensor: EnergySensor | None = None
+    reasons: Annotated[list[Message], Field(max_length=16)] = []
+    update_s: Annotated[float, Field(gt=0, lt=1e6)] | None = None
+
+
 class Refusal(Said):
     """An error of the agent's, with what applies to it."""
 
@@ -412,6 +436,49 @@ class RefusedEvent(Said):
     failure: Refusal
 
 
+class EnergyEvent(Said):
+    """A reading of the sensor of energy."""
+
+    event: Literal["energy"]
+    at_ns: Positive
+    uj: Annotated[dict[Name, Count], Field(max_length=64)] = {}
+    uw: Annotated[dict[Name, Count], Field(max_length=64)] = {}
+
+
+class BeganEvent(Said):
+    """A worker has loaded both models and begins with its blocks."""
+
+    event: Literal["began"]
+    runtime: UsedRuntime
+    cores: Cores
+    delay_source: Name = ""
+    pinned: bool = False
+
+
+class RunsEvent(Said):
+    """Some runs of a block, one second's at a time."""
+
+    event: Literal["runs"]
+    index: Count
+    at_ns: Annotated[Times, Field(min_length=1)]
+    runs_ns: Annotated[Times, Field(min_length=1)]
+    delays_ns: Waits = []
+
+
+class BlockEvent(Said):
+    """A block has ended."""
+
+    event: Literal["block"]
+    index: Count
+    which: Literal[BLOCK_KINDS]  # type: ignore[valid-type]
+    start_ns: Positive
+    end_ns: Positive
+    runs: Count
+    waited_ns: Count = 0
+    others_busy: Share = 0
+    steal_s: Seconds = 0
+
+
 _ANSWERS: dict[str, type[Said]] = {
     "hello": Hello,
     "lock": Locked,
@@ -423,6 +490,8 @@ _ANSWERS: dict[str, type[Said]] = {
     "run": RanJob,
     "profile": Profiled,
     "memory": Weighed,
+    "blocks": RanBlocks,
+    "sensor": FoundSensor,
     "evict": Evicted,
 }
 _EVENTS: dict[str, type[Said]] = {
@@ -434,6 +503,10 @@ _EVENTS: dict[str, type[Said]] = {
     "sample": SampleEvent,
     "measured": MeasuredEvent,
     "refused": RefusedEvent,
+    "began": BeganEvent,
+    "runs": RunsEvent,
+    "block": BlockEvent,
+    "energy": EnergyEvent,
 }
 
 

@@ -33,6 +33,7 @@ ANSWER_TIMEOUT_S = 60.0
 SILENCE_S = 30.0  # the agent's heart beats every 2 s while it runs a job
 PROFILE_S = 1800.0  # for a whole profile, of at most 1000 runs
 NETWORK_BYTES = 1 << 24  # of all that is told of one network; 150 s of slices are 5 MB
+BLOCKS_BYTES = 1 << 26  # of a day of blocks; half an hour with 30 sensors is 3 MB
 RESULT_S = 60.0  # for what stands between a job's networks, beside what its plan allows
 MIN_PYTHON = (3, 8)
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -283,6 +284,17 @@ class AgentClient:
         """
         limit = _Limit(limit_s=RESULT_S + 2 * float(job["silence_s"]), limit_bytes=NETWORK_BYTES)
         return self._ask("memory", timeout_s=SILENCE_S, limit=limit, job=job)
+
+    def run_blocks(self, job: dict[str, Any], on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Run a job of blocks, handing each event on, and return the answer. Raises: as `run`."""
+        seconds = sum(float(seconds) + float(job["settle_s"]) for _, seconds in job["blocks"])
+        limit_s = RESULT_S + 2 * float(job["silence_s"]) * (1 + len(job["blocks"])) + 1.1 * seconds
+        limit = _Limit(limit_s=limit_s, limit_bytes=BLOCKS_BYTES)
+        return self._ask("blocks", timeout_s=SILENCE_S, limit=limit, on_event=on_event, job=job)
+
+    def energy_sensor(self, provider: str) -> dict[str, Any]:
+        """Return the sensor of energy for what a provider computes on and how often it measures, or the reasons without one."""
+        return self._ask("sensor", timeout_s=2 * ANSWER_TIMEOUT_S, provider=provider)
 
     def close(self) -> None:
         """End the agent: its input ends, so it kills its worker and leaves."""

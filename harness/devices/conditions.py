@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.records import SessionRecord
+from harness.records import BlockRun, SessionRecord
 
 # android.os.PowerManager, THERMAL_STATUS_NONE to THERMAL_STATUS_SHUTDOWN; from light on the system may hold back.
 ANDROID_STATUS = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
@@ -96,15 +96,12 @@ def marked_slices(session: SessionRecord) -> tuple[bool, ...]:
     1.5 s away; a sample whose time is uncertain counts for all times that it may be of. In clock tier A a measured core below
     95 % of its locked clock counts as throttled. Without samples, or without times, nothing is marked.
     """
-    configuration = session.configuration
-    measured = session.cores if configuration.clock_tier == "A" else ()
-    locked_khz = _locked_khz(session.conditions_before, measured)
     sources: dict[str, list[tuple[int, int, bool]]] = {}
-    for sample in session.samples:
-        if "at_ns" in sample:
-            at_ns, error_ns = _integer(sample["at_ns"]), _integer(sample.get("at_error_ns"))
-            taken = (at_ns - error_ns, at_ns + error_ns, bool(_sample_signs(sample, locked_khz)))
-            sources.setdefault(str(sample.get("source", "")), []).append(taken)
+    for sample, signs in signs_of_samples(session):
+        at_ns, error_ns = _integer(sample["at_ns"]), _integer(sample.get("at_error_ns"))
+        sources.setdefault(str(sample.get("source", "")), []).append(
+            (at_ns - error_ns, at_ns + error_ns, bool(signs))
+        )
     marks = []
     for piece in session.slices:
         if piece.at_ns is None:
@@ -119,6 +116,13 @@ def marked_slices(session: SessionRecord) -> tuple[bool, ...]:
         end_ns = piece.at_ns + sum(times_ns)
         marks.append(any(_is_marked(sorted(taken), piece.at_ns, end_ns) for taken in sources.values()))
     return tuple(marks)
+
+
+def signs_of_samples(session: SessionRecord | BlockRun) -> list[tuple[Mapping[str, Any], list[str]]]:
+    """Return the samples of a session that have a time, each with the signs of throttling in it."""
+    measured = session.cores if session.configuration.clock_tier == "A" else ()
+    locked_khz = _locked_khz(session.conditions_before, measured)
+    return [(sample, _sample_signs(sample, locked_khz)) for sample in session.samples if "at_ns" in sample]
 
 
 def _is_marked(samples: Sequence[tuple[int, int, bool]], start_ns: int, end_ns: int) -> bool:

@@ -198,10 +198,15 @@ def new_owner(what: str = "harness") -> str:
 
 
 def parse_patience(text: str) -> float:
-    """Return a limit in time such as `90s`, `30m` or `8h` in s. Raises: ConfigError."""
+    """Return the time of --wait-limit in s. Raises: ConfigError."""
+    return parse_time(text, "--wait-limit")
+
+
+def parse_time(text: str, option: str) -> float:
+    """Return a time such as `90s`, `30m` or `8h`, which an option was given, in s. Raises: ConfigError."""
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(s|m|min|h)", text.strip())
     if found is None:
-        raise ConfigError(f"--wait-limit {text!r}: no time; write a number and its unit: 90s, 30m or 8h")
+        raise ConfigError(f"{option} {text!r}: no time; write a number and its unit: 90s, 30m or 8h")
     return float(found[1]) * {"s": 1, "m": 60, "min": 60, "h": 3600}[found[2]]
 
 

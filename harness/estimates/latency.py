@@ -9,6 +9,7 @@ from typing import overload
 
 from harness.dataframe import Tabular
 from harness.estimates.clean_runs import usable_sessions
+from harness.estimates.energy import Energy
 from harness.estimates.estimate import (
     COVERAGE,
     RatioEstimate,
@@ -62,6 +63,11 @@ LATENCY_COLUMNS = (
     "batch",
     "images_per_s",
     "provider_options",
+    "energy_mj",
+    "energy_low_mj",
+    "energy_high_mj",
+    "energy_above_idle_mj",
+    "energy_sensor",
 )
 
 
@@ -74,7 +80,8 @@ class Latency:
     ratio, does not have. Wall times are what a user feels. `session_medians` are the ratios of each session alone, oldest
     first. `output_error`: how far the outputs of its sessions are off the expected ones, at most, relative to these; None where
     that is not judged. `arithmetic`: what its sessions were computed in, `unknown`
-    where no runtime said it. `fresh`: what the network took alone in fresh workers, where that was measured.
+    where no runtime said it. `fresh`: what the network took alone in fresh workers, where that was measured; `energy`: that of an
+    inference, where a sensor told it.
     """
 
     configuration: Configuration
@@ -92,6 +99,7 @@ class Latency:
     output_error: float | None
     arithmetic: str
     fresh: tuple[FreshRun, ...] = ()
+    energy: Energy | None = None
 
     @property
     def images_per_s(self) -> float:
@@ -178,6 +186,11 @@ def to_json(rows: Iterable[Latency]) -> list[dict[str, object]]:
             "batch": row.configuration.batch,
             "images_per_s": row.images_per_s,
             "provider_options": row.configuration.provider_options,
+            "energy_mj": None if row.energy is None else row.energy.total.value,
+            "energy_low_mj": None if row.energy is None else row.energy.total.low,
+            "energy_high_mj": None if row.energy is None else row.energy.total.high,
+            "energy_above_idle_mj": None if row.energy is None else row.energy.above_idle.value,
+            "energy_sensor": None if row.energy is None else row.energy.sensor,
         }
         for row in rows
     ]
@@ -189,10 +202,12 @@ def latency_of(
     scatter: Scatter | None,
     coverage: float,
     fresh: Sequence[FreshRun] = (),
+    energy: Energy | None = None,
 ) -> Latency:
     """Return the latency of one network on the reference's configuration from its sessions, at least one of them usable.
 
-    `coverage`: the probability that the interval is meant to hold with; `fresh`: the network's fresh runs.
+    `coverage`: the probability that the interval is meant to hold with; `fresh`: the network's fresh runs; `energy`: that of an
+    inference.
     """
     doubt = fmean(shared_caches_doubt(session, reference) for session in usable_sessions(sessions))
 
@@ -229,6 +244,7 @@ def latency_of(
         ),
         arithmetic=_arithmetic(sessions),
         fresh=tuple(fresh),
+        energy=energy,
     )
 
 

@@ -18,19 +18,28 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from harness.devices.config import Device, Precision
-from harness.devices.connection import Connection, new_owner
+from harness.devices.connection import Connection, clock, new_owner
 from harness.devices.link import Link, probe_conditions
 from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
 from harness.errors import Cancelled, DeviceError, LinkError, StoreError, Unstorable
+from harness.estimates.energy import NoEnergy, energy_of
 from harness.estimates.estimate import reference_latency_ns
 from harness.estimates.outputs import is_wrong
+from harness.measurement.block_runs import BlockPlan, energy_plan, sustained_plan, why_no_energy
 from harness.measurement.core_gate import CoreGate, CoreRequest
 from harness.measurement.durations import DeviceProbe
 from harness.measurement.gate import Gate
 from harness.measurement.plan import CALIBRATION, FRESH_RUNS, QUICK, Options, Pace, SessionPlan
-from harness.measurement.session_runner import Circumstances, PlannedSession, Result, SessionRunner, now_utc
+from harness.measurement.session_runner import (
+    NOTHING,
+    Circumstances,
+    PlannedSession,
+    Result,
+    SessionRunner,
+    now_utc,
+)
 from harness.measurement.uploads import send_ahead
 from harness.measurement.workload import (
     DurationProbe,
@@ -41,7 +50,7 @@ from harness.measurement.workload import (
     network_groups,
     plan_runtime,
 )
-from harness.records import FILE_SPACE, Failure, SessionRecord
+from harness.records import FILE_SPACE, BlockRun, Failure, SessionRecord
 from harness.store import Store
 from space.errors import ConfigError, HarnessError
 from space.text import counted
@@ -50,6 +59,8 @@ CONSECUTIVE_FAILURES = 5  # in a row are the device's fault, not the networks'
 FEWEST_WORKERS = 3  # to tell what differs from process to process
 BRIDGES = 4  # networks that all workers of a round measure: in three of them they tell how sessions scatter
 EXPECTED_AT_ONCE = 50  # between two words on how far it is
+MOST_SUSTAINED = 10  # networks of a runtime: at half an hour each five hours
+NEXT_TIME = "the same command begins anew"
 NO_MEMORY = (
     "no-memory",
     "bad-request",
@@ -243,6 +254,10 @@ class _Run:
                     self._measure_next(rounds)
             for use in outcome.uses if self._options.memory else ():
                 self._weigh(use)
+            for use in outcome.uses if self._options.energy else ():
+                self._measure_energy(use)
+            for use in outcome.uses if self._options.sustained_s else ():
+                self._sustain(use)
             ending = (
                 "complete"
                 if not outcome.failures
@@ -389,6 +404,70 @@ class _Run:
             self._store.add_fresh_run(result)
             self._observer.advance(name, "")
 
+    def _sustain(self, use: RuntimePlan) -> None:
+        """Keep the device busy with each network for the time that was asked for."""
+        if len(use.models) > MOST_SUSTAINED:
+            raise ConfigError(
+                f"--sustained takes {clock(self._options.sustained_s)} for each of {len(use.models)} networks; "
+                f"name {MOST_SUSTAINED} at most"
+            )
+        name = self._outcome.device
+        self._observer.begin(name, len(use.models))
+        for model in use.models:
+            unit = PlannedSession(use, model, "sustained")
+            self._run_blocks(unit, sustained_plan(self._options.sustained_s))
+
+    def _measure_energy(self, use: RuntimePlan) -> None:
+        """Measure the energy of networks that lack it, by the device's own sensor; where there is none, say so once."""
+        stored = (
+            set()
+            if self._options.fresh
+            else _with_energy(self._store.block_runs(use.configuration, "energy"))
+        )
+        lacking = [model for model in use.models if model.graph_hash not in stored]
+        if not lacking:
+            return
+        self._say("looking for a sensor of energy")
+        found = self._start(use).energy_sensor(use.configuration.provider)
+        update_s = found.get("update_s")
+        plan = None if update_s is None else energy_plan(update_s)
+        if plan is None:
+            self._tell(f"energy is not measured in {use.configuration.runtime}: {why_no_energy(found)}")
+            return
+        self._observer.begin(self._outcome.device, len(lacking))
+        for model in lacking:
+            unit = PlannedSession(use, model, "energy")
+            run = self._run_blocks(unit, plan, found["sensor"])
+            if run is not None and (trouble := _trouble_with_energy(run)):
+                self._tell(f"energy of {model.architecture} is not known: {trouble}")
+
+    def _run_blocks(
+        self, unit: PlannedSession, plan: BlockPlan, sensor: Mapping[str, Any] = NOTHING
+    ) -> BlockRun | None:
+        """Run blocks and store what came of them. Raises: Cancelled, after what was measured is stored."""
+        stopped = Cancelled(NEXT_TIME) if unit.purpose == "sustained" else Cancelled()
+        if self._cancel.is_set():
+            raise stopped
+        runner = self._start(unit.use)
+        try:
+            run, failure = runner.run_blocks(unit, plan, sensor)
+        except Cancelled:
+            raise stopped from None
+        if run is not None:
+            try:
+                self._store.add_block_run(run)
+            except Unstorable as error:
+                run, failure = None, runner.failure(unit, "bad-result", str(error))
+        if run is not None:
+            self._outcome.measured += 1
+            self._outcome.loop_s += sum(block.seconds for block in run.blocks)
+        if self._cancel.is_set():
+            raise stopped
+        if failure is not None:
+            self._kept(unit, failure)
+        self._observer.advance(self._outcome.device, "" if failure is None else f"failed: {failure.message}")
+        return run
+
     def _recalibrate(self, use: RuntimePlan) -> None:
         """Measure the reference against itself; only sessions from now on determine its latency."""
         measuring = self._start(use)
@@ -472,6 +551,20 @@ class _Run:
 
     def _say(self, text: str) -> None:
         self._observer.state(self._outcome.device, text)
+
+
+def _with_energy(runs: Sequence[BlockRun]) -> set[str]:
+    """Return the graph hashes of networks whose runs tell an energy."""
+    return {run.graph_hash for run in runs if not _trouble_with_energy(run)}
+
+
+def _trouble_with_energy(run: BlockRun) -> str:
+    """Return why a run tells no energy, empty where it does."""
+    try:
+        energy_of(run)
+    except NoEnergy as error:
+        return str(error)
+    return ""
 
 
 class GivenUp(DeviceError):

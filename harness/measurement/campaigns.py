@@ -99,14 +99,15 @@ def measure_finalists(
     *,
     wait_s: float = 0.0,
     memory: bool = False,
+    energy: bool = False,
 ) -> list[Outcome]:
     """Measure the source's models at level final under each configuration, devices concurrently; `wait_s` as in `run_all`.
 
-    `memory`: also what each takes alone in fresh processes.
+    `memory`: also what each takes alone in fresh processes; `energy`: also the energy of an inference.
     """
     outcomes: list[Outcome] = []
     for turn in turns(configurations):
-        chosen = [(devices[c.device], replace(final_options(c), memory=memory)) for c in turn]
+        chosen = [(devices[c.device], replace(final_options(c), memory=memory, energy=energy)) for c in turn]
         outcomes += run_all(chosen, source, store, observer, wait_s=wait_s)
     return outcomes
 

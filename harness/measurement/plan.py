@@ -137,7 +137,9 @@ class Options:
 
     `precisions`: of models; `batches`: the numbers of images of a run, each measured by itself. `sessions` None: those of the
     level. `fresh` ignores stored sessions, `recalibrate` measures the reference latency again.
-    `memory`: each network is loaded alone in fresh workers, too. `one_runtime` refuses a request that more than one runtime fits.
+    `memory`: each network is loaded alone in fresh workers, too; `energy`: its energy is measured as well. `sustained_s`: each
+    network keeps the device busy for so long, and no sessions are measured; 0 for not. `one_runtime` refuses a request that more
+    than one runtime fits.
     """
 
     runtimes: tuple[str, ...] = ()
@@ -152,6 +154,8 @@ class Options:
     recalibrate: bool = False
     one_runtime: bool = False
     memory: bool = False
+    energy: bool = False
+    sustained_s: float = 0.0
     silence_s: float = 60.0
 
     def __post_init__(self) -> None:
@@ -165,6 +169,8 @@ class Options:
     @property
     def sessions_each(self) -> int:
         """Return the number of sessions for each network."""
+        if self.sustained_s:
+            return 0
         return self.level.sessions if self.sessions is None else self.sessions
 
 

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from harness.devices.conditions import marked_slices
@@ -16,6 +17,7 @@ from harness.devices.link import Link, probe_conditions
 from harness.devices.runtimes import version_name
 from harness.errors import AgentError, BadResult, Cancelled, LinkError
 from harness.estimates.clean_runs import is_contended
+from harness.measurement.block_runs import BlockPlan, BlockRunBuilder
 from harness.measurement.core_gate import CoreGate, CoreRequest, QuietCores
 from harness.measurement.gate import Gate
 from harness.measurement.model_faults import with_remedy
@@ -23,7 +25,7 @@ from harness.measurement.plan import SessionPlan
 from harness.measurement.session_builder import Refused, SessionBuilder
 from harness.measurement.uploads import send_parts
 from harness.measurement.workload import Model, RuntimePlan, changes
-from harness.records import FILE_SPACE, Failure, FreshRun, SessionRecord
+from harness.records import COMPLETE, FILE_SPACE, BlockRun, Failure, FreshRun, SessionRecord
 
 LINK_LOSSES_A_UNIT = 2  # a network that takes the device down twice is a failure, not bad luck
 RESENDS_A_UNIT = 2
@@ -31,6 +33,7 @@ REDOS_A_UNIT = 2  # androidx.benchmark's: a throttled session is measured again,
 REDO_AFTER_S = 90.0
 GPU_PROVIDERS = ("cuda", "tensorrt")  # in a provider's name: its sessions heed the GPUs, no others do
 RESENT = ("part-missing", "part-damaged")
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,10 @@ class PlannedSession:
     use: RuntimePlan
     model: Model
     purpose: str
+
+
+class Changed(Exception):
+    """A device that is no longer as the campaign found it."""
 
 
 Result = SessionRecord | Failure
@@ -96,6 +103,7 @@ class SessionRunner:
     redone: int = 0
     _redos: int = REDOS_A_UNIT
     _conditions: Mapping[str, Any] | None = None  # the latest known, None when they are too old to trust
+    _is_broken: bool = False  # the link, with which nothing more was asked
     _is_distrusted: bool = False  # said so while a worker ran, whose end does not undo it
 
     def measure(self, units: Sequence[PlannedSession], plan: SessionPlan, take: Take) -> None:
@@ -179,6 +187,110 @@ class SessionRunner:
             )
         except ValueError as error:
             return self.failure(unit, "bad-result", f"the device says of a fresh worker: {error}")
+
+    def energy_sensor(self, provider: str) -> dict[str, Any]:
+        """Return the sensor of energy that the device has for a provider, or why it has none. Raises: DeviceError."""
+        if self._is_broken:
+            self.link.reopen(self.say, self.cancel)
+            self._is_broken = False
+        try:
+            return self.link.client.energy_sensor(provider)
+        except LinkError:
+            self.link.reopen(self.say, self.cancel)
+            return self.link.client.energy_sensor(provider)
+        except AgentError as error:
+            return {"reasons": [str(error)]}
+
+    def run_blocks(
+        self, unit: PlannedSession, plan: BlockPlan, sensor: Mapping[str, Any] = NOTHING
+    ) -> tuple[BlockRun | None, Failure | None]:
+        """Run blocks of a network and its reference; return what was measured, and why that is not all where it is not.
+
+        Nobody is asked for a core: an app asks for none either. A run that broke off, or that the user stopped, is kept as far
+        as it came. `sensor`: that of energy, which is read beside it. Raises: Cancelled where nothing was measured by then;
+        DeviceError when the device cannot be reached again.
+        """
+        if self._is_broken:
+            self.link.reopen(self.say, self.cancel)
+            self._is_broken = False
+        builder: BlockRunBuilder | None = None
+        ended, failure, after = COMPLETE, None, NOTHING
+        try:
+            builder, job = self._prepare_blocks(unit, plan, sensor)
+            answer = self.link.client.run_blocks(job, self._watcher(unit, builder))
+            after = answer.get("conditions_after", NOTHING)
+        except Cancelled:
+            if builder is None or not builder.has_runs:
+                raise
+            ended = "stopped by the user"
+        except Changed as error:
+            return None, self._changed(unit, str(error))
+        except LinkError as error:
+            self._is_broken = True
+            ended, failure = str(error), self.failure(unit, "link-lost", str(error))
+        except AgentError as error:
+            ended, failure = str(error), self.failure(unit, error.kind, str(error))
+        if builder is None or (failure is not None and not builder.has_runs):
+            return None, failure
+        try:
+            return builder.build(ended, after), failure
+        except ValueError as error:
+            return None, failure or self.failure(
+                unit, "bad-result", f"the device says of its blocks: {error}"
+            )
+
+    def _prepare_blocks(
+        self, unit: PlannedSession, plan: BlockPlan, sensor: Mapping[str, Any]
+    ) -> tuple[BlockRunBuilder, dict[str, Any]]:
+        """Send the models and wait until the device is fit; return what takes in the events, and the job."""
+        use = unit.use
+        network, reference = unit.model.assemble(), use.reference.assemble()
+        send_parts(self.link, [reference, network], self.say, self.cancel)
+        gate, nothing = self._pass_gates(use), CoreRequest()
+        quiet, found = self.core_gate.wait(lambda: self._probe_cores(use, nothing), nothing)
+        if self.cancel.is_set():
+            raise Cancelled()
+        identity = {
+            "run_id": str(uuid.uuid4()),
+            "campaign_id": self.campaign_id,
+            "configuration": use.configuration,
+            "architecture": unit.model.architecture,
+            "graph_hash": unit.model.graph_hash,
+            "purpose": unit.purpose,
+            "model_digest": network.digest,
+            "agent_digest": self.link.agent_digest,
+            "started_utc": self.circumstances.now_utc(),
+            "gate": gate,
+            "sensor": dict(sensor),
+        }
+        job = asdict(plan) | {
+            "network": network.recipe(),
+            "reference": reference.recipe(),
+            "runtime": use.runtime.name,
+            "options": use.runtime.options,
+            "threads": use.configuration.threads,
+            "cores": list(quiet.cores),
+            "silence_s": self.silence_s,
+        }
+        return BlockRunBuilder(plan, identity, {"probe": found}), job
+
+    def _watcher(self, unit: PlannedSession, builder: BlockRunBuilder) -> Callable[[Mapping[str, Any]], None]:
+        """Return what takes in the events of blocks, and shows how far they are."""
+
+        def on_event(event: Mapping[str, Any]) -> None:
+            if self.cancel.is_set():
+                raise Cancelled()
+            builder.add(event)
+            if event["event"] == "began" and (
+                changed := changes(unit.use.configuration, builder.conditions, event)
+            ):
+                raise Changed(changed)
+            if event["event"] in ("began", "block"):
+                self.say(f"{unit.use.title} {unit.model.architecture}: {builder.progress}")
+
+        self._is_distrusted = False
+        self._conditions = None
+        return on_event
 
     def distrust(self) -> None:
         """Ask the device anew for its conditions before the next worker."""
@@ -318,7 +430,7 @@ class SessionRunner:
             elif result is not None:
                 unit = units[event["network"]]
                 result = result if phone is None else phone.joined(result)
-                changed = changes(result, event)
+                changed = changes(use.configuration, result.conditions_before, event)
                 take(unit, self._changed(unit, changed) if changed else result)
 
         self._is_distrusted = False
@@ -336,10 +448,10 @@ class SessionRunner:
         )
         return self.failure(unit, "conditions-changed", message)
 
-    def _probe_cores(self, use: RuntimePlan) -> QuietCores:
+    def _probe_cores(self, use: RuntimePlan, request: CoreRequest | None = None) -> QuietCores:
         """Ask the device which of the cores that this use may take are the quietest now."""
-        configuration = use.configuration
-        answer = self.link.client.quiet(configuration.cores, configuration.threads, self.request.method)
+        configuration, method = use.configuration, (request or self.request).method
+        answer = self.link.client.quiet(configuration.cores, configuration.threads, method)
         return QuietCores.of(answer, configuration.threads)
 
     def _pass_gates(self, use: RuntimePlan) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from harness.devices.conditions import clock_tier, hardware_name
 from harness.devices.config import DEFAULT_PRECISION, Device, Format, Precision
 from harness.devices.runtimes import RuntimeUse, version_name
 from harness.measurement.plan import Pace
-from harness.records import Configuration, SessionRecord
+from harness.records import Configuration
 from space.errors import ConfigError
 
 
@@ -195,14 +195,14 @@ def plan_runtime(
     )
 
 
-def changes(session: SessionRecord, measured: Mapping[str, Any]) -> str:
-    """Describe differences between a session and its configuration, as after a reboot or an upgrade; empty without any."""
-    configuration, runtime = session.configuration, measured.get("runtime")
+def changes(configuration: Configuration, conditions: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
+    """Describe how a worker that began under these conditions differs from a configuration, as after an upgrade; else empty."""
+    runtime = measured.get("runtime")
     found = runtime if isinstance(runtime, Mapping) else {}
     pairs: list[tuple[str, object, object]] = [
         ("version", version_name(found), configuration.runtime_version),
         ("provider", found.get("provider"), configuration.provider),
-        ("clock tier", clock_tier(session.conditions_before, _cores(measured)), configuration.clock_tier),
+        ("clock tier", clock_tier(conditions, _cores(measured)), configuration.clock_tier),
     ]
     if not set(_cores(measured)) <= set(configuration.cores):
         pairs.append(("cores", _cores(measured), list(configuration.cores)))

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.estimates.latency import Latency, LatencyTable
+from harness.estimates.sustained import Sustained, sustained
 from harness.models.files import split_names
 from harness.models.names import in_spaces, select_architectures
-from harness.records import FILE_SPACE, Configuration, Failure
+from harness.records import FILE_SPACE, BlockRun, Configuration, Failure
 from harness.store import Store
 from harness.store.configurations import ANY, ConfigurationChoice, select_configurations, several
 from harness.store.latencies import latencies
@@ -33,7 +34,7 @@ class _Wanted:
         """Return the graph hashes wanted of a configuration, None for all that it has."""
         return self.networks.get(configuration.space)
 
-    def has(self, one: Latency | Failure) -> bool:
+    def has(self, one: Latency | Failure | BlockRun) -> bool:
         """Tell whether it is of a network or a file that is wanted; of a file whatever was given of its inputs."""
         if self.everything:
             return True
@@ -86,6 +87,19 @@ def results(
     return LatencyTable(
         rows=tuple(row for row in rows if wanted.has(row)), failures=tuple(_failures(store, chosen, wanted))
     )
+
+
+def sustained_runs(
+    store: Store, choice: ConfigurationChoice = ANY, models: str | Sequence[str] = ()
+) -> list[Sustained]:
+    """Return the runs under load that are stored, oldest first; models, and what is raised, as for `results`.
+
+    >>> sustained_runs(store)
+    []
+    """
+    chosen, wanted = _selected(store, choice, several(models))
+    runs = (run for c in chosen for run in store.block_runs(c, "sustained") if wanted.has(run))
+    return [sustained(run) for run in sorted(runs, key=lambda run: run.started_utc)]
 
 
 def failures(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.output.prediction import doubts, print_report
+from harness.output.sustained import print_sustained
 from harness.output.tables import first_numbers, print_json, print_latencies
 from harness.output.terminal import echo, width_of
 from harness.prediction.measure import latencies_of
@@ -26,8 +28,13 @@ def first_numbers_in(store: Store) -> Callable[[RuntimePlan, int], list[str]]:
     return lambda use, lines: first_numbers(latencies_of(use, store), width_of(sys.stderr), lines)
 
 
-def print_measured(found: Measured, *, json_output: bool, wide: bool = False) -> None:
-    """Print the latencies of all campaigns' networks, or the predicted space's errors, then what each campaign did."""
+def print_measured(
+    found: Measured, *, json_output: bool, wide: bool = False, figure: Path | None = None
+) -> None:
+    """Print the latencies of all campaigns' networks, or the predicted space's errors, then what each campaign did.
+
+    Of runs under load what they come to, which `figure` draws.
+    """
     if found.table is not None:
         for note in doubts(found.table):
             echo(f"note: {note}", err=True)
@@ -39,6 +46,8 @@ def print_measured(found: Measured, *, json_output: bool, wide: bool = False) ->
         echo(f"the whole table: harness predict --device {device} --csv", err=True)
     elif found.rows or (json_output and found.rows is not None):
         print_latencies(found.rows, json_output=json_output, wide=wide)
+    if found.sustained is not None:
+        print_sustained(found.sustained, json_output=json_output, wide=wide, figure=figure)
     for outcome in found.outcomes:
         print_outcome(outcome)
 

@@ -26,6 +26,7 @@ from space.errors import ConfigError
 
 # What a narrow terminal does without of latencies, in this order.
 SPARE_COLUMNS = (
+    "above idle mJ",
     "first run ms",
     "load ms",
     "memory MB",
@@ -64,6 +65,20 @@ def print_latencies(
     batched = any(row.configuration.batch > 1 for row in rows)
     print_tables((_latency_table(describe(one), list(group), batched) for one, group in groups), wide=wide)
     _print_findings(rows)
+    _print_sensors(rows)
+
+
+def _print_sensors(rows: Sequence[Latency]) -> None:
+    """Print on standard error what energies are of, and which of them are in part another program's."""
+    energies = [row.energy for row in rows if row.energy is not None]
+    for sensor, scope in dict.fromkeys((one.sensor, one.scope) for one in energies):
+        echo(f"energy ({sensor}): of {scope}", err=True)
+    if doubtful := sum(one.is_doubtful for one in energies):
+        echo(
+            f"energy: of {doubtful} of {len(energies)} networks, other cores were busy as well: theirs is in the numbers; stop "
+            "what else runs and measure again with --fresh",
+            err=True,
+        )
 
 
 def print_results(
@@ -122,7 +137,17 @@ def _latency_table(title: str, rows: Sequence[Latency], batched: bool) -> Table:
     if any(row.fresh for row in rows):
         columns += ["memory MB", "load ms", "first run ms"]
         cells = [[*found, *_fresh_cells(row)] for found, row in zip(cells, rows, strict=True)]
+    if any(row.energy for row in rows):
+        columns += ["energy mJ", "above idle mJ"]
+        cells = [[*found, *_energy_cells(row)] for found, row in zip(cells, rows, strict=True)]
     return Table(title=title, columns=columns, rows=cells, spare=SPARE_COLUMNS)
+
+
+def _energy_cells(row: Latency) -> list[str]:
+    """Return mJ of an inference with half the width of their intervals."""
+    amounts = () if row.energy is None else (row.energy.total, row.energy.above_idle)
+    told = [f"{one.value:.3g} +-{(one.high - one.low) / 2:.2g}" for one in amounts]
+    return told or ["", ""]
 
 
 def _fresh_cells(row: Latency) -> list[str]:

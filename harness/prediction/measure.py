@@ -11,6 +11,7 @@ from harness.devices.config import Device, parse_precision, parse_runtime, runti
 from harness.devices.names import select_devices
 from harness.errors import StoreError
 from harness.estimates.latency import Latency, LatencyTable
+from harness.estimates.sustained import Sustained, sustained
 from harness.measurement.campaign import Outcome
 from harness.measurement.campaigns import run_all
 from harness.measurement.plan import LEVELS, Options
@@ -68,11 +69,15 @@ class MeasureRequest:
     fresh: bool = False
     recalibrate: bool = False
     memory: bool = False
+    energy: bool = False
+    sustained_s: float = 0.0
     space: str = "blox"
     seed: int | None = None
     wait_s: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.sustained_s:
+            self._check_sustained()
         if self.until:
             parse_target(self.until)
             if self.models:
@@ -104,6 +109,23 @@ class MeasureRequest:
                 find_space(self.space), "--until", "choose networks with --models, e.g. design:1"
             )
 
+    def _check_sustained(self) -> None:
+        """Refuse what does not go with a run under load. Raises: ConfigError."""
+        others = {
+            "--until": self.until,
+            "--level": self.level,
+            "--sessions": self.sessions,
+            "--recalibrate": self.recalibrate,
+            "--memory": self.memory,
+            "--energy": self.energy,
+        }
+        if given := [name for name, value in others.items() if value]:
+            raise ConfigError(
+                f"--sustained measures runs under load and nothing else: leave out {', '.join(given)}"
+            )
+        if not self.models:
+            raise ConfigError("--sustained works on networks or files that are named, e.g. --models design:1")
+
     @property
     def files(self) -> tuple[str, ...]:
         """The names among `models` that mean model files."""
@@ -129,6 +151,8 @@ class MeasureRequest:
             fresh=self.fresh,
             recalibrate=self.recalibrate,
             memory=self.memory,
+            energy=self.energy,
+            sustained_s=self.sustained_s,
         )
 
 
@@ -136,12 +160,14 @@ class MeasureRequest:
 class Measured:
     """Outcomes of campaigns, one a device, and the latencies of their networks; or with `until` the predicted space.
 
+    `sustained`: runs under load, where these were asked for; there are no `rows` then.
     With `until` there are no `rows`, and no `table` either where the last campaign was given up.
     """
 
     outcomes: tuple[Outcome, ...]
     rows: tuple[Latency, ...] | None = None
     table: SpaceTable | None = None
+    sustained: tuple[Sustained, ...] | None = None
 
     @property
     def exit_status(self) -> int:
@@ -172,6 +198,8 @@ def measure_devices(request: MeasureRequest, store: Store, observer: ExportObser
             return Measured(
                 outcomes=tuple(outcomes), rows=()
             )  # it does not answer: the outcomes say what waits for it
+        if request.sustained_s:
+            return Measured(outcomes=tuple(outcomes), sustained=_runs_under_load(outcomes, store))
         if isinstance(asked, MeasuredModels):
             _note_judged_before(asked, outcomes, store, observer)
         rows = (row for one in outcomes for use in one.uses for row in latencies_of(use, store))
@@ -187,6 +215,18 @@ def measure_devices(request: MeasureRequest, store: Store, observer: ExportObser
     if not last.uses or last.error is not None:
         return Measured(outcomes=(last,))
     return Measured(outcomes=(last,), table=predict_space(store, last.uses[0].configuration))
+
+
+def _runs_under_load(outcomes: Sequence[Outcome], store: Store) -> tuple[Sustained, ...]:
+    """Return the runs under load of some campaigns, as they were measured."""
+    runs = (
+        run
+        for one in outcomes
+        for use in one.uses
+        for run in store.block_runs(use.configuration, "sustained")
+        if run.campaign_id == one.campaign_id
+    )
+    return tuple(map(sustained, runs))
 
 
 def _note_judged_before(
@@ -265,6 +305,7 @@ def measure(
     sessions: int | None = None,
     fresh: bool = False,
     memory: bool = False,
+    energy: bool = False,
     space: str = "blox",
     shapes: Mapping[str, Sequence[int]] | None = None,
     inputs: str | Path | Sequence[Any] | None = None,
@@ -286,9 +327,10 @@ def measure(
     `inputs`, an .npz file of values, `expect`, an .npz file of the right outputs (else the file's own run on this machine tells
     them), the `signature` of TFLite files, and the file that they are timed beside, a `reference`. What is stored already is not
     measured again, unless `fresh`. level: `quick` (1 session a network), `screen` (5) or `final` (5); `sessions` gives another
-    number. `memory`: peak memory, load and first run as well, of each network alone in fresh workers. runtimes, threads, cores,
-    and precision of the networks (fp32, fp16, int8, one or several): of the device where nothing is given. batch: the images of
-    one run, one number or several, which are measured apart; files need a free first size for more than one. A device that is in
+    number. `memory`: peak memory, load and first run as well, of each network alone in fresh workers; `energy`: the energy of an
+    inference, where the device has a sensor. runtimes, threads, cores, and precision of the networks (fp32, fp16, int8, one or
+    several): of the device where nothing is given. batch: the images of one run, one number or several, which are measured
+    apart; files need a free first size for more than one. A device that is in
     use is waited for, `wait_s` at most. `log` is given a line of progress at a time.
 
     A network that failed has no row; its failure is in the table's `failures`, and in the store.
@@ -324,6 +366,7 @@ def measure(
             sessions=sessions,
             fresh=fresh,
             memory=memory,
+            energy=energy,
             space=space,
             seed=seed,
             wait_s=wait_s,

@@ -26,7 +26,7 @@ from space import Architecture, SpaceConfig
 from space.errors import ConfigError
 from space.indexing import FloatArray, IndexArray
 
-TITLES = {"memory": "peak memory", "load": "load time", "first-run": "first run"}
+TITLES = {"memory": "peak memory", "load": "load time", "first-run": "first run", "energy": "energy"}
 # Of 40 networks, predicted from 30 others, memory was off by 0.3 % (median) and 1.4 % at most; load times by 3 % and 30 %, first
 # runs by 6 % and 16 %, and too few lay within their intervals.
 PREDICTED = ("memory",)

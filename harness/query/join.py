@@ -13,6 +13,7 @@ from harness.prediction.bench_files import file_latency, latency_files
 from harness.prediction.provenance import Provenance
 from harness.prediction.space_prediction import SpaceTable, doubt_text, space_of
 from harness.query.accuracies import SYNTHETIC_SOURCE, AccuracySource, load
+from harness.query.energy_costs import energy_cost
 from harness.query.fresh_costs import TITLES, fresh_cost, unpredicted
 from harness.query.latencies import (
     LatencySource,
@@ -101,7 +102,8 @@ def build_table(
     """Join accuracies with costs: names of `search.table.constraints.PROPERTIES`, else devices of the store.
 
     A device is `pixel`, `pixel:tflite`, a configuration's id, or the device that a file of latencies names; with `:memory`,
-    `:load` or `:first-run` behind it, what fresh processes there took. `log` is told what takes time.
+    `:load` or `:first-run` behind it, what fresh processes there took, with `:energy` the energy of an inference. `log` is told
+    what takes time.
     Raises: ConfigError, naming what is missing and what to type.
     """
     names = list(dict.fromkeys(costs))
@@ -134,6 +136,8 @@ def build_table(
                 doubtful=latencies.doubtful,
                 allow_pickle=latencies.allow_pickle,
             )
+        elif split_subject(name)[1] == "energy":
+            columns[name], provenance[name] = energy_cost(store, name, chosen[name], latencies)
         elif split_subject(name)[1]:
             columns[name], provenance[name] = fresh_cost(store, name, chosen[name], latencies, log)
         else:
@@ -173,7 +177,11 @@ def notes_on(table: Table, provenance: Mapping[str, Provenance]) -> list[str]:
             what = TITLES[fresh] if fresh else "latency"
             notes.append(
                 f"{name}: {unknown:,} of {count:,} networks have no {what}, measured or predicted; they meet no constraint on it"
-                + (f" {unpredicted(fresh)}; measure more: harness measure --memory" if fresh else "")
+                + (
+                    f" {unpredicted(fresh)}; measure more: harness measure --{'energy' if fresh == 'energy' else 'memory'}"
+                    if fresh
+                    else ""
+                )
             )
         if cost.supported is not None and (far := np.flatnonzero(~cost.supported).tolist()):
             notes.append(

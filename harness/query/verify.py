@@ -71,7 +71,8 @@ def verify_finalists(
                 store,
                 observer,
                 wait_s=wait_s,
-                memory=any(split_subject(name)[1] for name in configurations),
+                memory=any(split_subject(name)[1] not in ("", "energy") for name in configurations),
+                energy=any(split_subject(name)[1] == "energy" for name in configurations),
             )
         )
         before, answer = answer, search_again()

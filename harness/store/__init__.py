@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import sqlalchemy as sa
 
 from harness.errors import StoreError, Unstorable
-from harness.records import Configuration, Failure, FreshRun, ReferenceLatency, SessionRecord
+from harness.records import BlockRun, Configuration, Failure, FreshRun, ReferenceLatency, SessionRecord
 from harness.store.database import (
     VERSION,
     first_line,
@@ -32,6 +32,8 @@ from harness.store.database import (
 )
 from harness.store.digests import sessions_digest
 from harness.store.documents import (
+    block_run_document,
+    block_run_of,
     configuration_of,
     failure_document,
     failure_of,
@@ -39,9 +41,18 @@ from harness.store.documents import (
     session_document,
     session_of,
 )
-from harness.store.rows import is_level, read_configuration, read_failure, read_fresh_run, read_session
+from harness.store.raw_blocks import pack_blocks
+from harness.store.rows import (
+    is_level,
+    read_block_run,
+    read_configuration,
+    read_failure,
+    read_fresh_run,
+    read_session,
+)
 from harness.store.spool import Spool, spool_of
 from harness.store.tables import (
+    BLOCK_RUNS,
     CAMPAIGNS,
     CONFIGURATIONS,
     FAILURES,
@@ -228,6 +239,34 @@ class Store:
         )
         rows = self._read(lambda connection: connection.execute(query).mappings().all())
         found = (self._whole(f"fresh run {row['run']}", read_fresh_run, row, configuration) for row in rows)
+        return [run for run in found if run is not None]
+
+    def add_block_run(self, run: BlockRun) -> None:
+        """Keep a run of blocks whole. Raises: Unstorable for what could not be read back; StoreError as for a session."""
+        try:
+            pack_blocks(run)
+        except ValueError as error:
+            raise Unstorable(f"run {run.run_id} of {run.architecture}: {error}") from error
+        self._write("block-run", run, lambda: block_run_document(run))
+
+    def block_runs(
+        self, configuration: Configuration, purpose: str, graph_hashes: Sequence[str] | None = None
+    ) -> list[BlockRun]:
+        """Return the runs of blocks on a configuration for one purpose, oldest first; of some networks or all."""
+        query = (
+            sa.select(BLOCK_RUNS.c.id.label("run"), BLOCK_RUNS)
+            .join(CONFIGURATIONS)
+            .where(CONFIGURATIONS.c.digest == configuration.digest)
+            .where(BLOCK_RUNS.c.purpose == purpose)
+            .order_by(BLOCK_RUNS.c.started_utc, BLOCK_RUNS.c.id)
+        )
+        rows = self._read(lambda connection: connection.execute(query).mappings().all())
+        wanted = None if graph_hashes is None else set(graph_hashes)
+        found = (
+            self._whole(f"run of blocks {row['run']}", read_block_run, row, configuration)
+            for row in rows
+            if wanted is None or row["graph_hash"] in wanted
+        )
         return [run for run in found if run is not None]
 
     def start_recalibration(self, configuration: Configuration, started_utc: str) -> None:
@@ -512,6 +551,7 @@ _RECORDS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "finished": lambda values: values,
     "session": session_of,
     "fresh-run": fresh_run_of,
+    "block-run": block_run_of,
     "recalibration": lambda values: (configuration_of(values["configuration"]), values["started_utc"]),
     "failure": failure_of,
 }

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 from typing import Any
 
-from harness.records import Configuration, Failure, FreshRun, SessionRecord
+from harness.records import BlockRun, Configuration, Failure, FreshRun, SessionRecord
 from harness.store.raw import RAW_FIELDS, raw_document, raw_fields
+from harness.store.raw_blocks import RAW_FIELDS as BLOCKS_FIELDS
+from harness.store.raw_blocks import blocks_document, blocks_fields
 
 _OWN = ("configuration", "slices")
 
@@ -44,6 +46,23 @@ def fresh_run_of(document: dict[str, Any]) -> FreshRun:
         return FreshRun(**document | {"configuration": configuration_of(document["configuration"])})
     except (TypeError, KeyError) as error:
         raise ValueError(f"no fresh run: {error}") from error
+
+
+def block_run_document(run: BlockRun) -> dict[str, Any]:
+    """Return a run of blocks as plain values: its fields by name, the configuration as an object, blocks as in the store."""
+    plain = {field.name: getattr(run, field.name) for field in fields(run) if field.name != "configuration"}
+    return plain | {"configuration": asdict(run.configuration)} | blocks_document(run)
+
+
+def block_run_of(document: dict[str, Any]) -> BlockRun:
+    """Return the run of blocks of a document. Raises: ValueError when it is none."""
+    try:
+        values = dict(document)
+        configuration = configuration_of(values.pop("configuration"))
+        raw = {name: values.pop(name) for name in ("version", *BLOCKS_FIELDS)}
+        return BlockRun(configuration=configuration, **values, **blocks_fields(raw))
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"no run of blocks: {error}") from error
 
 
 def failure_document(failure: Failure) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.estimates.clean_runs import usable_sessions
+from harness.estimates.energy import newest_energy
 from harness.estimates.estimate import COVERAGE, scatter_of
 from harness.estimates.latency import Latency, latency_of
-from harness.records import Configuration, FreshRun, SessionRecord
+from harness.records import BlockRun, Configuration, FreshRun, SessionRecord
 from harness.store import Store
 
 UNKNOWN = "unknown"  # an arithmetic
@@ -40,6 +41,9 @@ def latencies(
     fresh: dict[str, list[FreshRun]] = {}
     for run in store.fresh_runs(configuration, purpose):
         fresh.setdefault(run.graph_hash, []).append(run)
+    energies: dict[str, list[BlockRun]] = {}
+    for taken in store.block_runs(configuration, "energy", hashes):
+        energies.setdefault(taken.graph_hash, []).append(taken)
     rows = []
     for start in range(0, len(hashes), NETWORKS_AT_ONCE):
         batch = hashes[start : start + NETWORKS_AT_ONCE]
@@ -47,7 +51,11 @@ def latencies(
         networks = [sessions for key in batch if (sessions := read.get(key) or found.get(key))]
         networks.sort(key=lambda sessions: (sessions[0].started_utc, sessions[0].session_id))
         rows += [
-            latency_of(one, reference, scatter, coverage, fresh.get(one[0].graph_hash, ()))
+            latency_of(
+                *(one, reference, scatter, coverage),
+                fresh.get(one[0].graph_hash, ()),
+                newest_energy(energies.get(one[0].graph_hash, ())),
+            )
             for one in networks
             if usable_sessions(one)
         ]

@@ -18,6 +18,7 @@ from harness.store.documents import session_document
 from harness.store.rows import (
     QUARANTINED,
     is_level,
+    read_block_run,
     read_configuration,
     read_failure,
     read_fresh_run,
@@ -101,6 +102,9 @@ def check_store(store: Store, selection: Selection | None = None) -> CheckReport
         for row in _others(store, "fresh_runs"):
             rows += 1
             troubles += _checked("fresh_runs", row, _check_fresh_run)
+        for row in _others(store, "block_runs"):
+            rows += 1
+            troubles += _checked("block_runs", row, _check_block_run)
         for row in _others(store, "reference_latencies"):
             rows += 1
             troubles += _checked("reference_latencies", row, _check_reference)
@@ -287,6 +291,10 @@ def _check_failure(row: sa.RowMapping) -> None:
 
 def _check_fresh_run(row: sa.RowMapping) -> None:
     read_fresh_run({**row, "run": row["number"]}, read_configuration(row))  # type: ignore[arg-type]
+
+
+def _check_block_run(row: sa.RowMapping) -> None:
+    read_block_run({**row, "run": row["number"]}, read_configuration(row))  # type: ignore[arg-type]
 
 
 def _check_reference(row: sa.RowMapping) -> None:

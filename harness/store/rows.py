@@ -7,8 +7,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from harness.records import Configuration, Failure, FreshRun, SessionRecord
+from harness.records import BlockRun, Configuration, Failure, FreshRun, SessionRecord
 from harness.store.raw import unpack_raw
+from harness.store.raw_blocks import unpack_blocks
 
 QUARANTINED = (
     "quarantined:"  # before the purpose of a session that is set apart: no query for a purpose finds it
@@ -28,6 +29,7 @@ _SECONDS = ("elapsed_s", "loop_s")
 _LATER = ("batch", "provider_options")  # of a configuration: NULL in rows of before
 _FRESH_TEXTS = tuple(name for name in _TEXTS if name != "stop")
 _FRESH_NUMBERS = ("model_bytes", "empty_bytes", "peak_bytes", "load_ns", "first_run_ns")
+_BLOCKS_TEXTS = (*_FRESH_TEXTS, "ended")
 _FAILURE_TEXTS = ("campaign_id", "architecture", "graph_hash", "kind", "message", "time_utc")
 
 
@@ -65,6 +67,15 @@ def read_fresh_run(row: sa.RowMapping, configuration: Configuration) -> FreshRun
     values |= {name: row[name] for name in _FRESH_NUMBERS}
     run_id, is_reset = _text(row, "run"), bool(row["is_reset"])
     return FreshRun(run_id=run_id, configuration=configuration, is_reset=is_reset, **values)
+
+
+def read_block_run(row: sa.RowMapping, configuration: Configuration) -> BlockRun:
+    """Return the run of blocks of a row. Raises: ValueError when it is none."""
+    values: dict[str, Any] = {name: _text(row, name) for name in _BLOCKS_TEXTS}
+    if not isinstance(row["raw"], bytes):
+        raise ValueError("it has no raw times")
+    run_id = _text(row, "run")
+    return BlockRun(run_id=run_id, configuration=configuration, **values, **unpack_blocks(row["raw"]))
 
 
 def read_failure(row: sa.RowMapping, configuration: Configuration) -> Failure:

@@ -82,6 +82,22 @@ FRESH_RUNS = sa.Table(
     sa.Column("first_run_ns", sa.BigInteger),
 )
 
+BLOCK_RUNS = sa.Table(
+    "block_runs",
+    METADATA,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("campaign_id", sa.String(36), sa.ForeignKey("campaigns.id")),
+    sa.Column("configuration_id", sa.Integer, sa.ForeignKey("configurations.id")),
+    sa.Column("graph_hash", sa.String(32)),
+    sa.Column("architecture", sa.Text),
+    sa.Column("purpose", sa.Text),
+    sa.Column("model_digest", sa.String(64)),
+    sa.Column("agent_digest", sa.String(64)),
+    sa.Column("started_utc", sa.Text),
+    sa.Column("ended", sa.Text),
+    sa.Column("raw", sa.LargeBinary),  # zlib of JSON: harness.store.raw_blocks
+)
+
 REFERENCE_LATENCIES = sa.Table(
     "reference_latencies",
     METADATA,

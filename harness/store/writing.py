@@ -9,9 +9,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from harness.records import Configuration, Failure, FreshRun, SessionRecord
+from harness.records import BlockRun, Configuration, Failure, FreshRun, SessionRecord
 from harness.store.raw import pack_raw
+from harness.store.raw_blocks import RAW_FIELDS, pack_blocks
 from harness.store.tables import (
+    BLOCK_RUNS,
     CAMPAIGNS,
     CONFIGURATIONS,
     FAILURES,
@@ -92,6 +94,15 @@ def _write_fresh_run(connection: sa.Connection, run: FreshRun, again: bool) -> N
     connection.execute(FRESH_RUNS.insert().values(id=run.run_id, configuration_id=configuration, **values))
 
 
+def _write_block_run(connection: sa.Connection, run: BlockRun, again: bool) -> None:
+    if again and _is_there(connection, BLOCK_RUNS, {"id": run.run_id}):
+        return
+    values = {key: value for key, value in _shallow(run).items() if key not in RAW_FIELDS}
+    run_id, configuration = values.pop("run_id"), configuration_id(connection, values.pop("configuration"))
+    values |= {"configuration_id": configuration, "ended": _storable(run.ended), "raw": pack_blocks(run)}
+    connection.execute(BLOCK_RUNS.insert().values(id=run_id, **values))
+
+
 def _write_recalibration(connection: sa.Connection, record: tuple[Configuration, str], again: bool) -> None:
     values = {"configuration_id": configuration_id(connection, record[0]), "started_utc": record[1]}
     if not again or not _is_there(connection, RECALIBRATIONS, values):
@@ -112,6 +123,7 @@ WRITERS: dict[str, Callable[[sa.Connection, Any, bool], None]] = {
     "finished": _write_finished,
     "session": _write_session,
     "fresh-run": _write_fresh_run,
+    "block-run": _write_block_run,
     "recalibration": _write_recalibration,
     "failure": _write_failure,
 }

@@ -14,7 +14,7 @@ from space.errors import ConfigError, did_you_mean
 from space.indexing import BoolArray
 
 # What a network costs by itself, and the unit of the numbers. Any other subject is a device's latency, in ms, or what a network
-# takes alone in a fresh process there, behind a colon: `pixel:memory`, `pixel:tflite:load`.
+# takes alone in a fresh process there, or the energy of an inference, behind a colon: `pixel:memory`, `pixel:tflite:load`.
 PROPERTIES: Mapping[str, str] = {
     "params": "",
     "macs": "",
@@ -22,21 +22,22 @@ PROPERTIES: Mapping[str, str] = {
     "onnx-size": "bytes",
     "tflite-size": "bytes",
 }
-FRESH: Mapping[str, str] = {"memory": "bytes", "load": "ms", "first-run": "ms"}
+FRESH: Mapping[str, str] = {"memory": "bytes", "load": "ms", "first-run": "ms", "energy": "mJ"}
 LATENCY_UNIT = "ms"
 UNITS: Mapping[str, Mapping[str, float]] = {  # by the unit of the numbers: what may be typed, and its factor
     "ms": {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3},
     "bytes": {"B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30},
+    "mJ": {"uJ": 1e-3, "mJ": 1.0, "J": 1e3},
     "": {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9},
 }
-_EXAMPLES = {"ms": "8ms", "bytes": "12MB", "": "3M"}
+_EXAMPLES = {"ms": "8ms", "bytes": "12MB", "mJ": "50mJ", "": "3M"}
 _CONSTRAINT = re.compile(r"(?P<subject>[^<>=]+)(?P<relation><=|>=|<|>)(?P<amount>[^<>=]+)")
 _AMOUNT = re.compile(r"(?P<number>[0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*(?P<unit>[^0-9.]*)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constraint:
-    """Limit on a cost: `relation` is one of `<`, `<=`, `>`, `>=`; `limit` is in ms, bytes or a count, as `unit` tells."""
+    """Limit on a cost: `relation` is one of `<`, `<=`, `>`, `>=`; `limit` is in ms, bytes, mJ or a count, as `unit` tells."""
 
     subject: str
     relation: str
@@ -97,7 +98,7 @@ def parse_constraint(text: str) -> Constraint:
 
 
 def parse_amount(text: str, unit: str) -> float:
-    """Read `8ms`, `12MB` or `3M` as a number in this unit ("ms", "bytes" or "" of counts).
+    """Read `8ms`, `12MB` or `3M` as a number in this unit ("ms", "bytes", "mJ" or "" of counts).
 
     Raises: ConfigError when it is no number above 0, has no unit where one is needed, or one of another kind.
     """
@@ -119,9 +120,9 @@ def parse_amount(text: str, unit: str) -> float:
 
 
 def amount_text(value: float, unit: str, digits: int = 6) -> str:
-    """Format an amount as `parse_amount` reads it, rounded to `digits`: `8ms`, `12.5MB`, `3M`."""
-    if unit == LATENCY_UNIT:
-        return f"{value:.{digits}g}ms"
+    """Format an amount as `parse_amount` reads it, rounded to `digits`: `8ms`, `12.5MB`, `50mJ`, `3M`."""
+    if unit in (LATENCY_UNIT, "mJ"):
+        return f"{value:.{digits}g}{unit}"
     if unit == "bytes":
         factor, name = max(
             ((f, n) for n, f in UNITS[unit].items() if n[-2:] != "iB" and f <= value), default=(1, "B")

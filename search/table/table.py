@@ -20,7 +20,7 @@ NOT_MEASURED = ""  # the grade of what was predicted
 class Cost:
     """Costs of all networks of a space in one respect, in canonical order.
 
-    `values`, float64 (len(config),), NaN where unknown, in `unit`: "ms" of latencies, "bytes" of sizes, "" of counts.
+    `values`, float64 (len(config),), NaN where unknown, in `unit`: "ms" of times, "bytes" of sizes, "mJ" of energy, "" of counts.
     `low` and `high`, the same shape, are an interval that holds the cost with probability `coverage`, NaN where a network was
     measured in too few slices to have one; all three are None where the cost is exact. Of latencies `measured`, bool
     (len(config),), says which were measured and not predicted, and `grades` are A to D, empty where predicted; None for other

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from hypothesis import strategies as st
 
-from harness.records import STOP_REASONS, Configuration, Failure, FreshRun, SessionRecord, SettledRuns, Slice
+from harness.records import (
+    STOP_REASONS,
+    Block,
+    BlockRun,
+    Configuration,
+    Failure,
+    FreshRun,
+    SessionRecord,
+    SettledRuns,
+    Slice,
+)
 
 CAMPAIGN = "00000000-0000-4000-8000-000000000000"
 
@@ -120,6 +131,106 @@ def make_fresh_run(
         first_run_ns=9_000_000,
     )
     return replace(run, **changes)
+
+
+def make_block(
+    which: str, start_s: float, seconds: float, runs_ms: Sequence[float] = (), **changes: Any
+) -> Block:
+    """Return a block of these timed runs, evenly spread, in which nobody waited."""
+    count = len(runs_ms)
+    block = Block(
+        which=which,
+        start_ns=round(start_s * 1e9),
+        end_ns=round((start_s + seconds) * 1e9),
+        runs=10 * count,
+        at_ns=tuple(round((start_s + seconds * number / count) * 1e9) for number in range(count)),
+        runs_ns=tuple(round(ms * 1e6) for ms in runs_ms),
+        delays_ns=(0,) * count,
+    )
+    return replace(block, **changes)
+
+
+def make_block_run(
+    blocks: Sequence[Block] = (),
+    *,
+    configuration: Configuration = CONFIGURATION,
+    number: int = 1,
+    **changes: Any,
+) -> BlockRun:
+    """Return a run of blocks of network `number`; `changes` replace fields."""
+    run = BlockRun(
+        run_id=str(uuid.uuid4()),
+        campaign_id=CAMPAIGN,
+        configuration=configuration,
+        architecture=f"network {number}",
+        graph_hash=graph_hash(number),
+        purpose="sustained",
+        model_digest=f"{number:064x}",
+        agent_digest="a" * 64,
+        started_utc=f"2024-05-01T00:00:{number % 60:02d}.000+00:00",
+        ended="complete",
+        load_ns=20_000_000,
+        first_run_ns=9_000_000,
+        blocks=tuple(blocks)
+        or (make_block("reference", 1.0, 1.0, [8.0] * 9), make_block("network", 2.0, 9.0, [4.0, 4.5, 5.0])),
+        conditions_before={"load_1m": 0.5},
+        conditions_after={"temps_c": {"cpu": 50.5}},
+        plan={"timed_runs": 9},
+        scheduling={"delay_source": "schedstat", "cores": [4, 5]},
+        gate={"waited_s": 0.0},
+        samples=({"at_ns": 3_000_000_000, "temps_c": {"cpu": 50.0}},),
+    )
+    return replace(run, **changes)
+
+
+def make_energy_run(
+    *,
+    network_w: float = 9.0,
+    kind: str = "rapl",
+    first_uj: int = 1_000_000,
+    range_uj: int = 1 << 38,
+    update_s: float = 0.001,
+    drift: Callable[[float], float] = lambda at_s: 1.0,
+    scatter: Sequence[float] = (),
+    **changes: Any,
+) -> BlockRun:
+    """Return a run of a device that takes 3 W at rest, `network_w` while a network runs 200 times a second, 12 W for a reference.
+
+    A sensor of this kind, which measures so often, reads it; `drift` and `scatter` (of each block) change all powers.
+    """
+    from harness.measurement.block_runs import energy_plan  # late: a factory of records needs no more
+
+    plan = energy_plan(update_s)
+    assert plan is not None
+    watts = {"idle": 3.0, "network": network_w, "reference": 12.0}
+    blocks, spans = [], []  # of blocks with what settles before them: from when, to when, W
+    at_s = 5.0
+    for number, (which, seconds) in enumerate(plan.blocks):
+        factor = scatter[number] if len(scatter) else 1.0
+        start_s, at_s = at_s, at_s + plan.settle_s + seconds
+        spans.append((start_s, at_s, watts[which] * factor))
+        runs_ms = {"idle": [], "network": [5.0] * 20, "reference": [10.0] * 20}[which]
+        a_second = {"idle": 0, "network": 200, "reference": 100}[which]
+        block = make_block(which, at_s - seconds, seconds, runs_ms)
+        blocks.append(replace(block, runs=round(a_second * seconds), others_busy=0.02))
+    grid_s = np.arange(4.0, at_s, 0.001)
+    power = np.full(len(grid_s), 3.0)
+    for begin, end, w in spans:
+        power[(grid_s >= begin) & (grid_s < end)] = w
+    power *= np.array([drift(one) for one in grid_s[::100].tolist()]).repeat(100)[: len(grid_s)]
+    joules = np.cumsum(power) * 0.001
+    readings: list[dict[str, Any]] = []
+    for place in range(0, len(grid_s), round(plan.energy_s * 1000)):
+        told = place - place % max(1, round(update_s * 1000))  # its latest measurement
+        counted = (first_uj + round(float(joules[told]) * 1e6)) % (range_uj or 1 << 62)
+        values = {"uj": {"package-0": counted}, "uw": {}}
+        if kind != "rapl":
+            values = {"uj": {}, "uw": {"all": round(float(power[told]) * 1e6)}}
+        readings.append({"at_ns": round(float(grid_s[place]) * 1e9), **values})
+    sensor: dict[str, Any] = {"kind": kind, "scope": "all of it", "counters": {}, "powers": ["all"]}
+    if kind == "rapl":
+        sensor |= {"counters": {"package-0": range_uj}, "powers": []}
+    return make_block_run(blocks, purpose="energy", sensor=sensor, readings=tuple(readings), **changes)
 
 
 def make_failure(*, configuration: Configuration = CONFIGURATION, number: int = 1, **changes: Any) -> Failure:

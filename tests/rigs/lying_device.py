@@ -157,6 +157,16 @@ ERROR = {
 PLAN = {"min_slices": 8, "settled_runs": 8}
 JOB = {"networks": [{"parts": ["0"]}], "cores": [1], "runtime": "onnxruntime", "plan": PLAN}
 
+SENSOR = {"kind": "rapl", "scope": "packages", "counters": {"package-0": 1 << 38}, "powers": ["VDD_IN"]}
+BLOCK_JOB = {
+    "blocks": [["network", 2.0]],
+    "timed_runs": 4,
+    "settle_s": 0.0,
+    "energy_s": 0.0,
+    "runtime": "onnxruntime",
+    "cores": [1],
+}
+
 
 def events() -> dict[str, dict[str, Any]]:
     """Return an example of each event that tells something."""
@@ -166,6 +176,12 @@ def events() -> dict[str, dict[str, Any]]:
     examples["conditions"] = {"event": "conditions", "conditions": CONDITIONS}
     examples["sample"] = SAMPLE
     examples["measured"] = examples["measured"] | MEASURED_TOO
+    ScriptedLink().run_blocks(BLOCK_JOB, told.append)
+    for kind in ("began", "runs", "block"):
+        examples[kind] = next(event for event in told if event["event"] == kind)
+    examples["energy"] = {"event": "energy", "at_ns": 1, "uj": {"package-0": 5}, "uw": {"VDD_IN": 7}}
+    examples["began"] |= {"runtime": dict(RUNTIME), "pinned": True}
+    examples["block"] |= {"waited_ns": 5, "others_busy": 0.1, "steal_s": 0.0}
     examples["refused"] = {"event": "refused", "network": 0, "failure": ERROR}
     return examples
 
@@ -175,6 +191,8 @@ MESSAGES: dict[str, dict[str, Any]] = {
     **{f"answer {verb}": answer for verb, answer in ANSWERS.items() if verb != "boot"},
     "answer profile": PROFILE,
     "answer memory": {"runtime": RUNTIME, "threads": 1, "cores": [1]} | WEIGHED,
+    "answer blocks": {"blocks": 3, "conditions_after": CONDITIONS},
+    "answer sensor": {"sensor": SENSOR, "reasons": ["RAPL: none"], "update_s": 0.1},
     "answer put": {"stored": True, "received_bytes": 5},
     "answer evict": {"removed_bytes": 5, "kept_bytes": 7},
     **{f"event {kind}": event for kind, event in events().items()},

@@ -58,6 +58,28 @@ class Run:
     measured: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What a device under load is like, by functions of the seconds since it began.
+
+    `network_ms` and `reference_ms` of a run, `temp_c`, `is_throttled`, `waits`: the share of a run that it waits; `watts`
+    what the device takes, by what runs. `before`: called before each second. `error`: what ends the job at `error_s`.
+    """
+
+    network_ms: Callable[[float], float] = lambda at_s: 4.0
+    reference_ms: Callable[[float], float] = lambda at_s: 8.0
+    temp_c: Callable[[float], float] = lambda at_s: 50.0
+    is_throttled: Callable[[float], bool] = lambda at_s: False
+    waits: Callable[[float], float] = lambda at_s: 0.0
+    watts: Mapping[str, float] = field(
+        default_factory=lambda: {"idle": 2.0, "network": 8.0, "reference": 9.0}
+    )
+    before: Callable[[float], None] = lambda at_s: None
+    error: Exception | None = None
+    error_s: float = float("inf")
+    runtime: Mapping[str, Any] = field(default_factory=dict)
+
+
 class StubEvent(threading.Event):
     """A cancel whose waits are noted and take no time but that of a clock of its own; `on_wait` may set it."""
 
@@ -121,6 +143,9 @@ class ScriptedLink:
         self.on_reopen: Callable[[], None] = lambda: None
         self.weights: list[Mapping[str, Any] | Exception] = [{}]
         self.weighed: list[dict[str, Any]] = []
+        self.loads: list[Load] = [Load()]
+        self.sensor: Mapping[str, Any] = {"reasons": ["RAPL: none here", "battery: none either"]}
+        self.block_jobs: list[dict[str, Any]] = []
         self.client: Any = self
 
     @staticmethod
@@ -223,6 +248,67 @@ class ScriptedLink:
             raise said
         runtime = self._runtime(job["runtime"]) | {"provider": self._provider}
         return {"runtime": runtime, "threads": job["threads"], "cores": job["cores"]} | WEIGHED | dict(said)
+
+    def run_blocks(self, job: dict[str, Any], on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Hand on the events of the script's next load, second by second."""
+        self.block_jobs.append(job)
+        load = self.loads.pop(0) if len(self.loads) > 1 else self.loads[0]
+        on_event({"event": "conditions", "conditions": COOL})
+        for which in ("reference", "network"):
+            on_event({"event": "loaded", "which": which, "load_ns": 5, "first_run_ns": 6})
+        runtime = self._runtime(job["runtime"]) | {"provider": self._provider} | dict(load.runtime)
+        on_event({"event": "began", "runtime": runtime, "cores": job["cores"], "delay_source": "schedstat"})
+        at_s, joules = 1.0, 0.0
+        for index, (which, seconds) in enumerate(job["blocks"]):
+            at_s, joules = at_s + job["settle_s"], joules + job["settle_s"] * load.watts[which]
+            start_s, end_s = at_s, at_s + seconds
+            while at_s < end_s - 1e-6:
+                load.before(at_s)
+                if load.error is not None and at_s >= load.error_s:
+                    raise load.error
+                length_s = min(1.0, end_s - at_s)
+                if which != "idle":
+                    on_event(self._timed(load, which, index, at_s, length_s, job["timed_runs"] / seconds))
+                sample = {"temps_c": {"cpu": load.temp_c(at_s), "case": 30.0}, "freq_khz": {"1": 2_000_000}}
+                on_event(
+                    {
+                        "event": "sample",
+                        "at_ns": round(at_s * 1e9),
+                        "throttled": 4 * load.is_throttled(at_s),
+                        **sample,
+                    }
+                )
+                for _ in range(5 if job["energy_s"] else 0):
+                    joules += load.watts[which] * length_s / 5
+                    reading = {"uj": {"package-0": round(joules * 1e6) % (1 << 28)}, "uw": {}}
+                    on_event({"event": "energy", "at_ns": round((at_s + length_s / 5) * 1e9), **reading})
+                    at_s += length_s / 5
+                at_s += 0.0 if job["energy_s"] else length_s
+            block = {"which": which, "start_ns": round(start_s * 1e9), "end_ns": round(end_s * 1e9)}
+            runs = 0 if which == "idle" else round(seconds * 1000)
+            on_event({"event": "block", "index": index, "runs": runs, **block})
+        self.clock_s += at_s
+        return {"blocks": len(job["blocks"]), "conditions_after": COOL}
+
+    def energy_sensor(self, provider: str) -> dict[str, Any]:
+        """Return `sensor`."""
+        return dict(self.sensor)
+
+    @staticmethod
+    def _timed(
+        load: Load, which: str, index: int, at_s: float, length_s: float, a_second: float
+    ) -> dict[str, Any]:
+        """Return the timed runs of a second, or a part of one."""
+        times_s = [at_s + number / a_second for number in range(max(1, round(length_s * a_second)))]
+        run_ms = load.network_ms if which == "network" else load.reference_ms
+        runs_ns = [round(run_ms(one) * 1e6) for one in times_s]
+        return {
+            "event": "runs",
+            "index": index,
+            "at_ns": [round(one * 1e9) for one in times_s],
+            "runs_ns": runs_ns,
+            "delays_ns": [round(load.waits(one) * run) for one, run in zip(times_s, runs_ns, strict=True)],
+        }
 
     def _events(self, run: Run, job: Mapping[str, Any], number: int) -> list[dict[str, Any]]:
         """Return what is told of a network that is measured."""

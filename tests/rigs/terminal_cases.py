@@ -23,12 +23,13 @@ if __name__ == "__main__":
 
 from factories.block_libraries import made_library, made_teacher, tiny_store, write_library
 from factories.finished_studies import made_study
-from factories.records import make_failure
+from factories.records import make_block, make_block_run, make_energy_run, make_failure
 from factories.stores import FEW, MANY, add_sessions, calibrate, in_two_precisions, networks, new_store
 
 from harness.devices.assembly import Assembly
 from harness.measurement.campaign import Outcome
 from harness.measurement.workload import Model, RuntimePlan
+from harness.records import BlockRun
 from harness.store import Store
 from harness.store.latencies import latencies
 from rigs.terminals import draw, run_in_terminal
@@ -48,7 +49,9 @@ CASES: Mapping[str, tuple[str, ...]] = {
     "measure": ("measure", "--device", "made-up-board-in-the-lab"),
     "pack": ("pack", "--device", "board-without-a-network"),
     "import": ("import", "job-results.zip"),
+    "measure sustained": ("measure", LONGEST, "--device", "made-up-board-in-the-lab", "--sustained", "30m"),
     "results": ("results",),
+    "results sustained": ("results", "--sustained"),
     "results failures": ("results", "--failures"),
     "compare": ("compare", LONG, LONGEST, *DEVICE),
     "compare precisions": ("compare", "fp32", "int8", *DEVICE, "--store", "precisions.sqlite"),
@@ -98,6 +101,10 @@ def prepare(folder: Path) -> None:
     for configuration, count in ((MANY, 30), (FEW, 3)):
         calibrate(store, configuration)
         add_sessions(store, [*named, *networks(count)], configuration, sessions=2, seed=count)
+    store.add_block_run(_under_load())
+    for one in named:
+        energy = make_energy_run(configuration=MANY)
+        store.add_block_run(replace(energy, architecture=str(one), graph_hash=one.graph_hash))
     store.add_failure(replace(make_failure(), architecture=LONGEST, message=MESSAGE))
     from space.segments import all_segments
 
@@ -175,6 +182,11 @@ def _measure_devices(request: Any, store: Store, view: Any) -> Any:
     from harness.prediction.measure import Measured
 
     name = request.devices[0].name
+    if request.sustained_s:
+        from harness.estimates.sustained import sustained
+
+        outcome = Outcome(device=name, measured=1, elapsed_s=1812.0)
+        return Measured(outcomes=(outcome,), sustained=(sustained(_under_load()),))
     rows = latencies(store, MANY)
     model = Model(
         architecture=LONGEST, graph_hash="", format="onnx", precision="fp32", space="blox", weights="",
@@ -196,6 +208,24 @@ def _measure_devices(request: Any, store: Store, view: Any) -> Any:
         device=name, measured=59, uses=[plan], sent_bytes=24_100_000, elapsed_s=372, failures=failures
     )
     return Measured(outcomes=(outcome,), rows=tuple(rows))
+
+
+def _under_load() -> BlockRun:
+    """Return a run under load of half an hour, throttled from the middle on, disturbed for three minutes."""
+    blocks, samples = [], []
+    for minute in range(30):
+        begin_s, slow = 10.0 + 60 * minute, 1.0 if minute < 12 else 1.28 + 0.02 * (minute % 3)
+        blocks.append(make_block("reference", begin_s, 1.0, [8.2 * slow] * 20))
+        runs_ms = [4.1 * slow * (1 + 0.001 * (number % 80)) for number in range(200)]
+        waits = {"delays_ns": (round(2e6),) * 200} if minute in (5, 6, 7) else {}
+        blocks.append(make_block("network", begin_s + 1, 59.0, runs_ms, others_busy=0.04, **waits))
+        for second in range(0, 60, 5):
+            told: dict[str, Any] = {"cpu-thermal": 45.0 + min(34.0, 2.4 * minute)}
+            samples.append(
+                {"at_ns": round((begin_s + second) * 1e9), "temps_c": told, "throttled": 4 * (slow > 1)}
+            )
+            samples[-1]["freq_khz"] = {"4": round(2.4e6 / slow), "5": round(2.4e6 / slow)}
+    return make_block_run(blocks, configuration=MANY, architecture=LONGEST, samples=tuple(samples))
 
 
 def _pack_requested(request: Any, output: Any, store: Any, view: Any) -> Any:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from factories.records import CONFIGURATION
+from factories.records import CONFIGURATION, make_energy_run
 from factories.stores import add_sessions, calibrate, networks, new_store
 from rigs.commands import run
 
@@ -79,6 +79,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         calibrate(store, configuration)
         add_sessions(store, measured, configuration, factor=0.6, seed=len(configuration.device))
     add_sessions(store, all_segments(), tflite, scatter=0.001)
+    for one in networks(3):
+        energy = make_energy_run(configuration=onnx)
+        store.add_block_run(replace(energy, architecture=str(one), graph_hash=one.graph_hash))
     store.close()
     return path
 

@@ -8,7 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from factories.records import CAMPAIGN, CONFIGURATION, SESSIONS, make_failure, make_fresh_run, make_session
+from factories.records import (
+    CAMPAIGN,
+    CONFIGURATION,
+    SESSIONS,
+    make_block_run,
+    make_failure,
+    make_fresh_run,
+    make_session,
+)
 from factories.stores import new_store
 from hypothesis import given, settings
 from rigs.commands import run
@@ -62,8 +70,9 @@ def test_what_a_held_store_cannot_take_waits_and_is_stored_in_order(store: Store
     store.add_session(sessions[1])
     store.add_session(sessions[2])
     store.add_failure(make_failure())
-    weighed = make_fresh_run()
+    weighed, under_load = make_fresh_run(), make_block_run()
     store.add_fresh_run(weighed)
+    store.add_block_run(under_load)
     assert store.waiting == 2
     assert "2 sessions wait" in store.settle()
     holder.leave()
@@ -74,6 +83,7 @@ def test_what_a_held_store_cannot_take_waits_and_is_stored_in_order(store: Store
     assert order == [session.session_id for session in sessions]
     assert store.failures() == [make_failure()]
     assert store.fresh_runs(CONFIGURATION) == [weighed]
+    assert store.block_runs(CONFIGURATION, "sustained") == [under_load]
     assert store.sessions(CONFIGURATION) == sessions
 
 

@@ -25,6 +25,7 @@ from factories.records import (
     CONFIGURATION,
     SESSIONS,
     graph_hash,
+    make_block_run,
     make_failure,
     make_fresh_run,
     make_session,
@@ -37,7 +38,7 @@ from rigs import with_tests
 from rigs.postgres import start_postgres
 
 import harness.store
-from harness.errors import StoreError
+from harness.errors import StoreError, Unstorable
 from harness.estimates.reference import CALIBRATION_SD
 from harness.records import ReferenceLatency, SessionRecord
 from harness.store import VERSION, Store, database, default_url
@@ -777,3 +778,23 @@ def test_postgresql_keeps_what_sqlite_keeps(postgres_url: str) -> None:
     with pytest.raises(sa.exc.DBAPIError, match="read-only"), again.engine.begin() as connection:
         connection.execute(sa.text("delete from sessions"))
     again.close()
+
+
+def test_runs_of_blocks_come_back_as_they_were_and_a_bad_row_hides_no_other(store: Store, path: Path) -> None:
+    runs = [make_block_run(number=number) for number in (1, 2)]
+    energy = make_block_run(
+        number=2, purpose="energy", sensor={"kind": "rapl"}, readings=({"at_ns": 5, "uj": {"package-0": 7}},)
+    )
+    for run in (*runs, energy):
+        store.add_block_run(run)
+    assert store.block_runs(CONFIGURATION, "sustained") == runs
+    assert store.block_runs(CONFIGURATION, "energy", [graph_hash(2)]) == [energy]
+    assert store.block_runs(CONFIGURATION, "energy", [graph_hash(1)]) == []
+    assert store.block_runs(replace(CONFIGURATION, threads=1), "energy") == []
+    with pytest.raises(Unstorable, match="raw times"):
+        store.add_block_run(replace(runs[0], sensor={"odd": object()}))
+    change(path, "update block_runs set raw = ? where id = ?", b"damaged", runs[0].run_id)
+    assert store.block_runs(CONFIGURATION, "sustained") == runs[1:]
+    (trouble,) = check_store(store).troubles
+    assert (trouble.table, trouble.id) == ("block_runs", runs[0].run_id)
+    store.unreadable.clear()

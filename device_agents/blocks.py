@@ -1,0 +1,137 @@
+"""Long runs in blocks: for some seconds a network, its reference, or neither, run after run as an app would.
+
+What a session of slices avoids is measured here: heat, and what a slow sensor of energy can tell apart. Some of the runs of a
+block are timed one by one, evenly spread over it; the others run untimed in between, so that nothing rests.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any, Callable
+
+from device_agents.jobs import ModelRecipe
+from device_agents.models import assemble, given_inputs
+from device_agents.quota import ThrottledTime, read_quota
+from device_agents.refusal import Refusal
+from device_agents.run_delay import CoreTimes, RunDelay
+from device_agents.runtimes import RUNTIMES, load, uses_accelerator
+from device_agents.runtimes.loaded import Loaded
+from device_agents.sampling import Sample, Stopwatch, more, sample_ns
+
+NS_PER_S = 1000000000
+FLUSH_NS = 1000000000  # timed runs are told once a second: whoever stops loses no more than that
+NAP_S = 0.1
+
+
+def run_blocks(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
+    """Do one job of blocks, each told as it ends; return what holds for all. Raises: Refusal, and what the runtime raises.
+
+    reporter: takes phases, events and signs of life, as worker.Reporter does.
+    """
+    job = message["job"]
+    reporter.enter("load")
+    models: dict[str, Loaded] = {}
+    for which in ("reference", "network"):
+        models[which], loaded = load_model(job, job[which], Path(message["parts_dir"]))
+        reporter.send(dict(loaded, event="loaded", which=which))
+    is_one_thread = job["threads"] == 1 and not uses_accelerator(str(job["options"].get("provider", "")))
+    delay = RunDelay(is_one_thread, ThrottledTime() if read_quota() else None)
+    began = {"event": "began", "runtime": models["network"].runtime, "cores": message["cores"]}
+    reporter.send(dict(began, delay_source=delay.source, **message["process"]))
+    gc.collect()
+    gc.disable()
+    runner = Runner(delay, reporter)
+    for index, (which, seconds) in enumerate(job["blocks"]):
+        reporter.enter("%s, block %d of %d" % (which, index + 1, len(job["blocks"])))
+        run = models[which].run if which in models else None
+        if job["settle_s"]:
+            runner.settle(run, job["settle_s"])
+        begin, before, start_ns = CoreTimes(), delay.read(), perf_counter_ns()
+        count = (
+            runner.run(run, index, seconds, job["timed_runs"]) if run is not None else runner.rest(seconds)
+        )
+        block = {"event": "block", "index": index, "which": which, "start_ns": start_ns, "runs": count}
+        block["end_ns"] = perf_counter_ns()
+        if delay.source:
+            block["waited_ns"] = more(before, delay.read())
+        cores, now = message["cores"], CoreTimes()
+        told = {"steal_s": now.stolen_s(begin, cores), "others_busy": now.others_busy(begin, cores)}
+        block.update({key: value for key, value in told.items() if value is not None})
+        reporter.send(block)
+    return {"threads": job["threads"], "cores": message["cores"], "blocks": len(job["blocks"])}
+
+
+class Runner:
+    """Runs of one model after another, told to a reporter."""
+
+    def __init__(self, delay: RunDelay, reporter: Any) -> None:
+        self._stopwatch = Stopwatch(delay)
+        self._reporter = reporter
+
+    def run(self, run: Callable[[], object], index: int, seconds: float, timed_runs: int) -> int:
+        """Run for some seconds, at least once; tell at most so many runs, about evenly spread, and return how many ran."""
+        every_ns = int(seconds * NS_PER_S / timed_runs)
+        now_ns = due_ns = told_ns = perf_counter_ns()
+        end_ns = now_ns + int(seconds * NS_PER_S)
+        count = 0
+        timed: list[tuple[int, Sample]] = []
+        while not count or now_ns < end_ns:
+            if now_ns >= due_ns:
+                timed.append((now_ns, self._stopwatch.sample(run, 1)))
+                due_ns = now_ns + every_ns
+            else:
+                run()
+            count += 1
+            now_ns = perf_counter_ns()
+            self._reporter.pulse(now_ns)
+            if timed and now_ns - told_ns >= FLUSH_NS:
+                self._tell(index, timed)
+                timed, told_ns = [], now_ns
+        if timed:
+            self._tell(index, timed)
+        return count
+
+    def settle(self, run: Callable[[], object] | None, seconds: float) -> None:
+        """Run untold, or rest, until clocks and sensors have followed the change of work."""
+        if run is None:
+            self.rest(seconds)
+            return
+        end_ns = perf_counter_ns() + int(seconds * NS_PER_S)
+        while perf_counter_ns() < end_ns:
+            run()
+            self._reporter.pulse(perf_counter_ns())
+
+    def rest(self, seconds: float) -> int:
+        """Run nothing."""
+        end_ns = perf_counter_ns() + int(seconds * NS_PER_S)
+        while True:
+            left_ns = end_ns - perf_counter_ns()
+            if left_ns <= 0:
+                return 0
+            time.sleep(min(NAP_S, left_ns / NS_PER_S))
+            self._reporter.pulse(perf_counter_ns())
+
+    def _tell(self, index: int, timed: list[tuple[int, Sample]]) -> None:
+        told: dict[str, Any] = {"event": "runs", "index": index}
+        told["at_ns"] = [at_ns for at_ns, _ in timed]
+        told["runs_ns"] = [sample.run_ns for _, sample in timed]
+        if self._stopwatch.is_informed:
+            told["delays_ns"] = [sample.delay_ns for _, sample in timed]
+        self._reporter.send(told)
+
+
+def load_model(job: dict[str, Any], recipe: dict[str, Any], parts_dir: Path) -> tuple[Loaded, dict[str, int]]:
+    """Return a model, loaded and run once, and how long both took. Raises: Refusal, and what the runtime raises."""
+    made_of = ModelRecipe(**recipe)
+    model, inputs = assemble(made_of, parts_dir), given_inputs(made_of, parts_dir)
+    try:
+        RUNTIMES[job["runtime"]].find()
+    except ModuleNotFoundError as error:
+        raise Refusal("runtime-missing", "%s is not installed here: %s" % (job["runtime"], error)) from error
+    start_ns = perf_counter_ns()
+    loaded = load(job["runtime"], model, job["threads"], job["options"], inputs)
+    load_ns = perf_counter_ns() - start_ns
+    return loaded, {"load_ns": load_ns, "first_run_ns": sample_ns(loaded.run, 1)}

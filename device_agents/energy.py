@@ -1,0 +1,242 @@
+"""Sensors of energy: which one a system has, and its readings beside a run.
+
+One sensor is read, the one that is nearest to what computes; what it holds is its `scope`. What has no sensor, or one that this
+user may not read, has reasons instead: nothing is estimated from clocks or loads.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from statistics import median
+from time import perf_counter_ns
+from typing import Any, Callable
+
+from device_agents.nvidia import uses_gpu
+from device_agents.nvml import open_gpu
+from device_agents.readings import Absent, read_text
+
+# Zones of a processor's own counters that hold no part of each other. https://docs.kernel.org/power/powercap/powercap.html
+RAPL_ZONES = ("package-", "dram")
+# Rails that a whole Jetson module takes its power from; boards without one of these have no sum but that of all their rails.
+# Jetson Linux Developer Guide, "Platform Power and Performance", power monitors (INA3221).
+WHOLE_RAILS = ("VDD_IN", "POM_5V_IN")
+INA_CHANNELS = (1, 2, 3)  # in4 to in7 are shunt voltages. https://docs.kernel.org/hwmon/ina3221.html
+DISCHARGING = "Discharging"
+# A phone that computes takes more; drivers that tell mA in place of uA (the unit of sysfs-class-power) tell less.
+LEAST_UA = 10000
+POLL_S = 0.005
+CHANGES = 12  # of its value, that tell how often a sensor measures
+FAST_S, PATIENCE_S = 3.0, 60.0
+FEWEST_CHANGES = 3
+
+
+class Meter:
+    """One sensor: `counters` count energy in uJ and begin again at `ranges` (0: never), `powers` tell uW, each by its name."""
+
+    def __init__(
+        self,
+        kind: str,
+        scope: str,
+        counters: dict[str, Callable[[], int]],
+        powers: dict[str, Callable[[], int]],
+        ranges: dict[str, int],
+    ) -> None:
+        self.kind, self.scope = kind, scope
+        self._counters, self._powers, self._ranges = counters, powers, ranges
+        self._period_s = 0.0
+        self.due_s = float("inf")
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the sensor is, for the record."""
+        told: dict[str, Any] = {"kind": self.kind, "scope": self.scope, "powers": sorted(self._powers)}
+        return dict(told, counters={name: self._ranges.get(name, 0) for name in sorted(self._counters)})
+
+    def open(self, now_s: float, period_s: float) -> None:
+        """Begin to read it each period."""
+        self._period_s, self.due_s = period_s, now_s
+
+    def close(self) -> None:
+        """Read it no more."""
+        self.due_s = float("inf")
+
+    def step(self, now_s: float) -> dict[str, Any] | None:
+        """Return a reading that is due; nothing where the sensor does not answer, or no longer tells what the device takes."""
+        if now_s < self.due_s:
+            return None
+        self.due_s = now_s + self._period_s
+        return self.read()
+
+    def read(self) -> dict[str, Any] | None:
+        """Return a reading, None where a channel cannot be read."""
+        begin_ns = perf_counter_ns()
+        try:
+            uj = {name: read() for name, read in self._counters.items()}
+            uw = {name: read() for name, read in self._powers.items()}
+        except (Absent, OSError, ValueError):
+            return None
+        return {"event": "energy", "at_ns": (begin_ns + perf_counter_ns()) // 2, "uj": uj, "uw": uw}
+
+
+def find_meter(
+    filesystem: Path, provider: str, open_gpu: Callable[[], dict[str, Any]] = open_gpu
+) -> tuple[Meter | None, list[str]]:
+    """Return the sensor to read for what a runtime's provider computes on, and why others are not read."""
+    reasons: list[str] = []
+    finders: tuple[Callable[[], Meter], ...] = (
+        lambda: rapl(filesystem),
+        lambda: ina3221(filesystem),
+        lambda: battery(filesystem),
+    )
+    if uses_gpu(provider):
+        finders = (lambda: gpu(open_gpu), finders[1])  # of a processor's counter a GPU's work is no part
+    for find in finders:
+        try:
+            return find(), reasons
+        except Absent as absent:
+            reasons.append(str(absent))
+        except (OSError, ValueError) as error:
+            reasons.append(str(error))
+    return None, reasons
+
+
+def rapl(filesystem: Path) -> Meter:
+    """Return the counters of an Intel or AMD processor. Raises: Absent, OSError, ValueError."""
+    counters: dict[str, Callable[[], int]] = {}
+    ranges: dict[str, int] = {}
+    for zone in sorted((filesystem / "sys/class/powercap").glob("intel-rapl:*")):
+        name = read_text(zone / "name").strip()
+        if not name.startswith(RAPL_ZONES):
+            continue
+        key = "%s (%s)" % (name, zone.name) if name in counters else name
+        counters[key] = integer_of(zone / "energy_uj")
+        ranges[key] = int(read_text(zone / "max_energy_range_uj"))
+        try:
+            counters[key]()
+        except PermissionError:
+            raise Absent(
+                "RAPL: only root may read %s (Linux 5.10 on): chmod a+r it, until the next boot"
+                % (zone / "energy_uj")
+            ) from None
+    if not counters:
+        raise Absent("RAPL: no processor's counter in /sys/class/powercap")
+    return Meter("rapl", "processor packages and their memory, of the whole machine", counters, {}, ranges)
+
+
+def gpu(open_gpu: Callable[[], dict[str, Any]]) -> Meter:
+    """Return the first NVIDIA GPU's counter, or its power where it has none. Raises: Absent."""
+    found = open_gpu()
+    if "energy_mj" in found:
+        read_mj = found["energy_mj"]
+        return Meter("nvml", "the whole GPU board", {"GPU 0": lambda: 1000 * read_mj()}, {}, {})
+    read_mw = found["power_mw"]
+    return Meter("nvml", "the whole GPU board", {}, {"GPU 0": lambda: 1000 * read_mw()}, {})
+
+
+def ina3221(filesystem: Path) -> Meter:
+    """Return the power monitor of a Jetson: the rail of the whole module, else all rails. Raises: Absent, OSError."""
+    rails: dict[str, Callable[[], int]] = {}
+    for folder in sorted((filesystem / "sys/class/hwmon").glob("hwmon*")):
+        try:
+            if read_text(folder / "name").strip() != "ina3221":
+                continue
+        except (Absent, OSError):
+            continue
+        for number in INA_CHANNELS:
+            try:
+                label = read_text(folder / ("in%d_label" % number)).strip()
+                if read_optional(folder / ("in%d_enable" % number), "1") == "0" or label in ("", "NC"):
+                    continue
+            except Absent:
+                continue
+            millivolts = integer_of(folder / ("in%d_input" % number))
+            milliamperes = integer_of(folder / ("curr%d_input" % number))
+            rails[label] = product_of(millivolts, milliamperes, 1)
+    if not rails:
+        raise Absent("INA3221: no such power monitor in /sys/class/hwmon")
+    whole = {label: read for label, read in rails.items() if label in WHOLE_RAILS}
+    for read in (whole or rails).values():
+        read()
+    return Meter(
+        "ina3221", "rails %s of the board" % ", ".join(sorted(whole or rails)), {}, whole or rails, {}
+    )
+
+
+def battery(filesystem: Path) -> Meter:
+    """Return a battery's gauge while it discharges. Raises: Absent, OSError, ValueError.
+
+    Drivers differ in the sign of a current that leaves the battery; as it is discharging, the sign tells nothing more.
+    """
+    for supply in sorted((filesystem / "sys/class/power_supply").glob("*")):
+        if read_optional(supply / "type") != "Battery" or read_optional(supply / "scope") == "Device":
+            continue  # a mouse's is a device's
+        status = read_optional(supply / "status")
+        if status != DISCHARGING:
+            raise Absent(
+                "battery: it is not discharging (%s), so its current is not what the device takes" % status
+            )
+        read = gauge_of(supply)
+        read()
+        return Meter("battery", "the whole device, screen and radios too", {}, {supply.name: read}, {})
+    raise Absent("battery: none in /sys/class/power_supply that this user may read")
+
+
+def gauge_of(supply: Path) -> Callable[[], int]:
+    """Return what reads the uW that a battery gives; it raises Absent once the battery is no longer discharging."""
+    direct = supply / "power_now"
+    microamperes, microvolts = integer_of(supply / "current_now"), integer_of(supply / "voltage_now")
+
+    def read() -> int:
+        if read_optional(supply / "status") != DISCHARGING:
+            raise Absent("battery: it is no longer discharging")
+        if direct.exists():
+            return abs(integer_of(direct)())
+        current_ua = abs(microamperes())
+        if current_ua < LEAST_UA:
+            raise ValueError("battery: current_now = %d is no plausible number of uA" % current_ua)
+        return current_ua * microvolts() // 1000000
+
+    return read
+
+
+def find_update_s(meter: Meter, clock_s: Callable[[], float] = time.monotonic) -> float | None:
+    """Return how often a sensor's value changes, None where it does not within a minute.
+
+    Sensors measure at a period of their own, from a millisecond (RAPL) to half a minute (some batteries); reads in between give
+    the same value again.
+    """
+    begin_s = clock_s()
+    changes_s: list[float] = []
+    last: Any = None
+    while True:
+        reading = meter.read()
+        now_s = clock_s()
+        value = None if reading is None else (reading["uj"], reading["uw"])
+        if last is not None and value is not None and value != last:
+            changes_s.append(now_s)
+        last = value or last
+        passed_s = now_s - begin_s
+        is_known = len(changes_s) >= FEWEST_CHANGES
+        if len(changes_s) >= CHANGES or (is_known and passed_s >= FAST_S) or passed_s >= PATIENCE_S:
+            break
+        time.sleep(POLL_S)
+    gaps_s = [changes_s[place + 1] - changes_s[place] for place in range(len(changes_s) - 1)]
+    return median(gaps_s) if gaps_s else None
+
+
+def integer_of(path: Path) -> Callable[[], int]:
+    """Return what reads a file's number."""
+    return lambda: int(read_text(path))
+
+
+def product_of(one: Callable[[], int], other: Callable[[], int], divisor: int) -> Callable[[], int]:
+    """Return what reads the product of two numbers over a third."""
+    return lambda: one() * other() // divisor
+
+
+def read_optional(path: Path, default: str = "") -> str:
+    """Return a file's word; the default where it is not there."""
+    try:
+        return read_text(path).strip()
+    except (Absent, OSError):
+        return default

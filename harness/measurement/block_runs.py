@@ -1,0 +1,222 @@
+"""Runs of blocks: what is asked of the device to keep it busy, and the record built from what it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from harness.devices.connection import parse_time
+from harness.errors import LinkError
+from harness.measurement.session_builder import MAX_SAMPLES
+from harness.records import COMPLETE, Block, BlockRun
+from space.errors import ConfigError
+from space.text import counted
+
+MINUTE_S = 60.0
+FEWEST_MINUTES = 6  # a shorter run has as many blocks, which are then shorter
+REFERENCE_S = 1.0  # at each minute's mark: enough for dozens of runs, too little to cool anything
+REFERENCE_SHARE = 0.05
+TIMED_RUNS = 600  # of a minute: ten a second tell its median to some 0.1 %, and 60 of them are above its p90
+LEAST_TIMED_RUNS = 100
+MOST_TIMED_RUNS = 36_000  # of a whole run: an hour's, some 400 KB in the store
+MOST_SAMPLES = 3600
+# Of energy: sensors differ from a millisecond to half a minute in how often they measure.
+ENERGY_BLOCK_S, LONGEST_BLOCK_S = 10.0, 120.0
+UPDATES_A_BLOCK = 20  # of which the first and the last may be of the block beside: a tenth, less what settles
+ENERGY_CYCLES = 5
+SETTLE_S = 1.0  # clocks follow a change of work within milliseconds, averages of sensors within a second
+READINGS_A_BLOCK, LEAST_READING_S = 100, 0.1
+SHORTEST_S, LONGEST_S = 3.0, 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockPlan:
+    """What a run of blocks does: `blocks`, each what runs and for how long in s; at most `timed_runs` of each are timed.
+
+    `settle_s`: what runs before each block, untold. `sample_s`: how often conditions are taken beside it; `energy_s`: how often
+    the sensor of energy is read, 0 for never.
+    """
+
+    blocks: tuple[tuple[str, float], ...]
+    timed_runs: int
+    settle_s: float = 0.0
+    sample_s: float = 1.0
+    energy_s: float = 0.0
+
+
+def sustained_plan(seconds: float) -> BlockPlan:
+    """Return the plan of a run that keeps a device busy for so long.
+
+    Each minute begins with a second of the reference, which tells how the device does by a model that is the same in all runs;
+    it works the device like the network, so that nothing cools. A last one ends the run.
+    """
+    minute_s = min(MINUTE_S, seconds / FEWEST_MINUTES)
+    count = round(seconds / minute_s)
+    beside_s = min(REFERENCE_S, REFERENCE_SHARE * minute_s)
+    minute = (("reference", beside_s), ("network", minute_s - beside_s))
+    return BlockPlan(
+        blocks=(*(minute * count), ("reference", beside_s)),
+        timed_runs=min(TIMED_RUNS, max(LEAST_TIMED_RUNS, MOST_TIMED_RUNS // count)),
+        sample_s=max(1.0, seconds / MOST_SAMPLES),
+    )
+
+
+def energy_plan(update_s: float) -> BlockPlan | None:
+    """Return the plan of a measurement of energy by a sensor that measures so often; None where that is too seldom.
+
+    Idle, network and reference take turns, the latter two in changing order, so that a drift falls on all alike.
+    """
+    block_s = max(ENERGY_BLOCK_S, UPDATES_A_BLOCK * update_s)
+    if block_s > LONGEST_BLOCK_S:
+        return None
+    blocks: list[tuple[str, float]] = []
+    for number in range(ENERGY_CYCLES):
+        order = ("network", "reference") if number % 2 == 0 else ("reference", "network")
+        blocks += [("idle", block_s), *((which, block_s) for which in order)]
+    return BlockPlan(
+        blocks=(*blocks, ("idle", block_s)),
+        timed_runs=LEAST_TIMED_RUNS,
+        settle_s=max(SETTLE_S, 2 * update_s),
+        energy_s=max(LEAST_READING_S, block_s / READINGS_A_BLOCK),
+    )
+
+
+def why_no_energy(found: Mapping[str, Any]) -> str:
+    """Return why what an agent says of its sensor is not enough to measure energy."""
+    if found.get("sensor") is None:
+        return "no sensor of energy; " + "; ".join(found.get("reasons", ()))
+    if "update_s" not in found:
+        return f"the value of its sensor ({found['sensor']['kind']}) did not change within a minute"
+    seldom = f"its sensor ({found['sensor']['kind']}) measures every {found['update_s']:.0f} s"
+    return f"{seldom}, too seldom for blocks of {LONGEST_BLOCK_S:.0f} s"
+
+
+def parse_sustained(text: str) -> float:
+    """Return how long to keep a device busy, such as `30m`, in s, 0 of an empty text. Raises: ConfigError."""
+    if not text:
+        return 0.0
+    seconds = parse_time(text, "--sustained")
+    if not SHORTEST_S <= seconds <= LONGEST_S:
+        raise ConfigError(f"--sustained {text}: give from {SHORTEST_S:.0f}s to 24h, e.g. 30m")
+    return seconds
+
+
+class BlockRunBuilder:
+    """Collect the events of a worker that runs blocks; its record can be built at any time, also of a run that broke off."""
+
+    def __init__(self, plan: BlockPlan, identity: Mapping[str, Any], scheduling: Mapping[str, Any]) -> None:
+        """identity: the fields of the record that no event tells. scheduling: what is known of the cores before it began."""
+        self._plan, self._identity, self._scheduling = plan, dict(identity), dict(scheduling)
+        self.conditions: dict[str, Any] = {}
+        self._loaded: Mapping[str, Any] = {}
+        self._blocks: list[Block] = []
+        self._runs: list[Mapping[str, Any]] = []
+        self._samples: list[dict[str, Any]] = []
+        self._readings: list[dict[str, Any]] = []
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """Take in an event. Raises: LinkError when it does not follow the protocol."""
+        kind = event.get("event")
+        try:
+            if kind == "conditions":
+                self.conditions = dict(event["conditions"])
+            elif kind == "loaded" and event["which"] == "network":
+                self._loaded = event
+            elif kind == "began":
+                told = {name: event[name] for name in ("cores", "delay_source", "pinned") if name in event}
+                self._scheduling |= told
+            elif kind == "sample":
+                self._keep(self._samples, event)
+            elif kind == "energy":
+                self._keep(self._readings, event)
+            elif kind == "runs":
+                self._check_index(event["index"])
+                self._runs.append(event)
+            elif kind == "block":
+                self._check_index(event["index"])
+                self._blocks.append(self._ended(event))
+                self._runs.clear()
+        except (KeyError, TypeError, ValueError) as error:
+            raise LinkError(f"the agent broke the protocol in event {kind!r}: {error}") from error
+
+    @property
+    def has_runs(self) -> bool:
+        """Return whether a run of the network was timed."""
+        return any(block.which == "network" for block in self._blocks) or (
+            bool(self._runs) and self._plan.blocks[len(self._blocks)][0] == "network"
+        )
+
+    @property
+    def progress(self) -> str:
+        """Return how far it is, for people: blocks of the network, and the median of the last one."""
+        done = [block for block in self._blocks if block.which == "network" and block.runs_ns]
+        count = sum(which == "network" for which, _ in self._plan.blocks)
+        last = f", {median(done[-1].runs_ns) / 1e6:.3f} ms" if done else ""
+        return f"{len(done)} of {counted(count, 'block')}{last}"
+
+    def build(self, ended: str = COMPLETE, after: Mapping[str, Any] | None = None) -> BlockRun:
+        """Return the record of what came so far, `after` the conditions at its end. Raises: ValueError where that is none."""
+        blocks = list(self._blocks)
+        if ended == COMPLETE and len(blocks) != len(self._plan.blocks):
+            raise ValueError(f"{len(blocks)} blocks were told, {len(self._plan.blocks)} asked for")
+        if self._runs:
+            blocks.append(self._broken_off())
+        if not self._loaded:
+            raise ValueError("nothing was told of loading the network")
+        return BlockRun(
+            ended=ended,
+            load_ns=self._loaded["load_ns"],
+            first_run_ns=self._loaded["first_run_ns"],
+            blocks=tuple(blocks),
+            conditions_before=self.conditions,
+            conditions_after=dict(after or {}),
+            plan=asdict(self._plan),
+            scheduling=self._scheduling,
+            samples=tuple(self._samples),
+            readings=tuple(self._readings),
+            **self._identity,
+        )
+
+    def _check_index(self, index: int) -> None:
+        if index != len(self._blocks) or index >= len(self._plan.blocks):
+            raise ValueError(f"block {index} where {len(self._blocks)} of {len(self._plan.blocks)} is due")
+
+    @staticmethod
+    def _keep(kept: list[dict[str, Any]], event: Mapping[str, Any]) -> None:
+        if len(kept) >= MAX_SAMPLES:
+            raise ValueError(f"more than {MAX_SAMPLES} of them")
+        kept.append({name: value for name, value in event.items() if name != "event"})
+
+    def _ended(self, event: Mapping[str, Any]) -> Block:
+        if event["which"] != self._plan.blocks[event["index"]][0]:
+            raise ValueError(f"block {event['index']} is of {event['which']}, which was not asked for")
+        told = {name: event[name] for name in ("others_busy", "steal_s") if name in event}
+        return self._block(
+            which=event["which"],
+            start_ns=event["start_ns"],
+            end_ns=event["end_ns"],
+            runs=event["runs"],
+            **told,
+        )
+
+    def _broken_off(self) -> Block:
+        at_ns, runs_ns = self._runs[-1]["at_ns"][-1], self._runs[-1]["runs_ns"][-1]
+        start_ns = self._runs[0]["at_ns"][0]
+        return self._block(
+            which=self._plan.blocks[len(self._blocks)][0],
+            start_ns=start_ns,
+            end_ns=at_ns + runs_ns,
+            runs=None,
+        )
+
+    def _block(self, **values: Any) -> Block:
+        """Return a block with the runs told of it."""
+
+        def joined(name: str) -> tuple[int, ...]:
+            return tuple(value for event in self._runs for value in event.get(name, ()))
+
+        return Block(
+            at_ns=joined("at_ns"), runs_ns=joined("runs_ns"), delays_ns=joined("delays_ns"), **values
+        )

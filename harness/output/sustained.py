@@ -1,0 +1,153 @@
+"""Runs under load as text: minute by minute, or a line each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.devices.connection import clock
+from harness.estimates.sustained import Stretch, Sustained
+from harness.output.layout import Table
+from harness.output.plots.pictures import check_pictures, write_picture
+from harness.output.plots.sustained import sustained_picture
+from harness.output.tables import print_json, print_table
+from harness.output.terminal import echo
+from harness.records import COMPLETE
+from harness.store.configurations import describe
+from space.errors import ConfigError
+from space.text import counted
+
+SPARE_COLUMNS = ("other cores", "runs", "MHz", "p90 ms", "disturbed", "reference ms")
+
+
+def check_plot(figure: Path | None, sustained: str) -> None:
+    """Raise ConfigError for a figure of which no file can be made, or of no run under load."""
+    if figure is not None and not sustained:
+        raise ConfigError("--plot draws runs under load: add --sustained 30m, or leave it out")
+    check_pictures(figure)
+
+
+def print_sustained(
+    found: Sequence[Sustained], *, json_output: bool, wide: bool = False, figure: Path | None = None
+) -> None:
+    """Print each run minute by minute with what it comes to, or all as JSON; draw them if a `figure` is asked for."""
+    if json_output:
+        print_json([one.to_json() for one in found])
+    for one in () if json_output else found:
+        print_table(_minutes(one), wide=wide)
+        for line in summary(one):
+            echo(line)
+    if figure is not None and found:
+        write_picture(figure, sustained_picture(found))
+
+
+def print_sustained_list(found: Sequence[Sustained], *, json_output: bool, wide: bool = False) -> None:
+    """Print a line for each run, oldest first; or all of it as JSON."""
+    if json_output:
+        print_json([one.to_json() for one in found])
+        return
+    if not found:
+        echo(
+            "no run under load is stored that fits; measure one: harness measure MODEL --sustained 30m",
+            err=True,
+        )
+        return
+    columns = ["network", "device", "runtime", "time", "first ms", "last ms", "ratio", "95 % interval"]
+    columns += ["hottest C", "throttled", "disturbed", "began (UTC)", "ended"]
+    rows = [_line(one) for one in found]
+    spare = [
+        "began (UTC)",
+        "disturbed",
+        "throttled",
+        "hottest C",
+        "runtime",
+        "device",
+        "95 % interval",
+        "ended",
+    ]
+    print_table(Table(title="runs under load", columns=columns, rows=rows, spare=spare), wide=wide)
+
+
+def summary(one: Sustained) -> list[str]:
+    """Return what a run comes to, in sentences."""
+    ends = f"the last {clock(one.end_s)} over the first"
+    if one.ratio is None or one.interval is None:
+        lines = [f"{ends}: not known, {one.unknown}"]
+    else:
+        low, high = one.interval
+        lines = [f"{ends}: {one.ratio:.3f} ({low:.3f} to {high:.3f}) times the latency"]
+        if one.reference_ratio is not None:
+            lines[0] += f"; of the reference in between {one.reference_ratio:.3f}"
+    is_long = one.seconds >= 60 * len(one.stretches) - 1
+    whole = counted(
+        len(one.stretches), "minute" if is_long else "stretch", "minutes" if is_long else "stretches"
+    )
+    if one.throttled:
+        signs = dict.fromkeys(sign for stretch in one.stretches for sign in stretch.signs)
+        lines.append(f"throttled in {one.throttled} of {whole}: {', '.join(signs)}")
+    if one.disturbed:
+        lines.append(f"disturbed by other programs in {one.disturbed} of {whole}: they count for nothing")
+    if any(stretch.disturbed is None for stretch in one.stretches):
+        lines.append("not known whether other programs had the cores: the system does not tell")
+    if one.run.ended != COMPLETE:
+        lines.append(f"ended early: {one.run.ended}")
+    return lines
+
+
+def _minutes(one: Sustained) -> Table:
+    run = one.run
+    columns = [
+        "from",
+        "ms",
+        "p90 ms",
+        "runs",
+        "reference ms",
+        f"{one.sensor or 'sensor'} C",
+        "MHz",
+        "disturbed",
+    ]
+    columns += ["other cores", "signs"]
+    rows = [_cells(stretch) for stretch in one.stretches]
+    title = f"{run.architecture} under load for {clock(one.seconds)}, {describe(run.configuration)}"
+    return Table(title=title, columns=columns, rows=rows, right=range(9), folds=(9,), spare=SPARE_COLUMNS)
+
+
+def _cells(stretch: Stretch) -> list[str]:
+    return [
+        clock(stretch.start_s),
+        "disturbed" if stretch.median_ms is None else f"{stretch.median_ms:.3f}",
+        _number(stretch.p90_ms, 3),
+        "" if stretch.runs is None else str(stretch.runs),
+        _number(stretch.reference_ms, 3),
+        _number(stretch.temp_c, 1),
+        _number(stretch.clock_mhz, 0),
+        "" if stretch.disturbed is None else f"{stretch.disturbed:.0%}",
+        "" if stretch.others_busy is None else f"{stretch.others_busy:.0%}",
+        ", ".join(stretch.signs),
+    ]
+
+
+def _line(one: Sustained) -> list[str]:
+    told = [stretch.median_ms for stretch in one.stretches if stretch.median_ms is not None]
+    temps = [stretch.temp_c for stretch in one.stretches if stretch.temp_c is not None]
+    low, high = one.interval or (None, None)
+    count = len(one.stretches)
+    return [
+        one.run.architecture,
+        one.run.configuration.device,
+        one.run.configuration.runtime,
+        clock(one.seconds),
+        _number(told[0] if told else None, 3),
+        _number(told[-1] if told else None, 3),
+        _number(one.ratio, 3) or "unknown",
+        "" if low is None or high is None else f"{low:.3f} .. {high:.3f}",
+        _number(max(temps, default=None), 1),
+        f"{one.throttled} of {count}",
+        f"{one.disturbed} of {count}",
+        one.run.started_utc[:16],
+        "" if one.run.ended == COMPLETE else "early",
+    ]
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,102 @@
+"""`--energy` on a device made of a script: measured once by its sensor, shown beside the latency, else absent with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from factories.records import graph_hash
+from rigs.scripted_link import Load, ScriptedLink, ScriptedSource, Silent, run_scripted
+
+from harness.estimates.latency import to_json
+from harness.records import BlockRun
+from harness.store import Store
+from harness.store.latencies import latencies
+
+RAPL = {"kind": "rapl", "scope": "the packages", "counters": {"package-0": 1 << 28}, "powers": []}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(str(tmp_path / "store.sqlite"))
+    yield store
+    store.close()
+
+
+def with_sensor(update_s: float = 0.001) -> ScriptedLink:
+    link = ScriptedLink()
+    link.sensor = {"sensor": RAPL, "reasons": [], "update_s": update_s}
+    return link
+
+
+def test_each_networks_energy_is_measured_after_its_sessions_and_shown_beside_its_latency(
+    store: Store,
+) -> None:
+    link, observer = with_sensor(), Silent()
+    link.loads = [Load(watts={"idle": 2.0, "network": watts, "reference": 9.0}) for watts in (8.0, 6.0)]
+    outcome = run_scripted(link, store, ScriptedSource(networks=(1, 2)), observer=observer, energy=True)
+    assert (outcome.error, outcome.failures, len(link.ran), len(link.block_jobs)) == (None, [], 2, 2)
+    assert observer.units == len(observer.advanced) == 4 and observer.told == []
+    rows = {row.graph_hash: row for row in latencies(store, outcome.uses[0].configuration)}
+    first, second = (to_json([rows[graph_hash(number)]])[0] for number in (1, 2))
+    # 1000 runs a second: 8 and 6 mJ a run, of which 2 at rest
+    assert first["energy_mj"] == pytest.approx(8.0, rel=0.01)
+    assert first["energy_above_idle_mj"] == pytest.approx(6.0, rel=0.01)
+    assert second["energy_mj"] == pytest.approx(6.0, rel=0.01) and second["energy_sensor"] == "rapl"
+    assert first["energy_low_mj"] <= first["energy_mj"] <= first["energy_high_mj"]
+    job = link.block_jobs[0]
+    assert [which for which, _ in job["blocks"][:5]] == ["idle", "network", "reference", "idle", "reference"]
+    assert {seconds for _, seconds in job["blocks"]} == {10.0} and job["energy_s"] > 0
+
+
+def test_nothing_is_measured_unless_asked_for_and_nothing_twice_unless_afresh(store: Store) -> None:
+    link = with_sensor()
+    outcome = run_scripted(link, store)
+    (row,) = latencies(store, outcome.uses[0].configuration)
+    assert (row.energy, link.block_jobs) == (None, [])
+    assert to_json([row])[0]["energy_mj"] is None
+    for options, count in (({}, 1), ({}, 1), ({"fresh": True}, 2)):
+        run_scripted(link, store, energy=True, **options)
+        assert len(link.block_jobs) == count
+
+
+@pytest.mark.parametrize(
+    ("sensor", "words"),
+    [
+        (
+            {"reasons": ["RAPL: none here", "battery: none"]},
+            "no sensor of energy; RAPL: none here; battery: none",
+        ),
+        ({"sensor": RAPL, "update_s": 30.0}, "its sensor (rapl) measures every 30 s, too seldom"),
+        ({"sensor": RAPL}, "did not change within a minute"),
+    ],
+)
+def test_a_device_that_cannot_tell_says_why_once_and_no_network_fails(
+    store: Store, sensor: dict[str, object], words: str
+) -> None:
+    link, observer = ScriptedLink(), Silent()
+    link.sensor = sensor
+    outcome = run_scripted(link, store, ScriptedSource(networks=(1, 2)), observer=observer, energy=True)
+    assert (outcome.error, outcome.failures, link.block_jobs) == (None, [], [])
+    (told,) = observer.told
+    assert told.startswith("energy is not measured in onnxruntime: ") and words in told
+    assert {row.energy for row in latencies(store, outcome.uses[0].configuration)} == {None}
+
+
+def test_a_sensor_that_fell_silent_tells_no_energy_and_the_network_is_measured_again(store: Store) -> None:
+    link, observer = with_sensor(), Silent()
+    plain = link.run_blocks
+
+    def silent(job, on_event):
+        return plain(job, lambda event: None if event["event"] == "energy" else on_event(event))
+
+    link.run_blocks = silent  # type: ignore[method-assign]
+    outcome = run_scripted(link, store, observer=observer, energy=True)
+    assert observer.told == ["energy of network 1 is not known: 0 readings of a sensor"]
+    (run,) = store.block_runs(outcome.uses[0].configuration, "energy")
+    assert isinstance(run, BlockRun) and run.sensor == RAPL
+    link.run_blocks = plain  # type: ignore[method-assign]
+    run_scripted(link, store, energy=True)
+    (row,) = latencies(store, outcome.uses[0].configuration)
+    assert row.energy is not None and row.energy.total.value == pytest.approx(8.0, rel=0.01)

@@ -9,7 +9,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from harness.devices.carried import carried_libraries
@@ -31,7 +31,7 @@ class Connection:
     """Connection of one campaign: transport, deployed agent and its client; the device is locked while it is open.
 
     `wait_s`: for how long a device in use is waited for, infinite without end. `machine_lock` is `held`, or says why the
-    machine's lock, which keeps other accounts and folders away, is not.
+    machine's lock, which keeps other accounts and folders away, is not. `board`: what the board is set to until it is closed.
     """
 
     def __init__(self, device: Device, transport: Transport, *, owner: str, wait_s: float = 0.0) -> None:
@@ -42,6 +42,7 @@ class Connection:
         self.deployment: Deployment | None = None
         self.hello: dict[str, Any] = {}
         self.machine_lock = ""
+        self.board: dict[str, Any] = {}
 
     @property
     def client(self) -> AgentClient:
@@ -117,7 +118,7 @@ class Connection:
             try:
                 if self._client is None:
                     self._greet()
-                self.machine_lock = self.client.lock(self._owner)
+                self._keep(self.client.lock(self._owner, self._device.board_settings))
                 _holders.add(self._owner)
                 return
             except (AgentError, LinkError) as error:
@@ -136,6 +137,12 @@ class Connection:
                     say(f"waiting: {self._reason(error)}; {clock(waited_s)}{most}")
             cancel.wait(POLL_S)
         raise Cancelled
+
+    def _keep(self, locked: Mapping[str, Any]) -> None:
+        """Note what taking the lock has changed: of a board that was set, which cores are on."""
+        self.machine_lock = locked["machine_lock"]
+        self.board = locked.get("board") or {}
+        self.hello |= {key: locked[key] for key in ("cores", "clusters", "siblings") if key in locked}
 
     def _reason(self, error: DeviceError) -> str:
         """Return what is waited for, in as few words as the error has for it."""

@@ -26,6 +26,7 @@ from harness.errors import AgentError, DeviceError
 from space.errors import ConfigError
 
 FREE_BYTES = 200 << 20  # both formats' weights, a model being assembled, and room
+EDGE_TPU = "EdgeTPU"  # a provider of tflite
 HOT_C = 70.0
 BUSY_SHARE = 0.5
 PI_5_MA = 5000
@@ -191,6 +192,11 @@ def _trials(device: Device, connection: Connection) -> list[Check]:
     except ConfigError:
         return checks  # said already, of the runtimes or the cores
     for use in uses:
+        if use.provider == EDGE_TPU:
+            found = "no model is compiled for the Edge TPU here, so none was tried"
+            remedy = "harness measure A_edgetpu.tflite --reference B_edgetpu.tflite --runtime tflite:edgetpu"
+            checks.append(Check(status="warn", name="trial", found=found, remedy=remedy))
+            continue
         wrong = try_runtime(connection.client, use, cores[-threads:], threads)
         what = f"{use.name} ({use.provider})"
         if wrong:

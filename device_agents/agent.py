@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from device_agents import PROTOCOL
+from device_agents.board_guard import BoardGuard
 from device_agents.core_grants import verify
 from device_agents.core_probe import probe_cores
 from device_agents.core_request import METHODS, sweep_groups
@@ -26,6 +27,7 @@ from device_agents.frames import (
     FrameReader,
     FrameWriter,
 )
+from device_agents.jetson import Jetson, Settings
 from device_agents.job_folder import temporary_folder
 from device_agents.jobs import (
     CORES_LIMIT,
@@ -55,6 +57,9 @@ DIGESTS_LIMIT = 20000
 VARIABLES_LIMIT = 64
 VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 MESSAGE_CHARACTERS = 2000
+# A harness asks at least every few minutes. Where a link is cut without a word, sshd notices after two hours: a board that is
+# set for a campaign waits for less.
+SET_BOARD_PATIENCE_S = 1800.0
 
 
 class Agent:
@@ -80,6 +85,7 @@ class Agent:
         self._filesystem = filesystem
         self._memory_bytes = memory_bytes
         self._lock = DeviceLock(root, MachineLock(filesystem))
+        self._guard = BoardGuard(agent_path, root)
         self._probes = Probes(filesystem)
         self._environment: dict[str, str] = {}  # of processes that import a runtime, besides this one's
         self._verbs: dict[str, Callable[[Fields, bytes, Any], dict[str, Any]]] = {
@@ -104,7 +110,7 @@ class Agent:
         self._writer.write_bytes(PREAMBLE)
         while True:
             try:
-                frame = self._reader.read()
+                frame = self._reader.read(SET_BOARD_PATIENCE_S if self._guard.is_holding else None)
             except FrameError as error:
                 self._writer.write(dict(Refusal("protocol", str(error)).header(), id=None))
                 return 2
@@ -161,17 +167,12 @@ class Agent:
             folder = place_libraries(self._root, self._cache.parts_dir, libraries)
             self._environment[LIBRARIES_VARIABLE] = str(folder)
         runtimes, broken = discover_runtimes(self._agent_path, self._environment)
-        cores = available_cores()
         return {
             "protocol": PROTOCOL,
             "agent": self._digest,
             "python": platform.python_version(),
             "platform": self._probes.platform(),
-            "cores": cores,
-            "clusters": find_clusters(cores, self._filesystem),
-            "siblings": {
-                str(core): list(group) for core, group in find_siblings(cores, self._filesystem).items()
-            },
+            **self._cores(),
             "runtimes": runtimes,
             "broken": broken,
             "limits": {
@@ -184,9 +185,24 @@ class Agent:
         }
 
     def _take_lock(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
-        self._lock.take(fields.text("owner"))
+        owner, settings = fields.text("owner"), parse_settings(fields)
+        self._lock.take(owner)
         sweep_groups()
-        return {"machine_lock": self._lock.machine_lock}
+        Jetson(self._root).restore()  # what a guard that was killed, or a loss of power, has left
+        answer: dict[str, Any] = {"machine_lock": self._lock.machine_lock}
+        if settings is not None:
+            # a power mode turns cores on and off
+            answer.update(board=self._guard.hold(settings, self._lock.descriptors), **self._cores())
+        return answer
+
+    def _cores(self) -> dict[str, Any]:
+        cores = available_cores()
+        siblings = find_siblings(cores, self._filesystem)
+        return {
+            "cores": cores,
+            "clusters": find_clusters(cores, self._filesystem),
+            "siblings": {str(core): list(group) for core, group in siblings.items()},
+        }
 
     def _missing(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         missing = self._cache.missing(fields.digests("digests", DIGESTS_LIMIT))
@@ -376,6 +392,20 @@ class Agent:
 def told(waited: dict[int, float | None]) -> dict[str, float]:
     """Return the shares that are known, by core."""
     return {str(core): share for core, share in waited.items() if share is not None}
+
+
+def parse_settings(fields: Fields) -> Settings | None:
+    """Read `board`, what a campaign asks of the board; None where it asks for nothing. Raises: Refusal."""
+    given = fields.values.get("board")
+    if given is None:
+        return None
+    mode = given.get("power_mode") if isinstance(given, dict) else None
+    clocks = given.get("clocks") if isinstance(given, dict) else None
+    if not isinstance(mode, str) or not isinstance(clocks, bool):
+        raise refuse(
+            fields.name + ": board", given, "an object with power_mode, a text, and clocks, true or false"
+        )
+    return Settings(mode, clocks)
 
 
 def parse_environment(fields: Fields) -> dict[str, str]:

@@ -29,6 +29,11 @@ class DeviceLock:
         """Return `held`, or why the machine's lock is not."""
         return self._machine.state
 
+    @property
+    def descriptors(self) -> list[int]:
+        """Return what a process must keep open to hold the device too."""
+        return [fd for fd in (self._fd, self._machine.descriptor) if fd >= 0]
+
     def take(self, owner: str) -> None:
         """Hold the device for `owner` until `release` or the end of this process. Raises: Refusal (`busy`), OSError."""
         if self._fd < 0:

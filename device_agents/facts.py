@@ -120,6 +120,76 @@ def parse_power_mode(text: str) -> str:
     return match.group(1)
 
 
+def parse_power_mode_number(text: str) -> int:
+    """Return the mode's number from `nvpmodel -q`, which stands alone in a line."""
+    numbers: list[str] = re.findall(r"^\s*(\d+)\s*$", text, re.MULTILINE)
+    if len(numbers) != 1:
+        raise ValueError("%r has no number of a power mode" % text[:80])
+    return int(numbers[0])
+
+
+def parse_power_models(text: str) -> dict[int, str]:
+    """Return {number: name} of the power modes in /etc/nvpmodel.conf."""
+    found = re.findall(r"^\s*<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>", text, re.MULTILINE)
+    return {int(number): name for number, name in found}
+
+
+def parse_alarm(text: str) -> int:
+    """Return a sensor's alarm: 1 where it is on, else 0."""
+    if text.strip() not in ("0", "1"):
+        raise ValueError("%r is no alarm" % text[:80])
+    return int(text)
+
+
+def parse_count(text: str) -> int:
+    """Return a count, such as a fan's turns a minute."""
+    value = int(text)
+    if value < 0:
+        raise ValueError("%r is no count" % text.strip())
+    return value
+
+
+def parse_cell(text: str) -> int:
+    """Return a number of the device tree, four bytes, read as latin-1."""
+    if len(text) != 4:
+        raise ValueError("%r are not four bytes" % text[:80])
+    return int.from_bytes(text.encode("latin-1"), "big")
+
+
+def parse_volts(text: str) -> float:
+    """Return the voltage that `vcgencmd pmic_read_adc EXT5V_V` reads."""
+    match = re.search(r"EXT5V_V volt\(\d+\)=(\d+\.\d+)V", text)
+    if match is None:
+        raise ValueError("%r tells of no voltage" % text[:80])
+    return float(match.group(1))
+
+
+def parse_tegrastats(line: str) -> dict[str, float]:
+    """Return load in % and clock in MHz of a Jetson's GPU and memory from a line of tegrastats, as far as it tells them.
+
+    Clocks are told to root alone by some releases; a GPU of several clusters tells one each, of which the highest counts.
+    Source: https://docs.nvidia.com/jetson/archives/r36.3/DeveloperGuide/AT/JetsonLinuxDevelopmentTools/TegrastatsUtility.html
+    """
+    found: dict[str, float] = {}
+    for name, key in (("GR3D_FREQ", "gpu"), ("EMC_FREQ", "memory")):
+        match = re.search(r"\b%s (\d+)%%(?:@\[?([\d,]+)\]?)?(?= |$)" % name, line.strip())
+        if match:
+            found[key + "_percent"] = float(match.group(1))
+            if match.group(2):
+                found[key + "_mhz"] = float(max(int(clock) for clock in match.group(2).split(",") if clock))
+    if not found or not re.search(r"\bRAM \d+/\d+MB", line):
+        raise ValueError("%r is no line of tegrastats" % line[:80])
+    return found
+
+
+def parse_clock_limits(text: str) -> dict[str, tuple[int, int]]:
+    """Return {cpu0 or GPU: (lowest, highest)} from `jetson_clocks --show`, cores in kHz, the GPU in Hz; no core that is off."""
+    found = re.findall(r"^\s*(cpu\d+|GPU)\b.*?\bMinFreq=(\d+) MaxFreq=(\d+)", text, re.MULTILINE)
+    if not found:
+        raise ValueError("%r tells of no clock" % text[:80])
+    return {name: (int(low), int(high)) for name, low, high in found}
+
+
 def parse_thermal_status(text: str) -> int | None:
     """Return Android's thermal status from `dumpsys thermalservice`: 0 none, 1 light, ... 6 shutdown.
 

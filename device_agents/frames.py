@@ -74,15 +74,16 @@ class FrameReader:
         reader.ended = True
         return reader
 
-    def read(self) -> tuple[dict[str, Any], bytes] | None:
-        """Wait for the next frame; None at the end of input. Raises: FrameError."""
+    def read(self, patience_s: float | None = None) -> tuple[dict[str, Any], bytes] | None:
+        """Wait for the next frame; None at the end of input, or once nothing came for so long. Raises: FrameError."""
         while True:
             frame = self.take()
             if frame is not None or self.ended:
                 return frame
-            if self._wake_fd is not None:
-                # a signal that arrives just before a read begins is handled only when the read is over
-                select.select([self.fd, self._wake_fd], [], [])
+            # a signal that arrives just before a read begins is handled only when the read is over
+            awaited = [self.fd] if self._wake_fd is None else [self.fd, self._wake_fd]
+            if not select.select(awaited, [], [], patience_s)[0]:
+                return None
             self.fill()
 
     def fill(self) -> None:

@@ -42,6 +42,11 @@ class MachineLock:
         else:
             self.state = HELD if self._is_seen() else "not available: in a network namespace of its own"
 
+    @property
+    def descriptor(self) -> int:
+        """Return the socket's descriptor, -1 without one."""
+        return self._socket.fileno() if self._socket is not None else -1
+
     def release(self) -> None:
         """Let the machine go."""
         if self._socket is not None:

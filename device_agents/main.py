@@ -37,7 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
     describe = roles.add_parser("describe", help="(internal) import one runtime and describe it")
     describe.add_argument("name")
     worker = roles.add_parser("worker", help="(internal) do one session")
-    for role in (describe, worker):
+    guard = roles.add_parser("guard", help="(internal) set a board until the agent ends")
+    guard.add_argument("--root", type=Path, required=True)
+    for role in (describe, worker, guard):
         role.add_argument("--frames", type=int, required=True, help="the descriptor to write frames to")
     chosen = parser.parse_args(arguments)
     if chosen.version:
@@ -57,6 +59,12 @@ def main(arguments: list[str] | None = None) -> int:
         from device_agents.worker import serve_job
 
         serve_job(claim_frames(chosen.frames))
+        return 0
+    if chosen.role == "guard":
+        from device_agents.board_guard import outlive_signals, serve_guard
+
+        wake_fd = outlive_signals()
+        serve_guard(chosen.root, claim_frames(chosen.frames), wake_fd)
         return 0
     parser.error("name a role: serve")
 

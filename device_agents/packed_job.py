@@ -648,6 +648,7 @@ def throttles(conditions: Answer, limits: dict[str, Any]) -> bool:
     return bool(
         conditions.get("thermal_status", 0) > 0
         or conditions.get("throttled", 0) & limits["pi_mask"]
+        or conditions.get("undervoltage", 0)
         or reasons
     )
 

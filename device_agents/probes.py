@@ -20,6 +20,9 @@ from device_agents.sampler import Question, Source
 CPU = "sys/devices/system/cpu/cpu%d/cpufreq/%s"
 THROTTLED_FILE = "sys/devices/platform/soc/soc:firmware/get_throttled"
 THROTTLED_COMMAND = ["vcgencmd", "get_throttled"]
+SUPPLY_COMMAND = ["vcgencmd", "pmic_read_adc", "EXT5V_V"]  # of a Raspberry Pi 5
+SUPPLY_FILE = "proc/device-tree/chosen/power/max_current"
+TEGRASTATS = "tegrastats"
 THERMAL_COMMAND = ["dumpsys", "thermalservice"]
 
 
@@ -51,7 +54,11 @@ class Probes:
         self._read_temps(reading, values)
         self._read_battery(reading, values)
         self._read_throttled(reading, values)
+        self._read_sensors(reading, values)
+        self._read_supply(reading, values)
         self._read_command(reading, values, "power_mode", ["nvpmodel", "-q"], facts.parse_power_mode)
+        tegrastats = [TEGRASTATS, "--interval", "100"]
+        self._read_command(reading, values, "tegrastats", tegrastats, facts.parse_tegrastats)
         self._read_command(reading, values, "thermal_status", THERMAL_COMMAND, parse_thermal_status)
         self._read_cooling(reading, values)
         if gpus:
@@ -71,6 +78,9 @@ class Probes:
         for name, zone in thermal_zones(Reading(self._filesystem)).items():
             sources.append(Source("temps_c", name, "%s/%s/temp" % (root, zone), facts.parse_temp_c))
         sources.append(Source("", "throttled", "%s/%s" % (root, THROTTLED_FILE), facts.parse_throttled))
+        for folder in hwmon_folders(Reading(self._filesystem)).get("rpi_volt", []):
+            path = "%s/%s/in0_lcrit_alarm" % (root, folder)
+            sources.append(Source("", "undervoltage", path, facts.parse_alarm))
         sources.append(Source("", "load_1m", "%s/proc/loadavg" % root, facts.parse_load_1m))
         return sources
 
@@ -83,6 +93,9 @@ class Probes:
         if "thermal_status" in conditions:
             take = partial(named, "thermal_status", parse_thermal_status)
             questions.append(Question(tuple(THERMAL_COMMAND), take))
+        if "tegrastats" in conditions:
+            take = partial(named, "tegrastats", facts.parse_tegrastats)
+            questions.append(Question((TEGRASTATS, "--interval", "1000"), take, is_endless=True))
         if "gpus" in conditions and self._gpu_command is not None:
             questions.append(Question(tuple(self._gpu_command), first_gpu))
         return questions
@@ -178,6 +191,30 @@ class Probes:
                 reading.file(battery, "status", "%s/status" % supply, facts.parse_word, "battery")
         keep(values, battery=battery)
 
+    def _read_sensors(self, reading: Reading, values: dict[str, Any]) -> None:
+        """Read a Pi's alarm of under-voltage, fans, and how often a Jetson was held back for its supply's sake."""
+        fans: dict[str, int] = {}
+        counts: dict[str, int] = {}
+        for name, folders in hwmon_folders(reading).items():
+            for folder in folders:
+                if name == "rpi_volt":
+                    reading.file(values, "undervoltage", "%s/in0_lcrit_alarm" % folder, facts.parse_alarm)
+                for file in reading.folders(folder, "fan*_input"):
+                    key = "%s %s" % (name, Path(file).name.split("_")[0])
+                    reading.file(fans, key, file, facts.parse_count, "fans_rpm")
+                for file in reading.folders(folder, "oc*_event_cnt"):
+                    key = Path(file).name.split("_")[0]
+                    reading.file(counts, key, file, facts.parse_count, "over_current")
+        keep(values, fans_rpm=fans, over_current=counts)
+
+    def _read_supply(self, reading: Reading, values: dict[str, Any]) -> None:
+        """Read what a Raspberry Pi 5 has agreed on with its supply, and what arrives of it."""
+        supply: dict[str, Any] = {}
+        reading.file(supply, "max_ma", SUPPLY_FILE, facts.parse_cell, "supply", "latin-1")
+        if supply:  # other boards' firmware has no such command
+            self._read_command(reading, supply, "volts", SUPPLY_COMMAND, facts.parse_volts)
+        keep(values, supply=supply)
+
     def _read_throttled(self, reading: Reading, values: dict[str, Any]) -> None:
         reading.file(values, "throttled", THROTTLED_FILE, facts.parse_throttled)
         if "throttled" not in values:
@@ -196,6 +233,17 @@ class Probes:
         reading.take(values, key, lambda: self._run_command(command), parse, key)
         if key not in values and key not in reading.errors:
             self._silent.add(tuple(command))
+
+
+def hwmon_folders(reading: Reading) -> dict[str, list[str]]:
+    """Return {name: folders} of the sensors' chips."""
+    found: dict[str, list[str]] = {}
+    for folder in reading.folders("sys/class/hwmon", "hwmon*"):
+        name: dict[str, str] = {}
+        reading.file(name, "name", "%s/name" % folder, facts.parse_word, "hwmon")
+        if name:
+            found.setdefault(name["name"], []).append(folder)
+    return found
 
 
 def thermal_zones(reading: Reading) -> dict[str, str]:

@@ -7,16 +7,17 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Sequence
 
 LIBRARIES_VARIABLE = "HARNESS_LIBRARIES"  # names the folder of libraries that the harness carried here
 
 
 def start_agent(
-    agent_path: Path, arguments: list[str], environment: dict[str, str]
+    agent_path: Path, arguments: list[str], environment: dict[str, str], descriptors: Sequence[int] = ()
 ) -> subprocess.Popen[bytes]:
     """Start the agent's own file with a role, in a process group of its own, with three pipes.
 
-    environment: what it has besides this process's.
+    environment: what it has besides this process's. descriptors: what it keeps open of this process's.
 
     Its frames, which `stdout` of the answer reads, have a descriptor of their own there, so that whatever prints, and be it a
     `sitecustomize` before the role begins, cannot get between two frames; all that is printed goes to `stderr`.
@@ -30,7 +31,7 @@ def start_agent(
             stdin=subprocess.PIPE,
             stdout=their_printed_fd,
             stderr=their_printed_fd,
-            pass_fds=(their_frames_fd,),
+            pass_fds=(their_frames_fd, *descriptors),
             bufsize=0,
             start_new_session=True,
             env=whole,

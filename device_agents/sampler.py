@@ -37,10 +37,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Question:
-    """A command to ask each time; `take` returns the sample's values in its output."""
+    """A command to ask each time; `take` returns the sample's values in its output.
+
+    is_endless: it is started once and prints a line each period; a sample takes the last one, if it is new.
+    """
 
     command: tuple[str, ...]
     take: Callable[[str], dict[str, Any]]
+    is_endless: bool = False
 
 
 class Sampler:
@@ -53,6 +57,7 @@ class Sampler:
         self._files: list[tuple[Source, int]] = []
         self._slow: dict[str, int] = {}
         self._asked: dict[int, tuple[Question, subprocess.Popen[bytes], bytearray]] = {}
+        self._endless: dict[int, tuple[Question, subprocess.Popen[bytes], bytearray]] = {}
         self._sample: dict[str, Any] | None = None
         self._selector: selectors.BaseSelector
         self.due_s = 0.0
@@ -67,14 +72,18 @@ class Sampler:
         for source in self._sources:
             with suppress(OSError):
                 self._files.append((source, os.open(source.path, os.O_RDONLY)))
+        for question in self._questions:
+            if question.is_endless:
+                self._start(question, self._endless)
 
     def close(self) -> None:
         """End what still runs, and close the files; the selector is closed already."""
-        for _, process, _ in self._asked.values():
+        for _, process, _ in (*self._asked.values(), *self._endless.values()):
             end_group(process)
         for _, fd in self._files:
             os.close(fd)
         self._asked.clear()
+        self._endless.clear()
         self._files.clear()
 
     def step(self, now_s: float) -> dict[str, Any] | None:
@@ -83,6 +92,7 @@ class Sampler:
         if self._sample is None and due:
             self._sample = {"event": "sample", "at_ns": perf_counter_ns()}
             self._read_files(self._sample)
+            self._read_endless(self._sample)
             self._ask()
             self.due_s = now_s + self._period_s
         elif self._asked and due:
@@ -94,8 +104,11 @@ class Sampler:
 
     def read(self, fd: int) -> None:
         """Take in what a command printed; at the end of its output, its answer."""
-        question, _, output = self._asked[fd]
         data = os.read(fd, READ_BYTES)
+        if fd in self._endless:
+            self._keep_last_line(fd, data)
+            return
+        question, _, output = self._asked[fd]
         output += data
         if data and len(output) <= READ_BYTES:
             return
@@ -118,21 +131,46 @@ class Sampler:
                     os.close(fd)
                     self._files.remove(entry)
 
+    def _read_endless(self, sample: dict[str, Any]) -> None:
+        for question, _, output in self._endless.values():
+            lines = bytes(output).split(b"\n")
+            if len(lines) > 1:
+                with suppress(Absent, ValueError):
+                    sample.update(question.take(lines[-2].decode("utf-8", "replace")))
+                output[:] = lines[-1]
+
+    def _keep_last_line(self, fd: int, data: bytes) -> None:
+        """Keep the last whole line of a command without end, and what has come of the next."""
+        output = self._endless[fd][2]
+        output += data
+        if data and len(output) <= READ_BYTES:
+            start = output.rfind(b"\n", 0, max(0, output.rfind(b"\n")))
+            del output[: start + 1]
+            return
+        self._selector.unregister(fd)
+        end_group(self._endless.pop(fd)[1])
+
     def _ask(self) -> None:
         for question in self._questions:
-            with suppress(OSError):
-                process = subprocess.Popen(
-                    question.command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    bufsize=0,
-                    start_new_session=True,
-                )
-                assert process.stdout is not None
-                fd = process.stdout.fileno()
-                self._asked[fd] = (question, process, bytearray())
-                self._selector.register(fd, selectors.EVENT_READ, self)
+            if not question.is_endless:
+                self._start(question, self._asked)
+
+    def _start(
+        self, question: Question, processes: dict[int, tuple[Question, subprocess.Popen[bytes], bytearray]]
+    ) -> None:
+        with suppress(OSError):
+            process = subprocess.Popen(
+                question.command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                start_new_session=True,
+            )
+            assert process.stdout is not None
+            fd = process.stdout.fileno()
+            processes[fd] = (question, process, bytearray())
+            self._selector.register(fd, selectors.EVENT_READ, self)
 
     def _forget(self, fd: int) -> None:
         self._selector.unregister(fd)

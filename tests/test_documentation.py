@@ -87,7 +87,7 @@ def test_the_readme_has_at_most_150_lines_and_its_output_fits_80_columns() -> No
 def test_every_device_in_a_document_is_valid(document: Path) -> None:
     for table in blocks(document, "toml"):
         (device,) = set(parse_devices(table)) - {"local"}
-        assert device in ("pixel", "pi4", "desktop-gpu")
+        assert device in ("pixel", "pi4", "desktop-gpu", "orin", "coral")
         assert len(table.strip().splitlines()) <= 6
 
 

@@ -72,7 +72,7 @@ FORMATS = ("onnx", "tflite")
 
 def uses_accelerator(provider: str) -> bool:
     """Tell whether a provider computes elsewhere than on the calling thread, which then waits for it and not for a core."""
-    return uses_gpu(provider) or provider.upper().startswith(("GPU", "NPU"))
+    return uses_gpu(provider) or provider.upper().startswith(("GPU", "NPU", "EDGETPU"))
 
 
 def load(runtime: str, model: bytes, threads: int, options: dict[str, Any], inputs: Inputs) -> Loaded:

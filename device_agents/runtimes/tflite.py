@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable
 
 from device_agents.refusal import Refusal
+from device_agents.runtimes import edgetpu
 from device_agents.runtimes.loaded import Inputs, Loaded, first_values
 
 NAME = "tflite"
@@ -46,7 +47,7 @@ def find() -> tuple[str, str, Any]:
 
 def providers() -> list[str]:
     """Return the names that the option `provider` may have."""
-    return list(PROVIDERS)
+    return [*PROVIDERS, edgetpu.PROVIDER] if edgetpu.is_there() else list(PROVIDERS)
 
 
 def load(model: bytes, threads: int, options: dict[str, Any]) -> Loaded:
@@ -62,10 +63,15 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
     """
     package, version, module = find()
     provider = options.get("provider", PROVIDERS[0])
-    if provider not in PROVIDERS:
-        message = "tflite has no provider %r; it has: %s" % (provider, ", ".join(PROVIDERS))
+    if provider not in (*PROVIDERS, edgetpu.PROVIDER):
+        message = "tflite has no provider %r; it has: %s" % (provider, ", ".join(providers()))
         raise Refusal("runtime-missing", message)
     arguments: dict[str, Any] = {"model_content": model, "num_threads": threads}
+    is_edgetpu = provider == edgetpu.PROVIDER
+    if is_edgetpu:
+        arguments["experimental_delegates"] = [edgetpu.load_delegate(module, model)]
+    else:
+        edgetpu.refuse_elsewhere(model, provider)
     if provider == "builtin":
         resolvers = getattr(module, "OpResolverType", None) or module.experimental.OpResolverType
         arguments["experimental_op_resolver_type"] = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -81,6 +87,8 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
             "this tflite runs the model without XNNPACK (it may be built without); use the provider builtin"
         )
         raise Refusal("runtime-missing", message)
+    if is_edgetpu:
+        edgetpu.check_whole(graph.operators())
     for details in graph.inputs():
         if details["dtype"] is bytes or getattr(details["dtype"], "__name__", "").startswith(
             ("str", "bytes")
@@ -99,6 +107,8 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
         return first_values(graph.get(first["index"]), scale, zero_point, inputs.batch)
 
     runtime = {"name": NAME, "package": package, "version": version, "provider": provider}
+    if is_edgetpu:  # it computes in nothing else
+        return Loaded(graph.run, output, runtime, shares={provider: 1.0}, arithmetic="int8")
     return Loaded(graph.run, output, runtime, arithmetic=graph.arithmetic())
 
 
@@ -118,6 +128,13 @@ class Graph:
     def is_delegated(self) -> bool:
         """Tell whether a delegate runs a part of the graph."""
         return is_delegated(self._interpreter)
+
+    def operators(self) -> list[str]:
+        """Return the names of the graph's operators. Raises: Refusal where the package does not list them."""
+        if not hasattr(self._interpreter, "_get_ops_details"):
+            message = "this tflite package does not list a model's operators, which may run anywhere; install a newer"
+            raise Refusal("runtime-missing", message)
+        return [str(details["op_name"]) for details in self._interpreter._get_ops_details()]
 
     def arithmetic(self) -> str:
         """Return what the graph's operators compute in."""
@@ -171,6 +188,12 @@ class Signature:
     def is_delegated(self) -> bool:
         """Return True: no package lists the operators of another graph than the first."""
         return True
+
+    def operators(self) -> list[str]:
+        """Refuse, for the same reason. Raises: Refusal."""
+        raise Refusal(
+            "runtime-missing", "no tflite package lists the operators of a signature; leave --signature out"
+        )
 
     def arithmetic(self) -> str:
         """Return nothing, for the same reason."""

@@ -130,6 +130,13 @@ class Gpu(Said):
     persistence: bool = False
 
 
+class Supply(Said):
+    """A board's power supply: the current that it agreed to give, and the voltage that arrives."""
+
+    max_ma: Count = 0
+    volts: Finite = 0
+
+
 class Conditions(Said):
     """The conditions of a device; what it does not tell is absent."""
 
@@ -150,6 +157,11 @@ class Conditions(Said):
     cooling: Annotated[dict[Name, Count], Field(max_length=512)] = {}
     battery: Battery = Battery()
     throttled: Count = 0
+    undervoltage: Annotated[int, Field(ge=0, le=1)] = 0
+    supply: Supply = Supply()
+    fans_rpm: Annotated[dict[Name, Count], Field(max_length=512)] = {}
+    over_current: Annotated[dict[Name, Count], Field(max_length=16)] = {}
+    tegrastats: Annotated[dict[Name, Finite], Field(max_length=16)] = {}
     power_mode: Name = ""
     thermal_status: Annotated[int, Field(ge=0, le=100)] = 0
     gpus: Annotated[list[Gpu], Field(max_length=64)] = []
@@ -162,10 +174,22 @@ class Probed(Said):
     conditions: Conditions
 
 
+class Board(Said):
+    """What a board is set to for a campaign, and its power mode before, which is put back after."""
+
+    power_mode: Name
+    before: Name
+    clocks: bool
+
+
 class Locked(Said):
-    """The answer to `lock`."""
+    """The answer to `lock`; where a board was set, the cores that it has then."""
 
     machine_lock: Message
+    board: Board | None = None
+    cores: Annotated[Cores, Field(min_length=1)] = [0]
+    clusters: Annotated[list[Cores], Field(max_length=MAX_CORES)] = []
+    siblings: Annotated[dict[CoreText, Cores], Field(max_length=MAX_CORES)] = {}
 
 
 class Missing(Said):
@@ -383,6 +407,8 @@ class SampleEvent(Said):
     freq_khz: Annotated[dict[CoreText, Count], Field(max_length=MAX_CORES)] = {}
     temps_c: Annotated[dict[Name, Celsius], Field(max_length=512)] = {}
     throttled: Count = 0
+    undervoltage: Annotated[int, Field(ge=0, le=1)] = 0
+    tegrastats: Annotated[dict[Name, Finite], Field(max_length=16)] = {}
     thermal_status: Annotated[int, Field(ge=0, le=100)] = 0
     gpu_reasons: Count = 0
     gpu_temp_c: Celsius = 0

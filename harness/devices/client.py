@@ -30,6 +30,9 @@ PROTOCOL = 3
 START_TIMEOUT_S = 60.0
 HELLO_TIMEOUT_S = 150.0  # importing a large runtime on a small board takes long
 ANSWER_TIMEOUT_S = 60.0
+BOARD_TIMEOUT_S = (
+    300.0  # programs of the board's maker, first to put back what a loss of power left, each at most 20 s
+)
 SILENCE_S = 30.0  # the agent's heart beats every 2 s while it runs a job
 PROFILE_S = 1800.0  # for a whole profile, of at most 1000 runs
 NETWORK_BYTES = 1 << 24  # of all that is told of one network; 150 s of slices are 5 MB
@@ -190,12 +193,15 @@ class AgentClient:
             )
         return answer
 
-    def lock(self, owner: str) -> str:
-        """Lock the device for this campaign until the agent ends; return the state of the machine's lock, `held` or why not.
+    def lock(self, owner: str, board: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Lock the device for this campaign until the agent ends, its board set as asked; return the whole answer.
 
-        Raises: AgentError `busy` that names the owner when another campaign holds it.
+        `machine_lock` is the state of the machine's lock, `held` or why not; with `board` (`Device.board_settings`) it tells of
+        the board and its cores, too. Raises: AgentError, `busy` that names the owner when another campaign holds it, `board`
+        when the board cannot be set, or what an earlier campaign had set not be put back.
         """
-        return str(self._ask("lock", owner=owner)["machine_lock"])
+        asked: dict[str, Any] = {} if board is None else {"board": dict(board)}
+        return self._ask("lock", timeout_s=BOARD_TIMEOUT_S, owner=owner, **asked)
 
     def probe(self) -> dict[str, Any]:
         """Return the device's present conditions."""

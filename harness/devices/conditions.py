@@ -14,6 +14,21 @@ from harness.records import BlockRun, SessionRecord
 ANDROID_STATUS = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
 # `vcgencmd get_throttled`, Raspberry Pi documentation: bits 0 to 3 are now, 16 to 19 since boot.
 PI_BITS = {1: "under-voltage", 2: "frequency capped", 4: "throttled", 8: "soft temperature limit"}
+PI_SINCE_BOOT = 16  # by how much these bits are shifted
+_COOLING = "give the board a heat sink and a fan, and let it cool"
+REMEDIES = {
+    "under-voltage": "take the board maker's own power supply (a Raspberry Pi's gives 5.1 V and 3 A, a Pi 5's 5 A) and a short, "
+    "thick cable, and unplug USB devices that draw from it",
+    "frequency capped": f"the firmware holds the clock down for heat or a weak supply: {_COOLING}, and check the supply",
+    "throttled": f"the board is at its limit of heat (80 to 85 C), or its supply is weak: {_COOLING}, and check the supply",
+    "soft temperature limit": f"{_COOLING}; a Raspberry Pi 3 B+ begins at 60 C, temp_soft_limit=70 in config.txt moves that",
+    "over-current": "take a stronger power supply, or a lower power mode (jetson_power_mode in devices.toml)",
+}
+"""What to do about a cause of throttling, by its name; the Raspberry Pi's by https://www.raspberrypi.com/documentation/computers/os.html#get_throttled"""
+
+ANY_THROTTLING = "cool the device, check its power supply, lower its clock"
+# Orin's events by NVIDIA's developer guide, "Over-current throttling".
+OVER_CURRENT = {"oc1": "under-voltage", "oc2": "over-current on average", "oc3": "over-current in moments"}
 # nvml.h, nvmlClocksEventReason*: together 0xEC. Idle (0x1), clocks that someone set (0x2, 0x100) and sync boost (0x10)
 # are no throttling.
 NVIDIA_BITS = {
@@ -65,12 +80,42 @@ def throttle_signs(conditions: Mapping[str, Any], cores: Sequence[int] = ()) -> 
     causes = _causes(_integer(conditions.get("throttled")), PI_BITS)
     if causes:
         signs.append(f"Raspberry Pi throttled: {causes}")
+    if _integer(conditions.get("undervoltage")) and PI_BITS[1] not in causes:
+        signs.append("Raspberry Pi's supply: under-voltage")
     for index, gpu in enumerate(_gpus(conditions)):
         causes = _causes(_integer(gpu.get("reasons")), NVIDIA_BITS)
         if causes:
             signs.append(f"NVIDIA GPU {index} throttled: {causes}")
     locked_khz = _locked_khz(conditions, cores)
     return signs + _slow_cores({core: _current_khz(conditions, core) for core in locked_khz}, locked_khz)
+
+
+def signs_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return what held a board back at some time between two readings of its conditions, by marks and counts that it keeps."""
+    since = (
+        _integer(after.get("throttled")) & ~_integer(before.get("throttled")) if "throttled" in before else 0
+    )
+    causes = _causes(since >> PI_SINCE_BOOT, PI_BITS)
+    signs = [f"Raspberry Pi throttled meanwhile: {causes}"] if causes else []
+    counts_before, counts = _table(before.get("over_current")), _table(after.get("over_current"))
+    for name, what in OVER_CURRENT.items():
+        more = _integer(counts.get(name)) - _integer(counts_before.get(name))
+        if name in counts_before and more > 0:
+            signs.append(f"Jetson held back {more} times: {what}")
+    return signs
+
+
+def earlier_throttling(conditions: Mapping[str, Any]) -> str:
+    """Return what has held a Raspberry Pi back since it was started, and does not now; empty where nothing has."""
+    mask = _integer(conditions.get("throttled"))
+    return _causes(mask >> PI_SINCE_BOOT & ~mask, PI_BITS)
+
+
+def throttle_remedy(signs: Sequence[str]) -> str:
+    """Return what to do about signs of throttling: of each cause whose remedy is known, else of any."""
+    causes = [cause for sign in signs for cause in sign.partition(": ")[2].split(", ")]
+    known = [remedy for name, remedy in REMEDIES.items() if any(cause.startswith(name) for cause in causes)]
+    return "; ".join(known) or ANY_THROTTLING
 
 
 def closed_gates(

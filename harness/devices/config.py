@@ -103,6 +103,19 @@ class Device(BaseModel):
     litert_any_version: bool = Field(
         False, description="Use a LiteRT of another version than harness was tried with."
     )
+    edgetpu_library: str = Field(
+        "", description="Path of Coral's libedgetpu.so.1 on the device; default: where its system finds it."
+    )
+    jetson_power_mode: str = Field(
+        "",
+        max_length=100,
+        pattern=r"^[A-Za-z0-9_.+-]*$",
+        description="Power mode of a Jetson while it is measured, nvpmodel's name or number; put back after. Default: as it is.",
+    )
+    jetson_clocks: bool = Field(
+        False,
+        description="Hold a Jetson's clocks at their highest while it is measured (jetson_clocks); put back after.",
+    )
     environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = Field(
         {},
         description="Environment variables of the processes that run models, e.g. { LD_LIBRARY_PATH = '/vendor/lib64' }.",
@@ -133,7 +146,16 @@ class Device(BaseModel):
         told = {"HARNESS_LITERT_LIBRARY": self.litert_library} if self.litert_library else {}
         if self.litert_any_version:
             told["HARNESS_LITERT_ANY_VERSION"] = "1"
+        if self.edgetpu_library:
+            told["HARNESS_EDGETPU_LIBRARY"] = self.edgetpu_library
         return {**self.environment, **told}
+
+    @property
+    def board_settings(self) -> dict[str, Any] | None:
+        """What the agent sets of a Jetson while it is measured; None where devices.toml asks for nothing."""
+        if not self.jetson_power_mode and not self.jetson_clocks:
+            return None
+        return {"power_mode": self.jetson_power_mode, "clocks": self.jetson_clocks}
 
     @field_validator("runtimes", "cores", mode="before")
     @classmethod
@@ -177,7 +199,7 @@ class Device(BaseModel):
             raise ValueError("names a core twice")
         return value
 
-    @field_validator("python", "root", "litert_library", "litert_carry")
+    @field_validator("python", "root", "litert_library", "litert_carry", "edgetpu_library")
     @classmethod
     def _no_nul(cls, value: str) -> str:
         if "\0" in value or "\n" in value:

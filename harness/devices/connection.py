@@ -9,7 +9,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from harness.devices.adb.client import Adb
@@ -36,7 +36,7 @@ class Connection:
     A locked phone that adb reaches is watched: `phone`.
 
     `wait_s`: for how long a device in use is waited for, infinite without end. `machine_lock` is `held`, or says why the
-    machine's lock, which keeps other accounts and folders away, is not.
+    machine's lock, which keeps other accounts and folders away, is not. `board`: what the board is set to until it is closed.
     """
 
     def __init__(self, device: Device, transport: Transport, *, owner: str, wait_s: float = 0.0) -> None:
@@ -48,6 +48,7 @@ class Connection:
         self.hello: dict[str, Any] = {}
         self.machine_lock = ""
         self.phone: PhoneWatch | None = None
+        self.board: dict[str, Any] = {}
 
     @property
     def client(self) -> AgentClient:
@@ -138,7 +139,7 @@ class Connection:
             try:
                 if self._client is None:
                     self._greet()
-                self.machine_lock = self.client.lock(self._owner)
+                self._keep(self.client.lock(self._owner, self._device.board_settings))
                 _holders.add(self._owner)
                 return
             except (AgentError, LinkError) as error:
@@ -157,6 +158,12 @@ class Connection:
                     say(f"waiting: {self._reason(error)}; {clock(waited_s)}{most}")
             cancel.wait(POLL_S)
         raise Cancelled
+
+    def _keep(self, locked: Mapping[str, Any]) -> None:
+        """Note what taking the lock has changed: of a board that was set, which cores are on."""
+        self.machine_lock = locked["machine_lock"]
+        self.board = locked.get("board") or {}
+        self.hello |= {key: locked[key] for key in ("cores", "clusters", "siblings") if key in locked}
 
     def _reason(self, error: DeviceError) -> str:
         """Return what is waited for, in as few words as the error has for it."""

@@ -12,7 +12,14 @@ from typing import Any, TypeVar
 
 from harness.devices.adb.client import Adb
 from harness.devices.adb.watch import look_at_phone
-from harness.devices.conditions import ANDROID_STATUS, clock_tier, throttle_signs
+from harness.devices.conditions import (
+    ANDROID_STATUS,
+    REMEDIES,
+    clock_tier,
+    earlier_throttling,
+    throttle_remedy,
+    throttle_signs,
+)
 from harness.devices.config import Device, SshDevice
 from harness.devices.connection import Connection, new_owner
 from harness.devices.runtimes import allowed_cores, choose_runtimes, is_expected
@@ -22,8 +29,11 @@ from harness.errors import AgentError, DeviceError
 from space.errors import ConfigError
 
 FREE_BYTES = 200 << 20  # both formats' weights, a model being assembled, and room
+EDGE_TPU = "EdgeTPU"  # a provider of tflite
 HOT_C = 70.0
 BUSY_SHARE = 0.5
+PI_5_MA = 5000
+PI_5_VOLTS = 4.8  # its firmware warns at 4.63
 # Of a probe's time: a session that waits more for its core loses a good part of its slices.
 WAITED_SHARE = 0.05
 AT_ONCE = 32  # devices
@@ -222,19 +232,30 @@ def _runtimes(device: Device, hello: Mapping[str, Any]) -> list[Check]:
 def _trials(device: Device, connection: Connection) -> list[Check]:
     """Run a small model in each runtime, in a worker as a session does; a device in use is left alone."""
     try:
-        uses = choose_runtimes(device, connection.hello, (), ())
-        cores, threads = allowed_cores(device, connection.hello, None, ())
-    except ConfigError:
-        return []  # said already, of the runtimes or the cores
-    try:
-        _in_turn(lambda: connection.client.lock(OWNER))
+        locked = _in_turn(lambda: connection.client.lock(OWNER, device.board_settings))
     except AgentError as error:
+        if error.kind == "board":
+            return [Check(status="FAIL", name="board", found=str(error))]
         if error.kind != "busy":
             raise
         remedy = "ask again once it has ended: a model that runs now would disturb it"
         return [Check(status="warn", name="trial", found=str(error), remedy=remedy)]
     checks = []
+    if board := locked.get("board"):
+        clocks = ", its clocks held at their highest" if board["clocks"] else ""
+        found = f"set to power mode {board['power_mode']}{clocks}, for this check; {board['before']} is put back after"
+        checks.append(Check(status="ok", name="board", found=found))
+    try:
+        uses = choose_runtimes(device, connection.hello, (), ())
+        cores, threads = allowed_cores(device, {**connection.hello, **locked}, None, ())
+    except ConfigError:
+        return checks  # said already, of the runtimes or the cores
     for use in uses:
+        if use.provider == EDGE_TPU:
+            found = "no model is compiled for the Edge TPU here, so none was tried"
+            remedy = "harness measure A_edgetpu.tflite --reference B_edgetpu.tflite --runtime tflite:edgetpu"
+            checks.append(Check(status="warn", name="trial", found=found, remedy=remedy))
+            continue
         wrong = try_runtime(connection.client, use, cores[-threads:], threads)
         what = f"{use.name} ({use.provider})"
         if wrong:
@@ -297,8 +318,34 @@ def _conditions(device: Device, hello: Mapping[str, Any], conditions: Mapping[st
             )
         )
     for sign in throttle_signs(conditions, cores if tier == "A" else ()):
-        remedy = "check power supply and cooling; a campaign waits until this is gone, 5 minutes at most"
+        remedy = f"{throttle_remedy([sign])}; a campaign waits until this is gone, 5 minutes at most"
         checks.append(Check(status="warn", name="throttled", found=sign, remedy=remedy))
+    return checks + _board(conditions)
+
+
+def _board(conditions: Mapping[str, Any]) -> list[Check]:
+    """Describe a board's supply, fans and power mode, as far as it tells of them."""
+    checks = []
+    if earlier := earlier_throttling(conditions):
+        remedy = f"{throttle_remedy([f'earlier: {earlier}'])}; a restart clears these marks"
+        checks.append(Check(status="warn", name="throttled before", found=earlier, remedy=remedy))
+    is_pi = str(conditions.get("board", "")).startswith("Raspberry Pi")
+    if is_pi and "throttled" not in conditions:
+        reason = conditions.get("probe_errors", {}).get("throttled", "no vcgencmd")
+        remedy = "install it (libraspberrypi-bin, raspi-utils) and permit it: sudo usermod -aG video USER; then log in anew"
+        found = f"whether the board is throttled cannot be read: {reason}"
+        checks.append(Check(status="warn", name="throttled", found=found, remedy=remedy))
+    supply = conditions.get("supply", {})
+    if supply:
+        is_weak = supply.get("max_ma", PI_5_MA) < PI_5_MA or supply.get("volts", PI_5_VOLTS) < PI_5_VOLTS
+        known = {"max_ma": "agreed to give {:.0f} mA", "volts": "{:.2f} V arrive"}
+        found = ", ".join(text.format(supply[key]) for key, text in known.items() if key in supply)
+        remedy = REMEDIES["under-voltage"] if is_weak else ""
+        checks.append(Check(status="warn" if is_weak else "ok", name="supply", found=found, remedy=remedy))
+    for name, rpm in conditions.get("fans_rpm", {}).items():
+        checks.append(Check(status="ok", name="fan", found=f"{name}: {rpm} rpm"))
+    if "power_mode" in conditions:
+        checks.append(Check(status="ok", name="power mode", found=str(conditions["power_mode"])))
     return checks
 
 
@@ -424,4 +471,6 @@ def _lock_clocks(conditions: Mapping[str, Any]) -> str:
         return "Android lets only root lock clocks"
     if not conditions.get("governors"):
         return "the clocks cannot be set here, as in most virtual machines"
+    if "power_mode" in conditions:
+        return "to lock a Jetson's clocks while it is measured: jetson_clocks = true in devices.toml"
     return "to lock clocks: sudo cpupower frequency-set -g performance"

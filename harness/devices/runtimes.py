@@ -22,6 +22,12 @@ from space.errors import ConfigError, did_you_mean
 _INSTALL = {"onnxruntime": "onnxruntime", "tflite": "ai-edge-litert", "litert": "ai-edge-litert"}
 # Measured where they are asked for, or where nothing else is: on a CPU litert takes the time that tflite takes.
 _ON_REQUEST = ("litert",)
+_PROVIDER_REMEDIES = {
+    (
+        "tflite",
+        "edgetpu",
+    ): "; install Coral's library there (libedgetpu1-std), or name it with edgetpu_library in devices.toml"
+}
 # The first release that reads the models: ONNX opset 17, IR version 8 (exporters.onnx_export).
 LEAST_VERSIONS = {"onnxruntime": (1, 12)}
 VENV = "harness-venv"  # in the home folder: systems such as Debian 12 let pip install nowhere else (PEP 668)
@@ -173,7 +179,7 @@ def _use(
         if key not in providers:
             raise ConfigError(
                 f"device {device.name!r}: runtime {text!r}: no provider {provider!r}{did_you_mean(key, providers)} "
-                f"(there: {', '.join(providers) or 'none'})"
+                f"(there: {', '.join(providers) or 'none'}){_PROVIDER_REMEDIES.get((name, key), '')}"
             )
         full = providers[key]
     elif "cpu" in providers:

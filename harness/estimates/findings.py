@@ -10,7 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.devices.conditions import marked_slices, number, throttle_signs
+from harness.devices.conditions import (
+    earlier_throttling,
+    marked_slices,
+    number,
+    signs_between,
+    throttle_remedy,
+    throttle_signs,
+)
 from harness.estimates.clean_runs import (
     STEAL_SHARE,
     contention,
@@ -36,6 +43,8 @@ Kind = Literal[
     "wrong-output",
     "fell-back",
     "throttled",
+    "throttled-earlier",
+    "power-modes",
     "hot",
     "contended",
     "contention-unknown",
@@ -93,6 +102,8 @@ def check_network(
         _wrong_output(used),
         _fell_back(used),
         _throttled(used),
+        _throttled_earlier(used),
+        _power_modes(used),
         _hot(used),
         _contended(used, len(sessions)),
         _contention_unknown(used),
@@ -178,7 +189,40 @@ def _throttled(sessions: Sequence[SessionRecord]) -> Finding | None:
     return Finding(
         kind="throttled",
         message=f"throttled in {marked} of {slices} slices" + (f" ({'; '.join(signs)})" if signs else ""),
-        remedy=f"cool the device, check its power supply, lower its clock, then {_FRESH}",
+        remedy=f"{throttle_remedy(list(signs))}; then {_FRESH}",
+        cap="D",
+    )
+
+
+def _throttled_earlier(sessions: Sequence[SessionRecord]) -> Finding | None:
+    """A board's marks since its start: what happens between two samples is then not seen, for the mark is there already."""
+    marked = [text for session in sessions if (text := earlier_throttling(session.conditions_before))]
+    if not marked:
+        return None
+    causes = list(dict.fromkeys(cause for text in marked for cause in text.split(", ")))
+    told = ", ".join(causes)
+    return Finding(
+        kind="throttled-earlier",
+        message=f"the Raspberry Pi was held back ({told}) between its start and {_of(marked, sessions)}; while they ran, no "
+        "sample shows it",
+        remedy=f"{throttle_remedy([f'earlier: {told}'])}; then restart the board, which clears these marks",
+        cap="A",
+    )
+
+
+def _power_modes(sessions: Sequence[SessionRecord]) -> Finding | None:
+    modes = [
+        str(conditions["power_mode"])
+        for session in sessions
+        for conditions in (session.conditions_before, session.conditions_after)
+        if "power_mode" in conditions
+    ]
+    if len(set(modes)) < 2:
+        return None
+    return Finding(
+        kind="power-modes",
+        message=f"measured in power modes {', '.join(dict.fromkeys(modes))}, which are devices of different speeds",
+        remedy=f"name one with jetson_power_mode in devices.toml, then {_FRESH}",
         cap="D",
     )
 
@@ -189,6 +233,7 @@ def _signs(session: SessionRecord) -> list[str]:
     around = [
         *throttle_signs(session.conditions_before, cores),
         *throttle_signs(session.conditions_after, cores),
+        *signs_between(session.conditions_before, session.conditions_after),
     ]
     return around + [sign for sample in session.samples for sign in throttle_signs(sample)]
 

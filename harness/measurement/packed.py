@@ -97,6 +97,11 @@ def pack_campaign(
     Everything is measured that is named, whatever is stored: to what it belongs only the device can tell.
     Raises: ConfigError; HarnessError when a model cannot be made.
     """
+    if device.board_settings:
+        raise ConfigError(
+            f"device {device.name!r}: a packed job sets no power mode or clocks, for nobody would see them put back; set them on "
+            "the board by hand and leave jetson_power_mode and jetson_clocks out"
+        )
     asked = options.runtimes or device.runtimes
     formats = {
         name: runtime_format(name)

@@ -114,12 +114,39 @@ def test_a_command_under_way_ends_with_its_agent(agent, tmp_path, models):
         assert not process_exists(pid)
 
 
-@pytest.mark.parametrize("name", ["raspberry_pi_4", "pixel_7_over_adb", "x86_server"])
+def test_a_command_without_end_is_started_once_and_each_sample_has_its_last_whole_line(tmp_path, monkeypatch):
+    line = "RAM 1/2MB (lfb 1x4MB) GR3D_FREQ $n%@[306]"
+    text = f"echo $$ >> {tmp_path}/pids; n=0; while :; do n=$((n + 1)); echo \"{line}\"; printf 'RAM 1/'; sleep 0.02; echo; done"
+    monkeypatch.setenv("PATH", commands_folder(tmp_path / "bin", tegrastats=text))
+    probes = Probes(tmp_path)
+    before = probes.conditions([])
+    assert before["tegrastats"] == {"gpu_percent": 1.0, "gpu_mhz": 306.0}
+    sampler = Sampler([], probes.questions(before), 0.2)
+    samples, longest_s = take_samples(sampler, 3)
+    loads = [sample["tegrastats"]["gpu_percent"] for sample in samples]
+    assert loads == sorted(set(loads)) and longest_s < 0.2
+    started = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert len(started) == 2 and not any(process_exists(pid) for pid in started)
+
+
+@pytest.mark.parametrize("text", ["exit 1", "echo nothing of the kind; sleep 60", "sleep 60"])
+def test_a_command_without_end_that_tells_nothing_is_an_error_and_is_not_sampled(tmp_path, monkeypatch, text):
+    monkeypatch.setattr("device_agents.readings.COMMAND_DEADLINE_S", 0.2)
+    monkeypatch.setenv("PATH", commands_folder(tmp_path / "bin", tegrastats=text))
+    probes = Probes(tmp_path)
+    before = probes.conditions([])
+    assert "tegrastats" not in before and "tegrastats" in before["probe_errors"]
+    assert probes.questions(before) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["raspberry_pi_4", "raspberry_pi_5_on_a_weak_supply", "pixel_7_over_adb", "x86_server"]
+)
 def test_a_sample_holds_what_changes_of_the_conditions(tmp_path, name):
     case = json.loads((GOLDEN / f"{name}.json").read_text())
     for file, text in case["files"].items():
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).write_text(text)
+        (tmp_path / file).write_bytes(text.encode("latin-1"))
 
     def run_command(command):
         if " ".join(command) not in case["commands"]:
@@ -133,7 +160,9 @@ def test_a_sample_holds_what_changes_of_the_conditions(tmp_path, name):
     for question in probes.questions(before):
         sample.update(question.take(run_command(question.command)))
     expected = {
-        key: before[key] for key in ("temps_c", "load_1m", "throttled", "thermal_status") if key in before
+        key: before[key]
+        for key in ("temps_c", "load_1m", "throttled", "undervoltage", "thermal_status")
+        if key in before
     }
     if "freq_khz" in before:
         expected["freq_khz"] = {core: khz["current"] for core, khz in before["freq_khz"].items()}

@@ -10,7 +10,18 @@ from factories.records import CONDITIONS, CONFIGURATION, JSON_VALUES, make_sessi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.devices.conditions import clock_tier, closed_gates, marked_slices, throttle_signs
+from harness.devices.conditions import (
+    ANY_THROTTLING,
+    PI_BITS,
+    REMEDIES,
+    clock_tier,
+    closed_gates,
+    earlier_throttling,
+    marked_slices,
+    signs_between,
+    throttle_remedy,
+    throttle_signs,
+)
 from harness.records import SessionRecord, Slice
 
 SECOND_NS = 1_000_000_000
@@ -47,6 +58,9 @@ def session_with(
         ({"throttled": 0x5}, ["Raspberry Pi throttled: under-voltage, throttled"]),
         ({"throttled": 0xA}, ["Raspberry Pi throttled: frequency capped, soft temperature limit"]),
         ({"throttled": 0xF0000}, []),  # since boot, not now
+        ({"undervoltage": 1}, ["Raspberry Pi's supply: under-voltage"]),
+        ({"undervoltage": 1, "throttled": 0x1}, ["Raspberry Pi throttled: under-voltage"]),
+        ({"undervoltage": 0}, []),
         ({"gpus": [{"reasons": 0x1 | 0x2 | 0x10 | 0x100}]}, []),
         ({"gpus": [{"reasons": 0}, {"reasons": 0x44}]}, ["NVIDIA GPU 1 throttled: power cap, hardware thermal slowdown"]),
         ({"gpu_reasons": 0x8}, ["NVIDIA GPU 0 throttled: hardware slowdown"]),
@@ -56,6 +70,30 @@ def test_a_sign_of_throttling_says_what_holds_the_device_back(
     conditions: dict[str, Any], signs: list[str]
 ) -> None:
     assert throttle_signs(conditions) == signs
+
+
+@pytest.mark.parametrize("bit", PI_BITS)
+def test_each_bit_of_a_raspberry_pi_has_its_remedy_now_and_since_its_start(bit: int) -> None:
+    assert throttle_remedy(throttle_signs({"throttled": bit})) == REMEDIES[PI_BITS[bit]]
+    assert earlier_throttling({"throttled": bit << 16}) == PI_BITS[bit]
+    assert earlier_throttling({"throttled": bit << 16 | bit}) == ""
+    meanwhile = signs_between({"throttled": 0}, {"throttled": bit << 16})
+    assert meanwhile == [f"Raspberry Pi throttled meanwhile: {PI_BITS[bit]}"]
+    assert throttle_remedy(meanwhile) == REMEDIES[PI_BITS[bit]]
+    assert signs_between({"throttled": bit << 16}, {"throttled": bit << 16}) == []
+    assert signs_between({}, {"throttled": bit << 16}) == []  # since when is not known
+
+
+def test_a_jetson_that_was_held_back_for_its_supply_shows_by_its_counts() -> None:
+    before, after = {"over_current": {"oc1": 4, "oc3": 15}}, {"over_current": {"oc1": 4, "oc2": 7, "oc3": 52}}
+    signs = signs_between(before, after)
+    assert signs == ["Jetson held back 37 times: over-current in moments"]
+    assert throttle_remedy(signs) == REMEDIES["over-current"]
+    assert signs_between(after, before) == signs_between({}, after) == []
+
+
+def test_causes_without_a_remedy_of_their_own_have_the_usual_one() -> None:
+    assert throttle_remedy(["Android thermal status 2 (moderate)"]) == ANY_THROTTLING
 
 
 def test_every_bit_of_nvidias_mask_counts_and_no_other() -> None:

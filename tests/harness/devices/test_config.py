@@ -421,17 +421,25 @@ def test_every_key_of_a_device_may_have_a_default() -> None:
             "known_hosts": "h", "jump": "none", "adb": "R5CT10ABCDE",
             "ssh_config": "none", "python": "p", "runtimes": ["tflite"], "threads": 2,
             "precision": "int8", "cores": [1, 2], "root": "r", "description": "d", "group": ["g"],
-            "litert_library": "l", "litert_carry": "c",
+            "litert_library": "l", "litert_carry": "c", "edgetpu_library": "e", "jetson_power_mode": "MAXN",
         }.items()
     )  # fmt: skip
-    text += 'fixed_performance = true\nlitert_any_version = true\nenvironment = { LD_LIBRARY_PATH = "/vendor/lib64" }\n'
+    text += "fixed_performance = true
+litert_any_version = true
+jetson_clocks = true
+"
+    text += 'environment = { LD_LIBRARY_PATH = "/vendor/lib64" }
+'
     device = parse_devices(text + "[devices.x]\n")["x"]
     assert device.model_fields_set == set(SshDevice.model_fields)
     assert device.worker_environment == {
         "LD_LIBRARY_PATH": "/vendor/lib64",
         "HARNESS_LITERT_LIBRARY": "l",
         "HARNESS_LITERT_ANY_VERSION": "1",
+        "HARNESS_EDGETPU_LIBRARY": "e",
     }
+    assert device.board_settings == {"power_mode": "MAXN", "clocks": True}
+    assert parse_devices("")["local"].board_settings is None
 
 
 @pytest.mark.parametrize(

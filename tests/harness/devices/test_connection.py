@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+from factories.jetson import FakeJetson, await_lock
 from rigs.lying_device import LyingDevice
 
 from harness.devices import connection
 from harness.devices.config import LocalDevice
 from harness.devices.connection import Connection, clock, new_owner, parse_patience
+from harness.devices.transports.local import LocalTransport
 from harness.errors import Cancelled, DeviceError, LinkError
 from space.errors import ConfigError
 
@@ -161,3 +164,38 @@ def test_a_duration_is_shown_as_a_clock_shows_it() -> None:
         "1:00:00",
         "10:01:01",
     ]
+
+
+@pytest.mark.device
+def test_a_jetson_is_set_for_as_long_as_a_connection_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jetson = FakeJetson(tmp_path / "jetson")
+    monkeypatch.setenv("PATH", str(jetson.bin), prepend=":")
+    device = LocalDevice(name="nano", root=str(tmp_path / "root"), jetson_power_mode="2", jetson_clocks=True)
+    link = Connection(device, LocalTransport(), owner=new_owner())
+    link.open()
+    assert link.board == {"power_mode": "MAXN_SUPER", "before": "15W", "clocks": True}
+    assert link.client.probe()["power_mode"] == "MAXN_SUPER"
+    assert jetson.now == (2, 1728000)
+    link.close()
+    monkeypatch.setattr(
+        connection, "GRACE_S", 20.0
+    )  # the first agent's guard has the lock until all is put back
+    again = Connection(
+        device.model_copy(update={"jetson_power_mode": "3"}), LocalTransport(), owner=new_owner()
+    )
+    with pytest.raises(DeviceError, match="wants a reboot"):
+        again.open()
+    again.close()
+    await_lock()
+    assert jetson.now == (0, 729600)
+
+
+def test_cores_that_a_power_mode_turns_on_are_there_after_the_lock() -> None:
+    def lie(name: str, message: dict[str, Any]) -> Any:
+        return {**message, "cores": [0, 1, 2], "clusters": [[0, 1, 2]]} if name == "answer lock" else message
+
+    link = Connection(LocalDevice(name="nano", jetson_clocks=True), LyingDevice(lie), owner=new_owner())
+    link.open()
+    assert (link.hello["cores"], link.hello["clusters"]) == ([0, 1, 2], [[0, 1, 2]])

@@ -17,6 +17,7 @@ from harness.devices import doctor
 from harness.devices.config import Device, LocalDevice, SshDevice
 from harness.devices.doctor import (
     Check,
+    _board,
     _busy_cores,
     _conditions,
     _grants,
@@ -35,6 +36,7 @@ HELLO: dict[str, Any] = {"cores": [0, 1], "clusters": [[0, 1]]}
     ("conditions", "says", "says_not"),
     [
         ({"governors": {"0": "ondemand", "1": "ondemand"}}, "sudo cpupower", "Android"),
+        ({"governors": {"0": "schedutil"}, "power_mode": "15W"}, "jetson_clocks = true", "cpupower"),
         ({"governors": {"0": "walt", "1": "walt"}, "android": "14"}, "Android", "sudo"),
         ({}, "cannot be set here", "sudo"),
     ],
@@ -73,6 +75,29 @@ def test_a_device_that_holds_itself_back_now_is_warned_of(conditions: dict[str, 
     found = [check for check in checks if check.name == "throttled"]
     assert [check.found for check in found] == ([says] if says else [])
     assert all(check.status == "warn" and check.remedy for check in found)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "says"),
+    [
+        ({"board": "Raspberry Pi 4 Model B", "throttled": 0x50000}, "warn throttled before: under-voltage, throttled"),
+        ({"board": "Raspberry Pi 4 Model B", "throttled": 0}, ""),
+        ({"board": "Raspberry Pi 4", "probe_errors": {"throttled": "status 255"}}, "warn throttled: whether the board"),
+        ({"supply": {"max_ma": 3000, "volts": 5.1}}, "warn supply: agreed to give 3000 mA, 5.10 V arrive"),
+        ({"supply": {"max_ma": 5000, "volts": 4.7}}, "warn supply: agreed"),
+        ({"supply": {"max_ma": 5000}}, "ok supply: agreed to give 5000 mA"),
+        ({"fans_rpm": {"pwmfan fan1": 2140}}, "ok fan: pwmfan fan1: 2140 rpm"),
+        ({"power_mode": "15W"}, "ok power mode: 15W"),
+    ],
+)  # fmt: skip
+def test_a_board_tells_of_its_supply_fans_and_mode_with_remedies(
+    conditions: dict[str, Any], says: str
+) -> None:
+    checks = _board(conditions)
+    assert [f"{check.status} {check.name}: {check.found}".startswith(says) for check in checks] == [
+        True
+    ] * bool(says)
+    assert all(bool(check.remedy) == (check.status == "warn") for check in checks)
 
 
 H100 = {"index": 0, "name": "NVIDIA H100 80GB HBM3", "reasons": 0x1, "temp_c": 33.0, "clock_mhz": 345}
@@ -273,3 +298,22 @@ def test_two_names_of_one_machine_take_turns_though_nobody_knew(monkeypatch: pyt
     monkeypatch.setattr(doctor, "TURNS_S", 0.0)  # who claims it for longer is believed no more
     asked.clear()
     assert [check for check in diagnose(LocalDevice(name="b")) if "in use" in check.found]
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "says"),
+    [
+        ({"board": {"power_mode": "MAXN", "before": "15W", "clocks": True}}, "ok", "set to power mode MAXN, its clocks held"),
+        ({"type": "error", "kind": "board", "message": "nvpmodel needs root"}, "FAIL", "nvpmodel needs root"),
+    ],
+)  # fmt: skip
+def test_a_board_that_is_to_be_set_is_set_by_the_doctor_too(
+    monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], status: str, says: str
+) -> None:
+    def lie(name: str, message: dict[str, Any]) -> dict[str, Any]:
+        return {**message, **answer} if name == "answer lock" else message
+
+    monkeypatch.setattr(doctor, "open_transport", lambda device: LyingDevice(lie))
+    checks = diagnose(LocalDevice(name="nano", jetson_power_mode="MAXN", jetson_clocks=True))
+    (found,) = [check for check in checks if check.name == "board"]
+    assert (found.status, says in found.found) == (status, True)

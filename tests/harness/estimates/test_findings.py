@@ -82,6 +82,14 @@ CASES: dict[str, tuple[Callable[[], SessionRecord], list[str]]] = {
         lambda: session_of(samples=(THROTTLED_SAMPLE, {"at_ns": 1_000_000_000, "throttled": 0})),
         ["of 80 slices", "under-voltage, throttled"],
     ),
+    "throttled-earlier": (
+        lambda: session_of(conditions_before={"throttled": 0x50000}, conditions_after={"throttled": 0x50000}),
+        ["under-voltage, throttled", "1 of 2 sessions"],
+    ),
+    "power-modes": (
+        lambda: session_of(conditions_before={"power_mode": "15W"}, conditions_after={"power_mode": "MAXN"}),
+        ["15W, MAXN"],
+    ),
     "hot": (
         lambda: session_of(gate={"waited_s": 300.0, "closed": ["cpu at 80.0 C"], "attempt": 0}),
         ["1 of 2 sessions", "300 s", "cpu at 80.0 C"],
@@ -152,7 +160,7 @@ def test_every_kind_has_its_case() -> None:
         scheduled(cores=[4]),
         session_of(conditions_after={"pinned": True}),
         session_of(conditions_before={"battery": {"status": "Charging"}}),
-        session_of(conditions_before={"throttled": 0x50000}),
+        session_of(conditions_before={"power_mode": "15W"}, conditions_after={"power_mode": "15W"}),
         session_of(gate={"waited_s": 120.0, "closed": [], "attempt": 0}),
         session_of(samples=({"at_ns": 0, "throttled": 0},)),
     ],
@@ -178,6 +186,17 @@ def test_throttling_around_a_session_without_samples_is_found_too() -> None:
     pair = [session_of(configuration=tier_a), session_of(configuration=tier_a, conditions_after=locked)]
     assert [finding.kind for finding in findings_of(*pair)] == ["throttled"]
     assert findings_of(*(replace(s, configuration=CONFIGURATION) for s in pair)) == []
+
+
+def test_what_held_a_board_back_between_two_samples_is_found_by_its_marks_and_counts() -> None:
+    marked = session_of(conditions_before={"throttled": 0}, conditions_after={"throttled": 0x40000})
+    found = only_finding(marked)
+    assert (found.kind, found.cap) == ("throttled", "D")
+    assert "throttled meanwhile: throttled" in found.message and "heat sink" in found.remedy
+    counted = session_of(
+        conditions_before={"over_current": {"oc3": 1}}, conditions_after={"over_current": {"oc3": 9}}
+    )
+    assert "jetson_power_mode" in only_finding(counted).remedy
 
 
 def test_one_session_says_that_its_scatter_is_unknown_and_how_to_know_it() -> None:
@@ -325,9 +344,10 @@ def test_the_grade_follows_from_the_interval_and_no_finding_lets_it_be_better(
 
 def test_only_notes_leave_an_a_and_what_may_be_wrong_beyond_any_interval_is_a_d() -> None:
     caps = {kind: only_finding(make()).cap for kind, (make, _) in CASES.items()}
-    assert {kind for kind, cap in caps.items() if cap == "A"} == {"outliers"}
+    assert {kind for kind, cap in caps.items() if cap == "A"} == {"outliers", "throttled-earlier"}
     assert {kind for kind, cap in caps.items() if cap == "D"} == {
         "throttled",
+        "power-modes",
         "hot",
         "wrong-output",
         "fell-back",

@@ -36,6 +36,7 @@ from harness.devices.conditions import throttle_signs
 from harness.devices.config import LocalDevice
 from harness.measurement import core_gate
 from harness.measurement.campaign import run_campaign
+from harness.measurement.packed import pack_campaign
 from harness.measurement.plan import Level
 from harness.records import SessionRecord
 from harness.store import Store
@@ -356,12 +357,19 @@ def test_a_start_with_a_wrong_clock_leaves_the_others_alone(ran: Ran, store: Sto
     assert times == [one.started_utc for one in sessions(store)] and max(times) < "2190"
 
 
+def test_a_job_that_would_set_a_board_is_refused(store: Store) -> None:
+    device = LocalDevice(name="nano", jetson_clocks=True)
+    with pytest.raises(ConfigError, match="a packed job sets no power mode or clocks"):
+        pack_campaign(device, SmallModels(), TOGETHER, store, rng=random.Random(0), say=lambda text: None)
+
+
 def test_throttling_is_seen_on_both_sides_alike(ran: Ran) -> None:
     from device_agents.packed_job import throttles
 
     limits = json.loads(contents(ran.results)["job.json"])["limits"]
     samples: list[dict[str, Any]] = [{}, {"thermal_status": 2}, {"thermal_status": 0}]
     samples += [{"throttled": 1 << bit} for bit in range(20)]
+    samples += [{"undervoltage": 0}, {"undervoltage": 1}]
     samples += [{"gpu_reasons": 1 << bit} for bit in range(10)]
     samples += [{"gpus": [{"reasons": 0}, {"reasons": 1 << bit}]} for bit in range(10)]
     for sample in samples:

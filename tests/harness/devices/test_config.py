@@ -426,10 +426,8 @@ def test_every_key_of_a_device_may_have_a_default() -> None:
     )  # fmt: skip
     text += "fixed_performance = true
 litert_any_version = true
-jetson_clocks = true
-"
-    text += 'environment = { LD_LIBRARY_PATH = "/vendor/lib64" }
-'
+jetson_clocks = true\n"
+    text += 'environment = { LD_LIBRARY_PATH = "/vendor/lib64" }\n'
     device = parse_devices(text + "[devices.x]\n")["x"]
     assert device.model_fields_set == set(SshDevice.model_fields)
     assert device.worker_environment == {

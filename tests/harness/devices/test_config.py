@@ -424,9 +424,7 @@ def test_every_key_of_a_device_may_have_a_default() -> None:
             "litert_library": "l", "litert_carry": "c", "edgetpu_library": "e", "jetson_power_mode": "MAXN",
         }.items()
     )  # fmt: skip
-    text += "fixed_performance = true
-litert_any_version = true
-jetson_clocks = true\n"
+    text += "fixed_performance = true\nlitert_any_version = true\njetson_clocks = true\n"
     text += 'environment = { LD_LIBRARY_PATH = "/vendor/lib64" }\n'
     device = parse_devices(text + "[devices.x]\n")["x"]
     assert device.model_fields_set == set(SshDevice.model_fields)

@@ -147,6 +147,7 @@ class ScriptedLink:
         self.sensor: Mapping[str, Any] = {"reasons": ["RAPL: none here", "battery: none either"]}
         self.block_jobs: list[dict[str, Any]] = []
         self.client: Any = self
+        self.phone = None
 
     @staticmethod
     def _runtime(name: str, provider: str = "CPUExecutionProvider") -> dict[str, Any]:

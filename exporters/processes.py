@@ -148,6 +148,11 @@ def give_back(process: AnsweringProcess) -> None:
     process.end()
 
 
+def are_kept() -> bool:
+    """Tell whether a process that is given back waits for the next one who takes it."""
+    return _keepers > 0
+
+
 @contextlib.contextmanager
 def kept_processes() -> Iterator[None]:
     """Keep processes for the next requests while this lasts: each then imports torch or TensorFlow once."""

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from exporters.cache import cache_key
 from exporters.conversion import EXPORTER_VERSION, converter_versions, weights_document
 from exporters.errors import ConversionError
-from exporters.processes import AnsweringProcess, ProcessEnded, give_back, take
+from exporters.processes import AnsweringProcess, ProcessEnded, are_kept, give_back, take
 from exporters.recipe import Format
 from exporters.weights import Weights
 from space import SpaceConfig
@@ -85,14 +85,18 @@ class ExpectedOutputs:
             return tuple(self._values[kept][model_format])
 
     def _ask(self, name: str, batch: int) -> dict[str, list[float]]:
-        if self._process is None:
-            self._process = take("exporters.expected_worker")
-            weakref.finalize(self, give_back, self._process)
+        process = self._process or take("exporters.expected_worker")
         try:
-            (answer,) = self._process.ask(self._request | {"name": name, "batch": batch})
+            (answer,) = process.ask(self._request | {"name": name, "batch": batch})
         except ProcessEnded as ended:
             reason = ended.said[-1] if ended.said else f"it ended with status {ended.status}"
             raise ConversionError(f"torch's process for expected outputs: {reason}") from None
+        if are_kept():  # others may ask it meanwhile
+            self._process = None
+            give_back(process)
+        elif self._process is None:
+            self._process = process
+            weakref.finalize(self, give_back, process)
         if "error" in answer:
             raise ConversionError(answer["error"])
         return answer

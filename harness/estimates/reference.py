@@ -93,8 +93,10 @@ def shared_caches_doubt(session: SessionRecord, reference: ReferenceLatency) -> 
     less or more of: then the ratio moves by up to as much. Where no other core is busy it is the machine's clock, common to both.
     A reference that was never seen with idle cores has no quiet level to compare with.
     """
-    busy, level_ns = number(session.scheduling.get("others_busy")) or 0.0, reference_level_ns(session)
-    if busy <= OTHERS_SHARE or level_ns is None:
+    if (number(session.scheduling.get("others_busy")) or 0.0) <= OTHERS_SHARE:
+        return 0.0
+    level_ns = reference_level_ns(session)
+    if level_ns is None:
         return 0.0
     doubt = MOVED_SHARE * max(0.0, level_ns / reference.latency_ns - 1 - QUIET_NOISE)
     return max(doubt, NEVER_QUIET_DOUBT) if reference.never_quiet else doubt

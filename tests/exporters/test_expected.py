@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from device_agents.runtimes.loaded import fixed_values
 from exporters import ConversionError, ExpectedOutputs, Weights, expected, processes
 from exporters.expected import OUTPUT_VALUES, fixed_image, read_values
 from exporters.networks import torch_network
-from exporters.processes import offer_to_kernel
+from exporters.processes import kept_processes, offer_to_kernel
 from space import BLOX, MINI, Architecture, SpaceConfig
 from space.segments import Segment
 
@@ -95,6 +97,31 @@ def test_what_was_computed_is_kept_and_a_damaged_line_is_computed_again(
     assert [kept.of(name, "onnx") for name in (first, second)] == values
     with pytest.raises(TypeError):
         outputs(tmp_path, seed=1).of(first, "onnx")  # other weights, other outputs
+
+
+def test_a_kept_process_is_given_back_with_each_answer_and_another_with_its_last_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Answering:
+        def ask(self, request: dict[str, Any]) -> Iterator[dict[str, list[float]]]:
+            yield {"onnx": [0.5], "tflite": [0.5]}
+
+    taken, given_back = list[str](), list[Answering]()
+    monkeypatch.setattr(processes, "_keepers", 0)
+    monkeypatch.setattr(expected, "take", lambda module: taken.append(module) or Answering())
+    monkeypatch.setattr(expected, "give_back", given_back.append)
+    found = outputs(tmp_path)
+    for name in ("segment:stem", "segment:head"):
+        found.of(name, "onnx")
+    assert (len(taken), len(given_back)) == (1, 0)
+    del found
+    gc.collect()
+    assert len(given_back) == 1
+    with kept_processes():
+        found = outputs(tmp_path, seed=1)
+        for number, name in enumerate(("segment:stem", "segment:head"), 2):
+            found.of(name, "onnx")
+            assert (len(taken), len(given_back)) == (number, number)
 
 
 def test_a_whole_line_of_anything_else_counts_as_absent(tmp_path: Path) -> None:

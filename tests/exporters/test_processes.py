@@ -127,3 +127,19 @@ def test_a_death_tells_its_status_and_the_last_words_of_this_request_alone() -> 
             said(process, "c", "die")
         assert (ended.value.status, ended.value.said) == (1, ["noise of c", "no more memory"])
         give_back(process)
+
+
+def test_a_death_at_the_start_is_told_however_late_the_process_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying = tmp_path / "python"
+    dying.write_text("#!/bin/sh\necho out of memory >&2\nexit 9\n")
+    dying.chmod(0o755)
+    monkeypatch.setattr(processes.sys, "executable", str(dying))
+    process = take("echo")
+    while process.waits():
+        pass
+    with pytest.raises(ProcessEnded) as ended:
+        said(process, "a")
+    assert (ended.value.status, ended.value.said) == (9, ["out of memory"])
+    process.end()

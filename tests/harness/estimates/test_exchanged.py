@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import pytest
-from factories.records import CONFIGURATION, make_session, make_slice
+from factories.records import CONFIGURATION, make_session, make_slice, unchecked_session
 from scipy.stats import ttest_ind
 
 from harness.estimates.estimate import USUAL_SD, RatioEstimate
@@ -112,13 +112,15 @@ def ratios_of_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def looked_at(logs: Sequence[npt.NDArray[np.float64]], truth: float) -> tuple[bool, bool]:
     """Return whether the first interval that settles, or the last, misses the truth, and whether it says slower."""
-    forward, backward = (
-        [make_session(plan={"ratios": (float(np.exp(value)),) * 6}) for value in role] for role in logs
-    )
+    forward, backward = list[SessionRecord](), list[SessionRecord]()
     low, high = 0.0, np.inf
     for look in LOOKS["screen"]:
-        error = error_at(look, LOOKS["screen"])
-        found = exchanged_estimate(forward[:look], backward[:look], (QUIET, QUIET), error)
+        for role, values in zip((forward, backward), logs, strict=True):
+            role += [
+                unchecked_session(plan={"ratios": (float(np.exp(value)),) * 6})
+                for value in values[len(role) : look]
+            ]
+        found = exchanged_estimate(forward, backward, (QUIET, QUIET), error_at(look, LOOKS["screen"]))
         low, high = found.interval or (low, high)
         if is_settled(found.interval):
             break

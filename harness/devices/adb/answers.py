@@ -95,7 +95,7 @@ def parse_battery(text: str) -> dict[str, Any]:
             break
         key, separator, value = line.strip().partition(": ")
         if separator:
-            fields.setdefault(key, value)
+            fields[key] = value
     if "(UPDATES STOPPED" in rest:
         raise NotTold("its battery was set by hand; to have the real one: adb shell dumpsys battery reset")
     try:

@@ -68,8 +68,6 @@ def test_the_offset_of_a_clock_that_is_this_machines_own_is_none_within_its_erro
 def test_a_python_that_tells_no_clock_is_a_broken_link() -> None:
     with pytest.raises(LinkError):
         read_offset(LocalTransport(), "/bin/false")
-    with pytest.raises(LinkError, match="no time"):
-        read_offset(LocalTransport(), "/bin/echo")
 
 
 @pytest.mark.adb

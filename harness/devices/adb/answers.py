@@ -45,9 +45,8 @@ def parse_thermal(text: str) -> int:
     if status[1] == "0" and ("HAL Ready: false" in text or "ThermalHAL 1.0" in text):
         raise NotTold("its thermal status is always 0: its thermal HAL tells of no throttling")
     _, header, behind = text.replace("\r", "").partition(_THRESHOLDS)
-    if (
-        status[1] == "0" and header and not behind.startswith("\t")
-    ):  # a line each, in the words of the HAL's version
+    # A line each, in the words of the HAL's version.
+    if status[1] == "0" and header and not behind.startswith("\t"):
         raise NotTold("its thermal status is always 0: its thermal HAL has no thresholds")
     return int(status[1])
 

@@ -186,10 +186,18 @@ class Connection:
             self._transport.run([default_python(self._device), *ISOLATED, "-c", _END, str(pid)])
 
     def close(self) -> None:
-        """End the watch of a phone, the agent and the connection."""
-        if self.phone is not None:
-            self.phone.close()
-            self.phone = None
+        """End the watch of a phone, the agent and the connection.
+
+        Raises: DeviceError, once all else is ended, where a phone stays in fixed-performance mode.
+        """
+        phone, self.phone = self.phone, None
+        try:
+            if phone is not None:
+                phone.close()
+        finally:
+            self._close_agent()
+
+    def _close_agent(self) -> None:
         _holders.discard(self._owner)
         if self._client is not None:
             self._sent_bytes += self._client.sent_bytes

@@ -89,13 +89,15 @@ class Phone:
         return path.read_text().strip() if path.exists() else ""
 
     def guards(self) -> list[int]:
-        """Return the processes of guards of this phone."""
+        """Return the processes of guards of this phone: leaders of sessions, as their forks are not."""
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 with contextlib.suppress(OSError):
                     words = (entry / "cmdline").read_bytes().split(b"\0")
-                    if b"harness-guard" in words and str(self.folder).encode() in b"\0".join(words):
+                    session = (entry / "stat").read_text().rpartition(")")[2].split()[3]
+                    is_guard = b"harness-guard" in words and str(self.folder).encode() in b"\0".join(words)
+                    if is_guard and session == entry.name:
                         found.append(int(entry.name))
         return found
 
@@ -108,7 +110,7 @@ class Phone:
         """End the guards without a chance to do anything, as adbd's end does."""
         for pid in self.guards():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.killpg(pid, signal.SIGKILL)
 
     @staticmethod
     def run_anywhere(line: str) -> bytes:

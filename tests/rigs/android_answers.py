@@ -4,8 +4,11 @@ Nothing here was recorded by this project, which has no phone. The forms are tho
 
 - `dumpsys thermalservice`: services/core/java/com/android/server/power/ThermalManagerService.java. Android 11 to 13 name the HAL
   `ThermalHAL 2.0`, 14 `AIDL 1`, 15 `AIDL 2`, 16 `AIDL 3`; the headroom thresholds come with 15. A HAL of 1.0 tells no throttling.
+  Thresholds are printed as the HAL's own class does first, `{.type = SKIN, ...}`, then as `TemperatureThreshold{...}`. Sensors of
+  type -1 and such of voltages as a Pixel 6 has them: google/skia-buildbot, machine/go/machine/processor/impl_test.go.
 - `dumpsys battery`: services/core/java/com/android/server/BatteryService.java; `Dock powered` comes with 13, charging state and
-  policy with 15. Samsung prints a log of broadcasts behind it.
+  policy with 15. A Samsung S24 prints lines of its own between, of one space or none, and logs behind: The-Gekko/gekko-adb,
+  tests/fixtures/battery_samsung_s24.txt.
 - `dumpsys deviceidle get screen`: DeviceIdleController.java, `true` or `false`, alike in all.
 - `cmd power set-fixed-performance-mode-enabled`: PowerManagerShellCommand.java: nothing and status 0, or two lines on standard
   error and status 255 (-1); before Android 11 `Unknown command` (android.os.BasicShellCommandHandler).
@@ -37,6 +40,7 @@ THRESHOLDS = (
     "\tTemperatureThreshold{mType=3, mName=VIRTUAL-SKIN, mHotThrottlingThresholds=[NaN, 39.0, 43.0, 45.0, 46.5, 52.0, 55.0], "
     "mColdThrottlingThresholds=[NaN, NaN, NaN, NaN, NaN, NaN, NaN]}\n"
 )
+OLD_THRESHOLDS = "\t{.type = SKIN, .name = VIRTUAL-SKIN, .hotThrottlingThresholds = [NaN, 39.0, 43.0, 45.0, 46.5, 52.0, 55.0]}\n"
 
 
 def thermal(
@@ -113,9 +117,24 @@ def _answers(android: int, sdk: int, thermal_text: str, battery_text: str, scree
 
 
 _HIDL = "ThermalHAL 2.0 connected: yes"
-_SAMSUNG_LOG = "[EventLogBuffer]\n08-11 18:34:14.721  Sending ACTION_BATTERY_CHANGED: level:72, temperature:345\n  level: 1\n"
+_SAMSUNG_LINES = (
+    "  Max charging current: 0\n Time when the latest updated value of the Max charging current was sent via battery changed "
+    "broadcast: 0\n"
+)
+_SAMSUNG_LOG = (
+    "  Capacity level: -1\n  current now: 1531\nLLB MAN: \nFEATURE_HICCUP_CONTROL: true\n mProtectBatteryMode: 1\n\n"
+    "[EventLogBuffer]\n08-11 18:34:14.721  Sending ACTION_BATTERY_CHANGED: level:72, temperature:345\n\n"
+    "BatteryInfoBackUp\n  level: 1\n  scale: 1\n"
+)
+_SAMSUNG = battery(tail=_SAMSUNG_LOG).replace("  Max charging current: 500000\n", _SAMSUNG_LINES)
 ANSWERS = (
-    _answers(11, 30, thermal(hal=_HIDL, headroom=False), battery(dock=False, charging=False), "true"),
+    _answers(
+        11,
+        30,
+        thermal(hal=_HIDL, headroom=False, thresholds=OLD_THRESHOLDS),
+        battery(dock=False, charging=False),
+        "true",
+    ),
     _answers(12, 31, thermal(hal=_HIDL, headroom=False), battery(dock=False, charging=False), "false"),
     _answers(13, 33, thermal(hal=_HIDL, headroom=False), battery(charging=False), "true"),
     _answers(
@@ -125,6 +144,6 @@ ANSWERS = (
         battery(charging=False),
         "false",
     ),
-    _answers(15, 35, thermal(hal="ThermalHAL AIDL 2  connected: yes"), battery(tail=_SAMSUNG_LOG), "true"),
+    _answers(15, 35, thermal(hal="ThermalHAL AIDL 2  connected: yes"), _SAMSUNG, "true"),
     _answers(16, 36, thermal(), battery(), "true"),
 )

@@ -129,6 +129,7 @@ class ScriptedLink:
         }
         self._provider = provider
         self.agent_digest, self.sent_bytes = "a" * 64, 0
+        self.phone = None
         self.ran: list[str] = []  # the networks' skeletons, in the order run
         self.jobs: list[dict[str, Any]] = []
         self.asked_quiet: list[tuple[tuple[int, ...], int, str]] = []  # cores, threads, request

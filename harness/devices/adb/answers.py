@@ -45,7 +45,8 @@ def parse_thermal(text: str) -> int:
     if status[1] == "0" and ("HAL Ready: false" in text or "ThermalHAL 1.0" in text):
         raise NotTold("its thermal status is always 0: its thermal HAL tells of no throttling")
     _, header, behind = text.replace("\r", "").partition(_THRESHOLDS)
-    if status[1] == "0" and header and not behind.startswith("\tTemperatureThreshold{"):
+    # A line each, in the words of the HAL's version.
+    if status[1] == "0" and header and not behind.startswith("\t"):
         raise NotTold("its thermal status is always 0: its thermal HAL has no thresholds")
     return int(status[1])
 
@@ -83,7 +84,7 @@ def parse_clocks(text: str) -> dict[str, int]:
 def parse_battery(text: str) -> dict[str, Any]:
     """Return `percent`, `status`, `temp_c` and `powered_by` of `dumpsys battery`.
 
-    Some makers print a log behind it, with lines of the same names: only the first block counts.
+    Makers print more, between these lines and behind: those of two spaces count, up to an empty line or the title of a log.
     Raises: NotTold, ValueError. Source: services/core/java/com/android/server/BatteryService.java, dumpInternal.
     """
     _, header, rest = text.replace("\r", "").partition("Current Battery Service state:\n")
@@ -91,11 +92,11 @@ def parse_battery(text: str) -> dict[str, Any]:
         raise _unknown("dumpsys battery", text)
     fields: dict[str, str] = {}
     for line in rest.split("\n"):
-        if not line.startswith("  "):
+        if not line or line.startswith("["):
             break
-        key, separator, value = line.strip().partition(": ")
-        if separator:
-            fields.setdefault(key, value)
+        key, separator, value = line[2:].partition(": ")
+        if separator and line.startswith("  "):
+            fields[key] = value
     if "(UPDATES STOPPED" in rest:
         raise NotTold("its battery was set by hand; to have the real one: adb shell dumpsys battery reset")
     try:

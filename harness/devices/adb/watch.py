@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -24,7 +25,7 @@ from harness.devices.adb.answers import (
 from harness.devices.adb.client import Adb
 from harness.devices.adb.clock import ClockOffset
 from harness.devices.adb.guard import BEAT, FOLDER, SILENCE_S, STATE, FixedPerformance
-from harness.errors import DeviceError
+from harness.errors import DeviceError, LinkError
 from harness.records import SessionRecord
 
 PERIOD_S = 1.0
@@ -106,15 +107,16 @@ class PhoneWatch:
         self._thread.start()
 
     def close(self) -> None:
-        """End the watch and fixed-performance mode. Where adb does not reach the phone any more, the guard there ends it."""
+        """End the watch and fixed-performance mode. Where adb does not reach the phone any more, the guard there ends it.
+
+        Raises: DeviceError where the phone does not switch it off, with what to do.
+        """
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join()
         if self._fixed:
-            try:
+            with suppress(LinkError):
                 self._mode.end()
-            except DeviceError as error:
-                self._trouble = str(error)
 
     def begin(self) -> None:
         """Take the conditions before a worker, and read the clocks' offset where it is not fresh. Raises: LinkError."""

@@ -73,6 +73,16 @@ def test_without_a_heartbeat_the_guard_ends_the_mode_by_itself(mode: FixedPerfor
     await_that(lambda: is_over(phone))
 
 
+def test_a_guard_that_is_told_to_end_switches_the_mode_off_itself(
+    mode: FixedPerformance, phone: Phone
+) -> None:
+    mode.start()
+    (guard,) = phone.guards()
+    os.kill(guard, signal.SIGTERM)
+    await_that(lambda: not phone.guards())
+    assert phone.mode == "false"
+
+
 def test_the_guard_outlives_the_server_and_the_cable(
     mode: FixedPerformance, phone: Phone, server: AdbServer
 ) -> None:

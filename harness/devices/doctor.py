@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from harness.devices.client import Deployment
 from harness.devices.conditions import clock_tier, throttle_signs
 from harness.devices.config import Device, SshDevice
 from harness.devices.connection import Connection, new_owner
-from harness.devices.runtimes import allowed_cores, choose_runtimes, is_expected
+from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes, is_expected
 from harness.devices.transports import open_transport
 from harness.devices.trial import try_runtime
 from harness.errors import AgentError, DeviceError
@@ -105,8 +106,7 @@ def diagnose(device: Device, on_step: Callable[[str], None] = lambda step: None)
             named = device.known_hosts if "known_hosts" in device.model_fields_set else "known_hosts"
             key = "pinned in devices.toml" if device.host_key else f"known from {named}"
             checks.append(Check(status="ok", name="host key", found=key))
-        version = ".".join(map(str, deployment.python_version))
-        checks.append(Check(status="ok", name="python", found=f"{version} ({deployment.executable})"))
+        checks.append(_python(device, deployment, connection.hello))
         checks.append(Check(status="ok", name="agent", found=f"{deployment.path} answers"))
         checks += _runtimes(device, connection.hello)
         checks.append(_space(connection.hello))
@@ -138,6 +138,27 @@ def _in_turn(ask: Callable[[], _Answer]) -> _Answer:
         time.sleep(POLL_S)
 
 
+def _python(device: Device, deployment: Deployment, hello: Mapping[str, Any]) -> Check:
+    """Tell which Python runs the agent, why this one, and whether packages of `harness provision` are used by it."""
+    why = "named in devices.toml" if device.python else "devices.toml names none"
+    found = f"{'.'.join(map(str, deployment.python_version))} ({deployment.executable}), {why}"
+    packages = hello.get("environment", {})
+    if not packages:
+        return Check(status="ok", name="python", found=found)
+    names = ", ".join(f"{name} {version}".strip() for name, version in packages["packages"].items())
+    if packages["is_used"]:
+        return Check(
+            status="ok", name="python", found=f"{found}; with packages of harness provision: {names}"
+        )
+    other = f"Python {packages['version']} ({packages['executable']})"
+    return Check(
+        status="warn",
+        name="python",
+        found=f"{found}; the packages of harness provision are for {other} and not used",
+        remedy=f"harness provision --device {device.name}",
+    )
+
+
 def _runtimes(device: Device, hello: Mapping[str, Any]) -> list[Check]:
     checks = [
         Check(
@@ -165,7 +186,7 @@ def _trials(device: Device, connection: Connection) -> list[Check]:
     """Run a small model in each runtime, in a worker as a session does; a device in use is left alone."""
     try:
         uses = choose_runtimes(device, connection.hello, (), ())
-        cores, threads = allowed_cores(device, connection.hello, None, ())
+        allowed_cores(device, connection.hello, None, ())
     except ConfigError:
         return []  # said already, of the runtimes or the cores
     try:
@@ -175,6 +196,12 @@ def _trials(device: Device, connection: Connection) -> list[Check]:
             raise
         remedy = "ask again once it has ended: a model that runs now would disturb it"
         return [Check(status="warn", name="trial", found=str(error), remedy=remedy)]
+    return try_runtimes(device, connection, uses)
+
+
+def try_runtimes(device: Device, connection: Connection, uses: Iterable[RuntimeUse]) -> list[Check]:
+    """Run a small model in each runtime of a device that this connection has locked. Raises: ConfigError of its cores."""
+    cores, threads = allowed_cores(device, connection.hello, None, ())
     checks = []
     for use in uses:
         wrong = try_runtime(connection.client, use, cores[-threads:], threads)

@@ -18,6 +18,7 @@ from device_agents.cores import QUIET_SHARE, available_cores, choose_cores, find
 from device_agents.device_lock import DeviceLock
 from device_agents.discovery import discover_runtimes
 from device_agents.energy import Meter, find_meter, find_update_s
+from device_agents.environment import told_packages, with_packages
 from device_agents.fields import Fields, refuse, show
 from device_agents.frames import (
     HEADER_LIMIT_BYTES,
@@ -161,7 +162,7 @@ class Agent:
                 % (PROTOCOL, protocol),
             )
         fields.text("harness")
-        self._environment = parse_environment(fields)
+        self._environment = with_packages(parse_environment(fields), self._root)
         libraries = parse_libraries(fields)
         if libraries:
             folder = place_libraries(self._root, self._cache.parts_dir, libraries)
@@ -175,6 +176,7 @@ class Agent:
             **self._cores(),
             "runtimes": runtimes,
             "broken": broken,
+            "environment": told_packages(self._root),
             "limits": {
                 "header_bytes": HEADER_LIMIT_BYTES,
                 "payload_bytes": PAYLOAD_LIMIT_BYTES,

@@ -34,6 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
         type=int,
         help="most that a worker may hold (default: what leaves the system its reserve)",
     )
+    environment = roles.add_parser("environment", help="answer one request on packages for runtimes")
+    environment.add_argument("--root", type=Path, required=True, help="the folder that the agent keeps to")
     describe = roles.add_parser("describe", help="(internal) import one runtime and describe it")
     describe.add_argument("name")
     worker = roles.add_parser("worker", help="(internal) do one session")
@@ -45,6 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.version:
         sys.stdout.write("harness-agent %d %s\n" % (PROTOCOL, own_digest(agent_path)))
         return 0
+    if chosen.role == "environment":
+        return serve_packages(chosen.root)
     # The roles import what they need and no more: a worker's start counts.
     from device_agents.frames import claim_frames, claim_stdout
 
@@ -77,8 +81,7 @@ def serve_root(
     from device_agents.frames import FrameReader, FrameWriter
     from device_agents.parts_cache import PartsCache
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, end)
+    heed_signals()
     try:
         os.umask(0o077)
         root = open_root(root)
@@ -96,6 +99,24 @@ def serve_root(
         return agent.serve()
     except (Ended, BrokenPipeError, ConnectionResetError):
         return 0
+
+
+def serve_packages(root: Path) -> int:
+    """Answer one request on packages for runtimes."""
+    from device_agents.environment import serve_request
+
+    heed_signals()
+    os.umask(0o077)
+    try:
+        return serve_request(open_root(root))
+    except Ended:
+        return 1
+
+
+def heed_signals() -> None:
+    """Let signals that ask for an end raise `Ended`."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, end)
 
 
 def end(number: int, frame: FrameType | None) -> None:

@@ -30,6 +30,7 @@ from harness.commands.options import is_quiet
 from harness.commands.pack import pack
 from harness.commands.predict import predict
 from harness.commands.profile import profile
+from harness.commands.provision import provision
 from harness.commands.report_page import report
 from harness.commands.results import results
 from harness.commands.search import search
@@ -77,6 +78,7 @@ for command in (
     report,
     devices,
     doctor,
+    provision,
     pack,
     export,
     train,

@@ -44,6 +44,9 @@ Times = Annotated[list[Positive], Field(max_length=MAX_RUNS)]
 Waits = Annotated[list[Count], Field(max_length=MAX_RUNS)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
+Version = Annotated[list[Annotated[int, Field(ge=0, lt=1000)]], Field(min_length=3, max_length=3)]
+Packages = Annotated[dict[Name, Name], Field(max_length=1000)]
+
 
 class BadAnswer(ValueError):
     """What an agent said does not follow the protocol; the message names verb or event, field and value."""
@@ -63,7 +66,7 @@ class Boot(Said):
     path: Annotated[Message, Field(max_length=MAX_MESSAGE)]
     root: Message
     error: Message
-    python: Annotated[list[Annotated[int, Field(ge=0, lt=1000)]], Field(min_length=3, max_length=3)]
+    python: Version
     executable: Message
 
 
@@ -84,6 +87,50 @@ class BrokenRuntime(Said):
     message: Message
 
 
+class Environment(Said):
+    """Packages that harness installed for runtimes, of which Python, and whether the agent's own uses them."""
+
+    packages: Packages = {}
+    executable: Message = ""
+    version: Name = ""
+    is_used: bool = False
+
+
+class Note(Said):
+    """A device's note on the packages that harness installed: for which runtimes, and how."""
+
+    executable: Message
+    version: Version
+    packages: Packages
+    runtimes: Annotated[list[Name], Field(max_length=64)]
+    how: Name
+    pkg: Annotated[list[Name], Field(max_length=64)] = []
+
+
+class Survey(Said):
+    """What decides on packages for a device's Python."""
+
+    executable: Message
+    implementation: Name
+    version: Version
+    free_threaded: bool
+    machine: Name
+    bits: Count
+    libc: Name
+    libc_version: Name
+    pip: Name
+    pkg: bool
+    free_bytes: Count
+    note: Note | None
+
+
+class Installed(Said):
+    """What was installed or removed, or why it was not."""
+
+    note: Note | None = None
+    refused: Message = ""
+
+
 class Hello(Said):
     """The agent's description of the device and of the runtimes on it."""
 
@@ -96,6 +143,7 @@ class Hello(Said):
     siblings: Annotated[dict[CoreText, Cores], Field(max_length=MAX_CORES)] = {}
     runtimes: Annotated[list[Runtime], Field(max_length=64)]
     broken: Annotated[list[BrokenRuntime], Field(max_length=64)]
+    environment: Environment = Environment()
     limits: Annotated[dict[Name, Count], Field(max_length=64)] = {}
     free_bytes: Count | None = None
     root: Message = ""
@@ -558,10 +606,21 @@ def check_boot(said: Any) -> dict[str, Any]:
     return _check(Boot, said, "its first answer")
 
 
+def check_survey(said: Any) -> Survey:
+    """Return what decides on packages for a device. Raises: BadAnswer."""
+    return Survey(**_check(Survey, said, "its survey"))
+
+
+def check_installed(said: Any) -> Installed:
+    """Return what a device says of packages installed or removed. Raises: BadAnswer."""
+    return Installed(**_check(Installed, said, "its answer on packages"))
+
+
 def protocol_schema() -> dict[str, Any]:
     """Return the JSON schema of all answers and events, by name; a field that is not required may be absent."""
     models = {f"answer {verb}": model for verb, model in _ANSWERS.items()}
     models |= {f"event {kind}": model for kind, model in _EVENTS.items()} | {"error": Refusal, "boot": Boot}
+    models |= {"survey": Survey, "installed": Installed}
     return {name: model.model_json_schema() for name, model in models.items()}
 
 

@@ -33,10 +33,10 @@ def carried_libraries(device: Device) -> dict[str, Assembly]:
         raise ConfigError(
             f"{place}: the folder holds {len(files)} libraries; {MAX_LIBRARIES} at most can be sent"
         )
-    return {path.name: _assembly(path) for path in files}
+    return {path.name: carried_file(path) for path in files}
 
 
-def _assembly(path: Path) -> Assembly:
+def carried_file(path: Path) -> Assembly:
     """Return a file as what the device keeps by its digest."""
     data = path.read_bytes()
     return Assembly(

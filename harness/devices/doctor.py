@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from harness.devices.adb.client import Adb
 from harness.devices.adb.watch import look_at_phone
+from harness.devices.client import Deployment
 from harness.devices.conditions import (
     ANDROID_STATUS,
     REMEDIES,
@@ -22,7 +23,7 @@ from harness.devices.conditions import (
 )
 from harness.devices.config import Device, SshDevice
 from harness.devices.connection import Connection, new_owner
-from harness.devices.runtimes import allowed_cores, choose_runtimes, is_expected
+from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes, is_expected
 from harness.devices.transports import open_transport
 from harness.devices.trial import try_runtime
 from harness.errors import AgentError, DeviceError
@@ -122,8 +123,7 @@ def diagnose(device: Device, on_step: Callable[[str], None] = lambda step: None)
             named = device.known_hosts if "known_hosts" in device.model_fields_set else "known_hosts"
             key = "pinned in devices.toml" if device.host_key else f"known from {named}"
             checks.append(Check(status="ok", name="host key", found=key))
-        version = ".".join(map(str, deployment.python_version))
-        checks.append(Check(status="ok", name="python", found=f"{version} ({deployment.executable})"))
+        checks.append(_python(device, deployment, connection.hello))
         checks.append(Check(status="ok", name="agent", found=f"{deployment.path} answers"))
         checks += _runtimes(device, connection.hello)
         checks.append(_space(connection.hello))
@@ -206,6 +206,27 @@ def _in_turn(ask: Callable[[], _Answer]) -> _Answer:
         time.sleep(POLL_S)
 
 
+def _python(device: Device, deployment: Deployment, hello: Mapping[str, Any]) -> Check:
+    """Tell which Python runs the agent, why this one, and whether packages of `harness provision` are used by it."""
+    why = "named in devices.toml" if device.python else "devices.toml names none"
+    found = f"{'.'.join(map(str, deployment.python_version))} ({deployment.executable}), {why}"
+    packages = hello.get("environment", {})
+    if not packages:
+        return Check(status="ok", name="python", found=found)
+    names = ", ".join(f"{name} {version}".strip() for name, version in packages["packages"].items())
+    if packages["is_used"]:
+        return Check(
+            status="ok", name="python", found=f"{found}; with packages of harness provision: {names}"
+        )
+    other = f"Python {packages['version']} ({packages['executable']})"
+    return Check(
+        status="warn",
+        name="python",
+        found=f"{found}; the packages of harness provision are for {other} and not used",
+        remedy=f"harness provision --device {device.name}",
+    )
+
+
 def _runtimes(device: Device, hello: Mapping[str, Any]) -> list[Check]:
     checks = [
         Check(
@@ -232,6 +253,10 @@ def _runtimes(device: Device, hello: Mapping[str, Any]) -> list[Check]:
 def _trials(device: Device, connection: Connection) -> list[Check]:
     """Run a small model in each runtime, in a worker as a session does; a device in use is left alone."""
     try:
+        uses = choose_runtimes(device, connection.hello, (), ())
+    except ConfigError:
+        return []  # said already, of the runtimes
+    try:
         locked = _in_turn(lambda: connection.client.lock(OWNER, device.board_settings))
     except AgentError as error:
         if error.kind == "board":
@@ -246,25 +271,33 @@ def _trials(device: Device, connection: Connection) -> list[Check]:
         found = f"set to power mode {board['power_mode']}{clocks}, for this check; {board['before']} is put back after"
         checks.append(Check(status="ok", name="board", found=found))
     try:
-        uses = choose_runtimes(device, connection.hello, (), ())
-        cores, threads = allowed_cores(device, {**connection.hello, **locked}, None, ())
+        return checks + try_runtimes(device, connection, uses, {**connection.hello, **locked})
     except ConfigError:
-        return checks  # said already, of the runtimes or the cores
-    for use in uses:
-        if use.provider == EDGE_TPU:
-            found = "no model is compiled for the Edge TPU here, so none was tried"
-            remedy = "harness measure A_edgetpu.tflite --reference B_edgetpu.tflite --runtime tflite:edgetpu"
-            checks.append(Check(status="warn", name="trial", found=found, remedy=remedy))
-            continue
-        wrong = try_runtime(connection.client, use, cores[-threads:], threads)
-        what = f"{use.name} ({use.provider})"
-        if wrong:
-            found, remedy = f"{what} cannot run a model: {wrong}", "install it anew on the device"
-            checks.append(Check(status="FAIL", name="trial", found=found, remedy=remedy))
-        else:
-            found = f"{what} runs a model of {use.format} in a worker, its outputs are right"
-            checks.append(Check(status="ok", name="trial", found=found))
-    return checks
+        return checks  # said already, of the cores
+
+
+def try_runtimes(
+    device: Device, connection: Connection, uses: Iterable[RuntimeUse], hello: Mapping[str, Any]
+) -> list[Check]:
+    """Run a small model in each runtime of a device that this connection has locked. Raises: ConfigError of its cores.
+
+    hello: what the agent says of itself, now that the device is locked.
+    """
+    cores, threads = allowed_cores(device, hello, None, ())
+    return [_trial(connection, use, cores[-threads:], threads) for use in uses]
+
+
+def _trial(connection: Connection, use: RuntimeUse, cores: tuple[int, ...], threads: int) -> Check:
+    what = f"{use.name} ({use.provider})"
+    if use.provider == EDGE_TPU:
+        found = "no model is compiled for the Edge TPU here, so none was tried"
+        remedy = "harness measure A_edgetpu.tflite --reference B_edgetpu.tflite --runtime tflite:edgetpu"
+        return Check(status="warn", name="trial", found=found, remedy=remedy)
+    if wrong := try_runtime(connection.client, use, cores, threads):
+        found, remedy = f"{what} cannot run a model: {wrong}", "install it anew on the device"
+        return Check(status="FAIL", name="trial", found=found, remedy=remedy)
+    found = f"{what} runs a model of {use.format} in a worker, its outputs are right"
+    return Check(status="ok", name="trial", found=found)
 
 
 def _space(hello: Mapping[str, Any]) -> Check:

@@ -98,7 +98,7 @@ def print_diagnoses(
         for name, checks in found:
             every[name] = checks
             if not json_output:
-                _print_checks(name, checks)
+                print_checks(name, checks)
     every = {device.name: every[device.name] for device in devices}
     if json_output:
         print_json({name: [check.to_json() for check in checks] for name, checks in every.items()})
@@ -127,10 +127,11 @@ def _print_summary(every: Mapping[str, Sequence[Check]]) -> None:
     kinds = [f"{count} {kind}" for kind, count in counts.items() if count]
     echo(f"{counted(len(every), 'device')}: {', '.join(kinds)}")
     for name, failed in failing.items():
-        _print_checks(name, failed)
+        print_checks(name, failed)
 
 
-def _print_checks(name: str, checks: Sequence[Check]) -> None:
+def print_checks(name: str, checks: Sequence[Check]) -> None:
+    """Print a device's checks, each with its remedy."""
     echo(name)
     width = max(len(check.name) for check in checks)
     for check in checks:

@@ -103,6 +103,12 @@ ANSWERS: dict[str, dict[str, Any]] = {
             }
         ],
         "broken": [{"name": "tflite", "message": "no module named tflite"}],
+        "environment": {
+            "packages": {"numpy": "2.0"},
+            "executable": "/bin/python3",
+            "version": "3.11.2",
+            "is_used": True,
+        },
         "limits": {"header_bytes": 1 << 20},
         "free_bytes": 1 << 33,
         "root": "/root",
@@ -199,6 +205,29 @@ def events() -> dict[str, dict[str, Any]]:
     return examples
 
 
+NOTE = {
+    "executable": "/bin/python3",
+    "version": [3, 11, 2],
+    "packages": {"numpy": "2.0"},
+    "runtimes": ["tflite"],
+    "how": "pkg",
+    "pkg": ["python-tflite-runtime"],
+}
+SURVEY: dict[str, Any] = {
+    "executable": "/bin/python3",
+    "implementation": "CPython",
+    "version": [3, 11, 2],
+    "free_threaded": False,
+    "machine": "made-up",
+    "bits": 64,
+    "libc": "glibc",
+    "libc_version": "2.36",
+    "pip": "23.0",
+    "pkg": False,
+    "free_bytes": 5,
+    "note": NOTE,
+}
+
 # An example of each message, by its name in the schema (harness.devices.answers.protocol_schema), with each of its fields.
 MESSAGES: dict[str, dict[str, Any]] = {
     **{f"answer {verb}": answer for verb, answer in ANSWERS.items() if verb != "boot"},
@@ -211,6 +240,8 @@ MESSAGES: dict[str, dict[str, Any]] = {
     **{f"event {kind}": event for kind, event in events().items()},
     "error": ERROR,
     "boot": ANSWERS["boot"],
+    "survey": SURVEY,
+    "installed": {"note": NOTE, "refused": "pip ended with status 1"},
 }
 
 

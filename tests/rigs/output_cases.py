@@ -56,6 +56,7 @@ CASES: dict[str, Case] = {
     "predict": case("predict", *DEVICE, "--json", "--models", "0,17,sample:3@7"),
     "predict-report": case("predict", *DEVICE),
     "predict-file": case("predict", *DEVICE, "--output", "predicted.csv"),
+    "provision": case("provision", "--dry-run", "--json", exact=False),
     "audit": case("audit", *DEVICE, "--json"),
     "compare": case("compare", *COMPARED, *DEVICE, "--json"),
     "compare-precisions": case("compare", "fp32", "int8", *DEVICE, "--json", store="precisions.sqlite"),

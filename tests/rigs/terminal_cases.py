@@ -64,6 +64,7 @@ CASES: Mapping[str, tuple[str, ...]] = {
     "report": ("report", *SEARCH, "--output", "report.html"),
     "devices": ("devices",),
     "doctor": ("doctor", "--device", "local", "--device", "made-up-board-in-the-lab"),
+    "provision": ("provision", "--device", "made-up-board-in-the-lab"),
     "export": (
         *("export", LONGEST, "--format", "tflite", "--output", "model.tflite", "--precision", "int8"),
         *("--checkpoint", "weights.pt", "--calibration", "digits"),
@@ -140,6 +141,7 @@ def made_up(folder: Path) -> Iterator[None]:
             ("harness.query.gate.write_baseline", _write_baseline),
             ("harness.models.profile.profile_network", _profile_network),
             ("harness.devices.doctor.diagnose_all", _diagnose_all),
+            ("harness.devices.provision.provision_device", _provision_device),
             ("harness.models.exported.export_network", _export_network),
             ("harness.training.train_networks", _train_networks),
             ("harness.training.distil", _distil),
@@ -307,6 +309,24 @@ def _diagnose_all(devices: Any, on_step: Any) -> Any:
         Check(status="FAIL", name="runtime", found="no runtime to measure with is installed for /usr/bin/python3", remedy=venv),
     ]  # fmt: skip
     return ((one.name, checks) for one in devices)
+
+
+def _provision_device(device: Any, **_: Any) -> Any:
+    from harness.devices.doctor import Check
+    from harness.devices.provision import Provisioned
+
+    packages = {
+        "ai-edge-litert": "2.3.0",
+        "backports.strenum": "1.2.8",
+        "flatbuffers": "25.12.19",
+        "numpy": "2.4.6",
+    }
+    right = "tflite (XNNPACK) runs a model of tflite in a worker, its outputs are right"
+    return Provisioned(
+        device=device.name, state="installed", how="carried", runtimes=("tflite",), packages=packages,
+        left_out={"onnxruntime": "wheels are for aarch64, x86_64, and this Python is for armv7l (32 bits)"},
+        notes=("/usr/bin/python3 has no pip",), checks=(Check(status="ok", name="trial", found=right),),
+    )  # fmt: skip
 
 
 def _export_network(architecture: str, model_format: Any, output: Path, **_: Any) -> Any:

@@ -39,6 +39,7 @@ ELSEWHERE = {
     "import",
     "gate",
     "doctor",
+    "provision",
     "profile",
     "train",
     "distill",

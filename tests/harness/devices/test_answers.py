@@ -22,7 +22,9 @@ from harness.devices.answers import (
     check_answer,
     check_boot,
     check_event,
+    check_installed,
     check_refusal,
+    check_survey,
     protocol_schema,
 )
 from harness.errors import DeviceError
@@ -37,6 +39,9 @@ def check(name: str, message: Any) -> Any:
     what, _, kind = name.partition(" ")
     if what == "answer":
         return check_answer(kind, message)
+    if what in ("survey", "installed"):
+        found = check_survey(message) if what == "survey" else check_installed(message)
+        return found.model_dump(exclude_unset=True)
     return {"event": check_event, "error": check_refusal, "boot": check_boot}[what](message)
 
 

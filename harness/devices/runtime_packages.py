@@ -1,0 +1,120 @@
+"""Packages that hold the runtimes, by system: a table that is data, and the row of it that fits a device."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from harness.devices.answers import Survey
+
+_Release = tuple[int, ...]
+_32_BIT = {
+    "aarch64": "armv7l",
+    "x86_64": "i686",
+    "armv8l": "armv7l",
+}  # what a 64-bit kernel's 32-bit Python is
+_OTHERS = {"arm64": "aarch64", "amd64": "x86_64"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageRow:
+    """Packages of a runtime for some systems; `python` has the first and the last release."""
+
+    runtime: str
+    requirements: tuple[str, ...]
+    python: tuple[_Release, _Release]
+    machines: tuple[str, ...]
+    libc: str
+    least: _Release
+    installer: str
+
+
+@cache
+def package_rows() -> tuple[PackageRow, ...]:
+    """Return the table's rows, in its order."""
+    table = tomllib.loads(files("harness.devices").joinpath("runtime_packages.toml").read_text("utf-8"))
+    return tuple(
+        PackageRow(
+            runtime=row["runtime"],
+            requirements=tuple(row["requirements"]),
+            python=(_release(row["python"][0]), _release(row["python"][1])),
+            machines=tuple(row["machines"]),
+            libc=row["libc"],
+            least=_release(row.get("least", "0")),
+            installer=row["installer"],
+        )
+        for row in table["row"]
+    )
+
+
+def machine_of(survey: Survey) -> str:
+    """Return the machine that the device's Python is for: a 32-bit one runs on 64-bit kernels, too."""
+    machine = _OTHERS.get(survey.machine, survey.machine)
+    return _32_BIT.get(machine, machine) if survey.bits == 32 else machine
+
+
+def find_row(runtime: str, survey: Survey, rows: Sequence[PackageRow] | None = None) -> PackageRow | str:
+    """Return the first row of a runtime that fits a device, or why none does and what would."""
+    left = [row for row in rows or package_rows() if row.runtime == runtime]
+    if not left:
+        return f"{runtime} is of another package: install what it needs on the device"
+    python, machine = _release(survey.version), machine_of(survey)
+    if not (fitting := [row for row in left if row.libc == survey.libc]):
+        return _other_libc(runtime, survey)
+    if fitting[0].installer == "pkg":
+        return (
+            fitting[0]
+            if survey.pkg
+            else "this Python is of Android and not of Termux, whose pkg has it: measure from Termux"
+        )
+    if survey.implementation != "CPython" or survey.free_threaded:
+        kind = "a free-threaded CPython" if survey.implementation == "CPython" else survey.implementation
+        return f'wheels are for CPython, and this is {kind}: name a CPython with python = "..."'
+    left, fitting = fitting, [row for row in fitting if machine in row.machines]
+    if not fitting:
+        there = sorted({one for row in left for one in row.machines})
+        remedy = "; a 64-bit system on it would do" if survey.bits == 32 else ""
+        return f"wheels are for {_list(there)}, and this Python is for {machine} ({survey.bits} bits){remedy}"
+    left, fitting = fitting, [row for row in fitting if row.python[0] <= python[:2] <= row.python[1]]
+    if not fitting:
+        first, last = min(row.python[0] for row in left), max(row.python[1] for row in left)
+        return (
+            f"wheels for {machine} are for Python {_dotted(first)} to {_dotted(last)}, and this is {_dotted(python)}: "
+            'install one of those and name it with python = "..."'
+        )
+    left, fitting = fitting, [row for row in fitting if row.least <= _release(survey.libc_version)]
+    if not fitting:
+        least = _dotted(min(row.least for row in left))
+        return f"wheels need glibc {least}, and this is {survey.libc_version or 'of unknown version'}: a newer system would do"
+    return fitting[0]
+
+
+def _other_libc(runtime: str, survey: Survey) -> str:
+    if survey.libc == "musl":
+        return (
+            f"no wheels of {runtime} are for musl, this system's C library; what would do: a Debian or another system of glibc, "
+            "in a container or chroot with an sshd of its own, or the distribution's package (Alpine: \"apk search "
+            f'{runtime}")'
+        )
+    if survey.libc == "bionic":
+        return f"no package of {runtime} is for Android"
+    return f"no wheels of {runtime} are for this system's C library, which is neither glibc nor musl: use Linux with glibc"
+
+
+def _release(version: str | Iterable[int]) -> _Release:
+    """Return a version as numbers; of text that is none, nothing."""
+    if isinstance(version, str):
+        pieces = version.split(".")
+        return tuple(map(int, pieces)) if all(piece.isdigit() for piece in pieces) else ()
+    return tuple(version)
+
+
+def _dotted(release: _Release) -> str:
+    return ".".join(map(str, release))
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names)

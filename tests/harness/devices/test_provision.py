@@ -1,0 +1,289 @@
+"""`harness provision` on real devices: this machine, and over a real sshd, from an index of tiny wheels."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pip
+import pytest
+from factories.wheels import runtime_wheels
+from rigs.commands import run as run_command
+from rigs.read_only import read_only
+from rigs.small_disk import small_disk
+from rigs.sshd import Sshd, start_sshd
+
+from harness.devices import provision
+from harness.devices.config import Device, LocalDevice
+from harness.devices.connection import Connection, new_owner
+from harness.devices.doctor import diagnose
+from harness.devices.provision import provision_device
+from harness.devices.transports import open_transport
+from harness.errors import DeviceError
+
+pytestmark = pytest.mark.device
+
+# Looked for before a test has a home of its own.
+OLD = sorted(Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob("versions/3.[67].*/bin/python3"))
+PACKAGES = {"ai-edge-litert": "2.3.0", "made-up-need": "1.0"}
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return runtime_wheels(tmp_path_factory.mktemp("index"))
+
+
+@pytest.fixture(autouse=True)
+def only_index(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pip find a folder of wheels and nothing else, here and on this machine as a device."""
+    for name, value in {"NO_INDEX": "1", "FIND_LINKS": str(index), "CONFIG_FILE": os.devnull}.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with no packages, and no pip."""
+    folder = tmp_path_factory.mktemp("bare")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    return folder / "bin" / "python"
+
+
+@pytest.fixture(scope="module")
+def with_pip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with pip and nothing else."""
+    folder = tmp_path_factory.mktemp("with-pip")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    (packages / "pip").symlink_to(Path(pip.__file__).parent)
+    return folder / "bin" / "python"
+
+
+Local = Callable[..., LocalDevice]
+
+
+@pytest.fixture
+def local(tmp_path: Path, with_pip: Path) -> Local:
+    def make(**changes: Any) -> LocalDevice:
+        fields = {
+            "name": "board",
+            "python": str(with_pip),
+            "root": str(tmp_path / "root"),
+            "runtimes": ("tflite",),
+        }
+        return LocalDevice(**{**fields, **changes})
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    with start_sshd(tmp_path_factory.mktemp("sshd")) as server:
+        yield server
+
+
+def tree(root: Path) -> dict[str, int]:
+    """Return the files that packages are made of, with the time of their last change."""
+    paths = [*root.glob("environment*.json"), *(root / "environments").rglob("*")]
+    return {
+        str(path): path.stat().st_mtime_ns
+        for path in paths
+        if path.is_file() and "__pycache__" not in str(path)
+    }
+
+
+def runtimes_of(device: Device) -> list[str]:
+    connection = Connection(device, open_transport(device), owner=new_owner())
+    try:
+        connection.open(lock=False)
+        return [str(one["name"]) for one in connection.hello["runtimes"]]
+    finally:
+        connection.close()
+
+
+def test_the_devices_pip_installs_once_the_agent_finds_it_and_remove_takes_it_away(
+    local: Local, tmp_path: Path
+) -> None:
+    device, root = local(), tmp_path / "root"
+    planned = provision_device(device, dry_run=True)
+    assert (planned.state, planned.how, planned.runtimes) == ("planned", "pip", ("tflite",))
+    assert tree(root) == {} and runtimes_of(device) == []
+
+    done = provision_device(device)
+    assert (done.state, done.how, dict(done.packages)) == ("installed", "pip", PACKAGES)
+    assert [(check.name, check.status) for check in done.checks] == [
+        ("trial", "ok")
+    ] and done.exit_status == 0
+    assert runtimes_of(device) == ["tflite"]
+    checks = {check.name: check for check in diagnose(device)}
+    assert "with packages of harness provision: ai-edge-litert 2.3.0" in checks["python"].found
+    assert "named in devices.toml" in checks["python"].found
+
+    before = tree(root)
+    again = provision_device(device)
+    assert (again.state, again.runtimes, dict(again.packages)) == ("unchanged", ("tflite",), PACKAGES)
+    assert tree(root) == before and again.checks[0].status == "ok"
+
+    assert provision_device(device, remove=True, dry_run=True).state == "would-remove"
+    assert tree(root) == before
+    removed = provision_device(device, remove=True)
+    assert (removed.state, dict(removed.packages)) == ("removed", PACKAGES)
+    assert tree(root) == {} and runtimes_of(device) == []
+    assert provision_device(device, remove=True).state == "unchanged"
+
+
+@pytest.mark.ssh
+def test_a_device_without_pip_gets_wheels_over_ssh_that_pip_downloads_here(
+    sshd: Sshd, bare: Path, tmp_path: Path
+) -> None:
+    device = sshd.device(python=str(bare), root=str(tmp_path / "root"), runtimes=("tflite",))
+    steps: list[str] = []
+    done = provision_device(device, on_step=lambda name, step: steps.append(step))
+    assert (done.state, done.how, dict(done.packages)) == ("installed", "carried", PACKAGES)
+    assert done.notes == (f"{bare} has no pip",)
+    assert [check.status for check in done.checks] == ["ok"]
+    assert any("MB" in step for step in steps) and steps[-1] == ""
+    assert provision_device(device).state == "unchanged"
+
+
+def test_wheels_are_carried_where_the_devices_pip_gets_nowhere_and_on_request(
+    local: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert provision_device(local(), carry=True).how == "carried"
+    provision_device(local(), remove=True)
+
+    def only_here(*arguments: Any) -> Any:
+        monkeypatch.setenv("PIP_FIND_LINKS", links)
+        return download(*arguments)
+
+    links, download = os.environ["PIP_FIND_LINKS"], provision.download_wheels
+    monkeypatch.setattr(provision, "download_wheels", only_here)
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    done = provision_device(local())
+    assert (done.how, len(done.notes)) == ("carried", 1)
+    assert "pip ended with status 1" in done.notes[0] and "ai-edge-litert" in done.notes[0]
+
+
+def test_no_pip_and_no_wheels_is_told_with_what_each_says(
+    local: Local, bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(
+        DeviceError, match=r"has no pip; then this machine's pip has no wheels for the device"
+    ) as caught:
+        provision_device(local(python=str(bare)))
+    assert "nothing was changed" in str(caught.value) and "ai-edge-litert" in str(caught.value)
+    assert tree(tmp_path / "root") == {}
+
+
+def test_a_runtime_that_computes_something_else_fails_its_trial(
+    local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_FIND_LINKS", str(runtime_wheels(tmp_path / "bad", output="[0.25] * 10")))
+    done = provision_device(local())
+    assert [check.status for check in done.checks] == ["FAIL"] and done.exit_status == 3
+    assert "0.25" in done.checks[0].found
+
+
+def test_packages_of_another_python_are_not_used_and_the_doctor_says_so(
+    local: Local, bare: Path, tmp_path: Path
+) -> None:
+    provision_device(local())
+    other = local(python=str(bare))
+    assert runtimes_of(other) == []
+    check = next(check for check in diagnose(other) if check.name == "python")
+    assert check.status == "warn" and "harness provision --device board" in check.remedy
+    assert provision_device(other).state == "installed"
+    assert runtimes_of(other) == ["tflite"] and runtimes_of(local()) == []
+
+
+def test_a_full_disk_is_told_before_anything_is_installed(local: Local, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 64 << 20) as disk:
+        device = local(root=str(disk.folder / "root"))
+        with pytest.raises(
+            DeviceError, match=r"MiB are free in the agent's folder.*free some, or name another"
+        ):
+            provision_device(device)
+        assert tree(disk.folder / "root") == {}
+
+
+def test_a_disk_that_fills_up_on_the_way_leaves_the_former_packages(
+    local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provision, "LEAST_BYTES", 0)
+    with small_disk(tmp_path / "disk", 64 << 20) as disk:
+        device = local(root=str(disk.folder / "root"))
+        provision_device(device)
+        before = tree(disk.folder / "root")
+        shutil.rmtree(
+            next((disk.folder / "root" / "environments").iterdir()) / "ai_edge_litert"
+        )  # it is broken now
+        broken = {path: when for path, when in before.items() if "ai_edge_litert/" not in path}
+        disk.fill(4096)
+        with pytest.raises(DeviceError, match="nothing was changed") as caught:
+            provision_device(device)
+        assert "No space left on device" in str(caught.value)
+        assert tree(disk.folder / "root") == broken
+        disk.free()
+        assert provision_device(device).state == "installed" and runtimes_of(device) == ["tflite"]
+
+
+def test_a_home_that_is_read_only_is_told_with_the_key_for_another_folder(
+    local: Local, tmp_path: Path
+) -> None:
+    (tmp_path / "home").mkdir()
+    with (
+        read_only(tmp_path / "home"),
+        pytest.raises(DeviceError, match=r'cannot be stored .* root = "\.\.\." in \[devices\.board\]'),
+    ):
+        provision_device(local(root=str(tmp_path / "home" / "root")))
+
+
+def test_python_3_7_is_told_with_the_key_for_another(local: Local) -> None:
+    if not OLD:
+        pytest.skip("needs a Python 3.6 or 3.7 (pyenv install 3.7)")
+    with pytest.raises(DeviceError, match=r'needs 3\.8 or newer: name one with python = "\.\.\."'):
+        provision_device(local(python=str(OLD[-1])))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"libc": "musl", "libc_version": ""}, "musl"),
+        ({"bits": 32, "machine": "x86_64"}, "32 bits"),
+        ({"version": [3, 8, 0], "machine": "riscv64"}, "riscv64"),
+    ],
+)
+def test_a_system_that_nothing_fits_is_told_and_left_alone(
+    local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], told: str
+) -> None:
+    real = provision.check_survey
+    monkeypatch.setattr(provision, "check_survey", lambda said: real({**said, **changes}))
+    with pytest.raises(DeviceError, match=rf"device 'board': nothing fits it: tflite: .*{told}"):
+        provision_device(local())
+    assert tree(tmp_path / "root") == {}
+
+
+def test_the_command_prints_what_was_done_and_json(local: Local, tmp_path: Path) -> None:
+    device = local()
+    (tmp_path / "devices.toml").write_text(
+        f'[devices.board]\ntransport = "local"\npython = "{device.python}"\nroot = "{device.root}"\nruntimes = ["tflite"]\n'
+    )
+    named = ("provision", "--device", "board", "--devices", str(tmp_path / "devices.toml"))
+    planned = run_command("unused", *named, "--dry-run")
+    assert (
+        planned.status == 0
+        and "would install for tflite by the device's pip: ai-edge-litert" in planned.stdout
+    )
+    done = run_command("unused", *named, "--json")
+    assert done.status == 0 and done.json["state"] == "installed" and done.json["packages"] == PACKAGES
+    assert done.json["checks"][0]["status"] == "ok"
+    again = run_command("unused", *named)
+    assert "nothing to do, tflite is there" in again.stdout
+    assert "removed ai-edge-litert 2.3.0" in run_command("unused", *named, "--remove").stdout
+    refused = run_command("unused", *named, "--runtime", "onnxruntime")
+    assert refused.status == 3 and refused.stdout == "" and "onnxruntime" in refused.stderr

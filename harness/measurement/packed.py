@@ -97,6 +97,11 @@ def pack_campaign(
     Everything is measured that is named, whatever is stored: to what it belongs only the device can tell.
     Raises: ConfigError; HarnessError when a model cannot be made.
     """
+    if device.provider_options:
+        raise ConfigError(
+            f"device {device.name!r} has provider_options, which a packed job does not carry; leave them out of devices.toml, or "
+            "measure over SSH"
+        )
     asked = options.runtimes or device.runtimes
     formats = {
         name: runtime_format(name)

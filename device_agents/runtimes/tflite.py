@@ -99,7 +99,7 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
         return first_values(graph.get(first["index"]), scale, zero_point, inputs.batch)
 
     runtime = {"name": NAME, "package": package, "version": version, "provider": provider}
-    return Loaded(graph.run, output, runtime, arithmetic=graph.arithmetic())
+    return Loaded(graph.run, output, runtime, shares=graph.shares(provider), arithmetic=graph.arithmetic())
 
 
 class Graph:
@@ -118,6 +118,10 @@ class Graph:
     def is_delegated(self) -> bool:
         """Tell whether a delegate runs a part of the graph."""
         return is_delegated(self._interpreter)
+
+    def shares(self, provider: str) -> dict[str, float]:
+        """Return the share of the graph's operators that a delegate runs, and what is left to the built-in kernels."""
+        return shares_of(self._interpreter, provider)
 
     def arithmetic(self) -> str:
         """Return what the graph's operators compute in."""
@@ -172,6 +176,10 @@ class Signature:
         """Return True: no package lists the operators of another graph than the first."""
         return True
 
+    def shares(self, provider: str) -> dict[str, float]:
+        """Return nothing, for the same reason."""
+        return {}
+
     def arithmetic(self) -> str:
         """Return nothing, for the same reason."""
         return ""
@@ -199,3 +207,35 @@ def is_delegated(interpreter: Any) -> bool:
     if not hasattr(interpreter, "_get_ops_details"):
         return True
     return any(details["op_name"] == "DELEGATE" for details in interpreter._get_ops_details())
+
+
+def shares_of(interpreter: Any, provider: str) -> dict[str, float]:
+    """Return the share of the model's operators that a provider's delegates run, and that of the built-in kernels.
+
+    A delegate stands beside the operators that it runs: those on the way from its outputs back to its inputs. Nothing is returned
+    where a package does not list the operators.
+    """
+    if not hasattr(interpreter, "_get_ops_details"):
+        return {}
+    every = interpreter._get_ops_details()
+    operators = [details for details in every if details["op_name"] != "DELEGATE"]
+    makers = {int(tensor): number for number, one in enumerate(operators) for tensor in one["outputs"]}
+    inside: set[int] = set()
+    for delegate in (details for details in every if details["op_name"] == "DELEGATE"):
+        ends = set(map(int, delegate["inputs"]))
+        waiting = list(map(int, delegate["outputs"]))
+        while waiting:
+            tensor = waiting.pop()
+            number = makers.get(tensor)
+            if tensor not in ends and number is not None and number not in inside:
+                inside.add(number)
+                waiting += map(int, operators[number]["inputs"])
+    if not operators:
+        return {}
+    share = len(inside) / len(operators)
+    told = {provider: share, PROVIDERS[1]: 1 - share}
+    return (
+        {name: part for name, part in told.items() if part > 0}
+        if provider != PROVIDERS[1]
+        else {provider: 1.0}
+    )

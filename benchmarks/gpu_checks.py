@@ -35,6 +35,9 @@ BATCH = 64  # images of a step of distilling
 POWER = 0.3  # of a GPU at rest, whose power wavers while nvidia-smi wakes it
 ENERGY_READS = 5
 SPEARMAN, DIFFERENCE = 0.98, 0.02  # of the paired ratios of two campaigns
+COMPILED_NS = (
+    2_000_000_000  # what loading takes at least where TensorRT compiles; engines of before may be kept
+)
 
 
 class NotThere(Exception):
@@ -487,6 +490,89 @@ def check_precisions(chosen: argparse.Namespace) -> Found:
     return Found(figures=figures, lines=lines, faults=faults)
 
 
+def check_graphs(chosen: argparse.Namespace) -> Found:
+    """Measure networks with and without CUDA graphs, of 1 and of 64 images a run, with the card's own times beside the walls."""
+    need_provider("CUDAExecutionProvider", "pip install 'onnxruntime-gpu[cuda,cudnn]'")
+    return provider_rows(["onnxruntime:cuda", "onnxruntime:cuda+graph"], ["--batch", "1,64"])
+
+
+def check_tensorrt(chosen: argparse.Namespace) -> Found:
+    """Measure networks by TensorRT in fp16, with and without graphs; see whether the second worker finds the engines."""
+    need_provider("TensorrtExecutionProvider", "install TensorRT: pip install tensorrt-cu12")
+    options = "[devices.local.provider_options.tensorrt]\ntrt_fp16_enable = true\n"
+    asked = ["onnxruntime:tensorrt", "onnxruntime:tensorrt+graph"]
+    found = provider_rows(asked, ["--sessions", "2"], "[devices.local]\ntransport = 'local'\n" + options)
+    faults = list(found.faults)
+    for architecture, loads_ns in found.figures["loads_ns"].items():
+        if loads_ns[-1] > COMPILED_NS and not loads_ns[-1] < loads_ns[0] / 2:
+            faults.append(
+                f"{architecture}: engines were compiled again, or not kept: loaded in {loads_ns} ns"
+            )
+    return replace(found, faults=faults)
+
+
+def need_provider(provider: str, remedy: str) -> None:
+    """Raise NotThere where ONNX Runtime here has no such provider."""
+    import onnxruntime
+
+    if provider not in onnxruntime.get_available_providers():
+        raise NotThere(f"onnxruntime has no {provider} here; {remedy}")
+
+
+def provider_rows(runtimes: Sequence[str], asked: Sequence[str], devices: str = "") -> Found:
+    """Measure two networks in some runtimes; compare outputs, and device times with walls. devices: a devices.toml."""
+    from harness.store import Store
+
+    with tempfile.TemporaryDirectory() as folder:
+        store, path = f"sqlite:///{folder}/s.sqlite", Path(folder, "devices.toml")
+        path.write_text(devices, encoding="utf-8")
+        named = [word for runtime in runtimes for word in ("--runtime", runtime)]
+        command = [
+            "measure",
+            *named,
+            "--models",
+            "sample:2@11",
+            "--level",
+            "screen",
+            "--store",
+            store,
+            "--json",
+        ]
+        many = [] if "--sessions" in asked else ["--sessions", "1"]
+        done = harness([*command, *asked, *many, "--devices", str(path)], 110, statuses=[0, 3])
+        kept = Store(store)
+        try:
+            sessions = [one for c in kept.configurations() for one in kept.sessions(c)]
+        finally:
+            kept.close()
+    rows = json.loads(done.stdout or "[]")
+    keys = ("provider", "batch", "latency_ms", "device_ms", "images_per_s", "output_error", "grade")
+    kept_rows = [{key: row[key] for key in keys} for row in rows]
+    loads: dict[str, list[int]] = {}
+    for session in sorted(sessions, key=lambda one: one.started_utc):
+        loads.setdefault(f"{session.architecture} {session.configuration.provider}", []).append(
+            session.load_ns
+        )
+    faults = [] if rows else [f"nothing was measured: {done.stderr[-1500:]}"]
+    for row in kept_rows:
+        name = f"{row['provider']} at batch {row['batch']}"
+        if row["output_error"] is None or not row["output_error"] <= FORWARD_MIXED:
+            faults.append(f"{name}: outputs are off by {row['output_error']}")
+        if row["device_ms"] is None:
+            faults.append(f"{name}: no time by the card's events")
+        elif not row["device_ms"] <= 1.2 * row["latency_ms"]:
+            faults.append(
+                f"{name}: {row['device_ms']:.3f} ms by its events are more than {row['latency_ms']:.3f} ms"
+            )
+    lines = [
+        f"{row['provider']} batch {row['batch']}: {row['latency_ms']:.3f} ms, device {row['device_ms']} ms, "
+        f"{row['images_per_s']:.0f} images/s, off by {row['output_error']}, grade {row['grade']}"
+        for row in kept_rows
+    ]
+    figures = {"rows": kept_rows, "loads_ns": loads, "status": done.returncode, "said": done.stderr[-3000:]}
+    return Found(figures=figures, lines=lines, faults=faults)
+
+
 def provider_outputs(providers: Sequence[str]) -> dict[str, list[list[float]]]:
     """Return the first output values of some networks under each provider, each on the agent's fixed input."""
     from device_agents.runtimes import onnxruntime_cpu
@@ -670,6 +756,8 @@ CHECKS: dict[str, tuple[Check, float]] = {
     "distilling": (check_distilling, 80.0),
     "measuring-cuda": (check_measuring_cuda, 120.0),
     "precisions": (check_precisions, 120.0),
+    "graphs": (check_graphs, 120.0),
+    "tensorrt": (check_tensorrt, 120.0),
     "measuring": (check_measuring, 110.0),
 }
 """Name -> the check and the most seconds that it may take, in the order in which they run."""

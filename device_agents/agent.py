@@ -45,7 +45,7 @@ from device_agents.jobs import (
 from device_agents.libraries import parse_libraries, place_libraries
 from device_agents.machine_lock import MachineLock, user_name
 from device_agents.models import MODEL_LIMIT_BYTES
-from device_agents.nvidia import uses_gpu
+from device_agents.nvidia import may_use_gpu
 from device_agents.parts_cache import PartsCache, free_bytes
 from device_agents.probes import Probes
 from device_agents.processes import LIBRARIES_VARIABLE
@@ -288,7 +288,7 @@ class Agent:
         job = parse_job(fields.values.get("job"))
         cores = self._choose_cores(job)
         with self._cache.hold(job.parts()):
-            gpus = uses_gpu(str(job.options.get("provider", "")))
+            gpus = may_use_gpu(str(job.options.get("provider", "")))
             before = self._probes.conditions(cores, gpus)
             self._writer.write(
                 {"event": "conditions", "conditions": before, "type": "event", "id": request_id}
@@ -302,7 +302,7 @@ class Agent:
         job = parse_profile_job(fields.values.get("job"))
         cores = self._choose_cores(job)
         with self._cache.hold(job.parts()), temporary_folder(self._root / "tmp") as temp_dir:
-            conditions = self._probes.conditions(cores, uses_gpu(str(job.options.get("provider", ""))))
+            conditions = self._probes.conditions(cores, may_use_gpu(str(job.options.get("provider", ""))))
             message = job.worker_message(cores, self._cache.parts_dir, temp_dir)
             profile = self._supervise(message, job.parts(), job.silence_s, conditions, request_id)
         return dict(profile, conditions_before=conditions)
@@ -317,7 +317,7 @@ class Agent:
         job = parse_block_job(fields.values.get("job"))
         cores = self._choose_cores(job)
         with self._cache.hold(job.parts()):
-            gpus = uses_gpu(str(job.options.get("provider", "")))
+            gpus = may_use_gpu(str(job.options.get("provider", "")))
             before = self._probes.conditions(cores, gpus)
             self._writer.write(
                 {"event": "conditions", "conditions": before, "type": "event", "id": request_id}

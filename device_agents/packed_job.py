@@ -637,8 +637,9 @@ def allowed_cores(job: dict[str, Any], hello: Answer) -> list[int]:
 
 def short_provider(provider: str) -> str:
     """Return a provider's short name: `cuda` of `CUDAExecutionProvider`."""
-    name, end = provider.lower(), "executionprovider"
-    return name[: -len(end)] if name.endswith(end) else name
+    name, plus, also = provider.lower().partition("+")
+    end = "executionprovider"
+    return (name[: -len(end)] if name.endswith(end) else name) + plus + also
 
 
 def throttles(conditions: Answer, limits: dict[str, Any]) -> bool:

@@ -24,6 +24,7 @@ from device_agents.refusal import Refusal
 from device_agents.run_delay import CoreTimes, RunDelay
 from device_agents.runtimes import RUNTIMES, load, uses_accelerator
 from device_agents.runtimes.loaded import Loaded
+from device_agents.runtimes.onnxruntime_cpu import AGENT_FOLDER
 from device_agents.sampling import Stopwatch, sample_ns, sample_settled, sample_slice
 from device_agents.stopping import StopRule
 from device_agents.warmup import Warming, warm_up
@@ -54,6 +55,7 @@ def serve_job(frames_fd: int) -> None:
     if request:
         process["request"] = request
     message["process"] = process
+    os.environ[AGENT_FOLDER] = str(Path(message["parts_dir"]).parent)
     reporter = Reporter(FrameWriter(frames_fd))
     try:
         answer = do_task(message, reporter)
@@ -234,8 +236,20 @@ class Session:
         cores, now = self._message["cores"], CoreTimes()
         told = {"steal_s": now.stolen_s(begin, cores), "others_busy": now.others_busy(begin, cores)}
         measured.update({key: value for key, value in told.items() if value is not None})
+        if plan.settled_runs and stop != "contended":
+            measured.update(self._device_times(network))
         reporter.send(dict(measured, **self._message["process"]))
         return stop
+
+    def _device_times(self, network: Loaded) -> dict[str, list[int]]:
+        """Return what the accelerator's own clock says of some runs; nothing where it has none, or cannot be asked."""
+        if network.device_times is None:
+            return {}
+        try:
+            return {"device_ns": network.device_times(self._plan.settled_runs)}
+        except Exception as error:  # noqa: BLE001 - a session is whole without
+            sys.stderr.write("no time by the device's events: %s: %s\n" % (type(error).__name__, error))
+            return {}
 
     def _time_slices(
         self, network: Loaded, reference: Loaded, clean: CleanRuns, number: int

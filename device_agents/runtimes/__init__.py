@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Protocol, Sequence
 
-from device_agents.nvidia import uses_gpu
+from device_agents.nvidia import may_use_gpu
 from device_agents.refusal import Refusal
 from device_agents.runtimes import (
     litert,
@@ -72,7 +72,7 @@ FORMATS = ("onnx", "tflite")
 
 def uses_accelerator(provider: str) -> bool:
     """Tell whether a provider computes elsewhere than on the calling thread, which then waits for it and not for a core."""
-    return uses_gpu(provider) or provider.upper().startswith(("GPU", "NPU", "EDGETPU"))
+    return may_use_gpu(provider) or provider.upper().startswith(("NPU", "EDGETPU"))
 
 
 def load(runtime: str, model: bytes, threads: int, options: dict[str, Any], inputs: Inputs) -> Loaded:

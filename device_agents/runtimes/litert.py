@@ -267,7 +267,7 @@ class Compiled:
         def run() -> None:
             status = function(*arguments)
             if status:
-                raise LiteRtError("LiteRtRunCompiledModel", status)
+                raise api.failure("LiteRtRunCompiledModel", status)
 
         def run_and_fetch() -> None:
             run()

@@ -24,6 +24,7 @@ DISPATCH_DIR, LIBRARY_DIR, REGISTERED, LOGGED = 1, 22, 24, 25  # LiteRtEnvOption
 ERRORS_ALONE = 3  # LiteRtLogSeverity: a worker's last words are its errors, not what it loaded
 
 COMPILATION_FAILED = 504
+NO_MEMORY = 2
 STATUSES = {
     1: "invalid argument",
     2: "memory allocation failure",
@@ -190,6 +191,16 @@ class LiteRtError(RuntimeError):
         self.status = status
 
 
+def failure(function: str, status: int) -> Exception:
+    """Return what a status that is not ok stands for: memory that is not there is that model's failure, as everywhere."""
+    error = LiteRtError(function, status)
+    if status != NO_MEMORY:
+        return error
+    return Refusal(
+        "out-of-memory", "%s: the CPU or the accelerator has not the memory for this network" % error
+    )
+
+
 class Library:
     """LiteRT's library with all functions of the table declared."""
 
@@ -219,12 +230,12 @@ class Library:
         self.functions[name] = function
 
     def call(self, name: str, *arguments: Any) -> None:
-        """Call a function. Raises: LiteRtError with the status it returns, Refusal where this version has no such function."""
+        """Call a function. Raises: as `failure` of the status it returns, Refusal where this version has no such function."""
         if name not in self.functions:
             raise Refusal("runtime-missing", "%s is too old: it has no function %s" % (self.path, name))
         status = self.functions[name](*arguments)
         if status:
-            raise LiteRtError(name, status)
+            raise failure(name, status)
 
     def make(self, name: str, *arguments: Any) -> c_void_p:
         """Call a function that returns a handle in its last argument, and return that. Raises: LiteRtError."""

@@ -11,8 +11,10 @@ from ctypes import c_int
 from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, Tuple
 
+from device_agents.nvidia import may_use_gpu
+from device_agents.refusal import Refusal
 from device_agents.runtimes.litert import open_compiled
-from device_agents.runtimes.litert_api import ProfilerEvent
+from device_agents.runtimes.litert_api import LiteRtError, ProfilerEvent
 from device_agents.runtimes.loaded import Inputs, Loaded, NodeTime
 
 BEGIN = "LiteRT::Run[buffer registration]"
@@ -49,7 +51,16 @@ def load_profiled(
             runtime["provider"],
         )
 
-    return Loaded(run, output, runtime, (compiled,), compiled.shares), end
+    def run_timed() -> None:
+        try:
+            run()
+        except LiteRtError as error:
+            if not may_use_gpu(runtime["provider"]):
+                raise
+            message = "LiteRT's profiler does not run on this %s (%s), which may lack timers; profile the CPU: --runtime litert"
+            raise Refusal("no-profiler", message % (runtime["provider"], error)) from error
+
+    return Loaded(run_timed, output, runtime, (compiled,), compiled.shares), end
 
 
 def read_runs(events: Iterable[Event], provider: str) -> Iterator[list[NodeTime]]:

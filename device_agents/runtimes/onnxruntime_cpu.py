@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+from device_agents.cuda_events import EventTimer, open_library
 from device_agents.nvidia import uses_gpu
 from device_agents.refusal import Refusal
 from device_agents.runtimes.loaded import Inputs, Loaded, first_values
+from device_agents.runtimes.onnxruntime_providers import (
+    ALSO_CPU,
+    ASSIGNMENT,
+    CPU,
+    TENSORRT,
+    THREADS_OPTIONS,
+    Chosen,
+    engine_folder,
+    offered,
+    provider_settings,
+    shares,
+)
 
 NAME = "onnxruntime"
 FORMATS = ("onnx",)
 PACKAGES = ("onnxruntime",)
-OPTIONS = {"provider": str, "allow_spinning": bool}
-DEFAULT_PROVIDER = "CPUExecutionProvider"
+OPTIONS = {"provider": str, "allow_spinning": bool, "provider_options": dict}
+DEFAULT_PROVIDER = CPU
 ALL_NODES = "session.disable_cpu_ep_fallback"  # onnxruntime_session_options_config_keys.h
 ALL_NODES_SINCE = (1, 16)  # older versions take the entry and do nothing
 NO_SPINNING_ON = "session.force_spinning_stop"  # the same file, from 1.13 on: a run's end is the spinning's
+UNAWAITED = "disable_synchronize_execution_providers"  # onnxruntime_run_options_config_keys.h, from 1.14 on
+DEVICE_WARM_UPS = 3
 MESSAGE_CHARACTERS = 2000
+AGENT_FOLDER = "HARNESS_AGENT_FOLDER"  # a variable of the worker: where the agent may keep what it made
 
 DTYPES = {
     "tensor(float)": "float32",
@@ -44,7 +63,7 @@ def find() -> tuple[str, str, Any]:
 
 def providers() -> list[str]:
     """Return the names that the option `provider` may have."""
-    return list(find()[2].get_available_providers())
+    return offered(find()[2].get_available_providers())
 
 
 def load(model: bytes, threads: int, options: dict[str, Any]) -> Loaded:
@@ -58,7 +77,39 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
     Raises: ModuleNotFoundError, Refusal when the provider is not there, ValueError for an input that cannot be given, and what
     the runtime raises.
     """
-    return bind(*open_session(model, threads, options), inputs)
+    session, runtime = open_session(model, threads, options)
+    chosen = Chosen.of(runtime["provider"])
+    if chosen.is_graph:
+        loaded = bind_on_card(session, runtime, inputs)[0]
+    else:
+        loaded = bind(session, runtime, inputs)
+    if chosen.name == DEFAULT_PROVIDER:
+        return loaded
+    loaded = replace(loaded, shares=shares(session, chosen))
+    if not uses_gpu(chosen.name) or chosen.also_cpu:
+        return loaded
+    return replace(loaded, device_times=lambda runs: device_times(model, threads, options, inputs, runs))
+
+
+def device_times(
+    model: bytes, threads: int, options: dict[str, Any], inputs: Inputs, runs: int, library: Any = None
+) -> list[int]:
+    """Return what the card's own events say of some runs, in ns: of the network alone, whose inputs and outputs stay on the card.
+
+    It is loaded anew into a stream of its own, so that nothing of this is in what is timed elsewhere.
+    Raises: OSError without CUDA's runtime library, CudaError, and as `load_with_inputs`.
+    """
+    timer = EventTimer(library or open_library())
+    given = dict(options.get("provider_options") or {}, has_user_compute_stream="1")
+    given["user_compute_stream"] = str(timer.stream.value or 0)
+    session, runtime = open_session(model, threads, dict(options, provider_options=given))
+    unawaited = find()[2].RunOptions()
+    unawaited.add_run_config_entry(UNAWAITED, "1")
+    loaded, binding = bind_on_card(session, runtime, inputs)
+    for _ in range(DEVICE_WARM_UPS):  # a CUDA graph is captured in the first ones
+        loaded.run()
+    timer.wait()
+    return [timer.time_ns(lambda: session.run_with_iobinding(binding, unawaited)) for _ in range(runs)]
 
 
 def open_session(
@@ -70,22 +121,24 @@ def open_session(
     """
     package, version, onnxruntime = find()
     provider = options.get("provider", DEFAULT_PROVIDER)
+    chosen = Chosen.of(provider)
     session_options = onnxruntime.SessionOptions()
-    if threads > 1 and options.get("allow_spinning", True) and share_pool(threads):
+    has_own_threads = chosen.name in THREADS_OPTIONS
+    if threads > 1 and not has_own_threads and options.get("allow_spinning", True) and share_pool(threads):
         session_options.use_per_session_threads = False
     else:
-        session_options.intra_op_num_threads = threads
+        session_options.intra_op_num_threads = 1 if has_own_threads else threads
         session_options.inter_op_num_threads = 1
         session_options.add_session_config_entry(NO_SPINNING_ON, "1")
     session_options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     session_options.log_severity_level = 3
-    if "allow_spinning" in options:
-        spinning = "1" if options["allow_spinning"] else "0"
+    if "allow_spinning" in options or has_own_threads:
+        spinning = "1" if options.get("allow_spinning") and not has_own_threads else "0"
         session_options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
     if profile_prefix:
         session_options.enable_profiling = True
         session_options.profile_file_prefix = profile_prefix
-    available = onnxruntime.get_available_providers()
+    available = offered(onnxruntime.get_available_providers())
     if provider not in available:
         message = "onnxruntime has no provider %r here; it has: %s" % (provider, ", ".join(available))
         raise Refusal("runtime-missing", message)
@@ -95,9 +148,17 @@ def open_session(
     if uses_gpu(provider) and hasattr(onnxruntime, "preload_dlls"):  # from 1.21 on
         onnxruntime.preload_dlls()  # CUDA and cuDNN as packages: no loader finds those by itself
     if provider == DEFAULT_PROVIDER:
+        if options.get("provider_options"):
+            raise Refusal("bad-request", "the CPU provider of onnxruntime takes no options")
         session = onnxruntime.InferenceSession(model, session_options, providers=[provider])
     else:
-        session = open_accelerated(onnxruntime, model, session_options, provider)
+        given, engines = options.get("provider_options") or {}, None
+        if chosen.name == TENSORRT and AGENT_FOLDER in os.environ:
+            engines = engine_folder(
+                Path(os.environ[AGENT_FOLDER]), [version, *map(str, sorted(given.items()))]
+            )
+        told = provider_settings(chosen, threads, given, engines)
+        session = open_accelerated(onnxruntime, model, session_options, chosen, told)
     return session, {"name": NAME, "package": package, "version": version, "provider": provider}
 
 
@@ -116,19 +177,28 @@ def share_pool(threads: int) -> bool:
     return True
 
 
-def open_accelerated(onnxruntime: Any, model: bytes, session_options: Any, provider: str) -> Any:
-    """Return a session of which the provider runs every node: left to itself, onnxruntime has the CPU run the others in silence.
+def open_accelerated(
+    onnxruntime: Any, model: bytes, session_options: Any, chosen: Chosen, told: dict[str, str]
+) -> Any:
+    """Return a session of which the provider runs every node, unless the CPU may help.
 
+    Left to itself, onnxruntime has the CPU run the others in silence. told: the provider's options.
     Raises: Refusal when the provider does not start or leaves nodes out, and what the runtime raises.
     """
-    refused = None
-    session_options.add_session_config_entry(ALL_NODES, "1")
+    provider, refused = chosen.name, None
+    named: dict[str, Any] = {"providers": [provider], "enable_fallback": 0}  # onnxruntime's own: to the CPU
+    if told:
+        named["provider_options"] = [told]
+    session_options.add_session_config_entry(ASSIGNMENT, "1")
+    session_options.add_session_config_entry(ALL_NODES, "0" if chosen.also_cpu else "1")
     try:
-        session = onnxruntime.InferenceSession(model, session_options, providers=[provider])
-    except Exception as error:  # noqa: BLE001 - a second session tells why
+        session = onnxruntime.InferenceSession(model, session_options, **named)
+    except Exception as error:
+        if chosen.also_cpu:
+            raise
         refused = error
         session_options.add_session_config_entry(ALL_NODES, "0")
-        session = onnxruntime.InferenceSession(model, session_options, providers=[provider])
+        session = onnxruntime.InferenceSession(model, session_options, **named)
     found = session.get_providers()[0]
     if found != provider:  # a library of the provider's own did not load
         message = "onnxruntime could not start %s and fell back to %s" % (provider, found)
@@ -136,15 +206,16 @@ def open_accelerated(onnxruntime: Any, model: bytes, session_options: Any, provi
             message += "; install there what it needs: pip install 'onnxruntime-gpu[cuda,cudnn]'"
         raise Refusal("runtime-missing", message) from refused
     if refused is not None:
-        message = "%s does not run all nodes of this network, and the CPU would run the others: %s"
-        raise Refusal("worker-error", (message % (provider, refused))[:MESSAGE_CHARACTERS]) from refused
+        message = "%s does not run all nodes of this network, and the CPU would run the others (that is measured with the "
+        message = (message + "provider %s, as what it is): %s") % (provider, provider + ALSO_CPU, refused)
+        raise Refusal("worker-error", message[:MESSAGE_CHARACTERS]) from refused
     return session
 
 
 def bind(session: Any, runtime: dict[str, str], inputs: Inputs) -> Loaded:
     """Put inputs and outputs in place, so that a run allocates neither. Raises: ValueError for an input that cannot be given.
 
-    The session's provider runs all of its nodes: `open_session` refuses others.
+    The CPU's provider runs all of its nodes.
     """
     binding = session.io_binding()
     buffers: list[Any] = []
@@ -166,6 +237,42 @@ def bind(session: Any, runtime: dict[str, str], inputs: Inputs) -> Loaded:
         return first_values(outputs[0].numpy(), batch=inputs.batch) if is_numbers else []
 
     return Loaded(run, output, runtime, tuple(buffers), {runtime["provider"]: 1.0})
+
+
+def bind_on_card(session: Any, runtime: dict[str, str], inputs: Inputs) -> tuple[Loaded, Any]:
+    """Put inputs and outputs in the card's memory, where a CUDA graph wants them; return the model and its binding.
+
+    A run copies nothing, and is over when it ends.
+
+    Raises: ValueError for an input that cannot be given, and for an output of no fixed size.
+    """
+    make = find()[2].OrtValue
+    binding = session.io_binding()
+    buffers: list[Any] = []
+    for node in session.get_inputs():
+        if node.type not in DTYPES:
+            raise ValueError("input %r is a %s, which harness does not make" % (node.name, node.type))
+        shape = inputs.shape_of(node.name) or static_shape(node)
+        value = make.ortvalue_from_numpy(inputs.array(node.name, shape, DTYPES[node.type], "NCHW"), "cuda", 0)
+        binding.bind_ortvalue_input(node.name, value)
+        buffers.append(value)
+    for node in session.get_outputs():
+        if node.type not in DTYPES or not all(isinstance(size, int) and size > 0 for size in node.shape):
+            message = "output %r is a %s of the sizes %s: a CUDA graph has outputs of numbers, whose sizes are fixed"
+            raise ValueError(message % (node.name, node.type, node.shape))
+        value = make.ortvalue_from_shape_and_type(node.shape, DTYPES[node.type], "cuda", 0)
+        binding.bind_ortvalue_output(node.name, value)
+        buffers.append(value)
+
+    def run() -> None:
+        session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+
+    def output() -> list[float]:
+        outputs = binding.get_outputs()
+        return first_values(outputs[0].numpy(), batch=inputs.batch) if outputs else []
+
+    return Loaded(run, output, runtime, tuple(buffers)), binding
 
 
 def bind_outputs(session: Any, binding: Any) -> list[Any]:

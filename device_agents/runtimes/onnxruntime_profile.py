@@ -11,8 +11,10 @@ import json
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
+from device_agents.refusal import Refusal
 from device_agents.runtimes.loaded import Inputs, Loaded, NodeTime
 from device_agents.runtimes.onnxruntime_cpu import bind, open_session
+from device_agents.runtimes.onnxruntime_providers import Chosen
 
 SUFFIX = "_kernel_time"
 NS_PER_US = 1000
@@ -25,6 +27,9 @@ def load_profiled(
 
     folder: where the profile is written. Raises: what `onnxruntime_cpu.load` raises.
     """
+    if Chosen.of(options.get("provider", "")).is_graph:
+        message = "a CUDA graph is one launch, of which no profiler tells the nodes; profile the provider without +graph"
+        raise Refusal("no-profiler", message)
     session, runtime = open_session(model, threads, options, str(folder / "profile"))
 
     def end() -> Iterator[list[NodeTime]]:

@@ -109,7 +109,7 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
     runtime = {"name": NAME, "package": package, "version": version, "provider": provider}
     if is_edgetpu:  # it computes in nothing else
         return Loaded(graph.run, output, runtime, shares={provider: 1.0}, arithmetic="int8")
-    return Loaded(graph.run, output, runtime, arithmetic=graph.arithmetic())
+    return Loaded(graph.run, output, runtime, shares=graph.shares(provider), arithmetic=graph.arithmetic())
 
 
 class Graph:
@@ -135,6 +135,10 @@ class Graph:
             message = "this tflite package does not list a model's operators, which may run anywhere; install a newer"
             raise Refusal("runtime-missing", message)
         return [str(details["op_name"]) for details in self._interpreter._get_ops_details()]
+
+    def shares(self, provider: str) -> dict[str, float]:
+        """Return the share of the graph's operators that a delegate runs, and what is left to the built-in kernels."""
+        return shares_of(self._interpreter, provider)
 
     def arithmetic(self) -> str:
         """Return what the graph's operators compute in."""
@@ -195,6 +199,10 @@ class Signature:
             "runtime-missing", "no tflite package lists the operators of a signature; leave --signature out"
         )
 
+    def shares(self, provider: str) -> dict[str, float]:
+        """Return nothing, for the same reason."""
+        return {}
+
     def arithmetic(self) -> str:
         """Return nothing, for the same reason."""
         return ""
@@ -222,3 +230,35 @@ def is_delegated(interpreter: Any) -> bool:
     if not hasattr(interpreter, "_get_ops_details"):
         return True
     return any(details["op_name"] == "DELEGATE" for details in interpreter._get_ops_details())
+
+
+def shares_of(interpreter: Any, provider: str) -> dict[str, float]:
+    """Return the share of the model's operators that a provider's delegates run, and that of the built-in kernels.
+
+    A delegate stands beside the operators that it runs: those on the way from its outputs back to its inputs. Nothing is returned
+    where a package does not list the operators.
+    """
+    if not hasattr(interpreter, "_get_ops_details"):
+        return {}
+    every = interpreter._get_ops_details()
+    operators = [details for details in every if details["op_name"] != "DELEGATE"]
+    makers = {int(tensor): number for number, one in enumerate(operators) for tensor in one["outputs"]}
+    inside: set[int] = set()
+    for delegate in (details for details in every if details["op_name"] == "DELEGATE"):
+        ends = set(map(int, delegate["inputs"]))
+        waiting = list(map(int, delegate["outputs"]))
+        while waiting:
+            tensor = waiting.pop()
+            number = makers.get(tensor)
+            if tensor not in ends and number is not None and number not in inside:
+                inside.add(number)
+                waiting += map(int, operators[number]["inputs"])
+    if not operators:
+        return {}
+    share = len(inside) / len(operators)
+    told = {provider: share, PROVIDERS[1]: 1 - share}
+    return (
+        {name: part for name, part in told.items() if part > 0}
+        if provider != PROVIDERS[1]
+        else {provider: 1.0}
+    )

@@ -499,6 +499,7 @@ class MeasuredEvent(Said):
     pinned: bool = False
     shares: Annotated[dict[Name, Share], Field(max_length=16)] = {}
     arithmetic: Literal[ARITHMETICS] = "unknown"  # type: ignore[valid-type]
+    device_ns: Times = []
     request: AskedCore | None = None
 
 

@@ -30,6 +30,7 @@ from pydantic_core import PydanticCustomError
 
 from harness.devices.adb.serials import check_serial
 from harness.devices.destination import Destination, parse_destination
+from harness.devices.provider_options import Value, check_provider_options
 from space.errors import ConfigError, did_you_mean
 from space.plugins import RUNTIMES as RUNTIME_PLUGINS
 from space.plugins import TRANSPORTS, bad_plugin, load_plugin, plugin_source, plugins
@@ -120,6 +121,10 @@ class Device(BaseModel):
         {},
         description="Environment variables of the processes that run models, e.g. { LD_LIBRARY_PATH = '/vendor/lib64' }.",
     )
+    provider_options: dict[str, dict[str, str | int | float | bool]] = Field(
+        {},
+        description="Options of ONNX Runtime's providers, by provider: provider_options.tensorrt = { trt_fp16_enable = true }.",
+    )
     root: str = Field("", description="Folder on the device for the agent and its cache of model parts.")
     description: str = Field("", description="For people: what this device is.")
     group: _Groups = Field(
@@ -167,6 +172,12 @@ class Device(BaseModel):
     def _known_runtimes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for text in value:
             parse_runtime(text)
+        return value
+
+    @field_validator("provider_options")
+    @classmethod
+    def _known_options(cls, value: dict[str, dict[str, Value]]) -> dict[str, dict[str, Value]]:
+        check_provider_options(value)
         return value
 
     @field_validator("precision", mode="before")
@@ -443,8 +454,9 @@ def runtime_sources() -> dict[str, bytes]:
 
 
 def short_provider(provider: str) -> str:
-    """Return a provider's short name: `cuda` for `CUDAExecutionProvider`."""
-    return provider.lower().removesuffix("executionprovider")
+    """Return a provider's short name: `cuda` for `CUDAExecutionProvider`, `cuda+cpu` for `CUDAExecutionProvider+CPU`."""
+    name, plus, also = provider.lower().partition("+")
+    return name.removesuffix("executionprovider") + plus + also
 
 
 def load_devices(path: str | Path | None = None) -> dict[str, Device]:

@@ -17,6 +17,7 @@ from harness.devices.config import (
     runtime_modules,
     short_provider,
 )
+from harness.devices.provider_options import RUNTIME, option_texts
 from space.errors import ConfigError, did_you_mean
 
 _INSTALL = {"onnxruntime": "onnxruntime", "tflite": "ai-edge-litert", "litert": "ai-edge-litert"}
@@ -186,6 +187,9 @@ def _use(
         full = providers["cpu"]
     if providers:
         options["provider"] = full
+    told = option_texts(short_provider(full), device.provider_options) if name == RUNTIME else {}
+    if told:
+        options["provider_options"] = told
     return RuntimeUse(
         name=name, version=version_name(runtime), provider=full, format=runtime_format(name), options=options
     )

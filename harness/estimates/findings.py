@@ -155,9 +155,13 @@ def _wrong_output(sessions: Sequence[SessionRecord]) -> Finding | None:
     )
 
 
+# TFLite's kernels on the CPU: XNNPACK leaves operators to the built-in ones, and no accelerator is left idle.
+_KERNELS = {"XNNPACK", "builtin"}
+
+
 def _fell_back(sessions: Sequence[SessionRecord]) -> Finding | None:
-    """Sessions in which more than one provider ran operators of the network."""
-    shared = [session for session in sessions if len(_shares(session)) > 1]
+    """Sessions in which more than one provider ran operators of the network; TFLite's two are the same processor's kernels."""
+    shared = [one for one in sessions if len(_shares(one)) > 1 and _shares(one).keys() - _KERNELS]
     if not shared:
         return None
     worst = _shares(min(shared, key=lambda session: max(_shares(session).values())))

@@ -68,6 +68,7 @@ LATENCY_COLUMNS = (
     "energy_high_mj",
     "energy_above_idle_mj",
     "energy_sensor",
+    "device_ms",
 )
 
 
@@ -80,7 +81,8 @@ class Latency:
     ratio, does not have. Wall times are what a user feels. `session_medians` are the ratios of each session alone, oldest
     first. `output_error`: how far the outputs of its sessions are off the expected ones, at most, relative to these; None where
     that is not judged. `arithmetic`: what its sessions were computed in, `unknown`
-    where no runtime said it. `fresh`: what the network took alone in fresh workers, where that was measured; `energy`: that of an
+    where no runtime said it. `device_ms`: what the accelerator's own clock says of a run, the median of all sessions; None where
+    it says nothing. `fresh`: what the network took alone in fresh workers, where that was measured; `energy`: that of an
     inference, where a sensor told it.
     """
 
@@ -98,6 +100,7 @@ class Latency:
     measured_utc: str
     output_error: float | None
     arithmetic: str
+    device_ms: float | None = None
     fresh: tuple[FreshRun, ...] = ()
     energy: Energy | None = None
 
@@ -191,6 +194,7 @@ def to_json(rows: Iterable[Latency]) -> list[dict[str, object]]:
             "energy_high_mj": None if row.energy is None else row.energy.total.high,
             "energy_above_idle_mj": None if row.energy is None else row.energy.above_idle.value,
             "energy_sensor": None if row.energy is None else row.energy.sensor,
+            "device_ms": row.device_ms,
         }
         for row in rows
     ]
@@ -243,6 +247,7 @@ def latency_of(
             default=None,
         ),
         arithmetic=_arithmetic(sessions),
+        device_ms=_device_ms(sessions),
         fresh=tuple(fresh),
         energy=energy,
     )
@@ -252,6 +257,13 @@ def _arithmetic(sessions: Sequence[SessionRecord]) -> str:
     """Return what the last session that tells it was computed in, else what its provider is known to compute in."""
     told = [session.arithmetic for session in sessions if session.arithmetic != "unknown"]
     return told[-1] if told else sessions[-1].configuration.arithmetic or "unknown"
+
+
+def _device_ms(sessions: Sequence[SessionRecord]) -> float | None:
+    """Return the median over sessions of what the accelerator's clock said of their runs, None where it said nothing."""
+    told = [session.conditions_after.get("device_ns") for session in sessions]
+    medians = [median(times) for times in told if isinstance(times, list | tuple) and times]
+    return median(medians) / 1e6 if medians else None
 
 
 def interval_ms(

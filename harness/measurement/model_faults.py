@@ -32,7 +32,7 @@ _REMEDIES = (
         "this runtime or provider has no such operator in that type: name another --runtime, or export another precision",
     ),
     (
-        r"bad_?alloc|[Ff]ailed to allocate|MemoryError|out of memory|killed by signal 9|cannot allocate",
+        r"bad_?alloc|[Ff]ailed to allocate|MemoryError|out of memory|has not the memory|killed by signal 9|cannot allocate",
         "the device lacks the memory: use smaller inputs (--shape), less precision, or another device",
     ),
     (

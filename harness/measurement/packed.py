@@ -102,6 +102,11 @@ def pack_campaign(
             f"device {device.name!r}: a packed job sets no power mode or clocks, for nobody would see them put back; set them on "
             "the board by hand and leave jetson_power_mode and jetson_clocks out"
         )
+    if device.provider_options:
+        raise ConfigError(
+            f"device {device.name!r} has provider_options, which a packed job does not carry; leave them out of devices.toml, or "
+            "measure over SSH"
+        )
     asked = options.runtimes or device.runtimes
     formats = {
         name: runtime_format(name)

@@ -31,7 +31,11 @@ LINK_LOSSES_A_UNIT = 2  # a network that takes the device down twice is a failur
 RESENDS_A_UNIT = 2
 REDOS_A_UNIT = 2  # androidx.benchmark's: a throttled session is measured again, twice at most, after 90 s
 REDO_AFTER_S = 90.0
-GPU_PROVIDERS = ("cuda", "tensorrt")  # in a provider's name: its sessions heed the GPUs, no others do
+GPU_PROVIDERS = (
+    "cuda",
+    "tensorrt",
+    "gpu",
+)  # in a provider's name: its sessions heed NVIDIA's GPUs, no others do
 RESENT = ("part-missing", "part-damaged")
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 

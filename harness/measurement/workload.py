@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from harness.devices.assembly import Assembly
 from harness.devices.conditions import clock_tier, hardware_name
 from harness.devices.config import DEFAULT_PRECISION, Device, Format, Precision
+from harness.devices.provider_options import options_line
 from harness.devices.runtimes import RuntimeUse, version_name
 from harness.measurement.plan import Pace
 from harness.records import Configuration
@@ -183,6 +184,7 @@ def plan_runtime(
         reference=reference.graph_hash,
         clock_tier=clock_tier(conditions, cores),
         batch=reference.batch,
+        provider_options=options_line(runtime.options.get("provider_options", {})),
     )
     models = tuple(source.models(runtime.format, group.precision))
     return RuntimePlan(

@@ -31,6 +31,7 @@ SPARE_COLUMNS = (
     "load ms",
     "memory MB",
     "p90 ms",
+    "device ms",
     "wall ms",
     "ratio",
     "sessions",
@@ -134,6 +135,10 @@ def _latency_table(title: str, rows: Sequence[Latency], batched: bool) -> Table:
     if any(row.arithmetic not in ("unknown", row.configuration.precision) for row in rows):
         columns.append("arithmetic")
         cells = [[*found, row.arithmetic] for found, row in zip(cells, rows, strict=True)]
+    if any(row.device_ms is not None for row in rows):
+        columns.append("device ms")
+        told = ["" if row.device_ms is None else f"{row.device_ms:.3f}" for row in rows]
+        cells = [[*found, text] for found, text in zip(cells, told, strict=True)]
     if any(row.fresh for row in rows):
         columns += ["memory MB", "load ms", "first run ms"]
         cells = [[*found, *_fresh_cells(row)] for found, row in zip(cells, rows, strict=True)]

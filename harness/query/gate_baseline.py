@@ -31,6 +31,7 @@ MAX_QUOTED = 120  # characters of a value in an error
 # What must be equal before ratios to a reference that were measured at different times are compared.
 FACTS = (
     "device", "hardware", "runtime", "runtime_version", "provider", "threads", "cores", "clock_tier", "reference",
+    "provider_options",
 )  # fmt: skip
 
 # And before peak memories are: neither cores, clocks nor references matter to these.
@@ -71,6 +72,7 @@ class KeptLatency(_Kept):
     latency_ms: Positive
     measured_utc: Text
     memory_bytes: Annotated[tuple[Count, ...], Field(max_length=MOST_RUNS)] = ()
+    provider_options: Text = ""
 
     @model_validator(mode="after")
     def _check_interval(self) -> KeptLatency:

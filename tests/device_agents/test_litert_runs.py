@@ -188,6 +188,14 @@ def test_its_profiler_tells_the_time_of_each_operator(client: Client, tmp_path: 
     assert [node["op"] for node in profiled(client, half, "CPU")["nodes"]] == ["Convolution", "FLOOR_MOD"]
 
 
+def test_a_gpu_without_timers_has_no_profile_and_the_agent_says_so(
+    gpu_client: Client, tmp_path: Path
+) -> None:
+    answer = profiled(gpu_client, save_tflite(tmp_path / "a.tflite").read_bytes(), "GPU-fp32")
+    assert (answer["type"], answer["kind"]) == ("error", "no-profiler"), answer
+    assert "LiteRT's profiler does not run on this GPU-fp32" in answer["message"]
+
+
 def test_events_before_the_first_run_belong_to_none_and_delegates_own_events_are_no_operators() -> None:
     events = [("AllocateTensors", 1, 9), ("Conv (F32)", 8, 5), (BEGIN, 1, 1), ("Conv (F32)", 8, 2)]
     events += [("MUL", 2, 3), ("inside", 4, 7), ("Invoke", 32, 1 << 32), (BEGIN, 1, 1)]

@@ -71,6 +71,7 @@ MEASURED_TOO: dict[str, Any] = {
     "pinned": True,
     "shares": {"CPU": 1.0},
     "arithmetic": "fp32",
+    "device_ns": [1000],
 }
 MEASURED_TOO |= {"runtime": dict.fromkeys(("name", "package"), "onnxruntime") | {"version": "2.0"}}
 MEASURED_TOO["runtime"]["provider"] = "CPUExecutionProvider"

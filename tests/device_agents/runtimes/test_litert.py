@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 from factories.model_files import save_int8_tflite, save_tflite, save_two_outputs_tflite
 
+from device_agents.nvidia import may_use_gpu, uses_gpu
 from device_agents.refusal import Refusal
 from device_agents.runtimes import litert, litert_library, tflite, uses_accelerator
 from device_agents.runtimes.litert_api import Library, LiteRtError
 from device_agents.runtimes.litert_library import ANY_VERSION_VARIABLE, PATH_VARIABLE, open_library
 from device_agents.runtimes.loaded import Inputs, fixed_input
 from device_agents.runtimes.plain_values import fixed_bytes
+from device_agents.worker import ENDS_JOB
 
 TYPES = {
     "f": "float32",
@@ -162,12 +164,40 @@ def test_an_accelerator_that_goes_away_is_an_error_of_that_run(
         loaded.run()
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        "LiteRtCreateCompiledModel",
+        "LiteRtCreateManagedTensorBufferFromRequirements",
+        "LiteRtRunCompiledModel",
+    ],
+)
+def test_memory_that_an_accelerator_lacks_is_that_model_s_failure_wherever_it_lacks(
+    function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = litert.find()[2]
+    monkeypatch.setitem(library.functions, function, lambda *_: 2)
+    with pytest.raises(
+        Refusal, match=f"{function}: memory allocation failure .* has not the memory"
+    ) as refused:
+        litert.load(save_tflite(tmp_path / "a.tflite").read_bytes(), 1, {}).run()
+    assert refused.value.kind == "out-of-memory"
+    assert refused.value.kind not in ENDS_JOB, "the networks that follow may fit"
+
+
 def test_what_waits_for_an_accelerator_is_not_said_to_wait_for_a_core() -> None:
     waiting = [
         uses_accelerator(name) for name in ("GPU", "GPU-fp32", "GPU+CPU", "NPU", "CUDAExecutionProvider")
     ]
     assert waiting == [True] * 5
     assert not any(uses_accelerator(name) for name in ("", "CPU", "XNNPACK", "CPUExecutionProvider"))
+
+
+def test_nvidia_is_asked_for_conditions_wherever_a_run_may_be_on_its_card() -> None:
+    cards = ("GPU", "GPU-fp32", "GPU+CPU", "CUDAExecutionProvider+graph", "TensorrtExecutionProvider")
+    assert all(map(may_use_gpu, cards))
+    assert not any(map(may_use_gpu, ("", "CPU", "XNNPACK", "NPU", "CPUExecutionProvider")))
+    assert not uses_gpu("GPU"), "whose libraries are no packages of CUDA's"
 
 
 def test_neither_numpy_nor_any_other_package_is_needed(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from factories.model_files import save_half_supported_tflite, save_tflite
 
-from device_agents.runtimes.tflite import arithmetic_of
+from device_agents.runtimes import tflite
+from device_agents.runtimes.tflite import arithmetic_of, shares_of
 
 TYPES = {0: np.float32, 1: np.float16, 2: np.int8, 3: np.int32, 4: np.int16, 5: np.uint8}
 FLOAT, HALF, BYTE, INDEX, SHORT, UNSIGNED = TYPES
@@ -53,3 +56,32 @@ def test_operators_compute_in_the_types_of_their_tensors_and_conversions_in_none
 
 def test_a_package_that_lists_no_operators_does_not_tell() -> None:
     assert arithmetic_of(SimpleNamespace()) == ""
+
+
+@pytest.mark.parametrize(
+    ("operators", "shares"),
+    [
+        ([("CONV_2D", [1], [2]), ("PAD", [2], [3])], {"builtin": 1.0}),
+        ([("CONV_2D", [1], [2]), ("PAD", [2], [3]), ("DELEGATE", [1], [3])], {"XNNPACK": 1.0}),
+        (
+            [
+                *(("CONV_2D", [1], [2]), ("FLOOR_MOD", [2], [3]), ("ADD", [3, 2], [4]), ("MUL", [4], [5])),
+                *(("DELEGATE", [1], [2]), ("DELEGATE", [3, 2], [5])),
+            ],
+            {"XNNPACK": 0.75, "builtin": 0.25},
+        ),
+        ([], {}),
+    ],
+)
+def test_a_delegate_runs_what_lies_between_its_outputs_and_its_inputs(
+    operators: list[tuple[str, list[int], list[int]]], shares: dict[str, float]
+) -> None:
+    assert shares_of(interpreter(*operators), "XNNPACK") == shares
+
+
+def test_shares_are_those_of_the_real_package_and_told_where_it_lists_operators(tmp_path: Path) -> None:
+    whole, half = save_tflite(tmp_path / "a.tflite"), save_half_supported_tflite(tmp_path / "half.tflite")
+    assert tflite.load(whole.read_bytes(), 1, {}).shares == {"XNNPACK": 1.0}
+    assert tflite.load(half.read_bytes(), 1, {}).shares == {"XNNPACK": 0.5, "builtin": 0.5}
+    assert tflite.load(half.read_bytes(), 1, {"provider": "builtin"}).shares == {"builtin": 1.0}
+    assert shares_of(SimpleNamespace(), "XNNPACK") == {}

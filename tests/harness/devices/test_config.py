@@ -25,6 +25,7 @@ from harness.devices.config import (
     parse_devices,
     parse_runtime,
 )
+from harness.devices.provider_options import option_texts, options_line
 from space.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -426,6 +427,7 @@ def test_every_key_of_a_device_may_have_a_default() -> None:
     )  # fmt: skip
     text += "fixed_performance = true\nlitert_any_version = true\njetson_clocks = true\n"
     text += 'environment = { LD_LIBRARY_PATH = "/vendor/lib64" }\n'
+    text += "provider_options = { cuda = { use_tf32 = false } }\n"
     device = parse_devices(text + "[devices.x]\n")["x"]
     assert device.model_fields_set == set(SshDevice.model_fields)
     assert device.worker_environment == {
@@ -436,6 +438,55 @@ def test_every_key_of_a_device_may_have_a_default() -> None:
     }
     assert device.board_settings == {"power_mode": "MAXN", "clocks": True}
     assert parse_devices("")["local"].board_settings is None
+
+
+def test_options_of_providers_are_read_from_a_table_each() -> None:
+    device = parse_devices(
+        """
+        [devices.jetson]
+        transport = "local"
+        [devices.jetson.provider_options.tensorrt]
+        trt_fp16_enable = true
+        trt_max_workspace_size = 1073741824
+        [devices.jetson.provider_options.openvino]
+        device_type = "GPU.0"
+        enable_opencl_throttling = true
+        """
+    )["jetson"]
+    told = option_texts("tensorrt+graph", device.provider_options)
+    assert told == {"trt_fp16_enable": "1", "trt_max_workspace_size": "1073741824"}
+    assert options_line(told) == "trt_fp16_enable=1 trt_max_workspace_size=1073741824"
+    found = option_texts("openvino", device.provider_options)
+    assert found == {"device_type": "GPU.0", "enable_opencl_throttling": "true"}
+    assert option_texts("cuda", device.provider_options) == {}
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("cuda = { use_tf23 = true }", "cuda has no option 'use_tf23'; did you mean 'use_tf32'?"),
+        ("cuda = { enable_cuda_graph = true }", "is set by the runtime onnxruntime:cuda+graph"),
+        ("tensorrt = { trt_engine_cache_path = '/x' }", "is set by the agent"),
+        ("xnnpack = { intra_op_num_threads = 4 }", "is set by threads = N, or --threads"),
+        ("openvino = { num_of_threads = 4 }", "is set by threads = N, or --threads"),
+        ("cuda = { user_compute_stream = 1 }", "cuda has no option 'user_compute_stream'"),
+        ("CUDA = { use_tf32 = true }", "'CUDA' is no provider; write its short name, such as 'cuda'"),
+        ("cpu = { a = 1 }", "the CPU provider takes no options"),
+        ("qnn = { backend_path = 'a b' }", "1 to 1000 characters of ASCII without spaces"),
+        ("qnn = { vtcm_mb = nan }", "vtcm_mb = nan: a finite number"),
+        ("qnn = { vtcm_mb = [1] }", "provider_options[qnn][vtcm_mb]"),
+        ("cuda = 1", "provider_options[cuda] = 1"),
+        ("migraphx = { " + ", ".join(f"o{n} = 1" for n in range(65)) + " }", "64 are the most"),
+    ],
+)
+def test_an_option_that_a_provider_lacks_or_harness_sets_is_refused_with_its_line(
+    written: str, said: str
+) -> None:
+    text = f'[devices.x]\ntransport = "local"\nprovider_options = {{ {written} }}\n'
+    with pytest.raises(ConfigError) as caught:
+        parse_devices(text, "lab.toml")
+    assert str(caught.value).startswith("lab.toml:3: [devices.x] provider_options")
+    assert said in str(caught.value)
 
 
 @pytest.mark.parametrize(

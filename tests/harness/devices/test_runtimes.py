@@ -111,6 +111,19 @@ def test_a_provider_is_named_short_or_in_full(provider: str) -> None:
     assert use.options == {"provider": "CUDAExecutionProvider"}
 
 
+def test_a_provider_is_told_its_options_and_a_graph_and_help_of_the_cpu_are_named_behind_it() -> None:
+    cuda = "CUDAExecutionProvider"
+    providers = [cuda, "CPUExecutionProvider", f"{cuda}+graph", f"{cuda}+CPU"]
+    hello = HELLO | {"runtimes": [HELLO["runtimes"][0] | {"providers": providers}]}
+    device = LOCAL.model_copy(
+        update={"provider_options": {"cuda": {"use_tf32": False}, "qnn": {"vtcm_mb": 8}}}
+    )
+    named = ("onnxruntime:cuda", "onnxruntime:cuda+graph", "onnxruntime:cuda+cpu", "onnxruntime:cpu")
+    uses = choose_runtimes(device, hello, named, ())
+    assert [use.provider for use in uses] == [cuda, f"{cuda}+graph", f"{cuda}+CPU", "CPUExecutionProvider"]
+    assert [use.options.get("provider_options") for use in uses] == [{"use_tf32": "0"}] * 3 + [None]
+
+
 def test_a_provider_that_is_not_there_names_those_that_are() -> None:
     with pytest.raises(
         ConfigError,

@@ -159,6 +159,7 @@ def test_every_kind_has_its_case() -> None:
         scheduled(others_busy=0.2, reference_ns=10_290_000),
         scheduled(cores=[4]),
         session_of(conditions_after={"pinned": True}),
+        session_of(conditions_after={"shares": {"XNNPACK": 0.5, "builtin": 0.5}}),  # kernels of one processor
         session_of(conditions_before={"battery": {"status": "Charging"}}),
         session_of(conditions_before={"power_mode": "15W"}, conditions_after={"power_mode": "15W"}),
         session_of(gate={"waited_s": 120.0, "closed": [], "attempt": 0}),

@@ -57,7 +57,8 @@ def test_the_whole_run_fails_exactly_when_one_of_its_parts_does(tmp_path, many, 
     assert (told in finished.stderr) == bool(many or alone)
     parallel, serial = finished.stdout.splitlines()
     assert parallel.endswith("-m not alone")
-    assert serial.endswith("no:cacheprovider tests/test_quiet.py -m alone"), "no other file is read for them"
+    assert serial.endswith("15 tests/test_quiet.py -m alone"), "no other file is read for them"
+    assert " --reruns 2 " in serial and "--reruns" not in parallel
     assert "numprocesses" not in serial
 
 

@@ -20,6 +20,7 @@ import pytest
 from contracts.transport import TransportContract
 from factories.stores import stored
 from rigs.commands import refused, run
+from rigs.short_campaigns import any_core, short_levels
 
 import harness
 from device_agents.archive import build_archive
@@ -175,7 +176,7 @@ def test_a_device_of_a_new_transport_is_listed(site: Path, tmp_path: Path) -> No
 def test_a_new_runtime_travels_with_the_agent_and_is_measured_over_a_new_transport(
     box: Device, tmp_path: Path
 ) -> None:
-    with harness.open_store(str(tmp_path / "store.sqlite")) as store:
+    with any_core(), short_levels(), harness.open_store(str(tmp_path / "store.sqlite")) as store:
         table = harness.measure(
             box, "conv/conv/conv", store=store, runtimes=["ort-plain"], level="quick", sessions=1
         )

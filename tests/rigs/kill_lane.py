@@ -27,7 +27,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
-from harness.devices import connection
+from harness.devices import client, connection
 from harness.devices.client import AgentClient
 from harness.devices.config import SshDevice
 from harness.devices.sending import PartSender
@@ -35,6 +35,7 @@ from harness.measurement import campaign, core_gate, gate
 from harness.measurement.plan import Level, Options
 from harness.measurement.session_runner import SessionRunner
 from harness.store import Store
+from rigs.compiled_agent import build_compiled
 from rigs.kill_verdict import NETWORKS_A_WINDOW, SESSIONS_EACH, MadeUpModels, Verdict, failure_mark
 from rigs.postgres import Postgres, start_postgres
 from rigs.short_campaigns import SHORT_PLAN, await_no_process, processes
@@ -412,6 +413,7 @@ def _measure(
     )
     for method, mark in (("add_session", lambda s: s.session_id), ("add_failure", failure_mark)):
         _acknowledge(method, mark, tell)
+    client.build_archive = build_compiled  # agents are started again and again
     core_gate.FREE_SHARE = 1.0  # however busy this machine is
     gate.PATIENCE_S = 0.0
     connection.RECONNECT_WAITS_S = (0.05, 0.2, 0.5, 1.0)
@@ -489,6 +491,7 @@ def main() -> None:
     os.environ |= {"HOME": str(folder), "XDG_STATE_HOME": str(folder / "state")}
     point = EntryPoint(name="made-up", value="rigs.made_up_runtime", group=plugins.RUNTIMES)
     plugins.entry_points = lambda group: [point] if group == plugins.RUNTIMES else []  # type: ignore[assignment]
+    build_compiled(client.runtime_sources())  # once for all children
     try:
         with start_sshd(folder / "sshd") as server:
             device = server.device(python=getattr(sys, "_base_executable", sys.executable))

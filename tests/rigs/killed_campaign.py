@@ -8,14 +8,17 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
+from harness.devices import client
 from harness.devices.config import LocalDevice
 from harness.store import Store
+from rigs.compiled_agent import build_compiled
 from rigs.short_campaigns import LONG, ONNX, measure
 
 
 def main() -> None:
     """Run both campaigns."""
     store_path, root, *networks = sys.argv[1:]
+    client.build_archive = build_compiled
     device = LocalDevice(name="board", root=root)
     store = Store(store_path)
     measure(device, store, networks[:1])

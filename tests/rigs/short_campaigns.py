@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
 from harness.measurement import core_gate, session_runner
 from harness.measurement.campaign import Outcome, run_campaign
-from harness.measurement.plan import Level, Options, SessionPlan
+from harness.measurement.plan import LEVELS, Level, Options, SessionPlan
 from harness.measurement.workload import ModelSource, RuntimePlan
 from harness.models.exported import ExportedModels
 from harness.models.names import select_architectures
@@ -109,6 +110,16 @@ def any_core() -> Iterator[None]:
         patch.setattr(AgentClient, "permissions", permissions_once)
         patch.setattr(AgentClient, "quiet", quiet_untried)
         patch.setattr(session_runner, "is_contended", lambda session: False)
+        yield
+
+
+@contextmanager
+def short_levels() -> Iterator[None]:
+    """Let the sessions of the product's levels end with their least slices, however well these tell the ratio."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, level in LEVELS.items():
+            plan = replace(level.plan, warmup_min_s=0.0, warmup_max_s=0.1, max_s=0.5, half_width=0.5)
+            patch.setitem(LEVELS, name, replace(level, plan=plan, shared=level.shared and plan))
         yield
 
 

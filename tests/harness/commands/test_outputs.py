@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rigs.commands import run
 from rigs.output_cases import CASES, ROOT, keys_of, prepare, run_case, without_times
-from rigs.short_campaigns import any_core
+from rigs.short_campaigns import any_core, short_levels
 
 import exporters
 
@@ -36,7 +36,7 @@ def test_a_document_has_the_keys_that_programs_read(
 ) -> None:
     monkeypatch.setattr(exporters, "standalone", lambda *_, **__: b"a model")
     monkeypatch.chdir(folder)
-    with any_core():
+    with any_core(), short_levels():
         done = run(CASES[name].store, *CASES[name].arguments)
     assert done.status == 0, done.stderr
     assert known(sorted(keys_of(done.json))) == known(json.loads(KEYS.read_text())[name])

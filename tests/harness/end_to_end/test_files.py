@@ -19,7 +19,7 @@ from factories.model_files import (
     tokens,
 )
 from factories.programs import convolution, save_program
-from rigs.short_campaigns import any_core
+from rigs.short_campaigns import any_core, short_levels
 
 import harness
 from device_agents.runtimes.loaded import fixed_input
@@ -39,8 +39,8 @@ QUICK: dict[str, Any] = {"level": "quick", "sessions": 1}
 
 
 @pytest.fixture(autouse=True)
-def cores_count_as_free() -> Iterator[None]:
-    with any_core():
+def short_sessions_on_any_core() -> Iterator[None]:
+    with any_core(), short_levels():
         yield
 
 

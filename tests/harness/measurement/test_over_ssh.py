@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from factories.model_files import dense, save
-from rigs.short_campaigns import NETWORKS, SHORT, any_core, await_no_process, measure, models
+from rigs.short_campaigns import NETWORKS, SHORT, any_core, await_no_process, measure, models, short_levels
 from rigs.sshd import Sshd, start_sshd
 
 import harness
@@ -57,7 +57,7 @@ def test_a_file_travels_once_and_goes_on_where_a_link_broke_off(
 ) -> None:
     device = server.device(root=str(server.folder / "files"))
     path, small = (save(dense(width=width), tmp_path / f"{width}.onnx") for width in (100_000, 8))
-    with any_core(), pytest.MonkeyPatch.context() as patch:
+    with any_core(), short_levels(), pytest.MonkeyPatch.context() as patch:
         quick: dict[str, Any] = {"store": store, "reference": small, "level": "quick", "sessions": 1}
         sent = [0]
         post = PartSender._post_part

@@ -53,6 +53,7 @@ CASES: Mapping[str, tuple[str, ...]] = {
     "results": ("results",),
     "results sustained": ("results", "--sustained"),
     "results failures": ("results", "--failures"),
+    "results batches": ("results", "--store", "batches.sqlite"),
     "compare": ("compare", LONG, LONGEST, *DEVICE),
     "compare precisions": ("compare", "fp32", "int8", *DEVICE, "--store", "precisions.sqlite"),
     "gate": ("gate", "--baseline", "base.json", "models"),
@@ -111,6 +112,11 @@ def prepare(folder: Path) -> None:
 
     add_sessions(store, all_segments(), scatter=0.001, seed=1)
     store.close()
+    (folder / "batches.sqlite").write_bytes((folder / "blox.sqlite").read_bytes())
+    with Store(str(folder / "batches.sqlite")) as batches:
+        batch = replace(MANY, batch=64, provider="CUDAExecutionProvider+graph", provider_options="use_tf32=0")
+        calibrate(batches, batch)
+        add_sessions(batches, [*named, *networks(3)], batch, conditions_after={"device_ns": [1_900_000] * 12})
     (folder / "tiny.sqlite").write_bytes(tiny_store())
     (folder / "precisions.sqlite").write_bytes(in_two_precisions())
     write_library(folder / "library")

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from factories.wheels import make_wheel, runtime_wheels
+from rigs.small_disk import small_disk
 
 from device_agents import environment
 from device_agents.environment import (
@@ -199,6 +200,18 @@ def test_what_pip_says_of_its_failure_is_told_and_the_former_packages_stay(root:
     with pytest.raises(Refusal, match=r"(?s)pip ended with status 1: .*nowhere-to-be-found"):
         ask(root, "pip", requirements=["nowhere-to-be-found"])
     assert tree(root) == before and read_note(root) == former
+
+
+def test_a_disk_that_fills_up_on_the_way_leaves_the_former_packages(tmp_path: Path, index: Path) -> None:
+    make_wheel(index, "large", "1.0", {"large.py": "#" * 4_000_000})
+    with small_disk(tmp_path / "disk", 16 << 20) as disk:
+        former = ask(disk.folder, "pip", requirements=["made-up-need"])["note"]
+        before = tree(disk.folder)
+        disk.fill(1 << 20)
+        with pytest.raises(Refusal, match="No space left on device"):
+            ask(disk.folder, "pip", requirements=["large"])
+        assert {path for path in tree(disk.folder) if path != "ballast"} == before
+        assert read_note(disk.folder) == former
 
 
 def test_a_step_that_takes_too_long_is_ended_with_all_that_it_started(root: Path) -> None:

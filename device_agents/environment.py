@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import re
+import select
 import shutil
 import signal
 import stat
@@ -284,37 +285,41 @@ def run(command: list[str], folder: Path, limit_s: float) -> tuple[int, str]:
     It is ended, with all that it started, after `limit_s` or once nobody reads standard output any more.
     Raises: Refusal, BrokenPipeError, OSError.
     """
-    log = folder / ".printed"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=str(folder),
-            env=dict(plain_environment(), TMPDIR=str(folder)),
-            start_new_session=True,
-        )
-    deadline_s = time.monotonic() + limit_s
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,  # no file: the disk may be full, which is what is to be told
+        stderr=subprocess.STDOUT,
+        cwd=str(folder),
+        env=dict(plain_environment(), TMPDIR=str(folder)),
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    deadline_s, said = time.monotonic() + limit_s, b""
     try:
-        while process.poll() is None:
+        while True:
             if time.monotonic() > deadline_s:
                 raise refused("%s took more than %.0f s" % (command[0], limit_s))
             sys.stdout.write("\n")
             sys.stdout.flush()
-            try:
-                process.wait(BEAT_S)
-            except subprocess.TimeoutExpired:
-                pass
+            if select.select([process.stdout], [], [], BEAT_S)[0]:
+                data = os.read(process.stdout.fileno(), TOLD_CHARACTERS)
+                if not data:
+                    break
+                said = (said + data)[-TOLD_CHARACTERS:]
+            elif process.poll() is not None:
+                break  # what it has started holds the pipe
+        status = process.wait(max(0.0, deadline_s - time.monotonic()) + BEAT_S)
+    except subprocess.TimeoutExpired:
+        raise refused("%s took more than %.0f s" % (command[0], limit_s)) from None
     finally:
         try:
             os.killpg(process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
         process.wait()
-        said = log.read_bytes()[-TOLD_CHARACTERS:].decode("utf-8", "replace").strip()
-        log.unlink()
-    return process.returncode, said
+        process.stdout.close()
+    return status, said.decode("utf-8", "replace").strip()
 
 
 def plain_environment() -> dict[str, str]:

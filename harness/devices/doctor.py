@@ -21,7 +21,7 @@ from harness.devices.conditions import (
     throttle_remedy,
     throttle_signs,
 )
-from harness.devices.config import Device, SshDevice
+from harness.devices.config import RUNTIMES, Device, SshDevice
 from harness.devices.connection import Connection, new_owner
 from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes, is_expected
 from harness.devices.transports import open_transport
@@ -240,9 +240,11 @@ def _runtimes(device: Device, hello: Mapping[str, Any]) -> list[Check]:
         if not is_expected(device, str(broken["name"])):
             continue
         found = f"{broken['name']} is installed but broken: {broken['message']}"
-        checks.append(
-            Check(status="warn", name="runtime", found=found, remedy="install it anew on the device")
+        anew = "install it anew on the device"
+        remedy = (
+            f"harness provision --device {device.name}, or {anew}" if broken["name"] in RUNTIMES else anew
         )
+        checks.append(Check(status="warn", name="runtime", found=found, remedy=remedy))
     try:
         choose_runtimes(device, hello, (), ())
     except ConfigError as error:

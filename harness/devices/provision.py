@@ -11,7 +11,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -179,8 +179,11 @@ def _ask(
 
 
 def _survey(device: Device, ask: _Ask) -> Survey:
+    answer = ask({"do": "survey"}, SURVEY_S)
+    if "refused" in answer:
+        _installed(device, answer)
     try:
-        return check_survey(ask({"do": "survey"}, SURVEY_S))
+        return check_survey(answer)
     except BadAnswer as error:
         raise DeviceError(f"device {device.name!r}: {error}") from error
 
@@ -325,6 +328,7 @@ def _try(
 ) -> tuple[Check, ...]:
     """Run a small model in each runtime; one that is not found is a failed check, too."""
     on_step("running a small model in each runtime")
+    back = f"harness provision --device {device.name} --remove takes away what was installed; then install it by hand"
     checks: list[Check] = []
     for runtime in runtimes:
         try:
@@ -332,4 +336,4 @@ def _try(
             checks += try_runtimes(device, connection, uses, connection.hello)
         except ConfigError as error:
             checks.append(Check(status="FAIL", name="trial", found=str(error)))
-    return tuple(checks)
+    return tuple(replace(check, remedy=back) if check.status == "FAIL" else check for check in checks)

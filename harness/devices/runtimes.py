@@ -201,7 +201,8 @@ def _broken(hello: Mapping[str, Any]) -> str:
 
 
 def _install_lines(device: Device, hello: Mapping[str, Any], names: Iterable[str], upgrade: str = "") -> str:
-    """Return the commands that install runtimes on the device."""
+    """Return the commands that install runtimes on the device: harness's own, then those to type there."""
+    names = list(names)
     python, before, after = default_python(device), "", ""
     pip = f"{python} -m pip install {upgrade}"
     is_android = "android" in hello.get("platform", {})
@@ -217,7 +218,11 @@ def _install_lines(device: Device, hello: Mapping[str, Any], names: Iterable[str
     }
     if "onnxruntime" in lines and is_android:
         lines["onnxruntime"] = "pkg install python-onnxruntime"  # PyPI has no wheel for Termux
-    return before + " or ".join(lines.values()) + after
+    by_hand = before + " or ".join(lines.values()) + after
+    if not set(names) <= set(_INSTALL):
+        return by_hand
+    asked = "".join(f" --runtime {name}" for name in names if name in _ON_REQUEST)
+    return f"harness provision --device {device.name}{asked}, or by hand: {by_hand}"
 
 
 def _list(cores: Sequence[int]) -> str:

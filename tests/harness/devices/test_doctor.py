@@ -59,6 +59,7 @@ def test_a_broken_runtime_is_warned_of_where_it_is_to_work() -> None:
         for device in (usual, asking)
     ]
     assert warned == [["tflite"], ["tflite", "litert"]]
+    assert all("harness provision --device a" in check.remedy for check in _runtimes(usual, hello)[:1])
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +19,7 @@ from rigs.small_disk import small_disk
 from rigs.sshd import Sshd, start_sshd
 
 from harness.devices import provision
+from harness.devices.answers import Note, Survey
 from harness.devices.config import Device, LocalDevice
 from harness.devices.connection import Connection, new_owner
 from harness.devices.doctor import diagnose
@@ -84,6 +85,63 @@ def local(tmp_path: Path, with_pip: Path) -> Local:
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     with start_sshd(tmp_path_factory.mktemp("sshd")) as server:
         yield server
+
+
+SURVEY = Survey(
+    executable="/usr/bin/python3", implementation="CPython", version=[3, 11, 2], free_threaded=False, machine="aarch64",
+    bits=64, libc="glibc", libc_version="2.36", pip="23.0", pkg=False, free_bytes=1 << 30, note=None,
+)  # fmt: skip
+BOARD = LocalDevice(name="board")
+
+
+def plan(
+    survey: Survey, *there: str, names: tuple[str, ...] = provision.USUAL, is_asked: bool = False
+) -> Any:
+    hello = {"runtimes": [{"name": name, "version": "2.0", "package": name} for name in there]}
+    return provision._plan(BOARD, names, hello, survey, is_asked=is_asked)
+
+
+def noted(*runtimes: str, executable: str = "/usr/bin/python3") -> Survey:
+    note = Note(executable=executable, version=[3, 11, 2], packages={}, runtimes=list(runtimes), how="pip")
+    return SURVEY.model_copy(update={"note": note})
+
+
+def test_what_is_there_is_left_and_what_was_installed_before_is_installed_again_with_more() -> None:
+    assert list(plan(SURVEY, "tflite").rows) == ["onnxruntime"]
+    assert plan(SURVEY, "tflite").present == ("tflite",)
+    more = plan(noted("tflite"), "tflite")
+    assert list(more.rows) == ["onnxruntime", "tflite"] and more.present == ()
+    assert list(plan(noted("litert"), names=("tflite",)).rows) == ["tflite", "litert"]
+    assert list(plan(noted("litert", executable="/other"), names=("tflite",)).rows) == ["tflite"]
+    assert plan(noted("tflite"), "tflite", "onnxruntime").rows == {}
+
+
+def test_a_runtime_that_does_not_fit_is_left_out_unless_it_was_asked_for() -> None:
+    arm = SURVEY.model_copy(update={"bits": 32})
+    assert list(plan(arm).rows) == ["tflite"] and "armv7l" in plan(arm).left_out["onnxruntime"]
+    assert plan(arm, "tflite").rows == {}, "there is nothing more to do"
+    with pytest.raises(DeviceError, match="nothing fits it: onnxruntime"):
+        plan(arm, "tflite", is_asked=True)
+
+
+def test_packages_that_only_the_devices_pip_has_are_told_as_such() -> None:
+    arm = SURVEY.model_copy(update={"bits": 32})
+    assert provision._ways(BOARD, plan(arm), arm, False) == ["pip"]
+    assert provision._ways(BOARD, plan(SURVEY), SURVEY, False) == ["pip", "carried"]
+    assert provision._ways(BOARD, plan(SURVEY), SURVEY, True) == ["carried"]
+    with pytest.raises(DeviceError, match="leave out --carry"):
+        provision._ways(BOARD, plan(arm), arm, True)
+    with pytest.raises(DeviceError, match="sudo apt install python3-pip"):
+        provision._ways(BOARD, plan(arm), arm.model_copy(update={"pip": ""}), False)
+
+
+def test_what_a_device_refuses_to_tell_is_an_error_with_its_words() -> None:
+    with pytest.raises(
+        DeviceError, match=r"device 'board': OSError: Input/output error; on the device: the disk has errors"
+    ):
+        provision._survey(BOARD, lambda request, limit_s: {"refused": "OSError: Input/output error"})
+    with pytest.raises(DeviceError, match="its survey: executable is missing"):
+        provision._survey(BOARD, lambda request, limit_s: {})
 
 
 def tree(root: Path) -> dict[str, int]:
@@ -153,8 +211,7 @@ def test_a_device_without_pip_gets_wheels_over_ssh_that_pip_downloads_here(
 def test_wheels_are_carried_where_the_devices_pip_gets_nowhere_and_on_request(
     local: Local, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert provision_device(local(), carry=True).how == "carried"
-    provision_device(local(), remove=True)
+    assert provision_device(local(), carry=True, dry_run=True).how == "carried"
 
     def only_here(*arguments: Any) -> Any:
         monkeypatch.setenv("PIP_FIND_LINKS", links)
@@ -186,19 +243,20 @@ def test_a_runtime_that_computes_something_else_fails_its_trial(
     monkeypatch.setenv("PIP_FIND_LINKS", str(runtime_wheels(tmp_path / "bad", output="[0.25] * 10")))
     done = provision_device(local())
     assert [check.status for check in done.checks] == ["FAIL"] and done.exit_status == 3
-    assert "0.25" in done.checks[0].found
+    assert "0.25" in done.checks[0].found and "--remove" in done.checks[0].remedy
 
 
 def test_packages_of_another_python_are_not_used_and_the_doctor_says_so(
-    local: Local, bare: Path, tmp_path: Path
+    local: Local, bare: Path, with_pip: Path, tmp_path: Path
 ) -> None:
-    provision_device(local())
-    other = local(python=str(bare))
-    assert runtimes_of(other) == []
-    check = next(check for check in diagnose(other) if check.name == "python")
-    assert check.status == "warn" and "harness provision --device board" in check.remedy
-    assert provision_device(other).state == "installed"
-    assert runtimes_of(other) == ["tflite"] and runtimes_of(local()) == []
+    (tmp_path / "root" / "environments" / "0a").mkdir(parents=True)
+    note = {"folder": "0a", "executable": str(with_pip), "version": [3, 11, 2], "packages": {"numpy": "2.0"}}
+    (tmp_path / "root" / "environment.json").write_text(
+        json.dumps(note | {"runtimes": ["tflite"], "how": "pip"})
+    )
+    check = next(check for check in diagnose(local(python=str(bare))) if check.name == "python")
+    assert check.status == "warn" and f"are for Python 3.11.2 ({with_pip}) and not used" in check.found
+    assert check.remedy == "harness provision --device board"
 
 
 def test_a_full_disk_is_told_before_anything_is_installed(local: Local, tmp_path: Path) -> None:
@@ -209,27 +267,6 @@ def test_a_full_disk_is_told_before_anything_is_installed(local: Local, tmp_path
         ):
             provision_device(device)
         assert tree(disk.folder / "root") == {}
-
-
-def test_a_disk_that_fills_up_on_the_way_leaves_the_former_packages(
-    local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(provision, "LEAST_BYTES", 0)
-    with small_disk(tmp_path / "disk", 64 << 20) as disk:
-        device = local(root=str(disk.folder / "root"))
-        provision_device(device)
-        before = tree(disk.folder / "root")
-        shutil.rmtree(
-            next((disk.folder / "root" / "environments").iterdir()) / "ai_edge_litert"
-        )  # it is broken now
-        broken = {path: when for path, when in before.items() if "ai_edge_litert/" not in path}
-        disk.fill(4096)
-        with pytest.raises(DeviceError, match="nothing was changed") as caught:
-            provision_device(device)
-        assert "No space left on device" in str(caught.value)
-        assert tree(disk.folder / "root") == broken
-        disk.free()
-        assert provision_device(device).state == "installed" and runtimes_of(device) == ["tflite"]
 
 
 def test_a_home_that_is_read_only_is_told_with_the_key_for_another_folder(

@@ -94,7 +94,9 @@ def test_formats_leave_only_the_runtimes_that_run_them() -> None:
 
 def test_in_termux_the_line_to_install_onnxruntime_is_termuxs_own() -> None:
     phone = only() | {"platform": {"android": "14"}}
-    with pytest.raises(ConfigError, match=r"install it on the device: pkg install python-onnxruntime$"):
+    with pytest.raises(
+        ConfigError, match=r"harness provision --device pixel, or by hand: pkg install python-onnxruntime$"
+    ):
         choose_runtimes(SshDevice(name="pixel", address="a"), phone, ("onnxruntime",), ())
 
 
@@ -155,9 +157,15 @@ def test_a_runtime_that_the_device_lacks_is_refused_with_the_line_to_install_it(
     for part in (
         "device 'pi' has no runtime 'tflite' (found: onnxruntime)",
         "installed but broken: tflite: libc too old",
+        "install it on the device: harness provision --device pi, or by hand: ",
         "~/venv/bin/python -m pip install ai-edge-litert",
     ):
         assert part in str(caught.value)
+
+
+def test_a_runtime_on_request_is_named_to_be_provisioned() -> None:
+    with pytest.raises(ConfigError, match="harness provision --device local --runtime litert, or by hand"):
+        choose_runtimes(LOCAL, HELLO, ("litert",), ())
 
 
 def test_a_device_without_a_runtime_is_refused_with_the_lines_to_install_one() -> None:

@@ -327,8 +327,11 @@ class Block:
             raise ValueError(
                 f"a block from {self.start_ns} to {self.end_ns} ns: its times do not follow each other"
             )
-        if self.runs is not None and self.runs < len(self.runs_ns):
-            raise ValueError(f"a block: {self.runs} runs, {len(self.runs_ns)} of them timed")
+        if self.runs is not None and (type(self.runs) is not int or self.runs < len(self.runs_ns)):
+            raise ValueError(f"a block: {self.runs!r} runs, {len(self.runs_ns)} of them timed")
+        for name, value in (("others_busy", self.others_busy), ("steal_s", self.steal_s)):
+            if value is not None and type(value) not in (int, float):
+                raise ValueError(f"a block: {name} = {value!r}: a number")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -382,6 +385,25 @@ class BlockRun:
             value = getattr(self, name)
             if type(value) is not int or not 0 < value < 1 << 63:
                 raise ValueError(f"{name} = {value!r}: a positive 64-bit integer")
+        names = ("conditions_before", "conditions_after", "plan", "scheduling", "gate", "sensor")
+        for name, value in (
+            *((name, getattr(self, name)) for name in names),
+            *_each("samples", self.samples),
+        ):
+            if not isinstance(value, dict):
+                raise ValueError(f"{name} holds {value!r}: an object is expected")
+        for _, reading in _each("readings", self.readings):
+            if not isinstance(reading, dict) or type(reading.get("at_ns")) is not int:
+                raise ValueError(f"readings hold {reading!r}: an object with its at_ns is expected")
+        counters, powers = self.sensor.get("counters", {}), self.sensor.get("powers", [])
+        if not isinstance(counters, dict) or not all(type(value) is int for value in counters.values()):
+            raise ValueError(f"sensor: counters = {counters!r}: integers by name are expected")
+        if not isinstance(powers, list) or not all(isinstance(name, str) for name in powers):
+            raise ValueError(f"sensor: powers = {powers!r}: a list of names is expected")
+
+
+def _each(name: str, values: tuple[Any, ...]) -> list[tuple[str, Any]]:
+    return [(name, value) for value in values]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

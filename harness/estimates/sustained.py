@@ -24,9 +24,8 @@ END_SHARE = 1 / 6  # or of a run that is shorter than half an hour
 PIECES = 5  # of an end: its minutes, where it has five
 FEWEST_PIECES = 3
 FEWEST_RUNS = 10  # clean ones that tell a median
-MOST_DISTURBED = (
-    0.1  # of a stretch's timed runs: what is clean among more was picked by the other program's turns
-)
+# Of a stretch's timed runs: what is clean among more was picked by the other program's turns.
+MOST_DISTURBED = 0.1
 BASELINE_SHARE = 0.02  # of a run, that threads of a pool wait on a free machine at most, as for sessions
 MHZ = 1000.0  # in kHz
 

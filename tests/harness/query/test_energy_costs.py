@@ -56,7 +56,9 @@ def test_energy_is_a_limit_and_an_objective(path: Path) -> None:
     assert len(document["front"]["networks"]) in (1, 2)
     text = run(path, *SEARCH, "-c", "made-up:energy<0.055J")
     assert "mJ" in text.stdout
-    assert any("no energy, measured or predicted" in note and "--energy" in note for note in document["notes"])
+    assert any(
+        "no energy, measured or predicted" in note and "--energy" in note for note in document["notes"]
+    )
 
 
 def test_what_is_not_measured_is_refused_with_the_command(tmp_path: Path) -> None:

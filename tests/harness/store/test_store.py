@@ -25,6 +25,7 @@ from factories.records import (
     CONFIGURATION,
     SESSIONS,
     graph_hash,
+    make_block,
     make_block_run,
     make_failure,
     make_fresh_run,
@@ -786,3 +787,41 @@ def test_runs_of_blocks_come_back_as_they_were_and_a_bad_row_hides_no_other(stor
     (trouble,) = check_store(store).troubles
     assert (trouble.table, trouble.id) == ("block_runs", runs[0].run_id)
     store.unreadable.clear()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"samples": (7,)},
+        {"readings": ({"uj": {}},)},
+        {"readings": ("now",)},
+        {"sensor": {"counters": ["package-0"]}},
+        {"sensor": {"counters": {"package-0": "much"}}},
+        {"sensor": {"powers": [5]}},
+        {"gate": []},
+        {"first_run_ns": 0},
+        {"purpose": "network"},
+        {"blocks": (make_block("idle", 1.0, 1.0),)},
+        {"blocks": (make_block("network", 2.0, 9.0, [4.0]), make_block("idle", 3.0, 1.0))},
+    ],
+)
+def test_what_is_no_run_of_blocks_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        make_block_run(**changes)
+
+
+def test_what_is_no_block_is_refused() -> None:
+    block = make_block("network", 1.0, 2.0, [4.0, 5.0])
+    for changes in (
+        {"which": "both"},
+        {"at_ns": (1,)},
+        {"delays_ns": (0,)},
+        {"delays_ns": (-1, 0)},
+        {"runs_ns": (0, 5)},
+        {"at_ns": (9, 3)},
+        {"end_ns": 5},
+        {"runs": 1},
+        {"others_busy": "much"},
+    ):
+        with pytest.raises(ValueError):
+            replace(block, **changes)

@@ -385,25 +385,29 @@ class BlockRun:
             value = getattr(self, name)
             if type(value) is not int or not 0 < value < 1 << 63:
                 raise ValueError(f"{name} = {value!r}: a positive 64-bit integer")
-        names = ("conditions_before", "conditions_after", "plan", "scheduling", "gate", "sensor")
-        for name, value in (
-            *((name, getattr(self, name)) for name in names),
-            *_each("samples", self.samples),
-        ):
-            if not isinstance(value, dict):
-                raise ValueError(f"{name} holds {value!r}: an object is expected")
-        for _, reading in _each("readings", self.readings):
-            if not isinstance(reading, dict) or type(reading.get("at_ns")) is not int:
-                raise ValueError(f"readings hold {reading!r}: an object with its at_ns is expected")
-        counters, powers = self.sensor.get("counters", {}), self.sensor.get("powers", [])
-        if not isinstance(counters, dict) or not all(type(value) is int for value in counters.values()):
-            raise ValueError(f"sensor: counters = {counters!r}: integers by name are expected")
-        if not isinstance(powers, list) or not all(isinstance(name, str) for name in powers):
-            raise ValueError(f"sensor: powers = {powers!r}: a list of names is expected")
+        for name in ("conditions_before", "conditions_after", "plan", "scheduling", "gate", "sensor"):
+            if not isinstance(getattr(self, name), dict):
+                raise ValueError(f"{name} holds {getattr(self, name)!r}: an object is expected")
+        if not _are(int, self.scheduling.get("cores", [])):
+            raise ValueError(
+                f"scheduling: cores = {self.scheduling['cores']!r}: a list of numbers is expected"
+            )
+        for name, entries in (("samples", self.samples), ("readings", self.readings)):
+            if not all(isinstance(one, dict) and type(one.get("at_ns")) is int for one in entries):
+                raise ValueError(f"{name}: objects with their at_ns are expected")
+        tables = [self.sensor.get("counters", {})]
+        tables += [one.get(kind, {}) for one in self.readings for kind in ("uj", "uw")]
+        if not all(isinstance(one, dict) and _are(int, list(one.values())) for one in tables):
+            raise ValueError("sensor and readings: integers by name are expected")
+        if not _are(str, self.sensor.get("powers", [])):
+            raise ValueError(f"sensor: powers = {self.sensor['powers']!r}: a list of names is expected")
 
 
-def _each(name: str, values: tuple[Any, ...]) -> list[tuple[str, Any]]:
-    return [(name, value) for value in values]
+def _are(kind: type, values: Any) -> bool:
+    """Return whether values are a list of one type, and of 64 bits where they are integers."""
+    return isinstance(values, list | tuple) and all(
+        type(value) is kind and (kind is not int or -(1 << 63) <= value < 1 << 63) for value in values
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

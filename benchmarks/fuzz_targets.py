@@ -61,7 +61,7 @@ def agent() -> Target:
     from device_agents.agent import Agent
     from device_agents.fields import Fields
     from device_agents.frames import FrameError, FrameReader, FrameWriter
-    from device_agents.jobs import parse_job, parse_memory_job, parse_profile_job
+    from device_agents.jobs import parse_block_job, parse_job, parse_memory_job, parse_profile_job
     from device_agents.parts_cache import PartsCache
     from device_agents.refusal import Refusal
 
@@ -78,6 +78,7 @@ def agent() -> Target:
                 parse_job(header.get("job"))
                 parse_profile_job(header.get("job"))
                 parse_memory_job(header.get("job"))
+                parse_block_job(header.get("job"))
                 Fields("request", header).choice("verb", ("run",))
             except Refusal as refusal:
                 json.dumps(refusal.header(), allow_nan=False)
@@ -107,6 +108,7 @@ def agent() -> Target:
             _frame({"id": 5, "verb": "run", "job": job}),
             _frame({"id": 6, "verb": "memory", "job": alone}),
             _frame({"id": 7, "verb": "profile", "job": alone | {"runs": 50}}),
+            _frame({"id": 8, "verb": "blocks", "job": alone | {"reference": own, "blocks": [["idle", 1]]}}),
         ],
         expected=(FrameError, OSError),
     )
@@ -392,9 +394,18 @@ def rows() -> Target:
 
 def blobs() -> Target:
     """The blob of raw times in a row of a store, and lines of the file of what waits."""
-    from factories.records import make_failure, make_session
+    from factories.records import make_block_run, make_energy_run, make_failure, make_session
 
-    from harness.store.documents import failure_document, failure_of, session_document, session_of
+    from harness.estimates.energy import newest_energy
+    from harness.estimates.sustained import sustained
+    from harness.store.documents import (
+        block_run_document,
+        block_run_of,
+        failure_document,
+        failure_of,
+        session_document,
+        session_of,
+    )
     from harness.store.raw import pack_raw, unpack_raw
 
     def read(data: bytes) -> None:
@@ -402,7 +413,13 @@ def blobs() -> Target:
             unpack_raw(data[1:])
         elif data[:1] == b"\1":
             unpack_raw(zlib.compress(data[1:], 1))
-        elif isinstance(said := _json(data[1:]), dict):
+        elif not isinstance(said := _json(data[1:]), dict):
+            return
+        elif "blocks" in said:
+            run = block_run_of(said)
+            json.dumps(sustained(run).to_json())
+            newest_energy([run])
+        else:
             (session_of if "slices" in said else failure_of)(said)
 
     text = zlib.decompress(pack_raw(make_session()))
@@ -413,6 +430,8 @@ def blobs() -> Target:
             b"\1" + text,
             b"\2" + json.dumps(session_document(make_session())).encode(),
             b"\2" + json.dumps(failure_document(make_failure())).encode(),
+            b"\2" + json.dumps(block_run_document(make_block_run())).encode(),
+            b"\2" + json.dumps(block_run_document(_short(make_energy_run()))).encode(),
         ],
         expected=(ValueError, TypeError),  # which the store's reading expects
         words=JSON_WORDS,
@@ -538,6 +557,11 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "baseline": baseline,
     "expected": expected,
 }
+
+
+def _short(run: Any) -> Any:
+    """Return a run of blocks with a few readings, of some KB."""
+    return replace(run, readings=run.readings[::40], blocks=run.blocks[:7])
 
 
 class _Bytes:

@@ -325,7 +325,7 @@ class Agent:
             message = job.worker_message(cores, self._cache.parts_dir)
             run = self._supervise(
                 *(message, job.parts(), job.silence_s, before, request_id, job.sample_s),
-                self._meter(str(job.options.get("provider", "")))[0] if job.energy_s else None,
+                self._meter(job.energy_of)[0] if job.energy_of else None,
                 job.energy_s,
             )
             after = self._probes.conditions(cores, gpus)
@@ -333,8 +333,7 @@ class Agent:
 
     def _sensor(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         """Tell which sensor of energy there is for a provider, and how often it measures, or why there is none."""
-        provider = fields.values.get("provider")
-        meter, reasons = self._meter(provider if isinstance(provider, str) else "")
+        meter, reasons = self._meter(fields.text("provider"))
         if meter is None:
             return {"reasons": reasons}
         update_s = find_update_s(meter)

@@ -21,6 +21,7 @@ RAPL_ZONES = ("package-", "dram")
 # Rails that a whole Jetson module takes its power from; boards without one of these have no sum but that of all their rails.
 # Jetson Linux Developer Guide, "Platform Power and Performance", power monitors (INA3221).
 WHOLE_RAILS = ("VDD_IN", "POM_5V_IN")
+PROCESSOR = ("cpu", "xnnpack", "builtin", "dnnl")  # the beginnings of providers that compute on nothing else
 INA_CHANNELS = (1, 2, 3)  # in4 to in7 are shunt voltages. https://docs.kernel.org/hwmon/ina3221.html
 DISCHARGING = "Discharging"
 # A phone that computes takes more; drivers that tell mA in place of uA (the unit of sysfs-class-power) tell less.
@@ -83,13 +84,14 @@ def find_meter(
 ) -> tuple[Meter | None, list[str]]:
     """Return the sensor to read for what a runtime's provider computes on, and why others are not read."""
     reasons: list[str] = []
-    finders: tuple[Callable[[], Meter], ...] = (
-        lambda: rapl(filesystem),
-        lambda: ina3221(filesystem),
-        lambda: battery(filesystem),
-    )
+    whole: tuple[Callable[[], Meter], ...] = (lambda: ina3221(filesystem), lambda: battery(filesystem))
     if uses_gpu(provider):
-        finders = (lambda: gpu(open_gpu), finders[1])  # of a processor's counter a GPU's work is no part
+        finders = (lambda: gpu(open_gpu), *whole)
+    elif provider.lower().startswith(PROCESSOR):
+        finders = (lambda: rapl(filesystem), *whole)
+    else:
+        reasons.append("RAPL: a processor's counter need not hold what %s computes on" % provider)
+        finders = whole
     for find in finders:
         try:
             return find(), reasons

@@ -135,7 +135,8 @@ class BlockJob:
     """Blocks of runs: in turns a network, its reference or nothing runs for some seconds.
 
     timed_runs: at most so many runs of a block are timed. settle_s: what runs before each block, untold. sample_s: how often
-    conditions are taken beside it. energy_s: how often the device's sensor of energy is read, 0 for never.
+    conditions are taken beside it. energy_of: of which provider a sensor of energy is read beside it, each
+    energy_s; empty for none.
     """
 
     network: ModelRecipe
@@ -148,6 +149,7 @@ class BlockJob:
     timed_runs: int
     settle_s: float
     sample_s: float
+    energy_of: str
     energy_s: float
     silence_s: float
 
@@ -235,7 +237,7 @@ def parse_block_job(values: Any) -> BlockJob:
     """Read and check a job of blocks. Raises: Refusal (`bad-request`, `runtime-missing`)."""
     fields = Fields("blocks: job", values).only(
         *("network", "reference", "runtime", "options", "threads", "cores", "blocks"),
-        *("timed_runs", "settle_s", "sample_s", "energy_s", "silence_s"),
+        *("timed_runs", "settle_s", "sample_s", "energy_of", "energy_s", "silence_s"),
     )
     runtime = parse_runtime(fields)
     return BlockJob(
@@ -249,7 +251,8 @@ def parse_block_job(values: Any) -> BlockJob:
         timed_runs=fields.integer("timed_runs", 1, 10000, 600),
         settle_s=fields.number("settle_s", 0, 60, 0),
         sample_s=fields.number("sample_s", 0.1, 600, 1),
-        energy_s=fields.number("energy_s", 0, 600, 0),
+        energy_of=fields.text("energy_of") if "energy_of" in fields.values else "",
+        energy_s=fields.number("energy_s", 0.01, 600, 0.1),
         silence_s=fields.number("silence_s", 0.5, 3600, 60),
     )
 

@@ -343,8 +343,11 @@ class Block:
             raise ValueError(
                 f"a block from {self.start_ns} to {self.end_ns} ns: its times do not follow each other"
             )
-        if self.runs is not None and self.runs < len(self.runs_ns):
-            raise ValueError(f"a block: {self.runs} runs, {len(self.runs_ns)} of them timed")
+        if self.runs is not None and (type(self.runs) is not int or self.runs < len(self.runs_ns)):
+            raise ValueError(f"a block: {self.runs!r} runs, {len(self.runs_ns)} of them timed")
+        for name, value in (("others_busy", self.others_busy), ("steal_s", self.steal_s)):
+            if value is not None and type(value) not in (int, float):
+                raise ValueError(f"a block: {name} = {value!r}: a number")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -398,6 +401,29 @@ class BlockRun:
             value = getattr(self, name)
             if type(value) is not int or not 0 < value < 1 << 63:
                 raise ValueError(f"{name} = {value!r}: a positive 64-bit integer")
+        for name in ("conditions_before", "conditions_after", "plan", "scheduling", "gate", "sensor"):
+            if not isinstance(getattr(self, name), dict):
+                raise ValueError(f"{name} holds {getattr(self, name)!r}: an object is expected")
+        if not _are(int, self.scheduling.get("cores", [])):
+            raise ValueError(
+                f"scheduling: cores = {self.scheduling['cores']!r}: a list of numbers is expected"
+            )
+        for name, entries in (("samples", self.samples), ("readings", self.readings)):
+            if not all(isinstance(one, dict) and type(one.get("at_ns")) is int for one in entries):
+                raise ValueError(f"{name}: objects with their at_ns are expected")
+        tables = [self.sensor.get("counters", {})]
+        tables += [one.get(kind, {}) for one in self.readings for kind in ("uj", "uw")]
+        if not all(isinstance(one, dict) and _are(int, list(one.values())) for one in tables):
+            raise ValueError("sensor and readings: integers by name are expected")
+        if not _are(str, self.sensor.get("powers", [])):
+            raise ValueError(f"sensor: powers = {self.sensor['powers']!r}: a list of names is expected")
+
+
+def _are(kind: type, values: Any) -> bool:
+    """Return whether values are a list of one type, and of 64 bits where they are integers."""
+    return isinstance(values, list | tuple) and all(
+        type(value) is kind and (kind is not int or -(1 << 63) <= value < 1 << 63) for value in values
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,9 +24,8 @@ END_SHARE = 1 / 6  # or of a run that is shorter than half an hour
 PIECES = 5  # of an end: its minutes, where it has five
 FEWEST_PIECES = 3
 FEWEST_RUNS = 10  # clean ones that tell a median
-MOST_DISTURBED = (
-    0.1  # of a stretch's timed runs: what is clean among more was picked by the other program's turns
-)
+# Of a stretch's timed runs: what is clean among more was picked by the other program's turns.
+MOST_DISTURBED = 0.1
 BASELINE_SHARE = 0.02  # of a run, that threads of a pool wait on a free machine at most, as for sessions
 MHZ = 1000.0  # in kHz
 
@@ -290,7 +289,8 @@ class _Seen:
 
 def _temps(sample: dict[str, Any]) -> dict[str, float]:
     """Return a sample's temperatures by sensor; those of its GPU as one."""
-    found = {name: number(value) for name, value in dict(sample.get("temps_c", {})).items()}
+    told = sample.get("temps_c")
+    found = {name: number(value) for name, value in told.items()} if isinstance(told, dict) else {}
     found["GPU"] = number(sample.get("gpu_temp_c"))
     return {name: value for name, value in found.items() if value is not None}
 
@@ -299,6 +299,7 @@ def _clock_mhz(sample: dict[str, Any], cores: Sequence[int]) -> float | None:
     """Return the clock of a sample's GPU, else the mean of the measured cores'."""
     if (gpu := number(sample.get("gpu_clock_mhz"))) is not None:
         return gpu
-    table = sample.get("freq_khz", {})
+    told = sample.get("freq_khz")
+    table = told if isinstance(told, dict) else {}
     found = [khz for core in cores if (khz := number(table.get(str(core)))) is not None]
     return fmean(found) / MHZ if found else None

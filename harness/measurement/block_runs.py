@@ -36,14 +36,14 @@ class BlockPlan:
     """What a run of blocks does: `blocks`, each what runs and for how long in s; at most `timed_runs` of each are timed.
 
     `settle_s`: what runs before each block, untold. `sample_s`: how often conditions are taken beside it; `energy_s`: how often
-    the sensor of energy is read, 0 for never.
+    the sensor of energy is read, where one is.
     """
 
     blocks: tuple[tuple[str, float], ...]
     timed_runs: int
     settle_s: float = 0.0
     sample_s: float = 1.0
-    energy_s: float = 0.0
+    energy_s: float = 0.1
 
 
 def sustained_plan(seconds: float) -> BlockPlan:

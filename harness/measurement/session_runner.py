@@ -276,6 +276,8 @@ class SessionRunner:
             "cores": list(quiet.cores),
             "silence_s": self.silence_s,
         }
+        if sensor:
+            job["energy_of"] = use.configuration.provider
         return BlockRunBuilder(plan, identity, {"probe": found}), job
 
     def _watcher(self, unit: PlannedSession, builder: BlockRunBuilder) -> Callable[[Mapping[str, Any]], None]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.devices.connection import clock
+from harness.estimates.energy import BUSY_CORES
 from harness.estimates.sustained import Stretch, Sustained
 from harness.output.layout import Table
 from harness.output.plots.pictures import check_pictures, write_picture
@@ -17,7 +18,7 @@ from harness.store.configurations import describe
 from space.errors import ConfigError
 from space.text import counted
 
-SPARE_COLUMNS = ("other cores", "runs", "MHz", "p90 ms", "disturbed", "reference ms")
+SPARE_COLUMNS = ("runs", "other cores", "MHz", "p90 ms", "reference ms", "disturbed")
 
 
 def check_plot(figure: Path | None, sustained: str) -> None:
@@ -78,6 +79,8 @@ def summary(one: Sustained) -> list[str]:
         lines = [f"{ends}: {one.ratio:.3f} ({low:.3f} to {high:.3f}) times the latency"]
         if one.reference_ratio is not None:
             lines[0] += f"; of the reference in between {one.reference_ratio:.3f}"
+    if one.sensor:
+        lines.append(f"C: of the sensor {one.sensor}, the hottest in the mean")
     is_long = one.seconds >= 60 * len(one.stretches) - 1
     whole = counted(
         len(one.stretches), "minute" if is_long else "stretch", "minutes" if is_long else "stretches"
@@ -87,6 +90,10 @@ def summary(one: Sustained) -> list[str]:
         lines.append(f"throttled in {one.throttled} of {whole}: {', '.join(signs)}")
     if one.disturbed:
         lines.append(f"disturbed by other programs in {one.disturbed} of {whole}: they count for nothing")
+    if busy := sum((stretch.others_busy or 0.0) > BUSY_CORES for stretch in one.stretches):
+        lines.append(
+            f"other cores were busy in {busy} of {whole}: what they do to shared caches and memory is in the numbers"
+        )
     if any(stretch.disturbed is None for stretch in one.stretches):
         lines.append("not known whether other programs had the cores: the system does not tell")
     if one.run.ended != COMPLETE:
@@ -95,21 +102,21 @@ def summary(one: Sustained) -> list[str]:
 
 
 def _minutes(one: Sustained) -> Table:
-    run = one.run
     columns = [
         "from",
         "ms",
         "p90 ms",
-        "runs",
         "reference ms",
-        f"{one.sensor or 'sensor'} C",
+        "C",
         "MHz",
+        "throttled",
         "disturbed",
+        "other cores",
+        "runs",
     ]
-    columns += ["other cores", "signs"]
     rows = [_cells(stretch) for stretch in one.stretches]
-    title = f"{run.architecture} under load for {clock(one.seconds)}, {describe(run.configuration)}"
-    return Table(title=title, columns=columns, rows=rows, right=range(9), folds=(9,), spare=SPARE_COLUMNS)
+    title = f"{one.run.architecture} under load for {clock(one.seconds)}, {describe(one.run.configuration)}"
+    return Table(title=title, columns=columns, rows=rows, right=range(len(columns)), spare=SPARE_COLUMNS)
 
 
 def _cells(stretch: Stretch) -> list[str]:
@@ -117,13 +124,13 @@ def _cells(stretch: Stretch) -> list[str]:
         clock(stretch.start_s),
         "disturbed" if stretch.median_ms is None else f"{stretch.median_ms:.3f}",
         _number(stretch.p90_ms, 3),
-        "" if stretch.runs is None else str(stretch.runs),
         _number(stretch.reference_ms, 3),
         _number(stretch.temp_c, 1),
         _number(stretch.clock_mhz, 0),
+        "yes" if stretch.signs else "",
         "" if stretch.disturbed is None else f"{stretch.disturbed:.0%}",
         "" if stretch.others_busy is None else f"{stretch.others_busy:.0%}",
-        ", ".join(stretch.signs),
+        "" if stretch.runs is None else str(stretch.runs),
     ]
 
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from itertools import pairwise
 
 import pytest
+from factories.records import make_block_run
+from rigs.agent_client import Client
 from rigs.agent_jobs import named, send_job
+
+from harness.estimates.energy import energy_of
+from harness.measurement.block_runs import BlockPlan, BlockRunBuilder
 
 BLOCKS = [["reference", 0.1], ["network", 0.4], ["idle", 0.15], ["reference", 0.1]]
 
@@ -68,6 +74,67 @@ def test_what_settles_before_a_block_is_not_of_it(client, models):
 def test_a_run_longer_than_its_block_runs_once(client, models):
     events, _ = run(client, block_job(client, models, blocks=[["network", 0.01]] * 3, timed_runs=1))
     assert [len(event["runs_ns"]) for event in named(events, "runs")] == [1, 1, 1]
+
+
+def test_a_device_says_which_sensor_of_energy_it_has_or_why_none_and_reads_it_beside_blocks(client, models):
+    found = client.ask("sensor", provider="CPUExecutionProvider")
+    assert found["type"] == "result" and ("sensor" in found or found["reasons"])
+    events, _ = run(client, block_job(client, models, energy_of="CPUExecutionProvider", energy_s=0.05))
+    assert bool(named(events, "energy")) == ("sensor" in found)
+
+
+WRAPPER = """
+import sys, time
+sys.path.insert(0, {archive!r})
+from pathlib import Path
+from device_agents import agent, energy
+plain, find = energy.read_text, agent.find_meter
+energy.read_text = lambda path: str(int(5e6 * time.perf_counter()) % {range_uj}) if path.name == "energy_uj" else plain(path)
+agent.find_meter = lambda filesystem, provider: find(Path({tree!r}), provider)
+from device_agents.main import main
+sys.exit(main())
+"""
+
+
+def test_the_joules_of_a_counter_that_begins_again_are_found_beside_real_blocks(agent, models, tmp_path):
+    """The real agent and its worker on a tree of /sys whose counter runs at 5 W and begins again each 0.6 s."""
+    zone = tmp_path / "sys/class/powercap/intel-rapl:0"
+    zone.mkdir(parents=True)
+    for name, text in (("name", "package-0"), ("energy_uj", "0"), ("max_energy_range_uj", "3000000")):
+        (zone / name).write_text(text)
+    (tmp_path / "agent.py").write_text(
+        WRAPPER.format(archive=str(agent), range_uj=3_000_000, tree=str(tmp_path))
+    )
+    plan = BlockPlan(
+        blocks=(*(("idle", 0.3), ("network", 0.3), ("reference", 0.3)) * 3, ("idle", 0.3)),
+        timed_runs=10,
+        energy_s=0.01,
+    )
+    with Client(tmp_path / "agent.py", tmp_path / "root") as client:
+        found = client.ask("sensor", provider="CPUExecutionProvider")
+        assert found["sensor"]["counters"] == {"package-0": 3_000_000} and found["update_s"] < 0.5
+        blocks = [list(block) for block in plan.blocks]
+        job = block_job(
+            client, models, **{**asdict(plan), "blocks": blocks}, energy_of="CPUExecutionProvider"
+        )
+        events, _ = run(client, job)
+    names = ("run_id", "campaign_id", "architecture", "graph_hash", "purpose", "model_digest", "agent_digest")
+    identity = {
+        name: getattr(make_block_run(purpose="energy"), name)
+        for name in (*names, "started_utc", "configuration")
+    }
+    builder = BlockRunBuilder(plan, {**identity, "sensor": found["sensor"]}, {})
+    for event in events:
+        builder.add(event)
+    taken = builder.build()
+    calm = tuple(
+        replace(block, delays_ns=()) for block in taken.blocks
+    )  # other programs have no share in these 5 W
+    energy = energy_of(replace(taken, blocks=calm))
+    assert energy.network_w == pytest.approx(5.0, rel=0.02) and energy.idle_w == pytest.approx(5.0, rel=0.02)
+    assert energy.above_idle.value == pytest.approx(0.0, abs=0.04 * energy.total.value)
+    runs = [block.runs / block.seconds for block in taken.blocks if block.which == "network"]
+    assert energy.total.value == pytest.approx(sum(5e3 / one for one in runs) / len(runs), rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,15 @@ def test_a_gpu_is_never_charged_to_the_processors_counter(tmp_path: Path) -> Non
     assert reading is not None and reading["uj"] == {"GPU 0": 7000} and meter.kind == "nvml"
 
 
+@pytest.mark.parametrize("provider", ["GPU", "NPU", "GPU-fp32+CPU", "QNNExecutionProvider"])
+def test_an_accelerator_is_charged_to_what_holds_the_whole_device_alone(
+    tmp_path: Path, provider: str
+) -> None:
+    root = write(tmp_path, zone("intel-rapl:0", "package-0", 500))
+    assert f"need not hold what {provider} computes on" in why(root, provider)
+    assert found(write(root, gauge()), provider).kind == "battery"
+
+
 def test_a_system_without_any_sensor_says_of_each_why(tmp_path: Path) -> None:
     said = why(tmp_path)
     assert [name for name in ("RAPL", "INA3221", "battery") if name not in said] == []

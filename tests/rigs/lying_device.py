@@ -182,7 +182,6 @@ BLOCK_JOB = {
     "blocks": [["network", 2.0]],
     "timed_runs": 4,
     "settle_s": 0.0,
-    "energy_s": 0.0,
     "runtime": "onnxruntime",
     "cores": [1],
 }

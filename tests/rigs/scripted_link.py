@@ -280,12 +280,12 @@ class ScriptedLink:
                         **sample,
                     }
                 )
-                for _ in range(5 if job["energy_s"] else 0):
+                for _ in range(5 if "energy_of" in job else 0):
                     joules += load.watts[which] * length_s / 5
                     reading = {"uj": {"package-0": round(joules * 1e6) % (1 << 28)}, "uw": {}}
                     on_event({"event": "energy", "at_ns": round((at_s + length_s / 5) * 1e9), **reading})
                     at_s += length_s / 5
-                at_s += 0.0 if job["energy_s"] else length_s
+                at_s += 0.0 if "energy_of" in job else length_s
             block = {"which": which, "start_ns": round(start_s * 1e9), "end_ns": round(end_s * 1e9)}
             runs = 0 if which == "idle" else round(seconds * 1000)
             on_event({"event": "block", "index": index, "runs": runs, **block})

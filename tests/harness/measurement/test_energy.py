@@ -48,6 +48,7 @@ def test_each_networks_energy_is_measured_after_its_sessions_and_shown_beside_it
     job = link.block_jobs[0]
     assert [which for which, _ in job["blocks"][:5]] == ["idle", "network", "reference", "idle", "reference"]
     assert {seconds for _, seconds in job["blocks"]} == {10.0} and job["energy_s"] > 0
+    assert job["energy_of"] == "CPUExecutionProvider"
 
 
 def test_nothing_is_measured_unless_asked_for_and_nothing_twice_unless_afresh(store: Store) -> None:

@@ -25,6 +25,7 @@ from factories.records import (
     CONFIGURATION,
     SESSIONS,
     graph_hash,
+    make_block,
     make_block_run,
     make_failure,
     make_fresh_run,
@@ -46,6 +47,7 @@ from harness.store.latencies import latencies
 from harness.store.maintenance import check_store
 from harness.store.raw import MAX_BYTES, pack_raw, raw_document, unpack_raw
 from harness.store.tables import METADATA
+from harness.store.writing import WRITERS
 
 
 @pytest.fixture
@@ -791,6 +793,9 @@ def test_runs_of_blocks_come_back_as_they_were_and_a_bad_row_hides_no_other(stor
     assert store.block_runs(CONFIGURATION, "energy", [graph_hash(2)]) == [energy]
     assert store.block_runs(CONFIGURATION, "energy", [graph_hash(1)]) == []
     assert store.block_runs(replace(CONFIGURATION, threads=1), "energy") == []
+    with store.begin() as connection:
+        WRITERS["block-run"](connection, energy, True)  # what waited may be there already
+    assert store.block_runs(CONFIGURATION, "energy") == [energy]
     with pytest.raises(Unstorable, match="raw times"):
         store.add_block_run(replace(runs[0], sensor={"odd": object()}))
     change(path, "update block_runs set raw = ? where id = ?", b"damaged", runs[0].run_id)
@@ -798,3 +803,41 @@ def test_runs_of_blocks_come_back_as_they_were_and_a_bad_row_hides_no_other(stor
     (trouble,) = check_store(store).troubles
     assert (trouble.table, trouble.id) == ("block_runs", runs[0].run_id)
     store.unreadable.clear()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"samples": (7,)},
+        {"readings": ({"uj": {}},)},
+        {"readings": ("now",)},
+        {"sensor": {"counters": ["package-0"]}},
+        {"sensor": {"counters": {"package-0": "much"}}},
+        {"sensor": {"powers": [5]}},
+        {"gate": []},
+        {"first_run_ns": 0},
+        {"purpose": "network"},
+        {"blocks": (make_block("idle", 1.0, 1.0),)},
+        {"blocks": (make_block("network", 2.0, 9.0, [4.0]), make_block("idle", 3.0, 1.0))},
+    ],
+)
+def test_what_is_no_run_of_blocks_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        make_block_run(**changes)
+
+
+def test_what_is_no_block_is_refused() -> None:
+    block = make_block("network", 1.0, 2.0, [4.0, 5.0])
+    for changes in (
+        {"which": "both"},
+        {"at_ns": (1,)},
+        {"delays_ns": (0,)},
+        {"delays_ns": (-1, 0)},
+        {"runs_ns": (0, 5)},
+        {"at_ns": (9, 3)},
+        {"end_ns": 5},
+        {"runs": 1},
+        {"others_busy": "much"},
+    ):
+        with pytest.raises(ValueError):
+            replace(block, **changes)

@@ -1,0 +1,52 @@
+"""What a run under load comes to, in sentences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from factories.records import make_block, make_block_run
+
+from harness.estimates.sustained import sustained
+from harness.output.sustained import summary
+from harness.records import BlockRun
+
+
+def run_of(**changes: object) -> BlockRun:
+    blocks = []
+    for minute in range(30):
+        blocks.append(make_block("reference", 10.0 + 60 * minute, 1.0, [8.0] * 20))
+        slow = 1.0 if minute < 15 else 1.5
+        blocks.append(make_block("network", 11.0 + 60 * minute, 59.0, [4.0 * slow] * 70, others_busy=0.05))
+    return make_block_run(blocks, **changes)
+
+
+def said(run: BlockRun) -> str:
+    return "\n".join(summary(sustained(run)))
+
+
+def test_the_ends_are_compared_and_the_reference_beside() -> None:
+    text = said(run_of())
+    assert "the last 5:00 over the first: 1.500 (1.500 to 1.500)" in text
+    assert "of the reference in between 1.000" in text
+    assert [word for word in ("throttled", "disturbed", "other cores", "ended early") if word in text] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"others_busy": 0.9}, "other cores were busy in 30 of 30 minutes"),
+        ({"delays_ns": ()}, "not known whether other programs had the cores"),
+        ({"delays_ns": (4_000_000,) * 70}, "disturbed by other programs in 30 of 30 minutes"),
+    ],
+)
+def test_what_other_programs_did_is_told(change: dict[str, object], words: str) -> None:
+    run = run_of()
+    blocks = [replace(one, **change) if one.which == "network" else one for one in run.blocks]  # type: ignore[arg-type]
+    assert words in said(replace(run, blocks=tuple(blocks)))
+
+
+def test_throttling_and_an_early_end_are_told() -> None:
+    text = said(run_of(samples=({"at_ns": 700 * 10**9, "throttled": 4},), ended="stopped by the user"))
+    assert "throttled in 1 of 30 minutes: Raspberry Pi throttled: throttled" in text
+    assert "ended early: stopped by the user" in text

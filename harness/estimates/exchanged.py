@@ -52,9 +52,10 @@ def exchanged_estimate(
     """Return the ratio of the first model to the second, from sessions with the first as network, and with the second.
 
     Each session has a process of its own, whose value is the logarithm of the median ratio of its clean slices. The interval is
-    Student's t over these values at the level `error`, and wider by what slices cannot show; of one process in each role it takes
-    them to scatter as is usual (`harness.estimates.estimate.USUAL_SD`). Without clean slices in both roles, or of fewer than 6,
-    there is none. `references` are the quiet levels of the second model and of the first.
+    Student's t over these values at the level `error`, and wider by what slices cannot show. A few processes that happen to lie
+    close together say little: it is no narrower than one whose scatter is moderated by what is usual
+    (`harness.estimates.estimate.USUAL_SD`), to which one process in each role adds its slices' own. Without clean slices in both
+    roles, or of fewer than 6, there is none. `references` are the quiet levels of the second model and of the first.
     Raises: ValueError when neither role has a clean slice.
     """
     used = [usable_sessions(forward), usable_sessions(backward)]
@@ -100,9 +101,15 @@ def _reach(
     from scipy.special import stdtrit
 
     df = sum(len(role) - 1 for role in logs)
-    spread = _scatter(logs) ** 2 if df else USUAL_SD**2 + _noise(ratios)
-    deviation = sqrt(spread * sum(1 / len(role) for role in logs)) / 2
-    return float(stdtrit(df or USUAL_DF, 1 - error / 2)) * deviation
+    own = _scatter(logs) ** 2 if df else _noise(ratios)
+    moderated = (df * own + USUAL_DF * USUAL_SD**2) / (df + USUAL_DF) if df else USUAL_SD**2 + own
+
+    def reach(variance: float, degrees: int) -> float:
+        return (
+            float(stdtrit(degrees, 1 - error / 2)) * sqrt(variance * sum(1 / len(role) for role in logs)) / 2
+        )
+
+    return max(reach(moderated, df + USUAL_DF), reach(own, df) if df else 0.0)
 
 
 def _scatter(logs: Sequence[Sequence[float]]) -> float:

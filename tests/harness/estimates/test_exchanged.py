@@ -51,6 +51,12 @@ def test_one_process_in_each_role_is_taken_to_scatter_as_is_usual() -> None:
     assert np.log(high / low) / 2 == pytest.approx(2.776 * USUAL_SD / 2**0.5, rel=0.01)
 
 
+def test_a_few_processes_that_happen_to_lie_close_together_say_little() -> None:
+    low, high = estimated([1.021, 1.02, 1.019], [0.981, 0.98, 0.979]).interval or (0, 0)
+    moderated = USUAL_SD * 2**-0.5  # as many degrees of freedom as the usual scatter counts for
+    assert np.log(high / low) / 2 == pytest.approx(2.306 * moderated * (2 / 3) ** 0.5 / 2, rel=0.02)
+
+
 @pytest.mark.parametrize(("forward", "backward"), [([1.0, 1.0, 1.0], []), ([], [1.0, 1.0])])
 def test_of_one_role_alone_there_is_no_interval(forward: list[float], backward: list[float]) -> None:
     assert estimated(forward, backward).interval is None

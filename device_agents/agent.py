@@ -190,7 +190,8 @@ class Agent:
         owner, settings = fields.text("owner"), parse_settings(fields)
         self._lock.take(owner)
         sweep_groups()
-        Jetson(self._root).restore()  # what a guard that was killed, or a loss of power, has left
+        if not self._guard.is_holding:
+            Jetson(self._root).restore()  # what a guard that was killed, or a loss of power, has left
         answer: dict[str, Any] = {"machine_lock": self._lock.machine_lock}
         if settings is not None:
             # a power mode turns cores on and off

@@ -38,17 +38,16 @@ class BoardGuard:
 
     @property
     def is_holding(self) -> bool:
-        """Tell whether the board is set for this agent."""
-        return self._held is not None
+        """Tell whether the board is set for this agent, and its guard lives."""
+        return self._held is not None and self._process is not None and self._process.poll() is None
 
     def hold(self, settings: Settings, locks: Sequence[int]) -> dict[str, Any]:
         """Set the board until this process ends; return what it is set to. locks: descriptors that the guard keeps open.
 
         Raises: Refusal (`board`) where it cannot be set; it is then as it was.
         """
-        if self._held is not None and self._held[0] == settings and self._process is not None:
-            if self._process.poll() is None:
-                return self._held[1]
+        if self._held is not None and self._held[0] == settings and self.is_holding:
+            return self._held[1]
         self.release()
         process = start_agent(self._agent_path, ["guard", "--root", str(self._root)], {}, locks)
         assert process.stdin is not None and process.stdout is not None

@@ -121,6 +121,13 @@ def allowed_cores(
                 f"device {device.name!r}: {count} threads on {len(named)} named cores {_list(named)}; threads that share "
                 "a core are noise: name more cores or fewer threads"
             )
+        alike = [[core for core in cluster if core in named] for cluster in hello.get("clusters", [])]
+        unlike = [_list(sorted(cores)) for cores in alike if cores]
+        if count < len(named) and len(unlike) > 1:
+            raise ConfigError(
+                f"device {device.name!r}: cores {' and '.join(unlike)} are unlike, and a session of {count} threads would take "
+                "the quietest of all, now these, now those: name cores of one kind, or as many as threads"
+            )
         return tuple(sorted(named)), count
     cluster = [int(core) for core in hello["clusters"][0]] if hello.get("clusters") else sorted(usable)
     if count > len(cluster):

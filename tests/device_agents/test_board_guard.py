@@ -177,7 +177,10 @@ def test_an_agent_holds_the_board_as_asked_until_it_ends(agent, tmp_path, jetson
         )
         assert jetson.now == HELD
         assert client.ask("lock", owner="ada", board=MAXIMUM)["board"] == answer["board"]
-        assert [line for line in jetson.asked if "--store" in line] == jetson.asked[1:2]
+        assert client.ask("lock", owner="ada")["machine_lock"] == "held" and jetson.now == HELD
+        less = client.ask("lock", owner="ada", board={"power_mode": "1", "clocks": False})["board"]
+        assert (less["power_mode"], less["before"], jetson.now[0]) == ("7W", "15W", 1)
+        assert len([line for line in jetson.asked if "--store" in line]) == 2
     await_state(jetson, BEFORE)
 
 
@@ -197,9 +200,14 @@ def test_the_next_agent_waits_until_the_board_is_as_it_was(agent, tmp_path, monk
         first.ask("lock", owner="ada", board=MAXIMUM)
         first.process.kill()
         first.process.wait(10)
+        waits = 0
         while second.ask("lock", owner="grace").get("kind") == "busy":
+            waits += 1
             time.sleep(0.02)
-        assert board.now == BEFORE
+        assert waits and board.now == BEFORE
+        assert (
+            len([line for line in board.asked if "--restore" in line]) == 2
+        )  # by the guard, and by it alone
 
 
 def test_what_a_killed_guard_left_is_put_back_by_the_next_agent(agent, tmp_path, jetson):
@@ -226,14 +234,8 @@ def test_a_killed_agent_leaves_the_board_as_it_was_whenever_that_was(agent, tmp_
             time.sleep(chance.uniform(0, 0.6))
             client.process.send_signal(chance.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)))
             client.process.wait(10)
-        with Client(
-            agent, root
-        ) as client:  # has the lock only once the guard, if there is one, has done its work
-            deadline_s = time.monotonic() + 20
-            while client.ask("lock", owner="grace").get("kind") == "busy" and time.monotonic() < deadline_s:
-                time.sleep(0.02)
-            assert board.now == BEFORE, (turn, board.asked)
-        assert not (root / "board.json").exists()
+        await_lock()  # it is free only once the guard, if there is one, has done its work
+        assert board.now == BEFORE and not (root / "board.json").exists(), (turn, board.asked)
 
 
 def guard_of(client: Client) -> int:

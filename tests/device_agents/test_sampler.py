@@ -129,6 +129,15 @@ def test_a_command_without_end_is_started_once_and_each_sample_has_its_last_whol
     assert len(started) == 2 and not any(process_exists(pid) for pid in started)
 
 
+def test_a_line_of_a_command_without_end_counts_for_one_sample(tmp_path, monkeypatch):
+    text = "echo 'RAM 1/2MB (lfb 1x4MB) GR3D_FREQ 7%'; exec sleep 60"
+    monkeypatch.setenv("PATH", commands_folder(tmp_path / "bin", tegrastats=text))
+    probes = Probes(tmp_path)
+    sampler = Sampler([], probes.questions(probes.conditions([])), 0.2)
+    samples, _ = take_samples(sampler, 3)
+    assert [sample.get("tegrastats") for sample in samples] == [{"gpu_percent": 7.0}, None, None]
+
+
 @pytest.mark.parametrize("text", ["exit 1", "echo nothing of the kind; sleep 60", "sleep 60"])
 def test_a_command_without_end_that_tells_nothing_is_an_error_and_is_not_sampled(tmp_path, monkeypatch, text):
     monkeypatch.setattr("device_agents.readings.COMMAND_DEADLINE_S", 0.2)

@@ -82,6 +82,20 @@ def test_networks_whose_ratio_may_be_1_tie_and_the_next_step_is_named(store: Pat
     assert f"--level final --models {a},{b}" in done.stderr
 
 
+def test_a_network_that_computes_something_else_is_named_whichever_of_the_two_it_is(store: Path) -> None:
+    right, wrong = ONLY_IN_MANY
+    opened = Store(str(store))
+    add_sessions(opened, [wrong], sessions=2, seed=3, output=(0.25, -1.5), expected=(0.25, -1.0))
+    opened.close()
+    for pair in ((right, wrong), (wrong, right)):
+        done = run(store, "compare", str(pair[0]), str(pair[1]), "-d", "made-up")
+        notes = [line for line in done.stderr.splitlines() if line.startswith("note: ")]
+        assert len(notes) == 1 and notes[0].startswith(f"note: {wrong}: "), done.stderr
+        assert "0.25, -1.5, where 0.25, -1 is right" in notes[0] and "--fresh" in notes[0]
+        assert done.status == 0 and "note:" not in done.stdout
+    assert "note:" not in run(store, "compare", str(FAST), str(SLOW), "-d", "made-up").stderr
+
+
 def test_configurations_that_lack_a_network_are_named_on_standard_error(store: Path) -> None:
     a, b = ONLY_IN_MANY
     done = run(store, "compare", str(a), str(b), "-d", "made-up", "--json")

@@ -223,8 +223,16 @@ def test_named_cores_are_those_that_a_session_may_take_and_it_takes_one_a_thread
     assert allowed_cores(device, HELLO, None, ()) == ((2, 3), 2)
     assert allowed_cores(device, HELLO, 1, ()) == ((2, 3), 1)
     assert allowed_cores(device, HELLO, None, (0, 1)) == ((0, 1), 2)
-    assert allowed_cores(LOCAL, HELLO, 2, (5, 0, 1)) == ((0, 1, 5), 2)
+    assert allowed_cores(LOCAL, HELLO, 3, (5, 0, 1)) == ((0, 1, 5), 3)
     assert allowed_cores(LocalDevice(name="local", cores=(2, 3)), HELLO, None, ()) == ((2, 3), 2)
+
+
+def test_fewer_threads_than_named_cores_of_unlike_kinds_are_refused_for_each_session_might_take_others() -> (
+    None
+):
+    with pytest.raises(ConfigError, match="cores 5 and 0,1 are unlike, and a session of 2 threads"):
+        allowed_cores(LOCAL, HELLO, 2, (5, 0, 1))
+    assert allowed_cores(LOCAL, HELLO | {"clusters": []}, 2, (5, 0, 1)) == ((0, 1, 5), 2)
 
 
 def test_too_many_threads_are_refused() -> None:

@@ -173,7 +173,9 @@ def _runtimes(device: Device, hello: Mapping[str, Any]) -> list[Check]:
             continue
         found = f"{broken['name']} is installed but broken: {broken['message']}"
         anew = "install it anew on the device"
-        remedy = f"harness provision --device {device.name}, or {anew}" if broken["name"] in RUNTIMES else anew
+        remedy = (
+            f"harness provision --device {device.name}, or {anew}" if broken["name"] in RUNTIMES else anew
+        )
         checks.append(Check(status="warn", name="runtime", found=found, remedy=remedy))
     try:
         choose_runtimes(device, hello, (), ())

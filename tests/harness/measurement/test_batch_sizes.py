@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from factories.records import make_session
 from factories.stores import MANY
-from rigs.scripted_link import ScriptedLink, ScriptedSource, run_scripted
+from rigs.scripted_link import ScriptedLink, ScriptedSource, Silent, run_scripted
 
 from harness.devices.config import LocalDevice
+from harness.devices.runtimes import RuntimeUse
 from harness.measurement.campaigns import final_options
+from harness.measurement.durations import DeviceProbe
 from harness.measurement.plan import MOST_BATCH, Options, parse_batches
 from harness.measurement.workload import Durations, Model, network_groups
 from harness.prediction.measure import MeasureRequest
+from harness.records import FILE_SPACE
 from harness.store import Store
 from space.errors import ConfigError
 
@@ -111,3 +116,17 @@ def test_batch_sizes_are_whole_numbers_of_images() -> None:
             parse_batches(text)
     with pytest.raises(ConfigError, match=f"--batch {MOST_BATCH + 1}: give 1 to {MOST_BATCH}"):
         Options(batches=(MOST_BATCH + 1,))
+
+
+def test_how_long_a_file_runs_at_one_batch_tells_nothing_of_another(store: Store) -> None:
+    configuration = replace(MANY, space=FILE_SPACE, batch=8)
+    session = make_session(configuration=configuration)
+    store.start_campaign(session.campaign_id, "made-up", "2024", {})
+    store.add_session(session)
+    runtime = RuntimeUse(name=MANY.runtime, version="1.0", provider=MANY.provider, format="onnx")
+    probe = DeviceProbe(
+        "made-up", ScriptedLink(), store, runtime, ((), MANY.threads), Options(), Silent(), threading.Event()
+    )
+    file = replace(ScriptedSource().reference("onnx", "fp32"), graph_hash=session.graph_hash)
+    assert probe.stored(replace(file, batch=8)) is not None
+    assert probe.stored(file) is None

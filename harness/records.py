@@ -405,8 +405,11 @@ class BlockRun:
 
 def _are(kind: type, values: Any) -> bool:
     """Return whether values are a list of one type, and of 64 bits where they are integers."""
-    return isinstance(values, list | tuple) and all(
-        type(value) is kind and (kind is not int or -(1 << 63) <= value < 1 << 63) for value in values
+    if not isinstance(values, list | tuple):
+        return False
+    return all(
+        type(value) is kind and (not isinstance(value, int) or -(1 << 63) <= value < 1 << 63)
+        for value in values
     )
 
 

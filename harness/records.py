@@ -421,9 +421,12 @@ class BlockRun:
 
 def _are(kind: type, values: Any) -> bool:
     """Return whether values are a list of one type, and of 64 bits where they are integers."""
-    if not isinstance(values, list | tuple) or {type(value) for value in values} - {kind}:
+    if not isinstance(values, list | tuple):
         return False
-    return kind is not int or all(-(1 << 63) <= value < 1 << 63 for value in values)
+    return all(
+        type(value) is kind and (not isinstance(value, int) or -(1 << 63) <= value < 1 << 63)
+        for value in values
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ import time
 from types import SimpleNamespace
 class Values(list):
     dtype = SimpleNamespace(kind="f")
+    shape = property(lambda self: (1, len(self)))
     def reshape(self, size):
         return self
 class Interpreter:

@@ -26,7 +26,7 @@ from rigs.commands import Done, refused, run
 
 import exporters
 from exporters import Weights
-from harness.blockwise.answer import commands
+from harness.blockwise.answer import _accuracies, commands, model_document
 from harness.commands.blockwise_options import BlockwiseOptions
 from harness.devices.config import Device
 from harness.measurement import campaigns
@@ -34,11 +34,12 @@ from harness.measurement.campaign import Outcome
 from harness.measurement.plan import Options
 from harness.models import exported
 from harness.models.accuracy import ModelAccuracy, SplitAccuracy
+from harness.models.exported import ModelFile
 from harness.models.trained import Finished, FinishedModels
 from harness.store import Store
 from search.blockwise import iterated_search, rounds
 from search.blockwise.setting import Setting
-from search.distillation.block_library import BlockLibrary
+from search.distillation.block_library import BlockLibrary, load_library
 from search.distillation.signatures import Signatures
 from search.training.images import Task
 from search.training.trained import Trained
@@ -203,6 +204,35 @@ def test_every_accuracy_on_made_up_images_says_so(answered: Done, library: Path,
     lines = search(store, library, "--max-latency", LIMIT).stdout
     assert "synthetic val" in lines
     assert "synthetic validation images" in lines
+
+
+def test_validation_and_test_accuracies_of_a_training_stand_under_their_own_names(library: Path) -> None:
+    teacher = load_library(library).teacher
+    trained = replace(teacher, test=replace(teacher.test, first=7))
+    assert trained.best.val.top1 == 10.0
+    assert _accuracies(trained, False) == {"val_top1_percent": 10.0, "test_top1_percent": 17.5}
+    assert list(_accuracies(trained, True)) == ["synthetic_val_top1_percent", "synthetic_test_top1_percent"]
+
+
+def test_a_model_file_has_its_own_accuracies_beside_the_networks() -> None:
+    val = SplitAccuracy(images=200, torch_right=150, model_right=140, changed=20)
+    test = SplitAccuracy(images=400, torch_right=280, model_right=290, changed=50)
+    accuracy = ModelAccuracy(task="digits", val=val, test=test, synthetic=False)
+    found = model_document(
+        ModelFile(
+            path=Path("folder/model-int8.onnx"),
+            network=Architecture.parse("conv/conv/conv"),
+            format="onnx",
+            precision="int8",
+            size_bytes=1,
+            weights="trained",
+            accuracy=accuracy,
+        )
+    )
+    assert found["accuracy"] == {"val_top1_percent": 70.0, "test_top1_percent": 72.5}
+    assert found["before"] == {"val_top1_percent": 75.0, "test_top1_percent": 70.0}
+    assert found["images"] == {"val": 200, "test": 400}
+    assert found["classed_otherwise"] == {"val": 20, "test": 50}
 
 
 @pytest.mark.parametrize(

@@ -218,6 +218,7 @@ class SessionRunner:
             self.link.reopen(self.say, self.cancel)
             self._is_broken = False
         builder: BlockRunBuilder | None = None
+        phone = self.link.phone
         ended, failure, after = COMPLETE, None, NOTHING
         try:
             builder, job = self._prepare_blocks(unit, plan, sensor)
@@ -237,7 +238,8 @@ class SessionRunner:
         if builder is None or (failure is not None and not builder.has_runs):
             return None, failure
         try:
-            return builder.build(ended, after), failure
+            run = builder.build(ended, after)
+            return run if phone is None else phone.joined(run), failure
         except ValueError as error:
             return None, failure or self.failure(
                 unit, "bad-result", f"the device says of its blocks: {error}"
@@ -278,6 +280,8 @@ class SessionRunner:
         }
         if sensor:
             job["energy_of"] = use.configuration.provider
+        if self.link.phone is not None:
+            self.link.phone.begin()
         return BlockRunBuilder(plan, identity, {"probe": found}), job
 
     def _watcher(self, unit: PlannedSession, builder: BlockRunBuilder) -> Callable[[Mapping[str, Any]], None]:
@@ -287,10 +291,11 @@ class SessionRunner:
             if self.cancel.is_set():
                 raise Cancelled()
             builder.add(event)
-            if event["event"] == "began" and (
-                changed := changes(unit.use.configuration, builder.conditions, event)
-            ):
-                raise Changed(changed)
+            if event["event"] == "began":
+                phone, conditions = self.link.phone, builder.conditions
+                told = conditions if phone is None else phone.beside(conditions)
+                if changed := changes(unit.use.configuration, told, event):
+                    raise Changed(changed)
             if event["event"] in ("began", "block"):
                 self.say(f"{unit.use.title} {unit.model.architecture}: {builder.progress}")
 

@@ -129,7 +129,7 @@ class ScriptedLink:
         }
         self._provider = provider
         self.agent_digest, self.sent_bytes = "a" * 64, 0
-        self.phone = None
+        self.phone: Any = None
         self.ran: list[str] = []  # the networks' skeletons, in the order run
         self.jobs: list[dict[str, Any]] = []
         self.asked_quiet: list[tuple[tuple[int, ...], int, str]] = []  # cores, threads, request
@@ -148,7 +148,6 @@ class ScriptedLink:
         self.sensor: Mapping[str, Any] = {"reasons": ["RAPL: none here", "battery: none either"]}
         self.block_jobs: list[dict[str, Any]] = []
         self.client: Any = self
-        self.phone = None
 
     @staticmethod
     def _runtime(name: str, provider: str = "CPUExecutionProvider") -> dict[str, Any]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 from harness.devices.adb.answers import (
     NotTold,
@@ -26,13 +26,14 @@ from harness.devices.adb.client import Adb
 from harness.devices.adb.clock import ClockOffset
 from harness.devices.adb.guard import BEAT, FOLDER, SILENCE_S, STATE, FixedPerformance
 from harness.errors import DeviceError, LinkError
-from harness.records import SessionRecord
+from harness.records import BlockRun, SessionRecord
 
 PERIOD_S = 1.0
 CLOCK_AGE_S = 60.0  # an offset is read again before the next worker once it is older
 MAX_ERROR_NS = 1_000_000_000  # a sample whose time is known less well could be another slice's
 FRESH_S = 5.0  # what was told longer ago is asked for again
 MAX_TICKS = 10_000
+Measured = TypeVar("Measured", SessionRecord, BlockRun)
 SOURCE = "adb"
 
 _THERMAL = "echo '== thermal'\ndumpsys thermalservice 2>&1\n"
@@ -133,8 +134,8 @@ class PhoneWatch:
             latest = self._ask(_THERMAL)
         return _heeded(latest.values) | dict(conditions)
 
-    def joined(self, session: SessionRecord) -> SessionRecord:
-        """Return a session with what adb told since the one before it: samples, and conditions before and after."""
+    def joined(self, session: Measured) -> Measured:
+        """Return a session, or a run of blocks, with samples that adb told since the one before, and conditions around it."""
         with self._lock:
             ticks, self._ticks = self._ticks, []
         after = self._conditions()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,32 @@ def test_what_broke_off_is_kept_and_is_a_failure_too_and_the_next_network_follow
     assert str(error) in broken.ended and whole.ended == "complete"
     assert len(sustained(broken).stretches) == 9
     assert link.reopened == (2 if kind == "link-lost" else 0)
+
+
+class FixedPhone:
+    """What adb tells of a phone in fixed-performance mode, beside an agent that cannot see it."""
+
+    def begin(self) -> None:
+        """Take nothing before a worker."""
+
+    def beside(self, conditions: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the conditions with the mode."""
+        return {"fixed_performance": True, **conditions}
+
+    def joined(self, run: BlockRun) -> BlockRun:
+        """Return the run with a sample of adb's."""
+        sample = {"at_ns": 2_000_000_000, "source": "adb", "thermal_status": 3}
+        return replace(run, samples=(*run.samples, sample), conditions_after=self.beside({}))
+
+
+def test_what_adb_tells_of_a_phone_stands_beside_its_runs_under_load_too(store: Store) -> None:
+    link = ScriptedLink()
+    link.phone = FixedPhone()
+    outcome = run_scripted(link, store, sustained_s=60.0)
+    assert (outcome.error, outcome.failures) == (None, [])
+    (run,) = runs_of(outcome, store)
+    assert (run.configuration.clock_tier, run.conditions_after) == ("F", {"fixed_performance": True})
+    assert run.samples[-1]["source"] == "adb" and sustained(run).throttled >= 1
 
 
 def test_another_runtime_than_the_campaigns_is_a_failure(store: Store) -> None:

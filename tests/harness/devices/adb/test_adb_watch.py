@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from factories.records import make_session
+from factories.records import make_block_run, make_session
 from rigs.adb_server import SERIAL, AdbServer, Phone, need_adb, start_adb_server
 from rigs.android_answers import DENIED, thermal
 
@@ -71,8 +72,9 @@ def test_a_python_that_tells_no_clock_is_a_broken_link() -> None:
 
 
 @pytest.mark.adb
+@pytest.mark.parametrize("make", [make_session, make_block_run])
 def test_samples_join_a_session_in_its_order_of_time_and_bear_their_source_and_error(
-    server: AdbServer,
+    server: AdbServer, make: Callable[..., Any]
 ) -> None:
     watched = watch()
     watched.open()
@@ -81,7 +83,7 @@ def test_samples_join_a_session_in_its_order_of_time_and_bear_their_source_and_e
         began_ns = time.perf_counter_ns() - AHEAD_NS
         await_samples(watched, 2)
         own = {"at_ns": began_ns, "load_1m": 1.0}
-        session = watched.joined(make_session(samples=(own,)))
+        session = watched.joined(make(samples=(own,)))
     finally:
         watched.close()
     assert session.samples[0] == own

@@ -121,7 +121,7 @@ class FixedPhone:
 def test_what_adb_tells_of_a_phone_stands_beside_its_runs_under_load_too(store: Store) -> None:
     link = ScriptedLink()
     link.phone = FixedPhone()
-    outcome = run_scripted(link, store, sustained_s=60.0)
+    outcome = run_scripted(link, store, sustained_s=1800.0)
     assert (outcome.error, outcome.failures) == (None, [])
     (run,) = runs_of(outcome, store)
     assert (run.configuration.clock_tier, run.conditions_after) == ("F", {"fixed_performance": True})

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
+from math import floor, log10
 from pathlib import Path
 from typing import TextIO
 
@@ -151,8 +152,13 @@ def _latency_table(title: str, rows: Sequence[Latency], batched: bool) -> Table:
 def _energy_cells(row: Latency) -> list[str]:
     """Return mJ of an inference with half the width of their intervals."""
     amounts = () if row.energy is None else (row.energy.total, row.energy.above_idle)
-    told = [f"{one.value:.3g} +-{(one.high - one.low) / 2:.2g}" for one in amounts]
-    return told or ["", ""]
+    return [with_error(one.value, (one.high - one.low) / 2) for one in amounts] or ["", ""]
+
+
+def with_error(value: float, error: float) -> str:
+    """Return a value and its error, both to the error's second digit."""
+    places = min(6, max(0, 1 - floor(log10(error)))) if error > 0 else 3
+    return f"{value:.{places}f} +- {error:.{places}f}"
 
 
 def _fresh_cells(row: Latency) -> list[str]:

@@ -10,7 +10,7 @@ from itertools import permutations
 import pytest
 
 from harness.output.layout import Table, lay_out
-from harness.output.tables import SPARE_COLUMNS, print_table
+from harness.output.tables import SPARE_COLUMNS, print_table, with_error
 
 NETWORK = "mbconv-mbconv+in/mbconv-mbconv+out/bconv-mbconv+out"
 LONGEST = "mbconv-mbconv+in+out/mbconv-mbconv+in+out/mbconv-mbconv+in+out"
@@ -148,3 +148,16 @@ def test_texts_are_texts_and_no_markup_and_nothing_that_a_terminal_obeys(
     for text in ("title [b]", "acc[test]", "a[red]", "[1]", r"\x1b[31m"):
         assert text in shown
     assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "told"),
+    [
+        (45.0, 0.0031, "45.0000 +- 0.0031"),
+        (45.26, 1.34, "45.3 +- 1.3"),
+        (1234.5, 120.0, "1234 +- 120"),
+        (2.0, 0.0, "2.000 +- 0.000"),
+    ],
+)
+def test_a_value_has_the_digits_that_its_error_leaves_it(value: float, error: float, told: str) -> None:
+    assert with_error(value, error) == told

@@ -23,8 +23,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from itertools import permutations, product
-from math import isfinite
+from math import ceil, isfinite
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from contention import Cores
@@ -260,7 +261,7 @@ def table(lines: Sequence[dict[str, Any]]) -> Iterator[str]:
 def seconds(values: Sequence[float]) -> str:
     """Return the median and the 95 % quantile of some seconds."""
     ordered = sorted(values)
-    return f"{ordered[len(ordered) // 2]:.0f}, {ordered[int(0.95 * (len(ordered) - 1))]:.0f}"
+    return f"{median(ordered):.0f}, {ordered[ceil(0.95 * (len(ordered) - 1))]:.0f}"
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ CLOCK_AGE_S = 60.0  # an offset is read again before the next worker once it is 
 MAX_ERROR_NS = 1_000_000_000  # a sample whose time is known less well could be another slice's
 FRESH_S = 5.0  # what was told longer ago is asked for again
 MAX_TICKS = 10_000
-Measured = TypeVar("Measured", SessionRecord, BlockRun)
+Measured = TypeVar("Measured", bound=SessionRecord | BlockRun)
 SOURCE = "adb"
 
 _THERMAL = "echo '== thermal'\ndumpsys thermalservice 2>&1\n"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from factories.model_files import dense, save
-from rigs.adb_server import SERIAL, AdbServer, Phone, need_adb, start_adb_server
+from rigs.adb_server import SERIAL, AdbServer, Phone, need_adb
 from rigs.android_answers import POWER_HELP, thermal
 from rigs.short_campaigns import any_core
 from rigs.sshd import Sshd, greet, refusal, start_sshd
@@ -36,14 +36,6 @@ def phone(sshd: Sshd, tmp_path: Path) -> Phone:
     phone = Phone(tmp_path / "phone")
     phone.ports[PORT] = sshd.port
     return phone
-
-
-@pytest.fixture
-def server(phone: Phone, monkeypatch: pytest.MonkeyPatch) -> Iterator[AdbServer]:
-    with start_adb_server(phone) as server:
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
-        yield server
 
 
 def pixel(sshd: Sshd, **changes: Any) -> SshDevice:

@@ -6,13 +6,12 @@ import os
 import shutil
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rigs.adb_server import SERIAL, AdbServer, Phone, need_adb, start_adb_server
+from rigs.adb_server import SERIAL, AdbServer, Phone
 
 from harness.devices.adb.client import Adb, check_listing, shell_line
 from harness.devices.adb.serials import check_serial
@@ -20,20 +19,6 @@ from harness.errors import DeviceError, LinkError
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
 HEADER = "List of devices attached\n"
-
-
-@pytest.fixture
-def phone(tmp_path: Path) -> Phone:
-    need_adb()
-    return Phone(tmp_path / "phone")
-
-
-@pytest.fixture
-def server(phone: Phone, monkeypatch: pytest.MonkeyPatch) -> Iterator[AdbServer]:
-    with start_adb_server(phone) as server:
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
-        yield server
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import rigs
-from rigs.adb_server import SERIAL, AdbServer, Phone, need_adb, start_adb_server
+from rigs.adb_server import SERIAL, AdbServer, Phone, need_adb
 from rigs.android_answers import NO_POWER_HAL
 
 from harness.devices.adb.client import Adb
@@ -31,14 +31,6 @@ def phone(request: pytest.FixtureRequest, tmp_path: Path) -> Phone:
     if request.param == "Android's":
         phone.use_androids_programs()
     return phone
-
-
-@pytest.fixture
-def server(phone: Phone, monkeypatch: pytest.MonkeyPatch) -> Iterator[AdbServer]:
-    with start_adb_server(phone) as server:
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
-        yield server
 
 
 @pytest.fixture

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from factories.records import make_block_run, make_session
-from rigs.adb_server import SERIAL, AdbServer, Phone, need_adb, start_adb_server
+from rigs.adb_server import SERIAL, AdbServer, Phone
 from rigs.android_answers import DENIED, thermal
 
 from harness.devices.adb.client import Adb
@@ -22,20 +21,6 @@ from harness.errors import DeviceError, LinkError
 
 WHO = "device 'pixel'"
 AHEAD_NS = 5_000_000_000  # how far this machine's clock is before the phone's
-
-
-@pytest.fixture
-def phone(tmp_path: Path) -> Phone:
-    need_adb()
-    return Phone(tmp_path / "phone")
-
-
-@pytest.fixture
-def server(phone: Phone, monkeypatch: pytest.MonkeyPatch) -> Iterator[AdbServer]:
-    with start_adb_server(phone) as server:
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
-        yield server
 
 
 def offset(error_ns: int = 1000) -> ClockOffset:

@@ -241,15 +241,14 @@ class Session:
         reporter.send(dict(measured, **self._message["process"]))
         return stop
 
-    def _device_times(self, network: Loaded) -> dict[str, list[int]]:
-        """Return what the accelerator's own clock says of some runs; nothing where it has none, or cannot be asked."""
+    def _device_times(self, network: Loaded) -> dict[str, Any]:
+        """Return what the accelerator's own clock says of some runs, or why it says nothing; nothing where it has none."""
         if network.device_times is None:
             return {}
         try:
             return {"device_ns": network.device_times(self._plan.settled_runs)}
-        except Exception as error:  # noqa: BLE001 - a session is whole without
-            sys.stderr.write("no time by the device's events: %s: %s\n" % (type(error).__name__, error))
-            return {}
+        except Exception as error:  # noqa: BLE001 - a session is whole without, and says why
+            return {"device_absent": ("%s: %s" % (type(error).__name__, error))[:MESSAGE_CHARACTERS]}
 
     def _time_slices(
         self, network: Loaded, reference: Loaded, clean: CleanRuns, number: int

@@ -16,6 +16,7 @@ from device_agents.runtimes.onnxruntime_providers import (
     ALSO_CPU,
     ASSIGNMENT,
     CPU,
+    TELLS_NODES,
     TENSORRT,
     THREADS_OPTIONS,
     Chosen,
@@ -183,6 +184,7 @@ def open_accelerated(
     """Return a session of which the provider runs every node, unless the CPU may help.
 
     Left to itself, onnxruntime has the CPU run the others in silence. told: the provider's options.
+    A second session, in which the CPU may help, tells why the first was refused.
     Raises: Refusal when the provider does not start or leaves nodes out, and what the runtime raises.
     """
     provider, refused = chosen.name, None
@@ -206,6 +208,8 @@ def open_accelerated(
             message += "; install there what it needs: pip install 'onnxruntime-gpu[cuda,cudnn]'"
         raise Refusal("runtime-missing", message) from refused
     if refused is not None:
+        if hasattr(session, TELLS_NODES) and len(shares(session, chosen)) == 1:
+            raise refused  # no node is left out: it was something else, such as memory
         message = "%s does not run all nodes of this network, and the CPU would run the others (that is measured with the "
         message = (message + "provider %s, as what it is): %s") % (provider, provider + ALSO_CPU, refused)
         raise Refusal("worker-error", message[:MESSAGE_CHARACTERS]) from refused

@@ -28,6 +28,7 @@ THREADS_OPTIONS = {
 ASSIGNMENT = (
     "session.record_ep_graph_assignment_info"  # onnxruntime_session_options_config_keys.h, from 1.24 on
 )
+TELLS_NODES = "get_provider_graph_assignment_info"  # of a session, from the same version on
 ENGINES_LIMIT_BYTES = 1 << 30
 ENGINE_FOLDER = "engines"  # beside the parts, in the agent's folder
 
@@ -95,7 +96,7 @@ def shares(session: Any, chosen: Chosen) -> dict[str, float]:
 
     Raises: Refusal where the CPU may help and this version does not tell how much.
     """
-    ask = getattr(session, "get_provider_graph_assignment_info", None)
+    ask = getattr(session, TELLS_NODES, None)
     if ask is None:
         if chosen.also_cpu:
             message = (

@@ -500,6 +500,7 @@ class MeasuredEvent(Said):
     shares: Annotated[dict[Name, Share], Field(max_length=16)] = {}
     arithmetic: Literal[ARITHMETICS] = "unknown"  # type: ignore[valid-type]
     device_ns: Times = []
+    device_absent: Message = ""
     request: AskedCore | None = None
 
 

@@ -62,6 +62,7 @@ Kind = Literal[
     "outliers",
     "unpinned",
     "battery",
+    "no-device-time",
 ]
 Grade = Literal["A", "B", "C", "D"]
 
@@ -121,6 +122,7 @@ def check_network(
         _outliers(used),
         _unpinned(used),
         _battery(used),
+        _no_device_time(used),
     ]
     return [finding for finding in found if finding is not None]
 
@@ -178,6 +180,18 @@ def _shares(session: SessionRecord) -> dict[str, float]:
     """Return the share of the operators that each provider ran; empty where it is not told."""
     told = session.conditions_after.get("shares")
     return {name: share for name, share in told.items() if share > 0} if isinstance(told, dict) else {}
+
+
+def _no_device_time(sessions: Sequence[SessionRecord]) -> Finding | None:
+    absent = [text for session in sessions if (text := session.conditions_after.get("device_absent"))]
+    if not absent:
+        return None
+    return Finding(
+        kind="no-device-time",
+        message=f"the accelerator's own clock could not be asked in {_of(absent, sessions)}: {absent[0]}",
+        remedy="wall times stand without it; on NVIDIA cards it takes CUDA's runtime library (libcudart) on the device",
+        cap="A",
+    )
 
 
 def _few(values: Sequence[float]) -> str:

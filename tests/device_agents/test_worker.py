@@ -66,6 +66,20 @@ def work(monkeypatch, tmp_path):
     gc.enable()  # a worker's own garbage collection ends with it
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (lambda runs: [7] * runs, {"device_ns": [7, 7, 7]}),
+        (lambda runs: {}["card"], {"device_absent": "KeyError: 'card'"}),
+        (None, {}),
+    ],
+)
+def test_a_clock_of_the_device_that_cannot_be_asked_says_why(asked, told):
+    session = SimpleNamespace(_plan=SimpleNamespace(settled_runs=3))
+    network = Loaded(lambda: None, lambda: [], {}, device_times=asked)
+    assert worker.Session._device_times(session, network) == told
+
+
 def test_the_first_slice_follows_runs_of_the_reference_as_every_other_does(work):
     runs, _, told = work
     for network in range(2):

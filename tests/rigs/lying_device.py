@@ -72,6 +72,7 @@ MEASURED_TOO: dict[str, Any] = {
     "shares": {"CPU": 1.0},
     "arithmetic": "fp32",
     "device_ns": [1000],
+    "device_absent": "OSError: no library",
 }
 MEASURED_TOO |= {"runtime": dict.fromkeys(("name", "package"), "onnxruntime") | {"version": "2.0"}}
 MEASURED_TOO["runtime"]["provider"] = "CPUExecutionProvider"

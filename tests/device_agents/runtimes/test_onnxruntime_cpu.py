@@ -113,17 +113,21 @@ class Session:
 def package(monkeypatch):
     """Put a package of CUDA in onnxruntime's place; `started` and `runs_all` say what its provider does here."""
     calls = []
-    made = SimpleNamespace(calls=calls, started=True, runs_all=True)
+    made = SimpleNamespace(calls=calls, started=True, runs_all=True, stumbles=[])
     made.available = [CUDA, "CPUExecutionProvider"]
 
     def session(model, options, providers, provider_options=None, enable_fallback=1):
         assert providers == ["CPUExecutionProvider"] or not enable_fallback
         calls.append(("session", options.entries.get(ALL_NODES)))
         made.options, made.told = options, (provider_options or [{}])[0]
+        if made.stumbles:
+            raise made.stumbles.pop()
         if options.entries.get(ALL_NODES) == "1" and not (made.started and made.runs_all):
             raise RuntimeError("this session contains graph nodes that are assigned to the CPU")
         found = [*providers, "CPUExecutionProvider"] if made.started else ["CPUExecutionProvider"]
         made.session = Session(found)
+        if not made.runs_all:
+            made.session.pieces["CPUExecutionProvider"] = 1
         return made.session
 
     module = SimpleNamespace(
@@ -181,6 +185,12 @@ def test_a_provider_that_does_not_start_is_told_from_one_that_leaves_nodes_out(p
     with pytest.raises(Refusal, match=r"could not start CUDA.*'onnxruntime-gpu\[cuda,cudnn\]'") as refused:
         open_session(b"", 1, {"provider": CUDA})
     assert refused.value.kind == "runtime-missing", "no network will run"
+
+
+def test_memory_that_was_lacking_once_is_not_told_as_nodes_that_were_left_out(package):
+    package.stumbles = [MemoryError("the card had no room")]
+    with pytest.raises(MemoryError, match="no room"):
+        open_session(b"", 1, {"provider": CUDA})
 
 
 def test_options_reach_the_provider_and_none_the_cpu(package):

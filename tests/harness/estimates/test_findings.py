@@ -86,6 +86,10 @@ CASES: dict[str, tuple[Callable[[], SessionRecord], list[str]]] = {
         lambda: session_of(conditions_before={"throttled": 0x50000}, conditions_after={"throttled": 0x50000}),
         ["under-voltage, throttled", "1 of 2 sessions"],
     ),
+    "no-device-time": (
+        lambda: session_of(conditions_after={"device_absent": "OSError: no libcudart"}),
+        ["1 of 2 sessions", "no libcudart"],
+    ),
     "power-modes": (
         lambda: session_of(conditions_before={"power_mode": "15W"}, conditions_after={"power_mode": "MAXN"}),
         ["15W, MAXN"],
@@ -345,7 +349,11 @@ def test_the_grade_follows_from_the_interval_and_no_finding_lets_it_be_better(
 
 def test_only_notes_leave_an_a_and_what_may_be_wrong_beyond_any_interval_is_a_d() -> None:
     caps = {kind: only_finding(make()).cap for kind, (make, _) in CASES.items()}
-    assert {kind for kind, cap in caps.items() if cap == "A"} == {"outliers", "throttled-earlier"}
+    assert {kind for kind, cap in caps.items() if cap == "A"} == {
+        "outliers",
+        "throttled-earlier",
+        "no-device-time",
+    }
     assert {kind for kind, cap in caps.items() if cap == "D"} == {
         "throttled",
         "power-modes",

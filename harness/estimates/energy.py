@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from harness.estimates.estimate import COVERAGE
+from harness.estimates.reference import OTHERS_SHARE
 from harness.estimates.sustained import disturbed_share
 from harness.records import Block, BlockRun
 from space.indexing import FloatArray
@@ -22,7 +23,6 @@ from space.indexing import FloatArray
 FEWEST_CYCLES = 3
 FEWEST_READINGS = 10  # of a block
 MOST_DISTURBED = 0.1  # of a block's runs, which waited while another program took energy
-BUSY_CORES = 0.2  # of another core, from which on its energy is spoken of
 
 
 class NoEnergy(ValueError):
@@ -61,7 +61,7 @@ class Energy:
     @property
     def is_doubtful(self) -> bool:
         """Whether other cores were so busy that the energy is in part another program's."""
-        return self.others_busy is not None and self.others_busy > BUSY_CORES
+        return self.others_busy is not None and self.others_busy > OTHERS_SHARE
 
 
 def energy_of(run: BlockRun) -> Energy:

@@ -1,8 +1,9 @@
 """What a device does that is kept busy: latency minute by minute, and how much slower its end is than its beginning.
 
 Runs in which threads waited for a core are another program's doing and no throttling: they are left out, and a stretch of which
-too many are is told as disturbed and counts for nothing. It is one run: its interval speaks of these minutes, and not of another
-day, another room or another phone of that name.
+too many are is told as disturbed and counts for nothing. Where other cores are kept busy, times are told, and the ends are not
+compared by them: what that does to shared caches and memory looks like heat. It is one run: its interval speaks of these
+minutes, and not of another day, another room or another phone of that name.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 from harness.devices.conditions import number, signs_of_samples
 from harness.estimates.clean_runs import DISTURBED_SHARE, SETTLING_RUNS, STEAL_SHARE
 from harness.estimates.estimate import COVERAGE
+from harness.estimates.reference import OTHERS_SHARE
 from harness.records import Block, BlockRun
 
 END_S = 300.0  # of the beginning and of the end that are compared
@@ -177,11 +179,11 @@ class _Seen:
             before = block
 
     def pieces(self, which: str, first_ns: int, seconds: float) -> list[float]:
-        """Return the median time of clean runs in each equal piece of some seconds, in ns; disturbed pieces are left out."""
+        """Return the median time of clean runs in each equal piece of some seconds, in ns, of pieces that count."""
         length_ns = seconds * 1e9 / PIECES
         timed: list[list[tuple[int, bool]]] = [[] for _ in range(PIECES)]
         for block in self._run.blocks:
-            if block.which != which or self._is_stolen(block):
+            if block.which != which or not self._counts(block):
                 continue
             for at_ns, run_ns, is_clean in self._timed(block):
                 place = int((at_ns - first_ns) // length_ns)
@@ -195,7 +197,7 @@ class _Seen:
         medians = [
             (block.start_ns, value)
             for block in self._run.blocks
-            if block.which == "reference" and (value := self._settled_median(block)) is not None
+            if self._counts(block) and (value := self._settled_median(block)) is not None
         ]
         start_ns, end_ns = self._run.blocks[0].start_ns, self._run.blocks[-1].end_ns
         first = [value for at_ns, value in medians if at_ns <= start_ns + end_s * 1e9]
@@ -280,6 +282,10 @@ class _Seen:
             return 0
         shortest_ns = min(run_ns for block in blocks for run_ns in block.runs_ns)
         return min(delays_ns[len(delays_ns) // 10], int(BASELINE_SHARE * shortest_ns))
+
+    def _counts(self, block: Block) -> bool:
+        """Tell whether a block may speak of the device alone: what a program on another core does to caches looks like heat."""
+        return not self._is_stolen(block) and (block.others_busy or 0.0) <= OTHERS_SHARE
 
     @staticmethod
     def _is_stolen(block: Block) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.devices.connection import clock
-from harness.estimates.energy import BUSY_CORES
+from harness.estimates.reference import OTHERS_SHARE
 from harness.estimates.sustained import Stretch, Sustained
 from harness.output.layout import Table
 from harness.output.plots.pictures import check_pictures, write_picture
@@ -90,9 +90,10 @@ def summary(one: Sustained) -> list[str]:
         lines.append(f"throttled in {one.throttled} of {whole}: {', '.join(signs)}")
     if one.disturbed:
         lines.append(f"disturbed by other programs in {one.disturbed} of {whole}: they count for nothing")
-    if busy := sum((stretch.others_busy or 0.0) > BUSY_CORES for stretch in one.stretches):
+    if busy := sum((stretch.others_busy or 0.0) > OTHERS_SHARE for stretch in one.stretches):
         lines.append(
-            f"other cores were busy in {busy} of {whole}: what they do to shared caches and memory is in the numbers"
+            f"other cores were busy in {busy} of {whole}: what they do to shared caches and memory is in these times, and the "
+            "ends are not compared by them"
         )
     if any(stretch.disturbed is None for stretch in one.stretches):
         lines.append("not known whether other programs had the cores: the system does not tell")

@@ -53,6 +53,26 @@ def waiting(share: float) -> Callable[[int, Block], Block]:
     return change
 
 
+@pytest.mark.parametrize(
+    ("busy_minutes", "is_told"), [(range(25, 27), True), (range(25, 30), False), (range(5), False)]
+)
+def test_what_programs_on_other_cores_do_to_caches_is_no_throttling(
+    busy_minutes: range, is_told: bool
+) -> None:
+    def change(minute: int, block: Block) -> Block:
+        if minute not in busy_minutes:
+            return block
+        return replace(block, runs_ns=tuple(run * 11 // 10 for run in block.runs_ns), others_busy=0.9)
+
+    found = sustained(run_of(lambda at_s: 4.0, change=change))
+    assert (found.ratio is not None) == is_told
+    if found.interval is not None:
+        assert found.interval[0] < 1.0 < found.interval[1]
+    else:
+        assert "too few undisturbed runs" in found.unknown
+    assert found.disturbed == 0 and found.stretches[busy_minutes[0]].median_ms == pytest.approx(4.4, rel=0.02)
+
+
 def test_a_known_slow_down_is_found_with_an_interval_that_holds_it() -> None:
     found = sustained(run_of(lambda at_s: 4.0 if at_s < 720 else 6.0, drift=0.01))
     assert found.ratio == pytest.approx(1.5, rel=0.03)

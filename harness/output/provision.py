@@ -33,7 +33,7 @@ def print_provisioned(found: Provisioned, *, json_output: bool) -> None:
         echo(f"{found.device}: would install for {runtimes} {_HOW[found.how]}: {packages}")
     elif found.state == "unchanged" and runtimes:
         echo(
-            f"{found.device}: nothing to do, {runtimes} is there"
+            f"{found.device}: nothing to do for {runtimes}"
             + (f" (installed here: {packages})" if packages else "")
         )
     elif found.state == "unchanged":

@@ -320,7 +320,7 @@ def test_the_command_prints_what_was_done_and_json(local: Local, tmp_path: Path)
     assert done.status == 0 and done.json["state"] == "installed" and done.json["packages"] == PACKAGES
     assert done.json["checks"][0]["status"] == "ok"
     again = run_command("unused", *named)
-    assert "nothing to do, tflite is there" in again.stdout
+    assert "nothing to do for tflite (installed here: ai-edge-litert 2.3.0" in again.stdout
     assert "removed ai-edge-litert 2.3.0" in run_command("unused", *named, "--remove").stdout
     refused = run_command("unused", *named, "--runtime", "onnxruntime")
     assert refused.status == 3 and refused.stdout == "" and "onnxruntime" in refused.stderr

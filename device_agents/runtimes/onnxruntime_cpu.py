@@ -208,7 +208,7 @@ def open_accelerated(
             message += "; install there what it needs: pip install 'onnxruntime-gpu[cuda,cudnn]'"
         raise Refusal("runtime-missing", message) from refused
     if refused is not None:
-        if hasattr(session, TELLS_NODES) and len(shares(session, chosen)) == 1:
+        if hasattr(session, TELLS_NODES) and set(shares(session, chosen)) == {provider}:
             raise refused  # no node is left out: it was something else, such as memory
         message = "%s does not run all nodes of this network, and the CPU would run the others (that is measured with the "
         message = (message + "provider %s, as what it is): %s") % (provider, provider + ALSO_CPU, refused)

@@ -114,6 +114,7 @@ def package(monkeypatch):
     """Put a package of CUDA in onnxruntime's place; `started` and `runs_all` say what its provider does here."""
     calls = []
     made = SimpleNamespace(calls=calls, started=True, runs_all=True, stumbles=[])
+    made.pieces = {CUDA: 3, "CPUExecutionProvider": 1}  # where it does not run all
     made.available = [CUDA, "CPUExecutionProvider"]
 
     def session(model, options, providers, provider_options=None, enable_fallback=1):
@@ -127,7 +128,7 @@ def package(monkeypatch):
         found = [*providers, "CPUExecutionProvider"] if made.started else ["CPUExecutionProvider"]
         made.session = Session(found)
         if not made.runs_all:
-            made.session.pieces["CPUExecutionProvider"] = 1
+            made.session.pieces = made.pieces
         return made.session
 
     module = SimpleNamespace(
@@ -181,6 +182,9 @@ def test_a_provider_that_does_not_start_is_told_from_one_that_leaves_nodes_out(p
     with pytest.raises(Refusal, match="CUDAExecutionProvider does not run all nodes") as refused:
         open_session(b"", 1, {"provider": CUDA})
     assert refused.value.kind == "worker-error", "another network may run whole"
+    package.pieces = {"CPUExecutionProvider": 4}
+    with pytest.raises(Refusal, match="CUDAExecutionProvider does not run all nodes"):
+        open_session(b"", 1, {"provider": CUDA})
     package.started = False
     with pytest.raises(Refusal, match=r"could not start CUDA.*'onnxruntime-gpu\[cuda,cudnn\]'") as refused:
         open_session(b"", 1, {"provider": CUDA})

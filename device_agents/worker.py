@@ -19,6 +19,7 @@ from device_agents.frames import FrameReader, FrameWriter
 from device_agents.jobs import ModelRecipe, Plan
 from device_agents.memory_guard import offer_to_kernel
 from device_agents.models import assemble, given_inputs
+from device_agents.pace import PACED_BY, Paces
 from device_agents.quota import ThrottledTime, read_quota
 from device_agents.refusal import Refusal
 from device_agents.run_delay import CoreTimes, RunDelay
@@ -164,6 +165,7 @@ class Session:
         self._is_one_thread = job["threads"] == 1 and is_cpu
         self._delay = RunDelay(self._is_one_thread, ThrottledTime() if read_quota() else None)
         self._stopwatch = Stopwatch(self._delay)
+        self._paces = Paces()
 
     def load_reference(self) -> Loaded:
         """Load the reference; it is no network's fault if that fails. Raises: Refusal, and what the runtime raises.
@@ -207,6 +209,7 @@ class Session:
         clean = CleanRuns(
             warm_network.loops, warm_reference.loops, baselines["network"], baselines["reference"]
         )
+        self._paces = Paces()
         count, stop = self._time_slices(network, reference, clean, number)
         if plan.settled_runs and stop != "contended" and min(warm_network.samples_ns) < LONG_RUN_NS:
             times = sample_settled(
@@ -226,6 +229,8 @@ class Session:
             "cores": self._message["cores"],
             "delay_source": self._delay.source,
             "baseline_ns": baselines,
+            "pace_ns": self._paces.taken_ns,
+            "paced_by": PACED_BY,
         }
         if network.shares:
             measured["shares"] = network.shares
@@ -256,12 +261,12 @@ class Session:
         """Time slices until the stop rule is met; return how many and why it stopped."""
         rule = StopRule(self._plan)
         loops = clean.network_loops, clean.reference_loops
-        for _ in range(self._plan.reference_runs):  # as at a slice's end: the first one is like the others
-            self._stopwatch.sample(reference.run, clean.reference_loops)
-            self._reporter.pulse(perf_counter_ns())
+        self._run_reference(reference, clean.reference_loops, self._plan.reference_runs)
         start_ns = perf_counter_ns()
         index = 0
         while True:
+            if self._paces.take(perf_counter_ns()):
+                self._run_reference(reference, clean.reference_loops, 1)
             times = sample_slice(
                 network.run, reference.run, self._plan, *loops, self._reporter.pulse, self._stopwatch
             )
@@ -274,6 +279,12 @@ class Session:
                 stop = "cap" if elapsed_s >= self._plan.max_s else None
             if stop is not None:
                 return index, stop
+
+    def _run_reference(self, reference: Loaded, loops: int, samples: int) -> None:
+        """Run the reference as at a slice's end, so that its first run in the next one is like the others."""
+        for _ in range(samples):
+            self._stopwatch.sample(reference.run, loops)
+            self._reporter.pulse(perf_counter_ns())
 
     def _baseline_ns(self, warming: Warming) -> int:
         """Return what a run's threads wait on a free machine; one thread waits for nothing, however busy the warm-up was."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from math import isfinite
@@ -32,6 +33,8 @@ FILE_SPACE = "file"
 # In a configuration's weights: behind it stands the digest of the files that hold them, another in each precision.
 PARTS = ", parts "
 
+# In the name of a provider that runs networks on a GPU; of NVIDIA's the clocks are asked for.
+GPU_PROVIDERS = ("cuda", "tensorrt", "gpu")
 # Providers that compute an fp32 model in fp32. Of others no runtime tells: a GPU may take TF32 or fp16.
 _FP32_PROVIDERS = ("CPUExecutionProvider", "XNNPACK", "builtin", "CPU", "GPU-fp32", "GPU-fp32+CPU")
 
@@ -73,6 +76,11 @@ class Configuration:
             raise ValueError(f"batch = {self.batch!r}: a number of images, at least 1")
         if self.clock_tier not in CLOCK_TIERS:
             raise ValueError(f"clock_tier = {self.clock_tier!r}: one of {', '.join(CLOCK_TIERS)}")
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Return whether the provider runs networks on a GPU, whose kernels one core launches."""
+        return any(name in self.provider.lower() for name in GPU_PROVIDERS)
 
     @property
     def arithmetic(self) -> str | None:
@@ -450,7 +458,9 @@ class ReferenceLatency:
     """The reference network's latency on a configuration when the device is quiet; makes latencies of ratios.
 
     Pooled from `sessions` sessions, the last at `measured_utc`; `sd`: its relative standard deviation, None where nothing is
-    known of it; `never_quiet`: other cores were busy in every one of them. Older versions kept that of calibration sessions, of
+    known of it; `never_quiet`: other cores were busy, or the core was slow, in every one of them. `best_paces_ns`: how long a
+    fixed piece of work took at best on these cores in any session, by what did it (device_agents.pace); `slowed`: how much longer
+    it took in every session that tells, relative, 0 where one was as fast. Older versions kept that of calibration sessions, of
     which `session_id` was the quietest and `spread` the relative standard deviation between them, None from a single one.
     """
 
@@ -462,6 +472,8 @@ class ReferenceLatency:
     spread: float | None = None
     sd: float | None = None
     never_quiet: bool = False
+    slowed: float = 0.0
+    best_paces_ns: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.latency_ns > 0:

@@ -18,6 +18,7 @@ from space.text import printable
 MAX_CORES = 4096
 MAX_NODES = 4000  # of a profile
 MAX_RUNS = 4096  # of a slice, or of a model's warm-up
+MAX_PACES = 1024  # of a session
 MAX_MESSAGE = 4096  # characters
 MAX_NAME = 300
 MAX_QUOTED = 120  # characters of a value in an error
@@ -493,6 +494,8 @@ class MeasuredEvent(Said):
     cores: Cores
     delay_source: Name = ""
     baseline_ns: Baselines = Baselines(network=0, reference=0)
+    pace_ns: Annotated[list[Positive], Field(max_length=MAX_PACES)] = []
+    paced_by: Name = ""
     waited_s: Seconds = 0
     steal_s: Seconds = 0
     others_busy: Share = 0

@@ -35,7 +35,7 @@ from harness.estimates.estimate import (
     session_ratios,
 )
 from harness.estimates.outputs import is_wrong, output_error, output_limit
-from harness.estimates.reference import reference_level_ns, shared_caches_doubt
+from harness.estimates.reference import OTHERS_SHARE, SLOW_SHARE, reference_level_ns, shared_caches_doubt
 from harness.estimates.series import drift_of, severe_outliers, two_modes
 from harness.records import ReferenceLatency, SessionRecord
 
@@ -52,6 +52,7 @@ Kind = Literal[
     "quota",
     "waited",
     "shared-caches",
+    "slow-core",
     "core-moved",
     "reference-drift",
     "one-session",
@@ -112,6 +113,7 @@ def check_network(
         _quota(used),
         _waited(used),
         _shared_caches(used, reference) if reference is not None else None,
+        _slow_core(reference),
         _core_moved(used),
         *(_reference_drift(used, reference) if reference is not None else ()),
         _one_session(summary),
@@ -369,6 +371,8 @@ def _shared_caches(sessions: Sequence[SessionRecord], reference: ReferenceLatenc
     slower = max((reference_level_ns(session) or 0.0) / reference.latency_ns - 1 for session in moved)
     doubt = max(doubts.values())
     told = f"other cores were up to {busy:.0%} busy"
+    if busy <= OTHERS_SHARE:
+        told = "something that the system does not tell slowed the core"
     if reference.never_quiet:
         told += " in every session, so how fast the reference is on a quiet device is unknown"
     else:
@@ -378,6 +382,22 @@ def _shared_caches(sessions: Sequence[SessionRecord], reference: ReferenceLatenc
         message=f"{told}: shared caches may have moved the ratio by {doubt:.1%}, and its interval is wider by that",
         remedy=f"stop what else runs on the device, then {_FRESH}",
         cap="C" if doubt > GRADE_HALF_WIDTHS["B"] else "B",
+    )
+
+
+def _slow_core(reference: ReferenceLatency | None) -> Finding | None:
+    """A core that something unseen slowed in every session: the reference's latency on a quiet device is not known."""
+    if reference is None or reference.slowed <= SLOW_SHARE:
+        return None
+    launches = reference.configuration.uses_gpu
+    what = "launches of kernels take as much longer, and" if launches else ""
+    return Finding(
+        kind="slow-core",
+        message=f"the core took {reference.slowed:.0%} longer for a fixed piece of work than it did at best, in every session: "
+        f"another virtual machine on the same physical core, or a lower clock; {what} how fast the reference is on a quiet "
+        "device is unknown".replace("  ", " "),
+        remedy=f"measure at another hour, or name other cores with --cores; {_FRESH}",
+        cap="D" if launches else "C",
     )
 
 

@@ -7,7 +7,7 @@ slices, and the pool a low quantile of the sessions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import hypot, log, sqrt
@@ -44,6 +44,11 @@ FEWEST_BLOCKS = 3
 # Two calibrations of before, each the quietest of three sessions, differed by 2.4 and 3.4 %.
 CALIBRATION_SD = 0.02
 OTHERS_SHARE = 0.2  # of the time of another core: less are the daemons of a quiet machine, and harness itself
+# How long the fixed piece of work took in a session: as low a quantile as shows whether some of its slices were undisturbed.
+# Beside a busy hyperthread sibling, which a guest is not told of, it takes 1.6 to 2 times as long, alone 1 to 1.1 times; boosted
+# clocks differ by less than a quarter. Launches of a GPU's kernels took 1.5 to 1.9 times as long then (docs/numbers.md).
+PACE_QUANTILE = 0.2
+SLOW_SHARE = 0.25
 QUIET_NOISE = 0.03  # relative differences between levels of quiet sessions
 # TFLite with programs on the other core: while the reference took 3 to 13 % longer than when quiet, a network that was not
 # slowed at all moved by 0.83 of that; in ONNX Runtime ratios moved by a quarter of it.
@@ -60,13 +65,16 @@ Places = npt.NDArray[np.intp]
 class ReferenceLevel:
     """Quiet level of the reference in one session, in ns a run, with the session's start and worker process.
 
-    `others_busy`: the share of its time that the busiest other core was busy, None where that is not known.
+    `others_busy`: the share of its time that the busiest other core was busy, None where that is not known. `pace_ns`: how long
+    a fixed piece of work took there, None where not known, and `paced_by` what did it.
     """
 
     latency_ns: float
     started_utc: str
     process: str = ""
     others_busy: float | None = None
+    pace_ns: float | None = None
+    paced_by: str = ""
 
     @property
     def time_s(self) -> float:
@@ -86,14 +94,49 @@ def reference_level_ns(session: SessionRecord) -> float | None:
     return _quiet(np.array(clean)) if clean else None
 
 
+def session_pace_ns(session: SessionRecord) -> float | None:
+    """Return how long a fixed piece of work took in a session, in ns, a low quantile as a level is; None where not told."""
+    told = session.scheduling.get("pace_ns")
+    paces = [
+        pace for pace in map(number, told if isinstance(told, list | tuple) else ()) if pace and pace > 0
+    ]
+    return float(np.quantile(paces, PACE_QUANTILE)) if paces else None
+
+
+def slowness(pace_ns: float | None, paced_by: str, best_paces_ns: Mapping[str, float]) -> float:
+    """Return how much longer the fixed piece of work took than at best on these cores, relative; 0 where either is not known."""
+    best_ns = best_paces_ns.get(paced_by)
+    return max(0.0, pace_ns / best_ns - 1) if pace_ns and best_ns else 0.0
+
+
+def session_slowness(session: SessionRecord, reference: ReferenceLatency) -> float:
+    """Return how much slower than at its best the core was in a session, relative; 0 where that is not known."""
+    by = session.scheduling.get("paced_by")
+    return slowness(session_pace_ns(session), by if isinstance(by, str) else "", reference.best_paces_ns)
+
+
+def at_pace(
+    levels: Sequence[ReferenceLevel], best_paces_ns: Mapping[str, float]
+) -> tuple[list[ReferenceLevel], float]:
+    """Return the levels of sessions whose core was not slow, and 0; where all were slow: all, and how slow the fastest was.
+
+    A session of which nothing is told counts as not slow.
+    """
+    slow = [slowness(level.pace_ns, level.paced_by, best_paces_ns) for level in levels]
+    fast = [level for level, share in zip(levels, slow, strict=True) if share <= SLOW_SHARE]
+    return (fast, 0.0) if fast or not levels else (list(levels), min(slow))
+
+
 def shared_caches_doubt(session: SessionRecord, reference: ReferenceLatency) -> float:
     """Return how far programs on other cores may have moved a session's ratio, relative: caches and bandwidth are shared.
 
-    A reference that runs slower than when quiet while another core is busy may do so for want of caches, which the network needs
-    less or more of: then the ratio moves by up to as much. Where no other core is busy it is the machine's clock, common to both.
+    A reference that runs slower than when quiet while another core is busy, or something unseen slows this one, may do so for
+    want of caches, which the network needs less or more of: then the ratio moves by up to as much. Where neither is so it is the
+    machine's clock, common to both.
     A reference that was never seen with idle cores has no quiet level to compare with.
     """
-    if (number(session.scheduling.get("others_busy")) or 0.0) <= OTHERS_SHARE:
+    others_busy = number(session.scheduling.get("others_busy")) or 0.0
+    if others_busy <= OTHERS_SHARE and session_slowness(session, reference) <= SLOW_SHARE:
         return 0.0
     level_ns = reference_level_ns(session)
     if level_ns is None:
@@ -102,9 +145,13 @@ def shared_caches_doubt(session: SessionRecord, reference: ReferenceLatency) -> 
     return max(doubt, NEVER_QUIET_DOUBT) if reference.never_quiet else doubt
 
 
-def were_never_quiet(levels: Sequence[ReferenceLevel]) -> bool:
-    """Return whether other cores are known to have been busy in every session."""
-    return all(level.others_busy is not None and level.others_busy > OTHERS_SHARE for level in levels)
+def were_never_quiet(levels: Sequence[ReferenceLevel], best_paces_ns: Mapping[str, float]) -> bool:
+    """Return whether other cores are known to have been busy, or the core to have been slow, in every session."""
+    return all(
+        (level.others_busy or 0.0) > OTHERS_SHARE
+        or slowness(level.pace_ns, level.paced_by, best_paces_ns) > SLOW_SHARE
+        for level in levels
+    )
 
 
 def pool_reference(levels: Sequence[ReferenceLevel]) -> tuple[float, float]:

@@ -49,7 +49,6 @@ from harness.measurement.campaign import (
 )
 from harness.measurement.plan import Options, SessionPlan
 from harness.measurement.session_runner import (
-    GPU_PROVIDERS,
     LINK_LOSSES_A_UNIT,
     REDO_AFTER_S,
     REDOS_A_UNIT,
@@ -61,7 +60,7 @@ from harness.measurement.session_runner import (
     setback,
 )
 from harness.measurement.workload import DurationProbe, Model, ModelSource, RuntimePlan, SourceGroup
-from harness.records import SessionRecord
+from harness.records import GPU_PROVIDERS, SessionRecord
 from harness.store import Store
 from harness.version import __version__
 from space.errors import ConfigError, HarnessError

@@ -23,7 +23,7 @@ _WORKER = (
     "device_ns",
     "device_absent",
 )  # what the worker knows of its own conditions
-_SCHEDULING = ("delay_source", "baseline_ns", "steal_s", "others_busy", "request")
+_SCHEDULING = ("delay_source", "baseline_ns", "steal_s", "others_busy", "request", "pace_ns", "paced_by")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

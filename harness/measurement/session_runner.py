@@ -31,11 +31,6 @@ LINK_LOSSES_A_UNIT = 2  # a network that takes the device down twice is a failur
 RESENDS_A_UNIT = 2
 REDOS_A_UNIT = 2  # androidx.benchmark's: a throttled session is measured again, twice at most, after 90 s
 REDO_AFTER_S = 90.0
-GPU_PROVIDERS = (
-    "cuda",
-    "tensorrt",
-    "gpu",
-)  # in a provider's name: its sessions heed NVIDIA's GPUs, no others do
 RESENT = ("part-missing", "part-damaged")
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -467,7 +462,7 @@ class SessionRunner:
 
     def _pass_gates(self, use: RuntimePlan) -> dict[str, Any]:
         """Wait until the device is fit for this use; return what the wait was like."""
-        has_gpu = any(name in use.configuration.provider.lower() for name in GPU_PROVIDERS)
+        has_gpu = use.configuration.uses_gpu
 
         def heeded(conditions: Mapping[str, Any]) -> dict[str, Any]:
             return {key: value for key, value in conditions.items() if key != "gpus" or has_gpu}

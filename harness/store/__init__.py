@@ -71,6 +71,7 @@ if TYPE_CHECKING:
 __all__ = ["LEVEL_PURPOSES", "VERSION", "Store", "default_url"]
 
 # Of the sessions that determine the reference's latency.
+LEVEL_COLUMNS = ("reference_ns", "started_utc", "process", "others_busy", "pace_ns", "paced_by")
 LEVEL_PURPOSES = ("network", "segment", "trained", "calibration")
 READ_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)  # while a server does not answer
 REPLAY_EVERY_S = 5.0  # while a store does not answer, so that a campaign loses no time
@@ -342,9 +343,7 @@ class Store:
         While nothing has been measured since, those of before count.
         """
         query = (
-            sa.select(
-                SESSIONS.c.reference_ns, SESSIONS.c.started_utc, SESSIONS.c.process, SESSIONS.c.others_busy
-            )
+            sa.select(*(SESSIONS.c[name] for name in LEVEL_COLUMNS))
             .join(CONFIGURATIONS)
             .where(CONFIGURATIONS.c.digest == configuration.digest)
             .where(SESSIONS.c.purpose.in_(LEVEL_PURPOSES))
@@ -366,7 +365,14 @@ class Store:
         from harness.estimates.reference import ReferenceLevel  # late: it loads numpy
 
         levels = [
-            ReferenceLevel(latency_ns=row[0], started_utc=row[1], process=row[2] or "", others_busy=row[3])
+            ReferenceLevel(
+                latency_ns=row[0],
+                started_utc=row[1],
+                process=row[2] or "",
+                others_busy=row[3],
+                pace_ns=row[4],
+                paced_by=row[5] or "",
+            )
             for row in rows
             if self._is_level(tuple(row))
         ]
@@ -374,6 +380,23 @@ class Store:
             if later := [level for level in levels if level.started_utc >= start]:
                 return later
         return levels
+
+    def _best_paces_ns(self, configuration: Configuration) -> dict[str, float]:
+        """Return how long a fixed piece of work took at best on these cores, in sessions of any configuration, by what did it."""
+        alike = [
+            CONFIGURATIONS.c[name] == getattr(configuration, name)
+            for name in ("device", "hardware", "clock_tier")
+        ]
+        query = (
+            sa.select(SESSIONS.c.paced_by, sa.func.min(SESSIONS.c.pace_ns))
+            .join(CONFIGURATIONS)
+            .where(*alike, CONFIGURATIONS.c.cores == ",".join(map(str, configuration.cores)))
+            .where(SESSIONS.c.pace_ns.is_not(None))
+            .group_by(SESSIONS.c.paced_by)
+        )
+        return self._read(
+            lambda connection: {str(row[0]): float(row[1]) for row in connection.execute(query)}
+        )
 
     def reference_latency(self, configuration: Configuration) -> ReferenceLatency | None:
         """Return the reference latency of a configuration, pooled from its sessions; None where none was measured.
@@ -384,7 +407,9 @@ class Store:
 
         levels = self.reference_levels(configuration)
         if levels:
-            latency_ns, sd = pooling.pool_reference(levels)
+            best_paces_ns = self._best_paces_ns(configuration)
+            fast, slowed = pooling.at_pace(levels, best_paces_ns)
+            latency_ns, sd = pooling.pool_reference(fast)
             return ReferenceLatency(
                 configuration=configuration,
                 latency_ns=latency_ns,
@@ -392,7 +417,9 @@ class Store:
                 measured_utc=levels[-1].started_utc,
                 sessions=len(levels),
                 sd=sd,
-                never_quiet=pooling.were_never_quiet(levels),
+                never_quiet=pooling.were_never_quiet(levels, best_paces_ns),
+                slowed=slowed,
+                best_paces_ns=best_paces_ns,
             )
         query = (
             sa.select(REFERENCE_LATENCIES)
@@ -466,12 +493,11 @@ class Store:
             return None
 
     def _is_level(self, row: Sequence[Any]) -> bool:
-        latency_ns, started_utc, process, others_busy = row
-        if (
-            isinstance(started_utc, str)
-            and isinstance(process, str | None)
-            and is_level(latency_ns, others_busy)
-        ):
+        latency_ns, started_utc, process, others_busy, pace_ns, paced_by = row
+        texts = isinstance(started_utc, str) and all(
+            isinstance(one, str | None) for one in (process, paced_by)
+        )
+        if texts and is_level(latency_ns, others_busy) and is_level(latency_ns, pace_ns):
             return True
         self.unreadable[f"session begun at {started_utc}"] = "the level of its reference is none"
         return False

@@ -59,6 +59,8 @@ SESSIONS = sa.Table(
     sa.Column("reference_ns", sa.Float),
     sa.Column("process", sa.Text),
     sa.Column("others_busy", sa.Float),  # NULL where not known, and before schema 0004
+    sa.Column("pace_ns", sa.Float),  # device_agents.pace; NULL where not known, and before schema 0009
+    sa.Column("paced_by", sa.Text),
     sa.Column("arithmetic", sa.Text),  # NULL before schema 0006
 )
 

@@ -70,7 +70,7 @@ def _write_session(connection: sa.Connection, session: SessionRecord, again: boo
     if again and _is_there(connection, SESSIONS, {"id": session.session_id}):
         return
     from harness.devices.conditions import number
-    from harness.estimates.reference import reference_level_ns  # late: it loads numpy
+    from harness.estimates.reference import reference_level_ns, session_pace_ns  # late: it loads numpy
 
     columns = {column.name for column in SESSIONS.columns}
     values = {key: value for key, value in _shallow(session).items() if key in columns}
@@ -81,6 +81,8 @@ def _write_session(connection: sa.Connection, session: SessionRecord, again: boo
             raw=pack_raw(session),
             reference_ns=reference_level_ns(session),
             others_busy=number(session.scheduling.get("others_busy")),
+            pace_ns=session_pace_ns(session),
+            paced_by=str(session.scheduling.get("paced_by") or "") or None,
             **values,
         )
     )

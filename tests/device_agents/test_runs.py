@@ -98,6 +98,8 @@ class TestEachRuntime:
         assert set(told["baseline_ns"]) == {"network", "reference"}
         assert 0 <= min(told["baseline_ns"].values()) <= max(told["baseline_ns"].values()) < 1000000
         assert 0 <= told["waited_s"] < told["loop_s"]
+        assert told["pace_ns"] and all(1000 < pace < 1e9 for pace in told["pace_ns"])
+        assert told["paced_by"]
         for event in slices + named(events, "settled"):
             count = 10 if event["event"] == "slice" else 9
             assert len(event["delays_ns"]) == len(event["gaps_ns"]) == count

@@ -68,6 +68,8 @@ MEASURED_TOO: dict[str, Any] = {
     "waited_s": 0.0,
     "steal_s": 0.0,
     "others_busy": 0.1,
+    "pace_ns": [60000, 61000],
+    "paced_by": "CPython 3.11.7",
     "pinned": True,
     "shares": {"CPU": 1.0},
     "arithmetic": "fp32",

@@ -350,6 +350,9 @@ def test_many_networks_of_one_worker_are_what_they_are_alone(
             assert session.scheduling["probe"]["cores"] == list(session.cores)
             assert set(session.cores) <= set(session.configuration.cores)
             assert session.scheduling["delay_source"] in ("schedstat", "cpu-time", "")
+            assert session.scheduling["pace_ns"] and session.scheduling["paced_by"]
+    for use in outcome.uses:
+        assert all(level.pace_ns and level.paced_by for level in store.reference_levels(use.configuration))
 
 
 def test_a_session_under_other_conditions_than_its_configuration_is_a_failure(

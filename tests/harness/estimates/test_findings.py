@@ -311,6 +311,37 @@ def test_a_reference_that_is_slow_beside_idle_cores_is_the_clock_of_both() -> No
         assert shared_caches_doubt(scheduled(**others, reference_ns=REFERENCE_NS * 2), REFERENCE) == 0
 
 
+def test_a_reference_that_is_slow_on_a_core_slowed_by_something_unseen_is_doubted_as_beside_busy_cores() -> (
+    None
+):
+    reference = replace(REFERENCE, best_paces_ns={"CPython 3.11.7": 60_000.0})
+    paced = {"paced_by": "CPython 3.11.7", "reference_ns": round(REFERENCE_NS * 1.1)}
+    slow, fast = (scheduled(pace_ns=[pace] * 5, **paced) for pace in (100_000, 70_000))
+    assert shared_caches_doubt(slow, reference) == pytest.approx(0.056)
+    assert shared_caches_doubt(fast, reference) == 0
+    assert shared_caches_doubt(slow, REFERENCE) == 0, "what is best is not known"
+    assert (
+        shared_caches_doubt(
+            scheduled(pace_ns=[100_000] * 5, **paced | {"paced_by": "CPython 3.8.2"}), reference
+        )
+        == 0
+    )
+    (found,) = [one for one in findings_of(slow, slow, reference=reference) if one.kind == "shared-caches"]
+    assert "the system does not tell" in found.message
+
+
+def test_where_the_core_was_slow_in_every_session_the_latency_is_doubtful_and_of_a_gpu_unknown() -> None:
+    gpu = replace(REFERENCE.configuration, provider="CUDAExecutionProvider")
+    for configuration, cap in ((REFERENCE.configuration, "C"), (gpu, "D")):
+        slowed = replace(REFERENCE, configuration=configuration, slowed=0.7)
+        found = {one.kind: one for one in findings_of(session_of(), session_of(), reference=slowed)}
+        assert found["slow-core"].cap == cap
+        assert "70% longer" in found["slow-core"].message
+        assert ("launches" in found["slow-core"].message) == (cap == "D")
+    barely = replace(REFERENCE, slowed=0.25)
+    assert "slow-core" not in {one.kind for one in findings_of(session_of(), reference=barely)}
+
+
 def test_a_drift_beyond_what_was_shown_is_never_said_to_cancel() -> None:
     for reference_ns in (11_100_000, 13_100_000, 32_300_000, 8_900_000):
         found = only_finding(session_of(reference_ns=reference_ns))

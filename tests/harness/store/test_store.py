@@ -198,6 +198,35 @@ def test_the_reference_knows_whether_other_cores_were_ever_idle(store: Store) ->
     assert not never_quiet()
 
 
+def test_the_reference_is_that_of_sessions_whose_core_was_as_fast_as_at_best(store: Store) -> None:
+    def paced(
+        minute: int, reference_ns: int, pace_ns: int, by: str = "CPython 3.11.7", **changed: Any
+    ) -> None:
+        session = session_at(
+            reference_ns, minute=minute, scheduling={"pace_ns": [pace_ns] * 9, "paced_by": by}
+        )
+        store.add_session(replace(session, configuration=replace(CONFIGURATION, **changed)))
+
+    def found() -> tuple[float, float, bool]:
+        reference = store.reference_latency(CONFIGURATION)
+        assert reference is not None
+        return reference.latency_ns, reference.slowed, reference.never_quiet
+
+    paced(0, 1900, 100_000)
+    paced(1, 2000, 110_000)
+    assert found() == (pytest.approx(1910), 0.0, False), "nothing faster is known"
+    paced(2, 1000, 50_000, hardware="another machine")
+    paced(3, 1000, 50_000, cores=(7,))
+    paced(4, 1000, 50_000, by="CPython 3.8.2", provider="another")
+    assert found()[1:] == (0.0, False), "other cores and other interpreters say nothing"
+    paced(5, 1000, 50_000, provider="another")
+    assert found() == (pytest.approx(1910), 1.0, True)
+    paced(6, 1100, 60_000)
+    assert found() == (pytest.approx(1100), 0.0, False)
+    store.add_session(session_at(1200, minute=7, scheduling={}))
+    assert found()[0] == pytest.approx(1110), "of a session that does not tell nothing is said"
+
+
 def test_a_session_that_does_not_know_how_busy_other_cores_were_is_taken_for_quiet(store: Store) -> None:
     store.add_session(session_at(1000, scheduling={"others_busy": 0.9}))
     store.add_session(session_at(1000, minute=1, scheduling={}))

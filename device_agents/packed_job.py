@@ -294,7 +294,10 @@ class Driver:
     def _greet(self, number: int) -> Answer:
         """Greet the agent and lock the device; only then this start has a journal."""
         assert self._agent is not None
-        hello = self._agent.ask("hello", HELLO_S, protocol=PROTOCOL, harness=self.job["harness"])
+        named = {text.partition(":")[0] for text in self.job["runtimes"]}
+        hello = self._hello(runtimes=sorted(named))
+        if not named <= {found["name"] for found in hello.get("runtimes", [])}:
+            hello = self._hello()  # what there is instead
         if hello.get("type") != "result":
             raise Stop("%s" % hello.get("message"))
         locked = self._agent.ask("lock", owner=self._owner())
@@ -305,6 +308,10 @@ class Driver:
         self._write(answer="hello", said=hello)
         self._write(answer="lock", said=locked)
         return hello
+
+    def _hello(self, **asked: Any) -> Answer:
+        assert self._agent is not None
+        return self._agent.ask("hello", HELLO_S, protocol=PROTOCOL, harness=self.job["harness"], **asked)
 
     def _owner(self) -> str:
         return "packed job %s, process %d" % (self.job["job"], os.getpid())

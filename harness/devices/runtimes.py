@@ -75,6 +75,11 @@ def choose_runtimes(
     return uses
 
 
+def named_runtimes(device: Device, requested: Sequence[str]) -> list[str]:
+    """Return the names, without providers, of the runtimes that the command line or devices.toml asks for; empty for none."""
+    return list(dict.fromkeys(text.partition(":")[0] for text in requested or device.runtimes))
+
+
 def is_expected(device: Device, runtime: str) -> bool:
     """Return whether a runtime is to work on a device: one that is measured where it is asked for, only there."""
     named = (parse_runtime(text)[0] for text in device.runtimes)

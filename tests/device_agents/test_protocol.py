@@ -33,6 +33,8 @@ def test_hello_tells_what_the_device_is(client, agent, tmp_path):
     assert 0 < answer["limits"]["cache_bytes"] <= 1 << 30
     assert answer["free_bytes"] > 0
     assert answer["root"] == str(tmp_path / "root")
+    named = client.ask("hello", protocol=3, harness="0.1.0", runtimes=["no-such", "tflite"])
+    assert named["runtimes"] == answer["runtimes"][1:2] and named["broken"] == []
 
 
 def test_another_protocol_is_refused_with_both_numbers(client):
@@ -49,6 +51,12 @@ def test_another_protocol_is_refused_with_both_numbers(client):
         ({"verb": ["put"]}, ["verb", "['put']"]),
         ({"verb": "hello"}, ["hello: protocol", "missing"]),
         ({"verb": "hello", "protocol": "1"}, ["hello: protocol", "'1'"]),
+        (
+            {"verb": "hello", "protocol": 3, "harness": "x", "runtimes": "tflite"},
+            ["hello: runtimes", "'tflite'"],
+        ),
+        ({"verb": "hello", "protocol": 3, "harness": "x", "runtimes": [1]}, ["hello: runtimes", "[1]"]),
+        ({"verb": "hello", "protocol": 3, "harness": "x", "runtimes": ["x"] * 65}, ["hello: runtimes", "64"]),
         ({"verb": "lock"}, ["lock: owner", "missing"]),
         ({"verb": "lock", "owner": ""}, ["lock: owner", "''"]),
         ({"verb": "missing", "digests": "abc"}, ["missing: digests", "'abc'"]),

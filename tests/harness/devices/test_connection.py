@@ -125,6 +125,24 @@ def test_a_device_that_claims_to_be_in_use_by_this_command_is_not_waited_for_for
         Queue([new_owner()] * 3000).open()
 
 
+@pytest.mark.parametrize(
+    ("named", "asked"),
+    [
+        (("onnxruntime",), [["onnxruntime"]]),
+        (("onnxruntime", "tflite"), [["onnxruntime", "tflite"], None]),
+        ((), [None]),
+    ],
+)
+def test_a_device_is_asked_about_the_named_runtimes_alone_unless_it_lacks_one(
+    named: tuple[str, ...], asked: list[list[str] | None]
+) -> None:
+    device = LyingDevice(lambda name, message: message)
+    link = Connection(LocalDevice(name="pi4"), device, owner=new_owner(), runtimes=named)
+    link.open()
+    assert [one.get("runtimes") for one in device.requests if one["verb"] == "hello"] == asked
+    assert [found["name"] for found in link.hello["runtimes"]] == ["onnxruntime"]
+
+
 def test_a_link_that_breaks_while_waiting_is_made_anew() -> None:
     queue = Queue([NIGHT, None, NIGHT])
     queue.open(math.inf)

@@ -161,7 +161,7 @@ class AgentClient:
         unanswered: dict[str, list[tuple[int, int]]] | None = None,
     ) -> AgentClient:
         """Start the deployed agent on the device and wait for its first line; `unanswered` is of a client whose link broke."""
-        argv = [deployment.python, "-I", deployment.path, "serve", "--root", deployment.root]
+        argv = [deployment.python, *ISOLATED, deployment.path, "serve", "--root", deployment.root]
         client = cls(transport.start(argv), f"device {device.name!r}", unanswered)
         try:
             client._frames.wait_for_preamble(START_TIMEOUT_S)

@@ -297,7 +297,7 @@ class Driver:
         assert self._agent is not None
         named = {text.partition(":")[0] for text in self.job["runtimes"]}
         hello = self._hello(runtimes=sorted(named))
-        if not named <= {found["name"] for found in hello.get("runtimes", [])}:
+        if named and not hello.get("runtimes"):
             hello = self._hello()  # what there is instead
         if hello.get("type") != "result":
             raise Stop("%s" % hello.get("message"))

@@ -37,7 +37,7 @@ class Connection:
 
     `wait_s`: for how long a device in use is waited for, infinite without end. `machine_lock` is `held`, or says why the
     machine's lock, which keeps other accounts and folders away, is not. `board`: what the board is set to until it is closed.
-    `runtimes`: names of those that the device is asked about; of all where it lacks one of them, and where none is named.
+    `runtimes`: names of those that the device is asked about; of all where it has none of them, and where none is named.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Connection:
         self._client.send_models(list(carried.values()))
         digests = {name: one.digest for name, one in carried.items()}
         self.hello = self._client.hello(self._device.worker_environment, digests, self._runtimes)
-        if not {*self._runtimes} <= {str(found["name"]) for found in self.hello["runtimes"]}:
+        if self._runtimes and not self.hello["runtimes"]:
             self.hello = self._client.hello(self._device.worker_environment, digests)  # what there is instead
 
     def _watch_phone(self) -> None:

@@ -183,7 +183,7 @@ class AgentClient:
         environment: variables of the processes that run models. libraries: digests of parts that are libraries, by name.
         runtimes: names of the only ones to look for, each of which a process imports; empty for all.
         """
-        further = {
+        further: dict[str, Any] = {
             "environment": dict(environment),
             "libraries": dict(libraries),
             "runtimes": list(runtimes),

@@ -56,6 +56,7 @@ from device_agents.supervision import ClientGone, Supervision
 
 DIGESTS_LIMIT = 20000
 VARIABLES_LIMIT = 64
+RUNTIMES_LIMIT = 64
 VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 MESSAGE_CHARACTERS = 2000
 # A harness asks at least every few minutes. Where a link is cut without a word, sshd notices after two hours: a board that is
@@ -167,7 +168,7 @@ class Agent:
         if libraries:
             folder = place_libraries(self._root, self._cache.parts_dir, libraries)
             self._environment[LIBRARIES_VARIABLE] = str(folder)
-        runtimes, broken = discover_runtimes(self._agent_path, self._environment)
+        runtimes, broken = discover_runtimes(self._agent_path, self._environment, parse_runtimes(fields))
         return {
             "protocol": PROTOCOL,
             "agent": self._digest,
@@ -408,6 +409,15 @@ def parse_settings(fields: Fields) -> Settings | None:
             fields.name + ": board", given, "an object with power_mode, a text, and clocks, true or false"
         )
     return Settings(mode, clocks)
+
+
+def parse_runtimes(fields: Fields) -> list[str]:
+    """Read `runtimes`, names of the only ones to look for; empty where all are. Raises: Refusal."""
+    given = fields.values.get("runtimes") or []
+    is_list = isinstance(given, list) and len(given) <= RUNTIMES_LIMIT
+    if not is_list or not all(isinstance(name, str) for name in given):
+        raise refuse(fields.name + ": runtimes", given, "a list of at most %d names" % RUNTIMES_LIMIT)
+    return list(given)
 
 
 def parse_environment(fields: Fields) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Collection
 
 from device_agents.frames import FrameError, FrameReader, FrameWriter
 from device_agents.processes import end_group, signal_name, start_agent
@@ -37,10 +37,14 @@ def describe_runtime(name: str, frames_fd: int) -> None:
 
 
 def discover_runtimes(
-    agent_path: Path, environment: dict[str, str]
+    agent_path: Path, environment: dict[str, str], asked: Collection[str] = ()
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Ask each runtime in a process of its own, all at once, with further variables; return (working, broken)."""
-    processes = {name: start_agent(agent_path, ["describe", name], environment) for name in RUNTIMES}
+    """Ask each runtime in a process of its own, all at once, with further variables; return (working, broken).
+
+    asked: names of the only ones to ask, those that this agent does not know left out; empty for all.
+    """
+    names = [name for name in RUNTIMES if not asked or name in asked]
+    processes = {name: start_agent(agent_path, ["describe", name], environment) for name in names}
     deadline_s = time.monotonic() + DEADLINE_S
     runtimes: list[dict[str, Any]] = []
     broken: list[dict[str, str]] = []

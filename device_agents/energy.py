@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from statistics import median
 from time import perf_counter_ns
 from typing import Any, Callable
 
@@ -207,6 +206,8 @@ def find_update_s(meter: Meter, clock_s: Callable[[], float] = time.monotonic) -
     Sensors measure at a period of their own, from a millisecond (RAPL) to half a minute (some batteries); reads in between give
     the same value again.
     """
+    from statistics import median  # late: the agent's start counts
+
     begin_s = clock_s()
     changes_s: list[float] = []
     last: Any = None

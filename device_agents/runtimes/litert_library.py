@@ -11,7 +11,7 @@ import hashlib
 import os
 import struct
 from functools import lru_cache
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 from typing import Mapping
 
@@ -79,6 +79,8 @@ def version_of(path: Path) -> str:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest in DIGESTS or path.parent.name != MODULE:
         return DIGESTS.get(digest, UNKNOWN)
+    from importlib import metadata  # late: it takes as long as all other imports of the agent
+
     try:
         return metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:  # a package of another name, such as one built each night

@@ -161,7 +161,7 @@ class AgentClient:
         unanswered: dict[str, list[tuple[int, int]]] | None = None,
     ) -> AgentClient:
         """Start the deployed agent on the device and wait for its first line; `unanswered` is of a client whose link broke."""
-        argv = [deployment.python, "-I", deployment.path, "serve", "--root", deployment.root]
+        argv = [deployment.python, *ISOLATED, deployment.path, "serve", "--root", deployment.root]
         client = cls(transport.start(argv), f"device {device.name!r}", unanswered)
         try:
             client._frames.wait_for_preamble(START_TIMEOUT_S)
@@ -173,13 +173,21 @@ class AgentClient:
         return client
 
     def hello(
-        self, environment: Mapping[str, str] = NOTHING, libraries: Mapping[str, str] = NOTHING
+        self,
+        environment: Mapping[str, str] = NOTHING,
+        libraries: Mapping[str, str] = NOTHING,
+        runtimes: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Return the agent's description of the device and of the runtimes on it.
 
         environment: variables of the processes that run models. libraries: digests of parts that are libraries, by name.
+        runtimes: names of the only ones to look for, each of which a process imports; empty for all.
         """
-        further: dict[str, Any] = {"environment": dict(environment), "libraries": dict(libraries)}
+        further: dict[str, Any] = {
+            "environment": dict(environment),
+            "libraries": dict(libraries),
+            "runtimes": list(runtimes),
+        }
         answer = self._ask(
             "hello",
             timeout_s=HELLO_TIMEOUT_S,

@@ -9,7 +9,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness.devices.adb.client import Adb
@@ -37,10 +37,20 @@ class Connection:
 
     `wait_s`: for how long a device in use is waited for, infinite without end. `machine_lock` is `held`, or says why the
     machine's lock, which keeps other accounts and folders away, is not. `board`: what the board is set to until it is closed.
+    `runtimes`: names of those that the device is asked about; of all where it has none of them, and where none is named.
     """
 
-    def __init__(self, device: Device, transport: Transport, *, owner: str, wait_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        device: Device,
+        transport: Transport,
+        *,
+        owner: str,
+        wait_s: float = 0.0,
+        runtimes: Sequence[str] = (),
+    ) -> None:
         self._device, self._transport, self._owner, self._wait_s = device, transport, owner, wait_s
+        self._runtimes = tuple(runtimes)
         self._client: AgentClient | None = None
         self._sent_bytes = 0
         self._unanswered: dict[str, list[tuple[int, int]]] = {}  # of the client whose link broke
@@ -111,9 +121,10 @@ class Connection:
         self._client = AgentClient.start(self._transport, self._device, self.deployment, self._unanswered)
         carried = carried_libraries(self._device)
         self._client.send_models(list(carried.values()))
-        self.hello = self._client.hello(
-            self._device.worker_environment, {name: one.digest for name, one in carried.items()}
-        )
+        digests = {name: one.digest for name, one in carried.items()}
+        self.hello = self._client.hello(self._device.worker_environment, digests, self._runtimes)
+        if self._runtimes and not self.hello["runtimes"]:
+            self.hello = self._client.hello(self._device.worker_environment, digests)  # what there is instead
 
     def _watch_phone(self) -> None:
         """Begin to watch a phone through adb, now that no other campaign does. Raises: DeviceError."""

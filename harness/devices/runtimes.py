@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from harness.devices.config import (
+    RUNTIMES,
     Device,
     Format,
     default_python,
@@ -73,6 +74,16 @@ def choose_runtimes(
             f"device {device.name!r}: no runtime to measure with, {reason}{_broken(hello)}; {remedy}"
         )
     return uses
+
+
+def likely_runtimes(device: Device, requested: Sequence[str], formats: Collection[str] = ()) -> list[str]:
+    """Return the names of the runtimes that a device is asked about: those named, else the usual ones; only of `formats`, if any.
+
+    `choose_runtimes` chooses among them, and among all where the device has none of these.
+    """
+    named = dict.fromkeys(text.partition(":")[0] for text in requested or device.runtimes)
+    usual = (name for name in known_runtimes() if name not in _ON_REQUEST)
+    return [name for name in named or usual if not formats or RUNTIMES.get(name) in (None, *formats)]
 
 
 def is_expected(device: Device, runtime: str) -> bool:

@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 from harness.devices.config import Device, Precision
 from harness.devices.connection import Connection, clock, new_owner
 from harness.devices.link import Link, probe_conditions
-from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes
+from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes, likely_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
 from harness.errors import Cancelled, DeviceError, LinkError, StoreError, Unstorable
@@ -136,7 +136,9 @@ def run_campaign(
     """
     started = time.monotonic()
     outcome = Outcome(device=device.name)
-    connection = Connection(device, connect(device), owner=new_owner(), wait_s=wait_s)
+    formats = options.formats or (source.formats if isinstance(source, GroupedSource) else ())
+    likely = likely_runtimes(device, options.runtimes, formats)
+    connection = Connection(device, connect(device), owner=new_owner(), wait_s=wait_s, runtimes=likely)
     try:
         observer.state(device.name, "connecting")
         connection.open(say=lambda text: observer.state(device.name, text), cancel=cancel)

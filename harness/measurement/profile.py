@@ -13,7 +13,7 @@ from typing import Any
 from harness.devices.assembly import Assembly
 from harness.devices.config import Device
 from harness.devices.connection import Connection, new_owner
-from harness.devices.runtimes import allowed_cores, choose_runtimes
+from harness.devices.runtimes import allowed_cores, choose_runtimes, likely_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
 
@@ -110,7 +110,8 @@ def take_profile(
 
     Raises: ConfigError when the request does not fit the device; DeviceError when it cannot be reached or the profile fails.
     """
-    connection = Connection(device, connect(device), owner=new_owner("harness profile"), wait_s=wait_s)
+    owner, likely = new_owner("harness profile"), likely_runtimes(device, [runtime])
+    connection = Connection(device, connect(device), owner=owner, wait_s=wait_s, runtimes=likely)
     try:
         say("connecting")
         connection.open(say=say)

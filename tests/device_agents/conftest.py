@@ -34,6 +34,13 @@ def client(agent: Path, tmp_path: Path) -> Iterator[Client]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def one_agent(agent: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """Return the client of an agent that serves all tests of a file that leave it as it was."""
+    with Client(agent, tmp_path_factory.mktemp("agent") / "root") as running:
+        yield running
+
+
 @pytest.fixture(scope="session")
 def models() -> dict[str, list[list[bytes]]]:
     """Return {runtime: [parts of a network, parts of a reference]}."""

@@ -12,6 +12,12 @@ RUNTIME = "onnxruntime"
 
 
 @pytest.fixture
+def client(one_agent):
+    """Return the client of one agent: each test sends what it needs anew."""
+    return one_agent
+
+
+@pytest.fixture
 def job(client, models):
     """Return a job of three networks, large, small, large, whose parts are on the device."""
     job = send_job(client, models, RUNTIME, plan=dict(SURE_PLAN))
@@ -119,13 +125,13 @@ def test_a_worker_that_dies_at_a_network_names_it_and_what_was_measured_before_i
 
 @pytest.mark.parametrize("place", [0, 2])
 def test_a_part_damaged_in_the_middle_of_a_job_ends_it_and_is_named_with_its_network(
-    client, models, job, tmp_path, place
+    client, models, job, place
 ):
     damaged = client.put(models[RUNTIME][0][1] + b"")  # a part of the large network alone
     assert damaged in job["networks"][0]["parts"] and damaged not in job["reference"]["parts"]
     small = job["reference"]
     job["networks"] = [small] * place + [job["networks"][0], small]
-    path = tmp_path / "root/parts" / damaged[:2] / damaged
+    path = client.root / "parts" / damaged[:2] / damaged
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
@@ -138,20 +144,20 @@ def test_a_part_damaged_in_the_middle_of_a_job_ends_it_and_is_named_with_its_net
     assert client.run(job)[1]["measured"] == len(job["networks"])
 
 
-def test_a_damaged_part_of_the_reference_is_no_networks_fault(client, job, tmp_path):
+def test_a_damaged_part_of_the_reference_is_no_networks_fault(client, job):
     digest = job["reference"]["parts"][1]
-    path = tmp_path / "root/parts" / digest[:2] / digest
+    path = client.root / "parts" / digest[:2] / digest
     path.write_bytes(bytes(len(path.read_bytes())))
     events, answer = client.run(job)
     assert (answer["kind"], answer["digest"]) == ("part-damaged", digest)
     assert "network" not in answer and named(events, "measured") == []
 
 
-def test_all_damaged_parts_of_a_job_are_found_at_once(client, job, tmp_path):
+def test_all_damaged_parts_of_a_job_are_found_at_once(client, job):
     digests = list(dict.fromkeys(p for one in (job["reference"], *job["networks"]) for p in one["parts"]))
     broken = digests[::2]
     for digest in broken:
-        path = tmp_path / "root/parts" / digest[:2] / digest
+        path = client.root / "parts" / digest[:2] / digest
         path.write_bytes(bytes(len(path.read_bytes())))
     _, answer = client.run(job)
     assert (answer["kind"], answer["digests"]) == ("part-damaged", broken)

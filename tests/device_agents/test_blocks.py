@@ -16,6 +16,12 @@ from harness.measurement.block_runs import BlockPlan, BlockRunBuilder
 BLOCKS = [["reference", 0.1], ["network", 0.4], ["idle", 0.15], ["reference", 0.1]]
 
 
+@pytest.fixture
+def client(one_agent):
+    """Return the client of one agent: each test sends what it needs anew."""
+    return one_agent
+
+
 def block_job(client, models, /, **changes):
     """Put the parts of a job of blocks; return the job."""
     job = send_job(client, models, "onnxruntime")

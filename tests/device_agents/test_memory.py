@@ -16,6 +16,12 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a p
 LARGE_WIDTH = 256  # 5 MB of weights
 
 
+@pytest.fixture
+def client(one_agent):
+    """Return the client of one agent: each test sends what it needs anew."""
+    return one_agent
+
+
 def memory_job(client, parts, runtime, /, **changes):
     """Put the parts of a memory job; return the job."""
     job = send_job(client, {runtime: (parts, parts)}, runtime)

@@ -15,6 +15,12 @@ from device_agents.runtimes.onnxruntime_profile import read_runs
 NODE = ("s0.x", "Conv", "CPUExecutionProvider", 2000)
 
 
+@pytest.fixture
+def client(one_agent):
+    """Return the client of one agent: each test sends what it needs anew."""
+    return one_agent
+
+
 def send_profile(client, models, runtime="onnxruntime", /, **changes):
     """Put the parts of a profile's job; return the job."""
     job = send_job(client, models, runtime)
@@ -29,7 +35,7 @@ def profile(client, job):
     return client.finish()
 
 
-def test_a_profile_tells_the_time_of_each_node_and_what_profiling_costs(client, models, tmp_path):
+def test_a_profile_tells_the_time_of_each_node_and_what_profiling_costs(client, models):
     events, answer = profile(client, send_profile(client, models))
     assert answer["type"] == "result", answer
     assert events[0]["event"] == "started" and {event["event"] for event in events} <= {
@@ -49,7 +55,7 @@ def test_a_profile_tells_the_time_of_each_node_and_what_profiling_costs(client, 
     assert answer["plain_median_ns"] > 0 and answer["quiet_runs"] == 3
     # the profiler counts whole microseconds, so a node may be told half of one too much
     assert sum(node["median_ns"] for node in nodes) < answer["wall_median_ns"] + 1000 * len(nodes)
-    assert list((tmp_path / "root/tmp").iterdir()) == []
+    assert list((client.root / "tmp").iterdir()) == []
     assert answer["conditions_before"]["time_utc"].endswith("Z")
 
 
@@ -61,13 +67,13 @@ def test_a_larger_network_spends_more_time_in_its_nodes(client, models):
     assert sum(node["median_ns"] for node in larger) > sum(node["median_ns"] for node in smaller)
 
 
-def test_what_an_agent_that_was_killed_left_behind_is_removed(client, models, tmp_path):
-    left = tmp_path / "root/tmp/999999-abc"
+def test_what_an_agent_that_was_killed_left_behind_is_removed(client, models):
+    left = client.root / "tmp/999999-abc"
     left.mkdir(parents=True)
     (left / "profile.json").write_text("[")
     assert not process_exists(999999)
     assert profile(client, send_profile(client, models, runs=1))[1]["type"] == "result"
-    assert list((tmp_path / "root/tmp").iterdir()) == []
+    assert list((client.root / "tmp").iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -90,12 +96,12 @@ def test_what_cannot_be_profiled_is_refused_by_name_and_remedy(client, models, r
     assert client.ask("probe")["type"] == "result"
 
 
-def test_a_broken_model_is_the_workers_error_and_leaves_no_file(client, models, tmp_path):
+def test_a_broken_model_is_the_workers_error_and_leaves_no_file(client, models):
     job = send_profile(client, models)
     job["network"]["parts"] = [client.put(b"no model at all")]
     _, answer = profile(client, job)
     assert answer["kind"] == "worker-error"
-    assert list((tmp_path / "root/tmp").iterdir()) == []
+    assert list((client.root / "tmp").iterdir()) == []
 
 
 def test_runs_are_cut_where_the_profiler_says_that_one_ended(tmp_path):

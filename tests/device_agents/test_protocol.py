@@ -33,10 +33,12 @@ def test_hello_tells_what_the_device_is(client, agent, tmp_path):
     assert 0 < answer["limits"]["cache_bytes"] <= 1 << 30
     assert answer["free_bytes"] > 0
     assert answer["root"] == str(tmp_path / "root")
+    named = client.ask("hello", protocol=3, harness="0.1.0", runtimes=["no-such", "tflite"])
+    assert named["runtimes"] == answer["runtimes"][1:2] and named["broken"] == []
 
 
-def test_another_protocol_is_refused_with_both_numbers(client):
-    answer = client.ask("hello", protocol=7, harness="9")
+def test_another_protocol_is_refused_with_both_numbers(one_agent):
+    answer = one_agent.ask("hello", protocol=7, harness="9")
     assert answer["kind"] == "protocol" and "3" in answer["message"] and "7" in answer["message"]
 
 
@@ -49,6 +51,12 @@ def test_another_protocol_is_refused_with_both_numbers(client):
         ({"verb": ["put"]}, ["verb", "['put']"]),
         ({"verb": "hello"}, ["hello: protocol", "missing"]),
         ({"verb": "hello", "protocol": "1"}, ["hello: protocol", "'1'"]),
+        (
+            {"verb": "hello", "protocol": 3, "harness": "x", "runtimes": "tflite"},
+            ["hello: runtimes", "'tflite'"],
+        ),
+        ({"verb": "hello", "protocol": 3, "harness": "x", "runtimes": [1]}, ["hello: runtimes", "[1]"]),
+        ({"verb": "hello", "protocol": 3, "harness": "x", "runtimes": ["x"] * 65}, ["hello: runtimes", "64"]),
         ({"verb": "lock"}, ["lock: owner", "missing"]),
         ({"verb": "lock", "owner": ""}, ["lock: owner", "''"]),
         ({"verb": "missing", "digests": "abc"}, ["missing: digests", "'abc'"]),
@@ -63,25 +71,25 @@ def test_another_protocol_is_refused_with_both_numbers(client):
         ({"verb": "run"}, ["run: job", "None"]),
     ],
 )
-def test_a_bad_request_is_refused_by_field_and_value(client, header, words):
-    client.write(frame({"id": "x", **header}))
-    answer = client.receive()
+def test_a_bad_request_is_refused_by_field_and_value(one_agent, header, words):
+    one_agent.write(frame({"id": "x", **header}))
+    answer = one_agent.receive()
     assert (answer["id"], answer["type"], answer["kind"]) == ("x", "error", "bad-request")
     for word in words:
         assert word in answer["message"]
     assert "Traceback" not in answer["message"] and len(answer["message"]) < 500
-    assert client.ask("evict", max_bytes=0)["type"] == "result"
+    assert one_agent.ask("evict", max_bytes=0)["type"] == "result"
 
 
 @pytest.mark.parametrize("request_id", [None, True, [1], 1.5])
-def test_a_request_without_a_proper_id_is_refused(client, request_id):
-    client.write(frame({"id": request_id, "verb": "probe"}))
-    answer = client.receive()
+def test_a_request_without_a_proper_id_is_refused(one_agent, request_id):
+    one_agent.write(frame({"id": request_id, "verb": "probe"}))
+    answer = one_agent.receive()
     assert (answer["id"], answer["kind"]) == (request_id, "bad-request")
 
 
-def test_a_payload_where_none_belongs_is_refused(client):
-    assert client.ask("probe", b"123")["kind"] == "bad-request"
+def test_a_payload_where_none_belongs_is_refused(one_agent):
+    assert one_agent.ask("probe", b"123")["kind"] == "bad-request"
 
 
 @pytest.mark.parametrize(

@@ -21,13 +21,6 @@ GOOD = {"format": "onnx", "alignment": 1, "parts": ["0" * 64]}
 
 
 @pytest.fixture(scope="module")
-def one_agent(agent, tmp_path_factory):
-    """Return the client of an agent that serves all tests that leave it as it was."""
-    with Client(agent, tmp_path_factory.mktemp("agent") / "root") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def session(one_agent, models):
     """Return a function that gives a runtime's events and answer of one session, and when it began and ended."""
 

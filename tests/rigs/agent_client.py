@@ -21,13 +21,13 @@ class Client:
     def __init__(self, agent: Path, root: Path, python: str = sys.executable, **popen: Any) -> None:
         arguments = popen.pop("arguments", [])
         self.process = subprocess.Popen(
-            [python, str(agent), "serve", "--root", str(root), *arguments],
+            [python, "-I", "-S", str(agent), "serve", "--root", str(root), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             **popen,
         )
-        self.last_id = 0
+        self.last_id, self.root = 0, root
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == PREAMBLE, self.process.stderr.read().decode()
 

@@ -328,7 +328,7 @@ class LyingDevice:
     """A transport to a made-up device; `lie(name, message)` returns what is said in place of a message, an iterable of bytes raw.
 
     A message's name is that of `MESSAGES`. `extra`: events told before a job's first. `refuses`: its runtime refuses networks.
-    `error`: the answer to its first job. It is its own channel.
+    `error`: the answer to its first job. It is its own channel. `requests`: what it was asked.
     """
 
     def __init__(
@@ -342,6 +342,7 @@ class LyingDevice:
         self._lie, self._extra, self._error = lie, extra, error
         self._link = ScriptedLink([Run(refusal="no such op" if refuses else "")], probes=[CONDITIONS])
         self._there: set[str] = set()
+        self.requests: list[dict[str, Any]] = []
         self._pending: Iterator[bytes] = iter(())
         self._buffer = b""
 
@@ -365,6 +366,7 @@ class LyingDevice:
         """Take a request, of which none here is longer than one piece, and prepare its answer."""
         _, size, _ = _HEAD.unpack_from(data)
         request = json.loads(data[_HEAD.size : _HEAD.size + size])
+        self.requests.append(request)
         self._pending = itertools.chain(self._pending, self._answers(request))
 
     def read(self, size: int, timeout_s: float) -> bytes:

@@ -125,6 +125,30 @@ def test_a_device_that_claims_to_be_in_use_by_this_command_is_not_waited_for_for
         Queue([new_owner()] * 3000).open()
 
 
+@pytest.mark.parametrize(
+    ("likely", "asked"),
+    [
+        (["onnxruntime", "tflite"], [["onnxruntime", "tflite"]]),
+        (["tflite"], [["tflite"], None]),
+        ([], [None]),
+    ],
+)
+def test_a_device_is_asked_about_the_likely_runtimes_alone_unless_it_has_none_of_them(
+    likely: list[str], asked: list[list[str] | None]
+) -> None:
+    def lie(name: str, message: dict[str, Any]) -> Any:
+        lacks = name == "answer hello" and "onnxruntime" not in device.requests[-1].get(
+            "runtimes", ["onnxruntime"]
+        )
+        return {**message, "runtimes": []} if lacks else message
+
+    device = LyingDevice(lie)
+    link = Connection(LocalDevice(name="pi4"), device, owner=new_owner(), runtimes=likely)
+    link.open()
+    assert [one.get("runtimes") for one in device.requests if one["verb"] == "hello"] == asked
+    assert [found["name"] for found in link.hello["runtimes"]] == ["onnxruntime"]
+
+
 def test_a_link_that_breaks_while_waiting_is_made_anew() -> None:
     queue = Queue([NIGHT, None, NIGHT])
     queue.open(math.inf)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.devices.conditions import clock_tier, hardware_name
 from harness.devices.config import LocalDevice, SshDevice
-from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes, parse_cores
+from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes, likely_runtimes, parse_cores
 from space.errors import ConfigError, did_you_mean
 
 HELLO: dict[str, Any] = {
@@ -52,6 +52,22 @@ def only(*names: str, broken: list[dict[str, str]] | None = None) -> dict[str, A
         "runtimes": [runtime for runtime in HELLO["runtimes"] if runtime["name"] in names],
         "broken": broken or [],
     }
+
+
+@pytest.mark.parametrize(
+    ("in_file", "requested", "formats", "likely"),
+    [
+        ([], [], [], ["onnxruntime", "tflite"]),
+        ([], [], ["tflite"], ["tflite"]),
+        ([], ["litert:gpu", "onnxruntime:cuda", "litert"], [], ["litert", "onnxruntime"]),
+        (["litert", "onnxruntime"], [], ["tflite"], ["litert"]),
+        (["onnxruntime"], ["tflite", "no-such"], ["onnx"], ["no-such"]),
+    ],
+)
+def test_a_device_is_asked_about_the_runtimes_that_may_be_used(
+    in_file: list[str], requested: list[str], formats: list[str], likely: list[str]
+) -> None:
+    assert likely_runtimes(LocalDevice(name="local", runtimes=in_file), requested, formats) == likely
 
 
 def test_with_nothing_asked_for_every_runtime_found_is_used_on_the_cpu() -> None:

@@ -1,6 +1,6 @@
 """What a machine with a GPU makes of this project's GPU paths: training, distilling, measuring; `scripts/check-gpu` runs it.
 
-    scripts/check-gpu [--output gpu.json] [--only training distilling] [--device cuda] [--tiny]
+    scripts/check-gpu [--output gpu.json] [--only training distilling] [--device cuda] [--tiny] [--tflite FILE...]
 
 Each check of `benchmarks/gpu_checks.py` runs in a process of its own with a time limit of its own, so that one that
 fails or hangs ends nothing else; all together take at most eight minutes. Printed is what each found, and in the end a
@@ -41,6 +41,13 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(CHECKS), default=list(CHECKS))
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--tiny", action="store_true", help="tiny sizes, to try the script itself")
+    parser.add_argument(
+        "--tflite",
+        nargs="+",
+        type=Path,
+        default=[],
+        help="models of the check litert, where TensorFlow is absent",
+    )
     parser.add_argument("--check", choices=list(CHECKS), help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     for name, value in (TINY if chosen.tiny else USUAL).items():
@@ -83,7 +90,11 @@ def run_one(name: str, chosen: argparse.Namespace, limit_s: float) -> dict[str, 
     command = [sys.executable, __file__, "--check", name, "--output", str(output), "--device", chosen.device]
     paths = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     process = subprocess.Popen(
-        [*command, *(["--tiny"] if chosen.tiny else [])],
+        [
+            *command,
+            *(["--tiny"] if chosen.tiny else []),
+            *(["--tflite", *map(str, chosen.tflite)] if chosen.tflite else []),
+        ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -511,6 +511,147 @@ def check_tensorrt(chosen: argparse.Namespace) -> Found:
     return replace(found, faults=faults)
 
 
+def check_litert(chosen: argparse.Namespace) -> Found:
+    """Measure networks by LiteRT on the processor and on the GPU (WebGPU, by Vulkan): outputs, shares of operators, latencies.
+
+    The first file is what the others, and itself, are timed beside. Each runtime has a store and a process of its own.
+    """
+    devices = need_vulkan()
+    found = Found(figures={"vulkan": devices, "runtimes": {}})
+    found.lines.append("; ".join(f"{one['name']} ({one['kind']})" for one in devices))
+    is_real = any(one["kind"] != "processor" for one in devices)
+    if chosen.device != "cpu" and not is_real:
+        found.faults.append("Vulkan finds no GPU here but one in software, whose times say nothing")
+    with tempfile.TemporaryDirectory() as folder:
+        files = [str(path) for path in chosen.tflite] or exported_files(chosen.spaces, folder)
+        for runtime in LITERT:
+            one = litert_rows(runtime, files, folder)
+            found.figures["runtimes"][runtime] = one
+            for name in (Path(file).name for file in files):
+                line, faults = judged_litert(runtime, name, found.figures["runtimes"])
+                found.lines.append(line)
+                # A GPU in software computes on the measured core, so that sessions may give no latency.
+                found.faults.extend(f for f in faults if is_real or not f.endswith(NO_LATENCY))
+            chosen.keep(found)
+    return found
+
+
+LITERT = ("litert", "litert:gpu-fp32", "litert:gpu", "litert:gpu-fp32+cpu")
+LITERT_S = 90.0  # for one runtime: some 10 s on a free machine
+NO_LATENCY = "no latency: every session was contended or throttled"
+
+
+def need_vulkan() -> list[dict[str, str]]:
+    """Return the devices that Vulkan finds. Raises: NotThere without them, or without LiteRT and its library for GPUs."""
+    from vulkan import LOADER, vulkan_devices
+
+    from device_agents.refusal import Refusal
+    from device_agents.runtimes import litert
+
+    try:
+        providers = litert.providers()
+    except (ModuleNotFoundError, Refusal) as error:
+        raise NotThere(f"no LiteRT here: {error}; pip install ai-edge-litert") from error
+    if not any(name.startswith("GPU") for name in providers):
+        raise NotThere(f"LiteRT has no library for GPUs here, but: {', '.join(providers)}")
+    try:
+        devices = vulkan_devices()
+    except OSError as error:
+        remedy = f"install {LOADER} (Debian: apt install libvulkan1) and the card's driver; VK_DRIVER_FILES names its .json"
+        raise NotThere(f"no Vulkan here: {error}; {remedy}") from error
+    if not devices:
+        raise NotThere("Vulkan finds no device; VK_DRIVER_FILES names the .json of the card's driver")
+    return devices
+
+
+def exported_files(spaces: Sequence[str], folder: str) -> list[str]:
+    """Write a network of each space as TFLite. Raises: NotThere without TensorFlow."""
+    import importlib.util
+
+    if importlib.util.find_spec("tensorflow") is None:
+        raise NotThere("no TensorFlow to export networks with; name files made elsewhere: --tflite FILE...")
+    paths = [str(Path(folder, f"{space}.tflite")) for space in spaces]
+    for space, path in zip(spaces, paths, strict=True):
+        harness(["export", NETWORKS[space], "--space", space, "--format", "tflite", "-o", path], 90)
+    return paths
+
+
+def litert_rows(runtime: str, files: Sequence[str], folder: str) -> dict[str, Any]:
+    """Measure files in one of LiteRT's runtimes; return the rows of latencies, and what each session and failure tells."""
+    from harness.estimates.outputs import output_error, output_limit
+    from harness.records import PURPOSES
+    from harness.store import Store
+
+    url = f"sqlite:///{folder}/{runtime.replace(':', '-')}.sqlite"
+    asked = ["--reference", files[0], "--level", "quick", "--sessions", "2", "--store", url, "--json"]
+    begin = time.perf_counter()
+    printed, status, said = "", None, f"did not end within {LITERT_S:.0f} s"
+    try:
+        done = harness(["measure", *files, "--runtime", runtime, *asked], LITERT_S, statuses=[0, 3, 4])
+        printed, status, said = done.stdout, done.returncode, done.stderr[-3000:]
+    except subprocess.TimeoutExpired:  # its sessions so far are in the store
+        pass
+    store = Store(url)
+    try:
+        sessions = [
+            session
+            for configuration in store.configurations()
+            for purpose in PURPOSES
+            for session in store.sessions(configuration, purpose=purpose)
+        ]
+        failures = [f"{one.architecture}: {one.kind}: {one.message}" for one in store.failures()]
+    finally:
+        store.close()
+    return {
+        "seconds": time.perf_counter() - begin,
+        "rows": {row["architecture"]: row for row in json.loads(printed or "[]")},
+        "sessions": [
+            {
+                "name": session.architecture,
+                "purpose": session.purpose,
+                "shares": session.conditions_after.get("shares"),
+                "arithmetic": session.arithmetic,
+                "output_error": output_error(session),
+                "output_limit": output_limit(session.configuration),
+                "gpu_clocks_mhz": [s["gpu_clock_mhz"] for s in session.samples if "gpu_clock_mhz" in s],
+                "load_ms": session.load_ns / 1e6,
+                "first_run_ms": session.first_run_ns / 1e6,
+            }
+            for session in sessions
+        ],
+        "failures": failures,
+        "status": status,
+        "said": said,
+    }
+
+
+def judged_litert(runtime: str, name: str, found: dict[str, Any]) -> tuple[str, list[str]]:
+    """Return a line of a file's measurements in a runtime, `found` by runtime, and its faults."""
+    told = f"{runtime} {name}"
+    sessions = [one for one in found[runtime]["sessions"] if one["name"] == name]
+    if not sessions:
+        why = "; ".join(found[runtime]["failures"]) or found[runtime]["said"][-800:]
+        return f"{told}: not measured", [f"{told}: not measured: {why}"]
+    faults = []
+    errors = [one["output_error"] for one in sessions]
+    if not all(e is not None and e <= one["output_limit"] for e, one in zip(errors, sessions, strict=True)):
+        faults.append(f"{told}: outputs are off by {errors}, beyond {sessions[0]['output_limit']:g}")
+    shares = [one["shares"] for one in sessions]
+    accelerator = runtime.partition(":")[2].partition("+")[0] or "cpu"
+    if not all(isinstance(s, dict) and list(map(str.lower, s)) == [accelerator] for s in shares):
+        faults.append(f"{told}: operators ran elsewhere: {shares}")
+    row, beside = (found[one]["rows"].get(name) for one in (runtime, LITERT[0]))
+    if row is None:
+        faults.append(f"{told}: {NO_LATENCY}")
+        latency = "no latency"
+    else:
+        times = f", {row['latency_ms'] / beside['latency_ms']:.2f} x the processor's" if beside else ""
+        latency = f"{row['latency_ms']:.3f} ms{times}, grade {row['grade']}"
+    clocks = [clock for one in sessions for clock in one["gpu_clocks_mhz"]]
+    at = f", GPU at {min(clocks):.0f} to {max(clocks):.0f} MHz" if clocks else ""
+    return f"{told}: {latency}; off by {max(e or 0.0 for e in errors):.1e}; {shares[0]}{at}", faults
+
+
 def need_provider(provider: str, remedy: str) -> None:
     """Raise NotThere where ONNX Runtime here has no such provider."""
     import onnxruntime
@@ -758,6 +899,7 @@ CHECKS: dict[str, tuple[Check, float]] = {
     "precisions": (check_precisions, 120.0),
     "graphs": (check_graphs, 120.0),
     "tensorrt": (check_tensorrt, 120.0),
+    "litert": (check_litert, 370.0),
     "measuring": (check_measuring, 110.0),
 }
 """Name -> the check and the most seconds that it may take, in the order in which they run."""

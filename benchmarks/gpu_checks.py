@@ -527,6 +527,8 @@ def check_litert(chosen: argparse.Namespace) -> Found:
         for runtime in LITERT:
             one = litert_rows(runtime, files, folder)
             found.figures["runtimes"][runtime] = one
+            if one["status"] is None:
+                found.faults.append(f"{runtime}: {one['said']}")
             for name in (Path(file).name for file in files):
                 line, faults = judged_litert(runtime, name, found.figures["runtimes"])
                 found.lines.append(line)
@@ -581,14 +583,15 @@ def litert_rows(runtime: str, files: Sequence[str], folder: str) -> dict[str, An
     from harness.estimates.outputs import output_error, output_limit
     from harness.records import PURPOSES
     from harness.store import Store
+    from harness.store.latencies import latencies
 
     url = f"sqlite:///{folder}/{runtime.replace(':', '-')}.sqlite"
-    asked = ["--reference", files[0], "--level", "quick", "--sessions", "2", "--store", url, "--json"]
+    asked = ["--reference", files[0], "--level", "quick", "--sessions", "2", "--store", url]
     begin = time.perf_counter()
-    printed, status, said = "", None, f"did not end within {LITERT_S:.0f} s"
+    status, said = None, f"did not end within {LITERT_S:.0f} s"
     try:
         done = harness(["measure", *files, "--runtime", runtime, *asked], LITERT_S, statuses=[0, 3, 4])
-        printed, status, said = done.stdout, done.returncode, done.stderr[-3000:]
+        status, said = done.returncode, done.stderr[-3000:]
     except subprocess.TimeoutExpired:  # its sessions so far are in the store
         pass
     store = Store(url)
@@ -599,12 +602,21 @@ def litert_rows(runtime: str, files: Sequence[str], folder: str) -> dict[str, An
             for purpose in PURPOSES
             for session in store.sessions(configuration, purpose=purpose)
         ]
+        rows = [row for configuration in store.configurations() for row in latencies(store, configuration)]
         failures = [f"{one.architecture}: {one.kind}: {one.message}" for one in store.failures()]
     finally:
         store.close()
     return {
         "seconds": time.perf_counter() - begin,
-        "rows": {row["architecture"]: row for row in json.loads(printed or "[]")},
+        "rows": {
+            row.architecture: {
+                "latency_ms": row.latency_ms,
+                "interval_ms": row.interval_ms,
+                "grade": row.grade,
+                "findings": [finding.kind for finding in row.findings],
+            }
+            for row in rows
+        },
         "sessions": [
             {
                 "name": session.architecture,

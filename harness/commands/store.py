@@ -44,6 +44,9 @@ Precisions = Annotated[
     list[str] | None,
     typer.Option("--precision", help="Only sessions of models in this precision; repeatable."),
 ]
+Batch = Annotated[
+    int | None, typer.Option("--batch", min=1, help="Only sessions of runs of this many images.")
+]
 Networks = Annotated[
     list[str] | None,
     typer.Option(
@@ -77,6 +80,7 @@ def check(
     device: StoredDevices = None,
     runtime: Runtimes = None,
     precision: Precisions = None,
+    batch: Batch = None,
     models: Networks = None,
     identifier: ConfigurationId = "",
     since: Since = "",
@@ -91,7 +95,7 @@ def check(
     from harness.store.maintenance import check_store
 
     selection = _selection(
-        sessions, device, devices_file, runtime, precision, models, identifier, since, before
+        sessions, device, devices_file, runtime, precision, batch, models, identifier, since, before
     )
     with open_store(store_url) as opened:
         report = check_store(opened, selection)
@@ -110,6 +114,7 @@ def show(
     device: StoredDevices = None,
     runtime: Runtimes = None,
     precision: Precisions = None,
+    batch: Batch = None,
     models: Networks = None,
     identifier: ConfigurationId = "",
     since: Since = "",
@@ -125,7 +130,17 @@ def show(
     from harness.store.maintenance import list_sessions, show_failure, show_session
 
     selection = _selection(
-        sessions, device, devices_file, runtime, precision, models, identifier, since, before, unreadable
+        sessions,
+        device,
+        devices_file,
+        runtime,
+        precision,
+        batch,
+        models,
+        identifier,
+        since,
+        before,
+        unreadable,
     )
     with open_store(store_url) as opened:
         if failure is not None:
@@ -143,6 +158,7 @@ def quarantine(
     device: StoredDevices = None,
     runtime: Runtimes = None,
     precision: Precisions = None,
+    batch: Batch = None,
     models: Networks = None,
     identifier: ConfigurationId = "",
     since: Since = "",
@@ -157,7 +173,17 @@ def quarantine(
     from harness.store import maintenance
 
     selection = _selection(
-        sessions, device, devices_file, runtime, precision, models, identifier, since, before, unreadable
+        sessions,
+        device,
+        devices_file,
+        runtime,
+        precision,
+        batch,
+        models,
+        identifier,
+        since,
+        before,
+        unreadable,
     )
     with open_store_to_change(store_url) as opened:
         changed = maintenance.quarantine(opened, selection, undo=undo)
@@ -170,6 +196,7 @@ def delete(
     device: StoredDevices = None,
     runtime: Runtimes = None,
     precision: Precisions = None,
+    batch: Batch = None,
     models: Networks = None,
     identifier: ConfigurationId = "",
     since: Since = "",
@@ -185,7 +212,17 @@ def delete(
     from harness.store import maintenance
 
     selection = _selection(
-        sessions, device, devices_file, runtime, precision, models, identifier, since, before, unreadable
+        sessions,
+        device,
+        devices_file,
+        runtime,
+        precision,
+        batch,
+        models,
+        identifier,
+        since,
+        before,
+        unreadable,
     )
     with open_store_to_change(store_url) as opened:
         deleted = maintenance.delete(opened, selection, _need_not_agree if yes else _agree)
@@ -202,9 +239,13 @@ def export(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file. [default: standard output]")
     ] = None,
+    blocks: Annotated[
+        bool, typer.Option("--blocks", help="Write runs under load and of energy in place of sessions.")
+    ] = False,
     device: StoredDevices = None,
     runtime: Runtimes = None,
     precision: Precisions = None,
+    batch: Batch = None,
     models: Networks = None,
     identifier: ConfigurationId = "",
     since: Since = "",
@@ -213,16 +254,17 @@ def export(
     store_url: StoreOption = "",
 ) -> None:
     """Write sessions with their raw times, one a line or row: JSON lines, CSV or Parquet."""
-    from harness.output.store import export_sessions
-    from harness.store.maintenance import export_documents
+    from harness.output.store import export_records
+    from harness.store.maintenance import export_block_runs, export_documents
 
     selection = _selection(
-        sessions, device, devices_file, runtime, precision, models, identifier, since, before
+        sessions, device, devices_file, runtime, precision, batch, models, identifier, since, before
     )
     suffix = output.suffix.lower()[1:] if output is not None else ""
     chosen = file_format or (ExportFormat(suffix) if suffix in list(ExportFormat) else ExportFormat.jsonl)
     with open_store(store_url) as opened:
-        export_sessions(export_documents(opened, selection), output, chosen.value)
+        documents = (export_block_runs if blocks else export_documents)(opened, selection)
+        export_records(documents, output, chosen.value, are_blocks=blocks)
 
 
 def _selection(
@@ -231,6 +273,7 @@ def _selection(
     devices_file: Path | None,
     runtime: list[str] | None,
     precision: list[str] | None,
+    batch: int | None,
     models: list[str] | None,
     identifier: str,
     since: str,
@@ -245,6 +288,7 @@ def _selection(
         devices_file=devices_file,
         runtimes=runtime or (),
         precisions=precision or (),
+        batch=batch,
         networks=models or (),
         configuration=identifier,
         since=since,

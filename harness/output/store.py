@@ -15,6 +15,7 @@ from harness.output.tables import print_csv, print_failures, print_json, print_t
 from harness.output.terminal import echo
 from harness.records import Failure
 from harness.store.maintenance import (
+    BLOCK_COLUMNS,
     EXPORT_COLUMNS,
     CheckReport,
     SessionSummary,
@@ -118,17 +119,22 @@ def print_changed(ids: Sequence[str], done: str, *, json_output: bool = False) -
     echo(f"sessions {done}: {len(ids)}", err=True)
 
 
-def export_sessions(documents: Iterable[dict[str, Any]], path: Path | None, file_format: str) -> None:
-    """Write sessions, one a line or row, to a file, or text to standard output; say how many.
+def export_records(
+    documents: Iterable[dict[str, Any]], path: Path | None, file_format: str, *, are_blocks: bool = False
+) -> None:
+    """Write sessions, or runs of blocks, one a line or row, to a file, or text to standard output; say how many.
 
     Raises: ConfigError when the file cannot be written, or Parquet is asked for without its package or a file.
     """
     check_output_file(path)
-    count = _export(documents, path, file_format)
-    echo(f"{path or 'standard output'}: {counted(count, 'session')}", err=True)
+    count = _export(documents, path, file_format, BLOCK_COLUMNS if are_blocks else EXPORT_COLUMNS)
+    what = counted(count, "run of blocks", "runs of blocks") if are_blocks else counted(count, "session")
+    echo(f"{path or 'standard output'}: {what}", err=True)
 
 
-def _export(documents: Iterable[dict[str, Any]], path: Path | None, file_format: str) -> int:
+def _export(
+    documents: Iterable[dict[str, Any]], path: Path | None, file_format: str, columns: Sequence[str]
+) -> int:
     if file_format == "jsonl":
         lines = [json.dumps(document, separators=(",", ":")) for document in documents]
         if path is None:
@@ -137,16 +143,16 @@ def _export(documents: Iterable[dict[str, Any]], path: Path | None, file_format:
         else:
             write_file(path, "".join(f"{line}\n" for line in lines).encode())
         return len(lines)
-    rows = [flat_document(document) for document in documents]
+    rows = [flat_document(document, columns) for document in documents]
     if file_format == "csv":
         if path is None:
-            print_csv(rows, EXPORT_COLUMNS)
+            print_csv(rows, columns)
         else:
-            write_csv(path, rows, EXPORT_COLUMNS)
+            write_csv(path, rows, columns)
         return len(rows)
     if path is None:
         raise ConfigError("--format parquet: standard output takes text; name a file with --output")
-    write_file(path, _parquet(rows))
+    write_file(path, _parquet(rows, columns))
     return len(rows)
 
 
@@ -157,13 +163,13 @@ def _row(trouble: Trouble) -> str:
     return f"{trouble.table} {trouble.id}".strip().replace("_", " ")
 
 
-def _parquet(rows: Sequence[dict[str, Any]]) -> bytes:
+def _parquet(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> bytes:
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
         raise ConfigError("--format parquet needs a package: pip install 'harness[parquet]'") from error
-    columns = {name: [row[name] for row in rows] for name in EXPORT_COLUMNS}
+    columns = {name: [row[name] for row in rows] for name in names}
     file = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.table(columns), file)
     return file.getvalue()

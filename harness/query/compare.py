@@ -134,11 +134,6 @@ def compare(
     'faster'
     """
     if is_file_name(first) or is_file_name(second):
-        if batch not in (None, 1):
-            raise ConfigError(
-                f"--batch {batch}: two model files are timed against each other with one image a run; leave it out, or measure "
-                f"each: harness measure {first} {second} --batch {batch}"
-            )
         if configuration or not (is_file_name(first) and is_file_name(second)):
             raise ConfigError(
                 f"{first} and {second}: two model files are timed against each other on a device, and networks are compared on "
@@ -154,6 +149,7 @@ def compare(
             level=level,
             sessions=sessions,
             fresh=fresh,
+            batch=batch or 1,
             inputs=inputs,
             devices_file=devices_file,
             log=log,

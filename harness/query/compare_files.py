@@ -59,6 +59,7 @@ def compare_files(
     level: str = "screen",
     sessions: int | None = None,
     fresh: bool = False,
+    batch: int = 1,
     inputs: GivenInputs | None = None,
     devices_file: str | Path | None = None,
     enough: Enough = is_settled,
@@ -69,7 +70,7 @@ def compare_files(
     Each is the other's reference in half of the processes. These become more until the interval of the ratio is `enough` in
     each runtime, the level has had its last look, or a minute has passed (five of level final); `sessions` in each role are as
     many as that, whatever they show. What is stored of the pair counts, unless `fresh`. device, runtime, threads and level as
-    for `measure`; `inputs` are for both files.
+    for `measure`; `inputs` are for both files, and `batch`, the images of one run.
     Raises: ConfigError when a file cannot be used or none of its sessions came about; DeviceError when a campaign was given up.
     """
     given = inputs or GivenInputs()
@@ -88,6 +89,7 @@ def compare_files(
         runtimes=(runtime,) if runtime else (),
         threads=threads,
         fresh=fresh,
+        batches=(batch,),
     )
     looks, start_s, done = looks_of(level, sessions), time.monotonic(), 0
     found: list[tuple[Latency, Latency, Comparison]] = []

@@ -186,6 +186,7 @@ class DeviceTiming:
     device: str = LOCAL
     runtime: str = ""
     threads: int | None = None
+    batch: int = 1
     level: str = "screen"
     sessions: int | None = None
     fresh: bool = False
@@ -211,6 +212,7 @@ class DeviceTiming:
             level=self.level,
             runtimes=(self.runtime,) if self.runtime else (),
             threads=self.threads,
+            batches=(self.batch,),
             sessions=self.sessions,
             fresh=self.fresh,
         )
@@ -233,6 +235,7 @@ class DeviceTiming:
             level=self.level,
             sessions=self.sessions,
             fresh=self.fresh,
+            batch=self.batch,
             inputs=self.inputs,
             devices_file=self.devices_file,
             enough=is_known,

@@ -10,11 +10,11 @@ import numpy as np
 
 from harness.dataframe import Tabular
 from harness.prediction.bench_files import file_latency, latency_files
+from harness.prediction.fresh_costs import TITLES, unpredicted
 from harness.prediction.provenance import Provenance
 from harness.prediction.space_prediction import SpaceTable, doubt_text, space_of
 from harness.query.accuracies import SYNTHETIC_SOURCE, AccuracySource, load
-from harness.query.energy_costs import energy_cost
-from harness.query.fresh_costs import TITLES, fresh_cost, unpredicted
+from harness.query.fresh_costs import fresh_cost
 from harness.query.latencies import (
     LatencySource,
     predicted_latency,
@@ -136,8 +136,6 @@ def build_table(
                 doubtful=latencies.doubtful,
                 allow_pickle=latencies.allow_pickle,
             )
-        elif split_subject(name)[1] == "energy":
-            columns[name], provenance[name] = energy_cost(store, name, chosen[name], latencies)
         elif split_subject(name)[1]:
             columns[name], provenance[name] = fresh_cost(store, name, chosen[name], latencies, log)
         else:

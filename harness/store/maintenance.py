@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from statistics import median
 from typing import Any
@@ -11,10 +11,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from harness.errors import StoreError
-from harness.records import Failure, SessionRecord
+from harness.records import BlockRun, Failure, SessionRecord
 from harness.store import Store
 from harness.store.configurations import meant_devices
-from harness.store.documents import session_document
+from harness.store.documents import block_run_document, session_document
 from harness.store.rows import (
     QUARANTINED,
     is_level,
@@ -25,7 +25,7 @@ from harness.store.rows import (
     read_session,
 )
 from harness.store.selection import Selection, is_quarantined
-from harness.store.tables import CONFIGURATIONS, METADATA, REFERENCE_LATENCIES, SESSIONS
+from harness.store.tables import BLOCK_RUNS, CONFIGURATIONS, METADATA, REFERENCE_LATENCIES, SESSIONS
 from space.errors import ConfigError
 
 _ROWS_AT_ONCE = 100  # whose raw times are in memory
@@ -200,18 +200,40 @@ def export_documents(store: Store, selection: Selection) -> Iterator[dict[str, A
         yield session_document(session) | {"quarantined": is_quarantined(row["purpose"])}
 
 
+def export_block_runs(store: Store, selection: Selection) -> Iterator[dict[str, Any]]:
+    """Yield runs under load and of energy as documents, oldest first; ids of a selection are theirs."""
+    conditions = selection.conditions(_devices(store, selection), BLOCK_RUNS)
+    keys = (
+        sa.select(BLOCK_RUNS.c.id)
+        .outerjoin(CONFIGURATIONS)
+        .where(*conditions)
+        .order_by(BLOCK_RUNS.c.started_utc, BLOCK_RUNS.c.id)
+    )
+    with store.begin() as connection:
+        found = list(connection.execute(keys).scalars())
+    for key in found:
+        (row,) = _others(store, "block_runs", key)
+        try:
+            run = _check_block_run(row)
+        except (TypeError, ValueError) as error:
+            store.unreadable[f"run of blocks {key}"] = str(error)
+            continue
+        yield block_run_document(run)
+
+
 EXPORT_COLUMNS = (
     *(field.name for field in fields(SessionRecord)),
     "version",
     "quarantined",
 )
+BLOCK_COLUMNS = (*(field.name for field in fields(BlockRun)), "version")
 
 
-def flat_document(document: dict[str, Any]) -> dict[str, Any]:
-    """Return an exported session as one row of a table: text and numbers, all else as JSON text."""
+def flat_document(document: dict[str, Any], columns: Sequence[str] = EXPORT_COLUMNS) -> dict[str, Any]:
+    """Return an exported record as one row of a table: text and numbers, all else as JSON text."""
     return {
         name: value if type(value) in (str, int, float) else json.dumps(value, separators=(",", ":"))
-        for name, value in ((name, document[name]) for name in EXPORT_COLUMNS)
+        for name, value in ((name, document[name]) for name in columns)
     }
 
 
@@ -293,8 +315,8 @@ def _check_fresh_run(row: sa.RowMapping) -> None:
     read_fresh_run({**row, "run": row["number"]}, read_configuration(row))  # type: ignore[arg-type]
 
 
-def _check_block_run(row: sa.RowMapping) -> None:
-    read_block_run({**row, "run": row["number"]}, read_configuration(row))  # type: ignore[arg-type]
+def _check_block_run(row: sa.RowMapping) -> BlockRun:
+    return read_block_run({**row, "run": row["number"]}, read_configuration(row))  # type: ignore[arg-type]
 
 
 def _check_reference(row: sa.RowMapping) -> None:

@@ -20,15 +20,16 @@ _LEAST_ID = 4  # characters
 class Selection:
     """Stored sessions that fit all that is given; what is empty leaves the choice open.
 
-    `devices`: names, patterns, groups of `devices_file`, or `all`. `sessions`: ids or their beginnings; `networks`:
-    architectures, or beginnings of graph hashes; `configuration`: the beginning of an id; `since` and `before`: times of their
-    start, parts of ISO 8601 in UTC; `unreadable`: only what cannot be read.
+    `devices`: names, patterns, groups of `devices_file`, or `all`. `batch`: the images of a run. `sessions`: ids or their
+    beginnings; `networks`: architectures, or beginnings of graph hashes; `configuration`: the beginning of an id; `since` and
+    `before`: times of their start, parts of ISO 8601 in UTC; `unreadable`: only what cannot be read.
     """
 
     sessions: Sequence[str] = ()
     devices: Sequence[str] = ()
     runtimes: Sequence[str] = ()
     precisions: Sequence[str] = ()
+    batch: int | None = None
     networks: Sequence[str] = ()
     configuration: str = ""
     since: str = ""
@@ -48,29 +49,29 @@ class Selection:
         """Return whether nothing narrows the choice."""
         return not any(getattr(self, field.name) for field in fields(self) if field.name != "devices_file")
 
-    def conditions(self, devices: Sequence[str]) -> list[sa.ColumnElement[bool]]:
-        """Return what a row of sessions joined with configurations must meet, `unreadable` aside; `devices` are those meant."""
+    def conditions(self, devices: Sequence[str], of: sa.Table = SESSIONS) -> list[sa.ColumnElement[bool]]:
+        """Return what a row of a table joined with configurations must meet, `unreadable` aside; `devices` are those meant."""
         found: list[sa.ColumnElement[bool]] = []
         if self.sessions:
-            found.append(sa.or_(*(_begins(SESSIONS.c.id, text) for text in self.sessions)))
+            found.append(sa.or_(*(_begins(of.c.id, text) for text in self.sessions)))
         if self.devices:
             found.append(CONFIGURATIONS.c.device.in_(devices))
         if self.runtimes:
             found.append(CONFIGURATIONS.c.runtime.in_(self.runtimes))
         if self.precisions:
             found.append(CONFIGURATIONS.c.precision.in_(self.precisions))
+        if self.batch is not None:
+            found.append(CONFIGURATIONS.c.batch == self.batch)
         if self.networks:
-            texts = SESSIONS.c.architecture.in_(self.networks)
-            hashes = [
-                _begins(SESSIONS.c.graph_hash, text) for text in self.networks if len(text) >= _LEAST_ID
-            ]
+            texts = of.c.architecture.in_(self.networks)
+            hashes = [_begins(of.c.graph_hash, text) for text in self.networks if len(text) >= _LEAST_ID]
             found.append(sa.or_(texts, *hashes))
         if self.configuration:
             found.append(_begins(CONFIGURATIONS.c.digest, self.configuration))
         if self.since:
-            found.append(SESSIONS.c.started_utc >= self.since)
+            found.append(of.c.started_utc >= self.since)
         if self.before:
-            found.append(SESSIONS.c.started_utc < self.before)
+            found.append(of.c.started_utc < self.before)
         return found
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rigs.software_gpu import software_gpu
 
 ROOT = Path(__file__).parents[2]
 CHECKS = """
@@ -109,3 +110,65 @@ def test_checks_that_find_nothing_wrong_or_nothing_there_end_well(run: Any) -> N
     done, checks = run("--only", "good", "lacks", "--device", "cpu")
     assert done.returncode == 0, done.stderr
     assert list(checks) == ["good", "lacks"] and checks["good"]["figures"] == {"device": "cpu"}
+
+
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import gpu_checks
+
+    return gpu_checks
+
+
+def litert_found(**changes: Any) -> dict[str, Any]:
+    """Return made-up figures of one file on LiteRT's GPU, as they should be but for the changes of its session."""
+    good = {"name": "a.tflite", "shares": {"GPU-fp32": 1.0}, "output_error": 1e-7, "output_limit": 1e-3}
+    sessions = [good | {"gpu_clocks_mhz": [1980]} | changes]
+    rows = {"a.tflite": {"latency_ms": 2.0, "grade": "B"}}
+    there = {"sessions": sessions, "rows": rows, "failures": [], "said": ""}
+    return {"litert": there | {"rows": {"a.tflite": {"latency_ms": 4.0}}}, "litert:gpu-fp32": there}
+
+
+def test_a_run_of_litert_on_the_gpu_is_told_beside_the_processors(checks: Any) -> None:
+    line, faults = checks.judged_litert("litert:gpu-fp32", "a.tflite", litert_found())
+    assert faults == []
+    assert "2.000 ms, 0.50 x the processor's, grade B" in line and "GPU at 1980 to 1980 MHz" in line
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": "b.tflite"}, "not measured"),
+        ({"output_error": 2e-3}, "outputs are off"),
+        ({"output_error": None}, "outputs are off"),
+        ({"shares": {"GPU-fp32": 0.5, "CPU": 0.5}}, "operators ran elsewhere"),
+        ({"shares": {"CPU": 1.0}}, "operators ran elsewhere"),
+        ({"shares": None}, "operators ran elsewhere"),
+    ],
+)
+def test_what_is_wrong_with_litert_on_the_gpu_is_a_fault(
+    checks: Any, changes: dict[str, Any], words: str
+) -> None:
+    (fault,) = checks.judged_litert("litert:gpu-fp32", "a.tflite", litert_found(**changes))[1]
+    assert words in fault
+
+
+def test_a_session_without_a_latency_is_a_fault(checks: Any) -> None:
+    found = litert_found()
+    found["litert:gpu-fp32"]["rows"] = {}
+    (fault,) = checks.judged_litert("litert:gpu-fp32", "a.tflite", found)[1]
+    assert fault.endswith(checks.NO_LATENCY)
+
+
+def test_vulkans_devices_have_names_and_kinds_and_without_a_driver_the_remedy_is_named(
+    checks: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from vulkan import vulkan_devices
+
+    for name, value in software_gpu().items():
+        monkeypatch.setenv(name, value)
+    (device,) = vulkan_devices()
+    assert device["kind"] == "processor" and "SwiftShader" in device["name"]
+    monkeypatch.setenv("VK_ICD_FILENAMES", str(tmp_path / "none.json"))
+    with pytest.raises(checks.NotThere, match=r"no Vulkan here.*VK_DRIVER_FILES"):
+        checks.need_vulkan()

@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from factories.records import CONFIGURATION, make_failure, make_session, make_slice
+from factories.records import CONFIGURATION, make_energy_run, make_failure, make_session, make_slice
 from factories.stores import new_store
 from rigs.commands import refused, run
 
 from harness.records import SessionRecord
 from harness.store import Store
-from harness.store.documents import session_of
+from harness.store.documents import block_run_of, session_of
 
 OTHER = replace(CONFIGURATION, device="elsewhere", runtime="tflite")
 
@@ -229,6 +229,24 @@ def test_exported_sessions_are_read_back_as_they_were(
     some = run(path, "store", "export", "--device", "elsewhere", "--format", "csv")
     assert len(list(csv.DictReader(io.StringIO(some.stdout)))) == 1
     refused(run(path, "store", "export", "--format", "parquet"), "--output")
+
+
+def test_runs_of_blocks_are_exported_apart_and_read_back_as_they_were(path: Path, tmp_path: Path) -> None:
+    runs = [make_energy_run(), make_energy_run(started_utc="2024-05-02T00:00:00.000+00:00")]
+    runs[1] = replace(runs[1], configuration=replace(CONFIGURATION, device="elsewhere"))
+    with Store(str(path)) as store:
+        for one in runs:
+            store.add_block_run(one)
+    done = run(path, "store", "export", "--blocks")
+    lines = done.stdout.splitlines()
+    assert [block_run_of(json.loads(line)) for line in lines] == runs
+    assert "2 runs of blocks" in done.stderr
+    some = run(path, "store", "export", "--blocks", "--device", "elsewhere", "--format", "csv")
+    (row,) = csv.DictReader(io.StringIO(some.stdout))
+    assert (row["run_id"], row["purpose"]) == (runs[1].run_id, "energy")
+    assert run(path, "store", "export", "--blocks", "--batch", "8").stdout == ""
+    change(path, "update block_runs set raw = x'00'")
+    assert "2 rows cannot be read" in run(path, "store", "export", "--blocks").stderr
 
 
 def from_cells(row: dict[str, object]) -> SessionRecord:

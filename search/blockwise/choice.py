@@ -19,6 +19,7 @@ from search.blockwise.setting import Setting
 from search.blockwise.signature_features import HIGHER_IS_BETTER
 from search.blockwise.space_costs import SpaceCosts
 from search.distillation.signatures import Signatures
+from search.table import Table
 from search.table.constraints import Constraint
 from space import SpaceConfig, is_enumerable
 from space.indexing import FloatArray, IndexArray, block_indices
@@ -34,6 +35,7 @@ class Choice:
 
     `allowed` networks are within the limits, None where they were not counted; `unknown` have a block without a signature.
     `pool` networks were ranked where predictions are no sums, the best by sums of the signatures' column `pool_by`; else 0.
+    `table` holds the predictions and costs of all networks, where they were enumerated.
     """
 
     finalists: Finalists
@@ -43,6 +45,7 @@ class Choice:
     unknown: int
     pool: int = 0
     pool_by: str = ""
+    table: Table | None = None
 
 
 def choose_finalists(fitted: FittedPredictor, signatures: Signatures, setting: Setting) -> Choice:
@@ -68,6 +71,7 @@ def choose_finalists(fitted: FittedPredictor, signatures: Signatures, setting: S
         chosen=ENUMERATED,
         allowed=allowed,
         unknown=int(np.isnan(table.accuracy.values).sum()),
+        table=table,
     )
 
 

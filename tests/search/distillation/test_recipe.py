@@ -49,12 +49,24 @@ def test_a_recipes_digest_names_all_of_it_and_nothing_else() -> None:
         "augmentation": Augmentation(rand_ops=0, cutout=0),
         "keep_own": True,
         "shared": True,
+        "paths": "fair",
         "seed": 1,
     }
     assert others.keys() == {item.name for item in dataclasses.fields(DistilRecipe)}
-    changed = {dataclasses.replace(TWICE, **{name: value}).digest for name, value in others.items()}
-    assert len({TWICE.digest, *changed}) == 11
-    assert list(json.loads(TWICE.to_json())) == sorted(others)
+    both = {"paths": {"shared": True, "paths": "fair"}}  # which do not go without each other
+    changed = {
+        dataclasses.replace(TWICE, **both.get(name, {name: value})).digest for name, value in others.items()
+    }
+    assert len({TWICE.digest, *changed}) == 12
+
+
+def test_a_recipe_of_before_there_were_paths_has_the_text_and_so_the_key_that_it_had() -> None:
+    assert TWICE.digest == "426d5aa1c17af2815f0bb34b409eb1ef0367e966d0983cb706d8b78ed3ee2668"
+    fair = dataclasses.replace(TWICE, shared=True, paths="fair")
+    assert set(json.loads(fair.to_json())) - set(json.loads(TWICE.to_json())) == {"paths"}
+    assert DistilRecipe.from_json(fair.to_json()) == fair
+    with pytest.raises(ConfigError, match="paths = 'fair'; blocks apart have no paths; share"):
+        dataclasses.replace(TWICE, paths="fair")
 
 
 def test_the_rate_falls_along_half_a_cosine() -> None:

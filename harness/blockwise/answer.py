@@ -95,6 +95,7 @@ def blockwise_document(answer: BlockwiseAnswer) -> dict[str, Any]:
         "library": {
             "folder": str(answer.library),
             "digest": library.digest,
+            "form": library.form,
             "blocks": [0 if one is None else len(one.blocks) for one in library.stages],
         },
         "signatures": {

@@ -12,20 +12,21 @@ from harness.blockwise.fronts import check_fronts
 from harness.prediction.provenance import Provenance
 from harness.query.query import Query, check_intervals
 from harness.store import Store
+from search.blockwise import by_integer_program
 from search.blockwise.choice import check_feasible
 from search.blockwise.fit_networks import FINE_TUNED, FITS, SCRATCH
-from search.blockwise.predictors import DONNA, LINEAR, PREDICTORS, SUM, check_count
+from search.blockwise.predictors import DONNA, LANA, LINEAR, PREDICTORS, SUM, check_count
 from search.blockwise.search import SearchPlan
 from search.blockwise.setting import Setting, fine_tune_recipe, known_accuracies
 from search.distillation.block_library import BlockLibrary
-from search.distillation.signatures import COLUMNS
+from search.distillation.signatures import COLUMNS, TRAIN_LOSS_CHANGE
 from search.training.distillation_loss import Guide
 from search.training.tasks import load_task
 from search.work.results import Results
 from search.work.unit_runs import RunUnits
-from space import is_enumerable
 from space.errors import ConfigError, did_you_mean
 
+FINALISTS = 20
 FIT_NETWORKS = 10  # fine-tuned for a predictor where no other number is given
 
 
@@ -37,7 +38,7 @@ class BlockwiseRequest:
     sum. `columns`: signatures that it reads, None for its default ones. `fit`: the networks that it is fitted to, those of
     `trained` ("scratch") or `fit_networks` (by default `FIT_NETWORKS`) that are fine-tuned from the library ("fine-tuned"); "" is
     what the others say. `pareto`: the costs of which each has a front of its own, with the predicted accuracy. `finalists`,
-    `distance`, `fine_tune`: as in `SearchPlan`. `results` keeps
+    `distance`, `fine_tune`: as in `SearchPlan`; None is `FINALISTS`, or LANA's number. `results` keeps
     finished trainings, in the library's folder where it is None. `device`: where to train, as torch names it. `verify`: how many
     of the finished networks to measure, on the devices of the query's file; `wait_s`: for how long one in use is waited for.
     `output`: the folder for the trained network. `command`: the command line that asked for the search, written into the answer.
@@ -53,7 +54,7 @@ class BlockwiseRequest:
     fit: str = ""
     fit_networks: int | None = None
     pareto: tuple[str, ...] = ()
-    finalists: int = 20
+    finalists: int | None = None
     distance: int = 2
     fine_tune: int = 3
     fine_tune_epochs: int = 10
@@ -131,6 +132,11 @@ class BlockwiseRequest:
             raise ConfigError(
                 f"--fit-networks {self.fit_networks}: nothing is fine-tuned for the predictor; add --fit {FINE_TUNED}"
             )
+        if self.pareto and self.predictor_name == LANA:
+            raise ConfigError(
+                f"--pareto {self.pareto[0]}: --predictor {LANA} solves an integer program for one limit; for fronts take "
+                f"--predictor sum --signature {TRAIN_LOSS_CHANGE} --fit {FINE_TUNED}"
+            )
         if self.pareto and not self.fit_kind:
             raise ConfigError(
                 f"--pareto {self.pareto[0]}: --predictor {self.predictor_name} ranks networks and knows no accuracies; add --fit "
@@ -161,10 +167,12 @@ def prepare(
     if request.fit_kind == FINE_TUNED:
         fit_networks = FIT_NETWORKS if request.fit_networks is None else request.fit_networks
         check_count(request.predictor_name, config, fit_networks)
-    costs, provenance = space_costs(store, config, query.costs, query.latencies, log)
-    if query.confident and is_enumerable(config):
+    as_sums = request.predictor_name == LANA  # published with an integer program
+    costs, provenance = space_costs(store, config, query.costs, query.latencies, log, as_sums=as_sums)
+    if query.confident and costs.is_listed:
         check_intervals(query, costs.listed, provenance)
-    plan = SearchPlan(finalists=request.finalists, fine_tune=request.fine_tune, distance=request.distance)
+    count = request.finalists or (by_integer_program.POOL if as_sums else FINALISTS)
+    plan = SearchPlan(finalists=count, fine_tune=request.fine_tune, distance=request.distance)
     check_feasible(query.constraints, config, costs, plan, confident=query.confident)
     guide = Guide(library.teacher)
     setting = Setting(

@@ -72,8 +72,13 @@ class BlockwiseOptions:
         _option("--fit-networks", "networks to fine-tune for --fit fine-tuned. [default: 10]", min=3),
     ] = None
     finalists: Annotated[
-        int, _option("--finalists", "networks to judge with their library's weights, untrained.", min=1)
-    ] = 20
+        int | None,
+        _option(
+            "--finalists",
+            "networks to judge with their library's weights, untrained. [default: 20; 100 for lana, as published]",
+            min=1,
+        ),
+    ] = None
     distance: Annotated[
         int, _option("--distance", "stages in which finalists differ from each other, if possible.", min=1)
     ] = 2

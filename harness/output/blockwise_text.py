@@ -65,6 +65,7 @@ def _print_answer(answer: BlockwiseAnswer, wide: bool) -> None:
         f"library {answer.library}, teacher {library.teacher.architecture}: {library.teacher.best.val.top1:.2f} % of "
         f"{word}validation images ({setting.task.name})"
     )
+    echo(f"distilled: {library.form}")
     for name, provenance in answer.provenance.items():
         echo(f"{name}: {provenance}")
         if provenance.doubtful:
@@ -118,6 +119,8 @@ def _students(answer: BlockwiseAnswer, word: str) -> Table:
 
 def _chosen(answer: BlockwiseAnswer) -> str:
     """Return the number of networks that the finalists were chosen from, and how."""
+    from space import is_enumerable
+
     searched, choice = answer.searched, answer.searched.choice
     networks = f"{len(searched.library.config):,} networks"
     limits = ", ".join(map(str, answer.setting.constraints)) or "no limit"
@@ -128,10 +131,11 @@ def _chosen(answer: BlockwiseAnswer) -> str:
     )
     if choice.allowed is not None:
         return f"{choice.allowed:,} of {networks} are within {limits}{rest}"
-    way = f"{networks}, too many to list: an integer program chose the finalists within {limits}"
+    listed = "" if is_enumerable(searched.library.config) else ", too many to list"
+    way = f"{networks}{listed}: an integer program chose the finalists within {limits}"
     if choice.pool:
         way = (
-            f"{networks}, too many to list: an integer program gave the {choice.pool} best within {limits} by the sum of "
+            f"{networks}{listed}: an integer program gave the {choice.pool} best within {limits} by the sum of "
             f"{choice.pool_by}; {searched.fitted.name} is no sum, and ranked these alone"
         )
     return way + rest

@@ -10,7 +10,7 @@ batch. Shapes at the line ends are (batch, channels, height, width); N blocks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,49 +47,61 @@ def score_blocks(
     Raises:
         ConfigError: the task does not fit the space.
     """
-    config = library.config
-    shape = config.stages, len(config.blocks)
-    names = ("mse", "nsr", "loss_change", "accuracy_change", "agreement")
-    columns = {name: np.full(shape, np.nan) for name in names}
-    for place, stage in enumerate(library.stages):
-        if stage is None:
-            continue
-        rows = [config.blocks.index(block) for block in stage.blocks]
-        found = {
+    columns = _tabulated(
+        library,
+        lambda stage: {
             "mse": stage.mse,
             "nsr": stage.nsr,
             **_scores_in_teacher(library, stage, task, device, memory_bytes),
-        }
-        for name, values in found.items():
-            columns[name][place, rows] = values
-    return Signatures(
-        config=config,
-        teacher=trained_digest(library.teacher),
-        task=task.name,
-        columns={**columns, **block_sizes(config)},
-        notes={
-            "teacher": str(library.teacher.architecture),
-            "images": f"{len(task.val)} validation images of {task.origin}",
-            "library": library.digest,
         },
     )
+    images = f"{len(task.val)} validation images"
+    return _signatures(library, task, {**columns, **block_sizes(library.config)}, images)
 
 
-def training_loss_changes(
+def score_on_training(
     library: BlockLibrary, task: Task, device: str = "cpu", memory_bytes: int = MEMORY_BYTES
-) -> FloatArray:
-    """Return `loss_change` on the task's training images, without augmentation, (stages, B), as LANA scores blocks.
+) -> Signatures:
+    """Return the loss changes of all blocks on the task's training images, without augmentation, as LANA is published.
 
     Raises:
         ConfigError: the task does not fit the space.
     """
-    config = library.config
-    table = np.full((config.stages, len(config.blocks)), np.nan)
+
+    def scores(stage: StageLibrary) -> dict[str, FloatArray]:
+        found = _scores_in_teacher(library, stage, task, device, memory_bytes, "train")
+        return {TRAIN_LOSS_CHANGE: found["loss_change"]}
+
+    return _signatures(library, task, _tabulated(library, scores), f"{len(task.train)} training images")
+
+
+def _tabulated(
+    library: BlockLibrary, scores: Callable[[StageLibrary], Mapping[str, FloatArray]]
+) -> dict[str, FloatArray]:
+    """Return scores of the blocks of each stage, (blocks,), as columns (stages, B), NaN where a block was not distilled."""
+    config, columns = library.config, {}
     for stage in filter(None, library.stages):
         rows = [config.blocks.index(block) for block in stage.blocks]
-        scores = _scores_in_teacher(library, stage, task, device, memory_bytes, "train")
-        table[stage.stage, rows] = scores["loss_change"]
-    return table
+        for name, values in scores(stage).items():
+            table = columns.setdefault(name, np.full((config.stages, len(config.blocks)), np.nan))
+            table[stage.stage, rows] = values
+    return columns
+
+
+def _signatures(
+    library: BlockLibrary, task: Task, columns: Mapping[str, FloatArray], images: str
+) -> Signatures:
+    return Signatures(
+        config=library.config,
+        teacher=trained_digest(library.teacher),
+        task=task.name,
+        columns=columns,
+        notes={
+            "teacher": str(library.teacher.architecture),
+            "images": f"{images} of {task.origin}",
+            "library": library.digest,
+        },
+    )
 
 
 def cached_signatures(
@@ -116,7 +128,7 @@ def cached_signatures(
         found = score_blocks(library, task, device=device)
     if TRAIN_LOSS_CHANGE in columns:
         log(f"scoring {scored} on {len(task.train)} training images")
-        found = found.with_columns({TRAIN_LOSS_CHANGE: training_loss_changes(library, task, device)})
+        found = found.with_columns(score_on_training(library, task, device).columns)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 from search.checked import Checked, Range
 from search.distillation.paths import FAIR, PATHS, RANDOM
 from search.training.augment import NONE, Augmentation
+from space.text import counted
+
+# What methods publish of how blocks are distilled; the rest of a recipe is free.
+FORMS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "donna": {"loss": "nsr", "shared": False},  # arXiv:2012.08859
+        "lana": {"loss": "mse", "shared": False, "epochs": 1},  # arXiv:2107.10624
+        "dna": {"loss": "mse", "shared": True, "paths": FAIR},  # arXiv:1911.13053
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +79,17 @@ class DistilRecipe(Checked):
         """Return the fields in JSON's types; random paths are left out, as before there were others: stored keys hold this."""
         plain = Checked.to_plain(self)
         return {name: value for name, value in plain.items() if (name, value) != ("paths", RANDOM)}
+
+    @property
+    def form(self) -> str:
+        """How blocks are distilled, in words, with the method of `FORMS` that publishes it so."""
+        way = f"a supernet a stage, {self.paths} paths" if self.shared else "blocks apart"
+        method = [
+            f", as {name.upper()} does"
+            for name, fields in FORMS.items()
+            if all(getattr(self, field) == value for field, value in fields.items())
+        ]
+        return f"{way}, {self.loss}, {counted(self.epochs, 'epoch')}{''.join(method)}"
 
     def rate_at(self, share: float) -> float:
         """Return the learning rate once this share of all steps was taken, 0 to 1."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from search.distillation.recipe import DistilRecipe
+from search.distillation.recipe import FORMS, DistilRecipe
 from search.training.augment import Augmentation
 from space.errors import ConfigError
 
@@ -67,6 +67,20 @@ def test_a_recipe_of_before_there_were_paths_has_the_text_and_so_the_key_that_it
     assert DistilRecipe.from_json(fair.to_json()) == fair
     with pytest.raises(ConfigError, match="paths = 'fair'; blocks apart have no paths; share"):
         dataclasses.replace(TWICE, paths="fair")
+
+
+@pytest.mark.parametrize(
+    ("changes", "form"),
+    [
+        ({}, "blocks apart, nsr, 2 epochs, as DONNA does"),
+        ({"loss": "mse"}, "blocks apart, mse, 2 epochs"),
+        ({"loss": "mse", "epochs": 1}, "blocks apart, mse, 1 epoch, as LANA does"),
+        ({"shared": True}, "a supernet a stage, random paths, nsr, 2 epochs"),
+        (FORMS["dna"], "a supernet a stage, fair paths, mse, 2 epochs, as DNA does"),
+    ],
+)
+def test_a_recipe_says_of_which_published_form_it_is(changes: dict[str, Any], form: str) -> None:
+    assert dataclasses.replace(TWICE, **changes).form == form
 
 
 def test_the_rate_falls_along_half_a_cosine() -> None:

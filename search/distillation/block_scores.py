@@ -79,7 +79,8 @@ def _tabulated(
     library: BlockLibrary, scores: Callable[[StageLibrary], Mapping[str, FloatArray]]
 ) -> dict[str, FloatArray]:
     """Return scores of the blocks of each stage, (blocks,), as columns (stages, B), NaN where a block was not distilled."""
-    config, columns = library.config, {}
+    config = library.config
+    columns: dict[str, FloatArray] = {}
     for stage in filter(None, library.stages):
         rows = [config.blocks.index(block) for block in stage.blocks]
         for name, values in scores(stage).items():

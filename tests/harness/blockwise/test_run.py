@@ -46,6 +46,12 @@ QUERY = Query(
     costs=("made-up",),
     constraints=(parse_constraint("made-up<5ms"),),
 )
+FITTED: dict[str, Any] = MORE | {
+    "query": QUERY,
+    "predictor": "donna",
+    "fit_networks": 4,
+    "fine_tune_epochs": 1,
+}
 
 
 class Idle:
@@ -116,14 +122,7 @@ def test_one_library_fitted_to_fine_tuned_networks_serves_any_limit_without_anot
     save_library(library, replace(made, stages=tuple(replace(one, nsr=nsr) for one in made.stages if one)))
 
     def searched(runner: Runner, **more: Any) -> BlockwiseResult:
-        request = BlockwiseRequest(
-            query=QUERY,
-            library=library,
-            predictor="donna",
-            fit_networks=4,
-            fine_tune_epochs=1,
-            **MORE | more,
-        )
+        request = BlockwiseRequest(**FITTED | {"library": library} | more)
         return search_library(
             request,
             open_store=here.open_store,

@@ -63,7 +63,7 @@ class Searched:
 
 
 def search_round(library: BlockLibrary, setting: Setting) -> Searched:
-    """Search a library: only finalists are trained, by fine-tuning.
+    """Search a library: finalists are trained, by fine-tuning, and where it asks for that networks to fit the predictor to.
 
     Raises: ConfigError when a stage was not distilled, no network is within the limits, or a predictor cannot be fitted.
     """
@@ -100,27 +100,29 @@ def search_round(library: BlockLibrary, setting: Setting) -> Searched:
         allowed=choice.allowed,
         on_candidate=log,
     )
-    tuned = {student.architecture.index for student in found.students if student.trained is not None}
-    if known is not None and known.kind == FINE_TUNED:
-        tuned |= set(known.indices.tolist())  # a finalist among them was not trained again
-    flops = library_flops(library.teacher, library, setting.task) + math.fsum(
-        tuning_flops(library.teacher, index, setting) for index in sorted(tuned)
-    )
+    images, epochs = len(setting.task.train), setting.recipe.epochs
     return Searched(
         library=library,
         signatures=signatures,
         fitted=fitted,
         known=known,
-        fit_costs={}
-        if known is None
-        else fit_costs(
-            library, known, images=len(setting.task.train), fine_tune_epochs=setting.recipe.epochs
-        ),
+        fit_costs={} if known is None else fit_costs(library, known, images=images, fine_tune_epochs=epochs),
         report=report,
         choice=choice,
         found=found,
-        flops=flops,
+        flops=_round_flops(library, setting, found, known),
     )
+
+
+def _round_flops(
+    library: BlockLibrary, setting: Setting, found: Found, known: KnownAccuracies | None
+) -> float:
+    """Return the FLOPs of distilling a library and of fine-tuning networks from it, each once."""
+    tuned = {student.architecture.index for student in found.students if student.trained is not None}
+    if known is not None and known.kind == FINE_TUNED:
+        tuned |= set(known.indices.tolist())  # a finalist among them was not trained again
+    tuning = math.fsum(tuning_flops(library.teacher, index, setting) for index in sorted(tuned))
+    return library_flops(library.teacher, library, setting.task) + tuning
 
 
 def search_again(library: BlockLibrary, setting: Setting, budget: Budget) -> tuple[Iterated, Searched]:

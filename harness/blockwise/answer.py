@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from harness.blockwise.fronts import CostFront
 from harness.estimates.latency import Latency
 from harness.models.exported import ModelFile
 from harness.prediction.provenance import Provenance, provenance_document
-from harness.query.rows import limit_row, number
+from harness.query.rows import front_document, limit_row, number
 from harness.version import __version__
 from search.blockwise.candidates import Student
 from search.blockwise.cross_validation import FittedPredictor
@@ -53,6 +54,7 @@ class BlockwiseAnswer:
     iterated: Iterated | None
     library: Path
     command: Sequence[str]
+    fronts: Sequence[CostFront] = ()
 
 
 def blockwise_document(answer: BlockwiseAnswer) -> dict[str, Any]:
@@ -81,7 +83,8 @@ def blockwise_document(answer: BlockwiseAnswer) -> dict[str, Any]:
         "finalists_chosen_by": searched.choice.chosen,
         "pool": pool_document(searched),
         **provenance_document(answer.provenance),
-        "predictor": predictor_document(searched, setting),
+        "predictor": predictor_document(searched),
+        "fronts": [front_document(one.table, one.front) for one in answer.fronts],
         "candidates": candidate_documents(searched, task.synthetic),
         "students": [student_document(answer, one) for one in searched.found.students],
         "teacher": {
@@ -92,6 +95,7 @@ def blockwise_document(answer: BlockwiseAnswer) -> dict[str, Any]:
         "library": {
             "folder": str(answer.library),
             "digest": library.digest,
+            "form": library.form,
             "blocks": [0 if one is None else len(one.blocks) for one in library.stages],
         },
         "signatures": {
@@ -193,13 +197,16 @@ def pool_document(searched: Searched) -> dict[str, Any] | None:
     return {"networks": choice.pool, "best_by_sum_of": choice.pool_by} if choice.pool else None
 
 
-def predictor_document(searched: Searched, setting: Setting) -> dict[str, Any]:
-    """Return the predictor, the networks it was fitted to, and its cross-validated errors."""
+def predictor_document(searched: Searched) -> dict[str, Any]:
+    """Return the predictor, the networks it was fitted to, what these cost, and its cross-validated errors."""
+    known = searched.known
     return {
         "name": searched.fitted.name,
         "columns": list(searched.fitted.features.columns),
-        "fitted_to": 0 if setting.known is None else len(setting.known.indices),
-        "origin": [] if setting.known is None else list(setting.known.origin),
+        "fitted_to": 0 if known is None else len(known.indices),
+        "fit": None if known is None else known.kind,
+        "fit_costs": {kind: asdict(cost) for kind, cost in searched.fit_costs.items()},
+        "origin": [] if known is None else list(known.origin),
         "leave_out": None if searched.report is None else searched.report.to_plain(),
     }
 

@@ -46,14 +46,16 @@ def space_costs(
     subjects: Sequence[str],
     latencies: LatencySource,
     log: Callable[[str], None],
+    *,
+    as_sums: bool = False,
 ) -> tuple[SpaceCosts, dict[str, Provenance]]:
     """Return the costs of a space, and the provenance of each latency by its name.
 
     `subjects` are names of `search.table.constraints.PROPERTIES`, else devices. All networks are listed where the space is
-    enumerable; in a larger one costs are sums over blocks.
+    enumerable; in a larger one, and with `as_sums`, costs are sums over blocks.
     Raises: ConfigError, naming a device without (enough) measurements of the space and what to type, or what cannot be a sum.
     """
-    is_listed = is_enumerable(config)
+    is_listed = is_enumerable(config) and not as_sums
     if not is_listed:
         _check_sums(config, latencies)
     files = latency_files(latencies.files, allow_pickle=latencies.allow_pickle)
@@ -96,7 +98,9 @@ def space_costs(
     blocks = {LATENCY + name: one.blocks for name, one in found.items()}
     sources = {LATENCY + name: one.source for name, one in found.items()}
     return (
-        SpaceCosts(costs={name: costs[name] for name in names}, blocks=blocks, sources=sources),
+        SpaceCosts(
+            costs={name: costs[name] for name in names}, blocks=blocks, sources=sources, is_listed=is_listed
+        ),
         {name: one.provenance for name, one in found.items()},
     )
 
@@ -138,15 +142,20 @@ def block_latencies(
 
 def _check_sums(config: SpaceConfig, latencies: LatencySource) -> None:
     if latencies.files:
-        raise ConfigError(
-            f"--latencies: a file names networks by hashes, and those of the {len(config):,} networks of space {config.name!r} "
-            "cannot be looked up; measure with --store, and leave it out"
+        why = (
+            "an integer program takes sums over blocks, and a file has latencies of networks"
+            if is_enumerable(config)
+            else f"a file names networks by hashes, and those of the {len(config):,} networks of space {config.name!r} cannot be "
+            "looked up"
         )
+        raise ConfigError(f"--latencies: {why}; measure with --store, and leave it out")
     if latencies.measured_only:
-        raise ConfigError(
-            f"--measured-only: of the {len(config):,} networks of space {config.name!r} hardly any is measured; leave it out: "
-            "measured latencies count where they are"
+        why = (
+            "an integer program takes sums over blocks, which are predicted"
+            if is_enumerable(config)
+            else f"of the {len(config):,} networks of space {config.name!r} hardly any is measured"
         )
+        raise ConfigError(f"--measured-only: {why}; leave it out: measured latencies count where they are")
 
 
 def _listed(

@@ -5,6 +5,8 @@ FOLDER/model.onnx, model.tflite    the trained network in fp32, for any tool
 FOLDER/model-int8.tflite           in every other precision that was searched, by the format of its runtime
 FOLDER/weights.pt                  its weights, for `harness export --checkpoint`
 FOLDER/network.harness             the training, where it was fine-tuned: `harness distill` takes it as a teacher
+FOLDER/predicted.csv               accuracies predicted for every network, where the predictor predicts any: for `--accuracies` of
+                                   `harness search` and `harness report`
 FOLDER/signatures.json, recipe-teacher.json, recipe-distil.json, recipe-fine-tune.json
 """
 
@@ -17,6 +19,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from exporters import PRECISIONS, Format, Precision, Weights
 from exporters.conversion import check_installed
 from harness.blockwise.answer import BlockwiseAnswer, model_document
@@ -24,11 +28,14 @@ from harness.devices.config import DEFAULT_PRECISION, runtime_format
 from harness.models.accuracy import write_calibration
 from harness.models.exported import ModelFile, make_model
 from harness.prediction.provenance import Provenance
+from search.table import Table
 from search.training.trained_files import save_trained, write_weights
+from space import Architecture
 from space.atomic_files import check_folder_of, new_folder
 from space.errors import ConfigError
 
 ANSWER = "answer.json"
+PREDICTED = "predicted.csv"
 FORMATS: tuple[Format, ...] = ("onnx", "tflite")
 
 
@@ -101,6 +108,17 @@ def write_answer(
     return whole, tuple(replace(one, path=output / one.path.name) for one in models)
 
 
+def write_predictions(path: Path, table: Table) -> None:
+    """Write the predicted accuracies of a table's networks as a user's own table of accuracies, which are from 0 to 100 %."""
+    values = table.accuracy.values.clip(0, 100)
+    title = table.accuracy.label.replace(" ", "_")  # with the word synthetic where it applies
+    rows = [
+        f"{Architecture.from_index(index, table.config)},{values[index]:.3f}\n"
+        for index in np.flatnonzero(~np.isnan(values)).tolist()
+    ]
+    path.write_text("".join([f"architecture,{title}\n", *rows]), "utf-8")
+
+
 def _write_model(folder: Path, answer: BlockwiseAnswer, kind: ModelKind, scratch: Path) -> ModelFile:
     task, network = answer.setting.task, answer.student.architecture
     images = write_calibration(scratch / "images.npz", task) if kind.precision == "int8" else None
@@ -132,6 +150,8 @@ def _write_files(folder: Path, answer: BlockwiseAnswer) -> None:
     if student.trained is not None and student.is_tuned:
         save_trained(folder / "network.harness", student.trained)
     answer.searched.signatures.save(folder / "signatures.json")
+    if answer.searched.choice.table is not None and answer.searched.fitted.in_percent:
+        write_predictions(folder / PREDICTED, answer.searched.choice.table)
     recipes = {
         "teacher": library.teacher.recipe.to_json(),
         "distil": library.stage(0).recipe.to_json(),

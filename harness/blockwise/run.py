@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.blockwise.answer import BlockwiseAnswer, blockwise_document
 from harness.blockwise.folder import searched_models, write_answer
+from harness.blockwise.fronts import cost_fronts
 from harness.blockwise.setup import BlockwiseRequest, prepare
 from harness.blockwise.verify import verify_students
 from harness.measurement.campaign import Outcome
@@ -58,7 +59,7 @@ def search_library(
     """
     library = load_whole_library(request.library)
     with open_store() as store:
-        setting, provenance = prepare(
+        setting, provenance, fronts = prepare(
             request, library, store, partial(run_watched, runner=runner, watch=watch), log
         )
     kinds = () if request.output is None else searched_models(provenance, request.query.latencies.precision)
@@ -96,6 +97,7 @@ def search_library(
             within=within,
             iterated=iterated,
             library=request.library,
+            fronts=cost_fronts(searched, setting, fronts),
             command=request.command,
         )
         document = blockwise_document(answer)

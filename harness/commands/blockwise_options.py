@@ -21,7 +21,7 @@ METHOD = "blockwise"
 # Options of `harness search` that only methods with given accuracies understand.
 FOREIGN = (
     *("accuracies", "metric", "epoch", "training_seed", "accuracy_sd", "allow_pickle"),
-    *("pareto", "top", "budget", "pool", "batch"),
+    *("top", "budget", "pool", "batch"),
 )
 
 
@@ -40,15 +40,16 @@ class BlockwiseOptions:
         str,
         _option(
             "--predictor",
-            "sum, linear, second-order or gcn; all but sum are fitted to --trained. [default: linear with --trained, else sum]",
+            "sum, linear, second-order or gcn, or as published: donna or lana. All but sum and lana are fitted to accuracies: "
+            "--fit. [default: linear with --trained, donna with --fit fine-tuned, else sum]",
         ),
     ] = ""
     signature: Annotated[
         list[str] | None,
         _option(
             "--signature",
-            "what the predictor reads of each block, repeatable: mse, nsr, loss_change, accuracy_change, agreement, params, "
-            "macs; sum takes one. [default: loss_change for sum, nsr and loss_change for the others]",
+            "what the predictor reads of each block, repeatable: mse, nsr, loss_change, train_loss_change, accuracy_change, "
+            "agreement, params, macs; sum takes one. [default: loss_change for sum, nsr and loss_change for the others]",
         ),
     ] = None
     trained: Annotated[
@@ -58,9 +59,26 @@ class BlockwiseOptions:
             "a folder that 'harness train' wrote: accuracies of some networks, to fit a predictor to.",
         ),
     ] = None
+    fit: Annotated[
+        str,
+        _option(
+            "--fit",
+            "what the predictor is fitted to: scratch, the networks of --trained, or fine-tuned, random ones that are put "
+            "together from the library and fine-tuned for it. [default: fine-tuned for donna without --trained, else scratch]",
+        ),
+    ] = ""
+    fit_networks: Annotated[
+        int | None,
+        _option("--fit-networks", "networks to fine-tune for --fit fine-tuned. [default: 10]", min=3),
+    ] = None
     finalists: Annotated[
-        int, _option("--finalists", "networks to judge with their library's weights, untrained.", min=1)
-    ] = 20
+        int | None,
+        _option(
+            "--finalists",
+            "networks to judge with their library's weights, untrained. [default: 20; 100 for lana, as published]",
+            min=1,
+        ),
+    ] = None
     distance: Annotated[
         int, _option("--distance", "stages in which finalists differ from each other, if possible.", min=1)
     ] = 2
@@ -118,6 +136,7 @@ class BlockwiseOptions:
         self,
         query: Query,
         *,
+        pareto: Sequence[str],
         seed: int,
         verify: int | None,
         wait_s: float,
@@ -137,6 +156,9 @@ class BlockwiseOptions:
             predictor=self.predictor,
             columns=tuple(self.signature) if self.signature else None,
             trained=self.trained,
+            fit=self.fit,
+            fit_networks=self.fit_networks,
+            pareto=tuple(pareto),
             finalists=self.finalists,
             distance=self.distance,
             fine_tune=self.fine_tune,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from harness.commands.options import JsonFlag, WideFlag, is_quiet, log
 from harness.commands.recipe_options import RecipeOptions, takes_recipe
 from harness.commands.workers import Workers, takes_workers
-from search.distillation.recipe import DistilRecipe
+from search.distillation.recipe import FORMS, DistilRecipe
+from space.errors import ConfigError, did_you_mean
 
 
 @takes_workers
@@ -40,6 +41,14 @@ def distill(
         list[int] | None,
         typer.Option("--stage", min=0, help="Distil this stage only, from 0; repeatable. [default: all]"),
     ] = None,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--form",
+            help="Distil as a method publishes it: donna (nsr), lana (mse, one epoch) or dna (mse, a supernet a stage with fair "
+            "paths); other options still count.",
+        ),
+    ] = "",
     wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
@@ -59,10 +68,23 @@ def distill(
         network=network,
         task=task,
         stages=stage or (),
-        recipe=typed.given(DistilRecipe),
+        recipe=_recipe(typed, form),
         runner=workers.runner(),
         device=workers.accelerator,
         log=partial(log, quiet=quiet),
         watch=partial(TrainingView, quiet=quiet),
     )
     print_distillation(found, output, json_output=json_output, quiet=quiet, wide=wide)
+
+
+def _recipe(typed: RecipeOptions, form: str) -> dict[str, Any]:
+    """Return the values of a recipe that were typed, over those of a form. Raises: ConfigError."""
+    if not form:
+        return typed.given(DistilRecipe)
+    if form not in FORMS:
+        raise ConfigError(
+            f"--form {form!r} is unknown{did_you_mean(form, FORMS)} (known: {', '.join(FORMS)})"
+        )
+    if typed.recipe is not None:
+        raise ConfigError(f"--form {form}: --recipe says all that a form says; leave one of them out")
+    return {**FORMS[form], **typed.given(DistilRecipe)}

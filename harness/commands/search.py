@@ -54,7 +54,7 @@ def find(
         typer.Option(
             "--pareto",
             help="Show the Pareto front over accuracy and this cost (a device, params, macs, memory, onnx-size, tflite-size); "
-            "repeat for a front over several.",
+            "repeat for a front over several; with --method blockwise, for a front each.",
         ),
     ] = None,
     show: Annotated[list[str] | None, typer.Option("--show", help="Show this cost, too; repeatable.")] = None,
@@ -109,7 +109,8 @@ def find(
     check_method(context, method)
     if method == METHOD:
         request = blockwise.request(
-            options.query(show or ()),
+            options.query([*(pareto or ()), *(show or ())]),
+            pareto=pareto or (),
             seed=seed,
             verify=verify,
             wait_s=patience_s(wait, wait_limit),

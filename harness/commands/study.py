@@ -31,7 +31,7 @@ def study(
         Path | None,
         typer.Option(
             "--settings",
-            help="A JSON file of settings; study.md shows all of them. [default: about an hour and a half of one core]",
+            help="A JSON file of settings; study.md shows all of them. [default: some two hours of one core]",
         ),
     ] = None,
     quick: Annotated[

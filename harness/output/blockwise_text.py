@@ -9,16 +9,21 @@ from harness.blockwise.answer import costs_document
 from harness.output.campaigns import print_outcome
 from harness.output.export_text import print_accuracy
 from harness.output.layout import Table
+from harness.output.search_text import print_front
 from harness.output.tables import print_json, print_table
 from harness.output.terminal import echo
 from harness.query.join import doubt_note
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from harness.blockwise.answer import BlockwiseAnswer
     from harness.blockwise.run import BlockwiseResult
     from search.blockwise.candidates import Student
+    from search.blockwise.fit_networks import FitCost
 
 CANDIDATES = 10  # shown
+_HOW = {"fine-tuned": "fine-tuned from the library", "scratch": "trained from scratch"}
 _SOURCES = {
     "measured with the weights of this answer": "this model, measured",
     "measured with random weights": "random weights, measured",
@@ -60,6 +65,7 @@ def _print_answer(answer: BlockwiseAnswer, wide: bool) -> None:
         f"library {answer.library}, teacher {library.teacher.architecture}: {library.teacher.best.val.top1:.2f} % of "
         f"{word}validation images ({setting.task.name})"
     )
+    echo(f"distilled: {library.form}")
     for name, provenance in answer.provenance.items():
         echo(f"{name}: {provenance}")
         if provenance.doubtful:
@@ -67,6 +73,8 @@ def _print_answer(answer: BlockwiseAnswer, wide: bool) -> None:
     echo(
         f"predictor {searched.fitted.name} of {', '.join(searched.fitted.features.columns)}: {_judged(answer)}"
     )
+    if searched.known is not None:
+        echo(_fit_costs(searched.fit_costs, searched.known.kind))
     echo(_chosen(answer))
     score = f"{word}predicted %" if searched.fitted.in_percent else f"{word}score"
     rows = [
@@ -77,6 +85,8 @@ def _print_answer(answer: BlockwiseAnswer, wide: bool) -> None:
     columns = ["network", score, f"{word}val %", "stages apart"]
     print_table(Table(title=title, columns=columns, rows=rows, spare=("stages apart",)), wide=wide)
     print_table(_students(answer, word), wide=wide)
+    for one in answer.fronts:
+        print_front(one.table, one.front, wide)
     kept = (
         "fine-tuned"
         if answer.student.is_tuned
@@ -109,6 +119,8 @@ def _students(answer: BlockwiseAnswer, word: str) -> Table:
 
 def _chosen(answer: BlockwiseAnswer) -> str:
     """Return the number of networks that the finalists were chosen from, and how."""
+    from space import is_enumerable
+
     searched, choice = answer.searched, answer.searched.choice
     networks = f"{len(searched.library.config):,} networks"
     limits = ", ".join(map(str, answer.setting.constraints)) or "no limit"
@@ -119,24 +131,33 @@ def _chosen(answer: BlockwiseAnswer) -> str:
     )
     if choice.allowed is not None:
         return f"{choice.allowed:,} of {networks} are within {limits}{rest}"
-    way = f"{networks}, too many to list: an integer program chose the finalists within {limits}"
+    listed = "" if is_enumerable(searched.library.config) else ", too many to list"
+    way = f"{networks}{listed}: an integer program chose the finalists within {limits}"
     if choice.pool:
         way = (
-            f"{networks}, too many to list: an integer program gave the {choice.pool} best within {limits} by the sum of "
+            f"{networks}{listed}: an integer program gave the {choice.pool} best within {limits} by the sum of "
             f"{choice.pool_by}; {searched.fitted.name} is no sum, and ranked these alone"
         )
     return way + rest
 
 
 def _judged(answer: BlockwiseAnswer) -> str:
-    report, known = answer.searched.report, answer.setting.known
+    report, known = answer.searched.report, answer.searched.known
     if report is None or known is None:
         return "fitted to no accuracy, it only ranks"
-    parts = [f"fitted to {report.n} networks"]
+    parts = [f"fitted to {report.n} networks {_HOW[known.kind]}"]
     for name, one in (("mean error", report.mae), ("Kendall", report.kendall)):
         if one is not None:
             parts.append(f"{name} {one.value:.2f} ({one.low:.2f} .. {one.high:.2f})")
     return ", ".join(parts) + ", each left out"
+
+
+def _fit_costs(costs: Mapping[str, FitCost], kind: str) -> str:
+    """Return what the networks of a fit cost, and what the same would have cost in the other way."""
+    told = {one: f"{cost.images:,} images, {cost.flops:.2g} FLOPs" for one, cost in costs.items()}
+    own, other = told.pop(kind, ""), "".join(f"the same {_HOW[one]} {text}" for one, text in told.items())
+    paid = f"these took {own}" if own else "what these took is not known"
+    return f"{paid}; {other}" if other else paid
 
 
 def _student(answer: BlockwiseAnswer, student: Student) -> list[str]:

@@ -44,6 +44,7 @@ def _document(library: BlockLibrary, task: Task, signatures: Signatures) -> dict
         "teacher": str(library.teacher.architecture),
         "task": {"name": task.name, "source": task.source, "synthetic": task.synthetic},
         "digest": library.digest,
+        "form": library.form,
         "stages": [
             None
             if one is None
@@ -100,8 +101,8 @@ def _print_library(library: BlockLibrary, task: Task, signatures: Signatures, wi
         rest = f"{counted(len(order), 'block')}, NSR {np.nanmin(one.nsr):.4f} to {np.nanmax(one.nsr):.4f}, {one.seconds:.0f} s"
         rows.append([str(one.stage), rest, "", "", "", ""])
     title = (
-        f"blocks of {config.name} distilled from {library.teacher.architecture} on {task.name}; the best by loss when placed "
-        f"in the teacher, on {len(task.val)}{synthetic} validation images"
+        f"blocks of {config.name} distilled from {library.teacher.architecture} on {task.name} ({library.form}); the best by "
+        f"loss when placed in the teacher, on {len(task.val)}{synthetic} validation images"
     )
     titles = ["stage", "block", "NSR", "loss", "top-1 points", "same class %"]
     spare = ("same class %", "top-1 points")

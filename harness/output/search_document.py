@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.prediction.provenance import provenance_document
-from harness.query.rows import limit_row
+from harness.query.rows import front_document, limit_row
 
 if TYPE_CHECKING:
     from harness.query.answer import ParetoFront, SearchAnswer
@@ -47,15 +47,7 @@ def answer_document(found: SearchAnswer, front: ParetoFront | None, top: int) ->
         "networks": [
             row | {"ties_with_best": one} for row, one in zip(found[:top], tied[:top].tolist(), strict=True)
         ],
-        "front": None
-        if front is None
-        else {
-            "costs": list(front.front.costs),
-            "hypervolume": front.hypervolume,
-            "reference": list(front.front.reference),
-            "ideal": list(front.front.ideal),
-            "networks": front[:],
-        },
+        "front": None if front is None else front_document(front.table.table, front.front),
     }
 
 

@@ -36,7 +36,7 @@ def print_search(
     else:
         _print_answer(answer, top, wide)
         if found.front is not None:
-            _print_front(table, found.front.front, wide)
+            print_front(table, found.front.front, wide)
     if output is not None:
         rows = [network_row(table, index) for index in answer.answer.ranked.tolist()]
         write_csv(output, rows, list(rows[0]))
@@ -92,7 +92,7 @@ def _verdict(answer: Answer, verified: frozenset[int], ranked: IndexArray) -> st
     return text
 
 
-def _print_front(table: Table, front: Front, wide: bool) -> None:
+def print_front(table: Table, front: Front, wide: bool) -> None:
     """Print a Pareto front, cheapest first, and its hypervolume."""
     names = " and ".join(front.costs)
     title = f"Pareto front over {table.accuracy.label} and {names}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from search.table import Table
 from search.table.constraints import Constraint
+from search.table.pareto import Front
 from space import Architecture
 from space.accuracies import Accuracies
 from space.indexing import IndexArray
@@ -47,6 +48,17 @@ def network_row(table: Table, index: int) -> Row:
 def _accuracy_key(accuracies: Accuracies) -> str:
     word = "" if not accuracies.synthetic or "synthetic" in accuracies.metric else "synthetic_"
     return f"{word}{accuracies.metric}_percent"
+
+
+def front_document(table: Table, front: Front) -> dict[str, object]:
+    """Return a Pareto front as plain values, a row a network, cheapest first."""
+    return {
+        "costs": list(front.costs),
+        "hypervolume": front.hypervolume,
+        "reference": list(front.reference),
+        "ideal": list(front.ideal),
+        "networks": [network_row(table, index) for index in front.indices.tolist()],
+    }
 
 
 def limit_row(constraint: Constraint, *, confident: bool) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Choose finalists: rank every network of an enumerable space; solve an integer program for a larger one.
+"""Choose finalists: rank every network of an enumerable space; solve an integer program for a larger one, or where LANA does.
 
 Both choose the same networks where predictions and costs are sums over blocks.
 """
@@ -19,8 +19,9 @@ from search.blockwise.setting import Setting
 from search.blockwise.signature_features import HIGHER_IS_BETTER
 from search.blockwise.space_costs import SpaceCosts
 from search.distillation.signatures import Signatures
+from search.table import Table
 from search.table.constraints import Constraint
-from space import SpaceConfig, is_enumerable
+from space import SpaceConfig
 from space.indexing import FloatArray, IndexArray, block_indices
 
 PREDICTED = "predicted_val_top1"
@@ -34,6 +35,7 @@ class Choice:
 
     `allowed` networks are within the limits, None where they were not counted; `unknown` have a block without a signature.
     `pool` networks were ranked where predictions are no sums, the best by sums of the signatures' column `pool_by`; else 0.
+    `table` holds the predictions and costs of all networks, where they were enumerated.
     """
 
     finalists: Finalists
@@ -43,6 +45,7 @@ class Choice:
     unknown: int
     pool: int = 0
     pool_by: str = ""
+    table: Table | None = None
 
 
 def choose_finalists(fitted: FittedPredictor, signatures: Signatures, setting: Setting) -> Choice:
@@ -51,7 +54,7 @@ def choose_finalists(fitted: FittedPredictor, signatures: Signatures, setting: S
     Raises: ConfigError when no network is within the limits.
     """
     config = signatures.config
-    if not is_enumerable(config):
+    if not setting.costs.is_listed:
         return _by_integer_program(fitted, signatures, setting)
     table = predicted_table(
         config,
@@ -68,6 +71,7 @@ def choose_finalists(fitted: FittedPredictor, signatures: Signatures, setting: S
         chosen=ENUMERATED,
         allowed=allowed,
         unknown=int(np.isnan(table.accuracy.values).sum()),
+        table=table,
     )
 
 
@@ -80,7 +84,7 @@ def check_feasible(
     confident: bool,
 ) -> None:
     """Raise ConfigError when no network of the space is within the limits, whatever its accuracy."""
-    if not is_enumerable(config):
+    if not costs.is_listed:
         nothing = np.zeros((config.stages, len(config.blocks)))
         by_integer_program.choose(config, nothing, costs.summed, constraints, 1, confident=confident)
         return

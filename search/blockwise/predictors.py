@@ -5,6 +5,8 @@ sum           minus the sum of `loss_change` over the stages, as LANA ranks (Mol
 linear        a ridge on the signatures of each stage, as DONNA predicts (Moons et al. 2021, arXiv:2012.08859)
 second-order  the same with squares and products of signatures, shrunk more
 gcn           a graph convolutional network that sees the signatures on the nodes (BRP-NAS, arXiv:2007.08668)
+donna         as DONNA's simplest published form: least squares on the NSR of each stage's block, no penalty, no other signature
+lana          as LANA is published: minus the sum of the loss changes on training images; it ranks as "sum" does
 
 fitted = fit("linear", signatures, indices=indices, accuracies=accuracies)
 fitted.predict(np.arange(len(signatures.config)))
@@ -23,10 +25,18 @@ import numpy as np
 from search.accuracy.gcn import GcnConfig
 from search.blockwise.cross_validation import FEWEST, FittedPredictor, Maker, check_known, deal, fitted
 from search.blockwise.predictors_gcn import GCN_CONFIG, fit_gcn
-from search.blockwise.predictors_linear import FittedModel, fit_linear, fit_second_order, fit_sum, raw_sums
+from search.blockwise.predictors_linear import (
+    FittedModel,
+    fit_least_squares,
+    fit_linear,
+    fit_second_order,
+    fit_sum,
+    raw_sums,
+)
 from search.blockwise.predictors_report import PredictorReport, evaluate
 from search.blockwise.signature_features import SignatureFeatures, features_of
-from search.distillation.signatures import Signatures
+from search.distillation.signatures import TRAIN_LOSS_CHANGE, Signatures
+from space import SpaceConfig
 from space.errors import ConfigError, did_you_mean
 from space.indexing import FloatArray, IndexArray
 
@@ -43,23 +53,29 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictorKind:
-    """A kind of predictor: the `columns` of signatures that it takes by default, and whether it takes a single one.
+    """A kind of predictor: the `columns` of signatures that it takes by default, and whether it takes a `single` one.
 
-    Networks are left out one by one up to `one_by_one` of them, then in that number of folds.
+    `is_published`: it is a method's own form, and takes no other columns. `ranks`: it is a plain sum of one column, which ranks
+    networks without an accuracy. Networks are left out one by one up to `one_by_one` of them, then in that number of folds.
     """
 
     columns: tuple[str, ...]
     single: bool = False
+    is_published: bool = False
+    ranks: bool = False
     one_by_one: int = 200
 
 
 SUM, LINEAR, SECOND_ORDER, GCN = "sum", "linear", "second-order", "gcn"
+DONNA, LANA = "donna", "lana"
 PREDICTORS: Mapping[str, PredictorKind] = MappingProxyType(
     {
-        SUM: PredictorKind(columns=("loss_change",), single=True),
+        SUM: PredictorKind(columns=("loss_change",), single=True, ranks=True),
         LINEAR: PredictorKind(columns=("nsr", "loss_change")),
         SECOND_ORDER: PredictorKind(columns=("nsr", "loss_change")),
         GCN: PredictorKind(columns=("nsr", "loss_change"), one_by_one=5),
+        DONNA: PredictorKind(columns=("nsr",), single=True, is_published=True),
+        LANA: PredictorKind(columns=(TRAIN_LOSS_CHANGE,), single=True, is_published=True, ranks=True),
     }
 )
 _NONE = np.array([], dtype=np.int64)
@@ -78,7 +94,8 @@ def fit(
     """Fit a predictor to networks (n,) and their accuracies in percent (n,), and once more without each fold of them.
 
     `columns` of the signatures, those of its kind by default; "sum" takes one, and knows of each whether more is better. Without
-    networks "sum" gives scores that only rank. `seed` deals folds, and starts the "gcn", whose `hyperparameters` these are.
+    networks "sum" and "lana" give scores that only rank. `seed` deals folds, and starts the "gcn", whose `hyperparameters` these
+    are.
 
     Raises:
         ConfigError: no such predictor or column; too few networks, one given twice, an accuracy that is not finite; a
@@ -87,13 +104,30 @@ def fit(
     features = _features(name, signatures, columns)
     indices = np.asarray(indices, dtype=np.int64)
     scores = np.asarray([] if accuracies is None else accuracies, dtype=np.float64)
-    if name == SUM and not len(indices) and not len(scores):
-        return _unfitted(features)
-    check_known(name, features, indices, scores, FEWEST)
+    ranks = PREDICTORS[name].ranks
+    if ranks and not len(indices) and not len(scores):
+        return _unfitted(name, features)
+    check_known(name, features, indices, scores, fewest(name, features.config))
     fold_of = deal(indices, PREDICTORS[name].one_by_one, seed)
     made = fitted(name, features, _maker(name, seed, hyperparameters), indices, scores, fold_of)
     # The sums themselves rank without an accuracy; lines fitted without one network each would only blur their order.
-    return replace(made, ranking=raw_sums(features)(indices)) if name == SUM else made
+    return replace(made, ranking=raw_sums(features)(indices)) if ranks else made
+
+
+def fewest(name: str, config: SpaceConfig) -> int:
+    """Return the least number of networks that a predictor is fitted to.
+
+    A plane without a penalty takes one for each slope, one for the constant, and one to be left out.
+    """
+    return config.stages + 2 if name == DONNA else FEWEST
+
+
+def check_count(name: str, config: SpaceConfig, count: int) -> None:
+    """Refuse a number of networks that is too small for a predictor. Raises: ConfigError."""
+    if count < (least := fewest(name, config)):
+        raise ConfigError(
+            f"--fit-networks {count}: predictor {name!r} needs {least} or more in space {config.name!r}"
+        )
 
 
 def additive(fitted: FittedPredictor) -> tuple[FloatArray, float] | None:
@@ -124,17 +158,17 @@ class SignaturePredictor:
         self._name = name
         self._features = _features(name, signatures, columns)
         self._make = _maker(name, seed, hyperparameters)
-        self._model: FittedModel | None = raw_sums(self._features) if name == SUM else None
+        self._model: FittedModel | None = raw_sums(self._features) if PREDICTORS[name].ranks else None
 
     def fit(self, indices: IndexArray, scores: FloatArray) -> None:
-        """Refit on networks (n,) and their accuracies (n,), n of 1 or more; "sum" has nothing to fit.
+        """Refit on networks (n,) and their accuracies (n,), n of 1 or more; a sum has nothing to fit.
 
         Raises:
             ConfigError: as `search.blockwise.predictors.fit`, but for the least number of networks.
         """
         indices, scores = np.asarray(indices, dtype=np.int64), np.asarray(scores, dtype=np.float64)
         check_known(self._name, self._features, indices, scores, 1)
-        if self._name != SUM:
+        if not PREDICTORS[self._name].ranks:
             self._model = self._make(self._features, indices, scores)
 
     def predict(self, indices: IndexArray) -> FloatArray:
@@ -142,7 +176,7 @@ class SignaturePredictor:
 
         Raises:
             ConfigError: a network's signature is unknown.
-            ValueError: it was not fitted, and is no "sum".
+            ValueError: it was not fitted, and is no sum.
         """
         if self._model is None:
             raise ValueError(f"predictor {self._name!r}: predict was called before fit")
@@ -163,6 +197,11 @@ def _features(name: str, signatures: Signatures, columns: Sequence[str] | None) 
         )
     kind = PREDICTORS[name]
     chosen = kind.columns if columns is None else tuple(columns)
+    if kind.is_published and chosen != kind.columns:
+        raise ConfigError(
+            f"predictor {name!r} is the published form, of {kind.columns[0]} alone, not of {', '.join(chosen) or 'none'}; take "
+            f"{SUM if kind.ranks else LINEAR} for other signatures"
+        )
     if kind.single and len(chosen) != 1:
         raise ConfigError(
             f"predictor {name!r} sums one column, not {', '.join(chosen) or 'none'}; name one, such as {kind.columns[0]}"
@@ -176,15 +215,17 @@ def _maker(name: str, seed: int, hyperparameters: GcnConfig) -> Maker:
         LINEAR: fit_linear,
         SECOND_ORDER: fit_second_order,
         GCN: partial(fit_gcn, seed=seed, hyperparameters=hyperparameters),
+        DONNA: fit_least_squares,
+        LANA: fit_sum,
     }
     return makers[name]
 
 
-def _unfitted(features: SignatureFeatures) -> FittedPredictor:
+def _unfitted(name: str, features: SignatureFeatures) -> FittedPredictor:
     """Return the unfitted sums: a ranking without accuracies."""
     nothing = np.array([], dtype=np.float64)
     return FittedPredictor(
-        name=SUM,
+        name=name,
         features=features,
         model=raw_sums(features),
         in_percent=False,

@@ -77,6 +77,21 @@ def fit_second_order(features: SignatureFeatures, indices: IndexArray, accuracie
     return fit_quadratic(features.config, _tables(features), indices, accuracies, scales=PRODUCT_SCALES)
 
 
+def fit_least_squares(features: SignatureFeatures, indices: IndexArray, accuracies: FloatArray) -> Sums:
+    """Fit a plane to one column of each stage by least squares, as DONNA's linear model of block NSR; no penalty, no logarithm.
+
+    Slopes that the networks do not determine are the least in sum of squares.
+    """
+    config, table = (
+        features.config,
+        features.scaled(logarithms=False)[:, :, 0],
+    )  # 0 where constant; else the same plane
+    rows = table[np.arange(config.stages), block_indices(config, indices)]  # (n, stages)
+    center, level = rows.mean(axis=0), float(accuracies.mean())
+    slopes = np.linalg.lstsq(rows - center, accuracies - level, rcond=None)[0]
+    return Sums(config=config, scores=slopes[:, None] * table, constant=level - float(slopes @ center))
+
+
 def _tables(features: SignatureFeatures) -> list[FloatArray]:
     """Return the features as values and, where that differs, as logarithms.
 

@@ -7,7 +7,7 @@ iterated, searched = search_again(library, setting, Budget(rounds=3))     # each
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,9 +16,16 @@ import numpy as np
 from search.blockwise.candidates import Candidate, Found, quality
 from search.blockwise.choice import Choice, choose_finalists
 from search.blockwise.cross_validation import FittedPredictor
+from search.blockwise.fit_networks import (
+    FINE_TUNED,
+    FitCost,
+    KnownAccuracies,
+    fine_tuned_accuracies,
+    fit_costs,
+)
 from search.blockwise.inherited_weights import inherited_judge
 from search.blockwise.iterated_search import Budget, Iterated, Round, RoundResult, iterate
-from search.blockwise.predictors import evaluate, fit
+from search.blockwise.predictors import PREDICTORS, evaluate, fit
 from search.blockwise.predictors_report import PredictorReport
 from search.blockwise.search import FineTune, search_blockwise
 from search.blockwise.setting import Setting
@@ -40,12 +47,15 @@ from space.text import counted
 class Searched:
     """A round's library, its predictor and finalists, and the networks found; `flops` of its training and distilling.
 
-    `report` judges the predictor by the networks that it was fitted to, each left out; None where there are none.
+    `report` judges the predictor by the networks that it was fitted to, those `known`, each left out; None where there are none.
+    `fit_costs`: what these cost, fine-tuned and from scratch.
     """
 
     library: BlockLibrary
     signatures: Signatures
     fitted: FittedPredictor
+    known: KnownAccuracies | None
+    fit_costs: Mapping[str, FitCost]
     report: PredictorReport | None
     choice: Choice
     found: Found
@@ -53,14 +63,19 @@ class Searched:
 
 
 def search_round(library: BlockLibrary, setting: Setting) -> Searched:
-    """Search a library: only finalists are trained, by fine-tuning.
+    """Search a library: finalists are trained, by fine-tuning, and where it asks for that networks to fit the predictor to.
 
     Raises: ConfigError when a stage was not distilled, no network is within the limits, or a predictor cannot be fitted.
     """
-    signatures = cached_signatures(library, setting.task, setting.results.folder, setting.device, setting.log)
+    columns = setting.columns or PREDICTORS[setting.predictor].columns
+    signatures = cached_signatures(
+        library, setting.task, setting.results.folder, setting.device, setting.log, columns
+    )
     signatures = signatures.with_columns(setting.costs.blocks)
     signatures = replace(signatures, notes={**signatures.notes, **setting.costs.sources})
-    known = setting.known
+    tune, known = fine_tuner(library, setting), setting.known
+    if setting.fit_networks:
+        known = fine_tuned_accuracies(library, setting.fit_networks, setting.seed, tune)
     fitted = fit(
         setting.predictor,
         signatures,
@@ -81,24 +96,33 @@ def search_round(library: BlockLibrary, setting: Setting) -> Searched:
         library,
         setting.plan,
         inherited_judge(setting.task, setting.device),
-        fine_tuner(library, setting),
+        tune,
         allowed=choice.allowed,
         on_candidate=log,
     )
-    flops = library_flops(library.teacher, library, setting.task) + sum(
-        tuning_flops(library.teacher, student.architecture.index, setting)
-        for student in found.students
-        if student.trained is not None
-    )
+    images, epochs = len(setting.task.train), setting.recipe.epochs
     return Searched(
         library=library,
         signatures=signatures,
         fitted=fitted,
+        known=known,
+        fit_costs={} if known is None else fit_costs(library, known, images=images, fine_tune_epochs=epochs),
         report=report,
         choice=choice,
         found=found,
-        flops=flops,
+        flops=_round_flops(library, setting, found, known),
     )
+
+
+def _round_flops(
+    library: BlockLibrary, setting: Setting, found: Found, known: KnownAccuracies | None
+) -> float:
+    """Return the FLOPs of distilling a library and of fine-tuning networks from it, each once."""
+    tuned = {student.architecture.index for student in found.students if student.trained is not None}
+    if known is not None and known.kind == FINE_TUNED:
+        tuned |= set(known.indices.tolist())  # a finalist among them was not trained again
+    tuning = math.fsum(tuning_flops(library.teacher, index, setting) for index in sorted(tuned))
+    return library_flops(library.teacher, library, setting.task) + tuning
 
 
 def search_again(library: BlockLibrary, setting: Setting, budget: Budget) -> tuple[Iterated, Searched]:
@@ -183,7 +207,7 @@ def most(teacher: Trained, like: BlockLibrary, setting: Setting) -> float:
         max(range(len(row)), key=lambda block: row[block].macs) for row in block_costs(like.config)
     ]
     largest = index_of(like.config, largest_blocks)
-    tuning = setting.plan.fine_tune * tuning_flops(teacher, largest, setting)
+    tuning = (setting.plan.fine_tune + setting.fit_networks) * tuning_flops(teacher, largest, setting)
     return library_flops(teacher, like, setting.task) + tuning
 
 

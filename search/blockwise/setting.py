@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from search.blockwise.fit_networks import KnownAccuracies
 from search.blockwise.search import SearchPlan
 from search.blockwise.space_costs import SpaceCosts
 from search.distillation.block_library import TEACHER, BlockLibrary, load_library
@@ -19,10 +20,10 @@ from search.work.results import Results
 from search.work.training_folder import stored_units
 from search.work.unit import Unit
 from search.work.unit_runs import RunUnits
-from space import SpaceConfig, is_enumerable
+from space import Architecture, SpaceConfig, is_enumerable
 from space.accuracies import load_accuracies
 from space.errors import ConfigError, DatasetError
-from space.indexing import FloatArray, IndexArray
+from space.indexing import IndexArray
 from space.text_files import read_text
 
 # Of the teacher's learning rate: at the whole rate the first epoch undoes what the blocks have learned.
@@ -30,19 +31,11 @@ FINE_TUNE_RATE = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class KnownAccuracies:
-    """Validation accuracies of some trained networks, in percent, and the files that they are from."""
-
-    indices: IndexArray
-    accuracies: FloatArray
-    origin: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Setting:
     """Settings of all rounds of a search; `recipe` is that of fine-tuning, `guide` its teacher's weight and temperature.
 
-    `columns` are the signatures that the predictor reads, None for its default ones; `device` as torch names it.
+    `columns` are the signatures that the predictor reads, None for its default ones; `device` as torch names it. The predictor
+    is fitted to `fit_networks` networks that are fine-tuned from the library, or where that is 0 to those `known`, if any.
     """
 
     task: Task
@@ -53,6 +46,7 @@ class Setting:
     predictor: str
     columns: tuple[str, ...] | None
     known: KnownAccuracies | None
+    fit_networks: int
     recipe: Recipe
     guide: Mapping[str, float]
     seed: int
@@ -112,7 +106,25 @@ def known_accuracies(folder: Path, library: BlockLibrary) -> KnownAccuracies:
     except DatasetError as error:
         raise ConfigError(f"--trained {folder}: {error}") from error
     indices = np.flatnonzero(~np.isnan(found.values))
-    return KnownAccuracies(indices=indices, accuracies=found.values[indices], origin=found.origin)
+    return KnownAccuracies(
+        indices=indices,
+        accuracies=found.values[indices],
+        origin=found.origin,
+        epochs=_epochs_of_units(folder, units, library.config, indices),
+    )
+
+
+def _epochs_of_units(
+    folder: Path, units: Sequence[Unit], config: SpaceConfig, indices: IndexArray
+) -> IndexArray | None:
+    """Return the epochs of all finished trainings of networks (n,), (n,); None where some were trained elsewhere."""
+    results, by_index = Results(folder=folder), dict.fromkeys(indices.tolist(), 0)
+    for unit in units:
+        if results.result_of(unit):
+            index = Architecture.parse(unit.config["architecture"], config).index
+            by_index[index] = by_index.get(index, 0) + unit.config["recipe"]["epochs"]
+    epochs = np.array([by_index[index] for index in indices.tolist()], dtype=np.int64)
+    return epochs if epochs.all() else None
 
 
 def _accuracies_of_units(folder: Path, units: Sequence[Unit], config: SpaceConfig) -> KnownAccuracies:
@@ -137,4 +149,5 @@ def _accuracies_of_units(folder: Path, units: Sequence[Unit], config: SpaceConfi
         indices=np.array(indices, dtype=np.int64),
         accuracies=np.array([np.mean(by_index[index]) for index in indices]),
         origin=(str(folder),),
+        epochs=_epochs_of_units(folder, units, config, np.array(indices, dtype=np.int64)),
     )

@@ -12,7 +12,7 @@ from space.indexing import FloatArray
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SpaceCosts:
-    """Costs of networks by name, all `TabulatedCosts` where the space is enumerable, else all `AdditiveCosts`.
+    """Costs of networks by name, all `TabulatedCosts` where `is_listed`, else all `AdditiveCosts`, for integer programs.
 
     `blocks`: latencies of single blocks as columns of signatures, "latency:NAME" -> (stages, B) in ms, NaN where unknown;
     `sources`: where each column is from.
@@ -21,6 +21,7 @@ class SpaceCosts:
     costs: Mapping[str, TabulatedCosts | AdditiveCosts]
     blocks: Mapping[str, FloatArray]
     sources: Mapping[str, str]
+    is_listed: bool
 
     @property
     def listed(self) -> dict[str, Cost]:

@@ -110,6 +110,11 @@ class BlockLibrary:
         return tuple(place for place, one in enumerate(self.stages) if one is None)
 
     @property
+    def form(self) -> str:
+        """How its stages were distilled, in words."""
+        return "; ".join(dict.fromkeys(one.recipe.form for one in self.stages if one is not None))
+
+    @property
     def digest(self) -> str:
         """The content digest of all stages and the teacher, 64 hexadecimal characters; times and machines are left out."""
         kept = ("blocks", "weights", "recipe")

@@ -10,7 +10,7 @@ batch. Shapes at the line ends are (batch, channels, height, width); N blocks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +21,9 @@ from torch.nn.functional import cross_entropy
 from search.distillation.block_library import BlockLibrary, StageLibrary
 from search.distillation.distill import together_for
 from search.distillation.losses import stacked_stages
-from search.distillation.signatures import Signatures
+from search.distillation.signatures import TRAIN_LOSS_CHANGE, Signatures
 from search.distillation.teacher_features import MEMORY_BYTES, teacher_features, teacher_network
-from search.training.images import Task
+from search.training.images import Images, Task
 from search.training.stacked_modules import StackedStages, repeated
 from search.training.trained import trained_digest
 from space import SpaceConfig
@@ -47,52 +47,89 @@ def score_blocks(
     Raises:
         ConfigError: the task does not fit the space.
     """
-    config = library.config
-    shape = config.stages, len(config.blocks)
-    names = ("mse", "nsr", "loss_change", "accuracy_change", "agreement")
-    columns = {name: np.full(shape, np.nan) for name in names}
-    for place, stage in enumerate(library.stages):
-        if stage is None:
-            continue
-        rows = [config.blocks.index(block) for block in stage.blocks]
-        found = {
+    columns = _tabulated(
+        library,
+        lambda stage: {
             "mse": stage.mse,
             "nsr": stage.nsr,
             **_scores_in_teacher(library, stage, task, device, memory_bytes),
-        }
-        for name, values in found.items():
-            columns[name][place, rows] = values
+        },
+    )
+    images = f"{len(task.val)} validation images"
+    return _signatures(library, task, {**columns, **block_sizes(library.config)}, images)
+
+
+def score_on_training(
+    library: BlockLibrary, task: Task, device: str = "cpu", memory_bytes: int = MEMORY_BYTES
+) -> Signatures:
+    """Return the loss changes of all blocks on the task's training images, without augmentation, as LANA is published.
+
+    Raises:
+        ConfigError: the task does not fit the space.
+    """
+
+    def scores(stage: StageLibrary) -> dict[str, FloatArray]:
+        found = _scores_in_teacher(library, stage, task, device, memory_bytes, "train")
+        return {TRAIN_LOSS_CHANGE: found["loss_change"]}
+
+    return _signatures(library, task, _tabulated(library, scores), f"{len(task.train)} training images")
+
+
+def _tabulated(
+    library: BlockLibrary, scores: Callable[[StageLibrary], Mapping[str, FloatArray]]
+) -> dict[str, FloatArray]:
+    """Return scores of the blocks of each stage, (blocks,), as columns (stages, B), NaN where a block was not distilled."""
+    config = library.config
+    columns: dict[str, FloatArray] = {}
+    for stage in filter(None, library.stages):
+        rows = [config.blocks.index(block) for block in stage.blocks]
+        for name, values in scores(stage).items():
+            table = columns.setdefault(name, np.full((config.stages, len(config.blocks)), np.nan))
+            table[stage.stage, rows] = values
+    return columns
+
+
+def _signatures(
+    library: BlockLibrary, task: Task, columns: Mapping[str, FloatArray], images: str
+) -> Signatures:
     return Signatures(
-        config=config,
+        config=library.config,
         teacher=trained_digest(library.teacher),
         task=task.name,
-        columns={**columns, **block_sizes(config)},
+        columns=columns,
         notes={
             "teacher": str(library.teacher.architecture),
-            "images": f"{len(task.val)} validation images of {task.origin}",
+            "images": f"{images} of {task.origin}",
             "library": library.digest,
         },
     )
 
 
 def cached_signatures(
-    library: BlockLibrary, task: Task, folder: Path, device: str, log: Callable[[str], None]
+    library: BlockLibrary,
+    task: Task,
+    folder: Path,
+    device: str,
+    log: Callable[[str], None],
+    columns: Sequence[str] = (),
 ) -> Signatures:
     """Return a library's signatures on a task's validation images, cached as a file in the folder.
 
+    Where `columns` name the loss change on training images, it is there, too.
     Raises: ConfigError when the file cannot be written.
     """
     path = folder / f"signatures-{library.digest}.json"
-    if path.is_file():
-        try:
-            found = Signatures.load(path)
-            if found.task == task.name:
-                return found
-        except ConfigError as error:
-            log(f"{error}; scoring the blocks again")
-    stages = library.config.stages - len(library.missing)
-    log(f"scoring {stages} stages of {len(library.config.blocks)} blocks")
-    found = score_blocks(library, task, device=device)
+    found = _cached(path, task, log)
+    is_whole = found is not None and (TRAIN_LOSS_CHANGE in found.columns or TRAIN_LOSS_CHANGE not in columns)
+    if found is not None and is_whole:
+        return found
+    scored = f"{library.config.stages - len(library.missing)} stages of {len(library.config.blocks)} blocks"
+    if found is None:
+        log(f"scoring {scored}")
+        found = score_blocks(library, task, device=device)
+    if TRAIN_LOSS_CHANGE in columns:
+        log(f"scoring {scored} on {len(task.train)} training images")
+        found = found.with_columns(score_on_training(library, task, device).columns)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -101,6 +138,18 @@ def cached_signatures(
         ) from error
     found.save(path)
     return found
+
+
+def _cached(path: Path, task: Task, log: Callable[[str], None]) -> Signatures | None:
+    """Return the signatures of a file, None where there are none of this task that can be read."""
+    if not path.is_file():
+        return None
+    try:
+        found = Signatures.load(path)
+    except ConfigError as error:
+        log(f"{error}; scoring the blocks again")
+        return None
+    return found if found.task == task.name else None
 
 
 def block_sizes(config: SpaceConfig) -> dict[str, FloatArray]:
@@ -117,18 +166,19 @@ def block_sizes(config: SpaceConfig) -> dict[str, FloatArray]:
 
 @torch.no_grad()
 def _scores_in_teacher(
-    library: BlockLibrary, stage: StageLibrary, task: Task, device: str, memory_bytes: int
+    library: BlockLibrary, stage: StageLibrary, task: Task, device: str, memory_bytes: int, part: str = "val"
 ) -> dict[str, FloatArray]:
-    """Return `loss_change`, `accuracy_change` and `agreement` of a stage's blocks, (blocks,) each."""
+    """Return `loss_change`, `accuracy_change` and `agreement` of a stage's blocks on a part of the images, (blocks,) each."""
     teacher = teacher_network(library.teacher, device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     tail = nn.Sequential(*teacher.stages[stage.stage + 1 :], teacher.head)
-    labels = torch.tensor(task.val.labels)
+    images: Images = getattr(task, part)
+    labels = torch.tensor(images.labels)
     count = len(stage.blocks)
     at_once = min(count, together_for(stage.config, stage.stage, BATCH))
     totals = np.zeros((3, count))  # loss, right ones, those with the teacher's class
     own = np.zeros(2)  # the teacher's loss and right ones
     with teacher_features(
-        library.teacher, task, stage.stage, "val", memory_bytes=memory_bytes, device=device
+        library.teacher, task, stage.stage, part, memory_bytes=memory_bytes, device=device
     ) as features:
         blocks = stacked_stages(stage, device)
         for begin in range(0, len(features), BATCH):

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar
 
 from search.checked import Checked, Range
+from search.distillation.paths import FAIR, PATHS, RANDOM
 from search.training.augment import NONE, Augmentation
+from space.text import counted
+
+# What methods publish of how blocks are distilled; the rest of a recipe is free.
+FORMS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "donna": {"loss": "nsr", "shared": False},  # arXiv:2012.08859
+        "lana": {"loss": "mse", "shared": False, "epochs": 1},  # arXiv:2107.10624
+        "dna": {"loss": "mse", "shared": True, "paths": FAIR},  # arXiv:1911.13053
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,8 +32,9 @@ class DistilRecipe(Checked):
     images at a `learning_rate` that falls to 0 along half a cosine over all steps. The teacher's features are those of `views`
     passes over the training images, each with `augmentation`; an epoch is one of them, in turn. `keep_own` takes the teacher's
     own block with the teacher's weights, which no other block of the stage can match. `shared`: equal ops in equal places of
-    a stage's blocks have one set of weights, and a step trains one random block (module `shared`). `seed` decides the
-    initial weights, the order of images, the paths taken and the augmentation.
+    a stage's blocks have one set of weights (module `weight_sharing`), and a step trains the blocks that `paths` draws: a random
+    one, or as many as there are ops, each op equally often (module `paths`). `seed` decides the initial weights, the order of
+    images, the paths taken and the augmentation.
 
     Raises:
         ConfigError: a value is out of its range.
@@ -45,12 +59,37 @@ class DistilRecipe(Checked):
         "Equal ops in equal places of a stage's blocks share weights (a supernet a stage): a step trains one random block, a "
         "fraction of the work; give it more epochs.",
     ] = False
+    paths: Annotated[
+        str,
+        PATHS,
+        "Blocks that a step of a supernet trains: random (one of them) or fair (each op once, strictly equally often).",
+    ] = RANDOM
     seed: Annotated[int, Range(least=0), "Seed of weights and of the order of images."] = 0
 
     def check(self) -> None:
         """Refuse fields that do not go together. Raises: ConfigError."""
         if self.views > self.epochs:
             raise self.refusal("views", f"{self.epochs} epochs cannot use that many; give fewer")
+        if self.paths == FAIR and not self.shared:
+            raise self.refusal(
+                "paths", "blocks apart have no paths; share their weights (shared = true, --shared)"
+            )
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the fields in JSON's types; random paths are left out, as before there were others: stored keys hold this."""
+        plain = Checked.to_plain(self)
+        return {name: value for name, value in plain.items() if (name, value) != ("paths", RANDOM)}
+
+    @property
+    def form(self) -> str:
+        """How blocks are distilled, in words, with the method of `FORMS` that publishes it so."""
+        way = f"a supernet a stage, {self.paths} paths" if self.shared else "blocks apart"
+        method = [
+            f", as {name.upper()} does"
+            for name, fields in FORMS.items()
+            if all(getattr(self, field) == value for field, value in fields.items())
+        ]
+        return f"{way}, {self.loss}, {counted(self.epochs, 'epoch')}{''.join(method)}"
 
     def rate_at(self, share: float) -> float:
         """Return the learning rate once this share of all steps was taken, 0 to 1."""

@@ -21,11 +21,13 @@ from space.text_files import read_text
 
 FORMAT = "blockwise-signatures"
 VERSION = 1
+TRAIN_LOSS_CHANGE = "train_loss_change"
 COLUMNS: Mapping[str, str] = MappingProxyType(
     {
         "mse": "mean squared error to the teacher's stage output, held-out images",
         "nsr": "noise to signal: each channel's mean squared error over its variance, mean over channels",
         "loss_change": "loss of the teacher with the block in its stage, minus the teacher's; lower is better",
+        TRAIN_LOSS_CHANGE: "loss_change on the training images, as LANA is published; computed where it is asked for",
         "accuracy_change": "top-1 of the teacher with the block in its stage, minus the teacher's, in points",
         "agreement": "images that get the teacher's class with the block in its stage, in percent",
         "params": "parameters of the block and its stage's reduction",

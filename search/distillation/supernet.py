@@ -1,12 +1,13 @@
 """Score the blocks of a stage by one weight-sharing supernet a stage, after DNA (Li et al. 2020, arXiv:1911.13053).
 
 A stage's supernet holds each op once for the first place of a block and once for the last, and one reduction: all B blocks are
-paths through these. It learns to turn the teacher's input of the stage into the teacher's output, each step along one random
-path; then every block is judged, with the shared weights, on features that were held out. Shapes at the line ends are
-(images, channels, height, width); C is the width of the stage.
+paths through these. It learns to turn the teacher's input of the stage into the teacher's output, each step along the paths that
+the recipe draws (`search.distillation.paths`): one random one, or one an op, each op equally often; then every block is judged,
+with the shared weights, on features that were held out. Shapes at the line ends are (images, channels, height, width); C is the
+width of the stage.
 
-From DNA it differs in that paths are drawn one a step and evenly, and that BatchNorm takes the statistics of the batch in
-judging as in learning: running means would mix those of all paths.
+From DNA it differs in that BatchNorm takes the statistics of the batch in judging as in learning: running means would mix those
+of all paths.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from search.distillation.checkpoints import Progress
+from search.distillation.paths import path_sampler
 from search.distillation.recipe import DistilRecipe
 from search.distillation.teacher_features import FeatureMaps, teacher_features
 from search.training.history import EpochDone
@@ -124,13 +126,15 @@ def learned_supernet(
     progress: Progress | None = None,
     on_epoch: Callable[[EpochDone], None] | None = None,
 ) -> tuple[Supernet, list[float]]:
-    """Train a stage's supernet, each step along the path of one of `blocks`; return it and the mean loss of each epoch.
+    """Train a stage's supernet, each step along paths of some of `blocks`; return it and the mean loss of each epoch.
 
     `progress` keeps what is reached after every epoch, and what it holds is gone on from.
 
     Raises:
+        ConfigError: the recipe's paths cannot be drawn from these blocks.
         HarnessError: a loss is not finite, or memory ran out; the message names a batch that fits.
     """
+    sampler = path_sampler(recipe.paths, config.ops, blocks)
     orders, paths = (Generator().manual_seed(2 * recipe.seed + purpose) for purpose in (0, 1))
     scale = _channel_scale(train, recipe.loss, device)
     with torch.inference_mode(False), torch.enable_grad():
@@ -149,18 +153,26 @@ def learned_supernet(
         count = len(train) // recipe.views
         parts = math.ceil(count / recipe.batch)
 
-        def step(rows: Tensor, block: Block) -> Tensor:
-            answers = network(train.inputs[rows].to(device), block)
-            error = _error(answers, train.targets[rows].to(device), scale)
+        def below(count: int) -> int:
+            return int(torch.randint(count, (), generator=paths))
+
+        def step(rows: Tensor, drawn: Sequence[int]) -> Tensor:
+            inputs, targets = train.inputs[rows].to(device), train.targets[rows].to(device)
             optimizer.zero_grad()
-            error.backward()  # type: ignore[no-untyped-call]
+            errors = []
+            for (
+                place
+            ) in drawn:  # one after another: gradients add up, and a path's activations are all that is held
+                error = _error(network(inputs, blocks[place]), targets, scale)
+                error.backward()  # type: ignore[no-untyped-call]
+                errors.append(error.detach())
             optimizer.step()
-            return error.detach()
+            return torch.stack(errors).mean()
 
         def all_epochs() -> None:
             for epoch in range(1, recipe.epochs + 1):
                 order = torch.randperm(count, generator=orders) + (epoch - 1) % recipe.views * count
-                drawn = [int(torch.randint(len(blocks), (), generator=paths)) for _ in range(parts)]
+                drawn = [sampler.draw(below) for _ in range(parts)]
                 if epoch <= len(history):
                     continue  # done before; the numbers drawn for it are out of the way
                 losses = []
@@ -168,7 +180,7 @@ def learned_supernet(
                 for place, rows in enumerate(torch.split(order, recipe.batch)):
                     for group in optimizer.param_groups:
                         group["lr"] = recipe.rate_at(((epoch - 1) * parts + place) / (recipe.epochs * parts))
-                    losses.append(step(rows, blocks[drawn[place]]))
+                    losses.append(step(rows, drawn[place]))
                 mean = float(torch.stack(losses).mean())
                 if not math.isfinite(mean):
                     raise HarnessError(
@@ -181,7 +193,7 @@ def learned_supernet(
                     on_epoch(EpochDone(number=epoch, epochs=recipe.epochs, loss=mean))
 
         what = f"training the supernet of stage {stage}"
-        within_memory(all_epochs, lambda images: step(torch.arange(images), blocks[-1]), recipe.batch, what)
+        within_memory(all_epochs, lambda images: step(torch.arange(images), [-1]), recipe.batch, what)
     return network, history
 
 

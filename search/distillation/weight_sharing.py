@@ -1,9 +1,9 @@
 """Distil the blocks of one stage with shared weights: a supernet a stage, after DNA (Li et al. 2020, arXiv:1911.13053), cut up.
 
-In place of B blocks one supernet learns (module `supernet`), each step along the path of one random block: a step costs
-a B-th of what a step of all blocks costs. Then each block takes the weights of its path. What it cannot share are the statistics
-of BatchNorm, which would be those of all paths mixed: they are recomputed along its own path, as single-path supernets do (Guo et
-al. 2020, arXiv:1904.00420, section 3.4).
+In place of B blocks one supernet learns (module `supernet`), each step along the path of one random block, or of one an op
+(`search.distillation.paths`): a step costs a B-th of what a step of all blocks costs, or as many B-ths as there are ops. Then
+each block takes the weights of its path. What it cannot share are the statistics of BatchNorm, which would be those of all paths
+mixed: they are recomputed along its own path, as single-path supernets do (Guo et al. 2020, arXiv:1904.00420, section 3.4).
 """
 
 from __future__ import annotations

@@ -115,18 +115,26 @@ def make_teachers(context: StudyContext, wanted: Sequence[tuple[int, int]]) -> l
 
 
 def score_libraries(
-    context: StudyContext, teachers: Sequence[Teacher], seeds: Sequence[int], judged: Sequence[int] = ()
+    context: StudyContext,
+    teachers: Sequence[Teacher],
+    seeds: Sequence[int],
+    judged: Sequence[int] = (),
+    *,
+    recipe: Mapping[str, Any] | None = None,
+    on_training: bool = False,
 ) -> list[ScoredLibrary]:
     """Distil all blocks of all stages from each teacher, with a seed each, and score them.
 
-    `judged` are networks, by index, that are also evaluated with each library's weights.
+    `judged` are networks, by index, that are also evaluated with each library's weights. `recipe` distils, by default that of
+    the settings. `on_training`: only the loss changes on training images are scored.
     """
+    recipe = context.settings.distil if recipe is None else recipe
     stages = range(context.truth.config.stages)
     units = [
         [
             Unit(
                 kind=study_kind("distil"),
-                config={**context.base, "stage": stage, "recipe": {**context.settings.distil, "seed": seed}},
+                config={**context.base, "stage": stage, "recipe": {**recipe, "seed": seed}},
                 inputs={TEACHER: teacher.digest},
             )
             for stage in stages
@@ -135,15 +143,16 @@ def score_libraries(
     ]
     context.unit_runner.digests([unit for row in units for unit in row])
     unsigned = [
-        _unsigned(context, teacher, row, context.unit_runner.digests(row))
+        _unsigned(context, teacher, row, context.unit_runner.digests(row), recipe)
         for teacher, row in zip(teachers, units, strict=True)
     ]
-    config = {**context.base, "indices": list(judged)}
+    config = {**context.base, "indices": list(judged), **({"part": "train"} if on_training else {})}
+    images = context.images if on_training else len(context.task.val)
     scoring = [Unit(kind=study_kind("sign"), config=config, inputs=inputs) for inputs, _ in unsigned]
     digests = context.unit_runner.digests(scoring)
     signed = []
     for teacher, (inputs, distilled), unit, digest in zip(teachers, unsigned, scoring, digests, strict=True):
-        flops = plugging_flops(context.truth.config, teacher.index, len(context.task.val))
+        flops = plugging_flops(context.truth.config, teacher.index, images)
         content = context.unit_runner.results.get(digest)
         signed.append(
             ScoredLibrary(
@@ -221,11 +230,15 @@ def _starts(
 
 
 def _unsigned(
-    context: StudyContext, teacher: Teacher, units: Sequence[Unit], digests: Sequence[str]
+    context: StudyContext,
+    teacher: Teacher,
+    units: Sequence[Unit],
+    digests: Sequence[str],
+    recipe: Mapping[str, Any],
 ) -> tuple[Mapping[str, str], Spent]:
-    recipe = DistilRecipe.from_json(json.dumps(context.settings.distil))
+    whole = DistilRecipe.from_json(json.dumps(recipe))
     config, stages = context.truth.config, range(len(units))
-    flops = sum(recipe_flops(config, teacher.index, stage, context.images, recipe) for stage in stages)
+    flops = sum(recipe_flops(config, teacher.index, stage, context.images, whole) for stage in stages)
     seconds = float(np.sum([context.unit_runner.seconds(unit) for unit in units]))
     inputs = {stage_input(stage): digest for stage, digest in enumerate(digests)}
     return {TEACHER: teacher.digest, **inputs}, Spent(flops=flops, seconds=seconds)

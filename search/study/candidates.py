@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from search.distillation.paths import RANDOM
+from search.distillation.signatures import TRAIN_LOSS_CHANGE
 from search.distillation.supernet import additive_scores
 from search.study.blocks import ScoredLibrary, StudyContext, Teacher
 from search.study.methods import PLAIN, ordered_search, random_first
@@ -25,6 +28,7 @@ from space.indexing import FloatArray, block_indices
 SUMS = ("loss_change", "accuracy_change", "agreement", "nsr", "mse")  # signatures whose sums rank
 SIGNED = ("linear", "second-order", "gcn")  # predictors that are fitted on signatures
 SUPERNET, LANA, RESCORED, DONNA = "supernet", "lana", "lana-rescored", "donna"
+PUBLISHED_DNA, PUBLISHED_LANA, PUBLISHED_DONNA = "dna-published", "lana-published", "donna-published"
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -134,8 +138,23 @@ def add_proxies(context: StudyContext, found: Candidates) -> None:
 
 
 def add_supernets(context: StudyContext, teachers: Sequence[Teacher], found: Candidates) -> None:
-    """Rank by the sum of the errors of blocks in weight-sharing supernets, one a stage and teacher."""
-    truth, recipe = context.truth, context.settings.supernet
+    """Rank by the sum of the errors of blocks in weight-sharing supernets, one a stage and teacher; and so with fair paths."""
+    settings, meaning = context.settings, "the sum of blocks' errors in weight-sharing supernets, one a stage"
+    _add_supernets(context, teachers, found, settings.supernet, (SUPERNET, "supernet a stage", meaning))
+    if settings.dna:
+        fair = f"{meaning}, squared errors, paths strictly fair"
+        _add_supernets(context, teachers, found, settings.dna, (PUBLISHED_DNA, "DNA as published", fair))
+
+
+def _add_supernets(
+    context: StudyContext,
+    teachers: Sequence[Teacher],
+    found: Candidates,
+    recipe: Mapping[str, Any],
+    names: tuple[str, str, str],
+) -> None:
+    """Add the method and the predictor of one recipe; `names` are the method's, the predictor's and what it means."""
+    truth = context.truth
     if not teachers:
         return
     config, stages = truth.config, range(truth.config.stages)
@@ -166,12 +185,29 @@ def add_supernets(context: StudyContext, teachers: Sequence[Teacher], found: Can
                 context.images,
                 int(recipe["epochs"]),
                 int(recipe.get("views", 1)),
+                str(recipe.get("paths", RANDOM)),
             )
             judged = forward_flops(sum(stage_macs(config, stage)), len(context.task.val))
             spent += Spent(flops=flops + judged, seconds=context.unit_runner.seconds(unit))
         runs.append(_ordered(context, seed, rows[-1], spent))
-    found.predictions["supernet a stage"] = np.array(rows)
-    found.add(SUPERNET, "the sum of blocks' errors in weight-sharing supernets, one a stage (DNA)", runs)
+    method, predictor, meaning = names
+    found.predictions[predictor] = np.array(rows)
+    found.add(method, meaning, runs)
+
+
+def add_published_lana(context: StudyContext, libraries: Sequence[ScoredLibrary], found: Candidates) -> None:
+    """Rank by the sum of loss changes on training images, of libraries distilled for it."""
+    if not libraries:
+        return
+    indices = context.truth.indices
+    scores = np.array([one.sums(TRAIN_LOSS_CHANGE, indices) for one in libraries])
+    found.predictions["LANA as published"] = scores
+    found.blockwise.append("LANA as published")
+    runs = [_ordered(context, seed, scores[seed], one.spent) for seed, one in enumerate(libraries)]
+    meaning = (
+        "the sum of loss changes on training images, of blocks distilled for one epoch by squared errors"
+    )
+    found.add(PUBLISHED_LANA, meaning, runs)
 
 
 def add_signed(
@@ -231,25 +267,29 @@ def add_signed(
 def add_tuned(
     context: StudyContext, library: ScoredLibrary, tuned: Sequence[Teacher], found: Candidates
 ) -> None:
-    """Rank by a second-order regression on signatures that was fitted to fine-tuned networks' validation accuracy, as DONNA
-    does."""
+    """Rank by regressions on signatures that were fitted to fine-tuned networks' validation accuracy: a second-order one, and
+    DONNA's as published, linear in the NSR alone."""
     from search.blockwise.predictors import SignaturePredictor
 
-    truth = context.truth
+    truth, before = context.truth, library.spent
     indices = np.array([one.index for one in tuned], dtype=np.int64)
-    predictor = SignaturePredictor("second-order", library.signatures)
-    predictor.fit(indices, np.array([one.trained.best.val.top1 for one in tuned]))
-    scores = predictor.predict(truth.indices)
-    before = library.spent
     for one in tuned:
         before += one.spent
-    runs = [_ordered(context, 0, scores, before)]
-    found.add(f"{DONNA}-tuned", f"the same, fitted to {len(tuned)} fine-tuned networks", runs)
-    apart = scores.copy()
-    apart[truth.places(indices)] = np.nan
-    name = f"second-order on signatures, {len(tuned)} fine-tuned"
-    found.predictions[name] = apart[None]
-    found.blockwise.append(name)
+    for kind, method, name in (
+        ("second-order", f"{DONNA}-tuned", "second-order on signatures"),
+        ("donna", PUBLISHED_DONNA, "DONNA as published"),
+    ):
+        predictor = SignaturePredictor(kind, library.signatures)
+        predictor.fit(indices, np.array([one.trained.best.val.top1 for one in tuned]))
+        scores = predictor.predict(truth.indices)
+        meaning = {"donna": "least squares on NSR alone"}.get(kind, f"{kind} regression on signatures")
+        runs = [_ordered(context, 0, scores, before)]
+        found.add(method, f"{meaning}, fitted to {len(tuned)} fine-tuned networks", runs)
+        apart = scores.copy()
+        apart[truth.places(indices)] = np.nan
+        told = f"{name}, {len(tuned)} fine-tuned"
+        found.predictions[told] = apart[None]
+        found.blockwise.append(told)
 
 
 def _add_sums(context: StudyContext, libraries: Sequence[ScoredLibrary], found: Candidates) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from search.checked import Checked, Range
+from search.distillation.recipe import FORMS
 from search.training.augment import NONE
 from search.training.recipe import Recipe
 from space import SpaceConfig, find_space
@@ -24,8 +25,9 @@ class StudySettings(Checked):
 
     `recipe` trains teachers from scratch; its epochs and seed give way to those of the ground truth, whose recipe it is to be.
     `distil` and `supernet` are fields of `search.distillation.distill.DistilRecipe`; the first distils libraries, the second
-    trains supernets. `tuning` fine-tunes, for as many epochs as `tuned_epochs` say one after another, each of these anew,
-    `tuned` networks of the ground truth; `guide` are fields of `search.training.distillation_loss.Guide` but the teacher.
+    trains supernets. `dna` and `lana` are such fields, too, of these methods as they are published; empty: without that method.
+    `tuning` fine-tunes, for as many epochs as `tuned_epochs` say one after another, each of these anew, `tuned` networks of the
+    ground truth; `guide` are fields of `search.training.distillation_loss.Guide` but the teacher.
 
     A search has `seeds` runs, trains up to `budget` networks, and is judged at the costs `marks`, in trainings' worth: what
     training a network of the ground truth takes in the mean. At `decisive` it is said who beats random search. DONNA fits to
@@ -47,6 +49,12 @@ class StudySettings(Checked):
     )
     supernet: Mapping[str, Any] = field(
         default_factory=lambda: {"epochs": 8, "batch": 64, "learning_rate": 0.005, "loss": "nsr"}
+    )
+    dna: Mapping[str, Any] = field(
+        default_factory=lambda: {**FORMS["dna"], "epochs": 3, "batch": 64, "learning_rate": 0.005}
+    )  # about the cost of `supernet`: a fair step is a path for each op
+    lana: Mapping[str, Any] = field(
+        default_factory=lambda: {**FORMS["lana"], "batch": 64, "learning_rate": 0.01}
     )
     tuning: Recipe = FINE_TUNING
     guide: Mapping[str, Any] = field(default_factory=lambda: {"weight": 0.5, "temperature": 4.0})
@@ -102,6 +110,7 @@ class StudySettings(Checked):
 QUICK = StudySettings(
     distil={"epochs": 1, "batch": 64, "learning_rate": 0.01, "loss": "nsr"},
     supernet={"epochs": 1, "batch": 64, "learning_rate": 0.005, "loss": "nsr"},
+    dna={**FORMS["dna"], "epochs": 1, "batch": 64, "learning_rate": 0.005},
     tuned=4,
     tuned_epochs=(1, 2),
     seeds=5,

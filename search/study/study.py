@@ -22,6 +22,7 @@ from search.study.candidates import (
     Candidates,
     add_plain,
     add_proxies,
+    add_published_lana,
     add_signed,
     add_supernets,
     add_tuned,
@@ -121,6 +122,11 @@ def run_study(settings: StudySettings, truth: GroundTruth, unit_runner: UnitRunn
     add_supernets(context, teachers, found)
     libraries = score_libraries(context, teachers, range(settings.libraries), truth.indices.tolist())
     add_signed(context, libraries, truth_digest, found)
+    if settings.lana:
+        own = score_libraries(
+            context, teachers, range(settings.libraries), recipe=settings.lana, on_training=True
+        )
+        add_published_lana(context, own, found)
     tuned, chosen = _tune(context, libraries)
     if tuned:
         add_tuned(context, libraries[0], tuned[max(tuned)], found)

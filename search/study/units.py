@@ -54,14 +54,16 @@ def stage_input(stage: int) -> str:
 def sign(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
     """Score a library: `signatures` as JSON text; and evaluate networks, at `indices`, with inherited weights, nothing trained.
 
-    `top1` and `loss`, of these networks, and `judging_s`, the seconds of that part, are of the validation images.
+    With `part` "train" the signatures are the loss changes on training images. `top1` and `loss`, of these networks, and
+    `judging_s`, the seconds of that part, are of the validation images.
     """
     from search.blockwise.inherited_weights import inherited_judge
-    from search.distillation.block_scores import score_blocks
+    from search.distillation.block_scores import score_blocks, score_on_training
 
     space, task = _of(config)
     library = _library(inputs)
-    signatures = score_blocks(library, task, device=context.device).to_json()
+    score = score_on_training if config.get("part") == "train" else score_blocks
+    signatures = score(library, task, device=context.device).to_json()
     judge, figures = inherited_judge(task, context.device), []
     begin = time.perf_counter()
     for index in config["indices"]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from search.distillation.paths import RANDOM, path_sampler
 from space import SpaceConfig
 from space.costs import ModelCost, block_costs, network_cost, reduction_cost, unit_cost
 from space.indexing import blocks_of
@@ -86,11 +87,17 @@ def distilling_flops(
 
 
 def supernet_flops(
-    config: SpaceConfig, teacher: int, stage: int, images: int, epochs: int, views: int = 1
+    config: SpaceConfig,
+    teacher: int,
+    stage: int,
+    images: int,
+    epochs: int,
+    views: int = 1,
+    paths: str = RANDOM,
 ) -> float:
-    """Return the expected operations of training a stage's supernet, in which each step runs one random block."""
-    macs = stage_macs(config, stage)
-    learned = training_flops(sum(macs) / len(macs), images, epochs)
+    """Return the expected operations of training a stage's supernet, in which each step runs the blocks that `paths` draws."""
+    visits = path_sampler(paths, config.ops, config.blocks).visits
+    learned = training_flops(float(visits @ stage_macs(config, stage)), images, epochs)
     return learned + forward_flops(teacher_macs(config, teacher, stage + 1), images * views)
 
 
@@ -103,10 +110,10 @@ def recipe_flops(config: SpaceConfig, teacher: int, stage: int, images: int, rec
     """Return the FLOPs of distilling a stage by a recipe, whether its blocks share weights or not."""
     from search.distillation.weight_sharing import CALIBRATION_IMAGES  # imports torch
 
-    cost = supernet_flops if recipe.shared else distilling_flops
-    flops = cost(config, teacher, stage, images, recipe.epochs, recipe.views)
-    calibrated = min(images, CALIBRATION_IMAGES) if recipe.shared else 0
-    return flops + calibration_flops(config, stage, calibrated)
+    if not recipe.shared:
+        return distilling_flops(config, teacher, stage, images, recipe.epochs, recipe.views)
+    flops = supernet_flops(config, teacher, stage, images, recipe.epochs, recipe.views, recipe.paths)
+    return flops + calibration_flops(config, stage, min(images, CALIBRATION_IMAGES))
 
 
 def plugging_flops(config: SpaceConfig, teacher: int, images: int) -> float:

@@ -23,6 +23,7 @@ def made_signatures(seed: int = 0, config: SpaceConfig = MINI) -> Signatures:
             "loss_change": quality**2 + 0.05 * rng.normal(size=shape),
             "accuracy_change": -10 * quality,
             "macs": np.exp(rng.normal(10, 1, shape)),
+            "train_loss_change": quality**2 + 0.05 * rng.normal(size=shape),
         },
     )
 

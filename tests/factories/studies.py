@@ -19,7 +19,8 @@ SETTINGS = StudySettings.from_json(
     """{"task": "synthetic:0:6/4/5", "tuned": 3, "tuned_epochs": [1, 2], "seeds": 2, "budget": 12, "first": 6,
     "libraries": 1, "iterations": 1, "rounds": 1, "rescored": 5, "proxies": ["synflow"], "proxy_seeds": 1,
     "proxy_images": 4, "marks": [4, 8, 12], "decisive": 12, "distil": {"epochs": 1, "batch": 12},
-    "supernet": {"epochs": 1, "batch": 12}, "recipe": {"batch": 12, "learning_rate": 0.05},
+    "supernet": {"epochs": 1, "batch": 12}, "dna": {"epochs": 1, "batch": 12, "shared": true, "paths": "fair"},
+    "lana": {"epochs": 1, "batch": 12, "loss": "mse"}, "recipe": {"batch": 12, "learning_rate": 0.05},
     "tuning": {"batch": 12, "learning_rate": 0.01}}"""
 )
 

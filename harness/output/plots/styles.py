@@ -40,12 +40,15 @@ STYLES = {
     "gcn-binary": Style(color=PINK, marker="P"),
     "exhaustive": Style(color=BLACK, marker="*"),
     "supernet": Style(color=BLUE, marker="p", dash=(6, 1.5), family=_PROXY),
+    "dna-published": Style(color=GREEN, marker="8", dash=(2, 1), family=_PROXY),
     "lana": Style(color=BROWN, marker="<", dash=(4, 1.5), family=_SUMS),
     "lana-rescored": Style(color=ORANGE, marker=">", dash=(2, 1), family=_SUMS),
     "iteration": Style(color=SKY, marker="h", dash=(6, 1.5, 1, 1.5), family=_SUMS),
+    "lana-published": Style(color=GREEN, marker="D", dash=(8, 2), family=_SUMS),
     "donna": Style(color=GREEN, marker="d", dash=(4, 1.5), family=_FITS),
     "donna-linear": Style(color=BLUE, marker="H", dash=(2, 1), family=_FITS),
     "donna-tuned": Style(color=PINK, marker="8", dash=(6, 1.5, 1, 1.5), family=_FITS),
+    "donna-published": Style(color=ORANGE, marker="s", dash=(8, 2), family=_FITS),
     "blockwise-gcn": Style(color=RED, marker="v", dash=(1, 1), family=_FITS),
 }
 OTHER = Style(color=BROWN, marker="x", family="other methods")  # of a method that has none yet

@@ -2,33 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from factories.block_libraries import tiny_store, write_library
+from factories.block_libraries import BLOCKS, made_library, save_library, tiny_store, write_library
 
 import exporters
-from harness.blockwise.run import search_library
+from harness.blockwise.costs import space_costs
+from harness.blockwise.folder import write_predictions
+from harness.blockwise.run import BlockwiseResult, search_library
 from harness.blockwise.setup import BlockwiseRequest
 from harness.models.exported import ExportObserver
+from harness.output.blockwise_text import print_blockwise
 from harness.query.accuracies import AccuracySource
 from harness.query.latencies import LatencySource
 from harness.query.query import Query
 from harness.store import Store
+from search.blockwise.rounds import library_flops, tuning_flops
+from search.distillation.block_library import load_library
+from search.distillation.block_scores import score_on_training
 from search.table.constraints import parse_constraint
 from search.work.events import OnProgress
 from search.work.local_pool import LocalPool
-from search.work.unit_runs import NamedUnits
+from search.work.results import Results
+from search.work.unit import Unit
+from search.work.unit_runs import Done, Failed, NamedUnits, Runner
+from space import TINY, Architecture
+from space.accuracies import load_accuracies
 from space.errors import ConfigError
 
+MORE: dict[str, Any] = {"finalists": 2, "fine_tune": 0}
+KEY = "synthetic_predicted_val_top1_percent"
 QUERY = Query(
     accuracies=AccuracySource(paths=()),
     latencies=LatencySource(measured_only=True),
     costs=("made-up",),
     constraints=(parse_constraint("made-up<5ms"),),
 )
+FITTED: dict[str, Any] = MORE | {
+    "query": QUERY,
+    "predictor": "donna",
+    "fit_networks": 4,
+    "fine_tune_epochs": 1,
+}
+
+
+class Idle:
+    """A runner that has nothing to do, or the test fails."""
+
+    def run(
+        self, units: Sequence[Unit], results: Results, on_progress: OnProgress
+    ) -> Iterator[Done | Failed]:
+        raise AssertionError(f"{len(units)} units are run again, the first {units[0]}")
 
 
 class Here:
@@ -78,6 +109,130 @@ def test_a_request_is_all_that_a_search_needs(tmp_path: Path, monkeypatch: pytes
     )
     lines = [line.split()[:2] for line in found.document["commands"]]
     assert lines == [["harness", "train"], ["harness", "distill"]], "nothing was typed"
+
+
+@pytest.mark.training
+def test_one_library_fitted_to_fine_tuned_networks_serves_any_limit_without_another_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    library, here = tmp_path / "library", Here(tmp_path / "store.sqlite")
+    made = made_library()
+    nsr = np.linspace(0.1, 0.9, len(BLOCKS))  # of random blocks, of which the first are said to be the best
+    save_library(library, replace(made, stages=tuple(replace(one, nsr=nsr) for one in made.stages if one)))
+
+    def searched(runner: Runner, **more: Any) -> BlockwiseResult:
+        request = BlockwiseRequest(**FITTED | {"library": library} | more)
+        return search_library(
+            request,
+            open_store=here.open_store,
+            runner=runner,
+            watch=here.watch,
+            observe=here.observe,
+            log=lambda text: None,
+        )
+
+    first = searched(LocalPool())
+    predictor = first.document["predictor"]
+    assert (predictor["name"], predictor["columns"]) == ("donna", ["nsr"])
+    assert (predictor["fit"], predictor["fitted_to"]) == ("fine-tuned", 4)
+    assert [(title, len(names)) for title, _, names in here.ran] == [("fine-tuning", 4)]
+    assert predictor["fit_costs"]["fine-tuned"]["images"] == 4 * 60
+    known = first.answer.searched.known
+    assert known is not None
+    one = [
+        tuning_flops(load_library(library).teacher, index, first.answer.setting) for index in known.indices
+    ]
+    distilled = library_flops(made_library().teacher, made_library(), first.answer.setting.task)
+    assert first.document["training_flops"] == pytest.approx(distilled + sum(one))
+    # Another limit, on another cost: the four are there, and what is predicted is the same.
+    query = replace(QUERY, costs=("made-up", "params"), constraints=(parse_constraint("params<100k"),))
+    second = searched(Idle(), query=query, pareto=("made-up", "params"))
+    assert second.document["predictor"] == predictor
+    fronts = second.document["fronts"]
+    assert [front["costs"] for front in fronts] == [["made-up"], ["params"]]
+    for front, key in zip(fronts, ("made-up_ms", "params"), strict=True):
+        rows = front["networks"]
+        costs, accuracies = ([row[name] for row in rows] for name in (key, KEY))
+        assert costs == sorted(costs) and accuracies == sorted(set(accuracies)) and len(rows) > 1
+        assert all(row["params"] < 100_000 for row in rows if "params" in row)
+        assert set(rows[0]) >= {"architecture", KEY, key}
+    print_blockwise(second, json_output=False, output=None)
+    told = capsys.readouterr().out
+    assert "fitted to 4 networks fine-tuned from the library, mean error" in told
+    assert "these took 240 images," in told and "the same trained from scratch 240 images," in told
+    assert "Pareto front over synthetic predicted_val_top1 and params\n" in told
+    table = second.answer.searched.choice.table
+    assert table is not None
+    values = table.accuracy.values
+    assert max(row[KEY] for row in fronts[1]["networks"]) == np.nanmax(
+        values[table.costs["params"].values < 100_000]
+    )
+    # Every prediction is there for other commands, as a user's own accuracies, which are percent.
+    write_predictions(tmp_path / "predicted.csv", table)
+    read = load_accuracies([tmp_path / "predicted.csv"], config=TINY)
+    np.testing.assert_allclose(read.values, values.clip(0, 100), atol=5e-4)
+    assert read.synthetic and np.isfinite(values).sum() == len(BLOCKS) ** 2
+
+
+def test_lana_solves_an_integer_program_over_loss_changes_of_training_images(tmp_path: Path) -> None:
+    library, here = write_library(tmp_path / "library"), Here(tmp_path / "store.sqlite")
+    told: list[str] = []
+    request = BlockwiseRequest(
+        query=replace(QUERY, latencies=LatencySource()), library=library, predictor="lana", **MORE
+    )
+    found = search_library(
+        request,
+        open_store=here.open_store,
+        runner=Idle(),
+        watch=here.watch,
+        observe=here.observe,
+        log=told.append,
+    )
+    document = found.document
+    assert (document["finalists_chosen_by"], document["networks_within_limits"]) == ("integer program", None)
+    assert (document["predictor"]["columns"], document["predictor"]["fit"]) == (["train_loss_change"], None)
+    made, task = made_library(), found.answer.setting.task
+    changes = score_on_training(made, task).column("train_loss_change")
+    # The program's answer is the best of all that the sums allow.
+    with here.open_store() as store:
+        costs, _ = space_costs(store, TINY, ["made-up"], LatencySource(), told.append, as_sums=True)
+    scores = {}
+    for blocks in product(BLOCKS, repeat=2):
+        network = Architecture(blocks=blocks, config=TINY)
+        if costs.costs["made-up"].at(network.index).value < 5:
+            rows = [TINY.blocks.index(block) for block in blocks]
+            scores[str(network)] = -float(changes[[0, 1], rows].sum())
+    assert 0 < len(scores) < len(BLOCKS) ** 2
+    key = "synthetic_minus_train_loss_change_sum"
+    first = max(document["candidates"], key=lambda one: one[key])
+    assert first["architecture"] == max(scores, key=lambda name: scores[name])
+    assert first[key] == pytest.approx(max(scores.values()))
+
+
+def test_what_a_predictor_is_fitted_to_follows_from_the_others_or_is_refused() -> None:
+    def made(**more: Any) -> BlockwiseRequest:
+        return BlockwiseRequest(query=QUERY, library=Path("library"), **more)
+
+    for more, name, kind in (
+        ({}, "sum", ""),
+        ({"predictor": "donna"}, "donna", "fine-tuned"),
+        ({"fit": "fine-tuned"}, "donna", "fine-tuned"),
+        ({"predictor": "donna", "trained": Path("t")}, "donna", "scratch"),
+        ({"predictor": "gcn", "fit": "fine-tuned"}, "gcn", "fine-tuned"),
+        ({"predictor": "lana"}, "lana", ""),
+    ):
+        assert (made(**more).predictor_name, made(**more).fit_kind) == (name, kind)
+    for more, message in (
+        ({"fit": "finetuned"}, "--fit 'finetuned' is unknown; did you mean 'fine-tuned'"),
+        ({"fit": "scratch"}, "name their folder with --trained"),
+        ({"fit": "fine-tuned", "trained": Path("t")}, "leave one of them out"),
+        ({"fit_networks": 5}, "--fit-networks 5: nothing is fine-tuned for the predictor; add --fit"),
+        ({"predictor": "lana", "columns": ("nsr",)}, "reads train_loss_change alone; take --predictor sum"),
+        ({"pareto": ("params",)}, "--predictor sum ranks networks and knows no accuracies; add --fit"),
+        ({"pareto": ("params",), "predictor": "lana"}, "one limit; for fronts take --predictor sum"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            made(**more)
 
 
 def test_values_that_contradict_each_other_are_refused_when_the_request_is_made() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from factories.spaces import TWO_OPS, make_known
-from rigs.commands import Done
+from rigs.commands import Done, refused
 from rigs.commands import run as run_command
 
 from search.blockwise.rounds import library_flops
@@ -88,6 +88,19 @@ def test_a_library_holds_every_block_of_every_stage_and_says_synthetic(library: 
     assert document["digest"] == found.digest and block["block"] == str(found.config.blocks[-1])
     assert block["synthetic_nsr"] == pytest.approx(found.stages[1].nsr[-1])
     assert block["params"] > 0 and "nsr" not in block
+
+
+def test_a_published_form_gives_way_to_what_is_typed_and_is_told(trained: Path, tmp_path: Path) -> None:
+    command = ("distill", str(trained), "--network", "conv/conv", "--output", str(tmp_path / "dna"))
+    done = run(*command, "--form", "dna", *FAST, "--json")
+    assert done.status == 0, done.stderr
+    assert done.json["form"] == "a supernet a stage, fair paths, mse, 1 epoch, as DNA does"
+    assert [one["recipe"]["batch"] for one in done.json["stages"]] == [20, 20]
+    refused(run(*command, "--form", "dan"), "--form 'dan' is unknown; did you mean 'dna'")
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text("{}")
+    refused(run(*command, "--form", "dna", "--recipe", str(recipe)), "--form dna: --recipe says all that")
+    refused(run(*command, "--paths", "fair"), "blocks apart have no paths; share their weights", "--shared")
 
 
 def test_blocks_may_share_weights_at_a_part_of_the_cost(trained: Path, library: Path, tmp_path: Path) -> None:

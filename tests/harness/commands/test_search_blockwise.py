@@ -80,7 +80,7 @@ def answered(library: Path, store: Path) -> Done:
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--accuracies", "synthetic"), ("--budget", "9"), ("--pareto", "params"), ("--proxy-pool", "7")],
+    [("--accuracies", "synthetic"), ("--budget", "9"), ("--top", "3"), ("--proxy-pool", "7")],
 )
 def test_options_of_other_methods_are_refused_by_name(
     library: Path, store: Path, option: str, value: str
@@ -134,7 +134,14 @@ def test_limits_that_nothing_meets_name_the_nearest_before_any_block_is_signed(
 
 
 def test_a_predictor_that_needs_accuracies_asks_for_them(library: Path, store: Path) -> None:
-    refused(search(store, library, "--predictor", "linear"), "--predictor linear", "--trained")
+    refused(
+        search(store, library, "--predictor", "linear"), "--predictor linear", "--trained", "--fit fine-tuned"
+    )
+    few = ("--predictor", "donna", "--fit-networks", "3")
+    refused(
+        search(store, library, *few), "--fit-networks 3: predictor 'donna' needs 4 or more in space 'tiny'"
+    )
+    refused(search(store, library, "--pareto", "params"), "--pareto params", "knows no accuracies; add --fit")
     refused(search(store, library, "--predictor", "linera"), "did you mean 'linear'")
 
 

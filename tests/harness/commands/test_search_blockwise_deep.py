@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from factories.block_libraries import BLOCKS as TINY_BLOCKS
-from factories.block_libraries import SOURCE, made_teacher, write_library
+from factories.block_libraries import SOURCE, made_teacher, write_accuracies, write_library
 from factories.deep_libraries import NETWORKS, sampled_store, write_deep_library
 from rigs.commands import Done, refused, run
 
@@ -267,10 +267,14 @@ def test_trainings_themselves_tell_the_accuracies_of_their_published_files(
 ) -> None:
     library = load_library(tiny[0])
     published = known_accuracies(tiny[1], library)
+    assert published.epochs is not None and published.epochs.tolist() == [1] * len(published.indices)
+    write_accuracies(tmp_path / "elsewhere", ["conv/conv"])
+    assert known_accuracies(tmp_path / "elsewhere", library).epochs is None, "not told, and not made up"
     monkeypatch.setattr("space.config.MAX_ENUMERABLE", 1000)
     own = known_accuracies(tiny[1], library)
     assert own.indices.tolist() == published.indices.tolist()
     assert own.accuracies.tolist() == published.accuracies.tolist()
+    assert own.epochs is not None and own.epochs.tolist() == published.epochs.tolist()
     with pytest.raises(Exception, match="holds no finished training of space 'tiny'"):
         known_accuracies(tmp_path, library)
 
@@ -279,9 +283,11 @@ def test_a_round_is_expected_to_take_what_its_largest_networks_would(tiny: tuple
     library = load_library(tiny[0])
 
     task = load_task(library.teacher.source, TINY)
-    setting: Any = SimpleNamespace(task=task, plan=SearchPlan(fine_tune=3), recipe=library.teacher.recipe)
+    setting: Any = SimpleNamespace(
+        task=task, plan=SearchPlan(fine_tune=3), recipe=library.teacher.recipe, fit_networks=2
+    )
     largest = int(all_macs(TINY).argmax())
-    expected = library_flops(library.teacher, library, task) + 3 * tuning_flops(
+    expected = library_flops(library.teacher, library, task) + (3 + 2) * tuning_flops(
         library.teacher, largest, setting
     )
     assert most(library.teacher, library, setting) == expected

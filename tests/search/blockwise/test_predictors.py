@@ -126,6 +126,29 @@ def test_the_ridge_and_its_leave_out_predictions_are_those_of_sklearn_done_one_b
         assert found.leave_out[row] == pytest.approx(left[0], rel=1e-9)
 
 
+def test_donna_is_sklearn_s_plane_through_the_nsr_and_nothing_else() -> None:
+    from sklearn.linear_model import LinearRegression
+
+    known = drawn(5, 9)
+    scores = TRUTH[known] + np.random.default_rng(0).normal(0, 1, 9)
+    others = SIGNATURES.with_columns({"loss_change": np.random.default_rng(1).normal(size=(2, 45))})
+    design = SIGNATURES.column("nsr")[[0, 1], block_indices(MINI, EVERY)]  # (networks, 2), as they are
+    plane = LinearRegression().fit(design[known], scores)
+    found = fit("donna", others, indices=known, accuracies=scores)
+    np.testing.assert_allclose(found.predict(EVERY), plane.predict(design), rtol=1e-9)
+    for row in (0, 8):
+        rest = np.delete(np.arange(9), row)
+        left = LinearRegression().fit(design[known[rest]], scores[rest]).predict(design[known[[row]]])
+        assert found.leave_out[row] == pytest.approx(left[0], rel=1e-9)
+
+
+def test_lana_sums_the_loss_changes_of_training_images() -> None:
+    expected = -SIGNATURES.column("train_loss_change")[[0, 1], block_indices(MINI, EVERY)].sum(axis=1)
+    found = fit("lana", SIGNATURES)
+    np.testing.assert_allclose(found.predict(EVERY), expected)
+    assert (found.name, found.in_percent) == ("lana", False)
+
+
 def test_products_count_as_wide_as_they_were_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
     from sklearn.linear_model import RidgeCV
 
@@ -183,7 +206,7 @@ def test_a_constant_added_to_accuracies_is_added_to_predictions_and_intervals(na
 
 @pytest.mark.parametrize("name", PREDICTORS)
 def test_signatures_in_another_unit_predict_the_same(name: str) -> None:
-    column = "loss_change" if name == "sum" else "nsr"
+    column = PREDICTORS[name].columns[0]
     other = SIGNATURES.with_columns({column: 1000 * SIGNATURES.column(column)})
     known = drawn(1, 9)
     first, second = (
@@ -195,7 +218,8 @@ def test_signatures_in_another_unit_predict_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("name", PREDICTORS)
 def test_constant_columns_predict_the_mean_without_a_warning(name: str) -> None:
-    constant = SIGNATURES.with_columns({column: np.full((2, 45), 0.1) for column in ("nsr", "loss_change")})
+    columns = ("nsr", "loss_change", "train_loss_change")
+    constant = SIGNATURES.with_columns({column: np.full((2, 45), 0.1) for column in columns})
     known = drawn(1, 9)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -206,7 +230,7 @@ def test_constant_columns_predict_the_mean_without_a_warning(name: str) -> None:
     if name != "gcn":  # which still has the ops to go by
         np.testing.assert_allclose(found.predict(EVERY), TRUTH[known].mean())
         assert report.rmse is not None and report.rmse.value > 0
-    if name == "sum":
+    if PREDICTORS[name].ranks:
         assert report.kendall is None and report.spearman is None
 
 
@@ -241,7 +265,7 @@ def test_blocks_of_loss_zero_and_one_that_learned_nothing_leave_the_features_fin
 # Sums over stages for the integer program
 
 
-@pytest.mark.parametrize("name", ["sum", "linear"])
+@pytest.mark.parametrize("name", ["sum", "linear", "donna", "lana"])
 def test_the_additive_scores_add_up_to_the_predictions(name: str) -> None:
     found = fitted(name)
     parts = additive(found)
@@ -275,9 +299,10 @@ def test_products_within_a_stage_are_still_a_sum_over_stages() -> None:
 
 @pytest.mark.parametrize("name", PREDICTORS)
 def test_a_network_with_an_unknown_signature_is_refused_by_stage_block_and_column(name: str) -> None:
-    signatures = without(SIGNATURES, "loss_change", 1, 7)
+    column = PREDICTORS[name].columns[-1]
+    signatures = without(SIGNATURES, column, 1, 7)
     with_it, rest = 45 * 7 + 2, np.array([1, 50, 99, 444])
-    message = rf"loss_change of block {MINI.blocks[7]} in stage 1 is unknown, and network 31[57] has it"
+    message = rf"{column} of block {MINI.blocks[7]} in stage 1 is unknown, and network 31[57] has it"
     known = np.append(rest, with_it)
     with pytest.raises(ConfigError, match=message.replace("+", r"\+")):
         fit(name, signatures, indices=known, accuracies=TRUTH[known], hyperparameters=SMALL)
@@ -290,26 +315,32 @@ def test_a_network_with_an_unknown_signature_is_refused_by_stage_block_and_colum
         with pytest.raises(ConfigError, match=message.replace("+", r"\+")):
             ask(EVERY)
     parts = additive(found)
-    if name in ("sum", "linear"):
+    if name in ("sum", "linear", "donna", "lana"):
         assert parts is not None and np.argwhere(np.isnan(parts[0])).tolist() == [[1, 7]]
 
 
 @pytest.mark.parametrize("name", PREDICTORS)
 def test_networks_and_accuracies_that_teach_nothing_are_refused(name: str) -> None:
+    more = int(name == "donna")  # which needs one more for its two slopes
     for known, scores, message in (
         (
             [1, 2],
             [50.0, 60.0],
-            "2 networks of known accuracy; it needs 3 or more, and 9 or more for intervals",
+            f"{2 + more} networks of known accuracy; it needs {3 + more} or more, and 9 or more for intervals",
         ),
-        ([1, 2, 3], [50.0, 60.0], r"\(3,\) networks and \(2,\) accuracies"),
+        ([1, 2, 3], [50.0, 60.0], rf"\({3 + more},\) networks and \({2 + more},\) accuracies"),
         ([1, 2, 3], [50.0, np.nan, 60.0], "accuracy of network 2 is nan"),
         ([1, 2, 2], [50.0, 51.0, 60.0], "network 2 is given 2 times"),
         ([1, 2, 2025], [50.0, 51.0, 60.0], "network 2025 is not in space 'mini' of 2025"),
         ([1, -1, 3], [50.0, 51.0, 60.0], "network -1 is not in space"),
     ):
         with pytest.raises(ConfigError, match=message):
-            fit(name, SIGNATURES, indices=np.array(known), accuracies=np.array(scores))
+            fit(
+                name,
+                SIGNATURES,
+                indices=np.array(known + more * [9]),
+                accuracies=np.array(scores + more * [55.0]),
+            )
 
 
 def test_names_of_predictors_and_columns_are_checked() -> None:
@@ -319,6 +350,14 @@ def test_names_of_predictors_and_columns_are_checked() -> None:
         fit("linear", SIGNATURES, ["mse"])
     with pytest.raises(ConfigError, match="'sum' sums one column, not nsr, macs"):
         fit("sum", SIGNATURES, ["nsr", "macs"])
+    with pytest.raises(
+        ConfigError, match=r"'lana' is the published form, of train_loss_change alone.*take sum"
+    ):
+        fit("lana", SIGNATURES, ["loss_change"])
+    with pytest.raises(
+        ConfigError, match=r"'donna' is the published form, of nsr alone, not of nsr, macs.*linear"
+    ):
+        fit("donna", SIGNATURES, ["nsr", "macs"])
     for columns in ([], ["nsr", "nsr"]):
         with pytest.raises(ConfigError, match="at least one column of the signatures, each once"):
             fit("linear", SIGNATURES, columns)

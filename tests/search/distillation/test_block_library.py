@@ -31,8 +31,9 @@ from search.distillation.block_library import (
     stage_content,
     stage_from,
 )
-from search.distillation.block_scores import block_sizes, score_blocks
+from search.distillation.block_scores import block_sizes, cached_signatures, score_blocks
 from search.distillation.losses import judge_stages, stacked_stages
+from search.distillation.signatures import TRAIN_LOSS_CHANGE, Signatures
 from search.distillation.teacher_features import teacher_features
 from search.training.sealed import content_digest
 from search.training.trained import trained_digest
@@ -183,6 +184,25 @@ def test_signatures_are_those_of_each_block_in_the_teachers_place(monkeypatch: p
         "images": "21 validation images of drawn by a test",
         "library": library.digest,
     }
+
+
+def test_loss_changes_on_training_images_are_scored_where_they_are_asked_for_and_once(tmp_path: Path) -> None:
+    library, task = library_of(drawn_stage(0), drawn_stage(1, TEXTS[:2])), small_task()
+    told: list[str] = []
+
+    def asked(*columns: str) -> Signatures:
+        return cached_signatures(library, task, tmp_path, "cpu", told.append, columns)
+
+    plain = asked("nsr")
+    assert TRAIN_LOSS_CHANGE not in plain.columns
+    whole = asked("nsr", TRAIN_LOSS_CHANGE)
+    on_training = score_blocks(library, dataclasses.replace(task, val=task.train)).column("loss_change")
+    np.testing.assert_array_equal(whole.column(TRAIN_LOSS_CHANGE), on_training)
+    assert not np.array_equal(on_training, plain.column("loss_change"), equal_nan=True)
+    for name in plain.columns:
+        np.testing.assert_array_equal(whole.column(name), plain.column(name))
+    assert [text.split(" stages")[0] for text in told] == ["scoring 2", "scoring 2"]
+    assert asked(TRAIN_LOSS_CHANGE).digest == asked().digest == whole.digest and len(told) == 2
 
 
 def test_sizes_of_a_block_are_the_difference_that_it_makes_to_a_network() -> None:

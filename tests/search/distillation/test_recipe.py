@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from search.distillation.recipe import DistilRecipe
+from search.distillation.recipe import FORMS, DistilRecipe
 from search.training.augment import Augmentation
 from space.errors import ConfigError
 
@@ -49,12 +49,38 @@ def test_a_recipes_digest_names_all_of_it_and_nothing_else() -> None:
         "augmentation": Augmentation(rand_ops=0, cutout=0),
         "keep_own": True,
         "shared": True,
+        "paths": "fair",
         "seed": 1,
     }
     assert others.keys() == {item.name for item in dataclasses.fields(DistilRecipe)}
-    changed = {dataclasses.replace(TWICE, **{name: value}).digest for name, value in others.items()}
-    assert len({TWICE.digest, *changed}) == 11
-    assert list(json.loads(TWICE.to_json())) == sorted(others)
+    both = {"paths": {"shared": True, "paths": "fair"}}  # which do not go without each other
+    changed = {
+        dataclasses.replace(TWICE, **both.get(name, {name: value})).digest for name, value in others.items()
+    }
+    assert len({TWICE.digest, *changed}) == 12
+
+
+def test_a_recipe_of_before_there_were_paths_has_the_text_and_so_the_key_that_it_had() -> None:
+    assert TWICE.digest == "426d5aa1c17af2815f0bb34b409eb1ef0367e966d0983cb706d8b78ed3ee2668"
+    fair = dataclasses.replace(TWICE, shared=True, paths="fair")
+    assert set(json.loads(fair.to_json())) - set(json.loads(TWICE.to_json())) == {"paths"}
+    assert DistilRecipe.from_json(fair.to_json()) == fair
+    with pytest.raises(ConfigError, match="paths = 'fair'; blocks apart have no paths; share"):
+        dataclasses.replace(TWICE, paths="fair")
+
+
+@pytest.mark.parametrize(
+    ("changes", "form"),
+    [
+        ({}, "blocks apart, nsr, 2 epochs, as DONNA does"),
+        ({"loss": "mse"}, "blocks apart, mse, 2 epochs"),
+        ({"loss": "mse", "epochs": 1}, "blocks apart, mse, 1 epoch, as LANA does"),
+        ({"shared": True}, "a supernet a stage, random paths, nsr, 2 epochs"),
+        (FORMS["dna"], "a supernet a stage, fair paths, mse, 2 epochs, as DNA does"),
+    ],
+)
+def test_a_recipe_says_of_which_published_form_it_is(changes: dict[str, Any], form: str) -> None:
+    assert dataclasses.replace(TWICE, **changes).form == form
 
 
 def test_the_rate_falls_along_half_a_cosine() -> None:

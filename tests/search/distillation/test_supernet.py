@@ -10,11 +10,13 @@ import pytest
 import torch
 from factories.small_distillations import small_task, small_teacher
 
+from search.distillation.paths import path_sampler
 from search.distillation.recipe import DistilRecipe
 from search.distillation.supernet import (
     Supernet,
     additive_scores,
     judge_paths,
+    learned_supernet,
     supernet_scores,
     train_supernet,
 )
@@ -161,6 +163,39 @@ def test_a_supernet_takes_the_steps_of_a_plain_loop_over_views() -> None:
         wrong = network(held_out.inputs, SMALL.blocks[3]) - held_out.targets
     wanted = (wrong.square().mean((0, 2, 3)) / both.variance).mean()
     assert found[3] == pytest.approx(float(wanted), rel=0.01)
+
+
+def test_a_fair_step_adds_up_the_gradients_of_its_paths_before_the_optimizer_moves() -> None:
+    recipe = DistilRecipe(epochs=2, batch=16, learning_rate=0.02, shared=True, paths="fair", seed=4)
+    train = features(32)
+    network, means = learned_supernet(SMALL, STAGE, SMALL.blocks, train, recipe)
+    orders, paths = (torch.Generator().manual_seed(seed) for seed in (8, 9))
+    sampler = path_sampler("fair", SMALL.ops, SMALL.blocks)
+    torch.manual_seed(4)
+    plain = Supernet(SMALL, STAGE)
+    adam = torch.optim.Adam(plain.parameters())
+    for epoch in (0, 1):
+        losses = []
+        order = torch.randperm(32, generator=orders)
+        drawn = [sampler.draw(lambda n: int(torch.randint(n, (), generator=paths))) for _ in range(2)]
+        for place, rows in enumerate(order.split(16)):
+            adam.param_groups[0]["lr"] = recipe.rate_at((2 * epoch + place) / 4)
+            each = [
+                (
+                    (plain(train.inputs[rows], SMALL.blocks[one]) - train.targets[rows])
+                    .square()
+                    .mean((0, 2, 3))
+                )
+                / train.variance
+                for one in drawn[place]
+            ]
+            adam.zero_grad()
+            torch.stack([one.mean() for one in each]).sum().backward()
+            adam.step()
+            losses.append(torch.stack([one.mean() for one in each]).mean().item())
+        assert means[epoch] == pytest.approx(sum(losses) / 2, rel=1e-4)
+    for found, wanted in zip(network.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_paths_are_judged_in_even_batches_of_which_every_image_counts_alike() -> None:

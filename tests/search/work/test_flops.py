@@ -57,6 +57,24 @@ def test_a_recipe_s_flops_are_those_of_blocks_apart_or_of_a_supernet_with_its_ca
     assert flops.recipe_flops(TINY, LARGE.index, 1, **shared) == supernet + calibrated
 
 
+def test_a_fair_step_pays_for_a_path_an_op() -> None:
+    def learned(paths: str) -> float:
+        passes = flops.forward_flops(flops.teacher_macs(TINY, LARGE.index, 2), 50)
+        return flops.supernet_flops(TINY, LARGE.index, 1, images=50, epochs=3, paths=paths) - passes
+
+    by_ops: dict[tuple[str | None, str], int] = {}  # wiring costs nothing
+    for block, macs in zip(TINY.blocks, flops.stage_macs(TINY, 1), strict=True):
+        by_ops[block.op0, block.op1] = macs
+    single = sum(macs for (first, _), macs in by_ops.items() if first is None)
+    double = sum(macs for (first, _), macs in by_ops.items() if first) / 3
+    assert learned("fair") == pytest.approx(6 * 150 * (3 / 45 * single + 42 / 45 * double))
+    assert learned("fair") / learned("random") == pytest.approx(3, rel=0.02)
+    recipe = DistilRecipe(epochs=3, shared=True, paths="fair")
+    calibrated = flops.calibration_flops(TINY, 1, 50)
+    fair = flops.supernet_flops(TINY, LARGE.index, 1, images=50, epochs=3, paths="fair")
+    assert flops.recipe_flops(TINY, LARGE.index, 1, 50, recipe) == fair + calibrated
+
+
 def test_plugging_in_the_teacher_s_own_blocks_costs_whole_passes() -> None:
     """Of a stage: what stands before it once, and from it on a pass for each block."""
     macs = LARGE.macs

@@ -8,11 +8,20 @@ import pytest
 
 from harness.output.plots.styles import OTHER, PROXY_STYLES, STYLES, style
 from search.methods.registry import FORMER_NAMES, METHODS, PROXIES, RANKED
-from search.study.candidates import DONNA, LANA, RESCORED, SUPERNET
+from search.study.candidates import (
+    DONNA,
+    LANA,
+    PUBLISHED_DNA,
+    PUBLISHED_DONNA,
+    PUBLISHED_LANA,
+    RESCORED,
+    SUPERNET,
+)
 from search.study.methods import PLAIN
 
 STUDIED = (
     *PLAIN, SUPERNET, LANA, RESCORED, DONNA, f"{DONNA}-linear", f"{DONNA}-tuned", "blockwise-gcn", "iteration",
+    PUBLISHED_DNA, PUBLISHED_LANA, PUBLISHED_DONNA,
 )  # fmt: skip
 OKABE_ITO = {"#000000", "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7"}
 # Two neutral ones beside them: random search's gray, and brown, which differs from all of them in lightness.

@@ -1,4 +1,4 @@
-"""Block profiling (no cryptography): compute the signatures, or scores, of every block on the teacher's validation images.
+"""Block profiling (no cryptography): compute the signatures, or scores, of every block on images that the teacher did not learn from.
 
     signatures = score_blocks(load_library(Path("library")), task)
     signatures.column("loss_change")        # (stages, B)
@@ -42,7 +42,7 @@ def score_blocks(
 ) -> Signatures:
     """Return the signatures of all blocks of a library; of stages and blocks that were not distilled NaN.
 
-    The figures are of the task's validation images, those of the teacher too.
+    The figures are of the task's images for profiling, those of the teacher too.
 
     Raises:
         ConfigError: the task does not fit the space.
@@ -69,7 +69,7 @@ def score_blocks(
         columns={**columns, **block_sizes(config)},
         notes={
             "teacher": str(library.teacher.architecture),
-            "images": f"{len(task.val)} validation images of {task.origin}",
+            "images": f"{len(task.profile)} {'validation images' if task.held_out is None else 'images for profiling'} of {task.origin}",
             "library": library.digest,
         },
     )
@@ -78,7 +78,7 @@ def score_blocks(
 def cached_signatures(
     library: BlockLibrary, task: Task, folder: Path, device: str, log: Callable[[str], None]
 ) -> Signatures:
-    """Return a library's signatures on a task's validation images, cached as a file in the folder.
+    """Return a library's signatures on a task's images for profiling, cached as a file in the folder.
 
     Raises: ConfigError when the file cannot be written.
     """
@@ -122,13 +122,13 @@ def _scores_in_teacher(
     """Return `loss_change`, `accuracy_change` and `agreement` of a stage's blocks, (blocks,) each."""
     teacher = teacher_network(library.teacher, device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     tail = nn.Sequential(*teacher.stages[stage.stage + 1 :], teacher.head)
-    labels = torch.tensor(task.val.labels)
+    labels = torch.tensor(task.profile.labels)
     count = len(stage.blocks)
     at_once = min(count, together_for(stage.config, stage.stage, BATCH))
     totals = np.zeros((3, count))  # loss, right ones, those with the teacher's class
     own = np.zeros(2)  # the teacher's loss and right ones
     with teacher_features(
-        library.teacher, task, stage.stage, "val", memory_bytes=memory_bytes, device=device
+        library.teacher, task, stage.stage, "profile", memory_bytes=memory_bytes, device=device
     ) as features:
         blocks = stacked_stages(stage, device)
         for begin in range(0, len(features), BATCH):

@@ -143,7 +143,7 @@ def score_libraries(
     digests = context.unit_runner.digests(scoring)
     signed = []
     for teacher, (inputs, distilled), unit, digest in zip(teachers, unsigned, scoring, digests, strict=True):
-        flops = plugging_flops(context.truth.config, teacher.index, len(context.task.val))
+        flops = plugging_flops(context.truth.config, teacher.index, len(context.task.profile))
         content = context.unit_runner.results.get(digest)
         signed.append(
             ScoredLibrary(

@@ -54,7 +54,7 @@ def stage_input(stage: int) -> str:
 def sign(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
     """Score a library: `signatures` as JSON text; and evaluate networks, at `indices`, with inherited weights, nothing trained.
 
-    `top1` and `loss`, of these networks, and `judging_s`, the seconds of that part, are of the validation images.
+    `top1` and `loss`, of these networks, and `judging_s`, the seconds of that part, are of the images for re-scoring.
     """
     from search.blockwise.inherited_weights import inherited_judge
     from search.distillation.block_scores import score_blocks
@@ -66,7 +66,7 @@ def sign(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Cont
     begin = time.perf_counter()
     for index in config["indices"]:
         architecture = Architecture.from_index(index, space)
-        figures.append(judge(architecture, library.assemble(architecture), "val"))
+        figures.append(judge(architecture, library.assemble(architecture), "rescore"))
     return {
         "signatures": signatures,
         "top1": [one.top1 for one in figures],

@@ -134,7 +134,7 @@ def _write_files(folder: Path, answer: BlockwiseAnswer) -> None:
     answer.searched.signatures.save(folder / "signatures.json")
     recipes = {
         "teacher": library.teacher.recipe.to_json(),
-        "distil": library.stage(0).recipe.to_json(),
+        "distil": answer.runs[0].searched.library.stage(0).recipe.to_json(),
         "fine-tune": answer.setting.recipe.to_json(),
     }
     for name, text in recipes.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,15 @@ from harness.output.layout import Table
 from harness.output.tables import print_json, print_table
 from harness.output.terminal import echo
 from harness.query.join import doubt_note
+from search.blockwise.seeds import between_seeds
+from search.training.image_split import MARK
+from search.training.images import uses_text
 
 if TYPE_CHECKING:
     from harness.blockwise.answer import BlockwiseAnswer
     from harness.blockwise.run import BlockwiseResult
     from search.blockwise.candidates import Student
+    from search.statistics import Estimate
 
 CANDIDATES = 10  # shown
 _SOURCES = {
@@ -60,6 +65,11 @@ def _print_answer(answer: BlockwiseAnswer, wide: bool) -> None:
         f"library {answer.library}, teacher {library.teacher.architecture}: {library.teacher.best.val.top1:.2f} % of "
         f"{word}validation images ({setting.task.name})"
     )
+    echo(f"{word}images: {uses_text(setting.task)}")
+    if setting.task.held_out is None:
+        echo(
+            f"note: for images of their own for each use train the teacher with --task {setting.task.source}{MARK}0"
+        )
     for name, provenance in answer.provenance.items():
         echo(f"{name}: {provenance}")
         if provenance.doubtful:
@@ -85,9 +95,22 @@ def _print_answer(answer: BlockwiseAnswer, wide: bool) -> None:
     if answer.student.trained is None:
         kept = "with the library's weights"
     verdict = "" if answer.within else ", NOT within the limits as measured"
+    if len(answer.runs) > 1:
+        print_table(_runs(answer, word), wide=wide)
+    student = answer.student
+    chosen = "the answer was chosen by" if setting.task.held_out else "epoch and answer were chosen by"
+    echo(f"answer: {student.architecture}, {kept}{verdict}")
     echo(
-        f"answer: {answer.student.architecture}, {kept}: {word}val {answer.student.val.top1:.2f} %, {word}test "
-        f"{answer.student.test.top1:.2f} %{verdict}"
+        f"{word}test {_interval(student.test.top1_interval)} %, 95 % over images: which {student.test.images} were drawn"
+    )
+    if len(answer.runs) > 1:
+        mean = between_seeds(answer.runs)
+        none = ": all alike, which so few images allow" if isnan(mean.low) else ""
+        echo(
+            f"{word}test {_interval(mean)} %, mean and 95 % over {mean.count} seeds: distilling, choosing and fine-tuning{none}"
+        )
+    echo(
+        f"{word}val {student.val.top1:.2f} % of the {student.val.images} images that {chosen}: too high as a measure"
     )
 
 
@@ -105,6 +128,37 @@ def _students(answer: BlockwiseAnswer, word: str) -> Table:
     right = [number for number in range(1, len(columns)) if number not in folds]
     title = "fine-tuned" if any(one.trained for one in answer.searched.found.students) else "answers"
     return Table(title=title, columns=columns, rows=rows, right=right, folds=folds, spare=spare)
+
+
+def _runs(answer: BlockwiseAnswer, word: str) -> Table:
+    """Return the table of the seeds' answers, the one chosen among them marked."""
+    rows = [
+        [
+            f"{run.added}{' (chosen)' if run is answer.run else ''}",
+            str(run.answer.architecture),
+            f"{run.answer.val.top1:.2f}",
+            f"{run.answer.test.top1:.2f}",
+            _range(run.answer.test.top1_interval),
+        ]
+        for run in answer.runs
+    ]
+    columns = ["seed", "network", f"{word}val %", f"{word}test %", "95 % over images"]
+    return Table(
+        title="answers of the seeds",
+        columns=columns,
+        rows=rows,
+        right=(2, 3, 4),
+        folds=(1,),
+        spare=(columns[4],),
+    )
+
+
+def _range(one: Estimate) -> str:
+    return f"{one.low:.2f} .. {one.high:.2f}"
+
+
+def _interval(one: Estimate) -> str:
+    return f"{one.value:.2f}" if isnan(one.low) else f"{one.value:.2f} ({_range(one)})"
 
 
 def _chosen(answer: BlockwiseAnswer) -> str:
@@ -142,10 +196,10 @@ def _judged(answer: BlockwiseAnswer) -> str:
 def _student(answer: BlockwiseAnswer, student: Student) -> list[str]:
     from search.table.constraints import amount_text
 
-    trained = student.trained
+    trained, tuned = student.trained, student.tuned_rescored
     cells = [
         str(student.architecture),
-        *([] if trained is None else [f"{trained.best.val.top1:.2f}", f"{trained.test.top1:.2f}"]),
+        *([] if trained is None or tuned is None else [f"{tuned.top1:.2f}", f"{trained.test.top1:.2f}"]),
         f"{student.candidate.inherited.top1:.2f}",
         f"{student.inherited_test.top1:.2f}",
         *(["", ""] if trained is None else []),

@@ -101,7 +101,7 @@ def _print_library(library: BlockLibrary, task: Task, signatures: Signatures, wi
         rows.append([str(one.stage), rest, "", "", "", ""])
     title = (
         f"blocks of {config.name} distilled from {library.teacher.architecture} on {task.name}; the best by loss when placed "
-        f"in the teacher, on {len(task.profile)}{synthetic} images {'for validation' if task.held_out is None else 'for profiling'}"
+        f"in the teacher, on {len(task.profile)}{synthetic} {task.profile_name}"
     )
     titles = ["stage", "block", "NSR", "loss", "top-1 points", "same class %"]
     spare = ("same class %", "top-1 points")

@@ -1,4 +1,4 @@
-"""Block profiling (no cryptography): compute the signatures, or scores, of every block on images that the teacher did not learn from.
+"""Block profiling (no cryptography): compute the signatures, or scores, of every block on images that the teacher never saw.
 
     signatures = score_blocks(load_library(Path("library")), task)
     signatures.column("loss_change")        # (stages, B)
@@ -69,7 +69,7 @@ def score_blocks(
         columns={**columns, **block_sizes(config)},
         notes={
             "teacher": str(library.teacher.architecture),
-            "images": f"{len(task.profile)} {'validation images' if task.held_out is None else 'images for profiling'} of {task.origin}",
+            "images": f"{len(task.profile)} {task.profile_name} of {task.origin}",
             "library": library.digest,
         },
     )

@@ -103,7 +103,9 @@ def distil_stage(
             memory_bytes=memory_bytes,
             device=device,
         ) as learned,
-        teacher_features(teacher, task, stage, "profile", memory_bytes=memory_bytes, device=device) as held_out,
+        teacher_features(
+            teacher, task, stage, "profile", memory_bytes=memory_bytes, device=device
+        ) as held_out,
     ):
         _distil_groups(work, learned, held_out, progress, on_epoch or (lambda epoch: None))
     progress.remove()

@@ -1,8 +1,9 @@
 """Runs of methods in the study: cost and regret after each network trained.
 
-A method decides what to train by validation accuracies alone, and is judged by test accuracy: regret is how many points the best
-network that it trained so far lacks of the best of all. Whoever then has to name one network by its validation accuracy
-loses some more, the same for all methods: `price_of_choosing` says how much where everything was trained.
+A method decides by validation accuracies alone, and is judged by test accuracy: its incumbent is the network of the highest
+validation accuracy that it trained so far, and regret is how many points this one lacks on test images of the best of all.
+To take the best on test images of those trained would be to choose and to report by the same images. So regret can rise, and
+does not end at 0 where everything was trained: `price_of_choosing` says where it ends.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ BEATS, TIES, LOSES, UNDECIDED, NOT_COMPARABLE = "beats", "ties", "loses", "too f
 class StudyRun:
     """One search: `flops`, `networks` and `seconds` spent in all, and `regret` in points, each (t,), after each of t trainings.
 
-    `networks` counts those trained or fine-tuned whole, a teacher too. `seconds` are of this machine and of the one that
-    trained the ground truth, added up.
+    `regret` is the incumbent's. `networks` counts those trained or fine-tuned whole, a teacher too. `seconds` are of
+    this machine and of the one that trained the ground truth, added up.
     """
 
     seed: int
@@ -101,13 +102,18 @@ def run_of(truth: GroundTruth, seed: int, order: Sequence[int], images: int, bef
         flops=before.flops + np.cumsum(flops),
         networks=before.networks + np.arange(1, len(indices) + 1),
         seconds=before.seconds + np.cumsum(truth.seconds[places]),
-        regret=regrets(truth, places),
+        regret=regrets(truth, places, truth.val[places]),
     )
 
 
-def regrets(truth: GroundTruth, places: NDArray[np.int64]) -> FloatArray:
-    """Return the regret, (t,), after training the networks at these places of the ground truth, (t,), in this order."""
-    lacked: FloatArray = truth.test[truth.best] - np.maximum.accumulate(truth.test[places])
+def regrets(truth: GroundTruth, places: NDArray[np.int64], val: FloatArray) -> FloatArray:
+    """Return the incumbent's regret, (t,), after training the networks at these places of the ground truth, (t,), in this order.
+
+    `val` are the validation accuracies, (t,), that choose the incumbent, of equal ones the first.
+    """
+    is_better = np.append(True, val[1:] > np.maximum.accumulate(val)[:-1])
+    incumbents = places[np.maximum.accumulate(np.where(is_better, np.arange(len(val)), 0))]
+    lacked: FloatArray = truth.test[truth.best] - truth.test[incumbents]
     return lacked
 
 

@@ -47,8 +47,8 @@ def regret_table(study: Study) -> TextTable:
         each = [_regret_text(by_mark[mark][method.method]) for mark in settings.marks]
         rows.append((method.method, str(len(method.runs)), *each, _difference_text(told), verdict_text(told)))
     return TextTable(
-        title=f"regret in points of {_accuracy(study)} by cost in trainings' worth of operations (one is "
-        f"{study.unit_flops:.3g}), mean over runs and 95 % interval - {study.truth.label}",
+        title=f"regret of the best by validation in points of {_accuracy(study)}, by cost in trainings' worth of operations "
+        f"(one is {study.unit_flops:.3g}), mean over runs and 95 % interval - {study.truth.label}",
         columns=(
             "method",
             "runs",
@@ -68,8 +68,8 @@ def networks_table(study: Study) -> TextTable:
         each = [_mean_text(mean_of(method.at_networks(mark))) for mark in marks]
         rows.append((method.method, str(len(method.runs)), *each))
     return TextTable(
-        title=f"regret in points of {_accuracy(study)} by networks trained or fine-tuned, mean over runs and 95 % interval - "
-        f"{study.truth.label}",
+        title=f"regret of the best by validation in points of {_accuracy(study)}, by networks trained or fine-tuned, mean over "
+        f"runs and 95 % interval - {study.truth.label}",
         columns=("method", "runs", *(f"after {mark}" for mark in marks)),
         rows=tuple(rows),
     )

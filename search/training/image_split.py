@@ -53,8 +53,8 @@ def parse_split(text: str) -> ImageSplit:
     match = _SPLIT.fullmatch(text)
     if match is None:
         raise ConfigError(
-            f"'{MARK}{text}': give a seed, as in 'digits{MARK}0', and where the usual numbers are not wanted the images to profile "
-            f"blocks, to re-score networks and to choose epochs, as in 'digits{MARK}0:200/200/200'"
+            f"'{MARK}{text}': give a seed, as in 'digits{MARK}0', and, where the usual numbers are not wanted, the images to "
+            f"profile blocks, to re-score networks and to choose epochs, as in 'digits{MARK}0:200/200/200'"
         )
     seed = int(match[1])
     if seed > MAX_SEED:
@@ -73,8 +73,8 @@ def separated(task: Task, split: ImageSplit) -> Task:
     sizes = split.sizes_for(task)
     if min(*sizes, len(task.test)) < FEWEST:
         raise ConfigError(
-            f"task {task.name!r}: {_told(sizes)}, {len(task.test):,} to test: of fewer than {FEWEST} an accuracy is hardly known; "
-            f"give {FEWEST} or more of each"
+            f"task {task.name!r}: {_told(sizes)}, {len(task.test):,} to test: of fewer than {FEWEST} an accuracy is hardly "
+            f"known; give {FEWEST} or more of each"
         )
     lacking = max(0, sum(sizes) - len(task.val))
     if lacking > len(task.train) // 2:
@@ -106,7 +106,9 @@ def separated(task: Task, split: ImageSplit) -> Task:
 
 def _told(sizes: tuple[int, int, int]) -> str:
     profile, rescore, epochs = sizes
-    return f"{profile:,} images to profile blocks, {rescore:,} to re-score networks, {epochs:,} to choose epochs"
+    return (
+        f"{profile:,} images to profile blocks, {rescore:,} to re-score networks, {epochs:,} to choose epochs"
+    )
 
 
 def _rows(images: Images, rows: IndexArray) -> Images:

@@ -115,6 +115,11 @@ class Task:
         return self.val if self.held_out is None else self.held_out.profile
 
     @property
+    def profile_name(self) -> str:
+        """What the images that blocks are profiled by are called."""
+        return "validation images" if self.held_out is None else "images for profiling"
+
+    @property
     def rescore(self) -> Images:
         """The images that networks are re-scored by, and the answer is chosen by."""
         return self.val if self.held_out is None else self.held_out.rescore
@@ -167,6 +172,20 @@ def check_fit(task: Task, config: SpaceConfig) -> None:
             f"task {task.name!r} is {_told(task.shape, task.classes)}, space {config.name!r} reads "
             f"{_told(wanted, config.classes)}; take a task or a space that fits the other"
         )
+
+
+def uses_text(task: Task) -> str:
+    """Return which images profile blocks, re-score networks, choose epochs and give the final figures, and how many they are."""
+    uses = task.uses
+    if task.held_out is None:
+        return (
+            f"{uses['epochs']:,} validation images profile blocks, re-score networks and choose epochs, all three; "
+            f"{uses['test']:,} test"
+        )
+    return (
+        f"{uses['profile']:,} profile blocks, {uses['rescore']:,} re-score networks, {uses['epochs']:,} choose epochs, "
+        f"{uses['test']:,} test, each apart, by seed {task.held_out.seed}"
+    )
 
 
 def moments(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:

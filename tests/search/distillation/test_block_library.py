@@ -227,9 +227,9 @@ def test_a_plugged_network_is_judged_on_the_split_that_is_named(tmp_path: Path) 
     teacher, task = small_teacher(), small_task()
     judge = inherited_judge(task)
     before = torch.get_rng_state()
-    judge(teacher.architecture, teacher.weights, "val")
+    judge(teacher.architecture, teacher.weights, "rescore")
     assert torch.equal(torch.get_rng_state(), before)
-    for split, images in (("val", task.val), ("test", task.test)):
+    for split, images in (("rescore", task.rescore), ("test", task.test)):
         said = classed(teacher.weights, teacher.architecture, images.images)
         figures = judge(teacher.architecture, teacher.weights, split)
         assert figures.images == len(images)

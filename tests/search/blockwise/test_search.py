@@ -201,5 +201,5 @@ def test_what_a_network_was_chosen_by_promises_too_much_and_test_images_do_not()
     chosen, shown = [one.val for one in found], [one.test for one in found]
     assert np.mean([one.top1 for one in chosen]) > 93, "the best of twenty equal ones is the luckiest"
     assert np.mean([one.top1 for one in shown]) == pytest.approx(90, abs=0.4)
-    assert share_held(chosen) < 0.7
+    assert share_held(chosen) < 0.8  # 0.71 by the binomial distribution: it claims 0.95
     assert share_held(shown) >= 0.93  # 0.95 and more, less two standard errors

@@ -97,21 +97,22 @@ def _print_answer(answer: BlockwiseAnswer, wide: bool) -> None:
     verdict = "" if answer.within else ", NOT within the limits as measured"
     if len(answer.runs) > 1:
         print_table(_runs(answer, word), wide=wide)
-    student = answer.student
-    chosen = "the answer was chosen by" if setting.task.held_out else "epoch and answer were chosen by"
-    echo(f"answer: {student.architecture}, {kept}{verdict}")
-    echo(
-        f"{word}test {_interval(student.test.top1_interval)} %, 95 % over images: which {student.test.images} were drawn"
-    )
+    echo(f"answer: {answer.student.architecture}, {kept}{verdict}")
+    _print_accuracies(answer, word)
+
+
+def _print_accuracies(answer: BlockwiseAnswer, word: str) -> None:
+    """Print the answer's accuracy on test images with its interval, that of the seeds with theirs, and what it was chosen by."""
+    val, test = answer.student.val, answer.student.test
+    echo(f"{word}test {_interval(test.top1_interval)} %, 95 % over images: which {test.images} were drawn")
     if len(answer.runs) > 1:
         mean = between_seeds(answer.runs)
-        none = ": all alike, which so few images allow" if isnan(mean.low) else ""
+        alike = ": all alike, which so few images allow" if isnan(mean.low) else ""
         echo(
-            f"{word}test {_interval(mean)} %, mean and 95 % over {mean.count} seeds: distilling, choosing and fine-tuning{none}"
+            f"{word}test {_interval(mean)} %, mean and 95 % over {mean.count} seeds: distilling, choosing and fine-tuning{alike}"
         )
-    echo(
-        f"{word}val {student.val.top1:.2f} % of the {student.val.images} images that {chosen}: too high as a measure"
-    )
+    chosen = "the answer was chosen by" if answer.setting.task.held_out else "epoch and answer were chosen by"
+    echo(f"{word}val {val.top1:.2f} % of the {val.images} images that {chosen}: too high as a measure")
 
 
 def _students(answer: BlockwiseAnswer, word: str) -> Table:
@@ -144,7 +145,7 @@ def _runs(answer: BlockwiseAnswer, word: str) -> Table:
     ]
     columns = ["seed", "network", f"{word}val %", f"{word}test %", "95 % over images"]
     return Table(
-        title="answers of the seeds",
+        title="answers of the seeds" + ("" if answer.measured is None else ", before any was measured"),
         columns=columns,
         rows=rows,
         right=(2, 3, 4),

@@ -81,6 +81,7 @@ def run_of_iteration(truth: GroundTruth, one: IterationRun) -> StudyRun:
         networks=np.array([spent.networks for spent in one.spent], dtype=np.int64),
         seconds=np.array([spent.seconds for spent in one.spent]),
         regret=regrets(truth, places, val),
+        lucky_regret=regrets(truth, places, truth.test[places]),
     )
 
 

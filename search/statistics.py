@@ -1,4 +1,8 @@
-"""Means, rank correlations and prediction errors with intervals: Student's t, the bootstrap, and conformal prediction.
+"""Accuracies, means, rank correlations and prediction errors with intervals: binomial, Student's t, bootstrap, conformal.
+
+An accuracy has two intervals, which say different things. `accuracy_interval` is of one network with its weights: the luck of
+which test images were drawn. `seeds_interval` is of a procedure: the luck of its seeds, over networks judged by the same images.
+Neither holds the other's luck.
 
 Two kinds of variance are separated. A mean over seeds has the luck of the seeds. A rank correlation has the luck of which
 networks were trained, and where a predictor has a seed, of that too: networks are resampled for all runs alike, and then the
@@ -12,7 +16,7 @@ Conformal intervals assume nothing of the errors' distribution, only that networ
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,6 +110,39 @@ def _student(count: int, coverage: float) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(count - 1, (1 + coverage) / 2))
+
+
+# --- accuracies -----------------------------------------------------------------------------------
+
+
+def accuracy_interval(right: int, images: int, coverage: float = COVERAGE) -> Estimate:
+    """Return an accuracy in percent with its binomial interval, of `right` images of `images`, independent of all choices.
+
+    Clopper and Pearson 1934 (Biometrika 26(4)): it holds the accuracy on all such images with at least its coverage, at 99 % and
+    at 100 % too, where Wilson's shorter one holds less than it says.
+
+    Raises: ValueError where `right` is not from 0 to `images`, or `images` is not 1 or more.
+    """
+    if not 0 <= right <= images or images < 1:
+        raise ValueError(f"{right} of {images} images right: give 0 to all of 1 or more")
+    from scipy.special import betaincinv
+
+    tail = (1 - coverage) / 2
+    low = float(betaincinv(right, images - right + 1, tail)) if right else 0.0
+    high = float(betaincinv(right + 1, images - right, 1 - tail)) if right < images else 1.0
+    return Estimate(value=100 * right / images, low=100 * low, high=100 * high, count=images)
+
+
+def seeds_interval(accuracies: Sequence[float], coverage: float = COVERAGE) -> Estimate:
+    """Return the mean accuracy in percent of runs with different seeds, and its interval by Student's t.
+
+    It is of the mean that such runs would have on these same images, and no wider than accuracies can be. There is none of one
+    run, nor of runs that are all alike: few images let few accuracies be, and three equal ones do not say that no seed differs.
+    """
+    mean, low, high = (float(one) for one in mean_interval(np.array(accuracies, dtype=np.float64), coverage))
+    if len(set(accuracies)) < 2:
+        return Estimate(value=mean, low=math.nan, high=math.nan, count=len(accuracies))
+    return Estimate(value=mean, low=max(low, 0.0), high=min(high, 100.0), count=len(accuracies))
 
 
 # --- the bootstrap over networks ------------------------------------------------------------------

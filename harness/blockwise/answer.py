@@ -24,8 +24,10 @@ from search.blockwise.candidates import Student
 from search.blockwise.cross_validation import FittedPredictor
 from search.blockwise.iterated_search import Iterated
 from search.blockwise.rounds import Searched
+from search.blockwise.seeds import SeedRun, between_seeds, with_seed
 from search.blockwise.setting import Setting
 from search.distillation.block_library import BlockLibrary
+from search.statistics import COVERAGE
 from search.training.history import Figures
 from search.training.trained import Trained, trained_digest
 
@@ -39,22 +41,33 @@ Measured = Mapping[str, Mapping[str, Latency]]  # by device and network's text: 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BlockwiseAnswer:
-    """Result of a search: the chosen round and student, and the latencies measured of finished models, None without any.
+    """Result of a search: the runs of all seeds, the one of the answer and its student, and the latencies measured of finished
+    models, None without any.
 
-    `within` says whether the student meets the limits by all that is known now; `iterated` is None for a single round.
-    `provenance` is that of latencies by name; `command` the command line that asked for the search, empty where none did.
+    `within` says whether the student meets the limits by all that is known now. `provenance` is that of latencies by name;
+    `command` the command line that asked for the search, empty where none did.
     """
 
     setting: Setting
     provenance: Mapping[str, Provenance]
-    searched: Searched
+    runs: Sequence[SeedRun]
+    run: SeedRun
     student: Student
     measured: Measured | None
     within: bool
-    iterated: Iterated | None
     library: Path
     command: Sequence[str]
     fronts: Sequence[CostFront] = ()
+
+    @property
+    def searched(self) -> Searched:
+        """The round of the answer."""
+        return self.run.searched
+
+    @property
+    def iterated(self) -> Iterated | None:
+        """The history of the rounds that the answer is from, None where there was one."""
+        return self.run.iterated
 
 
 def blockwise_document(answer: BlockwiseAnswer) -> dict[str, Any]:
@@ -70,10 +83,26 @@ def blockwise_document(answer: BlockwiseAnswer) -> dict[str, Any]:
         "architecture": str(architecture),
         "graph_hash": architecture.graph_hash,
         "index": architecture.index,
-        "task": {"name": task.name, "source": task.source, "synthetic": task.synthetic},
+        "task": {
+            "name": task.name,
+            "source": task.source,
+            "synthetic": task.synthetic,
+            "images": task.uses,
+            "images_apart": task.held_out is not None,
+        },
         "accuracy": {
             **_figures(student.val, student.test, task.synthetic),
             "images": {"val": student.val.images, "test": student.test.images},
+            f"{_word(task.synthetic)}test_interval": {
+                "of": "test images, binomial (Clopper-Pearson)",
+                "coverage": COVERAGE,
+                **student.test.top1_interval.to_plain(),
+            },
+            f"{_word(task.synthetic)}test_between_seeds": {
+                "of": "seeds, Student's t of the answers' mean",
+                "coverage": COVERAGE,
+                **between_seeds(answer.runs).to_plain(),
+            },
             **_weights(student, task.synthetic),
         },
         "costs": costs_document(answer, student),
@@ -102,18 +131,33 @@ def blockwise_document(answer: BlockwiseAnswer) -> dict[str, Any]:
             "digest": searched.signatures.digest,
             "block_latencies": dict(setting.costs.sources),
         },
-        "recipes": recipe_documents(library, setting),
+        "recipes": recipe_documents(library, with_seed(setting, answer.run.added)),
+        "runs": [run_document(answer, run) for run in answer.runs],
         "seeds": {
-            "search": setting.seed,
+            "added": answer.run.added,
+            "search": setting.seed + answer.run.added,
             "teacher": teacher.recipe.seed,
             "distil": [one.recipe.seed for one in library.stages if one is not None],
-            "fine_tune": setting.recipe.seed,
+            "fine_tune": setting.recipe.seed + answer.run.added,
         },
-        "training_flops": searched.flops,
+        "training_flops": sum(run.searched.flops for run in answer.runs),
         "rounds": None if answer.iterated is None else answer.iterated.to_plain(),
         "environment": {} if student.trained is None else dict(student.trained.environment),
         "versions": versions(),
         "commands": commands(answer.library, library, answer.command, rounds=rounds),
+    }
+
+
+def run_document(answer: BlockwiseAnswer, run: SeedRun) -> dict[str, Any]:
+    """Return the answer of one seed, and whether it is the answer of all."""
+    student, synthetic = run.answer, answer.setting.task.synthetic
+    return {
+        "added_seed": run.added,
+        "architecture": str(student.architecture),
+        "index": student.architecture.index,
+        "library": run.searched.library.digest,
+        **_figures(student.val, student.test, synthetic),
+        "incumbent": run is answer.run,
     }
 
 
@@ -266,8 +310,16 @@ def _weights(student: Student, synthetic: bool) -> dict[str, Any]:
     return {
         "weights": "fine-tuned" if student.is_tuned else "of the library, not fine-tuned",
         "plugged_in": _figures(student.candidate.inherited, student.inherited_test, synthetic),
-        "fine_tuned": None if student.trained is None else _accuracies(student.trained, synthetic),
+        "fine_tuned": _tuned(student, synthetic),
     }
+
+
+def _tuned(student: Student, synthetic: bool) -> dict[str, float] | None:
+    """Return the accuracies after fine-tuning, and the one of the images by which the epoch was chosen."""
+    if student.trained is None or student.tuned_rescored is None:
+        return None
+    figures = _figures(student.tuned_rescored, student.trained.test, synthetic)
+    return figures | {f"{_word(synthetic)}epoch_choice_top1_percent": student.trained.best.val.top1}
 
 
 def _accuracies(trained: Trained, synthetic: bool) -> dict[str, float]:

@@ -154,7 +154,7 @@ def _write_files(folder: Path, answer: BlockwiseAnswer) -> None:
         write_predictions(folder / PREDICTED, answer.searched.choice.table)
     recipes = {
         "teacher": library.teacher.recipe.to_json(),
-        "distil": library.stage(0).recipe.to_json(),
+        "distil": answer.runs[0].searched.library.stage(0).recipe.to_json(),
         "fine-tune": answer.setting.recipe.to_json(),
     }
     for name, text in recipes.items():

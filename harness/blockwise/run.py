@@ -18,9 +18,11 @@ from harness.blockwise.verify import verify_students
 from harness.measurement.campaign import Outcome
 from harness.models.exported import ExportObserver, ModelFile
 from harness.store import Store
-from search.blockwise.iterated_search import Budget
-from search.blockwise.rounds import search_again, search_round
-from search.blockwise.setting import load_whole_library
+from search.blockwise.iterated_search import Budget, Iterated
+from search.blockwise.rounds import Searched, search_again, search_round
+from search.blockwise.seeds import incumbent, search_seeds
+from search.blockwise.setting import Setting, load_whole_library
+from search.distillation.block_library import BlockLibrary
 from search.work.unit_runs import Runner, Watch, run_watched
 
 
@@ -63,20 +65,16 @@ def search_library(
             request, library, store, partial(run_watched, runner=runner, watch=watch), log
         )
     kinds = () if request.output is None else searched_models(provenance, request.query.latencies.precision)
-    iterated = None
-    if request.rounds == 1 and request.max_flops is None:
-        searched = search_round(library, setting)
-    else:
-        budget = Budget(rounds=request.rounds, flops=request.max_flops)
-        iterated, searched = search_again(library, setting, budget)
-    student, measured, within = searched.found.best, None, True
+    runs = search_seeds(library, setting, request.seeds, partial(_search, request=request))
+    run = incumbent(runs)
+    student, measured, within = run.answer, None, True
     outcomes: tuple[Outcome, ...] = ()
     with tempfile.TemporaryDirectory(prefix="harness-blockwise-") as scratch:
         folder = Path(scratch)
         if request.verify is not None:
             with open_store() as store, observe() as observer:
                 verdict = verify_students(
-                    searched.found.students[: request.verify],
+                    run.searched.found.students[: request.verify],
                     setting,
                     provenance,
                     request.query.latencies,
@@ -91,11 +89,11 @@ def search_library(
         answer = BlockwiseAnswer(
             setting=setting,
             provenance=provenance,
-            searched=searched,
+            runs=runs,
+            run=run,
             student=student,
             measured=measured,
             within=within,
-            iterated=iterated,
             library=request.library,
             fronts=cost_fronts(searched, setting, fronts),
             command=request.command,
@@ -105,3 +103,12 @@ def search_library(
         if request.output is not None:
             document, models = write_answer(request.output, answer, document, folder, kinds)
     return BlockwiseResult(answer=answer, document=document, outcomes=outcomes, models=models)
+
+
+def _search(
+    library: BlockLibrary, setting: Setting, request: BlockwiseRequest
+) -> tuple[Iterated | None, Searched]:
+    """Search a library once, or round after round where the request asks for that."""
+    if request.rounds == 1 and request.max_flops is None:
+        return None, search_round(library, setting)
+    return search_again(library, setting, Budget(rounds=request.rounds, flops=request.max_flops))

@@ -39,9 +39,9 @@ class BlockwiseRequest:
     `trained` ("scratch") or `fit_networks` (by default `FIT_NETWORKS`) that are fine-tuned from the library ("fine-tuned"); "" is
     what the others say. `pareto`: the costs of which each has a front of its own, with the predicted accuracy. `finalists`,
     `distance`, `fine_tune`: as in `SearchPlan`; None is `FINALISTS`, or LANA's number. `results` keeps
-    finished trainings, in the library's folder where it is None. `device`: where to train, as torch names it. `verify`: how many
-    of the finished networks to measure, on the devices of the query's file; `wait_s`: for how long one in use is waited for.
-    `output`: the folder for the trained network. `command`: the command line that asked for the search, written into the answer.
+    finished trainings, in the library's folder where it is None. `device`: where to train, as torch names it. `seeds`: searches,
+    each but the first of blocks distilled anew with another seed (`search.blockwise.seeds`). `verify`: how many of the finished
+    networks to measure, on the devices of the query's file; `wait_s`: for how long one in use is waited for. `output`: the folder for the trained network. `command`: the command line that asked for the search, written into the answer.
 
     Raises: ConfigError for values that are unknown or contradict each other.
     """
@@ -64,6 +64,7 @@ class BlockwiseRequest:
     results: Path | None = None
     device: str = "cpu"
     seed: int = 0
+    seeds: int = 1
     verify: int | None = None
     wait_s: float = 0.0
     output: Path | None = None

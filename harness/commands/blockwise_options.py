@@ -101,6 +101,15 @@ class BlockwiseOptions:
             min=1,
         ),
     ] = 1
+    seeds: Annotated[
+        int,
+        _option(
+            "--seeds",
+            "searches, each but the first with blocks distilled anew by another seed; tells how far answers differ.",
+            min=1,
+            max=100,
+        ),
+    ] = 1
     max_flops: Annotated[
         float | None,
         _option(
@@ -169,6 +178,7 @@ class BlockwiseOptions:
             results=self.results,
             device=self.accelerator,
             seed=seed,
+            seeds=self.seeds,
             verify=verify,
             wait_s=wait_s,
             output=output,

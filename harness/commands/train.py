@@ -44,7 +44,7 @@ def train(
         typer.Option(
             "--task",
             help="Images: digits, synthetic:SEED[:TRAIN/VAL/TEST] (made up; images of each class), or a folder with CIFAR's "
-            "binary archive.",
+            "binary archive; behind it +split:SEED gives a blockwise search images of their own for each choice.",
         ),
     ] = "digits",
     space: SpaceName = "blox",

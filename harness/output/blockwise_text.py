@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ from harness.output.search_text import print_front
 from harness.output.tables import print_json, print_table
 from harness.output.terminal import echo
 from harness.query.join import doubt_note
+from search.blockwise.seeds import between_seeds
+from search.training.image_split import MARK
+from search.training.images import uses_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from harness.blockwise.run import BlockwiseResult
     from search.blockwise.candidates import Student
     from search.blockwise.fit_networks import FitCost
+    from search.statistics import Estimate
 
 CANDIDATES = 10  # shown
 _HOW = {"fine-tuned": "fine-tuned from the library", "scratch": "trained from scratch"}
@@ -66,6 +71,11 @@ def _print_answer(answer: BlockwiseAnswer, wide: bool) -> None:
         f"{word}validation images ({setting.task.name})"
     )
     echo(f"distilled: {library.form}")
+    echo(f"{word}images: {uses_text(setting.task)}")
+    if setting.task.held_out is None:
+        echo(
+            f"note: for images of their own for each use train the teacher with --task {setting.task.source}{MARK}0"
+        )
     for name, provenance in answer.provenance.items():
         echo(f"{name}: {provenance}")
         if provenance.doubtful:
@@ -95,10 +105,24 @@ def _print_answer(answer: BlockwiseAnswer, wide: bool) -> None:
     if answer.student.trained is None:
         kept = "with the library's weights"
     verdict = "" if answer.within else ", NOT within the limits as measured"
-    echo(
-        f"answer: {answer.student.architecture}, {kept}: {word}val {answer.student.val.top1:.2f} %, {word}test "
-        f"{answer.student.test.top1:.2f} %{verdict}"
-    )
+    if len(answer.runs) > 1:
+        print_table(_runs(answer, word), wide=wide)
+    echo(f"answer: {answer.student.architecture}, {kept}{verdict}")
+    _print_accuracies(answer, word)
+
+
+def _print_accuracies(answer: BlockwiseAnswer, word: str) -> None:
+    """Print the answer's accuracy on test images with its interval, that of the seeds with theirs, and what it was chosen by."""
+    val, test = answer.student.val, answer.student.test
+    echo(f"{word}test {_interval(test.top1_interval)} %, 95 % over images: which {test.images} were drawn")
+    if len(answer.runs) > 1:
+        mean = between_seeds(answer.runs)
+        alike = ": all alike, which so few images allow" if isnan(mean.low) else ""
+        echo(
+            f"{word}test {_interval(mean)} %, mean and 95 % over {mean.count} seeds: distilling, choosing and fine-tuning{alike}"
+        )
+    chosen = "the answer was chosen by" if answer.setting.task.held_out else "epoch and answer were chosen by"
+    echo(f"{word}val {val.top1:.2f} % of the {val.images} images that {chosen}: too high as a measure")
 
 
 def _students(answer: BlockwiseAnswer, word: str) -> Table:
@@ -115,6 +139,37 @@ def _students(answer: BlockwiseAnswer, word: str) -> Table:
     right = [number for number in range(1, len(columns)) if number not in folds]
     title = "fine-tuned" if any(one.trained for one in answer.searched.found.students) else "answers"
     return Table(title=title, columns=columns, rows=rows, right=right, folds=folds, spare=spare)
+
+
+def _runs(answer: BlockwiseAnswer, word: str) -> Table:
+    """Return the table of the seeds' answers, the one chosen among them marked."""
+    rows = [
+        [
+            f"{run.added}{' (chosen)' if run is answer.run else ''}",
+            str(run.answer.architecture),
+            f"{run.answer.val.top1:.2f}",
+            f"{run.answer.test.top1:.2f}",
+            _range(run.answer.test.top1_interval),
+        ]
+        for run in answer.runs
+    ]
+    columns = ["seed", "network", f"{word}val %", f"{word}test %", "95 % over images"]
+    return Table(
+        title="answers of the seeds" + ("" if answer.measured is None else ", before any was measured"),
+        columns=columns,
+        rows=rows,
+        right=(2, 3, 4),
+        folds=(1,),
+        spare=(columns[4],),
+    )
+
+
+def _range(one: Estimate) -> str:
+    return f"{one.low:.2f} .. {one.high:.2f}"
+
+
+def _interval(one: Estimate) -> str:
+    return f"{one.value:.2f}" if isnan(one.low) else f"{one.value:.2f} ({_range(one)})"
 
 
 def _chosen(answer: BlockwiseAnswer) -> str:
@@ -163,10 +218,10 @@ def _fit_costs(costs: Mapping[str, FitCost], kind: str) -> str:
 def _student(answer: BlockwiseAnswer, student: Student) -> list[str]:
     from search.table.constraints import amount_text
 
-    trained = student.trained
+    trained, tuned = student.trained, student.tuned_rescored
     cells = [
         str(student.architecture),
-        *([] if trained is None else [f"{trained.best.val.top1:.2f}", f"{trained.test.top1:.2f}"]),
+        *([] if trained is None or tuned is None else [f"{tuned.top1:.2f}", f"{trained.test.top1:.2f}"]),
         f"{student.candidate.inherited.top1:.2f}",
         f"{student.inherited_test.top1:.2f}",
         *(["", ""] if trained is None else []),

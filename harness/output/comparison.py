@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from harness.query.run import SearchComparison
     from search.methods.comparison import MethodComparison
     from search.methods.regret import EvaluationsToTarget, MethodRegret, Run
+    from search.statistics import Estimate
 
+TESTED = "95 % between seeds"
 SHOWN_THRESHOLD = 0.1  # points of regret that the table counts evaluations to
 
 
@@ -122,6 +124,11 @@ def _print_methods(compared: SearchComparison, wide: bool) -> None:
     title = f"{word}regret in points of {found.label}, mean over {seeds}, by number of evaluations"
     rows = [_cells(one, counts) for one in found.methods]
     spare = ["seconds", *columns[1 : len(counts)], "best"]
+    if found.tested_label:
+        columns += [found.tested_label, TESTED]
+        rows = [[*row, *_tested_cells(one.tested)] for row, one in zip(rows, found.methods, strict=True)]
+        spare = [*spare, TESTED]
+        title += f"; found by {found.label}, and shown by {found.tested_label}"
     print_table(Table(title=title, columns=columns, rows=rows, spare=spare), wide=wide)
 
 
@@ -134,7 +141,8 @@ def _document(compared: SearchComparison) -> dict[str, object]:
 
     query, joined, found, scored = compared.query, compared.table, compared.methods, compared.scored
     table, accuracy = joined.table, joined.table.accuracy
-    points = f"{'synthetic_' if accuracy.synthetic else ''}regret_points"
+    word = "synthetic_" if accuracy.synthetic else ""
+    points = f"{word}regret_points"
 
     def of_run(run: Run) -> dict[str, object]:
         return {
@@ -154,6 +162,7 @@ def _document(compared: SearchComparison) -> dict[str, object]:
             "method": one.method,
             "seconds": one.seconds,
             "found_best": one.found,
+            **({f"{word}tested_percent": one.tested.to_plain()} if found.tested_label else {}),
             "of": len(one.runs),
             points: {"columns": ["look_ups", "mean", "low", "high"], "at": at, "curve": curve},
             "reached": [
@@ -197,6 +206,14 @@ def _cells(one: MethodRegret, counts: Sequence[int]) -> list[str]:
         f"{one.found} of {len(one.runs)}",
         f"{one.seconds:.2g}",
     ]
+
+
+def _tested_cells(tested: Estimate) -> list[str]:
+    """Return the mean test accuracy of the networks found, and its interval between seeds."""
+    if tested.value != tested.value:
+        return ["unknown", ""]
+    ends = "" if tested.low != tested.low else f"{tested.low:.2f} .. {tested.high:.2f}"
+    return [f"{tested.value:.2f}", ends or "alike in all"]
 
 
 def _interval_text(low: float, high: float) -> str:

@@ -102,7 +102,7 @@ def _print_library(library: BlockLibrary, task: Task, signatures: Signatures, wi
         rows.append([str(one.stage), rest, "", "", "", ""])
     title = (
         f"blocks of {config.name} distilled from {library.teacher.architecture} on {task.name} ({library.form}); the best by "
-        f"loss when placed in the teacher, on {len(task.val)}{synthetic} validation images"
+        f"loss when placed in the teacher, on {len(task.profile)}{synthetic} {task.profile_name}"
     )
     titles = ["stage", "block", "NSR", "loss", "top-1 points", "same class %"]
     spare = ("same class %", "top-1 points")

@@ -25,20 +25,23 @@ class Candidate:
     architecture: Architecture
     predicted: float
     distance: int
-    inherited: Figures  # validation images
+    inherited: Figures  # images for re-scoring
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Student:
     """A finalist with test figures, fine-tuned where requested.
 
-    Fine-tuning does not help every network, so the better weights of the two are kept, by validation top-1, then loss.
+    Fine-tuning does not help every network, so the better weights of the two are kept, by top-1 on the images for re-scoring,
+    then loss: not by the images that the epoch was chosen by, where fine-tuned weights look better than they are.
+    `tuned_rescored` are the figures of the fine-tuned weights there.
     """
 
     candidate: Candidate
     inherited_weights: State
     inherited_test: Figures
     trained: Trained | None
+    tuned_rescored: Figures | None = None
 
     @property
     def architecture(self) -> Architecture:
@@ -48,7 +51,9 @@ class Student:
     @property
     def is_tuned(self) -> bool:
         """Whether the weights kept are the fine-tuned ones."""
-        return self.trained is not None and quality(self.trained.best.val) > quality(self.candidate.inherited)
+        return self.tuned_rescored is not None and quality(self.tuned_rescored) > quality(
+            self.candidate.inherited
+        )
 
     @property
     def weights(self) -> State:
@@ -57,9 +62,9 @@ class Student:
 
     @property
     def val(self) -> Figures:
-        """Figures of the kept weights on the validation images."""
-        tuned = self.trained is not None and self.is_tuned
-        return self.trained.best.val if tuned and self.trained is not None else self.candidate.inherited
+        """Figures of the kept weights on the images for re-scoring, by which the answer is chosen."""
+        tuned = self.tuned_rescored
+        return tuned if tuned is not None and self.is_tuned else self.candidate.inherited
 
     @property
     def test(self) -> Figures:
@@ -69,7 +74,7 @@ class Student:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Found:
-    """A search's candidates and students, each best first by validation images.
+    """A search's candidates and students, each best first by the images for re-scoring.
 
     `allowed` networks were within the limits; None where nobody counted them.
     """

@@ -15,13 +15,13 @@ from space.networks import build_network
 
 
 def inherited_judge(task: Task, device: str = "cpu") -> Callable[[Architecture, State, str], Figures]:
-    """Return a function that builds a network with given weights and evaluates it on a split, "val" or "test"."""
-    splits = {"val": task.val, "test": task.test}
+    """Return a function that builds a network with given weights and evaluates it on images, "rescore" or "test"."""
+    parts = {"rescore": task.rescore, "test": task.test}
 
-    def judge_network(architecture: Architecture, weights: State, split: str) -> Figures:
+    def judge_network(architecture: Architecture, weights: State, part: str) -> Figures:
         with torch.random.fork_rng(devices=[]):  # fresh weights are drawn before these replace them
             network = build_network(architecture)
         network.load_state_dict(dict(weights))
-        return judge(network, splits[split], task, device=device)
+        return judge(network, parts[part], task, device=device)
 
     return judge_network

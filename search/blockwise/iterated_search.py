@@ -7,7 +7,7 @@
 Blox (arXiv:2210.07271) poses it as a question: can one search blockwise with no good teacher? A round distils a library from
 the teacher, searches, and fine-tunes; its winner teaches the next one. What a round does is an argument, `do_round`. It keeps
 its work by content (`search.work`), so that an iteration that was killed, called again, finds the work of finished rounds
-done and goes on. Decisions depend on validation images and FLOPs, never on a clock.
+done and goes on. Decisions depend on images that are not test images, and on FLOPs, never on a clock.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+from search.blockwise.candidates import quality
 from search.checked import Checked, Range
 from search.training.history import Figures
 from space.errors import ConfigError
@@ -104,18 +105,28 @@ class Iterated:
         }
 
 
+Val = Callable[["Trained"], Figures]  # of a trained network, on the images that decide
+
+
+def val_of(trained: Trained) -> Figures:
+    """Return the figures of the images that chose a training's epoch."""
+    return trained.best.val
+
+
 def iterate(
     first: Trained,
     do_round: Callable[[int, Trained], RoundResult],
     budget: Budget,
     *,
     expect: Callable[[Trained], float] = lambda teacher: 0.0,
+    val: Val = val_of,
     on_round: Callable[[Round], None] = lambda done: None,
 ) -> Iterated:
     """Search round after round, each winner the next teacher, from `first` on, until the budget or the gains end.
 
-    `do_round(number, teacher)` does a round, numbered from 1; `expect(teacher)` says what it can cost at most, in FLOPs. A winner
-    that is no better than its teacher ends the iteration, and the better one remains the best.
+    `do_round(number, teacher)` does a round, numbered from 1; `expect(teacher)` says what it can cost at most, in FLOPs; `val`
+    judges teachers and winners, by default with the figures that chose their epochs. A winner that is no better than its
+    teacher ends the iteration, and the better one remains the best.
 
     Raises:
         ConfigError: the budget does not allow a single round.
@@ -124,7 +135,7 @@ def iterate(
     def do_rounds(number: int, teachers: Mapping[int, Trained]) -> Mapping[int, RoundResult]:
         return {run: do_round(number, teacher) for run, teacher in teachers.items()}
 
-    return iterate_together([first], do_rounds, budget, expect=expect, on_round=on_round)[0]
+    return iterate_together([first], do_rounds, budget, expect=expect, val=val, on_round=on_round)[0]
 
 
 def iterate_together(
@@ -133,13 +144,17 @@ def iterate_together(
     budget: Budget,
     *,
     expect: Callable[[Trained], float] = lambda teacher: 0.0,
+    val: Val = val_of,
     on_round: Callable[[Round], None] = lambda done: None,
 ) -> list[Iterated]:
     """Run `iterate` from several teachers at once, round by round, so that their work runs in parallel.
 
     `do_rounds(number, teachers)` does the round of each unfinished iteration, by its place in `firsts`. Each has the budget.
     """
-    runs = [_Run(teacher=first, best=first) for first in firsts]
+    runs = [
+        _Run(teacher=first, best=first, teacher_val=figures, best_val=figures)
+        for first, figures in ((first, val(first)) for first in firsts)
+    ]
     for number in range(1, budget.rounds + 1):
         for run in runs:
             run.check(number, budget, expect)
@@ -148,7 +163,7 @@ def iterate_together(
             break
         done = do_rounds(number, {place: run.teacher for place, run in going.items()})
         for place, run in going.items():
-            on_round(run.end_round(number, done[place], budget))
+            on_round(run.end_round(number, done[place], val(done[place].trained), budget))
     return [
         Iterated(rounds=tuple(run.rounds), stop=run.stop, best=run.best, best_round=run.best_round)
         for run in runs
@@ -161,6 +176,8 @@ class _Run:
 
     teacher: Trained
     best: Trained
+    teacher_val: Figures
+    best_val: Figures
     best_round: int = 0
     rounds: list[Round] = field(default_factory=list)
     stop: str = ""
@@ -179,9 +196,12 @@ class _Run:
             )
         self.stop = f"round {number} could take the training beyond {budget.flops:.3g} operations"
 
-    def end_round(self, number: int, done: RoundResult, budget: Budget) -> Round:
-        """Record a round's result, make its winner the next teacher, and stop where the budget requires it."""
-        before, after = self.teacher.best.val, done.trained.best.val
+    def end_round(self, number: int, done: RoundResult, after: Figures, budget: Budget) -> Round:
+        """Record a round's result, make its winner the next teacher, and stop where the budget requires it.
+
+        `after` are the winner's figures that decide.
+        """
+        before = self.teacher_val
         noise = noise_of([before, after]) if budget.noise is None else budget.noise
         found = Round(
             number=number,
@@ -195,8 +215,8 @@ class _Run:
             notes=done.notes,
         )
         self.rounds.append(found)
-        if (after.top1, -after.loss) > (self.best.best.val.top1, -self.best.best.val.loss):
-            self.best, self.best_round = done.trained, number
+        if quality(after) > quality(self.best_val):
+            self.best, self.best_val, self.best_round = done.trained, after, number
         if number == budget.rounds:
             self.stop = f"all {number} rounds are done" if number > 1 else "the one round is done"
         elif found.gain <= noise and not budget.is_fixed:
@@ -204,7 +224,7 @@ class _Run:
                 f"round {number} gained {found.gain:+.2f} points, no more than the noise of {noise:.2f} "
                 f"of {after.images} validation images"
             )
-        self.teacher = done.trained
+        self.teacher, self.teacher_val = done.trained, after
         return found
 
 

@@ -24,7 +24,7 @@ from search.blockwise.fit_networks import (
     fit_costs,
 )
 from search.blockwise.inherited_weights import inherited_judge
-from search.blockwise.iterated_search import Budget, Iterated, Round, RoundResult, iterate
+from search.blockwise.iterated_search import Budget, Iterated, Round, RoundResult, Val, iterate, val_of
 from search.blockwise.predictors import PREDICTORS, evaluate, fit
 from search.blockwise.predictors_report import PredictorReport
 from search.blockwise.search import FineTune, search_blockwise
@@ -151,10 +151,19 @@ def search_again(library: BlockLibrary, setting: Setting, budget: Budget) -> tup
         do_round,
         budget,
         expect=lambda teacher: most(teacher, library, setting),
+        val=rescored(setting),
         on_round=log,
     )
     setting.log(f"no more rounds: {iterated.stop}")
     return iterated, max(rounds, key=lambda one: quality(one.found.best.val))
+
+
+def rescored(setting: Setting) -> Val:
+    """Return what judges a teacher or a winner: on the images for re-scoring, where these are not those that chose its epoch."""
+    if setting.task.held_out is None:
+        return val_of
+    judge = inherited_judge(setting.task, setting.device)
+    return lambda trained: judge(trained.architecture, trained.weights, "rescore")
 
 
 def fine_tuner(library: BlockLibrary, setting: Setting) -> FineTune:
@@ -172,9 +181,12 @@ def fine_tuner(library: BlockLibrary, setting: Setting) -> FineTune:
     return tune
 
 
-def distilled(teacher: Trained, like: BlockLibrary, setting: Setting) -> BlockLibrary:
-    """Return the library of a new teacher, distilled by the recipes of another library."""
-    recipes = [like.stage(place).recipe for place in range(like.config.stages)]
+def distilled(teacher: Trained, like: BlockLibrary, setting: Setting, *, added_seed: int = 0) -> BlockLibrary:
+    """Return the library of a teacher, distilled by the recipes of another library, `added_seed` added to their seeds."""
+    recipes = [
+        replace(recipe, seed=recipe.seed + added_seed)
+        for recipe in (like.stage(place).recipe for place in range(like.config.stages))
+    ]
     units = [
         unit
         for place, recipe in enumerate(recipes)

@@ -7,9 +7,9 @@
 
 In four steps, each dearer a network than the one before and shown fewer of them (LANA, Molchanov et al. 2021,
 arXiv:2107.10624; DONNA, Moons et al. 2021, arXiv:2012.08859): a predictor ranks every network within the limits, K diverse
-finalists are judged on the validation images with the library's weights (nothing is trained), the N best of those
-are fine-tuned, and the best of these is the answer. What judges and what fine-tunes are arguments: nothing here trains, measures
-or writes. Choices depend on validation images alone; test images are only reported.
+finalists are judged on the images for re-scoring with the library's weights (nothing is trained), the N best of those
+are fine-tuned, and the best of these, re-scored, is the answer. What judges and what fine-tunes are arguments: nothing here
+trains, measures or writes. No choice depends on test images, which are only reported.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Library(Protocol):
         """Return a network's weights: the teacher's stem and head, the library's blocks."""
 
 
-Judge = Callable[[Architecture, State, str], Figures]  # a network with weights on a split, "val" or "test"
+Judge = Callable[[Architecture, State, str], Figures]  # a network with weights on images, "rescore" or "test"
 FineTune = Callable[
     [Sequence[Architecture]], "Sequence[Trained]"
 ]  # from their library's weights; in this order
@@ -124,7 +124,7 @@ def rescore(
     judge: Judge,
     on_candidate: Callable[[Candidate], None] = lambda candidate: None,
 ) -> list[Candidate]:
-    """Judge each finalist on the validation images with the library's weights; best first, of equal ones the better predicted."""
+    """Judge each finalist on the images for re-scoring with the library's weights; best first, of equals the better predicted."""
     found = []
     for choices, score, distance in zip(
         finalists.choices.tolist(), finalists.scores.tolist(), finalists.distances.tolist(), strict=True
@@ -135,7 +135,7 @@ def rescore(
                 architecture=architecture,
                 predicted=score,
                 distance=distance,
-                inherited=judge(architecture, library.assemble(architecture), "val"),
+                inherited=judge(architecture, library.assemble(architecture), "rescore"),
             )
         )
         on_candidate(found[-1])
@@ -161,6 +161,7 @@ def fine_tune_best(
                 inherited_weights=weights,
                 inherited_test=judge(one.architecture, weights, "test"),
                 trained=came,
+                tuned_rescored=None if came is None else judge(one.architecture, came.weights, "rescore"),
             )
         )
     return sorted(students, key=lambda student: quality(student.val), reverse=True)

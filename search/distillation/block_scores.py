@@ -1,4 +1,4 @@
-"""Block profiling (no cryptography): compute the signatures, or scores, of every block on the teacher's validation images.
+"""Block profiling (no cryptography): compute the signatures, or scores, of every block on images that the teacher never saw.
 
     signatures = score_blocks(load_library(Path("library")), task)
     signatures.column("loss_change")        # (stages, B)
@@ -42,7 +42,7 @@ def score_blocks(
 ) -> Signatures:
     """Return the signatures of all blocks of a library; of stages and blocks that were not distilled NaN.
 
-    The figures are of the task's validation images, those of the teacher too.
+    The figures are of the task's images for profiling, those of the teacher too.
 
     Raises:
         ConfigError: the task does not fit the space.
@@ -55,7 +55,7 @@ def score_blocks(
             **_scores_in_teacher(library, stage, task, device, memory_bytes),
         },
     )
-    images = f"{len(task.val)} validation images"
+    images = f"{len(task.profile)} {task.profile_name}"
     return _signatures(library, task, {**columns, **block_sizes(library.config)}, images)
 
 
@@ -113,7 +113,7 @@ def cached_signatures(
     log: Callable[[str], None],
     columns: Sequence[str] = (),
 ) -> Signatures:
-    """Return a library's signatures on a task's validation images, cached as a file in the folder.
+    """Return a library's signatures on a task's images for profiling, cached as a file in the folder.
 
     Where `columns` name the loss change on training images, it is there, too.
     Raises: ConfigError when the file cannot be written.
@@ -166,7 +166,12 @@ def block_sizes(config: SpaceConfig) -> dict[str, FloatArray]:
 
 @torch.no_grad()
 def _scores_in_teacher(
-    library: BlockLibrary, stage: StageLibrary, task: Task, device: str, memory_bytes: int, part: str = "val"
+    library: BlockLibrary,
+    stage: StageLibrary,
+    task: Task,
+    device: str,
+    memory_bytes: int,
+    part: str = "profile",
 ) -> dict[str, FloatArray]:
     """Return `loss_change`, `accuracy_change` and `agreement` of a stage's blocks on a part of the images, (blocks,) each."""
     teacher = teacher_network(library.teacher, device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

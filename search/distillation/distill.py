@@ -64,7 +64,7 @@ def distil_stage(
     memory_bytes: int = MEMORY_BYTES,
     on_epoch: Callable[[EpochDone], None] | None = None,
 ) -> StageLibrary:
-    """Distil blocks of a stage, by default all, from the teacher's stage; evaluate them on the validation images.
+    """Distil blocks of a stage, by default all, from the teacher's stage; evaluate them on the images for profiling.
 
     `folder` keeps what was reached after every epoch, from which the same call goes on; it is gone once all is done. `together`
     blocks are trained at once, by default as many as about 2 GiB of feature maps allow. Features of more than `memory_bytes` lie
@@ -103,7 +103,9 @@ def distil_stage(
             memory_bytes=memory_bytes,
             device=device,
         ) as learned,
-        teacher_features(teacher, task, stage, "val", memory_bytes=memory_bytes, device=device) as held_out,
+        teacher_features(
+            teacher, task, stage, "profile", memory_bytes=memory_bytes, device=device
+        ) as held_out,
     ):
         _distil_groups(work, learned, held_out, progress, on_epoch or (lambda epoch: None))
     progress.remove()

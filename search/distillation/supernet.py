@@ -71,7 +71,7 @@ def train_supernet(
 ) -> FloatArray:
     """Train a stage's supernet on the teacher's features and return the scores of all blocks, (B,): lower is better.
 
-    The scores are the recipe's loss on the validation images; its `keep_own` has no meaning here.
+    The scores are the recipe's loss on the images for profiling; its `keep_own` has no meaning here.
 
     Raises:
         ConfigError: the space has no such stage, or the task does not fit it.
@@ -87,7 +87,7 @@ def train_supernet(
             seed=recipe.seed,
             device=device,
         ) as train,
-        teacher_features(teacher, task, stage, "val", device=device) as held_out,
+        teacher_features(teacher, task, stage, "profile", device=device) as held_out,
     ):
         config = teacher.architecture.config
         return supernet_scores(config, stage, train, held_out, recipe, device, on_epoch)

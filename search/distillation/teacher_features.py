@@ -91,7 +91,7 @@ def teacher_features(
     folder: Path | None = None,
     device: str = "cpu",
 ) -> Iterator[FeatureMaps]:
-    """Give the features of a stage on the `train`, `val` or `test` images, from one pass of the teacher for each view.
+    """Give the features of a stage on the images of a part, such as `train` or `profile`, from one pass of the teacher a view.
 
     A view is a pass over all images with its own augmentation. Features of more than `memory_bytes` lie in a file in `folder`
     (by default where temporary files belong), which is gone afterwards.

@@ -16,6 +16,7 @@ begin with the same ones. Seeds are the outer loop: a method that fails fails ea
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -44,6 +45,7 @@ class MethodComparison:
 
     `label` says what the accuracies are, with the word synthetic where they are made up; `limits` are the constraints in words,
     likewise. `allowed` of `networks` meet them and have an accuracy. `best` is the first of the most accurate of these.
+    `tested_label` says what the test accuracies of the networks found are, empty where there are none.
     """
 
     label: str
@@ -55,6 +57,7 @@ class MethodComparison:
     budget: int
     seeds: tuple[int, ...]
     methods: tuple[MethodRegret, ...]
+    tested_label: str = ""
 
     @property
     def random_evaluations(self) -> dict[str, int]:
@@ -117,8 +120,11 @@ def run_comparison(
             if proxy:
                 trace = replace(trace, seconds=trace.seconds + scorers[proxy].settle())
             meets = all(_meets(table, constraint, trace.best, confident) for constraint in constraints)
+            tested = float(table.shown[0].values[trace.best]) if table.shown else math.nan
             runs[text].append(
-                Run(trace=trace, regret=regret(trace, float(scores[best]), budget), meets=meets)
+                Run(
+                    trace=trace, regret=regret(trace, float(scores[best]), budget), meets=meets, tested=tested
+                )
             )
             done += budget
             on_progress(text, seed, done)
@@ -132,6 +138,7 @@ def run_comparison(
         budget=budget,
         seeds=tuple(seeds),
         methods=tuple(summarize_runs(text, found) for text, found in runs.items()),
+        tested_label=table.shown[0].label if table.shown else "",
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from search.methods.method import Trace
-from search.statistics import mean_interval
+from search.statistics import Estimate, mean_interval, seeds_interval
 from space.indexing import FloatArray
 
 COVERAGE = 0.95  # of the intervals over seeds
@@ -20,12 +21,14 @@ SAME = 1e-6  # points: published accuracies have three decimals, and differences
 class Run:
     """One search. `regret` (budget,): in points after each evaluation; constant after the last one.
 
-    `meets`: whether the network found meets every constraint, judged by the costs of that network alone.
+    `meets`: whether the network found meets every constraint, judged by the costs of that network alone. `tested`: its test
+    accuracy in percent where validation accuracies were searched, by which nothing was chosen; NaN where none is known.
     """
 
     trace: Trace
     regret: FloatArray
     meets: bool
+    tested: float = math.nan
 
     def evaluations_to(self, threshold: float) -> float:
         """Return the evaluations until the regret was `threshold` points or less; inf when it never was."""
@@ -55,6 +58,11 @@ class MethodRegret:
     low: FloatArray
     high: FloatArray
     reached: tuple[EvaluationsToTarget, ...]
+
+    @property
+    def tested(self) -> Estimate:
+        """Mean test accuracy over seeds of the networks found, in percent, and its interval between seeds; NaN if unknown."""
+        return seeds_interval([run.tested for run in self.runs])
 
     @property
     def seconds(self) -> float:

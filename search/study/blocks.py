@@ -147,7 +147,7 @@ def score_libraries(
         for teacher, row in zip(teachers, units, strict=True)
     ]
     config = {**context.base, "indices": list(judged), **({"part": "train"} if on_training else {})}
-    images = context.images if on_training else len(context.task.val)
+    images = context.images if on_training else len(context.task.profile)
     scoring = [Unit(kind=study_kind("sign"), config=config, inputs=inputs) for inputs, _ in unsigned]
     digests = context.unit_runner.digests(scoring)
     signed = []

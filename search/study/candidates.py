@@ -187,7 +187,7 @@ def _add_supernets(
                 int(recipe.get("views", 1)),
                 str(recipe.get("paths", RANDOM)),
             )
-            judged = forward_flops(sum(stage_macs(config, stage)), len(context.task.val))
+            judged = forward_flops(sum(stage_macs(config, stage)), len(context.task.profile))
             spent += Spent(flops=flops + judged, seconds=context.unit_runner.seconds(unit))
         runs.append(_ordered(context, seed, rows[-1], spent))
     method, predictor, meaning = names
@@ -304,7 +304,7 @@ def _add_sums(context: StudyContext, libraries: Sequence[ScoredLibrary], found: 
         again[finalists[order]] = scores.max() + np.arange(len(finalists))
         macs = sum(network_cost(truth.config, int(truth.indices[place])).macs for place in finalists)
         seconds = library.judging_s * len(finalists) / len(truth.indices)
-        spent = Spent(flops=forward_flops(macs, len(context.task.val)), seconds=seconds)
+        spent = Spent(flops=forward_flops(macs, len(context.task.rescore)), seconds=seconds)
         rescored.append(_ordered(context, seed, again, library.spent + spent))
     found.add(LANA, "the sum of the blocks' loss changes in the teacher", plain)
     found.add(RESCORED, f"the same, its best {settings.rescored} judged with the library's weights", rescored)

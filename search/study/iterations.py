@@ -70,14 +70,18 @@ def iterate_all(context: StudyContext, seeds: Sequence[int]) -> list[IterationRu
 def run_of_iteration(truth: GroundTruth, one: IterationRun) -> StudyRun:
     """Return the run of an iteration's teachers, with its cost until each was trained.
 
-    Its regret is that of the same networks trained from scratch: the ground truth's.
+    Its incumbent is the best by its teachers' own validation accuracies; the regret is that of the same network trained from
+    scratch: the ground truth's.
     """
+    places = truth.places(np.array([teacher.index for teacher in one.teachers]))
+    val = np.array([teacher.trained.best.val.top1 for teacher in one.teachers])
     return StudyRun(
         seed=one.seed,
         flops=np.array([spent.flops for spent in one.spent]),
         networks=np.array([spent.networks for spent in one.spent], dtype=np.int64),
         seconds=np.array([spent.seconds for spent in one.spent]),
-        regret=regrets(truth, truth.places(np.array([teacher.index for teacher in one.teachers]))),
+        regret=regrets(truth, places, val),
+        lucky_regret=regrets(truth, places, truth.test[places]),
     )
 
 

@@ -60,6 +60,7 @@ def to_document(study: Study) -> dict[str, Any]:
                         "networks": run.networks.tolist(),
                         "seconds": [_plain(value) for value in run.seconds.tolist()],
                         f"{word}regret_points": run.regret.tolist(),
+                        f"{word}lucky_regret_points": run.lucky_regret.tolist(),
                     }
                     for run in method.runs
                 ],

@@ -1,8 +1,9 @@
 """Runs of methods in the study: cost and regret after each network trained.
 
-A method decides what to train by validation accuracies alone, and is judged by test accuracy: regret is how many points the best
-network that it trained so far lacks of the best of all. Whoever then has to name one network by its validation accuracy
-loses some more, the same for all methods: `price_of_choosing` says how much where everything was trained.
+A method decides by validation accuracies alone, and is judged by test accuracy: its incumbent is the network of the highest
+validation accuracy that it trained so far, and regret is how many points this one lacks on test images of the best of all.
+To take the best on test images of those trained would be to choose and to report by the same images. So regret can rise, and
+does not end at 0 where everything was trained: `price_of_choosing` says where it ends.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ BEATS, TIES, LOSES, UNDECIDED, NOT_COMPARABLE = "beats", "ties", "loses", "too f
 class StudyRun:
     """One search: `flops`, `networks` and `seconds` spent in all, and `regret` in points, each (t,), after each of t trainings.
 
-    `networks` counts those trained or fine-tuned whole, a teacher too. `seconds` are of this machine and of the one that
-    trained the ground truth, added up.
+    `regret` is the incumbent's, `lucky_regret` that of the best on test images, which nobody could name. `networks` counts those
+    trained or fine-tuned whole, a teacher too. `seconds` are of this machine and of the one that trained the ground truth, added
+    up.
     """
 
     seed: int
@@ -35,10 +37,15 @@ class StudyRun:
     networks: NDArray[np.int64]
     seconds: FloatArray
     regret: FloatArray
+    lucky_regret: FloatArray
 
     def at_flops(self, budget: float) -> float:
         """Return the regret at a number of FLOPs; NaN before the first network."""
-        return self._at(self.trained_at(budget))
+        return _at(self.regret, self.trained_at(budget))
+
+    def lucky_at_flops(self, budget: float) -> float:
+        """Return the regret of the best on test images at a number of FLOPs; NaN before the first network."""
+        return _at(self.lucky_regret, self.trained_at(budget))
 
     def trained_at(self, budget: float) -> int:
         """Return the number of trainings done at a number of FLOPs."""
@@ -46,10 +53,12 @@ class StudyRun:
 
     def at_networks(self, budget: int) -> float:
         """Return the regret after a number of networks; NaN before the first answer."""
-        return self._at(int(np.searchsorted(self.networks, budget, side="right")))
+        return _at(self.regret, int(np.searchsorted(self.networks, budget, side="right")))
 
-    def _at(self, done: int) -> float:
-        return float(self.regret[done - 1]) if done else float("nan")
+
+def _at(regret: FloatArray, done: int) -> float:
+    """Return the regret (t,) after a number of trainings; NaN before the first."""
+    return float(regret[done - 1]) if done else float("nan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -69,6 +78,10 @@ class MethodRuns:
     def at_flops(self, budget: float) -> FloatArray:
         """Return each run's regret at a cost, (runs,); NaN where a run has no answer yet."""
         return np.array([run.at_flops(budget) for run in self.runs])
+
+    def lucky_at_flops(self, budget: float) -> FloatArray:
+        """Return each run's regret of the best on test images at a cost, (runs,); NaN where a run has no answer yet."""
+        return np.array([run.lucky_at_flops(budget) for run in self.runs])
 
     def at_networks(self, budget: int) -> FloatArray:
         """Return each run's regret after a number of networks, (runs,); NaN where a run has no answer yet."""
@@ -101,13 +114,19 @@ def run_of(truth: GroundTruth, seed: int, order: Sequence[int], images: int, bef
         flops=before.flops + np.cumsum(flops),
         networks=before.networks + np.arange(1, len(indices) + 1),
         seconds=before.seconds + np.cumsum(truth.seconds[places]),
-        regret=regrets(truth, places),
+        regret=regrets(truth, places, truth.val[places]),
+        lucky_regret=regrets(truth, places, truth.test[places]),
     )
 
 
-def regrets(truth: GroundTruth, places: NDArray[np.int64]) -> FloatArray:
-    """Return the regret, (t,), after training the networks at these places of the ground truth, (t,), in this order."""
-    lacked: FloatArray = truth.test[truth.best] - np.maximum.accumulate(truth.test[places])
+def regrets(truth: GroundTruth, places: NDArray[np.int64], val: FloatArray) -> FloatArray:
+    """Return the incumbent's regret, (t,), after training the networks at these places of the ground truth, (t,), in this order.
+
+    `val` are the accuracies, (t,), that choose the incumbent, of equal ones the first: of validation images, or it is lucky.
+    """
+    is_better = np.append(True, val[1:] > np.maximum.accumulate(val)[:-1])
+    incumbents = places[np.maximum.accumulate(np.where(is_better, np.arange(len(val)), 0))]
+    lacked: FloatArray = truth.test[truth.best] - truth.test[incumbents]
     return lacked
 
 

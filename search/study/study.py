@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from search.statistics import Estimate, correlation_of, kendall, spearman
+from search.statistics import Estimate, accuracy_interval, correlation_of, kendall, spearman
 from search.study.blocks import ScoredLibrary, StudyContext, Teacher, make_teachers, score_libraries, tune
 from search.study.candidates import (
     SUMS,
@@ -41,6 +41,7 @@ from search.study.runs import FEWEST_RUNS, NOT_COMPARABLE, MethodRuns, Standing,
 from search.study.settings import StudySettings
 from search.study.truth import GroundTruth, load_truth
 from search.study.unit_runner import UnitRunner
+from search.training.images import uses_text
 from search.training.tasks import load_task
 from search.work.flops import mean_training_flops
 from search.work.results import Results
@@ -251,14 +252,16 @@ def _between(truth: GroundTruth) -> str:
 def _notes(context: StudyContext, found: Candidates) -> tuple[str, ...]:
     truth, settings = context.truth, context.settings
     judged = len(found.methods) - 1
-    error = float(np.sqrt(truth.test.mean() * (100 - truth.test.mean()) / len(context.task.test)))
+    images = len(context.task.test)
+    one = accuracy_interval(round(truth.test.mean() / 100 * images), images)
     return (
-        f"Methods decide which of {truth.label}, to train, by validation accuracies, and are judged by the best test accuracy "
-        f"among those they trained. Naming one by validation costs more: the best by validation of all lacks "
-        f"{price_of_choosing(truth):.2f} points of the best on test.",
+        f"Methods decide which of {truth.label}, to train, by validation accuracies, and name the best by validation of those "
+        f"that they trained: regret is what this one lacks on test images. So it may rise from one training to the next, and "
+        f"where all are trained it is {price_of_choosing(truth):.2f} points, for validation does not name the best on test.",
+        f"Images: {uses_text(context.task)}.",
         "What holds here need not hold for larger networks, real images or another space.",
-        f"Each network was trained for {truth.epochs} epochs; a test accuracy of {len(context.task.test)} images has a standard "
-        f"error of about {error:.1f} points from the images alone, and the best of them is partly lucky.",
+        f"Each network was trained for {truth.epochs} epochs; a test accuracy of {images} images, {one.value:.1f} % in the mean, "
+        f"has a 95 % interval of {one.low:.1f} to {one.high:.1f} from the images alone, and the best of them is partly lucky.",
         _between(truth),
         f"A method is '{NOT_COMPARABLE}' with random search as long as it has trained no more than the random networks that it "
         f"begins with. Fewer than {FEWEST_RUNS} runs, or runs of fewer libraries, are too few to compare.",

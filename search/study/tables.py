@@ -34,7 +34,8 @@ def all_tables(study: Study) -> list[TextTable]:
         for one in study.answers
         if one.rows
     ]
-    return [regret_table(study), networks_table(study), cost_table(study), correlation_table(study), *answers]
+    compared = [regret_table(study), networks_table(study), lucky_table(study), cost_table(study)]
+    return [*compared, correlation_table(study), *answers]
 
 
 def regret_table(study: Study) -> TextTable:
@@ -47,8 +48,8 @@ def regret_table(study: Study) -> TextTable:
         each = [_regret_text(by_mark[mark][method.method]) for mark in settings.marks]
         rows.append((method.method, str(len(method.runs)), *each, _difference_text(told), verdict_text(told)))
     return TextTable(
-        title=f"regret in points of {_accuracy(study)} by cost in trainings' worth of operations (one is "
-        f"{study.unit_flops:.3g}), mean over runs and 95 % interval - {study.truth.label}",
+        title=f"regret of the best by validation in points of {_accuracy(study)}, by cost in trainings' worth of operations "
+        f"(one is {study.unit_flops:.3g}), mean over runs and 95 % interval - {study.truth.label}",
         columns=(
             "method",
             "runs",
@@ -68,9 +69,24 @@ def networks_table(study: Study) -> TextTable:
         each = [_mean_text(mean_of(method.at_networks(mark))) for mark in marks]
         rows.append((method.method, str(len(method.runs)), *each))
     return TextTable(
-        title=f"regret in points of {_accuracy(study)} by networks trained or fine-tuned, mean over runs and 95 % interval - "
-        f"{study.truth.label}",
+        title=f"regret of the best by validation in points of {_accuracy(study)}, by networks trained or fine-tuned, mean over "
+        f"runs and 95 % interval - {study.truth.label}",
         columns=("method", "runs", *(f"after {mark}" for mark in marks)),
+        rows=tuple(rows),
+    )
+
+
+def lucky_table(study: Study) -> TextTable:
+    """Return the regret of the best on test images of those trained: chosen and shown by the same images, too good to be had."""
+    unit, marks = study.unit_flops, study.settings.marks
+    rows = []
+    for method in study.methods:
+        each = [_mean_text(mean_of(method.lucky_at_flops(mark * unit))) for mark in marks]
+        rows.append((method.method, str(len(method.runs)), *each))
+    return TextTable(
+        title=f"regret of the best on test images, which nobody can name, in points of {_accuracy(study)}, by cost in "
+        f"trainings' worth of operations, mean over runs and 95 % interval - {study.truth.label}",
+        columns=("method", "runs", *(f"at {mark}" for mark in marks)),
         rows=tuple(rows),
     )
 

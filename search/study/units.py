@@ -55,7 +55,7 @@ def sign(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Cont
     """Score a library: `signatures` as JSON text; and evaluate networks, at `indices`, with inherited weights, nothing trained.
 
     With `part` "train" the signatures are the loss changes on training images. `top1` and `loss`, of these networks, and
-    `judging_s`, the seconds of that part, are of the validation images.
+    `judging_s`, the seconds of that part, are of the images for re-scoring.
     """
     from search.blockwise.inherited_weights import inherited_judge
     from search.distillation.block_scores import score_blocks, score_on_training
@@ -68,7 +68,7 @@ def sign(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Cont
     begin = time.perf_counter()
     for index in config["indices"]:
         architecture = Architecture.from_index(index, space)
-        figures.append(judge(architecture, library.assemble(architecture), "val"))
+        figures.append(judge(architecture, library.assemble(architecture), "rescore"))
     return {
         "signatures": signatures,
         "top1": [one.top1 for one in figures],

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from search.statistics import Estimate, accuracy_interval
+
 TOP = 5  # a class among so many first ones counts for top-5
 
 
@@ -27,6 +29,14 @@ class Figures:
     def top1(self) -> float:
         """The images classed right, in percent."""
         return self.first / self.images * 100
+
+    @property
+    def top1_interval(self) -> Estimate:
+        """The images classed right, in percent, and the 95 % interval from how many images there are alone.
+
+        It holds for images by which neither the network nor its weights were chosen.
+        """
+        return accuracy_interval(self.first, self.images)
 
     @property
     def top5(self) -> float:

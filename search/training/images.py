@@ -44,8 +44,20 @@ class Images:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HeldOut:
+    """Images that a blockwise search chooses by, apart from validation images, and the seed by which they were dealt out."""
+
+    seed: int
+    profile: Images
+    rescore: Images
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Task:
     """A task: images for training, validation and test, and their normalization.
+
+    Validation images (`val`) choose a training's epoch. Blocks are profiled and networks re-scored by images of their own
+    where some are `held_out`, and else by the same validation images; test images choose nothing.
 
     `mean` and `std` are a value a channel, of pixels between 0 and 1; labels run from 0 to below `classes`. `origin` tells
     people where the images are from, and `source` names them to `search.training.tasks.load_task` on the same machine; it
@@ -65,12 +77,13 @@ class Task:
     synthetic: bool
     origin: str
     source: str = ""
+    held_out: HeldOut | None = None
     shape: tuple[int, int, int] = field(init=False)  # height, width, channels
 
     def __post_init__(self) -> None:
         shape = self.train.images.shape[1:]
         object.__setattr__(self, "shape", shape)
-        for part in ("train", "val", "test"):
+        for part in self._parts:
             images: Images = getattr(self, part)
             if images.images.shape[1:] != shape:
                 self._refuse(
@@ -97,10 +110,41 @@ class Task:
             )
 
     @property
+    def profile(self) -> Images:
+        """The images that blocks are profiled by."""
+        return self.val if self.held_out is None else self.held_out.profile
+
+    @property
+    def profile_name(self) -> str:
+        """What the images that blocks are profiled by are called."""
+        return "validation images" if self.held_out is None else "images for profiling"
+
+    @property
+    def rescore(self) -> Images:
+        """The images that networks are re-scored by, and the answer is chosen by."""
+        return self.val if self.held_out is None else self.held_out.rescore
+
+    @property
+    def uses(self) -> dict[str, int]:
+        """The number of images of each use: `profile`, `rescore`, `epochs` and `test`."""
+        return {
+            "profile": len(self.profile),
+            "rescore": len(self.rescore),
+            "epochs": len(self.val),
+            "test": len(self.test),
+        }
+
+    @property
+    def _parts(self) -> tuple[str, ...]:
+        """The parts of which each has images of its own."""
+        parts = ("train", "val", "test")
+        return parts if self.held_out is None else (*parts, "profile", "rescore")
+
+    @property
     def images_digest(self) -> str:
         """The SHA-256 of all images and labels, 64 hexadecimal characters."""
         content = hashlib.sha256()
-        for images in (self.train, self.val, self.test):
+        for images in (getattr(self, part) for part in self._parts):
             for array in (images.images, images.labels):
                 content.update(f"{array.dtype} {array.shape}".encode())
                 content.update(np.ascontiguousarray(array).data)
@@ -128,6 +172,20 @@ def check_fit(task: Task, config: SpaceConfig) -> None:
             f"task {task.name!r} is {_told(task.shape, task.classes)}, space {config.name!r} reads "
             f"{_told(wanted, config.classes)}; take a task or a space that fits the other"
         )
+
+
+def uses_text(task: Task) -> str:
+    """Return which images profile blocks, re-score networks, choose epochs and give the final figures, and how many they are."""
+    uses = task.uses
+    if task.held_out is None:
+        return (
+            f"{uses['epochs']:,} validation images profile blocks, re-score networks and choose epochs, all three; "
+            f"{uses['test']:,} test"
+        )
+    return (
+        f"{uses['profile']:,} profile blocks, {uses['rescore']:,} re-score networks, {uses['epochs']:,} choose epochs, "
+        f"{uses['test']:,} test, each apart, by seed {task.held_out.seed}"
+    )
 
 
 def moments(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -8,8 +8,9 @@ from typing import Annotated, ClassVar
 
 from search.checked import Checked, Range
 from search.training.augment import AUGMENTATIONS, MILD, Augmentation
+from search.training.image_split import split_source
 
-_SMALL = ("digits", "synthetic")  # a source up to its first colon
+_SMALL = ("digits", "synthetic")  # a source up to its first colon, without its split
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,4 +73,4 @@ def default_recipe(source: str) -> Recipe:
     gain a point on digits against no augmentation, and neither gain nor lose on synthetic images. Channels last is what trains
     the small networks fastest on a processor (benchmarks/training.py).
     """
-    return SHORT if source.partition(":")[0] in _SMALL else PUBLISHED
+    return SHORT if split_source(source)[0].partition(":")[0] in _SMALL else PUBLISHED

@@ -4,6 +4,7 @@ task = load_task("digits", MINI)
 task = load_task("synthetic:3", BLOX)
 task = load_task("synthetic:3:200/50/200", BLOX)   # images of each class to train, to validate, to test
 task = load_task("/data/cifar", BLOX)       # CIFAR-100, as the space has 100 classes
+task = load_task("digits+split:0", MINI)    # separate images for each use in a blockwise search, dealt out by seed 0
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from search.training.cifar import CIFAR10, CIFAR100, holds_cifar, load_cifar
 from search.training.digits import load_digits_task
+from search.training.image_split import parse_split, separated, split_source
 from search.training.images import SYNTHETIC, Images, Task, check_fit
 from search.training.synthetic_images import PER_CLASS, make_synthetic_task
 from space import SpaceConfig
@@ -33,12 +35,15 @@ def load_task(source: str | PathLike[str], config: SpaceConfig) -> Task:
 
     The task's own `source` names the same images again on the same machine, however it was asked for.
     Digits and synthetic images come in the space's image size; CIFAR's are 32 pixels wide and are not resized. Of a
-    folder that holds both sets the one with the space's number of classes is read.
+    folder that holds both sets the one with the space's number of classes is read. After a source, `+split:SEED` or
+    `+split:SEED:PROFILE/RESCORE/EPOCHS` deals out separate images for each use (`search.training.image_split`).
 
     Raises:
         ConfigError: there is no such source, its files are not the public ones, or its images and classes are not the space's.
     """
-    text = str(source)
+    text, split = split_source(str(source))
+    if split is not None:
+        return separated(load_task(text, config), parse_split(split))
     if text == "digits":
         task, found = load_digits_task(config), text
     elif text == SYNTHETIC or text.startswith(SYNTHETIC + ":"):

@@ -29,6 +29,7 @@ from space.networks import Stage, build_network
 from space.segments import all_segments
 
 SOURCE = "synthetic:0:6/4/4"  # images of each class
+APART = "synthetic:0:10/30/10+split:0:100/100/100"  # the same, an image of each use alone
 # Few, and without the op that is slow to compute.
 BLOCKS = tuple(block for block in TINY.blocks if "bconv" not in (block.op0, block.op1))[::4]
 DEVICE = replace(MANY, space="tiny")
@@ -56,11 +57,13 @@ def made_teacher(
     )
 
 
-def made_stage(teacher: Trained, stage: int, blocks: Sequence[Block] = BLOCKS) -> StageLibrary:
+def made_stage(
+    teacher: Trained, stage: int, blocks: Sequence[Block] = BLOCKS, *, seed: int = 0
+) -> StageLibrary:
     """Return a stage of random blocks, said to be distilled for an epoch."""
     config = teacher.architecture.config
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stage)
+        torch.manual_seed(stage + 100 * seed)
         weights = tuple(Stage(block, config.widths[stage]).state_dict() for block in blocks)
     ones = np.ones(len(blocks))
     return StageLibrary(
@@ -69,7 +72,7 @@ def made_stage(teacher: Trained, stage: int, blocks: Sequence[Block] = BLOCKS) -
         task=teacher.task,
         source=teacher.source,
         stage=stage,
-        recipe=DistilRecipe(epochs=1, batch=20),
+        recipe=DistilRecipe(epochs=1, batch=20, seed=seed),
         blocks=tuple(blocks),
         weights=weights,
         history=ones[None],
@@ -81,9 +84,9 @@ def made_stage(teacher: Trained, stage: int, blocks: Sequence[Block] = BLOCKS) -
 
 
 @functools.cache
-def made_library() -> BlockLibrary:
-    """Return a library of all stages."""
-    teacher = made_teacher()
+def made_library(source: str = SOURCE) -> BlockLibrary:
+    """Return a library of all stages, of images of a source."""
+    teacher = made_teacher(source=source)
     return BlockLibrary(
         teacher=teacher, stages=tuple(made_stage(teacher, stage) for stage in range(TINY.stages))
     )
@@ -97,9 +100,9 @@ def save_library(folder: Path, library: BlockLibrary) -> None:
             save_stage(folder, one)
 
 
-def write_library(folder: Path, stages: Sequence[int] = (0, 1)) -> Path:
+def write_library(folder: Path, stages: Sequence[int] = (0, 1), *, source: str = SOURCE) -> Path:
     """Write a library of which only some stages are there."""
-    whole = made_library()
+    whole = made_library(source)
     kept = tuple(one if place in stages else None for place, one in enumerate(whole.stages))
     save_library(folder, replace(whole, stages=kept))
     return folder

@@ -14,7 +14,7 @@ from search.distillation.recipe import DistilRecipe
 from search.distillation.separate_weights import fresh_stage
 from search.training.augment import NONE
 from search.training.history import Epoch, Figures
-from search.training.images import Images, Task
+from search.training.images import HeldOut, Images, Task
 from search.training.recipe import Recipe
 from search.training.trained import Trained, trained_digest
 from space import Architecture, SpaceConfig
@@ -51,6 +51,14 @@ def small_task(seed: int = 0, counts: tuple[int, int, int] = (40, 21, 17)) -> Ta
         origin="drawn by a test",
         source="synthetic noise",
     )
+
+
+@cache
+def small_task_apart() -> Task:
+    """Return the task with other images to profile blocks and to re-score networks."""
+    other = small_task(seed=1)
+    held_out = HeldOut(seed=0, profile=other.val, rescore=other.test)
+    return dataclasses.replace(small_task(), held_out=held_out)
 
 
 def pixels(images: np.ndarray) -> torch.Tensor:

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from search.statistics import (
+    accuracy_interval,
     bootstrap,
     conformal_interval,
     conformal_margin,
@@ -17,6 +18,7 @@ from search.statistics import (
     kendall,
     mean_interval,
     mean_of,
+    seeds_interval,
     spearman,
 )
 
@@ -175,3 +177,53 @@ def test_a_conformal_interval_is_between_the_predictions_of_its_ranks() -> None:
     low, high = conformal_interval(predicted, reach, 0.9)  # the second of 19 from either end
     assert low.tolist() == np.sort(predicted - reach, axis=0)[1].tolist()
     assert high.tolist() == np.sort(predicted + reach, axis=0)[-2].tolist()
+
+
+# --- accuracies -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("right", "images"), [(0, 100), (1, 100), (50, 100), (296, 300), (300, 300), (1, 1)])
+def test_an_accuracy_s_interval_is_that_of_clopper_and_pearson(right: int, images: int) -> None:
+    found = accuracy_interval(right, images)
+    exact = stats.binomtest(right, images).proportion_ci(0.95, method="exact")
+    assert (found.low, found.high) == pytest.approx((100 * exact.low, 100 * exact.high))
+    assert (found.value, found.count) == (100 * right / images, images)
+
+
+@pytest.mark.parametrize(("right", "images"), [(-1, 10), (11, 10), (0, 0)])
+def test_more_right_images_than_there_are_have_no_interval(right: int, images: int) -> None:
+    with pytest.raises(ValueError, match=f"{right} of {images} images right"):
+        accuracy_interval(right, images)
+
+
+@pytest.mark.parametrize("accuracy", [0.5, 0.9, 0.97, 0.985, 0.995, 0.999])
+@pytest.mark.parametrize("images", [100, 300, 2000])
+def test_an_accuracy_s_interval_holds_it_as_often_as_it_says_at_every_accuracy(
+    accuracy: float, images: int
+) -> None:
+    rights = np.arange(images + 1)
+    chances = stats.binom.pmf(rights, images, accuracy)
+    counted = rights[chances > 1e-9]
+    intervals = {right: accuracy_interval(right, images) for right in counted.tolist()}
+    held = sum(chances[r] for r, one in intervals.items() if one.low <= 100 * accuracy <= one.high)
+    assert held >= 0.95, "exactly, with no drawing"  # Wilson's holds 0.935 at 0.995 of 300
+    assert held < 0.9999 or accuracy > 0.98, "and is not wide for nothing"
+
+
+@pytest.mark.simulation
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_the_interval_between_seeds_holds_the_mean_as_often_as_it_says(seeds: int) -> None:
+    rng = np.random.default_rng(1)
+    runs = rng.normal(95, 1.5, (4000, seeds))
+    found = [seeds_interval(row.tolist()) for row in runs]
+    assert np.mean([one.low <= 95 <= one.high for one in found]) == pytest.approx(0.95, abs=0.012)
+    counted = rng.binomial(300, np.clip(rng.normal(0.95, 0.015, (2000, seeds)), 0, 1)) / 3
+    held = [one.low <= 95 <= one.high for one in map(seeds_interval, counted.tolist()) if one.low == one.low]
+    assert np.mean(held) >= 0.93, "also of counted images"
+
+
+def test_few_or_equal_seeds_have_no_interval_between_them_and_none_leaves_the_percents() -> None:
+    assert math.isnan(seeds_interval([97.0]).low) and math.isnan(seeds_interval([97.0, 97.0, 97.0]).high)
+    wide = seeds_interval([99.0, 90.0, 98.0])
+    assert wide.high == 100 and 0 < wide.low < 90 and wide.value == pytest.approx(287 / 3)
+    assert seeds_interval([1.0, 9.0]).low == 0

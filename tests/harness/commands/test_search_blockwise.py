@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from factories.block_libraries import (
+    APART,
     BLOCKS,
     DEVICE,
     made_library,
@@ -37,10 +38,11 @@ from harness.models.accuracy import ModelAccuracy, SplitAccuracy
 from harness.models.exported import ModelFile
 from harness.models.trained import Finished, FinishedModels
 from harness.store import Store
-from search.blockwise import iterated_search, rounds
+from search.blockwise import iterated_search, rounds, seeds
 from search.blockwise.setting import Setting
 from search.distillation.block_library import BlockLibrary, load_library
 from search.distillation.signatures import Signatures
+from search.statistics import accuracy_interval
 from search.training.images import Task
 from search.training.trained import Trained
 from search.work.local_pool import LocalPool
@@ -343,6 +345,56 @@ def test_a_predictor_fitted_to_accuracies_tells_its_error(library: Path, store: 
 
 
 # --- fine-tuning and rounds -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def redistilled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other random blocks for each seed, in place of distilling."""
+
+    def distilled(teacher: Trained, like: BlockLibrary, setting: Setting, *, added_seed: int) -> BlockLibrary:
+        stages = tuple(made_stage(teacher, place, seed=added_seed) for place in (0, 1))
+        return BlockLibrary(teacher=teacher, stages=stages)
+
+    monkeypatch.setattr(seeds, "distilled", distilled)
+
+
+def test_several_seeds_answer_with_the_best_by_validation_and_two_intervals(
+    redistilled: None, store: Path, tmp_path: Path
+) -> None:
+    library = write_library(tmp_path / "library", source=APART)
+    asked = (library, "--max-latency", LIMIT, "--seeds", "3")
+    found, text = search(store, *asked, "--json").json, search(store, *asked).stdout
+    assert found["task"]["images"] == {"profile": 100, "rescore": 100, "epochs": 100, "test": 100}
+    assert found["task"]["images_apart"] is True
+    runs = found["runs"]
+    assert [run["added_seed"] for run in runs] == [0, 1, 2] and len({run["library"] for run in runs}) == 3
+    val, test = "synthetic_val_top1_percent", "synthetic_test_top1_percent"
+    best = max(runs, key=lambda run: run[val])
+    assert [run for run in runs if run["incumbent"]] == [best]
+    accuracy = found["accuracy"]
+    assert (found["architecture"], accuracy[test]) == (best["architecture"], best[test])
+    assert found["seeds"]["added"] == found["seeds"]["search"] == best["added_seed"]
+    of_images, of_seeds = accuracy["synthetic_test_interval"], accuracy["synthetic_test_between_seeds"]
+    exact = accuracy_interval(round(best[test]), 100)
+    assert (of_images["low"], of_images["high"]) == (exact.low, exact.high)
+    assert of_seeds["value"] == pytest.approx(np.mean([run[test] for run in runs])) and of_seeds["count"] == 3
+    assert f"{best['added_seed']} (chosen)" in text
+    assert (
+        f"synthetic test {exact.value:.2f} ({exact.low:.2f} .. {exact.high:.2f}) %, 95 % over images" in text
+    )
+    assert f"synthetic test {of_seeds['value']:.2f}" in text and "95 % over 3 seeds" in text
+    assert "100 profile blocks, 100 re-score networks, 100 choose epochs, 100 test, each apart" in text
+    assert "for images of their own" not in text
+
+
+def test_a_library_of_before_says_that_one_split_served_all_and_what_gives_each_its_own(
+    library: Path, store: Path, answered: Done
+) -> None:
+    text = search(store, library, "--max-latency", LIMIT).stdout
+    assert "40 validation images profile blocks, re-score networks and choose epochs, all three" in text
+    assert "train the teacher with --task synthetic:0:6/4/4+split:0" in text
+    assert answered.json["task"]["images_apart"] is False
+    assert answered.json["accuracy"]["synthetic_test_between_seeds"]["low"] is None, "of one seed"
 
 
 @pytest.mark.training

@@ -200,6 +200,22 @@ def test_one_seed_is_said_to_have_no_interval_and_no_limit_to_be_none(store: Pat
     assert "without limits: 91,125 of 91,125 networks" in done.stdout
 
 
+def test_what_was_found_by_validation_is_shown_on_test(store: Path, tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    rows = [f"{index},{60 + index / 10},{50 + (index * 37) % 40 / 7:.3f}" for index in range(40)]
+    path.write_text("\n".join(["architecture,val_top1,test_top1", *rows]) + "\n")
+    asked = ("search", "compare", "-a", str(path), "--methods", "random", "--seeds", "3", "--budget", "4")
+    found, text = run(store, *asked, "--json").json, run(store, *asked).stdout
+    (method,) = found["methods"]
+    shown = [one["network"]["test_top1_percent"] for one in method["runs"]]
+    tested = method["tested_percent"]
+    assert tested["value"] == pytest.approx(np.mean(shown)) and tested["count"] == 3
+    assert tested["low"] < tested["value"] < tested["high"]
+    assert "; found by val_top1, and shown by test_top1" in text
+    row = next(line for line in text.splitlines() if line.startswith("random"))
+    assert row.endswith(f"{tested['value']:.2f}  {tested['low']:.2f} .. {tested['high']:.2f}")
+
+
 def test_a_regret_of_0_in_all_runs_is_not_shown_as_an_interval(store: Path) -> None:
     count = compare(store, "-c", LIMIT, "--seeds", "1", "--budget", "1", "--json", methods="random").json
     every = ("-c", LIMIT, "--seeds", "2", "--budget", str(count["networks_within_limits"]))

@@ -97,6 +97,18 @@ def test_a_worse_winner_ends_it_and_the_better_network_remains_the_best() -> Non
     assert (never.best.architecture, never.best_round) == ("first", 0)
 
 
+def test_other_images_than_those_that_chose_the_epochs_can_decide() -> None:
+    rescored = {"first": 200, "winner 1": 260, "winner 2": 240}
+
+    def val(trained: Trained) -> Figures:
+        return Figures(images=400, loss=1.0, first=rescored[str(trained.architecture)], among_five=400)
+
+    done = run(Rounds(280, 330, 360), Budget(rounds=3), val=val)
+    assert [(one.teacher_val, one.winner_val) for one in done.rounds] == [(50, 65), (65, 60)]
+    assert (done.best.architecture, done.best_round) == ("winner 1", 1)
+    assert "round 2 gained -5.00 points" in done.stop
+
+
 def test_all_rounds_are_done_where_their_number_is_fixed() -> None:
     rounds = Rounds(300, 250, 400)
     done = run(rounds, Budget(rounds=3, is_fixed=True))

@@ -41,27 +41,36 @@ class Training:
 
 @dataclass
 class World:
-    """Accuracies that a test sets, by index: (val, test) with inherited weights, and after fine-tuning."""
+    """Accuracies that a test sets, by index: (re-scored, test) with inherited weights, and after fine-tuning.
+
+    `epochs`: those of fine-tuned networks on the images that choose epochs, where they are others than when re-scored.
+    """
 
     inherited: dict[int, tuple[int, int]] = field(default_factory=dict)
     tuned: dict[int, tuple[int, int]] = field(default_factory=dict)
+    epochs: dict[int, int] = field(default_factory=dict)
     judged: list[tuple[int, str]] = field(default_factory=list)
     trained: list[int] = field(default_factory=list)
 
     def assemble(self, architecture: Architecture) -> State:
         return {PLUGGED: architecture.index}
 
-    def judge(self, architecture: Architecture, weights: State, split: str) -> Figures:
+    def judge(self, architecture: Architecture, weights: State, part: str) -> Figures:
+        assert part in ("rescore", "test")
+        if weights == {TUNED: architecture.index}:
+            assert part == "rescore", "the training tested it"
+            return figures(self.tuned.get(architecture.index, (90, 90))[0])
         assert weights == self.assemble(architecture)
-        self.judged.append((architecture.index, split))
-        return figures(self.inherited.get(architecture.index, (10, 10))[split == "test"])
+        self.judged.append((architecture.index, part))
+        return figures(self.inherited.get(architecture.index, (10, 10))[part == "test"])
 
     def fine_tune(self, architectures: Sequence[Architecture]) -> Any:
         self.trained += [one.index for one in architectures]
         found = []
         for one in architectures:
             val, test = self.tuned.get(one.index, (90, 90))
-            found.append(Training(one, Epoch(figures(val)), figures(test), {TUNED: one.index}))
+            best = Epoch(figures(self.epochs.get(one.index, val)))
+            found.append(Training(one, best, figures(test), {TUNED: one.index}))
         return found
 
 
@@ -99,7 +108,7 @@ def test_each_step_sees_only_the_best_of_the_step_before() -> None:
 def test_test_images_are_only_shown_to_networks_that_are_fine_tuned() -> None:
     world = World()
     search(world, SearchPlan(finalists=6, fine_tune=2, distance=1))
-    assert {split for _, split in world.judged[:6]} == {"val"}
+    assert {part for _, part in world.judged[:6]} == {"rescore"}
     assert sorted(world.judged[6:]) == sorted((index, "test") for index in world.trained)
 
 
@@ -110,6 +119,14 @@ def test_weights_that_fine_tuning_made_worse_are_not_kept() -> None:
     assert (found.best.val.first, found.best.test.first) == (80, 70)
     assert found.best.weights == {PLUGGED: 99}
     assert found.students[1].is_tuned
+
+
+def test_images_that_chose_an_epoch_choose_no_network() -> None:
+    # The one whose best epoch looks best is re-scored below the other, and below its own weights before.
+    world = World(inherited={99: (80, 70)}, tuned={99: (79, 60), 98: (81, 75)}, epochs={99: 99, 98: 82})
+    found = search(world, SearchPlan(finalists=2, fine_tune=2, distance=1))
+    assert (found.best.architecture.index, found.best.val.first, found.best.test.first) == (98, 81, 75)
+    assert found.best.is_tuned and not found.students[1].is_tuned
 
 
 def test_of_equal_accuracies_the_lower_loss_counts() -> None:
@@ -163,3 +180,26 @@ def test_a_trainer_that_returns_another_network_is_found_out() -> None:
 def test_a_plan_out_of_range_is_refused_by_name(name: str, value: int) -> None:
     with pytest.raises(ConfigError, match=f"{name} = {value}"):
         SearchPlan(**{name: value})
+
+
+@pytest.mark.simulation
+def test_what_a_network_was_chosen_by_promises_too_much_and_test_images_do_not() -> None:
+    rng = np.random.default_rng(0)
+    accuracy, trials = 0.9, 400
+
+    class Lucky(World):
+        """Networks that are all equally good: what differs are the images."""
+
+        def judge(self, architecture: Architecture, weights: State, part: str) -> Figures:
+            return Figures(images=200, loss=1.0, first=int(rng.binomial(200, accuracy)), among_five=200)
+
+    found = [search(Lucky(), SearchPlan(finalists=20, fine_tune=0, distance=1)).best for _ in range(trials)]
+
+    def share_held(of: list[Figures]) -> float:
+        return float(np.mean([one.top1_interval.low <= 90 <= one.top1_interval.high for one in of]))
+
+    chosen, shown = [one.val for one in found], [one.test for one in found]
+    assert np.mean([one.top1 for one in chosen]) > 93, "the best of twenty equal ones is the luckiest"
+    assert np.mean([one.top1 for one in shown]) == pytest.approx(90, abs=0.4)
+    assert share_held(chosen) < 0.8  # 0.71 by the binomial distribution: it claims 0.95
+    assert share_held(shown) >= 0.93  # 0.95 and more, less two standard errors

@@ -18,6 +18,7 @@ from factories.small_distillations import (
     drawn_stage,
     pixels,
     small_task,
+    small_task_apart,
     small_teacher,
 )
 from torch.nn.functional import cross_entropy
@@ -32,6 +33,7 @@ from search.distillation.block_library import (
     stage_from,
 )
 from search.distillation.block_scores import block_sizes, cached_signatures, score_blocks
+from search.distillation.distill import distil_stage
 from search.distillation.losses import judge_stages, stacked_stages
 from search.distillation.signatures import TRAIN_LOSS_CHANGE, Signatures
 from search.distillation.teacher_features import teacher_features
@@ -243,13 +245,28 @@ def test_judging_stages_weighs_images_alike_and_uses_running_means() -> None:
     assert whole[1][1] == pytest.approx(float((wrong / features.variance).mean()), rel=1e-5)
 
 
+def test_blocks_are_distilled_and_profiled_by_images_of_their_own_where_there_are_some() -> None:
+    apart = small_task_apart()
+    shared = dataclasses.replace(apart, val=apart.profile, held_out=None)
+    library = library_of(drawn_stage(0), None)
+    found, wanted = (score_blocks(library, task) for task in (apart, shared))
+    for name, values in wanted.columns.items():
+        np.testing.assert_array_equal(found.columns[name], values)
+    assert (found.columns["loss_change"] != score_blocks(library, small_task()).columns["loss_change"]).any()
+    assert found.notes["images"] == "21 images for profiling of drawn by a test"
+    own, of_profile = (
+        distil_stage(small_teacher(), task, 1, RECIPE, [BLOCKS["conv"]]) for task in (apart, shared)
+    )
+    assert (own.mse, own.nsr) == (of_profile.mse, of_profile.nsr)
+
+
 def test_a_plugged_network_is_judged_on_the_split_that_is_named(tmp_path: Path) -> None:
-    teacher, task = small_teacher(), small_task()
+    teacher, task = small_teacher(), small_task_apart()
     judge = inherited_judge(task)
     before = torch.get_rng_state()
-    judge(teacher.architecture, teacher.weights, "val")
+    judge(teacher.architecture, teacher.weights, "rescore")
     assert torch.equal(torch.get_rng_state(), before)
-    for split, images in (("val", task.val), ("test", task.test)):
+    for split, images in (("rescore", task.rescore), ("test", task.test)):
         said = classed(teacher.weights, teacher.architecture, images.images)
         figures = judge(teacher.architecture, teacher.weights, split)
         assert figures.images == len(images)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from factories.small_distillations import small_task, small_teacher
+from factories.small_distillations import small_task_apart, small_teacher
 
 from search.distillation.paths import path_sampler
 from search.distillation.recipe import DistilRecipe
@@ -223,17 +223,17 @@ def test_paths_are_judged_in_even_batches_of_which_every_image_counts_alike() ->
     assert judge_paths(network, SMALL.blocks[5:6], few, torch.ones(16, 1, 1), batch=16).shape == (1,)
 
 
-def test_a_supernet_learns_the_teachers_stage_on_the_recipes_views_and_is_judged_on_validation_images() -> (
+def test_a_supernet_learns_the_teachers_stage_on_the_recipes_views_and_is_judged_on_images_for_profiling() -> (
     None
 ):
-    teacher, task = small_teacher(), small_task()
+    teacher, task = small_teacher(), small_task_apart()
     recipe = DistilRecipe(
         epochs=2, batch=20, views=2, augmentation=Augmentation(rand_ops=0, cutout=0), seed=6, loss="mse"
     )
     found = train_supernet(teacher, task, 1, recipe)
     with (
         teacher_features(teacher, task, 1, views=2, augmentation=recipe.augmentation, seed=6) as learned,
-        teacher_features(teacher, task, 1, "val") as held_out,
+        teacher_features(teacher, task, 1, "profile") as held_out,
     ):
         wanted = supernet_scores(teacher.architecture.config, 1, learned, held_out, recipe)
     assert found.tolist() == wanted.tolist() and len(set(found)) > 10

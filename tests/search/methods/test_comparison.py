@@ -306,3 +306,18 @@ def test_steps_hold_all_of_a_curve() -> None:
     mean, high = np.array([3.0, 3.0, 1.0, 1.0, 1.0]), np.array([4.0, 4.0, 2.0, 1.5, 1.5])
     assert steps(mean, high) == [(1, (3.0, 4.0)), (3, (1.0, 2.0)), (4, (1.0, 1.5))]
     assert len(steps(mean, np.full(5, np.nan))) == 2, "what is not known does not change"
+
+
+def test_networks_are_found_by_validation_and_shown_on_test() -> None:
+    whole = table()
+    tests = replace(whole.accuracy, metric="synthetic_test", values=100 - whole.accuracy.values)
+    found = run_comparison(replace(whole, shown=(tests,)), [LIMIT], CHEAP, [0, 1, 2], 20)
+    assert found.tested_label == tests.label
+    for one in found.methods:
+        shown = [100 - float(run.trace.scores.max()) for run in one.runs]
+        assert one.tested.value == pytest.approx(np.mean(shown)), "of the best by validation, not on test"
+        assert (one.tested.low, one.tested.high) == pytest.approx(
+            stats.t.interval(0.95, 2, np.mean(shown), stats.sem(shown))
+        )
+    plain = run_comparison(whole, [LIMIT], CHEAP, [0], 20)
+    assert plain.tested_label == "" and np.isnan(plain.methods[0].tested.value)

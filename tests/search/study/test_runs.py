@@ -100,14 +100,16 @@ def test_a_truth_that_cannot_be_used_is_refused_with_a_remedy(tmp_path: Path) ->
     assert load_truth(TINY, [Path(write_truth(tmp_path, count=25)).parent]).indices.size == 25
 
 
-def test_regret_is_of_the_best_network_trained_so_far(truth: GroundTruth) -> None:
+def test_regret_is_of_the_best_by_validation_of_those_trained_so_far(truth: GroundTruth) -> None:
     made = dataclasses.replace(
         truth,
         val=np.array([50.0, 60, 60, 70, 10] + [0.0] * 35),
         tests=np.array([[40.0, 55, 80, 50, 90] + [0.0] * 35]),
     )
-    assert regrets(made, np.arange(5)).tolist() == [50, 35, 10, 10, 0]
-    assert regrets(made, np.array([4, 0])).tolist() == [0, 0]
+    places = np.arange(5)
+    assert regrets(made, places, made.val[places]).tolist() == [50, 35, 35, 40, 40], "no look at test images"
+    assert regrets(made, np.array([4, 0]), np.array([10.0, 50])).tolist() == [0, 50]
+    assert regrets(made, np.array([0, 1]), np.array([7.0, 7])).tolist() == [50, 50], "of equal ones the first"
     assert price_of_choosing(made) == 40, "validation prefers the fourth"
 
 
@@ -121,6 +123,7 @@ def test_a_run_pays_first_what_was_spent_before_and_then_each_training(truth: Gr
     assert np.isnan(run.at_flops(1e9))
     assert run.at_flops(1e9 + each[0]) == run.regret[0]
     assert run.at_flops(1e15) == run.regret[2]
+    assert run.lucky_at_flops(1e15) == run.lucky_regret[2] == truth.test.max() - truth.test[[3, 1, 2]].max()
     assert np.isnan(run.at_networks(2))
     assert run.at_networks(4) == run.regret[1]
     with pytest.raises(ValueError, match="are not all in"):
@@ -244,3 +247,22 @@ def test_a_verdict_needs_an_interval_beside_0_and_enough_runs() -> None:
     assert of(-1, 2) == of(-2, 1) == TIES
     assert of(0, 2) == TIES
     assert of(-2, -1, count=2) == UNDECIDED
+
+
+@pytest.mark.simulation
+def test_the_best_on_test_images_of_those_trained_looks_better_than_it_is_and_the_incumbent_does_not(
+    truth: GroundTruth,
+) -> None:
+    rng = np.random.default_rng(0)
+    count, order = len(truth.indices), np.arange(20)
+    best, incumbent = [], []
+    for _ in range(300):
+        true = rng.normal(60, 1.0, count)
+        val, test = (true + rng.normal(0, 2.0, count) for _ in range(2))
+        made = dataclasses.replace(truth, val=val, tests=test[None])
+        best.append(test[order].max() - true[order][np.argmax(test[order])])
+        chosen = order[np.argmax(val[order])]
+        reported = made.test.max() - regrets(made, order, val[order])[-1]
+        incumbent.append(reported - true[chosen])
+    assert np.mean(best) > 2, "choosing and reporting by the same images"
+    assert np.mean(incumbent) == pytest.approx(0, abs=0.4)  # three standard errors

@@ -5,10 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from factories.block_libraries import APART, BLOCKS, made_library
 
-from search.study.units import study_kind
-from search.work.kinds import load_function
+from search.distillation.block_library import stage_content
+from search.distillation.block_scores import score_blocks
+from search.distillation.signatures import Signatures
+from search.study.units import sign, study_kind
+from search.training.epochs import judge
+from search.training.tasks import load_task
+from search.training.trained_files import trained_content
+from search.work.kinds import Context, load_function
 from search.work.unit import Unit
+from space import TINY, Architecture
+from space.networks import build_network
 
 BASE = {"space": "tiny", "task": "synthetic:0:200/50/200"}
 TEACHER = {"teacher": "1" * 64}
@@ -50,3 +59,19 @@ def test_a_stored_unit_has_the_key_that_it_was_stored_under(name: str) -> None:
 @pytest.mark.parametrize("name", [*STORED, "proxy", "plain_predict", "signed_predict"])
 def test_every_kind_has_a_function(name: str) -> None:
     assert callable(load_function(study_kind(name)))
+
+
+def test_a_library_is_profiled_and_its_networks_are_re_scored_by_images_of_their_own() -> None:
+    library, task = made_library(APART), load_task(APART, TINY)
+    stages = {f"stage{place}": stage_content(library.stage(place)) for place in range(TINY.stages)}
+    network = Architecture(blocks=(BLOCKS[0], BLOCKS[1]), config=TINY)
+    content = sign(
+        {"space": "tiny", "task": APART, "indices": [network.index]},
+        {"teacher": trained_content(library.teacher), **stages},
+        Context(scratch=None, device="cpu", threads=1, on_progress=lambda step: None),
+    )
+    built = build_network(network)
+    built.load_state_dict(library.assemble(network))
+    assert content["loss"] == [pytest.approx(judge(built, task.rescore, task).loss)]
+    assert content["loss"] != [pytest.approx(judge(built, task.val, task).loss)]
+    assert Signatures.from_json(content["signatures"]).digest == score_blocks(library, task).digest

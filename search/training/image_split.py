@@ -1,0 +1,123 @@
+"""Separate images for each use in a blockwise search, cut by seed from a task's validation and training images.
+
+    task = separated(load_task("digits", TINY), parse_split("0"))        # what load_task("digits+split:0", TINY) does
+    len(task.profile), len(task.rescore), len(task.val), len(task.test)   # 200, 200, 200, 300
+
+Who chooses and reports by the same images reports too much: the best of many is partly the luckiest. So blocks are profiled by
+images of their own, finalists re-scored by others, epochs chosen by others again, and what is reported is of the test images, by
+which nothing is chosen. Test images stay as they are; validation images are dealt out, and training images where those are few.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from search.training.images import HeldOut, Images, Task, moments
+from space.errors import ConfigError
+from space.indexing import IndexArray
+
+MARK = "+split:"
+FEWEST = 100  # images of a use: of fewer the 95 % interval of an accuracy is up to 20 points wide
+USUAL = 200  # images of a use at least, where the user gives no numbers
+MAX_SEED = 2**32 - 1
+_SPLIT = re.compile(r"([0-9]{1,10})(?::([0-9]{1,9})/([0-9]{1,9})/([0-9]{1,9}))?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSplit:
+    """How images are dealt out: by `seed`, and how many to profile blocks, to re-score networks and to choose epochs.
+
+    `sizes` is None for a third of the validation images each, and `USUAL` at least.
+    """
+
+    seed: int
+    sizes: tuple[int, int, int] | None = None
+
+    def sizes_for(self, task: Task) -> tuple[int, int, int]:
+        """Return the number of images of each use."""
+        each = max(len(task.val) // 3, USUAL)
+        return self.sizes or (each, each, each)
+
+
+def split_source(source: str) -> tuple[str, str | None]:
+    """Return a task's source without its split, and the text of the split, None where there is none."""
+    base, mark, split = source.partition(MARK)
+    return base, split if mark else None
+
+
+def parse_split(text: str) -> ImageSplit:
+    """Return the split of `SEED` or `SEED:PROFILE/RESCORE/EPOCHS`. Raises: ConfigError when the text is none."""
+    match = _SPLIT.fullmatch(text)
+    if match is None:
+        raise ConfigError(
+            f"'{MARK}{text}': give a seed, as in 'digits{MARK}0', and, where the usual numbers are not wanted, the images to "
+            f"profile blocks, to re-score networks and to choose epochs, as in 'digits{MARK}0:200/200/200'"
+        )
+    seed = int(match[1])
+    if seed > MAX_SEED:
+        raise ConfigError(f"'{MARK}{text}': the seed is more than {MAX_SEED}")
+    if match[2] is None:
+        return ImageSplit(seed=seed)
+    return ImageSplit(seed=seed, sizes=(int(match[2]), int(match[3]), int(match[4])))
+
+
+def separated(task: Task, split: ImageSplit) -> Task:
+    """Return a task whose images are dealt out, disjoint, the rest left to train on; its source names the split in full.
+
+    Raises:
+        ConfigError: a use has fewer than `FEWEST` images, or more than half of the training images would be taken.
+    """
+    sizes = split.sizes_for(task)
+    if min(*sizes, len(task.test)) < FEWEST:
+        raise ConfigError(
+            f"task {task.name!r}: {_told(sizes)}, {len(task.test):,} to test: of fewer than {FEWEST} an accuracy is hardly "
+            f"known; give {FEWEST} or more of each"
+        )
+    lacking = max(0, sum(sizes) - len(task.val))
+    if lacking > len(task.train) // 2:
+        raise ConfigError(
+            f"task {task.name!r}: {_told(sizes)}: beside its {len(task.val):,} validation images that takes {lacking:,} of its "
+            f"{len(task.train):,} training images, more than half; give fewer, such as {MARK}{split.seed}:"
+            f"{FEWEST}/{FEWEST}/{FEWEST}"
+        )
+    draw = np.random.RandomState(split.seed)  # a stream that numpy keeps as it is
+    order = draw.permutation(len(task.train))
+    train = _rows(task.train, np.sort(order[lacking:])) if lacking else task.train
+    pool = _joined(task.val, task.train, order[:lacking])
+    dealt = draw.permutation(len(pool))[: sum(sizes)]
+    profile, rescore, epochs = (_rows(pool, rows) for rows in np.split(dealt, np.cumsum(sizes)[:2]))
+    mean, std = moments(train.images) if lacking else (task.mean, task.std)
+    numbers = f"{split.seed}:{'/'.join(map(str, sizes))}"
+    return replace(
+        task,
+        name=f"{task.name}-split-{re.sub('[:/]', '-', numbers)}",
+        train=train,
+        val=epochs,
+        held_out=HeldOut(seed=split.seed, profile=profile, rescore=rescore),
+        mean=mean,
+        std=std,
+        origin=f"{task.origin}, dealt out by seed {split.seed}",
+        source=f"{task.source}{MARK}{numbers}",
+    )
+
+
+def _told(sizes: tuple[int, int, int]) -> str:
+    profile, rescore, epochs = sizes
+    return (
+        f"{profile:,} images to profile blocks, {rescore:,} to re-score networks, {epochs:,} to choose epochs"
+    )
+
+
+def _rows(images: Images, rows: IndexArray) -> Images:
+    return Images(images=images.images[rows], labels=images.labels[rows])
+
+
+def _joined(first: Images, second: Images, rows: IndexArray) -> Images:
+    """Return all images of the first, and the rows of the second after them."""
+    return Images(
+        images=np.concatenate([first.images, second.images[rows]]),
+        labels=np.concatenate([first.labels, second.labels[rows]]),
+    )

@@ -18,7 +18,7 @@ from search.blockwise.setting import Setting, fine_tune_recipe, known_accuracies
 from search.distillation.block_library import BlockLibrary
 from search.distillation.signatures import COLUMNS
 from search.training.distillation_loss import Guide
-from search.training.tasks import load_task
+from search.training.tasks import load_task_of
 from search.work.results import Results
 from search.work.unit_runs import RunUnits
 from space import is_enumerable
@@ -110,7 +110,7 @@ def prepare(
     check_feasible(query.constraints, config, costs, plan, confident=query.confident)
     guide = Guide(library.teacher)
     setting = Setting(
-        task=load_task(library.teacher.source, config),
+        task=load_task_of(library.teacher, log),
         costs=costs,
         constraints=query.constraints,
         confident=query.confident,

@@ -108,16 +108,16 @@ def prepare(
         check_intervals(query, costs.listed, provenance)
     plan = SearchPlan(finalists=request.finalists, fine_tune=request.fine_tune, distance=request.distance)
     check_feasible(query.constraints, config, costs, plan, confident=query.confident)
-    guide = Guide(library.teacher)
+    guide, task = Guide(library.teacher), load_task_of(library.teacher, log)
     setting = Setting(
-        task=load_task_of(library.teacher, log),
+        task=task,
         costs=costs,
         constraints=query.constraints,
         confident=query.confident,
         plan=plan,
         predictor=request.predictor_name,
         columns=request.columns,
-        known=None if request.trained is None else known_accuracies(request.trained, library),
+        known=None if request.trained is None else known_accuracies(request.trained, library, task),
         recipe=fine_tune_recipe(
             request.fine_tune_recipe, library, epochs=request.fine_tune_epochs, seed=request.seed
         ),

@@ -38,8 +38,8 @@ class Recipe(Checked):
     label_smoothing: Annotated[float, Range(least=0, below=1)] = 0.0
     augmentation: Annotated[
         Augmentation,
-        "published (RandAugment, flip, crop, cutout), mild (small shifts) or none; the published one is made for photographs and "
-        "hurts small images.",
+        "published (RandAugment, flip, crop, cutout), mild (small shifts), none, or FILE.json of its fields; the published one "
+        "is made for photographs and hurts small images.",
     ] = AUGMENTATIONS["published"]
     mixed_precision: Annotated[bool, "Compute in bfloat16 where it does."] = False
     channels_last: Annotated[bool, "Layout of images in memory."] = False

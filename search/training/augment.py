@@ -73,7 +73,7 @@ class Augmentation(Checked):
             raise self.refusal("ops", "name at least one op, or set rand_ops to 0")
 
     @classmethod
-    def named(cls) -> Mapping[str, Augmentation]:  # type: ignore[override]  # mypy: Self of a class that has no subclasses
+    def named(cls) -> Mapping[str, Augmentation]:
         """Return the augmentations that a name may stand for."""
         return AUGMENTATIONS
 

@@ -81,7 +81,7 @@ def _write(folder: Path, shape: tuple[int, int, int, int], images: Iterator[NDAr
 def _read(entry: Path, shape: tuple[int, int, int, int]) -> NDArray[np.uint8] | None:
     """Return an entry's images; None where they are not those that were written."""
     with suppress(OSError, ValueError, EOFError):
-        found = np.load(entry / _IMAGES, mmap_mode="r", allow_pickle=False)
+        found: NDArray[np.uint8] = np.load(entry / _IMAGES, mmap_mode="r", allow_pickle=False)
         named = (entry / _SHA256).read_text()
         if found.dtype == np.uint8 and found.shape == shape and _sha256(entry / _IMAGES) == named:
             with suppress(OSError):  # another user's, say: it is not younger by this

@@ -289,6 +289,7 @@ def words() -> Target:
     from harness.prediction.error_target import parse_target
     from harness.query.query import parse_limits
     from search.methods.registry import parse_method
+    from search.training.own_data.source import parse_source
     from search.training.tasks import parse_synthetic
     from space.selection import select_models
 
@@ -299,6 +300,7 @@ def words() -> Target:
         "me@[fe80::1]:22": parse_destination,
         "evolution": parse_method,
         "synthetic:1000": parse_synthetic,
+        "folder:a:fit=crop,mean=0.5/0.5": parse_source,
         "bconv/bconv/bconv": lambda text: select_models([text.replace("/dev", "").lstrip("/.@~")]),
     }
 
@@ -311,6 +313,46 @@ def words() -> Target:
                 raise error
 
     return Target(read=read, seeds=[bytes([p]) + text.encode() for p, text in enumerate(readers)])
+
+
+def images() -> Target:
+    """Image files of a user's own, and files of arrays."""
+    from io import BytesIO
+
+    import numpy as np
+    from PIL import Image
+
+    from search.training.own_data.arrays import read_parts
+    from search.training.own_data.decoding import Format, decode
+    from search.training.own_data.source import DataSettings
+
+    form, path = Format(size=8, channels=3, settings=DataSettings(fit="crop")), Path(_folder(), "images.npz")
+    pixels = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
+
+    def read(data: bytes) -> None:
+        if data[:2] != b"PK":
+            assert decode(data, form, "image").shape == form.shape
+            return
+        path.write_bytes(data)
+        read_parts(path)
+
+    def file_of(mode: str, kind: str) -> bytes:
+        buffer, exif = BytesIO(), Image.Exif()
+        exif[0x0112] = 6
+        Image.fromarray(pixels).convert(mode).save(buffer, kind, exif=exif)
+        return buffer.getvalue()
+
+    arrays = BytesIO()
+    np.savez(arrays, x=pixels[None].repeat(4, 0), y=np.arange(4), classes=list("abcd"))
+    kinds = {
+        "PNG": ("L", "P", "RGBA", "1", "LA"),
+        "JPEG": ("RGB", "CMYK", "L"),
+        "GIF": ("P",),
+        "BMP": ("RGB",),
+        "TIFF": ("CMYK",),
+    }
+    seeds = [file_of(mode, kind) for kind, modes in kinds.items() for mode in modes]
+    return Target(read=read, seeds=[*seeds, arrays.getvalue()], words=("IDAT", "PLTE", "tRNS", "acTL"))
 
 
 def sidecar() -> Target:
@@ -550,6 +592,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "settings": settings,
     "words": words,
     "sidecar": sidecar,
+    "images": images,
     "rows": rows,
     "blobs": blobs,
     "store-file": store_file,

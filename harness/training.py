@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from search.work.results import Results
 from search.work.training_folder import FinishedTraining, check_alike, grouped, publish, training_units
 from search.work.unit_runs import Runner, Watch, logged, run_watched
 from space import find_space
+from space.atomic_files import write_file
 from space.errors import ConfigError, HarnessError
 
 if TYPE_CHECKING:
@@ -20,9 +22,12 @@ if TYPE_CHECKING:
     from search.distillation.recipe import DistilRecipe
     from search.distillation.signatures import Signatures
     from search.training.images import Task
+    from search.training.own_data.in_memory import InMemory
     from search.training.recipe import Recipe
     from search.training.trained import Trained
+    from space import SpaceConfig
 
+TASK = "task.json"  # in a folder of trainings: where a user's own images are from, their classes and normalization
 UNITS = "results"  # in a library's folder: units of work, done and under way
 
 
@@ -102,7 +107,7 @@ def train(
     networks: str | Sequence[str],
     folder: str | Path,
     *,
-    task: str = "digits",
+    task: str | InMemory = "digits",
     space: str = "blox",
     recipe: Recipe | Mapping[str, Any] | None = None,
     together: int = 1,
@@ -112,9 +117,11 @@ def train(
     """Train networks from scratch; what is trained in the folder already is not trained again.
 
     networks: as for `measure`. folder: takes results, weights, and the published files that `join` reads as accuracies. task:
-    images, `digits`, `synthetic:SEED`, or a folder with CIFAR's binary archive. recipe: the task's usual one, a whole one, or
-    the values to change of the usual, such as {"epochs": 5}. together: networks trained as one in each job. runner: a process of
-    this machine, unless it is another `search.work` runner. `log` is given a line of progress at a time.
+    images, `digits`, `synthetic:SEED`, a folder with CIFAR's binary archive, `folder:PATH` with a folder for each class, or
+    `npz:FILE`; or what Python holds, which the folder keeps as a file: a pair of arrays, images and labels, a torch `Dataset`, or
+    parts train, val and test of these. recipe: the task's usual one, a whole one, or the values to change of the usual, such as
+    {"epochs": 5}. together: networks trained as one in each job. runner: a process of this machine, unless it is another
+    `search.work` runner. `log` is given a line of progress at a time.
     Raises: ConfigError when a name or value cannot be used; HarnessError when a training failed: the others are kept.
 
     >>> trained = train("sample:2@1", folder, space="tiny", recipe={"epochs": 1})
@@ -132,6 +139,7 @@ def train(
         together=together,
         runner=runner,
         watch=logged(log),
+        log=log,
     )
     if trained.error is not None:
         raise trained.error
@@ -142,12 +150,13 @@ def train_networks(
     networks: Sequence[str],
     folder: Path,
     *,
-    task: str,
+    task: str | InMemory,
     space: str,
     recipe: Recipe | Mapping[str, Any],
     together: int,
     runner: Runner | None,
     watch: Watch,
+    log: Callable[[str], None],
 ) -> TrainedNetworks:
     """Train networks into a folder and publish all that it holds, as `train` does; what fails is the answer's `error`.
 
@@ -155,18 +164,19 @@ def train_networks(
     written.
     """
     from search.training.recipe import Recipe, default_recipe
-    from search.training.tasks import load_task
     from search.work.local_pool import LocalPool
 
     config = find_space(space)
     architectures = select_architectures(networks, config)
-    if not isinstance(recipe, Recipe):
-        recipe = Recipe.from_plain(default_recipe(task).to_plain() | dict(recipe))
-    images = load_task(task, config)
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: is a file; name a folder")
+    images = _task_of(task, config, folder, log)
+    if not isinstance(recipe, Recipe):
+        recipe = Recipe.from_plain(default_recipe(images.source).to_plain() | dict(recipe))
     units, results = training_units(architectures, images, recipe), Results(folder=folder)
     check_alike(results, units[0])
+    if images.class_names:
+        write_file(folder / TASK, json.dumps(images.to_plain(), indent=1).encode(), make_folder=True)
     names = {unit.key: str(one) for unit, one in zip(units, architectures, strict=True)}
     jobs = grouped(units, results, together)
     named = [(_named([names[unit.key] for unit in of]), job) for job, of in jobs]
@@ -202,7 +212,7 @@ def distil(
     folder: str | Path,
     *,
     network: str = "",
-    task: str = "",
+    task: str | InMemory = "",
     stages: Sequence[int] = (),
     recipe: DistilRecipe | Mapping[str, Any] | None = None,
     runner: Runner | None = None,
@@ -213,9 +223,9 @@ def distil(
     """Train every block of every stage to answer as a trained network's stage does, and measure what each is worth.
 
     teacher: the folder of `train`, of which the most accurate `network` unless one is named, or a file of one network. folder:
-    takes the library, for `harness search --method blockwise`. task: images, those of the teacher unless others are named.
-    stages: from 0, all where none is named. recipe: the usual one, a whole one, or the values to change of the usual. runner and
-    log: as for `train`. device: of torch, such as "cuda". watch: shows the distillations in place of `log`.
+    takes the library, for `harness search --method blockwise`. task: as for `train`, the teacher's images unless others are
+    named. stages: from 0, all where none is named. recipe: the usual one, a whole one, or the values to change of the usual.
+    runner and log: as for `train`. device: of torch, such as "cuda". watch: shows the distillations in place of `log`.
     Raises: ConfigError when a name or value cannot be used, or the folder holds another teacher's library.
 
     >>> blocks = distil(teacher, folder, stages=[1], recipe={"epochs": 1})
@@ -234,7 +244,7 @@ def distil(
     config = trained.architecture.config
     if not isinstance(recipe, DistilRecipe):
         recipe = DistilRecipe.from_plain(DistilRecipe().to_plain() | dict(recipe or {}))
-    images = _images_of(trained, task)
+    images = _images_of(trained, task, folder, log)
     places = sorted(set(stages)) or list(range(config.stages))
     if places[-1] >= config.stages:
         raise ConfigError(f"stage {places[-1]}: space {config.name!r} has stages 0 to {config.stages - 1}")
@@ -259,16 +269,25 @@ def distil(
     return DistilledBlocks(library=library, signatures=signatures, task=images)
 
 
-def _images_of(teacher: Trained, source: str) -> Task:
-    """Return the images of a source, by default the teacher's. Raises: ConfigError where neither says any."""
-    from search.training.tasks import load_task
+def _images_of(teacher: Trained, task: str | InMemory, folder: Path, log: Callable[[str], None]) -> Task:
+    """Return the images of a task, by default the teacher's. Raises: ConfigError where neither says any."""
+    from search.training.tasks import load_task_of
 
-    source = source or teacher.source
-    if not source:
-        raise ConfigError(
-            f"teacher {teacher.architecture}: does not say what it was trained on; name the images with --task"
-        )
-    return load_task(source, teacher.architecture.config)
+    if task == "":
+        return load_task_of(teacher, log)
+    return _task_of(task, teacher.architecture.config, folder, log)
+
+
+def _task_of(task: str | InMemory, config: SpaceConfig, folder: Path, log: Callable[[str], None]) -> Task:
+    """Return the images of a source, or those that Python holds, which a file in the folder then keeps. Raises: ConfigError."""
+    from search.training.own_data.in_memory import task_in_memory
+    from search.training.tasks import check_fit, load_task
+
+    if isinstance(task, str):
+        return load_task(task, config, log)
+    images = task_in_memory(task, config, folder)
+    check_fit(images, config)
+    return images
 
 
 def _check_library(folder: Path, teacher: Trained) -> None:

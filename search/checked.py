@@ -148,12 +148,17 @@ class Checked:
 
     @classmethod
     def from_plain(cls, found: object, name: str = "") -> Self:
-        """Return the value of JSON's types; what they do not name has its default. `name` is for messages.
+        """Return the value of JSON's types, or of a name in `named`; what they leave out has its default. `name` is for messages.
 
         Raises:
-            ConfigError: it is no object, a key is unknown, or a value is not of its field.
+            ConfigError: it is no object, a name or key is unknown, or a value is not of its field.
         """
         name, known = name or cls.NAME, fields_of(cls)
+        if isinstance(found, str) and (values := cls.named()):
+            if found not in values:
+                near = did_you_mean(found, values)
+                raise ConfigError(f"{name} {shown(found)} is unknown{near} (known: {', '.join(values)})")
+            return values[found]
         if not isinstance(found, Mapping):
             raise ConfigError(f"{name} is {type(found).__name__}; write an object of its fields")
         for key in found:
@@ -163,6 +168,11 @@ class Checked:
         return cls(
             **{key: _read(known[key], value, f"{name}: {key}") for key, value in cls.completed(found).items()}
         )
+
+    @classmethod
+    def named(cls) -> Mapping[str, Self]:
+        """Return the values that a name may stand for, in place of an object of their fields."""
+        return {}
 
     @classmethod
     def completed(cls, found: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 from space.errors import ConfigError
 
 
@@ -61,6 +63,12 @@ def _expanded(value: Any) -> Any:
     if isinstance(value, list):
         return [_expanded(one) for one in value]
     return expand_user(value) if isinstance(value, Path) else value
+
+
+def cache_folder(name: str) -> Path:
+    """Return a folder for what can be made again, in $HARNESS_CACHE or the user's cache. Raises: ConfigError for no $HOME."""
+    named = os.environ.get("HARNESS_CACHE")
+    return (expand_user(named) if named else own_folder(platformdirs.user_cache_dir("harness"))) / name
 
 
 def own_folder(path: str) -> Path:

@@ -21,7 +21,7 @@ from search.blockwise.setting import Setting, fine_tune_recipe, known_accuracies
 from search.distillation.block_library import BlockLibrary
 from search.distillation.signatures import COLUMNS, TRAIN_LOSS_CHANGE
 from search.training.distillation_loss import Guide
-from search.training.tasks import load_task
+from search.training.tasks import load_task_of
 from search.work.results import Results
 from search.work.unit_runs import RunUnits
 from space.errors import ConfigError, did_you_mean
@@ -175,16 +175,16 @@ def prepare(
     count = request.finalists or (by_integer_program.POOL if as_sums else FINALISTS)
     plan = SearchPlan(finalists=count, fine_tune=request.fine_tune, distance=request.distance)
     check_feasible(query.constraints, config, costs, plan, confident=query.confident)
-    guide = Guide(library.teacher)
+    guide, task = Guide(library.teacher), load_task_of(library.teacher, log)
     setting = Setting(
-        task=load_task(library.teacher.source, config),
+        task=task,
         costs=costs,
         constraints=query.constraints,
         confident=query.confident,
         plan=plan,
         predictor=request.predictor_name,
         columns=request.columns,
-        known=None if request.trained is None else known_accuracies(request.trained, library),
+        known=None if request.trained is None else known_accuracies(request.trained, library, task),
         fit_networks=fit_networks,
         recipe=fine_tune_recipe(
             request.fine_tune_recipe, library, epochs=request.fine_tune_epochs, seed=request.seed

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import ModelFormat, SpaceName
+from harness.commands.options import ModelFormat, SpaceName, log
 
 
 def export(
@@ -28,8 +28,9 @@ def export(
         typer.Option(
             "--calibration",
             metavar="TASK|FILE.npz",
-            help="Images of trained weights: a task as for 'harness train' (digits, synthetic:SEED, a folder with CIFAR), on "
-            "which accuracies before and after are shown, too, or a file of training images, normalized. int8 needs one.",
+            help="Images of trained weights: a task as for 'harness train' (digits, synthetic:SEED, a folder with CIFAR, "
+            "folder:PATH, npz:FILE), on which accuracies before and after are shown, too, or a file of training images, "
+            "normalized. int8 needs one.",
         ),
     ] = "",
     table: Annotated[
@@ -58,5 +59,6 @@ def export(
         table=table,
         space=space,
         force=force,
+        log=log,
     )
     print_export(written)

@@ -12,7 +12,7 @@ import typer
 from harness.commands.option_groups import takes
 from search.checked import Checked, Field, fields_of
 from search.training.augment import AUGMENTATIONS, Augmentation
-from space.errors import ConfigError, did_you_mean
+from space.user_paths import expand_user
 
 Command = Callable[..., None]
 # Of true and of false, where a field's own name says only one of them.
@@ -41,7 +41,7 @@ class RecipeOptions:
             if one.name != "recipe" and (value := getattr(self, one.name)) is not None
         }
         if "augmentation" in changes:
-            changes["augmentation"] = _named_augmentation(changes["augmentation"]).to_plain()
+            changes["augmentation"] = _augmentation(changes["augmentation"]).to_plain()
         return (
             changes
             if self.recipe is None
@@ -88,8 +88,8 @@ def _text(name: str, value: object) -> str:
     return next((word for word, one in AUGMENTATIONS.items() if one == value), str(value))
 
 
-def _named_augmentation(name: str) -> Augmentation:
-    if name not in AUGMENTATIONS:
-        near = did_you_mean(name, AUGMENTATIONS)
-        raise ConfigError(f"--augmentation {name!r} is unknown{near} (known: {', '.join(AUGMENTATIONS)})")
-    return AUGMENTATIONS[name]
+def _augmentation(text: str) -> Augmentation:
+    """Return the augmentation of a name or a file. Raises: ConfigError."""
+    if text.lower().endswith(".json"):
+        return Augmentation.from_file(expand_user(text), option="--augmentation")
+    return Augmentation.from_plain(text, "--augmentation")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import JsonFlag, SpaceName, WideFlag, is_quiet
+from harness.commands.options import JsonFlag, SpaceName, WideFlag, is_quiet, log
 from harness.commands.recipe_options import RecipeOptions, takes_recipe
 from harness.commands.workers import Workers, takes_workers
 from search.training.recipe import PUBLISHED, SHORT, Recipe
@@ -16,8 +16,8 @@ from search.training.recipe import PUBLISHED, SHORT, Recipe
 
 @takes_workers
 @takes_recipe(
-    "Recipe as JSON; what it leaves out is as published. [default: as published; for digits and synthetic images 20 epochs, "
-    "batch 64, learning rate 0.05, augmentation mild, channels last]",
+    "Recipe as JSON; what it leaves out is as published. [default: as published for CIFAR; for others 20 epochs, batch 64, "
+    "learning rate 0.05, augmentation mild, channels last]",
     PUBLISHED,
     SHORT,
 )
@@ -43,8 +43,10 @@ def train(
         str,
         typer.Option(
             "--task",
-            help="Images: digits, synthetic:SEED[:TRAIN/VAL/TEST] (made up; images of each class), or a folder with CIFAR's "
-            "binary archive; behind it +split:SEED gives a blockwise search images of their own for each choice.",
+            help="Images: digits, synthetic:SEED[:TRAIN/VAL/TEST] (made up; images of each class), a folder with CIFAR's "
+            "binary archive, or your own: folder:PATH with a folder for each class, npz:FILE with arrays x and y, and settings "
+            "as in folder:PATH:fit=crop,seed=1; behind it +split:SEED gives a blockwise search images of their own for each "
+            "choice.",
         ),
     ] = "digits",
     space: SpaceName = "blox",
@@ -68,6 +70,7 @@ def train(
     from harness.output.training_text import print_training
     from harness.training import train_networks
 
+    quiet = is_quiet(json_output)
     trained = train_networks(
         networks,
         output,
@@ -76,7 +79,8 @@ def train(
         recipe=typed.given(Recipe),
         together=together,
         runner=workers.runner(),
-        watch=partial(TrainingView, quiet=is_quiet(json_output)),
+        watch=partial(TrainingView, quiet=quiet),
+        log=partial(log, quiet=quiet),
     )
     print_training(trained, output, json_output=json_output, wide=wide)
     if trained.error is not None:

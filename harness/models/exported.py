@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import json
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -13,8 +13,6 @@ from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, overload, runtime_checkable
-
-import platformdirs
 
 import exporters
 from exporters import (
@@ -43,12 +41,12 @@ from harness.models.accuracy import (
 from harness.models.names import select_architecture
 from harness.records import PARTS
 from harness.version import __version__
+from search.training.own_data.source import is_own
 from search.training.tasks import load_task
-from space import BLOX, Architecture, SpaceConfig, find_space
+from space import BLOX, Architecture, SpaceConfig, find_space, user_paths
 from space.atomic_files import check_output_file, holds_file, write_file
 from space.errors import ConfigError
 from space.segments import Segment
-from space.user_paths import expand_user, own_folder
 
 if TYPE_CHECKING:
     from search.training.images import Task
@@ -65,8 +63,7 @@ def reference_of(config: SpaceConfig) -> Architecture:
 
 def cache_folder() -> Path:
     """Return the folder for exported fragments: $HARNESS_CACHE, or the user's cache folder. Raises: ConfigError for no $HOME."""
-    named = os.environ.get("HARNESS_CACHE")
-    return (expand_user(named) if named else own_folder(platformdirs.user_cache_dir("harness"))) / "fragments"
+    return user_paths.cache_folder("fragments")
 
 
 def expected_outputs(config: SpaceConfig) -> ExpectedOutputs:
@@ -248,6 +245,7 @@ def export_network(
     table: Path | None = None,
     space: str = "blox",
     force: bool = False,
+    log: Callable[[str], None] = lambda line: None,
 ) -> ModelFile:
     """Write one network as a stand-alone model, with the weights of a torch state dict or seeded random ones.
 
@@ -263,8 +261,8 @@ def export_network(
     for path in (output, table):
         check_output_file(path)
     _check_calibration(precision, checkpoint, calibration, table)
-    images = Path(calibration) if calibration.lower().endswith(IMAGES_SUFFIX) else None
-    task = load_task(calibration, architecture.config) if calibration and images is None else None
+    images = Path(calibration) if _is_images_file(calibration) else None
+    task = load_task(calibration, architecture.config, log) if calibration and images is None else None
     if table is not None and task is not None:
         read_table(
             table, architecture.config, task
@@ -321,6 +319,9 @@ def make_model(
         cache_dir=cache_dir,
     )
     notes, accuracy = {"harness.version": __version__}, None
+    if task is not None and task.class_names:
+        notes["harness.classes"] = json.dumps(task.class_names)
+        notes["harness.normalization"] = json.dumps({"mean": task.mean, "std": task.std})
     if task is not None:
         accuracy = measure_accuracy(export(), model_format, architecture, weights, task)
         notes["harness.accuracy"] = accuracy.to_json()
@@ -331,7 +332,7 @@ def _check_calibration(
     precision: Precision, checkpoint: Path | None, calibration: str, table: Path | None
 ) -> None:
     """Refuse options that contradict each other. Raises: ConfigError."""
-    is_file = calibration.lower().endswith(IMAGES_SUFFIX)
+    is_file = _is_images_file(calibration)
     if calibration and checkpoint is None:
         raise ConfigError(
             f"--calibration {calibration}: seeded weights know no task; name trained ones with --checkpoint FILE"
@@ -348,6 +349,11 @@ def _check_calibration(
         )
     if table is not None and (is_file or not calibration):
         raise ConfigError(f"--table {table}: accuracies are of a task; name it, such as --calibration digits")
+
+
+def _is_images_file(calibration: str) -> bool:
+    """Return whether calibration images are named by their file, not a task, of which `npz:FILE` is one."""
+    return calibration.lower().endswith(IMAGES_SUFFIX) and not is_own(calibration)
 
 
 def with_named_nodes(assembly: Assembly) -> Assembly:

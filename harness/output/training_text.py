@@ -12,6 +12,9 @@ from space.text import counted
 
 if TYPE_CHECKING:
     from harness.training import TrainedNetworks
+    from search.training.images import Task
+
+MOST_CLASSES = 10  # whose names are shown
 
 
 def print_training(trained: TrainedNetworks, folder: Path, *, json_output: bool, wide: bool = False) -> None:
@@ -20,6 +23,8 @@ def print_training(trained: TrainedNetworks, folder: Path, *, json_output: bool,
         print_json(_document(trained))
     else:
         _print_table(trained, wide)
+        if trained.task.class_names:
+            echo(_told(trained.task), err=True)
     for note in trained.notes:
         echo(note, err=True)
     if trained.files:
@@ -27,17 +32,18 @@ def print_training(trained: TrainedNetworks, folder: Path, *, json_output: bool,
         echo(f"{folder}: {counted(trained.in_folder, 'network')} in {published}", err=True)
 
 
+def _told(task: Task) -> str:
+    """Return a line on a user's own images: where they are from, how many, and the classes."""
+    names, counts = task.class_names, [f"{len(getattr(task, part)):,}" for part in ("train", "val", "test")]
+    some = ", ".join(names[:MOST_CLASSES]) + (", ..." if len(names) > MOST_CLASSES else "")
+    return f"{task.name}: {task.origin}; {'/'.join(counts)} images to train, validate, test; {len(names)} classes: {some}"
+
+
 def _document(trained: TrainedNetworks) -> dict[str, object]:
     """Return plain values; accuracies are percent."""
-    task = trained.task
     return {
         "space": trained.space,
-        "task": {
-            "name": task.name,
-            "source": task.source,
-            "synthetic": task.synthetic,
-            "origin": task.origin,
-        },
+        "task": trained.task.to_plain(),
         "recipe": trained.recipe.to_plain() | {"digest": trained.recipe.digest},
         "networks": [
             {

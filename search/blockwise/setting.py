@@ -86,17 +86,22 @@ def fine_tune_recipe(path: Path | None, library: BlockLibrary, *, epochs: int, s
         raise ConfigError(f"--fine-tune-recipe {path}: {error}") from error
 
 
-def known_accuracies(folder: Path, library: BlockLibrary) -> KnownAccuracies:
-    """Return the validation accuracies of a folder that `harness train` wrote.
+def known_accuracies(folder: Path, library: BlockLibrary, task: Task | None = None) -> KnownAccuracies:
+    """Return the validation accuracies of a folder that `harness train` wrote; with a `task`, its images are compared, too.
 
     Raises: ConfigError when it holds none, or trainings of another task than the library's.
     """
+    digest = task.images_digest if task is not None else None
     units = stored_units(Results(folder=folder))
     for unit in units:
         if unit.config["task"] != library.teacher.source:
             raise ConfigError(
                 f"--trained {folder}: its networks were trained on {unit.config['task']!r}, the library's teacher on "
                 f"{library.teacher.source!r}; give trainings on the same images"
+            )
+        if digest is not None and unit.config.get("task_sha256", digest) != digest:
+            raise ConfigError(
+                f"--trained {folder}: {library.teacher.source} changed since its networks were trained; train them again"
             )
     if not is_enumerable(library.config):
         # Published files name networks by hashes, which cannot be looked up there.

@@ -52,7 +52,7 @@ class DistilRecipe(Checked):
         Range(least=1),
         "Passes of the teacher, each with its own augmentation; epochs alternate between them.",
     ] = 1
-    augmentation: Annotated[Augmentation, "published, mild or none."] = NONE
+    augmentation: Annotated[Augmentation, "published, mild, none, or FILE.json of its fields."] = NONE
     keep_own: Annotated[bool, "Take the teacher's own blocks with the teacher's weights."] = False
     shared: Annotated[
         bool,

@@ -106,7 +106,7 @@ def run_study(settings: StudySettings, truth: GroundTruth, unit_runner: UnitRunn
     context = StudyContext(
         settings=settings,
         truth=truth,
-        task=load_task(settings.task, settings.config),
+        task=load_task(settings.task, settings.config, unit_runner.log),
         unit_runner=unit_runner,
     )
     _check(context)

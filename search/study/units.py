@@ -17,6 +17,7 @@ from search.study.truth import GroundTruth
 from search.work.distillations import fine_tuned
 from search.work.distillations import run_distillation as distil
 from search.work.kinds import Content, Context
+from search.work.trainings import task_of
 from space import Architecture, SpaceConfig, find_space
 from space.errors import ConfigError
 from space.indexing import FloatArray, IndexArray
@@ -183,10 +184,8 @@ def _numbers(values: FloatArray) -> list[float | None]:
 
 
 def _of(config: Mapping[str, Any]) -> tuple[SpaceConfig, Task]:
-    from search.training.tasks import load_task
-
     space = find_space(config["space"])
-    return space, load_task(config["task"], space)
+    return space, task_of(config, space)
 
 
 def _teacher(inputs: Mapping[str, Content]) -> Trained:

@@ -72,6 +72,11 @@ class Augmentation(Checked):
         if not self.ops:
             raise self.refusal("ops", "name at least one op, or set rand_ops to 0")
 
+    @classmethod
+    def named(cls) -> Mapping[str, Augmentation]:
+        """Return the augmentations that a name may stand for."""
+        return AUGMENTATIONS
+
     def scaled(self, pixels: int, size: int) -> int:
         """Return what a length given for 32-pixel images is in images of `size` pixels; halves are rounded up."""
         return math.floor(pixels * size / REFERENCE_PX + 0.5)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +63,8 @@ class Task:
 
     `mean` and `std` are a value a channel, of pixels between 0 and 1; labels run from 0 to below `classes`. `origin` tells
     people where the images are from, and `source` names them to `search.training.tasks.load_task` on the same machine; it
-    is empty where nothing does. The name of a `synthetic` task, whose images a program drew, carries that word.
+    is empty where nothing does. The name of a `synthetic` task, whose images a program drew, carries that word. `class_names` are
+    those of a user's own images, in the order of the labels; built-in tasks have none.
 
     Raises:
         ConfigError: the parts contradict each other.
@@ -78,6 +81,7 @@ class Task:
     origin: str
     source: str = ""
     held_out: HeldOut | None = None
+    class_names: tuple[str, ...] = ()
     shape: tuple[int, int, int] = field(init=False)  # height, width, channels
 
     def __post_init__(self) -> None:
@@ -103,6 +107,10 @@ class Task:
                 self._refuse(f"{key} {values}", f"give {shape[2]} numbers, one a channel")
         if min(self.std) <= 0:
             self._refuse(f"std {self.std}", "a deviation is more than 0; images of one value teach nothing")
+        if self.class_names and len(set(self.class_names)) != self.classes:
+            self._refuse(
+                f"{len(self.class_names)} class names", f"give {self.classes} different ones, or none"
+            )
         if self.synthetic != (SYNTHETIC in self.name):
             self._refuse(
                 f"synthetic = {self.synthetic}",
@@ -142,13 +150,29 @@ class Task:
 
     @property
     def images_digest(self) -> str:
-        """The SHA-256 of all images and labels, 64 hexadecimal characters."""
+        """SHA-256 of images and labels, 64 hexadecimal characters; of a user's own of class names and normalization, too."""
         content = hashlib.sha256()
+        if self.class_names:  # a user's own: built-in tasks of a name have one normalization
+            content.update(json.dumps([self.class_names, self.mean, self.std]).encode())
         for images in (getattr(self, part) for part in self._parts):
             for array in (images.images, images.labels):
                 content.update(f"{array.dtype} {array.shape}".encode())
                 content.update(np.ascontiguousarray(array).data)
         return content.hexdigest()
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return what tells of the task, without its images, in JSON's types."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "synthetic": self.synthetic,
+            "origin": self.origin,
+            "sha256": self.images_digest,
+            "images": {part: len(getattr(self, part)) for part in ("train", "val", "test")},
+            "class_names": list(self.class_names),
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
 
     def normalized(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return images (n, height, width, channels) as networks read them: float32 (n, C, H, W), to rounding as in training."""

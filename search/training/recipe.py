@@ -10,7 +10,7 @@ from search.checked import Checked, Range
 from search.training.augment import AUGMENTATIONS, MILD, Augmentation
 from search.training.image_split import split_source
 
-_SMALL = ("digits", "synthetic")  # a source up to its first colon, without its split
+_SHORT = ("digits", "synthetic", "folder", "npz")  # a source up to its first colon, without its split
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +39,8 @@ class Recipe(Checked):
     label_smoothing: Annotated[float, Range(least=0, below=1)] = 0.0
     augmentation: Annotated[
         Augmentation,
-        "published (RandAugment, flip, crop, cutout), mild (small shifts) or none; the published one is made for photographs and "
-        "hurts small images.",
+        "published (RandAugment, flip, crop, cutout), mild (small shifts), none, or FILE.json of its fields; the published one "
+        "is made for photographs and hurts small images.",
     ] = AUGMENTATIONS["published"]
     mixed_precision: Annotated[bool, "Compute in bfloat16 where it does."] = False
     channels_last: Annotated[bool, "Layout of images in memory."] = False
@@ -66,11 +66,12 @@ SHORT = Recipe(epochs=20, batch=64, learning_rate=0.05, augmentation=MILD, chann
 
 
 def default_recipe(source: str) -> Recipe:
-    """Return the recipe of a task's source: the published one for CIFAR, a milder and shorter one for small images.
+    """Return the recipe of a task's source: the published one for CIFAR, a milder and shorter one for others.
 
     The published augmentation is made for photographs of 32 pixels. It hides what digits and small drawn images show: digits of
     8 pixels were classed right to 26 to 46 % after 4 epochs with it, and to 95 to 97 % without. After 20 epochs, small shifts
     gain a point on digits against no augmentation, and neither gain nor lose on synthetic images. Channels last is what trains
-    the small networks fastest on a processor (benchmarks/training.py).
+    the small networks fastest on a processor (benchmarks/training.py). Of a user's own images nobody knows whether they show the
+    same when they are mirrored or turned, so they are shifted alone.
     """
-    return SHORT if split_source(source)[0].partition(":")[0] in _SMALL else PUBLISHED
+    return SHORT if split_source(source)[0].partition(":")[0] in _SHORT else PUBLISHED

@@ -1,37 +1,48 @@
-"""Tasks by name: digits, synthetic images, or CIFAR in a user's folder.
+"""Tasks by name: digits, synthetic images, CIFAR in a user's folder, or a user's own images.
 
 task = load_task("digits", MINI)
 task = load_task("synthetic:3", BLOX)
 task = load_task("synthetic:3:200/50/200", BLOX)   # images of each class to train, to validate, to test
 task = load_task("/data/cifar", BLOX)       # CIFAR-100, as the space has 100 classes
 task = load_task("digits+split:0", MINI)    # separate images for each use in a blockwise search, dealt out by seed 0
+task = load_task("folder:flowers:fit=crop", BLOX)  # images of one's own: search.training.own_data.source
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from search.training.cifar import CIFAR10, CIFAR100, holds_cifar, load_cifar
 from search.training.digits import load_digits_task
 from search.training.image_split import parse_split, separated, split_source
 from search.training.images import SYNTHETIC, Images, Task, check_fit
+from search.training.own_data.source import is_own, parse_source
+from search.training.own_data.tasks import load_own_task
 from search.training.synthetic_images import PER_CLASS, make_synthetic_task
 from space import SpaceConfig
 from space.errors import ConfigError
 from space.user_paths import expand_user
 
-__all__ = ["Images", "Task", "check_fit", "load_task"]
+if TYPE_CHECKING:
+    from search.training.trained import Trained
+
+__all__ = ["Images", "Task", "check_fit", "load_task", "load_task_of"]
 
 MAX_SEED = 2**32 - 1
 MAX_PER_CLASS = 10_000  # images: 100 classes of them fill 3 GB
 _SYNTHETIC = re.compile(r"([0-9]{1,10})(?::([0-9]{1,9})/([0-9]{1,9})/([0-9]{1,9}))?")
 
 
-def load_task(source: str | PathLike[str], config: SpaceConfig) -> Task:
-    """Return the task of a source: `digits`, `synthetic`, `synthetic:SEED[:TRAIN/VAL/TEST]`, or a folder with CIFAR.
+def load_task(
+    source: str | PathLike[str], config: SpaceConfig, log: Callable[[str], None] = lambda line: None
+) -> Task:
+    """Return the task of a source: `digits`, `synthetic`, `synthetic:SEED[:TRAIN/VAL/TEST]`, a folder with CIFAR, or a user's own
+    images, `folder:PATH` or `npz:FILE`, before whose decoding `log` is told.
 
     The task's own `source` names the same images again on the same machine, however it was asked for.
     Digits and synthetic images come in the space's image size; CIFAR's are 32 pixels wide and are not resized. Of a
@@ -43,18 +54,40 @@ def load_task(source: str | PathLike[str], config: SpaceConfig) -> Task:
     """
     text, split = split_source(str(source))
     if split is not None:
-        return separated(load_task(text, config), parse_split(split))
+        return separated(load_task(text, config, log), parse_split(split))
     if text == "digits":
         task, found = load_digits_task(config), text
     elif text == SYNTHETIC or text.startswith(SYNTHETIC + ":"):
         seed, per_class = parse_synthetic(text)
         task = make_synthetic_task(config, seed, per_class)
         found = f"{SYNTHETIC}:{seed}:{'/'.join(map(str, per_class))}"
+    elif is_own(text):
+        own = parse_source(text)
+        task, found = load_own_task(own, config, log), str(own)
     else:
         folder = expand_user(text)
         task, found = _from_folder(folder, config), str(folder.absolute())
     check_fit(task, config)
     return dataclasses.replace(task, source=found)
+
+
+def load_task_of(trained: Trained, log: Callable[[str], None] = lambda line: None) -> Task:
+    """Return the task that a network was trained on, from its source.
+
+    Raises:
+        ConfigError: it says none, or the user's own images there are others now; else as `load_task`.
+    """
+    if not trained.source:
+        raise ConfigError(
+            f"teacher {trained.architecture}: does not say what it was trained on; name the images with --task"
+        )
+    task = load_task(trained.source, trained.architecture.config, log)
+    if task.class_names and task.name != trained.task:
+        raise ConfigError(
+            f"{trained.source} changed since {trained.architecture} was trained on it: it was {trained.task}, it is {task.name}; "
+            "bring back those images, or train on these"
+        )
+    return task
 
 
 def parse_synthetic(text: str) -> tuple[int, tuple[int, int, int]]:
@@ -86,7 +119,8 @@ def _from_folder(folder: Path, config: SpaceConfig) -> Task:
     if not folder.is_dir():
         raise ConfigError(
             f"{str(folder)!r} is no task: give 'digits', '{SYNTHETIC}', '{SYNTHETIC}:SEED', '{SYNTHETIC}:SEED:TRAIN/VAL/TEST' "
-            f"(images of each class), or a folder that holds {CIFAR100.archive} or {CIFAR10.archive}"
+            f"(images of each class), a folder that holds {CIFAR100.archive} or {CIFAR10.archive}, or images of your own, "
+            "'folder:PATH' with a folder for each class or 'npz:FILE'"
         )
     here = [kind for kind in (CIFAR100, CIFAR10) if holds_cifar(folder, kind)]
     fitting = [kind for kind in here if kind.classes == config.classes]

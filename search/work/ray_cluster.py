@@ -8,7 +8,8 @@ It is called on any node of a cluster that was started with, on the first machin
     RAY_USAGE_STATS_ENABLED=0 ray start --address=10.0.0.1:6379
 
 Every node needs the same Python and Ray, and this project's dependencies; the project's own code travels with the units, so
-that all nodes run that of the caller. A CIFAR folder has to be on every node under the same path; other tasks need no files.
+that all nodes run that of the caller. A CIFAR folder and a user's own images
+have to be on every node under the same path; other tasks need no files.
 Inputs and results travel sealed; the results folder is the caller's alone.
 
 Ray itself is only imported in a process of its own, `search.work.ray_driver`: a lost head ends the process that talks to

@@ -13,7 +13,7 @@ from typer.models import OptionInfo
 
 from harness.commands.recipe_options import RecipeOptions, takes_recipe
 from search.distillation.recipe import DistilRecipe
-from search.training.augment import MILD, NONE
+from search.training.augment import MILD, NONE, Augmentation
 from search.training.recipe import PUBLISHED, SHORT, Recipe
 from space.errors import ConfigError
 
@@ -75,9 +75,19 @@ def test_the_values_given_are_returned_or_the_whole_of_a_file_under_them(tmp_pat
     assert calls[2].given(Recipe) == whole.to_plain(), "what the file leaves out is as published"
 
 
+def test_an_augmentation_may_be_a_file(tmp_path: Path) -> None:
+    command, calls = given(PUBLISHED)
+    path = tmp_path / "own.json"
+    path.write_text('{"rand_ops": 0, "flip": 0.25}')
+    command(**{**dict.fromkeys(inspect.signature(command).parameters), "augmentation": str(path)})
+    (changed,) = calls[0].given(Recipe).values()
+    assert changed == Augmentation(rand_ops=0, flip=0.25).to_plain()
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"augmentation": "nowhere.json"}, "--augmentation nowhere.json: cannot be read"),
         ({"augmentation": "milt"}, "--augmentation 'milt' is unknown; did you mean 'mild'"),
         ({"recipe": Path("nowhere.json")}, "--recipe nowhere.json: cannot be read"),
     ],

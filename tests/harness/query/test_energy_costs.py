@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from factories.records import make_energy_run
 from factories.stores import MANY, networks, stored
+from harness.query.energy_costs import energy_cost
 from rigs.commands import refused, run
 
-from harness.query.energy_costs import energy_cost
 from harness.query.latencies import LatencySource
 from harness.store import Store
 from space.errors import ConfigError

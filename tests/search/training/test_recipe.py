@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from search.training.augment import Augmentation
+from search.training.augment import MILD, Augmentation
 from search.training.recipe import Recipe
 from space.errors import ConfigError
 
@@ -34,6 +34,8 @@ def test_a_recipe_reads_back_equal_from_its_text() -> None:
     recipe = Recipe(epochs=7, batch=64, learning_rate=0.1, nesterov=True, seed=3, channels_last=True)
     assert Recipe.from_json(recipe.to_json()) == recipe
     assert Recipe.from_json("{}") == Recipe()
+    named = Recipe.from_json('{"augmentation": "mild"}')
+    assert named == Recipe(augmentation=MILD) and named.digest == Recipe(augmentation=MILD).digest
 
 
 def test_the_digest_names_the_recipe() -> None:
@@ -100,6 +102,7 @@ def test_a_value_out_of_range_is_refused(values: dict[str, object], message: str
         ('{"augmentation": {"flop": 1}}', "augmentation has no 'flop'; did you mean 'flip'"),
         ('{"augmentation": {"ops": 5}}', "augmentation: ops = 5; give a list of texts"),
         ('{"augmentation": 5}', "augmentation is int"),
+        ('{"augmentation": "milt"}', "recipe: augmentation 'milt' is unknown; did you mean 'mild'"),
         ('{"epochs": "9"}', "epochs = '9'"),
     ],
 )

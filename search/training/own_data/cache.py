@@ -1,0 +1,115 @@
+"""Decoded images on disk: made once, whole or not at all, checked when they are read, the oldest removed where they get many.
+
+An entry is a folder, named by a digest of all that its images are made of: `images.npy`, uint8 (n, height, width, channels), and
+`sha256` of that file, whose time is that of the entry's last use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from space.atomic_files import locked, new_folder
+from space.errors import ConfigError
+from space.system_errors import remedy_for
+from space.user_paths import cache_folder
+
+MAX_BYTES = 16 << 30  # of all entries together
+_ELSEWHERE = "HARNESS_CACHE names another folder"
+_IMAGES, _SHA256 = "images.npy", "sha256"
+
+Log = Callable[[str], None]
+
+
+def cached_images(
+    key: str,
+    shape: tuple[int, int, int, int],
+    make: Callable[[Path], Iterator[NDArray[np.uint8]]],
+    log: Log,
+) -> NDArray[np.uint8]:
+    """Return the images of a key, read-only, of `shape`, (n, height, width, channels); `make` yields those that are not kept yet.
+
+    `make` is given the cache's folder, to tell of it. Processes that want the same images wait for the one that makes them.
+
+    Raises:
+        ConfigError: the cache cannot be written, such as on a full disk; what `make` raises.
+    """
+    folder = cache_folder("tasks")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be made: {error.strerror or error}; {_ELSEWHERE}") from error
+    entry = folder / key
+    with locked(entry):
+        if entry.exists():
+            found = _read(entry, shape)
+            if found is not None:
+                return found
+            log(f"{entry}: is damaged; its images are made again")
+            shutil.rmtree(entry, ignore_errors=True)
+        for partial in folder.glob(f".{key}.*.partial"):  # of processes that were killed
+            shutil.rmtree(partial, ignore_errors=True)
+        _make_room(folder, int(np.prod(shape)))
+        with new_folder(entry) as partial:
+            _write(partial, shape, make(folder))
+        found = _read(entry, shape)
+    if found is None:
+        raise ConfigError(f"{entry}: cannot be read as it was written; check the disk, or {_ELSEWHERE}")
+    return found
+
+
+def _write(folder: Path, shape: tuple[int, int, int, int], images: Iterator[NDArray[np.uint8]]) -> None:
+    """Write images one by one, so that no more than some are in memory. Raises: OSError."""
+    header: dict[str, Any] = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    with (folder / _IMAGES).open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for image in images:
+            file.write(np.ascontiguousarray(image).data)
+        file.flush()
+        os.fsync(file.fileno())
+    (folder / _SHA256).write_text(_sha256(folder / _IMAGES))
+
+
+def _read(entry: Path, shape: tuple[int, int, int, int]) -> NDArray[np.uint8] | None:
+    """Return an entry's images; None where they are not those that were written."""
+    with suppress(OSError, ValueError, EOFError):
+        found: NDArray[np.uint8] = np.load(entry / _IMAGES, mmap_mode="r", allow_pickle=False)
+        named = (entry / _SHA256).read_text()
+        if found.dtype == np.uint8 and found.shape == shape and _sha256(entry / _IMAGES) == named:
+            with suppress(OSError):  # another user's, say: it is not younger by this
+                os.utime(entry / _SHA256)
+            return found
+    return None
+
+
+def _make_room(folder: Path, size_bytes: int) -> None:
+    """Remove the entries that were not used for longest, where all and `size_bytes` more are too many. Raises: ConfigError."""
+    try:
+        free = shutil.disk_usage(folder).free
+        entries = sorted((path.stat().st_mtime, path.parent) for path in folder.glob(f"*/{_SHA256}"))
+        sizes = {entry: (entry / _IMAGES).stat().st_size for _, entry in entries}
+    except OSError as error:
+        remedy = remedy_for(error, "run it again")
+        raise ConfigError(f"{folder}: cannot be read: {error.strerror or error}; {remedy}") from error
+    for _, entry in entries:
+        if sum(sizes.values()) + size_bytes <= MAX_BYTES:
+            break
+        free += sizes.pop(entry)
+        shutil.rmtree(entry, ignore_errors=True)
+    if size_bytes > free:
+        raise ConfigError(
+            f"{folder}: the decoded images take {size_bytes:,} bytes, {free:,} are free; free some room, or {_ELSEWHERE}"
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

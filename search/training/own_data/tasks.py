@@ -1,0 +1,315 @@
+"""Tasks of a user's own images, from a folder or a file of arrays.
+
+    load_own_task(parse_source("folder:flowers:fit=crop"), config)
+
+Its name ends in the beginning of its digest, which holds images, labels, names of classes and normalization: what is trained or
+published under a name is of these images and no others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.training.images import SYNTHETIC, Images, Task, moments
+from search.training.own_data.arrays import ArrayPart, read_parts
+from search.training.own_data.cache import Log, cached_images
+from search.training.own_data.decoding import (
+    VERSION,
+    Format,
+    check_image,
+    decode,
+    pillow,
+    pixels_of,
+    refuse_unfit,
+)
+from search.training.own_data.folders import ALL, PARTS, ListedPart, list_folder
+from search.training.own_data.source import DataSettings, OwnSource
+from space import SpaceConfig
+from space.errors import ConfigError
+from space.text import counted, printable
+
+MAX_DECODED_BYTES = 4 << 30  # a task's images are in memory, and on the device that trains
+MAX_FILE_BYTES = 1 << 28
+_NAME_CHARACTERS, DIGEST_CHARACTERS = 40, 8  # of a task's name
+
+_One = TypeVar("_One")
+_Other = TypeVar("_Other")
+
+
+def load_own_task(source: OwnSource, config: SpaceConfig, log: Log = lambda line: None) -> Task:
+    """Return the task of a source, in a space's image size and channels; `log` is told before files are decoded.
+
+    Raises:
+        ConfigError: an image, its label or a setting cannot be used; the message names the file and the remedy.
+    """
+    if source.kind == "folder":
+        classes, parts = _decoded_parts(source, config, log)
+    else:
+        classes, found = read_parts(source.path)
+        parts = fitted_parts(source, classes, found, config, log)
+    return own_task(source, classes, parts)
+
+
+def own_task(source: OwnSource, classes: tuple[str, ...], parts: Mapping[str, ArrayPart]) -> Task:
+    """Return the task of decoded parts, split and normalized as the source's settings say. Raises: ConfigError."""
+    split = split_parts({part: one.labels for part, one in parts.items()}, classes, source.settings)
+    train, val, test = (
+        Images(images=parts[of].images[rows], labels=parts[of].labels[rows])
+        for of, rows in map(split.__getitem__, PARTS)
+    )
+    task = Task(
+        name="",
+        train=train,
+        val=val,
+        test=test,
+        classes=len(classes),
+        **_normalization(train, source),
+        synthetic=False,
+        origin=_origin(source, parts),
+        source=str(source),
+        class_names=classes,
+    )
+    return _named(source.path.stem if source.kind == "npz" else source.path.name, task)
+
+
+def _named(stem: str, task: Task) -> Task:
+    """Return a task under a name of a stem and its digest. One that says that it is synthetic is taken at its word."""
+    stem = re.sub(r"[^A-Za-z0-9_.]+", "-", stem).strip("-.")[:_NAME_CHARACTERS] or "images"
+    digest = task.images_digest[:DIGEST_CHARACTERS]
+    name = f"{stem.removesuffix('-' + digest)}-{digest}"
+    return replace(task, name=name, synthetic=SYNTHETIC in name)
+
+
+def _check_classes(source: OwnSource, config: SpaceConfig, classes: Sequence[str]) -> None:
+    if len(classes) != config.classes:
+        some = ", ".join(map(printable, classes[:5])) + (" ..." if len(classes) > 5 else "")
+        raise ConfigError(
+            f"{source} has {len(classes)} classes ({some}), space {config.name!r} has {config.classes}; take a space of as many"
+        )
+
+
+def _normalization(train: Images, source: OwnSource) -> dict[str, tuple[float, ...]]:
+    settings, channels = source.settings, train.images.shape[3]
+    mean, std = (settings.mean, settings.std) if settings.mean else moments(train.images)
+    if len(mean) != channels:
+        raise ConfigError(
+            f"{source}: mean and std have {len(mean)} values, images {channels} channels; give one each"
+        )
+    if not settings.mean and min(std) <= 0:
+        raise ConfigError(
+            f"{source}: all training images are of one value in a channel, which teaches nothing; check them"
+        )
+    return {"mean": mean, "std": std}
+
+
+def _origin(source: OwnSource, parts: Mapping[str, ArrayPart]) -> str:
+    missing = [part for part in PARTS if part not in parts]
+    return str(source.path) + (
+        f", {' and '.join(missing)} split by seed {source.settings.seed}" if missing else ""
+    )
+
+
+# --- splitting ------------------------------------------------------------------------------------
+
+
+def split_parts(
+    labels: Mapping[str, NDArray[np.int64]], classes: Sequence[str], settings: DataSettings
+) -> dict[str, tuple[str, NDArray[np.int64]]]:
+    """Return for each of train, val and test the given part that its images are of, and their places there, shuffled by the seed.
+
+    A given part stays whole. A missing one is chosen from the part `all` or `train`, of each class its share, one image at least.
+
+    Raises:
+        ConfigError: a class has too few images, or none in a part.
+    """
+    random = np.random.RandomState(settings.seed)  # a stream that numpy keeps
+    pool = ALL if ALL in labels else "train"
+    shares = {part: getattr(settings, part) for part in ("val", "test") if part not in labels}
+    chosen: dict[str, list[NDArray[np.int64]]] = {part: [] for part in ("train", *shares)}
+    for label, name in enumerate(classes):
+        places = random.permutation(np.flatnonzero(labels[pool] == label))
+        total = len(places)
+        if total <= len(shares):
+            raise ConfigError(
+                f"class {name!r} has {counted(total, 'image')} to share among train"
+                f"{''.join(f', {part}' for part in shares)}; add images, or remove the class"
+            )
+        for part, share in shares.items():
+            count = min(max(1, round(share * total)), len(places) - 1)
+            chosen[part].append(places[:count])
+            places = places[count:]
+        chosen["train"].append(places)
+    found = {part: (pool, np.concatenate(places)) for part, places in chosen.items()}
+    for part in set(labels) - {pool}:
+        counts = np.bincount(labels[part], minlength=len(classes))
+        if not counts.all():
+            name = classes[int(np.argmin(counts))]
+            raise ConfigError(f"{part}: class {name!r} has no image; add some, or remove the class")
+        found[part] = (part, np.arange(len(labels[part])))
+    return {part: (found[part][0], random.permutation(found[part][1])) for part in PARTS}
+
+
+# --- folders --------------------------------------------------------------------------------------
+
+
+def _decoded_parts(
+    source: OwnSource, config: SpaceConfig, log: Log
+) -> tuple[tuple[str, ...], dict[str, ArrayPart]]:
+    """Return the names of a folder's classes, and its parts, decoded unless they are in the cache."""
+    classes, listed = list_folder(source.path)
+    form = _format(source, classes, config)
+    files = _Files(root=source.path, names=[name for part in listed.values() for name in part.files])
+    every, size_bytes = range(len(files.names)), _size_bytes(source, len(files.names), form)
+    digests, sizes = zip(*_in_threads(files.digest, every), strict=True)
+
+    def check(place: int) -> None:
+        check_image(files.read(place, digests[place]), form, files.path(place))
+
+    def decoded(place: int) -> NDArray[np.uint8]:
+        return decode(files.read(place, digests[place]), form, files.path(place))
+
+    def make(cache: Path) -> Iterator[NDArray[np.uint8]]:
+        log(
+            f"{source.path}: {counted(len(every), 'image')}, {sum(sizes):,} bytes, decoded once to {size_bytes:,} bytes in "
+            f"{cache}"
+        )
+        for _ in _in_threads(check, every):  # all headers before the first pixel
+            pass
+        yield from _in_threads(decoded, every)
+
+    images = cached_images(_key(form, digests), (len(every), *form.shape), make, log)
+    return classes, _in_parts(images, listed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Files:
+    """Image files below a folder, each read whole, by place."""
+
+    root: Path
+    names: Sequence[str]
+
+    def path(self, place: int) -> str:
+        """Return a file's path for messages."""
+        return printable(str(self.root / self.names[place]))
+
+    def digest(self, place: int) -> tuple[str, int]:
+        """Return a file's SHA-256 and its size in bytes."""
+        data = self.read(place)
+        return hashlib.sha256(data).hexdigest(), len(data)
+
+    def read(self, place: int, digest: str = "") -> bytes:
+        """Return a file's content, that of a digest where one is given. Raises: ConfigError."""
+        try:
+            with (self.root / self.names[place]).open("rb") as file:
+                data = file.read(MAX_FILE_BYTES + 1)
+        except OSError as error:
+            raise ConfigError(
+                f"{self.path(place)}: cannot be read: {error.strerror or error}; check its permissions"
+            ) from error
+        if len(data) > MAX_FILE_BYTES:
+            raise ConfigError(
+                f"{self.path(place)}: has more than {MAX_FILE_BYTES:,} bytes; make the image smaller"
+            )
+        if digest and hashlib.sha256(data).hexdigest() != digest:
+            raise ConfigError(
+                f"{self.path(place)}: changed while the folder was read; run it again once nothing changes it"
+            )
+        return data
+
+
+def _in_parts(images: NDArray[np.uint8], listed: Mapping[str, ListedPart]) -> dict[str, ArrayPart]:
+    parts, start = dict[str, ArrayPart](), 0
+    for part, one in listed.items():
+        end = start + len(one.files)
+        parts[part] = ArrayPart(images=images[start:end], labels=np.array(one.labels, np.int64))
+        start = end
+    return parts
+
+
+# --- arrays ---------------------------------------------------------------------------------------
+
+
+def fitted_parts(
+    source: OwnSource, classes: Sequence[str], parts: Mapping[str, ArrayPart], config: SpaceConfig, log: Log
+) -> dict[str, ArrayPart]:
+    """Return parts in the space's image size and channels, resized where the source's settings say so. Raises: ConfigError."""
+    form = _format(source, classes, config)
+    wanted = (config.image_size, config.image_size, config.in_channels)
+    shapes = {one.images.shape[1:] for one in parts.values()}
+    if shapes == {wanted} and source.settings.color == "keep":
+        return dict(parts)
+    return {part: _fitted(source, part, one, form, log) for part, one in parts.items()}
+
+
+def _fitted(source: OwnSource, part: str, one: ArrayPart, form: Format, log: Log) -> ArrayPart:
+    count, height, width, channels = one.images.shape
+    what = f"{source}: the images of {part}"
+    if channels not in (1, 3):
+        raise ConfigError(
+            f"{what} have {channels} channels; give 1 or 3, or as many as the space reads, in its size"
+        )
+    refuse_unfit((width, height), channels > 1, form, what)
+    size_bytes = _size_bytes(source, count, form)
+
+    def fitted(place: int) -> NDArray[np.uint8]:
+        pixels = one.images[place]
+        return pixels_of(pillow().fromarray(pixels[..., 0] if channels == 1 else pixels), form)
+
+    def make(cache: Path) -> Iterator[NDArray[np.uint8]]:
+        log(
+            f"{source.path}: {counted(count, 'image')} of {part}, converted once to {size_bytes:,} bytes in {cache}"
+        )
+        return _in_threads(fitted, range(count))
+
+    digest = hashlib.sha256(np.ascontiguousarray(one.images).data).hexdigest()
+    key = _key(form, [f"{one.images.shape} {digest}"])
+    return ArrayPart(images=cached_images(key, (count, *form.shape), make, log), labels=one.labels)
+
+
+# --- both -----------------------------------------------------------------------------------------
+
+
+def _format(source: OwnSource, classes: Sequence[str], config: SpaceConfig) -> Format:
+    """Return what images become, for a space of as many classes. Raises: ConfigError."""
+    _check_classes(source, config, classes)
+    return Format(size=config.image_size, channels=config.in_channels, settings=source.settings)
+
+
+def _size_bytes(source: OwnSource, count: int, form: Format) -> int:
+    """Return the bytes of all images. Raises: ConfigError for too many."""
+    size_bytes = count * form.size**2 * form.channels
+    if size_bytes > MAX_DECODED_BYTES:
+        raise ConfigError(
+            f"{source}: {count:,} images of {form.size} x {form.size} x {form.channels} take {size_bytes:,} bytes, more than "
+            f"{MAX_DECODED_BYTES:,}; take fewer images, or a space of smaller ones"
+        )
+    return size_bytes
+
+
+def _key(form: Format, digests: Sequence[str]) -> str:
+    """Return the digest of all that decoded images are made of: files, settings, and what decodes them."""
+    settings = form.settings
+    head = f"{VERSION} pillow {pillow().__version__} {form.shape} {settings.fit} {settings.color} {settings.background}\n"
+    return hashlib.sha256((head + "\n".join(digests)).encode()).hexdigest()
+
+
+def _in_threads(function: Callable[[_One], _Other], things: Sequence[_One]) -> Iterator[_Other]:
+    """Yield the function of each thing, in order; some are computed ahead, as Pillow and hashes leave other threads the core."""
+    threads = min(
+        8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    rest = iter(things)
+    with ThreadPoolExecutor(threads) as pool:
+        while some := list(islice(rest, 64 * threads)):
+            yield from pool.map(function, some)

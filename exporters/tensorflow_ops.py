@@ -36,6 +36,14 @@ def _same(node: fx.Node, x: Value, *arguments: Any, **named: Any) -> Value:
     return x
 
 
+def _dropout(node: fx.Node, x: Value, p: float, train: bool) -> Value:
+    if train:
+        raise ConversionError(
+            "it draws random numbers; call eval(), and pass training=self.training to functions"
+        )
+    return x
+
+
 def _map(function: Callable[[Any], Any]) -> Callable[..., Value]:
     """Return an op that maps each number by itself; its further arguments change nothing."""
     return lambda node, x, *arguments, **named: x.with_tensor(function(x.tensor))
@@ -225,6 +233,12 @@ def _adaptive_avg_pool2d(node: fx.Node, x: Value, output_size: Any) -> Value:
     return _avg_pool2d(node, x, size)
 
 
+def _adaptive_max_pool2d(node: fx.Node, x: Value, output_size: Any) -> list[Value | None]:
+    if _pair(output_size) != (1, 1):
+        raise ConversionError("it pools to more than one pixel; use MaxPool2d")
+    return [_reduce(tf.reduce_max)(node, x, (2, 3), True), None]  # without the places of the maxima
+
+
 def _mean(
     node: fx.Node, x: Value, dim: Sequence[int] | int | None = None, keepdim: bool = False, **named: Any
 ) -> Value:
@@ -259,23 +273,19 @@ def _reduce(function: Callable[..., Any]) -> Callable[..., Value]:
     return op
 
 
-def _upsample(method: str) -> Callable[..., Value]:
-    def op(node: fx.Node, x: Value, *arguments: Any, **named: Any) -> Value:
-        x = arranged(x, CHANNELS_LAST)
-        align_corners = method == "bilinear" and bool(arguments[1])
-        if method == "bilinear":
-            resize = tf.raw_ops.ResizeBilinear
-        else:
-            resize = tf.raw_ops.ResizeNearestNeighbor
-        y = resize(
-            images=x.tensor,
-            size=list(node.meta["val"].shape[2:]),
-            align_corners=align_corners,
-            half_pixel_centers=method == "bilinear" and not align_corners,
+def _upsample(node: fx.Node, x: Value, align_corners: bool | None) -> Value:
+    """Resize by whole factors, for which torch and TensorFlow agree: bilinearly, or to the nearest where no corners are given."""
+    x, size = arranged(x, CHANNELS_LAST), list(node.meta["val"].shape[2:])
+    if any(after % before for before, after in zip(x.shape[2:], size, strict=True)):
+        raise ConversionError(
+            f"it resizes {x.shape[2]} x {x.shape[3]} to {size[0]} x {size[1]}; use a whole factor"
         )
-        return x.with_tensor(y)
-
-    return op
+    if align_corners is None:
+        return x.with_tensor(tf.raw_ops.ResizeNearestNeighbor(images=x.tensor, size=size))
+    y = tf.raw_ops.ResizeBilinear(
+        images=x.tensor, size=size, align_corners=align_corners, half_pixel_centers=not align_corners
+    )
+    return x.with_tensor(y)
 
 
 # --- normalization and matrix products --------------------------------------------------------------------------
@@ -500,7 +510,7 @@ def _slice(
 ) -> Value:
     cuts: list[Any] = [slice(None)] * len(x.order)
     (place,) = x.places((dim,))
-    cuts[place] = slice(start, None if end is None or end >= x.shape[dim] else end, step)
+    cuts[place] = slice(start or 0, None if end is None or end >= x.shape[dim] else end, step)
     return x if cuts[place] == slice(0, None, 1) else x.with_tensor(x.tensor[tuple(cuts)])
 
 
@@ -574,6 +584,7 @@ OPS: Mapping[str, Callable[..., Any]] = {
     "_unsafe_view.default": _reshape,
     "abs.default": _map(tf.abs),
     "adaptive_avg_pool2d.default": _adaptive_avg_pool2d,
+    "adaptive_max_pool2d.default": _adaptive_max_pool2d,
     "add.Scalar": _combine(operator.add),
     "add.Tensor": _combine(operator.add),
     "alias.default": _same,
@@ -599,11 +610,11 @@ OPS: Mapping[str, Callable[..., Any]] = {
     "detach.default": _same,
     "div.Scalar": _combine(operator.truediv),
     "div.Tensor": _combine(operator.truediv),
-    "dropout.default": _same,
+    "dropout.default": _dropout,
     "elu.default": _elu,
     "exp.default": _map(tf.exp),
     "expand.default": _expand,
-    "feature_dropout.default": _same,
+    "feature_dropout.default": _dropout,
     "flatten.using_ints": _reshape,
     "gelu.default": _gelu,
     "group_norm.default": _group_norm,
@@ -657,11 +668,7 @@ OPS: Mapping[str, Callable[..., Any]] = {
     "transpose.int": _transpose,
     "unflatten.int": _reshape,
     "unsqueeze.default": _reshape,
-    "upsample_bilinear2d.default": _upsample("bilinear"),
-    "upsample_nearest2d.default": _upsample("nearest"),
-    "upsample_bilinear2d.vec": lambda node, x, size, align_corners, factors: _upsample("bilinear")(
-        node, x, size, align_corners
-    ),
-    "upsample_nearest2d.vec": _upsample("nearest"),
+    "upsample_bilinear2d.vec": lambda node, x, size, align, factors: _upsample(node, x, align),
+    "upsample_nearest2d.vec": lambda node, x, size, factors: _upsample(node, x, None),
     "view.default": _reshape,
 }

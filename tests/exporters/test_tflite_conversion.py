@@ -203,6 +203,8 @@ def test_modules_in_a_row_have_no_transposes_between_them() -> None:
         ),
         (nn.Conv2d(8, 8, 3, padding=1, padding_mode="circular"), "mode 'circular'"),
         (nn.MaxPool2d(4, 4, ceil_mode=True), "over half of a window is beyond the edge"),
+        (Compute(lambda x: functional.dropout(x)), "it draws random numbers"),
+        (nn.Upsample(size=(10, 13)), "resizes 9 x 12 to 10 x 13"),
         (Compute(lambda x: x if x.sum() > 0 else -x), "cannot be traced"),
         (Compute(lambda x: (x, x + 1)), "gives 2 values"),
         (nn.Identity(), "gives back what it is given"),

@@ -1,106 +1,131 @@
 """PyTorch modules as TensorFlow graphs in NHWC. Imports torch and tensorflow; runs in the converter's process.
 
-A traced module is walked node by node, so that every op that `space.networks` defines is lowered by the layers
-it is made of. Feature maps are (1, H, W, C) here and (1, C, H, W) in torch; the two formats' models take images
-in these two orders.
+`torch.export` writes a module as a program of ATen's ops, which is walked op by op (`exporters.tensorflow_ops`). Feature maps
+are (1, H, W, C) here and (1, C, H, W) in torch; the two formats' models take images in these two orders.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
 import torch
 from torch import fx, nn
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
 
 from exporters.errors import ConversionError
+from exporters.tensorflow_ops import OPS, op_name
+from exporters.tensorflow_values import Value, arranged, boundary_order, constant
+from space.text import reason_of
+
+_SHOWN_OPS = 4
 
 
-def lower(module: nn.Module, *inputs: Any) -> Any:
-    """Return the TensorFlow tensor that a module computes from others, its weights as constants.
+def trace(module: nn.Module, shapes: Sequence[tuple[int, ...]]) -> ExportedProgram:
+    """Return the program of a module in eval mode, for float32 tensors of shapes in torch's order; all its ops are known here.
+
+    Nothing is converted yet, so that this tells within a second if a module can be.
 
     Raises:
-        ConversionError: the module has a layer that is not in the tables below.
+        ConversionError: torch cannot trace it, it does not map these tensors to one, or it has ops that have no TensorFlow form.
     """
-    values: dict[fx.Node, Any] = {}
-    given = iter(inputs)
-    for node in fx.symbolic_trace(module).graph.nodes:
-        arguments = [values.get(a, a) if isinstance(a, fx.Node) else a for a in node.args]
-        if node.op == "placeholder":
-            values[node] = next(given)
-        elif node.op == "output":
-            return arguments[0]
-        elif node.op == "call_module":
-            layer = module.get_submodule(str(node.target))
-            if type(layer) not in LAYERS:
-                raise ConversionError(f"layer {layer} has no TensorFlow form; add it to {__name__}.LAYERS")
-            values[node] = LAYERS[type(layer)](layer, arguments[0], node)
-        else:
-            if node.target not in FUNCTIONS:
-                raise ConversionError(
-                    f"function {node.target} has no TensorFlow form; add it to {__name__}.FUNCTIONS"
-                )
-            values[node] = FUNCTIONS[node.target](*arguments)
-    raise ConversionError(f"module {type(module).__name__} returns nothing")
-
-
-def _conv(layer: nn.Conv2d, x: Any, node: fx.Node) -> Any:
-    kernel, stride, padding = layer.kernel_size, layer.stride, layer.padding
-    weights = layer.weight.detach().numpy()
-    depthwise = layer.groups == layer.in_channels == layer.out_channels
-    if not (depthwise or layer.groups == 1) or layer.dilation != (1, 1) or layer.padding_mode != "zeros":
-        raise ConversionError(f"layer {layer} has no TensorFlow form; use groups 1 or depthwise, no dilation")
-    if padding == (0, 0):
-        mode = "VALID"
-    elif isinstance(padding, str):
-        raise ConversionError(f"layer {layer} has no TensorFlow form; give its padding in pixels")
-    elif stride == (1, 1) and all(2 * p == k - 1 for p, k in zip(padding, kernel, strict=True)):
-        mode = "SAME"
-    else:  # with a stride, TensorFlow's SAME pads the other side than torch
-        rows, columns = padding
-        x = tf.pad(x, [[0, 0], [rows, rows], [columns, columns], [0, 0]])
-        mode = "VALID"
-    if layer.groups == 1:
-        y = tf.nn.conv2d(x, weights.transpose(2, 3, 1, 0), stride, mode)
-    else:
-        y = tf.nn.depthwise_conv2d(x, weights.transpose(2, 3, 0, 1), [1, *stride, 1], mode)
-    return y if layer.bias is None else tf.nn.bias_add(y, layer.bias.detach().numpy())
-
-
-def _pool(layer: nn.AdaptiveAvgPool2d, x: Any, node: fx.Node) -> Any:
-    if layer.output_size not in (1, (1, 1)):
-        raise ConversionError(f"layer {layer} has no TensorFlow form; pool to one pixel")
-    flattened = all(user.target is torch.flatten for user in node.users)
-    return tf.reduce_mean(x, [1, 2], keepdims=not flattened)
-
-
-def _linear(layer: nn.Linear, x: Any, node: fx.Node) -> Any:
-    return (
-        tf.linalg.matmul(x, np.ascontiguousarray(layer.weight.detach().numpy().T))
-        + layer.bias.detach().numpy()
-    )
-
-
-def _flatten(x: Any, start: int) -> Any:
-    if len(x.shape) != 2:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.export.export(module, tuple(map(torch.zeros, shapes)), strict=False)
+            if any(_is_in_place(node) for node in _calls(program)):
+                program = program.run_decompositions({})
+            if unknown := {node.target for node in _calls(program) if not _is_known(node)}:
+                table = torch.export.default_decompositions()
+                program = program.run_decompositions({op: table[op] for op in unknown if op in table})
+    except Exception as error:  # whatever torch raises for what it does not trace
         raise ConversionError(
-            "only a globally pooled feature map can be flattened: the orders of axes differ"
+            f"{type(module).__name__} cannot be traced by torch.export: {reason_of(error)}; compute with tensors of fixed "
+            "shapes, and branch on no value of theirs"
+        ) from error
+    unknown_nodes = [node for node in _calls(program) if not _is_known(node)]
+    if unknown_nodes:
+        shown = "; ".join(map(_place, unknown_nodes[:_SHOWN_OPS]))
+        more = f" and {len(unknown_nodes) - _SHOWN_OPS} more" * (len(unknown_nodes) > _SHOWN_OPS)
+        raise ConversionError(
+            f"no TensorFlow form for {shown}{more}; use another layer there, or measure in ONNX Runtime"
         )
-    return x
+    outputs = program.graph_signature.user_outputs
+    if len(outputs) != 1 or outputs[0] in program.graph_signature.user_inputs:
+        said = "gives back what it is given" if len(outputs) == 1 else f"gives {len(outputs)} values"
+        raise ConversionError(f"{type(module).__name__} {said}; a part computes one tensor")
+    return program
 
 
-LAYERS: Mapping[type[nn.Module], Callable[..., Any]] = {
-    nn.AdaptiveAvgPool2d: _pool,
-    nn.Conv2d: _conv,
-    nn.Linear: _linear,
-    nn.ReLU: lambda layer, x, node: tf.nn.relu(x),
-    nn.Sigmoid: lambda layer, x, node: tf.sigmoid(x),
-}
-FUNCTIONS: Mapping[Any, Callable[..., Any]] = {
-    operator.add: operator.add,
-    operator.mul: operator.mul,
-    torch.flatten: _flatten,
-}
+def lower(program: ExportedProgram, *inputs: Any) -> Any:
+    """Return the TensorFlow tensor that a traced program computes from others, its weights as constants.
+
+    Feature maps come and go as (1, H, W, C).
+
+    Raises:
+        ConversionError: an op has arguments that have no TensorFlow form.
+    """
+    values = _placeholders(program, inputs)
+    for node in program.graph.nodes:
+        if node.op == "output":
+            (result,) = fx.map_arg(node.args[0], values.__getitem__)
+            return arranged(result, boundary_order(len(result.order))).tensor
+        if node.op == "call_function":
+            args, kwargs = fx.map_arg((node.args, node.kwargs), values.__getitem__)
+            try:
+                values[node] = _function(node)(*args, **kwargs)
+            except ConversionError as error:
+                raise ConversionError(f"no TensorFlow form for {_place(node)}: {error}") from error
+    raise ConversionError("the program returns nothing")
+
+
+def _placeholders(program: ExportedProgram, inputs: Sequence[Any]) -> dict[fx.Node, Any]:
+    given, values = iter(inputs), dict[fx.Node, Any]()
+    kinds = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
+    for node in program.graph.nodes:
+        if node.op == "placeholder":
+            spec = kinds[node.name]
+            if spec.kind == InputKind.USER_INPUT:
+                tensor = next(given)
+                values[node] = Value(tensor=tensor, order=boundary_order(len(tensor.shape)))
+            else:
+                values[node] = constant(_weight(program, spec.target).detach().numpy())
+    return values
+
+
+def _weight(program: ExportedProgram, name: str) -> torch.Tensor:
+    found: torch.Tensor = (program.state_dict | program.constants)[name]
+    return found
+
+
+def _function(node: fx.Node) -> Any:
+    if node.target is operator.getitem:
+        return operator.getitem
+    return lambda *args, **kwargs: OPS[op_name(node)](node, *args, **kwargs)
+
+
+def _calls(program: ExportedProgram) -> list[fx.Node]:
+    return [node for node in program.graph.nodes if node.op == "call_function"]
+
+
+def _is_known(node: fx.Node) -> bool:
+    return node.target is operator.getitem or op_name(node) in OPS
+
+
+def _is_in_place(node: fx.Node) -> bool:
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+
+
+def _place(node: fx.Node) -> str:
+    """Return an op's name and the module that calls it."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    path, kind = stack[-1] if stack else ("", "")
+    where = (
+        f" in {path or 'the module itself'} ({str(getattr(kind, '__name__', kind)).rpartition('.')[2]})"
+        if stack
+        else ""
+    )
+    return f"op {op_name(node)}{where}"

@@ -9,10 +9,8 @@ from functools import lru_cache
 from typing import Any
 
 import flatbuffers
-import numpy as np
-import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
-from torch import Tensor, nn
+from torch import nn
 
 from exporters.cache import ExportedFragment
 from exporters.calibration import calibrate, calibrated_steps
@@ -26,9 +24,9 @@ from exporters.fragments import (
     steps,
     value_shape,
 )
-from exporters.networks import fragment_module
 from exporters.recipe import Precision
-from exporters.tensorflow_lowering import lower
+from exporters.tflite_conversion import convert_module, nhwc, nhwc_array, step_model
+from exporters.tflite_graph import Graph, Operator, Tensor, constants, operator_name, read_graph, with_ends
 from exporters.tflite_layout import (
     BUFFER,
     BUFFER_FIELDS,
@@ -50,41 +48,11 @@ from exporters.tflite_layout import (
 )
 from exporters.tflite_linking import OPERATORS, region_name
 from exporters.tflite_quantization import Range, observed_ranges, quantize, scale_of
-from exporters.tflite_regions import Region, regions
+from exporters.tflite_regions import Region, region_table
 from exporters.weights import Weights
 from space import Architecture, SpaceConfig
 
 _UNUSED = frozenset({SHAPE, TYPE, BUFFER, NAME, HAS_RANK})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Tensor:
-    """`scales` and `zero_points` are empty where it is not quantized; there is one for each place along `axis`, or one."""
-
-    name: str
-    shape: tuple[int, ...]
-    type: int
-    data: bytes | None = None
-    scales: tuple[float, ...] = ()
-    zero_points: tuple[int, ...] = ()
-    axis: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Operator:
-    code: tuple[int, int]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    options_type: int
-    options: bytes | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Graph:
-    tensors: tuple[_Tensor, ...]
-    operators: tuple[_Operator, ...]
-    inputs: tuple[int, ...]
-    output: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,20 +89,21 @@ def export_fragment(
         return _export_glue(config, weights, precision)
     possible = calibrated_steps(fragment, config, weights, precision)
     graph = _step_graph(possible[0], config, weights, precision)
-    region, places = regions(config, precision)[region_name(fragment)], list(all_values(config))
-    ends = {graph.inputs[0], graph.output}
-    inner = [i for i in range(len(graph.tensors)) if i not in ends]
-    number_of = {i: region.tensor + k for k, i in enumerate(inner)}
-    if len(inner) > region.tensors or sum(graph.tensors[i].data is not None for i in inner) > region.buffers:
+    table = region_table(config, precision)
+    region, places = table.regions[region_name(fragment)], list(all_values(config))
+    number_of = {i: region.tensor + k for k, i in enumerate(graph.inner)}
+    if len(graph.inner) > region.tensors or graph.buffers > region.buffers:
         raise ConversionError(f"{fragment} has more tensors than tflite_regions foresees; correct its counts")
     writer = PartWriter()
     layout: dict[str, Any] = {
-        **_write_tensors(writer, [graph.tensors[i] for i in inner], region, region_name(fragment), precision)
+        **_write_tensors(
+            writer, [graph.tensors[i] for i in graph.inner], region, region_name(fragment), precision
+        )
     }
     variants = {}
     for step in possible:
         ends_of = {graph.inputs[0]: places.index(step.inputs[0]), graph.output: places.index(step.output)}
-        variants[step.inputs[0]] = _write_operators(writer, graph.operators, number_of | ends_of, precision)
+        variants[step.inputs[0]] = _write_operators(writer, graph.operators, number_of | ends_of, table.codes)
     layout["operators"] = variants
     return ExportedFragment(part=bytes(writer.data), layout=json.dumps(layout).encode())
 
@@ -162,11 +131,11 @@ def export_network(
     Raises:
         ConversionError: the network's operators are not those that the ranges are of.
     """
-    model = _convert(network, [_nhwc(value_shape(IMAGE, config))], precision)
+    model = convert_module(network, [value_shape(IMAGE, config)], precision)
     if scales is None:
         return model
-    graph = _read_graph(model, precision)
-    found = [(op.code, _constants(graph, op)) for op in graph.operators]
+    graph = read_graph(model)
+    found = [(op.code, constants(graph, op)) for op in graph.operators]
     if found != [(one.code, one.constants) for one in scales.operators]:
         raise ConversionError(
             "the whole network has other operators than its fragments; linked models are not comparable"
@@ -176,15 +145,17 @@ def export_network(
 
 def _export_glue(config: SpaceConfig, weights: Weights, precision: Precision) -> ExportedFragment:
     """Export the sums, and with them everything that belongs to no fragment in particular."""
-    table, places = regions(config, precision), list(all_values(config))
+    table, places = region_table(config, precision), list(all_values(config))
     writer = PartWriter()
     values = [_value_tensor(value, config, weights, precision) for value in places]
-    layout: dict[str, Any] = {**_write_tensors(writer, values, table[region_name(GLUE)], "glue", precision)}
+    layout: dict[str, Any] = {
+        **_write_tensors(writer, values, table.regions[region_name(GLUE)], "glue", precision)
+    }
     largest = Region(
         tensor=0,
-        tensors=max(region.tensors for region in table.values()),
+        tensors=max(region.tensors for region in table.regions.values()),
         buffer=0,
-        buffers=max(region.buffers for region in table.values()),
+        buffers=max(region.buffers for region in table.regions.values()),
     )
     spare = _write_tensors(writer, [], largest, "spare", precision)
     layout["spare_tensors"], layout["spare_buffers"] = spare["tensors"], spare["buffers"]
@@ -193,76 +164,55 @@ def _export_glue(config: SpaceConfig, weights: Weights, precision: Precision) ->
         graph = _step_graph(step, config, weights, precision)
         number_of = dict(zip(graph.inputs, map(places.index, step.inputs), strict=True))
         number_of[graph.output] = places.index(step.output)
-        sums[step.output] = _write_operators(writer, graph.operators, number_of, precision)
+        sums[step.output] = _write_operators(writer, graph.operators, number_of, table.codes)
     layout["operators"] = sums
-    layout["regions"] = {name: [r.tensor, r.tensors, r.buffer, r.buffers] for name, r in table.items()}
+    if table.codes != OPERATORS[precision]:
+        layout["codes"] = table.codes
+    layout["regions"] = {
+        name: [r.tensor, r.tensors, r.buffer, r.buffers] for name, r in table.regions.items()
+    }
     return ExportedFragment(part=bytes(writer.data), layout=json.dumps(layout).encode())
 
 
 # --- converting -----------------------------------------------------------------------------------------------
 
 
-def _convert(module: nn.Module, shapes: Sequence[tuple[int, ...]], precision: Precision) -> bytes:
-    """Convert a module; what becomes int8 is in single precision so far."""
-    holder = tf.Module()
-    specs = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
-    graph = tf.function(lambda *inputs: lower(module, *inputs), autograph=False)
-    function = graph.get_concrete_function(*specs)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], holder)
-    # Else it writes a SavedModel and reads it back, two fifths of its time; the bytes are the same without.
-    converter.experimental_lower_to_saved_model = False
-    if precision == "fp16":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_types = [tf.float16]
-    return bytes(converter.convert())
-
-
-@lru_cache(maxsize=1)  # in int8 it is asked for twice in a row
-def _step_model(step: Step, config: SpaceConfig, weights: Weights, precision: Precision) -> bytes:
-    """Convert what a step runs; what becomes int8 is in single precision so far."""
-    module = fragment_module(step.fragment, config, weights)
-    return _convert(module, [_nhwc(value_shape(value, config)) for value in step.inputs], precision)
-
-
-def _step_graph(step: Step, config: SpaceConfig, weights: Weights, precision: Precision) -> _Graph:
+def _step_graph(step: Step, config: SpaceConfig, weights: Weights, precision: Precision) -> Graph:
     """Convert what a step runs, its ends in int8 with the scales of the values there."""
-    model = _step_model(step, config, weights, precision)
-    graph = _read_graph(model, precision)
+    model = step_model(step, config, weights, precision)
+    graph = read_graph(model)
     if precision != "int8":
         return graph
     given = calibrate(config, weights).ranges
     ranges = _ranges_by_name(
         graph, [given[value] for value in step.inputs], _step_ranges(step, config, weights)
     )
-    quantized = _read_graph(quantize(model, ranges), precision)
-    for number, value in zip((*quantized.inputs, quantized.output), (*step.inputs, step.output), strict=True):
-        end, expected = quantized.tensors[number], _value_tensor(value, config, weights, precision)
-        if (end.type, end.scales, end.zero_points) != (expected.type, expected.scales, expected.zero_points):
-            raise ConversionError(
-                f"{step.fragment} fixes the scale of {value}, so that it cannot be linked in int8; let it end in another operator"
-            )
-    return quantized
+    quantized = read_graph(quantize(model, ranges))
+    ends = zip((*quantized.inputs, quantized.output), (*step.inputs, step.output), strict=True)
+    return with_ends(
+        quantized, {place: _value_tensor(value, config, weights, precision) for place, value in ends}
+    )
 
 
 @lru_cache(maxsize=64)
 def _step_ranges(step: Step, config: SpaceConfig, weights: Weights) -> tuple[OperatorRange, ...]:
     """Return the ranges of what a step's operators write, the last that of the step's output."""
-    model = _step_model(step, config, weights, "int8")
-    graph = _read_graph(model, "int8")
+    model = step_model(step, config, weights, "int8")
+    graph = read_graph(model)
     calibration = calibrate(config, weights)
     samples = calibration.inputs[step.output if step.fragment == GLUE else step.fragment]
-    seen = observed_ranges(model, ([_nhwc_array(one) for one in sample] for sample in samples))
+    seen = observed_ranges(model, ([nhwc_array(one) for one in sample] for sample in samples))
     seen[graph.tensors[graph.output].name] = calibration.ranges[step.output]
     return tuple(
         OperatorRange(
-            code=op.code, constants=_constants(graph, op), range=seen[graph.tensors[op.outputs[0]].name]
+            code=op.code, constants=constants(graph, op), range=seen[graph.tensors[op.outputs[0]].name]
         )
         for op in graph.operators
     )
 
 
 def _ranges_by_name(
-    graph: _Graph, inputs: Sequence[Range], operators: Sequence[OperatorRange]
+    graph: Graph, inputs: Sequence[Range], operators: Sequence[OperatorRange]
 ) -> dict[str, Range]:
     ranges = {graph.tensors[i].name: one for i, one in zip(graph.inputs, inputs, strict=True)}
     for op, found in zip(graph.operators, operators, strict=True):
@@ -270,13 +220,13 @@ def _ranges_by_name(
     return ranges
 
 
-def _value_tensor(value: str, config: SpaceConfig, weights: Weights, precision: Precision) -> _Tensor:
-    shape = _nhwc(value_shape(value, config))
+def _value_tensor(value: str, config: SpaceConfig, weights: Weights, precision: Precision) -> Tensor:
+    shape = nhwc(value_shape(value, config))
     ranges = calibrate(config, weights).ranges if precision == "int8" else {}
     if value not in ranges:  # in int8 one that no network of a checkpoint has
-        return _Tensor(name=value, shape=shape, type=schema.TensorType.FLOAT32)
+        return Tensor(name=value, shape=shape, type=schema.TensorType.FLOAT32)
     scale, zero_point = scale_of(*ranges[value])
-    return _Tensor(
+    return Tensor(
         name=value,
         shape=shape,
         type=schema.TensorType.INT8,
@@ -285,84 +235,11 @@ def _value_tensor(value: str, config: SpaceConfig, weights: Weights, precision: 
     )
 
 
-def _nhwc_array(tensor: Tensor) -> Any:
-    found = tensor.numpy()
-    return np.ascontiguousarray(found.transpose(0, 2, 3, 1)) if found.ndim == 4 else found
-
-
-def _nhwc(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (shape[0], *shape[2:], shape[1]) if len(shape) == 4 else shape
-
-
-# --- reading what the converter made --------------------------------------------------------------------------
-
-
-def _read_graph(model_bytes: bytes, precision: Precision) -> _Graph:
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(model_bytes, 0))
-    subgraph = model.subgraphs[0]
-    tensors = []
-    for tensor in subgraph.tensors:
-        quantization = tensor.quantization
-        quantized = quantization is not None and quantization.scale is not None
-        tensors.append(
-            _Tensor(
-                name=tensor.name.decode(),
-                shape=tuple(int(n) for n in tensor.shape),
-                type=tensor.type,
-                data=_read_data(model.buffers[tensor.buffer], model_bytes),
-                scales=tuple(map(float, quantization.scale)) if quantized else (),
-                zero_points=tuple(map(int, quantization.zeroPoint)) if quantized else (),
-                axis=quantization.quantizedDimension if quantized else 0,
-            )
-        )
-    return _Graph(
-        tensors=tuple(tensors),
-        operators=tuple(_read_operator(op, model.operatorCodes, precision) for op in subgraph.operators),
-        # The converter lists arguments in any order; their names, inputs_0 and inputs_1, tell which is which.
-        inputs=tuple(sorted(map(int, subgraph.inputs), key=lambda i: tensors[i].name)),
-        output=int(subgraph.outputs[0]),
-    )
-
-
-def _read_data(buffer: Any, model_bytes: bytes) -> bytes | None:
-    if buffer.offset > 1:  # the quantizer puts large weights behind the flatbuffer
-        return model_bytes[buffer.offset : buffer.offset + buffer.size]
-    if buffer.data is None or len(buffer.data) == 0:
-        return None
-    return np.asarray(buffer.data, np.uint8).tobytes()
-
-
-def _read_operator(op: Any, codes: Sequence[Any], precision: Precision) -> _Operator:
-    code = codes[op.opcodeIndex]
-    key = (max(code.builtinCode, code.deprecatedBuiltinCode), code.version)
-    if key not in OPERATORS[precision]:
-        raise ConversionError(
-            f"TFLite operator {key[0]} version {key[1]} is new here; add it to tflite_linking.OPERATORS "
-            "and raise EXPORTER_VERSION"
-        )
-    options = None
-    if op.builtinOptions is not None:
-        builder = flatbuffers.Builder(64)
-        builder.Finish(op.builtinOptions.Pack(builder))
-        options = bytes(builder.Output())
-    return _Operator(
-        code=key,
-        inputs=tuple(int(i) for i in op.inputs),
-        outputs=tuple(int(i) for i in op.outputs),
-        options_type=op.builtinOptionsType,
-        options=options,
-    )
-
-
-def _constants(graph: _Graph, op: _Operator) -> tuple[bytes, ...]:
-    return tuple(graph.tensors[i].data or b"" for i in op.inputs if i >= 0)
-
-
 # --- writing it again as rows ---------------------------------------------------------------------------------
 
 
 def _write_tensors(
-    writer: PartWriter, tensors: Sequence[_Tensor], region: Region, name: str, precision: Precision
+    writer: PartWriter, tensors: Sequence[Tensor], region: Region, name: str, precision: Precision
 ) -> dict[str, int]:
     """Fill a region: the given tensors, then unused ones; a buffer for each constant, then empty ones."""
     constants = [tensor for tensor in tensors if tensor.data is not None]
@@ -388,7 +265,7 @@ def _write_tensors(
     return {"tensors": tensor_rows.start, "buffers": buffer_rows.start}
 
 
-def _write_tensor(writer: PartWriter, rows: Rows, row: int, tensor: _Tensor, buffer: int, label: str) -> None:
+def _write_tensor(writer: PartWriter, rows: Rows, row: int, tensor: Tensor, buffer: int, label: str) -> None:
     writer.set_scalar(rows, row, TYPE, tensor.type)
     writer.set_scalar(rows, row, BUFFER, buffer)
     writer.set_scalar(rows, row, HAS_RANK, 1)
@@ -398,7 +275,7 @@ def _write_tensor(writer: PartWriter, rows: Rows, row: int, tensor: _Tensor, buf
         writer.set_offset(rows, row, QUANTIZATION, writer.table(_packed_quantization(tensor)))
 
 
-def _packed_quantization(tensor: _Tensor) -> bytes:
+def _packed_quantization(tensor: Tensor) -> bytes:
     quantization = schema.QuantizationParametersT()
     quantization.scale, quantization.zeroPoint = list(tensor.scales), list(tensor.zero_points)
     quantization.quantizedDimension = tensor.axis
@@ -409,17 +286,22 @@ def _packed_quantization(tensor: _Tensor) -> bytes:
 
 def _write_operators(
     writer: PartWriter,
-    operators: Sequence[_Operator],
+    operators: Sequence[Operator],
     number_of: Mapping[int, int],
-    precision: Precision,
+    codes: Sequence[tuple[int, int]],
 ) -> tuple[int, int]:
+    unknown = [op.code for op in operators if op.code not in codes]
+    if unknown:
+        raise ConversionError(
+            f"TFLite operator {operator_name(unknown[0][0])} version {unknown[0][1]} was not foreseen; export the space anew"
+        )
     always = frozenset({OPCODE_INDEX, INPUTS, OUTPUTS})
     rows = writer.rows(
         OPERATOR_FIELDS,
         [always | ({OPTIONS_TYPE, OPTIONS} if op.options is not None else set()) for op in operators],
     )
     for k, op in enumerate(operators):
-        writer.set_scalar(rows, k, OPCODE_INDEX, OPERATORS[precision].index(op.code))
+        writer.set_scalar(rows, k, OPCODE_INDEX, codes.index(op.code))
         writer.set_offset(rows, k, INPUTS, writer.int_vector([number_of.get(i, -1) for i in op.inputs]))
         writer.set_offset(rows, k, OUTPUTS, writer.int_vector([number_of[i] for i in op.outputs]))
         if op.options is not None:

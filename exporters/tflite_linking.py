@@ -31,7 +31,8 @@ _FLOAT_OPERATORS = (
 )
 _DEQUANTIZE = (6, 3)  # of weights in half precision
 # The operator codes of every model, as (BuiltinOperator, version) in schema.fbs; operators name them by place. The
-# quantizer keeps the versions of the float model.
+# quantizer keeps the versions of the float model. A space whose fragments have others lists them behind these, in the glue's
+# layout: a runtime refuses a model that lists an operator which it does not know, whether it is used or not.
 OPERATORS: Mapping[Precision, tuple[tuple[int, int], ...]] = {
     "fp32": _FLOAT_OPERATORS,
     "fp16": (*_FLOAT_OPERATORS, _DEQUANTIZE),
@@ -76,7 +77,8 @@ class TfliteSkeletons:
         read = {fragment: json.loads(layout) for fragment, layout in layouts.items()}
         last = list(read[GLUE]["regions"].values())[-1]
         tensors, buffers = last[0] + last[1], last[2] + last[3]
-        head, input, output = _write_head(OPERATORS[precision], tensors, buffers)
+        codes = [(code, version) for code, version in read[GLUE].get("codes", OPERATORS[precision])]
+        head, input, output = _write_head(codes, tensors, buffers)
         template = np.zeros(len(head) // 4 + buffers + 1 + tensors + 1, np.uint32)
         template[: len(head) // 4] = np.frombuffer(head, np.uint32)
         template[len(head) // 4 + buffers] = tensors

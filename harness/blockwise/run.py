@@ -95,7 +95,7 @@ def search_library(
             measured=measured,
             within=within,
             library=request.library,
-            fronts=cost_fronts(searched, setting, fronts),
+            fronts=cost_fronts(run.searched, setting, fronts),
             command=request.command,
         )
         document = blockwise_document(answer)

@@ -41,7 +41,8 @@ class BlockwiseRequest:
     `distance`, `fine_tune`: as in `SearchPlan`; None is `FINALISTS`, or LANA's number. `results` keeps
     finished trainings, in the library's folder where it is None. `device`: where to train, as torch names it. `seeds`: searches,
     each but the first of blocks distilled anew with another seed (`search.blockwise.seeds`). `verify`: how many of the finished
-    networks to measure, on the devices of the query's file; `wait_s`: for how long one in use is waited for. `output`: the folder for the trained network. `command`: the command line that asked for the search, written into the answer.
+    networks to measure, on the devices of the query's file; `wait_s`: for how long one in use is waited for. `output`: the folder
+    for the trained network. `command`: the command line that asked for the search, written into the answer.
 
     Raises: ConfigError for values that are unknown or contradict each other.
     """

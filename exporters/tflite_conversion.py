@@ -1,0 +1,93 @@
+"""Torch modules to TFLite models, by TensorFlow's converter and LiteRT's quantizer. Runs in the converter's process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from torch import Tensor, nn
+
+from exporters.errors import ConversionError
+from exporters.fragments import Step, value_shape
+from exporters.networks import fragment_module
+from exporters.recipe import Precision
+from exporters.tensorflow_lowering import lower, trace
+from exporters.tflite_graph import read_graph
+from exporters.tflite_quantization import observed_ranges, quantize
+from exporters.weights import Weights
+from space import SpaceConfig
+from space.text import reason_of
+
+_KEPT_MODELS = (
+    256  # of the parts of a space, which are converted once to be counted and once more to be written
+)
+
+
+def convert_module(
+    module: nn.Module,
+    shapes: Sequence[tuple[int, ...]],
+    precision: Precision = "fp32",
+) -> bytes:
+    """Convert a module in eval mode that maps float32 tensors of the given shapes, in torch's order, to one tensor.
+
+    Feature maps (1, C, H, W) are (1, H, W, C) in the model. What becomes int8 is in fp32 so far: `quantized` goes on from there.
+
+    Raises:
+        ConversionError: it has an op that TFLite has no form for, which is named with its place in the module.
+    """
+    program = trace(module, shapes)
+    holder = tf.Module()
+    specs = [tf.TensorSpec(nhwc(shape), tf.float32) for shape in shapes]
+    graph = tf.function(lambda *inputs: lower(program, *inputs), autograph=False)
+    function = graph.get_concrete_function(*specs)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], holder)
+    # Else it writes a SavedModel and reads it back, two fifths of its time; the bytes are the same without.
+    converter.experimental_lower_to_saved_model = False
+    if precision == "fp16":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+    try:
+        return bytes(converter.convert())
+    except Exception as error:  # noqa: BLE001 - whatever the converter raises for ops that TFLite lacks
+        raise ConversionError(
+            f"TFLiteConverter does not take {type(module).__name__}: {reason_of(error)}; "
+            "use other layers, or measure in ONNX Runtime"
+        ) from error
+
+
+def quantized(model: bytes, samples: Iterable[Sequence[Tensor]]) -> bytes:
+    """Return a converted model in int8, whose values have the ranges that they have on samples: a tensor for each input."""
+    arrays = [[nhwc_array(tensor) for tensor in sample] for sample in samples]
+    graph, ranges = read_graph(model), observed_ranges(model, arrays)
+    for k, place in enumerate(graph.inputs):
+        low, high = min(sample[k].min() for sample in arrays), max(sample[k].max() for sample in arrays)
+        ranges[graph.tensors[place].name] = min(0.0, float(low)), max(0.0, float(high))
+    return quantize(model, ranges)
+
+
+@lru_cache(maxsize=_KEPT_MODELS)
+def step_model(step: Step, config: SpaceConfig, weights: Weights, precision: Precision) -> bytes:
+    """Convert what a step runs; what becomes int8 is in single precision so far.
+
+    Raises:
+        ConversionError: as `convert_module`, with the fragment's name.
+    """
+    module = fragment_module(step.fragment, config, weights)
+    try:
+        return convert_module(module, [value_shape(value, config) for value in step.inputs], precision)
+    except ConversionError as error:
+        raise ConversionError(f"{step.fragment}: {error}") from error
+
+
+def nhwc(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a shape in the order of a model's ends."""
+    return (shape[0], *shape[2:], shape[1]) if len(shape) == 4 else shape
+
+
+def nhwc_array(tensor: Tensor) -> Any:
+    """Return a tensor's numbers in the order of a model's ends."""
+    found = tensor.numpy()
+    return np.ascontiguousarray(found.transpose(0, 2, 3, 1)) if found.ndim == 4 else found

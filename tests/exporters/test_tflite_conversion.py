@@ -1,0 +1,296 @@
+"""Torch modules of a user's own as TFLite models, against torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from factories.candidates import CANDIDATES, ConvNeXt, Excite, candidate, unit
+from rigs.model_runs import run_model
+from torch import Tensor, nn
+from torch.nn import functional
+
+from exporters import FragmentLibrary, link
+from exporters.cache import FragmentCache
+from exporters.errors import ConversionError
+from exporters.fragments import Fragment
+from exporters.networks import torch_network
+from exporters.weights import Weights
+from space import Architecture, Space
+from space.networks import OPS
+
+pytestmark = [
+    pytest.mark.converter,
+    pytest.mark.filterwarnings("ignore:Warning. Enabling .experimental_preserve_all_tensors"),
+]
+
+Shape = tuple[int, ...]
+MAP = (1, 8, 9, 12)
+EVEN = (1, 8, 12, 12)
+
+
+class Compute(nn.Module):
+    """Run a function as a module."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.function(*inputs)
+
+
+def side_by_side(**layers: nn.Module) -> nn.Module:
+    """Join what layers that keep the shape make of one input, so that one conversion tries them all."""
+    return Compute(lambda x: torch.cat([layer(x) for layer in layers.values()], dim=1))
+
+
+# One conversion each; what keeps its input's shape is tried together.
+LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[Shape, ...]]] = {
+    "activations": (
+        lambda: side_by_side(
+            relu=nn.ReLU(),
+            relu6=nn.ReLU6(),
+            hardtanh=nn.Hardtanh(-0.5, 1),
+            leaky=nn.LeakyReLU(0.1),
+            elu=nn.ELU(),
+            prelu=nn.PReLU(8),
+            gelu=nn.GELU(),
+            gelu_tanh=nn.GELU("tanh"),
+            silu=nn.SiLU(),
+            mish=nn.Mish(),
+            hardswish=nn.Hardswish(),
+            hardsigmoid=nn.Hardsigmoid(),
+            sigmoid=nn.Sigmoid(),
+            tanh=nn.Tanh(),
+            softplus=nn.Softplus(),
+            softmax=nn.Softmax(1),
+        ),
+        (MAP,),
+    ),
+    "normalizations": (
+        lambda: side_by_side(
+            batch=nn.BatchNorm2d(8),
+            layer=nn.LayerNorm([8, 9, 12]),
+            groups=nn.GroupNorm(2, 8),
+            one_group=nn.GroupNorm(1, 8),
+            instance=nn.InstanceNorm2d(8, affine=True),
+            pixels=Compute(lambda x: functional.layer_norm(x.permute(0, 2, 3, 1), (8,)).permute(0, 3, 1, 2)),
+        ),
+        (MAP,),
+    ),
+    "convolutions of one size": (
+        lambda: side_by_side(
+            plain=nn.Conv2d(8, 6, 3, padding=1),
+            rectangular=nn.Conv2d(8, 6, (1, 5), padding=(0, 2), bias=False),
+            even_kernel=nn.Conv2d(8, 6, 4, padding="same"),
+            dilated=nn.Conv2d(8, 6, 3, padding=2, dilation=2),
+            grouped=nn.Conv2d(8, 6, 3, padding=1, groups=2),
+            depthwise=nn.Conv2d(8, 8, 5, padding=2, groups=8),
+            widened=nn.Conv2d(8, 16, 3, padding=1, groups=8),
+            depthwise_dilated=nn.Conv2d(8, 8, 3, padding=2, groups=8, dilation=2),
+            reflected=nn.Conv2d(8, 6, 3, padding=1, padding_mode="reflect"),
+            pooled=nn.MaxPool2d(5, 1, 2),
+            averaged=nn.AvgPool2d(3, 1, 1),
+            averaged_within=nn.AvgPool2d(3, 1, 1, count_include_pad=False),
+        ),
+        (MAP,),
+    ),
+    "strides at even sizes": (
+        lambda: side_by_side(
+            conv=nn.Conv2d(8, 6, 3, 2, padding=1),
+            one=nn.Conv2d(8, 6, 1, 2),
+            depthwise=nn.Conv2d(8, 16, 5, 2, padding=2, groups=8),
+            dilated=nn.Conv2d(8, 6, 3, 2, padding=2, dilation=2),
+            pooled=nn.MaxPool2d(3, 2, 1),
+            averaged=nn.AvgPool2d(3, 2, 1),
+            averaged_within=nn.AvgPool2d(3, 2, 1, count_include_pad=False),
+            averaged_by=nn.AvgPool2d(2, divisor_override=3),
+        ),
+        (EVEN,),
+    ),
+    "strides at odd and even sizes": (
+        lambda: side_by_side(
+            conv=nn.Conv2d(8, 6, 3, 2, padding=1),
+            asymmetric=nn.Sequential(nn.ZeroPad2d((0, 1, 2, 0)), nn.Conv2d(8, 6, (3, 2), 2)),
+            pooled=nn.MaxPool2d(3, 2, 1),
+            beyond=nn.MaxPool2d(2, ceil_mode=True),
+            averaged=nn.AvgPool2d(3, 2, 1),
+            averaged_beyond=nn.AvgPool2d(2, ceil_mode=True),
+        ),
+        (MAP,),
+    ),
+    "unequal strides": (lambda: nn.Conv2d(8, 6, 3, (3, 1), padding=1), (MAP,)),
+    "pooling to pixels": (lambda: nn.AdaptiveAvgPool2d(3), (MAP,)),
+    "flattened pixels": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(864, 4)), (MAP,)),
+    "linear along rows": (lambda: nn.Linear(12, 5), (MAP,)),
+    "linear on tokens": (lambda: nn.Linear(8, 5), ((1, 7, 8),)),
+    "parts of channels": (
+        lambda: Compute(lambda x: torch.cat([x[:, 2:-1, ::2], x.split([3, 5], 1)[1][:, :, ::2]], 1)),
+        (MAP,),
+    ),
+    "shuffled channels": (lambda: nn.ChannelShuffle(2), (MAP,)),
+    "channels to pixels": (lambda: nn.PixelShuffle(2), (MAP,)),
+    "larger images": (
+        lambda: side_by_side(
+            nearest=nn.Upsample(scale_factor=2), linear=nn.Upsample(scale_factor=2, mode="bilinear")
+        ),
+        (MAP,),
+    ),
+    "two inputs": (
+        lambda: Compute(
+            lambda a, b: torch.sub(a, b, alpha=3) * b[:, :, :1, :1] / (1 - a.amax(1, True).abs() - 9)
+        ),
+        (MAP, MAP),
+    ),
+    "rows for columns": (lambda: Compute(lambda x: x.transpose(2, 3)), (MAP,)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_computes_in_tflite_what_it_computes_in_torch(name: str) -> None:
+    from exporters.tflite_conversion import convert_module, quantized
+
+    torch.manual_seed(0)
+    build, shapes = LAYERS[name]
+    module = build().eval().requires_grad_(False)
+    inputs = random_inputs(shapes)
+    with torch.inference_mode():
+        expected = module(*inputs).numpy()
+    model = convert_module(module, shapes)
+    assert np.abs(run(model, inputs)[0] - expected).max() <= 1e-4
+    found, step = run(quantized(model, [inputs]), inputs)
+    assert np.abs(found - expected).max() <= 2 * step
+
+
+@pytest.mark.parametrize("name", CANDIDATES)
+def test_a_candidate_is_converted_without_moving_its_values(name: str) -> None:
+    from exporters.tflite_conversion import convert_module
+
+    module, shape = candidate(name)
+    inputs = random_inputs([shape])
+    with torch.inference_mode():
+        expected = module(*inputs).numpy()
+    model = convert_module(module, [shape])
+    assert np.abs(run(model, inputs)[0] - expected).max() <= 1e-4
+    assert kinds(model)["TRANSPOSE"] == (name == "shufflenet")  # whose channels are what moves
+
+
+def test_hardswish_and_gelu_are_operators_of_their_own() -> None:
+    assert kinds(converted(nn.Sequential(nn.Conv2d(8, 8, 1), nn.Hardswish())))["HARD_SWISH"] == 1
+    assert kinds(converted(nn.Sequential(nn.Conv2d(8, 8, 1), nn.GELU())))["GELU"] == 1
+
+
+def test_modules_in_a_row_have_no_transposes_between_them() -> None:
+    parts = [ConvNeXt(8), nn.Sequential(*unit(8, 8, 3)), Excite(8), ConvNeXt(8)]
+    whole = kinds(converted(nn.Sequential(*parts)))
+    assert whole["TRANSPOSE"] == 0
+    assert whole == sum((kinds(converted(part)) for part in parts), Counter[str]())
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (nn.Sequential(nn.ReLU(), Compute(torch.erfinv)), "op erfinv.default in 1 (Compute)"),
+        (
+            nn.AdaptiveAvgPool2d(4),
+            "op adaptive_avg_pool2d.default in the module itself (AdaptiveAvgPool2d): 9 x 12 pixels",
+        ),
+        (nn.Conv2d(8, 8, 3, padding=1, padding_mode="circular"), "mode 'circular'"),
+        (nn.MaxPool2d(4, 4, ceil_mode=True), "over half of a window is beyond the edge"),
+        (Compute(lambda x: functional.dropout(x)), "it draws random numbers"),
+        (nn.Upsample(size=(10, 13)), "resizes 9 x 12 to 10 x 13"),
+        (Compute(lambda x: x if x.sum() > 0 else -x), "cannot be traced"),
+        (Compute(lambda x: (x, x + 1)), "gives 2 values"),
+        (nn.Identity(), "gives back what it is given"),
+    ],
+)
+def test_what_has_no_tflite_form_is_named(layer: nn.Module, said: str) -> None:
+    with pytest.raises(ConversionError) as raised:
+        converted(layer)
+    assert said in str(raised.value)
+
+
+def test_what_is_changed_in_place_is_changed_for_all_that_read_it_later() -> None:
+    module = Compute(lambda x: functional.relu_(y := x * 2) + y)
+    inputs = random_inputs([MAP])
+    assert np.abs(run(converted(module), inputs)[0] - module(*inputs).numpy()).max() <= 1e-6
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_parts_with_operators_of_their_own_are_linked(
+    precision: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def export_here(fragments: Sequence[tuple[Fragment, str]], *_: Any, **named: Any) -> None:
+        for fragment, key in fragments:
+            exported = export_fragment(fragment, named["config"], named["weights"], precision)
+            FragmentCache(root=named["cache_dir"]).save(key, exported)
+            named["done"](str(fragment))
+
+    from exporters.tflite_export import export_fragment
+
+    monkeypatch.setattr(
+        "exporters.library.convert_fragments", export_here
+    )  # in this process, which knows the ops
+    monkeypatch.setitem(OPS, "convnext", ConvNeXt)
+    monkeypatch.setitem(
+        OPS, "pooled", lambda width: nn.Sequential(nn.Conv2d(width, width, 1), nn.MaxPool2d(3, 1, 1))
+    )
+    space = Space(name="own", ops=("convnext", "pooled"), widths=(8,), image_size=8, classes=10)
+    architecture = Architecture.parse("convnext-pooled+in+out", space)
+    library = FragmentLibrary.open("tflite", cache_dir=tmp_path, config=space, precision=precision)
+    model = link(library.recipe(architecture), library.part)
+    image = torch.rand((1, 3, 8, 8), generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.inference_mode():
+        expected = torch_network(architecture, Weights.seeded(0))(image).numpy()
+    found = run_model("tflite", model, image.numpy())
+    tolerance = {"fp32": 1e-4, "fp16": 1e-2 * np.abs(expected).max(), "int8": 0.1 * np.ptp(expected)}[
+        precision
+    ]
+    assert np.abs(found - expected).max() <= tolerance
+    operators = kinds(model)
+    assert operators["GELU"] == operators["MAX_POOL_2D"] == 1 and operators["TRANSPOSE"] == 0
+
+
+def random_inputs(shapes: Sequence[Shape]) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return [torch.rand(shape, generator=generator) * 4 - 2 for shape in shapes]
+
+
+def converted(module: nn.Module) -> bytes:
+    """Convert a module that maps a feature map."""
+    from exporters.tflite_conversion import convert_module
+
+    return convert_module(module.eval().requires_grad_(False), [MAP])
+
+
+def kinds(model: bytes) -> Counter[str]:
+    """Count a model's operators by name."""
+    from exporters.tflite_graph import operator_name, read_graph
+
+    return Counter(operator_name(op.code[0]) for op in read_graph(model).operators)
+
+
+def run(model: bytes, inputs: Sequence[Tensor]) -> tuple[Any, float]:
+    """Return a model's output in torch's order of axes, and the size of a step in int8."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=model, num_threads=1)
+    interpreter.allocate_tensors()
+    sources = sorted(interpreter.get_input_details(), key=lambda details: details["name"])
+    for source, tensor in zip(sources, inputs, strict=True):
+        array = tensor.numpy().transpose(0, 2, 3, 1) if tensor.ndim == 4 else tensor.numpy()
+        scale, zero_point = source["quantization"]
+        if scale:
+            array = np.clip(np.rint(array / scale) + zero_point, -128, 127)
+        interpreter.set_tensor(source["index"], np.ascontiguousarray(array, source["dtype"]))
+    interpreter.invoke()
+    (result,) = interpreter.get_output_details()
+    found, (scale, zero_point) = interpreter.get_tensor(result["index"]), result["quantization"]
+    values = (found.astype(np.float32) - zero_point) * scale if scale else found
+    return (values.transpose(0, 3, 1, 2) if values.ndim == 4 else values), scale

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from space import BLOX, SPACES, Architecture, SpaceConfig, selection
+from space import BLOX, Architecture, SpaceConfig, selection
 from space.errors import ConfigError
+from space.registry import known_spaces
 from space.segments import Segment, all_segments
 
 Chosen = TypeVar("Chosen")
@@ -22,7 +23,7 @@ def in_spaces(choose: Callable[[SpaceConfig], Chosen]) -> dict[str, Chosen]:
     """
     chosen: dict[str, Chosen] = {}
     errors = []
-    for config in SPACES.values():
+    for config in known_spaces():
         try:
             chosen[config.name] = choose(config)
         except ConfigError as error:

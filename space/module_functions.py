@@ -96,7 +96,7 @@ def written_as(function: Callable[..., Any], name: str) -> tuple[str, str]:
         raise ArchitectureError(
             f"{name}: {shown(function)} cannot be found by other processes; define it by name, at the top of a file"
         )
-    if module != "__main__" and "." in module:
+    if module != "__main__" and (file.parent / "__init__.py").is_file():
         return f"{module}:{path}", ""
     return f"{file.stem}:{path}", str(file.parent)
 

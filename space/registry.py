@@ -6,6 +6,7 @@ are never taken for each other.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from contextlib import suppress
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from space.architecture import SPACES, Space
 from space.atomic_files import write_file
-from space.definition import full_name, load_space
+from space.definition import load_space
 from space.errors import ArchitectureError, HarnessError, did_you_mean, shown
 from space.plugins import SPACES as GROUP
 from space.plugins import bad_plugin, load_plugin, plugins
@@ -80,11 +81,10 @@ def known_spaces() -> tuple[Space, ...]:
 def _remembered(space: Space) -> Space:
     """Keep a definition for this process, and for those that read what was measured of it later, wherever its file is then."""
     if space.name not in _defined:
-        text = json.dumps(space.to_plain())
         with suppress(HarnessError, OSError):  # then it is named again
-            path = _path(space.name)
-            if not path.is_file() or path.read_text() != text:
-                write_file(path, text.encode(), make_folder=True)
+            path, content = _path(space.name), _sealed(space)
+            if not path.is_file() or path.read_bytes() != content:
+                write_file(path, content, make_folder=True)
     return _defined.setdefault(space.name, space)
 
 
@@ -93,10 +93,18 @@ def _kept(name: str) -> Space | None:
     if not _FULL_NAME.fullmatch(name):
         return None
     with suppress(HarnessError, OSError, ValueError, TypeError, KeyError, AttributeError):
-        found = Space(**json.loads(_path(name).read_text()))
-        if found.chain is not None and found.name == name == full_name(name.partition("@")[0], found.chain):
+        content = _path(name).read_bytes()
+        found = Space(**json.loads(content.partition(b"\n")[2]))
+        is_whole = content == _sealed(found) and found.chain is not None
+        if is_whole and name == found.name:
             return found
     return None
+
+
+def _sealed(space: Space) -> bytes:
+    """Return a definition as it is kept: the sha256 of what follows, then JSON."""
+    text = json.dumps(space.to_plain()).encode()
+    return hashlib.sha256(text).hexdigest().encode() + b"\n" + text
 
 
 def _path(name: str) -> Path:

@@ -143,7 +143,8 @@ def _networks(config: SpaceConfig, weights: Weights) -> Iterator[Architecture]:
     counts = dict.fromkeys(all_fragments(config), 0)
     rng = np.random.Generator(np.random.PCG64(_SEED))
     while missing or min(counts.values()) * IMAGES < LEAST_INPUTS:
-        blocks = [config.blocks[int(k)] for k in rng.integers(len(config.blocks), size=config.stages)]
+        digits = rng.integers(config.radices)
+        blocks = [config.blocks[places[int(k)]] for places, k in zip(config.choices, digits, strict=True)]
         architecture = Architecture(blocks=tuple(blocks), config=config)
         missing -= {(step.fragment, step.inputs) for step in steps(architecture)}
         for fragment in fragments_of(architecture):

@@ -197,7 +197,7 @@ def _run(
     request = {
         "format": format,
         "precision": precision,
-        "config": dataclasses.asdict(config),
+        "config": config.to_plain(),
         "weights": weights_document(weights),
         "cache": str(cache_dir.absolute()),
         "networks": list(networks),

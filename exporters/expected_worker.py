@@ -70,7 +70,7 @@ def run(plan: Iterable[Step], config: SpaceConfig, weights: Weights, batch: int 
         if not named:
             shape = (batch, *value_shape(step.inputs[0], config)[1:])
             named[step.inputs[0]] = (
-                f"{config} {weights.identity} {shape}",
+                f"{config.to_plain()} {weights.identity} {shape}",
                 torch.from_numpy(fixed_image(shape)[[0, -1][:batch]]),
             )
         keys, inputs = zip(*(named[name] for name in step.inputs), strict=True)

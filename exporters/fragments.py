@@ -7,6 +7,11 @@ Every tensor that passes from one fragment to another is a *value* with a fixed 
 
 A block uses some of these values only; `steps` says which. Value names, not positions, are what lets the
 fragments of one format be joined without touching their bytes.
+
+In a chain of sites each candidate is one fragment. One that gives back what it is given is none: the next then reads what it
+would have read.
+
+    image --stem--> s0.x --site 0--> s1.x --site 1--> s2.x ... --head--> logits
 """
 
 from __future__ import annotations
@@ -16,9 +21,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from space import Architecture, Block, SpaceConfig
+from space.chain import Chain
 from space.segments import Segment
 
-Kind = Literal["glue", "stem", "op", "reduction", "head"]
+Kind = Literal["glue", "stem", "op", "reduction", "head", "site"]
 
 IMAGE = "image"
 LOGITS = "logits"
@@ -28,8 +34,9 @@ LOGITS = "logits"
 class Fragment:
     """Name one separately exported piece of a network.
 
-    `stage` counts from 0; `slot` is 0 for a block's op0 and 1 for its op1. The glue holds the sums of every
-    stage's wiring; it is part of every network and has no weights. `str(fragment)` is unique within a space.
+    `stage` counts from 0; `slot` is 0 for a block's op0 and 1 for its op1. Of a chain's sites, `stage` is the place and `op`
+    the candidate. The glue holds the sums of every stage's wiring; it is part of every network and has no weights.
+    `str(fragment)` is unique within a space.
     """
 
     kind: Kind
@@ -40,6 +47,8 @@ class Fragment:
     def __str__(self) -> str:
         if self.kind == "op":
             return f"stage{self.stage}.op{self.slot}.{self.op}"
+        if self.kind == "site":
+            return f"site{self.stage}.{self.op}"
         return self.kind if self.stage is None else f"stage{self.stage}.{self.kind}"
 
     @property
@@ -47,6 +56,8 @@ class Fragment:
         """Where the fragment stands in `space.networks.Network`, as a dotted module name."""
         if self.kind == "op":
             return f"stages.{self.stage}.cell.op{self.slot}"
+        if self.kind == "site":
+            return f"sites.{self.stage}"
         return self.kind if self.stage is None else f"stages.{self.stage}.{self.kind}"
 
 
@@ -66,6 +77,14 @@ HEAD = Fragment(kind="head")
 
 def all_fragments(config: SpaceConfig) -> tuple[Fragment, ...]:
     """Return every fragment of a space, the glue first: 24 for Blox, of which 23 have weights."""
+    if config.chain is not None:
+        candidates = [
+            Fragment(kind="site", stage=place, op=module.name)
+            for place, site in enumerate(config.chain.sites)
+            for module in site.candidates
+            if not module.traced.passes
+        ]
+        return (GLUE, STEM, *candidates, HEAD)
     ops = [
         Fragment(kind="op", stage=stage, slot=slot, op=op)
         for stage in range(config.stages)
@@ -89,6 +108,12 @@ def fragments_in(plan: Sequence[Step]) -> tuple[Fragment, ...]:
 def steps(architecture: Architecture) -> tuple[Step, ...]:
     """Return what one network runs, in a valid topological order."""
     found = [step_of(STEM, IMAGE)]
+    if architecture.config.chain is not None:
+        for place, _, module in architecture.config.chain.modules(architecture.blocks):
+            if not module.traced.passes:
+                fragment = Fragment(kind="site", stage=place, op=module.name)
+                found.append(step_of(fragment, found[-1].output))
+        return (*found, step_of(HEAD, found[-1].output))
     for s, block in enumerate(architecture.blocks):
         found += _cell_steps(s, block)
         found.append(step_of(Fragment(kind="reduction", stage=s), found[-1].output))
@@ -98,6 +123,9 @@ def steps(architecture: Architecture) -> tuple[Step, ...]:
 
 def segment_steps(segment: Segment) -> tuple[Step, ...]:
     """Return what one segment runs; it reads the first step's input and writes the last step's output."""
+    if segment.kind == "site":
+        fragment = Fragment(kind="site", stage=segment.stage, op=str(segment.block))
+        return possible_steps(fragment, segment.config)[:1]
     if segment.block is not None:
         return _cell_steps(segment.stage or 0, segment.block)
     if segment.kind == "reduction":
@@ -117,6 +145,8 @@ def sum_steps(stage: int) -> tuple[Step, Step]:
 def possible_steps(fragment: Fragment, config: SpaceConfig) -> tuple[Step, ...]:
     """Return a step for every value (or pair of values) that any block feeds to a fragment."""
     s = fragment.stage
+    if config.chain is not None:
+        return tuple(step_of(fragment, value) for value in _chain_inputs(fragment, config.chain))
     if fragment.kind == "glue":
         return tuple(step for stage in range(config.stages) for step in sum_steps(stage))
     if fragment.kind == "op":
@@ -132,7 +162,7 @@ def step_of(fragment: Fragment, value: str) -> Step:
     """Return the step that runs a fragment other than the glue on a value; a fragment's output never varies."""
     if fragment.kind == "op":
         output = f"s{fragment.stage}.n{(fragment.slot or 0) + 1}"
-    elif fragment.kind == "reduction":
+    elif fragment.kind in ("reduction", "site"):
         output = f"s{(fragment.stage or 0) + 1}.x"
     else:
         output = "s0.x" if fragment.kind == "stem" else LOGITS
@@ -141,6 +171,8 @@ def step_of(fragment: Fragment, value: str) -> Step:
 
 def all_values(config: SpaceConfig) -> tuple[str, ...]:
     """Return the names of all values of a space, used by a network or not: image first, logits last."""
+    if config.chain is not None:
+        return (IMAGE, *(f"s{place}.x" for place in range(len(config.chain.sites) + 1)), LOGITS)
     inner = [f"s{s}.{name}" for s in range(config.stages) for name in ("x", "n1", "h", "n2", "y")]
     return (IMAGE, *inner, f"s{config.stages}.x", LOGITS)
 
@@ -152,8 +184,24 @@ def value_shape(value: str, config: SpaceConfig) -> tuple[int, ...]:
     if value == LOGITS:
         return (1, config.classes)
     stage = int(value[1 : value.index(".")])
+    if config.chain is not None:
+        return config.chain.shape(stage)
     size = config.image_size >> stage
     return (1, config.widths[0] << stage, size, size)
+
+
+def _chain_inputs(fragment: Fragment, chain: Chain) -> list[str]:
+    """Return the values that a fragment of a chain may read: that of its place, and earlier ones where what is between passes."""
+    if fragment.kind == "glue":
+        return []
+    if fragment.kind == "stem":
+        return [IMAGE]
+    place = len(chain.sites) if fragment.kind == "head" else fragment.stage or 0
+    found = [f"s{place}.x"]
+    while place and any(module.traced.passes for module in chain.sites[place - 1].candidates):
+        place -= 1
+        found.append(f"s{place}.x")
+    return found
 
 
 def _cell_steps(s: int, block: Block) -> tuple[Step, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,11 +13,13 @@ from exporters.cache import ExportedFragment, FragmentCache, cache_key
 from exporters.conversion import EXPORTER_VERSION, convert_fragments, converter_versions
 from exporters.errors import ConversionError
 from exporters.fragments import (
+    GLUE,
     Fragment,
     Step,
     all_fragments,
     fragments_in,
     fragments_of,
+    possible_steps,
     segment_steps,
     steps,
     value_shape,
@@ -217,7 +218,7 @@ def _load_fragments(
                 "converters": versions,
                 "format": format,
                 "precision": precision,
-                "space": dataclasses.asdict(config),
+                "space": _identity(fragment, config, format, precision),
                 "weights": weights.identity,
                 "fragment": str(fragment),
             }
@@ -251,6 +252,21 @@ def _load_fragments(
                 )
             loaded[fragment] = exported
     return {fragment: loaded[fragment] for fragment in wanted}
+
+
+def _identity(fragment: Fragment, config: SpaceConfig, format: Format, precision: Precision) -> object:
+    """Return what an exported fragment depends on of its space.
+
+    Of a chain, ONNX parts of single modules are kept whatever becomes of the rest of the space; TFLite's places of tensors and
+    the scales of int8 are the whole space's.
+    """
+    if config.chain is None:
+        return config.to_plain()
+    if fragment == GLUE or format == "tflite" or precision == "int8":
+        return config.chain.digest
+    module = config.chain.module(fragment.kind, fragment.stage, fragment.op)
+    reads = [step.inputs[0] for step in possible_steps(fragment, config)]
+    return {"graph": module.traced.digest, "reads": reads}
 
 
 def _no_progress(done: int, total: int, name: str) -> None:

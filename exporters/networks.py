@@ -14,12 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from exporters.chain_modules import fold, seeded_module, traced_module
 from exporters.errors import ConversionError
-from exporters.fragments import GLUE, Fragment, fragments_of
+from exporters.fragments import GLUE, Fragment, fragments_of, possible_steps, value_shape
 from exporters.weights import Weights, WeightsFile, checkpoint_digest
 from space import Architecture, SpaceConfig
 from space.networks import build_head, build_network, build_op, build_reduction, build_stem
 from space.state_notes import noted_architecture
+from space.tracing import Graph
 
 _MIN_MAGNITUDE = 1e-6  # no zero and no denormal among random weights: either may run at another speed
 _SHOWN_KEYS = 4
@@ -39,6 +41,8 @@ def fragment_module(fragment: Fragment, config: SpaceConfig, weights: Weights) -
     Raises:
         ConversionError: a checkpoint does not fit its architecture.
     """
+    if config.chain is not None and fragment != GLUE:
+        return fold(*_chain_fragment(fragment, config, weights))
     return fold_batch_norm(_weighted_fragment(fragment, config, weights))
 
 
@@ -53,10 +57,15 @@ def torch_network(architecture: Architecture, weights: Weights, *, folded: bool 
     network: nn.Module = build_network(architecture)
     for fragment in fragments_of(architecture):
         if fragment != GLUE:
+            if architecture.config.chain is not None:
+                source, graph = _chain_fragment(fragment, architecture.config, weights)
+                source = fold(source, graph) if folded else source
+                network.set_submodule(fragment.module_path, source)
+                continue
             source = _weighted_fragment(fragment, architecture.config, weights)
             network.get_submodule(fragment.module_path).load_state_dict(source.state_dict())
     network.eval().requires_grad_(False)
-    return fold_batch_norm(network) if folded else network
+    return fold_batch_norm(network) if folded and architecture.config.chain is None else network
 
 
 def fold_batch_norm(module: nn.Module) -> nn.Module:
@@ -77,16 +86,30 @@ def _weighted_fragment(fragment: Fragment, config: SpaceConfig, weights: Weights
     if weights.checkpoint is None:
         _draw_weights(module, fragment, weights.seed or 0)
     else:
-        prefix = fragment.module_path + "."
-        state = _checkpoint_state(weights.checkpoint)
-        own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-        if fragment != GLUE and fragment not in fragments_of(weights.checkpoint.architecture):
-            raise ConversionError(
-                f"checkpoint {weights.checkpoint.path} holds {weights.checkpoint.architecture}, "
-                f"which has no {fragment}; export that architecture alone"
-            )
-        module.load_state_dict(own)
+        module.load_state_dict(_own_state(fragment, weights.checkpoint))
     return module.eval().requires_grad_(False)
+
+
+def _chain_fragment(fragment: Fragment, config: SpaceConfig, weights: Weights) -> tuple[nn.Module, Graph]:
+    """Return a fragment of a chain with its weights, for inference, and its graph, by which its BatchNorms are folded."""
+    if weights.checkpoint is None:
+        return seeded_module(fragment, config, weights.seed or 0)
+    shape = value_shape(possible_steps(fragment, config)[0].inputs[0], config)
+    module, graph = traced_module(fragment, config, shape)
+    module.load_state_dict(_own_state(fragment, weights.checkpoint))
+    return module, graph
+
+
+def _own_state(fragment: Fragment, checkpoint: WeightsFile) -> Mapping[str, Tensor]:
+    """Return a fragment's part of a checkpoint. Raises: ConversionError where its architecture has no such fragment."""
+    prefix = fragment.module_path + "."
+    state = _checkpoint_state(checkpoint)
+    if fragment != GLUE and fragment not in fragments_of(checkpoint.architecture):
+        raise ConversionError(
+            f"checkpoint {checkpoint.path} holds {checkpoint.architecture}, which has no {fragment}; "
+            "export that architecture alone"
+        )
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def _empty_fragment(fragment: Fragment, config: SpaceConfig) -> nn.Module:

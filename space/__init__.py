@@ -3,10 +3,12 @@
 Importing this package loads neither torch nor any data file.
 """
 
-from space.architecture import BLOX, DEEP, MINI, SPACES, TINY, Architecture, Space, find_space
+from space.architecture import BLOX, DEEP, MINI, SPACES, TINY, Architecture, Space
 from space.block import Block
 from space.config import SpaceConfig, check_enumerable, is_enumerable
+from space.definition import define, load_space
 from space.errors import ArchitectureError
+from space.registry import find_space
 
 __all__ = [
     "BLOX",
@@ -20,6 +22,8 @@ __all__ = [
     "Space",
     "SpaceConfig",
     "check_enumerable",
+    "define",
     "find_space",
     "is_enumerable",
+    "load_space",
 ]

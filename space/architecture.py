@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import overload
 
 from space import costs, hash_table, vectors
-from space.block import Block, block_table
+from space.block import Block
 from space.config import SpaceConfig
 from space.errors import ArchitectureError, did_you_mean, shown
 from space.indexing import blocks_of, drawn, index_of, random_words
@@ -86,19 +86,6 @@ DEEP = Space(
 SPACES: Mapping[str, Space] = MappingProxyType({config.name: config for config in (BLOX, MINI, TINY, DEEP)})
 
 
-def find_space(name: str) -> Space:
-    """Return the space of that name.
-
-    Raises:
-        ArchitectureError: there is none; the message suggests the nearest.
-    """
-    if name not in SPACES:
-        raise ArchitectureError(
-            f"space {shown(name)} is not known{did_you_mean(name, SPACES)} (known: {', '.join(SPACES)})"
-        )
-    return SPACES[name]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Architecture:
     """A network of a space as its blocks, first stage first.
@@ -116,7 +103,7 @@ class Architecture:
     index: int = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        table = block_table(self.config.ops)
+        table, digits = self.config.table, self.config.digits
         if len(self.blocks) != self.config.stages:
             raise ArchitectureError(
                 f"architecture of {len(self.blocks)} blocks: space {self.config.name!r} has "
@@ -124,11 +111,12 @@ class Architecture:
             )
         indices = []
         for stage, block in enumerate(self.blocks):
-            i = table.by_block.get(block)
-            if i is None:
+            i = table.by_block.get(block, -1)
+            if i not in digits[stage]:
+                known = self.config.ops if i < 0 else [str(table.blocks[one]) for one in digits[stage]]
                 raise ArchitectureError(
                     f"stage {stage}: block {shown(block)} is not in space {self.config.name!r}; "
-                    f"its ops are {', '.join(self.config.ops)}"
+                    f"its ops are {', '.join(known)}"
                 )
             if table.blocks[i] is not block:  # share one object for each block; turn parallel twins round
                 blocks = (*self.blocks[:stage], table.blocks[i], *self.blocks[stage + 1 :])
@@ -167,12 +155,13 @@ class Architecture:
                 f"architecture {shown(text)} has {counted(len(names), 'block')}; space {config.name!r} has "
                 f"{counted(config.stages, 'stage')}: write one block for each stage, joined by '/'"
             )
-        table = block_table(config.ops)
+        table = config.table
         for stage, name in enumerate(names):
-            if name not in table.by_text:
+            if table.by_text.get(name, -1) not in config.digits[stage]:
+                known = [name for name, i in table.by_text.items() if i in config.digits[stage]]
                 raise ArchitectureError(
                     f"architecture {shown(text)}: stage {stage} has no block {shown(name)}"
-                    + (did_you_mean(name, table.by_text) or f"; blocks are made of {', '.join(config.ops)}")
+                    + (did_you_mean(name, known) or f"; blocks are made of {', '.join(config.ops)}")
                 )
         return cls(blocks=tuple(table.blocks[table.by_text[name]] for name in names), config=config)
 
@@ -234,5 +223,5 @@ class Architecture:
     @property
     def vector(self) -> vectors.Vector:
         """The published nested vector, `[[op0], [op1, prev, inp, sc]]` for each stage, as a new list."""
-        by_block = block_table(self.config.ops).by_block
+        by_block = self.config.table.by_block
         return vectors.vector_of([by_block[block] for block in self.blocks], self.config)

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
 from typing import Any
 
-from space.block import Block, block_table
+from space.block import Block, BlockTable, block_table
+from space.chain import Chain
 from space.errors import ArchitectureError, shown
 
 # Networks. A search holds some twenty numbers of each: a third of a gigabyte, and seconds to compute. Three stages of 45
 # blocks are 91,125 networks and fit; four are 4.1 million and would need a minute and most of a small machine's memory, where
 # a sum over blocks answers in milliseconds.
 MAX_ENUMERABLE = 2_000_000
+MAX_NETWORKS = sys.maxsize  # of any space: indices fit int64
 _OP_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _WIRING_WORDS = ("in", "out")  # they would make the text of a block ambiguous
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SpaceConfig:
-    """A macro search space: a stem, for each stage a searchable block and a reduction, a head.
+    """A macro search space: between a stem and a head, places where a network chooses one of several blocks.
 
-    `ops` are the names from which every block chooses; `widths` are the channels of each stage, doubled from
-    one stage to the next by the reduction; `image_size` is the input's height and width in pixels, halved by
-    every reduction. `len(config)` is the number of different networks, blocks per stage ** stages.
+    In Blox and its miniatures each stage has a searchable block and a reduction. `ops` are the names from which every
+    block chooses; `widths` are the channels of each stage, doubled from one stage to the next by the reduction;
+    `image_size` is the input's height and width in pixels, halved by every reduction.
+
+    A space of one's own has a `chain` of sites instead, read by `space.definition`; its `ops` are the candidates of all its
+    sites, each a block of one op, and its `widths` are empty. To both, `stages` is the number of choices that a network makes,
+    and `len(config)` that of its networks, the product of the numbers of blocks of each choice.
 
     Raises:
         ArchitectureError: a value describes no space that can be built.
@@ -37,10 +46,15 @@ class SpaceConfig:
     classes: int
     in_channels: int = 3
     nodes: int = 2
+    chain: Chain | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ops", tuple(self.ops))
         object.__setattr__(self, "widths", tuple(self.widths))
+        if isinstance(self.chain, Mapping):  # of `to_plain`
+            object.__setattr__(self, "chain", Chain.from_plain(self.chain))
+        if self.chain is not None:
+            return  # which was checked when it was read
         if self.nodes != 2:
             self._refuse("nodes", self.nodes, "only blocks of 2 nodes are defined; leave nodes at 2")
         if not self.ops or len(set(self.ops)) < len(self.ops):
@@ -69,7 +83,7 @@ class SpaceConfig:
                 self.image_size,
                 f"each of {self.stages} reductions halves the image; give a multiple of {2**self.stages}",
             )
-        if len(self.blocks) ** self.stages > sys.maxsize:
+        if self.count > MAX_NETWORKS:
             self._refuse("widths", self.widths, "the networks of so many stages cannot be indexed; use fewer")
 
     def __eq__(self, other: object) -> bool:
@@ -81,24 +95,55 @@ class SpaceConfig:
         return hash(_fields(self))
 
     def __len__(self) -> int:
-        count: int = len(self.blocks) ** self.stages
-        return count
+        return self.count
+
+    @property
+    def count(self) -> int:
+        """The number of networks, `len` of the space, which has none beyond 2**63 - 1."""
+        return prod(self.radices)
 
     def to_plain(self) -> dict[str, Any]:
         """Return the fields in JSON's types, of which `SpaceConfig(**fields)` makes the space again."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
+        plain: dict[str, Any] = {
+            "name": self.name,
+            "ops": list(self.ops),
+            "widths": list(self.widths),
+            "image_size": self.image_size,
+            "classes": self.classes,
+            "in_channels": self.in_channels,
+            "nodes": self.nodes,
         }
+        return plain if self.chain is None else plain | {"chain": self.chain.to_plain()}
 
     @property
     def stages(self) -> int:
-        """The number of stages, each a searchable block and a reduction."""
-        return len(self.widths)
+        """The number of blocks that a network chooses: in Blox one for each stage."""
+        return len(self.widths) if self.chain is None else len(self.chain.choices)
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """All blocks of a stage in canonical order."""
-        return block_table(self.ops).blocks
+        """All blocks of any choice in canonical order."""
+        return self.table.blocks
+
+    @property
+    def table(self) -> BlockTable:
+        """All blocks with their places by every name that they have."""
+        return block_table(self.ops) if self.chain is None else self.chain.table
+
+    @property
+    def choices(self) -> tuple[tuple[int, ...], ...]:
+        """The blocks that may be chosen in each stage, by their places in `blocks`: all of them in Blox."""
+        return _all_blocks(self.ops, self.stages)[0] if self.chain is None else self.chain.choices
+
+    @property
+    def digits(self) -> tuple[Mapping[int, int], ...]:
+        """The place of each block of `choices` among those of its choice."""
+        return _all_blocks(self.ops, self.stages)[1] if self.chain is None else self.chain.digits
+
+    @property
+    def radices(self) -> tuple[int, ...]:
+        """The number of blocks of each choice."""
+        return tuple(map(len, self.choices))
 
     def _refuse(self, key: str, value: object, remedy: str) -> None:
         raise ArchitectureError(f"space {self.name!r}: {key} = {shown(value)} cannot be used; {remedy}")
@@ -113,7 +158,16 @@ def _fields(config: SpaceConfig) -> tuple[object, ...]:
         config.classes,
         config.in_channels,
         config.nodes,
+        config.chain,
     )
+
+
+@lru_cache(maxsize=64)
+def _all_blocks(
+    ops: tuple[str, ...], stages: int
+) -> tuple[tuple[tuple[int, ...], ...], tuple[Mapping[int, int], ...]]:
+    places = tuple(range(len(block_table(ops).blocks)))
+    return (places,) * stages, ({place: place for place in places},) * stages
 
 
 def is_enumerable(config: SpaceConfig) -> bool:

@@ -13,6 +13,9 @@ and nothing for sigmoids, sums and products of feature maps. With this the range
 108,811,364 to 305,711,460. Because every unit holds one convolution, one BatchNorm and one ReLU, the published
 range alone fixes only their total of 4 an output element, not how it is split. Later versions of ptflops count
 more; do not mix the figures.
+
+Of the modules of a space of one's own, MACs are what torch's flop counter says of convolutions and matrix products, halved
+(`space.tracing`); norms and activations count nothing there. Compare figures of two spaces of one kind only.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from space.chain import Chain, Module
 from space.config import SpaceConfig, check_enumerable
 from space.errors import ArchitectureError, did_you_mean
 from space.indexing import blocks_of
@@ -102,6 +106,9 @@ def reduction_cost(width: int, size: int) -> ModelCost:
 @lru_cache(maxsize=64)
 def fixed_cost(config: SpaceConfig) -> ModelCost:
     """Count what all networks of a space share: stem, reductions, head."""
+    if config.chain is not None:
+        fixed = (site.candidates[0] for site in config.chain.sites if site.choice is None)
+        return sum(map(_traced_cost, (config.chain.stem, *fixed, config.chain.head)), ModelCost())
     total = unit_cost(config.in_channels, config.widths[0], 3, config.image_size)
     for stage, width in enumerate(config.widths):
         total += reduction_cost(width, config.image_size >> stage)
@@ -112,7 +119,9 @@ def fixed_cost(config: SpaceConfig) -> ModelCost:
 
 @lru_cache(maxsize=64)
 def block_costs(config: SpaceConfig) -> tuple[tuple[ModelCost, ...], ...]:
-    """Return the cost of each block in canonical order, for each stage; wiring costs nothing."""
+    """Return the cost of each block in canonical order, for each stage; wiring costs nothing, nor does what no choice has."""
+    if config.chain is not None:
+        return tuple(_choice_costs(config, config.chain, choice) for choice in range(config.stages))
     return tuple(
         tuple(
             sum((op_cost(op, width, config.image_size >> stage) for op in block.ops), ModelCost())
@@ -120,6 +129,18 @@ def block_costs(config: SpaceConfig) -> tuple[tuple[ModelCost, ...], ...]:
         )
         for stage, width in enumerate(config.widths)
     )
+
+
+def _choice_costs(config: SpaceConfig, chain: Chain, choice: int) -> tuple[ModelCost, ...]:
+    totals = [ModelCost()] * len(config.blocks)
+    for _, site in chain.followers(choice):
+        for place, module in zip(config.choices[choice], site.candidates, strict=True):
+            totals[place] += _traced_cost(module)
+    return tuple(totals)
+
+
+def _traced_cost(module: Module) -> ModelCost:
+    return ModelCost(params=module.traced.params, macs=module.traced.macs)
 
 
 def network_cost(config: SpaceConfig, index: int) -> ModelCost:
@@ -155,7 +176,8 @@ def _all(config: SpaceConfig, of: Callable[[ModelCost], int]) -> NDArray[np.int6
         config, "costs of all networks", "sum `fixed_cost` and `block_costs`, or ask one network"
     )
     total = np.array([of(fixed_cost(config))], dtype=np.int64)
-    for costs in block_costs(config):  # later stages change more slowly: they go before the earlier ones
-        stage = np.array([of(cost) for cost in costs], dtype=np.int64)
+    # Later stages change more slowly: they go before the earlier ones.
+    for costs, places in zip(block_costs(config), config.choices, strict=True):
+        stage = np.array([of(costs[place]) for place in places], dtype=np.int64)
         total = (stage[:, None] + total[None, :]).ravel()  # (blocks, networks so far) -> flat
     return total

@@ -7,6 +7,7 @@ not by name or width, so that every space of that many stages and ops shares the
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -31,6 +32,8 @@ def hash_at(config: SpaceConfig, index: int) -> str:
     if has_table(config):
         start = index * _DIGEST_BYTES
         return digests(len(config.ops), config.stages)[start : start + _DIGEST_BYTES].hex()
+    if config.chain is not None:
+        return chain_digest(config, index).hex()
     raw = block_table(config.ops).raw
     return _computed_hash(tuple(raw[i] for i in blocks_of(config, index)), len(config.ops))
 
@@ -57,7 +60,11 @@ def index_of_hash(config: SpaceConfig, hex_digest: str) -> int:
             f"hash {hex_digest}: the {len(config)} networks of space {config.name!r} are too many to search; "
             "name the network by its text or index"
         )
-    index = _places(len(config.ops), config.stages).get(bytes.fromhex(hex_digest))
+    digest = bytes.fromhex(hex_digest)
+    if config.chain is not None:
+        index = _chain_places(config).get(digest)
+    else:
+        index = _places(len(config.ops), config.stages).get(digest)
     if index is None:
         raise ArchitectureError(
             f"hash {hex_digest}: no network of space {config.name!r} has it; "
@@ -68,7 +75,20 @@ def index_of_hash(config: SpaceConfig, hex_digest: str) -> int:
 
 def has_table(config: SpaceConfig) -> bool:
     """Return whether the shipped table holds the hashes of this space."""
-    return (len(config.ops), config.stages) == (TABLE_OPS, TABLE_STAGES)
+    return config.chain is None and (len(config.ops), config.stages) == (TABLE_OPS, TABLE_STAGES)
+
+
+def chain_digest(config: SpaceConfig, index: int) -> bytes:
+    """Return the digest of a network of a chain, 16 bytes: of the graphs of the modules that it runs, in their order.
+
+    Modules that give back what they are given are left out, so that networks which differ only in where these stand are equal.
+    """
+    chain = config.chain
+    assert chain is not None
+    blocks = tuple([config.blocks[i] for i in blocks_of(config, index)])
+    run = [chain.stem, *(module for _, _, module in chain.modules(blocks)), chain.head]
+    text = " ".join(module.traced.digest for module in run if not module.traced.passes)
+    return hashlib.sha256(text.encode()).digest()[:_DIGEST_BYTES]
 
 
 @lru_cache(maxsize=8)
@@ -96,3 +116,9 @@ def _places(op_count: int, stages: int) -> Mapping[bytes, int]:
     content = digests(op_count, stages)
     starts = range(0, len(content), _DIGEST_BYTES)
     return {content[start : start + _DIGEST_BYTES]: i for i, start in enumerate(starts)}
+
+
+@lru_cache(maxsize=8)
+def _chain_places(config: SpaceConfig) -> Mapping[bytes, int]:
+    """Return the first index of each different network of a chain."""
+    return {chain_digest(config, index): index for index in reversed(range(len(config)))}

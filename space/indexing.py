@@ -1,7 +1,8 @@
-"""Conversion between canonical indices and blocks: digits in base B, the first stage's the lowest.
+"""Conversion between canonical indices and blocks: digits in mixed radix, the first choice's the lowest.
 
-B is the number of different blocks, 45 in Blox; a block is known by its number in `SpaceConfig.blocks`. `SpaceConfig` refuses
-spaces whose indices do not fit int64. And random indices, drawn alike everywhere.
+A block is known by its place in `SpaceConfig.blocks`, and each choice has some of them, in Blox all 45 in every stage; a digit is
+a block's place among those of its choice. `SpaceConfig` refuses spaces whose indices do not fit int64. And random indices, drawn
+alike everywhere.
 """
 
 from __future__ import annotations
@@ -22,36 +23,56 @@ BoolArray: TypeAlias = "NDArray[np.bool_]"
 
 
 def blocks_of(config: SpaceConfig, index: int) -> tuple[int, ...]:
-    """Return the block of each stage, first stage first, of the network at a canonical index within the space."""
-    count, blocks = len(config.blocks), []
-    for _ in config.widths:
-        index, block = divmod(index, count)
-        blocks.append(block)
+    """Return the block of each choice, first one first, of the network at a canonical index within the space."""
+    blocks = []
+    for places in config.choices:
+        index, digit = divmod(index, len(places))
+        blocks.append(places[digit])
     return tuple(blocks)
 
 
 def index_of(config: SpaceConfig, blocks: Sequence[int]) -> int:
-    """Return the canonical index of the network with these blocks, first stage first."""
-    count, index = len(config.blocks), 0
-    for block in reversed(blocks):
-        index = index * count + block
+    """Return the canonical index of the network with these blocks, first choice first. Raises: KeyError for one of none."""
+    index = 0
+    for digits, block in zip(reversed(config.digits), reversed(blocks), strict=True):
+        index = index * len(digits) + digits[block]
     return index
 
 
 def block_indices(config: SpaceConfig, indices: ArrayLike) -> IndexArray:
-    """Return the block of each stage of networks (n,), shape (n, stages)."""
+    """Return the block of each choice of networks (n,), shape (n, stages)."""
     import numpy as np
 
     rest = np.asarray(indices, dtype=np.int64)
-    return np.stack(np.unravel_index(rest, (len(config.blocks),) * config.stages, order="F"), axis=1)
+    digits = np.unravel_index(rest, config.radices, order="F")
+    return np.stack(
+        [np.array(places)[digit] for places, digit in zip(config.choices, digits, strict=True)], axis=-1
+    )
 
 
 def indices_of(config: SpaceConfig, blocks: IndexArray) -> IndexArray:
-    """Return the canonical indices of the networks with these blocks (..., stages), shape (...)."""
+    """Return the canonical indices of the networks with these blocks (..., stages), shape (...).
+
+    Each block is one of its choice: see `available`.
+    """
     import numpy as np
 
-    places: IndexArray = len(config.blocks) ** np.arange(config.stages, dtype=np.int64)
-    return blocks @ places
+    digit = np.zeros((config.stages, len(config.blocks)), dtype=np.int64)
+    for stage, places in enumerate(config.choices):
+        digit[stage, list(places)] = np.arange(len(places))
+    weights = np.cumprod((1, *config.radices[:-1]), dtype=np.int64)
+    found: IndexArray = digit[np.arange(config.stages), blocks] @ weights
+    return found
+
+
+def available(config: SpaceConfig) -> BoolArray:
+    """Return which blocks each choice has, (stages, B): all of them in Blox."""
+    import numpy as np
+
+    found = np.zeros((config.stages, len(config.blocks)), dtype=np.bool_)
+    for stage, places in enumerate(config.choices):
+        found[stage, list(places)] = True
+    return found
 
 
 def random_words(seed: int) -> Callable[[], int]:

@@ -56,11 +56,11 @@ def canonical_index(name: Named, config: SpaceConfig = BLOX) -> int:
 def _place_of_text(text: str, config: SpaceConfig) -> int:
     if len(text) == 2 * 16 and _HASH.fullmatch(text):
         return hash_table.index_of_hash(config, text)
-    by_text = block_table(config.ops).by_text
+    by_text = config.table.by_text
     names = text.split("/")
     if len(names) == config.stages:
         blocks = [by_text.get(name, -1) for name in names]
-        if min(blocks) >= 0:
+        if all(block in digits for block, digits in zip(blocks, config.digits, strict=True)):
             return index_of(config, blocks)
     text = text.strip()
     if _INDEX.fullmatch(text):
@@ -69,7 +69,7 @@ def _place_of_text(text: str, config: SpaceConfig) -> int:
         return place
     if _HASH.fullmatch(text):
         return hash_table.index_of_hash(config, text)
-    if text.startswith("["):
+    if text.startswith("[") and config.chain is None:
         # A stage's text is one of few, so that no JSON need be read for what is written as most people write it.
         known = _stage_texts(config.ops)
         stages = text.translate(_SPACES)[1:-1].replace("]],[[", "]] [[").split(" ")

@@ -4,126 +4,41 @@
     from space.networks import build_network
     network = build_network(Architecture.parse("conv-mbconv+in/bconv/conv+mbconv"))
 
-Source of every layer: Blox, arXiv:2210.07271, as released for CIFAR-100. Every convolution has a bias and is
-followed by BatchNorm and ReLU: a *unit*. Shapes at the line ends are (batch, channels, height, width); C is
-the width of the stage, H and W its size in pixels. This is the only module of the package that imports torch.
+Source of every layer: Blox, arXiv:2210.07271, as released for CIFAR-100; the ops and the head are in `space.layers`. Shapes at
+the line ends are (batch, channels, height, width); C is the width of the stage, H and W its size in pixels. A space of one's own
+is a chain of what its definition names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
-import torch
 from torch import Tensor, nn
 
 from space.architecture import Architecture
 from space.block import Block
+from space.chain import Chain, Module
 from space.config import SpaceConfig
-from space.errors import ArchitectureError, did_you_mean
+from space.layers import OPS, Head, build_op, unit
+from space.module_functions import build_module
 
-
-def unit(
-    channels_in: int, channels_out: int, kernel: int, *, stride: int = 1, padding: int = 0, groups: int = 1
-) -> nn.Sequential:
-    """Build convolution with bias, BatchNorm, ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, kernel, stride=stride, padding=padding, groups=groups),
-        nn.BatchNorm2d(channels_out),
-        nn.ReLU(),
-    )
-
-
-# --- the ops: each keeps (B, C, H, W) -------------------------------------------------------------
-
-
-class Conv(nn.Module):
-    """Four plain 3x3 units in a row, as in VGG; no residual."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.units = nn.Sequential(*(unit(width, width, 3, padding=1) for _ in range(4)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same shape."""
-        y: Tensor = self.units(x)
-        return y
-
-
-class SqueezeExcite(nn.Module):
-    """Weigh each channel by a gate computed from all channel means, without reducing the channels."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.squeeze = nn.Conv2d(channels, channels, 1)
-        self.relu = nn.ReLU()
-        self.excite = nn.Conv2d(channels, channels, 1)
-        self.sigmoid = nn.Sigmoid()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same shape."""
-        gate = self.relu(self.squeeze(self.pool(x)))  # (B, C, 1, 1)
-        gate = self.sigmoid(self.excite(gate))  # (B, C, 1, 1)
-        y: Tensor = x * gate  # (B, C, H, W)
-        return y
-
-
-class MBConv(nn.Module):
-    """Two fused inverted residuals: full 3x3 unit to 2C, squeeze-excite, 1x1 unit back, plus the input."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(
-            nn.Sequential(
-                unit(width, 2 * width, 3, padding=1),  # (B, 2C, H, W)
-                SqueezeExcite(2 * width),  # (B, 2C, H, W)
-                unit(2 * width, width, 1),  # (B, C, H, W)
-            )
-            for _ in range(2)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same shape."""
-        for layer in self.layers:
-            x = layer(x) + x
-        return x
-
-
-class BConv(nn.Module):
-    """Six depthwise bottlenecks of C/2, C, 2C, C/2, C, 2C channels, each plus its input."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(
-            nn.Sequential(
-                unit(width, b, 1),  # (B, b, H, W)
-                unit(b, b, 5, padding=2, groups=b),  # (B, b, H, W)
-                unit(b, width, 1),  # (B, C, H, W)
-            )
-            for b in (width // 2, width, 2 * width) * 2
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same shape."""
-        for layer in self.layers:
-            x = layer(x) + x
-        return x
-
-
-OPS: Mapping[str, Callable[[int], nn.Module]] = {"conv": Conv, "mbconv": MBConv, "bconv": BConv}
-
-
-def build_op(op: str, width: int) -> nn.Module:
-    """Build one op with fresh weights; it maps (B, width, H, W) to the same shape.
-
-    Raises:
-        ArchitectureError: no layers are defined for an op of this name.
-    """
-    if op not in OPS:
-        raise ArchitectureError(
-            f"op {op!r} has no layers" + (did_you_mean(op, OPS) or f"; ops with layers are {', '.join(OPS)}")
-        )
-    return OPS[op](width)
+__all__ = [
+    "OPS",
+    "AnyNetwork",
+    "Cell",
+    "ChainNetwork",
+    "Head",
+    "Network",
+    "Reduction",
+    "Stage",
+    "build_chain_module",
+    "build_head",
+    "build_network",
+    "build_op",
+    "build_reduction",
+    "build_stem",
+    "unit",
+]
 
 
 # --- the stage: a cell, then a reduction ----------------------------------------------------------
@@ -189,20 +104,6 @@ class Stage(nn.Module):
 # --- the whole network ----------------------------------------------------------------------------
 
 
-class Head(nn.Module):
-    """Global average pooling and one linear layer."""
-
-    def __init__(self, channels: int, classes: int) -> None:
-        super().__init__()
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.linear = nn.Linear(channels, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to logits (B, classes)."""
-        y: Tensor = self.linear(torch.flatten(self.pool(x), 1))
-        return y
-
-
 class Network(nn.Module):
     """A network in parts: `stem`, `stages[s].cell`, `stages[s].reduction`, `head`."""
 
@@ -224,8 +125,32 @@ class Network(nn.Module):
         return y
 
 
+class ChainNetwork(nn.Module):
+    """A network of a chain of sites in parts: `stem`, `sites[i]`, `head`."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        config, chain = architecture.config, architecture.config.chain
+        assert chain is not None
+        self.stem = build_stem(config)
+        self.sites = nn.ModuleList(
+            build_chain_module(module, chain) for _, _, module in chain.modules(architecture.blocks)
+        )
+        self.head = build_head(config)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (B, in_channels, image_size, image_size) to logits (B, classes)."""
+        x = self.stem(images)
+        for site in self.sites:
+            x = site(x)
+        y: Tensor = self.head(x)
+        return y
+
+
 def build_stem(config: SpaceConfig) -> nn.Module:
-    """Build the stem with fresh weights: (B, in_channels, H, W) to (B, widths[0], H, W)."""
+    """Build the stem with fresh weights: (B, in_channels, H, W) to what the first stage reads."""
+    if config.chain is not None:
+        return build_chain_module(config.chain.stem, config.chain)
     return unit(config.in_channels, config.widths[0], 3, padding=1)
 
 
@@ -235,14 +160,28 @@ def build_reduction(width: int) -> nn.Module:
 
 
 def build_head(config: SpaceConfig) -> nn.Module:
-    """Build the head with fresh weights: (B, 2 widths[-1], H, W) to logits (B, classes)."""
+    """Build the head with fresh weights: what the last stage gives to logits (B, classes)."""
+    if config.chain is not None:
+        return build_chain_module(config.chain.head, config.chain)
     return Head(2 * config.widths[-1], config.classes)
 
 
-def build_network(architecture: Architecture) -> Network:
+def build_chain_module(module: Module, chain: Chain) -> nn.Module:
+    """Build a module of a chain with fresh weights.
+
+    Raises:
+        ArchitectureError: the function that its definition names is gone, or fails.
+    """
+    return build_module(module.function, module.options, chain.folder, module.given)
+
+
+AnyNetwork: TypeAlias = Network | ChainNetwork
+
+
+def build_network(architecture: Architecture) -> AnyNetwork:
     """Build an architecture's network with fresh weights, drawn from torch's global generator.
 
     Raises:
-        ArchitectureError: an op of the architecture has no layers.
+        ArchitectureError: an op of the architecture has no layers, or a function of its definition is gone.
     """
-    return Network(architecture)
+    return Network(architecture) if architecture.config.chain is None else ChainNetwork(architecture)

@@ -15,6 +15,7 @@ TRANSPORTS = "harness.transports"
 RUNTIMES = "harness.runtimes"
 SEARCH_METHODS = "harness.search_methods"
 LATENCY_PREDICTORS = "harness.latency_predictors"
+SPACES = "harness.spaces"
 
 
 @cache

@@ -2,7 +2,8 @@
 
     all                  every network in canonical order
     sample:N[@seed]      N networks, uniformly and without replacement; sample:N is a prefix of sample:N+1
-    design:K[@seed]      K balanced rounds; in each, every block stands exactly once in every stage
+    design:K[@seed]      K balanced rounds; in each, every block stands exactly once in every stage, or about equally often where
+                         choices have different numbers of blocks
     file:PATH            one network a line, in any of the forms below; # starts a comment; file:- is standard input
     conv/bconv/conv-conv, a nested vector as JSON, an index, a graph hash of 32 hex characters
 
@@ -110,7 +111,8 @@ def _select(part: str, config: SpaceConfig) -> Iterable[Architecture]:
 
 def _all(config: SpaceConfig) -> list[Architecture]:
     check_enumerable(config, "selection 'all'", "write sample:N for a part of them")
-    slowest_first = product(config.blocks, repeat=config.stages)  # the last stage changes slowest
+    choices = [[config.blocks[place] for place in places] for places in config.choices]
+    slowest_first = product(*reversed(choices))  # the last stage changes slowest
     return [Architecture(blocks=blocks[::-1], config=config) for blocks in slowest_first]
 
 
@@ -128,22 +130,23 @@ def _sample(count: int, seed: int, config: SpaceConfig) -> Iterator[int]:
 
 
 def _design(rounds: int, seed: int, config: SpaceConfig) -> Iterator[int]:
-    """Yield the indices of `rounds` rounds of one network for each block.
+    """Yield the indices of `rounds` rounds of one network for each block of the choice that has most of them.
 
     Round r pairs the stages' shuffled blocks with shifts: stage s is turned by s * a + d_s places, where r is
     the number with digits (a, d_2, d_3, ...) in base B, the number of blocks. No network comes twice in all
     B ** (stages - 1) rounds. For 3 stages and odd B, such as Blox, the first B rounds hold every pair of blocks
-    of any two stages exactly once.
+    of any two stages exactly once. A choice of fewer blocks repeats them in the order of its shuffle, so that in a round no block
+    stands in more than one network more than another; networks that come twice for it are left out.
     """
-    base = len(config.blocks)
-    most = base ** (config.stages - 1)
-    if rounds > min(most, _MAX_LISTED // base):
+    base = max(config.radices)
+    most = min(base ** (config.stages - 1), _MAX_LISTED // base)
+    if rounds > most:
         raise ArchitectureError(
             f"selection 'design:{rounds}': space {config.name!r} has rounds of {base} networks; "
-            f"write at most design:{min(most, _MAX_LISTED // base)}"
+            f"write at most design:{most}"
         )
     words = random_words(seed)
-    shuffles = [list(drawn(base, base, words)) for _ in config.widths]
+    shuffles = [[places[i] for i in drawn(len(places), len(places), words)] for places in config.choices]
     for number in range(rounds):
         rest, a = divmod(number, base)
         shifts = [0, a][: config.stages]
@@ -152,7 +155,8 @@ def _design(rounds: int, seed: int, config: SpaceConfig) -> Iterator[int]:
             shifts.append(stage * a + digit)
         for column in range(base):
             blocks = [
-                shuffle[(column + shift) % base] for shuffle, shift in zip(shuffles, shifts, strict=True)
+                shuffle[(column + shift) % base % len(shuffle)]
+                for shuffle, shift in zip(shuffles, shifts, strict=True)
             ]
             yield index_of(config, blocks)
 

@@ -79,13 +79,16 @@ PriorId = Annotated[
     ),
 ]
 SpaceName = Annotated[
-    str, typer.Option("--space", help="Search space of the networks: blox, mini, tiny or deep.")
+    str,
+    typer.Option(
+        "--space", help="Search space of the networks: blox, mini, tiny, deep, or the TOML file of your own."
+    ),
 ]
 StoredSpace = Annotated[
     str,
     typer.Option(
         "--space",
-        help="Only measurements and files of this search space. [default: the one that they are of]",
+        help="Only measurements and files of this search space, by its name or file. [default: the one that they are of]",
     ),
 ]
 FigureFile = Annotated[

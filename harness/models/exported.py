@@ -56,7 +56,9 @@ REFERENCE = "conv/mbconv-bconv+out/conv+conv"  # of Blox; a space of other stage
 
 
 def reference_of(config: SpaceConfig) -> Architecture:
-    """Return the network of a space that every other one is timed against."""
+    """Return the network of a space that every other one is timed against: of a chain the one that its definition chose."""
+    if config.chain is not None:
+        return Architecture.parse("/".join(config.chain.reference), config)
     blocks = "/".join(islice(cycle(REFERENCE.split("/")), config.stages))
     return Architecture.parse(blocks, config)
 

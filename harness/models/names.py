@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from space import BLOX, SPACES, Architecture, SpaceConfig, selection
+from space import BLOX, Architecture, SpaceConfig, selection
 from space.errors import ConfigError
+from space.registry import known_spaces
 from space.segments import Segment, all_segments
 
 Chosen = TypeVar("Chosen")
@@ -22,7 +23,7 @@ def in_spaces(choose: Callable[[SpaceConfig], Chosen]) -> dict[str, Chosen]:
     """
     chosen: dict[str, Chosen] = {}
     errors = []
-    for config in SPACES.values():
+    for config in known_spaces():
         try:
             chosen[config.name] = choose(config)
         except ConfigError as error:
@@ -50,11 +51,22 @@ def select_models_and_segments(
 ) -> list[Architecture | Segment]:
     """Return what the user named to be measured: architectures, and with the word `segments` the space's segments.
 
+    Of networks that are one, which differ in where candidates that change nothing stand, the first is taken.
     Raises: ConfigError.
     """
     words = [word for text in selections for word in text.split(",")]
     if SEGMENTS not in words:
-        return list(select_architectures(selections, config))
+        return list(_different(select_architectures(selections, config)))
     rest = [",".join(word for word in text.split(",") if word != SEGMENTS) for text in selections]
     rest = [text for text in rest if text]
-    return [*(select_architectures(rest, config) if rest else []), *all_segments(config or BLOX)]
+    networks = _different(select_architectures(rest, config)) if rest else []
+    return [*networks, *all_segments(config or BLOX)]
+
+
+def _different(networks: Sequence[Architecture]) -> Iterable[Architecture]:
+    if not networks or networks[0].config.chain is None:
+        return networks
+    first: dict[str, Architecture] = {}
+    for network in networks:
+        first.setdefault(network.graph_hash, network)
+    return first.values()

@@ -21,8 +21,10 @@ def file_sizes(
     """
     blocks, constant = sizes_by_block(model_format, cache_dir, config, precision)
     sizes = np.array([constant])
-    for added in blocks:  # later stages change more slowly: they go before the earlier ones
-        sizes = (added[:, None] + sizes[None, :]).ravel()
+    for added, places in zip(
+        blocks, config.choices, strict=True
+    ):  # later stages change more slowly: they go first
+        sizes = (added[list(places), None] + sizes[None, :]).ravel()
     return sizes
 
 
@@ -42,7 +44,7 @@ def sizes_by_block(
     part_sizes: dict[str, int] = {}
 
     def size(stage: int, block: int) -> int:
-        blocks = [config.blocks[0]] * config.stages
+        blocks = [config.blocks[places[0]] for places in config.choices]
         blocks[stage] = config.blocks[block]
         recipe = library.recipe(Architecture(blocks=tuple(blocks), config=config))
         total = len(recipe.skeleton)
@@ -52,6 +54,8 @@ def sizes_by_block(
             total += -total % recipe.alignment + part_sizes[digest]
         return total
 
-    first, count = size(0, 0), len(config.blocks)
-    added = [[size(stage, block) - first for block in range(count)] for stage in range(config.stages)]
-    return np.array(added, dtype=np.float64), float(first)
+    first = size(0, config.choices[0][0])
+    added = np.zeros((config.stages, len(config.blocks)))
+    for stage, places in enumerate(config.choices):
+        added[stage, list(places)] = [size(stage, block) - first for block in places]
+    return added, float(first)

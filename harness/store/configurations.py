@@ -21,6 +21,7 @@ from harness.devices.names import expand_names, groups_of, shortened
 from harness.records import FILE_SPACE, Configuration
 from harness.store import Store
 from space.errors import ConfigError, did_you_mean
+from space.registry import space_name
 
 ID_CHARACTERS = 8
 DEFAULT_SPACE = "blox"  # not named in descriptions and command lines
@@ -39,8 +40,8 @@ class ConfigurationChoice:
     """Choice among stored configurations; what is empty or None leaves it open.
 
     `device`: names, patterns or groups of `devices_file`, or `all`; `runtime`: with or without :PROVIDER; one or several of
-    either. `configuration`: the beginning of an id; `space`: the name of a space. `batch`: images of a run; left open it is 1
-    where one table is wanted, unless an id names it.
+    either. `configuration`: the beginning of an id; `space`: the name of a space, or the file of its definition. `batch`: images
+    of a run; left open it is 1 where one table is wanted, unless an id names it.
     """
 
     device: str | Sequence[str] = ()
@@ -51,6 +52,9 @@ class ConfigurationChoice:
     configuration: str = ""
     space: str = ""
     devices_file: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "space", space_name(self.space))
 
     def fits(self, configuration: Configuration) -> bool:
         """Return whether a configuration fits, its device aside. Raises: ConfigError for a runtime that is none."""
@@ -64,7 +68,7 @@ class ConfigurationChoice:
             and self.threads in (None, c.threads)
             and self.precision in ("", c.precision)
             and self.batch in (None, c.batch)
-            and self.space in ("", c.space)
+            and self.space in ("", c.space, c.space.partition("@")[0])
             and c.digest.startswith(self.configuration.lower())
         )
 
@@ -193,7 +197,7 @@ def find_configuration(store: Store, subject: str, choice: ConfigurationChoice =
     else:
         _check_device(device, names, space)
         found = fitting_configurations(store, narrowed)
-    fitting = [c for c in found if space in ("", c.space)]
+    fitting = [c for c in found if space in ("", c.space, c.space.partition("@")[0])]
     if not fitting:
         spaces = ", ".join(sorted({repr(c.space) for c in found}))
         raise ConfigError(

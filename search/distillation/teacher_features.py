@@ -22,7 +22,7 @@ from search.training.augment import NONE, Augmentation, augment, normalize
 from search.training.images import Images, Task, check_fit
 from search.training.trained import Trained
 from space.errors import ConfigError
-from space.networks import Network, build_network
+from space.networks import Network
 
 MEMORY_BYTES = 2 << 30  # of features held in memory; more goes to a file
 BATCH = 256  # images that the teacher sees at once
@@ -58,7 +58,7 @@ class FeatureMaps:
 def teacher_network(teacher: Trained, device: str = "cpu") -> Network:
     """Return a trained network with its weights, in evaluation mode, on a device."""
     with torch.random.fork_rng(devices=[]):  # the fresh weights are thrown away
-        network = build_network(teacher.architecture)
+        network = Network(teacher.architecture)
     network.load_state_dict(dict(teacher.weights))
     return network.to(device).eval()
 

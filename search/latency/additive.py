@@ -21,7 +21,7 @@ from search.latency.ridge import FittedLatency, Guess, Linear, fit_corrected, fi
 from search.statistics import conformal_margin
 from space import BLOX, SpaceConfig
 from space.costs import block_costs, fixed_cost
-from space.indexing import FloatArray
+from space.indexing import FloatArray, available
 
 SAMPLE = 2_000  # networks of the space that stand for all
 
@@ -88,7 +88,8 @@ def additive_candidates(
     if parts is not None:
         blocks, constant = parts_by_block(parts, config)
         total = Linear(config=config, constant=constant, blocks=blocks)
-        origin = origin_of(constant + float(blocks.min(axis=1).sum()))
+        least = blocks.min(axis=1, where=available(config), initial=np.inf)
+        origin = origin_of(constant + float(least.sum()))
         fits["sum"] = lambda training: FittedLatency(point=total)
         fits["affine"] = lambda training: _line(training, total, origin)
         fits["corrected"] = lambda t: fit_corrected(

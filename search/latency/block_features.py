@@ -17,6 +17,8 @@ from space.indexing import FloatArray, IndexArray, block_indices
 def block_features(config: SpaceConfig) -> FloatArray:
     """Return a row for each block in canonical order, shape (B, 2 * ops + 3).
 
+    Of a space of one's own these count candidates, by site: a candidate is an op in the last place.
+
     The columns: a count of each op before the last one (slot 0), a count of each op in the last place (slot 1), whether a sum
     enters the last op, whether a sum leaves the block, and whether the block's input enters the last op or that sum.
     9 columns for the 3 ops of Blox, 27 over its stages.
@@ -86,12 +88,17 @@ def structured(config: SpaceConfig, indices: ArrayLike) -> FloatArray:
 def stage_effects(config: SpaceConfig, values: FloatArray) -> FloatArray:
     """Return the effect of each block in each stage on the mean of `values` over the space, shape (stages, B).
 
-    `values` has shape (len(config),). Since the space is a full product, these are the least-squares additive effects.
+    `values` has shape (len(config),). Since the space is a full product, these are the least-squares additive effects. A block
+    that a stage does not have has the effect 0 there.
     """
-    count = len(config.blocks)
-    cube = values.reshape((count,) * config.stages)  # the last stage changes most slowly: it is axis 0
-    effects = []
-    for stage in range(config.stages):
+    cube = values.reshape(config.radices[::-1])  # the last stage changes most slowly: it is axis 0
+    effects = np.zeros((config.stages, len(config.blocks)))
+    for stage, places in enumerate(config.choices):
         others = tuple(axis for axis in range(config.stages) if axis != config.stages - 1 - stage)
-        effects.append(cube.mean(axis=others) - values.mean())
-    return np.stack(effects)
+        effects[stage, list(places)] = cube.mean(axis=others) - values.mean()
+    return effects
+
+
+def stage_means(config: SpaceConfig, table: FloatArray) -> FloatArray:
+    """Return the mean over the space of the features of each stage's block, (stages, F), from a table of blocks (B, F)."""
+    return np.stack([table[list(places)].mean(axis=0) for places in config.choices])

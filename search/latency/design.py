@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import PCG64, Generator
 
-from search.latency.block_features import block_features, pair_features, standardized
+from search.latency.block_features import block_features, pair_features, stage_means, standardized
 from search.latency.ridge import PAIRS, op_penalty
 from space import BLOX, SpaceConfig
 from space.errors import ConfigError
@@ -33,7 +33,7 @@ class Variance:
         self.config, self.candidates = config, candidates
         self._table, self._digits = table, block_indices(config, candidates)
         self._covariance = _prior_covariance(config, table.shape[1])
-        self._moments = _moments(table, config.stages)
+        self._moments = _moments(config, table)
         self.leverage = self._squares(self._covariance)
         self.gain = self._squares(self._covariance @ self._moments @ self._covariance)
 
@@ -130,12 +130,12 @@ def _prior_covariance(config: SpaceConfig, width: int) -> FloatArray:
     return covariance
 
 
-def _moments(table: FloatArray, stages: int) -> FloatArray:
+def _moments(config: SpaceConfig, table: FloatArray) -> FloatArray:
     """Return the mean over the space of row times row, (1 + stages * F,) squared: stages are independent of each other."""
-    mean = np.concatenate([[1.0], np.tile(table.mean(axis=0), stages)])
+    mean = np.concatenate([[1.0], stage_means(config, table).ravel()])
     moments = np.outer(mean, mean)
     width = table.shape[1]
-    for stage in range(stages):
-        part = slice(1 + stage * width, 1 + (stage + 1) * width)
-        moments[part, part] = table.T @ table / len(table)
+    for stage, places in enumerate(config.choices):
+        part, rows = slice(1 + stage * width, 1 + (stage + 1) * width), table[list(places)]
+        moments[part, part] = rows.T @ rows / len(rows)
     return moments

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from search.latency.block_features import block_features, op_columns, rows_of
+from search.latency.block_features import block_features, op_columns, rows_of, stage_means
 from search.latency.candidates import (
     CANDIDATES,
     FEWEST,
@@ -198,7 +198,7 @@ def space_weights(config: SpaceConfig, indices: IndexArray) -> FloatArray:
     as in the space. A random sample or a Latin square needs none; a design or picks do.
     """
     rows = rows_of(block_features(config), block_indices(config, indices))
-    goal = np.tile(block_features(config).mean(axis=0), config.stages)
+    goal = stage_means(config, block_features(config)).ravel()
     away = rows - goal
     square = away.T @ away + SOFT * len(rows) * np.eye(len(goal))
     weights = np.clip(1 - away @ np.linalg.solve(square, away.sum(axis=0)), LEAST_WEIGHT, None)

@@ -6,15 +6,16 @@ own over the reference network's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from search.latency.evaluation import check_ratios
 from space import BLOX, ArchitectureError, Block, SpaceConfig, check_enumerable
+from space.chain import Chain
 from space.errors import ConfigError
 from space.indexing import FloatArray, block_indices
-from space.segments import Segment
+from space.segments import Segment, all_segments
 
 SHOWN = 3  # absent parts that a message names
 
@@ -37,10 +38,14 @@ def parts_sum(parts: Mapping[str, float], config: SpaceConfig = BLOX) -> FloatAr
 def parts_by_block(parts: Mapping[str, float], config: SpaceConfig = BLOX) -> tuple[FloatArray, float]:
     """Return the ratio of each cell, (stages, B), and the sum of those that all networks share: stem, reductions, head.
 
+    Of a chain, the ratios of the candidates at all sites that follow a choice are added; what is no segment adds 0.
+
     Raises:
         ConfigError: as `parts_sum`.
     """
     known = _known(parts, config)
+    if config.chain is not None:
+        return _chain_parts(known, config, config.chain)
     stages = range(config.stages)
     fixed = [Segment(kind="stem", config=config), Segment(kind="head", config=config)]
     fixed += [Segment(kind="reduction", stage=stage, config=config) for stage in stages]
@@ -48,13 +53,30 @@ def parts_by_block(parts: Mapping[str, float], config: SpaceConfig = BLOX) -> tu
         [Segment(kind="cell", stage=stage, block=block, config=config) for block in config.blocks]
         for stage in stages
     ]
-    needed = fixed + [cell for row in cells for cell in row]
+    _check_known(known, fixed + [cell for row in cells for cell in row], config)
+    return np.array([[known[cell] for cell in row] for row in cells]), sum(known[one] for one in fixed)
+
+
+def _chain_parts(
+    known: Mapping[Segment, float], config: SpaceConfig, chain: Chain
+) -> tuple[FloatArray, float]:
+    _check_known(known, all_segments(config), config)
+    table, fixed = np.zeros((config.stages, len(config.blocks))), 0.0
+    for segment, ratio in known.items():
+        choice = None if segment.stage is None else chain.sites[segment.stage].choice
+        if choice is None or segment.block is None:
+            fixed += ratio
+        else:
+            table[choice, config.table.by_block[segment.block]] += ratio
+    return table, fixed
+
+
+def _check_known(known: Mapping[Segment, float], needed: Sequence[Segment], config: SpaceConfig) -> None:
     if absent := [str(segment) for segment in needed if segment not in known]:
         raise ConfigError(
             f"{len(absent)} of {len(needed)} parts of space {config.name!r} are not measured, "
             f"such as {', '.join(absent[:SHOWN])}; measure every segment of the space first"
         )
-    return np.array([[known[cell] for cell in row] for row in cells]), sum(known[one] for one in fixed)
 
 
 def cell_excess(parts: Mapping[str, float], config: SpaceConfig = BLOX) -> dict[tuple[int, Block], float]:
@@ -65,7 +87,9 @@ def cell_excess(parts: Mapping[str, float], config: SpaceConfig = BLOX) -> dict[
     Raises:
         ConfigError: as `parts_sum`, but not for absent parts.
     """
-    known, excess = _known(parts, config), {}
+    known, excess = _known(parts, config), dict[tuple[int, Block], float]()
+    if config.chain is not None:  # whose blocks are of one op
+        return excess
     for stage in range(config.stages):
         for block in config.blocks:
             singles = [

@@ -22,7 +22,7 @@ from search.latency.block_features import (
     structured,
 )
 from space import SpaceConfig
-from space.indexing import FloatArray, IndexArray, block_indices
+from space.indexing import BoolArray, FloatArray, IndexArray, available, block_indices
 
 PENALTIES = np.logspace(-4, 3, 15)
 # How far costs are expected to differ, all as shares of a typical network's latency, up to one factor that is fitted. The same op
@@ -174,9 +174,10 @@ def fit_corrected(
     within the guess, but no less than by the typical one: a device may find dear what costs another nothing.
     """
     table, stages = block_features(config), np.arange(config.stages)
-    sizes = feature_sizes(table, guess.blocks)  # (stages, F)
+    is_there = available(config)  # (stages, B)
+    sizes = feature_sizes(table, guess.blocks, is_there)  # (stages, F)
     leftover = guess.blocks - sizes @ table.T  # (stages, B): what features do not say of the guess
-    leftover = leftover - leftover.mean(axis=1, keepdims=True)
+    leftover = leftover - np.mean(leftover, axis=1, keepdims=True, where=is_there)
 
     def columns(places: IndexArray) -> FloatArray:
         beside = leftover[stages, block_indices(config, places)].sum(axis=1)
@@ -241,10 +242,16 @@ def guess_penalty(config: SpaceConfig, table: FloatArray, sizes: FloatArray) -> 
     return penalty
 
 
-def feature_sizes(table: FloatArray, effects: FloatArray) -> FloatArray:
-    """Return the coefficients of features of blocks (B, F) for `effects` (stages, B) by least squares, (stages, F)."""
-    centered = table - table.mean(axis=0)
-    return np.stack([np.linalg.lstsq(centered, effect - effect.mean(), rcond=None)[0] for effect in effects])
+def feature_sizes(table: FloatArray, effects: FloatArray, is_there: BoolArray) -> FloatArray:
+    """Return the coefficients of features of blocks (B, F) for `effects` (stages, B) by least squares, (stages, F).
+
+    `is_there` (stages, B): which blocks a stage has.
+    """
+    found = []
+    for effect, there in zip(effects, is_there, strict=True):
+        rows, values = table[there], effect[there]
+        found.append(np.linalg.lstsq(rows - rows.mean(axis=0), values - values.mean(), rcond=None)[0])
+    return np.stack(found)
 
 
 def solve(

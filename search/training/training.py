@@ -42,7 +42,7 @@ from search.training.trained import Trained, environment_of, plain_terms
 from search.training.training_run import Clock, OnEpoch, TrainingRun
 from space import Architecture
 from space.errors import ConfigError, HarnessError
-from space.networks import Network, build_network
+from space.networks import AnyNetwork, build_network
 
 __all__ = ["Guide", "Start", "Trained", "judge", "train"]
 
@@ -117,7 +117,7 @@ def train(
 # --- what it starts from --------------------------------------------------------------------------
 
 
-def fresh_network(architecture: Architecture, recipe: Recipe) -> Network:
+def fresh_network(architecture: Architecture, recipe: Recipe) -> AnyNetwork:
     """Return a network with the initial weights of the recipe's seed, laid out as the recipe says."""
     # Layers draw from torch's own generator: it is lent to them, seeded, and put back. Only that of the CPU is seeded.
     with torch.random.fork_rng(devices=[]):
@@ -133,7 +133,7 @@ def _on_device(
     place: torch.device,
     start: Start | None,
     guide: Guide | None,
-) -> tuple[Network, Teaching | None, tuple[Split, Split]]:
+) -> tuple[AnyNetwork, Teaching | None, tuple[Split, Split]]:
     """Return the network with its initial weights, its teacher, and the training and validation images, on the device."""
     network = fresh_network(architecture, recipe)
     if start:
@@ -151,7 +151,7 @@ def _on_device(
         ) from e
 
 
-def _laid_out(network: Network, recipe: Recipe) -> Network:
+def _laid_out(network: AnyNetwork, recipe: Recipe) -> AnyNetwork:
     """Return a network in the recipe's memory layout; weights and their names stay."""
     if recipe.channels_last:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

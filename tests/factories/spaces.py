@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-import space.architecture
+import space.registry
 from space import SPACES, Space
 
 TWO_OPS = Space(name="two-ops", ops=("conv", "mbconv"), widths=(4, 8), image_size=8, classes=10)
@@ -12,4 +12,4 @@ TWO_OPS = Space(name="two-ops", ops=("conv", "mbconv"), widths=(4, 8), image_siz
 
 def make_known(patch: pytest.MonkeyPatch, config: Space) -> None:
     """Make a space known by its name, to commands and units that run in this process."""
-    patch.setattr(space.architecture, "SPACES", {**SPACES, config.name: config})
+    patch.setattr(space.registry, "SPACES", {**SPACES, config.name: config})

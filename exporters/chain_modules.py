@@ -1,0 +1,184 @@
+"""Modules of a chain of sites with the weights that are exported, whatever ops they are of. Imports torch.
+
+Weights are drawn by what the module's graph does with them, so that equal graphs have equal weights, whatever the parameters are
+called: convolutions and matrix products as by He et al. (arXiv:1502.01852, eq. 10), scales of norms about 1. Then the
+last of them before the output are scaled, until the module gives back the scale that it is given: a branch beside the module's
+input adds a tenth to the variance, so that activations stay sane through as many sites as there are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from exporters.errors import ConversionError
+from exporters.fragments import Fragment, possible_steps, value_shape
+from space import SpaceConfig
+from space.errors import ArchitectureError
+from space.networks import build_chain_module
+from space.tracing import Graph, op_name, trace
+
+BRANCH = math.sqrt(0.1)  # of a residual branch, beside what it is added to
+_ROUNDS = 4  # of scaling: where gates or activations stand behind, the output does not follow in proportion
+_IMAGES = 4
+_LEAST = 1e-6  # no zero and no denormal among random weights: either may run at another speed
+# Where an op has its weight and bias among its arguments.
+_PRODUCTS = {
+    "conv1d": 1,
+    "conv2d": 1,
+    "conv3d": 1,
+    "conv_transpose2d": 1,
+    "linear": 1,
+    "addmm": 2,
+    "mm": 1,
+    "matmul": 1,
+}
+_NORMS = {"batch_norm": 1, "instance_norm": 1, "layer_norm": 2, "group_norm": 2, "rms_norm": 2}
+
+
+def seeded_module(fragment: Fragment, config: SpaceConfig, seed: int) -> tuple[nn.Module, Graph]:
+    """Return a fragment of a chain with seeded weights, for inference, and its graph.
+
+    Raises:
+        ConversionError: its function gives another module than when the space was defined.
+    """
+    shape = value_shape(possible_steps(fragment, config)[0].inputs[0], config)
+    module, graph = traced_module(fragment, config, shape)
+    name = int.from_bytes(hashlib.sha256(str(fragment).encode()).digest()[:8], "little")
+    rng = np.random.Generator(np.random.PCG64([seed, name]))
+    with torch.no_grad():
+        _draw(graph, module, rng)
+        given = rng.uniform(-1, 1, (_IMAGES, *shape[1:])) * math.sqrt(3)  # of variance 1
+        _scale(graph, module, torch.from_numpy(given.astype(np.float32)))
+    return module, graph
+
+
+def traced_module(fragment: Fragment, config: SpaceConfig, shape: tuple[int, ...]) -> tuple[nn.Module, Graph]:
+    """Return a fragment with fresh weights, for inference, and its graph for inputs of a shape.
+
+    Raises:
+        ConversionError: its function gives another module than when the space was defined.
+    """
+    chain = config.chain
+    assert chain is not None
+    defined = chain.module(fragment.kind, fragment.stage, fragment.op)
+    try:
+        module = build_chain_module(defined, chain)
+        module = module.eval().requires_grad_(False)
+        traced, graph = trace(module, shape)
+    except ArchitectureError as error:
+        raise ConversionError(f"space {config.name!r}, {fragment}: {error}") from error
+    if traced != defined.traced:
+        raise ConversionError(
+            f"space {config.name!r}, {fragment}: {defined.function} makes another module now than when the space was read; "
+            "read its definition again"
+        )
+    return module, graph
+
+
+def fold(module: nn.Module, graph: Graph) -> nn.Module:
+    """Fold, in place, each BatchNorm of a module into the convolution before it."""
+    for conv_name, norm_name in graph.folds:
+        conv, norm = module.get_submodule(conv_name), module.get_submodule(norm_name)
+        assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+        _replace(module, conv_name, fuse_conv_bn_eval(conv, norm).requires_grad_(False))
+        _replace(module, norm_name, nn.Identity())
+    return module.eval()
+
+
+def _replace(module: nn.Module, name: str, by: nn.Module) -> None:
+    parent, _, last = name.rpartition(".")
+    setattr(module.get_submodule(parent), last, by)
+
+
+def _draw(graph: Graph, module: nn.Module, rng: np.random.Generator) -> None:
+    state = module.state_dict(keep_vars=True)
+    drawn = set[str]()
+    for node, place, name in _uses(graph):
+        if name not in drawn and torch.is_floating_point(state[name]):
+            drawn.add(name)
+            state[name].copy_(torch.from_numpy(_values(node, place, state[name], rng)))
+
+
+def _values(node: fx.Node, place: int, target: Tensor, rng: np.random.Generator) -> np.ndarray:
+    """Draw a state by what the op that reads it first does with it, as its `place`-th argument."""
+    name, shape = op_name(node), tuple(target.shape)
+    if name in _NORMS:
+        role = place - _NORMS[name]  # scale, offset, mean, variance
+        values = rng.uniform(-0.1, 0.1, shape) if role in (1, 2) else rng.uniform(0.8, 1.2, shape)
+    elif name in _PRODUCTS and place == _PRODUCTS[name]:
+        fan_in = target[:, 0].numel() if name == "conv_transpose2d" else target[0].numel()
+        values = rng.normal(0, math.sqrt(2 / max(fan_in, 1)), shape)
+    elif name in ("mul", "mul_"):
+        values = rng.uniform(0.8, 1.2, shape)
+    else:  # a bias, or what else is added or takes part
+        values = rng.uniform(-0.1, 0.1, shape)
+    return np.where(np.abs(values) < _LEAST, _LEAST, values).astype(np.float32)
+
+
+def _uses(graph: Graph) -> Iterator[tuple[fx.Node, int, str]]:
+    """Yield each op that reads a state, in running order, with the place among its arguments and the state's name.
+
+    What merely reshapes or transposes a state is looked through.
+    """
+    names = dict(graph.names)
+    for node in graph.nodes:
+        if node.op != "call_function":
+            continue
+        inputs = node.all_input_nodes
+        if len(inputs) == 1 and inputs[0].name in names:
+            names[node.name] = names[inputs[0].name]
+            continue
+        for place, one in enumerate(node.args):
+            if isinstance(one, fx.Node) and one.name in names:
+                yield node, place, names[one.name]
+
+
+def _last_states(graph: Graph) -> list[str]:
+    """Return the states that scale the output: weights and biases behind which no other weight stands."""
+    reads: dict[str, list[tuple[int, str]]] = {}
+    for node, place, name in _uses(graph):
+        reads.setdefault(node.name, []).append((place, name))
+    left, seen, found = list(graph.nodes[-1].all_input_nodes), set[str](), list[str]()
+    while left:
+        node = left.pop()
+        if node.name in seen:
+            continue
+        seen.add(node.name)
+        kind = op_name(node) if node.op == "call_function" else ""
+        if node.name in reads and (kind in _NORMS or kind in _PRODUCTS):
+            least = _NORMS.get(kind, 0)
+            found += [
+                name for place, name in reads[node.name] if kind in _PRODUCTS or place in (least, least + 1)
+            ]
+        else:
+            left += node.all_input_nodes
+    return sorted(set(found))
+
+
+def _scale(graph: Graph, module: nn.Module, given: Tensor) -> None:
+    """Scale the last weights so that the module gives back the scale that it is given."""
+    state = module.state_dict(keep_vars=True)
+    last = [state[name] for name in _last_states(graph)]
+    if not last:
+        return
+    drawn = [tensor.clone() for tensor in last]
+    for tensor in last:
+        tensor.zero_()
+    beside = module(given)
+    for tensor, values in zip(last, drawn, strict=True):
+        tensor.copy_(values)
+    is_residual = float(beside.std()) > 0.1
+    goal = BRANCH * float(beside.std()) if is_residual else 1.0
+    for _ in range(_ROUNDS):
+        found = float((module(given) - beside).std() if is_residual else module(given).std())
+        if not math.isfinite(found) or found <= 0:
+            return
+        for tensor in last:
+            tensor.mul_(min(max(goal / found, 0.1), 10.0))

@@ -1,0 +1,388 @@
+"""Spaces of one's own, from a TOML file or from Python: checked, traced once, and then a `Space` as any other.
+
+    name = "mine"
+    image_size = 64
+    classes = 7
+
+    [candidates]
+    mb3 = { module = "mbconv", expansion = 3 }
+    ghost = { module = "my_ops:ghost", ratio = 2 }    # a function (channels_in, channels_out, stride, *, ratio) of my_ops.py
+    skip = "identity"
+
+    [stem]
+    module = "conv"
+    channels = 16
+    stride = 2
+
+    [[sites]]
+    candidates = ["mb3", "ghost"]
+    channels = 24
+    stride = 2
+
+    [[sites]]
+    candidates = ["mb3", "ghost", "skip"]
+    repeat = 3
+
+    [head]
+    module = "linear"
+
+A site keeps its channels where none are given; of repeated sites the first has the stride. Sites with one `choice`, a word, run
+the same candidate; a site of one candidate is fixed. Reading a definition runs the code that it names.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from space.architecture import SPACES, Space
+from space.chain import Chain, Module, Option, Site
+from space.config import MAX_NETWORKS
+from space.costs import block_costs, fixed_cost
+from space.errors import ArchitectureError, did_you_mean, shown
+from space.indexing import blocks_of, drawn, random_words
+from space.module_functions import build_module, written_as
+from space.text_files import read_text
+
+MAX_FILE_BYTES = 1 << 20
+MAX_SITES, MAX_CANDIDATES = 256, 256
+MAX_IMAGE, MAX_CHANNELS, MAX_CLASSES = 4096, 65_536, 1_000_000
+MAX_STRIDE = 16
+REFERENCES = 1_001  # networks among which the reference is the median by MACs: all, or a sample
+DIGEST_CHARACTERS = 12  # of a space's name
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_RESERVED = ("in", "out", "all", "segments", *SPACES)
+
+
+def load_space(path: str | Path) -> Space:
+    """Return the space that a TOML file defines. It runs the code that the file names.
+
+    Raises:
+        ArchitectureError: the file cannot be read, or defines no space: the message names the place, the value and the remedy.
+    """
+    path = Path(path)
+    text = read_text(
+        path, error=ArchitectureError, remedy="name the TOML file of a space", most=MAX_FILE_BYTES
+    )
+    try:
+        document = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ArchitectureError(f"{path}: is not TOML: {error}") from error
+    return _resolved(document, str(path.absolute().parent), str(path))
+
+
+def define(
+    name: str,
+    *,
+    image_size: int,
+    classes: int,
+    candidates: Mapping[str, Any],
+    sites: Sequence[Mapping[str, Any]],
+    stem: Mapping[str, Any],
+    head: Mapping[str, Any] | str | Callable[..., Any] = "linear",
+    in_channels: int = 3,
+) -> Space:
+    """Return a space of one's own: what a TOML file says, as Python values; a module may be a function that other processes find.
+
+    Such functions stand at the top of one file, or of installed packages.
+
+    Raises:
+        ArchitectureError: as `load_space`.
+    """
+    document = {
+        "name": name,
+        "image_size": image_size,
+        "classes": classes,
+        "in_channels": in_channels,
+        "candidates": dict(candidates),
+        "stem": stem,
+        "sites": list(sites),
+        "head": head,
+    }
+    folders: dict[str, None] = {}
+    document = _named_functions(document, name, folders)
+    if len(folders) > 1:
+        raise ArchitectureError(
+            f"space {name!r}: its functions are in {' and '.join(folders)}; put them into one file, or into a package"
+        )
+    return _resolved(document, next(iter(folders), ""), f"space {shown(name)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """A module as it is written: the function and its options."""
+
+    function: str
+    options: tuple[tuple[str, Option], ...]
+
+
+class _Table:
+    """A table of a document whose values are taken out one by one, so that what is left over is unknown."""
+
+    def __init__(self, values: object, where: str) -> None:
+        if not isinstance(values, Mapping):
+            raise ArchitectureError(f"{where} = {shown(values)}: write a table of keys and values")
+        self._left, self._where, self._known = dict(values), where, list[str]()
+
+    def refuse(self, key: str, value: object, remedy: str) -> ArchitectureError:
+        return ArchitectureError(f"{self._where}: {key} = {shown(value)}; {remedy}")
+
+    def take(self, key: str, default: Any = None) -> Any:
+        self._known.append(key)
+        value = self._left.pop(key, default)
+        if value is None:
+            near = did_you_mean(key, self._left)
+            near = near and f" (there is {near.removeprefix('; did you mean ').removesuffix('?')})"
+            raise ArchitectureError(f"{self._where}: {key} is missing{near}; write {key} = ...")
+        return value
+
+    def number(self, key: str, most: int, default: int | None = None) -> int:
+        value = self.take(key, default)
+        if type(value) is not int or not 1 <= value <= most:
+            raise self.refuse(key, value, f"give a whole number from 1 to {most}")
+        return value
+
+    def word(self, key: str, default: str | None = None) -> str:
+        value = self.take(key, default)
+        if not isinstance(value, str) or not _NAME.fullmatch(value):
+            raise self.refuse(key, value, "give a word of lower-case letters, digits and _, 40 at most")
+        return value
+
+    def has(self, key: str) -> bool:
+        return key in self._left
+
+    def rest(self) -> dict[str, Any]:
+        left, self._left = self._left, {}
+        return left
+
+    def end(self) -> None:
+        for key in self._left:
+            raise ArchitectureError(
+                f"{self._where} has no key {shown(key)}"
+                + (did_you_mean(str(key), self._known) or f"; its keys are {', '.join(self._known)}")
+            )
+
+
+def _resolved(document: Mapping[str, Any], folder: str, source: str) -> Space:
+    table = _Table(document, source)
+    name = table.word("name")
+    if name in _RESERVED:
+        raise table.refuse(
+            "name", name, "a space of harness or a word of its own is called that; choose another"
+        )
+    image_size = table.number("image_size", MAX_IMAGE)
+    classes = table.number("classes", MAX_CLASSES)
+    in_channels = table.number("in_channels", MAX_CHANNELS, 3)
+    parts = _candidates(table.take("candidates"), source)
+    stem = _stem(table.take("stem"), source, folder, (in_channels, image_size))
+    sites = _sites(table.take("sites"), parts, source, folder, stem.traced.output)
+    last = sites[-1].candidates[0].traced.output
+    head = _head(table.take("head"), source, folder, last, classes)
+    table.end()
+    chain = Chain(stem=stem, sites=sites, head=head, folder=folder)
+    config = _space(name, chain, image_size, classes, in_channels)
+    if len(config.radices) == 0:
+        raise ArchitectureError(f"{source}: no site has two candidates; there is nothing to choose")
+    if (count := config.count) > MAX_NETWORKS:
+        raise ArchitectureError(
+            f"{source}: {count:.1e} networks are too many to number; use fewer sites or candidates"
+        )
+    reference = tuple(str(config.blocks[i]) for i in blocks_of(config, _median_index(config)))
+    return _space(name, replace(chain, reference=reference), image_size, classes, in_channels)
+
+
+def _space(name: str, chain: Chain, image_size: int, classes: int, in_channels: int) -> Space:
+    return Space(
+        name=full_name(name, chain),
+        ops=tuple(str(block) for block in chain.table.blocks),
+        widths=(),
+        image_size=image_size,
+        classes=classes,
+        in_channels=in_channels,
+        chain=chain,
+    )
+
+
+def full_name(name: str, chain: Chain) -> str:
+    """Return what a space is called wherever it is kept: NAME@DIGEST."""
+    return f"{name}@{chain.digest[:DIGEST_CHARACTERS]}"
+
+
+def _median_index(config: Space) -> int:
+    """Return the network of median MACs, of all of a small space and of a sample of a large one."""
+    count = config.count
+    places = range(count) if count <= REFERENCES else drawn(REFERENCES, count, random_words(0))
+    table, fixed = block_costs(config), fixed_cost(config).macs
+
+    def macs(index: int) -> int:
+        return fixed + sum(
+            row[block].macs for row, block in zip(table, blocks_of(config, index), strict=True)
+        )
+
+    ordered = sorted((macs(index), index) for index in places)
+    return ordered[(len(ordered) - 1) // 2][1]
+
+
+def _part(value: object, where: str) -> _Part:
+    """Read a module: a function's name, or a table of it and its options."""
+    table = _Table({"module": value} if isinstance(value, str) else value, where)
+    function = table.take("module")
+    if not isinstance(function, str) or not re.fullmatch(r"[\w.]+(:[\w.]+)?", function):
+        raise table.refuse("module", function, "give a shipped module's name, or module:function")
+    options = []
+    for key, option in table.rest().items():
+        if not isinstance(option, bool | int | float | str):
+            raise table.refuse(key, option, "an option is a number, a text, true or false")
+        options.append((str(key), option))
+    return _Part(function=function, options=tuple(sorted(options)))
+
+
+def _candidates(value: object, source: str) -> dict[str, _Part]:
+    where = f"{source}: [candidates]"
+    table = _Table(value, where).rest()
+    if not 1 <= len(table) <= MAX_CANDIDATES:
+        raise ArchitectureError(f"{where} has {len(table)} candidates; name 1 to {MAX_CANDIDATES}")
+    for name in table:
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _RESERVED:
+            raise ArchitectureError(
+                f"{where}: {shown(name)} is no candidate's name; give a word of lower-case letters, digits and _, other than "
+                f"{', '.join(_RESERVED)}"
+            )
+    return {name: _part(one, f"{source}: [candidates] {name}") for name, one in table.items()}
+
+
+def _stem(value: object, source: str, folder: str, image: tuple[int, int]) -> Module:
+    where, (in_channels, size) = f"{source}: [stem]", image
+    table = _Table(value, where)
+    channels, stride = table.number("channels", MAX_CHANNELS), table.number("stride", MAX_STRIDE, 1)
+    part = _part(table.rest(), where)
+    return _traced(part, "stem", where, folder, (in_channels, channels, stride), size)
+
+
+def _head(value: object, source: str, folder: str, shape: tuple[int, ...], classes: int) -> Module:
+    where = f"{source}: [head]"
+    part = _part(value, where)
+    return _traced(part, "head", where, folder, (shape[1], classes, 1), shape[2], wanted=(1, classes))
+
+
+def _sites(
+    value: object, parts: Mapping[str, _Part], source: str, folder: str, shape: tuple[int, ...]
+) -> tuple[Site, ...]:
+    if not isinstance(value, list | tuple) or not value:
+        raise ArchitectureError(f"{source}: sites = {shown(value)}; write at least one [[sites]]")
+    sites: list[Site] = []
+    choices: dict[str, tuple[int, tuple[str, ...]]] = {}
+    numbered = 0
+    for entry, one in enumerate(value):
+        where = f"{source}: [[sites]] {entry + 1}"
+        table = _Table(one, where)
+        names = _names(table, parts)
+        channels = table.number("channels", MAX_CHANNELS, shape[1])
+        stride, repeat = table.number("stride", MAX_STRIDE, 1), table.number("repeat", MAX_SITES, 1)
+        label = table.word("choice") if table.has("choice") else ""
+        name = table.word("name") if table.has("name") else ""
+        table.take("choice", ""), table.take("name", "")
+        table.end()
+        if len(sites) + repeat > MAX_SITES:
+            raise ArchitectureError(f"{where}: more than {MAX_SITES} sites; use fewer")
+        for turn in range(repeat):
+            choice: int | None = None
+            if len(names) > 1:
+                choice, known = choices.get(label, (numbered, names)) if label else (numbered, names)
+                if known != names:
+                    raise table.refuse(
+                        "choice",
+                        label,
+                        f"its first site has the candidates {', '.join(known)}; list the same",
+                    )
+                numbered = max(numbered, choice + 1)
+                if label:
+                    choices[label] = choice, names
+            given = shape[1], channels, stride if turn == 0 else 1
+            site = f"{name}_{turn}" * bool(name and repeat > 1) or name or f"site{len(sites)}"
+            modules = tuple(
+                _traced(parts[one], one, f"{where}, candidate {one}", folder, given, shape[2])
+                for one in names
+            )
+            sites.append(
+                Site(
+                    name=site,
+                    choice=choice,
+                    channels_in=given[0],
+                    channels_out=channels,
+                    stride=given[2],
+                    size=shape[2],
+                    candidates=modules,
+                )
+            )
+            shape = modules[0].traced.output
+    return tuple(sites)
+
+
+def _names(table: _Table, parts: Mapping[str, _Part]) -> tuple[str, ...]:
+    names = table.take("candidates")
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list | tuple) or not names or len(set(map(str, names))) < len(names):
+        raise table.refuse("candidates", names, "list the names of at least one candidate, each once")
+    for name in names:
+        if name not in parts:
+            raise table.refuse(
+                "candidates",
+                name,
+                "no candidate has this name"
+                + (did_you_mean(str(name), parts) or f"; [candidates] has {', '.join(parts)}"),
+            )
+    return tuple(names)
+
+
+def _traced(
+    part: _Part,
+    name: str,
+    where: str,
+    folder: str,
+    given: tuple[int, int, int],
+    size: int,
+    wanted: tuple[int, ...] | None = None,
+) -> Module:
+    """Return a module with what is known of it, its output checked."""
+    import torch
+
+    from space.tracing import trace
+
+    _, channels, stride = given
+    after = -(-size // stride)
+    wanted = wanted or (1, channels, after, after)
+    try:
+        with torch.random.fork_rng(devices=[]):  # torch's global generator is left as it was
+            made = build_module(part.function, part.options, folder, given)
+        traced, _ = trace(made, (1, given[0], size, size))
+    except ArchitectureError as error:
+        raise ArchitectureError(f"{where}: {error}") from error
+    if traced.output != wanted:
+        raise ArchitectureError(
+            f"{where}: {part.function} makes {_sizes(traced.output)} of {_sizes((1, given[0], size, size))}, where channels = "
+            f"{channels} and stride = {stride} ask for {_sizes(wanted)}; repair the module, or give other channels and stride"
+        )
+    return Module(name=name, function=part.function, options=part.options, given=given, traced=traced)
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _named_functions(value: Any, name: str, folders: dict[str, None]) -> Any:
+    """Return a document with functions of Python as text, and add the folders of their files."""
+    if isinstance(value, Mapping):
+        return {key: _named_functions(one, name, folders) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_named_functions(one, name, folders) for one in value]
+    if not callable(value):
+        return value
+    text, folder = written_as(value, f"space {shown(name)}")
+    if folder:
+        folders[folder] = None
+    return text

@@ -1,0 +1,165 @@
+"""Functions that make the modules of a space: shipped ones by name, others as `module:function`. Loads torch when asked for one.
+
+A module is first looked up as a file beside the definition, then among installed packages, never in the working folder: to read
+a definition runs the code that it names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from space.chain import Option
+from space.errors import ArchitectureError, did_you_mean, shown
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_GIVEN = 3  # channels_in, channels_out, stride
+
+
+def find_function(text: str, folder: str) -> Callable[..., Any]:
+    """Return the function that a definition names, `folder` being where its file lies, empty where it has none.
+
+    Raises:
+        ArchitectureError: there is none, or its module cannot be loaded.
+    """
+    if ":" not in text:
+        from space.candidates import SHIPPED
+
+        if text not in SHIPPED:
+            raise ArchitectureError(
+                f"{shown(text)} is no shipped module{did_you_mean(text, SHIPPED)} (shipped: {', '.join(SHIPPED)}; a function of "
+                "your own is written module:function)"
+            )
+        return SHIPPED[text]
+    name, _, path = text.partition(":")
+    found: Any = _module(name, folder)
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    if not callable(found):
+        known = [key for key, value in vars(_module(name, folder)).items() if callable(value)]
+        raise ArchitectureError(
+            f"module {name} has no function {shown(path)}" + (did_you_mean(path, known) or "; see its name")
+        )
+    function: Callable[..., Any] = found
+    return function
+
+
+def build_module(
+    text: str, options: tuple[tuple[str, Option], ...], folder: str, given: tuple[int, int, int]
+) -> nn.Module:
+    """Return the module that a function makes of `given`: channels_in, channels_out and stride.
+    Raises:
+        ArchitectureError: the function is not found, does not take what it is given, or returns no module.
+    """
+    from torch import nn
+
+    function = find_function(text, folder)
+    _check_options(function, text, options)
+    try:
+        made = function(*given, **dict(options))
+    except ArchitectureError:
+        raise
+    except Exception as error:  # a user's function may raise anything
+        raise ArchitectureError(
+            f"{text}{given} raised {type(error).__name__}: {error}; see that it takes (channels_in, channels_out, stride)"
+        ) from error
+    if not isinstance(made, nn.Module):
+        raise ArchitectureError(
+            f"{text} returned {shown(made)}, which is no torch module; return an nn.Module"
+        )
+    return made
+
+
+def written_as(function: Callable[..., Any], name: str) -> tuple[str, str]:
+    """Return how a definition names a function of Python, and the folder of its file; the folder is empty for a package's.
+
+    Raises:
+        ArchitectureError: another process cannot find it: it is a lambda, local, or was typed at a prompt.
+    """
+    path, module = getattr(function, "__qualname__", ""), getattr(function, "__module__", "")
+    try:
+        file = Path(inspect.getsourcefile(function) or "").absolute()
+    except TypeError:
+        file = Path()
+    if "<" in path or not path or not file.is_file():
+        raise ArchitectureError(
+            f"{name}: {shown(function)} cannot be found by other processes; define it by name, at the top of a file"
+        )
+    if module != "__main__" and (file.parent / "__init__.py").is_file():
+        return f"{module}:{path}", ""
+    return f"{file.stem}:{path}", str(file.parent)
+
+
+def _check_options(function: Callable[..., Any], text: str, options: tuple[tuple[str, Option], ...]) -> None:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return
+    if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters):
+        return
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    known = [one.name for one in list(parameters)[_GIVEN:] if one.kind in named]
+    for key, _ in options:
+        if key not in known:
+            listed = f"it takes {', '.join(known)}" if known else "it takes none"
+            raise ArchitectureError(
+                f"{text} has no option {shown(key)}" + (did_you_mean(key, known) or f"; {listed}")
+            )
+
+
+def _module(name: str, folder: str) -> ModuleType:
+    file = Path(folder) / f"{name}.py"
+    try:
+        if folder and file.is_file():
+            return _loaded(file, hashlib.sha256(file.read_bytes()).hexdigest())
+        with _search_path():
+            return importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # to import another's code may raise anything at all
+        if isinstance(error, ModuleNotFoundError) and error.name == name.partition(".")[0]:
+            beside = f"no {file} is there, and " if folder else ""
+            raise ArchitectureError(
+                f"module {name}: {beside}no installed package has this name; check the name before the colon"
+            ) from error
+        raise ArchitectureError(
+            f"module {name} cannot be loaded: {type(error).__name__}: {error}; repair it"
+        ) from error
+
+
+@lru_cache(maxsize=64)
+def _loaded(file: Path, digest: str) -> ModuleType:
+    """Run a file as a module of a name of its own: two spaces may have files of one name, and one may change."""
+    name = f"_space_{digest[:16]}_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    with _search_path(str(file.parent)):
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return module
+
+
+@contextmanager
+def _search_path(*first: str) -> Iterator[None]:
+    """Search modules in `first` and where packages are installed, and not in the working folder."""
+    kept = sys.path[:]
+    sys.path[:] = [*first, *(entry for entry in kept if entry not in ("", str(Path.cwd())))]
+    try:
+        yield
+    finally:
+        sys.path[:] = kept

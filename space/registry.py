@@ -1,0 +1,122 @@
+"""Spaces by their names: those of harness, definitions by their files, and those that installed packages add.
+
+A space of one's own is called NAME@DIGEST wherever it is kept, the digest being of its definition: two that are both called NAME
+are never taken for each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from space.architecture import SPACES, Space
+from space.atomic_files import write_file
+from space.definition import load_space
+from space.errors import ArchitectureError, HarnessError, did_you_mean, shown
+from space.plugins import SPACES as GROUP
+from space.plugins import bad_plugin, load_plugin, plugins
+from space.user_paths import own_folder
+
+SUFFIX = ".toml"
+_FULL_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}@[0-9a-f]{12}")
+_defined: dict[str, Space] = {}  # by NAME@DIGEST: what this process has read
+
+
+def find_space(name: str | Path | Space) -> Space:
+    """Return a space: itself, or that of a name, NAME@DIGEST, or of a TOML file that defines it, whose code is run.
+
+    Raises:
+        ArchitectureError: there is none; the message suggests the nearest, or says why a definition is none.
+    """
+    if isinstance(name, Space):
+        return name if name.chain is None else _remembered(name)
+    text = str(name)
+    if text in SPACES:
+        return SPACES[text]
+    if text in _defined:
+        return _defined[text]
+    if text.endswith(SUFFIX):
+        return find_space(load_space(Path(text)))
+    if (kept := _kept(text)) is not None:
+        return _defined.setdefault(text, kept)
+    bare, _, digest = text.partition("@")
+    if bare in plugins(GROUP):
+        found = find_space(_from_package(bare))
+        if digest in ("", found.name.partition("@")[2]):
+            return found
+    if digest:
+        others = " and ".join(one for one in _defined if one.partition("@")[0] == bare)
+        now = f"; {others} is another space of that name" if others else ""
+        raise ArchitectureError(
+            f"space {shown(text)} is defined in a file of its own, not named here{now}; name it, as it was when networks were "
+            f"measured: --space FILE{SUFFIX}"
+        )
+    known = [*SPACES, *plugins(GROUP)]
+    raise ArchitectureError(
+        f"space {shown(text)} is not known{did_you_mean(text, known)} (known: {', '.join(known)}); one of your own is named by "
+        f"its file, FILE{SUFFIX}"
+    )
+
+
+def space_name(name: str | Path | Space) -> str:
+    """Return what a space is called where it is kept: of a definition NAME@DIGEST, of any other text itself.
+
+    Raises:
+        ArchitectureError: a definition is none.
+    """
+    text = "" if isinstance(name, Space) else str(name)
+    if text and not text.endswith(SUFFIX) and text not in plugins(GROUP):
+        return text
+    return find_space(name).name if text or isinstance(name, Space) else text
+
+
+def known_spaces() -> tuple[Space, ...]:
+    """Return the spaces of harness, and the definitions that this process has read."""
+    return (*SPACES.values(), *_defined.values())
+
+
+def _remembered(space: Space) -> Space:
+    """Keep a definition for this process, and for those that read what was measured of it later, wherever its file is then."""
+    if space.name not in _defined:
+        with suppress(HarnessError, OSError):  # then it is named again
+            path, content = _path(space.name), _sealed(space)
+            if not path.is_file() or path.read_bytes() != content:
+                write_file(path, content, make_folder=True)
+    return _defined.setdefault(space.name, space)
+
+
+def _kept(name: str) -> Space | None:
+    """Return a definition that was read before; None where it was not, or is no longer whole."""
+    if not _FULL_NAME.fullmatch(name):
+        return None
+    with suppress(HarnessError, OSError, ValueError, TypeError, KeyError, AttributeError):
+        content = _path(name).read_bytes()
+        found = Space(**json.loads(content.partition(b"\n")[2]))
+        is_whole = content == _sealed(found) and found.chain is not None
+        if is_whole and name == found.name:
+            return found
+    return None
+
+
+def _sealed(space: Space) -> bytes:
+    """Return a definition as it is kept: the sha256 of what follows, then JSON."""
+    text = json.dumps(space.to_plain()).encode()
+    return hashlib.sha256(text).hexdigest().encode() + b"\n" + text
+
+
+def _path(name: str) -> Path:
+    import platformdirs
+
+    return own_folder(platformdirs.user_data_dir("harness")) / "spaces" / f"{name}.json"
+
+
+def _from_package(name: str) -> Space:
+    found = load_plugin(GROUP, name)
+    if isinstance(found, str | Path):
+        found = load_space(found)
+    if not isinstance(found, Space):
+        raise bad_plugin(GROUP, name, f"is {shown(found)}, no space and no path of a TOML file")
+    return found

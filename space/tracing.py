@@ -1,0 +1,274 @@
+"""What a torch module is, told by its graph of ATen ops: digest, shapes, costs, and where its weights are used. Imports torch.
+
+A module is run once, in evaluation mode and on tensors without data, and each op is written down (`make_fx`). Names of parameters
+and of the module's own parts are in no digest: what counts are ops, their order, their arguments and shapes.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils.flop_counter import FlopCounterMode
+
+from space.chain import Traced
+from space.errors import ArchitectureError
+from space.feature_maps import FLOAT_BYTES, FeatureMaps
+
+MAX_NODES = 20_000  # of a graph: what has more is no candidate of a site
+_RANDOM = ("rand", "randn", "randint", "bernoulli", "multinomial", "normal", "uniform", "dropout", "poisson")
+# A step is what a runtime runs at once: these take no step of their own after the op whose output they alone read.
+_FUSED = ("batch_norm", "relu", "relu_", "hardtanh", "hardtanh_")
+_VIEWS = (
+    "flatten",
+    "view",
+    "reshape",
+    "dropout",
+    "detach",
+    "alias",
+    "lift_fresh_copy",
+    "_to_copy",
+    "squeeze",
+    "unsqueeze",
+)
+_CONVOLUTIONS = ("conv2d", "conv1d", "conv3d", "convolution")
+# Arguments that depend on the machine and not on the module: whether cuDNN is there.
+_MACHINE_ARGUMENTS = {"batch_norm": (8,), "layer_norm": (5,), "group_norm": (6,), "instance_norm": (8,)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph:
+    """A module's graph: nodes in running order, and which of the module's tensors each `get_attr` node reads, by its name.
+
+    Names of the module's state are those of `state_dict`: `state` has parameters and the statistics of BatchNorms. Any other
+    tensor is a constant, `made`, whether the module keeps it as a buffer or makes it.
+    """
+
+    nodes: tuple[fx.Node, ...]
+    names: dict[str, str]
+    state: dict[str, Tensor]
+    made: dict[str, Tensor]
+    folds: tuple[
+        tuple[str, str], ...
+    ] = ()  # convolution and the BatchNorm behind it, by the names of these modules
+
+    def reads(self, node: fx.Node, place: int) -> str:
+        """Return the name of the state that an argument of a node is, empty where it is none."""
+        given = node.args[place] if place < len(node.args) else None
+        return self.names.get(given.name, "") if isinstance(given, fx.Node) else ""
+
+
+def trace(module: nn.Module, shape: tuple[int, ...]) -> tuple[Traced, Graph]:
+    """Return what a module is and costs that reads one float32 tensor of `shape`, (1, C, H, W), and its graph.
+
+    Raises:
+        ArchitectureError: it cannot be traced: the message says why, and what to do, and begins with no name of the module.
+    """
+    module = copy.deepcopy(module).eval()
+    graph = _graph(module, shape)
+    output = graph.nodes[-1].args[0]
+    if isinstance(output, tuple | list) and len(output) == 1:
+        output = output[0]
+    if not isinstance(output, fx.Node):
+        raise ArchitectureError("returns no single tensor; return one")
+    value = _value(output)
+    if value.dtype != torch.float32:
+        raise ArchitectureError(f"returns {value.dtype}; return float32")
+    graph = replace(graph, folds=_folds(module, graph))
+    params = sum(one.numel() for one in module.parameters())
+    return (
+        Traced(
+            digest=_digest(graph, shape),
+            params=params,
+            macs=_macs(module, shape),
+            peak_bytes=FLOAT_BYTES * _peak(graph),
+            output=tuple(value.shape),
+            passes=output.op == "placeholder",
+        ),
+        graph,
+    )
+
+
+def op_name(node: fx.Node) -> str:
+    """Return an op's name without namespace and overload, such as `conv2d`."""
+    return str(getattr(node.target, "_opname", "") or getattr(node.target, "__name__", node.target))
+
+
+def _graph(module: nn.Module, shape: tuple[int, ...]) -> Graph:
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            traced = make_fx(module, tracing_mode="fake", pre_dispatch=True, _allow_non_fake_inputs=True)(
+                torch.zeros(shape)
+            )
+    except Exception as error:  # a user's module may raise anything
+        raise ArchitectureError(_untraceable(error)) from error
+    nodes = tuple(traced.graph.nodes)
+    if len(nodes) > MAX_NODES:
+        raise ArchitectureError(f"runs {len(nodes):,} ops, more than {MAX_NODES:,}; make it smaller")
+    statistics = {
+        one.name
+        for node in nodes
+        if op_name(node) == "batch_norm"
+        for one in node.args[3:5]
+        if isinstance(one, fx.Node)
+    }
+    owned = {id(tensor): name for name, tensor in module.state_dict(keep_vars=True).items()}
+    names, state, made = {}, {}, {}
+    for node in nodes:
+        if node.op == "get_attr":
+            tensor = getattr(traced, str(node.target))
+            if id(tensor) in owned and (isinstance(tensor, nn.Parameter) or node.name in statistics):
+                names[node.name] = owned[id(tensor)]
+                state[owned[id(tensor)]] = tensor
+            else:
+                made[node.name] = tensor
+        elif node.op == "call_function":
+            _check_op(node)
+    return Graph(nodes=nodes, names=names, state=state, made=made)
+
+
+def _check_op(node: fx.Node) -> None:
+    namespace, name = str(getattr(node.target, "namespace", "")), op_name(node)
+    if namespace not in ("aten", "prims", "") or (namespace == "" and "getitem" not in name):
+        raise ArchitectureError(
+            f"runs {namespace or 'the function'}::{name}, an op that is not torch's own; write it with torch's ops"
+        )
+    is_random = name in _RANDOM or name.rstrip("_").removesuffix("_like") in _RANDOM
+    if is_random and not (name == "dropout" and node.args[2:3] == (False,)):
+        raise ArchitectureError(
+            f"draws random numbers ({name}) when it is evaluated; draw them in training alone: if self.training"
+        )
+
+
+def _untraceable(error: Exception) -> str:
+    kind = type(error).__name__
+    text = " ".join(str(error).split())[:200]
+    if "DataDependent" in kind or "data-dependent" in text or "item" in text.lower() or "Guard" in kind:
+        return "does something that depends on the values of its input, which no exported model can; decide by shapes alone"
+    return f"cannot be run on its input: {kind}: {text}; see that it takes (B, channels_in, H, W)"
+
+
+def _value(node: fx.Node) -> Tensor:
+    value = node.meta.get("val")
+    if not isinstance(value, Tensor):
+        raise ArchitectureError("returns no single tensor; return one")
+    return value
+
+
+def _folds(module: nn.Module, graph: Graph) -> tuple[tuple[str, str], ...]:
+    """Return each BatchNorm with the convolution whose weights its scale can become part of. Raises: ArchitectureError."""
+    found = []
+    for norm, before in _batch_norms(graph):
+        name = graph.reads(norm, 3).rpartition(".")[0]
+        conv = "" if before is None else graph.reads(before, 1).rpartition(".")[0]
+        is_plain = isinstance(module.get_submodule(name), nn.BatchNorm2d)
+        if not is_plain or before is None or not isinstance(module.get_submodule(conv), nn.Conv2d):
+            raise ArchitectureError(
+                f"BatchNorm {name} follows no convolution of its own, so that its scale cannot be folded into weights; put it "
+                "right after a Conv2d that nothing else reads, or take another norm"
+            )
+        found.append((conv, name))
+    return tuple(found)
+
+
+def _batch_norms(graph: Graph) -> Iterator[tuple[fx.Node, fx.Node | None]]:
+    """Yield each BatchNorm with the convolution that it can be folded into, or None: each of a state of its own, read once."""
+    uses: dict[str, int] = {}
+    for node in graph.nodes:
+        if node.op == "call_function" and op_name(node) in ("batch_norm", *_CONVOLUTIONS):
+            name = graph.reads(node, 1)
+            uses[name] = uses.get(name, 0) + 1
+    for node in graph.nodes:
+        if node.op != "call_function" or op_name(node) != "batch_norm":
+            continue
+        before = node.args[0]
+        assert isinstance(before, fx.Node)
+        fits = (
+            before.op == "call_function"
+            and op_name(before) in _CONVOLUTIONS
+            and len(before.users) == 1
+            and bool(graph.reads(before, 1))
+            and uses[graph.reads(before, 1)] == uses.get(graph.reads(node, 1), 1) == 1
+        )
+        yield node, before if fits else None
+
+
+def _macs(module: nn.Module, shape: tuple[int, ...]) -> int:
+    """Return the multiply-accumulates of convolutions and matrix products, by torch's own counter, which counts two for each."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with (
+        FakeTensorMode(allow_non_fake_inputs=True),
+        FlopCounterMode(display=False) as counter,
+        torch.no_grad(),
+    ):
+        module(torch.zeros(shape))
+    return int(counter.get_total_flops()) // 2
+
+
+def _digest(graph: Graph, shape: tuple[int, ...]) -> str:
+    """Return the sha256 of the ops in running order: arguments, constants and shapes, but no name of the module's."""
+    number = {node.name: place for place, node in enumerate(graph.nodes)}
+    lines: list[object] = [list(shape)]
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            lines.append("input")
+        elif node.op == "get_attr":
+            if node.name in graph.made:
+                lines.append(["constant", _content(graph.made[node.name])])
+            else:
+                lines.append(["state", list(graph.state[graph.names[node.name]].shape)])
+        elif node.op == "output":
+            lines.append(["output", _plain(node.args[0], number)])
+        else:
+            skipped = _MACHINE_ARGUMENTS.get(op_name(node), ())
+            args = [_plain(one, number) for place, one in enumerate(node.args) if place not in skipped]
+            options = {key: _plain(value, number) for key, value in sorted(node.kwargs.items())}
+            value = node.meta.get("val")
+            sizes = list(value.shape) if isinstance(value, Tensor) else None
+            lines.append([str(node.target), args, options, sizes])
+    return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
+
+
+def _plain(value: Any, number: dict[str, int]) -> object:
+    if isinstance(value, fx.Node):
+        return f"%{number[value.name]}"
+    if isinstance(value, list | tuple):
+        return [_plain(one, number) for one in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
+def _content(tensor: Tensor) -> list[object]:
+    values = tensor.detach().cpu()
+    return [str(values.dtype), list(values.shape), hashlib.sha256(values.numpy().tobytes()).hexdigest()]
+
+
+def _peak(graph: Graph) -> int:
+    """Return the largest number of values of feature maps alive during a step, as `space.memory` counts them."""
+    maps, place = FeatureMaps(), dict[str, int]()
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            place[node.name] = maps.write(_value(node).numel())
+        if node.op != "call_function":
+            continue
+        read = [place[one.name] for one in node.all_input_nodes if one.name in place]
+        value, name = node.meta.get("val"), op_name(node)
+        first = node.all_input_nodes[0] if node.all_input_nodes else None
+        joins = name in _VIEWS or (
+            name in _FUSED and first is not None and first.op == "call_function" and len(first.users) == 1
+        )
+        if not isinstance(value, Tensor) or (joins and read):
+            if read:
+                place[node.name] = read[0]
+        elif read:  # what reads no feature map is a constant
+            place[node.name] = maps.write(value.numel(), *read)
+    return maps.peak()

@@ -1,0 +1,101 @@
+"""Models of a space of one's own: linked parts give torch's numbers, whatever candidates a network has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from factories.own_spaces import CANDIDATES, own_space, write_space
+from rigs.model_runs import random_image, run_model
+
+from exporters import ConversionError, FragmentLibrary, Weights, link
+from exporters.conversion import convert_networks
+from exporters.expected_worker import first_values
+from exporters.fragments import fragments_of, steps
+from exporters.networks import fragment_module, torch_network
+from space import Architecture, load_space
+from space.segments import Segment
+
+pytestmark = pytest.mark.converter
+
+TOLERANCE = 1e-4
+NETWORKS = ("mb/mb/mb/basic", "ghost/skip/skip/skip", "ghost/mb/skip/basic", "mb/skip/ghost/skip")
+
+
+@pytest.fixture(scope="module")
+def opened(harness_cache: Path) -> FragmentLibrary:
+    return FragmentLibrary.open("onnx", cache_dir=harness_cache / "fragments", config=own_space())
+
+
+def network_of(text: str) -> Architecture:
+    return Architecture.parse(text, own_space())
+
+
+@pytest.mark.parametrize("text", NETWORKS)
+def test_linked_models_give_what_torch_gives(text: str, opened: FragmentLibrary) -> None:
+    architecture, image = network_of(text), random_image(own_space())
+    linked = run_model("onnx", link(opened.recipe(architecture), opened.part), image)
+    for folded in (True, False):
+        network = torch_network(architecture, Weights.seeded(0), folded=folded)
+        with torch.no_grad():
+            expected = network(torch.from_numpy(image)).numpy()
+        assert np.abs(linked - expected).max() <= TOLERANCE * np.abs(expected).max()
+    assert 0.1 < np.abs(expected).max() < 100
+
+
+def test_a_linked_model_is_the_whole_networks_conversion(opened: FragmentLibrary) -> None:
+    architecture, image = network_of(NETWORKS[2]), random_image(own_space())
+    (whole,) = convert_networks([architecture], "onnx")
+    linked = run_model("onnx", link(opened.recipe(architecture), opened.part), image)
+    assert np.abs(linked - run_model("onnx", whole.model, image)).max() <= TOLERANCE
+
+
+def test_what_changes_nothing_is_no_part_of_a_model() -> None:
+    names = [str(one) for one in fragments_of(network_of("ghost/skip/skip/skip"))]
+    assert names == ["glue", "stem", "site0.ghost", "site3.basic", "head"]
+    run = steps(network_of("mb/skip/ghost/skip"))
+    assert [step.inputs[0] for step in run] == ["image", "s0.x", "s1.x", "s3.x", "s4.x"]
+
+
+def test_networks_share_their_parts(opened: FragmentLibrary) -> None:
+    one, other = (
+        opened.recipe(network_of(text)).parts for text in ("mb/mb/skip/basic", "ghost/mb/skip/basic")
+    )
+    assert len(set(one) & set(other)) == len(one) - 1
+
+
+def test_segments_are_models_of_their_own(opened: FragmentLibrary) -> None:
+    segment = Segment.parse("segment:site0:ghost", own_space())
+    linked = link(opened.segment_recipe(segment), opened.part)
+    x = np.random.default_rng(0).normal(size=(1, *segment.input_shape)).astype(np.float32)
+    module = fragment_module(fragments_of(network_of("ghost/mb/mb/skip"))[2], own_space(), Weights.seeded(0))
+    with torch.no_grad():
+        expected = module(torch.from_numpy(x)).numpy()
+    assert np.abs(run_model("onnx", linked, x) - expected).max() <= TOLERANCE * np.abs(expected).max()
+    values = first_values(str(segment), own_space(), Weights.seeded(0))
+    assert len(values["onnx"]) == 8 and values["onnx"] != values["tflite"]
+
+
+def test_weights_follow_the_graph_and_not_the_names_of_parameters(tmp_path: Path) -> None:
+    renamed = CANDIDATES.replace("self.first", "self.zero").replace("self.cheap", "self.a_cheap_one")
+    other = load_space(write_space(tmp_path, candidates=renamed))
+    fragment = fragments_of(network_of("ghost/mb/mb/skip"))[2]
+    x = torch.ones(1, 6, 8, 8)
+    with torch.no_grad():
+        one, two = (
+            fragment_module(fragment, config, Weights.seeded(0))(x) for config in (own_space(), other)
+        )
+    assert torch.equal(one, two) and one.std() > 0
+
+
+def test_a_module_that_is_another_than_when_the_space_was_read_is_no_part_of_it(tmp_path: Path) -> None:
+    config = load_space(write_space(tmp_path))
+    (tmp_path / "own_ops.py").write_text(CANDIDATES.replace("torch.relu", "torch.tanh"))
+    fragment = fragments_of(Architecture.parse("ghost/mb/mb/skip", config))[2]
+    with pytest.raises(ConversionError, match=r"site0\.ghost: own_ops:ghost makes another module now"):
+        fragment_module(fragment, config, Weights.seeded(0))
+    (tmp_path / "own_ops.py").unlink()
+    with pytest.raises(ConversionError, match=r"site0\.ghost: module own_ops: no .*own_ops\.py is there"):
+        fragment_module(fragment, config, Weights.seeded(0))

@@ -1,0 +1,260 @@
+"""Spaces of one's own: what a definition gives, and what is wrong with each of its fields."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from factories.own_spaces import CANDIDATES, DEFINITION, own_space, write_space
+
+from space import Architecture, ArchitectureError, SpaceConfig, define, find_space, load_space
+from space.costs import all_macs, all_params
+from space.memory import all_memory
+from space.segments import Segment, all_segments
+from space.selection import parse_model, select_models
+
+
+def test_a_definition_is_a_space_as_any_other() -> None:
+    config = own_space()
+    assert len(config) == 2 * 3 * 3 * 2 and config.radices == (2, 3, 3, 2)
+    assert [str(config[0]), str(config[1]), str(config[2]), str(config[35])] == [
+        "mb/mb/mb/basic",
+        "ghost/mb/mb/basic",
+        "mb/ghost/mb/basic",
+        "ghost/skip/skip/skip",
+    ]
+    assert [Architecture.parse(str(one), config).index for one in config] == list(range(36))
+    assert select_models("all", config) == config[:]
+    assert SpaceConfig(**config.to_plain()) == config
+
+
+def test_sites_of_one_choice_run_the_same_candidate_and_a_lone_candidate_is_no_choice() -> None:
+    config = own_space()
+    assert config.chain is not None
+    assert [site.choice for site in config.chain.sites] == [0, 1, 2, None, 3, 3]
+    network = Architecture.parse("ghost/mb/skip/basic", config)
+    run = [module.name for _, _, module in config.chain.modules(network.blocks)]
+    assert run == ["ghost", "mb", "skip", "basic", "basic", "basic"]
+
+
+def test_sums_over_blocks_are_what_the_networks_modules_count() -> None:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from space.networks import build_network
+
+    config = own_space()
+    params, macs = all_params(config), all_macs(config)
+    for index in (0, 13, 35):
+        network = build_network(config[index]).eval()
+        assert sum(one.numel() for one in network.parameters()) == params[index] == config[index].params
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            logits = network(torch.zeros(1, 3, 16, 16))
+        assert counter.get_total_flops() == 2 * macs[index] == 2 * config[index].macs
+        assert logits.shape == (1, 7)
+    assert all_memory(config).min() > 4 * params.min()
+
+
+def test_networks_that_differ_in_where_nothing_is_done_have_one_hash() -> None:
+    config = own_space()
+    first, second = (Architecture.parse(f"mb/{middle}/basic", config) for middle in ("mb/skip", "skip/mb"))
+    assert first.graph_hash == second.graph_hash and first != second
+    other = {parse_model(f"mb/{middle}/basic", config).graph_hash for middle in ("mb/ghost", "ghost/mb")}
+    assert len(other) == 2
+    assert parse_model(second.graph_hash, config) == min(first, second, key=lambda one: one.index)
+
+
+def test_rounds_of_a_design_have_every_candidate_about_equally_often() -> None:
+    config = own_space()
+    networks = [config[index] for index in range(36)]
+    chosen = select_models("design:2@3", config)
+    assert set(chosen) <= set(networks) and len(chosen) <= 6
+    assert {str(one.blocks[1]) for one in select_models("design:1", config)} == {"mb", "ghost", "skip"}
+
+
+def test_segments_are_stem_head_and_each_candidate_that_does_something() -> None:
+    config = own_space()
+    texts = [str(one) for one in all_segments(config)]
+    assert texts == [
+        "segment:stem",
+        "segment:site0:mb",
+        "segment:site0:ghost",
+        "segment:site1:mb",
+        "segment:site1:ghost",
+        "segment:site2:mb",
+        "segment:site2:ghost",
+        "segment:site3:basic",
+        "segment:site4:basic",
+        "segment:site5:basic",
+        "segment:head",
+    ]
+    assert [Segment.parse(text, config) for text in texts] == list(all_segments(config))
+    assert Segment.parse("segment:site3:basic", config).input_shape == (8, 4, 4)
+    for text in ("segment:site1:skip", "segment:site6:mb", "segment:cell0:mb"):
+        with pytest.raises(ArchitectureError, match="is not in space"):
+            Segment.parse(text, config)
+
+
+def test_the_reference_is_the_network_of_median_macs() -> None:
+    config = own_space()
+    assert config.chain is not None
+    reference = Architecture.parse("/".join(config.chain.reference), config)
+    assert sorted(all_macs(config))[(len(config) - 1) // 2] == reference.macs
+
+
+def test_the_name_holds_the_digest_of_what_networks_are_and_of_nothing_else(tmp_path: Path) -> None:
+    config = own_space()
+    renamed = CANDIDATES.replace("self.first", "self.one").replace("Ghost", "Phantom")
+    again = load_space(write_space(tmp_path, "# the same\n" + DEFINITION, renamed))
+    assert again.name == config.name and again == config
+    for changed, candidates in (
+        (DEFINITION.replace("expansion = 2", "expansion = 3"), CANDIDATES),
+        (DEFINITION, CANDIDATES.replace("torch.relu", "torch.sigmoid")),
+        (DEFINITION.replace("classes = 7", "classes = 8"), CANDIDATES),
+        (DEFINITION.replace('choice = "depth"', ""), CANDIDATES),
+        (DEFINITION.replace('"mb", "ghost", "skip"]', '"ghost", "mb", "skip"]'), CANDIDATES),
+    ):
+        other = load_space(write_space(tmp_path, changed, candidates))
+        assert other.name.startswith("mine@") and other.name != config.name and other != config
+
+
+def ghost(channels_in: int, channels_out: int, stride: int, *, ratio: int = 2) -> object:
+    namespace: dict[str, object] = {}
+    exec(CANDIDATES, namespace)
+    return namespace["ghost"](channels_in, channels_out, stride, ratio=ratio)  # type: ignore[operator]
+
+
+def test_python_defines_the_same_space() -> None:
+    found = define(
+        "mine",
+        image_size=16,
+        classes=7,
+        candidates={
+            "mb": {"module": "mbconv", "expansion": 2},
+            "ghost": {"module": ghost, "ratio": 2},
+            "basic": "resnet_basic",
+            "skip": "identity",
+        },
+        stem={"module": "conv", "channels": 6, "stride": 2},
+        sites=[
+            {"candidates": ["mb", "ghost"], "channels": 8, "stride": 2},
+            {"candidates": ["mb", "ghost", "skip"], "repeat": 2},
+            {"candidates": "basic", "channels": 12},
+            {"candidates": ["basic", "skip"], "choice": "depth", "repeat": 2},
+        ],
+        head={"module": "conv_linear", "channels": 16},
+    )
+    assert found == own_space() and found.chain is not None
+    assert found.chain.folder == str(Path(__file__).parent)
+    with pytest.raises(ArchitectureError, match="cannot be found by other processes; define it by name"):
+        define(
+            "mine",
+            image_size=16,
+            classes=7,
+            candidates={"a": lambda i, o, s: None},
+            stem={"module": "conv", "channels": 6},
+            sites=[{"candidates": "a"}],
+        )
+
+
+def test_a_definition_that_was_read_is_found_by_its_name_when_its_file_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("space.registry._defined", {})
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    path = write_space(tmp_path)
+    config = find_space(str(path))
+    path.unlink()
+    monkeypatch.setattr("space.registry._defined", {})
+    assert find_space(config.name) == config
+    kept = tmp_path / "data" / "harness" / "spaces" / f"{config.name}.json"
+    kept.write_text(kept.read_text().replace('"macs": ', '"macs": 1'))
+    monkeypatch.setattr("space.registry._defined", {})
+    with pytest.raises(ArchitectureError, match=r"is defined in a file of its own.* --space FILE\.toml"):
+        find_space(config.name)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('name = "mine"', "", "name is missing"),
+        ('name = "mine"', 'name = "Mine!"', "name = 'Mine!'; give a word"),
+        ('name = "mine"', 'name = "blox"', "name = 'blox'; a space of harness"),
+        ("image_size = 16", "image_size = 0", "image_size = 0; give a whole number from 1 to 4096"),
+        ("image_size = 16", "image_size = 16.5", "image_size = 16.5; give a whole number"),
+        ("image_size = 16", "imagesize = 16", r"image_size is missing \(there is 'imagesize'\)"),
+        ("classes = 7", "classes = true", "classes = True; give a whole number"),
+        ("classes = 7", "classes = 7\nnods = 2", "has no key 'nods'"),
+        ("classes = 7", "classes = 7\nin_channels = -1", "in_channels = -1; give"),
+        ("[candidates]", "[candidate]", r"candidates is missing \(there is 'candidate'\)"),
+        ('skip = "identity"', 'skip = "identty"', "'identty' is no shipped module; did you mean 'identity'"),
+        ('skip = "identity"', "skip = 3", "skip = 3: write a table"),
+        ('skip = "identity"', 'Skip = "identity"', r"\[candidates\]: 'Skip' is no candidate's name"),
+        ('skip = "identity"', 'in = "identity"', r"\[candidates\]: 'in' is no candidate's name"),
+        ("expansion = 2", "expansin = 2", "mbconv has no option 'expansin'; did you mean 'expansion'"),
+        ("expansion = 2", "expansion = 0", "candidate mb: expansion = 0: give a whole number of at least 1"),
+        ("expansion = 2", "kernel = 4", "kernel = 4: give an odd whole number"),
+        ("expansion = 2", "expansion = [2]", r"expansion = \[2\]; an option is a number"),
+        ("expansion = 2", 'activation = "rely"', "'rely' is unknown; did you mean 'relu'"),
+        ("own_ops:ghost", "own_ops:gost", "module own_ops has no function 'gost'; did you mean 'ghost'"),
+        (
+            "own_ops:ghost",
+            "our_ops:ghost",
+            "module our_ops: no .*our_ops.py is there, and no installed package",
+        ),
+        ("own_ops:ghost", "own ops", "module = 'own ops'; give a shipped module's name"),
+        ("own_ops:ghost", "json:dumps", r"json:dumps\(6, 8, 2\) raised TypeError|json:dumps has no option"),
+        ("own_ops:ghost", "own_ops:few", "module own_ops has no function 'few'"),
+        ("[stem]", "[stern]", r"stem is missing \(there is 'stern'\)"),
+        ("channels = 6", "", r"\[stem\]: channels is missing"),
+        ("channels = 6", "channels = 6\nkernal = 3", "conv has no option 'kernal'; did you mean 'kernel'"),
+        (
+            "stride = 2\n\n[[sites]]",
+            "stride = 17\n\n[[sites]]",
+            "stride = 17; give a whole number from 1 to 16",
+        ),
+        ('candidates = ["mb", "ghost"]', "", r"\[\[sites\]\] 1: candidates is missing"),
+        ('["mb", "ghost"]', "[]", r"candidates = \[\]; list the names"),
+        ('["mb", "ghost"]', '["mb", "mb"]', r"candidates = \['mb', 'mb'\]; list .* each once"),
+        (
+            '["mb", "ghost"]',
+            '["mb", "gost"]',
+            "candidates = 'gost'; no candidate has this name; did you mean",
+        ),
+        ("repeat = 2", "repeat = 0", "repeat = 0; give a whole number from 1"),
+        ("repeat = 2", "repeat = 300", "repeat = 300; give a whole number from 1"),
+        ("repeat = 2", "repeats = 2", "has no key 'repeats'; did you mean 'repeat'"),
+        ('"depth"', "3", "choice = 3; give a word"),
+        (
+            "channels = 8",
+            "channels = 7",
+            r"candidate ghost: own_ops:ghost.*groups|candidate ghost: own_ops:ghost\(",
+        ),
+        ("[head]", "[hat]", r"head is missing"),
+        ("channels = 16", "channels = 0", r"\[head\]: channels = 0: give"),
+        ("[[sites]]", "[sites]", r"is not TOML"),
+        ("name", "na me", r"is not TOML"),
+    ],
+)
+def test_what_is_wrong_with_a_field_is_said_with_its_place_and_a_remedy(
+    old: str, new: str, message: str, tmp_path: Path
+) -> None:
+    assert old in DEFINITION
+    with pytest.raises(ArchitectureError, match=message):
+        load_space(write_space(tmp_path, DEFINITION.replace(old, new, 1)))
+
+
+def test_sites_that_share_a_choice_have_the_same_candidates(tmp_path: Path) -> None:
+    text = DEFINITION.replace('"ghost", "skip"]\n', '"ghost", "skip"]\nchoice = "depth"\n')
+    with pytest.raises(
+        ArchitectureError,
+        match=r"\[\[sites\]\] 4: choice = 'depth'; its first site has the candidates mb, ghost",
+    ):
+        load_space(write_space(tmp_path, text))
+
+
+def test_a_space_without_a_choice_is_none(tmp_path: Path) -> None:
+    head = DEFINITION.partition("[[sites]]")[0]
+    text = head + '[[sites]]\ncandidates = ["mb"]\n[head]\nmodule = "linear"\n'
+    with pytest.raises(ArchitectureError, match="no site has two candidates"):
+        load_space(write_space(tmp_path, text))

@@ -22,7 +22,7 @@ from exporters import ConversionError, Format, FragmentLibrary, Weights, link, n
 from exporters.conversion import convert_networks
 from exporters.networks import torch_network
 from exporters.recipe import Precision
-from space import BLOX, MINI, Architecture
+from space import BLOX, MINI, TINY, Architecture
 from space.segments import Segment
 
 pytestmark = pytest.mark.converter
@@ -209,9 +209,9 @@ def test_a_model_of_a_batch_gives_each_image_its_own_output(
     model_format: Format, precision: Precision, harness_cache: Path
 ) -> None:
     library = FragmentLibrary.open(
-        model_format, cache_dir=harness_cache / "fragments", config=MINI, precision=precision
+        model_format, cache_dir=harness_cache / "fragments", config=TINY, precision=precision
     )
-    model, segment = Architecture.from_index(3, MINI), Segment.parse("segment:head", MINI)
+    model, segment = Architecture.from_index(3, TINY), Segment.parse("segment:head", TINY)
     for one, several in (
         (library.recipe(model), library.recipe(model, 3)),
         (library.segment_recipe(segment), library.segment_recipe(segment, 3)),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import harness
+from harness.devices.config import Device
 from harness.prediction.pack import pack, parse_device
 from harness.store import Store
 from space.errors import ConfigError
@@ -48,6 +49,13 @@ def test_what_no_job_can_be_asked_for_is_refused_and_nothing_is_written(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         pack("board", output=tmp_path / "job.zip", store=store, **({"models": "conv/conv/conv"} | asked))  # type: ignore[arg-type]
+    assert not (tmp_path / "job.zip").exists()
+
+
+def test_keys_of_devices_toml_that_a_job_does_not_carry_are_told(store: Store, tmp_path: Path) -> None:
+    device = Device(name="board", transport="packed", litert_carry="~/litert")
+    with pytest.raises(ConfigError, match="litert_carry, which a packed job does not carry"):
+        pack(device, "conv/conv/conv", output=tmp_path / "job.zip", store=store)
     assert not (tmp_path / "job.zip").exists()
 
 

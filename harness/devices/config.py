@@ -438,10 +438,10 @@ class AdbDevice(Device):
     """A phone by its cable alone: no SSH and no Python there; LiteRT's benchmark_model tells averages."""
 
     transport: Literal["adb"] = "adb"
-    adb: str = Field("", min_length=1, description="The phone's serial number as 'adb devices' lists it.")
+    adb: str = Field(min_length=1, description="The phone's serial number as 'adb devices' lists it.")
     benchmark_model: str = Field(
-        "",
         min_length=1,
+        max_length=4096,
         description="LiteRT's program benchmark_model for the phone's processor, a file on this machine.",
     )
 

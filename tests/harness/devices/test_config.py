@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import exporters
 from harness.devices.config import (
     PRECISIONS,
+    AdbDevice,
     LocalDevice,
     SshDevice,
     devices_schema,
@@ -604,7 +605,7 @@ def test_the_schema_file_is_the_schema_of_the_code() -> None:
 def test_the_schema_knows_the_keys_and_no_others() -> None:
     schema = devices_schema()
     keys = set()
-    for name, model in {"LocalDevice": LocalDevice, "SshDevice": SshDevice}.items():
+    for name, model in {"LocalDevice": LocalDevice, "SshDevice": SshDevice, "AdbDevice": AdbDevice}.items():
         definition = schema["$defs"][name]
         assert set(definition["properties"]) == set(model.model_fields) - {"name"}
         assert definition["additionalProperties"] is False
@@ -613,9 +614,13 @@ def test_the_schema_knows_the_keys_and_no_others() -> None:
 
 
 LOCAL_X, SSH_X = {"x": {"transport": "local"}}, {"x": {"transport": "ssh", "address": "a"}}
+ADB_X = {"transport": "adb", "adb": "R5", "benchmark_model": "b"}
 DOCUMENTS: dict[str, tuple[dict[str, Any], bool]] = {
     "this machine": ({"devices": LOCAL_X}, True),
     "another one": ({"devices": SSH_X}, True),
+    "a phone by adb alone": ({"devices": {"x": ADB_X}}, True),
+    "no serial number": ({"devices": {"x": ADB_X | {"adb": ""}}}, False),
+    "no program": ({"devices": {"x": {"transport": "adb", "adb": "R5"}}}, False),
     "no address": ({"devices": {"x": {"transport": "ssh"}}}, False),
     "no transport": ({"devices": {"x": {"address": "a"}}}, False),
     "a mistyped key": ({"devices": {"x": {"transport": "ssh", "adress": "a"}}}, False),

@@ -113,6 +113,14 @@ def pack_campaign(
             f"device {device.name!r}: a packed job sets no power mode or clocks, for nobody would see them put back; set them on "
             "the board by hand and leave jetson_power_mode and jetson_clocks out"
         )
+    asked_for = {
+        "--memory": options.memory,
+        "--energy": options.energy,
+        "--sustained": options.sustained_s,
+        "--recalibrate": options.recalibrate,
+    }
+    if given_up := [name for name, value in asked_for.items() if value]:
+        raise ConfigError(f"a packed job measures sessions and nothing else: leave out {', '.join(given_up)}")
     if left_out := [key for key in NOT_CARRIED if getattr(device, key, None)]:
         raise ConfigError(
             f"device {device.name!r}: devices.toml has {', '.join(left_out)}, which a packed job does not carry; leave that "

@@ -40,6 +40,7 @@ from space.errors import ConfigError, did_you_mean
 from space.plugins import RUNTIMES as RUNTIME_PLUGINS
 from space.plugins import TRANSPORTS, bad_plugin, load_plugin, plugin_source, plugins
 from space.text_files import read_text
+from space.user_paths import expand_user
 
 DEFAULT_FILE = "devices.toml"
 FILE_VARIABLE = "HARNESS_DEVICES"
@@ -454,6 +455,11 @@ class AdbDevice(Device):
     def where(self) -> str:
         """The phone's serial number."""
         return f"adb {self.adb} alone"
+
+    @property
+    def program(self) -> Path:
+        """The file of `benchmark_model` on this machine."""
+        return expand_user(self.benchmark_model)
 
     @field_validator("adb")
     @classmethod

@@ -23,7 +23,7 @@ from harness.devices.adb.benchmark_model import PROVIDERS, Averages, NotAverages
 from harness.devices.adb.client import Adb
 from harness.devices.config import AdbDevice, Format, parse_runtime, short_provider
 from harness.devices.runtimes import RuntimeUse, asked_cores, parse_cores
-from harness.errors import Cancelled, DeviceError
+from harness.errors import Cancelled, DeviceError, StoreError
 from harness.measurement.campaign import Observer, Outcome, plan_rounds
 from harness.measurement.plan import Options
 from harness.measurement.session_runner import now_utc
@@ -40,7 +40,6 @@ from harness.measurement.workload import (
 from harness.records import Failure, SessionRecord, Slice
 from harness.store import Store
 from space.errors import ConfigError, HarnessError
-from space.user_paths import expand_user
 
 FOLDER = "/data/local/tmp/harness"
 RUNTIME = "tflite"
@@ -84,6 +83,8 @@ def run_averages(
         failed = f" with {len(outcome.failures)} failures" if outcome.failures else ""
         ending = f"complete{failed}" if outcome.error is None else f"stopped: {outcome.error}"
         store.finish_campaign(outcome.campaign_id, now_utc(), ending)
+        if not cancel.is_set() and (left := store.settle()):
+            outcome.error = outcome.error or StoreError(left)
     outcome.elapsed_s = time.monotonic() - begin_s
     return outcome
 
@@ -120,7 +121,7 @@ class _Phone:
         self.adb = Adb(self.device.adb, f"device {self.device.name!r}")
         self.observer.state(self.device.name, "connecting by adb")
         self.adb.check()
-        path = expand_user(self.device.benchmark_model)
+        path = self.device.program
         try:
             data = path.read_bytes()
         except OSError as error:

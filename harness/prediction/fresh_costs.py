@@ -187,8 +187,9 @@ def _energies(energies: Mapping[str, Energy], config: SpaceConfig, coverage: flo
     errors = reach / t.ppf((1 + COVERAGE) / 2, turns - 1)
     is_alike = np.array([(one.sensor, one.scope) == (newest.sensor, newest.scope) for one in every])
     is_alike &= values > 0
-    is_told = bool(is_alike.any()) and np.median((reach / values)[is_alike]) <= MOST_ENERGY_REACH
-    pooled = float(np.sqrt(np.mean((errors / values)[is_alike] ** 2))) if is_told else np.nan
+    shares = (reach / np.where(is_alike, values, np.nan))[is_alike]
+    is_told = bool(is_alike.any()) and np.median(shares) <= MOST_ENERGY_REACH
+    pooled = float(np.sqrt(np.mean((errors[is_alike] / values[is_alike]) ** 2))) if is_told else np.nan
     at_coverage = errors * t.ppf((1 + coverage) / 2, turns - 1)
     return MeasuredCosts(
         indices=np.array([Architecture.parse(name, config).index for name in energies], dtype=np.int64),

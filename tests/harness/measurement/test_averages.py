@@ -92,7 +92,7 @@ def called(phone: Phone) -> list[str]:
 
 
 def test_network_and_reference_take_turns_call_by_call_and_the_numbers_say_that_they_are_averages(
-    device: AdbDevice, files: tuple[Path, Path], store: Store, phone: Phone
+    device: AdbDevice, files: tuple[Path, Path], store: Store, phone: Phone, server: AdbServer
 ) -> None:
     network = f"*{digest_of(files[0])[:12]}*"
     (phone.folder / "times").write_text(f'case "$graph" in {network}) us=3000;; esac\n')
@@ -112,6 +112,7 @@ def test_network_and_reference_take_turns_call_by_call_and_the_numbers_say_that_
     assert session.plan["averages_of"] == round(averages.CALL_NS / 3_001_000)
     assert not session.output and not session.expected
     again = measure(device, files, store)
+    assert sum(one.startswith("sync") for one in server.asked) == 3, "program and models are there already"
     assert len(called(phone)) == 20 and [one.latency_ms for one in again] == [row.latency_ms]
 
 
@@ -133,14 +134,15 @@ def test_what_the_program_says_else_is_a_failure_and_no_latency(
 
 
 def test_a_gpu_that_does_not_say_that_it_runs_all_is_refused(
-    device: AdbDevice, files: tuple[Path, Path], store: Store, phone: Phone
+    device: AdbDevice, files: tuple[Path, Path], store: Store, phone: Phone, server: AdbServer
 ) -> None:
     table = measure(device, files, store, runtimes=["tflite:gpu"])
     assert len(table) == 0 and "GPU does not run the whole model" in table.failures[0].message
     (phone.folder / "whole").write_text(
         "Explicitly applied GPU delegate, and the model graph will be completely executed by the delegate.\n"
     )
-    (row,) = measure(device, files, store, runtimes=["tflite:gpu"])
+    (row,) = measure(device, files, store, runtimes=["tflite:gpu"], cores=[0])
+    assert row.configuration.cores == (0,) and any("taskset 1 " in one for one in server.asked)
     assert (row.configuration.provider, sessions(store)[0].conditions_after["shares"]) == (
         "GPU",
         {"GPU": 1.0},
@@ -173,6 +175,7 @@ def test_a_file_that_does_not_arrive_whole_is_refused(
     [
         ({"memory": True}, "leave out --memory"),
         ({"energy": True}, "leave out --energy"),
+        ({"batch": 8}, "--batch"),
         ({"runtimes": ["tflite:edgetpu"]}, "by adb alone there is tflite:xnnpack"),
         ({"runtimes": ["onnxruntime"]}, "runtimes out|there is tflite"),
     ],

@@ -59,4 +59,5 @@ def test_a_delegate_that_runs_a_part_or_nothing_is_not_whole() -> None:
 
 def test_each_provider_has_its_flags() -> None:
     assert arguments("./b", "m", "builtin", 2, 30)[1:4] == ["--graph=m", "--num_threads=2", "--num_runs=30"]
+    assert "--min_secs=0" in arguments("b", "m", "XNNPACK", 1, 10), "else it runs more often than it is asked"
     assert len({tuple(arguments("b", "m", one, 1, 10)) for one in PROVIDERS}) == len(PROVIDERS)

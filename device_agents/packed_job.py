@@ -149,10 +149,20 @@ class Agent:
 class Use:
     """A runtime of this device with a group of the job's models."""
 
-    def __init__(self, runtime: Answer, provider: str, group_number: int, group: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        runtime: Answer,
+        provider: str,
+        group_number: int,
+        group: dict[str, Any],
+        provider_options: dict[str, dict[str, str]],
+    ) -> None:
         self.name = str(runtime["name"])
         self.provider = provider
-        self.options = {"provider": provider} if provider else {}
+        self.options: dict[str, Any] = {"provider": provider} if provider else {}
+        given = provider_options.get(short_provider(provider).partition("+")[0])
+        if given and self.name == "onnxruntime":
+            self.options["provider_options"] = given
         self.group = group
         self.key = {
             "runtime": self.name,
@@ -161,6 +171,7 @@ class Use:
             "group": group_number,
         }
         self.title = self.name if group["precision"] == "fp32" else "%s %s" % (self.name, group["precision"])
+        self.title += " batch %d" % group["batch"] if group["batch"] > 1 else ""
         self.left = list(range(len(group["rounds"])))
         self.failed_in_a_row = 0
 
@@ -312,7 +323,8 @@ class Driver:
 
     def _hello(self, **asked: Any) -> Answer:
         assert self._agent is not None
-        return self._agent.ask("hello", HELLO_S, protocol=PROTOCOL, harness=self.job["harness"], **asked)
+        told = {"harness": self.job["harness"], "environment": self.job["environment"], **asked}
+        return self._agent.ask("hello", HELLO_S, protocol=PROTOCOL, **told)
 
     def _owner(self) -> str:
         return "packed job %s, process %d" % (self.job["job"], os.getpid())
@@ -622,7 +634,7 @@ def choose_uses(job: dict[str, Any], hello: Answer) -> list[Use]:
         chosen = providers.get(short, next(iter(providers.values()), ""))
         for number, group in enumerate(job["groups"]):
             if group["format"] == job["formats"][name]:
-                uses.append(Use(found[name], chosen, number, group))
+                uses.append(Use(found[name], chosen, number, group, job["provider_options"]))
     if not uses:
         raise Stop(
             "this Python (%s) has none of the runtimes %s%s; install one there, or start the job with the Python that has it"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from harness.prediction.measure import measure
     from harness.prediction.pack import import_results, pack
     from harness.prediction.space_prediction import predict
+    from harness.prediction.under_load import sustain
     from harness.query.compare import compare
     from harness.query.compare_precisions import compare_precisions
     from harness.query.join import join
@@ -47,6 +48,7 @@ __all__ = [
     "predict",
     "results",
     "search",
+    "sustain",
     "train",
 ]
 
@@ -63,6 +65,7 @@ _MODULES = {
     "predict": "harness.prediction.space_prediction",
     "results": "harness.models.results",
     "search": "harness.query.search",
+    "sustain": "harness.prediction.under_load",
     "train": "harness.training",
 }
 

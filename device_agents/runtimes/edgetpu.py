@@ -10,6 +10,7 @@ import os
 from typing import Any, Sequence
 
 from device_agents.refusal import Refusal
+from device_agents.runtimes.delegates import open_delegate
 
 PROVIDER = "EdgeTPU"
 LIBRARY = "libedgetpu.so.1"
@@ -50,10 +51,8 @@ def load_delegate(module: Any, model: bytes) -> Any:
             "--reference FILE"
         )
         raise Refusal("worker-error", message)
-    load = getattr(module, "load_delegate", None) or module.experimental.load_delegate
     try:
-        ctypes.CDLL(library_name())  # tells more of a library that does not load than TFLite does
-        return load(library_name())
+        return open_delegate(module, library_name(), {})
     except (OSError, ValueError, RuntimeError) as error:
         message = (
             "the Edge TPU cannot be used: %s; is it plugged in, may this user use it (sudo usermod -aG plugdev USER, then log "

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any, Callable
 
 from device_agents.refusal import Refusal
-from device_agents.runtimes import edgetpu
+from device_agents.runtimes import delegates, edgetpu
 from device_agents.runtimes.loaded import Inputs, Loaded, first_values
 
 NAME = "tflite"
 FORMATS = ("tflite",)
 PACKAGES = ("ai_edge_litert", "tflite_runtime", "tensorflow")
-OPTIONS = {"provider": str}
+OPTIONS = {"provider": str, "provider_options": dict}
 PROVIDERS = ("XNNPACK", "builtin")
 SIGNATURES = True
 # Kernels compute in the types of the graph's operators; these only turn one type into another, or stand for others.
@@ -63,7 +63,9 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
     """
     package, version, module = find()
     provider = options.get("provider", PROVIDERS[0])
-    if provider not in (*PROVIDERS, edgetpu.PROVIDER):
+    given = options.get("provider_options") or {}
+    is_named = delegates.LIBRARY in given  # a delegate of devices.toml
+    if not is_named and provider not in (*PROVIDERS, edgetpu.PROVIDER):
         message = "tflite has no provider %r; it has: %s" % (provider, ", ".join(providers()))
         raise Refusal("runtime-missing", message)
     arguments: dict[str, Any] = {"model_content": model, "num_threads": threads}
@@ -72,7 +74,9 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
         arguments["experimental_delegates"] = [edgetpu.load_delegate(module, model)]
     else:
         edgetpu.refuse_elsewhere(model, provider)
-    if provider == "builtin":
+    if is_named:
+        arguments["experimental_delegates"] = [delegates.named_delegate(module, provider, given)]
+    if is_named or provider == "builtin":  # what a delegate leaves out XNNPACK would take unseen
         resolvers = getattr(module, "OpResolverType", None) or module.experimental.OpResolverType
         arguments["experimental_op_resolver_type"] = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     interpreter = module.Interpreter(**arguments)
@@ -107,6 +111,10 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
         return first_values(graph.get(first["index"]), scale, zero_point, inputs.batch)
 
     runtime = {"name": NAME, "package": package, "version": version, "provider": provider}
+    if is_named:  # what it computes in it does not tell
+        shares = graph.shares(provider.partition("+")[0])
+        delegates.check_shares(provider, shares)
+        return Loaded(graph.run, output, runtime, (graph, arguments), shares=shares)
     if is_edgetpu:  # it computes in nothing else
         return Loaded(graph.run, output, runtime, shares={provider: 1.0}, arithmetic="int8")
     return Loaded(graph.run, output, runtime, shares=graph.shares(provider), arithmetic=graph.arithmetic())

@@ -14,6 +14,7 @@ from harness.commands.options import (
     InputValues,
     JsonFlag,
     MeasureLevel,
+    OneBatch,
     SignatureName,
     StoreOption,
     WideFlag,
@@ -55,6 +56,7 @@ def gate(
     threads: Annotated[
         int | None, typer.Option("--threads", "-t", min=1, help="Threads of one inference. [default: 1]")
     ] = None,
+    batch: OneBatch = 1,
     level: Annotated[
         MeasureLevel, typer.Option("--level", "-l", help="Effort, as for 'harness measure'.")
     ] = MeasureLevel.screen,
@@ -99,8 +101,8 @@ def gate(
     check_output_file(junit)
     with make_store(store_url) as store, ProgressView(quiet=is_quiet(json_output)) as view:
         timing = DeviceTiming(
-            store=store, device=device, runtime=runtime, threads=threads, level=level, sessions=sessions, fresh=fresh,
-            inputs=given, devices_file=devices_file, log=view,
+            store=store, device=device, runtime=runtime, threads=threads, batch=batch, level=level, sessions=sessions,
+            fresh=fresh, inputs=given, devices_file=devices_file, log=view,
         )  # fmt: skip
         if write is not None:
             found: GateReport | WrittenBaseline = write_baseline(files, path, timing, memory=memory)

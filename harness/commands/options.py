@@ -142,6 +142,7 @@ MeasuredBatches = Annotated[
         help="Images of one run, e.g. 8 or 1,8,64: each is measured, and stored apart. [default: 1]",
     ),
 ]
+OneBatch = Annotated[int, typer.Option("--batch", min=1, help="Images of one run.")]
 StoredBatch = Annotated[
     int | None,
     typer.Option(

@@ -11,6 +11,7 @@ from harness.commands.options import (
     CoreList,
     DevicesFile,
     JsonFlag,
+    MeasuredBatches,
     MeasuredFormats,
     MeasuredPrecisions,
     MeasuredRuntimes,
@@ -48,6 +49,7 @@ def pack(
     runtime: MeasuredRuntimes = None,
     model_format: MeasuredFormats = None,
     precision: MeasuredPrecisions = None,
+    batch: MeasuredBatches = "",
     threads: MeasuredThreads = None,
     cores: CoreList = "",
     level: Annotated[
@@ -66,6 +68,7 @@ def pack(
     Python 3.8 and a runtime are all that the device needs. 'harness import' takes the results, into the same store.
     """
     from harness.devices.runtimes import parse_cores
+    from harness.measurement.plan import parse_batches
     from harness.output.packed import print_job
     from harness.output.progress import ProgressView
     from harness.prediction.measure import MeasureRequest
@@ -78,6 +81,7 @@ def pack(
         runtimes=tuple(runtime or ()),
         formats=tuple(model_format or ()),
         precisions=tuple(precision or ()),
+        batches=parse_batches(batch),
         threads=threads,
         cores=parse_cores(cores),
         sessions=sessions,

@@ -12,6 +12,7 @@ from harness.commands.options import (
     InputShapes,
     InputValues,
     JsonFlag,
+    OneBatch,
     SignatureName,
     SpaceName,
     WaitFlag,
@@ -53,6 +54,7 @@ def profile(
             help="Precision of the model: fp32, fp16 or int8. [default: the device's, else fp32]",
         ),
     ] = "",
+    batch: OneBatch = 1,
     threads: Annotated[
         int | None, typer.Option("--threads", "-t", min=1, help="Threads of one inference. [default: 1]")
     ] = None,
@@ -93,6 +95,7 @@ def profile(
             architecture,
             runtime=runtime,
             precision=precision,
+            batch=batch,
             threads=threads,
             cores=parse_cores(cores),
             runs=runs,

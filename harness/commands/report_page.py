@@ -33,12 +33,14 @@ def report(
     """
     from harness.output.plots.pictures import check_pictures
     from harness.output.report.page import write_report
+    from harness.query.query import runs_under_load
 
     check_output_file(output)
     check_pictures(figure)
     query = options.query(show or ())
     with open_store(store_url) as store:
         found, limits = query.build_page_table(store, log)
+        under_load = runs_under_load(store, found.provenance)
     write_report(
         output,
         found,
@@ -47,4 +49,5 @@ def report(
         title=title,
         options=options.typed(store_url),
         figure=figure,
+        under_load=under_load,
     )

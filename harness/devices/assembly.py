@@ -55,6 +55,13 @@ class Assembly:
             **given,
         }
 
+    def whole(self) -> bytes:
+        """Return the model's bytes, joined as the device's agent joins them: parts begin at multiples of the alignment."""
+        model = bytearray(self.skeleton)
+        for digest in self.parts:
+            model += bytes(-len(model) % self.alignment) + self.read_part(digest)
+        return bytes(model)
+
     @property
     def shared(self) -> tuple[str, ...]:
         """Return the digests of all that the device needs but the skeleton, which `read_part` answers."""

@@ -30,11 +30,17 @@ from pydantic_core import PydanticCustomError
 
 from harness.devices.adb.serials import check_serial
 from harness.devices.destination import Destination, parse_destination
-from harness.devices.provider_options import Value, check_provider_options
+from harness.devices.provider_options import (
+    Value,
+    check_delegate_options,
+    check_provider_options,
+    option_texts,
+)
 from space.errors import ConfigError, did_you_mean
 from space.plugins import RUNTIMES as RUNTIME_PLUGINS
 from space.plugins import TRANSPORTS, bad_plugin, load_plugin, plugin_source, plugins
 from space.text_files import read_text
+from space.user_paths import expand_user
 
 DEFAULT_FILE = "devices.toml"
 FILE_VARIABLE = "HARNESS_DEVICES"
@@ -74,6 +80,40 @@ _HOST_KEY_TYPES = (
 )
 
 
+DELEGATE_NAME = r"^[a-z]+(-[a-z0-9]+)*$"
+_TFLITE_PROVIDERS = ("xnnpack", "builtin", "edgetpu", "cpu")
+
+
+class TfliteDelegate(BaseModel):
+    """An external delegate of TFLite: the path of its library on the device, and the options that it takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    library: str = Field("", max_length=1000, validate_default=True, description="A path on the device.")
+    options: Annotated[
+        dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,99}$")], str | int | float | bool],
+        Field(max_length=64),
+    ] = {}
+
+    @field_validator("library")
+    @classmethod
+    def _check_library(cls, value: str) -> str:
+        if not re.fullmatch("/[!-~]+", value):
+            raise ValueError(f"library = {value!r}: the library's whole path on the device, without spaces")
+        return value
+
+    @field_validator("options")
+    @classmethod
+    def _check_options(cls, value: dict[str, Value]) -> dict[str, Value]:
+        check_delegate_options(value)
+        return value
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The path and the options as the agent takes them, by name."""
+        return {"library": self.library} | option_texts("", {"": self.options})
+
+
 class Device(BaseModel):
     """A table of devices.toml: the keys that devices of every transport have."""
 
@@ -106,6 +146,11 @@ class Device(BaseModel):
     )
     edgetpu_library: str = Field(
         "", description="Path of Coral's libedgetpu.so.1 on the device; default: where its system finds it."
+    )
+    tflite_delegates: dict[Annotated[str, Field(pattern=DELEGATE_NAME)], TfliteDelegate] = Field(
+        {},
+        description="External delegates of TFLite by the names that they have as providers: "
+        "tflite_delegates.ethosn = { library = '/usr/lib/libethosn.so' } is tflite:ethosn.",
     )
     jetson_power_mode: str = Field(
         "",
@@ -172,6 +217,13 @@ class Device(BaseModel):
     def _known_runtimes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for text in value:
             parse_runtime(text)
+        return value
+
+    @field_validator("tflite_delegates")
+    @classmethod
+    def _check_delegates(cls, value: dict[str, TfliteDelegate]) -> dict[str, TfliteDelegate]:
+        if taken := set(value) & set(_TFLITE_PROVIDERS):
+            raise ValueError(f"{min(taken)!r} is a provider that TFLite has; give the delegate another name")
         return value
 
     @field_validator("provider_options")
@@ -383,7 +435,40 @@ class SshDevice(Device):
         return self
 
 
-_CLASSES: dict[str, type[Device]] = {"local": LocalDevice, "ssh": SshDevice}
+class AdbDevice(Device):
+    """A phone by its cable alone: no SSH and no Python there; LiteRT's benchmark_model tells averages."""
+
+    transport: Literal["adb"] = "adb"
+    adb: str = Field(min_length=1, description="The phone's serial number as 'adb devices' lists it.")
+    benchmark_model: str = Field(
+        min_length=1,
+        max_length=4096,
+        description="LiteRT's program benchmark_model for the phone's processor, a file on this machine.",
+    )
+
+    @property
+    def machine(self) -> str:
+        """The phone: two names of one serial number are one machine."""
+        return f"adb {self.adb}"
+
+    @property
+    def where(self) -> str:
+        """The phone's serial number."""
+        return f"adb {self.adb} alone"
+
+    @property
+    def program(self) -> Path:
+        """The file of `benchmark_model` on this machine."""
+        return expand_user(self.benchmark_model)
+
+    @field_validator("adb")
+    @classmethod
+    def _check_serial(cls, value: str) -> str:
+        check_serial(value)
+        return value
+
+
+_CLASSES: dict[str, type[Device]] = {"local": LocalDevice, "ssh": SshDevice, "adb": AdbDevice}
 
 
 def default_python(device: Device) -> str:

@@ -152,6 +152,14 @@ def check_provider_options(options: Mapping[str, Mapping[str, Value]]) -> None:
             _check(provider, name, value)
 
 
+def check_delegate_options(options: Mapping[str, Value]) -> None:
+    """Check the options of an external delegate of TFLite. Raises: ValueError, which names the option."""
+    for name, value in options.items():
+        if name == "library":
+            raise ValueError("'library' stands beside the options, not among them")
+        _check_value("the delegate", name, value)
+
+
 def _check(provider: str, name: str, value: Value) -> None:
     if setter := _OWN.get(provider, {}).get(name):
         raise ValueError(f"{provider}: {name} is set by {setter}; leave it out")
@@ -163,6 +171,11 @@ def _check(provider: str, name: str, value: Value) -> None:
         raise ValueError(
             f"{provider} has no option {name!r}{did_you_mean(name, known or ())}{there if known is not None else ''}"
         )
+    _check_value(provider, name, value)
+
+
+def _check_value(provider: str, name: str, value: Value) -> None:
+    """Check that a configuration can tell a value. Raises: ValueError."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{provider}: {name} = {value}: a finite number")
     if isinstance(value, str) and not (_TEXT.fullmatch(value) and len(value) <= MOST_CHARACTERS):

@@ -193,6 +193,10 @@ def _use(
     options: dict[str, Any] = {}
     providers = {short_provider(str(p)): str(p) for p in runtime.get("providers", [])}
     full = next(iter(providers.values()), "cpu")
+    delegate = device.tflite_delegates.get(provider.lower().partition("+")[0]) if name == "tflite" else None
+    if delegate is not None:
+        main = provider.lower().partition("+")[0]
+        providers |= {main: main, f"{main}+cpu": f"{main}+CPU"}
     if provider:
         key = short_provider(provider)
         if key not in providers:
@@ -206,6 +210,8 @@ def _use(
     if providers:
         options["provider"] = full
     told = option_texts(short_provider(full), device.provider_options) if name == RUNTIME else {}
+    if delegate is not None:
+        told = delegate.texts
     if told:
         options["provider_options"] = told
     return RuntimeUse(

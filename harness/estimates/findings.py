@@ -48,6 +48,7 @@ Kind = Literal[
     "hot",
     "contended",
     "contention-unknown",
+    "averages",
     "steal",
     "quota",
     "waited",
@@ -109,6 +110,7 @@ def check_network(
         _hot(used),
         _contended(used, len(sessions)),
         _contention_unknown(used),
+        _averages(used),
         _steal(used),
         _quota(used),
         _waited(used),
@@ -293,6 +295,20 @@ def _contended(used: Sequence[SessionRecord], total: int) -> Finding | None:
         message=f"another program had the core in {_of(contended, used)}: {clean}{waited}",
         remedy=remedy,
         cap="D",
+    )
+
+
+def _averages(sessions: Sequence[SessionRecord]) -> Finding | None:
+    found = [session for session in sessions if session.plan.get("averages_of")]
+    if not found:
+        return None
+    runs = found[0].plan["averages_of"]
+    return Finding(
+        kind="averages",
+        message=f"each time is the mean of {runs} runs in a process of its own that another program took, in "
+        f"{_of(found, sessions)}: no single run, nor what it waited for a core, nor an output is known",
+        remedy="for runs that can be looked at, measure over SSH: Termux on a phone (docs/how-to/phone.md)",
+        cap="C",
     )
 
 

@@ -8,8 +8,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from harness.devices.config import Device, parse_precision, short_provider
+from harness.devices.config import AdbDevice, Device, parse_precision, short_provider
 from harness.errors import Cancelled
+from harness.measurement.averages import run_averages
 from harness.measurement.campaign import Observer, Outcome, run_campaign
 from harness.measurement.plan import LEVELS, Options
 from harness.measurement.workload import GroupedSource, ModelSource
@@ -48,9 +49,12 @@ def run_all(
         one: Outcome | BaseException
         try:
             rng = random.Random(seed)
-            one = run_campaign(
-                device, source, options, store, observer, rng=rng, cancel=cancel, wait_s=wait_s
-            )
+            if isinstance(device, AdbDevice):
+                one = run_averages(device, source, options, store, observer, rng=rng, cancel=cancel)
+            else:
+                one = run_campaign(
+                    device, source, options, store, observer, rng=rng, cancel=cancel, wait_s=wait_s
+                )
         except HarnessError as error:
             one = Outcome(device=device.name, error=Cancelled() if cancel.is_set() else error)
         except BaseException as error:  # noqa: BLE001 - raised again where the caller is

@@ -32,6 +32,7 @@ from harness.devices.job_files import (
     job_bytes,
     open_results,
 )
+from harness.devices.provider_options import option_texts
 from harness.devices.recorded import RecordedBatch, RecordedLink, recorded_batches
 from harness.devices.runtimes import asked_cores
 from harness.devices.sending import parts_of
@@ -59,7 +60,14 @@ from harness.measurement.session_runner import (
     now_utc,
     setback,
 )
-from harness.measurement.workload import DurationProbe, Model, ModelSource, RuntimePlan, SourceGroup
+from harness.measurement.workload import (
+    BatchedSource,
+    DurationProbe,
+    Model,
+    ModelSource,
+    RuntimePlan,
+    SourceGroup,
+)
 from harness.records import GPU_PROVIDERS, SessionRecord
 from harness.store import Store
 from harness.version import __version__
@@ -68,6 +76,9 @@ from space.text import counted
 
 CLOCKS = timedelta(minutes=5)  # that the clocks of two machines may be apart
 TRANSPORT = "packed"
+BATCH_MAX_S = 30.0  # of a session whose runs take several images
+NOT_CARRIED = ("litert_carry", "tflite_delegates", "adb", "fixed_performance")  # keys of devices.toml
+_NAMES = ("architecture", "graph_hash", "format", "precision", "space", "weights", "purpose", "inputs")
 _START = "packed job, start "  # of a campaign's outcome: which start of the job it is of
 
 
@@ -101,12 +112,20 @@ def pack_campaign(
             f"device {device.name!r}: a packed job sets no power mode or clocks, for nobody would see them put back; set them on "
             "the board by hand and leave jetson_power_mode and jetson_clocks out"
         )
-    if device.provider_options:
+    asked_for = {
+        "--memory": options.memory,
+        "--energy": options.energy,
+        "--sustained": options.sustained_s,
+        "--recalibrate": options.recalibrate,
+    }
+    if given_up := [name for name, value in asked_for.items() if value]:
+        raise ConfigError(f"a packed job measures sessions and nothing else: leave out {', '.join(given_up)}")
+    if left_out := [key for key in NOT_CARRIED if getattr(device, key, None)]:
         raise ConfigError(
-            f"device {device.name!r} has provider_options, which a packed job does not carry; leave them out of devices.toml, or "
-            "measure over SSH"
+            f"device {device.name!r}: devices.toml has {', '.join(left_out)}, which a packed job does not carry; leave that "
+            "out for it and see to it on the device, or measure over SSH"
         )
-    asked = options.runtimes or device.runtimes
+    asked, given = options.runtimes or device.runtimes, device.provider_options
     formats = {
         name: runtime_format(name)
         for name in dict.fromkeys(parse_runtime(text)[0] for text in asked or known_runtimes())
@@ -118,8 +137,9 @@ def pack_campaign(
     precisions = options.precisions or (device.precision,)
     parts: dict[str, Callable[[], bytes]] = {}
     groups = [
-        _group(source, one, precision, options, rng, parts, say)
+        _group(_at_batch(source, batch), one, precision, batch, options, rng, parts, say)
         for one in dict.fromkeys(formats.values())
+        for batch in options.batches
         for precision in precisions
     ]
     agent, agent_digest = agent_archive()
@@ -132,6 +152,8 @@ def pack_campaign(
         "packed_utc": packed_utc,
         "harness": __version__,
         "agent": agent_digest,
+        "environment": device.worker_environment,
+        "provider_options": {name: option_texts(name, given) for name in given},
         "runtimes": [text for text in asked if parse_runtime(text)[0] in formats],
         "formats": formats,
         "cores": cores,
@@ -189,6 +211,7 @@ def _group(
     source: ModelSource,
     model_format: Format,
     precision: Precision,
+    batch: int,
     options: Options,
     rng: random.Random,
     parts: dict[str, Callable[[], bytes]],
@@ -201,14 +224,26 @@ def _group(
     rounds = []
     for number in range(options.sessions_each):
         plan, batches = plan_round(range(len(models)), number, options, rng)
+        if batch > 1:  # how long its runs take nobody knows here: those of more than 0.1 s need longer
+            plan = replace(plan, max_s=max(plan.max_s, BATCH_MAX_S))
         rounds.append({"plan": asdict(plan), "batches": batches})
     return {
         "format": model_format,
         "precision": precision,
+        "batch": batch,
         "reference": _model(reference, parts, say),
         "models": [_model(model, parts, say) for model in models],
         "rounds": rounds,
     }
+
+
+def _at_batch(source: ModelSource, batch: int) -> ModelSource:
+    """Return the source of the same models for runs of `batch` images. Raises: ConfigError for models that take one alone."""
+    if batch == 1:
+        return source
+    if not isinstance(source, BatchedSource):
+        raise ConfigError(f"--batch {batch}: these models take one image a run; leave --batch out")
+    return source.at_batch(batch)
 
 
 def _model(model: Model, parts: dict[str, Callable[[], bytes]], say: Callable[[str], None]) -> dict[str, Any]:
@@ -224,8 +259,7 @@ def _model(model: Model, parts: dict[str, Callable[[], bytes]], say: Callable[[s
         expected = model.expected() if model.expected is not None else ()
     except HarnessError as error:
         say(f"the output of {model.architecture} is not judged: {error}")
-    names = ("architecture", "graph_hash", "format", "precision", "space", "weights", "purpose", "inputs")
-    told = {name: getattr(model, name) for name in names}
+    told = {name: getattr(model, name) for name in (*_NAMES, "batch")}
     return told | {"digest": assembly.digest, "recipe": recipe, "expected": list(expected)}
 
 
@@ -310,6 +344,7 @@ def _read_visit(
             runtimes=tuple(job["runtimes"]),
             formats=tuple(dict.fromkeys(job["formats"].values())),
             precisions=tuple(dict.fromkeys(group["precision"] for group in job["groups"])),
+            batches=tuple(dict.fromkeys(group["reference"].get("batch", 1) for group in job["groups"])),
             threads=job["threads"],
             cores=tuple(job["cores"]),
             silence_s=job["silence_s"],
@@ -324,7 +359,8 @@ def _read_visit(
             begin=lambda units: link.enter(source.batch_of(units[0]).number),
         )
         record = Record(campaign_id=results.manifest.job, circumstances=circumstances, rounds=source.rounds)
-        device = Device(name=outcome.device, transport=TRANSPORT)
+        given = job.get("provider_options", {})
+        device = Device(name=outcome.device, transport=TRANSPORT, provider_options=given)
         error, outcome.error = outcome.error, None
         try:
             link.open()
@@ -482,12 +518,13 @@ def _recorded_model(told: Mapping[str, Any]) -> Model:
         digest=told["digest"],
         shapes={name: tuple(shape) for name, shape in recipe.get("shapes", {}).items()},
         inputs=recipe.get("inputs"),
+        batch=recipe.get("batch", 1),
         read_part=lambda digest: b"",
     )
-    names = ("architecture", "graph_hash", "format", "precision", "space", "weights", "purpose", "inputs")
     expected = tuple(told["expected"])
     return Model(
-        **{name: told[name] for name in names},
+        **{name: told[name] for name in _NAMES},
+        batch=told.get("batch", 1),  # of jobs of before: one image
         assemble=lambda: assembly,
         expected=(lambda: expected) if expected else None,
     )

@@ -36,8 +36,8 @@ class MeasuredModels:
 
     `reference`: the file that every other file is timed beside, None for the built-in one of the nearest duration, or for that
     which `beside` names by the key of the file, a graph hash. `exchanged`: each file is the reference's reference, too, in as
-    many sessions. `batches`: the numbers of images of a run; a file's reference takes one whatever the file takes.
-    `progress` follows the export of the built-in ones.
+    many sessions. `batches`: the numbers of images of a run; unless they are exchanged, a file's reference takes one whatever
+    the file takes. `progress` follows the export of the built-in ones.
     Raises: ConfigError when the reference is of another format than a file, and for a file that does not take a batch.
     """
 
@@ -53,6 +53,7 @@ class MeasuredModels:
         for file in self.files:
             for batch in self.batches:
                 file.at_batch(batch)
+                self._references_at(batch)
             if self.reference is not None and file.format != self.reference.format:
                 raise ConfigError(
                     f"--reference {self.reference.path}: a {self.reference.format} model, and {file.path} is timed in the same "
@@ -70,11 +71,17 @@ class MeasuredModels:
         """Yield the networks in each precision, then the files: those that share reference, precision and pace together."""
         if self.networks is not None:
             yield from network_groups(self.networks, model_format, precisions, self.batches, probe)
-        every = (file.at_batch(batch) for batch in self.batches for file in self.files)
-        files = [file for file in every if file.format == model_format]
-        if not files:
-            return
-        references = self._references(model_format)
+        files = [file for file in self.files if file.format == model_format]
+        references = self._references(model_format) if files else []
+        for batch in self.batches if files else ():
+            yield from self._at_batch(
+                [file.at_batch(batch) for file in files], self._references_at(batch) or references, probe
+            )
+
+    def _at_batch(
+        self, files: Sequence[FileModel], references: list[Model], probe: DurationProbe
+    ) -> Iterator[SourceGroup]:
+        """Yield files of one batch size: those that share reference, precision and pace together."""
         found: dict[tuple[str, str, int, Pace], list[Model]] = {}
         for file in files:
             model = file.model()
@@ -93,6 +100,10 @@ class MeasuredModels:
         """Return the references to choose from for a file: the one that is named for it, if it is there, else all."""
         wanted = self.beside.get(model.graph_hash)
         return [one for one in references if one.graph_hash == wanted] or references
+
+    def _references_at(self, batch: int) -> list[Model]:
+        """Return the reference that takes as many images as the file whose role it exchanges; empty where it does not."""
+        return [self.reference.at_batch(batch).model()] if self.exchanged and self.reference else []
 
     def _references(self, model_format: Format) -> list[Model]:
         """Return the references to choose from, the default first."""
@@ -123,7 +134,7 @@ class _Group:
 
 def _exchanged(model: Model, reference: Model, pace: Pace) -> SourceGroup:
     """Return the reference as what is measured, beside the model."""
-    source = _Group(files=[reference], beside=model, precision=reference.precision)
+    source = _Group(files=[reference], beside=model, precision=reference.precision, batch=model.batch)
     return SourceGroup(source=source, pace=pace, alone=True)
 
 

@@ -25,11 +25,12 @@ PROFILED: Final = (RUNTIME, "litert")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkProfile:
-    """The profile of a network or a model file on a device."""
+    """The profile of a network or a model file on a device, of runs of `batch` images."""
 
     profile: Profile
     network: Architecture | FileModel
     device: str
+    batch: int = 1
 
     @property
     def ways(self) -> tuple[str, ...]:
@@ -57,6 +58,7 @@ def profile_network(
     *,
     runtime: str = RUNTIME,
     precision: str = "",
+    batch: int = 1,
     threads: int | None = None,
     cores: Sequence[int] = (),
     runs: int = 50,
@@ -69,12 +71,12 @@ def profile_network(
     """Profile a network, or a model file with its `inputs`, that a person names on a device.
 
     `export` follows the network's export, `log` is given a line at a time. `precision`: of a network's model, by default the
-    device's.
+    device's. `batch`: the images of one run.
     Raises: ConfigError when the runtime has no profiler, or a name cannot be used; else as `take_profile`.
     """
     model_format = _profiled_format(runtime)
     chosen = parse_precision(precision) if precision else device.precision
-    profiled, model = _chosen(network, space, inputs, model_format, chosen, export)
+    profiled, model = _chosen(network, space, inputs, model_format, chosen, batch, export)
     profile = take_profile(
         device,
         model,
@@ -85,7 +87,7 @@ def profile_network(
         wait_s=wait_s,
         say=lambda text: log(f"{device.name}: {text}"),
     )
-    return NetworkProfile(profile=profile, network=profiled, device=device.name)
+    return NetworkProfile(profile=profile, network=profiled, device=device.name, batch=batch)
 
 
 def _chosen(
@@ -94,6 +96,7 @@ def _chosen(
     inputs: GivenInputs | None,
     model_format: Format,
     precision: Precision,
+    batch: int,
     export: Callable[[str, int, int, str], None],
 ) -> tuple[Architecture | FileModel, Assembly]:
     """Return what a name means, and its model. Raises: ConfigError."""
@@ -101,7 +104,8 @@ def _chosen(
         if inputs is not None and inputs != GivenInputs():
             raise ConfigError(f"--shape, --inputs and --signature are for model files, and {text!r} is none")
         architecture = select_architecture(text, find_space(space))
-        model = ExportedModels([architecture], progress=export).models(model_format, precision)[0].assemble()
+        source = ExportedModels([architecture], progress=export).at_batch(batch)
+        model = source.models(model_format, precision)[0].assemble()
         return architecture, with_named_nodes(model) if model_format == NAMED else model
     file = open_one(text, inputs)
     if file.format != model_format:
@@ -109,7 +113,7 @@ def _chosen(
         raise ConfigError(
             f"{text}: the runtime does not read {file.format} files; profile it with --runtime {others}"
         )
-    return file, file.assemble()
+    return file, file.at_batch(batch).assemble()
 
 
 def _profiled_format(text: str) -> Format:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.output.layout import Table
 from harness.output.tables import (
@@ -15,7 +16,8 @@ from harness.output.tables import (
     write_csv,
 )
 from harness.output.terminal import echo
-from harness.prediction.rows import COLUMNS
+from harness.prediction.fresh_costs import TITLES, unpredicted
+from harness.prediction.rows import COLUMNS, SpaceRow
 from harness.prediction.space_prediction import JUDGES, doubt_text, summary
 from harness.store.configurations import describe, measure_command
 from space.text import counted
@@ -129,8 +131,18 @@ def print_report(table: SpaceTable, *, wide: bool = False) -> None:
             skipped.setdefault(_remedy(report.skipped, table), []).append(report.name)
     for remedy, names in skipped.items():
         echo(f"not fitted: {', '.join(names)}: {remedy}", err=True)
+    for fresh, cost in table.costs.items():
+        echo(_cost_line(fresh, cost.about))
     grades = [row.grade for row in measured.rows]
     echo("grades of the measured networks: " + ", ".join(f"{grades.count(g)} {g}" for g in "ABCD"))
+
+
+def _cost_line(fresh: str, about: Mapping[str, Any]) -> str:
+    """Return how many networks have a cost besides time, and how the others were predicted."""
+    line = f"{TITLES[fresh]}: {about['measured']:,} measured"
+    if about["predictor"] is None:
+        return f"{line}, unknown of the others {unpredicted(fresh)}"
+    return f"{line}, {about['predicted']:,} predicted (~) by {about['predictor']}, mean error {about['error']:.1%}"
 
 
 def _held_out(held_out: HeldOut) -> str:
@@ -178,6 +190,7 @@ def _print_rows(table: SpaceTable, wide: bool) -> None:
 
 
 def _rows_table(table: SpaceTable, title: str, indices: list[int]) -> Table:
+    shown = list(table.costs)
     rows = [
         [
             row.architecture,
@@ -186,8 +199,25 @@ def _rows_table(table: SpaceTable, title: str, indices: list[int]) -> Table:
             f"{row.coverage:.0%}",
             row.source if row.supported else FAR,
             row.grade,
+            *(_cost_cell(row, fresh) for fresh in shown),
         ]
         for row in table.rows(indices)
     ]
     columns = ["network", "latency ms", "interval", "holds", "source", "grade"]
-    return Table(title=title, columns=columns, rows=rows, spare=("holds", "interval", "grade"))
+    columns += [_COST_COLUMNS[fresh] for fresh in shown]
+    spare = ("first run ms", "load ms", "holds", "interval", "grade", "energy mJ", "memory MB")
+    return Table(title=title, columns=columns, rows=rows, spare=spare)
+
+
+_COST_COLUMNS = {"memory": "memory MB", "load": "load ms", "first-run": "first run ms", "energy": "energy mJ"}
+
+
+def _cost_cell(row: SpaceRow, fresh: str) -> str:
+    """Return what a network takes besides time, with ~ where it is predicted; empty where it is not known."""
+    value, source = {
+        "memory": (row.memory_bytes and row.memory_bytes / 1e6, row.memory_source),
+        "load": (row.load_ms, "measured"),
+        "first-run": (row.fresh_first_run_ms, "measured"),
+        "energy": (row.energy_mj, row.energy_source),
+    }[fresh]
+    return "" if value is None else f"{'' if source == 'measured' else '~'}{value:.4g}"

@@ -23,6 +23,7 @@ def _document(found: NetworkProfile) -> dict[str, object]:
     document = {
         "architecture": str(found.network),
         "device": found.device,
+        "batch": found.batch,
         **dataclasses.asdict(found.profile),
     }
     return document | {"outside_ns": found.profile.outside_ns, "by": groups}
@@ -52,8 +53,9 @@ def print_profile(found: NetworkProfile, by: str = "", *, json_output: bool, wid
     where = (
         f"{taken.threads} thread{'s' if taken.threads > 1 else ''} on core {','.join(map(str, taken.cores))}"
     )
+    batch = f" batch {found.batch}" if found.batch > 1 else ""
     title = (
-        f"{found.network} on {found.device}: {taken.runtime} {taken.version} {short_provider(taken.provider)}, "
+        f"{found.network}{batch} on {found.device}: {taken.runtime} {taken.version} {short_provider(taken.provider)}, "
         f"{where}, the quietest {taken.quiet_runs} of {taken.runs} runs"
     )
     columns = [by, "op" if by == "node" else "nodes", "ms", "%"]

@@ -1,35 +1,37 @@
-"""Costs that fresh processes of a device tell: peak memory, load and first run of networks alone, memory predicted elsewhere."""
+"""What networks take besides time: memory, load and first run in fresh processes, energy of an inference; predicted elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
 
 from harness.estimates.doubtful import Doubtful
+from harness.estimates.energy import Energy, newest_energy
+from harness.estimates.estimate import COVERAGE
 from harness.models.exported import cache_folder
 from harness.prediction.cache import SpaceLatencies, cache_latencies, cached_latencies, key_of
-from harness.prediction.provenance import Provenance, provenance_of
-from harness.prediction.space_prediction import space_of
-from harness.query.latencies import LatencySource
-from harness.records import Configuration, FreshRun
+from harness.records import BlockRun, Configuration, FreshRun
 from harness.store import Store
-from harness.store.configurations import measure_command
 from search.latency.candidates import FEWEST
 from search.latency.model_selection import SelectedPredictor, select_predictor
-from search.table import Cost
-from search.table.constraints import FRESH, split_subject
 from search.table.table import NOT_MEASURED
 from space import Architecture, SpaceConfig
-from space.errors import ConfigError
 from space.indexing import FloatArray, IndexArray
 
-TITLES = {"memory": "peak memory", "load": "load time", "first-run": "first run", "energy": "energy"}
+TITLES: Mapping[str, str] = {
+    "memory": "peak memory",
+    "load": "load time",
+    "first-run": "first run",
+    "energy": "energy",
+}
 # Of 40 networks, predicted from 30 others, memory was off by 0.3 % (median) and 1.4 % at most; load times by 3 % and 30 %, first
-# runs by 6 % and 16 %, and too few lay within their intervals.
-PREDICTED = ("memory",)
+# runs by 6 % and 16 %, and too few lay within their intervals. Energy adds up over blocks as time does.
+PREDICTED = ("memory", "energy")
+# Of the 95 % interval of a measured energy, relative, the median over networks: beyond, a sensor tells networks apart too poorly.
+MOST_ENERGY_REACH = 0.1
 MEDIAN_SD = (
     1.2533  # of a median over that of a mean: the square root of pi / 2, an upper bound for few values
 )
@@ -37,132 +39,190 @@ LEAST_SD = 1e-4  # relative: one page of 4 KiB among 40 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Measured:
-    """What networks took: `values` (n,), medians over their `counts` of runs (n,); `sd` of one run, relative; `freedom` of it.
+class MeasuredCosts:
+    """What networks took, each (n,): `values` in bytes, ms or mJ, NaN in `low` and `high` where nothing tells an interval.
 
-    The standard deviation is pooled over all networks; NaN where none has two runs.
+    `sds`: relative standard deviations of the values to fit by, None where nothing tells them. `fitted`, bool (n,): those that a
+    predictor may be fitted to; none where the sensor tells too little. `what`: what was measured, for a title.
     """
 
     indices: IndexArray
     values: FloatArray
-    counts: IndexArray
-    sd: float
-    freedom: int
+    low: FloatArray
+    high: FloatArray
+    sds: FloatArray | None
+    fitted: np.ndarray[tuple[int], np.dtype[np.bool_]]
     measured_utc: str
+    what: str
 
-    @property
-    def sds(self) -> FloatArray:
-        """Return the relative standard deviation of each median, (n,)."""
-        return MEDIAN_SD * self.sd / np.sqrt(self.counts)
+    def facts(self) -> dict[str, object]:
+        """Return all that predictions depend on, as plain values."""
+        columns = (self.indices, self.values, self.low, self.high, self.fitted)
+        sds = None if self.sds is None else self.sds.tolist()
+        return {"columns": [one.tolist() for one in columns], "sds": sds, "measured_utc": self.measured_utc}
 
 
 def unpredicted(fresh: str) -> str:
     """Return why unmeasured networks have no such cost, in brackets."""
-    return (
-        f"(predicted from {FEWEST} measured networks on)"
-        if fresh in PREDICTED
-        else "(which is not predicted)"
-    )
+    if fresh not in PREDICTED:
+        return "(which is not predicted)"
+    if fresh == "energy":
+        return f"(predicted from {FEWEST} measured networks on whose sensor tells them to {MOST_ENERGY_REACH:.0%})"
+    return f"(predicted from {FEWEST} measured networks on)"
 
 
-def fresh_cost(
+def measured_costs(
     store: Store,
-    name: str,
     configuration: Configuration,
-    latencies: LatencySource,
-    log: Callable[[str], None] = lambda text: None,
-) -> tuple[Cost, Provenance]:
-    """Return what networks take alone in fresh processes, one of `FRESH`, in bytes or ms: measured, or of memory predicted.
+    fresh: str,
+    config: SpaceConfig,
+    *,
+    coverage: float,
+    doubtful: bool = False,
+) -> MeasuredCosts | None:
+    """Return what the networks of a configuration took of one of `search.table.constraints.FRESH`; None where none is measured.
 
-    What was predicted before of the same is taken from the cache folder. Raises: ConfigError where nothing is measured.
+    Intervals hold with this coverage. `doubtful`: with energies that are in part another program's.
     """
-    fresh, coverage = split_subject(name)[1], latencies.coverage
+    if fresh == "energy":
+        energies, _ = stored_energies(store, configuration, doubtful=doubtful)
+        return _energies(energies, config, coverage) if energies else None
     runs = store.fresh_runs(configuration)
-    if not runs:
-        raise ConfigError(
-            f"{name}: no {TITLES[fresh]} is measured on device {configuration.device!r} in {configuration.runtime}; measure it: "
-            f"{measure_command(configuration)} --memory --models design:1"
-        )
-    config = space_of(configuration)
+    return _of_processes(runs, fresh, config, coverage) if runs else None
+
+
+def stored_energies(
+    store: Store, configuration: Configuration, *, doubtful: bool
+) -> tuple[dict[str, Energy], int]:
+    """Return the newest energy of each network by its text, and of how many it is in part another program's.
+
+    Those are left out, unless `doubtful`.
+    """
+    by_network: dict[str, list[BlockRun]] = {}
+    for run in store.block_runs(configuration, "energy"):
+        by_network.setdefault(run.architecture, []).append(run)
+    told = {network: energy for network, runs in by_network.items() if (energy := newest_energy(runs))}
+    busy = sum(energy.is_doubtful for energy in told.values())
+    return {name: one for name, one in told.items() if doubtful or not one.is_doubtful}, busy
+
+
+def space_costs(
+    measured: MeasuredCosts,
+    fresh: str,
+    config: SpaceConfig,
+    *,
+    coverage: float,
+    measured_only: bool = False,
+    log: Callable[[str], None] = lambda text: None,
+) -> SpaceLatencies:
+    """Return a cost of every network: measured where it is, predicted elsewhere if it adds up and enough is measured.
+
+    What was predicted before of the same is taken from the cache folder; `log` is told where that cannot be written.
+    """
     facts = {
         "fresh": fresh,
-        "space": configuration.space,
+        "space": config.name,
         "coverage": coverage,
-        "measured only": latencies.measured_only,
-        "runs": [[run.architecture, _value(run, fresh), run.started_utc] for run in runs],
+        "measured only": measured_only,
+        "measured": measured.facts(),
     }
     folder, key = cache_folder().parent / "latencies", key_of(facts)
     found = cached_latencies(folder, key, len(config))
-    if found is None:
-        log(f"{name}: {TITLES[fresh]} of every network, measured or predicted")
-        found = _everywhere(_measured(runs, fresh, config), config, fresh, latencies)
-        try:
-            cache_latencies(folder, key, found)
-        except OSError as error:
-            log(f"{folder}: cannot be written: {error.strerror or error}; the predictor is fitted each time")
-    cost = Cost(
-        name=name,
-        unit=FRESH[fresh],
-        title=f"{TITLES[fresh]} alone in a fresh process on {configuration.device} ({configuration.runtime})",
-        values=found.values,
-        low=found.low,
-        high=found.high,
-        coverage=coverage,
-        measured=found.measured,
-        supported=found.supported,
-    )
-    return cost, provenance_of(configuration, found.about)
+    if found is not None:
+        return found
+    is_predicted = fresh in PREDICTED and not measured_only and int(measured.fitted.sum()) >= FEWEST
+    found = _everywhere(measured, config, coverage, is_predicted)
+    try:
+        cache_latencies(folder, key, found)
+    except OSError as error:
+        log(f"{folder}: cannot be written: {error.strerror or error}; the predictor is fitted each time")
+    return found
 
 
 def _value(run: FreshRun, fresh: str) -> float:
     return {"memory": run.memory_bytes, "load": run.load_ns / 1e6, "first-run": run.first_run_ns / 1e6}[fresh]
 
 
-def _measured(runs: Sequence[FreshRun], fresh: str, config: SpaceConfig) -> _Measured:
+def _of_processes(
+    runs: Sequence[FreshRun], fresh: str, config: SpaceConfig, coverage: float
+) -> MeasuredCosts:
+    """Return medians over the processes of each network; their standard deviation is pooled over all networks."""
+    from scipy.stats import t  # late: it is heavy
+
     by_index: dict[int, list[float]] = {}
     for run in runs:
         value = _value(run, fresh)
         if value > 0:  # memory that an empty process freed meanwhile
             by_index.setdefault(Architecture.parse(run.architecture, config).index, []).append(value)
+    values = np.array([median(values) for values in by_index.values()])
+    counts = np.array([len(values) for values in by_index.values()])
     groups = [np.log(values) for values in by_index.values()]
     freedom = sum(len(group) - 1 for group in groups)
-    squares = sum(float(((group - group.mean()) ** 2).sum()) for group in groups)
-    return _Measured(
+    sds, reach = None, np.full(len(values), np.nan)
+    if freedom:
+        squares = sum(float(((group - group.mean()) ** 2).sum()) for group in groups)
+        sds = MEDIAN_SD * max(LEAST_SD, (squares / freedom) ** 0.5) / np.sqrt(counts)
+        reach = t.ppf((1 + coverage) / 2, freedom) * sds
+    return MeasuredCosts(
         indices=np.array(list(by_index), dtype=np.int64),
-        values=np.array([median(values) for values in by_index.values()]),
-        counts=np.array([len(values) for values in by_index.values()]),
-        sd=max(LEAST_SD, (squares / freedom) ** 0.5) if freedom else np.nan,
-        freedom=freedom,
+        values=values,
+        low=values * np.exp(-reach),
+        high=values * np.exp(reach),
+        sds=sds,
+        fitted=np.ones(len(values), dtype=np.bool_),
         measured_utc=max(run.started_utc for run in runs),
+        what="alone in a fresh process",
+    )
+
+
+def _energies(energies: Mapping[str, Energy], config: SpaceConfig, coverage: float) -> MeasuredCosts:
+    """Return the networks' energies; those of the newest's sensor are fitted to, with errors pooled over them."""
+    from scipy.stats import t  # late: it is heavy
+
+    every = list(energies.values())
+    newest = max(every, key=lambda energy: energy.measured_utc)
+    values = np.array([one.total.value for one in every])
+    reach = np.array([one.total.high - one.total.value for one in every])
+    turns = np.array([one.cycles for one in every])
+    errors = reach / t.ppf((1 + COVERAGE) / 2, turns - 1)
+    is_alike = np.array([(one.sensor, one.scope) == (newest.sensor, newest.scope) for one in every])
+    is_alike &= values > 0
+    shares = (reach / np.where(is_alike, values, np.nan))[is_alike]
+    is_told = bool(is_alike.any()) and np.median(shares) <= MOST_ENERGY_REACH
+    pooled = float(np.sqrt(np.mean((errors[is_alike] / values[is_alike]) ** 2))) if is_told else np.nan
+    at_coverage = errors * t.ppf((1 + coverage) / 2, turns - 1)
+    return MeasuredCosts(
+        indices=np.array([Architecture.parse(name, config).index for name in energies], dtype=np.int64),
+        values=values,
+        low=values - at_coverage,
+        high=values + at_coverage,
+        sds=np.full(len(every), max(LEAST_SD, pooled)) if is_told else None,
+        fitted=is_alike & is_told,
+        measured_utc=newest.measured_utc,
+        what=f"of an inference; {newest.scope}",
     )
 
 
 def _everywhere(
-    measured: _Measured, config: SpaceConfig, fresh: str, latencies: LatencySource
+    measured: MeasuredCosts, config: SpaceConfig, coverage: float, is_predicted: bool
 ) -> SpaceLatencies:
     """Return the cost of every network: measured where it is, else the predictor's, NaN without one."""
-    from scipy.stats import t  # late: it is heavy
-
-    count, coverage = len(config), latencies.coverage
+    count = len(config)
     values, low, high = (np.full(count, np.nan) for _ in range(3))
     supported = np.ones(count, dtype=np.bool_)
     predictor = None
-    if fresh in PREDICTED and not latencies.measured_only and len(measured.indices) >= FEWEST:
+    if is_predicted:
         predictor, unit = _fit(measured, config)
         prediction = predictor.predict(np.arange(count), coverage=coverage)
         supported = prediction.supported.copy()
         values, low, high = (unit * one for one in (prediction.ratios, prediction.low, prediction.high))
-    reach = t.ppf((1 + coverage) / 2, measured.freedom) * measured.sds if measured.freedom else np.nan
-    values[measured.indices] = measured.values
-    low[measured.indices], high[measured.indices] = (
-        measured.values * np.exp(-reach),
-        measured.values * np.exp(reach),
-    )
+    places = measured.indices
+    values[places], low[places], high[places] = measured.values, measured.low, measured.high
     is_measured = np.zeros(count, dtype=np.bool_)
-    is_measured[measured.indices] = True
+    is_measured[places] = True
     about = {
-        "measured": len(measured.indices),
-        "predicted": 0 if predictor is None else count - len(measured.indices),
+        "measured": len(places),
+        "predicted": 0 if predictor is None else count - len(places),
         "grades": {},
         "predictor": None if predictor is None else predictor.chosen,
         "error": None if predictor is None else predictor.errors.mape,
@@ -182,8 +242,10 @@ def _everywhere(
     )
 
 
-def _fit(measured: _Measured, config: SpaceConfig) -> tuple[SelectedPredictor, float]:
+def _fit(measured: MeasuredCosts, config: SpaceConfig) -> tuple[SelectedPredictor, float]:
     """Return the best of the latency predictors, fitted to the cost over its median, and that median."""
-    unit = float(np.median(measured.values))
-    sds = None if np.isnan(measured.sd) else measured.sds
-    return select_predictor(measured.indices, measured.values / unit, sds=sds, config=config), unit
+    chosen = measured.fitted
+    values = measured.values[chosen]
+    unit = float(np.median(values))
+    sds = None if measured.sds is None else measured.sds[chosen]
+    return select_predictor(measured.indices[chosen], values / unit, sds=sds, config=config), unit

@@ -382,13 +382,18 @@ def measure_requested(
     log: is given a line of progress at a time; a view that observes campaigns is told of their events instead.
     """
     found = measure_devices(request, store, log if isinstance(log, ExportObserver) else Progress(log))
-    errors = [outcome.error for outcome in found.outcomes if outcome.error is not None]
+    raise_first(found.outcomes)
+    failures = (failure for outcome in found.outcomes for failure in outcome.failures)
+    return LatencyTable(rows=found.rows or (), failures=tuple(failures))
+
+
+def raise_first(outcomes: Sequence[Outcome]) -> None:
+    """Raise what ended the first of some campaigns that were given up, with the others in its notes."""
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     for other in errors[1:]:
         errors[0].add_note(f"and {other}")
     if errors:
         raise errors[0]
-    failures = (failure for outcome in found.outcomes for failure in outcome.failures)
-    return LatencyTable(rows=found.rows or (), failures=tuple(failures))
 
 
 class Progress:

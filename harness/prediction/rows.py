@@ -14,6 +14,9 @@ class SpaceRow:
 
     A predicted one's interval is meant for a measurement. No interval: measured in too few slices. `supported`: measured
     itself, or predicted from networks like it.
+
+    What it takes alone in a fresh process, and the energy of an inference: None where none is measured on the configuration, or
+    where it is not predicted. The intervals of `memory` and `energy` hold with 90 %, and their sources are measured or predicted.
     """
 
     architecture: str
@@ -27,6 +30,16 @@ class SpaceRow:
     grade: str
     sessions: int
     supported: bool
+    memory_bytes: float | None = None
+    memory_low_bytes: float | None = None
+    memory_high_bytes: float | None = None
+    memory_source: str | None = None
+    load_ms: float | None = None
+    fresh_first_run_ms: float | None = None
+    energy_mj: float | None = None
+    energy_low_mj: float | None = None
+    energy_high_mj: float | None = None
+    energy_source: str | None = None
 
     @property
     def interval_ms(self) -> tuple[float, float] | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +15,8 @@ from harness.dataframe import Tabular
 from harness.estimates.doubtful import Doubtful, set_apart
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.latency import Latency
+from harness.prediction.cache import SpaceLatencies
+from harness.prediction.fresh_costs import PREDICTED, measured_costs, space_costs
 from harness.prediction.rows import COLUMNS, MEASURED_COVERAGE, NOT_GRADED, SpaceRow
 from harness.records import Configuration
 from harness.store import Store
@@ -30,6 +34,7 @@ from search.latency.evaluation import Errors, judge, mape_interval, repeatabilit
 from search.latency.intervals import COVERAGE as PREDICTED_COVERAGE
 from search.latency.intervals import guaranteed
 from search.latency.model_selection import Prediction, SelectedPredictor, select_predictor
+from search.table.constraints import FRESH
 from space import Architecture, ArchitectureError, SpaceConfig, check_enumerable, find_space
 from space.errors import ConfigError
 from space.indexing import BoolArray, FloatArray, IndexArray
@@ -125,6 +130,7 @@ class SpaceTable(Tabular):
     """Latencies of all networks of a space on one configuration: `prediction` in ratios, `measured` where there is better.
 
     `doubtful`: networks and segments of grade D, the prior's apart. `chosen`: indices of networks asked for by name, if any.
+    `costs`: of `search.table.constraints.FRESH` those that are measured on the configuration.
     """
 
     measured: MeasuredNetworks
@@ -137,6 +143,7 @@ class SpaceTable(Tabular):
     doubtful: Doubtful
     prior_doubtful: Doubtful
     chosen: tuple[int, ...] | None = None
+    costs: Mapping[str, SpaceLatencies] = field(default_factory=dict)
 
     def rows(self, indices: Sequence[int] | None = None) -> list[SpaceRow]:
         """Return networks by canonical index, by default all in canonical order: measured where they are, predicted elsewhere."""
@@ -163,7 +170,8 @@ class SpaceTable(Tabular):
             )
 
         everywhere = range(len(measured.config)) if indices is None else indices
-        return [known.get(index) or predicted(index) for index in everywhere]
+        rows = [known.get(index) or predicted(index) for index in everywhere]
+        return [replace(row, **_costs_at(self.costs, row.index)) for row in rows] if self.costs else rows
 
     def at(self, network: str | Architecture) -> SpaceRow:
         """Return the row of one network: its text, vector, index or graph hash. Raises: ArchitectureError."""
@@ -334,7 +342,8 @@ def predict(
     device: `local` unless it is given, or a `configuration`'s id; a pattern, or a group of `devices_file`, that means one.
     runtime, with or without :PROVIDER, threads, precision, batch (1 unless it is given), and the name of a space narrow the
     choice. `prior`: the id of another configuration, whose prediction helps where few networks are measured. `models`: networks,
-    written as for `measure`, that are to be the table's `chosen` ones. `doubtful`: with measurements of grade D.
+    written as for `measure`, that are to be the table's `chosen` ones. `doubtful`: with measurements of grade D. The rows
+    have memory, load, first run and energy where these are measured on the configuration; memory and energy are predicted, too.
     Raises: ConfigError when several configurations fit, too little is stored, or names are of no network.
 
     >>> table = predict(store, device="made-up", threads=2)
@@ -356,7 +365,7 @@ def predict(
     named = [models] if isinstance(models, str) else list(models)
     indices = tuple(one.index for one in select_models(named, space_of(chosen))) if named else None
     table = predict_space(store, chosen, prior_configuration(store, prior, chosen), doubtful=doubtful)
-    return replace(table, chosen=indices)
+    return replace(table, chosen=indices, costs=_costs(store, table.measured, doubtful))
 
 
 def predict_space(
@@ -409,6 +418,43 @@ def predict_space(
     )
 
 
+def _costs(store: Store, measured: MeasuredNetworks, doubtful: bool) -> dict[str, SpaceLatencies]:
+    """Return what networks take besides time, by its name in `FRESH`, of what is measured on the configuration."""
+    coverage, config, found = PREDICTED_COVERAGE, measured.config, {}
+    for fresh in FRESH:
+        one = measured_costs(
+            store, measured.configuration, fresh, config, coverage=coverage, doubtful=doubtful
+        )
+        if one is not None:
+            found[fresh] = space_costs(one, fresh, config, coverage=coverage)
+    return found
+
+
+_NAMES = {
+    "memory": "memory_bytes",
+    "load": "load_ms",
+    "first-run": "fresh_first_run_ms",
+    "energy": "energy_mj",
+}
+
+
+def _costs_at(costs: Mapping[str, SpaceLatencies], index: int) -> dict[str, Any]:
+    """Return what a network takes besides time as fields of its row."""
+    fields: dict[str, Any] = {}
+    for fresh, cost in costs.items():
+        if np.isnan(cost.values[index]):
+            continue
+        name = _NAMES[fresh]
+        fields[name] = float(cost.values[index])
+        if fresh in PREDICTED:
+            _, unit = name.split("_")
+            fields[f"{fresh}_source"] = "measured" if cost.measured[index] else "predicted"
+            for end, values in (("low", cost.low), ("high", cost.high)):
+                value = float(values[index])
+                fields[f"{fresh}_{end}_{unit}"] = value if isfinite(value) else None
+    return fields
+
+
 def summary(table: SpaceTable) -> dict[str, object]:
     """Return the predictor, its training networks and its errors as plain values; errors are shares."""
     measured, held_out = table.measured, table.held_out
@@ -426,6 +472,10 @@ def summary(table: SpaceTable) -> dict[str, object]:
         "coverage": {"aimed": PREDICTED_COVERAGE, "guaranteed": guaranteed(PREDICTED_COVERAGE)},
         "unsupported_networks": int((~table.prediction.supported).sum()),
         "repeatability": None if table.ceiling is None else asdict(table.ceiling),
+        "costs": {
+            fresh: {key: cost.about[key] for key in ("measured", "predicted", "predictor", "error")}
+            for fresh, cost in table.costs.items()
+        },
     }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.devices.config import LOCAL, parse_runtime
 from harness.devices.names import shortened
+from harness.estimates.sustained import Sustained, sustained
 from harness.prediction.bench_files import latency_files
 from harness.prediction.provenance import Provenance
 from harness.query.accuracies import AccuracySource
@@ -28,6 +29,7 @@ from search.table.constraints import (
 )
 from space.errors import ConfigError, did_you_mean
 
+MOST_UNDER_LOAD = 5  # of a configuration on a page
 SHOWN_PROPERTIES = ("params", "macs", "memory")  # by arithmetic; sizes of files take an export
 
 
@@ -133,6 +135,15 @@ class Query:
                 )
             limits[limit.subject] = min(limit.limit, limits.get(limit.subject, limit.limit))
         return limits
+
+
+def runs_under_load(store: Store, provenance: Mapping[str, Provenance]) -> dict[str, tuple[Sustained, ...]]:
+    """Return the newest runs under load of the configurations that latencies are of, oldest first, by the latency's name."""
+    return {
+        name: tuple(map(sustained, store.block_runs(one.configuration, "sustained")[-MOST_UNDER_LOAD:]))
+        for name, one in provenance.items()
+        if one.configuration is not None and not split_subject(name)[1]
+    }
 
 
 def check_intervals(query: Query, costs: Mapping[str, Cost], provenance: Mapping[str, Provenance]) -> None:

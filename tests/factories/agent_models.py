@@ -21,8 +21,8 @@ def make_weights(width: int, depth: int) -> list[np.ndarray]:
     ]
 
 
-def onnx_parts(width: int, depth: int = 2) -> list[bytes]:
-    """Return [skeleton, weights...]: messages whose concatenation is the model."""
+def onnx_parts(width: int, depth: int = 2, *, images: int | str = 1) -> list[bytes]:
+    """Return [skeleton, weights...]: messages whose concatenation is the model, whose output is said to be of `images`."""
     from onnx import TensorProto, helper, numpy_helper
     from onnx.onnx_ml_pb2 import ModelProto
 
@@ -37,7 +37,7 @@ def onnx_parts(width: int, depth: int = 2) -> list[bytes]:
         nodes,
         "tiny",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", CHANNELS, IMAGE, IMAGE])],
-        [helper.make_tensor_value_info(value, TensorProto.FLOAT, [1, CLASSES, 1, 1])],
+        [helper.make_tensor_value_info(value, TensorProto.FLOAT, [images, CLASSES, 1, 1])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     parts = [model.SerializeToString()]

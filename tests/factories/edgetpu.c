@@ -1,4 +1,5 @@
 /* A library in the place of Coral's libedgetpu.so.1: it takes each operator edgetpu-custom-op and computes nothing in it.
+   As an external delegate of any name it takes the operators of the code that its option `builtin` gives, `most` of them.
    The structs are the beginnings of those of TensorFlow Lite's C interface (tensorflow/lite/core/c/common.h). */
 #include <stdint.h>
 #include <stdlib.h>
@@ -36,6 +37,8 @@ struct Delegate {
   void *opaque_delegate_builder;
 };
 
+static int builtin, most;
+
 static int nothing(Context *context, void *node) { (void)context; (void)node; return 0; }
 
 static int prepare(Context *context, Delegate *delegate) {
@@ -47,7 +50,8 @@ static int prepare(Context *context, Delegate *delegate) {
     void *node;
     Registration *registration;
     if (context->GetNodeAndRegistration(context, plan->data[i], &node, &registration)) return 1;
-    if (registration->custom_name && !strcmp(registration->custom_name, "edgetpu-custom-op"))
+    int is_coral = registration->custom_name && !strcmp(registration->custom_name, "edgetpu-custom-op");
+    if (builtin ? registration->builtin_code == builtin && taken->size < most : is_coral)
       taken->data[taken->size++] = plan->data[i];
   }
   Registration kernel;
@@ -62,7 +66,15 @@ static int prepare(Context *context, Delegate *delegate) {
 }
 
 Delegate *tflite_plugin_create_delegate(char **keys, char **values, size_t count, void (*report)(const char *)) {
-  (void)keys; (void)values; (void)count;
+  builtin = 0, most = 1000;
+  for (size_t i = 0; i < count; i++) {
+    if (!strcmp(keys[i], "builtin")) builtin = atoi(values[i]);
+    else if (!strcmp(keys[i], "most")) most = atoi(values[i]);
+    else {
+      report("no such option");
+      return NULL;
+    }
+  }
   if (getenv("FAKE_EDGETPU_UNPLUGGED")) {
     report("no device");
     return NULL;

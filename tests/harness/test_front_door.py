@@ -20,7 +20,7 @@ from harness.estimates.latency import LATENCY_COLUMNS, LatencyTable
 from harness.models import results as reading
 from harness.prediction import measure as measuring
 from harness.prediction import pack as packing
-from harness.prediction import space_prediction
+from harness.prediction import space_prediction, under_load
 from harness.prediction.rows import COLUMNS
 from harness.store import Store, opening
 from space import BLOX, Architecture
@@ -91,6 +91,7 @@ def test_the_example_of_measuring_runs_on_this_machine(
     monkeypatch.setenv("HARNESS_CACHE", str(harness_cache))
     with harness.open_store(str(tmp_path / "own.sqlite")) as own:
         check(measuring, "measure", store=own, device=harness.load_devices()["local"])
+        check(under_load, "sustain", store=own, device=harness.load_devices()["local"])
 
 
 @pytest.mark.converter

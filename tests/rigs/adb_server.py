@@ -146,6 +146,7 @@ class AdbServer:
     def __init__(self, phones: list[Phone]) -> None:
         self.phones = phones
         self.asked: list[str] = []
+        self.lost_bytes = 0  # of each file that is put on a phone
         self.forwards: dict[int, socket.socket] = {}
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -286,8 +287,12 @@ class AdbServer:
                 end.shutdown(socket.SHUT_RDWR)
 
     def _on_phone(self, connection: socket.socket, phone: Phone, service: str) -> None:
-        """Run a service of the phone: a shell line, in either protocol."""
+        """Run a service of the phone: a shell line, in either protocol, or files that are put there."""
         name, _, line = service.partition(":")
+        if name == "sync":
+            connection.sendall(b"OKAY")
+            self._sync(connection, phone)
+            return
         if name.split(",")[0] != "shell":
             _fail(connection, "closed")
             return
@@ -299,6 +304,28 @@ class AdbServer:
         for kind, data in ((_STDOUT, output), (_STDERR, errors), (_EXIT, bytes([status]))):
             if data:
                 connection.sendall(struct.pack("<BI", kind, len(data)) + data)
+
+    def _sync(self, connection: socket.socket, phone: Phone) -> None:
+        """Take files as `adb push` sends them, by the first version of the protocol: packages/modules/adb/SYNC.TXT."""
+        while True:
+            kind, size = struct.unpack("<4sI", _exactly(connection, 8))
+            if kind == b"QUIT":
+                return
+            told = _exactly(connection, size).decode()
+            path = phone.folder / told.rpartition(",")[0].lstrip("/")
+            if kind in (b"STAT", b"LST2", b"STA2"):  # nothing is there
+                connection.sendall(
+                    b"STAT" + bytes(12) if kind == b"STAT" else kind + struct.pack("<I", 2) + bytes(64)
+                )
+                continue
+            if kind != b"SEND":
+                connection.sendall(b"FAIL" + struct.pack("<I", 7) + b"unknown")
+                return
+            data = b""
+            while (packet := struct.unpack("<4sI", _exactly(connection, 8)))[0] == b"DATA":
+                data += _exactly(connection, packet[1])
+            path.write_bytes(data[: len(data) - self.lost_bytes])
+            connection.sendall(b"OKAY" + bytes(4))
 
 
 @contextmanager

@@ -15,12 +15,12 @@ import sys
 import sysconfig
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from factories.agent_models import onnx_parts
+from factories.agent_models import CHANNELS, IMAGE, onnx_parts
 
 from harness.devices.assembly import Assembly
 from harness.devices.config import Device
@@ -42,6 +42,10 @@ class SmallModels:
 
     count: int = 2
     wrong: tuple[float, ...] | None = None  # outputs that are expected
+    batch: int = 1
+
+    def at_batch(self, batch: int) -> SmallModels:
+        return replace(self, batch=batch)
 
     def models(self, model_format: str, precision: str) -> Sequence[Model]:
         names = NAMES[: self.count]
@@ -51,7 +55,7 @@ class SmallModels:
         return self._model("reference", 3, model_format)
 
     def _model(self, name: str, width: int, model_format: str) -> Model:
-        skeleton, *weights = onnx_parts(width) if model_format == "onnx" else [b"part"]
+        skeleton, *weights = onnx_parts(width, images=self.batch) if model_format == "onnx" else [b"part"]
         parts = {hashlib.sha256(part).hexdigest(): part for part in weights}
         wrong = self.wrong
         return Model(
@@ -61,12 +65,15 @@ class SmallModels:
             precision="fp32",
             space="made-up",
             weights="made-up",
+            batch=self.batch,
             assemble=lambda: Assembly(
                 format=model_format,
                 alignment=1,
                 skeleton=skeleton,
                 parts=tuple(parts),
                 dictionary=None,
+                batch=self.batch,
+                shapes={"image": (self.batch, CHANNELS, IMAGE, IMAGE)} if self.batch > 1 else {},
                 digest=hashlib.sha256(skeleton + b"".join(weights)).hexdigest(),
                 read_part=parts.__getitem__,
             ),
@@ -74,7 +81,15 @@ class SmallModels:
         )
 
 
-def pack(store: Store, path: Path, options: Options = ONNX, *, redos: int = 0, **source: Any) -> str:
+def pack(
+    store: Store,
+    path: Path,
+    options: Options = ONNX,
+    *,
+    redos: int = 0,
+    device: Device = DEVICE,
+    **source: Any,
+) -> str:
     """Write a job of some models and return its id; however busy this machine is, its cores count as free.
 
     Nothing is measured again, unless `redos` says how often; then everything is.
@@ -84,7 +99,7 @@ def pack(store: Store, path: Path, options: Options = ONNX, *, redos: int = 0, *
         patch.setattr(packed, "REDOS_A_UNIT", redos)
         patch.setattr(packed, "STEAL_SHARE", -1.0)
         job = pack_campaign(
-            DEVICE, SmallModels(**source), options, store, rng=random.Random(0), say=lambda text: None
+            device, SmallModels(**source), options, store, rng=random.Random(0), say=lambda text: None
         )
     path.write_bytes(job.data)
     return job.job_id

@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 from harness.devices.adb.serials import check_serial
 from harness.devices.transports.contract import MAX_OUTPUT_BYTES, CompletedCommand
@@ -19,6 +20,7 @@ from space.errors import did_you_mean
 
 COMMAND_TIMEOUT_S = 15.0  # the first command of a day starts adb's server, which looks for devices
 SHELL_TIMEOUT_S = 10.0
+PUSH_TIMEOUT_S = 600.0  # 2 GB over USB 2
 _PORT = re.compile(r"[0-9]{1,5}")
 _LISTED = re.compile(r"(\S+)\t(.+)")
 _OWN_WORDS = (
@@ -87,6 +89,10 @@ class Adb:
             raise LinkError(f"{self._who}: adb: {_first_line(done.stderr)}")
         return done
 
+    def push(self, path: Path, there: str) -> None:
+        """Copy a file to the phone. Raises: LinkError."""
+        self._adb(["-s", self.serial, "push", str(path), there], PUSH_TIMEOUT_S)
+
     def forward(self, port: int) -> int:
         """Forward a free port of this machine's loopback to a port of the phone; return it. Raises: DeviceError."""
         said = self._adb(["-s", self.serial, "forward", "tcp:0", f"tcp:{port}"]).strip()
@@ -100,9 +106,9 @@ class Adb:
         """End a forwarding. Raises: DeviceError, also where a pulled cable has ended it already."""
         self._adb(["-s", self.serial, "forward", "--remove", f"tcp:{local_port}"])
 
-    def _adb(self, arguments: Sequence[str]) -> str:
+    def _adb(self, arguments: Sequence[str], timeout_s: float = COMMAND_TIMEOUT_S) -> str:
         """Return what adb itself answers. Raises: DeviceError."""
-        done = self._run(arguments, COMMAND_TIMEOUT_S)
+        done = self._run(arguments, timeout_s)
         if done.status != 0:
             raise LinkError(f"{self._who}: adb: {_first_line(done.stderr) or f'status {done.status}'}")
         return done.stdout.decode("utf-8", "replace")

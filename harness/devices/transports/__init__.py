@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, cast
 
-from harness.devices.config import Device, LocalDevice, SshDevice
+from harness.devices.config import AdbDevice, Device, LocalDevice, SshDevice
 from harness.devices.transports.contract import Transport
 from harness.devices.transports.local import LocalTransport
 from space.errors import ConfigError
@@ -39,6 +39,11 @@ def open_transport(device: Device) -> Transport:
         from harness.devices.transports.ssh import SshTransport  # paramiko is needed only here
 
         return SshTransport(device)
+    if isinstance(device, AdbDevice):
+        raise ConfigError(
+            f"device {device.name!r} is reached by adb alone, where no agent runs: 'harness measure' of TFLite models is all "
+            'that it does; for the rest install Termux and sshd there (transport = "ssh" with adb)'
+        )
     if device.transport not in plugins(TRANSPORTS):
         raise ConfigError(
             f"device {device.name!r}: no installed package adds transport {device.transport!r}; install the one that does"

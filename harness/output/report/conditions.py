@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.devices.config import short_provider
+from harness.output.sustained import summary
 from harness.store.configurations import configuration_id
 
 if TYPE_CHECKING:
+    from harness.estimates.sustained import Sustained
     from harness.prediction.provenance import Provenance
     from harness.records import Configuration
 
@@ -20,8 +22,8 @@ CLOCK_TIERS = {
 }
 
 
-def condition_lines(provenance: Provenance) -> list[tuple[str, str]]:
-    """Return label and text of each known condition."""
+def condition_lines(provenance: Provenance, under_load: Sequence[Sustained] = ()) -> list[tuple[str, str]]:
+    """Return label and text of each known condition, and what runs under load came to."""
     lines: list[tuple[str, str]] = []
     if provenance.configuration is None:
         lines.append(("file", provenance.origin))
@@ -46,6 +48,7 @@ def condition_lines(provenance: Provenance) -> list[tuple[str, str]]:
         lines.append(("grade D", str(provenance.doubtful)))
     if provenance.measured_utc:
         lines.append(("last measured", _minute(provenance.measured_utc)))
+    lines += [("under load", f"{one.run.architecture}: {summary(one)[0]}") for one in under_load]
     return lines
 
 

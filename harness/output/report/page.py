@@ -12,11 +12,13 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 
+from harness.estimates.sustained import Sustained
 from harness.output.plots.front import front_picture
 from harness.output.plots.pictures import write_picture
 from harness.output.report.conditions import command_line, condition_lines
@@ -34,6 +36,7 @@ _POLICY = (
     "connect-src 'none'; form-action 'none'; base-uri 'none'"
 )
 _MB = 1e6
+NO_RUNS: Mapping[str, Sequence[Sustained]] = MappingProxyType({})
 
 
 def write_report(
@@ -45,15 +48,18 @@ def write_report(
     title: str,
     options: Mapping[str, object],
     figure: Path | None = None,
+    under_load: Mapping[str, Sequence[Sustained]] = NO_RUNS,
 ) -> None:
     """Write the page of a search table, and say so on standard error; `options` are those of the search it was asked with.
 
-    A `figure` for print of what the page opens with is written, too.
+    A `figure` for print of what the page opens with is written, too. `under_load`: runs under load, by a latency's name.
 
     Raises: ConfigError when the file cannot be written, or as `build_page`.
     """
     command = command_line(["harness", "search"], options)
-    report = report_of(found, limits, confident=confident, title=title, command=command)
+    report = report_of(
+        found, limits, confident=confident, title=title, command=command, under_load=under_load
+    )
     page = build_page(report).encode()
     write_file(output, page)
     networks = f"{len(found.table.config):,} networks"
@@ -92,10 +98,19 @@ def build_page(report: Report) -> str:
 
 
 def report_of(
-    found: SearchTable, limits: Mapping[str, float], *, confident: bool, title: str, command: str
+    found: SearchTable,
+    limits: Mapping[str, float],
+    *,
+    confident: bool,
+    title: str,
+    command: str,
+    under_load: Mapping[str, Sequence[Sustained]] = NO_RUNS,
 ) -> Report:
     """Return the report on a search table, made now; without a `title` one that names space, accuracy and devices."""
-    conditions = {name: condition_lines(provenance) for name, provenance in found.provenance.items()}
+    conditions = {
+        name: condition_lines(provenance, under_load.get(name, ()))
+        for name, provenance in found.provenance.items()
+    }
     table = found.table
     place = f" on {', '.join(conditions)}" if conditions else ""
     return Report(

@@ -85,10 +85,10 @@ def test_the_shares_of_a_real_network_add_up_to_its_run(document: dict, by: str)
 
 
 def test_the_table_ends_with_the_whole_run_and_says_what_profiling_costs(tmp_path: Path) -> None:
-    done = run(NETWORK, "--runs", "4", "--by", "op", "--threads", "1", folder=tmp_path)
+    done = run(NETWORK, "--runs", "4", "--by", "op", "--threads", "1", "--batch", "4", folder=tmp_path)
     assert done.status == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].startswith(f"{NETWORK} on local: onnxruntime ") and "1 of 4 runs" in lines[0]
+    assert lines[0].startswith(f"{NETWORK} batch 4 on local: onnxruntime ") and "1 of 4 runs" in lines[0]
     assert lines[1].split() == ["op", "nodes", "ms", "%"]
     assert lines[-1].startswith("whole run") and lines[-1].endswith("100.0")
     assert lines[-2].startswith(OUTSIDE)

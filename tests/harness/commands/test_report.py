@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from factories.records import make_block, make_block_run
 from factories.reports import decode, payload_of
 from factories.stores import MANY, stored
 from rigs.commands import Done, refused, run
@@ -32,6 +33,17 @@ REPORT = ("report", "--accuracies", "synthetic")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "store.sqlite"
     path.write_bytes(stored(NETWORKS, 0, False))
+    minutes = [
+        (
+            make_block("reference", 60 * at + 5, 1, [8.0] * 12),
+            make_block("network", 60 * at + 6, 59, [4.0 + at] * 60),
+        )
+        for at in range(6)
+    ]
+    with Store(str(path)) as opened:
+        opened.add_block_run(
+            make_block_run([block for minute in minutes for block in minute], configuration=MANY)
+        )
     return path
 
 
@@ -85,6 +97,9 @@ def test_the_conditions_are_those_of_the_configuration(found: tuple[Done, Any, P
     assert lines["hardware"] == MANY.hardware
     assert lines["runtime"] == f"{MANY.runtime} {MANY.runtime_version}"
     assert lines["threads"] == str(MANY.threads)
+    assert re.match(r"network 1: the last 1:00 over the first: 2\.2", lines["under load"]), lines[
+        "under load"
+    ]
     assert lines["clock tier"].startswith(f"{MANY.clock_tier}: ")
     assert lines["configuration"] == configuration_id(MANY)
     assert lines["networks"].startswith(f"{NETWORKS} measured, {len(BLOX) - NETWORKS:,} predicted by ")

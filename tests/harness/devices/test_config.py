@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import exporters
 from harness.devices.config import (
     PRECISIONS,
+    AdbDevice,
     LocalDevice,
     SshDevice,
     devices_schema,
@@ -26,6 +27,7 @@ from harness.devices.config import (
     parse_runtime,
 )
 from harness.devices.provider_options import option_texts, options_line
+from harness.devices.runtimes import choose_runtimes
 from space.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -428,6 +430,7 @@ def test_every_key_of_a_device_may_have_a_default() -> None:
     text += "fixed_performance = true\nlitert_any_version = true\njetson_clocks = true\n"
     text += 'environment = { LD_LIBRARY_PATH = "/vendor/lib64" }\n'
     text += "provider_options = { cuda = { use_tf32 = false } }\n"
+    text += 'tflite_delegates = { npu = { library = "/l.so" } }\n'
     device = parse_devices(text + "[devices.x]\n")["x"]
     assert device.model_fields_set == set(SshDevice.model_fields)
     assert device.worker_environment == {
@@ -602,7 +605,7 @@ def test_the_schema_file_is_the_schema_of_the_code() -> None:
 def test_the_schema_knows_the_keys_and_no_others() -> None:
     schema = devices_schema()
     keys = set()
-    for name, model in {"LocalDevice": LocalDevice, "SshDevice": SshDevice}.items():
+    for name, model in {"LocalDevice": LocalDevice, "SshDevice": SshDevice, "AdbDevice": AdbDevice}.items():
         definition = schema["$defs"][name]
         assert set(definition["properties"]) == set(model.model_fields) - {"name"}
         assert definition["additionalProperties"] is False
@@ -611,9 +614,13 @@ def test_the_schema_knows_the_keys_and_no_others() -> None:
 
 
 LOCAL_X, SSH_X = {"x": {"transport": "local"}}, {"x": {"transport": "ssh", "address": "a"}}
+ADB_X = {"transport": "adb", "adb": "R5", "benchmark_model": "b"}
 DOCUMENTS: dict[str, tuple[dict[str, Any], bool]] = {
     "this machine": ({"devices": LOCAL_X}, True),
     "another one": ({"devices": SSH_X}, True),
+    "a phone by adb alone": ({"devices": {"x": ADB_X}}, True),
+    "no serial number": ({"devices": {"x": ADB_X | {"adb": ""}}}, False),
+    "no program": ({"devices": {"x": {"transport": "adb", "adb": "R5"}}}, False),
     "no address": ({"devices": {"x": {"transport": "ssh"}}}, False),
     "no transport": ({"devices": {"x": {"address": "a"}}}, False),
     "a mistyped key": ({"devices": {"x": {"transport": "ssh", "adress": "a"}}}, False),
@@ -641,3 +648,39 @@ def test_the_example_file_loads_and_shows_a_phone_a_board_a_gpu_and_this_machine
     assert sum(isinstance(device, SshDevice) for device in devices.values()) >= 3
     assert any("onnxruntime:cuda" in device.runtimes for device in devices.values())
     assert any(isinstance(device, SshDevice) and device.port == 8022 for device in devices.values())
+
+
+def test_a_delegate_of_tflite_is_a_provider_with_its_library_and_options_in_the_configuration() -> None:
+    text = """
+        [devices.board]
+        transport = "local"
+        [devices.board.tflite_delegates.ethos-n]
+        library = "/usr/lib/libethosn.so"
+        options = { level = 3, fast = true }
+    """
+    device = parse_devices(text)["board"]
+    hello = {"runtimes": [{"name": "tflite", "package": "p", "version": "1", "providers": ["XNNPACK"]}]}
+    told = {"library": "/usr/lib/libethosn.so", "fast": "1", "level": "3"}
+    for asked, provider in (("tflite:ethos-n", "ethos-n"), ("tflite:ethos-n+cpu", "ethos-n+CPU")):
+        (use,) = choose_runtimes(device, hello, [asked], [])
+        assert (use.provider, use.options) == (provider, {"provider": provider, "provider_options": told})
+    (plain,) = choose_runtimes(device, hello, ["tflite"], [])
+    assert (plain.provider, plain.options) == ("XNNPACK", {"provider": "XNNPACK"})
+    with pytest.raises(ConfigError, match="no provider 'ethos'"):
+        choose_runtimes(device, hello, ["tflite:ethos"], [])
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ('xnnpack = { library = "/l.so" }', "is a provider that TFLite has"),
+        ('npu = { library = "l.so" }', "library = 'l.so': the library's whole path"),
+        ('npu = { library = "/l.so", options = { library = "/m.so" } }', "stands beside the options"),
+        ('npu = { library = "/l.so", options = { a = "b c" } }', "without spaces"),
+        ("npu = { options = {} }", "library = '': the library's whole path"),
+        ('Npu = { library = "/l.so" }', "tflite_delegates"),
+    ],
+)
+def test_a_delegate_that_cannot_be_is_refused(written: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        parse_devices(f'[devices.x]\ntransport = "local"\ntflite_delegates = {{ {written} }}\n')

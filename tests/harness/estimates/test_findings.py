@@ -98,6 +98,7 @@ CASES: dict[str, tuple[Callable[[], SessionRecord], list[str]]] = {
         lambda: session_of(gate={"waited_s": 300.0, "closed": ["cpu at 80.0 C"], "attempt": 0}),
         ["1 of 2 sessions", "300 s", "cpu at 80.0 C"],
     ),
+    "averages": (lambda: session_of(plan={"averages_of": 50}), ["mean of 50 runs", "1 of 2 sessions"]),
     "contention-unknown": (lambda: without_waits(session_of()), ["1 of 2 sessions"]),
     "quota": (lambda: scheduled(quota_cores=0.5), ["0.5 cores for 2 threads", "not another program's"]),
     "shared-caches": (

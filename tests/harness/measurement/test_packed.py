@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -31,9 +32,11 @@ from rigs.packed_jobs import (
 )
 from rigs.short_campaigns import LONG_PLAN, ONNX, SHORT, Watcher
 
+from device_agents.packed_job import choose_uses
 from harness.devices import job_files
 from harness.devices.conditions import throttle_signs
-from harness.devices.config import LocalDevice
+from harness.devices.config import Device, LocalDevice
+from harness.devices.runtimes import choose_runtimes
 from harness.measurement import core_gate
 from harness.measurement.campaign import run_campaign
 from harness.measurement.packed import pack_campaign
@@ -98,6 +101,35 @@ def test_results_are_of_the_same_kind_as_those_of_a_campaign(
         {(one.graph_hash, one.model_digest, one.output) for one in pair} for pair in zip(*pairs, strict=True)
     ]
     assert digests[0] == digests[1]
+
+
+def test_batches_are_measured_apart_and_the_agent_has_the_environment_of_devices_toml(tmp_path: Path) -> None:
+    device = Device(name="board", transport="packed", litert_library="/no/such/libLiteRt.so")
+    with Store(str(tmp_path / "store.sqlite")) as store:
+        pack(store, tmp_path / "job.zip", replace(ONNX, batches=(1, 4)), device=device, count=1)
+        status, said = run(tmp_path / "job.zip")
+        assert status == 0, said
+        outcome = take(results_of(tmp_path / "job.zip"), store)
+        assert (outcome.measured, outcome.failures, outcome.error) == (2, [], None)
+        assert sorted(one.batch for one in store.configurations()) == [1, 4]
+    assert b"/no/such/libLiteRt.so" in contents(results_of(tmp_path / "job.zip"))["visit-0001.jsonl"]
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime:cuda", "onnxruntime:cuda+graph", "onnxruntime", "tflite"])
+def test_a_job_gives_a_runtime_the_options_that_a_campaign_gives_it(runtime: str, store: Store) -> None:
+    given = {"cuda": {"use_tf32": False, "prefer_nhwc": True}, "tensorrt": {"trt_fp16_enable": True}}
+    device = Device(name="board", transport="packed", provider_options=given)
+    options = replace(ONNX, runtimes=(runtime,))
+    job = pack_campaign(device, SmallModels(), options, store, rng=random.Random(0), say=lambda text: None)
+    document = json.loads(zipfile.ZipFile(io.BytesIO(job.data)).read("job.json"))
+    there = ["CPUExecutionProvider", "CUDAExecutionProvider", "CUDAExecutionProvider+graph"]
+    found = {"name": runtime.partition(":")[0], "package": "p", "version": "1.24.0"}
+    hello = {"runtimes": [found | {"providers": there if "onnx" in runtime else ["XNNPACK"]}], "broken": []}
+    (use,) = choose_uses(document, hello)
+    back = Device(name="board", transport="packed", provider_options=document["provider_options"])
+    for one in (device, back):
+        (chosen,) = choose_runtimes(one, hello, [runtime], [])
+        assert use.options == chosen.options
 
 
 def test_importing_twice_is_importing_once(ran: Ran, store: Store) -> None:

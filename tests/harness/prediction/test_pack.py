@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import harness
+from harness.devices.config import Device
+from harness.measurement.packed import pack_campaign
+from harness.measurement.plan import Options
+from harness.models.exported import ExportedModels
 from harness.prediction.pack import pack, parse_device
 from harness.store import Store
 from space.errors import ConfigError
@@ -48,6 +53,28 @@ def test_what_no_job_can_be_asked_for_is_refused_and_nothing_is_written(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         pack("board", output=tmp_path / "job.zip", store=store, **({"models": "conv/conv/conv"} | asked))  # type: ignore[arg-type]
+    assert not (tmp_path / "job.zip").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [({"memory": True}, "--memory"), ({"energy": True}, "--energy"), ({"sustained_s": 60.0}, "--sustained")],
+)
+def test_what_a_packed_job_does_not_measure_is_told(
+    asked: dict[str, object], words: str, store: Store
+) -> None:
+    device = Device(name="board", transport="packed")
+    with pytest.raises(ConfigError, match=f"nothing else: leave out {words}"):
+        pack_campaign(
+            device, ExportedModels([], progress=lambda *_: None), Options(**asked), store,  # type: ignore[arg-type]
+            rng=random.Random(0), say=lambda text: None,
+        )  # fmt: skip
+
+
+def test_keys_of_devices_toml_that_a_job_does_not_carry_are_told(store: Store, tmp_path: Path) -> None:
+    device = Device(name="board", transport="packed", litert_carry="~/litert")
+    with pytest.raises(ConfigError, match="litert_carry, which a packed job does not carry"):
+        pack(device, "conv/conv/conv", output=tmp_path / "job.zip", store=store)
     assert not (tmp_path / "job.zip").exists()
 
 

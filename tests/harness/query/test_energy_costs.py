@@ -8,14 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from factories.records import make_energy_run
-from factories.stores import MANY, networks, stored
-from harness.query.energy_costs import energy_cost
+from factories.stores import MANY, networks, new_store, stored
 from rigs.commands import refused, run
 
+from harness.prediction.fresh_costs import measured_costs
+from harness.query.fresh_costs import fresh_cost
 from harness.query.latencies import LatencySource
 from harness.store import Store
+from space import TINY, Architecture
+from space.costs import all_macs
 from space.errors import ConfigError
 
+IN_TINY = replace(MANY, space=TINY.name)
 SEARCH = ("search", "-a", "synthetic", "-t", "2")
 
 
@@ -36,14 +40,14 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_networks_that_were_measured_have_an_energy_with_an_interval_and_others_none(path: Path) -> None:
     with Store(str(path)) as store:
-        cost, provenance = energy_cost(store, "made-up:energy", MANY, LatencySource())
+        cost, provenance = fresh_cost(store, "made-up:energy", MANY, LatencySource())
         indices = [one.index for one in networks(4)]
         assert cost.values[indices[:3]] == pytest.approx([40.0, 50.0, 60.0], rel=0.01)
         assert np.isnan(cost.values[indices[3]]) and (~np.isnan(cost.values)).sum() == 3
         assert cost.low is not None and cost.high is not None and cost.measured is not None
         assert (cost.low[indices[:3]] <= cost.values[indices[:3]]).all() and cost.unit == "mJ"
         assert (provenance.measured, provenance.predicted, int(cost.measured.sum())) == (3, 0, 3)
-        taken, _ = energy_cost(store, "made-up:energy", MANY, LatencySource(doubtful=True))
+        taken, _ = fresh_cost(store, "made-up:energy", MANY, LatencySource(doubtful=True))
         assert taken.values[indices[3]] == pytest.approx(70.0, rel=0.01)
 
 
@@ -61,6 +65,56 @@ def test_energy_is_a_limit_and_an_objective(path: Path) -> None:
     )
 
 
+def true_mj(one: Architecture) -> float:
+    return 10 + 2e-6 * float(all_macs(TINY)[one.index])
+
+
+def weigh(store: Store, count: int, scatter: float, seed: int = 3) -> None:
+    """Store made-up energies of networks of TINY; the powers of blocks scatter."""
+    rng = np.random.default_rng(seed)
+    for one in TINY.sample(count, seed=1):
+        powers = np.exp(rng.normal(0, scatter, 60))
+        taken = make_energy_run(network_w=true_mj(one) / 5, configuration=IN_TINY, scatter=powers)
+        store.add_block_run(replace(taken, architecture=str(one), graph_hash=one.graph_hash))
+
+
+def test_energy_of_other_networks_is_predicted_with_an_interval_that_holds_it(tmp_path: Path) -> None:
+    with new_store(tmp_path / "store.sqlite") as store:
+        weigh(store, 16, 0.01)
+        cost, provenance = fresh_cost(store, "made-up:energy", IN_TINY, LatencySource(coverage=0.9))
+        alone, _ = fresh_cost(store, "made-up:energy", IN_TINY, LatencySource(measured_only=True))
+    truth = np.array([true_mj(Architecture.from_index(index, TINY)) for index in range(len(TINY))])
+    others = ~cost.measured & cost.supported  # type: ignore[operator]
+    assert (provenance.measured, provenance.predicted) == (16, len(TINY) - 16)
+    assert others.sum() > 20 and np.abs(cost.values[others] / truth[others] - 1).max() < 0.03
+    assert ((cost.low <= truth) & (truth <= cost.high))[others].mean() >= 0.8  # type: ignore[operator]
+    assert np.isnan(alone.values[others]).all()
+
+
+@pytest.mark.parametrize(("count", "scatter"), [(16, 0.3), (9, 0.01)])
+def test_energy_is_not_predicted_of_a_sensor_that_tells_too_little_or_of_few_networks(
+    tmp_path: Path, count: int, scatter: float
+) -> None:
+    with new_store(tmp_path / "store.sqlite") as store:
+        weigh(store, count, scatter)
+        cost, provenance = fresh_cost(store, "made-up:energy", IN_TINY, LatencySource())
+    assert (provenance.measured, provenance.predicted) == (count, 0)
+    assert np.array_equal(~np.isnan(cost.values), cost.measured)
+
+
+def test_energies_of_another_sensor_are_shown_and_never_fitted_to(tmp_path: Path) -> None:
+    with new_store(tmp_path / "store.sqlite") as store:
+        weigh(store, 16, 0.01)
+        for one in TINY.sample(40, seed=9)[20:26]:
+            taken = make_energy_run(network_w=3 * true_mj(one) / 5, configuration=IN_TINY, kind="battery")
+            old = "2020-01-01T00:00:00.000+00:00"
+            run = replace(taken, architecture=str(one), graph_hash=one.graph_hash, started_utc=old)
+            store.add_block_run(run)
+        measured = measured_costs(store, IN_TINY, "energy", TINY, coverage=0.9)
+    assert measured is not None
+    assert (len(measured.indices), int(measured.fitted.sum())) == (22, 16)
+
+
 def test_what_is_not_measured_is_refused_with_the_command(tmp_path: Path) -> None:
     (tmp_path / "store.sqlite").write_bytes(stored())
     path = tmp_path / "store.sqlite"
@@ -75,4 +129,4 @@ def test_energy_of_busy_devices_alone_says_so(path: Path, tmp_path: Path) -> Non
         (busy,) = (one for one in other.block_runs(MANY, "energy") if one.blocks[0].others_busy == 0.9)
         store.add_block_run(busy)
         with pytest.raises(ConfigError, match="1 measured while other cores were busy: --doubtful"):
-            energy_cost(store, "made-up:energy", MANY, LatencySource())
+            fresh_cost(store, "made-up:energy", MANY, LatencySource())

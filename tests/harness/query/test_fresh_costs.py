@@ -132,6 +132,36 @@ def test_a_search_finds_networks_within_a_limit_on_measured_memory(tmp_path: Pat
     assert "MB .. " in text and "predicted by" in text
 
 
+def test_predict_shows_memory_and_load_where_they_are_measured(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    path.write_bytes(stored(segments=False))
+    measured, other = networks(30)[0], networks(60)[-1]
+    asked = ("predict", "-d", "made-up", "-t", "2", "-m", f"{measured.index},{other.index}")
+    before = run(path, *asked, "--json").json
+    assert before["costs"] == {} and {row["memory_bytes"] for row in before["networks"]} == {None}
+    with Store(str(path)) as store:
+        weigh(store, networks(30), MANY)
+    done = run(path, *asked, "--json")
+    assert done.status == 0, done.stderr
+    told = done.json["costs"]
+    assert list(told) == ["memory", "load", "first-run"]
+    assert (told["memory"]["measured"], told["memory"]["predicted"]) == (30, len(BLOX) - 30)
+    assert told["memory"]["error"] < 0.01 and told["load"]["predictor"] is None
+    one, two = done.json["networks"]
+    assert (one["memory_source"], two["memory_source"]) == ("measured", "predicted")
+    for row in (one, two):
+        assert row["memory_bytes"] == pytest.approx(true_bytes(row["index"], BLOX), rel=0.01)
+        assert row["memory_low_bytes"] < row["memory_bytes"] < row["memory_high_bytes"]
+    assert one["load_ms"] == pytest.approx(40, rel=0.1) and two["load_ms"] is None
+    assert (one["fresh_first_run_ms"], one["energy_mj"]) == (9.0, None)
+    lines = run(path, *asked, "--wide").stdout.splitlines()
+    assert f"peak memory: 30 measured, {len(BLOX) - 30:,} predicted (~) by" in "\n".join(lines)
+    assert "load time: 30 measured, unknown of the others (which is not predicted)" in lines
+    cells = {line.split()[0]: line.split() for line in lines if line.startswith((str(measured), str(other)))}
+    assert cells[str(measured)][-3] == f"{one['memory_bytes'] / 1e6:.4g}"
+    assert cells[str(other)][-1] == f"~{two['memory_bytes'] / 1e6:.4g}"
+
+
 @pytest.mark.parametrize(
     ("limit", "words"),
     [

@@ -1,0 +1,361 @@
+"""A campaign on a phone by adb alone: LiteRT's benchmark_model runs network and reference in turns, and tells averages.
+
+There is no agent: each call is a process of its own, and a slice is a call of the reference, one of the network and one of the
+reference, so that what drifts within some seconds cancels. Sessions say in their plan that their times are averages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from harness.devices.adb import benchmark_model
+from harness.devices.adb.answers import NotTold, parse_thermal
+from harness.devices.adb.benchmark_model import PROVIDERS, Averages, NotAverages, parse_averages
+from harness.devices.adb.client import Adb
+from harness.devices.config import AdbDevice, Format, parse_runtime, short_provider
+from harness.devices.runtimes import RuntimeUse, asked_cores, parse_cores
+from harness.errors import Cancelled, DeviceError, StoreError
+from harness.measurement.campaign import Observer, Outcome, plan_rounds
+from harness.measurement.plan import Options
+from harness.measurement.session_runner import now_utc
+from harness.measurement.workload import (
+    Durations,
+    GroupedSource,
+    Model,
+    ModelSource,
+    RuntimePlan,
+    SourceGroup,
+    network_groups,
+    plan_runtime,
+)
+from harness.records import Failure, SessionRecord, Slice
+from harness.store import Store
+from space.errors import ConfigError, HarnessError
+
+FOLDER = "/data/local/tmp/harness"
+RUNTIME = "tflite"
+FORMAT: Final[Format] = "tflite"
+SLICES = 12
+CALL_NS = 500_000_000  # of the timed runs of a call: long beside the start of a process
+FEWEST_RUNS, MOST_RUNS = 10, 10_000
+TRIAL_RUNS = 10
+CALL_S = benchmark_model.MOST_S + 60.0
+
+
+def run_averages(
+    device: AdbDevice,
+    source: ModelSource | GroupedSource,
+    options: Options,
+    store: Store,
+    observer: Observer,
+    *,
+    rng: random.Random,
+    cancel: threading.Event,
+) -> Outcome:
+    """Measure on a phone the sessions that the store lacks, in TFLite alone.
+
+    Raises: ConfigError for what averages cannot tell; DeviceError when the phone cannot be reached. What fails later is in the
+    outcome.
+    """
+    begin_s = time.monotonic()
+    _check(device, options)
+    outcome = Outcome(device=device.name)
+    phone = _Phone(device, observer)
+    phone.open()
+    try:
+        for use in _uses(device, phone, source, options):
+            outcome.uses.append(use)
+            _Campaign(phone, use, options, store, observer, outcome, rng, cancel).measure()
+    except HarnessError as error:
+        if not outcome.campaign_id:
+            raise
+        outcome.error = error
+    if outcome.campaign_id:
+        failed = f" with {len(outcome.failures)} failures" if outcome.failures else ""
+        ending = f"complete{failed}" if outcome.error is None else f"stopped: {outcome.error}"
+        store.finish_campaign(outcome.campaign_id, now_utc(), ending)
+        if not cancel.is_set() and (left := store.settle()):
+            outcome.error = outcome.error or StoreError(left)
+    outcome.elapsed_s = time.monotonic() - begin_s
+    return outcome
+
+
+def _check(device: AdbDevice, options: Options) -> None:
+    """Refuse what a program that tells averages alone cannot measure. Raises: ConfigError."""
+    asked = {
+        "--memory": options.memory,
+        "--energy": options.energy,
+        "--sustained": options.sustained_s,
+        "--recalibrate": options.recalibrate,
+        "--batch": options.batches != (1,),
+    }
+    if given := [name for name, value in asked.items() if value]:
+        raise ConfigError(
+            f"device {device.name!r}: by adb alone benchmark_model tells averages and nothing else: leave out {', '.join(given)}"
+        )
+
+
+@dataclass(slots=True)
+class _Phone:
+    """The phone, with the program and the models that lie there under their digests."""
+
+    device: AdbDevice
+    observer: Observer
+    adb: Adb = field(init=False)
+    hello: dict[str, Any] = field(init=False)
+    conditions: dict[str, Any] = field(init=False)
+    digest: str = field(init=False)
+    _program: str = field(init=False)
+
+    def open(self) -> None:
+        """Look for the phone, and put the program there. Raises: ConfigError, DeviceError."""
+        self.adb = Adb(self.device.adb, f"device {self.device.name!r}")
+        self.observer.state(self.device.name, "connecting by adb")
+        self.adb.check()
+        path = self.device.program
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ConfigError(
+                f"benchmark_model = {str(path)!r}: {error.strerror}; name LiteRT's program"
+            ) from error
+        self.digest = hashlib.sha256(data).hexdigest()
+        self._line(["mkdir", "-p", FOLDER])
+        self._program = self.put(data, self.digest)
+        self._line(["chmod", "755", self._program])
+        self.hello = {"platform": {"machine": self._line(["uname", "-m"])}}
+        self.conditions = {"cpu_model": self._line(["getprop", "ro.product.model"])} | self.thermal()
+
+    def put(self, data: bytes, digest: str) -> str:
+        """Put a file there unless it is; return its path. Raises: LinkError; DeviceError where it does not arrive whole."""
+        there = f"{FOLDER}/{digest}"
+        if self._digest_of(there) != digest:
+            with tempfile.NamedTemporaryFile(prefix="harness-") as file:
+                file.write(data)
+                file.flush()
+                self.observer.state(self.device.name, f"sending {len(data) / 1e6:.1f} MB")
+                self.adb.push(Path(file.name), there)
+            if self._digest_of(there) != digest:
+                raise DeviceError(
+                    f"device {self.device.name!r}: what adb put at {there} is not what was sent; is its storage full?"
+                )
+        return there
+
+    def cores(self) -> tuple[int, ...]:
+        """Return the cores that are online."""
+        return parse_cores(self._line(["cat", "/sys/devices/system/cpu/online"]))
+
+    def thermal(self) -> dict[str, Any]:
+        """Return Android's thermal status, nothing where this phone does not tell it. Raises: LinkError, DeviceError."""
+        said = self.adb.shell(["dumpsys", "thermalservice"]).stdout.decode("utf-8", "replace")
+        try:
+            return {"thermal_status": parse_thermal(said)}
+        except NotTold:
+            return {}
+        except ValueError as error:
+            raise DeviceError(f"device {self.device.name!r}: {error}") from error
+
+    def call(self, graph: str, use: RuntimePlan, runs: int, cores: Sequence[int]) -> Averages:
+        """Run a model so often. Raises: NotAverages, LinkError."""
+        words = benchmark_model.arguments(
+            self._program, graph, use.runtime.provider, use.configuration.threads, runs
+        )
+        if cores:
+            words = ["taskset", f"{sum(1 << core for core in cores):x}", *words]
+        done = self.adb.shell(words, timeout_s=CALL_S)
+        found = parse_averages(done.stdout.decode("utf-8", "replace") + "\n" + done.stderr, runs)
+        if use.runtime.provider.startswith("GPU") and not found.is_whole:
+            raise NotAverages(
+                f"{use.runtime.provider} does not run the whole model, by what benchmark_model says: that is no latency of it"
+            )
+        return found
+
+    def _digest_of(self, there: str) -> str:
+        return self.adb.shell(["sha256sum", there]).stdout.decode("utf-8", "replace").split(" ")[0]
+
+    def _line(self, words: Sequence[str]) -> str:
+        done = self.adb.shell(words)
+        if done.status != 0:
+            raise DeviceError(
+                f"device {self.device.name!r}: {' '.join(words)}: {done.stderr or f'status {done.status}'}"
+            )
+        return done.stdout.decode("utf-8", "replace").strip()
+
+
+class _NoProbe:
+    """Tells nothing of durations: the first reference is taken, and each call lasts as long as any."""
+
+    def stored(self, model: Model) -> Durations | None:
+        """Return None."""
+        return None
+
+    def measured(self, model: Model, reference: Model) -> Durations | None:
+        """Return None."""
+        return None
+
+
+def _uses(
+    device: AdbDevice, phone: _Phone, source: ModelSource | GroupedSource, options: Options
+) -> Iterator[RuntimePlan]:
+    """Yield each provider with each group of models. Raises: ConfigError."""
+    named, threads = asked_cores(device, options.threads, options.cores)
+    cores = named or phone.cores()
+    for text in dict.fromkeys(options.runtimes or device.runtimes or (RUNTIME,)):
+        name, asked = parse_runtime(text)
+        providers = {short_provider(one): one for one in PROVIDERS}
+        if name != RUNTIME or short_provider(asked or "XNNPACK") not in providers:
+            there = " ".join(f"tflite:{one}" for one in providers)
+            raise ConfigError(f"device {device.name!r}: runtime {text!r}: by adb alone there is {there}")
+        provider = providers[short_provider(asked or "XNNPACK")]
+        runtime = RuntimeUse(
+            name=RUNTIME, version=benchmark_model.version_of(phone.digest), provider=provider, format=FORMAT
+        )
+        precisions = options.precisions or (device.precision,)
+        groups: Iterator[SourceGroup] = iter(
+            source.groups(FORMAT, precisions, _NoProbe())
+            if isinstance(source, GroupedSource)
+            else network_groups(source, FORMAT, precisions, (1,), _NoProbe())
+        )
+        for group in groups:
+            yield plan_runtime(device, phone.hello, phone.conditions, group, runtime, (cores, threads))
+
+
+class _Campaign:
+    """The sessions of one use of the phone."""
+
+    def __init__(
+        self,
+        phone: _Phone,
+        use: RuntimePlan,
+        options: Options,
+        store: Store,
+        observer: Observer,
+        outcome: Outcome,
+        rng: random.Random,
+        cancel: threading.Event,
+    ) -> None:
+        self._phone, self._use, self._options = phone, use, options
+        self._store, self._observer, self._outcome = store, observer, outcome
+        self._rng, self._cancel = rng, cancel
+        self._pinned = use.configuration.cores if options.cores or phone.device.cores else ()
+        self._runs: dict[str, int] = {}  # of a call, by path
+
+    def measure(self) -> None:
+        """Measure what the store lacks; a model that fails is a failure, and the others go on. Raises: LinkError, Cancelled."""
+        outcome, name = self._outcome, self._outcome.device
+        rounds = plan_rounds(self._use, self._options, self._store, self._rng)
+        units = [unit for one in rounds for batch in one.batches for unit in batch]
+        lacking = len(units)
+        outcome.reused += len(self._use.models) * self._options.sessions_each - lacking
+        self._observer.begin(name, lacking)
+        if units and not outcome.campaign_id:
+            outcome.campaign_id = str(uuid.uuid4())
+            networks = sorted({model.graph_hash for model in self._use.models})
+            self._store.start_campaign(outcome.campaign_id, name, now_utc(), {"networks": networks})
+        failed = set[str]()
+        for unit in units:
+            if self._cancel.is_set():
+                raise Cancelled()
+            if unit.model.graph_hash in failed:
+                continue
+            try:
+                self._store.add_session(self._session(unit.model))
+                outcome.measured += 1
+                self._observer.advance(name, "")
+            except NotAverages as error:
+                failed.add(unit.model.graph_hash)
+                failure = self._failure(unit.model, str(error))
+                self._store.add_failure(failure)
+                outcome.failures.append(failure)
+                self._observer.advance(name, f"failed: {error}")
+
+    def _session(self, model: Model) -> SessionRecord:
+        """Measure a session of a model. Raises: NotAverages, LinkError, Cancelled."""
+        assembly, beside = model.assemble(), self._use.reference.assemble()
+        graph = self._phone.put(assembly.whole(), assembly.digest)
+        reference = self._phone.put(beside.whole(), beside.digest)
+        started_utc, begin_s = now_utc(), time.monotonic()
+        loaded, reference_loaded = self._trial(graph), self._trial(reference)
+        conditions = self._phone.conditions | self._phone.thermal()
+        slices, samples = [], []
+        loop_s = time.monotonic()
+        for _ in range(SLICES):
+            if self._cancel.is_set():
+                raise Cancelled()
+            at_ns = time.monotonic_ns()
+            before, network, after = (self._call(path) for path in (reference, graph, reference))
+            samples.append({"at_ns": time.monotonic_ns()} | self._phone.thermal())
+            slices.append(
+                Slice(
+                    reference_before_ns=(before.mean_ns,),
+                    after_switch_ns=network.first_run_ns,
+                    network_ns=(network.mean_ns,),
+                    reference_after_ns=(after.mean_ns,),
+                    at_ns=at_ns,
+                )
+            )
+        end_s = time.monotonic()
+        return SessionRecord(
+            session_id=str(uuid.uuid4()),
+            campaign_id=self._outcome.campaign_id,
+            configuration=self._use.configuration,
+            architecture=model.architecture,
+            graph_hash=model.graph_hash,
+            model_digest=assembly.digest,
+            started_utc=started_utc,
+            elapsed_s=end_s - begin_s,
+            loop_s=end_s - loop_s,
+            stop="cap",
+            load_ns=loaded.load_ns,
+            first_run_ns=loaded.first_run_ns,
+            reference_load_ns=reference_loaded.load_ns,
+            reference_first_run_ns=reference_loaded.first_run_ns,
+            network_loops=1,
+            reference_loops=1,
+            warmup_network_ns=(),
+            warmup_reference_ns=(),
+            slices=tuple(slices),
+            conditions_before=conditions,
+            conditions_after=self._shares(loaded),
+            output=(),
+            agent_digest=self._phone.digest,
+            plan={"min_slices": SLICES, "averages_of": self._runs[graph]},
+            purpose=model.purpose,
+            samples=tuple(samples),
+            scheduling={"cores": list(self._use.configuration.cores)},
+        )
+
+    def _shares(self, loaded: Averages) -> dict[str, Any]:
+        """Return the share of operators that the provider ran, where the program tells that it ran all."""
+        is_known = loaded.is_whole or self._use.runtime.provider == "builtin"
+        return {"shares": {self._use.runtime.provider: 1.0}} if is_known else {}
+
+    def _trial(self, path: str) -> Averages:
+        """Run a model a few times, and decide how often each call runs it."""
+        found = self._phone.call(path, self._use, TRIAL_RUNS, self._pinned)
+        if path not in self._runs:
+            self._runs[path] = min(MOST_RUNS, max(FEWEST_RUNS, round(CALL_NS / found.mean_ns)))
+        return found
+
+    def _call(self, path: str) -> Averages:
+        return self._phone.call(path, self._use, self._runs[path], self._pinned)
+
+    def _failure(self, model: Model, message: str) -> Failure:
+        return Failure(
+            campaign_id=self._outcome.campaign_id,
+            configuration=self._use.configuration,
+            architecture=model.architecture,
+            graph_hash=model.graph_hash,
+            kind="worker-error",
+            message=message,
+            time_utc=now_utc(),
+        )

@@ -1,0 +1,104 @@
+"""Runs under load from Python: a device kept busy with networks, minute by minute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from harness.dataframe import Tabular
+from harness.devices.config import Device
+from harness.devices.names import select_devices
+from harness.estimates.sustained import Stretch, Sustained
+from harness.measurement.block_runs import parse_sustained
+from harness.models.files import GivenInputs
+from harness.prediction.measure import MeasureRequest, Progress, measure_devices, raise_first
+from harness.records import Failure
+from harness.store import Store
+from harness.store.configurations import several
+from space.errors import ConfigError
+
+_CONFIGURATION = ("device", "runtime", "provider", "precision", "batch")
+_RUN = ("architecture", "graph_hash", "run_id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SustainedRuns(Tabular):
+    """Runs under load in the order in which they were measured, and what failed; as a table a row for each of their minutes."""
+
+    runs: tuple[Sustained, ...]
+    failures: tuple[Failure, ...] = ()
+
+    def __iter__(self) -> Iterator[Sustained]:
+        return iter(self.runs)
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def __getitem__(self, index: int) -> Sustained:
+        return self.runs[index]
+
+    def to_records(self) -> tuple[list[dict[str, object]], Sequence[str]]:
+        """Return a row for each minute of each run as plain values, and the columns."""
+        columns = (*_CONFIGURATION, *_RUN, *(field.name for field in fields(Stretch)))
+        rows = [
+            {name: getattr(one.run.configuration, name) for name in _CONFIGURATION}
+            | {name: getattr(one.run, name) for name in _RUN}
+            | asdict(minute)
+            | {"signs": " ".join(minute.signs)}
+            for one in self.runs
+            for minute in one.stretches
+        ]
+        return rows, columns
+
+
+def sustain(
+    device: str | Device | Sequence[str | Device],
+    models: str | Sequence[str],
+    duration: str,
+    *,
+    store: Store,
+    runtimes: Sequence[str] = (),
+    precision: str | Sequence[str] = (),
+    batch: int | Sequence[int] = 1,
+    threads: int | None = None,
+    cores: Sequence[int] = (),
+    space: str = "blox",
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    inputs: str | Path | None = None,
+    wait_s: float = 0.0,
+    devices_file: str | Path | None = None,
+    log: Callable[[str], None] = lambda line: None,
+) -> SustainedRuns:
+    """Keep a device busy with each network or model file for a time such as "30m", "90s" or "2h", and return what it did.
+
+    What else is asked for, and what is raised, is as for `measure`. The runs are kept in the store, apart from sessions; nothing
+    else reads them. A network that failed has no run, or one that broke off; its failure is in `failures`.
+
+    >>> runs = sustain(device, "conv/conv", "3s", store=store, runtimes=["onnxruntime"], space="tiny")
+    >>> runs[0].run.architecture, len(runs[0].stretches)
+    ('conv/conv', 6)
+    """
+    if not duration:
+        raise ConfigError('duration = "": say how long, such as "30m"')
+    named = [device] if isinstance(device, str | Device) else list(device)
+    request = MeasureRequest(
+        devices=select_devices(named, devices_file),
+        models=(models,) if isinstance(models, str) else tuple(models),
+        inputs=GivenInputs(
+            shapes={name: tuple(shape) for name, shape in (shapes or {}).items()},
+            values=None if inputs is None else Path(inputs),
+        ),
+        runtimes=tuple(runtimes),
+        precisions=tuple(several(precision)),
+        batches=(batch,) if isinstance(batch, int) else tuple(batch),
+        threads=threads,
+        cores=tuple(cores),
+        sustained_s=parse_sustained(duration),
+        space=space,
+        wait_s=wait_s,
+    )
+    found = measure_devices(request, store, Progress(log))
+    raise_first(found.outcomes)
+    failures = (failure for outcome in found.outcomes for failure in outcome.failures)
+    return SustainedRuns(runs=found.sustained or (), failures=tuple(failures))

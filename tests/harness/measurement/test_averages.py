@@ -1,0 +1,187 @@
+"""A phone by adb alone: the real adb client, a scripted server, and a program in the place of benchmark_model on its phone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factories.model_files import save_tflite
+from rigs.adb_server import SERIAL, AdbServer, Phone, need_adb, start_adb_server
+
+import harness
+from harness.devices.config import AdbDevice
+from harness.errors import DeviceError
+from harness.measurement import averages
+from harness.records import SessionRecord
+from harness.store import Store
+from space.errors import ConfigError
+
+pytestmark = pytest.mark.adb
+
+# It takes what `times` says of a graph, by the beginning of its name, with a little of what the call's number says.
+PROGRAM = """#!/bin/sh
+for word in "$@"; do
+    case "$word" in
+        --graph=*) graph="${word#--graph=}";;
+        --num_runs=*) runs="${word#--num_runs=}";;
+    esac
+done
+echo "$*" >>"$PHONE/called"
+us=1000
+[ -e "$PHONE/times" ] && . "$PHONE/times"
+[ -e "$PHONE/says" ] && { cat "$PHONE/says"; exit 1; }
+us=$((us + $(wc -l <"$PHONE/called") % 3))
+echo "count=20 first=2000 curr=$us min=900 max=2000 avg=1100 std=9"
+echo "count=$runs first=$us curr=$us min=$us max=$us avg=$us std=0"
+cat "$PHONE/whole" 2>/dev/null
+echo "Inference timings in us: Init: 500, First inference: 2000, Warmup (avg): 1100, Inference (avg): $us"
+"""
+
+
+@pytest.fixture
+def phone(tmp_path: Path) -> Phone:
+    need_adb()
+    found = Phone(tmp_path / "phone")
+    online = found.folder / "sys/devices/system/cpu/online"
+    online.parent.mkdir(parents=True, exist_ok=True)
+    online.write_text("0-3\n")
+    found.answer("ro.product.model", "Made Up Phone\n")
+    return found
+
+
+@pytest.fixture
+def server(phone: Phone, monkeypatch: pytest.MonkeyPatch) -> Iterator[AdbServer]:
+    with start_adb_server(phone) as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+@pytest.fixture
+def device(server: AdbServer, tmp_path: Path) -> AdbDevice:
+    program = tmp_path / "benchmark_model"
+    program.write_text(PROGRAM)
+    return AdbDevice(name="pixel", adb=SERIAL, benchmark_model=str(program))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    return save_tflite(tmp_path / "a.tflite"), save_tflite(tmp_path / "b.tflite", width=6)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    monkeypatch.setattr(averages, "SLICES", 6)
+    with Store(str(tmp_path / "store.sqlite")) as store:
+        yield store
+
+
+def measure(device: AdbDevice, files: tuple[Path, Path], store: Store, **options: Any) -> Any:
+    asked: dict[str, Any] = {"level": "quick", "reference": files[1]} | options
+    return harness.measure(device, files[0], store=store, **asked)
+
+
+def sessions(store: Store) -> list[SessionRecord]:
+    return [one for c in store.configurations() for one in store.sessions(c)]
+
+
+def called(phone: Phone) -> list[str]:
+    return [line.split()[0] for line in (phone.folder / "called").read_text().splitlines()]
+
+
+def test_network_and_reference_take_turns_call_by_call_and_the_numbers_say_that_they_are_averages(
+    device: AdbDevice, files: tuple[Path, Path], store: Store, phone: Phone, server: AdbServer
+) -> None:
+    network = f"*{digest_of(files[0])[:12]}*"
+    (phone.folder / "times").write_text(f'case "$graph" in {network}) us=3000;; esac\n')
+    (row,) = measure(device, files, store)
+    assert row.estimate.ratio == pytest.approx(3, rel=0.01)
+    assert row.latency_ms == pytest.approx(3.0, rel=0.01)
+    assert (row.grade, "averages" in {one.kind for one in row.findings}) == ("C", True)
+    configuration = row.configuration
+    assert configuration.runtime_version.startswith("benchmark_model ")
+    assert (configuration.runtime, configuration.provider, configuration.cores) == (
+        "tflite", "XNNPACK", (0, 1, 2, 3),
+    )  # fmt: skip
+    turns = called(phone)[2:]  # a trial of each before
+    assert len(turns) == 18 and len(set(turns[0::3])) == len(set(turns[1::3])) == 1
+    assert turns[0] == turns[2] != turns[1]
+    (session,) = sessions(store)
+    assert session.plan["averages_of"] == round(averages.CALL_NS / 3_001_000)
+    assert not session.output and not session.expected
+    again = measure(device, files, store)
+    assert sum(one.startswith("sync") for one in server.asked) == 3, "program and models are there already"
+    assert len(called(phone)) == 20 and [one.latency_ms for one in again] == [row.latency_ms]
+
+
+def digest_of(path: Path) -> str:
+    import hashlib
+
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_what_the_program_says_else_is_a_failure_and_no_latency(
+    device: AdbDevice, files: tuple[Path, Path], store: Store, phone: Phone
+) -> None:
+    (phone.folder / "says").write_text("ERROR: Failed to load the model\n")
+    table = measure(device, files, store)
+    assert len(table) == 0 and sessions(store) == []
+    assert "Failed to load the model" in table.failures[0].message
+    (phone.folder / "says").unlink()
+    assert len(measure(device, files, store)) == 1
+
+
+def test_a_gpu_that_does_not_say_that_it_runs_all_is_refused(
+    device: AdbDevice, files: tuple[Path, Path], store: Store, phone: Phone, server: AdbServer
+) -> None:
+    table = measure(device, files, store, runtimes=["tflite:gpu"])
+    assert len(table) == 0 and "GPU does not run the whole model" in table.failures[0].message
+    (phone.folder / "whole").write_text(
+        "Explicitly applied GPU delegate, and the model graph will be completely executed by the delegate.\n"
+    )
+    (row,) = measure(device, files, store, runtimes=["tflite:gpu"], cores=[0])
+    assert row.configuration.cores == (0,) and any("taskset 1 " in one for one in server.asked)
+    assert (row.configuration.provider, sessions(store)[0].conditions_after["shares"]) == (
+        "GPU",
+        {"GPU": 1.0},
+    )
+    assert "--use_gpu=true" in (phone.folder / "called").read_text()
+
+
+def test_a_hot_phone_is_told_and_a_cut_cable_ends_the_campaign(
+    device: AdbDevice, files: tuple[Path, Path], store: Store, phone: Phone, server: AdbServer
+) -> None:
+    told = (phone.folder / "answers/thermalservice").read_text()
+    phone.answer("thermalservice", told.replace("Thermal Status: 0", "Thermal Status: 3"))
+    (row,) = measure(device, files, store)
+    assert row.grade == "D" and "throttled" in {one.kind for one in row.findings}
+    server.unplug()
+    with pytest.raises(DeviceError, match="adb sees no device"):
+        measure(device, files, store, fresh=True)
+
+
+def test_a_file_that_does_not_arrive_whole_is_refused(
+    device: AdbDevice, files: tuple[Path, Path], store: Store, server: AdbServer
+) -> None:
+    server.lost_bytes = 1
+    with pytest.raises(DeviceError, match="not what was sent"):
+        measure(device, files, store)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"memory": True}, "leave out --memory"),
+        ({"energy": True}, "leave out --energy"),
+        ({"batch": 8}, "--batch"),
+        ({"runtimes": ["tflite:edgetpu"]}, "by adb alone there is tflite:xnnpack"),
+        ({"runtimes": ["onnxruntime"]}, "runtimes out|there is tflite"),
+    ],
+)
+def test_what_averages_cannot_tell_is_refused(
+    device: AdbDevice, files: tuple[Path, Path], store: Store, asked: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        measure(device, files, store, **asked)

@@ -49,7 +49,8 @@ class BlockwiseOptions:
         _option(
             "--signature",
             "what the predictor reads of each block, repeatable: mse, nsr, loss_change, train_loss_change, accuracy_change, "
-            "agreement, params, macs; sum takes one. [default: loss_change for sum, nsr and loss_change for the others]",
+            "agreement, params, macs; sum takes one, donna and lana have their own. [default: loss_change for sum, nsr and "
+            "loss_change for linear, second-order and gcn]",
         ),
     ] = None
     trained: Annotated[

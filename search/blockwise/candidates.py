@@ -41,7 +41,7 @@ class Student:
     inherited_weights: State
     inherited_test: Figures
     trained: Trained | None
-    tuned_rescored: Figures | None = None
+    tuned_rescored: Figures | None
 
     @property
     def architecture(self) -> Architecture:

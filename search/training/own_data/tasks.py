@@ -114,10 +114,9 @@ def _normalization(train: Images, source: OwnSource) -> dict[str, tuple[float, .
 
 
 def _origin(source: OwnSource, parts: Mapping[str, ArrayPart]) -> str:
-    missing = [part for part in PARTS if part not in parts]
-    return str(source.path) + (
-        f", {' and '.join(missing)} split by seed {source.settings.seed}" if missing else ""
-    )
+    missing = " and ".join(part for part in ("val", "test") if part not in parts)
+    what = f", {missing} split from train" if ALL not in parts else ", split"
+    return str(source.path) + (f"{what} by seed {source.settings.seed}" if missing else "")
 
 
 # --- splitting ------------------------------------------------------------------------------------

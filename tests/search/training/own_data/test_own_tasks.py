@@ -51,9 +51,7 @@ def test_a_folder_is_a_task_of_its_classes_split_without_overlap(tmp_path: Path)
     assert (task.mean, task.std) == moments(task.train.images)
     assert all(set(getattr(task, part).labels) == {0, 1, 2} for part in PARTS)
     assert (np.diff(task.train.labels) < 0).any(), "the first images are not of one class"
-    assert (
-        task.origin == f"{root}, train and val and test split by seed 0" and task.source == f"folder:{root}"
-    )
+    assert task.origin == f"{root}, split by seed 0" and task.source == f"folder:{root}"
     (line,) = told
     files = sum(path.stat().st_size for path in root.rglob("*.png"))
     assert f"30 images, {files:,} bytes, decoded once to 5,760 bytes in" in line
@@ -274,3 +272,10 @@ def test_images_of_one_value_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.zeros((12, 8, 8, 3), np.uint8), y=np.arange(12) % 3)
     with pytest.raises(ConfigError, match="of one value in a channel, which teaches nothing"):
         load_task(f"npz:{tmp_path / 'a.npz'}", SPACE)
+
+
+def test_the_origin_says_what_was_split_and_from_what(tmp_path: Path) -> None:
+    root = write_task(tmp_path / "own", load_task(f"folder:{write_folder(tmp_path / 'paints')}", SPACE))
+    (root / "val").rename(tmp_path / "away")
+    task = load_task(f"folder:{root}:seed=5", SPACE)
+    assert task.origin == f"{root}, val split from train by seed 5" and sizes(task) == [18, 3, 6]

@@ -129,7 +129,9 @@ def _check(image: Image, form: Format, name: str) -> None:
         raise _too_large(name, f"{width} x {height} pixels")
     if image.mode not in _EIGHT_BITS:
         raise ConfigError(f"{name} has pixels of mode {image.mode!r}; save it with 8 bits a channel")
-    if getattr(image, "is_animated", False):
+    if (
+        getattr(image, "is_animated", False) and image.format != "MPO"
+    ):  # a phone's JPEG: its photograph, then a preview
         raise ConfigError(f"{name} has several frames; save the one that is meant")
     if image.getexif().get(_ORIENTATION) in _TURNED:
         width, height = height, width

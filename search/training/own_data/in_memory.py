@@ -22,9 +22,10 @@ from search.training.own_data.arrays import (
     whole_number,
     write_parts,
 )
+from search.training.own_data.cache import Log
 from search.training.own_data.folders import ALL, PARTS
 from search.training.own_data.source import DataSettings, OwnSource
-from search.training.own_data.tasks import fitted_parts, own_task
+from search.training.own_data.tasks import fitted_parts, own_task, tell_repeats
 from space import SpaceConfig
 from space.errors import ConfigError, shown
 
@@ -48,7 +49,7 @@ OnePart = tuple[Any, Any] | LabeledImages
 InMemory = Task | OnePart | Mapping[str, OnePart]
 
 
-def task_in_memory(given: InMemory, config: SpaceConfig, folder: Path) -> Task:
+def task_in_memory(given: InMemory, config: SpaceConfig, folder: Path, log: Log = lambda line: None) -> Task:
     """Return what Python holds as a task, and keep it as a file in a folder: images, or parts `train`, `val` and `test` of them.
 
     A pair is arrays: images, uint8 (n, height, width[, channels]), and labels (n,). Parts that are missing are split by seed 0,
@@ -67,7 +68,8 @@ def task_in_memory(given: InMemory, config: SpaceConfig, folder: Path) -> Task:
     else:
         classes, parts = _given_parts(given)
     source = OwnSource(kind="npz", path=folder.absolute() / f"{stem}.npz", settings=settings)
-    task = own_task(source, classes, fitted_parts(source, classes, parts, config, lambda line: None))
+    task = own_task(source, classes, fitted_parts(source, classes, parts, config, log))
+    tell_repeats(task, log)
     source = replace(source, path=source.path.with_name(f"{task.name}.npz"))
     write_parts(source.path, classes, parts)
     return replace(task, source=str(source), origin=task.origin.replace(f"{stem}.npz", source.path.name))

@@ -17,13 +17,17 @@ from factories.spaces import TWO_OPS, make_known
 from rigs.commands import refused, run
 
 import harness
+from harness.models.exported import export_network
 from search.study.blocks import StudyContext
 from search.training.images import Images, Task
 from search.training.recipe import SHORT
 from search.training.tasks import load_task
+from search.training.trained_files import write_weights
 from search.training.training import train
 from search.work.trainings import training_unit
 from space import TINY, Architecture
+from space.errors import ConfigError
+from space.networks import build_network
 
 pytestmark = pytest.mark.training
 
@@ -166,6 +170,19 @@ def test_python_trains_on_arrays_and_distills_on_them_later(
     assert source.startswith(f"npz:{tmp_path / 'out'}/arrays-")
     blocks = harness.distil(tmp_path / "out", tmp_path / "library", stages=[1], recipe={"epochs": 1})
     assert blocks.task.source == source and blocks.signatures.task == trained.trained.task
+
+
+def test_weights_of_other_images_or_of_another_split_are_not_calibrated_on_these(
+    digits: Path, tmp_path: Path
+) -> None:
+    weights, network = tmp_path / "weights.pt", Architecture.parse(NETWORK, TINY)
+    write_weights(weights, build_network(network).state_dict(), network, task="digits-00000000")
+    options = {"precision": "int8", "checkpoint": weights, "space": "tiny"}
+    with pytest.raises(
+        ConfigError, match=r"is digits-\w+ now, and .*weights\.pt was trained on digits-00000000"
+    ):
+        export_network(NETWORK, "onnx", tmp_path / "net.onnx", calibration=f"folder:{digits}", **options)  # type: ignore[arg-type]
+    assert not (tmp_path / "net.onnx").exists()
 
 
 def test_units_of_a_study_are_of_the_images_and_those_of_built_in_tasks_as_before(digits: Path) -> None:

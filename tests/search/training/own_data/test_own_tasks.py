@@ -141,6 +141,18 @@ def test_a_class_needs_an_image_in_each_part(labels: dict[str, list[int]], messa
         split_parts({part: np.array(one) for part, one in labels.items()}, "ab", DataSettings())
 
 
+def test_images_that_are_trained_and_tested_on_are_told(tmp_path: Path) -> None:
+    root = write_task(tmp_path / "own", load_task(f"folder:{write_folder(tmp_path / 'paints')}", SPACE))
+    told: list[str] = []
+    first = load_task(f"folder:{root}", SPACE, told.append)
+    assert len(told) == 1  # of decoding
+    for number, path in enumerate(list((root / "train" / "class 0").iterdir())[:2]):
+        (root / "test" / "class 0" / f"again-{number}.png").write_bytes(path.read_bytes())
+    task = load_task(f"folder:{root}", SPACE, told.append)
+    assert told[2] == f"{task.name}: 2 of 8 images to test are among those to train, too" and len(told) == 3
+    assert first.name != task.name
+
+
 # --- identity -------------------------------------------------------------------------------------
 
 

@@ -63,6 +63,7 @@ def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield write_task(tmp_path / "digits", few(load_task("digits", TINY)))
 
 
+@pytest.mark.long
 @pytest.mark.converter
 def test_the_page_does_what_it_says(
     tmp_path: Path, harness_cache: Path, monkeypatch: pytest.MonkeyPatch

@@ -23,6 +23,7 @@ from search.training.own_data.arrays import (
     write_parts,
 )
 from search.training.own_data.cache import Log
+from search.training.own_data.decoding import plain_image
 from search.training.own_data.folders import ALL, PARTS
 from search.training.own_data.source import DataSettings, OwnSource
 from search.training.own_data.tasks import fitted_parts, own_task, tell_repeats
@@ -137,7 +138,7 @@ def _item(dataset: LabeledImages, place: int, what: str) -> tuple[NDArray[np.uin
 
 def _pixels(image: Any, what: str) -> NDArray[np.uint8]:
     if hasattr(image, "convert"):  # Pillow's
-        return np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"), np.uint8)
+        return np.asarray(plain_image(image), np.uint8)
     pixels = np.asarray(image)
     if hasattr(image, "detach") and pixels.ndim == 3:  # torch's, channels first
         pixels = pixels.transpose(1, 2, 0)

@@ -8,7 +8,10 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -18,6 +21,7 @@ from rigs.commands import refused, run
 
 import harness
 from harness.models.exported import export_network
+from search.blockwise.setting import known_accuracies
 from search.study.blocks import StudyContext
 from search.training.images import Images, Task
 from search.training.recipe import SHORT
@@ -183,7 +187,31 @@ def test_weights_of_other_images_or_of_another_split_are_not_calibrated_on_these
         ConfigError, match=r"is digits-\w+ now, and .*weights\.pt was trained on digits-00000000"
     ):
         export_network(NETWORK, "onnx", tmp_path / "net.onnx", calibration=f"folder:{digits}", **options)  # type: ignore[arg-type]
+    task = load_task(f"folder:{digits}", TINY)
+    np.savez(
+        tmp_path / "digits.npz",
+        **{f"x_{part}": getattr(task, part).images for part in ("train", "val", "test")},
+        **{f"y_{part}": getattr(task, part).labels for part in ("train", "val", "test")},
+    )
+    with pytest.raises(ConfigError, match=r"npz:.* now, and .*weights\.pt was trained on digits-00000000"):
+        export_network(
+            NETWORK,
+            "onnx",
+            tmp_path / "net.onnx",
+            calibration=f"npz:{tmp_path / 'digits.npz'}",
+            **options,  # type: ignore[arg-type]
+        )
     assert not (tmp_path / "net.onnx").exists()
+
+
+def test_known_accuracies_are_of_the_images_that_the_teacher_learned(digits: Path, tmp_path: Path) -> None:
+    task, folder = load_task(f"folder:{digits}", TINY), tmp_path / "out"
+    harness.train(NETWORK, folder, task=f"folder:{digits}", space="tiny", recipe={"epochs": 1})
+    library: Any = SimpleNamespace(teacher=SimpleNamespace(source=task.source), config=TINY)
+    assert len(known_accuracies(folder, library, task).indices) == 1
+    draw((9, 9, 9), 1).save(next((digits / "val" / "class 3").iterdir()))
+    with pytest.raises(ConfigError, match="changed since its networks were trained; train them again"):
+        known_accuracies(folder, library, load_task(task.source, TINY))
 
 
 def test_units_of_a_study_are_of_the_images_and_those_of_built_in_tasks_as_before(digits: Path) -> None:

@@ -215,8 +215,19 @@ def test_images_are_decoded_once_whatever_else_is_set(
         assert told == []
     (root / "red" / "000.png").write_bytes((root / "blue" / "000.png").read_bytes())
     assert len(pixels(load_task(f"folder:{root}", SPACE))) == 30  # a blue one is red now
-    load_task(f"folder:{root}:fit=crop,background=white", SPACE, told.append)
-    assert len(told) == 1
+    for count, other in enumerate(("fit=crop", "fit=stretch", "background=white", "color=gray"), start=1):
+        load_task(f"folder:{root}:{other}", SPACE, told.append)
+        assert len(told) == count, other
+    load_task(f"folder:{root}:fit=crop", replace(SPACE, image_size=4), told.append)
+    assert len(told) == 5
+
+
+def test_what_another_pillow_decodes_is_decoded_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, told = f"folder:{write_folder(tmp_path / 'paints')}", list[str]()
+    load_task(source, SPACE, told.append)
+    monkeypatch.setattr("PIL.Image.__version__", "0.0")
+    load_task(source, SPACE, told.append)
+    assert len(told) == 2
 
 
 def test_a_broken_image_is_told_and_nothing_is_kept(tmp_path: Path, cache: Path) -> None:

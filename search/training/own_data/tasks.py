@@ -219,7 +219,7 @@ class _Files:
 
     def path(self, place: int) -> str:
         """Return a file's path for messages."""
-        return printable(str(self.root / self.names[place]))
+        return printable(f"{self.root}/{self.names[place]}")
 
     def digest(self, place: int) -> tuple[str, int]:
         """Return a file's SHA-256 and its size in bytes."""
@@ -230,12 +230,13 @@ class _Files:
         """Return a file's content, that of a digest where one is given. Raises: ConfigError."""
         try:
             with (self.root / self.names[place]).open("rb") as file:
-                data = file.read(MAX_FILE_BYTES + 1)
+                is_large = os.fstat(file.fileno()).st_size > MAX_FILE_BYTES
+                data = b"" if is_large else file.read()
         except OSError as error:
             raise ConfigError(
                 f"{self.path(place)}: cannot be read: {error.strerror or error}; check its permissions"
             ) from error
-        if len(data) > MAX_FILE_BYTES:
+        if is_large:
             raise ConfigError(
                 f"{self.path(place)}: has more than {MAX_FILE_BYTES:,} bytes; make the image smaller"
             )

@@ -20,7 +20,7 @@ from exporters.fragments import GLUE, Fragment, fragments_of, possible_steps, va
 from exporters.weights import Weights, WeightsFile, checkpoint_digest
 from space import Architecture, SpaceConfig
 from space.networks import build_head, build_network, build_op, build_reduction, build_stem
-from space.state_notes import noted_architecture
+from space.state_notes import noted_architecture, noted_task
 from space.tracing import Graph
 
 _MIN_MAGNITUDE = 1e-6  # no zero and no denormal among random weights: either may run at another speed
@@ -215,6 +215,15 @@ def _checkpoint_state(checkpoint: WeightsFile) -> Mapping[str, Tensor]:
             "name the architecture that it was trained as"
         )
     return state
+
+
+def task_of_checkpoint(checkpoint: WeightsFile) -> str:
+    """Return the name of the task that a file's weights were trained on; empty where it says none.
+
+    Raises:
+        ConversionError: the file cannot be read, or does not fit its architecture.
+    """
+    return noted_task(_checkpoint_state(checkpoint))
 
 
 def _check_note(checkpoint: WeightsFile, state: object) -> None:

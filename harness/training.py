@@ -285,7 +285,7 @@ def _task_of(task: str | InMemory, config: SpaceConfig, folder: Path, log: Calla
 
     if isinstance(task, str):
         return load_task(task, config, log)
-    images = task_in_memory(task, config, folder)
+    images = task_in_memory(task, config, folder, log)
     check_fit(images, config)
     return images
 

@@ -1,4 +1,5 @@
-"""State dicts that say of which network they are: of two spaces, or of two wirings, weights can have the same shapes.
+"""State dicts that say of which network they are, and on what it was trained: of two spaces, or of two wirings, weights can have
+the same shapes.
 
 The note is an attribute of the `OrderedDict` itself, as torch's own `_metadata` is: `torch.save` keeps it, `torch.load` gives it
 back with `weights_only`, and to every other tool the file is a state dict as any other.
@@ -18,11 +19,21 @@ Value = TypeVar("Value")
 _NAME = "harness_network"
 
 
-def with_note(state: Mapping[str, Value], architecture: Architecture) -> OrderedDict[str, Value]:
-    """Return a state dict with a note that it is of an architecture."""
+def with_note(
+    state: Mapping[str, Value], architecture: Architecture, task: str = ""
+) -> OrderedDict[str, Value]:
+    """Return a state dict with a note that it is of an architecture, and of a task's name where one is given."""
     noted = OrderedDict(state)
-    setattr(noted, _NAME, {"space": architecture.config.to_plain(), "architecture": str(architecture)})
+    note = {"space": architecture.config.to_plain(), "architecture": str(architecture)}
+    setattr(noted, _NAME, note | ({"task": task} if task else {}))
     return noted
+
+
+def noted_task(state: object) -> str:
+    """Return the name of the task that a state dict says its network was trained on; empty where it says none."""
+    note = getattr(state, _NAME, None)
+    found = note.get("task", "") if isinstance(note, dict) else ""
+    return found if isinstance(found, str) else ""
 
 
 def noted_architecture(state: object) -> Architecture | None:

@@ -146,7 +146,7 @@ def _write_model(folder: Path, answer: BlockwiseAnswer, kind: ModelKind, scratch
 
 def _write_files(folder: Path, answer: BlockwiseAnswer) -> None:
     student, library = answer.student, answer.searched.library
-    write_weights(folder / "weights.pt", student.weights, student.architecture)
+    write_weights(folder / "weights.pt", student.weights, student.architecture, task=answer.setting.task.name)
     if student.trained is not None and student.is_tuned:
         save_trained(folder / "network.harness", student.trained)
     answer.searched.signatures.save(folder / "signatures.json")

@@ -275,6 +275,8 @@ def export_network(
         weights = Weights.seeded(0)
         if checkpoint is not None:
             weights = Weights.from_checkpoint(checkpoint, architecture, calibration=images)
+        if task is not None:
+            _check_trained_on(weights, task)
         data, accuracy = make_model(
             architecture,
             model_format,
@@ -351,6 +353,23 @@ def _check_calibration(
         )
     if table is not None and (is_file or not calibration):
         raise ConfigError(f"--table {table}: accuracies are of a task; name it, such as --calibration digits")
+
+
+def _check_trained_on(weights: Weights, task: Task) -> None:
+    """Refuse a user's own images where the weights say that they were trained on others, or on these otherwise split.
+
+    Raises: ConfigError; ConversionError when the weights cannot be read.
+    """
+    from exporters.networks import task_of_checkpoint
+
+    if weights.checkpoint is None or not task.class_names:
+        return
+    trained_on = task_of_checkpoint(weights.checkpoint)
+    if trained_on and trained_on != task.name:
+        raise ConfigError(
+            f"--calibration {task.source}: is {task.name} now, and {weights.checkpoint.path} was trained on {trained_on}; name "
+            "those images, with the settings of the training"
+        )
 
 
 def _is_images_file(calibration: str) -> bool:

@@ -137,9 +137,14 @@ def load_trained(path: Path) -> Trained:
 
 
 def write_weights(
-    path: Path, weights: Mapping[str, Tensor], architecture: Architecture, *, make_folder: bool = False
+    path: Path,
+    weights: Mapping[str, Tensor],
+    architecture: Architecture,
+    *,
+    task: str = "",
+    make_folder: bool = False,
 ) -> str:
-    """Write a state dict as `torch.save` does, with a note of its network, and return the content digest of the weights.
+    """Write a state dict as `torch.save` does, with a note of its network and task; return the content digest of the weights.
 
     `harness export --checkpoint` reads it, as any other tool does. A file that holds just that is left as it is.
 
@@ -148,7 +153,7 @@ def write_weights(
     """
     buffer = io.BytesIO()
     state = {name: tensor.cpu() for name, tensor in weights.items()}
-    torch.save(with_note(state, architecture), buffer)
+    torch.save(with_note(state, architecture, task), buffer)
     with contextlib.suppress(OSError):  # what cannot be read is written again
         if path.is_file() and path.read_bytes() == buffer.getvalue():
             return content_digest(state)

@@ -127,7 +127,7 @@ def collect(results: Results, units: Iterable[Unit]) -> dict[str, FinishedTraini
             continue
         trained = trained_from(results.get(digest), str(results.path_of(digest)))
         path = _weights_path(results.folder, trained)
-        write_weights(path, trained.weights, trained.architecture, make_folder=True)
+        write_weights(path, trained.weights, trained.architecture, task=trained.task, make_folder=True)
         # Thousands of networks fit in memory without their weights.
         found[unit.key] = FinishedTraining(trained=dataclasses.replace(trained, weights={}), weights=path)
     return found

@@ -11,7 +11,7 @@ import torch
 
 from space import MINI, TINY, Architecture
 from space.networks import build_network
-from space.state_notes import noted_architecture, with_note
+from space.state_notes import noted_architecture, noted_task, with_note
 
 ARCHITECTURE = Architecture.parse("conv-mbconv+in/bconv", TINY)
 
@@ -37,6 +37,13 @@ def test_a_note_tells_spaces_and_wirings_of_the_same_shapes_apart() -> None:
     ):
         noted = noted_architecture(read_back(with_note(state, one)))
         assert noted is not None and (noted.config, str(noted)) == (one.config, str(one))
+
+
+def test_a_note_says_on_what_the_network_was_trained() -> None:
+    state = network().state_dict()
+    assert noted_task(read_back(with_note(state, ARCHITECTURE, "paints-12345678"))) == "paints-12345678"
+    assert noted_task(read_back(with_note(state, ARCHITECTURE))) == noted_task(state) == ""
+    assert noted_architecture(with_note(state, ARCHITECTURE, "paints-12345678")) is not None
 
 
 @pytest.mark.parametrize(

@@ -80,17 +80,10 @@ def decode(data: bytes, form: Format, name: str) -> NDArray[np.uint8]:
 
 
 def pixels_of(image: Image, form: Format) -> NDArray[np.uint8]:
-    """Return a Pillow image as pixels, (size, size, channels): turned upright, opaque, in the wanted colors, then resized."""
-    if image.getexif().get(_ORIENTATION, 1) != 1:
-        image = import_module("PIL.ImageOps").exif_transpose(image)
-    if image.mode in _TRANSPARENT or "transparency" in image.info:
-        over = image.convert("RGBA")
-        under = pillow().new("RGBA", image.size, form.settings.background)
-        image = pillow().alpha_composite(under, over).convert("L" if image.mode in _GRAY else "RGB")
-    if form.settings.color == "gray" or form.channels == 1 or image.mode in _GRAY:
+    """Return a Pillow image as pixels, (size, size, channels): as `plain_image` makes it, in the wanted colors, then resized."""
+    image = plain_image(image, form.settings.background)
+    if form.settings.color == "gray" or form.channels == 1:
         image = image.convert("L")
-    else:
-        image = image.convert("RGB")
     size = (form.size, form.size)
     if image.size != size and form.settings.fit == "crop":
         image = image.crop(_middle(image.size))
@@ -98,6 +91,17 @@ def pixels_of(image: Image, form: Format) -> NDArray[np.uint8]:
         image = image.resize(size, pillow().Resampling.BILINEAR)
     pixels = np.asarray(image, np.uint8).reshape(*size, -1)
     return np.broadcast_to(pixels, form.shape)  # a gray image has equal channels
+
+
+def plain_image(image: Image, background: str = "black") -> Image:
+    """Return a Pillow image in gray, mode L, or colors, RGB: upright, opaque over the background, its palette looked up."""
+    if image.getexif().get(_ORIENTATION, 1) != 1:
+        image = import_module("PIL.ImageOps").exif_transpose(image)
+    mode = "L" if image.mode in _GRAY else "RGB"
+    if image.mode in _TRANSPARENT or "transparency" in image.info:
+        over = image.convert("RGBA")
+        image = pillow().alpha_composite(pillow().new("RGBA", image.size, background), over)
+    return image.convert(mode)
 
 
 def _middle(size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -129,7 +133,9 @@ def _check(image: Image, form: Format, name: str) -> None:
         raise _too_large(name, f"{width} x {height} pixels")
     if image.mode not in _EIGHT_BITS:
         raise ConfigError(f"{name} has pixels of mode {image.mode!r}; save it with 8 bits a channel")
-    if getattr(image, "is_animated", False):
+    if (
+        getattr(image, "is_animated", False) and image.format != "MPO"
+    ):  # a phone's JPEG: its photograph, then a preview
         raise ConfigError(f"{name} has several frames; save the one that is meant")
     if image.getexif().get(_ORIENTATION) in _TURNED:
         width, height = height, width

@@ -22,9 +22,11 @@ from search.training.own_data.arrays import (
     whole_number,
     write_parts,
 )
+from search.training.own_data.cache import Log
+from search.training.own_data.decoding import plain_image
 from search.training.own_data.folders import ALL, PARTS
 from search.training.own_data.source import DataSettings, OwnSource
-from search.training.own_data.tasks import fitted_parts, own_task
+from search.training.own_data.tasks import fitted_parts, own_task, tell_repeats
 from space import SpaceConfig
 from space.errors import ConfigError, shown
 
@@ -48,7 +50,7 @@ OnePart = tuple[Any, Any] | LabeledImages
 InMemory = Task | OnePart | Mapping[str, OnePart]
 
 
-def task_in_memory(given: InMemory, config: SpaceConfig, folder: Path) -> Task:
+def task_in_memory(given: InMemory, config: SpaceConfig, folder: Path, log: Log = lambda line: None) -> Task:
     """Return what Python holds as a task, and keep it as a file in a folder: images, or parts `train`, `val` and `test` of them.
 
     A pair is arrays: images, uint8 (n, height, width[, channels]), and labels (n,). Parts that are missing are split by seed 0,
@@ -67,7 +69,8 @@ def task_in_memory(given: InMemory, config: SpaceConfig, folder: Path) -> Task:
     else:
         classes, parts = _given_parts(given)
     source = OwnSource(kind="npz", path=folder.absolute() / f"{stem}.npz", settings=settings)
-    task = own_task(source, classes, fitted_parts(source, classes, parts, config, lambda line: None))
+    task = own_task(source, classes, fitted_parts(source, classes, parts, config, log))
+    tell_repeats(task, log)
     source = replace(source, path=source.path.with_name(f"{task.name}.npz"))
     write_parts(source.path, classes, parts)
     return replace(task, source=str(source), origin=task.origin.replace(f"{stem}.npz", source.path.name))
@@ -135,7 +138,7 @@ def _item(dataset: LabeledImages, place: int, what: str) -> tuple[NDArray[np.uin
 
 def _pixels(image: Any, what: str) -> NDArray[np.uint8]:
     if hasattr(image, "convert"):  # Pillow's
-        return np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"), np.uint8)
+        return np.asarray(plain_image(image), np.uint8)
     pixels = np.asarray(image)
     if hasattr(image, "detach") and pixels.ndim == 3:  # torch's, channels first
         pixels = pixels.transpose(1, 2, 0)

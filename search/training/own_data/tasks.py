@@ -58,7 +58,9 @@ def load_own_task(source: OwnSource, config: SpaceConfig, log: Log = lambda line
     else:
         classes, found = read_parts(source.path)
         parts = fitted_parts(source, classes, found, config, log)
-    return own_task(source, classes, parts)
+    task = own_task(source, classes, parts)
+    tell_repeats(task, log)
+    return task
 
 
 def own_task(source: OwnSource, classes: tuple[str, ...], parts: Mapping[str, ArrayPart]) -> Task:
@@ -81,6 +83,23 @@ def own_task(source: OwnSource, classes: tuple[str, ...], parts: Mapping[str, Ar
         class_names=classes,
     )
     return _named(source.path.stem if source.kind == "npz" else source.path.name, task)
+
+
+def tell_repeats(task: Task, log: Log) -> None:
+    """Tell of images to validate or to test that are trained on, too, pixel by pixel."""
+    trained_on = set(map(_pixels_hash, task.train.images))
+    for part, what in (("val", "validate"), ("test", "test")):
+        images = getattr(task, part).images
+        if count := sum(_pixels_hash(one) in trained_on for one in images):
+            log(
+                f"{task.name}: {count:,} of {counted(len(images), 'image')} to {what} are among those to train, too"
+            )
+
+
+def _pixels_hash(image: NDArray[np.uint8]) -> int:
+    return hash(
+        image.tobytes()
+    )  # 64 bits: of a million images two unlike ones collide once in 10 million times
 
 
 def _named(stem: str, task: Task) -> Task:
@@ -114,10 +133,9 @@ def _normalization(train: Images, source: OwnSource) -> dict[str, tuple[float, .
 
 
 def _origin(source: OwnSource, parts: Mapping[str, ArrayPart]) -> str:
-    missing = [part for part in PARTS if part not in parts]
-    return str(source.path) + (
-        f", {' and '.join(missing)} split by seed {source.settings.seed}" if missing else ""
-    )
+    missing = " and ".join(part for part in ("val", "test") if part not in parts)
+    what = f", {missing} split from train" if ALL not in parts else ", split"
+    return str(source.path) + (f"{what} by seed {source.settings.seed}" if missing else "")
 
 
 # --- splitting ------------------------------------------------------------------------------------
@@ -174,7 +192,7 @@ def _decoded_parts(
     digests, sizes = zip(*_in_threads(files.digest, every), strict=True)
 
     def check(place: int) -> None:
-        check_image(files.read(place, digests[place]), form, files.path(place))
+        check_image(files.read(place), form, files.path(place))
 
     def decoded(place: int) -> NDArray[np.uint8]:
         return decode(files.read(place, digests[place]), form, files.path(place))
@@ -201,7 +219,7 @@ class _Files:
 
     def path(self, place: int) -> str:
         """Return a file's path for messages."""
-        return printable(str(self.root / self.names[place]))
+        return printable(f"{self.root}/{self.names[place]}")
 
     def digest(self, place: int) -> tuple[str, int]:
         """Return a file's SHA-256 and its size in bytes."""
@@ -212,12 +230,13 @@ class _Files:
         """Return a file's content, that of a digest where one is given. Raises: ConfigError."""
         try:
             with (self.root / self.names[place]).open("rb") as file:
-                data = file.read(MAX_FILE_BYTES + 1)
+                is_large = os.fstat(file.fileno()).st_size > MAX_FILE_BYTES
+                data = b"" if is_large else file.read()
         except OSError as error:
             raise ConfigError(
                 f"{self.path(place)}: cannot be read: {error.strerror or error}; check its permissions"
             ) from error
-        if len(data) > MAX_FILE_BYTES:
+        if is_large:
             raise ConfigError(
                 f"{self.path(place)}: has more than {MAX_FILE_BYTES:,} bytes; make the image smaller"
             )

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from search.training.augment import MILD, Augmentation
-from search.training.recipe import Recipe
+from search.training.recipe import PUBLISHED, SHORT, Recipe, default_recipe
 from space.errors import ConfigError
 
 
@@ -36,6 +36,11 @@ def test_a_recipe_reads_back_equal_from_its_text() -> None:
     assert Recipe.from_json("{}") == Recipe()
     named = Recipe.from_json('{"augmentation": "mild"}')
     assert named == Recipe(augmentation=MILD) and named.digest == Recipe(augmentation=MILD).digest
+
+
+def test_only_cifar_is_trained_as_published_unless_it_is_said() -> None:
+    assert default_recipe("/data/cifar") == PUBLISHED
+    assert {default_recipe(f"{kind}:x") for kind in ("digits", "synthetic", "folder", "npz")} == {SHORT}
 
 
 def test_the_digest_names_the_recipe() -> None:

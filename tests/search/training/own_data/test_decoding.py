@@ -92,6 +92,13 @@ def test_an_image_is_turned_as_its_exif_says(orientation: int) -> None:
     assert (decoded(stored, how=how, exif=exif) == decoded(upright, how=how)).all()
 
 
+def test_a_phones_photograph_comes_without_its_preview() -> None:
+    image, preview = draw((200, 0, 0), 0), draw((0, 0, 200), 1)
+    data = file_of(image, "MPO", save_all=True, append_images=[preview], quality=95)
+    assert (decode(data, form(), "a.jpg") == np.asarray(Image.open(BytesIO(data)).convert("RGB"))).all()
+    assert decode(data, form(), "a.jpg")[..., 0].min() > 150
+
+
 # --- sizes ----------------------------------------------------------------------------------------
 
 

@@ -62,8 +62,12 @@ def test_a_dataset_gives_pillows_images_tensors_or_arrays(tmp_path: Path) -> Non
     first = task(X)
     assert first.class_names == ("cat", "dog")
     assert same(task([Image.fromarray(one) for one in X]), first)
+    black = np.zeros((8, 8, 3), np.uint8)
+    transparent = [Image.new("RGBA", (8, 8), (9, 9, 9, 0)), *map(Image.fromarray, X[1:])]
+    assert same(task(transparent), task([black, *X[1:]]))
     channels_first = torch.tensor(X).permute(0, 3, 1, 2)
     assert same(task(channels_first), first) and same(task(channels_first / 255), first)
+    assert same(task(((channels_first.double() - 0.4) / 255).clamp(0)), first), "to the nearest of 256 levels"
     plain = task_in_memory(TensorDataset(channels_first, torch.tensor(Y)), SPACE, tmp_path)
     assert plain.class_names == ("0", "1") and (plain.train.images == first.train.images).all()
 

@@ -51,9 +51,7 @@ def test_a_folder_is_a_task_of_its_classes_split_without_overlap(tmp_path: Path)
     assert (task.mean, task.std) == moments(task.train.images)
     assert all(set(getattr(task, part).labels) == {0, 1, 2} for part in PARTS)
     assert (np.diff(task.train.labels) < 0).any(), "the first images are not of one class"
-    assert (
-        task.origin == f"{root}, train and val and test split by seed 0" and task.source == f"folder:{root}"
-    )
+    assert task.origin == f"{root}, split by seed 0" and task.source == f"folder:{root}"
     (line,) = told
     files = sum(path.stat().st_size for path in root.rglob("*.png"))
     assert f"30 images, {files:,} bytes, decoded once to 5,760 bytes in" in line
@@ -143,6 +141,18 @@ def test_a_class_needs_an_image_in_each_part(labels: dict[str, list[int]], messa
         split_parts({part: np.array(one) for part, one in labels.items()}, "ab", DataSettings())
 
 
+def test_images_that_are_trained_and_tested_on_are_told(tmp_path: Path) -> None:
+    root = write_task(tmp_path / "own", load_task(f"folder:{write_folder(tmp_path / 'paints')}", SPACE))
+    told: list[str] = []
+    first = load_task(f"folder:{root}", SPACE, told.append)
+    assert len(told) == 1  # of decoding
+    for number, path in enumerate(list((root / "train" / "class 0").iterdir())[:2]):
+        (root / "test" / "class 0" / f"again-{number}.png").write_bytes(path.read_bytes())
+    task = load_task(f"folder:{root}", SPACE, told.append)
+    assert told[2] == f"{task.name}: 2 of 8 images to test are among those to train, too" and len(told) == 3
+    assert first.name != task.name
+
+
 # --- identity -------------------------------------------------------------------------------------
 
 
@@ -205,8 +215,19 @@ def test_images_are_decoded_once_whatever_else_is_set(
         assert told == []
     (root / "red" / "000.png").write_bytes((root / "blue" / "000.png").read_bytes())
     assert len(pixels(load_task(f"folder:{root}", SPACE))) == 30  # a blue one is red now
-    load_task(f"folder:{root}:fit=crop,background=white", SPACE, told.append)
-    assert len(told) == 1
+    for count, other in enumerate(("fit=crop", "fit=stretch", "background=white", "color=gray"), start=1):
+        load_task(f"folder:{root}:{other}", SPACE, told.append)
+        assert len(told) == count, other
+    load_task(f"folder:{root}:fit=crop", replace(SPACE, image_size=4), told.append)
+    assert len(told) == 5
+
+
+def test_what_another_pillow_decodes_is_decoded_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, told = f"folder:{write_folder(tmp_path / 'paints')}", list[str]()
+    load_task(source, SPACE, told.append)
+    monkeypatch.setattr("PIL.Image.__version__", "0.0")
+    load_task(source, SPACE, told.append)
+    assert len(told) == 2
 
 
 def test_a_broken_image_is_told_and_nothing_is_kept(tmp_path: Path, cache: Path) -> None:
@@ -274,3 +295,10 @@ def test_images_of_one_value_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.zeros((12, 8, 8, 3), np.uint8), y=np.arange(12) % 3)
     with pytest.raises(ConfigError, match="of one value in a channel, which teaches nothing"):
         load_task(f"npz:{tmp_path / 'a.npz'}", SPACE)
+
+
+def test_the_origin_says_what_was_split_and_from_what(tmp_path: Path) -> None:
+    root = write_task(tmp_path / "own", load_task(f"folder:{write_folder(tmp_path / 'paints')}", SPACE))
+    (root / "val").rename(tmp_path / "away")
+    task = load_task(f"folder:{root}:seed=5", SPACE)
+    assert task.origin == f"{root}, val split from train by seed 5" and sizes(task) == [18, 3, 6]

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 import torch
 from torch import fx
+from torch._ops import OpOverload
 
 from exporters.errors import ConversionError
 from exporters.tensorflow_values import (
@@ -29,7 +30,7 @@ from exporters.tensorflow_values import (
     together,
 )
 
-_Pair = Sequence[int]
+_Pair = tuple[int, int]
 
 
 def _same(node: fx.Node, x: Value, *arguments: Any, **named: Any) -> Value:
@@ -111,7 +112,7 @@ def _conv2d(
     return x.with_tensor(y if bias is None else tf.nn.bias_add(y, _weights(bias, node)))
 
 
-def _pads(padding: Any, size: _Pair, dilations: _Pair) -> list[tuple[int, int]]:
+def _pads(padding: Any, size: Sequence[int], dilations: _Pair) -> list[tuple[int, int]]:
     """Return rows before and after, then columns, of zeros as torch adds them."""
     if padding == "valid":
         return [(0, 0), (0, 0)]
@@ -122,7 +123,7 @@ def _pads(padding: Any, size: _Pair, dilations: _Pair) -> list[tuple[int, int]]:
 
 
 def _padded(
-    x: Value, pads: Sequence[tuple[int, int]], size: _Pair, strides: _Pair, dilations: _Pair
+    x: Value, pads: Sequence[_Pair], size: Sequence[int], strides: _Pair, dilations: _Pair
 ) -> tuple[Value, str]:
     """Return a feature map in NHWC and the padding that TensorFlow has to add, with zeros where that is not what torch adds."""
     x = arranged(x, CHANNELS_LAST)
@@ -196,7 +197,7 @@ def _avg_pool2d(
         mode, x = "VALID", x.with_tensor(tf.pad(x.tensor, [(0, 0), *pads, (0, 0)]))
         (top, bottom), (left, right) = pads
         ours = torch.nn.functional.avg_pool2d(
-            torch.nn.functional.pad(ones, (left, right, top, bottom)), size, strides
+            torch.nn.functional.pad(ones, [left, right, top, bottom]), size, strides
         )
     y = tf.nn.avg_pool2d(x.tensor, size, strides, mode)
     if not torch.equal(ours, theirs):  # torch divides by another number, at the edges or everywhere
@@ -207,7 +208,8 @@ def _avg_pool2d(
 def _pool_geometry(node: fx.Node, kernel_size: Any, stride: Any) -> tuple[_Pair, _Pair, _Pair]:
     """Return size and strides of the windows, and how many there are of rows and columns."""
     size = _pair(kernel_size)
-    return size, (_pair(stride) if stride else size), node.meta["val"].shape[2:]
+    rows, columns = node.meta["val"].shape[2:]
+    return size, (_pair(stride) if stride else size), (rows, columns)
 
 
 def _needed_pads(
@@ -573,11 +575,7 @@ def _attention(
 
 def op_name(node: fx.Node) -> str:
     """Return an op's name with its overload; other functions' own names."""
-    return (
-        str(node.target).removeprefix("aten.")
-        if isinstance(node.target, torch._ops.OpOverload)
-        else str(node.target)
-    )
+    return str(node.target).removeprefix("aten.") if isinstance(node.target, OpOverload) else str(node.target)
 
 
 OPS: Mapping[str, Callable[..., Any]] = {

@@ -6,8 +6,8 @@
 
 The candidates are those of tests/factories/candidates.py. Each converter works in one process of its own environment; its first
 conversion is done twice and counted once. litert-torch is asked for ends with channels last; onnx2tf reads the ONNX file that
-torch.onnx writes. Errors are the largest difference to torch on random inputs. Latency is one thread of LiteRT, the peer's model and
-ours taking turns: the peer's time over ours. FOLDER keeps what was converted, and a second run goes on there.
+torch.onnx writes. "moves" counts TRANSPOSE operators, "error" is the largest difference to torch on random inputs, "time" the peer's
+latency over ours, one thread of LiteRT, the two models taking turns. FOLDER keeps what was converted; a second run goes on there.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def convert_all(convert: Convert, folder: Path) -> None:
         started = time.perf_counter()
         try:
             model, problem = convert(name, place), ""
-        except (Exception, SystemExit) as error:  # whatever a converter raises is its result
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a converter raises is its result
             model, problem = b"", f"{type(error).__name__}: {error}".splitlines()[0][:100]
         elapsed_s = time.perf_counter() - started
         place.with_suffix(".tflite").write_bytes(model)

@@ -7,7 +7,8 @@
 The candidates are those of tests/factories/candidates.py. Each converter works in one process of its own environment; its first
 conversion is done twice and counted once. litert-torch is asked for ends with channels last; onnx2tf reads the ONNX file that
 torch.onnx writes. "moves" counts TRANSPOSE operators, "error" is the largest difference to torch on random inputs, "time" the
-peer's latency over ours, one thread of LiteRT, the two models taking turns. FOLDER keeps what was converted; a second run goes on there.
+peer's latency over ours, one thread of LiteRT, the two models taking turns. FOLDER keeps what was converted, and a second run
+goes on there.
 """
 
 from __future__ import annotations

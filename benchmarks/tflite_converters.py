@@ -56,6 +56,9 @@ def main() -> None:
             command = [python, __file__, "--convert", name, "--folder", str(place)]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         print_table(folder, [*asked])
+        print(
+            f"a network of convnext and mobilenet v3, linked from parts / converted whole: {linked_ratio(folder):.3f}"
+        )
 
 
 def convert_all(convert: Convert, folder: Path) -> None:
@@ -161,6 +164,31 @@ def print_table(folder: Path, names: Sequence[str]) -> None:
                 + " ".join(f"{kind}:{count}" for kind, count in sorted(found.items())),
                 flush=True,
             )
+
+
+def linked_ratio(folder: Path) -> float:
+    """Return the latency of a network linked from parts over that of the same one converted whole."""
+    import pytest
+    from export import latency_ratio
+    from factories.candidates import ConvNeXt, mobilenet_v3
+    from rigs.fragment_libraries import library_of_ops
+
+    from exporters import link
+    from exporters.networks import torch_network
+    from exporters.tflite_export import export_network
+    from exporters.weights import Weights
+    from space import Architecture
+    from space.networks import OPS
+
+    ops = {"convnext": ConvNeXt, "mobile": mobilenet_v3}
+    library = library_of_ops(ops, folder / "linked", size=32)
+    architecture = Architecture.parse("convnext-mobile+in+out", library.config)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, build in ops.items():
+            patch.setitem(OPS, name, build)
+        network = torch_network(architecture, Weights.seeded(0))
+    whole = export_network(network, library.config, "fp32", None)
+    return latency_ratio("tflite", link(library.recipe(architecture), library.part), whole)
 
 
 def operators(model: bytes) -> Counter[str]:

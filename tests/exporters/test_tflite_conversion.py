@@ -11,17 +11,16 @@ import numpy as np
 import pytest
 import torch
 from factories.candidates import CANDIDATES, ConvNeXt, Excite, candidate, unit
+from rigs.fragment_libraries import library_of_ops
 from rigs.model_runs import run_model
 from torch import Tensor, nn
 from torch.nn import functional
 
-from exporters import FragmentLibrary, link
-from exporters.cache import FragmentCache
+from exporters import Precision, link
 from exporters.errors import ConversionError
-from exporters.fragments import Fragment
 from exporters.networks import torch_network
 from exporters.weights import Weights
-from space import Architecture, Space
+from space import Architecture
 from space.networks import OPS
 
 pytestmark = [
@@ -224,37 +223,23 @@ def test_what_is_changed_in_place_is_changed_for_all_that_read_it_later() -> Non
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_parts_with_operators_of_their_own_are_linked(
-    precision: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    precision: Precision, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def export_here(fragments: Sequence[tuple[Fragment, str]], *_: Any, **named: Any) -> None:
-        for fragment, key in fragments:
-            exported = export_fragment(fragment, named["config"], named["weights"], precision)
-            FragmentCache(root=named["cache_dir"]).save(key, exported)
-            named["done"](str(fragment))
-
-    from exporters.tflite_export import export_fragment
-
-    monkeypatch.setattr(
-        "exporters.library.convert_fragments", export_here
-    )  # in this process, which knows the ops
-    monkeypatch.setitem(OPS, "convnext", ConvNeXt)
-    monkeypatch.setitem(
-        OPS, "pooled", lambda width: nn.Sequential(nn.Conv2d(width, width, 1), nn.MaxPool2d(3, 1, 1))
-    )
-    space = Space(name="own", ops=("convnext", "pooled"), widths=(8,), image_size=8, classes=10)
-    architecture = Architecture.parse("convnext-pooled+in+out", space)
-    library = FragmentLibrary.open("tflite", cache_dir=tmp_path, config=space, precision=precision)
+    ops = {"convnext": ConvNeXt, "pooled": lambda c: nn.Sequential(nn.Conv2d(c, c, 1), nn.MaxPool2d(3, 1, 1))}
+    library = library_of_ops(ops, tmp_path, precision)
+    architecture = Architecture.parse("convnext-pooled+in+out", library.config)
     model = link(library.recipe(architecture), library.part)
     image = torch.rand((1, 3, 8, 8), generator=torch.Generator().manual_seed(1)) * 2 - 1
+    for name, build in ops.items():
+        monkeypatch.setitem(OPS, name, build)
     with torch.inference_mode():
         expected = torch_network(architecture, Weights.seeded(0))(image).numpy()
     found = run_model("tflite", model, image.numpy())
-    tolerance = {"fp32": 1e-4, "fp16": 1e-2 * np.abs(expected).max(), "int8": 0.1 * np.ptp(expected)}[
-        precision
-    ]
-    assert np.abs(found - expected).max() <= tolerance
+    shares = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.1}  # of the logits' spread
+    assert np.abs(found - expected).max() <= shares[precision] * np.ptp(expected)
     operators = kinds(model)
     assert operators["GELU"] == operators["MAX_POOL_2D"] == 1 and operators["TRANSPOSE"] == 0
+    assert (operators["QUANTIZE"] > 0) == (precision == "int8")  # pooling passes its input's scale on
 
 
 def random_inputs(shapes: Sequence[Shape]) -> list[Tensor]:

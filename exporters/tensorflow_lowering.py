@@ -81,8 +81,9 @@ def lower(program: ExportedProgram, *inputs: Any) -> Any:
             args, kwargs = arguments
             try:
                 values[node] = _function(node)(*args, **kwargs)
-            except ConversionError as error:
-                raise ConversionError(f"no TensorFlow form for {_place(node)}: {error}") from error
+            except Exception as error:  # ours, and whatever TensorFlow raises for such arguments
+                said = str(error) if isinstance(error, ConversionError) else reason_of(error)
+                raise ConversionError(f"no TensorFlow form for {_place(node)}: {said}") from error
     raise ConversionError("the program returns nothing")
 
 

@@ -67,7 +67,7 @@ def _value(given: Any) -> Value:
     return given if isinstance(given, Value) else constant(np.float32(given))
 
 
-def _weights(given: Any, node: fx.Node) -> Any:
+def _weights(given: Any) -> Any:
     """Return a parameter's array; what is computed is none."""
     if not isinstance(given, Value) or not isinstance(given.tensor, np.ndarray):
         raise ConversionError("its weights are computed; they have to be constant")
@@ -93,7 +93,7 @@ def _conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Value:
-    kernel = _weights(weight, node)
+    kernel = _weights(weight)
     _, inputs, *size = kernel.shape  # inputs of one group
     strides, dilations = _pair(stride), _pair(dilation)
     pads = _pads(padding, size, dilations)
@@ -109,7 +109,7 @@ def _conv2d(
         )
     else:
         y = tf.nn.conv2d(x.tensor, kernel.transpose(2, 3, 1, 0), strides, mode, dilations=dilations)
-    return x.with_tensor(y if bias is None else tf.nn.bias_add(y, _weights(bias, node)))
+    return x.with_tensor(y if bias is None else tf.nn.bias_add(y, _weights(bias)))
 
 
 def _pads(padding: Any, size: Sequence[int], dilations: _Pair) -> list[tuple[int, int]]:
@@ -307,12 +307,12 @@ def _batch_norm(
 ) -> Value:
     if training or mean is None or var is None:
         raise ConversionError("it normalizes by the batch; call eval() and keep running statistics")
-    scale = 1 / np.sqrt(_weights(var, node) + np.float32(eps))
+    scale = 1 / np.sqrt(_weights(var) + np.float32(eps))
     if weight is not None:
-        scale = scale * _weights(weight, node)
-    shift = -_weights(mean, node) * scale
+        scale = scale * _weights(weight)
+    shift = -_weights(mean) * scale
     if bias is not None:
-        shift = shift + _weights(bias, node)
+        shift = shift + _weights(bias)
     return _affine(x, scale, shift, axis=1)
 
 
@@ -364,7 +364,7 @@ def _group_norm(
     shape = x.shape
     grouped = reshaped(x, (shape[0], num_groups, shape[1] // num_groups, math.prod(shape[2:])))
     y = grouped.with_tensor(_normalized(grouped.tensor, grouped.places((2, 3)), eps))
-    arrays = [None if given is None else _weights(given, node) for given in (weight, bias)]
+    arrays = [None if given is None else _weights(given) for given in (weight, bias)]
     return _affine(reshaped(y, shape), *arrays, axis=1)
 
 
@@ -387,10 +387,10 @@ def _instance_norm(
 
 def _linear(node: fx.Node, x: Value, weight: Value, bias: Value | None = None) -> Value:
     """Multiply the last axis by weights; on feature maps with their channels last that is a 1 x 1 convolution."""
-    rank, matrix = len(x.order), np.ascontiguousarray(_weights(weight, node).T)
+    rank, matrix = len(x.order), np.ascontiguousarray(_weights(weight).T)
     if x.order[-1] != rank - 1:
         x = arranged(x, (*(axis for axis in x.order if axis != rank - 1), rank - 1))
-    addend = None if bias is None else _weights(bias, node)
+    addend = None if bias is None else _weights(bias)
     if rank == 4:
         y = tf.nn.conv2d(x.tensor, matrix[None, None], 1, "VALID")
         return x.with_tensor(y if addend is None else tf.nn.bias_add(y, addend))
@@ -419,13 +419,9 @@ def _softmax(node: fx.Node, x: Value, dim: int, *arguments: Any, **named: Any) -
 # --- activations ------------------------------------------------------------------------------------------------
 
 
-def _relu6(x: Any) -> Any:
-    return tf.nn.relu6(x)
-
-
 def _clip(node: fx.Node, x: Value, low: float | None = None, high: float | None = None) -> Value:
     if (low, high) == (0, 6):
-        return x.with_tensor(_relu6(x.tensor))
+        return x.with_tensor(tf.nn.relu6(x.tensor))
     if (low, high) == (0, None):
         return x.with_tensor(tf.nn.relu(x.tensor))
     y = x.tensor
@@ -438,7 +434,7 @@ def _gelu(node: fx.Node, x: Value, *, approximate: str = "none") -> Value:
 
 
 def _hardsigmoid(x: Any) -> Any:
-    return _relu6(x + np.float32(3)) * np.float32(1 / 6)
+    return tf.nn.relu6(x + np.float32(3)) * np.float32(1 / 6)
 
 
 def _hardswish(x: Any) -> Any:
@@ -456,7 +452,7 @@ def _elu(node: fx.Node, x: Value, alpha: float = 1, scale: float = 1, input_scal
 
 
 def _prelu(node: fx.Node, x: Value, weight: Value) -> Value:
-    slopes = _weights(weight, node).reshape(1, -1, *[1] * (len(x.order) - 2))
+    slopes = _weights(weight).reshape(1, -1, *[1] * (len(x.order) - 2))
     (tensor, slope), order = together([x, constant(slopes)])
     return Value(tensor=tf.nn.relu(tensor) - slope * tf.nn.relu(-tensor), order=order)
 
@@ -641,7 +637,7 @@ OPS: Mapping[str, Callable[..., Any]] = {
     "prelu.default": _prelu,
     "reciprocal.default": _map(lambda x: np.float32(1) / x),
     "relu.default": _map(tf.nn.relu),
-    "relu6.default": _map(_relu6),
+    "relu6.default": _map(tf.nn.relu6),
     "reshape.default": _reshape,
     "rsqrt.default": _map(tf.math.rsqrt),
     "rsub.Scalar": lambda node, x, other, alpha=1: _combine(operator.sub)(node, other, x, alpha=alpha),

@@ -575,6 +575,12 @@ def op_name(node: fx.Node) -> str:
 
 
 OPS: Mapping[str, Callable[..., Any]] = {
+    # What batch_norm is called once in-place ops were taken out of the program; with the batch's mean and deviation.
+    "_native_batch_norm_legit_no_training.default": lambda node, x, weight, bias, mean, var, momentum, eps: [
+        _batch_norm(node, x, weight, bias, mean, var, False, momentum, eps, False),
+        None,
+        None,
+    ],
     "_unsafe_view.default": _reshape,
     "abs.default": _map(tf.abs),
     "adaptive_avg_pool2d.default": _adaptive_avg_pool2d,

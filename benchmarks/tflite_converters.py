@@ -6,8 +6,9 @@
 
 The candidates are those of tests/factories/candidates.py. Each converter works in one process of its own environment; its first
 conversion is done twice and counted once. litert-torch is asked for ends with channels last; onnx2tf reads the ONNX file that
-torch.onnx writes. Errors are the largest difference to torch on random inputs. Latency is one thread of LiteRT, the peer's model and
-ours taking turns: the peer's time over ours. FOLDER keeps what was converted, and a second run goes on there.
+torch.onnx writes. "moves" counts TRANSPOSE operators, "error" is the largest difference to torch on random inputs, "time" the
+peer's latency over ours, one thread of LiteRT, the two models taking turns. FOLDER keeps what was converted, and a second run
+goes on there.
 """
 
 from __future__ import annotations
@@ -55,6 +56,9 @@ def main() -> None:
             command = [python, __file__, "--convert", name, "--folder", str(place)]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         print_table(folder, [*asked])
+        print(
+            f"a network of convnext and mobilenet v3, linked from parts / converted whole: {linked_ratio(folder):.3f}"
+        )
 
 
 def convert_all(convert: Convert, folder: Path) -> None:
@@ -160,6 +164,31 @@ def print_table(folder: Path, names: Sequence[str]) -> None:
                 + " ".join(f"{kind}:{count}" for kind, count in sorted(found.items())),
                 flush=True,
             )
+
+
+def linked_ratio(folder: Path) -> float:
+    """Return the latency of a network linked from parts over that of the same one converted whole."""
+    import pytest
+    from export import latency_ratio
+    from factories.candidates import ConvNeXt, mobilenet_v3
+    from rigs.fragment_libraries import library_of_ops
+
+    from exporters import link
+    from exporters.networks import torch_network
+    from exporters.tflite_export import export_network
+    from exporters.weights import Weights
+    from space import Architecture
+    from space.networks import OPS
+
+    ops = {"convnext": ConvNeXt, "mobile": mobilenet_v3}
+    library = library_of_ops(ops, folder / "linked", size=32)
+    architecture = Architecture.parse("convnext-mobile+in+out", library.config)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, build in ops.items():
+            patch.setitem(OPS, name, build)
+        network = torch_network(architecture, Weights.seeded(0))
+    whole = export_network(network, library.config, "fp32", None)
+    return latency_ratio("tflite", link(library.recipe(architecture), library.part), whole)
 
 
 def operators(model: bytes) -> Counter[str]:

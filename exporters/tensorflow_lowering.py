@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
@@ -35,11 +36,12 @@ def trace(module: nn.Module, shapes: Sequence[tuple[int, ...]]) -> ExportedProgr
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            program = torch.export.export(module, tuple(map(torch.zeros, shapes)), strict=False)
+            program = torch.export.export(module, tuple(torch.zeros(shape) for shape in shapes), strict=False)
             if any(_is_in_place(node) for node in _calls(program)):
                 program = program.run_decompositions({})
-            if unknown := {node.target for node in _calls(program) if not _is_known(node)}:
-                table = torch.export.default_decompositions()
+            unknown: set[Any] = {node.target for node in _calls(program) if not _is_known(node)}
+            if unknown:
+                table: Any = torch.export.default_decompositions()
                 program = program.run_decompositions({op: table[op] for op in unknown if op in table})
     except Exception as error:  # whatever torch raises for what it does not trace
         raise ConversionError(
@@ -71,14 +73,17 @@ def lower(program: ExportedProgram, *inputs: Any) -> Any:
     values = _placeholders(program, inputs)
     for node in program.graph.nodes:
         if node.op == "output":
-            (result,) = fx.map_arg(node.args[0], values.__getitem__)
+            results: Any = fx.map_arg(node.args[0], values.__getitem__)
+            (result,) = results
             return arranged(result, boundary_order(len(result.order))).tensor
         if node.op == "call_function":
-            args, kwargs = fx.map_arg((node.args, node.kwargs), values.__getitem__)
+            arguments: Any = fx.map_arg((node.args, node.kwargs), values.__getitem__)
+            args, kwargs = arguments
             try:
                 values[node] = _function(node)(*args, **kwargs)
-            except ConversionError as error:
-                raise ConversionError(f"no TensorFlow form for {_place(node)}: {error}") from error
+            except Exception as error:  # ours, and whatever TensorFlow raises for such arguments
+                said = str(error) if isinstance(error, ConversionError) else reason_of(error)
+                raise ConversionError(f"no TensorFlow form for {_place(node)}: {said}") from error
     raise ConversionError("the program returns nothing")
 
 
@@ -92,7 +97,7 @@ def _placeholders(program: ExportedProgram, inputs: Sequence[Any]) -> dict[fx.No
                 tensor = next(given)
                 values[node] = Value(tensor=tensor, order=boundary_order(len(tensor.shape)))
             else:
-                values[node] = constant(_weight(program, spec.target).detach().numpy())
+                values[node] = constant(_weight(program, str(spec.target)).detach().numpy())
     return values
 
 
@@ -116,7 +121,7 @@ def _is_known(node: fx.Node) -> bool:
 
 
 def _is_in_place(node: fx.Node) -> bool:
-    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+    return isinstance(node.target, OpOverload) and node.target._schema.is_mutable
 
 
 def _place(node: fx.Node) -> str:

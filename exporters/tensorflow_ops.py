@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 import torch
 from torch import fx
+from torch._ops import OpOverload
 
 from exporters.errors import ConversionError
 from exporters.tensorflow_values import (
@@ -29,7 +30,7 @@ from exporters.tensorflow_values import (
     together,
 )
 
-_Pair = Sequence[int]
+_Pair = tuple[int, int]
 
 
 def _same(node: fx.Node, x: Value, *arguments: Any, **named: Any) -> Value:
@@ -66,7 +67,7 @@ def _value(given: Any) -> Value:
     return given if isinstance(given, Value) else constant(np.float32(given))
 
 
-def _weights(given: Any, node: fx.Node) -> Any:
+def _weights(given: Any) -> Any:
     """Return a parameter's array; what is computed is none."""
     if not isinstance(given, Value) or not isinstance(given.tensor, np.ndarray):
         raise ConversionError("its weights are computed; they have to be constant")
@@ -92,7 +93,7 @@ def _conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Value:
-    kernel = _weights(weight, node)
+    kernel = _weights(weight)
     _, inputs, *size = kernel.shape  # inputs of one group
     strides, dilations = _pair(stride), _pair(dilation)
     pads = _pads(padding, size, dilations)
@@ -108,10 +109,10 @@ def _conv2d(
         )
     else:
         y = tf.nn.conv2d(x.tensor, kernel.transpose(2, 3, 1, 0), strides, mode, dilations=dilations)
-    return x.with_tensor(y if bias is None else tf.nn.bias_add(y, _weights(bias, node)))
+    return x.with_tensor(y if bias is None else tf.nn.bias_add(y, _weights(bias)))
 
 
-def _pads(padding: Any, size: _Pair, dilations: _Pair) -> list[tuple[int, int]]:
+def _pads(padding: Any, size: Sequence[int], dilations: _Pair) -> list[tuple[int, int]]:
     """Return rows before and after, then columns, of zeros as torch adds them."""
     if padding == "valid":
         return [(0, 0), (0, 0)]
@@ -122,7 +123,7 @@ def _pads(padding: Any, size: _Pair, dilations: _Pair) -> list[tuple[int, int]]:
 
 
 def _padded(
-    x: Value, pads: Sequence[tuple[int, int]], size: _Pair, strides: _Pair, dilations: _Pair
+    x: Value, pads: Sequence[_Pair], size: Sequence[int], strides: _Pair, dilations: _Pair
 ) -> tuple[Value, str]:
     """Return a feature map in NHWC and the padding that TensorFlow has to add, with zeros where that is not what torch adds."""
     x = arranged(x, CHANNELS_LAST)
@@ -196,7 +197,7 @@ def _avg_pool2d(
         mode, x = "VALID", x.with_tensor(tf.pad(x.tensor, [(0, 0), *pads, (0, 0)]))
         (top, bottom), (left, right) = pads
         ours = torch.nn.functional.avg_pool2d(
-            torch.nn.functional.pad(ones, (left, right, top, bottom)), size, strides
+            torch.nn.functional.pad(ones, [left, right, top, bottom]), size, strides
         )
     y = tf.nn.avg_pool2d(x.tensor, size, strides, mode)
     if not torch.equal(ours, theirs):  # torch divides by another number, at the edges or everywhere
@@ -207,7 +208,8 @@ def _avg_pool2d(
 def _pool_geometry(node: fx.Node, kernel_size: Any, stride: Any) -> tuple[_Pair, _Pair, _Pair]:
     """Return size and strides of the windows, and how many there are of rows and columns."""
     size = _pair(kernel_size)
-    return size, (_pair(stride) if stride else size), node.meta["val"].shape[2:]
+    rows, columns = node.meta["val"].shape[2:]
+    return size, (_pair(stride) if stride else size), (rows, columns)
 
 
 def _needed_pads(
@@ -305,12 +307,12 @@ def _batch_norm(
 ) -> Value:
     if training or mean is None or var is None:
         raise ConversionError("it normalizes by the batch; call eval() and keep running statistics")
-    scale = 1 / np.sqrt(_weights(var, node) + np.float32(eps))
+    scale = 1 / np.sqrt(_weights(var) + np.float32(eps))
     if weight is not None:
-        scale = scale * _weights(weight, node)
-    shift = -_weights(mean, node) * scale
+        scale = scale * _weights(weight)
+    shift = -_weights(mean) * scale
     if bias is not None:
-        shift = shift + _weights(bias, node)
+        shift = shift + _weights(bias)
     return _affine(x, scale, shift, axis=1)
 
 
@@ -362,7 +364,7 @@ def _group_norm(
     shape = x.shape
     grouped = reshaped(x, (shape[0], num_groups, shape[1] // num_groups, math.prod(shape[2:])))
     y = grouped.with_tensor(_normalized(grouped.tensor, grouped.places((2, 3)), eps))
-    arrays = [None if given is None else _weights(given, node) for given in (weight, bias)]
+    arrays = [None if given is None else _weights(given) for given in (weight, bias)]
     return _affine(reshaped(y, shape), *arrays, axis=1)
 
 
@@ -385,10 +387,10 @@ def _instance_norm(
 
 def _linear(node: fx.Node, x: Value, weight: Value, bias: Value | None = None) -> Value:
     """Multiply the last axis by weights; on feature maps with their channels last that is a 1 x 1 convolution."""
-    rank, matrix = len(x.order), np.ascontiguousarray(_weights(weight, node).T)
+    rank, matrix = len(x.order), np.ascontiguousarray(_weights(weight).T)
     if x.order[-1] != rank - 1:
         x = arranged(x, (*(axis for axis in x.order if axis != rank - 1), rank - 1))
-    addend = None if bias is None else _weights(bias, node)
+    addend = None if bias is None else _weights(bias)
     if rank == 4:
         y = tf.nn.conv2d(x.tensor, matrix[None, None], 1, "VALID")
         return x.with_tensor(y if addend is None else tf.nn.bias_add(y, addend))
@@ -417,13 +419,9 @@ def _softmax(node: fx.Node, x: Value, dim: int, *arguments: Any, **named: Any) -
 # --- activations ------------------------------------------------------------------------------------------------
 
 
-def _relu6(x: Any) -> Any:
-    return tf.nn.relu6(x)
-
-
 def _clip(node: fx.Node, x: Value, low: float | None = None, high: float | None = None) -> Value:
     if (low, high) == (0, 6):
-        return x.with_tensor(_relu6(x.tensor))
+        return x.with_tensor(tf.nn.relu6(x.tensor))
     if (low, high) == (0, None):
         return x.with_tensor(tf.nn.relu(x.tensor))
     y = x.tensor
@@ -436,7 +434,7 @@ def _gelu(node: fx.Node, x: Value, *, approximate: str = "none") -> Value:
 
 
 def _hardsigmoid(x: Any) -> Any:
-    return _relu6(x + np.float32(3)) * np.float32(1 / 6)
+    return tf.nn.relu6(x + np.float32(3)) * np.float32(1 / 6)
 
 
 def _hardswish(x: Any) -> Any:
@@ -454,7 +452,7 @@ def _elu(node: fx.Node, x: Value, alpha: float = 1, scale: float = 1, input_scal
 
 
 def _prelu(node: fx.Node, x: Value, weight: Value) -> Value:
-    slopes = _weights(weight, node).reshape(1, -1, *[1] * (len(x.order) - 2))
+    slopes = _weights(weight).reshape(1, -1, *[1] * (len(x.order) - 2))
     (tensor, slope), order = together([x, constant(slopes)])
     return Value(tensor=tf.nn.relu(tensor) - slope * tf.nn.relu(-tensor), order=order)
 
@@ -573,14 +571,16 @@ def _attention(
 
 def op_name(node: fx.Node) -> str:
     """Return an op's name with its overload; other functions' own names."""
-    return (
-        str(node.target).removeprefix("aten.")
-        if isinstance(node.target, torch._ops.OpOverload)
-        else str(node.target)
-    )
+    return str(node.target).removeprefix("aten.") if isinstance(node.target, OpOverload) else str(node.target)
 
 
 OPS: Mapping[str, Callable[..., Any]] = {
+    # What batch_norm is called once in-place ops were taken out of the program; with the batch's mean and deviation.
+    "_native_batch_norm_legit_no_training.default": lambda node, x, weight, bias, mean, var, momentum, eps: [
+        _batch_norm(node, x, weight, bias, mean, var, False, momentum, eps, False),
+        None,
+        None,
+    ],
     "_unsafe_view.default": _reshape,
     "abs.default": _map(tf.abs),
     "adaptive_avg_pool2d.default": _adaptive_avg_pool2d,
@@ -643,7 +643,7 @@ OPS: Mapping[str, Callable[..., Any]] = {
     "prelu.default": _prelu,
     "reciprocal.default": _map(lambda x: np.float32(1) / x),
     "relu.default": _map(tf.nn.relu),
-    "relu6.default": _map(_relu6),
+    "relu6.default": _map(tf.nn.relu6),
     "reshape.default": _reshape,
     "rsqrt.default": _map(tf.math.rsqrt),
     "rsub.Scalar": lambda node, x, other, alpha=1: _combine(operator.sub)(node, other, x, alpha=alpha),

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from exporters import FragmentLibrary
+from exporters import FragmentLibrary, Precision
+from exporters.cache import FragmentCache
+from exporters.fragments import Fragment
+from space import Space
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @contextmanager
@@ -27,6 +33,27 @@ def exported_once(folder: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FragmentLibrary, "open", open_alone)
         yield
+
+
+def library_of_ops(
+    ops: Mapping[str, Callable[[int], nn.Module]], folder: Path, precision: Precision = "fp32", size: int = 8
+) -> FragmentLibrary:
+    """Return the TFLite library of a space of one stage with ops of one's own, exported in this process, which knows them."""
+    from exporters.tflite_export import export_fragment
+    from space.networks import OPS
+
+    def export_here(fragments: Sequence[tuple[Fragment, str]], *_: Any, **named: Any) -> None:
+        for fragment, key in fragments:
+            exported = export_fragment(fragment, named["config"], named["weights"], precision)
+            FragmentCache(root=named["cache_dir"]).save(key, exported)
+            named["done"](str(fragment))
+
+    config = Space(name="own", ops=tuple(ops), widths=(size,), image_size=size, classes=10)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("exporters.library.convert_fragments", export_here)
+        for name, build in ops.items():
+            patch.setitem(OPS, name, build)
+        return FragmentLibrary.open("tflite", cache_dir=folder, config=config, precision=precision)
 
 
 @pytest.fixture(scope="session")

@@ -43,6 +43,9 @@ def find_space(name: str | Path | Space) -> Space:
     if (kept := _kept(text)) is not None:
         return _defined.setdefault(text, kept)
     bare, _, digest = text.partition("@")
+    called = [one for one in _defined.values() if one.name.partition("@")[0] == text]
+    if len(called) == 1:
+        return called[0]
     if bare in plugins(GROUP):
         found = find_space(_from_package(bare))
         if digest in ("", found.name.partition("@")[2]):

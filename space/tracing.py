@@ -134,9 +134,7 @@ def _graph(module: nn.Module, shape: tuple[int, ...]) -> Graph:
     return Graph(nodes=nodes, names=names, state=state, made=made)
 
 
-_DEPENDS = (
-    "does something that depends on the values of its input, which no exported model can; decide by shapes alone"
-)
+_DEPENDS = "does something that depends on the values of its input, which no exported model can; decide by shapes alone"
 
 
 def _check_op(node: fx.Node) -> None:

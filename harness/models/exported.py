@@ -44,7 +44,7 @@ from harness.models.names import select_architecture
 from harness.records import PARTS
 from harness.version import __version__
 from search.training.tasks import load_task
-from space import BLOX, Architecture, SpaceConfig, find_space
+from space import BLOX, Architecture, Space, SpaceConfig, find_space
 from space.atomic_files import check_output_file, holds_file, write_file
 from space.errors import ConfigError
 from space.segments import Segment
@@ -248,7 +248,7 @@ def export_network(
     checkpoint: Path | None = None,
     calibration: str = "",
     table: Path | None = None,
-    space: str = "blox",
+    space: str | Path | Space = "blox",
     force: bool = False,
 ) -> ModelFile:
     """Write one network as a stand-alone model, with the weights of a torch state dict or seeded random ones.

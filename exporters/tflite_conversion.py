@@ -51,7 +51,7 @@ def convert_module(
         converter.target_spec.supported_types = [tf.float16]
     try:
         return bytes(converter.convert())
-    except Exception as error:  # noqa: BLE001 - whatever the converter raises for ops that TFLite lacks
+    except Exception as error:  # whatever the converter raises for ops that TFLite lacks
         raise ConversionError(
             f"TFLiteConverter does not take {type(module).__name__}: {reason_of(error)}; "
             "use other layers, or measure in ONNX Runtime"

@@ -13,7 +13,7 @@ from harness.models.names import select_architectures
 from search.work.results import Results
 from search.work.training_folder import FinishedTraining, check_alike, grouped, publish, training_units
 from search.work.unit_runs import Runner, Watch, logged, run_watched
-from space import find_space
+from space import Space, find_space
 from space.atomic_files import write_file
 from space.errors import ConfigError, HarnessError
 
@@ -108,7 +108,7 @@ def train(
     folder: str | Path,
     *,
     task: str | InMemory = "digits",
-    space: str = "blox",
+    space: str | Path | Space = "blox",
     recipe: Recipe | Mapping[str, Any] | None = None,
     together: int = 1,
     runner: Runner | None = None,
@@ -134,7 +134,7 @@ def train(
         [networks] if isinstance(networks, str) else networks,
         Path(folder),
         task=task,
-        space=space,
+        space=find_space(space).name,
         recipe=recipe or {},
         together=together,
         runner=runner,

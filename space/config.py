@@ -126,6 +126,11 @@ class SpaceConfig:
         return self.table.blocks
 
     @property
+    def last_size(self) -> int:
+        """The height and width, in pixels, of what the head reads."""
+        return self.image_size >> self.stages if self.chain is None else self.chain.shape(None)[2]
+
+    @property
     def table(self) -> BlockTable:
         """All blocks with their places by every name that they have."""
         return block_table(self.ops) if self.chain is None else self.chain.table

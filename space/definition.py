@@ -32,20 +32,24 @@ the same candidate; a site of one candidate is fixed. Reading a definition runs 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from space.architecture import SPACES, Space
-from space.chain import Chain, Module, Option, Site
+from space.chain import Chain, Module, Option, Site, Traced
 from space.config import MAX_NETWORKS
 from space.costs import block_costs, fixed_cost
 from space.errors import ArchitectureError, did_you_mean, shown
 from space.indexing import blocks_of, drawn, random_words
-from space.module_functions import build_module, written_as
+from space.module_functions import build_module, imports_torch_alone, source_digest, written_as
 from space.text_files import read_text
 
 MAX_FILE_BYTES = 1 << 20
@@ -65,14 +69,50 @@ def load_space(path: str | Path) -> Space:
         ArchitectureError: the file cannot be read, or defines no space: the message names the place, the value and the remedy.
     """
     path = Path(path)
+    return _resolved(read_definition(path), folder_of(path), str(path))
+
+
+def read_definition(path: Path) -> dict[str, Any]:
+    """Return what stands in a definition's file, unchecked. Raises: ArchitectureError when it is no TOML file."""
     text = read_text(
         path, error=ArchitectureError, remedy="name the TOML file of a space", most=MAX_FILE_BYTES
     )
     try:
-        document = tomllib.loads(text)
+        return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ArchitectureError(f"{path}: is not TOML: {error}") from error
-    return _resolved(document, str(path.absolute().parent), str(path))
+
+
+def folder_of(path: Path) -> str:
+    """Return where a definition's own functions are looked up: beside its file."""
+    return str(path.absolute().parent)
+
+
+def definition_key(document: Mapping[str, Any], folder: str) -> str:
+    """Return a digest of all that a definition's space is made of, its functions' code with it; empty where that is not known.
+
+    Code beside the definition is known where it imports nothing but torch and the standard library.
+    """
+    tables = [document.get("stem"), document.get("head")]
+    candidates = document.get("candidates")
+    tables += list(candidates.values()) if isinstance(candidates, Mapping) else []
+    modules = [table.get("module") if isinstance(table, Mapping) else table for table in tables]
+    sources = []
+    for text in sorted({one for one in modules if isinstance(one, str) and ":" in one}):
+        source = source_digest(text, folder) if imports_torch_alone(text, folder) else ""
+        if not source:
+            return ""
+        sources.append([text, source])
+    facts = [document, sources, version("torch"), _own_digest()]
+    return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()
+
+
+@cache
+def _own_digest() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def define(
@@ -349,17 +389,12 @@ def _traced(
     wanted: tuple[int, ...] | None = None,
 ) -> Module:
     """Return a module with what is known of it, its output checked."""
-    import torch
-
-    from space.tracing import trace
-
     _, channels, stride = given
     after = -(-size // stride)
     wanted = wanted or (1, channels, after, after)
+    source = source_digest(part.function, folder)
     try:
-        with torch.random.fork_rng(devices=[]):  # torch's global generator is left as it was
-            made = build_module(part.function, part.options, folder, given)
-        traced, _ = trace(made, (1, given[0], size, size))
+        traced = _traced_once(part, folder, source, given, size)
     except ArchitectureError as error:
         raise ArchitectureError(f"{where}: {error}") from error
     if traced.output != wanted:
@@ -368,6 +403,18 @@ def _traced(
             f"{channels} and stride = {stride} ask for {_sizes(wanted)}; repair the module, or give other channels and stride"
         )
     return Module(name=name, function=part.function, options=part.options, given=given, traced=traced)
+
+
+@lru_cache(maxsize=4096)
+def _traced_once(part: _Part, folder: str, source: str, given: tuple[int, int, int], size: int) -> Traced:
+    """Trace a module: sites of one shape have the same candidates, and a definition may be read again. `source`: of its file."""
+    import torch
+
+    from space.tracing import trace
+
+    with torch.random.fork_rng(devices=[]):  # torch's global generator is left as it was
+        made = build_module(part.function, part.options, folder, given)
+    return trace(made, (1, given[0], size, size))[0]
 
 
 def _sizes(shape: tuple[int, ...]) -> str:

@@ -61,10 +61,7 @@ def index_of_hash(config: SpaceConfig, hex_digest: str) -> int:
             "name the network by its text or index"
         )
     digest = bytes.fromhex(hex_digest)
-    if config.chain is not None:
-        index = _chain_places(config).get(digest)
-    else:
-        index = _places(len(config.ops), config.stages).get(digest)
+    index = _places(config).get(digest)
     if index is None:
         raise ArchitectureError(
             f"hash {hex_digest}: no network of space {config.name!r} has it; "
@@ -111,14 +108,19 @@ def digests(op_count: int, stages: int) -> bytes:
     return content
 
 
-@lru_cache(maxsize=8)
-def _places(op_count: int, stages: int) -> Mapping[bytes, int]:
-    content = digests(op_count, stages)
-    starts = range(0, len(content), _DIGEST_BYTES)
-    return {content[start : start + _DIGEST_BYTES]: i for i, start in enumerate(starts)}
+def all_digests(config: SpaceConfig) -> bytes:
+    """Return the digests of all networks of a space, 16 bytes each, in canonical order; as `digests`."""
+    return digests(len(config.ops), config.stages) if config.chain is None else _chain_digests(config)
 
 
 @lru_cache(maxsize=8)
-def _chain_places(config: SpaceConfig) -> Mapping[bytes, int]:
-    """Return the first index of each different network of a chain."""
-    return {chain_digest(config, index): index for index in reversed(range(len(config)))}
+def _places(config: SpaceConfig) -> Mapping[bytes, int]:
+    """Return the index of each digest: of equal networks of a chain the first."""
+    content = all_digests(config)
+    starts = range(0, len(content), _DIGEST_BYTES)[::-1]
+    return {content[start : start + _DIGEST_BYTES]: start // _DIGEST_BYTES for start in starts}
+
+
+@lru_cache(maxsize=8)
+def _chain_digests(config: SpaceConfig) -> bytes:
+    return b"".join(chain_digest(config, index) for index in range(len(config)))

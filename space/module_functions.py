@@ -6,6 +6,7 @@ a definition runs the code that it names.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import importlib.util
@@ -81,6 +82,33 @@ def build_module(
     return made
 
 
+def source_digest(text: str, folder: str) -> str:
+    """Return the sha256 of the file beside a definition that holds a function; empty for a function of a package."""
+    file = Path(folder) / f"{text.partition(':')[0]}.py"
+    if not folder or ":" not in text or not file.is_file():
+        return ""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def imports_torch_alone(text: str, folder: str) -> bool:
+    """Return whether the file beside a definition that holds a function imports nothing but torch and the standard library."""
+    file = Path(folder) / f"{text.partition(':')[0]}.py"
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return False
+    names = set[str]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add("." if node.level else node.module or ".")
+        elif isinstance(node, ast.Name) and node.id in ("__import__", "open", "exec", "eval"):
+            return False
+    allowed = {"torch", *sys.stdlib_module_names} - {"importlib", "os", "pathlib", "runpy"}
+    return {name.partition(".")[0] for name in names} <= allowed
+
+
 def written_as(function: Callable[..., Any], name: str) -> tuple[str, str]:
     """Return how a definition names a function of Python, and the folder of its file; the folder is empty for a package's.
 
@@ -121,8 +149,8 @@ def _check_options(function: Callable[..., Any], text: str, options: tuple[tuple
 def _module(name: str, folder: str) -> ModuleType:
     file = Path(folder) / f"{name}.py"
     try:
-        if folder and file.is_file():
-            return _loaded(file, hashlib.sha256(file.read_bytes()).hexdigest())
+        if digest := source_digest(f"{name}:", folder):
+            return _loaded(file, digest)
         with _search_path():
             return importlib.import_module(name)
     except (Exception, SystemExit) as error:  # to import another's code may raise anything at all

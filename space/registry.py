@@ -10,11 +10,12 @@ import hashlib
 import json
 import re
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from space.architecture import SPACES, Space
 from space.atomic_files import write_file
-from space.definition import load_space
+from space.definition import definition_key, folder_of, load_space, read_definition
 from space.errors import ArchitectureError, HarnessError, did_you_mean, shown
 from space.plugins import SPACES as GROUP
 from space.plugins import bad_plugin, load_plugin, plugins
@@ -39,10 +40,13 @@ def find_space(name: str | Path | Space) -> Space:
     if text in _defined:
         return _defined[text]
     if text.endswith(SUFFIX):
-        return find_space(load_space(Path(text)))
-    if (kept := _kept(text)) is not None:
+        return _remembered(_from_file(Path(text)))
+    if _FULL_NAME.fullmatch(text) and (kept := _kept(text)) is not None and kept.name == text:
         return _defined.setdefault(text, kept)
     bare, _, digest = text.partition("@")
+    called = [one for one in _defined.values() if one.name.partition("@")[0] == text]
+    if len(called) == 1:
+        return called[0]
     if bare in plugins(GROUP):
         found = find_space(_from_package(bare))
         if digest in ("", found.name.partition("@")[2]):
@@ -78,31 +82,45 @@ def known_spaces() -> tuple[Space, ...]:
     return (*SPACES.values(), *_defined.values())
 
 
+def _from_file(path: Path) -> Space:
+    """Return the space that a file defines: as it was traced before, where neither file nor code has changed since."""
+    document, folder = read_definition(path), folder_of(path)
+    key = definition_key(document, folder)
+    kept = _kept(key) if key else None
+    if kept is not None and kept.chain is not None:
+        return replace(kept, chain=replace(kept.chain, folder=folder * bool(kept.chain.folder)))
+    found = load_space(path)
+    if key:
+        _keep(key, found)
+    return found
+
+
 def _remembered(space: Space) -> Space:
     """Keep a definition for this process, and for those that read what was measured of it later, wherever its file is then."""
-    if space.name not in _defined:
-        with suppress(HarnessError, OSError):  # then it is named again
-            path, content = _path(space.name), _sealed(space)
-            if not path.is_file() or path.read_bytes() != content:
-                write_file(path, content, make_folder=True)
-    return _defined.setdefault(space.name, space)
+    _keep(space.name, space)
+    _defined[space.name] = space
+    return space
+
+
+def _keep(name: str, space: Space) -> None:
+    """Write a space beside the sha256 of its text, where it can be written."""
+    with suppress(HarnessError, OSError):
+        path, content = _path(name), _sealed(space)
+        if not path.is_file() or path.read_bytes() != content:
+            write_file(path, content, make_folder=True)
 
 
 def _kept(name: str) -> Space | None:
-    """Return a definition that was read before; None where it was not, or is no longer whole."""
-    if not _FULL_NAME.fullmatch(name):
-        return None
+    """Return a space that was kept; None where it was not, or is no longer whole."""
     with suppress(HarnessError, OSError, ValueError, TypeError, KeyError, AttributeError):
         content = _path(name).read_bytes()
         found = Space(**json.loads(content.partition(b"\n")[2]))
-        is_whole = content == _sealed(found) and found.chain is not None
-        if is_whole and name == found.name:
+        if content == _sealed(found) and found.chain is not None:
             return found
     return None
 
 
 def _sealed(space: Space) -> bytes:
-    """Return a definition as it is kept: the sha256 of what follows, then JSON."""
     text = json.dumps(space.to_plain()).encode()
     return hashlib.sha256(text).hexdigest().encode() + b"\n" + text
 

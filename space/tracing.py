@@ -134,12 +134,18 @@ def _graph(module: nn.Module, shape: tuple[int, ...]) -> Graph:
     return Graph(nodes=nodes, names=names, state=state, made=made)
 
 
+_DEPENDS = "does something that depends on the values of its input, which no exported model can; decide by shapes alone"
+
+
 def _check_op(node: fx.Node) -> None:
     namespace, name = str(getattr(node.target, "namespace", "")), op_name(node)
     if namespace not in ("aten", "prims", "") or (namespace == "" and "getitem" not in name):
         raise ArchitectureError(
             f"runs {namespace or 'the function'}::{name}, an op that is not torch's own; write it with torch's ops"
         )
+    value = node.meta.get("val")
+    if isinstance(value, Tensor) and not all(isinstance(size, int) for size in value.shape):
+        raise ArchitectureError(_DEPENDS)
     is_random = name in _RANDOM or name.rstrip("_").removesuffix("_like") in _RANDOM
     if is_random and not (name == "dropout" and node.args[2:3] == (False,)):
         raise ArchitectureError(
@@ -151,7 +157,7 @@ def _untraceable(error: Exception) -> str:
     kind = type(error).__name__
     text = " ".join(str(error).split())[:200]
     if "DataDependent" in kind or "data-dependent" in text or "item" in text.lower() or "Guard" in kind:
-        return "does something that depends on the values of its input, which no exported model can; decide by shapes alone"
+        return _DEPENDS
     return f"cannot be run on its input: {kind}: {text}; see that it takes (B, channels_in, H, W)"
 
 

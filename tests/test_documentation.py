@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import sqlite3
@@ -27,7 +28,7 @@ from rigs import with_tests
 import harness
 from harness.commands.app import app
 from harness.devices.config import parse_devices
-from space import Architecture
+from space import Architecture, load_space
 
 ROOT = Path(__file__).parents[1]
 README = Path("README.md")
@@ -146,6 +147,20 @@ def test_the_python_of_the_page_on_networks_runs() -> None:
     code = "\n".join(blocks(Path("docs/networks.md"), "python"))
     done = run("-c", code.replace("\nArchitecture.from", "\nassert small and Architecture.from"))
     assert done.returncode == 0, done.stderr
+
+
+def test_the_page_on_a_space_of_ones_own_defines_one_space_in_both_forms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs/how-to/own-space.md").read_text()
+    for name, text in re.findall(r'^```\w+ title="(\S+)"\n(.*?)^```', page, re.MULTILINE | re.DOTALL):
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    defined = runpy.run_path(str(tmp_path / "define_mine.py"))["mine"]
+    assert defined == load_space(tmp_path / "mine.toml")
+    assert capsys.readouterr().out.startswith("144 ")
+    assert "my_ops" in sys.modules
+    monkeypatch.delitem(sys.modules, "my_ops")
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ from harness.records import PARTS
 from harness.version import __version__
 from search.training.own_data.source import is_own
 from search.training.tasks import load_task
-from space import BLOX, Architecture, SpaceConfig, find_space, user_paths
+from space import BLOX, Architecture, Space, SpaceConfig, find_space, user_paths
 from space.atomic_files import check_output_file, holds_file, write_file
 from space.errors import ConfigError
 from space.segments import Segment
@@ -245,7 +245,7 @@ def export_network(
     checkpoint: Path | None = None,
     calibration: str = "",
     table: Path | None = None,
-    space: str = "blox",
+    space: str | Path | Space = "blox",
     force: bool = False,
     log: Callable[[str], None] = lambda line: None,
 ) -> ModelFile:

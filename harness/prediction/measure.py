@@ -26,7 +26,7 @@ from harness.prediction.space_prediction import SpaceTable, predict_space
 from harness.store import Store
 from harness.store.configurations import several
 from harness.store.latencies import latencies
-from space import Architecture, SpaceConfig, check_enumerable, find_space
+from space import Architecture, Space, SpaceConfig, check_enumerable, find_space
 from space.errors import ConfigError, did_you_mean
 from space.segments import Segment
 
@@ -306,7 +306,7 @@ def measure(
     fresh: bool = False,
     memory: bool = False,
     energy: bool = False,
-    space: str = "blox",
+    space: str | Path | Space = "blox",
     shapes: Mapping[str, Sequence[int]] | None = None,
     inputs: str | Path | Sequence[Any] | None = None,
     expect: str | Path | None = None,
@@ -367,7 +367,7 @@ def measure(
             fresh=fresh,
             memory=memory,
             energy=energy,
-            space=space,
+            space=find_space(space).name,
             seed=seed,
             wait_s=wait_s,
         )

@@ -35,9 +35,10 @@ from search.latency.intervals import COVERAGE as PREDICTED_COVERAGE
 from search.latency.intervals import guaranteed
 from search.latency.model_selection import Prediction, SelectedPredictor, select_predictor
 from search.table.constraints import FRESH
-from space import Architecture, ArchitectureError, SpaceConfig, check_enumerable, find_space
+from space import Architecture, ArchitectureError, Space, SpaceConfig, check_enumerable, find_space
 from space.errors import ConfigError
 from space.indexing import BoolArray, FloatArray, IndexArray
+from space.registry import space_name
 from space.segments import all_segments
 from space.selection import parse_model, select_models
 
@@ -331,7 +332,7 @@ def predict(
     precision: str = "",
     batch: int | None = None,
     configuration: str = "",
-    space: str = "",
+    space: str | Path | Space = "",
     prior: str = "",
     models: str | Sequence[str] = (),
     doubtful: bool = False,
@@ -340,10 +341,11 @@ def predict(
     """Predict the latency of every network of a space from those measured on one configuration of a device.
 
     device: `local` unless it is given, or a `configuration`'s id; a pattern, or a group of `devices_file`, that means one.
-    runtime, with or without :PROVIDER, threads, precision, batch (1 unless it is given), and the name of a space narrow the
-    choice. `prior`: the id of another configuration, whose prediction helps where few networks are measured. `models`: networks,
-    written as for `measure`, that are to be the table's `chosen` ones. `doubtful`: with measurements of grade D. The rows
-    have memory, load, first run and energy where these are measured on the configuration; memory and energy are predicted, too.
+    runtime, with or without :PROVIDER, threads, precision, batch (1 unless it is given), and a space, by its name or file, narrow
+    the choice. `prior`: the id of another configuration, whose prediction helps where few networks are measured. `models`:
+    networks, written as for `measure`, that are to be the table's `chosen` ones. `doubtful`: with measurements of grade D. The
+    rows have memory, load, first run and energy where these are measured on the configuration; memory and energy are predicted,
+    too.
     Raises: ConfigError when several configurations fit, too little is stored, or names are of no network.
 
     >>> table = predict(store, device="made-up", threads=2)
@@ -358,7 +360,7 @@ def predict(
         precision=precision,
         batch=batch,
         configuration=configuration,
-        space=space,
+        space=space_name(space),
         devices_file=devices_file,
     )
     chosen = one_configuration(store, choice)

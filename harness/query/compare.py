@@ -28,6 +28,7 @@ from harness.store.configurations import (
 from harness.store.latencies import latencies
 from space import Architecture, SpaceConfig
 from space.errors import ConfigError
+from space.registry import space_name
 
 COLUMNS = ("device", "configuration", "verdict", "reason", "ratio", "low", "high", "first_ms", "second_ms")
 
@@ -156,7 +157,6 @@ def compare(
         )
         rows = tuple(NetworkComparison(first=a, second=b, result=result) for a, b, result in compared)
         return NetworkComparisons(rows=rows, not_measured={})
-    pairs = in_spaces(lambda config: _two(first, second, config))
     choice = ConfigurationChoice(
         device=device,
         batch=batch,
@@ -164,9 +164,10 @@ def compare(
         threads=threads,
         precision=precision,
         configuration=configuration,
-        space=space,
+        space=space_name(space),
         devices_file=devices_file,
     )
+    pairs = in_spaces(lambda config: _two(first, second, config))
     fitting = fitting_configurations(store, choice)
     if all(one.space not in pairs for one in fitting):
         _two(first, second, space_of(fitting[0]))  # raises what is wrong

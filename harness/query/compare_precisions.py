@@ -33,6 +33,7 @@ from search.statistics import FEWEST_RANKED, Estimate
 from space import Architecture
 from space.errors import ConfigError
 from space.indexing import FloatArray
+from space.registry import space_name
 from space.text import counted
 
 FEWEST = 5  # networks that are measured in both precisions
@@ -215,7 +216,12 @@ def compare_precisions(
     if parse_precision(a) == parse_precision(b):
         raise ConfigError(f"{a} and {b} are one precision; name two, of {', '.join(PRECISIONS)}")
     choice = ConfigurationChoice(
-        device=device, runtime=runtime, threads=threads, batch=batch, space=space, devices_file=devices_file
+        device=device,
+        runtime=runtime,
+        threads=threads,
+        batch=batch,
+        space=space_name(space),
+        devices_file=devices_file,
     )
     rows, too_few = [], dict[Configuration, int]()
     for one, other in _pairs(fitting_configurations(store, choice), a, b):

@@ -27,7 +27,7 @@ from harness.store import Store
 from harness.store.configurations import find_configuration, short_names
 from search.table import Cost, Table
 from search.table.constraints import PROPERTIES, split_subject
-from space import BLOX, SPACES, Architecture, SpaceConfig, check_enumerable, find_space
+from space import BLOX, SPACES, Architecture, Space, SpaceConfig, check_enumerable, find_space
 from space.accuracies import Accuracies
 from space.accuracies.load import fitting_spaces
 from space.errors import ConfigError
@@ -55,7 +55,7 @@ def join(
     costs: Sequence[str] = ("params", "macs", "memory"),
     metric: str = "",
     epoch: str = "best",
-    space: str = "blox",
+    space: str | Path | Space = "blox",
 ) -> SearchTable:
     """Join accuracies with latencies and other costs of every network of a space, to search in.
 

@@ -29,6 +29,7 @@ from search.latency.model_selection import SelectedPredictor
 from search.table import Cost
 from search.table.table import NOT_MEASURED
 from space import find_space
+from space.registry import space_name
 
 SHOWN_COVERAGE = 0.95  # of intervals, where no confidence was asked for
 
@@ -65,7 +66,7 @@ class LatencySource:
             threads=self.threads,
             precision=self.precision,
             batch=self.batch,
-            space=self.space,
+            space=space_name(self.space),
         )
 
 

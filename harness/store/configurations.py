@@ -21,7 +21,6 @@ from harness.devices.names import expand_names, groups_of, shortened
 from harness.records import FILE_SPACE, Configuration
 from harness.store import Store
 from space.errors import ConfigError, did_you_mean
-from space.registry import space_name
 
 ID_CHARACTERS = 8
 DEFAULT_SPACE = "blox"  # not named in descriptions and command lines
@@ -40,8 +39,8 @@ class ConfigurationChoice:
     """Choice among stored configurations; what is empty or None leaves it open.
 
     `device`: names, patterns or groups of `devices_file`, or `all`; `runtime`: with or without :PROVIDER; one or several of
-    either. `configuration`: the beginning of an id; `space`: the name of a space, or the file of its definition. `batch`: images
-    of a run; left open it is 1 where one table is wanted, unless an id names it.
+    either. `configuration`: the beginning of an id; `space`: the name of a space, of a definition NAME@DIGEST or NAME alone.
+    `batch`: images of a run; left open it is 1 where one table is wanted, unless an id names it.
     """
 
     device: str | Sequence[str] = ()
@@ -52,9 +51,6 @@ class ConfigurationChoice:
     configuration: str = ""
     space: str = ""
     devices_file: str | Path | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "space", space_name(self.space))
 
     def fits(self, configuration: Configuration) -> bool:
         """Return whether a configuration fits, its device aside. Raises: ConfigError for a runtime that is none."""

@@ -223,7 +223,7 @@ def _chosen(config: SpaceConfig, blocks: Sequence[Block] | None) -> list[Block]:
 
 
 def _check_batches(config: SpaceConfig, task: Task, recipe: DistilRecipe) -> None:
-    if len(task.train) % recipe.batch == 1 and config.image_size == 2**config.stages:
+    if len(task.train) % recipe.batch == 1 and config.last_size == 1:
         raise ConfigError(
             f"distil recipe: batch = {recipe.batch} leaves a batch of one of {len(task.train)} images, and the last BatchNorm of "
             f"space {config.name!r}, at 1 x 1 pixel, has no variance of one value; choose another batch"

@@ -22,7 +22,7 @@ from search.integer_program.window import Relaxation
 from search.latency.block_features import stage_effects
 from space import SpaceConfig
 from space.errors import HarnessError
-from space.indexing import FloatArray, block_indices
+from space.indexing import FloatArray, available, block_indices
 
 TIE = 1e-8  # as a share of the widest stage's scores: sums that differ by less are equal to the solver
 STEPS = (0.25, 0.05, 0.01, 0.002)  # by how much of itself the window is widened: the first that can be listed
@@ -108,6 +108,14 @@ def in_order(
             )
         before = min(before, score)
         yield Solution(blocks=blocks, score=score, totals=tuple(limit.total(blocks) for limit in limits))
+
+
+def choice_limits(config: SpaceConfig) -> list[Limit]:
+    """Return the limit that leaves out blocks which a stage does not have; none where all stages have all blocks."""
+    is_absent = ~available(config)
+    if not is_absent.any():
+        return []
+    return [Limit(name="blocks of each choice", costs=is_absent.astype(np.float64), upper=0.0)]
 
 
 def additive_part(config: SpaceConfig, values: FloatArray) -> tuple[FloatArray, float]:

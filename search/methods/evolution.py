@@ -7,7 +7,7 @@ from collections import deque
 import numpy as np
 
 from search.methods.method import Problem
-from space.indexing import FloatArray, IndexArray, block_indices, indices_of
+from space.indexing import FloatArray, IndexArray, available, block_indices, indices_of
 
 POOL = 64  # networks that may become parents
 TOURNAMENT = 10  # drawn from the pool, with replacement as in the paper; the best of them becomes the parent
@@ -50,11 +50,11 @@ class Evolution:
         return self._rng.permutation(np.flatnonzero(self._open))[:1]
 
     def _mutants(self, parent: int) -> IndexArray:
-        """Return all networks that differ from the parent in one stage, (stages * (B - 1),)."""
+        """Return all networks that differ from the parent in one stage, in Blox (stages * (B - 1),)."""
         config = self._problem.config
         count, stages = len(config.blocks), np.arange(config.stages)
         blocks = np.tile(block_indices(config, [parent]), (config.stages, count, 1))
         blocks[stages, :, stages] = np.arange(count)  # stage by stage, each block there
-        mutants = indices_of(config, blocks).ravel()
+        mutants = indices_of(config, blocks[available(config)])
         others: IndexArray = mutants[mutants != parent]
         return others

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from search.integer_program.solve import Limit, additive_part, in_order
+from search.integer_program.solve import Limit, additive_part, choice_limits, in_order
 from search.latency.block_features import block_features, pair_features, rows_of, standardized
 from search.methods.method import Problem
 from search.methods.predictor_loop import ROUND
@@ -37,7 +37,7 @@ class IntegerProgramSearch:
         self._asked = np.zeros(len(problem.config), dtype=np.bool_)
         self._known: list[tuple[IndexArray, FloatArray]] = []
         self._tables = _tables(problem.config)
-        self._limits = [_limit(problem, name) for name in problem.limits]
+        self._limits = choice_limits(problem.config) + [_limit(problem, name) for name in problem.limits]
 
     def ask(self) -> IndexArray:
         """Return half of the budget at first, then a round of planned networks."""

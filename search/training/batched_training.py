@@ -38,6 +38,7 @@ from search.training.training import check_batches, fresh_network, usable_device
 from search.training.training_run import Clock, OnEpoch, TrainingRun
 from space import Architecture
 from space.errors import ConfigError
+from space.networks import Network
 
 
 def train_together(
@@ -59,6 +60,10 @@ def train_together(
         HarnessError: a loss is not finite; the message names the network, the epoch and the batch.
     """
     check_fit(task, _one_space(architectures))
+    if architectures[0].config.chain is not None:
+        raise ConfigError(
+            f"space {architectures[0].config.name!r}: networks of a definition are trained one at a time; leave out --together"
+        )
     for architecture in architectures:
         check_batches(architecture, task, recipe)
     place = usable_device(device)
@@ -67,7 +72,9 @@ def train_together(
 
     def stacked(states: Sequence[Mapping[str, Tensor]] = ()) -> StackedNetworks:
         """Return the networks as one, with fresh weights or with these."""
-        networks = [fresh_network(one, recipe) for one in architectures]
+        networks = [
+            one for one in (fresh_network(one, recipe) for one in architectures) if isinstance(one, Network)
+        ]
         for network, state in zip(networks, states, strict=False):
             network.load_state_dict(state)
         return StackedNetworks(networks).to(place, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

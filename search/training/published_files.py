@@ -67,13 +67,14 @@ def training_datasets(trained: Sequence[Trained]) -> Mapping[str, Dataset]:
             "flops": [
                 one.architecture.macs for one in trained
             ],  # the published count under its published name
-            "arch_vec": np.array([_flat(one.architecture.vector) for one in trained]),
         },
         "env": {
             name: [_ascii(one.environment.get(name, "")) for one in trained]
             for name in sorted({name for one in trained for name in one.environment})
         },
     }
+    if config.chain is None:  # whose networks have no vector
+        columns["info"]["arch_vec"] = np.array([_flat(one.architecture.vector) for one in trained])
     columns["env"]["recipe"] = [recipe.digest] * len(trained)
     columns["env"] = dict(sorted(columns["env"].items()))
     seed: dict[str, int | str] = {"seed": recipe.seed}

@@ -170,7 +170,7 @@ def check_batches(architecture: Architecture, task: Task, recipe: Recipe) -> Non
     """Refuse a batch that would leave one image alone where BatchNorm cannot take one. Raises: ConfigError."""
     config, count = architecture.config, len(task.train)
     alone = count % recipe.batch == 1 or recipe.batch == 1
-    if alone and config.image_size == 2**config.stages:
+    if alone and config.last_size == 1:
         raise ConfigError(
             f"recipe: batch = {recipe.batch} leaves a batch of one of {count} images, and the last BatchNorm of space "
             f"{config.name!r}, at 1 x 1 pixel, has no variance of one value; choose another batch"

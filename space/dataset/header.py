@@ -137,6 +137,8 @@ def _load(text: bytes) -> dict[str, object]:
 
 
 def _search_space(config: SpaceConfig) -> dict[str, object]:
+    if config.chain is not None:
+        return {"definition": config.name, "choices": list(config.radices)}
     # One list for all stages: the dump then repeats it by an anchor, as the published headers do.
     stage = [[len(config.ops)], [len(config.ops), 2, 2, 2]]
     return {

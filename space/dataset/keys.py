@@ -55,7 +55,7 @@ def indices_of_digests(digests: NDArray[np.uint8], config: SpaceConfig) -> NDArr
         DatasetError: no network of the space has a digest; the message names its row.
     """
     check_space(config)
-    ordered, places = _ordered(len(config.ops), config.stages)
+    ordered, places = _ordered(config)
     wanted = np.ascontiguousarray(digests).view(f"S{DIGEST_BYTES}").reshape(-1)
     at = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
     unknown = np.flatnonzero(ordered[at] != wanted)
@@ -81,7 +81,7 @@ def digests_at(indices: NDArray[np.int64], config: SpaceConfig) -> NDArray[np.ui
             check_space(config)
         joined = "".join(hash_table.hash_at(config, index) for index in indices.tolist())
         return np.frombuffer(bytes.fromhex(joined), np.uint8).reshape(-1, DIGEST_BYTES)
-    content = hash_table.digests(len(config.ops), config.stages)
+    content = hash_table.all_digests(config)
     digests: NDArray[np.uint8] = np.frombuffer(content, np.uint8).reshape(-1, DIGEST_BYTES)[indices]
     return digests
 
@@ -97,8 +97,8 @@ def _is_hashed_whole(config: SpaceConfig) -> bool:
 
 
 @lru_cache(maxsize=8)
-def _ordered(op_count: int, stages: int) -> tuple[NDArray[np.bytes_], NDArray[np.int64]]:
-    """Return all digests of a space in rising order, and the place of each in the canonical order."""
-    digests = np.frombuffer(hash_table.digests(op_count, stages), f"S{DIGEST_BYTES}")
-    places = np.argsort(digests)
+def _ordered(config: SpaceConfig) -> tuple[NDArray[np.bytes_], NDArray[np.int64]]:
+    """Return all digests of a space in rising order, and the place of each in the canonical order: of equal ones the first."""
+    digests = np.frombuffer(hash_table.all_digests(config), f"S{DIGEST_BYTES}")
+    places = np.argsort(digests, kind="stable")
     return digests[places], places

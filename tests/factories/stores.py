@@ -40,6 +40,8 @@ def networks(count: int, config: SpaceConfig = BLOX) -> list[Architecture]:
 
 def true_ratio(item: Architecture | Segment, configuration: Configuration = MANY) -> float:
     """Return the ratio to the reference that sessions scatter about: a network's is the sum of its segments'."""
+    if isinstance(item, Architecture) and item.config.chain is not None:
+        return 0.1 + item.macs / 4e6  # of the reference
     if isinstance(item, Architecture):
         return sum(true_ratio(segment, configuration) for segment in segments_of(item))
     if item.block is None or item.stage is None:

@@ -18,7 +18,7 @@ from factories.records import CONFIGURATION, make_energy_run
 from factories.stores import add_sessions, calibrate, networks, new_store
 from rigs.commands import run
 
-from space import Architecture
+from space import Architecture, find_space
 from space.dataset import Dataset, write_dataset
 from space.segments import all_segments
 
@@ -87,6 +87,27 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def own_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a store as it is after the measurements of the page on a space of one's own."""
+    folder = tmp_path_factory.mktemp("own")
+    write_files(ROOT / "docs/how-to/own-space.md", folder)
+    space = find_space(folder / "mine.toml")
+    configuration = replace(CONFIGURATION, device="local", threads=1, cores=(0,), space=space.name)
+    store = new_store(folder / "store.sqlite")
+    calibrate(store, configuration)
+    add_sessions(store, space.sample(40), configuration)
+    store.close()
+    return folder / "store.sqlite"
+
+
+def write_files(page: Path, folder: Path) -> None:
+    """Write the files that a page shows."""
+    for _, title, block in BLOCK.findall(page.read_text()):
+        if named := re.search(r'title="(\S+)"', title):
+            (folder / named[1]).write_text(block)
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the working folder: the devices of the repository, and a published file of made-up accuracies."""
@@ -102,10 +123,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.stem)
-def test_the_commands_of_a_page_do_what_they_say(page: Path, store: Path, folder: Path) -> None:
-    for _, title, block in BLOCK.findall(page.read_text()):
-        if named := re.search(r'title="(\S+)"', title):
-            (folder / named[1]).write_text(block)
+def test_the_commands_of_a_page_do_what_they_say(
+    page: Path, store: Path, folder: Path, request: pytest.FixtureRequest
+) -> None:
+    write_files(page, folder)
+    store = request.getfixturevalue("own_store") if page.stem == "own-space" else store
     for words in commands(page):
         done = run(store, *words)
         assert done.status == 0, f"harness {shlex.join(words)}: {done.stderr}"

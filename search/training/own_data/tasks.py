@@ -70,13 +70,15 @@ def own_task(source: OwnSource, classes: tuple[str, ...], parts: Mapping[str, Ar
         Images(images=parts[of].images[rows], labels=parts[of].labels[rows])
         for of, rows in map(split.__getitem__, PARTS)
     )
+    normalization = _normalization(train, source)
     task = Task(
         name="",
         train=train,
         val=val,
         test=test,
         classes=len(classes),
-        **_normalization(train, source),
+        mean=normalization["mean"],
+        std=normalization["std"],
         synthetic=False,
         origin=_origin(source, parts),
         source=str(source),

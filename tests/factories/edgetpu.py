@@ -21,8 +21,8 @@ def compile_library(folder: Path) -> Path:
     return library
 
 
-def edgetpu_model(*names: str) -> bytes:
-    """Return a model of 8 int8 values, a chain of operators: `edgetpu-custom-op`, or RELU for `relu`."""
+def edgetpu_model(*names: str, is_float: bool = False) -> bytes:
+    """Return a model of 8 values, int8 or fp32, a chain of operators: `edgetpu-custom-op`, or RELU for `relu`."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
@@ -40,11 +40,12 @@ def edgetpu_model(*names: str) -> bytes:
         tensor = schema.TensorT()
         tensor.shape, tensor.type, tensor.name = (
             np.array([1, 8], np.int32),
-            schema.TensorType.INT8,
+            schema.TensorType.FLOAT32 if is_float else schema.TensorType.INT8,
             f"t{index}",
         )
-        tensor.quantization = schema.QuantizationParametersT()
-        tensor.quantization.scale, tensor.quantization.zeroPoint = [0.5], [0]
+        if not is_float:
+            tensor.quantization = schema.QuantizationParametersT()
+            tensor.quantization.scale, tensor.quantization.zeroPoint = [0.5], [0]
         graph.tensors.append(tensor)
     for index, name in enumerate(names):
         operator = schema.OperatorT()

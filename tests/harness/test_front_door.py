@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from factories.stores import FEW, MANY, networks, stored
 from rigs.commands import run
+from rigs.short_campaigns import any_core
 
 import harness
 from harness.devices import config
@@ -91,7 +92,8 @@ def test_the_example_of_measuring_runs_on_this_machine(
     monkeypatch.setenv("HARNESS_CACHE", str(harness_cache))
     with harness.open_store(str(tmp_path / "own.sqlite")) as own:
         check(measuring, "measure", store=own, device=harness.load_devices()["local"])
-        check(under_load, "sustain", store=own, device=harness.load_devices()["local"])
+        with any_core():  # however busy this machine is
+            check(under_load, "sustain", store=own, device=harness.load_devices()["local"])
 
 
 @pytest.mark.converter

@@ -40,6 +40,13 @@ def test_what_a_delegate_leaves_to_the_cpu_is_refused_unless_that_is_asked_for(l
     assert (loaded.shares, loaded.runtime["provider"]) == ({"npu": 0.5, "builtin": 0.5}, "npu+CPU")
 
 
+def test_xnnpack_takes_nothing_that_a_delegate_leaves(library: str) -> None:
+    model = edgetpu_model("relu", "relu", is_float=True)
+    assert tflite.load(model, 1, {"provider": "XNNPACK"}).shares == {"XNNPACK": 1.0}
+    loaded = tflite.load(model, 1, options(library, "npu+CPU", builtin=RELU, most="1"))
+    assert loaded.shares == {"npu": 0.5, "builtin": 0.5}
+
+
 @pytest.mark.parametrize("provider", ["npu", "npu+CPU"])
 def test_a_delegate_that_takes_nothing_is_no_accelerator_and_refused(library: str, provider: str) -> None:
     with pytest.raises(Refusal, match="took no operator of the model"):

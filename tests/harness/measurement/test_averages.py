@@ -14,6 +14,7 @@ import harness
 from harness.devices.config import AdbDevice
 from harness.errors import DeviceError
 from harness.measurement import averages
+from harness.measurement.plan import Options
 from harness.records import SessionRecord
 from harness.store import Store
 from space.errors import ConfigError
@@ -175,7 +176,6 @@ def test_a_file_that_does_not_arrive_whole_is_refused(
     [
         ({"memory": True}, "leave out --memory"),
         ({"energy": True}, "leave out --energy"),
-        ({"batch": 8}, "--batch"),
         ({"runtimes": ["tflite:edgetpu"]}, "by adb alone there is tflite:xnnpack"),
         ({"runtimes": ["onnxruntime"]}, "runtimes out|there is tflite"),
     ],
@@ -185,3 +185,14 @@ def test_what_averages_cannot_tell_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         measure(device, files, store, **asked)
+
+
+def test_several_images_a_run_are_refused_before_the_phone_is_asked(
+    device: AdbDevice, server: AdbServer
+) -> None:
+    unused: Any = None
+    with pytest.raises(ConfigError, match="leave out --batch"):
+        averages.run_averages(
+            device, unused, Options(batches=(1, 8)), unused, unused, rng=unused, cancel=unused
+        )
+    assert server.asked == []

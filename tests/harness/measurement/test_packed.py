@@ -115,16 +115,21 @@ def test_batches_are_measured_apart_and_the_agent_has_the_environment_of_devices
     assert b"/no/such/libLiteRt.so" in contents(results_of(tmp_path / "job.zip"))["visit-0001.jsonl"]
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime:cuda", "onnxruntime:cuda+graph", "onnxruntime", "tflite"])
+@pytest.mark.parametrize(
+    "runtime", ["onnxruntime:cuda", "onnxruntime:cuda+graph", "onnxruntime", "litert:gpu"]
+)
 def test_a_job_gives_a_runtime_the_options_that_a_campaign_gives_it(runtime: str, store: Store) -> None:
-    given = {"cuda": {"use_tf32": False, "prefer_nhwc": True}, "tensorrt": {"trt_fp16_enable": True}}
+    given = {"cuda": {"use_tf32": False, "prefer_nhwc": True}, "gpu": {"of": "onnxruntime"}}
     device = Device(name="board", transport="packed", provider_options=given)
     options = replace(ONNX, runtimes=(runtime,))
     job = pack_campaign(device, SmallModels(), options, store, rng=random.Random(0), say=lambda text: None)
     document = json.loads(zipfile.ZipFile(io.BytesIO(job.data)).read("job.json"))
     there = ["CPUExecutionProvider", "CUDAExecutionProvider", "CUDAExecutionProvider+graph"]
     found = {"name": runtime.partition(":")[0], "package": "p", "version": "1.24.0"}
-    hello = {"runtimes": [found | {"providers": there if "onnx" in runtime else ["XNNPACK"]}], "broken": []}
+    hello = {
+        "runtimes": [found | {"providers": there if "onnx" in runtime else ["CPU", "GPU"]}],
+        "broken": [],
+    }
     (use,) = choose_uses(document, hello)
     back = Device(name="board", transport="packed", provider_options=document["provider_options"])
     for one in (device, back):

@@ -39,11 +39,13 @@ class MadeUp:
     fails: str = ""
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(2))
     asked: list[int] = field(default_factory=list)
+    batches: set[tuple[int, ...]] = field(default_factory=set)
 
     def measure(self, request: MeasureRequest, store: Store, log: object) -> LatencyTable:
         """Store the sessions that are lacking, in both roles if they are to be exchanged."""
         assert request.sessions is not None
         self.asked.append(request.sessions)
+        self.batches.add(request.batches)
         roles = [(self.a, self.b, self.ratio), (self.b, self.a, 1 / self.ratio)]
         rows, failures = [], []
         for model, other, ratio in roles if request.exchanged else roles[:1]:
@@ -122,6 +124,11 @@ def test_a_number_of_sessions_is_one_look_at_so_many_in_each_role(pair: Pair) ->
     pair.compare(sessions=2)
     assert pair.device.asked == [2]
     assert {one.reference for one in pair.store.configurations()} == {pair.device.a.key, pair.device.b.key}
+
+
+def test_a_batch_is_asked_for_of_both(pair: Pair) -> None:
+    pair.compare(batch=4)
+    assert pair.device.batches == {(4,)}
 
 
 def test_fresh_sessions_are_asked_for_look_by_look(pair: Pair) -> None:

@@ -111,7 +111,12 @@ def test_energies_of_another_sensor_are_shown_and_never_fitted_to(tmp_path: Path
             run = replace(taken, architecture=str(one), graph_hash=one.graph_hash, started_utc=old)
             store.add_block_run(run)
         measured = measured_costs(store, IN_TINY, "energy", TINY, coverage=0.9)
-    assert measured is not None
+        wide, narrow = (
+            measured_costs(store, IN_TINY, "energy", TINY, coverage=coverage) for coverage in (0.95, 0.5)
+        )
+    assert measured is not None and wide is not None and narrow is not None
+    reaches = (narrow.high - narrow.values) / (wide.high - wide.values)
+    assert reaches == pytest.approx(0.7407 / 2.7764, abs=1e-3), "Student's t of 5 turns, 50 % and 95 %"
     assert (len(measured.indices), int(measured.fitted.sum())) == (22, 16)
 
 

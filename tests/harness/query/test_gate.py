@@ -204,6 +204,7 @@ def test_a_baselines_file_that_was_replaced_is_not_taken_for_it(rig: Rig) -> Non
         ({"runtime_version": "2.0"}, "runtime version 1.0 -> 2.0"),
         ({"provider": "CUDAExecutionProvider"}, "provider CPUExecutionProvider -> CUDAExecutionProvider"),
         ({"threads": 4}, "threads 2 -> 4"),
+        ({"batch": 8}, "batch 1 -> 8"),
         ({"cores": (1, 2)}, "cores 4,5 -> 1,2"),
         ({"clock_tier": "A"}, "clock tier C -> A"),
         ({"reference": "e" * 32}, "reference f"),
@@ -494,3 +495,19 @@ def test_a_baseline_larger_than_any_is_refused_before_it_is_parsed(rig: Rig) -> 
     rig.base.write_bytes(rig.base.read_bytes() + b" " * (1 << 24))
     with pytest.raises(ConfigError, match="more than 16777216 bytes"):
         rig.judge()
+
+
+def test_a_gate_times_files_at_its_batch_alone_and_beside_others(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.query import gate as module
+
+    asked: list[Any] = []
+    monkeypatch.setattr(module, "measure_requested", lambda request, *_: asked.append(request.batches))
+    monkeypatch.setattr(module, "compare_files", lambda *_, batch, **__: asked.append(batch) or [])
+    timing = module.DeviceTiming(store=None, batch=4)  # type: ignore[arg-type]
+    file = open_one(str(make("a.onnx")))
+    timing.measure([file], {})
+    timing.weigh([file])
+    timing.beside(file, file, [])
+    assert asked == [(4,), (4,), 4]

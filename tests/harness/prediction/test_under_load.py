@@ -1,0 +1,56 @@
+"""Runs under load from Python: what is asked for, a row a minute, and a device that is away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from factories.records import make_block, make_block_run, make_failure
+
+from harness.errors import DeviceError
+from harness.estimates.sustained import sustained
+from harness.measurement.campaign import Outcome
+from harness.prediction import under_load
+from harness.prediction.measure import Measured
+from space.errors import ConfigError
+
+RUN = make_block_run(
+    [
+        block
+        for at in range(6)
+        for block in (
+            make_block("reference", 60 * at + 5, 1, [8.0] * 12),
+            make_block("network", 60 * at + 6, 59, [4.0 + at] * 60),
+        )
+    ]
+)
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, found: Measured) -> list[Any]:
+    """Let a measurement come to this; return the requests that it was asked for."""
+    asked: list[Any] = []
+    monkeypatch.setattr(under_load, "measure_devices", lambda request, *_: asked.append(request) or found)
+    return asked
+
+
+def test_a_run_has_a_row_a_minute_and_its_failures_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = Outcome(device="local", failures=[make_failure()])
+    asked = answer(monkeypatch, Measured(outcomes=(outcome,), sustained=(sustained(RUN),)))
+    runs = under_load.sustain("local", "conv/conv/conv", "6m", store=None, batch=(1, 8), threads=2)  # type: ignore[arg-type]
+    (request,) = asked
+    assert (request.sustained_s, request.batches, request.threads) == (360.0, (1, 8), 2)
+    rows, columns = runs.to_records()
+    assert [row["median_ms"] for row in rows] == pytest.approx([4.0, 5.0, 6.0, 7.0, 8.0, 9.0])
+    assert all(set(row) == set(columns) for row in rows)
+    assert {(row["device"], row["architecture"], row["signs"]) for row in rows} == {
+        ("made-up", "network 1", "")
+    }
+    assert (len(runs), len(runs.failures), runs[0].run) == (1, 1, RUN)
+
+
+def test_a_device_that_is_away_and_no_time_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, Measured(outcomes=(Outcome(device="local", error=DeviceError("away")),)))
+    with pytest.raises(DeviceError, match="away"):
+        under_load.sustain("local", "conv/conv/conv", "6m", store=None)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="say how long"):
+        under_load.sustain("local", "conv/conv/conv", "", store=None)  # type: ignore[arg-type]

@@ -141,7 +141,7 @@ def _everywhere(
     measured: _Measured, config: SpaceConfig, fresh: str, latencies: LatencySource
 ) -> SpaceLatencies:
     """Return the cost of every network: measured where it is, else the predictor's, NaN without one."""
-    from scipy.stats import t  # late: it is heavy
+    from scipy.special import stdtrit  # late: it is heavy
 
     count, coverage = len(config), latencies.coverage
     values, low, high = (np.full(count, np.nan) for _ in range(3))
@@ -152,7 +152,7 @@ def _everywhere(
         prediction = predictor.predict(np.arange(count), coverage=coverage)
         supported = prediction.supported.copy()
         values, low, high = (unit * one for one in (prediction.ratios, prediction.low, prediction.high))
-    reach = t.ppf((1 + coverage) / 2, measured.freedom) * measured.sds if measured.freedom else np.nan
+    reach = stdtrit(measured.freedom, (1 + coverage) / 2) * measured.sds if measured.freedom else np.nan
     values[measured.indices] = measured.values
     low[measured.indices], high[measured.indices] = (
         measured.values * np.exp(-reach),

@@ -147,7 +147,7 @@ def _of_processes(
     runs: Sequence[FreshRun], fresh: str, config: SpaceConfig, coverage: float
 ) -> MeasuredCosts:
     """Return medians over the processes of each network; their standard deviation is pooled over all networks."""
-    from scipy.stats import t  # late: it is heavy
+    from scipy.special import stdtrit  # late: it is heavy
 
     by_index: dict[int, list[float]] = {}
     for run in runs:
@@ -162,7 +162,7 @@ def _of_processes(
     if freedom:
         squares = sum(float(((group - group.mean()) ** 2).sum()) for group in groups)
         sds = MEDIAN_SD * max(LEAST_SD, (squares / freedom) ** 0.5) / np.sqrt(counts)
-        reach = t.ppf((1 + coverage) / 2, freedom) * sds
+        reach = stdtrit(freedom, (1 + coverage) / 2) * sds
     return MeasuredCosts(
         indices=np.array(list(by_index), dtype=np.int64),
         values=values,
@@ -177,20 +177,20 @@ def _of_processes(
 
 def _energies(energies: Mapping[str, Energy], config: SpaceConfig, coverage: float) -> MeasuredCosts:
     """Return the networks' energies; those of the newest's sensor are fitted to, with errors pooled over them."""
-    from scipy.stats import t  # late: it is heavy
+    from scipy.special import stdtrit  # late: it is heavy
 
     every = list(energies.values())
     newest = max(every, key=lambda energy: energy.measured_utc)
     values = np.array([one.total.value for one in every])
     reach = np.array([one.total.high - one.total.value for one in every])
     turns = np.array([one.cycles for one in every])
-    errors = reach / t.ppf((1 + COVERAGE) / 2, turns - 1)
+    errors = reach / stdtrit(turns - 1, (1 + COVERAGE) / 2)
     is_alike = np.array([(one.sensor, one.scope) == (newest.sensor, newest.scope) for one in every])
     is_alike &= values > 0
     shares = (reach / np.where(is_alike, values, np.nan))[is_alike]
     is_told = bool(is_alike.any()) and np.median(shares) <= MOST_ENERGY_REACH
     pooled = float(np.sqrt(np.mean((errors[is_alike] / values[is_alike]) ** 2))) if is_told else np.nan
-    at_coverage = errors * t.ppf((1 + coverage) / 2, turns - 1)
+    at_coverage = errors * stdtrit(turns - 1, (1 + coverage) / 2)
     return MeasuredCosts(
         indices=np.array([Architecture.parse(name, config).index for name in energies], dtype=np.int64),
         values=values,

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from search.statistics import bootstrap
+from search.statistics import bootstrap, kendall, spearman
 from space.errors import ConfigError
+from space.indexing import FloatArray
+
+MOST_PAIRED = 500  # networks of which all pairs are compared, in some ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +31,7 @@ class Errors:
     kendall: float | None
 
 
-def relative_errors(predicted: ArrayLike, measured: ArrayLike) -> NDArray[np.float64]:
+def relative_errors(predicted: ArrayLike, measured: ArrayLike) -> FloatArray:
     """Return |predicted - measured| / measured of each network, shape (n,).
 
     Raises:
@@ -48,7 +51,7 @@ def relative_errors(predicted: ArrayLike, measured: ArrayLike) -> NDArray[np.flo
     return np.abs(ours - theirs) / theirs
 
 
-def check_ratios(name: str, ratios: NDArray[np.float64]) -> None:
+def check_ratios(name: str, ratios: FloatArray) -> None:
     """Refuse ratios that are not finite and above 0.
 
     Raises:
@@ -67,19 +70,29 @@ def judge(predicted: ArrayLike, measured: ArrayLike) -> Errors:
     Raises:
         ConfigError: see `relative_errors`.
     """
-    from scipy.stats import kendalltau, spearmanr
-
     errors = relative_errors(predicted, measured)
-    ordered = all(np.ptp(np.asarray(side)) > 0 for side in (predicted, measured))
+    rho, tau = _rank_correlations(np.asarray(predicted, np.float64), np.asarray(measured, np.float64))
     return Errors(
         count=len(errors),
         mape=float(errors.mean()),
         median_ape=float(np.median(errors)),
         within_5=float((errors <= 0.05).mean()),
         within_10=float((errors <= 0.10).mean()),
-        spearman=float(spearmanr(predicted, measured).statistic) if ordered else None,
-        kendall=float(kendalltau(predicted, measured).statistic) if ordered else None,
+        spearman=rho,
+        kendall=tau,
     )
+
+
+def _rank_correlations(x: FloatArray, y: FloatArray) -> tuple[float | None, float | None]:
+    """Return Spearman's rho and Kendall's tau-b of x (n,) and y (n,), None where one side has no order."""
+    if not (np.ptp(x) > 0 and np.ptp(y) > 0):
+        return None, None
+    if len(x) > MOST_PAIRED:
+        from scipy.stats import kendalltau, spearmanr  # late: to import it takes longer than all else here
+
+        return float(spearmanr(x, y).statistic), float(kendalltau(x, y).statistic)
+    once = np.ones((1, len(x)))
+    return float(spearman(x, y, once)[0]), float(kendall(x, y, once)[0])
 
 
 def repeatability(first: ArrayLike, second: ArrayLike) -> Errors:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from search.latency.evaluation import judge, mape_interval, repeatability
+from search.latency.evaluation import MOST_PAIRED, judge, mape_interval, repeatability
 from space.errors import ConfigError
 
 
@@ -19,10 +19,11 @@ def test_errors_of_a_small_case_are_those_worked_out_by_hand() -> None:
     assert (found.spearman, found.kendall) == (1.0, 1.0)
 
 
-def test_rank_correlations_are_those_of_scipy_with_ties_too() -> None:
+@pytest.mark.parametrize("count", [60, MOST_PAIRED, MOST_PAIRED + 1])
+def test_rank_correlations_are_those_of_scipy_with_ties_too(count: int) -> None:
     rng = np.random.default_rng(3)
-    truth = rng.uniform(1, 2, 60).round(1)
-    guess = (truth + rng.normal(0, 0.2, 60)).round(1)
+    truth = rng.uniform(1, 2, count).round(1)
+    guess = (truth + rng.normal(0, 0.2, count)).round(1)
     found = judge(guess, truth)
     assert found.spearman == pytest.approx(
         stats.pearsonr(stats.rankdata(guess), stats.rankdata(truth)).statistic

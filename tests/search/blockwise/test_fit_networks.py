@@ -51,7 +51,7 @@ def test_accuracies_are_the_best_validation_ones_of_the_networks_as_they_were_tu
 
     known = fine_tuned_accuracies(made_library(), 4, 0, tune)
     assert known.indices.tolist() == [one.index for one in asked] and len(set(asked)) == 4
-    assert known.accuracies.tolist() == [25.0, 27.5, 30.0, 32.5]
+    assert known.accuracies.tolist() == pytest.approx([25.0, 27.5, 30.0, 32.5])
     assert (known.kind, known.epochs) == (FINE_TUNED, None)
     assert made_library().digest[:12] in known.origin[0]
 

@@ -145,22 +145,19 @@ def _runs(answer: BlockwiseAnswer, word: str) -> Table:
     """Return the table of the seeds' answers, the one chosen among them marked."""
     rows = [
         [
-            f"{run.added}{' (chosen)' if run is answer.run else ''}",
             str(run.answer.architecture),
+            f"{run.added}{' (chosen)' if run is answer.run else ''}",
             f"{run.answer.val.top1:.2f}",
             f"{run.answer.test.top1:.2f}",
             _range(run.answer.test.top1_interval),
         ]
         for run in answer.runs
     ]
-    columns = ["seed", "network", f"{word}val %", f"{word}test %", "95 % over images"]
     return Table(
         title="answers of the seeds" + ("" if answer.measured is None else ", before any was measured"),
-        columns=columns,
+        columns=["network", "seed", f"{word}val %", f"{word}test %", "95 % over images"],
         rows=rows,
-        right=(2, 3, 4),
-        folds=(1,),
-        spare=(columns[4],),
+        spare=("95 % over images",),
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -41,6 +41,7 @@ from space.text import counted, printable
 
 MAX_DECODED_BYTES = 4 << 30  # a task's images are in memory, and on the device that trains
 MAX_FILE_BYTES = 1 << 28
+_AT_ONCE = 16  # images of a thread, before it takes the next: to hand over takes longer than to hash one
 _NAME_CHARACTERS, DIGEST_CHARACTERS = 40, 8  # of a task's name
 
 _One = TypeVar("_One")
@@ -325,12 +326,13 @@ def _key(form: Format, digests: Sequence[str]) -> str:
     return hashlib.sha256((head + "\n".join(digests)).encode()).hexdigest()
 
 
-def _in_threads(function: Callable[[_One], _Other], things: Sequence[_One]) -> Iterator[_Other]:
+def _in_threads(function: Callable[[_One], _Other], things: Iterable[_One]) -> Iterator[_Other]:
     """Yield the function of each thing, in order; some are computed ahead, as Pillow and hashes leave other threads the core."""
     threads = min(
         8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
     rest = iter(things)
     with ThreadPoolExecutor(threads) as pool:
-        while some := list(islice(rest, 64 * threads)):
-            yield from pool.map(function, some)
+        while some := [part for _ in range(8 * threads) if (part := list(islice(rest, _AT_ONCE)))]:
+            for found in pool.map(lambda part: [function(one) for one in part], some):
+                yield from found

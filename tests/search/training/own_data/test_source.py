@@ -30,7 +30,8 @@ def test_a_path_that_is_there_is_taken_whole(tmp_path: Path, monkeypatch: pytest
     found = parse_source("folder:odd:fit=crop")
     assert found.path == tmp_path / "odd:fit=crop" and found.settings == DataSettings()
     assert parse_source(str(found)) == found
-    assert parse_source("folder:odd:fit=crop:fit=stretch").settings.fit == "stretch"
+    found = parse_source("folder:odd:fit=crop:fit=stretch")
+    assert found.settings.fit == "stretch" and found.path == tmp_path / "odd:fit=crop"
 
 
 @pytest.mark.parametrize(

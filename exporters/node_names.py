@@ -59,8 +59,9 @@ def with_node_names(recipe: AssemblyRecipe) -> AssemblyRecipe:
 def node_fragment(name: str, architecture: Architecture | None = None) -> str | None:
     """Return the fragment that a node of a named model belongs to, None if its name does not tell.
 
-    The texts are `stem`, `stage 0 op 1 conv`, `stage 0 sum`, `reduction 0` and `head`; of a chain `site 0 mb3`. Names know
-    slots, not ops: without the architecture, `stage 0 op 1` is all that is known. A node that sums within an op belongs to the op.
+    The texts are `stem`, `stage 0 op 1 conv`, `stage 0 sum`, `reduction 0` and `head`; of a chain `site 0 mb3`. Names
+    know slots, not ops: without the architecture, `stage 0 op 1` is all that is known. A node that sums within an op
+    belongs to the op.
     """
     found = _VALUE.search(name)
     if found is None:

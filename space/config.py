@@ -188,8 +188,8 @@ def check_stages(config: SpaceConfig, what: str) -> None:
     """
     if config.chain is not None:
         raise ArchitectureError(
-            f"{what}: space {config.name!r} is a chain of sites, and this knows stages of Blox's kind alone; take blox, mini, tiny "
-            "or deep"
+            f"{what}: space {config.name!r} is a chain of sites, and this knows Blox's kind of stages alone; take blox, mini, "
+            "tiny or deep"
         )
 
 

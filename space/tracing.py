@@ -145,11 +145,22 @@ def _check_op(node: fx.Node) -> None:
     value = node.meta.get("val")
     if isinstance(value, Tensor) and not all(isinstance(size, int) for size in value.shape):
         raise ArchitectureError(_DEPENDS)
-    is_random = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
-    if is_random and not ("dropout" in name and node.args[2:3] == (False,)):
+    if _is_random(node):
         raise ArchitectureError(
             f"draws random numbers ({name}) when it is evaluated; draw them in training alone: if self.training"
         )
+
+
+def _is_random(node: fx.Node) -> bool:
+    """Return whether an op draws random numbers, in evaluation and not in training alone."""
+    target: Any = node.target
+    if torch.Tag.nondeterministic_seeded not in getattr(target, "tags", ()):
+        return False
+    for place, argument in enumerate(target._schema.arguments):
+        if argument.name in ("train", "training"):
+            given = node.args[place] if place < len(node.args) else node.kwargs.get(argument.name)
+            return bool(given)
+    return True
 
 
 def _untraceable(error: Exception) -> str:

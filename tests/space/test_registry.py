@@ -28,7 +28,9 @@ def added(monkeypatch: pytest.MonkeyPatch, value: object) -> None:
     monkeypatch.setattr("space.registry.load_plugin", lambda group, name: value)
 
 
-def test_a_definition_is_found_by_its_file_itself_and_then_by_its_names(tmp_path: Path) -> None:
+def test_a_definition_is_found_by_its_file_itself_and_then_by_its_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_space(tmp_path)
     found = find_space(str(path))
     assert found == own_space() and found.chain is not None and found.chain.folder == str(tmp_path)
@@ -40,6 +42,9 @@ def test_a_definition_is_found_by_its_file_itself_and_then_by_its_names(tmp_path
         "mine@0123456789ab",
     )
     assert found in known_spaces() and BLOX in known_spaces()
+    with monkeypatch.context() as patch:
+        patch.setattr("space.registry._defined", {})
+        assert found in known_spaces()  # from the folder of what was kept
     path.write_text(DEFINITION.replace("classes = 7", "classes = 9"))
     other = find_space(str(path))
     assert other.name != found.name and find_space(found.name) == found

@@ -252,7 +252,7 @@ def test_code_in_the_working_folder_is_not_run(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.syspath_prepend("")
     with pytest.raises(
-        ArchitectureError, match="module other_ops: no .*, and no installed package has this name"
+        ArchitectureError, match=r"module other_ops: no .*, and no installed package has this name"
     ):
         load_space(path)
     (tmp_path / "there" / "other_ops.py").write_text("raise SystemExit('was run')")

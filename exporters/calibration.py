@@ -28,6 +28,7 @@ from exporters.fragments import (
     all_fragments,
     fragments_of,
     possible_steps,
+    reading_choices,
     steps,
     value_shape,
 )
@@ -145,6 +146,11 @@ def _networks(config: SpaceConfig, weights: Weights) -> Iterator[Architecture]:
     while missing or min(counts.values()) * IMAGES < LEAST_INPUTS:
         digits = rng.integers(config.radices)
         blocks = [config.blocks[places[int(k)]] for places, k in zip(config.choices, digits, strict=True)]
+        if config.chain is not None and missing:  # some are too rare to wait for
+            fragment, inputs = sorted(missing, key=str)[int(rng.integers(len(missing)))]
+            for choice, names in (reading_choices(fragment, inputs[0], config.chain) or {}).items():
+                name = str(rng.choice(sorted(names)))
+                blocks[choice] = config.blocks[config.table.by_text[name]]
         architecture = Architecture(blocks=tuple(blocks), config=config)
         missing -= {(step.fragment, step.inputs) for step in steps(architecture)}
         for fragment in fragments_of(architecture):

@@ -16,7 +16,7 @@ would have read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -191,16 +191,38 @@ def value_shape(value: str, config: SpaceConfig) -> tuple[int, ...]:
 
 
 def _chain_inputs(fragment: Fragment, chain: Chain) -> list[str]:
-    """Return the values that a fragment of a chain may read: that of its place, and earlier ones where what is between passes."""
+    """Return the values that some network has a fragment of a chain read: that of its place, or earlier ones."""
     if fragment.kind == "glue":
         return []
     if fragment.kind == "stem":
         return [IMAGE]
     place = len(chain.sites) if fragment.kind == "head" else fragment.stage or 0
-    found = [f"s{place}.x"]
-    while place and any(module.traced.passes for module in chain.sites[place - 1].candidates):
-        place -= 1
-        found.append(f"s{place}.x")
+    values = [f"s{first}.x" for first in range(place, -1, -1)]
+    return [value for value in values if reading_choices(fragment, value, chain) is not None]
+
+
+def reading_choices(fragment: Fragment, value: str, chain: Chain) -> Mapping[int, frozenset[str]] | None:
+    """Return the candidates of each choice with which a network of a chain has a fragment read a value; None where none does.
+
+    Then the sites between the value and the fragment pass, and the site that writes the value does not; and sites of one
+    choice run the same candidate. A choice that is not named may be any.
+    """
+    if value == IMAGE:
+        return {}
+    first = int(value[1 : value.index(".")])
+    place = len(chain.sites) if fragment.kind == "head" else fragment.stage or 0
+    wanted = {site: True for site in range(first, place)} | ({first - 1: False} if first else {})
+    found: dict[int, frozenset[str]] = {}
+    if fragment.kind == "site" and (own := chain.sites[place].choice) is not None:
+        found[own] = frozenset({fragment.op or ""})
+    for number, passes in wanted.items():
+        site = chain.sites[number]
+        fitting = frozenset(module.name for module in site.candidates if module.traced.passes == passes)
+        if site.choice is not None:
+            fitting &= found.get(site.choice, fitting)
+            found[site.choice] = fitting
+        if not fitting:
+            return None
     return found
 
 

@@ -31,7 +31,7 @@ _NODE_OUTPUT, _NODE_NAME = 2, 3
 _VALUE = re.compile(
     r"(?<![A-Za-z0-9.])"  # ONNX Runtime may put a word and _ before a name, and _ and a word behind it
     r"(?:(?P<whole>stem|head)\.w?\d+|(?P<logits>logits)"
-    r"|s(?P<stage>\d+)\.(?:(?P<x>x)|(?P<sum>[hy])|n(?P<node>[12])|op(?P<slot>[01])\.w?\d+|(?P<reduction>reduction)\.w?\d+))"
+    r"|s(?P<stage>\d+)\.(?:(?P<x>x)|(?P<sum>[hy])|n(?P<node>[12])|op(?P<slot>[01])\.w?\d+|(?P<fixed>reduction|site)\.w?\d+))"
     r"(?![A-Za-z0-9.])"
 )
 _REORDER = re.compile(r"Reorder(?:Input|Output)(?![A-Za-z0-9.])")
@@ -59,8 +59,9 @@ def with_node_names(recipe: AssemblyRecipe) -> AssemblyRecipe:
 def node_fragment(name: str, architecture: Architecture | None = None) -> str | None:
     """Return the fragment that a node of a named model belongs to, None if its name does not tell.
 
-    The texts are `stem`, `stage 0 op 1 conv`, `stage 0 sum`, `reduction 0` and `head`. Names know slots, not ops: without
-    the architecture, `stage 0 op 1` is all that is known. A node that sums within an op belongs to the op.
+    The texts are `stem`, `stage 0 op 1 conv`, `stage 0 sum`, `reduction 0` and `head`; of a chain `site 0 mb3`. Names
+    know slots, not ops: without the architecture, `stage 0 op 1` is all that is known. A node that sums within an op
+    belongs to the op.
     """
     found = _VALUE.search(name)
     if found is None:
@@ -68,9 +69,14 @@ def node_fragment(name: str, architecture: Architecture | None = None) -> str | 
     if found["whole"] or found["logits"]:
         return found["whole"] or "head"
     stage = int(found["stage"])
+    chain = None if architecture is None else architecture.config.chain
+    if found["x"] and not stage:
+        return "stem"
+    if found["fixed"] == "site" or (found["x"] and chain is not None):
+        return _site_name(architecture, stage - 1 if found["x"] else stage)
     if found["x"]:  # what a stage reads was written before it
-        return f"reduction {stage - 1}" if stage else "stem"
-    if found["reduction"]:
+        return f"reduction {stage - 1}"
+    if found["fixed"]:
         return f"reduction {stage}"
     if found["sum"]:
         return f"stage {stage} sum"
@@ -107,6 +113,14 @@ def _named_node(node: bytes) -> bytes:
     return b"".join(field.raw for field in fields if field.number != _NODE_NAME) + bytes_field(
         _NODE_NAME, output
     )
+
+
+def _site_name(architecture: Architecture | None, place: int) -> str:
+    chain = None if architecture is None else architecture.config.chain
+    if architecture is None or chain is None or place >= len(chain.sites):
+        return f"site {place}"
+    names = [module.name for _, _, module in chain.modules(architecture.blocks)]
+    return f"site {place} {names[place]}"
 
 
 def _op_name(architecture: Architecture | None, stage: int, slot: int) -> str:

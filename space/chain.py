@@ -177,14 +177,18 @@ class Chain:
 
 
 def _digest(chain: Chain) -> str:
-    """Return the sha256 of what networks are: the choices with the names of their candidates, and the graphs of all modules."""
+    """Return the sha256 of what networks are: the choices with the names of their candidates, and the graphs of all modules.
+
+    With their parameters: a module may have some that its graph does not read.
+    """
+
+    def identity_of(module: Module) -> list[object]:
+        return [module.name, module.traced.digest, module.traced.params]
+
     identity = {
-        "stem": chain.stem.traced.digest,
-        "sites": [
-            [site.choice, [[module.name, module.traced.digest] for module in site.candidates]]
-            for site in chain.sites
-        ],
-        "head": chain.head.traced.digest,
+        "stem": identity_of(chain.stem),
+        "sites": [[site.choice, [identity_of(module) for module in site.candidates]] for site in chain.sites],
+        "head": identity_of(chain.head),
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 

@@ -78,7 +78,15 @@ def space_name(name: str | Path | Space) -> str:
 
 
 def known_spaces() -> tuple[Space, ...]:
-    """Return the spaces of harness, and the definitions that this process has read."""
+    """Return the spaces of harness, and the definitions that were read before, by this process or by others of the user."""
+    with suppress(HarnessError, OSError):
+        for path in sorted(_path("*").parent.glob("*@*.json")):
+            if (
+                path.stem not in _defined
+                and (kept := _kept(path.stem)) is not None
+                and kept.name == path.stem
+            ):
+                _defined[kept.name] = kept
     return (*SPACES.values(), *_defined.values())
 
 

@@ -23,7 +23,6 @@ from space.errors import ArchitectureError
 from space.feature_maps import FLOAT_BYTES, FeatureMaps
 
 MAX_NODES = 20_000  # of a graph: what has more is no candidate of a site
-_RANDOM = ("rand", "randn", "randint", "bernoulli", "multinomial", "normal", "uniform", "dropout", "poisson")
 # A step is what a runtime runs at once: these take no step of their own after the op whose output they alone read.
 _FUSED = ("batch_norm", "relu", "relu_", "hardtanh", "hardtanh_")
 _VIEWS = (
@@ -40,7 +39,7 @@ _VIEWS = (
 )
 _CONVOLUTIONS = ("conv2d", "conv1d", "conv3d", "convolution")
 # Arguments that depend on the machine and not on the module: whether cuDNN is there.
-_MACHINE_ARGUMENTS = {"batch_norm": (8,), "layer_norm": (5,), "group_norm": (6,), "instance_norm": (8,)}
+_MACHINE_ARGUMENTS = {"batch_norm": (8,), "layer_norm": (5,), "group_norm": (5,), "instance_norm": (8,)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,11 +145,22 @@ def _check_op(node: fx.Node) -> None:
     value = node.meta.get("val")
     if isinstance(value, Tensor) and not all(isinstance(size, int) for size in value.shape):
         raise ArchitectureError(_DEPENDS)
-    is_random = name in _RANDOM or name.rstrip("_").removesuffix("_like") in _RANDOM
-    if is_random and not (name == "dropout" and node.args[2:3] == (False,)):
+    if _is_random(node):
         raise ArchitectureError(
             f"draws random numbers ({name}) when it is evaluated; draw them in training alone: if self.training"
         )
+
+
+def _is_random(node: fx.Node) -> bool:
+    """Return whether an op draws random numbers, in evaluation and not in training alone."""
+    target: Any = node.target
+    if torch.Tag.nondeterministic_seeded not in getattr(target, "tags", ()):
+        return False
+    for place, argument in enumerate(target._schema.arguments):
+        if argument.name in ("train", "training"):
+            given = node.args[place] if place < len(node.args) else node.kwargs.get(argument.name)
+            return bool(given)
+    return True
 
 
 def _untraceable(error: Exception) -> str:
@@ -172,7 +182,7 @@ def _folds(module: nn.Module, graph: Graph) -> tuple[tuple[str, str], ...]:
     """Return each BatchNorm with the convolution whose weights its scale can become part of. Raises: ArchitectureError."""
     found = []
     for norm, before in _batch_norms(graph):
-        name = graph.reads(norm, 3).rpartition(".")[0]
+        name = (graph.reads(norm, 3) or graph.reads(norm, 1)).rpartition(".")[0]
         conv = "" if before is None else graph.reads(before, 1).rpartition(".")[0]
         is_plain = isinstance(module.get_submodule(name), nn.BatchNorm2d)
         if not is_plain or before is None or not isinstance(module.get_submodule(conv), nn.Conv2d):
@@ -202,6 +212,7 @@ def _batch_norms(graph: Graph) -> Iterator[tuple[fx.Node, fx.Node | None]]:
             and len(before.users) == 1
             and bool(graph.reads(before, 1))
             and uses[graph.reads(before, 1)] == uses.get(graph.reads(node, 1), 1) == 1
+            and node.args[5:6] == (False,)  # by its own statistics, not by the batch's
         )
         yield node, before if fits else None
 
@@ -222,6 +233,7 @@ def _macs(module: nn.Module, shape: tuple[int, ...]) -> int:
 def _digest(graph: Graph, shape: tuple[int, ...]) -> str:
     """Return the sha256 of the ops in running order: arguments, constants and shapes, but no name of the module's."""
     number = {node.name: place for place, node in enumerate(graph.nodes)}
+    states = list(dict.fromkeys(graph.names.values()))  # one that is read twice is not two
     lines: list[object] = [list(shape)]
     for node in graph.nodes:
         if node.op == "placeholder":
@@ -230,7 +242,8 @@ def _digest(graph: Graph, shape: tuple[int, ...]) -> str:
             if node.name in graph.made:
                 lines.append(["constant", _content(graph.made[node.name])])
             else:
-                lines.append(["state", list(graph.state[graph.names[node.name]].shape)])
+                name = graph.names[node.name]
+                lines.append(["state", states.index(name), list(graph.state[name].shape)])
         elif node.op == "output":
             lines.append(["output", _plain(node.args[0], number)])
         else:

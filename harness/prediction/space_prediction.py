@@ -194,10 +194,9 @@ def load_measured(
     Raises: ConfigError when there is none, or the space is not known here or has too many networks to predict each.
     """
     config = space_of(configuration)
+    blockwise = ", and search it with --method blockwise" if config.chain is None else ""
     check_enumerable(
-        config,
-        "latencies of a whole space",
-        "see 'harness results' for what is measured, and search it with --method blockwise",
+        config, "latencies of a whole space", f"see 'harness results' for what is measured{blockwise}"
     )
     return measured_networks(store, configuration, config, coverage=coverage, doubtful=doubtful)
 

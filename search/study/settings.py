@@ -12,6 +12,7 @@ from search.distillation.recipe import FORMS
 from search.training.augment import NONE
 from search.training.recipe import Recipe
 from space import SpaceConfig, find_space
+from space.config import check_stages
 from space.errors import ConfigError
 
 # Augmentations made for photographs of 32 pixels hide what images of 8 pixels show, and 12 epochs are few: none are used.
@@ -91,7 +92,7 @@ class StudySettings(Checked):
             raise self.refusal(
                 "tuned", "networks are fine-tuned from a library; give libraries, or 0 for none"
             )
-        find_space(self.space)
+        check_stages(find_space(self.space), "a study")
 
     @property
     def config(self) -> SpaceConfig:

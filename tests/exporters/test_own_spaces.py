@@ -13,7 +13,7 @@ from rigs.model_runs import random_image, run_model
 from exporters import ConversionError, FragmentLibrary, Weights, link
 from exporters.conversion import convert_networks
 from exporters.expected_worker import first_values
-from exporters.fragments import fragments_of, steps
+from exporters.fragments import all_fragments, fragments_of, possible_steps, steps
 from exporters.networks import fragment_module, torch_network
 from space import Architecture, load_space
 from space.segments import Segment
@@ -57,6 +57,21 @@ def test_what_changes_nothing_is_no_part_of_a_model() -> None:
     assert names == ["glue", "stem", "site0.ghost", "site3.basic", "head"]
     run = steps(network_of("mb/skip/ghost/skip"))
     assert [step.inputs[0] for step in run] == ["image", "s0.x", "s1.x", "s3.x", "s4.x"]
+
+
+def test_a_fragment_may_read_what_some_network_has_it_read_and_nothing_else() -> None:
+    config = own_space()
+    read: dict[str, set[str]] = {}
+    for network in config:
+        for step in steps(network):
+            read.setdefault(str(step.fragment), set()).add(step.inputs[0])
+    assert read["site5.basic"] == {"s5.x"}  # the site before it follows the same choice, and so does not pass
+    possible = {
+        str(one): {step.inputs[0] for step in possible_steps(one, config)}
+        for one in all_fragments(config)
+        if str(one) != "glue"
+    }
+    assert possible == read
 
 
 def test_networks_share_their_parts(opened: FragmentLibrary) -> None:

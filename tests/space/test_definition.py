@@ -244,6 +244,24 @@ def test_what_is_wrong_with_a_field_is_said_with_its_place_and_a_remedy(
         load_space(write_space(tmp_path, DEFINITION.replace(old, new, 1)))
 
 
+def test_code_in_the_working_folder_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    path = write_space(tmp_path / "there", DEFINITION.replace("own_ops:", "other_ops:"))
+    (tmp_path / "here" / "other_ops.py").write_text("raise SystemExit('was run')")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.syspath_prepend("")
+    with pytest.raises(
+        ArchitectureError, match=r"module other_ops: no .*, and no installed package has this name"
+    ):
+        load_space(path)
+    (tmp_path / "there" / "other_ops.py").write_text("raise SystemExit('was run')")
+    with pytest.raises(
+        ArchitectureError, match="module other_ops cannot be loaded: SystemExit: was run; repair it"
+    ):
+        load_space(path)
+
+
 def test_sites_that_share_a_choice_have_the_same_candidates(tmp_path: Path) -> None:
     text = DEFINITION.replace('"ghost", "skip"]\n', '"ghost", "skip"]\nchoice = "depth"\n')
     with pytest.raises(

@@ -82,6 +82,8 @@ def test_a_digest_names_ops_arguments_and_shapes_and_no_parameter() -> None:
         digest(nn.Sequential(nn.Conv2d(8, 8, 3, padding=2, dilation=2), nn.ReLU())),
         digest(nn.Sequential(nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1))),
         digest(nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()), (1, 8, 7, 7)),
+        digest(Lambda(lambda m, x: m.one(m.one(x)), one=nn.Conv2d(8, 8, 1))),
+        digest(Lambda(lambda m, x: m.two(m.one(x)), one=nn.Conv2d(8, 8, 1), two=nn.Conv2d(8, 8, 1))),
         digest(Lambda(lambda m, x: x * torch.tensor(2.0))),
         digest(Lambda(lambda m, x: x * torch.tensor(3.0))),
         digest(Lambda(lambda m, x: x * 2.0)),
@@ -99,6 +101,11 @@ def test_a_digest_names_ops_arguments_and_shapes_and_no_parameter() -> None:
         (Lambda(lambda m, x: x + torch.rand(x.shape)), r"draws random numbers \(rand\)"),
         (Lambda(lambda m, x: torch.bernoulli(x.sigmoid())), "draws random numbers"),
         (Lambda(lambda m, x: nn.functional.dropout(x, 0.5, True)), "draws random numbers"),
+        (Lambda(lambda m, x: nn.functional.dropout2d(x, 0.5, True)), "draws random numbers"),
+        (
+            nn.Sequential(nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8, track_running_stats=False)),
+            "BatchNorm 1 follows no convolution of its own",
+        ),
         (
             Lambda(lambda m, x: torch.ops.own_test.double(x)),
             "own_test::double, an op that is not torch's own",

@@ -1,0 +1,82 @@
+"""Networks of a space of one's own are trained, kept, published and exported as others are."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from factories.own_spaces import own_space, write_space
+from factories.tasks import RECIPE
+
+from exporters import Weights
+from exporters.networks import torch_network
+from harness.training import distil
+from search.training.batched_training import train_together
+from search.training.published_files import write_trainings
+from search.training.synthetic_images import make_synthetic_task
+from search.training.trained_files import load_trained, save_trained, write_weights
+from search.training.training import Trained, train
+from space import load_space
+from space.dataset import read_dataset
+from space.errors import ConfigError
+from space.networks import build_network
+
+pytestmark = pytest.mark.training
+
+NETWORK = own_space()[13]
+TASK = dataclasses.replace(make_synthetic_task(own_space(), 1, (4, 2, 2)), source="synthetic:1:4/2/2")
+
+
+@pytest.fixture(scope="module")
+def trained() -> Trained:
+    return train(NETWORK, TASK, dataclasses.replace(RECIPE, epochs=2))
+
+
+def test_a_training_is_kept_with_its_space(trained: Trained, tmp_path: Path) -> None:
+    save_trained(tmp_path / "one.harness", trained)
+    found = load_trained(tmp_path / "one.harness")
+    assert found.architecture == NETWORK and found.test == trained.test
+    assert found.architecture.config.chain == own_space().chain
+
+
+def test_its_weights_are_exported_with_batch_norm_folded(trained: Trained, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    write_weights(path, trained.weights, NETWORK)
+    network = build_network(NETWORK).eval()
+    network.load_state_dict(dict(trained.weights))
+    x = torch.randn(2, 3, 16, 16)
+    exported = torch_network(NETWORK, Weights.from_checkpoint(path, NETWORK))
+    with torch.no_grad():
+        assert torch.allclose(exported(x), network(x), atol=1e-5)
+    assert not any(isinstance(one, torch.nn.BatchNorm2d) for one in exported.modules())
+
+
+def test_published_files_hold_its_rows_under_the_definitions_digest(trained: Trained, tmp_path: Path) -> None:
+    write_trainings(tmp_path, [trained])
+    (base,) = tmp_path.glob("blox-base-*")
+    found = read_dataset(base, config=own_space())
+    assert found.indices.tolist() == [NETWORK.index]
+    assert np.isclose(found.columns["test_top1"][0], trained.test.top1, atol=1e-3)
+    changed = load_space(write_space(tmp_path, candidates=CHANGED))
+    with pytest.raises(ConfigError, match=f"has a search_space other than {changed.name!r}"):
+        read_dataset(base, config=changed)
+
+
+def test_what_knows_stages_alone_refuses_a_chain(trained: Trained, tmp_path: Path) -> None:
+    save_trained(tmp_path / "teacher.harness", trained)
+    with pytest.raises(ConfigError, match=r"distilling: space 'mine@.*' is a chain of sites"):
+        distil(tmp_path / "teacher.harness", tmp_path / "library")
+    with pytest.raises(ConfigError, match="networks of a definition are trained one at a time"):
+        train_together([NETWORK, own_space()[3]], TASK, RECIPE)
+
+
+CHANGED = """
+from torch import nn
+
+
+def ghost(channels_in, channels_out, stride, *, ratio=2):
+    return nn.Conv2d(channels_in, channels_out, 3, stride, 1)
+"""

@@ -1,0 +1,97 @@
+"""Spaces by name, by file and from other packages."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+from factories.own_spaces import DEFINITION, own_space, write_space
+
+from space import BLOX, ArchitectureError, find_space
+from space.errors import ConfigError
+from space.registry import known_spaces, space_name
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test a folder for what is kept, and no definition that another test has read."""
+    monkeypatch.setattr("space.registry._defined", {})
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+
+
+def added(monkeypatch: pytest.MonkeyPatch, value: object) -> None:
+    """Make `value` what an installed package calls the space `theirs`."""
+    point = EntryPoint(name="theirs", value="their_package:SPACE", group="harness.spaces")
+    monkeypatch.setattr("space.registry.plugins", lambda group: {"theirs": point})
+    monkeypatch.setattr("space.plugins.plugins", lambda group: {"theirs": point})
+    monkeypatch.setattr("space.registry.load_plugin", lambda group, name: value)
+
+
+def test_a_definition_is_found_by_its_file_itself_and_then_by_its_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_space(tmp_path)
+    found = find_space(str(path))
+    assert found == own_space() and found.chain is not None and found.chain.folder == str(tmp_path)
+    assert find_space(found) == find_space(found.name) == find_space("mine") == found
+    assert space_name(str(path)) == space_name(found) == found.name
+    assert (space_name("blox"), space_name(""), space_name("mine@0123456789ab")) == (
+        "blox",
+        "",
+        "mine@0123456789ab",
+    )
+    assert found in known_spaces() and BLOX in known_spaces()
+    with monkeypatch.context() as patch:
+        patch.setattr("space.registry._defined", {})
+        assert found in known_spaces()  # from the folder of what was kept
+    path.write_text(DEFINITION.replace("classes = 7", "classes = 9"))
+    other = find_space(str(path))
+    assert other.name != found.name and find_space(found.name) == found
+    with pytest.raises(ArchitectureError, match="space 'mine' is not known"):
+        find_space("mine")  # which of the two is not said
+
+
+def test_what_was_traced_before_needs_no_torch_and_changed_code_is_traced_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_space(tmp_path)
+    found = find_space(path)
+    with monkeypatch.context() as patch:
+        patch.setattr("space.registry.load_space", lambda path: pytest.fail("was traced again"))
+        assert find_space(path) == found
+    code = tmp_path / "own_ops.py"
+    code.write_text(code.read_text().replace("torch.relu", "torch.tanh"))
+    assert find_space(path) != found
+    for hidden in ("import numpy\n", "from .sibling import x\n", "import importlib\n", "open('x')\n"):
+        code.write_text(code.read_text() + "\nif False:\n    " + hidden)
+        kept = sorted((tmp_path / "data" / "harness" / "spaces").iterdir())
+        find_space(path)
+        assert sorted((tmp_path / "data" / "harness" / "spaces").iterdir()) == kept
+
+
+def test_a_package_adds_a_space_or_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in (own_space(), str(write_space(tmp_path))):
+        added(monkeypatch, value)
+        assert find_space("theirs") == own_space()
+        assert space_name("theirs") == own_space().name
+    added(monkeypatch, 3)
+    with pytest.raises(ConfigError, match=r"theirs = 'their_package:SPACE' .* is 3, no space and no path"):
+        find_space("theirs")
+    with pytest.raises(
+        ArchitectureError, match=r"did you mean 'theirs'\? \(known: blox, mini, tiny, deep, theirs\)"
+    ):
+        find_space("thiers")
+
+
+def test_a_definition_that_is_nowhere_is_asked_for() -> None:
+    with pytest.raises(
+        ArchitectureError,
+        match=r"space 'mine@0123456789ab' is defined in a file of its own, not named here; name it",
+    ):
+        find_space("mine@0123456789ab")
+    name = find_space(own_space()).name
+    with pytest.raises(ArchitectureError, match=f"{name} is another space of that name"):
+        find_space("mine@0123456789ab")
+    with pytest.raises(ArchitectureError, match=r"absent\.toml"):
+        find_space("absent.toml")

@@ -306,10 +306,7 @@ class Driver:
     def _greet(self, number: int) -> Answer:
         """Greet the agent and lock the device; only then this start has a journal."""
         assert self._agent is not None
-        named = {text.partition(":")[0] for text in self.job["runtimes"]}
-        hello = self._hello(runtimes=sorted(named))
-        if named and not hello.get("runtimes"):
-            hello = self._hello()  # what there is instead
+        hello = greet(self._agent, self.job)
         if hello.get("type") != "result":
             raise Stop("%s" % hello.get("message"))
         locked = self._agent.ask("lock", owner=self._owner())
@@ -320,11 +317,6 @@ class Driver:
         self._write(answer="hello", said=hello)
         self._write(answer="lock", said=locked)
         return hello
-
-    def _hello(self, **asked: Any) -> Answer:
-        assert self._agent is not None
-        told = {"harness": self.job["harness"], "environment": self.job["environment"], **asked}
-        return self._agent.ask("hello", HELLO_S, protocol=PROTOCOL, **told)
 
     def _owner(self) -> str:
         return "packed job %s, process %d" % (self.job["job"], os.getpid())
@@ -612,6 +604,16 @@ class Told:
         count = sum(clean.add(one) is not None for one in self._slices)
         enough = max(limits["fewest_slices"], min(plan["min_slices"], (len(self._slices) + 1) // 2))
         return "contended" if count + 1 < min(enough, len(self._slices)) else ""
+
+
+def greet(agent: Agent, job: dict[str, Any]) -> Answer:
+    """Return the agent's answer to `hello`, about the runtimes that the job names, or about all where it has none of them."""
+    named = sorted({text.partition(":")[0] for text in job["runtimes"]})
+    told = {"protocol": PROTOCOL, "harness": job["harness"], "environment": job["environment"]}
+    hello = agent.ask("hello", HELLO_S, **told, runtimes=named)
+    if named and hello.get("runtimes") == []:
+        hello = agent.ask("hello", HELLO_S, **told)
+    return hello
 
 
 def choose_uses(job: dict[str, Any], hello: Answer) -> list[Use]:

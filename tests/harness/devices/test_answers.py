@@ -129,7 +129,9 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 
 
 def test_an_honest_device_at_the_end_of_the_wire_is_measured(store: Store) -> None:
-    one, other = run_both(LyingDevice(), store)
+    device = LyingDevice()
+    one, other = run_both(device, store)
+    assert device.requests[0]["runtimes"] == ["onnxruntime", "tflite"], "those that a campaign may use"
     assert (one.measured, one.error, one.failures) == (1, None, [])
     assert (other.measured, other.error, other.failures) == (1, None, [])
 

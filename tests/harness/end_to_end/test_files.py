@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -208,9 +208,16 @@ def test_a_model_that_the_devices_cache_cannot_hold_is_refused_before_it_is_sent
     from harness.measurement import uploads
 
     path = save(dense(width=64), tmp_path / "dense.onnx")
-    monkeypatch.setattr(uploads, "_cache_bytes", lambda hello: 1000)
+    told: list[Mapping[str, Any]] = []
+
+    def cache_bytes(hello: Mapping[str, Any]) -> int:
+        told.append(hello)
+        return 1000
+
+    monkeypatch.setattr(uploads, "_cache_bytes", cache_bytes)
     table = harness.measure("local", path, store=store, reference=path, **QUICK)
     assert not table
+    assert [found["name"] for found in told[0]["runtimes"]] == ["onnxruntime"], "no other runs such files"
     assert table.failures[0].kind == "too-large"
     assert "free some there" in table.failures[0].message
 

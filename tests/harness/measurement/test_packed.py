@@ -32,7 +32,7 @@ from rigs.packed_jobs import (
 )
 from rigs.short_campaigns import LONG_PLAN, ONNX, SHORT, Watcher
 
-from device_agents.packed_job import choose_uses
+from device_agents.packed_job import choose_uses, greet
 from harness.devices import job_files
 from harness.devices.conditions import throttle_signs
 from harness.devices.config import Device, LocalDevice
@@ -462,6 +462,24 @@ def test_a_job_that_needs_what_the_device_lacks_says_so_and_measures_nothing(tmp
         assert status == 3 and "onnxruntime has no provider migraphx (there: " in said, said
         outcome = take(tmp_path / "job-results.zip", store)
         assert (outcome.measured, sessions(store)) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("found", "about"), [(["onnxruntime"], [["onnxruntime"]]), ([], [["onnxruntime"], None])]
+)
+def test_a_job_asks_about_the_runtimes_it_names_or_about_all_where_it_finds_none_of_them(
+    found: list[str], about: list[list[str] | None]
+) -> None:
+    asked: list[list[str] | None] = []
+
+    class Agent:
+        def ask(self, *_: object, runtimes: list[str] | None = None, **fields: object) -> dict[str, Any]:
+            asked.append(runtimes)
+            return {"type": "result", "runtimes": found}
+
+    agent: Any = Agent()
+    greet(agent, {"harness": "1", "runtimes": ["onnxruntime:cpu", "onnxruntime:cuda"]})
+    assert asked == about
 
 
 def test_a_worker_that_dies_costs_its_network_alone(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_people_read_tables_verdicts_and_answers_that_all_say_synthetic(
     assert asked == [QUICK]
     lines = done.stdout.splitlines()
     titles = [line for line in lines if line.endswith(LABEL)]
-    assert len(titles) == 5 + 6, "five tables and six answers"
+    assert len(titles) == 6 + 6, "six tables and six answers"
     row = next(line for line in lines if line.startswith("seer"))
     assert row.split()[1] == "5" and row.rstrip().endswith("beats")
     assert next(line for line in lines if line.startswith("late")).rstrip().endswith("no answer yet")

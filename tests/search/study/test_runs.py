@@ -123,6 +123,8 @@ def test_a_run_pays_first_what_was_spent_before_and_then_each_training(truth: Gr
     assert np.isnan(run.at_flops(1e9))
     assert run.at_flops(1e9 + each[0]) == run.regret[0]
     assert run.at_flops(1e15) == run.regret[2]
+    places = truth.places(order)
+    assert run.regret.tolist() == regrets(truth, places, truth.val[places]).tolist(), "named by validation"
     assert run.lucky_at_flops(1e15) == run.lucky_regret[2] == truth.test.max() - truth.test[[3, 1, 2]].max()
     assert np.isnan(run.at_networks(2))
     assert run.at_networks(4) == run.regret[1]

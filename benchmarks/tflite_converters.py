@@ -56,9 +56,7 @@ def main() -> None:
             command = [python, __file__, "--convert", name, "--folder", str(place)]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         print_table(folder, [*asked])
-        print(
-            f"a network of convnext and mobilenet v3, linked from parts / converted whole: {linked_ratio(folder):.3f}"
-        )
+        print(f"convnext and mobilenet v3, linked from parts / converted whole: {linked_ratio(folder):.3f}")
 
 
 def convert_all(convert: Convert, folder: Path) -> None:
@@ -146,7 +144,7 @@ def print_table(folder: Path, names: Sequence[str]) -> None:
     from machine import describe_machine
 
     print(describe_machine())
-    print(f"{'candidate':22}{'converter':14}{'s':>5}{'ops':>5}{'moves':>6}{'error':>9}{'time':>8}  operators")
+    print(f"{'candidate':22}{'converter':14}{'s':>5}{'ops':>5}{'moves':>6}{'error':>9}{'time':>8}")
     for candidate_name in CANDIDATES:
         ours = file_of(folder / "ours", candidate_name).with_suffix(".tflite").read_bytes()
         for name in names:
@@ -159,11 +157,8 @@ def print_table(folder: Path, names: Sequence[str]) -> None:
                 continue
             found = operators(model)
             ratio = 1.0 if name == "ours" else latency_ratio("tflite", model, ours)
-            print(
-                f"{start}{found.total():5}{found['TRANSPOSE']:6}{error(candidate_name, model):9.0e}{ratio:8.3f}  "
-                + " ".join(f"{kind}:{count}" for kind, count in sorted(found.items())),
-                flush=True,
-            )
+            worst = error(candidate_name, model)
+            print(f"{start}{found.total():5}{found['TRANSPOSE']:6}{worst:9.0e}{ratio:8.3f}", flush=True)
 
 
 def linked_ratio(folder: Path) -> float:

@@ -136,8 +136,7 @@ def run_campaign(
     """
     started = time.monotonic()
     outcome = Outcome(device=device.name)
-    formats = options.formats or (source.formats if isinstance(source, GroupedSource) else ())
-    likely = likely_runtimes(device, options.runtimes, formats)
+    likely = likely_runtimes(device, options.runtimes, options.formats)
     connection = Connection(device, connect(device), owner=new_owner(), wait_s=wait_s, runtimes=likely)
     try:
         observer.state(device.name, "connecting")

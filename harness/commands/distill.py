@@ -11,8 +11,8 @@ import typer
 from harness.commands.options import JsonFlag, WideFlag, is_quiet, log
 from harness.commands.recipe_options import RecipeOptions, takes_recipe
 from harness.commands.workers import Workers, takes_workers
-from search.distillation.recipe import FORMS, DistilRecipe
-from space.errors import ConfigError, did_you_mean
+from search.distillation.recipe import DistilRecipe, parse_form
+from space.errors import ConfigError
 
 
 @takes_workers
@@ -79,12 +79,7 @@ def distill(
 
 def _recipe(typed: RecipeOptions, form: str) -> dict[str, Any]:
     """Return the values of a recipe that were typed, over those of a form. Raises: ConfigError."""
-    if not form:
-        return typed.given(DistilRecipe)
-    if form not in FORMS:
-        raise ConfigError(
-            f"--form {form!r} is unknown{did_you_mean(form, FORMS)} (known: {', '.join(FORMS)})"
-        )
-    if typed.recipe is not None:
+    fields = parse_form(form)
+    if form and typed.recipe is not None:
         raise ConfigError(f"--form {form}: --recipe says all that a form says; leave one of them out")
-    return {**FORMS[form], **typed.given(DistilRecipe)}
+    return {**fields, **typed.given(DistilRecipe)}

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar
 from search.checked import Checked, Range
 from search.distillation.paths import FAIR, PATHS, RANDOM
 from search.training.augment import NONE, Augmentation
+from space.errors import ConfigError, did_you_mean
 from space.text import counted
 
 # What methods publish of how blocks are distilled; the rest of a recipe is free.
@@ -21,6 +22,13 @@ FORMS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "dna": {"loss": "mse", "shared": True, "paths": FAIR},  # arXiv:1911.13053
     }
 )
+
+
+def parse_form(name: str) -> Mapping[str, Any]:
+    """Return the fields of a recipe that a method publishes, none for no name. Raises: ConfigError for an unknown one."""
+    if name and name not in FORMS:
+        raise ConfigError(f"form {name!r} is unknown{did_you_mean(name, FORMS)} (known: {', '.join(FORMS)})")
+    return FORMS[name] if name else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,8 @@ space is `stages` columns of B contributions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -101,4 +103,9 @@ def stage_effects(config: SpaceConfig, values: FloatArray) -> FloatArray:
 
 def stage_means(config: SpaceConfig, table: FloatArray) -> FloatArray:
     """Return the mean over the space of the features of each stage's block, (stages, F), from a table of blocks (B, F)."""
-    return np.stack([table[list(places)].mean(axis=0) for places in config.choices])
+    return np.stack([rows_there(table, places).mean(axis=0) for places in config.choices])
+
+
+def rows_there(table: FloatArray, places: Sequence[int]) -> FloatArray:
+    """Return the rows of some blocks from a table: itself where these are all, so that not even rounding differs."""
+    return table if len(places) == len(table) else table[list(places)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import PCG64, Generator
 
-from search.latency.block_features import block_features, pair_features, stage_means, standardized
+from search.latency.block_features import block_features, pair_features, rows_there, stage_means, standardized
 from search.latency.ridge import PAIRS, op_penalty
 from space import BLOX, SpaceConfig
 from space.errors import ConfigError
@@ -136,6 +136,6 @@ def _moments(config: SpaceConfig, table: FloatArray) -> FloatArray:
     moments = np.outer(mean, mean)
     width = table.shape[1]
     for stage, places in enumerate(config.choices):
-        part, rows = slice(1 + stage * width, 1 + (stage + 1) * width), table[list(places)]
+        part, rows = slice(1 + stage * width, 1 + (stage + 1) * width), rows_there(table, places)
         moments[part, part] = rows.T @ rows / len(rows)
     return moments

@@ -177,7 +177,7 @@ def fit_corrected(
     is_there = available(config)  # (stages, B)
     sizes = feature_sizes(table, guess.blocks, is_there)  # (stages, F)
     leftover = guess.blocks - sizes @ table.T  # (stages, B): what features do not say of the guess
-    leftover = leftover - np.mean(leftover, axis=1, keepdims=True, where=is_there)
+    leftover = leftover - _means(leftover, is_there)
 
     def columns(places: IndexArray) -> FloatArray:
         beside = leftover[stages, block_indices(config, places)].sum(axis=1)
@@ -242,6 +242,16 @@ def guess_penalty(config: SpaceConfig, table: FloatArray, sizes: FloatArray) -> 
     return penalty
 
 
+def _means(values: FloatArray, is_there: BoolArray) -> FloatArray:
+    """Return the mean of each row (stages, 1) over the blocks that are there."""
+    found: FloatArray = (
+        values.mean(axis=1, keepdims=True)
+        if is_there.all()
+        else values.mean(axis=1, keepdims=True, where=is_there)
+    )
+    return found
+
+
 def feature_sizes(table: FloatArray, effects: FloatArray, is_there: BoolArray) -> FloatArray:
     """Return the coefficients of features of blocks (B, F) for `effects` (stages, B) by least squares, (stages, F).
 
@@ -249,7 +259,7 @@ def feature_sizes(table: FloatArray, effects: FloatArray, is_there: BoolArray) -
     """
     found = []
     for effect, there in zip(effects, is_there, strict=True):
-        rows, values = table[there], effect[there]
+        rows, values = (table, effect) if there.all() else (table[there], effect[there])
         found.append(np.linalg.lstsq(rows - rows.mean(axis=0), values - values.mean(), rcond=None)[0])
     return np.stack(found)
 

@@ -24,8 +24,9 @@ from exporters.tflite_graph import QUANTIZE, Graph, read_graph
 from exporters.tflite_linking import OPERATORS, region_name
 from exporters.tflite_quantization import Range, quantize
 from exporters.weights import Weights
-from space import SpaceConfig, networks
+from space import SpaceConfig, layers, networks
 
+_BLOX_MODULES = (layers.__name__, networks.__name__)
 _BLOX_LAYERS = {
     nn.AdaptiveAvgPool2d,
     nn.Conv2d,
@@ -116,7 +117,7 @@ def _any_ranges(graph: Graph) -> dict[str, Range]:
 def needs_of_layers(module: nn.Module, precision: Precision) -> tuple[int, int] | None:
     """Return how many tensors and buffers a module of Blox's layers has at most, its ends not counted; None for others'."""
     if not all(
-        type(one) in _BLOX_LAYERS or type(one).__module__ == networks.__name__ for one in module.modules()
+        type(one) in _BLOX_LAYERS or type(one).__module__ in _BLOX_MODULES for one in module.modules()
     ):
         return None
     tensors, buffers = -1, 0  # the last result is a value, not an inner tensor

@@ -150,7 +150,7 @@ def test_the_keys_of_a_new_transports_devices_are_checked(site: Path) -> None:
         ('transport = "docker"', "needs the key 'container'"),
         ('transport = "docker"\ncontainer = ""', "container = '': String should have at least 1"),
         ('transport = "docker"\ncontaner = "a"', "no key 'contaner'; did you mean 'container'"),
-        ('transport = "dokcer"', r"did you mean 'docker'\? \(known: local, ssh, docker\)"),
+        ('transport = "dokcer"', r"did you mean 'docker'\? \(known: local, ssh, adb, docker\)"),
     ):
         with pytest.raises(ConfigError, match=message):
             parse_devices(f"[devices.box]\n{table}\n")

@@ -89,7 +89,8 @@ def separated(task: Task, split: ImageSplit) -> Task:
     pool = _joined(task.val, task.train, order[:lacking])
     dealt = draw.permutation(len(pool))[: sum(sizes)]
     profile, rescore, epochs = (_rows(pool, rows) for rows in np.split(dealt, np.cumsum(sizes)[:2]))
-    mean, std = moments(train.images) if lacking else (task.mean, task.std)
+    is_own = np.allclose((*task.mean, *task.std), np.concatenate(moments(task.train.images)))
+    mean, std = moments(train.images) if lacking and is_own else (task.mean, task.std)  # one that was given stays
     numbers = f"{split.seed}:{'/'.join(map(str, sizes))}"
     return replace(
         task,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from search.training.image_split import ImageSplit, parse_split, separated
-from search.training.images import Images, Task, uses_text
+from search.training.images import Images, Task, moments, uses_text
 from search.training.recipe import default_recipe
 from search.training.tasks import load_task
 from space import TINY
@@ -25,9 +25,10 @@ def numbered(first: int, count: int) -> Images:
 
 
 def task(train: int = 1000, val: int = 200, test: int = 150) -> Task:
+    mean, std = moments(numbered(0, train).images)
     return Task(
         name="numbers", train=numbered(0, train), val=numbered(train, val), test=numbered(train + val, test),
-        classes=10_000, mean=(0.5,) * 3, std=(0.2,) * 3, synthetic=False, origin="tests", source="numbers",
+        classes=10_000, mean=mean, std=std, synthetic=False, origin="tests", source="numbers",
     )  # fmt: skip
 
 
@@ -52,6 +53,8 @@ def test_every_image_has_one_use_and_test_images_stay_as_they_are() -> None:
     pixels = dealt.train.images / 255
     np.testing.assert_allclose(dealt.mean, pixels.mean(axis=(0, 1, 2)), atol=1e-9)
     assert dealt.uses == {"profile": 150, "rescore": 110, "epochs": 120, "test": 150}
+    given = replace(task(), mean=(0.5,) * 3, std=(0.2,) * 3)
+    assert separated(given, ImageSplit(seed=3, sizes=(150, 110, 120))).mean == given.mean, "one that was given stays"
 
 
 def test_validation_images_alone_are_dealt_out_where_they_are_enough() -> None:

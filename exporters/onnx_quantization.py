@@ -82,7 +82,11 @@ def without_input_pairs(quantized: onnx.ModelProto, inputs: Sequence[str]) -> on
     stripped = onnx.ModelProto()
     stripped.CopyFrom(quantized)
     del stripped.graph.node[:]
-    quantizers = {node.output[0]: node.input[0] for node in quantized.graph.node if node.input[0] in inputs}
+    quantizers = {
+        node.output[0]: node.input[0]
+        for node in quantized.graph.node
+        if node.op_type == "QuantizeLinear" and node.input[0] in inputs
+    }
     renamed = {
         node.output[0]: quantizers[node.input[0]]
         for node in quantized.graph.node

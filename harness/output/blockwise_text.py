@@ -15,8 +15,8 @@ from harness.output.tables import print_json, print_table
 from harness.output.terminal import echo
 from harness.query.join import doubt_note
 from search.blockwise.seeds import between_seeds
-from search.training.image_split import MARK
 from search.training.images import uses_text
+from search.training.task_source import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

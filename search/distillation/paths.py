@@ -20,12 +20,11 @@ from typing import Protocol
 
 import numpy as np
 
+from search.distillation.recipe import FAIR, RANDOM
 from space import Block
 from space.errors import ConfigError
 from space.indexing import FloatArray
 
-RANDOM, FAIR = "random", "fair"
-PATHS = (RANDOM, FAIR)
 Below = Callable[[int], int]  # n -> one of 0 to n - 1, each equally likely
 
 

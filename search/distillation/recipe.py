@@ -9,10 +9,12 @@ from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 from search.checked import Checked, Range
-from search.distillation.paths import FAIR, PATHS, RANDOM
 from search.training.augment import NONE, Augmentation
 from space.errors import ConfigError, did_you_mean
 from space.text import counted
+
+RANDOM, FAIR = "random", "fair"
+PATHS = (RANDOM, FAIR)  # of a supernet's steps: search.distillation.paths
 
 # What methods publish of how blocks are distilled; the rest of a recipe is free.
 FORMS: Mapping[str, Mapping[str, Any]] = MappingProxyType(

@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from search.training.images import HeldOut, Images, Task, moments
+from search.training.task_source import MARK
 from space.errors import ConfigError
 from space.indexing import IndexArray
 
-MARK = "+split:"
 FEWEST = 100  # images of a use: of fewer the 95 % interval of an accuracy is up to 20 points wide
 USUAL = 200  # images of a use at least, where the user gives no numbers
 MAX_SEED = 2**32 - 1
@@ -40,12 +40,6 @@ class ImageSplit:
         """Return the number of images of each use."""
         each = max(len(task.val) // 3, USUAL)
         return self.sizes or (each, each, each)
-
-
-def split_source(source: str) -> tuple[str, str | None]:
-    """Return a task's source without its split, and the text of the split, None where there is none."""
-    base, mark, split = source.partition(MARK)
-    return base, split if mark else None
 
 
 def parse_split(text: str) -> ImageSplit:
@@ -90,7 +84,9 @@ def separated(task: Task, split: ImageSplit) -> Task:
     dealt = draw.permutation(len(pool))[: sum(sizes)]
     profile, rescore, epochs = (_rows(pool, rows) for rows in np.split(dealt, np.cumsum(sizes)[:2]))
     is_own = np.allclose((*task.mean, *task.std), np.concatenate(moments(task.train.images)))
-    mean, std = moments(train.images) if lacking and is_own else (task.mean, task.std)  # one that was given stays
+    mean, std = (
+        moments(train.images) if lacking and is_own else (task.mean, task.std)
+    )  # one that was given stays
     numbers = f"{split.seed}:{'/'.join(map(str, sizes))}"
     return replace(
         task,

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from search.checked import Checked, Range
 from search.training.augment import AUGMENTATIONS, MILD, Augmentation
-from search.training.image_split import split_source
+from search.training.task_source import split_source
 
 _SHORT = ("digits", "synthetic", "folder", "npz")  # a source up to its first colon, without its split
 

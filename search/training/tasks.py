@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 
 from search.training.cifar import CIFAR10, CIFAR100, holds_cifar, load_cifar
 from search.training.digits import load_digits_task
-from search.training.image_split import parse_split, separated, split_source
+from search.training.image_split import parse_split, separated
 from search.training.images import SYNTHETIC, Images, Task, check_fit
 from search.training.own_data.source import is_own, parse_source
 from search.training.own_data.tasks import load_own_task
 from search.training.synthetic_images import PER_CLASS, make_synthetic_task
+from search.training.task_source import split_source
 from space import SpaceConfig
 from space.errors import ConfigError
 from space.user_paths import expand_user

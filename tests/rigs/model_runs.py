@@ -6,6 +6,7 @@ import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,14 @@ def random_image(config: SpaceConfig, seed: int = 0) -> Array:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def run_model(format: Format, model: bytes, images: Array, *, from_file: bool = False) -> Array:
-    """Run a model on images (n, C, H, W), one at a time, with one thread; return the logits (n, classes)."""
-    load = _load_onnx if format == "onnx" else _load_tflite
+def run_model(
+    format: Format, model: bytes, images: Array, *, from_file: bool = False, optimized: bool = True
+) -> Array:
+    """Run a model on images (n, C, H, W), one at a time, with one thread; return the logits (n, classes).
+
+    optimized: False has ONNX Runtime compute what the model says, pairs of an int8 one in floating point.
+    """
+    load = partial(_load_onnx, optimized=optimized) if format == "onnx" else _load_tflite
     if not from_file:
         run = load(model)
     else:
@@ -41,8 +47,10 @@ def run_model(format: Format, model: bytes, images: Array, *, from_file: bool = 
     return np.concatenate([run(image[None]) for image in images])
 
 
-def _load_onnx(model: bytes | str) -> Callable[[Array], Array]:
+def _load_onnx(model: bytes | str, optimized: bool) -> Callable[[Array], Array]:
     options = onnxruntime.SessionOptions()
+    if not optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name

@@ -32,7 +32,7 @@ def test_a_definition_is_measured_predicted_and_searched(
     assert all(row["latency_ms"] > 0 for row in rows)
     done = run(store, "predict", *chosen, "--doubtful", "--json")
     assert done.status == 0, done.stderr
-    limit = sorted(row["latency_ms"] for row in rows)[6]
+    limit = round(sorted(row["latency_ms"] for row in rows)[6], 4)
     words = ("--doubtful", "-a", "synthetic", "-c", f"local<{limit:.4f}ms", "--json")
     found = json.loads(run(store, "search", *chosen, *words).stdout)
     assert found["networks"] and all(row["local_ms"] < limit for row in found["networks"])

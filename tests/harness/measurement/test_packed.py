@@ -103,16 +103,14 @@ def test_results_are_of_the_same_kind_as_those_of_a_campaign(
     assert digests[0] == digests[1]
 
 
-def test_batches_are_measured_apart_and_the_agent_has_the_environment_of_devices_toml(tmp_path: Path) -> None:
-    device = Device(name="board", transport="packed", litert_library="/no/such/libLiteRt.so")
+def test_batches_are_measured_apart(tmp_path: Path) -> None:
     with Store(str(tmp_path / "store.sqlite")) as store:
-        pack(store, tmp_path / "job.zip", replace(ONNX, batches=(1, 4)), device=device, count=1)
+        pack(store, tmp_path / "job.zip", replace(ONNX, batches=(1, 4)), count=1)
         status, said = run(tmp_path / "job.zip")
         assert status == 0, said
         outcome = take(results_of(tmp_path / "job.zip"), store)
         assert (outcome.measured, outcome.failures, outcome.error) == (2, [], None)
         assert sorted(one.batch for one in store.configurations()) == [1, 4]
-    assert b"/no/such/libLiteRt.so" in contents(results_of(tmp_path / "job.zip"))["visit-0001.jsonl"]
 
 
 @pytest.mark.parametrize(
@@ -471,15 +469,23 @@ def test_a_job_asks_about_the_runtimes_it_names_or_about_all_where_it_finds_none
     found: list[str], about: list[list[str] | None]
 ) -> None:
     asked: list[list[str] | None] = []
+    told: list[object] = []
 
     class Agent:
         def ask(self, *_: object, runtimes: list[str] | None = None, **fields: object) -> dict[str, Any]:
             asked.append(runtimes)
+            told.append(fields["environment"])
             return {"type": "result", "runtimes": found}
 
     agent: Any = Agent()
-    greet(agent, {"harness": "1", "runtimes": ["onnxruntime:cpu", "onnxruntime:cuda"]})
+    job = {
+        "harness": "1",
+        "runtimes": ["onnxruntime:cpu", "onnxruntime:cuda"],
+        "environment": {"LITERT": "/lib"},
+    }
+    greet(agent, job)
     assert asked == about
+    assert told == [job["environment"]] * len(about)
 
 
 def test_a_worker_that_dies_costs_its_network_alone(tmp_path: Path) -> None:

@@ -54,7 +54,9 @@ def test_every_image_has_one_use_and_test_images_stay_as_they_are() -> None:
     np.testing.assert_allclose(dealt.mean, pixels.mean(axis=(0, 1, 2)), atol=1e-9)
     assert dealt.uses == {"profile": 150, "rescore": 110, "epochs": 120, "test": 150}
     given = replace(task(), mean=(0.5,) * 3, std=(0.2,) * 3)
-    assert separated(given, ImageSplit(seed=3, sizes=(150, 110, 120))).mean == given.mean, "one that was given stays"
+    assert separated(given, ImageSplit(seed=3, sizes=(150, 110, 120))).mean == given.mean, (
+        "one that was given stays"
+    )
 
 
 def test_validation_images_alone_are_dealt_out_where_they_are_enough() -> None:

@@ -96,7 +96,7 @@ def test_a_published_form_gives_way_to_what_is_typed_and_is_told(trained: Path, 
     assert done.status == 0, done.stderr
     assert done.json["form"] == "a supernet a stage, fair paths, mse, 1 epoch, as DNA does"
     assert [one["recipe"]["batch"] for one in done.json["stages"]] == [20, 20]
-    refused(run(*command, "--form", "dan"), "--form 'dan' is unknown; did you mean 'dna'")
+    refused(run(*command, "--form", "dan"), "form 'dan' is unknown; did you mean 'dna'")
     recipe = tmp_path / "recipe.json"
     recipe.write_text("{}")
     refused(run(*command, "--form", "dna", "--recipe", str(recipe)), "--form dna: --recipe says all that")

@@ -17,6 +17,7 @@ from space.errors import ConfigError
 from space.indexing import FloatArray, IndexArray, block_indices
 
 CANDIDATES = 100_000  # networks looked at; of a larger space a sample
+ALIKE = 1e-9  # networks whose gains differ by less are alike: what a processor rounds does not decide between them
 EXPECTED = 0.1  # the penalty that designs are made for: of 20 to 90 networks on a CPU it is 1 to 3, elsewhere ops differ more
 CONSTANT = 1e-3  # of the constant, of which hardly anything is expected
 
@@ -62,7 +63,8 @@ class Variance:
         """
         left, places = weights.copy(), []
         for _ in range(count):
-            place = int(np.argmax(left * self.gain / (1 + left * self.leverage)))
+            gain = left * self.gain / (1 + left * self.leverage)
+            place = int(np.argmax(gain >= (1 - ALIKE) * gain.max()))
             self.measure(int(self.candidates[place]), float(left[place]))
             left[place] = 0.0
             places.append(place)

@@ -84,7 +84,7 @@ def test_the_first_slice_follows_runs_of_the_reference_as_every_other_does(work)
     runs, _, told = work
     for network in range(2):
         begin = runs.index(("slices", network)) + 1
-        assert runs[begin : begin + 12] == ["reference"] * 2 + SLICE
+        assert runs[begin : begin + 13] == ["reference"] * 2 + ["reference"] + SLICE, "one more beside a pace"
         assert sum(event["event"] == "slice" and event["network"] == network for event in told) == 1
 
 

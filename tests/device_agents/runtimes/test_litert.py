@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import shutil
 import struct
 import subprocess
@@ -246,7 +247,7 @@ def test_a_named_library_is_used_and_known_by_its_digest(
 
 def test_a_package_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(litert_library, "DIGESTS", {})
-    monkeypatch.setattr(litert_library.metadata, "version", lambda name: "9.9.9")
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "9.9.9")
     with pytest.raises(Refusal, match=r"LiteRT of version 9\.9\.9"):
         open_library()
 

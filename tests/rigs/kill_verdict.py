@@ -165,4 +165,4 @@ def times_fault(session: SessionRecord, models: MadeUpModels) -> str:
         else:
             return fault
         count, paces = count + extra + len(runs), paces + extra
-    return "" if paces == len(session.scheduling["pace_ns"]) else fault
+    return "" if paces == len(session.scheduling.get("pace_ns") or ()) else fault

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from search.distillation.paths import RANDOM
+from search.distillation.recipe import RANDOM
 from search.distillation.signatures import TRAIN_LOSS_CHANGE
 from search.distillation.supernet import additive_scores
 from search.study.blocks import ScoredLibrary, StudyContext, Teacher

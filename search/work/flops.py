@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from search.distillation.paths import path_sampler
+from search.distillation.recipe import RANDOM
 from space import SpaceConfig
 from space.costs import ModelCost, block_costs, network_cost, reduction_cost, unit_cost
 from space.indexing import blocks_of
 
 if TYPE_CHECKING:
-    from search.distillation.recipe import RANDOM, DistilRecipe
+    from search.distillation.recipe import DistilRecipe
 
 OPERATIONS = 2  # of a MAC: a product and a sum
 PASSES = 3  # of a training step, in forward passes

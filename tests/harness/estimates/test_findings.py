@@ -341,6 +341,7 @@ def test_where_the_core_was_slow_in_every_session_the_latency_is_doubtful_and_of
         assert found["slow-core"].cap == cap
         assert "70% longer" in found["slow-core"].message
         assert ("launches" in found["slow-core"].message) == (cap == "D")
+        assert found["slow-core"].remedy
     barely = replace(REFERENCE, slowed=0.25)
     assert "slow-core" not in {one.kind for one in findings_of(session_of(), reference=barely)}
 

@@ -103,14 +103,17 @@ def test_results_are_of_the_same_kind_as_those_of_a_campaign(
     assert digests[0] == digests[1]
 
 
-def test_batches_are_measured_apart(tmp_path: Path) -> None:
+def test_batches_are_measured_apart_and_the_job_holds_the_environment_of_devices_toml(tmp_path: Path) -> None:
+    device = Device(name="board", transport="packed", litert_library="/no/such/libLiteRt.so")
     with Store(str(tmp_path / "store.sqlite")) as store:
-        pack(store, tmp_path / "job.zip", replace(ONNX, batches=(1, 4)), count=1)
+        pack(store, tmp_path / "job.zip", replace(ONNX, batches=(1, 4)), device=device, count=1)
         status, said = run(tmp_path / "job.zip")
         assert status == 0, said
         outcome = take(results_of(tmp_path / "job.zip"), store)
         assert (outcome.measured, outcome.failures, outcome.error) == (2, [], None)
         assert sorted(one.batch for one in store.configurations()) == [1, 4]
+    environment = json.loads(contents(results_of(tmp_path / "job.zip"))["job.json"])["environment"]
+    assert environment == device.worker_environment and "/no/such/libLiteRt.so" in environment.values()
 
 
 @pytest.mark.parametrize(

@@ -386,9 +386,10 @@ def _shared_caches(sessions: Sequence[SessionRecord], reference: ReferenceLatenc
     busy = max(number(session.scheduling.get("others_busy")) or 0.0 for session in moved)
     slower = max((reference_level_ns(session) or 0.0) / reference.latency_ns - 1 for session in moved)
     doubt = max(doubts.values())
-    told = f"other cores were up to {busy:.0%} busy"
-    if busy <= OTHERS_SHARE:
-        told = "something that the system does not tell slowed the core"
+    unseen = "something that the system does not tell slowed the core"
+    told = unseen if busy <= OTHERS_SHARE else f"other cores were up to {busy:.0%} busy"
+    if busy > OTHERS_SHARE and any(not _beside_busy_cores(session) for session in moved):
+        told += f", or {unseen},"
     if reference.never_quiet:
         told += " in every session, so how fast the reference is on a quiet device is unknown"
     else:
@@ -399,6 +400,10 @@ def _shared_caches(sessions: Sequence[SessionRecord], reference: ReferenceLatenc
         remedy=f"stop what else runs on the device, then {_FRESH}",
         cap="C" if doubt > GRADE_HALF_WIDTHS["B"] else "B",
     )
+
+
+def _beside_busy_cores(session: SessionRecord) -> bool:
+    return (number(session.scheduling.get("others_busy")) or 0.0) > OTHERS_SHARE
 
 
 def _slow_core(reference: ReferenceLatency | None) -> Finding | None:

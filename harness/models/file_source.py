@@ -36,9 +36,10 @@ class MeasuredModels:
 
     `reference`: the file that every other file is timed beside, None for the built-in one of the nearest duration, or for that
     which `beside` names by the key of the file, a graph hash. `exchanged`: each file is the reference's reference, too, in as
-    many sessions. `batches`: the numbers of images of a run; unless they are exchanged, a file's reference takes one whatever
-    the file takes. `progress` follows the export of the built-in ones.
-    Raises: ConfigError when the reference is of another format than a file, and for a file that does not take a batch.
+    many sessions. `batches`: the numbers of images of a run: `reference` takes as many, a built-in reference one. `progress`
+    follows the export of the built-in ones.
+    Raises: ConfigError when the reference is of another format than a file, and for a file that does not take a batch, the
+    reference among them.
     """
 
     networks: ModelSource | None
@@ -72,7 +73,7 @@ class MeasuredModels:
         if self.networks is not None:
             yield from network_groups(self.networks, model_format, precisions, self.batches, probe)
         files = [file for file in self.files if file.format == model_format]
-        references = self._references(model_format) if files else []
+        references = self._references(model_format) if files and self.reference is None else []
         for batch in self.batches if files else ():
             yield from self._at_batch(
                 [file.at_batch(batch) for file in files], self._references_at(batch) or references, probe
@@ -102,13 +103,14 @@ class MeasuredModels:
         return [one for one in references if one.graph_hash == wanted] or references
 
     def _references_at(self, batch: int) -> list[Model]:
-        """Return the reference that takes as many images as the file whose role it exchanges; empty where it does not."""
-        return [self.reference.at_batch(batch).model()] if self.exchanged and self.reference else []
+        """Return the reference that is named, for as many images as the files take; empty where none is named.
+
+        Configurations tell references apart by their keys alone, so one key has one number of images.
+        """
+        return [] if self.reference is None else [self.reference.at_batch(batch).model()]
 
     def _references(self, model_format: Format) -> list[Model]:
-        """Return the references to choose from, the default first."""
-        if self.reference is not None:
-            return [self.reference.model()]
+        """Return the built-in references to choose from, the default first."""
         shorter = [Segment.parse(text, BLOX) for text in SHORTER]
         exported = ExportedModels(shorter, progress=self.progress, config=BLOX)
         return [exported.reference(model_format), *exported.models(model_format)]

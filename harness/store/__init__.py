@@ -391,12 +391,11 @@ class Store:
             sa.select(SESSIONS.c.paced_by, sa.func.min(SESSIONS.c.pace_ns))
             .join(CONFIGURATIONS)
             .where(*alike, CONFIGURATIONS.c.cores == ",".join(map(str, configuration.cores)))
-            .where(SESSIONS.c.pace_ns.is_not(None))
+            .where(SESSIONS.c.purpose.in_(LEVEL_PURPOSES), SESSIONS.c.pace_ns > 0)
             .group_by(SESSIONS.c.paced_by)
         )
-        return self._read(
-            lambda connection: {str(row[0]): float(row[1]) for row in connection.execute(query)}
-        )
+        rows = self._read(lambda connection: connection.execute(query).all())
+        return {row[0]: row[1] for row in rows if isinstance(row[0], str) and is_level(row[1], None)}
 
     def reference_latency(self, configuration: Configuration) -> ReferenceLatency | None:
         """Return the reference latency of a configuration, pooled from its sessions; None where none was measured.
@@ -414,8 +413,8 @@ class Store:
                 configuration=configuration,
                 latency_ns=latency_ns,
                 session_id="",
-                measured_utc=levels[-1].started_utc,
-                sessions=len(levels),
+                measured_utc=fast[-1].started_utc,
+                sessions=len(fast),
                 sd=sd,
                 never_quiet=pooling.were_never_quiet(levels, best_paces_ns),
                 slowed=slowed,

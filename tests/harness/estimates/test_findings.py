@@ -331,6 +331,9 @@ def test_a_reference_that_is_slow_on_a_core_slowed_by_something_unseen_is_doubte
     )
     (found,) = [one for one in findings_of(slow, slow, reference=reference) if one.kind == "shared-caches"]
     assert "the system does not tell" in found.message
+    busy = scheduled(pace_ns=[60_000], **paced | {"others_busy": 0.5})
+    (found,) = [one for one in findings_of(slow, busy, reference=reference) if one.kind == "shared-caches"]
+    assert "up to 50% busy, or something that the system does not tell" in found.message
 
 
 def test_where_the_core_was_slow_in_every_session_the_latency_is_doubtful_and_of_a_gpu_unknown() -> None:

@@ -44,8 +44,9 @@ from harness.estimates.reference import CALIBRATION_SD
 from harness.records import ReferenceLatency, SessionRecord
 from harness.store import VERSION, Store, database, default_url
 from harness.store.latencies import latencies
-from harness.store.maintenance import check_store
+from harness.store.maintenance import check_store, quarantine
 from harness.store.raw import MAX_BYTES, pack_raw, raw_document, unpack_raw
+from harness.store.selection import Selection
 from harness.store.tables import METADATA
 from harness.store.writing import WRITERS
 
@@ -225,6 +226,13 @@ def test_the_reference_is_that_of_sessions_whose_core_was_as_fast_as_at_best(sto
     assert found() == (pytest.approx(1100), 0.0, False)
     store.add_session(session_at(1200, minute=7, scheduling={}))
     assert found()[0] == pytest.approx(1110), "of a session that does not tell nothing is said"
+    reference = store.reference_latency(CONFIGURATION)
+    assert reference is not None and (reference.sessions, reference.measured_utc[14:16]) == (2, "07")
+    paced(8, 1900, 10_000)
+    assert found()[1] == 0.0 and found()[0] == pytest.approx(1270), "a tenth of the way from 1200 to 1900"
+    (odd,) = [one for one in store.sessions(CONFIGURATION) if one.scheduling["pace_ns"][:1] == [10_000]]
+    quarantine(store, Selection(sessions=[odd.session_id]))
+    assert found()[0] == pytest.approx(1110), "what is set apart says nothing of what cores can do"
 
 
 def test_a_session_that_does_not_know_how_busy_other_cores_were_is_taken_for_quiet(store: Store) -> None:

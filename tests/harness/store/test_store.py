@@ -230,7 +230,9 @@ def test_the_reference_is_that_of_sessions_whose_core_was_as_fast_as_at_best(sto
     assert reference is not None and (reference.sessions, reference.measured_utc[14:16]) == (2, "07")
     paced(8, 1900, 10_000)
     assert found()[1] == 0.0 and found()[0] == pytest.approx(1270), "a tenth of the way from 1200 to 1900"
-    (odd,) = [one for one in store.sessions(CONFIGURATION) if one.scheduling["pace_ns"][:1] == [10_000]]
+    (odd,) = [
+        one for one in store.sessions(CONFIGURATION) if one.scheduling.get("pace_ns", [])[:1] == [10_000]
+    ]
     quarantine(store, Selection(sessions=[odd.session_id]))
     assert found()[0] == pytest.approx(1110), "what is set apart says nothing of what cores can do"
 

@@ -157,8 +157,8 @@ def were_never_quiet(levels: Sequence[ReferenceLevel], best_paces_ns: Mapping[st
 def pool_reference(levels: Sequence[ReferenceLevel]) -> tuple[float, float]:
     """Return the reference's latency in ns and its relative standard deviation, from the levels of sessions.
 
-    The uncertainty is what resampled blocks of time show (Kuensch 1989), no less than so few blocks leave, and what differs from
-    visit to visit.
+    The uncertainty is what resampled blocks of time show (Kuensch 1989), or resampled sessions where these differ more than so few
+    blocks can show, no less than so few blocks leave, and what differs from visit to visit.
     Raises: ValueError without a level.
     """
     if not levels:
@@ -173,7 +173,8 @@ def pool_reference(levels: Sequence[ReferenceLevel]) -> tuple[float, float]:
         _quiet(np.concatenate([blocks[i] for i in rng.integers(0, len(blocks), len(blocks))]))
         for _ in range(BLOCK_DRAWS)
     ]
-    within = max(float(np.std(draws)), BLOCK_SD / len(blocks))
+    alone = [_quiet(logs[rng.integers(0, len(logs), len(logs))]) for _ in range(BLOCK_DRAWS)]
+    within = max(float(np.std(draws)), float(np.std(alone)), BLOCK_SD / len(blocks))
     deviations = [_quiet(logs[np.concatenate(visit)]) - log(pooled_ns) for visit in visits]
     between = _visit_sd(deviations, _restlessness([[logs[block] for block in visit] for visit in visits]))
     return pooled_ns, hypot(within, between / sqrt(len(visits)))

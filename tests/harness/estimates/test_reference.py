@@ -132,3 +132,11 @@ def test_two_fresh_stores_differ_by_as_much_as_they_say(lasts_s: float) -> None:
 def test_a_calibration_of_before_is_as_uncertain_as_such_calibrations_showed() -> None:
     assert calibration_sd(None, 1) == calibration_sd(0.01, 3) == CALIBRATION_SD
     assert calibration_sd(0.06, 4) == pytest.approx(0.03)
+
+
+def test_sessions_of_seconds_that_differ_by_half_leave_the_level_unknown() -> None:
+    """Four sessions beside a program on the other hyperthread, as measured; blocks of ten seconds cannot show that."""
+    latencies_ns = (123_200.0, 72_530.0, 107_614.0, 110_544.0)
+    _, sd = pool_reference([level(at_s, one) for at_s, one in enumerate(latencies_ns)])
+    _, even = pool_reference([level(at_s, 72_530.0) for at_s in range(4)])
+    assert sd > 0.08 > 0.04 > even, "beyond what grade C allows, and as known as ever where they agree"

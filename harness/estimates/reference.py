@@ -157,8 +157,8 @@ def were_never_quiet(levels: Sequence[ReferenceLevel], best_paces_ns: Mapping[st
 def pool_reference(levels: Sequence[ReferenceLevel]) -> tuple[float, float]:
     """Return the reference's latency in ns and its relative standard deviation, from the levels of sessions.
 
-    The uncertainty is what resampled blocks of time show (Kuensch 1989), or resampled sessions where these differ more than so few
-    blocks can show, no less than so few blocks leave, and what differs from visit to visit.
+    The uncertainty is what resampled blocks of time show (Kuensch 1989), or resampled sessions where these differ
+    more than so few blocks can show, no less than so few blocks leave, and what differs from visit to visit.
     Raises: ValueError without a level.
     """
     if not levels:

@@ -149,7 +149,8 @@ def split_parts(
 ) -> dict[str, tuple[str, NDArray[np.int64]]]:
     """Return for each of train, val and test the given part that its images are of, and their places there, shuffled by the seed.
 
-    A given part stays whole. A missing one is chosen from the part `all` or `train`, of each class its share, one image at least.
+    A given part stays whole. A missing one is chosen from the part `all` or `train`, of each class its share, one image at least;
+    it leaves one for each part after it and to train.
 
     Raises:
         ConfigError: a class has too few images, or none in a part.
@@ -166,8 +167,8 @@ def split_parts(
                 f"class {name!r} has {counted(total, 'image')} to share among train"
                 f"{''.join(f', {part}' for part in shares)}; add images, or remove the class"
             )
-        for part, share in shares.items():
-            count = min(max(1, round(share * total)), len(places) - 1)
+        for needing, (part, share) in zip(range(len(shares), 0, -1), shares.items(), strict=True):
+            count = min(max(1, round(share * total)), len(places) - needing)
             chosen[part].append(places[:count])
             places = places[count:]
         chosen["train"].append(places)

@@ -37,8 +37,9 @@ MAX_IMAGES = 2_000_000
 class LabeledImages(Protocol):
     """Images by place, each with its label, as a map-style `torch.utils.data.Dataset` gives them.
 
-    An image is a Pillow image, an array (height, width[, channels]), or a tensor (channels, height, width): uint8, or floats from
-    0 to 1 as torchvision's `ToTensor` makes them, which become 8 bits. `classes`, where there are, are the names of the classes.
+    An image is a Pillow image of 8 bits a channel, an array (height, width[, channels]), or a tensor (channels, height, width):
+    uint8, or floats from 0 to 1 as torchvision's `ToTensor` makes them, which become 8 bits. `classes`, where there are, are the
+    names of the classes.
     """
 
     def __len__(self) -> int: ...
@@ -138,7 +139,7 @@ def _item(dataset: LabeledImages, place: int, what: str) -> tuple[NDArray[np.uin
 
 def _pixels(image: Any, what: str) -> NDArray[np.uint8]:
     if hasattr(image, "convert"):  # Pillow's
-        return np.asarray(plain_image(image), np.uint8)
+        return np.asarray(plain_image(image, what), np.uint8)
     pixels = np.asarray(image)
     if hasattr(image, "detach") and pixels.ndim == 3:  # torch's, channels first
         pixels = pixels.transpose(1, 2, 0)

@@ -287,7 +287,7 @@ def _fitted(source: OwnSource, part: str, one: ArrayPart, form: Format, log: Log
 
     def fitted(place: int) -> NDArray[np.uint8]:
         pixels = one.images[place]
-        return pixels_of(pillow().fromarray(pixels[..., 0] if channels == 1 else pixels), form)
+        return pixels_of(pillow().fromarray(pixels[..., 0] if channels == 1 else pixels), form, what)
 
     def make(cache: Path) -> Iterator[NDArray[np.uint8]]:
         log(

@@ -108,6 +108,11 @@ def test_a_task_made_by_hand_keeps_its_normalization(tmp_path: Path) -> None:
         (Listed([(X[0] / 127, 0)]), "floats beyond 0 and 1; .* leave normalization out"),
         (Listed([(X[0] * float("nan"), 0)]), "floats beyond 0 and 1"),
         (Listed([(X[0].astype(np.int32), 0)]), "image 0 is int32"),
+        (
+            Listed([(Image.fromarray(X[0, ..., 0].astype(np.uint16) * 256), 0)]),
+            "image 0 has pixels of mode 'I;16'; save it with 8 bits a channel",
+        ),
+        (Listed([(Image.new("F", (8, 8), 300.0), 0)]), "image 0 has pixels of mode 'F'"),
         (Listed([(X[0], 0.5)]), "image 0: the label is 0.5; give a whole number"),
         (Listed([(X[0], "cat")]), "the label is 'cat'"),
         (

@@ -106,10 +106,16 @@ def _pixels_hash(image: NDArray[np.uint8]) -> int:
 
 
 def _named(stem: str, task: Task) -> Task:
-    """Return a task under a name of a stem and its digest. One that says that it is synthetic is taken at its word."""
-    stem = re.sub(r"[^A-Za-z0-9_.]+", "-", stem).strip("-.")[:_NAME_CHARACTERS] or "images"
-    digest = task.images_digest[:DIGEST_CHARACTERS]
-    name = f"{stem.removesuffix('-' + digest)}-{digest}"
+    """Return a task under a name of a stem and its digest; a stem that is such a name, as of a file from memory, is kept.
+
+    One that says that it is synthetic is taken at its word.
+    """
+    ending = f"-{task.images_digest[:DIGEST_CHARACTERS]}"
+    if re.fullmatch(rf"[A-Za-z0-9_.-]{{1,{_NAME_CHARACTERS}}}{ending}", stem):
+        name = stem
+    else:
+        plain = re.sub(r"[^A-Za-z0-9_.]+", "-", stem).strip("-.").removesuffix(ending)
+        name = f"{plain[:_NAME_CHARACTERS] or 'images'}{ending}"
     return replace(task, name=name, synthetic=SYNTHETIC in name)
 
 

@@ -91,6 +91,15 @@ def test_a_task_made_by_hand_keeps_its_normalization(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "name", ["a" * 31, "a" * 32, "a" * 39, "a" * 40, "a" * 60, "a" * 39 + "-b", "a" * 39 + ". b", "v1.0", "-"]
+)
+def test_a_task_of_any_name_is_called_the_same_when_its_file_is_read(tmp_path: Path, name: str) -> None:
+    given = replace(made_task(), name=name, synthetic=False)
+    task = task_in_memory(given, TINY, tmp_path)
+    assert same(load_task(task.source, TINY), task)
+
+
+@pytest.mark.parametrize(
     ("given", "message"),
     [
         ((X, Y, Y), "task: all: 3 things; give images and labels"),

@@ -59,7 +59,7 @@ def parse_split(text: str) -> ImageSplit:
 
 
 def separated(task: Task, split: ImageSplit) -> Task:
-    """Return a task whose images are dealt out, disjoint, the rest left to train on; its source names the split in full.
+    """Return a task whose images are dealt out, disjoint, the rest left to train on; its source, if it has one, names the split in full.
 
     Raises:
         ConfigError: a use has fewer than `FEWEST` images, or more than half of the training images would be taken.
@@ -97,7 +97,7 @@ def separated(task: Task, split: ImageSplit) -> Task:
         mean=mean,
         std=std,
         origin=f"{task.origin}, dealt out by seed {split.seed}",
-        source=f"{task.source}{MARK}{numbers}",
+        source=f"{task.source}{MARK}{numbers}" if task.source else "",
     )
 
 

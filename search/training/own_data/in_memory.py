@@ -27,6 +27,7 @@ from search.training.own_data.decoding import plain_image
 from search.training.own_data.folders import ALL, PARTS
 from search.training.own_data.source import DataSettings, OwnSource
 from search.training.own_data.tasks import fitted_parts, own_task, tell_repeats
+from search.training.task_source import MARK
 from space import SpaceConfig
 from space.errors import ConfigError, shown
 
@@ -58,12 +59,19 @@ def task_in_memory(given: InMemory, config: SpaceConfig, folder: Path, log: Log 
     as those of a folder. A `Task` that says its source is returned as it is.
 
     Raises:
-        ConfigError: an image, a label or a part cannot be used, or the file cannot be written.
+        ConfigError: an image, a label or a part cannot be used, a task without a source has images held out, or the file cannot
+            be written.
     """
     settings, stem = DataSettings(), "arrays"
     if isinstance(given, Task):
         if given.source:
             return given
+        if given.held_out:
+            seed = given.held_out.seed
+            raise ConfigError(
+                f"task {given.name!r} has images held out by seed {seed}, which its file would not keep apart; give the task "
+                f"undivided, then name the split behind its source, as in 'npz:FILE{MARK}{seed}'"
+            )
         parts = {part: _of_images(getattr(given, part)) for part in PARTS}
         classes = given.class_names or tuple(map(str, range(given.classes)))
         settings, stem = DataSettings(mean=given.mean, std=given.std), given.name

@@ -67,6 +67,10 @@ def test_validation_images_alone_are_dealt_out_where_they_are_enough() -> None:
     assert separated(task(), ImageSplit(seed=0)).uses["rescore"] == 200, "as many as usual at least"
 
 
+def test_a_task_that_says_no_source_says_none_when_it_is_dealt_out() -> None:
+    assert separated(replace(task(), source=""), ImageSplit(seed=3)).source == ""
+
+
 def test_the_seed_decides_who_gets_which_and_the_source_says_all_of_it() -> None:
     one, again, other = (load_task(f"digits+split:{seed}", TINY) for seed in (0, 0, 1))
     assert one.images_digest == again.images_digest != other.images_digest

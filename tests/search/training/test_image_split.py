@@ -64,6 +64,11 @@ def test_validation_images_alone_are_dealt_out_where_they_are_enough() -> None:
     dealt = separated(whole, ImageSplit(seed=0))
     assert labels(dealt, "train") == labels(whole, "train") and dealt.mean == whole.mean
     assert dealt.uses == {"profile": 233, "rescore": 233, "epochs": 233, "test": 150}
+    assert dealt.origin == "tests, dealt out by seed 0, 1 validation image left out"
+    fewer = separated(whole, ImageSplit(seed=0, sizes=(100, 110, 120)))
+    assert labels(fewer, "train") == labels(whole, "train") and fewer.mean == whole.mean
+    assert fewer.origin.endswith("by seed 0, 370 validation images left out")
+    assert "left out" not in separated(task(), ImageSplit(seed=0)).origin
     assert separated(task(), ImageSplit(seed=0)).uses["rescore"] == 200, "as many as usual at least"
 
 

@@ -74,7 +74,8 @@ def task_in_memory(given: InMemory, config: SpaceConfig, folder: Path, log: Log 
             )
         parts = {part: _of_images(getattr(given, part)) for part in PARTS}
         classes = given.class_names or tuple(map(str, range(given.classes)))
-        settings, stem = DataSettings(mean=given.mean, std=given.std), given.name
+        mean, std = (tuple(map(float, values)) for values in (given.mean, given.std))  # they may be numpy's
+        settings, stem = DataSettings(mean=mean, std=std), given.name
     else:
         classes, parts = _given_parts(given)
     source = OwnSource(kind="npz", path=folder.absolute() / f"{stem}.npz", settings=settings)

@@ -87,6 +87,8 @@ def test_a_task_made_by_hand_keeps_its_normalization(tmp_path: Path) -> None:
         one.tobytes() for one in made.val.images
     )
     assert same(load_task(task.source, TINY), task)
+    of_numpy = replace(made, mean=tuple(np.float32(made.mean)), std=tuple(np.array(made.std)))
+    assert task_in_memory(of_numpy, TINY, tmp_path).std == made.std
     known = replace(made, source="synthetic:3")
     assert task_in_memory(known, TINY, tmp_path) is known
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from search.training.images import HeldOut, Images, Task, moments
-from search.training.task_source import MARK
+from search.training.task_source import MARK, SPLIT
 from space.errors import ConfigError
 from space.indexing import IndexArray
 from space.text import counted
@@ -25,7 +25,6 @@ from space.text import counted
 FEWEST = 100  # images of a use: of fewer the 95 % interval of an accuracy is up to 20 points wide
 USUAL = 200  # images of a use at least, where the user gives no numbers
 MAX_SEED = 2**32 - 1
-_SPLIT = re.compile(r"([0-9]{1,10})(?::([0-9]{1,9})/([0-9]{1,9})/([0-9]{1,9}))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +45,7 @@ class ImageSplit:
 
 def parse_split(text: str) -> ImageSplit:
     """Return the split of `SEED` or `SEED:PROFILE/RESCORE/EPOCHS`. Raises: ConfigError when the text is none."""
-    match = _SPLIT.fullmatch(text)
+    match = SPLIT.fullmatch(text)
     if match is None:
         raise ConfigError(
             f"'{MARK}{text}': give a seed, as in 'digits{MARK}0', and, where the usual numbers are not wanted, the images to "

@@ -32,4 +32,5 @@ def split_source(source: str) -> tuple[str, str | None]:
 def _is_there(base: str, tail: str) -> bool:
     """Return whether a path that holds the mark is there, up to the end of that file's or folder's name."""
     path = base[match.end() :] if (match := _KIND.match(base)) else base
-    return os.path.exists(expand_user(f"{path}{MARK}{re.split('[/:]', tail, maxsplit=1)[0]}"))
+    there = expand_user(f"{path}{MARK}{re.split('[/:]', tail, maxsplit=1)[0]}")
+    return os.path.exists(there)  # noqa: PTH110 - never raises

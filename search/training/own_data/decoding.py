@@ -152,7 +152,9 @@ def _check(image: Image, form: Format, name: str) -> None:
 
 def _check_bits(image: Image, name: str) -> None:
     if image.mode not in _EIGHT_BITS:
-        raise ConfigError(f"{name} has pixels of mode {image.mode!r}; save it with 8 bits a channel, in RGB or gray")
+        raise ConfigError(
+            f"{name} has pixels of mode {image.mode!r}; save it with 8 bits a channel, in RGB or gray"
+        )
 
 
 def refuse_unfit(size: tuple[int, int], has_colors: bool, form: Format, what: str) -> None:

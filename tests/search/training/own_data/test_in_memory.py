@@ -13,8 +13,8 @@ from factories.tasks import TINY, made_task
 from PIL import Image
 from torch.utils.data import Dataset, TensorDataset
 
-from search.training.own_data.in_memory import task_in_memory
 from search.training.images import HeldOut
+from search.training.own_data.in_memory import task_in_memory
 from search.training.tasks import Task, load_task
 from space import SpaceConfig
 from space.errors import ConfigError
@@ -96,7 +96,9 @@ def test_a_task_made_by_hand_keeps_its_normalization(tmp_path: Path) -> None:
 def test_images_held_out_are_refused_where_a_file_would_lose_them(tmp_path: Path) -> None:
     made = made_task()
     dealt = replace(made, held_out=HeldOut(seed=0, profile=made.val, rescore=made.val))
-    with pytest.raises(ConfigError, match=r"images held out by seed 0, .*behind its source, as in 'npz:FILE\+split:0'"):
+    with pytest.raises(
+        ConfigError, match=r"images held out by seed 0, .*behind its source, as in 'npz:FILE\+split:0'"
+    ):
         task_in_memory(dealt, TINY, tmp_path / "new")
     assert not (tmp_path / "new").exists()
     named = replace(dealt, source="synthetic:3+split:0")

@@ -85,7 +85,7 @@ def test_every_method_has_runs_that_pay_for_what_they_use(found: Study) -> None:
         for run in method.runs:
             assert (np.diff(run.flops) > 0).all() and (np.diff(run.networks) == 1).all(), name
             assert np.isfinite(run.seconds).all() and (run.regret >= 0).all(), name
-            assert run.networks[0] == {"donna-tuned": 5, "donna-published": 5}.get(
+            assert run.networks[0] == {"donna-tuned": 6, "donna-published": 6}.get(
                 name, 1 if name in (*plain, "synflow", "iteration") else 2
             )
     first = {name: method.runs[0].flops[0] / found.unit_flops for name, method in methods.items()}

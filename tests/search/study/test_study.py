@@ -160,6 +160,16 @@ def test_what_was_left_out_is_not_answered(
     assert to_markdown(told).count(NOT_ANSWERED) == 6
 
 
+def test_a_method_that_too_few_fine_tuned_networks_can_be_fitted_to_is_left_out_with_a_note(
+    found: Study, settings: StudySettings, truth: GroundTruth, folder: Path
+) -> None:
+    told = run_study(dataclasses.replace(settings, tuned=3), truth, unit_runner(folder))
+    left_out = {one.method for one in found.methods} - {one.method for one in told.methods}
+    assert left_out == {"donna-published"}
+    note = "donna-published is left out: in space 'small-study' it is fitted to 4 fine-tuned networks or more, and there are 3"
+    assert note in to_markdown(told) and "is left out" not in to_markdown(found)
+
+
 def test_a_ground_truth_of_another_task_is_refused(
     settings: StudySettings, truth: GroundTruth, folder: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -262,7 +263,9 @@ def test_a_file_that_changes_meanwhile_is_told(tmp_path: Path, monkeypatch: pyte
 
     def changing(data: bytes, *given: object) -> None:
         before(data, *given)  # type: ignore[arg-type]
-        draw((0, 0, 0), 99).save(root / "red" / "009.png")
+        other = tmp_path / f"{threading.get_ident()}.png"
+        draw((0, 0, 0), 99).save(other)
+        other.replace(root / "red" / "009.png")  # whole: other threads read it meanwhile
 
     monkeypatch.setattr(own_tasks, "check_image", changing)
     with pytest.raises(ConfigError, match=r"red/009\.png: changed while the folder was read"):

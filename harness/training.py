@@ -272,12 +272,17 @@ def distil(
 
 
 def _images_of(teacher: Trained, task: str | InMemory, folder: Path, log: Callable[[str], None]) -> Task:
-    """Return the images of a task, by default the teacher's. Raises: ConfigError where neither says any."""
-    from search.training.tasks import load_task_of
+    """Return the images of a task, by default the teacher's.
+
+    Raises: ConfigError where neither says any, or they hold out others than the teacher's.
+    """
+    from search.training.tasks import check_split, load_task_of
 
     if task == "":
         return load_task_of(teacher, log)
-    return _task_of(task, teacher.architecture.config, folder, log)
+    images = _task_of(task, teacher.architecture.config, folder, log)
+    check_split(images, teacher)
+    return images
 
 
 def _task_of(task: str | InMemory, config: SpaceConfig, folder: Path, log: Callable[[str], None]) -> Task:

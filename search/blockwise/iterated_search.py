@@ -1,7 +1,7 @@
 """Iterated search without a good teacher: the network found is the next teacher, while accuracy improves.
 
     done = iterate(first, do_round, Budget(rounds=4, flops=1e15), expect=lambda teacher: ...)
-    done.best                      # the trained network of the highest validation accuracy, the first teacher among them
+    done.best                      # the trained network that is best on the images that decide, the first teacher among them
     [round.gain for round in done.rounds], done.stop
 
 Blox (arXiv:2210.07271) poses it as a question: can one search blockwise with no good teacher? A round distils a library from
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 class Budget(Checked):
     """When to stop: after `rounds`, before a round that could go beyond `flops` in all, or after one that gained too little.
 
-    A round's gain is its winner's validation top-1 minus its teacher's, in points. Too little is `noise` points or less; None:
-    the standard error of the difference of two accuracies on so many images (`noise_of`). `is_fixed`: do all rounds, whatever
-    they gain.
+    A round's gain is its winner's top-1 minus its teacher's on the images that decide, in points. Too little is `noise` points
+    or less; None: the standard error of the difference of two accuracies on so many images (`noise_of`). `is_fixed`: do all
+    rounds, whatever they gain.
 
     Raises:
         ConfigError: a number is out of its range.
@@ -57,7 +57,7 @@ class RoundResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """One round as plain data. Accuracies are top-1 in percent, those of validation images decide; `noise` and `gain` in points.
+    """One round as plain data. Accuracies are top-1 in percent, `_val` of the images that decide; `noise` and `gain` in points.
 
     `notes` are those of its `RoundResult`: digests, figures, whatever repeats it, in JSON's types.
     """
@@ -74,7 +74,7 @@ class Round:
 
     @property
     def gain(self) -> float:
-        """Validation top-1 of the winner minus its teacher's, in points."""
+        """The winner's top-1 on the images that decide minus its teacher's, in points."""
         return self.winner_val - self.teacher_val
 
 
@@ -105,6 +105,7 @@ class Iterated:
         }
 
 
+DECIDING = "validation images"  # what those that chose a training's epoch are called
 Val = Callable[["Trained"], Figures]  # of a trained network, on the images that decide
 
 
@@ -120,13 +121,14 @@ def iterate(
     *,
     expect: Callable[[Trained], float] = lambda teacher: 0.0,
     val: Val = val_of,
+    deciding: str = DECIDING,
     on_round: Callable[[Round], None] = lambda done: None,
 ) -> Iterated:
     """Search round after round, each winner the next teacher, from `first` on, until the budget or the gains end.
 
     `do_round(number, teacher)` does a round, numbered from 1; `expect(teacher)` says what it can cost at most, in FLOPs; `val`
-    judges teachers and winners, by default with the figures that chose their epochs. A winner that is no better than its
-    teacher ends the iteration, and the better one remains the best.
+    judges teachers and winners, by default with the figures that chose their epochs, on images that are called `deciding`. A
+    winner that is no better than its teacher ends the iteration, and the better one remains the best.
 
     Raises:
         ConfigError: the budget does not allow a single round.
@@ -135,7 +137,9 @@ def iterate(
     def do_rounds(number: int, teachers: Mapping[int, Trained]) -> Mapping[int, RoundResult]:
         return {run: do_round(number, teacher) for run, teacher in teachers.items()}
 
-    return iterate_together([first], do_rounds, budget, expect=expect, val=val, on_round=on_round)[0]
+    return iterate_together(
+        [first], do_rounds, budget, expect=expect, val=val, deciding=deciding, on_round=on_round
+    )[0]
 
 
 def iterate_together(
@@ -145,6 +149,7 @@ def iterate_together(
     *,
     expect: Callable[[Trained], float] = lambda teacher: 0.0,
     val: Val = val_of,
+    deciding: str = DECIDING,
     on_round: Callable[[Round], None] = lambda done: None,
 ) -> list[Iterated]:
     """Run `iterate` from several teachers at once, round by round, so that their work runs in parallel.
@@ -163,7 +168,7 @@ def iterate_together(
             break
         done = do_rounds(number, {place: run.teacher for place, run in going.items()})
         for place, run in going.items():
-            on_round(run.end_round(number, done[place], val(done[place].trained), budget))
+            on_round(run.end_round(number, done[place], val(done[place].trained), budget, deciding))
     return [
         Iterated(rounds=tuple(run.rounds), stop=run.stop, best=run.best, best_round=run.best_round)
         for run in runs
@@ -196,10 +201,12 @@ class _Run:
             )
         self.stop = f"round {number} could take the training beyond {budget.flops:.3g} operations"
 
-    def end_round(self, number: int, done: RoundResult, after: Figures, budget: Budget) -> Round:
+    def end_round(
+        self, number: int, done: RoundResult, after: Figures, budget: Budget, deciding: str
+    ) -> Round:
         """Record a round's result, make its winner the next teacher, and stop where the budget requires it.
 
-        `after` are the winner's figures that decide.
+        `after` are the winner's figures that decide, of images that are called `deciding`.
         """
         before = self.teacher_val
         noise = noise_of([before, after]) if budget.noise is None else budget.noise
@@ -222,7 +229,7 @@ class _Run:
         elif found.gain <= noise and not budget.is_fixed:
             self.stop = (
                 f"round {number} gained {found.gain:+.2f} points, no more than the noise of {noise:.2f} "
-                f"of {after.images} validation images"
+                f"of {after.images} {deciding}"
             )
         self.teacher, self.teacher_val = done.trained, after
         return found

@@ -126,7 +126,7 @@ def _round_flops(
 
 
 def search_again(library: BlockLibrary, setting: Setting, budget: Budget) -> tuple[Iterated, Searched]:
-    """Search round after round and return their history and the round of the best answer by validation images.
+    """Search round after round and return their history and the round of the best answer by the images for re-scoring.
 
     The first round's library is there already; its distillation counts as part of that round.
     Raises: ConfigError when the budget does not allow a single round; else as `search_round`.
@@ -152,6 +152,7 @@ def search_again(library: BlockLibrary, setting: Setting, budget: Budget) -> tup
         budget,
         expect=lambda teacher: most(teacher, library, setting),
         val=rescored(setting),
+        deciding=setting.task.rescore_name,
         on_round=log,
     )
     setting.log(f"no more rounds: {iterated.stop}")

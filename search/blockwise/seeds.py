@@ -1,7 +1,7 @@
 """A blockwise search with several seeds: libraries distilled, finalists chosen and networks fine-tuned anew with each.
 
     runs = search_seeds(library, setting, 3, search_round_or_rounds)
-    incumbent(runs).searched.found.best         # chosen by validation over all seeds, and shown on test images
+    incumbent(runs).searched.found.best         # chosen by the images for re-scoring over all seeds, and shown on test images
     between_seeds(runs)                         # the mean test accuracy of the seeds' answers, with Student's t
 
 The first seed is that of the library as it is. The teacher and the images are the same for all: what seeds tell is the luck of

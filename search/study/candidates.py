@@ -33,11 +33,15 @@ PUBLISHED_DNA, PUBLISHED_LANA, PUBLISHED_DONNA = "dna-published", "lana-publishe
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Candidates:
-    """Results so far: `methods` by name, and `predictions`, (runs, n) by name, higher is better."""
+    """Results so far: `methods` by name, and `predictions`, (runs, n) by name, higher is better.
+
+    `left_out` says of each method that could not be run why not.
+    """
 
     methods: dict[str, MethodRuns] = field(default_factory=dict)
     predictions: dict[str, FloatArray] = field(default_factory=dict)
     blockwise: list[str] = field(default_factory=list)  # the predictions that rest on signatures
+    left_out: list[str] = field(default_factory=list)
 
     def add(
         self,
@@ -268,8 +272,8 @@ def add_tuned(
     context: StudyContext, library: ScoredLibrary, tuned: Sequence[Teacher], found: Candidates
 ) -> None:
     """Rank by regressions on signatures that were fitted to fine-tuned networks' validation accuracy: a second-order one, and
-    DONNA's as published, linear in the NSR alone."""
-    from search.blockwise.predictors import SignaturePredictor
+    DONNA's as published, linear in the NSR alone. One that needs more networks than there are is left out."""
+    from search.blockwise.predictors import SignaturePredictor, fewest
 
     truth, before = context.truth, library.spent
     indices = np.array([one.index for one in tuned], dtype=np.int64)
@@ -279,6 +283,12 @@ def add_tuned(
         ("second-order", f"{DONNA}-tuned", "second-order on signatures"),
         ("donna", PUBLISHED_DONNA, "DONNA as published"),
     ):
+        if len(tuned) < (least := fewest(kind, truth.config)):
+            found.left_out.append(
+                f"{method} is left out: in space {truth.config.name!r} it is fitted to {least} fine-tuned networks or more, "
+                f"and there are {len(tuned)}; set tuned to {least} or more."
+            )
+            continue
         predictor = SignaturePredictor(kind, library.signatures)
         predictor.fit(indices, np.array([one.trained.best.val.top1 for one in tuned]))
         scores = predictor.predict(truth.indices)

@@ -266,6 +266,7 @@ def _notes(context: StudyContext, found: Candidates) -> tuple[str, ...]:
         f"A method is '{NOT_COMPARABLE}' with random search as long as it has trained no more than the random networks that it "
         f"begins with. Fewer than {FEWEST_RUNS} runs, or runs of fewer libraries, are too few to compare.",
         f"Of {judged} comparisons with random search at 95 %, about {0.05 * judged:.1f} would be significant by chance alone.",
+        *found.left_out,
         f"Runs of {settings.seeds} seeds that use signatures take {settings.libraries} libraries in turn, so "
         "that their intervals know less of the luck of a library than of the seed's.",
         "Seconds are those of the machine that did the work, the ground truth's another one's: costs are compared in operations.",

@@ -6,6 +6,7 @@
 Who chooses and reports by the same images reports too much: the best of many is partly the luckiest. So blocks are profiled by
 images of their own, finalists re-scored by others, epochs chosen by others again, and what is reported is of the test images, by
 which nothing is chosen. Test images stay as they are; validation images are dealt out, and training images where those are few.
+Validation images beyond the numbers asked for have no use: training images stay what they are without a split.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from search.training.images import HeldOut, Images, Task, moments
-from search.training.task_source import MARK
+from search.training.task_source import MARK, SPLIT
 from space.errors import ConfigError
 from space.indexing import IndexArray
+from space.text import counted
 
 FEWEST = 100  # images of a use: of fewer the 95 % interval of an accuracy is up to 20 points wide
 USUAL = 200  # images of a use at least, where the user gives no numbers
 MAX_SEED = 2**32 - 1
-_SPLIT = re.compile(r"([0-9]{1,10})(?::([0-9]{1,9})/([0-9]{1,9})/([0-9]{1,9}))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,7 @@ class ImageSplit:
 
 def parse_split(text: str) -> ImageSplit:
     """Return the split of `SEED` or `SEED:PROFILE/RESCORE/EPOCHS`. Raises: ConfigError when the text is none."""
-    match = _SPLIT.fullmatch(text)
+    match = SPLIT.fullmatch(text)
     if match is None:
         raise ConfigError(
             f"'{MARK}{text}': give a seed, as in 'digits{MARK}0', and, where the usual numbers are not wanted, the images to "
@@ -59,7 +60,10 @@ def parse_split(text: str) -> ImageSplit:
 
 
 def separated(task: Task, split: ImageSplit) -> Task:
-    """Return a task whose images are dealt out, disjoint, the rest left to train on; its source names the split in full.
+    """Return a task whose images are dealt out, disjoint; its source, if it has one, names the split in full.
+
+    Training images that are not dealt out are trained on; validation images that are not are left out, and its origin says how
+    many.
 
     Raises:
         ConfigError: a use has fewer than `FEWEST` images, or more than half of the training images would be taken.
@@ -87,6 +91,8 @@ def separated(task: Task, split: ImageSplit) -> Task:
     mean, std = (
         moments(train.images) if lacking and is_own else (task.mean, task.std)
     )  # one that was given stays
+    left = max(0, len(task.val) - sum(sizes))
+    left_out = f", {counted(left, 'validation image')} left out" if left else ""
     numbers = f"{split.seed}:{'/'.join(map(str, sizes))}"
     return replace(
         task,
@@ -96,8 +102,8 @@ def separated(task: Task, split: ImageSplit) -> Task:
         held_out=HeldOut(seed=split.seed, profile=profile, rescore=rescore),
         mean=mean,
         std=std,
-        origin=f"{task.origin}, dealt out by seed {split.seed}",
-        source=f"{task.source}{MARK}{numbers}",
+        origin=f"{task.origin}, dealt out by seed {split.seed}{left_out}",
+        source=f"{task.source}{MARK}{numbers}" if task.source else "",
     )
 
 

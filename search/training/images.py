@@ -133,6 +133,11 @@ class Task:
         return self.val if self.held_out is None else self.held_out.rescore
 
     @property
+    def rescore_name(self) -> str:
+        """What the images that networks are re-scored by are called."""
+        return "validation images" if self.held_out is None else "images for re-scoring"
+
+    @property
     def uses(self) -> dict[str, int]:
         """The number of images of each use: `profile`, `rescore`, `epochs` and `test`."""
         return {

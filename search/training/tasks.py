@@ -32,7 +32,7 @@ from space.user_paths import expand_user
 if TYPE_CHECKING:
     from search.training.trained import Trained
 
-__all__ = ["Images", "Task", "check_fit", "load_task", "load_task_of"]
+__all__ = ["Images", "Task", "check_fit", "check_split", "load_task", "load_task_of"]
 
 MAX_SEED = 2**32 - 1
 MAX_PER_CLASS = 10_000  # images: 100 classes of them fill 3 GB
@@ -89,6 +89,32 @@ def load_task_of(trained: Trained, log: Callable[[str], None] = lambda line: Non
             "bring back those images, or train on these"
         )
     return task
+
+
+def check_split(task: Task, teacher: Trained) -> None:
+    """Refuse images to distil from that are dealt out otherwise than those that the teacher was trained on.
+
+    It, or the blocks, would have learned from some of the images that choose among networks.
+
+    Raises:
+        ConfigError: they are.
+    """
+    own, split = split_source(teacher.source)
+    if task.held_out is not None:
+        if (task.source, task.name) == (teacher.source, teacher.task):
+            return
+        learned = "it may have learned from images that this source holds out to choose by"
+    elif split is not None and split_source(task.source)[0] == own:
+        learned = "blocks would learn from images that the teacher's source holds out to choose by"
+    else:
+        return
+    was, remedy = f"{teacher.task}, and does not say from where", "train the teacher on this source"
+    if teacher.source:
+        was = f"{teacher.task}, {teacher.source}"
+        remedy = f"leave --task out for the teacher's images, or {remedy}"
+    raise ConfigError(
+        f"--task {task.source}: is {task.name}, and teacher {teacher.architecture} was trained on {was}: {learned}; {remedy}"
+    )
 
 
 def parse_synthetic(text: str) -> tuple[int, tuple[int, int, int]]:

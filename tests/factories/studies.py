@@ -16,7 +16,7 @@ from space.dataset import Dataset, write_dataset
 
 SMALL = Space(name="small-study", ops=("conv",), widths=(4, 8), image_size=8, classes=4)
 SETTINGS = StudySettings.from_json(
-    """{"task": "synthetic:0:6/4/5", "tuned": 3, "tuned_epochs": [1, 2], "seeds": 2, "budget": 12, "first": 6,
+    """{"task": "synthetic:0:6/4/5", "tuned": 4, "tuned_epochs": [1, 2], "seeds": 2, "budget": 12, "first": 6,
     "libraries": 1, "iterations": 1, "rounds": 1, "rescored": 5, "proxies": ["synflow"], "proxy_seeds": 1,
     "proxy_images": 4, "marks": [4, 8, 12], "decisive": 12, "distil": {"epochs": 1, "batch": 12},
     "supernet": {"epochs": 1, "batch": 12}, "dna": {"epochs": 1, "batch": 12, "shared": true, "paths": "fair"},

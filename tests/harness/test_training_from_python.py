@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import doctest
 import io
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from factories.block_libraries import made_teacher
 from factories.spaces import TWO_OPS, make_known
 from rigs.commands import run
 
 import harness
+from search.training.tasks import check_split, load_task
+from search.training.trained_files import save_trained
 from search.work import unit_runs
 from space import TINY, Architecture
 from space.errors import ConfigError
@@ -82,6 +87,37 @@ def test_blocks_are_distilled_as_the_command_distils_them(
     assert any("stage 1: blocks 1 to 21 of 21, epoch 1 of 1" in line for line in lines), lines
     with pytest.raises(ConfigError, match="stage 2: space 'two-ops' has stages 0 to 1"):
         harness.distil(teacher, tmp_path / "here", stages=[2])
+
+
+@pytest.mark.parametrize(
+    ("source", "named", "learned"),
+    [
+        ("digits", "digits+split:0", "it may have learned"),
+        ("digits+split:1", "digits+split:0", "it may have learned"),
+        ("digits+split:0:100/110/120", "digits+split:0", "it may have learned"),
+        ("", "digits+split:0", "and does not say from where: it may have learned"),
+        ("digits+split:0", "digits", "blocks would learn"),
+    ],
+)
+def test_images_that_are_dealt_out_otherwise_than_the_teachers_are_refused(
+    tmp_path: Path, source: str, named: str, learned: str
+) -> None:
+    teacher = replace(made_teacher(source=source or "digits"), **({} if source else {"source": ""}))
+    save_trained(tmp_path / "teacher.harness", teacher)
+    wanted = rf"--task {re.escape(named)}.*: is digits.* {learned}.* train the teacher on this source"
+    with pytest.raises(ConfigError, match=wanted):
+        harness.distil(tmp_path / "teacher.harness", tmp_path / "library", task=named)
+    assert not (tmp_path / "library").exists()
+
+
+def test_the_images_of_the_teacher_may_be_named_and_those_of_another_task() -> None:
+    divided, whole = made_teacher(source="digits+split:0"), made_teacher(source="digits")
+    for teacher, named in ((divided, "digits+split:0"), (divided, "synthetic:3"), (whole, "digits")):
+        check_split(load_task(named, TINY), teacher)
+    with pytest.raises(
+        ConfigError, match=r"is digits-split-0-200-200-200, and .* was trained on digits-now-others"
+    ):
+        check_split(load_task("digits+split:0", TINY), replace(divided, task="digits-now-others"))
 
 
 def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:

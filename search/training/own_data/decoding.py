@@ -76,12 +76,16 @@ def decode(data: bytes, form: Format, name: str) -> NDArray[np.uint8]:
     """
     with _opened(data, name) as image:
         _check(image, form, name)
-        return pixels_of(image, form)
+        return pixels_of(image, form, name)
 
 
-def pixels_of(image: Image, form: Format) -> NDArray[np.uint8]:
-    """Return a Pillow image as pixels, (size, size, channels): as `plain_image` makes it, in the wanted colors, then resized."""
-    image = plain_image(image, form.settings.background)
+def pixels_of(image: Image, form: Format, name: str) -> NDArray[np.uint8]:
+    """Return a Pillow image as pixels, (size, size, channels): as `plain_image` makes it, in the wanted colors, then resized.
+
+    Raises:
+        ConfigError: as `plain_image`.
+    """
+    image = plain_image(image, name, form.settings.background)
     if form.settings.color == "gray" or form.channels == 1:
         image = image.convert("L")
     size = (form.size, form.size)
@@ -93,8 +97,13 @@ def pixels_of(image: Image, form: Format) -> NDArray[np.uint8]:
     return np.broadcast_to(pixels, form.shape)  # a gray image has equal channels
 
 
-def plain_image(image: Image, background: str = "black") -> Image:
-    """Return a Pillow image in gray, mode L, or colors, RGB: upright, opaque over the background, its palette looked up."""
+def plain_image(image: Image, name: str, background: str = "black") -> Image:
+    """Return a Pillow image in gray, mode L, or colors, RGB: upright, opaque over the background, its palette looked up.
+
+    Raises:
+        ConfigError: it has more than 8 bits a channel; the message begins with its name.
+    """
+    _check_bits(image, name)
     if image.getexif().get(_ORIENTATION, 1) != 1:
         image = import_module("PIL.ImageOps").exif_transpose(image)
     mode = "L" if image.mode in _GRAY else "RGB"
@@ -131,8 +140,7 @@ def _check(image: Image, form: Format, name: str) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise _too_large(name, f"{width} x {height} pixels")
-    if image.mode not in _EIGHT_BITS:
-        raise ConfigError(f"{name} has pixels of mode {image.mode!r}; save it with 8 bits a channel")
+    _check_bits(image, name)
     if (
         getattr(image, "is_animated", False) and image.format != "MPO"
     ):  # a phone's JPEG: its photograph, then a preview
@@ -140,6 +148,13 @@ def _check(image: Image, form: Format, name: str) -> None:
     if image.getexif().get(_ORIENTATION) in _TURNED:
         width, height = height, width
     refuse_unfit((width, height), image.mode not in _GRAY, form, name)
+
+
+def _check_bits(image: Image, name: str) -> None:
+    if image.mode not in _EIGHT_BITS:
+        raise ConfigError(
+            f"{name} has pixels of mode {image.mode!r}; save it with 8 bits a channel, in RGB or gray"
+        )
 
 
 def refuse_unfit(size: tuple[int, int], has_colors: bool, form: Format, what: str) -> None:

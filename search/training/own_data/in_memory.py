@@ -27,6 +27,7 @@ from search.training.own_data.decoding import plain_image
 from search.training.own_data.folders import ALL, PARTS
 from search.training.own_data.source import DataSettings, OwnSource
 from search.training.own_data.tasks import fitted_parts, own_task, tell_repeats
+from search.training.task_source import MARK
 from space import SpaceConfig
 from space.errors import ConfigError, shown
 
@@ -37,8 +38,9 @@ MAX_IMAGES = 2_000_000
 class LabeledImages(Protocol):
     """Images by place, each with its label, as a map-style `torch.utils.data.Dataset` gives them.
 
-    An image is a Pillow image, an array (height, width[, channels]), or a tensor (channels, height, width): uint8, or floats from
-    0 to 1 as torchvision's `ToTensor` makes them, which become 8 bits. `classes`, where there are, are the names of the classes.
+    An image is a Pillow image of 8 bits a channel, an array (height, width[, channels]), or a tensor (channels, height, width):
+    uint8, or floats from 0 to 1 as torchvision's `ToTensor` makes them, which become 8 bits. `classes`, where there are, are the
+    names of the classes.
     """
 
     def __len__(self) -> int: ...
@@ -57,15 +59,23 @@ def task_in_memory(given: InMemory, config: SpaceConfig, folder: Path, log: Log 
     as those of a folder. A `Task` that says its source is returned as it is.
 
     Raises:
-        ConfigError: an image, a label or a part cannot be used, or the file cannot be written.
+        ConfigError: an image, a label or a part cannot be used, a task without a source has images held out, or the file cannot
+            be written.
     """
     settings, stem = DataSettings(), "arrays"
     if isinstance(given, Task):
         if given.source:
             return given
+        if given.held_out:
+            seed = given.held_out.seed
+            raise ConfigError(
+                f"task {given.name!r} has images held out by seed {seed}, which its file would not keep apart; give the task "
+                f"undivided, then name the split behind its source, as in 'npz:FILE{MARK}{seed}'"
+            )
         parts = {part: _of_images(getattr(given, part)) for part in PARTS}
         classes = given.class_names or tuple(map(str, range(given.classes)))
-        settings, stem = DataSettings(mean=given.mean, std=given.std), given.name
+        mean, std = (tuple(map(float, values)) for values in (given.mean, given.std))  # they may be numpy's
+        settings, stem = DataSettings(mean=mean, std=std), given.name
     else:
         classes, parts = _given_parts(given)
     source = OwnSource(kind="npz", path=folder.absolute() / f"{stem}.npz", settings=settings)
@@ -138,7 +148,7 @@ def _item(dataset: LabeledImages, place: int, what: str) -> tuple[NDArray[np.uin
 
 def _pixels(image: Any, what: str) -> NDArray[np.uint8]:
     if hasattr(image, "convert"):  # Pillow's
-        return np.asarray(plain_image(image), np.uint8)
+        return np.asarray(plain_image(image, what), np.uint8)
     pixels = np.asarray(image)
     if hasattr(image, "detach") and pixels.ndim == 3:  # torch's, channels first
         pixels = pixels.transpose(1, 2, 0)

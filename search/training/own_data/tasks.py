@@ -106,10 +106,16 @@ def _pixels_hash(image: NDArray[np.uint8]) -> int:
 
 
 def _named(stem: str, task: Task) -> Task:
-    """Return a task under a name of a stem and its digest. One that says that it is synthetic is taken at its word."""
-    stem = re.sub(r"[^A-Za-z0-9_.]+", "-", stem).strip("-.")[:_NAME_CHARACTERS] or "images"
-    digest = task.images_digest[:DIGEST_CHARACTERS]
-    name = f"{stem.removesuffix('-' + digest)}-{digest}"
+    """Return a task under a name of a stem and its digest; a stem that is such a name, as of a file from memory, is kept.
+
+    One that says that it is synthetic is taken at its word.
+    """
+    ending = f"-{task.images_digest[:DIGEST_CHARACTERS]}"
+    if re.fullmatch(rf"[A-Za-z0-9_.-]{{1,{_NAME_CHARACTERS}}}{ending}", stem):
+        name = stem
+    else:
+        plain = re.sub(r"[^A-Za-z0-9_.]+", "-", stem).strip("-.").removesuffix(ending)
+        name = f"{plain[:_NAME_CHARACTERS] or 'images'}{ending}"
     return replace(task, name=name, synthetic=SYNTHETIC in name)
 
 
@@ -149,7 +155,8 @@ def split_parts(
 ) -> dict[str, tuple[str, NDArray[np.int64]]]:
     """Return for each of train, val and test the given part that its images are of, and their places there, shuffled by the seed.
 
-    A given part stays whole. A missing one is chosen from the part `all` or `train`, of each class its share, one image at least.
+    A given part stays whole. A missing one is chosen from the part `all` or `train`, of each class its share, one image at least;
+    it leaves one for each part after it and to train.
 
     Raises:
         ConfigError: a class has too few images, or none in a part.
@@ -166,8 +173,8 @@ def split_parts(
                 f"class {name!r} has {counted(total, 'image')} to share among train"
                 f"{''.join(f', {part}' for part in shares)}; add images, or remove the class"
             )
-        for part, share in shares.items():
-            count = min(max(1, round(share * total)), len(places) - 1)
+        for needing, (part, share) in zip(range(len(shares), 0, -1), shares.items(), strict=True):
+            count = min(max(1, round(share * total)), len(places) - needing)
             chosen[part].append(places[:count])
             places = places[count:]
         chosen["train"].append(places)
@@ -286,7 +293,7 @@ def _fitted(source: OwnSource, part: str, one: ArrayPart, form: Format, log: Log
 
     def fitted(place: int) -> NDArray[np.uint8]:
         pixels = one.images[place]
-        return pixels_of(pillow().fromarray(pixels[..., 0] if channels == 1 else pixels), form)
+        return pixels_of(pillow().fromarray(pixels[..., 0] if channels == 1 else pixels), form, what)
 
     def make(cache: Path) -> Iterator[NDArray[np.uint8]]:
         log(

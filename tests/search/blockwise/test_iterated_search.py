@@ -79,7 +79,7 @@ def test_a_round_that_gains_no_more_than_the_noise_is_the_last() -> None:
     rounds = Rounds(280, 283, 400)
     done = run(rounds, Budget(rounds=3))
     assert len(rounds.taught) == 2
-    assert "round 2 gained +0.75 points" in done.stop
+    assert "round 2 gained +0.75 points" in done.stop and done.stop.endswith("of 400 validation images")
     assert done.best_round == 2, "it is better all the same"
 
 
@@ -103,10 +103,10 @@ def test_other_images_than_those_that_chose_the_epochs_can_decide() -> None:
     def val(trained: Trained) -> Figures:
         return Figures(images=400, loss=1.0, first=rescored[str(trained.architecture)], among_five=400)
 
-    done = run(Rounds(280, 330, 360), Budget(rounds=3), val=val)
+    done = run(Rounds(280, 330, 360), Budget(rounds=3), val=val, deciding="images for re-scoring")
     assert [(one.teacher_val, one.winner_val) for one in done.rounds] == [(50, 65), (65, 60)]
     assert (done.best.architecture, done.best_round) == ("winner 1", 1)
-    assert "round 2 gained -5.00 points" in done.stop
+    assert "round 2 gained -5.00 points" in done.stop and done.stop.endswith("of 400 images for re-scoring")
 
 
 def test_all_rounds_are_done_where_their_number_is_fixed() -> None:

@@ -10,8 +10,9 @@ from factories.block_libraries import made_library, made_stage
 from factories.small_distillations import small_task, small_task_apart, small_teacher
 
 from search.blockwise import rounds
-from search.blockwise.iterated_search import val_of
+from search.blockwise.iterated_search import Budget, val_of
 from search.distillation.recipe import DistilRecipe
+from search.training.images import Task
 
 
 @pytest.mark.parametrize("added", [0, 2])
@@ -46,3 +47,26 @@ def test_rounds_are_decided_by_the_images_for_re_scoring_where_there_are_some() 
     assert val(trained).images == len(apart.rescore) != len(apart.val)
     of_before = rounds.rescored(cast(Any, SimpleNamespace(task=shared, device="cpu")))
     assert of_before is val_of and of_before(trained) is trained.best.val
+
+
+@pytest.mark.parametrize(
+    ("task", "wanted"), [(small_task(), "validation images"), (small_task_apart(), "images for re-scoring")]
+)
+def test_the_images_that_decide_between_rounds_are_named(
+    task: Task, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def iterate(teacher: Any, do_round: Any, budget: Budget, *, deciding: str, **more: Any) -> Any:
+        asked.append(deciding)
+        do_round(1, teacher)
+        return SimpleNamespace(stop="")
+
+    student = SimpleNamespace(trained=small_teacher(), val=small_teacher().best.val)
+    searched = SimpleNamespace(found=SimpleNamespace(best=student), flops=1.0)
+    monkeypatch.setattr(rounds, "iterate", iterate)
+    monkeypatch.setattr(rounds, "search_round", lambda library, setting: searched)
+    monkeypatch.setattr(rounds, "_notes", lambda searched: {})
+    setting = SimpleNamespace(task=task, device="cpu", log=lambda text: None)
+    rounds.search_again(cast(Any, SimpleNamespace(teacher=small_teacher())), cast(Any, setting), Budget())
+    assert asked == [wanted]

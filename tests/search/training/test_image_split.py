@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from search.training.image_split import ImageSplit, parse_split, separated
 from search.training.images import Images, Task, moments, uses_text
 from search.training.recipe import default_recipe
+from search.training.task_source import split_source
 from search.training.tasks import load_task
 from space import TINY
 from space.errors import ConfigError
@@ -64,7 +66,16 @@ def test_validation_images_alone_are_dealt_out_where_they_are_enough() -> None:
     dealt = separated(whole, ImageSplit(seed=0))
     assert labels(dealt, "train") == labels(whole, "train") and dealt.mean == whole.mean
     assert dealt.uses == {"profile": 233, "rescore": 233, "epochs": 233, "test": 150}
+    assert dealt.origin == "tests, dealt out by seed 0, 1 validation image left out"
+    fewer = separated(whole, ImageSplit(seed=0, sizes=(100, 110, 120)))
+    assert labels(fewer, "train") == labels(whole, "train") and fewer.mean == whole.mean
+    assert fewer.origin.endswith("by seed 0, 370 validation images left out")
+    assert "left out" not in separated(task(), ImageSplit(seed=0)).origin
     assert separated(task(), ImageSplit(seed=0)).uses["rescore"] == 200, "as many as usual at least"
+
+
+def test_a_task_that_says_no_source_says_none_when_it_is_dealt_out() -> None:
+    assert separated(replace(task(), source=""), ImageSplit(seed=3)).source == ""
 
 
 def test_the_seed_decides_who_gets_which_and_the_source_says_all_of_it() -> None:
@@ -113,3 +124,17 @@ def test_a_text_that_is_no_split_is_refused_with_an_example(text: str) -> None:
         parse_split(text)
     with pytest.raises(ConfigError):
         load_task(f"digits+split:{text}", TINY)
+
+
+def test_a_path_that_holds_the_mark_is_taken_whole_and_its_split_is_the_last(tmp_path: Path) -> None:
+    folder = tmp_path / "a+split:b" / "images"
+    folder.mkdir(parents=True)
+    (tmp_path / "c+split:d.npz").touch()
+    for path in (
+        f"folder:{folder}", f"folder:{folder}:fit=crop", f"{folder}", f"{folder.parent}", f"npz:{tmp_path}/c+split:d.npz"
+    ):  # fmt: skip
+        assert split_source(path) == (path, None)
+        assert split_source(f"{path}+split:0:100/110/120") == (path, "0:100/110/120")
+    missing = f"folder:{tmp_path}/none+split:b"
+    assert split_source(missing) == (f"folder:{tmp_path}/none", "b"), "refused as a split that is none"
+    assert split_source("digits+split:0+split:1") == ("digits", "0+split:1")

@@ -13,6 +13,7 @@ from factories.tasks import TINY, made_task
 from PIL import Image
 from torch.utils.data import Dataset, TensorDataset
 
+from search.training.images import HeldOut
 from search.training.own_data.in_memory import task_in_memory
 from search.training.tasks import Task, load_task
 from space import SpaceConfig
@@ -86,8 +87,31 @@ def test_a_task_made_by_hand_keeps_its_normalization(tmp_path: Path) -> None:
         one.tobytes() for one in made.val.images
     )
     assert same(load_task(task.source, TINY), task)
+    of_numpy = replace(made, mean=tuple(np.float32(made.mean)), std=tuple(np.array(made.std)))
+    assert task_in_memory(of_numpy, TINY, tmp_path).std == made.std
     known = replace(made, source="synthetic:3")
     assert task_in_memory(known, TINY, tmp_path) is known
+
+
+def test_images_held_out_are_refused_where_a_file_would_lose_them(tmp_path: Path) -> None:
+    made = made_task()
+    dealt = replace(made, held_out=HeldOut(seed=0, profile=made.val, rescore=made.val))
+    with pytest.raises(
+        ConfigError, match=r"images held out by seed 0, .*behind its source, as in 'npz:FILE\+split:0'"
+    ):
+        task_in_memory(dealt, TINY, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    named = replace(dealt, source="synthetic:3+split:0")
+    assert task_in_memory(named, TINY, tmp_path) is named
+
+
+@pytest.mark.parametrize(
+    "name", ["a" * 31, "a" * 32, "a" * 39, "a" * 40, "a" * 60, "a" * 39 + "-b", "a" * 39 + ". b", "v1.0", "-"]
+)
+def test_a_task_of_any_name_is_called_the_same_when_its_file_is_read(tmp_path: Path, name: str) -> None:
+    given = replace(made_task(), name=name, synthetic=False)
+    task = task_in_memory(given, TINY, tmp_path)
+    assert same(load_task(task.source, TINY), task)
 
 
 @pytest.mark.parametrize(
@@ -108,6 +132,11 @@ def test_a_task_made_by_hand_keeps_its_normalization(tmp_path: Path) -> None:
         (Listed([(X[0] / 127, 0)]), "floats beyond 0 and 1; .* leave normalization out"),
         (Listed([(X[0] * float("nan"), 0)]), "floats beyond 0 and 1"),
         (Listed([(X[0].astype(np.int32), 0)]), "image 0 is int32"),
+        (
+            Listed([(Image.fromarray(X[0, ..., 0].astype(np.uint16) * 256), 0)]),
+            "image 0 has pixels of mode 'I;16'; save it with 8 bits a channel",
+        ),
+        (Listed([(Image.new("F", (8, 8), 300.0), 0)]), "image 0 has pixels of mode 'F'"),
         (Listed([(X[0], 0.5)]), "image 0: the label is 0.5; give a whole number"),
         (Listed([(X[0], "cat")]), "the label is 'cat'"),
         (

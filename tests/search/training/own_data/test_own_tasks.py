@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -128,6 +129,21 @@ def test_given_parts_stay_whole_and_missing_ones_are_split_from_train() -> None:
 
 
 @pytest.mark.parametrize(
+    ("counts", "wanted"),
+    [
+        ((3, 3, 3), {"train": [1, 1, 1], "val": [1, 1, 1], "test": [1, 1, 1]}),
+        ((3, 60), {"train": [1, 6], "val": [1, 30], "test": [1, 24]}),
+    ],
+)
+def test_a_part_leaves_an_image_of_each_class_for_those_after_it(
+    counts: tuple[int, ...], wanted: dict[str, list[int]]
+) -> None:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    found = split_parts({"all": labels}, "abc"[: len(counts)], DataSettings(val=0.5, test=0.4))
+    assert {part: np.bincount(labels[found[part][1]]).tolist() for part in PARTS} == wanted
+
+
+@pytest.mark.parametrize(
     ("labels", "message"),
     [
         ({"all": [0, 0, 0, 1, 1]}, "class 'b' has 2 images to share among train, val, test"),
@@ -247,7 +263,9 @@ def test_a_file_that_changes_meanwhile_is_told(tmp_path: Path, monkeypatch: pyte
 
     def changing(data: bytes, *given: object) -> None:
         before(data, *given)  # type: ignore[arg-type]
-        draw((0, 0, 0), 99).save(root / "red" / "009.png")
+        other = tmp_path / f"{threading.get_ident()}.png"
+        draw((0, 0, 0), 99).save(other)
+        other.replace(root / "red" / "009.png")  # whole: other threads read it meanwhile
 
     monkeypatch.setattr(own_tasks, "check_image", changing)
     with pytest.raises(ConfigError, match=r"red/009\.png: changed while the folder was read"):

@@ -67,7 +67,7 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
     is_named = delegates.LIBRARY in given  # a delegate of devices.toml
     own = (*PROVIDERS, edgetpu.PROVIDER)
     if given and (provider in own or not is_named):
-        message = "tflite's provider %r takes no provider_options, but has %r; leave them out, or name a delegate with its library"
+        message = "tflite's provider %r takes no provider_options, but has %r: leave them out, or name a delegate and its library"
         raise Refusal("bad-request", message % (provider, given))
     if not is_named and provider not in own:
         message = "tflite has no provider %r; it has: %s" % (provider, ", ".join(providers()))

@@ -26,7 +26,9 @@ def interpreter_name() -> str:
     A version has builds with and without profiles, checks and the global lock; they differ in compiler, date of build and flags.
     """
     name, version = platform.python_implementation(), platform.python_version()
-    build = hashlib.sha256(("%s %s" % (sys.version, getattr(sys, "abiflags", ""))).encode("utf-8")).hexdigest()
+    build = hashlib.sha256(
+        ("%s %s" % (sys.version, getattr(sys, "abiflags", ""))).encode("utf-8")
+    ).hexdigest()
     told = "%s %s, %s" % (name, version, platform.python_compiler())
     return "%s, build %s" % (told[:NAME_CHARACTERS], build[:12])
 

@@ -64,7 +64,11 @@ def test_another_protocol_is_refused_with_both_numbers(one_agent):
         ),
         *(
             ({"verb": "hello", "protocol": 3, "harness": "x", field: value}, ["hello: " + field, repr(value)])
-            for field, values in {"runtimes": ({}, ""), "libraries": ([], 0), "environment": (False, "")}.items()
+            for field, values in {
+                "runtimes": ({}, ""),
+                "libraries": ([], 0),
+                "environment": (False, ""),
+            }.items()
             for value in values
         ),
         ({"verb": "hello", "protocol": 3, "harness": "x", "runtimes": [1]}, ["hello: runtimes", "[1]"]),

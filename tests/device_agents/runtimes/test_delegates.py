@@ -69,7 +69,9 @@ def test_a_delegate_that_does_not_load_or_knows_no_such_option_is_refused_by_nam
 
 def test_a_signature_on_a_delegate_is_refused_for_what_no_package_lists(library: str, tmp_path: Path) -> None:
     model = save_two_signatures(tmp_path / "two.tflite").read_bytes()
-    with pytest.raises(Refusal, match="no tflite package lists the operators of a signature; leave --signature out"):
+    with pytest.raises(
+        Refusal, match="no tflite package lists the operators of a signature; leave --signature out"
+    ):
         tflite.load_with_inputs(model, 1, options(library, "npu+CPU", builtin=RELU), Inputs(signature="wide"))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from factories.model_files import save_tflite
-from rigs.adb_server import SERIAL, AdbServer, Phone, need_adb, start_adb_server
+from rigs.adb_server import SERIAL, AdbServer, Phone, need_adb
 
 import harness
 from harness.devices.config import AdbDevice
@@ -50,14 +50,6 @@ def phone(tmp_path: Path) -> Phone:
     online.write_text("0-3\n")
     found.answer("ro.product.model", "Made Up Phone\n")
     return found
-
-
-@pytest.fixture
-def server(phone: Phone, monkeypatch: pytest.MonkeyPatch) -> Iterator[AdbServer]:
-    with start_adb_server(phone) as server:
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
-        yield server
 
 
 @pytest.fixture

@@ -36,10 +36,10 @@ SPARE_COLUMNS = (
     "wall ms",
     "ratio",
     "sessions",
+    "sensor",
     "95 % interval",
     "+-",
     "images/s",
-    "sensor",
 )
 FAILURE_COLUMNS = ("device", "runtime", "architecture", "graph_hash", "kind", "message", "time_utc")
 

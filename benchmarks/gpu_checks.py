@@ -22,7 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,17 @@ OUTPUT = 1e-2  # |y - y'| / |y| of a provider's outputs: TF32 through some 30 la
 AUGMENTED = 0.0  # share of values that may differ: randomness and arithmetic are exact on every device
 BATCH = 64  # images of a step of distilling
 POWER = 0.3  # of a GPU at rest, whose power wavers while nvidia-smi wakes it
+PROVIDED = 2  # networks that are measured with each provider
 ENERGY_READS = 5
 SPEARMAN, DIFFERENCE = 0.98, 0.02  # of the paired ratios of two campaigns
 COMPILED_NS = (
     2_000_000_000  # what loading takes at least where TensorRT compiles; engines of before may be kept
 )
 PRECISIONS = ("fp32", "fp16", "int8")
+SAMPLED = 3  # networks that are measured in each of them
+REFUSED = (
+    "does not run all nodes"  # how the agent says that a provider leaves a part of a network to the processor
+)
 TENSORRT_LIBRARY = "libnvinfer.so"  # ONNX Runtime lists its provider also where TensorRT itself is absent
 
 
@@ -472,22 +477,39 @@ def check_precisions(chosen: argparse.Namespace) -> Found:
     with tempfile.TemporaryDirectory() as folder:
         store = f"sqlite:///{folder}/s.sqlite"
         asked = [word for precision in PRECISIONS for word in ("--precision", precision)]
-        asked += ["--runtime", "onnxruntime:cuda", "--models", "sample:3@11", "--level", "quick"]
+        asked += ["--runtime", "onnxruntime:cuda", "--models", f"sample:{SAMPLED}@11", "--level", "quick"]
         done = harness(["measure", *asked, "--store", store, "--json"], 110, statuses=[0, 3])
         failures = failures_of(store)
     rows = json.loads(done.stdout or "[]")
     figures: dict[str, Any] = {"status": done.returncode, "said": done.stderr[-3000:], "failures": failures}
-    lines, faults = list(failures), []
+    lines = list(failures)
     for precision in PRECISIONS:
         of_it = [row for row in rows if row["precision"] == precision]
         found = {key: [row[key] for row in of_it] for key in ("latency_ms", "output_error", "grade")}
         figures[precision] = found
         latencies = ", ".join(f"{value:.3f}" for value in found["latency_ms"])
         off = max((value for value in found["output_error"] if value is not None), default=None)
-        lines.append(f"{precision}: {len(of_it)} of 3 networks; {latencies} ms; outputs off by {off}")
-        if precision != "int8" and (off is None or off > FORWARD_MIXED):
-            faults.append(f"{precision}: outputs are off by {off}")
-    return Found(figures=figures, lines=lines, faults=faults)
+        lines.append(f"{precision}: {len(of_it)} of {SAMPLED} networks; {latencies} ms; outputs off by {off}")
+    return Found(figures=figures, lines=lines, faults=precision_faults(rows, failures))
+
+
+def precision_faults(rows: Sequence[dict[str, Any]], failures: Sequence[str]) -> list[str]:
+    """Return what is wrong with networks in each precision: int8 alone may be refused, for nodes that the GPU does not run."""
+    faults = [one for one in failures if REFUSED not in one]
+    for precision in PRECISIONS:
+        errors = [row["output_error"] for row in rows if row["precision"] == precision]
+        may_lack = precision == "int8" and len(faults) < len(failures)
+        if len(errors) < SAMPLED and not may_lack:
+            told = "; ".join(failures) or "no failure is told"
+            faults.append(f"{precision}: {len(errors)} of {SAMPLED} networks are measured: {told}")
+        if precision != "int8" and any(is_off(error) for error in errors):
+            faults.append(f"{precision}: outputs are off by {errors}")
+    return faults
+
+
+def is_off(error: float | None) -> bool:
+    """Tell whether outputs are off by more than they may be, or by what no comparison tells."""
+    return error is None or not error <= FORWARD_MIXED
 
 
 def check_graphs(chosen: argparse.Namespace) -> Found:
@@ -674,6 +696,7 @@ def need_provider(provider: str, remedy: str) -> None:
 
 def provider_rows(runtimes: Sequence[str], asked: Sequence[str], devices: str = "") -> Found:
     """Measure two networks in some runtimes; compare outputs, and device times with walls. devices: a devices.toml."""
+    from harness.devices.config import parse_runtime, short_provider
     from harness.store import Store
 
     with tempfile.TemporaryDirectory() as folder:
@@ -684,7 +707,7 @@ def provider_rows(runtimes: Sequence[str], asked: Sequence[str], devices: str = 
             "measure",
             *named,
             "--models",
-            "sample:2@11",
+            f"sample:{PROVIDED}@11",
             "--level",
             "screen",
             "--store",
@@ -713,9 +736,15 @@ def provider_rows(runtimes: Sequence[str], asked: Sequence[str], devices: str = 
             session.load_ns
         )
     faults = [] if rows else [f"nothing was measured: {done.stderr[-1500:]} {failures}"]
+    batches = asked[asked.index("--batch") + 1].split(",") if "--batch" in asked else ["1"]
+    counts = Counter((short_provider(row["provider"]), str(row["batch"])) for row in rows)
+    for runtime, batch in product(runtimes, batches):
+        if (count := counts[parse_runtime(runtime)[1], batch]) < PROVIDED and rows:
+            told = "; ".join(failures) or done.stderr[-1500:]
+            faults.append(f"{runtime} at batch {batch}: {count} of {PROVIDED} networks are measured: {told}")
     for row in kept_rows:
         name = f"{row['provider']} at batch {row['batch']}"
-        if row["output_error"] is None or not row["output_error"] <= FORWARD_MIXED:
+        if is_off(row["output_error"]):
             faults.append(f"{name}: outputs are off by {row['output_error']}")
         if row["device_ms"] is None:
             faults.append(f"{name}: no time by the card's events")
@@ -723,7 +752,7 @@ def provider_rows(runtimes: Sequence[str], asked: Sequence[str], devices: str = 
             faults.append(
                 f"{name}: {row['device_ms']:.3f} ms by its events are more than {row['wall_median_ms']:.3f} ms of wall"
             )
-    lines = [
+    lines = failures + [
         f"{row['provider']} batch {row['batch']}: {row['latency_ms']:.3f} ms, wall {row['wall_median_ms']:.3f} ms, "
         f"device {row['device_ms']} ms, "
         f"{row['images_per_s']:.0f} images/s, off by {row['output_error']}, grade {row['grade']}"

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -34,6 +35,7 @@ from search.training.tasks import load_task
 from search.training.training import train
 from space import TINY, Architecture, SpaceConfig
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 SMALL = SpaceConfig(name="small", ops=("conv",), widths=(2,), image_size=32, classes=2)
 NETWORK = "conv/conv"
 
@@ -84,6 +86,8 @@ def print_decoding(folder: Path, chosen: argparse.Namespace) -> None:
 
 def print_training(folder: Path, chosen: argparse.Namespace) -> None:
     """Time epochs on digits as a folder and built in, and print images a second; that what is learned is the same, tests hold."""
+    from factories.image_folders import write_task
+
     built_in = load_task("digits", TINY)
     write_task(folder / "digits", built_in)
     own = load_task(f"folder:{folder / 'digits'}", TINY)
@@ -125,16 +129,6 @@ def plain_image(path: Path, size: int) -> np.ndarray:
     left, top = ((length - side) // 2 for length in image.size)
     square = image.crop((left, top, left + side, top + side))
     return np.asarray(square.resize((size, size), Image.Resampling.BILINEAR))
-
-
-def write_task(folder: Path, task: Task) -> None:
-    """Write a task's images as PNG files in parts and classes."""
-    for part in ("train", "val", "test"):
-        images = getattr(task, part)
-        for number, (pixels, label) in enumerate(zip(images.images, images.labels, strict=True)):
-            path = folder / part / str(label) / f"{number:05}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(path)
 
 
 def all_pixels(task: Task) -> set[bytes]:

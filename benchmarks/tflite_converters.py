@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -140,7 +139,7 @@ CONVERTERS: dict[str, Convert] = {
 def print_table(folder: Path, names: Sequence[str]) -> None:
     """Print a row for each candidate and converter."""
     from export import latency_ratio
-    from factories.candidates import CANDIDATES
+    from factories.candidates import CANDIDATES, operator_counts
     from machine import describe_machine
 
     print(describe_machine())
@@ -155,7 +154,7 @@ def print_table(folder: Path, names: Sequence[str]) -> None:
             if note["problem"]:
                 print(f"{start}  {note['problem']}", flush=True)
                 continue
-            found = operators(model)
+            found = operator_counts(model)
             ratio = 1.0 if name == "ours" else latency_ratio("tflite", model, ours)
             worst = error(candidate_name, model)
             print(f"{start}{found.total():5}{found['TRANSPOSE']:6}{worst:9.0e}{ratio:8.3f}", flush=True)
@@ -184,13 +183,6 @@ def linked_ratio(folder: Path) -> float:
         network = torch_network(architecture, Weights.seeded(0))
     whole = export_network(network, library.config, "fp32", None)
     return latency_ratio("tflite", link(library.recipe(architecture), library.part), whole)
-
-
-def operators(model: bytes) -> Counter[str]:
-    """Count a model's operators by name."""
-    from exporters.tflite_graph import operator_name, read_graph
-
-    return Counter(operator_name(op.code[0]) for op in read_graph(model).operators)
 
 
 def error(name: str, model: bytes) -> float:

@@ -163,12 +163,13 @@ class Agent:
                 % (PROTOCOL, protocol),
             )
         fields.text("harness")
-        self._environment = with_packages(parse_environment(fields), self._root)
-        libraries = parse_libraries(fields)
+        names, libraries = parse_runtimes(fields), parse_libraries(fields)
+        environment = with_packages(parse_environment(fields), self._root)
         if libraries:
             folder = place_libraries(self._root, self._cache.parts_dir, libraries)
-            self._environment[LIBRARIES_VARIABLE] = str(folder)
-        runtimes, broken = discover_runtimes(self._agent_path, self._environment, parse_runtimes(fields))
+            environment[LIBRARIES_VARIABLE] = str(folder)
+        self._environment = environment
+        runtimes, broken = discover_runtimes(self._agent_path, self._environment, names)
         return {
             "protocol": PROTOCOL,
             "agent": self._digest,
@@ -411,9 +412,11 @@ def parse_settings(fields: Fields) -> Settings | None:
     return Settings(mode, clocks)
 
 
-def parse_runtimes(fields: Fields) -> list[str]:
-    """Read `runtimes`, names of the only ones to look for; empty where all are. Raises: Refusal."""
-    given = fields.values.get("runtimes") or []
+def parse_runtimes(fields: Fields) -> list[str] | None:
+    """Read `runtimes`, names of the only ones to look for; None for all. Raises: Refusal."""
+    given = fields.values.get("runtimes")
+    if given is None:
+        return None
     is_list = isinstance(given, list) and len(given) <= RUNTIMES_LIMIT
     if not is_list or not all(isinstance(name, str) for name in given):
         raise refuse(fields.name + ": runtimes", given, "a list of at most %d names" % RUNTIMES_LIMIT)
@@ -422,7 +425,9 @@ def parse_runtimes(fields: Fields) -> list[str]:
 
 def parse_environment(fields: Fields) -> dict[str, str]:
     """Read `environment`, values by their names; empty where none are given. Raises: Refusal."""
-    given = fields.values.get("environment") or {}
+    given = fields.values.get("environment")
+    if given is None:
+        return {}
     if not isinstance(given, dict) or len(given) > VARIABLES_LIMIT:
         raise refuse(
             fields.name + ": environment", given, "an object of at most %d variables" % VARIABLES_LIMIT

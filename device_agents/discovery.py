@@ -37,13 +37,13 @@ def describe_runtime(name: str, frames_fd: int) -> None:
 
 
 def discover_runtimes(
-    agent_path: Path, environment: dict[str, str], asked: Collection[str] = ()
+    agent_path: Path, environment: dict[str, str], asked: Collection[str] | None = None
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """Ask each runtime in a process of its own, all at once, with further variables; return (working, broken).
 
-    asked: names of the only ones to ask, those that this agent does not know left out; empty for all.
+    asked: names of the only ones to ask, those that this agent does not know left out; None for all.
     """
-    names = [name for name in RUNTIMES if not asked or name in asked]
+    names = [name for name in RUNTIMES if asked is None or name in asked]
     processes = {name: start_agent(agent_path, ["describe", name], environment) for name in names}
     deadline_s = time.monotonic() + DEADLINE_S
     runtimes: list[dict[str, Any]] = []

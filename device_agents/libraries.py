@@ -19,7 +19,8 @@ COUNT_LIMIT = 64
 
 def parse_libraries(fields: Fields) -> dict[str, str]:
     """Read `libraries`, the digest of each by its name; empty where none are carried. Raises: Refusal."""
-    libraries = Fields(fields.name + ": libraries", fields.values.get("libraries") or {})
+    given = fields.values.get("libraries")
+    libraries = Fields(fields.name + ": libraries", {} if given is None else given)
     for name in libraries.values:
         if not NAME.fullmatch(name) or len(libraries.values) > COUNT_LIMIT:
             raise refuse(

@@ -7,7 +7,9 @@ times as long, and launches of a GPU's kernels as much longer.
 
 from __future__ import annotations
 
+import hashlib
 import platform
+import sys
 from time import perf_counter_ns
 
 TURNS = 2000  # some 60 us
@@ -15,8 +17,23 @@ TRIES = 3  # the fastest counts: an interrupt disturbs one of them
 EVERY_NS = 250_000_000
 MOST = 256  # paces of a session that are told, the last ones
 
-# Another interpreter takes another time for the same work.
-PACED_BY = "%s %s" % (platform.python_implementation(), platform.python_version())
+NAME_CHARACTERS = 200
+
+
+def interpreter_name() -> str:
+    """Return what tells this build of Python from others, each of which takes another time for the same work.
+
+    A version has builds with and without profiles, checks and the global lock; they differ in compiler, date of build and flags.
+    """
+    name, version = platform.python_implementation(), platform.python_version()
+    build = hashlib.sha256(
+        ("%s %s" % (sys.version, getattr(sys, "abiflags", ""))).encode("utf-8")
+    ).hexdigest()
+    told = "%s %s, %s" % (name, version, platform.python_compiler())
+    return "%s, build %s" % (told[:NAME_CHARACTERS], build[:12])
+
+
+PACED_BY = interpreter_name()
 
 
 def pace_ns() -> int:

@@ -145,3 +145,33 @@ def test_what_is_absent_skips_a_test_and_a_file_and_fails_them_where_all_is_ther
             check=False,
         )
         assert sorted(told.split(", ")) == sorted(done.stdout.splitlines()[-1].split(" in ")[0].split(", "))
+
+
+@pytest.mark.parametrize(
+    ("apt", "mirror", "found"),
+    [
+        ("", "", "http://deb.debian.org/debian"),  # there is no apt
+        ("exit 100", "", "http://deb.debian.org/debian"),
+        ("echo mirror+file:/etc/apt/mirrors", "", "http://deb.debian.org/debian"),
+        ("printf '%s\\n' cdrom:/x file:/x https://a/debian http://b/debian", "", "https://a/debian"),
+        ("echo http://b/debian", "http://mine/debian", "http://mine/debian"),
+    ],
+)
+def test_the_emulated_board_has_a_mirror_whatever_apt_tells(
+    apt: str, mirror: str, found: str, tmp_path: Path
+) -> None:
+    for name in ("grep", "sed"):
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
+    if apt:
+        (tmp_path / "apt-get").write_text(f"#!/bin/sh\n{apt}\n")
+        (tmp_path / "apt-get").chmod(0o755)
+    text = (ROOT / "scripts" / "check-emulated-board").read_text()
+    function = text[text.index("find_mirror() {") : text.index("\n}\n")] + "\n}\n"
+    done = subprocess.run(
+        ["/bin/bash", "-c", f'set -euo pipefail\n{function}mirror=$(find_mirror)\necho "$mirror"'],
+        env={"PATH": str(tmp_path), "MIRROR": mirror},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, f"{found}\n"), done.stderr

@@ -39,14 +39,9 @@ def named_delegate(module: Any, provider: str, given: Mapping[str, str]) -> Any:
 def check_shares(provider: str, shares: Mapping[str, float]) -> None:
     """Refuse a model of which a delegate does not run all, unless its provider allows that. Raises: Refusal.
 
-    shares: of the model's operators by name; empty where the package does not tell.
+    shares: of the model's operators by name, as a package tells them that lists operators.
     """
     name, _, also_cpu = provider.partition("+")
-    if not shares:
-        message = (
-            "this tflite package does not list a model's operators, which may run anywhere; install a newer"
-        )
-        raise Refusal("runtime-missing", message)
     share = shares.get(name, 0.0)
     if share <= 0:
         raise Refusal("worker-error", "the delegate %s took no operator of the model" % name)

@@ -58,14 +58,18 @@ def load(model: bytes, threads: int, options: dict[str, Any]) -> Loaded:
 def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs: Inputs) -> Loaded:
     """Load a model on `threads` threads, its inputs of the given shapes and values, else fixed ones.
 
-    Raises: ModuleNotFoundError, Refusal when the provider is not there, ValueError for an input that cannot be given, and what
-    the runtime raises.
+    Raises: ModuleNotFoundError, Refusal when the provider is not there or has options that nothing reads, ValueError for an input
+    that cannot be given, and what the runtime raises.
     """
     package, version, module = find()
     provider = options.get("provider", PROVIDERS[0])
     given = options.get("provider_options") or {}
     is_named = delegates.LIBRARY in given  # a delegate of devices.toml
-    if not is_named and provider not in (*PROVIDERS, edgetpu.PROVIDER):
+    own = (*PROVIDERS, edgetpu.PROVIDER)
+    if given and (provider in own or not is_named):
+        message = "tflite's provider %r takes no provider_options, but has %r: leave them out, or name a delegate and its library"
+        raise Refusal("bad-request", message % (provider, given))
+    if not is_named and provider not in own:
         message = "tflite has no provider %r; it has: %s" % (provider, ", ".join(providers()))
         raise Refusal("runtime-missing", message)
     arguments: dict[str, Any] = {"model_content": model, "num_threads": threads}
@@ -112,6 +116,7 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
 
     runtime = {"name": NAME, "package": package, "version": version, "provider": provider}
     if is_named:  # what it computes in it does not tell
+        graph.operators()  # refuses where they are not listed
         shares = graph.shares(provider.partition("+")[0])
         delegates.check_shares(provider, shares)
         return Loaded(graph.run, output, runtime, (graph, arguments), shares=shares)

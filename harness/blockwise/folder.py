@@ -128,8 +128,9 @@ def _write_model(folder: Path, answer: BlockwiseAnswer, kind: ModelKind, scratch
         kind.format,
         weights=weights,
         precision=kind.precision,
-        task=None if kind.precision == DEFAULT_PRECISION else task,
+        task=task,
         cache_dir=scratch / "fragments",
+        judged=kind.precision != DEFAULT_PRECISION,
     )
     path = folder / kind.file_name
     path.write_bytes(data)

@@ -14,6 +14,7 @@ from harness.commands.options import (
     StoreOption,
     TakeDoubtful,
     WideFlag,
+    log,
     open_store,
 )
 from space.atomic_files import check_output_file
@@ -57,5 +58,6 @@ def predict(
             prior=prior,
             models=models or (),
             doubtful=doubtful,
+            log=log,
         )
     print_prediction(table, csv_output=csv_output, json_output=json_output, output=output, wide=wide)

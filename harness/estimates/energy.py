@@ -101,6 +101,11 @@ def energy_of(run: BlockRun) -> Energy:
     )
 
 
+def sensor_of(run: BlockRun) -> str:
+    """Return the sensor of a run in words: its kind and what it holds. Energies of two sensors do not compare."""
+    return f"{run.sensor.get('kind', '')} ({run.sensor.get('scope', '')})"
+
+
 def newest_energy(runs: Sequence[BlockRun]) -> Energy | None:
     """Return the energy that the newest of a network's runs tells, None where none of them tells any."""
     for run in sorted(runs, key=lambda run: run.started_utc, reverse=True):

@@ -22,6 +22,8 @@ from harness.devices.adb.answers import NotTold, parse_thermal
 from harness.devices.adb.benchmark_model import PROVIDERS, Averages, NotAverages, parse_averages
 from harness.devices.adb.client import Adb
 from harness.devices.config import AdbDevice, Format, parse_runtime, short_provider
+from harness.devices.connection import new_owner
+from harness.devices.phone_lock import held_phone
 from harness.devices.runtimes import RuntimeUse, asked_cores, parse_cores
 from harness.errors import Cancelled, DeviceError, StoreError
 from harness.measurement.campaign import Observer, Outcome, plan_rounds
@@ -60,15 +62,40 @@ def run_averages(
     *,
     rng: random.Random,
     cancel: threading.Event,
+    wait_s: float = 0.0,
 ) -> Outcome:
-    """Measure on a phone the sessions that the store lacks, in TFLite alone.
+    """Measure on a phone the sessions that the store lacks, in TFLite alone; one that is in use is waited for, `wait_s` at most.
 
-    Raises: ConfigError for what averages cannot tell; DeviceError when the phone cannot be reached. What fails later is in the
-    outcome.
+    Raises: ConfigError for what averages cannot tell; DeviceError when the phone cannot be reached, or is in use. What fails
+    later is in the outcome.
     """
     begin_s = time.monotonic()
-    _check(device, options)
+    _check(device, source, options)
     outcome = Outcome(device=device.name)
+    with held_phone(
+        device.adb,
+        f"device {device.name!r}",
+        owner=new_owner(),
+        wait_s=wait_s,
+        say=lambda text: observer.state(device.name, text),
+        cancel=cancel,
+    ):
+        _measure(device, source, options, store, observer, outcome, rng, cancel)
+    outcome.elapsed_s = time.monotonic() - begin_s
+    return outcome
+
+
+def _measure(
+    device: AdbDevice,
+    source: ModelSource | GroupedSource,
+    options: Options,
+    store: Store,
+    observer: Observer,
+    outcome: Outcome,
+    rng: random.Random,
+    cancel: threading.Event,
+) -> None:
+    """Measure on a phone that is held. Raises: as `run_averages`."""
     phone = _Phone(device, observer)
     phone.open()
     try:
@@ -85,11 +112,9 @@ def run_averages(
         store.finish_campaign(outcome.campaign_id, now_utc(), ending)
         if not cancel.is_set() and (left := store.settle()):
             outcome.error = outcome.error or StoreError(left)
-    outcome.elapsed_s = time.monotonic() - begin_s
-    return outcome
 
 
-def _check(device: AdbDevice, options: Options) -> None:
+def _check(device: AdbDevice, source: ModelSource | GroupedSource, options: Options) -> None:
     """Refuse what a program that tells averages alone cannot measure. Raises: ConfigError."""
     asked = {
         "--memory": options.memory,
@@ -101,6 +126,15 @@ def _check(device: AdbDevice, options: Options) -> None:
     if given := [name for name, value in asked.items() if value]:
         raise ConfigError(
             f"device {device.name!r}: by adb alone benchmark_model tells averages and nothing else: leave out {', '.join(given)}"
+        )
+    files = source.formats if isinstance(source, GroupedSource) else ()
+    others: list[str] = [one for one in files if one != FORMAT]
+    if options.formats and FORMAT not in options.formats:
+        others += options.formats
+    if others:
+        raise ConfigError(
+            f"device {device.name!r}: by adb alone there are {FORMAT} models and no {' or '.join(dict.fromkeys(others))} ones; "
+            "leave those out, or measure over SSH"
         )
 
 

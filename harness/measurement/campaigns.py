@@ -50,7 +50,9 @@ def run_all(
         try:
             rng = random.Random(seed)
             if isinstance(device, AdbDevice):
-                one = run_averages(device, source, options, store, observer, rng=rng, cancel=cancel)
+                one = run_averages(
+                    device, source, options, store, observer, rng=rng, cancel=cancel, wait_s=wait_s
+                )
             else:
                 one = run_campaign(
                     device, source, options, store, observer, rng=rng, cancel=cancel, wait_s=wait_s

@@ -308,11 +308,12 @@ def make_model(
     precision: Precision,
     task: Task | None,
     cache_dir: Path,
+    judged: bool = True,
 ) -> tuple[bytes, ModelAccuracy | None]:
     """Return a network as a stand-alone model, and how accurate it is on a task's validation and test images, which is noted
-    in the model, too.
+    in the model, too, as are the classes and the normalization of a user's own images.
 
-    Raises: ConversionError.
+    judged: without it the model is not run, and nothing says how accurate it is. Raises: ConversionError.
     """
     export = partial(
         exporters.standalone,
@@ -326,7 +327,7 @@ def make_model(
     if task is not None and task.class_names:
         notes["harness.classes"] = json.dumps(task.class_names)
         notes["harness.normalization"] = json.dumps({"mean": task.mean, "std": task.std})
-    if task is not None:
+    if task is not None and judged:
         accuracy = measure_accuracy(export(), model_format, architecture, weights, task)
         notes["harness.accuracy"] = accuracy.to_json()
     return export(metadata=notes), accuracy

@@ -132,14 +132,14 @@ def print_report(table: SpaceTable, *, wide: bool = False) -> None:
     for remedy, names in skipped.items():
         echo(f"not fitted: {', '.join(names)}: {remedy}", err=True)
     for fresh, cost in table.costs.items():
-        echo(_cost_line(fresh, cost.about))
+        echo(_cost_line(fresh, cost.about, cost.sensor))
     grades = [row.grade for row in measured.rows]
     echo("grades of the measured networks: " + ", ".join(f"{grades.count(g)} {g}" for g in "ABCD"))
 
 
-def _cost_line(fresh: str, about: Mapping[str, Any]) -> str:
+def _cost_line(fresh: str, about: Mapping[str, Any], sensor: str) -> str:
     """Return how many networks have a cost besides time, and how the others were predicted."""
-    line = f"{TITLES[fresh]}: {about['measured']:,} measured"
+    line = f"{TITLES[fresh]}: {about['measured']:,} measured{f' by {sensor}' if sensor else ''}"
     if about["predictor"] is None:
         return f"{line}, unknown of the others {unpredicted(fresh)}"
     return f"{line}, {about['predicted']:,} predicted (~) by {about['predictor']}, mean error {about['error']:.1%}"

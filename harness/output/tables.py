@@ -36,6 +36,7 @@ SPARE_COLUMNS = (
     "wall ms",
     "ratio",
     "sessions",
+    "sensor",
     "95 % interval",
     "+-",
     "images/s",
@@ -73,8 +74,11 @@ def print_latencies(
 def _print_sensors(rows: Sequence[Latency]) -> None:
     """Print on standard error what energies are of, and which of them are in part another program's."""
     energies = [row.energy for row in rows if row.energy is not None]
-    for sensor, scope in dict.fromkeys((one.sensor, one.scope) for one in energies):
+    sensors = dict.fromkeys((one.sensor, one.scope) for one in energies)
+    for sensor, scope in sensors:
         echo(f"energy ({sensor}): of {scope}", err=True)
+    if len(sensors) > 1:
+        echo("energy: what one sensor tells does not compare with what another does", err=True)
     if doubtful := sum(one.is_doubtful for one in energies):
         echo(
             f"energy: of {doubtful} of {len(energies)} networks, other cores were busy as well: theirs is in the numbers; stop "
@@ -144,15 +148,17 @@ def _latency_table(title: str, rows: Sequence[Latency], batched: bool) -> Table:
         columns += ["memory MB", "load ms", "first run ms"]
         cells = [[*found, *_fresh_cells(row)] for found, row in zip(cells, rows, strict=True)]
     if any(row.energy for row in rows):
-        columns += ["energy mJ", "above idle mJ"]
+        columns += ["energy mJ", "above idle mJ", "sensor"]
         cells = [[*found, *_energy_cells(row)] for found, row in zip(cells, rows, strict=True)]
     return Table(title=title, columns=columns, rows=cells, spare=SPARE_COLUMNS)
 
 
 def _energy_cells(row: Latency) -> list[str]:
-    """Return mJ of an inference with half the width of their intervals."""
-    amounts = () if row.energy is None else (row.energy.total, row.energy.above_idle)
-    return [with_error(one.value, (one.high - one.low) / 2) for one in amounts] or ["", ""]
+    """Return mJ of an inference with half the width of their intervals, and the sensor that tells them."""
+    if row.energy is None:
+        return ["", "", ""]
+    amounts = row.energy.total, row.energy.above_idle
+    return [*(with_error(one.value, (one.high - one.low) / 2) for one in amounts), row.energy.sensor]
 
 
 def with_error(value: float, error: float) -> str:

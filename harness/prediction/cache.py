@@ -74,7 +74,8 @@ _ABANDONED_S = 3600.0  # so old, a file half-written is of a process that was ki
 class SpaceLatencies:
     """Latencies of every network of a space on one configuration: the arrays of a `search.table.Cost`, each (n,).
 
-    `about` has the fields of `provenance.Provenance` that `ABOUT` names, as plain values.
+    `about` has the fields of `provenance.Provenance` that `ABOUT` names, as plain values. `sensor`: of energies, by what they
+    were measured; it is not cached.
     """
 
     values: FloatArray
@@ -84,6 +85,7 @@ class SpaceLatencies:
     supported: BoolArray
     grades: NDArray[np.str_]
     about: Mapping[str, Any]
+    sensor: str = ""
 
 
 def cached_latencies(folder: Path, key: str, count: int) -> SpaceLatencies | None:

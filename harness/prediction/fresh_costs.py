@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
 
 from harness.estimates.doubtful import Doubtful
-from harness.estimates.energy import Energy, newest_energy
+from harness.estimates.energy import Energy, newest_energy, sensor_of
 from harness.estimates.estimate import COVERAGE
 from harness.models.exported import cache_folder
 from harness.prediction.cache import SpaceLatencies, cache_latencies, cached_latencies, key_of
@@ -17,9 +18,11 @@ from harness.records import BlockRun, Configuration, FreshRun
 from harness.store import Store
 from search.latency.candidates import FEWEST
 from search.latency.model_selection import SelectedPredictor, select_predictor
+from search.table.constraints import FRESH
 from search.table.table import NOT_MEASURED
 from space import Architecture, SpaceConfig
 from space.indexing import FloatArray, IndexArray
+from space.text import counted
 
 TITLES: Mapping[str, str] = {
     "memory": "peak memory",
@@ -43,7 +46,8 @@ class MeasuredCosts:
     """What networks took, each (n,): `values` in bytes, ms or mJ, NaN in `low` and `high` where nothing tells an interval.
 
     `sds`: relative standard deviations of the values to fit by, None where nothing tells them. `fitted`, bool (n,): those that a
-    predictor may be fitted to; none where the sensor tells too little. `what`: what was measured, for a title.
+    predictor may be fitted to; none where the sensor tells too little. `what`: what was measured, for a title. `sensor`: of
+    energies, what measured them all. `note`: what is left out and why, empty where nothing is.
     """
 
     indices: IndexArray
@@ -54,6 +58,8 @@ class MeasuredCosts:
     fitted: np.ndarray[tuple[int], np.dtype[np.bool_]]
     measured_utc: str
     what: str
+    sensor: str = ""
+    note: str = ""
 
     def facts(self) -> dict[str, object]:
         """Return all that predictions depend on, as plain values."""
@@ -85,25 +91,54 @@ def measured_costs(
     Intervals hold with this coverage. `doubtful`: with energies that are in part another program's.
     """
     if fresh == "energy":
-        energies, _ = stored_energies(store, configuration, doubtful=doubtful)
-        return _energies(energies, config, coverage) if energies else None
+        return _energies(stored_energies(store, configuration, doubtful=doubtful), config, coverage)
     runs = store.fresh_runs(configuration)
     return _of_processes(runs, fresh, config, coverage) if runs else None
 
 
-def stored_energies(
-    store: Store, configuration: Configuration, *, doubtful: bool
-) -> tuple[dict[str, Energy], int]:
-    """Return the newest energy of each network by its text, and of how many it is in part another program's.
+def all_measured_costs(
+    store: Store, configuration: Configuration, config: SpaceConfig, *, coverage: float, doubtful: bool
+) -> dict[str, MeasuredCosts]:
+    """Return `measured_costs` of each of `FRESH` of which any is measured."""
+    runs = store.fresh_runs(configuration)
+    found = {
+        fresh: _of_processes(runs, fresh, config, coverage) for fresh in FRESH if runs and fresh != "energy"
+    }
+    energies = _energies(stored_energies(store, configuration, doubtful=doubtful), config, coverage)
+    return found if energies is None else found | {"energy": energies}
 
-    Those are left out, unless `doubtful`.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEnergies:
+    """Energies by the text of their network, all by one `sensor`: that of the newest.
+
+    `busy`: of how many networks this sensor's is left out, being in part another program's; `others`: how many networks have
+    one by other sensors alone, which does not compare, by the sensor.
     """
-    by_network: dict[str, list[BlockRun]] = {}
+
+    by_network: dict[str, Energy]
+    sensor: str
+    busy: int
+    others: Mapping[str, int]
+
+
+def stored_energies(store: Store, configuration: Configuration, *, doubtful: bool) -> StoredEnergies:
+    """Return the newest energy of each network by one sensor; `doubtful`: with those that are in part another program's."""
+    runs: dict[tuple[str, str], list[BlockRun]] = {}
     for run in store.block_runs(configuration, "energy"):
-        by_network.setdefault(run.architecture, []).append(run)
-    told = {network: energy for network, runs in by_network.items() if (energy := newest_energy(runs))}
-    busy = sum(energy.is_doubtful for energy in told.values())
-    return {name: one for name, one in told.items() if doubtful or not one.is_doubtful}, busy
+        runs.setdefault((run.architecture, sensor_of(run)), []).append(run)
+    told = {key: energy for key, some in runs.items() if (energy := newest_energy(some))}
+    kept = {key: energy for key, energy in told.items() if doubtful or not energy.is_doubtful}
+    _, sensor = max(kept or told, key=lambda key: told[key].measured_utc, default=("", ""))
+    networks = {name for name, by in told if by == sensor}
+    elsewhere = {name: by for name, by in kept if name not in networks}
+    energies = {name: energy for (name, by), energy in kept.items() if by == sensor}
+    return StoredEnergies(
+        by_network=energies,
+        sensor=sensor,
+        busy=len(networks) - len(energies),
+        others=Counter(elsewhere.values()),
+    )
 
 
 def space_costs(
@@ -117,7 +152,8 @@ def space_costs(
 ) -> SpaceLatencies:
     """Return a cost of every network: measured where it is, predicted elsewhere if it adds up and enough is measured.
 
-    What was predicted before of the same is taken from the cache folder; `log` is told where that cannot be written.
+    What was predicted before of the same is taken from the cache folder; `log` is told where that cannot be written, and what is
+    left out.
     """
     facts = {
         "fresh": fresh,
@@ -127,16 +163,18 @@ def space_costs(
         "measured": measured.facts(),
     }
     folder, key = cache_folder().parent / "latencies", key_of(facts)
+    if measured.note:
+        log(measured.note)
     found = cached_latencies(folder, key, len(config))
     if found is not None:
-        return found
+        return replace(found, sensor=measured.sensor)
     is_predicted = fresh in PREDICTED and not measured_only and int(measured.fitted.sum()) >= FEWEST
     found = _everywhere(measured, config, coverage, is_predicted)
     try:
         cache_latencies(folder, key, found)
     except OSError as error:
         log(f"{folder}: cannot be written: {error.strerror or error}; the predictor is fitted each time")
-    return found
+    return replace(found, sensor=measured.sensor)
 
 
 def _value(run: FreshRun, fresh: str) -> float:
@@ -175,31 +213,37 @@ def _of_processes(
     )
 
 
-def _energies(energies: Mapping[str, Energy], config: SpaceConfig, coverage: float) -> MeasuredCosts:
-    """Return the networks' energies; those of the newest's sensor are fitted to, with errors pooled over them."""
+def _energies(stored: StoredEnergies, config: SpaceConfig, coverage: float) -> MeasuredCosts | None:
+    """Return the networks' energies, with errors to fit by pooled over them; None where there is none."""
     from scipy.special import stdtrit  # late: it is heavy
 
-    every = list(energies.values())
+    every = list(stored.by_network.values())
+    if not every:
+        return None
     newest = max(every, key=lambda energy: energy.measured_utc)
     values = np.array([one.total.value for one in every])
     reach = np.array([one.total.high - one.total.value for one in every])
     turns = np.array([one.cycles for one in every])
     errors = reach / stdtrit(turns - 1, (1 + COVERAGE) / 2)
-    is_alike = np.array([(one.sensor, one.scope) == (newest.sensor, newest.scope) for one in every])
-    is_alike &= values > 0
-    shares = (reach / np.where(is_alike, values, np.nan))[is_alike]
-    is_told = bool(is_alike.any()) and np.median(shares) <= MOST_ENERGY_REACH
-    pooled = float(np.sqrt(np.mean((errors[is_alike] / values[is_alike]) ** 2))) if is_told else np.nan
+    is_real = values > 0
+    is_told = bool(is_real.any()) and np.median(reach[is_real] / values[is_real]) <= MOST_ENERGY_REACH
+    pooled = float(np.sqrt(np.mean((errors[is_real] / values[is_real]) ** 2))) if is_told else np.nan
     at_coverage = errors * stdtrit(turns - 1, (1 + coverage) / 2)
+    others = ", ".join(f"{counted(count, 'network')} by {name}" for name, count in stored.others.items())
+    note = f"energy by {stored.sensor}; left out, for another sensor's does not compare: {others}; --energy --fresh measures anew"
     return MeasuredCosts(
-        indices=np.array([Architecture.parse(name, config).index for name in energies], dtype=np.int64),
+        indices=np.array(
+            [Architecture.parse(name, config).index for name in stored.by_network], dtype=np.int64
+        ),
         values=values,
         low=values - at_coverage,
         high=values + at_coverage,
         sds=np.full(len(every), max(LEAST_SD, pooled)) if is_told else None,
-        fitted=is_alike & is_told,
+        fitted=is_real & is_told,
         measured_utc=newest.measured_utc,
-        what=f"of an inference; {newest.scope}",
+        what=f"of an inference by {newest.sensor}; {newest.scope}",
+        sensor=newest.sensor,
+        note=note if others else "",
     )
 
 

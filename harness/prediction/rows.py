@@ -17,6 +17,7 @@ class SpaceRow:
 
     What it takes alone in a fresh process, and the energy of an inference: None where none is measured on the configuration, or
     where it is not predicted. The intervals of `memory` and `energy` hold with 90 %, and their sources are measured or predicted.
+    All energies are by one `energy_sensor`: those of two do not compare.
     """
 
     architecture: str
@@ -40,6 +41,7 @@ class SpaceRow:
     energy_low_mj: float | None = None
     energy_high_mj: float | None = None
     energy_source: str | None = None
+    energy_sensor: str | None = None
 
     @property
     def interval_ms(self) -> tuple[float, float] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from pathlib import Path
@@ -16,7 +16,7 @@ from harness.estimates.doubtful import Doubtful, set_apart
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.latency import Latency
 from harness.prediction.cache import SpaceLatencies
-from harness.prediction.fresh_costs import PREDICTED, measured_costs, space_costs
+from harness.prediction.fresh_costs import PREDICTED, all_measured_costs, space_costs
 from harness.prediction.rows import COLUMNS, MEASURED_COVERAGE, NOT_GRADED, SpaceRow
 from harness.records import Configuration
 from harness.store import Store
@@ -34,7 +34,6 @@ from search.latency.evaluation import Errors, judge, mape_interval, repeatabilit
 from search.latency.intervals import COVERAGE as PREDICTED_COVERAGE
 from search.latency.intervals import guaranteed
 from search.latency.model_selection import Prediction, SelectedPredictor, select_predictor
-from search.table.constraints import FRESH
 from space import Architecture, ArchitectureError, Space, SpaceConfig, check_enumerable, find_space
 from space.errors import ConfigError
 from space.indexing import BoolArray, FloatArray, IndexArray
@@ -336,6 +335,7 @@ def predict(
     models: str | Sequence[str] = (),
     doubtful: bool = False,
     devices_file: str | Path | None = None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> SpaceTable:
     """Predict the latency of every network of a space from those measured on one configuration of a device.
 
@@ -344,7 +344,7 @@ def predict(
     the choice. `prior`: the id of another configuration, whose prediction helps where few networks are measured. `models`:
     networks, written as for `measure`, that are to be the table's `chosen` ones. `doubtful`: with measurements of grade D. The
     rows have memory, load, first run and energy where these are measured on the configuration; memory and energy are predicted,
-    too.
+    too. `log` is given a line about what of these is left out, or cannot be cached.
     Raises: ConfigError when several configurations fit, too little is stored, or names are of no network.
 
     >>> table = predict(store, device="made-up", threads=2)
@@ -366,7 +366,7 @@ def predict(
     named = [models] if isinstance(models, str) else list(models)
     indices = tuple(one.index for one in select_models(named, space_of(chosen))) if named else None
     table = predict_space(store, chosen, prior_configuration(store, prior, chosen), doubtful=doubtful)
-    return replace(table, chosen=indices, costs=_costs(store, table.measured, doubtful))
+    return replace(table, chosen=indices, costs=_costs(store, table.measured, doubtful, log))
 
 
 def predict_space(
@@ -419,16 +419,15 @@ def predict_space(
     )
 
 
-def _costs(store: Store, measured: MeasuredNetworks, doubtful: bool) -> dict[str, SpaceLatencies]:
+def _costs(
+    store: Store, measured: MeasuredNetworks, doubtful: bool, log: Callable[[str], None]
+) -> dict[str, SpaceLatencies]:
     """Return what networks take besides time, by its name in `FRESH`, of what is measured on the configuration."""
-    coverage, config, found = PREDICTED_COVERAGE, measured.config, {}
-    for fresh in FRESH:
-        one = measured_costs(
-            store, measured.configuration, fresh, config, coverage=coverage, doubtful=doubtful
-        )
-        if one is not None:
-            found[fresh] = space_costs(one, fresh, config, coverage=coverage)
-    return found
+    coverage, config = PREDICTED_COVERAGE, measured.config
+    found = all_measured_costs(store, measured.configuration, config, coverage=coverage, doubtful=doubtful)
+    return {
+        fresh: space_costs(one, fresh, config, coverage=coverage, log=log) for fresh, one in found.items()
+    }
 
 
 _NAMES = {
@@ -453,6 +452,8 @@ def _costs_at(costs: Mapping[str, SpaceLatencies], index: int) -> dict[str, Any]
             for end, values in (("low", cost.low), ("high", cost.high)):
                 value = float(values[index])
                 fields[f"{fresh}_{end}_{unit}"] = value if isfinite(value) else None
+        if cost.sensor:
+            fields["energy_sensor"] = cost.sensor
     return fields
 
 

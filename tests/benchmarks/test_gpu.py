@@ -172,3 +172,62 @@ def test_vulkans_devices_have_names_and_kinds_and_without_a_driver_the_remedy_is
     monkeypatch.setenv("VK_ICD_FILENAMES", str(tmp_path / "none.json"))
     with pytest.raises(checks.NotThere, match=r"no Vulkan here.*VK_DRIVER_FILES"):
         checks.need_vulkan()
+
+
+LEFT_OUT = "worker-error: CUDAExecutionProvider does not run all nodes of this network, and the CPU would run the others"
+
+
+def precision_rows(**changes: Any) -> list[dict[str, Any]]:
+    """Return made-up rows of three networks in each precision, those of a changed precision with other errors."""
+    errors = {"fp32": [1e-6] * 3, "fp16": [1e-3] * 3, "int8": [0.2] * 3} | changes
+    return [{"precision": name, "output_error": one} for name, found in errors.items() for one in found]
+
+
+def test_networks_in_all_precisions_are_as_they_should_be_and_int8_may_be_refused(checks: Any) -> None:
+    assert checks.precision_faults(precision_rows(), []) == []
+    assert checks.precision_faults(precision_rows(int8=[]), [LEFT_OUT]) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "failures", "words"),
+    [
+        ({"fp16": [1e-3, None, 1e-3]}, [], "fp16: outputs are off by"),
+        ({"fp32": [1e-6, float("nan"), 1e-6]}, [], "fp32: outputs are off by"),
+        ({"fp16": [1e-3, 1e-3]}, [LEFT_OUT], f"fp16: 2 of 3 networks are measured: {LEFT_OUT}"),
+        ({"fp32": []}, [], "fp32: 0 of 3 networks are measured: no failure is told"),
+        ({"int8": [0.2]}, [], "int8: 1 of 3 networks are measured: no failure is told"),
+        ({}, ["worker-error: out of memory"], "out of memory"),
+    ],
+)
+def test_networks_that_fail_or_cannot_be_compared_in_a_precision_are_faults(
+    checks: Any, changes: dict[str, Any], failures: list[str], words: str
+) -> None:
+    (fault,) = checks.precision_faults(precision_rows(**changes), failures)
+    assert words in fault
+
+
+def provider_row(provider: str, batch: int, **changes: Any) -> dict[str, Any]:
+    times = {"latency_ms": 1.0, "wall_median_ms": 1.0, "device_ms": 0.9, "images_per_s": 1000.0 * batch}
+    return {"provider": provider, "batch": batch, "output_error": 1e-6, "grade": "A"} | times | changes
+
+
+def test_a_provider_without_rows_at_a_batch_is_a_fault_that_tells_the_failures(
+    checks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, graph = "CUDAExecutionProvider", "CUDAExecutionProvider+graph"
+    rows = [provider_row(one, batch) for one in (plain, graph) for batch in (1, 64) for _ in range(2)]
+
+    def measured(found: list[dict[str, Any]]) -> Any:
+        def stand_in(arguments: list[str], *_: Any, **__: Any) -> subprocess.CompletedProcess[str]:
+            answer = [{"kind": "worker-error", "message": "no graph"}] if arguments[0] == "results" else found
+            return subprocess.CompletedProcess(arguments, 3, json.dumps(answer), "")
+
+        monkeypatch.setattr(checks, "harness", stand_in)
+        return checks.provider_rows(["onnxruntime:cuda", "onnxruntime:cuda+graph"], ["--batch", "1,64"])
+
+    assert measured(rows).faults == []
+    found = measured(rows[:-2])
+    assert found.faults == [
+        "onnxruntime:cuda+graph at batch 64: 0 of 2 networks are measured: worker-error: no graph"
+    ]
+    assert "worker-error: no graph" in found.lines

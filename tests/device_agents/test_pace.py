@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
+import pytest
+
 from device_agents import pace
-from device_agents.pace import EVERY_NS, MOST, PACED_BY, Paces, pace_ns
+from device_agents.pace import EVERY_NS, MOST, PACED_BY, Paces, interpreter_name, pace_ns
+from harness.devices.answers import MAX_NAME
 
 
 def test_a_pace_is_taken_when_it_is_time_and_the_last_ones_are_kept() -> None:
@@ -26,3 +31,15 @@ def test_more_work_takes_longer_and_the_fastest_try_counts(monkeypatch) -> None:
 
 def test_it_is_said_which_interpreter_did_the_work() -> None:
     assert PACED_BY.split()[1][0].isdigit()
+    assert interpreter_name() == PACED_BY
+
+
+def test_builds_of_a_version_have_names_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = "3.11.7 (main, May  9 2026, 08:00:00) [GCC 12.2.0]"
+    monkeypatch.setattr(sys, "abiflags", "d")
+    names = {PACED_BY, interpreter_name()}
+    monkeypatch.setattr(sys, "version", other)
+    names.add(interpreter_name())
+    monkeypatch.setattr(sys, "version", other.replace("GCC 12.2.0", "Clang " + "1" * 400))
+    names.add(interpreter_name())
+    assert len(names) == 4 and all(len(name) <= MAX_NAME for name in names)

@@ -14,6 +14,12 @@ from pathlib import Path
 import pytest
 from rigs.agent_client import Client, frame, sha256
 
+from device_agents import PROTOCOL
+from device_agents.agent import Agent
+from device_agents.fields import Fields
+from device_agents.parts_cache import PartsCache
+from device_agents.refusal import Refusal
+
 
 def test_hello_tells_what_the_device_is(client, agent, tmp_path):
     answer = client.ask("hello", protocol=3, harness="0.1.0")
@@ -35,6 +41,7 @@ def test_hello_tells_what_the_device_is(client, agent, tmp_path):
     assert answer["root"] == str(tmp_path / "root")
     named = client.ask("hello", protocol=3, harness="0.1.0", runtimes=["no-such", "tflite"])
     assert named["runtimes"] == answer["runtimes"][1:2] and named["broken"] == []
+    assert client.ask("hello", protocol=3, harness="0.1.0", runtimes=[])["runtimes"] == []
 
 
 def test_another_protocol_is_refused_with_both_numbers(one_agent):
@@ -54,6 +61,15 @@ def test_another_protocol_is_refused_with_both_numbers(one_agent):
         (
             {"verb": "hello", "protocol": 3, "harness": "x", "runtimes": "tflite"},
             ["hello: runtimes", "'tflite'"],
+        ),
+        *(
+            ({"verb": "hello", "protocol": 3, "harness": "x", field: value}, ["hello: " + field, repr(value)])
+            for field, values in {
+                "runtimes": ({}, ""),
+                "libraries": ([], 0),
+                "environment": (False, ""),
+            }.items()
+            for value in values
         ),
         ({"verb": "hello", "protocol": 3, "harness": "x", "runtimes": [1]}, ["hello: runtimes", "[1]"]),
         ({"verb": "hello", "protocol": 3, "harness": "x", "runtimes": ["x"] * 65}, ["hello: runtimes", "64"]),
@@ -188,3 +204,14 @@ def test_a_root_that_cannot_be_made_is_told_on_stderr(agent, tmp_path):
     )
     assert done.returncode == 2
     assert b"--root" in done.stderr and b"Traceback" not in done.stderr
+
+
+def test_a_hello_that_is_refused_changes_nothing_of_what_processes_are_given(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    cache = PartsCache(root, 1 << 20)
+    one = Agent(root, cache, tmp_path / "agent.pyz", "digest", None, None)
+    hello = {"protocol": PROTOCOL, "harness": "x", "environment": {"MARK": "1"}, "runtimes": [1]}
+    with pytest.raises(Refusal, match="hello: runtimes"):
+        one._hello(Fields("hello", hello), b"", 1)
+    assert one._environment == {}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from factories.candidates import CANDIDATES, ConvNeXt, Excite, candidate
+from factories.candidates import CANDIDATES, ConvNeXt, Excite, candidate, operator_counts
 from rigs.fragment_libraries import library_of_ops
 from rigs.model_runs import run_model
 from torch import Tensor, nn
@@ -188,19 +188,19 @@ def test_a_candidate_is_converted_without_moving_its_values(name: str) -> None:
         expected = module(*inputs).numpy()
     model = convert_module(module, [shape])
     assert np.abs(run(model, inputs)[0] - expected).max() <= 1e-4
-    assert kinds(model)["TRANSPOSE"] == (name == "shufflenet")  # whose channels are what moves
+    assert operator_counts(model)["TRANSPOSE"] == (name == "shufflenet")  # whose channels are what moves
 
 
 def test_hardswish_and_gelu_are_operators_of_their_own() -> None:
-    assert kinds(converted(nn.Sequential(nn.Conv2d(8, 8, 1), nn.Hardswish())))["HARD_SWISH"] == 1
-    assert kinds(converted(nn.Sequential(nn.Conv2d(8, 8, 1), nn.GELU())))["GELU"] == 1
+    assert operator_counts(converted(nn.Sequential(nn.Conv2d(8, 8, 1), nn.Hardswish())))["HARD_SWISH"] == 1
+    assert operator_counts(converted(nn.Sequential(nn.Conv2d(8, 8, 1), nn.GELU())))["GELU"] == 1
 
 
 def test_modules_in_a_row_have_no_transposes_between_them() -> None:
     parts = [ConvNeXt(8), Excite(8)]
-    whole = kinds(converted(nn.Sequential(*parts)))
+    whole = operator_counts(converted(nn.Sequential(*parts)))
     assert whole["TRANSPOSE"] == 0
-    assert whole == sum((kinds(converted(part)) for part in parts), Counter[str]())
+    assert whole == sum((operator_counts(converted(part)) for part in parts), Counter[str]())
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_parts_with_operators_of_their_own_are_linked(
     found = run_model("tflite", model, image.numpy())
     shares = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.1}  # of the logits' spread
     assert np.abs(found - expected).max() <= shares[precision] * np.ptp(expected)
-    operators = kinds(model)
+    operators = operator_counts(model)
     assert operators["GELU"] == operators["MAX_POOL_2D"] == 1 and operators["TRANSPOSE"] == 0
     assert (operators["QUANTIZE"] > 0) == (precision == "int8")  # pooling passes its input's scale on
 
@@ -281,13 +281,6 @@ def converted(module: nn.Module) -> bytes:
     from exporters.tflite_conversion import convert_module
 
     return convert_module(module.eval().requires_grad_(False), [MAP])
-
-
-def kinds(model: bytes) -> Counter[str]:
-    """Count a model's operators by name."""
-    from exporters.tflite_graph import operator_name, read_graph
-
-    return Counter(operator_name(op.code[0]) for op in read_graph(model).operators)
 
 
 def run(model: bytes, inputs: Sequence[Tensor]) -> tuple[Any, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 import torch
@@ -191,3 +192,10 @@ def candidate(name: str) -> tuple[nn.Module, Shape]:
     build, shape = CANDIDATES[name]
     torch.manual_seed(0)
     return build().eval().requires_grad_(False), shape
+
+
+def operator_counts(model: bytes) -> Counter[str]:
+    """Count a TFLite model's operators by name."""
+    from exporters.tflite_graph import operator_name, read_graph
+
+    return Counter(operator_name(op.code[0]) for op in read_graph(model).operators)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rigs.adb_server import AdbServer, Phone, start_adb_server
 from rigs.compiled_agent import build_compiled
 from rigs.made_once import estimate_once, pool_once, select_once, upgrade_once
 
@@ -53,3 +54,12 @@ def schemas_made_once(request: pytest.FixtureRequest) -> Iterator[None]:
         if "store" not in request.path.parts:
             patch.setattr("harness.store.database._upgrade", upgrade_once)
         yield
+
+
+@pytest.fixture
+def server(phone: Phone, monkeypatch: pytest.MonkeyPatch) -> Iterator[AdbServer]:
+    """Run a scripted adb server with the test's phone, to which this process's adb client goes."""
+    with start_adb_server(phone) as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        yield server

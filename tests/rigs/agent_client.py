@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from harness.devices.client import ISOLATED
+
 PREAMBLE = b"HARNESS-AGENT 1\n"
 
 
@@ -21,7 +23,7 @@ class Client:
     def __init__(self, agent: Path, root: Path, python: str = sys.executable, **popen: Any) -> None:
         arguments = popen.pop("arguments", [])
         self.process = subprocess.Popen(
-            [python, "-I", "-S", str(agent), "serve", "--root", str(root), *arguments],
+            [python, *ISOLATED, str(agent), "serve", "--root", str(root), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

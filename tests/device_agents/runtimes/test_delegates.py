@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from factories.edgetpu import compile_library, edgetpu_model
+from factories.model_files import save_two_signatures
 
 from device_agents.refusal import Refusal
 from device_agents.runtimes import tflite
+from device_agents.runtimes.loaded import Inputs
 
 RELU = "19"  # tflite::BuiltinOperator_RELU
 TWO = edgetpu_model("relu", "relu")
@@ -63,3 +65,24 @@ def test_a_delegate_that_does_not_load_or_knows_no_such_option_is_refused_by_nam
         with pytest.raises(Refusal, match=r"the delegate npu cannot be used: .*" + words) as refused:
             tflite.load(TWO, 1, given)
         assert refused.value.kind == "runtime-missing"
+
+
+def test_a_signature_on_a_delegate_is_refused_for_what_no_package_lists(library: str, tmp_path: Path) -> None:
+    model = save_two_signatures(tmp_path / "two.tflite").read_bytes()
+    with pytest.raises(
+        Refusal, match="no tflite package lists the operators of a signature; leave --signature out"
+    ):
+        tflite.load_with_inputs(model, 1, options(library, "npu+CPU", builtin=RELU), Inputs(signature="wide"))
+
+
+def test_options_that_nothing_reads_are_refused(library: str) -> None:
+    for given in (
+        {"provider": "XNNPACK", "provider_options": {"levl": "3"}},
+        {"provider_options": {"levl": "3"}},
+        options(library, "EdgeTPU"),
+        options(library, "builtin"),
+        {"provider": "npu", "provider_options": {"levl": "3"}},
+    ):
+        with pytest.raises(Refusal, match="takes no provider_options, but has") as refused:
+            tflite.load(TWO, 1, given)
+        assert refused.value.kind == "bad-request"

@@ -24,6 +24,7 @@ from device_agents.runtimes.litert_library import ANY_VERSION_VARIABLE, PATH_VAR
 from device_agents.runtimes.loaded import Inputs, fixed_input
 from device_agents.runtimes.plain_values import fixed_bytes
 from device_agents.worker import ENDS_JOB
+from harness.devices.client import ISOLATED
 
 TYPES = {
     "f": "float32",
@@ -210,7 +211,7 @@ def test_neither_numpy_nor_any_other_package_is_needed(tmp_path: Path) -> None:
         "one.run(); print(one.output(), 'numpy' in sys.modules)"
     )
     environment = {PATH_VARIABLE: str(library_of_package())}
-    command = [sys.executable, "-I", "-S", "-c", script]
+    command = [sys.executable, *ISOLATED, "-c", script]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == f"{outputs(tflite, model.read_bytes(), Inputs())} False", done.stderr
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -13,12 +14,14 @@ import numpy as np
 import pytest
 from factories.block_libraries import (
     BLOCKS,
+    SOURCE,
     made_library,
     made_teacher,
     save_library,
     tiny_store,
     write_library,
 )
+from factories.image_folders import write_task
 
 import exporters
 from harness.blockwise.costs import space_costs
@@ -35,6 +38,7 @@ from search.blockwise.rounds import library_flops, tuning_flops
 from search.distillation.block_library import load_library
 from search.distillation.block_scores import score_on_training
 from search.table.constraints import parse_constraint
+from search.training.tasks import load_task
 from search.training.trained_files import KIND, trained_content
 from search.work.events import OnProgress
 from search.work.local_pool import LocalPool
@@ -140,6 +144,35 @@ def test_a_request_is_all_that_a_search_needs(tmp_path: Path, monkeypatch: pytes
     )
     lines = [line.split()[:2] for line in found.document["commands"]]
     assert lines == [["harness", "train"], ["harness", "distill"]], "nothing was typed"
+
+
+@pytest.mark.training
+def test_models_say_which_classes_and_normalization_a_users_own_images_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: dict[str, dict[str, str]] = {}
+
+    def standalone(_: Architecture, model_format: str, **given: Any) -> bytes:
+        made[model_format] = dict(given["metadata"])
+        return b"a model"
+
+    monkeypatch.setattr(exporters, "standalone", standalone)
+    source = f"folder:{write_task(tmp_path / 'images', load_task(SOURCE, TINY))}"
+    library, here = write_library(tmp_path / "library", source=source), Here(tmp_path / "store.sqlite")
+    search_library(
+        BlockwiseRequest(query=QUERY, library=library, finalists=2, fine_tune=0, output=tmp_path / "answer"),
+        open_store=here.open_store,
+        runner=Idle(),
+        watch=here.watch,
+        observe=here.observe,
+        log=lambda text: None,
+    )
+    task = load_task(source, TINY)
+    assert sorted(made) == ["onnx", "tflite"]
+    for notes in made.values():
+        assert json.loads(notes["harness.classes"]) == list(task.class_names)
+        assert json.loads(notes["harness.normalization"]) == {"mean": list(task.mean), "std": list(task.std)}
+        assert "harness.accuracy" not in notes, "fp32 is not run"
 
 
 def test_one_library_fitted_to_fine_tuned_networks_serves_any_limit_without_another_training(

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from factories.model_files import save_tflite
-from rigs.adb_server import SERIAL, AdbServer, Phone, need_adb, start_adb_server
+from factories.model_files import dense, save, save_tflite
+from rigs.adb_server import SERIAL, AdbServer, Phone, need_adb
 
 import harness
+from harness.devices import phone_lock
 from harness.devices.config import AdbDevice
-from harness.errors import DeviceError
+from harness.errors import Cancelled, DeviceError
 from harness.measurement import averages
 from harness.measurement.plan import Options
+from harness.models.exported import ExportedModels
 from harness.records import SessionRecord
 from harness.store import Store
 from space.errors import ConfigError
@@ -50,14 +56,6 @@ def phone(tmp_path: Path) -> Phone:
     online.write_text("0-3\n")
     found.answer("ro.product.model", "Made Up Phone\n")
     return found
-
-
-@pytest.fixture
-def server(phone: Phone, monkeypatch: pytest.MonkeyPatch) -> Iterator[AdbServer]:
-    with start_adb_server(phone) as server:
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
-        yield server
 
 
 @pytest.fixture
@@ -185,6 +183,91 @@ def test_what_averages_cannot_tell_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         measure(device, files, store, **asked)
+
+
+def test_other_formats_are_refused_before_the_phone_is_asked(
+    device: AdbDevice, files: tuple[Path, Path], store: Store, server: AdbServer, tmp_path: Path
+) -> None:
+    onnx = save(dense(), tmp_path / "a.onnx")
+    for models in (onnx, [onnx, files[0]], [onnx, "conv/conv"]):
+        with pytest.raises(
+            ConfigError, match="'pixel': by adb alone there are tflite models and no onnx ones"
+        ):
+            harness.measure(device, models, store=store, space="tiny")
+    networks = ExportedModels([], progress=lambda *told: None)
+    unused: Any = None
+    with pytest.raises(ConfigError, match="no onnx ones; leave those out, or measure over SSH"):
+        averages.run_averages(
+            device, networks, Options(formats=("onnx",)), unused, unused, rng=unused, cancel=unused
+        )
+    assert server.asked == []
+
+
+HOLDER = """
+import sys, threading
+from harness.devices.phone_lock import held_phone
+with held_phone(sys.argv[1], "it", owner="the night run", wait_s=0, say=print, cancel=threading.Event()):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder() -> Iterator[subprocess.Popen[str]]:
+    """Hold the phone in another process, until its standard input ends."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, SERIAL], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_phone_in_use_is_refused_and_with_wait_measured_once_it_is_free(
+    device: AdbDevice,
+    files: tuple[Path, Path],
+    store: Store,
+    server: AdbServer,
+    holder: subprocess.Popen[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(phone_lock, "GRACE_S", 0.1)
+    with pytest.raises(DeviceError, match="phone is in use by 'the night run'; --wait waits for it"):
+        measure(device, files, store)
+    with pytest.raises(DeviceError, match=r"in use by 'the night run'; waited 0:0\d for it"):
+        measure(device, files, store, wait_s=0.2)
+    assert server.asked == []
+    told: list[str] = []
+
+    def log(line: str) -> None:
+        told.append(line)
+        if "waiting" in line and holder.stdin is not None:
+            holder.stdin.close()
+
+    assert len(measure(device, files, store, wait_s=60.0, log=log)) == 1
+    assert "pixel: waiting: in use by 'the night run'; 0:00 of 1:00" in told
+
+
+def test_campaigns_of_one_process_take_turns_on_a_phone_and_a_stopped_one_waits_no_more() -> None:
+    def hold(cancel: threading.Event) -> AbstractContextManager[None]:
+        return phone_lock.held_phone(
+            SERIAL, "it", owner="one", wait_s=0, say=lambda text: said.set(), cancel=cancel
+        )
+
+    said, cancel, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def wait() -> None:
+        with pytest.raises(Cancelled), hold(cancel):
+            pass
+        ended.set()
+
+    with hold(threading.Event()):
+        threading.Thread(target=wait, daemon=True).start()
+        assert said.wait(10) and not ended.is_set()
+        cancel.set()
+        assert ended.wait(10)
+    with hold(threading.Event()):
+        pass
 
 
 def test_several_images_a_run_are_refused_before_the_phone_is_asked(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from factories.records import make_energy_run
 from factories.stores import MANY, networks, new_store, stored
 from rigs.commands import refused, run
 
+import harness
 from harness.prediction.fresh_costs import measured_costs
 from harness.query.fresh_costs import fresh_cost
 from harness.query.latencies import LatencySource
+from harness.records import Configuration, FreshRun
 from harness.store import Store
 from space import TINY, Architecture
 from space.costs import all_macs
@@ -102,22 +105,94 @@ def test_energy_is_not_predicted_of_a_sensor_that_tells_too_little_or_of_few_net
     assert np.array_equal(~np.isnan(cost.values), cost.measured)
 
 
-def test_energies_of_another_sensor_are_shown_and_never_fitted_to(tmp_path: Path) -> None:
+def measure_otherwise(store: Store, networks: Sequence[Architecture], started_utc: str) -> None:
+    """Store energies by a battery that tells three times as much."""
+    for one in networks:
+        taken = make_energy_run(network_w=3 * true_mj(one) / 5, configuration=IN_TINY, kind="battery")
+        run = replace(taken, architecture=str(one), graph_hash=one.graph_hash, started_utc=started_utc)
+        store.add_block_run(run)
+
+
+def test_energies_of_another_sensor_are_left_out_and_named(tmp_path: Path) -> None:
+    told: list[str] = []
     with new_store(tmp_path / "store.sqlite") as store:
         weigh(store, 16, 0.01)
-        for one in TINY.sample(40, seed=9)[20:26]:
-            taken = make_energy_run(network_w=3 * true_mj(one) / 5, configuration=IN_TINY, kind="battery")
-            old = "2020-01-01T00:00:00.000+00:00"
-            run = replace(taken, architecture=str(one), graph_hash=one.graph_hash, started_utc=old)
-            store.add_block_run(run)
+        both = TINY.sample(16, seed=1)[:2]
+        other = [one for one in TINY.sample(40, seed=9) if one not in TINY.sample(16, seed=1)][:6]
+        measure_otherwise(store, [*both, *other], "2020-01-01T00:00:00.000+00:00")
         measured = measured_costs(store, IN_TINY, "energy", TINY, coverage=0.9)
         wide, narrow = (
             measured_costs(store, IN_TINY, "energy", TINY, coverage=coverage) for coverage in (0.95, 0.5)
         )
+        source = LatencySource(measured_only=True)
+        cost, _ = fresh_cost(store, "made-up:energy", IN_TINY, source, told.append)
+        measure_otherwise(store, both, "2099-01-01T00:00:00.000+00:00")
+        newest, _ = fresh_cost(store, "made-up:energy", IN_TINY, source, told.append)
     assert measured is not None and wide is not None and narrow is not None
     reaches = (narrow.high - narrow.values) / (wide.high - wide.values)
     assert reaches == pytest.approx(0.7407 / 2.7764, abs=1e-3), "Student's t of 5 turns, 50 % and 95 %"
-    assert (len(measured.indices), int(measured.fitted.sum())) == (22, 16)
+    assert (len(measured.indices), int(measured.fitted.sum()), measured.sensor) == (16, 16, "rapl")
+    assert np.isnan(cost.values[[one.index for one in other]]).all() and "by rapl" in cost.title
+    assert cost.values[[one.index for one in both]] == pytest.approx([true_mj(one) for one in both], rel=0.03)
+    assert (
+        "energy by rapl (all of it); left out, for another sensor's does not compare: 6 networks by battery (all of it); "
+        "--energy --fresh measures anew"
+    ) in told
+    assert newest.measured is not None and int(newest.measured.sum()) == 8 and "by battery" in newest.title
+    assert any("14 networks by rapl" in one for one in told)
+
+
+def test_a_prediction_names_the_sensor_of_its_energies_and_what_it_leaves_out(
+    path: Path, tmp_path: Path
+) -> None:
+    copy, told = tmp_path / "store.sqlite", list[str]()
+    copy.write_bytes(path.read_bytes())
+    with Store(str(copy)) as store:
+        taken = make_energy_run(network_w=90.0, configuration=MANY, kind="battery")
+        one = networks(5)[4]
+        old = "2020-01-01T00:00:00.000+00:00"
+        store.add_block_run(replace(taken, architecture=str(one), graph_hash=one.graph_hash, started_utc=old))
+        table = harness.predict(store, device="made-up", threads=MANY.threads, log=told.append)
+    first, other = (table.at(networks(5)[place]) for place in (0, 4))
+    assert (first.energy_sensor, first.energy_mj) == ("rapl", pytest.approx(40.0, rel=0.01))
+    assert (other.energy_sensor, other.energy_mj) == (None, None)
+    assert any("1 network by battery" in line for line in told)
+
+
+def test_results_name_the_sensor_of_each_energy(path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "store.sqlite"
+    copy.write_bytes(path.read_bytes())
+    one, other = networks(2)
+    with Store(str(copy)) as store:
+        taken = make_energy_run(network_w=90.0, configuration=MANY, kind="battery")
+        new = "2099-01-01T00:00:00.000+00:00"
+        store.add_block_run(replace(taken, architecture=str(one), graph_hash=one.graph_hash, started_utc=new))
+    done = run(copy, "results")
+    told = {
+        tuple(line.split()[:: len(line.split()) - 1]) for line in done.stdout.splitlines() if "+-" in line
+    }
+    assert {(str(one), "battery"), (str(other), "rapl")} <= told
+    assert "energy: what one sensor tells does not compare with what another does" in done.stderr
+    assert "does not compare" not in run(path, "results").stderr
+
+
+def test_a_prediction_reads_fresh_processes_once_and_says_what_cannot_be_cached(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, read = list[str](), list[str]()
+    (tmp_path / "no folder").write_text("")
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "no folder"))
+    plain = Store.fresh_runs
+
+    def fresh_runs(self: Store, configuration: Configuration, purpose: str = "network") -> list[FreshRun]:
+        read.append(purpose)
+        return plain(self, configuration, purpose)
+
+    monkeypatch.setattr(Store, "fresh_runs", fresh_runs)
+    with Store(str(path)) as store:
+        harness.predict(store, device="made-up", threads=MANY.threads, log=told.append)
+    assert sorted(read) == ["network", "network", "segment"], "once beside the latencies that come with them"
+    assert any("cannot be written" in line for line in told)
 
 
 def test_what_is_not_measured_is_refused_with_the_command(tmp_path: Path) -> None:

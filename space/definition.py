@@ -34,6 +34,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -229,7 +230,7 @@ def _resolved(document: Mapping[str, Any], folder: str, source: str) -> Space:
         raise ArchitectureError(f"{source}: no site has two candidates; there is nothing to choose")
     if (count := config.count) > MAX_NETWORKS:
         raise ArchitectureError(
-            f"{source}: {count:.1e} networks are too many to number; use fewer sites or candidates"
+            f"{source}: over 1e{int(math.log10(count))} networks are too many to number; use fewer sites or candidates"
         )
     reference = tuple(str(config.blocks[i]) for i in blocks_of(config, _median_index(config)))
     return _space(name, replace(chain, reference=reference), image_size, classes, in_channels)

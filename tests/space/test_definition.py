@@ -271,6 +271,15 @@ def test_sites_that_share_a_choice_have_the_same_candidates(tmp_path: Path) -> N
         load_space(write_space(tmp_path, text))
 
 
+def test_a_space_of_more_networks_than_a_float_holds_is_refused(tmp_path: Path) -> None:
+    names = [f"c{k}" for k in range(17)]
+    text = 'name = "mine"\nimage_size = 4\nclasses = 7\n[candidates]\n'
+    text += "".join(f'{one} = "identity"\n' for one in names)
+    text += f'[stem]\nmodule = "conv"\nchannels = 6\n[[sites]]\ncandidates = {names}\nrepeat = 256\n'
+    with pytest.raises(ArchitectureError, match="over 1e314 networks are too many to number; use fewer"):
+        load_space(write_space(tmp_path, text + '[head]\nmodule = "linear"\n'))
+
+
 def test_a_space_without_a_choice_is_none(tmp_path: Path) -> None:
     head = DEFINITION.partition("[[sites]]")[0]
     text = head + '[[sites]]\ncandidates = ["mb"]\n[head]\nmodule = "linear"\n'

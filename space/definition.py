@@ -328,6 +328,10 @@ def _sites(
         name = table.word("name") if table.has("name") else ""
         table.take("choice", ""), table.take("name", "")
         table.end()
+        if label and len(names) == 1:
+            raise table.refuse(
+                "choice", label, f"the site has {names[0]} alone; list more candidates, or no choice"
+            )
         if len(sites) + repeat > MAX_SITES:
             raise ArchitectureError(f"{where}: more than {MAX_SITES} sites; use fewer")
         for turn in range(repeat):

@@ -271,6 +271,14 @@ def test_sites_that_share_a_choice_have_the_same_candidates(tmp_path: Path) -> N
         load_space(write_space(tmp_path, text))
 
 
+def test_a_choice_of_a_lone_candidate_is_refused(tmp_path: Path) -> None:
+    text = DEFINITION.replace('["basic"]\n', '["basic"]\nchoice = "depth"\n')
+    with pytest.raises(
+        ArchitectureError, match=r"\[\[sites\]\] 3: choice = 'depth'; the site has basic alone; list more"
+    ):
+        load_space(write_space(tmp_path, text))
+
+
 def test_a_space_of_more_networks_than_a_float_holds_is_refused(tmp_path: Path) -> None:
     names = [f"c{k}" for k in range(17)]
     text = 'name = "mine"\nimage_size = 4\nclasses = 7\n[candidates]\n'

@@ -56,6 +56,18 @@ class SideBySide(nn.Module):
         return torch.cat([layer(x) for layer in self.layers.values()], dim=1)
 
 
+class Gain(nn.Module):
+    """Scale what a convolution gives by a product of constants."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 1)
+        self.gain = nn.Parameter(torch.linspace(0.5, 1.5, channels).reshape(1, channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x) * (self.gain * 2)
+
+
 class Pixels(nn.MultiheadAttention):
     """Attention of all pixels."""
 
@@ -164,6 +176,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[Shape, ...]]] = {
         lambda: Compute(lambda a, b: torch.sub(a, b, alpha=3) + (1 - b[:, :, :1, :1])),
         (MAP, MAP),
     ),
+    "constants of constants": (lambda: Gain(8), (MAP,)),
     "quotients": (lambda: Compute(lambda x: x / (x.amax(1, True).abs() + 1)), (MAP,)),
     "rows for columns": (lambda: Compute(lambda x: x.transpose(2, 3)), (MAP,)),
     "attention": (lambda: Pixels(8, 2, batch_first=True), ((1, 8, 4, 3),)),

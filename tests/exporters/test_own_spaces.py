@@ -15,7 +15,7 @@ from exporters.conversion import convert_networks
 from exporters.expected_worker import first_values
 from exporters.fragments import all_fragments, fragments_of, possible_steps, steps
 from exporters.networks import fragment_module, torch_network
-from space import Architecture, load_space
+from space import Architecture, Space, load_space
 from space.segments import Segment
 
 pytestmark = pytest.mark.converter
@@ -114,3 +114,36 @@ def test_a_module_that_is_another_than_when_the_space_was_read_is_no_part_of_it(
     (tmp_path / "own_ops.py").unlink()
     with pytest.raises(ConversionError, match=r"site0\.ghost: module own_ops: no .*own_ops\.py is there"):
         fragment_module(fragment, config, Weights.seeded(0))
+
+
+def small_space(folder: Path, code: str, sites: str) -> Space:
+    """Return a space of 6 channels on 4 x 4 pixels whose candidates `own` and `skip` are `code`'s function and nothing."""
+    definition = f"""
+name = "small"
+image_size = 4
+classes = 7
+[candidates]
+own = "own_ops:own"
+skip = "identity"
+[stem]
+module = "conv"
+channels = 6
+{sites}
+[head]
+module = "linear"
+"""
+    return load_space(write_space(folder, definition, "import torch\nfrom torch import nn\n" + code))
+
+
+OWN_OR_SKIP = '[[sites]]\ncandidates = ["own", "skip"]\n'
+
+
+def test_a_candidate_of_bloxs_layers_alone_is_converted_to_int8(tmp_path: Path) -> None:
+    code = "def own(i, o, s):\n    return nn.Sequential(nn.Conv2d(i, o, 3, s, 1), nn.Sigmoid())\n"
+    config = small_space(tmp_path, code, OWN_OR_SKIP)  # int8's sigmoid has a scale of its own
+    library = FragmentLibrary.open("tflite", cache_dir=tmp_path, config=config, precision="int8")
+    architecture, image = Architecture.parse("own", config), random_image(config)
+    linked = run_model("tflite", link(library.recipe(architecture), library.part), image)
+    with torch.no_grad():
+        expected = torch_network(architecture, Weights.seeded(0))(torch.from_numpy(image)).numpy()
+    assert np.linalg.norm(linked - expected) <= 0.2 * np.linalg.norm(expected)

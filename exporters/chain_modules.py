@@ -125,19 +125,23 @@ def _values(node: fx.Node, place: int, target: Tensor, rng: np.random.Generator)
 def _uses(graph: Graph) -> Iterator[tuple[fx.Node, int, str]]:
     """Yield each op that reads a state, in running order, with the place among its arguments and the state's name.
 
-    What merely reshapes or transposes a state is looked through.
+    What merely reshapes or transposes a state is looked through, and what is returned is read by the output. An argument may
+    be a list, as of `cat`, or named, in any place behind the others.
     """
     names = dict(graph.names)
     for node in graph.nodes:
-        if node.op != "call_function":
+        if node.op not in ("call_function", "output"):
             continue
         inputs = node.all_input_nodes
-        if len(inputs) == 1 and inputs[0].name in names:
+        if node.op == "call_function" and len(inputs) == 1 and inputs[0].name in names:
             names[node.name] = names[inputs[0].name]
             continue
-        for place, one in enumerate(node.args):
-            if isinstance(one, fx.Node) and one.name in names:
-                yield node, place, names[one.name]
+        for place, argument in enumerate((*node.args, *node.kwargs.values())):
+            read = list[fx.Node]()
+            fx.map_arg(argument, read.append)
+            for one in read:
+                if one.name in names:
+                    yield node, place, names[one.name]
 
 
 def _last_states(graph: Graph) -> list[str]:

@@ -116,7 +116,7 @@ def test_a_module_that_is_another_than_when_the_space_was_read_is_no_part_of_it(
         fragment_module(fragment, config, Weights.seeded(0))
 
 
-def small_space(folder: Path, code: str, sites: str) -> Space:
+def small_space(folder: Path, code: str, sites: str, more: str = "") -> Space:
     """Return a space of 6 channels on 4 x 4 pixels whose candidates `own` and `skip` are `code`'s function and nothing."""
     definition = f"""
 name = "small"
@@ -125,6 +125,7 @@ classes = 7
 [candidates]
 own = "own_ops:own"
 skip = "identity"
+{more}
 [stem]
 module = "conv"
 channels = 6
@@ -147,3 +148,47 @@ def test_a_candidate_of_bloxs_layers_alone_is_converted_to_int8(tmp_path: Path) 
     with torch.no_grad():
         expected = torch_network(architecture, Weights.seeded(0))(torch.from_numpy(image)).numpy()
     assert np.linalg.norm(linked - expected) <= 0.2 * np.linalg.norm(expected)
+
+
+LISTED = """
+class Own(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.mixed = nn.Parameter(torch.randn(channels, channels))
+        self.row = nn.Parameter(torch.randn(1, channels, 1, 1))
+        self.lowest = nn.Parameter(torch.randn(channels, 1, 1))
+        self.conv = nn.Conv2d(channels, channels, (2, 1))
+
+    def forward(self, x):
+        x = torch.einsum("bchw,dc->bdhw", x, self.mixed)
+        return torch.clamp(self.conv(torch.cat([x, self.row.expand(len(x), -1, 1, x.shape[3])], 2)), max=self.lowest)
+
+
+class Constant(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.value = nn.Parameter(torch.randn(1, channels, 4, 4))
+
+    def forward(self, x):
+        return self.value
+
+
+def own(i, o, s):
+    return Own(i)
+
+
+def constant(i, o, s):
+    return Constant(i)
+"""
+
+
+def test_weights_are_drawn_whatever_reads_them(tmp_path: Path) -> None:
+    config = small_space(
+        tmp_path,
+        LISTED,
+        OWN_OR_SKIP.replace("own", "constant") + OWN_OR_SKIP,
+        'constant = "own_ops:constant"',
+    )
+    for fragment in fragments_of(Architecture.parse("constant/own", config))[2:4]:
+        one, two = (fragment_module(fragment, config, Weights.seeded(0)).state_dict() for _ in range(2))
+        assert [name for name in one if not torch.equal(one[name], two[name])] == []

@@ -11,6 +11,7 @@ from factories.own_spaces import CANDIDATES, own_space, write_space
 from rigs.model_runs import random_image, run_model
 
 from exporters import ConversionError, FragmentLibrary, Weights, link
+from exporters.calibration import calibrate
 from exporters.conversion import convert_networks
 from exporters.expected_worker import first_values
 from exporters.fragments import all_fragments, fragments_of, possible_steps, steps
@@ -192,3 +193,15 @@ def test_weights_are_drawn_whatever_reads_them(tmp_path: Path) -> None:
     for fragment in fragments_of(Architecture.parse("constant/own", config))[2:4]:
         one, two = (fragment_module(fragment, config, Weights.seeded(0)).state_dict() for _ in range(2))
         assert [name for name in one if not torch.equal(one[name], two[name])] == []
+
+
+def test_all_values_that_fragments_read_in_turn_have_one_range(tmp_path: Path) -> None:
+    one, other = (OWN_OR_SKIP + f'choice = "{name}"\n' for name in ("one", "other"))
+    code = "def own(i, o, s):\n    return nn.Conv2d(i, o, 3, s, 1)\n"
+    config = small_space(tmp_path, code, one + other + one)
+    reads = [
+        {step.inputs[0] for step in possible_steps(fragment, config)} for fragment in all_fragments(config)[3:]
+    ]
+    assert reads == [{"s0.x", "s1.x"}, {"s1.x", "s2.x"}, {"s0.x", "s2.x", "s3.x"}]
+    ranges = calibrate(config, Weights.seeded(0)).ranges
+    assert len({ranges[f"s{place}.x"] for place in range(4)}) == 1

@@ -62,8 +62,6 @@ def test_shipped_modules_give_the_shape_that_they_are_asked_for(
         with pytest.raises(ArchitectureError, match="changes no shape"):
             SHIPPED[name](*given)
         return
-    if name == "convnext" and size % given[2]:
-        return  # its patches do not reach over the border
     traced, _ = trace(SHIPPED[name](*given), (1, given[0], size, size))
     after = -(-size // given[2])
     assert traced.output == (1, given[1], after, after)

@@ -20,11 +20,11 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
 
 
-def added(monkeypatch: pytest.MonkeyPatch, value: object) -> None:
-    """Make `value` what an installed package calls the space `theirs`."""
-    point = EntryPoint(name="theirs", value="their_package:SPACE", group="harness.spaces")
-    monkeypatch.setattr("space.registry.plugins", lambda group: {"theirs": point})
-    monkeypatch.setattr("space.plugins.plugins", lambda group: {"theirs": point})
+def added(monkeypatch: pytest.MonkeyPatch, value: object, name: str = "theirs") -> None:
+    """Make `value` what an installed package calls the space `name`."""
+    point = EntryPoint(name=name, value="their_package:SPACE", group="harness.spaces")
+    monkeypatch.setattr("space.registry.plugins", lambda group: {name: point})
+    monkeypatch.setattr("space.plugins.plugins", lambda group: {name: point})
     monkeypatch.setattr("space.registry.load_plugin", lambda group, name: value)
 
 
@@ -35,7 +35,7 @@ def test_a_definition_is_found_by_its_file_itself_and_then_by_its_names(
     found = find_space(str(path))
     assert found == own_space() and found.chain is not None and found.chain.folder == str(tmp_path)
     assert find_space(found) == find_space(found.name) == find_space("mine") == found
-    assert space_name(str(path)) == space_name(found) == found.name
+    assert space_name(str(path)) == space_name(found) == space_name("mine") == found.name
     assert (space_name("blox"), space_name(""), space_name("mine@0123456789ab")) == (
         "blox",
         "",
@@ -45,6 +45,8 @@ def test_a_definition_is_found_by_its_file_itself_and_then_by_its_names(
     with monkeypatch.context() as patch:
         patch.setattr("space.registry._defined", {})
         assert found in known_spaces()  # from the folder of what was kept
+        with pytest.raises(ArchitectureError, match="space 'mine' is not known"):
+            find_space("mine")  # which this process has not read
     path.write_text(DEFINITION.replace("classes = 7", "classes = 9"))
     other = find_space(str(path))
     assert other.name != found.name and find_space(found.name) == found
@@ -81,6 +83,23 @@ def test_a_package_adds_a_space_or_a_file(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(
         ArchitectureError, match=r"did you mean 'theirs'\? \(known: blox, mini, tiny, deep, theirs\)"
     ):
+        find_space("thiers")
+
+
+def test_a_packages_name_means_its_space_whatever_was_read_and_none_of_harness_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added(monkeypatch, own_space())
+    path = write_space(tmp_path, DEFINITION.replace('"mine"', '"theirs"').replace("classes = 7", "classes = 9"))
+    read = find_space(path)
+    assert find_space("theirs") == own_space() and find_space(read.name) == read
+    assert space_name("theirs") == own_space().name
+    added(monkeypatch, own_space(), name="blox")
+    assert find_space("blox") == BLOX and space_name("blox") == "blox"
+    digest = own_space().name.partition("@")[2]
+    with pytest.raises(ArchitectureError, match=f"space 'blox@{digest}' is defined in a file of its own"):
+        find_space(f"blox@{digest}")
+    with pytest.raises(ArchitectureError, match=r"\(known: blox, mini, tiny, deep\)"):
         find_space("thiers")
 
 

@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 _GIVEN = 3  # channels_in, channels_out, stride
+_HERE = Path(__file__).parents[1]
+_INSTALLED = (
+    Path(sysconfig.get_path("stdlib")),
+    *(_HERE / room for room in ("space", "exporters", "search", "harness", "device_agents")),
+)
 
 
 def find_function(text: str, folder: str) -> Callable[..., Any]:
@@ -68,7 +74,8 @@ def build_module(
     function = find_function(text, folder)
     _check_options(function, text, options)
     try:
-        made = function(*given, **dict(options))
+        with _own_imports(text, folder):
+            made = function(*given, **dict(options))
     except ArchitectureError:
         raise
     except Exception as error:  # a user's function may raise anything
@@ -173,13 +180,61 @@ def _loaded(file: Path, digest: str) -> ModuleType:
         raise ImportError(f"{file} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up
-    with _search_path(str(file.parent)):
+    with _own_imports(f"{file.stem}:", str(file.parent)):
         try:
             spec.loader.exec_module(module)
         except BaseException:
             del sys.modules[name]
             raise
     return module
+
+
+@lru_cache(maxsize=64)
+def _helpers(file: Path, digest: str) -> dict[str, ModuleType]:
+    """Return what a file has imported from beside it so far, by name; filled by `_own_imports`."""
+    return {}
+
+
+@contextmanager
+def _own_imports(text: str, folder: str) -> Iterator[None]:
+    """Have what a function's file imports come from beside it first, and leave none of that to others: theirs may be called alike."""
+    if not (digest := source_digest(text, folder)):
+        yield
+        return
+    helpers = _helpers(Path(folder) / f"{text.partition(':')[0]}.py", digest)
+    names = {path.stem for path in Path(folder).glob("*.py")}
+    names |= {path.parent.name for path in Path(folder).glob("*/*.py")}
+    others = _taken_out(names)
+    sys.modules |= helpers
+    try:
+        with _search_path(folder):
+            yield
+    finally:
+        helpers |= _taken_out(names)
+        sys.modules |= others
+
+
+def _taken_out(names: set[str]) -> dict[str, ModuleType]:
+    """Return the loaded modules of some names, which are then no longer loaded; without those that are installed."""
+    found = {
+        name: module
+        for name, module in sys.modules.items()
+        if name.partition(".")[0] in names and not _is_installed(module)
+    }
+    for name in found:
+        del sys.modules[name]
+    return found
+
+
+def _is_installed(module: ModuleType) -> bool:
+    """Return whether a module is the standard library's, of an installed package, or harness's own."""
+    places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+    places = [Path(place) for place in places if place]
+    if not places:
+        return True  # is built in
+    folder = places[0].parent
+    packages = {"site-packages", "dist-packages"} & set(folder.parts)
+    return bool(packages) or any(folder.is_relative_to(root) for root in _INSTALLED)
 
 
 @contextmanager

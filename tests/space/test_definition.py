@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,22 @@ def test_python_defines_the_same_space() -> None:
             stem={"module": "conv", "channels": 6},
             sites=[{"candidates": "a"}],
         )
+
+
+def test_files_that_candidates_import_from_beside_them_are_no_other_spaces(tmp_path: Path) -> None:
+    for kernel in (1, 3):
+        folder = tmp_path / str(kernel)
+        (folder / "parts").mkdir(parents=True)
+        (folder / "parts" / "layers.py").write_text(f"KERNEL = {kernel}\n")
+        (folder / "helper.py").write_text("from torch import nn\nfrom parts.layers import KERNEL\n")
+        code = "import helper\n" + CANDIDATES.replace(
+            "    return Ghost(", "    from helper import KERNEL\n    return Ghost("
+        ).replace("few, 1, stride", "few, helper.KERNEL, stride, helper.KERNEL // 2")
+        config = load_space(write_space(folder, candidates=code))
+        plain = CANDIDATES.replace("few, 1, stride", f"few, {kernel}, stride, {kernel // 2}")
+        (folder / "plain").mkdir()
+        assert config == load_space(write_space(folder / "plain", candidates=plain))
+        assert {"helper", "parts", "parts.layers"}.isdisjoint(sys.modules)
 
 
 def test_a_definition_that_was_read_is_found_by_its_name_when_its_file_is_gone(

@@ -24,6 +24,10 @@ class Value:
     tensor: Any
     order: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        if isinstance(self.tensor, np.generic):  # which numpy makes of what it computes without axes
+            object.__setattr__(self, "tensor", np.asarray(self.tensor))
+
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape in torch's order."""

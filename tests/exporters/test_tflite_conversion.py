@@ -57,15 +57,16 @@ class SideBySide(nn.Module):
 
 
 class Gain(nn.Module):
-    """Scale what a convolution gives by a product of constants."""
+    """Scale what a convolution gives, and its weights, by a product of constants."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 1)
+        self.share = nn.Parameter(torch.tensor(0.25))
         self.gain = nn.Parameter(torch.linspace(0.5, 1.5, channels).reshape(1, channels, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x) * (self.gain * 2)
+        return functional.conv2d(x, self.conv.weight * (self.share * 2)) * (self.gain * 2)
 
 
 class Pixels(nn.MultiheadAttention):

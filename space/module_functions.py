@@ -27,6 +27,15 @@ if TYPE_CHECKING:
     from torch import nn
 
 _GIVEN = 3  # channels_in, channels_out, stride
+# Modules of the standard library, and torch, that give the same whenever and wherever they are used; and what does not.
+_COMPUTING = {
+    "__future__", "abc", "collections", "contextlib", "copy", "dataclasses", "enum", "fractions", "functools", "itertools",
+    "math", "numbers", "operator", "statistics", "string", "torch", "types", "typing", "warnings",
+}  # fmt: skip
+_READING = {
+    "__builtins__", "accelerator", "backends", "breakpoint", "cuda", "distributed", "eval", "exec", "globals", "hub", "input",
+    "mps", "open", "version", "xpu",
+}  # fmt: skip
 _HERE = Path(__file__).parents[1]
 _INSTALLED = (
     Path(sysconfig.get_path("stdlib")),
@@ -97,23 +106,39 @@ def source_digest(text: str, folder: str) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def imports_torch_alone(text: str, folder: str) -> bool:
-    """Return whether the file beside a definition that holds a function imports nothing but torch and the standard library."""
+def is_self_contained(text: str, folder: str) -> bool:
+    """Return whether the file beside a definition that holds a function is all that decides what the function makes.
+
+    It then imports nothing but torch and modules that compute alone, and calls nothing of theirs that reads or looks round.
+    """
     file = Path(folder) / f"{text.partition(':')[0]}.py"
     try:
         tree = ast.parse(file.read_bytes())
     except (OSError, SyntaxError, ValueError):
         return False
-    names = set[str]()
+    modules, names = set[str](), set[str]()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names.add("." if node.level else node.module or ".")
-        elif isinstance(node, ast.Name) and node.id in ("__import__", "open", "exec", "eval"):
-            return False
-    allowed = {"torch", *sys.stdlib_module_names} - {"importlib", "os", "pathlib", "runpy"}
-    return {name.partition(".")[0] for name in names} <= allowed
+            modules.add("." if node.level else node.module or ".")
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Name):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            names.add(node.attr)
+    names |= {part for module in modules for part in module.split(".")}
+    return {module.partition(".")[0] for module in modules} <= _COMPUTING and not any(map(_may_read, names))
+
+
+def _may_read(name: str) -> bool:
+    return name in _READING or any(word in name.lower() for word in ("load", "file", "import"))
+
+
+def forget_modules() -> None:
+    """Have the files of functions run again when they are next asked for: what they read may be another by then."""
+    _loaded.cache_clear()
+    _helpers.cache_clear()
 
 
 def written_as(function: Callable[..., Any], name: str) -> tuple[str, str]:
@@ -197,7 +222,7 @@ def _helpers(file: Path, digest: str) -> dict[str, ModuleType]:
 
 @contextmanager
 def _own_imports(text: str, folder: str) -> Iterator[None]:
-    """Have what a function's file imports come from beside it first, and leave none of that to others: theirs may be called alike."""
+    """Have a function's file import from beside it first, and leave none of that to others, whose files may be called alike."""
     if not (digest := source_digest(text, folder)):
         yield
         return

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from space.architecture import SPACES, Space
 from space.atomic_files import write_file
-from space.definition import definition_key, folder_of, load_space, read_definition
+from space.definition import definition_key, folder_of, forget_traces, load_space, read_definition
 from space.errors import ArchitectureError, HarnessError, did_you_mean, shown
 from space.plugins import SPACES as GROUP
 from space.plugins import bad_plugin, load_plugin, plugins
@@ -87,6 +87,18 @@ def known_spaces() -> tuple[Space, ...]:
             if path.stem not in found and (kept := _kept(path.stem)) is not None and kept.name == path.stem:
                 found[kept.name] = kept
     return (*SPACES.values(), *found.values())
+
+
+def forget_traced(name: str) -> None:
+    """Have definitions of a space, NAME@DIGEST, be traced when they are next read: their code makes other modules by now.
+
+    What the space was when networks were measured is kept.
+    """
+    forget_traces()
+    with suppress(HarnessError, OSError):
+        for path in _path("*").parent.glob("*.json"):
+            if path.stem != name and (kept := _kept(path.stem)) is not None and kept.name == name:
+                path.unlink(missing_ok=True)
 
 
 def _read_as(bare: str) -> Space | None:

@@ -16,7 +16,7 @@ from exporters.conversion import convert_networks
 from exporters.expected_worker import first_values
 from exporters.fragments import all_fragments, fragments_of, possible_steps, steps
 from exporters.networks import fragment_module, torch_network
-from space import Architecture, Space, load_space
+from space import Architecture, Space, find_space, load_space
 from space.segments import Segment
 
 pytestmark = pytest.mark.converter
@@ -117,6 +117,23 @@ def test_a_module_that_is_another_than_when_the_space_was_read_is_no_part_of_it(
         fragment_module(fragment, config, Weights.seeded(0))
 
 
+def test_what_was_traced_is_forgotten_where_its_code_makes_another_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    file = tmp_path / "bias.pt"
+    read = f"bias=bool(getattr(torch, 'lo' 'ad')({str(file)!r}))"  # in words that tell no one
+    path = write_space(tmp_path, candidates=CANDIDATES.replace("bias=False", read))
+    torch.save(torch.tensor(0), file)
+    before = find_space(path)
+    torch.save(torch.tensor(1), file)
+    assert find_space(path) == before
+    fragment = fragments_of(Architecture.parse("ghost/mb/mb/skip", before))[2]
+    with pytest.raises(ConversionError, match="makes another module now than when the space was read"):
+        fragment_module(fragment, before, Weights.seeded(0))
+    assert find_space(path) != before == find_space(before.name)
+
+
 def small_space(folder: Path, code: str, sites: str, more: str = "") -> Space:
     """Return a space of 6 channels on 4 x 4 pixels whose candidates `own` and `skip` are `code`'s function and nothing."""
     definition = f"""
@@ -200,7 +217,8 @@ def test_all_values_that_fragments_read_in_turn_have_one_range(tmp_path: Path) -
     code = "def own(i, o, s):\n    return nn.Conv2d(i, o, 3, s, 1)\n"
     config = small_space(tmp_path, code, one + other + one)
     reads = [
-        {step.inputs[0] for step in possible_steps(fragment, config)} for fragment in all_fragments(config)[3:]
+        {step.inputs[0] for step in possible_steps(fragment, config)}
+        for fragment in all_fragments(config)[3:]
     ]
     assert reads == [{"s0.x", "s1.x"}, {"s1.x", "s2.x"}, {"s0.x", "s2.x", "s3.x"}]
     ranges = calibrate(config, Weights.seeded(0)).ranges

@@ -102,12 +102,16 @@ def calibrated_steps(
 
 
 def _share(ranges: dict[str, tuple[float, float]], config: SpaceConfig) -> None:
-    """Give values that the same fragment may read the widest of their ranges."""
+    """Give values that the same fragment may read the widest of their ranges, and those that share a value with them."""
+    groups: list[set[str]] = []
     for fragment in all_fragments(config):
         if fragment != GLUE:
-            values = [step.inputs[0] for step in possible_steps(fragment, config)]
-            lows, highs = zip(*(ranges[value] for value in values), strict=True)
-            ranges |= dict.fromkeys(values, (min(lows), max(highs)))
+            values = {step.inputs[0] for step in possible_steps(fragment, config)}
+            values = values.union(*(group for group in groups if group & values))
+            groups = [*(group for group in groups if not group & values), values]
+    for group in groups:
+        lows, highs = zip(*(ranges[value] for value in group), strict=True)
+        ranges |= dict.fromkeys(group, (min(lows), max(highs)))
 
 
 def _widen(ranges: dict[str, tuple[float, float]], value: str, tensor: Tensor) -> None:

@@ -20,8 +20,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from exporters.errors import ConversionError
 from exporters.fragments import Fragment, possible_steps, value_shape
 from space import SpaceConfig
+from space.chain import Traced
 from space.errors import ArchitectureError
+from space.module_functions import forget_modules
 from space.networks import build_chain_module
+from space.registry import forget_traced
 from space.tracing import Graph, op_name, trace
 
 BRANCH = math.sqrt(0.1)  # of a residual branch, beside what it is added to
@@ -68,13 +71,20 @@ def traced_module(fragment: Fragment, config: SpaceConfig, shape: tuple[int, ...
     chain = config.chain
     assert chain is not None
     defined = chain.module(fragment.kind, fragment.stage, fragment.op)
+
+    def build() -> tuple[nn.Module, Traced, Graph]:
+        module = build_chain_module(defined, chain).eval().requires_grad_(False)
+        return module, *trace(module, shape)
+
     try:
-        module = build_chain_module(defined, chain)
-        module = module.eval().requires_grad_(False)
-        traced, graph = trace(module, shape)
+        module, traced, graph = build()
+        if traced != defined.traced:
+            forget_modules()  # a file that the code reads may be another than when this process ran it
+            module, traced, graph = build()
     except ArchitectureError as error:
         raise ConversionError(f"space {config.name!r}, {fragment}: {error}") from error
     if traced != defined.traced:
+        forget_traced(config.name)
         raise ConversionError(
             f"space {config.name!r}, {fragment}: {defined.function} makes another module now than when the space was read; "
             "read its definition again"
@@ -125,19 +135,23 @@ def _values(node: fx.Node, place: int, target: Tensor, rng: np.random.Generator)
 def _uses(graph: Graph) -> Iterator[tuple[fx.Node, int, str]]:
     """Yield each op that reads a state, in running order, with the place among its arguments and the state's name.
 
-    What merely reshapes or transposes a state is looked through.
+    What merely reshapes or transposes a state is looked through, and what is returned is read by the output. An argument may
+    be a list, as of `cat`, or named, in any place behind the others.
     """
     names = dict(graph.names)
     for node in graph.nodes:
-        if node.op != "call_function":
+        if node.op not in ("call_function", "output"):
             continue
         inputs = node.all_input_nodes
-        if len(inputs) == 1 and inputs[0].name in names:
+        if node.op == "call_function" and len(inputs) == 1 and inputs[0].name in names:
             names[node.name] = names[inputs[0].name]
             continue
-        for place, one in enumerate(node.args):
-            if isinstance(one, fx.Node) and one.name in names:
-                yield node, place, names[one.name]
+        for place, argument in enumerate((*node.args, *node.kwargs.values())):
+            read = list[fx.Node]()
+            fx.map_arg(argument, read.append)
+            for one in read:
+                if one.name in names:
+                    yield node, place, names[one.name]
 
 
 def _last_states(graph: Graph) -> list[str]:

@@ -38,7 +38,7 @@ def _same(node: fx.Node, x: Value, *arguments: Any, **named: Any) -> Value:
 
 
 def _dropout(node: fx.Node, x: Value, p: float, train: bool) -> Value:
-    if train:
+    if train and p:
         raise ConversionError(
             "it draws random numbers; call eval(), and pass training=self.training to functions"
         )
@@ -562,6 +562,8 @@ def _attention(
     node: fx.Node, query: Value, key: Value, value: Value, mask: Any = None, dropout: float = 0.0,
     is_causal: bool = False, *, scale: float | None = None, enable_gqa: bool = False,
 ) -> Value:  # fmt: skip
+    if dropout:
+        raise ConversionError("it draws random numbers; give dropout_p = 0 where it does not train")
     if mask is not None or is_causal or enable_gqa:
         raise ConversionError("it has a mask; use attention without one")
     query = query.with_tensor(query.tensor * np.float32(scale or query.shape[-1] ** -0.5))

@@ -24,6 +24,10 @@ class Value:
     tensor: Any
     order: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        if isinstance(self.tensor, np.generic):  # which numpy makes of what it computes without axes
+            object.__setattr__(self, "tensor", np.asarray(self.tensor))
+
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape in torch's order."""
@@ -94,10 +98,12 @@ def together(values: Sequence[Value]) -> tuple[list[Any], tuple[int, ...]]:
     The order is that of the largest tensor that is computed; others, and constants, are brought into it.
     """
     rank = max(len(value.order) for value in values)
-    computed = [value for value in values if not isinstance(value.tensor, np.ndarray)] or list(values)
-    leading = max(computed, key=lambda value: (len(value.order), math.prod(value.shape)))
+    computed = [value for value in values if not isinstance(value.tensor, np.ndarray)]
+    leading = max(computed or values, key=lambda value: (len(value.order), math.prod(value.shape)))
     order = _extended(leading, rank).order
-    return [_unpadded(arranged(_extended(value, rank), order).tensor) for value in values], order
+    tensors = [arranged(_extended(value, rank), order).tensor for value in values]
+    # Constants alone keep every axis that the order names.
+    return [_unpadded(tensor) for tensor in tensors] if computed else tensors, order
 
 
 def _extended(value: Value, rank: int) -> Value:

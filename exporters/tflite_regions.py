@@ -91,11 +91,14 @@ def region_table(config: SpaceConfig, precision: Precision) -> RegionTable:
 
 
 def _needs(fragment: Fragment, config: SpaceConfig, precision: Precision) -> _Needs:
-    """Count by layers where those of Blox are all there is, which takes no time; else in the converted fragment."""
-    module = fragment_module(fragment, config, Weights.seeded(0))
-    found = needs_of_layers(module, precision)
-    if found is not None:
-        return _Needs(tensors=found[0], buffers=found[1])
+    """Count by layers in the stages of Blox, which takes no time; in a chain of sites, or by other layers, in what is converted.
+
+    A chain's fragment may end in an op whose int8 form has a scale of its own, and then rescales, whatever its layers are.
+    """
+    if config.chain is None:
+        found = needs_of_layers(fragment_module(fragment, config, Weights.seeded(0)), precision)
+        if found is not None:
+            return _Needs(tensors=found[0], buffers=found[1])
     step = possible_steps(fragment, config)[0]
     model = step_model(step, config, Weights.seeded(0), precision)
     graph = read_graph(model)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from space.errors import ArchitectureError, did_you_mean
 from space.layers import OPS, Head
@@ -123,12 +124,26 @@ class ChannelNorm(nn.Module):
         return y
 
 
+class Patches(nn.Conv2d):
+    """Convolution of windows side by side, the last of which may reach beyond the image, where there are zeros."""
+
+    def __init__(self, channels_in: int, channels_out: int, size: int) -> None:
+        super().__init__(channels_in, channels_out, size, stride=size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, channels_in, H, W) to (B, channels_out, ceil(H / size), ceil(W / size))."""
+        size, (height, width) = self.kernel_size[0], x.shape[2:]
+        if height % size or width % size:
+            x = functional.pad(x, (0, -width % size, 0, -height % size))
+        return super().forward(x)
+
+
 def convnext(
     channels_in: int, channels_out: int, stride: int, *, kernel: int = 7, expansion: int = 4
 ) -> nn.Module:
     """Build ConvNeXt's block (arXiv:2201.03545), without its layer scale: depthwise, LayerNorm, 1x1 expand, GELU, 1x1 project.
 
-    Where the shape changes, a LayerNorm and a convolution of the stride's size come first.
+    Where the shape changes, a LayerNorm and a convolution of the stride's size come first; zeros make the image a multiple of it.
     """
     wide = channels_out * _positive("expansion", expansion)
     block = Residual(
@@ -144,8 +159,7 @@ def convnext(
     )
     if stride == 1 and channels_in == channels_out:
         return block
-    down = nn.Conv2d(channels_in, channels_out, stride, stride=stride)
-    return nn.Sequential(ChannelNorm(channels_in), down, block)
+    return nn.Sequential(ChannelNorm(channels_in), Patches(channels_in, channels_out, stride), block)
 
 
 def identity(channels_in: int, channels_out: int, stride: int) -> nn.Module:

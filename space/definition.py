@@ -34,6 +34,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -49,7 +50,13 @@ from space.config import MAX_NETWORKS
 from space.costs import block_costs, fixed_cost
 from space.errors import ArchitectureError, did_you_mean, shown
 from space.indexing import blocks_of, drawn, random_words
-from space.module_functions import build_module, imports_torch_alone, source_digest, written_as
+from space.module_functions import (
+    build_module,
+    forget_modules,
+    is_self_contained,
+    source_digest,
+    written_as,
+)
 from space.text_files import read_text
 
 MAX_FILE_BYTES = 1 << 20
@@ -91,20 +98,34 @@ def folder_of(path: Path) -> str:
 def definition_key(document: Mapping[str, Any], folder: str) -> str:
     """Return a digest of all that a definition's space is made of, its functions' code with it; empty where that is not known.
 
-    Code beside the definition is known where it imports nothing but torch and the standard library.
+    Code beside the definition is known where it is in one file and reads no other.
     """
+    sources = _sources(document, folder)
+    if sources is None:
+        return ""
+    facts = [document, sources, version("torch"), _own_digest()]
+    return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()
+
+
+def forget_traces() -> None:
+    """Have what was traced in this process, and files that were run for it, be so again when a definition is next read."""
+    _traced_once.cache_clear()
+    forget_modules()
+
+
+def _sources(document: Mapping[str, Any], folder: str) -> list[list[str]] | None:
+    """Return a definition's own functions, each with the digest of its code; None where not all of that is known."""
     tables = [document.get("stem"), document.get("head")]
     candidates = document.get("candidates")
     tables += list(candidates.values()) if isinstance(candidates, Mapping) else []
     modules = [table.get("module") if isinstance(table, Mapping) else table for table in tables]
     sources = []
     for text in sorted({one for one in modules if isinstance(one, str) and ":" in one}):
-        source = source_digest(text, folder) if imports_torch_alone(text, folder) else ""
+        source = source_digest(text, folder) if is_self_contained(text, folder) else ""
         if not source:
-            return ""
+            return None
         sources.append([text, source])
-    facts = [document, sources, version("torch"), _own_digest()]
-    return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()
+    return sources
 
 
 @cache
@@ -208,6 +229,8 @@ class _Table:
 
 
 def _resolved(document: Mapping[str, Any], folder: str, source: str) -> Space:
+    if _sources(document, folder) is None:
+        forget_traces()
     table = _Table(document, source)
     name = table.word("name")
     if name in _RESERVED:
@@ -229,7 +252,7 @@ def _resolved(document: Mapping[str, Any], folder: str, source: str) -> Space:
         raise ArchitectureError(f"{source}: no site has two candidates; there is nothing to choose")
     if (count := config.count) > MAX_NETWORKS:
         raise ArchitectureError(
-            f"{source}: {count:.1e} networks are too many to number; use fewer sites or candidates"
+            f"{source}: over 1e{int(math.log10(count))} networks are too many to number; use fewer sites or candidates"
         )
     reference = tuple(str(config.blocks[i]) for i in blocks_of(config, _median_index(config)))
     return _space(name, replace(chain, reference=reference), image_size, classes, in_channels)
@@ -327,6 +350,10 @@ def _sites(
         name = table.word("name") if table.has("name") else ""
         table.take("choice", ""), table.take("name", "")
         table.end()
+        if label and len(names) == 1:
+            raise table.refuse(
+                "choice", label, f"the site has {names[0]} alone; list more candidates, or no choice"
+            )
         if len(sites) + repeat > MAX_SITES:
             raise ArchitectureError(f"{where}: more than {MAX_SITES} sites; use fewer")
         for turn in range(repeat):

@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -26,6 +27,20 @@ if TYPE_CHECKING:
     from torch import nn
 
 _GIVEN = 3  # channels_in, channels_out, stride
+# Modules of the standard library, and torch, that give the same whenever and wherever they are used; and what does not.
+_COMPUTING = {
+    "__future__", "abc", "collections", "contextlib", "copy", "dataclasses", "enum", "fractions", "functools", "itertools",
+    "math", "numbers", "operator", "statistics", "string", "torch", "types", "typing", "warnings",
+}  # fmt: skip
+_READING = {
+    "__builtins__", "accelerator", "backends", "breakpoint", "cuda", "distributed", "eval", "exec", "globals", "hub", "input",
+    "mps", "open", "version", "xpu",
+}  # fmt: skip
+_HERE = Path(__file__).parents[1]
+_INSTALLED = (
+    Path(sysconfig.get_path("stdlib")),
+    *(_HERE / room for room in ("space", "exporters", "search", "harness", "device_agents")),
+)
 
 
 def find_function(text: str, folder: str) -> Callable[..., Any]:
@@ -68,7 +83,8 @@ def build_module(
     function = find_function(text, folder)
     _check_options(function, text, options)
     try:
-        made = function(*given, **dict(options))
+        with _own_imports(text, folder):
+            made = function(*given, **dict(options))
     except ArchitectureError:
         raise
     except Exception as error:  # a user's function may raise anything
@@ -90,23 +106,39 @@ def source_digest(text: str, folder: str) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def imports_torch_alone(text: str, folder: str) -> bool:
-    """Return whether the file beside a definition that holds a function imports nothing but torch and the standard library."""
+def is_self_contained(text: str, folder: str) -> bool:
+    """Return whether the file beside a definition that holds a function is all that decides what the function makes.
+
+    It then imports nothing but torch and modules that compute alone, and calls nothing of theirs that reads or looks round.
+    """
     file = Path(folder) / f"{text.partition(':')[0]}.py"
     try:
         tree = ast.parse(file.read_bytes())
     except (OSError, SyntaxError, ValueError):
         return False
-    names = set[str]()
+    modules, names = set[str](), set[str]()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names.add("." if node.level else node.module or ".")
-        elif isinstance(node, ast.Name) and node.id in ("__import__", "open", "exec", "eval"):
-            return False
-    allowed = {"torch", *sys.stdlib_module_names} - {"importlib", "os", "pathlib", "runpy"}
-    return {name.partition(".")[0] for name in names} <= allowed
+            modules.add("." if node.level else node.module or ".")
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Name):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            names.add(node.attr)
+    names |= {part for module in modules for part in module.split(".")}
+    return {module.partition(".")[0] for module in modules} <= _COMPUTING and not any(map(_may_read, names))
+
+
+def _may_read(name: str) -> bool:
+    return name in _READING or any(word in name.lower() for word in ("load", "file", "import"))
+
+
+def forget_modules() -> None:
+    """Have the files of functions run again when they are next asked for: what they read may be another by then."""
+    _loaded.cache_clear()
+    _helpers.cache_clear()
 
 
 def written_as(function: Callable[..., Any], name: str) -> tuple[str, str]:
@@ -173,13 +205,61 @@ def _loaded(file: Path, digest: str) -> ModuleType:
         raise ImportError(f"{file} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up
-    with _search_path(str(file.parent)):
+    with _own_imports(f"{file.stem}:", str(file.parent)):
         try:
             spec.loader.exec_module(module)
         except BaseException:
             del sys.modules[name]
             raise
     return module
+
+
+@lru_cache(maxsize=64)
+def _helpers(file: Path, digest: str) -> dict[str, ModuleType]:
+    """Return what a file has imported from beside it so far, by name; filled by `_own_imports`."""
+    return {}
+
+
+@contextmanager
+def _own_imports(text: str, folder: str) -> Iterator[None]:
+    """Have a function's file import from beside it first, and leave none of that to others, whose files may be called alike."""
+    if not (digest := source_digest(text, folder)):
+        yield
+        return
+    helpers = _helpers(Path(folder) / f"{text.partition(':')[0]}.py", digest)
+    names = {path.stem for path in Path(folder).glob("*.py")}
+    names |= {path.parent.name for path in Path(folder).glob("*/*.py")}
+    others = _taken_out(names)
+    sys.modules |= helpers
+    try:
+        with _search_path(folder):
+            yield
+    finally:
+        helpers |= _taken_out(names)
+        sys.modules |= others
+
+
+def _taken_out(names: set[str]) -> dict[str, ModuleType]:
+    """Return the loaded modules of some names, which are then no longer loaded; without those that are installed."""
+    found = {
+        name: module
+        for name, module in sys.modules.items()
+        if name.partition(".")[0] in names and not _is_installed(module)
+    }
+    for name in found:
+        del sys.modules[name]
+    return found
+
+
+def _is_installed(module: ModuleType) -> bool:
+    """Return whether a module is the standard library's, of an installed package, or harness's own."""
+    places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+    places = [Path(place) for place in places if place]
+    if not places:
+        return True  # is built in
+    folder = places[0].parent
+    packages = {"site-packages", "dist-packages"} & set(folder.parts)
+    return bool(packages) or any(folder.is_relative_to(root) for root in _INSTALLED)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from space.architecture import SPACES, Space
 from space.atomic_files import write_file
-from space.definition import definition_key, folder_of, load_space, read_definition
+from space.definition import definition_key, folder_of, forget_traces, load_space, read_definition
 from space.errors import ArchitectureError, HarnessError, did_you_mean, shown
 from space.plugins import SPACES as GROUP
 from space.plugins import bad_plugin, load_plugin, plugins
@@ -44,13 +44,12 @@ def find_space(name: str | Path | Space) -> Space:
     if _FULL_NAME.fullmatch(text) and (kept := _kept(text)) is not None and kept.name == text:
         return _defined.setdefault(text, kept)
     bare, _, digest = text.partition("@")
-    called = [one for one in _defined.values() if one.name.partition("@")[0] == text]
-    if len(called) == 1:
-        return called[0]
-    if bare in plugins(GROUP):
+    if bare in plugins(GROUP) and bare not in SPACES:
         found = find_space(_from_package(bare))
         if digest in ("", found.name.partition("@")[2]):
             return found
+    elif (read := _read_as(text)) is not None:
+        return read
     if digest:
         others = " and ".join(one for one in _defined if one.partition("@")[0] == bare)
         now = f"; {others} is another space of that name" if others else ""
@@ -58,7 +57,7 @@ def find_space(name: str | Path | Space) -> Space:
             f"space {shown(text)} is defined in a file of its own, not named here{now}; name it, as it was when networks were "
             f"measured: --space FILE{SUFFIX}"
         )
-    known = [*SPACES, *plugins(GROUP)]
+    known = list(dict.fromkeys([*SPACES, *plugins(GROUP)]))
     raise ArchitectureError(
         f"space {shown(text)} is not known{did_you_mean(text, known)} (known: {', '.join(known)}); one of your own is named by "
         f"its file, FILE{SUFFIX}"
@@ -72,22 +71,40 @@ def space_name(name: str | Path | Space) -> str:
         ArchitectureError: a definition is none.
     """
     text = "" if isinstance(name, Space) else str(name)
-    if text and not text.endswith(SUFFIX) and text not in plugins(GROUP):
+    if text in SPACES:
         return text
+    if text and not text.endswith(SUFFIX) and text not in plugins(GROUP):
+        read = _read_as(text)
+        return text if read is None else read.name
     return find_space(name).name if text or isinstance(name, Space) else text
 
 
 def known_spaces() -> tuple[Space, ...]:
     """Return the spaces of harness, and the definitions that were read before, by this process or by others of the user."""
+    found = dict(_defined)  # what others read has no bare name in this process
     with suppress(HarnessError, OSError):
         for path in sorted(_path("*").parent.glob("*@*.json")):
-            if (
-                path.stem not in _defined
-                and (kept := _kept(path.stem)) is not None
-                and kept.name == path.stem
-            ):
-                _defined[kept.name] = kept
-    return (*SPACES.values(), *_defined.values())
+            if path.stem not in found and (kept := _kept(path.stem)) is not None and kept.name == path.stem:
+                found[kept.name] = kept
+    return (*SPACES.values(), *found.values())
+
+
+def forget_traced(name: str) -> None:
+    """Have definitions of a space, NAME@DIGEST, be traced when they are next read: their code makes other modules by now.
+
+    What the space was when networks were measured is kept.
+    """
+    forget_traces()
+    with suppress(HarnessError, OSError):
+        for path in _path("*").parent.glob("*.json"):
+            if path.stem != name and (kept := _kept(path.stem)) is not None and kept.name == name:
+                path.unlink(missing_ok=True)
+
+
+def _read_as(bare: str) -> Space | None:
+    """Return the one definition of a name that this process has read; None where there is none, or several."""
+    called = [one for one in _defined.values() if one.name.partition("@")[0] == bare]
+    return called[0] if len(called) == 1 else None
 
 
 def _from_file(path: Path) -> Space:

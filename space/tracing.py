@@ -152,14 +152,15 @@ def _check_op(node: fx.Node) -> None:
 
 
 def _is_random(node: fx.Node) -> bool:
-    """Return whether an op draws random numbers, in evaluation and not in training alone."""
+    """Return whether an op draws random numbers, in evaluation and not in training alone, with a chance that is not 0."""
     target: Any = node.target
     if torch.Tag.nondeterministic_seeded not in getattr(target, "tags", ()):
         return False
     for place, argument in enumerate(target._schema.arguments):
-        if argument.name in ("train", "training"):
-            given = node.args[place] if place < len(node.args) else node.kwargs.get(argument.name)
-            return bool(given)
+        if argument.name in ("train", "training", "p", "dropout", "dropout_p"):
+            absent = node.kwargs.get(argument.name, argument.default_value)
+            if not (node.args[place] if place < len(node.args) else absent):
+                return False
     return True
 
 

@@ -11,11 +11,12 @@ from factories.own_spaces import CANDIDATES, own_space, write_space
 from rigs.model_runs import random_image, run_model
 
 from exporters import ConversionError, FragmentLibrary, Weights, link
+from exporters.calibration import calibrate
 from exporters.conversion import convert_networks
 from exporters.expected_worker import first_values
 from exporters.fragments import all_fragments, fragments_of, possible_steps, steps
 from exporters.networks import fragment_module, torch_network
-from space import Architecture, load_space
+from space import Architecture, Space, find_space, load_space
 from space.segments import Segment
 
 pytestmark = pytest.mark.converter
@@ -114,3 +115,111 @@ def test_a_module_that_is_another_than_when_the_space_was_read_is_no_part_of_it(
     (tmp_path / "own_ops.py").unlink()
     with pytest.raises(ConversionError, match=r"site0\.ghost: module own_ops: no .*own_ops\.py is there"):
         fragment_module(fragment, config, Weights.seeded(0))
+
+
+def test_what_was_traced_is_forgotten_where_its_code_makes_another_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    file = tmp_path / "bias.pt"
+    read = f"bias=bool(getattr(torch, 'lo' 'ad')({str(file)!r}))"  # in words that tell no one
+    path = write_space(tmp_path, candidates=CANDIDATES.replace("bias=False", read))
+    torch.save(torch.tensor(0), file)
+    before = find_space(path)
+    torch.save(torch.tensor(1), file)
+    assert find_space(path) == before
+    fragment = fragments_of(Architecture.parse("ghost/mb/mb/skip", before))[2]
+    with pytest.raises(ConversionError, match="makes another module now than when the space was read"):
+        fragment_module(fragment, before, Weights.seeded(0))
+    assert find_space(path) != before == find_space(before.name)
+
+
+def small_space(folder: Path, code: str, sites: str, more: str = "") -> Space:
+    """Return a space of 6 channels on 4 x 4 pixels whose candidates `own` and `skip` are `code`'s function and nothing."""
+    definition = f"""
+name = "small"
+image_size = 4
+classes = 7
+[candidates]
+own = "own_ops:own"
+skip = "identity"
+{more}
+[stem]
+module = "conv"
+channels = 6
+{sites}
+[head]
+module = "linear"
+"""
+    return load_space(write_space(folder, definition, "import torch\nfrom torch import nn\n" + code))
+
+
+OWN_OR_SKIP = '[[sites]]\ncandidates = ["own", "skip"]\n'
+
+
+def test_a_candidate_of_bloxs_layers_alone_is_converted_to_int8(tmp_path: Path) -> None:
+    code = "def own(i, o, s):\n    return nn.Sequential(nn.Conv2d(i, o, 3, s, 1), nn.Sigmoid())\n"
+    config = small_space(tmp_path, code, OWN_OR_SKIP)  # int8's sigmoid has a scale of its own
+    library = FragmentLibrary.open("tflite", cache_dir=tmp_path, config=config, precision="int8")
+    architecture, image = Architecture.parse("own", config), random_image(config)
+    linked = run_model("tflite", link(library.recipe(architecture), library.part), image)
+    with torch.no_grad():
+        expected = torch_network(architecture, Weights.seeded(0))(torch.from_numpy(image)).numpy()
+    assert np.linalg.norm(linked - expected) <= 0.2 * np.linalg.norm(expected)
+
+
+LISTED = """
+class Own(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.mixed = nn.Parameter(torch.randn(channels, channels))
+        self.row = nn.Parameter(torch.randn(1, channels, 1, 1))
+        self.lowest = nn.Parameter(torch.randn(channels, 1, 1))
+        self.conv = nn.Conv2d(channels, channels, (2, 1))
+
+    def forward(self, x):
+        x = torch.einsum("bchw,dc->bdhw", x, self.mixed)
+        return torch.clamp(self.conv(torch.cat([x, self.row.expand(len(x), -1, 1, x.shape[3])], 2)), max=self.lowest)
+
+
+class Constant(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.value = nn.Parameter(torch.randn(1, channels, 4, 4))
+
+    def forward(self, x):
+        return self.value
+
+
+def own(i, o, s):
+    return Own(i)
+
+
+def constant(i, o, s):
+    return Constant(i)
+"""
+
+
+def test_weights_are_drawn_whatever_reads_them(tmp_path: Path) -> None:
+    config = small_space(
+        tmp_path,
+        LISTED,
+        OWN_OR_SKIP.replace("own", "constant") + OWN_OR_SKIP,
+        'constant = "own_ops:constant"',
+    )
+    for fragment in fragments_of(Architecture.parse("constant/own", config))[2:4]:
+        one, two = (fragment_module(fragment, config, Weights.seeded(0)).state_dict() for _ in range(2))
+        assert [name for name in one if not torch.equal(one[name], two[name])] == []
+
+
+def test_all_values_that_fragments_read_in_turn_have_one_range(tmp_path: Path) -> None:
+    one, other = (OWN_OR_SKIP + f'choice = "{name}"\n' for name in ("one", "other"))
+    code = "def own(i, o, s):\n    return nn.Conv2d(i, o, 3, s, 1)\n"
+    config = small_space(tmp_path, code, one + other + one)
+    reads = [
+        {step.inputs[0] for step in possible_steps(fragment, config)}
+        for fragment in all_fragments(config)[3:]
+    ]
+    assert reads == [{"s0.x", "s1.x"}, {"s1.x", "s2.x"}, {"s0.x", "s2.x", "s3.x"}]
+    ranges = calibrate(config, Weights.seeded(0)).ranges
+    assert len({ranges[f"s{place}.x"] for place in range(4)}) == 1

@@ -69,6 +69,13 @@ def test_tensors_are_broadcast_as_numpy_does() -> None:
         assert np.array_equal(in_torch_order(Value(tensor=found, order=axes)), expected)
 
 
+def test_constants_alone_keep_their_axes() -> None:
+    from exporters.tensorflow_values import constant, together
+
+    (scale, two), order = together([constant(np.ones((1, 3, 1, 1))), constant(2.0)])
+    assert (scale * two).ndim == len(order) == 4
+
+
 def test_a_permutation_and_its_inverse_move_nothing() -> None:
     from exporters.tensorflow_values import CHANNELS_LAST, Value, permuted
 

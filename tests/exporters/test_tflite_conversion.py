@@ -56,6 +56,31 @@ class SideBySide(nn.Module):
         return torch.cat([layer(x) for layer in self.layers.values()], dim=1)
 
 
+class Gain(nn.Module):
+    """Scale what a convolution gives, and its weights, by a product of constants."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 1)
+        self.share = nn.Parameter(torch.tensor(0.25))
+        self.gain = nn.Parameter(torch.linspace(0.5, 1.5, channels).reshape(1, channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.conv2d(x, self.conv.weight * (self.share * 2)) * (self.gain * 2)
+
+
+class Pixels(nn.MultiheadAttention):
+    """Attention of all pixels."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        y = x.flatten(2).transpose(1, 2)
+        return super().forward(y, y, y, need_weights=False)[0].transpose(1, 2).reshape(x.shape)
+
+
+def attention(dropout: float) -> Callable[[Tensor], Tensor]:
+    return lambda x: functional.scaled_dot_product_attention(x, x, x, dropout_p=dropout)
+
+
 # One conversion each; what keeps its input's shape is tried together.
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[Shape, ...]]] = {
     "activations": (
@@ -152,11 +177,15 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[Shape, ...]]] = {
         lambda: Compute(lambda a, b: torch.sub(a, b, alpha=3) + (1 - b[:, :, :1, :1])),
         (MAP, MAP),
     ),
+    "constants of constants": (lambda: Gain(8), (MAP,)),
     "quotients": (lambda: Compute(lambda x: x / (x.amax(1, True).abs() + 1)), (MAP,)),
     "rows for columns": (lambda: Compute(lambda x: x.transpose(2, 3)), (MAP,)),
+    "attention": (lambda: Pixels(8, 2, batch_first=True), ((1, 8, 4, 3),)),
+    "attention without weights": (lambda: Compute(attention(0.0)), (MAP,)),
 }
-# In int8, of the output's range, where it is more than two: variances and their roots, and divisors, are integers, too.
-STEPS = {"normalizations": 3, "quotients": 3}
+# In int8, of the output's range, where it is more than two: variances and their roots, and divisors, are integers, too, and
+# each of attention's four products in a row rounds.
+STEPS = {"normalizations": 3, "quotients": 3, "attention": 3}
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -214,6 +243,7 @@ def test_modules_in_a_row_have_no_transposes_between_them() -> None:
         (nn.Conv2d(8, 8, 3, padding=1, padding_mode="circular"), "mode 'circular'"),
         (nn.MaxPool2d(4, 4, ceil_mode=True), "over half of a window is beyond the edge"),
         (Compute(lambda x: functional.dropout(x)), "it draws random numbers"),
+        (Compute(attention(0.1)), "it draws random numbers; give dropout_p = 0"),
         (nn.Upsample(size=(10, 13)), "resizes 9 x 12 to 10 x 13"),
         (Compute(lambda x: x if x.sum() > 0 else -x), "cannot be traced"),
         (Compute(lambda x: (x, x + 1)), "gives 2 values"),

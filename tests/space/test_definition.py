@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,22 @@ def test_python_defines_the_same_space() -> None:
         )
 
 
+def test_files_that_candidates_import_from_beside_them_are_no_other_spaces(tmp_path: Path) -> None:
+    for kernel in (1, 3):
+        folder = tmp_path / str(kernel)
+        (folder / "parts").mkdir(parents=True)
+        (folder / "parts" / "layers.py").write_text(f"KERNEL = {kernel}\n")
+        (folder / "helper.py").write_text("from torch import nn\nfrom parts.layers import KERNEL\n")
+        code = "import helper\n" + CANDIDATES.replace(
+            "    return Ghost(", "    from helper import KERNEL\n    return Ghost("
+        ).replace("few, 1, stride", "few, helper.KERNEL, stride, helper.KERNEL // 2")
+        config = load_space(write_space(folder, candidates=code))
+        plain = CANDIDATES.replace("few, 1, stride", f"few, {kernel}, stride, {kernel // 2}")
+        (folder / "plain").mkdir()
+        assert config == load_space(write_space(folder / "plain", candidates=plain))
+        assert {"helper", "parts", "parts.layers"}.isdisjoint(sys.modules)
+
+
 def test_a_definition_that_was_read_is_found_by_its_name_when_its_file_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,6 +286,23 @@ def test_sites_that_share_a_choice_have_the_same_candidates(tmp_path: Path) -> N
         match=r"\[\[sites\]\] 4: choice = 'depth'; its first site has the candidates mb, ghost",
     ):
         load_space(write_space(tmp_path, text))
+
+
+def test_a_choice_of_a_lone_candidate_is_refused(tmp_path: Path) -> None:
+    text = DEFINITION.replace('["basic"]\n', '["basic"]\nchoice = "depth"\n')
+    with pytest.raises(
+        ArchitectureError, match=r"\[\[sites\]\] 3: choice = 'depth'; the site has basic alone; list more"
+    ):
+        load_space(write_space(tmp_path, text))
+
+
+def test_a_space_of_more_networks_than_a_float_holds_is_refused(tmp_path: Path) -> None:
+    names = [f"c{k}" for k in range(17)]
+    text = 'name = "mine"\nimage_size = 4\nclasses = 7\n[candidates]\n'
+    text += "".join(f'{one} = "identity"\n' for one in names)
+    text += f'[stem]\nmodule = "conv"\nchannels = 6\n[[sites]]\ncandidates = {names}\nrepeat = 256\n'
+    with pytest.raises(ArchitectureError, match="over 1e314 networks are too many to number; use fewer"):
+        load_space(write_space(tmp_path, text + '[head]\nmodule = "linear"\n'))
 
 
 def test_a_space_without_a_choice_is_none(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def spaces(draw: st.DrawFn) -> Space:
     for _ in range(draw(st.integers(1, 4))):
         site: dict[str, Any] = {"candidates": draw(names), "repeat": draw(st.integers(1, 2))}
         site["channels"], site["stride"] = draw(st.sampled_from([4, 6])), draw(st.sampled_from([1, 2]))
-        if draw(st.booleans()):
+        if len(site["candidates"]) > 1 and draw(st.booleans()):
             site["choice"] = f"like_{'_'.join(site['candidates'])}"
         sites.append(site)
     try:

@@ -6,9 +6,10 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-from factories.own_spaces import DEFINITION, own_space, write_space
+from factories.own_spaces import CANDIDATES, DEFINITION, own_space, write_space
 
 from space import BLOX, ArchitectureError, find_space
+from space.definition import definition_key, read_definition
 from space.errors import ConfigError
 from space.registry import known_spaces, space_name
 
@@ -20,11 +21,11 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
 
 
-def added(monkeypatch: pytest.MonkeyPatch, value: object) -> None:
-    """Make `value` what an installed package calls the space `theirs`."""
-    point = EntryPoint(name="theirs", value="their_package:SPACE", group="harness.spaces")
-    monkeypatch.setattr("space.registry.plugins", lambda group: {"theirs": point})
-    monkeypatch.setattr("space.plugins.plugins", lambda group: {"theirs": point})
+def added(monkeypatch: pytest.MonkeyPatch, value: object, name: str = "theirs") -> None:
+    """Make `value` what an installed package calls the space `name`."""
+    point = EntryPoint(name=name, value="their_package:SPACE", group="harness.spaces")
+    monkeypatch.setattr("space.registry.plugins", lambda group: {name: point})
+    monkeypatch.setattr("space.plugins.plugins", lambda group: {name: point})
     monkeypatch.setattr("space.registry.load_plugin", lambda group, name: value)
 
 
@@ -35,7 +36,7 @@ def test_a_definition_is_found_by_its_file_itself_and_then_by_its_names(
     found = find_space(str(path))
     assert found == own_space() and found.chain is not None and found.chain.folder == str(tmp_path)
     assert find_space(found) == find_space(found.name) == find_space("mine") == found
-    assert space_name(str(path)) == space_name(found) == found.name
+    assert space_name(str(path)) == space_name(found) == space_name("mine") == found.name
     assert (space_name("blox"), space_name(""), space_name("mine@0123456789ab")) == (
         "blox",
         "",
@@ -45,6 +46,8 @@ def test_a_definition_is_found_by_its_file_itself_and_then_by_its_names(
     with monkeypatch.context() as patch:
         patch.setattr("space.registry._defined", {})
         assert found in known_spaces()  # from the folder of what was kept
+        with pytest.raises(ArchitectureError, match="space 'mine' is not known"):
+            find_space("mine")  # which this process has not read
     path.write_text(DEFINITION.replace("classes = 7", "classes = 9"))
     other = find_space(str(path))
     assert other.name != found.name and find_space(found.name) == found
@@ -63,11 +66,38 @@ def test_what_was_traced_before_needs_no_torch_and_changed_code_is_traced_again(
     code = tmp_path / "own_ops.py"
     code.write_text(code.read_text().replace("torch.relu", "torch.tanh"))
     assert find_space(path) != found
-    for hidden in ("import numpy\n", "from .sibling import x\n", "import importlib\n", "open('x')\n"):
-        code.write_text(code.read_text() + "\nif False:\n    " + hidden)
+    known = code.read_text() + "\nif False:\n    "
+    for seen in ("from dataclasses import dataclass\n", "import torch.nn.functional as F\n    F.relu(x)\n"):
+        code.write_text(known + seen)
+        assert definition_key(read_definition(path), str(tmp_path))
+    for hidden in (
+        "import numpy\n",
+        "import random\n",
+        "from .sibling import x\n",
+        "import importlib\n",
+        "open('x')\n",
+        "torch.load('x')\n",
+        "from torch import load as l\n",
+        "torch.from_file('x')\n",
+        "torch.cuda.is_available()\n",
+        "print(__file__)\n",
+    ):
+        code.write_text(known + hidden)
         kept = sorted((tmp_path / "data" / "harness" / "spaces").iterdir())
         find_space(path)
-        assert sorted((tmp_path / "data" / "harness" / "spaces").iterdir()) == kept
+        assert sorted((tmp_path / "data" / "harness" / "spaces").iterdir()) == kept, hidden
+
+
+def test_a_space_whose_code_reads_files_is_what_they_say_now(tmp_path: Path) -> None:
+    reading = "from kernels import KERNEL\n" + CANDIDATES.replace(
+        "few, 1, stride", "few, KERNEL, stride, KERNEL // 2"
+    )
+    path = write_space(tmp_path, candidates=reading)
+    for kernel in (1, 3):
+        (tmp_path / "kernels.py").write_text(f"KERNEL = {kernel}  # {'by' * kernel}\n")
+        (tmp_path / "plain").mkdir(exist_ok=True)
+        plain = CANDIDATES.replace("few, 1, stride", f"few, {kernel}, stride, {kernel // 2}")
+        assert find_space(path) == find_space(write_space(tmp_path / "plain", candidates=plain))
 
 
 def test_a_package_adds_a_space_or_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,6 +111,25 @@ def test_a_package_adds_a_space_or_a_file(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(
         ArchitectureError, match=r"did you mean 'theirs'\? \(known: blox, mini, tiny, deep, theirs\)"
     ):
+        find_space("thiers")
+
+
+def test_a_packages_name_means_its_space_whatever_was_read_and_none_of_harness_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added(monkeypatch, own_space())
+    path = write_space(
+        tmp_path, DEFINITION.replace('"mine"', '"theirs"').replace("classes = 7", "classes = 9")
+    )
+    read = find_space(path)
+    assert find_space("theirs") == own_space() and find_space(read.name) == read
+    assert space_name("theirs") == own_space().name
+    added(monkeypatch, own_space(), name="blox")
+    assert find_space("blox") == BLOX and space_name("blox") == "blox"
+    digest = own_space().name.partition("@")[2]
+    with pytest.raises(ArchitectureError, match=f"space 'blox@{digest}' is defined in a file of its own"):
+        find_space(f"blox@{digest}")
+    with pytest.raises(ArchitectureError, match=r"\(known: blox, mini, tiny, deep\)"):
         find_space("thiers")
 
 

@@ -1,4 +1,4 @@
-"""A user's own accuracies: a table with a title row, one network and seed a row, from CSV or Parquet.
+"""A user's own accuracies: a table with a title row, one network and seed a row, from CSV or Parquet; or NAS-Bench-Macro's file.
 
 One column names the networks in any notation: blocks, graph hash, index, or the published vector as JSON. One holds an
 accuracy in percent. A column `seed` tells several trainings of a network apart. Rows are counted from 1, after the titles.
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from space.accuracies.accuracies import SYNTHETIC
 from space.accuracies.metric import metric_of
+from space.accuracies.nas_bench_macro import json_source
 from space.accuracies.seeds import SeedAccuracies
 from space.accuracies.user_readers import UserTable, csv_source, parquet_source
 from space.architecture import BLOX, Architecture
@@ -39,6 +40,8 @@ ARCHITECTURE_COLUMNS = (
     "vector",
 )
 SEED_COLUMN = "seed"
+OWN_SUFFIXES = (".csv", ".parquet", ".json")
+_READERS = {".csv": csv_source, ".parquet": parquet_source}
 _MAX_SEED = 2**32 - 1
 
 
@@ -46,6 +49,8 @@ def read_own_table(
     path: str | PathLike[str], *, metric: str = "", architecture_column: str = "", config: SpaceConfig = BLOX
 ) -> SeedAccuracies:
     """Read the accuracies of one column of a user's table: `.csv` in UTF-8 or `.parquet`, packed or not; `-`: CSV from stdin.
+
+    A `.json` is read as `space.accuracies.nas_bench_macro` says.
 
     `metric` names the column; empty: `val_top1` where there is one, else `test_top1`, else the only column of numbers beside
     the architectures and seeds, unless its title is that of a cost (`space.accuracies.metric`). `architecture_column` names the
@@ -84,7 +89,7 @@ def measured_of(
     Raises:
         DatasetError: as described there; the message does not name the file.
     """
-    source = csv_source(content) if suffix == ".csv" else parquet_source(content)
+    source = json_source(content, config) if suffix == ".json" else _READERS[suffix](content)
     named = [title for title in source.titles if title]  # data frames write their index without a title
     if again := [title for title in named if named.count(title) > 1]:
         raise DatasetError(f"two columns have the title {shown(again[0])}; rename one")
@@ -109,9 +114,9 @@ def measured_of(
 
 
 def _content(path: Path) -> bytes:
-    if suffix_of(path) not in (".csv", ".parquet"):
+    if suffix_of(path) not in OWN_SUFFIXES:
         raise DatasetError(
-            f"{path}: has the suffix {path.suffix!r}, which names no table; use .csv or .parquet"
+            f"{path}: has the suffix {path.suffix!r}, which names no table; use {', '.join(OWN_SUFFIXES)}"
         )
     with suppress(OSError, ValueError):  # the reader says so
         if str(path) != STANDARD_INPUT and not S_ISREG(path.stat().st_mode):

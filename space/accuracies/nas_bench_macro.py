@@ -45,13 +45,14 @@ def json_source(content: bytes, config: SpaceConfig) -> UserTable:
             "most; name the file's own space: --space FILE.toml"
         )
     networks = _networks(content)
-    indices = [_index_of(text, config) for text in networks]
+    texts = list(networks)
+    indices = [_index_of(text, config) for text in texts]
     rows: list[Sequence[float]] = []
     for text, fields in networks.items():
         accuracies = _trainings(text, fields)
         if rows and len(accuracies) != len(rows[0]):
             raise DatasetError(
-                f"network {text}: {ACCURACIES} has {len(accuracies)} numbers, and {len(rows[0])} for {next(iter(networks))}; "
+                f"network {text}: {ACCURACIES} has {len(accuracies)} numbers, and {len(rows[0])} for {texts[0]}; "
                 "give every network as many trainings"
             )
         rows.append(accuracies)
@@ -72,6 +73,7 @@ def json_source(content: bytes, config: SpaceConfig) -> UserTable:
         cells=lambda title: columns[title].tolist(),
         numbers=lambda title: columns[title],
         is_numeric=lambda title: title != "architecture",
+        place=lambda row: f"network {texts[row // trainings]}",
     )
 
 

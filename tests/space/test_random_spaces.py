@@ -12,6 +12,7 @@ from torch import nn
 
 from space import Architecture, ArchitectureError, Space, SpaceConfig, define
 from space.costs import all_macs, all_params, network_cost
+from space.hash_table import first_equals
 from space.indexing import available, block_indices, blocks_of, index_of, indices_of
 from space.lookup import canonical_index
 from space.memory import all_memory
@@ -66,6 +67,7 @@ def test_every_name_of_a_network_leads_back_to_it(space: Space, seed: int) -> No
         twin = space[canonical_index(network.graph_hash, space)]
         assert twin.graph_hash == network.graph_hash and twin.index <= index
         assert [module.traced for *_, module in run(twin)] == [module.traced for *_, module in run(network)]
+        assert first_equals(space)[index] == twin.index
         assert available(space)[np.arange(space.stages), list(blocks)].all()
     assert indices_of(space, block_indices(space, indices)).tolist() == indices.tolist()
     again = SpaceConfig(**space.to_plain())

@@ -155,3 +155,37 @@ def test_the_whole_published_space_is_read(macro: Space, tmp_path: Path) -> None
     found = load_accuracies(write(tmp_path, rows), config=macro)
     assert not np.isnan(found.values).any() and set(found.seed_counts.tolist()) == {3}
     assert found.at(network_of("01200000", macro)) == 56.0
+
+
+def test_a_network_of_several_texts_has_one_accuracy_whichever_of_them_a_file_has(
+    macro: Space, tmp_path: Path
+) -> None:
+    # Within a stage, behind its first site, the order of those that do something counts.
+    texts = ("20102101", "20120101", "20120110")
+    path = write(tmp_path, {texts[1]: {"test_acc": [90.0, 91.0]}})
+    found = load_accuracies(path, config=macro)
+    assert [found.at(network_of(text, macro)) for text in texts] == [90.5] * 3
+    assert found.at(network_of("21002101", macro)) is None
+    rows = {text: {"test_acc": [90.0, 91.0]} for text in texts}
+    assert load_accuracies(write(tmp_path, rows), config=macro).seed_sd == pytest.approx(np.sqrt(0.5))
+    rows[texts[2]] = {"test_acc": [90.0, 92.0]}
+    with pytest.raises(
+        DatasetError,
+        match=f"network {texts[2]}: network mb6_k5/.* with seed 1 is the same network as mb6_k5/.* in network {texts[1]}, and "
+        "they have the accuracies 92 and 91; keep one",
+    ):
+        load_accuracies(write(tmp_path, rows), config=macro)
+
+
+def test_a_table_may_name_one_network_twice_if_it_says_the_same_of_it(tmp_path: Path) -> None:
+    config, path = own_space(), tmp_path / "mine.csv"
+    path.write_text("network,acc\nmb/mb/skip/basic,50\nmb/skip/mb/basic,50\n")
+    found = load_accuracies(path, config=config)
+    assert found.at("mb/skip/mb/basic") == found.at("mb/mb/skip/basic") == 50.0
+    assert int((found.seed_counts > 0).sum()) == 2 and found.seed_counts.max() == 1
+    path.write_text("network,acc\nmb/mb/skip/basic,50\nmb/skip/mb/basic,51\n")
+    with pytest.raises(
+        DatasetError,
+        match=r"row 2: network mb/skip/mb/basic is the same network as .* in row 1, .* 51 and 50",
+    ):
+        load_accuracies(path, config=config)

@@ -23,7 +23,7 @@ TOLERANCE = 1e-5
 
 @pytest.mark.parametrize("format", ["onnx", "tflite"])
 @settings(max_examples=2, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(space=spaces(most_sites=2), seed=st.integers(0, 2**32 - 1))
+@given(space=spaces(most_sites=1), seed=st.integers(0, 2**32 - 1))
 def test_a_linked_model_is_the_conversion_of_the_whole_network(
     format: Format, space: Space, seed: int
 ) -> None:

@@ -23,6 +23,7 @@ from space.config import SpaceConfig
 from space.costs import network_cost
 from space.errors import DatasetError, shown
 from space.indexing import index_of
+from space.text import counted
 from space.text_files import decoded
 
 ACCURACIES = "test_acc"
@@ -105,7 +106,7 @@ def _index_of(text: str, config: SpaceConfig) -> int:
     """Return the canonical index of the network that a text of digits names."""
     if len(text) != config.stages or not (text.isascii() and text.isdigit()):
         raise DatasetError(
-            f"network {shown(text)}: space {config.name!r} has {config.stages} choices; write a digit for each"
+            f"network {shown(text)}: space {config.name!r} has {counted(config.stages, 'choice')}; write a digit for each"
         )
     blocks = []
     for choice, (digit, places) in enumerate(zip(map(int, text), config.choices, strict=True)):

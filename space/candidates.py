@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor, nn
 from torch.nn import functional
 
-from space.errors import ArchitectureError, did_you_mean
+from space.errors import ArchitectureError, did_you_mean, shown
 from space.layers import OPS, Head
 
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
@@ -66,6 +66,8 @@ def mbconv(
         *_unit(wide, wide, kernel, stride, wide, activation),
         *_unit(wide, channels_out, 1, 1, 1, "none"),
     )
+    if not isinstance(residual, bool):
+        raise ArchitectureError(f"residual = {shown(residual)}: give true or false")
     if residual and stride == 1 and channels_in == channels_out:
         return Residual(branch, nn.Identity(), nn.Identity())
     return branch
@@ -237,21 +239,21 @@ def _short(channels_in: int, channels_out: int, stride: int) -> nn.Module:
 
 
 def _padding(kernel: int) -> int:
-    if not isinstance(kernel, int) or kernel < 1 or kernel % 2 == 0:
-        raise ArchitectureError(f"kernel = {kernel!r}: give an odd whole number, such as 3")
+    if type(kernel) is not int or kernel < 1 or kernel % 2 == 0:
+        raise ArchitectureError(f"kernel = {shown(kernel)}: give an odd whole number, such as 3")
     return kernel // 2
 
 
 def _activation(name: str) -> nn.Module:
     if name not in ACTIVATIONS:
         raise ArchitectureError(
-            f"activation = {name!r} is unknown"
+            f"activation = {shown(name)} is unknown"
             + (did_you_mean(str(name), ACTIVATIONS) or f"; choose from {', '.join(ACTIVATIONS)}")
         )
     return ACTIVATIONS[name]()
 
 
 def _positive(name: str, value: int) -> int:
-    if not isinstance(value, int) or value < 1:
-        raise ArchitectureError(f"{name} = {value!r}: give a whole number of at least 1")
+    if type(value) is not int or value < 1:
+        raise ArchitectureError(f"{name} = {shown(value)}: give a whole number of at least 1")
     return value

@@ -339,7 +339,7 @@ def _sites(
         raise ArchitectureError(f"{source}: sites = {shown(value)}; write at least one [[sites]]")
     sites: list[Site] = []
     choices: dict[str, tuple[int, tuple[str, ...]]] = {}
-    numbered = 0
+    numbered, taken = 0, {"stem", "head", "glue"}
     for entry, one in enumerate(value):
         where = f"{source}: [[sites]] {entry + 1}"
         table = _Table(one, where)
@@ -371,6 +371,11 @@ def _sites(
                     choices[label] = choice, names
             given = shape[1], channels, stride if turn == 0 else 1
             site = f"{name}_{turn}" * bool(name and repeat > 1) or name or f"site{len(sites)}"
+            if site in taken:
+                raise ArchitectureError(
+                    f"{where}: two parts are called {site}; give each site a name of its own"
+                )
+            taken.add(site)
             modules = tuple(
                 _traced(parts[one], one, f"{where}, candidate {one}", folder, given, shape[2])
                 for one in names
@@ -439,9 +444,18 @@ def _traced_once(part: _Part, folder: str, source: str, given: tuple[int, int, i
 
     from space.tracing import trace
 
-    with torch.random.fork_rng(devices=[]):  # torch's global generator is left as it was
-        made = build_module(part.function, part.options, folder, given)
-    return trace(made, (1, given[0], size, size))[0]
+    def traced(runs: int) -> Traced:
+        with torch.random.fork_rng(devices=[]):  # torch's global generator is left as it was
+            made = build_module(part.function, part.options, folder, given)
+        return trace(made, (1, given[0], size, size), runs=runs)[0]
+
+    found = traced(1)
+    if ":" in part.function and traced(2) != found:  # of code that harness does not know
+        raise ArchitectureError(
+            f"{part.function} is another network each time that it is made and run; keep counters, times and random numbers that "
+            "are no parameters out of it"
+        )
+    return found
 
 
 def _sizes(shape: tuple[int, ...]) -> str:

@@ -14,9 +14,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from space.block import RawBlock, block_table
-from space.config import SpaceConfig
+from space.config import SpaceConfig, check_enumerable
 from space.errors import ArchitectureError, shown
-from space.indexing import blocks_of
+from space.indexing import BoolArray, IndexArray, blocks_of
 
 TABLE_PATH = Path(__file__).with_name("blox_hashes.bin")
 TABLE_OPS, TABLE_STAGES = 3, 3
@@ -119,6 +119,54 @@ def _places(config: SpaceConfig) -> Mapping[bytes, int]:
     content = all_digests(config)
     starts = range(0, len(content), _DIGEST_BYTES)[::-1]
     return {content[start : start + _DIGEST_BYTES]: start // _DIGEST_BYTES for start in starts}
+
+
+@lru_cache(maxsize=8)
+def first_equals(config: SpaceConfig) -> IndexArray:
+    """Return of each network of a space the first that has the same graph, by canonical index: (len(config),), mostly itself.
+
+    Networks of one graph have one graph hash: in a chain those that differ only in where modules stand that give back what they
+    are given, or in the names of modules that are alike.
+
+    Raises:
+        ArchitectureError: the space cannot be enumerated.
+    """
+    import numpy as np
+
+    check_enumerable(config, "which networks are one", "compare graph hashes of networks by name")
+    indices = np.arange(len(config), dtype=np.int64)
+    if config.chain is None:
+        return indices
+    number = {"": 0}  # of the graph of each module, 0 of what gives back what it is given
+    graphs = [
+        [
+            number.setdefault(one.traced.digest * (not one.traced.passes), len(number))
+            for one in site.candidates
+        ]
+        for site in config.chain.sites
+    ]
+    if all(0 not in row and len(set(row)) == len(row) for row in graphs):
+        return indices
+    digits = np.unravel_index(indices, config.radices, order="F")
+    run = np.zeros(
+        (len(config), len(graphs)), dtype=np.uint16
+    )  # the graphs in their order, without those that do nothing
+    count = np.zeros(len(config), dtype=np.int64)
+    for row, site in zip(graphs, config.chain.sites, strict=True):
+        graph = np.array(row, dtype=np.uint16)[0 if site.choice is None else digits[site.choice]]
+        run[indices, count] += graph
+        count += graph != 0
+    keys = run.view(np.dtype((np.void, run.itemsize * run.shape[1]))).ravel()
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    found: IndexArray = first[inverse].astype(np.int64)
+    return found
+
+
+def is_first(config: SpaceConfig) -> BoolArray:
+    """Return which networks of a space are the first with their graph, (len(config),). Raises: as `first_equals`."""
+    first = first_equals(config)
+    found: BoolArray = first == range(len(first))
+    return found
 
 
 @lru_cache(maxsize=8)

@@ -14,7 +14,7 @@ import inspect
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout, suppress
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -22,10 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 from space.chain import Option
 from space.errors import ArchitectureError, did_you_mean, shown
+from space.text import reason_of
 
 if TYPE_CHECKING:
     from torch import nn
 
+MAX_PARAMS = 1 << 28  # of one module: a gigabyte
+_LARGE = 1024  # channels and options up to here make no module that fills a memory
 _GIVEN = 3  # channels_in, channels_out, stride
 # Modules of the standard library, and torch, that give the same whenever and wherever they are used; and what does not.
 _COMPUTING = {
@@ -78,24 +81,49 @@ def build_module(
     Raises:
         ArchitectureError: the function is not found, does not take what it is given, or returns no module.
     """
+    import torch
     from torch import nn
 
     function = find_function(text, folder)
     _check_options(function, text, options)
+    sizes = [value for value in (*given, *dict(options).values()) if isinstance(value, int)]
+    if max(sizes) > _LARGE:  # its weights may not fit memory: they are counted before they are made
+        planned: object = None
+        with (
+            suppress(Exception, SystemExit),
+            _own_imports(text, folder),
+            redirect_stdout(sys.stderr),
+            torch.device("meta"),
+        ):
+            planned = function(*given, **dict(options))
+        _check_params(planned, text)
     try:
-        with _own_imports(text, folder):
+        with _own_imports(text, folder), redirect_stdout(sys.stderr):
             made = function(*given, **dict(options))
     except ArchitectureError:
         raise
-    except Exception as error:  # a user's function may raise anything
+    except (Exception, SystemExit) as error:  # a user's function may raise anything
         raise ArchitectureError(
-            f"{text}{given} raised {type(error).__name__}: {error}; see that it takes (channels_in, channels_out, stride)"
+            f"{text}{given} raised {type(error).__name__}: {reason_of(error)}; see that it takes (channels_in, channels_out, "
+            "stride)"
         ) from error
     if not isinstance(made, nn.Module):
         raise ArchitectureError(
             f"{text} returned {shown(made)}, which is no torch module; return an nn.Module"
         )
+    _check_params(made, text)
     return made
+
+
+def _check_params(made: object, text: str) -> None:
+    from torch import nn
+
+    if not isinstance(made, nn.Module) or any(nn.parameter.is_lazy(one) for one in made.parameters()):
+        return
+    if (params := sum(one.numel() for one in made.parameters())) > MAX_PARAMS:
+        raise ArchitectureError(
+            f"{text} makes {params:,} parameters, more than {MAX_PARAMS:,}; give fewer channels, or smaller options"
+        )
 
 
 def source_digest(text: str, folder: str) -> str:
@@ -183,7 +211,7 @@ def _module(name: str, folder: str) -> ModuleType:
     try:
         if digest := source_digest(f"{name}:", folder):
             return _loaded(file, digest)
-        with _search_path():
+        with _search_path(), redirect_stdout(sys.stderr):
             return importlib.import_module(name)
     except (Exception, SystemExit) as error:  # to import another's code may raise anything at all
         if isinstance(error, ModuleNotFoundError) and error.name == name.partition(".")[0]:
@@ -192,7 +220,7 @@ def _module(name: str, folder: str) -> ModuleType:
                 f"module {name}: {beside}no installed package has this name; check the name before the colon"
             ) from error
         raise ArchitectureError(
-            f"module {name} cannot be loaded: {type(error).__name__}: {error}; repair it"
+            f"module {name} cannot be loaded: {type(error).__name__}: {reason_of(error)}; repair it"
         ) from error
 
 
@@ -205,7 +233,7 @@ def _loaded(file: Path, digest: str) -> ModuleType:
         raise ImportError(f"{file} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up
-    with _own_imports(f"{file.stem}:", str(file.parent)):
+    with _own_imports(f"{file.stem}:", str(file.parent)), redirect_stdout(sys.stderr):
         try:
             spec.loader.exec_module(module)
         except BaseException:

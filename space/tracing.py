@@ -9,7 +9,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,17 +66,22 @@ class Graph:
         return self.names.get(given.name, "") if isinstance(given, fx.Node) else ""
 
 
-def trace(module: nn.Module, shape: tuple[int, ...]) -> tuple[Traced, Graph]:
+def trace(module: nn.Module, shape: tuple[int, ...], *, runs: int = 1) -> tuple[Traced, Graph]:
     """Return what a module is and costs that reads one float32 tensor of `shape`, (1, C, H, W), and its graph.
+
+    The graph is that of the last of `runs`: a module that keeps no state has the same in each.
 
     Raises:
         ArchitectureError: it cannot be traced: the message says why, and what to do, and begins with no name of the module.
     """
+    if any(nn.parameter.is_lazy(one) or one.is_meta for one in module.parameters()):
+        raise ArchitectureError(
+            "has parameters that have no values yet; make no lazy layers, and none on 'meta'"
+        )
     module = copy.deepcopy(module).eval()
-    graph = _graph(module, shape)
+    for _ in range(runs):
+        graph = _graph(module, shape)
     output = graph.nodes[-1].args[0]
-    if isinstance(output, tuple | list) and len(output) == 1:
-        output = output[0]
     if not isinstance(output, fx.Node):
         raise ArchitectureError("returns no single tensor; return one")
     value = _value(output)
@@ -101,13 +108,10 @@ def op_name(node: fx.Node) -> str:
 
 
 def _graph(module: nn.Module, shape: tuple[int, ...]) -> Graph:
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            traced = make_fx(module, tracing_mode="fake", pre_dispatch=True, _allow_non_fake_inputs=True)(
-                torch.zeros(shape)
-            )
-    except Exception as error:  # a user's module may raise anything
-        raise ArchitectureError(_untraceable(error)) from error
+    with _running(), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        traced = make_fx(module, tracing_mode="fake", pre_dispatch=True, _allow_non_fake_inputs=True)(
+            torch.zeros(shape)
+        )
     nodes = tuple(traced.graph.nodes)
     if len(nodes) > MAX_NODES:
         raise ArchitectureError(f"runs {len(nodes):,} ops, more than {MAX_NODES:,}; make it smaller")
@@ -131,6 +135,16 @@ def _graph(module: nn.Module, shape: tuple[int, ...]) -> Graph:
         elif node.op == "call_function":
             _check_op(node)
     return Graph(nodes=nodes, names=names, state=state, made=made)
+
+
+@contextmanager
+def _running() -> Iterator[None]:
+    """Run a user's module: what it raises is an ArchitectureError, what it prints goes to stderr, for stdout is data."""
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except (Exception, SystemExit) as error:
+        raise ArchitectureError(_untraceable(error)) from error
 
 
 _DEPENDS = "does something that depends on the values of its input, which no exported model can; decide by shapes alone"
@@ -164,7 +178,7 @@ def _is_random(node: fx.Node) -> bool:
     return True
 
 
-def _untraceable(error: Exception) -> str:
+def _untraceable(error: BaseException) -> str:
     kind = type(error).__name__
     text = " ".join(str(error).split())[:200]
     if "DataDependent" in kind or "data-dependent" in text or "item" in text.lower() or "Guard" in kind:
@@ -223,6 +237,7 @@ def _macs(module: nn.Module, shape: tuple[int, ...]) -> int:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     with (
+        _running(),
         FakeTensorMode(allow_non_fake_inputs=True),
         FlopCounterMode(display=False) as counter,
         torch.no_grad(),

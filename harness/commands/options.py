@@ -212,8 +212,8 @@ AccuracyPaths = Annotated[
         "--accuracies",
         "-a",
         envvar=ACCURACIES_VARIABLE,
-        help="Accuracies: published blox-base/blox-ext files or a folder of them, or a CSV or Parquet table of your own; "
-        "repeatable. 'synthetic' stands for made-up ones, to try.",
+        help="Accuracies: published blox-base/blox-ext files or a folder of them, or a CSV or Parquet table of your own, "
+        "or NAS-Bench-Macro's JSON; repeatable. 'synthetic' stands for made-up ones, to try.",
     ),
 ]
 Metric = Annotated[

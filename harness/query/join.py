@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,8 @@ from space import BLOX, SPACES, Architecture, Space, SpaceConfig, check_enumerab
 from space.accuracies import Accuracies
 from space.accuracies.load import fitting_spaces
 from space.errors import ConfigError
+from space.hash_table import first_equals, is_first
+from space.indexing import IndexArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -163,8 +166,13 @@ def doubt_note(provenance: Provenance) -> str:
 def notes_on(table: Table, provenance: Mapping[str, Provenance]) -> list[str]:
     """Return notes on everything that is missing or doubtful in a table."""
     count, accuracy = len(table.config), table.accuracy
-    missing = int(np.isnan(accuracy.values).sum())
+    distinct = is_first(table.config)
+    missing = int((np.isnan(accuracy.values) & distinct).sum())
     notes = []
+    if again := int((~distinct).sum()):
+        notes.append(
+            f"{again:,} of {count:,} names are of networks that have an earlier one, by which they are found"
+        )
     if missing:
         notes.append(f"{missing:,} of {count:,} networks have no {accuracy.label} and cannot be found")
     notes += accuracy.notes
@@ -239,12 +247,32 @@ def _query_space(
     return fitting[0]
 
 
+def _of_equals(cost: Cost, first: IndexArray) -> Cost:
+    """Return a cost in which a network was measured if one that is equal to it was; `first` is as of `first_equals`."""
+    if cost.measured is None:
+        return cost
+    source, measured = np.arange(len(first)), np.flatnonzero(cost.measured)
+    equal = np.full(len(first), -1)
+    equal[first[measured]] = measured
+    source = np.where(cost.measured | (equal[first] < 0), source, equal[first])
+    columns: dict[str, Any] = {
+        name: column[source]
+        for name in ("values", "low", "high", "measured", "supported", "grades")
+        if (column := getattr(cost, name)) is not None
+    }
+    return replace(cost, **columns)
+
+
 def _joined(
     config: SpaceConfig,
     accuracies: Sequence[Accuracies],
     costs: Mapping[str, Cost],
     provenance: Mapping[str, Provenance],
 ) -> SearchTable:
+    distinct = is_first(config)
+    if not distinct.all():  # a network of several names is found once, by the first
+        accuracies = [replace(one, values=np.where(distinct, one.values, np.nan)) for one in accuracies]
+        costs = {name: _of_equals(cost, first_equals(config)) for name, cost in costs.items()}
     table = Table(config=config, accuracy=accuracies[0], costs=costs, shown=tuple(accuracies[1:]))
     return SearchTable(table=table, provenance=provenance, notes=tuple(notes_on(table, provenance)))
 

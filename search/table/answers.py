@@ -11,6 +11,7 @@ from search.table.constraints import Constraint, allowed, amount_text, bound
 from search.table.table import Table
 from space import Architecture, SpaceConfig
 from space.accuracies import Accuracies
+from space.hash_table import is_first
 from space.indexing import BoolArray, FloatArray, IndexArray
 
 Z = 1.96  # normal: standard deviations that hold 95 % of a mean over seeds
@@ -19,6 +20,8 @@ Z = 1.96  # normal: standard deviations that hold 95 % of a mean over seeds
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConstraintCounts:
     """Networks that meet, break or lack data for one constraint: `unknown` have no cost, or no interval where one is needed.
+
+    Networks that are equal count once.
 
     `doubtful`: those whose interval has the limit inside; they are met or broken all the same, by what was asked to count.
     """
@@ -139,18 +142,19 @@ def nearest(table: Table, constraints: Sequence[Constraint], *, confident: bool 
 def _standing(table: Table, constraint: Constraint, confident: bool) -> ConstraintCounts:
     cost = table.cost(constraint.subject)
     decisive = bound(constraint, cost, confident)
-    met = constraint.holds(decisive)
-    known = ~np.isnan(decisive)
+    distinct = is_first(table.config)
+    met = constraint.holds(decisive) & distinct
+    known = ~np.isnan(decisive) & distinct
     far = bound(constraint, cost, True)
     near = cost.low if constraint.is_upper else cost.high
     if cost.low is None or near is None:
         doubtful = 0
     else:
-        doubtful = int((constraint.holds(near) & ~constraint.holds(far) & ~np.isnan(far)).sum())
+        doubtful = int((constraint.holds(near) & ~constraint.holds(far) & ~np.isnan(far) & distinct).sum())
     return ConstraintCounts(
         constraint=constraint,
         met=int(met.sum()),
         broken=int((known & ~met).sum()),
-        unknown=int((~known).sum()),
+        unknown=int((distinct & ~known).sum()),
         doubtful=doubtful,
     )

@@ -165,7 +165,7 @@ def published_in_folder(
 
 
 def _is_published(path: Path) -> bool:
-    if suffix_of(path) == ".parquet" or str(path) == STANDARD_INPUT:
+    if suffix_of(path) in (".parquet", ".json") or str(path) == STANDARD_INPUT:
         return False
     if suffix_of(path) != ".csv":
         return True  # whatever else it is, the reader of published files says so

@@ -11,13 +11,15 @@ from space.accuracies.accuracies import Accuracies
 from space.architecture import BLOX
 from space.config import SpaceConfig
 from space.errors import DatasetError, MissingMetric
+from space.hash_table import first_equals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SeedAccuracies:
     """Accuracies as read, one for each network and seed, in percent.
 
-    `indices`, int64 (n,), are canonical, and no network comes twice with one seed; `seeds`, int64 (n,), or None where the
+    `indices`, int64 (n,), are canonical, those of equal networks the first's (`space.hash_table.first_equals`), and no network
+    comes twice with one seed; `seeds`, int64 (n,), or None where the
     file names none; `values`, float64 (n,), NaN where a training left none. The other fields are those of `Accuracies`.
     """
 
@@ -34,6 +36,8 @@ class SeedAccuracies:
 
 def mean_over_seeds(measured: SeedAccuracies, wanted: tuple[int, ...] = ()) -> Accuracies:
     """Return each network's mean over the wanted seeds that it was trained with; over all of them where none is named.
+
+    Networks of one graph have one accuracy, whichever of them a file names.
 
     Raises:
         DatasetError: a wanted seed is not there, or there is no value at all.
@@ -53,6 +57,7 @@ def mean_over_seeds(measured: SeedAccuracies, wanted: tuple[int, ...] = ()) -> A
     counts = np.bincount(indices, minlength=size)
     with np.errstate(invalid="ignore"):
         means = np.bincount(indices, values, minlength=size) / counts
+    first = first_equals(measured.config)
     several, few = int(counts.max()), int(((counts > 0) & (counts < counts.max())).sum())
     if few:
         notes.append(f"{few} networks were trained with fewer seeds than the {several} of others")
@@ -60,8 +65,8 @@ def mean_over_seeds(measured: SeedAccuracies, wanted: tuple[int, ...] = ()) -> A
         metric=measured.metric,
         epoch=measured.epoch,
         seeds=seeds,
-        values=means,
-        seed_counts=counts.astype(np.int64),
+        values=means[first],
+        seed_counts=counts[first].astype(np.int64),
         seed_sd=_pooled_sd(indices, values, counts, means),
         origin=measured.origin,
         synthetic=measured.synthetic,

@@ -38,7 +38,7 @@ class UserTable:
 
     `cells(title)` are a column's cells as they stand, (rows,); `numbers(title)` is a column as float64 (rows,), NaN where a
     cell is empty, or a DatasetError that names the row; `is_numeric(title)` says whether a column is one of numbers, and
-    not empty.
+    not empty; `place(row)` names a row, counted from 0, to whoever reads the file.
     """
 
     titles: tuple[str, ...]
@@ -46,6 +46,7 @@ class UserTable:
     cells: Callable[[str], Sequence[object]]
     numbers: Callable[[str], NDArray[np.float64]]
     is_numeric: Callable[[str], bool]
+    place: Callable[[int], str] = lambda row: f"row {row + 1}"
 
 
 def csv_source(content: bytes) -> UserTable:

@@ -1,4 +1,4 @@
-"""A user's own accuracies: a table with a title row, one network and seed a row, from CSV or Parquet.
+"""A user's own accuracies: a table with a title row, one network and seed a row, from CSV or Parquet; or NAS-Bench-Macro's file.
 
 One column names the networks in any notation: blocks, graph hash, index, or the published vector as JSON. One holds an
 accuracy in percent. A column `seed` tells several trainings of a network apart. Rows are counted from 1, after the titles.
@@ -13,15 +13,17 @@ from pathlib import Path
 from stat import S_ISREG
 
 import numpy as np
-from numpy.typing import NDArray
 
 from space.accuracies.accuracies import SYNTHETIC
 from space.accuracies.metric import metric_of
+from space.accuracies.nas_bench_macro import json_source
 from space.accuracies.seeds import SeedAccuracies
 from space.accuracies.user_readers import UserTable, csv_source, parquet_source
 from space.architecture import BLOX, Architecture
 from space.config import SpaceConfig
 from space.errors import ArchitectureError, DatasetError, did_you_mean, shown
+from space.hash_table import first_equals
+from space.indexing import BoolArray, FloatArray, IndexArray
 from space.lookup import canonical_index
 from space.text_files import STANDARD_INPUT, read_content, suffix_of
 
@@ -39,6 +41,8 @@ ARCHITECTURE_COLUMNS = (
     "vector",
 )
 SEED_COLUMN = "seed"
+OWN_SUFFIXES = (".csv", ".parquet", ".json")
+_READERS = {".csv": csv_source, ".parquet": parquet_source}
 _MAX_SEED = 2**32 - 1
 
 
@@ -46,6 +50,8 @@ def read_own_table(
     path: str | PathLike[str], *, metric: str = "", architecture_column: str = "", config: SpaceConfig = BLOX
 ) -> SeedAccuracies:
     """Read the accuracies of one column of a user's table: `.csv` in UTF-8 or `.parquet`, packed or not; `-`: CSV from stdin.
+
+    A `.json` is read as `space.accuracies.nas_bench_macro` says.
 
     `metric` names the column; empty: `val_top1` where there is one, else `test_top1`, else the only column of numbers beside
     the architectures and seeds, unless its title is that of a cost (`space.accuracies.metric`). `architecture_column` names the
@@ -84,10 +90,10 @@ def measured_of(
     Raises:
         DatasetError: as described there; the message does not name the file.
     """
-    source = csv_source(content) if suffix == ".csv" else parquet_source(content)
+    source = json_source(content, config) if suffix == ".json" else _READERS[suffix](content)
     named = [title for title in source.titles if title]  # data frames write their index without a title
-    if again := [title for title in named if named.count(title) > 1]:
-        raise DatasetError(f"two columns have the title {shown(again[0])}; rename one")
+    if twice := [title for title in named if named.count(title) > 1]:
+        raise DatasetError(f"two columns have the title {shown(twice[0])}; rename one")
     if not source.rows:
         raise DatasetError("holds no row after its titles; it was cut, or is empty: write it again")
     networks = _architecture_column(source, architecture_column)
@@ -95,13 +101,13 @@ def measured_of(
     values = _percent(metric, source.numbers(metric))
     seeds = _seeds(source) if SEED_COLUMN in source.titles else None
     indices = _places(networks, source.cells(networks), config)
-    _refuse_doubles(indices, seeds, config)
+    again = _repeated(source, indices, seeds, values, config)
     return SeedAccuracies(
         metric=metric,
         epoch="",
-        indices=indices,
-        seeds=seeds,
-        values=values,
+        indices=first_equals(config)[indices[~again]],
+        seeds=None if seeds is None else seeds[~again],
+        values=values[~again],
         origin=(name,),
         synthetic=SYNTHETIC in Path(name).name.lower() or SYNTHETIC in metric.lower(),
         config=config,
@@ -109,9 +115,9 @@ def measured_of(
 
 
 def _content(path: Path) -> bytes:
-    if suffix_of(path) not in (".csv", ".parquet"):
+    if suffix_of(path) not in OWN_SUFFIXES:
         raise DatasetError(
-            f"{path}: has the suffix {path.suffix!r}, which names no table; use .csv or .parquet"
+            f"{path}: has the suffix {path.suffix!r}, which names no table; use {', '.join(OWN_SUFFIXES)}"
         )
     with suppress(OSError, ValueError):  # the reader says so
         if str(path) != STANDARD_INPUT and not S_ISREG(path.stat().st_mode):
@@ -135,7 +141,7 @@ def _architecture_column(source: UserTable, wanted: str) -> str:
     )
 
 
-def _percent(metric: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _percent(metric: str, values: FloatArray) -> FloatArray:
     bad = np.flatnonzero(~np.isnan(values) & ~((values >= 0) & (values <= 100)))
     if bad.size:
         row = int(bad[0])
@@ -150,7 +156,7 @@ def _percent(metric: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
     return values
 
 
-def _seeds(source: UserTable) -> NDArray[np.int64]:
+def _seeds(source: UserTable) -> IndexArray:
     seeds = source.numbers(SEED_COLUMN)
     with np.errstate(invalid="ignore"):
         bad = np.flatnonzero(~((seeds >= 0) & (seeds <= _MAX_SEED) & (seeds == np.floor(seeds))))
@@ -162,7 +168,7 @@ def _seeds(source: UserTable) -> NDArray[np.int64]:
     return seeds.astype(np.int64)
 
 
-def _places(title: str, cells: Iterable[object], config: SpaceConfig) -> NDArray[np.int64]:
+def _places(title: str, cells: Iterable[object], config: SpaceConfig) -> IndexArray:
     """Return the canonical index of each row's network, (rows,)."""
     places: list[int] = []
     try:
@@ -175,30 +181,43 @@ def _places(title: str, cells: Iterable[object], config: SpaceConfig) -> NDArray
     return np.array(places, dtype=np.int64)
 
 
-def _refuse_doubles(indices: NDArray[np.int64], seeds: NDArray[np.int64] | None, config: SpaceConfig) -> None:
-    keys = (indices,) if seeds is None else (indices, seeds)
-    order = np.lexsort(keys)  # stable: of equal rows the first comes first
-    same = np.ones(len(order) - 1, np.bool_)
-    for key in keys:
-        same &= np.diff(key[order]) == 0
-    if not same.any():
-        return
-    later = order[1:][same]
-    row = int(later.min())
-    equal = indices == indices[row]
+def _repeated(
+    source: UserTable,
+    indices: IndexArray,
+    seeds: IndexArray | None,
+    values: FloatArray,
+    config: SpaceConfig,
+) -> BoolArray:
+    """Mark the rows (n,) of a training that another row has under another name of the same network, with the same accuracy.
+
+    Raises:
+        DatasetError: a training stands twice by one name, or with two accuracies.
+    """
+    first = first_equals(config)[indices]
+    order = np.lexsort((indices, first) if seeds is None else (indices, seeds, first))  # stable
+    one, other = order[:-1], order[1:]
+    same = first[one] == first[other]
     if seeds is not None:
-        equal &= seeds == seeds[row]
-    first = int(np.flatnonzero(equal)[0])
-    network = Architecture.from_index(int(indices[row]), config)
-    remedy = (
-        "keep one row"
-        if seeds is not None
-        else f"keep one row, or tell them apart by a column {SEED_COLUMN!r}"
-    )
+        same &= seeds[one] == seeds[other]
+    again = np.zeros(len(indices), np.bool_)
+    again[other[same]] = True
+    differs = ~np.isclose(values[one], values[other], rtol=0, equal_nan=True)
+    refused = np.flatnonzero(same & ((indices[one] == indices[other]) | differs))
+    if not refused.size:
+        return again
+    before, row = min((sorted((int(one[at]), int(other[at]))) for at in refused), key=lambda pair: pair[1])
+    network, earlier = (Architecture.from_index(int(indices[at]), config) for at in (row, before))
     with_seed = "" if seeds is None else f" with seed {seeds[row]}"
-    raise DatasetError(
-        f"row {row + 1}: network {network}{with_seed} stands in row {first + 1} already; {remedy}"
+    what = f"stands in {source.place(before)} already"
+    if network != earlier:
+        what = (
+            f"is the same network as {earlier} in {source.place(before)}, and they have the accuracies {values[row]:g} and "
+            f"{values[before]:g}"
+        )
+    remedy = (
+        "keep one" if seeds is not None else f"keep one row, or tell them apart by a column {SEED_COLUMN!r}"
     )
+    raise DatasetError(f"{source.place(row)}: network {network}{with_seed} {what}; {remedy}")
 
 
 def _instead(wanted: str, known: Sequence[str]) -> str:

@@ -210,6 +210,22 @@ def test_a_definition_that_was_read_is_found_by_its_name_when_its_file_is_gone(
         ('skip = "identity"', 'in = "identity"', r"\[candidates\]: 'in' is no candidate's name"),
         ("expansion = 2", "expansin = 2", "mbconv has no option 'expansin'; did you mean 'expansion'"),
         ("expansion = 2", "expansion = 0", "candidate mb: expansion = 0: give a whole number of at least 1"),
+        ("expansion = 2", "expansion = true", "candidate mb: expansion = True: give a whole number"),
+        ("expansion = 2", 'residual = "no"', "candidate mb: residual = 'no': give true or false"),
+        ("expansion = 2", f"expansion = {10**22}", r"mbconv\(6, 8, 2\) raised TypeError: [^\n]*$"),
+        ("expansion = 2", f"expansion = {10**8}", "mbconv makes 16,200,000,016 parameters, more than"),
+        (
+            "channels = 12",
+            "channels = 65536",
+            "candidate basic: resnet_basic makes 38,.* parameters, more than",
+        ),
+        (
+            "channels = 8",
+            'channels = 8\nname = "stem"',
+            r"\[\[sites\]\] 1: two parts are called stem; give each",
+        ),
+        ("channels = 8", 'channels = 8\nname = "site1"', r"\[\[sites\]\] 2: two parts are called site1"),
+        ("expansion = 2", "kernel = true", "kernel = True: give an odd whole number"),
         ("expansion = 2", "kernel = 4", "kernel = 4: give an odd whole number"),
         ("expansion = 2", "expansion = [2]", r"expansion = \[2\]; an option is a number"),
         ("expansion = 2", 'activation = "rely"', "'rely' is unknown; did you mean 'relu'"),
@@ -259,6 +275,96 @@ def test_what_is_wrong_with_a_field_is_said_with_its_place_and_a_remedy(
     assert old in DEFINITION
     with pytest.raises(ArchitectureError, match=message):
         load_space(write_space(tmp_path, DEFINITION.replace(old, new, 1)))
+
+
+MODULE = """
+import random
+import torch
+from torch import nn
+
+made = [0]
+
+class Own(nn.Module):
+    def __init__(self, i, o, s):
+        super().__init__()
+        self.conv, self.runs = nn.Conv2d(i, o, 3, s, 1), 0
+
+    def forward(self, x):
+        y = self.conv(x)
+        {forward}
+
+def ghost(i, o, s, *, ratio=2):
+    {function}
+"""
+DEPENDS = "does something that depends on the values of its input"
+CHANGES = "own_ops:ghost is another network each time that it is made and run; keep counters"
+
+
+def own(forward: str = "return y", function: str = "return Own(i, o, s)") -> str:
+    return MODULE.format(
+        forward=forward.replace("; ", "\n        "), function=function.replace("; ", "\n    ")
+    )
+
+
+@pytest.mark.parametrize(
+    ("candidates", "message"),
+    [
+        (own("return y[:, y.mean((0, 2, 3)) > 0]"), DEPENDS),
+        (own("return y if y.sum() > 0 else -y"), DEPENDS),
+        (own("return y * y.mean().item()"), DEPENDS),
+        (own("return y + torch.randn_like(y)"), "draws random numbers"),
+        (own("return y * random.random()"), CHANGES),
+        (own("self.runs += 1; return y * self.runs"), CHANGES),
+        (own("self.runs += 1; return y if self.runs % 2 else -y"), CHANGES),
+        (
+            own(function="made[0] += 1; return nn.Conv2d(i, o, 1 + 2 * (made[0] % 2), s, made[0] % 2)"),
+            CHANGES,
+        ),
+        (own("return (y,)"), "returns no single tensor; return one"),
+        (own("return y, y"), "returns no single tensor; return one"),
+        (own("return {'y': y}"), "returns no single tensor; return one"),
+        (own("return None"), "returns no single tensor; return one"),
+        (own("return y.half()"), "returns torch.float16; return float32"),
+        (own("raise ValueError('one\\ntwo')"), "cannot be run on its input: ValueError: one two; see that"),
+        (own("raise SystemExit(3)"), "cannot be run on its input: SystemExit: 3; see that"),
+        (own(function="raise SystemExit(4)"), r"own_ops:ghost\(6, 8, 2\) raised SystemExit: 4; see that"),
+        (own(function="raise KeyError('one\\ntwo')"), r"raised KeyError: [^\n]*; see that"),
+        (own(function="import gone_thing"), "raised ModuleNotFoundError: No module named 'gone_thing'"),
+        ("import gone_thing", "module own_ops cannot be loaded: ModuleNotFoundError"),
+        ("import sys; sys.exit(0)", "module own_ops cannot be loaded: SystemExit: 0; repair it"),
+        ("def ghost(:", "module own_ops cannot be loaded: SyntaxError"),
+        (own(function="return None"), "returned None, which is no torch module"),
+        (
+            own(function="return nn.LazyConv2d(o, 3, s, 1)"),
+            "parameters that have no values yet; make no lazy",
+        ),
+        (own(function="return Own(i, o, s).to('meta')"), "parameters that have no values yet"),
+        (own(function="return Own(i, o, s).double()"), "cannot be run on its input: RuntimeError"),
+        (
+            own("return y[:, :4]"),
+            "makes 1 x 4 x 4 x 4 of 1 x 6 x 8 x 8, where channels = 8 and stride = 2 ask",
+        ),
+    ],
+)
+def test_a_candidate_that_cannot_be_exported_is_refused_in_one_line(
+    candidates: str, message: str, tmp_path: Path
+) -> None:
+    path = write_space(tmp_path, candidates=candidates)
+    with pytest.raises(ArchitectureError, match=message) as caught:
+        load_space(path)
+    assert str(caught.value).startswith(f"{path}: [[sites]] 1, candidate ghost: ") and "\n" not in str(
+        caught.value
+    )
+
+
+def test_what_a_candidate_prints_is_no_output_of_a_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = own("print('in forward'); return y", "print('in function'); return Own(i, o, s)")
+    assert len(load_space(write_space(tmp_path, candidates=told + "\nprint('in import')\n"))) == 36
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert all(f"in {place}" in captured.err for place in ("import", "function", "forward"))
 
 
 def test_code_in_the_working_folder_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

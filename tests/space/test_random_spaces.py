@@ -6,51 +6,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from hypothesis import assume, given, settings
+from factories.random_spaces import spaces
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from space import Architecture, ArchitectureError, Space, SpaceConfig, define
+from space import Architecture, Space, SpaceConfig
 from space.costs import all_macs, all_params, network_cost
+from space.hash_table import first_equals
 from space.indexing import available, block_indices, blocks_of, index_of, indices_of
 from space.lookup import canonical_index
 from space.memory import all_memory
 from space.networks import build_network
 from space.segments import Segment, all_segments
 from space.selection import parse_model, select_models
-
-CANDIDATES: dict[str, Any] = {
-    "mb": {"module": "mbconv", "expansion": 2},
-    "sep": "separable",
-    "basic": "resnet_basic",
-    "conv": {"module": "conv", "kernel": 1, "activation": "silu"},
-    "skip": "identity",
-}
-
-
-@st.composite
-def spaces(draw: st.DrawFn) -> Space:
-    names = st.lists(st.sampled_from(list(CANDIDATES)), min_size=1, max_size=3, unique=True)
-    sites = []
-    for _ in range(draw(st.integers(1, 4))):
-        site: dict[str, Any] = {"candidates": draw(names), "repeat": draw(st.integers(1, 2))}
-        site["channels"], site["stride"] = draw(st.sampled_from([4, 6])), draw(st.sampled_from([1, 2]))
-        if len(site["candidates"]) > 1 and draw(st.booleans()):
-            site["choice"] = f"like_{'_'.join(site['candidates'])}"
-        sites.append(site)
-    try:
-        return define(
-            "random",
-            image_size=draw(st.sampled_from([8, 9])),
-            classes=draw(st.integers(1, 3)),
-            in_channels=draw(st.sampled_from([1, 3])),
-            candidates=CANDIDATES,
-            stem={"module": "conv", "channels": 4, "stride": draw(st.sampled_from([1, 2]))},
-            sites=sites,
-        )
-    except ArchitectureError as error:
-        assume("nothing to choose" not in str(error))
-        raise
 
 
 @settings(max_examples=25, deadline=None)
@@ -66,6 +35,7 @@ def test_every_name_of_a_network_leads_back_to_it(space: Space, seed: int) -> No
         twin = space[canonical_index(network.graph_hash, space)]
         assert twin.graph_hash == network.graph_hash and twin.index <= index
         assert [module.traced for *_, module in run(twin)] == [module.traced for *_, module in run(network)]
+        assert first_equals(space)[index] == twin.index
         assert available(space)[np.arange(space.stages), list(blocks)].all()
     assert indices_of(space, block_indices(space, indices)).tolist() == indices.tolist()
     again = SpaceConfig(**space.to_plain())

@@ -106,11 +106,14 @@ def _folders_in(folder: Path, *, strict: bool = True) -> list[str]:
 
 
 def _files_below(folder: Path, root: Path) -> Iterator[Path]:
-    """Yield the files below a folder. Raises: ConfigError for a link that leads out of the root, or to a folder; OSError."""
+    """Yield the files below a folder. Raises: ConfigError for a link that leads out of the root, or to a folder; OSError.
+
+    `realpath`, as `Path.resolve` raises RuntimeError for a link that leads to itself.
+    """
     for entry in folder.iterdir():
         if _is_left_out(entry.name):
             continue
-        if entry.is_symlink() and (entry.is_dir() or not entry.resolve().is_relative_to(root)):
+        if entry.is_symlink() and (entry.is_dir() or not Path(os.path.realpath(entry)).is_relative_to(root)):
             raise _refused_link(entry)
         if entry.is_dir():
             yield from _files_below(entry, root)

@@ -6,6 +6,7 @@ run by the tests of those commands and not here; tests/test_documentation.py che
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from dataclasses import replace
@@ -110,7 +111,7 @@ def write_files(page: Path, folder: Path) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the working folder: the devices of the repository, and a published file of made-up accuracies."""
+    """Return the working folder: devices and examples of the repository, and published files' forms with made-up accuracies."""
     (tmp_path / "devices.toml").write_text((ROOT / "devices.toml").read_text())
     indices = np.array([network.index for network in networks(500)])
     top1 = np.random.default_rng(0).integers(40, 60, (500, 2)).astype(float)
@@ -118,6 +119,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     extra: dict[str, int | str] = {"seed": 0, "epochs": 2, "dataset": "synthetic-0-20-10-20", "part": "base"}
     made = Dataset(dataset_type="training", indices=indices, columns=columns, extra=extra)
     write_dataset(tmp_path / "blox-base-0.blox", made)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    macro = {f"2012210{last}": {"test_acc": [50.0 + last, 51.0, 52.0]} for last in range(3)}  # made up
+    (tmp_path / "nas-bench-macro_cifar10.json").write_text(json.dumps(macro))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -274,9 +274,7 @@ def test_rows_that_cannot_be_are_refused_with_their_number(
     columns: dict[str, list[object]], message: str, suffix: str, tmp_path: Path
 ) -> None:
     if "conv-conv/" in message:
-        message = (
-            f"row 2: network {Architecture.from_index(4)} with seed 1 stands in row 1 already; keep one row"
-        )
+        message = f"row 2: network {Architecture.from_index(4)} with seed 1 stands in row 1 already; keep one"
     assert message in refusal(table(tmp_path, suffix, columns))
 
 

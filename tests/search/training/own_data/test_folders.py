@@ -92,6 +92,14 @@ def test_links_out_of_the_folder_and_to_folders_are_refused(tmp_path: Path) -> N
             list_folder(root)
 
 
+@pytest.mark.parametrize("link", ["a/2.png", "a/more/2.png", "c"])
+def test_links_that_lead_to_themselves_are_refused(link: str, tmp_path: Path) -> None:
+    root = files(tmp_path, "a/1.png", "a/more/1.png", "b/1.png")
+    (root / link).symlink_to(Path(link).name)
+    with pytest.raises(ConfigError, match=f"{link}: (is no plain file; remove it|lies beside the folders)"):
+        list_folder(root)
+
+
 def test_what_is_no_plain_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     root = files(tmp_path, "a/1.png", "b/1.png")
     os.mkfifo(root / "a/pipe")

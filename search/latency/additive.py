@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from search.latency.candidates import CANDIDATES, CandidatePredictor, Training, line, origin_of
 from search.latency.evaluation import Errors
-from search.latency.model_selection import select_predictor
+from search.latency.model_selection import SelectedPredictor, select_predictor
 from search.latency.parts import parts_by_block
 from search.latency.ridge import FittedLatency, Guess, Linear, fit_corrected, fit_line
 from search.statistics import conformal_margin
@@ -63,10 +63,17 @@ def fit_additive(
     Raises:
         ConfigError: as `select_predictor` and `parts_by_block`.
     """
-    predictor = select_predictor(
-        indices, ratios, sds=sds, config=config, seed=seed, candidates=additive_candidates(config, parts)
+    return as_additive(
+        select_predictor(
+            indices, ratios, sds=sds, config=config, seed=seed, candidates=additive_candidates(config, parts)
+        ),
+        seed,
     )
-    point = predictor.point.point
+
+
+def as_additive(predictor: SelectedPredictor, seed: int = 0) -> Additive:
+    """Return a predictor that was selected from `additive_candidates` as the sum that it is."""
+    config, point = predictor.known.config, predictor.point.point
     assert isinstance(point, Linear) and point.guess is None  # each candidate below returns such a sum
     places = np.random.default_rng(seed).integers(len(config), size=SAMPLE)  # for the mean leverage
     return Additive(
@@ -82,7 +89,7 @@ def fit_additive(
 def additive_candidates(
     config: SpaceConfig, parts: Mapping[str, float] | None = None
 ) -> tuple[CandidatePredictor, ...]:
-    """Return the candidates that are sums, simplest first; those that need the parts only with them."""
+    """Return the candidates that are sums, simplest first; without the parts, those that need them are only to be told as skipped."""
     by_name = {candidate.name: candidate for candidate in CANDIDATES}
     fits: dict[str, Callable[[Training], FittedLatency]] = {"macs": lambda t: _line(t, _macs(config), 0.0)}
     if parts is not None:
@@ -98,14 +105,16 @@ def additive_candidates(
     for name in ("ridge", "pairs"):
         fits[name] = by_name[name].fit
     return tuple(
-        CandidatePredictor(
-            name=candidate.name,
-            meaning=candidate.meaning,
+        replace(
+            candidate,
             fit=fits[candidate.name],
-            min_networks=candidate.min_networks,
+            needs=None,
+            knows_ops=candidate.needs is not None,
         )
-        for candidate in CANDIDATES
         if candidate.name in fits
+        else candidate
+        for candidate in CANDIDATES
+        if candidate.name in fits or candidate.needs == "parts_sum"
     )
 
 

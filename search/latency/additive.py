@@ -102,7 +102,8 @@ def additive_candidates(
         fits["corrected"] = lambda t: fit_corrected(
             config, t.indices, t.ratios, t.weights, Guess(blocks=blocks)
         )
-    for name in ("ridge", "pairs"):
+    # A chain's blocks are of one op, and have no pairs.
+    for name in ("ridge", "pairs") if config.chain is None else ("ridge",):
         fits[name] = by_name[name].fit
     return tuple(
         replace(

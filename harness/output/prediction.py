@@ -144,7 +144,11 @@ def _far(table: SpaceTable) -> str:
     measured, wider = table.measured, "their intervals are wider, by a guess; measure some of them"
     if table.everywhere is None:
         places = table.unmeasured_places()
-        return f"{unmeasured_text(places)}: networks with them are far from all measured ones, {wider}" if places else ""
+        return (
+            f"{unmeasured_text(places)}: networks with them are far from all measured ones, {wider}"
+            if places
+            else ""
+        )
     far = np.flatnonzero(~table.everywhere.supported).tolist()
     if not far:
         return ""

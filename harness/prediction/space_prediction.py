@@ -162,7 +162,9 @@ class SpaceTable(Tabular):
     def prediction(self) -> Prediction:
         """The prediction of every network in canonical order. Raises: ArchitectureError where they are too many to list."""
         if self.everywhere is None:
-            check_enumerable(self.measured.config, "the whole table", "name networks with --models, e.g. sample:20")
+            check_enumerable(
+                self.measured.config, "the whole table", "name networks with --models, e.g. sample:20"
+            )
         assert self.everywhere is not None  # of a space that can be listed
         return self.everywhere
 
@@ -178,7 +180,10 @@ class SpaceTable(Tabular):
         prediction = self._predicted(others)
         columns = measured.milliseconds(prediction, PREDICTED_COVERAGE)
         predicted = zip(
-            others.tolist(), *(values.tolist() for values in columns), prediction.supported.tolist(), strict=True
+            others.tolist(),
+            *(values.tolist() for values in columns),
+            prediction.supported.tolist(),
+            strict=True,
         )
         for index, latency_ms, low_ms, high_ms, supported in predicted:
             architecture = Architecture.from_index(index, measured.config)
@@ -521,7 +526,9 @@ def summary(table: SpaceTable) -> dict[str, object]:
         "chosen": table.predictor.chosen,
         "held_out": None if held_out is None else asdict(held_out),
         "coverage": {"aimed": PREDICTED_COVERAGE, "guaranteed": guaranteed(PREDICTED_COVERAGE)},
-        "unsupported_networks": None if table.everywhere is None else int((~table.everywhere.supported).sum()),
+        "unsupported_networks": None
+        if table.everywhere is None
+        else int((~table.everywhere.supported).sum()),
         "unmeasured_places": table.unmeasured_places(),
         "repeatability": None if table.ceiling is None else asdict(table.ceiling),
         "costs": {

@@ -30,16 +30,23 @@ SAMPLE = 2_000  # networks of the space that stand for all
 class Additive:
     """A latency predictor that is a sum: `constant` and what the block of each stage adds, `blocks` (stages, B), in ratios.
 
-    `chosen` is the candidate, `errors` its cross-validated errors, `scores` (measured,) the relative ones as of a network of mean
-    leverage.
+    `scores` (measured,) are the relative cross-validated errors of `predictor`, as of a network of mean leverage.
     """
 
-    config: SpaceConfig
-    chosen: str
+    predictor: SelectedPredictor
     constant: float
     blocks: FloatArray
-    errors: Errors
     scores: FloatArray
+
+    @property
+    def chosen(self) -> str:
+        """The chosen candidate."""
+        return self.predictor.chosen
+
+    @property
+    def errors(self) -> Errors:
+        """Its cross-validated errors."""
+        return self.predictor.errors
 
     def margin(self, coverage: float) -> float:
         """Return the share of a prediction by which its interval of this coverage reaches to either side; see `intervals`."""
@@ -77,11 +84,9 @@ def as_additive(predictor: SelectedPredictor, seed: int = 0) -> Additive:
     assert isinstance(point, Linear) and point.guess is None  # each candidate below returns such a sum
     places = np.random.default_rng(seed).integers(len(config), size=SAMPLE)  # for the mean leverage
     return Additive(
-        config=config,
-        chosen=predictor.chosen,
+        predictor=predictor,
         constant=point.constant,
         blocks=point.blocks,
-        errors=predictor.errors,
         scores=predictor.scores * np.sqrt(1 + predictor.point.leverage(places).mean()),
     )
 
@@ -89,7 +94,7 @@ def as_additive(predictor: SelectedPredictor, seed: int = 0) -> Additive:
 def additive_candidates(
     config: SpaceConfig, parts: Mapping[str, float] | None = None
 ) -> tuple[CandidatePredictor, ...]:
-    """Return the candidates that are sums, simplest first; without the parts, those that need them are only to be told as skipped."""
+    """Return the candidates that are sums, simplest first; those that need the parts are skipped without them."""
     by_name = {candidate.name: candidate for candidate in CANDIDATES}
     fits: dict[str, Callable[[Training], FittedLatency]] = {"macs": lambda t: _line(t, _macs(config), 0.0)}
     if parts is not None:

@@ -21,8 +21,8 @@ def block_features(config: SpaceConfig) -> FloatArray:
 
     Of a space of one's own these count candidates, by site: a candidate is one op, in the last place.
 
-    The columns of others: a count of each op before the last one (slot 0), a count of each op in the last place (slot 1), whether a sum
-    enters the last op, whether a sum leaves the block, and whether the block's input enters the last op or that sum.
+    The columns of others: a count of each op before the last one (slot 0), a count of each op in the last place (slot 1), whether
+    a sum enters the last op, whether a sum leaves the block, and whether the block's input enters the last op or that sum.
     9 columns for the 3 ops of Blox, 27 over its stages.
     """
     if config.chain is not None:

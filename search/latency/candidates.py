@@ -54,7 +54,7 @@ class Training:
 class CandidatePredictor:
     """A candidate predictor: `needs` names the field of `SpaceFacts` that it requires, `min_networks` how many measured ones.
 
-    `knows_ops`: whether it knows what each op costs by something else than the measured networks, as one that `needs` a field does.
+    `knows_ops`: whether it knows what each op costs from elsewhere than the measured networks, as one that `needs` a field does.
     """
 
     name: str

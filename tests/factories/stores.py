@@ -68,8 +68,8 @@ def add_sessions(
 ) -> None:
     """Store made-up sessions. Shares: sessions of a network scatter by `scatter`, it leaves the rule by up to `twist`.
 
-    All ratios are `factor` times too large, and `rule` says what they are; `changes` replace fields of the sessions. Equal calls in equal order make equal
-    stores, whose predictions are cached under one key.
+    All ratios are `factor` times too large; `changes` replace fields of the sessions; `rule` gives the ratios. Equal calls in
+    equal order make equal stores, whose predictions are cached under one key.
     """
     rng = np.random.default_rng(seed)
     before = sum(sum(store.session_counts(configuration, of).values()) for of in ("network", "segment"))

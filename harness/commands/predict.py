@@ -57,5 +57,6 @@ def predict(
             prior=prior,
             models=models or (),
             doubtful=doubtful,
+            whole=csv_output or output is not None,
         )
     print_prediction(table, csv_output=csv_output, json_output=json_output, output=output, wide=wide)

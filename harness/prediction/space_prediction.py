@@ -162,9 +162,7 @@ class SpaceTable(Tabular):
     def prediction(self) -> Prediction:
         """The prediction of every network in canonical order. Raises: ArchitectureError where they are too many to list."""
         if self.everywhere is None:
-            check_enumerable(
-                self.measured.config, "the whole table", "name networks with --models, e.g. sample:20"
-            )
+            check_listed(self.measured.config)
         assert self.everywhere is not None  # of a space that can be listed
         return self.everywhere
 
@@ -233,6 +231,11 @@ class SpaceTable(Tabular):
     def to_records(self) -> tuple[list[dict[str, object]], Sequence[str]]:
         """Return all networks in canonical order as plain values, and the columns, those of `harness predict --csv`."""
         return [row.to_json() for row in self.rows()], COLUMNS
+
+
+def check_listed(config: SpaceConfig) -> None:
+    """Refuse a table of every network where they are too many to list. Raises: ArchitectureError."""
+    check_enumerable(config, "the whole table", "name networks with --models, e.g. sample:20")
 
 
 def load_measured(
@@ -388,15 +391,17 @@ def predict(
     models: str | Sequence[str] = (),
     doubtful: bool = False,
     devices_file: str | Path | None = None,
+    whole: bool = False,
 ) -> SpaceTable:
     """Predict the latency of every network of a space from those measured on one configuration of a device.
 
     device: `local` unless it is given, or a `configuration`'s id; a pattern, or a group of `devices_file`, that means one.
     runtime, with or without :PROVIDER, threads, precision, batch (1 unless it is given), and a space, by its name or file, narrow
     the choice. `prior`: the id of another configuration, whose prediction helps where few networks are measured. `models`:
-    networks, written as for `measure`, that are to be the table's `chosen` ones. `doubtful`: with measurements of grade D. The
-    rows have memory, load, first run and energy where these are measured on the configuration; memory and energy are predicted,
-    too.
+    networks, written as for `measure`, that are to be the table's `chosen` ones. `doubtful`: with measurements of grade D.
+    `whole`: the table of every network is wanted where none are chosen. The rows have memory, load, first run and energy where
+    these are measured on the configuration; memory and energy are predicted, too. Of a space too large to list the latencies of
+    chosen networks are all that is predicted.
     Raises: ConfigError when several configurations fit, too little is stored, or names are of no network.
 
     >>> table = predict(store, device="made-up", threads=2)
@@ -416,7 +421,10 @@ def predict(
     )
     chosen = one_configuration(store, choice)
     named = [models] if isinstance(models, str) else list(models)
-    indices = tuple(one.index for one in select_models(named, space_of(chosen))) if named else None
+    config = space_of(chosen)
+    indices = tuple(one.index for one in select_models(named, config)) if named else None
+    if whole and indices is None:
+        check_listed(config)
     table = predict_space(store, chosen, prior_configuration(store, prior, chosen), doubtful=doubtful)
     costs = _costs(store, table.measured, doubtful) if table.everywhere is not None else {}
     return replace(table, chosen=indices, costs=costs)

@@ -90,7 +90,8 @@ class SearchAnswer(Tabular, Sequence[Row]):
     @property
     def within(self) -> list[int]:
         """All networks within the limits, measured after the search or not, best first."""
-        return self.answer.ranked.tolist()
+        found: list[int] = self.answer.ranked.tolist()
+        return found
 
     def is_within(self, index: int) -> bool:
         """Return whether a network is one of them."""

@@ -77,7 +77,7 @@ def find(
         str,
         typer.Option(
             "--objective",
-            help="Instead of accuracies: find the networks with the most params or macs, or the highest sum of the scores in this "
+            help="Instead of accuracies: find the networks with the most params or macs, or the highest sum of scores in this "
             "CSV file (columns part,score), in a space of any size, by an integer program.",
         ),
     ] = "",

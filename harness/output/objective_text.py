@@ -36,6 +36,21 @@ def print_objective(
         echo(f"{output}: {counted(len(rows), 'network')}", err=True)
 
 
+def _verdict(answer: ObjectiveAnswer, verified: frozenset[int]) -> str:
+    """Return what the finalists' measurements mean for the answer."""
+    inside = sum(map(answer.is_within, verified))
+    text = f"{inside} of {len(verified)} networks measured now are within the limits"
+    if not inside:
+        return f"{text}: run the same command again to continue; unverified ones:"
+    best = answer.score(answer.indices[0])
+    if above := sum(answer.score(index) > best for index in answer.within):
+        return (
+            f"{text}; {above:,} or more of larger sums that were not measured are predicted to be within them: run the same "
+            "command again to continue"
+        )
+    return text
+
+
 def _document(answer: ObjectiveAnswer, rows: list[dict[str, object]]) -> dict[str, object]:
     """Return the answer as plain values; latencies in ms, sizes in bytes."""
     return {
@@ -94,8 +109,7 @@ def _print_answer(answer: ObjectiveAnswer, top: int, wide: bool) -> None:
         f"{answer.config.count:,} networks: an integer program found those of the largest sums within {limits}{manner}"
     )
     if answer.verified is not None:
-        inside = sum(map(answer.is_within, answer.verified))
-        echo(f"{inside} of {len(answer.verified)} networks measured now are within the limits")
+        echo(_verdict(answer, answer.verified))
     elif any(cost.is_latency for cost in answer.costs.values()):
         echo("a search picks what is predicted too fast: measure the best before you rely on it (--verify 3)")
     columns = ["network", answer.objective.name]

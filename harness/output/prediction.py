@@ -131,6 +131,11 @@ def print_report(table: SpaceTable, *, wide: bool = False) -> None:
         echo(f"not fitted: {', '.join(names)}: {remedy}", err=True)
     for fresh, cost in table.costs.items():
         echo(_cost_line(fresh, cost.about))
+    if table.unpredicted:
+        costs = ", ".join(TITLES[fresh] for fresh in table.unpredicted)
+        echo(
+            f"{costs}: not predicted in a space too large to list; see 'harness results' for what is measured"
+        )
     grades = [row.grade for row in measured.rows]
     echo("grades of the measured networks: " + ", ".join(f"{grades.count(g)} {g}" for g in "ABCD"))
 
@@ -144,8 +149,9 @@ def _far(table: SpaceTable) -> str:
     measured, wider = table.measured, "their intervals are wider, by a guess; measure some of them"
     if table.everywhere is None:
         places = table.unmeasured_places()
+        line = f"{measure_command(measured.configuration)} --models design:1"
         return (
-            f"{unmeasured_text(places)}: networks with them are far from all measured ones, {wider}"
+            f"{unmeasured_text(places)}: networks with them are far from all measured ones, {wider}: {line} has each once"
             if places
             else ""
         )

@@ -16,7 +16,7 @@ from harness.estimates.doubtful import Doubtful, set_apart
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.latency import Latency
 from harness.prediction.cache import SpaceLatencies
-from harness.prediction.fresh_costs import PREDICTED, measured_costs, space_costs
+from harness.prediction.fresh_costs import PREDICTED, MeasuredCosts, measured_costs, space_costs
 from harness.prediction.rows import COLUMNS, MEASURED_COVERAGE, NOT_GRADED, SpaceRow
 from harness.records import Configuration
 from harness.store import Store
@@ -143,7 +143,8 @@ class SpaceTable(Tabular):
 
     `everywhere`: the prediction of every network; None where they are too many to list, and those asked for are predicted.
     `doubtful`: networks and segments of grade D, the prior's apart. `chosen`: indices of networks asked for by name, if any.
-    `costs`: of `search.table.constraints.FRESH` those that are measured on the configuration.
+    `costs`: of `search.table.constraints.FRESH` those that are measured on the configuration; `unpredicted` are these in a space
+    too large to list.
     """
 
     measured: MeasuredNetworks
@@ -157,6 +158,7 @@ class SpaceTable(Tabular):
     prior_doubtful: Doubtful
     chosen: tuple[int, ...] | None = None
     costs: Mapping[str, SpaceLatencies] = field(default_factory=dict)
+    unpredicted: tuple[str, ...] = ()
 
     @property
     def prediction(self) -> Prediction:
@@ -426,7 +428,10 @@ def predict(
     if whole and indices is None:
         check_listed(config)
     table = predict_space(store, chosen, prior_configuration(store, prior, chosen), doubtful=doubtful)
-    costs = _costs(store, table.measured, doubtful) if table.everywhere is not None else {}
+    fresh = _measured_costs(store, table.measured, doubtful)
+    if table.everywhere is None:
+        return replace(table, chosen=indices, unpredicted=tuple(fresh))
+    costs = {name: space_costs(one, name, config, coverage=PREDICTED_COVERAGE) for name, one in fresh.items()}
     return replace(table, chosen=indices, costs=costs)
 
 
@@ -482,15 +487,15 @@ def predict_space(
     )
 
 
-def _costs(store: Store, measured: MeasuredNetworks, doubtful: bool) -> dict[str, SpaceLatencies]:
-    """Return what networks take besides time, by its name in `FRESH`, of what is measured on the configuration."""
-    coverage, config, found = PREDICTED_COVERAGE, measured.config, {}
+def _measured_costs(store: Store, measured: MeasuredNetworks, doubtful: bool) -> dict[str, MeasuredCosts]:
+    """Return what measured networks take besides time, by its name in `FRESH`, of what is measured on the configuration."""
+    coverage, found = PREDICTED_COVERAGE, {}
     for fresh in FRESH:
         one = measured_costs(
-            store, measured.configuration, fresh, config, coverage=coverage, doubtful=doubtful
+            store, measured.configuration, fresh, measured.config, coverage=coverage, doubtful=doubtful
         )
         if one is not None:
-            found[fresh] = space_costs(one, fresh, config, coverage=coverage)
+            found[fresh] = one
     return found
 
 

@@ -155,7 +155,7 @@ def _notes(
         if places and is_left_out:
             text = unmeasured_text([config.place_text(*place) for place in places])
             notes.append(
-                f"{name}: {text}: networks with them are left out; --verify takes them in and measures the best"
+                f"{name}: {text}: networks with them are left out; --models design:1 measures each once, --verify the best"
             )
         if one.provenance.doubtful and one.provenance.configuration is not None:
             notes.append(f"{name}: {doubt_text(one.provenance.doubtful, one.provenance.configuration)}")

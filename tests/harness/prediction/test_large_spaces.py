@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from factories.chains import NOISE, additive_ratios, additive_store, long_chain
 from factories.own_spaces import own_space
+from factories.records import make_fresh_run
 from rigs.commands import refused, run
 
 from harness.prediction.space_prediction import SpaceTable, predict
@@ -95,12 +96,25 @@ def test_the_command_predicts_what_is_named(store: Path) -> None:
     assert "fitted on 80 measured networks of 16,777,216" in text and "5 slowest of all" in text
 
 
+def test_memory_measured_beside_is_said_to_be_predicted_of_none(tmp_path: Path) -> None:
+    space = long_chain()
+    path = tmp_path / "store.sqlite"
+    path.write_bytes(additive_store("sample:12@1", space))
+    with Store(str(path)) as opened:
+        (device,) = opened.configurations()
+        for network in space.sample(12, seed=1):
+            changes = {"architecture": str(network), "graph_hash": network.graph_hash}
+            opened.add_fresh_run(make_fresh_run(20_000_000, configuration=device, **changes))
+    text = run(path, "predict", *CHOSEN).stdout
+    assert "peak memory, load time, first run: not predicted in a space too large to list" in text
+
+
 def test_a_candidate_that_no_measured_network_has_is_named(tmp_path: Path) -> None:
     space = long_chain()
     names = [str(network) for network in space.sample(80, seed=1) if str(network.blocks[2]) != "k5"][:30]
     path = tmp_path / "store.sqlite"
     path.write_bytes(additive_store(",".join(names), space))
     text = run(path, "predict", *CHOSEN).stdout
-    assert "site2:k5 is in no measured network: networks with them" in text
+    assert "site2:k5 is in no measured network: networks with them" in text and "--models design:1" in text
     row = run(path, "predict", *CHOSEN, "--models", "/".join(["k5"] * 12), "--json").json["networks"][0]
     assert row["source"] == "predicted" and not row["supported"]

@@ -11,6 +11,7 @@ from factories.chains import additive_store, long_chain
 from factories.own_spaces import own_space
 from rigs.commands import refused, run
 
+from harness.query import by_objective
 from harness.query.accuracies import AccuracySource
 from harness.query.by_objective import ObjectiveAnswer, search_by_objective
 from harness.query.latencies import LatencySource
@@ -131,8 +132,32 @@ def test_what_no_measured_network_tells_of_is_left_out_and_named_unless_the_best
         measuring = search_by_objective(store, query(space, "made-up<5ms", with_far=True), "params", 3)
     assert found.best.blocks[0].op1 == "k3" and not found.far
     assert any("site0:k5 is in no measured network" in note for note in found.notes)
+    assert not any("passed over" in note for note in found.notes), "the program does not propose them"
     assert measuring.best.blocks[0].op1 == "k5" and measuring.within[0] in measuring.far
     assert not any("left out" in note for note in measuring.notes)
+
+
+def test_networks_far_from_all_measured_ones_are_passed_over_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = find_space(own_space())
+    with opened(tmp_path, "sample:20", space) as store:
+        asked = query(space, "made-up<2ms")
+        every = search_by_objective(
+            store, query(space, "made-up<2ms", with_far=True), "macs", len(space)
+        ).within
+        far = frozenset(every[:3])
+        monkeypatch.setattr(by_objective, "_far", lambda indices, latencies: far.intersection(indices))
+        found = search_by_objective(store, asked, "macs", 2)
+        assert found.within == every[3:5] and not found.far
+        assert any(
+            "3 better networks passed over, unlike any that was measured" in one for one in found.notes
+        )
+        monkeypatch.setattr(by_objective, "_far", lambda indices, latencies: frozenset(indices))
+        with pytest.raises(
+            ConfigError, match=r"best networks within the limits are unlike any measured one.*--verify"
+        ):
+            search_by_objective(store, asked, "macs", 2)
 
 
 @pytest.mark.parametrize(

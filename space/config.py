@@ -150,6 +150,13 @@ class SpaceConfig:
         """The number of blocks of each choice."""
         return tuple(map(len, self.choices))
 
+    def place_text(self, stage: int, block: int) -> str:
+        """Return a block in a stage, or a candidate at the first site of its choice, as a segment is named: `site2:skip`."""
+        if self.chain is None:
+            return f"cell{stage}:{self.blocks[block]}"
+        place, _ = next(self.chain.followers(stage))
+        return f"site{place}:{self.blocks[block]}"
+
     def _refuse(self, key: str, value: object, remedy: str) -> None:
         raise ArchitectureError(f"space {self.name!r}: {key} = {shown(value)} cannot be used; {remedy}")
 

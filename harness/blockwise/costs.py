@@ -4,37 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import hypot
+from functools import partial
 
 import numpy as np
 
 from harness.estimates.doubtful import Doubtful
 from harness.prediction.bench_files import file_latency, latency_files
-from harness.prediction.provenance import Provenance, facts_of, provenance_of
-from harness.prediction.space_prediction import check_enough, graded_segments, measured_networks
+from harness.prediction.provenance import Provenance
+from harness.prediction.space_prediction import graded_segments
 from harness.query.latencies import LatencySource, stored_latency
-from harness.query.properties import property_cost, property_sums, size_precision
-from harness.records import Configuration
+from harness.query.properties import property_cost, size_precision
+from harness.query.sums import cost_sums, no_fresh_limit
 from harness.store import Store
-from harness.store.configurations import find_configuration, measure_command
+from harness.store.configurations import find_configuration
 from search.blockwise.space_costs import SpaceCosts
 from search.distillation.signatures import LATENCY
 from search.integer_program.solve import additive_part
-from search.latency.additive import fit_additive
 from search.table import Cost
 from search.table.constraints import PROPERTIES, split_subject
-from search.table.costs import AdditiveCosts, BlockSums, CostEstimate, TabulatedCosts
+from search.table.costs import TabulatedCosts
 from space import SpaceConfig, is_enumerable
 from space.errors import ConfigError
 from space.indexing import FloatArray, block_indices
-from space.segments import Segment, all_segments
+from space.segments import Segment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Latency:
     """A device's latencies with their provenance, and those of single blocks, (stages, B) in ms, with their source."""
 
-    cost: TabulatedCosts | AdditiveCosts
+    cost: TabulatedCosts
     provenance: Provenance
     blocks: FloatArray
     source: str
@@ -55,20 +54,16 @@ def space_costs(
     enumerable; in a larger one, and with `as_sums`, costs are sums over blocks.
     Raises: ConfigError, naming a device without (enough) measurements of the space and what to type, or what cannot be a sum.
     """
-    is_listed = is_enumerable(config) and not as_sums
-    if not is_listed:
-        _check_sums(config, latencies)
+    if as_sums or not is_enumerable(config):
+        return _sums(store, config, subjects, latencies, log)
     files = latency_files(latencies.files, allow_pickle=latencies.allow_pickle)
-    costs: dict[str, TabulatedCosts | AdditiveCosts] = {}
+    costs: dict[str, TabulatedCosts] = {}
     found: dict[str, _Latency] = {}
     names = list(dict.fromkeys(subjects))
     for name in (name for name in names if name not in PROPERTIES):
         device, fresh = split_subject(name)
         if fresh:
-            raise ConfigError(
-                f"{name}: a blockwise search has no limits on energy, nor on what fresh processes take; limit {device!r}, "
-                "'memory' (by arithmetic) or the size of files, or search with another --method"
-            )
+            raise ConfigError(no_fresh_limit(name, device))
         if name in files:
             cost, provenance = file_latency(
                 files[name],
@@ -82,25 +77,44 @@ def space_costs(
             found[name] = _listed(store, config, cost, provenance, latencies)
         else:
             configuration = find_configuration(store, name, replace(latencies.choice, space=config.name))
-            if is_listed:
-                cost, provenance = stored_latency(store, name, configuration, latencies, log)
-                found[name] = _listed(store, config, cost, provenance, latencies)
-            else:
-                found[name] = _summed(store, name, configuration, config, latencies, log)
+            cost, provenance = stored_latency(store, name, configuration, latencies, log)
+            found[name] = _listed(store, config, cost, provenance, latencies)
         costs[name] = found[name].cost
     precision = size_precision(names, latencies.precision, [one.provenance for one in found.values()])
     for name in (name for name in names if name in PROPERTIES):
-        costs[name] = (
-            TabulatedCosts(cost=property_cost(name, config, log, precision))
-            if is_listed
-            else property_sums(name, config, log, precision)
-        )
-    blocks = {LATENCY + name: one.blocks for name, one in found.items()}
-    sources = {LATENCY + name: one.source for name, one in found.items()}
+        costs[name] = TabulatedCosts(cost=property_cost(name, config, log, precision))
     return (
         SpaceCosts(
-            costs={name: costs[name] for name in names}, blocks=blocks, sources=sources, is_listed=is_listed
+            costs={name: costs[name] for name in names},
+            blocks={LATENCY + name: one.blocks for name, one in found.items()},
+            sources={LATENCY + name: one.source for name, one in found.items()},
+            is_listed=True,
         ),
+        {name: one.provenance for name, one in found.items()},
+    )
+
+
+def _sums(
+    store: Store,
+    config: SpaceConfig,
+    subjects: Sequence[str],
+    latencies: LatencySource,
+    log: Callable[[str], None],
+) -> tuple[SpaceCosts, dict[str, Provenance]]:
+    costs, found = cost_sums(store, config, subjects, latencies, log)
+    blocks, sources = {}, {}
+    for name, one in found.items():
+        added = one.fitted.blocks * one.reference_ms
+        blocks[LATENCY + name], sources[LATENCY + name] = block_latencies(
+            config,
+            one.segments,
+            one.reference_ms,
+            partial(np.copy, added),
+            f"what each block adds in the predictor {one.fitted.chosen}",
+            one.apart,
+        )
+    return (
+        SpaceCosts(costs=costs, blocks=blocks, sources=sources, is_listed=False),
         {name: one.provenance for name, one in found.items()},
     )
 
@@ -140,24 +154,6 @@ def block_latencies(
     )
 
 
-def _check_sums(config: SpaceConfig, latencies: LatencySource) -> None:
-    if latencies.files:
-        why = (
-            "an integer program takes sums over blocks, and a file has latencies of networks"
-            if is_enumerable(config)
-            else f"a file names networks by hashes, and those of the {len(config):,} networks of space {config.name!r} cannot be "
-            "looked up"
-        )
-        raise ConfigError(f"--latencies: {why}; measure with --store, and leave it out")
-    if latencies.measured_only:
-        why = (
-            "an integer program takes sums over blocks, which are predicted"
-            if is_enumerable(config)
-            else f"of the {len(config):,} networks of space {config.name!r} hardly any is measured"
-        )
-        raise ConfigError(f"--measured-only: {why}; leave it out: measured latencies count where they are")
-
-
 def _listed(
     store: Store, config: SpaceConfig, cost: Cost, provenance: Provenance, latencies: LatencySource
 ) -> _Latency:
@@ -179,52 +175,3 @@ def _listed(
     origin = "the additive part of the networks' latencies"
     blocks, source = block_latencies(config, segments, reference_ms, added, origin, apart)
     return _Latency(cost=TabulatedCosts(cost=cost), provenance=provenance, blocks=blocks, source=source)
-
-
-def _summed(
-    store: Store,
-    name: str,
-    configuration: Configuration,
-    config: SpaceConfig,
-    latencies: LatencySource,
-    log: Callable[[str], None],
-) -> _Latency:
-    coverage, doubtful = latencies.coverage, latencies.doubtful
-    measured = measured_networks(store, configuration, config, coverage=coverage, doubtful=doubtful)
-    check_enough(measured)
-    segments, apart = graded_segments(store, configuration, doubtful=doubtful)
-    parts = segments if len(segments) == len(all_segments(config)) else None
-    fitted = fit_additive(measured.indices, measured.ratios, sds=measured.sds, config=config, parts=parts)
-    known = {}
-    for index, row in zip(measured.indices.tolist(), measured.rows, strict=True):
-        low, high = row.interval_ms or (np.nan, np.nan)
-        known[index] = CostEstimate(
-            value=row.latency_ms, low=low, high=high, grade=row.grade, is_measured=True
-        )
-    reference_ms = measured.reference_ms
-    cost = AdditiveCosts(
-        name=name,
-        unit="ms",
-        title=f"latency on {configuration.device}, {configuration.runtime}",
-        config=config,
-        totals=(BlockSums(blocks=fitted.blocks * reference_ms, constant=fitted.constant * reference_ms),),
-        margin=hypot(fitted.margin(coverage), measured.reference_reach(coverage)),
-        coverage=coverage,
-        known=known,
-    )
-    about = facts_of(store, configuration, measured, apart) | {
-        "predicted": len(config) - len(measured.rows),
-        "predictor": fitted.chosen,
-        "error": fitted.errors.mape,
-    }
-    provenance = provenance_of(configuration, about)
-    if np.isinf(cost.margin):
-        log(
-            f"{name}: {provenance.measured} measured networks are too few for intervals of {coverage:.0%}: "
-            f"predicted latencies have no upper bound there; measure more: {measure_command(configuration)} --models design:1"
-        )
-    origin = f"what each block adds in the predictor {fitted.chosen}"
-    blocks, source = block_latencies(
-        config, segments, reference_ms, lambda: fitted.blocks * reference_ms, origin, apart
-    )
-    return _Latency(cost=cost, provenance=provenance, blocks=blocks, source=source)

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 METHOD = "blockwise"
 # Options of `harness search` that only methods with given accuracies understand.
-FOREIGN = (
+WITH_ACCURACIES = (
     *("accuracies", "metric", "epoch", "training_seed", "accuracy_sd", "allow_pickle"),
-    *("top", "budget", "pool", "batch"),
+    *("budget", "pool", "batch"),
 )
+FOREIGN = (*WITH_ACCURACIES, "top", "objective")
 
 
 def _option(name: str, text: str, **more: Any) -> Any:
@@ -188,6 +189,19 @@ class BlockwiseOptions:
 
 
 takes_blockwise = takes(BlockwiseOptions, "blockwise")  # gives a command these options
+
+
+def check_objective(context: typer.Context) -> None:
+    """Refuse, by name, options on the command line that mean nothing to a search by --objective. Raises: ConfigError."""
+    for name, option in typed_options(context).items():
+        if name == "pareto":
+            raise ConfigError(
+                f"{option} means nothing to --objective: search within one limit after another, as --max-latency 5ms, then 4ms"
+            )
+        if name in (*WITH_ACCURACIES, "method", "seed"):
+            raise ConfigError(
+                f"{option} means nothing to --objective, which needs no accuracies; leave one of them out"
+            )
 
 
 def check_method(context: typer.Context, method: str) -> None:

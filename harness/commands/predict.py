@@ -58,6 +58,7 @@ def predict(
             prior=prior,
             models=models or (),
             doubtful=doubtful,
+            whole=csv_output or output is not None,
             log=log,
         )
     print_prediction(table, csv_output=csv_output, json_output=json_output, output=output, wide=wide)

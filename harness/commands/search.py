@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.commands.blockwise_options import METHOD, BlockwiseOptions, check_method, takes_blockwise
+from harness.commands.blockwise_options import (
+    METHOD,
+    BlockwiseOptions,
+    check_method,
+    check_objective,
+    takes_blockwise,
+)
 from harness.commands.option_groups import check_none_before
 from harness.commands.options import (
     JsonFlag,
@@ -31,7 +37,7 @@ from space.atomic_files import check_output_file
 if TYPE_CHECKING:
     from harness.blockwise.setup import BlockwiseRequest
     from harness.commands.workers import Workers
-    from harness.query.run import SearchRequest
+    from harness.query.run import ObjectiveRequest, SearchRequest
 
 search = typer.Typer(
     name="search",
@@ -67,6 +73,14 @@ def find(
             "needs none: it searches a --library of distilled blocks, fine-tunes and exports.",
         ),
     ] = "exhaustive",
+    objective: Annotated[
+        str,
+        typer.Option(
+            "--objective",
+            help="Instead of accuracies: find the networks with the most params or macs, or the highest sum of scores in this "
+            "CSV file (columns part,score), in a space of any size, by an integer program.",
+        ),
+    ] = "",
     budget: Annotated[
         int, typer.Option("--budget", min=1, help="Accuracy evaluations of methods that are not exhaustive.")
     ] = 100,
@@ -101,7 +115,8 @@ def find(
     Latencies are measured where they are, and predicted elsewhere. With --confidence the far end of each interval meets the
     limit. With --verify the best ones are measured before the answer is given.
 
-    With --method blockwise no accuracies are needed: --library names the blocks that 'harness distill' trained.
+    With --method blockwise no accuracies are needed: --library names the blocks that 'harness distill' trained. Nor are they with
+    --objective, which lists no networks and so searches spaces of any size.
     """
     if context.invoked_subcommand is not None:
         check_none_before(context)
@@ -119,9 +134,20 @@ def find(
         )
         _search_library(request, blockwise.workers, store_url, json_output, wide)
         return
-    from harness.query.run import SearchRequest
+    from harness.query.run import ObjectiveRequest, SearchRequest
 
     check_output_file(output)
+    if objective:
+        check_objective(context)
+        wanted = ObjectiveRequest(
+            query=options.query(show or ()),
+            objective=objective,
+            top=top,
+            verify=verify,
+            wait_s=patience_s(wait, wait_limit),
+        )
+        _search_sums(wanted, output, store_url, json_output, wide)
+        return
     _search_store(
         SearchRequest(
             query=options.query([*(pareto or ()), *(show or ())]),
@@ -155,6 +181,22 @@ def _search_store(
             request, store, observe=partial(ProgressView, quiet=is_quiet(json_output)), log=log
         )
     print_search(found, top=top, json_output=json_output, output=output, wide=wide)
+    raise typer.Exit(found.exit_status)
+
+
+def _search_sums(
+    request: ObjectiveRequest, output: Path | None, store_url: str, json_output: bool, wide: bool
+) -> None:
+    """Search a space of any size by sums over blocks, and print the answer."""
+    from harness.output.objective_text import print_objective
+    from harness.output.progress import ProgressView
+    from harness.query.run import search_sums
+
+    with open_store(store_url, writes=request.verify is not None) as store:
+        found = search_sums(
+            request, store, observe=partial(ProgressView, quiet=is_quiet(json_output)), log=log
+        )
+    print_objective(found, top=request.top, json_output=json_output, output=output, wide=wide)
     raise typer.Exit(found.exit_status)
 
 

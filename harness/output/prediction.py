@@ -18,7 +18,7 @@ from harness.output.tables import (
 from harness.output.terminal import echo
 from harness.prediction.fresh_costs import TITLES, unpredicted
 from harness.prediction.rows import COLUMNS, SpaceRow
-from harness.prediction.space_prediction import JUDGES, doubt_text, summary
+from harness.prediction.space_prediction import JUDGES, doubt_text, summary, unmeasured_text
 from harness.store.configurations import describe, measure_command
 from space.text import counted
 
@@ -34,7 +34,10 @@ FAR = "predicted, far"  # from all that was measured
 def print_prediction(
     table: SpaceTable, *, csv_output: bool, json_output: bool, output: Path | None, wide: bool = False
 ) -> None:
-    """Print a space's errors and some rows, or the chosen networks or all as CSV or JSON; write them to a CSV file."""
+    """Print a space's errors and some rows, or the chosen networks or all as CSV or JSON; write them to a CSV file.
+
+    Raises: ArchitectureError where all are asked for and are too many to list.
+    """
     for note in doubts(table):
         echo(f"note: {note}", err=True)
     is_plain = not (csv_output or json_output)
@@ -50,8 +53,10 @@ def print_prediction(
     if output is not None:
         write_csv(output, documents, COLUMNS)
         echo(f"{output}: {counted(len(rows), 'network')}", err=True)
-    elif is_plain and table.chosen is None:
+    elif is_plain and table.chosen is None and table.everywhere is not None:
         echo("the whole table: --csv, or --output FILE.csv", err=True)
+    elif is_plain and table.chosen is None:
+        echo("networks by name, or a selection of them: --models, e.g. sample:20", err=True)
 
 
 def print_bench_files(found: BenchFiles) -> None:
@@ -75,11 +80,8 @@ def doubts(table: SpaceTable) -> list[str]:
 
 def print_report(table: SpaceTable, *, wide: bool = False) -> None:
     """Print cross-validated errors of each candidate predictor, and the repeatability of the measurements."""
-    import numpy as np
-
     from search.latency.candidates import all_candidates
     from search.latency.intervals import COVERAGE, guaranteed
-    from space import Architecture
 
     measured, meanings = table.measured, {candidate.name: candidate.meaning for candidate in all_candidates()}
     echo(describe(measured.configuration))
@@ -114,12 +116,8 @@ def print_report(table: SpaceTable, *, wide: bool = False) -> None:
             else f"; what they hold of random networks: {_judging(table)}"
         )
     )
-    if far := np.flatnonzero(~table.prediction.supported).tolist():
-        echo(
-            f"{counted(len(far), 'network is', 'networks are')} unlike any measured one, such as "
-            f"{Architecture.from_index(far[0], measured.config)}: "
-            "their intervals are wider, by a guess; measure some of them"
-        )
+    if far := _far(table):
+        echo(far)
     if table.ceiling is None:
         echo(
             "repeatability unknown, and with it what error can be reached: measure 10 networks or more twice "
@@ -133,8 +131,35 @@ def print_report(table: SpaceTable, *, wide: bool = False) -> None:
         echo(f"not fitted: {', '.join(names)}: {remedy}", err=True)
     for fresh, cost in table.costs.items():
         echo(_cost_line(fresh, cost.about, cost.sensor))
+    if table.unpredicted:
+        costs = ", ".join(TITLES[fresh] for fresh in table.unpredicted)
+        echo(
+            f"{costs}: not predicted in a space too large to list; see 'harness results' for what is measured"
+        )
     grades = [row.grade for row in measured.rows]
     echo("grades of the measured networks: " + ", ".join(f"{grades.count(g)} {g}" for g in "ABCD"))
+
+
+def _far(table: SpaceTable) -> str:
+    """Return which networks are unlike any measured one; of a space too large to list, which blocks no measured one tells of."""
+    import numpy as np
+
+    from space import Architecture
+
+    measured, wider = table.measured, "their intervals are wider, by a guess; measure some of them"
+    if table.everywhere is None:
+        places = table.unmeasured_places()
+        line = f"{measure_command(measured.configuration)} --models design:1"
+        return (
+            f"{unmeasured_text(places)}: networks with them are far from all measured ones, {wider}: {line} has each once"
+            if places
+            else ""
+        )
+    far = np.flatnonzero(~table.everywhere.supported).tolist()
+    if not far:
+        return ""
+    unlike = f"{counted(len(far), 'network is', 'networks are')} unlike any measured one"
+    return f"{unlike}, such as {Architecture.from_index(far[0], measured.config)}: {wider}"
 
 
 def _cost_line(fresh: str, about: Mapping[str, Any], sensor: str) -> str:
@@ -182,8 +207,8 @@ def _cells(errors: Errors) -> list[str]:
 def _print_rows(table: SpaceTable, wide: bool) -> None:
     """Print the chosen networks, or where none are the fastest and the slowest of the space."""
     if table.chosen is None:
-        order = table.prediction.ratios.argsort(kind="stable").tolist()
-        groups = [(f"{SHOWN} fastest of all", order[:SHOWN]), (f"{SHOWN} slowest of all", order[-SHOWN:])]
+        fastest, slowest = table.ends(SHOWN)
+        groups = [(f"{SHOWN} fastest of all", fastest), (f"{SHOWN} slowest of all", slowest)]
     else:
         groups = [("networks asked for", list(table.chosen))]
     print_tables((_rows_table(table, *group) for group in groups), wide=wide)

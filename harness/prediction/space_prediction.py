@@ -28,15 +28,25 @@ from harness.store.configurations import (
     prior_configuration,
 )
 from harness.store.latencies import latencies
+from search.integer_program.solve import choice_limits, solve
+from search.latency.additive import additive_candidates, as_additive
 from search.latency.audit import parts_sum
 from search.latency.candidates import FEWEST
 from search.latency.evaluation import Errors, judge, mape_interval, repeatability
 from search.latency.intervals import COVERAGE as PREDICTED_COVERAGE
 from search.latency.intervals import guaranteed
 from search.latency.model_selection import Prediction, SelectedPredictor, select_predictor
-from space import Architecture, ArchitectureError, Space, SpaceConfig, check_enumerable, find_space
+from space import (
+    Architecture,
+    ArchitectureError,
+    Space,
+    SpaceConfig,
+    check_enumerable,
+    find_space,
+    is_enumerable,
+)
 from space.errors import ConfigError
-from space.indexing import BoolArray, FloatArray, IndexArray
+from space.indexing import BoolArray, FloatArray, IndexArray, index_of
 from space.registry import space_name
 from space.segments import all_segments
 from space.selection import parse_model, select_models
@@ -48,6 +58,7 @@ JUDGES = "sample:300@20"
 JUDGES_FROM = 20  # of fewer, a share of all measured networks judges
 # Of the beginning of that sample: some fail, but mostly others tell nothing of random networks.
 JUDGES_MEASURED = 0.8
+SHOWN_PLACES = 6  # unmeasured ones that a message names
 UNKNOWN_SD = 0.1  # of a ratio without an interval, relative: measured in too few slices to tell
 
 
@@ -127,15 +138,17 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpaceTable(Tabular):
-    """Latencies of all networks of a space on one configuration: `prediction` in ratios, `measured` where there is better.
+    """Latencies of all networks of a space on one configuration: predicted in ratios, `measured` where there is better.
 
+    `everywhere`: the prediction of every network; None where they are too many to list, and those asked for are predicted.
     `doubtful`: networks and segments of grade D, the prior's apart. `chosen`: indices of networks asked for by name, if any.
-    `costs`: of `search.table.constraints.FRESH` those that are measured on the configuration.
+    `costs`: of `search.table.constraints.FRESH` those that are measured on the configuration; `unpredicted` are these in a space
+    too large to list.
     """
 
     measured: MeasuredNetworks
     predictor: SelectedPredictor
-    prediction: Prediction
+    everywhere: Prediction | None
     held_out: HeldOut | None
     ceiling: Errors | None
     segments: int
@@ -144,34 +157,71 @@ class SpaceTable(Tabular):
     prior_doubtful: Doubtful
     chosen: tuple[int, ...] | None = None
     costs: Mapping[str, SpaceLatencies] = field(default_factory=dict)
+    unpredicted: tuple[str, ...] = ()
+
+    @property
+    def prediction(self) -> Prediction:
+        """The prediction of every network in canonical order. Raises: ArchitectureError where they are too many to list."""
+        if self.everywhere is None:
+            check_listed(self.measured.config)
+        assert self.everywhere is not None  # of a space that can be listed
+        return self.everywhere
 
     def rows(self, indices: Sequence[int] | None = None) -> list[SpaceRow]:
-        """Return networks by canonical index, by default all in canonical order: measured where they are, predicted elsewhere."""
-        measured, prediction = self.measured, self.prediction
-        known = {row.index: row for row in measured.space_rows()}
-        columns = measured.milliseconds(prediction, PREDICTED_COVERAGE)
-        latency_ms, low_ms, high_ms = (values.tolist() for values in columns)
-        supported = prediction.supported.tolist()
+        """Return networks by canonical index, by default all in canonical order: measured where they are, predicted elsewhere.
 
-        def predicted(index: int) -> SpaceRow:
+        Raises: ArchitectureError where all are asked for and are too many to list.
+        """
+        measured = self.measured
+        wanted = range(len(self.prediction.ratios)) if indices is None else indices
+        known = {row.index: row for row in measured.space_rows()}
+        others = np.array([index for index in wanted if index not in known], dtype=np.int64)
+        prediction = self._predicted(others)
+        columns = measured.milliseconds(prediction, PREDICTED_COVERAGE)
+        predicted = zip(
+            others.tolist(),
+            *(values.tolist() for values in columns),
+            prediction.supported.tolist(),
+            strict=True,
+        )
+        for index, latency_ms, low_ms, high_ms, supported in predicted:
             architecture = Architecture.from_index(index, measured.config)
-            return SpaceRow(
+            known[index] = SpaceRow(
                 architecture=str(architecture),
                 graph_hash=architecture.graph_hash,
                 index=index,
-                latency_ms=latency_ms[index],
-                low_ms=low_ms[index],
-                high_ms=high_ms[index],
+                latency_ms=latency_ms,
+                low_ms=low_ms,
+                high_ms=high_ms,
                 coverage=PREDICTED_COVERAGE,
                 source="predicted",
                 grade=NOT_GRADED,
                 sessions=0,
-                supported=supported[index],
+                supported=supported,
             )
-
-        everywhere = range(len(measured.config)) if indices is None else indices
-        rows = [known.get(index) or predicted(index) for index in everywhere]
+        rows = [known[index] for index in wanted]
         return [replace(row, **_costs_at(self.costs, row.index)) for row in rows] if self.costs else rows
+
+    def ends(self, count: int) -> tuple[list[int], list[int]]:
+        """Return the indices of the `count` networks of the lowest and of the highest predicted ratios, each in rising order."""
+        if self.everywhere is not None:
+            order = self.everywhere.ratios.argsort(kind="stable").tolist()
+            return order[:count], order[-count:]
+        config, added = self.measured.config, as_additive(self.predictor).blocks
+        lowest, highest = (
+            [index_of(config, one.blocks) for one in solve(scores, choice_limits(config), count)]
+            for scores in (-added, added)
+        )
+        return lowest, highest[::-1]
+
+    def _predicted(self, indices: IndexArray) -> Prediction:
+        """Return the prediction of some networks, by canonical index (n,)."""
+        return self.predictor.predict(indices) if self.everywhere is None else self.everywhere.at(indices)
+
+    def unmeasured_places(self) -> list[str]:
+        """Return the blocks of a stage, or the candidates at a site, that no measured network tells of; see `unseen_blocks`."""
+        config = self.measured.config
+        return [config.place_text(*place) for place in np.argwhere(self.predictor.unseen_blocks()).tolist()]
 
     def at(self, network: str | Architecture) -> SpaceRow:
         """Return the row of one network: its text, vector, index or graph hash. Raises: ArchitectureError."""
@@ -184,6 +234,11 @@ class SpaceTable(Tabular):
         return [row.to_json() for row in self.rows()], COLUMNS
 
 
+def check_listed(config: SpaceConfig) -> None:
+    """Refuse a table of every network where they are too many to list. Raises: ArchitectureError."""
+    check_enumerable(config, "the whole table", "name networks with --models, e.g. sample:20")
+
+
 def load_measured(
     store: Store, configuration: Configuration, *, coverage: float = COVERAGE, doubtful: bool = False
 ) -> MeasuredNetworks:
@@ -193,9 +248,8 @@ def load_measured(
     Raises: ConfigError when there is none, or the space is not known here or has too many networks to predict each.
     """
     config = space_of(configuration)
-    blockwise = ", and search it with --method blockwise" if config.chain is None else ""
     check_enumerable(
-        config, "latencies of a whole space", f"see 'harness results' for what is measured{blockwise}"
+        config, "latencies of a whole space", "predict some of them: 'harness predict --models sample:20'"
     )
     return measured_networks(store, configuration, config, coverage=coverage, doubtful=doubtful)
 
@@ -305,19 +359,22 @@ def fit(
 ) -> SelectedPredictor:
     """Choose and fit a predictor on measured networks, all or a `subset` (n,); with the sum of parts where all are known.
 
+    Of a space too large to list it is a sum over blocks: see `search.latency.additive`.
     `prior` (len(config),): another configuration's prediction of the space. Raises: ConfigError when there are too few networks.
     """
     check_enough(measured)
     config = measured.config
-    complete = len(segments) == len(all_segments(config))
+    parts = segments if len(segments) == len(all_segments(config)) else None
+    is_listed = is_enumerable(config)
     return select_predictor(
         measured.indices if subset is None else measured.indices[subset],
         measured.ratios if subset is None else measured.ratios[subset],
         sds=measured.sds if subset is None else measured.sds[subset],
         config=config,
-        parts_sum=parts_sum(segments, config) if complete else None,
+        parts_sum=parts_sum(parts, config) if parts is not None and is_listed else None,
         prior=prior,
         seed=seed,
+        candidates=None if is_listed else additive_candidates(config, parts),
     )
 
 
@@ -335,6 +392,7 @@ def predict(
     models: str | Sequence[str] = (),
     doubtful: bool = False,
     devices_file: str | Path | None = None,
+    whole: bool = False,
     log: Callable[[str], None] = lambda line: None,
 ) -> SpaceTable:
     """Predict the latency of every network of a space from those measured on one configuration of a device.
@@ -342,9 +400,10 @@ def predict(
     device: `local` unless it is given, or a `configuration`'s id; a pattern, or a group of `devices_file`, that means one.
     runtime, with or without :PROVIDER, threads, precision, batch (1 unless it is given), and a space, by its name or file, narrow
     the choice. `prior`: the id of another configuration, whose prediction helps where few networks are measured. `models`:
-    networks, written as for `measure`, that are to be the table's `chosen` ones. `doubtful`: with measurements of grade D. The
-    rows have memory, load, first run and energy where these are measured on the configuration; memory and energy are predicted,
-    too. `log` is given a line about what of these is left out, or cannot be cached.
+    networks, written as for `measure`, that are to be the table's `chosen` ones. `doubtful`: with measurements of grade D.
+    `whole`: the table of every network is wanted where none are chosen. The rows have memory, load, first run and energy where
+    these are measured on the configuration; memory and energy are predicted, too. Of a space too large to list the latencies of
+    chosen networks are all that is predicted. `log` is given a line about what of these is left out, or cannot be cached.
     Raises: ConfigError when several configurations fit, too little is stored, or names are of no network.
 
     >>> table = predict(store, device="made-up", threads=2)
@@ -364,9 +423,21 @@ def predict(
     )
     chosen = one_configuration(store, choice)
     named = [models] if isinstance(models, str) else list(models)
-    indices = tuple(one.index for one in select_models(named, space_of(chosen))) if named else None
+    config = space_of(chosen)
+    indices = tuple(one.index for one in select_models(named, config)) if named else None
+    if whole and indices is None:
+        check_listed(config)
     table = predict_space(store, chosen, prior_configuration(store, prior, chosen), doubtful=doubtful)
-    return replace(table, chosen=indices, costs=_costs(store, table.measured, doubtful, log))
+    fresh = all_measured_costs(
+        store, table.measured.configuration, config, coverage=PREDICTED_COVERAGE, doubtful=doubtful
+    )
+    if table.everywhere is None:
+        return replace(table, chosen=indices, unpredicted=tuple(fresh))
+    costs = {
+        name: space_costs(one, name, config, coverage=PREDICTED_COVERAGE, log=log)
+        for name, one in fresh.items()
+    }
+    return replace(table, chosen=indices, costs=costs)
 
 
 def predict_space(
@@ -382,11 +453,11 @@ def predict_space(
     `prior`: another configuration whose own prediction serves as this one's prior. `doubtful`: with networks and segments of
     grade D. Raises: ConfigError when too little is stored.
     """
-    measured = load_measured(store, configuration, doubtful=doubtful)
+    measured = measured_networks(store, configuration, space_of(configuration), doubtful=doubtful)
     check_enough(measured)
-    everywhere = np.arange(len(measured.config))
     guess, prior_apart = None, Doubtful()
     if prior is not None:
+        check_enumerable(measured.config, "--prior", "leave it out, and measure more of them")
         if prior.space != configuration.space:
             raise ConfigError(
                 f"prior {prior.device!r} is of space {prior.space!r}, not {configuration.space!r}; name another"
@@ -394,7 +465,7 @@ def predict_space(
         others = load_measured(store, prior, doubtful=doubtful)
         parts, prior_apart = graded_segments(store, prior, doubtful=doubtful)
         prior_apart = others.doubtful + prior_apart
-        guess = fit(others, segments=parts, seed=seed).predict(everywhere).ratios
+        guess = fit(others, segments=parts, seed=seed).predict(np.arange(len(measured.config))).ratios
     segments, apart_segments = graded_segments(store, configuration, doubtful=doubtful)
     predictor = fit(measured, segments=segments, prior=guess, seed=seed)
     held_out, count = None, len(measured.indices)
@@ -409,7 +480,9 @@ def predict_space(
     return SpaceTable(
         measured=measured,
         predictor=predictor,
-        prediction=predictor.predict(everywhere),
+        everywhere=predictor.predict(np.arange(len(measured.config)))
+        if is_enumerable(measured.config)
+        else None,
         held_out=held_out,
         ceiling=measured.ceiling(),
         segments=len(segments),
@@ -417,17 +490,6 @@ def predict_space(
         doubtful=measured.doubtful + apart_segments,
         prior_doubtful=prior_apart,
     )
-
-
-def _costs(
-    store: Store, measured: MeasuredNetworks, doubtful: bool, log: Callable[[str], None]
-) -> dict[str, SpaceLatencies]:
-    """Return what networks take besides time, by its name in `FRESH`, of what is measured on the configuration."""
-    coverage, config = PREDICTED_COVERAGE, measured.config
-    found = all_measured_costs(store, measured.configuration, config, coverage=coverage, doubtful=doubtful)
-    return {
-        fresh: space_costs(one, fresh, config, coverage=coverage, log=log) for fresh, one in found.items()
-    }
 
 
 _NAMES = {
@@ -472,13 +534,23 @@ def summary(table: SpaceTable) -> dict[str, object]:
         "chosen": table.predictor.chosen,
         "held_out": None if held_out is None else asdict(held_out),
         "coverage": {"aimed": PREDICTED_COVERAGE, "guaranteed": guaranteed(PREDICTED_COVERAGE)},
-        "unsupported_networks": int((~table.prediction.supported).sum()),
+        "unsupported_networks": None
+        if table.everywhere is None
+        else int((~table.everywhere.supported).sum()),
+        "unmeasured_places": table.unmeasured_places(),
         "repeatability": None if table.ceiling is None else asdict(table.ceiling),
         "costs": {
             fresh: {key: cost.about[key] for key in ("measured", "predicted", "predictor", "error")}
             for fresh, cost in table.costs.items()
         },
     }
+
+
+def unmeasured_text(places: Sequence[str]) -> str:
+    """Return a clause on blocks that no measured network tells of, of many the first."""
+    more = f" and {len(places) - SHOWN_PLACES} more" if len(places) > SHOWN_PLACES else ""
+    verb = "is" if len(places) == 1 else "are"
+    return f"{', '.join(places[:SHOWN_PLACES])}{more} {verb} in no measured network"
 
 
 def judge_on(

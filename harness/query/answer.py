@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import overload
 
 import numpy as np
 
 from harness.dataframe import Tabular
+from harness.prediction.provenance import Provenance
 from harness.query.join import SearchTable
 from harness.query.rows import Row, network_columns, rows_at
 from search.methods.method import Trace
 from search.table.answers import Answer
 from search.table.constraints import allowed
+from search.table.costs import TabulatedCosts
 from search.table.pareto import Front, pareto_front
-from space import Architecture
+from space import Architecture, SpaceConfig
 from space.indexing import IndexArray
 
 
@@ -69,6 +71,31 @@ class SearchAnswer(Tabular, Sequence[Row]):
             return ranked
         measured = ranked[np.isin(ranked, list(self.verified))]
         return measured if len(measured) else ranked
+
+    @property
+    def config(self) -> SpaceConfig:
+        """The space."""
+        return self.table.table.config
+
+    @property
+    def provenance(self) -> Mapping[str, Provenance]:
+        """The provenance of each latency by its name."""
+        return self.table.provenance
+
+    @property
+    def costs(self) -> dict[str, TabulatedCosts]:
+        """The table's costs, network by network."""
+        return {name: TabulatedCosts(cost=cost) for name, cost in self.table.table.costs.items()}
+
+    @property
+    def within(self) -> list[int]:
+        """All networks within the limits, measured after the search or not, best first."""
+        found: list[int] = self.answer.ranked.tolist()
+        return found
+
+    def is_within(self, index: int) -> bool:
+        """Return whether a network is one of them."""
+        return bool((self.answer.ranked == index).any())
 
     @property
     def best(self) -> Architecture:

@@ -119,11 +119,12 @@ def build_table(
         for name in names
         if name not in PROPERTIES and name not in files
     }
-    config = _query_space(latencies.space, list(chosen.values()), fitting)
+    config = query_space(latencies.space, list(chosen.values()), fitting)
     check_enumerable(
         config,
         "a table of accuracies and costs",
-        "search it with --method blockwise, or measure networks by name",
+        "harness search --objective finds networks in it without a table"
+        + (", --method blockwise too" if config.chain is None else ""),
     )
     found = load(accuracies, config)
     columns: dict[str, Cost] = {}
@@ -228,7 +229,7 @@ def _fitting_spaces(accuracies: AccuracySource, latencies: Sequence[Path]) -> li
     )
 
 
-def _query_space(
+def query_space(
     named: str, configurations: Sequence[Configuration], fitting: Sequence[SpaceConfig]
 ) -> SpaceConfig:
     """Return the space that was named, else that of the devices, else that of the files.

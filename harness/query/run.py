@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.measurement.campaign import Outcome
 from harness.models.exported import ExportObserver
 from harness.query.answer import ParetoFront, SearchAnswer
+from harness.query.by_objective import ObjectiveAnswer, search_by_objective
 from harness.query.join import SearchTable
 from harness.query.query import Query
 from harness.query.search import EXHAUSTIVE, batch_for, check_any, proxies_on, search
@@ -84,7 +85,7 @@ def search_store(
     answer = search_now(log)
     outcomes: tuple[Outcome, ...] = ()
     if request.verify is not None:
-        devices = searched_devices(searched_configurations(answer.table).values(), query.devices_file)
+        devices = searched_devices(searched_configurations(answer.provenance).values(), query.devices_file)
         with observe() as observer:
             done = verify_finalists(
                 answer,
@@ -100,6 +101,68 @@ def search_store(
     costs = [one for name in request.pareto for one in query.meant(store, name)]
     front = answer.front(tuple(dict.fromkeys(costs))) if costs else None
     return SearchResult(answer=answer, front=front, outcomes=outcomes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectiveRequest:
+    """Request of a search by an objective that is a sum, see `load_objective`: of the `top` networks.
+
+    `verify` and `wait_s`: as for `SearchRequest`.
+    """
+
+    query: Query
+    objective: str
+    top: int = 10
+    verify: int | None = None
+    wait_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ObjectiveResult:
+    """The answer, and the outcomes of the campaigns that measured finalists."""
+
+    answer: ObjectiveAnswer
+    outcomes: tuple[Outcome, ...] = ()
+
+    @property
+    def exit_status(self) -> int:
+        """The command's exit status, the worst of the campaigns'."""
+        return max((outcome.exit_status for outcome in self.outcomes), default=0)
+
+
+def search_sums(
+    request: ObjectiveRequest,
+    store: Store,
+    *,
+    observe: Callable[[], AbstractContextManager[ExportObserver]],
+    log: Callable[[str], None],
+) -> ObjectiveResult:
+    """Search a space of any size by sums over blocks, and measure the best networks where that is asked for.
+
+    Raises: ConfigError as `search_by_objective`, and when a device to measure on is not in devices.toml.
+    """
+    query = replace(request.query.with_devices(store), with_far=request.verify is not None)
+    count = max(request.top, request.verify or 1)
+
+    def search_now(joining: Callable[[str], None]) -> ObjectiveAnswer:
+        return search_by_objective(store, query, request.objective, count, joining)
+
+    answer = search_now(log)
+    if request.verify is None:
+        return ObjectiveResult(answer=answer)
+    devices = searched_devices(searched_configurations(answer.provenance).values(), query.devices_file)
+    with observe() as observer:
+        done = verify_finalists(
+            answer,
+            lambda: search_now(lambda text: None),
+            store,
+            devices,
+            observer,
+            count=request.verify,
+            wait_s=request.wait_s,
+            log=log,
+        )
+    return ObjectiveResult(answer=done.answer, outcomes=done.outcomes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

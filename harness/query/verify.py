@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
+from typing import Generic, TypeVar
 
 from harness.devices.config import Device, load_devices
 from harness.devices.names import select_device
 from harness.measurement.campaign import Outcome
 from harness.measurement.campaigns import measure_finalists
 from harness.models.exported import ExportedModels, ExportObserver
+from harness.prediction.provenance import Provenance
 from harness.query.answer import SearchAnswer
-from harness.query.join import SearchTable
+from harness.query.by_objective import ObjectiveAnswer
 from harness.records import Configuration
 from harness.store import Store
-from search.table import Cost
 from search.table.constraints import LATENCY_UNIT, amount_text, split_subject
 from space import Architecture
 from space.errors import ConfigError
@@ -26,17 +25,20 @@ from space.text import counted
 MAX_ROUNDS = 5  # of K networks each; by then a fair predictor has learned what it had missed
 
 
+AnyAnswer = TypeVar("AnyAnswer", SearchAnswer, ObjectiveAnswer)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Verified:
+class Verified(Generic[AnyAnswer]):
     """The answer with measured latencies; `outcomes` are those of the campaigns."""
 
-    answer: SearchAnswer
+    answer: AnyAnswer
     outcomes: tuple[Outcome, ...]
 
 
 def verify_finalists(
-    answer: SearchAnswer,
-    search_again: Callable[[], SearchAnswer],
+    answer: AnyAnswer,
+    search_again: Callable[[], AnyAnswer],
     store: Store,
     devices: Mapping[str, Device],
     observer: ExportObserver,
@@ -44,20 +46,20 @@ def verify_finalists(
     count: int,
     wait_s: float = 0.0,
     log: Callable[[str], None],
-) -> Verified:
-    """Measure the `count` most accurate networks at level final on every device of the search, and search again.
+) -> Verified[AnyAnswer]:
+    """Measure the `count` best networks at level final on every device of the search, and search again.
 
     A network measured may turn out to be beyond a limit, or the predictor, now knowing more, may bring up others: so this is
     repeated until the `count` best ones are all measured, five times at most; one that came out with grade D is not tried again.
     `search_again` joins what is stored by then; `devices`: see `searched_devices`; `wait_s`: see `run_all`.
     """
-    configurations = searched_configurations(answer.table)
-    config = answer.table.table.config
+    configurations = searched_configurations(answer.provenance)
+    config = answer.config
     verified = frozenset[int]()
     outcomes: tuple[Outcome, ...] = ()
     tried = frozenset[int]()  # measured, well or not: what grade D leaves out is not measured for ever
     for _ in range(MAX_ROUNDS):
-        finalists = [i for i in answer.answer.ranked[:count].tolist() if i not in tried]
+        finalists = [i for i in answer.within[:count] if i not in tried]
         if not finalists:
             break
         log(f"measuring {counted(len(finalists), 'finalist')} on {', '.join(configurations)}")
@@ -77,18 +79,16 @@ def verify_finalists(
         )
         before, answer = answer, search_again()
         tried |= frozenset(finalists)
-        verified |= measured_everywhere(answer.table, configurations, finalists)
-        _report(before.table, answer, finalists, verified, log)
+        verified |= measured_everywhere(answer, configurations, finalists)
+        _report(before, answer, finalists, verified, log)
         if any(outcome.exit_status for outcome in outcomes):
             break
     return Verified(answer=replace(answer, verified=verified), outcomes=outcomes)
 
 
-def searched_configurations(found: SearchTable) -> dict[str, Configuration]:
+def searched_configurations(provenance: Mapping[str, Provenance]) -> dict[str, Configuration]:
     """Return the store's configurations that a search is about, by the name of their cost."""
-    return {
-        name: one.configuration for name, one in found.provenance.items() if one.configuration is not None
-    }
+    return {name: one.configuration for name, one in provenance.items() if one.configuration is not None}
 
 
 def searched_devices(configurations: Iterable[Configuration], devices_file: Path | None) -> dict[str, Device]:
@@ -106,48 +106,42 @@ def searched_devices(configurations: Iterable[Configuration], devices_file: Path
 
 
 def measured_everywhere(
-    found: SearchTable, configurations: Mapping[str, Configuration], indices: list[int]
+    found: SearchAnswer | ObjectiveAnswer, configurations: Mapping[str, Configuration], indices: list[int]
 ) -> frozenset[int]:
     """Return the networks that are measured, not predicted, on all devices of the search."""
-    everywhere = np.ones(len(found.table.config), dtype=np.bool_)
-    for name in configurations:
-        measured = found.table.costs[name].measured
-        if measured is not None:
-            everywhere &= measured
-    return frozenset(index for index in indices if everywhere[index])
+    return frozenset(
+        index for index in indices if all(found.costs[name].at(index).is_measured for name in configurations)
+    )
 
 
-def _amount(cost: Cost, index: int) -> str:
-    value = float(cost.values[index])
-    return f"{value:.3f} ms" if cost.unit == LATENCY_UNIT else amount_text(value, cost.unit, digits=4)
+def _amount(value: float, unit: str) -> str:
+    return f"{value:.3f} ms" if unit == LATENCY_UNIT else amount_text(value, unit, digits=4)
 
 
 def _report(
-    before: SearchTable,
-    answer: SearchAnswer,
+    before: SearchAnswer | ObjectiveAnswer,
+    answer: SearchAnswer | ObjectiveAnswer,
     finalists: list[int],
     verified: frozenset[int],
     log: Callable[[str], None],
 ) -> None:
     """Log of each finalist its latencies before, those measured, and whether it is within the limits."""
-    after = answer.table
-    within = set(answer.answer.ranked.tolist())
     for index in finalists:
         if index not in verified:
-            network = Architecture.from_index(index, after.table.config)
+            network = Architecture.from_index(index, answer.config)
             log(
                 f"{network}: not measured well enough: what failed or has grade D is left out, and its latency predicted"
             )
             continue
         parts = []
-        for name, cost in after.table.costs.items():
-            earlier = before.table.costs[name]
-            if cost.measured is None or earlier.measured is None:
+        for name, cost in answer.costs.items():
+            if not cost.is_latency:
                 continue
-            said = "measured" if earlier.measured[index] else "predicted"
+            now, earlier = cost.at(index), before.costs[name].at(index)
+            said = "measured" if earlier.is_measured else "predicted"
             parts.append(
-                f"{name} {_amount(cost, index)}, {said} {_amount(earlier, index)} before "
-                f"({cost.values[index] / earlier.values[index] - 1:+.1%})"
+                f"{name} {_amount(now.value, cost.unit)}, {said} {_amount(earlier.value, cost.unit)} before "
+                f"({now.value / earlier.value - 1:+.1%})"
             )
-        verdict = "within the limits" if index in within else "beyond the limits, dropped"
-        log(f"{Architecture.from_index(index, after.table.config)}: {', '.join(parts)}: {verdict}")
+        verdict = "within the limits" if answer.is_within(index) else "beyond the limits, dropped"
+        log(f"{Architecture.from_index(index, answer.config)}: {', '.join(parts)}: {verdict}")

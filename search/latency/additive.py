@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from search.latency.candidates import CANDIDATES, CandidatePredictor, Training, line, origin_of
 from search.latency.evaluation import Errors
-from search.latency.model_selection import select_predictor
+from search.latency.model_selection import SelectedPredictor, select_predictor
 from search.latency.parts import parts_by_block
 from search.latency.ridge import FittedLatency, Guess, Linear, fit_corrected, fit_line
 from search.statistics import conformal_margin
@@ -30,16 +30,23 @@ SAMPLE = 2_000  # networks of the space that stand for all
 class Additive:
     """A latency predictor that is a sum: `constant` and what the block of each stage adds, `blocks` (stages, B), in ratios.
 
-    `chosen` is the candidate, `errors` its cross-validated errors, `scores` (measured,) the relative ones as of a network of mean
-    leverage.
+    `scores` (measured,) are the relative cross-validated errors of `predictor`, as of a network of mean leverage.
     """
 
-    config: SpaceConfig
-    chosen: str
+    predictor: SelectedPredictor
     constant: float
     blocks: FloatArray
-    errors: Errors
     scores: FloatArray
+
+    @property
+    def chosen(self) -> str:
+        """The chosen candidate."""
+        return self.predictor.chosen
+
+    @property
+    def errors(self) -> Errors:
+        """Its cross-validated errors."""
+        return self.predictor.errors
 
     def margin(self, coverage: float) -> float:
         """Return the share of a prediction by which its interval of this coverage reaches to either side; see `intervals`."""
@@ -63,18 +70,23 @@ def fit_additive(
     Raises:
         ConfigError: as `select_predictor` and `parts_by_block`.
     """
-    predictor = select_predictor(
-        indices, ratios, sds=sds, config=config, seed=seed, candidates=additive_candidates(config, parts)
+    return as_additive(
+        select_predictor(
+            indices, ratios, sds=sds, config=config, seed=seed, candidates=additive_candidates(config, parts)
+        ),
+        seed,
     )
-    point = predictor.point.point
+
+
+def as_additive(predictor: SelectedPredictor, seed: int = 0) -> Additive:
+    """Return a predictor that was selected from `additive_candidates` as the sum that it is."""
+    config, point = predictor.known.config, predictor.point.point
     assert isinstance(point, Linear) and point.guess is None  # each candidate below returns such a sum
     places = np.random.default_rng(seed).integers(len(config), size=SAMPLE)  # for the mean leverage
     return Additive(
-        config=config,
-        chosen=predictor.chosen,
+        predictor=predictor,
         constant=point.constant,
         blocks=point.blocks,
-        errors=predictor.errors,
         scores=predictor.scores * np.sqrt(1 + predictor.point.leverage(places).mean()),
     )
 
@@ -82,7 +94,7 @@ def fit_additive(
 def additive_candidates(
     config: SpaceConfig, parts: Mapping[str, float] | None = None
 ) -> tuple[CandidatePredictor, ...]:
-    """Return the candidates that are sums, simplest first; those that need the parts only with them."""
+    """Return the candidates that are sums, simplest first; those that need the parts are skipped without them."""
     by_name = {candidate.name: candidate for candidate in CANDIDATES}
     fits: dict[str, Callable[[Training], FittedLatency]] = {"macs": lambda t: _line(t, _macs(config), 0.0)}
     if parts is not None:
@@ -95,17 +107,20 @@ def additive_candidates(
         fits["corrected"] = lambda t: fit_corrected(
             config, t.indices, t.ratios, t.weights, Guess(blocks=blocks)
         )
-    for name in ("ridge", "pairs"):
+    # A chain's blocks are of one op, and have no pairs.
+    for name in ("ridge", "pairs") if config.chain is None else ("ridge",):
         fits[name] = by_name[name].fit
     return tuple(
-        CandidatePredictor(
-            name=candidate.name,
-            meaning=candidate.meaning,
+        replace(
+            candidate,
             fit=fits[candidate.name],
-            min_networks=candidate.min_networks,
+            needs=None,
+            knows_ops=candidate.needs is not None,
         )
-        for candidate in CANDIDATES
         if candidate.name in fits
+        else candidate
+        for candidate in CANDIDATES
+        if candidate.name in fits or candidate.needs == "parts_sum"
     )
 
 

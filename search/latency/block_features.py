@@ -17,14 +17,16 @@ from space.indexing import FloatArray, IndexArray, block_indices
 
 
 def block_features(config: SpaceConfig) -> FloatArray:
-    """Return a row for each block in canonical order, shape (B, 2 * ops + 3).
+    """Return a row for each block in canonical order, shape (B, 2 * ops + 3), or of a space of one's own (B, ops).
 
-    Of a space of one's own these count candidates, by site: a candidate is an op in the last place.
+    Of a space of one's own these count candidates, by site: a candidate is one op, in the last place.
 
-    The columns: a count of each op before the last one (slot 0), a count of each op in the last place (slot 1), whether a sum
-    enters the last op, whether a sum leaves the block, and whether the block's input enters the last op or that sum.
+    The columns of others: a count of each op before the last one (slot 0), a count of each op in the last place (slot 1), whether
+    a sum enters the last op, whether a sum leaves the block, and whether the block's input enters the last op or that sum.
     9 columns for the 3 ops of Blox, 27 over its stages.
     """
+    if config.chain is not None:
+        return np.array([[float(op == block.op1) for op in config.ops] for block in config.blocks])
     rows = []
     for block in config.blocks:
         first = [float(op == block.op0) for op in config.ops]
@@ -34,17 +36,25 @@ def block_features(config: SpaceConfig) -> FloatArray:
 
 
 def op_columns(config: SpaceConfig) -> FloatArray:
-    """Return those of `block_features` that count ops by slot, shape (B, 2 * ops)."""
+    """Return those of `block_features` that count ops by slot, shape (B, 2 * ops), or of a space of one's own all."""
     return block_features(config)[:, : 2 * len(config.ops)]
 
 
+def last_op(config: SpaceConfig) -> slice:
+    """Return the places of those that count the last op."""
+    ops = len(config.ops)
+    return slice(0, ops) if config.chain is not None else slice(ops, 2 * ops)
+
+
 def pair_features(config: SpaceConfig) -> FloatArray:
-    """Return the products of a block's features that can differ from 0, shape (B, ops**2 + 6 * ops).
+    """Return the products of a block's features that can differ from 0, shape (B, ops**2 + 6 * ops), or of a chain (B, 0).
 
     The ops of slots 0 and 1 together, then each op with each of the three flags of the wiring: an op may be fused
     with the one after it, or with the sum that it feeds.
     """
     rows, ops = block_features(config), len(config.ops)
+    if config.chain is not None:
+        return rows[:, :0]
     first, last, flags = rows[:, :ops], rows[:, ops : 2 * ops], rows[:, 2 * ops :]
     pairs = first[:, :, None] * last[:, None, :]  # (B, ops, ops)
     wired = rows[:, : 2 * ops, None] * flags[:, None, :]  # (B, 2 * ops, 3)

@@ -52,13 +52,17 @@ class Training:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidatePredictor:
-    """A candidate predictor: `needs` names the field of `SpaceFacts` that it requires, `min_networks` how many measured ones."""
+    """A candidate predictor: `needs` names the field of `SpaceFacts` that it requires, `min_networks` how many measured ones.
+
+    `knows_ops`: whether it knows what each op costs from elsewhere than the measured networks, as one that `needs` a field does.
+    """
 
     name: str
     meaning: str
     fit: Callable[[Training], FittedLatency]
     needs: str | None = None
     min_networks: int = FEWEST
+    knows_ops: bool = False
 
 
 def fit_macs(training: Training) -> FittedLatency:

@@ -118,7 +118,7 @@ def candidates_of(config: SpaceConfig, without: IndexArray, count: int, seed: in
 def _prior_covariance(config: SpaceConfig, width: int) -> FloatArray:
     """Return the prior covariance of the coefficients, (1 + stages * width,) squared."""
     square = op_penalty(config).T @ op_penalty(config)
-    columns = 2 * len(config.ops) + 3
+    columns = block_features(config).shape[1]
     main = 1 + config.stages * columns
     known, shared = square[:main, :main], square[:main, main:]
     precision = known - shared @ np.linalg.solve(

@@ -24,7 +24,7 @@ from search.latency.noise import check_sds, discounted, expected_sds, fit_weight
 from search.latency.ridge import FittedLatency
 from space import BLOX, SpaceConfig
 from space.errors import ConfigError
-from space.indexing import BoolArray, FloatArray, IndexArray, block_indices
+from space.indexing import BoolArray, FloatArray, IndexArray, available, block_indices
 
 CHUNK = 8192  # networks predicted at once: at 400 measured ones, 26 MB an array
 REPEATS = 4  # of the folds, each dealt independently: halves what the deal alone adds to the difference of two candidates
@@ -57,6 +57,12 @@ class Prediction:
     low: FloatArray
     high: FloatArray
     supported: BoolArray
+
+    def at(self, places: IndexArray) -> Prediction:
+        """Return that of some of the networks, by their places (m,)."""
+        columns = (self.ratios[places], self.low[places], self.high[places], self.supported[places])
+        ratios, low, high, supported = columns
+        return Prediction(ratios=ratios, low=low, high=high, supported=supported)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -121,16 +127,21 @@ class SelectedPredictor:
         """Return the predictions of networks (n,) without each fold, shape (folds, n)."""
         return np.stack([point(indices) for point in self.fold_points])
 
-    def _supported(self, indices: IndexArray, leverage: FloatArray) -> BoolArray:
-        near: BoolArray = 1 + leverage <= FAR**2 * (1 + self.usual_leverage)
+    def unseen_blocks(self) -> BoolArray:
+        """Return which blocks of a stage have an op there that no measured network has, (stages, B); none if it `knows_ops`."""
+        config = self.known.config
         if self.knows_ops:
-            return near
-        table = op_columns(self.known.config)
-        seen = rows_of(table, block_indices(self.known.config, self.indices)).any(axis=0)
-        unseen = np.where(seen, 0.0, 1.0).reshape(self.known.config.stages, -1) @ table.T  # (stages, B)
-        choices = block_indices(self.known.config, indices)
-        near &= unseen[np.arange(self.known.config.stages), choices].sum(axis=1) == 0
-        return near
+            return np.zeros((config.stages, len(config.blocks)), dtype=np.bool_)
+        table = op_columns(config)
+        seen = rows_of(table, block_indices(config, self.indices)).any(axis=0)
+        unseen: BoolArray = np.where(seen, 0.0, 1.0).reshape(config.stages, -1) @ table.T > 0
+        return unseen & available(config)
+
+    def _supported(self, indices: IndexArray, leverage: FloatArray) -> BoolArray:
+        config = self.known.config
+        near: BoolArray = 1 + leverage <= FAR**2 * (1 + self.usual_leverage)
+        unseen = self.unseen_blocks()[np.arange(config.stages), block_indices(config, indices)]
+        return near & ~unseen.any(axis=1)
 
 
 def select_predictor(
@@ -274,7 +285,7 @@ def _select(
         fold_of=fold_of,
         scores=_scores(held_out, measured, sds, leverage),
         usual_leverage=float(np.quantile(leverage, USUAL)),
-        knows_ops=by_name[chosen].needs is not None,
+        knows_ops=by_name[chosen].knows_ops or by_name[chosen].needs is not None,
         each_error=errors,
     )
 

@@ -16,6 +16,7 @@ import numpy as np
 from search.latency.block_features import (
     block_features,
     border_features,
+    last_op,
     pair_features,
     rows_of,
     standardized,
@@ -31,6 +32,7 @@ PENALTIES = np.logspace(-4, 3, 15)
 SLOTS, STAGES, WIRING, OPS = 0.1, 1.0, 0.3, 30.0
 PAIRS = 0.1  # second-order effects are expected to be a tenth of first-order ones
 TINY = 1e-12  # of a squared relative error: an exact fit is no better than this
+MOST_EXCHANGES = 3  # of all wrong places at once that make none of them right
 JITTER = 1e-9  # of the mean diagonal: where features say the same, any split between them will do
 
 
@@ -205,11 +207,14 @@ def op_penalty(config: SpaceConfig) -> FloatArray:
 
     After a constant and the features of each stage come the mean costs of the ops, on which no measurement depends directly.
     """
-    ops, columns = len(config.ops), 2 * len(config.ops) + 3
+    ops, columns = len(config.ops), block_features(config).shape[1]
     mean = 1 + config.stages * columns  # the place of the first op's mean cost
     rows = []
     for stage in range(config.stages):
         start = 1 + stage * columns
+        if config.chain is not None:
+            rows += [{start + op: 1 / STAGES, mean + op: -1 / STAGES} for op in range(ops)]
+            continue
         for op in range(ops):
             first, last = start + op, start + ops + op
             rows.append({first: 0.5 / SLOTS, last: -0.5 / SLOTS})
@@ -232,7 +237,8 @@ def guess_penalty(config: SpaceConfig, table: FloatArray, sizes: FloatArray) -> 
     typical = np.sqrt(np.mean(sizes**2))
     widths = np.hypot(sizes / typical, 1.0) if typical > 0 else np.ones_like(sizes)
     differences = np.eye(count)
-    differences[ops : 2 * ops, ops : 2 * ops] -= 1 / ops
+    last = last_op(config)
+    differences[last, last] -= 1 / ops
     penalty = np.zeros((sizes.size, sizes.size + 2))
     for stage, (size, width) in enumerate(zip(sizes, widths, strict=True)):
         rows = (table.std(axis=0) / width)[:, None] * differences
@@ -274,8 +280,6 @@ def solve(
     (Patterson & Thompson 1971, Biometrika 58; MacKay 1992, "Bayesian interpolation"): from 10 to 45 networks it erred less than
     leave-one-out, whose best share follows single bad measurements. The likelihood leaves out that theta is not negative.
     """
-    from scipy.optimize import nnls
-
     root = np.sqrt(weights)
     rows, targets, spectrum = root[:, None] * columns, root, np.zeros(len(root))
     if products is not None:
@@ -292,7 +296,7 @@ def solve(
         hessian = rows.T @ (rows / noise[:, None]) + strength * square
         hessian += JITTER * np.trace(hessian) / len(hessian) * np.eye(len(hessian))
         lower = np.linalg.cholesky(hessian)
-        theta, _ = nnls(lower.T, np.linalg.solve(lower, rows.T @ (targets / noise)))
+        theta = least_nonnegative(hessian, rows.T @ (targets / noise))
         residuals = targets - rows @ theta
         misfit = np.sum(residuals**2 / noise) + strength * np.sum((penalty @ theta) ** 2)
         unlikely = (
@@ -310,6 +314,29 @@ def solve(
         covariance=np.linalg.inv(hessian),
         effects=np.zeros(0) if products is None else effects.T @ (turn @ reasons),
     )
+
+
+def least_nonnegative(hessian: FloatArray, slope: FloatArray) -> FloatArray:
+    """Return theta >= 0, (k,), of the least theta @ hessian @ theta / 2 - slope @ theta; the hessian is positive definite.
+
+    By block principal pivoting (Kim & Park 2011, SIAM J. Sci. Comput. 33), which takes a few solutions of k equations where most
+    of theta is above 0; it ends as each exchange of a single place brings it nearer.
+    """
+    free = np.ones(len(slope), dtype=np.bool_)  # those that are not held at 0
+    fewest, left = len(slope) + 1, MOST_EXCHANGES
+    tiny = JITTER * float(np.abs(slope).max())
+    while True:
+        theta = np.zeros(len(slope))
+        theta[free] = np.linalg.solve(hessian[np.ix_(free, free)], slope[free])
+        gradient = hessian @ theta - slope
+        wrong = np.flatnonzero(np.where(free, theta < 0, gradient < -tiny))
+        if not len(wrong):
+            return theta
+        if len(wrong) < fewest:
+            fewest, left = len(wrong), MOST_EXCHANGES
+        else:
+            left -= 1
+        free[wrong if left >= 0 else wrong[-1:]] ^= True
 
 
 def fit_line(

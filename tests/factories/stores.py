@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import sin
 from pathlib import Path
@@ -63,17 +63,18 @@ def add_sessions(
     twist: float = 0.0,
     factor: float = 1.0,
     seed: int = 0,
+    rule: Callable[[Any, Configuration], float] = true_ratio,
     **changes: Any,
 ) -> None:
     """Store made-up sessions. Shares: sessions of a network scatter by `scatter`, it leaves the rule by up to `twist`.
 
-    All ratios are `factor` times too large; `changes` replace fields of the sessions. Equal calls in equal order make equal
-    stores, whose predictions are cached under one key.
+    All ratios are `factor` times too large; `changes` replace fields of the sessions; `rule` gives the ratios. Equal calls in
+    equal order make equal stores, whose predictions are cached under one key.
     """
     rng = np.random.default_rng(seed)
     before = sum(sum(store.session_counts(configuration, of).values()) for of in ("network", "segment"))
     for number, (item, turn) in enumerate((item, turn) for turn in range(sessions) for item in items):
-        ratio = factor * true_ratio(item, configuration) * np.exp(rng.normal(0, scatter))
+        ratio = factor * rule(item, configuration) * np.exp(rng.normal(0, scatter))
         if isinstance(item, Architecture):
             ratio *= 1 + twist * sin(item.index)
         count = int(rng.integers(12, 15))

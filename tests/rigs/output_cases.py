@@ -67,6 +67,9 @@ CASES: dict[str, Case] = {
     "search": case(*SEARCH, *LIMITS, "--json", "--pareto", "made-up"),
     "search-table": case(*SEARCH, *LIMITS, "--confidence", "0.9"),
     "search-file": case(*SEARCH, *LIMITS, "--output", "found.csv"),
+    "search-objective": case(
+        "search", "--objective", "macs", "--threads", "2", *LIMITS, "--top", "3", "--json"
+    ),
     "search-evolution": case(*SEARCH, *LIMITS, "--json", "--method", "evolution", "--budget", "80"),
     "search-compare": case(
         "search", "compare", *SEARCH[1:], *LIMITS, "--methods", "random,evolution,linear", "--seeds", "2",

@@ -181,7 +181,7 @@ def test_too_few_for_the_confidence_is_said_and_how_to_measure_more(library: Pat
 @pytest.mark.parametrize(
     "command",
     [
-        ("predict", "--device", "made-up"),
+        ("predict", "--device", "made-up", "--csv"),
         ("audit", "--device", "made-up"),
         ("dataset", "write", "--device", "made-up", "--output", "."),
         ("dataset", "write", "--device", "made-up", "--output", ".", "--measured-only"),

@@ -131,6 +131,22 @@ def test_they_are_measured_under_the_configuration_that_was_searched_at_level_fi
     )
 
 
+def test_a_search_by_an_objective_measures_its_best_networks_and_answers_with_those_within(
+    store: Path, bench: Bench
+) -> None:
+    words = ("search", "--objective", "params", "-c", "made-up<5ms", "-t", "2", "--top", "5", "--verify", "3")
+    done = run(store, *words, "--devices", str(store.parent / "devices.toml"), "--json")
+    assert done.status == 0, done.stderr
+    asked = [network.index for networks in bench.asked for network in networks]
+    assert len(bench.asked[0]) == 3 and len(set(asked)) == len(asked), "no network is measured twice"
+    assert set(done.json["verified"]) == set(asked)
+    rows = done.json["networks"]
+    assert rows and {row["index"] for row in rows} <= set(asked)
+    assert all(row["made-up_source"] == "measured" and row["made-up_ms"] < 5 for row in rows)
+    assert [row["objective"] for row in rows] == sorted((row["objective"] for row in rows), reverse=True)
+    assert "ms, predicted " in done.stderr and "within the limits" in done.stderr
+
+
 def test_limits_on_what_fresh_processes_take_have_finalists_weighed_too(
     store: Path, bench: Bench, verified: tuple[Bench, Done]
 ) -> None:

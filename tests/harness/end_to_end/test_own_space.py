@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from factories.chains import DEFINITION as LONG
 from factories.own_spaces import DEFINITION, write_space
 from rigs.commands import run
 from rigs.short_campaigns import any_core, short_levels
@@ -57,3 +58,27 @@ def test_a_definition_is_measured_predicted_and_searched(
         and "is defined in a file of its own" in done.stderr
         and "--space FILE" in done.stderr
     )
+
+
+def test_a_space_that_nothing_lists_is_measured_predicted_and_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    file, store = tmp_path / "long.toml", tmp_path / "store.sqlite"
+    file.write_text(LONG)
+    chosen = ("--space", str(file), "--runtime", "onnxruntime")
+    with any_core(), short_levels():
+        done = run(store, "measure", *chosen, "--models", "design:3", "--level", "quick", "--json")
+    assert done.status == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert len(rows) == 12 and all(row["latency_ms"] > 0 for row in rows)
+    done = run(store, "predict", *chosen, "--doubtful", "--models", "sample:3", "--json")
+    assert done.status == 0, done.stderr
+    document = done.json
+    assert document["measured_networks"] == 12 and document["unmeasured_places"] == []
+    assert all(0 < row["low_ms"] <= row["latency_ms"] <= row["high_ms"] for row in document["networks"])
+    limit = sorted(row["latency_ms"] for row in rows)[6]
+    words = ("--doubtful", "--objective", "macs", "-c", f"local<{limit:.4f}ms", "--json")
+    found = run(store, "search", *chosen, *words).json
+    assert found["space"]["networks"] == 4**12 and found["networks"]
+    assert all(row["local_ms"] < limit for row in found["networks"])

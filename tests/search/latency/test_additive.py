@@ -58,9 +58,11 @@ def test_each_rung_that_is_a_sum_predicts_what_the_ladder_s_own_rung_does(name: 
     assert np.ptp(listed) > 0
 
 
-def test_without_parts_only_rungs_that_need_none_are_there_and_they_keep_the_ladder_s_order() -> None:
-    assert [candidate.name for candidate in additive_candidates(MINI)] == ["macs", "ridge", "pairs"]
-    assert [candidate.name for candidate in additive_candidates(MINI, made_parts(MINI))] == list(SUMS)
+def test_without_parts_rungs_that_need_them_are_only_told_as_skipped_and_the_ladder_keeps_its_order() -> None:
+    with_parts, without = additive_candidates(MINI, made_parts(MINI)), additive_candidates(MINI)
+    assert [candidate.name for candidate in with_parts] == list(SUMS) == [one.name for one in without]
+    assert not any(candidate.needs for candidate in with_parts)
+    assert [one.name for one in without if not one.needs] == ["macs", "ridge", "pairs"]
 
 
 def test_latencies_of_a_space_that_nobody_lists_are_learned_from_few_networks() -> None:

@@ -1,0 +1,138 @@
+"""The answer of a search by --objective as text, JSON and CSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.output.campaigns import print_outcome
+from harness.output.layout import Table
+from harness.output.tables import print_json, print_table, write_csv
+from harness.output.terminal import echo
+from harness.prediction.provenance import provenance_document
+from harness.query.rows import limit_row, number
+from space.text import counted
+
+if TYPE_CHECKING:
+    from harness.query.by_objective import ObjectiveAnswer
+    from harness.query.run import ObjectiveResult
+    from search.table.costs import CostEstimate
+
+
+def print_objective(
+    found: ObjectiveResult, *, top: int, json_output: bool, output: Path | None, wide: bool = False
+) -> None:
+    """Print the `top` networks of an answer; write them to a CSV file."""
+    answer = found.answer
+    for outcome in found.outcomes:
+        print_outcome(outcome)
+    rows = [_row(answer, index) for index in answer.indices[:top]]
+    if json_output:
+        print_json(_document(answer, rows))
+    else:
+        _print_answer(answer, top, wide)
+    if output is not None:
+        write_csv(output, rows, list(rows[0]))
+        echo(f"{output}: {counted(len(rows), 'network')}", err=True)
+
+
+def _verdict(answer: ObjectiveAnswer, verified: frozenset[int]) -> str:
+    """Return what the finalists' measurements mean for the answer."""
+    inside = sum(map(answer.is_within, verified))
+    text = f"{inside} of {len(verified)} networks measured now are within the limits"
+    if not inside:
+        return f"{text}: run the same command again to continue; unverified ones:"
+    best = answer.score(answer.indices[0])
+    if above := sum(answer.score(index) > best for index in answer.within):
+        return (
+            f"{text}; {above:,} or more of larger sums that were not measured are predicted to be within them: run the same "
+            "command again to continue"
+        )
+    return text
+
+
+def _document(answer: ObjectiveAnswer, rows: list[dict[str, object]]) -> dict[str, object]:
+    """Return the answer as plain values; latencies in ms, sizes in bytes."""
+    return {
+        "objective": {"name": answer.objective.name, "origin": answer.objective.origin},
+        "space": {"name": answer.config.name, "networks": answer.config.count},
+        "costs": {name: {"unit": cost.unit, "title": cost.title} for name, cost in answer.costs.items()},
+        **provenance_document(answer.provenance),
+        "notes": list(answer.notes),
+        "constraints": [limit_row(one, confident=answer.confident) for one in answer.constraints],
+        "verified": None if answer.verified is None else sorted(answer.verified),
+        "networks": rows,
+    }
+
+
+def _row(answer: ObjectiveAnswer, index: int) -> dict[str, object]:
+    from space import Architecture
+
+    architecture = Architecture.from_index(index, answer.config)
+    row: dict[str, object] = {
+        "architecture": str(architecture),
+        "graph_hash": architecture.graph_hash,
+        "index": index,
+        "objective": answer.score(index),
+    }
+    for name, amount in answer.costs_at(index).items():
+        cost = answer.costs[name]
+        row[f"{name}_{cost.unit}" if cost.unit else name] = number(amount.value)
+        if cost.is_latency:
+            row[f"{name}_low_{cost.unit}"], row[f"{name}_high_{cost.unit}"] = (
+                number(amount.low),
+                number(amount.high),
+            )
+            row[f"{name}_source"] = _source(answer, index, amount)
+            row[f"{name}_grade"] = amount.grade or "-"
+    return row
+
+
+def _source(answer: ObjectiveAnswer, index: int, amount: CostEstimate) -> str:
+    if amount.is_measured:
+        return "measured"
+    return "predicted, far" if index in answer.far else "predicted"
+
+
+def _print_answer(answer: ObjectiveAnswer, top: int, wide: bool) -> None:
+    from search.table.constraints import amount_text
+    from space import Architecture
+
+    echo(f"objective: {answer.objective.name}, {answer.objective.origin}")
+    for name, provenance in answer.provenance.items():
+        echo(f"{name}: {provenance}")
+    for note in answer.notes:
+        echo(f"note: {note}")
+    limits = ", ".join(map(str, answer.constraints)) or "no limit"
+    manner = " for the far ends of intervals" if answer.confident else ""
+    echo(
+        f"{answer.config.count:,} networks: an integer program found those of the largest sums within {limits}{manner}"
+    )
+    if answer.verified is not None:
+        echo(_verdict(answer, answer.verified))
+    elif any(cost.is_latency for cost in answer.costs.values()):
+        echo("a search picks what is predicted too fast: measure the best before you rely on it (--verify 3)")
+    columns = ["network", answer.objective.name]
+    for name, cost in answer.costs.items():
+        if name != answer.objective.name:
+            columns.append(f"{name} ms" if cost.is_latency else name)
+        if cost.is_latency:
+            columns += [f"{cost.coverage:.0%} interval", "source"]
+    rows = []
+    for index in answer.indices[:top]:
+        is_count = answer.objective.name in ("params", "macs")
+        score = answer.score(index)
+        cells = [
+            str(Architecture.from_index(index, answer.config)),
+            amount_text(score, "", digits=4) if is_count else f"{score:.6g}",
+        ]
+        for name, amount in answer.costs_at(index).items():
+            cost = answer.costs[name]
+            if cost.is_latency:
+                ends = "none" if amount.low != amount.low else f"{amount.low:.3f} .. {amount.high:.3f}"
+                grade = f", grade {amount.grade}" if amount.grade else ""
+                cells += [f"{amount.value:.3f}", ends, _source(answer, index, amount) + grade]
+            elif name != answer.objective.name:
+                cells.append(amount_text(amount.value, cost.unit, digits=4))
+        rows.append(cells)
+    print_table(Table(title="largest first", columns=columns, rows=rows, spare=("source",)), wide=wide)

@@ -1,0 +1,167 @@
+"""Search a space of any size for the networks with the largest sums within limits, by an integer program over blocks.
+
+No network is listed and no accuracies are needed: objective and costs are sums over blocks, the latencies by a predictor that is
+one. Measured networks count with what was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.prediction.provenance import Provenance
+from harness.prediction.space_prediction import doubt_text, unmeasured_text
+from harness.query.join import query_space
+from harness.query.objective import Objective, load_objective
+from harness.query.query import Query
+from harness.query.sums import LatencySums, cost_sums
+from harness.store import Store
+from harness.store.configurations import find_configuration
+from search.blockwise.by_integer_program import choose
+from search.table.constraints import PROPERTIES, Constraint, split_subject
+from search.table.costs import AdditiveCosts, CostEstimate, meets
+from space import Architecture, SpaceConfig
+from space.errors import ConfigError
+from space.indexing import available, blocks_of
+from space.text import counted
+
+WIDER = 4  # times as many networks are looked at where too many of those found are unlike any measured one
+MOST_LOOKED_AT = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ObjectiveAnswer:
+    """The networks of the largest sums within the limits: their canonical indices, best first.
+
+    `far`: those of them that are unlike any measured one in a latency, which only a search has that measures its finalists.
+    `verified`: those measured after the search.
+    """
+
+    config: SpaceConfig
+    objective: Objective
+    costs: Mapping[str, AdditiveCosts]
+    constraints: tuple[Constraint, ...]
+    confident: bool
+    provenance: Mapping[str, Provenance]
+    notes: tuple[str, ...]
+    within: tuple[int, ...]
+    far: frozenset[int]
+    verified: frozenset[int] | None = None
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """The networks to show, best first: where some that were measured are within the limits, these alone."""
+        measured = [index for index in self.verified or () if self.is_within(index)]
+        return tuple(sorted(measured, key=lambda one: (-self.score(one), one))) or self.within
+
+    @property
+    def best(self) -> Architecture:
+        """The best network within the limits."""
+        return Architecture.from_index(self.indices[0], self.config)
+
+    def score(self, index: int) -> float:
+        """Return a network's objective."""
+        return self.objective.sums.of(blocks_of(self.config, index))
+
+    def costs_at(self, index: int) -> dict[str, CostEstimate]:
+        """Return a network's costs by name."""
+        return {name: cost.at(index) for name, cost in self.costs.items()}
+
+    def is_within(self, index: int) -> bool:
+        """Return whether a network is within the limits."""
+        return all(
+            meets(self.costs[c.subject].at(index), c, confident=self.confident) for c in self.constraints
+        )
+
+
+def search_by_objective(
+    store: Store,
+    query: Query,
+    objective: str,
+    count: int,
+    log: Callable[[str], None] = lambda text: None,
+) -> ObjectiveAnswer:
+    """Return up to `count` networks of the largest objective within a query's limits; its accuracies are not read.
+
+    `objective`: see `load_objective`. Networks unlike any measured one are left out, unless the query is `with_far`.
+    Raises: ConfigError when no network is within the limits, with the nearest one and what it would take; too little is measured,
+    or a limit is on what is no sum.
+    """
+    config = _space(store, query)
+    costs, latencies = cost_sums(store, config, query.costs, query.latencies, log)
+    goal = load_objective(objective, config)
+    unseen = np.zeros((config.stages, len(config.blocks)), dtype=np.bool_)
+    for one in latencies.values():
+        unseen |= one.fitted.predictor.unseen_blocks()
+    left_out = unseen & (not query.with_far)
+    scores = np.where(available(config) & ~left_out, goal.sums.blocks, np.nan)
+    looked_at = count
+    while True:
+        found = choose(
+            config, scores, costs, query.constraints, looked_at, distance=1, confident=query.confident
+        ).indices(config)
+        far = _far(found, latencies)
+        near = [index for index in found if query.with_far or index not in far][:count]
+        if len(near) == count or len(found) < looked_at or looked_at >= MOST_LOOKED_AT:
+            break
+        looked_at = min(WIDER * looked_at, MOST_LOOKED_AT)
+    if not near:
+        raise ConfigError(
+            f"the {counted(len(found), 'best network', 'best networks')} within the limits are unlike any measured one, and "
+            "predicted latencies may be far off there; measure some of them with --verify, or more of the space"
+        )
+    passed_over = found.index(near[-1]) + 1 - len(near)
+    return ObjectiveAnswer(
+        config=config,
+        objective=goal,
+        costs=costs,
+        constraints=query.constraints,
+        confident=query.confident,
+        provenance={name: one.provenance for name, one in latencies.items()},
+        notes=tuple(_notes(config, latencies, bool(left_out.any()), passed_over)),
+        within=tuple(near),
+        far=far.intersection(near),
+    )
+
+
+def _space(store: Store, query: Query) -> SpaceConfig:
+    chosen = [
+        find_configuration(store, split_subject(name)[0], query.latencies.choice)
+        for name in query.costs
+        if name not in PROPERTIES
+    ]
+    return query_space(query.latencies.space, chosen, ())
+
+
+def _far(indices: Sequence[int], latencies: Mapping[str, LatencySums]) -> frozenset[int]:
+    """Return the networks that are neither measured nor like any measured one, on some device."""
+    places = np.array(indices, dtype=np.int64)
+    found: set[int] = set()
+    for one in latencies.values():
+        supported = one.fitted.predictor.predict(places).supported
+        found |= set(places[~supported].tolist()) - one.cost.known.keys()
+    return frozenset(found)
+
+
+def _notes(
+    config: SpaceConfig, latencies: Mapping[str, LatencySums], is_left_out: bool, passed_over: int
+) -> list[str]:
+    """Return notes on what is left out or doubtful."""
+    notes = []
+    for name, one in latencies.items():
+        places = np.argwhere(one.fitted.predictor.unseen_blocks()).tolist()
+        if places and is_left_out:
+            text = unmeasured_text([config.place_text(*place) for place in places])
+            notes.append(
+                f"{name}: {text}: networks with them are left out; --models design:1 measures each once, --verify the best"
+            )
+        if one.provenance.doubtful and one.provenance.configuration is not None:
+            notes.append(f"{name}: {doubt_text(one.provenance.doubtful, one.provenance.configuration)}")
+    if passed_over:
+        notes.append(
+            f"{counted(passed_over, 'better network')} passed over, unlike any that was measured; --verify takes them in and "
+            "measures the best"
+        )
+    return notes

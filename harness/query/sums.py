@@ -1,0 +1,150 @@
+"""Costs of networks as sums over blocks, for integer programs in spaces of any size: latencies from the store, and the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import hypot
+
+import numpy as np
+
+from harness.estimates.doubtful import Doubtful
+from harness.prediction.provenance import Provenance, facts_of, provenance_of
+from harness.prediction.space_prediction import check_enough, graded_segments, measured_networks
+from harness.query.latencies import LatencySource
+from harness.query.properties import property_sums, size_precision
+from harness.records import Configuration
+from harness.store import Store
+from harness.store.configurations import find_configuration, measure_command
+from search.latency.additive import Additive, fit_additive
+from search.table.constraints import PROPERTIES, split_subject
+from search.table.costs import AdditiveCosts, BlockSums, CostEstimate
+from space import SpaceConfig, is_enumerable
+from space.errors import ConfigError
+from space.segments import all_segments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LatencySums:
+    """A device's latencies as sums, with what they were fitted to.
+
+    `segments`: measured ratios to the reference's latency, `reference_ms`; `apart` are those of grade D.
+    """
+
+    cost: AdditiveCosts
+    provenance: Provenance
+    fitted: Additive
+    reference_ms: float
+    segments: Mapping[str, float]
+    apart: Doubtful
+
+
+def cost_sums(
+    store: Store,
+    config: SpaceConfig,
+    subjects: Sequence[str],
+    latencies: LatencySource,
+    log: Callable[[str], None],
+) -> tuple[dict[str, AdditiveCosts], dict[str, LatencySums]]:
+    """Return the costs of a space as sums over blocks, and of each device its latencies with what is behind them; by name.
+
+    `subjects` are names of `search.table.constraints.PROPERTIES`, else devices.
+    Raises: ConfigError, naming a device without (enough) measurements of the space and what to type, or what cannot be a sum.
+    """
+    _check_sums(config, latencies)
+    names = list(dict.fromkeys(subjects))
+    found: dict[str, LatencySums] = {}
+    for name in (name for name in names if name not in PROPERTIES):
+        device, fresh = split_subject(name)
+        if fresh:
+            raise ConfigError(no_fresh_limit(name, device))
+        configuration = find_configuration(store, name, replace(latencies.choice, space=config.name))
+        found[name] = latency_sums(store, name, configuration, config, latencies, log)
+    precision = size_precision(names, latencies.precision, [one.provenance for one in found.values()])
+    costs = {
+        name: found[name].cost if name in found else property_sums(name, config, log, precision)
+        for name in names
+    }
+    return costs, found
+
+
+def no_fresh_limit(name: str, device: str) -> str:
+    """Return why a search that takes sums over blocks, or signatures of them, has no limit on what a fresh process takes."""
+    return (
+        f"{name}: a blockwise search, or one by --objective, has no limits on energy, nor on what fresh processes take; limit "
+        f"{device!r}, 'memory' (by arithmetic) or the size of files, or search with another --method"
+    )
+
+
+def _check_sums(config: SpaceConfig, latencies: LatencySource) -> None:
+    if latencies.files:
+        why = (
+            "an integer program takes sums over blocks, and a file has latencies of networks"
+            if is_enumerable(config)
+            else f"a file names networks by hashes, and those of the {len(config):,} networks of space {config.name!r} cannot be "
+            "looked up"
+        )
+        raise ConfigError(f"--latencies: {why}; measure with --store, and leave it out")
+    if latencies.measured_only:
+        why = (
+            "an integer program takes sums over blocks, which are predicted"
+            if is_enumerable(config)
+            else f"of the {len(config):,} networks of space {config.name!r} hardly any is measured"
+        )
+        raise ConfigError(f"--measured-only: {why}; leave it out: measured latencies count where they are")
+
+
+def latency_sums(
+    store: Store,
+    name: str,
+    configuration: Configuration,
+    config: SpaceConfig,
+    latencies: LatencySource,
+    log: Callable[[str], None],
+) -> LatencySums:
+    """Return the latencies of a configuration: measured where they are, elsewhere by the best predictor that is a sum.
+
+    Raises: ConfigError when too few networks are measured.
+    """
+    coverage, doubtful = latencies.coverage, latencies.doubtful
+    measured = measured_networks(store, configuration, config, coverage=coverage, doubtful=doubtful)
+    check_enough(measured)
+    segments, apart = graded_segments(store, configuration, doubtful=doubtful)
+    parts = segments if len(segments) == len(all_segments(config)) else None
+    fitted = fit_additive(measured.indices, measured.ratios, sds=measured.sds, config=config, parts=parts)
+    known = {}
+    for index, row in zip(measured.indices.tolist(), measured.rows, strict=True):
+        low, high = row.interval_ms or (np.nan, np.nan)
+        known[index] = CostEstimate(
+            value=row.latency_ms, low=low, high=high, grade=row.grade, is_measured=True
+        )
+    reference_ms = measured.reference_ms
+    cost = AdditiveCosts(
+        name=name,
+        unit="ms",
+        title=f"latency on {configuration.device}, {configuration.runtime}",
+        config=config,
+        totals=(BlockSums(blocks=fitted.blocks * reference_ms, constant=fitted.constant * reference_ms),),
+        margin=hypot(fitted.margin(coverage), measured.reference_reach(coverage)),
+        coverage=coverage,
+        known=known,
+    )
+    about = facts_of(store, configuration, measured, apart) | {
+        "predicted": len(config) - len(measured.rows),
+        "predictor": fitted.chosen,
+        "error": fitted.errors.mape,
+    }
+    provenance = provenance_of(configuration, about)
+    if np.isinf(cost.margin):
+        log(
+            f"{name}: {provenance.measured} measured networks are too few for intervals of {coverage:.0%}: "
+            f"predicted latencies have no upper bound there; measure more: {measure_command(configuration)} --models design:1"
+        )
+    return LatencySums(
+        cost=cost,
+        provenance=provenance,
+        fitted=fitted,
+        reference_ms=reference_ms,
+        segments=segments,
+        apart=apart,
+    )

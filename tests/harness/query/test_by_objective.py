@@ -1,0 +1,253 @@
+"""`harness search --objective`: what the integer program finds is what a look at every network finds, and its limits are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factories.chains import additive_store, long_chain
+from factories.own_spaces import own_space
+from rigs.commands import refused, run
+
+from harness.query import by_objective
+from harness.query.accuracies import AccuracySource
+from harness.query.by_objective import ObjectiveAnswer, search_by_objective
+from harness.query.latencies import LatencySource
+from harness.query.objective import load_objective
+from harness.query.query import Query
+from harness.store import Store
+from search.latency.additive import Additive, fit_additive
+from search.table.constraints import parse_constraint
+from search.table.costs import meets
+from space import BLOX, Space, SpaceConfig, find_space
+from space.errors import ConfigError
+from space.indexing import FloatArray, IndexArray
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fitted_once() -> Iterator[None]:
+    """Fit a predictor of equal measurements once: tests/search/latency is about it."""
+    known: dict[object, Additive] = {}
+
+    def fit(indices: IndexArray, ratios: FloatArray, *, config: SpaceConfig, **more: Any) -> Additive:
+        key = (config.name, indices.tobytes(), ratios.tobytes())
+        return known.get(key) or known.setdefault(key, fit_additive(indices, ratios, config=config, **more))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.query.sums.fit_additive", fit)
+        yield
+
+
+def scores_file(folder: Path, space: Space, *, without: str = "") -> Path:
+    """Write a score for each part that networks choose, and return the path."""
+    lines, number = ["part,gain"], 0
+    for place, site in enumerate(space.chain.sites):  # type: ignore[union-attr]
+        for module in site.candidates if site.choice is not None else ():
+            number += 1
+            if f"site{place}:{module.name}" != without:
+                lines.append(f"site{place}:{module.name},{number * 37 % 101 / 8}")
+    path = folder / "scores.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def opened(folder: Path, selection: str, space: Space) -> Store:
+    path = folder / "store.sqlite"
+    path.write_bytes(additive_store(selection, space))
+    return Store(str(path))
+
+
+def query(space: Space, *limits: str, confident: bool = False, with_far: bool = False) -> Query:
+    constraints = tuple(map(parse_constraint, limits))
+    return Query(
+        accuracies=AccuracySource(paths=()),
+        latencies=LatencySource(space=space.name),
+        costs=tuple(dict.fromkeys(one.subject for one in constraints)),
+        constraints=constraints,
+        confident=confident,
+        with_far=with_far,
+    )
+
+
+LIMITS = [
+    ("made-up<1.6ms",),
+    ("made-up<=2.1ms", "params<=6k"),
+    ("made-up>=1.4ms", "macs<200k", "memory<=30KB"),
+    (),
+]
+
+
+@pytest.mark.parametrize("confident", [False, True])
+@pytest.mark.parametrize("limits", LIMITS, ids=" ".join)
+@pytest.mark.parametrize("objective", ["params", "macs", "scores"])
+def test_the_program_finds_what_a_look_at_every_network_finds(
+    tmp_path: Path, objective: str, limits: tuple[str, ...], confident: bool
+) -> None:
+    space = find_space(own_space())
+    text = str(scores_file(tmp_path, space)) if objective == "scores" else objective
+    with opened(tmp_path, "sample:20", space) as store:
+        found = search_by_objective(
+            store, query(space, *limits, confident=confident, with_far=True), text, len(space)
+        )
+    best = by_brute_force(found)
+    assert best and (len(best) < len(space) or not limits), "the limits tell something"
+    assert sorted(found.within) == sorted(best), "all networks within the limits, and no others"
+    assert [found.score(index) for index in found.within] == [found.score(index) for index in best]
+
+
+def by_brute_force(found: ObjectiveAnswer) -> list[int]:
+    """Return all networks within the limits by a look at each, best first."""
+    within = [
+        index
+        for index in range(len(found.config))
+        if all(
+            meets(found.costs[one.subject].at(index), one, confident=found.confident)
+            for one in found.constraints
+        )
+    ]
+    return sorted(within, key=lambda index: -found.score(index))
+
+
+def test_an_objective_is_each_networks_own_count_or_the_sum_of_its_scores(tmp_path: Path) -> None:
+    space = find_space(own_space())
+    with opened(tmp_path, "sample:20", space) as store:
+        found = search_by_objective(store, query(space), "params", 4)
+        assert [found.score(index) for index in found.within] == [space[i].params for i in found.within]
+        assert found.score(found.within[0]) == max(network.params for network in space)
+    goal = load_objective(str(scores_file(tmp_path, space)), space)
+    assert goal.name == "gain"
+    basic, depth = space.table.by_text["basic"], 3  # one choice at the sites 4 and 5: parts 9 and 11
+    assert goal.sums.blocks[depth, basic] == (9 * 37 % 101 + 11 * 37 % 101) / 8
+
+
+def test_what_no_measured_network_tells_of_is_left_out_and_named_unless_the_best_are_measured(
+    tmp_path: Path,
+) -> None:
+    space = long_chain()
+    names = [str(network) for network in space.sample(200, seed=1) if not str(network).startswith("k5")]
+    with opened(tmp_path, ",".join(names[:60]), space) as store:
+        found = search_by_objective(store, query(space, "made-up<5ms"), "params", 3)
+        measuring = search_by_objective(store, query(space, "made-up<5ms", with_far=True), "params", 3)
+    assert found.best.blocks[0].op1 == "k3" and not found.far
+    assert any("site0:k5 is in no measured network" in note for note in found.notes)
+    assert not any("passed over" in note for note in found.notes), "the program does not propose them"
+    assert measuring.best.blocks[0].op1 == "k5" and measuring.within[0] in measuring.far
+    assert not any("left out" in note for note in measuring.notes)
+
+
+def test_networks_far_from_all_measured_ones_are_passed_over_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = find_space(own_space())
+    with opened(tmp_path, "sample:20", space) as store:
+        asked = query(space, "made-up<2ms")
+        every = search_by_objective(
+            store, query(space, "made-up<2ms", with_far=True), "macs", len(space)
+        ).within
+        far = frozenset(every[:3])
+        monkeypatch.setattr(by_objective, "_far", lambda indices, latencies: far.intersection(indices))
+        found = search_by_objective(store, asked, "macs", 2)
+        assert found.within == every[3:5] and not found.far
+        assert any(
+            "3 better networks passed over, unlike any that was measured" in one for one in found.notes
+        )
+        monkeypatch.setattr(by_objective, "_far", lambda indices, latencies: frozenset(indices))
+        with pytest.raises(
+            ConfigError, match=r"best networks within the limits are unlike any measured one.*--verify"
+        ):
+            search_by_objective(store, asked, "macs", 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("part;gain\n", "line 1: the columns are part;gain; write part,score"),
+        ("part,gain\nsite0:mb,1,2\n", "line 2: 3 cells"),
+        ("part,gain\nmb,1\n", "line 2: 'mb' names no part"),
+        ("part,gain\nsite0:mb,high\n", "line 2: score 'high' is no finite number"),
+        ("part,gain\nsite0:mb,1\nsegment:site0:mb,2\n", "line 3: part 'site0:mb' has a score in line 2"),
+        ("part,gain\nsite0:mb9,1\n", "line 2: part 'site0:mb9' is none .* did you mean 'site0:mb'"),
+        ("part,gain\nsite3:basic,1\n", "line 2: part 'site3:basic' is none"),
+        ("part,gain\nsite0:mb,1\n", "11 of 12 parts of space .* have no score, such as site0:ghost, "),
+    ],
+)
+def test_a_bad_file_of_scores_is_refused_with_its_line(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        load_objective(str(path), own_space())
+
+
+def test_names_of_no_sum_are_refused() -> None:
+    with pytest.raises(ConfigError, match="'memory' is no sum of counts; write params or macs"):
+        load_objective("memory", BLOX)
+    with pytest.raises(ConfigError, match="'paramss' is unknown; did you mean 'params'"):
+        load_objective("paramss", BLOX)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("long") / "store.sqlite"
+    path.write_bytes(additive_store("sample:60@1", long_chain()))
+    return path
+
+
+CHOSEN = ("--space", long_chain().name, "-d", "made-up")
+
+
+def test_the_command_tells_the_same_in_text_json_and_csv(store: Path, tmp_path: Path) -> None:
+    words = (
+        "search",
+        *CHOSEN,
+        "--max-latency",
+        "3ms",
+        "--objective",
+        "macs",
+        "--show",
+        "params",
+        "--top",
+        "3",
+    )
+    output = tmp_path / "best.csv"
+    document = run(store, *words, "--json", "--output", str(output)).json
+    rows = document["networks"]
+    assert document["space"]["networks"] == 4**12 and document["objective"]["name"] == "macs"
+    assert [row["objective"] for row in rows] == sorted((row["objective"] for row in rows), reverse=True)
+    for row in rows:
+        network = long_chain()[row["index"]]
+        assert (str(network), network.macs, network.params) == (
+            row["architecture"],
+            row["objective"],
+            row["params"],
+        )
+        assert row["made-up_low_ms"] < row["made-up_ms"] <= 3 < row["made-up_high_ms"]
+        assert row["made-up_source"] == "predicted"
+    assert len(output.read_text().splitlines()) == 4
+    text = run(store, *words).stdout
+    assert all(row["architecture"] in text for row in rows) and "--verify" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--max-latency", "1us"), "no network is within made-up<=0.001ms; the nearest is skip/skip/"),
+        (("-c", "made-up:energy<3mJ"), "by --objective, has no limits on energy"),
+        (("-a", "synthetic"), "--accuracies means nothing to --objective"),
+        (("--pareto", "params"), "search within one limit after another"),
+        (("--method", "random"), "--method means nothing to --objective"),
+        (("--measured-only", "--max-latency", "3ms"), "--measured-only: of the 16,777,216 networks"),
+    ],
+)
+def test_what_such_a_search_cannot_do_is_refused(store: Path, words: tuple[str, ...], message: str) -> None:
+    refused(run(store, "search", *CHOSEN, *words, "--objective", "params"), message)
+
+
+def test_a_table_of_such_a_space_is_refused_with_the_way_that_needs_none(store: Path) -> None:
+    done = run(store, "search", *CHOSEN, "-a", "synthetic", "--max-latency", "3ms")
+    refused(done, "16,777,216 networks", "too many to list", "harness search --objective")
+    refused(
+        run(store, "search", *CHOSEN, "--method", "blockwise", "--objective", "params"),
+        "--objective means nothing to",
+    )

@@ -15,8 +15,8 @@ from search.work.training_folder import FinishedTraining, check_alike, grouped, 
 from search.work.unit_runs import Runner, Watch, logged, run_watched
 from space import Space, find_space
 from space.atomic_files import write_file
-from space.config import check_stages
 from space.errors import ConfigError, HarnessError
+from space.stages import check_stages
 
 if TYPE_CHECKING:
     from search.distillation.block_library import BlockLibrary

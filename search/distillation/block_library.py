@@ -22,6 +22,7 @@ from search.training.sealed import content_digest, read_sealed, write_sealed
 from search.training.trained import Trained, trained_digest
 from search.training.trained_files import load_trained
 from space import Architecture, Block, SpaceConfig
+from space.definition import check_code
 from space.errors import ConfigError
 from space.indexing import FloatArray
 from space.stages import SpaceStage
@@ -78,7 +79,7 @@ class BlockLibrary:
     """A teacher and the blocks distilled from it; a stage that was not distilled yet is None.
 
     Raises:
-        ConfigError: a stage is of another teacher or space, or in another place.
+        ConfigError: a stage is of another teacher or space, or in another place, or the code of the space has changed.
     """
 
     teacher: Trained
@@ -86,6 +87,7 @@ class BlockLibrary:
 
     def __post_init__(self) -> None:
         config, digest = self.teacher.architecture.config, trained_digest(self.teacher)
+        check_code(config)
         if len(self.stages) != config.stages:
             raise ConfigError(
                 f"library: {len(self.stages)} stages; space {config.name!r} has {config.stages}"

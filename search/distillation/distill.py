@@ -76,9 +76,9 @@ def distil_stage(
     on disk. `on_epoch` is called after every epoch of a group of blocks.
 
     Raises:
-        HarnessError: the space has no such stage or block, the task does not fit it, the batch leaves one image alone, what the
-            folder keeps is damaged or of another distillation, a loss is not finite, or memory ran out; the message names the
-            block, or a batch that fits.
+        ConfigError: the space has no such stage or block, the task does not fit it, the batch leaves one image alone, or what the
+            folder keeps is damaged or of another distillation.
+        HarnessError: a loss is not finite, or memory ran out; the message names the block, or a batch that fits.
     """
     place = stage_of(teacher, task, stage)
     chosen = _chosen(place, blocks)

@@ -122,7 +122,8 @@ def train_supernet(
     The scores are the recipe's loss on the images for profiling; its `keep_own` has no meaning here.
 
     Raises:
-        HarnessError: the space has no such stage, the task does not fit it, or a loss is not finite.
+        ConfigError: the space has no such stage, or the task does not fit it.
+        HarnessError: a loss is not finite.
     """
     place = stage_of(teacher, task, stage)
     with (

@@ -21,6 +21,7 @@ from torch import Generator, Tensor
 from search.training.augment import NONE, Augmentation, augment, normalize
 from search.training.images import Images, Task, check_fit
 from search.training.trained import Trained
+from space.definition import check_code
 from space.errors import ConfigError
 from space.networks import AnyNetwork, build_network
 from space.stages import SpaceStage
@@ -68,10 +69,12 @@ def stage_of(teacher: Trained, task: Task, stage: int) -> SpaceStage:
     """Return a stage of the teacher's space, which the task fits.
 
     Raises:
-        HarnessError: the space has no such stage, or the task does not fit it.
+        ConfigError: the space has no such stage, its code has changed, or the task does not fit it.
     """
-    check_fit(task, teacher.architecture.config)
-    return SpaceStage(teacher.architecture.config, stage)
+    config = teacher.architecture.config
+    check_fit(task, config)
+    check_code(config)
+    return SpaceStage(config, stage)
 
 
 @contextmanager
@@ -94,7 +97,7 @@ def teacher_features(
     (by default where temporary files belong), which is gone afterwards.
 
     Raises:
-        HarnessError: the space has no such stage, the task does not fit it, or the file cannot be written.
+        ConfigError: the space has no such stage, the task does not fit it, or the file cannot be written.
     """
     place = stage_of(teacher, task, stage)
     images: Images = getattr(task, part)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from space.networks import AnyStage, Cell, Network, Stage
+from space.networks import AnyNetwork, AnyStage, Cell, Network, Stage
 
 
 class StackedConv2d(nn.Module):
@@ -223,6 +223,26 @@ class StackedNetworks(nn.Module):
         for state, part in zip(states, unstack(self.head, self.members), strict=True):
             state |= _prefixed("head.", part)
         return states
+
+
+class NetworksSideBySide(SideBySide):
+    """N networks of one space of one's own, on the same images."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (B, in_channels, H, W) to logits (B, N, classes)."""
+        return torch.stack([network(images) for network in self.each], 1)
+
+
+AnyNetworks: TypeAlias = StackedNetworks | NetworksSideBySide
+
+
+def stack_networks(networks: Sequence[AnyNetwork], device: torch.device) -> AnyNetworks:
+    """Return networks of one space as one module on a device: as `stack_stages` does."""
+    known = [network for network in networks if isinstance(network, Network)]
+    if not known:
+        return NetworksSideBySide(networks).to(device)
+    stacked: StackedNetworks = StackedNetworks(known).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return stacked
 
 
 def unstack(module: nn.Module, count: int) -> list[dict[str, Tensor]]:

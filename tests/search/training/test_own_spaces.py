@@ -13,7 +13,6 @@ from factories.tasks import RECIPE
 
 from exporters import Weights
 from exporters.networks import torch_network
-from harness.training import distil
 from search.training.batched_training import train_together
 from search.training.published_files import write_trainings
 from search.training.synthetic_images import make_synthetic_task
@@ -66,12 +65,15 @@ def test_published_files_hold_its_rows_under_the_definitions_digest(trained: Tra
         read_dataset(base, config=changed)
 
 
-def test_what_knows_stages_alone_refuses_a_chain(trained: Trained, tmp_path: Path) -> None:
-    save_trained(tmp_path / "teacher.harness", trained)
-    with pytest.raises(ConfigError, match=r"distilling: space 'mine@.*' is a chain of sites"):
-        distil(tmp_path / "teacher.harness", tmp_path / "library")
-    with pytest.raises(ConfigError, match="networks of a definition are trained one at a time"):
-        train_together([NETWORK, own_space()[3]], TASK, RECIPE)
+def test_networks_trained_together_are_those_trained_alone(trained: Trained) -> None:
+    recipe = dataclasses.replace(RECIPE, epochs=2)
+    other = own_space()[3]
+    together = train_together([NETWORK, other], TASK, recipe)
+    for one, alone in zip(together, (trained, train(other, TASK, recipe)), strict=True):
+        assert one.architecture == alone.architecture
+        assert all(
+            torch.allclose(one.weights[name], alone.weights[name], atol=1e-5) for name in alone.weights
+        )
 
 
 CHANGED = """

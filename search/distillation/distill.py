@@ -26,7 +26,7 @@ import torch
 from search.distillation.block_library import StageLibrary
 from search.distillation.checkpoints import Progress
 from search.distillation.losses import judge_stages, loaded_stages
-from search.distillation.packing import shapes_of
+from search.distillation.packing import layout_of, shapes_of
 from search.distillation.recipe import DistilRecipe
 from search.distillation.separate_weights import distil_seed, train_separate
 from search.distillation.teacher_features import MEMORY_BYTES, FeatureMaps, stage_of, teacher_features
@@ -76,12 +76,14 @@ def distil_stage(
     on disk. `on_epoch` is called after every epoch of a group of blocks.
 
     Raises:
-        ConfigError: the space has no such stage or block, the task does not fit it, the batch leaves one image alone, or what the
-            folder keeps is damaged or of another distillation.
+        ConfigError: the space has no such stage or block, or one whose weights no library keeps, the task does not fit it, the
+            batch leaves one image alone, or what the folder keeps is damaged or of another distillation.
         HarnessError: a loss is not finite, or memory ran out; the message names the block, or a batch that fits.
     """
     place = stage_of(teacher, task, stage)
     chosen = _chosen(place, blocks)
+    for block in chosen:
+        layout_of(block, place)  # refuses weights that no library keeps
     _check_batches(place, task, recipe)
     begin = time.perf_counter()
     work = _StageWork(

@@ -13,7 +13,7 @@ of all paths.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -258,8 +258,8 @@ def judge_paths(
     return np.array(scores)
 
 
-def additive_scores(scores: Mapping[int, FloatArray], choices: NDArray[np.int64]) -> FloatArray:
-    """Return networks' scores, (n,), higher promising more: minus the sum of block errors, from block indices (n, stages)."""
+def additive_scores(scores: FloatArray, choices: NDArray[np.int64]) -> FloatArray:
+    """Return networks' scores, (n,), higher promising more: minus the sum of block errors (stages, B) at `choices` (n, stages)."""
     total: FloatArray = np.sum(
         [scores[stage][choices[:, stage]] for stage in range(choices.shape[1])], axis=0
     )

@@ -125,7 +125,7 @@ def test_the_noise_to_signal_ratio_weighs_channels_by_the_teacher_s_variance() -
 
 
 def test_networks_are_ranked_by_the_sum_of_their_blocks_errors() -> None:
-    scores = {0: np.array([1.0, 2.0]), 1: np.array([10.0, 30.0])}
+    scores = np.array([[1.0, 2.0], [10.0, 30.0]])
     assert additive_scores(scores, np.array([[0, 0], [1, 1], [1, 0]])).tolist() == [-11, -32, -12]
 
 

@@ -259,7 +259,7 @@ def judge_paths(
 
 
 def additive_scores(scores: FloatArray, choices: NDArray[np.int64]) -> FloatArray:
-    """Return networks' scores, (n,), higher promising more: minus the sum of block errors (stages, B) at `choices` (n, stages)."""
+    """Return networks' scores, (n,), higher being better: minus the sum of block errors (stages, B) at `choices` (n, stages)."""
     total: FloatArray = np.sum(
         [scores[stage][choices[:, stage]] for stage in range(choices.shape[1])], axis=0
     )

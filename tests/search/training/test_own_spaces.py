@@ -14,7 +14,7 @@ from factories.tasks import RECIPE
 from exporters import Weights
 from exporters.networks import torch_network
 from search.training.batched_training import train_together
-from search.training.published_files import write_trainings
+from search.training.published_files import training_datasets, write_trainings
 from search.training.synthetic_images import make_synthetic_task
 from search.training.trained_files import load_trained, save_trained, write_weights
 from search.training.training import Trained, train
@@ -63,6 +63,16 @@ def test_published_files_hold_its_rows_under_the_definitions_digest(trained: Tra
     changed = load_space(write_space(tmp_path, candidates=CHANGED))
     with pytest.raises(ConfigError, match=f"has a search_space other than {changed.name!r}"):
         read_dataset(base, config=changed)
+
+
+def test_of_networks_that_are_one_a_file_has_one_row(trained: Trained) -> None:
+    config = own_space()
+    by_hash: dict[str, list[int]] = {}
+    for network in config:
+        by_hash.setdefault(network.graph_hash, []).append(network.index)
+    first, second = next(indices for indices in by_hash.values() if len(indices) == 2)
+    both = [dataclasses.replace(trained, architecture=config[index]) for index in (second, first)]
+    assert training_datasets(both)["base"].indices.tolist() == [first]
 
 
 def test_networks_trained_together_are_those_trained_alone(trained: Trained) -> None:

@@ -39,8 +39,8 @@ class Written:
 def training_datasets(trained: Sequence[Trained]) -> Mapping[str, Dataset]:
     """Return the data sets `base`, `ext`, `info` and `env` of networks trained alike, a row each in canonical order.
 
-    `train_time_s` is the time of all epochs, learning and validation. `val_top5` and the like count `among_five`. Of networks of a
-    chain that are one, which differ in where candidates that change nothing stand, the first has a row.
+    `train_time_s` is the time of all epochs, learning and validation. `val_top5` and the like count `among_five`. Of networks
+    that are one, which differ in where candidates of a chain that change nothing stand, the first has a row.
 
     Raises:
         ConfigError: there is none, one comes twice, or they are of several spaces, tasks or recipes.

@@ -246,7 +246,7 @@ def test_a_batch_of_one_image_is_refused_only_where_batchnorm_has_one_pixel_of_i
     teacher = small_teacher("conv/conv/conv", config=DEEP)
     with pytest.raises(ConfigError, match=r"batch = 13 leaves a batch of one of 40 images.*space 'deep'"):
         distil_stage(teacher, small_task(), 2, alone)
-    with pytest.raises(ConfigError, match="space 'deep' has no block mbconv; its blocks are of conv"):
+    with pytest.raises(ConfigError, match="space 'deep' has no block mbconv in stage 2; its blocks are of conv"):
         distil_stage(teacher, small_task(), 2, QUICK, TWO[:1])
     assert distil_stage(teacher, small_task(), 2, dataclasses.replace(QUICK, batch=12)).history.shape == (
         1,

@@ -42,6 +42,7 @@ from search.training.tasks import load_task
 from search.training.trained import Trained
 from space import Architecture, find_space
 from space.networks import Stage, build_network
+from space.stages import SpaceStage
 
 RECIPE = DistilRecipe(epochs=1)
 Way = Callable[[], Callable[[], Tensor]]
@@ -90,7 +91,7 @@ def ways_of(teacher: Trained, task: Task, stage: int, chosen: argparse.Namespace
 
         def fresh(channels_last: bool) -> list[Stage]:
             layout = torch.channels_last if channels_last else torch.contiguous_format
-            made = [fresh_stage(RECIPE, stage, block, config.widths[stage]) for block in blocks]
+            made = [fresh_stage(RECIPE, SpaceStage(config, stage), block) for block in blocks]
             return [one.to(device, memory_format=layout) for one in made]
 
         def batches(layout: torch.memory_format) -> list[tuple[Tensor, Tensor]]:

@@ -321,13 +321,16 @@ def check_distilling(chosen: argparse.Namespace) -> Found:
     from search.distillation.recipe import DistilRecipe
     from search.training.tasks import load_task
     from space import find_space
+    from space.stages import SpaceStage
 
     torch.set_num_threads(os.cpu_count() or 1)
     recipe = DistilRecipe(epochs=4, batch=BATCH)
     found = Found(figures={"ways": {}, "stages": {}})
     for space in chosen.spaces:
         config = find_space(space)
-        most = len(config.blocks) if together_for(config, 0, BATCH) > 1 else 4  # all, or what fits in memory
+        most = (
+            len(config.blocks) if together_for(SpaceStage(config, 0), BATCH) > 1 else 4
+        )  # all, or what fits in memory
         blocks = config.blocks[: chosen.blocks or most]
         asked = argparse.Namespace(batch=BATCH, steps=chosen.steps, blocks=len(blocks), device=chosen.device)
         task = load_task(f"synthetic:0:{-(-BATCH * chosen.steps // config.classes)}/2/2", config)
@@ -360,7 +363,7 @@ def check_distilling(chosen: argparse.Namespace) -> Found:
         here, processor_s = distilled(teacher, task, recipe, few, "cpu")
         off = float(abs(there.history[0, : len(few)] / here.history[0] - 1).max())
         steps = -(-len(task.train) // BATCH)
-        at_once = min(len(blocks), together_for(config, 0, BATCH))
+        at_once = min(len(blocks), together_for(SpaceStage(config, 0), BATCH))
         busy = statistics.mean(shares) if shares else None
         one = found.figures["stages"][space] = {
             "blocks": len(blocks),

@@ -15,8 +15,9 @@ from search.work.training_folder import FinishedTraining, check_alike, grouped, 
 from search.work.unit_runs import Runner, Watch, logged, run_watched
 from space import Space, find_space
 from space.atomic_files import write_file
-from space.config import check_stages
+from space.definition import check_code
 from space.errors import ConfigError, HarnessError
+from space.stages import check_stages
 
 if TYPE_CHECKING:
     from search.distillation.block_library import BlockLibrary
@@ -244,6 +245,7 @@ def distil(
     folder, trained = Path(folder), load_teacher(Path(teacher), network)
     config = trained.architecture.config
     check_stages(config, "distilling")
+    check_code(config)
     if not isinstance(recipe, DistilRecipe):
         recipe = DistilRecipe.from_plain(DistilRecipe().to_plain() | dict(recipe or {}))
     images = _images_of(trained, task, folder, log)

@@ -78,6 +78,10 @@ class Site:
                 return module
         raise KeyError(name)
 
+    def runs(self, block: Block) -> Module:
+        """Return the module that it runs where the network's block of its choice is this one."""
+        return self.candidates[0] if self.choice is None else self.candidate(block.op1)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Chain:
@@ -172,8 +176,7 @@ class Chain:
     def modules(self, blocks: tuple[Block, ...]) -> Iterator[tuple[int, Site, Module]]:
         """Yield each site of the network of these blocks, one a choice, with its place and the module that it runs."""
         for place, site in enumerate(self.sites):
-            name = site.candidates[0].name if site.choice is None else blocks[site.choice].op1
-            yield place, site, site.candidate(name)
+            yield place, site, site.runs(blocks[site.choice or 0])
 
 
 def _digest(chain: Chain) -> str:

@@ -187,19 +187,6 @@ def is_enumerable(config: SpaceConfig) -> bool:
     return len(config) <= MAX_ENUMERABLE
 
 
-def check_stages(config: SpaceConfig, what: str) -> None:
-    """Refuse to do `what` with a space whose networks are no stages of a cell and a reduction.
-
-    Raises:
-        ArchitectureError: the space is a chain of sites.
-    """
-    if config.chain is not None:
-        raise ArchitectureError(
-            f"{what}: space {config.name!r} is a chain of sites, and this knows Blox's kind of stages alone; take blox, mini, "
-            "tiny or deep"
-        )
-
-
 def check_enumerable(config: SpaceConfig, what: str, remedy: str) -> None:
     """Refuse to do `what` with every network of a space that is too large; `remedy` says what to do instead.
 

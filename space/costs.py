@@ -29,6 +29,7 @@ from space.chain import Chain, Module
 from space.config import SpaceConfig, check_enumerable
 from space.errors import ArchitectureError, did_you_mean
 from space.indexing import blocks_of
+from space.stages import stage_sites
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,9 +110,7 @@ def fixed_cost(config: SpaceConfig) -> ModelCost:
     if config.chain is not None:
         fixed = (site.candidates[0] for site in config.chain.sites if site.choice is None)
         return sum(map(_traced_cost, (config.chain.stem, *fixed, config.chain.head)), ModelCost())
-    total = unit_cost(config.in_channels, config.widths[0], 3, config.image_size)
-    for stage, width in enumerate(config.widths):
-        total += reduction_cost(width, config.image_size >> stage)
+    total = sum((_behind(config, stage) for stage in range(config.stages)), stem_cost(config))
     features, end_size = 2 * config.widths[-1], config.image_size >> config.stages
     linear = (features + 1) * config.classes
     return total + ModelCost(params=linear, macs=features * end_size * end_size + linear)
@@ -129,6 +128,32 @@ def block_costs(config: SpaceConfig) -> tuple[tuple[ModelCost, ...], ...]:
         )
         for stage, width in enumerate(config.widths)
     )
+
+
+@lru_cache(maxsize=64)
+def stage_costs(config: SpaceConfig) -> tuple[tuple[ModelCost, ...], ...]:
+    """Return the cost of each block with what follows it in its stage, for each stage; nothing for a block that it lacks."""
+    behind = [_behind(config, stage) for stage in range(config.stages)]
+    return tuple(
+        tuple(cost + fixed if place in places else ModelCost() for place, cost in enumerate(row))
+        for row, fixed, places in zip(block_costs(config), behind, config.choices, strict=True)
+    )
+
+
+def stem_cost(config: SpaceConfig) -> ModelCost:
+    """Count the stem."""
+    if config.chain is not None:
+        return _traced_cost(config.chain.stem)
+    return unit_cost(config.in_channels, config.widths[0], 3, config.image_size)
+
+
+def _behind(config: SpaceConfig, stage: int) -> ModelCost:
+    """Count what all blocks of a stage have with them: a reduction, or fixed sites."""
+    if config.chain is None:
+        return reduction_cost(config.widths[stage], config.image_size >> stage)
+    sites = (config.chain.sites[place] for place in stage_sites(config)[stage])
+    fixed = (_traced_cost(site.candidates[0]) for site in sites if site.choice is None)
+    return sum(fixed, ModelCost())
 
 
 def _choice_costs(config: SpaceConfig, chain: Chain, choice: int) -> tuple[ModelCost, ...]:

@@ -46,7 +46,7 @@ from typing import Any
 
 from space.architecture import SPACES, Space
 from space.chain import Chain, Module, Option, Site, Traced
-from space.config import MAX_NETWORKS
+from space.config import MAX_NETWORKS, SpaceConfig
 from space.costs import block_costs, fixed_cost
 from space.errors import ArchitectureError, did_you_mean, shown
 from space.indexing import blocks_of, drawn, random_words
@@ -273,6 +273,27 @@ def _space(name: str, chain: Chain, image_size: int, classes: int, in_channels: 
 def full_name(name: str, chain: Chain) -> str:
     """Return what a space is called wherever it is kept: NAME@DIGEST."""
     return f"{name}@{chain.digest[:DIGEST_CHARACTERS]}"
+
+
+def check_code(config: SpaceConfig) -> None:
+    """Refuse a chain of which a function makes another module now than when its definition was read.
+
+    Raises:
+        ArchitectureError: it is so, or the function is gone; the message names it.
+    """
+    chain = config.chain
+    if chain is None:
+        return
+    placed = [(chain.stem, config.image_size), (chain.head, chain.shape(None)[2])]
+    placed += [(module, site.size) for site in chain.sites for module in site.candidates]
+    for module, size in placed:
+        part = _Part(function=module.function, options=module.options)
+        source = source_digest(module.function, chain.folder)
+        if _traced_once(part, chain.folder, source, module.given, size) != module.traced:
+            raise ArchitectureError(
+                f"space {config.name!r}: {module.function} makes another module now than when the space was read; what was made "
+                "of that space is none of this one: begin anew with the definition as it is now"
+            )
 
 
 def _median_index(config: Space) -> int:

@@ -11,6 +11,7 @@ is a chain of what its definition names.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeAlias
 
 from torch import Tensor, nn
@@ -21,12 +22,15 @@ from space.chain import Chain, Module
 from space.config import SpaceConfig
 from space.layers import OPS, Head, build_op, unit
 from space.module_functions import build_module
+from space.stages import SpaceStage, stage_sites
 
 __all__ = [
     "OPS",
     "AnyNetwork",
+    "AnyStage",
     "Cell",
     "ChainNetwork",
+    "ChainStage",
     "Head",
     "Network",
     "Reduction",
@@ -36,6 +40,7 @@ __all__ = [
     "build_network",
     "build_op",
     "build_reduction",
+    "build_stage",
     "build_stem",
     "unit",
 ]
@@ -125,6 +130,20 @@ class Network(nn.Module):
         return y
 
 
+class ChainStage(nn.Module):
+    """Sites of a chain that follow one another, by their places: weights are called as in the whole network."""
+
+    def __init__(self, sites: Mapping[int, nn.Module]) -> None:
+        super().__init__()
+        self.sites = nn.ModuleDict({str(place): module for place, module in sites.items()})
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map what the first site reads to what the last one gives."""
+        for site in self.sites.values():
+            x = site(x)
+        return x
+
+
 class ChainNetwork(nn.Module):
     """A network of a chain of sites in parts: `stem`, `sites[i]`, `head`."""
 
@@ -132,6 +151,7 @@ class ChainNetwork(nn.Module):
         super().__init__()
         config, chain = architecture.config, architecture.config.chain
         assert chain is not None
+        self.runs = stage_sites(config)
         self.stem = build_stem(config)
         self.sites = nn.ModuleList(
             build_chain_module(module, chain) for _, _, module in chain.modules(architecture.blocks)
@@ -145,6 +165,11 @@ class ChainNetwork(nn.Module):
             x = site(x)
         y: Tensor = self.head(x)
         return y
+
+    @property
+    def stages(self) -> list[ChainStage]:
+        """The stages, which are the same modules once more."""
+        return [ChainStage({place: self.sites[place] for place in run}) for run in self.runs]
 
 
 def build_stem(config: SpaceConfig) -> nn.Module:
@@ -176,6 +201,21 @@ def build_chain_module(module: Module, chain: Chain) -> nn.Module:
 
 
 AnyNetwork: TypeAlias = Network | ChainNetwork
+AnyStage: TypeAlias = Stage | ChainStage
+
+
+def build_stage(stage: SpaceStage, block: Block) -> AnyStage:
+    """Build a block of a stage, and what follows it there, with fresh weights.
+
+    Raises:
+        ArchitectureError: as `build_network`.
+    """
+    chain = stage.config.chain
+    if chain is None:
+        return Stage(block, stage.config.widths[stage.number])
+    sites = ((place, chain.sites[place]) for place in stage.sites)
+    modules = {place: site.runs(block) for place, site in sites}
+    return ChainStage({place: build_chain_module(module, chain) for place, module in modules.items()})
 
 
 def build_network(architecture: Architecture) -> AnyNetwork:

@@ -20,6 +20,7 @@ from space.block import Block
 from space.chain import Chain
 from space.config import SpaceConfig
 from space.errors import ArchitectureError, did_you_mean, shown
+from space.stages import SpaceStage
 
 SegmentKind = Literal["stem", "cell", "reduction", "head", "site"]
 
@@ -140,6 +141,22 @@ class Segment:
         stage = self.config.stages if self.stage is None else self.stage
         size = self.config.image_size >> stage
         return self.config.widths[0] << stage, size, size
+
+
+def stage_segments(stage: SpaceStage, block: Block) -> tuple[Segment, ...]:
+    """Return the segments of a stage with a block: a cell and a reduction, or the sites of a chain that are any."""
+    config, number = stage.config, stage.number
+    if config.chain is None:
+        return (
+            Segment(kind="cell", stage=number, block=block, config=config),
+            Segment(kind="reduction", stage=number, config=config),
+        )
+    modules = ((place, config.chain.sites[place].runs(block)) for place in stage.sites)
+    return tuple(
+        Segment(kind="site", stage=place, block=module.block, config=config)
+        for place, module in modules
+        if not module.traced.passes
+    )
 
 
 def all_segments(config: SpaceConfig = BLOX) -> tuple[Segment, ...]:

@@ -25,8 +25,9 @@ from search.table.constraints import PROPERTIES, split_subject
 from search.table.costs import TabulatedCosts
 from space import SpaceConfig, is_enumerable
 from space.errors import ConfigError
-from space.indexing import FloatArray, block_indices
-from space.segments import Segment
+from space.indexing import FloatArray, available, block_indices
+from space.segments import stage_segments
+from space.stages import SpaceStage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -127,26 +128,27 @@ def block_latencies(
     origin: str,
     apart: Doubtful,
 ) -> tuple[FloatArray, str]:
-    """Return the latency of each block with the reduction after it, (stages, B) in ms, and its source.
+    """Return the latency of each block with what follows it in its stage, (stages, B) in ms, and its source.
 
-    From segments measured as models of their own, if all cells and reductions are; else what each block `added` to the
-    networks' latencies, (stages, B) in ms, NaN where that is not known, over the fastest block of its stage. `segments` are
-    ratios to the reference's latency; `apart` are those of grade D; `origin` names what blocks added.
+    From segments measured as models of their own, if those of all stages are; else what each block `added` to the
+    networks' latencies, (stages, B) in ms, over the fastest block of its stage; NaN where that is not known, or a stage has no
+    such block. `segments` are ratios to the reference's latency; `apart` are those of grade D; `origin` names what blocks added.
     """
-    stages = range(config.stages)
-    cells = [
-        [str(Segment(kind="cell", stage=stage, block=block, config=config)) for block in config.blocks]
-        for stage in stages
-    ]
-    reductions = [str(Segment(kind="reduction", stage=stage, config=config)) for stage in stages]
-    needed = [*reductions, *(cell for row in cells for cell in row)]
-    count = sum(name in segments for name in needed)
-    if count == len(needed):
-        table = np.array([[segments[cell] for cell in row] for row in cells])
-        table += np.array([segments[one] for one in reductions])[:, None]
+    parts = {
+        (number, place): [
+            str(one) for one in stage_segments(SpaceStage(config, number), config.blocks[place])
+        ]
+        for number, places in enumerate(config.choices)
+        for place in places
+    }
+    count = len({name for names in parts.values() for name in names} & segments.keys())
+    if all(name in segments for names in parts.values() for name in names):
+        table = np.full((config.stages, len(config.blocks)), np.nan)
+        for block, names in parts.items():
+            table[block] = sum(segments[name] for name in names)
         return table * reference_ms, "segments measured as models of their own"
     left_out = f", {apart}" if apart and not apart.taken else ""
-    effects = added()
+    effects = np.where(available(config), added(), np.nan)
     return (
         effects - np.nanmin(effects, axis=1, keepdims=True),
         f"{origin}, over each stage's fastest block ({count} of its segments are measured{left_out}; 'harness measure --models "

@@ -24,6 +24,7 @@ from search.training.distillation_loss import Guide
 from search.training.tasks import load_task_of
 from search.work.results import Results
 from search.work.unit_runs import RunUnits
+from space import SpaceConfig
 from space.errors import ConfigError, did_you_mean
 
 FINALISTS = 20
@@ -162,7 +163,9 @@ def prepare(
 
     Raises: ConfigError when something does not fit, or no network at all is within the limits.
     """
-    query, config = request.query.with_devices(store), library.config
+    config = library.config
+    _check_space(request, config)
+    query = request.query.with_devices(store)
     check_fronts(config, request.pareto)
     fronts = dict.fromkeys(one for name in request.pareto for one in request.query.meant(store, name))
     fit_networks = 0
@@ -198,3 +201,13 @@ def prepare(
         log=log,
     )
     return setting, provenance, tuple(fronts)
+
+
+def _check_space(request: BlockwiseRequest, config: SpaceConfig) -> None:
+    """Raise ConfigError where another space is asked for than the library's."""
+    asked = request.query.latencies.choice.space
+    if asked not in ("", config.name, config.name.partition("@")[0]):
+        raise ConfigError(
+            f"--library {request.library}: is of space {config.name!r}, and --space names {asked!r}; distil a library of that "
+            "space, or leave --space out"
+        )

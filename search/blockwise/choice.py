@@ -22,7 +22,7 @@ from search.distillation.signatures import Signatures
 from search.table import Table
 from search.table.constraints import Constraint
 from space import SpaceConfig
-from space.indexing import FloatArray, IndexArray, block_indices
+from space.indexing import FloatArray, IndexArray, available, block_indices
 
 PREDICTED = "predicted_val_top1"
 ENUMERATED = "enumeration"
@@ -85,7 +85,7 @@ def check_feasible(
 ) -> None:
     """Raise ConfigError when no network of the space is within the limits, whatever its accuracy."""
     if not costs.is_listed:
-        nothing = np.zeros((config.stages, len(config.blocks)))
+        nothing = np.where(available(config), 0.0, np.nan)
         by_integer_program.choose(config, nothing, costs.summed, constraints, 1, confident=confident)
         return
     table = predicted_table(

@@ -216,8 +216,10 @@ def tuning_flops(teacher: Trained, index: int, setting: Setting) -> float:
 
 def most(teacher: Trained, like: BlockLibrary, setting: Setting) -> float:
     """Return the maximum FLOPs of a round with a teacher: those with the largest networks fine-tuned."""
+    table = block_costs(like.config)
     largest_blocks = [
-        max(range(len(row)), key=lambda block: row[block].macs) for row in block_costs(like.config)
+        max(places, key=lambda block: row[block].macs)
+        for row, places in zip(table, like.config.choices, strict=True)
     ]
     largest = index_of(like.config, largest_blocks)
     tuning = (setting.plan.fine_tune + setting.fit_networks) * tuning_flops(teacher, largest, setting)

@@ -22,8 +22,10 @@ from search.training.sealed import content_digest, read_sealed, write_sealed
 from search.training.trained import Trained, trained_digest
 from search.training.trained_files import load_trained
 from space import Architecture, Block, SpaceConfig
+from space.definition import check_code
 from space.errors import ConfigError
 from space.indexing import FloatArray
+from space.stages import SpaceStage
 
 KIND = "distilled stage"
 TEACHER = "teacher.harness"
@@ -34,7 +36,7 @@ class StageLibrary:
     """Blocks of one stage, distilled from a teacher.
 
     `teacher` is its `trained_digest`; `task` names the images and `source` where they are from. `weights` holds a state dict
-    of `space.networks.Stage` for each of `blocks`. `history` holds the mean loss of each block in each epoch, shape
+    of `space.networks.build_stage` for each of `blocks`. `history` holds the mean loss of each block in each epoch, shape
     (epochs, blocks); `mse` and `nsr`, (blocks,), are of the last epoch, on images for profiling. `seconds` is what the
     distillation took, features included.
     """
@@ -53,6 +55,11 @@ class StageLibrary:
     seconds: float
     environment: Mapping[str, str]
 
+    @property
+    def place(self) -> SpaceStage:
+        """The stage of the space."""
+        return SpaceStage(self.config, self.stage)
+
     def of(self, block: Block) -> Mapping[str, Tensor]:
         """Return the weights of a block.
 
@@ -62,7 +69,7 @@ class StageLibrary:
         if block not in self.blocks:
             raise ConfigError(
                 f"stage {self.stage} of the library has no block {block}: {len(self.blocks)} of "
-                f"{len(self.config.blocks)} were distilled; distil the stage with it"
+                f"{len(self.place.blocks)} were distilled; distil the stage with it"
             )
         return self.weights[self.blocks.index(block)]
 
@@ -72,7 +79,7 @@ class BlockLibrary:
     """A teacher and the blocks distilled from it; a stage that was not distilled yet is None.
 
     Raises:
-        ConfigError: a stage is of another teacher or space, or in another place.
+        ConfigError: a stage is of another teacher or space, or in another place, or the code of the space has changed.
     """
 
     teacher: Trained
@@ -80,6 +87,7 @@ class BlockLibrary:
 
     def __post_init__(self) -> None:
         config, digest = self.teacher.architecture.config, trained_digest(self.teacher)
+        check_code(config)
         if len(self.stages) != config.stages:
             raise ConfigError(
                 f"library: {len(self.stages)} stages; space {config.name!r} has {config.stages}"
@@ -153,8 +161,8 @@ class BlockLibrary:
             if name.startswith(("stem.", "head."))
         }
         for place, block in enumerate(architecture.blocks):
-            weights = self.stage(place).of(block)
-            state |= {f"stages.{place}.{name}": tensor for name, tensor in weights.items()}
+            stage = self.stage(place)
+            state |= {stage.place.prefix + name: tensor for name, tensor in stage.of(block).items()}
         order = self.teacher.weights  # stem first, head last, as the network's own state dict has it
         head = {name: state.pop(name) for name in order if name.startswith("head.")}
         return state | head
@@ -162,7 +170,6 @@ class BlockLibrary:
 
 def stage_content(library: StageLibrary) -> dict[str, Any]:
     """Return a stage as tensors, numbers and texts: what `search.training.sealed` writes, or a worker sends."""
-    width = library.config.widths[library.stage]
     return {
         "space": library.config.name,
         "space_config": library.config.to_plain(),
@@ -173,7 +180,8 @@ def stage_content(library: StageLibrary) -> dict[str, Any]:
         "recipe": library.recipe.to_json(),
         "blocks": [str(block) for block in library.blocks],
         "weights": [
-            pack(state, block, width) for block, state in zip(library.blocks, library.weights, strict=True)
+            pack(state, block, library.place)
+            for block, state in zip(library.blocks, library.weights, strict=True)
         ],
         "history": library.history.tolist(),
         "mse": library.mse.tolist(),
@@ -191,19 +199,17 @@ def stage_from(content: Mapping[str, Any], name: str = "distilled stage") -> Sta
     """
     try:
         config = SpaceConfig(**content["space_config"])
-        stage, blocks = int(content["stage"]), tuple(_block(text, config) for text in content["blocks"])
-        if stage not in range(config.stages):
-            raise ValueError(f"stage {stage} is not in space {config.name!r}")
+        place = SpaceStage(config, int(content["stage"]))
+        blocks = tuple(_block(text, place) for text in content["blocks"])
         weights = [
-            unpack(packed, block, config.widths[stage])
-            for block, packed in zip(blocks, content["weights"], strict=True)
+            unpack(packed, block, place) for block, packed in zip(blocks, content["weights"], strict=True)
         ]
         found = StageLibrary(
             config=config,
             teacher=str(content["teacher"]),
             task=str(content["task"]),
             source=str(content["source"]),
-            stage=stage,
+            stage=place.number,
             recipe=DistilRecipe.from_json(content["recipe"]),
             blocks=blocks,
             weights=tuple(weights),
@@ -255,8 +261,8 @@ def load_library(folder: Path) -> BlockLibrary:
         raise ConfigError(f"{folder}: {e}") from e
 
 
-def _block(text: str, config: SpaceConfig) -> Block:
-    by_text = {str(block): block for block in config.blocks}
+def _block(text: str, stage: SpaceStage) -> Block:
+    by_text = {str(block): block for block in stage.blocks}
     if text not in by_text:
-        raise ValueError(f"space {config.name!r} has no block {text!r}")
+        raise ValueError(f"stage {stage.number} of space {stage.config.name!r} has no block {text!r}")
     return by_text[text]

@@ -24,12 +24,13 @@ from search.distillation.losses import stacked_stages
 from search.distillation.signatures import TRAIN_LOSS_CHANGE, Signatures
 from search.distillation.teacher_features import MEMORY_BYTES, teacher_features, teacher_network
 from search.training.images import Images, Task
-from search.training.stacked_modules import StackedStages, repeated
+from search.training.stacked_modules import AnyStages, repeated
 from search.training.trained import trained_digest
 from space import SpaceConfig
-from space.costs import block_costs, reduction_cost
+from space.costs import stage_costs
 from space.errors import ConfigError
-from space.indexing import FloatArray
+from space.indexing import FloatArray, available
+from space.text import counted
 
 BATCH = 128  # images; N times as many in the tail
 
@@ -123,7 +124,8 @@ def cached_signatures(
     is_whole = found is not None and (TRAIN_LOSS_CHANGE in found.columns or TRAIN_LOSS_CHANGE not in columns)
     if found is not None and is_whole:
         return found
-    scored = f"{library.config.stages - len(library.missing)} stages of {len(library.config.blocks)} blocks"
+    made = [len(stage.blocks) for stage in library.stages if stage is not None]
+    scored = f"{counted(len(made), 'stage')} of {counted(sum(made), 'block')}"
     if found is None:
         log(f"scoring {scored}")
         found = score_blocks(library, task, device=device)
@@ -153,15 +155,12 @@ def _cached(path: Path, task: Task, log: Callable[[str], None]) -> Signatures | 
 
 
 def block_sizes(config: SpaceConfig) -> dict[str, FloatArray]:
-    """Return `params` and `macs` of each block with its stage's reduction, (stages, B)."""
-    reductions = [
-        reduction_cost(width, config.image_size >> stage) for stage, width in enumerate(config.widths)
-    ]
-    both = [[cost + one for cost in row] for row, one in zip(block_costs(config), reductions, strict=True)]
-    return {
-        name: np.array([[getattr(cost, name) for cost in row] for row in both], dtype=np.float64)
+    """Return `params` and `macs` of each block with what follows it in its stage, (stages, B); NaN for one of another stage."""
+    tables = {
+        name: np.array([[getattr(cost, name) for cost in row] for row in stage_costs(config)])
         for name in ("params", "macs")
     }
+    return {name: np.where(available(config), table, np.nan) for name, table in tables.items()}
 
 
 @torch.no_grad()
@@ -179,7 +178,7 @@ def _scores_in_teacher(
     images: Images = getattr(task, part)
     labels = torch.tensor(images.labels)
     count = len(stage.blocks)
-    at_once = min(count, together_for(stage.config, stage.stage, BATCH))
+    at_once = min(count, together_for(stage.place, BATCH))
     totals = np.zeros((3, count))  # loss, right ones, those with the teacher's class
     own = np.zeros(2)  # the teacher's loss and right ones
     with teacher_features(
@@ -202,7 +201,7 @@ def _scores_in_teacher(
     }
 
 
-def _through(blocks: StackedStages, inputs: Tensor, tail: nn.Module, at_once: int) -> Tensor:
+def _through(blocks: AnyStages, inputs: Tensor, tail: nn.Module, at_once: int) -> Tensor:
     """Return logits (B, N, classes) of inputs (B, C, H, W) through each of N blocks and the teacher's tail."""
     answers = blocks(repeated(inputs, blocks.members))  # (B, N*2C, H/2, W/2)
     last = answers.permute(0, 2, 3, 1)

@@ -13,6 +13,7 @@ are trained. Shapes at the line ends are (batch, channels, height, width); N blo
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,18 +26,22 @@ import torch
 from search.distillation.block_library import StageLibrary
 from search.distillation.checkpoints import Progress
 from search.distillation.losses import judge_stages, loaded_stages
+from search.distillation.packing import layout_of, shapes_of
 from search.distillation.recipe import DistilRecipe
 from search.distillation.separate_weights import distil_seed, train_separate
-from search.distillation.teacher_features import MEMORY_BYTES, FeatureMaps, check_stage, teacher_features
+from search.distillation.teacher_features import MEMORY_BYTES, FeatureMaps, stage_of, teacher_features
 from search.distillation.weight_sharing import train_shared
 from search.training.history import EpochDone
 from search.training.images import Task
 from search.training.trained import Trained, environment_of, trained_digest
-from space import Block, SpaceConfig
+from space import Block
 from space.errors import ConfigError
+from space.stages import SpaceStage
 
 ACTIVATION_BYTES = 2 << 30  # about what the feature maps of all blocks trained at once may take
-_MAPS = 300  # feature maps of a stage's width that a block keeps for its gradients, at most: by count of bconv's layers
+# What a block keeps for its gradients, at most: in Blox feature maps of its stage's width, by count of bconv's layers; of another
+# module its largest maps, as often as convolutions, norms and activations follow one another in a block of three.
+_MAPS, _PEAKS = 300, 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,7 +50,7 @@ class _StageWork:
 
     teacher: Trained
     task: Task
-    stage: int
+    stage: SpaceStage
     recipe: DistilRecipe
     blocks: tuple[Block, ...]
     at_once: int
@@ -71,22 +76,23 @@ def distil_stage(
     on disk. `on_epoch` is called after every epoch of a group of blocks.
 
     Raises:
-        ConfigError: the space has no such stage or block, the task does not fit it, the batch leaves one image alone, or what the
-            folder keeps is damaged or of another distillation.
+        ConfigError: the space has no such stage or block, or one whose weights no library keeps, the task does not fit it, the
+            batch leaves one image alone, or what the folder keeps is damaged or of another distillation.
         HarnessError: a loss is not finite, or memory ran out; the message names the block, or a batch that fits.
     """
-    check_stage(teacher, task, stage)
-    config = teacher.architecture.config
-    chosen = _chosen(config, blocks)
-    _check_batches(config, task, recipe)
+    place = stage_of(teacher, task, stage)
+    chosen = _chosen(place, blocks)
+    for block in chosen:
+        layout_of(block, place)  # refuses weights that no library keeps
+    _check_batches(place, task, recipe)
     begin = time.perf_counter()
     work = _StageWork(
         teacher=teacher,
         task=task,
-        stage=stage,
+        stage=place,
         recipe=recipe,
         blocks=tuple(chosen),
-        at_once=together or together_for(config, stage, recipe.batch),
+        at_once=together or together_for(place, recipe.batch),
         device=device,
     )
     progress = Progress(folder, _identity(work))
@@ -112,10 +118,18 @@ def distil_stage(
     return _library_of(work, progress.done, time.perf_counter() - begin)
 
 
-def together_for(config: SpaceConfig, stage: int, batch: int) -> int:
+def together_for(stage: SpaceStage, batch: int) -> int:
     """Return the default number of blocks of a stage trained at once: as many as `ACTIVATION_BYTES` hold, at least 1."""
-    pixels = (config.image_size >> stage) ** 2
-    return max(1, ACTIVATION_BYTES // (4 * _MAPS * config.widths[stage] * pixels * batch))
+    return max(1, ACTIVATION_BYTES // (_kept_bytes(stage) * batch))
+
+
+def _kept_bytes(stage: SpaceStage) -> int:
+    """Return about how many bytes of feature maps the largest block of a stage keeps for the gradients of an image."""
+    chain = stage.config.chain
+    if chain is None:
+        return 4 * _MAPS * math.prod(stage.input_shape)
+    sites = [chain.sites[place] for place in stage.sites]
+    return _PEAKS * max(sum(site.runs(block).traced.peak_bytes for site in sites) for block in stage.blocks)
 
 
 def _distil_groups(
@@ -148,21 +162,17 @@ def _distil_group(
 ) -> dict[str, Any]:
     """Train the blocks of a group and return their weights, history and held-out errors."""
     stage, recipe, at_once, device = work.stage, work.recipe, work.at_once, work.device
-    config = work.teacher.architecture.config
-    width = config.widths[stage]
     if recipe.shared:
-        weights, history = train_shared(
-            config, stage, recipe, group, at_once, learned, device, progress, on_epoch
-        )
+        weights, history = train_shared(stage, recipe, group, at_once, learned, device, progress, on_epoch)
     else:
-        weights, history = train_separate(stage, width, recipe, group, learned, device, progress, on_epoch)
-    own = work.teacher.architecture.blocks[stage]
+        weights, history = train_separate(stage, recipe, group, learned, device, progress, on_epoch)
+    own = work.teacher.architecture.blocks[stage.number]
     if recipe.keep_own and own in group:
-        weights[group.index(own)] = _own_weights(work.teacher, stage)
+        weights[group.index(own)] = _own_weights(work.teacher, own, stage)
     parts = [range(len(group))[first : first + at_once] for first in range(0, len(group), at_once)]
     judged = [
         judge_stages(
-            loaded_stages([weights[i] for i in part], [group[i] for i in part], width, device),
+            loaded_stages([weights[i] for i in part], [group[i] for i in part], stage, device),
             held_out,
             recipe.batch,
             device,
@@ -177,14 +187,9 @@ def _distil_group(
     }
 
 
-def _own_weights(teacher: Trained, stage: int) -> dict[str, torch.Tensor]:
+def _own_weights(teacher: Trained, own: Block, stage: SpaceStage) -> dict[str, torch.Tensor]:
     """Return the weights of the teacher's own block of a stage."""
-    prefix = f"stages.{stage}."
-    return {
-        name.removeprefix(prefix): tensor.clone()
-        for name, tensor in teacher.weights.items()
-        if name.startswith(prefix)
-    }
+    return {name: teacher.weights[stage.prefix + name].clone() for name in shapes_of(own, stage)}
 
 
 def _library_of(work: _StageWork, done: Mapping[int, Mapping[str, Any]], seconds: float) -> StageLibrary:
@@ -196,7 +201,7 @@ def _library_of(work: _StageWork, done: Mapping[int, Mapping[str, Any]], seconds
         teacher=trained_digest(work.teacher),
         task=work.task.name,
         source=work.task.source,
-        stage=work.stage,
+        stage=work.stage.number,
         recipe=work.recipe,
         blocks=work.blocks,
         weights=tuple(state for one in results for state in one["weights"]),
@@ -208,21 +213,23 @@ def _library_of(work: _StageWork, done: Mapping[int, Mapping[str, Any]], seconds
     )
 
 
-def _chosen(config: SpaceConfig, blocks: Sequence[Block] | None) -> list[Block]:
+def _chosen(stage: SpaceStage, blocks: Sequence[Block] | None) -> list[Block]:
     if blocks is None:
-        return list(config.blocks)
+        return list(stage.blocks)
     chosen = list(dict.fromkeys(blocks))
     for block in chosen:
-        if block not in config.blocks:
+        if block not in stage.blocks:
             raise ConfigError(
-                f"space {config.name!r} has no block {block}; its blocks are of {', '.join(config.ops)}"
+                f"space {stage.config.name!r} has no block {block} in stage {stage.number}; its blocks are of "
+                f"{', '.join(stage.ops)}"
             )
     if not chosen:
         raise ConfigError("no block to distil was named")
     return chosen
 
 
-def _check_batches(config: SpaceConfig, task: Task, recipe: DistilRecipe) -> None:
+def _check_batches(stage: SpaceStage, task: Task, recipe: DistilRecipe) -> None:
+    config = stage.config
     if len(task.train) % recipe.batch == 1 and config.last_size == 1:
         raise ConfigError(
             f"distil recipe: batch = {recipe.batch} leaves a batch of one of {len(task.train)} images, and the last BatchNorm of "
@@ -234,7 +241,7 @@ def _identity(work: _StageWork) -> dict[str, str]:
     return {
         "teacher": trained_digest(work.teacher),
         "task": f"{work.task.name}, images {work.task.images_digest}",
-        "stage": str(work.stage),
+        "stage": str(work.stage.number),
         "recipe": work.recipe.to_json(),
         "blocks": " ".join(map(str, work.blocks)),
         "blocks at once": str(work.at_once),

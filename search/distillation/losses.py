@@ -9,10 +9,11 @@ from torch import Tensor
 
 from search.distillation.block_library import StageLibrary
 from search.distillation.teacher_features import FeatureMaps
-from search.training.stacked_modules import StackedStages, repeated
+from search.training.stacked_modules import AnyStages, repeated, stack_stages
 from space import Block
 from space.indexing import FloatArray
-from space.networks import Stage
+from space.networks import build_stage
+from space.stages import SpaceStage
 
 
 def errors(answers: Tensor, targets: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,7 +31,7 @@ def errors(answers: Tensor, targets: Tensor, variance: Tensor) -> tuple[Tensor, 
 
 @torch.no_grad()
 def judge_stages(
-    network: StackedStages, features: FeatureMaps, batch: int, device: str
+    network: AnyStages, features: FeatureMaps, batch: int, device: str
 ) -> tuple[FloatArray, FloatArray]:
     """Return MSE and NSR of stacked stages on features, float64 (N,) each, with the running means of BatchNorm."""
     network.eval()
@@ -45,19 +46,18 @@ def judge_stages(
     return mse, nsr
 
 
-def stacked_stages(library: StageLibrary, device: str = "cpu") -> StackedStages:
+def stacked_stages(library: StageLibrary, device: str = "cpu") -> AnyStages:
     """Return all blocks of a distilled stage with their weights, stacked, in evaluation mode."""
-    return loaded_stages(library.weights, library.blocks, library.config.widths[library.stage], device).eval()
+    return loaded_stages(library.weights, library.blocks, library.place, device).eval()
 
 
 def loaded_stages(
-    weights: Sequence[Mapping[str, Tensor]], blocks: Sequence[Block], width: int, device: str
-) -> StackedStages:
-    """Return blocks of one width with their weights, stacked."""
+    weights: Sequence[Mapping[str, Tensor]], blocks: Sequence[Block], stage: SpaceStage, device: str
+) -> AnyStages:
+    """Return blocks of one stage with their weights, stacked."""
     stages = []
     for block, state in zip(blocks, weights, strict=True):
         with torch.device("meta"):  # nothing is drawn
-            stages.append(Stage(block, width))
+            stages.append(build_stage(stage, block))
         stages[-1].load_state_dict(dict(state), assign=True)
-    network: StackedStages = StackedStages(stages).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network
+    return stack_stages(stages, device)

@@ -1,9 +1,9 @@
 """A block's weights packed into two tensors, which are read, written and hashed much faster than a hundred small ones.
 
-    packed = pack(state, block, width)            # {"values": float32 (n,), "counts": int64 (m,)}
-    state = unpack(packed, block, width)          # a state dict of `space.networks.Stage(block, width)`, views of the two
+    packed = pack(state, block, stage)            # {"values": float32 (n,), "counts": int64 (m,)}
+    state = unpack(packed, block, stage)          # a state dict of `space.networks.build_stage`, views of the two
 
-`values` holds all weights and running means one after another in the order of the state dict, `counts` the numbers of batches
+`values` holds all weights and running means one after another in the order of the state dict, `counts` whole numbers: the batches
 that each BatchNorm has seen.
 """
 
@@ -18,77 +18,112 @@ import torch
 from torch import Tensor, nn
 
 from space import Block
+from space.chain import Chain, Module
 from space.errors import ConfigError
-from space.networks import build_op, build_reduction
+from space.networks import build_chain_module, build_op, build_reduction
+from space.stages import SpaceStage
 
+DTYPES = {"values": torch.float32, "counts": torch.int64}
 Shapes = Mapping[str, tuple[int, ...]]
+Layout = Mapping[str, tuple[tuple[int, ...], str]]  # the shape of each tensor, and which of `DTYPES` holds it
 
 
-def pack(state: Mapping[str, Tensor], block: Block, width: int) -> dict[str, Tensor]:
-    """Return a stage's state dict as two tensors.
+def pack(state: Mapping[str, Tensor], block: Block, stage: SpaceStage) -> dict[str, Tensor]:
+    """Return the state dict of a block of a stage as two tensors.
 
     Raises:
-        ConfigError: it is not one of this block at this width.
+        ConfigError: it is not one of this block in this stage.
     """
-    shapes = shapes_of(block, width)
+    layout, shapes = layout_of(block, stage), shapes_of(block, stage)
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     for name in {**shapes, **found}:
         if found.get(name) != shapes.get(name):
             raise ConfigError(
-                f"block {block} of width {width}: {name} is {found.get(name, 'not there')} in the weights, "
+                f"block {block} of stage {stage.number}: {name} is {found.get(name, 'not there')} in the weights, "
                 f"{shapes.get(name, 'not there')} in the block"
             )
-    counts = [state[name].reshape(1) for name, shape in shapes.items() if not shape]
     return {
-        "values": torch.cat([state[name].detach().reshape(-1) for name, shape in shapes.items() if shape]),
-        "counts": torch.cat(counts),
+        kind: torch.cat(
+            [
+                torch.empty(0, dtype=dtype),
+                *(state[name].detach().reshape(-1) for name, (_, one) in layout.items() if one == kind),
+            ]
+        )
+        for kind, dtype in DTYPES.items()
     }
 
 
-def unpack(packed: Mapping[str, Any], block: Block, width: int) -> dict[str, Tensor]:
+def unpack(packed: Mapping[str, Any], block: Block, stage: SpaceStage) -> dict[str, Tensor]:
     """Return what was packed, as views of the two tensors.
 
     Raises:
-        ConfigError: the tensors are not those of this block at this width.
+        ConfigError: the tensors are not those of this block in this stage.
     """
-    shapes = shapes_of(block, width)
-    wanted = {
-        "values": (sum(math.prod(shape) for shape in shapes.values() if shape), torch.float32),
-        "counts": (sum(not shape for shape in shapes.values()), torch.int64),
-    }
-    for name, (length, dtype) in wanted.items():
-        tensor = packed.get(name)
+    layout = layout_of(block, stage)
+    sizes = {kind: [math.prod(shape) for shape, one in layout.values() if one == kind] for kind in DTYPES}
+    for name, dtype in DTYPES.items():
+        tensor, length = packed.get(name), sum(sizes[name])
         if not isinstance(tensor, Tensor) or tensor.shape != (length,) or tensor.dtype != dtype:
             told = f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else "not there"
             raise ConfigError(
-                f"block {block}: its {name} are {told}, and {dtype} ({length},) at width {width}"
+                f"block {block}: its {name} are {told}, and {dtype} ({length},) in stage {stage.number}"
             )
-    values = iter(torch.split(packed["values"], [math.prod(shape) for shape in shapes.values() if shape]))
-    counts = iter(packed["counts"].unbind())
-    return {name: next(values).view(shape) if shape else next(counts) for name, shape in shapes.items()}
+    parts = {kind: iter(torch.split(packed[kind], sizes[kind])) for kind in DTYPES}
+    return {name: next(parts[kind]).view(shape) for name, (shape, kind) in layout.items()}
+
+
+def shapes_of(block: Block, stage: SpaceStage) -> Shapes:
+    """Return the shapes in the state dict of `space.networks.build_stage`, in its order."""
+    return {name: shape for name, (shape, _) in layout_of(block, stage).items()}
 
 
 @lru_cache(maxsize=1024)
-def shapes_of(block: Block, width: int) -> Shapes:
-    """Return the shapes in the state dict of `space.networks.Stage(block, width)`, in its order."""
-    shapes: dict[str, tuple[int, ...]] = {}
+def layout_of(block: Block, stage: SpaceStage) -> Layout:
+    """Return the shapes in the state dict of `space.networks.build_stage`, in its order, with where each tensor is packed.
+
+    Raises:
+        ConfigError: a module's weights are neither float32 nor int64.
+    """
+    found: dict[str, tuple[tuple[int, ...], str]] = {}
+    chain = stage.config.chain
+    if chain is not None:
+        for place in stage.sites:
+            layout = _module_layout(chain.sites[place].runs(block), chain)
+            found |= {f"sites.{place}.{key}": one for key, one in layout.items()}
+        return found
+    width = stage.config.widths[stage.number]
     for name, op in (("op0", block.op0), ("op1", block.op1)):
         if op is not None:
-            shapes |= {f"cell.{name}.{key}": shape for key, shape in _op_shapes(op, width).items()}
-    return shapes | {f"reduction.{key}": shape for key, shape in _reduction_shapes(width).items()}
+            found |= {f"cell.{name}.{key}": one for key, one in _op_layout(op, width).items()}
+    return found | {f"reduction.{key}": one for key, one in _reduction_layout(width).items()}
 
 
 @lru_cache(maxsize=64)
-def _op_shapes(op: str, width: int) -> Shapes:
+def _op_layout(op: str, width: int) -> Layout:
     with torch.device("meta"):  # shapes alone: nothing is drawn
-        return _shapes(build_op(op, width))
+        return _layout(build_op(op, width), op)
 
 
 @lru_cache(maxsize=64)
-def _reduction_shapes(width: int) -> Shapes:
+def _reduction_layout(width: int) -> Layout:
     with torch.device("meta"):
-        return _shapes(build_reduction(width))
+        return _layout(build_reduction(width), "reduction")
 
 
-def _shapes(module: nn.Module) -> Shapes:
-    return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+@lru_cache(maxsize=1024)
+def _module_layout(module: Module, chain: Chain) -> Layout:
+    with torch.device("meta"):
+        return _layout(build_chain_module(module, chain), module.function)
+
+
+def _layout(module: nn.Module, function: str) -> Layout:
+    found = {}
+    for name, tensor in module.state_dict().items():
+        kinds = [kind for kind, dtype in DTYPES.items() if dtype == tensor.dtype]
+        if not kinds:
+            raise ConfigError(
+                f"{function}: {name} is of {tensor.dtype}, and libraries keep weights of float32 and int64 alone; give it one of "
+                "them"
+            )
+        found[name] = (tuple(tensor.shape), kinds[0])
+    return found

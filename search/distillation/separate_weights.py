@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from search.distillation.checkpoints import Progress
 from search.distillation.losses import errors
@@ -19,18 +19,18 @@ from search.distillation.recipe import DistilRecipe
 from search.distillation.teacher_features import FeatureMaps
 from search.training.memory import within_memory
 from search.training.replayed import Replayed
-from search.training.stacked_modules import StackedStages, repeated
+from search.training.stacked_modules import repeated, stack_stages
 from space import Block
 from space.errors import HarnessError
-from space.networks import Stage
+from space.networks import AnyStage, build_stage
+from space.stages import SpaceStage
 from space.text import counted
 
 _CHECK_EVERY = 32  # steps
 
 
 def train_separate(
-    stage: int,
-    width: int,
+    stage: SpaceStage,
     recipe: DistilRecipe,
     group: Sequence[Block],
     learned: FeatureMaps,
@@ -45,11 +45,8 @@ def train_separate(
     Raises:
         HarnessError: a loss is not finite, or memory ran out; the message names the block, or a batch that fits.
     """
-    network = StackedStages([fresh_stage(recipe, stage, block, width) for block in group])
-    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.Adam(
-        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
+    network = stack_stages([fresh_stage(recipe, stage, block) for block in group], device)
+    optimizer = optimizer_of(network, recipe)
     history: list[list[float]] = []
     if former := progress.unfinished:
         network.load_state_dict(former["network"])
@@ -63,7 +60,7 @@ def train_separate(
         found = errors(network(repeated(inputs, len(group))), targets, variance)
         losses = found[1] if recipe.loss == "nsr" else found[0]  # (N,)
         network.zero_grad()
-        losses.sum().backward()  # type: ignore[no-untyped-call]
+        take_gradients(losses.sum())
         return (losses.detach(),)
 
     gradients = Replayed(compute, network.parameters())
@@ -76,7 +73,7 @@ def train_separate(
     def epoch_of(number: int) -> list[float]:
         network.train()
         order = torch.randperm(
-            count, generator=Generator().manual_seed(distil_seed(recipe, "order", stage, number))
+            count, generator=Generator().manual_seed(distil_seed(recipe, "order", stage.number, number))
         )
         order += count * ((number - 1) % recipe.views)  # the next view of every image
         order = order.to(learned.inputs.device)
@@ -89,7 +86,7 @@ def train_separate(
             if len(pending) == _CHECK_EVERY or place == len(parts) - 1:
                 total += torch.stack(pending).cpu().double().sum(0)
                 pending = []
-                _check_finite(total, group, stage, number)
+                _check_finite(total, group, stage.number, number)
         losses: list[float] = total.tolist()
         return losses
 
@@ -103,16 +100,28 @@ def train_separate(
         gradients.forget()
         step(torch.arange(images))
 
-    what = f"distilling {counted(len(group), 'block')} of stage {stage} at once"
+    what = f"distilling {counted(len(group), 'block')} of stage {stage.number} at once"
     within_memory(all_epochs, trial, recipe.batch, what)
     return network.unstacked(), history
 
 
-def fresh_stage(recipe: DistilRecipe, stage: int, block: Block, width: int) -> Stage:
+def fresh_stage(recipe: DistilRecipe, stage: SpaceStage, block: Block) -> AnyStage:
     """Return a block of a stage with its initial weights."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(distil_seed(recipe, "weights", stage, str(block)))
-        return Stage(block, width)
+        torch.default_generator.manual_seed(distil_seed(recipe, "weights", stage.number, str(block)))
+        return build_stage(stage, block)
+
+
+def optimizer_of(network: nn.Module, recipe: DistilRecipe) -> torch.optim.Adam:
+    """Return the optimizer of blocks, which may have no weights at all."""
+    groups = [{"params": list(network.parameters())}]
+    return torch.optim.Adam(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+
+
+def take_gradients(loss: Tensor) -> None:
+    """Compute the gradients of a loss, none where it is of blocks without weights."""
+    if loss.requires_grad:
+        loss.backward()  # type: ignore[no-untyped-call]
 
 
 def distil_seed(recipe: DistilRecipe, *purpose: object) -> int:

@@ -1,10 +1,10 @@
 """Score the blocks of a stage by one weight-sharing supernet a stage, after DNA (Li et al. 2020, arXiv:1911.13053).
 
 A stage's supernet holds each op once for the first place of a block and once for the last, and one reduction: all B blocks are
-paths through these. It learns to turn the teacher's input of the stage into the teacher's output, each step along the paths that
-the recipe draws (`search.distillation.paths`): one random one, or one an op, each op equally often; then every block is judged,
-with the shared weights, on features that were held out. Shapes at the line ends are (images, channels, height, width); C is the
-width of the stage.
+paths through these. In a chain it holds each candidate of each site. It learns to turn the teacher's input of the stage into the
+teacher's output, each step along the paths that the recipe draws (`search.distillation.paths`): one random one, or one an op,
+each op equally often; then every block is judged, with the shared weights, on features that were held out. Shapes at the line
+ends are (images, channels, height, width); C is the width of the stage.
 
 From DNA it differs in that BatchNorm takes the statistics of the batch in judging as in learning: running means would mix those
 of all paths.
@@ -13,9 +13,9 @@ of all paths.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -25,25 +25,28 @@ from torch import Generator, Tensor, nn
 from search.distillation.checkpoints import Progress
 from search.distillation.paths import path_sampler
 from search.distillation.recipe import DistilRecipe
-from search.distillation.teacher_features import FeatureMaps, teacher_features
+from search.distillation.separate_weights import optimizer_of, take_gradients
+from search.distillation.teacher_features import FeatureMaps, stage_of, teacher_features
 from search.training.history import EpochDone
 from search.training.memory import within_memory
-from space import Block, SpaceConfig
+from space import Block
 from space.errors import HarnessError
 from space.indexing import FloatArray
-from space.networks import Reduction, build_op
+from space.networks import ChainStage, Reduction, Stage, build_chain_module, build_op
+from space.stages import SpaceStage
 
 if TYPE_CHECKING:
     from search.training.images import Task
     from search.training.trained import Trained
 
 
-class Supernet(nn.Module):
+class CellSupernet(nn.Module):
     """All blocks of a stage over shared ops: `first` and `last`, an op each, and `reduction`."""
 
-    def __init__(self, config: SpaceConfig, stage: int) -> None:
+    def __init__(self, stage: SpaceStage) -> None:
         super().__init__()
-        width = config.widths[stage]
+        config, self.width = stage.config, stage.config.widths[stage.number]
+        width = self.width
         self.first = nn.ModuleDict({op: build_op(op, width) for op in config.ops})
         self.last = nn.ModuleDict({op: build_op(op, width) for op in config.ops})
         self.reduction = Reduction(width)
@@ -59,6 +62,51 @@ class Supernet(nn.Module):
             cell = cell + node1 if block.sc else cell
         y: Tensor = self.reduction(cell)
         return y
+
+    def path(self, block: Block) -> Stage:
+        """Return a block's path as a stage, which shares its weights."""
+        with torch.device("meta"):  # nothing is drawn
+            stage = Stage(block, self.width)
+        if block.op0 is not None:
+            stage.cell.op0 = self.first[block.op0]
+        stage.cell.op1 = self.last[block.op1]
+        stage.reduction = self.reduction
+        return stage
+
+
+class SiteSupernet(nn.Module):
+    """All candidates at the sites of a chain's stage: `sites[i][k]` is candidate k of the stage's i-th site."""
+
+    def __init__(self, stage: SpaceStage) -> None:
+        super().__init__()
+        chain = stage.config.chain
+        assert chain is not None
+        self.stage, self.chosen = stage, [chain.sites[place] for place in stage.sites]
+        self.sites = nn.ModuleList(
+            nn.ModuleList(build_chain_module(module, chain) for module in site.candidates)
+            for site in self.chosen
+        )
+
+    def forward(self, x: Tensor, block: Block) -> Tensor:
+        """Map what the first site reads to what the last one gives along a block's path."""
+        # A copy, as a module may write into what other paths read, too; channels first: see `SideBySide`.
+        y: Tensor = self.path(block)(x.clone(memory_format=torch.contiguous_format))
+        return y
+
+    def path(self, block: Block) -> ChainStage:
+        """Return a block's path as a stage, which shares its weights."""
+        places = zip(self.stage.sites, self.chosen, self.sites, strict=True)
+        return ChainStage(
+            {place: modules[site.candidates.index(site.runs(block))] for place, site, modules in places}  # type: ignore[index]
+        )
+
+
+Supernet: TypeAlias = CellSupernet | SiteSupernet
+
+
+def build_supernet(stage: SpaceStage) -> Supernet:
+    """Build the supernet of a stage with fresh weights."""
+    return CellSupernet(stage) if stage.config.chain is None else SiteSupernet(stage)
 
 
 def train_supernet(
@@ -77,6 +125,7 @@ def train_supernet(
         ConfigError: the space has no such stage, or the task does not fit it.
         HarnessError: a loss is not finite.
     """
+    place = stage_of(teacher, task, stage)
     with (
         teacher_features(
             teacher,
@@ -89,20 +138,18 @@ def train_supernet(
         ) as train,
         teacher_features(teacher, task, stage, "profile", device=device) as held_out,
     ):
-        config = teacher.architecture.config
-        return supernet_scores(config, stage, train, held_out, recipe, device, on_epoch)
+        return supernet_scores(place, train, held_out, recipe, device, on_epoch)
 
 
 def supernet_scores(
-    config: SpaceConfig,
-    stage: int,
+    stage: SpaceStage,
     train: FeatureMaps,
     held_out: FeatureMaps,
     recipe: DistilRecipe,
     device: str = "cpu",
     on_epoch: Callable[[EpochDone], None] | None = None,
 ) -> FloatArray:
-    """Train a stage's supernet and return each block's loss on held-out features, (B,), in canonical order.
+    """Train a stage's supernet and return the loss of each of its blocks on held-out features, (B,), in canonical order.
 
     The features of the recipe's `views` lie one after another, and an epoch sees one of them. On a CPU the same arguments
     give the same bits.
@@ -110,14 +157,13 @@ def supernet_scores(
     Raises:
         HarnessError: a loss is not finite.
     """
-    network, _ = learned_supernet(config, stage, config.blocks, train, recipe, device, on_epoch=on_epoch)
+    network, _ = learned_supernet(stage, stage.blocks, train, recipe, device, on_epoch=on_epoch)
     scale = _channel_scale(train, recipe.loss, device)
-    return judge_paths(network, config.blocks, held_out, scale, max(recipe.batch, 2))
+    return judge_paths(network, stage.blocks, held_out, scale, max(recipe.batch, 2))
 
 
 def learned_supernet(
-    config: SpaceConfig,
-    stage: int,
+    stage: SpaceStage,
     blocks: Sequence[Block],
     train: FeatureMaps,
     recipe: DistilRecipe,
@@ -134,16 +180,14 @@ def learned_supernet(
         ConfigError: the recipe's paths cannot be drawn from these blocks.
         HarnessError: a loss is not finite, or memory ran out; the message names a batch that fits.
     """
-    sampler = path_sampler(recipe.paths, config.ops, blocks)
+    sampler = path_sampler(recipe.paths, stage.ops, blocks)
     orders, paths = (Generator().manual_seed(2 * recipe.seed + purpose) for purpose in (0, 1))
     scale = _channel_scale(train, recipe.loss, device)
     with torch.inference_mode(False), torch.enable_grad():
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(recipe.seed)
-            network = Supernet(config, stage).to(device).train()
-        optimizer = torch.optim.Adam(
-            network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-        )
+            network = build_supernet(stage).to(device).train()
+        optimizer = optimizer_of(network, recipe)
         history: list[float] = []
         if progress and (former := progress.unfinished):
             network.load_state_dict(former["network"])
@@ -164,7 +208,7 @@ def learned_supernet(
                 place
             ) in drawn:  # one after another: gradients add up, and a path's activations are all that is held
                 error = _error(network(inputs, blocks[place]), targets, scale)
-                error.backward()  # type: ignore[no-untyped-call]
+                take_gradients(error)
                 errors.append(error.detach())
             optimizer.step()
             return torch.stack(errors).mean()
@@ -184,7 +228,7 @@ def learned_supernet(
                 mean = float(torch.stack(losses).mean())
                 if not math.isfinite(mean):
                     raise HarnessError(
-                        f"supernet of stage {stage}: the loss of epoch {epoch} is {mean}; give a lower learning_rate"
+                        f"supernet of stage {stage.number}: the loss of epoch {epoch} is {mean}; give a lower learning_rate"
                     )
                 history.append(mean)
                 if progress:
@@ -192,7 +236,7 @@ def learned_supernet(
                 if on_epoch:
                     on_epoch(EpochDone(number=epoch, epochs=recipe.epochs, loss=mean))
 
-        what = f"training the supernet of stage {stage}"
+        what = f"training the supernet of stage {stage.number}"
         within_memory(all_epochs, lambda images: step(torch.arange(images), [-1]), recipe.batch, what)
     return network, history
 
@@ -214,8 +258,8 @@ def judge_paths(
     return np.array(scores)
 
 
-def additive_scores(scores: Mapping[int, FloatArray], choices: NDArray[np.int64]) -> FloatArray:
-    """Return networks' scores, (n,), higher promising more: minus the sum of block errors, from block indices (n, stages)."""
+def additive_scores(scores: FloatArray, choices: NDArray[np.int64]) -> FloatArray:
+    """Return networks' scores, (n,), higher being better: minus the sum of block errors (stages, B) at `choices` (n, stages)."""
     total: FloatArray = np.sum(
         [scores[stage][choices[:, stage]] for stage in range(choices.shape[1])], axis=0
     )
@@ -223,7 +267,7 @@ def additive_scores(scores: Mapping[int, FloatArray], choices: NDArray[np.int64]
 
 
 def _channel_scale(train: FeatureMaps, loss: str, device: str) -> Tensor:
-    """Return the factor of each channel's squared error, (2C, 1, 1)."""
+    """Return the factor of each channel's squared error, (C', 1, 1)."""
     scale = 1 / train.variance if loss == "nsr" else torch.ones_like(train.variance)
     return scale[:, None, None].to(device)
 

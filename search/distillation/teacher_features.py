@@ -21,8 +21,10 @@ from torch import Generator, Tensor
 from search.training.augment import NONE, Augmentation, augment, normalize
 from search.training.images import Images, Task, check_fit
 from search.training.trained import Trained
+from space.definition import check_code
 from space.errors import ConfigError
-from space.networks import Network
+from space.networks import AnyNetwork, build_network
+from space.stages import SpaceStage
 
 MEMORY_BYTES = 2 << 30  # of features held in memory; more goes to a file
 BATCH = 256  # images that the teacher sees at once
@@ -34,9 +36,9 @@ _LEAST_VARIANCE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FeatureMaps:
-    """Feature maps of a stage, `inputs` (n, C, H, W) and `targets` (n, 2C, H/2, W/2), float32, on the processor if not `near`.
+    """Feature maps of a stage, `inputs` (n, C, H, W) and `targets` (n, C', H', W'), float32, on the processor if not `near`.
 
-    `variance` (2C,) is each channel's of the targets; a channel that the teacher leaves nearly constant has a small part of the
+    `variance` (C',) is each channel's of the targets; a channel that the teacher leaves nearly constant has a small part of the
     mean over channels instead, for errors are divided by it.
     """
 
@@ -55,26 +57,24 @@ class FeatureMaps:
         return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))
 
 
-def teacher_network(teacher: Trained, device: str = "cpu") -> Network:
+def teacher_network(teacher: Trained, device: str = "cpu") -> AnyNetwork:
     """Return a trained network with its weights, in evaluation mode, on a device."""
     with torch.random.fork_rng(devices=[]):  # the fresh weights are thrown away
-        network = Network(teacher.architecture)
+        network = build_network(teacher.architecture)
     network.load_state_dict(dict(teacher.weights))
     return network.to(device).eval()
 
 
-def check_stage(teacher: Trained, task: Task, stage: int) -> None:
-    """Refuse a stage that the teacher's space lacks, or a task that does not fit it.
+def stage_of(teacher: Trained, task: Task, stage: int) -> SpaceStage:
+    """Return a stage of the teacher's space, which the task fits.
 
     Raises:
-        ConfigError: it is so.
+        ConfigError: the space has no such stage, its code has changed, or the task does not fit it.
     """
     config = teacher.architecture.config
-    if not 0 <= stage < config.stages:
-        raise ConfigError(
-            f"space {config.name!r} has no stage {stage}; its stages are 0 to {config.stages - 1}"
-        )
     check_fit(task, config)
+    check_code(config)
+    return SpaceStage(config, stage)
 
 
 @contextmanager
@@ -99,11 +99,13 @@ def teacher_features(
     Raises:
         ConfigError: the space has no such stage, the task does not fit it, or the file cannot be written.
     """
-    check_stage(teacher, task, stage)
-    config = teacher.architecture.config
+    place = stage_of(teacher, task, stage)
     images: Images = getattr(task, part)
-    width, size, count = config.widths[stage], config.image_size >> stage, views * len(images)
-    shapes = (count, size, size, width), (count, size // 2, size // 2, 2 * width)  # channels last
+    count = views * len(images)
+    shapes = [
+        (count, rows, columns, channels)  # channels last
+        for channels, rows, columns in (place.input_shape, place.output_shape)
+    ]
     total = 4 * sum(math.prod(shape) for shape in shapes)
     if total <= memory_bytes:
         inputs, targets = (torch.empty(shape) for shape in shapes)
@@ -146,8 +148,9 @@ def _filled(
     seed: int,
     device: str,
 ) -> FeatureMaps:
-    """Fill (n, H, W, C) and (n, H/2, W/2, 2C), and return them as the features."""
+    """Fill (n, H, W, C) and (n, H', W', C'), and return them as the features."""
     network = teacher_network(teacher, device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    stages = network.stages
     pixels = torch.tensor(images.images, device=device).permute(0, 3, 1, 2)
     noise = Generator().manual_seed(seed)
     place = 0
@@ -159,11 +162,11 @@ def _filled(
             else:
                 x = augment(some, augmentation, task.mean, task.std, noise)
             x = network.stem(x.contiguous(memory_format=torch.channels_last))
-            for before in network.stages[:stage]:
+            for before in stages[:stage]:
                 x = before(x)
             rows = slice(place, place + len(x))
             inputs[rows] = x.permute(0, 2, 3, 1).cpu()
-            targets[rows] = network.stages[stage](x).permute(0, 2, 3, 1).cpu()
+            targets[rows] = stages[stage](x).permute(0, 2, 3, 1).cpu()
             place += len(x)
     return FeatureMaps(
         inputs=inputs.permute(0, 3, 1, 2), targets=targets.permute(0, 3, 1, 2), variance=_variance(targets)

@@ -19,8 +19,8 @@ from search.distillation.recipe import DistilRecipe
 from search.distillation.supernet import Supernet, learned_supernet
 from search.distillation.teacher_features import FeatureMaps
 from search.training.stacked_modules import repeated
-from space import Block, SpaceConfig
-from space.networks import Stage
+from space import Block
+from space.stages import SpaceStage
 
 CALIBRATION_IMAGES = 512  # at most, of the first view: of how many BatchNorm takes a block's statistics
 
@@ -28,8 +28,7 @@ State = Mapping[str, Tensor]
 
 
 def train_shared(
-    config: SpaceConfig,
-    stage: int,
+    stage: SpaceStage,
     recipe: DistilRecipe,
     blocks: Sequence[Block],
     at_once: int,
@@ -47,7 +46,6 @@ def train_shared(
         HarnessError: as `learned_supernet`.
     """
     network, losses = learned_supernet(
-        config,
         stage,
         blocks,
         learned,
@@ -56,39 +54,30 @@ def train_shared(
         progress=progress,
         on_epoch=lambda epoch: on_epoch(epoch.number),
     )
-    width = config.widths[stage]
     weights: list[dict[str, Tensor]] = []
     for first in range(0, len(blocks), at_once):
         group = blocks[first : first + at_once]
-        weights += calibrated(
-            [path_weights(network, block, width) for block in group], group, width, learned, recipe, device
-        )
+        states = [path_weights(network, block) for block in group]
+        weights += calibrated(states, group, stage, learned, recipe, device)
     return weights, [[mean] * len(blocks) for mean in losses]
 
 
-def path_weights(network: Supernet, block: Block, width: int) -> State:
-    """Return the state dict of `space.networks.Stage` that a block's path through a supernet is, sharing its tensors."""
-    with torch.device("meta"):  # nothing is drawn
-        stage = Stage(block, width)
-    if block.op0 is not None:
-        stage.cell.op0 = network.first[block.op0]
-    stage.cell.op1 = network.last[block.op1]
-    stage.reduction = network.reduction
-    state: State = {name: tensor.detach() for name, tensor in stage.state_dict().items()}
-    return state
+def path_weights(network: Supernet, block: Block) -> State:
+    """Return the state dict of `space.networks.build_stage` that a block's path through a supernet is, sharing its tensors."""
+    return {name: tensor.detach() for name, tensor in network.path(block).state_dict().items()}
 
 
 @torch.no_grad()
 def calibrated(
     weights: Sequence[State],
     blocks: Sequence[Block],
-    width: int,
+    stage: SpaceStage,
     learned: FeatureMaps,
     recipe: DistilRecipe,
     device: str,
 ) -> list[dict[str, Tensor]]:
     """Return blocks' weights with BatchNorm's statistics taken along each block alone: means over batches of one view."""
-    network = loaded_stages(weights, blocks, width, device).train()
+    network = loaded_stages(weights, blocks, stage, device).train()
     for part in network.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.reset_running_stats()

@@ -89,12 +89,12 @@ class StudyContext:
     def base(self) -> dict[str, Any]:
         """The part of a unit's config that names the space and the task."""
         if not self.task.class_names:
-            return {"space": self.settings.space, "task": self.settings.task}
+            return {"space": self.truth.config.name, "task": self.settings.task}
         own = {
             "task": self.task.source,
             "task_sha256": self.task.images_digest,
         }  # which can change under its source
-        return {"space": self.settings.space, **own}
+        return {"space": self.truth.config.name, **own}
 
     @property
     def images(self) -> int:

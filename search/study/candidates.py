@@ -178,7 +178,9 @@ def _add_supernets(
     rows, runs = [], []
     for seed, (teacher, row) in enumerate(zip(teachers, units, strict=True)):
         contents = context.unit_runner.contents(row)
-        scores = {stage: np.array(content["scores"]) for stage, content in enumerate(contents)}
+        scores = np.full((config.stages, len(config.blocks)), np.nan)
+        for stage, content in enumerate(contents):
+            scores[stage, list(config.choices[stage])] = content["scores"]
         rows.append(additive_scores(scores, choices))
         spent = teacher.spent
         for stage, unit in enumerate(row):

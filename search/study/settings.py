@@ -12,8 +12,8 @@ from search.distillation.recipe import FORMS
 from search.training.augment import NONE
 from search.training.recipe import Recipe
 from space import SpaceConfig, find_space
-from space.config import check_stages
 from space.errors import ConfigError
+from space.stages import check_stages
 
 # Augmentations made for photographs of 32 pixels hide what images of 8 pixels show, and 12 epochs are few: none are used.
 SCRATCH = Recipe(epochs=12, batch=64, learning_rate=0.05, augmentation=NONE, channels_last=True)

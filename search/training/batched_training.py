@@ -1,10 +1,11 @@
-"""Batched training: many networks of one space as one stacked network, several times as fast for small networks.
+"""Batched training: many networks of one space as one stacked network, several times as fast for small networks of Blox's kind.
 
     trained = train_together(architectures, load_task("digits", TINY), Recipe(epochs=20))
 
 Each network begins with the weights, sees the images and takes the steps that `search.training.training.train` would give it
 alone: results are the same to rounding, which a training then magnifies as it does any other seed's. What a step takes is shared:
-`train_ns` and `val_ns` of an epoch are a network's equal share of all.
+`train_ns` and `val_ns` of an epoch are a network's equal share of all. Networks of a space of one's own, of whatever layers, run
+one after the other in a step: they share the images and their augmentation.
 """
 
 from __future__ import annotations
@@ -32,13 +33,12 @@ from search.training.epochs import (
 from search.training.history import Figures
 from search.training.images import Task, check_fit
 from search.training.recipe import Recipe
-from search.training.stacked_modules import StackedNetworks
+from search.training.stacked_modules import AnyNetworks, stack_networks
 from search.training.trained import Trained, environment_of
-from search.training.training import check_batches, fresh_network, usable_device
+from search.training.training import check_batches, fresh_network, laid_recipe, usable_device
 from search.training.training_run import Clock, OnEpoch, TrainingRun
 from space import Architecture
 from space.errors import ConfigError
-from space.networks import Network
 
 
 def train_together(
@@ -60,24 +60,18 @@ def train_together(
         HarnessError: a loss is not finite; the message names the network, the epoch and the batch.
     """
     check_fit(task, _one_space(architectures))
-    if architectures[0].config.chain is not None:
-        raise ConfigError(
-            f"space {architectures[0].config.name!r}: networks of a definition are trained one at a time; leave out --together"
-        )
     for architecture in architectures:
         check_batches(architecture, task, recipe)
     place = usable_device(device)
-    laid = replace(recipe, channels_last=True)
+    laid = laid_recipe(architectures[0], replace(recipe, channels_last=True))
     names = list(map(str, architectures))
 
-    def stacked(states: Sequence[Mapping[str, Tensor]] = ()) -> StackedNetworks:
+    def stacked(states: Sequence[Mapping[str, Tensor]] = ()) -> AnyNetworks:
         """Return the networks as one, with fresh weights or with these."""
-        networks = [
-            one for one in (fresh_network(one, recipe) for one in architectures) if isinstance(one, Network)
-        ]
+        networks = [fresh_network(one, laid) for one in architectures]
         for network, state in zip(networks, states, strict=False):
             network.load_state_dict(state)
-        return StackedNetworks(networks).to(place, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return stack_networks(networks, place)
 
     with torch.inference_mode(False), torch.enable_grad():
         network = stacked()
@@ -110,7 +104,7 @@ def train_together(
         return run.finish(test)
 
 
-def _compute(network: StackedNetworks, recipe: Recipe, smoothing: float = 0.0) -> Compute:
+def _compute(network: AnyNetworks, recipe: Recipe, smoothing: float = 0.0) -> Compute:
     def compute(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         logits = network_logits(network, images, recipe)  # (B, N, classes)
         return _losses(logits, labels, smoothing), logits

@@ -39,7 +39,8 @@ class Written:
 def training_datasets(trained: Sequence[Trained]) -> Mapping[str, Dataset]:
     """Return the data sets `base`, `ext`, `info` and `env` of networks trained alike, a row each in canonical order.
 
-    `train_time_s` is the time of all epochs, learning and validation. `val_top5` and the like count `among_five`.
+    `train_time_s` is the time of all epochs, learning and validation. `val_top5` and the like count `among_five`. Of networks
+    that are one, which differ in where candidates of a chain that change nothing stand, the first has a row.
 
     Raises:
         ConfigError: there is none, one comes twice, or they are of several spaces, tasks or recipes.
@@ -152,7 +153,13 @@ def _alike(trained: Sequence[Trained]) -> Sequence[Trained]:
         if one.architecture.index in seen:
             raise ConfigError(f"{name} is given twice; a file has one row for a network")
         seen.add(one.architecture.index)
-    return sorted(trained, key=lambda one: one.architecture.index)
+    ordered = sorted(trained, key=lambda one: one.architecture.index)
+    if first.architecture.config.chain is None:
+        return ordered
+    by_hash: dict[str, Trained] = {}  # files know networks by it, and several of a chain may be one network
+    for one in ordered:
+        by_hash.setdefault(one.architecture.graph_hash, one)
+    return list(by_hash.values())
 
 
 def _images(one: Trained) -> tuple[int, int, int]:

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from space.networks import Cell, Network, Stage
+from space.networks import AnyNetwork, AnyStage, Cell, Network, Stage
 
 
 class StackedConv2d(nn.Module):
@@ -159,6 +159,42 @@ class StackedStages(nn.Module):
         return [_prefixed("cell.", cell) | _prefixed("reduction.", reduction) for cell, reduction in pairs]
 
 
+class SideBySide(nn.Module):
+    """N modules of any kind that map one shape to another, each run on its own: nothing is known of their layers.
+
+    They run channels first: see `search.training.training.laid_recipe`.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.each = nn.ModuleList(modules)
+        self.members = len(modules)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, N*C, H, W) to (B, N*C', H', W')."""
+        own = (one.contiguous() for one in x.chunk(self.members, 1))
+        return torch.cat([module(one) for module, one in zip(self.each, own, strict=True)], 1)
+
+    def unstacked(self) -> list[dict[str, Tensor]]:
+        """Return the state dict of each module; their tensors are copies on its device."""
+        return [
+            {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+            for module in self.each
+        ]
+
+
+AnyStages: TypeAlias = StackedStages | SideBySide
+
+
+def stack_stages(stages: Sequence[AnyStage], device: str = "cpu") -> AnyStages:
+    """Return blocks of one stage as one module on a device: stacked, channels last, where layers are known, else side by side."""
+    known = [stage for stage in stages if isinstance(stage, Stage)]
+    if not known:
+        return SideBySide(stages).to(device)
+    stacked: StackedStages = StackedStages(known).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return stacked
+
+
 class StackedNetworks(nn.Module):
     """N networks of one space, of any blocks, on the same images."""
 
@@ -187,6 +223,26 @@ class StackedNetworks(nn.Module):
         for state, part in zip(states, unstack(self.head, self.members), strict=True):
             state |= _prefixed("head.", part)
         return states
+
+
+class NetworksSideBySide(SideBySide):
+    """N networks of one space of one's own, on the same images."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (B, in_channels, H, W) to logits (B, N, classes)."""
+        return torch.stack([network(images) for network in self.each], 1)
+
+
+AnyNetworks: TypeAlias = StackedNetworks | NetworksSideBySide
+
+
+def stack_networks(networks: Sequence[AnyNetwork], device: torch.device) -> AnyNetworks:
+    """Return networks of one space as one module on a device: as `stack_stages` does."""
+    known = [network for network in networks if isinstance(network, Network)]
+    if not known:
+        return NetworksSideBySide(networks).to(device)
+    stacked: StackedNetworks = StackedNetworks(known).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return stacked
 
 
 def unstack(module: nn.Module, count: int) -> list[dict[str, Tensor]]:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from search.distillation.paths import path_sampler
 from search.distillation.recipe import RANDOM
 from space import SpaceConfig
-from space.costs import ModelCost, block_costs, network_cost, reduction_cost, unit_cost
+from space.costs import network_cost, stage_costs, stem_cost
 from space.indexing import blocks_of
+from space.stages import SpaceStage
 
 if TYPE_CHECKING:
     from search.distillation.recipe import DistilRecipe
@@ -63,23 +64,20 @@ def guided_flops(config: SpaceConfig, index: int, teacher: int, images: int, epo
 
 
 def stage_macs(config: SpaceConfig, stage: int) -> list[int]:
-    """Return the MACs of one image in each block of a stage with the reduction after it, (B,)."""
-    reduction = _reduction(config, stage)
-    return [(cost + reduction).macs for cost in block_costs(config)[stage]]
+    """Return the MACs of one image in each block of a stage with what follows it there, (B,); 0 in one of another stage."""
+    return [cost.macs for cost in stage_costs(config)[stage]]
 
 
 def teacher_macs(config: SpaceConfig, teacher: int, stages: int) -> int:
     """Return the MACs of one image in a network's stem and its first `stages` stages."""
-    total_cost = unit_cost(config.in_channels, config.widths[0], 3, config.image_size)
-    for stage, block in enumerate(blocks_of(config, teacher)[:stages]):
-        total_cost += block_costs(config)[stage][block] + _reduction(config, stage)
-    return total_cost.macs
+    blocks = enumerate(blocks_of(config, teacher)[:stages])
+    return stem_cost(config).macs + sum(stage_costs(config)[stage][block].macs for stage, block in blocks)
 
 
 def distilling_flops(
     config: SpaceConfig, teacher: int, stage: int, images: int, epochs: int, views: int = 1
 ) -> float:
-    """Return the operations of training all B blocks of a stage to turn the teacher's input into its output.
+    """Return the operations of training all blocks of a stage to turn the teacher's input into its output.
 
     The teacher sees each of `views` augmented passes of the images once, whatever the number of epochs and blocks.
     """
@@ -97,8 +95,10 @@ def supernet_flops(
     paths: str = RANDOM,
 ) -> float:
     """Return the expected operations of training a stage's supernet, in which each step runs the blocks that `paths` draws."""
-    visits = path_sampler(paths, config.ops, config.blocks).visits
-    learned = training_flops(float(visits @ stage_macs(config, stage)), images, epochs)
+    place = SpaceStage(config, stage)
+    visits, macs = path_sampler(paths, place.ops, place.blocks).visits, stage_macs(config, stage)
+    each = [macs[block] for block in config.choices[stage]]
+    learned = training_flops(float(visits @ each), images, epochs)
     return learned + forward_flops(teacher_macs(config, teacher, stage + 1), images * views)
 
 
@@ -126,7 +126,7 @@ def plugging_flops(config: SpaceConfig, teacher: int, images: int) -> float:
     for stage, own in enumerate(blocks_of(config, teacher)):
         before = teacher_macs(config, teacher, stage)
         after = whole - before - stage_macs(config, stage)[own]
-        passes += before + sum(macs + after for macs in stage_macs(config, stage))
+        passes += before + sum(stage_macs(config, stage)[block] + after for block in config.choices[stage])
     return forward_flops(passes, images)
 
 
@@ -134,7 +134,3 @@ def mean_training_flops(config: SpaceConfig, indices: Iterable[int], images: int
     """Return the mean FLOPs of training one of these networks: the unit of costs in reports."""
     each = [network_flops(config, index, images, epochs) for index in indices]
     return sum(each) / len(each)
-
-
-def _reduction(config: SpaceConfig, stage: int) -> ModelCost:
-    return reduction_cost(config.widths[stage], config.image_size >> stage)

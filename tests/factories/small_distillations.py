@@ -19,6 +19,7 @@ from search.training.recipe import Recipe
 from search.training.trained import Trained, trained_digest
 from space import Architecture, SpaceConfig
 from space.networks import build_network
+from space.stages import SpaceStage
 
 SMALL = SpaceConfig(name="small", ops=("conv", "mbconv"), widths=(4, 8), image_size=8, classes=4)
 BLOCKS = {str(block): block for block in SMALL.blocks}
@@ -101,9 +102,7 @@ def drawn_stage(stage: int, texts: tuple[str, ...] = TEXTS, **changes: Any) -> S
         stage=stage,
         recipe=RECIPE,
         blocks=blocks,
-        weights=tuple(
-            fresh_stage(RECIPE, stage, block, SMALL.widths[stage]).state_dict() for block in blocks
-        ),
+        weights=tuple(fresh_stage(RECIPE, SpaceStage(SMALL, stage), block).state_dict() for block in blocks),
         history=np.full((1, len(blocks)), 0.5),
         mse=np.arange(1.0, 1 + len(blocks)),
         nsr=np.arange(10.0, 10 + len(blocks)),

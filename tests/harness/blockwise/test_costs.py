@@ -9,14 +9,17 @@ import pytest
 from factories.block_libraries import BLOCKS, DEVICE, tiny_store
 from factories.deep_libraries import DEVICE as DEEP_DEVICE
 from factories.deep_libraries import sampled_store
+from factories.own_spaces import own_space
 from factories.stores import REFERENCE_NS, true_ratio
 
-from harness.blockwise.costs import space_costs
+from harness.blockwise.costs import block_latencies, space_costs
+from harness.estimates.doubtful import Doubtful
 from harness.query.latencies import LatencySource
 from harness.query.properties import property_cost, property_sums
 from harness.store import Store
 from space import DEEP, TINY
-from space.segments import Segment
+from space.indexing import available
+from space.segments import Segment, all_segments
 
 
 def opened(tmp_path: Path, segments: bool) -> Store:
@@ -78,3 +81,23 @@ def test_sums_over_blocks_are_the_costs_of_every_network(name: str) -> None:
     summed = property_sums(name, TINY, lambda text: None)
     assert [summed.at(index).value for index in range(len(TINY))] == listed.values.tolist()
     assert (summed.unit, summed.title) == (listed.unit, listed.title)
+
+
+def test_blocks_of_a_chain_take_what_the_segments_of_their_stage_take() -> None:
+    config = own_space()
+    segments = {str(one): 0.01 * (number + 1) for number, one in enumerate(all_segments(config))}
+    table, source = block_latencies(config, segments, 2.0, lambda: np.zeros(()), "", Doubtful())
+    assert source == "segments measured as models of their own"
+    assert (np.isfinite(table) == available(config)).all()
+    column = config.table.by_text
+    # A fixed site goes with the choice before it; a candidate that gives back what it reads takes nothing.
+    fixed = segments["segment:site3:basic"]
+    assert np.isclose(table[2, column["mb"]], 2 * (segments["segment:site2:mb"] + fixed))
+    assert np.isclose(table[2, column["skip"]], 2 * fixed)
+    both = segments["segment:site4:basic"] + segments["segment:site5:basic"]
+    assert np.isclose(table[3, column["basic"]], 2 * both) and table[3, column["skip"]] == 0
+    del segments["segment:site5:basic"]
+    effects = np.arange(available(config).size, dtype=np.float64).reshape(available(config).shape)
+    table, source = block_latencies(config, segments, 2.0, lambda: effects, "the sums", Doubtful())
+    assert source.startswith("the sums, over each stage's fastest block (8 of its segments are measured;")
+    assert (np.isfinite(table) == available(config)).all() and (np.nanmin(table, axis=1) == 0).all()

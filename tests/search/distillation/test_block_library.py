@@ -127,7 +127,7 @@ def test_a_stage_reads_back_whole_and_a_damaged_one_is_refused(tmp_path: Path) -
     for state, wanted in zip(found.weights, stage.weights, strict=True):
         assert list(state) == list(wanted) and all(torch.equal(state[name], wanted[name]) for name in wanted)
     for changes, told in (
-        ({"stage": 2}, "stage 2 is not in space 'small'"),
+        ({"stage": 2}, "space 'small' has no stage 2"),
         ({"blocks": []}, "argument 2 is longer|0 blocks have"),
         ({"blocks": [], "weights": []}, "0 blocks have 3 and 3 losses"),
         ({"mse": [1.0]}, "3 blocks have 1 and 3 losses"),

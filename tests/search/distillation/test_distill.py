@@ -36,6 +36,7 @@ from search.training.trained_files import load_trained
 from space import MINI, TINY, Architecture
 from space.errors import ConfigError, HarnessError
 from space.networks import Stage, build_network
+from space.stages import SpaceStage
 
 pytestmark = pytest.mark.training
 
@@ -197,7 +198,7 @@ def test_a_library_reads_back_and_refuses_what_is_not_its_own(tmp_path) -> None:
         load_library(tmp_path)
     content = stage_content(library.stages[0])
     with pytest.raises(
-        ConfigError, match=r"block conv: its values are .* \(9768,\), and .* \(6672,\) at width 8"
+        ConfigError, match=r"block conv: its values are .* \(9768,\), and .* \(6672,\) in stage 0"
     ):
         stage_from({**content, "blocks": ["conv"]})
     assert load_trained(tmp_path / "teacher.harness").architecture == library.teacher.architecture
@@ -273,16 +274,17 @@ def test_bad_wishes_are_named() -> None:
 
 
 def test_every_block_packs_into_two_tensors_and_back() -> None:
+    place = SpaceStage(TINY, 0)
     for block in TINY.blocks[::7]:
         stage = Stage(block, 8)
         stage(torch.randn(2, 8, 8, 8))
         state = stage.state_dict()
-        assert {name: tuple(tensor.shape) for name, tensor in state.items()} == shapes_of(block, 8)
-        back = unpack(pack(state, block, 8), block, 8)
+        assert {name: tuple(tensor.shape) for name, tensor in state.items()} == shapes_of(block, place)
+        back = unpack(pack(state, block, place), block, place)
         assert list(back) == list(state) and all(
             torch.equal(back[name], tensor) for name, tensor in state.items()
         )
     with pytest.raises(
-        ConfigError, match=r"block conv of width 16: .* is \(8, 8, 3, 3\) in the weights, \(16, 16, 3, 3\)"
+        ConfigError, match=r"block conv of stage 1: .* is \(8, 8, 3, 3\) in the weights, \(16, 16, 3, 3\)"
     ):
-        pack(Stage(BLOCKS["conv"], 8).state_dict(), BLOCKS["conv"], 16)
+        pack(Stage(BLOCKS["conv"], 8).state_dict(), BLOCKS["conv"], SpaceStage(TINY, 1))

@@ -24,6 +24,7 @@ from search.training.trained import Trained, trained_digest
 from space import BLOX, Block, SpaceConfig
 from space.errors import ConfigError, HarnessError
 from space.networks import Stage, build_network
+from space.stages import SpaceStage
 
 pytestmark = pytest.mark.training
 
@@ -69,7 +70,7 @@ def plainly(
     ) as found:
         inputs, targets = found.inputs.split(40), found.targets.split(40)  # by view
     variance = torch.cat(targets).var((0, 2, 3), correction=0)
-    student = fresh_stage(recipe, stage, block, SMALL.widths[stage]).train()
+    student = fresh_stage(recipe, SpaceStage(SMALL, stage), block).train()
     adam = torch.optim.Adam(student.parameters(), weight_decay=recipe.weight_decay)
     history, taken = [], 0
     for number in range(recipe.epochs):
@@ -155,7 +156,9 @@ def test_initial_weights_are_the_recipes_stages_and_blocks_own_and_leave_torchs_
 
     def drawn(seed: int, stage: int, text: str) -> torch.Tensor:
         recipe = dataclasses.replace(QUICK, seed=seed)
-        return fresh_stage(recipe, stage, BLOCKS[text], 4).state_dict()["reduction.shallow.0.weight"]
+        return fresh_stage(recipe, SpaceStage(SMALL, stage), BLOCKS[text]).state_dict()[
+            "reduction.shallow.0.weight"
+        ]
 
     some = [drawn(*of) for of in ((0, 0, "conv"), (1, 0, "conv"), (0, 1, "conv"), (0, 0, "conv-conv"))]
     some.append(drawn(0, 0, "conv-conv+in"))  # of the same layers
@@ -217,8 +220,8 @@ def test_a_group_after_the_one_that_was_stopped_begins_anew(tmp_path: Path) -> N
 
 def test_as_many_blocks_learn_together_as_two_gibibytes_hold() -> None:
     # 2^31 bytes over 4 bytes x 300 maps x width x pixels x batch
-    assert [together_for(BLOX, stage, 16) for stage in (0, 1, 2)] == [3, 6, 13]
-    assert [together_for(BLOX, stage, 256) for stage in (0, 1, 2)] == [1, 1, 1]
+    assert [together_for(SpaceStage(BLOX, stage), 16) for stage in (0, 1, 2)] == [3, 6, 13]
+    assert [together_for(SpaceStage(BLOX, stage), 256) for stage in (0, 1, 2)] == [1, 1, 1]
 
 
 def test_memory_that_runs_out_names_the_blocks_and_a_batch_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +246,9 @@ def test_a_batch_of_one_image_is_refused_only_where_batchnorm_has_one_pixel_of_i
     teacher = small_teacher("conv/conv/conv", config=DEEP)
     with pytest.raises(ConfigError, match=r"batch = 13 leaves a batch of one of 40 images.*space 'deep'"):
         distil_stage(teacher, small_task(), 2, alone)
-    with pytest.raises(ConfigError, match="space 'deep' has no block mbconv; its blocks are of conv"):
+    with pytest.raises(
+        ConfigError, match="space 'deep' has no block mbconv in stage 2; its blocks are of conv"
+    ):
         distil_stage(teacher, small_task(), 2, QUICK, TWO[:1])
     assert distil_stage(teacher, small_task(), 2, dataclasses.replace(QUICK, batch=12)).history.shape == (
         1,

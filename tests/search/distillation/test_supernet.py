@@ -13,7 +13,7 @@ from factories.small_distillations import small_task_apart, small_teacher
 from search.distillation.paths import path_sampler
 from search.distillation.recipe import DistilRecipe
 from search.distillation.supernet import (
-    Supernet,
+    CellSupernet,
     additive_scores,
     judge_paths,
     learned_supernet,
@@ -26,6 +26,7 @@ from search.training.history import EpochDone
 from space import TINY, SpaceConfig
 from space.errors import HarnessError
 from space.networks import Stage
+from space.stages import SpaceStage
 
 pytestmark = pytest.mark.training
 
@@ -52,7 +53,7 @@ def as_features(inputs: torch.Tensor, targets: torch.Tensor) -> FeatureMaps:
 
 
 def test_every_path_computes_what_the_block_with_these_weights_computes() -> None:
-    network = Supernet(TINY, 1).eval()
+    network = CellSupernet(SpaceStage(TINY, 1)).eval()
     x = torch.randn(2, 16, 4, 4)
     for block in TINY.blocks:
         stage = Stage(block, 16).eval()
@@ -69,11 +70,10 @@ def test_training_lowers_the_error_on_held_out_features() -> None:
     train, held_out = features(64), features(32, seed=0)
     told: list[EpochDone] = []
     short = supernet_scores(
-        SMALL, STAGE, train, held_out, DistilRecipe(epochs=1, batch=16, learning_rate=1e-6)
+        SpaceStage(SMALL, STAGE), train, held_out, DistilRecipe(epochs=1, batch=16, learning_rate=1e-6)
     )
     long = supernet_scores(
-        SMALL,
-        STAGE,
+        SpaceStage(SMALL, STAGE),
         train,
         held_out,
         DistilRecipe(epochs=6, batch=16, learning_rate=0.01),
@@ -87,18 +87,20 @@ def test_training_lowers_the_error_on_held_out_features() -> None:
 def test_the_same_arguments_give_the_same_scores_and_leave_torch_s_generator() -> None:
     train, held_out = features(), features(16, 1)
     torch.manual_seed(5)
-    first = supernet_scores(SMALL, STAGE, train, held_out, replace(RECIPE, seed=3))
+    first = supernet_scores(SpaceStage(SMALL, STAGE), train, held_out, replace(RECIPE, seed=3))
     after = torch.rand(1)
     torch.manual_seed(6)
-    second = supernet_scores(SMALL, STAGE, train, held_out, replace(RECIPE, seed=3))
+    second = supernet_scores(SpaceStage(SMALL, STAGE), train, held_out, replace(RECIPE, seed=3))
     torch.manual_seed(5)
     assert torch.equal(torch.rand(1), after)
     assert (first == second).all()
-    assert (first != supernet_scores(SMALL, STAGE, train, held_out, replace(RECIPE, seed=4))).any()
+    assert (
+        first != supernet_scores(SpaceStage(SMALL, STAGE), train, held_out, replace(RECIPE, seed=4))
+    ).any()
 
 
 def test_a_path_that_holds_the_teacher_s_weights_has_no_error() -> None:
-    network = Supernet(SMALL, STAGE).train()
+    network = CellSupernet(SpaceStage(SMALL, STAGE)).train()
     x = torch.randn(32, 8, 4, 4)
     with torch.no_grad():
         held_out = as_features(x, network(x, SMALL.blocks[7]))
@@ -115,15 +117,15 @@ def test_the_noise_to_signal_ratio_weighs_channels_by_the_teacher_s_variance() -
     held_louder = as_features(held_out.inputs, held_out.targets * 10)
     medians = {}
     for loss in ("nsr", "mse"):
-        quiet = supernet_scores(SMALL, STAGE, train, held_out, replace(RECIPE, loss=loss))
-        loud = supernet_scores(SMALL, STAGE, louder, held_louder, replace(RECIPE, loss=loss))
+        quiet = supernet_scores(SpaceStage(SMALL, STAGE), train, held_out, replace(RECIPE, loss=loss))
+        loud = supernet_scores(SpaceStage(SMALL, STAGE), louder, held_louder, replace(RECIPE, loss=loss))
         medians[loss] = np.median(quiet), np.median(loud)
     assert medians["mse"][1] > 20 * medians["mse"][0], "an error of a louder teacher is larger"
     assert medians["nsr"][1] < 2 * medians["nsr"][0], "its share of the teacher's variance is not"
 
 
 def test_networks_are_ranked_by_the_sum_of_their_blocks_errors() -> None:
-    scores = {0: np.array([1.0, 2.0]), 1: np.array([10.0, 30.0])}
+    scores = np.array([[1.0, 2.0], [10.0, 30.0]])
     assert additive_scores(scores, np.array([[0, 0], [1, 1], [1, 0]])).tolist() == [-11, -32, -12]
 
 
@@ -131,17 +133,17 @@ def test_a_loss_that_is_not_finite_is_refused() -> None:
     train = features(16)
     broken = as_features(train.inputs, torch.full_like(train.targets, float("inf")))
     with pytest.raises(HarnessError, match="supernet of stage 1: the loss of epoch 1 is"):
-        supernet_scores(SMALL, STAGE, broken, train, replace(RECIPE, loss="mse"))
+        supernet_scores(SpaceStage(SMALL, STAGE), broken, train, replace(RECIPE, loss="mse"))
 
 
 def test_a_supernet_takes_the_steps_of_a_plain_loop_over_views() -> None:
     recipe = DistilRecipe(epochs=3, batch=16, learning_rate=0.02, weight_decay=0.3, views=2, seed=4)
     both, held_out = features(80), features(21, 1)  # two views of 40: two batches and a rest each
     told: list[EpochDone] = []
-    found = supernet_scores(SMALL, STAGE, both, held_out, recipe, on_epoch=told.append)
+    found = supernet_scores(SpaceStage(SMALL, STAGE), both, held_out, recipe, on_epoch=told.append)
     orders, paths = (torch.Generator().manual_seed(seed) for seed in (8, 9))
     torch.manual_seed(4)
-    network = Supernet(SMALL, STAGE)
+    network = CellSupernet(SpaceStage(SMALL, STAGE))
     adam = torch.optim.Adam(network.parameters(), weight_decay=0.3)
     means, taken = [], 0
     for view in (0, 1, 0):
@@ -168,11 +170,11 @@ def test_a_supernet_takes_the_steps_of_a_plain_loop_over_views() -> None:
 def test_a_fair_step_adds_up_the_gradients_of_its_paths_before_the_optimizer_moves() -> None:
     recipe = DistilRecipe(epochs=2, batch=16, learning_rate=0.02, shared=True, paths="fair", seed=4)
     train = features(32)
-    network, means = learned_supernet(SMALL, STAGE, SMALL.blocks, train, recipe)
+    network, means = learned_supernet(SpaceStage(SMALL, STAGE), SMALL.blocks, train, recipe)
     orders, paths = (torch.Generator().manual_seed(seed) for seed in (8, 9))
     sampler = path_sampler("fair", SMALL.ops, SMALL.blocks)
     torch.manual_seed(4)
-    plain = Supernet(SMALL, STAGE)
+    plain = CellSupernet(SpaceStage(SMALL, STAGE))
     adam = torch.optim.Adam(plain.parameters())
     for epoch in (0, 1):
         losses = []
@@ -204,7 +206,7 @@ def test_a_fair_step_adds_up_the_gradients_of_its_paths_before_the_optimizer_mov
 
 
 def test_paths_are_judged_in_even_batches_of_which_every_image_counts_alike() -> None:
-    network, held_out = Supernet(SMALL, STAGE), features(21, 1)
+    network, held_out = CellSupernet(SpaceStage(SMALL, STAGE)), features(21, 1)
     before = {name: parameter.grad for name, parameter in network.named_parameters()}
     (found,) = judge_paths(network, SMALL.blocks[5:6], held_out, torch.full((16, 1, 1), 2.0), batch=8)
     total = 0.0
@@ -240,5 +242,5 @@ def test_a_supernet_learns_the_teachers_stage_on_the_recipes_views_and_is_judged
         teacher_features(teacher, task, 1, views=2, augmentation=recipe.augmentation, seed=6) as learned,
         teacher_features(teacher, task, 1, "profile") as held_out,
     ):
-        wanted = supernet_scores(teacher.architecture.config, 1, learned, held_out, recipe)
+        wanted = supernet_scores(SpaceStage(teacher.architecture.config, 1), learned, held_out, recipe)
     assert found.tolist() == wanted.tolist() and len(set(found)) > 10

@@ -20,6 +20,7 @@ from search.distillation.teacher_features import teacher_features
 from search.training.history import EpochDone
 from space.errors import ConfigError, HarnessError
 from space.networks import Stage
+from space.stages import SpaceStage
 
 pytestmark = pytest.mark.training
 
@@ -49,7 +50,7 @@ def test_equal_ops_in_equal_places_have_the_weights_of_the_supernet_that_learned
     found = usual()
     assert found.blocks == SMALL.blocks
     with teacher_features(small_teacher(), small_task(), STAGE) as train:
-        network, losses = learned_supernet(SMALL, STAGE, SMALL.blocks, train, RECIPE)
+        network, losses = learned_supernet(SpaceStage(SMALL, STAGE), SMALL.blocks, train, RECIPE)
     assert found.history.tolist() == [[loss] * len(SMALL.blocks) for loss in losses]
     for block, state in zip(found.blocks, found.weights, strict=True):
         places = {"cell.op1": network.last[block.op1], "reduction": network.reduction}

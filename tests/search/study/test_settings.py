@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
+from factories.own_spaces import DEFINITION, own_space, write_space
 
 from search.study.settings import QUICK, StudySettings
 from space.errors import ConfigError
@@ -46,3 +48,14 @@ def test_bad_settings_are_refused(text: str, message: str) -> None:
 def test_every_setting_is_in_the_text() -> None:
     names = {item.name for item in dataclasses.fields(StudySettings)}
     assert set(json.loads(StudySettings().to_json())) == names
+
+
+def test_a_study_takes_a_space_of_ones_own_where_it_has_stages(tmp_path: Path) -> None:
+    assert StudySettings(space=str(write_space(tmp_path))).config == own_space()
+    both = 'candidates = ["mb", "ghost"]\nchannels = 8\n'
+    outer, inner = f'[[sites]]\n{both}choice = "outer"\n', f"[[sites]]\n{both}"
+    enclosed = f"{DEFINITION.partition('[[sites]]')[0]}{outer}{inner}{outer}[head]\nmodule = 'linear'\n"
+    with pytest.raises(
+        ConfigError, match="with sites of other choices between them; give it a choice of its own"
+    ):
+        StudySettings(space=str(write_space(tmp_path, enclosed)))

@@ -13,9 +13,8 @@ from factories.tasks import RECIPE
 
 from exporters import Weights
 from exporters.networks import torch_network
-from harness.training import distil
 from search.training.batched_training import train_together
-from search.training.published_files import write_trainings
+from search.training.published_files import training_datasets, write_trainings
 from search.training.synthetic_images import make_synthetic_task
 from search.training.trained_files import load_trained, save_trained, write_weights
 from search.training.training import Trained, train
@@ -66,12 +65,25 @@ def test_published_files_hold_its_rows_under_the_definitions_digest(trained: Tra
         read_dataset(base, config=changed)
 
 
-def test_what_knows_stages_alone_refuses_a_chain(trained: Trained, tmp_path: Path) -> None:
-    save_trained(tmp_path / "teacher.harness", trained)
-    with pytest.raises(ConfigError, match=r"distilling: space 'mine@.*' is a chain of sites"):
-        distil(tmp_path / "teacher.harness", tmp_path / "library")
-    with pytest.raises(ConfigError, match="networks of a definition are trained one at a time"):
-        train_together([NETWORK, own_space()[3]], TASK, RECIPE)
+def test_of_networks_that_are_one_a_file_has_one_row(trained: Trained) -> None:
+    config = own_space()
+    by_hash: dict[str, list[int]] = {}
+    for network in config:
+        by_hash.setdefault(network.graph_hash, []).append(network.index)
+    first, second = next(indices for indices in by_hash.values() if len(indices) == 2)
+    both = [dataclasses.replace(trained, architecture=config[index]) for index in (second, first)]
+    assert training_datasets(both)["base"].indices.tolist() == [first]
+
+
+def test_networks_trained_together_are_those_trained_alone(trained: Trained) -> None:
+    recipe = dataclasses.replace(RECIPE, epochs=2)
+    other = own_space()[3]
+    together = train_together([NETWORK, other], TASK, recipe)
+    for one, alone in zip(together, (trained, train(other, TASK, recipe)), strict=True):
+        assert one.architecture == alone.architecture
+        assert all(
+            torch.allclose(one.weights[name], alone.weights[name], atol=1e-5) for name in alone.weights
+        )
 
 
 CHANGED = """

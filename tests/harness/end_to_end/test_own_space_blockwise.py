@@ -1,0 +1,122 @@
+"""A space of one's own from a trained teacher to a blockwise search within a limit: real digits, made-up latencies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from factories.own_spaces import DEFINITION, write_space
+from factories.stores import MANY, add_sessions, calibrate, new_store, true_ratio
+from rigs.commands import Done, refused, run
+
+from search.distillation.block_library import load_library
+from search.distillation.checkpoints import Progress
+from space import Architecture, Space, find_space
+
+pytestmark = pytest.mark.training
+
+TEACHER = "mb/ghost/mb/basic"
+METHOD = ("search", "--method", "blockwise", "--device", "made-up")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the space, a trained teacher, and the library that is distilled from it."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("own")
+    file = str(write_space(folder, DEFINITION.replace("classes = 7", "classes = 10")))
+    store, trained, library = folder / "none.sqlite", str(folder / "trained"), str(folder / "library")
+    for words in (
+        ("train", TEACHER, "--space", file, "--task", "digits", "--epochs", "1", "-o", trained),
+        ("distill", trained, "-o", library, "--epochs", "1"),
+    ):
+        done = run(store, *words)
+        assert done.status == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def space(folder: Path) -> Space:
+    return find_space(folder / "mine.toml")
+
+
+@pytest.fixture(scope="module")
+def store(space: Space, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("store") / "store.sqlite"
+    configuration = replace(MANY, space=space.name)
+    with new_store(path) as store:
+        calibrate(store, configuration)
+        add_sessions(store, list(space), configuration, sessions=2)
+    return path
+
+
+def search(store: Path, folder: Path, *more: str) -> Done:
+    return run(store, *METHOD, "--library", str(folder / "library"), *more)
+
+
+def test_a_library_holds_what_each_choice_has(folder: Path, space: Space) -> None:
+    library = load_library(folder / "library")
+    assert [[str(block) for block in stage.blocks] for stage in library.stages if stage] == [
+        ["mb", "ghost"],
+        ["mb", "ghost", "skip"],
+        ["mb", "ghost", "skip"],
+        ["basic", "skip"],
+    ]
+    network = Architecture.parse(TEACHER, space)
+    assert library.assemble(network).keys() == library.teacher.weights.keys()
+
+
+def test_a_search_ends_with_a_network_within_the_limit(folder: Path, space: Space, store: Path) -> None:
+    latencies = {str(network): 5 * true_ratio(network) for network in space}
+    limit = sorted(latencies.values())[len(space) // 2]
+    few = ("--finalists", "4", "--fine-tune", "1", "--fine-tune-epochs", "1")
+    done = search(store, folder, "--max-latency", f"{limit:.4f}ms", *few, "--json")
+    assert done.status == 0, done.stderr
+    (answer,) = done.json["runs"]
+    assert latencies[answer["architecture"]] < 1.01 * limit
+    assert done.json["space"] == space.name
+
+
+def test_a_distillation_that_was_stopped_goes_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("distill", str(folder / "trained"), "-o", str(tmp_path / "library"), "--epochs", "2")
+    short = (*words, "--stage", "2", "--stage", "3")
+    keep, epochs = Progress.keep, list[int]()
+
+    def counted(progress: Progress, *state: Any) -> None:
+        keep(progress, *state)
+        epochs.append(len(epochs))
+        if len(epochs) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "keep", counted)
+    assert run("sqlite://", *short).status == 130
+    done = run("sqlite://", *short)
+    assert done.status == 0, done.stderr
+    assert len(epochs) == 4  # of two stages for two epochs, each computed once
+    found = load_library(tmp_path / "library")
+    assert found.missing == (0, 1) and [len(one.history) for one in found.stages if one] == [2, 2]
+
+
+def test_a_library_of_another_definition_is_refused(folder: Path, store: Path, tmp_path: Path) -> None:
+    definition = (folder / "mine.toml").read_text()
+    other = write_space(tmp_path, definition.replace("expansion = 2", "expansion = 3"))
+    done = search(store, folder, "--space", str(other), "--max-latency", "9ms")
+    refused(
+        done, f"is of space '{find_space(folder / 'mine.toml').name}'", f"names '{find_space(other).name}'"
+    )
+    code = folder / "own_ops.py"
+    before = code.read_text()
+    try:
+        code.write_text(before.replace("torch.relu", "torch.sigmoid"))
+        for words in (
+            (*METHOD, "--library", str(folder / "library"), "--max-latency", "9ms"),
+            ("distill", str(folder / "trained"), "-o", str(tmp_path / "library")),
+        ):
+            refused(run(store, *words), "own_ops:ghost makes another module now than when the space was read")
+    finally:
+        code.write_text(before)

@@ -32,6 +32,7 @@ PENALTIES = np.logspace(-4, 3, 15)
 SLOTS, STAGES, WIRING, OPS = 0.1, 1.0, 0.3, 30.0
 PAIRS = 0.1  # second-order effects are expected to be a tenth of first-order ones
 TINY = 1e-12  # of a squared relative error: an exact fit is no better than this
+MOST_SOLUTIONS = 200  # of the equations of a fit; it takes some 5
 MOST_EXCHANGES = 3  # of all wrong places at once that make none of them right
 JITTER = 1e-9  # of the mean diagonal: where features say the same, any split between them will do
 
@@ -320,12 +321,15 @@ def least_nonnegative(hessian: FloatArray, slope: FloatArray) -> FloatArray:
     """Return theta >= 0, (k,), of the least theta @ hessian @ theta / 2 - slope @ theta; the hessian is positive definite.
 
     By block principal pivoting (Kim & Park 2011, SIAM J. Sci. Comput. 33), which takes a few solutions of k equations where most
-    of theta is above 0; it ends as each exchange of a single place brings it nearer.
+    of theta is above 0; it ends as each exchange of a single place brings it nearer. Should rounding keep it from that, scipy's
+    slower active set goes on.
     """
+    from scipy.optimize import nnls
+
     free = np.ones(len(slope), dtype=np.bool_)  # those that are not held at 0
     fewest, left = len(slope) + 1, MOST_EXCHANGES
     tiny = JITTER * float(np.abs(slope).max())
-    while True:
+    for _ in range(MOST_SOLUTIONS):
         theta = np.zeros(len(slope))
         theta[free] = np.linalg.solve(hessian[np.ix_(free, free)], slope[free])
         gradient = hessian @ theta - slope
@@ -337,6 +341,8 @@ def least_nonnegative(hessian: FloatArray, slope: FloatArray) -> FloatArray:
         else:
             left -= 1
         free[wrong if left >= 0 else wrong[-1:]] ^= True
+    lower = np.linalg.cholesky(hessian)
+    return np.asarray(nnls(lower.T, np.linalg.solve(lower, slope))[0])
 
 
 def fit_line(

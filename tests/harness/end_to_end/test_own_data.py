@@ -220,8 +220,11 @@ def test_units_of_a_study_are_of_the_images_and_those_of_built_in_tasks_as_befor
     class Settings:
         space, task = "tiny", "digits"
 
+    class Truth:
+        config = TINY
+
     def base(task: Task) -> dict[str, str]:
-        context = StudyContext(settings=Settings(), truth=None, task=task, unit_runner=None)  # type: ignore[arg-type]
+        context = StudyContext(settings=Settings(), truth=Truth(), task=task, unit_runner=None)  # type: ignore[arg-type]
         return context.base
 
     assert base(built_in) == {"space": "tiny", "task": "digits"}

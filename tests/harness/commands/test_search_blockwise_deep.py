@@ -252,7 +252,10 @@ def test_a_space_made_too_large_has_the_answer_that_enumeration_gives(
         if name.endswith(("_sum", "val_top1_percent")) and "plugged" not in name
     )
     scores = [sorted(one[key] for one in which["candidates"]) for which in (before, after)]
-    assert scores[1] == pytest.approx(scores[0], rel=1e-9)
+    exact = (
+        1e-6 if predictor == "gcn" else 1e-9
+    )  # the graph network computes in float32, whose sums depend on the batch
+    assert scores[1] == pytest.approx(scores[0], rel=exact)
     assert scores[0][0] < scores[0][-1]
     names = [{one["architecture"] for one in which["candidates"]} for which in (before, after)]
     assert names[0] == names[1]

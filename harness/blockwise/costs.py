@@ -11,10 +11,10 @@ import numpy as np
 from harness.estimates.doubtful import Doubtful
 from harness.prediction.bench_files import file_latency, latency_files
 from harness.prediction.provenance import Provenance
-from harness.prediction.space_prediction import graded_segments
+from harness.prediction.space_prediction import graded_segments, unmeasured_text
 from harness.query.latencies import LatencySource, stored_latency
 from harness.query.properties import property_cost, size_precision
-from harness.query.sums import cost_sums, no_fresh_limit
+from harness.query.sums import cost_sums, no_fresh_limit, unseen_blocks
 from harness.store import Store
 from harness.store.configurations import find_configuration
 from search.blockwise.space_costs import SpaceCosts
@@ -52,7 +52,7 @@ def space_costs(
     """Return the costs of a space, and the provenance of each latency by its name.
 
     `subjects` are names of `search.table.constraints.PROPERTIES`, else devices. All networks are listed where the space is
-    enumerable; in a larger one, and with `as_sums`, costs are sums over blocks.
+    enumerable; in a larger one, and with `as_sums`, costs are sums over blocks. Blocks that such sums know nothing of are logged.
     Raises: ConfigError, naming a device without (enough) measurements of the space and what to type, or what cannot be a sum.
     """
     if as_sums or not is_enumerable(config):
@@ -103,9 +103,13 @@ def _sums(
     log: Callable[[str], None],
 ) -> tuple[SpaceCosts, dict[str, Provenance]]:
     costs, found = cost_sums(store, config, subjects, latencies, log)
+    unseen = unseen_blocks(config, found)
     blocks, sources = {}, {}
     for name, one in found.items():
-        added = one.fitted.blocks * one.reference_ms
+        if places := np.argwhere(one.unseen).tolist():
+            text = unmeasured_text([config.place_text(*place) for place in places])
+            log(f"{name}: {text}: networks with them are left out; --models design:1 measures each once")
+        added = np.where(one.unseen, np.nan, one.fitted.blocks * one.reference_ms)
         blocks[LATENCY + name], sources[LATENCY + name] = block_latencies(
             config,
             one.segments,
@@ -115,7 +119,13 @@ def _sums(
             one.apart,
         )
     return (
-        SpaceCosts(costs=costs, blocks=blocks, sources=sources, is_listed=False),
+        SpaceCosts(
+            costs=costs,
+            blocks=blocks,
+            sources=sources,
+            is_listed=False,
+            unseen=unseen,
+        ),
         {name: one.provenance for name, one in found.items()},
     )
 

@@ -208,7 +208,9 @@ def _print_rows(table: SpaceTable, wide: bool) -> None:
     """Print the chosen networks, or where none are the fastest and the slowest of the space."""
     if table.chosen is None:
         fastest, slowest = table.ends(SHOWN)
-        groups = [(f"{SHOWN} fastest of all", fastest), (f"{SHOWN} slowest of all", slowest)]
+        is_part = table.everywhere is None and table.unmeasured_places()
+        of = "of what measured networks tell of" if is_part else "of all"
+        groups = [(f"{SHOWN} fastest {of}", fastest), (f"{SHOWN} slowest {of}", slowest)]
     else:
         groups = [("networks asked for", list(table.chosen))]
     print_tables((_rows_table(table, *group) for group in groups), wide=wide)

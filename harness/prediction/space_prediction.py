@@ -28,7 +28,7 @@ from harness.store.configurations import (
     prior_configuration,
 )
 from harness.store.latencies import latencies
-from search.integer_program.solve import choice_limits, solve
+from search.integer_program.solve import Limit, choice_limits, solve
 from search.latency.additive import additive_candidates, as_additive
 from search.latency.audit import parts_sum
 from search.latency.candidates import FEWEST
@@ -203,13 +203,18 @@ class SpaceTable(Tabular):
         return [replace(row, **_costs_at(self.costs, row.index)) for row in rows] if self.costs else rows
 
     def ends(self, count: int) -> tuple[list[int], list[int]]:
-        """Return the indices of the `count` networks of the lowest and of the highest predicted ratios, each in rising order."""
+        """Return the indices of the `count` networks of the lowest and of the highest predicted ratios, each in rising order.
+
+        In a space too large to list, those with blocks that no measured network has are left out.
+        """
         if self.everywhere is not None:
             order = self.everywhere.ratios.argsort(kind="stable").tolist()
             return order[:count], order[-count:]
         config, added = self.measured.config, as_additive(self.predictor).blocks
+        unseen = self.predictor.unseen_blocks().astype(np.float64)
+        limits = [*choice_limits(config), Limit(name="blocks in measured networks", costs=unseen, upper=0.0)]
         lowest, highest = (
-            [index_of(config, one.blocks) for one in solve(scores, choice_limits(config), count)]
+            [index_of(config, one.blocks) for one in solve(scores, limits, count)]
             for scores in (-added, added)
         )
         return lowest, highest[::-1]

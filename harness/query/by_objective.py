@@ -16,7 +16,7 @@ from harness.prediction.space_prediction import doubt_text, unmeasured_text
 from harness.query.join import query_space
 from harness.query.objective import Objective, load_objective
 from harness.query.query import Query
-from harness.query.sums import LatencySums, cost_sums
+from harness.query.sums import LatencySums, cost_sums, unseen_blocks
 from harness.store import Store
 from harness.store.configurations import find_configuration
 from search.blockwise.by_integer_program import choose
@@ -92,11 +92,10 @@ def search_by_objective(
     config = _space(store, query)
     costs, latencies = cost_sums(store, config, query.costs, query.latencies, log)
     goal = load_objective(objective, config)
-    unseen = np.zeros((config.stages, len(config.blocks)), dtype=np.bool_)
-    for one in latencies.values():
-        unseen |= one.fitted.predictor.unseen_blocks()
-    left_out = unseen & (not query.with_far)
-    scores = np.where(available(config) & ~left_out, goal.sums.blocks, np.nan)
+    is_open = available(config)
+    if not query.with_far:
+        is_open &= ~unseen_blocks(config, latencies)
+    scores = np.where(is_open, goal.sums.blocks, np.nan)
     looked_at = count
     while True:
         found = choose(
@@ -120,7 +119,7 @@ def search_by_objective(
         constraints=query.constraints,
         confident=query.confident,
         provenance={name: one.provenance for name, one in latencies.items()},
-        notes=tuple(_notes(config, latencies, bool(left_out.any()), passed_over)),
+        notes=tuple(_notes(config, latencies, not query.with_far, passed_over)),
         within=tuple(near),
         far=far.intersection(near),
     )
@@ -151,7 +150,7 @@ def _notes(
     """Return notes on what is left out or doubtful."""
     notes = []
     for name, one in latencies.items():
-        places = np.argwhere(one.fitted.predictor.unseen_blocks()).tolist()
+        places = np.argwhere(one.unseen).tolist()
         if places and is_left_out:
             text = unmeasured_text([config.place_text(*place) for place in places])
             notes.append(

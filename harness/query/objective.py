@@ -28,6 +28,7 @@ from space.text_files import read_text
 
 COUNTED = ("params", "macs")  # the properties that are one sum of whole numbers
 SHOWN = 3  # parts that a message names
+LARGEST = 1e12  # of a score: the sums of thousands still differ by what 16 digits tell
 MAX_FILE_BYTES = 16 * 1024 * 1024
 _PART = re.compile(r"(?:segment:)?(?P<kind>site|cell)(?P<number>[0-9]{1,4}):(?P<block>.+)")
 
@@ -91,20 +92,26 @@ def _parts(config: SpaceConfig) -> Iterator[tuple[str, tuple[int, int]]]:
 
 def _rows(path: Path, content: str) -> tuple[str, dict[str, tuple[int, float]]]:
     """Return the title of the scores, and each part's with the line that it stands in."""
-    rows = csv.reader(content.splitlines())
-    header = [cell.strip() for cell in next(rows, [])]
+    reader = csv.reader(content.splitlines())
+    try:
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise ConfigError(
+            f"{path}, line {reader.line_num}: {error}; write a part and its score, separated by a comma"
+        ) from error
+    header = [cell.strip() for cell in rows[0][1]] if rows else []
     if len(header) != 2 or header[0] != "part" or not header[1]:
         raise ConfigError(f"{path}, line 1: the columns are {','.join(header) or 'none'}; write part,score")
     found: dict[str, tuple[int, float]] = {}
-    for row in rows:
+    for line, row in rows[1:]:
         if not any(cell.strip() for cell in row):
             continue
-        part, score = _row(path, rows.line_num, row)
+        part, score = _row(path, line, row)
         if part in found:
             raise ConfigError(
-                f"{path}, line {rows.line_num}: part {part!r} has a score in line {found[part][0]}; drop one"
+                f"{path}, line {line}: part {part!r} has a score in line {found[part][0]}; drop one"
             )
-        found[part] = rows.line_num, score
+        found[part] = line, score
     return header[1], found
 
 
@@ -117,9 +124,13 @@ def _row(path: Path, line: int, row: Sequence[str]) -> tuple[str, float]:
             f"{path}, line {line}: {row[0].strip()!r} names no part; write site0:CANDIDATE or cell0:BLOCK"
         )
     try:
-        score = float(row[1])
+        score = math.nan if "_" in row[1] else float(row[1])
     except ValueError:
         score = math.nan
     if not math.isfinite(score):
         raise ConfigError(f"{path}, line {line}: score {row[1].strip()!r} is no finite number; write one")
+    if abs(score) > LARGEST:
+        raise ConfigError(
+            f"{path}, line {line}: score {row[1].strip()!r} is beyond {LARGEST:g}, where sums lose the smaller scores; divide all"
+        )
     return f"{match['kind']}{int(match['number'])}:{match['block']}", score

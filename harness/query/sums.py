@@ -21,22 +21,56 @@ from search.table.constraints import PROPERTIES, split_subject
 from search.table.costs import AdditiveCosts, BlockSums, CostEstimate
 from space import SpaceConfig, is_enumerable
 from space.errors import ConfigError
+from space.indexing import BoolArray, FloatArray, available
 from space.segments import all_segments
+
+SHOWN = 3  # blocks that a message names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LatencySums:
     """A device's latencies as sums, with what they were fitted to.
 
-    `segments`: measured ratios to the reference's latency, `reference_ms`; `apart` are those of grade D.
+    `unseen` (stages, B): blocks that no measured network tells of, see `SelectedPredictor.unseen_blocks`; `cost` has each at
+    least as dear as the dearest other of its stage, as the predictor may say 0. `segments`: measured ratios to the
+    reference's latency, `reference_ms`; `apart` are those of grade D.
     """
 
     cost: AdditiveCosts
     provenance: Provenance
     fitted: Additive
+    unseen: BoolArray
     reference_ms: float
     segments: Mapping[str, float]
     apart: Doubtful
+
+
+def unseen_blocks(config: SpaceConfig, latencies: Mapping[str, LatencySums]) -> BoolArray:
+    """Return which blocks measured networks do not tell of on some device, (stages, B).
+
+    Raises: ConfigError when these are all blocks of a stage, with each device's others and what to type.
+    """
+    unseen = np.zeros((config.stages, len(config.blocks)), dtype=np.bool_)
+    for one in latencies.values():
+        unseen |= one.unseen
+    bare = np.flatnonzero(~(available(config) & ~unseen).any(axis=1)).tolist()
+    if bare:
+        stage = bare[0]
+        site = config.place_text(stage, config.choices[stage][0]).partition(":")[0]
+        seen = [
+            f"on {name} they have {_some([str(config.blocks[b]) for b in config.choices[stage] if not one.unseen[stage, b]])}"
+            for name, one in latencies.items()
+        ]
+        raise ConfigError(
+            f"{site}: nothing there is in measured networks of every device: {'; '.join(seen)}; measure each once: "
+            "harness measure --models design:1 with each device"
+        )
+    return unseen
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def cost_sums(
@@ -118,13 +152,14 @@ def latency_sums(
         known[index] = CostEstimate(
             value=row.latency_ms, low=low, high=high, grade=row.grade, is_measured=True
         )
-    reference_ms = measured.reference_ms
+    reference_ms, unseen = measured.reference_ms, fitted.predictor.unseen_blocks()
+    blocks = _no_cheaper(fitted.blocks, unseen, config) * reference_ms
     cost = AdditiveCosts(
         name=name,
         unit="ms",
         title=f"latency on {configuration.device}, {configuration.runtime}",
         config=config,
-        totals=(BlockSums(blocks=fitted.blocks * reference_ms, constant=fitted.constant * reference_ms),),
+        totals=(BlockSums(blocks=blocks, constant=fitted.constant * reference_ms),),
         margin=hypot(fitted.margin(coverage), measured.reference_reach(coverage)),
         coverage=coverage,
         known=known,
@@ -144,7 +179,14 @@ def latency_sums(
         cost=cost,
         provenance=provenance,
         fitted=fitted,
+        unseen=unseen,
         reference_ms=reference_ms,
         segments=segments,
         apart=apart,
     )
+
+
+def _no_cheaper(blocks: FloatArray, unseen: BoolArray, config: SpaceConfig) -> FloatArray:
+    """Return what blocks add, (stages, B), of those `unseen` at least what the dearest other of their stage does."""
+    dearest = blocks.max(axis=1, keepdims=True, where=available(config) & ~unseen, initial=-np.inf)
+    return np.where(unseen, np.maximum(blocks, dearest), blocks)

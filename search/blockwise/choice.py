@@ -86,7 +86,9 @@ def check_feasible(
     """Raise ConfigError when no network of the space is within the limits, whatever its accuracy."""
     if not costs.is_listed:
         nothing = np.where(available(config), 0.0, np.nan)
-        by_integer_program.choose(config, nothing, costs.summed, constraints, 1, confident=confident)
+        by_integer_program.choose(
+            config, costs.known(nothing), costs.summed, constraints, 1, confident=confident
+        )
         return
     table = predicted_table(
         config,
@@ -106,7 +108,7 @@ def _by_integer_program(fitted: FittedPredictor, signatures: Signatures, setting
     def best(scores: FloatArray, count: int) -> Finalists:
         return by_integer_program.choose(
             config,
-            scores,
+            setting.costs.known(scores),
             setting.costs.summed,
             setting.constraints,
             count,

@@ -51,9 +51,12 @@ class SignatureFeatures:
             row, stage = np.argwhere(unknown)[0].tolist()
             block = choices[row, stage]
             column = self.columns[int(np.argmin(np.isfinite(self.table[stage, block])))]
+            remedy = (
+                "measure networks with it" if column.startswith(LATENCY) else "distill and score that block"
+            )
             raise ConfigError(
                 f"signatures: {column} of block {self.config.blocks[block]} in stage {stage} is unknown, and "
-                f"network {indices[row]} has it; distill and score that block, or leave out networks with it"
+                f"network {indices[row]} has it; {remedy}, or leave out networks with it"
             )
 
     def scaled(self, *, logarithms: bool, by_stage: bool = True) -> FloatArray:

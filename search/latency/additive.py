@@ -21,16 +21,17 @@ from search.latency.ridge import FittedLatency, Guess, Linear, fit_corrected, fi
 from search.statistics import conformal_margin
 from space import BLOX, SpaceConfig
 from space.costs import block_costs, fixed_cost
-from space.indexing import FloatArray, available
+from space.indexing import FloatArray, available, indices_of
 
-SAMPLE = 2_000  # networks of the space that stand for all
+SAMPLE = 2_000  # networks that stand for all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Additive:
     """A latency predictor that is a sum: `constant` and what the block of each stage adds, `blocks` (stages, B), in ratios.
 
-    `scores` (measured,) are the relative cross-validated errors of `predictor`, as of a network of mean leverage.
+    `scores` (measured,) are the relative cross-validated errors of `predictor`, as of a network of mean leverage among those
+    without blocks of which no measured one tells.
     """
 
     predictor: SelectedPredictor
@@ -82,12 +83,14 @@ def as_additive(predictor: SelectedPredictor, seed: int = 0) -> Additive:
     """Return a predictor that was selected from `additive_candidates` as the sum that it is."""
     config, point = predictor.known.config, predictor.point.point
     assert isinstance(point, Linear) and point.guess is None  # each candidate below returns such a sum
-    places = np.random.default_rng(seed).integers(len(config), size=SAMPLE)  # for the mean leverage
+    # For the mean leverage: networks of blocks of which measured ones tell.
+    random, seen = np.random.default_rng(seed), available(config) & ~predictor.unseen_blocks()
+    choices = np.stack([random.choice(np.flatnonzero(row), SAMPLE) for row in seen], axis=1)
     return Additive(
         predictor=predictor,
         constant=point.constant,
         blocks=point.blocks,
-        scores=predictor.scores * np.sqrt(1 + predictor.point.leverage(places).mean()),
+        scores=predictor.scores * np.sqrt(1 + predictor.point.leverage(indices_of(config, choices)).mean()),
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from factories.block_libraries import BLOCKS, DEVICE, tiny_store
+from factories.chains import additive_store, long_chain
 from factories.deep_libraries import DEVICE as DEEP_DEVICE
 from factories.deep_libraries import sampled_store
 from factories.own_spaces import own_space
@@ -17,7 +19,10 @@ from harness.estimates.doubtful import Doubtful
 from harness.query.latencies import LatencySource
 from harness.query.properties import property_cost, property_sums
 from harness.store import Store
+from search.blockwise.choice import check_feasible
+from search.blockwise.search import SearchPlan
 from space import DEEP, TINY
+from space.errors import ConfigError
 from space.indexing import available
 from space.segments import Segment, all_segments
 
@@ -72,6 +77,23 @@ def test_segments_measured_on_their_own_make_the_latencies(tmp_path: Path) -> No
     assert provenance["made-up"].predictor == "sum"
     assert found.sources["latency:made-up"] == "segments measured as models of their own"
     assert provenance["made-up"].configuration == DEEP_DEVICE
+
+
+def test_a_candidate_that_was_never_measured_is_told_and_not_chosen(tmp_path: Path) -> None:
+    space = long_chain()
+    names = [name for name in map(str, space.sample(1000, seed=1)) if "k5" not in name][:30]
+    path, lines = tmp_path / "store.sqlite", list[str]()
+    path.write_bytes(additive_store(",".join(names), space))
+    with Store(str(path)) as store:
+        found, _ = space_costs(store, space, ["made-up"], LatencySource(space=space.name), lines.append)
+    (line,) = [line for line in lines if "site0:k5" in line]
+    assert "in no measured network: networks with them are left out; --models design:1" in line
+    k5 = np.arange(len(space.blocks)) == space.table.by_text["k5"]
+    assert (np.isnan(found.blocks["latency:made-up"]) == k5).all()
+    assert (np.isnan(found.known(np.ones(available(space).shape))) == k5).all()
+    none = replace(found, unseen=available(space))
+    with pytest.raises(ConfigError, match="no block of stage 0"):
+        check_feasible((), space, none, SearchPlan(), confident=False)
 
 
 @pytest.mark.parametrize("name", ["params", "macs", "memory", "onnx-size"])

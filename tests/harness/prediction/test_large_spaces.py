@@ -71,6 +71,16 @@ def test_the_fastest_and_slowest_of_all_are_those_of_a_list(
     assert ratios[highest].tolist() == pytest.approx(sorted(ratios.tolist()))
 
 
+def test_the_fastest_and_slowest_have_no_candidate_that_was_never_measured(tmp_path: Path) -> None:
+    space = long_chain()
+    names = [name for name in map(str, space.sample(1000, seed=1)) if "k5" not in name][:30]
+    path = tmp_path / "store.sqlite"
+    path.write_bytes(additive_store(",".join(names), space))
+    text = run(path, "predict", *CHOSEN).stdout
+    assert "5 fastest of what measured networks tell of" in text and "5 slowest of what" in text
+    assert "site0:k5" in text and "k5/" not in text and "/k5" not in text
+
+
 def test_what_would_need_a_list_is_refused_with_a_remedy(
     store: Path, table: SpaceTable, tmp_path: Path
 ) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from factories.chains import additive_store, long_chain
 from factories.own_spaces import own_space
+from factories.stores import MANY, add_sessions, calibrate, new_store
 from rigs.commands import refused, run
 
 from harness.query import by_objective
@@ -137,6 +140,38 @@ def test_what_no_measured_network_tells_of_is_left_out_and_named_unless_the_best
     assert not any("left out" in note for note in measuring.notes)
 
 
+def test_a_candidate_that_was_never_measured_is_neither_free_nor_widens_every_interval(
+    tmp_path: Path,
+) -> None:
+    space = long_chain()
+    with opened(tmp_path, ",".join(without_k5(space)), space) as store:
+        found = search_by_objective(store, query(space, "made-up<4ms"), "params", 3)
+        measuring = search_by_objective(store, query(space, "made-up<4ms", with_far=True), "params", 3)
+    near = found.costs["made-up"].at(found.within[0])
+    assert near.high < 1.3 * near.value
+    (sums,) = measuring.costs["made-up"].totals
+    k5 = space.table.by_text["k5"]
+    seen = np.delete(sums.blocks, k5, axis=1)
+    assert (sums.blocks[:, k5] >= seen.max(axis=1)).all() and measuring.far == set(measuring.within)
+
+
+def without_k5(space: Space) -> list[str]:
+    return [name for name in map(str, space.sample(1000, seed=1)) if "k5" not in name][:30]
+
+
+def test_devices_that_share_no_candidate_at_a_site_are_refused_with_the_site(tmp_path: Path) -> None:
+    space = find_space(own_space())
+    with new_store(tmp_path / "store.sqlite") as store:
+        for device, kept in (("dev-a", "mb/"), ("dev-b", "ghost/")):
+            configuration = replace(MANY, space=space.name, device=device)
+            calibrate(store, configuration)
+            networks = [network for network in space if str(network).startswith(kept)][:16]
+            add_sessions(store, networks, configuration, sessions=2)
+        message = "site0: .*on dev-a they have mb; on dev-b they have ghost; .*--models design:1"
+        with pytest.raises(ConfigError, match=message):
+            search_by_objective(store, query(space, "dev-a<2ms", "dev-b<2ms"), "params", 3)
+
+
 def test_networks_far_from_all_measured_ones_are_passed_over_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +202,9 @@ def test_networks_far_from_all_measured_ones_are_passed_over_and_counted(
         ("part,gain\nsite0:mb,1,2\n", "line 2: 3 cells"),
         ("part,gain\nmb,1\n", "line 2: 'mb' names no part"),
         ("part,gain\nsite0:mb,high\n", "line 2: score 'high' is no finite number"),
+        ("part,gain\nsite0:mb,1_0\n", "line 2: score '1_0' is no finite number"),
+        ("part,gain\nsite0:mb,-1e308\n", "line 2: score '-1e308' is beyond 1e\\+12"),
+        (f"part,gain\nsite0:mb,1\nsite0:{'x' * 200_000},1\n", "scores.csv, line 3: field larger than"),
         ("part,gain\nsite0:mb,1\nsegment:site0:mb,2\n", "line 3: part 'site0:mb' has a score in line 2"),
         ("part,gain\nsite0:mb9,1\n", "line 2: part 'site0:mb9' is none .* did you mean 'site0:mb'"),
         ("part,gain\nsite3:basic,1\n", "line 2: part 'site3:basic' is none"),

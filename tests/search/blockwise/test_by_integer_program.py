@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +12,11 @@ from factories.signatures import by_rule, drawn, made_signatures
 
 from search.blockwise import by_integer_program
 from search.blockwise.by_integer_program import POOL, nearest, ranked
+from search.blockwise.choice import choose_finalists
 from search.blockwise.cross_validation import FittedPredictor
 from search.blockwise.predictors import additive, fit
 from search.blockwise.search import SearchPlan, choose_listed, predicted_table
+from search.blockwise.space_costs import SpaceCosts
 from search.table import Cost
 from search.table.answers import nearest as listed_nearest
 from search.table.constraints import parse_constraint
@@ -257,3 +261,21 @@ def test_one_network_s_amount_is_that_of_the_column() -> None:
     exact = TabulatedCosts(cost=column(macs()))
     assert exact.at(7) == CostEstimate(value=all_macs(TINY)[7], low=all_macs(TINY)[7], high=all_macs(TINY)[7])
     assert decisive(exact.at(7), parse_constraint("macs<1M"), confident=True) == exact.at(7).value
+
+
+@pytest.mark.parametrize("name", ["linear", "second-order"])  # a sum, and one that ranks a pool
+def test_blocks_whose_costs_are_not_known_are_not_chosen(name: str) -> None:
+    unseen = np.zeros(SIGNATURES.shape, dtype=np.bool_)
+    fitted = predictor(name)
+
+    def chosen() -> list[int]:
+        costs = SpaceCosts(costs={}, blocks={}, sources={}, is_listed=False, unseen=unseen)
+        setting: Any = SimpleNamespace(
+            costs=costs, plan=SearchPlan(finalists=5), constraints=(), confident=False, columns=None
+        )
+        return list(choose_finalists(fitted, SIGNATURES, setting).finalists.indices(TINY))
+
+    best = block_indices(TINY, np.array(chosen()[:1]))[0]
+    unseen[0, best[0]] = True
+    found = block_indices(TINY, np.array(chosen()))
+    assert len(found) == 5 and (found[:, 0] != best[0]).all()

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from space import Block
-from space.chain import Chain, Module
+from space import Block, SpaceConfig
+from space.chain import Module
 from space.errors import ConfigError
-from space.networks import build_chain_module, build_op, build_reduction
+from space.networks import build_chain_module, build_op, build_reduction, unfilled
 from space.stages import SpaceStage
 
 DTYPES = {"values": torch.float32, "counts": torch.int64}
@@ -88,7 +88,7 @@ def layout_of(block: Block, stage: SpaceStage) -> Layout:
     chain = stage.config.chain
     if chain is not None:
         for place in stage.sites:
-            layout = _module_layout(chain.sites[place].runs(block), chain)
+            layout = _module_layout(chain.sites[place].runs(block), stage.config)
             found |= {f"sites.{place}.{key}": one for key, one in layout.items()}
         return found
     width = stage.config.widths[stage.number]
@@ -111,9 +111,10 @@ def _reduction_layout(width: int) -> Layout:
 
 
 @lru_cache(maxsize=1024)
-def _module_layout(module: Module, chain: Chain) -> Layout:
-    with torch.device("meta"):
-        return _layout(build_chain_module(module, chain), module.function)
+def _module_layout(module: Module, config: SpaceConfig) -> Layout:
+    assert config.chain is not None
+    with unfilled(config):
+        return _layout(build_chain_module(module, config.chain), module.function)
 
 
 def _layout(module: nn.Module, function: str) -> Layout:

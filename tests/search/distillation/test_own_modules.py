@@ -1,0 +1,112 @@
+"""Distillation of modules that keep more than weights: tensors beside them, numbers read as they are made, dropout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from factories.own_spaces import write_space
+from factories.small_distillations import small_teacher
+from torch import Tensor
+
+from search.distillation.distill import distil_stage
+from search.distillation.losses import stacked_stages
+from search.distillation.recipe import DistilRecipe
+from search.training.images import Task
+from search.training.synthetic_images import make_synthetic_task
+from search.training.trained import Trained, check_weights
+from space import SpaceConfig, load_space
+from space.networks import build_network, build_stage
+
+pytestmark = pytest.mark.training
+
+DEFINITION = """
+name = "kept"
+image_size = 8
+classes = 3
+
+[candidates]
+conv = "conv"
+own = "own_ops:own"
+
+[stem]
+module = "conv"
+channels = 4
+
+[[sites]]
+candidates = ["conv", "own"]
+
+[head]
+module = "linear"
+"""
+
+OWN = """
+import torch
+from torch import nn
+
+
+class Own(nn.Module):
+    def __init__(self, channels_in, channels_out, stride):
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, 3, stride, 1)
+        KEPT
+
+    def forward(self, x):
+        return ANSWER
+
+
+def own(channels_in, channels_out, stride):
+    return Own(channels_in, channels_out, stride)
+"""
+
+KEPT = {
+    "a tensor": ("self.k = torch.full((4, 1, 3, 3), 1 / 9)", "(self.conv(x), self.k, padding=1, groups=4)"),
+    "a buffer": (
+        'self.register_buffer("k", torch.full((4, 1, 3, 3), 1 / 9), persistent=False)',
+        "(self.conv(x), self.k, padding=1, groups=4)",
+    ),
+    "a number": ("self.k = torch.linspace(0, 1, 5)[2].item()", "self.conv(x) * self.k"),
+}
+RECIPES = (
+    DistilRecipe(epochs=1, batch=6),
+    DistilRecipe(epochs=1, batch=6, shared=True, paths="fair"),
+)
+
+
+def space(folder: Path, kept: str, answer: str) -> SpaceConfig:
+    """Return a space of one stage, whose candidate `own` keeps and answers what is given."""
+    answer = f"nn.functional.conv2d{answer}" if answer.startswith("(") else answer
+    return load_space(write_space(folder, DEFINITION, OWN.replace("KEPT", kept).replace("ANSWER", answer)))
+
+
+def made(config: SpaceConfig) -> tuple[Trained, Task]:
+    """Return a teacher and images."""
+    return small_teacher("conv", config=config), make_synthetic_task(config, 1, (6, 3, 3))
+
+
+def answers(network: torch.nn.Module) -> Tensor:
+    """Return what a network answers to noise, for the second of two blocks: (2, 4, 8, 8)."""
+    x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        return network.eval()(x.repeat(1, getattr(network, "members", 1), 1, 1))[:, -4:]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=["separate", "shared"])
+@pytest.mark.parametrize("kept", KEPT)
+def test_what_a_module_keeps_beside_its_weights_is_used(
+    kept: str, recipe: DistilRecipe, tmp_path: Path
+) -> None:
+    teacher, task = made(space(tmp_path, *KEPT[kept]))
+    before = torch.get_rng_state()
+    found = distil_stage(teacher, task, 0, recipe)
+    alone = build_stage(found.place, found.blocks[1])
+    alone.load_state_dict(dict(found.weights[1]))
+    torch.set_rng_state(before)
+    assert torch.equal(answers(stacked_stages(found)), answers(alone))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_weights_are_checked_of_modules_that_read_numbers_as_they_are_made(tmp_path: Path) -> None:
+    config = space(tmp_path, *KEPT["a number"])
+    check_weights(build_network(config[1]).state_dict(), config[1], "test")

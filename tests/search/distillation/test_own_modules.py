@@ -10,6 +10,7 @@ from factories.own_spaces import write_space
 from factories.small_distillations import small_teacher
 from torch import Tensor
 
+from search.distillation.block_library import stage_content, stage_from
 from search.distillation.distill import distil_stage
 from search.distillation.losses import stacked_stages
 from search.distillation.recipe import DistilRecipe
@@ -17,6 +18,7 @@ from search.training.images import Task
 from search.training.synthetic_images import make_synthetic_task
 from search.training.trained import Trained, check_weights
 from space import SpaceConfig, load_space
+from space.errors import ConfigError
 from space.networks import build_network, build_stage
 
 pytestmark = pytest.mark.training
@@ -105,6 +107,21 @@ def test_what_a_module_keeps_beside_its_weights_is_used(
     torch.set_rng_state(before)
     assert torch.equal(answers(stacked_stages(found)), answers(alone))
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_weights_of_layers_that_were_put_in_another_order_are_refused(tmp_path: Path) -> None:
+    layers = ["self.a = nn.Conv2d(4, 4, 3, 1, 1)", "self.b = nn.Conv2d(4, 4, 3, 1, 1)"]
+    configs = []
+    for order in (layers, layers[::-1]):
+        (tmp_path / order[0][5]).mkdir()
+        configs.append(space(tmp_path / order[0][5], "; ".join(order), "self.b(self.a(self.conv(x)).relu())"))
+    config, turned = configs
+    assert config.name == turned.name  # they compute the same
+    teacher, task = made(config)
+    content = stage_content(distil_stage(teacher, task, 0, RECIPES[0]))
+    assert len(stage_from(content).blocks) == 2
+    with pytest.raises(ConfigError, match="block own of stage 0: its weights have other names, shapes or"):
+        stage_from({**content, "space_config": turned.to_plain()})
 
 
 def test_weights_are_checked_of_modules_that_read_numbers_as_they_are_made(tmp_path: Path) -> None:

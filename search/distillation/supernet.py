@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from search.distillation.checkpoints import Progress
 from search.distillation.paths import path_sampler
@@ -246,7 +247,7 @@ def judge_paths(
     network: Supernet, blocks: Sequence[Block], held_out: FeatureMaps, scale: Tensor, batch: int
 ) -> FloatArray:
     """Return each block's mean error on held-out features, (blocks,), with BatchNorm on the batch's statistics."""
-    network.train()
+    take_batch_statistics(network)
     scores = []
     parts = _even(len(held_out.inputs), batch)
     for block in blocks:
@@ -256,6 +257,14 @@ def judge_paths(
             total += float(_error(network(inputs, block), targets, scale)) * len(inputs)
         scores.append(total / len(held_out.inputs))
     return np.array(scores)
+
+
+def take_batch_statistics(network: nn.Module) -> list[_BatchNorm]:
+    """Put a network in evaluation mode, except BatchNorm, which takes the batch's statistics; return all of BatchNorm."""
+    norms = [part for part in network.eval().modules() if isinstance(part, _BatchNorm)]
+    for norm in norms:
+        norm.train()
+    return norms
 
 
 def additive_scores(scores: FloatArray, choices: NDArray[np.int64]) -> FloatArray:

@@ -14,6 +14,9 @@ from search.distillation.block_library import stage_content, stage_from
 from search.distillation.distill import distil_stage
 from search.distillation.losses import stacked_stages
 from search.distillation.recipe import DistilRecipe
+from search.distillation.supernet import judge_paths, learned_supernet
+from search.distillation.teacher_features import teacher_features
+from search.distillation.weight_sharing import calibrated
 from search.training.images import Task
 from search.training.synthetic_images import make_synthetic_task
 from search.training.trained import Trained, check_weights
@@ -122,6 +125,25 @@ def test_weights_of_layers_that_were_put_in_another_order_are_refused(tmp_path: 
     assert len(stage_from(content).blocks) == 2
     with pytest.raises(ConfigError, match="block own of stage 0: its weights have other names, shapes or"):
         stage_from({**content, "space_config": turned.to_plain()})
+
+
+DROPPED = (
+    "self.norm = nn.BatchNorm2d(4)",
+    "self.norm(self.conv(nn.functional.dropout(x, 0.5, self.training)))",
+)
+
+
+def test_a_supernet_is_judged_and_its_statistics_are_taken_without_dropout(tmp_path: Path) -> None:
+    teacher, task = made(space(tmp_path, *DROPPED))
+    found = distil_stage(teacher, task, 0, RECIPES[1])
+    with teacher_features(teacher, task, 0) as learned:
+        blocks, place = found.blocks, found.place
+        again, more = (calibrated(found.weights, blocks, place, learned, RECIPES[1], "cpu") for _ in range(2))
+        network, _ = learned_supernet(place, blocks, learned, RECIPES[1])
+        scores = [judge_paths(network, blocks, learned, torch.ones(4, 1, 1), 6).tolist() for _ in range(2)]
+    norms = [name for name in again[1] if "running" in name]
+    assert norms and all(torch.equal(again[1][name], more[1][name]) for name in norms)
+    assert scores[0] == scores[1]
 
 
 def test_weights_are_checked_of_modules_that_read_numbers_as_they_are_made(tmp_path: Path) -> None:

@@ -26,8 +26,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from search.distillation.checkpoints import Progress
 from search.distillation.paths import path_sampler
 from search.distillation.recipe import DistilRecipe
-from search.distillation.separate_weights import optimizer_of, take_gradients
+from search.distillation.separate_weights import distil_seed, optimizer_of, take_gradients
 from search.distillation.teacher_features import FeatureMaps, stage_of, teacher_features
+from search.training.epochs import own_numbers
 from search.training.history import EpochDone
 from search.training.memory import within_memory
 from space import Block
@@ -225,7 +226,8 @@ def learned_supernet(
                 for place, rows in enumerate(torch.split(order, recipe.batch)):
                     for group in optimizer.param_groups:
                         group["lr"] = recipe.rate_at(((epoch - 1) * parts + place) / (recipe.epochs * parts))
-                    losses.append(step(rows, drawn[place]))
+                    with own_numbers(distil_seed(recipe, "layers", stage.number, epoch, place), device):
+                        losses.append(step(rows, drawn[place]))
                 mean = float(torch.stack(losses).mean())
                 if not math.isfinite(mean):
                     raise HarnessError(

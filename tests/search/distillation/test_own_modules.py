@@ -18,8 +18,10 @@ from search.distillation.supernet import judge_paths, learned_supernet
 from search.distillation.teacher_features import teacher_features
 from search.distillation.weight_sharing import calibrated
 from search.training.images import Task
+from search.training.recipe import Recipe
 from search.training.synthetic_images import make_synthetic_task
 from search.training.trained import Trained, check_weights
+from search.training.training import train
 from space import SpaceConfig, load_space
 from space.errors import ConfigError
 from space.networks import build_network, build_stage
@@ -144,6 +146,23 @@ def test_a_supernet_is_judged_and_its_statistics_are_taken_without_dropout(tmp_p
     norms = [name for name in again[1] if "running" in name]
     assert norms and all(torch.equal(again[1][name], more[1][name]) for name in norms)
     assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=["separate", "shared"])
+def test_equal_distillations_and_trainings_with_dropout_are_the_same_bits(
+    recipe: DistilRecipe, tmp_path: Path
+) -> None:
+    teacher, task = made(space(tmp_path, *DROPPED))
+    before = torch.get_rng_state()
+    weights = []
+    for _ in range(2):
+        found = distil_stage(teacher, task, 0, recipe)
+        trained = train(teacher.architecture.config[1], task, Recipe(epochs=1, batch=6))
+        weights.append([state["sites.0.conv.weight"] for state in (found.weights[1], trained.weights)])
+        assert torch.equal(before, torch.get_rng_state())
+        torch.rand(1)
+        before = torch.get_rng_state()
+    assert all(map(torch.equal, *weights))
 
 
 def test_weights_are_checked_of_modules_that_read_numbers_as_they_are_made(tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ is a chain of what its definition names.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from space.architecture import Architecture
@@ -42,6 +44,7 @@ __all__ = [
     "build_reduction",
     "build_stage",
     "build_stem",
+    "unfilled",
     "unit",
 ]
 
@@ -216,6 +219,14 @@ def build_stage(stage: SpaceStage, block: Block) -> AnyStage:
     sites = ((place, chain.sites[place]) for place in stage.sites)
     modules = {place: site.runs(block) for place, site in sites}
     return ChainStage({place: build_chain_module(module, chain) for place, module in modules.items()})
+
+
+def unfilled(config: SpaceConfig) -> AbstractContextManager[object]:
+    """Return a context to build modules in whose weights are of no use: torch's generator is left as it was.
+
+    Blox's have shapes alone. One's own are real: what they keep beside their weights is of use, and their code may read numbers.
+    """
+    return torch.device("meta") if config.chain is None else torch.random.fork_rng(devices=[])
 
 
 def build_network(architecture: Architecture) -> AnyNetwork:

@@ -12,7 +12,7 @@ from search.distillation.teacher_features import FeatureMaps
 from search.training.stacked_modules import AnyStages, repeated, stack_stages
 from space import Block
 from space.indexing import FloatArray
-from space.networks import build_stage
+from space.networks import build_stage, unfilled
 from space.stages import SpaceStage
 
 
@@ -57,7 +57,8 @@ def loaded_stages(
     """Return blocks of one stage with their weights, stacked."""
     stages = []
     for block, state in zip(blocks, weights, strict=True):
-        with torch.device("meta"):  # nothing is drawn
+        with unfilled(stage.config):
             stages.append(build_stage(stage, block))
-        stages[-1].load_state_dict(dict(state), assign=True)
+        # One's own keep their tensors, which other attributes may name.
+        stages[-1].load_state_dict(dict(state), assign=stage.config.chain is None)
     return stack_stages(stages, device)

@@ -4,7 +4,7 @@
     state = unpack(packed, block, stage)          # a state dict of `space.networks.build_stage`, views of the two
 
 `values` holds all weights and running means one after another in the order of the state dict, `counts` whole numbers: the batches
-that each BatchNorm has seen.
+that each BatchNorm has seen. In a chain, whose modules may be written anew, `layers` is the digest of what lies where.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import lru_cache
+from hashlib import sha256
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from space import Block
-from space.chain import Chain, Module
+from space.chain import Module
 from space.errors import ConfigError
-from space.networks import build_chain_module, build_op, build_reduction
+from space.module_functions import build_module, source_digest
+from space.networks import build_op, build_reduction
 from space.stages import SpaceStage
 
 DTYPES = {"values": torch.float32, "counts": torch.int64}
@@ -28,8 +30,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 Layout = Mapping[str, tuple[tuple[int, ...], str]]  # the shape of each tensor, and which of `DTYPES` holds it
 
 
-def pack(state: Mapping[str, Tensor], block: Block, stage: SpaceStage) -> dict[str, Tensor]:
-    """Return the state dict of a block of a stage as two tensors.
+def pack(state: Mapping[str, Tensor], block: Block, stage: SpaceStage) -> dict[str, Any]:
+    """Return the state dict of a block of a stage as two tensors, in a chain with the digest of what lies where.
 
     Raises:
         ConfigError: it is not one of this block in this stage.
@@ -42,7 +44,7 @@ def pack(state: Mapping[str, Tensor], block: Block, stage: SpaceStage) -> dict[s
                 f"block {block} of stage {stage.number}: {name} is {found.get(name, 'not there')} in the weights, "
                 f"{shapes.get(name, 'not there')} in the block"
             )
-    return {
+    tensors = {
         kind: torch.cat(
             [
                 torch.empty(0, dtype=dtype),
@@ -51,15 +53,21 @@ def pack(state: Mapping[str, Tensor], block: Block, stage: SpaceStage) -> dict[s
         )
         for kind, dtype in DTYPES.items()
     }
+    return tensors if stage.config.chain is None else {**tensors, "layers": _digest(layout)}
 
 
 def unpack(packed: Mapping[str, Any], block: Block, stage: SpaceStage) -> dict[str, Tensor]:
     """Return what was packed, as views of the two tensors.
 
     Raises:
-        ConfigError: the tensors are not those of this block in this stage.
+        ConfigError: the tensors are not those of this block in this stage, as its code makes it now.
     """
     layout = layout_of(block, stage)
+    if stage.config.chain is not None and packed.get("layers") != _digest(layout):
+        raise ConfigError(
+            f"block {block} of stage {stage.number}: its weights have other names, shapes or another order than those of the "
+            "module that your code makes now, and can be read once it is put back as it was"
+        )
     sizes = {kind: [math.prod(shape) for shape, one in layout.values() if one == kind] for kind in DTYPES}
     for name, dtype in DTYPES.items():
         tensor, length = packed.get(name), sum(sizes[name])
@@ -77,7 +85,6 @@ def shapes_of(block: Block, stage: SpaceStage) -> Shapes:
     return {name: shape for name, (shape, _) in layout_of(block, stage).items()}
 
 
-@lru_cache(maxsize=1024)
 def layout_of(block: Block, stage: SpaceStage) -> Layout:
     """Return the shapes in the state dict of `space.networks.build_stage`, in its order, with where each tensor is packed.
 
@@ -88,7 +95,9 @@ def layout_of(block: Block, stage: SpaceStage) -> Layout:
     chain = stage.config.chain
     if chain is not None:
         for place in stage.sites:
-            layout = _module_layout(chain.sites[place].runs(block), chain)
+            module = chain.sites[place].runs(block)
+            source = source_digest(module.function, chain.folder)
+            layout = _module_layout(module, chain.folder, source)
             found |= {f"sites.{place}.{key}": one for key, one in layout.items()}
         return found
     width = stage.config.widths[stage.number]
@@ -96,6 +105,11 @@ def layout_of(block: Block, stage: SpaceStage) -> Layout:
         if op is not None:
             found |= {f"cell.{name}.{key}": one for key, one in _op_layout(op, width).items()}
     return found | {f"reduction.{key}": one for key, one in _reduction_layout(width).items()}
+
+
+def _digest(layout: Layout) -> str:
+    """Return the digest of names, shapes and types, in their order: 64 hexadecimal characters."""
+    return sha256(repr(list(layout.items())).encode()).hexdigest()
 
 
 @lru_cache(maxsize=64)
@@ -111,9 +125,11 @@ def _reduction_layout(width: int) -> Layout:
 
 
 @lru_cache(maxsize=1024)
-def _module_layout(module: Module, chain: Chain) -> Layout:
-    with torch.device("meta"):
-        return _layout(build_chain_module(module, chain), module.function)
+def _module_layout(module: Module, folder: str, source: str) -> Layout:
+    """Return the layout of a module of a chain. `source`: of its file, which may change."""
+    with torch.random.fork_rng(devices=[]):
+        made = build_module(module.function, module.options, folder, module.given)
+    return _layout(made, module.function)
 
 
 def _layout(module: nn.Module, function: str) -> Layout:

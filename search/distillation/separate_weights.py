@@ -17,6 +17,7 @@ from search.distillation.checkpoints import Progress
 from search.distillation.losses import errors
 from search.distillation.recipe import DistilRecipe
 from search.distillation.teacher_features import FeatureMaps
+from search.training.epochs import own_numbers
 from search.training.memory import within_memory
 from search.training.replayed import Replayed
 from search.training.stacked_modules import repeated, stack_stages
@@ -92,7 +93,8 @@ def train_separate(
 
     def all_epochs() -> None:
         for number in range(len(history) + 1, recipe.epochs + 1):
-            history.append(epoch_of(number))
+            with own_numbers(distil_seed(recipe, "layers", stage.number, group[0], number), device):
+                history.append(epoch_of(number))
             progress.keep(network, optimizer, history)
             on_epoch(number)
 

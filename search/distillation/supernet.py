@@ -21,12 +21,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from search.distillation.checkpoints import Progress
 from search.distillation.paths import path_sampler
 from search.distillation.recipe import DistilRecipe
-from search.distillation.separate_weights import optimizer_of, take_gradients
+from search.distillation.separate_weights import distil_seed, optimizer_of, take_gradients
 from search.distillation.teacher_features import FeatureMaps, stage_of, teacher_features
+from search.training.epochs import own_numbers
 from search.training.history import EpochDone
 from search.training.memory import within_memory
 from space import Block
@@ -224,7 +226,8 @@ def learned_supernet(
                 for place, rows in enumerate(torch.split(order, recipe.batch)):
                     for group in optimizer.param_groups:
                         group["lr"] = recipe.rate_at(((epoch - 1) * parts + place) / (recipe.epochs * parts))
-                    losses.append(step(rows, drawn[place]))
+                    with own_numbers(distil_seed(recipe, "layers", stage.number, epoch, place), device):
+                        losses.append(step(rows, drawn[place]))
                 mean = float(torch.stack(losses).mean())
                 if not math.isfinite(mean):
                     raise HarnessError(
@@ -246,7 +249,7 @@ def judge_paths(
     network: Supernet, blocks: Sequence[Block], held_out: FeatureMaps, scale: Tensor, batch: int
 ) -> FloatArray:
     """Return each block's mean error on held-out features, (blocks,), with BatchNorm on the batch's statistics."""
-    network.train()
+    take_batch_statistics(network)
     scores = []
     parts = _even(len(held_out.inputs), batch)
     for block in blocks:
@@ -256,6 +259,14 @@ def judge_paths(
             total += float(_error(network(inputs, block), targets, scale)) * len(inputs)
         scores.append(total / len(held_out.inputs))
     return np.array(scores)
+
+
+def take_batch_statistics(network: nn.Module) -> list[_BatchNorm]:
+    """Put a network in evaluation mode, except BatchNorm, which takes the batch's statistics; return all of BatchNorm."""
+    norms = [part for part in network.eval().modules() if isinstance(part, _BatchNorm)]
+    for norm in norms:
+        norm.train()
+    return norms
 
 
 def additive_scores(scores: FloatArray, choices: NDArray[np.int64]) -> FloatArray:

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from search.distillation.checkpoints import Progress
 from search.distillation.losses import loaded_stages
 from search.distillation.recipe import DistilRecipe
-from search.distillation.supernet import Supernet, learned_supernet
+from search.distillation.supernet import Supernet, learned_supernet, take_batch_statistics
 from search.distillation.teacher_features import FeatureMaps
 from search.training.stacked_modules import repeated
 from space import Block
@@ -77,11 +77,10 @@ def calibrated(
     device: str,
 ) -> list[dict[str, Tensor]]:
     """Return blocks' weights with BatchNorm's statistics taken along each block alone: means over batches of one view."""
-    network = loaded_stages(weights, blocks, stage, device).train()
-    for part in network.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            part.reset_running_stats()
-            part.momentum = None  # a plain mean over batches
+    network = loaded_stages(weights, blocks, stage, device)
+    for norm in take_batch_statistics(network):
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over batches
     count = min(len(learned) // recipe.views, CALIBRATION_IMAGES)
     for rows in torch.arange(count).tensor_split(max(1, count // recipe.batch)):  # none of a single image
         network(repeated(learned.inputs[rows].to(device), len(blocks)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 
@@ -27,7 +28,7 @@ from search.training.recipe import Recipe
 from search.training.replayed import Replayed
 from space.errors import HarnessError
 
-WEIGHTS, ORDER, AUGMENTATION = range(3)  # purposes of random numbers
+WEIGHTS, ORDER, AUGMENTATION, LAYERS = range(4)  # purposes of random numbers
 JUDGED = 256  # images judged at once, where nobody says otherwise
 _CHECK_EVERY = 32  # batches: looking at each loss at once would make an accelerator wait
 
@@ -125,7 +126,8 @@ def learn_epoch(
             step(*some)
 
     together = f"training {len(members)} networks together, " if len(members) > 1 else ""
-    return within_memory(all_steps, trial, batch, together + tally.what)
+    with own_numbers(seed_of(recipe, LAYERS, number), split.labels.device):
+        return within_memory(all_steps, trial, batch, together + tally.what)
 
 
 def _one_ahead(batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -292,6 +294,18 @@ def hits_of(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 # --- random numbers -------------------------------------------------------------------------------
+
+
+@contextmanager
+def own_numbers(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Lend torch's own generators, of the CPU and of a device, to layers that draw from them, seeded, and put them back."""
+    place = torch.device(device)
+    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)
+        if place.type == "cuda":
+            with torch.cuda.device(place):
+                torch.cuda.manual_seed(seed)
+        yield
 
 
 def generator(recipe: Recipe, purpose: int, number: int = 0) -> Generator:

@@ -15,7 +15,7 @@ from search.training.recipe import Recipe
 from search.training.sealed import content_digest
 from space import Architecture
 from space.errors import ConfigError
-from space.networks import build_network
+from space.networks import build_network, unfilled
 
 _TOLD = 3  # tensors that a message names
 _THEN = " then "  # between environments, where a training went on elsewhere
@@ -95,7 +95,7 @@ def check_weights(weights: Mapping[str, Any], architecture: Architecture, what: 
     Raises:
         ConfigError: tensors are missing, are of another shape, or do not belong to the network.
     """
-    with torch.device("meta"):  # shapes alone: nothing is drawn
+    with unfilled(architecture.config):
         wanted = build_network(architecture).state_dict()
     faults = []
     for name, tensor in wanted.items():

@@ -132,6 +132,14 @@ def test_a_library_reads_back_and_makes_any_network(recipe: DistilRecipe, tmp_pa
     for index in (0, 17, len(own_space()) - 1):
         network = build_network(own_space()[index])
         network.load_state_dict(found.assemble(own_space()[index]))
+        x = torch.randn(2, 3, 16, 16)
+        y = network.eval().stem(x)
+        for stage, own in zip(library(recipe).stages, own_space()[index].blocks, strict=True):
+            assert stage is not None
+            module = build_stage(stage.place, own).eval()
+            module.load_state_dict(dict(stage.of(own)))
+            y = module(y)
+        assert torch.equal(network.head(y), network(x))
 
 
 def test_the_teachers_own_blocks_answer_as_the_teacher_does() -> None:

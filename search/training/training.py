@@ -154,8 +154,7 @@ def _on_device(
 def laid_recipe(architecture: Architecture, recipe: Recipe) -> Recipe:
     """Return a recipe with the layout in which a network is trained: networks of a definition always run channels first.
 
-    Channels last, torch's gradient of a strided 1x1 convolution of fewer than 8 channels writes past its memory on a CPU (torch
-    2.13); Blox has none.
+    See `search.training.stacked_modules.channels_first`; Blox has no convolution of that kind.
     """
     return recipe if architecture.config.chain is None else replace(recipe, channels_last=False)
 

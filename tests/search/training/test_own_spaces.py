@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from factories.own_spaces import own_space, write_space
-from factories.tasks import RECIPE
+from factories.tasks import PLAIN, RECIPE
 
 from exporters import Weights
 from exporters.networks import torch_network
@@ -18,7 +19,7 @@ from search.training.published_files import training_datasets, write_trainings
 from search.training.synthetic_images import make_synthetic_task
 from search.training.trained_files import load_trained, save_trained, write_weights
 from search.training.training import Trained, train
-from space import load_space
+from space import define, load_space
 from space.dataset import read_dataset
 from space.errors import ConfigError
 from space.networks import build_network
@@ -84,6 +85,29 @@ def test_networks_trained_together_are_those_trained_alone(trained: Trained) -> 
         assert all(
             torch.allclose(one.weights[name], alone.weights[name], atol=1e-5) for name in alone.weights
         )
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_gray_images_are_read_channels_first(together: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of one channel `contiguous` keeps strides that torch reads as channels last, and then a gradient writes past its memory.
+    candidates = {"conv": "conv", "separable": "separable"}
+    chain: dict[str, Any] = {"stem": {"module": "conv", "channels": 4}, "head": "linear"}
+    chain["sites"] = [{"candidates": [*candidates], "channels": 2, "stride": 2}]
+    config = define("gray", image_size=8, classes=2, in_channels=1, candidates=candidates, **chain)
+    seen = []
+    real = torch.nn.Conv2d.forward
+
+    def forward(conv: torch.nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+        seen.append((x.shape[1], x.stride()))
+        return real(conv, x)
+
+    task, recipe = (
+        make_synthetic_task(config, 1, (4, 2, 2)),
+        dataclasses.replace(PLAIN, epochs=1, channels_last=True),
+    )
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", forward)
+    _ = train_together([config[0]], task, recipe) if together else train(config[0], task, recipe)
+    assert {stride for channels, stride in seen if channels == 1} == {(64, 64, 8, 1)}
 
 
 CHANGED = """

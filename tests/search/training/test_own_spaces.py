@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from factories.own_spaces import own_space, write_space
+from factories.own_spaces import CANDIDATES, DEFINITION, own_space, write_space
 from factories.tasks import PLAIN, RECIPE
 
 from exporters import Weights
 from exporters.networks import torch_network
+from search.training import epochs
 from search.training.batched_training import train_together
 from search.training.published_files import training_datasets, write_trainings
+from search.training.stacked_modules import stack_networks
 from search.training.synthetic_images import make_synthetic_task
 from search.training.trained_files import load_trained, save_trained, write_weights
 from search.training.training import Trained, train
@@ -110,6 +112,32 @@ def test_gray_images_are_read_channels_first(together: bool, monkeypatch: pytest
     assert {stride for channels, stride in seen if channels == 1} == {(64, 64, 8, 1)}
 
 
+def test_a_module_that_writes_into_its_images_leaves_those_of_others(tmp_path: Path) -> None:
+    writing = CANDIDATES + STEM
+    config = load_space(write_space(tmp_path, DEFINITION.replace('"conv"', '"own_ops:stem"'), writing))
+    networks = [build_network(config[index]).eval() for index in (0, 1)]
+    x = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        alone = torch.stack([network(x.clone()) for network in networks], 1)
+        together = stack_networks(networks, torch.device("cpu"))(x)
+        one_after_another = [epochs.network_logits(network, x, RECIPE) for network in networks]
+    assert torch.equal(together, alone) and torch.equal(torch.stack(one_after_another, 1), alone)
+
+
+STEM = """
+
+class Stem(nn.Module):
+    def __init__(self, channels_in, channels_out, stride):
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, 3, stride, 1)
+
+    def forward(self, x):
+        return self.conv(x.mul_(0.5))
+
+
+def stem(channels_in, channels_out, stride):
+    return Stem(channels_in, channels_out, stride)
+"""
 CHANGED = """
 from torch import nn
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from factories.own_spaces import DEFINITION, own_space, write_space
+from factories.own_spaces import CANDIDATES, DEFINITION, own_space, write_space
 from factories.small_distillations import small_teacher
 
 from search.distillation.block_library import BlockLibrary, StageLibrary, load_library, save_stage
@@ -147,6 +147,30 @@ def test_signatures_are_known_of_what_each_stage_has(tmp_path: Path) -> None:
     for name in ("nsr", "loss_change", "agreement", "params", "macs", TRAIN_LOSS_CHANGE):
         assert (np.isfinite(found.column(name)) == available(own_space())).all()
     assert Signatures.from_json(found.to_json()).digest == found.digest
+
+
+def test_a_head_that_views_its_input_is_scored_as_it_is_trained(tmp_path: Path) -> None:
+    viewing = """
+
+class Flat(nn.Module):
+    def __init__(self, channels_in, channels_out, stride):
+        super().__init__()
+        self.linear = nn.Linear(channels_in * 16, channels_out)
+
+    def forward(self, x):
+        return self.linear(x.view(len(x), -1))
+
+
+def flat(channels_in, channels_out, stride):
+    return Flat(channels_in, channels_out, stride)
+"""
+    head = DEFINITION.replace('"conv_linear"\nchannels = 16', '"own_ops:flat"')
+    config = load_space(write_space(tmp_path, head, CANDIDATES + viewing))
+    one = small_teacher("mb/skip/mb/skip", config=config)
+    stage = distil_stage(one, task(), 3, DistilRecipe(epochs=1, batch=14, keep_own=True))
+    found = score_blocks(BlockLibrary(teacher=one, stages=(None, None, None, stage)), task())
+    own = config.table.by_text["skip"]
+    assert abs(found.column("loss_change")[3, own]) < 1e-5 and found.column("agreement")[3, own] == 100
 
 
 # --- what is refused ------------------------------------------------------------------------------

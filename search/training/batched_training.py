@@ -60,8 +60,7 @@ def train_together(
         HarnessError: a loss is not finite; the message names the network, the epoch and the batch.
     """
     check_fit(task, _one_space(architectures))
-    for architecture in architectures:
-        check_batches(architecture, task, recipe)
+    check_batches(architectures, task, recipe)
     place = usable_device(device)
     laid = laid_recipe(architectures[0], replace(recipe, channels_last=True))
     names = list(map(str, architectures))

@@ -15,6 +15,7 @@ training gives the same bits, stopped and gone on with or not; on an accelerator
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from search.training.epochs import (
 )
 from search.training.history import Figures
 from search.training.images import Task, check_fit
+from search.training.lone_images import check_lone_image
 from search.training.memory import is_out_of_memory
 from search.training.recipe import Recipe
 from search.training.trained import Trained, environment_of, plain_terms
@@ -73,7 +75,7 @@ def train(
     """
     check_fit(task, architecture.config)
     check_beginning(architecture, start, guide)
-    check_batches(architecture, task, recipe)
+    check_batches([architecture], task, recipe)
     place, laid = usable_device(device), laid_recipe(architecture, recipe)
     with torch.inference_mode(False), torch.enable_grad():  # wherever it is called from
         network, teaching, (train_set, val_set) = _on_device(architecture, task, laid, place, start, guide)
@@ -174,15 +176,12 @@ def _teaching(guide: Guide, recipe: Recipe, place: torch.device) -> Teaching:
     return Teaching(network=network, weight=guide.weight, temperature=guide.temperature)
 
 
-def check_batches(architecture: Architecture, task: Task, recipe: Recipe) -> None:
+def check_batches(architectures: Sequence[Architecture], task: Task, recipe: Recipe) -> None:
     """Refuse a batch that would leave one image alone where BatchNorm cannot take one. Raises: ConfigError."""
-    config, count = architecture.config, len(task.train)
-    alone = count % recipe.batch == 1 or recipe.batch == 1
-    if alone and config.last_size == 1:
-        raise ConfigError(
-            f"recipe: batch = {recipe.batch} leaves a batch of one of {count} images, and the last BatchNorm of space "
-            f"{config.name!r}, at 1 x 1 pixel, has no variance of one value; choose another batch"
-        )
+    config = architectures[0].config
+    shape = (config.in_channels, config.image_size, config.image_size)
+    networks = ((f"network {one}", fresh_network(one, recipe)) for one in architectures)
+    check_lone_image("recipe", recipe.batch, len(task.train), config, shape, networks)
 
 
 def usable_device(device: str) -> torch.device:

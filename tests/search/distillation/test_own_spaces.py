@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from factories.own_spaces import CANDIDATES, DEFINITION, own_space, write_space
+from factories.own_spaces import CANDIDATES, DEFINITION, lone_space, own_space, write_space
 from factories.small_distillations import small_teacher
 
 from search.distillation.block_library import BlockLibrary, StageLibrary, load_library, save_stage
@@ -182,6 +183,20 @@ def test_a_block_of_another_stage_is_refused() -> None:
         distil_stage(teacher(), task(), 0, RECIPE, [config.blocks[config.table.by_text["basic"]]])
     with pytest.raises(ConfigError, match="has no stage 4; its stages are 0 to 3"):
         distil_stage(teacher(), task(), 4, RECIPE)
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, SHARED])
+def test_a_last_batch_of_one_image_is_refused_where_any_batch_norm_cannot_take_it(
+    recipe: DistilRecipe,
+) -> None:
+    some, alone = make_synthetic_task(lone_space(), 1, (3, 1, 1)), dataclasses.replace(recipe, batch=5)
+    one = small_teacher("plain", config=lone_space())
+    refused = (
+        r"^distil recipe: batch = 5 leaves .* and a BatchNorm of block squeeze in stage 0 of space 'lone"
+    )
+    with pytest.raises(ConfigError, match=refused):
+        distil_stage(one, some, 0, alone)
+    assert distil_stage(one, some, 0, dataclasses.replace(recipe, batch=4)).nsr.shape == (2,)
 
 
 def test_weights_of_other_types_than_libraries_keep_are_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from factories.own_spaces import CANDIDATES, DEFINITION, own_space, write_space
+from factories.own_spaces import CANDIDATES, DEFINITION, lone_space, own_space, write_space
 from factories.tasks import PLAIN, RECIPE
 
 from exporters import Weights
@@ -122,6 +122,18 @@ def test_a_module_that_writes_into_its_images_leaves_those_of_others(tmp_path: P
         together = stack_networks(networks, torch.device("cpu"))(x)
         one_after_another = [epochs.network_logits(network, x, RECIPE) for network in networks]
     assert torch.equal(together, alone) and torch.equal(torch.stack(one_after_another, 1), alone)
+
+
+def test_a_last_batch_of_one_image_is_refused_where_any_batch_norm_cannot_take_it() -> None:
+    refused = r"^recipe: batch = 5 leaves a batch of one of \d+ images, and a BatchNorm of network squeeze of space 'lone"
+    config, task = lone_space(), make_synthetic_task(lone_space(), 1, (3, 1, 1))
+    recipe = dataclasses.replace(PLAIN, epochs=1, batch=5)
+    assert len(task.train) % 5 == 1
+    for call in (lambda: train(config[1], task, recipe), lambda: train_together(list(config), task, recipe)):
+        with pytest.raises(ConfigError, match=refused):
+            call()
+    for size in (4, 1):  # without a BatchNorm it is taken, whatever the size
+        assert train(lone_space(size)[0], task, recipe).history
 
 
 STEM = """

@@ -65,7 +65,7 @@ def train(
     `folder` keeps a checkpoint after every epoch: called again with the same architecture, task, recipe, start and guide, a
     training that was stopped resumes after its last whole epoch, and a finished one is read. `device` is as torch names it.
     `on_epoch` is called after every epoch, once its checkpoint is written. With a `guide` the training's losses are the guided
-    ones.
+    ones. The result's recipe says in which layout it ran: see `laid_recipe`.
 
     Raises:
         ConfigError: the task or the batch does not fit the space, the start or the teacher does not fit the network, torch has
@@ -74,11 +74,12 @@ def train(
             the batch, and one that fits.
     """
     check_fit(task, architecture.config)
+    recipe = laid_recipe(architecture, recipe)
     check_beginning(architecture, start, guide)
     check_batches([architecture], task, recipe)
-    place, laid = usable_device(device), laid_recipe(architecture, recipe)
+    place = usable_device(device)
     with torch.inference_mode(False), torch.enable_grad():  # wherever it is called from
-        network, teaching, (train_set, val_set) = _on_device(architecture, task, laid, place, start, guide)
+        network, teaching, (train_set, val_set) = _on_device(architecture, task, recipe, place, start, guide)
         run = TrainingRun(
             architectures=[architecture],
             task=task,
@@ -98,16 +99,16 @@ def train(
             folder=folder,
             device=device,
         )
-        learned = learning(network, computing(network, laid, teaching))
-        judged = judging(computing(network, replace(laid, label_smoothing=0.0)))
+        learned = learning(network, computing(network, recipe, teaching))
+        judged = judging(computing(network, replace(recipe, label_smoothing=0.0)))
 
         def test() -> list[Figures]:
             network.load_state_dict(run.best[0])
-            return [judge_split(network, Split(task.test, task, place), laid, "test", judged)]
+            return [judge_split(network, Split(task.test, task, place), recipe, "test", judged)]
 
         run.train(
-            lambda number: learn_epoch(network, run.optimizer, train_set, laid, number, learned),
-            lambda number: [judge_split(network, val_set, laid, f"epoch {number}, validation", judged)],
+            lambda number: learn_epoch(network, run.optimizer, train_set, recipe, number, learned),
+            lambda number: [judge_split(network, val_set, recipe, f"epoch {number}, validation", judged)],
             lambda: [{name: tensor.clone() for name, tensor in network.state_dict().items()}],
             clock_ns,
             on_epoch,

@@ -108,8 +108,9 @@ def test_gray_images_are_read_channels_first(together: bool, monkeypatch: pytest
         dataclasses.replace(PLAIN, epochs=1, channels_last=True),
     )
     monkeypatch.setattr(torch.nn.Conv2d, "forward", forward)
-    _ = train_together([config[0]], task, recipe) if together else train(config[0], task, recipe)
+    found = train_together([config[0]], task, recipe)[0] if together else train(config[0], task, recipe)
     assert {stride for channels, stride in seen if channels == 1} == {(64, 64, 8, 1)}
+    assert found.recipe == dataclasses.replace(recipe, channels_last=False)  # what ran
 
 
 def test_a_module_that_writes_into_its_images_leaves_those_of_others(tmp_path: Path) -> None:

@@ -24,12 +24,13 @@ from search.distillation.losses import stacked_stages
 from search.distillation.signatures import TRAIN_LOSS_CHANGE, Signatures
 from search.distillation.teacher_features import MEMORY_BYTES, teacher_features, teacher_network
 from search.training.images import Images, Task
-from search.training.stacked_modules import AnyStages, repeated
+from search.training.stacked_modules import AnyStages, SideBySide, repeated
 from search.training.trained import trained_digest
 from space import SpaceConfig
 from space.costs import stage_costs
 from space.errors import ConfigError
 from space.indexing import FloatArray, available
+from space.networks import Network
 from space.text import counted
 
 BATCH = 128  # images; N times as many in the tail
@@ -173,8 +174,10 @@ def _scores_in_teacher(
     part: str = "profile",
 ) -> dict[str, FloatArray]:
     """Return `loss_change`, `accuracy_change` and `agreement` of a stage's blocks on a part of the images, (blocks,) each."""
-    teacher = teacher_network(library.teacher, device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    tail = nn.Sequential(*teacher.stages[stage.stage + 1 :], teacher.head)
+    teacher = teacher_network(library.teacher, device)
+    tail: nn.Module = nn.Sequential(*teacher.stages[stage.stage + 1 :], teacher.head)
+    if not isinstance(teacher, Network):
+        tail = SideBySide([tail])  # reads a copy channels first, as in training
     images: Images = getattr(task, part)
     labels = torch.tensor(images.labels)
     count = len(stage.blocks)

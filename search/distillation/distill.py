@@ -28,11 +28,12 @@ from search.distillation.checkpoints import Progress
 from search.distillation.losses import judge_stages, loaded_stages
 from search.distillation.packing import layout_of, shapes_of
 from search.distillation.recipe import DistilRecipe
-from search.distillation.separate_weights import distil_seed, train_separate
+from search.distillation.separate_weights import distil_seed, fresh_stage, train_separate
 from search.distillation.teacher_features import MEMORY_BYTES, FeatureMaps, stage_of, teacher_features
 from search.distillation.weight_sharing import train_shared
 from search.training.history import EpochDone
 from search.training.images import Task
+from search.training.lone_images import check_lone_image
 from search.training.trained import Trained, environment_of, trained_digest
 from space import Block
 from space.errors import ConfigError
@@ -84,7 +85,8 @@ def distil_stage(
     chosen = _chosen(place, blocks)
     for block in chosen:
         layout_of(block, place)  # refuses weights that no library keeps
-    _check_batches(place, task, recipe)
+    fresh = ((f"block {block} in stage {stage}", fresh_stage(recipe, place, block)) for block in chosen)
+    check_lone_image("distil recipe", recipe.batch, len(task.train), place.config, place.input_shape, fresh)
     begin = time.perf_counter()
     work = _StageWork(
         teacher=teacher,
@@ -226,15 +228,6 @@ def _chosen(stage: SpaceStage, blocks: Sequence[Block] | None) -> list[Block]:
     if not chosen:
         raise ConfigError("no block to distil was named")
     return chosen
-
-
-def _check_batches(stage: SpaceStage, task: Task, recipe: DistilRecipe) -> None:
-    config = stage.config
-    if len(task.train) % recipe.batch == 1 and config.last_size == 1:
-        raise ConfigError(
-            f"distil recipe: batch = {recipe.batch} leaves a batch of one of {len(task.train)} images, and the last BatchNorm of "
-            f"space {config.name!r}, at 1 x 1 pixel, has no variance of one value; choose another batch"
-        )
 
 
 def _identity(work: _StageWork) -> dict[str, str]:

@@ -31,6 +31,7 @@ from search.distillation.teacher_features import FeatureMaps, stage_of, teacher_
 from search.training.epochs import own_numbers
 from search.training.history import EpochDone
 from search.training.memory import within_memory
+from search.training.stacked_modules import channels_first
 from space import Block
 from space.errors import HarnessError
 from space.indexing import FloatArray
@@ -91,8 +92,7 @@ class SiteSupernet(nn.Module):
 
     def forward(self, x: Tensor, block: Block) -> Tensor:
         """Map what the first site reads to what the last one gives along a block's path."""
-        # A copy, as a module may write into what other paths read, too; channels first: see `SideBySide`.
-        y: Tensor = self.path(block)(x.clone(memory_format=torch.contiguous_format))
+        y: Tensor = self.path(block)(channels_first(x))
         return y
 
     def path(self, block: Block) -> ChainStage:

@@ -1,6 +1,6 @@
 """Input and output feature maps of a teacher's stage: computed once, kept in memory or on disk, shared by all blocks.
 
-Shapes at the line ends are (images, channels, height, width). Every tensor lies channels last.
+Shapes at the line ends are (images, channels, height, width). Features lie channels last, whatever layers read.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from torch import Generator, Tensor
 
 from search.training.augment import NONE, Augmentation, augment, normalize
 from search.training.images import Images, Task, check_fit
+from search.training.stacked_modules import channels_first
 from search.training.trained import Trained
 from space.definition import check_code
 from space.errors import ConfigError
-from space.networks import AnyNetwork, build_network
+from space.networks import AnyNetwork, Network, build_network
 from space.stages import SpaceStage
 
 MEMORY_BYTES = 2 << 30  # of features held in memory; more goes to a file
@@ -58,11 +59,12 @@ class FeatureMaps:
 
 
 def teacher_network(teacher: Trained, device: str = "cpu") -> AnyNetwork:
-    """Return a trained network with its weights, in evaluation mode, on a device."""
+    """Return a trained network with its weights, in evaluation mode, on a device: channels last where its layers are known."""
     with torch.random.fork_rng(devices=[]):  # the fresh weights are thrown away
         network = build_network(teacher.architecture)
     network.load_state_dict(dict(teacher.weights))
-    return network.to(device).eval()
+    layout = torch.channels_last if isinstance(network, Network) else torch.preserve_format
+    return network.to(device, memory_format=layout).eval()  # type: ignore[call-overload, no-any-return]
 
 
 def stage_of(teacher: Trained, task: Task, stage: int) -> SpaceStage:
@@ -149,8 +151,8 @@ def _filled(
     device: str,
 ) -> FeatureMaps:
     """Fill (n, H, W, C) and (n, H', W', C'), and return them as the features."""
-    network = teacher_network(teacher, device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    stages = network.stages
+    network = teacher_network(teacher, device)
+    stages, is_known = network.stages, isinstance(network, Network)
     pixels = torch.tensor(images.images, device=device).permute(0, 3, 1, 2)
     noise = Generator().manual_seed(seed)
     place = 0
@@ -161,7 +163,9 @@ def _filled(
                 x = normalize(some, task.mean, task.std)
             else:
                 x = augment(some, augmentation, task.mean, task.std, noise)
-            x = network.stem(x.contiguous(memory_format=torch.channels_last))
+            x = network.stem(
+                x.contiguous(memory_format=torch.channels_last) if is_known else channels_first(x)
+            )
             for before in stages[:stage]:
                 x = before(x)
             rows = slice(place, place + len(x))

@@ -53,15 +53,15 @@ def train_together(
     """Train networks of fresh weights and test each once, with the weights of its own best epoch; results in their order.
 
     `folder` keeps one checkpoint of all after every epoch, from which the same call goes on; then `on_epoch` is called. Layers
-    lie channels last whatever the recipe says.
+    of Blox lie channels last whatever the recipe says.
 
     Raises:
         ConfigError: as `train`; or there is no network, or they are of several spaces.
         HarnessError: a loss is not finite; the message names the network, the epoch and the batch.
     """
     check_fit(task, _one_space(architectures))
-    for architecture in architectures:
-        check_batches(architecture, task, recipe)
+    recipe = laid_recipe(architectures[0], recipe)
+    check_batches(architectures, task, recipe)
     place = usable_device(device)
     laid = laid_recipe(architectures[0], replace(recipe, channels_last=True))
     names = list(map(str, architectures))

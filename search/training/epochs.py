@@ -26,7 +26,9 @@ from search.training.images import Images, Task
 from search.training.memory import within_memory
 from search.training.recipe import Recipe
 from search.training.replayed import Replayed
+from search.training.stacked_modules import channels_first
 from space.errors import HarnessError
+from space.networks import ChainNetwork
 
 WEIGHTS, ORDER, AUGMENTATION, LAYERS = range(4)  # purposes of random numbers
 JUDGED = 256  # images judged at once, where nobody says otherwise
@@ -228,9 +230,12 @@ def judge_all(
 
 def network_logits(network: nn.Module, images: Tensor, recipe: Recipe) -> Tensor:
     """Map normalized images (B, C, H, W) to logits (B, classes) in single precision."""
-    images = images.contiguous(
-        memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format
-    )
+    if isinstance(network, ChainNetwork):
+        images = channels_first(images)
+    else:
+        images = images.contiguous(
+            memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format
+        )
     with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.mixed_precision):
         logits: Tensor = network(images)
     return logits.float()

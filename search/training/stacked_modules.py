@@ -160,10 +160,7 @@ class StackedStages(nn.Module):
 
 
 class SideBySide(nn.Module):
-    """N modules of any kind that map one shape to another, each run on its own: nothing is known of their layers.
-
-    They run channels first: see `search.training.training.laid_recipe`.
-    """
+    """N modules of any kind that map one shape to another, each run on its own: nothing is known of their layers."""
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -172,7 +169,7 @@ class SideBySide(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, N*C, H, W) to (B, N*C', H', W')."""
-        own = (one.contiguous() for one in x.chunk(self.members, 1))
+        own = map(channels_first, x.chunk(self.members, 1))
         return torch.cat([module(one) for module, one in zip(self.each, own, strict=True)], 1)
 
     def unstacked(self) -> list[dict[str, Tensor]]:
@@ -230,7 +227,7 @@ class NetworksSideBySide(SideBySide):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (B, in_channels, H, W) to logits (B, N, classes)."""
-        return torch.stack([network(images) for network in self.each], 1)
+        return torch.stack([network(channels_first(images)) for network in self.each], 1)
 
 
 AnyNetworks: TypeAlias = StackedNetworks | NetworksSideBySide
@@ -255,6 +252,15 @@ def unstack(module: nn.Module, count: int) -> list[dict[str, Tensor]]:
         for state, piece in zip(states, pieces, strict=True):
             state[name] = piece.detach().clone()
     return states
+
+
+def channels_first(x: Tensor) -> Tensor:
+    """Return a copy of (B, C, H, W) as modules of a user's own read it: channels first, and theirs to write into.
+
+    Channels last, torch's gradient of a strided 1x1 convolution of fewer than 8 channels writes past its memory on a CPU (torch
+    2.13). `contiguous` is no copy of one channel, or of one pixel, whose strides may then still say channels last.
+    """
+    return x.clone(memory_format=torch.contiguous_format)
 
 
 def repeated(x: Tensor, count: int) -> Tensor:

@@ -15,6 +15,7 @@ training gives the same bits, stopped and gone on with or not; on an accelerator
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from search.training.epochs import (
 )
 from search.training.history import Figures
 from search.training.images import Task, check_fit
+from search.training.lone_images import check_lone_image
 from search.training.memory import is_out_of_memory
 from search.training.recipe import Recipe
 from search.training.trained import Trained, environment_of, plain_terms
@@ -63,7 +65,7 @@ def train(
     `folder` keeps a checkpoint after every epoch: called again with the same architecture, task, recipe, start and guide, a
     training that was stopped resumes after its last whole epoch, and a finished one is read. `device` is as torch names it.
     `on_epoch` is called after every epoch, once its checkpoint is written. With a `guide` the training's losses are the guided
-    ones.
+    ones. The result's recipe says in which layout it ran: see `laid_recipe`.
 
     Raises:
         ConfigError: the task or the batch does not fit the space, the start or the teacher does not fit the network, torch has
@@ -72,11 +74,12 @@ def train(
             the batch, and one that fits.
     """
     check_fit(task, architecture.config)
+    recipe = laid_recipe(architecture, recipe)
     check_beginning(architecture, start, guide)
-    check_batches(architecture, task, recipe)
-    place, laid = usable_device(device), laid_recipe(architecture, recipe)
+    check_batches([architecture], task, recipe)
+    place = usable_device(device)
     with torch.inference_mode(False), torch.enable_grad():  # wherever it is called from
-        network, teaching, (train_set, val_set) = _on_device(architecture, task, laid, place, start, guide)
+        network, teaching, (train_set, val_set) = _on_device(architecture, task, recipe, place, start, guide)
         run = TrainingRun(
             architectures=[architecture],
             task=task,
@@ -96,16 +99,16 @@ def train(
             folder=folder,
             device=device,
         )
-        learned = learning(network, computing(network, laid, teaching))
-        judged = judging(computing(network, replace(laid, label_smoothing=0.0)))
+        learned = learning(network, computing(network, recipe, teaching))
+        judged = judging(computing(network, replace(recipe, label_smoothing=0.0)))
 
         def test() -> list[Figures]:
             network.load_state_dict(run.best[0])
-            return [judge_split(network, Split(task.test, task, place), laid, "test", judged)]
+            return [judge_split(network, Split(task.test, task, place), recipe, "test", judged)]
 
         run.train(
-            lambda number: learn_epoch(network, run.optimizer, train_set, laid, number, learned),
-            lambda number: [judge_split(network, val_set, laid, f"epoch {number}, validation", judged)],
+            lambda number: learn_epoch(network, run.optimizer, train_set, recipe, number, learned),
+            lambda number: [judge_split(network, val_set, recipe, f"epoch {number}, validation", judged)],
             lambda: [{name: tensor.clone() for name, tensor in network.state_dict().items()}],
             clock_ns,
             on_epoch,
@@ -154,8 +157,7 @@ def _on_device(
 def laid_recipe(architecture: Architecture, recipe: Recipe) -> Recipe:
     """Return a recipe with the layout in which a network is trained: networks of a definition always run channels first.
 
-    Channels last, torch's gradient of a strided 1x1 convolution of fewer than 8 channels writes past its memory on a CPU (torch
-    2.13); Blox has none.
+    See `search.training.stacked_modules.channels_first`; Blox has no convolution of that kind.
     """
     return recipe if architecture.config.chain is None else replace(recipe, channels_last=False)
 
@@ -175,15 +177,12 @@ def _teaching(guide: Guide, recipe: Recipe, place: torch.device) -> Teaching:
     return Teaching(network=network, weight=guide.weight, temperature=guide.temperature)
 
 
-def check_batches(architecture: Architecture, task: Task, recipe: Recipe) -> None:
+def check_batches(architectures: Sequence[Architecture], task: Task, recipe: Recipe) -> None:
     """Refuse a batch that would leave one image alone where BatchNorm cannot take one. Raises: ConfigError."""
-    config, count = architecture.config, len(task.train)
-    alone = count % recipe.batch == 1 or recipe.batch == 1
-    if alone and config.last_size == 1:
-        raise ConfigError(
-            f"recipe: batch = {recipe.batch} leaves a batch of one of {count} images, and the last BatchNorm of space "
-            f"{config.name!r}, at 1 x 1 pixel, has no variance of one value; choose another batch"
-        )
+    config = architectures[0].config
+    shape = (config.in_channels, config.image_size, config.image_size)
+    networks = ((f"network {one}", fresh_network(one, recipe)) for one in architectures)
+    check_lone_image("recipe", recipe.batch, len(task.train), config, shape, networks)
 
 
 def usable_device(device: str) -> torch.device:

@@ -85,3 +85,43 @@ def write_space(folder: Path, definition: str = DEFINITION, candidates: str = CA
 def own_space() -> Space:
     """Return the space of the two files: 2 * 3 * 3 * 2 networks of six sites, one of them fixed and two that share a choice."""
     return load_space(write_space(Path(mkdtemp(prefix="harness-own-space-"))))
+
+
+SQUEEZE = """
+from torch import nn
+
+
+class Squeeze(nn.Module):
+    def __init__(self, channels_in, channels_out, stride):
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, 3, stride, 1)
+        layers = [nn.Conv2d(channels_out, channels_out, 1), nn.BatchNorm2d(channels_out), nn.Sigmoid()]
+        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), *layers)
+
+    def forward(self, x):
+        y = self.conv(x)
+        return y * self.gate(y)
+
+
+def squeeze(channels_in, channels_out, stride):
+    return Squeeze(channels_in, channels_out, stride)
+
+
+def plain(channels_in, channels_out, stride):
+    return nn.Conv2d(channels_in, channels_out, 3, stride, 1)
+"""
+
+
+@cache
+def lone_space(size: int = 4) -> Space:
+    """Return a space of one site of so many pixels, plain or squeeze: the latter alone has a BatchNorm, at 1 x 1 pixel."""
+    definition = f"""
+name = "lone"
+image_size = 4
+classes = 2
+candidates = {{ plain = "own_ops:plain", squeeze = "own_ops:squeeze" }}
+stem = {{ module = "own_ops:plain", channels = 4, stride = {4 // size} }}
+sites = [{{ candidates = ["plain", "squeeze"] }}]
+head = {{ module = "linear" }}
+"""
+    return load_space(write_space(Path(mkdtemp(prefix="harness-own-space-")), definition, SQUEEZE))

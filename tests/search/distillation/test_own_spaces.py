@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from factories.own_spaces import DEFINITION, own_space, write_space
+from factories.own_spaces import CANDIDATES, DEFINITION, lone_space, own_space, write_space
 from factories.small_distillations import small_teacher
 
 from search.distillation.block_library import BlockLibrary, StageLibrary, load_library, save_stage
@@ -157,6 +158,30 @@ def test_signatures_are_known_of_what_each_stage_has(tmp_path: Path) -> None:
     assert Signatures.from_json(found.to_json()).digest == found.digest
 
 
+def test_a_head_that_views_its_input_is_scored_as_it_is_trained(tmp_path: Path) -> None:
+    viewing = """
+
+class Flat(nn.Module):
+    def __init__(self, channels_in, channels_out, stride):
+        super().__init__()
+        self.linear = nn.Linear(channels_in * 16, channels_out)
+
+    def forward(self, x):
+        return self.linear(x.view(len(x), -1))
+
+
+def flat(channels_in, channels_out, stride):
+    return Flat(channels_in, channels_out, stride)
+"""
+    head = DEFINITION.replace('"conv_linear"\nchannels = 16', '"own_ops:flat"')
+    config = load_space(write_space(tmp_path, head, CANDIDATES + viewing))
+    one = small_teacher("mb/skip/mb/skip", config=config)
+    stage = distil_stage(one, task(), 3, DistilRecipe(epochs=1, batch=14, keep_own=True))
+    found = score_blocks(BlockLibrary(teacher=one, stages=(None, None, None, stage)), task())
+    own = config.table.by_text["skip"]
+    assert abs(found.column("loss_change")[3, own]) < 1e-5 and found.column("agreement")[3, own] == 100
+
+
 # --- what is refused ------------------------------------------------------------------------------
 
 
@@ -166,6 +191,20 @@ def test_a_block_of_another_stage_is_refused() -> None:
         distil_stage(teacher(), task(), 0, RECIPE, [config.blocks[config.table.by_text["basic"]]])
     with pytest.raises(ConfigError, match="has no stage 4; its stages are 0 to 3"):
         distil_stage(teacher(), task(), 4, RECIPE)
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, SHARED])
+def test_a_last_batch_of_one_image_is_refused_where_any_batch_norm_cannot_take_it(
+    recipe: DistilRecipe,
+) -> None:
+    some, alone = make_synthetic_task(lone_space(), 1, (3, 1, 1)), dataclasses.replace(recipe, batch=5)
+    one = small_teacher("plain", config=lone_space())
+    refused = (
+        r"^distil recipe: batch = 5 leaves .* and a BatchNorm of block squeeze in stage 0 of space 'lone"
+    )
+    with pytest.raises(ConfigError, match=refused):
+        distil_stage(one, some, 0, alone)
+    assert distil_stage(one, some, 0, dataclasses.replace(recipe, batch=4)).nsr.shape == (2,)
 
 
 def test_weights_of_other_types_than_libraries_keep_are_refused(tmp_path: Path) -> None:

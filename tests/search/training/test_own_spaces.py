@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from factories.own_spaces import own_space, write_space
-from factories.tasks import RECIPE
+from factories.own_spaces import CANDIDATES, DEFINITION, lone_space, own_space, write_space
+from factories.tasks import PLAIN, RECIPE
 
 from exporters import Weights
 from exporters.networks import torch_network
+from search.training import epochs
 from search.training.batched_training import train_together
 from search.training.published_files import training_datasets, write_trainings
+from search.training.stacked_modules import stack_networks
 from search.training.synthetic_images import make_synthetic_task
 from search.training.trained_files import load_trained, save_trained, write_weights
 from search.training.training import Trained, train
-from space import load_space
+from space import define, load_space
 from space.dataset import read_dataset
 from space.errors import ConfigError
 from space.networks import build_network
@@ -86,6 +89,68 @@ def test_networks_trained_together_are_those_trained_alone(trained: Trained) -> 
         )
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_gray_images_are_read_channels_first(together: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of one channel `contiguous` keeps strides that torch reads as channels last, and then a gradient writes past its memory.
+    candidates = {"conv": "conv", "separable": "separable"}
+    chain: dict[str, Any] = {"stem": {"module": "conv", "channels": 4}, "head": "linear"}
+    chain["sites"] = [{"candidates": [*candidates], "channels": 2, "stride": 2}]
+    config = define("gray", image_size=8, classes=2, in_channels=1, candidates=candidates, **chain)
+    seen = []
+    real = torch.nn.Conv2d.forward
+
+    def forward(conv: torch.nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+        seen.append((x.shape[1], x.stride()))
+        return real(conv, x)
+
+    task, recipe = (
+        make_synthetic_task(config, 1, (4, 2, 2)),
+        dataclasses.replace(PLAIN, epochs=1, channels_last=True),
+    )
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", forward)
+    found = train_together([config[0]], task, recipe)[0] if together else train(config[0], task, recipe)
+    assert {stride for channels, stride in seen if channels == 1} == {(64, 64, 8, 1)}
+    assert found.recipe == dataclasses.replace(recipe, channels_last=False)  # what ran
+
+
+def test_a_module_that_writes_into_its_images_leaves_those_of_others(tmp_path: Path) -> None:
+    writing = CANDIDATES + STEM
+    config = load_space(write_space(tmp_path, DEFINITION.replace('"conv"', '"own_ops:stem"'), writing))
+    networks = [build_network(config[index]).eval() for index in (0, 1)]
+    x = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        alone = torch.stack([network(x.clone()) for network in networks], 1)
+        together = stack_networks(networks, torch.device("cpu"))(x)
+        one_after_another = [epochs.network_logits(network, x, RECIPE) for network in networks]
+    assert torch.equal(together, alone) and torch.equal(torch.stack(one_after_another, 1), alone)
+
+
+def test_a_last_batch_of_one_image_is_refused_where_any_batch_norm_cannot_take_it() -> None:
+    refused = r"^recipe: batch = 5 leaves a batch of one of \d+ images, and a BatchNorm of network squeeze of space 'lone"
+    config, task = lone_space(), make_synthetic_task(lone_space(), 1, (3, 1, 1))
+    recipe = dataclasses.replace(PLAIN, epochs=1, batch=5)
+    assert len(task.train) % 5 == 1
+    for call in (lambda: train(config[1], task, recipe), lambda: train_together(list(config), task, recipe)):
+        with pytest.raises(ConfigError, match=refused):
+            call()
+    for size in (4, 1):  # without a BatchNorm it is taken, whatever the size
+        assert train(lone_space(size)[0], task, recipe).history
+
+
+STEM = """
+
+class Stem(nn.Module):
+    def __init__(self, channels_in, channels_out, stride):
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, 3, stride, 1)
+
+    def forward(self, x):
+        return self.conv(x.mul_(0.5))
+
+
+def stem(channels_in, channels_out, stride):
+    return Stem(channels_in, channels_out, stride)
+"""
 CHANGED = """
 from torch import nn
 

@@ -1,0 +1,53 @@
+"""Refusal of a batch that would leave one image alone where a BatchNorm, at 1 x 1 pixel, would see one value of a channel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from space import SpaceConfig
+from space.errors import ConfigError
+
+
+def check_lone_image(
+    recipe: str,
+    batch: int,
+    images: int,
+    config: SpaceConfig,
+    shape: tuple[int, ...],
+    modules: Iterable[tuple[str, nn.Module]],
+) -> None:
+    """Refuse a batch that leaves one of so many images alone where what is trained cannot take it; `recipe` is its name.
+
+    Of Blox, the last size says so. `modules` of a definition, each with its name, are run on one image of `shape` (C, H, W); they
+    are asked for only then.
+
+    Raises:
+        ConfigError: one image is left, and a BatchNorm cannot take it.
+    """
+    if images % batch != 1 and batch != 1:
+        return
+    if config.chain is None:
+        where = "the last BatchNorm" if config.last_size == 1 else ""
+    else:
+        refused = (name for name, module in modules if not _takes_one(module, shape))
+        where = next((f"a BatchNorm of {name}" for name in refused), "")
+    if where:
+        raise ConfigError(
+            f"{recipe}: batch = {batch} leaves a batch of one of {images} images, and {where} of space {config.name!r}, at 1 x 1 "
+            "pixel, has no variance of one value; choose another batch"
+        )
+
+
+def _takes_one(module: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Return whether a module can run on one image in training; torch's generator stays as it was."""
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            module.train()(torch.zeros(1, *shape))
+    except ValueError as e:
+        if "more than 1 value per channel" not in str(e):
+            raise
+        return False
+    return True

@@ -13,6 +13,7 @@ import importlib.util
 import inspect
 import sys
 import sysconfig
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from functools import lru_cache
@@ -40,6 +41,8 @@ _READING = {
     "mps", "open", "version", "xpu",
 }  # fmt: skip
 _HERE = Path(__file__).parents[1]
+_LOCK = threading.RLock()  # sys.stdout, sys.path and sys.modules are the whole process's
+_loading = set[str]()  # modules whose files are running
 _INSTALLED = (
     Path(sysconfig.get_path("stdlib")),
     *(_HERE / room for room in ("space", "exporters", "search", "harness", "device_agents")),
@@ -74,6 +77,13 @@ def find_function(text: str, folder: str) -> Callable[..., Any]:
     return function
 
 
+@contextmanager
+def running() -> Iterator[None]:
+    """Run another's code, one thread at a time: what it prints goes to stderr, for stdout is data."""
+    with _LOCK, redirect_stdout(sys.stderr):
+        yield
+
+
 def build_module(
     text: str, options: tuple[tuple[str, Option], ...], folder: str, given: tuple[int, int, int]
 ) -> nn.Module:
@@ -91,14 +101,14 @@ def build_module(
         planned: object = None
         with (
             suppress(Exception, SystemExit),
+            running(),
             _own_imports(text, folder),
-            redirect_stdout(sys.stderr),
             torch.device("meta"),
         ):
             planned = function(*given, **dict(options))
         _check_params(planned, text)
     try:
-        with _own_imports(text, folder), redirect_stdout(sys.stderr):
+        with running(), _own_imports(text, folder):
             made = function(*given, **dict(options))
     except ArchitectureError:
         raise
@@ -209,11 +219,14 @@ def _check_options(function: Callable[..., Any], text: str, options: tuple[tuple
 def _module(name: str, folder: str) -> ModuleType:
     file = Path(folder) / f"{name}.py"
     try:
-        if digest := source_digest(f"{name}:", folder):
-            return _loaded(file, digest)
-        with _search_path(), redirect_stdout(sys.stderr):
-            return importlib.import_module(name)
+        with running():
+            if digest := source_digest(f"{name}:", folder):
+                return _loaded(file, digest)
+            with _search_path():
+                return importlib.import_module(name)
     except (Exception, SystemExit) as error:  # to import another's code may raise anything at all
+        if loop := _loop(error):
+            raise loop from None
         if isinstance(error, ModuleNotFoundError) and error.name == name.partition(".")[0]:
             beside = f"no {file} is there, and " if folder else ""
             raise ArchitectureError(
@@ -228,18 +241,37 @@ def _module(name: str, folder: str) -> ModuleType:
 def _loaded(file: Path, digest: str) -> ModuleType:
     """Run a file as a module of a name of its own: two spaces may have files of one name, and one may change."""
     name = f"_space_{digest[:16]}_{file.stem}"
+    if name in _loading:
+        raise _Loop(
+            f"{file} defines its space while it is being loaded; put that under `if __name__ == '__main__':`, or the "
+            "functions into a file of their own"
+        )
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise ImportError(f"{file} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up
-    with _own_imports(f"{file.stem}:", str(file.parent)), redirect_stdout(sys.stderr):
-        try:
+    _loading.add(name)
+    try:
+        with _own_imports(f"{file.stem}:", str(file.parent)):
             spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[name]
-            raise
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+    finally:
+        _loading.remove(name)
     return module
+
+
+class _Loop(ArchitectureError):
+    """A file asks for its own functions while it is being loaded."""
+
+
+def _loop(error: BaseException | None) -> _Loop | None:
+    """Return the loop that an error comes from: definitions raise it again with their own names before it."""
+    while error is not None and not isinstance(error, _Loop):
+        error = error.__cause__
+    return error
 
 
 @lru_cache(maxsize=64)
@@ -257,6 +289,7 @@ def _own_imports(text: str, folder: str) -> Iterator[None]:
     helpers = _helpers(Path(folder) / f"{text.partition(':')[0]}.py", digest)
     names = {path.stem for path in Path(folder).glob("*.py")}
     names |= {path.parent.name for path in Path(folder).glob("*/*.py")}
+    names.discard("__main__")
     others = _taken_out(names)
     sys.modules |= helpers
     try:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from space.chain import Traced
 from space.errors import ArchitectureError
 from space.feature_maps import FLOAT_BYTES, FeatureMaps
+from space.module_functions import running
 
 MAX_NODES = 20_000  # of a graph: what has more is no candidate of a site
 # A step is what a runtime runs at once: these take no step of their own after the op whose output they alone read.
@@ -139,9 +139,9 @@ def _graph(module: nn.Module, shape: tuple[int, ...]) -> Graph:
 
 @contextmanager
 def _running() -> Iterator[None]:
-    """Run a user's module: what it raises is an ArchitectureError, what it prints goes to stderr, for stdout is data."""
+    """Run a user's module: what it raises is an ArchitectureError."""
     try:
-        with redirect_stdout(sys.stderr):
+        with running():
             yield
     except (Exception, SystemExit) as error:
         raise ArchitectureError(_untraceable(error)) from error
@@ -183,6 +183,8 @@ def _untraceable(error: BaseException) -> str:
     text = " ".join(str(error).split())[:200]
     if "DataDependent" in kind or "data-dependent" in text or "item" in text.lower() or "Guard" in kind:
         return _DEPENDS
+    if isinstance(error, ModuleNotFoundError):
+        return f"imports {error.name} when it runs, where it is not found; import it at the top of the file"
     return f"cannot be run on its input: {kind}: {text}; see that it takes (B, channels_in, H, W)"
 
 

@@ -107,6 +107,12 @@ def separated(task: Task, split: ImageSplit) -> Task:
     )
 
 
+def undivided_name(name: str) -> str | None:
+    """Return the name of the task that one of this name was cut from, None where it was not."""
+    match = re.fullmatch(r"(.+)-split(?:-[0-9]+){4}", name)
+    return match[1] if match else None
+
+
 def _told(sizes: tuple[int, int, int]) -> str:
     profile, rescore, epochs = sizes
     return (

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 from search.training.cifar import CIFAR10, CIFAR100, holds_cifar, load_cifar
 from search.training.digits import load_digits_task
-from search.training.image_split import parse_split, separated
+from search.training.image_split import parse_split, separated, undivided_name
 from search.training.images import SYNTHETIC, Images, Task, check_fit
 from search.training.own_data.source import is_own, parse_source
-from search.training.own_data.tasks import load_own_task
+from search.training.own_data.tasks import DIGEST_CHARACTERS, load_own_task
 from search.training.synthetic_images import PER_CLASS, make_synthetic_task
 from search.training.task_source import split_source
 from space import SpaceConfig
@@ -99,12 +99,12 @@ def check_split(task: Task, teacher: Trained) -> None:
     Raises:
         ConfigError: they are.
     """
-    own, split = split_source(teacher.source)
+    undivided = undivided_name(teacher.task)
     if task.held_out is not None:
         if (task.source, task.name) == (teacher.source, teacher.task):
             return
         learned = "it may have learned from images that this source holds out to choose by"
-    elif split is not None and split_source(task.source)[0] == own:
+    elif undivided is not None and _is_of(task, undivided, split_source(teacher.source)[0]):
         learned = "blocks would learn from images that the teacher's source holds out to choose by"
     else:
         return
@@ -115,6 +115,16 @@ def check_split(task: Task, teacher: Trained) -> None:
     raise ConfigError(
         f"--task {task.source}: is {task.name}, and teacher {teacher.architecture} was trained on {was}: {learned}; {remedy}"
     )
+
+
+def _is_of(task: Task, name: str, source: str) -> bool:
+    """Return whether images that no split divides are those of a name and source: by their digest, or as they lie in one place,
+    whatever the path to it and the settings."""
+    if task.name == name:
+        return True
+    same = bool(task.class_names) and name.endswith(f"-{task.images_digest[:DIGEST_CHARACTERS]}")
+    places = {parse_source(one).path.resolve() if is_own(one) else None for one in (task.source, source)}
+    return same or (len(places) == 1 and None not in places)
 
 
 def parse_synthetic(text: str) -> tuple[int, tuple[int, int, int]]:

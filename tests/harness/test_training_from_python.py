@@ -5,9 +5,11 @@ from __future__ import annotations
 import doctest
 import io
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from factories.block_libraries import made_teacher
 from factories.spaces import TWO_OPS, make_known
@@ -118,6 +120,24 @@ def test_the_images_of_the_teacher_may_be_named_and_those_of_another_task() -> N
         ConfigError, match=r"is digits-split-0-200-200-200, and .* was trained on digits-now-others"
     ):
         check_split(load_task("digits+split:0", TINY), replace(divided, task="digits-now-others"))
+
+
+@pytest.mark.parametrize(
+    "other", ["link.npz", "near/../own.npz", "copy.npz", "own.npz:mean=0.5/0.5/0.5,std=0.5/0.5/0.5"]
+)
+def test_images_that_a_teacher_holds_out_are_known_however_they_are_named(tmp_path: Path, other: str) -> None:
+    digits = load_task("digits", TINY)
+    arrays = {part: getattr(digits, part) for part in ("train", "val", "test")}
+    own = tmp_path / "own.npz"
+    np.savez(own, **{f"x_{part}": one.images for part, one in arrays.items()},
+             **{f"y_{part}": one.labels for part, one in arrays.items()})  # fmt: skip
+    (tmp_path / "near").mkdir()
+    (tmp_path / "link.npz").symlink_to(own)
+    shutil.copy(own, tmp_path / "copy.npz")
+    divided = load_task(f"npz:{own}+split:0", TINY)
+    teacher = replace(made_teacher(source="digits"), source=divided.source, task=divided.name)
+    with pytest.raises(ConfigError, match="blocks would learn"):
+        check_split(load_task(f"npz:{tmp_path}/{other}", TINY), teacher)
 
 
 def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from factories.own_spaces import CANDIDATES, DEFINITION, own_space, write_space
@@ -329,6 +332,10 @@ def own(forward: str = "return y", function: str = "return Own(i, o, s)") -> str
         (own("raise SystemExit(3)"), "cannot be run on its input: SystemExit: 3; see that"),
         (own(function="raise SystemExit(4)"), r"own_ops:ghost\(6, 8, 2\) raised SystemExit: 4; see that"),
         (own(function="raise KeyError('one\\ntwo')"), r"raised KeyError: [^\n]*; see that"),
+        (
+            own("import own_ops; return y"),
+            "imports own_ops when it runs, where it is not found; import it at the",
+        ),
         (own(function="import gone_thing"), "raised ModuleNotFoundError: No module named 'gone_thing'"),
         ("import gone_thing", "module own_ops cannot be loaded: ModuleNotFoundError"),
         ("import sys; sys.exit(0)", "module own_ops cannot be loaded: SystemExit: 0; repair it"),
@@ -365,6 +372,61 @@ def test_what_a_candidate_prints_is_no_output_of_a_command(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert all(f"in {place}" in captured.err for place in ("import", "function", "forward"))
+
+
+SCRIPT = """
+from torch import nn
+from space import define
+
+print("runs as", __name__)
+
+def mine(i, o, s):
+    return nn.Conv2d(i, o, 3, s, 1)
+
+define("script", image_size=8, classes=2, stem={"module": "conv", "channels": 4}, head="linear",
+       candidates={"mine": {"module": mine}, "conv": "conv"}, sites=[{"candidates": ["mine", "conv"]}])
+"""
+
+
+def test_a_script_that_defines_a_space_whenever_it_is_loaded_is_refused(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    found = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    wanted = (
+        f"space.errors.ArchitectureError: space 'script': [[sites]] 1, candidate mine: {script} defines its space while it is "
+        "being loaded; put that under `if __name__ == '__main__':`"
+    )
+    assert found.stderr.splitlines()[-1].startswith(wanted)
+    assert found.stdout == "runs as __main__\n" and found.stderr.count("runs as _space_") == 1
+
+
+def test_the_main_module_stays_where_a_file_beside_the_definition_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = ModuleType("__main__")
+    main.__file__ = str(tmp_path / "__main__.py")
+    Path(main.__file__).touch()
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    code = own(function="import sys; sys.modules['__main__'].seen = True; return Own(i, o, s)")
+    load_space(write_space(tmp_path, candidates=code))
+    assert main.seen
+
+
+def test_threads_that_load_definitions_leave_the_process_as_it_was(tmp_path: Path) -> None:
+    paths = []
+    for number in range(4):
+        (tmp_path / str(number)).mkdir()
+        code = (
+            f"import time\nimport helper\ntime.sleep(0.05 * {number % 2})\nassert helper.NUMBER == {number}\n"
+        )
+        (tmp_path / str(number) / "helper.py").write_text(
+            f"import time\nNUMBER = {number}\ntime.sleep(0.1)\n"
+        )
+        paths.append(write_space(tmp_path / str(number), candidates=code + CANDIDATES))
+    before = sys.stdout, sys.path[:]
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(load_space, paths))) == 1
+    assert (sys.stdout, sys.path) == before and "helper" not in sys.modules
 
 
 def test_code_in_the_working_folder_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,7 +119,16 @@ def search_by_objective(
             f"the {counted(best, 'best network', 'best networks')} within the limits are unlike any measured one, and "
             "predicted latencies may be far off there; measure some of them with --verify, or more of the space"
         )
-    passed_over = len(_distinct(config, within[: within.index(near[-1]) + 1])) - len(near)
+    notes = _notes(
+        config,
+        latencies,
+        bool(left_out.any()),
+        len(_distinct(config, within[: within.index(near[-1]) + 1])) - len(near),
+    )
+    if len(near) < count and len(found) == looked_at:
+        notes.append(
+            f"the {looked_at:,} names of the largest sums are of no more such networks; smaller sums were not looked at"
+        )
     return ObjectiveAnswer(
         config=config,
         objective=goal,
@@ -127,7 +136,7 @@ def search_by_objective(
         constraints=query.constraints,
         confident=query.confident,
         provenance={name: one.provenance for name, one in latencies.items()},
-        notes=tuple(_notes(config, latencies, bool(left_out.any()), passed_over)),
+        notes=tuple(notes),
         within=tuple(near),
         far=far.intersection(near),
     )

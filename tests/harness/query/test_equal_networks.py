@@ -13,7 +13,7 @@ from factories.stores import MANY, add_sessions, calibrate, new_store
 
 from harness.prediction.equals import of_equals
 from harness.prediction.space_prediction import predict
-from harness.query import join, search
+from harness.query import by_objective, join, search
 from harness.query.accuracies import AccuracySource
 from harness.query.by_objective import search_by_objective
 from harness.query.latencies import LatencySource
@@ -43,6 +43,7 @@ def test_a_search_finds_a_network_of_several_names_once(tmp_path: Path) -> None:
     config = find_space(own_space())
     table = join.join(accuracies(tmp_path), costs=["params"], space=config)
     distinct = int(is_first(config).sum())
+    assert is_first(config) is is_first(config), "computed once"
     assert distinct < len(config)
     answer = search.search(table, ["params<1M"])
     assert len(answer) == answer.answer.standings[0].met == distinct
@@ -129,13 +130,19 @@ def test_a_prediction_in_a_large_space_tells_the_same_by_all_names(tmp_path: Pat
     assert table.at(other).source == "measured"
 
 
-def test_finalists_are_other_networks_and_not_other_names(tmp_path: Path) -> None:
+def test_finalists_are_other_networks_and_not_other_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = long_chain()
     path = tmp_path / "store.sqlite"
     path.write_bytes(additive_store("sample:40", config))
     with Store(str(path)) as store:
         found = search_by_objective(store, query(config, 3.2), "params", 10)
+        monkeypatch.setattr(by_objective, "MOST_LOOKED_AT", 40)
+        fewer = search_by_objective(store, query(config, 3.2), "params", 10)
     assert len({config[index].graph_hash for index in found.within}) == len(found.within) == 10
+    assert not found.notes and fewer.within == found.within[: len(fewer.within)]
+    assert "the 40 names of the largest sums are of no more such networks" in fewer.notes[-1]
 
 
 def measured_by(named: Architecture, folder: Path) -> Store:

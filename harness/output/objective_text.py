@@ -112,7 +112,8 @@ def _print_answer(answer: ObjectiveAnswer, top: int, wide: bool) -> None:
         echo(_verdict(answer, answer.verified))
     elif any(cost.is_latency for cost in answer.costs.values()):
         echo("a search picks what is predicted too fast: measure the best before you rely on it (--verify 3)")
-    columns, spare = ["network", answer.objective.name], []
+    columns = ["network", answer.objective.name]
+    spare: list[str] = []
     for name, cost in answer.costs.items():
         if name != answer.objective.name:
             columns.append(f"{name} ms" if cost.is_latency else name)

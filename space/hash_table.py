@@ -88,6 +88,11 @@ def chain_digest(config: SpaceConfig, index: int) -> bytes:
     return hashlib.sha256(text.encode()).digest()[:_DIGEST_BYTES]
 
 
+def network_key(config: SpaceConfig, index: int) -> int | bytes:
+    """Return what two names of a space have in common exactly if they are of one network; for spaces of any size."""
+    return index if config.chain is None else chain_digest(config, index)
+
+
 @lru_cache(maxsize=8)
 def digests(op_count: int, stages: int) -> bytes:
     """Return the digests of all networks of a space, 16 bytes each, in canonical order; read or computed once.
@@ -162,10 +167,13 @@ def first_equals(config: SpaceConfig) -> IndexArray:
     return found
 
 
+@lru_cache(maxsize=8)
 def is_first(config: SpaceConfig) -> BoolArray:
     """Return which networks of a space are the first with their graph, (len(config),). Raises: as `first_equals`."""
+    import numpy as np
+
     first = first_equals(config)
-    found: BoolArray = first == range(len(first))
+    found: BoolArray = first == np.arange(len(first))
     return found
 
 

@@ -128,9 +128,7 @@ def _check(device: AdbDevice, source: ModelSource | GroupedSource, options: Opti
             f"device {device.name!r}: by adb alone benchmark_model tells averages and nothing else: leave out {', '.join(given)}"
         )
     files = source.formats if isinstance(source, GroupedSource) else ()
-    others: list[str] = [one for one in files if one != FORMAT]
-    if options.formats and FORMAT not in options.formats:
-        others += options.formats
+    others = [one for one in (*files, *options.formats) if one != FORMAT]
     if others:
         raise ConfigError(
             f"device {device.name!r}: by adb alone there are {FORMAT} models and no {' or '.join(dict.fromkeys(others))} ones; "

@@ -113,11 +113,15 @@ def _print_answer(answer: ObjectiveAnswer, top: int, wide: bool) -> None:
     elif any(cost.is_latency for cost in answer.costs.values()):
         echo("a search picks what is predicted too fast: measure the best before you rely on it (--verify 3)")
     columns = ["network", answer.objective.name]
+    spare: list[str] = []
     for name, cost in answer.costs.items():
         if name != answer.objective.name:
             columns.append(f"{name} ms" if cost.is_latency else name)
         if cost.is_latency:
-            columns += [f"{cost.coverage:.0%} interval", "source"]
+            spare = [
+                f"{cost.coverage:.0%} interval"
+            ]  # of all devices; what is measured, near or far is always told
+            columns += [*spare, "source"]
     rows = []
     for index in answer.indices[:top]:
         is_count = answer.objective.name in ("params", "macs")
@@ -135,4 +139,4 @@ def _print_answer(answer: ObjectiveAnswer, top: int, wide: bool) -> None:
             elif name != answer.objective.name:
                 cells.append(amount_text(amount.value, cost.unit, digits=4))
         rows.append(cells)
-    print_table(Table(title="largest first", columns=columns, rows=rows, spare=("source",)), wide=wide)
+    print_table(Table(title="largest first", columns=columns, rows=rows, spare=spare), wide=wide)

@@ -16,6 +16,7 @@ from harness.estimates.doubtful import Doubtful, set_apart
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.latency import Latency
 from harness.prediction.cache import SpaceLatencies
+from harness.prediction.equals import of_equals
 from harness.prediction.fresh_costs import PREDICTED, all_measured_costs, space_costs
 from harness.prediction.rows import COLUMNS, MEASURED_COVERAGE, NOT_GRADED, SpaceRow
 from harness.records import Configuration
@@ -46,6 +47,7 @@ from space import (
     is_enumerable,
 )
 from space.errors import ConfigError
+from space.hash_table import first_equals, network_key
 from space.indexing import BoolArray, FloatArray, IndexArray, index_of
 from space.registry import space_name
 from space.segments import all_segments
@@ -170,36 +172,41 @@ class SpaceTable(Tabular):
     def rows(self, indices: Sequence[int] | None = None) -> list[SpaceRow]:
         """Return networks by canonical index, by default all in canonical order: measured where they are, predicted elsewhere.
 
+        Of a network of several names it does not matter by which it was measured.
         Raises: ArchitectureError where all are asked for and are too many to list.
         """
-        measured = self.measured
+        config, measured = self.measured.config, self.measured
         wanted = range(len(self.prediction.ratios)) if indices is None else indices
-        known = {row.index: row for row in measured.space_rows()}
-        others = np.array([index for index in wanted if index not in known], dtype=np.int64)
-        prediction = self._predicted(others)
-        columns = measured.milliseconds(prediction, PREDICTED_COVERAGE)
-        predicted = zip(
-            others.tolist(),
-            *(values.tolist() for values in columns),
-            prediction.supported.tolist(),
-            strict=True,
+        known = {network_key(config, row.index): row for row in measured.space_rows()}
+        found = [known.get(network_key(config, index)) for index in wanted]
+        others = np.array(
+            [index for index, row in zip(wanted, found, strict=True) if row is None], dtype=np.int64
         )
-        for index, latency_ms, low_ms, high_ms, supported in predicted:
-            architecture = Architecture.from_index(index, measured.config)
-            known[index] = SpaceRow(
-                architecture=str(architecture),
-                graph_hash=architecture.graph_hash,
-                index=index,
-                latency_ms=latency_ms,
-                low_ms=low_ms,
-                high_ms=high_ms,
-                coverage=PREDICTED_COVERAGE,
-                source="predicted",
-                grade=NOT_GRADED,
-                sessions=0,
-                supported=supported,
+        prediction = self._predicted(others)
+        columns = (*measured.milliseconds(prediction, PREDICTED_COVERAGE), prediction.supported)
+        predicted = zip(*(values.tolist() for values in columns), strict=True)
+        rows = []
+        for index, row in zip(wanted, found, strict=True):
+            architecture = Architecture.from_index(index, config)
+            if row is not None:
+                rows.append(replace(row, architecture=str(architecture), index=index))
+                continue
+            latency_ms, low_ms, high_ms, supported = next(predicted)
+            rows.append(
+                SpaceRow(
+                    architecture=str(architecture),
+                    graph_hash=architecture.graph_hash,
+                    index=index,
+                    latency_ms=latency_ms,
+                    low_ms=low_ms,
+                    high_ms=high_ms,
+                    coverage=PREDICTED_COVERAGE,
+                    source="predicted",
+                    grade=NOT_GRADED,
+                    sessions=0,
+                    supported=supported,
+                )
             )
-        rows = [known[index] for index in wanted]
         return [replace(row, **_costs_at(self.costs, row.index)) for row in rows] if self.costs else rows
 
     def ends(self, count: int) -> tuple[list[int], list[int]]:
@@ -439,7 +446,9 @@ def predict(
     if table.everywhere is None:
         return replace(table, chosen=indices, unpredicted=tuple(fresh))
     costs = {
-        name: space_costs(one, name, config, coverage=PREDICTED_COVERAGE, log=log)
+        name: of_equals(
+            space_costs(one, name, config, coverage=PREDICTED_COVERAGE, log=log), first_equals(config)
+        )
         for name, one in fresh.items()
     }
     return replace(table, chosen=indices, costs=costs)

@@ -24,6 +24,7 @@ from search.table.constraints import PROPERTIES, Constraint, split_subject
 from search.table.costs import AdditiveCosts, CostEstimate, meets
 from space import Architecture, SpaceConfig
 from space.errors import ConfigError
+from space.hash_table import network_key
 from space.indexing import available, blocks_of
 from space.text import counted
 
@@ -33,7 +34,7 @@ MOST_LOOKED_AT = 2_000
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ObjectiveAnswer:
-    """The networks of the largest sums within the limits: their canonical indices, best first.
+    """The networks of the largest sums within the limits: their canonical indices, best first, each by one of its names.
 
     `far`: those of them that are unlike any measured one in a latency, which only a search has that measures its finalists.
     `verified`: those measured after the search.
@@ -71,9 +72,7 @@ class ObjectiveAnswer:
 
     def is_within(self, index: int) -> bool:
         """Return whether a network is within the limits."""
-        return all(
-            meets(self.costs[c.subject].at(index), c, confident=self.confident) for c in self.constraints
-        )
+        return _is_within(self.costs, self.constraints, self.confident, index)
 
 
 def search_by_objective(
@@ -101,17 +100,34 @@ def search_by_objective(
         found = choose(
             config, scores, costs, query.constraints, looked_at, distance=1, confident=query.confident
         ).indices(config)
-        far = _far(found, latencies)
-        near = [index for index in found if query.with_far or index not in far][:count]
+        # A sum may be within the limits where the same network was measured beyond them by another name.
+        within = [i for i in found if _is_within(costs, query.constraints, query.confident, i)]
+        far = _far(within, latencies)
+        near = _distinct(config, [index for index in within if query.with_far or index not in far])[:count]
         if len(near) == count or len(found) < looked_at or looked_at >= MOST_LOOKED_AT:
             break
         looked_at = min(WIDER * looked_at, MOST_LOOKED_AT)
-    if not near:
+    if not within:
         raise ConfigError(
-            f"the {counted(len(found), 'best network', 'best networks')} within the limits are unlike any measured one, and "
+            f"no network is within {', '.join(map(str, query.constraints))}: what is predicted to be was measured beyond it by "
+            "another name; loosen the limit"
+        )
+    if not near:
+        best = len(_distinct(config, within))
+        raise ConfigError(
+            f"the {counted(best, 'best network', 'best networks')} within the limits are unlike any measured one, and "
             "predicted latencies may be far off there; measure some of them with --verify, or more of the space"
         )
-    passed_over = found.index(near[-1]) + 1 - len(near)
+    notes = _notes(
+        config,
+        latencies,
+        not query.with_far,
+        len(_distinct(config, within[: within.index(near[-1]) + 1])) - len(near),
+    )
+    if len(near) < count and len(found) == looked_at:
+        notes.append(
+            f"the {looked_at:,} names of the largest sums are of no more such networks; smaller sums were not looked at"
+        )
     return ObjectiveAnswer(
         config=config,
         objective=goal,
@@ -119,7 +135,7 @@ def search_by_objective(
         constraints=query.constraints,
         confident=query.confident,
         provenance={name: one.provenance for name, one in latencies.items()},
-        notes=tuple(_notes(config, latencies, not query.with_far, passed_over)),
+        notes=tuple(notes),
         within=tuple(near),
         far=far.intersection(near),
     )
@@ -134,13 +150,27 @@ def _space(store: Store, query: Query) -> SpaceConfig:
     return query_space(query.latencies.space, chosen, ())
 
 
+def _is_within(
+    costs: Mapping[str, AdditiveCosts], constraints: Sequence[Constraint], confident: bool, index: int
+) -> bool:
+    return all(meets(costs[one.subject].at(index), one, confident=confident) for one in constraints)
+
+
+def _distinct(config: SpaceConfig, indices: Sequence[int]) -> list[int]:
+    """Return each network once, by the first of its names."""
+    first: dict[int | bytes, int] = {}
+    for index in indices:
+        first.setdefault(network_key(config, index), index)
+    return list(first.values())
+
+
 def _far(indices: Sequence[int], latencies: Mapping[str, LatencySums]) -> frozenset[int]:
     """Return the networks that are neither measured nor like any measured one, on some device."""
     places = np.array(indices, dtype=np.int64)
     found: set[int] = set()
     for one in latencies.values():
         supported = one.fitted.predictor.predict(places).supported
-        found |= set(places[~supported].tolist()) - one.cost.known.keys()
+        found |= {index for index in places[~supported].tolist() if not one.cost.at(index).is_measured}
     return frozenset(found)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from harness.dataframe import Tabular
 from harness.prediction.bench_files import file_latency, latency_files
+from harness.prediction.equals import of_equals
 from harness.prediction.fresh_costs import TITLES, unpredicted
 from harness.prediction.provenance import Provenance
 from harness.prediction.space_prediction import SpaceTable, doubt_text, space_of
@@ -33,7 +33,6 @@ from space.accuracies import Accuracies
 from space.accuracies.load import fitting_spaces
 from space.errors import ConfigError
 from space.hash_table import first_equals, is_first
-from space.indexing import IndexArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -248,22 +247,6 @@ def query_space(
     return fitting[0]
 
 
-def _of_equals(cost: Cost, first: IndexArray) -> Cost:
-    """Return a cost in which a network was measured if one that is equal to it was; `first` is as of `first_equals`."""
-    if cost.measured is None:
-        return cost
-    source, measured = np.arange(len(first)), np.flatnonzero(cost.measured)
-    equal = np.full(len(first), -1)
-    equal[first[measured]] = measured
-    source = np.where(cost.measured | (equal[first] < 0), source, equal[first])
-    columns: dict[str, Any] = {
-        name: column[source]
-        for name in ("values", "low", "high", "measured", "supported", "grades")
-        if (column := getattr(cost, name)) is not None
-    }
-    return replace(cost, **columns)
-
-
 def _joined(
     config: SpaceConfig,
     accuracies: Sequence[Accuracies],
@@ -273,7 +256,7 @@ def _joined(
     distinct = is_first(config)
     if not distinct.all():  # a network of several names is found once, by the first
         accuracies = [replace(one, values=np.where(distinct, one.values, np.nan)) for one in accuracies]
-        costs = {name: _of_equals(cost, first_equals(config)) for name, cost in costs.items()}
+        costs = {name: of_equals(cost, first_equals(config)) for name, cost in costs.items()}
     table = Table(config=config, accuracy=accuracies[0], costs=costs, shown=tuple(accuracies[1:]))
     return SearchTable(table=table, provenance=provenance, notes=tuple(notes_on(table, provenance)))
 

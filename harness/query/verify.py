@@ -20,6 +20,7 @@ from harness.store import Store
 from search.table.constraints import LATENCY_UNIT, amount_text, split_subject
 from space import Architecture
 from space.errors import ConfigError
+from space.hash_table import network_key
 from space.text import counted
 
 MAX_ROUNDS = 5  # of K networks each; by then a fair predictor has learned what it had missed
@@ -57,9 +58,11 @@ def verify_finalists(
     config = answer.config
     verified = frozenset[int]()
     outcomes: tuple[Outcome, ...] = ()
-    tried = frozenset[int]()  # measured, well or not: what grade D leaves out is not measured for ever
+    tried = frozenset[
+        int | bytes
+    ]()  # measured, well or not: what grade D leaves out is not measured for ever
     for _ in range(MAX_ROUNDS):
-        finalists = [i for i in answer.within[:count] if i not in tried]
+        finalists = [i for i in answer.within[:count] if network_key(config, i) not in tried]
         if not finalists:
             break
         log(f"measuring {counted(len(finalists), 'finalist')} on {', '.join(configurations)}")
@@ -78,7 +81,7 @@ def verify_finalists(
             )
         )
         before, answer = answer, search_again()
-        tried |= frozenset(finalists)
+        tried |= {network_key(config, index) for index in finalists}
         verified |= measured_everywhere(answer, configurations, finalists)
         _report(before, answer, finalists, verified, log)
         if any(outcome.exit_status for outcome in outcomes):

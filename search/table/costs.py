@@ -13,6 +13,7 @@ from search.table.constraints import Constraint
 from search.table.table import Cost
 from space import SpaceConfig
 from space.errors import ConfigError
+from space.hash_table import network_key
 from space.indexing import FloatArray, blocks_of
 
 
@@ -81,7 +82,7 @@ class AdditiveCosts:
     """Costs as a sum over blocks, or as the largest of several sums, for a space of any size.
 
     `margin`: half the width of an interval, relative to the cost; `known`: costs of measured networks by canonical index, which
-    replace their sums. Other fields are those of `search.table.Cost`.
+    replace their sums, by whatever name (`by_key`: see `network_key`). Other fields are those of `search.table.Cost`.
     """
 
     name: str
@@ -92,6 +93,11 @@ class AdditiveCosts:
     margin: float = 0.0
     coverage: float | None = None
     known: Mapping[int, CostEstimate] = field(default_factory=dict)
+    by_key: Mapping[int | bytes, CostEstimate] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        by_key = {network_key(self.config, index): amount for index, amount in self.known.items()}
+        object.__setattr__(self, "by_key", by_key)
 
     @property
     def is_latency(self) -> bool:
@@ -100,8 +106,8 @@ class AdditiveCosts:
 
     def at(self, index: int) -> CostEstimate:
         """Return a network's cost: measured where it was, else its sum with the margin to either side."""
-        if index in self.known:
-            return self.known[index]
+        if self.by_key and (known := self.by_key.get(network_key(self.config, index))):
+            return known
         value = max(total.of(blocks_of(self.config, index)) for total in self.totals)
         # No latency is below 0, however wide the margin.
         return CostEstimate(

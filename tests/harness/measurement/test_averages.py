@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from factories.model_files import dense, save, save_tflite
 from rigs.adb_server import SERIAL, AdbServer, Phone, need_adb
 
 import harness
+from exporters.recipe import Format
 from harness.devices import phone_lock
 from harness.devices.config import AdbDevice
 from harness.errors import Cancelled, DeviceError
@@ -196,10 +198,12 @@ def test_other_formats_are_refused_before_the_phone_is_asked(
             harness.measure(device, models, store=store, space="tiny")
     networks = ExportedModels([], progress=lambda *told: None)
     unused: Any = None
-    with pytest.raises(ConfigError, match="no onnx ones; leave those out, or measure over SSH"):
-        averages.run_averages(
-            device, networks, Options(formats=("onnx",)), unused, unused, rng=unused, cancel=unused
-        )
+    asked: tuple[Format, ...]
+    for asked in (("onnx",), ("tflite", "onnx")):
+        with pytest.raises(ConfigError, match="no onnx ones; leave those out, or measure over SSH"):
+            averages.run_averages(
+                device, networks, Options(formats=asked), unused, unused, rng=unused, cancel=unused
+            )
     assert server.asked == []
 
 
@@ -267,6 +271,34 @@ def test_campaigns_of_one_process_take_turns_on_a_phone_and_a_stopped_one_waits_
         cancel.set()
         assert ended.wait(10)
     with hold(threading.Event()):
+        pass
+
+
+def test_a_process_of_this_number_on_another_machine_is_no_campaign_of_this_one(
+    holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(phone_lock, "GRACE_S", 0.1)
+    monkeypatch.setattr(os, "getpid", lambda: holder.pid)  # as in another container, or on another host
+    stop = threading.Timer(5, (cancel := threading.Event()).set)
+    stop.start()
+    with (
+        pytest.raises(DeviceError, match="in use by 'the night run'"),
+        phone_lock.held_phone(SERIAL, "it", owner="mine", wait_s=0, say=lambda text: None, cancel=cancel),
+    ):
+        pass
+    stop.cancel()
+
+
+def test_what_fails_while_a_phone_is_waited_for_is_no_fault_of_the_lock(
+    holder: subprocess.Popen[str],
+) -> None:
+    def say(text: str) -> None:
+        raise BrokenPipeError("the terminal is gone")
+
+    with (
+        pytest.raises(BrokenPipeError, match="terminal"),
+        phone_lock.held_phone(SERIAL, "it", owner="m", wait_s=60, say=say, cancel=threading.Event()),
+    ):
         pass
 
 

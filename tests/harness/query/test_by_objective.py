@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +15,14 @@ from factories.own_spaces import own_space
 from factories.stores import MANY, add_sessions, calibrate, new_store
 from rigs.commands import refused, run
 
+from harness.output.objective_text import print_objective
 from harness.query import by_objective
 from harness.query.accuracies import AccuracySource
 from harness.query.by_objective import ObjectiveAnswer, search_by_objective
 from harness.query.latencies import LatencySource
 from harness.query.objective import load_objective
 from harness.query.query import Query
+from harness.query.run import ObjectiveResult
 from harness.store import Store
 from search.latency.additive import Additive, fit_additive
 from search.table.constraints import parse_constraint
@@ -96,8 +99,11 @@ def test_the_program_finds_what_a_look_at_every_network_finds(
         )
     best = by_brute_force(found)
     assert best and (len(best) < len(space) or not limits), "the limits tell something"
-    assert sorted(found.within) == sorted(best), "all networks within the limits, and no others"
-    assert [found.score(index) for index in found.within] == [found.score(index) for index in best]
+    networks = {space[index].graph_hash: found.score(index) for index in reversed(best)}
+    assert {space[index].graph_hash for index in found.within} == set(networks), "all within, and no others"
+    assert len(found.within) == len(networks), "each once"
+    scores = [found.score(index) for index in found.within]
+    assert scores == sorted(networks.values(), reverse=True), "by the name of its largest sum"
 
 
 def by_brute_force(found: ObjectiveAnswer) -> list[int]:
@@ -265,6 +271,32 @@ def test_the_command_tells_the_same_in_text_json_and_csv(store: Path, tmp_path: 
     assert len(output.read_text().splitlines()) == 4
     text = run(store, *words).stdout
     assert all(row["architecture"] in text for row in rows) and "--verify" in text
+
+
+def test_in_80_columns_it_is_told_which_networks_were_measured(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store(str(store)) as opened_store:
+        answer = search_by_objective(opened_store, query(long_chain(), "made-up<3ms"), "params", 3)
+    shown = tuple(one.index for one in long_chain().sample(50, seed=2) if len(str(one)) == 39)[:3]
+    answer = replace(answer, within=shown, far=frozenset(shown[1:2]))
+    screen = Terminal()
+    monkeypatch.setattr("sys.stdout", screen)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    print_objective(ObjectiveResult(answer=answer), top=3, json_output=False, output=None)
+    lines = screen.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    table = lines[lines.index(next(line for line in lines if "largest first" in line)) :]
+    assert [line.count("predicted") for line in table if "predicted" in line] == [1, 1, 1]
+    assert sum("predicted, far" in line for line in table) == 1
+
+
+class Terminal(io.StringIO):
+    """Text that counts as a terminal."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from factories.chains import additive_store, long_chain
 from factories.own_spaces import own_space
 from factories.stores import MANY, add_sessions, calibrate, new_store
 
+from harness.prediction.equals import of_equals
 from harness.prediction.space_prediction import predict
-from harness.query import join, search
-from space import Architecture, find_space
-from space.hash_table import is_first
+from harness.query import by_objective, join, search
+from harness.query.accuracies import AccuracySource
+from harness.query.by_objective import search_by_objective
+from harness.query.latencies import LatencySource
+from harness.query.query import Query
+from harness.store import Store
+from search.table import Cost
+from search.table.constraints import parse_constraint
+from space import Architecture, Space, find_space
+from space.errors import ConfigError
+from space.hash_table import first_equals, is_first
+from space.indexing import blocks_of
 
 FIRST, OTHER = (Architecture.parse(text, own_space()) for text in ("mb/mb/skip/basic", "mb/skip/mb/basic"))
 if OTHER.index < FIRST.index:
@@ -32,6 +43,7 @@ def test_a_search_finds_a_network_of_several_names_once(tmp_path: Path) -> None:
     config = find_space(own_space())
     table = join.join(accuracies(tmp_path), costs=["params"], space=config)
     distinct = int(is_first(config).sum())
+    assert is_first(config) is is_first(config), "computed once"
     assert distinct < len(config)
     answer = search.search(table, ["params<1M"])
     assert len(answer) == answer.answer.standings[0].met == distinct
@@ -43,15 +55,113 @@ def test_a_search_finds_a_network_of_several_names_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("named", [FIRST, OTHER])
 def test_what_was_measured_by_another_name_counts(named: Architecture, tmp_path: Path) -> None:
-    config = find_space(own_space())
-    configuration = replace(MANY, space=config.name)
-    others = [one for one in config.sample(20, seed=1) if one.graph_hash != named.graph_hash]
-    with new_store(tmp_path / "store.sqlite") as store:
-        calibrate(store, configuration)
-        add_sessions(store, [*others, named], configuration, sessions=2)
+    with measured_by(named, tmp_path) as store:
         predicted = predict(store, device="made-up")
     cost = join.join(accuracies(tmp_path), [predicted]).table.costs["made-up"]
     row = predicted.at(named)
     assert cost.measured is not None and cost.measured[[FIRST.index, OTHER.index]].all()
     assert cost.values[FIRST.index] == pytest.approx(row.latency_ms) and row.source == "measured"
     assert not np.isnan(cost.values).any()
+
+
+@pytest.mark.parametrize("named", [FIRST, OTHER])
+def test_a_search_by_objective_shows_a_network_once_and_as_it_was_measured(
+    named: Architecture, tmp_path: Path
+) -> None:
+    config = find_space(own_space())
+    with measured_by(named, tmp_path) as store:
+        taken = predict(store, device="made-up").at(named).latency_ms
+        for factor, is_in in ((0.999, False), (1.001, True)):
+            found = search_by_objective(store, query(config, taken * factor), "params", len(config))
+            shown = [config[index].graph_hash for index in found.within]
+            assert len(set(shown)) == len(shown), "each network once"
+            assert (named.graph_hash in shown) is is_in, "what was measured by another name counts"
+            for network in (FIRST, OTHER):
+                cost = found.costs["made-up"].at(network.index)
+                assert cost.is_measured and cost.value == pytest.approx(taken)
+                assert found.is_within(network.index) is is_in
+        other = OTHER if named == FIRST else FIRST
+        predicted = found.costs["made-up"].totals[0].of(blocks_of(config, other.index))
+        around = (
+            parse_constraint(f"made-up<{predicted * 1.00001:.9f}ms"),
+            parse_constraint(f"made-up>{predicted * 0.99999:.9f}ms"),
+        )
+        with pytest.raises(ConfigError, match="measured beyond it by another name"):
+            search_by_objective(store, replace(query(config, 1), constraints=around), "params", 3)
+
+
+@pytest.mark.parametrize("named", [FIRST, OTHER])
+def test_a_prediction_tells_the_same_of_a_network_by_all_its_names(
+    named: Architecture, tmp_path: Path
+) -> None:
+    config = find_space(own_space())
+    with measured_by(named, tmp_path) as store:
+        table = predict(store, device="made-up")
+    rows = [(row.architecture, row.index, row) for row in table.rows()]
+    assert [(text, index) for text, index, _ in rows] == [(str(one), one.index) for one in config]
+    for network in (FIRST, OTHER):
+        row = table.at(network)
+        assert row == rows[network.index][2]
+        assert replace(row, architecture="", index=0) == replace(table.at(named), architecture="", index=0)
+        assert (row.source, row.architecture) == ("measured", str(network))
+
+
+def test_what_else_was_measured_of_a_network_counts_for_all_its_names() -> None:
+    first = first_equals(own_space())
+    values = np.arange(len(first), dtype=np.float64)
+    measured = values == OTHER.index
+    cost = Cost(name="memory", unit="bytes", title="", values=values, measured=measured)
+    assert of_equals(cost, first).values[FIRST.index] == OTHER.index
+
+
+def test_a_prediction_in_a_large_space_tells_the_same_by_all_names(tmp_path: Path) -> None:
+    config = long_chain()
+    path = tmp_path / "store.sqlite"
+    path.write_bytes(additive_store("sample:40", config))
+    with Store(str(path)) as store:
+        table = predict(store, device="made-up")
+    texts = [row.architecture for row in table.measured.rows]
+    text = next(one for one in texts if "skip/k" in one and not one.startswith("skip"))
+    other = "/".join(sorted(text.split("/"), key=lambda one: one == "skip"))
+    assert other != text
+    assert replace(table.at(other), architecture="", index=0) == replace(
+        table.at(text), architecture="", index=0
+    )
+    assert table.at(other).source == "measured"
+
+
+def test_finalists_are_other_networks_and_not_other_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = long_chain()
+    path = tmp_path / "store.sqlite"
+    path.write_bytes(additive_store("sample:40", config))
+    with Store(str(path)) as store:
+        found = search_by_objective(store, query(config, 3.2), "params", 10)
+        monkeypatch.setattr(by_objective, "MOST_LOOKED_AT", 40)
+        fewer = search_by_objective(store, query(config, 3.2), "params", 10)
+    assert len({config[index].graph_hash for index in found.within}) == len(found.within) == 10
+    assert not found.notes and fewer.within == found.within[: len(fewer.within)]
+    assert "the 40 names of the largest sums are of no more such networks" in fewer.notes[-1]
+
+
+def measured_by(named: Architecture, folder: Path) -> Store:
+    """Return a store with a network measured by one of its names, and with others."""
+    config = find_space(own_space())
+    configuration = replace(MANY, space=config.name)
+    others = [one for one in config.sample(20, seed=1) if one.graph_hash != named.graph_hash]
+    store = new_store(folder / "store.sqlite")
+    calibrate(store, configuration)
+    add_sessions(store, [*others, named], configuration, sessions=2)
+    return store
+
+
+def query(config: Space, most_ms: float) -> Query:
+    limit = parse_constraint(f"made-up<{most_ms:.9f}ms")
+    return Query(
+        accuracies=AccuracySource(paths=()),
+        latencies=LatencySource(space=config.name),
+        costs=("made-up",),
+        constraints=(limit,),
+        with_far=True,
+    )

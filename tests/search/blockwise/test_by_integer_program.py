@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -58,7 +59,7 @@ def latency(
         known[index] = CostEstimate(
             value=value, low=0.98 * value, high=1.02 * value, grade="B", is_measured=True
         )
-    return AdditiveCosts(**{name: getattr(bare, name) for name in bare.__slots__} | {"known": known})
+    return replace(bare, known=known)
 
 
 def macs(config: SpaceConfig = TINY) -> AdditiveCosts:

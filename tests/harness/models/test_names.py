@@ -39,6 +39,8 @@ def test_one_network_is_taken_where_one_is_named() -> None:
 
 def test_words_are_read_in_each_space_where_they_name_something() -> None:
     assert set(in_spaces(lambda config: select_architectures(["conv/conv"], config))) == {"mini", "tiny"}
-    assert set(in_spaces(lambda config: select_architectures(["7"], config))) == set(SPACES)
+    assert set(in_spaces(lambda config: select_architectures(["7"], config))) >= set(
+        SPACES
+    )  # and those of this machine
     with pytest.raises(ConfigError, match="space 'blox' has 3 stages"):
         in_spaces(lambda config: select_architectures(["conv"], config))

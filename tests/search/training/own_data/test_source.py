@@ -59,3 +59,8 @@ def test_settings_that_cannot_be_used_are_refused(text: str, message: str) -> No
 
 def test_only_two_kinds_are_a_users_own() -> None:
     assert is_own("folder:a") and is_own("npz:a.npz") and not is_own("a.npz") and not is_own("digits")
+
+
+def test_a_path_that_no_system_can_hold_is_refused_by_what_its_settings_are_not() -> None:
+    with pytest.raises(ConfigError, match="fit = .*choose one of exact, crop, stretch"):
+        parse_source(f"folder:a:fit={'x' * 300},mean=0.5")

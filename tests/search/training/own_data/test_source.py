@@ -62,5 +62,5 @@ def test_only_two_kinds_are_a_users_own() -> None:
 
 
 def test_a_path_that_no_system_can_hold_is_refused_by_what_its_settings_are_not() -> None:
-    with pytest.raises(ConfigError, match="fit = .*choose one of exact, crop, stretch"):
+    with pytest.raises(ConfigError, match=r"fit = .*choose one of exact, crop, stretch"):
         parse_source(f"folder:a:fit={'x' * 300},mean=0.5")

@@ -32,7 +32,7 @@ from harness.store.latencies import latencies
 from search.integer_program.solve import Limit, choice_limits, solve
 from search.latency.additive import additive_candidates, as_additive
 from search.latency.audit import parts_sum
-from search.latency.candidates import FEWEST
+from search.latency.candidates import FEWEST, enough_models
 from search.latency.evaluation import Errors, judge, mape_interval, repeatability
 from search.latency.intervals import COVERAGE as PREDICTED_COVERAGE
 from search.latency.intervals import guaranteed
@@ -292,7 +292,7 @@ def measured_networks(
             f"only failures are stored ({len(failures)}, the last: {failures[-1].message}); "
             f"see 'harness results --device {configuration.device} --failures'"
             if failures
-            else f"no network is measured; begin with: {measure_command(configuration)} --models design:1"
+            else f"no network is measured; begin with: {measure_command(configuration)} --models {enough_models(config)}"
         )
         raise ConfigError(f"device {configuration.device!r}, {configuration.runtime}: {why}")
     indices = np.array(
@@ -357,7 +357,7 @@ def check_enough(measured: MeasuredNetworks) -> None:
         raise ConfigError(
             f"device {measured.configuration.device!r}: {_networks(len(measured.indices))} measured under "
             f"{configuration_id(measured.configuration)}, too few to fit a predictor, which needs {FEWEST}{apart}; measure more: "
-            f"{measure_command(measured.configuration)} --models design:1"
+            f"{measure_command(measured.configuration)} --models {enough_models(measured.config)}"
         )
 
 

@@ -17,6 +17,7 @@ from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import find_configuration, measure_command
 from search.latency.additive import Additive, fit_additive
+from search.latency.candidates import enough_models
 from search.table.constraints import PROPERTIES, split_subject
 from search.table.costs import AdditiveCosts, BlockSums, CostEstimate
 from space import SpaceConfig, is_enumerable
@@ -173,7 +174,8 @@ def latency_sums(
     if np.isinf(cost.margin):
         log(
             f"{name}: {provenance.measured} measured networks are too few for intervals of {coverage:.0%}: "
-            f"predicted latencies have no upper bound there; measure more: {measure_command(configuration)} --models design:1"
+            f"predicted latencies have no upper bound there; measure more: {measure_command(configuration)} "
+            f"--models {enough_models(config)}"
         )
     return LatencySums(
         cost=cost,

@@ -24,6 +24,11 @@ FEWEST = 10  # networks; CV+ intervals at 90 % need 9
 NO_REST = 1e-9  # of a guess: below, it is a sum over stages but for rounding
 
 
+def enough_models(config: SpaceConfig) -> str:
+    """Return a selection, as `--models` takes it, of enough networks for a predictor and intervals of 95 %, or of all there are."""
+    return "design:1" if config.chain is None else f"sample:{min(40, len(config))}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SpaceFacts:
     """Facts on every network of a space that need no measurement of it; arrays have shape (len(config),).

@@ -16,6 +16,7 @@ from search.latency.candidates import (
     SpaceFacts,
     Training,
     all_candidates,
+    enough_models,
     fit_structured,
 )
 from search.latency.evaluation import Errors, check_ratios, judge, relative_errors
@@ -319,7 +320,7 @@ def _check_measured(indices: IndexArray, ratios: FloatArray, config: SpaceConfig
     if len(indices) < FEWEST:
         raise ConfigError(
             f"{len(indices)} measured networks are too few to fit a predictor, which needs {FEWEST}; "
-            "run `harness measure --models design:1` first"
+            f"run `harness measure --models {enough_models(config)}` first"
         )
 
 

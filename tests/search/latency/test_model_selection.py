@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from factories.chains import long_chain
 from factories.latencies import NOISE, additive, cells, costs, design, fused, measured
 
 from search.latency import model_selection
@@ -20,6 +21,7 @@ from search.latency.ridge import Linear, fit_line
 from space import BLOX, MINI
 from space.costs import all_macs
 from space.errors import ConfigError
+from space.selection import select_models
 
 MEAN_NOISE = NOISE * np.sqrt(2 / np.pi)  # mean absolute error of an exact predictor
 EVERY = np.arange(len(BLOX))
@@ -374,3 +376,10 @@ def test_importing_every_module_of_search_loads_neither_scikit_learn_nor_scipy()
     code = f"import sys, {', '.join(names)}; print(*sys.modules.keys() & {{'sklearn', 'scipy'}})"
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_where_networks_are_too_few_as_many_are_named_as_are_enough() -> None:
+    for config, models in ((MINI, "design:1"), (long_chain(), "sample:40")):
+        with pytest.raises(ConfigError, match=rf"4 measured networks are too few .* --models {models}`"):
+            select_predictor(np.arange(4), np.ones(4), config=config)
+        assert len(select_models([models], config)) >= 40

@@ -25,7 +25,7 @@ NO_REST = 1e-9  # of a guess: below, it is a sum over stages but for rounding
 
 
 def enough_models(config: SpaceConfig) -> str:
-    """Return a selection, as `--models` takes it, of enough networks for a predictor and intervals of 95 %, or of all there are."""
+    """Return a selection, as `--models` takes it, of networks enough for a predictor and 95 % intervals, or of all."""
     return "design:1" if config.chain is None else f"sample:{min(40, len(config))}"
 
 

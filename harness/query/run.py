@@ -14,7 +14,13 @@ from harness.query.by_objective import ObjectiveAnswer, search_by_objective
 from harness.query.join import SearchTable
 from harness.query.query import Query
 from harness.query.search import EXHAUSTIVE, batch_for, check_any, proxies_on, search
-from harness.query.verify import searched_configurations, searched_devices, verify_finalists
+from harness.query.verify import (
+    AnyAnswer,
+    Verified,
+    searched_configurations,
+    searched_devices,
+    verify_finalists,
+)
 from harness.store import Store
 from search.methods.comparison import POOL, MethodComparison, run_comparison
 from search.methods.registry import parse_method
@@ -43,17 +49,23 @@ class SearchRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SearchResult:
-    """The answer, a Pareto front where one was asked for, and the outcomes of the campaigns that measured finalists."""
+class _Searched:
+    """What any search ends with: the outcomes of the campaigns that measured finalists."""
 
-    answer: SearchAnswer
-    front: ParetoFront | None
     outcomes: tuple[Outcome, ...] = ()
 
     @property
     def exit_status(self) -> int:
         """The command's exit status, the worst of the campaigns'."""
         return max((outcome.exit_status for outcome in self.outcomes), default=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SearchResult(_Searched):
+    """The answer, a Pareto front where one was asked for, and the outcomes of the campaigns that measured finalists."""
+
+    answer: SearchAnswer
+    front: ParetoFront | None
 
 
 def search_store(
@@ -82,25 +94,10 @@ def search_store(
             log=log,
         )
 
-    answer = search_now(log)
-    outcomes: tuple[Outcome, ...] = ()
-    if request.verify is not None:
-        devices = searched_devices(searched_configurations(answer.provenance).values(), query.devices_file)
-        with observe() as observer:
-            done = verify_finalists(
-                answer,
-                lambda: search_now(lambda text: None),
-                store,
-                devices,
-                observer,
-                count=request.verify,
-                wait_s=request.wait_s,
-                log=log,
-            )
-        answer, outcomes = done.answer, done.outcomes
+    done = _verified(search_now, request, store, query.devices_file, observe, log)
     costs = [one for name in request.pareto for one in query.meant(store, name)]
-    front = answer.front(tuple(dict.fromkeys(costs))) if costs else None
-    return SearchResult(answer=answer, front=front, outcomes=outcomes)
+    front = done.answer.front(tuple(dict.fromkeys(costs))) if costs else None
+    return SearchResult(answer=done.answer, front=front, outcomes=done.outcomes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,16 +115,10 @@ class ObjectiveRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ObjectiveResult:
+class ObjectiveResult(_Searched):
     """The answer, and the outcomes of the campaigns that measured finalists."""
 
     answer: ObjectiveAnswer
-    outcomes: tuple[Outcome, ...] = ()
-
-    @property
-    def exit_status(self) -> int:
-        """The command's exit status, the worst of the campaigns'."""
-        return max((outcome.exit_status for outcome in self.outcomes), default=0)
 
 
 def search_sums(
@@ -147,12 +138,25 @@ def search_sums(
     def search_now(joining: Callable[[str], None]) -> ObjectiveAnswer:
         return search_by_objective(store, query, request.objective, count, joining)
 
+    done = _verified(search_now, request, store, query.devices_file, observe, log)
+    return ObjectiveResult(answer=done.answer, outcomes=done.outcomes)
+
+
+def _verified(
+    search_now: Callable[[Callable[[str], None]], AnyAnswer],
+    request: SearchRequest | ObjectiveRequest,
+    store: Store,
+    devices_file: Path | None,
+    observe: Callable[[], AbstractContextManager[ExportObserver]],
+    log: Callable[[str], None],
+) -> Verified[AnyAnswer]:
+    """Search, and measure the best on the devices of the answer's latencies where that is asked for. Raises: ConfigError."""
     answer = search_now(log)
     if request.verify is None:
-        return ObjectiveResult(answer=answer)
-    devices = searched_devices(searched_configurations(answer.provenance).values(), query.devices_file)
+        return Verified(answer=answer, outcomes=())
+    devices = searched_devices(searched_configurations(answer.provenance).values(), devices_file)
     with observe() as observer:
-        done = verify_finalists(
+        return verify_finalists(
             answer,
             lambda: search_now(lambda text: None),
             store,
@@ -162,7 +166,6 @@ def search_sums(
             wait_s=request.wait_s,
             log=log,
         )
-    return ObjectiveResult(answer=done.answer, outcomes=done.outcomes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

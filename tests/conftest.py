@@ -7,7 +7,7 @@ import os
 import re
 import signal
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parent
 SLOWEST = ("ray", "converter", "training", "ssh", "browser", "simulation", "device", "slow")
+DEADLINES = ("ray", "ssh", "adb", "browser", "device")
 
 
 def pytest_configure() -> None:
@@ -40,6 +41,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         found = [place for place, mark in enumerate(SLOWEST) if item.get_closest_marker(mark)]
         marks[item.path] = min([marks[item.path], *found])
     items.sort(key=lambda item: (marks[item.path], item.path.parent != ROOT, -tests[item.path], item.path))
+    for item in items:
+        if flaky := another_try(item.get_closest_marker):
+            item.add_marker(flaky)
+
+
+def another_try(marked: Callable[[str], object]) -> pytest.MarkDecorator | None:
+    """Return the mark of a test that runs again where it fails, if it is one; `marked` says whether it has a marker.
+
+    Another user of a shared machine may hold it for some seconds, longer than the deadlines of other processes.
+    """
+    if marked("alone"):
+        return pytest.mark.flaky(reruns=2, reruns_delay=15)
+    return pytest.mark.flaky(reruns=1, reruns_delay=5) if any(map(marked, DEADLINES)) else None
 
 
 def dealt_with(node: str) -> str:

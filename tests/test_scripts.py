@@ -57,8 +57,7 @@ def test_the_whole_run_fails_exactly_when_one_of_its_parts_does(tmp_path, many, 
     assert (told in finished.stderr) == bool(many or alone)
     parallel, serial = finished.stdout.splitlines()
     assert parallel.endswith("-m not alone")
-    assert serial.endswith("15 tests/test_quiet.py -m alone"), "no other file is read for them"
-    assert " --reruns 2 " in serial and "--reruns" not in parallel
+    assert serial.endswith("cacheprovider tests/test_quiet.py -m alone"), "no other file is read for them"
     assert "numprocesses" not in serial
 
 
@@ -85,6 +84,18 @@ def test_the_exporters_tests_go_to_one_process_and_those_of_any_other_file_to_on
     nodes = ("exporters/test_cache.py::test_a", "exporters/test_models.py::test_b[c::d]")
     assert {dealt_with(f"tests/{node}") for node in nodes} == {"tests/exporters"}
     assert dealt_with("tests/space/test_costs.py::TestAll::test_a[b]") == "tests/space/test_costs.py"
+
+
+def test_tests_with_deadlines_of_other_processes_get_another_try_and_no_others(pytestconfig):
+    conftest = pytestconfig.pluginmanager.get_plugin(str(ROOT / "tests" / "conftest.py"))
+    tries = {}
+    for marks in ("device", "adb slow", "device alone", "slow", "training converter", ""):
+        marked = [getattr(pytest.mark, name) for name in marks.split()]
+        tries[marks] = conftest.another_try(lambda name, of=marked: any(mark.name == name for mark in of))
+    assert {marks: flaky and flaky.kwargs["reruns"] for marks, flaky in tries.items()} == {
+        **{"device": 1, "adb slow": 1, "device alone": 2},
+        **{"slow": None, "training converter": None, "": None},
+    }
 
 
 def test_tests_that_run_alone_are_marked_in_their_own_file():

@@ -197,6 +197,7 @@ def script(harness_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Scr
     return Script(folder, len(path.read_text().splitlines()), done.stdout)
 
 
+@pytest.mark.long
 @pytest.mark.converter
 def test_a_script_of_30_lines_measures_predicts_joins_own_accuracies_and_searches(script: Script) -> None:
     assert script.lines <= 30
@@ -250,6 +251,7 @@ def outputs(cells: list[dict[str, Any]], kind: str) -> list[str]:
     return ["".join(output["data"][kind]) for output in found if kind in output.get("data", {})]
 
 
+@pytest.mark.long
 @pytest.mark.converter
 def test_the_notebook_measures_predicts_searches_and_draws(
     script: Script, harness_cache: Path, tmp_path: Path
@@ -279,6 +281,7 @@ def test_the_page_of_python_has_every_public_name() -> None:
     assert sorted([*shown, "__version__"]) == sorted(harness.__all__)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_every_name_that_a_page_imports_is_there() -> None:
     text = "\n".join(block for document in DOCUMENTS for block in blocks(document, "python"))
@@ -350,6 +353,7 @@ class Loads(HTMLParser):
             self.found.append(address)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning_and_loads_nothing_from_other_hosts(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs", reason="mkdocs is absent: pip install 'harness[docs]'")

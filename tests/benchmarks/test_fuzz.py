@@ -13,6 +13,7 @@ from fuzz import ALL, fuzz, targets, together
 from fuzz_targets import Target
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     (sys.platform, platform.machine()) != ("linux", "x86_64"),
     reason="atheris has wheels for Linux on x86-64 alone",

@@ -23,6 +23,7 @@ from kills import faults, run_lanes, table
 MODELS = MadeUpModels(seed=1, count=1)
 
 
+@pytest.mark.long
 @pytest.mark.ssh
 def test_a_campaign_that_is_killed_again_and_again_ends_with_each_session_once() -> None:
     found = run_lanes(kills=10, seed=1, limit_s=100.0, databases=("sqlite", "postgresql"))

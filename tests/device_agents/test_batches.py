@@ -164,6 +164,7 @@ def test_all_damaged_parts_of_a_job_are_found_at_once(client, job):
     assert client.ask("missing", digests=digests)["missing"] == broken
 
 
+@pytest.mark.long
 def test_a_core_that_others_hold_ends_the_job_after_the_network_that_saw_it(client, job):
     from device_agents.core_probe import compete
 

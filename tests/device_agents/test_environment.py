@@ -194,6 +194,7 @@ def test_pip_and_pkg_are_asked_for_nothing_but_names_and_versions(root: Path, re
     assert tree(root) == set()
 
 
+@pytest.mark.long
 def test_what_pip_says_of_its_failure_is_told_and_the_former_packages_stay(root: Path, index: Path) -> None:
     former = ask(root, "pip", requirements=["made-up-need"])["note"]
     before = tree(root)
@@ -202,6 +203,7 @@ def test_what_pip_says_of_its_failure_is_told_and_the_former_packages_stay(root:
     assert tree(root) == before and read_note(root) == former
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_up_on_the_way_leaves_the_former_packages(tmp_path: Path, index: Path) -> None:
     make_wheel(index, "large", "1.0", {"large.py": "#" * 4_000_000})
     with small_disk(tmp_path / "disk", 16 << 20) as disk:

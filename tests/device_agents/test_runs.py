@@ -220,6 +220,7 @@ def test_a_worker_that_falls_silent_is_ended(one_agent, models):
     assert one_agent.run(job)[1]["type"] == "result"
 
 
+@pytest.mark.long
 def test_slow_samples_give_signs_of_life_within_a_slice_and_are_not_run_alone(one_agent, models):
     # one slice of 8 samples of 0.6 s sends no event for 4.8 s, yet the worker is never 4 s silent
     plan = {**LONG_PLAN, "max_s": 0.1, "min_sample_ns": 600000000, "warmup_min_runs": 1, "warmup_max_s": 0}

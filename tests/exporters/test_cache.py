@@ -171,6 +171,7 @@ def test_damaged_fragments_alone_are_exported_anew_and_equal_the_old_ones(
     assert link(after.recipe(NETWORK), after.part) == link(before.recipe(NETWORK), before.part)
 
 
+@pytest.mark.long
 def test_two_processes_may_fill_one_cache_at_once(mini_cache: Path, tmp_path: Path) -> None:
     """Those that write are the converters, of which each open library has its own."""
     with ThreadPoolExecutor(2) as pool:

@@ -45,6 +45,7 @@ def refusal(path: Path) -> str:
     return str(caught.value)
 
 
+@pytest.mark.long
 def test_a_program_becomes_a_model_of_the_same_outputs_whose_batch_is_free(
     program: Path, convert: Callable[[Path], bytes]
 ) -> None:

@@ -79,6 +79,7 @@ def test_a_stand_alone_model_says_what_it_is(library: FragmentLibrary, model: by
     assert found["harness.normalization"].startswith("none")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("library", ["tflite"], indirect=True)
 def test_a_stand_alone_tflite_model_runs_in_tensorflow(model: bytes, tmp_path: Path) -> None:
     code = (

@@ -33,6 +33,7 @@ def check(name: str, **known: object) -> None:
     assert doctest.DocTestRunner().run(found, out=told.write).failed == 0, told.getvalue()
 
 
+@pytest.mark.long
 @pytest.mark.training
 def test_the_examples_in_docstrings_run(tmp_path: Path) -> None:
     check("train", folder=tmp_path / "trained")

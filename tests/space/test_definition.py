@@ -161,6 +161,7 @@ def test_python_defines_the_same_space() -> None:
         )
 
 
+@pytest.mark.long
 def test_files_that_candidates_import_from_beside_them_are_no_other_spaces(tmp_path: Path) -> None:
     for kernel in (1, 3):
         folder = tmp_path / str(kernel)
@@ -388,6 +389,7 @@ define("script", image_size=8, classes=2, stem={"module": "conv", "channels": 4}
 """
 
 
+@pytest.mark.long
 def test_a_script_that_defines_a_space_whenever_it_is_loaded_is_refused(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)

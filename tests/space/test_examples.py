@@ -36,6 +36,7 @@ def test_nas_bench_macro_has_the_networks_of_its_paper() -> None:
     assert residual.params - plainest.params == 2 * 64 * wide + 9 * wide + 2 * (2 * wide + 64)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_chain_of_21_sites_is_numbered_and_never_listed() -> None:
     config = read("mobile_chain")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from factories.random_spaces import spaces
 from hypothesis import given, settings
@@ -22,6 +23,7 @@ from space.segments import Segment, all_segments
 from space.selection import parse_model, select_models
 
 
+@pytest.mark.long
 @settings(max_examples=25, deadline=None)
 @given(space=spaces(), seed=st.integers(0, 2**32 - 1))
 def test_every_name_of_a_network_leads_back_to_it(space: Space, seed: int) -> None:

@@ -324,6 +324,7 @@ BAD_FOR_THE_DEVICE: dict[str, tuple[list[str], list[str]]] = {
 }
 
 
+@pytest.mark.long
 def test_the_package_and_the_script_are_the_same_command(user: User) -> None:
     as_module = user.start("-m", "harness", "measure", "-d", "pixle")
     assert (as_module.returncode, as_module.stdout) == (2, "")
@@ -397,6 +398,7 @@ def test_an_environment_variable_names_the_devices_file(user: User) -> None:
     assert list(listed) == ["local", "rack"]
 
 
+@pytest.mark.long
 @pytest.mark.device
 def test_the_doctor_checks_this_machine_and_says_what_fails(user: User, bare_python: Path) -> None:
     (user.home / "devices.toml").write_text(

@@ -90,6 +90,7 @@ def test_a_library_holds_every_block_of_every_stage_and_says_synthetic(library: 
     assert block["params"] > 0 and "nsr" not in block
 
 
+@pytest.mark.long
 def test_a_published_form_gives_way_to_what_is_typed_and_is_told(trained: Path, tmp_path: Path) -> None:
     command = ("distill", str(trained), "--network", "conv/conv", "--output", str(tmp_path / "dna"))
     done = run(*command, "--form", "dna", *FAST, "--json")
@@ -103,6 +104,7 @@ def test_a_published_form_gives_way_to_what_is_typed_and_is_told(trained: Path, 
     refused(run(*command, "--paths", "fair"), "blocks apart have no paths; share their weights", "--shared")
 
 
+@pytest.mark.long
 def test_blocks_may_share_weights_at_a_part_of_the_cost(trained: Path, library: Path, tmp_path: Path) -> None:
     done = run(
         "distill", str(trained), "--network", "conv/conv", "--output", str(tmp_path), "--shared", *FAST

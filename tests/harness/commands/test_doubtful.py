@@ -185,6 +185,7 @@ def test_a_data_set_is_written_without_them(store: Path, tmp_path: Path, more: t
     assert sidecar["columns"]["grade"].count("D") == BAD
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_file_that_holds_them_is_read_without_them(tmp_path: Path) -> None:
     store = made_store(tmp_path / "store.sqlite", config=BLOX)  # files without a store are of blox

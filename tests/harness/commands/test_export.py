@@ -215,7 +215,7 @@ def saturates() -> bool:
 
 @pytest.mark.training
 @pytest.mark.converter
-@pytest.mark.parametrize("model_format", ["onnx", pytest.param("tflite", marks=pytest.mark.long)])
+@pytest.mark.parametrize("model_format", ["onnx", "tflite"])
 def test_a_trained_network_in_int8_loses_at_most_a_point(
     model_format: Format, weights: Path, tmp_path: Path
 ) -> None:
@@ -245,6 +245,7 @@ def test_a_trained_network_in_int8_loses_at_most_a_point(
         assert notes["harness.precision"] == "int8" and "calibrated on images" in notes["harness.weights"]
 
 
+@pytest.mark.long
 @pytest.mark.training
 @pytest.mark.converter
 def test_images_that_are_not_those_of_the_task_are_seen_in_the_accuracy(

@@ -82,6 +82,7 @@ def command(
     return CommandLine(tmp_path, monkeypatch, capsys)
 
 
+@pytest.mark.long
 def test_devices_measure_at_once_and_one_that_is_gone_stops_no_other(
     server: Sshd, command: CommandLine, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -150,6 +151,7 @@ def test_doctor_says_what_to_type_where_python_is_missing(server: Sshd, command:
     assert 'python = "/path/to/python3" in [devices.board]' in check["found"]
 
 
+@pytest.mark.long
 def test_doctor_says_what_to_install_where_no_runtime_is(
     server: Sshd, command: CommandLine, tmp_path: Path
 ) -> None:

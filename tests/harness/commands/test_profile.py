@@ -84,6 +84,7 @@ def test_the_shares_of_a_real_network_add_up_to_its_run(document: dict, by: str)
     assert sum(group["nodes"] for group in groups) == len(document["nodes"])
 
 
+@pytest.mark.long
 def test_the_table_ends_with_the_whole_run_and_says_what_profiling_costs(tmp_path: Path) -> None:
     done = run(NETWORK, "--runs", "4", "--by", "op", "--threads", "1", "--batch", "4", folder=tmp_path)
     assert done.status == 0, done.stderr

@@ -397,6 +397,7 @@ def test_a_library_of_before_says_that_one_split_served_all_and_what_gives_each_
     assert answered.json["accuracy"]["synthetic_test_between_seeds"]["low"] is None, "of one seed"
 
 
+@pytest.mark.long
 @pytest.mark.training
 def test_each_round_s_winner_teaches_the_next_and_the_same_command_trains_nothing_again(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -78,6 +78,7 @@ def resident(name: str) -> int | None:
 # --- deep: five stages ----------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_finalists_of_184_million_networks_are_the_best_of_all_that_the_library_can_make(
     answered: Done, library: Path, store: Path

@@ -131,6 +131,7 @@ def test_they_are_measured_under_the_configuration_that_was_searched_at_level_fi
     )
 
 
+@pytest.mark.long
 def test_a_search_by_an_objective_measures_its_best_networks_and_answers_with_those_within(
     store: Path, bench: Bench
 ) -> None:
@@ -179,6 +180,7 @@ def test_a_device_that_fails_leaves_the_unverified_answer_and_its_exit_status(
     assert len(bench.asked) == 1, "it is not tried again and again"
 
 
+@pytest.mark.long
 def test_finalists_measured_with_grade_d_are_not_verified_and_not_measured_for_ever(
     store: Path, bench: Bench
 ) -> None:

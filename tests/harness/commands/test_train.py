@@ -140,6 +140,7 @@ def test_seeds_stand_beside_each_other_in_one_folder(tmp_path: Path) -> None:
 # --- killed and run again -------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_killed_in_the_middle_it_goes_on_after_the_last_whole_epoch_to_the_same_bits(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     arguments = ["conv/conv", "--space", "tiny", "--task", MANY, "--epochs", "2", "--output", str(folder)]

@@ -137,16 +137,19 @@ def test_an_honest_device_at_the_end_of_the_wire_is_measured(store: Store) -> No
 
 
 @pytest.mark.slow
-def test_a_lie_costs_the_device_that_tells_it_alone() -> None:
-    """Every kind of lie in every message, and floods: told in words, counted, soon, in little memory; others are measured."""
-    command = [sys.executable, "-m", "rigs.tell_lies"]
+@pytest.mark.parametrize("names", [["answer hello"], pytest.param([], marks=pytest.mark.long, id="all")])
+def test_a_lie_costs_the_device_that_tells_it_alone(names: list[str]) -> None:
+    """Every kind of lie in a message, and floods: told in words, counted, soon, in little memory; others are measured."""
+    command = [sys.executable, "-m", "rigs.tell_lies", *names]
     done = subprocess.run(command, env=with_tests(), capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["faults"] == []
-    assert told["lies"] == told["error"] + told["failure"] + told["harmless"] >= len(MESSAGES) * len(LIES)
-    assert told["error"] > 100 and told["failure"] > 20 and told["harmless"] > 20
-    assert told["peak_mib"] < 300
+    fates = {fate: told.get(fate, 0) for fate in ("error", "failure", "harmless")}
+    assert told["lies"] == sum(fates.values()) >= len(names or MESSAGES) * len(LIES)
+    assert fates["error"] > 0 and told["peak_mib"] < 300
+    if not names:
+        assert fates["error"] > 100 and fates["failure"] > 20 and fates["harmless"] > 20
 
 
 def test_an_agent_that_only_says_that_it_lives_is_given_up(

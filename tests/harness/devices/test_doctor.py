@@ -212,6 +212,7 @@ def test_a_lock_that_is_not_to_be_had_is_a_warning() -> None:
     assert check.remedy
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_doctor_tries_a_free_device_and_leaves_one_in_use_in_peace(tmp_path: Path) -> None:
     device = LocalDevice(name="local", root=str(tmp_path / "root"))

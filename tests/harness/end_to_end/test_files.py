@@ -161,6 +161,7 @@ def test_two_files_are_compared_in_the_same_processes(tmp_path: Path, store: Sto
         harness.compare(store, str(small), str(save_tflite(tmp_path / "a.tflite")))
 
 
+@pytest.mark.long
 @pytest.mark.converter
 def test_without_a_reference_a_built_in_one_of_like_duration_is_chosen_and_kept(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
@@ -306,6 +307,7 @@ def test_the_signature_that_is_named_is_run_and_kept_apart(tmp_path: Path, store
     assert plain != wide
 
 
+@pytest.mark.long
 @pytest.mark.converter
 def test_a_program_and_a_module_are_measured_as_the_model_that_they_are(tmp_path: Path, store: Store) -> None:
     import torch

@@ -170,6 +170,7 @@ def test_two_networks_in_two_runtimes_from_selection_to_latencies(
     assert first[SMALL] != pytest.approx(first[LARGE], rel=1e-3)
 
 
+@pytest.mark.long
 def test_what_is_stored_is_not_measured_again_and_not_sent_again(
     tmp_path: Path, source: ExportedModels, networks: Callable[..., ExportedModels], store: Store
 ) -> None:

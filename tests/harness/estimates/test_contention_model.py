@@ -200,6 +200,7 @@ def test_with_enough_clean_slices_the_number_holds_as_often_as_its_interval_says
     assert abs(np.median([one.error for one in kept])) < 0.003
 
 
+@pytest.mark.long
 def test_a_program_that_works_most_of_the_time_leaves_numbers_that_hold_or_none() -> None:
     rng = np.random.default_rng(4)
     found = [told(rng, network_ms, often, LONG_SESSION) for network_ms in networks_ms(rng, 60)]

@@ -120,6 +120,7 @@ def test_an_agent_that_is_killed_is_started_again_and_nothing_is_lost(ground: Gr
     await_no_process(ground.root, timeout_s=5)
 
 
+@pytest.mark.long
 def test_a_network_that_takes_the_agent_down_twice_is_a_failure(ground: Ground, store: Store) -> None:
     with Saboteur(signal.SIGKILL, ground.root, "serve", when=(ground.root, "worker"), times=2):
         outcome = measure(ground.server.device(root=ground.root), store)
@@ -251,6 +252,7 @@ def test_a_disk_too_small_for_a_network_says_so(ground: Ground, store: Store, di
         assert "free" in failure.message and "disk" in failure.message
 
 
+@pytest.mark.long
 def test_a_second_campaign_is_told_who_holds_the_device(
     ground: Ground, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

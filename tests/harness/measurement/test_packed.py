@@ -176,6 +176,7 @@ def test_the_oldest_python_of_this_machine_runs_a_job(tmp_path: Path) -> None:
 # --- what is refused -------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_results_with_any_byte_altered_are_refused_or_mean_the_same(
     ran: Ran, store: Store, tmp_path: Path
 ) -> None:
@@ -491,6 +492,7 @@ def test_a_job_asks_about_the_runtimes_it_names_or_about_all_where_it_finds_none
     assert told == [job["environment"]] * len(about)
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_costs_its_network_alone(tmp_path: Path) -> None:
     plan = replace(LONG_PLAN, max_s=1.5)
     options = replace(ONNX, level=Level(name="long", sessions=1, plan=plan, at_once=2))

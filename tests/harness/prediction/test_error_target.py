@@ -146,6 +146,7 @@ def test_a_target_below_the_devices_own_scatter_is_refused_after_the_judges(stor
     assert caught.value.exit_status == 3
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_rounds_measure_what_is_known_least_until_there_are_most(
     store: Store, monkeypatch: pytest.MonkeyPatch

@@ -26,9 +26,20 @@ from space.errors import ConfigError
 from space.hash_table import first_equals, is_first
 from space.indexing import blocks_of
 
-FIRST, OTHER = (Architecture.parse(text, own_space()) for text in ("mb/mb/skip/basic", "mb/skip/mb/basic"))
-if OTHER.index < FIRST.index:
-    FIRST, OTHER = OTHER, FIRST
+TEXTS = ("mb/mb/skip/basic", "mb/skip/mb/basic")  # of one network
+
+
+@pytest.fixture(scope="module")
+def names() -> tuple[Architecture, Architecture]:
+    """Return the first and the other name, in the order of the space."""
+    first, other = sorted((Architecture.parse(text, own_space()) for text in TEXTS), key=lambda one: one.index)
+    return first, other
+
+
+@pytest.fixture(params=TEXTS)
+def named(request: pytest.FixtureRequest) -> Architecture:
+    """Return the name that was measured."""
+    return Architecture.parse(request.param, own_space())
 
 
 def accuracies(folder: Path) -> str:
@@ -53,20 +64,20 @@ def test_a_search_finds_a_network_of_several_names_once(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("named", [FIRST, OTHER])
-def test_what_was_measured_by_another_name_counts(named: Architecture, tmp_path: Path) -> None:
+def test_what_was_measured_by_another_name_counts(
+    named: Architecture, names: tuple[Architecture, Architecture], tmp_path: Path
+) -> None:
     with measured_by(named, tmp_path) as store:
         predicted = predict(store, device="made-up")
     cost = join.join(accuracies(tmp_path), [predicted]).table.costs["made-up"]
     row = predicted.at(named)
-    assert cost.measured is not None and cost.measured[[FIRST.index, OTHER.index]].all()
-    assert cost.values[FIRST.index] == pytest.approx(row.latency_ms) and row.source == "measured"
+    assert cost.measured is not None and cost.measured[[one.index for one in names]].all()
+    assert cost.values[names[0].index] == pytest.approx(row.latency_ms) and row.source == "measured"
     assert not np.isnan(cost.values).any()
 
 
-@pytest.mark.parametrize("named", [FIRST, OTHER])
 def test_a_search_by_objective_shows_a_network_once_and_as_it_was_measured(
-    named: Architecture, tmp_path: Path
+    named: Architecture, names: tuple[Architecture, Architecture], tmp_path: Path
 ) -> None:
     config = find_space(own_space())
     with measured_by(named, tmp_path) as store:
@@ -76,11 +87,11 @@ def test_a_search_by_objective_shows_a_network_once_and_as_it_was_measured(
             shown = [config[index].graph_hash for index in found.within]
             assert len(set(shown)) == len(shown), "each network once"
             assert (named.graph_hash in shown) is is_in, "what was measured by another name counts"
-            for network in (FIRST, OTHER):
+            for network in names:
                 cost = found.costs["made-up"].at(network.index)
                 assert cost.is_measured and cost.value == pytest.approx(taken)
                 assert found.is_within(network.index) is is_in
-        other = OTHER if named == FIRST else FIRST
+        (other,) = set(names) - {named}
         predicted = found.costs["made-up"].totals[0].of(blocks_of(config, other.index))
         around = (
             parse_constraint(f"made-up<{predicted * 1.00001:.9f}ms"),
@@ -90,28 +101,29 @@ def test_a_search_by_objective_shows_a_network_once_and_as_it_was_measured(
             search_by_objective(store, replace(query(config, 1), constraints=around), "params", 3)
 
 
-@pytest.mark.parametrize("named", [FIRST, OTHER])
 def test_a_prediction_tells_the_same_of_a_network_by_all_its_names(
-    named: Architecture, tmp_path: Path
+    named: Architecture, names: tuple[Architecture, Architecture], tmp_path: Path
 ) -> None:
     config = find_space(own_space())
     with measured_by(named, tmp_path) as store:
         table = predict(store, device="made-up")
     rows = [(row.architecture, row.index, row) for row in table.rows()]
     assert [(text, index) for text, index, _ in rows] == [(str(one), one.index) for one in config]
-    for network in (FIRST, OTHER):
+    for network in names:
         row = table.at(network)
         assert row == rows[network.index][2]
         assert replace(row, architecture="", index=0) == replace(table.at(named), architecture="", index=0)
         assert (row.source, row.architecture) == ("measured", str(network))
 
 
-def test_what_else_was_measured_of_a_network_counts_for_all_its_names() -> None:
+def test_what_else_was_measured_of_a_network_counts_for_all_its_names(
+    names: tuple[Architecture, Architecture],
+) -> None:
     first = first_equals(own_space())
     values = np.arange(len(first), dtype=np.float64)
-    measured = values == OTHER.index
+    measured = values == names[1].index
     cost = Cost(name="memory", unit="bytes", title="", values=values, measured=measured)
-    assert of_equals(cost, first).values[FIRST.index] == OTHER.index
+    assert of_equals(cost, first).values[names[0].index] == names[1].index
 
 
 def test_a_prediction_in_a_large_space_tells_the_same_by_all_names(tmp_path: Path) -> None:

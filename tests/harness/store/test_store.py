@@ -698,6 +698,7 @@ def run_together(writers: list[subprocess.Popen[str]]) -> None:
         assert writer.returncode == 0, errors
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_processes_that_make_and_fill_a_store_at_once_lose_nothing(path: Path) -> None:
     run_together(start_writers(str(path), 3, 15))

@@ -34,6 +34,7 @@ def split(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return known, accuracies[known], held_out, accuracies[held_out]
 
 
+@pytest.mark.long
 def test_pairs_rank_held_out_networks_a_tenth_better_than_second_order_terms() -> None:
     # The table's rule is search.table.synthetic's `mixed`, written down before any predictor saw it.
     known, scores, held_out, truth = split(0)

@@ -98,6 +98,7 @@ def test_too_few_networks_are_refused() -> None:
         fit_additive(indices, made_ratios(DEEP, indices, 0.0), config=DEEP)
 
 
+@pytest.mark.long
 @pytest.mark.simulation
 def test_networks_are_measured_within_the_margin_as_often_as_it_says() -> None:
     inside, count = 0, 0

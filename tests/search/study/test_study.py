@@ -64,6 +64,7 @@ def found(settings: StudySettings, truth: GroundTruth, folder: Path) -> Study:
     return run_study(settings, truth, unit_runner(folder))
 
 
+@pytest.mark.long
 def test_every_method_has_runs_that_pay_for_what_they_use(found: Study) -> None:
     methods = {method.method: method for method in found.methods}
     plain = ["random", "evolution", "linear", "gcn"]

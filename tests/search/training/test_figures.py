@@ -50,6 +50,7 @@ def test_a_network_learns_as_it_did(recipe: Recipe, wanted: list[list[float]]) -
     assert any(found == pytest.approx(one, rel=1e-3) for one in wanted), found
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_networks_learn_together_as_they_did() -> None:
     found = [losses(one) for one in train_together(NETWORKS, TASK, TOGETHER)]

@@ -35,6 +35,7 @@ def networks(architectures: list[Architecture]) -> list[nn.Module]:
     return made
 
 
+@pytest.mark.long
 def test_networks_of_every_block_answer_stacked_as_they_do_alone() -> None:
     alone = networks(ALL)
     images = torch.randn(4, 3, 8, 8, dtype=torch.float64)

@@ -77,6 +77,7 @@ def test_a_process_killed_from_outside_costs_one_attempt_and_goes_on_in_its_scra
     assert not results.scratch_of(unit).exists()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
 def test_a_caller_that_is_stopped_leaves_no_process_behind(tmp_path: Path, sent: signal.Signals) -> None:

@@ -455,6 +455,7 @@ def test_the_front_downloads_as_csv(mini: Page, folder: Path) -> None:
         assert float(row["synthetic synthetic-phone_ms"]) == pytest.approx(cost.values[index], rel=1e-6)
 
 
+@pytest.mark.long
 def test_names_that_look_like_markup_are_shown_as_they_are(browser: Any, folder: Path) -> None:
     table = made_table(MINI, (HOSTILE, "synthetic-board"))
     table = replace(table, costs={**table.costs, HOSTILE: replace(table.costs[HOSTILE], title=HOSTILE)})
@@ -536,6 +537,7 @@ def test_no_connection_leaves_the_page(mini: Page) -> None:
     assert any("Content Security Policy" in message for message in mini.errors())
 
 
+@pytest.mark.long
 def test_the_whole_space_opens_and_answers(browser: Any, folder: Path) -> None:
     table = made_table(BLOX)
     path = folder / "blox.html"

@@ -28,6 +28,7 @@ from typing import Any, Callable, Dict, Iterator, Tuple
 from device_agents import PROTOCOL
 from device_agents.clean_runs import CleanRuns
 from device_agents.frames import PREAMBLE, FrameError, FrameReader, FrameWriter
+from device_agents.pacing import Durations, Pace, nearest
 
 FORMAT = 1
 SILENCE_S = 30.0  # the agent's heart beats every 2 s while it runs a job
@@ -172,8 +173,31 @@ class Use:
         }
         self.title = self.name if group["precision"] == "fp32" else "%s %s" % (self.name, group["precision"])
         self.title += " batch %d" % group["batch"] if group["batch"] > 1 else ""
-        self.left = list(range(len(group["rounds"])))
+        self.left = [number for number, one in enumerate(group["rounds"]) if "plan" in one]
         self.failed_in_a_row = 0
+        self.references: list[dict[str, Any]] = [group["reference"], *group.get("shorter", [])]
+        self.reference = self.references[0]
+        self.durations: Durations | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether the reference of a file is still to be chosen."""
+        return "shorter" in self.group and self.durations is None
+
+    @property
+    def beside(self) -> dict[str, Any]:
+        """Return what was chosen, as records hold it; nothing of networks, whose reference the job names."""
+        return {} if self.durations is None else {"beside": self.durations._asdict()}
+
+    def choose(self, durations: Durations) -> None:
+        """Have the model timed as its durations say."""
+        self.durations = durations
+        self.reference = next(one for one in self.references if one["graph_hash"] == durations.reference)
+
+    def plan(self, number: int) -> dict[str, Any]:
+        """Return how sessions of a round are timed."""
+        found = Pace() if self.durations is None else Pace.of(*self.durations[:2])
+        return found.applied(self.group["rounds"][number]["plan"])
 
 
 class Driver:
@@ -198,6 +222,7 @@ class Driver:
         self._start_temps_c: dict[str, float] = {}
         self._method = ""
         self._done: set[tuple[str, Unit]] = set()
+        self._chosen: dict[str, Durations] = {}  # by use, as an earlier start chose
         self._total = self._ended = self.failures = 0
         self._run_id = ""
 
@@ -226,6 +251,10 @@ class Driver:
             for entry in read_lines(path):
                 if "done" in entry and not entry["failed"]:  # what failed is tried again
                     self._done.add((entry["use"], tuple(entry["done"])))
+                begin = entry.get("begin", {})
+                if begin.get("beside", {}).get("network_ns"):  # what did not run is tried again
+                    key = json.dumps(begin["use"], sort_keys=True)
+                    self._chosen[key] = Durations(**begin["beside"])
 
     def measure(self) -> None:
         """Measure what is left. Raises: Stop, Lost, OSError, Ended."""
@@ -357,7 +386,7 @@ class Driver:
 
     def _measure_batch(self, use: Use, number: int, batch: int, networks: list[int]) -> None:
         """Measure networks in one worker; those that were disturbed again, twice at most."""
-        self._write(begin={"use": use.key, "round": number, "batch": batch, "networks": networks})
+        self._begin(use, number, batch, networks)
         attempt, units = 0, networks
         while units:
             again, is_hot = self._attempt(use, number, batch, units, attempt)
@@ -372,6 +401,52 @@ class Driver:
         self._write(end=True)
         assert self._journal is not None
         self._journal.sync()
+
+    def _begin(self, use: Use, number: int, batch: int, networks: list[int]) -> None:
+        """Note which networks come next, and beside what. Raises: Lost, Stop."""
+        if use.is_open:
+            use.choose(self._chosen.get(json.dumps(use.key, sort_keys=True)) or self._find_nearest(use))
+        begin = {"use": use.key, "round": number, "batch": batch, "networks": networks}
+        self._write(begin=dict(begin, **use.beside))
+
+    def _find_nearest(self, use: Use) -> Durations:
+        """Return the reference of a file that runs about as long; the first where the file does not run."""
+        self._say("trying %s %s" % (use.title, use.group["models"][0]["architecture"]))
+        found = nearest(use.references, lambda reference: self._try(use, reference))
+        return found or Durations(0.0, 0.0, use.references[0]["graph_hash"])
+
+    def _try(self, use: Use, reference: dict[str, Any]) -> Durations | None:
+        """Run a file a few times beside a reference; None where it does not run: its sessions tell why."""
+        job = {
+            "networks": [use.group["models"][0]["recipe"]],
+            "reference": reference["recipe"],
+            "runtime": use.name,
+            "options": use.options,
+            "threads": self.job["threads"],
+            "cores": self._cores,
+            "plan": self.job["trial_plan"],
+            "silence_s": self.job["silence_s"],
+        }
+        warm: Answer = {}
+        assert self._agent is not None
+        try:
+            self._send_parts([job["reference"]] + job["networks"])
+            answer = self._agent.ask(
+                "run",
+                SILENCE_S,
+                lambda event: warm.update(event) if event.get("event") == "warm" else None,
+                job=job,
+            )
+        except Lost:
+            self._restart()
+            return None
+        if answer.get("type") != "result" or not warm.get("network_ns") or not warm.get("reference_ns"):
+            return None
+        return Durations(
+            min(warm["network_ns"]) / warm["network_loops"],
+            min(warm["reference_ns"]) / warm["reference_loops"],
+            reference["graph_hash"],
+        )
 
     def _attempt(
         self, use: Use, number: int, batch: int, units: list[int], attempt: int
@@ -390,7 +465,7 @@ class Driver:
 
         def judge(network: int, told: Told) -> None:
             nonlocal losses, resends, is_hot
-            trouble = told.trouble(use.group["rounds"][number]["plan"], self._limits)
+            trouble = told.trouble(use.plan(number), self._limits)
             if trouble and attempt < self._redos:
                 left.remove(network)
                 losses = resends = 0
@@ -441,15 +516,15 @@ class Driver:
         group = use.group
         job = {
             "networks": [group["models"][network]["recipe"] for network in networks],
-            "reference": group["reference"]["recipe"],
+            "reference": use.reference["recipe"],
             "runtime": use.name,
             "options": use.options,
             "threads": self.job["threads"],
-            "plan": group["rounds"][number]["plan"],
+            "plan": use.plan(number),
             "silence_s": self.job["silence_s"],
             "request": self._method,
         }
-        self._send_parts(job)
+        self._send_parts([job["reference"]] + job["networks"])
         self._pass_gate(use)
         job["cores"] = self._await_cores()
         self._write(run=job_digest(job))
@@ -488,9 +563,8 @@ class Driver:
         text = "%d of %d: %s %s" % (self._ended, self._total, use.title, name)
         self._say("%s failed: %s" % (text, failure) if failure else text)
 
-    def _send_parts(self, job: dict[str, Any]) -> None:
-        """Give the agent the parts that a job needs and it lacks. Raises: Stop, Lost."""
-        recipes = [job["reference"]] + job["networks"]
+    def _send_parts(self, recipes: list[dict[str, Any]]) -> None:
+        """Give the agent the parts of models that it lacks. Raises: Stop, Lost."""
         wanted = [part for one in recipes for part in one["parts"]]
         wanted += [one["inputs"] for one in recipes if one.get("inputs")]
         asked = [part for part in dict.fromkeys(wanted) if part not in self._there]

@@ -12,6 +12,7 @@ from harness.commands.options import (
     Devices,
     DevicesFile,
     ExpectedValues,
+    FilesReference,
     InputShapes,
     InputValues,
     JsonFlag,
@@ -59,13 +60,7 @@ def measure(
     inputs: InputValues = None,
     expect: ExpectedValues = None,
     signature: SignatureName = "",
-    reference: Annotated[
-        Path | None,
-        typer.Option(
-            "--reference",
-            help="The file that the files are timed beside. [default: a built-in network of like duration]",
-        ),
-    ] = None,
+    reference: FilesReference = None,
     runtime: MeasuredRuntimes = None,
     model_format: MeasuredFormats = None,
     precision: MeasuredPrecisions = None,

@@ -195,6 +195,13 @@ ExpectedValues = Annotated[
 SignatureName = Annotated[
     str, typer.Option("--signature", help="Signature of TFLite files to run, of those that have several.")
 ]
+FilesReference = Annotated[
+    Path | None,
+    typer.Option(
+        "--reference",
+        help="The file that the files are timed beside. [default: a built-in network of like duration]",
+    ),
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 WideFlag = Annotated[
     bool,

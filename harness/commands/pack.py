@@ -10,6 +10,10 @@ import typer
 from harness.commands.options import (
     CoreList,
     DevicesFile,
+    ExpectedValues,
+    FilesReference,
+    InputShapes,
+    InputValues,
     JsonFlag,
     MeasuredBatches,
     MeasuredFormats,
@@ -19,6 +23,7 @@ from harness.commands.options import (
     MeasureLevel,
     OrderSeed,
     SessionCount,
+    SignatureName,
     SpaceName,
     StoreOption,
     is_quiet,
@@ -27,6 +32,13 @@ from harness.commands.options import (
 
 
 def pack(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Model files, as for 'harness measure'.", metavar="[FILE]...", show_default=False
+        ),
+    ] = None,
+    *,
     device: Annotated[
         str,
         typer.Option(
@@ -43,9 +55,14 @@ def pack(
         typer.Option(
             "--models",
             "-m",
-            help="Networks, as for 'harness measure'; repeatable, or joined by commas. [default: sample:20]",
+            help="Networks, as for 'harness measure'; repeatable, or joined by commas. [default: sample:20, without files]",
         ),
     ] = None,
+    shape: InputShapes = None,
+    inputs: InputValues = None,
+    expect: ExpectedValues = None,
+    signature: SignatureName = "",
+    reference: FilesReference = None,
     runtime: MeasuredRuntimes = None,
     model_format: MeasuredFormats = None,
     precision: MeasuredPrecisions = None,
@@ -69,6 +86,7 @@ def pack(
     """
     from harness.devices.runtimes import parse_cores
     from harness.measurement.plan import parse_batches
+    from harness.models.files import GivenInputs
     from harness.output.packed import print_job
     from harness.output.progress import ProgressView
     from harness.prediction.measure import MeasureRequest
@@ -76,7 +94,9 @@ def pack(
 
     request = MeasureRequest(
         devices=(parse_device(device, devices_file),),
-        models=tuple(models or ()),
+        models=(*(files or ()), *(models or ())),
+        inputs=GivenInputs.parse(shape or (), inputs, expect, signature),
+        reference=reference,
         level=level or "",
         runtimes=tuple(runtime or ()),
         formats=tuple(model_format or ()),

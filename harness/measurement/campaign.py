@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from device_agents.pacing import Pace
 from harness.devices.config import Device, Precision
 from harness.devices.connection import Connection, clock, new_owner
 from harness.devices.link import Link, probe_conditions
@@ -31,7 +32,7 @@ from harness.measurement.block_runs import BlockPlan, energy_plan, sustained_pla
 from harness.measurement.core_gate import CoreGate, CoreRequest
 from harness.measurement.durations import DeviceProbe
 from harness.measurement.gate import Gate
-from harness.measurement.plan import CALIBRATION, FRESH_RUNS, QUICK, Options, Pace, SessionPlan
+from harness.measurement.plan import CALIBRATION, FRESH_RUNS, QUICK, Options, SessionPlan
 from harness.measurement.session_runner import (
     NOTHING,
     Circumstances,
@@ -153,12 +154,13 @@ def run_campaign(
 class Record:
     """A campaign that was measured before, elsewhere: its id, which the store knows, and its rounds as they were measured.
 
-    What is in the store already is left as it is there.
+    `probe`: what is known of how long its files run in a runtime. What is in the store already is left as it is there.
     """
 
     campaign_id: str
     circumstances: Circumstances
     rounds: Callable[[RuntimePlan], list[SessionRound]]
+    probe: Callable[[RuntimeUse], DurationProbe]
 
 
 def measure_over(
@@ -191,7 +193,11 @@ def measure_over(
     def uses() -> Iterator[RuntimePlan]:
         for runtime in runtimes:
             observer.state(device.name, f"preparing {', '.join(precisions)} {runtime.format} models")
-            probe = DeviceProbe(device.name, link, store, runtime, allowed, options, observer, cancel)
+            probe: DurationProbe = (
+                DeviceProbe(device.name, link, store, runtime, allowed, options, observer, cancel)
+                if record is None
+                else record.probe(runtime)
+            )
             for group in _groups(source, runtime, precisions, options.batches, probe):
                 yield plan_runtime(device, link.hello, conditions, group, runtime, allowed)
 
@@ -618,7 +624,7 @@ def plan_round(
     shuffled = list(units)
     rng.shuffle(shuffled)
     workers = batches(shuffled, at_once, is_only=options.sessions_each == 1)
-    return (pace or Pace()).applied(shared or level.plan), workers
+    return (shared or level.plan).at(pace or Pace()), workers
 
 
 def batches(units: Sequence[T], at_once: int, *, is_only: bool = True) -> tuple[tuple[T, ...], ...]:

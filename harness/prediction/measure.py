@@ -192,7 +192,7 @@ def measure_devices(request: MeasureRequest, store: Store, observer: ExportObser
         return run_source(source, options)
 
     if not request.until:
-        asked, options = _asked(request, config, observer)
+        asked, options = asked_source(request, config, observer)
         outcomes = run_source(asked, options)
         if any(isinstance(one.error, StoreError) for one in outcomes):
             return Measured(
@@ -243,9 +243,9 @@ def _note_judged_before(
                 )
 
 
-def _asked(
+def asked_source(
     request: MeasureRequest, config: SpaceConfig, observer: ExportObserver
-) -> tuple[ModelSource | GroupedSource, Options]:
+) -> tuple[ModelSource | MeasuredModels, Options]:
     """Return the source of a request's networks and files, and its options: of files alone, runtimes of their formats."""
     chosen = select_models_and_segments(request.networks, config) if request.networks else []
     networks = ExportedModels(chosen, progress=observer.export, config=config) if chosen else None
@@ -350,12 +350,7 @@ def measure(
         request = MeasureRequest(
             devices=select_devices(named, devices_file),
             models=texts,
-            inputs=GivenInputs(
-                shapes={name: tuple(shape) for name, shape in (shapes or {}).items()},
-                values=values,
-                expect=None if expect is None else Path(expect),
-                signature=signature,
-            ),
+            inputs=GivenInputs.of(shapes, values, expect, signature),
             reference=None if reference is None else Path(reference),
             level=level,
             runtimes=tuple(runtimes),

@@ -265,13 +265,17 @@ class Driver:
         self._cores = allowed_cores(self.job, hello)
         self._ask_start()
         total = sum(1 for use in uses for _ in self._units_left(use))
-        self._say("%d sessions to measure in %s" % (total, ", ".join(use.title for use in uses)))
+        self._say(
+            "%d sessions to measure in %s" % (total, ", ".join(dict.fromkeys(use.title for use in uses)))
+        )
         self._total, self._ended = total, 0
         for use in uses:
             self._measure_next(use)
         while any(use.left for use in uses):
             for use in uses:
                 self._measure_next(use)
+        for use in uses:
+            self._weigh(use)
 
     def close(self) -> None:
         """End the agent, if it runs."""
@@ -447,6 +451,41 @@ class Driver:
             min(warm["reference_ns"]) / warm["reference_loops"],
             reference["graph_hash"],
         )
+
+    def _weigh(self, use: Use) -> None:
+        """Load and run each network alone in a fresh worker, as often as the job asks. Raises: Lost, Stop."""
+        for number, batch, network in list(self._units_left(use)):
+            if "plan" in use.group["rounds"][number]:
+                continue
+            if use.failed_in_a_row >= self._limits["failures_in_a_row"]:
+                return
+            self._begin(use, number, batch, [network])
+            recipe = use.group["models"][network]["recipe"]
+            job = {
+                "network": recipe,
+                "runtime": use.name,
+                "options": use.options,
+                "threads": self.job["threads"],
+                "cores": self._cores,
+                "silence_s": self.job["silence_s"],
+            }
+            self._send_parts([recipe])
+            self._write(run=job_digest(job))
+            assert self._agent is not None
+            try:
+                answer = self._agent.ask("memory", SILENCE_S, job=job)
+            except Lost as error:
+                self._write(lost=str(error))
+                self._restart()
+                answer = {"message": str(error)}
+            else:
+                self._write(said=answer)
+            if answer.get("kind") in self._limits["no_memory"]:
+                self._say("memory is not measured in %s: %s" % (use.title, answer.get("message")))
+                return
+            failure = "" if answer.get("type") == "result" else str(answer.get("message"))
+            self._end(use, (number, batch, network), failure)
+            self._write(end=True)
 
     def _attempt(
         self, use: Use, number: int, batch: int, units: list[int], attempt: int

@@ -22,6 +22,7 @@ from harness.commands.options import (
     MeasuredRuntimes,
     MeasuredThreads,
     MeasureLevel,
+    MemoryFlag,
     OrderSeed,
     SessionCount,
     SignatureName,
@@ -95,13 +96,7 @@ def measure(
             help="Measure the reference latency again: later latencies are multiples of the new one.",
         ),
     ] = False,
-    memory: Annotated[
-        bool,
-        typer.Option(
-            "--memory",
-            help="Measure peak memory, load and first run as well: each network alone in three fresh processes.",
-        ),
-    ] = False,
+    memory: MemoryFlag = False,
     energy: Annotated[
         bool,
         typer.Option(

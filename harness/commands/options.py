@@ -202,6 +202,13 @@ FilesReference = Annotated[
         help="The file that the files are timed beside. [default: a built-in network of like duration]",
     ),
 ]
+MemoryFlag = Annotated[
+    bool,
+    typer.Option(
+        "--memory",
+        help="Measure peak memory, load and first run as well: each network alone in three fresh processes.",
+    ),
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 WideFlag = Annotated[
     bool,

@@ -21,6 +21,7 @@ from harness.commands.options import (
     MeasuredRuntimes,
     MeasuredThreads,
     MeasureLevel,
+    MemoryFlag,
     OrderSeed,
     SessionCount,
     SignatureName,
@@ -74,6 +75,7 @@ def pack(
         typer.Option("--level", "-l", help="Effort, as for 'harness measure'. [default: screen]"),
     ] = None,
     sessions: SessionCount = None,
+    memory: MemoryFlag = False,
     seed: OrderSeed = None,
     space: SpaceName = "blox",
     devices_file: DevicesFile = None,
@@ -105,6 +107,7 @@ def pack(
         threads=threads,
         cores=parse_cores(cores),
         sessions=sessions,
+        memory=memory,
         space=space,
         seed=seed,
     )

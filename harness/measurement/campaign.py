@@ -154,12 +154,14 @@ def run_campaign(
 class Record:
     """A campaign that was measured before, elsewhere: its id, which the store knows, and its rounds as they were measured.
 
-    `probe`: what is known of how long its files run in a runtime. What is in the store already is left as it is there.
+    `weighed`: its fresh workers. `probe`: what is known of how long its files run in a runtime. What is in the store already is
+    left as it is there.
     """
 
     campaign_id: str
     circumstances: Circumstances
     rounds: Callable[[RuntimePlan], list[SessionRound]]
+    weighed: Callable[[RuntimePlan], list[PlannedSession]]
     probe: Callable[[RuntimeUse], DurationProbe]
 
 
@@ -246,9 +248,11 @@ class _Run:
         """Measure the missing sessions: a first round of each runtime once its models are exported, then the others in turns."""
         outcome = self._outcome
         pending: list[list[SessionRound]] = []
+        planned: list[RuntimePlan] = []  # of this campaign: an outcome may be of several starts of a job
         try:
             for use in uses:
                 outcome.uses.append(use)
+                planned.append(use)
                 rounds = self._plan(use)
                 self._send_ahead(use, rounds)
                 self._expect(use, rounds)
@@ -259,11 +263,11 @@ class _Run:
             while any(pending):
                 for rounds in pending:
                     self._measure_next(rounds)
-            for use in outcome.uses if self._options.memory else ():
+            for use in planned if self._options.memory else ():
                 self._weigh(use)
-            for use in outcome.uses if self._options.energy else ():
+            for use in planned if self._options.energy else ():
                 self._measure_energy(use)
-            for use in outcome.uses if self._options.sustained_s else ():
+            for use in planned if self._options.sustained_s else ():
                 self._sustain(use)
             ending = (
                 "complete"
@@ -385,15 +389,7 @@ class _Run:
 
     def _weigh(self, use: RuntimePlan) -> None:
         """Measure memory, load and first run of networks that lack them, each alone in fresh workers."""
-        stored = Counter[tuple[str, str]]()
-        for purpose in set() if self._options.fresh else {model.purpose for model in use.models}:
-            runs = self._store.fresh_runs(use.configuration, purpose)
-            stored.update((run.purpose, run.graph_hash) for run in runs)
-        lacking = [
-            PlannedSession(use, model, model.purpose)
-            for model in use.models
-            for _ in range(FRESH_RUNS - stored[model.purpose, model.graph_hash])
-        ]
+        lacking = self._lacking_weights(use) if self._record is None else self._record.weighed(use)
         name = self._outcome.device
         self._observer.begin(name, len(lacking))
         for unit in lacking:
@@ -408,8 +404,20 @@ class _Run:
                 self._kept(unit, result)
                 self._observer.advance(name, f"failed: {result.message}")
                 continue
-            self._store.add_fresh_run(result)
+            self._store.add_fresh_run(result, again=self._record is not None)
             self._observer.advance(name, "")
+
+    def _lacking_weights(self, use: RuntimePlan) -> list[PlannedSession]:
+        """Return the fresh workers that networks lack."""
+        stored = Counter[tuple[str, str]]()
+        for purpose in set() if self._options.fresh else {model.purpose for model in use.models}:
+            runs = self._store.fresh_runs(use.configuration, purpose)
+            stored.update((run.purpose, run.graph_hash) for run in runs)
+        return [
+            PlannedSession(use, model, model.purpose)
+            for model in use.models
+            for _ in range(FRESH_RUNS - stored[model.purpose, model.graph_hash])
+        ]
 
     def _sustain(self, use: RuntimePlan) -> None:
         """Keep the device busy with each network for the time that was asked for."""

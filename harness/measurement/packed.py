@@ -42,6 +42,7 @@ from harness.estimates.clean_runs import FEWEST_SLICES, STEAL_SHARE
 from harness.measurement import core_gate, gate
 from harness.measurement.campaign import (
     CONSECUTIVE_FAILURES,
+    NO_MEMORY,
     Observer,
     Outcome,
     Record,
@@ -50,7 +51,7 @@ from harness.measurement.campaign import (
     plan_round,
 )
 from harness.measurement.durations import PLAN
-from harness.measurement.plan import Options, SessionPlan
+from harness.measurement.plan import FRESH_RUNS, Options, SessionPlan
 from harness.measurement.session_runner import (
     LINK_LOSSES_A_UNIT,
     REDO_AFTER_S,
@@ -118,13 +119,14 @@ def pack_campaign(
             "the board by hand and leave jetson_power_mode and jetson_clocks out"
         )
     asked_for = {
-        "--memory": options.memory,
         "--energy": options.energy,
         "--sustained": options.sustained_s,
         "--recalibrate": options.recalibrate,
     }
     if given_up := [name for name, value in asked_for.items() if value]:
-        raise ConfigError(f"a packed job measures sessions and nothing else: leave out {', '.join(given_up)}")
+        raise ConfigError(
+            f"a packed job measures sessions and memory: leave out {', '.join(given_up)}, or measure over SSH"
+        )
     if left_out := [key for key in NOT_CARRIED if getattr(device, key, None)]:
         raise ConfigError(
             f"device {device.name!r}: devices.toml has {', '.join(left_out)}, which a packed job does not carry; leave that "
@@ -193,7 +195,7 @@ def pack_campaign(
         job_id=job_id,
         data=data,
         networks=len(packed_hashes),
-        sessions=sum(len(batch) for one in rounds for batch in one["batches"]),
+        sessions=sum(len(batch) for one in rounds if "plan" in one for batch in one["batches"]),
         parts=len(packing.parts),
     )
 
@@ -217,6 +219,7 @@ def _limits() -> dict[str, Any]:
         "resends": RESENDS_A_UNIT,
         "resent": RESENT,
         "failures_in_a_row": CONSECUTIVE_FAILURES,
+        "no_memory": NO_MEMORY,
         "steal_share": STEAL_SHARE,
         "fewest_slices": FEWEST_SLICES,
     }
@@ -269,6 +272,8 @@ class _Packing:
             plan, batches = plan_round(range(count), number, self.options, self.rng, alone=alone)
             plan = replace(plan, max_s=max(plan.max_s, least_s))
             rounds.append({"plan": asdict(plan), "batches": batches})
+        if self.options.memory:  # of fresh workers, which need no plan
+            rounds.append({"batches": [[place] for place in range(count) for _ in range(FRESH_RUNS)]})
         return rounds
 
     def _model(self, model: Model) -> dict[str, Any]:
@@ -382,6 +387,7 @@ def _read_visit(
             threads=job["threads"],
             cores=tuple(job["cores"]),
             silence_s=job["silence_s"],
+            memory=True,  # that of what the record has
             fresh=True,
         )
         circumstances = Circumstances(
@@ -396,6 +402,7 @@ def _read_visit(
             campaign_id=results.manifest.job,
             circumstances=circumstances,
             rounds=source.rounds,
+            weighed=source.weighed,
             probe=source.probe,
         )
         given = job.get("provider_options", {})
@@ -485,6 +492,32 @@ class _JobSource:
 
     def rounds(self, use: RuntimePlan) -> list[SessionRound]:
         """Return the rounds of a runtime plan as they were measured; empty ones keep their turn."""
+        rounds, found = self._measured(use)
+        return [
+            SessionRound(
+                use=use,
+                plan=SessionPlan(**one["plan"]).at(use.pace),
+                batches=tuple(found.get(place, ())),
+            )
+            for place, one in enumerate(rounds)
+            if "plan" in one
+        ]
+
+    def weighed(self, use: RuntimePlan) -> list[PlannedSession]:
+        """Return the fresh workers of a runtime plan as they came."""
+        rounds, found = self._measured(use)
+        return [
+            unit
+            for place, one in enumerate(rounds)
+            if "plan" not in one
+            for units in found.get(place, ())
+            for unit in units
+        ]
+
+    def _measured(
+        self, use: RuntimePlan
+    ) -> tuple[list[Mapping[str, Any]], dict[int, list[tuple[PlannedSession, ...]]]]:
+        """Return the rounds of a runtime plan as they were asked for, and by their places the batches that were measured."""
         number = next(group.number for group in self._groups if group.reference_model is use.reference)
         found: dict[int, list[tuple[PlannedSession, ...]]] = {}
         for batch in self._batches:
@@ -492,14 +525,7 @@ class _JobSource:
             if (of.group, of.runtime, of.provider) == (number, use.runtime.name, use.runtime.provider):
                 units = tuple(self._planned(use, batch, network) for network in batch.begun.networks)
                 found.setdefault(batch.begun.round, []).append(units)
-        return [
-            SessionRound(
-                use=use,
-                plan=SessionPlan(**one["plan"]).at(use.pace),
-                batches=tuple(found.get(place, ())),
-            )
-            for place, one in enumerate(self._job["groups"][number]["rounds"])
-        ]
+        return self._job["groups"][number]["rounds"], found
 
     def batch_of(self, unit: PlannedSession) -> RecordedBatch:
         """Return the batch of the record that a session is of."""

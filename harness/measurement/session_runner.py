@@ -149,6 +149,7 @@ class SessionRunner:
 
     def weigh(self, unit: PlannedSession) -> FreshRun | Failure:
         """Load and run a network alone in a fresh worker. Raises: Cancelled; DeviceError when the device stays away."""
+        self.circumstances.begin([unit])
         configuration, assembly = unit.use.configuration, unit.model.assemble()
         job = {
             "network": assembly.recipe(),
@@ -173,7 +174,7 @@ class SessionRunner:
         names = ("model_bytes", "empty_bytes", "peak_bytes", "is_reset", "load_ns", "first_run_ns")
         try:
             return FreshRun(
-                run_id=str(uuid.uuid4()),
+                run_id=self.circumstances.session_id(unit, 0),
                 campaign_id=self.campaign_id,
                 configuration=configuration,
                 architecture=unit.model.architecture,

@@ -225,9 +225,9 @@ class Store:
             raise Unstorable(f"session {session.session_id} of {session.architecture}: {error}") from error
         self._write("session", session, lambda: session_document(session), again)
 
-    def add_fresh_run(self, run: FreshRun) -> None:
-        """Keep what a network took alone in a fresh worker."""
-        self._write("fresh-run", run, lambda: asdict(run))
+    def add_fresh_run(self, run: FreshRun, *, again: bool = False) -> None:
+        """Keep what a network took alone in a fresh worker; `again`: it may be there already."""
+        self._write("fresh-run", run, lambda: asdict(run), again)
 
     def fresh_runs(self, configuration: Configuration, purpose: str = "network") -> list[FreshRun]:
         """Return the fresh runs on a configuration for one purpose, oldest first."""

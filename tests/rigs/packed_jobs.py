@@ -28,7 +28,7 @@ from harness.measurement import core_gate, packed
 from harness.measurement.campaign import Outcome
 from harness.measurement.packed import import_campaign, pack_campaign
 from harness.measurement.plan import Options
-from harness.measurement.workload import Model
+from harness.measurement.workload import FileSource, Model, ModelSource
 from harness.store import Store
 from rigs.short_campaigns import ONNX, Watcher
 
@@ -88,18 +88,25 @@ def pack(
     *,
     redos: int = 0,
     device: Device = DEVICE,
-    **source: Any,
+    source: ModelSource | FileSource | None = None,
+    **models: Any,
 ) -> str:
     """Write a job of some models and return its id; however busy this machine is, its cores count as free.
 
-    Nothing is measured again, unless `redos` says how often; then everything is.
+    models: what `SmallModels` takes, unless there is a `source`. Nothing is measured again, unless `redos` says how often; then
+    everything is.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(core_gate, "FREE_SHARE", 1.0)
         patch.setattr(packed, "REDOS_A_UNIT", redos)
         patch.setattr(packed, "STEAL_SHARE", -1.0)
         job = pack_campaign(
-            device, SmallModels(**source), options, store, rng=random.Random(0), say=lambda text: None
+            device,
+            source or SmallModels(**models),
+            options,
+            store,
+            rng=random.Random(0),
+            say=lambda text: None,
         )
     path.write_bytes(job.data)
     return job.job_id

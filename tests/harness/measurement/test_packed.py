@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from factories.model_files import dense, save
 from rigs.other_pythons import find_interpreters, stand_in
 from rigs.packed_jobs import (
     Ran,
@@ -37,13 +38,18 @@ from harness.devices import job_files
 from harness.devices.conditions import throttle_signs
 from harness.devices.config import Device, LocalDevice
 from harness.devices.runtimes import choose_runtimes
+from harness.estimates.outputs import is_wrong
 from harness.measurement import core_gate
 from harness.measurement.campaign import run_campaign
 from harness.measurement.packed import pack_campaign
 from harness.measurement.plan import Level
-from harness.records import SessionRecord
+from harness.models.file_source import MeasuredModels
+from harness.models.files import GivenInputs, open_files
+from harness.records import FILE_SPACE, SessionRecord
 from harness.store import Store
+from space import BLOX
 from space.errors import ConfigError
+from space.segments import Segment
 
 pytestmark = pytest.mark.device
 
@@ -152,13 +158,35 @@ def test_the_times_lie_between_the_packing_and_now(ran: Ran, store: Store) -> No
     assert all(packed_utc[:19] <= one.started_utc for one in sessions(store))
 
 
-def test_outputs_are_judged_at_home(tmp_path: Path) -> None:
+def test_files_are_timed_beside_what_the_device_chooses_and_outputs_are_judged_and_memory_is_known(
+    tmp_path: Path,
+) -> None:
+    (file,) = open_files([save(dense(), tmp_path / "dense.onnx")], GivenInputs())
+    networks = SmallModels(count=1, wrong=(7.0, 7.0))
+    source = MeasuredModels(networks=networks, files=[file], reference=None, progress=lambda *_: None)
+    path = tmp_path / "job.zip"
     with Store(str(tmp_path / "store.sqlite")) as store:
-        pack(store, tmp_path / "job.zip", wrong=(7.0, 7.0), count=1)
-        status, said = run(tmp_path / "job.zip")
-        assert status == 0, said
-        take(tmp_path / "job-results.zip", store)
-        assert [one.expected for one in sessions(store)] == [(7.0, 7.0)]
+        pack(store, path, replace(ONNX, memory=True), source=source)
+        status, said = run(path)
+        assert status == 0 and "trying onnxruntime dense.onnx" in said, said
+        take(results_of(path), store)
+        of_networks, of_files = sorted(store.configurations(), key=lambda one: one.space == FILE_SPACE)
+        assert [one.expected for one in store.sessions(of_networks)] == [(7.0, 7.0)]
+        assert [one.expected for one in store.sessions(of_files)] == [file.expected()]
+        assert not any(map(is_wrong, store.sessions(of_files)))
+        assert (of_files.space, of_files.reference) == (FILE_SPACE, Segment.parse("segment:stem", BLOX).key)
+        weighed = [run for one in (of_networks, of_files) for run in store.fresh_runs(one)]
+        assert [run.model_digest for run in weighed[3:]] == [file.digest] * 3
+        first = everything(store)
+
+        journal = tmp_path / "job-work/visit-0001.jsonl"
+        lines = [line for line in journal.read_text().splitlines(True) if '"done":[0,0,0]' not in line]
+        journal.write_text("".join(lines))
+        status, said = run(path)  # what was chosen stays chosen
+        assert status == 0 and "2 sessions to measure" in said and "trying" not in said, said
+        assert take(results_of(path), store).error is None
+        assert (everything(store), len(weighed)) == (first, 6)
+        assert weighed == [run for one in (of_networks, of_files) for run in store.fresh_runs(one)]
 
 
 def test_the_oldest_python_of_this_machine_runs_a_job(tmp_path: Path) -> None:
@@ -295,11 +323,20 @@ def test_the_job_itself_and_other_files_are_refused(ran: Ran, store: Store, tmp_
         take(tmp_path / "absent.zip", store)
 
 
-def test_sessions_that_were_not_asked_for_are_refused(ran: Ran, store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"networks": [0, 1, 2]},
+        {"beside": {"reference": "another", "network_ns": 1e6, "reference_ns": 1e6}},
+    ],
+)
+def test_sessions_that_were_not_asked_for_are_refused(
+    told: dict[str, Any], ran: Ran, store: Store, tmp_path: Path
+) -> None:
     def more(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for line in lines:
             if "begin" in line:
-                line["begin"]["networks"] = [0, 1, 2]
+                line["begin"] |= told
         return lines
 
     with pytest.raises(ConfigError, match="sessions that it did not ask for"):

@@ -21,11 +21,13 @@ import sys
 import time
 import zipfile
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any, Callable, Dict, Iterator, Tuple
 
 from device_agents import PROTOCOL
+from device_agents.block_plans import BlockPlan, energy_plan, sustained_plan
 from device_agents.clean_runs import CleanRuns
 from device_agents.frames import PREAMBLE, FrameError, FrameReader, FrameWriter
 from device_agents.pacing import Durations, Pace, nearest
@@ -34,6 +36,7 @@ FORMAT = 1
 SILENCE_S = 30.0  # the agent's heart beats every 2 s while it runs a job
 ANSWER_S = 60.0
 HELLO_S = 150.0  # importing a large runtime on a small board takes long
+SENSOR_S = 120.0  # it is watched for up to a minute
 END_S = 10.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CHUNK_BYTES = 4 << 20
@@ -173,7 +176,8 @@ class Use:
         }
         self.title = self.name if group["precision"] == "fp32" else "%s %s" % (self.name, group["precision"])
         self.title += " batch %d" % group["batch"] if group["batch"] > 1 else ""
-        self.left = [number for number, one in enumerate(group["rounds"]) if "plan" in one]
+        self.left = [number for number, one in enumerate(group["rounds"]) if "of" not in one]
+        self.sensor: Answer | None = None  # of energy, once it was looked for
         self.failed_in_a_row = 0
         self.references: list[dict[str, Any]] = [group["reference"], *group.get("shorter", [])]
         self.reference = self.references[0]
@@ -274,8 +278,13 @@ class Driver:
         while any(use.left for use in uses):
             for use in uses:
                 self._measure_next(use)
-        for use in uses:
-            self._weigh(use)
+        for of, measure in (
+            ("memory", self._weigh),
+            ("energy", self._measure_energy),
+            ("sustained", self._sustain),
+        ):
+            for use in uses:
+                self._measure_further(use, of, measure)
 
     def close(self) -> None:
         """End the agent, if it runs."""
@@ -421,16 +430,13 @@ class Driver:
 
     def _try(self, use: Use, reference: dict[str, Any]) -> Durations | None:
         """Run a file a few times beside a reference; None where it does not run: its sessions tell why."""
-        job = {
-            "networks": [use.group["models"][0]["recipe"]],
-            "reference": reference["recipe"],
-            "runtime": use.name,
-            "options": use.options,
-            "threads": self.job["threads"],
-            "cores": self._cores,
-            "plan": self.job["trial_plan"],
-            "silence_s": self.job["silence_s"],
-        }
+        job = dict(
+            self._job_of(use),
+            networks=[use.group["models"][0]["recipe"]],
+            reference=reference["recipe"],
+            cores=self._cores,
+            plan=self.job["trial_plan"],
+        )
         warm: Answer = {}
         assert self._agent is not None
         try:
@@ -452,40 +458,74 @@ class Driver:
             reference["graph_hash"],
         )
 
-    def _weigh(self, use: Use) -> None:
-        """Load and run each network alone in a fresh worker, as often as the job asks. Raises: Lost, Stop."""
+    def _measure_further(self, use: Use, of: str, measure: Callable[[Use, Answer], Answer | None]) -> None:
+        """Measure what is no session, each in a fresh worker; `measure` returns None where that cannot be had here."""
         for number, batch, network in list(self._units_left(use)):
-            if "plan" in use.group["rounds"][number]:
+            if use.group["rounds"][number].get("of") != of:
                 continue
             if use.failed_in_a_row >= self._limits["failures_in_a_row"]:
                 return
             self._begin(use, number, batch, [network])
-            recipe = use.group["models"][network]["recipe"]
-            job = {
-                "network": recipe,
-                "runtime": use.name,
-                "options": use.options,
-                "threads": self.job["threads"],
-                "cores": self._cores,
-                "silence_s": self.job["silence_s"],
-            }
-            self._send_parts([recipe])
-            self._write(run=job_digest(job))
-            assert self._agent is not None
-            try:
-                answer = self._agent.ask("memory", SILENCE_S, job=job)
-            except Lost as error:
-                self._write(lost=str(error))
-                self._restart()
-                answer = {"message": str(error)}
-            else:
-                self._write(said=answer)
-            if answer.get("kind") in self._limits["no_memory"]:
-                self._say("memory is not measured in %s: %s" % (use.title, answer.get("message")))
+            answer = measure(use, use.group["models"][network]["recipe"])
+            if answer is None or answer.get("kind") in self._limits["no_memory"]:
+                why = answer["message"] if answer else "; ".join((use.sensor or {}).get("reasons", ()))
+                self._say("%s is not measured in %s: %s" % (of, use.title, why or "the sensor is too slow"))
                 return
             failure = "" if answer.get("type") == "result" else str(answer.get("message"))
             self._end(use, (number, batch, network), failure)
             self._write(end=True)
+
+    def _weigh(self, use: Use, recipe: Answer) -> Answer:
+        """Load and run a network alone. Raises: Lost, Stop."""
+        self._send_parts([recipe])
+        return self._ask_worker("memory", dict(self._job_of(use), network=recipe, cores=self._cores))
+
+    def _measure_energy(self, use: Use, recipe: Answer) -> Answer | None:
+        """Run blocks beside the device's sensor of energy, None where it has none that will do. Raises: Lost, Stop."""
+        assert self._agent is not None
+        if use.sensor is None:
+            use.sensor = self._agent.ask("sensor", SENSOR_S, provider=use.provider)
+            self._write(answer="sensor", said=use.sensor)
+        update_s = use.sensor.get("update_s")
+        plan = None if update_s is None else energy_plan(update_s)
+        return None if plan is None else self._run_blocks(use, recipe, plan, energy_of=use.provider)
+
+    def _sustain(self, use: Use, recipe: Answer) -> Answer:
+        """Keep the device busy with a network. Raises: Lost, Stop."""
+        return self._run_blocks(use, recipe, sustained_plan(self.job["sustained_s"]))
+
+    def _run_blocks(self, use: Use, recipe: Answer, plan: BlockPlan, **sensor: str) -> Answer:
+        job = dict(
+            self._job_of(use), network=recipe, reference=use.reference["recipe"], **asdict(plan), **sensor
+        )
+        self._send_parts([job["reference"], recipe])
+        self._pass_gate(use)
+        job["cores"] = self._await_cores("")  # nobody is asked for a core: an app asks for none either
+        answer = self._ask_worker("blocks", job)
+        self._conditions = {}
+        return answer
+
+    def _ask_worker(self, verb: str, job: dict[str, Any]) -> Answer:
+        """Ask for a job of a worker and note what it tells; an agent that is lost answers with an error. Raises: Lost, Stop."""
+        self._write(run=job_digest(job))
+        assert self._agent is not None
+        try:
+            answer = self._agent.ask(verb, SILENCE_S, lambda event: self._write(said=event), job=job)
+        except Lost as error:
+            self._write(lost=str(error))
+            self._restart()
+            return {"type": "error", "message": str(error)}
+        self._write(said=answer)
+        return answer
+
+    def _job_of(self, use: Use) -> dict[str, Any]:
+        """Return what every job of a worker says."""
+        return {
+            "runtime": use.name,
+            "options": use.options,
+            "threads": self.job["threads"],
+            "silence_s": self.job["silence_s"],
+        }
 
     def _attempt(
         self, use: Use, number: int, batch: int, units: list[int], attempt: int
@@ -552,20 +592,16 @@ class Driver:
         end: Callable[[int, str], None],
     ) -> Answer:
         """Measure networks in a fresh worker, each handed on as it ends, and return the job's answer. Raises: Lost, Stop."""
-        group = use.group
-        job = {
-            "networks": [group["models"][network]["recipe"] for network in networks],
-            "reference": use.reference["recipe"],
-            "runtime": use.name,
-            "options": use.options,
-            "threads": self.job["threads"],
-            "plan": use.plan(number),
-            "silence_s": self.job["silence_s"],
-            "request": self._method,
-        }
+        job = dict(
+            self._job_of(use),
+            networks=[use.group["models"][network]["recipe"] for network in networks],
+            reference=use.reference["recipe"],
+            plan=use.plan(number),
+            request=self._method,
+        )
         self._send_parts([job["reference"]] + job["networks"])
         self._pass_gate(use)
-        job["cores"] = self._await_cores()
+        job["cores"] = self._await_cores(self._method)
         self._write(run=job_digest(job))
         told, count = Told(), 0
 
@@ -653,11 +689,14 @@ class Driver:
             waited_s += self._limits["gate_poll_s"]
             known = {}
 
-    def _await_cores(self) -> list[int]:
-        """Return the quietest cores, after a wait where all are busy. Raises: Stop where they never are free at the start."""
+    def _await_cores(self, method: str) -> list[int]:
+        """Return the quietest cores to one who asks for them so, after a wait where all are busy.
+
+        Raises: Stop where they never are free at the start; Lost.
+        """
         begin_s = time.monotonic()
         while True:
-            quiet = self._ask("quiet", cores=self._cores, threads=self.job["threads"], request=self._method)
+            quiet = self._ask("quiet", cores=self._cores, threads=self.job["threads"], request=method)
             cores = quiet["cores"]
             shares = quiet["waited_asking"] if "waited_asking" in quiet else quiet["waited"]
             busy = max((shares.get(str(core), 0.0) for core in cores), default=0.0)

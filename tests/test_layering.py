@@ -65,7 +65,7 @@ DOORS: dict[str, tuple[str, ...]] = {
         *below("harness.models"),
     ),
     "harness.measurement": (
-        *("device_agents.pacing", "space.errors", "space.text"),
+        *("device_agents.block_plans", "device_agents.pacing", "space.errors", "space.text"),
         *below("harness.measurement"),
     ),
     "harness.store": (

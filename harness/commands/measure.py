@@ -11,6 +11,7 @@ from harness.commands.options import (
     CoreList,
     Devices,
     DevicesFile,
+    EnergyFlag,
     ExpectedValues,
     FilesReference,
     InputShapes,
@@ -28,6 +29,7 @@ from harness.commands.options import (
     SignatureName,
     SpaceName,
     StoreOption,
+    SustainedTime,
     WaitFlag,
     WaitLimit,
     WideFlag,
@@ -97,22 +99,8 @@ def measure(
         ),
     ] = False,
     memory: MemoryFlag = False,
-    energy: Annotated[
-        bool,
-        typer.Option(
-            "--energy",
-            help="Measure the energy of an inference as well, where the device has a sensor: some three minutes a network.",
-        ),
-    ] = False,
-    sustained: Annotated[
-        str,
-        typer.Option(
-            "--sustained",
-            metavar="TIME",
-            help="Instead: keep the device busy with each network for so long, e.g. 30m, and show its latency minute by minute "
-            "with temperature and clocks.",
-        ),
-    ] = "",
+    energy: EnergyFlag = False,
+    sustained: SustainedTime = "",
     plot: Annotated[
         Path | None,
         typer.Option(

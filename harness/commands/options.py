@@ -209,6 +209,22 @@ MemoryFlag = Annotated[
         help="Measure peak memory, load and first run as well: each network alone in three fresh processes.",
     ),
 ]
+EnergyFlag = Annotated[
+    bool,
+    typer.Option(
+        "--energy",
+        help="Measure the energy of an inference as well, where the device has a sensor: some three minutes a network.",
+    ),
+]
+SustainedTime = Annotated[
+    str,
+    typer.Option(
+        "--sustained",
+        metavar="TIME",
+        help="Instead: keep the device busy with each network for so long, e.g. 30m, and show its latency minute by minute "
+        "with temperature and clocks.",
+    ),
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 WideFlag = Annotated[
     bool,

@@ -10,6 +10,7 @@ import typer
 from harness.commands.options import (
     CoreList,
     DevicesFile,
+    EnergyFlag,
     ExpectedValues,
     FilesReference,
     InputShapes,
@@ -27,6 +28,7 @@ from harness.commands.options import (
     SignatureName,
     SpaceName,
     StoreOption,
+    SustainedTime,
     is_quiet,
     make_store,
 )
@@ -76,6 +78,8 @@ def pack(
     ] = None,
     sessions: SessionCount = None,
     memory: MemoryFlag = False,
+    energy: EnergyFlag = False,
+    sustained: SustainedTime = "",
     seed: OrderSeed = None,
     space: SpaceName = "blox",
     devices_file: DevicesFile = None,
@@ -87,6 +91,7 @@ def pack(
     Python 3.8 and a runtime are all that the device needs. 'harness import' takes the results, into the same store.
     """
     from harness.devices.runtimes import parse_cores
+    from harness.measurement.block_runs import parse_sustained
     from harness.measurement.plan import parse_batches
     from harness.models.files import GivenInputs
     from harness.output.packed import print_job
@@ -108,6 +113,8 @@ def pack(
         cores=parse_cores(cores),
         sessions=sessions,
         memory=memory,
+        energy=energy,
+        sustained_s=parse_sustained(sustained),
         space=space,
         seed=seed,
     )

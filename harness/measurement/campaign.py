@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from device_agents.block_plans import BlockPlan, energy_plan, sustained_plan
 from device_agents.pacing import Pace
 from harness.devices.config import Device, Precision
 from harness.devices.connection import Connection, clock, new_owner
@@ -28,7 +29,7 @@ from harness.errors import Cancelled, DeviceError, LinkError, StoreError, Unstor
 from harness.estimates.energy import NoEnergy, energy_of
 from harness.estimates.estimate import reference_latency_ns
 from harness.estimates.outputs import is_wrong
-from harness.measurement.block_runs import BlockPlan, energy_plan, sustained_plan, why_no_energy
+from harness.measurement.block_runs import why_no_energy
 from harness.measurement.core_gate import CoreGate, CoreRequest
 from harness.measurement.durations import DeviceProbe
 from harness.measurement.gate import Gate
@@ -154,14 +155,14 @@ def run_campaign(
 class Record:
     """A campaign that was measured before, elsewhere: its id, which the store knows, and its rounds as they were measured.
 
-    `weighed`: its fresh workers. `probe`: what is known of how long its files run in a runtime. What is in the store already is
-    left as it is there.
+    `further`: what it has of "memory", "energy" or "sustained". `probe`: what is known of how long its files run in a runtime.
+    What is in the store already is left as it is there.
     """
 
     campaign_id: str
     circumstances: Circumstances
     rounds: Callable[[RuntimePlan], list[SessionRound]]
-    weighed: Callable[[RuntimePlan], list[PlannedSession]]
+    further: Callable[[RuntimePlan, str], list[PlannedSession]]
     probe: Callable[[RuntimeUse], DurationProbe]
 
 
@@ -389,7 +390,7 @@ class _Run:
 
     def _weigh(self, use: RuntimePlan) -> None:
         """Measure memory, load and first run of networks that lack them, each alone in fresh workers."""
-        lacking = self._lacking_weights(use) if self._record is None else self._record.weighed(use)
+        lacking = self._lacking_weights(use) if self._record is None else self._record.further(use, "memory")
         name = self._outcome.device
         self._observer.begin(name, len(lacking))
         for unit in lacking:
@@ -421,40 +422,37 @@ class _Run:
 
     def _sustain(self, use: RuntimePlan) -> None:
         """Keep the device busy with each network for the time that was asked for."""
-        if len(use.models) > MOST_SUSTAINED:
-            raise ConfigError(
-                f"--sustained takes {clock(self._options.sustained_s)} for each of {len(use.models)} networks; "
-                f"name {MOST_SUSTAINED} at most"
-            )
-        name = self._outcome.device
-        self._observer.begin(name, len(use.models))
-        for model in use.models:
-            unit = PlannedSession(use, model, "sustained")
+        check_sustained(self._options.sustained_s, len(use.models))
+        units = [PlannedSession(use, model, "sustained") for model in use.models]
+        if self._record is not None:
+            units = self._record.further(use, "sustained")
+        self._observer.begin(self._outcome.device, len(units))
+        for unit in units:
             self._run_blocks(unit, sustained_plan(self._options.sustained_s))
 
     def _measure_energy(self, use: RuntimePlan) -> None:
         """Measure the energy of networks that lack it, by the device's own sensor; where there is none, say so once."""
-        stored = (
-            set()
-            if self._options.fresh
-            else _with_energy(self._store.block_runs(use.configuration, "energy"))
-        )
-        lacking = [model for model in use.models if model.graph_hash not in stored]
+        if self._record is not None:
+            lacking = self._record.further(use, "energy")
+        else:
+            is_fresh = self._options.fresh
+            stored = set() if is_fresh else _with_energy(self._store.block_runs(use.configuration, "energy"))
+            models = (model for model in use.models if model.graph_hash not in stored)
+            lacking = [PlannedSession(use, model, "energy") for model in models]
         if not lacking:
             return
         self._say("looking for a sensor of energy")
-        found = self._start(use).energy_sensor(use.configuration.provider)
+        found = self._start(use).energy_sensor(lacking[0])
         update_s = found.get("update_s")
         plan = None if update_s is None else energy_plan(update_s)
         if plan is None:
             self._tell(f"energy is not measured in {use.configuration.runtime}: {why_no_energy(found)}")
             return
         self._observer.begin(self._outcome.device, len(lacking))
-        for model in lacking:
-            unit = PlannedSession(use, model, "energy")
+        for unit in lacking:
             run = self._run_blocks(unit, plan, found["sensor"])
             if run is not None and (trouble := _trouble_with_energy(run)):
-                self._tell(f"energy of {model.architecture} is not known: {trouble}")
+                self._tell(f"energy of {unit.model.architecture} is not known: {trouble}")
 
     def _run_blocks(
         self, unit: PlannedSession, plan: BlockPlan, sensor: Mapping[str, Any] = NOTHING
@@ -470,7 +468,7 @@ class _Run:
             raise stopped from None
         if run is not None:
             try:
-                self._store.add_block_run(run)
+                self._store.add_block_run(run, again=self._record is not None)
             except Unstorable as error:
                 run, failure = None, runner.failure(unit, "bad-result", str(error))
         if run is not None:
@@ -566,6 +564,14 @@ class _Run:
 
     def _say(self, text: str) -> None:
         self._observer.state(self._outcome.device, text)
+
+
+def check_sustained(seconds: float, networks: int) -> None:
+    """Raise ConfigError for more networks than can be kept under load one after another."""
+    if networks > MOST_SUSTAINED:
+        raise ConfigError(
+            f"--sustained takes {clock(seconds)} for each of {networks} networks; name {MOST_SUSTAINED} at most"
+        )
 
 
 def _with_energy(runs: Sequence[BlockRun]) -> set[str]:

@@ -6,6 +6,7 @@ import random
 import secrets
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
@@ -47,6 +48,7 @@ from harness.measurement.campaign import (
     Outcome,
     Record,
     SessionRound,
+    check_sustained,
     measure_over,
     plan_round,
 )
@@ -82,6 +84,7 @@ CLOCKS = timedelta(minutes=5)  # that the clocks of two machines may be apart
 TRANSPORT = "packed"
 BATCH_MAX_S = 30.0  # of a session whose runs take several images
 NOT_CARRIED = ("litert_carry", "tflite_delegates", "adb", "fixed_performance")  # keys of devices.toml
+BLOCKS = ("energy", "sustained")  # purposes of runs of blocks
 _NAMES = ("architecture", "graph_hash", "format", "precision", "space", "weights", "purpose", "inputs")
 _START = "packed job, start "  # of a campaign's outcome: which start of the job it is of
 
@@ -118,14 +121,9 @@ def pack_campaign(
             f"device {device.name!r}: a packed job sets no power mode or clocks, for nobody would see them put back; set them on "
             "the board by hand and leave jetson_power_mode and jetson_clocks out"
         )
-    asked_for = {
-        "--energy": options.energy,
-        "--sustained": options.sustained_s,
-        "--recalibrate": options.recalibrate,
-    }
-    if given_up := [name for name, value in asked_for.items() if value]:
+    if options.recalibrate:
         raise ConfigError(
-            f"a packed job measures sessions and memory: leave out {', '.join(given_up)}, or measure over SSH"
+            "a packed job measures no reference alone: leave out --recalibrate, or measure over SSH"
         )
     if left_out := [key for key in NOT_CARRIED if getattr(device, key, None)]:
         raise ConfigError(
@@ -158,6 +156,11 @@ def pack_campaign(
             ]
         if files is not None:
             groups += [packing.file(model, references) for model, references in files.choices(one)]
+    if options.sustained_s:
+        beside = Counter(
+            (one["format"], one["precision"], one["batch"]) for one in groups for _ in one["models"]
+        )
+        check_sustained(options.sustained_s, max(beside.values(), default=0))
     agent, agent_digest = agent_archive()
     job_id, key = str(uuid.uuid4()), secrets.token_hex(32)
     packed_utc = now_utc()
@@ -175,6 +178,7 @@ def pack_campaign(
         "cores": cores,
         "threads": threads,
         "silence_s": options.silence_s,
+        "sustained_s": options.sustained_s,
         "trial_plan": asdict(PLAN),
         "limits": _limits(),
         "groups": groups,
@@ -195,7 +199,7 @@ def pack_campaign(
         job_id=job_id,
         data=data,
         networks=len(packed_hashes),
-        sessions=sum(len(batch) for one in rounds if "plan" in one for batch in one["batches"]),
+        sessions=sum(len(batch) for one in rounds if "of" not in one for batch in one["batches"]),
         parts=len(packing.parts),
     )
 
@@ -267,13 +271,20 @@ class _Packing:
 
     def _rounds(self, count: int, *, least_s: float = 0.0, alone: bool = False) -> list[dict[str, Any]]:
         """Return the rounds of so many models, whose sessions may last for `least_s` at least."""
-        rounds = []
+        rounds: list[dict[str, Any]] = []
         for number in range(self.options.sessions_each):
             plan, batches = plan_round(range(count), number, self.options, self.rng, alone=alone)
             plan = replace(plan, max_s=max(plan.max_s, least_s))
             rounds.append({"plan": asdict(plan), "batches": batches})
-        if self.options.memory:  # of fresh workers, which need no plan
-            rounds.append({"batches": [[place] for place in range(count) for _ in range(FRESH_RUNS)]})
+        further = {
+            "memory": FRESH_RUNS * self.options.memory,
+            "energy": self.options.energy,
+            "sustained": bool(self.options.sustained_s),
+        }
+        for of, times in further.items():
+            if times:
+                places = [[place] for place in range(count) for _ in range(times)]
+                rounds.append({"of": of, "batches": places})
         return rounds
 
     def _model(self, model: Model) -> dict[str, Any]:
@@ -356,7 +367,7 @@ def _moved(results: Results, visit: str) -> timedelta:
 def _source(results: Results, visit: str) -> _JobSource:
     """Return the sessions of one start of a job, each of which was asked for. Raises: ConfigError."""
     with results.entries(visit) as entries:
-        return _JobSource(results.job, results.manifest.run, recorded_batches(entries))
+        return _JobSource(results.job, results.manifest.run, visit, recorded_batches(entries))
 
 
 def _read_visit(
@@ -387,7 +398,9 @@ def _read_visit(
             threads=job["threads"],
             cores=tuple(job["cores"]),
             silence_s=job["silence_s"],
-            memory=True,  # that of what the record has
+            memory=True,  # of what the record has, and energy
+            energy=True,
+            sustained_s=job.get("sustained_s", 0.0),
             fresh=True,
         )
         circumstances = Circumstances(
@@ -402,7 +415,7 @@ def _read_visit(
             campaign_id=results.manifest.job,
             circumstances=circumstances,
             rounds=source.rounds,
-            weighed=source.weighed,
+            further=source.further,
             probe=source.probe,
         )
         given = job.get("provider_options", {})
@@ -455,8 +468,10 @@ class _JobSource:
 
     formats: Sequence[Format] = ()
 
-    def __init__(self, job: Mapping[str, Any], run: str, batches: Sequence[RecordedBatch]) -> None:
-        self._job, self._run, self._batches = job, run, batches
+    def __init__(
+        self, job: Mapping[str, Any], run: str, visit: str, batches: Sequence[RecordedBatch]
+    ) -> None:
+        self._job, self._run, self._visit, self._batches = job, run, visit, batches
         self._units: dict[int, _Unit] = {}  # by id of the planned session, which `_kept` holds
         self._kept: list[PlannedSession] = []
         self._groups: list[_JobGroup] = []  # as they were asked for
@@ -500,16 +515,16 @@ class _JobSource:
                 batches=tuple(found.get(place, ())),
             )
             for place, one in enumerate(rounds)
-            if "plan" in one
+            if "of" not in one
         ]
 
-    def weighed(self, use: RuntimePlan) -> list[PlannedSession]:
-        """Return the fresh workers of a runtime plan as they came."""
+    def further(self, use: RuntimePlan, of: str) -> list[PlannedSession]:
+        """Return what a runtime plan has beside sessions, of one kind, as it came."""
         rounds, found = self._measured(use)
         return [
             unit
             for place, one in enumerate(rounds)
-            if "plan" not in one
+            if one.get("of") == of
             for units in found.get(place, ())
             for unit in units
         ]
@@ -544,15 +559,17 @@ class _JobSource:
         asked = self._units[id(unit)]
         begun = asked.batch.begun
         use = (begun.use.runtime, begun.use.version, begun.use.provider, begun.use.group)
-        return self.new_id(*use, begun.round, begun.batch, asked.network, attempt)
+        visit = [self._visit] if unit.purpose in BLOCKS else []  # each start keeps what it stopped
+        return self.new_id(*use, begun.round, begun.batch, asked.network, attempt, *visit)
 
     def new_id(self, *of: object) -> str:
         """Return an id that is made of what it names, and of the job's run."""
         return str(uuid.uuid5(uuid.UUID(self._job["job"]), repr((self._run, *of))))
 
     def _planned(self, use: RuntimePlan, batch: RecordedBatch, network: int) -> PlannedSession:
-        model = use.models[network]
-        unit = PlannedSession(use, model, model.purpose)
+        model, begun = use.models[network], batch.begun
+        of = self._job["groups"][begun.use.group]["rounds"][begun.round].get("of")
+        unit = PlannedSession(use, model, of if of in BLOCKS else model.purpose)
         self._units[id(unit)] = _Unit(batch, network)
         self._kept.append(unit)
         return unit

@@ -199,7 +199,7 @@ def measure_devices(request: MeasureRequest, store: Store, observer: ExportObser
                 outcomes=tuple(outcomes), rows=()
             )  # it does not answer: the outcomes say what waits for it
         if request.sustained_s:
-            return Measured(outcomes=tuple(outcomes), sustained=_runs_under_load(outcomes, store))
+            return Measured(outcomes=tuple(outcomes), sustained=runs_under_load(outcomes, store))
         if isinstance(asked, MeasuredModels):
             _note_judged_before(asked, outcomes, store, observer)
         rows = (row for one in outcomes for use in one.uses for row in latencies_of(use, store))
@@ -217,7 +217,7 @@ def measure_devices(request: MeasureRequest, store: Store, observer: ExportObser
     return Measured(outcomes=(last,), table=predict_space(store, last.uses[0].configuration))
 
 
-def _runs_under_load(outcomes: Sequence[Outcome], store: Store) -> tuple[Sustained, ...]:
+def runs_under_load(outcomes: Sequence[Outcome], store: Store) -> tuple[Sustained, ...]:
     """Return the runs under load of some campaigns, as they were measured."""
     runs = (
         run

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.devices.config import Device, load_devices, name_problem
 from harness.estimates.latency import Latency, LatencyTable
+from harness.estimates.sustained import Sustained
 from harness.measurement.campaign import Outcome
 from harness.measurement.packed import TRANSPORT, PackedJob, import_campaign, pack_campaign
 from harness.models.exported import ExportObserver
@@ -19,6 +20,7 @@ from harness.prediction.measure import (
     Progress,
     asked_source,
     latencies_of,
+    runs_under_load,
 )
 from harness.store import Store
 from harness.store.configurations import several
@@ -29,10 +31,11 @@ from space.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """What the results of a packed job came to: the outcome, and the latencies of the job's networks."""
+    """What the results of a packed job came to: the outcome, the latencies of its networks, and its runs under load."""
 
     outcome: Outcome
     rows: tuple[Latency, ...]
+    sustained: tuple[Sustained, ...] = ()
 
     @property
     def exit_status(self) -> int:
@@ -77,7 +80,7 @@ def import_requested(path: Path, store: Store, observer: ExportObserver) -> Impo
     outcome = import_campaign(path, store, observer)
     uses = {use.configuration: use for use in outcome.uses}
     rows = (row for use in uses.values() for row in latencies_of(use, store))
-    return Imported(outcome=outcome, rows=tuple(rows))
+    return Imported(outcome=outcome, rows=tuple(rows), sustained=runs_under_load([outcome], store))
 
 
 def pack(
@@ -94,6 +97,7 @@ def pack(
     cores: Sequence[int] = (),
     sessions: int | None = None,
     memory: bool = False,
+    energy: bool = False,
     space: str = "blox",
     shapes: Mapping[str, Sequence[int]] | None = None,
     inputs: str | Path | None = None,
@@ -126,6 +130,7 @@ def pack(
         cores=tuple(cores),
         sessions=sessions,
         memory=memory,
+        energy=energy,
         space=space,
         seed=seed,
     )

@@ -242,13 +242,16 @@ class Store:
         found = (self._whole(f"fresh run {row['run']}", read_fresh_run, row, configuration) for row in rows)
         return [run for run in found if run is not None]
 
-    def add_block_run(self, run: BlockRun) -> None:
-        """Keep a run of blocks whole. Raises: Unstorable for what could not be read back; StoreError as for a session."""
+    def add_block_run(self, run: BlockRun, *, again: bool = False) -> None:
+        """Keep a run of blocks whole; `again`: it may be there already.
+
+        Raises: Unstorable for what could not be read back; StoreError as for a session.
+        """
         try:
             pack_blocks(run)
         except ValueError as error:
             raise Unstorable(f"run {run.run_id} of {run.architecture}: {error}") from error
-        self._write("block-run", run, lambda: block_run_document(run))
+        self._write("block-run", run, lambda: block_run_document(run), again)
 
     def block_runs(
         self, configuration: Configuration, purpose: str, graph_hashes: Sequence[str] | None = None

@@ -199,7 +199,9 @@ def pack_campaign(
         job_id=job_id,
         data=data,
         networks=len(packed_hashes),
-        sessions=sum(len(batch) for one in rounds if "of" not in one for batch in one["batches"]),
+        sessions=sum(
+            len(batch) for one in rounds if one.get("of") in (None, "sustained") for batch in one["batches"]
+        ),
         parts=len(packing.parts),
     )
 

@@ -46,5 +46,6 @@ def print_imported(found: Imported, *, json_output: bool, wide: bool) -> None:
     elif found.rows or json_output:
         print_latencies(found.rows, json_output=json_output, wide=wide)
     known = f", {outcome.reused} were there already" if outcome.reused else ""
-    echo(f"{outcome.device}: {counted(outcome.measured, 'session')} imported{known}", err=True)
+    if not found.sustained:
+        echo(f"{outcome.device}: {counted(outcome.measured, 'session')} imported{known}", err=True)
     print_failures(outcome)

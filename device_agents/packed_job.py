@@ -794,6 +794,20 @@ def choose_uses(job: dict[str, Any], hello: Answer) -> list[Use]:
             "this Python (%s) has none of the runtimes %s%s; install one there, or start the job with the Python that has it"
             % (sys.executable, ", ".join(job["formats"]), broken)
         )
+    run = {use.group["format"] for use in uses}
+    for group in job["groups"]:
+        if "shorter" in group and group["format"] not in run:
+            raise Stop(
+                "this Python (%s) has no runtime for %s, a .%s file%s; install one of %s there, or start the job with the Python "
+                "that has it"
+                % (
+                    sys.executable,
+                    group["models"][0]["architecture"],
+                    group["format"],
+                    broken,
+                    ", ".join(name for name, one in job["formats"].items() if one == group["format"]),
+                )
+            )
     return uses
 
 

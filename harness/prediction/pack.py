@@ -110,8 +110,8 @@ def pack(
 ) -> PackedJob:
     """Write a job for a device that no harness reaches: `python3 job.zip` there, then `import_results` of what it writes.
 
-    What is measured is said as for `measure`, model files among it. Everything named is measured, whatever is stored. The store
-    notes what was asked for, and takes results of nothing else. Raises: ConfigError.
+    What is measured is said as for `measure`, but for torch modules and exported programs: save these first. Everything named is
+    measured, whatever is stored. The store notes what was asked for, and takes results of nothing else. Raises: ConfigError.
 
     >>> job = pack("board", "conv/conv", output="job.zip", store=store, runtimes=["onnxruntime"], level="quick", space="tiny")
     >>> job.networks, job.sessions

@@ -36,7 +36,7 @@ from rigs.packed_jobs import (
 from rigs.short_campaigns import LONG_PLAN, ONNX, SHORT, Watcher
 
 from device_agents import block_plans
-from device_agents.packed_job import choose_uses, greet
+from device_agents.packed_job import Stop, choose_uses, greet
 from harness.devices import job_files
 from harness.devices.conditions import throttle_signs
 from harness.devices.config import Device, LocalDevice
@@ -542,6 +542,21 @@ def test_a_job_that_needs_what_the_device_lacks_says_so_and_measures_nothing(tmp
         assert status == 3 and "onnxruntime has no provider migraphx (there: " in said, said
         outcome = take(tmp_path / "job-results.zip", store)
         assert (outcome.measured, sessions(store)) == (0, [])
+
+
+def test_a_device_without_a_runtime_for_one_of_the_files_is_told_what_to_install() -> None:
+    groups = [
+        {"format": one, "precision": "fp32", "batch": 1, "rounds": [], "reference": {}, "shorter": []}
+        | {"models": [{"architecture": f"net.{one}"}]}
+        for one in ("onnx", "tflite")
+    ]
+    formats = {"onnxruntime": "onnx", "tflite": "tflite", "litert": "tflite"}
+    job = {"runtimes": [], "formats": formats, "groups": groups, "provider_options": {}}
+    hello = {"runtimes": [{"name": "onnxruntime", "package": "p", "version": "1"}], "broken": []}
+    with pytest.raises(
+        Stop, match=r"no runtime for net\.tflite, a \.tflite file; install one of tflite, litert"
+    ):
+        choose_uses(job, hello)
 
 
 @pytest.mark.parametrize(

@@ -264,12 +264,16 @@ class _Run:
             while any(pending):
                 for rounds in pending:
                     self._measure_next(rounds)
-            for use in planned if self._options.memory else ():
-                self._weigh(use)
-            for use in planned if self._options.energy else ():
-                self._measure_energy(use)
-            for use in planned if self._options.sustained_s else ():
-                self._sustain(use)
+            for measure, is_asked in (
+                (self._weigh, self._options.memory),
+                (self._measure_energy, self._options.energy),
+                (self._sustain, self._options.sustained_s),
+            ):
+                for use in planned if is_asked else ():
+                    try:
+                        measure(use)
+                    except GivenUp as error:
+                        self._note_given_up(error)
             ending = (
                 "complete"
                 if not outcome.failures
@@ -379,14 +383,18 @@ class _Run:
             for batch in one.batches:
                 measuring.measure(batch, one.plan, self._take)
         except GivenUp as error:
-            self._outcome.error = self._outcome.error or error
-            self._tell(str(error))  # what is left to measure in other runtimes, or elsewhere, may take hours
+            self._note_given_up(error)
             rounds.clear()
             return
         with suppress(
             StoreError
         ):  # a store that does not answer has no first numbers to show; measuring goes on
             self._observer.refine(self._outcome.device, one.use, sum(later.sessions for later in rounds))
+
+    def _note_given_up(self, error: GivenUp) -> None:
+        """Have the outcome say so, and people at once: what is left to measure in other runtimes may take hours."""
+        self._outcome.error = self._outcome.error or error
+        self._tell(str(error))
 
     def _weigh(self, use: RuntimePlan) -> None:
         """Measure memory, load and first run of networks that lack them, each alone in fresh workers."""

@@ -19,8 +19,8 @@ from device_agents.packed_job import main
 
 sys.exit(main())
 """
-PACKED_MODULES = ("__init__.py", "clean_runs.py", "frames.py", "packed_job.py")
-LEFT_OUT = ("archive.py", "packed_job.py")
+PACKED_MODULES = ("__init__.py", "block_plans.py", "clean_runs.py", "frames.py", "packed_job.py", "pacing.py")
+LEFT_OUT = ("archive.py", "block_plans.py", "packed_job.py", "pacing.py")
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest
 
 

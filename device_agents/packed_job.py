@@ -21,18 +21,22 @@ import sys
 import time
 import zipfile
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any, Callable, Dict, Iterator, Tuple
 
 from device_agents import PROTOCOL
+from device_agents.block_plans import BlockPlan, energy_plan, sustained_plan
 from device_agents.clean_runs import CleanRuns
 from device_agents.frames import PREAMBLE, FrameError, FrameReader, FrameWriter
+from device_agents.pacing import Durations, Pace, nearest
 
 FORMAT = 1
 SILENCE_S = 30.0  # the agent's heart beats every 2 s while it runs a job
 ANSWER_S = 60.0
 HELLO_S = 150.0  # importing a large runtime on a small board takes long
+SENSOR_S = 120.0  # it is watched for up to a minute
 END_S = 10.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CHUNK_BYTES = 4 << 20
@@ -172,8 +176,32 @@ class Use:
         }
         self.title = self.name if group["precision"] == "fp32" else "%s %s" % (self.name, group["precision"])
         self.title += " batch %d" % group["batch"] if group["batch"] > 1 else ""
-        self.left = list(range(len(group["rounds"])))
+        self.left = [number for number, one in enumerate(group["rounds"]) if "of" not in one]
+        self.sensor: Answer | None = None  # of energy, once it was looked for
         self.failed_in_a_row = 0
+        self.references: list[dict[str, Any]] = [group["reference"], *group.get("shorter", [])]
+        self.reference = self.references[0]
+        self.durations: Durations | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether the reference of a file is still to be chosen."""
+        return "shorter" in self.group and self.durations is None
+
+    @property
+    def beside(self) -> dict[str, Any]:
+        """Return what was chosen, as records hold it; nothing of networks, whose reference the job names."""
+        return {} if self.durations is None else {"beside": self.durations._asdict()}
+
+    def choose(self, durations: Durations) -> None:
+        """Have the model timed as its durations say."""
+        self.durations = durations
+        self.reference = next(one for one in self.references if one["graph_hash"] == durations.reference)
+
+    def plan(self, number: int) -> dict[str, Any]:
+        """Return how sessions of a round are timed."""
+        found = Pace() if self.durations is None else Pace.of(*self.durations[:2])
+        return found.applied(self.group["rounds"][number]["plan"])
 
 
 class Driver:
@@ -198,6 +226,7 @@ class Driver:
         self._start_temps_c: dict[str, float] = {}
         self._method = ""
         self._done: set[tuple[str, Unit]] = set()
+        self._chosen: dict[str, Durations] = {}  # by use, as an earlier start chose
         self._total = self._ended = self.failures = 0
         self._run_id = ""
 
@@ -226,6 +255,10 @@ class Driver:
             for entry in read_lines(path):
                 if "done" in entry and not entry["failed"]:  # what failed is tried again
                     self._done.add((entry["use"], tuple(entry["done"])))
+                begin = entry.get("begin", {})
+                if begin.get("beside", {}).get("network_ns"):  # what did not run is tried again
+                    key = json.dumps(begin["use"], sort_keys=True)
+                    self._chosen[key] = Durations(**begin["beside"])
 
     def measure(self) -> None:
         """Measure what is left. Raises: Stop, Lost, OSError, Ended."""
@@ -236,13 +269,22 @@ class Driver:
         self._cores = allowed_cores(self.job, hello)
         self._ask_start()
         total = sum(1 for use in uses for _ in self._units_left(use))
-        self._say("%d sessions to measure in %s" % (total, ", ".join(use.title for use in uses)))
+        self._say(
+            "%d sessions to measure in %s" % (total, ", ".join(dict.fromkeys(use.title for use in uses)))
+        )
         self._total, self._ended = total, 0
         for use in uses:
             self._measure_next(use)
         while any(use.left for use in uses):
             for use in uses:
                 self._measure_next(use)
+        for of, measure in (
+            ("memory", self._weigh),
+            ("energy", self._measure_energy),
+            ("sustained", self._sustain),
+        ):
+            for use in uses:
+                self._measure_further(use, of, measure)
 
     def close(self) -> None:
         """End the agent, if it runs."""
@@ -357,7 +399,7 @@ class Driver:
 
     def _measure_batch(self, use: Use, number: int, batch: int, networks: list[int]) -> None:
         """Measure networks in one worker; those that were disturbed again, twice at most."""
-        self._write(begin={"use": use.key, "round": number, "batch": batch, "networks": networks})
+        self._begin(use, number, batch, networks)
         attempt, units = 0, networks
         while units:
             again, is_hot = self._attempt(use, number, batch, units, attempt)
@@ -372,6 +414,118 @@ class Driver:
         self._write(end=True)
         assert self._journal is not None
         self._journal.sync()
+
+    def _begin(self, use: Use, number: int, batch: int, networks: list[int]) -> None:
+        """Note which networks come next, and beside what. Raises: Lost, Stop."""
+        if use.is_open:
+            use.choose(self._chosen.get(json.dumps(use.key, sort_keys=True)) or self._find_nearest(use))
+        begin = {"use": use.key, "round": number, "batch": batch, "networks": networks}
+        self._write(begin=dict(begin, **use.beside))
+
+    def _find_nearest(self, use: Use) -> Durations:
+        """Return the reference of a file that runs about as long; the first where the file does not run."""
+        self._say("trying %s %s" % (use.title, use.group["models"][0]["architecture"]))
+        found = nearest(use.references, lambda reference: self._try(use, reference))
+        return found or Durations(0.0, 0.0, use.references[0]["graph_hash"])
+
+    def _try(self, use: Use, reference: dict[str, Any]) -> Durations | None:
+        """Run a file a few times beside a reference; None where it does not run: its sessions tell why."""
+        job = dict(
+            self._job_of(use),
+            networks=[use.group["models"][0]["recipe"]],
+            reference=reference["recipe"],
+            cores=self._cores,
+            plan=self.job["trial_plan"],
+        )
+        warm: Answer = {}
+        assert self._agent is not None
+        try:
+            self._send_parts([job["reference"]] + job["networks"])
+            answer = self._agent.ask(
+                "run",
+                SILENCE_S,
+                lambda event: warm.update(event) if event.get("event") == "warm" else None,
+                job=job,
+            )
+        except Lost:
+            self._restart()
+            return None
+        if answer.get("type") != "result" or not warm.get("network_ns") or not warm.get("reference_ns"):
+            return None
+        return Durations(
+            min(warm["network_ns"]) / warm["network_loops"],
+            min(warm["reference_ns"]) / warm["reference_loops"],
+            reference["graph_hash"],
+        )
+
+    def _measure_further(self, use: Use, of: str, measure: Callable[[Use, Answer], Answer | None]) -> None:
+        """Measure what is no session, each in a fresh worker; `measure` returns None where that cannot be had here."""
+        for number, batch, network in list(self._units_left(use)):
+            if use.group["rounds"][number].get("of") != of:
+                continue
+            if use.failed_in_a_row >= self._limits["failures_in_a_row"]:
+                return
+            self._begin(use, number, batch, [network])
+            answer = measure(use, use.group["models"][network]["recipe"])
+            if answer is None or answer.get("kind") in self._limits["no_memory"]:
+                why = answer["message"] if answer else "; ".join((use.sensor or {}).get("reasons", ()))
+                self._say("%s is not measured in %s: %s" % (of, use.title, why or "the sensor is too slow"))
+                return
+            failure = "" if answer.get("type") == "result" else str(answer.get("message"))
+            self._end(use, (number, batch, network), failure)
+            self._write(end=True)
+
+    def _weigh(self, use: Use, recipe: Answer) -> Answer:
+        """Load and run a network alone. Raises: Lost, Stop."""
+        self._send_parts([recipe])
+        return self._ask_worker("memory", dict(self._job_of(use), network=recipe, cores=self._cores))
+
+    def _measure_energy(self, use: Use, recipe: Answer) -> Answer | None:
+        """Run blocks beside the device's sensor of energy, None where it has none that will do. Raises: Lost, Stop."""
+        assert self._agent is not None
+        if use.sensor is None:
+            use.sensor = self._agent.ask("sensor", SENSOR_S, provider=use.provider)
+            self._write(answer="sensor", said=use.sensor)
+        update_s = use.sensor.get("update_s")
+        plan = None if update_s is None else energy_plan(update_s)
+        return None if plan is None else self._run_blocks(use, recipe, plan, energy_of=use.provider)
+
+    def _sustain(self, use: Use, recipe: Answer) -> Answer:
+        """Keep the device busy with a network. Raises: Lost, Stop."""
+        return self._run_blocks(use, recipe, sustained_plan(self.job["sustained_s"]))
+
+    def _run_blocks(self, use: Use, recipe: Answer, plan: BlockPlan, **sensor: str) -> Answer:
+        job = dict(
+            self._job_of(use), network=recipe, reference=use.reference["recipe"], **asdict(plan), **sensor
+        )
+        self._send_parts([job["reference"], recipe])
+        self._pass_gate(use)
+        job["cores"] = self._await_cores("")  # nobody is asked for a core: an app asks for none either
+        answer = self._ask_worker("blocks", job)
+        self._conditions = {}
+        return answer
+
+    def _ask_worker(self, verb: str, job: dict[str, Any]) -> Answer:
+        """Ask for a job of a worker and note what it tells; an agent that is lost answers with an error. Raises: Lost, Stop."""
+        self._write(run=job_digest(job))
+        assert self._agent is not None
+        try:
+            answer = self._agent.ask(verb, SILENCE_S, lambda event: self._write(said=event), job=job)
+        except Lost as error:
+            self._write(lost=str(error))
+            self._restart()
+            return {"type": "error", "message": str(error)}
+        self._write(said=answer)
+        return answer
+
+    def _job_of(self, use: Use) -> dict[str, Any]:
+        """Return what every job of a worker says."""
+        return {
+            "runtime": use.name,
+            "options": use.options,
+            "threads": self.job["threads"],
+            "silence_s": self.job["silence_s"],
+        }
 
     def _attempt(
         self, use: Use, number: int, batch: int, units: list[int], attempt: int
@@ -390,7 +544,7 @@ class Driver:
 
         def judge(network: int, told: Told) -> None:
             nonlocal losses, resends, is_hot
-            trouble = told.trouble(use.group["rounds"][number]["plan"], self._limits)
+            trouble = told.trouble(use.plan(number), self._limits)
             if trouble and attempt < self._redos:
                 left.remove(network)
                 losses = resends = 0
@@ -438,20 +592,16 @@ class Driver:
         end: Callable[[int, str], None],
     ) -> Answer:
         """Measure networks in a fresh worker, each handed on as it ends, and return the job's answer. Raises: Lost, Stop."""
-        group = use.group
-        job = {
-            "networks": [group["models"][network]["recipe"] for network in networks],
-            "reference": group["reference"]["recipe"],
-            "runtime": use.name,
-            "options": use.options,
-            "threads": self.job["threads"],
-            "plan": group["rounds"][number]["plan"],
-            "silence_s": self.job["silence_s"],
-            "request": self._method,
-        }
-        self._send_parts(job)
+        job = dict(
+            self._job_of(use),
+            networks=[use.group["models"][network]["recipe"] for network in networks],
+            reference=use.reference["recipe"],
+            plan=use.plan(number),
+            request=self._method,
+        )
+        self._send_parts([job["reference"]] + job["networks"])
         self._pass_gate(use)
-        job["cores"] = self._await_cores()
+        job["cores"] = self._await_cores(self._method)
         self._write(run=job_digest(job))
         told, count = Told(), 0
 
@@ -488,9 +638,8 @@ class Driver:
         text = "%d of %d: %s %s" % (self._ended, self._total, use.title, name)
         self._say("%s failed: %s" % (text, failure) if failure else text)
 
-    def _send_parts(self, job: dict[str, Any]) -> None:
-        """Give the agent the parts that a job needs and it lacks. Raises: Stop, Lost."""
-        recipes = [job["reference"]] + job["networks"]
+    def _send_parts(self, recipes: list[dict[str, Any]]) -> None:
+        """Give the agent the parts of models that it lacks. Raises: Stop, Lost."""
         wanted = [part for one in recipes for part in one["parts"]]
         wanted += [one["inputs"] for one in recipes if one.get("inputs")]
         asked = [part for part in dict.fromkeys(wanted) if part not in self._there]
@@ -540,11 +689,14 @@ class Driver:
             waited_s += self._limits["gate_poll_s"]
             known = {}
 
-    def _await_cores(self) -> list[int]:
-        """Return the quietest cores, after a wait where all are busy. Raises: Stop where they never are free at the start."""
+    def _await_cores(self, method: str) -> list[int]:
+        """Return the quietest cores to one who asks for them so, after a wait where all are busy.
+
+        Raises: Stop where they never are free at the start; Lost.
+        """
         begin_s = time.monotonic()
         while True:
-            quiet = self._ask("quiet", cores=self._cores, threads=self.job["threads"], request=self._method)
+            quiet = self._ask("quiet", cores=self._cores, threads=self.job["threads"], request=method)
             cores = quiet["cores"]
             shares = quiet["waited_asking"] if "waited_asking" in quiet else quiet["waited"]
             busy = max((shares.get(str(core), 0.0) for core in cores), default=0.0)
@@ -642,6 +794,20 @@ def choose_uses(job: dict[str, Any], hello: Answer) -> list[Use]:
             "this Python (%s) has none of the runtimes %s%s; install one there, or start the job with the Python that has it"
             % (sys.executable, ", ".join(job["formats"]), broken)
         )
+    run = {use.group["format"] for use in uses}
+    for group in job["groups"]:
+        if "shorter" in group and group["format"] not in run:
+            raise Stop(
+                "this Python (%s) has no runtime for %s, a .%s file%s; install one of %s there, or start the job with the Python "
+                "that has it"
+                % (
+                    sys.executable,
+                    group["models"][0]["architecture"],
+                    group["format"],
+                    broken,
+                    ", ".join(name for name, one in job["formats"].items() if one == group["format"]),
+                )
+            )
     return uses
 
 

@@ -60,8 +60,14 @@ DOORS: dict[str, tuple[str, ...]] = {
     "harness.query": (*SEARCH, *SPACE, *below("harness.query")),
     "harness.prediction": (*SEARCH, *SPACE, *below("harness.prediction")),
     "harness.training": (*SEARCH, *SPACE, *below("harness.training")),
-    "harness.models": ("space", "exporters", "search.training", *below("harness.models")),
-    "harness.measurement": ("space.errors", "space.text", *below("harness.measurement")),
+    "harness.models": (
+        *("device_agents.pacing", "space", "exporters", "search.training"),
+        *below("harness.models"),
+    ),
+    "harness.measurement": (
+        *("device_agents.block_plans", "device_agents.pacing", "space.errors", "space.text"),
+        *below("harness.measurement"),
+    ),
     "harness.store": (
         "space.errors",
         "space.system_errors",

@@ -11,7 +11,9 @@ from harness.commands.options import (
     CoreList,
     Devices,
     DevicesFile,
+    EnergyFlag,
     ExpectedValues,
+    FilesReference,
     InputShapes,
     InputValues,
     JsonFlag,
@@ -21,11 +23,13 @@ from harness.commands.options import (
     MeasuredRuntimes,
     MeasuredThreads,
     MeasureLevel,
+    MemoryFlag,
     OrderSeed,
     SessionCount,
     SignatureName,
     SpaceName,
     StoreOption,
+    SustainedTime,
     WaitFlag,
     WaitLimit,
     WideFlag,
@@ -59,13 +63,7 @@ def measure(
     inputs: InputValues = None,
     expect: ExpectedValues = None,
     signature: SignatureName = "",
-    reference: Annotated[
-        Path | None,
-        typer.Option(
-            "--reference",
-            help="The file that the files are timed beside. [default: a built-in network of like duration]",
-        ),
-    ] = None,
+    reference: FilesReference = None,
     runtime: MeasuredRuntimes = None,
     model_format: MeasuredFormats = None,
     precision: MeasuredPrecisions = None,
@@ -100,29 +98,9 @@ def measure(
             help="Measure the reference latency again: later latencies are multiples of the new one.",
         ),
     ] = False,
-    memory: Annotated[
-        bool,
-        typer.Option(
-            "--memory",
-            help="Measure peak memory, load and first run as well: each network alone in three fresh processes.",
-        ),
-    ] = False,
-    energy: Annotated[
-        bool,
-        typer.Option(
-            "--energy",
-            help="Measure the energy of an inference as well, where the device has a sensor: some three minutes a network.",
-        ),
-    ] = False,
-    sustained: Annotated[
-        str,
-        typer.Option(
-            "--sustained",
-            metavar="TIME",
-            help="Instead: keep the device busy with each network for so long, e.g. 30m, and show its latency minute by minute "
-            "with temperature and clocks.",
-        ),
-    ] = "",
+    memory: MemoryFlag = False,
+    energy: EnergyFlag = False,
+    sustained: SustainedTime = "",
     plot: Annotated[
         Path | None,
         typer.Option(

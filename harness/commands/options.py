@@ -195,6 +195,36 @@ ExpectedValues = Annotated[
 SignatureName = Annotated[
     str, typer.Option("--signature", help="Signature of TFLite files to run, of those that have several.")
 ]
+FilesReference = Annotated[
+    Path | None,
+    typer.Option(
+        "--reference",
+        help="The file that the files are timed beside. [default: a built-in network of like duration]",
+    ),
+]
+MemoryFlag = Annotated[
+    bool,
+    typer.Option(
+        "--memory",
+        help="Measure peak memory, load and first run as well: each network alone in three fresh processes.",
+    ),
+]
+EnergyFlag = Annotated[
+    bool,
+    typer.Option(
+        "--energy",
+        help="Measure the energy of an inference as well, where the device has a sensor: some three minutes a network.",
+    ),
+]
+SustainedTime = Annotated[
+    str,
+    typer.Option(
+        "--sustained",
+        metavar="TIME",
+        help="Instead: keep the device busy with each network for so long, e.g. 30m, and show its latency minute by minute "
+        "with temperature and clocks.",
+    ),
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 WideFlag = Annotated[
     bool,

@@ -10,6 +10,11 @@ import typer
 from harness.commands.options import (
     CoreList,
     DevicesFile,
+    EnergyFlag,
+    ExpectedValues,
+    FilesReference,
+    InputShapes,
+    InputValues,
     JsonFlag,
     MeasuredBatches,
     MeasuredFormats,
@@ -17,16 +22,26 @@ from harness.commands.options import (
     MeasuredRuntimes,
     MeasuredThreads,
     MeasureLevel,
+    MemoryFlag,
     OrderSeed,
     SessionCount,
+    SignatureName,
     SpaceName,
     StoreOption,
+    SustainedTime,
     is_quiet,
     make_store,
 )
 
 
 def pack(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Model files, as for 'harness measure'.", metavar="[FILE]...", show_default=False
+        ),
+    ] = None,
+    *,
     device: Annotated[
         str,
         typer.Option(
@@ -43,9 +58,14 @@ def pack(
         typer.Option(
             "--models",
             "-m",
-            help="Networks, as for 'harness measure'; repeatable, or joined by commas. [default: sample:20]",
+            help="Networks, as for 'harness measure'; repeatable, or joined by commas. [default: sample:20, without files]",
         ),
     ] = None,
+    shape: InputShapes = None,
+    inputs: InputValues = None,
+    expect: ExpectedValues = None,
+    signature: SignatureName = "",
+    reference: FilesReference = None,
     runtime: MeasuredRuntimes = None,
     model_format: MeasuredFormats = None,
     precision: MeasuredPrecisions = None,
@@ -57,6 +77,9 @@ def pack(
         typer.Option("--level", "-l", help="Effort, as for 'harness measure'. [default: screen]"),
     ] = None,
     sessions: SessionCount = None,
+    memory: MemoryFlag = False,
+    energy: EnergyFlag = False,
+    sustained: SustainedTime = "",
     seed: OrderSeed = None,
     space: SpaceName = "blox",
     devices_file: DevicesFile = None,
@@ -68,7 +91,9 @@ def pack(
     Python 3.8 and a runtime are all that the device needs. 'harness import' takes the results, into the same store.
     """
     from harness.devices.runtimes import parse_cores
+    from harness.measurement.block_runs import parse_sustained
     from harness.measurement.plan import parse_batches
+    from harness.models.files import GivenInputs
     from harness.output.packed import print_job
     from harness.output.progress import ProgressView
     from harness.prediction.measure import MeasureRequest
@@ -76,7 +101,9 @@ def pack(
 
     request = MeasureRequest(
         devices=(parse_device(device, devices_file),),
-        models=tuple(models or ()),
+        models=(*(files or ()), *(models or ())),
+        inputs=GivenInputs.parse(shape or (), inputs, expect, signature),
+        reference=reference,
         level=level or "",
         runtimes=tuple(runtime or ()),
         formats=tuple(model_format or ()),
@@ -85,6 +112,9 @@ def pack(
         threads=threads,
         cores=parse_cores(cores),
         sessions=sessions,
+        memory=memory,
+        energy=energy,
+        sustained_s=parse_sustained(sustained),
         space=space,
         seed=seed,
     )

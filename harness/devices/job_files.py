@@ -42,6 +42,7 @@ _MANIFEST, _CODE, _JOB = "manifest.json", "manifest.mac", "job.json"
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 _Place = Annotated[int, Field(ge=0, lt=1 << 31)]
+_Nanoseconds = Annotated[float, Field(ge=0, lt=1e18, allow_inf_nan=False)]
 _Places = Annotated[tuple[_Place, ...], Field(max_length=1 << 20)]
 
 
@@ -66,13 +67,25 @@ class Use(_Read):
     group: _Place
 
 
+class Beside(_Read):
+    """The graph hash of the reference that a job chose for a file, and how long the two run in ns, 0 where the file does not."""
+
+    reference: Name
+    network_ns: _Nanoseconds
+    reference_ns: _Nanoseconds
+
+
 class Begun(_Read):
-    """A batch of networks that a job began to measure in one worker: their places in the group, in a round of it."""
+    """A batch of networks that a job began to measure in one worker: their places in the group, in a round of it.
+
+    `beside`: of a file, what it was timed beside.
+    """
 
     use: Use
     round: _Place
     batch: _Place
     networks: _Places
+    beside: Beside | None = None
 
 
 class Entry(_Read):

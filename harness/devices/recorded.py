@@ -118,7 +118,7 @@ class RecordedLink:
         verb = request["verb"]
         if verb == "missing":
             yield _NOTHING_MISSING
-        elif verb == "run":
+        elif verb in ("run", "memory", "blocks"):
             self._find_run(job_digest(request["job"]))
             yield from self._told()
         else:

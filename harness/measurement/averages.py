@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from device_agents.pacing import Durations
 from harness.devices.adb import benchmark_model
 from harness.devices.adb.answers import NotTold, parse_thermal
 from harness.devices.adb.benchmark_model import PROVIDERS, Averages, NotAverages, parse_averages
@@ -30,7 +31,6 @@ from harness.measurement.campaign import Observer, Outcome, plan_rounds
 from harness.measurement.plan import Options
 from harness.measurement.session_runner import now_utc
 from harness.measurement.workload import (
-    Durations,
     GroupedSource,
     Model,
     ModelSource,

@@ -17,6 +17,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from device_agents.block_plans import BlockPlan, energy_plan, sustained_plan
+from device_agents.pacing import Pace
 from harness.devices.config import Device, Precision
 from harness.devices.connection import Connection, clock, new_owner
 from harness.devices.link import Link, probe_conditions
@@ -27,11 +29,11 @@ from harness.errors import Cancelled, DeviceError, LinkError, StoreError, Unstor
 from harness.estimates.energy import NoEnergy, energy_of
 from harness.estimates.estimate import reference_latency_ns
 from harness.estimates.outputs import is_wrong
-from harness.measurement.block_runs import BlockPlan, energy_plan, sustained_plan, why_no_energy
+from harness.measurement.block_runs import why_no_energy
 from harness.measurement.core_gate import CoreGate, CoreRequest
 from harness.measurement.durations import DeviceProbe
 from harness.measurement.gate import Gate
-from harness.measurement.plan import CALIBRATION, FRESH_RUNS, QUICK, Options, Pace, SessionPlan
+from harness.measurement.plan import CALIBRATION, FRESH_RUNS, QUICK, Options, SessionPlan
 from harness.measurement.session_runner import (
     NOTHING,
     Circumstances,
@@ -153,12 +155,15 @@ def run_campaign(
 class Record:
     """A campaign that was measured before, elsewhere: its id, which the store knows, and its rounds as they were measured.
 
+    `further`: what it has of "memory", "energy" or "sustained". `probe`: what is known of how long its files run in a runtime.
     What is in the store already is left as it is there.
     """
 
     campaign_id: str
     circumstances: Circumstances
     rounds: Callable[[RuntimePlan], list[SessionRound]]
+    further: Callable[[RuntimePlan, str], list[PlannedSession]]
+    probe: Callable[[RuntimeUse], DurationProbe]
 
 
 def measure_over(
@@ -191,7 +196,11 @@ def measure_over(
     def uses() -> Iterator[RuntimePlan]:
         for runtime in runtimes:
             observer.state(device.name, f"preparing {', '.join(precisions)} {runtime.format} models")
-            probe = DeviceProbe(device.name, link, store, runtime, allowed, options, observer, cancel)
+            probe: DurationProbe = (
+                DeviceProbe(device.name, link, store, runtime, allowed, options, observer, cancel)
+                if record is None
+                else record.probe(runtime)
+            )
             for group in _groups(source, runtime, precisions, options.batches, probe):
                 yield plan_runtime(device, link.hello, conditions, group, runtime, allowed)
 
@@ -240,9 +249,11 @@ class _Run:
         """Measure the missing sessions: a first round of each runtime once its models are exported, then the others in turns."""
         outcome = self._outcome
         pending: list[list[SessionRound]] = []
+        planned: list[RuntimePlan] = []  # of this campaign: an outcome may be of several starts of a job
         try:
             for use in uses:
                 outcome.uses.append(use)
+                planned.append(use)
                 rounds = self._plan(use)
                 self._send_ahead(use, rounds)
                 self._expect(use, rounds)
@@ -253,12 +264,16 @@ class _Run:
             while any(pending):
                 for rounds in pending:
                     self._measure_next(rounds)
-            for use in outcome.uses if self._options.memory else ():
-                self._weigh(use)
-            for use in outcome.uses if self._options.energy else ():
-                self._measure_energy(use)
-            for use in outcome.uses if self._options.sustained_s else ():
-                self._sustain(use)
+            for measure, is_asked in (
+                (self._weigh, self._options.memory),
+                (self._measure_energy, self._options.energy),
+                (self._sustain, self._options.sustained_s),
+            ):
+                for use in planned if is_asked else ():
+                    try:
+                        measure(use)
+                    except GivenUp as error:
+                        self._note_given_up(error)
             ending = (
                 "complete"
                 if not outcome.failures
@@ -368,8 +383,7 @@ class _Run:
             for batch in one.batches:
                 measuring.measure(batch, one.plan, self._take)
         except GivenUp as error:
-            self._outcome.error = self._outcome.error or error
-            self._tell(str(error))  # what is left to measure in other runtimes, or elsewhere, may take hours
+            self._note_given_up(error)
             rounds.clear()
             return
         with suppress(
@@ -377,17 +391,14 @@ class _Run:
         ):  # a store that does not answer has no first numbers to show; measuring goes on
             self._observer.refine(self._outcome.device, one.use, sum(later.sessions for later in rounds))
 
+    def _note_given_up(self, error: GivenUp) -> None:
+        """Have the outcome say so, and people at once: what is left to measure in other runtimes may take hours."""
+        self._outcome.error = self._outcome.error or error
+        self._tell(str(error))
+
     def _weigh(self, use: RuntimePlan) -> None:
         """Measure memory, load and first run of networks that lack them, each alone in fresh workers."""
-        stored = Counter[tuple[str, str]]()
-        for purpose in set() if self._options.fresh else {model.purpose for model in use.models}:
-            runs = self._store.fresh_runs(use.configuration, purpose)
-            stored.update((run.purpose, run.graph_hash) for run in runs)
-        lacking = [
-            PlannedSession(use, model, model.purpose)
-            for model in use.models
-            for _ in range(FRESH_RUNS - stored[model.purpose, model.graph_hash])
-        ]
+        lacking = self._lacking_weights(use) if self._record is None else self._record.further(use, "memory")
         name = self._outcome.device
         self._observer.begin(name, len(lacking))
         for unit in lacking:
@@ -402,45 +413,54 @@ class _Run:
                 self._kept(unit, result)
                 self._observer.advance(name, f"failed: {result.message}")
                 continue
-            self._store.add_fresh_run(result)
+            self._store.add_fresh_run(result, again=self._record is not None)
             self._observer.advance(name, "")
+
+    def _lacking_weights(self, use: RuntimePlan) -> list[PlannedSession]:
+        """Return the fresh workers that networks lack."""
+        stored = Counter[tuple[str, str]]()
+        for purpose in set() if self._options.fresh else {model.purpose for model in use.models}:
+            runs = self._store.fresh_runs(use.configuration, purpose)
+            stored.update((run.purpose, run.graph_hash) for run in runs)
+        return [
+            PlannedSession(use, model, model.purpose)
+            for model in use.models
+            for _ in range(FRESH_RUNS - stored[model.purpose, model.graph_hash])
+        ]
 
     def _sustain(self, use: RuntimePlan) -> None:
         """Keep the device busy with each network for the time that was asked for."""
-        if len(use.models) > MOST_SUSTAINED:
-            raise ConfigError(
-                f"--sustained takes {clock(self._options.sustained_s)} for each of {len(use.models)} networks; "
-                f"name {MOST_SUSTAINED} at most"
-            )
-        name = self._outcome.device
-        self._observer.begin(name, len(use.models))
-        for model in use.models:
-            unit = PlannedSession(use, model, "sustained")
+        check_sustained(self._options.sustained_s, len(use.models))
+        units = [PlannedSession(use, model, "sustained") for model in use.models]
+        if self._record is not None:
+            units = self._record.further(use, "sustained")
+        self._observer.begin(self._outcome.device, len(units))
+        for unit in units:
             self._run_blocks(unit, sustained_plan(self._options.sustained_s))
 
     def _measure_energy(self, use: RuntimePlan) -> None:
         """Measure the energy of networks that lack it, by the device's own sensor; where there is none, say so once."""
-        stored = (
-            set()
-            if self._options.fresh
-            else _with_energy(self._store.block_runs(use.configuration, "energy"))
-        )
-        lacking = [model for model in use.models if model.graph_hash not in stored]
+        if self._record is not None:
+            lacking = self._record.further(use, "energy")
+        else:
+            is_fresh = self._options.fresh
+            stored = set() if is_fresh else _with_energy(self._store.block_runs(use.configuration, "energy"))
+            models = (model for model in use.models if model.graph_hash not in stored)
+            lacking = [PlannedSession(use, model, "energy") for model in models]
         if not lacking:
             return
         self._say("looking for a sensor of energy")
-        found = self._start(use).energy_sensor(use.configuration.provider)
+        found = self._start(use).energy_sensor(lacking[0])
         update_s = found.get("update_s")
         plan = None if update_s is None else energy_plan(update_s)
         if plan is None:
             self._tell(f"energy is not measured in {use.configuration.runtime}: {why_no_energy(found)}")
             return
         self._observer.begin(self._outcome.device, len(lacking))
-        for model in lacking:
-            unit = PlannedSession(use, model, "energy")
+        for unit in lacking:
             run = self._run_blocks(unit, plan, found["sensor"])
             if run is not None and (trouble := _trouble_with_energy(run)):
-                self._tell(f"energy of {model.architecture} is not known: {trouble}")
+                self._tell(f"energy of {unit.model.architecture} is not known: {trouble}")
 
     def _run_blocks(
         self, unit: PlannedSession, plan: BlockPlan, sensor: Mapping[str, Any] = NOTHING
@@ -456,7 +476,7 @@ class _Run:
             raise stopped from None
         if run is not None:
             try:
-                self._store.add_block_run(run)
+                self._store.add_block_run(run, again=self._record is not None)
             except Unstorable as error:
                 run, failure = None, runner.failure(unit, "bad-result", str(error))
         if run is not None:
@@ -554,6 +574,14 @@ class _Run:
         self._observer.state(self._outcome.device, text)
 
 
+def check_sustained(seconds: float, networks: int) -> None:
+    """Raise ConfigError for more networks than can be kept under load one after another."""
+    if networks > MOST_SUSTAINED:
+        raise ConfigError(
+            f"--sustained takes {clock(seconds)} for each of {networks} networks; name {MOST_SUSTAINED} at most"
+        )
+
+
 def _with_energy(runs: Sequence[BlockRun]) -> set[str]:
     """Return the graph hashes of networks whose runs tell an energy."""
     return {run.graph_hash for run in runs if not _trouble_with_energy(run)}
@@ -618,7 +646,7 @@ def plan_round(
     shuffled = list(units)
     rng.shuffle(shuffled)
     workers = batches(shuffled, at_once, is_only=options.sessions_each == 1)
-    return (pace or Pace()).applied(shared or level.plan), workers
+    return (shared or level.plan).at(pace or Pace()), workers
 
 
 def batches(units: Sequence[T], at_once: int, *, is_only: bool = True) -> tuple[tuple[T, ...], ...]:

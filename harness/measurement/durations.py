@@ -8,12 +8,13 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any, Protocol
 
+from device_agents.pacing import Durations
 from harness.devices.link import Link
 from harness.devices.runtimes import RuntimeUse
 from harness.errors import AgentError, LinkError
 from harness.measurement.plan import Options, SessionPlan
 from harness.measurement.uploads import send_parts
-from harness.measurement.workload import Durations, Model
+from harness.measurement.workload import Model
 from harness.records import FILE_SPACE, SessionRecord
 from harness.store import Store
 

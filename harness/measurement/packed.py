@@ -6,6 +6,7 @@ import random
 import secrets
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from device_agents.pacing import Durations, Pace
 from harness.devices.assembly import Assembly
 from harness.devices.conditions import HOTTER_C, NVIDIA_BITS, PI_BITS
 from harness.devices.config import (
@@ -34,21 +36,24 @@ from harness.devices.job_files import (
 )
 from harness.devices.provider_options import option_texts
 from harness.devices.recorded import RecordedBatch, RecordedLink, recorded_batches
-from harness.devices.runtimes import asked_cores
+from harness.devices.runtimes import RuntimeUse, asked_cores
 from harness.devices.sending import parts_of
 from harness.errors import Cancelled
 from harness.estimates.clean_runs import FEWEST_SLICES, STEAL_SHARE
 from harness.measurement import core_gate, gate
 from harness.measurement.campaign import (
     CONSECUTIVE_FAILURES,
+    NO_MEMORY,
     Observer,
     Outcome,
     Record,
     SessionRound,
+    check_sustained,
     measure_over,
     plan_round,
 )
-from harness.measurement.plan import Options, SessionPlan
+from harness.measurement.durations import PLAN
+from harness.measurement.plan import FRESH_RUNS, Options, SessionPlan
 from harness.measurement.session_runner import (
     LINK_LOSSES_A_UNIT,
     REDO_AFTER_S,
@@ -63,6 +68,7 @@ from harness.measurement.session_runner import (
 from harness.measurement.workload import (
     BatchedSource,
     DurationProbe,
+    FileSource,
     Model,
     ModelSource,
     RuntimePlan,
@@ -78,6 +84,7 @@ CLOCKS = timedelta(minutes=5)  # that the clocks of two machines may be apart
 TRANSPORT = "packed"
 BATCH_MAX_S = 30.0  # of a session whose runs take several images
 NOT_CARRIED = ("litert_carry", "tflite_delegates", "adb", "fixed_performance")  # keys of devices.toml
+BLOCKS = ("energy", "sustained")  # purposes of runs of blocks
 _NAMES = ("architecture", "graph_hash", "format", "precision", "space", "weights", "purpose", "inputs")
 _START = "packed job, start "  # of a campaign's outcome: which start of the job it is of
 
@@ -95,7 +102,7 @@ class PackedJob:
 
 def pack_campaign(
     device: Device,
-    source: ModelSource,
+    source: ModelSource | FileSource,
     options: Options,
     store: Store,
     *,
@@ -103,6 +110,8 @@ def pack_campaign(
     say: Callable[[str], None],
 ) -> PackedJob:
     """Pack what a campaign would measure, and note in the store that it was asked for.
+
+    A file is packed with all the references that it may be timed beside: the device chooses.
 
     Everything is measured that is named, whatever is stored: to what it belongs only the device can tell.
     Raises: ConfigError; HarnessError when a model cannot be made.
@@ -112,14 +121,10 @@ def pack_campaign(
             f"device {device.name!r}: a packed job sets no power mode or clocks, for nobody would see them put back; set them on "
             "the board by hand and leave jetson_power_mode and jetson_clocks out"
         )
-    asked_for = {
-        "--memory": options.memory,
-        "--energy": options.energy,
-        "--sustained": options.sustained_s,
-        "--recalibrate": options.recalibrate,
-    }
-    if given_up := [name for name, value in asked_for.items() if value]:
-        raise ConfigError(f"a packed job measures sessions and nothing else: leave out {', '.join(given_up)}")
+    if options.recalibrate:
+        raise ConfigError(
+            "a packed job measures no reference alone: leave out --recalibrate, or measure over SSH"
+        )
     if left_out := [key for key in NOT_CARRIED if getattr(device, key, None)]:
         raise ConfigError(
             f"device {device.name!r}: devices.toml has {', '.join(left_out)}, which a packed job does not carry; leave that "
@@ -135,13 +140,27 @@ def pack_campaign(
         raise ConfigError(f"--runtime {' '.join(asked)}: none runs {' or '.join(options.formats)} models")
     cores, threads = asked_cores(device, options.threads, options.cores)
     precisions = options.precisions or (device.precision,)
-    parts: dict[str, Callable[[], bytes]] = {}
-    groups = [
-        _group(_at_batch(source, batch), one, precision, batch, options, rng, parts, say)
-        for one in dict.fromkeys(formats.values())
-        for batch in options.batches
-        for precision in precisions
-    ]
+    files, networks = (source, source.networks) if isinstance(source, FileSource) else (None, source)
+    for lacking in set(files.formats if files else ()) - set(formats.values()):
+        raise ConfigError(
+            f"device {device.name!r}: runs {', '.join(formats)}, none of which runs {lacking} files; name one with --runtime"
+        )
+    packing = _Packing(options=options, rng=rng, say=say)
+    groups = []
+    for one in dict.fromkeys(formats.values()):
+        if networks is not None:
+            groups += [
+                packing.networks(_at_batch(networks, batch), one, precision, batch)
+                for batch in options.batches
+                for precision in precisions
+            ]
+        if files is not None:
+            groups += [packing.file(model, references) for model, references in files.choices(one)]
+    if options.sustained_s:
+        beside = Counter(
+            (one["format"], one["precision"], one["batch"]) for one in groups for _ in one["models"]
+        )
+        check_sustained(options.sustained_s, max(beside.values(), default=0))
     agent, agent_digest = agent_archive()
     job_id, key = str(uuid.uuid4()), secrets.token_hex(32)
     packed_utc = now_utc()
@@ -159,27 +178,31 @@ def pack_campaign(
         "cores": cores,
         "threads": threads,
         "silence_s": options.silence_s,
+        "sustained_s": options.sustained_s,
+        "trial_plan": asdict(PLAN),
         "limits": _limits(),
         "groups": groups,
     }
     job = job_bytes(document)
-    data = build_job(job, key, agent, parts)
-    networks = {model["graph_hash"] for group in groups for model in group["models"]}
+    data = build_job(job, key, agent, packing.parts)
+    packed_hashes = {model["graph_hash"] for group in groups for model in group["models"]}
     request = asdict(replace(options, threads=threads, cores=cores, precisions=precisions, fresh=True))
     packed = {"job_digest": KnownJob.digest_of(job), "key": key}
     store.start_campaign(
         job_id,
         device.name,
         document["packed_utc"],
-        request | {"networks": sorted(networks), "packed": packed},
+        request | {"networks": sorted(packed_hashes), "packed": packed},
     )
     rounds = [one for group in groups if group["format"] == groups[0]["format"] for one in group["rounds"]]
     return PackedJob(
         job_id=job_id,
         data=data,
-        networks=len(networks),
-        sessions=sum(len(batch) for one in rounds for batch in one["batches"]),
-        parts=len(parts),
+        networks=len(packed_hashes),
+        sessions=sum(
+            len(batch) for one in rounds if one.get("of") in (None, "sustained") for batch in one["batches"]
+        ),
+        parts=len(packing.parts),
     )
 
 
@@ -202,39 +225,85 @@ def _limits() -> dict[str, Any]:
         "resends": RESENDS_A_UNIT,
         "resent": RESENT,
         "failures_in_a_row": CONSECUTIVE_FAILURES,
+        "no_memory": NO_MEMORY,
         "steal_share": STEAL_SHARE,
         "fewest_slices": FEWEST_SLICES,
     }
 
 
-def _group(
-    source: ModelSource,
-    model_format: Format,
-    precision: Precision,
-    batch: int,
-    options: Options,
-    rng: random.Random,
-    parts: dict[str, Callable[[], bytes]],
-    say: Callable[[str], None],
-) -> dict[str, Any]:
-    """Return the models of a format and precision with their rounds, and add their parts."""
-    say(f"preparing {precision} {model_format} models")
-    reference = source.reference(model_format, precision)
-    models = source.models(model_format, precision)
-    rounds = []
-    for number in range(options.sessions_each):
-        plan, batches = plan_round(range(len(models)), number, options, rng)
-        if batch > 1:  # how long its runs take nobody knows here: those of more than 0.1 s need longer
-            plan = replace(plan, max_s=max(plan.max_s, BATCH_MAX_S))
-        rounds.append({"plan": asdict(plan), "batches": batches})
-    return {
-        "format": model_format,
-        "precision": precision,
-        "batch": batch,
-        "reference": _model(reference, parts, say),
-        "models": [_model(model, parts, say) for model in models],
-        "rounds": rounds,
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Packing:
+    """What of a job becomes groups of models with their rounds. `parts`: those of the models so far, by digest."""
+
+    options: Options
+    rng: random.Random
+    say: Callable[[str], None]
+    parts: dict[str, Callable[[], bytes]] = field(default_factory=dict)
+
+    def networks(
+        self, source: ModelSource, model_format: Format, precision: Precision, batch: int
+    ) -> dict[str, Any]:
+        """Return the networks of a format, a precision and a batch size."""
+        self.say(f"preparing {precision} {model_format} models")
+        reference = source.reference(model_format, precision)
+        models = source.models(model_format, precision)
+        # How long runs of a batch take nobody knows here: those of more than 0.1 s need longer.
+        least_s = BATCH_MAX_S if batch > 1 else 0.0
+        return {
+            "format": model_format,
+            "precision": precision,
+            "batch": batch,
+            "reference": self._model(reference),
+            "models": [self._model(model) for model in models],
+            "rounds": self._rounds(len(models), least_s=least_s),
+        }
+
+    def file(self, model: Model, references: Sequence[Model]) -> dict[str, Any]:
+        """Return a file, alone in its processes, with the references that the device chooses from."""
+        first, *shorter = map(self._model, references)
+        return {
+            "format": model.format,
+            "precision": model.precision,
+            "batch": model.batch,
+            "reference": first,
+            "shorter": shorter,
+            "models": [self._model(model)],
+            "rounds": self._rounds(1, alone=True),
+        }
+
+    def _rounds(self, count: int, *, least_s: float = 0.0, alone: bool = False) -> list[dict[str, Any]]:
+        """Return the rounds of so many models, whose sessions may last for `least_s` at least."""
+        rounds: list[dict[str, Any]] = []
+        for number in range(self.options.sessions_each):
+            plan, batches = plan_round(range(count), number, self.options, self.rng, alone=alone)
+            plan = replace(plan, max_s=max(plan.max_s, least_s))
+            rounds.append({"plan": asdict(plan), "batches": batches})
+        further = {
+            "memory": FRESH_RUNS * self.options.memory,
+            "energy": self.options.energy,
+            "sustained": bool(self.options.sustained_s),
+        }
+        for of, times in further.items():
+            if times:
+                places = [[place] for place in range(count) for _ in range(times)]
+                rounds.append({"of": of, "batches": places})
+        return rounds
+
+    def _model(self, model: Model) -> dict[str, Any]:
+        """Return what home has to know of a model when its results come, and add its parts."""
+        assembly = model.assemble()
+        recipe = assembly.recipe()
+        found = parts_of([assembly])
+        for digest in (*recipe["parts"], assembly.inputs):
+            if digest is not None:
+                self.parts[digest] = found[digest].read
+        expected: Sequence[float] = ()
+        try:
+            expected = model.expected() if model.expected is not None else ()
+        except HarnessError as error:
+            self.say(f"the output of {model.architecture} is not judged: {error}")
+        told = {name: getattr(model, name) for name in (*_NAMES, "batch")}
+        return told | {"digest": assembly.digest, "recipe": recipe, "expected": list(expected)}
 
 
 def _at_batch(source: ModelSource, batch: int) -> ModelSource:
@@ -244,23 +313,6 @@ def _at_batch(source: ModelSource, batch: int) -> ModelSource:
     if not isinstance(source, BatchedSource):
         raise ConfigError(f"--batch {batch}: these models take one image a run; leave --batch out")
     return source.at_batch(batch)
-
-
-def _model(model: Model, parts: dict[str, Callable[[], bytes]], say: Callable[[str], None]) -> dict[str, Any]:
-    """Return what home has to know of a model when its results come, and add its parts."""
-    assembly = model.assemble()
-    recipe = assembly.recipe()
-    found = parts_of([assembly])
-    parts |= {
-        digest: found[digest].read for digest in (*recipe["parts"], assembly.inputs) if digest is not None
-    }
-    expected: Sequence[float] = ()
-    try:
-        expected = model.expected() if model.expected is not None else ()
-    except HarnessError as error:
-        say(f"the output of {model.architecture} is not judged: {error}")
-    told = {name: getattr(model, name) for name in (*_NAMES, "batch")}
-    return told | {"digest": assembly.digest, "recipe": recipe, "expected": list(expected)}
 
 
 def import_campaign(path: Path, store: Store, observer: Observer) -> Outcome:
@@ -317,7 +369,7 @@ def _moved(results: Results, visit: str) -> timedelta:
 def _source(results: Results, visit: str) -> _JobSource:
     """Return the sessions of one start of a job, each of which was asked for. Raises: ConfigError."""
     with results.entries(visit) as entries:
-        return _JobSource(results.job, results.manifest.run, recorded_batches(entries))
+        return _JobSource(results.job, results.manifest.run, visit, recorded_batches(entries))
 
 
 def _read_visit(
@@ -348,6 +400,9 @@ def _read_visit(
             threads=job["threads"],
             cores=tuple(job["cores"]),
             silence_s=job["silence_s"],
+            memory=True,  # of what the record has, and energy
+            energy=True,
+            sustained_s=job.get("sustained_s", 0.0),
             fresh=True,
         )
         circumstances = Circumstances(
@@ -358,7 +413,13 @@ def _read_visit(
             setback=source.setback,
             begin=lambda units: link.enter(source.batch_of(units[0]).number),
         )
-        record = Record(campaign_id=results.manifest.job, circumstances=circumstances, rounds=source.rounds)
+        record = Record(
+            campaign_id=results.manifest.job,
+            circumstances=circumstances,
+            rounds=source.rounds,
+            further=source.further,
+            probe=source.probe,
+        )
         given = job.get("provider_options", {})
         device = Device(name=outcome.device, transport=TRANSPORT, provider_options=given)
         error, outcome.error = outcome.error, None
@@ -409,37 +470,79 @@ class _JobSource:
 
     formats: Sequence[Format] = ()
 
-    def __init__(self, job: Mapping[str, Any], run: str, batches: Sequence[RecordedBatch]) -> None:
-        self._job, self._run, self._batches = job, run, batches
+    def __init__(
+        self, job: Mapping[str, Any], run: str, visit: str, batches: Sequence[RecordedBatch]
+    ) -> None:
+        self._job, self._run, self._visit, self._batches = job, run, visit, batches
         self._units: dict[int, _Unit] = {}  # by id of the planned session, which `_kept` holds
         self._kept: list[PlannedSession] = []
-        self._groups = [_JobGroup(group) for group in job["groups"]]
+        self._groups: list[_JobGroup] = []  # as they were asked for
+        self._durations: dict[tuple[str, str], dict[tuple[str, str, str, int], Durations]] = {}
         for batch in batches:
             self._check(batch)
+            use, beside = batch.begun.use, batch.begun.beside
+            if beside is not None:
+                model = _recorded_model(job["groups"][use.group]["models"][0])
+                told = self._durations.setdefault((use.runtime, use.provider), {})
+                told[model.key] = Durations(beside.network_ns, beside.reference_ns, beside.reference)
+
+    def probe(self, runtime: RuntimeUse) -> _Told:
+        """Return what the job told of its files in a runtime."""
+        return _Told(self._durations.get((runtime.name, runtime.provider), {}))
 
     def groups(
         self, model_format: Format, precisions: Sequence[Precision], probe: DurationProbe
     ) -> Iterator[SourceGroup]:
-        """Yield the groups of a format."""
-        for group in self._groups:
-            if group.document["format"] == model_format:
-                yield SourceGroup(source=group, precision=group.document["precision"])
+        """Yield the groups of a format; files that this start of the job did not come to are left out."""
+        for number, document in enumerate(self._job["groups"]):
+            if document["format"] != model_format:
+                continue
+            group, pace, is_file = _JobGroup(number, document), Pace(), "shorter" in document
+            if is_file:
+                durations = probe.stored(_recorded_model(document["models"][0]))
+                if durations is None:
+                    continue
+                group = _JobGroup(number, document, durations.reference)
+                pace = Pace.of(durations.network_ns, durations.reference_ns)
+            self._groups.append(group)
+            yield SourceGroup(source=group, precision=document["precision"], pace=pace, alone=is_file)
 
     def rounds(self, use: RuntimePlan) -> list[SessionRound]:
         """Return the rounds of a runtime plan as they were measured; empty ones keep their turn."""
-        number = next(
-            number for number, group in enumerate(self._groups) if group.reference_model is use.reference
-        )
+        rounds, found = self._measured(use)
+        return [
+            SessionRound(
+                use=use,
+                plan=SessionPlan(**one["plan"]).at(use.pace),
+                batches=tuple(found.get(place, ())),
+            )
+            for place, one in enumerate(rounds)
+            if "of" not in one
+        ]
+
+    def further(self, use: RuntimePlan, of: str) -> list[PlannedSession]:
+        """Return what a runtime plan has beside sessions, of one kind, as it came."""
+        rounds, found = self._measured(use)
+        return [
+            unit
+            for place, one in enumerate(rounds)
+            if one.get("of") == of
+            for units in found.get(place, ())
+            for unit in units
+        ]
+
+    def _measured(
+        self, use: RuntimePlan
+    ) -> tuple[list[Mapping[str, Any]], dict[int, list[tuple[PlannedSession, ...]]]]:
+        """Return the rounds of a runtime plan as they were asked for, and by their places the batches that were measured."""
+        number = next(group.number for group in self._groups if group.reference_model is use.reference)
         found: dict[int, list[tuple[PlannedSession, ...]]] = {}
         for batch in self._batches:
             of = batch.begun.use
             if (of.group, of.runtime, of.provider) == (number, use.runtime.name, use.runtime.provider):
                 units = tuple(self._planned(use, batch, network) for network in batch.begun.networks)
                 found.setdefault(batch.begun.round, []).append(units)
-        return [
-            SessionRound(use=use, plan=SessionPlan(**one["plan"]), batches=tuple(found.get(place, ())))
-            for place, one in enumerate(self._job["groups"][number]["rounds"])
-        ]
+        return self._job["groups"][number]["rounds"], found
 
     def batch_of(self, unit: PlannedSession) -> RecordedBatch:
         """Return the batch of the record that a session is of."""
@@ -458,15 +561,17 @@ class _JobSource:
         asked = self._units[id(unit)]
         begun = asked.batch.begun
         use = (begun.use.runtime, begun.use.version, begun.use.provider, begun.use.group)
-        return self.new_id(*use, begun.round, begun.batch, asked.network, attempt)
+        visit = [self._visit] if unit.purpose in BLOCKS else []  # each start keeps what it stopped
+        return self.new_id(*use, begun.round, begun.batch, asked.network, attempt, *visit)
 
     def new_id(self, *of: object) -> str:
         """Return an id that is made of what it names, and of the job's run."""
         return str(uuid.uuid5(uuid.UUID(self._job["job"]), repr((self._run, *of))))
 
     def _planned(self, use: RuntimePlan, batch: RecordedBatch, network: int) -> PlannedSession:
-        model = use.models[network]
-        unit = PlannedSession(use, model, model.purpose)
+        model, begun = use.models[network], batch.begun
+        of = self._job["groups"][begun.use.group]["rounds"][begun.round].get("of")
+        unit = PlannedSession(use, model, of if of in BLOCKS else model.purpose)
         self._units[id(unit)] = _Unit(batch, network)
         self._kept.append(unit)
         return unit
@@ -475,11 +580,14 @@ class _JobSource:
         """Check that a batch of the record was asked for. Raises: ConfigError."""
         begun = batch.begun
         try:
-            asked = self._job["groups"][begun.use.group]["rounds"][begun.round]["batches"][begun.batch]
+            group = self._job["groups"][begun.use.group]
+            asked = group["rounds"][begun.round]["batches"][begun.batch]
         except IndexError:
-            asked = []
+            group, asked = {}, []
+        references = [one["graph_hash"] for one in _references(group)] if "shorter" in group else [None]
         if (
-            not begun.networks
+            (begun.beside and begun.beside.reference) not in references
+            or not begun.networks
             or not set(begun.networks) <= set(asked)
             or len(set(begun.networks)) != len(begun.networks)
         ):
@@ -489,16 +597,37 @@ class _JobSource:
             )
 
 
-class _JobGroup:
-    """The models of one format and precision of a packed job, as a campaign's source."""
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a job told of how long its files run in one runtime, by `Model.key`."""
 
-    def __init__(self, document: Mapping[str, Any]) -> None:
-        self.document = document
-        self.reference_model = _recorded_model(document["reference"])
+    durations: Mapping[tuple[str, str, str, int], Durations]
+
+    def stored(self, model: Model) -> Durations | None:
+        """Return the durations of a file, None where the job did not come to it."""
+        return self.durations.get(model.key)
+
+    def measured(self, model: Model, reference: Model) -> Durations | None:
+        """Return None: nothing can be tried here."""
+        return None
+
+
+def _references(group: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the references that a group's models may be timed beside: of networks one."""
+    return [group["reference"], *group.get("shorter", ())]
+
+
+class _JobGroup:
+    """The models of one group of a packed job, as a campaign's source, beside one of its references: the first by default."""
+
+    def __init__(self, number: int, document: Mapping[str, Any], reference: str = "") -> None:
+        self.number, self._document = number, document
+        chosen = (one for one in _references(document) if reference in ("", one["graph_hash"]))
+        self.reference_model = _recorded_model(next(chosen))
 
     def models(self, model_format: Format, precision: Precision) -> Sequence[Model]:
-        """Return the networks."""
-        return [_recorded_model(model) for model in self.document["models"]]
+        """Return the networks, or the file."""
+        return [_recorded_model(model) for model in self._document["models"]]
 
     def reference(self, model_format: Format, precision: Precision) -> Model:
         """Return the reference."""
@@ -518,6 +647,7 @@ def _recorded_model(told: Mapping[str, Any]) -> Model:
         digest=told["digest"],
         shapes={name: tuple(shape) for name, shape in recipe.get("shapes", {}).items()},
         inputs=recipe.get("inputs"),
+        signature=recipe.get("signature", ""),
         batch=recipe.get("batch", 1),
         read_part=lambda digest: b"",
     )

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
-from math import ceil
+from dataclasses import asdict, dataclass, replace
 
+from device_agents.pacing import MIN_SAMPLE_NS, NETWORK_RUNS, Pace
 from harness.devices.config import Precision
 from space.errors import ConfigError
 
-LONG_SLICE_S = 0.6  # of the network's runs; the machine's speed hardly changes within it
-REFERENCE_SHARE = 0.05  # of a long slice that the reference's runs take on either side
-MOST_REFERENCE_RUNS = 64
-LONG_SLICES = 10  # of a model that runs for seconds: six carry an interval
-LONGEST_SESSION_S = 150.0  # level final's own
 MOST_BATCH = 1 << 16  # as the agent takes it
 
 
@@ -25,7 +20,7 @@ class SessionPlan:
     """
 
     reference_runs: int = 2
-    network_runs: int = 6
+    network_runs: int = NETWORK_RUNS
     warmup_min_runs: int = 30
     warmup_min_s: float = 0.25
     warmup_max_s: float = 8.0
@@ -33,53 +28,12 @@ class SessionPlan:
     min_slices: int = 12
     max_s: float = 15.0
     half_width: float = 0.005
-    min_sample_ns: int = 1_000_000
+    min_sample_ns: int = MIN_SAMPLE_NS
     settled_runs: int = 0
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """How a model's duration changes a session's plan: None where the plan's own numbers fit.
-
-    `network_runs` and `reference_runs` of a slice, `slice_s` its length.
-    """
-
-    network_runs: int | None = None
-    reference_runs: int | None = None
-    slice_s: float = 0.0
-
-    @classmethod
-    def of(cls, network_ns: float, reference_ns: float) -> Pace:
-        """Return the pace of a model that runs so long beside a reference that runs so long.
-
-        A model of up to 100 ms keeps the plan: short ones are looped by the worker. Longer ones run less often in a slice, and
-        the reference more often, so that its part of the slice is long enough to be timed as well.
-        """
-        default = SessionPlan()
-        network_s, reference_s = network_ns / 1e9, max(reference_ns / 1e9, default.min_sample_ns / 1e9)
-        if network_s * default.network_runs <= LONG_SLICE_S:
-            return cls()
-        runs = max(2, round(LONG_SLICE_S / network_s))
-        beside = min(MOST_REFERENCE_RUNS, max(2, ceil(REFERENCE_SHARE * runs * network_s / reference_s)))
-        beside = (
-            1 << (beside - 1).bit_length()
-        )  # to the next power of two: models of like duration share a plan
-        return cls(
-            network_runs=runs, reference_runs=beside, slice_s=runs * network_s + 2 * beside * reference_s
-        )
-
-    def applied(self, plan: SessionPlan) -> SessionPlan:
-        """Return a plan at this pace: enough time for the slices that an interval needs, within `LONGEST_SESSION_S`."""
-        if self.network_runs is None or self.reference_runs is None:
-            return plan
-        enough_s = min(LONG_SLICES * self.slice_s, LONGEST_SESSION_S)
-        return replace(
-            plan,
-            network_runs=self.network_runs,
-            reference_runs=max(plan.reference_runs, self.reference_runs),
-            min_slices=min(plan.min_slices, LONG_SLICES - 2),
-            max_s=max(plan.max_s, enough_s),
-        )
+    def at(self, pace: Pace) -> SessionPlan:
+        """Return the plan at the pace of a model's duration."""
+        return SessionPlan(**pace.applied(asdict(self)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

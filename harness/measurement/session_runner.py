@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
+from device_agents.block_plans import BlockPlan
 from harness.devices.conditions import marked_slices
 from harness.devices.config import DEFAULT_PRECISION
 from harness.devices.link import Link, probe_conditions
 from harness.devices.runtimes import version_name
 from harness.errors import AgentError, BadResult, Cancelled, LinkError
 from harness.estimates.clean_runs import is_contended
-from harness.measurement.block_runs import BlockPlan, BlockRunBuilder
+from harness.measurement.block_runs import BlockRunBuilder
 from harness.measurement.core_gate import CoreGate, CoreRequest, QuietCores
 from harness.measurement.gate import Gate
 from harness.measurement.model_faults import with_remedy
@@ -149,6 +150,7 @@ class SessionRunner:
 
     def weigh(self, unit: PlannedSession) -> FreshRun | Failure:
         """Load and run a network alone in a fresh worker. Raises: Cancelled; DeviceError when the device stays away."""
+        self.circumstances.begin([unit])
         configuration, assembly = unit.use.configuration, unit.model.assemble()
         job = {
             "network": assembly.recipe(),
@@ -173,7 +175,7 @@ class SessionRunner:
         names = ("model_bytes", "empty_bytes", "peak_bytes", "is_reset", "load_ns", "first_run_ns")
         try:
             return FreshRun(
-                run_id=str(uuid.uuid4()),
+                run_id=self.circumstances.session_id(unit, 0),
                 campaign_id=self.campaign_id,
                 configuration=configuration,
                 architecture=unit.model.architecture,
@@ -187,8 +189,10 @@ class SessionRunner:
         except ValueError as error:
             return self.failure(unit, "bad-result", f"the device says of a fresh worker: {error}")
 
-    def energy_sensor(self, provider: str) -> dict[str, Any]:
-        """Return the sensor of energy that the device has for a provider, or why it has none. Raises: DeviceError."""
+    def energy_sensor(self, unit: PlannedSession) -> dict[str, Any]:
+        """Return the sensor of energy that the device has for what a unit runs on, or why it has none. Raises: DeviceError."""
+        provider = unit.use.configuration.provider
+        self.circumstances.begin([unit])
         if self._is_broken:
             self.link.reopen(self.say, self.cancel)
             self._is_broken = False
@@ -209,6 +213,7 @@ class SessionRunner:
         as it came. `sensor`: that of energy, which is read beside it. Raises: Cancelled where nothing was measured by then;
         DeviceError when the device cannot be reached again.
         """
+        self.circumstances.begin([unit])
         if self._is_broken:
             self.link.reopen(self.say, self.cancel)
             self._is_broken = False
@@ -252,7 +257,7 @@ class SessionRunner:
         if self.cancel.is_set():
             raise Cancelled()
         identity = {
-            "run_id": str(uuid.uuid4()),
+            "run_id": self.circumstances.session_id(unit, 0),
             "campaign_id": self.campaign_id,
             "configuration": use.configuration,
             "architecture": unit.model.architecture,

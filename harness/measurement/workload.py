@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from device_agents.pacing import Durations, Pace
 from harness.devices.assembly import Assembly
 from harness.devices.conditions import clock_tier, hardware_name
 from harness.devices.config import DEFAULT_PRECISION, Device, Format, Precision
 from harness.devices.provider_options import options_line
 from harness.devices.runtimes import RuntimeUse, version_name
-from harness.measurement.plan import Pace
 from harness.records import Configuration
 from space.errors import ConfigError
 
@@ -64,15 +64,6 @@ class BatchedSource(ModelSource, Protocol):
         """Return the source of the same models, and their reference, for runs of `batch` images."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Durations:
-    """How long a model and a reference run on a device, in ns, and the graph hash or key of that reference."""
-
-    network_ns: float
-    reference_ns: float
-    reference: str
-
-
 class DurationProbe(Protocol):
     """What a source may ask of the device's runtime before it says what is timed beside what."""
 
@@ -107,6 +98,17 @@ class GroupedSource(Protocol):
         self, model_format: Format, precisions: Sequence[Precision], probe: DurationProbe
     ) -> Iterable[SourceGroup]:
         """Return the groups of models in a format, networks in each of the precisions; none where there is no such model."""
+
+
+@runtime_checkable
+class FileSource(GroupedSource, Protocol):
+    """Source of networks, if there are any, and of models whose reference is chosen by their duration on the device."""
+
+    @property
+    def networks(self) -> ModelSource | None: ...
+
+    def choices(self, model_format: Format) -> Iterable[tuple[Model, Sequence[Model]]]:
+        """Return each model with the references to choose from, each shorter than the one before."""
 
 
 def network_groups(

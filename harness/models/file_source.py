@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import log
 from typing import Final
 
+from device_agents.pacing import Durations, Pace, nearest
 from exporters import Format
 from harness.devices.config import DEFAULT_PRECISION, Precision
-from harness.measurement.plan import Pace
 from harness.measurement.workload import (
     DurationProbe,
-    Durations,
     Model,
     ModelSource,
     SourceGroup,
@@ -79,6 +77,19 @@ class MeasuredModels:
                 [file.at_batch(batch) for file in files], self._references_at(batch) or references, probe
             )
 
+    def choices(self, model_format: Format) -> Iterator[tuple[Model, list[Model]]]:
+        """Yield each file at each batch size with the references that it may be timed beside, each shorter than the one before.
+
+        For whoever cannot ask the device yet.
+        """
+        files = [file for file in self.files if file.format == model_format]
+        references = self._references(model_format) if files and self.reference is None else []
+        for batch in self.batches if files else ():
+            for file in files:
+                model = file.at_batch(batch).model()
+                chosen = self._preferred(model, self._references_at(batch) or references)
+                yield model, [_beside(one, model.precision, batch) for one in chosen]
+
     def _at_batch(
         self, files: Sequence[FileModel], references: list[Model], probe: DurationProbe
     ) -> Iterator[SourceGroup]:
@@ -131,7 +142,12 @@ class _Group:
 
     def reference(self, model_format: Format, precision: Precision = DEFAULT_PRECISION) -> Model:
         """Return the reference."""
-        return replace(self.beside, space=FILE_SPACE, precision=self.precision, batch=self.batch)
+        return _beside(self.beside, self.precision, self.batch)
+
+
+def _beside(reference: Model, precision: str, batch: int) -> Model:
+    """Return a reference as the configuration of files of a precision and batch size has it."""
+    return replace(reference, space=FILE_SPACE, precision=precision, batch=batch)
 
 
 def _exchanged(model: Model, reference: Model, pace: Pace) -> SourceGroup:
@@ -149,16 +165,4 @@ def _durations(model: Model, references: Iterable[Model], probe: DurationProbe) 
     stored = probe.stored(model)
     if stored is not None and stored.reference in by_key:
         return stored
-    best: Durations | None = None
-    for reference in by_key.values():
-        found = probe.measured(model, reference)
-        if found is None or (best is not None and _apart(found) > _apart(best)):
-            return best
-        best = found
-        if found.network_ns >= found.reference_ns:  # the others are shorter still
-            break
-    return best
-
-
-def _apart(durations: Durations) -> float:
-    return abs(log(durations.network_ns / durations.reference_ns))
+    return nearest(by_key.values(), lambda reference: probe.measured(model, reference))

@@ -61,6 +61,22 @@ class GivenInputs:
     signature: str = ""
 
     @classmethod
+    def of(
+        cls,
+        shapes: Mapping[str, Sequence[int]] | None,
+        values: str | Path | None,
+        expect: str | Path | None,
+        signature: str,
+    ) -> GivenInputs:
+        """Return the inputs that a caller from Python gives."""
+        return cls(
+            shapes={name: tuple(shape) for name, shape in (shapes or {}).items()},
+            values=None if values is None else Path(values),
+            expect=None if expect is None else Path(expect),
+            signature=signature,
+        )
+
+    @classmethod
     def parse(
         cls,
         shapes: Iterable[str],

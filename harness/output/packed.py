@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.output.campaigns import print_failures
+from harness.output.sustained import print_sustained
 from harness.output.tables import print_json, print_latencies
 from harness.output.terminal import echo
 from space.text import counted
@@ -40,8 +41,11 @@ def print_job(job: PackedJob, path: Path, device: str, *, json_output: bool) -> 
 def print_imported(found: Imported, *, json_output: bool, wide: bool) -> None:
     """Print the latencies of an imported job's networks, then how many of its sessions are new."""
     outcome = found.outcome
-    if found.rows or json_output:
+    if found.sustained:
+        print_sustained(found.sustained, json_output=json_output, wide=wide)
+    elif found.rows or json_output:
         print_latencies(found.rows, json_output=json_output, wide=wide)
     known = f", {outcome.reused} were there already" if outcome.reused else ""
-    echo(f"{outcome.device}: {counted(outcome.measured, 'session')} imported{known}", err=True)
+    if not found.sustained:
+        echo(f"{outcome.device}: {counted(outcome.measured, 'session')} imported{known}", err=True)
     print_failures(outcome)

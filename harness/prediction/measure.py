@@ -192,14 +192,14 @@ def measure_devices(request: MeasureRequest, store: Store, observer: ExportObser
         return run_source(source, options)
 
     if not request.until:
-        asked, options = _asked(request, config, observer)
+        asked, options = asked_source(request, config, observer)
         outcomes = run_source(asked, options)
         if any(isinstance(one.error, StoreError) for one in outcomes):
             return Measured(
                 outcomes=tuple(outcomes), rows=()
             )  # it does not answer: the outcomes say what waits for it
         if request.sustained_s:
-            return Measured(outcomes=tuple(outcomes), sustained=_runs_under_load(outcomes, store))
+            return Measured(outcomes=tuple(outcomes), sustained=runs_under_load(outcomes, store))
         if isinstance(asked, MeasuredModels):
             _note_judged_before(asked, outcomes, store, observer)
         rows = (row for one in outcomes for use in one.uses for row in latencies_of(use, store))
@@ -217,7 +217,7 @@ def measure_devices(request: MeasureRequest, store: Store, observer: ExportObser
     return Measured(outcomes=(last,), table=predict_space(store, last.uses[0].configuration))
 
 
-def _runs_under_load(outcomes: Sequence[Outcome], store: Store) -> tuple[Sustained, ...]:
+def runs_under_load(outcomes: Sequence[Outcome], store: Store) -> tuple[Sustained, ...]:
     """Return the runs under load of some campaigns, as they were measured."""
     runs = (
         run
@@ -243,9 +243,9 @@ def _note_judged_before(
                 )
 
 
-def _asked(
+def asked_source(
     request: MeasureRequest, config: SpaceConfig, observer: ExportObserver
-) -> tuple[ModelSource | GroupedSource, Options]:
+) -> tuple[ModelSource | MeasuredModels, Options]:
     """Return the source of a request's networks and files, and its options: of files alone, runtimes of their formats."""
     chosen = select_models_and_segments(request.networks, config) if request.networks else []
     networks = ExportedModels(chosen, progress=observer.export, config=config) if chosen else None
@@ -350,12 +350,7 @@ def measure(
         request = MeasureRequest(
             devices=select_devices(named, devices_file),
             models=texts,
-            inputs=GivenInputs(
-                shapes={name: tuple(shape) for name, shape in (shapes or {}).items()},
-                values=values,
-                expect=None if expect is None else Path(expect),
-                signature=signature,
-            ),
+            inputs=GivenInputs.of(shapes, values, expect, signature),
             reference=None if reference is None else Path(reference),
             level=level,
             runtimes=tuple(runtimes),

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.devices.config import Device, load_devices, name_problem
 from harness.estimates.latency import Latency, LatencyTable
+from harness.estimates.sustained import Sustained
 from harness.measurement.campaign import Outcome
 from harness.measurement.packed import TRANSPORT, PackedJob, import_campaign, pack_campaign
-from harness.models.exported import ExportedModels, ExportObserver
-from harness.models.names import select_models_and_segments
-from harness.prediction.measure import DEFAULT_MODELS, MeasureRequest, Progress, latencies_of
+from harness.models.exported import ExportObserver
+from harness.models.files import GivenInputs
+from harness.prediction.measure import (
+    DEFAULT_MODELS,
+    MeasureRequest,
+    Progress,
+    asked_source,
+    latencies_of,
+    runs_under_load,
+)
 from harness.store import Store
 from harness.store.configurations import several
 from space import find_space
@@ -23,10 +31,11 @@ from space.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """What the results of a packed job came to: the outcome, and the latencies of the job's networks."""
+    """What the results of a packed job came to: the outcome, the latencies of its networks, and its runs under load."""
 
     outcome: Outcome
     rows: tuple[Latency, ...]
+    sustained: tuple[Sustained, ...] = ()
 
     @property
     def exit_status(self) -> int:
@@ -54,23 +63,14 @@ def pack_requested(
 
     Raises: ConfigError when it does not fit a packed job, or the file cannot be written.
     """
-    if request.files:
-        raise ConfigError(
-            f"{request.files[0]}: a packed job holds networks; the reference of a model file is chosen by its duration on the "
-            "device: measure files over SSH"
-        )
     check_folder_of(output)
     (device,) = request.devices
     if device.transport == TRANSPORT:
         observer.say(
             f"device {device.name!r} is not in devices.toml: a device of that name, with the usual settings"
         )
-    config = find_space(request.space)
-    chosen = select_models_and_segments(request.networks, config)
-    source = ExportedModels(chosen, progress=observer.export, config=config)
-    job = pack_campaign(
-        device, source, request.options, store, rng=random.Random(request.seed), say=observer.say
-    )
+    source, options = asked_source(request, find_space(request.space), observer)
+    job = pack_campaign(device, source, options, store, rng=random.Random(request.seed), say=observer.say)
     write_file(output, job.data)
     return job
 
@@ -80,12 +80,12 @@ def import_requested(path: Path, store: Store, observer: ExportObserver) -> Impo
     outcome = import_campaign(path, store, observer)
     uses = {use.configuration: use for use in outcome.uses}
     rows = (row for use in uses.values() for row in latencies_of(use, store))
-    return Imported(outcome=outcome, rows=tuple(rows))
+    return Imported(outcome=outcome, rows=tuple(rows), sustained=runs_under_load([outcome], store))
 
 
 def pack(
     device: str | Device,
-    models: str | Sequence[str] = DEFAULT_MODELS,
+    models: str | Path | Sequence[str | Path] = DEFAULT_MODELS,
     *,
     output: str | Path,
     store: Store,
@@ -96,15 +96,22 @@ def pack(
     threads: int | None = None,
     cores: Sequence[int] = (),
     sessions: int | None = None,
+    memory: bool = False,
+    energy: bool = False,
     space: str = "blox",
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    inputs: str | Path | None = None,
+    expect: str | Path | None = None,
+    signature: str = "",
+    reference: str | Path | None = None,
     seed: int | None = None,
     devices_file: str | Path | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> PackedJob:
     """Write a job for a device that no harness reaches: `python3 job.zip` there, then `import_results` of what it writes.
 
-    What is measured is said as for `measure`; model files are not. Everything named is measured, whatever is stored. The store
-    notes what was asked for, and takes results of nothing else. Raises: ConfigError.
+    What is measured is said as for `measure`, but for torch modules and exported programs: save these first. Everything named is
+    measured, whatever is stored. The store notes what was asked for, and takes results of nothing else. Raises: ConfigError.
 
     >>> job = pack("board", "conv/conv", output="job.zip", store=store, runtimes=["onnxruntime"], level="quick", space="tiny")
     >>> job.networks, job.sessions
@@ -112,7 +119,9 @@ def pack(
     """
     request = MeasureRequest(
         devices=(device if isinstance(device, Device) else parse_device(device, devices_file),),
-        models=(models,) if isinstance(models, str) else tuple(models),
+        models=tuple(map(str, [models] if isinstance(models, str | Path) else models)),
+        inputs=GivenInputs.of(shapes, inputs, expect, signature),
+        reference=None if reference is None else Path(reference),
         level=level,
         runtimes=tuple(runtimes),
         precisions=tuple(several(precision)),
@@ -120,6 +129,8 @@ def pack(
         threads=threads,
         cores=tuple(cores),
         sessions=sessions,
+        memory=memory,
+        energy=energy,
         space=space,
         seed=seed,
     )

@@ -225,9 +225,9 @@ class Store:
             raise Unstorable(f"session {session.session_id} of {session.architecture}: {error}") from error
         self._write("session", session, lambda: session_document(session), again)
 
-    def add_fresh_run(self, run: FreshRun) -> None:
-        """Keep what a network took alone in a fresh worker."""
-        self._write("fresh-run", run, lambda: asdict(run))
+    def add_fresh_run(self, run: FreshRun, *, again: bool = False) -> None:
+        """Keep what a network took alone in a fresh worker; `again`: it may be there already."""
+        self._write("fresh-run", run, lambda: asdict(run), again)
 
     def fresh_runs(self, configuration: Configuration, purpose: str = "network") -> list[FreshRun]:
         """Return the fresh runs on a configuration for one purpose, oldest first."""
@@ -242,13 +242,16 @@ class Store:
         found = (self._whole(f"fresh run {row['run']}", read_fresh_run, row, configuration) for row in rows)
         return [run for run in found if run is not None]
 
-    def add_block_run(self, run: BlockRun) -> None:
-        """Keep a run of blocks whole. Raises: Unstorable for what could not be read back; StoreError as for a session."""
+    def add_block_run(self, run: BlockRun, *, again: bool = False) -> None:
+        """Keep a run of blocks whole; `again`: it may be there already.
+
+        Raises: Unstorable for what could not be read back; StoreError as for a session.
+        """
         try:
             pack_blocks(run)
         except ValueError as error:
             raise Unstorable(f"run {run.run_id} of {run.architecture}: {error}") from error
-        self._write("block-run", run, lambda: block_run_document(run))
+        self._write("block-run", run, lambda: block_run_document(run), again)
 
     def block_runs(
         self, configuration: Configuration, purpose: str, graph_hashes: Sequence[str] | None = None

@@ -10,8 +10,9 @@ from factories.records import make_block_run
 from rigs.agent_client import Client
 from rigs.agent_jobs import named, send_job
 
+from device_agents.block_plans import BlockPlan
 from harness.estimates.energy import energy_of
-from harness.measurement.block_runs import BlockPlan, BlockRunBuilder
+from harness.measurement.block_runs import BlockRunBuilder
 
 BLOCKS = [["reference", 0.1], ["network", 0.4], ["idle", 0.15], ["reference", 0.1]]
 

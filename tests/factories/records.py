@@ -210,7 +210,7 @@ def make_energy_run(
 
     A sensor of this kind, which measures so often, reads it; `drift` and `scatter` (of each block) change all powers.
     """
-    from harness.measurement.block_runs import energy_plan  # late: a factory of records needs no more
+    from device_agents.block_plans import energy_plan  # late: a factory of records needs no more
 
     plan = energy_plan(update_s)
     assert plan is not None

@@ -14,10 +14,10 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from factories.agent_models import CHANNELS, IMAGE, onnx_parts
@@ -28,7 +28,7 @@ from harness.measurement import core_gate, packed
 from harness.measurement.campaign import Outcome
 from harness.measurement.packed import import_campaign, pack_campaign
 from harness.measurement.plan import Options
-from harness.measurement.workload import Model
+from harness.measurement.workload import FileSource, Model, ModelSource
 from harness.store import Store
 from rigs.short_campaigns import ONNX, Watcher
 
@@ -49,12 +49,12 @@ class SmallModels:
 
     def models(self, model_format: str, precision: str) -> Sequence[Model]:
         names = NAMES[: self.count]
-        return [self._model(name, 4 + 2 * place, model_format) for place, name in enumerate(names)]
+        return [self.model(name, 4 + 2 * place, model_format) for place, name in enumerate(names)]
 
     def reference(self, model_format: str, precision: str) -> Model:
-        return self._model("reference", 3, model_format)
+        return self.model("reference", 3, model_format)
 
-    def _model(self, name: str, width: int, model_format: str) -> Model:
+    def model(self, name: str, width: int, model_format: str = "onnx") -> Model:
         skeleton, *weights = onnx_parts(width, images=self.batch) if model_format == "onnx" else [b"part"]
         parts = {hashlib.sha256(part).hexdigest(): part for part in weights}
         wrong = self.wrong
@@ -88,21 +88,43 @@ def pack(
     *,
     redos: int = 0,
     device: Device = DEVICE,
-    **source: Any,
+    source: ModelSource | FileSource | None = None,
+    **models: Any,
 ) -> str:
     """Write a job of some models and return its id; however busy this machine is, its cores count as free.
 
-    Nothing is measured again, unless `redos` says how often; then everything is.
+    models: what `SmallModels` takes, unless there is a `source`. Nothing is measured again, unless `redos` says how often; then
+    everything is.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(core_gate, "FREE_SHARE", 1.0)
+        patch.setattr(core_gate, "HOPELESS_SHARE", 1.0)
         patch.setattr(packed, "REDOS_A_UNIT", redos)
         patch.setattr(packed, "STEAL_SHARE", -1.0)
         job = pack_campaign(
-            device, SmallModels(**source), options, store, rng=random.Random(0), say=lambda text: None
+            device,
+            source or SmallModels(**models),
+            options,
+            store,
+            rng=random.Random(0),
+            say=lambda text: None,
         )
     path.write_bytes(job.data)
     return job.job_id
+
+
+def with_sensor(path: Path, plan: Mapping[str, float]) -> None:
+    """Have a job's agent find a sensor of energy, of 20 mW, and its driver plan blocks by other constants."""
+    files = contents(path)
+    files["device_agents/block_plans.py"] += "".join(f"{k} = {v}\n" for k, v in plan.items()).encode()
+    agent = contents(io.BytesIO(files["agent.pyz"]))
+    agent["device_agents/energy.py"] += b"""
+def find_meter(filesystem, provider):
+    return Meter("rapl", "made up", {"package": lambda: perf_counter_ns() // 50_000}, {}, {}), []
+"""
+    agent.pop("device_agents/energy.pyc", None)  # of rigs.compiled_agent
+    files["agent.pyz"] = write_zip(path.with_name("agent.pyz"), agent).read_bytes()
+    write_zip(path, files)
 
 
 def start(path: Path, python: str = "", packages: str = "") -> subprocess.Popen[str]:
@@ -194,9 +216,9 @@ def write_without_sessions(folder: Path) -> None:
     write_results(folder / "job-results.zip", files, key)
 
 
-def contents(path: Path) -> dict[str, bytes]:
-    """Return the files of results by name."""
-    with zipfile.ZipFile(path) as archive:
+def contents(file: Path | IO[bytes]) -> dict[str, bytes]:
+    """Return the files of results, or of a job, by name."""
+    with zipfile.ZipFile(file) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 

@@ -22,9 +22,10 @@ from factories.programs import convolution, save_program
 from rigs.short_campaigns import any_core, short_levels
 
 import harness
+from device_agents.pacing import Pace
 from device_agents.runtimes.loaded import fixed_input
 from harness.measurement.durations import DeviceProbe
-from harness.measurement.plan import Pace, SessionPlan
+from harness.measurement.plan import SessionPlan
 from harness.models import files
 from harness.models.files import GivenInputs
 from harness.output.latency_comparison import print_compared
@@ -192,13 +193,13 @@ def test_options_of_files_and_of_networks_are_not_mixed_up(asked: dict[str, Any]
 
 def test_long_models_have_fewer_runs_in_a_slice_and_the_reference_more() -> None:
     plan = SessionPlan(max_s=3.0)
-    assert Pace.of(20e3, 3e6).applied(plan) == plan
-    assert Pace.of(90e6, 3e6).applied(plan) == plan
-    slow = Pace.of(5e9, 3e6).applied(plan)
+    assert plan.at(Pace.of(20e3, 3e6)) == plan
+    assert plan.at(Pace.of(90e6, 3e6)) == plan
+    slow = plan.at(Pace.of(5e9, 3e6))
     assert slow.network_runs == 2
     assert slow.reference_runs == 64
     assert 6 * 2 * 5 <= slow.max_s <= 150
-    middle = Pace.of(200e6, 3e6).applied(plan)
+    middle = plan.at(Pace.of(200e6, 3e6))
     assert (middle.network_runs, middle.reference_runs) == (3, 16)
     assert middle.max_s > plan.max_s
 

@@ -56,7 +56,7 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path: Path, monkeypatch: pytest.Monk
             _thread.interrupt_main()
 
     monkeypatch.setattr(ProgressView, "state", state)
-    monkeypatch.setattr("harness.measurement.block_runs.MINUTE_S", 1.0)
+    monkeypatch.setattr("device_agents.block_plans.MINUTE_S", 1.0)
     try:
         done = measured(tmp_path, "10s")
     finally:

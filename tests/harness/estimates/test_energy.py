@@ -11,8 +11,8 @@ import pytest
 from factories.records import make_block_run
 from factories.records import make_energy_run as run_of
 
+from device_agents.block_plans import energy_plan
 from harness.estimates.energy import NoEnergy, energy_of, newest_energy
-from harness.measurement.block_runs import energy_plan
 from harness.records import BlockRun
 
 RANGE_UJ = 262_143_328_850  # of a real package: it begins again every half hour at 150 W

@@ -12,12 +12,13 @@ from factories.records import make_session
 from factories.stores import MANY
 from rigs.scripted_link import ScriptedLink, ScriptedSource, Silent, run_scripted
 
+from device_agents.pacing import Durations
 from harness.devices.config import LocalDevice
 from harness.devices.runtimes import RuntimeUse
 from harness.measurement.campaigns import final_options
 from harness.measurement.durations import DeviceProbe
 from harness.measurement.plan import MOST_BATCH, Options, parse_batches
-from harness.measurement.workload import Durations, Model, network_groups
+from harness.measurement.workload import Model, network_groups
 from harness.prediction.measure import MeasureRequest
 from harness.records import FILE_SPACE
 from harness.store import Store

@@ -93,3 +93,12 @@ def test_a_device_that_cannot_tell_says_so_once_and_no_network_fails(store: Stor
     assert (outcome.error, outcome.failures, outcome.measured, len(link.weighed)) == (None, [], 2, 1)
     (told,) = observer.told
     assert told.startswith("memory is not measured in onnxruntime: ")
+
+
+def test_what_is_left_in_another_runtime_is_weighed_where_everything_fails_in_one(store: Store) -> None:
+    link = ScriptedLink()
+    link.hello["runtimes"].append(link._runtime("tflite"))
+    link.weights = [AgentError("worker-killed", "out of memory")] * 5 + [{}]
+    outcome = run_scripted(link, store, ScriptedSource(networks=(1, 2)), memory=True)
+    assert "5 networks failed in a row" in str(outcome.error)
+    assert [len(store.fresh_runs(use.configuration)) for use in outcome.uses] == [0, 6]

@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from factories.model_files import dense, save
 from rigs.other_pythons import find_interpreters, stand_in
 from rigs.packed_jobs import (
     Ran,
@@ -27,27 +29,33 @@ from rigs.packed_jobs import (
     run,
     start,
     take,
+    with_sensor,
     write_results,
     write_zip,
 )
 from rigs.short_campaigns import LONG_PLAN, ONNX, SHORT, Watcher
 
-from device_agents.packed_job import choose_uses, greet
+from device_agents import block_plans
+from device_agents.packed_job import Stop, choose_uses, greet
 from harness.devices import job_files
 from harness.devices.conditions import throttle_signs
 from harness.devices.config import Device, LocalDevice
 from harness.devices.runtimes import choose_runtimes
-from harness.measurement import core_gate
+from harness.estimates.outputs import is_wrong
+from harness.measurement import campaign, core_gate
 from harness.measurement.campaign import run_campaign
 from harness.measurement.packed import pack_campaign
 from harness.measurement.plan import Level
-from harness.records import SessionRecord
+from harness.models.file_source import MeasuredModels
+from harness.models.files import GivenInputs, open_files
+from harness.records import FILE_SPACE, SessionRecord
 from harness.store import Store
 from space.errors import ConfigError
 
 pytestmark = pytest.mark.device
 
 TOGETHER = replace(ONNX, level=replace(SHORT, at_once=2))
+SHORT_BLOCKS = {"ENERGY_BLOCK_S": 0.2, "SETTLE_S": 0.05, "LEAST_READING_S": 0.02, "ENERGY_CYCLES": 1}
 
 
 @pytest.fixture(scope="module")
@@ -152,13 +160,74 @@ def test_the_times_lie_between_the_packing_and_now(ran: Ran, store: Store) -> No
     assert all(packed_utc[:19] <= one.started_utc for one in sessions(store))
 
 
-def test_outputs_are_judged_at_home(tmp_path: Path) -> None:
+def test_files_are_timed_beside_what_the_device_chooses_and_judged_at_home_memory_and_energy_are_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file,) = open_files([save(dense(), tmp_path / "dense.onnx")], GivenInputs())
+    networks = SmallModels(count=1, wrong=(7.0, 7.0))
+    references = [networks.model("wide", 96), networks.model("narrow", 3)]
+    monkeypatch.setattr(MeasuredModels, "_references", lambda self, model_format: references)
+    source = MeasuredModels(networks=networks, files=[file], reference=None, progress=lambda *_: None)
+    path = tmp_path / "job.zip"
     with Store(str(tmp_path / "store.sqlite")) as store:
-        pack(store, tmp_path / "job.zip", wrong=(7.0, 7.0), count=1)
-        status, said = run(tmp_path / "job.zip")
+        pack(store, path, replace(ONNX, memory=True, energy=True), source=source)
+        with_sensor(path, SHORT_BLOCKS)
+        for name, value in SHORT_BLOCKS.items():
+            monkeypatch.setattr(block_plans, name, value)
+        status, said = run(path)
+        assert status == 0 and "trying onnxruntime dense.onnx" in said, said
+        take(results_of(path), store)
+        of_networks, of_files = sorted(store.configurations(), key=lambda one: one.space == FILE_SPACE)
+        assert [one.expected for one in store.sessions(of_networks)] == [(7.0, 7.0)]
+        assert [one.expected for one in store.sessions(of_files)] == [file.expected()]
+        assert not any(map(is_wrong, store.sessions(of_files)))
+        assert (of_files.space, of_files.reference) == (FILE_SPACE, references[1].graph_hash)
+        weighed = [run for one in (of_networks, of_files) for run in store.fresh_runs(one)]
+        assert [run.model_digest for run in weighed[3:]] == [file.digest] * 3
+        blocks = [*store.block_runs(of_networks, "energy"), *store.block_runs(of_files, "energy")]
+        assert [(run.ended, run.sensor["kind"]) for run in blocks] == [("complete", "rapl")] * 2
+        assert all(run.readings for run in blocks)
+        first = everything(store)
+
+        journal = tmp_path / "job-work/visit-0001.jsonl"
+        lines = [line for line in journal.read_text().splitlines(True) if '"done":[0,0,0]' not in line]
+        journal.write_text("".join(lines))
+        status, said = run(path)  # what was chosen stays chosen
+        assert status == 0 and "2 sessions to measure" in said and "trying" not in said, said
+        assert take(results_of(path), store).error is None
+        assert (everything(store), len(weighed)) == (first, 6)
+        assert weighed == [run for one in (of_networks, of_files) for run in store.fresh_runs(one)]
+
+
+def test_runs_under_load_are_kept_and_also_as_far_as_they_came(tmp_path: Path) -> None:
+    path = tmp_path / "job.zip"
+    with Store(str(tmp_path / "store.sqlite")) as store:
+        pack(store, path, replace(ONNX, sustained_s=3.0), count=1)
+        process = start(path)
+        journal = tmp_path / "job-work/visit-0001.jsonl"
+        while process.poll() is None and not (
+            journal.exists() and journal.read_text().count('"event":"block"') > 1
+        ):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=30)[0]
+        assert process.returncode == 130, said
+        status, said = run(path)
         assert status == 0, said
-        take(tmp_path / "job-results.zip", store)
-        assert [one.expected for one in sessions(store)] == [(7.0, 7.0)]
+        for _ in range(2):
+            assert take(results_of(path), store).error is None
+            (one,) = store.configurations()
+            ended = [run.ended for run in store.block_runs(one, "sustained")]
+            assert ended == ["stopped by the user", "complete"]
+        assert sessions(store) == []
+
+
+def test_more_networks_than_can_be_kept_under_load_are_refused(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaign, "MOST_SUSTAINED", 1)
+    with pytest.raises(ConfigError, match="--sustained takes 1:00 for each of 2 networks; name 1 at most"):
+        pack(store, tmp_path / "job.zip", replace(ONNX, sustained_s=60.0))
 
 
 def test_the_oldest_python_of_this_machine_runs_a_job(tmp_path: Path) -> None:
@@ -166,11 +235,12 @@ def test_the_oldest_python_of_this_machine_runs_a_job(tmp_path: Path) -> None:
     if not pythons:
         pytest.skip("this machine has no other Python than the one that runs the tests")
     with Store(str(tmp_path / "store.sqlite")) as store:
-        pack(store, tmp_path / "job.zip", replace(TOGETHER, runtimes=("tflite",)))
+        pack(store, tmp_path / "job.zip", replace(TOGETHER, runtimes=("tflite",), memory=True))
         status, said = run(tmp_path / "job.zip", pythons[0], str(stand_in(tmp_path / "packages")))
         assert status == 0, said
         assert take(tmp_path / "job-results.zip", store).measured == 2
         assert {one.output for one in sessions(store)} == {(0.5,) * 8}
+        assert len(store.fresh_runs(store.configurations()[0])) == 6
 
 
 # --- what is refused -------------------------------------------------------------------------------
@@ -296,11 +366,20 @@ def test_the_job_itself_and_other_files_are_refused(ran: Ran, store: Store, tmp_
         take(tmp_path / "absent.zip", store)
 
 
-def test_sessions_that_were_not_asked_for_are_refused(ran: Ran, store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"networks": [0, 1, 2]},
+        {"beside": {"reference": "another", "network_ns": 1e6, "reference_ns": 1e6}},
+    ],
+)
+def test_sessions_that_were_not_asked_for_are_refused(
+    told: dict[str, Any], ran: Ran, store: Store, tmp_path: Path
+) -> None:
     def more(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for line in lines:
             if "begin" in line:
-                line["begin"]["networks"] = [0, 1, 2]
+                line["begin"] |= told
         return lines
 
     with pytest.raises(ConfigError, match="sessions that it did not ask for"):
@@ -464,6 +543,21 @@ def test_a_job_that_needs_what_the_device_lacks_says_so_and_measures_nothing(tmp
         assert status == 3 and "onnxruntime has no provider migraphx (there: " in said, said
         outcome = take(tmp_path / "job-results.zip", store)
         assert (outcome.measured, sessions(store)) == (0, [])
+
+
+def test_a_device_without_a_runtime_for_one_of_the_files_is_told_what_to_install() -> None:
+    groups = [
+        {"format": one, "precision": "fp32", "batch": 1, "rounds": [], "reference": {}, "shorter": []}
+        | {"models": [{"architecture": f"net.{one}"}]}
+        for one in ("onnx", "tflite")
+    ]
+    formats = {"onnxruntime": "onnx", "tflite": "tflite", "litert": "tflite"}
+    job = {"runtimes": [], "formats": formats, "groups": groups, "provider_options": {}}
+    hello = {"runtimes": [{"name": "onnxruntime", "package": "p", "version": "1"}], "broken": []}
+    with pytest.raises(
+        Stop, match=r"no runtime for net\.tflite, a \.tflite file; install one of tflite, litert"
+    ):
+        choose_uses(job, hello)
 
 
 @pytest.mark.parametrize(

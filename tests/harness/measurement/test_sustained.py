@@ -11,9 +11,10 @@ import pytest
 from factories.records import graph_hash
 from rigs.scripted_link import Load, ScriptedLink, ScriptedSource, Silent, StubEvent, run_scripted
 
+from device_agents.block_plans import sustained_plan
 from harness.errors import AgentError, Cancelled, LinkError
 from harness.estimates.sustained import sustained
-from harness.measurement.block_runs import parse_sustained, sustained_plan
+from harness.measurement.block_runs import parse_sustained
 from harness.records import BlockRun
 from harness.store import Store
 from space.errors import ConfigError

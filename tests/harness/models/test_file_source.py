@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from factories.model_files import dense, save
 
-from harness.measurement.workload import Durations, Model
+from device_agents.pacing import Durations
+from harness.measurement.workload import Model
 from harness.models.file_source import MeasuredModels
 from harness.models.files import FileModel, open_one
 from space.errors import ConfigError

@@ -7,21 +7,24 @@
 The candidates are those of tests/factories/candidates.py: blocks that a user may write, and all modules that are shipped, as
 they are ("shipped mbconv") and with stride 2 and twice the channels ("/2"). Each converter works in one process of its own
 environment; its first conversion is done twice and counted once. litert-torch is asked for ends with channels last; onnx2tf
-reads the ONNX file that torch.onnx writes, whose time is not counted. "moves" counts TRANSPOSE operators, "error" is the largest
-difference to torch on random inputs, "time" the converter's latency over ours, one thread of LiteRT, the two models taking turns.
-What a converter does not convert, or converts to a model that LiteRT does not run or that computes something else, has a reason
-there and no figure. FOLDER keeps what was converted, and a second run goes on there.
+reads the ONNX file that torch.onnx writes, whose time is not counted, and may give feature maps with channels first. "moves"
+counts TRANSPOSE operators, "error" is the largest difference to torch on random inputs, "time" the converter's latency over ours,
+one thread of LiteRT, the two models taking turns. What a converter does not convert, or converts to a model that LiteRT does not
+run or that computes something else, has a reason there and no figure. FOLDER keeps what was converted, and a second run goes on
+there.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import textwrap
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,11 +61,19 @@ def main() -> None:
             (place / "names.json").write_text(json.dumps([*CANDIDATES]))
             if name == "onnx2tf":
                 write_onnx(place)
-            command = [python, __file__, "--convert", name, "--folder", str(place)]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            run_converter(name, Path(python).absolute(), place.absolute())
         for row in table(folder, [*asked], [*CANDIDATES]):
             print(row, flush=True)
         print(f"convnext and mobilenet v3, linked from parts / converted whole: {linked_ratio(folder):.3f}")
+
+
+def run_converter(name: str, python: Path, folder: Path) -> None:
+    """Convert in a process of a Python, whose environment's programs come first: onnx2tf runs onnxsim if there is one."""
+    command = [python, Path(__file__).absolute(), "--convert", name, "--folder", folder]
+    environment = os.environ | {"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
+    subprocess.run(
+        command, check=True, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 def convert_all(convert: Convert, folder: Path) -> None:
@@ -125,15 +136,20 @@ def convert_onnx2tf(name: str, place: Path) -> bytes:
 
 
 def write_onnx(folder: Path) -> None:
-    """Write the candidates' ONNX files."""
+    """Write the candidates' ONNX files, and random images in place of those that onnx2tf downloads to try what reads images."""
+    import numpy as np
     import torch
     from factories.candidates import CANDIDATES, candidate
 
+    images = np.random.default_rng(0).random((20, 128, 128, 3), dtype=np.float32)
+    np.save(folder / "calibration_image_sample_data_20x128x128x3_float32.npy", images)
     for name in CANDIDATES:
         path = file_of(folder, name).with_suffix(".onnx")
         if not path.exists():
             module, shape = candidate(name)
-            torch.onnx.export(module, (torch.zeros(shape),), str(path), opset_version=17, dynamo=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of branches on sizes; that this exporter is the older one
+                torch.onnx.export(module, (torch.zeros(shape),), str(path), opset_version=17, dynamo=False)
 
 
 CONVERTERS: dict[str, Convert] = {
@@ -186,7 +202,7 @@ def compared(name: str, model: bytes, ours: bytes) -> str:
 def reason(error: BaseException) -> str:
     """Return what an error says first."""
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:100]
+    return textwrap.shorten(f"{type(error).__name__}: {lines[0] if lines else ''}", 100, placeholder=" ...")
 
 
 def linked_ratio(folder: Path) -> float:
@@ -215,7 +231,7 @@ def linked_ratio(folder: Path) -> float:
 
 
 def largest_error(name: str, model: bytes) -> float:
-    """Return the largest difference between a model's output, a feature map with channels last, and torch's.
+    """Return the largest difference between a model's output, whose channels may stand last, and torch's.
 
     Raises:
         ValueError: it has another shape.
@@ -234,7 +250,8 @@ def largest_error(name: str, model: bytes) -> float:
     interpreter.set_tensor(source["index"], image.numpy().transpose(0, 2, 3, 1))
     interpreter.invoke()
     found = interpreter.get_tensor(result["index"])
-    expected = expected.transpose(0, 2, 3, 1) if expected.ndim == 4 else expected
+    if expected.ndim == 4 and found.shape != expected.shape:
+        expected = expected.transpose(0, 2, 3, 1)
     if found.shape != expected.shape:
         raise ValueError(f"its outputs are {found.shape}, not {expected.shape}")
     return float(abs(found - expected).max())

@@ -1,30 +1,39 @@
 """Candidates of a user's space to TFLite: this program's converter beside kept ones, by operators, outputs, latency, time.
 
-    python -m venv peer && peer/bin/pip install litert-torch torch==VERSION      # with the torch that is installed here
+    python -m venv peer && peer/bin/pip install platformdirs litert-torch torch==VERSION  # with the torch that is installed here
     python -m venv onnx && onnx/bin/pip install onnx2tf
     python benchmarks/tflite_converters.py --litert-torch peer/bin/python --onnx2tf onnx/bin/python [--folder FOLDER]
 
-The candidates are those of tests/factories/candidates.py. Each converter works in one process of its own environment; its first
-conversion is done twice and counted once. litert-torch is asked for ends with channels last; onnx2tf reads the ONNX file that
-torch.onnx writes. "moves" counts TRANSPOSE operators, "error" is the largest difference to torch on random inputs, "time" the
-peer's latency over ours, one thread of LiteRT, the two models taking turns. FOLDER keeps what was converted, and a second run
-goes on there.
+The candidates are those of tests/factories/candidates.py: blocks that a user may write, and all modules that are shipped, as
+they are ("shipped mbconv") and with stride 2 and twice the channels ("/2"). Each converter works in one process of its own
+environment; its first conversion is done twice and counted once. litert-torch is asked for ends with channels last; onnx2tf
+reads the ONNX file that torch.onnx writes, whose time is not counted, and may give feature maps with channels first. "moves"
+counts TRANSPOSE operators, "error" is the largest difference to torch on random inputs, "time" the converter's latency over ours,
+one thread of LiteRT, the two models taking turns. What a converter does not convert, or converts to a model that LiteRT does not
+run or that computes something else, has a reason there and no figure. FOLDER keeps what was converted, and a second run goes on
+there.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]  # peers' environments do not hold this package
+
+WRONG = 1e-3  # outputs of about 1 that differ by more are those of another model
+WIDTH = 80
 
 Convert = Callable[[str, Path], bytes]  # from a candidate's name and the place of its files without an ending
 
@@ -52,10 +61,19 @@ def main() -> None:
             (place / "names.json").write_text(json.dumps([*CANDIDATES]))
             if name == "onnx2tf":
                 write_onnx(place)
-            command = [python, __file__, "--convert", name, "--folder", str(place)]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        print_table(folder, [*asked])
+            run_converter(name, Path(python).absolute(), place.absolute())
+        for row in table(folder, [*asked], [*CANDIDATES]):
+            print(row, flush=True)
         print(f"convnext and mobilenet v3, linked from parts / converted whole: {linked_ratio(folder):.3f}")
+
+
+def run_converter(name: str, python: Path, folder: Path) -> None:
+    """Convert in a process of a Python, whose environment's programs come first: onnx2tf runs onnxsim if there is one."""
+    command = [python, Path(__file__).absolute(), "--convert", name, "--folder", folder]
+    environment = os.environ | {"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
+    subprocess.run(
+        command, check=True, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 def convert_all(convert: Convert, folder: Path) -> None:
@@ -68,7 +86,7 @@ def convert_all(convert: Convert, folder: Path) -> None:
         try:
             model, problem = convert(name, place), ""
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a converter raises is its result
-            model, problem = b"", f"{type(error).__name__}: {error}".splitlines()[0][:100]
+            model, problem = b"", reason(error)
         elapsed_s = time.perf_counter() - started
         place.with_suffix(".tflite").write_bytes(model)
         place.with_suffix(".json").write_text(json.dumps({"problem": problem, "elapsed_s": elapsed_s}))
@@ -118,15 +136,20 @@ def convert_onnx2tf(name: str, place: Path) -> bytes:
 
 
 def write_onnx(folder: Path) -> None:
-    """Write the candidates' ONNX files."""
+    """Write the candidates' ONNX files, and random images in place of those that onnx2tf downloads to try what reads images."""
+    import numpy as np
     import torch
     from factories.candidates import CANDIDATES, candidate
 
+    images = np.random.default_rng(0).random((20, 128, 128, 3), dtype=np.float32)
+    np.save(folder / "calibration_image_sample_data_20x128x128x3_float32.npy", images)
     for name in CANDIDATES:
         path = file_of(folder, name).with_suffix(".onnx")
         if not path.exists():
             module, shape = candidate(name)
-            torch.onnx.export(module, (torch.zeros(shape),), str(path), opset_version=17, dynamo=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of branches on sizes; that this exporter is the older one
+                torch.onnx.export(module, (torch.zeros(shape),), str(path), opset_version=17, dynamo=False)
 
 
 CONVERTERS: dict[str, Convert] = {
@@ -136,28 +159,50 @@ CONVERTERS: dict[str, Convert] = {
 }
 
 
-def print_table(folder: Path, names: Sequence[str]) -> None:
-    """Print a row for each candidate and converter."""
-    from export import latency_ratio
-    from factories.candidates import CANDIDATES, operator_counts
+def table(folder: Path, converters: Sequence[str], names: Sequence[str]) -> Iterator[str]:
+    """Yield the machine, the columns' names and a row for each candidate and converter, ours first, of what a folder holds."""
     from machine import describe_machine
 
-    print(describe_machine())
-    print(f"{'candidate':22}{'converter':14}{'s':>5}{'ops':>5}{'moves':>6}{'error':>9}{'time':>8}")
-    for candidate_name in CANDIDATES:
-        ours = file_of(folder / "ours", candidate_name).with_suffix(".tflite").read_bytes()
-        for name in names:
-            place = file_of(folder / name, candidate_name)
+    yield describe_machine()
+    yield f"{'candidate':29}{'converter':13}{'s':>5}{'ops':>5}{'moves':>6}{'error':>8}{'time':>7}"
+    for name in names:
+        ours = file_of(folder / "ours", name).with_suffix(".tflite").read_bytes()
+        for converter in converters:
+            place = file_of(folder / converter, name)
             note = json.loads(place.with_suffix(".json").read_text())
-            model = place.with_suffix(".tflite").read_bytes()
-            start = f"{candidate_name:22}{name:14}{note['elapsed_s']:5.1f}"
-            if note["problem"]:
-                print(f"{start}  {note['problem']}", flush=True)
-                continue
-            found = operator_counts(model)
-            ratio = 1.0 if name == "ours" else latency_ratio("tflite", model, ours)
-            worst = error(candidate_name, model)
-            print(f"{start}{found.total():5}{found['TRANSPOSE']:6}{worst:9.0e}{ratio:8.3f}", flush=True)
+            start, problem, figures = f"{name:29}{converter:13}", note["problem"], ""
+            if not problem:
+                try:
+                    figures = compared(name, place.with_suffix(".tflite").read_bytes(), ours)
+                except Exception as error:  # noqa: BLE001 - a model that LiteRT refuses, for whatever reason, is a result
+                    problem = reason(error)
+            if problem:
+                yield textwrap.fill(f"{start} failed: {problem}", WIDTH, subsequent_indent=" " * 4)
+            else:
+                yield f"{start}{note['elapsed_s']:5.1f}{figures}"
+
+
+def compared(name: str, model: bytes, ours: bytes) -> str:
+    """Return a model's operators, transposes, error and latency over that of ours, where there is one.
+
+    Raises:
+        ValueError: its outputs are not those of the candidate.
+    """
+    from export import latency_ratio
+    from factories.candidates import operator_counts
+
+    worst = largest_error(name, model)
+    if not worst <= WRONG:
+        raise ValueError(f"its outputs are off by {worst:.1g}")
+    found = operator_counts(model)
+    ratio = f"{1.0 if model == ours else latency_ratio('tflite', model, ours):.3f}" if ours else "-"
+    return f"{found.total():5}{found['TRANSPOSE']:6}{worst:8.0e}{ratio:>7}"
+
+
+def reason(error: BaseException) -> str:
+    """Return what an error says first."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return textwrap.shorten(f"{type(error).__name__}: {lines[0] if lines else ''}", 100, placeholder=" ...")
 
 
 def linked_ratio(folder: Path) -> float:
@@ -185,8 +230,12 @@ def linked_ratio(folder: Path) -> float:
     return latency_ratio("tflite", link(library.recipe(architecture), library.part), whole)
 
 
-def error(name: str, model: bytes) -> float:
-    """Return the largest difference between a model's output and torch's, in whatever order of axes it has."""
+def largest_error(name: str, model: bytes) -> float:
+    """Return the largest difference between a model's output, whose channels may stand last, and torch's.
+
+    Raises:
+        ValueError: it has another shape.
+    """
     import torch
     from ai_edge_litert.interpreter import Interpreter
     from factories.candidates import candidate
@@ -201,7 +250,10 @@ def error(name: str, model: bytes) -> float:
     interpreter.set_tensor(source["index"], image.numpy().transpose(0, 2, 3, 1))
     interpreter.invoke()
     found = interpreter.get_tensor(result["index"])
-    found = found.transpose(0, 3, 1, 2) if found.ndim == 4 else found
+    if expected.ndim == 4 and found.shape != expected.shape:
+        expected = expected.transpose(0, 2, 3, 1)
+    if found.shape != expected.shape:
+        raise ValueError(f"its outputs are {found.shape}, not {expected.shape}")
     return float(abs(found - expected).max())
 
 

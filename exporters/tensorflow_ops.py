@@ -31,6 +31,13 @@ from exporters.tensorflow_values import (
 )
 
 _Pair = tuple[int, int]
+# Ops whose results are no less than 0, by name and what follows their input; the last is ReLU6.
+_NEVER_NEGATIVE = {
+    ("relu.default",),
+    ("sigmoid.default",),
+    ("hardsigmoid.default",),
+    ("hardtanh.default", 0.0),
+}
 
 
 def _same(node: fx.Node, x: Value, *arguments: Any, **named: Any) -> Value:
@@ -159,14 +166,21 @@ def _max_pool2d(
     if all(map(_is_same, x.shape[2:], pads, size, strides, (1, 1))):
         mode = "SAME"  # where TensorFlow leaves out what is beyond the edge
     else:
-        x, mode = x.with_tensor(_edges(x.tensor, pads, size)), "VALID"
+        x, mode = x.with_tensor(_edges(node, x.tensor, pads, size)), "VALID"
     return x.with_tensor(tf.nn.max_pool2d(x.tensor, size, strides, mode))
 
 
-def _edges(tensor: Any, pads: Sequence[tuple[int, int]], size: _Pair) -> Any:
-    """Mirror the edges, which changes no window's maximum as long as it holds what is mirrored."""
+def _edges(node: fx.Node, tensor: Any, pads: Sequence[tuple[int, int]], size: _Pair) -> Any:
+    """Add what changes no window's maximum: zeros to what is never negative; else, slower, the edges mirrored.
+
+    Raises:
+        ConversionError: a window does not hold what is mirrored into it.
+    """
     if not any(map(any, pads)):
         return tensor
+    source = node.all_input_nodes[0]
+    if (op_name(source), *source.args[1:2]) in _NEVER_NEGATIVE:
+        return tf.pad(tensor, [(0, 0), *pads, (0, 0)])
     if any(2 * pad > k for both, k in zip(pads, size, strict=True) for pad in both):
         raise ConversionError("over half of a window is beyond the edge; use ceil_mode=False")
     return tf.pad(tensor, [(0, 0), *pads, (0, 0)], "SYMMETRIC")

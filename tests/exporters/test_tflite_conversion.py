@@ -150,6 +150,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[Shape, ...]]] = {
             conv=nn.Conv2d(8, 6, 3, 2, padding=1),
             asymmetric=nn.Sequential(nn.ZeroPad2d((0, 1, 2, 0)), nn.Conv2d(8, 6, (3, 2), 2)),
             pooled=nn.MaxPool2d(3, 2, 1),
+            rectified_and_pooled=nn.Sequential(nn.ReLU(), nn.MaxPool2d(3, 2, 1)),
             beyond=nn.MaxPool2d(2, ceil_mode=True),
             averaged=nn.AvgPool2d(3, 2, 1),
             averaged_beyond=nn.AvgPool2d(2, ceil_mode=True),
@@ -223,6 +224,14 @@ def test_a_candidate_is_converted_without_moving_its_values(name: str) -> None:
 def test_hardswish_and_gelu_are_operators_of_their_own() -> None:
     assert operator_counts(converted(nn.Sequential(nn.Conv2d(8, 8, 1), nn.Hardswish())))["HARD_SWISH"] == 1
     assert operator_counts(converted(nn.Sequential(nn.Conv2d(8, 8, 1), nn.GELU())))["GELU"] == 1
+
+
+def test_what_is_never_negative_is_pooled_with_zeros_beyond_its_edges() -> None:
+    pooled = nn.MaxPool2d(3, 2, 1)
+    for before in (nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6(), nn.Sigmoid()):
+        operators = operator_counts(converted(nn.Sequential(nn.Conv2d(8, 8, 1), before, pooled)))
+        assert (operators["PAD"], operators["MIRROR_PAD"]) == (1, 0)
+    assert operator_counts(converted(nn.Sequential(nn.Conv2d(8, 8, 1), pooled)))["MIRROR_PAD"] == 1
 
 
 def test_modules_in_a_row_have_no_transposes_between_them() -> None:

@@ -1,4 +1,7 @@
-"""Torch modules that a user's own space may have as candidates, with seeded weights and BatchNorm folded. Imports torch."""
+"""Torch modules that a user's own space may have as candidates, shipped ones too, with seeded weights, BatchNorm folded.
+
+Imports torch.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from exporters.networks import fold_batch_norm
+from space.candidates import SHIPPED
+
 Shape = tuple[int, int, int, int]
+HEADS = {"linear", "conv_linear"}
+WITHOUT_STRIDE = HEADS | {name for name in SHIPPED if name.startswith("blox_")}
 
 
 class Residual(nn.Module):
@@ -167,6 +175,12 @@ def head(channels: int) -> nn.Module:
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(channels, 10))
 
 
+def shipped(name: str, stride: int) -> tuple[Callable[[], nn.Module], Shape]:
+    """Return a shipped module of 32 channels, which a stride of 2 doubles, and what it reads; heads have 10 classes."""
+    outputs = 10 if name in HEADS else 32 * stride
+    return lambda: SHIPPED[name](32, outputs, stride), (1, 32, 28, 28)
+
+
 CANDIDATES: Mapping[str, tuple[Callable[[], nn.Module], Shape]] = {
     "separable": (lambda: nn.Sequential(*unit(32, 32, 3, groups=32), *unit(32, 48, 1)), (1, 32, 28, 28)),
     "mbconv 3x3 e6": (lambda: mbconv(32, 3, 6), (1, 32, 28, 28)),
@@ -184,6 +198,9 @@ CANDIDATES: Mapping[str, tuple[Callable[[], nn.Module], Shape]] = {
     "inception": (lambda: Inception(32), (1, 32, 28, 28)),
     "attention": (lambda: Attention(32), (1, 32, 14, 14)),
     "head": (lambda: head(32), (1, 32, 14, 14)),
+    # Without a stride identity has nothing to convert.
+    **{f"shipped {name}": shipped(name, 1) for name in SHIPPED if name != "identity"},
+    **{f"shipped {name} /2": shipped(name, 2) for name in SHIPPED if name not in WITHOUT_STRIDE},
 }
 
 
@@ -191,7 +208,11 @@ def candidate(name: str) -> tuple[nn.Module, Shape]:
     """Return a candidate in eval mode with the same weights each time, and the shape of its input."""
     build, shape = CANDIDATES[name]
     torch.manual_seed(0)
-    return build().eval().requires_grad_(False), shape
+    module = build().eval().requires_grad_(False)
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.bias.uniform_(-0.1, 0.1)  # a converter may leave out a bias of zeros
+    return fold_batch_norm(module), shape
 
 
 def operator_counts(model: bytes) -> Counter[str]:

@@ -53,12 +53,13 @@ function scaleOf(cost) {
   return { scale: 1, sign: cost.unit };
 }
 
-// Return a network's text: its blocks from the first stage on; the first stage's block changes fastest with the index.
+// Return a network's text: its blocks from the first choice on, whose digit of the index changes fastest.
 function networkText(space, index) {
-  const blocks = [];
-  for (let stage = 0, rest = index; stage < space.stages; stage += 1) {
-    blocks.push(space.blocks[rest % space.blocks.length]);
-    rest = Math.floor(rest / space.blocks.length);
-  }
+  let rest = index;
+  const blocks = space.choices.map((places) => {
+    const block = space.blocks[places[rest % places.length]];
+    rest = Math.floor(rest / places.length);
+    return block;
+  });
   return blocks.join("/");
 }

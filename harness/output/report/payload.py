@@ -67,8 +67,8 @@ def build_payload(report: Report) -> Json:
         "space": {
             "name": table.config.name,
             "networks": len(table.config),
-            "stages": table.config.stages,
             "blocks": [str(block) for block in table.config.blocks],
+            "choices": table.config.choices,
         },
         "accuracy": _accuracy(table.accuracy)
         | {

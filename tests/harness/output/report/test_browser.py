@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from factories.own_spaces import own_space
 from factories.reports import HOSTILE, made_report, made_table
 from factories.stores import stored
 from rigs.commands import run
@@ -224,6 +225,17 @@ def test_the_networks_shown_are_those_of_an_exhaustive_search_whatever_the_limit
         counts.add(len(expected))
     assert len(counts) == len(LIMITS)  # each limit matters
     assert mini.errors() == []
+
+
+def test_networks_of_a_space_of_ones_own_have_their_own_names(browser: Any, folder: Path) -> None:
+    table = made_table(own_space())
+    path = folder / "own.html"
+    path.write_text(build_page(made_report(table)), "utf-8")
+    page = Page(browser, table)
+    page.open(path)
+    shown = page.script("return [...document.querySelectorAll('#best .network')].map((one) => one.textContent)")
+    expected = [str(Architecture.from_index(index, table.config)) for index in ranked(table, {})[:20]]
+    assert [name.removesuffix(" ≈") for name in shown] == expected
 
 
 def test_the_front_is_what_no_network_within_the_limits_dominates(mini: Page) -> None:

@@ -122,8 +122,7 @@ def build_table(
     check_enumerable(
         config,
         "a table of accuracies and costs",
-        "harness search --objective finds networks in it without a table"
-        + (", --method blockwise too" if config.chain is None else ""),
+        "harness search --objective and --method blockwise find networks in it without a table",
     )
     found = load(accuracies, config)
     columns: dict[str, Cost] = {}

@@ -233,7 +233,9 @@ def test_networks_of_a_space_of_ones_own_have_their_own_names(browser: Any, fold
     path.write_text(build_page(made_report(table)), "utf-8")
     page = Page(browser, table)
     page.open(path)
-    shown = page.script("return [...document.querySelectorAll('#best .network')].map((one) => one.textContent)")
+    shown = page.script(
+        "return [...document.querySelectorAll('#best .network')].map((one) => one.textContent)"
+    )
     expected = [str(Architecture.from_index(index, table.config)) for index in ranked(table, {})[:20]]
     assert [name.removesuffix(" ≈") for name in shown] == expected
 

@@ -30,6 +30,8 @@ function readTable(text) {
     Object.assign(cost, scaleOf(cost));
   }
   table.networks = table.space.networks;
+  table.isPart = table.space.names !== null;
+  table.noun = table.isPart ? "known network" : "network";
   table.anySynthetic = [table.accuracy, ...table.shown, ...table.costs].some((one) => one.synthetic);
   return table;
 }
@@ -53,9 +55,15 @@ function scaleOf(cost) {
   return { scale: 1, sign: cost.unit };
 }
 
+// Return a network's canonical index as text. Of a space too large to list the page has some networks, a row each.
+function networkIndex(space, row) {
+  return space.indices ? space.indices[row] : String(row);
+}
+
 // Return a network's text: its blocks from the first choice on, whose digit of the index changes fastest.
-function networkText(space, index) {
-  let rest = index;
+function networkText(space, row) {
+  if (space.names) return space.names[row];
+  let rest = row;
   const blocks = space.choices.map((places) => {
     const block = space.blocks[places[rest % places.length]];
     rest = Math.floor(rest / places.length);

@@ -14,6 +14,7 @@ import pytest
 import torch
 from factories.chains import additive_store
 from factories.own_spaces import DEFINITION, write_space
+from factories.reports import payload_of
 from factories.stores import MANY, add_sessions, calibrate, new_store, true_ratio
 from rigs.commands import Done, refused, run
 
@@ -126,6 +127,12 @@ def test_a_space_too_large_to_list_is_trained_distilled_and_searched(tmp_path: P
     for words in (("search",), ("search", "compare")):
         done = run(store, *words, "--space", str(file), "-a", str(trained), "-c", "made-up<9ms")
         refused(done, f"{len(space):,} networks", "--method blockwise")
+    page = tmp_path / "page.html"
+    done = run(store, "report", "--space", str(file), "-a", str(trained), "-o", str(page))
+    assert done.status == 0, done.stderr
+    payload = payload_of(page.read_text("utf-8"))
+    assert payload["space"]["networks"] == 62 and payload["accuracy"]["synthetic"]
+    assert [one["label"] for one in payload["shown"]] == ["synthetic test_top1 (best epoch)"]
 
 
 def _score(scores: FloatArray, network: Architecture) -> float:

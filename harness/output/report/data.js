@@ -31,6 +31,7 @@ function readTable(text) {
   }
   table.networks = table.space.networks;
   table.isPart = table.space.names !== null;
+  table.isRanked = !table.isPart || table.accuracy.known > 0; // else there is nothing to choose by
   table.noun = table.isPart ? "known network" : "network";
   table.anySynthetic = [table.accuracy, ...table.shown, ...table.costs].some((one) => one.synthetic);
   return table;

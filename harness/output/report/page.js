@@ -175,7 +175,7 @@ function fillKnown() {
   byId("known").hidden = !table.isPart;
   byId("command-row").hidden = table.isPart;
   byId("devices-of").textContent = `${table.noun}s`;
-  for (const id of ["choice", "best-section", "front-section"]) byId(id).hidden = !table.accuracy.known;
+  for (const id of ["choice", "best-section", "front-section"]) byId(id).hidden = !table.isRanked;
   if (!table.isPart) return;
   byId("best-title").textContent = "Most accurate known network within the limits";
   const cost = table.costs[0];
@@ -189,7 +189,7 @@ function begin() {
   fillConditions(table);
   fillNotes(table);
   fillKnown();
-  if (!table.accuracy.known) {
+  if (!table.isRanked) {
     document.documentElement.dataset.plots = "current";
     return;
   }

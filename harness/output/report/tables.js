@@ -38,7 +38,7 @@ function costCell(table, cost, index) {
 
 // Fill a table with networks: rank, name, accuracies and what each costs. `marks` gives a network's mark, or "".
 function fillNetworks(target, table, indices, marks) {
-  const accuracies = table.accuracy.known ? [table.accuracy, ...table.shown] : [];
+  const accuracies = table.isRanked ? [table.accuracy, ...table.shown] : [];
   const numbers = (text, detail) =>
     element("th", { scope: "col", class: "number" }, element("span", {}, text), detail && element("small", {}, detail));
   const head = element(

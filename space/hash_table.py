@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from space.block import RawBlock, block_table
-from space.config import SpaceConfig, check_enumerable
+from space.config import SpaceConfig, check_enumerable, is_enumerable
 from space.errors import ArchitectureError, shown
 from space.indexing import BoolArray, IndexArray, blocks_of
 
@@ -165,6 +165,19 @@ def first_equals(config: SpaceConfig) -> IndexArray:
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     found: IndexArray = first[inverse].astype(np.int64)
     return found
+
+
+def first_names(config: SpaceConfig, indices: IndexArray) -> IndexArray:
+    """Return of each network (n,) the first with the same graph, (n,): of its space, or of those given where it is too large."""
+    import numpy as np
+
+    if is_enumerable(config):
+        return first_equals(config)[indices]
+    keys = [network_key(config, index) for index in indices.tolist()]
+    first: dict[int | bytes, int] = {}
+    for index, key in sorted(zip(indices.tolist(), keys, strict=True)):
+        first.setdefault(key, index)
+    return np.array([first[key] for key in keys], dtype=np.int64)
 
 
 @lru_cache(maxsize=8)

@@ -30,6 +30,8 @@ def report(
 
     It shows the devices that --device or a limit names, else all that --store and --latencies have. Limits, with < or <=, are
     those that the page opens with. The page is one file that loads nothing from any network.
+
+    Of a space too large to list it has the networks that were measured or have an accuracy.
     """
     from harness.output.plots.pictures import check_pictures
     from harness.output.report.page import write_report

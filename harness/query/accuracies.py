@@ -56,10 +56,13 @@ def load(source: AccuracySource, config: SpaceConfig) -> list[Accuracies]:
         )
     if any(SYNTHETIC_SOURCE.fullmatch(path) for path in source.paths):
         return [_synthetic(source, config)]
+    from space import is_enumerable
     from space.accuracies import load_accuracies
     from space.errors import MissingMetric
 
     def read(metric: str) -> Accuracies:
+        if not is_enumerable(config):
+            return _of_some(source, metric, config)
         return load_accuracies(
             source.paths,
             metric=metric,
@@ -76,6 +79,24 @@ def load(source: AccuracySource, config: SpaceConfig) -> list[Accuracies]:
     if source.noise_sd is not None:
         found[0] = replace(found[0], seed_sd=source.noise_sd)
     return found
+
+
+def _of_some(source: AccuracySource, metric: str, config: SpaceConfig) -> Accuracies:
+    """Return the accuracies that one folder of `harness train`, or one own table, has of a space too large to list."""
+    from search.work.training_folder import seed_accuracies
+    from space.accuracies.epochs import BEST
+    from space.accuracies.seeds import mean_over_seeds
+    from space.accuracies.user_table import read_own_table
+    from space.user_paths import expand_user
+
+    paths = [expand_user(path) for path in source.paths]
+    if len(paths) > 1 or source.epoch != BEST:
+        raise ConfigError(
+            f"--accuracies {' '.join(source.paths)}, --epoch {source.epoch}: of the {len(config):,} networks of space "
+            f"{config.name!r} one table of your own, or one folder of 'harness train', is read, at the best epoch"
+        )
+    read = seed_accuracies if (paths[0] / "units").is_dir() else read_own_table
+    return mean_over_seeds(read(paths[0], metric=metric, config=config), source.seeds)
 
 
 def _synthetic(source: AccuracySource, config: SpaceConfig) -> Accuracies:

@@ -72,7 +72,10 @@ class ObjectiveAnswer:
 
     def is_within(self, index: int) -> bool:
         """Return whether a network is within the limits."""
-        return _is_within(self.costs, self.constraints, self.confident, index)
+        return all(
+            meets(self.costs[one.subject].at(index), one, confident=self.confident)
+            for one in self.constraints
+        )
 
 
 def search_by_objective(
@@ -100,20 +103,13 @@ def search_by_objective(
         found = choose(
             config, scores, costs, query.constraints, looked_at, distance=1, confident=query.confident
         ).indices(config)
-        # A sum may be within the limits where the same network was measured beyond them by another name.
-        within = [i for i in found if _is_within(costs, query.constraints, query.confident, i)]
-        far = _far(within, latencies)
-        near = _distinct(config, [index for index in within if query.with_far or index not in far])[:count]
+        far = _far(found, latencies)
+        near = _distinct(config, [index for index in found if query.with_far or index not in far])[:count]
         if len(near) == count or len(found) < looked_at or looked_at >= MOST_LOOKED_AT:
             break
         looked_at = min(WIDER * looked_at, MOST_LOOKED_AT)
-    if not within:
-        raise ConfigError(
-            f"no network is within {', '.join(map(str, query.constraints))}: what is predicted to be was measured beyond it by "
-            "another name; loosen the limit"
-        )
     if not near:
-        best = len(_distinct(config, within))
+        best = len(_distinct(config, found))
         raise ConfigError(
             f"the {counted(best, 'best network', 'best networks')} within the limits are unlike any measured one, and "
             "predicted latencies may be far off there; measure some of them with --verify, or more of the space"
@@ -122,7 +118,7 @@ def search_by_objective(
         config,
         latencies,
         not query.with_far,
-        len(_distinct(config, within[: within.index(near[-1]) + 1])) - len(near),
+        len(_distinct(config, found[: found.index(near[-1]) + 1])) - len(near),
     )
     if len(near) < count and len(found) == looked_at:
         notes.append(
@@ -148,12 +144,6 @@ def _space(store: Store, query: Query) -> SpaceConfig:
         if name not in PROPERTIES
     ]
     return query_space(query.latencies.space, chosen, ())
-
-
-def _is_within(
-    costs: Mapping[str, AdditiveCosts], constraints: Sequence[Constraint], confident: bool, index: int
-) -> bool:
-    return all(meets(costs[one.subject].at(index), one, confident=confident) for one in constraints)
 
 
 def _distinct(config: SpaceConfig, indices: Sequence[int]) -> list[int]:

@@ -16,6 +16,7 @@ from harness.prediction.provenance import Provenance
 from harness.prediction.space_prediction import SpaceTable, doubt_text, space_of
 from harness.query.accuracies import SYNTHETIC_SOURCE, AccuracySource, load
 from harness.query.fresh_costs import fresh_cost
+from harness.query.known_networks import known_table
 from harness.query.latencies import (
     LatencySource,
     predicted_latency,
@@ -28,7 +29,7 @@ from harness.store import Store
 from harness.store.configurations import find_configuration, short_names
 from search.table import Cost, Table
 from search.table.constraints import PROPERTIES, split_subject
-from space import BLOX, SPACES, Architecture, Space, SpaceConfig, check_enumerable, find_space
+from space import BLOX, SPACES, Architecture, Space, SpaceConfig, check_enumerable, find_space, is_enumerable
 from space.accuracies import Accuracies
 from space.accuracies.load import fitting_spaces
 from space.errors import ConfigError
@@ -100,12 +101,14 @@ def build_table(
     costs: Sequence[str],
     latencies: LatencySource,
     log: Callable[[str], None] = lambda text: None,
+    *,
+    known: bool = False,
 ) -> SearchTable:
     """Join accuracies with costs: names of `search.table.constraints.PROPERTIES`, else devices of the store.
 
     A device is `pixel`, `pixel:tflite`, a configuration's id, or the device that a file of latencies names; with `:memory`,
     `:load` or `:first-run` behind it, what fresh processes there took, with `:energy` the energy of an inference. `log` is told
-    what takes time.
+    what takes time. `known`: of a space too large to list the table is of the networks that `known_table` has.
     Raises: ConfigError, naming what is missing and what to type.
     """
     names = list(dict.fromkeys(costs))
@@ -119,11 +122,13 @@ def build_table(
         if name not in PROPERTIES and name not in files
     }
     config = query_space(latencies.space, list(chosen.values()), fitting)
+    if known and not is_enumerable(config):
+        table, found_provenance, notes = known_table(store, config, accuracies, names, latencies, log)
+        return SearchTable(table=table, provenance=found_provenance, notes=tuple(notes))
     check_enumerable(
         config,
         "a table of accuracies and costs",
-        "harness search --objective finds networks in it without a table"
-        + (", --method blockwise too" if config.chain is None else ""),
+        "harness search --objective and --method blockwise find networks in it without a table",
     )
     found = load(accuracies, config)
     columns: dict[str, Cost] = {}

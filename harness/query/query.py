@@ -94,12 +94,14 @@ class Query:
             constraints=tuple(dict.fromkeys(limits)),
         )
 
-    def build_table(self, store: Store, log: Callable[[str], None] = lambda text: None) -> SearchTable:
-        """Join accuracies and costs; `log` takes messages on slow steps.
+    def build_table(
+        self, store: Store, log: Callable[[str], None] = lambda text: None, *, known: bool = False
+    ) -> SearchTable:
+        """Join accuracies and costs; `log` takes messages on slow steps. `known`: see `join.build_table`.
 
         Raises: ConfigError as `join.build_table`, or where a confidence is asked for that a latency's intervals do not have.
         """
-        found = build_table(store, self.accuracies, self.costs, self.latencies, log)
+        found = build_table(store, self.accuracies, self.costs, self.latencies, log, known=known)
         if self.confident:
             check_intervals(self, found.table.costs, found.provenance)
         return with_far_networks(found) if self.with_far else found
@@ -118,12 +120,12 @@ class Query:
     ) -> tuple[SearchTable, dict[str, float]]:
         """Join what a page shows: what the query names, `SHOWN_PROPERTIES`, and of devices all where it names none.
 
-        Return the table, and the upper limit of each cost that has one.
+        Of a space too large to list these are some networks. Return the table, and the upper limit of each cost that has one.
         Raises: ConfigError as `build_table`, or for lower limits.
         """
         whole = self.with_devices(store).with_all_costs(store, SHOWN_PROPERTIES)
         limits = whole.upper_limits()
-        return whole.build_table(store, log), limits
+        return whole.build_table(store, log, known=True), limits
 
     def upper_limits(self) -> dict[str, float]:
         """Return the upper limit of each cost, the tightest of several. Raises: ConfigError for a lower one."""

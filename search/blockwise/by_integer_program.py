@@ -40,7 +40,7 @@ def choose(
 ) -> Finalists:
     """Choose up to `count` networks by sums of scores (stages, B), higher first, NaN where a block is not to be chosen.
 
-    What a network was measured to cost counts in place of its sum. `confident`: far ends of intervals meet the limits.
+    What a network was measured to cost, by any name, counts in place of its sum. `confident`: far ends of intervals meet limits.
     Raises: ConfigError when no network is within the limits, with the nearest one and what it takes; or as `limits_on`.
     """
     limits = limits_of(costs, constraints, confident=confident)
@@ -51,25 +51,36 @@ def choose(
             f"no block of stage {stage} of space {config.name!r} has a score; distill and score the blocks of that stage"
         )
     kept = [] if is_open.all() else [Limit(name="blocks without a score", costs=1.0 - is_open, upper=0.0)]
-    known = measured(config, costs, constraints)
-    listed = block_indices(config, known)
-    may = np.array(
-        [
-            is_open[np.arange(config.stages), row].all()
-            and all(meets(costs[c.subject].at(index), c, confident=confident) for c in constraints)
-            for index, row in zip(known, listed, strict=True)
-        ],
-        dtype=np.bool_,
-    )
     lowest = np.nanmin(np.where(is_open, scores, np.nan), axis=1, keepdims=True)
     filled = np.where(is_open, scores, lowest)  # any number: a limit keeps these blocks out
-    found = from_integer_program(
-        filled, [*limits, *kept], count, distance=distance, listed=listed, allowed=may
-    )
-    if not len(found):
-        closest = nearest(config, costs, constraints, kept=kept, confident=confident)
-        raise ConfigError(none_within(config, constraints, closest, confident=confident))
-    return found
+    known = measured(config, costs, constraints)
+    beyond: list[int] = []
+
+    def is_within(index: int) -> bool:
+        return all(meets(costs[c.subject].at(index), c, confident=confident) for c in constraints)
+
+    while True:
+        listed = block_indices(config, [*known, *beyond])
+        may = [
+            is_open[np.arange(config.stages), row].all() and is_within(index)
+            for index, row in zip([*known, *beyond], listed, strict=True)
+        ]
+        found = from_integer_program(
+            filled,
+            [*limits, *kept],
+            count,
+            distance=distance,
+            listed=listed,
+            allowed=np.array(may, dtype=np.bool_),
+        )
+        if not len(found):
+            closest = nearest(config, costs, constraints, beyond=beyond, kept=kept, confident=confident)
+            raise ConfigError(none_within(config, constraints, closest, confident=confident))
+        # A sum may be within the limits where the same network was measured beyond them by another name.
+        broken = [index for index in found.indices(config) if not is_within(index)]
+        if not broken:
+            return found
+        beyond += broken
 
 
 def ranked(
@@ -104,13 +115,17 @@ def nearest(
     costs: Mapping[str, AdditiveCosts],
     constraints: Sequence[Constraint],
     *,
+    beyond: Sequence[int] = (),
     kept: Sequence[Limit] = (),
     confident: bool = False,
 ) -> Nearest | None:
-    """Return the network whose worst excess over any limit is smallest; None where of none all is known."""
+    """Return the network whose worst excess over any limit is smallest; None where of none all is known.
+
+    `beyond`: networks that were measured beyond a limit by another name.
+    """
     if not constraints:
         return None
-    known = measured(config, costs, constraints)
+    known = [*measured(config, costs, constraints), *beyond]
     choices = {index: blocks_of(config, index) for index in known}
     limits = limits_of(costs, constraints, confident=confident)
     found = nearest_choice(limits, kept=kept, excluded=frozenset(choices.values()))

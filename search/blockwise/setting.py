@@ -15,13 +15,13 @@ from search.distillation.block_library import TEACHER, BlockLibrary, load_librar
 from search.table.constraints import Constraint
 from search.training.images import Task
 from search.training.recipe import Recipe
-from search.training.trained_files import trained_from
 from search.work.results import Results
-from search.work.training_folder import stored_units
+from search.work.training_folder import seed_accuracies, stored_units
 from search.work.unit import Unit
 from search.work.unit_runs import RunUnits
 from space import Architecture, SpaceConfig, is_enumerable
 from space.accuracies import load_accuracies
+from space.accuracies.seeds import mean_over_seeds
 from space.errors import ConfigError, DatasetError
 from space.indexing import IndexArray
 from space.text_files import read_text
@@ -137,22 +137,11 @@ def _accuracies_of_units(folder: Path, units: Sequence[Unit], config: SpaceConfi
 
     Raises: ConfigError when none of this space has finished.
     """
-    results = Results(folder=folder)
-    by_index: dict[int, list[float]] = {}
-    for unit in units:
-        if digest := results.result_of(unit):
-            trained = trained_from(results.get(digest), str(results.path_of(digest)))
-            if trained.architecture.config == config:
-                by_index.setdefault(trained.architecture.index, []).append(round(trained.best.val.top1, 3))
-    if not by_index:
-        raise ConfigError(
-            f"--trained {folder}: holds no finished training of space {config.name!r}; name a folder of 'harness train --space "
-            f"{config.name}'"
-        )
-    indices = sorted(by_index)
+    found = mean_over_seeds(seed_accuracies(folder, config=config))
+    assert found.indices is not None  # of a space too large to list
     return KnownAccuracies(
-        indices=np.array(indices, dtype=np.int64),
-        accuracies=np.array([np.mean(by_index[index]) for index in indices]),
-        origin=(str(folder),),
-        epochs=_epochs_of_units(folder, units, config, np.array(indices, dtype=np.int64)),
+        indices=found.indices,
+        accuracies=found.values,
+        origin=found.origin,
+        epochs=_epochs_of_units(folder, units, config, found.indices),
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from space import SpaceConfig
 from space.accuracies import Accuracies
 from space.errors import ConfigError, did_you_mean
-from space.indexing import BoolArray, FloatArray
+from space.indexing import BoolArray, FloatArray, IndexArray
 
 NOT_MEASURED = ""  # the grade of what was predicted
 
@@ -50,12 +50,20 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Table:
-    """Accuracy and costs of every network of a space, joined on the canonical index. `shown` are further accuracies to show."""
+    """Accuracy and costs of every network of a space, joined on the canonical index. `shown` are further accuracies to show.
+
+    `indices`: of a space too large to list the rows are those of some networks, by these canonical indices (n,), rising.
+    """
 
     config: SpaceConfig
     accuracy: Accuracies
     costs: Mapping[str, Cost]
     shown: tuple[Accuracies, ...] = ()
+    indices: IndexArray | None = None
+
+    def __len__(self) -> int:
+        """Return the number of networks that the rows are of."""
+        return len(self.config) if self.indices is None else len(self.indices)
 
     def __post_init__(self) -> None:
         for accuracies in (self.accuracy, *self.shown):
@@ -65,13 +73,13 @@ class Table:
                     "join what is of one space"
                 )
         for cost in self.costs.values():
-            if cost.values.shape != (len(self.config),):
-                raise ValueError(f"cost {cost.name}: {cost.values.shape} for {len(self.config)} networks")
+            if cost.values.shape != (len(self),):
+                raise ValueError(f"cost {cost.name}: {cost.values.shape} for {len(self)} networks")
 
     @property
     def supported(self) -> BoolArray:
         """Mask of the networks whose costs are all measured or predicted from similar networks; bool (networks,)."""
-        found = np.ones(len(self.config), dtype=np.bool_)
+        found = np.ones(len(self), dtype=np.bool_)
         for cost in self.costs.values():
             if cost.supported is not None:
                 found &= cost.supported

@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from search.work.results import Results
 from search.work.unit import Unit
+from space.accuracies.seeds import SeedAccuracies
 from space.atomic_files import locked
-from space.errors import ConfigError, did_you_mean
+from space.errors import ConfigError, MissingMetric, did_you_mean
+from space.hash_table import first_names
 
 if TYPE_CHECKING:
     from search.training.images import Task
     from search.training.recipe import Recipe
     from search.training.trained import Trained
-    from space import Architecture
+    from space import Architecture, SpaceConfig
 
 KIND = "train"
 
@@ -160,6 +164,42 @@ def write_published(folder: Path, finished: Iterable[FinishedTraining]) -> tuple
     return list(paths), list(notes)
 
 
+def seed_accuracies(folder: Path, *, metric: str = "", config: SpaceConfig) -> SeedAccuracies:
+    """Return the accuracies of a folder's finished trainings of a space of any size, rounded as in the published files.
+
+    `metric`: val_top1, by which the best epoch is chosen, or test_top1. Raises: ConfigError when no training has finished.
+    """
+    metric = metric or "val_top1"
+    if metric not in ("val_top1", "test_top1"):
+        raise MissingMetric(f"no metric {metric!r} in {folder} (there are: val_top1, test_top1)")
+    rows = [
+        (
+            one.architecture.index,
+            one.recipe.seed,
+            round((one.best.val if metric == "val_top1" else one.test).top1, 3),
+            one.synthetic,
+        )
+        for one in _all_of(folder)
+        if one.architecture.config == config
+    ]
+    if not rows:
+        raise ConfigError(
+            f"{folder}: holds no finished training of space {config.name!r}; name a folder of 'harness train --space "
+            f"{config.name}'"
+        )
+    indices, seeds, values, synthetic = zip(*rows, strict=True)
+    return SeedAccuracies(
+        metric=metric,
+        epoch="best",
+        indices=first_names(config, np.array(indices, dtype=np.int64)),
+        seeds=np.array(seeds, dtype=np.int64),
+        values=np.array(values),
+        origin=(str(folder),),
+        synthetic=any(synthetic),
+        config=config,
+    )
+
+
 def load_teacher(path: Path, network: str = "") -> Trained:
     """Return a trained network; of a folder of `harness train` the one named, or that of the highest validation accuracy.
 
@@ -178,7 +218,7 @@ def load_teacher(path: Path, network: str = "") -> Trained:
             if wanted != found.architecture:
                 raise ConfigError(f"--network {network}: {path} holds {found.architecture}; leave it out")
         return found
-    every = _all_of(path)
+    every = list(_all_of(path))
     if not every:
         raise ConfigError(f"{path}: no training has finished there; run 'harness train' to its end")
     if not network:
@@ -207,12 +247,10 @@ def _weights_path(folder: Path, trained: Trained) -> Path:
     return folder / f"weights-{trained.recipe.seed}" / f"{name}.pt"
 
 
-def _all_of(folder: Path) -> list[Trained]:
+def _all_of(folder: Path) -> Iterator[Trained]:
     from search.training.trained_files import trained_from
 
     results = Results(folder=folder)
-    found = []
     for unit in stored_units(results):
         if digest := results.result_of(unit):
-            found.append(trained_from(results.get(digest), str(results.path_of(digest))))
-    return found
+            yield trained_from(results.get(digest), str(results.path_of(digest)))

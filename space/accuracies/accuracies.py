@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from space.architecture import BLOX
 from space.config import SpaceConfig
+from space.hash_table import network_key
 from space.lookup import Named, canonical_index
 
 if TYPE_CHECKING:
@@ -18,10 +19,11 @@ SYNTHETIC = "synthetic"  # the word that marks synthetic accuracies wherever the
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Accuracies:
-    """Accuracies of all networks of a space, in percent, in canonical order.
+    """Accuracies of all networks of a space, in percent, in canonical order; of a space too large to list those of some.
 
     `values`, float64 (len(config),), are means over the seeds that a network was trained with, NaN where none was;
-    `seed_counts`, int64 (len(config),), say how many those are. `metric` is a column's name such as `val_top1`; `epoch` is
+    `seed_counts`, int64 (len(config),), say how many those are. Of some networks both have one element for each of `indices`,
+    canonical ones, rising. `metric` is a column's name such as `val_top1`; `epoch` is
     `best`, `last`, a number counted from 1, or empty where the metric has one value a training. `seed_sd` is the standard
     deviation between seeds of one network, pooled over the networks that have several; None where none has. `origin`
     names the files. `synthetic`: made up, to be shown with this word only. `notes` say what was noticed in reading, such as
@@ -38,6 +40,7 @@ class Accuracies:
     synthetic: bool
     notes: tuple[str, ...] = ()
     config: SpaceConfig = BLOX
+    indices: NDArray[np.int64] | None = None
 
     def at(self, architecture: Named) -> float | None:
         """Return the accuracy of one network, by any of its names; None where it has none.
@@ -45,7 +48,14 @@ class Accuracies:
         Raises:
             ArchitectureError: what was given names no network of the space.
         """
-        value = self.values.item(canonical_index(architecture, self.config))
+        place = canonical_index(architecture, self.config)
+        if self.indices is not None:
+            keys = [network_key(self.config, index) for index in self.indices.tolist()]
+            key = network_key(self.config, place)
+            if key not in keys:
+                return None
+            place = keys.index(key)
+        value = self.values.item(place)
         return value if value == value else None  # NaN alone is not equal to itself
 
     @property

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from space.accuracies.accuracies import Accuracies
 from space.architecture import BLOX
-from space.config import SpaceConfig
+from space.config import SpaceConfig, is_enumerable
 from space.errors import DatasetError, MissingMetric
 from space.hash_table import first_equals
 
@@ -18,7 +18,7 @@ from space.hash_table import first_equals
 class SeedAccuracies:
     """Accuracies as read, one for each network and seed, in percent.
 
-    `indices`, int64 (n,), are canonical, those of equal networks the first's (`space.hash_table.first_equals`), and no network
+    `indices`, int64 (n,), are canonical, those of equal networks the first's (`space.hash_table.first_names`), and no network
     comes twice with one seed; `seeds`, int64 (n,), or None where the
     file names none; `values`, float64 (n,), NaN where a training left none. The other fields are those of `Accuracies`.
     """
@@ -37,7 +37,7 @@ class SeedAccuracies:
 def mean_over_seeds(measured: SeedAccuracies, wanted: tuple[int, ...] = ()) -> Accuracies:
     """Return each network's mean over the wanted seeds that it was trained with; over all of them where none is named.
 
-    Networks of one graph have one accuracy, whichever of them a file names.
+    Networks of one graph have one accuracy, whichever of them a file names. Of a space too large to list these are all.
 
     Raises:
         DatasetError: a wanted seed is not there, or there is no value at all.
@@ -53,25 +53,30 @@ def mean_over_seeds(measured: SeedAccuracies, wanted: tuple[int, ...] = ()) -> A
         raise MissingMetric(
             f"{', '.join(measured.origin)}: no network has a {measured.metric}; check the column"
         )
-    size = len(measured.config)
-    counts = np.bincount(indices, minlength=size)
-    with np.errstate(invalid="ignore"):
-        means = np.bincount(indices, values, minlength=size) / counts
-    first = first_equals(measured.config)
-    several, few = int(counts.max()), int(((counts > 0) & (counts < counts.max())).sum())
+    networks, places, counts = np.unique(indices, return_inverse=True, return_counts=True)
+    means = np.bincount(places, values) / counts
+    seed_sd = _pooled_sd(values, counts, means, places)
+    several, few = int(counts.max()), int((counts < counts.max()).sum())
     if few:
         notes.append(f"{few} networks were trained with fewer seeds than the {several} of others")
+    is_listed = is_enumerable(measured.config)
+    if is_listed:
+        first = first_equals(measured.config)
+        of_all, counts_of_all = np.full(len(first), np.nan), np.zeros(len(first), dtype=np.int64)
+        of_all[networks], counts_of_all[networks] = means, counts
+        means, counts = of_all[first], counts_of_all[first]
     return Accuracies(
         metric=measured.metric,
         epoch=measured.epoch,
         seeds=seeds,
-        values=means[first],
-        seed_counts=counts[first].astype(np.int64),
-        seed_sd=_pooled_sd(indices, values, counts, means),
+        values=means,
+        seed_counts=counts.astype(np.int64),
+        seed_sd=seed_sd,
         origin=measured.origin,
         synthetic=measured.synthetic,
         notes=tuple(notes),
         config=measured.config,
+        indices=None if is_listed else networks,
     )
 
 
@@ -93,13 +98,13 @@ def _chosen(measured: SeedAccuracies, wanted: tuple[int, ...]) -> tuple[NDArray[
 
 
 def _pooled_sd(
-    indices: NDArray[np.int64],
     values: NDArray[np.float64],
     counts: NDArray[np.int64],
     means: NDArray[np.float64],
+    places: NDArray[np.int64],
 ) -> float | None:
     """Return the standard deviation within networks, its variance weighted by degrees of freedom; None without any."""
     freedom = int((counts - 1)[counts > 1].sum())
     if not freedom:
         return None
-    return float(np.sqrt(((values - means[indices]) ** 2).sum() / freedom))
+    return float(np.sqrt(((values - means[places]) ** 2).sum() / freedom))

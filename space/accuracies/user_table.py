@@ -22,7 +22,7 @@ from space.accuracies.user_readers import UserTable, csv_source, parquet_source
 from space.architecture import BLOX, Architecture
 from space.config import SpaceConfig
 from space.errors import ArchitectureError, DatasetError, did_you_mean, shown
-from space.hash_table import first_equals
+from space.hash_table import first_names
 from space.indexing import BoolArray, FloatArray, IndexArray
 from space.lookup import canonical_index
 from space.text_files import STANDARD_INPUT, read_content, suffix_of
@@ -105,7 +105,7 @@ def measured_of(
     return SeedAccuracies(
         metric=metric,
         epoch="",
-        indices=first_equals(config)[indices[~again]],
+        indices=first_names(config, indices[~again]),
         seeds=None if seeds is None else seeds[~again],
         values=values[~again],
         origin=(name,),
@@ -193,7 +193,7 @@ def _repeated(
     Raises:
         DatasetError: a training stands twice by one name, or with two accuracies.
     """
-    first = first_equals(config)[indices]
+    first = first_names(config, indices)
     order = np.lexsort((indices, first) if seeds is None else (indices, seeds, first))  # stable
     one, other = order[:-1], order[1:]
     same = first[one] == first[other]

@@ -86,7 +86,8 @@ def _networks(provenance: Provenance) -> str:
     text = f"{provenance.measured:,} measured"
     if provenance.predicted:
         text += f", {provenance.predicted:,} predicted"
-    return f"{text} by {provenance.predictor}" if provenance.predictor else text
+        return f"{text} by {provenance.predictor}" if provenance.predictor else text
+    return f"{text}, predictor {provenance.predictor}" if provenance.predictor else text
 
 
 def _minute(utc: str) -> str:

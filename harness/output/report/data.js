@@ -30,6 +30,9 @@ function readTable(text) {
     Object.assign(cost, scaleOf(cost));
   }
   table.networks = table.space.networks;
+  table.isPart = table.space.names !== null;
+  table.isRanked = !table.isPart || table.accuracy.known > 0; // else there is nothing to choose by
+  table.noun = table.isPart ? "known network" : "network";
   table.anySynthetic = [table.accuracy, ...table.shown, ...table.costs].some((one) => one.synthetic);
   return table;
 }
@@ -53,12 +56,19 @@ function scaleOf(cost) {
   return { scale: 1, sign: cost.unit };
 }
 
-// Return a network's text: its blocks from the first stage on; the first stage's block changes fastest with the index.
-function networkText(space, index) {
-  const blocks = [];
-  for (let stage = 0, rest = index; stage < space.stages; stage += 1) {
-    blocks.push(space.blocks[rest % space.blocks.length]);
-    rest = Math.floor(rest / space.blocks.length);
-  }
+// Return a network's canonical index as text. Of a space too large to list the page has some networks, a row each.
+function networkIndex(space, row) {
+  return space.indices ? space.indices[row] : String(row);
+}
+
+// Return a network's text: its blocks from the first choice on, whose digit of the index changes fastest.
+function networkText(space, row) {
+  if (space.names) return space.names[row];
+  let rest = row;
+  const blocks = space.choices.map((places) => {
+    const block = space.blocks[places[rest % places.length]];
+    rest = Math.floor(rest / places.length);
+    return block;
+  });
   return blocks.join("/");
 }

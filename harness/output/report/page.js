@@ -45,7 +45,7 @@ function refresh() {
   fillNetworks(byId("front"), table, choice.front, starred);
   byId("front-title").textContent = cost ? `Pareto front by ${costName(cost)}` : "Pareto front";
   byId("front-note").textContent = cost
-    ? `${countText(choice.front.length, "network")} within the limits, each more accurate than every cheaper one; cost: ${cost.title}.`
+    ? `${countText(choice.front.length, table.noun)} within the limits, each more accurate than every cheaper one; cost: ${cost.title}.`
     : "";
   byId("download").disabled = choice.front.length === 0;
   byId("download").onclick = () => download(choice.front, cost);
@@ -144,8 +144,10 @@ function fillHead() {
   const { space, accuracy, costs } = table;
   const devices = costs.filter((cost) => cost.unit === "ms").map(costName);
   const known = accuracy.known === space.networks ? "" : `, known of ${accuracy.known.toLocaleString("en")}`;
+  const of = table.isPart ? ` of the ${space.size}` : "";
   byId("about").textContent =
-    `${countText(space.networks, "network")} of the space ${space.name}; accuracy: ${accuracy.label}${known}; ` +
+    `${countText(space.networks, table.noun)}${of} of the space ${space.name}; ` +
+    `${accuracy.known ? `accuracy: ${accuracy.label}${known}` : "no accuracies"}; ` +
     `${devices.length ? `latencies on ${devices.join(", ")}` : "no latencies"}; made ${table.made_utc}`;
   byId("synthetic").hidden = !table.anySynthetic;
   const made = [accuracy, ...table.shown, ...costs].filter((one) => one.synthetic).map((one) => one.name ?? one.label);
@@ -168,10 +170,29 @@ function fillLegend() {
   );
 }
 
+// Of a space too large to list, show all networks that the page has; of such without accuracies nothing is chosen.
+function fillKnown() {
+  byId("known").hidden = !table.isPart;
+  byId("command-row").hidden = table.isPart;
+  byId("devices-of").textContent = `${table.noun}s`;
+  for (const id of ["choice", "best-section", "front-section"]) byId(id).hidden = !table.isRanked;
+  if (!table.isPart) return;
+  byId("best-title").textContent = "Most accurate known network within the limits";
+  const cost = table.costs[0];
+  const order = [...Array(table.networks).keys()];
+  if (cost) order.sort((a, b) => cost.values[a] - cost.values[b]);
+  fillNetworks(byId("known-networks"), table, order, () => "");
+}
+
 function begin() {
   fillHead();
   fillConditions(table);
   fillNotes(table);
+  fillKnown();
+  if (!table.isRanked) {
+    document.documentElement.dataset.plots = "current";
+    return;
+  }
   byId("best-note").textContent = bestNote();
   fillLimits(table, state.limits, (place, limit) => {
     state.limits[place] = limit;

@@ -18,6 +18,8 @@ from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
+
 from harness.estimates.sustained import Sustained
 from harness.output.plots.front import front_picture
 from harness.output.plots.pictures import write_picture
@@ -26,6 +28,7 @@ from harness.output.report.payload import Report, build_payload
 from harness.output.terminal import echo
 from harness.query.join import SearchTable
 from harness.version import __version__
+from space import check_enumerable
 from space.atomic_files import write_file
 from space.errors import ConfigError
 
@@ -54,15 +57,19 @@ def write_report(
 
     A `figure` for print of what the page opens with is written, too. `under_load`: runs under load, by a latency's name.
 
-    Raises: ConfigError when the file cannot be written, or as `build_page`.
+    Raises: ConfigError when the file cannot be written, as `build_page`, or for a figure of a space too large to list.
     """
+    if figure is not None and found.table.indices is not None:
+        check_enumerable(found.table.config, "--figure", "leave it out: the page draws those that are known")
     command = command_line(["harness", "search"], options)
     report = report_of(
         found, limits, confident=confident, title=title, command=command, under_load=under_load
     )
     page = build_page(report).encode()
     write_file(output, page)
-    networks = f"{len(found.table.config):,} networks"
+    networks = f"{len(found.table):,} networks"
+    if found.table.indices is not None:
+        networks = f"{len(found.table):,} known of {len(found.table.config):,} networks"
     echo(f"{output}: {networks}, {', '.join(found.table.costs)}, {len(page) / _MB:.1f} MB", err=True)
     if figure is not None:
         write_picture(figure, front_picture(found.table, limits, confident=confident, title=report.title))
@@ -113,9 +120,10 @@ def report_of(
     }
     table = found.table
     place = f" on {', '.join(conditions)}" if conditions else ""
+    what = "known networks" if np.isnan(table.accuracy.values).all() else table.accuracy.label
     return Report(
         table=table,
-        title=title or f"{table.config.name}: {table.accuracy.label}{place}",
+        title=title or f"{table.config.name}: {what}{place}",
         made_utc=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         conditions=conditions,
         notes=found.notes,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from harness.output.plots.front import accuracy_axis, cost_axis
 from search.table.answers import Z
+from space import Architecture
 
 if TYPE_CHECKING:
     from search.table import Cost, Table
@@ -66,9 +67,14 @@ def build_payload(report: Report) -> Json:
         "upper_ends": report.confident,
         "space": {
             "name": table.config.name,
-            "networks": len(table.config),
-            "stages": table.config.stages,
+            "networks": len(table),
+            "size": f"{len(table.config):,}",
             "blocks": [str(block) for block in table.config.blocks],
+            "choices": table.config.choices,
+            "indices": None if table.indices is None else [str(index) for index in table.indices.tolist()],
+            "names": None
+            if table.indices is None
+            else [str(Architecture.from_index(index, table.config)) for index in table.indices.tolist()],
         },
         "accuracy": _accuracy(table.accuracy)
         | {

@@ -38,7 +38,7 @@ function costCell(table, cost, index) {
 
 // Fill a table with networks: rank, name, accuracies and what each costs. `marks` gives a network's mark, or "".
 function fillNetworks(target, table, indices, marks) {
-  const accuracies = [table.accuracy, ...table.shown];
+  const accuracies = table.isRanked ? [table.accuracy, ...table.shown] : [];
   const numbers = (text, detail) =>
     element("th", { scope: "col", class: "number" }, element("span", {}, text), detail && element("small", {}, detail));
   const head = element(
@@ -71,7 +71,6 @@ function fillNetworks(target, table, indices, marks) {
 
 // Show the answer, or which limit stands in its way.
 function fillAnswer(target, table, choice) {
-  const all = table.networks.toLocaleString("en");
   if (choice.best.length) {
     const index = choice.best[0];
     const facts = table.costs.map((cost) => {
@@ -91,7 +90,7 @@ function fillAnswer(target, table, choice) {
     });
     target.className = "answer";
     target.replaceChildren(
-      element("p", { class: "over" }, "Most accurate within the limits"),
+      element("p", { class: "over" }, byId("best-title").textContent),
       element(
         "p",
         { class: "winner" },
@@ -122,15 +121,15 @@ function fillAnswer(target, table, choice) {
   }
   target.className = "answer none";
   target.replaceChildren(
-    element("p", { class: "winner" }, `None of ${all} networks meets the limits.`),
+    element("p", { class: "winner" }, `None of ${countText(table.networks, table.noun)} meets the limits.`),
     ...missTexts(table, choice.miss).map((text) => element("p", { class: "miss" }, ...text)),
   );
 }
 
 function countNote(table, choice) {
   const count = choice.count.toLocaleString("en");
-  const all = table.networks.toLocaleString("en");
-  const limited = choice.limited ? `${count} of ${all} networks meet the limits` : `No limit is set: ${count} of ${all} networks compete`;
+  const all = countText(table.networks, table.noun);
+  const limited = choice.limited ? `${count} of ${all} meet the limits` : `No limit is set: ${count} of ${all} compete`;
   const missing = table.networks - table.accuracy.known;
   const far = table.networks - countOnes(table.supported);
   const without = missing ? `; ${countText(missing, "network")} without an accuracy do not` : "";

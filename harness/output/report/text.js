@@ -95,7 +95,7 @@ function csvText(table, indices) {
   }
   const number = (value) => (Number.isNaN(value) ? "" : String(value));
   const rows = indices.map((i) => {
-    const cells = [String(i), networkText(table.space, i)];
+    const cells = [networkIndex(table.space, i), networkText(table.space, i)];
     for (const accuracy of [table.accuracy, ...table.shown]) cells.push(number(accuracy.values[i]));
     for (const cost of table.costs) {
       cells.push(number(cost.values[i]));

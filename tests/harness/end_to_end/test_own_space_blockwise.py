@@ -1,4 +1,7 @@
-"""A space of one's own from a trained teacher to a blockwise search within a limit: real digits, made-up latencies."""
+"""Spaces of one's own, small and too large to list, from a trained teacher to a blockwise search within a limit.
+
+Real digits, or synthetic images; made-up latencies.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from factories.chains import additive_store
 from factories.own_spaces import DEFINITION, write_space
+from factories.reports import payload_of
 from factories.stores import MANY, add_sessions, calibrate, new_store, true_ratio
 from rigs.commands import Done, refused, run
 
+from harness.prediction.space_prediction import predict
+from harness.store import Store
 from search.distillation.block_library import load_library
 from search.distillation.checkpoints import Progress
+from search.distillation.signatures import Signatures
 from space import Architecture, Space, find_space
+from space.indexing import FloatArray, blocks_of, index_of
 
 pytestmark = pytest.mark.training
 
@@ -78,6 +88,69 @@ def test_a_search_ends_with_a_network_within_the_limit(folder: Path, space: Spac
     (answer,) = done.json["runs"]
     assert latencies[answer["architecture"]] < 1.01 * limit
     assert done.json["space"] == space.name
+
+
+def test_a_space_too_large_to_list_is_trained_distilled_and_searched(tmp_path: Path) -> None:
+    definition = DEFINITION.replace("classes = 7", "classes = 10").replace("repeat = 2", "repeat = 14", 1)
+    file = write_space(tmp_path, definition)
+    space = find_space(file)
+    assert len(space) == 2 * 3**14 * 2 > 2_000_000
+    store, trained, library = (tmp_path / name for name in ("store.sqlite", "trained", "library"))
+    store.write_bytes(additive_store("sample:60@20", space))
+    with Store(str(store)) as opened:
+        table = predict(opened, device="made-up")
+    limit = min(row.latency_ms for row in table.measured.rows)
+    for words in (
+        ("train", "sample:2", "--space", str(file), "--task", "synthetic:0:20/10/10", "--epochs", "1", "-o", str(trained)),
+        ("distill", str(trained), "-o", str(library), "--epochs", "1"),
+    ):  # fmt: skip
+        done = run(store, *words)
+        assert done.status == 0, done.stderr
+    words = (*METHOD, "--library", str(library), "--max-latency", f"{limit:.6f}ms", "--fine-tune", "0")
+    found = run(store, *words, "--finalists", "4", "--json").json
+    assert (found["finalists_chosen_by"], found["networks_within_limits"]) == ("integer program", None)
+    assert len(found["candidates"]) == 4
+    assert all(table.at(one["architecture"]).latency_ms <= limit for one in found["candidates"])
+    (path,) = (library / "results").glob("signatures-*.json")
+    scores = -Signatures.load(path).column("loss_change")
+    best = max(found["candidates"], key=lambda one: one["synthetic_minus_loss_change_sum"])
+    assert best["synthetic_minus_loss_change_sum"] == pytest.approx(
+        _score(scores, Architecture.parse(best["architecture"], space)), abs=1e-9
+    )
+    better = [
+        one
+        for one in _neighbours(Architecture.parse(best["architecture"], space))
+        if _score(scores, one) > best["synthetic_minus_loss_change_sum"] + 1e-9
+    ]
+    assert better, "the limit keeps networks of a larger sum out"
+    assert all(table.at(one).latency_ms > limit for one in better)
+    for words in (("search",), ("search", "compare")):
+        done = run(store, *words, "--space", str(file), "-a", str(trained), "-c", "made-up<9ms")
+        refused(done, f"{len(space):,} networks", "--method blockwise")
+    page = tmp_path / "page.html"
+    done = run(store, "report", "--space", str(file), "-a", str(trained), "-o", str(page))
+    assert done.status == 0, done.stderr
+    payload = payload_of(page.read_text("utf-8"))
+    assert payload["space"]["networks"] == 62 and payload["accuracy"]["synthetic"]
+    assert [one["label"] for one in payload["shown"]] == ["synthetic test_top1 (best epoch)"]
+
+
+def _score(scores: FloatArray, network: Architecture) -> float:
+    return float(scores[np.arange(network.config.stages), blocks_of(network.config, network.index)].sum())
+
+
+def _neighbours(network: Architecture) -> list[Architecture]:
+    """Return all networks that differ in one or two choices."""
+    config, blocks = network.config, blocks_of(network.config, network.index)
+    found = {blocks}
+    for _ in range(2):
+        found |= {
+            (*one[:stage], other, *one[stage + 1 :])
+            for one in found
+            for stage, places in enumerate(config.choices)
+            for other in places
+        }
+    return [Architecture.from_index(index_of(config, one), config) for one in found]
 
 
 def test_a_distillation_that_was_stopped_goes_on(

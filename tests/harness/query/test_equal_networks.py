@@ -18,13 +18,15 @@ from harness.query.accuracies import AccuracySource
 from harness.query.by_objective import search_by_objective
 from harness.query.latencies import LatencySource
 from harness.query.query import Query
+from harness.query.sums import cost_sums
 from harness.store import Store
+from search.blockwise.by_integer_program import choose
 from search.table import Cost
 from search.table.constraints import parse_constraint
 from space import Architecture, Space, find_space
 from space.errors import ConfigError
 from space.hash_table import first_equals, is_first
-from space.indexing import blocks_of
+from space.indexing import available, blocks_of
 
 TEXTS = ("mb/mb/skip/basic", "mb/skip/mb/basic")  # of one network
 
@@ -32,7 +34,9 @@ TEXTS = ("mb/mb/skip/basic", "mb/skip/mb/basic")  # of one network
 @pytest.fixture(scope="module")
 def names() -> tuple[Architecture, Architecture]:
     """Return the first and the other name, in the order of the space."""
-    first, other = sorted((Architecture.parse(text, own_space()) for text in TEXTS), key=lambda one: one.index)
+    first, other = sorted(
+        (Architecture.parse(text, own_space()) for text in TEXTS), key=lambda one: one.index
+    )
     return first, other
 
 
@@ -97,8 +101,27 @@ def test_a_search_by_objective_shows_a_network_once_and_as_it_was_measured(
             parse_constraint(f"made-up<{predicted * 1.00001:.9f}ms"),
             parse_constraint(f"made-up>{predicted * 0.99999:.9f}ms"),
         )
-        with pytest.raises(ConfigError, match="measured beyond it by another name"):
+        with pytest.raises(
+            ConfigError, match=r"no network is within .*; the nearest is .*: it takes made-up "
+        ):
             search_by_objective(store, replace(query(config, 1), constraints=around), "params", 3)
+
+
+def test_finalists_are_within_the_limits_by_what_was_measured_by_any_name(
+    named: Architecture, names: tuple[Architecture, Architecture], tmp_path: Path
+) -> None:
+    config = find_space(own_space())
+    with measured_by(named, tmp_path) as store:
+        costs, _ = cost_sums(store, config, ["made-up"], LatencySource(space=config.name), print)
+    (other,) = set(names) - {named}
+    taken = costs["made-up"].at(named.index).value
+    scores = np.where(available(config), 0.0, np.nan)
+    scores[np.arange(config.stages), blocks_of(config, other.index)] += 1  # the best of all
+    for factor, is_in in ((0.999, False), (1.001, True)):
+        limit = parse_constraint(f"made-up<{taken * factor:.9f}ms")
+        found = choose(config, scores, costs, [limit], 3).indices(config)
+        assert (other.index in found) is is_in
+        assert len(found) == 3 and all(costs["made-up"].at(one).value < limit.limit for one in found)
 
 
 def test_a_prediction_tells_the_same_of_a_network_by_all_its_names(

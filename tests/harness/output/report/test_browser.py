@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from factories.chains import long_chain
+from factories.own_spaces import own_space
 from factories.reports import HOSTILE, made_report, made_table
 from factories.stores import stored
 from rigs.commands import run
@@ -25,6 +27,7 @@ from search.table import Cost, Table
 from search.table.answers import answer, nearest, ties
 from search.table.constraints import Constraint, parse_constraint
 from space import BLOX, MINI, TINY, Architecture
+from space.accuracies import Accuracies
 from space.costs import all_params
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -224,6 +227,50 @@ def test_the_networks_shown_are_those_of_an_exhaustive_search_whatever_the_limit
         counts.add(len(expected))
     assert len(counts) == len(LIMITS)  # each limit matters
     assert mini.errors() == []
+
+
+def test_networks_of_a_space_of_ones_own_have_their_own_names(browser: Any, folder: Path) -> None:
+    table = made_table(own_space())
+    path = folder / "own.html"
+    path.write_text(build_page(made_report(table)), "utf-8")
+    page = Page(browser, table)
+    page.open(path)
+    shown = page.script(
+        "return [...document.querySelectorAll('#best .network')].map((one) => one.textContent)"
+    )
+    expected = [str(Architecture.from_index(index, table.config)) for index in ranked(table, {})[:20]]
+    assert [name.removesuffix(" ≈") for name in shown] == expected
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["accuracies", "no accuracies"])
+def test_of_a_space_too_large_to_list_known_networks_are_shown(
+    known: bool, browser: Any, folder: Path
+) -> None:
+    space = long_chain()
+    indices = np.array([2, 1_000_000, len(space) - 1])
+    accuracy = Accuracies(
+        metric="top1", epoch="", seeds=(), values=np.array([70.0, 72.0, np.nan]) if known else np.full(3, np.nan),
+        seed_counts=np.zeros(3, dtype=np.int64), seed_sd=None, origin=(), synthetic=False, config=space, indices=indices,
+    )  # fmt: skip
+    measured = np.array([True, False, True])
+    cost = Cost(name="phone", unit="ms", title="latency", values=np.array([3.0, 2.0, 1.0]), measured=measured)
+    table = Table(config=space, accuracy=accuracy, costs={"phone": cost}, indices=indices)
+    path = folder / f"known-{known}.html"
+    path.write_text(build_page(made_report(table)), "utf-8")
+    page = Page(browser, table)
+    page.open(path)
+    names = "return [...document.querySelectorAll(`#${arguments[0]} .network`)].map((one) => one.textContent)"
+    expected = [str(space[index]) for index in indices.tolist()]
+    assert page.script(names, "known-networks") == expected[::-1], "the fastest first"
+    assert page.text("#about").startswith(f"3 known networks of the {len(space):,} of the space")
+    hidden = "return arguments[0].map((id) => document.getElementById(id).hidden)"
+    assert page.script(hidden, ["choice", "best-section", "front-section"]) == [not known] * 3
+    assert page.script(hidden, ["known", "command-row"]) == [False, True]
+    if known:
+        assert page.script(names, "best") == expected[1::-1]
+        assert page.text("#count").startswith("No limit is set: 2 of 3 known networks compete")
+        assert page.text("#best-title") == "Most accurate known network within the limits"
+    assert page.errors() == []
 
 
 def test_the_front_is_what_no_network_within_the_limits_dominates(mini: Page) -> None:

@@ -1,0 +1,133 @@
+"""What is known of some networks of a space too large to list: of those with an accuracy, and of those that were measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from harness.prediction.provenance import Provenance
+from harness.prediction.space_prediction import doubt_text, unmeasured_text
+from harness.query.accuracies import AccuracySource, load
+from harness.query.latencies import LatencySource
+from harness.query.sums import LatencySums, cost_sums
+from harness.store import Store
+from search.table import Cost, Table
+from search.table.costs import AdditiveCosts
+from search.table.table import NOT_MEASURED
+from space import SpaceConfig
+from space.accuracies import Accuracies
+from space.errors import ConfigError
+from space.hash_table import first_names, network_key
+from space.indexing import BoolArray, IndexArray, block_indices
+
+
+def known_table(
+    store: Store,
+    config: SpaceConfig,
+    accuracies: AccuracySource,
+    costs: Sequence[str],
+    latencies: LatencySource,
+    log: Callable[[str], None],
+) -> tuple[Table, dict[str, Provenance], list[str]]:
+    """Join accuracies, which may be none, and costs of the networks that have an accuracy or were measured, each once.
+
+    Of those that were not measured the latencies are predicted. Returns the table, the provenance of each latency by its name,
+    and what is missing or doubtful.
+    Raises: ConfigError as `cost_sums`, for accuracies that cannot be read, or where no network has either.
+    """
+    found = load(accuracies, config) if accuracies.paths else []
+    sums, devices = cost_sums(store, config, costs, latencies, log)
+    named = [one.indices for one in found if one.indices is not None]
+    named += [np.array(list(one.cost.known), dtype=np.int64) for one in devices.values()]
+    if not named:
+        raise ConfigError(
+            f"of the {len(config):,} networks of space {config.name!r} none is known: measure some, or name accuracies of some "
+            "with --accuracies"
+        )
+    indices = np.unique(first_names(config, np.concatenate(named)))
+    bare = Accuracies(
+        metric="top1",
+        epoch="",
+        seeds=(),
+        values=np.zeros(0),
+        seed_counts=np.zeros(0, dtype=np.int64),
+        seed_sd=None,
+        origin=(),
+        synthetic=False,
+        config=config,
+        indices=np.zeros(0, dtype=np.int64),
+    )
+    accuracy, *shown = [_of_networks(one, indices) for one in found or [bare]]
+    table = Table(
+        config=config,
+        accuracy=accuracy,
+        costs={name: _cost(cost, devices.get(name), indices) for name, cost in sums.items()},
+        shown=tuple(shown),
+        indices=indices,
+    )
+    provenance = {
+        name: replace(
+            one.provenance, predicted=int(np.count_nonzero(table.costs[name].grades == NOT_MEASURED))
+        )
+        for name, one in devices.items()
+    }
+    return table, provenance, _notes(table, devices)
+
+
+def _of_networks(accuracies: Accuracies, indices: IndexArray) -> Accuracies:
+    """Return the accuracies of these networks (n,), by whatever names they were read."""
+    config = accuracies.config
+    assert accuracies.indices is not None
+    place = {network_key(config, index): at for at, index in enumerate(accuracies.indices.tolist())}
+    places = np.array([place.get(network_key(config, index), -1) for index in indices.tolist()])
+    return replace(
+        accuracies,
+        indices=indices,
+        values=np.append(accuracies.values, np.nan)[places],
+        seed_counts=np.append(accuracies.seed_counts, 0)[places],
+    )
+
+
+def _cost(cost: AdditiveCosts, latency: LatencySums | None, indices: IndexArray) -> Cost:
+    """Return the costs of networks (n,) as a column; `latency`: what a latency is fitted to."""
+    amounts = [cost.at(index) for index in indices.tolist()]
+    plain = Cost(
+        name=cost.name, unit=cost.unit, title=cost.title, values=np.array([one.value for one in amounts])
+    )
+    if latency is None:
+        return plain
+    measured = np.array([one.is_measured for one in amounts])
+    return replace(
+        plain,
+        low=np.array([one.low for one in amounts]),
+        high=np.array([one.high for one in amounts]),
+        coverage=cost.coverage,
+        measured=measured,
+        supported=measured | _supported(latency, indices),
+        grades=np.array([one.grade for one in amounts]),
+    )
+
+
+def _supported(latency: LatencySums, indices: IndexArray) -> BoolArray:
+    """Return which networks (n,) are like measured ones, (n,): none with a block that no measured network tells of."""
+    config = latency.cost.config
+    unseen = latency.unseen[np.arange(config.stages), block_indices(config, indices)].any(axis=1)
+    found: BoolArray = latency.fitted.predictor.predict(indices).supported & ~unseen
+    return found
+
+
+def _notes(table: Table, devices: Mapping[str, LatencySums]) -> list[str]:
+    config = table.config
+    notes = [
+        f"{len(table):,} of the {len(config):,} networks of the space are known here, as they were measured or have an accuracy; "
+        "of all others nothing is said",
+        *table.accuracy.notes,
+    ]
+    for name, one in devices.items():
+        if places := np.argwhere(one.unseen).tolist():
+            notes.append(f"{name}: {unmeasured_text([config.place_text(*place) for place in places])}")
+        if one.provenance.doubtful and one.provenance.configuration is not None:
+            notes.append(f"{name}: {doubt_text(one.provenance.doubtful, one.provenance.configuration)}")
+    return notes

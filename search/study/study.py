@@ -259,7 +259,7 @@ def _notes(context: StudyContext, found: Candidates) -> tuple[str, ...]:
         f"that they trained: regret is what this one lacks on test images. So it may rise from one training to the next, and "
         f"where all are trained it is {price_of_choosing(truth):.2f} points, for validation does not name the best on test.",
         f"Images: {uses_text(context.task)}.",
-        "What holds here need not hold for larger networks, real images or another space.",
+        f"What holds here need not hold for larger networks, {'real' if truth.synthetic else 'other'} images or another space.",
         f"Each network was trained for {truth.epochs} epochs; a test accuracy of {images} images, {one.value:.1f} % in the mean, "
         f"has a 95 % interval of {one.low:.1f} to {one.high:.1f} from the images alone, and the best of them is partly lucky.",
         _between(truth),

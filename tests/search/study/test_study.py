@@ -177,6 +177,8 @@ def test_a_study_of_real_images_does_not_say_that_they_are_made_up(tmp_path: Pat
     plain = StudySettings(task="digits", seeds=1, libraries=0, tuned=0, iterations=0, proxies=())
     text = to_markdown(run_study(plain, truth, unit_runner(tmp_path)))
     assert "larger networks, other images or another space" in text and "synthetic images" not in text
+    assert "and that trained the ground truth, which may differ" in text
+    assert f"300 images, {truth.test.mean():.1f} % in the mean" in text, "not that of whole images"
     assert "larger networks, real images or another space" in to_markdown(found)
 
 

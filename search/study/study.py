@@ -259,9 +259,10 @@ def _notes(context: StudyContext, found: Candidates) -> tuple[str, ...]:
         f"that they trained: regret is what this one lacks on test images. So it may rise from one training to the next, and "
         f"where all are trained it is {price_of_choosing(truth):.2f} points, for validation does not name the best on test.",
         f"Images: {uses_text(context.task)}.",
-        "What holds here need not hold for larger networks, real images or another space.",
-        f"Each network was trained for {truth.epochs} epochs; a test accuracy of {images} images, {one.value:.1f} % in the mean, "
-        f"has a 95 % interval of {one.low:.1f} to {one.high:.1f} from the images alone, and the best of them is partly lucky.",
+        f"What holds here need not hold for larger networks, {'real' if truth.synthetic else 'other'} images or another space.",
+        f"Each network was trained for {truth.epochs} epochs; a test accuracy of {images} images, {truth.test.mean():.1f} % in "
+        f"the mean, has a 95 % interval of {one.low:.1f} to {one.high:.1f} from the images alone, and the best of them is partly "
+        "lucky.",
         _between(truth),
         f"A method is '{NOT_COMPARABLE}' with random search as long as it has trained no more than the random networks that it "
         f"begins with. Fewer than {FEWEST_RUNS} runs, or runs of fewer libraries, are too few to compare.",
@@ -269,5 +270,6 @@ def _notes(context: StudyContext, found: Candidates) -> tuple[str, ...]:
         *found.left_out,
         f"Runs of {settings.seeds} seeds that use signatures take {settings.libraries} libraries in turn, so "
         "that their intervals know less of the luck of a library than of the seed's.",
-        "Seconds are those of the machine that did the work, the ground truth's another one's: costs are compared in operations.",
+        "Seconds are of the machines that did the work and that trained the ground truth, which may differ: costs are compared "
+        "in operations.",
     )

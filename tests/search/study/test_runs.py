@@ -111,6 +111,8 @@ def test_regret_is_of_the_best_by_validation_of_those_trained_so_far(truth: Grou
     assert regrets(made, np.array([4, 0]), np.array([10.0, 50])).tolist() == [0, 50]
     assert regrets(made, np.array([0, 1]), np.array([7.0, 7])).tolist() == [50, 50], "of equal ones the first"
     assert price_of_choosing(made) == 40, "validation prefers the fourth"
+    tied = dataclasses.replace(made, val=np.where(np.arange(40) == 4, 70, made.val))
+    assert price_of_choosing(tied) == 20, "validation prefers two, and the first one trained is named"
 
 
 def test_a_run_pays_first_what_was_spent_before_and_then_each_training(truth: GroundTruth) -> None:

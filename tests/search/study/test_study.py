@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from factories.studies import SMALL, with_small_space, write_small_truth
+from factories.truths import write_truth
 
 from search.study.candidates import SIGNED, SUMS
 from search.study.questions import NOT_ANSWERED
@@ -24,6 +25,7 @@ from search.work.local_pool import LocalPool
 from search.work.results import Results
 from search.work.unit import Unit
 from search.work.unit_runs import Done, Failed
+from space import TINY
 from space.errors import ConfigError
 
 pytestmark = pytest.mark.training
@@ -169,6 +171,16 @@ def test_a_method_that_too_few_fine_tuned_networks_can_be_fitted_to_is_left_out_
     assert left_out == {"donna-published"}
     note = "donna-published is left out: in space 'small-study' it is fitted to 4 fine-tuned networks or more, and there are 3"
     assert note in to_markdown(told) and "is left out" not in to_markdown(found)
+
+
+def test_a_study_of_real_images_does_not_say_that_they_are_made_up(tmp_path: Path, found: Study) -> None:
+    truth = dataclasses.replace(load_truth(TINY, [write_truth(tmp_path)]), dataset="digits")
+    plain = StudySettings(task="digits", seeds=1, libraries=0, tuned=0, iterations=0, proxies=())
+    text = to_markdown(run_study(plain, truth, unit_runner(tmp_path)))
+    assert "larger networks, other images or another space" in text and "synthetic images" not in text
+    assert "and that trained the ground truth, which may differ" in text
+    assert f"300 images, {truth.test.mean():.1f} % in the mean" in text, "not that of whole images"
+    assert "larger networks, real images or another space" in to_markdown(found)
 
 
 def test_a_ground_truth_of_another_task_is_refused(

@@ -464,6 +464,11 @@ class _Unit:
     batch: RecordedBatch
     network: int
 
+    def is_set_aside(self, attempt: int) -> bool:
+        """Tell whether the device measured the session again after an attempt."""
+        again = self.batch.again
+        return attempt < len(again) and self.network in again[attempt]
+
 
 class _JobSource:
     """The models of a packed job, whose bytes stayed on the device, and its sessions as one start of the job measured them."""
@@ -477,14 +482,14 @@ class _JobSource:
         self._units: dict[int, _Unit] = {}  # by id of the planned session, which `_kept` holds
         self._kept: list[PlannedSession] = []
         self._groups: list[_JobGroup] = []  # as they were asked for
-        self._durations: dict[tuple[str, str], dict[tuple[str, str, str, int], Durations]] = {}
+        self._durations: dict[tuple[str, str], dict[Model, Durations]] = {}  # by runtime and provider
         for batch in batches:
             self._check(batch)
             use, beside = batch.begun.use, batch.begun.beside
             if beside is not None:
                 model = _recorded_model(job["groups"][use.group]["models"][0])
                 told = self._durations.setdefault((use.runtime, use.provider), {})
-                told[model.key] = Durations(beside.network_ns, beside.reference_ns, beside.reference)
+                told[model] = Durations(beside.network_ns, beside.reference_ns, beside.reference)
 
     def probe(self, runtime: RuntimeUse) -> _Told:
         """Return what the job told of its files in a runtime."""
@@ -550,9 +555,7 @@ class _JobSource:
 
     def setback(self, unit: PlannedSession, session: SessionRecord) -> str:
         """Return the purpose of a session that the device measured again, empty of one that it did not."""
-        asked = self._units[id(unit)]
-        attempt = session.gate["attempt"]
-        if attempt >= len(asked.batch.again) or asked.network not in asked.batch.again[attempt]:
+        if not self._units[id(unit)].is_set_aside(session.gate["attempt"]):
             return ""
         return setback(session) or "contended"
 
@@ -561,7 +564,9 @@ class _JobSource:
         asked = self._units[id(unit)]
         begun = asked.batch.begun
         use = (begun.use.runtime, begun.use.version, begun.use.provider, begun.use.group)
-        visit = [self._visit] if unit.purpose in BLOCKS else []  # each start keeps what it stopped
+        # Each start keeps what it stopped, and what it set aside to measure it again.
+        is_of_start = unit.purpose in BLOCKS or asked.is_set_aside(attempt)
+        visit = [self._visit] if is_of_start else []
         return self.new_id(*use, begun.round, begun.batch, asked.network, attempt, *visit)
 
     def new_id(self, *of: object) -> str:
@@ -599,13 +604,13 @@ class _JobSource:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What a job told of how long its files run in one runtime, by `Model.key`."""
+    """What a job told of how long its files run in one runtime: of two files of the same bytes, each has its own."""
 
-    durations: Mapping[tuple[str, str, str, int], Durations]
+    durations: Mapping[Model, Durations]
 
     def stored(self, model: Model) -> Durations | None:
         """Return the durations of a file, None where the job did not come to it."""
-        return self.durations.get(model.key)
+        return self.durations.get(model)
 
     def measured(self, model: Model, reference: Model) -> Durations | None:
         """Return None: nothing can be tried here."""

@@ -91,7 +91,7 @@ _START = "packed job, start "  # of a campaign's outcome: which start of the job
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackedJob:
-    """A packed job: its id and bytes, the number of its networks, of their sessions in each runtime, and of the models' parts."""
+    """A packed job: its id and bytes, the numbers of its networks, of sessions in the runtime with most, of parts."""
 
     job_id: str
     data: bytes = field(repr=False)
@@ -194,14 +194,16 @@ def pack_campaign(
         document["packed_utc"],
         request | {"networks": sorted(packed_hashes), "packed": packed},
     )
-    rounds = [one for group in groups if group["format"] == groups[0]["format"] for one in group["rounds"]]
+    sessions = Counter[str]()
+    for group in groups:
+        for one in group["rounds"]:
+            if one.get("of") in (None, "sustained"):
+                sessions[group["format"]] += sum(map(len, one["batches"]))
     return PackedJob(
         job_id=job_id,
         data=data,
         networks=len(packed_hashes),
-        sessions=sum(
-            len(batch) for one in rounds if one.get("of") in (None, "sustained") for batch in one["batches"]
-        ),
+        sessions=max(sessions.values(), default=0),
         parts=len(packing.parts),
     )
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories.model_files import dense, save
+from factories.model_files import dense, save, save_tflite
 from rigs.other_pythons import find_interpreters, stand_in
 from rigs.packed_jobs import (
     Change,
@@ -260,6 +260,21 @@ def test_runs_under_load_are_kept_and_also_as_far_as_they_came(tmp_path: Path) -
             ended = [one.run.ended for one in runs_under_load([outcome], store)]
             assert ended == ["stopped by the user", "complete"]
         assert sessions(store) == []
+
+
+def test_a_job_tells_the_sessions_of_the_runtime_that_has_most(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    paths = [save(dense(), tmp_path / "a.onnx")]
+    paths += [save_tflite(tmp_path / f"{width}.tflite", width) for width in (8, 9)]
+    models = SmallModels()
+    monkeypatch.setattr(MeasuredModels, "_references", lambda self, kind: [models.reference(kind, "fp32")])
+    source = MeasuredModels(networks=None, files=open_files(paths), reference=None, progress=lambda *_: None)
+    options = replace(ONNX, runtimes=(), formats=("onnx", "tflite"))
+    job = pack_campaign(
+        Device(name="board", transport="packed"), source, options, store, rng=random.Random(0), say=print
+    )
+    assert (job.networks, job.sessions) == (3, 2)
 
 
 def test_more_networks_than_can_be_kept_under_load_are_refused(

@@ -411,6 +411,10 @@ class Driver:
                 time.sleep(self._limits["redo_after_s"])
                 self._conditions = {}
             attempt, units = attempt + 1, again
+        self._end_batch()
+
+    def _end_batch(self) -> None:
+        """Note that a batch is over, and have it on the disk."""
         self._write(end=True)
         assert self._journal is not None
         self._journal.sync()
@@ -468,12 +472,15 @@ class Driver:
             self._begin(use, number, batch, [network])
             answer = measure(use, use.group["models"][network]["recipe"])
             if answer is None or answer.get("kind") in self._limits["no_memory"]:
-                why = answer["message"] if answer else "; ".join((use.sensor or {}).get("reasons", ()))
-                self._say("%s is not measured in %s: %s" % (of, use.title, why or "the sensor is too slow"))
+                told = answer or use.sensor or {}
+                why = told.get("message") or "; ".join(told.get("reasons", ()))
+                if told.get("sensor"):
+                    why = "its sensor measures too seldom, or showed no change within a minute"
+                self._say("%s is not measured in %s: %s" % (of, use.title, why))
                 return
             failure = "" if answer.get("type") == "result" else str(answer.get("message"))
             self._end(use, (number, batch, network), failure)
-            self._write(end=True)
+            self._end_batch()
 
     def _weigh(self, use: Use, recipe: Answer) -> Answer:
         """Load and run a network alone. Raises: Lost, Stop."""

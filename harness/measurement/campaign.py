@@ -240,7 +240,7 @@ class _Run:
         self._outcome, self._options, self._rng = outcome, options, rng
         self._cancel, self._conditions = cancel, conditions
         self._measuring: SessionRunner | None = None
-        self._failed_in_a_row: Counter[str] = Counter()  # by configuration
+        self._failed_in_a_row: Counter[int] = Counter()  # by id of the runtime plan, as a packed job counts
         self._expected: dict[tuple[str, str, str, int], tuple[float, ...]] = {}  # outputs, by `Model.key`
         self._told_wrong = set[str]()  # configurations
         self._references_ns: dict[str, float] = {}  # by configuration, as the campaign first knew them
@@ -414,6 +414,7 @@ class _Run:
                 self._observer.advance(name, f"failed: {result.message}")
                 continue
             self._store.add_fresh_run(result, again=self._record is not None)
+            self._failed_in_a_row[id(use)] = 0
             self._observer.advance(name, "")
 
     def _lacking_weights(self, use: RuntimePlan) -> list[PlannedSession]:
@@ -486,6 +487,8 @@ class _Run:
             raise stopped
         if failure is not None:
             self._kept(unit, failure)
+        else:
+            self._failed_in_a_row[id(unit.use)] = 0
         self._observer.advance(self._outcome.device, "" if failure is None else f"failed: {failure.message}")
         return run
 
@@ -505,19 +508,14 @@ class _Run:
             self._tell(f"calibration failed: {result.message}")
 
     def _kept(self, unit: PlannedSession, result: Result) -> Result:
-        """Store a session or a failure; return which it came to. Raises: GivenUp when everything fails."""
-        key = unit.use.configuration.digest
+        """Store a session or a failure; return which it came to. Raises: GivenUp when everything fails, of no record."""
+        key = id(unit.use)
         if isinstance(result, Failure):
             self._store.add_failure(result, again=self._record is not None)
             self._outcome.failures.append(result)
             self._failed_in_a_row[key] += 1
             if self._failed_in_a_row[key] >= CONSECUTIVE_FAILURES:
-                name = self._outcome.device
-                raise GivenUp(
-                    f"device {name!r}: {CONSECUTIVE_FAILURES} networks failed in a row in "
-                    f"{unit.use.title}, the last with: {result.message}; "
-                    f"see 'harness doctor --device {name}'"
-                )
+                self._give_up(unit, result)
             return result
         try:
             self._store.add_session(result, again=self._record is not None)
@@ -526,6 +524,19 @@ class _Run:
             return self._kept(unit, self._measuring.failure(unit, "bad-result", str(error)))
         self._failed_in_a_row[key] = 0
         return result
+
+    def _give_up(self, unit: PlannedSession, last: Failure) -> None:
+        """Raise GivenUp; of a record note it alone, once: what the device measured all the same is there to be taken."""
+        name = self._outcome.device
+        error = GivenUp(
+            f"device {name!r}: {CONSECUTIVE_FAILURES} networks failed in a row in "
+            f"{unit.use.title}, the last with: {last.message}; "
+            f"see 'harness doctor --device {name}'"
+        )
+        if self._record is None:
+            raise error
+        if self._failed_in_a_row[id(unit.use)] == CONSECUTIVE_FAILURES:
+            self._note_given_up(error)
 
     def _keep_apart(self, session: SessionRecord) -> None:
         """Store a session that is measured again, unless no store could give it back."""

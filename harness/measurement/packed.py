@@ -91,7 +91,7 @@ _START = "packed job, start "  # of a campaign's outcome: which start of the job
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackedJob:
-    """A packed job: its id and bytes, the number of its networks, of their sessions in each runtime, and of the models' parts."""
+    """A packed job: its id and bytes, the numbers of its networks, of sessions in the runtime with most, of parts."""
 
     job_id: str
     data: bytes = field(repr=False)
@@ -194,14 +194,16 @@ def pack_campaign(
         document["packed_utc"],
         request | {"networks": sorted(packed_hashes), "packed": packed},
     )
-    rounds = [one for group in groups if group["format"] == groups[0]["format"] for one in group["rounds"]]
+    sessions = Counter[str]()
+    for group in groups:
+        for one in group["rounds"]:
+            if one.get("of") in (None, "sustained"):
+                sessions[group["format"]] += sum(map(len, one["batches"]))
     return PackedJob(
         job_id=job_id,
         data=data,
         networks=len(packed_hashes),
-        sessions=sum(
-            len(batch) for one in rounds if one.get("of") in (None, "sustained") for batch in one["batches"]
-        ),
+        sessions=max(sessions.values(), default=0),
         parts=len(packing.parts),
     )
 
@@ -464,6 +466,11 @@ class _Unit:
     batch: RecordedBatch
     network: int
 
+    def is_set_aside(self, attempt: int) -> bool:
+        """Tell whether the device measured the session again after an attempt."""
+        again = self.batch.again
+        return attempt < len(again) and self.network in again[attempt]
+
 
 class _JobSource:
     """The models of a packed job, whose bytes stayed on the device, and its sessions as one start of the job measured them."""
@@ -477,14 +484,14 @@ class _JobSource:
         self._units: dict[int, _Unit] = {}  # by id of the planned session, which `_kept` holds
         self._kept: list[PlannedSession] = []
         self._groups: list[_JobGroup] = []  # as they were asked for
-        self._durations: dict[tuple[str, str], dict[tuple[str, str, str, int], Durations]] = {}
+        self._durations: dict[tuple[str, str], dict[Model, Durations]] = {}  # by runtime and provider
         for batch in batches:
             self._check(batch)
             use, beside = batch.begun.use, batch.begun.beside
             if beside is not None:
                 model = _recorded_model(job["groups"][use.group]["models"][0])
                 told = self._durations.setdefault((use.runtime, use.provider), {})
-                told[model.key] = Durations(beside.network_ns, beside.reference_ns, beside.reference)
+                told[model] = Durations(beside.network_ns, beside.reference_ns, beside.reference)
 
     def probe(self, runtime: RuntimeUse) -> _Told:
         """Return what the job told of its files in a runtime."""
@@ -550,9 +557,7 @@ class _JobSource:
 
     def setback(self, unit: PlannedSession, session: SessionRecord) -> str:
         """Return the purpose of a session that the device measured again, empty of one that it did not."""
-        asked = self._units[id(unit)]
-        attempt = session.gate["attempt"]
-        if attempt >= len(asked.batch.again) or asked.network not in asked.batch.again[attempt]:
+        if not self._units[id(unit)].is_set_aside(session.gate["attempt"]):
             return ""
         return setback(session) or "contended"
 
@@ -561,7 +566,9 @@ class _JobSource:
         asked = self._units[id(unit)]
         begun = asked.batch.begun
         use = (begun.use.runtime, begun.use.version, begun.use.provider, begun.use.group)
-        visit = [self._visit] if unit.purpose in BLOCKS else []  # each start keeps what it stopped
+        # Each start keeps what it stopped, and what it set aside to measure it again.
+        is_of_start = unit.purpose in BLOCKS or asked.is_set_aside(attempt)
+        visit = [self._visit] if is_of_start else []
         return self.new_id(*use, begun.round, begun.batch, asked.network, attempt, *visit)
 
     def new_id(self, *of: object) -> str:
@@ -599,13 +606,13 @@ class _JobSource:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What a job told of how long its files run in one runtime, by `Model.key`."""
+    """What a job told of how long its files run in one runtime: of two files of the same bytes, each has its own."""
 
-    durations: Mapping[tuple[str, str, str, int], Durations]
+    durations: Mapping[Model, Durations]
 
     def stored(self, model: Model) -> Durations | None:
         """Return the durations of a file, None where the job did not come to it."""
-        return self.durations.get(model.key)
+        return self.durations.get(model)
 
     def measured(self, model: Model, reference: Model) -> Durations | None:
         """Return None: nothing can be tried here."""

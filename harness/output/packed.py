@@ -32,7 +32,7 @@ def print_job(job: PackedJob, path: Path, device: str, *, json_output: bool) -> 
         )
         return
     echo(
-        f"{path}: {counted(job.networks, 'network')}, {counted(job.sessions, 'session')} in each runtime, "
+        f"{path}: {counted(job.networks, 'network')}, up to {counted(job.sessions, 'session')} in each runtime, "
         f"{len(job.data) / 1e6:.1f} MB, for device {device}"
     )
     echo(f"on the device: python3 {path.name}; then here: harness import {path.stem}-results.zip", err=True)

@@ -222,8 +222,9 @@ def runs_under_load(outcomes: Sequence[Outcome], store: Store) -> tuple[Sustaine
     runs = (
         run
         for one in outcomes
-        for use in one.uses
-        for run in store.block_runs(use.configuration, "sustained")
+        # Files that are timed alike share one, as do several starts of a job.
+        for configuration in dict.fromkeys(use.configuration for use in one.uses)
+        for run in store.block_runs(configuration, "sustained")
         if run.campaign_id == one.campaign_id
     )
     return tuple(map(sustained, runs))

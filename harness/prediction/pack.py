@@ -78,7 +78,8 @@ def pack_requested(
 def import_requested(path: Path, store: Store, observer: ExportObserver) -> Imported:
     """Read the results of a packed job into the store. Raises: ConfigError, as `import_campaign`."""
     outcome = import_campaign(path, store, observer)
-    uses = {use.configuration: use for use in outcome.uses}
+    # Each start has the same uses; those of files may share a configuration.
+    uses = {(use.configuration, *(model.graph_hash for model in use.models)): use for use in outcome.uses}
     rows = (row for use in uses.values() for row in latencies_of(use, store))
     return Imported(outcome=outcome, rows=tuple(rows), sustained=runs_under_load([outcome], store))
 

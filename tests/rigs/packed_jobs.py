@@ -34,6 +34,7 @@ from rigs.short_campaigns import ONNX, Watcher
 
 NAMES = ("first", "second", "third")
 DEVICE = Device(name="board", transport="packed")
+Change = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]  # of a record's lines
 
 
 @dataclass(frozen=True)
@@ -115,14 +116,24 @@ def pack(
 
 def with_sensor(path: Path, plan: Mapping[str, float]) -> None:
     """Have a job's agent find a sensor of energy, of 20 mW, and its driver plan blocks by other constants."""
+    with_code(path, "block_plans", "\n".join(f"{name} = {value}" for name, value in plan.items()))
+    meter = 'Meter("rapl", "made up", {"package": lambda: perf_counter_ns() // 50_000}, {}, {})'
+    with_agent_code(path, "energy", f"def find_meter(*_): return {meter}, []")
+
+
+def with_code(path: Path, module: str, code: str) -> None:
+    """Append code to a module of a job's driver."""
     files = contents(path)
-    files["device_agents/block_plans.py"] += "".join(f"{k} = {v}\n" for k, v in plan.items()).encode()
+    files[f"device_agents/{module}.py"] += f"\n{code}\n".encode()
+    write_zip(path, files)
+
+
+def with_agent_code(path: Path, module: str, code: str) -> None:
+    """Append code to a module of a job's agent."""
+    files = contents(path)
     agent = contents(io.BytesIO(files["agent.pyz"]))
-    agent["device_agents/energy.py"] += b"""
-def find_meter(filesystem, provider):
-    return Meter("rapl", "made up", {"package": lambda: perf_counter_ns() // 50_000}, {}, {}), []
-"""
-    agent.pop("device_agents/energy.pyc", None)  # of rigs.compiled_agent
+    agent[f"device_agents/{module}.py"] += f"\n{code}\n".encode()
+    agent.pop(f"device_agents/{module}.pyc", None)  # of rigs.compiled_agent
     files["agent.pyz"] = write_zip(path.with_name("agent.pyz"), agent).read_bytes()
     write_zip(path, files)
 
@@ -189,9 +200,7 @@ class Ran:
         return zipfile.ZipFile(self.folder / "job.zip").read("key")
 
 
-def changed(
-    ran: Ran, path: Path, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]], key: bytes = b""
-) -> Path:
+def changed(ran: Ran, path: Path, change: Change, key: bytes = b"") -> Path:
     """Write results with another record to `path`, signed as the device does, or with another key."""
     files = contents(ran.results)
     lines = [json.loads(line) for line in files["visit-0001.jsonl"].splitlines()]

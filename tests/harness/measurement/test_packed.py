@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories.model_files import dense, save
+from factories.model_files import dense, save, save_tflite
 from rigs.other_pythons import find_interpreters, stand_in
 from rigs.packed_jobs import (
+    Change,
     Ran,
     SmallModels,
     changed,
@@ -29,6 +30,8 @@ from rigs.packed_jobs import (
     run,
     start,
     take,
+    with_agent_code,
+    with_code,
     with_sensor,
     write_results,
     write_zip,
@@ -48,6 +51,8 @@ from harness.measurement.packed import pack_campaign
 from harness.measurement.plan import Level
 from harness.models.file_source import MeasuredModels
 from harness.models.files import GivenInputs, open_files
+from harness.prediction.measure import Progress, runs_under_load
+from harness.prediction.pack import import_requested
 from harness.records import FILE_SPACE, SessionRecord
 from harness.store import Store
 from space.errors import ConfigError
@@ -199,6 +204,41 @@ def test_files_are_timed_beside_what_the_device_chooses_and_judged_at_home_memor
         assert weighed == [run for one in (of_networks, of_files) for run in store.fresh_runs(one)]
 
 
+def test_each_file_of_a_job_has_its_own_reference_failures_and_latency(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [save(dense(width=width), tmp_path / name) for name, width in (("a.onnx", 8), ("c.onnx", 9))]
+    files = open_files([paths[0], Path(shutil.copy(paths[0], tmp_path / "b.onnx")), paths[1]])
+    models = SmallModels()
+    references = [models.model("wide", 96), models.model("narrow", 3)]
+    monkeypatch.setattr(MeasuredModels, "_references", lambda self, model_format: references)
+    source = MeasuredModels(networks=None, files=files, reference=None, progress=lambda *_: None)
+    path = tmp_path / "job.zip"
+    with Store(str(tmp_path / "store.sqlite")) as store:
+        job_id = pack(store, path, replace(ONNX, energy=True), source=source)
+    # The second, whose bytes are those of the first, is timed beside another reference than the first and the third.
+    with_code(path, "packed_job", "places = [1, 0, 1]\ndef nearest(all, run): return run(all[places.pop()])")
+    with_agent_code(path, "energy", "def find_meter(*_): raise OSError('it is broken')")
+    status, said = run(path)
+    assert status == 0 and "energy is not measured in onnxruntime: " in said and "it is broken" in said, said
+
+    ran = Ran(tmp_path, job_id)
+    monkeypatch.setattr(core_gate, "FREE_SHARE", 1.0)
+    for name in ("whole", "lying"):
+        (tmp_path / name).mkdir()
+    with ran.store(tmp_path / "whole") as store:
+        found = import_requested(ran.results, store, Progress(lambda line: None))
+        assert (found.outcome.measured, found.outcome.failures, found.outcome.error) == (3, [], None)
+        beside = {row.architecture: row.configuration.reference for row in found.rows}
+        wide, narrow = (one.graph_hash for one in references)
+        assert beside == {"a.onnx": narrow, "b.onnx": wide, "c.onnx": narrow}
+
+    monkeypatch.setattr(campaign, "CONSECUTIVE_FAILURES", 2)
+    with ran.store(tmp_path / "lying") as store:
+        outcome = take(changed(ran, tmp_path / "lie.zip", lie("slice", "network_ns", [-1])), store)
+        assert (len(outcome.failures), outcome.error) == (3, None)  # of each file one
+
+
 def test_runs_under_load_are_kept_and_also_as_far_as_they_came(tmp_path: Path) -> None:
     path = tmp_path / "job.zip"
     with Store(str(tmp_path / "store.sqlite")) as store:
@@ -215,11 +255,26 @@ def test_runs_under_load_are_kept_and_also_as_far_as_they_came(tmp_path: Path) -
         status, said = run(path)
         assert status == 0, said
         for _ in range(2):
-            assert take(results_of(path), store).error is None
-            (one,) = store.configurations()
-            ended = [run.ended for run in store.block_runs(one, "sustained")]
+            outcome = take(results_of(path), store)
+            assert outcome.error is None
+            ended = [one.run.ended for one in runs_under_load([outcome], store)]
             assert ended == ["stopped by the user", "complete"]
         assert sessions(store) == []
+
+
+def test_a_job_tells_the_sessions_of_the_runtime_that_has_most(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    paths = [save(dense(), tmp_path / "a.onnx")]
+    paths += [save_tflite(tmp_path / f"{width}.tflite", width) for width in (8, 9)]
+    models = SmallModels()
+    monkeypatch.setattr(MeasuredModels, "_references", lambda self, kind: [models.reference(kind, "fp32")])
+    source = MeasuredModels(networks=None, files=open_files(paths), reference=None, progress=lambda *_: None)
+    options = replace(ONNX, runtimes=(), formats=("onnx", "tflite"))
+    job = pack_campaign(
+        Device(name="board", transport="packed"), source, options, store, rng=random.Random(0), say=print
+    )
+    assert (job.networks, job.sessions) == (3, 2)
 
 
 def test_more_networks_than_can_be_kept_under_load_are_refused(
@@ -395,6 +450,18 @@ def test_another_plan_than_the_one_asked_for_is_not_taken(ran: Ran, store: Store
     assert (outcome.measured, [one.kind for one in outcome.failures]) == (0, ["link-lost", "link-lost"])
 
 
+def lie(kind: str, field: str, value: Any) -> Change:
+    """Return a change of a record that has another value in a field of all events of a kind."""
+
+    def change(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for line in lines:
+            if line.get("said", {}).get("event") == kind:
+                line["said"][field] = value
+        return lines
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("kind", "field", "value"),
     [
@@ -409,15 +476,23 @@ def test_another_plan_than_the_one_asked_for_is_not_taken(ran: Ran, store: Store
 def test_an_answer_that_no_device_may_give_is_taken_from_no_record(
     ran: Ran, store: Store, tmp_path: Path, kind: str, field: str, value: Any
 ) -> None:
-    def lie(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        for line in lines:
-            if line.get("said", {}).get("event") == kind:
-                line["said"][field] = value
-        return lines
-
-    outcome = take(changed(ran, tmp_path / "lie.zip", lie), store)
+    outcome = take(changed(ran, tmp_path / "lie.zip", lie(kind, field, value)), store)
     assert (outcome.measured, sessions(store)) == (0, [])
     assert outcome.failures
+
+
+def test_what_a_device_measured_after_many_failures_is_taken(
+    ran: Ran, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse_first(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        said = next(line["said"] for line in lines if line.get("said", {}).get("event") == "measured")
+        said |= {"event": "refused", "failure": {"kind": "worker-error", "message": "no"}}
+        return lines
+
+    monkeypatch.setattr(campaign, "CONSECUTIVE_FAILURES", 1)
+    outcome = take(changed(ran, tmp_path / "lie.zip", refuse_first), store)
+    assert (len(outcome.failures), outcome.measured) == (1, 1)
+    assert "1 networks failed in a row" in str(outcome.error)
 
 
 # --- what is decided on the device -----------------------------------------------------------------
@@ -436,6 +511,19 @@ def test_a_session_that_was_measured_again_there_is_kept_apart(
     assert outcome.error is None, outcome.error
     assert (len(sessions(store)), len(sessions(store, "contended")), outcome.redone) == (2, 2, 2)
     assert outcome.measured == 2
+
+
+def test_a_session_set_aside_by_a_start_that_was_interrupted_does_not_stand_for_that_of_the_next(
+    ran: Ran, store: Store, tmp_path: Path
+) -> None:
+    files = contents(ran.results)
+    lines = [json.loads(line) for line in files["visit-0001.jsonl"].splitlines()]
+    end = next(place for place, line in enumerate(lines) if "end" in line)
+    lines[end:] = [{"again": [0, 1], "at": lines[end]["at"]}]
+    files["visit-0002.jsonl"] = files["visit-0001.jsonl"]
+    files["visit-0001.jsonl"] = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    outcome = take(write_results(tmp_path / "two.zip", files, ran.key), store)
+    assert (outcome.error, len(sessions(store)), len(sessions(store, "contended"))) == (None, 2, 2)
 
 
 def test_a_session_that_was_disturbed_is_measured_again_as_often_as_in_a_campaign(tmp_path: Path) -> None:

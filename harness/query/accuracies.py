@@ -44,6 +44,14 @@ def _is_there(text: str) -> bool:
     return os.path.exists(os.path.expanduser(os.path.expandvars(text)))  # noqa: PTH110, PTH111 - never raises
 
 
+def is_unpublished(path: str) -> bool:
+    """Return whether a path is a folder of `harness train` whose trainings, some of which may be under way, are not published."""
+    from space.user_paths import expand_user
+
+    folder = expand_user(path)
+    return os.path.isdir(folder / "units") and not any(folder.glob("blox-*"))  # noqa: PTH112 - never raises
+
+
 def load(source: AccuracySource, config: SpaceConfig) -> list[Accuracies]:
     """Return the accuracies to search by, and after them the test accuracy of the same trainings where there is one.
 
@@ -87,6 +95,7 @@ def _of_some(source: AccuracySource, metric: str, config: SpaceConfig) -> Accura
     from space.accuracies.epochs import BEST
     from space.accuracies.seeds import mean_over_seeds
     from space.accuracies.user_table import read_own_table
+    from space.text_files import suffix_of
     from space.user_paths import expand_user
 
     paths = [expand_user(path) for path in source.paths]
@@ -94,6 +103,11 @@ def _of_some(source: AccuracySource, metric: str, config: SpaceConfig) -> Accura
         raise ConfigError(
             f"--accuracies {' '.join(source.paths)}, --epoch {source.epoch}: of the {len(config):,} networks of space "
             f"{config.name!r} one table of your own, or one folder of 'harness train', is read, at the best epoch"
+        )
+    if suffix_of(paths[0]) in (".blox", ".pickle"):
+        raise ConfigError(
+            f"--accuracies {source.paths[0]}: published files name networks by hashes, and those of the {len(config):,} networks "
+            f"of space {config.name!r} cannot be looked up; name the folder of 'harness train' that it is from"
         )
     read = seed_accuracies if (paths[0] / "units").is_dir() else read_own_table
     return mean_over_seeds(read(paths[0], metric=metric, config=config), source.seeds)

@@ -14,7 +14,7 @@ from harness.prediction.equals import of_equals
 from harness.prediction.fresh_costs import TITLES, unpredicted
 from harness.prediction.provenance import Provenance
 from harness.prediction.space_prediction import SpaceTable, doubt_text, space_of
-from harness.query.accuracies import SYNTHETIC_SOURCE, AccuracySource, load
+from harness.query.accuracies import SYNTHETIC_SOURCE, AccuracySource, is_unpublished, load
 from harness.query.fresh_costs import fresh_cost
 from harness.query.known_networks import known_table
 from harness.query.latencies import (
@@ -224,8 +224,10 @@ def _space(configurations: Sequence[Configuration]) -> SpaceConfig:
 
 
 def _fitting_spaces(accuracies: AccuracySource, latencies: Sequence[Path]) -> list[SpaceConfig]:
-    """Return the spaces that the files of a query can be of."""
-    files = [path for path in accuracies.paths if not SYNTHETIC_SOURCE.fullmatch(path)]
+    """Return the spaces that the files of a query can be of; what has no header tells of none."""
+    files = [
+        path for path in accuracies.paths if not SYNTHETIC_SOURCE.fullmatch(path) and not is_unpublished(path)
+    ]
     return (
         fitting_spaces([*files, *latencies], allow_pickle=True)
         if files or latencies

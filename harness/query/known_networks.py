@@ -14,6 +14,7 @@ from harness.query.latencies import LatencySource
 from harness.query.sums import LatencySums, cost_sums
 from harness.store import Store
 from search.table import Cost, Table
+from search.table.constraints import split_subject
 from search.table.costs import AdditiveCosts
 from search.table.table import NOT_MEASURED
 from space import SpaceConfig
@@ -37,6 +38,11 @@ def known_table(
     and what is missing or doubtful.
     Raises: ConfigError as `cost_sums`, for accuracies that cannot be read, or where no network has either.
     """
+    if fresh := [name for name in costs if split_subject(name)[1]]:
+        raise ConfigError(
+            f"{fresh[0]}: of the {len(config):,} networks of space {config.name!r} a page has latencies and what is computed, "
+            f"and neither energy nor what fresh processes take; show {split_subject(fresh[0])[0]!r}, or leave it out"
+        )
     found = load(accuracies, config) if accuracies.paths else []
     sums, devices = cost_sums(store, config, costs, latencies, log)
     named = [one.indices for one in found if one.indices is not None]

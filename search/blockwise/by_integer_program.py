@@ -128,7 +128,12 @@ def nearest(
     known = [*measured(config, costs, constraints), *beyond]
     choices = {index: blocks_of(config, index) for index in known}
     limits = limits_of(costs, constraints, confident=confident)
-    found = nearest_choice(limits, kept=kept, excluded=frozenset(choices.values()))
+    while (found := nearest_choice(limits, kept=kept, excluded=frozenset(choices.values()))) is not None:
+        index = index_of(config, found)
+        if not any(costs[one.subject].at(index).is_measured for one in constraints):
+            break
+        known.append(index)  # by another name it was measured to take something else than its sum
+        choices[index] = found
     rest = [index for index in known if all(_holds(one, choices[index]) for one in kept)]
     best: Nearest | None = None
     for index in [*([] if found is None else [index_of(config, found)]), *rest]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from space import Architecture, SpaceConfig, is_enumerable
 from space.accuracies import load_accuracies
 from space.accuracies.seeds import mean_over_seeds
 from space.errors import ConfigError, DatasetError
+from space.hash_table import is_first, network_key
 from space.indexing import IndexArray
 from space.text_files import read_text
 
@@ -110,7 +112,7 @@ def known_accuracies(folder: Path, library: BlockLibrary, task: Task | None = No
         found = load_accuracies([folder], metric="val_top1", config=library.config)
     except DatasetError as error:
         raise ConfigError(f"--trained {folder}: {error}") from error
-    indices = np.flatnonzero(~np.isnan(found.values))
+    indices = np.flatnonzero(~np.isnan(found.values) & is_first(library.config))
     return KnownAccuracies(
         indices=indices,
         accuracies=found.values[indices],
@@ -122,13 +124,13 @@ def known_accuracies(folder: Path, library: BlockLibrary, task: Task | None = No
 def _epochs_of_units(
     folder: Path, units: Sequence[Unit], config: SpaceConfig, indices: IndexArray
 ) -> IndexArray | None:
-    """Return the epochs of all finished trainings of networks (n,), (n,); None where some were trained elsewhere."""
-    results, by_index = Results(folder=folder), dict.fromkeys(indices.tolist(), 0)
+    """Return the epochs of all finished trainings of networks (n,), by any name, (n,); None where some were trained elsewhere."""
+    results, by_key = Results(folder=folder), Counter[int | bytes]()
     for unit in units:
         if results.result_of(unit):
             index = Architecture.parse(unit.config["architecture"], config).index
-            by_index[index] = by_index.get(index, 0) + unit.config["recipe"]["epochs"]
-    epochs = np.array([by_index[index] for index in indices.tolist()], dtype=np.int64)
+            by_key[network_key(config, index)] += unit.config["recipe"]["epochs"]
+    epochs = np.array([by_key[network_key(config, index)] for index in indices.tolist()], dtype=np.int64)
     return epochs if epochs.all() else None
 
 

@@ -167,7 +167,8 @@ def write_published(folder: Path, finished: Iterable[FinishedTraining]) -> tuple
 def seed_accuracies(folder: Path, *, metric: str = "", config: SpaceConfig) -> SeedAccuracies:
     """Return the accuracies of a folder's finished trainings of a space of any size, rounded as in the published files.
 
-    `metric`: val_top1, by which the best epoch is chosen, or test_top1. Raises: ConfigError when no training has finished.
+    Of trainings of one network with one seed, by several of its names, these are means. `metric`: val_top1, by which the best
+    epoch is chosen, or test_top1. Raises: ConfigError when no training has finished.
     """
     metric = metric or "val_top1"
     if metric not in ("val_top1", "test_top1"):
@@ -188,12 +189,15 @@ def seed_accuracies(folder: Path, *, metric: str = "", config: SpaceConfig) -> S
             f"{config.name}'"
         )
     indices, seeds, values, synthetic = zip(*rows, strict=True)
+    trained = np.stack([first_names(config, np.array(indices)), np.array(seeds)])
+    (networks, seeds_of), places = np.unique(trained, axis=1, return_inverse=True)
+    places = places.ravel()  # numpy 2.0 alone gives it a second axis
     return SeedAccuracies(
         metric=metric,
         epoch="best",
-        indices=first_names(config, np.array(indices, dtype=np.int64)),
-        seeds=np.array(seeds, dtype=np.int64),
-        values=np.array(values),
+        indices=networks,
+        seeds=seeds_of,
+        values=np.bincount(places, values) / np.bincount(places),
         origin=(str(folder),),
         synthetic=any(synthetic),
         config=config,

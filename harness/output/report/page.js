@@ -180,7 +180,10 @@ function fillKnown() {
   byId("best-title").textContent = "Most accurate known network within the limits";
   const cost = table.costs[0];
   const order = [...Array(table.networks).keys()];
-  if (cost) order.sort((a, b) => cost.values[a] - cost.values[b]);
+  order.sort((a, b) => cost.values[a] - cost.values[b]);
+  const first = cost.unit === "ms" ? "the fastest" : `the least ${costName(cost)}`;
+  byId("known-note").textContent =
+    `Those that were measured or have an accuracy, ${first} first; of all others of the space nothing is said.`;
   fillNetworks(byId("known-networks"), table, order, () => "");
 }
 

@@ -47,7 +47,7 @@ function accuracyText(value) {
 
 function reachText(accuracy, index) {
   const reach = accuracyReach(accuracy, index);
-  return reach > 0 ? `± ${reach.toFixed(2)}` : "";
+  return reach > 0 && !Number.isNaN(accuracy.values[index]) ? `± ${reach.toFixed(2)}` : "";
 }
 
 function percentText(share) {

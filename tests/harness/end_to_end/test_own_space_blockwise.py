@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,13 @@ from rigs.commands import Done, refused, run
 
 from harness.prediction.space_prediction import predict
 from harness.store import Store
+from search.blockwise.setting import known_accuracies
 from search.distillation.block_library import load_library
 from search.distillation.checkpoints import Progress
 from search.distillation.signatures import Signatures
+from search.work.training_folder import seed_accuracies
 from space import Architecture, Space, find_space
+from space.accuracies.seeds import mean_over_seeds
 from space.indexing import FloatArray, blocks_of, index_of
 
 pytestmark = pytest.mark.training
@@ -133,6 +137,31 @@ def test_a_space_too_large_to_list_is_trained_distilled_and_searched(tmp_path: P
     payload = payload_of(page.read_text("utf-8"))
     assert payload["space"]["networks"] == 62 and payload["accuracy"]["synthetic"]
     assert [one["label"] for one in payload["shown"]] == ["synthetic test_top1 (best epoch)"]
+
+
+def test_a_network_trained_by_two_names_is_one_network_of_one_seed(
+    folder: Path, space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, trained = ("mb/mb/skip/basic", "mb/skip/mb/basic"), tmp_path / "trained"
+    task = ("--space", str(folder / "mine.toml"), "--task", "synthetic:0:20/10/10", "--epochs", "1")
+    done = run(tmp_path / "none.sqlite", "train", ",".join(names), *task, "-o", str(trained))
+    assert done.status == 0, done.stderr
+    first = min(Architecture.parse(name, space).index for name in names)
+    library: Any = SimpleNamespace(teacher=SimpleNamespace(source="synthetic:0:20/10/10"), config=space)
+    for most in (2_000_000, 10):  # listed, and too large to list
+        monkeypatch.setattr("space.config.MAX_ENUMERABLE", most)
+        known = known_accuracies(trained, library)
+        assert known.indices.tolist() == [first]
+        assert known.epochs is not None and known.epochs.tolist() == [2]
+    found = mean_over_seeds(seed_accuracies(trained, config=space))
+    assert (found.seeds, found.seed_counts.tolist(), found.seed_sd) == ((0,), [1], None)
+    for path in trained.glob("blox-*"):
+        path.unlink()  # as while others are trained
+    page = tmp_path / "page.html"
+    words = ("report", *task[:2], "-a", str(trained), "-o", str(page))
+    done = run(tmp_path / "none.sqlite", *words)
+    assert done.status == 0, done.stderr
+    assert payload_of(page.read_text("utf-8"))["space"]["indices"] == [str(first)]
 
 
 def _score(scores: FloatArray, network: Architecture) -> float:

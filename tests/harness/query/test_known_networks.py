@@ -14,7 +14,7 @@ from harness.prediction.space_prediction import SpaceTable, predict
 from harness.query.accuracies import AccuracySource, load
 from harness.store import Store
 from space import Architecture
-from space.errors import DatasetError, MissingMetric
+from space.errors import ConfigError, DatasetError, MissingMetric
 
 SPACE = long_chain()
 REPORT = ("report", "--space", SPACE.name)
@@ -122,8 +122,14 @@ def test_what_a_page_of_some_networks_cannot_have_is_refused(store: Path, tmp_pa
         (("-a", own, "-a", own), ("one table of your own, or one folder of 'harness train'",)),
         (("-a", own, "--epoch", "last"), ("--epoch last", "at the best epoch")),
         (("--measured-only",), ("--measured-only", "leave it out")),
+        (
+            ("-a", own, "--show", "made-up:memory"),
+            ("made-up:memory: of the 16,777,216", "show 'made-up', or"),
+        ),
     ):
         refused(run(store, *REPORT, *words, "-o", str(page)), *parts)
         assert not page.exists()
+    with pytest.raises(ConfigError, match="cannot be looked up; name the folder of 'harness train'"):
+        load(AccuracySource(paths=("blox-base-0.blox",)), SPACE)
     with pytest.raises(MissingMetric):
         load(AccuracySource(paths=(own,), seeds=(7,)), SPACE)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from factories.own_spaces import own_space
 from factories.signatures import by_rule, drawn, made_signatures
 
 from search.blockwise import by_integer_program
@@ -33,7 +34,7 @@ from search.table.costs import (
 from space import DEEP, TINY, Architecture, SpaceConfig
 from space.costs import all_macs, block_costs, fixed_cost
 from space.errors import ConfigError
-from space.indexing import FloatArray, block_indices
+from space.indexing import FloatArray, available, block_indices
 
 SIGNATURES = made_signatures(config=TINY)
 
@@ -280,3 +281,26 @@ def test_blocks_whose_costs_are_not_known_are_not_chosen(name: str) -> None:
     unseen[0, best[0]] = True
     found = block_indices(TINY, np.array(chosen()))
     assert len(found) == 5 and (found[:, 0] != best[0]).all()
+
+
+def test_the_nearest_is_not_one_that_was_measured_to_take_more_by_another_name() -> None:
+    space = own_space()
+    first, other = (
+        Architecture.parse(text, space).index for text in ("mb/mb/skip/basic", "mb/skip/mb/basic")
+    )
+    blocks = np.full((space.stages, len(space.blocks)), 2.0)
+    blocks[np.arange(space.stages), block_indices(space, [other])[0]] = 1.0
+    slow = CostEstimate(value=40.0, low=39.0, high=41.0, grade="A", is_measured=True)
+    total = BlockSums(blocks=blocks, constant=0.0)
+    cost = AdditiveCosts(
+        name="pixel",
+        unit="ms",
+        title="latency",
+        config=space,
+        totals=(total,),
+        coverage=0.9,
+        known={first: slow},
+    )
+    scores = np.where(available(space), 0.0, np.nan)
+    with pytest.raises(ConfigError, match=r"it takes pixel 5ms"):
+        by_integer_program.choose(space, scores, {"pixel": cost}, [parse_constraint("pixel<1ms")], 1)

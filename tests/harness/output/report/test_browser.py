@@ -250,7 +250,7 @@ def test_of_a_space_too_large_to_list_known_networks_are_shown(
     indices = np.array([2, 1_000_000, len(space) - 1])
     accuracy = Accuracies(
         metric="top1", epoch="", seeds=(), values=np.array([70.0, 72.0, np.nan]) if known else np.full(3, np.nan),
-        seed_counts=np.zeros(3, dtype=np.int64), seed_sd=None, origin=(), synthetic=False, config=space, indices=indices,
+        seed_counts=np.zeros(3, dtype=np.int64), seed_sd=0.5, origin=(), synthetic=False, config=space, indices=indices,
     )  # fmt: skip
     measured = np.array([True, False, True])
     cost = Cost(name="phone", unit="ms", title="latency", values=np.array([3.0, 2.0, 1.0]), measured=measured)
@@ -263,6 +263,10 @@ def test_of_a_space_too_large_to_list_known_networks_are_shown(
     expected = [str(space[index]) for index in indices.tolist()]
     assert page.script(names, "known-networks") == expected[::-1], "the fastest first"
     assert page.text("#about").startswith(f"3 known networks of the {len(space):,} of the space")
+    assert "accuracy, the fastest first; of all others" in page.text("#known-note")
+    if known:
+        row = page.script("return document.querySelector('#known-networks [data-index=\"2\"]').innerText")
+        assert "±" not in row, "no accuracy, and no interval of one"
     hidden = "return arguments[0].map((id) => document.getElementById(id).hidden)"
     assert page.script(hidden, ["choice", "best-section", "front-section"]) == [not known] * 3
     assert page.script(hidden, ["known", "command-row"]) == [False, True]

@@ -86,6 +86,7 @@ def test_says_its_version(agent):
     assert done.stdout == f"harness-agent 3 {agent.stem}\n"
 
 
+@pytest.mark.long
 def test_runs_on_each_python_of_this_machine(agent, tmp_path):
     interpreters = find_interpreters()
     if not interpreters:

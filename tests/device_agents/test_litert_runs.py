@@ -188,6 +188,7 @@ def test_its_profiler_tells_the_time_of_each_operator(client: Client, tmp_path: 
     assert [node["op"] for node in profiled(client, half, "CPU")["nodes"]] == ["Convolution", "FLOOR_MOD"]
 
 
+@pytest.mark.long
 def test_a_gpu_without_timers_has_no_profile_and_the_agent_says_so(
     gpu_client: Client, tmp_path: Path
 ) -> None:

@@ -245,6 +245,7 @@ def test_values_that_one_fragment_may_read_have_one_range_and_all_have_some() ->
     assert all(low <= 0 < high for low, high in found.ranges.values())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_checkpoint_is_calibrated_by_its_own_network_alone(format: Format, tmp_path: Path) -> None:
     architecture = NETWORKS[1]

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.converter
 TOLERANCE = 1e-5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("format", ["onnx", "tflite"])
 @settings(max_examples=2, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(space=spaces(most_sites=1), seed=st.integers(0, 2**32 - 1))

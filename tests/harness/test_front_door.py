@@ -84,6 +84,7 @@ def test_the_examples_in_docstrings_run(module: object, name: str, store: Store)
     check(module, name, store=store)
 
 
+@pytest.mark.long
 @pytest.mark.converter
 def test_the_example_of_measuring_runs_on_this_machine(
     harness_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -121,6 +121,7 @@ def test_files_of_several_kinds_are_measured_in_one_campaign_and_failures_say_wh
         harness.predict(store, configuration=table[0].configuration.digest[:8])
 
 
+@pytest.mark.long
 def test_given_shapes_and_values_reach_the_model_and_the_record(tmp_path: Path, store: Store) -> None:
     path, values = save(tokens(), tmp_path / "tokens.onnx"), tmp_path / "v.npz"
     arrays = {"ids": np.array([[150, 3, 199]]), "mask": np.array([[True, False, True]])}
@@ -334,6 +335,7 @@ def test_a_program_and_a_module_are_measured_as_the_model_that_they_are(tmp_path
         harness.measure("local", path, store=store, runtimes=["tflite"])
 
 
+@pytest.mark.long
 def test_litert_measures_files_as_the_interpreter_does_and_proves_what_ran_them(
     tmp_path: Path, store: Store
 ) -> None:

@@ -210,6 +210,7 @@ def test_a_program_that_works_most_of_the_time_leaves_numbers_that_hold_or_none(
     assert not any(one.letter in "AB" and abs(one.error) > 0.03 for one in kept)
 
 
+@pytest.mark.long
 def test_runs_right_after_a_switch_would_make_ratios_too_low_beside_a_busy_program(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

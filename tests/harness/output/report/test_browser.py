@@ -528,6 +528,7 @@ def test_names_that_look_like_markup_are_shown_as_they_are(browser: Any, folder:
     assert page.errors() == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bare", ["accuracies", "latency", "costs"])
 def test_a_table_that_lacks_a_whole_column_opens_all_the_same(browser: Any, folder: Path, bare: str) -> None:
     table = made_table(MINI)

@@ -116,20 +116,7 @@ def pack_campaign(
     Everything is measured that is named, whatever is stored: to what it belongs only the device can tell.
     Raises: ConfigError; HarnessError when a model cannot be made.
     """
-    if device.board_settings:
-        raise ConfigError(
-            f"device {device.name!r}: a packed job sets no power mode or clocks, for nobody would see them put back; set them on "
-            "the board by hand and leave jetson_power_mode and jetson_clocks out"
-        )
-    if options.recalibrate:
-        raise ConfigError(
-            "a packed job measures no reference alone: leave out --recalibrate, or measure over SSH"
-        )
-    if left_out := [key for key in NOT_CARRIED if getattr(device, key, None)]:
-        raise ConfigError(
-            f"device {device.name!r}: devices.toml has {', '.join(left_out)}, which a packed job does not carry; leave that "
-            "out for it and see to it on the device, or measure over SSH"
-        )
+    _refuse_what_is_not_carried(device, options)
     asked, given = options.runtimes or device.runtimes, device.provider_options
     formats = {
         name: runtime_format(name)
@@ -194,18 +181,41 @@ def pack_campaign(
         document["packed_utc"],
         request | {"networks": sorted(packed_hashes), "packed": packed},
     )
+    return PackedJob(
+        job_id=job_id,
+        data=data,
+        networks=len(packed_hashes),
+        sessions=_most_sessions(groups),
+        parts=len(packing.parts),
+    )
+
+
+def _refuse_what_is_not_carried(device: Device, options: Options) -> None:
+    """Refuse what a device or a campaign has that a packed job cannot do. Raises: ConfigError."""
+    if device.board_settings:
+        raise ConfigError(
+            f"device {device.name!r}: a packed job sets no power mode or clocks, for nobody would see them put back; set them on "
+            "the board by hand and leave jetson_power_mode and jetson_clocks out"
+        )
+    if options.recalibrate:
+        raise ConfigError(
+            "a packed job measures no reference alone: leave out --recalibrate, or measure over SSH"
+        )
+    if left_out := [key for key in NOT_CARRIED if getattr(device, key, None)]:
+        raise ConfigError(
+            f"device {device.name!r}: devices.toml has {', '.join(left_out)}, which a packed job does not carry; leave that "
+            "out for it and see to it on the device, or measure over SSH"
+        )
+
+
+def _most_sessions(groups: Sequence[Mapping[str, Any]]) -> int:
+    """Return the sessions of the format that has most: a runtime runs those of one."""
     sessions = Counter[str]()
     for group in groups:
         for one in group["rounds"]:
             if one.get("of") in (None, "sustained"):
                 sessions[group["format"]] += sum(map(len, one["batches"]))
-    return PackedJob(
-        job_id=job_id,
-        data=data,
-        networks=len(packed_hashes),
-        sessions=max(sessions.values(), default=0),
-        parts=len(packing.parts),
-    )
+    return max(sessions.values(), default=0)
 
 
 def _limits() -> dict[str, Any]:

@@ -14,6 +14,7 @@ LANES = ("device", "ssh", "adb", "converter", "ray", "browser", "training", "sim
 STUB = """#!/usr/bin/env bash
 echo "$PYTEST_DEBUG_TEMPROOT" >>../roots.txt
 echo "pytest: $*"
+[ -n "${HARNESS_TEST_ALL:-}" ] || echo "absent programs may skip" >&2
 case "$*" in
     *"-m alone") exit "$ALONE" ;;
     *) exit "$MANY" ;;
@@ -21,27 +22,34 @@ esac
 """
 
 
-def run(folder: Path, *arguments: str, many: int = 0, alone: int = 0) -> subprocess.CompletedProcess[str]:
-    """scripts/test in a project whose parallel tests, and those that run alone, end with the given statuses."""
-    project = folder / "project"
-    nothing = "#!/usr/bin/env bash\n"
-    programs = {
-        f"bin/{name}": nothing
-        for name in ("sshd", "chromium", "chromedriver", "initdb", "tcsh", "adb", "mksh", "toybox")
-    }  # none is installed
-    for name, text in {**programs, "scripts/setup": nothing, ".venv/bin/python": STUB}.items():
-        path = project / name
+def write_programs(folder: Path, texts: dict[str, str]) -> None:
+    for name, text in texts.items():
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         path.chmod(0o755)
+
+
+def run(
+    folder: Path, *arguments: str, many: int = 0, alone: int = 0, absent: int = 0
+) -> subprocess.CompletedProcess[str]:
+    """scripts/test in a project whose parallel tests, those that run alone, and scripts/programs end with the given statuses."""
+    project = folder / "project"
+    write_programs(
+        project,
+        {
+            "scripts/setup": "#!/bin/sh\n",
+            "scripts/programs": f"#!/bin/sh\nexit {absent}\n",
+            ".venv/bin/python": STUB,
+        },
+    )
     (project / "tests").mkdir(exist_ok=True)
     for name, text in {"test_quiet.py": "@pytest.mark.alone\n", "test_any.py": "", "conftest.py": ""}.items():
         (project / "tests" / name).write_text(text)
     shutil.copy(ROOT / "scripts" / "test", project / "scripts" / "test")
-    path = f"{project / 'bin'}:{os.environ['PATH']}"
     return subprocess.run(
         [project / "scripts" / "test", *arguments],
-        env={**os.environ, "PATH": path, "MANY": str(many), "ALONE": str(alone)},
+        env={**os.environ, "MANY": str(many), "ALONE": str(alone), "HARNESS_TEST_ALL": "1"},
         capture_output=True,
         text=True,
         timeout=60,
@@ -65,6 +73,36 @@ def test_ci_leaves_out_the_long_ones_alone(tmp_path):
     parallel, serial = run(tmp_path, "ci").stdout.splitlines()
     assert parallel.endswith("-m not long and not alone")
     assert serial.endswith("-m not long and alone")
+
+
+@pytest.mark.parametrize("absent", [0, 1])
+def test_tests_may_skip_where_a_program_is_absent_and_nowhere_else(tmp_path, absent):
+    finished = run(tmp_path, absent=absent)
+    assert finished.returncode == 0
+    assert (
+        ("absent programs may skip" in finished.stderr)
+        == ("not all programs" in finished.stderr)
+        == bool(absent)
+    )
+
+
+def test_programs_that_cannot_be_installed_are_named_and_the_status_says_so(tmp_path):
+    write_programs(
+        tmp_path,
+        {"bin/apt-get": "#!/bin/sh\nexit 100\n", "bin/id": "#!/bin/sh\necho 0\n"}
+        | {
+            f"bin/{name}": "#!/bin/sh\n"
+            for name in ("adb", "tcsh", "mksh", "chromium", "chromedriver", "initdb")
+        },
+    )
+    for name in ("bash", "env"):
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name))
+    here = {"PATH": str(tmp_path / "bin")}
+    finished = subprocess.run(
+        [ROOT / "scripts" / "programs"], env=here, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert finished.returncode == 1
+    assert "toybox could not be installed" in finished.stderr and "tcsh" not in finished.stderr
 
 
 @pytest.mark.parametrize("status", [0, 1, 5])
@@ -117,18 +155,23 @@ def test_nothing_is_left_in_the_folder_for_temporary_files(tmp_path):
     assert not Path(roots.pop()).exists()
 
 
-@pytest.mark.parametrize(("check", "test"), [(0, 0), (3, 0), (0, 4)])
-def test_ci_runs_the_checks_and_then_the_tests_and_fails_with_either(tmp_path, check, test):
-    for name, status in {"check": check, "test": test}.items():
-        path = tmp_path / "scripts" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f'#!/bin/sh\necho "{name} $* $HARNESS_TEST_ALL"\nexit {status}\n')
-        path.chmod(0o755)
+@pytest.mark.parametrize(("check", "test", "programs"), [(0, 0, 0), (3, 0, 0), (0, 4, 0), (0, 0, 1)])
+def test_ci_runs_the_checks_and_then_the_tests_and_fails_with_either(tmp_path, check, test, programs):
+    statuses = {"check": check, "test": test, "programs": programs}
+    write_programs(
+        tmp_path,
+        {
+            f"scripts/{name}": f'#!/bin/sh\necho "{name} $* $HARNESS_TEST_ALL"\nexit {status}\n'
+            for name, status in statuses.items()
+        },
+    )
     shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
     own = {name: value for name, value in os.environ.items() if name != "HARNESS_TEST_ALL"}
     done = subprocess.run([tmp_path / ".ci" / "run"], env=own, capture_output=True, text=True, check=False)
     assert done.returncode == (check or test)
-    assert done.stdout.splitlines() == ["check  "] + ["test ci 1"] * (not check)
+    ran = done.stdout.splitlines()
+    assert [line for line in ran if line != "programs  "] == ["check  "] + ["test ci 1"] * (not check)
+    assert check or "programs  " in ran
 
 
 def test_what_is_absent_skips_a_test_and_a_file_and_fails_them_where_all_is_there(tmp_path):

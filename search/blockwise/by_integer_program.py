@@ -25,6 +25,8 @@ from space import SpaceConfig
 from space.errors import ConfigError
 from space.indexing import BoolArray, FloatArray, IndexArray, block_indices, blocks_of, index_of
 
+WIDER = 4  # times as many names are looked at where too many are of one network
+MOST_LOOKED_AT = 2_000
 POOL = 100  # networks that a predictor which is no sum ranks
 
 
@@ -47,6 +49,26 @@ def choose(
         closest = nearest(config, costs, constraints, kept=_kept(np.isfinite(scores)), confident=confident)
         raise ConfigError(none_within(config, constraints, closest, confident=confident))
     return found
+
+
+def choose_distinct(
+    config: SpaceConfig,
+    scores: FloatArray,
+    costs: Mapping[str, AdditiveCosts],
+    constraints: Sequence[Constraint],
+    count: int,
+    *,
+    distance: int = DISTANCE,
+    confident: bool = False,
+) -> Finalists:
+    """Choose as `choose` does up to `count` networks that are no other names of each other: see `network_key`."""
+    looked_at = count
+    while True:
+        found = choose(config, scores, costs, constraints, looked_at, distance=distance, confident=confident)
+        once = found.each_once(config)
+        if len(once) >= count or len(found) < looked_at or looked_at >= MOST_LOOKED_AT:
+            return once.at(range(min(count, len(once))))
+        looked_at = min(WIDER * looked_at, MOST_LOOKED_AT)
 
 
 def within(
@@ -118,9 +140,11 @@ def ranked(
     *,
     distance: int = DISTANCE,
 ) -> Finalists:
-    """Choose up to `count` networks of a pool by their predictions."""
+    """Choose up to `count` networks of a pool by their predictions, each by the name of its best."""
     values = predict(np.array(pool.indices(config), dtype=np.int64))
-    return from_list(pool.choices, values, count, distance=distance)
+    best = pool.at(np.argsort(-values, kind="stable").tolist()).each_once(config)
+    values = predict(np.array(best.indices(config), dtype=np.int64))
+    return from_list(best.choices, values, count, distance=distance)
 
 
 def limits_of(

@@ -9,19 +9,24 @@ import numpy as np
 import pytest
 from factories.chains import additive_store, long_chain
 from factories.own_spaces import own_space
+from factories.records import make_fresh_run
 from factories.stores import MANY, add_sessions, calibrate, new_store
 
 from harness.blockwise.costs import space_costs
+from harness.prediction.bench_files import file_latency, write_bench_files
 from harness.prediction.equals import of_equals
+from harness.prediction.fresh_costs import measured_costs
 from harness.prediction.space_prediction import predict
 from harness.query import by_objective, join, search
 from harness.query.accuracies import AccuracySource
 from harness.query.by_objective import search_by_objective
-from harness.query.latencies import LatencySource
+from harness.query.latencies import LatencySource, stored_latency
 from harness.query.properties import property_cost, property_sums
 from harness.query.query import Query
 from harness.query.sums import cost_sums
 from harness.store import Store
+from harness.store.configurations import ConfigurationChoice
+from harness.store.latencies import latencies
 from search.blockwise.by_integer_program import choose, choose_distinct, ranked
 from search.blockwise.finalists import from_list
 from search.blockwise.search import SearchPlan, choose_listed, predicted_table
@@ -189,6 +194,27 @@ def test_what_else_was_measured_of_a_network_counts_for_all_its_names(
     measured = values == names[1].index
     cost = Cost(name="memory", unit="bytes", title="", values=values, measured=measured)
     assert of_equals(cost, first).values[names[0].index] == names[1].index
+
+
+def test_what_is_measured_and_predicted_is_counted_by_networks(
+    named: Architecture, names: tuple[Architecture, Architecture], tmp_path: Path
+) -> None:
+    config = find_space(own_space())
+    networks = len({one.graph_hash for one in config})
+    with measured_by(named, tmp_path) as store:
+        (configuration,) = store.configurations()
+        rows = len(latencies(store, configuration))
+        source = LatencySource(space=config.name)
+        _, provenance = stored_latency(store, "made-up", configuration, source, print)
+        assert (provenance.measured, provenance.predicted) == (rows, networks - rows)
+        written = write_bench_files(store, tmp_path, ConfigurationChoice(device="made-up"), formats=["csv"])
+        _, told = file_latency(written.paths[0], "made-up", config)
+        assert (told.measured, told.predicted) == (rows, networks - rows)
+        for network in names:  # in fresh processes, by both names
+            fresh = {"architecture": str(network), "graph_hash": network.graph_hash}
+            store.add_fresh_run(make_fresh_run(20_000_000, configuration=configuration, **fresh))
+        found = measured_costs(store, configuration, "memory", config, coverage=0.9)
+    assert found is not None and len(found.indices) == 1
 
 
 def test_a_prediction_in_a_large_space_tells_the_same_by_all_names(tmp_path: Path) -> None:

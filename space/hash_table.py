@@ -180,6 +180,14 @@ def first_names(config: SpaceConfig, indices: IndexArray) -> IndexArray:
     return np.array([first[key] for key in keys], dtype=np.int64)
 
 
+def are_among(config: SpaceConfig, indices: IndexArray, others: IndexArray) -> BoolArray:
+    """Return which networks (n,) are among others (m,), by whatever names, (n,); for spaces of any size."""
+    import numpy as np
+
+    keys = {network_key(config, index) for index in others.tolist()}
+    return np.array([network_key(config, index) in keys for index in indices.tolist()], dtype=np.bool_)
+
+
 @lru_cache(maxsize=8)
 def is_first(config: SpaceConfig) -> BoolArray:
     """Return which networks of a space are the first with their graph, (len(config),). Raises: as `first_equals`."""

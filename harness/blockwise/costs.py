@@ -10,6 +10,7 @@ import numpy as np
 
 from harness.estimates.doubtful import Doubtful
 from harness.prediction.bench_files import file_latency, latency_files
+from harness.prediction.equals import of_equals
 from harness.prediction.provenance import Provenance
 from harness.prediction.space_prediction import graded_segments, unmeasured_text
 from harness.query.latencies import LatencySource, stored_latency
@@ -25,6 +26,7 @@ from search.table.constraints import PROPERTIES, split_subject
 from search.table.costs import TabulatedCosts
 from space import SpaceConfig, is_enumerable
 from space.errors import ConfigError
+from space.hash_table import first_equals
 from space.indexing import FloatArray, available, block_indices
 from space.segments import stage_segments
 from space.stages import SpaceStage
@@ -79,6 +81,7 @@ def space_costs(
         else:
             configuration = find_configuration(store, name, replace(latencies.choice, space=config.name))
             cost, provenance = stored_latency(store, name, configuration, latencies, log)
+            cost = of_equals(cost, first_equals(config))
             found[name] = _listed(store, config, cost, provenance, latencies)
         costs[name] = found[name].cost
     precision = size_precision(names, latencies.precision, [one.provenance for one in found.values()])

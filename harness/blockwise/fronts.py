@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from search.blockwise.rounds import Searched
+from search.blockwise.search import allowed_once
 from search.blockwise.setting import Setting
 from search.table import Table
-from search.table.constraints import allowed
 from search.table.pareto import Front, pareto_front
 from space import SpaceConfig, check_enumerable
 
@@ -37,7 +37,7 @@ def cost_fronts(searched: Searched, setting: Setting, costs: Sequence[str]) -> t
     table = searched.choice.table
     if table is None:
         return ()
-    mask = allowed(table, setting.constraints, confident=setting.confident)
+    mask = allowed_once(table, setting.constraints, confident=setting.confident)
     return tuple(
         CostFront(
             table=replace(table, costs={name: table.cost(name)}), front=pareto_front(table, [name], mask)

@@ -194,10 +194,6 @@ takes_blockwise = takes(BlockwiseOptions, "blockwise")  # gives a command these 
 def check_objective(context: typer.Context) -> None:
     """Refuse, by name, options on the command line that mean nothing to a search by --objective. Raises: ConfigError."""
     for name, option in typed_options(context).items():
-        if name == "pareto":
-            raise ConfigError(
-                f"{option} means nothing to --objective: search within one limit after another, as --max-latency 5ms, then 4ms"
-            )
         if name in (*WITH_ACCURACIES, "method", "seed"):
             raise ConfigError(
                 f"{option} means nothing to --objective, which needs no accuracies; leave one of them out"

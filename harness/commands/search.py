@@ -60,7 +60,7 @@ def find(
         typer.Option(
             "--pareto",
             help="Show the Pareto front over accuracy and this cost (a device, params, macs, memory, onnx-size, tflite-size); "
-            "repeat for a front over several; with --method blockwise, for a front each.",
+            "repeat for a front over several; with --method blockwise or --objective, for a front each.",
         ),
     ] = None,
     show: Annotated[list[str] | None, typer.Option("--show", help="Show this cost, too; repeatable.")] = None,
@@ -140,9 +140,10 @@ def find(
     if objective:
         check_objective(context)
         wanted = ObjectiveRequest(
-            query=options.query(show or ()),
+            query=options.query([*(pareto or ()), *(show or ())]),
             objective=objective,
             top=top,
+            pareto=tuple(pareto or ()),
             verify=verify,
             wait_s=patience_s(wait, wait_limit),
         )

@@ -43,7 +43,10 @@ def print_measured(
     elif found.table is not None:
         print_report(found.table, wide=wide)
         device = found.table.measured.configuration.device
-        echo(f"the whole table: harness predict --device {device} --csv", err=True)
+        if found.table.everywhere is not None:
+            echo(f"the whole table: harness predict --device {device} --csv", err=True)
+        else:
+            echo(f"networks by name: harness predict --device {device} --models sample:20", err=True)
     elif found.rows or (json_output and found.rows is not None):
         print_latencies(found.rows, json_output=json_output, wide=wide)
     if found.sustained is not None:

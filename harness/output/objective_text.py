@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,12 @@ from harness.output.layout import Table
 from harness.output.tables import print_json, print_table, write_csv
 from harness.output.terminal import echo
 from harness.prediction.provenance import provenance_document
+from harness.query.by_objective import FRONT_POINTS
 from harness.query.rows import limit_row, number
 from space.text import counted
 
 if TYPE_CHECKING:
-    from harness.query.by_objective import ObjectiveAnswer
+    from harness.query.by_objective import ObjectiveAnswer, ObjectiveFront
     from harness.query.run import ObjectiveResult
     from search.table.costs import CostEstimate
 
@@ -26,11 +28,15 @@ def print_objective(
     answer = found.answer
     for outcome in found.outcomes:
         print_outcome(outcome)
-    rows = [_row(answer, index) for index in answer.indices[:top]]
+    rows = [_row(answer, index, answer.far) for index in answer.indices[:top]]
     if json_output:
-        print_json(_document(answer, rows))
+        print_json(
+            _document(answer, rows) | {"fronts": [_front_document(answer, one) for one in found.fronts]}
+        )
     else:
         _print_answer(answer, top, wide)
+        for front in found.fronts:
+            _print_front(answer, front, wide)
     if output is not None:
         write_csv(output, rows, list(rows[0]))
         echo(f"{output}: {counted(len(rows), 'network')}", err=True)
@@ -65,7 +71,17 @@ def _document(answer: ObjectiveAnswer, rows: list[dict[str, object]]) -> dict[st
     }
 
 
-def _row(answer: ObjectiveAnswer, index: int) -> dict[str, object]:
+def _front_document(answer: ObjectiveAnswer, front: ObjectiveFront) -> dict[str, object]:
+    """Return a front as plain values, a row a network, cheapest first."""
+    return {
+        "cost": front.cost,
+        "by": "integer programs",
+        "most_points": FRONT_POINTS,
+        "networks": [_row(answer, index, front.far) for index in front.indices],
+    }
+
+
+def _row(answer: ObjectiveAnswer, index: int, far: frozenset[int]) -> dict[str, object]:
     from space import Architecture
 
     architecture = Architecture.from_index(index, answer.config)
@@ -83,21 +99,18 @@ def _row(answer: ObjectiveAnswer, index: int) -> dict[str, object]:
                 number(amount.low),
                 number(amount.high),
             )
-            row[f"{name}_source"] = _source(answer, index, amount)
+            row[f"{name}_source"] = _source(index, amount, far)
             row[f"{name}_grade"] = amount.grade or "-"
     return row
 
 
-def _source(answer: ObjectiveAnswer, index: int, amount: CostEstimate) -> str:
+def _source(index: int, amount: CostEstimate, far: frozenset[int]) -> str:
     if amount.is_measured:
         return "measured"
-    return "predicted, far" if index in answer.far else "predicted"
+    return "predicted, far" if index in far else "predicted"
 
 
 def _print_answer(answer: ObjectiveAnswer, top: int, wide: bool) -> None:
-    from search.table.constraints import amount_text
-    from space import Architecture
-
     echo(f"objective: {answer.objective.name}, {answer.objective.origin}")
     for name, provenance in answer.provenance.items():
         echo(f"{name}: {provenance}")
@@ -112,6 +125,22 @@ def _print_answer(answer: ObjectiveAnswer, top: int, wide: bool) -> None:
         echo(_verdict(answer, answer.verified))
     elif any(cost.is_latency for cost in answer.costs.values()):
         echo("a search picks what is predicted too fast: measure the best before you rely on it (--verify 3)")
+    print_table(_networks("largest first", answer, answer.indices[:top], answer.far), wide=wide)
+
+
+def _print_front(answer: ObjectiveAnswer, front: ObjectiveFront, wide: bool) -> None:
+    title = f"Pareto front over {answer.objective.name} and {front.cost}"
+    print_table(_networks(title, answer, front.indices, front.far), wide=wide)
+    echo(
+        f"{counted(len(front.indices), 'network')} of the front, by integer programs with one limit on {front.cost} after "
+        "another; there may be others between them"
+    )
+
+
+def _networks(title: str, answer: ObjectiveAnswer, indices: Sequence[int], far: frozenset[int]) -> Table:
+    from search.table.constraints import amount_text
+    from space import Architecture
+
     columns = ["network", answer.objective.name]
     spare: list[str] = []
     for name, cost in answer.costs.items():
@@ -123,7 +152,7 @@ def _print_answer(answer: ObjectiveAnswer, top: int, wide: bool) -> None:
             ]  # of all devices; what is measured, near or far is always told
             columns += [*spare, "source"]
     rows = []
-    for index in answer.indices[:top]:
+    for index in indices:
         is_count = answer.objective.name in ("params", "macs")
         score = answer.score(index)
         cells = [
@@ -135,8 +164,8 @@ def _print_answer(answer: ObjectiveAnswer, top: int, wide: bool) -> None:
             if cost.is_latency:
                 ends = "none" if amount.low != amount.low else f"{amount.low:.3f} .. {amount.high:.3f}"
                 grade = f", grade {amount.grade}" if amount.grade else ""
-                cells += [f"{amount.value:.3f}", ends, _source(answer, index, amount) + grade]
+                cells += [f"{amount.value:.3f}", ends, _source(index, amount, far) + grade]
             elif name != answer.objective.name:
                 cells.append(amount_text(amount.value, cost.unit, digits=4))
         rows.append(cells)
-    print_table(Table(title="largest first", columns=columns, rows=rows, spare=spare), wide=wide)
+    return Table(title=title, columns=columns, rows=rows, spare=spare)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.estimates.doubtful import Doubtful
-from harness.prediction.space_prediction import check_enough, doubt_text, graded_segments, load_measured
+from harness.prediction.space_prediction import (
+    check_enough,
+    doubt_text,
+    graded_segments,
+    measured_networks,
+    space_of,
+)
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import ConfigurationChoice, measure_command, one_configuration
@@ -32,7 +38,7 @@ def audit_configuration(
     Raises: ConfigError when several configurations fit, too few networks, or not all segments, are measured.
     """
     chosen = one_configuration(store, choice)
-    measured = load_measured(store, chosen, doubtful=doubtful)
+    measured = measured_networks(store, chosen, space_of(chosen), doubtful=doubtful)
     check_enough(measured)
     segments, apart = graded_segments(store, chosen, doubtful=doubtful)
     wanted = [str(segment) for segment in all_segments(measured.config)]

@@ -20,6 +20,7 @@ from harness.prediction.space_prediction import (
     SpaceTable,
     load_measured,
     predict_space,
+    space_of,
     summary,
 )
 from harness.records import Configuration, SessionRecord
@@ -27,12 +28,13 @@ from harness.store import Store
 from harness.store.configurations import ConfigurationChoice, one_configuration, prior_configuration
 from harness.version import __version__
 from search.table import Cost
-from space import BLOX, Architecture, SpaceConfig
+from space import BLOX, Architecture, SpaceConfig, check_enumerable
 from space.accuracies.load import fitting_spaces, published_in_folder
 from space.atomic_files import write_file
 from space.dataset import bench_dataset, read_dataset, write_dataset
 from space.dataset.files import IS_PICKLE, read_header
 from space.errors import ConfigError
+from space.hash_table import is_first
 from space.text_files import suffix_of
 from space.user_paths import expand_user
 
@@ -74,13 +76,14 @@ def bench_table(
     measured_only: bool = False,
     doubtful: bool = False,
 ) -> BenchTable:
-    """Return a configuration's stored latencies, and predictions of all other networks unless `measured_only`.
+    """Return a configuration's stored latencies, and predictions of all other networks unless `measured_only`, each once.
 
     `prior` and `doubtful`: as for `predict_space`. Raises: ConfigError when too little is stored.
     """
     table = None if measured_only else predict_space(store, configuration, prior, doubtful=doubtful)
     measured = load_measured(store, configuration, doubtful=doubtful) if table is None else table.measured
-    rows = measured.space_rows() if table is None else table.rows()
+    distinct = np.flatnonzero(is_first(measured.config)).tolist()
+    rows = measured.space_rows() if table is None else table.rows(distinct)
     return BenchTable(
         measured=measured,
         prediction=table,
@@ -122,6 +125,11 @@ def write_bench_files(
     if not folder.is_dir():
         raise ConfigError(f"--output {folder}: no such folder; make it first")
     chosen = one_configuration(store, choice)
+    check_enumerable(
+        space_of(chosen),
+        "a file of latencies",
+        "write those of networks by name: harness predict --models sample:99 --csv",
+    )
     name = name or _file_name(chosen)
     check_device_name(name)
     table = bench_table(

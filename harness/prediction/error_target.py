@@ -18,7 +18,15 @@ import numpy as np
 from harness.measurement.campaign import Outcome
 from harness.measurement.plan import Options
 from harness.models.names import select_architectures
-from harness.prediction.space_prediction import HeldOut, fit, judge_on, load_measured, load_segments
+from harness.prediction.space_prediction import (
+    HeldOut,
+    MeasuredNetworks,
+    fit,
+    judge_on,
+    load_segments,
+    measured_networks,
+    space_of,
+)
 from harness.records import Configuration
 from harness.store import Store
 from search.latency.acquisition import next_networks
@@ -26,7 +34,8 @@ from search.latency.candidates import FEWEST
 from search.latency.design import least_variance_design
 from space import BLOX, Architecture, SpaceConfig
 from space.errors import ConfigError, HarnessError
-from space.indexing import BoolArray
+from space.hash_table import are_among
+from space.indexing import BoolArray, IndexArray
 from space.text import counted
 
 DESIGN = 45
@@ -80,7 +89,9 @@ def measure_until(
     space = config or BLOX
     judges = select_architectures([JUDGES], space)
     indices = least_variance_design(space, min(DESIGN, len(space)))
-    design = [one for one in (Architecture.from_index(int(i), space) for i in indices) if one not in judges]
+    design = [
+        Architecture.from_index(index, space) for index in indices[~_among(space, indices, judges)].tolist()
+    ]
     options = replace(options, one_runtime=True)
     say(
         f"measuring {counted(len(design), 'network')} for the first table, then {len(judges)} random ones to judge it by"
@@ -123,10 +134,18 @@ def measure_until(
     return outcome
 
 
+def _measured(store: Store, configuration: Configuration) -> MeasuredNetworks:
+    return measured_networks(store, configuration, space_of(configuration))
+
+
+def _among(config: SpaceConfig, indices: IndexArray, networks: Sequence[Architecture]) -> BoolArray:
+    return are_among(config, indices, np.array([one.index for one in networks], dtype=np.int64))
+
+
 def _first_table(store: Store, configuration: Configuration, judges: Sequence[Architecture]) -> str:
     """Return the predictions of the whole space after the design alone."""
-    measured = load_measured(store, configuration)
-    apart = np.isin(measured.indices, [judge.index for judge in judges])
+    measured = _measured(store, configuration)
+    apart = _among(measured.config, measured.indices, judges)
     if (~apart).sum() < FEWEST:
         return "too few networks are measured yet for a table of the space"
     errors = fit(measured, ~apart, segments=load_segments(store, configuration)).errors
@@ -143,8 +162,8 @@ def _check_reachable(
 
     It is the mean error that an exact predictor would show: of a normal deviation, sqrt(2 / pi) of the standard deviation.
     """
-    measured = load_measured(store, configuration)
-    sds = measured.sds[np.isin(measured.indices, [judge.index for judge in judges])]
+    measured = _measured(store, configuration)
+    sds = measured.sds[_among(measured.config, measured.indices, judges)]
     if not len(sds):
         raise Unreachable(
             f"device {configuration.device!r}: none of the networks to judge by was measured well enough; "
@@ -164,8 +183,8 @@ def _judge(
     store: Store, configuration: Configuration, judges: Sequence[Architecture], rng: random.Random
 ) -> tuple[HeldOut, int, list[Architecture]]:
     """Fit on all stored networks but the judges; return the errors on these, the number fitted, and what to measure next."""
-    measured = load_measured(store, configuration)
-    apart: BoolArray = np.isin(measured.indices, [judge.index for judge in judges])
+    measured = _measured(store, configuration)
+    apart = _among(measured.config, measured.indices, judges)
     predictor = fit(measured, ~apart, segments=load_segments(store, configuration))
     held_out = judge_on(predictor, measured.indices[apart], measured.ratios[apart], random=True)
     picked = next_networks(

@@ -21,6 +21,7 @@ from search.latency.model_selection import SelectedPredictor, select_predictor
 from search.table.constraints import FRESH
 from search.table.table import NOT_MEASURED
 from space import Architecture, SpaceConfig
+from space.hash_table import is_first
 from space.indexing import FloatArray, IndexArray
 from space.text import counted
 
@@ -125,8 +126,10 @@ class StoredEnergies:
 def stored_energies(store: Store, configuration: Configuration, *, doubtful: bool) -> StoredEnergies:
     """Return the newest energy of each network by one sensor; `doubtful`: with those that are in part another program's."""
     runs: dict[tuple[str, str], list[BlockRun]] = {}
+    names: dict[str, str] = {}  # the first that each network was measured by
     for run in store.block_runs(configuration, "energy"):
-        runs.setdefault((run.architecture, sensor_of(run)), []).append(run)
+        name = names.setdefault(run.graph_hash, run.architecture)
+        runs.setdefault((name, sensor_of(run)), []).append(run)
     told = {key: energy for key, some in runs.items() if (energy := newest_energy(some))}
     kept = {key: energy for key, energy in told.items() if doubtful or not energy.is_doubtful}
     _, sensor = max(kept or told, key=lambda key: told[key].measured_utc, default=("", ""))
@@ -187,14 +190,16 @@ def _of_processes(
     """Return medians over the processes of each network; their standard deviation is pooled over all networks."""
     from scipy.special import stdtrit  # late: it is heavy
 
-    by_index: dict[int, list[float]] = {}
+    by_hash: dict[str, list[float]] = {}
+    names: dict[str, str] = {}  # the first that each was measured by
     for run in runs:
         value = _value(run, fresh)
         if value > 0:  # memory that an empty process freed meanwhile
-            by_index.setdefault(Architecture.parse(run.architecture, config).index, []).append(value)
-    values = np.array([median(values) for values in by_index.values()])
-    counts = np.array([len(values) for values in by_index.values()])
-    groups = [np.log(values) for values in by_index.values()]
+            by_hash.setdefault(run.graph_hash, []).append(value)
+            names.setdefault(run.graph_hash, run.architecture)
+    values = np.array([median(values) for values in by_hash.values()])
+    counts = np.array([len(values) for values in by_hash.values()])
+    groups = [np.log(values) for values in by_hash.values()]
     freedom = sum(len(group) - 1 for group in groups)
     sds, reach = None, np.full(len(values), np.nan)
     if freedom:
@@ -202,7 +207,7 @@ def _of_processes(
         sds = MEDIAN_SD * max(LEAST_SD, (squares / freedom) ** 0.5) / np.sqrt(counts)
         reach = stdtrit(freedom, (1 + coverage) / 2) * sds
     return MeasuredCosts(
-        indices=np.array(list(by_index), dtype=np.int64),
+        indices=np.array([Architecture.parse(names[one], config).index for one in by_hash], dtype=np.int64),
         values=values,
         low=values * np.exp(-reach),
         high=values * np.exp(reach),
@@ -266,7 +271,7 @@ def _everywhere(
     is_measured[places] = True
     about = {
         "measured": len(places),
-        "predicted": 0 if predictor is None else count - len(places),
+        "predicted": 0 if predictor is None else int(is_first(config).sum()) - len(places),
         "grades": {},
         "predictor": None if predictor is None else predictor.chosen,
         "error": None if predictor is None else predictor.errors.mape,

@@ -26,7 +26,7 @@ from harness.prediction.space_prediction import SpaceTable, predict_space
 from harness.store import Store
 from harness.store.configurations import several
 from harness.store.latencies import latencies
-from space import Architecture, Space, SpaceConfig, check_enumerable, find_space
+from space import Architecture, Space, SpaceConfig, find_space
 from space.errors import ConfigError, did_you_mean
 from space.segments import Segment
 
@@ -104,10 +104,6 @@ class MeasureRequest:
         if self.level not in ("", *LEVELS):
             near = did_you_mean(self.level, LEVELS)
             raise ConfigError(f"no level {self.level!r}{near}; known levels: {', '.join(LEVELS)}")
-        if self.until:
-            check_enumerable(
-                find_space(self.space), "--until", "choose networks with --models, e.g. design:1"
-            )
 
     def _check_sustained(self) -> None:
         """Refuse what does not go with a run under load. Raises: ConfigError."""

@@ -47,7 +47,7 @@ from space import (
     is_enumerable,
 )
 from space.errors import ConfigError
-from space.hash_table import first_equals, network_key
+from space.hash_table import are_among, first_equals, network_key
 from space.indexing import BoolArray, FloatArray, IndexArray, index_of
 from space.registry import space_name
 from space.segments import all_segments
@@ -332,9 +332,10 @@ def judges_among(measured: MeasuredNetworks) -> BoolArray:
     count, _, seed = rest.partition("@")
     text = f"{kind}:{min(int(count), len(measured.config))}@{seed}"
     drawn = np.array([architecture.index for architecture in select_models(text, measured.config)])
-    shares = np.isin(drawn, measured.indices).cumsum() / np.arange(1, len(drawn) + 1)
+    known = are_among(measured.config, drawn, measured.indices)
+    shares = known.cumsum() / np.arange(1, len(drawn) + 1)
     enough = np.flatnonzero(shares >= JUDGES_MEASURED)
-    return np.isin(measured.indices, drawn[: enough[-1] + 1 if len(enough) else 0])
+    return are_among(measured.config, measured.indices, drawn[: enough[-1] + 1 if len(enough) else 0])
 
 
 def load_segments(store: Store, configuration: Configuration) -> dict[str, float]:

@@ -6,8 +6,9 @@ one. Measured networks count with what was measured.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,17 +20,33 @@ from harness.query.query import Query
 from harness.query.sums import LatencySums, cost_sums, unseen_blocks
 from harness.store import Store
 from harness.store.configurations import find_configuration
-from search.blockwise.by_integer_program import choose
+from search.blockwise.by_integer_program import choose, within
+from search.blockwise.finalists import Finalists
 from search.table.constraints import PROPERTIES, Constraint, split_subject
 from search.table.costs import AdditiveCosts, CostEstimate, meets
 from space import Architecture, SpaceConfig
 from space.errors import ConfigError
 from space.hash_table import network_key
-from space.indexing import available, blocks_of
+from space.indexing import BoolArray, FloatArray, available, blocks_of
 from space.text import counted
 
+FRONT_POINTS = 20  # of a front at most: each is an integer program or two
+CAP, GOAL = "cap", "objective"  # sums that only the programs of a front limit
 WIDER = 4  # times as many networks are looked at where too many of those found are unlike any measured one
 MOST_LOOKED_AT = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ObjectiveFront:
+    """Networks of the largest objective at their cost, cheapest first, by their canonical indices.
+
+    These are some of the Pareto front, `FRONT_POINTS` at most, and there may be others between them. `far`: those unlike any
+    measured one.
+    """
+
+    cost: str
+    indices: tuple[int, ...]
+    far: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,6 +66,7 @@ class ObjectiveAnswer:
     notes: tuple[str, ...]
     within: tuple[int, ...]
     far: frozenset[int]
+    program: _Program
     verified: frozenset[int] | None = None
 
     @property
@@ -77,6 +95,95 @@ class ObjectiveAnswer:
             for one in self.constraints
         )
 
+    def front(self, cost: str) -> ObjectiveFront:
+        """Return the front over the objective, to be high, and one of the costs, to be low, within the limits.
+
+        From the network of the largest objective down, each program keeps the cost by a step below that of the network before, so
+        that they are spread over the cost (the epsilon-constraint method: Haimes et al. 1971); a second one finds the cheapest of
+        an equal objective. Costs are compared by their estimates, and those of `confident` limits by their intervals.
+        """
+        goal = self.objective.sums
+        priced = self.costs[cost]
+        exact = {i: replace(one, low=one.value, high=one.value) for i, one in priced.known.items()}
+        program = replace(
+            self.program,
+            costs={
+                **self.costs,
+                CAP: replace(priced, margin=0.0, known=exact),
+                GOAL: AdditiveCosts(name=GOAL, unit="", title=GOAL, config=self.config, totals=(goal,)),
+            },
+        )
+
+        def best(scores: FloatArray, *further: Constraint) -> list[int]:
+            return program.best(scores, (*self.constraints, *further), 1, within)[0]
+
+        def value(index: int) -> float:
+            return priced.at(index).value
+
+        cheap: FloatArray = -np.sum([total.blocks for total in priced.totals], axis=0)
+        least = min(map(value, [*best(cheap), *self.within]))
+        found: list[int] = []
+        step, below = 0.0, tuple[Constraint, ...]()
+        while top := best(goal.blocks, *below):
+            same = Constraint(subject=GOAL, relation=">=", limit=self.score(top[0]), unit="")
+            found.append(min([*top, *best(cheap, *below, same)], key=value))
+            taken = value(found[-1])
+            if taken <= least:
+                break
+            step = step or (taken - least) / (FRONT_POINTS - 1)
+            cap = max(least, min(taken - step, math.nextafter(taken, -math.inf)))
+            below = (Constraint(subject=CAP, relation="<=", limit=cap, unit=""),)
+        cheaper = [
+            *map(self.score, found[1:]),
+            -math.inf,
+        ]  # of the next network, which may have been measured
+        found = [one for one, other in zip(found, cheaper, strict=True) if self.score(one) > other]
+        return ObjectiveFront(cost=cost, indices=tuple(found[::-1]), far=_far(found, self.program.latencies))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Program:
+    """A space with its costs as sums: `is_open` (stages, B) are the blocks that may be chosen.
+
+    `with_far`: networks unlike any measured one may be chosen, too.
+    """
+
+    config: SpaceConfig
+    costs: Mapping[str, AdditiveCosts]
+    latencies: Mapping[str, LatencySums]
+    is_open: BoolArray
+    confident: bool
+    with_far: bool
+
+    def best(
+        self,
+        scores: FloatArray,
+        constraints: Sequence[Constraint],
+        count: int,
+        choose: Callable[..., Finalists],
+    ) -> tuple[list[int], list[int], bool]:
+        """Return up to `count` networks of the largest sums of scores (stages, B) within limits, each once, best first.
+
+        With all names that were looked at for them, and whether there were more. `choose`: by `within`, or `choose` itself.
+        """
+        looked_at = count
+        while True:
+            found = choose(
+                self.config,
+                np.where(self.is_open, scores, np.nan),
+                self.costs,
+                constraints,
+                looked_at,
+                distance=1,
+                confident=self.confident,
+            ).indices(self.config)
+            far = frozenset() if self.with_far else _far(found, self.latencies)
+            near = _distinct(self.config, [index for index in found if index not in far])[:count]
+            is_cut = len(found) == looked_at
+            if len(near) == count or not is_cut or looked_at >= MOST_LOOKED_AT:
+                return near, found, is_cut
+            looked_at = min(WIDER * looked_at, MOST_LOOKED_AT)
+
 
 def search_by_objective(
     store: Store,
@@ -97,17 +204,15 @@ def search_by_objective(
     is_open = available(config)
     if not query.with_far:
         is_open &= ~unseen_blocks(config, latencies)
-    scores = np.where(is_open, goal.sums.blocks, np.nan)
-    looked_at = count
-    while True:
-        found = choose(
-            config, scores, costs, query.constraints, looked_at, distance=1, confident=query.confident
-        ).indices(config)
-        far = _far(found, latencies)
-        near = _distinct(config, [index for index in found if query.with_far or index not in far])[:count]
-        if len(near) == count or len(found) < looked_at or looked_at >= MOST_LOOKED_AT:
-            break
-        looked_at = min(WIDER * looked_at, MOST_LOOKED_AT)
+    program = _Program(
+        config=config,
+        costs=costs,
+        latencies=latencies,
+        is_open=is_open,
+        confident=query.confident,
+        with_far=query.with_far,
+    )
+    near, found, is_cut = program.best(goal.sums.blocks, query.constraints, count, choose)
     if not near:
         best = len(_distinct(config, found))
         raise ConfigError(
@@ -120,9 +225,9 @@ def search_by_objective(
         not query.with_far,
         len(_distinct(config, found[: found.index(near[-1]) + 1])) - len(near),
     )
-    if len(near) < count and len(found) == looked_at:
+    if len(near) < count and is_cut:
         notes.append(
-            f"the {looked_at:,} names of the largest sums are of no more such networks; smaller sums were not looked at"
+            f"the {len(found):,} names of the largest sums are of no more such networks; smaller sums were not looked at"
         )
     return ObjectiveAnswer(
         config=config,
@@ -130,10 +235,11 @@ def search_by_objective(
         costs=costs,
         constraints=query.constraints,
         confident=query.confident,
+        program=program,
         provenance={name: one.provenance for name, one in latencies.items()},
         notes=tuple(notes),
         within=tuple(near),
-        far=far.intersection(near),
+        far=_far(near, latencies),
     )
 
 

@@ -29,6 +29,7 @@ from search.latency.model_selection import SelectedPredictor
 from search.table import Cost
 from search.table.table import NOT_MEASURED
 from space import find_space
+from space.hash_table import is_first
 from space.registry import space_name
 
 SHOWN_COVERAGE = 0.95  # of intervals, where no confidence was asked for
@@ -167,7 +168,7 @@ def _everywhere(
         low[index], high[index] = row.interval_ms or (np.nan, np.nan)
     supported |= is_measured
     fitted = {
-        "predicted": 0 if predictor is None else count - len(measured.rows),
+        "predicted": 0 if predictor is None else int(is_first(measured.config).sum()) - len(measured.rows),
         "predictor": None if predictor is None else predictor.chosen,
         "error": None if predictor is None else predictor.errors.mape,
     }

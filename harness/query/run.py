@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.measurement.campaign import Outcome
 from harness.models.exported import ExportObserver
 from harness.query.answer import ParetoFront, SearchAnswer
-from harness.query.by_objective import ObjectiveAnswer, search_by_objective
+from harness.query.by_objective import FRONT_POINTS, ObjectiveAnswer, ObjectiveFront, search_by_objective
 from harness.query.join import SearchTable
 from harness.query.query import Query
 from harness.query.search import EXHAUSTIVE, batch_for, check_any, proxies_on, search
@@ -95,8 +95,8 @@ def search_store(
         )
 
     done = _verified(search_now, request, store, query.devices_file, observe, log)
-    costs = [one for name in request.pareto for one in query.meant(store, name)]
-    front = done.answer.front(tuple(dict.fromkeys(costs))) if costs else None
+    costs = _meant(request.pareto, query, store)
+    front = done.answer.front(costs) if costs else None
     return SearchResult(answer=done.answer, front=front, outcomes=done.outcomes)
 
 
@@ -104,21 +104,23 @@ def search_store(
 class ObjectiveRequest:
     """Request of a search by an objective that is a sum, see `load_objective`: of the `top` networks.
 
-    `verify` and `wait_s`: as for `SearchRequest`.
+    `pareto`: the costs of a front each. `verify` and `wait_s`: as for `SearchRequest`.
     """
 
     query: Query
     objective: str
     top: int = 10
+    pareto: tuple[str, ...] = ()
     verify: int | None = None
     wait_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ObjectiveResult(_Searched):
-    """The answer, and the outcomes of the campaigns that measured finalists."""
+    """The answer, fronts where they were asked for, and the outcomes of the campaigns that measured finalists."""
 
     answer: ObjectiveAnswer
+    fronts: tuple[ObjectiveFront, ...] = ()
 
 
 def search_sums(
@@ -139,7 +141,16 @@ def search_sums(
         return search_by_objective(store, query, request.objective, count, joining)
 
     done = _verified(search_now, request, store, query.devices_file, observe, log)
-    return ObjectiveResult(answer=done.answer, outcomes=done.outcomes)
+    fronts = []
+    for name in _meant(request.pareto, query, store):
+        log(f"front of {done.answer.objective.name} and {name}: up to {FRONT_POINTS} integer programs")
+        fronts.append(done.answer.front(name))
+    return ObjectiveResult(answer=done.answer, fronts=tuple(fronts), outcomes=done.outcomes)
+
+
+def _meant(costs: Sequence[str], query: Query, store: Store) -> tuple[str, ...]:
+    """Return the costs that the names of a front's mean, each once, see `Query.meant`."""
+    return tuple(dict.fromkeys(one for name in costs for one in query.meant(store, name)))
 
 
 def _verified(

@@ -23,8 +23,10 @@ from search.table.constraints import Constraint
 from search.table.costs import AdditiveCosts, CostEstimate, decisive, limits_on, meets
 from space import SpaceConfig
 from space.errors import ConfigError
-from space.indexing import FloatArray, IndexArray, block_indices, blocks_of, index_of
+from space.indexing import BoolArray, FloatArray, IndexArray, block_indices, blocks_of, index_of
 
+WIDER = 4  # times as many names are looked at where too many are of one network
+MOST_LOOKED_AT = 2_000
 POOL = 100  # networks that a predictor which is no sum ranks
 
 
@@ -38,10 +40,52 @@ def choose(
     distance: int = DISTANCE,
     confident: bool = False,
 ) -> Finalists:
+    """Choose up to `count` networks as `within` does.
+
+    Raises: ConfigError when no network is within the limits, with the nearest one and what it takes; or as `within`.
+    """
+    found = within(config, scores, costs, constraints, count, distance=distance, confident=confident)
+    if not len(found):
+        closest = nearest(config, costs, constraints, kept=_kept(np.isfinite(scores)), confident=confident)
+        raise ConfigError(none_within(config, constraints, closest, confident=confident))
+    return found
+
+
+def choose_distinct(
+    config: SpaceConfig,
+    scores: FloatArray,
+    costs: Mapping[str, AdditiveCosts],
+    constraints: Sequence[Constraint],
+    count: int,
+    *,
+    distance: int = DISTANCE,
+    confident: bool = False,
+) -> Finalists:
+    """Choose as `choose` does up to `count` networks that are no other names of each other: see `network_key`."""
+    looked_at = count
+    while True:
+        found = choose(config, scores, costs, constraints, looked_at, distance=distance, confident=confident)
+        once = found.each_once(config)
+        if len(once) >= count or len(found) < looked_at or looked_at >= MOST_LOOKED_AT:
+            return once.at(range(min(count, len(once))))
+        looked_at = min(WIDER * looked_at, MOST_LOOKED_AT)
+
+
+def within(
+    config: SpaceConfig,
+    scores: FloatArray,
+    costs: Mapping[str, AdditiveCosts],
+    constraints: Sequence[Constraint],
+    count: int,
+    *,
+    distance: int = DISTANCE,
+    confident: bool = False,
+) -> Finalists:
     """Choose up to `count` networks by sums of scores (stages, B), higher first, NaN where a block is not to be chosen.
 
-    What a network was measured to cost, by any name, counts in place of its sum. `confident`: far ends of intervals meet limits.
-    Raises: ConfigError when no network is within the limits, with the nearest one and what it takes; or as `limits_on`.
+    What a network was measured to cost, by any name, counts in place of its sum: none is chosen that was measured beyond a limit.
+    One that was measured within them is chosen by the name that it was measured by, and by others whose sums are within, too.
+    `confident`: far ends of intervals meet limits. Raises: ConfigError as `limits_on`, or for a stage without a score.
     """
     limits = limits_of(costs, constraints, confident=confident)
     is_open = np.isfinite(scores)
@@ -50,7 +94,6 @@ def choose(
         raise ConfigError(
             f"no block of stage {stage} of space {config.name!r} has a score; distill and score the blocks of that stage"
         )
-    kept = [] if is_open.all() else [Limit(name="blocks without a score", costs=1.0 - is_open, upper=0.0)]
     lowest = np.nanmin(np.where(is_open, scores, np.nan), axis=1, keepdims=True)
     filled = np.where(is_open, scores, lowest)  # any number: a limit keeps these blocks out
     known = measured(config, costs, constraints)
@@ -67,20 +110,26 @@ def choose(
         ]
         found = from_integer_program(
             filled,
-            [*limits, *kept],
+            [*limits, *_kept(is_open)],
             count,
             distance=distance,
             listed=listed,
             allowed=np.array(may, dtype=np.bool_),
         )
-        if not len(found):
-            closest = nearest(config, costs, constraints, beyond=beyond, kept=kept, confident=confident)
-            raise ConfigError(none_within(config, constraints, closest, confident=confident))
         # A sum may be within the limits where the same network was measured beyond them by another name.
         broken = [index for index in found.indices(config) if not is_within(index)]
         if not broken:
             return found
         beyond += broken
+
+
+def _kept(is_open: BoolArray) -> list[Limit]:
+    """Return the limit that leaves out blocks which are not open (stages, B)."""
+    return (
+        []
+        if is_open.all()
+        else [Limit(name="blocks without a score", costs=(~is_open).astype(np.float64), upper=0.0)]
+    )
 
 
 def ranked(
@@ -91,9 +140,11 @@ def ranked(
     *,
     distance: int = DISTANCE,
 ) -> Finalists:
-    """Choose up to `count` networks of a pool by their predictions."""
+    """Choose up to `count` networks of a pool by their predictions, each by the name of its best."""
     values = predict(np.array(pool.indices(config), dtype=np.int64))
-    return from_list(pool.choices, values, count, distance=distance)
+    best = pool.at(np.argsort(-values, kind="stable").tolist()).each_once(config)
+    values = predict(np.array(best.indices(config), dtype=np.int64))
+    return from_list(best.choices, values, count, distance=distance)
 
 
 def limits_of(
@@ -115,17 +166,13 @@ def nearest(
     costs: Mapping[str, AdditiveCosts],
     constraints: Sequence[Constraint],
     *,
-    beyond: Sequence[int] = (),
     kept: Sequence[Limit] = (),
     confident: bool = False,
 ) -> Nearest | None:
-    """Return the network whose worst excess over any limit is smallest; None where of none all is known.
-
-    `beyond`: networks that were measured beyond a limit by another name.
-    """
+    """Return the network whose worst excess over any limit is smallest; None where of none all is known."""
     if not constraints:
         return None
-    known = [*measured(config, costs, constraints), *beyond]
+    known = measured(config, costs, constraints)
     choices = {index: blocks_of(config, index) for index in known}
     limits = limits_of(costs, constraints, confident=confident)
     while (found := nearest_choice(limits, kept=kept, excluded=frozenset(choices.values()))) is not None:

@@ -106,7 +106,7 @@ def _by_integer_program(fitted: FittedPredictor, signatures: Signatures, setting
     config, plan = signatures.config, setting.plan
 
     def best(scores: FloatArray, count: int) -> Finalists:
-        return by_integer_program.choose(
+        return by_integer_program.choose_distinct(
             config,
             setting.costs.known(scores),
             setting.costs.summed,

@@ -13,11 +13,13 @@ those before.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from space import SpaceConfig
+from space.hash_table import network_key
 from space.indexing import BoolArray, FloatArray, IndexArray, block_indices, index_of
 
 DISTANCE = 2  # stages: in a space of three, at most one block is shared
@@ -41,6 +43,19 @@ class Finalists:
     def indices(self, config: SpaceConfig) -> list[int]:
         """Return the networks' canonical indices as whole numbers of any size."""
         return [index_of(config, row) for row in self.choices.tolist()]
+
+    def each_once(self, config: SpaceConfig) -> Finalists:
+        """Return each network once, by the first of its names."""
+        first: dict[int | bytes, int] = {}
+        for place, index in enumerate(self.indices(config)):
+            first.setdefault(network_key(config, index), place)
+        return self.at(list(first.values()))
+
+    def at(self, places: Sequence[int]) -> Finalists:
+        """Return those at some places."""
+        return Finalists(
+            choices=self.choices[places], scores=self.scores[places], distances=self.distances[places]
+        )
 
 
 def from_scores(

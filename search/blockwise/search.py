@@ -30,7 +30,8 @@ from search.training.history import Figures
 from space import Architecture, SpaceConfig, check_enumerable
 from space.accuracies import Accuracies
 from space.errors import ConfigError
-from space.indexing import FloatArray, IndexArray
+from space.hash_table import first_equals, is_first
+from space.indexing import BoolArray, FloatArray, IndexArray
 
 if TYPE_CHECKING:
     from search.training.trained import Trained
@@ -104,17 +105,33 @@ def predicted_table(
 def choose_listed(
     table: Table, constraints: Sequence[Constraint], plan: SearchPlan, *, confident: bool = False
 ) -> tuple[Finalists, int]:
-    """Return the finalists of a table, and how many networks are within the limits.
+    """Return the finalists of a table, and how many networks are within the limits; of several names each counts once.
 
     Raises:
         ConfigError: none is; the message names the nearest and what it takes.
     """
-    mask = allowed(table, constraints, confident=confident)
+    mask = allowed_once(table, constraints, confident=confident)
     if not mask.any():
         closest = nearest(table, constraints, confident=confident)
         raise ConfigError(none_within(table.config, constraints, closest, confident=confident))
     found = from_scores(table.config, table.accuracy.values, mask, plan.finalists, distance=plan.distance)
     return found, int(mask.sum())
+
+
+def allowed_once(table: Table, constraints: Sequence[Constraint], *, confident: bool = False) -> BoolArray:
+    """Return which networks meet the constraints, (len(config),), each by its best predicted name alone.
+
+    Blocks are distilled where they stand, so that the names of one network have predictions of their own.
+    """
+    mask = allowed(table, constraints, confident=confident)
+    if is_first(table.config).all():
+        return mask
+    places = np.flatnonzero(mask)
+    order = places[np.argsort(-table.accuracy.values[places], kind="stable")]
+    _, best = np.unique(first_equals(table.config)[order], return_index=True)
+    found = np.zeros_like(mask)
+    found[order[best]] = True
+    return found
 
 
 def rescore(

@@ -12,11 +12,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from search.latency.candidates import CANDIDATES
+from search.latency.additive import additive_candidates
 from search.latency.evaluation import Errors
 from search.latency.model_selection import check_indices, select_predictor
-from search.latency.parts import cell_excess, parts_sum
-from search.latency.ridge import fit_line
+from search.latency.parts import cell_excess, parts_by_block, parts_sum
+from search.latency.ridge import Linear, fit_line
 from search.statistics import mean_interval
 from space import BLOX, Architecture, Block, SpaceConfig
 from space.indexing import FloatArray
@@ -88,29 +88,29 @@ def audit(
     ceiling: float | None = None,
     seed: int = 0,
 ) -> Audit:
-    """Compare measured networks, indices and ratios of shape (n,), with the sums of their measured parts.
+    """Compare measured networks, indices and ratios of shape (n,), with the sums of their measured parts, in any space.
 
     `ceiling`: the `mape` of `repeatability` between two rounds, if two were measured.
 
     Raises:
         ConfigError: a part is missing, or as `select_predictor` for the networks.
     """
-    total = parts_sum(parts, config)
-    candidates = [candidate for candidate in CANDIDATES if candidate.name in ("sum", "affine")]
-    predictor = select_predictor(
-        indices, ratios, config=config, parts_sum=total, seed=seed, candidates=candidates
-    )
+    blocks, constant = parts_by_block(parts, config)
+    total = Linear(config=config, constant=constant, blocks=blocks)
+    candidates = [one for one in additive_candidates(config, parts) if one.name in ("sum", "affine")]
+    predictor = select_predictor(indices, ratios, config=config, seed=seed, candidates=candidates)
     plain, affine = (report.errors for report in predictor.reports)
     assert plain is not None and affine is not None, "both need parts alone"
     places = check_indices(indices, config)
-    slope, intercept = fit_line(total[places], predictor.ratios)
+    sums = total(places)
+    slope, intercept = fit_line(sums, predictor.ratios)
     verdict, reason = judge_additivity(affine, ceiling)
     return Audit(
         plain=plain,
         affine=affine,
         slope=slope,
         intercept=intercept,
-        borders=_borders(places.tolist(), predictor.ratios / (slope * total[places] + intercept) - 1, config),
+        borders=_borders(places.tolist(), predictor.ratios / (slope * sums + intercept) - 1, config),
         cells=_cells(cell_excess(parts, config)),
         ceiling=ceiling,
         verdict=verdict,

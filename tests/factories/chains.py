@@ -66,7 +66,8 @@ def additive_ratios(config: SpaceConfig, indices: IndexArray) -> FloatArray:
     return found
 
 
-def _ratio(network: Architecture, configuration: Configuration) -> float:
+def additive_ratio(network: Architecture, configuration: Configuration) -> float:
+    """Return a network's true ratio: the rule of `add_sessions`."""
     return float(additive_ratios(network.config, np.array([network.index]))[0])
 
 
@@ -79,5 +80,5 @@ def additive_store(selection: str, config: SpaceConfig) -> bytes:
         with new_store(path) as store:
             calibrate(store, device)
             networks = select_models(selection, config)
-            add_sessions(store, networks, device, sessions=2, scatter=NOISE, seed=1, rule=_ratio)
+            add_sessions(store, networks, device, sessions=2, scatter=NOISE, seed=1, rule=additive_ratio)
         return path.read_bytes()

@@ -1,5 +1,6 @@
 // The page: reads the table, listens to the limits, and shows the choice that follows from them.
 
+const MOST_ROWS = 1000; // of the table of known networks: a page of tens of thousands opens
 const PLOT_DELAY_MS = 60; // plots wait until a slider rests so long; answer, counts and tables do not
 const BEST_ROWS = 20;
 
@@ -182,9 +183,12 @@ function fillKnown() {
   const order = [...Array(table.networks).keys()];
   order.sort((a, b) => cost.values[a] - cost.values[b]);
   const first = cost.unit === "ms" ? "the fastest" : `the least ${costName(cost)}`;
+  const cut = table.networks > MOST_ROWS
+    ? ` Listed are the first ${MOST_ROWS.toLocaleString("en")} of ${countText(table.networks, "network")}; limits, plots and front have all.`
+    : "";
   byId("known-note").textContent =
-    `Those that were measured or have an accuracy, ${first} first; of all others of the space nothing is said.`;
-  fillNetworks(byId("known-networks"), table, order, () => "");
+    `Those that were measured or have an accuracy, ${first} first; of all others of the space nothing is said.${cut}`;
+  fillNetworks(byId("known-networks"), table, order.slice(0, MOST_ROWS), () => "");
 }
 
 function begin() {

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from factories.chains import long_chain
 from factories.stores import FEW, MANY, add_sessions, calibrate, networks, new_store, stored
 from rigs.commands import refused, run
 
+from harness.records import Configuration
 from harness.store import Store
-from space.segments import all_segments
+from space import Architecture
+from space.segments import Segment, all_segments
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +52,27 @@ def test_networks_that_leave_the_sum_are_not_additive(tmp_path: Path) -> None:
     done = run(path, "audit", "-d", "made-up")
     assert done.status == 0
     assert done.stdout.splitlines()[1].startswith("not additive: ")
+
+
+def test_a_space_too_large_to_list_is_audited_by_random_networks(tmp_path: Path) -> None:
+    space = long_chain()
+    path = tmp_path / "store.sqlite"
+    configuration = replace(MANY, space=space.name)
+
+    def ratio(item: Architecture | Segment, configuration: Configuration) -> float:
+        """Return that of a network as the sum of its parts': 0.05 of stem and head, by its kernel of a candidate, of skip 0."""
+        if isinstance(item, Segment):
+            return 0.05 if item.block is None else 0.01 * int(str(item.block)[1:])
+        return 0.1 + sum(0.01 * int(str(block)[1:]) for block in item.blocks if str(block) != "skip")
+
+    with new_store(path) as opened:
+        calibrate(opened, configuration)
+        add_sessions(opened, space.sample(30, seed=20), configuration, sessions=2, rule=ratio)
+        refused(run(path, "audit", "-d", "made-up"), "38 of 38 segments are not measured")
+        add_sessions(opened, all_segments(space), configuration, rule=ratio)
+    document = run(path, "audit", "-d", "made-up", "--json").json
+    assert document["verdict"] == "additive" and document["plain"]["count"] == 30
+    assert document["slope"] == pytest.approx(1, abs=0.05) and document["plain"]["mape"] < 0.02
 
 
 def test_missing_segments_are_counted_and_the_command_that_measures_them_named(tmp_path: Path) -> None:

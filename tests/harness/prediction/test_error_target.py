@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from factories.chains import additive_ratio, long_chain
+from factories.own_spaces import own_space
 from factories.stores import MANY, add_sessions, calibrate, new_store
 from rigs.commands import refused, run
 
@@ -18,10 +20,10 @@ from harness.measurement.plan import QUICK, Options
 from harness.measurement.workload import Model, RuntimePlan
 from harness.prediction import error_target
 from harness.prediction.error_target import DESIGN, ROUND, Unreachable, measure_until, parse_target
-from harness.prediction.space_prediction import MeasuredNetworks
+from harness.prediction.space_prediction import MeasuredNetworks, measured_networks
 from harness.records import Configuration
 from harness.store import Store
-from space import Architecture
+from space import Architecture, find_space
 
 OPTIONS = Options(level=QUICK)
 
@@ -188,6 +190,38 @@ def test_judges_that_cannot_be_measured_are_reported(store: Store) -> None:
     script = Script(store, last=1)
     with pytest.raises(Unreachable, match="none of the networks to judge by was measured well enough"):
         script.until("mape=2%")
+
+
+def test_a_space_too_large_to_list_is_measured_until_random_networks_of_it_show_the_error(
+    store: Store,
+) -> None:
+    space = long_chain()
+    configuration = replace(MANY, space=space.name)
+    calibrate(store, configuration)
+    asked: list[list[Architecture]] = []
+    said: list[str] = []
+
+    def measure(networks: Sequence[Architecture], options: Options) -> Outcome:
+        asked.append(list(networks))
+        add_sessions(store, networks, configuration, scatter=0.004, seed=len(asked), rule=additive_ratio)
+        add_sessions(store, networks[:4], configuration, scatter=0.004, seed=99, rule=additive_ratio)
+        return Outcome(device="made-up", uses=[use(configuration)])
+
+    measure_until(parse_target("mape=5%"), OPTIONS, store, measure, said.append, config=space)
+    judges = [network.graph_hash for network in space.sample(24, seed=20)]
+    assert [network.graph_hash for network in asked[1]] == judges
+    assert not set(judges) & {network.graph_hash for network in asked[0]}
+    assert "16,777,216 networks" in said[1] and said[-1].endswith("wanted 5.00%: reached")
+
+
+def test_a_judge_that_was_measured_by_another_name_is_one_all_the_same(store: Store) -> None:
+    space = find_space(own_space())
+    configuration = replace(MANY, space=space.name)
+    calibrate(store, configuration)
+    add_sessions(store, [Architecture.parse("mb/skip/mb/basic", space)], configuration)
+    measured = measured_networks(store, configuration, space)
+    judges = [Architecture.parse("mb/mb/skip/basic", space)]
+    assert error_target._among(space, measured.indices, judges).tolist() == [True]
 
 
 BAD = {

@@ -231,6 +231,30 @@ def test_names_of_no_sum_are_refused() -> None:
         load_objective("paramss", BLOX)
 
 
+@pytest.mark.parametrize("objective", ["params", "scores"])
+def test_each_network_of_a_front_is_of_the_largest_objective_at_its_cost(
+    tmp_path: Path, objective: str
+) -> None:
+    space = find_space(own_space())
+    text = str(scores_file(tmp_path, space)) if objective == "scores" else objective
+    with opened(tmp_path, "sample:20", space) as store:
+        found = search_by_objective(store, query(space, "made-up<2.1ms", with_far=True), text, 1)
+        one_point = search_by_objective(store, query(space, "made-up<2.1ms"), text, 1)
+    front = found.front("made-up").indices
+    points = {i: (found.score(i), found.costs["made-up"].at(i).value) for i in by_brute_force(found)}
+    exact = {
+        i
+        for i, (score, cost) in points.items()
+        if not any(s >= score and c <= cost and (s, c) != (score, cost) for s, c in points.values())
+    }
+    values = [points[index] for index in front]
+    assert values == sorted(values, key=lambda one: one[1]) and values == sorted(values)
+    assert {points[i] for i in front} <= {points[i] for i in exact} and 3 <= len(front) <= 20
+    assert values[-1][0] == max(score for score, _ in points.values())
+    assert values[0][1] == min(cost for _, cost in points.values())
+    assert not one_point.front("made-up").far, "those unlike any measured one are left out"
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("long") / "store.sqlite"
@@ -273,6 +297,19 @@ def test_the_command_tells_the_same_in_text_json_and_csv(store: Path, tmp_path: 
     assert all(row["architecture"] in text for row in rows) and "--verify" in text
 
 
+def test_the_command_shows_a_front_for_each_cost_and_says_that_programs_found_it(store: Path) -> None:
+    words = ("search", *CHOSEN, "--max-latency", "3ms", "--objective", "macs", "--pareto", "made-up")
+    fronts = run(store, *words, "--pareto", "params", "--json").json["fronts"]
+    assert [one["cost"] for one in fronts] == ["made-up", "params"]
+    for front in fronts:
+        rows = front["networks"]
+        assert 5 <= len(rows) <= front["most_points"]
+        assert [row["objective"] for row in rows] == sorted({row["objective"] for row in rows})
+        assert all(row["made-up_ms"] < 3 and row["made-up_source"] != "predicted, far" for row in rows)
+    text = run(store, *words).stdout
+    assert "Pareto front over macs and made-up" in text and "by integer programs" in text
+
+
 def test_in_80_columns_it_is_told_which_networks_were_measured(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,7 +342,6 @@ class Terminal(io.StringIO):
         (("--max-latency", "1us"), "no network is within made-up<=0.001ms; the nearest is skip/skip/"),
         (("-c", "made-up:energy<3mJ"), "by --objective, has no limits on energy"),
         (("-a", "synthetic"), "--accuracies means nothing to --objective"),
-        (("--pareto", "params"), "search within one limit after another"),
         (("--method", "random"), "--method means nothing to --objective"),
         (("--measured-only", "--max-latency", "3ms"), "--measured-only: of the 16,777,216 networks"),
     ],

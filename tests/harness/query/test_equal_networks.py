@@ -9,24 +9,33 @@ import numpy as np
 import pytest
 from factories.chains import additive_store, long_chain
 from factories.own_spaces import own_space
+from factories.records import make_fresh_run
 from factories.stores import MANY, add_sessions, calibrate, new_store
 
+from harness.blockwise.costs import space_costs
+from harness.prediction.bench_files import file_latency, write_bench_files
 from harness.prediction.equals import of_equals
+from harness.prediction.fresh_costs import measured_costs
 from harness.prediction.space_prediction import predict
 from harness.query import by_objective, join, search
 from harness.query.accuracies import AccuracySource
 from harness.query.by_objective import search_by_objective
-from harness.query.latencies import LatencySource
+from harness.query.latencies import LatencySource, stored_latency
+from harness.query.properties import property_cost, property_sums
 from harness.query.query import Query
 from harness.query.sums import cost_sums
 from harness.store import Store
-from search.blockwise.by_integer_program import choose
+from harness.store.configurations import ConfigurationChoice
+from harness.store.latencies import latencies
+from search.blockwise.by_integer_program import choose, choose_distinct, ranked
+from search.blockwise.finalists import from_list
+from search.blockwise.search import SearchPlan, choose_listed, predicted_table
 from search.table import Cost
 from search.table.constraints import parse_constraint
 from space import Architecture, Space, find_space
 from space.errors import ConfigError
 from space.hash_table import first_equals, is_first
-from space.indexing import available, blocks_of
+from space.indexing import FloatArray, IndexArray, available, block_indices, blocks_of
 
 TEXTS = ("mb/mb/skip/basic", "mb/skip/mb/basic")  # of one network
 
@@ -124,6 +133,44 @@ def test_finalists_are_within_the_limits_by_what_was_measured_by_any_name(
         assert len(found) == 3 and all(costs["made-up"].at(one).value < limit.limit for one in found)
 
 
+@pytest.mark.parametrize("distance", [1, 2])
+def test_no_two_finalists_of_a_blockwise_search_are_one_network(distance: int) -> None:
+    config = find_space(own_space())
+    rng = np.random.default_rng(4)
+    scores = np.where(available(config), rng.normal(size=(config.stages, len(config.blocks))), np.nan)
+    macs = property_sums("macs", config)
+    limit = [parse_constraint("macs<200k")]
+    summed = choose_distinct(config, scores, {"macs": macs}, limit, 30, distance=distance)
+
+    def predict(indices: IndexArray) -> FloatArray:
+        picked: FloatArray = scores[np.arange(config.stages), block_indices(config, indices)].sum(axis=1)
+        return picked
+
+    table = predicted_table(
+        config, predict, {"macs": property_cost("macs", config)}, metric="made up", origin=(), synthetic=True
+    )
+    plan = SearchPlan(finalists=30, distance=distance)
+    listed, count = choose_listed(table, limit, plan)
+    allowed = [one for one in config if one.macs < 200_000]
+    assert count == len({one.graph_hash for one in allowed}) < len(allowed)
+    for found in (summed, listed):
+        hashes = [config[index].graph_hash for index in found.indices(config)]
+        assert len(hashes) == len(set(hashes)) == min(30, count)
+    pool = from_list(block_indices(config, np.arange(len(config))), np.zeros(len(config)), 30, distance=1)
+    best = ranked(config, pool, predict, 30)
+    keys = [config[index].graph_hash for index in best.indices(config)]
+    assert len(keys) == len(set(keys)) == len({config[i].graph_hash for i in pool.indices(config)})
+
+
+def test_a_blockwise_search_takes_what_was_measured_by_another_name(
+    named: Architecture, names: tuple[Architecture, Architecture], tmp_path: Path
+) -> None:
+    config = find_space(own_space())
+    with measured_by(named, tmp_path) as store:
+        costs, _ = space_costs(store, config, ["made-up"], LatencySource(space=config.name), print)
+    assert all(costs.costs["made-up"].at(one.index).is_measured for one in names)
+
+
 def test_a_prediction_tells_the_same_of_a_network_by_all_its_names(
     named: Architecture, names: tuple[Architecture, Architecture], tmp_path: Path
 ) -> None:
@@ -147,6 +194,27 @@ def test_what_else_was_measured_of_a_network_counts_for_all_its_names(
     measured = values == names[1].index
     cost = Cost(name="memory", unit="bytes", title="", values=values, measured=measured)
     assert of_equals(cost, first).values[names[0].index] == names[1].index
+
+
+def test_what_is_measured_and_predicted_is_counted_by_networks(
+    named: Architecture, names: tuple[Architecture, Architecture], tmp_path: Path
+) -> None:
+    config = find_space(own_space())
+    networks = len({one.graph_hash for one in config})
+    with measured_by(named, tmp_path) as store:
+        (configuration,) = store.configurations()
+        rows = len(latencies(store, configuration))
+        source = LatencySource(space=config.name)
+        _, provenance = stored_latency(store, "made-up", configuration, source, print)
+        assert (provenance.measured, provenance.predicted) == (rows, networks - rows)
+        written = write_bench_files(store, tmp_path, ConfigurationChoice(device="made-up"), formats=["csv"])
+        _, told = file_latency(written.paths[0], "made-up", config)
+        assert (told.measured, told.predicted) == (rows, networks - rows)
+        for network in names:  # in fresh processes, by both names
+            fresh = {"architecture": str(network), "graph_hash": network.graph_hash}
+            store.add_fresh_run(make_fresh_run(20_000_000, configuration=configuration, **fresh))
+        found = measured_costs(store, configuration, "memory", config, coverage=0.9)
+    assert found is not None and len(found.indices) == 1
 
 
 def test_a_prediction_in_a_large_space_tells_the_same_by_all_names(tmp_path: Path) -> None:

@@ -139,6 +139,14 @@ def test_files_of_another_form_are_refused(macro: Space, content: str, message: 
         load_accuracies(write(tmp_path, content), config=macro)
 
 
+def test_the_one_of_many_keys_that_stands_twice_is_named_at_once(macro: Space, tmp_path: Path) -> None:
+    keys = [f'"{number}": {{}}' for number in (*range(300_000), 299_999)]
+    path = tmp_path / "accuracies.json"
+    path.write_text("{" + ", ".join(keys) + "}")
+    with pytest.raises(DatasetError, match="'299999' stands twice in one object"):
+        load_accuracies(path, config=macro)
+
+
 def test_a_file_is_read_for_a_space_whose_choices_a_digit_names(tmp_path: Path) -> None:
     path = write(tmp_path, {"0110": {"test_acc": [50.0]}})
     network = Architecture.parse("mb/ghost/ghost/basic", own_space())

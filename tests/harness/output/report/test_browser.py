@@ -242,6 +242,27 @@ def test_networks_of_a_space_of_ones_own_have_their_own_names(browser: Any, fold
     assert [name.removesuffix(" ≈") for name in shown] == expected
 
 
+def test_of_very_many_known_networks_the_first_are_listed_and_that_is_said(
+    browser: Any, folder: Path
+) -> None:
+    space, count = long_chain(), 50_000
+    indices = np.arange(count)
+    accuracy = Accuracies(
+        metric="top1", epoch="", seeds=(), values=np.full(count, np.nan), seed_counts=np.zeros(count, dtype=np.int64),
+        seed_sd=None, origin=(), synthetic=False, config=space, indices=indices,
+    )  # fmt: skip
+    cost = Cost(name="phone", unit="ms", title="latency", values=1.0 + indices[::-1] / 1e3)
+    table = Table(config=space, accuracy=accuracy, costs={"phone": cost}, indices=indices)
+    path = folder / "many.html"
+    path.write_text(build_page(made_report(table)), "utf-8")
+    page = Page(browser, table)
+    page.open(path)
+    names = "return [...document.querySelectorAll('#known-networks .network')].map((one) => one.textContent)"
+    shown = page.script(names)
+    assert len(shown) == 1000 and shown[0] == str(space[count - 1])
+    assert "Listed are the first 1,000 of 50,000" in page.text("#known-note")
+
+
 @pytest.mark.parametrize("known", [True, False], ids=["accuracies", "no accuracies"])
 def test_of_a_space_too_large_to_list_known_networks_are_shown(
     known: bool, browser: Any, folder: Path

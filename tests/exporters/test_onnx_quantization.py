@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
+from rigs.model_runs import run_model
 
 from exporters.onnx_quantization import quantize, scale_of, without_input_pairs
 
@@ -37,14 +37,6 @@ def test_an_inputs_pair_is_taken_out_whatever_other_nodes_read_or_have_no_input(
     assert not stripped.initializer
 
 
-def output(model: onnx.ModelProto, image: np.ndarray, *, optimized: bool) -> np.ndarray:
-    options = onnxruntime.SessionOptions()
-    if not optimized:  # between its pairs it then computes in floats
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
-    return np.asarray(session.run(None, {"a": image})[0])
-
-
 @pytest.mark.converter
 @pytest.mark.parametrize("kind", KINDS)
 def test_integer_kernels_do_not_saturate_where_all_weights_are_the_largest(kind: str) -> None:
@@ -62,9 +54,8 @@ def test_integer_kernels_do_not_saturate_where_all_weights_are_the_largest(kind:
     quantized = quantize(model, {"a": scale_of(0, 1), "y": scale_of(0, 2 * total)}, [{"a": image}])
     (kept,) = (numpy_helper.to_array(one) for one in quantized.graph.initializer if tuple(one.dims) == shape)
     assert kept.dtype == np.int8
-    most = (
-        2 * 255 * np.abs(kept.astype(int)).max()
-    )  # of a pair's sum, on whatever processor the file will run
-    assert most < 1 << 15
-    for optimized in (False, True):
-        np.testing.assert_allclose(output(quantized, image, optimized=optimized), total, rtol=0.01)
+    # On whatever processor the file will run: the kernels of some sum pairs of products in 16 bits.
+    assert 2 * 255 * np.abs(kept.astype(int)).max() < 1 << 15
+    for optimized in (False, True):  # in floats and in integers
+        found = run_model("onnx", quantized.SerializeToString(), image, optimized=optimized)
+        np.testing.assert_allclose(found, total, rtol=0.01)

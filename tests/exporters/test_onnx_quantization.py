@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -10,7 +12,7 @@ from rigs.model_runs import run_model
 
 from exporters.onnx_quantization import quantize, scale_of, without_input_pairs
 
-KINDS = {"Conv": (8, 16, 3, 3), "Gemm": (8, 16)}  # shapes of weights
+KINDS: dict[str, tuple[int, ...]] = {"Conv": (8, 16, 3, 3), "Gemm": (8, 16)}  # shapes of weights
 
 
 def test_an_inputs_pair_is_taken_out_whatever_other_nodes_read_or_have_no_input() -> None:
@@ -43,7 +45,8 @@ def test_integer_kernels_do_not_saturate_where_all_weights_are_the_largest(kind:
     shape = KINDS[kind]
     weights = numpy_helper.from_array(np.full(shape, 0.01, np.float32), "w")
     image = np.full((1, *shape[1:]), 1, np.float32)
-    node = helper.make_node(kind, ["a", "w"], ["y"], **({"transB": 1} if kind == "Gemm" else {}))
+    attributes: dict[str, Any] = {"transB": 1} if kind == "Gemm" else {}
+    node = helper.make_node(kind, ["a", "w"], ["y"], **attributes)
     ends = [
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, one)
         for name, one in (("a", image.shape), ("y", (1, 8, *(1 for _ in shape[2:]))))

@@ -4,7 +4,7 @@
 
 Networks run in ONNX Runtime here, and under qemu's user mode as older processors (Debian package qemu-user-static): Haswell has
 AVX2 and no VNNI, Nehalem neither. Printed is how far the logits of one image are from fp32's, |y - y'| / |y|, and whether
-they equal this machine's. Emulation says nothing of time.
+they equal this machine's: weights of 7 bits are to keep them equal. Emulation says nothing of time.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from exporters.recipe import Format, Precision
 from exporters.weights import Weights
 from space import Architecture, SpaceConfig
 
-EXPORTER_VERSION = 5  # raise it whenever exported bytes change for the same converters
+EXPORTER_VERSION = 6  # raise it whenever exported bytes change for the same converters
 
 # The distributions that a format's converter needs; their versions are part of every cache key.
 CONVERTERS: Mapping[Format, tuple[str, ...]] = {

@@ -81,7 +81,7 @@ def stack(first: nn.Module, states: States, prefix: str = "", shared_input: bool
 
 
 class StackedCells(nn.Module):
-    """N cells of one width, of any blocks, with the weights in `states`: all first ops of a kind run as one, then the second ones."""
+    """N cells of one width, of any blocks, with weights in `states`: all first ops of a kind run as one, then the second ones."""
 
     _prev: Tensor
     _inp: Tensor

@@ -50,7 +50,7 @@ def converter_environment() -> dict[str, str]:
 
 def _python_path() -> list[str]:
     """Return the folders of $PYTHONPATH as they are from anywhere."""
-    return [str(Path(one).absolute()) for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one]
+    return [str(Path(one).resolve()) for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one]
 
 
 def offer_to_kernel(pid: int) -> None:

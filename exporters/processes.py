@@ -1,12 +1,14 @@
 """Processes that import torch or TensorFlow, whose start takes seconds: they answer one request after another.
 
-A process is a module of this package: `python -m MODULE DESCRIPTOR`. stdin: a JSON request a line. The descriptor: for each, a
-JSON object a line and an empty one at its end. stdout and stderr: whatever is printed, from C++ or by a site's start-up files.
+A process is a module of this package: `python -m MODULE DESCRIPTOR`. stdin: a JSON request a line, with the `folder` to work in.
+The descriptor: for each, a JSON object a line and an empty one at its end. stdout and stderr: whatever is printed, from C++ or by
+a site's start-up files.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import subprocess
@@ -41,9 +43,14 @@ def converter_environment() -> dict[str, str]:
             "CUDA_VISIBLE_DEVICES": "-1",
             "OMP_NUM_THREADS": "1",  # torch's sums are then the same wherever they are made; threads gain nothing here
             "PYTHONWARNINGS": "",  # the converters warn of themselves: no errors, whatever the user made of warnings
-            "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGE_ROOT, os.environ.get("PYTHONPATH")])),
+            "PYTHONPATH": os.pathsep.join([_PACKAGE_ROOT, *_python_path()]),
         }
     )
+
+
+def _python_path() -> list[str]:
+    """Return the folders of $PYTHONPATH as they are from anywhere."""
+    return [str(Path(one).resolve()) for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one]
 
 
 def offer_to_kernel(pid: int) -> None:
@@ -86,7 +93,7 @@ class AnsweringProcess:
             self._noise.seek(0)  # the process writes where this file stands
             self._noise.truncate()
         with contextlib.suppress(BrokenPipeError):  # it died at once; its exit status and stderr say why
-            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.write(json.dumps(request | {"folder": _folder()}) + "\n")
             self._process.stdin.flush()
         for line in self._answers:
             answer = json.loads(line)
@@ -113,12 +120,16 @@ def _end(process: subprocess.Popen[str], *files: IO[str] | IO[bytes]) -> None:
 
 
 def _key(module: str, environment: dict[str, str]) -> tuple[str, ...]:
-    """Return what processes that may stand in for one another have in common: what is run, where, and what steers Python."""
+    """Return what processes that may stand in for one another have in common: what is run, and what steers Python."""
     python = [f"{name}={value}" for name, value in sorted(environment.items()) if name.startswith("PYTHON")]
-    folder = ""
-    with contextlib.suppress(OSError):  # it was removed
-        folder = str(Path.cwd())
-    return (sys.executable, module, folder, *python)
+    return (sys.executable, module, *python)
+
+
+def _folder() -> str:
+    """Return the working folder; empty where it was removed."""
+    with contextlib.suppress(OSError):
+        return str(Path.cwd())
+    return ""
 
 
 _lock = threading.RLock()  # the collector may give one back while another is taken
@@ -173,9 +184,13 @@ def kept_processes() -> Iterator[None]:
 
 def serve(answers_of: Callable[[dict[str, Any]], Iterable[dict[str, Any]]]) -> int:
     """Be such a process: answer the requests on stdin until its end; return the exit status."""
+    gc.set_threshold(50_000)  # objects: after 700, a fifth of the time that TensorFlow takes to load
     answers = os.fdopen(int(sys.argv[1]), "w", buffering=1)
     os.set_inheritable(answers.fileno(), False)
     for line in sys.stdin:
-        for answer in chain(answers_of(json.loads(line)), [{}]):
+        request = json.loads(line)
+        with contextlib.suppress(OSError):  # it was removed
+            os.chdir(request["folder"])
+        for answer in chain(answers_of(request), [{}]):
             answers.write(json.dumps(answer) + "\n")
     return 0

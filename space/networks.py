@@ -11,8 +11,8 @@ is a chain of what its definition names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TypeAlias
 
 import torch
@@ -44,7 +44,10 @@ __all__ = [
     "build_reduction",
     "build_stage",
     "build_stem",
-    "unfilled",
+    "network_shapes",
+    "op_shapes",
+    "reduction_shapes",
+    "stage_shapes",
     "unit",
 ]
 
@@ -53,13 +56,13 @@ __all__ = [
 
 
 class Cell(nn.Module):
-    """Wire the one or two ops of a block; only ops that reach the output are built, so op0 may be None."""
+    """Wire the one or two ops of a block; only ops that reach the output are built, by `op`, so op0 may be None."""
 
-    def __init__(self, block: Block, width: int) -> None:
+    def __init__(self, block: Block, width: int, op: Callable[[str, int], nn.Module] = build_op) -> None:
         super().__init__()
         self.block = block
-        self.op0 = None if block.op0 is None else build_op(block.op0, width)
-        self.op1 = build_op(block.op1, width)
+        self.op0 = None if block.op0 is None else op(block.op0, width)
+        self.op1 = op(block.op1, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
@@ -96,12 +99,18 @@ class Reduction(nn.Module):
 
 
 class Stage(nn.Module):
-    """One searchable cell, then one fixed reduction."""
+    """One searchable cell, then one fixed reduction, made by `op` and `reduction`."""
 
-    def __init__(self, block: Block, width: int) -> None:
+    def __init__(
+        self,
+        block: Block,
+        width: int,
+        op: Callable[[str, int], nn.Module] = build_op,
+        reduction: Callable[[int], nn.Module] = Reduction,
+    ) -> None:
         super().__init__()
-        self.cell = Cell(block, width)
-        self.reduction = Reduction(width)
+        self.cell = Cell(block, width, op)
+        self.reduction = reduction(width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, 2C, H/2, W/2)."""
@@ -113,15 +122,13 @@ class Stage(nn.Module):
 
 
 class Network(nn.Module):
-    """A network in parts: `stem`, `stages[s].cell`, `stages[s].reduction`, `head`."""
+    """A network in parts: `stem`, `stages[s].cell`, `stages[s].reduction`, `head`; `stage` makes its stages."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: Architecture, stage: Callable[[Block, int], Stage] = Stage) -> None:
         super().__init__()
         config = architecture.config
         self.stem = build_stem(config)
-        self.stages = nn.ModuleList(
-            Stage(block, width) for block, width in zip(architecture.blocks, config.widths, strict=True)
-        )
+        self.stages = nn.ModuleList(map(stage, architecture.blocks, config.widths))
         self.head = build_head(config)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -221,14 +228,6 @@ def build_stage(stage: SpaceStage, block: Block) -> AnyStage:
     return ChainStage({place: build_chain_module(module, chain) for place, module in modules.items()})
 
 
-def unfilled(config: SpaceConfig) -> AbstractContextManager[object]:
-    """Return a context to build modules in whose weights are of no use: torch's generator is left as it was.
-
-    Blox's have shapes alone. One's own are real: what they keep beside their weights is of use, and their code may read numbers.
-    """
-    return torch.device("meta") if config.chain is None else torch.random.fork_rng(devices=[])
-
-
 def build_network(architecture: Architecture) -> AnyNetwork:
     """Build an architecture's network with fresh weights, drawn from torch's global generator.
 
@@ -236,3 +235,45 @@ def build_network(architecture: Architecture) -> AnyNetwork:
         ArchitectureError: an op of the architecture has no layers, or a function of its definition is gone.
     """
     return Network(architecture) if architecture.config.chain is None else ChainNetwork(architecture)
+
+
+# --- shapes alone: of modules whose weights are of no use -----------------------------------------
+#
+# Nothing is drawn, and torch's generator is left as it was. Blox's tensors have no values, and layers of one shape are one
+# module: read them, or put others in their place. One's own modules are real and nobody else's: what they keep beside their
+# weights is of use, and their code may read numbers.
+
+
+def stage_shapes(stage: SpaceStage, block: Block) -> AnyStage:
+    """Return what `build_stage` builds, shapes alone. Raises: as `build_stage`."""
+    if stage.config.chain is None:
+        return _blox_stage(block, stage.config.widths[stage.number])
+    with torch.random.fork_rng(devices=[]):
+        return build_stage(stage, block)
+
+
+def network_shapes(architecture: Architecture) -> AnyNetwork:
+    """Return what `build_network` builds, shapes alone. Raises: as `build_network`."""
+    if architecture.config.chain is None:
+        with torch.device("meta"):
+            return Network(architecture, _blox_stage)
+    with torch.random.fork_rng(devices=[]):
+        return ChainNetwork(architecture)
+
+
+@lru_cache(maxsize=64)
+def op_shapes(op: str, width: int) -> nn.Module:
+    """Return what `build_op` builds, shapes alone. Raises: as `build_op`."""
+    with torch.device("meta"):
+        return build_op(op, width)
+
+
+@lru_cache(maxsize=64)
+def reduction_shapes(width: int) -> nn.Module:
+    """Return what `build_reduction` builds, shapes alone."""
+    with torch.device("meta"):
+        return build_reduction(width)
+
+
+def _blox_stage(block: Block, width: int) -> Stage:
+    return Stage(block, width, op_shapes, reduction_shapes)

@@ -12,7 +12,7 @@ from search.distillation.teacher_features import FeatureMaps
 from search.training.stacked_modules import AnyStages, repeated, stack_stages
 from space import Block
 from space.indexing import FloatArray
-from space.networks import build_stage, unfilled
+from space.networks import stage_shapes
 from space.stages import SpaceStage
 
 
@@ -55,10 +55,4 @@ def loaded_stages(
     weights: Sequence[Mapping[str, Tensor]], blocks: Sequence[Block], stage: SpaceStage, device: str
 ) -> AnyStages:
     """Return blocks of one stage with their weights, stacked."""
-    stages = []
-    for block, state in zip(blocks, weights, strict=True):
-        with unfilled(stage.config):
-            stages.append(build_stage(stage, block))
-        # One's own keep their tensors, which other attributes may name.
-        stages[-1].load_state_dict(dict(state), assign=stage.config.chain is None)
-    return stack_stages(stages, device)
+    return stack_stages([stage_shapes(stage, block) for block in blocks], device, weights)

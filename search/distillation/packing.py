@@ -22,7 +22,7 @@ from space import Block
 from space.chain import Module
 from space.errors import ConfigError
 from space.module_functions import build_module, source_digest
-from space.networks import build_op, build_reduction
+from space.networks import op_shapes, reduction_shapes
 from space.stages import SpaceStage
 
 DTYPES = {"values": torch.float32, "counts": torch.int64}
@@ -114,14 +114,12 @@ def _digest(layout: Layout) -> str:
 
 @lru_cache(maxsize=64)
 def _op_layout(op: str, width: int) -> Layout:
-    with torch.device("meta"):  # shapes alone: nothing is drawn
-        return _layout(build_op(op, width), op)
+    return _layout(op_shapes(op, width), op)
 
 
 @lru_cache(maxsize=64)
 def _reduction_layout(width: int) -> Layout:
-    with torch.device("meta"):
-        return _layout(build_reduction(width), "reduction")
+    return _layout(reduction_shapes(width), "reduction")
 
 
 @lru_cache(maxsize=1024)

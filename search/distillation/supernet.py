@@ -68,12 +68,9 @@ class CellSupernet(nn.Module):
 
     def path(self, block: Block) -> Stage:
         """Return a block's path as a stage, which shares its weights."""
-        with torch.device("meta"):  # nothing is drawn
-            stage = Stage(block, self.width)
+        stage = Stage(block, self.width, lambda op, _: self.last[op], lambda _: self.reduction)
         if block.op0 is not None:
             stage.cell.op0 = self.first[block.op0]
-        stage.cell.op1 = self.last[block.op1]
-        stage.reduction = self.reduction
         return stage
 
 

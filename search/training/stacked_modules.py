@@ -14,8 +14,8 @@ stacked tensor is the members' own tensors one after another along its first axi
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -23,17 +23,17 @@ from torch.nn.functional import conv2d
 
 from space.networks import AnyNetwork, AnyStage, Cell, Network, Stage
 
+States: TypeAlias = Sequence[Mapping[str, Tensor]]  # the state dict of each member
+
 
 class StackedConv2d(nn.Module):
     """N convolutions of one shape in N times their groups; `shared_input`: all N read the same channels."""
 
-    def __init__(self, members: Sequence[nn.Conv2d], shared_input: bool = False) -> None:
+    def __init__(self, first: nn.Conv2d, states: States, prefix: str, shared_input: bool = False) -> None:
         super().__init__()
-        first = members[0]
-        self.weight = nn.Parameter(torch.cat([one.weight.detach() for one in members]))
-        self.bias = nn.Parameter(torch.cat([_bias(one) for one in members]))
+        self.weight, self.bias = _weight_and_bias(first, states, prefix)
         self.stride, self.padding = first.stride, first.padding
-        self.groups = first.groups if shared_input else first.groups * len(members)
+        self.groups = first.groups if shared_input else first.groups * len(states)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, N*Cin, H, W), or (B, Cin, H, W) of a shared input, to (B, N*Cout, H', W')."""
@@ -43,11 +43,10 @@ class StackedConv2d(nn.Module):
 class StackedLinear(nn.Module):
     """N linear layers of one shape."""
 
-    def __init__(self, members: Sequence[nn.Linear]) -> None:
+    def __init__(self, first: nn.Linear, states: States, prefix: str) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.cat([one.weight.detach() for one in members]))
-        self.bias = nn.Parameter(torch.cat([_bias(one) for one in members]))
-        self.members = len(members)
+        self.weight, self.bias = _weight_and_bias(first, states, prefix)
+        self.members = len(states)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, N*Cin) to (B, N*Cout)."""
@@ -57,8 +56,8 @@ class StackedLinear(nn.Module):
         return y + self.bias
 
 
-def stack(members: Sequence[nn.Module], shared_input: bool = False) -> nn.Module:
-    """Return one module that is N modules of one structure side by side, with their weights.
+def stack(first: nn.Module, states: States, prefix: str = "", shared_input: bool = False) -> nn.Module:
+    """Return one module that is N modules like `first` side by side, with the weights in `states`, whose names have a prefix.
 
     It maps (B, N*C, H, W), or (B, C, H, W) where the input is shared, as each member maps its own channels. Modules without
     weights are taken as they are; they must treat channels alike.
@@ -66,39 +65,42 @@ def stack(members: Sequence[nn.Module], shared_input: bool = False) -> nn.Module
     Raises:
         TypeError: a layer with weights is none that this module knows.
     """
-    first = members[0]
     if isinstance(first, nn.Conv2d):
-        return StackedConv2d(members, shared_input)  # type: ignore[arg-type]
+        return StackedConv2d(first, states, prefix, shared_input)
     if isinstance(first, nn.Linear):
-        return StackedLinear(members)  # type: ignore[arg-type]
+        return StackedLinear(first, states, prefix)
     if isinstance(first, nn.BatchNorm2d):
-        return _stacked_norm(members)  # type: ignore[arg-type]
+        return _stacked_norm(first, states, prefix)
     if next(first.parameters(recurse=False), None) is not None:
         raise TypeError(f"layers of {type(first).__name__} cannot be stacked: how is not known here")
     whole = copy.copy(first)
-    whole._modules = {}  # the members keep theirs
-    for place, name in enumerate(first._modules):
-        whole._modules[name] = stack([one._modules[name] for one in members], shared_input and not place)  # type: ignore[misc]
+    whole._modules = {}  # the first keeps its own
+    for place, (name, module) in enumerate(first._modules.items()):
+        whole._modules[name] = stack(module, states, f"{prefix}{name}.", shared_input and not place)  # type: ignore[arg-type]
     return whole
 
 
 class StackedCells(nn.Module):
-    """N cells of one width, of any blocks: all first ops of a kind run as one, then all second ones."""
+    """N cells of one width, of any blocks, with weights in `states`: all first ops of a kind run as one, then the second ones."""
 
     _prev: Tensor
     _inp: Tensor
     _sc: Tensor
 
-    def __init__(self, cells: Sequence[Cell]) -> None:
+    def __init__(self, cells: Sequence[Cell], states: States, prefix: str) -> None:
         super().__init__()
         blocks = [cell.block for cell in cells]
         self.members = len(cells)
         self._first, order = _by_op([block.op0 for block in blocks])
-        self.op0 = nn.ModuleList(stack([_op0(cells[i]) for i in rows]) for rows in self._first)
+        self.op0 = nn.ModuleList(
+            stack(_op0(cells[rows[0]]), [states[i] for i in rows], f"{prefix}op0.") for rows in self._first
+        )
         self._alone = len(cells) - sum(map(len, self._first))
         self.register_buffer("_order0", _inverse(order), persistent=False)
         self._second, order = _by_op([block.op1 for block in blocks])
-        self.op1 = nn.ModuleList(stack([cells[i].op1 for i in rows]) for rows in self._second)
+        self.op1 = nn.ModuleList(
+            stack(cells[rows[0]].op1, [states[i] for i in rows], f"{prefix}op1.") for rows in self._second
+        )
         self.register_buffer("_order1", _inverse(order), persistent=False)
         for number, group in enumerate(self._first + self._second):
             self.register_buffer(f"_rows{number}", torch.tensor(group), persistent=False)
@@ -140,12 +142,13 @@ class StackedCells(nn.Module):
 
 
 class StackedStages(nn.Module):
-    """N stages of one width, of any blocks."""
+    """N stages of one width, of any blocks: with the weights in `states`, where they are given, in place of their own."""
 
-    def __init__(self, stages: Sequence[Stage]) -> None:
+    def __init__(self, stages: Sequence[Stage], states: States | None = None, prefix: str = "") -> None:
         super().__init__()
-        self.cell = StackedCells([stage.cell for stage in stages])
-        self.reduction = stack([stage.reduction for stage in stages])
+        states = states or [stage.state_dict() for stage in stages]
+        self.cell = StackedCells([stage.cell for stage in stages], states, f"{prefix}cell.")
+        self.reduction = stack(stages[0].reduction, states, f"{prefix}reduction.")
         self.members = len(stages)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -183,12 +186,17 @@ class SideBySide(nn.Module):
 AnyStages: TypeAlias = StackedStages | SideBySide
 
 
-def stack_stages(stages: Sequence[AnyStage], device: str = "cpu") -> AnyStages:
-    """Return blocks of one stage as one module on a device: stacked, channels last, where layers are known, else side by side."""
+def stack_stages(stages: Sequence[AnyStage], device: str = "cpu", states: States | None = None) -> AnyStages:
+    """Return blocks of one stage as one module on a device: stacked, channels last, where layers are known, else side by side.
+
+    Weights in `states` take the place of their own, which may then be shapes alone.
+    """
     known = [stage for stage in stages if isinstance(stage, Stage)]
     if not known:
+        for stage, state in zip(stages, states or (), strict=states is not None):
+            stage.load_state_dict(dict(state))  # into its own tensors, which other attributes may name
         return SideBySide(stages).to(device)
-    stacked: StackedStages = StackedStages(known).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    stacked: StackedStages = StackedStages(known, states).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return stacked
 
 
@@ -197,11 +205,13 @@ class StackedNetworks(nn.Module):
 
     def __init__(self, networks: Sequence[Network]) -> None:
         super().__init__()
-        self.members = len(networks)
-        self.stem = stack([network.stem for network in networks], shared_input=True)
-        each = zip(*(network.stages for network in networks), strict=True)
-        self.stages = nn.ModuleList(StackedStages(stages) for stages in each)
-        self.head = stack([network.head for network in networks])
+        self.members, states = len(networks), [network.state_dict() for network in networks]
+        self.stem = stack(networks[0].stem, states, "stem.", shared_input=True)
+        each = enumerate(zip(*(network.stages for network in networks), strict=True))
+        self.stages = nn.ModuleList(
+            StackedStages(stages, states, f"stages.{number}.") for number, stages in each
+        )
+        self.head = stack(networks[0].head, states, "head.")
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (B, in_channels, H, W) to logits (B, N, classes)."""
@@ -291,21 +301,26 @@ def _op0(cell: Cell) -> nn.Module:
     return cell.op0
 
 
-def _stacked_norm(members: Sequence[nn.BatchNorm2d]) -> nn.BatchNorm2d:
-    first = members[0]
-    norm = nn.BatchNorm2d(first.num_features * len(members), eps=first.eps, momentum=first.momentum)
-    state: dict[str, Any] = {}
-    for name, tensor in first.state_dict().items():
-        state[name] = torch.cat([one.state_dict()[name] for one in members]) if tensor.ndim else tensor
-    norm.to(first.weight.device, first.weight.dtype)  # first, or weights of double precision would be rounded
-    norm.load_state_dict(state)
+def _stacked_norm(first: nn.BatchNorm2d, states: States, prefix: str) -> nn.BatchNorm2d:
+    norm = nn.BatchNorm2d(first.num_features * len(states), eps=first.eps, momentum=first.momentum)
+    norm.weight, norm.bias = _weight_and_bias(first, states, prefix)
+    norm.running_mean, norm.running_var = (
+        _cat(states, prefix + name) for name in ("running_mean", "running_var")
+    )
+    norm.num_batches_tracked = states[0][f"{prefix}num_batches_tracked"].clone()
     return norm
 
 
-def _bias(layer: nn.Conv2d | nn.Linear) -> Tensor:
+def _weight_and_bias(
+    layer: nn.Conv2d | nn.Linear | nn.BatchNorm2d, states: States, prefix: str
+) -> tuple[nn.Parameter, nn.Parameter]:
     if layer.bias is None:
         raise TypeError(f"{layer} has no bias; layers of a space have one")
-    return layer.bias.detach()
+    return nn.Parameter(_cat(states, f"{prefix}weight")), nn.Parameter(_cat(states, f"{prefix}bias"))
+
+
+def _cat(states: States, name: str) -> Tensor:
+    return torch.cat([state[name].detach() for state in states])
 
 
 def _prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from search.training.recipe import Recipe
 from search.training.sealed import content_digest
 from space import Architecture
 from space.errors import ConfigError
-from space.networks import build_network, unfilled
+from space.networks import network_shapes
 
 _TOLD = 3  # tensors that a message names
 _THEN = " then "  # between environments, where a training went on elsewhere
@@ -95,8 +95,7 @@ def check_weights(weights: Mapping[str, Any], architecture: Architecture, what: 
     Raises:
         ConfigError: tensors are missing, are of another shape, or do not belong to the network.
     """
-    with unfilled(architecture.config):
-        wanted = build_network(architecture).state_dict()
+    wanted = network_shapes(architecture).state_dict()
     faults = []
     for name, tensor in wanted.items():
         found = weights.get(name)

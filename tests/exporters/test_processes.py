@@ -21,7 +21,7 @@ def answers(request):
         if text == "die":
             sys.exit("no more memory")
         print(f"noise of {text}", flush=True)
-        yield {"text": text, "pid": os.getpid()}
+        yield {"text": text, "pid": os.getpid(), "folder": os.getcwd()}
 
 sys.exit(serve(answers))
 """
@@ -101,22 +101,32 @@ def test_one_whose_answers_nobody_waited_for_is_not_kept() -> None:
         give_back(successor)
 
 
-@pytest.mark.parametrize("change", ["PYTHONPATH", "folder"])
-def test_another_python_path_or_working_folder_is_another_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
-) -> None:
+def test_another_python_path_is_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with kept_processes():
         process = take("echo")
         pid = pid_of(process)
         give_back(process)
-        (tmp_path / "elsewhere").mkdir()
-        if change == "folder":
-            monkeypatch.chdir(tmp_path / "elsewhere")
-        else:
-            monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{tmp_path / 'elsewhere'}")
+        monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{tmp_path / 'elsewhere'}")
         other = take("echo")
         assert pid_of(other) != pid
         give_back(other)
+
+
+def test_a_kept_process_works_in_the_folder_of_whoever_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    found = []
+    with kept_processes():
+        for folder in (tmp_path, tmp_path / "elsewhere", tmp_path):
+            monkeypatch.chdir(folder)
+            monkeypatch.setenv("PYTHONPATH", os.path.relpath(tmp_path))
+            process = take("echo")
+            (answer,) = process.ask({"texts": ["where"]})
+            found.append((answer["pid"], Path(answer["folder"])))
+            give_back(process)
+    pid = found[0][0]
+    assert found == [(pid, tmp_path), (pid, tmp_path / "elsewhere"), (pid, tmp_path)]
 
 
 def test_a_death_tells_its_status_and_the_last_words_of_this_request_alone() -> None:

@@ -162,7 +162,7 @@ def test_stacked_layers_keep_what_the_members_were_made_with() -> None:
     for place, norm in enumerate(norms):
         nn.init.constant_(norm.weight, 1.0 + place)
         norm(torch.full((4, 2, 1, 1), 3.0 + place, dtype=torch.float64))
-    whole = stack(norms)
+    whole = stack(norms[0], [norm.state_dict() for norm in norms])
     assert (whole.eps, whole.momentum, whole.weight.dtype) == (0.3, 0.7, torch.float64)
     states = unstack(whole, 2)
     for norm, state in zip(norms, states, strict=True):
@@ -171,13 +171,14 @@ def test_stacked_layers_keep_what_the_members_were_made_with() -> None:
     assert states[0]["running_mean"].tolist() != [0, 0]  # copies
     for layer in (nn.Conv2d(2, 2, 1, bias=False), nn.Linear(2, 2, bias=False)):
         with pytest.raises(TypeError, match="has no bias; layers of a space have one"):
-            stack([layer, layer])
+            stack(layer, [layer.state_dict()] * 2)
     pair = [nn.Sequential(nn.Conv2d(3, 2, 1), nn.Conv2d(2, 3, 1)) for _ in range(2)]
     images = torch.randn(2, 3, 4, 4)
     wanted = torch.cat(
         [one(images) for one in pair], 1
     )  # of one input: what comes behind is each member's own
-    torch.testing.assert_close(stack(pair, shared_input=True)(images), wanted)
+    whole = stack(pair[0], [one.state_dict() for one in pair], shared_input=True)
+    torch.testing.assert_close(whole(images), wanted)
     network = build_network(BOTH[0])
     StackedNetworks([network, network])
     assert list(network.state_dict()) == list(

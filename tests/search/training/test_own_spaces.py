@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,41 +17,49 @@ from exporters import Weights
 from exporters.networks import torch_network
 from search.training import epochs
 from search.training.batched_training import train_together
+from search.training.images import Task
 from search.training.published_files import training_datasets, write_trainings
 from search.training.stacked_modules import stack_networks
 from search.training.synthetic_images import make_synthetic_task
 from search.training.trained_files import load_trained, save_trained, write_weights
 from search.training.training import Trained, train
-from space import define, load_space
+from space import Architecture, define, load_space
 from space.dataset import read_dataset
 from space.errors import ConfigError
 from space.networks import build_network
 
 pytestmark = pytest.mark.training
 
-NETWORK = own_space()[13]
-TASK = dataclasses.replace(make_synthetic_task(own_space(), 1, (4, 2, 2)), source="synthetic:1:4/2/2")
+
+@cache
+def network_13() -> Architecture:
+    return own_space()[13]
+
+
+@cache
+def small_task() -> Task:
+    return dataclasses.replace(make_synthetic_task(own_space(), 1, (4, 2, 2)), source="synthetic:1:4/2/2")
 
 
 @pytest.fixture(scope="module")
 def trained() -> Trained:
-    return train(NETWORK, TASK, dataclasses.replace(RECIPE, epochs=2))
+    return train(network_13(), small_task(), dataclasses.replace(RECIPE, epochs=2))
 
 
 def test_a_training_is_kept_with_its_space(trained: Trained, tmp_path: Path) -> None:
     save_trained(tmp_path / "one.harness", trained)
     found = load_trained(tmp_path / "one.harness")
-    assert found.architecture == NETWORK and found.test == trained.test
+    assert found.architecture == network_13() and found.test == trained.test
     assert found.architecture.config.chain == own_space().chain
 
 
 def test_its_weights_are_exported_with_batch_norm_folded(trained: Trained, tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
-    write_weights(path, trained.weights, NETWORK)
-    network = build_network(NETWORK).eval()
+    write_weights(path, trained.weights, network_13())
+    network = build_network(network_13()).eval()
     network.load_state_dict(dict(trained.weights))
     x = torch.randn(2, 3, 16, 16)
-    exported = torch_network(NETWORK, Weights.from_checkpoint(path, NETWORK))
+    exported = torch_network(network_13(), Weights.from_checkpoint(path, network_13()))
     with torch.no_grad():
         assert torch.allclose(exported(x), network(x), atol=1e-5)
     assert not any(isinstance(one, torch.nn.BatchNorm2d) for one in exported.modules())
@@ -61,7 +70,7 @@ def test_published_files_hold_its_rows_under_the_definitions_digest(trained: Tra
     (base,) = tmp_path.glob("blox-base-*")
     found = read_dataset(base, config=own_space())
     (index,) = found.indices.tolist()  # the first of the networks that are this one
-    assert own_space()[index].graph_hash == NETWORK.graph_hash and index <= NETWORK.index
+    assert own_space()[index].graph_hash == network_13().graph_hash and index <= network_13().index
     assert np.isclose(found.columns["test_top1"][0], trained.test.top1, atol=1e-3)
     changed = load_space(write_space(tmp_path, candidates=CHANGED))
     with pytest.raises(ConfigError, match=f"has a search_space other than {changed.name!r}"):
@@ -81,8 +90,8 @@ def test_of_networks_that_are_one_a_file_has_one_row(trained: Trained) -> None:
 def test_networks_trained_together_are_those_trained_alone(trained: Trained) -> None:
     recipe = dataclasses.replace(RECIPE, epochs=2)
     other = own_space()[3]
-    together = train_together([NETWORK, other], TASK, recipe)
-    for one, alone in zip(together, (trained, train(other, TASK, recipe)), strict=True):
+    together = train_together([network_13(), other], small_task(), recipe)
+    for one, alone in zip(together, (trained, train(other, small_task(), recipe)), strict=True):
         assert one.architecture == alone.architecture
         assert all(
             torch.allclose(one.weights[name], alone.weights[name], atol=1e-5) for name in alone.weights

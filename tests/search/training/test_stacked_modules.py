@@ -84,7 +84,7 @@ def test_stages_on_one_input_answer_as_each_does_alone() -> None:
 
 def test_a_layer_that_cannot_be_stacked_is_named() -> None:
     with pytest.raises(TypeError, match="LayerNorm"):
-        stack([nn.LayerNorm(4), nn.LayerNorm(4)])
+        stack(nn.LayerNorm(4), [nn.LayerNorm(4).state_dict()] * 2)
 
 
 def test_networks_trained_together_are_those_trained_alone_to_rounding() -> None:

@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 MOST_S = 470.0
 MOST_SPARE = 0.5  # of its own time: one that hangs leaves time to the others
 FINE = ("ok", "not there", "skipped")
-USUAL = {"spaces": ["tiny", "blox"], "images": 1024, "epoch_images": 6_400, "networks": 12} | {
+USUAL = {"spaces": ["tiny", "blox"], "images": 1024, "epoch_images": 6_400, "networks": 10} | {
     "steps": 2,
     "blocks": 0,
 }

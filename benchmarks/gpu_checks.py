@@ -947,13 +947,13 @@ def version_of(package: str) -> str:
 Check = Callable[[argparse.Namespace], Found]
 CHECKS: dict[str, tuple[Check, float]] = {
     "machine": (check_machine, 10.0),
-    "measuring-cuda": (check_measuring_cuda, 100.0),
+    "measuring-cuda": (check_measuring_cuda, 115.0),
     "tensorrt": (check_tensorrt, 65.0),
-    "litert": (check_litert, 70.0),
+    "litert": (check_litert, 65.0),
     "training": (check_training, 75.0),
     "distilling": (check_distilling, 60.0),
     "agreement": (check_agreement, 35.0),
-    "doctor": (check_doctor, 30.0),
+    "doctor": (check_doctor, 25.0),
     "energy": (check_energy, 15.0),
     "graphs": (check_graphs, 70.0),
     "precisions": (check_precisions, 95.0),

@@ -37,6 +37,7 @@ SILENCE_S = 30.0  # the agent's heart beats every 2 s while it runs a job
 ANSWER_S = 60.0
 HELLO_S = 150.0  # importing a large runtime on a small board takes long
 SENSOR_S = 120.0  # it is watched for up to a minute
+SENSOR_TRIES = 2
 END_S = 10.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CHUNK_BYTES = 4 << 20
@@ -250,15 +251,20 @@ class Driver:
             self._run_id = os.urandom(16).hex()
             write_whole(mark, json.dumps({"job": self.job["job"], "run": self._run_id}).encode())
         write_whole(self._agent_path, self._archive.read("agent.pyz"))
+        begun: dict[str, Durations] = {}  # by use, the latest
         for path in self._visits():
             cut_torn_line(path)
             for entry in read_lines(path):
                 if "done" in entry and not entry["failed"]:  # what failed is tried again
                     self._done.add((entry["use"], tuple(entry["done"])))
+                    if entry["use"] in begun:
+                        self._chosen[entry["use"]] = begun[entry["use"]]
                 begin = entry.get("begin", {})
-                if begin.get("beside", {}).get("network_ns"):  # what did not run is tried again
+                if "beside" in begin:
                     key = json.dumps(begin["use"], sort_keys=True)
-                    self._chosen[key] = Durations(**begin["beside"])
+                    begun[key] = Durations(**begin["beside"])
+                    if begun[key].network_ns:  # a trial that failed is made again where no session came of it
+                        self._chosen[key] = begun[key]
 
     def measure(self) -> None:
         """Measure what is left. Raises: Stop, Lost, OSError, Ended."""
@@ -489,13 +495,28 @@ class Driver:
 
     def _measure_energy(self, use: Use, recipe: Answer) -> Answer | None:
         """Run blocks beside the device's sensor of energy, None where it has none that will do. Raises: Lost, Stop."""
-        assert self._agent is not None
         if use.sensor is None:
-            use.sensor = self._agent.ask("sensor", SENSOR_S, provider=use.provider)
+            use.sensor = self._find_sensor(use.provider)
             self._write(answer="sensor", said=use.sensor)
         update_s = use.sensor.get("update_s")
         plan = None if update_s is None else energy_plan(update_s)
         return None if plan is None else self._run_blocks(use, recipe, plan, energy_of=use.provider)
+
+    def _find_sensor(self, provider: str) -> Answer:
+        """Look for a sensor, twice where the agent is lost over it, as the harness does; then an error is the answer.
+
+        Raises: Lost, Stop.
+        """
+        trouble = ""
+        for _ in range(SENSOR_TRIES):
+            assert self._agent is not None
+            try:
+                return self._agent.ask("sensor", SENSOR_S, provider=provider)
+            except Lost as error:
+                trouble = str(error)
+                self._say("%s, looking for a sensor of energy; starting it again" % error)
+                self._restart()
+        return {"type": "error", "kind": "agent-lost", "message": trouble}
 
     def _sustain(self, use: Use, recipe: Answer) -> Answer:
         """Keep the device busy with a network. Raises: Lost, Stop."""

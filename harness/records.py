@@ -34,7 +34,9 @@ FILE_SPACE = "file"
 PARTS = ", parts "
 
 # In the name of a provider that runs networks on a GPU; of NVIDIA's the clocks are asked for.
-GPU_PROVIDERS = ("cuda", "tensorrt", "gpu")
+CUDA_PROVIDERS = ("cuda", "tensorrt")
+GPU_PROVIDERS = (*CUDA_PROVIDERS, "gpu")
+ONE_CALL_PROVIDERS = ("npu", "edgetpu")  # beginnings
 # Providers that compute an fp32 model in fp32. Of others no runtime tells: a GPU may take TF32 or fp16.
 _FP32_PROVIDERS = ("CPUExecutionProvider", "XNNPACK", "builtin", "CPU", "GPU-fp32", "GPU-fp32+CPU")
 
@@ -81,6 +83,20 @@ class Configuration:
     def uses_gpu(self) -> bool:
         """Return whether the provider runs networks on a GPU, whose kernels one core launches."""
         return any(name in self.provider.lower() for name in GPU_PROVIDERS)
+
+    @property
+    def launches_kernels(self) -> bool:
+        """Return whether a core launches each kernel of a network by CUDA, which takes it as much longer as it is slower."""
+        return any(name in self.provider.lower() for name in CUDA_PROVIDERS) and self.feels_pace
+
+    @property
+    def feels_pace(self) -> bool:
+        """Return whether the pace of the processor's core tells on a run, which it computes or hands on op by op.
+
+        It hands a CUDA graph, and a network of an NPU or an Edge TPU, over in one call: then it says nothing of the latency.
+        """
+        name, *also = self.provider.lower().split("+")
+        return "graph" not in also and not name.startswith(ONE_CALL_PROVIDERS)
 
     @property
     def arithmetic(self) -> str | None:

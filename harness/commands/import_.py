@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import JsonFlag, StoreOption, WideFlag, is_quiet, make_store
+from harness.commands.options import JsonFlag, StoreOption, SustainedPlot, WideFlag, is_quiet, make_store
 
 
 def import_results(
@@ -15,6 +15,7 @@ def import_results(
         Path,
         typer.Argument(help="What the job wrote: job-results.zip.", metavar="RESULTS", show_default=False),
     ],
+    plot: SustainedPlot = None,
     store_url: StoreOption = "",
     wide: WideFlag = False,
     json_output: JsonFlag = False,
@@ -24,11 +25,13 @@ def import_results(
     Nothing is taken of a file that was damaged, was altered, or answers a job that this store did not pack.
     """
     from harness.output.packed import print_imported
+    from harness.output.plots.pictures import check_pictures
     from harness.output.progress import ProgressView
     from harness.prediction.pack import import_requested
 
+    check_pictures(plot)
     with make_store(store_url) as store:
         with ProgressView(quiet=is_quiet(json_output)) as view:
             found = import_requested(results, store, view)
-        print_imported(found, json_output=json_output, wide=wide)
+        print_imported(found, json_output=json_output, wide=wide, figure=plot)
     raise typer.Exit(found.exit_status)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,6 +28,7 @@ from harness.commands.options import (
     SignatureName,
     SpaceName,
     StoreOption,
+    SustainedPlot,
     SustainedTime,
     WaitFlag,
     WaitLimit,
@@ -101,14 +101,7 @@ def measure(
     memory: MemoryFlag = False,
     energy: EnergyFlag = False,
     sustained: SustainedTime = "",
-    plot: Annotated[
-        Path | None,
-        typer.Option(
-            "--plot",
-            metavar="FILE",
-            help="Of --sustained: draw it to this file, PNG, SVG or PDF by its suffix; its numbers go beside it, NAME.data.csv.",
-        ),
-    ] = None,
+    plot: SustainedPlot = None,
     seed: OrderSeed = None,
     wait: WaitFlag = False,
     wait_limit: WaitLimit = "",

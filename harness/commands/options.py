@@ -225,6 +225,14 @@ SustainedTime = Annotated[
         "with temperature and clocks.",
     ),
 ]
+SustainedPlot = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE",
+        help="Of --sustained: draw it to this file, PNG, SVG or PDF by its suffix; its numbers go beside it, NAME.data.csv.",
+    ),
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 WideFlag = Annotated[
     bool,

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from device_agents.runtimes import uses_accelerator
 from harness.devices.adb.client import Adb
 from harness.devices.adb.watch import look_at_phone
 from harness.devices.client import Deployment
@@ -25,7 +26,7 @@ from harness.devices.config import RUNTIMES, Device, SshDevice
 from harness.devices.connection import Connection, new_owner
 from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes, is_expected
 from harness.devices.transports import open_transport
-from harness.devices.trial import try_runtime
+from harness.devices.trial import SHARED_WORKER, try_forms, try_runtime, why_no_energy
 from harness.errors import AgentError, DeviceError
 from space.errors import ConfigError
 
@@ -41,6 +42,7 @@ AT_ONCE = 32  # devices
 POLL_S = 0.5
 OWNER = new_owner("harness doctor")
 TURNS_S = 120.0
+FORM_REMEDIES = {SHARED_WORKER: "harness measure --level final: each session has a worker of its own"}
 
 _Answer = TypeVar("_Answer")
 
@@ -131,8 +133,7 @@ def diagnose(device: Device, on_step: Callable[[str], None] = lambda step: None)
         checks += _conditions(device, connection.hello, conditions)
         on_step("trying how cores can be asked for")
         checks += _permissions(device, connection, "android" in conditions)
-        on_step("running a small model in each runtime")
-        checks += _trials(device, connection)
+        checks += _trials(device, connection, on_step)
     except (DeviceError, ConfigError) as error:
         checks.append(Check(status="FAIL", name="agent", found=str(error)))
     finally:
@@ -252,8 +253,8 @@ def _runtimes(device: Device, hello: Mapping[str, Any]) -> list[Check]:
     return checks
 
 
-def _trials(device: Device, connection: Connection) -> list[Check]:
-    """Run a small model in each runtime, in a worker as a session does; a device in use is left alone."""
+def _trials(device: Device, connection: Connection, on_step: Callable[[str], None]) -> list[Check]:
+    """Run a small model in each runtime, in all forms that are measured; a device in use is left alone."""
     try:
         uses = choose_runtimes(device, connection.hello, (), ())
     except ConfigError:
@@ -272,10 +273,22 @@ def _trials(device: Device, connection: Connection) -> list[Check]:
         clocks = ", its clocks held at their highest" if board["clocks"] else ""
         found = f"set to power mode {board['power_mode']}{clocks}, for this check; {board['before']} is put back after"
         checks.append(Check(status="ok", name="board", found=found))
+    hello = {**connection.hello, **locked}
+    on_step("running a small model in each runtime")
     try:
-        return checks + try_runtimes(device, connection, uses, {**connection.hello, **locked})
+        trials = try_runtimes(device, connection, uses, hello)
     except ConfigError:
         return checks  # said already, of the cores
+    works = [use for use, trial in zip(uses, trials, strict=True) if trial.status == "ok"]
+    cores, threads = allowed_cores(device, hello, None, ())
+    on_step("trying what else is measured")
+    forms = [
+        check
+        for use in works
+        for check in _forms(use, try_forms(connection.client, use, cores[-threads:], threads))
+    ]
+    on_step("looking for a sensor of energy, for up to a minute")
+    return checks + trials + forms + _sensors(connection, works)
 
 
 def try_runtimes(
@@ -300,6 +313,36 @@ def _trial(connection: Connection, use: RuntimeUse, cores: tuple[int, ...], thre
         return Check(status="FAIL", name="trial", found=found, remedy=remedy)
     found = f"{what} runs a model of {use.format} in a worker, its outputs are right"
     return Check(status="ok", name="trial", found=found)
+
+
+def _forms(use: RuntimeUse, tried: Mapping[str, str]) -> list[Check]:
+    """Tell which forms of measuring work in a runtime, `tried` by name with what is wrong, and what will not come of others."""
+    what = f"{use.name} ({use.provider})"
+    works = ", ".join(name for name, trouble in tried.items() if not trouble)
+    checks = [Check(status="ok", name="forms", found=f"{what}: {works}")] if works else []
+    for name, trouble in tried.items():
+        if trouble:
+            remedy = FORM_REMEDIES.get(name, f"measure there without {name}")
+            checks.append(
+                Check(status="warn", name="forms", found=f"{what}: no {name}: {trouble}", remedy=remedy)
+            )
+    return checks
+
+
+def _sensors(connection: Connection, uses: Sequence[RuntimeUse]) -> list[Check]:
+    """Tell which sensor of energy there is for what the runtimes compute on: one for all that run on the processor."""
+    places = {use.provider if uses_accelerator(use.provider) else "processor": use.provider for use in uses}
+    checks = []
+    for place, provider in places.items():
+        found = connection.client.energy_sensor(provider)
+        trouble = why_no_energy(found)
+        if trouble:
+            checks.append(Check(status="warn", name="energy", found=f"{place}: no --energy: {trouble}"))
+        else:
+            sensor, update_s = found["sensor"], found["update_s"]
+            told = f"{place}: {sensor['kind']} ({sensor['scope']}), measured every {update_s:.2g} s"
+            checks.append(Check(status="ok", name="energy", found=told))
+    return checks
 
 
 def _space(hello: Mapping[str, Any]) -> Check:

@@ -1,5 +1,7 @@
 """A trial of a runtime on a device: a model of 1 to 6 KB runs in a worker as any other, and its outputs are as expected.
 
+What else `harness measure` asks of a device is tried with the same model: networks that share a worker, a look at memory, blocks.
+
 The models are the stem of the space `tiny`, as exported: the same operators and versions as whole networks have. Expected are the
 first values that its convolution gives, from numpy (`tests/harness/devices/test_trial.py` makes both again).
 """
@@ -8,10 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from importlib.resources import files
 from math import isclose
 from typing import Any
 
+from device_agents.block_plans import LONGEST_BLOCK_S, BlockPlan, energy_plan
 from harness.devices.assembly import Assembly
 from harness.devices.client import AgentClient
 from harness.devices.runtimes import RuntimeUse
@@ -30,6 +35,10 @@ PLAN: dict[str, Any] = {
     "warmup_max_s": 0.1,
     "warmup_stable_runs": 1,
 }
+BLOCKS = BlockPlan(blocks=(("network", 0.05), ("reference", 0.05)), timed_runs=2)
+SHARED = 2
+TRIES = 3  # a worker whose core others hold ends early
+SHARED_WORKER = "networks that share a worker"
 
 
 def trial_model(model_format: str) -> Assembly:
@@ -62,14 +71,7 @@ def try_runtime(client: AgentClient, use: RuntimeUse, cores: tuple[int, ...], th
     client.send_models([model])
     told: list[dict[str, Any]] = []
     recipe = model.recipe()
-    job: dict[str, Any] = {
-        "networks": [recipe],
-        "reference": recipe,
-        "runtime": use.name,
-        "options": use.options,
-        "plan": PLAN,
-    }
-    job |= {"threads": threads, "cores": list(cores), "silence_s": SILENCE_S, "request": ""}
+    job = _job(use, cores, threads) | _session(recipe, 1)
     try:
         client.run(job, told.append)
     except AgentError as error:
@@ -85,6 +87,75 @@ def try_runtime(client: AgentClient, use: RuntimeUse, cores: tuple[int, ...], th
     ):
         return f"it computes {_few(found)} where {_few(expected)} is right"
     return ""
+
+
+def try_forms(client: AgentClient, use: RuntimeUse, cores: tuple[int, ...], threads: int) -> dict[str, str]:
+    """Return each form of measuring beside a session of one network, and what is wrong with it, empty where nothing is.
+
+    The device should be locked, and `try_runtime` have found nothing. Raises: LinkError.
+    """
+    model = trial_model(use.format)
+    client.send_models([model])
+    recipe, job = model.recipe(), _job(use, cores, threads)
+
+    def share() -> str:
+        for _ in range(TRIES):
+            told: list[dict[str, Any]] = []
+            client.run(job | _session(recipe, SHARED), told.append)
+            measured = [event for event in told if event["event"] == "measured"]
+            if not measured or measured[-1].get("stop") != "contended":
+                return _fewer("networks", measured, SHARED)
+        return "other programs took its core each time"
+
+    def weigh() -> str:
+        client.weigh(job | {"network": recipe})
+        return ""
+
+    def run_blocks() -> str:
+        told: list[dict[str, Any]] = []
+        client.run_blocks(job | asdict(BLOCKS) | {"network": recipe, "reference": recipe}, told.append)
+        ended = [event for event in told if event["event"] == "block" and event["runs"]]
+        return _fewer("blocks", ended, len(BLOCKS.blocks))
+
+    forms: dict[str, Callable[[], str]] = {
+        SHARED_WORKER: share,
+        "--memory": weigh,
+        "--sustained": run_blocks,
+    }
+    return {name: _trouble(form) for name, form in forms.items()}
+
+
+def why_no_energy(found: Mapping[str, Any]) -> str:
+    """Return why what an agent says of its sensor is not enough to measure energy, empty where it is."""
+    if found.get("sensor") is None:
+        return "no sensor of energy; " + "; ".join(found.get("reasons", ()))
+    if "update_s" not in found:
+        return f"the value of its sensor ({found['sensor']['kind']}) did not change within a minute"
+    if energy_plan(found["update_s"]) is not None:
+        return ""
+    seldom = f"its sensor ({found['sensor']['kind']}) measures every {found['update_s']:.0f} s"
+    return f"{seldom}, too seldom for blocks of {LONGEST_BLOCK_S:.0f} s"
+
+
+def _job(use: RuntimeUse, cores: tuple[int, ...], threads: int) -> dict[str, Any]:
+    """Return what every job of a worker says."""
+    job = {"runtime": use.name, "options": use.options, "threads": threads}
+    return job | {"cores": list(cores), "silence_s": SILENCE_S}
+
+
+def _session(recipe: dict[str, Any], networks: int) -> dict[str, Any]:
+    return {"networks": [recipe] * networks, "reference": recipe, "plan": PLAN, "request": ""}
+
+
+def _fewer(what: str, told: list[dict[str, Any]], count: int) -> str:
+    return "" if len(told) == count else f"{len(told)} of {count} {what} were measured"
+
+
+def _trouble(form: Callable[[], str]) -> str:
+    try:
+        return form()
+    except AgentError as error:
+        return str(error)
 
 
 def _few(values: list[float]) -> str:

@@ -410,7 +410,7 @@ def _slow_core(reference: ReferenceLatency | None) -> Finding | None:
     """A core that something unseen slowed in every session: the reference's latency on a quiet device is not known."""
     if reference is None or reference.slowed <= SLOW_SHARE:
         return None
-    launches = reference.configuration.uses_gpu
+    launches = reference.configuration.launches_kernels
     what = "launches of kernels take as much longer, and" if launches else ""
     return Finding(
         kind="slow-core",

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
-from device_agents.block_plans import LONGEST_BLOCK_S, BlockPlan
+from device_agents.block_plans import BlockPlan
 from harness.devices.connection import parse_time
 from harness.errors import LinkError
 from harness.measurement.session_builder import MAX_SAMPLES
@@ -16,16 +16,6 @@ from space.errors import ConfigError
 from space.text import counted
 
 SHORTEST_S, LONGEST_S = 3.0, 86_400.0
-
-
-def why_no_energy(found: Mapping[str, Any]) -> str:
-    """Return why what an agent says of its sensor is not enough to measure energy."""
-    if found.get("sensor") is None:
-        return "no sensor of energy; " + "; ".join(found.get("reasons", ()))
-    if "update_s" not in found:
-        return f"the value of its sensor ({found['sensor']['kind']}) did not change within a minute"
-    seldom = f"its sensor ({found['sensor']['kind']}) measures every {found['update_s']:.0f} s"
-    return f"{seldom}, too seldom for blocks of {LONGEST_BLOCK_S:.0f} s"
 
 
 def parse_sustained(text: str) -> float:

@@ -25,11 +25,11 @@ from harness.devices.link import Link, probe_conditions
 from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes, likely_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
+from harness.devices.trial import why_no_energy
 from harness.errors import Cancelled, DeviceError, LinkError, StoreError, Unstorable
 from harness.estimates.energy import NoEnergy, energy_of
 from harness.estimates.estimate import reference_latency_ns
 from harness.estimates.outputs import is_wrong
-from harness.measurement.block_runs import why_no_energy
 from harness.measurement.core_gate import CoreGate, CoreRequest
 from harness.measurement.durations import DeviceProbe
 from harness.measurement.gate import Gate

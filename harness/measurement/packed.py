@@ -7,7 +7,7 @@ import secrets
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -142,7 +142,7 @@ def pack_campaign(
                 for precision in precisions
             ]
         if files is not None:
-            groups += [packing.file(model, references) for model, references in files.choices(one)]
+            groups += packing.files(files.choices(one))
     if options.sustained_s:
         beside = Counter(
             (one["format"], one["precision"], one["batch"]) for one in groups for _ in one["models"]
@@ -251,6 +251,18 @@ class _Packing:
     rng: random.Random
     say: Callable[[str], None]
     parts: dict[str, Callable[[], bytes]] = field(default_factory=dict)
+
+    def files(self, choices: Iterable[tuple[Model, Sequence[Model]]]) -> list[dict[str, Any]]:
+        """Return a group of each file; those that no name and no byte tells apart are one, and said to be."""
+        found = dict[Model, dict[str, Any]]()
+        for model, references in choices:
+            if model in found:
+                self.say(
+                    f"{model.architecture} is named more than once: files of equal bytes, name and folder are measured once"
+                )
+            else:
+                found[model] = self.file(model, references)
+        return list(found.values())
 
     def networks(
         self, source: ModelSource, model_format: Format, precision: Precision, batch: int

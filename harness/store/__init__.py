@@ -409,7 +409,7 @@ class Store:
 
         levels = self.reference_levels(configuration)
         if levels:
-            best_paces_ns = self._best_paces_ns(configuration)
+            best_paces_ns = self._best_paces_ns(configuration) if configuration.feels_pace else {}
             fast, slowed = pooling.at_pace(levels, best_paces_ns)
             latency_ns, sd = pooling.pool_reference(fast)
             return ReferenceLatency(

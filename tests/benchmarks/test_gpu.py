@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -110,6 +111,83 @@ def test_checks_that_find_nothing_wrong_or_nothing_there_end_well(run: Any) -> N
     done, checks = run("--only", "good", "lacks", "--device", "cpu")
     assert done.returncode == 0, done.stderr
     assert list(checks) == ["good", "lacks"] and checks["good"]["figures"] == {"device": "cpu"}
+
+
+class Times:
+    """Checks that take as long as told of the time that a clock of their own tells, to their limit at most."""
+
+    def __init__(self, output: Path, **seconds: float) -> None:
+        self.now_s, self.seconds, self.limits_s = 100.0, seconds, dict[str, float]()
+        self.output, self.kept = output, list[list[str]]()
+
+    def run(self, name: str, chosen: Any, limit_s: float) -> dict[str, Any]:
+        if self.output.exists():
+            self.kept.append(list(json.loads(self.output.read_text())["checks"]))
+        self.limits_s[name] = limit_s
+        taken_s = min(self.seconds[name], limit_s)
+        self.now_s += taken_s
+        status = "hung" if taken_s < self.seconds[name] else "ok"
+        return {"status": status, "figures": {}, "lines": [], "faults": [], "seconds": taken_s}
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import gpu
+
+    def go(
+        needs: dict[str, float], most_s: float = 100.0, **seconds: float
+    ) -> tuple[int, Times, dict[str, Any]]:
+        monkeypatch.setattr(gpu, "CHECKS", {name: (None, need) for name, need in needs.items()})
+        times = Times(tmp_path / "gpu.json", **seconds)
+        chosen = argparse.Namespace(only=list(needs), output=times.output, most=most_s)
+        status = gpu.run_all(chosen, times.run, lambda: times.now_s)
+        return status, times, json.loads(times.output.read_text())
+
+    return go
+
+
+def test_a_check_whose_time_is_not_left_is_skipped_and_a_shorter_one_runs(timed: Any, capsys: Any) -> None:
+    status, times, found = timed({"a": 60, "b": 50, "c": 10}, a=55, b=1, c=5)
+    assert status == 0 and list(times.limits_s) == ["a", "c"]
+    assert {name: one["status"] for name, one in found["checks"].items()} == {
+        "a": "ok",
+        "b": "skipped",
+        "c": "ok",
+    }
+    assert found["seconds"] == 60
+    assert (
+        "no time left: it needs 50 s; scripts/check-gpu --only b" in capsys.readouterr().out.splitlines()[-3]
+    )
+
+
+def test_a_check_takes_what_the_later_ones_do_not_need_and_hangs_within_the_time(timed: Any) -> None:
+    status, times, found = timed({"a": 20, "b": 40, "c": 30}, a=1, b=500, c=500)
+    assert status == 1 and times.limits_s == {"a": 30, "b": 60, "c": 39}
+    assert found["seconds"] == 100, "all that there is, no more"
+
+
+def test_what_was_found_is_in_the_file_before_the_next_check_runs(timed: Any) -> None:
+    _, times, _ = timed({"a": 20, "b": 20, "c": 20}, a=1, b=1, c=1)
+    assert times.kept == [["a"], ["a", "b"]]
+    assert not list(times.output.parent.glob("*.new"))
+
+
+def test_what_matters_most_fits_into_eight_minutes_together(checks: Any) -> None:
+    import gpu
+
+    needs = [(name, need) for name, (_, need) in checks.CHECKS.items()]
+    names = [name for name, _ in needs]
+    must = ("measuring-cuda", "tensorrt", "litert", "training", "distilling", "agreement")
+    assert names[1:7] == list(must)
+    assert sum(need for _, need in needs[: names.index("energy") + 1]) <= gpu.MOST_S < 480
+
+
+def test_a_provider_that_is_absent_is_named_with_what_installs_it(checks: Any) -> None:
+    with pytest.raises(
+        checks.NotThere, match=r"TensorrtExecutionProvider is absent: .* pip install tensorrt"
+    ):
+        checks.check_tensorrt(argparse.Namespace(device="cuda"))
 
 
 @pytest.fixture

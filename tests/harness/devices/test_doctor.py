@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from rigs.lying_device import LyingDevice
@@ -20,14 +20,18 @@ from harness.devices.doctor import (
     _board,
     _busy_cores,
     _conditions,
+    _forms,
     _grants,
     _limits,
     _machine_lock,
     _runtimes,
+    _sensors,
     diagnose,
     diagnose_all,
     exit_status,
 )
+from harness.devices.runtimes import RuntimeUse
+from harness.devices.trial import SHARED_WORKER
 
 HELLO: dict[str, Any] = {"cores": [0, 1], "clusters": [[0, 1]]}
 
@@ -212,6 +216,46 @@ def test_a_lock_that_is_not_to_be_had_is_a_warning() -> None:
     assert check.remedy
 
 
+def use(name: str, provider: str) -> RuntimeUse:
+    return RuntimeUse(name=name, version="1", provider=provider, format="onnx")
+
+
+def test_what_is_measured_in_another_form_is_told_with_what_to_do_without() -> None:
+    tried = {SHARED_WORKER: "ended by SIGSEGV", "--memory": "", "--sustained": "0 of 2 blocks were measured"}
+    works, shared, sustained = _forms(use("onnxruntime", "CUDAExecutionProvider"), tried)
+    assert (works.status, works.found) == ("ok", "onnxruntime (CUDAExecutionProvider): --memory")
+    assert (shared.status, sustained.status) == ("warn", "warn")
+    assert "SIGSEGV" in shared.found and "--level final" in shared.remedy
+    assert sustained.remedy == "measure there without --sustained"
+
+
+def test_a_sensor_of_energy_is_looked_for_once_for_all_that_the_processor_runs() -> None:
+    class Client:
+        asked: ClassVar[list[str]] = []
+
+        def energy_sensor(self, provider: str) -> dict[str, Any]:
+            self.asked.append(provider)
+            if provider.startswith("CUDA"):
+                return {"sensor": {"kind": "nvidia", "scope": "the board"}, "update_s": 0.1, "reasons": []}
+            return {"reasons": ["RAPL: only root may read it"]}
+
+    class Held:
+        client = Client()
+
+    uses = [
+        use("onnxruntime", "CPUExecutionProvider"),
+        use("tflite", "XNNPACK"),
+        use("onnxruntime", "CUDAExecutionProvider"),
+    ]
+    processor, gpu = _sensors(Held(), uses)  # type: ignore[arg-type]
+    assert len(Client.asked) == 2
+    assert processor.status == "warn" and "RAPL: only root may read it" in processor.found
+    assert (gpu.status, gpu.found) == (
+        "ok",
+        "CUDAExecutionProvider: nvidia (the board), measured every 0.1 s",
+    )
+
+
 @pytest.mark.long
 @pytest.mark.slow
 def test_the_doctor_tries_a_free_device_and_leaves_one_in_use_in_peace(tmp_path: Path) -> None:
@@ -222,6 +266,9 @@ def test_the_doctor_tries_a_free_device_and_leaves_one_in_use_in_peace(tmp_path:
     trials = [check for check in found if check.name == "trial"]
     assert [check.status for check in trials] == ["ok", "ok"]
     assert [check.found.split()[0] for check in trials] == ["onnxruntime", "tflite"]
+    forms = [check.found for check in found if check.name == "forms"]
+    assert sum("--memory, --sustained" in told for told in forms) == 2
+    assert [check.found.split(":")[0] for check in found if check.name == "energy"] == ["processor"]
     holder = MachineLock()
     holder.take()
     try:

@@ -15,7 +15,16 @@ from device_agents.runtimes.loaded import fixed_values
 from exporters import FragmentLibrary, Weights, link
 from harness.devices import trial
 from harness.devices.runtimes import RuntimeUse
-from harness.devices.trial import PLAN, expected_output, trial_model, try_runtime
+from harness.devices.trial import (
+    PLAN,
+    SHARED,
+    SHARED_WORKER,
+    expected_output,
+    trial_model,
+    try_forms,
+    try_runtime,
+    why_no_energy,
+)
 from harness.errors import AgentError
 from space import TINY
 from space.segments import Segment
@@ -91,3 +100,66 @@ def test_right_outputs_pass_also_in_half_precision() -> None:
 )
 def test_what_is_wrong_with_a_runtime_is_said(worker: Any, says: str) -> None:
     assert says in tried(worker)
+
+
+class Device:
+    """A client whose workers tell what is given, run by run; of `broken` a form fails as told."""
+
+    def __init__(
+        self, runs: list[list[dict[str, Any]]], blocks: int = 2, memory: AgentError | None = None
+    ) -> None:
+        self._runs, self._blocks, self._memory = iter(runs), blocks, memory
+
+    def send_models(self, models: Any) -> int:
+        return 0
+
+    def run(self, job: dict[str, Any], on_event: Any) -> None:
+        assert job["networks"] == [job["reference"]] * SHARED
+        for event in next(self._runs):
+            on_event(event)
+
+    def weigh(self, job: dict[str, Any]) -> None:
+        json.dumps(job)
+        if self._memory is not None:
+            raise self._memory
+
+    def run_blocks(self, job: dict[str, Any], on_event: Any) -> None:
+        json.dumps(job)
+        for index, (which, _) in list(enumerate(job["blocks"]))[: self._blocks]:
+            on_event({"event": "block", "index": index, "which": which, "runs": 3})
+
+
+SHARES = [measured([1.0]) | {"stop": "cap"}] * SHARED
+HELD = [measured([1.0]) | {"stop": "contended"}]
+
+
+@pytest.mark.parametrize(
+    ("device", "troubles"),
+    [
+        (Device([SHARES]), ("", "", "")),
+        (Device([HELD, SHARES]), ("", "", "")),
+        (Device([HELD] * 3), ("took its core", "", "")),
+        (Device([SHARES[:1]]), ("1 of 2 networks", "", "")),
+        (Device([[]], blocks=1), ("0 of 2 networks", "", "1 of 2 blocks")),
+        (Device([SHARES], memory=AgentError("no-memory", "macOS does not tell", {})), ("", "macOS", "")),
+    ],
+)
+def test_each_form_of_measuring_is_tried_for_itself(device: Any, troubles: tuple[str, ...]) -> None:
+    found = try_forms(device, USE, (1,), 1)
+    assert list(found) == [SHARED_WORKER, "--memory", "--sustained"]
+    for said, told in zip(troubles, found.values(), strict=True):
+        assert said in told and bool(said) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        ({"reasons": ["RAPL: none"]}, "no sensor of energy; RAPL: none"),
+        ({"sensor": {"kind": "battery"}}, "did not change within a minute"),
+        ({"sensor": {"kind": "battery"}, "update_s": 30.0}, "measures every 30 s, too seldom"),
+        ({"sensor": {"kind": "rapl"}, "update_s": 0.001}, ""),
+    ],
+)
+def test_why_a_sensor_does_not_do_for_energy_is_said(found: dict[str, Any], says: str) -> None:
+    told = why_no_energy(found)
+    assert says in told and bool(told) == bool(says)

@@ -337,8 +337,10 @@ def test_a_reference_that_is_slow_on_a_core_slowed_by_something_unseen_is_doubte
 
 
 def test_where_the_core_was_slow_in_every_session_the_latency_is_doubtful_and_of_a_gpu_unknown() -> None:
-    gpu = replace(REFERENCE.configuration, provider="CUDAExecutionProvider")
-    for configuration, cap in ((REFERENCE.configuration, "C"), (gpu, "D")):
+    gpu, other = (
+        replace(REFERENCE.configuration, provider=one) for one in ("CUDAExecutionProvider", "GPU-fp32")
+    )
+    for configuration, cap in ((REFERENCE.configuration, "C"), (gpu, "D"), (other, "C")):
         slowed = replace(REFERENCE, configuration=configuration, slowed=0.7)
         found = {one.kind: one for one in findings_of(session_of(), session_of(), reference=slowed)}
         assert found["slow-core"].cap == cap

@@ -51,8 +51,9 @@ from harness.measurement.packed import pack_campaign
 from harness.measurement.plan import Level
 from harness.models.file_source import MeasuredModels
 from harness.models.files import GivenInputs, open_files
+from harness.output.packed import print_imported
 from harness.prediction.measure import Progress, runs_under_load
-from harness.prediction.pack import import_requested
+from harness.prediction.pack import Imported, import_requested
 from harness.records import FILE_SPACE, SessionRecord
 from harness.store import Store
 from space.errors import ConfigError
@@ -260,6 +261,101 @@ def test_runs_under_load_are_kept_and_also_as_far_as_they_came(tmp_path: Path) -
             ended = [one.run.ended for one in runs_under_load([outcome], store)]
             assert ended == ["stopped by the user", "complete"]
         assert sessions(store) == []
+        found = Imported(outcome=outcome, rows=(), sustained=runs_under_load([outcome], store))
+    print_imported(found, json_output=True, wide=False, figure=tmp_path / "load.svg")
+    assert "<svg" in (tmp_path / "load.svg").read_text()
+    assert len((tmp_path / "load.data.csv").read_text().splitlines()) > 1
+
+
+def test_results_without_runs_under_load_are_not_drawn_and_that_is_said(
+    ran: Ran, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = import_requested(ran.results, store, Progress(lambda line: None))
+    print_imported(found, json_output=True, wide=False, figure=tmp_path / "load.svg")
+    assert "hold no run under load" in capsys.readouterr().err
+    assert not (tmp_path / "load.svg").exists()
+
+
+def test_files_that_nothing_tells_apart_are_packed_once_and_that_is_said(tmp_path: Path) -> None:
+    for folder in ("one/a", "two/a"):
+        (tmp_path / folder).mkdir(parents=True)
+    first = save(dense(), tmp_path / "one/a/m.onnx")
+    other = save(dense(), tmp_path / "one/m.onnx")
+    copied = Path(shutil.copy(first, tmp_path / "two/a/m.onnx"))
+    files = open_files([first, copied, other], GivenInputs())
+    source = MeasuredModels(networks=None, files=files, reference=files[2], progress=lambda *_: None)
+    told: list[str] = []
+    with Store(str(tmp_path / "store.sqlite")) as store:
+        job = pack_campaign(
+            LocalDevice(name="board"), source, ONNX, store, rng=random.Random(0), say=told.append
+        )
+    groups = json.loads(zipfile.ZipFile(io.BytesIO(job.data)).read("job.json"))["groups"]
+    assert [group["models"][0]["architecture"] for group in groups] == ["a/m.onnx", "one/m.onnx"]
+    (said,) = (line for line in told if "more than once" in line)
+    assert said.startswith("a/m.onnx")
+
+
+@pytest.mark.long
+def test_a_file_whose_trial_failed_keeps_its_reference_once_a_session_of_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file,) = open_files([save(dense(), tmp_path / "dense.onnx")], GivenInputs())
+    models = SmallModels()
+    references = [models.model("wide", 96), models.model("narrow", 3)]
+    monkeypatch.setattr(MeasuredModels, "_references", lambda self, model_format: references)
+    source = MeasuredModels(networks=None, files=[file], reference=None, progress=lambda *_: None)
+    path, two = tmp_path / "job.zip", replace(SHORT, sessions=2)
+    with Store(str(tmp_path / "store.sqlite")) as store:
+        pack(store, path, replace(ONNX, level=two), source=source)
+        with_code(path, "packed_job", "def nearest(all, run): return None")
+        status, said = run(path)
+        assert status == 0 and "trying" in said, said
+        journal = tmp_path / "job-work/visit-0001.jsonl"
+        whole = journal.read_text().splitlines(True)
+        journal.write_text("".join(line for line in whole if '"done":[1,0,0]' not in line))
+        with_code(path, "packed_job", "def nearest(all, run): return run(all[1])")
+        status, said = run(path)
+        assert status == 0 and "1 sessions to measure" in said and "trying" not in said, said
+        assert take(results_of(path), store).error is None
+        (configuration,) = store.configurations()
+        assert configuration.reference == references[0].graph_hash
+
+        journal.write_text("".join(line for line in whole if '"done"' not in line))
+        (tmp_path / "job-work/visit-0002.jsonl").unlink()
+        status, said = run(path)  # nothing of it is there: it is tried again
+        assert status == 0 and "trying" in said, said
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("losses", "says"), [(1, ""), (9, "energy is not measured in onnxruntime: ")])
+def test_an_agent_that_is_lost_over_a_sensor_ends_no_job(tmp_path: Path, losses: int, says: str) -> None:
+    path, marks = tmp_path / "job.zip", tmp_path / "losses"
+    with Store(str(tmp_path / "store.sqlite")) as store:
+        pack(store, path, replace(ONNX, energy=True), count=1)
+        with_sensor(path, SHORT_BLOCKS)
+        lost = f"""
+_found = find_meter
+def find_meter(*args):
+    import os
+    with open({str(marks)!r}, "a+b") as file:
+        file.write(b"x")
+        if file.tell() <= {losses}:
+            file.flush()
+            os._exit(1)
+    return _found(*args)
+"""
+        with_agent_code(path, "energy", lost)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in SHORT_BLOCKS.items():
+                patch.setattr(block_plans, name, value)
+            status, said = run(path)
+            assert (
+                status == 0 and says in said and "looking for a sensor of energy; starting it again" in said
+            ), said
+            outcome = take(results_of(path), store)
+        assert (outcome.error, outcome.measured) == (None, 1)
+        runs = [run for one in store.configurations() for run in store.block_runs(one, "energy")]
+        assert [one.ended for one in runs] == ([] if says else ["complete"])
 
 
 def test_a_job_tells_the_sessions_of_the_runtime_that_has_most(

@@ -237,6 +237,32 @@ def test_the_reference_is_that_of_sessions_whose_core_was_as_fast_as_at_best(sto
     assert found()[0] == pytest.approx(1110), "what is set apart says nothing of what cores can do"
 
 
+@pytest.mark.parametrize(
+    ("provider", "slowed"),
+    [
+        ("XNNPACK", 1.0),
+        ("CUDAExecutionProvider", 1.0),
+        ("GPU-fp32", 1.0),
+        ("CUDAExecutionProvider+graph", 0.0),
+        ("TensorrtExecutionProvider+graph", 0.0),
+        ("NPU", 0.0),
+        ("EdgeTPU", 0.0),
+    ],
+)
+def test_the_pace_of_a_core_says_nothing_of_what_it_hands_over_in_one_call(
+    store: Store, provider: str, slowed: float
+) -> None:
+    configuration = replace(CONFIGURATION, provider=provider)
+    for minute, (pace_ns, of) in enumerate(((50_000, CONFIGURATION), (100_000, configuration))):
+        scheduling = {"pace_ns": [pace_ns] * 9, "paced_by": "CPython 3.11.7"}
+        session = session_at(1000, minute=minute, scheduling=scheduling)
+        store.add_session(replace(session, configuration=replace(of, cores=CONFIGURATION.cores)))
+    reference = store.reference_latency(configuration)
+    assert reference is not None
+    assert (reference.slowed, reference.never_quiet) == (slowed, slowed > 0)
+    assert bool(reference.best_paces_ns) == bool(slowed)
+
+
 def test_a_session_that_does_not_know_how_busy_other_cores_were_is_taken_for_quiet(store: Store) -> None:
     store.add_session(session_at(1000, scheduling={"others_busy": 0.9}))
     store.add_session(session_at(1000, minute=1, scheduling={}))

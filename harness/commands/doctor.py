@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from harness.commands.options import Devices, DevicesFile, JsonFlag, named_devices
@@ -10,11 +12,17 @@ from harness.commands.options import Devices, DevicesFile, JsonFlag, named_devic
 def doctor(
     device: Devices = None,
     devices_file: DevicesFile = None,
+    fix: Annotated[
+        bool,
+        typer.Option("--fix", help="Install what is missing, as 'harness provision' does, and check again."),
+    ] = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Connect to devices, several at once, and check login, Python, runtimes, free space, clocks and temperatures."""
-    from harness.devices.doctor import diagnose_all
+    from harness.devices import doctor_fix
+    from harness.devices.doctor import diagnose, diagnose_all
     from harness.output.devices import DoctorSteps, print_diagnoses
 
     devices, steps = named_devices(device, devices_file), DoctorSteps()
-    raise typer.Exit(print_diagnoses(devices, diagnose_all(devices, steps), steps, json_output=json_output))
+    found = diagnose_all(devices, steps, doctor_fix.fix if fix else diagnose)
+    raise typer.Exit(print_diagnoses(devices, found, steps, json_output=json_output))

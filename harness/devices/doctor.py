@@ -45,30 +45,37 @@ TURNS_S = 120.0
 FORM_REMEDIES = {SHARED_WORKER: "harness measure --level final: each session has a worker of its own"}
 
 _Answer = TypeVar("_Answer")
+CheckDevice = Callable[[Device, Callable[[str], None]], "list[Check]"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """Result of one check: `status` is ok, warn or FAIL; `remedy` names the command to type."""
+    """Result of one check: `status` is ok, warn or FAIL; `remedy` names the command to type.
+
+    fixable: whether `harness provision` may mend it, which `harness doctor --fix` runs.
+    """
 
     status: str
     name: str
     found: str
     remedy: str = ""
+    fixable: bool = False
 
-    def to_json(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, Any]:
         """Return the check as plain values."""
         return asdict(self)
 
 
 def diagnose_all(
-    devices: Sequence[Device], on_step: Callable[[str, str], None] = lambda name, step: None
+    devices: Sequence[Device],
+    on_step: Callable[[str, str], None] = lambda name, step: None,
+    check: CheckDevice | None = None,
 ) -> Iterator[tuple[str, list[Check]]]:
     """Check devices, several at once; yield each one's name and checks as soon as they are known.
 
-    on_step: told a device's name and what is done with it now, an empty text at the end. Devices of one machine are checked one
-    after the other, for a check of one would find the other's busy. Who no longer asks leaves those under way behind: their
-    threads end with the process.
+    check: what is done with each, `diagnose` where it is None. on_step: told a device's name and what is done with it now, an
+    empty text at the end. Devices of one machine are checked one after the other, for a check of one would find the other's
+    busy. Who no longer asks leaves those under way behind: their threads end with the process.
     """
     known: SimpleQueue[tuple[str, list[Check] | BaseException]] = SimpleQueue()
     machines: dict[str, list[Device]] = {}
@@ -84,7 +91,7 @@ def diagnose_all(
                 return
             for device in of_machine:
                 try:
-                    checks = diagnose(device, lambda step, name=device.name: on_step(name, step))  # type: ignore[misc]
+                    checks = (check or diagnose)(device, lambda step, name=device.name: on_step(name, step))  # type: ignore[misc]
                     on_step(device.name, "")
                     known.put((device.name, checks))
                 except BaseException as error:  # noqa: BLE001 - raised again where the caller is
@@ -225,6 +232,7 @@ def _python(device: Device, deployment: Deployment, hello: Mapping[str, Any]) ->
         name="python",
         found=f"{found}; the packages of harness provision are for {other} and not used",
         remedy=f"harness provision --device {device.name}",
+        fixable=True,
     )
 
 
@@ -242,14 +250,13 @@ def _runtimes(device: Device, hello: Mapping[str, Any]) -> list[Check]:
             continue
         found = f"{broken['name']} is installed but broken: {broken['message']}"
         anew = "install it anew on the device"
-        remedy = (
-            f"harness provision --device {device.name}, or {anew}" if broken["name"] in RUNTIMES else anew
-        )
-        checks.append(Check(status="warn", name="runtime", found=found, remedy=remedy))
+        fixable = broken["name"] in RUNTIMES
+        remedy = f"harness provision --device {device.name}, or {anew}" if fixable else anew
+        checks.append(Check(status="warn", name="runtime", found=found, remedy=remedy, fixable=fixable))
     try:
         choose_runtimes(device, hello, (), ())
     except ConfigError as error:
-        checks.append(Check(status="FAIL", name="runtime", found=str(error)))
+        checks.append(Check(status="FAIL", name="runtime", found=str(error), fixable=True))
     return checks
 
 

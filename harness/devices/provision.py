@@ -35,6 +35,11 @@ LEAST_BYTES = 300 << 20  # of the usual packages, unpacked, and room
 SURVEY_S = 180.0
 INSTALL_S = 1800.0  # on a small board with a slow card
 _LINE = "HARNESS-ENVIRONMENT "
+_WAYS = {
+    "pip": "by the device's pip",
+    "carried": "with wheels that this machine's pip downloads and sends",
+    "pkg": "by Termux's pkg",
+}
 
 State = Literal["installed", "unchanged", "planned", "removed", "would-remove"]
 OnStep = Callable[[str], None]
@@ -62,6 +67,19 @@ class Provisioned:
     def exit_status(self) -> int:
         """3 where a runtime failed its trial, else 0."""
         return exit_status(self.checks)
+
+    def sentence(self) -> str:
+        """Say what was done, or would be, with names and versions of packages."""
+        packages = ", ".join(f"{name} {version}".strip() for name, version in self.packages.items())
+        runtimes = ", ".join(self.runtimes)
+        if self.state in ("installed", "planned"):
+            done = "would install" if self.state == "planned" else "installed"
+            return f"{done} for {runtimes} {_WAYS[self.how]}: {packages}"
+        if self.state == "unchanged" and runtimes:
+            return f"nothing to do for {runtimes}" + (f" (installed here: {packages})" if packages else "")
+        if self.state == "unchanged":
+            return "nothing to remove, harness provision has installed nothing there"
+        return f"{'would remove' if self.state == 'would-remove' else 'removed'} {packages}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain values."""

@@ -308,12 +308,38 @@ def test_a_system_that_nothing_fits_is_told_and_left_alone(
     assert tree(tmp_path / "root") == {}
 
 
+def devices_file(device: LocalDevice, folder: Path, runtime: str = "tflite") -> str:
+    text = f'python = "{device.python}"\nroot = "{device.root}"\nruntimes = ["{runtime}"]\n'
+    (folder / "devices.toml").write_text(f'[devices.board]\ntransport = "local"\n{text}')
+    return str(folder / "devices.toml")
+
+
+def test_the_doctor_installs_what_is_missing_where_it_is_asked_to_and_checks_again(
+    local: Local, tmp_path: Path
+) -> None:
+    asked = ("doctor", "--device", "board", "--devices", devices_file(local(), tmp_path), "--json")
+    ill = run_command("unused", *asked)
+    assert ill.status == 3
+    assert [check["name"] for check in ill.json["board"] if check["fixable"]] == ["runtime"]
+    well = run_command("unused", *asked, "--fix")
+    assert well.status == 0, well.stderr
+    told, *checks = well.json["board"]
+    assert told["name"] == "fix" and "installed for tflite by the device's pip: ai-edge" in told["found"]
+    assert {check["name"]: check["status"] for check in checks}["trial"] == "ok"
+    again = run_command("unused", *asked, "--fix")
+    assert again.status == 0 and "fix" not in {check["name"] for check in again.json["board"]}
+
+
+def test_what_the_doctor_cannot_install_is_told_beside_what_is_missing(local: Local, tmp_path: Path) -> None:
+    file = devices_file(local(), tmp_path, "onnxruntime")
+    done = run_command("unused", "doctor", "--device", "board", "--devices", file, "--fix", "--json")
+    failed = [check for check in done.json["board"] if check["status"] == "FAIL"]
+    assert done.status == 3 and [check["name"] for check in failed] == ["runtime", "fix"]
+    assert "onnxruntime" in failed[1]["found"] and "nothing was changed" in failed[1]["found"]
+
+
 def test_the_command_prints_what_was_done_and_json(local: Local, tmp_path: Path) -> None:
-    device = local()
-    (tmp_path / "devices.toml").write_text(
-        f'[devices.board]\ntransport = "local"\npython = "{device.python}"\nroot = "{device.root}"\nruntimes = ["tflite"]\n'
-    )
-    named = ("provision", "--device", "board", "--devices", str(tmp_path / "devices.toml"))
+    named = ("provision", "--device", "board", "--devices", devices_file(local(), tmp_path))
     planned = run_command("unused", *named, "--dry-run")
     assert (
         planned.status == 0

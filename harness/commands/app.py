@@ -44,7 +44,6 @@ from space.errors import ConfigError, HarnessError
 from space.system_errors import remedy_for
 from space.user_paths import with_home
 
-
 _LONGEST_MESSAGE = 4000  # characters
 
 

@@ -200,7 +200,7 @@ def test_a_name_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["x", "=1", "x=", "x=0", "x=1,-1", "x=1,\u0661", f"x={'9' * 5000}"])
 def test_a_shape_that_is_none_is_refused_however_long(text: str) -> None:
-    with pytest.raises(ConfigError, match="no shape of an input; write e.g. --shape input=1,3,224,224"):
+    with pytest.raises(ConfigError, match=r"no shape of an input; write e\.g\. --shape input=1,3,224,224"):
         GivenInputs.parse([text])
 
 

@@ -44,6 +44,8 @@ from space.errors import ConfigError, HarnessError
 from space.system_errors import remedy_for
 from space.user_paths import with_home
 
+_LONGEST_MESSAGE = 4000  # characters
+
 
 def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
     """Let Ctrl-C in a command be an error of ours; typer would end without a word."""
@@ -191,8 +193,16 @@ def _report(message: str, debug: bool, status: int) -> int:
         traceback.print_exc()
     from harness.output.terminal import echo
 
-    echo(f"harness: {message}", err=True)
+    echo(f"harness: {_shortened(message)}", err=True)
     return status
+
+
+def _shortened(message: str) -> str:
+    """Return a message without its middle where it quotes what is too long to be read: the thing and the remedy stay."""
+    if len(message) <= _LONGEST_MESSAGE:
+        return message
+    half = _LONGEST_MESSAGE // 2
+    return f"{message[:half]} ... {message[-half:]}"
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ MAX_VISITS = 9999
 _VISIT = re.compile(r"visit-[0-9]{4}\.jsonl")
 _PIECE_BYTES = 1 << 20
 _MANIFEST, _CODE, _JOB = "manifest.json", "manifest.mac", "job.json"
+_PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 _Place = Annotated[int, Field(ge=0, lt=1 << 31)]
@@ -230,9 +231,14 @@ def _altered(path: Path, why: str) -> ConfigError:
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     """Provide a zip file for reading. Raises: ConfigError, also for what is found damaged while it is read."""
     try:
+        if path.exists() and not path.is_file():  # a FIFO would be waited for, a device may have no end
+            raise ConfigError(f"{path}: no plain file; name the job's -results.zip")
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (
+        *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError),
+        *(UnicodeDecodeError, OverflowError),  # of names and places that were altered
+    ) as error:
         raise ConfigError(
             f"{path}: no whole results of a packed job: {reason_of(error)}; copy them from the device again"
         ) from error
@@ -244,6 +250,8 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
 def _checked_names(path: Path, archive: zipfile.ZipFile) -> list[str]:
     """Return the names of all entries, each of which results may hold. Raises: ConfigError."""
     names = [entry.filename for entry in archive.infolist()]
+    if any(entry.compress_type not in _PACKINGS for entry in archive.infolist()):
+        raise ConfigError(f"{path}: no results of a packed job: packed as none is; nothing of it is taken")
     for name in names:
         if not (_VISIT.fullmatch(name) or name in (_MANIFEST, _CODE, _JOB)):
             raise ConfigError(

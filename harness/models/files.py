@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import tempfile
 import weakref
 from collections import Counter
@@ -44,6 +45,7 @@ SKELETON_BYTES = 1 << 10
 PART_BYTES = 1 << 22
 MOST_PARTS = 250  # a recipe of the protocol holds 256
 MOST_FILES = 10_000
+_SIZE = re.compile("[1-9][0-9]{0,9}")  # of an input
 _LFS = b"version https://git-lfs"
 _WORDS = ("all", "segments")  # of selections, whatever a folder is called
 
@@ -88,12 +90,8 @@ class GivenInputs:
         found: dict[str, tuple[int, ...]] = {}
         for text in shapes:
             name, equals, sizes = text.rpartition("=")
-            pieces = sizes.replace("x", ",").split(",")
-            if (
-                not equals
-                or not name
-                or not all(piece.strip().isdecimal() and int(piece) for piece in pieces)
-            ):
+            pieces = [piece.strip() for piece in sizes.replace("x", ",").split(",")]
+            if not equals or not name or not all(_SIZE.fullmatch(piece) for piece in pieces):
                 raise ConfigError(
                     f"--shape {text!r}: no shape of an input; write e.g. --shape input=1,3,224,224"
                 )

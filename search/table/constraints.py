@@ -115,7 +115,8 @@ def parse_amount(text: str, unit: str) -> float:
         raise ConfigError(f"{what}; write e.g. {remedy} (units: {known})")
     value = float(found["number"]) * units[typed]
     if not 0 < value < float("inf"):
-        raise ConfigError(f"{text.strip()!r} is not above 0; write e.g. {example}")
+        problem = "is not above 0" if value <= 0 else "is more than any network takes"
+        raise ConfigError(f"{text.strip()!r} {problem}; write e.g. {example}")
     return value
 
 

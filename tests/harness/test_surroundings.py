@@ -123,6 +123,13 @@ def test_an_error_of_the_surroundings_is_one_line_with_a_remedy(
     assert shown.status == 1 and "Traceback" in shown.stderr
 
 
+def test_a_message_that_quotes_a_long_text_keeps_the_thing_and_the_remedy(tmp_path: Path) -> None:
+    done = run(tmp_path / "none.sqlite", "measure", "--cores", "9" * 20_000)
+    assert done.status == 2 and len(done.stderr) < 5_000
+    assert done.stderr.startswith("harness: --cores '999")
+    assert done.stderr.endswith("is no core; write e.g. --cores 4-7 or --cores 0,2\n")
+
+
 def test_a_store_of_a_name_that_no_file_can_have_is_one_line(tmp_path: Path) -> None:
     done = run(tmp_path / "s", "results", "--store", str(tmp_path / ("x" * 300)))
     assert done.status in (1, 2) and "File name too long" in done.stderr

@@ -7,6 +7,7 @@ import errno
 import os
 import select
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from space.user_paths import expand_user, home_folder
 
 _WRITE_BYTES = 1 << 16
 _GRACE_S = 5.0  # an agent whose input ended has this long to go by itself
+_STOPPED_S = 0.5  # after Ctrl-C, which ends a command within 2 s
 
 
 @final
@@ -143,10 +145,10 @@ class LocalChannel:
         return self._tail.finish(2.0)
 
     def close(self) -> None:
-        """End the command, gently first."""
+        """End the command, gently first; soon where the user stops what it is for."""
         self._stdin.close()
         try:
-            self._process.wait(_GRACE_S)
+            self._process.wait(_STOPPED_S if isinstance(sys.exception(), KeyboardInterrupt) else _GRACE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -198,6 +198,12 @@ def test_a_name_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
         assert "is no UTF-8" in refusal(path)
 
 
+@pytest.mark.parametrize("text", ["x", "=1", "x=", "x=0", "x=1,-1", "x=1,\u0661", f"x={'9' * 5000}"])
+def test_a_shape_that_is_none_is_refused_however_long(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"no shape of an input; write e\.g\. --shape input=1,3,224,224"):
+        GivenInputs.parse([text])
+
+
 def test_what_is_no_plain_file_and_a_link_to_nothing_are_refused_at_once(tmp_path: Path) -> None:
     for name, kind in (("a.onnx", "a FIFO"), ("b.tflite", "a FIFO")):
         assert "no plain file" in refusal(no_plain_file(kind, tmp_path / name))

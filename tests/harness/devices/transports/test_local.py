@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,6 +88,22 @@ def test_a_command_that_ignores_the_end_of_its_input_is_killed(
     assert is_alive(pid)
     transport.close()
     await_end(pid, 1)
+
+
+def test_after_ctrl_c_a_command_that_ignores_the_end_of_its_input_is_not_waited_for(
+    transport: LocalTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.devices.transports.local._GRACE_S", 60.0)
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(30)"
+    channel = transport.start([sys.executable, "-c", code])
+    assert is_alive(int(channel.read(100, 20)))
+    begin_s = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            transport.close()
+    assert time.monotonic() - begin_s < 20  # killed: by itself it ends after 30 s
 
 
 def test_a_short_command_that_overran_its_time_is_dead(transport: LocalTransport, tmp_path: Path) -> None:

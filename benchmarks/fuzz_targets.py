@@ -355,6 +355,119 @@ def images() -> Target:
     return Target(read=read, seeds=[*seeds, arrays.getvalue()], words=("IDAT", "PLTE", "tRNS", "acTL"))
 
 
+def job_results() -> Target:
+    """Results of a packed job; byte 0 chooses what of them was changed: the file, the manifest, or a record, with right codes."""
+    import hmac
+    import io
+    import zipfile
+
+    from harness.devices.job_files import KnownJob, open_results
+
+    path, key, job, visit = Path(_folder(), "job-results.zip"), "0" * 64, b'{"job": "j"}', "visit-0001.jsonl"
+    job_digest = hashlib.sha256(job).hexdigest()
+    record = b'{"at": 0}\n{"at": 1.5, "answer": "lock", "said": {"owner": "x"}}\n{"at": 2, "end": true}\n'
+
+    def manifest_of(record: bytes) -> bytes:
+        manifest = {
+            "format": 1,
+            "job": "0" * 8 + "-0000" * 3 + "-" + "0" * 12,
+            "job_digest": job_digest,
+            "run": "0" * 32,
+        }
+        files = {visit: hashlib.sha256(record).hexdigest()}
+        return json.dumps({**manifest, "written_utc": "2026-01-01T00:00:00Z", "files": files}).encode()
+
+    def packed(manifest: bytes, record: bytes) -> bytes:
+        code = hmac.new(key.encode(), manifest, "sha256").hexdigest().encode()
+        files = {"job.json": job, visit: record, "manifest.json": manifest, "manifest.mac": code}
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in files.items():
+                archive.writestr(name, data)
+        return buffer.getvalue()
+
+    def read(data: bytes) -> None:
+        changed = data[1:]
+        made = (
+            lambda: changed,
+            lambda: packed(changed, record),
+            lambda: packed(manifest_of(changed), changed),
+        )
+        path.write_bytes(made[data[0] % len(made)]() if data else b"")
+        results = open_results(path, lambda job: KnownJob(job_digest=job_digest, key=key))
+        for name in results.visits:
+            with results.entries(name) as entries:
+                list(entries)
+
+    whole = packed(manifest_of(record), record)
+    seeds = [b"\x00" + whole, b"\x01" + manifest_of(record), b"\x02" + record]
+    return Target(read=read, seeds=seeds, words=(*JSON_WORDS, "visit", "begin", "again", "lost", "run"))
+
+
+def own_space() -> Target:
+    """The TOML file of a space of one's own, of shipped candidates: what names code of its author's runs it, and is left out."""
+    from space.definition import load_space
+
+    path = Path(_folder(), "own.toml")
+
+    def read(data: bytes) -> None:
+        if b":" not in data:
+            path.write_bytes(data)
+            load_space(path)
+
+    seed = """name = "own"
+image_size = 8
+classes = 3
+[candidates]
+a = { module = "mbconv", expansion = 2, kernel = 3 }
+b = "identity"
+[stem]
+module = "conv"
+channels = 4
+[[sites]]
+candidates = ["a"]
+channels = 6
+stride = 2
+[[sites]]
+candidates = ["a", "b"]
+repeat = 2
+choice = "c"
+[head]
+module = "linear"
+"""
+    words = (
+        "[[sites]]",
+        "[candidates]",
+        "repeat = ",
+        "stride = ",
+        "inf",
+        "nan",
+        "-1",
+        "9223372036854775808",
+        "[]",
+        "{}",
+    )
+    return Target(read=read, seeds=[seed.encode()], words=words)
+
+
+def nas_bench_macro() -> Target:
+    """A file in the form of NAS-Bench-Macro's published accuracies."""
+    from factories.own_spaces import own_space as listed
+
+    from space.accuracies.nas_bench_macro import json_source
+
+    config = listed()
+    text = "0" * len(config.radices)
+    fields = {"test_acc": [90.0, 91.0, 92.0], "mean_acc": 91.0, "std": 0.82}
+
+    def read(data: bytes) -> None:
+        json_source(data, config)
+
+    return Target(
+        read=read, seeds=[json.dumps({text: fields}).encode()], words=(*JSON_WORDS, "params", "flops", text)
+    )
+
+
 def sidecar() -> Target:
     """The sidecar of a published file of latencies."""
     from harness.prediction.bench_files import file_latency
@@ -592,6 +705,9 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "settings": settings,
     "words": words,
     "sidecar": sidecar,
+    "job-results": job_results,
+    "own-space": own_space,
+    "nas-bench-macro": nas_bench_macro,
     "images": images,
     "rows": rows,
     "blobs": blobs,

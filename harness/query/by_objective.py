@@ -126,7 +126,7 @@ class ObjectiveAnswer:
         cheap: FloatArray = -np.sum([total.blocks for total in priced.totals], axis=0)
 
         def cheapest(one: int, *limits: Constraint) -> int:
-            """Return the cheapest network within limits, `one` of them: of a maximum of sums, that of the least sum of them all."""
+            """Return the cheapest network within limits, `one` of them; of a maximum of sums the one of their least total."""
             further = limits
             while less := best(cheap, *further):
                 bound = max(total.of(blocks_of(self.config, less[0])) for total in priced.totals)

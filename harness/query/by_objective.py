@@ -99,7 +99,7 @@ class ObjectiveAnswer:
         """Return the front over the objective, to be high, and one of the costs, to be low, within the limits.
 
         From the network of the largest objective down, each program keeps the cost by a step below that of the network before, so
-        that they are spread over the cost (the epsilon-constraint method: Haimes et al. 1971); a second one finds the cheapest of
+        that they are spread over the cost (the epsilon-constraint method: Haimes et al. 1971); further ones find the cheapest of
         an equal objective. Costs are compared by their estimates, and those of `confident` limits by their intervals.
         """
         goal = self.objective.sums
@@ -120,19 +120,33 @@ class ObjectiveAnswer:
         def value(index: int) -> float:
             return priced.at(index).value
 
+        def at_most(limit: float) -> Constraint:
+            return Constraint(subject=CAP, relation="<=", limit=limit, unit="")
+
         cheap: FloatArray = -np.sum([total.blocks for total in priced.totals], axis=0)
-        least = min(map(value, [*best(cheap), *self.within]))
+
+        def cheapest(one: int, *limits: Constraint) -> int:
+            """Return the cheapest network within limits, `one` of them; of a maximum of sums the one of their least total."""
+            further = limits
+            while less := best(cheap, *further):
+                bound = max(total.of(blocks_of(self.config, less[0])) for total in priced.totals)
+                one = min(one, less[0], key=value)
+                if bound >= value(one) and all(known.value >= value(one) for known in exact.values()):
+                    break  # all others are of larger sums, and none was measured to take less
+                further = (*limits, at_most(math.nextafter(value(one), -math.inf)))
+            return one
+
+        least = value(cheapest(self.within[0]))
         found: list[int] = []
         step, below = 0.0, tuple[Constraint, ...]()
         while top := best(goal.blocks, *below):
             same = Constraint(subject=GOAL, relation=">=", limit=self.score(top[0]), unit="")
-            found.append(min([*top, *best(cheap, *below, same)], key=value))
+            found.append(cheapest(top[0], same))
             taken = value(found[-1])
             if taken <= least:
                 break
             step = step or (taken - least) / (FRONT_POINTS - 1)
-            cap = max(least, min(taken - step, math.nextafter(taken, -math.inf)))
-            below = (Constraint(subject=CAP, relation="<=", limit=cap, unit=""),)
+            below = (at_most(max(least, min(taken - step, math.nextafter(taken, -math.inf)))),)
         cheaper = [
             *map(self.score, found[1:]),
             -math.inf,

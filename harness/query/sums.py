@@ -22,6 +22,7 @@ from search.table.constraints import PROPERTIES, split_subject
 from search.table.costs import AdditiveCosts, BlockSums, CostEstimate
 from space import SpaceConfig, is_enumerable
 from space.errors import ConfigError
+from space.hash_table import is_first
 from space.indexing import BoolArray, FloatArray, available
 from space.segments import all_segments
 
@@ -166,7 +167,8 @@ def latency_sums(
         known=known,
     )
     about = facts_of(store, configuration, measured, apart) | {
-        "predicted": len(config) - len(measured.rows),
+        "predicted": (int(is_first(config).sum()) if is_enumerable(config) else len(config))
+        - len(measured.rows),
         "predictor": fitted.chosen,
         "error": fitted.errors.mape,
     }

@@ -26,7 +26,7 @@ from harness.query.run import ObjectiveResult
 from harness.store import Store
 from search.latency.additive import Additive, fit_additive
 from search.table.constraints import parse_constraint
-from search.table.costs import meets
+from search.table.costs import CostEstimate, meets
 from space import BLOX, Space, SpaceConfig, find_space
 from space.errors import ConfigError
 from space.indexing import FloatArray, IndexArray
@@ -253,6 +253,26 @@ def test_each_network_of_a_front_is_of_the_largest_objective_at_its_cost(
     assert values[-1][0] == max(score for score, _ in points.values())
     assert values[0][1] == min(cost for _, cost in points.values())
     assert not one_point.front("made-up").far, "those unlike any measured one are left out"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_front_reaches_the_cheapest_network_however_far_measured_ones_are_from_their_sums(
+    tmp_path: Path, seed: int
+) -> None:
+    space = find_space(own_space())
+    with opened(tmp_path, "sample:20", space) as store:
+        found = search_by_objective(store, query(space, "made-up<9ms", with_far=True), "params", 1)
+    cost, rng = found.costs["made-up"], np.random.default_rng(seed)
+    known = {
+        index: CostEstimate(value=ms, low=ms, high=ms, is_measured=True)
+        for index in rng.choice(len(space), 20, replace=False).tolist()
+        for ms in [cost.at(index).value * float(rng.uniform(0.5, 1.6))]
+    }
+    costs = {"made-up": replace(cost, known=known)}
+    found = replace(found, costs=costs, program=replace(found.program, costs=costs))
+    values = [found.costs["made-up"].at(index).value for index in found.front("made-up").indices]
+    assert values[0] == min(found.costs["made-up"].at(index).value for index in by_brute_force(found))
+    assert len(values) > 1 and values == sorted(values)
 
 
 @pytest.fixture(scope="module")

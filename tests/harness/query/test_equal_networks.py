@@ -207,6 +207,8 @@ def test_what_is_measured_and_predicted_is_counted_by_networks(
         source = LatencySource(space=config.name)
         _, provenance = stored_latency(store, "made-up", configuration, source, print)
         assert (provenance.measured, provenance.predicted) == (rows, networks - rows)
+        _, sums = cost_sums(store, config, ["made-up"], source, print)
+        assert sums["made-up"].provenance.predicted == networks - rows
         written = write_bench_files(store, tmp_path, ConfigurationChoice(device="made-up"), formats=["csv"])
         _, told = file_latency(written.paths[0], "made-up", config)
         assert (told.measured, told.predicted) == (rows, networks - rows)

@@ -787,10 +787,10 @@ class Told:
 
 
 def greet(agent: Agent, job: dict[str, Any]) -> Answer:
-    """Return the agent's answer to `hello`, about the runtimes that the job names, or about all where it has none of them."""
+    """Return the agent's answer to `hello`, about the runtimes that the job names; about all where it names or has none."""
     named = sorted({text.partition(":")[0] for text in job["runtimes"]})
     told = {"protocol": PROTOCOL, "harness": job["harness"], "environment": job["environment"]}
-    hello = agent.ask("hello", HELLO_S, **told, runtimes=named)
+    hello = agent.ask("hello", HELLO_S, **told, runtimes=named or None)
     if named and hello.get("runtimes") == []:
         hello = agent.ask("hello", HELLO_S, **told)
     return hello
@@ -932,6 +932,7 @@ def end(number: int, frame: FrameType | None) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure what is left of the job, and write the results so far; return the exit status."""
+    hold_standard_streams()
     path = Path(sys.argv[0]).resolve()
     parser = argparse.ArgumentParser(prog="python3 %s" % path.name, description=main.__doc__)
     parser.add_argument(
@@ -953,8 +954,11 @@ def main(arguments: list[str] | None = None) -> int:
             driver.open()
         except Ended:
             return 130
-        except (Stop, OSError) as error:
+        except Stop as error:
             say(str(error))
+            return 3
+        except OSError as error:
+            say("%s; name a folder that can be written, and has room, with --folder" % error)
             return 3
         try:
             driver.measure()
@@ -985,8 +989,19 @@ def finish(driver: Driver, results: Path, status: int, trouble: str) -> int:
     return status
 
 
+def hold_standard_streams() -> None:
+    """Let a stream that is closed (`>&-`) lead nowhere: else a file that is opened gets its number."""
+    number = os.open(os.devnull, os.O_RDWR)
+    while number <= 2:
+        os.set_inheritable(number, True)
+        number = os.open(os.devnull, os.O_RDWR)
+    os.close(number)
+
+
 def say(text: str) -> None:
     """Print a line with the time."""
+    if sys.stdout is None:  # closed
+        return
     with suppress(OSError):  # whoever read it has gone: the job goes on
         sys.stdout.write("%s  %s\n" % (time.strftime("%H:%M:%S"), text))
         sys.stdout.flush()

@@ -19,12 +19,10 @@ DEADLINES = ("ray", "ssh", "adb", "browser", "device")
 
 
 def pytest_configure() -> None:
-    """Let other test processes, and campaigns, of this machine be; heed Ctrl-C; collect no garbage while tests are collected.
+    """Let other test processes, and campaigns, of this machine be; heed Ctrl-C.
 
-    A shell starts what it runs in the background deaf to Ctrl-C, and programs that tests start inherit that. Modules and tests
-    stay: to look through them again and again takes a third of the time.
+    A shell starts what it runs in the background deaf to Ctrl-C, and programs that tests start inherit that.
     """
-    gc.disable()
     os.environ["HARNESS_LOCK_NAME"] = f"tests-{os.getpid()}"  # agents that tests start inherit it
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -81,15 +79,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByFile(config, log)
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
     """Spare the garbage collector what lasts as long as the run, modules and tests: some hundred thousand objects.
 
-    What tests make comes and goes by reference counts: cycles are looked for after tens of thousands of objects, not after 700.
+    To look through them again and again takes a third of the time that they are collected in. What tests make comes and goes by
+    reference counts: cycles are looked for after tens of thousands of objects, not after 700; also after errors, and by the
+    process that only gives out tests.
     """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000)
-    gc.enable()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000)
+        gc.enable()
 
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)

@@ -229,3 +229,18 @@ def test_the_emulated_board_has_a_mirror_whatever_apt_tells(
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, f"{found}\n"), done.stderr
+
+
+@pytest.mark.parametrize("asked", ["", "0", "1"])
+def test_setup_compiles_what_it_installs_but_where_pip_is_told_not_to(tmp_path, asked):
+    stub = '#!/bin/sh\n[ "$1" = -c ] || echo "$2" >>asked.txt\n'
+    write_programs(tmp_path, {".venv/bin/python": stub, "pyproject.toml": ""})
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts" / "setup", tmp_path / "scripts" / "setup")
+    environment = {name: value for name, value in os.environ.items() if name != "PIP_COMPILE"}
+    if asked:
+        environment["PIP_COMPILE"] = asked
+    for _ in range(2):  # the second finds all of it done
+        subprocess.run([tmp_path / "scripts" / "setup"], env=environment, check=True, timeout=60)
+    expected = ["pip"] if asked == "0" else ["pip", "compileall"]
+    assert (tmp_path / "asked.txt").read_text().split() == expected

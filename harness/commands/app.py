@@ -136,6 +136,8 @@ def _run(arguments: list[str], debug: bool) -> int:
         _close_output()  # who read it has gone, as `head` does when it has enough
         return 1
     except (OSError, UnicodeError, MemoryError) as error:
+        if isinstance(error, OSError) and not _flushed(debug):
+            return 1  # it was standard output that failed
         return _report(_reason_of(error), debug, 1)
 
 
@@ -175,7 +177,7 @@ def _flushed(debug: bool) -> bool:
         _close_output()
         return False
     except OSError as error:
-        _report(f"standard output: {error.strerror or error}; free room, or print elsewhere", debug, 1)
+        _report(f"standard output: {error.strerror or error}; free room there, or print elsewhere", debug, 1)
         _close_output()
         return False
     return True

@@ -230,7 +230,7 @@ def parse_patience(text: str) -> float:
 
 def parse_time(text: str, option: str) -> float:
     """Return a time such as `90s`, `30m` or `8h`, which an option was given, in s. Raises: ConfigError."""
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(s|m|min|h)", text.strip())
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)\s*(s|m|min|h)", text.strip())
     if found is None:
         raise ConfigError(f"{option} {text!r}: no time; write a number and its unit: 90s, 30m or 8h")
     return float(found[1]) * {"s": 1, "m": 60, "min": 60, "h": 3600}[found[2]]

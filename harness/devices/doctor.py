@@ -288,14 +288,16 @@ def _trials(device: Device, connection: Connection, on_step: Callable[[str], Non
         return checks  # said already, of the cores
     works = [use for use, trial in zip(uses, trials, strict=True) if trial.status == "ok"]
     cores, threads = allowed_cores(device, hello, None, ())
-    on_step("trying what else is measured")
-    forms = [
-        check
-        for use in works
-        for check in _forms(use, try_forms(connection.client, use, cores[-threads:], threads))
-    ]
-    on_step("looking for a sensor of energy, for up to a minute")
-    return checks + trials + forms + _sensors(connection, works)
+    checks += trials
+    try:
+        on_step("trying what else is measured")
+        for use in works:
+            checks += _forms(use, try_forms(connection.client, use, cores[-threads:], threads))
+        on_step("looking for a sensor of energy, for up to a minute")
+        checks += _sensors(connection, works)
+    except DeviceError as error:  # what was found before stays
+        checks.append(Check(status="FAIL", name="agent", found=str(error)))
+    return checks
 
 
 def try_runtimes(
@@ -341,8 +343,11 @@ def _sensors(connection: Connection, uses: Sequence[RuntimeUse]) -> list[Check]:
     places = {use.provider if uses_accelerator(use.provider) else "processor": use.provider for use in uses}
     checks = []
     for place, provider in places.items():
-        found = connection.client.energy_sensor(provider)
-        trouble = why_no_energy(found)
+        try:
+            found = connection.client.energy_sensor(provider)
+            trouble = why_no_energy(found)
+        except AgentError as error:
+            trouble = str(error)
         if trouble:
             checks.append(Check(status="warn", name="energy", found=f"{place}: no --energy: {trouble}"))
         else:

@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.output.layout import Table
 from harness.output.tables import print_csv, print_failures, print_json, print_table, write_csv
-from harness.output.terminal import echo
+from harness.output.terminal import echo, named
 from harness.records import Failure
 from harness.store.maintenance import (
     BLOCK_COLUMNS,
@@ -138,8 +138,8 @@ def _export(
     if file_format == "jsonl":
         lines = [json.dumps(document, separators=(",", ":")) for document in documents]
         if path is None:
-            for line in lines:
-                sys.stdout.write(f"{line}\n")
+            with named(sys.stdout):
+                sys.stdout.writelines(f"{line}\n" for line in lines)
         else:
             write_file(path, "".join(f"{line}\n" for line in lines).encode())
         return len(lines)

@@ -18,7 +18,7 @@ from rich.cells import cell_len
 from harness.estimates.findings import Finding
 from harness.estimates.latency import LATENCY_COLUMNS, Latency, LatencyTable, to_json
 from harness.output.layout import Table, lay_out
-from harness.output.terminal import bold, echo, plain, put, width_of, wrap
+from harness.output.terminal import bold, echo, named, plain, put, width_of, wrap
 from harness.records import Failure
 from harness.store import Store
 from harness.store.configurations import describe
@@ -275,7 +275,8 @@ def check_one_format(csv_output: bool, json_output: bool) -> None:
 
 def print_csv(documents: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
     """Print CSV with a title row, which is there when there is no other row, too."""
-    _write_csv(sys.stdout, documents, columns)
+    with named(sys.stdout):
+        _write_csv(sys.stdout, documents, columns)
 
 
 def write_csv(path: Path, documents: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ A terminal gets lines that fit it, broken between words. Whatever else reads a s
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -18,7 +19,10 @@ from space.text import printable
 
 _last_line_s = [0.0]
 USUAL_WIDTH = 80  # of a terminal that does not say
-_COMMANDS = "measure|results|compare|predict|audit|profile|report|devices|doctor|export|train|distill|study|dataset|search|store"
+_COMMANDS = (
+    "measure|results|compare|gate|predict|audit|profile|report|devices|doctor|provision|pack|export|train|distill|study|import"
+    "|dataset|search|store"
+)
 # A command line, to its end: typed as it stands, so no line may end within it.
 _COMMAND = re.compile(
     rf"(?:-> )?(?:\bharness (?:{_COMMANDS})\b|\S*\bpython[0-9.]* -m |\bpip3? |\bsudo )(?:(?![,:] )[^;)'\n])*"
@@ -70,9 +74,20 @@ def echo(text: str, *, err: bool = False) -> None:
 def put(text: str, stream: TextIO) -> None:
     """Print lines as they are; letters that a stream's encoding lacks are written out, as in `\\xe9`."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-    stream.flush()
+    with named(stream):
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        stream.flush()
     _last_line_s[0] = time.monotonic()
+
+
+@contextlib.contextmanager
+def named(stream: TextIO) -> Iterator[None]:
+    """Write to a stream: what the system refuses meanwhile names the stream. Raises: OSError."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = "standard error" if stream is sys.stderr else "standard output"
+        raise
 
 
 def last_line_s() -> float:

@@ -26,12 +26,14 @@ from harness.devices.doctor import (
     _machine_lock,
     _runtimes,
     _sensors,
+    _trials,
     diagnose,
     diagnose_all,
     exit_status,
 )
 from harness.devices.runtimes import RuntimeUse
 from harness.devices.trial import SHARED_WORKER
+from harness.errors import AgentError, LinkError
 
 HELLO: dict[str, Any] = {"cores": [0, 1], "clusters": [[0, 1]]}
 
@@ -254,6 +256,48 @@ def test_a_sensor_of_energy_is_looked_for_once_for_all_that_the_processor_runs()
         "ok",
         "CUDAExecutionProvider: nvidia (the board), measured every 0.1 s",
     )
+
+
+def test_a_sensor_that_cannot_be_asked_for_is_told_and_the_others_are_looked_for() -> None:
+    class Client:
+        def energy_sensor(self, provider: str) -> dict[str, Any]:
+            raise AgentError("unreadable", "the sensor cannot be read", {})
+
+    class Held:
+        client = Client()
+
+    uses = [use("onnxruntime", "CPUExecutionProvider"), use("onnxruntime", "CUDAExecutionProvider")]
+    found = _sensors(Held(), uses)  # type: ignore[arg-type]
+    assert [check.status for check in found] == ["warn", "warn"]
+    assert all("no --energy: the sensor cannot be read" in check.found for check in found)
+
+
+@pytest.mark.parametrize("lost_at", ["forms", "sensor"])
+def test_a_device_lost_while_forms_are_tried_keeps_what_was_found_before(
+    lost_at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Client:
+        def lock(self, owner: str, board: Any) -> dict[str, Any]:
+            return {}
+
+        def energy_sensor(self, provider: str) -> dict[str, Any]:
+            raise LinkError("the agent ended")
+
+    class Held:
+        client, hello = Client(), HELLO
+
+    def forms(*_: Any) -> dict[str, str]:
+        if lost_at == "forms":
+            raise LinkError("the agent ended")
+        return {"--memory": ""}
+
+    monkeypatch.setattr(doctor, "choose_runtimes", lambda *_: [use("onnxruntime", "CPUExecutionProvider")])
+    monkeypatch.setattr(doctor, "try_runtime", lambda *_: "")
+    monkeypatch.setattr(doctor, "try_forms", forms)
+    found = _trials(LocalDevice(name="board"), Held(), lambda step: None)  # type: ignore[arg-type]
+    between = [] if lost_at == "forms" else [("ok", "forms")]
+    told = [(check.status, check.name) for check in found]
+    assert told == [("ok", "trial"), *between, ("FAIL", "agent")]
 
 
 @pytest.mark.long

@@ -745,10 +745,15 @@ def test_a_device_without_a_runtime_for_one_of_the_files_is_told_what_to_install
 
 
 @pytest.mark.parametrize(
-    ("found", "about"), [(["onnxruntime"], [["onnxruntime"]]), ([], [["onnxruntime"], None])]
+    ("named", "found", "about"),
+    [
+        (["onnxruntime:cpu", "onnxruntime:cuda"], ["onnxruntime"], [["onnxruntime"]]),
+        (["onnxruntime:cpu"], [], [["onnxruntime"], None]),
+        ([], ["onnxruntime"], [None]),
+    ],
 )
-def test_a_job_asks_about_the_runtimes_it_names_or_about_all_where_it_finds_none_of_them(
-    found: list[str], about: list[list[str] | None]
+def test_a_job_asks_about_the_runtimes_it_names_or_about_all_where_it_names_or_finds_none_of_them(
+    named: list[str], found: list[str], about: list[list[str] | None]
 ) -> None:
     asked: list[list[str] | None] = []
     told: list[object] = []
@@ -760,11 +765,7 @@ def test_a_job_asks_about_the_runtimes_it_names_or_about_all_where_it_finds_none
             return {"type": "result", "runtimes": found}
 
     agent: Any = Agent()
-    job = {
-        "harness": "1",
-        "runtimes": ["onnxruntime:cpu", "onnxruntime:cuda"],
-        "environment": {"LITERT": "/lib"},
-    }
+    job = {"harness": "1", "runtimes": named, "environment": {"LITERT": "/lib"}}
     greet(agent, job)
     assert asked == about
     assert told == [job["environment"]] * len(about)

@@ -7,8 +7,10 @@ import os
 import pty
 
 import pytest
+import typer
 
-from harness.output.terminal import bold, echo, is_live, width_of, wrap
+from harness.commands.app import app
+from harness.output.terminal import bold, echo, is_live, width_of, words, wrap
 
 NETWORK = "mbconv-mbconv+in/mbconv-mbconv+out/bconv-mbconv+out"
 COMMAND = f"harness measure --device pi4 --runtime onnxruntime --models {NETWORK}"
@@ -34,6 +36,11 @@ def test_a_command_line_is_whole_on_one_line_to_be_copied() -> None:
     assert lines == ["more sessions narrow the intervals:", COMMAND]
     assert wrap(f"see it ({COMMAND}), or go on", 40)[-1].endswith("or go on")
     assert COMMAND in "\n".join(wrap(f"see it ({COMMAND}), or go on", 40))
+
+
+def test_every_command_of_harness_is_known_to_be_one() -> None:
+    for name in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
+        assert words(f"then harness {name} lab.zip --store lab.db") == ["then", f"harness {name} lab.zip --store lab.db"]
 
 
 def test_what_is_no_terminal_gets_each_text_as_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,6 +77,7 @@ def _front_document(answer: ObjectiveAnswer, front: ObjectiveFront) -> dict[str,
         "cost": front.cost,
         "by": "integer programs",
         "most_points": FRONT_POINTS,
+        "passed_over": front.passed_over,
         "networks": [_row(answer, index, front.far) for index in front.indices],
     }
 
@@ -135,6 +136,8 @@ def _print_front(answer: ObjectiveAnswer, front: ObjectiveFront, wide: bool) -> 
         f"{counted(len(front.indices), 'network')} of the front, by integer programs with one limit on {front.cost} after "
         "another; there may be others between them"
     )
+    if front.passed_over:
+        echo("some of less cost were passed over, unlike any that was measured: measure more of the space")
 
 
 def _networks(title: str, answer: ObjectiveAnswer, indices: Sequence[int], far: frozenset[int]) -> Table:

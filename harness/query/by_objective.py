@@ -41,12 +41,13 @@ class ObjectiveFront:
     """Networks of the largest objective at their cost, cheapest first, by their canonical indices.
 
     These are some of the Pareto front, `FRONT_POINTS` at most, and there may be others between them. `far`: those unlike any
-    measured one.
+    measured one. `passed_over`: whether of those that a program found all were, and none was taken.
     """
 
     cost: str
     indices: tuple[int, ...]
     far: frozenset[int]
+    passed_over: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -114,8 +115,13 @@ class ObjectiveAnswer:
             },
         )
 
+        passed_over = False
+
         def best(scores: FloatArray, *further: Constraint) -> list[int]:
-            return program.best(scores, (*self.constraints, *further), 1, within)[0]
+            nonlocal passed_over
+            near, looked_at, _ = program.best(scores, (*self.constraints, *further), 1, within)
+            passed_over |= bool(looked_at) and not near
+            return near
 
         def value(index: int) -> float:
             return priced.at(index).value
@@ -152,7 +158,8 @@ class ObjectiveAnswer:
             -math.inf,
         ]  # of the next network, which may have been measured
         found = [one for one, other in zip(found, cheaper, strict=True) if self.score(one) > other]
-        return ObjectiveFront(cost=cost, indices=tuple(found[::-1]), far=_far(found, self.program.latencies))
+        far = _far(found, self.program.latencies)
+        return ObjectiveFront(cost=cost, indices=tuple(found[::-1]), far=far, passed_over=passed_over)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

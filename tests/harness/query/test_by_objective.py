@@ -233,7 +233,7 @@ def test_names_of_no_sum_are_refused() -> None:
 
 @pytest.mark.parametrize("objective", ["params", "scores"])
 def test_each_network_of_a_front_is_of_the_largest_objective_at_its_cost(
-    tmp_path: Path, objective: str
+    tmp_path: Path, objective: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     space = find_space(own_space())
     text = str(scores_file(tmp_path, space)) if objective == "scores" else objective
@@ -253,6 +253,10 @@ def test_each_network_of_a_front_is_of_the_largest_objective_at_its_cost(
     assert values[-1][0] == max(score for score, _ in points.values())
     assert values[0][1] == min(cost for _, cost in points.values())
     assert not one_point.front("made-up").far, "those unlike any measured one are left out"
+    assert not found.front("made-up").passed_over
+    monkeypatch.setattr(by_objective, "_far", lambda indices, latencies: frozenset(indices) - {front[-1]})
+    ends = one_point.front("made-up")
+    assert ends.indices == front[-1:] and ends.passed_over, "and that is told, where no others were found"
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -60,7 +60,9 @@ def test_our_own_packages_are_not_taken_for_foreign_ones() -> None:
     assert foreign_package() == ""
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("devices",), ("search", "--accuracies", "synthetic", "--json")])
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("devices",), ("search", "--accuracies", "synthetic", "--json")]
+)
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_full_standard_output_is_one_line_and_status_1(
     arguments: tuple[str, ...], unbuffered: str, tmp_path: Path

@@ -40,7 +40,10 @@ def test_a_command_line_is_whole_on_one_line_to_be_copied() -> None:
 
 def test_every_command_of_harness_is_known_to_be_one() -> None:
     for name in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
-        assert words(f"then harness {name} lab.zip --store lab.db") == ["then", f"harness {name} lab.zip --store lab.db"]
+        assert words(f"then harness {name} lab.zip --store lab.db") == [
+            "then",
+            f"harness {name} lab.zip --store lab.db",
+        ]
 
 
 def test_what_is_no_terminal_gets_each_text_as_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,13 +31,13 @@ from rigs.packed_jobs import (
     results_of,
     run,
     start,
+    system_python,
     take,
     with_agent_code,
     with_code,
     with_sensor,
     write_results,
     write_zip,
-    system_python,
 )
 from rigs.read_only import read_only
 from rigs.short_campaigns import LONG_PLAN, ONNX, SHORT, Watcher

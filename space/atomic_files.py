@@ -33,7 +33,7 @@ def check_output_file(path: Path | None) -> None:
         return
     try:
         place = path if _is_written_through(path) else Path(os.path.realpath(path)).parent
-        refusal = errno.EISDIR if path.is_dir() else 0 if os.access(place, os.W_OK) else errno.EACCES
+        refusal = errno.EISDIR if path.is_dir() else _refusal(place)
     except (OSError, ValueError) as error:
         refusal = getattr(error, "errno", None) or errno.EINVAL
     if refusal:
@@ -41,6 +41,13 @@ def check_output_file(path: Path | None) -> None:
         raise ConfigError(
             f"{path}: cannot be written: {reason}; {remedy_for(OSError(refusal, reason), 'name another file')}"
         )
+
+
+def _refusal(place: Path) -> int:
+    """Return the number of the error that writing to a folder or a file meets; 0 for none."""
+    if os.access(place, os.W_OK):
+        return 0
+    return errno.EROFS if os.statvfs(place).f_flag & os.ST_RDONLY else errno.EACCES
 
 
 def write_file(

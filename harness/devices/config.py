@@ -45,6 +45,7 @@ from space.user_paths import expand_user
 DEFAULT_FILE = "devices.toml"
 FILE_VARIABLE = "HARNESS_DEVICES"
 LOCAL = "local"
+PACKED = "packed"  # the transport of a device that only packed jobs reach
 ALL = "all"  # what `--device` calls every device, so no name of one
 Format = Literal["onnx", "tflite"]
 Precision = Literal["fp32", "fp16", "int8"]  # of a model's numbers

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.devices.config import (
+    PACKED,
     RUNTIMES,
     Device,
     Format,
@@ -243,7 +244,7 @@ def _install_lines(device: Device, hello: Mapping[str, Any], names: Iterable[str
     if "onnxruntime" in lines and is_android:
         lines["onnxruntime"] = "pkg install python-onnxruntime"  # PyPI has no wheel for Termux
     by_hand = before + " or ".join(lines.values()) + after
-    if not set(names) <= set(_INSTALL):
+    if device.transport == PACKED or not set(names) <= set(_INSTALL):
         return by_hand
     asked = "".join(f" --runtime {name}" for name in names if name in _ON_REQUEST)
     return f"harness provision --device {device.name}{asked}, or by hand: {by_hand}"

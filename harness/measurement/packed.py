@@ -18,6 +18,7 @@ from device_agents.pacing import Durations, Pace
 from harness.devices.assembly import Assembly
 from harness.devices.conditions import HOTTER_C, NVIDIA_BITS, PI_BITS
 from harness.devices.config import (
+    PACKED,
     Device,
     Format,
     Precision,
@@ -81,7 +82,6 @@ from space.errors import ConfigError, HarnessError
 from space.text import counted
 
 CLOCKS = timedelta(minutes=5)  # that the clocks of two machines may be apart
-TRANSPORT = "packed"
 BATCH_MAX_S = 30.0  # of a session whose runs take several images
 NOT_CARRIED = ("litert_carry", "tflite_delegates", "adb", "fixed_performance")  # keys of devices.toml
 BLOCKS = ("energy", "sustained")  # purposes of runs of blocks
@@ -445,7 +445,7 @@ def _read_visit(
             probe=source.probe,
         )
         given = job.get("provider_options", {})
-        device = Device(name=outcome.device, transport=TRANSPORT, provider_options=given)
+        device = Device(name=outcome.device, transport=PACKED, provider_options=given)
         error, outcome.error = outcome.error, None
         try:
             link.open()

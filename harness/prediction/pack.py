@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.devices.config import Device, load_devices, name_problem
+from harness.devices.config import PACKED, Device, load_devices, name_problem
 from harness.estimates.latency import Latency, LatencyTable
 from harness.estimates.sustained import Sustained
 from harness.measurement.campaign import Outcome
-from harness.measurement.packed import TRANSPORT, PackedJob, import_campaign, pack_campaign
+from harness.measurement.packed import PackedJob, import_campaign, pack_campaign
 from harness.models.exported import ExportObserver
 from harness.models.files import GivenInputs
 from harness.prediction.measure import (
@@ -53,7 +53,7 @@ def parse_device(name: str, devices_file: str | Path | None = None) -> Device:
         return known[name]
     if problem := name_problem(name):
         raise ConfigError(f"--device {name!r}: the name {problem}")
-    return Device(name=name, transport=TRANSPORT)
+    return Device(name=name, transport=PACKED)
 
 
 def pack_requested(
@@ -65,7 +65,7 @@ def pack_requested(
     """
     check_folder_of(output)
     (device,) = request.devices
-    if device.transport == TRANSPORT:
+    if device.transport == PACKED:
         observer.say(
             f"device {device.name!r} is not in devices.toml: a device of that name, with the usual settings"
         )

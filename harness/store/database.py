@@ -94,7 +94,12 @@ def open_to_write(text: str) -> Database:
         engine = _engine_of(url)
         if url.get_backend_name() == "sqlite":
             sa.event.listen(engine, "connect", _writer_of(path))
-        _patiently(lambda: migrate(engine, hide(str(text))))
+        try:
+            _patiently(lambda: migrate(engine, hide(str(text))))
+        except sa.exc.OperationalError as error:
+            if path is not None and "unable to open" in str(error):
+                _try_to_write(path.parent)
+            raise
         return Database(engine, url, engine.dispose)
 
 
@@ -175,6 +180,15 @@ def remedy_of(error: BaseException) -> str:
     if re.search("connect|server|closed|terminat", text):
         return "is the database's server running, and reached from here?"
     return "is its disk full, or another program holding it?"
+
+
+def _try_to_write(folder: Path) -> None:
+    """Make a nameless file in a folder, as SQLite must beside its own, and does not say why it cannot. Raises: OSError."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from error
 
 
 def _reason_to_open_none() -> str:

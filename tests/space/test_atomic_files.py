@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from rigs.read_only import read_only
 
 from space.atomic_files import check_output_file, holds_file, new_folder, partials, write_file, write_whole
 from space.errors import ConfigError, DatasetError
@@ -200,3 +201,9 @@ def test_what_is_there_is_told_or_refused_with_a_reason(tmp_path: Path) -> None:
     assert not any(map(holds_file, (tmp_path, tmp_path / "none", tmp_path / "file" / "below")))
     with pytest.raises(ConfigError, match="xxx: cannot be written: File name too long; give it a shorter"):
         holds_file(tmp_path / ("x" * 300))
+
+
+def test_a_read_only_file_system_is_not_told_as_a_matter_of_the_account(tmp_path: Path) -> None:
+    reason = "Read-only file system" if os.geteuid() == 0 else "Permission denied"
+    with read_only(tmp_path), pytest.raises(ConfigError, match=reason):
+        check_output_file(tmp_path / "page.html")

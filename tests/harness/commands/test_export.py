@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -178,6 +179,13 @@ def test_a_table_of_another_task_or_space_is_refused(tmp_path: Path) -> None:
         ConfigError, match="accuracies of task 'some-images', not 'others'; name another table"
     ):
         read_table(path, TINY, task_named("others"))
+
+
+def test_a_table_that_is_no_plain_file_is_refused_before_anybody_waits_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (Path("/dev/null"), tmp_path / "pipe"):
+        with pytest.raises(ConfigError, match="is no plain file"):
+            read_table(path, TINY, task_named("some-images"))
 
 
 def test_accuracies_on_synthetic_images_carry_the_word(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.devices.conditions import clock_tier, hardware_name
-from harness.devices.config import LocalDevice, SshDevice
+from harness.devices.config import PACKED, Device, LocalDevice, SshDevice
 from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes, likely_runtimes, parse_cores
 from space.errors import ConfigError, did_you_mean
 
@@ -106,6 +106,12 @@ def test_formats_leave_only_the_runtimes_that_run_them() -> None:
     with pytest.raises(ConfigError, match="none runs tflite models; install one on the device") as caught:
         choose_runtimes(LOCAL, only("onnxruntime"), (), ("tflite",))
     assert str(caught.value).endswith("-m pip install ai-edge-litert")
+
+
+def test_a_device_that_only_packed_jobs_reach_is_not_sent_to_provision() -> None:
+    board = Device(name="board", transport=PACKED)
+    with pytest.raises(ConfigError, match=r"install one on the device: python3 -m venv ~/harness-venv"):
+        choose_runtimes(board, only(), (), ())
 
 
 def test_in_termux_the_line_to_install_onnxruntime_is_termuxs_own() -> None:

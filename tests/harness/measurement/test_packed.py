@@ -8,6 +8,8 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sysconfig
 import threading
 import time
 import zipfile
@@ -29,6 +31,7 @@ from rigs.packed_jobs import (
     results_of,
     run,
     start,
+    system_python,
     take,
     with_agent_code,
     with_code,
@@ -36,6 +39,7 @@ from rigs.packed_jobs import (
     write_results,
     write_zip,
 )
+from rigs.read_only import read_only
 from rigs.short_campaigns import LONG_PLAN, ONNX, SHORT, Watcher
 
 from device_agents import block_plans
@@ -769,6 +773,23 @@ def test_a_job_asks_about_the_runtimes_it_names_or_about_all_where_it_names_or_f
     greet(agent, job)
     assert asked == about
     assert told == [job["environment"]] * len(about)
+
+
+def test_a_job_whose_standard_streams_are_closed_is_measured(ran: Ran, tmp_path: Path) -> None:
+    shutil.copy(ran.folder / "job.zip", tmp_path)
+    closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", system_python(), "job.zip"]
+    environment = {**os.environ, "PYTHONPATH": sysconfig.get_path("purelib")}
+    done = subprocess.run(closed, cwd=tmp_path, env=environment, check=False, timeout=120)
+    assert done.returncode == 0
+    assert results_of(tmp_path / "job.zip").exists()
+
+
+def test_a_job_in_a_folder_that_cannot_be_written_says_what_helps(ran: Ran, tmp_path: Path) -> None:
+    shutil.copy(ran.folder / "job.zip", tmp_path)
+    with read_only(tmp_path):
+        status, said = run(tmp_path / "job.zip")
+    assert status == 3
+    assert "job-work'; name a folder that can be written, and has room, with --folder" in said
 
 
 @pytest.mark.long

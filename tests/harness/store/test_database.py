@@ -128,6 +128,13 @@ def test_commands_that_read_work_on_a_store_in_a_read_only_folder(name: str, tmp
     assert state(folder) == before
 
 
+def test_a_store_that_cannot_be_made_says_which_folder_refuses_it(tmp_path: Path) -> None:
+    folder = tmp_path / "shelf"
+    folder.mkdir()
+    with read_only(folder), pytest.raises(StoreError, match=r"shelf'; (nothing can be|this account may)"):
+        Store(str(folder / "s.sqlite"))
+
+
 def test_a_log_that_a_killed_writer_left_in_a_read_only_folder_is_read(path: Path, tmp_path: Path) -> None:
     add(path)
     writer = new_writer(path)

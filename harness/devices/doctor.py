@@ -26,7 +26,7 @@ from harness.devices.config import RUNTIMES, Device, SshDevice
 from harness.devices.connection import Connection, new_owner
 from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes, is_expected
 from harness.devices.transports import open_transport
-from harness.devices.trial import SHARED_WORKER, try_forms, try_runtime, why_no_energy
+from harness.devices.trial import NOT_KNOWN, SHARED_WORKER, try_forms, try_runtime, why_no_energy
 from harness.errors import AgentError, DeviceError
 from space.errors import ConfigError
 
@@ -330,11 +330,18 @@ def _forms(use: RuntimeUse, tried: Mapping[str, str]) -> list[Check]:
     works = ", ".join(name for name, trouble in tried.items() if not trouble)
     checks = [Check(status="ok", name="forms", found=f"{what}: {works}")] if works else []
     for name, trouble in tried.items():
-        if trouble:
-            remedy = FORM_REMEDIES.get(name, f"measure there without {name}")
-            checks.append(
-                Check(status="warn", name="forms", found=f"{what}: no {name}: {trouble}", remedy=remedy)
+        if trouble == NOT_KNOWN:
+            found, remedy = (
+                f"{what}: {name}: not known: {trouble}",
+                "stop what else runs there, and ask again",
             )
+            checks.append(Check(status="warn", name="forms", found=found, remedy=remedy))
+        elif trouble:
+            found, remedy = (
+                f"{what}: no {name}: {trouble}",
+                FORM_REMEDIES.get(name, f"measure there without {name}"),
+            )
+            checks.append(Check(status="warn", name="forms", found=found, remedy=remedy))
     return checks
 
 

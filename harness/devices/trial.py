@@ -39,6 +39,7 @@ BLOCKS = BlockPlan(blocks=(("network", 0.05), ("reference", 0.05)), timed_runs=2
 SHARED = 2
 TRIES = 3  # a worker whose core others hold ends early
 SHARED_WORKER = "networks that share a worker"
+NOT_KNOWN = "other programs took its core each time"
 
 
 def trial_model(model_format: str) -> Assembly:
@@ -92,7 +93,7 @@ def try_runtime(client: AgentClient, use: RuntimeUse, cores: tuple[int, ...], th
 def try_forms(client: AgentClient, use: RuntimeUse, cores: tuple[int, ...], threads: int) -> dict[str, str]:
     """Return each form of measuring beside a session of one network, and what is wrong with it, empty where nothing is.
 
-    The device should be locked, and `try_runtime` have found nothing. Raises: LinkError.
+    `NOT_KNOWN` where the device was too busy to tell. The device should be locked, and `try_runtime` have found nothing. Raises: LinkError.
     """
     model = trial_model(use.format)
     client.send_models([model])
@@ -105,7 +106,7 @@ def try_forms(client: AgentClient, use: RuntimeUse, cores: tuple[int, ...], thre
             measured = [event for event in told if event["event"] == "measured"]
             if not measured or measured[-1].get("stop") != "contended":
                 return _fewer("networks", measured, SHARED)
-        return "other programs took its core each time"
+        return NOT_KNOWN
 
     def weigh() -> str:
         client.weigh(job | {"network": recipe})

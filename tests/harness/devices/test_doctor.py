@@ -32,7 +32,7 @@ from harness.devices.doctor import (
     exit_status,
 )
 from harness.devices.runtimes import RuntimeUse
-from harness.devices.trial import SHARED_WORKER
+from harness.devices.trial import NOT_KNOWN, SHARED_WORKER
 from harness.errors import AgentError, LinkError
 
 HELLO: dict[str, Any] = {"cores": [0, 1], "clusters": [[0, 1]]}
@@ -229,6 +229,12 @@ def test_what_is_measured_in_another_form_is_told_with_what_to_do_without() -> N
     assert (shared.status, sustained.status) == ("warn", "warn")
     assert "SIGSEGV" in shared.found and "--level final" in shared.remedy
     assert sustained.remedy == "measure there without --sustained"
+
+
+def test_a_form_that_other_programs_held_up_is_not_said_not_to_work() -> None:
+    (check,) = _forms(use("onnxruntime", "CPUExecutionProvider"), {SHARED_WORKER: NOT_KNOWN})
+    assert check.status == "warn" and "not known: other programs took its core" in check.found
+    assert check.remedy == "stop what else runs there, and ask again"
 
 
 def test_a_sensor_of_energy_is_looked_for_once_for_all_that_the_processor_runs() -> None:

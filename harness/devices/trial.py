@@ -93,7 +93,8 @@ def try_runtime(client: AgentClient, use: RuntimeUse, cores: tuple[int, ...], th
 def try_forms(client: AgentClient, use: RuntimeUse, cores: tuple[int, ...], threads: int) -> dict[str, str]:
     """Return each form of measuring beside a session of one network, and what is wrong with it, empty where nothing is.
 
-    `NOT_KNOWN` where the device was too busy to tell. The device should be locked, and `try_runtime` have found nothing. Raises: LinkError.
+    `NOT_KNOWN` where the device was too busy to tell. The device should be locked, and `try_runtime` have found nothing.
+    Raises: LinkError.
     """
     model = trial_model(use.format)
     client.send_models([model])

@@ -499,6 +499,7 @@ def test_one_network_is_measured_and_measured_no_second_time(user: User, harness
 
 
 @pytest.mark.converter
+@pytest.mark.device
 def test_ctrl_c_keeps_what_was_measured_and_goes_on_from_there(user: User, harness_cache: Path) -> None:
     arguments = [sys.executable, "-c", SHORT, "measure", "-m", "sample:15", "-r", "onnxruntime"]
     process = subprocess.Popen(

@@ -183,12 +183,10 @@ def test_too_few_for_the_confidence_is_said_and_how_to_measure_more(library: Pat
     "command",
     [
         ("predict", "--device", "made-up", "--csv"),
-        ("audit", "--device", "made-up"),
         ("dataset", "write", "--device", "made-up", "--output", "."),
         ("dataset", "write", "--device", "made-up", "--output", ".", "--measured-only"),
         ("search", "-a", "synthetic", "--device", "made-up", "--max-latency", "5ms"),
         ("measure", "--space", "deep", "--models", "all"),
-        ("measure", "--space", "deep", "--until", "mape=2%"),
     ],
     ids=lambda command: " ".join(command),
 )

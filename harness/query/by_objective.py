@@ -20,7 +20,7 @@ from harness.query.query import Query
 from harness.query.sums import LatencySums, cost_sums, unseen_blocks
 from harness.store import Store
 from harness.store.configurations import find_configuration
-from search.blockwise.by_integer_program import choose, within
+from search.blockwise.by_integer_program import MOST_LOOKED_AT, WIDER, choose, within
 from search.blockwise.finalists import Finalists
 from search.table.constraints import PROPERTIES, Constraint, split_subject
 from search.table.costs import AdditiveCosts, CostEstimate, meets
@@ -32,8 +32,6 @@ from space.text import counted
 
 FRONT_POINTS = 20  # of a front at most: each is an integer program or two
 CAP, GOAL = "cap", "objective"  # sums that only the programs of a front limit
-WIDER = 4  # times as many networks are looked at where too many of those found are unlike any measured one
-MOST_LOOKED_AT = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -25,7 +25,7 @@ from space import SpaceConfig
 from space.errors import ConfigError
 from space.indexing import BoolArray, FloatArray, IndexArray, block_indices, blocks_of, index_of
 
-WIDER = 4  # times as many names are looked at where too many are of one network
+WIDER = 4  # times as many names are looked at where too many are of one network, or of none that may be taken
 MOST_LOOKED_AT = 2_000
 POOL = 100  # networks that a predictor which is no sum ranks
 

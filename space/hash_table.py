@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -36,6 +36,14 @@ def hash_at(config: SpaceConfig, index: int) -> str:
         return chain_digest(config, index).hex()
     raw = block_table(config.ops).raw
     return _computed_hash(tuple(raw[i] for i in blocks_of(config, index)), len(config.ops))
+
+
+def hashes_at(config: SpaceConfig, indices: Iterable[int]) -> list[str]:
+    """Return the graph hashes of the networks at canonical indices, as `hash_at` does of one."""
+    if not has_table(config):
+        return [hash_at(config, index) for index in indices]
+    content, size = all_digests(config), _DIGEST_BYTES
+    return [content[index * size : (index + 1) * size].hex() for index in indices]
 
 
 @lru_cache(maxsize=_MOST_KEPT)

@@ -50,6 +50,14 @@ def block_indices(config: SpaceConfig, indices: ArrayLike) -> IndexArray:
     )
 
 
+def network_texts(config: SpaceConfig, indices: ArrayLike) -> list[str]:
+    """Return the texts of the networks at canonical indices (n,), those that `str` makes of each: its blocks, joined by "/"."""
+    import numpy as np
+
+    texts = np.array([str(block) for block in config.blocks], dtype=object)
+    return list(map("/".join, zip(*texts[block_indices(config, indices)].T.tolist(), strict=True)))
+
+
 def indices_of(config: SpaceConfig, blocks: IndexArray) -> IndexArray:
     """Return the canonical indices of the networks with these blocks (..., stages), shape (...).
 

@@ -47,8 +47,8 @@ from space import (
     is_enumerable,
 )
 from space.errors import ConfigError
-from space.hash_table import are_among, first_equals, network_key
-from space.indexing import BoolArray, FloatArray, IndexArray, index_of
+from space.hash_table import are_among, first_equals, hashes_at, network_key
+from space.indexing import BoolArray, FloatArray, IndexArray, index_of, network_texts
 from space.registry import space_name
 from space.segments import all_segments
 from space.selection import parse_model, select_models
@@ -183,19 +183,20 @@ class SpaceTable(Tabular):
             [index for index, row in zip(wanted, found, strict=True) if row is None], dtype=np.int64
         )
         prediction = self._predicted(others)
-        columns = (*measured.milliseconds(prediction, PREDICTED_COVERAGE), prediction.supported)
-        predicted = zip(*(values.tolist() for values in columns), strict=True)
+        arrays = (*measured.milliseconds(prediction, PREDICTED_COVERAGE), prediction.supported)
+        columns = (*(values.tolist() for values in arrays), hashes_at(config, others.tolist()))
+        predicted = zip(*columns, strict=True)
         rows = []
-        for index, row in zip(wanted, found, strict=True):
-            architecture = Architecture.from_index(index, config)
+        for index, text, row in zip(wanted, network_texts(config, wanted), found, strict=True):
+            costs = _costs_at(self.costs, index)
             if row is not None:
-                rows.append(replace(row, architecture=str(architecture), index=index))
+                rows.append(replace(row, architecture=text, index=index, **costs))
                 continue
-            latency_ms, low_ms, high_ms, supported = next(predicted)
+            latency_ms, low_ms, high_ms, supported, graph_hash = next(predicted)
             rows.append(
                 SpaceRow(
-                    architecture=str(architecture),
-                    graph_hash=architecture.graph_hash,
+                    architecture=text,
+                    graph_hash=graph_hash,
                     index=index,
                     latency_ms=latency_ms,
                     low_ms=low_ms,
@@ -205,9 +206,10 @@ class SpaceTable(Tabular):
                     grade=NOT_GRADED,
                     sessions=0,
                     supported=supported,
+                    **costs,
                 )
             )
-        return [replace(row, **_costs_at(self.costs, row.index)) for row in rows] if self.costs else rows
+        return rows
 
     def ends(self, count: int) -> tuple[list[int], list[int]]:
         """Return the indices of the `count` networks of the lowest and of the highest predicted ratios, each in rising order.

@@ -17,10 +17,12 @@ from harness.measurement import plan
 from rigs.compiled_agent import build_compiled
 from rigs.short_campaigns import SHORT, SHORT_PLAN, any_core
 
+_any_core = any_core()  # kept, for its end takes back what it changes
+
 
 def shorten() -> None:
     """Let the campaigns of this process be short until it ends, on any core and at every level."""
-    any_core().__enter__()
+    _any_core.__enter__()
     # As many slices as an interval takes; a process that measures many is started once.
     level = replace(SHORT, at_once=12, plan=replace(SHORT_PLAN, min_slices=FEWEST_SLICES))
     plan.LEVELS.update(dict.fromkeys(plan.LEVELS, level))

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from space import BLOX, DEEP, MINI, SPACES, TINY, Architecture, SpaceConfig
-from space.indexing import block_indices, blocks_of, index_of, indices_of
+from space.hash_table import hashes_at
+from space.indexing import block_indices, blocks_of, index_of, indices_of, network_texts
 
 SAMPLES = [
     (config, index)
@@ -26,6 +27,15 @@ def test_an_index_is_the_architecture_of_its_blocks(config: SpaceConfig, index: 
     architecture = Architecture(blocks=tuple(config.blocks[block] for block in blocks), config=config)
     assert architecture.index == index
     assert Architecture.from_index(index, config) == architecture
+
+
+@pytest.mark.parametrize("config", SPACES.values())
+def test_many_networks_have_the_texts_and_hashes_of_each(config: SpaceConfig) -> None:
+    indices = [0, len(config) - 1, 1012, 45]
+    networks = [Architecture.from_index(index, config) for index in indices]
+    assert network_texts(config, indices) == [str(network) for network in networks]
+    assert hashes_at(config, indices) == [network.graph_hash for network in networks]
+    assert network_texts(config, []) == hashes_at(config, []) == []
 
 
 def test_the_first_stage_changes_fastest() -> None:

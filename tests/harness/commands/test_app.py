@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 import pytest
 from factories.records import CAMPAIGN, make_failure, make_session, make_slice
 from rigs import with_tests
+from rigs.short_campaigns import NETWORKS, models
 
 from harness.devices.config import devices_schema
 from harness.store import Store
@@ -31,27 +33,10 @@ COMMANDS = sorted(
         r"^from harness\.commands\.(\w+) import \1$", (ROOT / "harness/commands/app.py").read_text(), re.M
     )
 )
-NETWORK = "conv/conv/conv"
-
-# The command with short sessions: what is tested is the command, not the number.
-SHORT = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background of a shell inherits it ignored
-from harness.measurement import plan
-from harness.measurement import core_gate
-short = plan.SessionPlan(
-    min_slices=3, max_s=0.3, half_width=0.5, warmup_min_runs=3, warmup_min_s=0.0, warmup_max_s=0.1, warmup_stable_runs=3
-)
-plan.LEVELS["screen"] = plan.Level(name="short", sessions=1, plan=short)
-core_gate.FREE_SHARE = 1.0  # however busy this machine is
-from harness.commands.app import main
-main()
-"""
-
 
 # A process that imports the commands once and forks for each call: a process of its own without the second of imports.
 SERVER = """
-import json, os, sys
+import json, os, signal, sys
 import alembic.command, alembic.runtime.migration, alembic.script, exporters, numpy.random, space.selection
 import sqlalchemy.dialects.sqlite
 import harness.devices.client, harness.measurement.campaign, harness.devices.doctor, harness.store
@@ -64,10 +49,16 @@ command_line(app)
 build_compiled()  # once for all forks
 harness.devices.client.build_archive = build_compiled
 harness.store.database.OPENING_WAITS_S = (0.1,)  # for a server that is not there
+from harness.measurement.plan import LEVELS
+from rigs.short_campaigns import SHORT, any_core
+LEVELS["screen"] = SHORT  # what is tested is the command, not the number
+short = any_core()
+short.__enter__()
 for line in sys.stdin:
     request = json.loads(line)
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
         os.chdir(request["folder"])
         os.environ.clear()
         os.environ.update(request["environment"])
@@ -82,6 +73,7 @@ for line in sys.stdin:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)  # to take all modules down takes longer than most commands
+    print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
@@ -121,6 +113,11 @@ class User:
 
     def run(self, *arguments: str, **changes: str) -> Done:
         """Run a command in a fork of the server."""
+        self.begin(*arguments, **changes)
+        return self.end()
+
+    def begin(self, *arguments: str, **changes: str) -> int:
+        """Start a command in a fork of the server, with short sessions where it measures; return its process's id."""
         request = {
             "arguments": arguments,
             "folder": str(self.home),
@@ -129,10 +126,17 @@ class User:
             "stderr": str(self.home / ".stderr"),
         }
         assert self.server.stdin is not None
-        assert self.server.stdout is not None
         self.server.stdin.write(json.dumps(request) + "\n")
         self.server.stdin.flush()
-        status = int(self.server.stdout.readline())
+        return self._told()
+
+    def _told(self) -> int:
+        assert self.server.stdout is not None
+        return int(self.server.stdout.readline())
+
+    def end(self) -> Done:
+        """Wait until the command that was started ends."""
+        status = self._told()
         return Done(status, (self.home / ".stdout").read_text(), (self.home / ".stderr").read_text())
 
     def start(self, *python: str, **changes: str) -> Done:
@@ -343,7 +347,7 @@ def test_what_the_device_cannot_do_ends_with_status_2_and_stores_nothing(
     (user.home / "devices.toml").write_text(
         f'[devices.bare]\ntransport = "local"\npython = "{bare_python}"\n'
     )
-    done = user.run("measure", "-m", NETWORK, *arguments)
+    done = user.run("measure", "-m", NETWORKS[0], *arguments)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     for part in parts:
         assert part in done.stderr
@@ -354,7 +358,7 @@ def test_what_the_device_cannot_do_ends_with_status_2_and_stores_nothing(
 
 def test_a_device_without_python_ends_with_status_3(user: User) -> None:
     (user.home / "devices.toml").write_text('[devices.none]\ntransport = "local"\npython = "/no/python"\n')
-    done = user.run("measure", "-d", "none", "-m", NETWORK)
+    done = user.run("measure", "-d", "none", "-m", NETWORKS[0])
     assert (done.returncode, done.stdout) == (3, "")
     assert "no Python at '/no/python'" in done.stderr
     assert 'python = "/path/to/python3" in [devices.none]' in done.stderr
@@ -452,7 +456,7 @@ def test_results_are_shown_for_people_and_for_programs(user: User) -> None:
     assert "killed by signal 9" in user.run("results", "--failures").stdout
     (row,) = csv.DictReader(io.StringIO(user.run("results", "--failures", "--csv").stdout))
     assert row == failure
-    assert json.loads(user.run("results", "--failures", "--json", "-m", NETWORK).stdout) == []
+    assert json.loads(user.run("results", "--failures", "--json", "-m", NETWORKS[0]).stdout) == []
 
 
 def test_results_name_runtimes_as_measure_does(user: User) -> None:
@@ -477,55 +481,53 @@ def test_a_password_in_the_stores_url_is_not_shown(user: User) -> None:
 # Measuring, for real
 
 
+@pytest.fixture(scope="module")
+def exported(harness_cache: Path) -> str:
+    """Return the folder with the models of `NETWORKS` and what they should give: commands then need no torch."""
+    source = models(NETWORKS)
+    for one in (source.reference("onnx"), *source.models("onnx")):
+        one.expected()
+    return str(harness_cache)
+
+
 @pytest.mark.converter
-def test_one_network_is_measured_and_measured_no_second_time(user: User, harness_cache: Path) -> None:
-    arguments = ("measure", "-m", NETWORK, "-r", "onnxruntime", "--json")
-    first = user.start("-c", SHORT, *arguments, HARNESS_CACHE=str(harness_cache))
+def test_one_network_is_measured_and_measured_no_second_time(user: User, exported: str) -> None:
+    arguments = ("measure", "-m", NETWORKS[0], "-r", "onnxruntime", "--json")
+    first = user.run(*arguments, HARNESS_CACHE=exported)
     assert first.returncode == 0, first.stderr
     (row,) = json.loads(first.stdout)
-    assert row["architecture"] == NETWORK
+    assert row["architecture"] == NETWORKS[0]
     assert row["latency_ms"] > 0
     assert (row["low_ms"] is None) == (row["high_ms"] is None) == (row["slices"] < 6)
     assert "1 session measured" in first.stderr
     stored = user.rows()
     assert stored == {"campaigns": 1, "sessions": 1, "failures": 0, "reference_latencies": 0}
-    again = user.run(*arguments, "--level", "quick", HARNESS_CACHE=str(harness_cache))
+    again = user.run(*arguments, "--level", "quick", HARNESS_CACHE=exported)
     assert (again.returncode, json.loads(again.stdout)) == (0, [row])
     assert "1 already stored" in again.stderr
     assert user.rows() == stored
     assert json.loads(user.run("results", "--json").stdout) == [row]
-    table = user.run(*arguments[:-1], "--level", "quick", HARNESS_CACHE=str(harness_cache))
-    assert NETWORK in table.stdout
+    assert NETWORKS[0] in user.run("results").stdout
 
 
 @pytest.mark.converter
 @pytest.mark.device
-def test_ctrl_c_keeps_what_was_measured_and_goes_on_from_there(user: User, harness_cache: Path) -> None:
-    arguments = [sys.executable, "-c", SHORT, "measure", "-m", "sample:15", "-r", "onnxruntime"]
-    process = subprocess.Popen(
-        arguments,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=user.home,
-        env=user.environment(HARNESS_CACHE=str(harness_cache)),
+def test_ctrl_c_keeps_what_was_measured_and_goes_on_from_there(user: User, exported: str) -> None:
+    process = user.begin(
+        *("measure", "-m", ",".join(NETWORKS), "-r", "onnxruntime", "-n", "30"), HARNESS_CACHE=exported
     )
-    try:
-        deadline = time.monotonic() + 100
-        while measured_rows(user) < 3:
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=30)
-    finally:
-        process.kill()
-    assert process.returncode == 130, errors
-    assert "Traceback" not in errors
-    assert "what was measured is stored" in errors
+    deadline = time.monotonic() + 100
+    while measured_rows(user) < 3 and Path(f"/proc/{process}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    with suppress(ProcessLookupError):  # it says below why it ended
+        os.kill(process, signal.SIGINT)
+    done = user.end()
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "what was measured is stored" in done.stderr
     count = user.rows()["sessions"]
-    assert 3 <= count < 15
-    assert output.count("/") >= 2 * (count - 1), "what was measured is shown"
+    assert 3 <= count < 60
+    assert all(name in done.stdout for name in NETWORKS), "what was measured is shown"
     connection = sqlite3.connect(user.store)
     assert connection.execute("select outcome from campaigns").fetchone()[0].startswith("stopped: ")
     connection.close()

@@ -137,8 +137,6 @@ def test_doctor_finds_a_healthy_device_ready(server: Sshd, command: CommandLine)
         assert found[name]["status"] == "ok", found[name]
     assert found["host key"]["found"] == "pinned in devices.toml"
     assert sys.executable in found["python"]["found"]
-    text = command("doctor", "--device", "board")
-    assert (text.status, "ok    host key" in text.stdout) == (0, True)
 
 
 def test_doctor_says_what_to_type_where_python_is_missing(server: Sshd, command: CommandLine) -> None:
@@ -167,7 +165,10 @@ def test_doctor_says_what_to_install_where_no_runtime_is(
     assert (refused.status, f"{python} -m pip install onnxruntime" in refused.stderr) == (2, True)
 
 
-def test_doctor_says_how_much_room_is_missing(server: Sshd, command: CommandLine, tmp_path: Path) -> None:
+def test_doctor_says_how_much_room_is_missing(
+    server: Sshd, command: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.devices.doctor._trials", lambda *_: [])  # comes after the room is looked at
     with small_disk(tmp_path / "small disk", 16 << 20) as disk:
         command.write_devices(board=server.fields(root=str(disk.folder / "root")))
         done = command("doctor", "--device", "board", "--json")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -62,28 +61,32 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def library(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def distilled(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
+    """A folder with a library, and what the command that made it put out."""
     folder = tmp_path_factory.mktemp("library") / "lib"
     found = run("distill", str(trained), "--network", "conv/conv", "--output", str(folder), *FAST)
     assert found.status == 0, found.stderr
-    return folder
+    return folder, found
 
 
-def test_a_library_holds_every_block_of_every_stage_and_says_synthetic(library: Path, trained: Path) -> None:
+@pytest.fixture(scope="module")
+def library(distilled: tuple[Path, Done]) -> Path:
+    return distilled[0]
+
+
+def test_a_library_holds_every_block_of_every_stage_and_says_synthetic(
+    distilled: tuple[Path, Done], trained: Path
+) -> None:
+    library, made = distilled
     found = load_library(library)
     assert str(found.teacher.architecture) == "conv/conv" and found.missing == ()
     assert [len(one.blocks) for one in found.stages if one] == [len(TWO_OPS.blocks)] * 2
-    again = run("distill", str(trained), "--network", "conv/conv", "--output", str(library), *FAST)
+    title = "".join(made.stdout.splitlines()[:2])
+    assert "synthetic-0-4-2-2" in title
+    assert "20 synthetic validation images" in made.stdout.replace("\n", " ")
+    again = run("distill", str(trained), "--network", "conv/conv", "--output", str(library), *FAST, "--json")
     assert again.status == 0 and "epoch" not in again.stderr  # nothing is distilled twice
-    title = again.stdout.splitlines()[0] + again.stdout.splitlines()[1]
-    assert "synthetic-0-4-2-2" in title and "20 synthetic validation images" in again.stdout.replace(
-        "\n", " "
-    )
-    document = json.loads(
-        run(
-            "distill", str(trained), "--network", "conv/conv", "--output", str(library), *FAST, "--json"
-        ).stdout
-    )
+    document = again.json
     block = document["stages"][1]["blocks"][-1]
     assert document["digest"] == found.digest and block["block"] == str(found.config.blocks[-1])
     assert block["synthetic_nsr"] == pytest.approx(found.stages[1].nsr[-1])

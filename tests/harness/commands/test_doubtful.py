@@ -33,6 +33,7 @@ HOT: dict[str, Any] = {"gate": {"closed": ["made-up heat"], "waited_s": 300.0}}
 GOOD, BAD = 20, 5
 WRONG = 3.0  # times too slow, the bad ones
 DEVICE = ("-d", "made-up")
+ONE_SEARCH = ("-n", "1", "-b", "4", "-m", "random")
 
 
 def networks(count: int, config: SpaceConfig = TINY) -> list[Architecture]:
@@ -148,11 +149,11 @@ def test_search_finds_them_by_their_prediction_or_not_at_all(store: Path, more: 
 
 def test_search_and_compare_print_a_note(store: Path) -> None:
     asked = ("-a", "synthetic", *DEVICE, "--max-latency", "9ms")
-    for command in (("search",), ("search", "compare", "-n", "1", "-b", "4", "-m", "random")):
+    for command in (("search",), ("search", "compare", *ONE_SEARCH)):
         done = run(store, *command, *asked)
         note = next(line for line in done.stdout.splitlines() if line.startswith("note: made-up: "))
         assert told(note)
-    found = run(store, "search", "compare", "-n", "1", "-b", "4", "-m", "random", *asked, "--json").json
+    found = run(store, "search", "compare", *ONE_SEARCH, *asked, "--json").json
     check_plain(found["doubtful"]["made-up"], taken=False)
 
 
@@ -238,7 +239,7 @@ def test_segments_of_grade_d_are_no_segments(bad_segments: Path) -> None:
         ("predict", *DEVICE),
         ("audit", *DEVICE),
         ("search", "-a", "synthetic", *DEVICE),
-        ("search", "compare", "-a", "synthetic", *DEVICE, "--max-latency", "12ms"),
+        ("search", "compare", "-a", "synthetic", *DEVICE, "--max-latency", "12ms", *ONE_SEARCH),
         ("report", "-a", "synthetic", *DEVICE, "-o", "{}/page.html"),
         ("dataset", "write", *DEVICE, "-o", "{}"),
         ("dataset", "write", *DEVICE, "-o", "{}", "--measured-only"),

@@ -26,8 +26,8 @@ from exporters.conversion import run_network
 from exporters.weights import WeightsFile
 from harness.models import accuracy
 from harness.models.accuracy import ModelAccuracy, SplitAccuracy, add_to_table, read_table, table_row
-from search.training.augment import normalize
-from search.training.recipe import Recipe, default_recipe
+from search.training.augment import NONE, normalize
+from search.training.recipe import Recipe
 from search.training.tasks import Task, load_task
 from search.training.trained_files import write_weights
 from search.training.training import train
@@ -208,7 +208,7 @@ def test_images_are_normalized_as_in_training() -> None:
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of a network trained on digits until it is far from chance."""
     torch.set_num_threads(1)
-    recipe = Recipe.from_plain(default_recipe("digits").to_plain() | {"epochs": 8})
+    recipe = Recipe(epochs=2, batch=32, learning_rate=0.05, augmentation=NONE)
     trained = train(Architecture.parse(NETWORK, TINY), load_task("digits", TINY), recipe)
     path = tmp_path_factory.mktemp("trained") / "weights.pt"
     write_weights(path, trained.weights, trained.architecture)
@@ -217,7 +217,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.training
 @pytest.mark.converter
-@pytest.mark.parametrize("model_format", ["onnx", "tflite"])
+@pytest.mark.parametrize("model_format", ["onnx", pytest.param("tflite", marks=pytest.mark.long)])
 def test_a_trained_network_in_int8_loses_at_most_a_point(
     model_format: Format, weights: Path, tmp_path: Path
 ) -> None:

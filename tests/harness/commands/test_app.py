@@ -49,11 +49,13 @@ command_line(app)
 build_compiled()  # once for all forks
 harness.devices.client.build_archive = build_compiled
 harness.store.database.OPENING_WAITS_S = (0.1,)  # for a server that is not there
+from harness.measurement.core_gate import CoreRequest
 from harness.measurement.plan import LEVELS
 from rigs.short_campaigns import SHORT, any_core
 LEVELS["screen"] = SHORT  # what is tested is the command, not the number
 short = any_core()
 short.__enter__()
+harness.measurement.campaign._Run._ask_for = lambda *_: CoreRequest()  # as where none is permitted: to try takes a second
 for line in sys.stdin:
     request = json.loads(line)
     child = os.fork()

@@ -19,6 +19,7 @@ from factories.records import CONFIGURATION, make_energy_run
 from factories.stores import add_sessions, calibrate, networks, new_store
 from rigs.commands import run
 
+import exporters
 from space import Architecture, find_space
 from space.dataset import Dataset, write_dataset
 from space.segments import all_segments
@@ -50,6 +51,7 @@ ELSEWHERE = {
     "--ray",
     "--calibration",
 }
+FEW_SEEDS = ("--seeds", "2")  # of a comparison of searches, which is of hundreds unless it is told
 COMPARED = ("bconv-conv+out/mbconv-conv+in+out/conv", "bconv-bconv+in/conv-conv+out/bconv-bconv")
 
 
@@ -122,6 +124,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     macro = {f"2012210{last}": {"test_acc": [50.0 + last, 51.0, 52.0]} for last in range(3)}  # made up
     (tmp_path / "nas-bench-macro_cifar10.json").write_text(json.dumps(macro))
+    monkeypatch.setattr(exporters, "standalone", lambda *_, **__: b"a model")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -133,7 +136,7 @@ def test_the_commands_of_a_page_do_what_they_say(
     write_files(page, folder)
     store = request.getfixturevalue("own_store") if page.stem == "own-space" else store
     for words in commands(page):
-        done = run(store, *words)
+        done = run(store, *words, *FEW_SEEDS * (words[:2] == ["search", "compare"]))
         assert done.status == 0, f"harness {shlex.join(words)}: {done.stderr}"
         for option, value in pairwise(words):
             assert option != "--output" or (folder / value).exists(), words

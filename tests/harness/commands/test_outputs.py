@@ -35,6 +35,9 @@ def test_a_document_has_the_keys_that_programs_read(
     name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exporters, "standalone", lambda *_, **__: b"a model")
+    monkeypatch.setattr(
+        "harness.devices.doctor._trials", lambda *_: []
+    )  # checks, whose keys are those of all others
     monkeypatch.chdir(folder)
     with any_core(), short_levels():
         done = run(CASES[name].store, *CASES[name].arguments)

@@ -49,13 +49,11 @@ command_line(app)
 build_compiled()  # once for all forks
 harness.devices.client.build_archive = build_compiled
 harness.store.database.OPENING_WAITS_S = (0.1,)  # for a server that is not there
-from harness.measurement.core_gate import CoreRequest
 from harness.measurement.plan import LEVELS
 from rigs.short_campaigns import SHORT, any_core
 LEVELS["screen"] = SHORT  # what is tested is the command, not the number
 short = any_core()
 short.__enter__()
-harness.measurement.campaign._Run._ask_for = lambda *_: CoreRequest()  # as where none is permitted: to try takes a second
 for line in sys.stdin:
     request = json.loads(line)
     child = os.fork()
@@ -529,8 +527,10 @@ def test_ctrl_c_keeps_what_was_measured_and_goes_on_from_there(user: User, expor
     assert "what was measured is stored" in done.stderr
     count = user.rows()["sessions"]
     assert 3 <= count < 60
-    assert all(name in done.stdout for name in NETWORKS), "what was measured is shown"
     connection = sqlite3.connect(user.store)
+    query = "select distinct architecture from sessions where purpose = 'network'"
+    measured = [name for (name,) in connection.execute(query)]
+    assert measured and all(name in done.stdout for name in measured), "what was measured is shown"
     assert connection.execute("select outcome from campaigns").fetchone()[0].startswith("stopped: ")
     connection.close()
 

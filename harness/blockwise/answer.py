@@ -18,7 +18,7 @@ from harness.blockwise.fronts import CostFront
 from harness.estimates.latency import Latency
 from harness.models.exported import ModelFile
 from harness.prediction.provenance import Provenance, provenance_document
-from harness.query.rows import front_document, limit_row, number
+from harness.query.rows import limit_row, number
 from harness.version import __version__
 from search.blockwise.candidates import Student
 from search.blockwise.cross_validation import FittedPredictor
@@ -113,7 +113,7 @@ def blockwise_document(answer: BlockwiseAnswer) -> dict[str, Any]:
         "pool": pool_document(searched),
         **provenance_document(answer.provenance),
         "predictor": predictor_document(searched),
-        "fronts": [front_document(one.table, one.front) for one in answer.fronts],
+        "fronts": [one.document() for one in answer.fronts],
         "candidates": candidate_documents(searched, task.synthetic),
         "students": [student_document(answer, one) for one in searched.found.students],
         "teacher": {

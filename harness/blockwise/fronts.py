@@ -1,34 +1,58 @@
-"""Pareto fronts of a blockwise search: predicted accuracy against one cost each, of every network within the limits.
+"""Pareto fronts of a blockwise search: predicted accuracy against one cost each, of the networks within the limits.
 
 One library and one predictor serve them all: another device or limit trains nothing (DONNA, Moons et al. 2021, arXiv:2012.08859).
+Of a space too large to list a front is found by integer programs, which holds some of its networks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from harness.query.rows import front_document
+from search.blockwise.by_integer_program import within
+from search.blockwise.choice import table_of
+from search.blockwise.predictors import PREDICTORS, additive
 from search.blockwise.rounds import Searched
 from search.blockwise.search import allowed_once
 from search.blockwise.setting import Setting
+from search.blockwise.sum_front import BY_PROGRAMS, FRONT_POINTS, sum_front
 from search.table import Table
+from search.table.constraints import Constraint
+from search.table.costs import AdditiveCosts, BlockSums
 from search.table.pareto import Front, pareto_front
-from space import SpaceConfig, check_enumerable
+from space import SpaceConfig, is_enumerable
+from space.errors import ConfigError
+from space.hash_table import network_key
+from space.indexing import FloatArray, IndexArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CostFront:
-    """A Pareto front over predicted accuracy and the only cost of `table`."""
+    """A Pareto front over predicted accuracy and the only cost of `table`, or the part of it that integer programs found."""
 
     table: Table
     front: Front
+    is_part: bool = False
+
+    def document(self) -> dict[str, object]:
+        """Return the front as plain values; a part of one has no hypervolume."""
+        found = front_document(self.table, self.front)
+        if not self.is_part:
+            return found
+        none = dict.fromkeys(("hypervolume", "reference", "ideal"))
+        return found | none | {"by": BY_PROGRAMS, "most_points": FRONT_POINTS}
 
 
-def check_fronts(config: SpaceConfig, costs: Sequence[str]) -> None:
-    """Refuse fronts over a space too large to list. Raises: ConfigError."""
-    if costs:
-        check_enumerable(
-            config, "--pareto", "search it within one limit after another: --max-latency 5ms, then 4ms"
+def check_fronts(config: SpaceConfig, costs: Sequence[str], predictor: str) -> None:
+    """Refuse fronts over a space too large to list by predictions that are no sums. Raises: ConfigError."""
+    if costs and not is_enumerable(config) and not PREDICTORS[predictor].is_sum:
+        known = ", ".join(name for name, kind in PREDICTORS.items() if kind.is_sum and not kind.ranks)
+        raise ConfigError(
+            f"--pareto {costs[0]}: the {len(config):,} networks of space {config.name!r} are too many to list, and what "
+            f"--predictor {predictor} predicts is no sum over blocks, which integer programs need; take one of {known}"
         )
 
 
@@ -36,7 +60,7 @@ def cost_fronts(searched: Searched, setting: Setting, costs: Sequence[str]) -> t
     """Return the front over each cost, of the networks within the limits whose accuracy and cost are predicted."""
     table = searched.choice.table
     if table is None:
-        return ()
+        return tuple(_by_integer_programs(searched, setting, name) for name in costs)
     mask = allowed_once(table, setting.constraints, confident=setting.confident)
     return tuple(
         CostFront(
@@ -44,3 +68,37 @@ def cost_fronts(searched: Searched, setting: Setting, costs: Sequence[str]) -> t
         )
         for name in costs
     )
+
+
+def _by_integer_programs(searched: Searched, setting: Setting, name: str) -> CostFront:
+    """Return some of the front over a cost: see `sum_front`."""
+    config, summed = searched.signatures.config, setting.costs.summed
+    sums = additive(searched.fitted)
+    assert sums is not None  # see `check_fronts`
+    scores, constant = sums
+    is_open = np.isfinite(setting.costs.known(scores))
+
+    def best(
+        scores: FloatArray, extra: Mapping[str, AdditiveCosts], limits: tuple[Constraint, ...]
+    ) -> int | None:
+        found = within(
+            config,
+            np.where(is_open, scores, np.nan),
+            {**summed, **extra},
+            (*setting.constraints, *limits),
+            1,
+            distance=1,
+            confident=setting.confident,
+        ).indices(config)
+        return found[0] if found else None
+
+    goal = BlockSums(blocks=np.where(is_open, scores, 0.0), constant=constant)
+    found = sum_front(goal, summed[name], searched.choice.finalists.indices(config)[0], best)
+    once = {
+        network_key(config, index): index for index in found
+    }  # the dearest of its names is the best predicted
+    indices: IndexArray = np.array(sorted(once.values()), dtype=np.int64)
+    column = {name: summed[name].column(indices)}
+    table = table_of(searched.fitted, config, setting, column, indices)
+    front = pareto_front(table, [name], np.ones(len(table), dtype=np.bool_))
+    return CostFront(table=table, front=front, is_part=True)

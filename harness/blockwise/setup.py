@@ -166,7 +166,7 @@ def prepare(
     config = library.config
     _check_space(request, config)
     query = request.query.with_devices(store)
-    check_fronts(config, request.pareto)
+    check_fronts(config, request.pareto, request.predictor_name)
     fronts = dict.fromkeys(one for name in request.pareto for one in request.query.meant(store, name))
     fit_networks = 0
     if request.fit_kind == FINE_TUNED:

@@ -96,7 +96,7 @@ def _print_answer(answer: BlockwiseAnswer, wide: bool) -> None:
     print_table(Table(title=title, columns=columns, rows=rows, spare=("stages apart",)), wide=wide)
     print_table(_students(answer, word), wide=wide)
     for one in answer.fronts:
-        print_front(one.table, one.front, wide)
+        print_front(one.table, one.front, wide, is_part=one.is_part)
     kept = (
         "fine-tuned"
         if answer.student.is_tuned

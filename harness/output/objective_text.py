@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from harness.output.campaigns import print_outcome
 from harness.output.layout import Table
+from harness.output.search_text import part_of_front
 from harness.output.tables import print_json, print_table, write_csv
 from harness.output.terminal import echo
 from harness.prediction.provenance import provenance_document
-from harness.query.by_objective import FRONT_POINTS
 from harness.query.rows import limit_row, number
+from search.blockwise.sum_front import BY_PROGRAMS, FRONT_POINTS
 from space.text import counted
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _front_document(answer: ObjectiveAnswer, front: ObjectiveFront) -> dict[str,
     """Return a front as plain values, a row a network, cheapest first."""
     return {
         "cost": front.cost,
-        "by": "integer programs",
+        "by": BY_PROGRAMS,
         "most_points": FRONT_POINTS,
         "passed_over": front.passed_over,
         "networks": [_row(answer, index, front.far) for index in front.indices],
@@ -132,10 +133,7 @@ def _print_answer(answer: ObjectiveAnswer, top: int, wide: bool) -> None:
 def _print_front(answer: ObjectiveAnswer, front: ObjectiveFront, wide: bool) -> None:
     title = f"Pareto front over {answer.objective.name} and {front.cost}"
     print_table(_networks(title, answer, front.indices, front.far), wide=wide)
-    echo(
-        f"{counted(len(front.indices), 'network')} of the front, by integer programs with one limit on {front.cost} after "
-        "another; there may be others between them"
-    )
+    echo(part_of_front(len(front.indices), front.cost))
     if front.passed_over:
         echo("some of less cost were passed over, unlike any that was measured: measure more of the space")
 

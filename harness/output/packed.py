@@ -35,7 +35,8 @@ def print_job(job: PackedJob, path: Path, device: str, *, json_output: bool) -> 
         f"{path}: {counted(job.networks, 'network')}, up to {counted(job.sessions, 'session')} in each runtime, "
         f"{len(job.data) / 1e6:.1f} MB, for device {device}"
     )
-    echo(f"on the device: python3 {path.name}; then here: harness import {path.stem}-results.zip", err=True)
+    file = path if path.is_file() else Path("job.zip")  # else it goes on to where the user wants it
+    echo(f"on the device: python3 {file.name}; then here: harness import {file.stem}-results.zip", err=True)
 
 
 def print_imported(found: Imported, *, json_output: bool, wide: bool, figure: Path | None = None) -> None:

@@ -92,12 +92,22 @@ def _verdict(answer: Answer, verified: frozenset[int], ranked: IndexArray) -> st
     return text
 
 
-def print_front(table: Table, front: Front, wide: bool) -> None:
-    """Print a Pareto front, cheapest first, and its hypervolume."""
+def part_of_front(count: int, cost: str) -> str:
+    """Return what is said of a front that integer programs found."""
+    return (
+        f"{counted(count, 'network')} of the front, by integer programs with one limit on {cost} after another; there may be "
+        "others between them"
+    )
+
+
+def print_front(table: Table, front: Front, wide: bool, *, is_part: bool = False) -> None:
+    """Print a Pareto front, cheapest first, and its hypervolume; of a part of a front what found it."""
     names = " and ".join(front.costs)
     title = f"Pareto front over {table.accuracy.label} and {names}"
     print_table(_networks(title, table, front.indices.tolist(), None), wide=wide)
-    if len(front.indices):
+    if is_part:
+        echo(part_of_front(len(front.indices), names))
+    elif len(front.indices):
         worst = [f"{front.reference[0]:.2f} %"] + [
             _amount(table.costs[name], value)
             for name, value in zip(front.costs, front.reference[1:], strict=True)
@@ -129,10 +139,9 @@ def _provenance(accuracy: Accuracies) -> str:
     return ", ".join(parts)
 
 
-def _networks(title: str, table: Table, indices: Sequence[int], verified: frozenset[int] | None) -> TextTable:
-    """Return a table of networks with their accuracies and costs."""
+def _networks(title: str, table: Table, places: Sequence[int], verified: frozenset[int] | None) -> TextTable:
+    """Return some rows of a table of networks, with their accuracies and costs."""
     from search.table.answers import accuracy_reach
-    from space import Architecture
 
     columns = ["network", *(f"{accuracies.label} %" for accuracies in (table.accuracy, *table.shown))]
     spare = [f"{accuracies.label} %" for accuracies in table.shown]
@@ -145,15 +154,15 @@ def _networks(title: str, table: Table, indices: Sequence[int], verified: frozen
         columns.append("measured now")
     reach = accuracy_reach(table.accuracy)
     rows = []
-    for index in indices:
-        cells = [str(Architecture.from_index(index, table.config))]
+    for place in places:
+        cells = [str(table.network(place))]
         for number, accuracies in enumerate((table.accuracy, *table.shown)):
-            sure = f" +- {reach[index]:.2f}" if not number and reach[index] else ""
-            cells.append(f"{accuracies.values[index]:.2f}{sure}")
+            sure = f" +- {reach[place]:.2f}" if not number and reach[place] else ""
+            cells.append(f"{accuracies.values[place]:.2f}{sure}")
         for cost in table.costs.values():
-            cells += _cost_cells(cost, index)
+            cells += _cost_cells(cost, place)
         if verified is not None:
-            cells.append("yes" if index in verified else "no")
+            cells.append("yes" if place in verified else "no")
         rows.append(cells)
     return TextTable(title=title, columns=columns, rows=rows, spare=spare)
 

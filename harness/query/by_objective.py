@@ -6,7 +6,6 @@ one. Measured networks count with what was measured.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,6 +21,7 @@ from harness.store import Store
 from harness.store.configurations import find_configuration
 from search.blockwise.by_integer_program import MOST_LOOKED_AT, WIDER, choose, within
 from search.blockwise.finalists import Finalists
+from search.blockwise.sum_front import sum_front
 from search.table.constraints import PROPERTIES, Constraint, split_subject
 from search.table.costs import AdditiveCosts, CostEstimate, meets
 from space import Architecture, SpaceConfig
@@ -29,9 +29,6 @@ from space.errors import ConfigError
 from space.hash_table import network_key
 from space.indexing import BoolArray, FloatArray, available, blocks_of
 from space.text import counted
-
-FRONT_POINTS = 20  # of a front at most: each is an integer program or two
-CAP, GOAL = "cap", "objective"  # sums that only the programs of a front limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -95,69 +92,21 @@ class ObjectiveAnswer:
         )
 
     def front(self, cost: str) -> ObjectiveFront:
-        """Return the front over the objective, to be high, and one of the costs, to be low, within the limits.
-
-        From the network of the largest objective down, each program keeps the cost by a step below that of the network before, so
-        that they are spread over the cost (the epsilon-constraint method: Haimes et al. 1971); further ones find the cheapest of
-        an equal objective. Costs are compared by their estimates, and those of `confident` limits by their intervals.
-        """
-        goal = self.objective.sums
-        priced = self.costs[cost]
-        exact = {i: replace(one, low=one.value, high=one.value) for i, one in priced.known.items()}
-        program = replace(
-            self.program,
-            costs={
-                **self.costs,
-                CAP: replace(priced, margin=0.0, known=exact),
-                GOAL: AdditiveCosts(name=GOAL, unit="", title=GOAL, config=self.config, totals=(goal,)),
-            },
-        )
-
+        """Return the front over the objective, to be high, and a cost, to be low, within the limits: see `sum_front`."""
         passed_over = False
 
-        def best(scores: FloatArray, *further: Constraint) -> list[int]:
+        def best(
+            scores: FloatArray, extra: Mapping[str, AdditiveCosts], limits: tuple[Constraint, ...]
+        ) -> int | None:
             nonlocal passed_over
-            near, looked_at, _ = program.best(scores, (*self.constraints, *further), 1, within)
+            program = replace(self.program, costs={**self.costs, **extra})
+            near, looked_at, _ = program.best(scores, (*self.constraints, *limits), 1, within)
             passed_over |= bool(looked_at) and not near
-            return near
+            return near[0] if near else None
 
-        def value(index: int) -> float:
-            return priced.at(index).value
-
-        def at_most(limit: float) -> Constraint:
-            return Constraint(subject=CAP, relation="<=", limit=limit, unit="")
-
-        cheap: FloatArray = -np.sum([total.blocks for total in priced.totals], axis=0)
-
-        def cheapest(one: int, *limits: Constraint) -> int:
-            """Return the cheapest network within limits, `one` of them; of a maximum of sums the one of their least total."""
-            further = limits
-            while less := best(cheap, *further):
-                bound = max(total.of(blocks_of(self.config, less[0])) for total in priced.totals)
-                one = min(one, less[0], key=value)
-                if bound >= value(one) and all(known.value >= value(one) for known in exact.values()):
-                    break  # all others are of larger sums, and none was measured to take less
-                further = (*limits, at_most(math.nextafter(value(one), -math.inf)))
-            return one
-
-        least = value(cheapest(self.within[0]))
-        found: list[int] = []
-        step, below = 0.0, tuple[Constraint, ...]()
-        while top := best(goal.blocks, *below):
-            same = Constraint(subject=GOAL, relation=">=", limit=self.score(top[0]), unit="")
-            found.append(cheapest(top[0], same))
-            taken = value(found[-1])
-            if taken <= least:
-                break
-            step = step or (taken - least) / (FRONT_POINTS - 1)
-            below = (at_most(max(least, min(taken - step, math.nextafter(taken, -math.inf)))),)
-        cheaper = [
-            *map(self.score, found[1:]),
-            -math.inf,
-        ]  # of the next network, which may have been measured
-        found = [one for one, other in zip(found, cheaper, strict=True) if self.score(one) > other]
+        found = sum_front(self.objective.sums, self.costs[cost], self.within[0], best)
         far = _far(found, self.program.latencies)
-        return ObjectiveFront(cost=cost, indices=tuple(found[::-1]), far=far, passed_over=passed_over)
+        return ObjectiveFront(cost=cost, indices=found, far=far, passed_over=passed_over)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

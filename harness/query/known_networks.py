@@ -98,22 +98,10 @@ def _of_networks(accuracies: Accuracies, indices: IndexArray) -> Accuracies:
 
 def _cost(cost: AdditiveCosts, latency: LatencySums | None, indices: IndexArray) -> Cost:
     """Return the costs of networks (n,) as a column; `latency`: what a latency is fitted to."""
-    amounts = [cost.at(index) for index in indices.tolist()]
-    plain = Cost(
-        name=cost.name, unit=cost.unit, title=cost.title, values=np.array([one.value for one in amounts])
-    )
-    if latency is None:
-        return plain
-    measured = np.array([one.is_measured for one in amounts])
-    return replace(
-        plain,
-        low=np.array([one.low for one in amounts]),
-        high=np.array([one.high for one in amounts]),
-        coverage=cost.coverage,
-        measured=measured,
-        supported=measured | _supported(latency, indices),
-        grades=np.array([one.grade for one in amounts]),
-    )
+    column = cost.column(indices)
+    if latency is None or column.measured is None:
+        return column
+    return replace(column, supported=column.measured | _supported(latency, indices))
 
 
 def _supported(latency: LatencySums, indices: IndexArray) -> BoolArray:

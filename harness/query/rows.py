@@ -5,7 +5,6 @@ from __future__ import annotations
 from search.table import Table
 from search.table.constraints import Constraint
 from search.table.pareto import Front
-from space import Architecture
 from space.accuracies import Accuracies
 from space.indexing import IndexArray
 
@@ -24,24 +23,28 @@ def network_columns(table: Table) -> list[str]:
     return list(network_row(table, 0))
 
 
-def network_row(table: Table, index: int) -> Row:
-    """Return one network's row as plain values; the keys of synthetic values hold the word."""
-    architecture = Architecture.from_index(index, table.config)
-    row: Row = {"architecture": str(architecture), "graph_hash": architecture.graph_hash, "index": index}
+def network_row(table: Table, place: int) -> Row:
+    """Return a row of a table as plain values; the keys of synthetic values hold the word."""
+    architecture = table.network(place)
+    row: Row = {
+        "architecture": str(architecture),
+        "graph_hash": architecture.graph_hash,
+        "index": architecture.index,
+    }
     for accuracies in (table.accuracy, *table.shown):
-        row[_accuracy_key(accuracies)] = number(accuracies.values[index])
+        row[_accuracy_key(accuracies)] = number(accuracies.values[place])
     for name, cost in table.costs.items():
         key = f"{name}_{cost.unit}" if cost.unit else name
-        row[key] = number(cost.values[index])
+        row[key] = number(cost.values[place])
         if cost.low is not None and cost.high is not None:
-            row[f"{name}_low_{cost.unit}"] = number(cost.low[index])
-            row[f"{name}_high_{cost.unit}"] = number(cost.high[index])
+            row[f"{name}_low_{cost.unit}"] = number(cost.low[place])
+            row[f"{name}_high_{cost.unit}"] = number(cost.high[place])
         if cost.measured is not None:
-            row[f"{name}_source"] = "measured" if cost.measured[index] else "predicted"
-            if cost.supported is not None and not cost.supported[index]:
+            row[f"{name}_source"] = "measured" if cost.measured[place] else "predicted"
+            if cost.supported is not None and not cost.supported[place]:
                 row[f"{name}_source"] = "predicted, far"
         if cost.grades is not None:
-            row[f"{name}_grade"] = str(cost.grades[index]) or "-"
+            row[f"{name}_grade"] = str(cost.grades[place]) or "-"
     return row
 
 
@@ -57,7 +60,7 @@ def front_document(table: Table, front: Front) -> dict[str, object]:
         "hypervolume": front.hypervolume,
         "reference": list(front.reference),
         "ideal": list(front.ideal),
-        "networks": [network_row(table, index) for index in front.indices.tolist()],
+        "networks": [network_row(table, place) for place in front.indices.tolist()],
     }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.measurement.campaign import Outcome
 from harness.models.exported import ExportObserver
 from harness.query.answer import ParetoFront, SearchAnswer
-from harness.query.by_objective import FRONT_POINTS, ObjectiveAnswer, ObjectiveFront, search_by_objective
+from harness.query.by_objective import ObjectiveAnswer, ObjectiveFront, search_by_objective
 from harness.query.join import SearchTable
 from harness.query.query import Query
 from harness.query.search import EXHAUSTIVE, batch_for, check_any, proxies_on, search
@@ -22,6 +22,7 @@ from harness.query.verify import (
     verify_finalists,
 )
 from harness.store import Store
+from search.blockwise.sum_front import FRONT_POINTS
 from search.methods.comparison import POOL, MethodComparison, run_comparison
 from search.methods.registry import parse_method
 

@@ -5,7 +5,7 @@ Both choose the same networks where predictions and costs are sums over blocks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +19,7 @@ from search.blockwise.setting import Setting
 from search.blockwise.signature_features import HIGHER_IS_BETTER
 from search.blockwise.space_costs import SpaceCosts
 from search.distillation.signatures import Signatures
-from search.table import Table
+from search.table import Cost, Table
 from search.table.constraints import Constraint
 from space import SpaceConfig
 from space.indexing import FloatArray, IndexArray, available, block_indices
@@ -56,14 +56,7 @@ def choose_finalists(fitted: FittedPredictor, signatures: Signatures, setting: S
     config = signatures.config
     if not setting.costs.is_listed:
         return _by_integer_program(fitted, signatures, setting)
-    table = predicted_table(
-        config,
-        _predict(fitted, config),
-        setting.costs.listed,
-        metric=_metric(fitted),
-        origin=(f"{setting.predictor} of signatures",),
-        synthetic=setting.task.synthetic,
-    )
+    table = table_of(fitted, config, setting, setting.costs.listed)
     finalists, allowed = choose_listed(table, setting.constraints, setting.plan, confident=setting.confident)
     return Choice(
         finalists=finalists,
@@ -72,6 +65,25 @@ def choose_finalists(fitted: FittedPredictor, signatures: Signatures, setting: S
         allowed=allowed,
         unknown=int(np.isnan(table.accuracy.values).sum()),
         table=table,
+    )
+
+
+def table_of(
+    fitted: FittedPredictor,
+    config: SpaceConfig,
+    setting: Setting,
+    costs: Mapping[str, Cost],
+    indices: IndexArray | None = None,
+) -> Table:
+    """Return the table of predicted accuracies and costs, of every network or of some: see `predicted_table`."""
+    return predicted_table(
+        config,
+        _predict(fitted, config),
+        costs,
+        metric=_metric(fitted),
+        origin=(f"{setting.predictor} of signatures",),
+        synthetic=setting.task.synthetic,
+        indices=indices,
     )
 
 

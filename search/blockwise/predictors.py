@@ -56,13 +56,15 @@ class PredictorKind:
     """A kind of predictor: the `columns` of signatures that it takes by default, and whether it takes a `single` one.
 
     `is_published`: it is a method's own form, and takes no other columns. `ranks`: it is a plain sum of one column, which ranks
-    networks without an accuracy. Networks are left out one by one up to `one_by_one` of them, then in that number of folds.
+    networks without an accuracy. `is_sum`: its predictions are sums over blocks, whatever it is fitted to. Networks are left out
+    one by one up to `one_by_one` of them, then in that number of folds.
     """
 
     columns: tuple[str, ...]
     single: bool = False
     is_published: bool = False
     ranks: bool = False
+    is_sum: bool = True
     one_by_one: int = 200
 
 
@@ -72,8 +74,8 @@ PREDICTORS: Mapping[str, PredictorKind] = MappingProxyType(
     {
         SUM: PredictorKind(columns=("loss_change",), single=True, ranks=True),
         LINEAR: PredictorKind(columns=("nsr", "loss_change")),
-        SECOND_ORDER: PredictorKind(columns=("nsr", "loss_change")),
-        GCN: PredictorKind(columns=("nsr", "loss_change"), one_by_one=5),
+        SECOND_ORDER: PredictorKind(columns=("nsr", "loss_change"), is_sum=False),
+        GCN: PredictorKind(columns=("nsr", "loss_change"), is_sum=False, one_by_one=5),
         DONNA: PredictorKind(columns=("nsr",), single=True, is_published=True),
         LANA: PredictorKind(columns=(TRAIN_LOSS_CHANGE,), single=True, is_published=True, ranks=True),
     }

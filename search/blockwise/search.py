@@ -73,16 +73,18 @@ def predicted_table(
     metric: str,
     origin: tuple[str, ...],
     synthetic: bool,
+    indices: IndexArray | None = None,
 ) -> Table:
-    """Return the table of a space with predicted accuracies of every network.
+    """Return the table of predicted accuracies of every network, or of some by their canonical `indices` (n,), rising.
 
     `metric` says what is predicted, higher is better; `synthetic`: of made-up images, as the metric's label will say.
 
     Raises:
         ConfigError: no network at all has a prediction.
     """
-    check_enumerable(config, metric, "choose by integer programs: search.blockwise.by_integer_program")
-    values = np.asarray(predict(np.arange(len(config))), dtype=np.float64)
+    if indices is None:
+        check_enumerable(config, metric, "choose by integer programs: search.blockwise.by_integer_program")
+    values = np.asarray(predict(np.arange(len(config)) if indices is None else indices), dtype=np.float64)
     if np.isnan(values).all():
         raise ConfigError(
             f"{metric}: no network of space {config.name!r} has a prediction, as each has a block whose signature is unknown; "
@@ -93,13 +95,14 @@ def predicted_table(
         epoch="",
         seeds=(),
         values=values,
-        seed_counts=np.zeros(len(config), dtype=np.int64),
+        seed_counts=np.zeros(len(values), dtype=np.int64),
         seed_sd=None,
         origin=origin,
         synthetic=synthetic,
         config=config,
+        indices=indices,
     )
-    return Table(config=config, accuracy=accuracy, costs=costs)
+    return Table(config=config, accuracy=accuracy, costs=costs, indices=indices)
 
 
 def choose_listed(

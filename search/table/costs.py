@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from search.table.table import Cost
 from space import SpaceConfig
 from space.errors import ConfigError
 from space.hash_table import network_key
-from space.indexing import FloatArray, blocks_of
+from space.indexing import FloatArray, IndexArray, blocks_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +112,22 @@ class AdditiveCosts:
         # No latency is below 0, however wide the margin.
         return CostEstimate(
             value=value, low=value * max(0.0, 1 - self.margin), high=value * (1 + self.margin)
+        )
+
+    def column(self, indices: IndexArray) -> Cost:
+        """Return the costs of some networks, by canonical indices (n,), as a column of a table of these."""
+        amounts = [self.at(index) for index in indices.tolist()]
+        values = np.array([one.value for one in amounts])
+        plain = Cost(name=self.name, unit=self.unit, title=self.title, values=values)
+        if not self.is_latency:
+            return plain
+        return replace(
+            plain,
+            low=np.array([one.low for one in amounts]),
+            high=np.array([one.high for one in amounts]),
+            coverage=self.coverage,
+            measured=np.array([one.is_measured for one in amounts]),
+            grades=np.array([one.grade for one in amounts]),
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from space import SpaceConfig
+from space import Architecture, SpaceConfig
 from space.accuracies import Accuracies
 from space.errors import ConfigError, did_you_mean
 from space.indexing import BoolArray, FloatArray, IndexArray
@@ -64,6 +64,10 @@ class Table:
     def __len__(self) -> int:
         """Return the number of networks that the rows are of."""
         return len(self.config) if self.indices is None else len(self.indices)
+
+    def network(self, row: int) -> Architecture:
+        """Return the network of a row."""
+        return Architecture.from_index(row if self.indices is None else int(self.indices[row]), self.config)
 
     def __post_init__(self) -> None:
         for accuracies in (self.accuracy, *self.shown):

@@ -20,6 +20,7 @@ from harness.devices.client import AgentClient
 from harness.devices.config import Device
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
+from harness.estimates import clean_runs
 from harness.measurement import core_gate, session_runner
 from harness.measurement.campaign import Outcome, run_campaign
 from harness.measurement.plan import LEVELS, Level, Options, SessionPlan
@@ -100,8 +101,9 @@ def quiet_untried(client: AgentClient, cores: Sequence[int], threads: int, reque
 
 @contextmanager
 def any_core() -> Iterator[None]:
-    """Let campaigns take any core, however busy, and keep each session as it is: what they wait for and repeat takes longer
-    than a session, and has tests of its own.
+    """Let campaigns take any core, however busy, keep each session as it is, and take each of its runs for a sample: what
+    they wait for and repeat takes longer than a session, and has tests of its own; among other tests none of a session's few
+    runs may be left undisturbed.
 
     How a core may be asked for is tried out once a process.
     """
@@ -110,6 +112,7 @@ def any_core() -> Iterator[None]:
         patch.setattr(AgentClient, "permissions", permissions_once)
         patch.setattr(AgentClient, "quiet", quiet_untried)
         patch.setattr(session_runner, "is_contended", lambda session: False)
+        patch.setattr(clean_runs, "_clean", lambda times_ns, *_: ([True] * len(times_ns), False))
         yield
 
 

@@ -223,6 +223,43 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     return write_library(folder / "library"), folder / "trained", folder / "store.sqlite"
 
 
+def test_a_space_made_too_large_has_fronts_that_lie_on_those_of_all_networks(
+    tiny: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library, trained, path = tiny
+    words = [*METHOD, *QUICK, "--library", str(library), "--trained", str(trained), "--predictor", "linear"]
+    words += ["--max-latency", "5.2ms", "--pareto", "made-up", "--pareto", "params"]
+    listed = run(path, *words, "--json")
+    assert listed.status == 0, listed.stderr
+    monkeypatch.setattr("space.config.MAX_ENUMERABLE", 1000)
+    summed = run(path, *words, "--json")
+    assert summed.status == 0, summed.stderr
+    key = "synthetic_predicted_val_top1_percent"
+    for found, whole, cost in zip(
+        summed.json["fronts"], listed.json["fronts"], ("made-up_ms", "params"), strict=True
+    ):
+        assert (found["by"], found["hypervolume"]) == ("integer programs", None)
+        assert found["costs"] == whole["costs"]
+        points = [(row[cost], row[key]) for row in found["networks"]]
+        every = [(row[cost], row[key]) for row in whole["networks"]]
+        assert 2 <= len(points) <= min(len(every), found["most_points"])
+        assert points == sorted(points) and [one for _, one in points] == sorted({one for _, one in points})
+        for row in found["networks"]:
+            assert str(Architecture.from_index(row["index"], TINY)) == row["architecture"]
+        if cost == "params":  # latencies are predicted otherwise where they are sums
+            for one in (points[0], points[-1], *points):
+                assert min(abs(one[1] - other) for price, other in every if price == one[0]) < 1e-9
+            assert (points[0][0], points[-1][0]) == (every[0][0], every[-1][0])
+    text = " ".join(run(path, *words).stdout.split())
+    assert "Pareto front over synthetic predicted_val_top1 and params" in text
+    assert "by integer programs with one limit on params after another" in text and "hypervolume" not in text
+    refused(
+        run(path, *words, "--predictor", "gcn"),
+        "--predictor gcn predicts is no sum over blocks",
+        "take one of linear, donna",
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("predictor", ["sum", "linear", "gcn"])
 def test_a_space_made_too_large_has_the_answer_that_enumeration_gives(

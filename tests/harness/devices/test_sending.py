@@ -89,14 +89,17 @@ class Wire:
 
 
 @pytest.mark.parametrize(
-    ("bytes_per_s", "chunk_bytes"), [(1e3, MIN_CHUNK_BYTES), (2e5, 3e5), (1e9, MAX_CHUNK_BYTES)]
+    ("bytes_per_s", "chunk_bytes", "size"),
+    [(1e3, MIN_CHUNK_BYTES, 1 << 20), (2e5, 3e5, 4 << 20), (1e9, MAX_CHUNK_BYTES, 16 << 20)],
 )
-def test_a_chunk_takes_about_as_long_whatever_the_link(bytes_per_s: float, chunk_bytes: float) -> None:
+def test_a_chunk_takes_about_as_long_whatever_the_link(
+    bytes_per_s: float, chunk_bytes: float, size: int
+) -> None:
     wire = Wire(bytes_per_s)
-    wire.sender().send_part(part(noise(16 << 20)), 0, lambda offset: None)
+    wire.sender().send_part(part(noise(size)), 0, lambda offset: None)
     assert wire.sizes[0] == FIRST_CHUNK_BYTES
     assert wire.sizes[-2] == pytest.approx(chunk_bytes, rel=0.01)
-    assert sum(wire.sizes) == 16 << 20
+    assert sum(wire.sizes) == size
 
 
 def test_a_link_that_takes_long_to_answer_is_busy_meanwhile() -> None:

@@ -14,6 +14,7 @@ from rigs.short_campaigns import SHORT, any_core
 from rigs.sshd import Sshd, greet, refusal, start_sshd
 
 import harness
+from harness.devices import doctor
 from harness.devices.config import SshDevice
 from harness.devices.doctor import Check, diagnose
 from harness.devices.transports.ssh import SshTransport
@@ -145,8 +146,10 @@ def found(checks: list[Check], name: str) -> list[tuple[str, str]]:
 
 @pytest.mark.device
 def test_the_doctor_tells_of_the_cable_the_phone_and_the_mode(
-    sshd: Sshd, phone: Phone, server: AdbServer, tmp_path: Path
+    sshd: Sshd, phone: Phone, server: AdbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for of_any_device in ("_permissions", "_trials"):
+        monkeypatch.setattr(doctor, of_any_device, lambda *_: [])
     phone.answer("thermalservice", thermal(2))
     phone.answer("deviceidle", "who knows\n")
     checks = diagnose(pixel(sshd, root=str(tmp_path / "root")))

@@ -80,14 +80,17 @@ def test_a_hostile_python_is_refused_as_no_python(
 def test_a_hostile_root_is_a_folder_like_any_other(
     server: Sshd, transport: SshTransport, marker: Path, tmp_path: Path
 ) -> None:
-    root = tmp_path / 'my devices\' "root" é'
-    for text in hostile(marker):
-        root /= text.replace("/", "_")
-    device = server.device(root=str(root))
-    client = AgentClient.start(transport, device, deploy(transport, device))
-    client.lock(" ".join(hostile(marker)))
-    client.close()
-    assert (root / "lock").exists() and (root / "parts").is_dir()
+    texts = hostile(marker)
+    plainly_quoted = [text for text in texts if "\\" not in text]
+    for number, names in enumerate((plainly_quoted, [*texts, "é"])):
+        root = tmp_path / f'my "devices" {number}'
+        for name in names:
+            root /= name.replace("/", "_")
+        device = server.device(root=str(root))
+        client = AgentClient.start(transport, device, deploy(transport, device))
+        client.lock(" ".join(texts))
+        client.close()
+        assert (root / "lock").exists() and (root / "parts").is_dir()
 
 
 @pytest.mark.long

@@ -46,7 +46,7 @@ def one_agent(agent: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def models() -> dict[str, list[list[bytes]]]:
     """Return {runtime: [parts of a network, parts of a reference]}."""
     return {
-        "onnxruntime": [onnx_parts(24), onnx_parts(16)],
-        "tflite": [tflite_parts(24), tflite_parts(16)],
+        "onnxruntime": [onnx_parts(24), onnx_parts(8)],
+        "tflite": [tflite_parts(24), tflite_parts(8)],
         "sleeping": [[b"400 ", b"of the large network"], [b"200 ", b"of the small network"]],
     }

@@ -124,7 +124,7 @@ def test_a_command_without_end_is_started_once_and_each_sample_has_its_last_whol
     sampler = Sampler([], probes.questions(before), 0.2)
     samples, longest_s = take_samples(sampler, 3)
     loads = [sample["tegrastats"]["gpu_percent"] for sample in samples]
-    assert loads == sorted(set(loads)) and longest_s < 0.2
+    assert loads == sorted(set(loads)) and longest_s < 2, "who waits for the end waits for ever"
     started = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert len(started) == 2 and not any(process_exists(pid) for pid in started)
 

@@ -292,7 +292,7 @@ def test_a_slow_link_that_is_cut_again_and_again_gets_a_part_across_and_nothing_
     server: Sshd, link: FaultyLink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twenty times as fast as the worst that is meant, with waits as much shorter: 400 KB/s, 15 ms there and back."""
-    monkeypatch.setattr(client_module, "ANSWER_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(client_module, "ANSWER_TIMEOUT_S", 1.0)
     monkeypatch.setattr(sending, "LEAST_BYTES_PER_S", 100_000)
     transport = open_transport(server.device(root=str(tmp_path / "root")))
     deployment = deploy(transport, server.device(root=str(tmp_path / "root")))
@@ -324,9 +324,9 @@ def test_an_answer_is_awaited_longer_than_usual_while_the_least_rate_is_kept(
     server: Sshd, link: FaultyLink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with connected(server.device(port=link.port, root=str(tmp_path / "root"))) as client:
-        monkeypatch.setattr(client_module, "ANSWER_TIMEOUT_S", 0.3)
-        monkeypatch.setattr(sending, "LEAST_BYTES_PER_S", 20_000)
-        link.bytes_per_s = 40_000.0  # 0.8 s for the first chunk
+        monkeypatch.setattr(client_module, "ANSWER_TIMEOUT_S", 1.0)
+        monkeypatch.setattr(sending, "LEAST_BYTES_PER_S", 8000)
+        link.bytes_per_s = 16_000.0  # 2 s for the first chunk
         assert client.send_models([assembly(noise(40_000))]) > 40_000
         link.bytes_per_s = float("inf")
 
@@ -343,5 +343,5 @@ def test_a_link_below_the_least_rate_counts_as_broken(
         started = time.monotonic()
         with pytest.raises(LinkError):
             client.send_models([assembly(noise(400_000))])
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 40, "half of what all would have taken"
         link.bytes_per_s = float("inf")

@@ -102,7 +102,7 @@ def test_a_pulled_cable_breaks_the_link_and_a_plugged_one_is_used_again(
 
 
 @pytest.mark.device
-@pytest.mark.parametrize("fixed", [True, False])
+@pytest.mark.parametrize("fixed", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_a_campaign_holds_what_adb_tells_and_leaves_the_phone_as_it_was(
     sshd: Sshd,
     phone: Phone,

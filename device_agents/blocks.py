@@ -15,9 +15,8 @@ from typing import Any, Callable
 from device_agents.jobs import ModelRecipe
 from device_agents.models import assemble, given_inputs
 from device_agents.quota import ThrottledTime, read_quota
-from device_agents.refusal import Refusal
 from device_agents.run_delay import CoreTimes, RunDelay
-from device_agents.runtimes import RUNTIMES, load, uses_accelerator
+from device_agents.runtimes import load, start_or_refuse, uses_accelerator
 from device_agents.runtimes.loaded import Loaded
 from device_agents.sampling import Sample, Stopwatch, more, sample_ns
 
@@ -127,10 +126,7 @@ def load_model(job: dict[str, Any], recipe: dict[str, Any], parts_dir: Path) -> 
     """Return a model, loaded and run once, and how long both took. Raises: Refusal, and what the runtime raises."""
     made_of = ModelRecipe(**recipe)
     model, inputs = assemble(made_of, parts_dir), given_inputs(made_of, parts_dir)
-    try:
-        RUNTIMES[job["runtime"]].find()
-    except ModuleNotFoundError as error:
-        raise Refusal("runtime-missing", "%s is not installed here: %s" % (job["runtime"], error)) from error
+    start_or_refuse(job["runtime"])
     start_ns = perf_counter_ns()
     loaded = load(job["runtime"], model, job["threads"], job["options"], inputs)
     load_ns = perf_counter_ns() - start_ns

@@ -9,7 +9,7 @@ from typing import Any, Collection
 
 from device_agents.frames import FrameError, FrameReader, FrameWriter
 from device_agents.processes import end_group, signal_name, start_agent
-from device_agents.runtimes import RUNTIMES
+from device_agents.runtimes import RUNTIMES, start
 
 DEADLINE_S = 120.0  # importing tensorflow on a small board takes half a minute
 MESSAGE_CHARACTERS = 1000
@@ -20,7 +20,7 @@ def describe_runtime(name: str, frames_fd: int) -> None:
     runtime = RUNTIMES[name]
     answer: dict[str, Any] = {}
     try:
-        package, version, _ = runtime.find()
+        package, version, _ = start(name)
         answer["runtime"] = {
             "name": name,
             "package": package,

@@ -8,8 +8,10 @@ import os
 import signal
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from device_agents import PROTOCOL
 
@@ -53,12 +55,12 @@ def main(arguments: list[str] | None = None) -> int:
     from device_agents.frames import claim_frames, claim_stdout
 
     if chosen.role == "serve":
-        return serve_root(chosen.root, chosen.cache_bytes, chosen.memory_bytes, agent_path, claim_stdout())
+        leave(serve_root(chosen.root, chosen.cache_bytes, chosen.memory_bytes, agent_path, claim_stdout()))
     if chosen.role == "describe":
         from device_agents.discovery import describe_runtime
 
         describe_runtime(chosen.name, claim_frames(chosen.frames))
-        return 0
+        leave(0)
     if chosen.role == "worker":
         from device_agents.worker import serve_job
 
@@ -71,6 +73,13 @@ def main(arguments: list[str] | None = None) -> int:
         serve_guard(chosen.root, claim_frames(chosen.frames), wake_fd)
         return 0
     parser.error("name a role: serve")
+
+
+def leave(status: int) -> NoReturn:
+    """End the process without taking apart what it holds: that costs time, and a runtime can crash. Its answers are out."""
+    with suppress(OSError):
+        sys.stderr.flush()
+    os._exit(status)
 
 
 def serve_root(

@@ -15,7 +15,7 @@ from typing import Any
 from device_agents.jobs import ModelRecipe
 from device_agents.models import assemble, given_inputs
 from device_agents.refusal import Refusal
-from device_agents.runtimes import RUNTIMES, load
+from device_agents.runtimes import load, start_or_refuse
 from device_agents.sampling import sample_ns
 
 RUNS = 10  # a runtime's arenas grow with the first few
@@ -32,13 +32,9 @@ def weigh_model(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
     reporter: takes phases and signs of life, as worker.Reporter does.
     """
     job = message["job"]
-    runtime = RUNTIMES[job["runtime"]]
     fix_mmap_threshold()
     reporter.enter("start the runtime")
-    try:
-        runtime.find()
-    except ModuleNotFoundError as error:
-        raise Refusal("runtime-missing", "%s is not installed here: %s" % (job["runtime"], error)) from error
+    start_or_refuse(job["runtime"])
     gc.collect()
     empty_bytes = read_status("VmRSS")
     reporter.enter("load")

@@ -20,7 +20,7 @@ from device_agents.jobs import ModelRecipe, Plan
 from device_agents.models import assemble, given_inputs
 from device_agents.refusal import Refusal
 from device_agents.run_delay import RunDelay
-from device_agents.runtimes import PROFILED, RUNTIMES, load
+from device_agents.runtimes import PROFILED, load, start_or_refuse
 from device_agents.runtimes.loaded import NodeTime
 from device_agents.sampling import Stopwatch, sample_ns
 from device_agents.warmup import Warming
@@ -41,10 +41,7 @@ def profile_network(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
     job = message["job"]
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT_BYTES, FILE_LIMIT_BYTES))
     reporter.enter("load")
-    try:
-        RUNTIMES[job["runtime"]].find()
-    except ModuleNotFoundError as error:
-        raise Refusal("runtime-missing", "%s is not installed here: %s" % (job["runtime"], error)) from error
+    start_or_refuse(job["runtime"])
     recipe, parts_dir = ModelRecipe(**job["network"]), Path(message["parts_dir"])
     model, inputs = assemble(recipe, parts_dir), given_inputs(recipe, parts_dir)
     plain = load(job["runtime"], model, job["threads"], job["options"], inputs)

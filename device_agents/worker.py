@@ -23,7 +23,7 @@ from device_agents.pace import PACED_BY, Paces
 from device_agents.quota import ThrottledTime, read_quota
 from device_agents.refusal import Refusal
 from device_agents.run_delay import CoreTimes, RunDelay
-from device_agents.runtimes import RUNTIMES, load, uses_accelerator
+from device_agents.runtimes import load, start_or_refuse, uses_accelerator
 from device_agents.runtimes.loaded import Loaded
 from device_agents.runtimes.onnxruntime_cpu import AGENT_FOLDER
 from device_agents.sampling import Stopwatch, sample_ns, sample_settled, sample_slice
@@ -293,16 +293,10 @@ class Session:
     def _load(self, which: str, recipe: dict[str, Any], number: int | None = None) -> Loaded:
         """Assemble and load a model and run it once. Raises: Refusal, and what the runtime raises."""
         job = self._job
-        runtime = RUNTIMES[job["runtime"]]
         parts_dir, made_of = Path(self._message["parts_dir"]), ModelRecipe(**recipe)
         model = assemble(made_of, parts_dir, self._parts, self._common)
         inputs = given_inputs(made_of, parts_dir)
-        try:
-            runtime.find()
-        except ModuleNotFoundError as error:
-            raise Refusal(
-                "runtime-missing", "%s is not installed here: %s" % (job["runtime"], error)
-            ) from error
+        start_or_refuse(job["runtime"])
         start_ns = perf_counter_ns()
         loaded = load(job["runtime"], model, job["threads"], job["options"], inputs)
         load_ns = perf_counter_ns() - start_ns

@@ -10,7 +10,6 @@ import ctypes
 import os
 import re
 import struct
-import tempfile
 from contextlib import nullcontext
 from ctypes import c_bool, c_void_p
 from dataclasses import dataclass
@@ -373,7 +372,9 @@ class PrintedText:
     text = ""
 
     def __enter__(self) -> PrintedText:
-        self._file = tempfile.TemporaryFile()
+        from tempfile import TemporaryFile  # late: a worker's start counts
+
+        self._file = TemporaryFile()
         self._stderr = os.dup(2)
         os.dup2(self._file.fileno(), 2)
         return self

@@ -8,6 +8,7 @@ docs/interfaces.md describes the protocol; docs/protocol.schema.json is made of 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -629,6 +630,13 @@ def protocol_schema() -> dict[str, Any]:
     return {name: model.model_json_schema() for name, model in models.items()}
 
 
+def _begin(value: Any) -> Any:
+    """Return as much of a list or an object as a quotation shows: all of one without end takes long to write out."""
+    if isinstance(value, list):
+        return value[:MAX_QUOTED]
+    return dict(islice(value.items(), MAX_QUOTED)) if isinstance(value, dict) else value
+
+
 def _check(model: type[Said], said: Any, what: str) -> dict[str, Any]:
     try:
         return model.model_validate(said).model_dump(exclude_unset=True)
@@ -637,5 +645,5 @@ def _check(model: type[Said], said: Any, what: str) -> dict[str, Any]:
         place = printable(".".join(map(str, first["loc"])) or "the whole")[:MAX_NAME]
         if first["type"] == "missing":
             raise BadAnswer(f"{what}: {place} is missing") from error
-        value = printable(repr(first["input"])[:MAX_QUOTED])
+        value = printable(repr(_begin(first["input"]))[:MAX_QUOTED])
         raise BadAnswer(f"{what}: {place} = {value}: {printable(first['msg'])}") from error

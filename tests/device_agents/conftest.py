@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from factories.agent_models import onnx_parts, tflite_parts
+from rigs import sleeping_runtime
 from rigs.agent_client import Client
 from rigs.compiled_agent import build_compiled
 
@@ -20,8 +21,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the agent's file, its modules compiled: test_archive.py is about the one that is sent."""
-    data, digest = build_compiled()
+    """Return the agent's file, its modules compiled, with a runtime that sleeps: test_archive.py is about the one sent."""
+    data, digest = build_compiled({"sleeping": Path(sleeping_runtime.__file__).read_bytes()})
     path = tmp_path_factory.mktemp("agent") / f"{digest}.pyz"
     path.write_bytes(data)
     return path
@@ -45,6 +46,7 @@ def one_agent(agent: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def models() -> dict[str, list[list[bytes]]]:
     """Return {runtime: [parts of a network, parts of a reference]}."""
     return {
-        "onnxruntime": [onnx_parts(24), onnx_parts(16)],
-        "tflite": [tflite_parts(24), tflite_parts(16)],
+        "onnxruntime": [onnx_parts(24), onnx_parts(8)],
+        "tflite": [tflite_parts(24), tflite_parts(8)],
+        "sleeping": [[b"400 ", b"of the large network"], [b"200 ", b"of the small network"]],
     }

@@ -8,7 +8,7 @@ import signal
 import pytest
 from rigs.agent_jobs import SURE_PLAN, measured, named, recipe, send_job
 
-RUNTIME = "onnxruntime"
+RUNTIME = "sleeping"  # but where it is about the times of models
 
 
 @pytest.fixture
@@ -89,21 +89,10 @@ def test_a_job_of_which_every_network_is_refused_ends_well(client, job, broken):
     events, answer = client.run(job)
     assert (answer["type"], answer["measured"]) == ("result", 0)
     assert [event["network"] for event in named(events, "refused")] == [0, 1]
-    job["networks"] = [job["reference"]]
-    assert client.run(job)[1]["measured"] == 1
 
 
-def test_a_network_whose_output_is_no_number_is_refused_and_says_so(client, models, job):
-    import numpy as np
-    from onnx import numpy_helper
-    from onnx.onnx_ml_pb2 import ModelProto
-
-    part = ModelProto.FromString(models[RUNTIME][0][1])
-    weights = np.full_like(numpy_helper.to_array(part.graph.initializer[0]), np.nan)
-    part.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights, "w0"))
-    parts = list(job["networks"][0]["parts"])
-    parts[1] = client.put(part.SerializeToString())
-    job["networks"][1] = recipe(job, parts)
+def test_a_network_whose_output_is_no_number_is_refused_and_says_so(client, job):
+    job["networks"][1] = recipe(job, [job["networks"][0]["parts"][0], client.put(b"nan")])
     events, answer = client.run(job)
     assert answer["measured"] == 2, answer
     (refused,) = named(events, "refused")
@@ -127,7 +116,7 @@ def test_a_worker_that_dies_at_a_network_names_it_and_what_was_measured_before_i
 def test_a_part_damaged_in_the_middle_of_a_job_ends_it_and_is_named_with_its_network(
     client, models, job, place
 ):
-    damaged = client.put(models[RUNTIME][0][1] + b"")  # a part of the large network alone
+    damaged = client.put(models[RUNTIME][0][1])  # a part of the large network alone
     assert damaged in job["networks"][0]["parts"] and damaged not in job["reference"]["parts"]
     small = job["reference"]
     job["networks"] = [small] * place + [job["networks"][0], small]
@@ -140,8 +129,6 @@ def test_a_part_damaged_in_the_middle_of_a_job_ends_it_and_is_named_with_its_net
     assert damaged in answer["message"]
     assert [event["network"] for event in named(events, "measured")] == list(range(place))
     assert client.ask("missing", digests=[damaged])["missing"] == [damaged]
-    client.put(models[RUNTIME][0][1])
-    assert client.run(job)[1]["measured"] == len(job["networks"])
 
 
 def test_a_damaged_part_of_the_reference_is_no_networks_fault(client, job):
@@ -165,9 +152,11 @@ def test_all_damaged_parts_of_a_job_are_found_at_once(client, job):
 
 
 @pytest.mark.long
-def test_a_core_that_others_hold_ends_the_job_after_the_network_that_saw_it(client, job):
+def test_a_core_that_others_hold_ends_the_job_after_the_network_that_saw_it(client, models):
     from device_agents.core_probe import compete
 
+    job = send_job(client, models, "onnxruntime")
+    job["networks"] *= 3
     core = max(os.sched_getaffinity(0))
     plan = {**SURE_PLAN, "min_slices": 8, "max_s": 20, "half_width": 0}
     plan["min_sample_ns"] = 20000000  # longer than a turn of two programs, and too short to be corrected

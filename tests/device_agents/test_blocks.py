@@ -23,9 +23,9 @@ def client(one_agent):
     return one_agent
 
 
-def block_job(client, models, /, **changes):
+def block_job(client, models, runs="sleeping", /, **changes):
     """Put the parts of a job of blocks; return the job."""
-    job = send_job(client, models, "onnxruntime")
+    job = send_job(client, models, runs)
     (network,) = job.pop("networks")
     del job["plan"]
     return {**job, "network": network, "blocks": BLOCKS, **changes}
@@ -39,7 +39,7 @@ def run(client, job):
 
 
 def test_blocks_run_in_their_order_and_timed_runs_are_spread_over_each(client, models):
-    events, answer = run(client, block_job(client, models, timed_runs=10))
+    events, answer = run(client, block_job(client, models, "onnxruntime", timed_runs=10))
     assert [event["which"] for event in named(events, "block")] == [which for which, _ in BLOCKS]
     assert answer["blocks"] == len(BLOCKS) and answer["conditions_after"]
     assert [event["which"] for event in named(events, "loaded")] == ["reference", "network"]
@@ -123,7 +123,11 @@ def test_the_joules_of_a_counter_that_begins_again_are_found_beside_real_blocks(
         assert found["sensor"]["counters"] == {"package-0": 3_000_000} and found["update_s"] < 0.5
         blocks = [list(block) for block in plan.blocks]
         job = block_job(
-            client, models, **{**asdict(plan), "blocks": blocks}, energy_of="CPUExecutionProvider"
+            client,
+            models,
+            "onnxruntime",
+            **{**asdict(plan), "blocks": blocks},
+            energy_of="CPUExecutionProvider",
         )
         events, _ = run(client, job)
     names = ("run_id", "campaign_id", "architecture", "graph_hash", "purpose", "model_digest", "agent_digest")

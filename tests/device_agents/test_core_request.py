@@ -67,30 +67,15 @@ def test_plain_nice_is_granted_without_effect_where_sessions_share_the_core():
     assert nice.waited_after > 0.25, "the competitor's session gets its half still"
 
 
-def test_asking_leaves_the_agents_class_and_weight_as_they_are():
+def test_a_realtime_class_is_not_tried_on_every_core_and_asking_leaves_the_agents_class_and_weight():
     def state():
         return os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0), autogroup()
 
     before = state()
-    verify([CORE])
-    assert state() == before
-
-
-def test_a_realtime_class_is_not_tried_on_every_core_of_the_machine():
     grants = verify(sorted(os.sched_getaffinity(0) | set(range(CPUS))))
+    assert state() == before
     assert grants[0].method == "realtime" and not grants[0].granted
     assert "every core" in grants[0].reason
-
-
-def test_a_realtime_class_that_nothing_limits_is_not_tried(tmp_path):
-    for name, text in (
-        ("sys/devices/system/cpu/online", "0-63\n"),
-        ("proc/sys/kernel/sched_rt_runtime_us", "-1\n"),
-    ):
-        (tmp_path / name).parent.mkdir(parents=True)
-        (tmp_path / name).write_text(text)
-    realtime = verify([CORE], tmp_path)[0]
-    assert not realtime.granted and "sched_rt_runtime_us" in realtime.reason
 
 
 def test_an_autogroup_that_others_share_is_left_alone():
@@ -205,7 +190,9 @@ def test_what_waiting_says_of_a_way_to_ask():
     assert outcome(0.5, 0.01, narrow="helps against few") == (True, False, "helps against few")
 
 
-def test_within_a_control_group_nice_is_not_claimed_for_programs_outside(tmp_path):
+def test_of_a_system_it_is_heeded_that_nothing_limits_a_realtime_class_and_that_a_control_group_limits_nice(
+    tmp_path,
+):
     group = tmp_path / "sys/fs/cgroup/user.slice/session.scope"
     group.mkdir(parents=True)
     (group / "cpu.weight").write_text("100\n")
@@ -214,6 +201,10 @@ def test_within_a_control_group_nice_is_not_claimed_for_programs_outside(tmp_pat
     (tmp_path / "proc/self/mountinfo").write_text("30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n")
     (tmp_path / "sys/devices/system/cpu").mkdir(parents=True)
     (tmp_path / "sys/devices/system/cpu/online").write_text("0-63\n")
-    for grant in verify([CORE], tmp_path):
+    (tmp_path / "proc/sys/kernel").mkdir(parents=True)
+    (tmp_path / "proc/sys/kernel/sched_rt_runtime_us").write_text("-1\n")
+    grants = verify([CORE], tmp_path)
+    assert not grants[0].granted and "sched_rt_runtime_us" in grants[0].reason
+    for grant in grants:
         if grant.method in ("autogroup", "nice"):
             assert not grant.verified and grant.reason

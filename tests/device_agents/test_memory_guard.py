@@ -136,7 +136,7 @@ def test_a_model_that_takes_too_much_is_refused_by_a_real_agent_which_measures_t
 
 
 def test_the_kernel_takes_a_worker_before_any_other_process(client, models):
-    client.send("run", job=send_job(client, models, "onnxruntime", plan={"max_s": 60, "min_slices": 10000}))
+    client.send("run", job=send_job(client, models, "sleeping", plan={"max_s": 60, "min_slices": 10000}))
     pid = client.await_event("started")["pid"]
     client.await_event("loaded")
     assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == "1000"

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from device_agents import models, worker
+from device_agents.runtimes import RUNTIMES
 from device_agents.runtimes.loaded import Loaded
 
 REFERENCE, SHARED, OWN = b"r", b"s", b"o"
@@ -52,7 +53,7 @@ def work(monkeypatch, tmp_path):
         read.append(digest)
         return digest.encode()
 
-    monkeypatch.setitem(worker.RUNTIMES, "counting", SimpleNamespace(find=lambda: None, load=load))
+    monkeypatch.setitem(RUNTIMES, "counting", SimpleNamespace(find=lambda: None, load=load))
     monkeypatch.setattr(models, "load_part", read_part)
     recipes = [
         {"format": "onnx", "alignment": 1, "parts": [part.decode() for part in parts]}

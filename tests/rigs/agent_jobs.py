@@ -20,7 +20,7 @@ def send_job(
 ) -> dict[str, Any]:
     """Put the parts of a job; return the job."""
     network, reference = ([client.put(part) for part in parts] for parts in models[runtime])
-    shape = ("onnx", 1) if runtime == "onnxruntime" else ("tflite", 16)
+    shape = ("tflite", 16) if runtime == "tflite" else ("onnx", 1)
     job = {
         "networks": [{"format": shape[0], "alignment": shape[1], "parts": network}],
         "reference": {"format": shape[0], "alignment": shape[1], "parts": reference},

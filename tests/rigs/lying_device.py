@@ -256,6 +256,8 @@ def nested(depth: int) -> Any:
     return value
 
 
+ENDLESS = 5_000  # longer than all that an answer may hold
+
 # What is said in place of a value; the exception class stands for nothing at all.
 LIES: dict[str, Any] = {
     "missing": KeyError,
@@ -276,8 +278,8 @@ LIES: dict[str, Any] = {
     "list in a list": [["a"]],
     "object in an object": {"a": {"b": 1}},
     "nested": nested(300),
-    "endless list": [1] * 20_000,
-    "endless object": {str(number): number for number in range(20_000)},
+    "endless list": [1] * ENDLESS,
+    "endless object": {str(number): number for number in range(ENDLESS)},
 }
 # What is said in place of a whole message, as bytes on the wire.
 STREAMS: dict[str, Callable[[Any], Iterable[bytes]]] = {
@@ -312,9 +314,10 @@ def at(message: Any, path: Path) -> Any:
 
 def changed(message: dict[str, Any], path: Path, value: Any) -> dict[str, Any]:
     """Return the message with another value at a path; the exception class KeyError takes it away."""
-    message = copy.deepcopy(message)
-    place: Any = message
+    place: Any = copy.copy(message)
+    message = place
     for key in path[:-1]:
+        place[key] = copy.copy(place[key])
         place = place[key]
     if value is KeyError:
         del place[path[-1]]

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from rigs import with_tests
-from rigs.lying_device import LIES, MESSAGES, LyingDevice, at, changed, leaves
-from rigs.tell_lies import OpenGate, run
+from rigs.lying_device import LIES, MESSAGES, STREAMS, LyingDevice, at, changed, leaves
+from rigs.tell_lies import OpenGate, run, tell
 
 from harness.devices import answers, client
 from harness.devices.answers import (
@@ -136,20 +136,27 @@ def test_an_honest_device_at_the_end_of_the_wire_is_measured(store: Store) -> No
     assert (other.measured, other.error, other.failures) == (1, None, [])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("names", [["answer hello"], pytest.param([], marks=pytest.mark.long, id="all")])
-def test_a_lie_costs_the_device_that_tells_it_alone(names: list[str]) -> None:
-    """Every kind of lie in a message, and floods: told in words, counted, soon, in little memory; others are measured."""
-    command = [sys.executable, "-m", "rigs.tell_lies", *names]
+def test_each_kind_of_lie_in_a_message_is_told_in_words_and_counted(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "NETWORK_BYTES", 1 << 18)  # that what is told over and over ends soon
+    outcomes, faults = tell("answer hello", store)
+    assert faults == [] and len(outcomes) == len(LIES) + len(STREAMS)
+    assert any(outcome.error for outcome in outcomes) and any(outcome.measured for outcome in outcomes)
+    assert run("honest", LyingDevice(), store).measured == 1
+
+
+@pytest.mark.long
+def test_a_lie_costs_the_device_that_tells_it_alone() -> None:
+    """Every kind of lie in each message, and floods: told in words, counted, soon, in little memory; others are measured."""
+    command = [sys.executable, "-m", "rigs.tell_lies"]
     done = subprocess.run(command, env=with_tests(), capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert told["faults"] == []
+    assert told["faults"] == [] and told["peak_mib"] < 300
     fates = {fate: told.get(fate, 0) for fate in ("error", "failure", "harmless")}
-    assert told["lies"] == sum(fates.values()) >= len(names or MESSAGES) * len(LIES)
-    assert fates["error"] > 0 and told["peak_mib"] < 300
-    if not names:
-        assert fates["error"] > 100 and fates["failure"] > 20 and fates["harmless"] > 20
+    assert told["lies"] == sum(fates.values()) >= len(MESSAGES) * len(LIES)
+    assert fates["error"] > 100 and fates["failure"] > 20 and fates["harmless"] > 20
 
 
 def test_an_agent_that_only_says_that_it_lives_is_given_up(

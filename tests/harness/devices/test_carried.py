@@ -45,7 +45,9 @@ def test_a_device_runs_the_library_that_is_carried_to_it_and_is_sent_it_once(tmp
     (folder / "notes.txt").write_text("not carried")
     device = LocalDevice(name="here", root=str(tmp_path / "root"), litert_carry=str(folder))
     for is_first in (True, False):
-        connection = Connection(device, open_transport(device), owner=new_owner(), wait_s=0)
+        connection = Connection(
+            device, open_transport(device), owner=new_owner(), wait_s=0, runtimes=["litert"]
+        )
         connection.open(cancel=threading.Event())
         (found,) = [one for one in connection.hello["runtimes"] if one["name"] == "litert"]
         assert found["package"] == "libLiteRt.so"

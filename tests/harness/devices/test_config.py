@@ -551,7 +551,7 @@ def test_twice_the_devices_take_twice_the_work() -> None:
     def text(count: int) -> str:
         return '[defaults]\ntransport = "ssh"\n\n' + "".join(map(table, range(count)))
 
-    few, many = text(1000), text(2000)
+    few, many = text(500), text(1000)
     calls = calls_of(lambda: parse_devices(few))
     assert calls > 10_000
     assert calls_of(lambda: parse_devices(many)) < 2.05 * calls

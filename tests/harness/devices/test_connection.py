@@ -197,7 +197,7 @@ def test_a_jetson_is_set_for_as_long_as_a_connection_is_open(
     jetson = FakeJetson(tmp_path / "jetson")
     monkeypatch.setenv("PATH", str(jetson.bin), prepend=":")
     device = LocalDevice(name="nano", root=str(tmp_path / "root"), jetson_power_mode="2", jetson_clocks=True)
-    link = Connection(device, LocalTransport(), owner=new_owner())
+    link = Connection(device, LocalTransport(), owner=new_owner(), runtimes=["litert"])
     link.open()
     assert link.board == {"power_mode": "MAXN_SUPER", "before": "15W", "clocks": True}
     assert link.client.probe()["power_mode"] == "MAXN_SUPER"
@@ -206,9 +206,8 @@ def test_a_jetson_is_set_for_as_long_as_a_connection_is_open(
     monkeypatch.setattr(
         connection, "GRACE_S", 20.0
     )  # the first agent's guard has the lock until all is put back
-    again = Connection(
-        device.model_copy(update={"jetson_power_mode": "3"}), LocalTransport(), owner=new_owner()
-    )
+    other = device.model_copy(update={"jetson_power_mode": "3"})
+    again = Connection(other, LocalTransport(), owner=new_owner(), runtimes=["litert"])
     with pytest.raises(DeviceError, match="wants a reboot"):
         again.open()
     again.close()

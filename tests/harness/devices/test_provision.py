@@ -12,13 +12,13 @@ from typing import Any
 
 import pip
 import pytest
-from factories.wheels import runtime_wheels
+from factories.wheels import PIP, runtime_wheels
 from rigs.commands import run as run_command
 from rigs.read_only import read_only
 from rigs.small_disk import small_disk
 from rigs.sshd import Sshd, start_sshd
 
-from harness.devices import provision
+from harness.devices import doctor, provision
 from harness.devices.answers import Note, Survey
 from harness.devices.config import Device, LocalDevice
 from harness.devices.connection import Connection, new_owner
@@ -49,30 +49,48 @@ def only_index(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python with no packages, and no pip."""
-    folder = tmp_path_factory.mktemp("bare")
+    return make_python(tmp_path_factory.mktemp("bare"))[0]
+
+
+@pytest.fixture(autouse=True)
+def sessions_alone_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the doctor try neither other forms of measuring nor how cores can be asked for: test_trial.py and others do."""
+    monkeypatch.setattr(doctor, "try_forms", lambda *_: {})
+    monkeypatch.setattr(doctor, "_permissions", lambda *_: [])
+
+
+def make_python(folder: Path) -> tuple[Path, Path]:
+    """Return a Python with no packages, and the folder for some."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    return folder / "bin" / "python"
+    (packages,) = folder.glob("lib/python*/site-packages")
+    return folder / "bin" / "python", packages
 
 
 @pytest.fixture(scope="module")
 def with_pip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python with pip and nothing else."""
-    folder = tmp_path_factory.mktemp("with-pip")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    (packages,) = folder.glob("lib/python*/site-packages")
+    python, packages = make_python(tmp_path_factory.mktemp("with-pip"))
     (packages / "pip").symlink_to(Path(pip.__file__).parent)
-    return folder / "bin" / "python"
+    return python
+
+
+@pytest.fixture(scope="module")
+def with_quick_pip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with a pip that does what is asked of it here, in a tenth of the time; device_agents asks the real one."""
+    python, packages = make_python(tmp_path_factory.mktemp("with-quick-pip"))
+    (packages / "pip.py").write_text(PIP)
+    return python
 
 
 Local = Callable[..., LocalDevice]
 
 
 @pytest.fixture
-def local(tmp_path: Path, with_pip: Path) -> Local:
+def local(tmp_path: Path, with_quick_pip: Path) -> Local:
     def make(**changes: Any) -> LocalDevice:
         fields = {
             "name": "board",
-            "python": str(with_pip),
+            "python": str(with_quick_pip),
             "root": str(tmp_path / "root"),
             "runtimes": ("tflite",),
         }
@@ -165,9 +183,9 @@ def runtimes_of(device: Device) -> list[str]:
 
 @pytest.mark.long
 def test_the_devices_pip_installs_once_the_agent_finds_it_and_remove_takes_it_away(
-    local: Local, tmp_path: Path
+    local: Local, with_pip: Path, tmp_path: Path
 ) -> None:
-    device, root = local(), tmp_path / "root"
+    device, root = local(python=str(with_pip)), tmp_path / "root"
     planned = provision_device(device, dry_run=True)
     assert (planned.state, planned.how, planned.runtimes) == ("planned", "pip", ("tflite",))
     assert tree(root) == {} and runtimes_of(device) == []
@@ -212,9 +230,10 @@ def test_a_device_without_pip_gets_wheels_over_ssh_that_pip_downloads_here(
 
 @pytest.mark.long
 def test_wheels_are_carried_where_the_devices_pip_gets_nowhere_and_on_request(
-    local: Local, monkeypatch: pytest.MonkeyPatch
+    local: Local, with_pip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert provision_device(local(), carry=True, dry_run=True).how == "carried"
+    device = local(python=str(with_pip))
+    assert provision_device(device, carry=True, dry_run=True).how == "carried"
 
     def only_here(*arguments: Any) -> Any:
         monkeypatch.setenv("PIP_FIND_LINKS", links)
@@ -223,7 +242,7 @@ def test_wheels_are_carried_where_the_devices_pip_gets_nowhere_and_on_request(
     links, download = os.environ["PIP_FIND_LINKS"], provision.download_wheels
     monkeypatch.setattr(provision, "download_wheels", only_here)
     monkeypatch.delenv("PIP_FIND_LINKS")
-    done = provision_device(local())
+    done = provision_device(device)
     assert (done.how, len(done.notes)) == ("carried", 1)
     assert "pip ended with status 1" in done.notes[0] and "ai-edge-litert" in done.notes[0]
 
@@ -250,15 +269,15 @@ def test_a_runtime_that_computes_something_else_fails_its_trial(
 
 
 def test_packages_of_another_python_are_not_used_and_the_doctor_says_so(
-    local: Local, bare: Path, with_pip: Path, tmp_path: Path
+    local: Local, bare: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "root" / "environments" / "0a").mkdir(parents=True)
-    note = {"folder": "0a", "executable": str(with_pip), "version": [3, 11, 2], "packages": {"numpy": "2.0"}}
+    note = {"folder": "0a", "executable": "/opt/python", "version": [3, 11, 2], "packages": {"numpy": "2.0"}}
     (tmp_path / "root" / "environment.json").write_text(
         json.dumps(note | {"runtimes": ["tflite"], "how": "pip"})
     )
     check = next(check for check in diagnose(local(python=str(bare))) if check.name == "python")
-    assert check.status == "warn" and f"are for Python 3.11.2 ({with_pip}) and not used" in check.found
+    assert check.status == "warn" and "are for Python 3.11.2 (/opt/python) and not used" in check.found
     assert check.remedy == "harness provision --device board"
 
 
@@ -290,6 +309,16 @@ def test_python_3_7_is_told_with_the_key_for_another(local: Local) -> None:
         provision_device(local(python=str(OLD[-1])))
 
 
+def test_a_system_that_nothing_fits_is_told_and_left_alone(
+    local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = provision.check_survey
+    monkeypatch.setattr(provision, "check_survey", lambda said: real({**said, "libc": "musl"}))
+    with pytest.raises(DeviceError, match=r"device 'board': nothing fits it: tflite: .*musl"):
+        provision_device(local())
+    assert tree(tmp_path / "root") == {}
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -298,14 +327,9 @@ def test_python_3_7_is_told_with_the_key_for_another(local: Local) -> None:
         ({"version": [3, 8, 0], "machine": "riscv64"}, "riscv64"),
     ],
 )
-def test_a_system_that_nothing_fits_is_told_and_left_alone(
-    local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], told: str
-) -> None:
-    real = provision.check_survey
-    monkeypatch.setattr(provision, "check_survey", lambda said: real({**said, **changes}))
+def test_what_does_not_fit_a_system_is_told(changes: dict[str, Any], told: str) -> None:
     with pytest.raises(DeviceError, match=rf"device 'board': nothing fits it: tflite: .*{told}"):
-        provision_device(local())
-    assert tree(tmp_path / "root") == {}
+        plan(SURVEY.model_copy(update=changes), names=("tflite",))
 
 
 def devices_file(device: LocalDevice, folder: Path, runtime: str = "tflite") -> str:
@@ -330,7 +354,13 @@ def test_the_doctor_installs_what_is_missing_where_it_is_asked_to_and_checks_aga
     assert again.status == 0 and "fix" not in {check["name"] for check in again.json["board"]}
 
 
-def test_what_the_doctor_cannot_install_is_told_beside_what_is_missing(local: Local, tmp_path: Path) -> None:
+def test_what_the_doctor_cannot_install_is_told_beside_what_is_missing(
+    local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_wheels(*_: Any) -> Any:
+        raise DeviceError("no wheels of onnxruntime")
+
+    monkeypatch.setattr(provision, "download_wheels", no_wheels)
     file = devices_file(local(), tmp_path, "onnxruntime")
     done = run_command("unused", "doctor", "--device", "board", "--devices", file, "--fix", "--json")
     failed = [check for check in done.json["board"] if check["status"] == "FAIL"]
@@ -351,5 +381,6 @@ def test_the_command_prints_what_was_done_and_json(local: Local, tmp_path: Path)
     again = run_command("unused", *named)
     assert "nothing to do for tflite (installed here: ai-edge-litert 2.3.0" in again.stdout
     assert "removed ai-edge-litert 2.3.0" in run_command("unused", *named, "--remove").stdout
-    refused = run_command("unused", *named, "--runtime", "onnxruntime")
-    assert refused.status == 3 and refused.stdout == "" and "onnxruntime" in refused.stderr
+    devices_file(local(python="/no/such/python"), tmp_path)
+    refused = run_command("unused", *named)
+    assert refused.status == 3 and refused.stdout == "" and "/no/such/python" in refused.stderr

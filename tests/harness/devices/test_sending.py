@@ -49,7 +49,8 @@ def assembly(*parts: bytes, skeleton: bytes = b"skeleton", dictionary: bytes | N
 
 
 def noise(size: int, seed: int = 0) -> bytes:
-    return random.Random(seed).randbytes(size)
+    """Return bytes that do not shrink: a mebibyte of them, as often as it takes."""
+    return (random.Random(seed).randbytes(min(size, 1 << 20)) * (size // (1 << 20) + 1))[:size]
 
 
 def part(data: bytes) -> Part:
@@ -88,14 +89,17 @@ class Wire:
 
 
 @pytest.mark.parametrize(
-    ("bytes_per_s", "chunk_bytes"), [(1e3, MIN_CHUNK_BYTES), (2e5, 3e5), (1e9, MAX_CHUNK_BYTES)]
+    ("bytes_per_s", "chunk_bytes", "size"),
+    [(1e3, MIN_CHUNK_BYTES, 1 << 20), (2e5, 3e5, 4 << 20), (1e9, MAX_CHUNK_BYTES, 16 << 20)],
 )
-def test_a_chunk_takes_about_as_long_whatever_the_link(bytes_per_s: float, chunk_bytes: float) -> None:
+def test_a_chunk_takes_about_as_long_whatever_the_link(
+    bytes_per_s: float, chunk_bytes: float, size: int
+) -> None:
     wire = Wire(bytes_per_s)
-    wire.sender().send_part(part(noise(16 << 20)), 0, lambda offset: None)
+    wire.sender().send_part(part(noise(size)), 0, lambda offset: None)
     assert wire.sizes[0] == FIRST_CHUNK_BYTES
     assert wire.sizes[-2] == pytest.approx(chunk_bytes, rel=0.01)
-    assert sum(wire.sizes) == 16 << 20
+    assert sum(wire.sizes) == size
 
 
 def test_a_link_that_takes_long_to_answer_is_busy_meanwhile() -> None:
@@ -243,7 +247,7 @@ def test_the_real_agent_takes_chunks_and_says_how_far_it_has_a_part(
         assert told[0] > 60_000 + FIRST_CHUNK_BYTES, "it went on behind what had come"
         assert client.sent_bytes + first < 420_000, "nothing twice; zeros shrink"
         assert client.send_models([model]) == 0
-    with connected(device) as client:
+        client.forget_parts()
         assert client.send_models([model]) == 0
     parts = tmp_path / "root/parts"
     for data in (noise(300_000), noise(100_000, 1), bytes(500_000), b"x" * 1000, b"x" * 5000):
@@ -261,13 +265,14 @@ def test_an_unfinished_part_that_rotted_is_sent_anew(tmp_path: Path) -> None:
     device = LocalDevice(name="here", root=str(tmp_path / "root"))
     unfinished = tmp_path / "root/parts/unfinished" / sha256(data)
     unfinished.parent.mkdir(parents=True)
-    for rotten in (bytes(150_000), data[:-1] + b"x", noise(300_000, 7)):
-        unfinished.write_bytes(rotten)
-        with connected(device) as client:
+    with connected(device) as client:
+        for rotten in (bytes(150_000), data[:-1] + b"x", noise(300_000, 7)):
+            unfinished.write_bytes(rotten)
             client.send_models([assembly(data)])
             stored = tmp_path / "root/parts" / sha256(data)[:2] / sha256(data)
             assert stored.read_bytes() == data
-        stored.unlink()
+            stored.unlink()
+            client.forget_parts()
 
 
 @pytest.fixture(scope="module")
@@ -287,7 +292,7 @@ def test_a_slow_link_that_is_cut_again_and_again_gets_a_part_across_and_nothing_
     server: Sshd, link: FaultyLink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twenty times as fast as the worst that is meant, with waits as much shorter: 400 KB/s, 15 ms there and back."""
-    monkeypatch.setattr(client_module, "ANSWER_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(client_module, "ANSWER_TIMEOUT_S", 1.0)
     monkeypatch.setattr(sending, "LEAST_BYTES_PER_S", 100_000)
     transport = open_transport(server.device(root=str(tmp_path / "root")))
     deployment = deploy(transport, server.device(root=str(tmp_path / "root")))
@@ -319,9 +324,9 @@ def test_an_answer_is_awaited_longer_than_usual_while_the_least_rate_is_kept(
     server: Sshd, link: FaultyLink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with connected(server.device(port=link.port, root=str(tmp_path / "root"))) as client:
-        monkeypatch.setattr(client_module, "ANSWER_TIMEOUT_S", 0.3)
-        monkeypatch.setattr(sending, "LEAST_BYTES_PER_S", 20_000)
-        link.bytes_per_s = 40_000.0  # 0.8 s for the first chunk
+        monkeypatch.setattr(client_module, "ANSWER_TIMEOUT_S", 1.0)
+        monkeypatch.setattr(sending, "LEAST_BYTES_PER_S", 8000)
+        link.bytes_per_s = 16_000.0  # 2 s for the first chunk
         assert client.send_models([assembly(noise(40_000))]) > 40_000
         link.bytes_per_s = float("inf")
 
@@ -338,5 +343,5 @@ def test_a_link_below_the_least_rate_counts_as_broken(
         started = time.monotonic()
         with pytest.raises(LinkError):
             client.send_models([assembly(noise(400_000))])
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 40, "half of what all would have taken"
         link.bytes_per_s = float("inf")

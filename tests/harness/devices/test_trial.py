@@ -43,8 +43,10 @@ def test_what_is_expected_is_what_numpy_computes_of_the_model() -> None:
 
 
 @pytest.mark.converter
-def test_the_model_is_what_the_exporters_make(tmp_path: Path) -> None:
-    library = FragmentLibrary.open("onnx", cache_dir=tmp_path, config=TINY, weights=Weights.seeded(0))
+def test_the_model_is_what_the_exporters_make(harness_cache: Path) -> None:
+    library = FragmentLibrary.open(
+        "onnx", cache_dir=harness_cache / "fragments", config=TINY, weights=Weights.seeded(0)
+    )
     made = link(library.segment_recipe(Segment.parse("segment:stem", TINY)), library.part)
     old, new = onnx.load_from_string(trial_model("onnx").skeleton), onnx.load_from_string(made)
     assert (old.ir_version, old.opset_import[0].version) == (new.ir_version, new.opset_import[0].version)

@@ -10,14 +10,16 @@ import pytest
 from factories.model_files import dense, save
 from rigs.adb_server import SERIAL, AdbServer, Phone, need_adb
 from rigs.android_answers import POWER_HELP, thermal
-from rigs.short_campaigns import any_core
+from rigs.short_campaigns import SHORT, any_core
 from rigs.sshd import Sshd, greet, refusal, start_sshd
 
 import harness
+from harness.devices import doctor
 from harness.devices.config import SshDevice
 from harness.devices.doctor import Check, diagnose
 from harness.devices.transports.ssh import SshTransport
 from harness.errors import LinkError
+from harness.measurement.plan import LEVELS
 from harness.store import Store
 
 pytestmark = [pytest.mark.ssh, pytest.mark.adb]
@@ -100,10 +102,17 @@ def test_a_pulled_cable_breaks_the_link_and_a_plugged_one_is_used_again(
 
 
 @pytest.mark.device
-@pytest.mark.parametrize("fixed", [True, False])
+@pytest.mark.parametrize("fixed", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_a_campaign_holds_what_adb_tells_and_leaves_the_phone_as_it_was(
-    sshd: Sshd, phone: Phone, server: AdbServer, tmp_path: Path, fixed: bool
+    sshd: Sshd,
+    phone: Phone,
+    server: AdbServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fixed: bool,
 ) -> None:
+    monkeypatch.setitem(LEVELS, "quick", SHORT)
+    monkeypatch.setattr("harness.measurement.campaign.CALIBRATION", SHORT)
     model, small = (save(dense(width=width), tmp_path / f"{width}.onnx") for width in (400, 8))
     device = pixel(sshd, fixed_performance=fixed, root=str(tmp_path / "root"))
     store = Store(str(tmp_path / "store.sqlite"))
@@ -137,8 +146,10 @@ def found(checks: list[Check], name: str) -> list[tuple[str, str]]:
 
 @pytest.mark.device
 def test_the_doctor_tells_of_the_cable_the_phone_and_the_mode(
-    sshd: Sshd, phone: Phone, server: AdbServer, tmp_path: Path
+    sshd: Sshd, phone: Phone, server: AdbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for of_any_device in ("_permissions", "_trials"):
+        monkeypatch.setattr(doctor, of_any_device, lambda *_: [])
     phone.answer("thermalservice", thermal(2))
     phone.answer("deviceidle", "who knows\n")
     checks = diagnose(pixel(sshd, root=str(tmp_path / "root")))

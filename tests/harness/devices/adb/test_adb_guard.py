@@ -169,7 +169,7 @@ while True:
 def test_the_mode_is_off_after_a_kill_at_any_moment(phone: Phone, server: AdbServer) -> None:
     """benchmarks/guard.py does it a hundred times; this is enough to see a guard that comes too late."""
     chance = random.Random(15)
-    for _ in range(3):
+    for _ in range(2):
         host = subprocess.Popen(
             [sys.executable, "-c", HOST, SERIAL],
             env=rigs.with_tests() | dict(server.environment()),

@@ -21,13 +21,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def link(server: Sshd) -> Iterator[SshTransport]:
+    """Return a connection for all tests that leave it as it was."""
+    transport = SshTransport(server.device())
+    yield transport
+    transport.close()
+
+
 class TestSshTransport(TransportContract):
     @pytest.fixture
-    def transport(self, server: Sshd) -> Iterator[Transport]:
-        transport = SshTransport(server.device())
-        transport.connect()
-        yield transport
-        transport.close()
+    def transport(self, link: SshTransport) -> Transport:
+        if not all(hop.is_active() for hop in link._transports):  # a test has broken it
+            link.close()
+        link.connect()
+        return link
 
 
 def test_an_ssh_device_opens_this_transport(server: Sshd) -> None:

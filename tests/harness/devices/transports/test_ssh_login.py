@@ -82,13 +82,12 @@ def test_the_fingerprint_shown_is_the_one_that_ssh_keygen_shows(server: Sshd) ->
     assert shown.split()[1] in message
 
 
-@pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa"])  # the others pin the first, of rsa
 def test_a_pinned_key_of_any_kind_works_where_the_server_has_several(server: Sshd, kind: str) -> None:
     assert greet(server.device(host_key=server.host_keys[kind])) == "hello\n"
 
 
-@pytest.mark.parametrize("is_hashed", [False, True])
-@pytest.mark.parametrize("kind", ["ed25519", "rsa"])
+@pytest.mark.parametrize(("kind", "is_hashed"), [("ed25519", True), ("rsa", False)])
 def test_known_hosts_knows_a_host_with_its_port(server: Sshd, home: Path, kind: str, is_hashed: bool) -> None:
     known_hosts = home / ".ssh/known_hosts"
     known_hosts.write_text(f"[127.0.0.1]:{server.port} {server.host_keys[kind]}\n")

@@ -195,6 +195,12 @@ def test_a_definition_that_was_read_is_found_by_its_name_when_its_file_is_gone(
         find_space(config.name)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of definitions with one code, which is traced once."""
+    return tmp_path_factory.mktemp("definitions")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -274,11 +280,11 @@ def test_a_definition_that_was_read_is_found_by_its_name_when_its_file_is_gone(
     ],
 )
 def test_what_is_wrong_with_a_field_is_said_with_its_place_and_a_remedy(
-    old: str, new: str, message: str, tmp_path: Path
+    old: str, new: str, message: str, folder: Path
 ) -> None:
     assert old in DEFINITION
     with pytest.raises(ArchitectureError, match=message):
-        load_space(write_space(tmp_path, DEFINITION.replace(old, new, 1)))
+        load_space(write_space(folder, DEFINITION.replace(old, new, 1)))
 
 
 MODULE = """

@@ -19,7 +19,7 @@ TEACHER = "conv-bconv+in/mbconv"
 
 
 @cache
-def few_digits(train_count: int = 256, val_count: int = 96, test_count: int = 96) -> Task:
+def few_digits(train_count: int = 128, val_count: int = 64, test_count: int = 64) -> Task:
     """Return a part of the digits in the tiny space's size."""
     whole = load_task("digits", TINY)
 

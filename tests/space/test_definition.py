@@ -128,6 +128,20 @@ def ghost(channels_in: int, channels_out: int, stride: int, *, ratio: int = 2) -
     return namespace["ghost"](channels_in, channels_out, stride, ratio=ratio)  # type: ignore[operator]
 
 
+def test_shipped_modules_are_traced_once_for_all_definitions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = DEFINITION.replace('{ module = "own_ops:ghost", ratio = 2 }', '"conv"')
+    found = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        found.append(load_space(write_space(tmp_path / name, shipped)))
+        monkeypatch.setattr("space.tracing.trace", lambda *_, **__: pytest.fail("was traced again"))
+    assert found[0] == found[1]
+    with pytest.raises(pytest.fail.Exception, match="was traced again"):
+        load_space(write_space(tmp_path / "other"))  # a function of one's own is of its folder
+
+
 def test_python_defines_the_same_space() -> None:
     found = define(
         "mine",

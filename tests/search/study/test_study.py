@@ -117,7 +117,7 @@ def test_all_six_questions_are_answered_from_what_was_run(found: Study) -> None:
 
 
 def test_every_table_says_of_which_networks_it_speaks(found: Study) -> None:
-    label = "30 trained networks of small-study, synthetic images"
+    label = "20 trained networks of small-study, synthetic images"
     tables = all_tables(found)
     assert len(tables) == 11
     for table in tables:

@@ -7,8 +7,6 @@ import dataclasses
 import os
 import pickle
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 from factories.tasks import NETWORK, RECIPE, TINY, made_task
-from rigs import with_tests
 
-from search.training import training
+from search.training import epochs, training
+from search.training.augment import augment_batches
 from search.training.batched_training import train_together
 from search.training.checkpoints import NAME, identity_of, load_checkpoint, read_checkpoint
 from search.training.history import EpochDone, Figures
@@ -86,23 +84,23 @@ def test_a_training_stopped_after_any_epoch_goes_on_to_the_same_bits(
 def test_a_training_killed_in_the_midst_of_an_epoch_goes_on_to_the_same_bits(
     whole: Trained, tmp_path: Path
 ) -> None:
-    code = (
-        "import os, signal, sys; from pathlib import Path\n"
-        "import torch; torch.set_num_threads(1)\n"
-        "from factories.tasks import NETWORK, RECIPE, made_task\n"
-        "from search.training import epochs, training\n"
-        "real, calls = epochs.augment_batches, []\n"
-        "def deadly(*arguments):\n"
-        "    calls.append(1)\n"
-        "    if len(calls) == 6: os.kill(os.getpid(), signal.SIGKILL)\n"  # epoch 2, after a step
-        "    return real(*arguments)\n"
-        "epochs.augment_batches = deadly\n"
-        "training.train(NETWORK, made_task(), RECIPE, Path(sys.argv[1]))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], env=with_tests(), capture_output=True, text=True
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    calls: list[int] = []
+
+    def deadly(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 6:  # epoch 2, after a step
+            os.kill(os.getpid(), signal.SIGKILL)
+        return augment_batches(*arguments)  # type: ignore[arg-type]
+
+    child = os.fork()  # of one thread: see `one_thread`
+    if not child:
+        try:
+            epochs.augment_batches = deadly  # type: ignore[assignment]
+            train(NETWORK, TASK, RECIPE, tmp_path)
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
     found = load_checkpoint(tmp_path, identity_of(NETWORK, TASK, RECIPE), "cpu")
     assert found is not None and len(found.history) == 1
     assert_same(train(NETWORK, TASK, RECIPE, tmp_path), whole)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from factories.small_distillations import SMALL, small_task, small_teacher
+from factories.small_distillations import BLOCKS, SMALL, small_task, small_teacher
 
 from search.distillation import weight_sharing
 from search.distillation.block_library import StageLibrary
@@ -30,7 +30,7 @@ RECIPE = DistilRecipe(epochs=3, batch=16, learning_rate=0.01, shared=True, seed=
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
-SOME = (*SMALL.blocks[:3], *SMALL.blocks[3::4])  # the teacher's own is the second
+SOME = (*SMALL.blocks[::4], BLOCKS["mbconv"])  # with the teacher's own
 
 
 def distilled(

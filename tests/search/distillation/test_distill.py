@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -52,6 +53,7 @@ def same(one: dict, other: dict) -> bool:
     )
 
 
+@cache
 def own_library() -> BlockLibrary:
     """Return a library whose blocks are the teacher's own, with the teacher's weights."""
     teacher, recipe = made_teacher(), replace(QUICK, epochs=1, keep_own=True)

@@ -8,7 +8,9 @@ import os
 import pickle
 import signal
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -54,13 +56,22 @@ def whole() -> Trained:
     return trained
 
 
-def stop_after(number: int, folder: Path) -> None:
+@cache
+def checkpoint_after(number: int) -> bytes:
+    """Return the checkpoint of a training that was stopped after so many epochs."""
+
     def stop(epoch: EpochDone) -> None:
         if epoch.number == number:
             raise Stop
 
-    with pytest.raises(Stop):
-        train(NETWORK, TASK, RECIPE, folder, on_epoch=stop)
+    with TemporaryDirectory() as folder:
+        with pytest.raises(Stop):
+            train(NETWORK, TASK, RECIPE, Path(folder), on_epoch=stop)
+        return Path(folder, NAME).read_bytes()
+
+
+def stop_after(number: int, folder: Path) -> None:
+    (folder / NAME).write_bytes(checkpoint_after(number))
 
 
 def assert_same(one: Trained, other: Trained) -> None:

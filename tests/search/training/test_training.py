@@ -124,6 +124,7 @@ def test_the_loss_falls_and_accuracy_beats_chance() -> None:
     assert trained.test.top5 >= trained.test.top1
 
 
+@pytest.mark.long
 def test_digits_are_learned() -> None:
     config = SpaceConfig(name="digits", ops=("conv", "bconv"), widths=(8,), image_size=8, classes=10)
     task = load_task("digits", config)

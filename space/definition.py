@@ -109,7 +109,7 @@ def definition_key(document: Mapping[str, Any], folder: str) -> str:
 
 def forget_traces() -> None:
     """Have what was traced in this process, and files that were run for it, be so again when a definition is next read."""
-    _traced_once.cache_clear()
+    _own_traced.cache_clear()
     forget_modules()
 
 
@@ -288,8 +288,7 @@ def check_code(config: SpaceConfig) -> None:
     placed += [(module, site.size) for site in chain.sites for module in site.candidates]
     for module, size in placed:
         part = _Part(function=module.function, options=module.options)
-        source = source_digest(module.function, chain.folder)
-        if _traced_once(part, chain.folder, source, module.given, size) != module.traced:
+        if _traced_once(part, chain.folder, module.given, size) != module.traced:
             raise ArchitectureError(
                 f"space {config.name!r}: {module.function} makes another module now than when the space was read; what was made "
                 "of that space is none of this one: begin anew with the definition as it is now"
@@ -445,9 +444,8 @@ def _traced(
     _, channels, stride = given
     after = -(-size // stride)
     wanted = wanted or (1, channels, after, after)
-    source = source_digest(part.function, folder)
     try:
-        traced = _traced_once(part, folder, source, given, size)
+        traced = _traced_once(part, folder, given, size)
     except ArchitectureError as error:
         raise ArchitectureError(f"{where}: {error}") from error
     if traced.output != wanted:
@@ -458,25 +456,41 @@ def _traced(
     return Module(name=name, function=part.function, options=part.options, given=given, traced=traced)
 
 
+def _traced_once(part: _Part, folder: str, given: tuple[int, int, int], size: int) -> Traced:
+    """Trace a module: sites of one shape have the same candidates, and a definition may be read again.
+
+    Shipped modules are the same in all folders.
+    """
+    if ":" not in part.function:
+        return _shipped_traced(part, given, size)
+    return _own_traced(part, folder, source_digest(part.function, folder), given, size)
+
+
 @lru_cache(maxsize=4096)
-def _traced_once(part: _Part, folder: str, source: str, given: tuple[int, int, int], size: int) -> Traced:
-    """Trace a module: sites of one shape have the same candidates, and a definition may be read again. `source`: of its file."""
-    import torch
+def _shipped_traced(part: _Part, given: tuple[int, int, int], size: int) -> Traced:
+    return _trace(part, "", given, size, runs=1)
 
-    from space.tracing import trace
 
-    def traced(runs: int) -> Traced:
-        with torch.random.fork_rng(devices=[]):  # torch's global generator is left as it was
-            made = build_module(part.function, part.options, folder, given)
-        return trace(made, (1, given[0], size, size), runs=runs)[0]
-
-    found = traced(1)
-    if ":" in part.function and traced(2) != found:  # of code that harness does not know
+@lru_cache(maxsize=4096)
+def _own_traced(part: _Part, folder: str, source: str, given: tuple[int, int, int], size: int) -> Traced:
+    """Trace a module of code that harness does not know. `source`: the digest of its file."""
+    found = _trace(part, folder, given, size, runs=1)
+    if _trace(part, folder, given, size, runs=2) != found:
         raise ArchitectureError(
             f"{part.function} is another network each time that it is made and run; keep counters, times and random numbers that "
             "are no parameters out of it"
         )
     return found
+
+
+def _trace(part: _Part, folder: str, given: tuple[int, int, int], size: int, *, runs: int) -> Traced:
+    import torch
+
+    from space.tracing import trace
+
+    with torch.random.fork_rng(devices=[]):  # torch's global generator is left as it was
+        made = build_module(part.function, part.options, folder, given)
+    return trace(made, (1, given[0], size, size), runs=runs)[0]
 
 
 def _sizes(shape: tuple[int, ...]) -> str:

@@ -8,6 +8,7 @@ alike everywhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -45,9 +46,18 @@ def block_indices(config: SpaceConfig, indices: ArrayLike) -> IndexArray:
 
     rest = np.asarray(indices, dtype=np.int64)
     digits = np.unravel_index(rest, config.radices, order="F")
-    return np.stack(
-        [np.array(places)[digit] for places, digit in zip(config.choices, digits, strict=True)], axis=-1
-    )
+    found = np.empty((*rest.shape, config.stages), dtype=np.int64)
+    for stage, (places, digit) in enumerate(zip(_places(config), digits, strict=True)):
+        found[..., stage] = places[digit]
+    return found
+
+
+@lru_cache(maxsize=64)
+def _places(config: SpaceConfig) -> list[IndexArray]:
+    """Return the blocks of each choice."""
+    import numpy as np
+
+    return [np.array(places, dtype=np.int64) for places in config.choices]
 
 
 def network_texts(config: SpaceConfig, indices: ArrayLike) -> list[str]:

@@ -8,6 +8,7 @@ space is `stages` columns of B contributions.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,6 +17,7 @@ from space import SpaceConfig
 from space.indexing import FloatArray, IndexArray, block_indices
 
 
+@lru_cache(maxsize=64)
 def block_features(config: SpaceConfig) -> FloatArray:
     """Return a row for each block in canonical order, shape (B, 2 * ops + 3), or of a space of one's own (B, ops).
 
@@ -23,16 +25,23 @@ def block_features(config: SpaceConfig) -> FloatArray:
 
     The columns of others: a count of each op before the last one (slot 0), a count of each op in the last place (slot 1), whether
     a sum enters the last op, whether a sum leaves the block, and whether the block's input enters the last op or that sum.
-    9 columns for the 3 ops of Blox, 27 over its stages.
+    9 columns for the 3 ops of Blox, 27 over its stages. The array is read-only, as those of other features are.
     """
     if config.chain is not None:
-        return np.array([[float(op == block.op1) for op in config.ops] for block in config.blocks])
+        return read_only([[float(op == block.op1) for op in config.ops] for block in config.blocks])
     rows = []
     for block in config.blocks:
         first = [float(op == block.op0) for op in config.ops]
         last = [float(op == block.op1) for op in config.ops]
         rows.append([*first, *last, float(block.prev and block.inp), float(block.sc), float(block.inp)])
-    return np.array(rows)
+    return read_only(rows)
+
+
+def read_only(values: ArrayLike) -> FloatArray:
+    """Return the array of a function that returns it again to whoever asks."""
+    array = np.array(values, dtype=np.float64)
+    array.flags.writeable = False
+    return array
 
 
 def op_columns(config: SpaceConfig) -> FloatArray:
@@ -46,6 +55,7 @@ def last_op(config: SpaceConfig) -> slice:
     return slice(0, ops) if config.chain is not None else slice(ops, 2 * ops)
 
 
+@lru_cache(maxsize=64)
 def pair_features(config: SpaceConfig) -> FloatArray:
     """Return the products of a block's features that can differ from 0, shape (B, ops**2 + 6 * ops), or of a chain (B, 0).
 
@@ -54,13 +64,14 @@ def pair_features(config: SpaceConfig) -> FloatArray:
     """
     rows, ops = block_features(config), len(config.ops)
     if config.chain is not None:
-        return rows[:, :0]
+        return read_only(rows[:, :0])
     first, last, flags = rows[:, :ops], rows[:, ops : 2 * ops], rows[:, 2 * ops :]
     pairs = first[:, :, None] * last[:, None, :]  # (B, ops, ops)
     wired = rows[:, : 2 * ops, None] * flags[:, None, :]  # (B, 2 * ops, 3)
-    return np.hstack([pairs.reshape(len(rows), -1), wired.reshape(len(rows), -1)])
+    return read_only(np.hstack([pairs.reshape(len(rows), -1), wired.reshape(len(rows), -1)]))
 
 
+@lru_cache(maxsize=64)
 def border_features(config: SpaceConfig) -> FloatArray:
     """Return joint features of two blocks on either side of a reduction, shape (B, B, ops**2), the earlier block first.
 
@@ -73,7 +84,7 @@ def border_features(config: SpaceConfig) -> FloatArray:
         [[float(op in (block.ops if not block.prev else block.ops[:1])) for op in ops] for block in blocks]
     )
     products = (ends[:, None, :, None] * begins[None, :, None, :]).reshape(len(blocks) ** 2, -1)
-    return standardized(products).reshape(len(blocks), len(blocks), -1)
+    return read_only(standardized(products).reshape(len(blocks), len(blocks), -1))
 
 
 def standardized(table: FloatArray) -> FloatArray:

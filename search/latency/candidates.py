@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -109,12 +110,12 @@ def fit_borders(training: Training) -> FittedLatency:
 
 def fit_sum_corrected(training: Training) -> FittedLatency:
     """Fit a line through the sum of parts, corrected by a shrunk ridge."""
-    return _corrected(training, _present(training.known.parts_sum))
+    return _corrected(training, "parts_sum")
 
 
 def fit_transfer(training: Training) -> FittedLatency:
     """Fit a line through another configuration's prediction, corrected by a shrunk ridge."""
-    return _corrected(training, _present(training.known.prior))
+    return _corrected(training, "prior")
 
 
 CANDIDATES: tuple[CandidatePredictor, ...] = (
@@ -190,16 +191,26 @@ def origin_of(least_sum: float) -> float:
     return least_sum / 2
 
 
-def _corrected(training: Training, values: FloatArray) -> FittedLatency:
-    """Correct a guess of every network, `values` (len(config),)."""
-    config = training.known.config
+def _corrected(training: Training, name: str) -> FittedLatency:
+    """Correct a guess of every network: what is known by this name."""
+    return fit_corrected(
+        training.known.config,
+        training.indices,
+        training.ratios,
+        training.weights,
+        _guess(training.known, name),
+    )
+
+
+@lru_cache(maxsize=2)  # the two names of what a selection's folds all know
+def _guess(known: SpaceFacts, name: str) -> Guess:
+    config, values = known.config, _present(getattr(known, name))
     blocks = stage_effects(config, values)
     rest = values - values.mean()
     for stage, choice in enumerate(block_indices(config, np.arange(len(config))).T):
         rest = rest - blocks[stage, choice]
     is_sum = np.abs(rest).max() <= NO_REST * np.abs(values).max()
-    guess = Guess(blocks=blocks, rest=None if is_sum else rest)
-    return fit_corrected(config, training.indices, training.ratios, training.weights, guess)
+    return Guess(blocks=blocks, rest=None if is_sum else rest)
 
 
 def _present(array: FloatArray | None) -> FloatArray:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from search.latency.block_features import (
     border_features,
     last_op,
     pair_features,
+    read_only,
     rows_of,
     standardized,
     structured,
@@ -145,11 +147,12 @@ def fit_parts(
     penalty, features = op_penalty(config), feature_rows(config, indices)
     count, stages = features.shape[1], config.stages
     columns = np.hstack([features, np.zeros((len(features), penalty.shape[1] - count))])
-    pairs, borders = PAIRS * standardized(pair_features(config)), PAIRS * border_features(config)
     products = []
     if with_pairs or with_borders:
+        pairs = PAIRS * standardized(pair_features(config))
         products.append(rows_of(pairs, choices))
     if with_borders:
+        borders = PAIRS * border_features(config)
         products += [borders[choices[:, stage], choices[:, stage + 1]] for stage in range(stages - 1)]
     solved = solve(scale * columns, weights, penalty, scale * np.hstack(products) if products else None)
     constant, slopes = level * solved.theta[0], level * solved.theta[1:count]
@@ -205,6 +208,7 @@ def fit_corrected(
     return FittedLatency(point=point, columns=columns, covariance=level**2 * solved.covariance)
 
 
+@lru_cache(maxsize=64)
 def op_penalty(config: SpaceConfig) -> FloatArray:
     """Return the penalty on coefficients, as rows that should be 0, shape (rows, 1 + stages * F + ops).
 
@@ -227,7 +231,7 @@ def op_penalty(config: SpaceConfig) -> FloatArray:
     penalty = np.zeros((len(rows), mean + ops))
     for place, row in enumerate(rows):
         penalty[place, list(row)] = list(row.values())
-    return penalty
+    return read_only(penalty)
 
 
 def guess_penalty(config: SpaceConfig, table: FloatArray, sizes: FloatArray) -> FloatArray:
@@ -294,10 +298,11 @@ def solve(
         columns.shape[1] - expected
     )  # coefficients of which nothing is expected, such as the constant
     best, found = np.inf, None
+    diagonal = np.arange(len(square))
     for strength in PENALTIES:
         noise = 1 + spectrum / strength  # (n,)
         hessian = rows.T @ (rows / noise[:, None]) + strength * square
-        hessian += JITTER * np.trace(hessian) / len(hessian) * np.eye(len(hessian))
+        hessian[diagonal, diagonal] += JITTER * np.trace(hessian) / len(hessian)
         lower = np.linalg.cholesky(hessian)
         theta = least_nonnegative(hessian, rows.T @ (targets / noise))
         residuals = targets - rows @ theta
@@ -326,14 +331,12 @@ def least_nonnegative(hessian: FloatArray, slope: FloatArray) -> FloatArray:
     of theta is above 0; it ends as each exchange of a single place brings it nearer. Should rounding keep it from that, scipy's
     slower active set goes on.
     """
-    from scipy.optimize import nnls
-
     free = np.ones(len(slope), dtype=np.bool_)  # those that are not held at 0
     fewest, left = len(slope) + 1, MOST_EXCHANGES
     tiny = JITTER * float(np.abs(slope).max())
     for _ in range(MOST_SOLUTIONS):
         theta = np.zeros(len(slope))
-        theta[free] = np.linalg.solve(hessian[np.ix_(free, free)], slope[free])
+        theta[free] = np.linalg.solve(hessian[free][:, free], slope[free])
         gradient = hessian @ theta - slope
         wrong = np.flatnonzero(np.where(free, theta < 0, gradient < -tiny))
         if not len(wrong):
@@ -343,6 +346,8 @@ def least_nonnegative(hessian: FloatArray, slope: FloatArray) -> FloatArray:
         else:
             left -= 1
         free[wrong if left >= 0 else wrong[-1:]] ^= True
+    from scipy.optimize import nnls
+
     lower = np.linalg.cholesky(hessian)
     return np.asarray(nnls(lower.T, np.linalg.solve(lower, slope))[0])
 

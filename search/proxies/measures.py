@@ -3,13 +3,13 @@
 They were proposed to tell which weights to prune, or what an architecture is worth, before any training; Abdelfattah et al. 2021
 (arXiv:2101.08134) sum each over a whole network. Where a proxy needs weights, these are the weights of convolutions and linear
 layers, no biases and nothing of BatchNorm. All but synflow see the network as its first training step would: the loss is
-cross-entropy, and BatchNorm takes the batch's own statistics. A copy is scored: the network stays as it was.
+cross-entropy, and BatchNorm takes the batch's own statistics. The network stays as it was.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -22,16 +22,16 @@ _JACOB_COV_SHIFT = 1e-5  # keeps the logarithm of eigenvalues that are 0 finite;
 
 def grad_norm(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     """Return the sum over layers of the Euclidean norm of the loss's gradient (Abdelfattah et al. 2021, arXiv:2101.08134)."""
-    network = copy.deepcopy(network).train()
-    gradients = torch.autograd.grad(cross_entropy(network(images), labels), _weights(network))
+    with _in_mode(network, training=True):
+        gradients = torch.autograd.grad(cross_entropy(network(images), labels), _weights(network))
     return sum(float(g.norm()) for g in gradients)
 
 
 def snip(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     """Return the sum of |weight * gradient|, the loss's sensitivity to weights (Lee et al. 2019, arXiv:1810.02340, eq. 6)."""
-    network = copy.deepcopy(network).train()
     weights = _weights(network)
-    gradients = torch.autograd.grad(cross_entropy(network(images), labels), weights)
+    with _in_mode(network, training=True):
+        gradients = torch.autograd.grad(cross_entropy(network(images), labels), weights)
     return sum(float((w * g).detach().abs().sum()) for w, g in zip(weights, gradients, strict=True))
 
 
@@ -40,13 +40,13 @@ def grasp(network: nn.Module, images: Tensor, labels: Tensor) -> float:
 
     The logits are not divided by a temperature, as for pruning.
     """
-    network = copy.deepcopy(network).train()
     weights = _weights(network)
-    gradients = torch.autograd.grad(cross_entropy(network(images), labels), weights, create_graph=True)
-    flow = torch.stack(
-        [(g * g.detach()).sum() for g in gradients]
-    ).sum()  # its gradient is Hessian @ gradient
-    products = torch.autograd.grad(flow, weights)
+    with _in_mode(network, training=True):
+        gradients = torch.autograd.grad(cross_entropy(network(images), labels), weights, create_graph=True)
+        flow = torch.stack(
+            [(g * g.detach()).sum() for g in gradients]
+        ).sum()  # its gradient is Hessian @ gradient
+        products = torch.autograd.grad(flow, weights)
     return -sum(float((w * p).detach().sum()) for w, p in zip(weights, products, strict=True))
 
 
@@ -60,7 +60,6 @@ def fisher(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     Raises:
         ValueError: the network has no ReLU.
     """
-    network = copy.deepcopy(network).train()
     activations: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -69,9 +68,15 @@ def fisher(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     hooks = [m.register_forward_hook(keep) for m in network.modules() if isinstance(m, nn.ReLU)]
     if not hooks:
         raise ValueError("fisher: the network has no ReLU, and so no activations to score")
-    loss = cross_entropy(network(images), labels, reduction="sum")
+    try:
+        with _in_mode(network, training=True):
+            loss = cross_entropy(network(images), labels, reduction="sum")
+            gradients = torch.autograd.grad(loss, activations)
+    finally:
+        for hook in hooks:
+            hook.remove()
     total = 0.0
-    for a, g in zip(activations, torch.autograd.grad(loss, activations), strict=True):
+    for a, g in zip(activations, gradients, strict=True):
         moved = (a * g).flatten(2).sum(dim=2) if a.dim() > 2 else a * g  # (n, channels)
         total += float((moved**2).detach().mean(dim=0).sum()) / 2
     return total
@@ -83,9 +88,9 @@ def jacob_cov(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     Of the gradients of the summed logits by each image, the correlations between images have eigenvalues v: the score is
     -sum(log(v + k) + 1 / (v + k)), k = 1e-5. The labels are not used.
     """
-    network = copy.deepcopy(network).train()
     pixels = images.clone().requires_grad_()
-    (jacobian,) = torch.autograd.grad(network(pixels).sum(), pixels)
+    with _in_mode(network, training=True):
+        (jacobian,) = torch.autograd.grad(network(pixels).sum(), pixels)
     correlations = torch.corrcoef(jacobian.flatten(1).double())  # (n, n)
     if not torch.isfinite(correlations).all():
         return float(
@@ -101,12 +106,18 @@ def synflow(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     Tanaka et al. 2020 (arXiv:2006.05467, eq. 2). Images, but for their shape, and labels are not used. BatchNorm is left in its
     inference mode, which for fresh networks is no normalization; double precision, since deep products exceed single.
     """
-    network = copy.deepcopy(network).eval().double()
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.abs_()
-    weights = _weights(network)
-    answer = network(torch.ones_like(images[:1], dtype=torch.float64)).sum()
+    state = {
+        name: buffer.double() if buffer.is_floating_point() else buffer
+        for name, buffer in network.named_buffers()
+    }
+    state |= {
+        name: parameter.detach().double().abs().requires_grad_()
+        for name, parameter in network.named_parameters()
+    }
+    weights = [state[f"{name}.weight".removeprefix(".")] for name, _ in _layers(network)]
+    with _in_mode(network, training=False):
+        ones = torch.ones_like(images[:1], dtype=torch.float64)
+        answer = torch.func.functional_call(network, state, (ones,)).sum()
     gradients = torch.autograd.grad(answer, weights)
     return sum(float((w * g).detach().sum()) for w, g in zip(weights, gradients, strict=True))
 
@@ -121,6 +132,26 @@ PROXIES: Mapping[str, Measure] = {
 }
 
 
+@contextmanager
+def _in_mode(network: nn.Module, *, training: bool) -> Iterator[None]:
+    """Have a network in a mode, and leave it as it was, its statistics too: a copy takes longer to make than to score."""
+    modes = [(module, module.training) for module in network.modules()]
+    buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    network.train(training)
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for buffer, former in buffers:
+            buffer.copy_(former)
+
+
 def _weights(network: nn.Module) -> list[Tensor]:
     """Return the weights of all convolutions and linear layers."""
-    return [m.weight for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    return [module.weight for _, module in _layers(network)]
+
+
+def _layers(network: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
+    """Return all convolutions and linear layers with their names."""
+    return [(name, one) for name, one in network.named_modules() if isinstance(one, nn.Conv2d | nn.Linear)]

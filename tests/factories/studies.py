@@ -10,6 +10,9 @@ import pytest
 
 from factories.accuracies import additive
 from factories.spaces import make_known
+from search.accuracy.gcn import GcnConfig
+from search.blockwise.predictors import SignaturePredictor
+from search.study import methods
 from search.study.settings import StudySettings
 from space import Space, SpaceConfig
 from space.dataset import Dataset, write_dataset
@@ -26,12 +29,18 @@ SETTINGS = StudySettings.from_json(
 
 
 def with_small_space(patch: pytest.MonkeyPatch) -> StudySettings:
-    """Make the small space known and return the settings of a study on it; for units that run in this process."""
+    """Make the small space known and return the settings of a study on it; for units that run in this process.
+
+    Graph networks learn for a few epochs: that they are run is seen here, what they learn elsewhere.
+    """
     make_known(patch, SMALL)
+    patch.setitem(methods.GCN, "epochs", 3)
+    few = GcnConfig(width=16, epochs=3)
+    patch.setitem(SignaturePredictor.__init__.__kwdefaults__, "hyperparameters", few)
     return replace(SETTINGS, space=SMALL.name)
 
 
-def write_small_truth(folder: Path, count: int = 30, config: SpaceConfig = SMALL) -> Path:
+def write_small_truth(folder: Path, count: int = 20, config: SpaceConfig = SMALL) -> Path:
     """Write made-up accuracies of some networks of a space as `blox-base-0.csv`, and return its path."""
     rng = np.random.default_rng(0)
     indices = np.sort(rng.permutation(len(config))[:count])

@@ -19,7 +19,7 @@ TEACHER = "conv-bconv+in/mbconv"
 
 
 @cache
-def few_digits(train_count: int = 256, val_count: int = 96, test_count: int = 96) -> Task:
+def few_digits(train_count: int = 128, val_count: int = 64, test_count: int = 64) -> Task:
     """Return a part of the digits in the tiny space's size."""
     whole = load_task("digits", TINY)
 
@@ -42,7 +42,7 @@ def few_digits(train_count: int = 256, val_count: int = 96, test_count: int = 96
 
 @cache
 def made_teacher(text: str = TEACHER, epochs: int = 3) -> Trained:
-    """Return a network trained for some epochs on few digits: enough to be far from chance."""
+    """Return a network trained for some epochs on a few more digits: enough to be far from chance."""
     torch.set_num_threads(1)
     recipe = Recipe(epochs=epochs, batch=32, learning_rate=0.05, augmentation=NONE)
-    return train(Architecture.parse(text, TINY), few_digits(), recipe)
+    return train(Architecture.parse(text, TINY), few_digits(256), recipe)

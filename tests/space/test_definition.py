@@ -128,6 +128,20 @@ def ghost(channels_in: int, channels_out: int, stride: int, *, ratio: int = 2) -
     return namespace["ghost"](channels_in, channels_out, stride, ratio=ratio)  # type: ignore[operator]
 
 
+def test_shipped_modules_are_traced_once_for_all_definitions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = DEFINITION.replace('{ module = "own_ops:ghost", ratio = 2 }', '"conv"')
+    found = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        found.append(load_space(write_space(tmp_path / name, shipped)))
+        monkeypatch.setattr("space.tracing.trace", lambda *_, **__: pytest.fail("was traced again"))
+    assert found[0] == found[1]
+    with pytest.raises(pytest.fail.Exception, match="was traced again"):
+        load_space(write_space(tmp_path / "other"))  # a function of one's own is of its folder
+
+
 def test_python_defines_the_same_space() -> None:
     found = define(
         "mine",
@@ -193,6 +207,12 @@ def test_a_definition_that_was_read_is_found_by_its_name_when_its_file_is_gone(
     monkeypatch.setattr("space.registry._defined", {})
     with pytest.raises(ArchitectureError, match=r"is defined in a file of its own.* --space FILE\.toml"):
         find_space(config.name)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of definitions with one code, which is traced once."""
+    return tmp_path_factory.mktemp("definitions")
 
 
 @pytest.mark.parametrize(
@@ -274,11 +294,11 @@ def test_a_definition_that_was_read_is_found_by_its_name_when_its_file_is_gone(
     ],
 )
 def test_what_is_wrong_with_a_field_is_said_with_its_place_and_a_remedy(
-    old: str, new: str, message: str, tmp_path: Path
+    old: str, new: str, message: str, folder: Path
 ) -> None:
     assert old in DEFINITION
     with pytest.raises(ArchitectureError, match=message):
-        load_space(write_space(tmp_path, DEFINITION.replace(old, new, 1)))
+        load_space(write_space(folder, DEFINITION.replace(old, new, 1)))
 
 
 MODULE = """

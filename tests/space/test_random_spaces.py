@@ -47,7 +47,7 @@ def test_every_name_of_a_network_leads_back_to_it(space: Space, seed: int) -> No
     assert [Segment.parse(str(one), space) for one in all_segments(space)] == list(all_segments(space))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(space=spaces(), seed=st.integers(0, 2**32 - 1))
 def test_sums_over_blocks_are_what_hooks_count_in_the_network(space: Space, seed: int) -> None:
     index = int(np.random.default_rng(seed).integers(len(space)))

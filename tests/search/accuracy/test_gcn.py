@@ -157,12 +157,12 @@ def test_as_a_method_it_looks_up_better_networks_than_it_began_with(make: object
     accuracies = synthetic_accuracies(MINI, seed=4).values
     hyperparameters = GcnConfig(width=32, epochs=60, learning_rate=5e-3, pairs=make is gcn_binary)
     gains = []
-    for seed in range(4):
+    for seed in range(2):
         problem = Problem(config=MINI, allowed=np.ones(len(MINI), dtype=np.bool_), budget=60, seed=seed)
         trace = search("gcn", make(problem, hyperparameters), problem, lambda indices: accuracies[indices])  # type: ignore[operator]
         assert len(trace.indices) == 60
         gains.append((trace.scores[20:].mean() - trace.scores[:20].mean()) / accuracies.std())
-    assert np.mean(gains) > 0.5, gains  # random networks would gain nothing, give or take 0.14
+    assert np.mean(gains) > 0.5, gains  # random networks would gain nothing, give or take 0.2
 
 
 def test_what_makes_no_sense_is_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -88,6 +89,7 @@ COSTS: Mapping[str, AdditiveCosts] = {"pixel": latency(), "macs": macs()}
 COLUMNS = {name: column(cost) for name, cost in COSTS.items()}
 
 
+@cache
 def predictor(name: str) -> FittedPredictor:
     """Return a predictor of made-up signatures, of which those of two blocks are unknown, fitted to accuracies by a rule."""
     values = np.array(SIGNATURES.column("loss_change"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from factories.small_distillations import SMALL, small_task, small_teacher
+from factories.small_distillations import BLOCKS, SMALL, small_task, small_teacher
 
 from search.distillation import weight_sharing
 from search.distillation.block_library import StageLibrary
@@ -18,6 +18,7 @@ from search.distillation.recipe import DistilRecipe
 from search.distillation.supernet import learned_supernet, train_supernet
 from search.distillation.teacher_features import teacher_features
 from search.training.history import EpochDone
+from space.block import Block
 from space.errors import ConfigError, HarnessError
 from space.networks import Stage
 from space.stages import SpaceStage
@@ -29,8 +30,13 @@ RECIPE = DistilRecipe(epochs=3, batch=16, learning_rate=0.01, shared=True, seed=
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
-def distilled(recipe: DistilRecipe = RECIPE, **more: object) -> StageLibrary:
-    return distil_stage(small_teacher(), small_task(), STAGE, recipe, **more)  # type: ignore[arg-type]
+SOME = (*SMALL.blocks[::4], BLOCKS["mbconv"])  # with the teacher's own
+
+
+def distilled(
+    recipe: DistilRecipe = RECIPE, blocks: tuple[Block, ...] = SOME, **more: object
+) -> StageLibrary:
+    return distil_stage(small_teacher(), small_task(), STAGE, recipe, blocks, **more)  # type: ignore[arg-type]
 
 
 @cache
@@ -48,10 +54,10 @@ def same(one: StageLibrary, other: StageLibrary) -> bool:
 
 def test_equal_ops_in_equal_places_have_the_weights_of_the_supernet_that_learned_so() -> None:
     found = usual()
-    assert found.blocks == SMALL.blocks
+    assert found.blocks == SOME
     with teacher_features(small_teacher(), small_task(), STAGE) as train:
-        network, losses = learned_supernet(SpaceStage(SMALL, STAGE), SMALL.blocks, train, RECIPE)
-    assert found.history.tolist() == [[loss] * len(SMALL.blocks) for loss in losses]
+        network, losses = learned_supernet(SpaceStage(SMALL, STAGE), SOME, train, RECIPE)
+    assert found.history.tolist() == [[loss] * len(SOME) for loss in losses]
     for block, state in zip(found.blocks, found.weights, strict=True):
         places = {"cell.op1": network.last[block.op1], "reduction": network.reduction}
         if block.op0 is not None:
@@ -94,7 +100,7 @@ def test_statistics_are_means_over_batches_along_the_block_s_own_path(
 @pytest.mark.long
 def test_held_out_errors_are_of_blocks_in_evaluation_and_near_the_supernet_s_own_scores() -> None:
     recipe = dataclasses.replace(RECIPE, epochs=12)
-    found = distilled(recipe)
+    found = distilled(recipe, SMALL.blocks)
     with teacher_features(small_teacher(), small_task(), STAGE, "val") as held_out:
         stage = Stage(found.blocks[7], SMALL.widths[STAGE]).eval()
         stage.load_state_dict(dict(found.weights[7]))
@@ -103,13 +109,15 @@ def test_held_out_errors_are_of_blocks_in_evaluation_and_near_the_supernet_s_own
     assert found.nsr[7] == pytest.approx(float(wrong.mean()), rel=1e-4)
     scores = train_supernet(small_teacher(), small_task(), STAGE, recipe)  # by the statistics of each batch
     assert np.corrcoef(np.argsort(np.argsort(scores)), np.argsort(np.argsort(found.nsr)))[0, 1] > 0.6
-    assert np.median(found.nsr) < np.median(distilled(dataclasses.replace(RECIPE, epochs=1)).nsr)
+    assert np.median(found.nsr) < np.median(
+        distilled(dataclasses.replace(RECIPE, epochs=1), SMALL.blocks).nsr
+    )
 
 
 def test_blocks_at_once_change_memory_and_no_result() -> None:
-    few, all_at_once = distilled(together=4), usual()
+    few, all_at_once = distilled(together=3), usual()
     np.testing.assert_allclose(few.nsr, all_at_once.nsr, rtol=1e-5)
-    assert few.environment["together"] == "4"
+    assert few.environment["together"] == "3"
 
 
 def test_a_stopped_one_goes_on_bit_for_bit(tmp_path: Path) -> None:
@@ -117,7 +125,7 @@ def test_a_stopped_one_goes_on_bit_for_bit(tmp_path: Path) -> None:
         pass
 
     def stop(done: EpochDone) -> None:
-        assert (done.first, done.blocks, done.of) == (0, len(SMALL.blocks), len(SMALL.blocks))
+        assert (done.first, done.blocks, done.of) == (0, len(SOME), len(SOME))
         if done.number == 2:
             raise Stop
 

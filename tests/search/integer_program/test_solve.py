@@ -99,14 +99,14 @@ def programs(draw: st.DrawFn) -> tuple[FloatArray, list[Limit], int]:
     return scores, limits, draw(st.integers(1, 12))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(drawn=programs())
 def test_it_finds_what_listing_every_choice_finds(drawn: tuple[FloatArray, list[Limit], int]) -> None:
     scores, limits, count = drawn
     assert_best(solve(scores, limits, count), scores, limits, listed(scores, limits), count)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(drawn=programs(), most=st.sampled_from([-1, 3, 12]), seed=st.integers(0, 99))
 def test_the_solver_goes_on_alone_where_too_many_choices_are_near(
     drawn: tuple[FloatArray, list[Limit], int], most: int, seed: int
@@ -130,7 +130,7 @@ def test_the_solver_alone_and_the_list_agree_on_the_best_of_eight_stages(
     assert solve(scores, [limit], 3) == both
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(drawn=programs(), seed=st.integers(0, 99))
 def test_excluded_choices_are_not_returned(drawn: tuple[FloatArray, list[Limit], int], seed: int) -> None:
     scores, limits, count = drawn

@@ -8,12 +8,13 @@ from factories.latencies import additive
 
 from search.latency.block_features import (
     block_features,
+    border_features,
     pair_features,
     stage_effects,
     standardized,
     structured,
 )
-from space import BLOX, MINI, Architecture
+from space import BLOX, MINI, Architecture, SpaceConfig
 from space.indexing import block_indices
 
 
@@ -52,6 +53,13 @@ def test_the_features_of_a_cell_are_its_ops_by_slot_and_its_sums(text: str, row:
         0,
         1,
     ]
+
+
+def test_features_are_made_once_and_nobody_changes_them() -> None:
+    for made in (block_features, pair_features, border_features):
+        assert made(MINI) is made(SpaceConfig(**MINI.to_plain()))
+        with pytest.raises(ValueError, match="read-only"):
+            made(MINI)[0, 0] = 1.0
 
 
 def test_every_block_has_features_of_its_own() -> None:

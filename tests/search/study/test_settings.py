@@ -51,7 +51,9 @@ def test_every_setting_is_in_the_text() -> None:
 
 
 def test_a_study_takes_a_space_of_ones_own_where_it_has_stages(tmp_path: Path) -> None:
-    assert StudySettings(space=str(write_space(tmp_path))).config == own_space()
+    config = own_space()
+    assert config.chain is not None
+    assert StudySettings(space=str(Path(config.chain.folder, "mine.toml"))).config == config
     both = 'candidates = ["mb", "ghost"]\nchannels = 8\n'
     outer, inner = f'[[sites]]\n{both}choice = "outer"\n', f"[[sites]]\n{both}"
     enclosed = f"{DEFINITION.partition('[[sites]]')[0]}{outer}{inner}{outer}[head]\nmodule = 'linear'\n"

@@ -55,6 +55,7 @@ def test_over_epochs_each_network_learns_what_it_would_alone(monkeypatch: pytest
                 assert abs(here.first - there.first) <= 1 and here.among_five == there.among_five, part
         assert [epoch.rate for epoch in one.history] == [epoch.rate for epoch in alone.history]
         assert one.environment["together"] == "2" and (one.task, one.recipe) == (alone.task, RECIPE)
+        assert (one.architecture, one.source) == (architecture, alone.source)
     # The four classes are all among the five first; a space of more classes tells the fifth from the sixth.
     more = dataclasses.replace(SMALL, name="more", classes=9)
     labels = np.arange(40) % 9
@@ -90,7 +91,11 @@ def test_a_stopped_training_knows_the_best_weights_of_epochs_before(
         train_together(BOTH, small_task(), falling, tmp_path, on_epoch=stop)
     with pytest.raises(ConfigError, match="another training: architecture"):
         train_together([BOTH[0], BOTH[0]], small_task(), falling, tmp_path)
-    resumed = train_together(BOTH, small_task(), falling, tmp_path)
+    seen: list[int] = []
+    resumed = train_together(
+        BOTH, small_task(), falling, tmp_path, on_epoch=lambda done: seen.append(done.number)
+    )
+    assert seen == [3]
     for one, other in zip(resumed, whole, strict=True):
         assert one.history == other.history and one.test == other.test
         assert all(torch.equal(tensor, other.weights[name]) for name, tensor in one.weights.items())

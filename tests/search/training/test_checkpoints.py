@@ -7,18 +7,18 @@ import dataclasses
 import os
 import pickle
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 import torch
 from factories.tasks import NETWORK, RECIPE, TINY, made_task
-from rigs import with_tests
 
-from search.training import training
+from search.training import epochs, training
+from search.training.augment import augment_batches
 from search.training.batched_training import train_together
 from search.training.checkpoints import NAME, identity_of, load_checkpoint, read_checkpoint
 from search.training.history import EpochDone, Figures
@@ -56,13 +56,22 @@ def whole() -> Trained:
     return trained
 
 
-def stop_after(number: int, folder: Path) -> None:
+@cache
+def checkpoint_after(number: int) -> bytes:
+    """Return the checkpoint of a training that was stopped after so many epochs."""
+
     def stop(epoch: EpochDone) -> None:
         if epoch.number == number:
             raise Stop
 
-    with pytest.raises(Stop):
-        train(NETWORK, TASK, RECIPE, folder, on_epoch=stop)
+    with TemporaryDirectory() as folder:
+        with pytest.raises(Stop):
+            train(NETWORK, TASK, RECIPE, Path(folder), on_epoch=stop)
+        return Path(folder, NAME).read_bytes()
+
+
+def stop_after(number: int, folder: Path) -> None:
+    (folder / NAME).write_bytes(checkpoint_after(number))
 
 
 def assert_same(one: Trained, other: Trained) -> None:
@@ -86,23 +95,23 @@ def test_a_training_stopped_after_any_epoch_goes_on_to_the_same_bits(
 def test_a_training_killed_in_the_midst_of_an_epoch_goes_on_to_the_same_bits(
     whole: Trained, tmp_path: Path
 ) -> None:
-    code = (
-        "import os, signal, sys; from pathlib import Path\n"
-        "import torch; torch.set_num_threads(1)\n"
-        "from factories.tasks import NETWORK, RECIPE, made_task\n"
-        "from search.training import epochs, training\n"
-        "real, calls = epochs.augment_batches, []\n"
-        "def deadly(*arguments):\n"
-        "    calls.append(1)\n"
-        "    if len(calls) == 6: os.kill(os.getpid(), signal.SIGKILL)\n"  # epoch 2, after a step
-        "    return real(*arguments)\n"
-        "epochs.augment_batches = deadly\n"
-        "training.train(NETWORK, made_task(), RECIPE, Path(sys.argv[1]))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], env=with_tests(), capture_output=True, text=True
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    calls: list[int] = []
+
+    def deadly(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 6:  # epoch 2, after a step
+            os.kill(os.getpid(), signal.SIGKILL)
+        return augment_batches(*arguments)  # type: ignore[arg-type]
+
+    child = os.fork()  # of one thread: see `one_thread`
+    if not child:
+        try:
+            epochs.augment_batches = deadly  # type: ignore[assignment]
+            train(NETWORK, TASK, RECIPE, tmp_path)
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
     found = load_checkpoint(tmp_path, identity_of(NETWORK, TASK, RECIPE), "cpu")
     assert found is not None and len(found.history) == 1
     assert_same(train(NETWORK, TASK, RECIPE, tmp_path), whole)

@@ -12,10 +12,8 @@ from torch.nn.functional import cross_entropy
 
 from search.training.augment import NONE
 from search.training.batched_training import train_together
-from search.training.history import EpochDone, best_epoch
 from search.training.recipe import Recipe
 from search.training.stacked_modules import StackedNetworks, StackedStages, repeated, stack
-from search.training.training import train
 from space import MINI, TINY, Architecture
 from space.errors import ConfigError, HarnessError
 from space.networks import Stage, build_network
@@ -48,7 +46,7 @@ def test_networks_of_every_block_answer_stacked_as_they_do_alone() -> None:
 
 
 def test_networks_trained_stacked_become_what_each_becomes_alone() -> None:
-    alone = networks(SOME)
+    alone = networks(SOME[::2])
     stacked = StackedNetworks(alone)
     labels = torch.arange(16) % 10
     knobs = {"lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4}
@@ -56,7 +54,7 @@ def test_networks_trained_stacked_become_what_each_becomes_alone() -> None:
         torch.optim.SGD(stacked.parameters(), **knobs),
         [torch.optim.SGD(n.parameters(), **knobs) for n in alone],
     )
-    for seed in range(3):
+    for seed in range(2):
         images = torch.randn(16, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
         logits = stacked(images)
         whole.zero_grad()
@@ -85,53 +83,6 @@ def test_stages_on_one_input_answer_as_each_does_alone() -> None:
 def test_a_layer_that_cannot_be_stacked_is_named() -> None:
     with pytest.raises(TypeError, match="LayerNorm"):
         stack(nn.LayerNorm(4), [nn.LayerNorm(4).state_dict()] * 2)
-
-
-def test_networks_trained_together_are_those_trained_alone_to_rounding() -> None:
-    task = few_digits()
-    together = train_together(
-        SOME[:3], task, replace(ONE_EPOCH, batch=256)
-    )  # one step: rounding has no time to grow
-    for architecture, found in zip(SOME[:3], together, strict=True):
-        alone = train(architecture, task, replace(ONE_EPOCH, batch=256))
-        assert found.architecture == architecture and found.source == alone.source
-        assert found.history[0].train.loss == pytest.approx(alone.history[0].train.loss, rel=1e-5)
-        assert found.history[0].train.first == alone.history[0].train.first
-        for name, tensor in alone.weights.items():
-            torch.testing.assert_close(found.weights[name], tensor, rtol=1e-3, atol=2e-3)
-
-
-def test_a_training_together_that_was_stopped_goes_on_bit_for_bit(tmp_path) -> None:
-    task, recipe = few_digits(), replace(ONE_EPOCH, epochs=3, batch=128)
-
-    class Stopped(Exception):
-        pass
-
-    def stop(done: EpochDone) -> None:
-        if done.number == 2:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        train_together(SOME[:2], task, recipe, tmp_path, on_epoch=stop)
-    seen: list[int] = []
-    resumed = train_together(SOME[:2], task, recipe, tmp_path, on_epoch=lambda done: seen.append(done.number))
-    whole = train_together(SOME[:2], task, recipe)
-    assert seen == [3]
-    for one, other in zip(resumed, whole, strict=True):
-        assert one.history == other.history and one.test == other.test
-        assert all(torch.equal(tensor, other.weights[name]) for name, tensor in one.weights.items())
-        assert one.best == best_epoch(one.history)
-
-
-def test_each_network_keeps_the_weights_of_its_own_best_epoch() -> None:
-    from search.training.epochs import judge
-
-    task = few_digits()
-    for found in train_together(SOME[:4], task, replace(ONE_EPOCH, epochs=3, batch=64, learning_rate=0.1)):
-        network = build_network(found.architecture)
-        network.load_state_dict(dict(found.weights))
-        assert judge(network, task.val, task).first == found.best.val.first
-        assert judge(network, task.test, task).first == found.test.first
 
 
 def test_what_cannot_be_trained_together_is_named(tmp_path) -> None:

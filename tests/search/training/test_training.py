@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from search.training import epochs, training
 from search.training.history import Epoch, Figures, best_epoch
 from search.training.images import Images
 from search.training.tasks import load_task
+from search.training.trained import Trained
 from search.training.training import train
 from space import MINI, Architecture, SpaceConfig
 from space.errors import ConfigError, HarnessError
@@ -30,6 +32,12 @@ def one_thread() -> object:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@cache
+def usual() -> Trained:
+    """Return the training that several tests look at."""
+    return train(NETWORK, made_task(), RECIPE)
 
 
 def epoch(number: int, first: int, loss: float) -> Epoch:
@@ -71,8 +79,7 @@ def test_the_best_epoch_has_the_highest_accuracy_then_the_lowest_loss_then_comes
 
 
 def test_the_figures_are_those_of_the_best_epochs_weights() -> None:
-    task = made_task()
-    trained = train(NETWORK, task, RECIPE)
+    task, trained = made_task(), usual()
     assert [one.number for one in trained.history] == [1, 2, 3]
     assert all(one.train.images == 80 and one.val.images == 50 for one in trained.history)
     for images, reported in ((task.val, trained.best.val), (task.test, trained.test)):
@@ -100,7 +107,7 @@ def test_the_best_epochs_weights_are_kept_where_a_later_epoch_is_worse(
         calls.append(figures)
         return dataclasses.replace(figures, first=50 - len(calls))
 
-    alone = train(NETWORK, task, dataclasses.replace(RECIPE, epochs=3))
+    alone = usual()
     monkeypatch.setattr(training, "judge_split", worse_later)
     trained = train(NETWORK, task, RECIPE)
     assert trained.best.number == 1
@@ -117,6 +124,7 @@ def test_the_loss_falls_and_accuracy_beats_chance() -> None:
     assert trained.test.top5 >= trained.test.top1
 
 
+@pytest.mark.long
 def test_digits_are_learned() -> None:
     config = SpaceConfig(name="digits", ops=("conv", "bconv"), widths=(8,), image_size=8, classes=10)
     task = load_task("digits", config)
@@ -127,7 +135,7 @@ def test_digits_are_learned() -> None:
 
 def test_the_same_training_gives_the_same_bits_and_another_seed_others() -> None:
     task = made_task()
-    first, second = train(NETWORK, task, RECIPE), train(NETWORK, task, RECIPE)
+    first, second = usual(), train(NETWORK, task, RECIPE)
     other = train(NETWORK, task, dataclasses.replace(RECIPE, seed=2))
     assert first.history == second.history
     assert all(torch.equal(first.weights[name], second.weights[name]) for name in first.weights)

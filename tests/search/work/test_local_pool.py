@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from contracts.runner import WorkContract, tiny_training
 from rigs import with_tests
+from rigs.forked_workers import forked_workers
 
 from search.training.history import EpochDone
 from search.work.events import Event, UnitProgress, sentence
@@ -22,6 +24,12 @@ from search.work.unit_runs import Runner, run_units
 from space.errors import ConfigError
 
 PATIENCE_S = 60.0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_workers() -> Iterator[None]:
+    with forked_workers():
+        yield
 
 
 @pytest.mark.training
@@ -56,7 +64,6 @@ def wait_until_none(processes: list[int]) -> bool:
     return not any(map(is_alive, processes))
 
 
-@pytest.mark.slow
 def test_a_process_killed_from_outside_costs_one_attempt_and_goes_on_in_its_scratch_folder(
     tmp_path: Path,
 ) -> None:

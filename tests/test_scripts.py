@@ -193,7 +193,8 @@ def test_what_is_absent_skips_a_test_and_a_file_and_fails_them_where_all_is_ther
                 "--continue-on-collection-errors",
             ],
             cwd=tmp_path,
-            env={**{k: v for k, v in os.environ.items() if k != "HARNESS_TEST_ALL"}, **own},
+            env={**{k: v for k, v in os.environ.items() if k != "HARNESS_TEST_ALL"}, **own}
+            | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # conftest.py needs none
             capture_output=True,
             text=True,
             check=False,

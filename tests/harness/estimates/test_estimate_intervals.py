@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from itertools import count
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from factories.records import CONFIGURATION, make_session
+from factories.records import CONFIGURATION, unchecked_session
 from scipy.stats import t as student
 
 from harness.estimates.estimate import (
@@ -30,6 +31,7 @@ SESSION_SD = 0.007
 SLICE_SD = 0.02
 TRUTH = 2.0
 SESSIONS = (1, 2, 3, 5)
+NUMBERS = count()
 
 Effects = Callable[[np.random.Generator, int], npt.NDArray[np.float64]]
 
@@ -43,7 +45,8 @@ SHAPES: dict[str, Effects] = {
 
 def session_of(ratios: npt.NDArray[np.float64], number: int = 1) -> SessionRecord:
     """Return a session whose clean slices have these ratios."""
-    return make_session(number=number, plan={"ratios": tuple(ratios.tolist())})
+    plan = {"ratios": tuple(ratios.tolist())}
+    return unchecked_session(session_id=str(next(NUMBERS)), model_digest=f"{number:064x}", plan=plan)
 
 
 @pytest.fixture(autouse=True)

@@ -103,9 +103,11 @@ def session_at(reference_ns: int, number: int = 1, minute: int = 0, **changes: A
 
 @settings(deadline=None, max_examples=15)
 @given(made=st.lists(SESSIONS, min_size=1, max_size=3))
-def test_every_session_comes_back_as_it_was(made: list[SessionRecord]) -> None:
+def test_every_session_comes_back_as_it_was(new: bytes, made: list[SessionRecord]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        store = open_store(str(Path(folder, "s.sqlite")))
+        path = Path(folder, "s.sqlite")
+        path.write_bytes(new)
+        store = Store(str(path))
         for session in made:
             store.add_session(session)
         for configuration in {session.configuration for session in made}:
@@ -626,23 +628,19 @@ def test_a_damaged_blob_hides_no_other_session_and_is_named_once_with_the_remedy
     assert note.endswith("see 'harness store check'")
 
 
-FIELDS = sorted(json.loads(zlib.decompress(pack_raw(make_session()))))
-
-
-@pytest.mark.parametrize("field", FIELDS)
-def test_a_blob_that_lacks_a_field_or_garbles_it_is_refused(store: Store, path: Path, field: str) -> None:
+def test_a_blob_that_lacks_a_field_or_garbles_it_is_refused(store: Store, path: Path) -> None:
     store.add_session(make_session())
     document = json.loads(zlib.decompress(pack_raw(make_session())))
-    lacking = {key: value for key, value in document.items() if key != field}
-    carried = field.startswith(
-        ("conditions", "plan", "gate", "load", "first_run", "reference_load", "reference_first", "scheduling")
-    )
-    bad = 7 if field == "settled" else None
-    for damaged in (lacking,) if carried else (lacking, document | {field: bad}):
-        change(path, "update sessions set raw = ?", zlib.compress(json.dumps(damaged).encode()))
-        assert store.sessions(CONFIGURATION) == []
-        assert len(store.unreadable) == 1
-        store.unreadable.clear()
+    assert len(document) > 15
+    carried = ("conditions", "plan", "gate", "load", "first_run", "reference_load", "reference_first", "scheduling")  # fmt: skip
+    for field in document:
+        lacking = {key: value for key, value in document.items() if key != field}
+        bad = 7 if field == "settled" else None
+        for damaged in (lacking,) if field.startswith(carried) else (lacking, document | {field: bad}):
+            change(path, "update sessions set raw = ?", zlib.compress(json.dumps(damaged).encode()))
+            assert store.sessions(CONFIGURATION) == [], field
+            assert len(store.unreadable) == 1, field
+            store.unreadable.clear()
 
 
 @settings(deadline=None)
@@ -797,6 +795,7 @@ def test_a_writer_that_is_killed_leaves_whole_sessions(path: Path) -> None:
     writer.stdin.flush()
     while not path.exists() or rows_or_none(path) < 5:
         assert writer.poll() is None
+        time.sleep(0.02)
     writer.kill()
     writer.communicate()
     store = Store(str(path))

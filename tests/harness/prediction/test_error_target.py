@@ -106,23 +106,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
-def test_it_stops_when_the_error_is_shown_and_says_what_it_did(store: Store) -> None:
-    script = Script(store)
-    outcome = script.until("mape=2%")
-    assert outcome.error is None
-    assert script.counts == [len(script.design), 24], "the design first, and judges in processes of their own"
-    assert len(script.design) in range(DESIGN - 3, DESIGN + 1)
-    assert not script.design & set(script.judges)
-    counts = store.session_counts(MANY)
-    assert {counts[network.graph_hash] for network in (*script.judges[4:], *script.asked[0][4:])} == {1}
-    assert all(each.one_runtime for each in script.options)
-    assert "24 random ones to judge it by" in script.said[0]
-    assert f"first table of all 91,125 networks, from {len(script.design)}: error 0." in script.said[1]
-    assert script.said[-1].endswith("wanted 2.00%: reached")
-    assert f"{len(script.design)} networks: held-out error 0." in script.said[-1]
-
-
-def test_no_predictor_is_fitted_on_the_networks_that_judge_it(
+def test_it_stops_when_the_error_is_shown_and_says_what_it_did(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fitted: list[set[int]] = []
@@ -134,9 +118,19 @@ def test_no_predictor_is_fitted_on_the_networks_that_judge_it(
 
     monkeypatch.setattr(error_target, "fit", watched)
     script = Script(store)
-    script.until("mape=2%")
-    assert fitted == [{network.index for network in script.design}] * 2
-    assert not fitted[0] & {judge.index for judge in script.judges}
+    outcome = script.until("mape=2%")
+    assert outcome.error is None
+    assert fitted == [{network.index for network in script.design}] * 2, "never on networks that judge it"
+    assert script.counts == [len(script.design), 24], "the design first, and judges in processes of their own"
+    assert len(script.design) in range(DESIGN - 3, DESIGN + 1)
+    assert not script.design & set(script.judges)
+    counts = store.session_counts(MANY)
+    assert {counts[network.graph_hash] for network in (*script.judges[4:], *script.asked[0][4:])} == {1}
+    assert all(each.one_runtime for each in script.options)
+    assert "24 random ones to judge it by" in script.said[0]
+    assert f"first table of all 91,125 networks, from {len(script.design)}: error 0." in script.said[1]
+    assert script.said[-1].endswith("wanted 2.00%: reached")
+    assert f"{len(script.design)} networks: held-out error 0." in script.said[-1]
 
 
 def test_a_target_below_the_devices_own_scatter_is_refused_after_the_judges(store: Store) -> None:

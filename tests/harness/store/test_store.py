@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import sqlite3
 import subprocess
 import sys
@@ -680,25 +681,30 @@ def test_a_blob_that_would_fill_the_memory_is_cut_off() -> None:
 # Many writers
 
 WRITER = """
-import sys
-from factories.records import make_session, make_failure
+import pickle, sys, uuid
+from dataclasses import replace
 from harness.store import Store
 url, who, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+session, failure = pickle.loads(bytes.fromhex(sys.argv[4]))
 print("ready", flush=True)
 sys.stdin.readline()
 store = Store(url)
 store.start_campaign(f"campaign {who}", "made-up", "2024", {})
 for number in range(count):
-    store.add_session(make_session(number=1000 * who + number, campaign_id=f"campaign {who}"))
-    store.add_failure(make_failure(number=number, campaign_id=f"campaign {who}"))
+    own = {"campaign_id": f"campaign {who}", "graph_hash": f"{1000 * who + number:032x}"}
+    store.add_session(replace(session, session_id=str(uuid.uuid4()), **own))
+    store.add_failure(replace(failure, **own))
 store.close()
-"""
+"""  # what makes sessions takes as long to import as the store
+
+
+LIKE = pickle.dumps((make_session(), make_failure()))
 
 
 def start_writers(url: str, count: int, sessions: int) -> list[subprocess.Popen[str]]:
     return [
         subprocess.Popen(
-            [sys.executable, "-c", WRITER, url, str(who), str(sessions)],
+            [sys.executable, "-c", WRITER, url, str(who), str(sessions), LIKE.hex()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -114,13 +114,13 @@ def test_a_candidate_that_no_measured_network_has_is_named_and_is_in_none_of_the
     tmp_path: Path,
 ) -> None:
     space = long_chain()
-    names = [str(network) for network in space.sample(80, seed=1) if str(network.blocks[2]) != "k5"][:30]
+    names = [str(network) for network in space.sample(80, seed=1) if str(network.blocks[2]) != "skip"][:30]
     path = tmp_path / "store.sqlite"
     path.write_bytes(additive_store(",".join(names), space))
     text = run(path, "predict", *CHOSEN).stdout
-    assert "site2:k5 is in no measured network: networks with them" in text and "--models design:1" in text
+    assert "site2:skip is in no measured network: networks with them" in text and "--models design:1" in text
     assert "5 fastest of what measured networks tell of" in text and "5 slowest of what" in text
     shown = re.findall(r"(?:\w+/){11}\w+", text)
-    assert len(shown) == 10 and {name.split("/")[2] for name in shown} <= {"k1", "k3", "skip"}
-    row = run(path, "predict", *CHOSEN, "--models", "/".join(["k5"] * 12), "--json").json["networks"][0]
+    assert len(shown) == 10 and {name.split("/")[2] for name in shown} <= {"k1", "k3", "k5"}
+    row = run(path, "predict", *CHOSEN, "--models", "/".join(["skip"] * 12), "--json").json["networks"][0]
     assert row["source"] == "predicted" and not row["supported"]

@@ -179,11 +179,11 @@ def write_script(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a store of 40 networks of this device, whose times are made up."""
+    """Return a store of 24 networks of this device, whose times are made up."""
     path, local = tmp_path_factory.mktemp("measured") / "store.sqlite", replace(MANY, device="local")
     with new_store(path) as store:
         calibrate(store, local)
-        add_sessions(store, networks(40), local, sessions=2)
+        add_sessions(store, networks(24), local, sessions=2)
     return path
 
 
@@ -205,6 +205,7 @@ def test_the_python_of_a_page_goes_from_measured_networks_to_one_within_limits(
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HARNESS_STORE", shutil.copy(measured, str(tmp_path / "mine.sqlite")))
     monkeypatch.setattr(harness, "measure", stored_already, raising=False)
+    monkeypatch.setattr("search.latency.model_selection.REPEATS", 1)
     path = write_script(tmp_path)
     if page == "README.md":
         path.write_text(*blocks(README, "python"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -62,15 +62,15 @@ def trace(module: nn.Module, shapes: Sequence[tuple[int, ...]]) -> ExportedProgr
     return program
 
 
-def lower(program: ExportedProgram, *inputs: Any) -> Any:
-    """Return the TensorFlow tensor that a traced program computes from others, its weights as constants.
+def lower(program: ExportedProgram, weights: Mapping[str, torch.Tensor], *inputs: Any) -> Any:
+    """Return the TensorFlow tensor that a traced program computes from others, with the weights of a module's `state_dict`.
 
     Feature maps come and go as (1, H, W, C).
 
     Raises:
         ConversionError: an op has arguments that have no TensorFlow form.
     """
-    values = _placeholders(program, inputs)
+    values = _placeholders(program, weights, inputs)
     for node in program.graph.nodes:
         if node.op == "output":
             results: Any = fx.map_arg(node.args[0], values.__getitem__)
@@ -87,8 +87,11 @@ def lower(program: ExportedProgram, *inputs: Any) -> Any:
     raise ConversionError("the program returns nothing")
 
 
-def _placeholders(program: ExportedProgram, inputs: Sequence[Any]) -> dict[fx.Node, Any]:
+def _placeholders(
+    program: ExportedProgram, weights: Mapping[str, torch.Tensor], inputs: Sequence[Any]
+) -> dict[fx.Node, Any]:
     given, values = iter(inputs), dict[fx.Node, Any]()
+    known = program.constants | dict(weights)
     kinds = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
     for node in program.graph.nodes:
         if node.op == "placeholder":
@@ -97,13 +100,8 @@ def _placeholders(program: ExportedProgram, inputs: Sequence[Any]) -> dict[fx.No
                 tensor = next(given)
                 values[node] = Value(tensor=tensor, order=boundary_order(len(tensor.shape)))
             else:
-                values[node] = constant(_weight(program, str(spec.target)).detach().numpy())
+                values[node] = constant(known[str(spec.target)].detach().numpy())
     return values
-
-
-def _weight(program: ExportedProgram, name: str) -> torch.Tensor:
-    found: torch.Tensor = (program.state_dict | program.constants)[name]
-    return found
 
 
 def _function(node: fx.Node) -> Any:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from exporters.errors import ConversionError
 from exporters.fragments import Step, value_shape
@@ -24,6 +25,7 @@ from space.text import reason_of
 
 # Parts of a space are converted once, to be counted and to be written.
 _KEPT_MODELS = 256
+_programs = dict[Hashable, ExportedProgram]()
 _ABSENT_OP = re.compile(r"'(tf\.\w+)' op is neither")  # in what the converter says
 
 
@@ -39,10 +41,16 @@ def convert_module(
     Raises:
         ConversionError: it has an op that TFLite has no form for, which is named with its place in the module.
     """
-    program = trace(module, shapes)
-    holder = tf.Module()
+    return _converted(module, trace(module, shapes), shapes, precision)
+
+
+def _converted(
+    module: nn.Module, program: ExportedProgram, shapes: Sequence[tuple[int, ...]], precision: Precision
+) -> bytes:
+    """Convert a module by its program, or that of a module which differs from it in its weights alone."""
+    holder, weights = tf.Module(), module.state_dict()
     specs = [tf.TensorSpec(nhwc(shape), tf.float32) for shape in shapes]
-    graph = tf.function(lambda *inputs: lower(program, *inputs), autograph=False)
+    graph = tf.function(lambda *inputs: lower(program, weights, *inputs), autograph=False)
     function = graph.get_concrete_function(*specs)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], holder)
     # Else it writes a SavedModel and reads it back, two fifths of its time; the bytes are the same without.
@@ -71,18 +79,27 @@ def quantized(model: bytes, samples: Iterable[Sequence[Tensor]]) -> bytes:
     return quantize(model, ranges)
 
 
-@lru_cache(maxsize=_KEPT_MODELS)
 def step_model(step: Step, config: SpaceConfig, weights: Weights, precision: Precision) -> bytes:
     """Convert what a step runs; what becomes int8 is in single precision so far.
 
     Raises:
         ConversionError: as `convert_module`, with the fragment's name.
     """
-    module = fragment_module(step.fragment, config, weights)
+    return _step_model(step, config, weights, "fp16" if precision == "fp16" else "fp32")
+
+
+@lru_cache(maxsize=_KEPT_MODELS)
+def _step_model(step: Step, config: SpaceConfig, weights: Weights, precision: Precision) -> bytes:
+    fragment, shapes = step.fragment, tuple(value_shape(value, config) for value in step.inputs)
+    module = fragment_module(fragment, config, weights)
+    # An op of one width is the same module wherever it stands; to trace it takes as long as all else.
+    alike = (config, shapes, (fragment, weights) if config.chain else (fragment.kind, fragment.op))
     try:
-        return convert_module(module, [value_shape(value, config) for value in step.inputs], precision)
+        if alike not in _programs:
+            _programs[alike] = trace(module, shapes)
+        return _converted(module, _programs[alike], shapes, precision)
     except ConversionError as error:
-        raise ConversionError(f"{step.fragment}: {error}") from error
+        raise ConversionError(f"{fragment}: {error}") from error
 
 
 def nhwc(shape: tuple[int, ...]) -> tuple[int, ...]:

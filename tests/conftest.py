@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parent
 SLOWEST = ("ray", "converter", "training", "ssh", "browser", "simulation", "device", "slow")
+CONVERTING = ("tests/exporters/", "tests/benchmarks/test_tflite_converters.py")
 DEADLINES = ("ray", "ssh", "adb", "browser", "device")
 
 
@@ -57,12 +58,13 @@ def another_try(marked: Callable[[str], object]) -> pytest.MarkDecorator | None:
 
 
 def dealt_with(node: str) -> str:
-    """Return what the test of an id is dealt to a process with: its file, or all of the exporters' tests.
+    """Return what the test of an id is dealt to a process with: its file, or all of the tests that convert.
 
-    These start most of the processes that import torch and TensorFlow, which another process of the tests would start again.
+    These start most of the processes that import torch and TensorFlow, which another process of the tests would start again, or
+    import both themselves.
     """
     file = node.split("::", 1)[0]
-    return "tests/exporters" if file.startswith("tests/exporters/") else file
+    return "tests/exporters" if file.startswith(CONVERTING) else file
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -34,7 +34,7 @@ def package_of(module: str, files: Mapping[str, Path]) -> str:
 def imported_names(source: str, package: str) -> frozenset[str]:
     """Return the full names that a module's source imports anywhere; `package` resolves the relative ones."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in _statements(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -44,6 +44,14 @@ def imported_names(source: str, package: str) -> frozenset[str]:
                 base = f"{above}.{base}".rstrip(".")
             found |= {f"{base}.{alias.name}" for alias in node.names}
     return frozenset(found)
+
+
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield the statements of a tree at any depth: expressions, most of its nodes, hold none."""
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
+            yield child
+            yield from _statements(child)
 
 
 def graph_of(names: Mapping[str, Iterable[str]]) -> Graph:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import functools
+import inspect
 import io
 import json
 import os
@@ -15,7 +17,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from typing import Any
 import pytest
 import typer.main
 import yaml
+from factories.stores import MANY, add_sessions, calibrate, networks, new_store
 from rigs import with_tests
 
 import harness
@@ -92,19 +95,21 @@ def test_every_device_in_a_document_is_valid(document: Path) -> None:
         assert len(table.strip().splitlines()) <= 6
 
 
-def idle(command: Any) -> Any:
-    """Return a command that reads its command line as ever and then does nothing, nor do its subcommands."""
-    command.callback = lambda **_: None
-    for subcommand in getattr(command, "commands", {}).values():
-        idle(subcommand)
-    return command
+@functools.cache
+def idle_harness() -> Any:
+    """Return `harness`, which reads its command line as ever and then does nothing."""
+    group: Any = typer.main.get_command(app)
+    for command in (group, *group.commands.values()):
+        command.callback = lambda **_: None
+        for subcommand in getattr(command, "commands", {}).values():
+            subcommand.callback = lambda **_: None
+    return group
 
 
 @pytest.mark.parametrize("document", [d for d in DOCUMENTS if commands(d)], ids=str)
 def test_every_command_in_a_document_is_one_that_harness_takes(document: Path) -> None:
-    command = idle(typer.main.get_command(app))
     for words in commands(document):
-        command.main(words, standalone_mode=False)
+        idle_harness().main(words, standalone_mode=False)
 
 
 WORKFLOW = re.compile(r'^```yaml title="[^"]+"\n(.*?)^```', re.MULTILINE | re.DOTALL)
@@ -124,14 +129,13 @@ def test_the_workflow_files_of_the_gate_are_yaml_whose_commands_harness_takes() 
     lines = [line for found in WORKFLOW.findall(text) for line in lines_of(yaml.safe_load(found))]
     shown = [line.split(" || ")[0] for line in lines if line.startswith("harness ")]
     assert len(shown) == 2
-    command = idle(typer.main.get_command(app))
     for line in shown:
-        command.main(shlex.split(line)[1:], standalone_mode=False)
+        idle_harness().main(shlex.split(line)[1:], standalone_mode=False)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
 def test_every_command_and_option_that_a_sentence_names_exists(document: Path) -> None:
-    group = typer.main.get_command(app)
+    group = idle_harness()
     context = group.context_class(group, info_name="harness")
     for text in re.findall(r"`(harness [a-z][^`]*)`", DOCUMENTS[document]):
         command: Any = group
@@ -145,8 +149,7 @@ def test_every_command_and_option_that_a_sentence_names_exists(document: Path) -
 
 def test_the_python_of_the_page_on_networks_runs() -> None:
     code = "\n".join(blocks(Path("docs/networks.md"), "python"))
-    done = run("-c", code.replace("\nArchitecture.from", "\nassert small and Architecture.from"))
-    assert done.returncode == 0, done.stderr
+    exec(code.replace("\nArchitecture.from", "\nassert small and Architecture.from"), {})
 
 
 def test_the_page_on_a_space_of_ones_own_defines_one_space_in_both_forms(
@@ -161,6 +164,55 @@ def test_the_page_on_a_space_of_ones_own_defines_one_space_in_both_forms(
     assert capsys.readouterr().out.startswith("144 ")
     assert "my_ops" in sys.modules
     monkeypatch.delitem(sys.modules, "my_ops")
+
+
+SCRIPT = "within_a_limit.py"
+
+
+def write_script(folder: Path) -> Path:
+    """Write the script of 30 lines on the page of Python, and the accuracies that it reads, into a folder."""
+    page = (ROOT / "docs/how-to/python.md").read_text()
+    for name, text in re.findall(r'^```\w+ title="(\S+)"\n(.*?)^```', page, re.MULTILINE | re.DOTALL):
+        (folder / name).write_text(text)
+    return folder / SCRIPT
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a store of 24 networks of this device, whose times are made up."""
+    path, local = tmp_path_factory.mktemp("measured") / "store.sqlite", replace(MANY, device="local")
+    with new_store(path) as store:
+        calibrate(store, local)
+        add_sessions(store, networks(24), local, sessions=2)
+    return path
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/how-to/python.md"])
+def test_the_python_of_a_page_goes_from_measured_networks_to_one_within_limits(
+    page: str,
+    measured: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing is measured here: how the page asks for it must fit `harness.measure`, and what there is is the answer."""
+    signature = inspect.signature(harness.measure)
+
+    def stored_already(*given: Any, **named: Any) -> Any:
+        return harness.results(signature.bind(*given, **named).arguments["store"])
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HARNESS_STORE", shutil.copy(measured, str(tmp_path / "mine.sqlite")))
+    monkeypatch.setattr(harness, "measure", stored_already, raising=False)
+    monkeypatch.setattr("search.latency.model_selection.REPEATS", 1)
+    path = write_script(tmp_path)
+    if page == "README.md":
+        path.write_text(*blocks(README, "python"))
+    runpy.run_path(str(path), run_name="__main__")
+    found = Architecture.parse(capsys.readouterr().out.split()[-1])
+    assert found.params <= (3_000_000 if page == "README.md" else 6_000_000)
+    assert page == "README.md" or f"{found}," in (tmp_path / "accuracies.csv").read_text()
 
 
 @dataclass(frozen=True)
@@ -187,10 +239,8 @@ class Script:
 
 @pytest.fixture(scope="module")
 def script(harness_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Script:
-    page, folder = (ROOT / "docs/how-to/python.md").read_text(), tmp_path_factory.mktemp("script")
-    for name, text in re.findall(r'^```\w+ title="(\S+)"\n(.*?)^```', page, re.MULTILINE | re.DOTALL):
-        (folder / name).write_text(text)
-    path = folder / "within_a_limit.py"
+    folder = tmp_path_factory.mktemp("script")
+    path = write_script(folder)
     own = {"HARNESS_CACHE": str(harness_cache)} | Script.home(folder)
     done = run("-m", "rigs.short_scripts", path.name, cwd=folder, **own)
     assert done.returncode == 0, done.stderr
@@ -206,6 +256,7 @@ def test_a_script_of_30_lines_measures_predicts_joins_own_accuracies_and_searche
     assert f"{script.stdout.split()[-1]}," in own, script.stdout
 
 
+@pytest.mark.long
 @pytest.mark.converter
 def test_the_python_of_the_readme_measures_predicts_joins_and_searches(
     script: Script, harness_cache: Path, tmp_path: Path
@@ -372,15 +423,14 @@ def test_the_site_is_built_without_a_warning_and_loads_nothing_from_other_hosts(
     assert "@import" not in "".join(path.read_text() for path in tmp_path.rglob("*.css"))
 
 
-def test_the_page_of_commands_has_every_command_and_option(tmp_path: Path) -> None:
+def test_the_page_of_commands_has_every_command_and_option() -> None:
     pytest.importorskip("mkdocs", reason="mkdocs is absent: pip install 'harness[docs]'")
-    done = run("-c", "from scripts.docs_pages import commands; print(commands())")
-    assert done.returncode == 0, done.stderr
-    group: Any = typer.main.get_command(app)
+    page = runpy.run_path(str(ROOT / "scripts/docs_pages.py"))["commands"]()
+    group = idle_harness()
     for name, command in group.commands.items():
-        assert f"## harness {name}\n" in done.stdout
+        assert f"## harness {name}\n" in page
         for option in command.get_params(group.context_class(command, info_name=name)):
-            assert option.opts[-1] in done.stdout
+            assert option.opts[-1] in page
 
 
 def test_every_benchmark_is_shown_with_its_command() -> None:
@@ -392,10 +442,13 @@ def test_every_benchmark_is_shown_with_its_command() -> None:
     } == set()
 
 
-def test_the_first_example_prints_facts_of_a_network() -> None:
-    done = run("examples/space_facts.py", "conv/conv/conv")
-    assert done.returncode == 0, done.stderr
-    assert "parameters" in done.stdout and "conv/conv/conv" in done.stdout
+def test_the_first_example_prints_facts_of_a_network(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["space_facts.py", "conv/conv/conv"])
+    runpy.run_path(str(ROOT / "examples/space_facts.py"), run_name="__main__")
+    told = capsys.readouterr().out
+    assert "parameters" in told and "conv/conv/conv" in told
 
 
 @pytest.mark.converter

@@ -117,9 +117,11 @@ def test_the_markers_are_those_that_pytest_knows(pytestconfig):
     assert tuple(line.split(":")[0] for line in own) == LANES
 
 
-def test_the_exporters_tests_go_to_one_process_and_those_of_any_other_file_to_one(pytestconfig):
+def test_the_tests_that_convert_go_to_one_process_and_those_of_any_other_file_to_one(pytestconfig):
     dealt_with = pytestconfig.pluginmanager.get_plugin(str(ROOT / "tests" / "conftest.py")).dealt_with
     nodes = ("exporters/test_cache.py::test_a", "exporters/test_models.py::test_b[c::d]")
+    nodes += ("benchmarks/test_tflite_converters.py::test_a",)
+    assert (ROOT / "tests/benchmarks/test_tflite_converters.py").exists()
     assert {dealt_with(f"tests/{node}") for node in nodes} == {"tests/exporters"}
     assert dealt_with("tests/space/test_costs.py::TestAll::test_a[b]") == "tests/space/test_costs.py"
 
@@ -193,7 +195,8 @@ def test_what_is_absent_skips_a_test_and_a_file_and_fails_them_where_all_is_ther
                 "--continue-on-collection-errors",
             ],
             cwd=tmp_path,
-            env={**{k: v for k, v in os.environ.items() if k != "HARNESS_TEST_ALL"}, **own},
+            env={**{k: v for k, v in os.environ.items() if k != "HARNESS_TEST_ALL"}, **own}
+            | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # conftest.py needs none
             capture_output=True,
             text=True,
             check=False,

@@ -32,7 +32,7 @@ class Variance:
     def __init__(self, config: SpaceConfig, candidates: IndexArray) -> None:
         table = np.hstack([block_features(config), PAIRS * standardized(pair_features(config))])
         self.config, self.candidates = config, candidates
-        self._table, self._digits = table, block_indices(config, candidates)
+        self._table, self._digits = table, np.ascontiguousarray(block_indices(config, candidates).T)
         self._covariance = _prior_covariance(config, table.shape[1])
         self._moments = _moments(config, table)
         self.leverage = self._squares(self._covariance)
@@ -72,9 +72,9 @@ class Variance:
 
     def _sums(self, vector: FloatArray) -> FloatArray:
         """Return vector @ row of each candidate, (n,)."""
-        total: FloatArray = np.full(len(self._digits), vector[0])
-        for stage, part in enumerate(vector[1:].reshape(self.config.stages, -1)):
-            total += (self._table @ part)[self._digits[:, stage]]
+        total: FloatArray = np.full(len(self.candidates), vector[0])
+        for digits, part in zip(self._digits, vector[1:].reshape(self.config.stages, -1), strict=True):
+            total += (self._table @ part).take(digits)
         return total
 
     def _squares(self, matrix: FloatArray) -> FloatArray:
@@ -82,10 +82,11 @@ class Variance:
         stages, width = self.config.stages, self._table.shape[1]
         total = self._sums(np.concatenate([[matrix[0, 0]], 2 * matrix[0, 1:]]))
         for one in range(stages):
+            rows = self._digits[one] * len(self._table)
             for other in range(stages):
                 part = matrix[1 + one * width :, 1 + other * width :][:width, :width]
                 by_blocks = self._table @ part @ self._table.T  # (B, B)
-                total += by_blocks[self._digits[:, one], self._digits[:, other]]
+                total += by_blocks.take(rows + self._digits[other])
         return total
 
 

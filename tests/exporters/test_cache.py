@@ -212,17 +212,6 @@ def test_a_converter_that_dies_is_reported_with_its_last_words(
         open_mini(tmp_path / "cache")
 
 
-def test_a_site_that_prints_when_python_starts_does_not_get_between_the_answers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    site = tmp_path / "site"
-    site.mkdir()
-    (site / "sitecustomize.py").write_text("print('Welcome to this Python', flush=True)\n")
-    monkeypatch.setenv("PYTHONPATH", str(site))
-    with pytest.raises(ConversionError, match="op 'swin' has no layers"):
-        FragmentLibrary.open("onnx", cache_dir=tmp_path / "cache", config=unknown_space())
-
-
 def test_an_op_without_layers_is_reported_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match="op 'swin' has no layers"):
         FragmentLibrary.open("onnx", cache_dir=tmp_path, config=unknown_space())

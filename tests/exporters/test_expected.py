@@ -108,6 +108,9 @@ def test_a_kept_process_is_given_back_with_each_answer_and_another_with_its_last
 
     taken, given_back = list[str](), list[Answering]()
     monkeypatch.setattr(processes, "_keepers", 0)
+    monkeypatch.setattr(
+        processes, "_waiting", {}
+    )  # else those of other tests end here, which have loaded TensorFlow
     monkeypatch.setattr(expected, "take", lambda module: taken.append(module) or Answering())
     monkeypatch.setattr(expected, "give_back", given_back.append)
     found = outputs(tmp_path)

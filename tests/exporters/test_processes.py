@@ -77,6 +77,13 @@ def test_where_none_is_kept_each_ends_with_its_user() -> None:
     assert not is_running(pid)
 
 
+def test_a_site_that_prints_when_python_starts_does_not_get_between_the_answers(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('Welcome to this Python', flush=True)\n")
+    process = take("echo")
+    assert said(process, "a") == ["a"]
+    process.end()
+
+
 def test_one_that_died_while_it_waited_is_replaced_without_a_word() -> None:
     with kept_processes():
         process = take("echo")

@@ -283,7 +283,7 @@ def test_what_is_changed_in_place_is_changed_for_all_that_read_it_later() -> Non
     assert np.abs(run(converted(module), inputs)[0] - module(*inputs).numpy()).max() <= 1e-4
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("fp16", marks=pytest.mark.long), "int8"])
 def test_parts_with_operators_of_their_own_are_linked(
     precision: Precision, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

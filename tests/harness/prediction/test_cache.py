@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from factories.spaces import TWO_OPS, make_known
 from factories.stores import CONFIGURATION, add_sessions, calibrate, new_store
 from rigs.commands import run
 
@@ -30,26 +31,32 @@ from harness.query import latencies as latency_columns
 from harness.query.latencies import LatencySource, computed_latencies, stored_latency
 from harness.store import Store
 from harness.store.latencies import latencies
-from space import TINY
 from space.segments import all_segments
 from space.selection import select_models
 
-HERE = replace(CONFIGURATION, space="tiny")
+HERE = replace(CONFIGURATION, space=TWO_OPS.name)
 ELSEWHERE = replace(HERE, threads=4, cores=(0, 1, 2, 3))
 ARRAYS = ("values", "low", "high", "measured", "grades")
 SOURCE = LatencySource()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def space_known() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        make_known(patch, TWO_OPS)
+        yield
+
+
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The file of a store with 14 networks of the space `tiny`, on one configuration with all of its segments."""
+    """The file of a store with 14 networks of a space of two ops, on one configuration with all of its segments."""
     path = tmp_path_factory.mktemp("stored") / "store.sqlite"
     made = new_store(path)
-    networks = select_models("sample:14@1", TINY)
+    networks = select_models("sample:14@1", TWO_OPS)
     for configuration in (HERE, ELSEWHERE):
         calibrate(made, configuration)
         add_sessions(made, networks, configuration, sessions=2)
-    add_sessions(made, all_segments(TINY), HERE, seed=3)
+    add_sessions(made, all_segments(TWO_OPS), HERE, seed=3)
     made.close()
     return path.read_bytes()
 
@@ -113,7 +120,7 @@ def test_kept_latencies_are_the_computed_ones_to_the_last_bit(
     assert np.isnan(computed.values).any() == measured_only
     cold = answer(store, source)
     (path,) = folder.iterdir()
-    kept = cache.cached_latencies(folder, path.stem, len(TINY))
+    kept = cache.cached_latencies(folder, path.stem, len(TWO_OPS))
     assert kept is not None and bits(kept) == bits(computed)
     monkeypatch.setattr(latency_columns, "computed_latencies", no_fit)
     assert same(answer(store, source), cold)
@@ -134,10 +141,10 @@ def test_a_second_command_fits_nothing_and_says_the_same(
 
 
 def test_segments_have_the_ratios_that_results_show(store: Store) -> None:
-    add_sessions(store, all_segments(TINY)[:9], HERE, sessions=3, seed=4, scatter=0.02)
+    add_sessions(store, all_segments(TWO_OPS)[:9], HERE, sessions=3, seed=4, scatter=0.02)
     shown = {row.architecture: row.estimate.ratio for row in latencies(store, HERE, purpose="segment")}
     assert space_prediction.load_segments(store, HERE) == shown
-    assert len(shown) == len(all_segments(TINY))
+    assert len(shown) == len(all_segments(TWO_OPS))
     assert space_prediction.load_segments(store, replace(HERE, threads=7)) == {}
 
 
@@ -145,11 +152,11 @@ def test_segments_have_the_ratios_that_results_show(store: Store) -> None:
 
 
 def more_of_a_network(store: Store) -> None:
-    add_sessions(store, select_models("sample:14@1", TINY)[:1], HERE, seed=5)
+    add_sessions(store, select_models("sample:14@1", TWO_OPS)[:1], HERE, seed=5)
 
 
 def more_of_a_segment(store: Store) -> None:
-    add_sessions(store, all_segments(TINY)[:1], HERE, seed=5)
+    add_sessions(store, all_segments(TWO_OPS)[:1], HERE, seed=5)
 
 
 @pytest.mark.parametrize("change", [more_of_a_network, more_of_a_segment])
@@ -185,7 +192,7 @@ def test_a_session_that_was_altered_under_its_old_name_is_seen(store: Store, tmp
 
 def test_sessions_of_another_device_leave_the_key_as_it_is(store: Store) -> None:
     key = key_of(store)
-    add_sessions(store, select_models("sample:14@1", TINY)[:1], ELSEWHERE, seed=5)
+    add_sessions(store, select_models("sample:14@1", TWO_OPS)[:1], ELSEWHERE, seed=5)
     assert key_of(store) == key
 
 
@@ -280,7 +287,7 @@ def test_a_file_that_is_damaged_or_foreign_is_written_anew(store: Store, folder:
     whole = path.read_bytes()
     assert sealed(whole.split(b"\n", 2)[2]) == whole
     path.write_bytes(FAULTS[fault](whole))
-    assert cache.cached_latencies(folder, path.stem, len(TINY)) is None
+    assert cache.cached_latencies(folder, path.stem, len(TWO_OPS)) is None
     assert same(answer(store, source), right)
     assert path.read_bytes() == whole
 

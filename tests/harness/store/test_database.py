@@ -24,6 +24,7 @@ from rigs.resolver import never_resolved
 from harness.errors import StoreError
 from harness.store import Store, database
 from harness.store.file_systems import is_shared_between_hosts, kind_of
+from space import TINY
 
 
 @pytest.fixture
@@ -44,9 +45,9 @@ def state(folder: Path) -> dict[str, bytes]:
 COMMANDS = {
     "results": ["results"],
     "report": ["report", "--accuracies", "synthetic", "--device", "made-up", "--output", "OUT/page.html"],
-    "predict": ["predict", "--device", "made-up", "--threads", "2"],
+    "predict": ["predict", "--device", "made-up", "--threads", "2", "--space", "tiny"],
     "search": ["search", "--accuracies", "synthetic", "--device", "made-up:onnxruntime"],
-    "dataset": ["dataset", "write", "--device", "made-up", "--output", "OUT"],
+    "dataset": ["dataset", "write", "--device", "made-up", "--space", "tiny", "--output", "OUT"],
     "compare": ["compare", "0", "1", "--device", "made-up"],
 }
 
@@ -119,7 +120,7 @@ def test_a_resolver_that_never_answers_holds_no_database(monkeypatch: pytest.Mon
 def test_commands_that_read_work_on_a_store_in_a_read_only_folder(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "lab"
     folder.mkdir()
-    (folder / "store.sqlite").write_bytes(stored(40, 0, False))
+    (folder / "store.sqlite").write_bytes(stored(14, 0, False, TINY))
     before = state(folder)
     with read_only(folder):
         words = [word.replace("OUT", str(tmp_path)) for word in COMMANDS[name]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import sqlite3
 import subprocess
 import sys
@@ -103,9 +104,11 @@ def session_at(reference_ns: int, number: int = 1, minute: int = 0, **changes: A
 
 @settings(deadline=None, max_examples=15)
 @given(made=st.lists(SESSIONS, min_size=1, max_size=3))
-def test_every_session_comes_back_as_it_was(made: list[SessionRecord]) -> None:
+def test_every_session_comes_back_as_it_was(new: bytes, made: list[SessionRecord]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        store = open_store(str(Path(folder, "s.sqlite")))
+        path = Path(folder, "s.sqlite")
+        path.write_bytes(new)
+        store = Store(str(path))
         for session in made:
             store.add_session(session)
         for configuration in {session.configuration for session in made}:
@@ -626,23 +629,19 @@ def test_a_damaged_blob_hides_no_other_session_and_is_named_once_with_the_remedy
     assert note.endswith("see 'harness store check'")
 
 
-FIELDS = sorted(json.loads(zlib.decompress(pack_raw(make_session()))))
-
-
-@pytest.mark.parametrize("field", FIELDS)
-def test_a_blob_that_lacks_a_field_or_garbles_it_is_refused(store: Store, path: Path, field: str) -> None:
+def test_a_blob_that_lacks_a_field_or_garbles_it_is_refused(store: Store, path: Path) -> None:
     store.add_session(make_session())
     document = json.loads(zlib.decompress(pack_raw(make_session())))
-    lacking = {key: value for key, value in document.items() if key != field}
-    carried = field.startswith(
-        ("conditions", "plan", "gate", "load", "first_run", "reference_load", "reference_first", "scheduling")
-    )
-    bad = 7 if field == "settled" else None
-    for damaged in (lacking,) if carried else (lacking, document | {field: bad}):
-        change(path, "update sessions set raw = ?", zlib.compress(json.dumps(damaged).encode()))
-        assert store.sessions(CONFIGURATION) == []
-        assert len(store.unreadable) == 1
-        store.unreadable.clear()
+    assert len(document) > 15
+    carried = ("conditions", "plan", "gate", "load", "first_run", "reference_load", "reference_first", "scheduling")  # fmt: skip
+    for field in document:
+        lacking = {key: value for key, value in document.items() if key != field}
+        bad = 7 if field == "settled" else None
+        for damaged in (lacking,) if field.startswith(carried) else (lacking, document | {field: bad}):
+            change(path, "update sessions set raw = ?", zlib.compress(json.dumps(damaged).encode()))
+            assert store.sessions(CONFIGURATION) == [], field
+            assert len(store.unreadable) == 1, field
+            store.unreadable.clear()
 
 
 @settings(deadline=None)
@@ -682,25 +681,30 @@ def test_a_blob_that_would_fill_the_memory_is_cut_off() -> None:
 # Many writers
 
 WRITER = """
-import sys
-from factories.records import make_session, make_failure
+import pickle, sys, uuid
+from dataclasses import replace
 from harness.store import Store
 url, who, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+session, failure = pickle.loads(bytes.fromhex(sys.argv[4]))
 print("ready", flush=True)
 sys.stdin.readline()
 store = Store(url)
 store.start_campaign(f"campaign {who}", "made-up", "2024", {})
 for number in range(count):
-    store.add_session(make_session(number=1000 * who + number, campaign_id=f"campaign {who}"))
-    store.add_failure(make_failure(number=number, campaign_id=f"campaign {who}"))
+    own = {"campaign_id": f"campaign {who}", "graph_hash": f"{1000 * who + number:032x}"}
+    store.add_session(replace(session, session_id=str(uuid.uuid4()), **own))
+    store.add_failure(replace(failure, **own))
 store.close()
-"""
+"""  # what makes sessions takes as long to import as the store
+
+
+LIKE = pickle.dumps((make_session(), make_failure()))
 
 
 def start_writers(url: str, count: int, sessions: int) -> list[subprocess.Popen[str]]:
     return [
         subprocess.Popen(
-            [sys.executable, "-c", WRITER, url, str(who), str(sessions)],
+            [sys.executable, "-c", WRITER, url, str(who), str(sessions), LIKE.hex()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -797,6 +801,7 @@ def test_a_writer_that_is_killed_leaves_whole_sessions(path: Path) -> None:
     writer.stdin.flush()
     while not path.exists() or rows_or_none(path) < 5:
         assert writer.poll() is None
+        time.sleep(0.02)
     writer.kill()
     writer.communicate()
     store = Store(str(path))

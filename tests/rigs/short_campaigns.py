@@ -194,17 +194,21 @@ def measure(
 
 def processes(*words: str) -> list[int]:
     """Return the ids of the processes on this machine whose command line holds every word."""
-    found = []
+    found, sought = [], [word.encode() for word in words]
     for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and int(folder.name) != os.getpid():
-            try:
-                command = (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-                state = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0]
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if state != "Z" and all(any(word in part for part in command) for word in words):
+        if not folder.name.isdigit() or int(folder.name) == os.getpid():
+            continue
+        try:
+            command = (folder / "cmdline").read_bytes()
+            if all(word in command for word in sought) and _state(folder) != "Z":
                 found.append(int(folder.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
     return found
+
+
+def _state(folder: Path) -> str:
+    return (folder / "stat").read_text().rsplit(")", 1)[1].split()[0]
 
 
 def await_processes(*words: str, timeout_s: float = 20.0) -> list[int]:

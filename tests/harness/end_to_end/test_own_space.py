@@ -79,6 +79,8 @@ def test_a_space_that_nothing_lists_is_measured_predicted_and_searched(
     assert all(0 < row["low_ms"] <= row["latency_ms"] <= row["high_ms"] for row in document["networks"])
     limit = sorted(row["latency_ms"] for row in rows)[6]
     words = ("--doubtful", "--objective", "macs", "-c", f"local<{limit:.4f}ms", "--json")
-    found = run(store, "search", *chosen, *words).json
+    done = run(store, "search", *chosen, *words)
+    assert done.status == 0, done.stderr
+    found = done.json
     assert found["space"]["networks"] == 4**12 and found["networks"]
     assert all(row["local_ms"] < limit for row in found["networks"])

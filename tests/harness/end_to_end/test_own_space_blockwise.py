@@ -1,6 +1,6 @@
 """Spaces of one's own, small and too large to list, from a trained teacher to a blockwise search within a limit.
 
-Real digits, or synthetic images; made-up latencies.
+Synthetic images, made-up latencies.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = str(write_space(folder, DEFINITION.replace("classes = 7", "classes = 10")))
     store, trained, library = folder / "none.sqlite", str(folder / "trained"), str(folder / "library")
     for words in (
-        ("train", TEACHER, "--space", file, "--task", "digits", "--epochs", "1", "-o", trained),
+        ("train", TEACHER, "--space", file, "--task", "synthetic:0:60/20/20", "--epochs", "1", "-o", trained),
         ("distill", trained, "-o", library, "--epochs", "1"),
     ):
         done = run(store, *words)

@@ -30,7 +30,7 @@ from rigs.packed_jobs import (
     pack,
     results_of,
     run,
-    start,
+    started,
     system_python,
     take,
     with_agent_code,
@@ -248,14 +248,14 @@ def test_runs_under_load_are_kept_and_also_as_far_as_they_came(tmp_path: Path) -
     path = tmp_path / "job.zip"
     with Store(str(tmp_path / "store.sqlite")) as store:
         pack(store, path, replace(ONNX, sustained_s=3.0), count=1)
-        process = start(path)
         journal = tmp_path / "job-work/visit-0001.jsonl"
-        while process.poll() is None and not (
-            journal.exists() and journal.read_text().count('"event":"block"') > 1
-        ):
-            time.sleep(0.05)
-        process.send_signal(signal.SIGTERM)
-        said = process.communicate(timeout=30)[0]
+        with started(path) as process:
+            while process.poll() is None and not (
+                journal.exists() and journal.read_text().count('"event":"block"') > 1
+            ):
+                time.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            said = process.communicate(timeout=30)[0]
         assert process.returncode == 130, said
         status, said = run(path)
         assert status == 0, said
@@ -390,12 +390,12 @@ def test_the_oldest_python_of_this_machine_runs_a_job(tmp_path: Path) -> None:
     if not pythons:
         pytest.skip("this machine has no other Python than the one that runs the tests")
     with Store(str(tmp_path / "store.sqlite")) as store:
-        pack(store, tmp_path / "job.zip", replace(TOGETHER, runtimes=("tflite",), memory=True))
+        pack(store, tmp_path / "job.zip", replace(ONNX, runtimes=("tflite",), memory=True), count=1)
         status, said = run(tmp_path / "job.zip", pythons[0], str(stand_in(tmp_path / "packages")))
         assert status == 0, said
-        assert take(tmp_path / "job-results.zip", store).measured == 2
+        assert take(tmp_path / "job-results.zip", store).measured == 1
         assert {one.output for one in sessions(store)} == {(0.5,) * 8}
-        assert len(store.fresh_runs(store.configurations()[0])) == 6
+        assert len(store.fresh_runs(store.configurations()[0])) == 3
 
 
 # --- what is refused -------------------------------------------------------------------------------
@@ -628,14 +628,14 @@ def test_a_session_set_aside_by_a_start_that_was_interrupted_does_not_stand_for_
 
 def test_a_session_that_was_disturbed_is_measured_again_as_often_as_in_a_campaign(tmp_path: Path) -> None:
     with Store(str(tmp_path / "store.sqlite")) as store:
-        pack(store, tmp_path / "job.zip", count=1, redos=2)
+        pack(store, tmp_path / "job.zip", count=1, redos=1)
         status, said = run(tmp_path / "job.zip")
         assert status == 0, said
         outcome = take(tmp_path / "job-results.zip", store)
-        assert (outcome.measured, outcome.redone, outcome.error) == (1, 2, None)
+        assert (outcome.measured, outcome.redone, outcome.error) == (1, 1, None)
         kept = [*sessions(store, "contended"), *sessions(store)]
-        assert [one.gate["attempt"] for one in kept] == [0, 1, 2]
-        assert len({one.process for one in kept}) == 3
+        assert [one.gate["attempt"] for one in kept] == [0, 1]
+        assert len({one.process for one in kept}) == 2
 
 
 def test_a_clock_that_began_anew_counts_from_the_packing_on(ran: Ran, store: Store, tmp_path: Path) -> None:
@@ -685,22 +685,24 @@ def test_throttling_is_seen_on_both_sides_alike(ran: Ran) -> None:
 # --- a job that is interrupted ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.long)])
 def test_an_interrupted_job_keeps_what_is_done_and_goes_on(tmp_path: Path, number: signal.Signals) -> None:
-    plan = replace(SHORT.plan, max_s=1.0, half_width=0.0)
+    plan = replace(SHORT.plan, max_s=0.5, half_width=0.0)
     options = replace(ONNX, level=Level(name="two", sessions=2, plan=plan))
     path = tmp_path / "job.zip"
     with Store(str(tmp_path / "store.sqlite")) as store:
         pack(store, path, options, count=1)
-        process = start(path)
-        assert process.stdout is not None
-        for line in process.stdout:
-            if "1 of 2" in line:
-                break
-        status, said = run(path)
-        assert status == 3 and "runs already" in said, said
-        process.send_signal(number)
-        said = process.communicate(timeout=30)[0]
+        with started(path) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if "1 of 2" in line:
+                    break
+            process.send_signal(signal.SIGSTOP)  # the second waits while another start of the job is refused
+            status, said = run(path)
+            assert status == 3 and "runs already" in said, said
+            process.send_signal(number)
+            process.send_signal(signal.SIGCONT)
+            said = process.communicate(timeout=30)[0]
         if number is signal.SIGKILL:
             assert not results_of(path).exists()
         else:
@@ -799,18 +801,19 @@ def test_a_worker_that_dies_costs_its_network_alone(tmp_path: Path) -> None:
     path = tmp_path / "job.zip"
     with Store(str(tmp_path / "store.sqlite")) as store:
         pack(store, path, options)
-        process = start(path)
         journal = tmp_path / "job-work/visit-0001.jsonl"
         pid = 0
-        while not pid:
-            text = journal.read_text() if journal.exists() else ""
-            told = [
-                json.loads(line) for line in text.splitlines() if '"slice"' in line or '"started"' in line
-            ]
-            if told and told[-1]["said"]["event"] == "slice":
-                pid = next(one["said"]["pid"] for one in told if one["said"]["event"] == "started")
-        os.kill(pid, signal.SIGKILL)
-        said = process.communicate(timeout=60)[0]
+        with started(path) as process:
+            while not pid:
+                text = journal.read_text() if journal.exists() else ""
+                told = [
+                    json.loads(line) for line in text.splitlines() if '"slice"' in line or '"started"' in line
+                ]
+                if told and told[-1]["said"]["event"] == "slice":
+                    pid = next(one["said"]["pid"] for one in told if one["said"]["event"] == "started")
+                time.sleep(0.01)
+            os.kill(pid, signal.SIGKILL)
+            said = process.communicate(timeout=60)[0]
         assert process.returncode == 3 and "1 of 2" in said, said
         outcome = take(results_of(path), store)
         assert ([one.kind for one in outcome.failures], outcome.measured) == (["worker-killed"], 1)

@@ -56,8 +56,13 @@ def store(path: Path) -> Iterator[Store]:
 # --- importing ------------------------------------------------------------------------------------
 
 
-def test_importing_harness_loads_no_library_and_no_other_package_of_ours() -> None:
-    code = f"import sys, harness; print(*sorted(sys.modules.keys() & set({LOADED_ON_USE!r})))"
+def test_importing_harness_loads_no_library_and_no_other_package_of_ours_nor_a_list_of_devices_the_store() -> (
+    None
+):
+    code = (
+        f"import sys, harness; print(*sorted(sys.modules.keys() & set({LOADED_ON_USE!r})));"
+        "import harness.output.devices; print(*sys.modules.keys() & {'harness.store', 'sqlalchemy'})"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout.split(), done.stderr) == ([], "")
 

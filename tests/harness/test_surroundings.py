@@ -65,7 +65,6 @@ def test_our_own_packages_are_not_taken_for_foreign_ones() -> None:
 def test_a_full_standard_output_is_one_line_and_status_1(
     argument: str, unbuffered: str, tmp_path: Path
 ) -> None:
-    """Unbuffered it is full at the first line, as it is in the midst of more than a buffer holds; else at the end."""
     with Path("/dev/full").open("wb") as full:
         status, errors = start(tmp_path, argument, stdout=full.fileno(), PYTHONUNBUFFERED=unbuffered)
     (told,) = [line for line in errors.splitlines() if "No space left" in line]
@@ -79,8 +78,7 @@ def test_a_reader_that_leaves_ends_the_command_quietly(tmp_path: Path) -> None:
     os.close(ours)
     status, errors = start(tmp_path, "devices", stdout=theirs, PYTHONUNBUFFERED="1")
     os.close(theirs)
-    assert status == 1
-    assert "Traceback" not in errors and "Exception ignored" not in errors and "BrokenPipe" not in errors
+    assert (status, errors) == (1, "")
 
 
 def test_streams_that_are_closed_lead_nowhere(tmp_path: Path) -> None:

@@ -95,10 +95,10 @@ def test_a_search_ends_with_a_network_within_the_limit(folder: Path, space: Spac
 
 
 def test_a_space_too_large_to_list_is_trained_distilled_and_searched(tmp_path: Path) -> None:
-    definition = DEFINITION.replace("classes = 7", "classes = 10").replace("repeat = 2", "repeat = 14", 1)
+    definition = DEFINITION.replace("classes = 7", "classes = 10").replace("repeat = 2", "repeat = 12", 1)
     file = write_space(tmp_path, definition)
     space = find_space(file)
-    assert len(space) == 2 * 3**14 * 2 > 2_000_000
+    assert len(space) == 2 * 3**12 * 2 > 2_000_000
     store, trained, library = (tmp_path / name for name in ("store.sqlite", "trained", "library"))
     store.write_bytes(additive_store("sample:60@20", space))
     with Store(str(store)) as opened:

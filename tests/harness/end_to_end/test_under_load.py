@@ -13,6 +13,7 @@ from factories.model_files import dense, save
 from rigs.commands import Done, refused, run
 from rigs.short_campaigns import any_core
 
+from harness.measurement import block_runs
 from harness.output.progress import ProgressView
 
 pytestmark = pytest.mark.device
@@ -29,7 +30,8 @@ def measured(tmp_path: Path, seconds: str, *options: str) -> Done:
     return run(tmp_path / "store.sqlite", "measure", str(file), "--sustained", seconds, *options)
 
 
-def test_a_file_is_kept_busy_shown_drawn_and_stored(tmp_path: Path) -> None:
+def test_a_file_is_kept_busy_shown_drawn_and_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(block_runs, "SHORTEST_S", 1.0)
     done = measured(tmp_path, "1s", "--json", "--plot", str(tmp_path / "warm.png"))
     assert done.status == 0, done.stderr
     (document,) = done.json

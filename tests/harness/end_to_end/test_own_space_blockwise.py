@@ -94,6 +94,7 @@ def test_a_search_ends_with_a_network_within_the_limit(folder: Path, space: Spac
     assert done.json["space"] == space.name
 
 
+@pytest.mark.long
 def test_a_space_too_large_to_list_is_trained_distilled_and_searched(tmp_path: Path) -> None:
     definition = DEFINITION.replace("classes = 7", "classes = 10").replace("repeat = 2", "repeat = 12", 1)
     file = write_space(tmp_path, definition)

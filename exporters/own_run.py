@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from exporters.cache import cache_key
 from exporters.conversion import RUNNERS, installed_version
@@ -54,6 +55,17 @@ class OwnRun:
         """The distribution that runs the file."""
         return RUNNERS[self.format][-1]
 
+    def request(self, values_fd: int) -> dict[str, Any]:
+        """Return what `exporters.own_run_worker` is asked, the values that are given being in another file."""
+        return {
+            "format": self.format,
+            "model": self.descriptor,
+            "values": None if self.values is None else values_fd,
+            "shapes": {name: list(shape) for name, shape in self.shapes.items()},
+            "signature": self.signature,
+            "batch": self.batch,
+        }
+
 
 def own_outputs(run: OwnRun, cache_dir: Path) -> tuple[float, ...]:
     """Return the first values of a file's first output; computed once, then kept below `cache_dir`.
@@ -89,6 +101,14 @@ def _computed(run: OwnRun) -> list[float]:
             f"this machine would have to run it for that, with {run.size_bytes * COPIES / 1e9:.1f} GB of memory, and has "
             f"{limit_bytes / 1e9:.1f} GB to spare; give --expect FILE.npz"
         )
+    answer = run_apart(run, limit_bytes)
+    if "error" in answer:
+        raise ConversionError(printable(str(answer["error"])))
+    return [float(value) for value in answer["first"]]
+
+
+def run_apart(run: OwnRun, limit_bytes: int) -> dict[str, Any]:
+    """Return the answer of `exporters.own_run_worker`, a process of its own. Raises: ConversionError when it dies or is late."""
     answers_fd, their_answers_fd = os.pipe()
     with (
         tempfile.TemporaryDirectory(prefix="harness-") as folder,
@@ -99,12 +119,7 @@ def _computed(run: OwnRun) -> list[float]:
         values.write(run.values or b"")
         values.flush()
         request = {
-            "format": run.format,
-            "model": run.descriptor,
-            "values": None if run.values is None else values.fileno(),
-            "shapes": {name: list(shape) for name, shape in run.shapes.items()},
-            "signature": run.signature,
-            "batch": run.batch,
+            **run.request(values.fileno()),
             "limit_bytes": limit_bytes,
             "limit_s": int(TIME_LIMIT_S),
         }
@@ -140,10 +155,8 @@ def _computed(run: OwnRun) -> list[float]:
             said = noise.read().decode(errors="replace").strip().splitlines()
             reason = said[-1] if said else f"status {worker.returncode}"
             raise ConversionError(f"its own run here died: {printable(reason)}")
-    answer = json.loads(line)
-    if "error" in answer:
-        raise ConversionError(printable(str(answer["error"])))
-    return [float(value) for value in answer["first"]]
+    answer: dict[str, Any] = json.loads(line)
+    return answer
 
 
 def free_bytes() -> int:

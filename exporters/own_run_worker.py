@@ -33,18 +33,22 @@ def main() -> int:
     os.set_inheritable(answers.fileno(), False)
     request = json.load(sys.stdin)
     limit(request["limit_bytes"], request["limit_s"])
+    answers.write(json.dumps(answer(request)) + "\n")
+    answers.flush()
+    os._exit(0)  # taking a runtime down costs time and can crash; the answer is out
+
+
+def answer(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the answer to a request."""
     try:
-        answer: dict[str, Any] = {"first": first_values(run_model(request), request["batch"])}
+        return {"first": first_values(run_model(request), request["batch"])}
     except MemoryError:
-        answer = {
+        return {
             "error": "its own run here wants more memory than this machine has to spare; give --expect FILE.npz"
         }
     except Exception as error:  # noqa: BLE001 - whatever a runtime raises is why the file is not judged
         said = " ".join(str(error).split())[:MESSAGE_CHARACTERS]
-        answer = {"error": f"its own run here: {said or type(error).__name__}"}
-    answers.write(json.dumps(answer) + "\n")
-    answers.flush()
-    os._exit(0)  # taking a runtime down costs time and can crash; the answer is out
+        return {"error": f"its own run here: {said or type(error).__name__}"}
 
 
 def limit(memory_bytes: int, time_s: int) -> None:
@@ -72,8 +76,8 @@ def run_model(request: Mapping[str, Any]) -> Array:
 
 
 def read_descriptor(descriptor: int) -> bytes:
-    """Return the whole of an open file."""
-    with os.fdopen(descriptor, "rb") as file:
+    """Return the whole of an open file, which stays open."""
+    with os.fdopen(descriptor, "rb", closefd=False) as file:
         file.seek(0)
         return file.read()
 

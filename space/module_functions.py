@@ -302,10 +302,15 @@ def _own_imports(text: str, folder: str) -> Iterator[None]:
 
 def _taken_out(names: set[str]) -> dict[str, ModuleType]:
     """Return the loaded modules of some names, which are then no longer loaded; without those that are installed."""
+    loaded = {
+        name for name in names if name in sys.modules
+    }  # mostly none: to look at every module takes a millisecond
+    if not loaded:
+        return {}
     found = {
         name: module
         for name, module in sys.modules.items()
-        if name.partition(".")[0] in names and not _is_installed(module)
+        if name.partition(".")[0] in loaded and not _is_installed(module)
     }
     for name in found:
         del sys.modules[name]

@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import groupby
 from math import floor, log10
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich.cells import cell_len
 
@@ -20,10 +20,11 @@ from harness.estimates.latency import LATENCY_COLUMNS, Latency, LatencyTable, to
 from harness.output.layout import Table, lay_out
 from harness.output.terminal import bold, echo, named, plain, put, width_of, wrap
 from harness.records import Failure
-from harness.store import Store
-from harness.store.configurations import describe
 from space.atomic_files import write_file
 from space.errors import ConfigError
+
+if TYPE_CHECKING:
+    from harness.store import Store
 
 # What a narrow terminal does without of latencies, in this order.
 SPARE_COLUMNS = (
@@ -64,6 +65,8 @@ def print_latencies(
             [document | {"cores": text, "findings": kind} for document, text, kind in flat], LATENCY_COLUMNS
         )
         return
+    from harness.store.configurations import describe  # late: commands without a store load no SQLAlchemy
+
     groups = groupby(rows, key=lambda row: row.configuration)
     batched = any(row.configuration.batch > 1 for row in rows)
     print_tables((_latency_table(describe(one), list(group), batched) for one, group in groups), wide=wide)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rigs.adb_server import AdbServer, Phone, start_adb_server
 from rigs.compiled_agent import build_compiled
-from rigs.made_once import estimate_once, pool_once, select_once, upgrade_once
+from rigs.made_once import estimate_once, pool_once, select_once, upgrade_once, usable_once
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -44,6 +44,7 @@ def latencies_estimated_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("harness.store.latencies.latency_of", estimate_once)
         patch.setattr("harness.store.latencies.scatter_of", pool_once)
+        patch.setattr("harness.store.latencies.usable_sessions", usable_once)
         yield
 
 

@@ -24,7 +24,7 @@ from harness.prediction import pack as packing
 from harness.prediction import space_prediction, under_load
 from harness.prediction.rows import COLUMNS
 from harness.store import Store, opening
-from space import BLOX, Architecture
+from space import BLOX, TINY, Architecture
 from space.errors import ArchitectureError, ConfigError
 
 LOADED_ON_USE = (
@@ -56,8 +56,13 @@ def store(path: Path) -> Iterator[Store]:
 # --- importing ------------------------------------------------------------------------------------
 
 
-def test_importing_harness_loads_no_library_and_no_other_package_of_ours() -> None:
-    code = f"import sys, harness; print(*sorted(sys.modules.keys() & set({LOADED_ON_USE!r})))"
+def test_importing_harness_loads_no_library_and_no_other_package_of_ours_nor_a_list_of_devices_the_store() -> (
+    None
+):
+    code = (
+        f"import sys, harness; print(*sorted(sys.modules.keys() & set({LOADED_ON_USE!r})));"
+        "import harness.output.devices; print(*sys.modules.keys() & {'harness.store', 'sqlalchemy'})"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout.split(), done.stderr) == ([], "")
 
@@ -216,18 +221,20 @@ def test_five_lines_go_from_a_store_to_a_network_within_limits(path: Path) -> No
 # --- tables as DataFrames -------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_tables_become_dataframes_with_units_in_their_columns(store: Store) -> None:
+def test_tables_become_dataframes_with_units_in_their_columns(store: Store, tmp_path: Path) -> None:
     pytest.importorskip("pandas", reason="pandas is optional")
     measured = harness.results(store, threads=4)
     frame = measured.to_pandas()
     assert tuple(frame.columns) == LATENCY_COLUMNS
     assert frame["latency_ms"].tolist() == [row.latency_ms for row in measured]
     assert tuple(LatencyTable(rows=()).to_pandas().columns) == LATENCY_COLUMNS
-    table = harness.predict(store, device="made-up", threads=2)
+    small = tmp_path / "tiny.sqlite"
+    small.write_bytes(stored(30, 0, False, TINY))
+    with harness.open_store(str(small)) as opened:
+        table = harness.predict(opened, device="made-up")
     whole = table.to_pandas()
     assert tuple(whole.columns) == COLUMNS
-    assert whole["index"].tolist() == list(range(len(BLOX)))
+    assert whole["index"].tolist() == list(range(len(TINY)))
     assert whole["latency_ms"][17] == table.at("17").latency_ms
 
 

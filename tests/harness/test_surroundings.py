@@ -33,7 +33,7 @@ def start(folder: Path, *arguments: str, stdout: int = subprocess.PIPE, **variab
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("name", ["search", "difflib", "numpy", "typer"])
+@pytest.mark.parametrize("name", ["search", "difflib", "typer"])
 def test_a_file_that_is_imported_in_place_of_a_module_is_named(name: str, tmp_path: Path) -> None:
     (tmp_path / f"{name}.py").write_text("import nowhere_to_be_found\n" if name == "typer" else "ROOT = 1\n")
     status, errors = start(tmp_path, "search", "--accuracies", "synthetic", "--top", "1")
@@ -60,28 +60,25 @@ def test_our_own_packages_are_not_taken_for_foreign_ones() -> None:
     assert foreign_package() == ""
 
 
-@pytest.mark.parametrize(
-    "arguments", [("--help",), ("devices",), ("search", "--accuracies", "synthetic", "--json")]
-)
+@pytest.mark.parametrize("argument", ["--help", "devices"])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_full_standard_output_is_one_line_and_status_1(
-    arguments: tuple[str, ...], unbuffered: str, tmp_path: Path
+    argument: str, unbuffered: str, tmp_path: Path
 ) -> None:
     with Path("/dev/full").open("wb") as full:
-        status, errors = start(tmp_path, *arguments, stdout=full.fileno(), PYTHONUNBUFFERED=unbuffered)
+        status, errors = start(tmp_path, argument, stdout=full.fileno(), PYTHONUNBUFFERED=unbuffered)
     (told,) = [line for line in errors.splitlines() if "No space left" in line]
     assert status == 1
-    assert "standard output: No space left on device; " in told or (unbuffered and arguments == ("--help",))
+    assert "standard output: No space left on device; " in told or (unbuffered and argument == "--help")
     assert "Traceback" not in errors and "Exception ignored" not in errors
 
 
 def test_a_reader_that_leaves_ends_the_command_quietly(tmp_path: Path) -> None:
     ours, theirs = os.pipe()
     os.close(ours)
-    status, errors = start(tmp_path, "search", "--accuracies", "synthetic", "--json", stdout=theirs)
+    status, errors = start(tmp_path, "devices", stdout=theirs, PYTHONUNBUFFERED="1")
     os.close(theirs)
-    assert status == 1
-    assert "Traceback" not in errors and "Exception ignored" not in errors and "BrokenPipe" not in errors
+    assert (status, errors) == (1, "")
 
 
 def test_streams_that_are_closed_lead_nowhere(tmp_path: Path) -> None:
@@ -205,9 +202,10 @@ def test_ctrl_c_reaches_no_program_that_harness_started() -> None:
     found = {}
     for room in ("space", "exporters", "search", "harness"):
         for path in (ROOT / room).rglob("*.py"):
-            calls = [
-                node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)
-            ]
+            text = path.read_text("utf-8")
+            if "Popen" not in text:
+                continue
+            calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
             started = [call for call in calls if ast.unparse(call.func).endswith("Popen")]
             if started:
                 found[path.name] = [

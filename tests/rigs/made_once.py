@@ -1,4 +1,4 @@
-"""What is made once in a process: a store's schema; latencies, scatters and predictors of equal measurements."""
+"""What is made once in a process: a store's schema; usable sessions, latencies, scatters and predictors of equal measurements."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import sqlalchemy as sa
 
+from harness.estimates.clean_runs import usable_sessions
 from harness.estimates.estimate import Scatter, scatter_of
 from harness.estimates.latency import Latency, latency_of
 from harness.records import SessionRecord
@@ -59,6 +60,7 @@ class _Made(Generic[T]):
 
 
 _selected, _estimated, _pooled = _Made[SelectedPredictor](40), _Made[Latency](2000), _Made[Scatter](100)
+_usable = _Made[list[str]](2000)
 
 
 def select_once(*given: Any, **named: Any) -> SelectedPredictor:
@@ -71,6 +73,12 @@ def select_once(*given: Any, **named: Any) -> SelectedPredictor:
 def estimate_once(*given: Any) -> Latency:
     """Return the latency of a network, or the one that was estimated from the same sessions and the same reference."""
     return _estimated.get(_digest(given), lambda: latency_of(*given))
+
+
+def usable_once(sessions: Sequence[SessionRecord]) -> list[SessionRecord]:
+    """Return the sessions that make an estimate, or those that were found among equal ones."""
+    found = _usable.get(_digest(sessions), lambda: [one.session_id for one in usable_sessions(sessions)])
+    return [one for one in sessions if one.session_id in found]
 
 
 def pool_once(groups: Iterable[Sequence[SessionRecord]]) -> Scatter:

@@ -14,7 +14,8 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -150,6 +151,16 @@ def start(path: Path, python: str = "", packages: str = "") -> subprocess.Popen[
         text=True,
         env={**os.environ, "PYTHONPATH": packages},
     )
+
+
+@contextmanager
+def started(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start a job, and end it with what it is started for."""
+    with start(path) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @functools.cache

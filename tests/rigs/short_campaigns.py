@@ -6,9 +6,10 @@ import functools
 import os
 import random
 import signal
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +17,17 @@ from typing import Any
 
 import pytest
 
-from harness.devices.client import AgentClient
+from device_agents.pacing import Durations
+from exporters import own_run, own_run_worker
+from exporters.own_run import OwnRun
+from harness.devices.client import NOTHING, AgentClient
 from harness.devices.config import Device
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
 from harness.estimates import clean_runs
 from harness.measurement import core_gate, session_runner
 from harness.measurement.campaign import Outcome, run_campaign
+from harness.measurement.durations import DeviceProbe
 from harness.measurement.plan import LEVELS, Level, Options, SessionPlan
 from harness.measurement.workload import ModelSource, RuntimePlan
 from harness.models.exported import ExportedModels
@@ -92,11 +97,48 @@ def permissions_once(client: AgentClient, owner: str, cores: Sequence[int], thre
     return _permitted[key]
 
 
+_hello, _runtimes = AgentClient.hello, dict[str, dict[str, Any]]()
+
+
+def hello_once(
+    client: AgentClient,
+    environment: Mapping[str, str] = NOTHING,
+    libraries: Mapping[str, str] = NOTHING,
+    runtimes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Greet an agent, and answer for it which runtimes it has as the first of its like did: it imports each to tell."""
+    answer = _hello(client, environment, libraries, ("none",))
+    alike = [answer.get(name) for name in ("agent", "python", "platform", "environment")]
+    key = f"{alike} {dict(environment)} {dict(libraries)} {tuple(runtimes)}"
+    if key not in _runtimes:
+        told = _hello(client, environment, libraries, runtimes)
+        _runtimes[key] = {name: told[name] for name in ("runtimes", "broken")}
+    return answer | _runtimes[key]
+
+
 def quiet_untried(client: AgentClient, cores: Sequence[int], threads: int, request: str) -> dict[str, Any]:
     """Answer for the agent, which would try each core for a tenth of a second: processes of the tests begin with another."""
     among = sorted(cores or os.sched_getaffinity(0))
     first = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % len(among)
     return {"cores": [*among[first:], *among[:first]][:threads], "waited": {}}
+
+
+def run_here(run: OwnRun, limit_bytes: int) -> dict[str, Any]:
+    """Run a model file in this process, which imports its runtime once; test_own_run.py is about the other way."""
+    with tempfile.TemporaryFile() as values:
+        values.write(run.values or b"")
+        values.flush()
+        return own_run_worker.answer(run.request(values.fileno()))
+
+
+@contextmanager
+def same_pace() -> Iterator[None]:
+    """Take every model file for as long as its reference: what tells how long it runs is a process of its own for each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            DeviceProbe, "measured", lambda probe, model, reference: Durations(1e6, 1e6, reference.graph_hash)
+        )
+        yield
 
 
 @contextmanager
@@ -105,12 +147,14 @@ def any_core() -> Iterator[None]:
     they wait for and repeat takes longer than a session, and has tests of its own; among other tests none of a session's few
     runs may be left undisturbed.
 
-    How a core may be asked for is tried out once a process.
+    How a core may be asked for is tried out once a process, and which runtimes are here; model files are judged in it.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(core_gate, "FREE_SHARE", 1.0)
         patch.setattr(AgentClient, "permissions", permissions_once)
         patch.setattr(AgentClient, "quiet", quiet_untried)
+        patch.setattr(AgentClient, "hello", hello_once)
+        patch.setattr(own_run, "run_apart", run_here)
         patch.setattr(session_runner, "is_contended", lambda session: False)
         patch.setattr(clean_runs, "_clean", lambda times_ns, *_: ([True] * len(times_ns), False))
         yield
@@ -151,17 +195,21 @@ def measure(
 
 def processes(*words: str) -> list[int]:
     """Return the ids of the processes on this machine whose command line holds every word."""
-    found = []
+    found, sought = [], [word.encode() for word in words]
     for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and int(folder.name) != os.getpid():
-            try:
-                command = (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-                state = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0]
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if state != "Z" and all(any(word in part for part in command) for word in words):
+        if not folder.name.isdigit() or int(folder.name) == os.getpid():
+            continue
+        try:
+            command = (folder / "cmdline").read_bytes()
+            if all(word in command for word in sought) and _state(folder) != "Z":
                 found.append(int(folder.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
     return found
+
+
+def _state(folder: Path) -> str:
+    return (folder / "stat").read_text().rsplit(")", 1)[1].split()[0]
 
 
 def await_processes(*words: str, timeout_s: float = 20.0) -> list[int]:

@@ -19,7 +19,7 @@ from factories.model_files import (
     tokens,
 )
 from factories.programs import convolution, save_program
-from rigs.short_campaigns import any_core, short_levels
+from rigs.short_campaigns import any_core, same_pace, short_levels
 
 import harness
 from device_agents.pacing import Pace
@@ -46,6 +46,15 @@ def short_sessions_on_any_core() -> Iterator[None]:
 
 
 @pytest.fixture
+def files_as_long_as_the_reference() -> Iterator[None]:
+    with same_pace():
+        yield
+
+
+paced_alike = pytest.mark.usefixtures("files_as_long_as_the_reference")
+
+
+@pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     with harness.open_store(str(tmp_path / "store.sqlite")) as opened:
         yield opened
@@ -64,6 +73,7 @@ def own(path: Path, inputs: dict[str, Any]) -> Any:
     return onnxruntime.InferenceSession(str(path)).run(None, inputs)[0].reshape(-1)[:8].tolist()
 
 
+@paced_alike
 def test_files_of_several_kinds_are_measured_in_one_campaign_and_failures_say_what_helps(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,13 +159,13 @@ def test_two_files_are_compared_in_the_same_processes(tmp_path: Path, store: Sto
         save(dense(), tmp_path / "small.onnx"),
         save(dense((1, 4096, 8), width=64), tmp_path / "large.onnx"),
     )
-    (pair,) = harness.compare(store, str(large), str(small), device="local", level="quick", sessions=2)
+    (pair,) = harness.compare(store, str(large), str(small), device="local", level="quick", sessions=1)
     assert pair.result.verdict == "slower"
     assert pair.result.interval is not None
     assert pair.result.ratio == pytest.approx(pair.first.latency_ms / pair.second.latency_ms)
     assert (pair.first.architecture, pair.second.architecture) == ("large.onnx", "small.onnx")
     assert pair.to_json()["networks"]
-    (same,) = harness.compare(store, str(small), str(small), device="local", level="quick", sessions=2)
+    (same,) = harness.compare(store, str(small), str(small), device="local", level="quick", sessions=1)
     assert same.result.ratio == pytest.approx(1, abs=0.3)
     with pytest.raises(ConfigError, match="two model files"):
         harness.compare(store, str(small), "conv/conv/conv")
@@ -238,6 +248,7 @@ def expected_file(path: Path, **outputs: Any) -> Path:
     return path
 
 
+@paced_alike
 def test_an_output_off_the_one_that_a_person_expects_has_grade_d_and_says_so(
     tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -268,6 +279,7 @@ def test_an_output_off_the_one_that_a_person_expects_has_grade_d_and_says_so(
         )
 
 
+@paced_alike
 def test_a_file_that_this_machine_cannot_run_is_not_judged_and_the_others_are(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,6 +302,7 @@ def test_a_file_that_this_machine_cannot_run_is_not_judged_and_the_others_are(
     )
 
 
+@paced_alike
 def test_the_signature_that_is_named_is_run_and_kept_apart(tmp_path: Path, store: Store) -> None:
     path = save_two_signatures(tmp_path / "two.tflite")
     with pytest.raises(

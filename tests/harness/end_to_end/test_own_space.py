@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,19 @@ from space import find_space
 pytestmark = pytest.mark.converter
 
 
+@pytest.fixture(autouse=True)
+def short_sessions_on_any_core() -> Iterator[None]:
+    with any_core(), short_levels():
+        yield
+
+
 def test_a_definition_is_measured_predicted_and_searched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     file, store = str(write_space(tmp_path)), tmp_path / "store.sqlite"
     chosen = ("--space", file, "--runtime", "onnxruntime")
-    with any_core(), short_levels():
-        done = run(store, "measure", *chosen, "--models", "sample:12", "--level", "quick", "--json")
+    done = run(store, "measure", *chosen, "--models", "sample:12", "--level", "quick", "--json")
     assert done.status == 0, done.stderr
     space = find_space(file)
     name, rows = space.name, json.loads(done.stdout)
@@ -67,8 +73,7 @@ def test_a_space_that_nothing_lists_is_measured_predicted_and_searched(
     file, store = tmp_path / "long.toml", tmp_path / "store.sqlite"
     file.write_text(LONG)
     chosen = ("--space", str(file), "--runtime", "onnxruntime")
-    with any_core(), short_levels():
-        done = run(store, "measure", *chosen, "--models", "design:3", "--level", "quick", "--json")
+    done = run(store, "measure", *chosen, "--models", "design:3", "--level", "quick", "--json")
     assert done.status == 0, done.stderr
     rows = json.loads(done.stdout)
     assert len(rows) == 12 and all(row["latency_ms"] > 0 for row in rows)
@@ -79,6 +84,8 @@ def test_a_space_that_nothing_lists_is_measured_predicted_and_searched(
     assert all(0 < row["low_ms"] <= row["latency_ms"] <= row["high_ms"] for row in document["networks"])
     limit = sorted(row["latency_ms"] for row in rows)[6]
     words = ("--doubtful", "--objective", "macs", "-c", f"local<{limit:.4f}ms", "--json")
-    found = run(store, "search", *chosen, *words).json
+    done = run(store, "search", *chosen, *words)
+    assert done.status == 0, done.stderr
+    found = done.json
     assert found["space"]["networks"] == 4**12 and found["networks"]
     assert all(row["local_ms"] < limit for row in found["networks"])

@@ -97,7 +97,8 @@ def test_networks_are_measured_once_and_weights_travel_once(
     assert (first.measured, first.reused, first.failures, first.error) == (2, 0, [], None)
     assert sum(sent.values()) == first.sent_bytes > 1_000_000
     configuration = first.uses[0].configuration
-    rows = latencies(store, configuration)
+    with any_core():  # every run is a sample, whatever else runs here
+        rows = latencies(store, configuration)
     assert {row.architecture for row in rows} == set(FIRST)
     assert all(0 < row.latency_ms < 1000 for row in rows)
     sessions = store.sessions(configuration)

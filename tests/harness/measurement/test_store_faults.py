@@ -5,13 +5,12 @@ from __future__ import annotations
 import shutil
 import socket
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from rigs.commands import refused, run
 from rigs.short_campaigns import Watcher, measure
 from rigs.small_disk import small_disk
 
@@ -102,8 +101,9 @@ def test_a_full_disk_loses_no_session_and_nothing_is_half_written(ground: Ground
 
 
 def test_a_store_of_a_newer_version_is_refused_before_the_device_is_touched(
-    ground: Ground, tmp_path: Path
+    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     path = Path(shutil.copy(ground.store, tmp_path / "store.sqlite"))
     connection = sqlite3.connect(path)
     with connection:
@@ -114,16 +114,7 @@ def test_a_store_of_a_newer_version_is_refused_before_the_device_is_touched(
         (tmp_path / "devices.toml").write_text(
             f'[devices.board]\ntransport = "ssh"\naddress = "127.0.0.1"\nport = {listener.getsockname()[1]}\n'
         )
-        command = ["measure", "--device", "board", "--models", "conv/conv/conv", "--store", "store.sqlite"]
-        done = subprocess.run(
-            [sys.executable, "-m", "harness.commands.app", *command],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == 2, done.stderr
-        assert "written by a newer version of harness" in done.stderr
+        done = run("store.sqlite", "measure", "--device", "board", "--models", "conv/conv/conv")
+        refused(done, "written by a newer version of harness", "store.sqlite")
         with pytest.raises(BlockingIOError):
             listener.accept()
-    assert "store.sqlite" in done.stderr

@@ -169,14 +169,14 @@ class SettledRuns:
 def _check_runs(what: str, runs: Slice | SettledRuns) -> None:
     """Check times and waits of some runs in a row. Raises: ValueError."""
     times = runs.runs_ns
-    if not all(type(time_ns) is int and 0 < time_ns < 1 << 63 for time_ns in times):
+    if not _are(int, times, least=1):
         raise ValueError(f"{what}: times are positive 64-bit integers of nanoseconds, not {times}")
     if runs.at_ns is not None and (type(runs.at_ns) is not int or not 0 <= runs.at_ns < 1 << 63):
         raise ValueError(f"{what}: at_ns = {runs.at_ns!r}: a time of the device's monotonic clock in ns")
     for name, waits in (("delays_ns", runs.delays_ns), ("gaps_ns", runs.gaps_ns)):
         if waits and len(waits) != len(times):
             raise ValueError(f"{what}: {name} holds {len(waits)} waits for {len(times)} runs")
-        if not all(type(wait_ns) is int and 0 <= wait_ns < 1 << 63 for wait_ns in waits):
+        if not _are(int, waits, least=0):
             raise ValueError(f"{what}: {name} holds 64-bit integers of nanoseconds from 0 on, not {waits}")
 
 
@@ -359,9 +359,9 @@ class Block:
                 f"a block has {len(self.at_ns)} beginnings and {len(self.delays_ns)} waits for {len(self.runs_ns)} runs"
             )
         times = (self.start_ns, self.end_ns, *self.at_ns, *self.runs_ns)
-        if not all(type(time_ns) is int and 0 < time_ns < 1 << 63 for time_ns in times):
+        if not _are(int, times, least=1):
             raise ValueError("a block: times are positive 64-bit integers of nanoseconds")
-        if not all(type(wait_ns) is int and 0 <= wait_ns < 1 << 63 for wait_ns in self.delays_ns):
+        if not _are(int, self.delays_ns, least=0):
             raise ValueError("a block: waits are 64-bit integers of nanoseconds from 0 on")
         if self.start_ns >= self.end_ns or any(one > two for one, two in pairwise(self.at_ns)):
             raise ValueError(
@@ -437,20 +437,18 @@ class BlockRun:
                 raise ValueError(f"{name}: objects with their at_ns are expected")
         tables = [self.sensor.get("counters", {})]
         tables += [one.get(kind, {}) for one in self.readings for kind in ("uj", "uw")]
-        if not all(isinstance(one, dict) and _are(int, list(one.values())) for one in tables):
+        is_plain = all(isinstance(one, dict) for one in tables)
+        if not is_plain or not _are(int, [value for one in tables for value in one.values()]):
             raise ValueError("sensor and readings: integers by name are expected")
         if not _are(str, self.sensor.get("powers", [])):
             raise ValueError(f"sensor: powers = {self.sensor['powers']!r}: a list of names is expected")
 
 
-def _are(kind: type, values: Any) -> bool:
-    """Return whether values are a list of one type, and of 64 bits where they are integers."""
-    if not isinstance(values, list | tuple):
+def _are(kind: type, values: Any, least: int = -(1 << 63)) -> bool:
+    """Return whether values are a list of one type, and where they are integers from `least` on and of 64 bits."""
+    if not isinstance(values, list | tuple) or not {*map(type, values)} <= {kind}:
         return False
-    return all(
-        type(value) is kind and (not isinstance(value, int) or -(1 << 63) <= value < 1 << 63)
-        for value in values
-    )
+    return kind is not int or not values or least <= min(values) <= max(values) < 1 << 63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parent
 SLOWEST = ("ray", "converter", "training", "ssh", "browser", "simulation", "device", "slow")
@@ -20,10 +21,13 @@ DEADLINES = ("ray", "ssh", "adb", "browser", "device")
 
 
 def pytest_configure() -> None:
-    """Let other test processes, and campaigns, of this machine be; heed Ctrl-C.
+    """Let other test processes, and campaigns, of this machine be; heed Ctrl-C; let no property fail for a busy machine.
 
     A shell starts what it runs in the background deaf to Ctrl-C, and programs that tests start inherit that.
     """
+    patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("patient", patient)
+    settings.load_profile("patient")
     os.environ["HARNESS_LOCK_NAME"] = f"tests-{os.getpid()}"  # agents that tests start inherit it
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import astuple, fields
+from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 from harness.records import Block, BlockRun
@@ -18,6 +19,7 @@ RAW_FIELDS = frozenset(
     )
 )
 _PLAIN = sorted(RAW_FIELDS - {"blocks"})
+_OF_BLOCK = [field.name for field in fields(Block)]
 
 
 def pack_blocks(run: BlockRun) -> bytes:
@@ -35,7 +37,7 @@ def pack_blocks(run: BlockRun) -> bytes:
 def blocks_document(run: BlockRun) -> dict[str, Any]:
     """Return what the blob of a run holds, as plain values."""
     document: dict[str, Any] = {"version": VERSION} | {name: getattr(run, name) for name in _PLAIN}
-    return document | {"blocks": [astuple(block) for block in run.blocks]}
+    return document | {"blocks": list(map(attrgetter(*_OF_BLOCK), run.blocks))}
 
 
 def unpack_blocks(blob: bytes) -> dict[str, Any]:
@@ -58,8 +60,7 @@ def blocks_fields(document: dict[str, Any]) -> dict[str, Any]:
             raise ValueError("the blob is of another version")
         if set(document) != RAW_FIELDS:
             raise ValueError(f"the blob holds other fields than a run of blocks has: {sorted(document)}")
-        names = [field.name for field in fields(Block)]
-        blocks = [dict(zip(names, values, strict=True)) for values in document["blocks"]]
+        blocks = [dict(zip(_OF_BLOCK, values, strict=True)) for values in document["blocks"]]
         for block in blocks:
             block |= {name: tuple(block[name]) for name in ("at_ns", "runs_ns", "delays_ns")}
         document["blocks"] = tuple(Block(**block) for block in blocks)

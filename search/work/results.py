@@ -105,7 +105,14 @@ class Results:
         return self.folder / "objects" / digest[:2] / f"{digest}.harness"
 
     def result_of(self, unit: Unit, on_trouble: Callable[[str], None] | None = None) -> str | None:
-        """Return the digest of a unit's result, None where it is not done.
+        """Return the digest of a unit's result, None where it is not done; `on_trouble` as for `finished`."""
+        found = self.finished(unit, on_trouble)
+        return None if found is None else found[0]
+
+    def finished(
+        self, unit: Unit, on_trouble: Callable[[str], None] | None = None
+    ) -> tuple[str, Content] | None:
+        """Return the digest of a unit's result and its content, None where it is not done.
 
         `on_trouble` takes the reason where there was a result that can no longer be used.
         """
@@ -118,11 +125,12 @@ class Results:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError, RecursionError, AttributeError) as e:
-            trouble: str | None = f"{path}: is no record of a unit: {e!r}"
+            trouble = f"{path}: is no record of a unit: {e!r}"
         else:
-            trouble = self.trouble_with(digest)
-        if trouble is None:
-            return digest
+            try:
+                return digest, self.get(digest)
+            except ConfigError as e:
+                trouble = str(e)
         if on_trouble:
             on_trouble(trouble)
         return None

@@ -126,10 +126,10 @@ def collect(results: Results, units: Iterable[Unit]) -> dict[str, FinishedTraini
 
     found = {}
     for unit in units:
-        digest = results.result_of(unit)
-        if digest is None:
+        if (result := results.finished(unit)) is None:
             continue
-        trained = trained_from(results.get(digest), str(results.path_of(digest)))
+        digest, content = result
+        trained = trained_from(content, str(results.path_of(digest)))
         path = _weights_path(results.folder, trained)
         write_weights(path, trained.weights, trained.architecture, task=trained.task, make_folder=True)
         # Thousands of networks fit in memory without their weights.
@@ -256,5 +256,6 @@ def _all_of(folder: Path) -> Iterator[Trained]:
 
     results = Results(folder=folder)
     for unit in stored_units(results):
-        if digest := results.result_of(unit):
-            yield trained_from(results.get(digest), str(results.path_of(digest)))
+        if result := results.finished(unit):
+            digest, content = result
+            yield trained_from(content, str(results.path_of(digest)))

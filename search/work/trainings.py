@@ -135,12 +135,11 @@ def together_unit(units: Sequence[Unit]) -> Unit:
 
 def keep_each(together: Unit, units: Sequence[Unit], results: Results) -> None:
     """Record each network of a finished unit as the result of its own unit."""
-    digest = results.result_of(together)
-    if digest is None:
+    result = results.finished(together)
+    if result is None:
         raise ConfigError(f"{together} is not done")
     record = results.record_of(together)
-    found = results.get(digest)["networks"]
-    for unit, content in zip(units, found, strict=True):
+    for unit, content in zip(units, result[1]["networks"], strict=True):
         one = results.add(content, find_kind(unit.kind).seals)
         results.record(unit, one, record["seconds"] / len(units), record["host"])
 

@@ -228,7 +228,7 @@ def make_energy_run(
     grid_s = np.arange(4.0, at_s, 0.001)
     power = np.full(len(grid_s), 3.0)
     for begin, end, w in spans:
-        power[(grid_s >= begin) & (grid_s < end)] = w
+        power[slice(*np.searchsorted(grid_s, (begin, end)))] = w
     power *= np.array([drift(one) for one in grid_s[::100].tolist()]).repeat(100)[: len(grid_s)]
     joules = np.cumsum(power) * 0.001
     readings: list[dict[str, Any]] = []

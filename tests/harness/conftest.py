@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 from rigs.adb_server import AdbServer, Phone, start_adb_server
 from rigs.compiled_agent import build_compiled
-from rigs.made_once import estimate_once, pool_once, select_once, upgrade_once, usable_once
+from rigs.made_once import (
+    estimate_once,
+    fit_additive_once,
+    pool_once,
+    select_once,
+    upgrade_once,
+    usable_once,
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,6 +42,8 @@ def predictors_selected_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("search.latency.model_selection.REPEATS", 1)
         patch.setattr("harness.prediction.space_prediction.select_predictor", select_once)
+        patch.setattr("harness.prediction.fresh_costs.select_predictor", select_once)
+        patch.setattr("harness.query.sums.fit_additive", fit_additive_once)
         yield
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -17,6 +17,7 @@ from harness.estimates.latency import Latency, latency_of
 from harness.records import SessionRecord
 from harness.store import database
 from search.latency import model_selection
+from search.latency.additive import Additive, fit_additive
 from search.latency.candidates import all_candidates
 from search.latency.model_selection import SelectedPredictor, select_predictor
 
@@ -60,7 +61,7 @@ class _Made(Generic[T]):
 
 
 _selected, _estimated, _pooled = _Made[SelectedPredictor](40), _Made[Latency](2000), _Made[Scatter](100)
-_usable = _Made[list[str]](2000)
+_usable, _summed = _Made[list[str]](2000), _Made[Additive](40)
 
 
 def select_once(*given: Any, **named: Any) -> SelectedPredictor:
@@ -68,6 +69,13 @@ def select_once(*given: Any, **named: Any) -> SelectedPredictor:
     values = (*map(_plain, given), *((name, _plain(value)) for name, value in sorted(named.items())))
     key = (*values, model_selection.REPEATS, all_candidates())
     return _selected.get(key, lambda: select_predictor(*given, **named))
+
+
+def fit_additive_once(*given: Any, parts: Mapping[str, float] | None = None, **named: Any) -> Additive:
+    """Fit a sum over blocks, or return the one that was fitted to the same values."""
+    values = (*map(_plain, given), *((name, _plain(value)) for name, value in sorted(named.items())))
+    key = (*values, model_selection.REPEATS, parts and frozenset(parts.items()))
+    return _summed.get(key, lambda: fit_additive(*given, parts=parts, **named))
 
 
 def estimate_once(*given: Any) -> Latency:

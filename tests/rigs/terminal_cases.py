@@ -73,7 +73,7 @@ CASES: Mapping[str, tuple[str, ...]] = {
     "train": ("train", "all", "--output", "trained"),
     "distill": ("distill", "trained", "--output", "distilled"),
     "study": ("study",),
-    "dataset write": ("dataset", "write", *DEVICE, "--format", "csv"),
+    "dataset write": ("dataset", "write", *DEVICE, "--format", "csv", "--store", "tiny.sqlite"),
     "search": ("search", *SEARCH, "--top", "5", "--pareto", "made-up"),
     "search confident": ("search", *SEARCH, "--confidence", "0.95", "--show", "macs", "--top", "5"),
     "search blockwise": (
@@ -100,7 +100,7 @@ def prepare(folder: Path) -> None:
     """Make what the commands read: a store for all, one of `tiny` for the library's, devices."""
     store = new_store(folder / "blox.sqlite")
     named = [Architecture.parse(name) for name in (LONG, LONGEST)]
-    for configuration, count in ((MANY, 30), (FEW, 3)):
+    for configuration, count in ((MANY, 14), (FEW, 3)):
         calibrate(store, configuration)
         add_sessions(store, [*named, *networks(count)], configuration, sessions=2, seed=count)
     store.add_block_run(_under_load())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,16 +12,19 @@ from factories.stores import FEW, MANY, networks, stored, true_ratio
 from rigs.commands import Done, run
 
 from harness.prediction.rows import COLUMNS
-from space import BLOX, Architecture
+from space import TINY, Architecture
+from space.segments import all_segments
 
 REFERENCE_MS = 5.0
-CHOSEN = [networks(60)[0].index, 5, 91124]  # a measured one and two others
+IN_TINY, FEW_IN_TINY = (replace(one, space=TINY.name) for one in (MANY, FEW))
+SEGMENTS = len(all_segments(TINY))
+CHOSEN = [networks(60, TINY)[0].index, 5, len(TINY) - 1]  # a measured one and two others
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("predict") / "store.sqlite"
-    path.write_bytes(stored())
+    path.write_bytes(stored(config=TINY))
     return path
 
 
@@ -38,23 +42,20 @@ def rows(whole: tuple[Done, str]) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(whole[0].stdout)))
 
 
-@pytest.mark.slow
 def test_the_csv_has_a_row_for_every_network_in_canonical_order(rows: list[dict[str, str]]) -> None:
-    assert [int(row["index"]) for row in rows] == list(range(len(BLOX)))
+    assert [int(row["index"]) for row in rows] == list(range(len(TINY)))
     assert tuple(rows[0]) == COLUMNS
-    for row in rows[::9999]:
-        architecture = Architecture.from_index(int(row["index"]))
+    for row in rows[::99]:
+        architecture = Architecture.from_index(int(row["index"]), TINY)
         assert (row["architecture"], row["graph_hash"]) == (str(architecture), architecture.graph_hash)
 
 
-@pytest.mark.slow
 def test_the_written_file_is_the_printed_table(whole: tuple[Done, str]) -> None:
     done, written = whole
     assert written.replace("\r\n", "\n") == done.stdout.replace("\r\n", "\n")
-    assert "whole.csv: 91,125 networks" in done.stderr
+    assert f"whole.csv: {len(TINY):,} networks" in done.stderr
 
 
-@pytest.mark.slow
 def test_measured_networks_keep_their_measured_latency_and_grade(
     store: Path, rows: list[dict[str, str]]
 ) -> None:
@@ -69,30 +70,28 @@ def test_measured_networks_keep_their_measured_latency_and_grade(
         assert float(row["coverage"]) == 0.95
 
 
-@pytest.mark.slow
 def test_predicted_networks_have_intervals_about_them_and_are_near_the_truth(
     rows: list[dict[str, str]],
 ) -> None:
     predicted = [row for row in rows if row["source"] == "predicted"]
-    assert len(predicted) == len(BLOX) - 60
+    assert len(predicted) == len(TINY) - 60
     assert {(row["grade"], row["sessions"], row["coverage"]) for row in predicted} == {("-", "0", "0.9")}
     for row in predicted:
         assert 0 < float(row["low_ms"]) <= float(row["latency_ms"]) <= float(row["high_ms"]) < 50
-    for row in predicted[::500]:
-        truth_ms = true_ratio(Architecture.from_index(int(row["index"]))) * REFERENCE_MS
+    for row in predicted[::50]:
+        truth_ms = true_ratio(Architecture.from_index(int(row["index"]), TINY)) * REFERENCE_MS
         assert float(row["latency_ms"]) == pytest.approx(truth_ms, rel=0.01)
 
 
-@pytest.mark.slow
 def test_json_of_named_networks_agrees_with_the_csv_and_says_how_it_was_fitted(
     store: Path, rows: list[dict[str, str]]
 ) -> None:
     named = [item for index in CHOSEN for item in ("-m", str(index))]
-    document = run(store, "predict", "--configuration", MANY.digest[:8], "--json", *named).json
-    assert document["configuration"]["id"] == MANY.digest
+    document = run(store, "predict", "--configuration", IN_TINY.digest[:8], "--json", *named).json
+    assert document["configuration"]["id"] == IN_TINY.digest
     assert (document["measured_networks"], document["measured_segments"], document["prior"]) == (
         60,
-        140,
+        SEGMENTS,
         None,
     )
     assert document["reference_ms"] == pytest.approx(REFERENCE_MS, rel=0.005)
@@ -111,7 +110,7 @@ def test_the_report_says_for_people_how_good_each_predictor_is(store: Path) -> N
     assert done.status == 0
     lines = done.stdout.splitlines()
     assert lines[0].startswith("made-up: ")
-    assert lines[1] == "fitted on 60 measured networks of 91,125"
+    assert lines[1] == f"fitted on 60 measured networks of {len(TINY):,}"
     assert sum(line.startswith("* ") for line in lines) == 1, "one predictor is marked as chosen"
     for text in (
         "macs: ",
@@ -133,13 +132,14 @@ def test_the_report_says_for_people_how_good_each_predictor_is(store: Path) -> N
     assert max(map(len, (line for line in lines if "CV+" not in line))) <= 160
 
 
-@pytest.mark.slow
 def test_twelve_networks_do_with_another_configuration_as_prior(store: Path) -> None:
-    alone = run(store, "predict", "--configuration", FEW.digest, "--json").json
-    helped = run(store, "predict", "--configuration", FEW.digest, "--prior", MANY.digest[:6], "--json")
+    alone = run(store, "predict", "--configuration", FEW_IN_TINY.digest, "--json").json
+    helped = run(
+        store, "predict", "--configuration", FEW_IN_TINY.digest, "--prior", IN_TINY.digest[:6], "--json"
+    )
     assert helped.status == 0, helped.stderr
     document = helped.json
-    assert (document["prior"], document["chosen"]) == (MANY.digest, "transfer")
+    assert (document["prior"], document["chosen"]) == (IN_TINY.digest, "transfer")
     errors = {rung["name"]: rung["errors"] for rung in document["rungs"]}
     best_alone = min(rung["errors"]["mape"] for rung in alone["rungs"] if rung["errors"])
     assert errors["transfer"]["mape"] < min(0.02, best_alone)
@@ -149,8 +149,8 @@ def test_twelve_networks_do_with_another_configuration_as_prior(store: Path) -> 
 def test_what_a_predictor_lacks_is_said_with_the_command_that_measures_it(store: Path) -> None:
     done = run(store, "predict", "-d", "made-up", "-t", "4", "-m", "0")
     assert done.status == 0
-    line = "harness measure --device made-up --runtime onnxruntime --cores 0,1,2,3 --models segments --level quick"
-    needs = "not fitted: sum, affine, corrected: needs the segments (0 of 140 are measured): "
+    line = "harness measure --device made-up --runtime onnxruntime --cores 0,1,2,3 --space tiny --models segments --level quick"
+    needs = f"not fitted: sum, affine, corrected: needs the segments (0 of {SEGMENTS} are measured): "
     assert f"{needs}{line}" in done.stderr
-    assert str(Architecture.from_index(0)) in done.stdout
+    assert str(Architecture.from_index(0, TINY)) in done.stdout
     assert "fastest of all" not in done.stdout

@@ -18,6 +18,7 @@ from factories.block_libraries import (
     DEVICE,
     made_library,
     made_stage,
+    made_teacher,
     tiny_store,
     write_accuracies,
     write_library,
@@ -44,9 +45,13 @@ from search.distillation.block_library import BlockLibrary, load_library
 from search.distillation.signatures import Signatures
 from search.statistics import accuracy_interval
 from search.training.images import Task
+from search.training.tasks import load_task
 from search.training.trained import Trained
+from search.training.trained_files import trained_content
 from search.work.local_pool import LocalPool
 from search.work.ray_cluster import RayCluster
+from search.work.results import Results
+from search.work.training_folder import training_units
 from space import TINY, Architecture
 
 METHOD = ("search", "--method", "blockwise")
@@ -147,16 +152,11 @@ def test_a_predictor_that_needs_accuracies_asks_for_them(library: Path, store: P
     refused(search(store, library, "--predictor", "linera"), "did you mean 'linear'")
 
 
-@pytest.mark.training
 def test_accuracies_of_another_task_are_refused(library: Path, store: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "trained"
-    made = run(
-        "sqlite://",
-        *("train", "conv/conv", "--space", "tiny", "--task", "synthetic:5:2/2/2", "--epochs", "1"),
-        *("--output", str(folder)),
-    )
-    assert made.status == 0, made.stderr
-    done = search(store, library, "--trained", str(folder))
+    teacher, task = made_teacher(), load_task("synthetic:5:2/2/2", TINY)
+    (unit,) = training_units([teacher.architecture], task, teacher.recipe)
+    Results(folder=tmp_path).keep(unit, trained_content(teacher))
+    done = search(store, library, "--trained", str(tmp_path))
     refused(done, "were trained on 'synthetic:5:2/2/2', the library's teacher on 'synthetic:0:6/4/4'")
 
 
@@ -362,12 +362,12 @@ def test_several_seeds_answer_with_the_best_by_validation_and_two_intervals(
     redistilled: None, store: Path, tmp_path: Path
 ) -> None:
     library = write_library(tmp_path / "library", source=APART)
-    asked = (library, "--max-latency", LIMIT, "--seeds", "3")
+    asked = (library, "--max-latency", LIMIT, "--seeds", "2")
     found, text = search(store, *asked, "--json").json, search(store, *asked).stdout
     assert found["task"]["images"] == {"profile": 100, "rescore": 100, "epochs": 100, "test": 100}
     assert found["task"]["images_apart"] is True
     runs = found["runs"]
-    assert [run["added_seed"] for run in runs] == [0, 1, 2] and len({run["library"] for run in runs}) == 3
+    assert [run["added_seed"] for run in runs] == [0, 1] and len({run["library"] for run in runs}) == 2
     val, test = "synthetic_val_top1_percent", "synthetic_test_top1_percent"
     best = max(runs, key=lambda run: run[val])
     assert [run for run in runs if run["incumbent"]] == [best]
@@ -377,12 +377,12 @@ def test_several_seeds_answer_with_the_best_by_validation_and_two_intervals(
     of_images, of_seeds = accuracy["synthetic_test_interval"], accuracy["synthetic_test_between_seeds"]
     exact = accuracy_interval(round(best[test]), 100)
     assert (of_images["low"], of_images["high"]) == (exact.low, exact.high)
-    assert of_seeds["value"] == pytest.approx(np.mean([run[test] for run in runs])) and of_seeds["count"] == 3
+    assert of_seeds["value"] == pytest.approx(np.mean([run[test] for run in runs])) and of_seeds["count"] == 2
     assert f"{best['added_seed']} (chosen)" in text
     assert (
         f"synthetic test {exact.value:.2f} ({exact.low:.2f} .. {exact.high:.2f}) %, 95 % over images" in text
     )
-    assert f"synthetic test {of_seeds['value']:.2f}" in text and "95 % over 3 seeds" in text
+    assert f"synthetic test {of_seeds['value']:.2f}" in text and "95 % over 2 seeds" in text
     assert "100 profile blocks, 100 re-score networks, 100 choose epochs, 100 test, each apart" in text
     assert "for images of their own" not in text
 

@@ -26,7 +26,7 @@ SEEDS, BUDGET = 3, 20
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("compare") / "store.sqlite"
-    path.write_bytes(stored(60, 0, False))
+    path.write_bytes(stored(24, 0, False))
     return path
 
 

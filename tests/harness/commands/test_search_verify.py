@@ -21,9 +21,12 @@ from harness.measurement.plan import Options
 from harness.query import verify as verifying
 from harness.query.verify import MAX_ROUNDS
 from harness.store import Store
-from space import Architecture
+from space import TINY, Architecture
 
-SEARCH = ("search", "-a", "synthetic", "-c", "made-up<5ms", "-t", "2", "--top", "5", "--json")
+IN_TINY = replace(MANY, space=TINY.name)
+LIMIT_MS = 5
+LIMITED = ("-c", f"made-up<{LIMIT_MS}ms", "-t", "2", "--space", TINY.name, "--top", "5", "--json")
+SEARCH = ("search", "-a", "synthetic", *LIMITED)
 DEVICES = '[devices.made-up]\ntransport = "local"\n'
 
 
@@ -55,6 +58,7 @@ class Bench:
             add_sessions(
                 store,
                 source,
+                IN_TINY,
                 sessions=options.sessions_each,
                 twist=self.twist,
                 scatter=0.002,
@@ -85,13 +89,13 @@ def verified(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bench, 
 
 def new_store(folder: Path) -> Path:
     path = folder / "store.sqlite"
-    path.write_bytes(stored(segments=False))
+    path.write_bytes(stored(20, 0, segments=False, config=TINY))
     (folder / "devices.toml").write_text(DEVICES)
     return path
 
 
 def installed(monkeypatch: pytest.MonkeyPatch) -> Bench:
-    bench = Bench(twist=0.05)
+    bench = Bench(twist=0.3)
     monkeypatch.setattr(verifying, "ExportedModels", lambda networks, progress, config: list(networks))
     monkeypatch.setattr(campaigns, "run_all", bench.run_all)
     return bench
@@ -102,7 +106,6 @@ def verify(store: Path, *more: str) -> Done:
     return run(store, *SEARCH, "--verify", "3", "--devices", file, "--wait-limit", "2m", *more)
 
 
-@pytest.mark.slow
 def test_finalists_are_measured_until_the_best_ones_all_are(verified: tuple[Bench, Done]) -> None:
     bench, done = verified
     assert len(bench.asked[0]) == 3
@@ -111,12 +114,12 @@ def test_finalists_are_measured_until_the_best_ones_all_are(verified: tuple[Benc
     assert len(set(asked)) == len(asked), "no network is measured twice"
     assert set(done.json["verified"]) == set(asked)
     best = done.json["networks"][:3]
+    assert len(best) == 3 and len(asked) > 3, "another one was measured for the one that was dropped"
     assert {row["made-up_source"] for row in best} == {"measured"}
     assert {row["index"] for row in best} <= set(asked)
-    assert all(row["made-up_ms"] < 5 for row in best)
+    assert all(row["made-up_ms"] < LIMIT_MS for row in best)
 
 
-@pytest.mark.slow
 def test_they_are_measured_under_the_configuration_that_was_searched_at_level_final(
     verified: tuple[Bench, Done],
 ) -> None:
@@ -135,15 +138,15 @@ def test_they_are_measured_under_the_configuration_that_was_searched_at_level_fi
 def test_a_search_by_an_objective_measures_its_best_networks_and_answers_with_those_within(
     store: Path, bench: Bench
 ) -> None:
-    words = ("search", "--objective", "params", "-c", "made-up<5ms", "-t", "2", "--top", "5", "--verify", "3")
-    done = run(store, *words, "--devices", str(store.parent / "devices.toml"), "--json")
+    words = ("search", "--objective", "params", *LIMITED, "--verify", "3")
+    done = run(store, *words, "--devices", str(store.parent / "devices.toml"))
     assert done.status == 0, done.stderr
     asked = [network.index for networks in bench.asked for network in networks]
     assert len(bench.asked[0]) == 3 and len(set(asked)) == len(asked), "no network is measured twice"
     assert set(done.json["verified"]) == set(asked)
     rows = done.json["networks"]
     assert rows and {row["index"] for row in rows} <= set(asked)
-    assert all(row["made-up_source"] == "measured" and row["made-up_ms"] < 5 for row in rows)
+    assert all(row["made-up_source"] == "measured" and row["made-up_ms"] < LIMIT_MS for row in rows)
     assert [row["objective"] for row in rows] == sorted((row["objective"] for row in rows), reverse=True)
     assert "ms, predicted " in done.stderr and "within the limits" in done.stderr
 
@@ -152,9 +155,9 @@ def test_limits_on_what_fresh_processes_take_have_finalists_weighed_too(
     store: Path, bench: Bench, verified: tuple[Bench, Done]
 ) -> None:
     with Store(str(store)) as opened:
-        for number, item in enumerate(networks(12)):
+        for number, item in enumerate(networks(12, TINY)):
             changes = {"architecture": str(item), "graph_hash": item.graph_hash}
-            opened.add_fresh_run(make_fresh_run(20_000_000 + number, configuration=MANY, **changes))
+            opened.add_fresh_run(make_fresh_run(20_000_000 + number, configuration=IN_TINY, **changes))
     verify(store, "-c", "made-up:memory<1GB")
     assert {options.memory for options in bench.options} == {True}
     assert not any(options.memory for options in verified[0].options)
@@ -163,7 +166,7 @@ def test_limits_on_what_fresh_processes_take_have_finalists_weighed_too(
 def test_a_finalist_that_turns_out_too_slow_is_dropped_and_told(verified: tuple[Bench, Done]) -> None:
     bench, done = verified
     slow = [line for line in done.stderr.splitlines() if "beyond the limits, dropped" in line]
-    assert slow, "with latencies off by up to 5 % some finalist near the limit is beyond it"
+    assert slow, "with latencies off by up to 30 % some finalist near the limit is beyond it"
     dropped = {line.split(":")[0] for line in slow}
     assert dropped <= {str(network) for networks in bench.asked for network in networks}
     assert not dropped & {row["architecture"] for row in done.json["networks"]}
@@ -180,7 +183,6 @@ def test_a_device_that_fails_leaves_the_unverified_answer_and_its_exit_status(
     assert len(bench.asked) == 1, "it is not tried again and again"
 
 
-@pytest.mark.long
 def test_finalists_measured_with_grade_d_are_not_verified_and_not_measured_for_ever(
     store: Path, bench: Bench
 ) -> None:
@@ -195,7 +197,6 @@ def test_finalists_measured_with_grade_d_are_not_verified_and_not_measured_for_e
     assert {row["made-up_source"] for row in done.json["networks"][:3]} == {"predicted"}
 
 
-@pytest.mark.slow
 def test_they_are_verified_where_grade_d_is_taken_in(store: Path, bench: Bench) -> None:
     bench.changes = {"gate": {"closed": ["made-up heat"], "waited_s": 300.0}}
     done = verify(store, "--doubtful")

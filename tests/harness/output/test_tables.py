@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Sequence
-from itertools import permutations
+from itertools import combinations, permutations
 
 import pytest
 
@@ -121,7 +121,7 @@ TITLES = ("fp32 ms", "95 % interval", "p90 ms", "first run ms", "in 10 %", "int8
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_titles_of_several_words_make_no_line_wider_than_the_terminal(count: int) -> None:
-    for titles in permutations(TITLES, count):
+    for titles in (permutations if count < 4 else combinations)(TITLES, count):
         columns = ["network", *titles]
         cells = [["conv/conv", *["1.5"] * count], ["bconv/bconv+in", *["12.25"] * count]]
         for width in range(16, 64, 5):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,26 +22,10 @@ from harness.query.objective import load_objective
 from harness.query.query import Query
 from harness.query.run import ObjectiveResult
 from harness.store import Store
-from search.latency.additive import Additive, fit_additive
 from search.table.constraints import parse_constraint
 from search.table.costs import CostEstimate, meets
-from space import BLOX, Space, SpaceConfig, find_space
+from space import BLOX, Space, find_space
 from space.errors import ConfigError
-from space.indexing import FloatArray, IndexArray
-
-
-@pytest.fixture(scope="module", autouse=True)
-def fitted_once() -> Iterator[None]:
-    """Fit a predictor of equal measurements once: tests/search/latency is about it."""
-    known: dict[object, Additive] = {}
-
-    def fit(indices: IndexArray, ratios: FloatArray, *, config: SpaceConfig, **more: Any) -> Additive:
-        key = (config.name, indices.tobytes(), ratios.tobytes())
-        return known.get(key) or known.setdefault(key, fit_additive(indices, ratios, config=config, **more))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.query.sums.fit_additive", fit)
-        yield
 
 
 def scores_file(folder: Path, space: Space, *, without: str = "") -> Path:
@@ -136,7 +118,7 @@ def test_what_no_measured_network_tells_of_is_left_out_and_named_unless_the_best
 ) -> None:
     space = long_chain()
     names = [str(network) for network in space.sample(200, seed=1) if not str(network).startswith("k5")]
-    with opened(tmp_path, ",".join(names[:60]), space) as store:
+    with opened(tmp_path, ",".join(names[:36]), space) as store:
         found = search_by_objective(store, query(space, "made-up<5ms"), "params", 3)
         measuring = search_by_objective(store, query(space, "made-up<5ms", with_far=True), "params", 3)
     assert found.best.blocks[0].op1 == "k3" and not found.far
@@ -171,8 +153,8 @@ def test_devices_that_share_no_candidate_at_a_site_are_refused_with_the_site(tmp
         for device, kept in (("dev-a", "mb/"), ("dev-b", "ghost/")):
             configuration = replace(MANY, space=space.name, device=device)
             calibrate(store, configuration)
-            networks = [network for network in space if str(network).startswith(kept)][:16]
-            add_sessions(store, networks, configuration, sessions=2)
+            networks = [network for network in space if str(network).startswith(kept)][:12]
+            add_sessions(store, networks, configuration)
         message = "site0: .*on dev-a they have mb; on dev-b they have ghost; .*--models design:1"
         with pytest.raises(ConfigError, match=message):
             search_by_objective(store, query(space, "dev-a<2ms", "dev-b<2ms"), "params", 3)

@@ -18,22 +18,23 @@ from harness.query.fresh_costs import fresh_cost
 from harness.query.latencies import LatencySource
 from harness.records import Configuration, FreshRun
 from harness.store import Store
+from search.latency.candidates import FEWEST
 from space import TINY, Architecture
 from space.costs import all_macs
 from space.errors import ConfigError
 
 IN_TINY = replace(MANY, space=TINY.name)
-SEARCH = ("search", "-a", "synthetic", "-t", "2")
+SEARCH = ("search", "-a", "synthetic", "-t", "2", "--space", TINY.name)
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a store in which four networks take 40, 50, 60 and 70 mJ, the last while other cores were busy."""
     path = tmp_path_factory.mktemp("energy") / "store.sqlite"
-    path.write_bytes(stored())
+    path.write_bytes(stored(20, config=TINY))
     with Store(str(path)) as store:
-        for number, one in enumerate(networks(4)):
-            taken = make_energy_run(network_w=8.0 + 2 * number, configuration=MANY)
+        for number, one in enumerate(networks(4, TINY)):
+            taken = make_energy_run(network_w=8.0 + 2 * number, configuration=IN_TINY)
             if number == 3:
                 busy = tuple(replace(block, others_busy=0.9) for block in taken.blocks)
                 taken = replace(taken, blocks=busy)
@@ -43,14 +44,14 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_networks_that_were_measured_have_an_energy_with_an_interval_and_others_none(path: Path) -> None:
     with Store(str(path)) as store:
-        cost, provenance = fresh_cost(store, "made-up:energy", MANY, LatencySource())
-        indices = [one.index for one in networks(4)]
+        cost, provenance = fresh_cost(store, "made-up:energy", IN_TINY, LatencySource())
+        indices = [one.index for one in networks(4, TINY)]
         assert cost.values[indices[:3]] == pytest.approx([40.0, 50.0, 60.0], rel=0.01)
         assert np.isnan(cost.values[indices[3]]) and (~np.isnan(cost.values)).sum() == 3
         assert cost.low is not None and cost.high is not None and cost.measured is not None
         assert (cost.low[indices[:3]] <= cost.values[indices[:3]]).all() and cost.unit == "mJ"
         assert (provenance.measured, provenance.predicted, int(cost.measured.sum())) == (3, 0, 3)
-        taken, _ = fresh_cost(store, "made-up:energy", MANY, LatencySource(doubtful=True))
+        taken, _ = fresh_cost(store, "made-up:energy", IN_TINY, LatencySource(doubtful=True))
         assert taken.values[indices[3]] == pytest.approx(70.0, rel=0.01)
 
 
@@ -94,7 +95,7 @@ def test_energy_of_other_networks_is_predicted_with_an_interval_that_holds_it(tm
     assert np.isnan(alone.values[others]).all()
 
 
-@pytest.mark.parametrize(("count", "scatter"), [(16, 0.3), (9, 0.01)])
+@pytest.mark.parametrize(("count", "scatter"), [(FEWEST, 0.3), (FEWEST - 1, 0.01)])
 def test_energy_is_not_predicted_of_a_sensor_that_tells_too_little_or_of_few_networks(
     tmp_path: Path, count: int, scatter: float
 ) -> None:
@@ -116,9 +117,9 @@ def measure_otherwise(store: Store, networks: Sequence[Architecture], started_ut
 def test_energies_of_another_sensor_are_left_out_and_named(tmp_path: Path) -> None:
     told: list[str] = []
     with new_store(tmp_path / "store.sqlite") as store:
-        weigh(store, 16, 0.01)
-        both = TINY.sample(16, seed=1)[:2]
-        other = [one for one in TINY.sample(40, seed=9) if one not in TINY.sample(16, seed=1)][:6]
+        weigh(store, 6, 0.01)
+        both = TINY.sample(6, seed=1)[:2]
+        other = [one for one in TINY.sample(40, seed=9) if one not in TINY.sample(6, seed=1)][:2]
         measure_otherwise(store, [*both, *other], "2020-01-01T00:00:00.000+00:00")
         measured = measured_costs(store, IN_TINY, "energy", TINY, coverage=0.9)
         wide, narrow = (
@@ -131,15 +132,15 @@ def test_energies_of_another_sensor_are_left_out_and_named(tmp_path: Path) -> No
     assert measured is not None and wide is not None and narrow is not None
     reaches = (narrow.high - narrow.values) / (wide.high - wide.values)
     assert reaches == pytest.approx(0.7407 / 2.7764, abs=1e-3), "Student's t of 5 turns, 50 % and 95 %"
-    assert (len(measured.indices), int(measured.fitted.sum()), measured.sensor) == (16, 16, "rapl")
+    assert (len(measured.indices), int(measured.fitted.sum()), measured.sensor) == (6, 6, "rapl")
     assert np.isnan(cost.values[[one.index for one in other]]).all() and "by rapl" in cost.title
     assert cost.values[[one.index for one in both]] == pytest.approx([true_mj(one) for one in both], rel=0.03)
     assert (
-        "energy by rapl (all of it); left out, for another sensor's does not compare: 6 networks by battery (all of it); "
+        "energy by rapl (all of it); left out, for another sensor's does not compare: 2 networks by battery (all of it); "
         "--energy --fresh measures anew"
     ) in told
-    assert newest.measured is not None and int(newest.measured.sum()) == 8 and "by battery" in newest.title
-    assert any("14 networks by rapl" in one for one in told)
+    assert newest.measured is not None and int(newest.measured.sum()) == 4 and "by battery" in newest.title
+    assert any("4 networks by rapl" in one for one in told)
 
 
 def test_a_prediction_names_the_sensor_of_its_energies_and_what_it_leaves_out(
@@ -148,12 +149,12 @@ def test_a_prediction_names_the_sensor_of_its_energies_and_what_it_leaves_out(
     copy, told = tmp_path / "store.sqlite", list[str]()
     copy.write_bytes(path.read_bytes())
     with Store(str(copy)) as store:
-        taken = make_energy_run(network_w=90.0, configuration=MANY, kind="battery")
-        one = networks(5)[4]
+        taken = make_energy_run(network_w=90.0, configuration=IN_TINY, kind="battery")
+        one = networks(5, TINY)[4]
         old = "2020-01-01T00:00:00.000+00:00"
         store.add_block_run(replace(taken, architecture=str(one), graph_hash=one.graph_hash, started_utc=old))
-        table = harness.predict(store, device="made-up", threads=MANY.threads, log=told.append)
-    first, other = (table.at(networks(5)[place]) for place in (0, 4))
+        table = harness.predict(store, device="made-up", threads=IN_TINY.threads, log=told.append)
+    first, other = (table.at(networks(5, TINY)[place]) for place in (0, 4))
     assert (first.energy_sensor, first.energy_mj) == ("rapl", pytest.approx(40.0, rel=0.01))
     assert (other.energy_sensor, other.energy_mj) == (None, None)
     assert any("1 network by battery" in line for line in told)
@@ -162,9 +163,9 @@ def test_a_prediction_names_the_sensor_of_its_energies_and_what_it_leaves_out(
 def test_results_name_the_sensor_of_each_energy(path: Path, tmp_path: Path) -> None:
     copy = tmp_path / "store.sqlite"
     copy.write_bytes(path.read_bytes())
-    one, other = networks(2)
+    one, other = networks(2, TINY)
     with Store(str(copy)) as store:
-        taken = make_energy_run(network_w=90.0, configuration=MANY, kind="battery")
+        taken = make_energy_run(network_w=90.0, configuration=IN_TINY, kind="battery")
         new = "2099-01-01T00:00:00.000+00:00"
         store.add_block_run(replace(taken, architecture=str(one), graph_hash=one.graph_hash, started_utc=new))
     done = run(copy, "results")
@@ -190,13 +191,13 @@ def test_a_prediction_reads_fresh_processes_once_and_says_what_cannot_be_cached(
 
     monkeypatch.setattr(Store, "fresh_runs", fresh_runs)
     with Store(str(path)) as store:
-        harness.predict(store, device="made-up", threads=MANY.threads, log=told.append)
+        harness.predict(store, device="made-up", threads=IN_TINY.threads, log=told.append)
     assert sorted(read) == ["network", "network", "segment"], "once beside the latencies that come with them"
     assert any("cannot be written" in line for line in told)
 
 
 def test_what_is_not_measured_is_refused_with_the_command(tmp_path: Path) -> None:
-    (tmp_path / "store.sqlite").write_bytes(stored())
+    (tmp_path / "store.sqlite").write_bytes(stored(20, config=TINY))
     path = tmp_path / "store.sqlite"
     words = ("no energy is measured on device 'made-up'", "--energy --models design:1")
     refused(run(path, *SEARCH, "-c", "made-up:energy<50mJ"), *words)
@@ -204,9 +205,9 @@ def test_what_is_not_measured_is_refused_with_the_command(tmp_path: Path) -> Non
 
 
 def test_energy_of_busy_devices_alone_says_so(path: Path, tmp_path: Path) -> None:
-    (tmp_path / "store.sqlite").write_bytes(stored())
+    (tmp_path / "store.sqlite").write_bytes(stored(20, config=TINY))
     with Store(str(tmp_path / "store.sqlite")) as store, Store(str(path)) as other:
-        (busy,) = (one for one in other.block_runs(MANY, "energy") if one.blocks[0].others_busy == 0.9)
+        (busy,) = (one for one in other.block_runs(IN_TINY, "energy") if one.blocks[0].others_busy == 0.9)
         store.add_block_run(busy)
         with pytest.raises(ConfigError, match="1 measured while other cores were busy: --doubtful"):
-            fresh_cost(store, "made-up:energy", MANY, LatencySource())
+            fresh_cost(store, "made-up:energy", IN_TINY, LatencySource())

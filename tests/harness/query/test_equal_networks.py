@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -252,13 +254,23 @@ def test_finalists_are_other_networks_and_not_other_names(
 
 def measured_by(named: Architecture, folder: Path) -> Store:
     """Return a store with a network measured by one of its names, and with others."""
-    config = find_space(own_space())
+    path = folder / "store.sqlite"
+    path.write_bytes(measured_file(str(named)))
+    return Store(str(path))
+
+
+@cache
+def measured_file(text: str) -> bytes:
+    """Return the file of such a store."""
+    config, named = find_space(own_space()), Architecture.parse(text, own_space())
     configuration = replace(MANY, space=config.name)
     others = [one for one in config.sample(20, seed=1) if one.graph_hash != named.graph_hash]
-    store = new_store(folder / "store.sqlite")
-    calibrate(store, configuration)
-    add_sessions(store, [*others, named], configuration, sessions=2)
-    return store
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "store.sqlite"
+        with new_store(path) as store:
+            calibrate(store, configuration)
+            add_sessions(store, [*others, named], configuration, sessions=2)
+        return path.read_bytes()
 
 
 def query(config: Space, most_ms: float) -> Query:

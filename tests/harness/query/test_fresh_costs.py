@@ -23,7 +23,7 @@ from space.costs import all_params
 from space.errors import ConfigError
 
 IN_TINY = replace(MANY, space=TINY.name)
-SEARCH = ("search", "-a", "synthetic", "-t", "2")
+SEARCH = ("search", "-a", "synthetic", "-t", "2", "--space", TINY.name)
 EMPTY_BYTES = 19e6
 BYTES_A_PARAMETER = 12.0
 
@@ -114,9 +114,9 @@ def test_one_process_a_network_gives_no_interval_for_what_was_measured(cost_of) 
 
 def test_a_search_finds_networks_within_a_limit_on_measured_memory(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite"
-    path.write_bytes(stored(segments=False))
+    path.write_bytes(stored(40, segments=False, config=TINY))
     with Store(str(path)) as store:
-        weigh(store, networks(30), MANY)
+        weigh(store, networks(30, TINY))
     limits = ("-c", "made-up:memory<=50MB", "-c", "made-up:load<1s")
     done = run(path, *SEARCH, *limits, "--top", "30", "--json")
     assert done.status == 0, done.stderr
@@ -125,7 +125,7 @@ def test_a_search_finds_networks_within_a_limit_on_measured_memory(tmp_path: Pat
     for row in rows:
         assert row["made-up:memory_bytes"] <= 50e6
         assert row["made-up:memory_source"] == row["made-up:load_source"] == "measured"
-        assert abs(row["made-up:memory_bytes"] / true_bytes(row["index"], BLOX) - 1) < 0.01
+        assert abs(row["made-up:memory_bytes"] / true_bytes(row["index"]) - 1) < 0.01
         assert "made-up:load_grade" not in row
     assert any("made-up:load" in note and "not predicted" in note for note in done.json["notes"])
     text = run(path, *SEARCH, "-c", "made-up:onnxruntime:memory<=50MB", "--top", "1").stdout
@@ -134,28 +134,28 @@ def test_a_search_finds_networks_within_a_limit_on_measured_memory(tmp_path: Pat
 
 def test_predict_shows_memory_and_load_where_they_are_measured(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite"
-    path.write_bytes(stored(segments=False))
-    measured, other = networks(30)[0], networks(60)[-1]
+    path.write_bytes(stored(40, segments=False, config=TINY))
+    measured, other = networks(30, TINY)[0], networks(60, TINY)[-1]
     asked = ("predict", "-d", "made-up", "-t", "2", "-m", f"{measured.index},{other.index}")
     before = run(path, *asked, "--json").json
     assert before["costs"] == {} and {row["memory_bytes"] for row in before["networks"]} == {None}
     with Store(str(path)) as store:
-        weigh(store, networks(30), MANY)
+        weigh(store, networks(30, TINY))
     done = run(path, *asked, "--json")
     assert done.status == 0, done.stderr
     told = done.json["costs"]
     assert list(told) == ["memory", "load", "first-run"]
-    assert (told["memory"]["measured"], told["memory"]["predicted"]) == (30, len(BLOX) - 30)
+    assert (told["memory"]["measured"], told["memory"]["predicted"]) == (30, len(TINY) - 30)
     assert told["memory"]["error"] < 0.01 and told["load"]["predictor"] is None
     one, two = done.json["networks"]
     assert (one["memory_source"], two["memory_source"]) == ("measured", "predicted")
     for row in (one, two):
-        assert row["memory_bytes"] == pytest.approx(true_bytes(row["index"], BLOX), rel=0.01)
+        assert row["memory_bytes"] == pytest.approx(true_bytes(row["index"]), rel=0.01)
         assert row["memory_low_bytes"] < row["memory_bytes"] < row["memory_high_bytes"]
     assert one["load_ms"] == pytest.approx(40, rel=0.1) and two["load_ms"] is None
     assert (one["fresh_first_run_ms"], one["energy_mj"]) == (9.0, None)
     lines = run(path, *asked, "--wide").stdout.splitlines()
-    assert f"peak memory: 30 measured, {len(BLOX) - 30:,} predicted (~) by" in "\n".join(lines)
+    assert f"peak memory: 30 measured, {len(TINY) - 30:,} predicted (~) by" in "\n".join(lines)
     assert "load time: 30 measured, unknown of the others (which is not predicted)" in lines
     cells = {line.split()[0]: line.split() for line in lines if line.startswith((str(measured), str(other)))}
     assert cells[str(measured)][-3] == f"{one['memory_bytes'] / 1e6:.4g}"
@@ -176,7 +176,7 @@ def test_a_limit_that_nothing_is_known_for_or_that_is_typed_wrong_names_its_reme
     tmp_path: Path, limit: str, words: list[str]
 ) -> None:
     path = tmp_path / "store.sqlite"
-    path.write_bytes(stored(segments=False))
+    path.write_bytes(stored(40, segments=False, config=TINY))
     refused(run(path, *SEARCH, "-c", limit), *words)
 
 

@@ -27,7 +27,7 @@ from space.errors import ConfigError
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "store.sqlite"
-    path.write_bytes(stored(segments=False))
+    path.write_bytes(stored(30, 12, segments=False))
     return path
 
 
@@ -40,7 +40,7 @@ def store(path: Path) -> Iterator[Store]:
 @pytest.fixture(scope="module")
 def predicted(tmp_path_factory: pytest.TempPathFactory) -> SpaceTable:
     path = tmp_path_factory.mktemp("predicted") / "store.sqlite"
-    path.write_bytes(stored(segments=False))
+    path.write_bytes(stored(30, 12, segments=False))
     with Store(str(path)) as opened:
         return predict(opened, device="made-up", threads=2)
 
@@ -132,7 +132,7 @@ def test_two_networks_are_compared_as_the_command_does(path: Path, store: Store)
 
 
 def test_what_one_configuration_lacks_is_told_beside_the_others(store: Store) -> None:
-    first, second = str(networks(1)[0]), str(networks(60)[-1])
+    first, second = str(networks(1)[0]), str(networks(30)[-1])
     found = compare.compare(store, first, second, device="made-up")
     assert len(found) == 1
     assert list(found.not_measured.values()) == [(second,)]
@@ -148,7 +148,7 @@ def test_every_table_becomes_a_data_frame_and_an_arrow_table(store: Store, tiny:
     tables: list[Tabular] = [
         results(store), tiny, table, answer, front, compare.compare(store, first, second, device="made-up"),
     ]  # fmt: skip
-    counts = [72, len(TINY), len(TINY), len(answer), len(front), 2]
+    counts = [42, len(TINY), len(TINY), len(answer), len(front), 2]
     for one, count in zip(tables, counts, strict=True):
         frame, arrow = one.to_pandas(), one.to_arrow()
         assert len(frame) == arrow.num_rows == count, one

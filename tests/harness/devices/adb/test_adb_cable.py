@@ -10,7 +10,7 @@ import pytest
 from factories.model_files import dense, save
 from rigs.adb_server import SERIAL, AdbServer, Phone, need_adb
 from rigs.android_answers import POWER_HELP, thermal
-from rigs.short_campaigns import SHORT, any_core
+from rigs.short_campaigns import any_core
 from rigs.sshd import Sshd, greet, refusal, start_sshd
 
 import harness
@@ -19,7 +19,6 @@ from harness.devices.config import SshDevice
 from harness.devices.doctor import Check, diagnose
 from harness.devices.transports.ssh import SshTransport
 from harness.errors import LinkError
-from harness.measurement.plan import LEVELS
 from harness.store import Store
 
 pytestmark = [pytest.mark.ssh, pytest.mark.adb]
@@ -104,15 +103,8 @@ def test_a_pulled_cable_breaks_the_link_and_a_plugged_one_is_used_again(
 @pytest.mark.device
 @pytest.mark.parametrize("fixed", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_a_campaign_holds_what_adb_tells_and_leaves_the_phone_as_it_was(
-    sshd: Sshd,
-    phone: Phone,
-    server: AdbServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    fixed: bool,
+    sshd: Sshd, phone: Phone, server: AdbServer, tmp_path: Path, fixed: bool
 ) -> None:
-    monkeypatch.setitem(LEVELS, "quick", SHORT)
-    monkeypatch.setattr("harness.measurement.campaign.CALIBRATION", SHORT)
     model, small = (save(dense(width=width), tmp_path / f"{width}.onnx") for width in (400, 8))
     device = pixel(sshd, fixed_performance=fixed, root=str(tmp_path / "root"))
     store = Store(str(tmp_path / "store.sqlite"))

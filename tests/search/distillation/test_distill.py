@@ -23,7 +23,6 @@ from search.distillation.block_library import (
     stage_from,
 )
 from search.distillation.block_scores import block_sizes, score_blocks
-from search.distillation.checkpoints import NAME
 from search.distillation.distill import distil_stage
 from search.distillation.losses import errors
 from search.distillation.packing import pack, shapes_of, unpack
@@ -31,7 +30,6 @@ from search.distillation.recipe import DistilRecipe
 from search.distillation.teacher_features import teacher_features, teacher_network
 from search.training.augment import Augmentation
 from search.training.epochs import judge
-from search.training.history import EpochDone
 from search.training.sealed import content_digest
 from search.training.trained_files import load_trained
 from space import MINI, TINY, Architecture
@@ -148,29 +146,6 @@ def test_a_block_becomes_what_it_becomes_whoever_learns_beside_it() -> None:
         torch.testing.assert_close(
             beside.weights[1][name], tensor, rtol=1e-3, atol=0.021
         )  # Adam's first step is 0.01
-
-
-def test_a_distillation_that_was_stopped_goes_on_bit_for_bit(tmp_path) -> None:
-    teacher, task = made_teacher(), few_digits()
-
-    class Stopped(Exception):
-        pass
-
-    def stop(done: EpochDone) -> None:
-        if (done.first, done.number) == (2, 1):
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        distil_stage(teacher, task, 1, QUICK, SINGLES, tmp_path, together=2, on_epoch=stop)
-    assert (tmp_path / NAME).exists()
-    with pytest.raises(ConfigError, match=r"another distillation: recipe"):
-        distil_stage(teacher, task, 1, replace(QUICK, seed=1), SINGLES, tmp_path, together=2)
-    seen: list[EpochDone] = []
-    resumed = distil_stage(teacher, task, 1, QUICK, SINGLES, tmp_path, together=2, on_epoch=seen.append)
-    assert seen == [EpochDone(number=2, epochs=2, first=2, blocks=1, of=3)] and seen[0].share == 1
-    assert list(tmp_path.iterdir()) == []
-    whole = distil_stage(teacher, task, 1, QUICK, SINGLES, together=2)
-    assert same(stage_content(resumed), stage_content(whole))
 
 
 def test_a_library_reads_back_and_refuses_what_is_not_its_own(tmp_path) -> None:

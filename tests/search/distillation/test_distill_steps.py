@@ -14,6 +14,7 @@ from factories.small_distillations import BLOCKS, SMALL, pixels, small_task, sma
 
 from search.distillation import separate_weights
 from search.distillation.block_library import StageLibrary
+from search.distillation.checkpoints import NAME
 from search.distillation.distill import distil_stage, together_for
 from search.distillation.recipe import DistilRecipe
 from search.distillation.separate_weights import distil_seed, fresh_stage
@@ -202,20 +203,31 @@ def test_a_stopped_distillation_goes_on_with_its_own_inputs_alone(tmp_path: Path
             distil_stage(**{**usual, **changes}, folder=tmp_path)
 
 
-def test_a_group_after_the_one_that_was_stopped_begins_anew(tmp_path: Path) -> None:
-    recipe = dataclasses.replace(QUICK, epochs=2)
-    usual: dict[str, Any] = {"recipe": recipe, "blocks": TWO, "together": 1}
+def test_groups_before_a_stop_are_kept_the_one_in_work_goes_on_and_those_after_it_begin_anew(
+    tmp_path: Path,
+) -> None:
+    usual: dict[str, Any] = {
+        "recipe": dataclasses.replace(QUICK, epochs=2),
+        "blocks": [*TWO, BLOCKS["conv"]],
+        "together": 1,
+    }
 
-    def stop(_: EpochDone) -> None:
-        raise KeyboardInterrupt
+    def stop(done: EpochDone) -> None:
+        if (done.first, done.number) == (1, 1):
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         distil_stage(small_teacher(), small_task(), 1, folder=tmp_path, on_epoch=stop, **usual)
+    assert (tmp_path / NAME).exists()
     told: list[EpochDone] = []
     found = distil_stage(small_teacher(), small_task(), 1, folder=tmp_path, on_epoch=told.append, **usual)
-    assert [(one.first, one.blocks, one.number) for one in told] == [(0, 1, 2), (1, 1, 1), (1, 1, 2)]
+    assert [(one.first, one.blocks, one.number) for one in told] == [(1, 1, 2), (2, 1, 1), (2, 1, 2)]
+    assert told[-1] == EpochDone(number=2, epochs=2, first=2, blocks=1, of=3) and told[-1].share == 1
+    assert list(tmp_path.iterdir()) == []
     whole = distil_stage(small_teacher(), small_task(), 1, **usual)
     assert found.history.tolist() == whole.history.tolist() and found.nsr.tolist() == whole.nsr.tolist()
+    for one, other in zip(found.weights, whole.weights, strict=True):
+        assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
 def test_as_many_blocks_learn_together_as_two_gibibytes_hold() -> None:

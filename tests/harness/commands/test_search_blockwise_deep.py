@@ -228,7 +228,7 @@ def test_a_space_made_too_large_has_fronts_that_lie_on_those_of_all_networks(
 ) -> None:
     library, trained, path = tiny
     words = [*METHOD, *QUICK, "--library", str(library), "--trained", str(trained), "--predictor", "linear"]
-    words += ["--max-latency", "5.2ms", "--pareto", "made-up", "--pareto", "params"]
+    words += ["--finalists", "1", "--max-latency", "5.2ms", "--pareto", "made-up", "--pareto", "params"]
     listed = run(path, *words, "--json")
     assert listed.status == 0, listed.stderr
     monkeypatch.setattr("space.config.MAX_ENUMERABLE", 1000)

@@ -173,10 +173,12 @@ class SpaceTable(Tabular):
         """Return networks by canonical index, by default all in canonical order: measured where they are, predicted elsewhere.
 
         Of a network of several names it does not matter by which it was measured.
-        Raises: ArchitectureError where all are asked for and are too many to list.
+        Raises: ArchitectureError for an index that is none of the space's, or where all are asked for and are too many to list.
         """
         config, measured = self.measured.config, self.measured
         wanted = range(len(self.prediction.ratios)) if indices is None else indices
+        for index in {min(wanted, default=0), max(wanted, default=0)}:
+            Architecture.from_index(index, config)
         known = {network_key(config, row.index): row for row in measured.space_rows()}
         found = [known.get(network_key(config, index)) for index in wanted]
         others = np.array(

@@ -17,8 +17,15 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from functools import lru_cache
+from importlib.machinery import (
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    SourceFileLoader,
+)
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from space.chain import Option
@@ -237,6 +244,16 @@ def _module(name: str, folder: str) -> ModuleType:
         ) from error
 
 
+class _Source(SourceFileLoader):
+    """Runs a file as it stands: compiled ones count as current for a second, in which a file may have changed to one as long."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Return the compiled file."""
+        path = self.get_filename(fullname)
+        code: CodeType = self.source_to_code(self.get_data(path), path)
+        return code
+
+
 @lru_cache(maxsize=64)
 def _loaded(file: Path, digest: str) -> ModuleType:
     """Run a file as a module of a name of its own: two spaces may have files of one name, and one may change."""
@@ -246,15 +263,15 @@ def _loaded(file: Path, digest: str) -> ModuleType:
             f"{file} defines its space while it is being loaded; put that under `if __name__ == '__main__':`, or the "
             "functions into a file of their own"
         )
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{file} is no Python file")
+    loader = _Source(name, str(file))
+    spec = importlib.util.spec_from_file_location(name, file, loader=loader)
+    assert spec is not None  # as its loader is given
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up
     _loading.add(name)
     try:
         with _own_imports(f"{file.stem}:", str(file.parent)):
-            spec.loader.exec_module(module)
+            loader.exec_module(module)
     except BaseException:
         sys.modules.pop(name, None)
         raise
@@ -333,7 +350,12 @@ def _search_path(*first: str) -> Iterator[None]:
     """Search modules in `first` and where packages are installed, and not in the working folder."""
     kept = sys.path[:]
     sys.path[:] = [*first, *(entry for entry in kept if entry not in ("", str(Path.cwd())))]
+    for folder in first:
+        loaders = (ExtensionFileLoader, EXTENSION_SUFFIXES), (_Source, SOURCE_SUFFIXES)
+        sys.path_importer_cache[folder] = FileFinder(folder, *loaders)
     try:
         yield
     finally:
         sys.path[:] = kept
+        for folder in first:
+            sys.path_importer_cache.pop(folder, None)

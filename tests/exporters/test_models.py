@@ -202,7 +202,7 @@ def test_random_weights_are_neither_zero_nor_denormal_and_keep_activations_in_sc
         assert all(0.05 < scale < 50 for scale in stage_scales(network, image)), architecture
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("fp16", marks=pytest.mark.long), "int8"])
 @pytest.mark.parametrize("model_format", ["onnx", "tflite"])
 def test_a_model_of_a_batch_gives_each_image_its_own_output(
     model_format: Format, precision: Precision, harness_cache: Path

@@ -103,6 +103,7 @@ def test_the_example_of_measuring_runs_on_this_machine(
 
 
 @pytest.mark.converter
+@pytest.mark.long
 def test_the_example_of_packing_runs(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with harness.open_store("own.sqlite") as own:

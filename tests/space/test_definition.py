@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from factories.own_spaces import CANDIDATES, DEFINITION, own_space, write_space
 from space import Architecture, ArchitectureError, SpaceConfig, define, find_space, load_space
 from space.costs import all_macs, all_params
 from space.memory import all_memory
+from space.module_functions import find_function
 from space.segments import Segment, all_segments
 from space.selection import parse_model, select_models
 
@@ -173,6 +175,22 @@ def test_python_defines_the_same_space() -> None:
             stem={"module": "conv", "channels": 6},
             sites=[{"candidates": "a"}],
         )
+
+
+def test_a_file_that_was_changed_within_a_second_to_one_as_long_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    file, beside = tmp_path / "quick_ops.py", tmp_path / "quick_beside.py"
+    made = []
+    for number in (1, 2):
+        file.write_text(f"from quick_beside import other\n\ndef pair():\n    return ({number}, other)\n")
+        beside.write_text(f"other = {number}\n")
+        for one in (file, beside):
+            os.utime(one, (1e9, 1e9))
+        made.append(find_function("quick_ops:pair", str(tmp_path))())
+        assert not list(tmp_path.glob("__pycache__/*")), "nothing compiled is left in the user's folder"
+    assert made == [(1, 1), (2, 2)]
 
 
 @pytest.mark.long

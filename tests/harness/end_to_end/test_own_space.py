@@ -66,6 +66,7 @@ def test_a_definition_is_measured_predicted_and_searched(
     )
 
 
+@pytest.mark.long
 def test_a_space_that_nothing_lists_is_measured_predicted_and_searched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,4 +89,5 @@ def test_a_space_that_nothing_lists_is_measured_predicted_and_searched(
     assert done.status == 0, done.stderr
     found = done.json
     assert found["space"]["networks"] == 4**12 and found["networks"]
-    assert all(row["local_ms"] < limit for row in found["networks"])
+    slow = [row for row in found["networks"] if not row["local_ms"] < limit]
+    assert not slow, (limit, slow)

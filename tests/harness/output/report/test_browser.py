@@ -263,7 +263,9 @@ def test_of_very_many_known_networks_the_first_are_listed_and_that_is_said(
     assert "Listed are the first 1,000 of 50,000" in page.text("#known-note")
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["accuracies", "no accuracies"])
+@pytest.mark.parametrize(
+    "known", [True, pytest.param(False, marks=pytest.mark.long)], ids=["accuracies", "no accuracies"]
+)
 def test_of_a_space_too_large_to_list_known_networks_are_shown(
     known: bool, browser: Any, folder: Path
 ) -> None:
@@ -418,7 +420,7 @@ def test_the_command_shown_asks_the_same(mini: Page, upper_ends: bool) -> None:
 @pytest.mark.parametrize(
     "asked",
     [
-        ("--measured-only",),
+        pytest.param(("--measured-only",), marks=pytest.mark.long),
         (
             "--device",
             "made-up",

@@ -82,7 +82,7 @@ def test_what_would_need_a_list_is_refused_with_a_remedy(
     assert not output.exists()
     with pytest.raises(ArchitectureError, match="too many to list"):
         table.rows()
-    with pytest.raises(ArchitectureError, match="index -1: space .* give 0 to 16777215"):
+    with pytest.raises(ArchitectureError, match=r"index -1: space .* give 0 to 16777215"):
         table.rows([3, -1])
     configuration = table.measured.configuration.digest
     refused(run(store, "predict", *CHOSEN, "--prior", configuration[:8]), "prior")

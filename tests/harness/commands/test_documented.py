@@ -34,6 +34,7 @@ PAGES = (
     ROOT / "docs/tutorial.md",
     *(page for page in HOW_TO if not page.stem.startswith("add-")),
 )
+DEAR = {"own-space", "results-elsewhere"}  # some seconds of a core each
 BLOCK = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ELSEWHERE = {
     "measure",
@@ -129,7 +130,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=page.stem, marks=[pytest.mark.long] if page.stem in DEAR else [])
+        for page in PAGES
+        if commands(page)
+    ],
+)
 def test_the_commands_of_a_page_do_what_they_say(
     page: Path, store: Path, folder: Path, request: pytest.FixtureRequest
 ) -> None:

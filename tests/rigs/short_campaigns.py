@@ -106,10 +106,10 @@ def hello_once(
     libraries: Mapping[str, str] = NOTHING,
     runtimes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Greet an agent, and answer for it which runtimes it has as the first of its like did: it imports each to tell."""
+    """Greet an agent, and answer for it which runtimes it has as the first of its name and like did: it imports each to tell."""
     answer = _hello(client, environment, libraries, ("none",))
     alike = [answer.get(name) for name in ("agent", "python", "platform", "environment")]
-    key = f"{alike} {dict(environment)} {dict(libraries)} {tuple(runtimes)}"
+    key = f"{client._who} {alike} {dict(environment)} {dict(libraries)} {tuple(runtimes)}"
     if key not in _runtimes:
         told = _hello(client, environment, libraries, runtimes)
         _runtimes[key] = {name: told[name] for name in ("runtimes", "broken")}

@@ -183,7 +183,7 @@ def test_the_estimator_of_before_is_wrong_by_a_factor_of_two_and_its_sessions_ag
 
 def test_a_core_that_another_program_always_wants_is_contended_or_the_number_holds() -> None:
     rng = np.random.default_rng(2)
-    found = [told(rng, network_ms, always) for network_ms in networks_ms(rng, 40, longest=40)]
+    found = [told(rng, network_ms, always) for network_ms in networks_ms(rng, 80, longest=40)]
     assert all(one is None or one.letter == "D" or one.covered for one in found)
     assert not any(one and one.letter in "AB" and abs(one.error) > 0.03 for one in found)
 
@@ -191,11 +191,11 @@ def test_a_core_that_another_program_always_wants_is_contended_or_the_number_hol
 @pytest.mark.parametrize("busy", [free, now_and_then])
 def test_with_enough_clean_slices_the_number_holds_as_often_as_its_interval_says(busy: Busy) -> None:
     rng = np.random.default_rng(3)
-    found = [told(rng, network_ms, busy) for network_ms in networks_ms(rng, 50, longest=15)]
+    found = [told(rng, network_ms, busy) for network_ms in networks_ms(rng, 100, longest=15)]
     assert None not in found
     kept = [one for one in found if one and one.letter != "D"]
     assert len(kept) >= 0.9 * len(found)
-    assert np.mean([one.covered for one in kept]) >= 0.9, "of 50, which waver by 3 %"
+    assert np.mean([one.covered for one in kept]) >= 0.93
     assert not any(one.letter in "AB" and abs(one.error) > 0.03 for one in kept)
     assert abs(np.median([one.error for one in kept])) < 0.003
 
@@ -243,7 +243,7 @@ def test_a_network_of_60_ms_is_corrected_where_none_of_its_runs_is_clean(busy: B
     one = session(rng, 60.0, busy, 40)
     assert not is_contended(one)
     assert any(piece.corrected for piece in clean_slices(one)) == (busy is nearly_always)
-    found = [told(rng, 60.0, busy, 40) for _ in range(10)]
+    found = [told(rng, 60.0, busy, 40) for _ in range(20)]
     assert None not in found
     assert np.mean([one.covered for one in found if one]) >= 0.9
     assert not any(one and one.letter in "AB" and abs(one.error) > 0.03 for one in found)

@@ -126,8 +126,8 @@ def covered_share(
 
 @pytest.mark.parametrize("sessions", SESSIONS)
 def test_an_interval_of_95_percent_covers_95_percent_whatever_the_scatter(sessions: int) -> None:
-    shares = [covered_share("normal", sessions, 20, sd=sd) for sd in (0.005, 0.02)]
-    assert 0.93 <= sum(shares) / 2 <= 0.98, "of 400 networks, which waver by 1.1 %"
+    shares = [covered_share("normal", sessions, 20, sd=sd) for sd in (0.005, 0.01, 0.02, 0.03)]
+    assert 0.93 <= sum(shares) / 4 <= 0.97, "of 800 networks, which waver by 0.8 %"
     assert min(shares) >= 0.915
     assert max(shares) <= 0.99
 
@@ -287,7 +287,7 @@ def test_what_is_usual_stands_where_nothing_is_known_and_gives_way_to_what_is_se
 def test_small_pools_hold_the_truth_on_average_over_devices_of_every_scatter() -> None:
     rng = np.random.default_rng(17)
     hits = []
-    for number in range(300):
+    for number in range(600):
         sd = USUAL_SD * np.sqrt(USUAL_DF / rng.chisquare(USUAL_DF))
         scatter = scatter_of(network(rng, 2, "normal", sd) for _ in range(number % 4))
         low, high = estimate(network(rng, 1, "normal", sd), scatter, seed=number).interval or (0, 0)
@@ -363,7 +363,7 @@ def grouped(
 
 def test_what_networks_of_a_process_share_is_told_apart_and_few_processes_tell_poorly_of_it() -> None:
     rng = np.random.default_rng(13)
-    found = [scatter_of(grouped(rng, 20, 0.01, 0.004)[0]) for _ in range(30)]
+    found = [scatter_of(grouped(rng, 20, 0.01, 0.004)[0]) for _ in range(60)]
     assert np.sqrt(np.mean([one.sd**2 for one in found])) == pytest.approx(0.013, rel=0.15)
     assert np.sqrt(np.mean([one.shared_sd**2 for one in found])) == pytest.approx(0.007, rel=0.25)
     assert np.median([one.df for one in found]) < 6 + USUAL_DF, (
@@ -379,7 +379,7 @@ def test_what_networks_of_a_process_share_is_told_apart_and_few_processes_tell_p
 def test_three_networks_in_three_processes_make_an_honest_interval_for_a_fourth(shared_sd: float) -> None:
     rng = np.random.default_rng(14)
     hits = 0
-    for number in range(125):
+    for number in range(250):
         groups, effects = grouped(rng, 3, shared_sd, 0.004)
         scatter = scatter_of(groups)
         slices = rng.normal(0, SLICE_SD, 25)
@@ -387,7 +387,7 @@ def test_three_networks_in_three_processes_make_an_honest_interval_for_a_fourth(
         result = estimate([one], scatter, seed=number)
         assert result.interval is not None
         hits += result.interval[0] <= TRUTH <= result.interval[1]
-    assert hits / 125 >= 0.92, "and more: processes that scatter as little as here are not known to"
+    assert hits / 250 >= 0.92, "and more: processes that scatter as little as here are not known to"
 
 
 def test_between_networks_of_the_same_processes_the_interval_is_narrower() -> None:

@@ -140,8 +140,8 @@ def shares(shape: str, sd: float, truth: float, pairs: int) -> tuple[float, floa
 @pytest.mark.usefixtures("ratios_of_the_plan")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_looking_several_times_is_wrong_in_at_most_five_percent_whatever_the_scatter(shape: str) -> None:
-    wrong = [shares(shape, sd, 0.0, 300)[0] for sd in (0.003, 0.02)]
-    assert sum(wrong) / 2 <= 0.05
+    wrong = [shares(shape, sd, 0.0, 300)[0] for sd in (0.003, 0.01, 0.02, 0.03)]
+    assert sum(wrong) / 4 <= 0.05
     assert max(wrong) <= 0.07, "of 300, which waver by 1 %"
 
 
@@ -151,6 +151,6 @@ def test_looking_several_times_is_wrong_in_at_most_five_percent_whatever_the_sca
 def test_a_slowdown_is_found_where_processes_scatter_as_much_as_they_were_seen_to(
     sd: float, slowdown: float
 ) -> None:
-    wrong, slower = shares("normal", sd, np.log1p(slowdown), 150)
+    wrong, slower = shares("normal", sd, np.log1p(slowdown), 300)
     assert slower >= 0.95
     assert wrong <= 0.05

@@ -123,7 +123,7 @@ def test_levels_in_any_order_pool_alike_and_unreadable_times_do_no_harm() -> Non
 @pytest.mark.parametrize("lasts_s", [45.0, 150.0])
 def test_two_fresh_stores_differ_by_as_much_as_they_say(lasts_s: float) -> None:
     rng = np.random.default_rng(3)
-    pooled = [pool_reference(visit(rng, lasts_s=lasts_s)) for _ in range(100)]
+    pooled = [pool_reference(visit(rng, lasts_s=lasts_s)) for _ in range(200)]
     logs, sds = np.log([ns for ns, _ in pooled]), np.array([sd for _, sd in pooled])
     differences = (logs[::2] - logs[1::2]) / np.hypot(sds[::2], sds[1::2])
     assert 0.75 <= differences.std() <= 1.25

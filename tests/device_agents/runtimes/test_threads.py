@@ -11,7 +11,8 @@ from rigs import with_tests
 
 pytestmark = pytest.mark.slow
 
-ONNX_PROVIDERS = ("CPUExecutionProvider", "XnnpackExecutionProvider")  # the latter in no wheel for x86-64
+# The last is in packages of its own, the one before in no wheel for x86-64.
+ONNX_PROVIDERS = ("CPUExecutionProvider", "XnnpackExecutionProvider", "OpenVINOExecutionProvider")
 
 
 def busy_threads(runtime: str, provider: str, threads: int) -> int:

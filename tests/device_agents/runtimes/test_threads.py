@@ -11,7 +11,7 @@ from rigs import with_tests
 
 pytestmark = pytest.mark.slow
 
-# The last is in packages of its own, the one before in no wheel for x86-64.
+# The last is in a package of its own, the one before it in no wheel.
 ONNX_PROVIDERS = ("CPUExecutionProvider", "XnnpackExecutionProvider", "OpenVINOExecutionProvider")
 
 

@@ -41,6 +41,7 @@ from rigs.packed_jobs import (
 )
 from rigs.read_only import read_only
 from rigs.short_campaigns import LONG_PLAN, ONNX, SHORT, Watcher, any_core
+from rigs.sshd import start_sshd
 
 from device_agents import block_plans
 from device_agents.packed_job import Stop, choose_uses, greet
@@ -95,31 +96,35 @@ def everything(store: Store) -> list[Any]:
 # --- what a job measures is what a campaign would --------------------------------------------------
 
 
-def test_results_are_of_the_same_kind_as_those_of_a_campaign(
+@pytest.mark.ssh
+def test_results_are_of_the_same_kind_as_those_of_a_campaign_over_ssh(
     ran: Ran, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outcome = take(ran.results, store)
     assert (outcome.measured, outcome.failures, outcome.error) == (2, [], None)
     monkeypatch.setattr(core_gate, "FREE_SHARE", 1.0)
     monkeypatch.setattr(session_runner, "is_contended", lambda session: False)
-    with Store(str(tmp_path / "live.sqlite")) as other:
-        device = LocalDevice(name="board", root=str(tmp_path / "agent"))
+    with Store(str(tmp_path / "live.sqlite")) as other, start_sshd(tmp_path / "sshd") as server:
+        device = server.device("board")
         live = run_campaign(
             device, SmallModels(), TOGETHER, other, Watcher(), rng=random.Random(0), cancel=threading.Event()
         )
-        assert live.measured == 2
+        assert (live.measured, live.failures, live.error) == (2, [], None)
         assert store.configurations() == other.configurations()
-        pairs = list(zip(sessions(store), sessions(other), strict=True))
+        pairs = list(zip(by_network(store), by_network(other), strict=True))
     for mine, theirs in pairs:
-        same = ("purpose", "plan", "agent_digest", "expected")
+        same = (
+            "architecture", "graph_hash", "model_digest", "output", "expected", "purpose", "plan",
+            "agent_digest", "arithmetic",
+        )  # fmt: skip
         assert [getattr(mine, name) for name in same] == [getattr(theirs, name) for name in same]
         for name in ("conditions_before", "conditions_after", "scheduling", "gate"):
             assert getattr(mine, name).keys() == getattr(theirs, name).keys(), name
         assert {len(one.delays_ns) for one in mine.slices} == {len(one.delays_ns) for one in theirs.slices}
-    digests = [
-        {(one.graph_hash, one.model_digest, one.output) for one in pair} for pair in zip(*pairs, strict=True)
-    ]
-    assert digests[0] == digests[1]
+
+
+def by_network(store: Store) -> list[SessionRecord]:
+    return sorted(sessions(store), key=lambda one: one.graph_hash)
 
 
 def test_batches_are_measured_apart_and_the_job_holds_the_environment_of_devices_toml(tmp_path: Path) -> None:

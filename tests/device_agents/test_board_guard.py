@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -46,11 +47,16 @@ def settings(tmp_path):
     return Jetson(tmp_path / "agent", tmp_path)
 
 
-def await_state(board: FakeJetson, state: tuple[int, int]) -> None:
-    """Wait until the board is in a state, for as long as a slow machine may take."""
+def await_condition(holds) -> None:
+    """Wait until a condition holds, for as long as a slow machine may take."""
     deadline_s = time.monotonic() + 20
-    while board.now != state and time.monotonic() < deadline_s:
-        time.sleep(0.02)
+    while not holds() and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+
+
+def await_state(board: FakeJetson, state: tuple[int, int]) -> None:
+    """Wait until the board is in a state."""
+    await_condition(lambda: board.now == state)
     assert board.now == state, board.asked
 
 
@@ -223,19 +229,29 @@ def test_what_a_killed_guard_left_is_put_back_by_the_next_agent(agent, tmp_path,
 
 
 def test_a_killed_agent_leaves_the_board_as_it_was_whenever_that_was(agent, tmp_path, monkeypatch):
-    """HARNESS_KILLS=100 tries as often."""
-    chance = random.Random(15)
+    """HARNESS_KILLS=100 tries as often, and with -s pytest shows how many kills came while the board was changed."""
+    chance, kills = random.Random(15), int(os.environ.get("HARNESS_KILLS", "4"))
     board = FakeJetson(tmp_path / "jetson", slow="sleep 0.02; ")
     monkeypatch.setenv("PATH", str(board.bin), prepend=":")
-    for turn in range(int(os.environ.get("HARNESS_KILLS", "4"))):
-        root = tmp_path / f"root{turn}"
+    with Client(agent, tmp_path / "whole") as client:
+        client.ask("lock", owner="ada", board=MAXIMUM)
+        commands = len(board.asked)
+    await_lock()
+    changed = 0
+    for turn in range(kills):
+        root, asked = tmp_path / f"root{turn}", len(board.asked)
         with Client(agent, root) as client:
             client.send("lock", owner="ada", board=MAXIMUM)
-            time.sleep(chance.uniform(0, 0.6))
+            moment = asked + (turn + 1) * commands // kills
+            await_condition(lambda moment=moment: len(board.asked) >= moment)
+            time.sleep(chance.uniform(0, 0.05))
+            changed += board.now != BEFORE
             client.process.send_signal(chance.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)))
             client.process.wait(10)
         await_lock()  # it is free only once the guard, if there is one, has done its work
         assert board.now == BEFORE and not (root / "board.json").exists(), (turn, board.asked)
+    sys.stdout.write(f"{kills} kills, {changed} of them while the board was changed\n")
+    assert changed
 
 
 def guard_of(client: Client) -> int:

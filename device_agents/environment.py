@@ -97,8 +97,8 @@ def survey(root: Path) -> dict[str, Any]:
     }
 
 
-def find_libc() -> tuple[str, str]:
-    """Return the C library and its version: glibc, musl, bionic or empty."""
+def find_libc(system: Path = Path("/")) -> tuple[str, str]:
+    """Return the C library and its version: glibc, musl, bionic or empty. system: the root of its files."""
     if ANDROID:
         return "bionic", ""
     try:
@@ -107,7 +107,7 @@ def find_libc() -> tuple[str, str]:
         name, version = "", ""
     if name == "glibc":
         return name, version
-    return ("musl", "") if list(Path("/lib").glob("ld-musl-*")) else ("", "")
+    return ("musl", "") if list((system / "lib").glob("ld-musl-*")) else ("", "")
 
 
 def find_pip() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -22,6 +23,7 @@ from rigs.small_disk import small_disk
 from device_agents import environment
 from device_agents.environment import (
     answer_request,
+    find_libc,
     install,
     packages_folder,
     read_note,
@@ -48,6 +50,32 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, value in {"NO_INDEX": "1", "FIND_LINKS": str(folder), "CONFIG_FILE": os.devnull}.items():
         monkeypatch.setenv(f"PIP_{name}", value)
     return folder
+
+
+@pytest.mark.parametrize(
+    ("glibc", "loader", "found"),
+    [
+        ("glibc 2.36", "", ("glibc", "2.36")),
+        ("glibc 2.36", "ld-musl-x86_64.so.1", ("glibc", "2.36")),  # Debian's package musl is installed, too
+        (OSError(errno.EINVAL, "Invalid argument"), "ld-musl-armhf.so.1", ("musl", "")),  # what musl's confstr says
+        (ValueError("unrecognized configuration name"), "ld-musl-aarch64.so.1", ("musl", "")),
+        (ValueError("unrecognized configuration name"), "ld-linux-aarch64.so.1", ("", "")),
+    ],
+)
+def test_the_c_library_is_that_of_this_python_and_else_that_of_the_systems_loader(
+    glibc: str | Exception, loader: str, found: tuple[str, str], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def confstr(name: str) -> str:
+        assert name == "CS_GNU_LIBC_VERSION"
+        if isinstance(glibc, Exception):
+            raise glibc
+        return glibc
+
+    monkeypatch.setattr(os, "confstr", confstr)
+    (root / "lib").mkdir()
+    if loader:
+        (root / "lib" / loader).touch()
+    assert find_libc(root) == found
 
 
 def put_part(root: Path, data: bytes) -> str:

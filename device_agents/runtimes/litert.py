@@ -65,7 +65,7 @@ PROVIDERS = {
 }
 ALSO_CPU = "+CPU"  # behind a GPU's name: the CPU runs the operators that it leaves out; of an NPU LiteRT tells no share
 GPU_LIBRARIES = "libLiteRt*Accelerator.so"
-# Whether no operator was left to LiteRT's own kernels, as the graph now is, and whether none was left to XNNPACK, as it was compiled.
+# Whether LiteRT's own kernels run no operator of the graph as it now is, and whether XNNPACK ran none of it as it was compiled.
 TELL_WHOLE = ("LiteRtCompiledModelIsFullyAccelerated", "LiteRtCompiledModelIsNonCpuFullyAccelerated")
 # Identifiers of options, by litert_cpu_options.cc and litert_runtime_options.cc.
 CPU_OPTIONS, RUNTIME_OPTIONS = "xnnpack", "runtime_options_string"
@@ -242,7 +242,7 @@ class Compiled:
     def bind(self, inputs: Inputs) -> tuple[Callable[[], None], Callable[[], list[float]]]:
         """Put inputs and outputs in place; return what runs the model, and what returns the first values of its first output.
 
-        Raises: ValueError for an input that cannot be given, Refusal for a network that an accelerator runs a part of, LiteRtError.
+        Raises: ValueError for an input that cannot be given, Refusal for a network that is not run as a whole, LiteRtError.
         """
         library = self.library
         signature = library.make("LiteRtGetModelSignature", self._model, SIGNATURE)

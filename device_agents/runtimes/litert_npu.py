@@ -63,8 +63,8 @@ def why_refused(folder: Path, error: LiteRtError) -> Refusal:
         message = "LiteRT cannot use the NPU of this device: %s; what it printed tells why"
         return Refusal("runtime-missing", message % error)
     if libraries.compiler is None:
-        message = "NPU runs no network that was not compiled for it ahead, for no %s*.so of its vendor lies beside %s, and not all operators of others: %s"
-        return Refusal("worker-error", message % (COMPILER, folder / "libLiteRt.so", error))
+        message = "%s, and no %s*.so of the NPU's vendor lies beside %s: without one the NPU runs what was compiled for it ahead"
+        return Refusal("worker-error", message % (error, COMPILER, folder / "libLiteRt.so"))
     message = "NPU does not run all operators of this network, or its compiler failed: %s; what it printed tells why. "
     message += "A device without an NPU that LiteRT knows says so of every network"
     return Refusal("worker-error", message % error)

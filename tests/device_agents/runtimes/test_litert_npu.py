@@ -179,7 +179,6 @@ def openvino() -> dict[str, str]:
     return {"LD_LIBRARY_PATH": str(Path(folder) / "libs")}
 
 
-@pytest.mark.long
 def test_openvino_s_cpu_in_the_place_of_an_npu_gives_the_outputs_of_the_cpu(tmp_path: Path) -> None:
     environment = openvino()
     whole, int8 = save_tflite(tmp_path / "a.tflite", width=24), save_int8_tflite(tmp_path / "i.tflite")

@@ -20,6 +20,7 @@ from device_agents.refusal import Refusal
 from device_agents.runtimes import litert_api as api
 from device_agents.runtimes.litert_api import Handles, Layout, Library, LiteRtError, PerTensor, TensorType
 from device_agents.runtimes.litert_library import MODULE, open_library
+from device_agents.runtimes.litert_npu import DISPATCH, find_libraries, npu_libraries, why_refused
 from device_agents.runtimes.loaded import Inputs, Loaded, judged_places
 from device_agents.runtimes.plain_values import fixed_bytes
 
@@ -64,7 +65,8 @@ PROVIDERS = {
 }
 ALSO_CPU = "+CPU"  # behind a GPU's name: the CPU runs the operators that it leaves out; of an NPU LiteRT tells no share
 GPU_LIBRARIES = "libLiteRt*Accelerator.so"
-NPU_LIBRARIES = ("libLiteRtDispatch_*.so", "vendors/*/dispatch/libLiteRtDispatch_*.so")
+# Whether LiteRT's own kernels run no operator of the graph as it now is, and whether XNNPACK ran none of it as it was compiled.
+TELL_WHOLE = ("LiteRtCompiledModelIsFullyAccelerated", "LiteRtCompiledModelIsNonCpuFullyAccelerated")
 # Identifiers of options, by litert_cpu_options.cc and litert_runtime_options.cc.
 CPU_OPTIONS, RUNTIME_OPTIONS = "xnnpack", "runtime_options_string"
 
@@ -77,16 +79,13 @@ def find() -> tuple[str, str, Any]:
 def providers() -> list[str]:
     """Return the names that the option `provider` may have: those whose libraries lie beside LiteRT's."""
     folder = find()[2].path.parent
-    there = {api.CPU: True, api.GPU: bool(list(folder.glob(GPU_LIBRARIES))), api.NPU: bool(dispatch_folder())}
+    there = {
+        api.CPU: True,
+        api.GPU: bool(list(folder.glob(GPU_LIBRARIES))),
+        api.NPU: bool(find_libraries(folder, DISPATCH)),
+    }
     alone = [name for name, provider in PROVIDERS.items() if there[provider.accelerator]]
     return alone + [name + ALSO_CPU for name in alone if PROVIDERS[name].accelerator == api.GPU]
-
-
-def dispatch_folder() -> str:
-    """Return the folder of the library that drives this machine's NPU, empty where there is none."""
-    folder = find()[2].path.parent
-    found = [path for pattern in NPU_LIBRARIES for path in sorted(folder.glob(pattern))]
-    return str(found[0].parent) if found else ""
 
 
 def load(model: bytes, threads: int, options: dict[str, Any]) -> Loaded:
@@ -120,14 +119,20 @@ def open_compiled(
 
 @lru_cache(maxsize=None)
 def environment(library: Library, accelerator: int) -> tuple[c_void_p, Any]:
-    """Return this process's environment for an accelerator, and what it points to; GPUs are opened once for all models."""
+    """Return this process's environment for an accelerator, and what it points to; GPUs are opened once for all models.
+
+    Raises: Refusal where there are several NPUs' libraries, LiteRtError.
+    """
     values: dict[int, str | int] = {
         api.LIBRARY_DIR: str(library.path.parent),
         api.REGISTERED: accelerator,
         api.LOGGED: api.ERRORS_ALONE,
     }
     if accelerator & api.NPU:
-        values[api.DISPATCH_DIR] = dispatch_folder()
+        npu = npu_libraries(library.path.parent)
+        values[api.DISPATCH_DIR] = str(npu.dispatch.parent)
+        if npu.compiler is not None:
+            values[api.COMPILER_DIR] = str(npu.compiler.parent)
     options = (api.EnvironmentOption * len(values))(
         *(api.EnvironmentOption.of(tag, value) for tag, value in values.items())
     )
@@ -155,7 +160,7 @@ class Compiled:
     ) -> None:
         """Compile a model. Raises: Refusal when the provider cannot run it, LiteRtError."""
         main, also_cpu, _ = provider.partition(ALSO_CPU)
-        chosen = PROVIDERS[main]
+        self._provider, chosen = main, PROVIDERS[main]
         accelerators = chosen.accelerator | (api.CPU if also_cpu else 0)
         self.library = library
         self._handles = Handles(library)
@@ -175,14 +180,14 @@ class Compiled:
             texts[RUNTIME_OPTIONS] = "enable_profiling = true\n"
         for name, text in texts.items():
             self._add_options(options, name, text.encode())
-        self.handle, printed = self._compile(options, main, bool(also_cpu))
+        self.handle, printed = self._compile(options, bool(also_cpu))
         self.shares, self.arithmetic = {provider: 1.0}, chosen.arithmetic
         if also_cpu:
             is_whole = library.ask(c_bool, "LiteRtCompiledModelIsNonCpuFullyAccelerated", self.handle)
             self.shares = {main: 1.0} if is_whole else shares_told(main, printed)
             self.arithmetic = chosen.arithmetic if is_whole else "mixed"
 
-    def _compile(self, options: c_void_p, provider: str, is_read: bool) -> tuple[c_void_p, str]:
+    def _compile(self, options: c_void_p, is_read: bool) -> tuple[c_void_p, str]:
         """Return the compiled model, and if it is to be read what LiteRT printed.
 
         Raises: Refusal when the provider cannot run it, LiteRtError.
@@ -196,18 +201,37 @@ class Compiled:
                     destroy="LiteRtDestroyCompiledModel",
                 )
         except LiteRtError as error:
-            if PROVIDERS[provider].accelerator == api.CPU:
+            accelerator = PROVIDERS[self._provider].accelerator
+            if accelerator == api.CPU:
                 raise
+            if accelerator == api.NPU:
+                raise why_refused(self.library.path.parent, error) from error
             if error.status != api.COMPILATION_FAILED:
                 message = "LiteRT cannot use the %s of this device: %s; what it printed tells why"
-                raise Refusal("runtime-missing", message % (provider, error)) from error
-            message = "%s does not run all operators of this network: %s. " % (provider, error)
-            if PROVIDERS[provider].accelerator == api.NPU:
-                message += "A device without an NPU that LiteRT knows says so of every network"
-            else:
-                message += "Let the CPU run the others with the provider " + (provider + ALSO_CPU).lower()
-            raise Refusal("worker-error", message) from error
+                raise Refusal("runtime-missing", message % (self._provider, error)) from error
+            raise self._partial(str(error)) from error
         return handle, told.text
+
+    def _partial(self, told: str) -> Refusal:
+        """Return what refuses a network that the accelerator does not run as a whole; `told`: how that is known."""
+        message = "%s does not run all operators of this network: %s" % (self._provider, told)
+        if PROVIDERS[self._provider].accelerator == api.GPU:
+            message += ". Let the CPU run the others with the provider " + (self._provider + ALSO_CPU).lower()
+        return Refusal("worker-error", message)
+
+    def _check_whole(self) -> None:
+        """Refuse a network of which an accelerator runs a part alone; where LiteRT has no function that tells, forget the share.
+
+        Raises: Refusal, LiteRtError.
+        """
+        if PROVIDERS[self._provider].accelerator == api.CPU or len(self.shares) > 1:
+            return
+        names = [name for name in TELL_WHOLE if name in self.library.functions]
+        for name in names:
+            if not self.library.ask(c_bool, name, self.handle):
+                raise self._partial("%s says so" % name)
+        if not names:
+            self.shares = {}
 
     def _add_options(self, options: c_void_p, name: str, text: bytes) -> None:
         """Add options of an accelerator, which LiteRT reads when it compiles."""
@@ -218,7 +242,7 @@ class Compiled:
     def bind(self, inputs: Inputs) -> tuple[Callable[[], None], Callable[[], list[float]]]:
         """Put inputs and outputs in place; return what runs the model, and what returns the first values of its first output.
 
-        Raises: ValueError for an input that cannot be given, LiteRtError.
+        Raises: ValueError for an input that cannot be given, Refusal for a network that is not run as a whole, LiteRtError.
         """
         library = self.library
         signature = library.make("LiteRtGetModelSignature", self._model, SIGNATURE)
@@ -228,7 +252,7 @@ class Compiled:
         for index, tensor in enumerate(tensors):
             shape = inputs.shape_of(tensor.name)
             if shape is not None:
-                self._resize(index, shape)
+                self._resize(index, tensor, shape)
         sources = [self._input(index, tensor, inputs) for index, tensor in enumerate(tensors)]
         results = [
             self._tensor("Output", signature, index) for index in range(self._count("Outputs", signature))
@@ -237,6 +261,7 @@ class Compiled:
         library.call(
             "LiteRtGetCompiledModelOutputTensorLayouts", self.handle, SIGNATURE, len(results), layouts, True
         )
+        self._check_whole()  # now: other shapes have the accelerators choose their operators anew
         sinks = [
             self._buffer("Output", index, tensor, layouts[index]) for index, tensor in enumerate(results)
         ]
@@ -295,18 +320,27 @@ class Compiled:
         dtype, code = ELEMENTS[described.element_type]
         return Tensor(handle, name, described.element_type, dtype, code, scaled.scale, scaled.zero_point)
 
-    def _resize(self, index: int, shape: Sequence[int]) -> None:
+    def _resize(self, index: int, tensor: Tensor, shape: Sequence[int]) -> None:
+        """Give an input a shape. Raises: ValueError for another than an NPU's code was compiled for, LiteRtError."""
+        own = self._layout(index).shape
+        if PROVIDERS[self._provider].accelerator == api.NPU and tuple(shape) != own:
+            message = "input %r is given the shape %s, and the NPU's code is compiled for %s: make a model of that shape"
+            raise ValueError(message % (tensor.name, list(shape), list(own)))
         sizes = (ctypes.c_int * len(shape))(*shape)
         self.library.call(
             "LiteRtCompiledModelResizeInputTensorNonStrict", self.handle, SIGNATURE, index, sizes, len(sizes)
         )
 
-    def _input(self, index: int, tensor: Tensor, inputs: Inputs) -> c_void_p:
-        """Return the buffer of an input, its values in it. Raises: ValueError, LiteRtError."""
+    def _layout(self, index: int) -> Layout:
         layout = Layout()
         self.library.call(
             "LiteRtGetCompiledModelInputTensorLayout", self.handle, SIGNATURE, index, ctypes.byref(layout)
         )
+        return layout
+
+    def _input(self, index: int, tensor: Tensor, inputs: Inputs) -> c_void_p:
+        """Return the buffer of an input, its values in it. Raises: ValueError, LiteRtError."""
+        layout = self._layout(index)
         quantized = tensor.scale, tensor.zero_point
         if tensor.name in inputs.arrays:
             data = inputs.array(tensor.name, layout.shape, tensor.dtype, "NHWC", *quantized).tobytes()

@@ -20,7 +20,7 @@ HOST_MEMORY = 1  # LiteRtTensorBufferType
 PER_TENSOR = 1  # LiteRtQuantizationTypeId
 MAX_RANK = 8  # LITERT_TENSOR_MAX_RANK
 INTEGER, STRING = 2, 8  # LiteRtAnyType
-DISPATCH_DIR, LIBRARY_DIR, REGISTERED, LOGGED = 1, 22, 24, 25  # LiteRtEnvOptionTag
+COMPILER_DIR, DISPATCH_DIR, LIBRARY_DIR, REGISTERED, LOGGED = 0, 1, 22, 24, 25  # LiteRtEnvOptionTag
 ERRORS_ALONE = 3  # LiteRtLogSeverity: a worker's last words are its errors, not what it loaded
 
 COMPILATION_FAILED = 504
@@ -168,10 +168,11 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "LiteRtRunCompiledModel": (c_void_p, c_size_t, c_size_t, OUT, c_size_t, OUT),
 }
 """The arguments of each function; all of them return a LiteRtStatus."""
-LATER_FUNCTIONS: dict[str, tuple[Any, ...]] = {
+OPTIONAL_FUNCTIONS: dict[str, tuple[Any, ...]] = {
+    "LiteRtCompiledModelIsFullyAccelerated": (c_void_p, POINTER(c_bool)),
     "LiteRtCompiledModelIsNonCpuFullyAccelerated": (c_void_p, POINTER(c_bool)),  # from 2.3.0 on
 }
-"""As FUNCTIONS, of which older versions lack some."""
+"""As FUNCTIONS, of which a version may lack some."""
 DESTROYERS = (
     "LiteRtDestroyOptions",
     "LiteRtDestroyModel",
@@ -218,7 +219,7 @@ class Library:
         self.functions: dict[str, Callable[..., Any]] = {}
         for name, arguments in FUNCTIONS.items():
             self._declare(library, name, c_int, arguments)
-        for name, arguments in LATER_FUNCTIONS.items():
+        for name, arguments in OPTIONAL_FUNCTIONS.items():
             if hasattr(library, name):
                 self._declare(library, name, c_int, arguments)
         for name in DESTROYERS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ import pytest
 from factories.model_files import save_half_supported_tflite, save_int8_tflite, save_tflite
 from rigs.agent_client import Client
 from rigs.agent_jobs import SURE_PLAN, measured, named
+from rigs.other_pythons import find_interpreters
 from rigs.software_gpu import software_gpu
 
-from device_agents.runtimes import litert_library
+from device_agents.runtimes import litert, litert_library
 from device_agents.runtimes.litert_profile import BEGIN, read_runs
 
 STEP = 0.05  # of the int8 model's output
@@ -130,6 +132,21 @@ def test_a_library_that_devices_toml_names_is_the_one_that_runs(client: Client, 
         "version": found["version"],
         "provider": "CPU",
     }
+
+
+def test_the_oldest_python_of_this_machine_runs_it_without_a_package(agent: Path, tmp_path: Path) -> None:
+    interpreters = find_interpreters()
+    if not interpreters:
+        pytest.skip("this machine has no other Python than the one that runs the tests")
+    model = save_tflite(tmp_path / "a.tflite").read_bytes()
+    environment = {**os.environ, "HARNESS_LITERT_LIBRARY": str(library())}
+    with Client(agent, tmp_path / "old", python=interpreters[0], env=environment) as old:
+        assert not greet(old)["python"].startswith(f"{sys.version_info.major}.{sys.version_info.minor}.")
+        session = measure(old, model, "CPU")
+    assert session["shares"] == {"CPU": 1.0}
+    one = litert.load(model, 1, {})
+    one.run()
+    assert session["output"] == one.output()
 
 
 def test_a_carried_library_runs_and_is_put_there_again_when_it_is_altered(

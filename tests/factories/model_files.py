@@ -193,8 +193,8 @@ def save_int8_tflite(path: Path, width: int = 8) -> Path:
     )
 
 
-def save_half_supported_tflite(path: Path) -> Path:
-    """Write a TFLite model of a convolution, which GPUs run, and a sum of bits that no GPU of LiteRT's runs."""
+def save_half_supported_tflite(path: Path, last: str = "FLOOR_MOD") -> Path:
+    """Write a TFLite model of a convolution, which accelerators run, and an operator that LiteRT's GPUs, or all, lack (ATAN2)."""
     from ai_edge_litert import schema_py_generated as schema
 
     kernel = np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32)
@@ -205,7 +205,7 @@ def save_half_supported_tflite(path: Path) -> Path:
         "bias": Values((4,), floats, values=np.zeros(4, np.float32)),
         "y": Values((1, 8, 8, 4), floats),
     }
-    return save_convolution(path, tensors, last="FLOOR_MOD")
+    return save_convolution(path, tensors, last)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,18 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
+from ctypes import c_bool
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from factories.model_files import save_int8_tflite, save_tflite, save_two_outputs_tflite
+from factories.model_files import (
+    save_half_supported_tflite,
+    save_int8_tflite,
+    save_tflite,
+    save_two_outputs_tflite,
+)
 
 from device_agents.nvidia import may_use_gpu, uses_gpu
 from device_agents.refusal import Refusal
@@ -298,3 +304,97 @@ def test_an_unknown_provider_is_refused_with_those_that_are_there(tmp_path: Path
     model = save_tflite(tmp_path / "a.tflite").read_bytes()
     with pytest.raises(Refusal, match="litert has no provider 'TPU' here; it has: CPU"):
         litert.load(model, 1, {"provider": "TPU"})
+
+
+def answer(values: list[Any]) -> Any:
+    """Return a function of LiteRT's that tells the first value as it then is."""
+
+    def told(_: Any, where: Any) -> int:
+        where._obj.value = values[0]
+        return 0
+
+    return told
+
+
+@pytest.fixture
+def cpu_for_all(monkeypatch: pytest.MonkeyPatch) -> Library:
+    """Have LiteRT run on its CPU what is asked of any accelerator; return the library."""
+    library = litert.find()[2]
+    environment, choose = litert.environment, library.functions["LiteRtSetOptionsHardwareAccelerators"]
+    monkeypatch.setattr(
+        litert, "environment", lambda library, accelerators: environment(library, litert.api.CPU)
+    )
+    monkeypatch.setattr(litert, "providers", lambda: ["GPU-fp32", "GPU-fp32+CPU", "NPU"])
+    for name, function in (
+        ("LiteRtSetOptionsHardwareAccelerators", lambda options, _: choose(options, litert.api.CPU)),
+        ("LiteRtGetNumAccelerators", answer([2])),
+    ):
+        monkeypatch.setitem(library.functions, name, function)
+    return library
+
+
+def test_what_the_cpu_runs_in_an_accelerator_s_place_is_refused_as_litert_tells_it(
+    cpu_for_all: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = save_tflite(tmp_path / "a.tflite").read_bytes()
+    half = save_half_supported_tflite(tmp_path / "half.tflite").read_bytes()
+    for_all, but_xnnpack = litert.TELL_WHOLE
+
+    def refused(model: bytes) -> str:
+        with pytest.raises(
+            Refusal, match="GPU-fp32 does not run all operators of this network: LiteRt"
+        ) as caught:
+            litert.load(model, 1, {"provider": "GPU-fp32"})
+        assert caught.value.kind == "worker-error"
+        assert "with the provider gpu-fp32+cpu" in str(caught.value)
+        return str(caught.value)
+
+    assert but_xnnpack in refused(whole)
+    assert for_all in refused(half)
+    monkeypatch.delitem(cpu_for_all.functions, but_xnnpack)  # as in 2.1.6, to which XNNPACK is an accelerator
+    assert for_all in refused(half)
+    monkeypatch.delitem(cpu_for_all.functions, for_all)
+    assert litert.load(half, 1, {"provider": "GPU-fp32"}).shares == {}, "nothing proves it"
+
+
+@pytest.mark.parametrize("provider", ["GPU-fp32", "GPU-fp32+CPU"])
+def test_a_shape_of_which_an_accelerator_runs_a_part_is_refused(
+    cpu_for_all: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: str
+) -> None:
+    model = save_tflite(tmp_path / "a.tflite").read_bytes()
+    resize = cpu_for_all.functions["LiteRtGetCompiledModelOutputTensorLayouts"]
+    whole = [True]
+
+    def resized(*arguments: Any) -> int:
+        whole[:] = [False]
+        return int(resize(*arguments))
+
+    monkeypatch.setitem(cpu_for_all.functions, "LiteRtGetCompiledModelOutputTensorLayouts", resized)
+    for name, is_whole in zip(litert.TELL_WHOLE, (whole, [True]), strict=True):
+        monkeypatch.setitem(cpu_for_all.functions, name, answer(is_whole))
+    with pytest.raises(Refusal, match="GPU-fp32 does not run all operators of this network: LiteRt"):
+        litert.load_with_inputs(model, 1, {"provider": provider}, Inputs({"image": [3, 16, 16, 3]}))
+
+
+def test_an_npu_runs_a_network_in_the_shape_alone_that_it_was_compiled_for(
+    cpu_for_all: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = save_tflite(tmp_path / "a.tflite").read_bytes()
+    for name in litert.TELL_WHOLE:
+        monkeypatch.setitem(cpu_for_all.functions, name, answer([True]))
+    own = litert.load_with_inputs(model, 1, {"provider": "NPU"}, Inputs({"image": [1, 16, 16, 3]}))
+    assert own.shares == {"NPU": 1.0}
+    with pytest.raises(
+        ValueError,
+        match=r"'image' is given the shape \[3, 16, 16, 3\], and the NPU's code .* \[1, 16, 16, 3\]",
+    ):
+        litert.load_with_inputs(model, 1, {"provider": "NPU"}, Inputs({"image": [3, 16, 16, 3]}))
+
+
+def test_litert_calls_a_network_of_the_cpu_whole_or_not_and_the_cpu_runs_all_of_both(tmp_path: Path) -> None:
+    library = litert.find()[2]
+    for save, is_whole in ((save_tflite, True), (save_half_supported_tflite, False)):
+        compiled, _ = litert.open_compiled(save(tmp_path / "a.tflite").read_bytes(), 1, {})
+        compiled.bind(Inputs())
+        assert library.ask(c_bool, litert.TELL_WHOLE[0], compiled.handle) is is_whole
+        assert compiled.shares == {"CPU": 1.0}

@@ -425,7 +425,7 @@ def check_energy(chosen: argparse.Namespace) -> Found:
     meter, reasons = find_meter(Path("/"), "CUDAExecutionProvider")
     if meter is None or meter.kind != "nvml":
         raise NotThere("; ".join(reasons) or "NVML is not what tells the energy here")
-    update_s = find_update_s(meter)
+    update_s = find_update_s(meter.latest)
     first, told_w = meter.read(), list[float]()
     for _ in range(ENERGY_READS):
         time.sleep(1.0)

@@ -339,7 +339,7 @@ class Agent:
         meter, reasons = self._meter(fields.text("provider"))
         if meter is None:
             return {"reasons": reasons}
-        update_s = find_update_s(meter)
+        update_s = find_update_s(meter.latest)
         answer: dict[str, Any] = {"sensor": meter.describe(), "reasons": reasons}
         return answer if update_s is None else dict(answer, update_s=update_s)
 

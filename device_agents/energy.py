@@ -23,8 +23,11 @@ WHOLE_RAILS = ("VDD_IN", "POM_5V_IN")
 PROCESSOR = ("cpu", "xnnpack", "builtin", "dnnl")  # the beginnings of providers that compute on nothing else
 INA_CHANNELS = (1, 2, 3)  # in4 to in7 are shunt voltages. https://docs.kernel.org/hwmon/ina3221.html
 DISCHARGING = "Discharging"
-# A phone that computes takes more; drivers that tell mA in place of uA (the unit of sysfs-class-power) tell less.
-LEAST_UA = 10000
+BATTERY_SCOPE = "the whole device, screen and radios too"
+# What a battery can tell. A phone that computes takes more than the least; drivers that tell mA or mV tell less.
+# https://www.kernel.org/doc/Documentation/ABI/testing/sysfs-class-power and https://github.com/google/perfetto/issues/1441
+PLAUSIBLE_UA = (10000, 20000000)
+PLAUSIBLE_UV = (2500000, 60000000)
 POLL_S = 0.005
 CHANGES = 12  # of its value, that tell how often a sensor measures
 FAST_S, PATIENCE_S = 3.0, 60.0
@@ -32,7 +35,10 @@ FEWEST_CHANGES = 3
 
 
 class Meter:
-    """One sensor: `counters` count energy in uJ and begin again at `ranges` (0: never), `powers` tell uW, each by its name."""
+    """One sensor: `counters` count energy in uJ and begin again at `ranges` (0: never), `powers` tell uW, each by its name.
+
+    `latest`: what changes whenever it measures anew; all that it tells where nothing is named.
+    """
 
     def __init__(
         self,
@@ -41,9 +47,11 @@ class Meter:
         counters: dict[str, Callable[[], int]],
         powers: dict[str, Callable[[], int]],
         ranges: dict[str, int],
+        latest: Callable[[], Any] | None = None,
     ) -> None:
         self.kind, self.scope = kind, scope
         self._counters, self._powers, self._ranges = counters, powers, ranges
+        self._latest = latest
         self._period_s = 0.0
         self.due_s = float("inf")
 
@@ -76,6 +84,16 @@ class Meter:
         except (Absent, OSError, ValueError):
             return None
         return {"event": "energy", "at_ns": (begin_ns + perf_counter_ns()) // 2, "uj": uj, "uw": uw}
+
+    def latest(self) -> Any:
+        """Return what changes whenever the sensor measures anew, None where it cannot be read."""
+        if self._latest is None:
+            reading = self.read()
+            return None if reading is None else (reading["uj"], reading["uw"])
+        try:
+            return self._latest()
+        except (Absent, OSError, ValueError):
+            return None
 
 
 def find_meter(
@@ -176,32 +194,47 @@ def battery(filesystem: Path) -> Meter:
             raise Absent(
                 "battery: it is not discharging (%s), so its current is not what the device takes" % status
             )
-        read = gauge_of(supply)
+        read, latest = gauge_of(supply)
         read()
-        return Meter("battery", "the whole device, screen and radios too", {}, {supply.name: read}, {})
+        return Meter("battery", BATTERY_SCOPE, {}, {supply.name: read}, {}, latest)
     raise Absent("battery: none in /sys/class/power_supply that this user may read")
 
 
-def gauge_of(supply: Path) -> Callable[[], int]:
-    """Return what reads the uW that a battery gives; it raises Absent once the battery is no longer discharging."""
-    direct = supply / "power_now"
-    microamperes, microvolts = integer_of(supply / "current_now"), integer_of(supply / "voltage_now")
+def gauge_of(supply: Path) -> tuple[Callable[[], int], Callable[[], int]]:
+    """Return what reads the uW that a battery gives, and the value of it that its gauge measures.
+
+    Power is the product of current and voltage where both are told: `power_now` of some phones is what the charger could give.
+    The first raises Absent once the battery is no longer discharging.
+    """
+    watched = supply / ("current_now" if (supply / "current_now").exists() else "power_now")
+    measured, microvolts = integer_of(watched), integer_of(supply / "voltage_now")
 
     def read() -> int:
         if read_optional(supply / "status") != DISCHARGING:
             raise Absent("battery: it is no longer discharging")
-        if direct.exists():
-            return abs(integer_of(direct)())
-        current_ua = abs(microamperes())
-        if current_ua < LEAST_UA:
-            raise ValueError("battery: current_now = %d is no plausible number of uA" % current_ua)
-        return current_ua * microvolts() // 1000000
+        if watched.name == "power_now":
+            return abs(measured())
+        return battery_power_uw(measured(), microvolts())
 
-    return read
+    return read, measured
 
 
-def find_update_s(meter: Meter, clock_s: Callable[[], float] = time.monotonic) -> float | None:
-    """Return how often a sensor's value changes, None where it does not within a minute.
+def battery_power_uw(current_ua: int, voltage_uv: int) -> int:
+    """Return the power in uW that a discharging battery gives, whatever sign its driver gives the current. Raises: ValueError."""
+    for name, value, unit, (least, most) in (
+        ("current_now", abs(current_ua), "uA", PLAUSIBLE_UA),
+        ("voltage_now", voltage_uv, "uV", PLAUSIBLE_UV),
+    ):
+        if not least <= value <= most:
+            raise ValueError(
+                "battery: %s = %d is no plausible number of %s; some makers tell another unit, or nothing"
+                % (name, value, unit)
+            )
+    return abs(current_ua) * voltage_uv // 1000000
+
+
+def find_update_s(latest: Callable[[], Any], clock_s: Callable[[], float] = time.monotonic) -> float | None:
+    """Return how often a sensor measures, which `latest` tells by another value; None where it does not within a minute.
 
     Sensors measure at a period of their own, from a millisecond (RAPL) to half a minute (some batteries); reads in between give
     the same value again.
@@ -212,12 +245,11 @@ def find_update_s(meter: Meter, clock_s: Callable[[], float] = time.monotonic) -
     changes_s: list[float] = []
     last: Any = None
     while True:
-        reading = meter.read()
+        value = latest()
         now_s = clock_s()
-        value = None if reading is None else (reading["uj"], reading["uw"])
         if last is not None and value is not None and value != last:
             changes_s.append(now_s)
-        last = value or last
+        last = last if value is None else value
         passed_s = now_s - begin_s
         is_known = len(changes_s) >= FEWEST_CHANGES
         if len(changes_s) >= CHANGES or (is_known and passed_s >= FAST_S) or passed_s >= PATIENCE_S:

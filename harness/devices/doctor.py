@@ -7,12 +7,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from device_agents.runtimes import uses_accelerator
 from harness.devices.adb.client import Adb
-from harness.devices.adb.watch import look_at_phone
+from harness.devices.adb.watch import find_gauge, look_at_phone
 from harness.devices.client import Deployment
 from harness.devices.conditions import (
     ANDROID_STATUS,
@@ -26,7 +27,7 @@ from harness.devices.config import RUNTIMES, Device, SshDevice
 from harness.devices.connection import Connection, new_owner
 from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes, is_expected
 from harness.devices.transports import open_transport
-from harness.devices.trial import NOT_KNOWN, SHARED_WORKER, try_forms, try_runtime, why_no_energy
+from harness.devices.trial import NOT_KNOWN, SHARED_WORKER, find_sensor, try_forms, try_runtime, why_no_energy
 from harness.errors import AgentError, DeviceError
 from space.errors import ConfigError
 
@@ -294,7 +295,7 @@ def _trials(device: Device, connection: Connection, on_step: Callable[[str], Non
         for use in works:
             checks += _forms(use, try_forms(connection.client, use, cores[-threads:], threads))
         on_step("looking for a sensor of energy, for up to a minute")
-        checks += _sensors(connection, works)
+        checks += _sensors(device, connection, works)
     except DeviceError as error:  # what was found before stays
         checks.append(Check(status="FAIL", name="agent", found=str(error)))
     return checks
@@ -345,13 +346,16 @@ def _forms(use: RuntimeUse, tried: Mapping[str, str]) -> list[Check]:
     return checks
 
 
-def _sensors(connection: Connection, uses: Sequence[RuntimeUse]) -> list[Check]:
+def _sensors(device: Device, connection: Connection, uses: Sequence[RuntimeUse]) -> list[Check]:
     """Tell which sensor of energy there is for what the runtimes compute on: one for all that run on the processor."""
     places = {use.provider if uses_accelerator(use.provider) else "processor": use.provider for use in uses}
     checks = []
+    gauge = None
+    if isinstance(device, SshDevice) and device.adb:
+        gauge = partial(find_gauge, Adb(device.adb, f"device {device.name!r}"))
     for place, provider in places.items():
         try:
-            found = connection.client.energy_sensor(provider)
+            found = find_sensor(connection.client, provider, gauge)
             trouble = why_no_energy(found)
         except AgentError as error:
             trouble = str(error)

@@ -127,6 +127,22 @@ def try_forms(client: AgentClient, use: RuntimeUse, cores: tuple[int, ...], thre
     return {name: _trouble(form) for name, form in forms.items()}
 
 
+def find_sensor(
+    client: AgentClient, provider: str, find_gauge: Callable[[], dict[str, Any]] | None
+) -> dict[str, Any]:
+    """Return the agent's sensor of energy for a provider; where none will do, a phone's gauge by adb, where there is adb.
+
+    Raises: LinkError, AgentError.
+    """
+    found = client.energy_sensor(provider)
+    trouble = why_no_energy(found)
+    if not trouble or find_gauge is None:
+        return found
+    reasons = found["reasons"] if found.get("sensor") is None else [trouble]
+    other = find_gauge()
+    return other | {"reasons": [*reasons, *other["reasons"]]}
+
+
 def why_no_energy(found: Mapping[str, Any]) -> str:
     """Return why what an agent says of its sensor is not enough to measure energy, empty where it is."""
     if found.get("sensor") is None:

@@ -12,10 +12,12 @@ from types import MappingProxyType
 from typing import Any
 
 from device_agents.block_plans import BlockPlan
+from harness.devices.adb.watch import SOURCE
 from harness.devices.conditions import marked_slices
 from harness.devices.config import DEFAULT_PRECISION
 from harness.devices.link import Link, probe_conditions
 from harness.devices.runtimes import version_name
+from harness.devices.trial import find_sensor
 from harness.errors import AgentError, BadResult, Cancelled, LinkError
 from harness.estimates.clean_runs import is_contended
 from harness.measurement.block_runs import BlockRunBuilder
@@ -197,12 +199,16 @@ class SessionRunner:
             self.link.reopen(self.say, self.cancel)
             self._is_broken = False
         try:
-            return self.link.client.energy_sensor(provider)
+            return self._find_sensor(provider)
         except LinkError:
             self.link.reopen(self.say, self.cancel)
-            return self.link.client.energy_sensor(provider)
+            return self._find_sensor(provider)
         except AgentError as error:
             return {"reasons": [str(error)]}
+
+    def _find_sensor(self, provider: str) -> dict[str, Any]:
+        phone = self.link.phone
+        return find_sensor(self.link.client, provider, None if phone is None else phone.energy_sensor)
 
     def run_blocks(
         self, unit: PlannedSession, plan: BlockPlan, sensor: Mapping[str, Any] = NOTHING
@@ -278,10 +284,11 @@ class SessionRunner:
             "cores": list(quiet.cores),
             "silence_s": self.silence_s,
         }
-        if sensor:
+        is_by_adb = sensor.get("source") == SOURCE
+        if sensor and not is_by_adb:
             job["energy_of"] = use.configuration.provider
         if self.link.phone is not None:
-            self.link.phone.begin()
+            self.link.phone.begin(gauge=is_by_adb)
         return BlockRunBuilder(plan, identity, {"probe": found}), job
 
     def _watcher(self, unit: PlannedSession, builder: BlockRunBuilder) -> Callable[[Mapping[str, Any]], None]:

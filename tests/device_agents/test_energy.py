@@ -40,7 +40,11 @@ def monitor(number: int, rails: dict[int, tuple[str, int, int]], name: str = "in
 def gauge(name: str = "battery", **values: object) -> dict[str, object]:
     told: dict[str, object] = {"type": "Battery", "status": "Discharging"}
     told |= {"current_now": -800_000, "voltage_now": 3_900_000}
-    return {f"sys/class/power_supply/{name}/{key}": value for key, value in (told | values).items()}
+    return {
+        f"sys/class/power_supply/{name}/{key}": value
+        for key, value in (told | values).items()
+        if value is not None
+    }
 
 
 def no_gpu() -> dict[str, object]:
@@ -115,7 +119,8 @@ def test_a_jetsons_whole_rail_is_read_alone_and_without_one_all_rails(tmp_path: 
     [
         ({}, 3_120_000),  # most drivers: a current that leaves is negative
         ({"current_now": 800_000}, 3_120_000),  # ACPI's, some phones': it is positive
-        ({"power_now": 5_500_000}, 5_500_000),  # laptops
+        ({"power_now": 10_000_000}, 3_120_000),  # a phone's: what its charger could give
+        ({"current_now": None, "power_now": 5_500_000}, 5_500_000),  # laptops
     ],
 )
 def test_a_battery_tells_what_leaves_it_whatever_the_sign(tmp_path: Path, values, microwatts: int) -> None:
@@ -131,6 +136,8 @@ def test_a_battery_tells_what_leaves_it_whatever_the_sign(tmp_path: Path, values
         ({"scope": "Device"}, "battery: none"),
         ({"type": "Mains"}, "battery: none"),
         ({"current_now": -812}, "no plausible number of uA"),
+        ({"current_now": 0}, "no plausible number of uA"),
+        ({"voltage_now": 3_900}, "no plausible number of uV"),
         ({"current_now": "much"}, "invalid literal"),
     ],
 )
@@ -185,14 +192,31 @@ class Clock:
 def test_how_often_a_sensor_measures_is_found(tmp_path: Path, monkeypatch, update_s: float) -> None:
     monkeypatch.setattr(energy, "POLL_S", 0.0)
     meter = found(write(tmp_path, zone("intel-rapl:0", "package-0", 1)))
-    assert find_update_s(meter, Clock(tmp_path, update_s, update_s / 25)) == pytest.approx(update_s, rel=0.1)
+    assert find_update_s(meter.latest, Clock(tmp_path, update_s, update_s / 25)) == pytest.approx(
+        update_s, rel=0.1
+    )
+
+
+def test_a_batterys_gauge_is_as_fast_as_its_current_not_as_its_voltage(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(energy, "POLL_S", 0.0)
+    meter = found(write(tmp_path, gauge()))
+    now_s = 0.0
+
+    def clock() -> float:
+        nonlocal now_s
+        now_s += 0.25
+        moving = {"current_now": -800_000 - int(now_s / 8), "voltage_now": 3_900_000 + int(now_s * 1000)}
+        write(tmp_path, gauge(**moving))
+        return now_s
+
+    assert find_update_s(meter.latest, clock) == pytest.approx(8.0, rel=0.05)
 
 
 def test_a_sensor_that_never_changes_is_not_called_fast(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(energy, "POLL_S", 0.0)
     meter = found(write(tmp_path, zone("intel-rapl:0", "package-0", 1)))
     clock = Clock(tmp_path, 1e9, look_s=0.1)
-    assert find_update_s(meter, clock) is None and clock.now_s < 70
+    assert find_update_s(meter.latest, clock) is None and clock.now_s < 70
 
 
 def test_readings_come_when_they_are_due(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ SERIAL = "R5CT10ABCDE"
 VERSION = 41  # of the protocol between client and server (ADB_SERVER_VERSION)
 _LINK = 1 << 16
 _STDOUT, _STDERR, _EXIT = 1, 2, 3
-_FOLDERS = ("/data/local/tmp", "/sys/devices")
+_FOLDERS = ("/data/local/tmp", "/sys/devices", "/sys/class")
 # What Android has in /system/bin from toybox, and the guard uses.
 _TOYBOX = ("cat", "mkdir", "rm", "setsid", "sleep")
 
@@ -37,6 +37,7 @@ if [ "$1 $2" = "power set-fixed-performance-mode-enabled" ]; then
     echo "$3" >"$PHONE/mode"
     exit 0
 fi
+if [ "$1 $2 $3 $4" = "battery get -f current_now" ]; then cat "$PHONE/answers/current_now"; exit 0; fi
 if [ "$1 $2" = "power help" ]; then cat "$PHONE/answers/power-help"; exit 0; fi
 echo "Unknown command: $2"
 exit 255
@@ -73,6 +74,14 @@ class Phone:
     def answer(self, name: str, text: str) -> None:
         """Let `dumpsys` or `getprop` answer so when asked for `name`."""
         (self.folder / "answers" / name).write_text(text)
+
+    def supply(self, supply: str, **properties: object) -> None:
+        """Let a power supply have these properties in /sys."""
+        folder = self.folder / "sys/class/power_supply" / supply
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, value in properties.items():
+            (folder / f"{name}.new").write_text(f"{value}\n")
+            (folder / f"{name}.new").replace(folder / name)  # who reads meanwhile reads one or the other
 
     def use_androids_programs(self) -> None:
         """Give the phone Android's shell and tools, mksh and toybox, or skip the test where this machine has none."""

@@ -9,6 +9,7 @@ Nothing here was recorded by this project, which has no phone. The forms are tho
 - `dumpsys battery`: services/core/java/com/android/server/BatteryService.java; `Dock powered` comes with 13, charging state and
   policy with 15. A Samsung S24 prints lines of its own between, of one space or none, and logs behind: The-Gekko/gekko-adb,
   tests/fixtures/battery_samsung_s24.txt.
+- `cmd battery get -f current_now`: the Shell of BatteryService.java: a number in uA from 15 on, before that an unknown option.
 - `dumpsys deviceidle get screen`: DeviceIdleController.java, `true` or `false`, alike in all.
 - `cmd power set-fixed-performance-mode-enabled`: PowerManagerShellCommand.java: nothing and status 0, or two lines on standard
   error and status 255 (-1); before Android 11 `Unknown command` (android.os.BasicShellCommandHandler).
@@ -28,6 +29,7 @@ DENIED = (
     "Permission Denial: can't dump ThermalManagerService from from pid=4711, uid=10234 due to missing "
     "android.permission.DUMP permission\n"
 )
+NO_CURRENT = "Unknown get option: current_now\n"
 NO_SERVICE = "Can't find service: thermalservice\n"
 POWER_HELP = (
     "Power manager (power) commands:\n  help\n    Print this help text.\n\n"
@@ -78,11 +80,18 @@ def thermal(
 
 
 def battery(
-    *, dock: bool = True, charging: bool = True, level: int = 85, status: int = 2, tail: str = ""
+    *,
+    dock: bool = True,
+    charging: bool = True,
+    level: int = 85,
+    status: int = 2,
+    usb: bool = True,
+    tail: str = "",
 ) -> str:
     """Return an answer of `dumpsys battery`."""
     return (
-        "Current Battery Service state:\n  AC powered: false\n  USB powered: true\n  Wireless powered: false\n"
+        f"Current Battery Service state:\n  AC powered: false\n  USB powered: {str(usb).lower()}\n"
+        "  Wireless powered: false\n"
         + "  Dock powered: false\n" * dock
         + "  Max charging current: 500000\n  Max charging voltage: 5000000\n  Charge counter: 3270000\n"
         + f"  status: {status}\n  health: 2\n  present: true\n  level: {level}\n  scale: 100\n  voltage: 4352\n"
@@ -109,6 +118,7 @@ def _answers(android: int, sdk: int, thermal_text: str, battery_text: str, scree
             "thermalservice": thermal_text,
             "battery": battery_text,
             "deviceidle": f"{screen}\n",
+            "current_now": "-512000\n" if android >= 15 else NO_CURRENT,
             "power-help": POWER_HELP + FIXED_HELP,
             "ro.build.version.release": f"{android}\n",
             "ro.build.version.sdk": f"{sdk}\n",

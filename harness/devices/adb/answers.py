@@ -7,8 +7,11 @@ not tell is `NotTold` with the reason; a text of another form is a ValueError.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from math import isfinite
 from typing import Any
+
+from device_agents.energy import DISCHARGING
 
 _REFUSED = re.compile(
     r"Permission Denial|Can't find service: \S+|cmd: Can't find service|not found|inaccessible"
@@ -21,6 +24,17 @@ _STATUS = re.compile(r"^Thermal Status: ([0-6])$", re.MULTILINE)
 _FREQUENCY = re.compile(r"/sys/devices/system/cpu/cpu(\d+)/cpufreq/scaling_cur_freq (\d+)")
 # android.os.BatteryManager, BATTERY_STATUS_UNKNOWN to BATTERY_STATUS_FULL, in the words of Linux's power_supply class.
 _BATTERY = {"1": "Unknown", "2": "Charging", "3": "Discharging", "4": "Not charging", "5": "Full"}
+_SUPPLY = re.compile(r"(\S+) (type|scope|status|online|current_now|voltage_now) (.*)")
+_CHARGERS = (
+    "Mains",
+    "USB",
+    "Wireless",
+    "Dock",
+)  # the beginnings of types, as healthd knows them: BatteryMonitor.cpp
+_PLUGGED_IN = (
+    "so its current is not what the phone takes; pull the cable and reach it without one: Wireless debugging (Settings, "
+    "Developer options; Android 11 on), then 'adb pair' and 'adb connect', and adb = \"ADDRESS:PORT\" in devices.toml"
+)
 _SOURCES = {"AC powered": "ac", "USB powered": "usb", "Wireless powered": "wireless", "Dock powered": "dock"}
 
 
@@ -82,7 +96,7 @@ def parse_clocks(text: str) -> dict[str, int]:
 
 
 def parse_battery(text: str) -> dict[str, Any]:
-    """Return `percent`, `status`, `temp_c` and `powered_by` of `dumpsys battery`.
+    """Return `percent`, `status`, `temp_c`, `powered_by` and, where it is told, `voltage_mv` of `dumpsys battery`.
 
     Makers print more, between these lines and behind: those of two spaces count, up to an empty line or the title of a log.
     Raises: NotTold, ValueError. Source: services/core/java/com/android/server/BatteryService.java, dumpInternal.
@@ -105,7 +119,63 @@ def parse_battery(text: str) -> dict[str, Any]:
     except (KeyError, ValueError, ZeroDivisionError) as error:
         raise ValueError(f"'dumpsys battery' has no {error} that harness knows") from error
     sources = [name for key, name in _SOURCES.items() if fields.get(key) == "true"]
-    return {"percent": round(percent), "status": status, "temp_c": temp_c, "powered_by": sources}
+    told = {"percent": round(percent), "status": status, "temp_c": temp_c, "powered_by": sources}
+    voltage = fields.get("voltage", "")
+    return told | ({"voltage_mv": int(voltage)} if voltage.isdigit() else {})
+
+
+def parse_gauge(text: str) -> dict[str, int]:
+    """Return `current_ua` and `voltage_uv` of the battery in lines of supply, property and value of /sys/class/power_supply.
+
+    Raises: NotTold where it is not discharging, something charges it, or its current is kept from the shell; ValueError.
+    """
+    supplies: dict[str, dict[str, str]] = {}
+    for line in text.splitlines():
+        match = _SUPPLY.fullmatch(line.strip())
+        if match is None:
+            raise ValueError(f"{line[:80]!r} is no property of a power supply")
+        supplies.setdefault(match[1], {})[match[2]] = match[3]
+    batteries = {
+        name: one
+        for name, one in supplies.items()
+        if one.get("type") == "Battery"
+        and one.get("scope") != "Device"
+        and {"current_now", "voltage_now"} <= one.keys()
+    }
+    if not batteries:
+        raise NotTold("its shell may read no current of a battery in /sys/class/power_supply")
+    # Some phones list their gauge a second time, by its chip's name.
+    battery = batteries.get("battery") or min(batteries.items())[1]
+    chargers = [
+        name
+        for name, one in supplies.items()
+        if one.get("type", "").startswith(_CHARGERS) and one.get("online", "0") != "0"
+    ]
+    check_discharging(battery.get("status", "unknown"), chargers)
+    try:
+        return {"current_ua": int(battery["current_now"]), "voltage_uv": int(battery["voltage_now"])}
+    except ValueError as error:
+        raise ValueError(f"its battery's gauge tells no number: {error}") from error
+
+
+def parse_current(text: str) -> int:
+    """Return the current in uA that `cmd battery get -f current_now` tells, which Android 15 is the first to know.
+
+    Raises: NotTold, ValueError. Source: services/core/java/com/android/server/BatteryService.java, Shell.
+    """
+    if not text.strip() or "Unknown get option" in text:
+        raise NotTold("its Android does not tell the battery's current: Android 15 is the first")
+    if not re.fullmatch(r"-?\d{1,18}", text.strip()):
+        raise _unknown("cmd battery get -f current_now", text)
+    return int(text)
+
+
+def check_discharging(status: str, chargers: Sequence[str]) -> None:
+    """Check that a battery gives all that a phone takes. Raises: NotTold with the remedy."""
+    if chargers:
+        raise NotTold(f"the phone is plugged in ({', '.join(chargers)}; {status}), {_PLUGGED_IN}")
+    if status != DISCHARGING:
+        raise NotTold(f"it is not discharging ({status}), {_PLUGGED_IN}")
 
 
 def parse_screen(text: str) -> str:

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, final
 
+from device_agents.energy import BATTERY_SCOPE, DISCHARGING, battery_power_uw, find_update_s
 from harness.devices.adb.answers import (
     NotTold,
+    check_discharging,
     parse_battery,
     parse_clocks,
+    parse_current,
     parse_fixed_help,
+    parse_gauge,
     parse_release,
     parse_screen,
     parse_temperatures,
@@ -29,12 +33,15 @@ from harness.errors import DeviceError, LinkError
 from harness.records import BlockRun, SessionRecord
 
 PERIOD_S = 1.0
+# Of what settles before a block: a reading whose time is known less well could be of the block before.
+READINGS_ERROR = 0.25
 CLOCK_AGE_S = 60.0  # an offset is read again before the next worker once it is older
 MAX_ERROR_NS = 1_000_000_000  # a sample whose time is known less well could be another slice's
 FRESH_S = 5.0  # what was told longer ago is asked for again
 MAX_TICKS = 10_000
 Measured = TypeVar("Measured", bound=SessionRecord | BlockRun)
 SOURCE = "adb"
+CHANNEL = "battery"  # of the gauge's power
 
 _THERMAL = "echo '== thermal'\ndumpsys thermalservice 2>&1\n"
 _CLOCKS = """echo '== clocks'
@@ -42,10 +49,24 @@ for file in /sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq; do
     read khz <"$file" && echo "$file $khz"
 done 2>/dev/null
 """
-_SLOW = """echo '== battery'
-dumpsys battery 2>&1
-echo '== screen'
-dumpsys deviceidle get screen 2>&1
+_BATTERY = "echo '== battery'\ndumpsys battery 2>&1\n"
+_SLOW = f"{_BATTERY}echo '== screen'\ndumpsys deviceidle get screen 2>&1\n"
+# Some makers keep /sys from the shell, too; the battery's service then tells what Android itself reads.
+_GAUGE = f"""echo '== gauge'
+known=
+for supply in /sys/class/power_supply/*; do
+    kind=
+    for name in type scope status online current_now voltage_now; do
+        read value <"$supply/$name" || continue
+        echo "${{supply##*/}} $name $value"
+        if [ "$name" = type ]; then kind=$value; fi
+        if [ "$name $kind" = "current_now Battery" ]; then known=1; fi
+    done
+done 2>/dev/null
+if [ -z "$known" ]; then
+    echo '== current'
+    cmd battery get -f current_now 2>&1
+    {_BATTERY}fi
 """
 _LOOK = f"""echo '== release'
 getprop ro.build.version.release
@@ -89,9 +110,11 @@ class PhoneWatch:
         self._thread = threading.Thread(target=self._watch, name=f"adb {adb.serial}", daemon=True)
         self._lock = threading.Lock()
         self._ticks: list[Told] = []
+        self._gauged: list[Told] = []
+        self._is_gauged = False
         self._latest: Told | None = None
         self._trouble = ""
-        self._clock: ClockOffset | None = None
+        self._clocks: list[ClockOffset] = []  # before a worker, and after it where that disturbs nothing
         self._before: dict[str, Any] = {}
         self._beats = 0
         self.taken = 0  # answers, once a second
@@ -119,13 +142,23 @@ class PhoneWatch:
             with suppress(LinkError):
                 self._mode.end()
 
-    def begin(self) -> None:
-        """Take the conditions before a worker, and read the clocks' offset where it is not fresh. Raises: LinkError."""
-        if self._clock is None or self._now_ns() - self._clock.known_ns > CLOCK_AGE_S * 1e9:
-            self._clock = self._offset()
+    def begin(self, *, gauge: bool = False) -> None:
+        """Take the conditions before a worker, and read the clocks' offset where it is not fresh. Raises: LinkError.
+
+        `gauge`: the battery's gauge is read beside the worker, too.
+        """
+        if not self._clocks or self._now_ns() - self._clocks[-1].known_ns > CLOCK_AGE_S * 1e9:
+            self._clocks.append(self._offset())
+        del self._clocks[:-1]
         self._before = self._conditions()
         with self._lock:
             self._ticks.clear()
+            self._gauged.clear()
+            self._is_gauged = gauge
+
+    def energy_sensor(self) -> dict[str, Any]:
+        """Return the battery's gauge as an agent tells a sensor of energy, or the reasons why it cannot be read."""
+        return find_gauge(self._adb)
 
     def beside(self, conditions: Mapping[str, Any]) -> dict[str, Any]:
         """Return a device's conditions with what adb told, some seconds ago at most; what the device tells itself wins."""
@@ -138,7 +171,14 @@ class PhoneWatch:
         """Return a session, or a run of blocks, with samples that adb told since the one before, and conditions around it."""
         with self._lock:
             ticks, self._ticks = self._ticks, []
+            gauged, self._gauged = self._gauged, []
         after = self._conditions()
+        further: dict[str, Any] = {}
+        if isinstance(session, BlockRun):
+            with suppress(LinkError):
+                self._clocks.append(self._offset())
+            if session.sensor.get("source") == SOURCE:
+                further["readings"] = self._readings(session.plan["settle_s"], gauged, after)
         samples = [sample for tick in ticks if (sample := self._sample(tick)) is not None]
         if not samples:
             reason = self._trouble or "no answer in this session was dated well enough"
@@ -149,17 +189,43 @@ class PhoneWatch:
             samples=tuple(everything),
             conditions_before=_heeded(self._before) | session.conditions_before | {SOURCE: self._before},
             conditions_after=_heeded(after) | session.conditions_after | {SOURCE: after},
+            **further,
         )
         self._before = after
         return joined
 
+    def _readings(
+        self, settle_s: float, gauged: Sequence[Told], after: dict[str, Any]
+    ) -> tuple[dict[str, Any], ...]:
+        """Return the readings of what the gauge told; none, with the reason in `after`, where the phone was plugged in."""
+        trouble, readings = "", []
+        for tick in gauged:
+            dated = self._dated(tick, READINGS_ERROR * settle_s * 1e9)
+            try:
+                uw = gauge_power_uw(tick.values, tick.absent)
+            except (NotTold, ValueError) as error:
+                trouble = str(error)
+                continue
+            if dated is not None:
+                readings.append(dated | {"uj": {}, "uw": {CHANNEL: uw}})
+        try:
+            for conditions in (self._before, after):
+                check_discharging(DISCHARGING, conditions.get("battery", {}).get("powered_by", ()))
+        except NotTold as error:
+            trouble, readings = str(error), []
+        if trouble or not readings:
+            after.setdefault("absent", {})["gauge"] = trouble or "none of its readings was dated well enough"
+        return tuple(readings)
+
     def _sample(self, tick: Told) -> dict[str, Any] | None:
-        if self._clock is None or not tick.values:
-            return None
-        at_ns, error_ns = self._clock.on_phone(tick.from_ns, tick.to_ns)
-        if error_ns > MAX_ERROR_NS or at_ns < 0:
-            return None
-        return {"at_ns": at_ns, "at_error_ns": error_ns, "source": SOURCE, **tick.values}
+        dated = self._dated(tick, MAX_ERROR_NS) if tick.values else None
+        return None if dated is None else dated | {"source": SOURCE, **tick.values}
+
+    def _dated(self, tick: Told, most_ns: float) -> dict[str, Any] | None:
+        """Return when something was told in the phone's clock, None where that is known less well than `most_ns`."""
+        times = [clock.on_phone(tick.from_ns, tick.to_ns) for clock in self._clocks]
+        at_ns, error_ns = min(times, key=lambda time: time[1], default=(-1, 0))
+        return None if error_ns > most_ns or at_ns < 0 else {"at_ns": at_ns, "at_error_ns": error_ns}
 
     def _conditions(self) -> dict[str, Any]:
         """Return what the phone tells now, the slow things too, and under `absent` what it does not tell."""
@@ -169,11 +235,14 @@ class PhoneWatch:
     def _watch(self) -> None:
         """Ask once a second until the end; keep what was told for the session that it falls into."""
         while not self._stop.wait(self._period_s):
+            gauged = self._ask(_GAUGE) if self._is_gauged else None  # by itself, to be dated well
             told = self._ask(_THERMAL + _CLOCKS)
             with self._lock:
                 self._latest = told
                 self._ticks.append(told)
-                del self._ticks[:-MAX_TICKS]
+                self._gauged += [gauged] if gauged is not None else []
+                for kept in (self._ticks, self._gauged):
+                    del kept[:-MAX_TICKS]
                 self.taken += 1
             if self._fixed and told.values.get("fixed_performance") is False:
                 self._restart()
@@ -209,6 +278,59 @@ def look_at_phone(adb: Adb) -> tuple[dict[str, Any], dict[str, str]]:
     """
     argv = ["sh", "-c", _THERMAL + _CLOCKS + _SLOW + _LOOK + _END, "harness", FOLDER]
     return parse_told(adb.shell(argv).stdout.decode("utf-8", "replace"))
+
+
+def find_gauge(adb: Adb, clock_s: Callable[[], float] = time.monotonic) -> dict[str, Any]:
+    """Return the gauge of a phone's battery as an agent tells a sensor of energy: how often it measures, or why not."""
+
+    def look() -> tuple[dict[str, Any], dict[str, str]]:
+        argv = ["sh", "-c", _GAUGE + _END]
+        return parse_told(adb.shell(argv).stdout.decode("utf-8", "replace"))
+
+    def latest() -> int | None:
+        with suppress(DeviceError, NotTold, ValueError):
+            return gauge_current_ua(*look())
+        return None
+
+    try:
+        told, _ = parse_told(adb.shell(["sh", "-c", _BATTERY + _END]).stdout.decode("utf-8", "replace"))
+        check_discharging(DISCHARGING, told.get("battery", {}).get("powered_by", ()))
+        gauge_power_uw(*look())
+        update_s = find_update_s(latest, clock_s)
+    except (DeviceError, NotTold, ValueError) as error:
+        return {"reasons": [f"battery by adb: {error}"]}
+    sensor = {
+        "kind": "battery",
+        "scope": BATTERY_SCOPE,
+        "counters": {},
+        "powers": [CHANNEL],
+        "source": SOURCE,
+    }
+    # It is read once a second, however often it measures.
+    return {"sensor": sensor, "reasons": []} | (
+        {} if update_s is None else {"update_s": max(update_s, PERIOD_S)}
+    )
+
+
+def gauge_current_ua(values: Mapping[str, Any], absent: Mapping[str, str]) -> int:
+    """Return the current of what a gauge told, by /sys or else by the battery's service. Raises: NotTold."""
+    if "gauge" in values:
+        return int(values["gauge"]["current_ua"])
+    if "current_ua" in values:
+        return int(values["current_ua"])
+    raise NotTold(
+        "; ".join(absent.get(name, "") for name in ("adb", "gauge", "current_ua") if absent.get(name))
+    )
+
+
+def gauge_power_uw(values: Mapping[str, Any], absent: Mapping[str, str]) -> int:
+    """Return the power in uW that a phone's battery gives. Raises: NotTold where that is not all it takes; ValueError."""
+    current_ua = gauge_current_ua(values, absent)
+    if "gauge" in values:
+        return battery_power_uw(current_ua, values["gauge"]["voltage_uv"])
+    battery = values.get("battery", {})
+    check_discharging(battery.get("status", absent.get("battery", "unknown")), battery.get("powered_by", ()))
+    return battery_power_uw(current_ua, 1000 * battery.get("voltage_mv", 0))
 
 
 def parse_told(text: str) -> tuple[dict[str, Any], dict[str, str]]:
@@ -262,6 +384,8 @@ _PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "thermal": ("thermal_status", parse_thermal),
     "temperatures": ("temps_c", parse_temperatures),
     "clocks": ("freq_khz", parse_clocks),
+    "gauge": ("gauge", parse_gauge),
+    "current": ("current_ua", parse_current),
     "battery": ("battery", parse_battery),
     "screen": ("screen", parse_screen),
     "release": ("android", parse_release),

@@ -255,7 +255,7 @@ def test_a_sensor_of_energy_is_looked_for_once_for_all_that_the_processor_runs()
         use("tflite", "XNNPACK"),
         use("onnxruntime", "CUDAExecutionProvider"),
     ]
-    processor, gpu = _sensors(Held(), uses)  # type: ignore[arg-type]
+    processor, gpu = _sensors(LocalDevice(name="local"), Held(), uses)  # type: ignore[arg-type]
     assert len(Client.asked) == 2
     assert processor.status == "warn" and "RAPL: only root may read it" in processor.found
     assert (gpu.status, gpu.found) == (
@@ -273,7 +273,7 @@ def test_a_sensor_that_cannot_be_asked_for_is_told_and_the_others_are_looked_for
         client = Client()
 
     uses = [use("onnxruntime", "CPUExecutionProvider"), use("onnxruntime", "CUDAExecutionProvider")]
-    found = _sensors(Held(), uses)  # type: ignore[arg-type]
+    found = _sensors(LocalDevice(name="local"), Held(), uses)  # type: ignore[arg-type]
     assert [check.status for check in found] == ["warn", "warn"]
     assert all("no --energy: the sensor cannot be read" in check.found for check in found)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from factories.records import graph_hash
@@ -14,6 +16,7 @@ from harness.records import BlockRun
 from harness.store import Store
 from harness.store.latencies import latencies
 
+GAUGE = {"kind": "battery", "scope": "all of it", "counters": {}, "powers": ["battery"], "source": "adb"}
 RAPL = {"kind": "rapl", "scope": "the packages", "counters": {"package-0": 1 << 28}, "powers": []}
 
 
@@ -82,6 +85,77 @@ def test_a_device_that_cannot_tell_says_why_once_and_no_network_fails(
     assert (outcome.error, outcome.failures, link.block_jobs) == (None, [], [])
     (told,) = observer.told
     assert told.startswith("energy is not measured in onnxruntime: ") and words in told
+    assert {row.energy for row in latencies(store, outcome.uses[0].configuration)} == {None}
+
+
+class Gauged:
+    """A phone whose gauge is read by adb: 9 W while the network runs, 3 W at rest, 12 W while the reference runs."""
+
+    def __init__(self, found: dict[str, Any]) -> None:
+        self.found, self.begun = found, []
+
+    def energy_sensor(self) -> dict[str, Any]:
+        return self.found
+
+    def begin(self, *, gauge: bool = False) -> None:
+        self.begun.append(gauge)
+
+    def beside(self, conditions: dict[str, Any]) -> dict[str, Any]:
+        return conditions
+
+    def joined(self, run: Any) -> Any:
+        if not isinstance(run, BlockRun):
+            return run
+        watts = {"idle": 3.0, "network": 9.0, "reference": 12.0}
+        readings = []
+        for block in run.blocks:
+            for at_ns in range(block.start_ns, block.end_ns + 1, 10**9):
+                readings.append(
+                    {"at_ns": at_ns, "uj": {}, "uw": {"battery": round(watts[block.which] * 1e6)}}
+                )
+        return replace(run, readings=tuple(readings))
+
+
+def test_a_phone_whose_agent_has_no_sensor_is_measured_by_its_gauge_through_adb(store: Store) -> None:
+    link, observer = ScriptedLink(), Silent()
+    link.phone = Gauged({"sensor": GAUGE, "reasons": [], "update_s": 1.0})
+    outcome = run_scripted(link, store, observer=observer, energy=True)
+    assert (outcome.error, outcome.failures, observer.told) == (None, [], [])
+    (row,) = latencies(store, outcome.uses[0].configuration)
+    assert row.energy is not None and row.energy.total.value == pytest.approx(9.0, rel=0.01)
+    assert row.energy.above_idle.value == pytest.approx(6.0, rel=0.01)
+    assert to_json([row])[0]["energy_sensor"] == "battery"
+    (job,) = link.block_jobs
+    assert {seconds for _, seconds in job["blocks"]} == {20.0}
+    assert "energy_of" not in job, "the agent reads no sensor of its own"
+    assert link.phone.begun == [False, True], "for its session and for its energy"
+
+
+def test_a_sensor_of_the_agents_own_goes_before_the_phones_gauge(store: Store) -> None:
+    link = with_sensor()
+    link.phone = Gauged({"reasons": ["battery by adb: asked in vain"]})
+    outcome = run_scripted(link, store, energy=True)
+    assert link.block_jobs[0]["energy_of"] == "CPUExecutionProvider"
+    assert outcome.error is None and True not in link.phone.begun
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (
+            {"reasons": ["battery by adb: the phone is plugged in (usb)"]},
+            "no sensor of energy; RAPL: none here; battery: none either; battery by adb: the phone is plugged in (usb)",
+        ),
+        ({"sensor": GAUGE, "reasons": [], "update_s": 10.0}, "(battery) measures every 10 s, too seldom"),
+        ({"sensor": GAUGE, "reasons": []}, "did not change within a minute"),
+    ],
+)
+def test_a_phone_whose_gauge_will_not_do_says_why(store: Store, found: dict[str, Any], words: str) -> None:
+    link, observer = ScriptedLink(), Silent()
+    link.phone = Gauged(found)
+    outcome = run_scripted(link, store, observer=observer, energy=True)
+    (told,) = observer.told
+    assert words in told and link.block_jobs == []
     assert {row.energy for row in latencies(store, outcome.uses[0].configuration)} == {None}
 
 

@@ -48,7 +48,9 @@ def test_each_android_is_read(answers: Answers) -> None:
     assert parse_thermal(files["thermalservice"]) == 0
     assert parse_temperatures(files["thermalservice"]) == {"BIG": 44.800003, "VIRTUAL-SKIN": 31.25}
     told = parse_battery(files["battery"])
-    assert told == {"percent": 85, "status": "Charging", "temp_c": 27.4, "powered_by": ["usb"]}
+    assert told == {"percent": 85, "status": "Charging", "temp_c": 27.4, "powered_by": ["usb"]} | {
+        "voltage_mv": 4352
+    }
     assert parse_screen(files["deviceidle"]) in ("on", "off")
     assert parse_release(files["ro.build.version.release"]) == answers.android
     assert parse_fixed_help(files["power-help"])

@@ -42,7 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as root:
         device = LocalDevice(name="local", root=root)
         link = Connection(device, open_transport(device), owner=new_owner())
-        link.open(say=lambda _: None)
+        link.open()
         for runtime in choose_runtimes(device, link.hello, (), ()):
             models = source.models(cast(Format, runtime.format))
             started_s = time.monotonic()

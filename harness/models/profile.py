@@ -85,7 +85,7 @@ def profile_network(
         cores=cores,
         runs=runs,
         wait_s=wait_s,
-        say=lambda text: log(f"{device.name}: {text}"),
+        log=lambda text: log(f"{device.name}: {text}"),
     )
     return NetworkProfile(profile=profile, network=profiled, device=device.name, batch=batch)
 

@@ -14,6 +14,7 @@ from harness.estimates.latency import Latency, LatencyTable
 from harness.estimates.sustained import Sustained, sustained
 from harness.measurement.campaign import Outcome
 from harness.measurement.campaigns import run_all
+from harness.measurement.events import Event, SessionDone, SessionsPlanned
 from harness.measurement.plan import LEVELS, Options
 from harness.measurement.workload import GroupedSource, ModelSource, RuntimePlan
 from harness.models.exported import ExportedModels, ExportObserver, expected_outputs
@@ -396,25 +397,17 @@ class Progress:
         self._done: dict[str, int] = {}
         self._units: dict[str, int] = {}
 
-    def state(self, device: str, text: str) -> None:
+    def event(self, device: str, event: Event) -> None:
+        text = str(event)
+        match event:
+            case SessionsPlanned(sessions=sessions):
+                self._units[device] = self._units.get(device, 0) + sessions
+                return
+            case SessionDone(failure=failure):
+                self._done[device] = self._done.get(device, 0) + 1
+                ended = f"{self._done[device]} of {self._units[device]} sessions"
+                text = f"{ended}: {event}" if failure else ended
         self._log(f"{device}: {text}")
-
-    def tell(self, device: str, text: str) -> None:
-        self._log(f"{device}: {text}")
-
-    def begin(self, device: str, units: int) -> None:
-        self._units[device] = self._units.get(device, 0) + units
-
-    def advance(self, device: str, text: str) -> None:
-        self._done[device] = self._done.get(device, 0) + 1
-        ended = f"{self._done[device]} of {self._units[device]} sessions"
-        self._log(f"{device}: {ended}{': ' if text else ''}{text}")
-
-    def end(self, device: str, trouble: str) -> None:
-        self._log(f"{device}: ended{': ' if trouble else ''}{trouble}")
-
-    def refine(self, device: str, use: RuntimePlan, left: int) -> None:
-        self._log(f"{device}: every network has a session in {use.title}, {left} sessions left")
 
     def say(self, text: str) -> None:
         self._log(text)

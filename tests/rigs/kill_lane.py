@@ -443,10 +443,8 @@ def _acknowledge(method: str, mark: Callable[[Any], str], tell: Callable[[str], 
 class _Observer:
     """An observer that shows nothing."""
 
-    def state(self, *_: Any) -> None:
+    def event(self, *_: Any) -> None:
         """Show nothing."""
-
-    tell = begin = advance = refine = state
 
 
 def _write_for_ever(path: str) -> None:

@@ -31,7 +31,8 @@ from harness.measurement.profile import take_profile
 from harness.output.campaigns import print_outcome
 from harness.store import Store
 from rigs.lying_device import ERROR, LIES, MESSAGES, STREAMS, LyingDevice, at, changed, leaves
-from rigs.scripted_link import PLAN, ScriptedSource, Silent
+from rigs.scripted_link import PLAN, ScriptedSource
+from rigs.watcher import Watcher
 from space.errors import HarnessError
 
 LIMIT_S = 20.0
@@ -85,7 +86,7 @@ def run(device: str, transport: LyingDevice, store: Store, source: ScriptedSourc
             source or ScriptedSource(),
             OPTIONS,
             store,
-            Silent(),
+            Watcher(),
             rng=random.Random(0),
             cancel=threading.Event(),
             connect=lambda _: transport,

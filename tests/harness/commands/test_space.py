@@ -14,7 +14,8 @@ import pytest
 import torch
 from factories.stores import FEW, MANY, add_sessions, calibrate, networks, new_store
 from rigs.commands import refused, run
-from rigs.short_campaigns import ONNX, Watcher, any_core
+from rigs.short_campaigns import ONNX, any_core
+from rigs.watcher import Watcher
 
 from harness.devices.config import Device, LocalDevice
 from harness.measurement.campaign import Outcome, run_campaign

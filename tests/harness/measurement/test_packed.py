@@ -40,7 +40,8 @@ from rigs.packed_jobs import (
     write_zip,
 )
 from rigs.read_only import read_only
-from rigs.short_campaigns import LONG_PLAN, ONNX, SHORT, Watcher, any_core
+from rigs.short_campaigns import LONG_PLAN, ONNX, SHORT, any_core
+from rigs.watcher import Watcher
 
 from device_agents import block_plans
 from device_agents.packed_job import Stop, choose_uses, greet
@@ -142,7 +143,7 @@ def test_a_job_gives_a_runtime_the_options_that_a_campaign_gives_it(runtime: str
     given = {"cuda": {"use_tf32": False, "prefer_nhwc": True}, "gpu": {"of": "onnxruntime"}}
     device = Device(name="board", transport="packed", provider_options=given)
     options = replace(ONNX, runtimes=(runtime,))
-    job = pack_campaign(device, SmallModels(), options, store, rng=random.Random(0), say=lambda text: None)
+    job = pack_campaign(device, SmallModels(), options, store, rng=random.Random(0), log=lambda text: None)
     document = json.loads(zipfile.ZipFile(io.BytesIO(job.data)).read("job.json"))
     there = ["CPUExecutionProvider", "CUDAExecutionProvider", "CUDAExecutionProvider+graph"]
     found = {"name": runtime.partition(":")[0], "package": "p", "version": "1.24.0"}
@@ -295,7 +296,7 @@ def test_files_that_nothing_tells_apart_are_packed_once_and_that_is_said(tmp_pat
     told: list[str] = []
     with Store(str(tmp_path / "store.sqlite")) as store:
         job = pack_campaign(
-            LocalDevice(name="board"), source, ONNX, store, rng=random.Random(0), say=told.append
+            LocalDevice(name="board"), source, ONNX, store, rng=random.Random(0), log=told.append
         )
     groups = json.loads(zipfile.ZipFile(io.BytesIO(job.data)).read("job.json"))["groups"]
     assert [group["models"][0]["architecture"] for group in groups] == ["a/m.onnx", "one/m.onnx"]
@@ -376,7 +377,7 @@ def test_a_job_tells_the_sessions_of_the_runtime_that_has_most(
     source = MeasuredModels(networks=None, files=open_files(paths), reference=None, progress=lambda *_: None)
     options = replace(ONNX, runtimes=(), formats=("onnx", "tflite"))
     job = pack_campaign(
-        Device(name="board", transport="packed"), source, options, store, rng=random.Random(0), say=print
+        Device(name="board", transport="packed"), source, options, store, rng=random.Random(0), log=print
     )
     assert (job.networks, job.sessions) == (3, 2)
 
@@ -673,7 +674,7 @@ def test_a_start_with_a_wrong_clock_leaves_the_others_alone(ran: Ran, store: Sto
 def test_a_job_that_would_set_a_board_is_refused(store: Store) -> None:
     device = LocalDevice(name="nano", jetson_clocks=True)
     with pytest.raises(ConfigError, match="a packed job sets no power mode or clocks"):
-        pack_campaign(device, SmallModels(), TOGETHER, store, rng=random.Random(0), say=lambda text: None)
+        pack_campaign(device, SmallModels(), TOGETHER, store, rng=random.Random(0), log=lambda text: None)
 
 
 def test_throttling_is_seen_on_both_sides_alike(ran: Ran) -> None:

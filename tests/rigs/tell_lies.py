@@ -107,7 +107,7 @@ def profile(device: str, transport: LyingDevice) -> Outcome:
             "wait_s": 0.0,
         }
         take_profile(
-            LocalDevice(name=device), model, **names, say=lambda _: None, connect=lambda _: transport
+            LocalDevice(name=device), model, **names, log=lambda _: None, connect=lambda _: transport
         )
     except HarnessError as error:
         return Outcome(device=device, error=error)

@@ -35,7 +35,7 @@ from harness.devices.connection import Connection
 from harness.devices.framing import FrameStream
 from harness.devices.transports.ssh import SshTransport
 from harness.errors import DeviceError, LinkError
-from harness.measurement.events import Event, Measuring, Reconnecting, SessionDone
+from harness.measurement.events import Event, Measuring, Preparing, Reconnecting, SessionDone
 from harness.store import Store
 
 pytestmark = [pytest.mark.ssh, pytest.mark.converter]
@@ -235,7 +235,7 @@ def test_a_device_without_room_for_the_agent_says_what_to_do(
 def test_a_disk_that_fills_up_is_a_failure_with_the_remedy(
     ground: Ground, store: Store, disk: SmallDisk
 ) -> None:
-    watcher = once(lambda: disk.fill(leave_bytes=100_000), "preparing")
+    watcher = once(lambda: disk.fill(leave_bytes=100_000), Preparing)
     device = ground.server.device(root=str(disk.folder))
     outcome = measure(device, store, NETWORKS[:1], observer=watcher)
     assert outcome.measured == 0

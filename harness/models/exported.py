@@ -80,7 +80,7 @@ class ExportObserver(Observer, Protocol):
     def export(self, model_format: str, done: int, total: int, name: str) -> None:
         """Report that `done` of `total` fragments of a format are exported, `name` the last."""
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Show a message that stays visible and is about no one device."""
 
 

@@ -129,7 +129,7 @@ class ProgressView:
         match event:
             case Note(text=text):
                 self._progress.rows.note(device)
-                self.say(_about(device, text))
+                self.log(_about(device, text))
             case SessionsPlanned(sessions=sessions):
                 self._plan(device, sessions)
             case SessionDone():
@@ -147,7 +147,7 @@ class ProgressView:
         trouble = _trouble(event)
         self._progress.rows.note(device, in_trouble=trouble is not None, has_ended=False)
         if trouble is not None and trouble != self._troubles.get(device) and self._progress.is_shown:
-            self.say(_about(device, str(event)))  # a bar has no room for all of it
+            self.log(_about(device, str(event)))  # a bar has no room for all of it
         self._troubles[device] = trouble
         goes_on = isinstance(event, Sending) and isinstance(self._last.get(device), Sending)
         if isinstance(event, Stage) and not goes_on:
@@ -184,7 +184,7 @@ class ProgressView:
         self._progress.rows.note(device, in_trouble=bool(event.failure), done=int(one.completed))
         if event.failure:
             self._progress.update(task, description=str(event))
-            self.say(f"{device}: {event}")
+            self.log(f"{device}: {event}")
         if one.completed in (1, one.total) or one.completed % PLAIN_EVERY == 0:
             self._line(device, sentence(replace(self._progress.standing(one), text="")))
 
@@ -222,9 +222,9 @@ class ProgressView:
 
     def __call__(self, text: str) -> None:
         """Print a line above the bars: the view may stand where lines of progress are asked for."""
-        self.say(text)
+        self.log(text)
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Print a line above the bars."""
         self._told.add(text)
         if not self._quiet:

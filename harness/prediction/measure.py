@@ -206,7 +206,7 @@ def measure_devices(request: MeasureRequest, store: Store, observer: ExportObser
         options,
         store,
         lambda *asked: run(*asked)[0],
-        observer.say,
+        observer.log,
         config=config,
     )
     if not last.uses or last.error is not None:
@@ -236,7 +236,7 @@ def _note_judged_before(
         for model in (model for model in use.models if model.graph_hash in given):
             sessions = store.sessions(use.configuration, [model.graph_hash])
             if sessions and not any(one.expected == given[model.graph_hash] for one in sessions):
-                observer.say(
+                observer.log(
                     f"{model.architecture}: stored already, and not judged by --expect; add --fresh to measure it again"
                 )
 
@@ -409,7 +409,7 @@ class Progress:
                 text = f"{ended}: {event}" if failure else ended
         self._log(f"{device}: {text}")
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         self._log(text)
 
     def export(self, model_format: str, done: int, total: int, name: str) -> None:

@@ -419,7 +419,7 @@ def _measure(
     connection.RECONNECT_WAITS_S = (0.05, 0.2, 0.5, 1.0)
     campaign.CALIBRATION = Level(name="calibration", sessions=CALIBRATIONS, plan=PLAN)
     AgentClient.permissions = lambda *_: {"grants": [], "waited": {}, "siblings": {}, "withheld": []}  # type: ignore[method-assign]
-    with Store(url, on_note=lambda _: None) as store:
+    with Store(url, log=lambda _: None) as store:
         outcome = campaign.run_campaign(
             device, models, options, store, _Observer(), rng=random.Random(seed), cancel=threading.Event()
         )

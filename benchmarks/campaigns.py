@@ -37,7 +37,7 @@ def run(
 
     The models of `options.formats` are exported before the campaign begins: `Outcome.elapsed_s` is without that.
     """
-    source = ExportedModels(select_models_and_segments(selection), progress=lambda *_: None)
+    source = ExportedModels(select_models_and_segments(selection), on_progress=lambda *_: None)
     for model_format in options.formats:
         source.models(cast(Format, model_format))
     try:

@@ -168,7 +168,7 @@ class Bench:
     def __init__(self, folder: Path, store_folder: Path, networks: int, sessions: int) -> None:
         self.folder, self.sessions = folder, sessions
         names = [*FIRST_EVIDENCE, f"sample:{networks}@31"] if networks else list(FIRST_EVIDENCE)
-        self.source = ExportedModels(select_models_and_segments(names), progress=lambda *_: None)
+        self.source = ExportedModels(select_models_and_segments(names), on_progress=lambda *_: None)
         self.store = Store(str(store_folder / "contention.sqlite"))
         self._told_file = store_folder / "told.json"
         known = json.loads(self._told_file.read_text()) if self._told_file.exists() else {}

@@ -37,7 +37,7 @@ def main() -> None:
     arguments = parser.parse_args()
     print(describe_machine())
     source = ExportedModels(
-        select_models_and_segments([f"sample:{arguments.networks}@7"]), progress=lambda *_: None
+        select_models_and_segments([f"sample:{arguments.networks}@7"]), on_progress=lambda *_: None
     )
     with tempfile.TemporaryDirectory() as root:
         device = LocalDevice(name="local", root=root)

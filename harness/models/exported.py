@@ -97,14 +97,14 @@ class ExportedModels:
         self,
         architectures: Sequence[Architecture | Segment],
         *,
-        progress: Callable[[str, int, int, str], None],
+        on_progress: Callable[[str, int, int, str], None],
         config: SpaceConfig | None = None,
         expected: ExpectedOutputs | None = None,
     ) -> None:
         self._config = config or (architectures[0].config if architectures else BLOX)
         self._expected = expected or expected_outputs(self._config)
         self._architectures = architectures
-        self._progress = progress
+        self._on_progress = on_progress
         self._libraries: dict[tuple[Format, Precision], FragmentLibrary] = {}
         self._lock = threading.Lock()
         self._batch = 1
@@ -136,7 +136,7 @@ class ExportedModels:
                     config=self._config,
                     weights=Weights.seeded(0),
                     precision=precision,
-                    progress=lambda done, total, name: self._progress(model_format, done, total, name),
+                    on_progress=lambda done, total, name: self._on_progress(model_format, done, total, name),
                 )
             return self._libraries[key]
 

@@ -185,7 +185,7 @@ def measure_devices(request: MeasureRequest, store: Store, observer: ExportObser
         return run_all(chosen, source, store, observer, request.seed, request.wait_s)
 
     def run(networks: Sequence[Architecture | Segment], options: Options) -> list[Outcome]:
-        source = ExportedModels(networks, progress=observer.export, config=config, expected=expected)
+        source = ExportedModels(networks, on_progress=observer.export, config=config, expected=expected)
         return run_source(source, options)
 
     if not request.until:
@@ -246,7 +246,7 @@ def asked_source(
 ) -> tuple[ModelSource | MeasuredModels, Options]:
     """Return the source of a request's networks and files, and its options: of files alone, runtimes of their formats."""
     chosen = select_models_and_segments(request.networks, config) if request.networks else []
-    networks = ExportedModels(chosen, progress=observer.export, config=config) if chosen else None
+    networks = ExportedModels(chosen, on_progress=observer.export, config=config) if chosen else None
     if networks is not None and not request.files:
         return networks, request.options
     files = open_files(find_files(request.files), request.inputs)
@@ -257,7 +257,7 @@ def asked_source(
         networks=networks,
         files=files,
         reference=reference,
-        progress=observer.export,
+        on_progress=observer.export,
         beside=request.beside,
         exchanged=request.exchanged,
         batches=request.options.batches,

@@ -56,7 +56,7 @@ NETWORKS = ("bconv/bconv/bconv", "conv/bconv/bconv")
 @functools.cache
 def models(networks: tuple[str, ...]) -> ModelSource:
     """Return the exported models of some networks, from the fragments that all tests share."""
-    return ExportedModels(select_architectures(networks), progress=lambda *_: None)
+    return ExportedModels(select_architectures(networks), on_progress=lambda *_: None)
 
 
 _permissions, _permitted = AgentClient.permissions, dict[tuple[int, ...], dict[str, Any]]()

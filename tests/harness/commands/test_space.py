@@ -121,7 +121,7 @@ def empty(tmp_path: Path) -> Iterator[Store]:
 
 
 def measured(device: Device, store: Store, text: str, config: SpaceConfig) -> Outcome:
-    source = ExportedModels(select_architectures([text], config), progress=lambda *_: None, config=config)
+    source = ExportedModels(select_architectures([text], config), on_progress=lambda *_: None, config=config)
     rng, cancel = random.Random(0), threading.Event()
     with any_core():
         return run_campaign(device, source, ONNX, store, Watcher(), rng=rng, cancel=cancel)

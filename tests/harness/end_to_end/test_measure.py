@@ -58,7 +58,7 @@ def networks(
     monkeypatch.setenv("HARNESS_CACHE", str(harness_cache))
 
     def make(*texts: str, kind: type[ExportedModels] = ExportedModels) -> ExportedModels:
-        models = kind(select_architectures(texts), progress=lambda *_: None)
+        models = kind(select_architectures(texts), on_progress=lambda *_: None)
         models._libraries = libraries  # type: ignore[assignment]
         return models
 
@@ -206,7 +206,7 @@ def test_segments_are_measured_as_models_of_their_own_and_stay_out_of_the_table(
         one for one in select_models_and_segments(["segments"]) if str(one).endswith(("head", "stem"))
     ]
     assert len(segments) == 2
-    source = ExportedModels(segments, progress=lambda *_: None)
+    source = ExportedModels(segments, on_progress=lambda *_: None)
     source._libraries = libraries  # type: ignore[assignment]
     outcome = measure(device, source, store, runtimes=("onnxruntime",))
     assert (outcome.measured, outcome.failures, outcome.error) == (2, [], None)

@@ -196,7 +196,7 @@ def test_other_formats_are_refused_before_the_phone_is_asked(
             ConfigError, match="'pixel': by adb alone there are tflite models and no onnx ones"
         ):
             harness.measure(device, models, store=store, space="tiny")
-    networks = ExportedModels([], progress=lambda *told: None)
+    networks = ExportedModels([], on_progress=lambda *told: None)
     unused: Any = None
     asked: tuple[Format, ...]
     for asked in (("onnx",), ("tflite", "onnx")):

@@ -180,7 +180,7 @@ def test_files_are_timed_beside_what_the_device_chooses_and_judged_at_home_memor
     references = [networks.model("wide", 96), networks.model("narrow", 3)]
     monkeypatch.setattr(MeasuredModels, "_references", lambda self, model_format: references)
     monkeypatch.setattr(packed, "FRESH_RUNS", 1)
-    source = MeasuredModels(networks=networks, files=[file], reference=None, progress=lambda *_: None)
+    source = MeasuredModels(networks=networks, files=[file], reference=None, on_progress=lambda *_: None)
     path = tmp_path / "job.zip"
     with Store(str(tmp_path / "store.sqlite")) as store:
         pack(store, path, replace(ONNX, memory=True, energy=True), source=source)
@@ -223,7 +223,7 @@ def test_each_file_of_a_job_has_its_own_reference_failures_and_latency(
     models = SmallModels()
     references = [models.model("wide", 96), models.model("narrow", 3)]
     monkeypatch.setattr(MeasuredModels, "_references", lambda self, model_format: references)
-    source = MeasuredModels(networks=None, files=files, reference=None, progress=lambda *_: None)
+    source = MeasuredModels(networks=None, files=files, reference=None, on_progress=lambda *_: None)
     path = tmp_path / "job.zip"
     with Store(str(tmp_path / "store.sqlite")) as store:
         job_id = pack(store, path, replace(ONNX, energy=True), source=source)
@@ -292,7 +292,7 @@ def test_files_that_nothing_tells_apart_are_packed_once_and_that_is_said(tmp_pat
     other = save(dense(), tmp_path / "one/m.onnx")
     copied = Path(shutil.copy(first, tmp_path / "two/a/m.onnx"))
     files = open_files([first, copied, other], GivenInputs())
-    source = MeasuredModels(networks=None, files=files, reference=files[2], progress=lambda *_: None)
+    source = MeasuredModels(networks=None, files=files, reference=files[2], on_progress=lambda *_: None)
     told: list[str] = []
     with Store(str(tmp_path / "store.sqlite")) as store:
         job = pack_campaign(
@@ -312,7 +312,7 @@ def test_a_file_whose_trial_failed_keeps_its_reference_once_a_session_of_it_is_t
     models = SmallModels()
     references = [models.model("wide", 96), models.model("narrow", 3)]
     monkeypatch.setattr(MeasuredModels, "_references", lambda self, model_format: references)
-    source = MeasuredModels(networks=None, files=[file], reference=None, progress=lambda *_: None)
+    source = MeasuredModels(networks=None, files=[file], reference=None, on_progress=lambda *_: None)
     path, two = tmp_path / "job.zip", replace(SHORT, sessions=2)
     with Store(str(tmp_path / "store.sqlite")) as store:
         pack(store, path, replace(ONNX, level=two), source=source)
@@ -374,7 +374,9 @@ def test_a_job_tells_the_sessions_of_the_runtime_that_has_most(
     paths += [save_tflite(tmp_path / f"{width}.tflite", width) for width in (8, 9)]
     models = SmallModels()
     monkeypatch.setattr(MeasuredModels, "_references", lambda self, kind: [models.reference(kind, "fp32")])
-    source = MeasuredModels(networks=None, files=open_files(paths), reference=None, progress=lambda *_: None)
+    source = MeasuredModels(
+        networks=None, files=open_files(paths), reference=None, on_progress=lambda *_: None
+    )
     options = replace(ONNX, runtimes=(), formats=("onnx", "tflite"))
     job = pack_campaign(
         Device(name="board", transport="packed"), source, options, store, rng=random.Random(0), log=print

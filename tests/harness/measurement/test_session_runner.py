@@ -280,7 +280,7 @@ def test_segments_join_as_segments_and_never_appear_among_networks(store: Store)
 @pytest.mark.converter
 def test_segments_that_the_user_names_come_as_segments(harness_cache: Path) -> None:
     selected = select_models_and_segments(["segments", "conv/conv/conv"])
-    models = ExportedModels(selected, progress=lambda *_: None).models("onnx")
+    models = ExportedModels(selected, on_progress=lambda *_: None).models("onnx")
     assert (models[0].purpose, models[0].architecture) == ("network", "conv/conv/conv")
     assert {model.purpose for model in models[1:5]} == {"segment"}
     assert len({model.graph_hash for model in models[:5]}) == 5

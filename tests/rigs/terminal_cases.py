@@ -314,7 +314,7 @@ def _profile_network(device: Any, network: str, **_: Any) -> Any:
     return NetworkProfile(profile=profile, network=Architecture.parse(network), device=device.name)
 
 
-def _diagnose_all(devices: Any, on_step: Any, check: Any) -> Any:
+def _diagnose_all(devices: Any, on_progress: Any, check: Any) -> Any:
     from harness.devices.doctor import Check
 
     venv = "python3 -m venv ~/harness-venv && ~/harness-venv/bin/python -m pip install onnxruntime"

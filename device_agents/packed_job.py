@@ -570,7 +570,7 @@ class Driver:
             losses = resends = 0
             self._end(use, (number, batch, network), failure)
 
-        def judge(network: int, told: Told) -> None:
+        def judge(network: int, told: SessionEvents) -> None:
             nonlocal losses, resends, is_hot
             trouble = told.trouble(use.plan(number), self._limits)
             if trouble and attempt < self._redos:
@@ -616,7 +616,7 @@ class Driver:
         use: Use,
         number: int,
         networks: list[int],
-        judge: Callable[[int, Told], None],
+        judge: Callable[[int, SessionEvents], None],
         end: Callable[[int, str], None],
     ) -> Answer:
         """Measure networks in a fresh worker, each handed on as it ends, and return the job's answer. Raises: Lost, Stop."""
@@ -631,7 +631,7 @@ class Driver:
         self._pass_gate(use)
         job["cores"] = self._await_cores(self._method)
         self._write(run=job_digest(job))
-        told, count = Told(), 0
+        told, count = SessionEvents(), 0
 
         def on_event(event: Answer) -> None:
             nonlocal told, count
@@ -639,7 +639,7 @@ class Driver:
             kind = event.get("event")
             told.add(event)
             if kind in ("measured", "refused"):
-                network, before, told = networks[event["network"]], told, Told()
+                network, before, told = networks[event["network"]], told, SessionEvents()
                 count += 1
                 if kind == "measured":
                     judge(network, before)
@@ -746,7 +746,7 @@ class Driver:
         return list(cores)
 
 
-class Told:
+class SessionEvents:
     """What a worker told of one network, as far as it says whether the session was disturbed."""
 
     def __init__(self) -> None:

@@ -242,7 +242,7 @@ def _load_fragments(
             config=config,
             weights=weights,
             cache_dir=cache_dir,
-            done=lambda name: on_progress(next(ready), len(wanted), name),
+            on_progress=lambda name: on_progress(next(ready), len(wanted), name),
         )
         for fragment in absent:
             exported = cache.load(keys[fragment])

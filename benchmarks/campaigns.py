@@ -10,8 +10,8 @@ from typing import cast
 
 from harness.devices.config import Device, Format, LocalDevice
 from harness.measurement.campaign import Outcome, run_campaign
+from harness.measurement.events import Event
 from harness.measurement.plan import Options
-from harness.measurement.workload import RuntimePlan
 from harness.models.exported import ExportedModels
 from harness.models.names import select_models_and_segments
 from harness.store import Store
@@ -21,22 +21,7 @@ from space.errors import HarnessError
 class Silent:
     """An observer that shows nothing."""
 
-    def state(self, device: str, text: str) -> None:
-        """Show nothing."""
-
-    def tell(self, device: str, text: str) -> None:
-        """Show nothing."""
-
-    def begin(self, device: str, units: int) -> None:
-        """Show nothing."""
-
-    def advance(self, device: str, text: str) -> None:
-        """Show nothing."""
-
-    def end(self, device: str, trouble: str) -> None:
-        """Show nothing."""
-
-    def refine(self, device: str, use: RuntimePlan, left: int) -> None:
+    def event(self, device: str, event: Event) -> None:
         """Show nothing."""
 
 
@@ -52,7 +37,7 @@ def run(
 
     The models of `options.formats` are exported before the campaign begins: `Outcome.elapsed_s` is without that.
     """
-    source = ExportedModels(select_models_and_segments(selection), progress=lambda *_: None)
+    source = ExportedModels(select_models_and_segments(selection), on_progress=lambda *_: None)
     for model_format in options.formats:
         source.models(cast(Format, model_format))
     try:

@@ -36,9 +36,9 @@ from harness.estimates.comparison import compare
 from harness.estimates.estimate import RatioEstimate, estimate, scatter_of
 from harness.estimates.latency import Latency
 from harness.measurement.campaign import run_campaign
+from harness.measurement.events import Event, SessionDone
 from harness.measurement.plan import LEVELS, Options
 from harness.measurement.session_runner import Cancelled
-from harness.measurement.workload import RuntimePlan
 from harness.models.exported import ExportedModels
 from harness.models.names import select_models_and_segments
 from harness.records import Configuration, SessionRecord
@@ -154,25 +154,12 @@ class Watch:
         """Count from now."""
         self._start_s = time.monotonic()
 
-    def state(self, device: str, text: str) -> None:
-        """Look for a word of busy cores."""
-        if self.said_s is None and any(word in text for word in ("busy", "quota", "in use")):
-            self.first_words, self.said_s = text, time.monotonic() - self._start_s
-
-    tell = state
-
-    def begin(self, device: str, units: int) -> None:
-        """Show nothing."""
-
-    def advance(self, device: str, text: str) -> None:
-        """Note that a session is done."""
-        self.has_begun.set()
-
-    def end(self, device: str, trouble: str) -> None:
-        """Show nothing."""
-
-    def refine(self, device: str, use: RuntimePlan, left: int) -> None:
-        """Show nothing."""
+    def event(self, device: str, event: Event) -> None:
+        """Note that a session is done, or the first word of busy cores."""
+        if isinstance(event, SessionDone):
+            self.has_begun.set()
+        elif self.said_s is None and any(word in str(event) for word in ("busy", "quota", "in use")):
+            self.first_words, self.said_s = str(event), time.monotonic() - self._start_s
 
 
 class Bench:
@@ -181,7 +168,7 @@ class Bench:
     def __init__(self, folder: Path, store_folder: Path, networks: int, sessions: int) -> None:
         self.folder, self.sessions = folder, sessions
         names = [*FIRST_EVIDENCE, f"sample:{networks}@31"] if networks else list(FIRST_EVIDENCE)
-        self.source = ExportedModels(select_models_and_segments(names), progress=lambda *_: None)
+        self.source = ExportedModels(select_models_and_segments(names), on_progress=lambda *_: None)
         self.store = Store(str(store_folder / "contention.sqlite"))
         self._told_file = store_folder / "told.json"
         known = json.loads(self._told_file.read_text()) if self._told_file.exists() else {}

@@ -129,7 +129,7 @@ class Bench:
         self, network: Architecture, model_format: Format, agent: Connection, folder: Path, core: int
     ) -> None:
         self._network, self._agent, self._peer = str(network), agent, PEERS[model_format]
-        source = ExportedModels([network], progress=lambda *_: None)
+        source = ExportedModels([network], on_progress=lambda *_: None)
         reference, model = (
             source.reference(model_format).assemble(),
             source.models(model_format)[0].assemble(),

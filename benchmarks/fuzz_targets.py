@@ -498,7 +498,7 @@ def rows() -> Target:
     from harness.store.maintenance import check_store, export_documents, list_sessions
     from harness.store.selection import Selection
 
-    store = Store("sqlite://", on_note=lambda _: None)
+    store = Store("sqlite://", log=lambda _: None)
     names = ("campaigns", "configurations", "sessions", "failures", "reference_latencies", "recalibrations")
     known = {name: schema.METADATA.tables[name] for name in names}
     _fill(store)
@@ -613,7 +613,7 @@ def store_file() -> Target:
         path.write_bytes(content)
         for name in ("-wal", "-shm"):
             path.with_name(path.name + name).unlink(missing_ok=True)
-        with Store(str(path), read_only=True, on_note=lambda _: None) as store:
+        with Store(str(path), read_only=True, log=lambda _: None) as store:
             check_store(store)
             results(store)
 

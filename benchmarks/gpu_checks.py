@@ -768,7 +768,7 @@ def provider_outputs(providers: Sequence[str]) -> dict[str, list[list[float]]]:
     from harness.models.exported import ExportedModels
     from harness.models.names import select_models_and_segments
 
-    models = ExportedModels(select_models_and_segments(["sample:4@11"]), progress=lambda *_: None).models(
+    models = ExportedModels(select_models_and_segments(["sample:4@11"]), on_progress=lambda *_: None).models(
         "onnx"
     )
     outputs: dict[str, list[list[float]]] = {provider: [] for provider in providers}

@@ -37,12 +37,12 @@ def main() -> None:
     arguments = parser.parse_args()
     print(describe_machine())
     source = ExportedModels(
-        select_models_and_segments([f"sample:{arguments.networks}@7"]), progress=lambda *_: None
+        select_models_and_segments([f"sample:{arguments.networks}@7"]), on_progress=lambda *_: None
     )
     with tempfile.TemporaryDirectory() as root:
         device = LocalDevice(name="local", root=root)
         link = Connection(device, open_transport(device), owner=new_owner())
-        link.open(say=lambda _: None)
+        link.open()
         for runtime in choose_runtimes(device, link.hello, (), ()):
             models = source.models(cast(Format, runtime.format))
             started_s = time.monotonic()

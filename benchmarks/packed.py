@@ -1,9 +1,9 @@
-"""Does a packed job tell what a campaign over SSH tells? The same networks both ways, in turn, on one sshd of its own on loopback.
+"""Does a packed job tell what a campaign over SSH tells? The same networks both ways, in turn, on an sshd on loopback.
 
     PYTHONPATH=tests python benchmarks/packed.py [--networks 12] [--sessions 3] [--runtime onnxruntime]
 
 Four rounds: over SSH, packed, over SSH, packed. A packed job is sent to the server and run by a login there, as a batch queue
-would run it, and its results are fetched and imported. Prints how far the ratios of each two rounds are apart, network by network.
+would run it, and its results are fetched and imported. Prints how far the ratios of each two rounds are apart, by network.
 Ends with status 1 unless both ways come to one configuration with the same networks, models and outputs, network by network.
 """
 
@@ -96,7 +96,9 @@ def run_there(server: Sshd, job: Path) -> Path:
     try:
         save = 'mkdir "$1" && cat > "$1/job.zip"'
         transport.run(["sh", "-c", save, "sh", str(there)], stdin=job.read_bytes(), timeout_s=JOB_S)
-        done = transport.run([sys.executable, str(there / "job.zip"), "--folder", str(there)], timeout_s=JOB_S)
+        done = transport.run(
+            [sys.executable, str(there / "job.zip"), "--folder", str(there)], timeout_s=JOB_S
+        )
         if done.status:
             sys.exit(f"the job ended with status {done.status}: {done.stdout.decode()}{done.stderr}")
         results.write_bytes((there / results.name).read_bytes())

@@ -28,6 +28,7 @@ from rigs.sshd import Sshd, start_sshd
 from harness.devices.assembly import Assembly
 from harness.devices.client import AgentClient, deploy
 from harness.devices.connection import Connection, new_owner
+from harness.devices.events import OnConnecting
 from harness.devices.transports import open_transport
 from harness.measurement.uploads import send_parts
 
@@ -59,8 +60,8 @@ class Watched(Connection):
         super().__init__(*arguments, **options)
         self.root, self.on_cut, self.held = root, on_cut, [dict[str, int]()]
 
-    def reopen(self, say: Callable[[str], None], cancel: threading.Event) -> None:
-        super().reopen(say, cancel)
+    def reopen(self, on_progress: OnConnecting, cancel: threading.Event) -> None:
+        super().reopen(on_progress, cancel)
         self.held.append(held_bytes(self.root))
         self.on_cut(f"reconnected; the device has {sum(self.held[-1].values()):,} bytes of parts")
 
@@ -78,8 +79,8 @@ def upload(server: Sshd, link: FaultyLink, model: Assembly, cuts: int, rate: flo
     transport = open_transport(device)
     begun_s = time.monotonic()
 
-    def say(text: str) -> None:
-        print(f"{time.monotonic() - begun_s:6.1f} s  {text}", flush=True)
+    def say(what: object) -> None:
+        print(f"{time.monotonic() - begun_s:6.1f} s  {what}", flush=True)
 
     watched = Watched(device, transport, owner=new_owner("slow link"), root=root, on_cut=say)
     post = AgentClient._post_sized

@@ -206,10 +206,10 @@ class Use:
 
 
 class Driver:
-    """Drive the agent through one start of a job. `say` shows a line."""
+    """Drive the agent through one start of a job. `log` shows a line."""
 
-    def __init__(self, archive: zipfile.ZipFile, work: Path, say: Callable[[str], None]) -> None:
-        self._archive, self._work, self._say = archive, work, say
+    def __init__(self, archive: zipfile.ZipFile, work: Path, log: Callable[[str], None]) -> None:
+        self._archive, self._work, self._log = archive, work, log
         self._job_bytes = archive.read("job.json")
         self.job: dict[str, Any] = json.loads(self._job_bytes.decode("utf-8"))
         self._key = archive.read("key")
@@ -275,7 +275,7 @@ class Driver:
         self._cores = allowed_cores(self.job, hello)
         self._ask_start()
         total = sum(1 for use in uses for _ in self._units_left(use))
-        self._say(
+        self._log(
             "%d sessions to measure in %s" % (total, ", ".join(dict.fromkeys(use.title for use in uses)))
         )
         self._total, self._ended = total, 0
@@ -372,7 +372,7 @@ class Driver:
     def _ask_start(self) -> None:
         """Learn the conditions that the job starts with, and how to ask for the cores."""
         self._start_temps_c = temperatures_c(self._ask("probe")["conditions"])
-        self._say("asking for the cores %s" % ", ".join(map(str, self._cores)))
+        self._log("asking for the cores %s" % ", ".join(map(str, self._cores)))
         asked = self._ask("permissions", owner=self._owner(), cores=self._cores, threads=self.job["threads"])
         granted = [grant["method"] for grant in asked["grants"] if grant["verified"]]
         self._method = granted[0] if granted else ""
@@ -396,7 +396,7 @@ class Driver:
             if networks:
                 self._measure_batch(use, number, batch, networks)
             if use.failed_in_a_row >= self._limits["failures_in_a_row"]:
-                self._say(
+                self._log(
                     "%d networks failed in a row in %s: it is given up"
                     % (self._limits["failures_in_a_row"], use.title)
                 )
@@ -411,9 +411,9 @@ class Driver:
             again, is_hot = self._attempt(use, number, batch, units, attempt)
             if again:
                 self._write(again=again)
-                self._say("%d disturbed, to be measured again" % len(again))
+                self._log("%d disturbed, to be measured again" % len(again))
             if is_hot:
-                self._say("the device throttled; it rests for %g s" % self._limits["redo_after_s"])
+                self._log("the device throttled; it rests for %g s" % self._limits["redo_after_s"])
                 time.sleep(self._limits["redo_after_s"])
                 self._conditions = {}
             attempt, units = attempt + 1, again
@@ -434,7 +434,7 @@ class Driver:
 
     def _find_nearest(self, use: Use) -> Durations:
         """Return the reference of a file that runs about as long; the first where the file does not run."""
-        self._say("trying %s %s" % (use.title, use.group["models"][0]["architecture"]))
+        self._log("trying %s %s" % (use.title, use.group["models"][0]["architecture"]))
         found = nearest(use.references, lambda reference: self._try(use, reference))
         return found or Durations(0.0, 0.0, use.references[0]["graph_hash"])
 
@@ -482,7 +482,7 @@ class Driver:
                 why = told.get("message") or "; ".join(told.get("reasons", ()))
                 if told.get("sensor"):
                     why = "its sensor measures too seldom, or showed no change within a minute"
-                self._say("%s is not measured in %s: %s" % (of, use.title, why))
+                self._log("%s is not measured in %s: %s" % (of, use.title, why))
                 return
             failure = "" if answer.get("type") == "result" else str(answer.get("message"))
             self._end(use, (number, batch, network), failure)
@@ -514,7 +514,7 @@ class Driver:
                 return self._agent.ask("sensor", SENSOR_S, provider=provider)
             except Lost as error:
                 trouble = str(error)
-                self._say("%s, looking for a sensor of energy; starting it again" % error)
+                self._log("%s, looking for a sensor of energy; starting it again" % error)
                 self._restart()
         return {"type": "error", "kind": "agent-lost", "message": trouble}
 
@@ -570,7 +570,7 @@ class Driver:
             losses = resends = 0
             self._end(use, (number, batch, network), failure)
 
-        def judge(network: int, told: Told) -> None:
+        def judge(network: int, told: SessionEvents) -> None:
             nonlocal losses, resends, is_hot
             trouble = told.trouble(use.plan(number), self._limits)
             if trouble and attempt < self._redos:
@@ -588,7 +588,7 @@ class Driver:
             except Lost as error:
                 losses += 1
                 self._write(lost=str(error))
-                self._say("%s; starting it again" % error)
+                self._log("%s; starting it again" % error)
                 self._conditions = {}
                 self._restart()
                 if losses >= self._limits["losses"]:
@@ -616,7 +616,7 @@ class Driver:
         use: Use,
         number: int,
         networks: list[int],
-        judge: Callable[[int, Told], None],
+        judge: Callable[[int, SessionEvents], None],
         end: Callable[[int, str], None],
     ) -> Answer:
         """Measure networks in a fresh worker, each handed on as it ends, and return the job's answer. Raises: Lost, Stop."""
@@ -631,7 +631,7 @@ class Driver:
         self._pass_gate(use)
         job["cores"] = self._await_cores(self._method)
         self._write(run=job_digest(job))
-        told, count = Told(), 0
+        told, count = SessionEvents(), 0
 
         def on_event(event: Answer) -> None:
             nonlocal told, count
@@ -639,7 +639,7 @@ class Driver:
             kind = event.get("event")
             told.add(event)
             if kind in ("measured", "refused"):
-                network, before, told = networks[event["network"]], told, Told()
+                network, before, told = networks[event["network"]], told, SessionEvents()
                 count += 1
                 if kind == "measured":
                     judge(network, before)
@@ -664,7 +664,7 @@ class Driver:
         self.failures += bool(failure)
         name = use.group["models"][unit[2]]["architecture"]
         text = "%d of %d: %s %s" % (self._ended, self._total, use.title, name)
-        self._say("%s failed: %s" % (text, failure) if failure else text)
+        self._log("%s failed: %s" % (text, failure) if failure else text)
 
     def _send_parts(self, recipes: list[dict[str, Any]]) -> None:
         """Give the agent the parts of models that it lacks. Raises: Stop, Lost."""
@@ -712,7 +712,7 @@ class Driver:
                 self._start_temps_c = temps_c
                 self._gate_patience_s = 0.0 if is_throttled else self._limits["gate_patience_s"]
                 return
-            self._say("waiting for the device: it is %s" % ("throttled" if is_throttled else "hot"))
+            self._log("waiting for the device: it is %s" % ("throttled" if is_throttled else "hot"))
             time.sleep(self._limits["gate_poll_s"])
             waited_s += self._limits["gate_poll_s"]
             known = {}
@@ -733,7 +733,7 @@ class Driver:
             waited_s = time.monotonic() - begin_s
             if busy <= self._limits["busy_share"] or waited_s >= self._core_patience_s:
                 break
-            self._say("waiting for a free core: another program takes %.0f %% of the time" % (100 * busy))
+            self._log("waiting for a free core: another program takes %.0f %% of the time" % (100 * busy))
             time.sleep(self._limits["core_poll_s"])
         if not self._is_begun and busy > self._limits["hopeless_share"]:
             raise Stop(
@@ -746,7 +746,7 @@ class Driver:
         return list(cores)
 
 
-class Told:
+class SessionEvents:
     """What a worker told of one network, as far as it says whether the session was disturbed."""
 
     def __init__(self) -> None:

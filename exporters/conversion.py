@@ -83,9 +83,9 @@ def convert_fragments(
     config: SpaceConfig,
     weights: Weights,
     cache_dir: Path,
-    done: Callable[[str], None],
+    on_progress: Callable[[str], None],
 ) -> None:
-    """Export fragments, each with its cache key, into a cache; call `done` with the name of each.
+    """Export fragments, each with its cache key, into a cache; call `on_progress` with the name of each.
 
     Raises:
         ConversionError: a converter is not installed or fails, or the cache cannot be written.
@@ -97,7 +97,7 @@ def convert_fragments(
         weights,
         cache_dir=cache_dir,
         fragments=[{"fragment": dataclasses.asdict(f), "key": key} for f, key in fragments],
-        report=lambda name, elapsed_s: done(name),
+        report=lambda name, elapsed_s: on_progress(name),
     )
 
 

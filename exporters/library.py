@@ -75,12 +75,12 @@ class FragmentLibrary:
         config: SpaceConfig = BLOX,
         weights: Weights | None = None,
         precision: Precision = "fp32",
-        progress: Progress | None = None,
+        on_progress: Progress | None = None,
     ) -> FragmentLibrary:
         """Load the fragments of a space from a cache folder, exporting first what is absent or damaged.
 
         `weights` default to `Weights.seeded(0)`. For a checkpoint only its own architecture's fragments are
-        exported. `progress(done, total, name)` is called as fragments become ready.
+        exported. `on_progress(done, total, name)` is called as fragments become ready.
 
         Raises:
             ConversionError: the format or the precision is unknown, a converter is absent or fails, a checkpoint does not
@@ -92,7 +92,7 @@ class FragmentLibrary:
             raise ConversionError(f"precision {precision!r} is unknown; choose from {', '.join(PRECISIONS)}")
         weights = weights or Weights.seeded(0)
         loaded = _load_fragments(
-            format, precision, Path(cache_dir), config, weights, progress or _no_progress
+            format, precision, Path(cache_dir), config, weights, on_progress or _no_progress
         )
         layouts = {fragment: exported.layout for fragment, exported in loaded.items()}
         skeletons: Skeletons
@@ -206,7 +206,7 @@ def _load_fragments(
     cache_dir: Path,
     config: SpaceConfig,
     weights: Weights,
-    progress: Progress,
+    on_progress: Progress,
 ) -> dict[Fragment, ExportedFragment]:
     source = weights.checkpoint
     wanted = all_fragments(config) if source is None else fragments_of(source.architecture)
@@ -231,7 +231,7 @@ def _load_fragments(
         exported = cache.load(keys[fragment])
         if exported is not None:
             loaded[fragment] = exported
-            progress(len(loaded), len(wanted), str(fragment))
+            on_progress(len(loaded), len(wanted), str(fragment))
     absent = [fragment for fragment in wanted if fragment not in loaded]
     if absent:
         ready = iter(range(len(loaded) + 1, len(wanted) + 1))
@@ -242,7 +242,7 @@ def _load_fragments(
             config=config,
             weights=weights,
             cache_dir=cache_dir,
-            done=lambda name: progress(next(ready), len(wanted), name),
+            on_progress=lambda name: on_progress(next(ready), len(wanted), name),
         )
         for fragment in absent:
             exported = cache.load(keys[fragment])

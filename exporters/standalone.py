@@ -26,7 +26,7 @@ def standalone(
     cache_dir: Path | str,
     weights: Weights | None = None,
     precision: Precision = "fp32",
-    progress: Progress | None = None,
+    on_progress: Progress | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> bytes:
     """Return one network as an ordinary model file, one image of the space's size at a time.
@@ -44,7 +44,7 @@ def standalone(
         config=architecture.config,
         weights=weights,
         precision=precision,
-        progress=progress,
+        on_progress=on_progress,
     )
     linked = link(library.recipe(architecture), library.part)
     notes = metadata_of(architecture, format, library.weights, precision) | dict(metadata or {})

@@ -39,3 +39,10 @@ def duration(seconds: float) -> str:
     """Return a time in hours, minutes and seconds, as in `0:14:20`."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as `0:05`, `12:00` or `1:30:00`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

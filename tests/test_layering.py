@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -176,6 +177,16 @@ def test_below_the_commands_only_the_output_prints() -> None:
 
     rooms = ("harness.commands", "harness.output")
     assert [name for name in MODULES if not is_within(name, rooms) and prints(name)] == []
+
+
+def test_notes_for_people_are_logged_and_what_is_under_way_is_on_progress() -> None:
+    def misnamed(module: str) -> list[str]:
+        callbacks = re.findall(
+            r"\b(\w+): Callable\[\[str(?:, \w+)*\], None\]", MODULES[module].read_text("utf-8")
+        )
+        return [name for name in callbacks if name != "on_progress" and not name.startswith("log")]
+
+    assert offenders(misnamed) == {}
 
 
 def test_every_package_is_in_the_table() -> None:

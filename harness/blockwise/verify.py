@@ -110,7 +110,7 @@ def measure_finished(
 
     A network that could not be measured is absent.
     """
-    models = FinishedModels(finished, finished[0].architecture.config, cache_dir, progress=observer.export)
+    models = FinishedModels(finished, finished[0].architecture.config, cache_dir, on_progress=observer.export)
     outcomes = measure_finalists(configurations.values(), devices, models, store, observer, wait_s=wait_s)
     found = {}
     for name, configuration in configurations.items():

@@ -102,7 +102,7 @@ def profile(
             space=space,
             inputs=GivenInputs.parse(shape or (), inputs, None, signature),
             wait_s=patience_s(wait, wait_limit),
-            export=view.export,
+            on_progress=view.export,
             log=log,
         )
     print_profile(found, by or "", json_output=json_output, wide=wide)

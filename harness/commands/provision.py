@@ -47,7 +47,7 @@ def provision(
             carry=carry,
             remove=remove,
             dry_run=dry_run,
-            on_step=steps,
+            on_progress=steps,
         )
     print_provisioned(found, json_output=json_output)
     raise typer.Exit(found.exit_status)

@@ -64,5 +64,5 @@ def study(
     settings = parse_settings(settings_file, quick)
     check_figures(output, figure, correlations)
     with ProgressView(quiet=is_quiet(json_output)) as view:
-        found = study_folder(settings, ground_truth or (), output, workers.runner(), view.say)
+        found = study_folder(settings, ground_truth or (), output, workers.runner(), view.log)
     print_study(found, output, json_output=json_output, figure=figure, correlations=correlations, wide=wide)

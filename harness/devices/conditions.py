@@ -120,18 +120,19 @@ def throttle_remedy(signs: Sequence[str]) -> str:
 
 def closed_gates(
     conditions: Mapping[str, Any], start_conditions: Mapping[str, Any], cores: Sequence[int] = ()
-) -> list[str]:
-    """Return reasons against a session now: signs of throttling, and parts over 3 C hotter than at the campaign's start.
+) -> dict[str, str]:
+    """Return reasons against a session now, by what stays the same while numbers in them change: signs of throttling, and parts
+    over 3 C hotter than at the campaign's start.
 
     Only temperatures that both conditions have are compared.
     """
     before_c, now_c = _temperatures_c(start_conditions), _temperatures_c(conditions)
-    hot = [
-        f"{name} at {now_c[name]:.1f} C, {now_c[name] - before_c[name]:.1f} C over the campaign's start"
+    hot = {
+        name: f"{name} at {now_c[name]:.1f} C, {now_c[name] - before_c[name]:.1f} C over the campaign's start"
         for name in now_c
         if name in before_c and now_c[name] > before_c[name] + HOTTER_C
-    ]
-    return throttle_signs(conditions, cores) + hot
+    }
+    return {sign: sign for sign in throttle_signs(conditions, cores)} | hot
 
 
 def marked_slices(session: SessionRecord) -> tuple[bool, ...]:

@@ -9,7 +9,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.devices.adb.client import Adb
@@ -18,9 +18,11 @@ from harness.devices.adb.watch import PhoneWatch
 from harness.devices.carried import carried_libraries
 from harness.devices.client import ISOLATED, AgentClient, Deployment, deploy
 from harness.devices.config import Device, SshDevice, default_python
+from harness.devices.events import Attempt, OnConnecting, Waiting
 from harness.devices.transports.contract import Transport
 from harness.errors import AgentError, Cancelled, DeviceError, LinkError
 from space.errors import ConfigError
+from space.text import clock
 
 _END = "import os, signal, sys; os.kill(int(sys.argv[1]), signal.SIGTERM)"
 GRACE_S = 10.0  # for a device in use, without being asked to wait: an agent that ends, or a doctor's look
@@ -81,19 +83,20 @@ class Connection:
         self,
         *,
         lock: bool = True,
-        say: Callable[[str], None] = lambda text: None,
+        on_progress: OnConnecting = lambda event: None,
         cancel: threading.Event | None = None,
     ) -> None:
         """Connect, deploy, start the agent, greet it and take the device's lock, waited for as long as the connection may.
 
-        `say` is told whom it waits for. Raises: DeviceError naming what failed and the remedy; Cancelled once `cancel` is set.
+        `on_progress` is told whom it waits for. Raises: DeviceError naming what failed and the remedy; Cancelled once `cancel`
+        is set.
         """
         self._greet()
         if lock:
-            self._lock(say, cancel or threading.Event())
+            self._lock(on_progress, cancel or threading.Event())
             self._watch_phone()
 
-    def reopen(self, say: Callable[[str], None], cancel: threading.Event) -> None:
+    def reopen(self, on_progress: OnConnecting, cancel: threading.Event) -> None:
         """Reconnect after the connection broke: at once, then after growing waits, until `cancel` is set.
 
         Raises: DeviceError when the device stays away.
@@ -102,11 +105,11 @@ class Connection:
         for attempt, wait_s in enumerate((*RECONNECT_WAITS_S, 0.0), start=1):
             self.close()
             try:
-                self.open(say=say, cancel=cancel)
+                self.open(on_progress=on_progress, cancel=cancel)
                 return
             except LinkError as error:
-                then = f"; next in {wait_s:g} s" if attempt < attempts else ""
-                say(f"attempt {attempt} of {attempts}: {error}{then}")
+                next_s = wait_s if attempt < attempts else None
+                on_progress(Attempt(number=attempt, attempts=attempts, reason=str(error), next_s=next_s))
             if cancel.wait(wait_s):
                 return
         self.close()
@@ -140,7 +143,7 @@ class Connection:
         )
         self.phone.open()
 
-    def _lock(self, say: Callable[[str], None], cancel: threading.Event) -> None:
+    def _lock(self, on_progress: OnConnecting, cancel: threading.Event) -> None:
         """Take the device's lock, after a wait where another holds it; who waits keeps its agent, or connects anew.
 
         Raises: DeviceError when it is waited for in vain; Cancelled.
@@ -165,8 +168,8 @@ class Connection:
                 else:
                     self._end_former(error)
                 if limit_s > GRACE_S and waited_s - said_s >= SAY_S:
-                    said_s, most = waited_s, "" if limit_s == math.inf else f" of {clock(limit_s)}"
-                    say(f"waiting: {self._reason(error)}; {clock(waited_s)}{most}")
+                    said_s = waited_s
+                    on_progress(Waiting(reason=self._reason(error), waited_s=waited_s, limit_s=limit_s))
             cancel.wait(POLL_S)
         raise Cancelled
 
@@ -234,13 +237,6 @@ def parse_time(text: str, option: str) -> float:
     if found is None:
         raise ConfigError(f"{option} {text!r}: no time; write a number and its unit: 90s, 30m or 8h")
     return float(found[1]) * {"s": 1, "m": 60, "min": 60, "h": 3600}[found[2]]
-
-
-def clock(seconds: float) -> str:
-    """Return a duration as `0:05`, `12:00` or `1:30:00`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _process() -> str:

@@ -69,12 +69,12 @@ class Check:
 
 def diagnose_all(
     devices: Sequence[Device],
-    on_step: Callable[[str, str], None] = lambda name, step: None,
+    on_progress: Callable[[str, str], None] = lambda name, step: None,
     check: CheckDevice | None = None,
 ) -> Iterator[tuple[str, list[Check]]]:
     """Check devices, several at once; yield each one's name and checks as soon as they are known.
 
-    check: what is done with each, `diagnose` where it is None. on_step: told a device's name and what is done with it now, an
+    check: what is done with each, `diagnose` where it is None. on_progress: told a device's name and what is done with it now, an
     empty text at the end. Devices of one machine are checked one after the other, for a check of one would find the other's
     busy. Who no longer asks leaves those under way behind: their threads end with the process.
     """
@@ -92,8 +92,8 @@ def diagnose_all(
                 return
             for device in of_machine:
                 try:
-                    checks = (check or diagnose)(device, lambda step, name=device.name: on_step(name, step))  # type: ignore[misc]
-                    on_step(device.name, "")
+                    checks = (check or diagnose)(device, partial(on_progress, device.name))
+                    on_progress(device.name, "")
                     known.put((device.name, checks))
                 except BaseException as error:  # noqa: BLE001 - raised again where the caller is
                     known.put((device.name, error))
@@ -112,18 +112,18 @@ def exit_status(checks: Iterable[Check]) -> int:
     return 3 if any(check.status == "FAIL" for check in checks) else 0
 
 
-def diagnose(device: Device, on_step: Callable[[str], None] = lambda step: None) -> list[Check]:
-    """Check a device step by step, each told to `on_step` before; the first that fails ends the list."""
+def diagnose(device: Device, on_progress: Callable[[str], None] = lambda step: None) -> list[Check]:
+    """Check a device step by step, each told to `on_progress` before; the first that fails ends the list."""
     connection = Connection(device, open_transport(device), owner=OWNER)
     checks: list[Check] = []
     if isinstance(device, SshDevice) and device.adb:
-        on_step("asking adb")
+        on_progress("asking adb")
         checks += _cable(device)
         if exit_status(checks):
             return checks
     try:
         try:
-            on_step("connecting")
+            on_progress("connecting")
             connection.open(lock=False)
         except (DeviceError, ConfigError) as error:
             return [*checks, Check(status="FAIL", name="reach", found=str(error))]
@@ -139,9 +139,9 @@ def diagnose(device: Device, on_step: Callable[[str], None] = lambda step: None)
         checks.append(_space(connection.hello))
         conditions = connection.client.probe()
         checks += _conditions(device, connection.hello, conditions)
-        on_step("trying how cores can be asked for")
+        on_progress("trying how cores can be asked for")
         checks += _permissions(device, connection, "android" in conditions)
-        checks += _trials(device, connection, on_step)
+        checks += _trials(device, connection, on_progress)
     except (DeviceError, ConfigError) as error:
         checks.append(Check(status="FAIL", name="agent", found=str(error)))
     finally:
@@ -261,7 +261,7 @@ def _runtimes(device: Device, hello: Mapping[str, Any]) -> list[Check]:
     return checks
 
 
-def _trials(device: Device, connection: Connection, on_step: Callable[[str], None]) -> list[Check]:
+def _trials(device: Device, connection: Connection, on_progress: Callable[[str], None]) -> list[Check]:
     """Run a small model in each runtime, in all forms that are measured; a device in use is left alone."""
     try:
         uses = choose_runtimes(device, connection.hello, (), ())
@@ -282,7 +282,7 @@ def _trials(device: Device, connection: Connection, on_step: Callable[[str], Non
         found = f"set to power mode {board['power_mode']}{clocks}, for this check; {board['before']} is put back after"
         checks.append(Check(status="ok", name="board", found=found))
     hello = {**connection.hello, **locked}
-    on_step("running a small model in each runtime")
+    on_progress("running a small model in each runtime")
     try:
         trials = try_runtimes(device, connection, uses, hello)
     except ConfigError:
@@ -291,10 +291,10 @@ def _trials(device: Device, connection: Connection, on_step: Callable[[str], Non
     cores, threads = allowed_cores(device, hello, None, ())
     checks += trials
     try:
-        on_step("trying what else is measured")
+        on_progress("trying what else is measured")
         for use in works:
             checks += _forms(use, try_forms(connection.client, use, cores[-threads:], threads))
-        on_step("looking for a sensor of energy, for up to a minute")
+        on_progress("looking for a sensor of energy, for up to a minute")
         checks += _sensors(device, connection, works)
     except DeviceError as error:  # what was found before stays
         checks.append(Check(status="FAIL", name="agent", found=str(error)))

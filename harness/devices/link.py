@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from harness.devices.adb.watch import PhoneWatch
 from harness.devices.client import AgentClient
+from harness.devices.events import OnConnecting
 
 
 class Link(Protocol):
@@ -33,7 +34,7 @@ class Link(Protocol):
     def phone(self) -> PhoneWatch | None:
         """Return the phone's watch through adb; None where the device has none."""
 
-    def reopen(self, say: Callable[[str], None], cancel: threading.Event) -> None:
+    def reopen(self, on_progress: OnConnecting, cancel: threading.Event) -> None:
         """Connect again after the link broke. Raises: DeviceError when the device stays away."""
 
 

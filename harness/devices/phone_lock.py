@@ -11,14 +11,16 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from harness.devices.adb.serials import check_serial
-from harness.devices.connection import GRACE_S, POLL_S, SAY_S, clock
+from harness.devices.connection import GRACE_S, POLL_S, SAY_S
+from harness.devices.events import OnConnecting, Waiting
 from harness.errors import Cancelled, DeviceError
 from space.errors import ConfigError
+from space.text import clock
 from space.user_paths import cache_folder
 
 _NOTE_BYTES = 4096
@@ -32,14 +34,14 @@ def held_phone(
     *,
     owner: str,
     wait_s: float,
-    say: Callable[[str], None],
+    on_progress: OnConnecting,
     cancel: threading.Event,
 ) -> Iterator[None]:
     """Hold the phone of a serial number, after a wait where another campaign of this account does.
 
     `wait_s`: for how long, infinite without end; a campaign of this very process is waited for whatever it is. `who` names the
-    device, `owner` this campaign to those that wait, and nothing else anywhere (`new_owner`), `say` is told whom it waits
-    for. The system lets go of the lock when the process ends, however it ends.
+    device, `owner` this campaign to those that wait, and nothing else anywhere (`new_owner`), `on_progress` is told
+    whom it waits for. The system lets go of the lock when the process ends, however it ends.
     Raises: DeviceError where it is waited for in vain; ConfigError where there can be no lock; Cancelled.
     """
     check_serial(serial)  # no name of another folder's file
@@ -48,7 +50,7 @@ def held_phone(
         path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        _wait(file, path, who, wait_s, say, cancel)
+        _wait(file, path, who, wait_s, on_progress, cancel)
         with _locks(path):
             os.ftruncate(file, 0)
             os.pwrite(file, json.dumps({"owner": owner}).encode(), 0)
@@ -71,9 +73,9 @@ def _locks(path: Path) -> Iterator[None]:
 
 
 def _wait(
-    file: int, path: Path, who: str, wait_s: float, say: Callable[[str], None], cancel: threading.Event
+    file: int, path: Path, who: str, wait_s: float, on_progress: OnConnecting, cancel: threading.Event
 ) -> None:
-    """Take the lock of an open file once it is free. Raises: DeviceError, Cancelled, ConfigError; what `say` does."""
+    """Take the lock of an open file once it is free. Raises: DeviceError, Cancelled, ConfigError; what `on_progress` does."""
     began_s, said_s = time.monotonic(), -math.inf
     while not cancel.is_set():
         with _locks(path):
@@ -87,8 +89,8 @@ def _wait(
             hint = f"waited {clock(waited_s)} for it" if wait_s else "--wait waits for it"
             raise DeviceError(f"{who}: the phone is in use by {by}; {hint}")
         if limit_s > GRACE_S and waited_s - said_s >= SAY_S:
-            said_s, most = waited_s, "" if limit_s == math.inf else f" of {clock(limit_s)}"
-            say(f"waiting: in use by {by}; {clock(waited_s)}{most}")
+            said_s = waited_s
+            on_progress(Waiting(reason=f"in use by {by}", waited_s=waited_s, limit_s=limit_s))
         cancel.wait(POLL_S)
     raise Cancelled
 

@@ -42,7 +42,7 @@ _WAYS = {
 }
 
 State = Literal["installed", "unchanged", "planned", "removed", "would-remove"]
-OnStep = Callable[[str], None]
+OnProgress = Callable[[str], None]
 _Ask = Callable[[dict[str, Any], float], dict[str, Any]]
 
 
@@ -110,11 +110,11 @@ def provision_device(
     carry: bool = False,
     remove: bool = False,
     dry_run: bool = False,
-    on_step: Callable[[str, str], None] = lambda name, step: None,
+    on_progress: Callable[[str, str], None] = lambda name, step: None,
 ) -> Provisioned:
     """Install what a device lacks to run the runtimes: those named, else devices.toml's, else ONNX Runtime and TFLite.
 
-    carry: do not ask the device's pip. remove: remove what was installed instead. dry_run: change nothing. on_step: told the
+    carry: do not ask the device's pip. remove: remove what was installed instead. dry_run: change nothing. on_progress: told the
     device's name and what is done with it now, an empty text at the end.
     Raises: ConfigError for an unknown runtime; DeviceError where nothing fits the device or it cannot be installed, with what
     would do; the device is then as it was.
@@ -122,16 +122,16 @@ def provision_device(
     names = _runtime_names(runtimes or device.runtimes) or USUAL
 
     def tell(step: str) -> None:
-        on_step(device.name, step)
+        on_progress(device.name, step)
 
     try:
-        with _connected(device, lock=not dry_run, on_step=tell) as (connection, ask):
+        with _connected(device, lock=not dry_run, on_progress=tell) as (connection, ask):
             if remove:
                 return _remove(device, ask, dry_run=dry_run)
             survey = _survey(device, ask)
             plan = _plan(device, names, connection.hello, survey, is_asked=bool(runtimes))
             if not plan.rows:
-                return _unchanged(device, connection, plan, survey, dry_run=dry_run, on_step=tell)
+                return _unchanged(device, connection, plan, survey, dry_run=dry_run, on_progress=tell)
             ways = _ways(device, plan, survey, carry)
             if dry_run:
                 return Provisioned(
@@ -151,28 +151,34 @@ def _remove(device: Device, ask: _Ask, *, dry_run: bool) -> Provisioned:
 
 
 def _unchanged(
-    device: Device, connection: Connection, plan: _Plan, survey: Survey, *, dry_run: bool, on_step: OnStep
+    device: Device,
+    connection: Connection,
+    plan: _Plan,
+    survey: Survey,
+    *,
+    dry_run: bool,
+    on_progress: OnProgress,
 ) -> Provisioned:
     """Return that nothing was to be done, proven by trials."""
     return Provisioned(
         device=device.name, state="unchanged", runtimes=plan.present, left_out=plan.left_out,
         packages=dict(survey.note.packages) if survey.note else {},
-        checks=() if dry_run else _try(device, connection, plan.present, on_step),
+        checks=() if dry_run else _try(device, connection, plan.present, on_progress),
     )  # fmt: skip
 
 
 @contextmanager
-def _connected(device: Device, *, lock: bool, on_step: OnStep) -> Iterator[tuple[Connection, _Ask]]:
+def _connected(device: Device, *, lock: bool, on_progress: OnProgress) -> Iterator[tuple[Connection, _Ask]]:
     """Connect to a device and yield the connection, and a function that asks the agent's file about packages."""
     transport = open_transport(device)
     connection = Connection(device, transport, owner=new_owner("harness provision"))
     try:
-        on_step("connecting")
+        on_progress("connecting")
         connection.open(lock=lock)
         deployment = connection.deployment
         assert deployment is not None
         command = [deployment.python, "-I", deployment.path, "environment", "--root", deployment.root]
-        on_step("looking at what is there")
+        on_progress("looking at what is there")
         yield connection, lambda request, limit_s: _ask(device, transport, command, request, limit_s)
     finally:
         connection.close()
@@ -283,7 +289,7 @@ def _install(
     plan: _Plan,
     survey: Survey,
     ways: Sequence[str],
-    on_step: OnStep,
+    on_progress: OnProgress,
 ) -> Provisioned:
     """Install by the first way that works, then try the runtimes. Raises: DeviceError when none does."""
     if survey.free_bytes < LEAST_BYTES:
@@ -294,58 +300,66 @@ def _install(
     notes = [] if survey.pip or ways == ["pkg"] else [f"{survey.executable} has no pip"]
     for way in ways:
         try:
-            note = _installed_by(way, device, connection, ask, plan, survey, on_step)
+            note = _installed_by(way, device, connection, ask, plan, survey, on_progress)
             break
         except DeviceError as error:
             notes.append(str(error).removeprefix(f"device {device.name!r}: "))
     else:
         raise DeviceError(f"device {device.name!r}: {'; then '.join(notes)}; nothing was changed")
     connection.close()
-    on_step("connecting again")
+    on_progress("connecting again")
     connection.open()
     return Provisioned(
         device=device.name, state="installed", how=note.how, runtimes=tuple(plan.rows), packages=dict(note.packages),
         left_out=plan.left_out, notes=tuple(notes),
-        checks=_try(device, connection, (*plan.rows, *plan.present), on_step),
+        checks=_try(device, connection, (*plan.rows, *plan.present), on_progress),
     )  # fmt: skip
 
 
 def _installed_by(
-    way: str, device: Device, connection: Connection, ask: _Ask, plan: _Plan, survey: Survey, on_step: OnStep
+    way: str,
+    device: Device,
+    connection: Connection,
+    ask: _Ask,
+    plan: _Plan,
+    survey: Survey,
+    on_progress: OnProgress,
 ) -> Note:
     """Return the device's note on what was installed. Raises: DeviceError."""
     request: dict[str, Any] = {"runtimes": list(plan.rows)}
     if way == "carried":
-        request |= {"do": "wheels", "wheels": _send_wheels(connection, plan, survey, on_step)}
-        on_step("unpacking")
+        request |= {"do": "wheels", "wheels": _send_wheels(connection, plan, survey, on_progress)}
+        on_progress("unpacking")
     else:
         request |= {"do": way, "requirements": plan.requirements}
-        on_step(f"installing by its {way}")
+        on_progress(f"installing by its {way}")
     note = _installed(device, ask(request, INSTALL_S)).note
     if note is None:
         raise DeviceError(f"device {device.name!r}: its answer on packages names none")
     return note
 
 
-def _send_wheels(connection: Connection, plan: _Plan, survey: Survey, on_step: OnStep) -> dict[str, str]:
+def _send_wheels(
+    connection: Connection, plan: _Plan, survey: Survey, on_progress: OnProgress
+) -> dict[str, str]:
     """Send wheels to a device; return their digests by name. Raises: DeviceError."""
     with tempfile.TemporaryDirectory(prefix="harness-wheels-") as folder:
-        on_step("downloading wheels for it here")
+        on_progress("downloading wheels for it here")
         wheels = {
             path.name: carried_file(path) for path in download_wheels(survey, plan.requirements, Path(folder))
         }
         connection.client.send_models(
             list(wheels.values()),
-            lambda done, total: on_step(f"sending {done / 1e6:.1f} of {total / 1e6:.1f} MB"),
+            lambda done, total: on_progress(f"sending {done / 1e6:.1f} of {total / 1e6:.1f} MB"),
         )
     return {name: wheel.digest for name, wheel in wheels.items()}
 
 
 def _try(
-    device: Device, connection: Connection, runtimes: Sequence[str], on_step: OnStep
+    device: Device, connection: Connection, runtimes: Sequence[str], on_progress: OnProgress
 ) -> tuple[Check, ...]:
     """Run a small model in each runtime; one that is not found is a failed check, too."""
-    on_step("running a small model in each runtime")
+    on_progress("running a small model in each runtime")
     back = f"harness provision --device {device.name} --remove takes away what was installed; then install it by hand"
     checks: list[Check] = []
     for runtime in runtimes:

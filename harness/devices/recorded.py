@@ -16,6 +16,7 @@ from typing import Any
 
 from harness.devices.adb.watch import PhoneWatch
 from harness.devices.client import AgentClient
+from harness.devices.events import OnConnecting
 from harness.devices.framing import FrameStream
 from harness.devices.job_files import Begun, Entry
 from harness.errors import Cancelled, LinkError
@@ -72,7 +73,7 @@ class RecordedLink:
         self.hello = self.client.hello()
         self.client.lock("")
 
-    def reopen(self, say: Callable[[str], None], cancel: threading.Event) -> None:
+    def reopen(self, on_progress: OnConnecting, cancel: threading.Event) -> None:
         """Go on after the recorded agent was lost: the record does."""
 
     def enter(self, batch: int) -> None:

@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from harness.devices.phone_lock import held_phone
 from harness.devices.runtimes import RuntimeUse, asked_cores, parse_cores
 from harness.errors import Cancelled, DeviceError, StoreError
 from harness.measurement.campaign import Observer, Outcome, plan_rounds
+from harness.measurement.events import Connecting, Sending, SessionDone, SessionsPlanned
 from harness.measurement.plan import Options
 from harness.measurement.session_runner import now_utc
 from harness.measurement.workload import (
@@ -77,7 +79,7 @@ def run_averages(
         f"device {device.name!r}",
         owner=new_owner(),
         wait_s=wait_s,
-        say=lambda text: observer.state(device.name, text),
+        on_progress=partial(observer.event, device.name),
         cancel=cancel,
     ):
         _measure(device, source, options, store, observer, outcome, rng, cancel)
@@ -151,7 +153,7 @@ class _Phone:
     def open(self) -> None:
         """Look for the phone, and put the program there. Raises: ConfigError, DeviceError."""
         self.adb = Adb(self.device.adb, f"device {self.device.name!r}")
-        self.observer.state(self.device.name, "connecting by adb")
+        self.observer.event(self.device.name, Connecting(by="adb"))
         self.adb.check()
         path = self.device.program
         try:
@@ -174,7 +176,7 @@ class _Phone:
             with tempfile.NamedTemporaryFile(prefix="harness-") as file:
                 file.write(data)
                 file.flush()
-                self.observer.state(self.device.name, f"sending {len(data) / 1e6:.1f} MB")
+                self.observer.event(self.device.name, Sending(total_bytes=len(data)))
                 self.adb.push(Path(file.name), there)
             if self._digest_of(there) != digest:
                 raise DeviceError(
@@ -288,7 +290,7 @@ class _Campaign:
         units = [unit for one in rounds for batch in one.batches for unit in batch]
         lacking = len(units)
         outcome.reused += len(self._use.models) * self._options.sessions_each - lacking
-        self._observer.begin(name, lacking)
+        self._observer.event(name, SessionsPlanned(sessions=lacking))
         if units and not outcome.campaign_id:
             outcome.campaign_id = str(uuid.uuid4())
             networks = sorted({model.graph_hash for model in self._use.models})
@@ -302,13 +304,13 @@ class _Campaign:
             try:
                 self._store.add_session(self._session(unit.model))
                 outcome.measured += 1
-                self._observer.advance(name, "")
+                self._observer.event(name, SessionDone())
             except NotAverages as error:
                 failed.add(unit.model.graph_hash)
                 failure = self._failure(unit.model, str(error))
                 self._store.add_failure(failure)
                 outcome.failures.append(failure)
-                self._observer.advance(name, f"failed: {error}")
+                self._observer.event(name, SessionDone(failure=str(error)))
 
     def _session(self, model: Model) -> SessionRecord:
         """Measure a session of a model. Raises: NotAverages, LinkError, Cancelled."""

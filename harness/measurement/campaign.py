@@ -15,12 +15,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from device_agents.block_plans import BlockPlan, energy_plan, sustained_plan
 from device_agents.pacing import Pace
 from harness.devices.config import Device, Precision
-from harness.devices.connection import Connection, clock, new_owner
+from harness.devices.connection import Connection, new_owner
 from harness.devices.link import Link, probe_conditions
 from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes, likely_runtimes
 from harness.devices.transports import open_transport
@@ -32,6 +33,18 @@ from harness.estimates.estimate import reference_latency_ns
 from harness.estimates.outputs import is_wrong
 from harness.measurement.core_gate import CoreGate, CoreRequest
 from harness.measurement.durations import DeviceProbe
+from harness.measurement.events import (
+    Activity,
+    Calibrating,
+    Connecting,
+    Event,
+    FirstNumbers,
+    Measuring,
+    Note,
+    Preparing,
+    SessionDone,
+    SessionsPlanned,
+)
 from harness.measurement.gate import Gate
 from harness.measurement.plan import CALIBRATION, FRESH_RUNS, QUICK, Options, SessionPlan
 from harness.measurement.session_runner import (
@@ -55,7 +68,7 @@ from harness.measurement.workload import (
 from harness.records import FILE_SPACE, BlockRun, Failure, SessionRecord
 from harness.store import Store
 from space.errors import ConfigError, HarnessError
-from space.text import counted
+from space.text import clock, counted
 
 CONSECUTIVE_FAILURES = 5  # in a row are the device's fault, not the networks'
 FEWEST_WORKERS = 3  # to tell what differs from process to process
@@ -74,25 +87,10 @@ T = TypeVar("T")
 
 
 class Observer(Protocol):
-    """Observer of a campaign's progress; called from the campaign's thread."""
+    """Observer of the progress of campaigns."""
 
-    def state(self, device: str, text: str) -> None:
-        """Show the current activity."""
-
-    def tell(self, device: str, text: str) -> None:
-        """Show a message that stays visible."""
-
-    def begin(self, device: str, units: int) -> None:
-        """Add sessions to the number to be measured."""
-
-    def advance(self, device: str, text: str) -> None:
-        """Count one session as ended; `text` describes a failure."""
-
-    def end(self, device: str, trouble: str) -> None:
-        """Report that a campaign has ended while others go on; `trouble` says what went wrong, if anything did."""
-
-    def refine(self, device: str, use: RuntimePlan, left: int) -> None:
-        """Report that every network of a runtime plan has one more session, and how many of its sessions are left."""
+    def event(self, device: str, event: Event) -> None:
+        """Take an event of a device's campaign, in its thread."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -141,8 +139,8 @@ def run_campaign(
     likely = likely_runtimes(device, options.runtimes, options.formats)
     connection = Connection(device, connect(device), owner=new_owner(), wait_s=wait_s, runtimes=likely)
     try:
-        observer.state(device.name, "connecting")
-        connection.open(say=lambda text: observer.state(device.name, text), cancel=cancel)
+        observer.event(device.name, Connecting())
+        connection.open(on_progress=partial(observer.event, device.name), cancel=cancel)
         measure_over(connection, device, source, options, store, observer, outcome, rng=rng, cancel=cancel)
     finally:
         connection.close()
@@ -192,12 +190,13 @@ def measure_over(
     precisions = options.precisions or (device.precision,)
     allowed = allowed_cores(device, link.hello, options.threads, options.cores)
     conditions = probe_conditions(link)
+    report = partial(observer.event, device.name)
 
     def uses() -> Iterator[RuntimePlan]:
         for runtime in runtimes:
-            observer.state(device.name, f"preparing {', '.join(precisions)} {runtime.format} models")
+            observer.event(device.name, Preparing(precisions=tuple(precisions), model_format=runtime.format))
             probe: DurationProbe = (
-                DeviceProbe(device.name, link, store, runtime, allowed, options, observer, cancel)
+                DeviceProbe(device.name, link, store, runtime, allowed, options, report, cancel)
                 if record is None
                 else record.probe(runtime)
             )
@@ -303,7 +302,7 @@ class _Run:
             rounds = plan_rounds(use, self._options, self._store, self._rng)
             lacking = sum(len({id(unit) for batch in one.batches for unit in batch}) for one in rounds)
             self._outcome.reused += len(use.models) * self._options.sessions_each - lacking
-        self._observer.begin(self._outcome.device, sum(one.sessions for one in rounds))
+        self._report(SessionsPlanned(sessions=sum(one.sessions for one in rounds)))
         return rounds
 
     def _send_ahead(self, use: RuntimePlan, rounds: list[SessionRound]) -> None:
@@ -313,7 +312,7 @@ class _Run:
         units = (unit for one in rounds for batch in one.batches for unit in batch)
         models = {id(model): model for model in (use.reference, *(unit.model for unit in units))}
         assemblies = [model.assemble for model in models.values()]
-        send_ahead(self._link, assemblies, self._say, self._cancel)
+        send_ahead(self._link, assemblies, self._report, self._cancel)
 
     def _expect(self, use: RuntimePlan, rounds: list[SessionRound]) -> None:
         """Find out which outputs the missing sessions should give, before anything is timed, since it takes the processor."""
@@ -326,14 +325,14 @@ class _Run:
             if self._cancel.is_set():
                 raise Cancelled()
             if number % EXPECTED_AT_ONCE == 0:
-                self._say(f"expected outputs, {number} of {len(models)}")
+                self._report(Activity(text=f"expected outputs, {number} of {len(models)}"))
             try:
                 self._expected[model.key] = tuple(model.expected()) if model.expected is not None else ()
             except HarnessError as error:
                 if use.configuration.space == FILE_SPACE:  # each has a reason of its own
-                    self._tell(f"output of {model.architecture} is not judged: {error}")
+                    self._note(f"output of {model.architecture} is not judged: {error}")
                     continue
-                self._tell(f"outputs of {use.configuration.runtime} are not judged: {error}")
+                self._note(f"outputs of {use.configuration.runtime} are not judged: {error}")
                 return
 
     def _start(self, use: RuntimePlan) -> SessionRunner:
@@ -348,18 +347,18 @@ class _Run:
                 networks = sorted({model.graph_hash for model in use.models})
                 request = asdict(self._options) | {"networks": networks}
                 self._store.start_campaign(outcome.campaign_id, outcome.device, now_utc(), request)
-            self._say("asking for the core")
+            self._report(Activity(text="asking for the core"))
             cores, threads = use.configuration.cores, use.configuration.threads
             self._measuring = SessionRunner(
                 link=self._link,
                 campaign_id=outcome.campaign_id,
                 silence_s=self._options.silence_s,
                 gate=Gate(self._conditions),
-                core_gate=CoreGate(outcome.device, self._say, self._tell, self._cancel, terms.clock_s),
+                core_gate=CoreGate(outcome.device, self._report, self._cancel, terms.clock_s),
                 request=self._ask_for(cores, threads),
                 expected=self._expected,
                 keep=self._keep_apart,
-                say=self._say,
+                on_progress=self._report,
                 cancel=self._cancel,
                 circumstances=terms,
             )
@@ -370,7 +369,7 @@ class _Run:
         try:
             return CoreRequest.of(self._link.client.permissions(new_owner(), cores, threads))
         except LinkError:
-            self._link.reopen(self._say, self._cancel)
+            self._link.reopen(self._report, self._cancel)
             return CoreRequest.of(self._link.client.permissions(new_owner(), cores, threads))
 
     def _measure_next(self, rounds: list[SessionRound]) -> None:
@@ -389,33 +388,32 @@ class _Run:
         with suppress(
             StoreError
         ):  # a store that does not answer has no first numbers to show; measuring goes on
-            self._observer.refine(self._outcome.device, one.use, sum(later.sessions for later in rounds))
+            self._report(FirstNumbers(plan=one.use, left=sum(later.sessions for later in rounds)))
 
     def _note_given_up(self, error: GivenUp) -> None:
         """Have the outcome say so, and people at once: what is left to measure in other runtimes may take hours."""
         self._outcome.error = self._outcome.error or error
-        self._tell(str(error))
+        self._note(str(error))
 
     def _weigh(self, use: RuntimePlan) -> None:
         """Measure memory, load and first run of networks that lack them, each alone in fresh workers."""
         lacking = self._lacking_weights(use) if self._record is None else self._record.further(use, "memory")
-        name = self._outcome.device
-        self._observer.begin(name, len(lacking))
+        self._report(SessionsPlanned(sessions=len(lacking)))
         for unit in lacking:
             if self._cancel.is_set():
                 raise Cancelled()
-            self._say(f"memory of {unit.model.architecture} in {use.configuration.runtime}")
+            self._report(Activity(text=f"memory of {unit.model.architecture} in {use.configuration.runtime}"))
             result = self._start(use).weigh(unit)
             if isinstance(result, Failure) and result.kind in NO_MEMORY:
-                self._tell(f"memory is not measured in {use.configuration.runtime}: {result.message}")
+                self._note(f"memory is not measured in {use.configuration.runtime}: {result.message}")
                 return
             if isinstance(result, Failure):
                 self._kept(unit, result)
-                self._observer.advance(name, f"failed: {result.message}")
+                self._report(SessionDone(failure=result.message))
                 continue
             self._store.add_fresh_run(result, again=self._record is not None)
             self._failed_in_a_row[id(use)] = 0
-            self._observer.advance(name, "")
+            self._report(SessionDone())
 
     def _lacking_weights(self, use: RuntimePlan) -> list[PlannedSession]:
         """Return the fresh workers that networks lack."""
@@ -435,7 +433,7 @@ class _Run:
         units = [PlannedSession(use, model, "sustained") for model in use.models]
         if self._record is not None:
             units = self._record.further(use, "sustained")
-        self._observer.begin(self._outcome.device, len(units))
+        self._report(SessionsPlanned(sessions=len(units)))
         for unit in units:
             self._run_blocks(unit, sustained_plan(self._options.sustained_s))
 
@@ -450,18 +448,18 @@ class _Run:
             lacking = [PlannedSession(use, model, "energy") for model in models]
         if not lacking:
             return
-        self._say("looking for a sensor of energy")
+        self._report(Activity(text="looking for a sensor of energy"))
         found = self._start(use).energy_sensor(lacking[0])
         update_s = found.get("update_s")
         plan = None if update_s is None else energy_plan(update_s)
         if plan is None:
-            self._tell(f"energy is not measured in {use.configuration.runtime}: {why_no_energy(found)}")
+            self._note(f"energy is not measured in {use.configuration.runtime}: {why_no_energy(found)}")
             return
-        self._observer.begin(self._outcome.device, len(lacking))
+        self._report(SessionsPlanned(sessions=len(lacking)))
         for unit in lacking:
             run = self._run_blocks(unit, plan, found["sensor"])
             if run is not None and (trouble := _trouble_with_energy(run)):
-                self._tell(f"energy of {unit.model.architecture} is not known: {trouble}")
+                self._note(f"energy of {unit.model.architecture} is not known: {trouble}")
 
     def _run_blocks(
         self, unit: PlannedSession, plan: BlockPlan, sensor: Mapping[str, Any] = NOTHING
@@ -489,7 +487,7 @@ class _Run:
             self._kept(unit, failure)
         else:
             self._failed_in_a_row[id(unit.use)] = 0
-        self._observer.advance(self._outcome.device, "" if failure is None else f"failed: {failure.message}")
+        self._report(SessionDone(failure="" if failure is None else failure.message))
         return run
 
     def _recalibrate(self, use: RuntimePlan) -> None:
@@ -497,7 +495,7 @@ class _Run:
         measuring = self._start(use)
         self._store.start_recalibration(use.configuration, now_utc())
         for number in range(CALIBRATION.sessions):
-            self._say(f"calibrating {use.title}, {number + 1} of {CALIBRATION.sessions}")
+            self._report(Calibrating(runtime=use.title, number=number + 1, sessions=CALIBRATION.sessions))
             measuring.measure(
                 [PlannedSession(use, use.reference, "calibration")], CALIBRATION.plan, self._keep
             )
@@ -505,7 +503,7 @@ class _Run:
     def _keep(self, unit: PlannedSession, result: Result) -> None:
         result = self._kept(unit, result)
         if isinstance(result, Failure):
-            self._tell(f"calibration failed: {result.message}")
+            self._note(f"calibration failed: {result.message}")
 
     def _kept(self, unit: PlannedSession, result: Result) -> Result:
         """Store a session or a failure; return which it came to. Raises: GivenUp when everything fails, of no record."""
@@ -545,15 +543,14 @@ class _Run:
 
     def _take(self, unit: PlannedSession, result: Result) -> None:
         """Store a result, then count and report it."""
-        name = self._outcome.device
         result = self._kept(unit, result)
         if isinstance(result, Failure):
-            self._observer.advance(name, f"failed: {result.message}")
+            self._report(SessionDone(failure=result.message))
             return
         self._outcome.measured += 1
         self._outcome.loop_s += result.loop_s
-        self._observer.advance(name, "")
-        self._observer.state(name, f"{unit.use.title} {unit.model.architecture}")
+        self._report(SessionDone())
+        self._report(Measuring(runtime=unit.use.title, architecture=unit.model.architecture))
         self._watch_reference(unit.use, result)
         self._watch_output(result)
 
@@ -576,13 +573,13 @@ class _Run:
         if key not in self._told_wrong and is_wrong(session):
             self._told_wrong.add(key)
             what = f"{session.configuration.runtime} gives a false output for {session.architecture}"
-            self._tell(f"{what}: grade D (wrong-output), see 'harness results'")
+            self._note(f"{what}: grade D (wrong-output), see 'harness results'")
 
-    def _tell(self, text: str) -> None:
-        self._observer.tell(self._outcome.device, text)
+    def _note(self, text: str) -> None:
+        self._report(Note(text=text))
 
-    def _say(self, text: str) -> None:
-        self._observer.state(self._outcome.device, text)
+    def _report(self, event: Event) -> None:
+        self._observer.event(self._outcome.device, event)
 
 
 def check_sustained(seconds: float, networks: int) -> None:

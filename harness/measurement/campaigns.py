@@ -12,6 +12,7 @@ from harness.devices.config import AdbDevice, Device, parse_precision, short_pro
 from harness.errors import Cancelled
 from harness.measurement.averages import run_averages
 from harness.measurement.campaign import Observer, Outcome, run_campaign
+from harness.measurement.events import Ended, Note
 from harness.measurement.plan import LEVELS, Options
 from harness.measurement.workload import GroupedSource, ModelSource
 from harness.records import Configuration
@@ -63,7 +64,7 @@ def run_all(
             one = error
         try:
             if len(found) < len(chosen) - 1 and not cancel.is_set():
-                observer.end(device.name, _trouble(one))
+                observer.event(device.name, Ended(trouble=_trouble(one)))
         finally:
             found[number] = one
 
@@ -76,7 +77,7 @@ def run_all(
         for number, (device, _) in enumerate(chosen):
             if number not in found:
                 text = "stopping: the session under way is given up, what was measured is stored"
-                observer.tell(device.name, text)
+                observer.event(device.name, Note(text=text))
         wait(GRACE_S)
     outcomes = []
     for number, (device, _) in enumerate(chosen):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import DeviceError, LinkError
+from harness.measurement.events import BusyCores, Note, OnProgress
 
 FREE_SHARE = 0.05  # of a probe's 100 ms: one turn of another program, such as a daemon's, is no busy core
 HOPELESS_SHARE = 0.3  # a single busy program takes a half; what is clean then was picked by its turns
@@ -69,21 +70,17 @@ def _most(shares: Mapping[str, float], cores: tuple[int, ...]) -> float | None:
 
 
 class CoreGate:
-    """Readiness check for a free core, patient at first; a campaign whose cores never get free is refused before it begins.
-
-    `say` shows the present wait, `tell` a message that stays visible.
-    """
+    """Readiness check for a free core, patient at first; a campaign whose cores never get free is refused before it begins."""
 
     def __init__(
         self,
         device: str,
-        say: Callable[[str], None],
-        tell: Callable[[str], None],
+        on_progress: OnProgress,
         cancel: threading.Event,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock_s = clock_s
-        self._device, self._say, self._tell, self._cancel = device, say, tell, cancel
+        self._device, self._on_progress, self._cancel = device, on_progress, cancel
         self._patience_s = PATIENCE_S
         self._has_begun = False
 
@@ -98,9 +95,9 @@ class CoreGate:
         waited_s = 0.0
         quiet = probe()
         if not self._has_begun and (quiet.taken or 0.0) > FREE_SHARE:
-            self._tell(self._situation(quiet, request))
+            self._on_progress(Note(text=self._situation(quiet, request)))
         while is_busy(quiet) and waited_s < self._patience_s and not self._cancel.is_set():
-            self._say("waiting for a free core")
+            self._on_progress(BusyCores())
             if self._cancel.wait(POLL_S):
                 break
             quiet = probe()

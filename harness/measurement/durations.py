@@ -6,12 +6,13 @@ import threading
 from collections.abc import Mapping
 from dataclasses import asdict
 from statistics import median
-from typing import Any, Protocol
+from typing import Any
 
 from device_agents.pacing import Durations
 from harness.devices.link import Link
 from harness.devices.runtimes import RuntimeUse
 from harness.errors import AgentError, LinkError
+from harness.measurement.events import Activity, OnProgress
 from harness.measurement.plan import Options, SessionPlan
 from harness.measurement.uploads import send_parts
 from harness.measurement.workload import Model
@@ -31,11 +32,6 @@ PLAN = SessionPlan(
 )
 
 
-class _Sayer(Protocol):
-    def state(self, device: str, text: str) -> None:
-        """Show the current activity."""
-
-
 class DeviceProbe:
     """Durations of models in one runtime of a connected device."""
 
@@ -47,16 +43,13 @@ class DeviceProbe:
         runtime: RuntimeUse,
         allowed: tuple[tuple[int, ...], int],
         options: Options,
-        observer: _Sayer,
+        on_progress: OnProgress,
         cancel: threading.Event,
     ) -> None:
         self._device, self._link, self._store = device, link, store
         self._runtime, self._cancel = runtime, cancel
         (self._cores, self._threads), self._options = allowed, options
-        self._observer = observer
-
-    def _say(self, text: str) -> None:
-        self._observer.state(self._device, text)
+        self._on_progress = on_progress
 
     def stored(self, model: Model) -> Durations | None:
         """Return the durations in the last stored session of a model file under a like configuration, None without one."""
@@ -79,7 +72,7 @@ class DeviceProbe:
 
     def measured(self, model: Model, reference: Model) -> Durations | None:
         """Run a model a few times beside a reference; None where it does not run: its sessions tell why."""
-        self._say(f"trying {model.architecture}")
+        self._on_progress(Activity(text=f"trying {model.architecture}"))
         warm: dict[str, Any] = {}
 
         def on_event(event: Mapping[str, Any]) -> None:
@@ -88,7 +81,7 @@ class DeviceProbe:
 
         try:
             network, beside = model.assemble(), reference.assemble()
-            send_parts(self._link, [beside, network], self._say, self._cancel)
+            send_parts(self._link, [beside, network], self._on_progress, self._cancel)
             self._link.client.run(
                 {
                     "networks": [network.recipe()],
@@ -105,7 +98,7 @@ class DeviceProbe:
         except AgentError:
             return None
         except LinkError:
-            self._link.reopen(self._say, self._cancel)
+            self._link.reopen(self._on_progress, self._cancel)
             return None
         if not warm.get("network_ns") or not warm.get("reference_ns"):
             return None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from harness.devices.conditions import closed_gates
+from harness.measurement.events import OnProgress, Unready
 
 POLL_S = 5.0
 PATIENCE_S = 300.0
@@ -28,7 +29,7 @@ class Gate:
         self,
         conditions: Mapping[str, Any],
         probe: Callable[[], Mapping[str, Any]],
-        say: Callable[[str], None],
+        on_progress: OnProgress,
         cancel: threading.Event,
     ) -> dict[str, Any]:
         """Wait until the device is ready for a session.
@@ -40,7 +41,7 @@ class Gate:
         waited_s = 0.0
         closed = closed_gates(conditions, self._start_conditions)
         while closed and waited_s < self._patience_s:
-            say(f"waiting for the device: {'; '.join(closed)}")
+            on_progress(Unready(closed=closed))
             if cancel.wait(POLL_S):
                 break
             waited_s += POLL_S
@@ -51,4 +52,4 @@ class Gate:
         elif not cancel.is_set():
             self._start_conditions = conditions
             self._patience_s = 0.0 if closed_gates(conditions, conditions) else PATIENCE_S
-        return {"waited_s": waited_s, "closed": closed}
+        return {"waited_s": waited_s, "closed": list(closed.values())}

@@ -54,6 +54,7 @@ from harness.measurement.campaign import (
     plan_round,
 )
 from harness.measurement.durations import PLAN
+from harness.measurement.events import Note, Preparing
 from harness.measurement.plan import FRESH_RUNS, Options, SessionPlan
 from harness.measurement.session_runner import (
     LINK_LOSSES_A_UNIT,
@@ -107,7 +108,7 @@ def pack_campaign(
     store: Store,
     *,
     rng: random.Random,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> PackedJob:
     """Pack what a campaign would measure, and note in the store that it was asked for.
 
@@ -132,7 +133,7 @@ def pack_campaign(
         raise ConfigError(
             f"device {device.name!r}: runs {', '.join(formats)}, none of which runs {lacking} files; name one with --runtime"
         )
-    packing = _Packing(options=options, rng=rng, say=say)
+    packing = _Packing(options=options, rng=rng, log=log)
     groups = []
     for one in dict.fromkeys(formats.values()):
         if networks is not None:
@@ -249,7 +250,7 @@ class _Packing:
 
     options: Options
     rng: random.Random
-    say: Callable[[str], None]
+    log: Callable[[str], None]
     parts: dict[str, Callable[[], bytes]] = field(default_factory=dict)
 
     def files(self, choices: Iterable[tuple[Model, Sequence[Model]]]) -> list[dict[str, Any]]:
@@ -257,7 +258,7 @@ class _Packing:
         found = dict[Model, dict[str, Any]]()
         for model, references in choices:
             if model in found:
-                self.say(
+                self.log(
                     f"{model.architecture} is named more than once: files of equal bytes, name and folder are measured once"
                 )
             else:
@@ -268,7 +269,7 @@ class _Packing:
         self, source: ModelSource, model_format: Format, precision: Precision, batch: int
     ) -> dict[str, Any]:
         """Return the networks of a format, a precision and a batch size."""
-        self.say(f"preparing {precision} {model_format} models")
+        self.log(str(Preparing(precisions=(precision,), model_format=model_format)))
         reference = source.reference(model_format, precision)
         models = source.models(model_format, precision)
         # How long runs of a batch take nobody knows here: those of more than 0.1 s need longer.
@@ -325,7 +326,7 @@ class _Packing:
         try:
             expected = model.expected() if model.expected is not None else ()
         except HarnessError as error:
-            self.say(f"the output of {model.architecture} is not judged: {error}")
+            self.log(f"the output of {model.architecture} is not judged: {error}")
         told = {name: getattr(model, name) for name in (*_NAMES, "batch")}
         return told | {"digest": assembly.digest, "recipe": recipe, "expected": list(expected)}
 
@@ -408,10 +409,8 @@ def _read_visit(
     job, visit = results.job, results.visits[number]
     moved = _moved(results, visit)
     if moved:
-        observer.tell(
-            outcome.device,
-            f"the device's clock is {abs(moved)} off: what start {number + 1} measured counts as begun when the job was packed",
-        )
+        text = f"the device's clock is {abs(moved)} off: what start {number + 1} measured counts as begun when the job was packed"
+        observer.event(outcome.device, Note(text=text))
     with results.entries(visit) as entries:
         who = f"{results.path.name}, start {number + 1} on device {outcome.device!r}"
         link = RecordedLink(entries, who, str(job["agent"]), moved)

@@ -16,6 +16,7 @@ from harness.devices.connection import Connection, new_owner
 from harness.devices.runtimes import allowed_cores, choose_runtimes, likely_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
+from harness.measurement.events import Connecting
 
 OUTSIDE = "outside nodes"
 OTHER = "other"
@@ -103,7 +104,7 @@ def take_profile(
     cores: Sequence[int],
     runs: int,
     wait_s: float,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     connect: Callable[[Device], Transport] = open_transport,
 ) -> Profile:
     """Profile a model on a device, which is locked during the profile, and waited for `wait_s` at most if it is in use.
@@ -113,13 +114,13 @@ def take_profile(
     owner, likely = new_owner("harness profile"), likely_runtimes(device, [runtime])
     connection = Connection(device, connect(device), owner=owner, wait_s=wait_s, runtimes=likely)
     try:
-        say("connecting")
-        connection.open(say=say)
+        log(str(Connecting()))
+        connection.open(on_progress=lambda event: log(str(event)))
         (use,) = choose_runtimes(device, connection.hello, [runtime], [])
         allowed, count = allowed_cores(device, connection.hello, threads, cores)
-        say("sending the model")
+        log("sending the model")
         connection.client.send_models([model])
-        say(f"profiling {runs} runs")
+        log(f"profiling {runs} runs")
         job = {"network": model.recipe(), "runtime": use.name, "options": use.options}
         answer = connection.client.profile(job | {"threads": count, "cores": list(allowed), "runs": runs})
         return read_profile(answer)

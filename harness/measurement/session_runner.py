@@ -22,6 +22,7 @@ from harness.errors import AgentError, BadResult, Cancelled, LinkError
 from harness.estimates.clean_runs import is_contended
 from harness.measurement.block_runs import BlockRunBuilder
 from harness.measurement.core_gate import CoreGate, CoreRequest, QuietCores
+from harness.measurement.events import Measuring, OnProgress, Reconnecting, Repeating
 from harness.measurement.gate import Gate
 from harness.measurement.model_faults import with_remedy
 from harness.measurement.plan import SessionPlan
@@ -88,7 +89,7 @@ class SessionRunner:
     """Runner of one campaign's sessions.
 
     `gate` and `core_gate` are what each worker passes; `expected` holds outputs by `Model.key`; `keep` stores a session that was
-    throttled or contended and is measured again; `say` tells people.
+    throttled or contended and is measured again.
     """
 
     link: Link
@@ -99,7 +100,7 @@ class SessionRunner:
     request: CoreRequest
     expected: Mapping[tuple[str, str, str, int], tuple[float, ...]]
     keep: Callable[[SessionRecord], None]
-    say: Callable[[str], None]
+    on_progress: OnProgress
     cancel: threading.Event
     circumstances: Circumstances = field(default_factory=Circumstances)
     redone: int = 0
@@ -142,11 +143,11 @@ class SessionRunner:
 
             self._attempt(units, plan, attempt, judge)
             if again and is_hot:
-                self.say(f"{_counted(again)} throttled; again in {REDO_AFTER_S:.0f} s")
+                self.on_progress(Repeating(sessions=len(again), throttled=True, wait_s=REDO_AFTER_S))
                 self.cancel.wait(REDO_AFTER_S)
                 self.distrust()
             elif again:
-                self.say(f"{_counted(again)} disturbed by another program; again")
+                self.on_progress(Repeating(sessions=len(again), throttled=False))
             attempt += 1
             units = again
 
@@ -164,10 +165,10 @@ class SessionRunner:
         }
         started_utc = self.circumstances.now_utc()
         try:
-            send_parts(self.link, [assembly], self.say, self.cancel)
+            send_parts(self.link, [assembly], self.on_progress, self.cancel)
             said = self.link.client.weigh(job)
         except LinkError as error:
-            self.link.reopen(self.say, self.cancel)
+            self.link.reopen(self.on_progress, self.cancel)
             return self.failure(unit, "link-lost", str(error))
         except AgentError as error:
             return self.failure(unit, error.kind, str(error))
@@ -196,12 +197,12 @@ class SessionRunner:
         provider = unit.use.configuration.provider
         self.circumstances.begin([unit])
         if self._is_broken:
-            self.link.reopen(self.say, self.cancel)
+            self.link.reopen(self.on_progress, self.cancel)
             self._is_broken = False
         try:
             return self._find_sensor(provider)
         except LinkError:
-            self.link.reopen(self.say, self.cancel)
+            self.link.reopen(self.on_progress, self.cancel)
             return self._find_sensor(provider)
         except AgentError as error:
             return {"reasons": [str(error)]}
@@ -221,7 +222,7 @@ class SessionRunner:
         """
         self.circumstances.begin([unit])
         if self._is_broken:
-            self.link.reopen(self.say, self.cancel)
+            self.link.reopen(self.on_progress, self.cancel)
             self._is_broken = False
         builder: BlockRunBuilder | None = None
         phone = self.link.phone
@@ -257,7 +258,7 @@ class SessionRunner:
         """Send the models and wait until the device is fit; return what takes in the events, and the job."""
         use = unit.use
         network, reference = unit.model.assemble(), use.reference.assemble()
-        send_parts(self.link, [reference, network], self.say, self.cancel)
+        send_parts(self.link, [reference, network], self.on_progress, self.cancel)
         gate, nothing = self._pass_gates(use), CoreRequest()
         quiet, found = self.core_gate.wait(lambda: self._probe_cores(use, nothing), nothing)
         if self.cancel.is_set():
@@ -304,7 +305,10 @@ class SessionRunner:
                 if changed := changes(unit.use.configuration, told, event):
                     raise Changed(changed)
             if event["event"] in ("began", "block"):
-                self.say(f"{unit.use.title} {unit.model.architecture}: {builder.progress}")
+                network = unit.model.architecture
+                self.on_progress(
+                    Measuring(runtime=unit.use.title, architecture=network, progress=builder.progress)
+                )
 
         self._is_distrusted = False
         self._conditions = None
@@ -358,16 +362,16 @@ class SessionRunner:
                 losses += 1
                 self.distrust()
                 if losses < LINK_LOSSES_A_UNIT:
-                    self.say(f"{error}; reconnecting")
+                    self.on_progress(Reconnecting(reason=str(error)))
                 remedy = None
-                self.link.reopen(self.say, self.cancel)
+                self.link.reopen(self.on_progress, self.cancel)
                 if self.cancel.is_set():
                     raise Cancelled() from error
                 if losses >= LINK_LOSSES_A_UNIT:
                     done(left[0], self.failure(left[0], "link-lost", str(error)))
             except BadResult as error:
                 done(left[0], self.failure(left[0], "bad-result", str(error)))
-                self.link.reopen(self.say, self.cancel)  # its worker is still at the job
+                self.link.reopen(self.on_progress, self.cancel)  # its worker is still at the job
             except AgentError as error:
                 if not left:  # its worker died after all was told
                     break
@@ -392,7 +396,7 @@ class SessionRunner:
         """Measure units of one use in a fresh worker, in their order; units that it did not come to are left."""
         use = units[0].use
         networks, reference = [unit.model.assemble() for unit in units], use.reference.assemble()
-        send_parts(self.link, [reference, *networks], self.say, self.cancel)
+        send_parts(self.link, [reference, *networks], self.on_progress, self.cancel)
         gate = self._pass_gates(use)
         quiet, found = self.core_gate.wait(lambda: self._probe_cores(use), self.request)
         if self.cancel.is_set():
@@ -484,8 +488,6 @@ class SessionRunner:
             known = probe_conditions(link)
         elif link.phone is not None:
             known = link.phone.beside(known)
-        return self.gate.wait(heeded(known), lambda: heeded(probe_conditions(link)), self.say, self.cancel)
-
-
-def _counted(units: Sequence[PlannedSession]) -> str:
-    return "1 session was" if len(units) == 1 else f"{len(units)} sessions were"
+        return self.gate.wait(
+            heeded(known), lambda: heeded(probe_conditions(link)), self.on_progress, self.cancel
+        )

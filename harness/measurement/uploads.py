@@ -11,6 +11,7 @@ from typing import Any
 from harness.devices.assembly import Assembly
 from harness.devices.link import Link
 from harness.errors import AgentError, Cancelled, LinkError
+from harness.measurement.events import OnProgress, Reconnecting, Sending
 
 TOLD_AFTER_S = 1.0  # what is sent at once is no news
 TOLD_EVERY_S = 1.0
@@ -28,7 +29,7 @@ class UploadReport:
     What came over a connection that broke stays in its figures, though the next one has less to send.
     """
 
-    say: Callable[[str], None]
+    on_progress: OnProgress
     cancel: threading.Event
     clock_s: Callable[[], float] = time.monotonic
     _begun_s: float = -1.0
@@ -58,25 +59,13 @@ class UploadReport:
             self._last = (now_s, done_bytes)
         if now_s - self._begun_s >= TOLD_AFTER_S and now_s - self._told_s >= TOLD_EVERY_S and self._rate > 0:
             self._told_s = now_s
-            self.say(upload_text(done_bytes, self._whole_bytes, self._rate))
-
-
-def upload_text(done_bytes: int, total_bytes: int, bytes_per_s: float) -> str:
-    """Return how far an upload is, for people.
-
-    >>> upload_text(3_200_000, 24_100_000, 98_000)
-    'sending 3.2 of 24.1 MB, 3:33 left, 98 KB/s'
-    """
-    left_s = round((total_bytes - done_bytes) / bytes_per_s)
-    minutes, seconds = divmod(left_s, 60)
-    hours, minutes = divmod(minutes, 60)
-    left = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-    sizes = f"{done_bytes / 1e6:.1f} of {total_bytes / 1e6:.1f} MB"
-    return f"sending {sizes}, {left} left, {bytes_per_s / 1e3:,.0f} KB/s"  # the first words fit beside a bar
+            self.on_progress(
+                Sending(total_bytes=self._whole_bytes, done_bytes=done_bytes, bytes_per_s=self._rate)
+            )
 
 
 def send_parts(
-    link: Link, models: Sequence[Assembly], say: Callable[[str], None], cancel: threading.Event
+    link: Link, models: Sequence[Assembly], on_progress: OnProgress, cancel: threading.Event
 ) -> None:
     """Send the parts of models that the device lacks, over as many connections as that takes.
 
@@ -90,7 +79,7 @@ def send_parts(
             f"the model and its reference take {size_bytes / 1e6:,.0f} MB, and the device keeps {room_bytes / 1e6:,.0f} MB of "
             "models, a third of its free disk space at most; free some there, or use a smaller model",
         )
-    report = UploadReport(say=say, cancel=cancel)
+    report = UploadReport(on_progress=on_progress, cancel=cancel)
     while True:
         before = link.sent_bytes
         report.begin()
@@ -100,8 +89,8 @@ def send_parts(
         except LinkError as error:
             if link.sent_bytes == before:
                 raise
-            say(f"{error}; reconnecting")
-            link.reopen(say, cancel)
+            on_progress(Reconnecting(reason=str(error)))
+            link.reopen(on_progress, cancel)
             if cancel.is_set():
                 raise Cancelled() from error
 
@@ -109,7 +98,7 @@ def send_parts(
 def send_ahead(
     link: Link,
     models: Iterable[Callable[[], Assembly]],
-    say: Callable[[str], None],
+    on_progress: OnProgress,
     cancel: threading.Event,
 ) -> None:
     """Send parts of models before they are measured, so that the upload is seen as what it is; workers send what is left.
@@ -118,9 +107,9 @@ def send_ahead(
     """
     chosen = _fitting(models, AHEAD_SHARE * _cache_bytes(link.hello))
     try:
-        send_parts(link, chosen, say, cancel)
+        send_parts(link, chosen, on_progress, cancel)
     except LinkError:
-        link.reopen(say, cancel)
+        link.reopen(on_progress, cancel)
     except AgentError:
         return  # a disk that is full, say: workers send less at once, and know the remedy
 

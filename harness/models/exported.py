@@ -80,7 +80,7 @@ class ExportObserver(Observer, Protocol):
     def export(self, model_format: str, done: int, total: int, name: str) -> None:
         """Report that `done` of `total` fragments of a format are exported, `name` the last."""
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Show a message that stays visible and is about no one device."""
 
 
@@ -97,14 +97,14 @@ class ExportedModels:
         self,
         architectures: Sequence[Architecture | Segment],
         *,
-        progress: Callable[[str, int, int, str], None],
+        on_progress: Callable[[str, int, int, str], None],
         config: SpaceConfig | None = None,
         expected: ExpectedOutputs | None = None,
     ) -> None:
         self._config = config or (architectures[0].config if architectures else BLOX)
         self._expected = expected or expected_outputs(self._config)
         self._architectures = architectures
-        self._progress = progress
+        self._on_progress = on_progress
         self._libraries: dict[tuple[Format, Precision], FragmentLibrary] = {}
         self._lock = threading.Lock()
         self._batch = 1
@@ -136,7 +136,7 @@ class ExportedModels:
                     config=self._config,
                     weights=Weights.seeded(0),
                     precision=precision,
-                    progress=lambda done, total, name: self._progress(model_format, done, total, name),
+                    on_progress=lambda done, total, name: self._on_progress(model_format, done, total, name),
                 )
             return self._libraries[key]
 

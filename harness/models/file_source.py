@@ -34,7 +34,7 @@ class MeasuredModels:
 
     `reference`: the file that every other file is timed beside, None for the built-in one of the nearest duration, or for that
     which `beside` names by the key of the file, a graph hash. `exchanged`: each file is the reference's reference, too, in as
-    many sessions. `batches`: the numbers of images of a run: `reference` takes as many, a built-in reference one. `progress`
+    many sessions. `batches`: the numbers of images of a run: `reference` takes as many, a built-in reference one. `on_progress`
     follows the export of the built-in ones.
     Raises: ConfigError when the reference is of another format than a file, and for a file that does not take a batch, the
     reference among them.
@@ -43,7 +43,7 @@ class MeasuredModels:
     networks: ModelSource | None
     files: Sequence[FileModel]
     reference: FileModel | None
-    progress: Callable[[str, int, int, str], None]
+    on_progress: Callable[[str, int, int, str], None]
     beside: Mapping[str, str] = field(default_factory=dict)
     exchanged: bool = False
     batches: tuple[int, ...] = (1,)
@@ -123,7 +123,7 @@ class MeasuredModels:
     def _references(self, model_format: Format) -> list[Model]:
         """Return the built-in references to choose from, the default first."""
         shorter = [Segment.parse(text, BLOX) for text in SHORTER]
-        exported = ExportedModels(shorter, progress=self.progress, config=BLOX)
+        exported = ExportedModels(shorter, on_progress=self.on_progress, config=BLOX)
         return [exported.reference(model_format), *exported.models(model_format)]
 
 

@@ -65,18 +65,18 @@ def profile_network(
     space: str = "blox",
     inputs: GivenInputs | None = None,
     wait_s: float = 0.0,
-    export: Callable[[str, int, int, str], None] = lambda model_format, done, total, name: None,
+    on_progress: Callable[[str, int, int, str], None] = lambda model_format, done, total, name: None,
     log: Callable[[str], None] = lambda line: None,
 ) -> NetworkProfile:
     """Profile a network, or a model file with its `inputs`, that a person names on a device.
 
-    `export` follows the network's export, `log` is given a line at a time. `precision`: of a network's model, by default the
+    `on_progress` follows the network's export, `log` is given a line at a time. `precision`: of a network's model, by default the
     device's. `batch`: the images of one run.
     Raises: ConfigError when the runtime has no profiler, or a name cannot be used; else as `take_profile`.
     """
     model_format = _profiled_format(runtime)
     chosen = parse_precision(precision) if precision else device.precision
-    profiled, model = _chosen(network, space, inputs, model_format, chosen, batch, export)
+    profiled, model = _chosen(network, space, inputs, model_format, chosen, batch, on_progress)
     profile = take_profile(
         device,
         model,
@@ -85,7 +85,7 @@ def profile_network(
         cores=cores,
         runs=runs,
         wait_s=wait_s,
-        say=lambda text: log(f"{device.name}: {text}"),
+        log=lambda text: log(f"{device.name}: {text}"),
     )
     return NetworkProfile(profile=profile, network=profiled, device=device.name, batch=batch)
 
@@ -97,14 +97,14 @@ def _chosen(
     model_format: Format,
     precision: Precision,
     batch: int,
-    export: Callable[[str, int, int, str], None],
+    on_progress: Callable[[str, int, int, str], None],
 ) -> tuple[Architecture | FileModel, Assembly]:
     """Return what a name means, and its model. Raises: ConfigError."""
     if not is_file_name(text):
         if inputs is not None and inputs != GivenInputs():
             raise ConfigError(f"--shape, --inputs and --signature are for model files, and {text!r} is none")
         architecture = select_architecture(text, find_space(space))
-        source = ExportedModels([architecture], progress=export).at_batch(batch)
+        source = ExportedModels([architecture], on_progress=on_progress).at_batch(batch)
         model = source.models(model_format, precision)[0].assemble()
         return architecture, with_named_nodes(model) if model_format == NAMED else model
     file = open_one(text, inputs)

@@ -47,10 +47,10 @@ class FinishedModels:
         finished: Sequence[Finished],
         config: SpaceConfig,
         cache_dir: Path,
-        progress: Callable[[str, int, int, str], None],
+        on_progress: Callable[[str, int, int, str], None],
     ) -> None:
-        self._finished, self._cache_dir, self._progress = finished, cache_dir, progress
-        self._seeded = ExportedModels([], progress=progress, config=config)
+        self._finished, self._cache_dir, self._on_progress = finished, cache_dir, on_progress
+        self._seeded = ExportedModels([], on_progress=on_progress, config=config)
         self._batch = 1
 
     def at_batch(self, batch: int) -> FinishedModels:
@@ -77,7 +77,7 @@ class FinishedModels:
             config=config,
             weights=weights,
             precision=precision,
-            progress=lambda done, total, name: self._progress(model_format, done, total, name),
+            on_progress=lambda done, total, name: self._on_progress(model_format, done, total, name),
         )
         expected = ExpectedOutputs(cache_dir=self._cache_dir, config=config, weights=weights)
         model = to_model(library, one.architecture, f"trained {one.digest}", expected, self._batch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Sequence
@@ -12,8 +11,6 @@ from rich.cells import cell_len
 
 from space.text import counted
 
-# A device that says so is in trouble: it waits, or cannot be reached.
-TROUBLED_STATES = re.compile(r"attempt|waiting|.*reconnecting", re.DOTALL)
 CHOICE_S = 2.0  # for so long the same devices are shown, where not all fit
 MESSAGE_LINES = 4  # of a terminal are left to what was told last
 NEWS_SHARE = 3  # one line in so many is for devices that are at work, however many are in trouble

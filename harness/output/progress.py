@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
@@ -16,8 +15,24 @@ from rich.console import Group, RenderableType
 from rich.progress import Task, TaskID
 from rich.text import Text
 
+from harness.devices.events import Attempt, Waiting
+from harness.measurement.events import (
+    BusyCores,
+    Calibrating,
+    Connecting,
+    Ended,
+    Event,
+    FirstNumbers,
+    Note,
+    Preparing,
+    Reconnecting,
+    Sending,
+    SessionDone,
+    SessionsPlanned,
+    Unready,
+)
 from harness.output.bars import Bars, sentence
-from harness.output.device_rows import TROUBLED_STATES, DeviceRows, lines_for
+from harness.output.device_rows import DeviceRows, lines_for
 from harness.output.heartbeat import EVERY_S, speaking
 from harness.output.terminal import bold, echo, wrap
 from space.text import counted
@@ -27,7 +42,9 @@ if TYPE_CHECKING:
 
 # Lines for a log file: the first, each tenth and the last session; of evaluations each tenth part; and every half minute one.
 PLAIN_EVERY = 10
-PLAIN_STATES = ("connecting", "preparing", "sending", "calibrating", "attempt", "waiting")
+# Events that begin so long a stage that a log has a line for it. A device in trouble waits, or cannot be reached.
+Trouble = Waiting | Attempt | Reconnecting | Unready | BusyCores
+Stage = Connecting | Preparing | Sending | Calibrating | Trouble
 
 
 BESIDE_LINES = 8  # of a terminal: title, bars and the prompt, beside the first numbers
@@ -73,9 +90,9 @@ class ProgressView:
         self._quiet = quiet
         self._lock = threading.Lock()
         self._told: set[str] = set()
-        self._troubles: dict[str, str] = {}  # of devices, as they said it last
+        self._troubles: dict[str, Hashable] = {}  # of devices, the last of each
         self._tasks: dict[str, TaskID] = {}
-        self._last: dict[str, str] = {}
+        self._last: dict[str, str | Event] = {}  # what the last line of a task told
         self._said_s: dict[str, float] = {}  # when a line told of a task's count or state last
         self._tenths: dict[str, int] = {}  # of evaluations, the last one told
         self._progress = _Bars(shown=not quiet)
@@ -107,27 +124,36 @@ class ProgressView:
                     lines.append(sentence(self._progress.standing(one)))
         return lines if under_way else None
 
-    def state(self, device: str, text: str) -> None:
-        """Show the current state of a device's campaign."""
-        is_news = not (
-            text.startswith("sending") and self._last.get(device, "").startswith(f"{device}: sending")
-        )
-        self._progress.update(self._task(device, "sessions"), description=text)
-        in_trouble = TROUBLED_STATES.match(text) is not None
-        self._progress.rows.note(device, in_trouble=in_trouble, has_ended=False)
-        trouble = re.sub("[0-9]+", "", text) if in_trouble else ""  # another temperature is no news
-        if trouble and trouble != self._troubles.get(device) and self._progress.is_shown:
-            self.say(_about(device, text))  # a bar has no room for all of it
+    def event(self, device: str, event: Event) -> None:
+        """Show an event of a device's campaign."""
+        match event:
+            case Note(text=text):
+                self._progress.rows.note(device)
+                self.log(_about(device, text))
+            case SessionsPlanned(sessions=sessions):
+                self._plan(device, sessions)
+            case SessionDone():
+                self._advance(device, event)
+            case FirstNumbers(plan=plan, left=left):
+                self._refine(device, plan, left)
+            case Ended(trouble=trouble):
+                self._end(device, trouble)
+            case _:
+                self._state(device, event)
+
+    def _state(self, device: str, event: Event) -> None:
+        """Show what a device's campaign is at."""
+        self._progress.update(self._task(device, "sessions"), description=str(event))
+        trouble = _trouble(event)
+        self._progress.rows.note(device, in_trouble=trouble is not None, has_ended=False)
+        if trouble is not None and trouble != self._troubles.get(device) and self._progress.is_shown:
+            self.log(_about(device, str(event)))  # a bar has no room for all of it
         self._troubles[device] = trouble
-        if is_news and (text.split()[0] in PLAIN_STATES or "reconnecting" in text):
-            self._line(device, f"{device}: {text}")
+        goes_on = isinstance(event, Sending) and isinstance(self._last.get(device), Sending)
+        if isinstance(event, Stage) and not goes_on:
+            self._line(device, f"{device}: {event}", event)
 
-    def tell(self, device: str, text: str) -> None:
-        """Print a message on a device above the bars."""
-        self._progress.rows.note(device)
-        self.say(_about(device, text))
-
-    def end(self, device: str, trouble: str) -> None:
+    def _end(self, device: str, trouble: str) -> None:
         """Show that a device's campaign ended while others go on; trouble is told even where progress is not."""
         self._progress.rows.note(device, in_trouble=bool(trouble), has_ended=True)
         task = self._task(device, "sessions")
@@ -140,29 +166,29 @@ class ProgressView:
         elif not trouble:
             self._line(device, f"{device}: done")
 
-    def begin(self, device: str, units: int) -> None:
+    def _plan(self, device: str, sessions: int) -> None:
         """Add to the number of sessions that a device is to measure."""
-        if not units:
+        if not sessions:
             return
         task = self._task(device, "sessions")
-        total = units + int(self._task_of(task).total or 0)
+        total = sessions + int(self._task_of(task).total or 0)
         self._progress.rows.note(device, total=total)
         self._progress.update(task, total=total)
-        self._line(device, f"{device}: {counted(total, 'session')} to measure")
+        self._line(device, f"{device}: {SessionsPlanned(sessions=total)}")
 
-    def advance(self, device: str, text: str) -> None:
-        """Show that a session ended; `text` says how if it failed."""
+    def _advance(self, device: str, event: SessionDone) -> None:
+        """Show that a session ended, and how if it failed."""
         task = self._task(device, "sessions")
         self._progress.advance(task)
         one = self._task_of(task)
-        self._progress.rows.note(device, in_trouble=bool(text), done=int(one.completed))
-        if text:
-            self._progress.update(task, description=text)
-            self.say(f"{device}: {text}")
+        self._progress.rows.note(device, in_trouble=bool(event.failure), done=int(one.completed))
+        if event.failure:
+            self._progress.update(task, description=str(event))
+            self.log(f"{device}: {event}")
         if one.completed in (1, one.total) or one.completed % PLAIN_EVERY == 0:
             self._line(device, sentence(replace(self._progress.standing(one), text="")))
 
-    def refine(self, device: str, use: RuntimePlan, left: int) -> None:
+    def _refine(self, device: str, use: RuntimePlan, left: int) -> None:
         """Show the latencies measured so far for a runtime plan, with `left` sessions remaining."""
         if self._quiet or self._first_numbers is None or not left:
             return
@@ -196,9 +222,9 @@ class ProgressView:
 
     def __call__(self, text: str) -> None:
         """Print a line above the bars: the view may stand where lines of progress are asked for."""
-        self.say(text)
+        self.log(text)
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Print a line above the bars."""
         self._told.add(text)
         if not self._quiet:
@@ -218,16 +244,30 @@ class ProgressView:
     def _task_of(self, task: TaskID) -> Task:
         return next(one for one in self._progress.tasks if one.id == task)
 
-    def _line(self, name: str, text: str) -> None:
+    def _line(self, name: str, text: str, event: Event | None = None) -> None:
         """Print a line on a task when there is no bar to show it, each only once in a row."""
         if self._quiet or self._progress.is_shown:
             return
         with self._lock:
             self._said_s[name] = time.monotonic()
-            if self._last.get(name) == text:
+            if self._last.get(name) == (event or text):
                 return
-            self._last[name] = text
+            self._last[name] = event or text
         echo(text, err=True)
+
+
+def _trouble(event: Event) -> Hashable | None:
+    """Return what stays the same while a trouble does: another temperature or time is no news. None of other events."""
+    match event:
+        case Waiting(reason=reason) | Reconnecting(reason=reason):
+            return type(event), reason
+        case Attempt():
+            return Attempt, event.reason, event.next_s is None
+        case Unready(closed=closed):
+            return Unready, *closed
+        case BusyCores():
+            return BusyCores
+    return None
 
 
 def _about(device: str, text: str) -> str:

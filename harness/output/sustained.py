@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.devices.connection import clock
 from harness.estimates.reference import OTHERS_SHARE
 from harness.estimates.sustained import Stretch, Sustained
 from harness.output.layout import Table
@@ -16,7 +15,7 @@ from harness.output.terminal import echo
 from harness.records import COMPLETE
 from harness.store.configurations import describe
 from space.errors import ConfigError
-from space.text import counted
+from space.text import clock, counted
 
 SPARE_COLUMNS = ("runs", "other cores", "MHz", "p90 ms", "reference ms", "disturbed")
 

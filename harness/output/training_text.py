@@ -24,7 +24,7 @@ def print_training(trained: TrainedNetworks, folder: Path, *, json_output: bool,
     else:
         _print_table(trained, wide)
         if trained.task.class_names:
-            echo(_told(trained.task), err=True)
+            echo(_images_line(trained.task), err=True)
     for note in trained.notes:
         echo(note, err=True)
     if trained.files:
@@ -32,7 +32,7 @@ def print_training(trained: TrainedNetworks, folder: Path, *, json_output: bool,
         echo(f"{folder}: {counted(trained.in_folder, 'network')} in {published}", err=True)
 
 
-def _told(task: Task) -> str:
+def _images_line(task: Task) -> str:
     """Return a line on a user's own images: where they are from, how many, and the classes."""
     names, counts = task.class_names, [f"{len(getattr(task, part)):,}" for part in ("train", "val", "test")]
     some = ", ".join(names[:MOST_CLASSES]) + (", ..." if len(names) > MOST_CLASSES else "")

@@ -75,7 +75,7 @@ def measure_until(
     options: Options,
     store: Store,
     measure: Measure,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     *,
     config: SpaceConfig | None = None,
     seed: int = 0,
@@ -93,7 +93,7 @@ def measure_until(
         Architecture.from_index(index, space) for index in indices[~_among(space, indices, judges)].tolist()
     ]
     options = replace(options, one_runtime=True)
-    say(
+    log(
         f"measuring {counted(len(design), 'network')} for the first table, then {len(judges)} random ones to judge it by"
     )
     outcome = measure(design, options)
@@ -101,7 +101,7 @@ def measure_until(
         return outcome
     (use,) = outcome.uses
     configuration, later = use.configuration, replace(options, recalibrate=False)  # once is enough
-    say(_first_table(store, configuration, judges))
+    log(_first_table(store, configuration, judges))
     outcome = measure(judges, later)  # in other processes than what they judge
     if outcome.error is not None:
         return outcome
@@ -122,14 +122,14 @@ def measure_until(
             f"of which the judges' own noise is up to {noise:.2%}, wanted {target.mape:.2%}"
         )
         if high <= target.mape:
-            say(f"{state}: reached")
+            log(f"{state}: reached")
             return outcome
         if fitted >= MOST_NETWORKS:
             raise Unreachable(
                 f"device {configuration.device!r}: {state}: not reached with {fitted} networks; the predictor does not fit this "
                 "device better: see 'harness predict' and 'harness audit', or allow a larger error"
             )
-        say(f"{state}: measuring the {counted(len(picked), 'network')} known least")
+        log(f"{state}: measuring the {counted(len(picked), 'network')} known least")
         outcome = measure(picked, later)
     return outcome
 

@@ -14,6 +14,7 @@ from harness.estimates.latency import Latency, LatencyTable
 from harness.estimates.sustained import Sustained, sustained
 from harness.measurement.campaign import Outcome
 from harness.measurement.campaigns import run_all
+from harness.measurement.events import Event, SessionDone, SessionsPlanned
 from harness.measurement.plan import LEVELS, Options
 from harness.measurement.workload import GroupedSource, ModelSource, RuntimePlan
 from harness.models.exported import ExportedModels, ExportObserver, expected_outputs
@@ -184,7 +185,7 @@ def measure_devices(request: MeasureRequest, store: Store, observer: ExportObser
         return run_all(chosen, source, store, observer, request.seed, request.wait_s)
 
     def run(networks: Sequence[Architecture | Segment], options: Options) -> list[Outcome]:
-        source = ExportedModels(networks, progress=observer.export, config=config, expected=expected)
+        source = ExportedModels(networks, on_progress=observer.export, config=config, expected=expected)
         return run_source(source, options)
 
     if not request.until:
@@ -205,7 +206,7 @@ def measure_devices(request: MeasureRequest, store: Store, observer: ExportObser
         options,
         store,
         lambda *asked: run(*asked)[0],
-        observer.say,
+        observer.log,
         config=config,
     )
     if not last.uses or last.error is not None:
@@ -235,7 +236,7 @@ def _note_judged_before(
         for model in (model for model in use.models if model.graph_hash in given):
             sessions = store.sessions(use.configuration, [model.graph_hash])
             if sessions and not any(one.expected == given[model.graph_hash] for one in sessions):
-                observer.say(
+                observer.log(
                     f"{model.architecture}: stored already, and not judged by --expect; add --fresh to measure it again"
                 )
 
@@ -245,7 +246,7 @@ def asked_source(
 ) -> tuple[ModelSource | MeasuredModels, Options]:
     """Return the source of a request's networks and files, and its options: of files alone, runtimes of their formats."""
     chosen = select_models_and_segments(request.networks, config) if request.networks else []
-    networks = ExportedModels(chosen, progress=observer.export, config=config) if chosen else None
+    networks = ExportedModels(chosen, on_progress=observer.export, config=config) if chosen else None
     if networks is not None and not request.files:
         return networks, request.options
     files = open_files(find_files(request.files), request.inputs)
@@ -256,7 +257,7 @@ def asked_source(
         networks=networks,
         files=files,
         reference=reference,
-        progress=observer.export,
+        on_progress=observer.export,
         beside=request.beside,
         exchanged=request.exchanged,
         batches=request.options.batches,
@@ -396,27 +397,19 @@ class Progress:
         self._done: dict[str, int] = {}
         self._units: dict[str, int] = {}
 
-    def state(self, device: str, text: str) -> None:
+    def event(self, device: str, event: Event) -> None:
+        text = str(event)
+        match event:
+            case SessionsPlanned(sessions=sessions):
+                self._units[device] = self._units.get(device, 0) + sessions
+                return
+            case SessionDone(failure=failure):
+                self._done[device] = self._done.get(device, 0) + 1
+                ended = f"{self._done[device]} of {self._units[device]} sessions"
+                text = f"{ended}: {event}" if failure else ended
         self._log(f"{device}: {text}")
 
-    def tell(self, device: str, text: str) -> None:
-        self._log(f"{device}: {text}")
-
-    def begin(self, device: str, units: int) -> None:
-        self._units[device] = self._units.get(device, 0) + units
-
-    def advance(self, device: str, text: str) -> None:
-        self._done[device] = self._done.get(device, 0) + 1
-        ended = f"{self._done[device]} of {self._units[device]} sessions"
-        self._log(f"{device}: {ended}{': ' if text else ''}{text}")
-
-    def end(self, device: str, trouble: str) -> None:
-        self._log(f"{device}: ended{': ' if trouble else ''}{trouble}")
-
-    def refine(self, device: str, use: RuntimePlan, left: int) -> None:
-        self._log(f"{device}: every network has a session in {use.title}, {left} sessions left")
-
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         self._log(text)
 
     def export(self, model_format: str, done: int, total: int, name: str) -> None:

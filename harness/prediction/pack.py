@@ -66,11 +66,11 @@ def pack_requested(
     check_folder_of(output)
     (device,) = request.devices
     if device.transport == PACKED:
-        observer.say(
+        observer.log(
             f"device {device.name!r} is not in devices.toml: a device of that name, with the usual settings"
         )
     source, options = asked_source(request, find_space(request.space), observer)
-    job = pack_campaign(device, source, options, store, rng=random.Random(request.seed), say=observer.say)
+    job = pack_campaign(device, source, options, store, rng=random.Random(request.seed), log=observer.log)
     write_file(output, job.data)
     return job
 

@@ -82,9 +82,9 @@ def search_store(
     """
     query = replace(request.query.with_devices(store), with_far=request.verify is not None)
 
-    def search_now(joining: Callable[[str], None]) -> SearchAnswer:
+    def search_now(log_joining: Callable[[str], None]) -> SearchAnswer:
         return search(
-            query.build_table(store, joining),
+            query.build_table(store, log_joining),
             query.constraints,
             method=request.method,
             budget=request.budget,
@@ -138,8 +138,8 @@ def search_sums(
     query = replace(request.query.with_devices(store), with_far=request.verify is not None)
     count = max(request.top, request.verify or 1)
 
-    def search_now(joining: Callable[[str], None]) -> ObjectiveAnswer:
-        return search_by_objective(store, query, request.objective, count, joining)
+    def search_now(log_joining: Callable[[str], None]) -> ObjectiveAnswer:
+        return search_by_objective(store, query, request.objective, count, log_joining)
 
     done = _verified(search_now, request, store, query.devices_file, observe, log)
     fronts = []

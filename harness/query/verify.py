@@ -67,7 +67,7 @@ def verify_finalists(
             break
         log(f"measuring {counted(len(finalists), 'finalist')} on {', '.join(configurations)}")
         networks = [Architecture.from_index(index, config) for index in finalists]
-        source = ExportedModels(networks, progress=observer.export, config=config)
+        source = ExportedModels(networks, on_progress=observer.export, config=config)
         outcomes += tuple(
             measure_finalists(
                 configurations.values(),

@@ -106,15 +106,15 @@ class Store:
     Rows that cannot be read are left out, and counted in `unreadable`: by what they are, the reason.
     """
 
-    def __init__(self, url: str, *, read_only: bool = False, on_note: Callable[[str], None] = _warn) -> None:
+    def __init__(self, url: str, *, read_only: bool = False, log: Callable[[str], None] = _warn) -> None:
         """Open the store at `url` (a SQLAlchemy URL or a file path), creating or migrating it as needed.
 
-        `read_only`: nothing in it is changed, and it must be there. `on_note` is told at the end how many rows could not be read.
+        `read_only`: nothing in it is changed, and it must be there. `log` is told at the end how many rows could not be read.
         Raises: StoreError when it cannot be opened, is no store of harness, or was written by a newer version.
         """
         self._database = open_to_read(url) if read_only else open_to_write(url)
         self._engine = self._database.engine
-        self._read_only, self._on_note = read_only, on_note
+        self._read_only, self._log = read_only, log
         self.unreadable: dict[str, str] = {}
         self._spool = spool_for(self._database.url)
         self._replay_at_s = 0.0
@@ -145,7 +145,7 @@ class Store:
             unreadable, self.unreadable = self.unreadable, {}
             what, why = next(iter(unreadable.items()))
             rows = "1 row" if len(unreadable) == 1 else f"{len(unreadable)} rows"
-            self._on_note(
+            self._log(
                 f"store {self.name}: {rows} cannot be read and stayed out: {what}: {why}; see 'harness store check'"
             )
 

@@ -31,16 +31,16 @@ def open_store(url: str = "") -> Store:
     return Store(url or os.environ.get(STORE_VARIABLE, "") or default_url())
 
 
-def open_existing(url: str, on_missing: Callable[[str], None], *, writes: bool = False) -> Store:
+def open_existing(url: str, log: Callable[[str], None], *, writes: bool = False) -> Store:
     """Open a store to read what is there, and to add to it where it `writes`; unlike `open_store` this makes no file.
 
     While the user's own store, or that of $HARNESS_STORE, is not there yet, an empty one in memory is returned in its place;
-    for the latter `on_missing` is given a sentence that says so.
+    for the latter `log` is given a sentence that says so.
     Raises: ConfigError when there is no file of the name that was given; StoreError as `open_store`.
     """
     path = _sqlite_file(url or default_url())
     if path is None or _exists(path, url):
-        return Store(url or default_url()) if writes else _read(url or default_url(), on_missing)
+        return Store(url or default_url()) if writes else _read(url or default_url(), log)
     if not url:
         return Store("sqlite://")
     base, mark, query = url.partition("?")
@@ -49,7 +49,7 @@ def open_existing(url: str, on_missing: Callable[[str], None], *, writes: bool =
         raise ConfigError(
             f"there is no such store ({shown}); measure first: harness measure --store FILE, or name another with --store"
         )
-    on_missing(f"${STORE_VARIABLE}: {shown} is not there yet")
+    log(f"${STORE_VARIABLE}: {shown} is not there yet")
     return Store("sqlite://")
 
 
@@ -61,18 +61,18 @@ def open_to_change(url: str) -> Store:
     return Store(url or default_url())
 
 
-def _read(url: str, on_note: Callable[[str], None]) -> Store:
+def _read(url: str, log: Callable[[str], None]) -> Store:
     """Open a store to read; what waits for it is put there before, if it takes it."""
     try:
         spool = spool_for(parse_url(url))
         if spool is not None and not spool.is_empty:
             with Store(url) as store:
                 if left := store.settle():
-                    on_note(f"note: {left}")
+                    log(f"note: {left}")
     except (StoreError, sa.exc.ArgumentError, ValueError) as error:
         if isinstance(error, StoreError):
-            on_note(f"note: what waits for the store is not in what follows: {error}")
-    return Store(url, read_only=True, on_note=on_note)
+            log(f"note: what waits for the store is not in what follows: {error}")
+    return Store(url, read_only=True, log=log)
 
 
 def _exists(path: Path, url: str) -> bool:

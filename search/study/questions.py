@@ -71,7 +71,7 @@ def does_distilling_beat_training(
     gains = {count: mean_of(accuracies - scratch) for count, accuracies in tuned.items()}
     last = max((count for count in gains if count <= epochs), default=min(gains))
     gain = gains[last]
-    verdict = _told(gain, (last, epochs), "no, they are worse", "no clear difference")
+    verdict = _verdict(gain, (last, epochs), "no, they are worse", "no clear difference")
     networks = len(scratch)
     sentence = (
         f"{verdict}: {networks} networks assembled from distilled blocks and fine-tuned with their teacher for {last} epochs "
@@ -264,7 +264,7 @@ def can_one_iterate(
     gain = mean_of(tested[:, -1] - tested[:, 0])
     start, end = mean_of(tested[:, 0]), mean_of(tested[:, -1])
     gain_scratch = mean_of(from_scratch[:, -1] - from_scratch[:, 0])
-    told = _told(gain, (epochs[1], epochs[0]), "no, it loses", "no different from no gain")
+    told = _verdict(gain, (epochs[1], epochs[0]), "no, it loses", "no different from no gain")
     if runs < FEWEST_RUNS:
         told = "one run decides nothing" if runs == 1 else "too few runs to tell"
     sentence = (
@@ -303,7 +303,7 @@ def _both(predicted: FloatArray, true: FloatArray) -> tuple[Estimate, Estimate]:
     return correlation_of(kendall, predicted, true), correlation_of(spearman, predicted, true)
 
 
-def _told(gain: Estimate, epochs: tuple[int, int], worse: str, none: str) -> str:
+def _verdict(gain: Estimate, epochs: tuple[int, int], worse: str, none: str) -> str:
     """Return a verdict on the gain of networks trained for the first of the `epochs` over others trained for the second.
 
     Of unlike epochs only this can be said: who had no more of them and is better is better, and who had no fewer and is worse is

@@ -71,13 +71,13 @@ def separated(task: Task, split: ImageSplit) -> Task:
     sizes = split.sizes_for(task)
     if min(*sizes, len(task.test)) < FEWEST:
         raise ConfigError(
-            f"task {task.name!r}: {_told(sizes)}, {len(task.test):,} to test: of fewer than {FEWEST} an accuracy is hardly "
+            f"task {task.name!r}: {_sizes(sizes)}, {len(task.test):,} to test: of fewer than {FEWEST} an accuracy is hardly "
             f"known; give {FEWEST} or more of each"
         )
     lacking = max(0, sum(sizes) - len(task.val))
     if lacking > len(task.train) // 2:
         raise ConfigError(
-            f"task {task.name!r}: {_told(sizes)}: beside its {len(task.val):,} validation images that takes {lacking:,} of its "
+            f"task {task.name!r}: {_sizes(sizes)}: beside its {len(task.val):,} validation images that takes {lacking:,} of its "
             f"{len(task.train):,} training images, more than half; give fewer, such as {MARK}{split.seed}:"
             f"{FEWEST}/{FEWEST}/{FEWEST}"
         )
@@ -113,7 +113,7 @@ def undivided_name(name: str) -> str | None:
     return match[1] if match else None
 
 
-def _told(sizes: tuple[int, int, int]) -> str:
+def _sizes(sizes: tuple[int, int, int]) -> str:
     profile, rescore, epochs = sizes
     return (
         f"{profile:,} images to profile blocks, {rescore:,} to re-score networks, {epochs:,} to choose epochs"

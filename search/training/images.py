@@ -201,8 +201,8 @@ def check_fit(task: Task, config: SpaceConfig) -> None:
     wanted = (config.image_size, config.image_size, config.in_channels)
     if task.shape != wanted or task.classes != config.classes:
         raise ConfigError(
-            f"task {task.name!r} is {_told(task.shape, task.classes)}, space {config.name!r} reads "
-            f"{_told(wanted, config.classes)}; take a task or a space that fits the other"
+            f"task {task.name!r} is {_shape_text(task.shape, task.classes)}, space {config.name!r} reads "
+            f"{_shape_text(wanted, config.classes)}; take a task or a space that fits the other"
         )
 
 
@@ -235,6 +235,6 @@ def moments(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, 
     return tuple(means), tuple(deviations)
 
 
-def _told(shape: tuple[int, int, int], classes: int) -> str:
+def _shape_text(shape: tuple[int, int, int], classes: int) -> str:
     height, width, channels = shape
     return f"{classes} classes of images {height} x {width} x {channels}"

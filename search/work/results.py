@@ -104,17 +104,15 @@ class Results:
             raise ConfigError(f"{digest!r} is no content digest; give 64 hexadecimal characters")
         return self.folder / "objects" / digest[:2] / f"{digest}.harness"
 
-    def result_of(self, unit: Unit, on_trouble: Callable[[str], None] | None = None) -> str | None:
-        """Return the digest of a unit's result, None where it is not done; `on_trouble` as for `finished`."""
-        found = self.finished(unit, on_trouble)
+    def result_of(self, unit: Unit, log: Callable[[str], None] | None = None) -> str | None:
+        """Return the digest of a unit's result, None where it is not done; `log` as for `finished`."""
+        found = self.finished(unit, log)
         return None if found is None else found[0]
 
-    def finished(
-        self, unit: Unit, on_trouble: Callable[[str], None] | None = None
-    ) -> tuple[str, Content] | None:
+    def finished(self, unit: Unit, log: Callable[[str], None] | None = None) -> tuple[str, Content] | None:
         """Return the digest of a unit's result and its content, None where it is not done.
 
-        `on_trouble` takes the reason where there was a result that can no longer be used.
+        `log` takes the reason where there was a result that can no longer be used.
         """
         path = self._record_path(unit)
         try:
@@ -131,8 +129,8 @@ class Results:
                 return digest, self.get(digest)
             except ConfigError as e:
                 trouble = str(e)
-        if on_trouble:
-            on_trouble(trouble)
+        if log:
+            log(trouble)
         return None
 
     def keep(self, unit: Unit, content: Mapping[str, Any]) -> str:
@@ -181,7 +179,7 @@ class Results:
         return self.folder / "scratch" / unit.key
 
     @contextmanager
-    def locked(self, tell: Callable[[str], None]) -> Iterator[None]:
+    def locked(self, log: Callable[[str], None]) -> Iterator[None]:
         """Lock the folder for this process to run units in it; wait for another one, reporting which.
 
         The system lets go of the lock when the process ends, however it ends.
@@ -208,7 +206,7 @@ class Results:
                         ) from e
                 if not told:
                     holder = path.read_text("utf-8", "replace").strip() or "another process"
-                    tell(f"waiting: {self.folder} is in use by {holder}; stop that one to go on at once")
+                    log(f"waiting: {self.folder} is in use by {holder}; stop that one to go on at once")
                     told = True
                 time.sleep(_LOCK_POLL_S)
             file.truncate(0)

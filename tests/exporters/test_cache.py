@@ -118,7 +118,7 @@ def open_mini(
     root: Path, *, weights: Weights | None = None, seen: list[tuple[int, int, str]] | None = None
 ) -> FragmentLibrary:
     progress = None if seen is None else lambda *step: seen.append(step)
-    return FragmentLibrary.open("onnx", cache_dir=root, config=MINI, weights=weights, progress=progress)
+    return FragmentLibrary.open("onnx", cache_dir=root, config=MINI, weights=weights, on_progress=progress)
 
 
 def no_converter(*args: object, **options: object) -> None:

@@ -54,7 +54,7 @@ def test_a_model_computes_what_the_trained_network_computes(format: Format, tmp_
         cache_dir=tmp_path,
         config=MINI,
         weights=weights,
-        progress=lambda _d, _t, name: seen.append(name),
+        on_progress=lambda _d, _t, name: seen.append(name),
     )
     image = random_image(MINI)
     expected = trained_network()(torch.from_numpy(image)).numpy()

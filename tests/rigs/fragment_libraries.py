@@ -46,7 +46,7 @@ def library_of_ops(
         for fragment, key in fragments:
             exported = export_fragment(fragment, named["config"], named["weights"], precision)
             FragmentCache(root=named["cache_dir"]).save(key, exported)
-            named["done"](str(fragment))
+            named["on_progress"](str(fragment))
 
     config = Space(name="own", ops=tuple(ops), widths=(size,), image_size=size, classes=10)
     with pytest.MonkeyPatch.context() as patch:

@@ -419,7 +419,7 @@ def _measure(
     connection.RECONNECT_WAITS_S = (0.05, 0.2, 0.5, 1.0)
     campaign.CALIBRATION = Level(name="calibration", sessions=CALIBRATIONS, plan=PLAN)
     AgentClient.permissions = lambda *_: {"grants": [], "waited": {}, "siblings": {}, "withheld": []}  # type: ignore[method-assign]
-    with Store(url, on_note=lambda _: None) as store:
+    with Store(url, log=lambda _: None) as store:
         outcome = campaign.run_campaign(
             device, models, options, store, _Observer(), rng=random.Random(seed), cancel=threading.Event()
         )
@@ -443,10 +443,8 @@ def _acknowledge(method: str, mark: Callable[[Any], str], tell: Callable[[str], 
 class _Observer:
     """An observer that shows nothing."""
 
-    def state(self, *_: Any) -> None:
+    def event(self, *_: Any) -> None:
         """Show nothing."""
-
-    tell = begin = advance = refine = state
 
 
 def _write_for_ever(path: str) -> None:

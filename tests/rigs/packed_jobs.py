@@ -31,7 +31,8 @@ from harness.measurement.packed import import_campaign, pack_campaign
 from harness.measurement.plan import Options
 from harness.measurement.workload import FileSource, Model, ModelSource
 from harness.store import Store
-from rigs.short_campaigns import ONNX, Watcher
+from rigs.short_campaigns import ONNX
+from rigs.watcher import Watcher
 
 NAMES = ("first", "second", "third")
 DEVICE = Device(name="board", transport="packed")
@@ -109,7 +110,7 @@ def pack(
             options,
             store,
             rng=random.Random(0),
-            say=lambda text: None,
+            log=lambda text: None,
         )
     path.write_bytes(job.data)
     return job.job_id

@@ -17,12 +17,14 @@ from factories.records import graph_hash
 
 from harness.devices.assembly import Assembly
 from harness.devices.config import LocalDevice, Precision
+from harness.devices.events import OnConnecting
 from harness.measurement import campaign
 from harness.measurement.campaign import Outcome
 from harness.measurement.plan import Level, Options, SessionPlan
 from harness.measurement.session_runner import Circumstances
-from harness.measurement.workload import Model, RuntimePlan
+from harness.measurement.workload import Model
 from harness.store import Store
+from rigs.watcher import Watcher
 
 COOL: dict[str, Any] = {"cpu_model": "Made Up CPU", "temps_c": {"cpu": 40.0}}
 HOT: dict[str, Any] = COOL | {"temps_c": {"cpu": 60.0}}
@@ -165,7 +167,7 @@ class ScriptedLink:
     def close(self) -> None:
         """Do nothing."""
 
-    def reopen(self, say: Callable[[str], None], cancel: threading.Event) -> None:
+    def reopen(self, on_progress: OnConnecting, cancel: threading.Event) -> None:
         """Count, and do what the script says."""
         self.reopened += 1
         self.on_reopen()
@@ -412,49 +414,13 @@ class ScriptedSource:
         )
 
 
-class Silent:
-    """An observer that keeps what it was told."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.told: list[str] = []
-        self.units = 0
-        self.advanced: list[str] = []
-        self.ended: list[tuple[str, str]] = []  # devices and their troubles
-        self.refined: list[tuple[str, int]] = []  # the runtime, and how many sessions are left
-
-    def state(self, device: str, text: str) -> None:
-        """Keep it."""
-        self.said.append(text)
-
-    def tell(self, device: str, text: str) -> None:
-        """Keep it."""
-        self.told.append(text)
-
-    def begin(self, device: str, units: int) -> None:
-        """Count them."""
-        self.units += units
-
-    def advance(self, device: str, text: str) -> None:
-        """Keep it."""
-        self.advanced.append(text)
-
-    def end(self, device: str, trouble: str) -> None:
-        """Keep it."""
-        self.ended.append((device, trouble))
-
-    def refine(self, device: str, use: RuntimePlan, left: int) -> None:
-        """Keep it."""
-        self.refined.append((use.configuration.runtime, left))
-
-
 def run_scripted(
     link: ScriptedLink,
     store: Store,
     source: ScriptedSource | None = None,
     *,
     cancel: StubEvent | None = None,
-    observer: Silent | None = None,
+    observer: Watcher | None = None,
     seed: int = 0,
     at_once: int = 1,
     has_shared: bool = False,
@@ -475,7 +441,7 @@ def run_scripted(
             source or ScriptedSource(),
             Options(level=level, **options),
             store,
-            observer or Silent(),
+            observer or Watcher(),
             rng=random.Random(seed),
             cancel=cancel,
             connect=lambda _: None,  # type: ignore[arg-type, return-value]

@@ -29,10 +29,11 @@ from harness.measurement import core_gate, session_runner
 from harness.measurement.campaign import Outcome, run_campaign
 from harness.measurement.durations import DeviceProbe
 from harness.measurement.plan import LEVELS, Level, Options, SessionPlan
-from harness.measurement.workload import ModelSource, RuntimePlan
+from harness.measurement.workload import ModelSource
 from harness.models.exported import ExportedModels
 from harness.models.names import select_architectures
 from harness.store import Store
+from rigs.watcher import Watcher
 
 SHORT_PLAN = SessionPlan(
     reference_runs=1,
@@ -52,38 +53,10 @@ ONNX = Options(runtimes=("onnxruntime",), level=SHORT, silence_s=20.0)
 NETWORKS = ("bconv/bconv/bconv", "conv/bconv/bconv")
 
 
-class Watcher:
-    """An observer that keeps what it was told and calls `on_state` with each state."""
-
-    def __init__(self, on_state: Callable[[str], None] | None = None) -> None:
-        self.states: list[str] = []
-        self._on_state = on_state
-
-    def state(self, device: str, text: str) -> None:
-        self.states.append(text)
-        if self._on_state is not None:
-            self._on_state(text)
-
-    def tell(self, device: str, text: str) -> None:
-        self.states.append(f"told {text}")
-
-    def end(self, device: str, trouble: str) -> None:
-        self.states.append(f"end {device}: {trouble}")
-
-    def refine(self, device: str, use: RuntimePlan, left: int) -> None:
-        self.states.append(f"refine {left}")
-
-    def begin(self, device: str, units: int) -> None:
-        self.states.append(f"begin {units}")
-
-    def advance(self, device: str, text: str) -> None:
-        self.states.append(f"advance {text}")
-
-
 @functools.cache
 def models(networks: tuple[str, ...]) -> ModelSource:
     """Return the exported models of some networks, from the fragments that all tests share."""
-    return ExportedModels(select_architectures(networks), progress=lambda *_: None)
+    return ExportedModels(select_architectures(networks), on_progress=lambda *_: None)
 
 
 _permissions, _permitted = AgentClient.permissions, dict[tuple[int, ...], dict[str, Any]]()

@@ -31,7 +31,8 @@ from harness.measurement.profile import take_profile
 from harness.output.campaigns import print_outcome
 from harness.store import Store
 from rigs.lying_device import ERROR, LIES, MESSAGES, STREAMS, LyingDevice, at, changed, leaves
-from rigs.scripted_link import PLAN, ScriptedSource, Silent
+from rigs.scripted_link import PLAN, ScriptedSource
+from rigs.watcher import Watcher
 from space.errors import HarnessError
 
 LIMIT_S = 20.0
@@ -85,7 +86,7 @@ def run(device: str, transport: LyingDevice, store: Store, source: ScriptedSourc
             source or ScriptedSource(),
             OPTIONS,
             store,
-            Silent(),
+            Watcher(),
             rng=random.Random(0),
             cancel=threading.Event(),
             connect=lambda _: transport,
@@ -106,7 +107,7 @@ def profile(device: str, transport: LyingDevice) -> Outcome:
             "wait_s": 0.0,
         }
         take_profile(
-            LocalDevice(name=device), model, **names, say=lambda _: None, connect=lambda _: transport
+            LocalDevice(name=device), model, **names, log=lambda _: None, connect=lambda _: transport
         )
     except HarnessError as error:
         return Outcome(device=device, error=error)

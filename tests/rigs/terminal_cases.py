@@ -28,6 +28,14 @@ from factories.stores import FEW, MANY, add_sessions, calibrate, in_two_precisio
 
 from harness.devices.assembly import Assembly
 from harness.measurement.campaign import Outcome
+from harness.measurement.events import (
+    Connecting,
+    FirstNumbers,
+    Measuring,
+    Sending,
+    SessionDone,
+    SessionsPlanned,
+)
 from harness.measurement.workload import Model, RuntimePlan
 from harness.records import BlockRun
 from harness.store import Store
@@ -203,14 +211,16 @@ def _measure_devices(request: Any, store: Store, view: Any) -> Any:
     models = [replace(model, graph_hash=row.graph_hash) for row in rows]
     plan = RuntimePlan(configuration=MANY, runtime=None, models=models, reference=model)  # type: ignore[arg-type]
     view.export("onnx", 3, 24, "stage 1 op 0 mbconv")
-    view.state(name, "connecting")
-    view.state(name, "sending 3.1 of 24.1 MB, 3:32 left, 98 KB/s")
-    view.begin(name, 60)
-    for _ in range(5):
-        view.advance(name, "")
-        view.state(name, f"onnxruntime {LONGEST}")
-    view.advance(name, f"failed: {LONGEST}: {MESSAGE}")
-    view.refine(name, plan, 40)
+    shown = [
+        Connecting(),
+        Sending(done_bytes=3_100_000, total_bytes=24_100_000, bytes_per_s=99_000),
+        SessionsPlanned(sessions=60),
+        *[SessionDone(), Measuring(runtime="onnxruntime", architecture=LONGEST)] * 5,
+        SessionDone(failure=f"{LONGEST}: {MESSAGE}"),
+        FirstNumbers(plan=plan, left=40),
+    ]
+    for event in shown:
+        view.event(name, event)
     failures = [make_failure()]
     outcome = Outcome(
         device=name, measured=59, uses=[plan], sent_bytes=24_100_000, elapsed_s=372, failures=failures
@@ -304,7 +314,7 @@ def _profile_network(device: Any, network: str, **_: Any) -> Any:
     return NetworkProfile(profile=profile, network=Architecture.parse(network), device=device.name)
 
 
-def _diagnose_all(devices: Any, on_step: Any, check: Any) -> Any:
+def _diagnose_all(devices: Any, on_progress: Any, check: Any) -> Any:
     from harness.devices.doctor import Check
 
     venv = "python3 -m venv ~/harness-venv && ~/harness-venv/bin/python -m pip install onnxruntime"

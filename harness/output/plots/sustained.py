@@ -6,11 +6,11 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.devices.connection import clock
 from harness.estimates.sustained import Sustained
 from harness.output.plots.pictures import LINE, WIDTH, Picture
 from harness.output.plots.styles import BLUE, FAINT, GRAY, GRID, INK, ORANGE, RED
 from harness.store.configurations import describe
+from space.text import clock
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,6 +12,7 @@ from factories.stores import FEW, MANY, add_sessions, networks, stored, true_rat
 from rigs.commands import refused, run
 from rigs.terminals import run_in_terminal
 
+from harness.measurement.events import SessionDone, SessionsPlanned
 from harness.models.exported import ExportObserver
 from harness.prediction.measure import MeasureRequest
 from harness.store import Store
@@ -123,8 +124,8 @@ def test_files_that_are_measured_have_the_view_of_a_campaign(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def measured(request: MeasureRequest, store: Store, observer: ExportObserver) -> NoReturn:
-        observer.begin("local", 3)
-        observer.advance("local", "")
+        observer.event("local", SessionsPlanned(sessions=3))
+        observer.event("local", SessionDone())
         raise ConfigError("enough is seen")
 
     for name in ("a.onnx", "b.onnx"):

@@ -14,7 +14,8 @@ import pytest
 import torch
 from factories.stores import FEW, MANY, add_sessions, calibrate, networks, new_store
 from rigs.commands import refused, run
-from rigs.short_campaigns import ONNX, Watcher, any_core
+from rigs.short_campaigns import ONNX, any_core
+from rigs.watcher import Watcher
 
 from harness.devices.config import Device, LocalDevice
 from harness.measurement.campaign import Outcome, run_campaign
@@ -120,7 +121,7 @@ def empty(tmp_path: Path) -> Iterator[Store]:
 
 
 def measured(device: Device, store: Store, text: str, config: SpaceConfig) -> Outcome:
-    source = ExportedModels(select_architectures([text], config), progress=lambda *_: None, config=config)
+    source = ExportedModels(select_architectures([text], config), on_progress=lambda *_: None, config=config)
     rng, cancel = random.Random(0), threading.Event()
     with any_core():
         return run_campaign(device, source, ONNX, store, Watcher(), rng=rng, cancel=cancel)

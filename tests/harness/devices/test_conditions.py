@@ -113,15 +113,14 @@ def test_a_locked_core_below_its_clock_is_a_sign_where_cores_are_named() -> None
 
 def test_a_gate_closes_at_more_than_three_degrees_over_the_start_in_zones_that_both_know() -> None:
     start = {"temps_c": {"cpu": 40.0, "skin": 30.0}, "gpus": [{"temp_c": 50}]}
-    assert closed_gates({"temps_c": {"cpu": 43.0, "new": 90.0}, "gpus": [{"temp_c": 53}]}, start) == []
-    assert closed_gates({"temps_c": {"cpu": 43.1}, "gpus": [{"temp_c": 54}]}, start) == [
-        "cpu at 43.1 C, 3.1 C over the campaign's start",
-        "GPU 0 at 54.0 C, 4.0 C over the campaign's start",
-    ]
-    assert closed_gates({"thermal_status": 2, "temps_c": {"cpu": 20.0}}, start) == [
-        "Android thermal status 2 (moderate)"
-    ]
-    assert closed_gates({"temps_c": {"cpu": 90.0}}, {}) == []
+    assert closed_gates({"temps_c": {"cpu": 43.0, "new": 90.0}, "gpus": [{"temp_c": 53}]}, start) == {}
+    assert closed_gates({"temps_c": {"cpu": 43.1}, "gpus": [{"temp_c": 54}]}, start) == {
+        "cpu": "cpu at 43.1 C, 3.1 C over the campaign's start",
+        "GPU 0": "GPU 0 at 54.0 C, 4.0 C over the campaign's start",
+    }
+    status = "Android thermal status 2 (moderate)"
+    assert closed_gates({"thermal_status": 2, "temps_c": {"cpu": 20.0}}, start) == {status: status}
+    assert closed_gates({"temps_c": {"cpu": 90.0}}, {}) == {}
 
 
 def test_slices_near_a_throttled_sample_are_marked_and_others_are_not() -> None:
@@ -206,7 +205,7 @@ def test_odd_answers_of_a_device_are_no_sign_and_no_error(
 ) -> None:
     odd = conditions | {key: value}
     assert isinstance(throttle_signs(odd, (4, 5)), list)
-    assert isinstance(closed_gates(odd, odd, (4, 5)), list)
+    assert isinstance(closed_gates(odd, odd, (4, 5)), dict)
     session = make_session(
         [slice_at(1.0)], samples=({"at_ns": SECOND_NS, **odd},), configuration=TIER_A, conditions_before=odd
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from rigs.lying_device import LyingDevice
 
 from harness.devices import connection
 from harness.devices.config import LocalDevice
-from harness.devices.connection import Connection, clock, new_owner, parse_patience
+from harness.devices.connection import Connection, new_owner, parse_patience
 from harness.devices.transports.local import LocalTransport
 from harness.errors import Cancelled, DeviceError, LinkError
 from space.errors import ConfigError
+from space.text import clock
 
 NIGHT = "harness on another machine, process 7, 12ab"
 
@@ -58,12 +59,12 @@ class Queue:
     def open(
         self,
         wait_s: float = 0.0,
-        say: Callable[[str], None] = lambda text: None,
+        said: list[str] | None = None,
         cancel: threading.Event | None = None,
     ) -> None:
         """Open a connection to the device."""
         link = Connection(LocalDevice(name="pi4"), self.transport, owner=new_owner(), wait_s=wait_s)
-        link.open(say=say, cancel=cancel)
+        link.open(on_progress=lambda event: None if said is None else said.append(str(event)), cancel=cancel)
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +75,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_who_waits_is_told_whom_for_and_goes_on_when_it_is_free() -> None:
     queue, said = Queue([NIGHT, NIGHT, NIGHT]), list[str]()
-    queue.open(math.inf, said.append)
+    queue.open(math.inf, said)
     assert said == [f"waiting: in use by {NIGHT!r}; 0:00"]
     assert (queue.asked, queue.connected) == (4, 1)
 
@@ -82,14 +83,14 @@ def test_who_waits_is_told_whom_for_and_goes_on_when_it_is_free() -> None:
 def test_it_is_said_again_from_time_to_time_with_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "SAY_S", 0.0)
     queue, said = Queue([NIGHT, NIGHT, NIGHT]), list[str]()
-    queue.open(5400.0, said.append)
+    queue.open(5400.0, said)
     assert [text.partition("; ")[2] for text in said] == ["0:00 of 1:30:00"] * 3
 
 
 def test_without_being_asked_to_wait_a_device_in_use_is_given_up_and_the_option_named() -> None:
     queue, said = Queue(["for ever"]), list[str]()
     with pytest.raises(DeviceError, match=r"in use by .*process 7.*; --wait waits for it"):
-        queue.open(say=said.append)
+        queue.open(said=said)
     assert said == []
     assert queue.asked > 1, "an agent that ends is waited for"
 
@@ -112,7 +113,7 @@ def test_another_campaign_of_this_command_on_the_same_machine_is_always_waited_f
     other = Connection(LocalDevice(name="the-same"), LyingDevice(), owner=owner)
     other.open()
     queue, said = Queue([owner] * 30), list[str]()
-    queue.open(say=said.append)
+    queue.open(said=said)
     assert queue.asked == 31
     assert len(said) == 1 and "in use by" in said[0]
     other.close()

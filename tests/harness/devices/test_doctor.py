@@ -336,8 +336,8 @@ def test_devices_are_checked_at_once_and_each_is_told_when_it_is_known(
 ) -> None:
     others_are_told, at_once = threading.Event(), threading.Barrier(3, timeout=10)
 
-    def diagnosed(device: Device, on_step: Callable[[str], None]) -> list[Check]:
-        on_step("at it")
+    def diagnosed(device: Device, on_progress: Callable[[str], None]) -> list[Check]:
+        on_progress("at it")
         at_once.wait()
         if device.name == "a":
             assert others_are_told.wait(10), "others wait for the first one"
@@ -359,7 +359,7 @@ def test_devices_are_checked_at_once_and_each_is_told_when_it_is_known(
 def test_devices_of_one_machine_are_checked_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     at_work = threading.Lock()
 
-    def diagnosed(device: Device, on_step: Callable[[str], None]) -> list[Check]:
+    def diagnosed(device: Device, on_progress: Callable[[str], None]) -> list[Check]:
         assert at_work.acquire(blocking=False), "two at once"
         time.sleep(0.02)
         at_work.release()
@@ -373,7 +373,7 @@ def test_devices_of_one_machine_are_checked_one_after_the_other(monkeypatch: pyt
 
 
 def test_a_fault_of_harness_in_a_check_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "diagnose", lambda device, on_step: 1 // 0)
+    monkeypatch.setattr(doctor, "diagnose", lambda device, on_progress: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         list(diagnose_all([LocalDevice(name="local")]))
 

@@ -220,7 +220,7 @@ def test_a_device_without_pip_gets_wheels_over_ssh_that_pip_downloads_here(
 ) -> None:
     device = sshd.device(python=str(bare), root=str(tmp_path / "root"), runtimes=("tflite",))
     steps: list[str] = []
-    done = provision_device(device, on_step=lambda name, step: steps.append(step))
+    done = provision_device(device, on_progress=lambda name, step: steps.append(step))
     assert (done.state, done.how, dict(done.packages)) == ("installed", "carried", PACKAGES)
     assert done.notes == (f"{bare} has no pip",)
     assert [check.status for check in done.checks] == ["ok"]

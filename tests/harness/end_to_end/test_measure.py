@@ -7,11 +7,12 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rigs.short_campaigns import SHORT, SHORT_PLAN, any_core
+from rigs.watcher import Watcher
 
 from exporters import FragmentLibrary
 from harness.devices import connection
@@ -23,8 +24,9 @@ from harness.estimates.estimate import session_ratios
 from harness.estimates.latency import to_json
 from harness.measurement import campaign, workload
 from harness.measurement.campaign import Outcome, run_campaign
+from harness.measurement.events import SessionDone
 from harness.measurement.plan import Options
-from harness.measurement.workload import Model, RuntimePlan
+from harness.measurement.workload import Model
 from harness.models.exported import REFERENCE, ExportedModels
 from harness.models.names import select_architectures, select_models_and_segments
 from harness.store import Store
@@ -35,34 +37,6 @@ pytestmark = pytest.mark.converter
 
 SMALL, LARGE = "conv/conv/conv", "mbconv-mbconv+in/mbconv-mbconv+in/mbconv-mbconv+in"
 RUNTIMES = ("onnxruntime", "tflite")
-
-
-@dataclass
-class Notes:
-    """An observer that keeps what it is told."""
-
-    said: list[str] = field(default_factory=list)
-    units: int = 0
-    advanced: int = 0
-
-    def state(self, device: str, text: str) -> None:
-        self.said.append(text)
-
-    def tell(self, device: str, text: str) -> None:
-        self.said.append(text)
-
-    def end(self, device: str, trouble: str) -> None:
-        self.said.append(f"{device} ended: {trouble}")
-
-    def refine(self, device: str, use: RuntimePlan, left: int) -> None:
-        self.said.append(f"{use.configuration.runtime}: {left} left")
-
-    def begin(self, device: str, units: int) -> None:
-        self.units += units
-
-    def advance(self, device: str, text: str) -> None:
-        self.advanced += 1
-        self.said.append(text)
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +58,7 @@ def networks(
     monkeypatch.setenv("HARNESS_CACHE", str(harness_cache))
 
     def make(*texts: str, kind: type[ExportedModels] = ExportedModels) -> ExportedModels:
-        models = kind(select_architectures(texts), progress=lambda *_: None)
+        models = kind(select_architectures(texts), on_progress=lambda *_: None)
         models._libraries = libraries  # type: ignore[assignment]
         return models
 
@@ -113,7 +87,7 @@ def measure(
     source: ExportedModels,
     store: Store,
     *,
-    notes: Notes | None = None,
+    notes: Watcher | None = None,
     cancel: threading.Event | None = None,
     **options: object,
 ) -> Outcome:
@@ -123,7 +97,7 @@ def measure(
         source,
         request,
         store,
-        notes or Notes(),
+        notes or Watcher(),
         rng=random.Random(0),
         cancel=cancel or threading.Event(),
     )
@@ -132,12 +106,12 @@ def measure(
 def test_two_networks_in_two_runtimes_from_selection_to_latencies(
     device: LocalDevice, source: ExportedModels, store: Store
 ) -> None:
-    notes = Notes()
+    notes = Watcher()
     outcome = measure(device, source, store, notes=notes, runtimes=RUNTIMES)
     assert outcome.error is None
     assert outcome.failures == []
     assert (outcome.measured, outcome.reused) == (4, 0)
-    assert (notes.units, notes.advanced) == (4, 4)
+    assert (notes.planned, len(notes.done)) == (4, 4)
     assert 0 < outcome.loop_s < outcome.elapsed_s
     assert [use.configuration.runtime for use in outcome.uses] == list(RUNTIMES)
     for use in outcome.uses:
@@ -232,7 +206,7 @@ def test_segments_are_measured_as_models_of_their_own_and_stay_out_of_the_table(
         one for one in select_models_and_segments(["segments"]) if str(one).endswith(("head", "stem"))
     ]
     assert len(segments) == 2
-    source = ExportedModels(segments, progress=lambda *_: None)
+    source = ExportedModels(segments, on_progress=lambda *_: None)
     source._libraries = libraries  # type: ignore[assignment]
     outcome = measure(device, source, store, runtimes=("onnxruntime",))
     assert (outcome.measured, outcome.failures, outcome.error) == (2, [], None)
@@ -310,10 +284,10 @@ class BadReference(ExportedModels):
 def test_a_runtime_that_refuses_the_reference_leaves_the_other_runtimes_alone(
     device: LocalDevice, networks: Callable[..., ExportedModels], store: Store
 ) -> None:
-    notes = Notes()
+    notes = Watcher()
     outcome = measure(device, networks(SMALL, kind=BadReference), store, notes=notes, runtimes=RUNTIMES)
     assert (outcome.measured, outcome.error) == (1, None)
-    assert (notes.units, notes.advanced) == (2, 2)
+    assert (notes.planned, len(notes.done)) == (2, 2)
     (failure,) = outcome.failures
     assert (failure.configuration.runtime, failure.kind) == ("onnxruntime", "worker-error")
     assert store.failures() == [failure]
@@ -382,14 +356,10 @@ def test_a_campaign_that_is_cancelled_keeps_what_it_has(
 ) -> None:
     cancel = threading.Event()
 
-    class Impatient(Notes):
-        def advance(self, device: str, text: str) -> None:
-            super().advance(device, text)
-            cancel.set()
-
+    impatient = Watcher(lambda event: cancel.set() if isinstance(event, SessionDone) else None)
     started = time.monotonic()
     outcome = measure(
-        device, source, store, notes=Impatient(), cancel=cancel, runtimes=("onnxruntime",), sessions=20
+        device, source, store, notes=impatient, cancel=cancel, runtimes=("onnxruntime",), sessions=20
     )
     assert isinstance(outcome.error, Cancelled)
     assert outcome.error.exit_status == 130

@@ -13,6 +13,7 @@ from factories.model_files import dense, save
 from rigs.commands import Done, refused, run
 from rigs.short_campaigns import any_core
 
+from harness.measurement.events import Event, Measuring
 from harness.output.progress import ProgressView
 
 pytestmark = pytest.mark.device
@@ -47,15 +48,15 @@ def test_a_file_is_kept_busy_shown_drawn_and_stored(tmp_path: Path) -> None:
 
 def test_ctrl_c_keeps_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     former = signal.signal(signal.SIGINT, signal.default_int_handler)
-    plain, stopped = ProgressView.state, threading.Event()
+    plain, stopped = ProgressView.event, threading.Event()
 
-    def state(view: ProgressView, device: str, text: str) -> None:
-        plain(view, device, text)
-        if " 1 of 10 blocks" in text and not stopped.is_set():
+    def shown(view: ProgressView, device: str, event: Event) -> None:
+        plain(view, device, event)
+        if isinstance(event, Measuring) and " 1 of 10 blocks" in event.progress and not stopped.is_set():
             stopped.set()
             _thread.interrupt_main()
 
-    monkeypatch.setattr(ProgressView, "state", state)
+    monkeypatch.setattr(ProgressView, "event", shown)
     monkeypatch.setattr("device_agents.block_plans.MINUTE_S", 1.0)
     try:
         done = measured(tmp_path, "10s")

@@ -196,7 +196,7 @@ def test_other_formats_are_refused_before_the_phone_is_asked(
             ConfigError, match="'pixel': by adb alone there are tflite models and no onnx ones"
         ):
             harness.measure(device, models, store=store, space="tiny")
-    networks = ExportedModels([], progress=lambda *told: None)
+    networks = ExportedModels([], on_progress=lambda *told: None)
     unused: Any = None
     asked: tuple[Format, ...]
     for asked in (("onnx",), ("tflite", "onnx")):
@@ -210,7 +210,7 @@ def test_other_formats_are_refused_before_the_phone_is_asked(
 HOLDER = """
 import sys, threading
 from harness.devices.phone_lock import held_phone
-with held_phone(sys.argv[1], "it", owner="the night run", wait_s=0, say=print, cancel=threading.Event()):
+with held_phone(sys.argv[1], "it", owner="the night run", wait_s=0, on_progress=print, cancel=threading.Event()):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -255,7 +255,7 @@ def test_a_phone_in_use_is_refused_and_with_wait_measured_once_it_is_free(
 def test_campaigns_of_one_process_take_turns_on_a_phone_and_a_stopped_one_waits_no_more() -> None:
     def hold(cancel: threading.Event) -> AbstractContextManager[None]:
         return phone_lock.held_phone(
-            SERIAL, "it", owner="one", wait_s=0, say=lambda text: said.set(), cancel=cancel
+            SERIAL, "it", owner="one", wait_s=0, on_progress=lambda event: said.set(), cancel=cancel
         )
 
     said, cancel, ended = threading.Event(), threading.Event(), threading.Event()
@@ -283,7 +283,9 @@ def test_a_process_of_this_number_on_another_machine_is_no_campaign_of_this_one(
     stop.start()
     with (
         pytest.raises(DeviceError, match="in use by 'the night run'"),
-        phone_lock.held_phone(SERIAL, "it", owner="mine", wait_s=0, say=lambda text: None, cancel=cancel),
+        phone_lock.held_phone(
+            SERIAL, "it", owner="mine", wait_s=0, on_progress=lambda event: None, cancel=cancel
+        ),
     ):
         pass
     stop.cancel()
@@ -292,12 +294,12 @@ def test_a_process_of_this_number_on_another_machine_is_no_campaign_of_this_one(
 def test_what_fails_while_a_phone_is_waited_for_is_no_fault_of_the_lock(
     holder: subprocess.Popen[str],
 ) -> None:
-    def say(text: str) -> None:
+    def tell(event: object) -> None:
         raise BrokenPipeError("the terminal is gone")
 
     with (
         pytest.raises(BrokenPipeError, match="terminal"),
-        phone_lock.held_phone(SERIAL, "it", owner="m", wait_s=60, say=say, cancel=threading.Event()),
+        phone_lock.held_phone(SERIAL, "it", owner="m", wait_s=60, on_progress=tell, cancel=threading.Event()),
     ):
         pass
 

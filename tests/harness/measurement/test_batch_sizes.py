@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from factories.records import make_session
 from factories.stores import MANY
-from rigs.scripted_link import ScriptedLink, ScriptedSource, Silent, run_scripted
+from rigs.scripted_link import ScriptedLink, ScriptedSource, run_scripted
 
 from device_agents.pacing import Durations
 from harness.devices.config import LocalDevice
@@ -126,7 +126,7 @@ def test_how_long_a_file_runs_at_one_batch_tells_nothing_of_another(store: Store
     store.add_session(session)
     runtime = RuntimeUse(name=MANY.runtime, version="1.0", provider=MANY.provider, format="onnx")
     probe = DeviceProbe(
-        "made-up", ScriptedLink(), store, runtime, ((), MANY.threads), Options(), Silent(), threading.Event()
+        "made-up", ScriptedLink(), store, runtime, ((), MANY.threads), Options(), print, threading.Event()
     )
     file = replace(ScriptedSource().reference("onnx", "fp32"), graph_hash=session.graph_hash)
     assert probe.stored(replace(file, batch=8)) is not None

@@ -11,10 +11,12 @@ import pytest
 from factories.records import graph_hash
 from hypothesis import given
 from hypothesis import strategies as st
-from rigs.scripted_link import COOL, Run, ScriptedLink, ScriptedSource, Silent, StubEvent, run_scripted
+from rigs.scripted_link import COOL, Run, ScriptedLink, ScriptedSource, StubEvent, run_scripted
+from rigs.watcher import Watcher
 
 from harness.errors import AgentError, Cancelled, LinkError
 from harness.measurement.campaign import BRIDGES, FEWEST_WORKERS, Outcome, batches
+from harness.measurement.events import FirstNumbers, Repeating
 from harness.records import SessionRecord
 from harness.store import Store
 
@@ -210,7 +212,7 @@ def test_a_campaign_cancelled_in_the_middle_of_a_job_keeps_what_was_measured(sto
 
 
 def test_a_contended_network_is_kept_apart_and_measured_again_after_the_rest(store: Store) -> None:
-    observer = Silent()
+    observer = Watcher()
     link = ScriptedLink([Run(), Run(is_contended=True), Run()])
     outcome = measure(link, store, observer=observer)
     assert (outcome.measured, outcome.redone, outcome.failures, outcome.error) == (5, 1, [], None)
@@ -220,8 +222,10 @@ def test_a_contended_network_is_kept_apart_and_measured_again_after_the_rest(sto
     assert contended.stop == "contended"
     assert {session.stop for session in sessions(store, outcome)} == {"precision"}
     assert numbers(link)[2] == [numbers(link)[0][1]]
-    assert "1 session was disturbed by another program; again" in observer.said
-    assert len(observer.advanced) == 5
+    assert [str(event) for event in observer.of(Repeating)] == [
+        "1 session was disturbed by another program; again"
+    ]
+    assert len(observer.done) == 5
 
 
 def test_a_core_that_stays_contended_is_measured_thrice_and_then_each_network_once(store: Store) -> None:
@@ -297,17 +301,18 @@ def test_networks_told_twice_or_out_of_order_break_the_link_and_nothing_wrong_is
 
 
 def test_the_runtimes_take_turns_and_each_round_is_told(store: Store) -> None:
-    link, observer = ScriptedLink(), Silent()
+    link, observer = ScriptedLink(), Watcher()
     link.hello["runtimes"].append(link._runtime("tflite") | {"formats": ["tflite"]})
     outcome = measure(link, store, sessions=2, observer=observer)
     assert (outcome.measured, outcome.error) == (20, None)
-    assert observer.refined == [("onnxruntime", 5), ("tflite", 5), ("onnxruntime", 0), ("tflite", 0)]
+    refined = [(one.plan.configuration.runtime, one.left) for one in observer.of(FirstNumbers)]
+    assert refined == [("onnxruntime", 5), ("tflite", 5), ("onnxruntime", 0), ("tflite", 0)]
     assert [job["runtime"] for job in link.jobs] == ["onnxruntime", "tflite"] * 2
-    assert (observer.units, len(observer.advanced)) == (20, 20)
+    assert (observer.planned, len(observer.done)) == (20, 20)
 
 
 def test_a_round_of_many_networks_has_three_workers_with_networks_in_common(store: Store) -> None:
-    link, observer = ScriptedLink(), Silent()
+    link, observer = ScriptedLink(), Watcher()
     outcome = measure(link, store, networks=range(1, 31), observer=observer)
     repeated = (FEWEST_WORKERS - 1) * BRIDGES
     assert len(link.jobs) == FEWEST_WORKERS and sum(sizes(link)) == 30 + repeated
@@ -316,7 +321,7 @@ def test_a_round_of_many_networks_has_three_workers_with_networks_in_common(stor
     counts = store.session_counts(outcome.uses[0].configuration)
     assert sorted(counts.values()) == [1] * (30 - BRIDGES) + [FEWEST_WORKERS] * BRIDGES
     assert len({session.process for session in sessions(store, outcome)}) == 3
-    assert (observer.units, outcome.measured, outcome.reused) == (30 + repeated, 30 + repeated, 0)
+    assert (observer.planned, outcome.measured, outcome.reused) == (30 + repeated, 30 + repeated, 0)
     again = measure(ScriptedLink(), store, networks=range(1, 31))
     assert (again.measured, again.reused) == (0, 30)
 

@@ -15,7 +15,8 @@ from math import log
 from pathlib import Path
 
 import pytest
-from rigs.short_campaigns import Watcher, models
+from rigs.short_campaigns import models
+from rigs.watcher import Watcher
 
 from device_agents.core_probe import probe_each
 from harness.devices.client import AgentClient

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from rigs.scripted_link import Run, ScriptedLink, ScriptedSource, Silent, StubEvent, run_scripted
+from rigs.scripted_link import Run, ScriptedLink, ScriptedSource, StubEvent, run_scripted
+from rigs.watcher import Watcher
 
 from harness.errors import Cancelled, DeviceError, LinkError
 from harness.measurement.core_gate import PATIENCE_S, POLL_S, CoreGate, CoreRequest, QuietCores, is_busy
+from harness.measurement.events import BusyCores, Event, Note
 from harness.store import Store
 
 UNASKED = CoreRequest()
@@ -27,10 +29,17 @@ class Bench:
     def __init__(self, *answers: QuietCores, cancel: StubEvent | None = None) -> None:
         self._answers = list(answers)
         self.asked = 0
-        self.said: list[str] = []
-        self.told: list[str] = []
+        self.events: list[Event] = []
         self.cancel = cancel or StubEvent()
-        self.gate = CoreGate("board", self.said.append, self.told.append, self.cancel, self.cancel.clock_s)
+        self.gate = CoreGate("board", self.events.append, self.cancel, self.cancel.clock_s)
+
+    @property
+    def waits(self) -> int:
+        return self.events.count(BusyCores())
+
+    @property
+    def notes(self) -> list[str]:
+        return [event.text for event in self.events if isinstance(event, Note)]
 
     def probe(self) -> QuietCores:
         self.asked += 1
@@ -48,7 +57,7 @@ def test_a_free_core_is_taken_at_once_and_nothing_is_said() -> None:
     quiet, found = bench.wait()
     assert quiet == cores(0.01)
     assert found == {"cores": [1], "taken": 0.01, "waited": 0.01, "waited_s": 0.0}
-    assert (bench.asked, bench.cancel.waits_s, bench.said, bench.told) == (1, [], [], [])
+    assert (bench.asked, bench.cancel.waits_s, bench.events) == (1, [], [])
 
 
 def test_a_core_that_gets_free_is_waited_for_and_told_of_once() -> None:
@@ -56,8 +65,8 @@ def test_a_core_that_gets_free_is_waited_for_and_told_of_once() -> None:
     quiet, found = bench.wait()
     assert (quiet.waited, found["waited_s"], bench.asked) == (0.02, 2 * POLL_S, 3)
     assert bench.cancel.waits_s == [POLL_S] * 2
-    assert bench.said == ["waiting for a free core"] * 2
-    (told,) = bench.told
+    assert bench.waits == 2
+    (told,) = bench.notes
     for part in ("core 1 is busy", "50%", "30 s at most", "stop that program", "--cores", "doctor"):
         assert part in told
 
@@ -93,8 +102,8 @@ def test_several_cores_are_named_all() -> None:
 def test_a_busy_core_that_yields_when_asked_for_is_taken_at_once_and_told_of() -> None:
     bench = Bench(cores(0.01, taken=0.5))
     _, found = bench.wait(REALTIME)
-    assert (found["waited_s"], found["taken"], bench.said) == (0.0, 0.5, [])
-    (told,) = bench.told
+    assert (found["waited_s"], found["taken"], bench.waits) == (0.0, 0.5, 0)
+    (told,) = bench.notes
     for part in ("core 1 is busy", "50%", "yields to realtime scheduling", "then 1%"):
         assert part in told
 
@@ -115,13 +124,13 @@ def test_once_a_campaign_has_begun_a_busy_core_costs_patience_once_and_ends_noth
     assert (quiet.waited, found["waited_s"]) == (0.9, PATIENCE_S - 4.0), "all later waits share one patience"
     assert bench.wait()[1]["waited_s"] == 0.0
     assert sum(bench.cancel.waits_s) == PATIENCE_S
-    assert bench.told == []
+    assert bench.notes == []
 
 
 def test_what_a_quota_takes_is_not_waited_for_and_told_as_what_it_is() -> None:
     bench = Bench(cores(0.7, quota_cores=0.3))
     assert bench.wait()[1]["waited_s"] == 0.0
-    (told,) = bench.told
+    (told,) = bench.notes
     assert "quota of 0.3 cores" in told and "another program" not in told
     assert is_busy(cores(0.7, quota_cores=1.0)), "a whole core's quota takes nothing from one thread"
 
@@ -129,7 +138,7 @@ def test_what_a_quota_takes_is_not_waited_for_and_told_as_what_it_is() -> None:
 def test_a_system_that_does_not_tell_how_busy_its_cores_are_is_not_waited_for() -> None:
     bench = Bench(QuietCores(cores=(1,), taken=None, waited=None))
     assert bench.wait()[1] == {"cores": [1], "taken": None, "waited": None, "waited_s": 0.0}
-    assert (bench.cancel.waits_s, bench.told) == ([], [])
+    assert (bench.cancel.waits_s, bench.notes) == ([], [])
 
 
 def test_a_wait_that_is_cancelled_ends_at_once_and_refuses_nothing() -> None:
@@ -180,12 +189,12 @@ def store(tmp_path):  # type: ignore[no-untyped-def]
 
 
 def test_a_campaign_whose_core_is_never_free_is_refused_and_measures_nothing(store: Store) -> None:
-    cancel, observer, link = StubEvent(), Silent(), ScriptedLink(quiets=[0.5])
+    cancel, observer, link = StubEvent(), Watcher(), ScriptedLink(quiets=[0.5])
     outcome = run_scripted(link, store, cancel=cancel, observer=observer)
     assert isinstance(outcome.error, DeviceError) and "core 1 is busy" in str(outcome.error)
     assert (outcome.measured, outcome.failures, link.jobs) == (0, [], [])
     assert sum(cancel.waits_s) == 30.0
-    assert len(observer.told) == 1
+    assert len(observer.notes) == 1
     again = run_scripted(ScriptedLink(), store)
     assert (again.measured, again.error) == (1, None), "and the same command goes on once it is free"
 

@@ -19,7 +19,6 @@ from rigs.short_campaigns import (
     NETWORKS,
     ONNX,
     Saboteur,
-    Watcher,
     await_no_process,
     await_processes,
     measure,
@@ -28,6 +27,7 @@ from rigs.short_campaigns import (
 )
 from rigs.small_disk import SmallDisk, small_disk
 from rigs.sshd import Sshd, start_sshd
+from rigs.watcher import Watcher
 
 from harness.devices import connection
 from harness.devices.client import AgentClient, Deployment, deploy
@@ -35,6 +35,7 @@ from harness.devices.connection import Connection
 from harness.devices.framing import FrameStream
 from harness.devices.transports.ssh import SshTransport
 from harness.errors import DeviceError, LinkError
+from harness.measurement.events import Event, Measuring, Preparing, Reconnecting, SessionDone
 from harness.store import Store
 
 pytestmark = [pytest.mark.ssh, pytest.mark.converter]
@@ -75,15 +76,15 @@ def link(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyLink
         yield link
 
 
-def once(action: object, start: str = "onnxruntime ") -> Watcher:
-    """Return an observer that acts when the first network was measured, or whatever else begins with `start` is said."""
+def once(action: object, kind: type = Measuring) -> Watcher:
+    """Return an observer that acts when the first network was measured, or at the first event of another kind."""
     left = [action]
 
-    def on_state(text: str) -> None:
-        if text.startswith(start) and left:
+    def act(event: Event) -> None:
+        if isinstance(event, kind) and left:
             left.pop()()  # type: ignore[operator]
 
-    return Watcher(on_state)
+    return Watcher(act)
 
 
 def test_a_worker_that_is_killed_is_one_failure(ground: Ground, store: Store) -> None:
@@ -116,7 +117,7 @@ def test_an_agent_that_is_killed_is_started_again_and_nothing_is_lost(ground: Gr
         outcome = measure(ground.server.device(root=ground.root), store, observer=watcher)
     assert len(saboteur.hit) == 1
     assert (outcome.measured, outcome.failures, outcome.error) == (2, [], None)
-    assert any("reconnecting" in state for state in watcher.states)
+    assert watcher.of(Reconnecting)
     await_no_process(ground.root, timeout_s=5)
 
 
@@ -136,7 +137,7 @@ def test_a_link_cut_in_the_middle_of_a_frame_is_taken_up_again(
     outcome = measure(device, store, observer=watcher)
     assert link.cuts == 1
     assert (outcome.measured, outcome.failures, outcome.error) == (2, [], None)
-    assert any("reconnecting" in state for state in watcher.states)
+    assert watcher.of(Reconnecting)
     assert sorted(store.session_counts(outcome.uses[0].configuration).values()) == [1, 1, 1]
 
 
@@ -146,11 +147,11 @@ def test_a_link_that_stays_dead_ends_the_campaign_and_keeps_what_was_measured(
     watcher = Watcher()
     device = ground.server.device(root=ground.root, port=link.port)
 
-    def on_state(text: str) -> None:
-        if text.startswith("onnxruntime") and "advance " in watcher.states:
+    def die(event: Event) -> None:
+        if isinstance(event, Measuring) and SessionDone() in watcher.done:
             link.die()
 
-    watcher._on_state = on_state
+    watcher.on_event = die
     outcome = measure(device, store, observer=watcher)
     assert isinstance(outcome.error, DeviceError)
     assert outcome.error.exit_status == 3
@@ -195,7 +196,7 @@ def test_a_link_that_falls_silent_is_left_and_its_agent_ended(
     outcome = measure(device, store, observer=watcher)
     thread.join()
     assert (outcome.measured, outcome.failures, outcome.error) == (2, [], None)
-    assert any("no sign of life for 3 s" in state for state in watcher.states), watcher.states
+    assert any("no sign of life for 3 s" in str(event) for _, event in watcher.events), watcher.events
     assert stale and not set(stale) & set(processes(ground.root, "serve"))
 
 
@@ -234,7 +235,7 @@ def test_a_device_without_room_for_the_agent_says_what_to_do(
 def test_a_disk_that_fills_up_is_a_failure_with_the_remedy(
     ground: Ground, store: Store, disk: SmallDisk
 ) -> None:
-    watcher = once(lambda: disk.fill(leave_bytes=100_000), "preparing")
+    watcher = once(lambda: disk.fill(leave_bytes=100_000), Preparing)
     device = ground.server.device(root=str(disk.folder))
     outcome = measure(device, store, NETWORKS[:1], observer=watcher)
     assert outcome.measured == 0

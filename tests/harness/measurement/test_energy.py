@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from factories.records import graph_hash
-from rigs.scripted_link import Load, ScriptedLink, ScriptedSource, Silent, run_scripted
+from rigs.scripted_link import Load, ScriptedLink, ScriptedSource, run_scripted
+from rigs.watcher import Watcher
 
 from harness.estimates.latency import to_json
 from harness.records import BlockRun
@@ -36,11 +37,11 @@ def with_sensor(update_s: float = 0.001) -> ScriptedLink:
 def test_each_networks_energy_is_measured_after_its_sessions_and_shown_beside_its_latency(
     store: Store,
 ) -> None:
-    link, observer = with_sensor(), Silent()
+    link, observer = with_sensor(), Watcher()
     link.loads = [Load(watts={"idle": 2.0, "network": watts, "reference": 9.0}) for watts in (8.0, 6.0)]
     outcome = run_scripted(link, store, ScriptedSource(networks=(1, 2)), observer=observer, energy=True)
     assert (outcome.error, outcome.failures, len(link.ran), len(link.block_jobs)) == (None, [], 2, 2)
-    assert observer.units == len(observer.advanced) == 4 and observer.told == []
+    assert observer.planned == len(observer.done) == 4 and observer.notes == []
     rows = {row.graph_hash: row for row in latencies(store, outcome.uses[0].configuration)}
     first, second = (to_json([rows[graph_hash(number)]])[0] for number in (1, 2))
     # 1000 runs a second: 8 and 6 mJ a run, of which 2 at rest
@@ -79,11 +80,11 @@ def test_nothing_is_measured_unless_asked_for_and_nothing_twice_unless_afresh(st
 def test_a_device_that_cannot_tell_says_why_once_and_no_network_fails(
     store: Store, sensor: dict[str, object], words: str
 ) -> None:
-    link, observer = ScriptedLink(), Silent()
+    link, observer = ScriptedLink(), Watcher()
     link.sensor = sensor
     outcome = run_scripted(link, store, ScriptedSource(networks=(1, 2)), observer=observer, energy=True)
     assert (outcome.error, outcome.failures, link.block_jobs) == (None, [], [])
-    (told,) = observer.told
+    (told,) = observer.notes
     assert told.startswith("energy is not measured in onnxruntime: ") and words in told
     assert {row.energy for row in latencies(store, outcome.uses[0].configuration)} == {None}
 
@@ -117,10 +118,10 @@ class Gauged:
 
 
 def test_a_phone_whose_agent_has_no_sensor_is_measured_by_its_gauge_through_adb(store: Store) -> None:
-    link, observer = ScriptedLink(), Silent()
+    link, observer = ScriptedLink(), Watcher()
     link.phone = Gauged({"sensor": GAUGE, "reasons": [], "update_s": 1.0})
     outcome = run_scripted(link, store, observer=observer, energy=True)
-    assert (outcome.error, outcome.failures, observer.told) == (None, [], [])
+    assert (outcome.error, outcome.failures, observer.notes) == (None, [], [])
     (row,) = latencies(store, outcome.uses[0].configuration)
     assert row.energy is not None and row.energy.total.value == pytest.approx(9.0, rel=0.01)
     assert row.energy.above_idle.value == pytest.approx(6.0, rel=0.01)
@@ -151,16 +152,16 @@ def test_a_sensor_of_the_agents_own_goes_before_the_phones_gauge(store: Store) -
     ],
 )
 def test_a_phone_whose_gauge_will_not_do_says_why(store: Store, found: dict[str, Any], words: str) -> None:
-    link, observer = ScriptedLink(), Silent()
+    link, observer = ScriptedLink(), Watcher()
     link.phone = Gauged(found)
     outcome = run_scripted(link, store, observer=observer, energy=True)
-    (told,) = observer.told
+    (told,) = observer.notes
     assert words in told and link.block_jobs == []
     assert {row.energy for row in latencies(store, outcome.uses[0].configuration)} == {None}
 
 
 def test_a_sensor_that_fell_silent_tells_no_energy_and_the_network_is_measured_again(store: Store) -> None:
-    link, observer = with_sensor(), Silent()
+    link, observer = with_sensor(), Watcher()
     plain = link.run_blocks
 
     def silent(job, on_event):
@@ -168,7 +169,7 @@ def test_a_sensor_that_fell_silent_tells_no_energy_and_the_network_is_measured_a
 
     link.run_blocks = silent  # type: ignore[method-assign]
     outcome = run_scripted(link, store, observer=observer, energy=True)
-    assert observer.told == ["energy of network 1 is not known: 0 readings of a sensor"]
+    assert observer.notes == ["energy of network 1 is not known: 0 readings of a sensor"]
     (run,) = store.block_runs(outcome.uses[0].configuration, "energy")
     assert isinstance(run, BlockRun) and run.sensor == RAPL
     link.run_blocks = plain  # type: ignore[method-assign]

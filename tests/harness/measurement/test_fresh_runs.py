@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from factories.records import graph_hash
-from rigs.scripted_link import WEIGHED, ScriptedLink, ScriptedSource, Silent, run_scripted
+from rigs.scripted_link import WEIGHED, ScriptedLink, ScriptedSource, run_scripted
+from rigs.watcher import Watcher
 
 from harness.errors import AgentError, LinkError
 from harness.estimates.latency import to_json
@@ -28,12 +29,12 @@ def weighed(peak_bytes: int) -> dict[str, Any]:
 
 
 def test_each_network_is_weighed_after_its_sessions_and_shown_beside_its_latency(store: Store) -> None:
-    link, observer = ScriptedLink(), Silent()
+    link, observer = ScriptedLink(), Watcher()
     link.weights = [weighed(10_000_000), weighed(19_000_000), weighed(10_100_000), weighed(20_000_000)]
     source = ScriptedSource(networks=(1, 2), segments=(3,))
     outcome = run_scripted(link, store, source, observer=observer, memory=True)
     assert (outcome.error, outcome.failures, len(link.ran), len(link.weighed)) == (None, [], 3, 9)
-    assert observer.units == len(observer.advanced) == 12
+    assert observer.planned == len(observer.done) == 12
     configuration = outcome.uses[0].configuration
     rows = {row.graph_hash: row for row in latencies(store, configuration)}
     assert rows[graph_hash(1)].memory_bytes == 10_100_000
@@ -87,11 +88,11 @@ def test_another_runtime_than_the_campaigns_is_never_merged(store: Store) -> Non
 
 @pytest.mark.parametrize("kind", ["no-memory", "bad-request"])
 def test_a_device_that_cannot_tell_says_so_once_and_no_network_fails(store: Store, kind: str) -> None:
-    link, observer = ScriptedLink(), Silent()
+    link, observer = ScriptedLink(), Watcher()
     link.weights = [AgentError(kind, "the system does not tell")]
     outcome = run_scripted(link, store, ScriptedSource(networks=(1, 2)), observer=observer, memory=True)
     assert (outcome.error, outcome.failures, outcome.measured, len(link.weighed)) == (None, [], 2, 1)
-    (told,) = observer.told
+    (told,) = observer.notes
     assert told.startswith("memory is not measured in onnxruntime: ")
 
 

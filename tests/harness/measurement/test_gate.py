@@ -10,6 +10,7 @@ import pytest
 from rigs.scripted_link import COOL, HOT, Run, ScriptedLink, ScriptedSource, StubEvent, run_scripted
 
 from harness.errors import Cancelled, LinkError
+from harness.measurement.events import Event
 from harness.measurement.gate import PATIENCE_S, POLL_S, Gate
 from harness.store import Store
 from harness.store.latencies import latencies
@@ -42,12 +43,14 @@ def test_a_device_that_is_fit_waits_for_nothing_and_is_not_asked() -> None:
 
 
 def test_a_closed_gate_is_asked_every_five_seconds_until_it_opens() -> None:
-    said: list[str] = []
+    events: list[Event] = []
     probe, cancel = Probe(HOT, HOT, COOL), StubEvent()
-    gate = Gate(COOL).wait(HOT, probe, said.append, cancel)
+    gate = Gate(COOL).wait(HOT, probe, events.append, cancel)
     assert gate == {"waited_s": 3 * POLL_S, "closed": []}
     assert (probe.asked, cancel.waits_s) == (3, [5.0] * 3)
-    assert said == ["waiting for the device: cpu at 60.0 C, 20.0 C over the campaign's start"] * 3
+    assert [str(event) for event in events] == [
+        "waiting for the device: cpu at 60.0 C, 20.0 C over the campaign's start"
+    ] * 3
 
 
 def test_a_gate_that_never_opens_ends_the_patience_and_says_what_closed_it() -> None:

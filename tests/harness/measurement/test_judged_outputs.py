@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from rigs.lying_device import LyingDevice, changed
-from rigs.scripted_link import Run, ScriptedLink, ScriptedSource, Silent, run_scripted
+from rigs.scripted_link import Run, ScriptedLink, ScriptedSource, run_scripted
 from rigs.tell_lies import OpenGate, run
+from rigs.watcher import Watcher
 
 from harness.estimates.latency import Latency
 from harness.measurement import campaign, session_builder
@@ -82,11 +83,11 @@ def test_what_is_not_finite_is_never_a_measurement(store: Store, value: float) -
 
 
 def test_people_are_told_of_the_first_false_output_of_a_campaign_once(store: Store) -> None:
-    observer = Silent()
+    observer = Watcher()
     link = ScriptedLink([Run(measured={"output": [9.0]})])
     source = ScriptedSource(networks=(1, 2, 3), expected=lambda: (0.5,))
     run_scripted(link, store, source, observer=observer)
-    (told,) = [text for text in observer.told if "wrong-output" in text]
+    (told,) = [text for text in observer.notes if "wrong-output" in text]
     assert told.startswith("onnxruntime gives a false output for network ")
 
 
@@ -110,10 +111,10 @@ def test_a_campaign_goes_on_without_a_judge_and_says_so(store: Store) -> None:
     def expected() -> tuple[float, ...]:
         raise HarnessError("torch is not installed here")
 
-    observer = Silent()
+    observer = Watcher()
     outcome = run_scripted(ScriptedLink(), store, ScriptedSource(expected=expected), observer=observer)
     assert (outcome.measured, outcome.error) == (1, None)
-    assert observer.told == ["outputs of onnxruntime are not judged: torch is not installed here"]
+    assert observer.notes == ["outputs of onnxruntime are not judged: torch is not installed here"]
     (session,) = store.sessions(outcome.uses[0].configuration)
     assert session.expected == ()
     assert row_of(outcome, store).output_error is None

@@ -40,8 +40,9 @@ from rigs.packed_jobs import (
     write_zip,
 )
 from rigs.read_only import read_only
-from rigs.short_campaigns import LONG_PLAN, ONNX, SHORT, Watcher, any_core
+from rigs.short_campaigns import LONG_PLAN, ONNX, SHORT, any_core
 from rigs.sshd import start_sshd
+from rigs.watcher import Watcher
 
 from device_agents import block_plans
 from device_agents.packed_job import Stop, choose_uses, greet
@@ -147,7 +148,7 @@ def test_a_job_gives_a_runtime_the_options_that_a_campaign_gives_it(runtime: str
     given = {"cuda": {"use_tf32": False, "prefer_nhwc": True}, "gpu": {"of": "onnxruntime"}}
     device = Device(name="board", transport="packed", provider_options=given)
     options = replace(ONNX, runtimes=(runtime,))
-    job = pack_campaign(device, SmallModels(), options, store, rng=random.Random(0), say=lambda text: None)
+    job = pack_campaign(device, SmallModels(), options, store, rng=random.Random(0), log=lambda text: None)
     document = json.loads(zipfile.ZipFile(io.BytesIO(job.data)).read("job.json"))
     there = ["CPUExecutionProvider", "CUDAExecutionProvider", "CUDAExecutionProvider+graph"]
     found = {"name": runtime.partition(":")[0], "package": "p", "version": "1.24.0"}
@@ -184,7 +185,7 @@ def test_files_are_timed_beside_what_the_device_chooses_and_judged_at_home_memor
     references = [networks.model("wide", 96), networks.model("narrow", 3)]
     monkeypatch.setattr(MeasuredModels, "_references", lambda self, model_format: references)
     monkeypatch.setattr(packed, "FRESH_RUNS", 1)
-    source = MeasuredModels(networks=networks, files=[file], reference=None, progress=lambda *_: None)
+    source = MeasuredModels(networks=networks, files=[file], reference=None, on_progress=lambda *_: None)
     path = tmp_path / "job.zip"
     with Store(str(tmp_path / "store.sqlite")) as store:
         pack(store, path, replace(ONNX, memory=True, energy=True), source=source)
@@ -227,7 +228,7 @@ def test_each_file_of_a_job_has_its_own_reference_failures_and_latency(
     models = SmallModels()
     references = [models.model("wide", 96), models.model("narrow", 3)]
     monkeypatch.setattr(MeasuredModels, "_references", lambda self, model_format: references)
-    source = MeasuredModels(networks=None, files=files, reference=None, progress=lambda *_: None)
+    source = MeasuredModels(networks=None, files=files, reference=None, on_progress=lambda *_: None)
     path = tmp_path / "job.zip"
     with Store(str(tmp_path / "store.sqlite")) as store:
         job_id = pack(store, path, replace(ONNX, energy=True), source=source)
@@ -296,11 +297,11 @@ def test_files_that_nothing_tells_apart_are_packed_once_and_that_is_said(tmp_pat
     other = save(dense(), tmp_path / "one/m.onnx")
     copied = Path(shutil.copy(first, tmp_path / "two/a/m.onnx"))
     files = open_files([first, copied, other], GivenInputs())
-    source = MeasuredModels(networks=None, files=files, reference=files[2], progress=lambda *_: None)
+    source = MeasuredModels(networks=None, files=files, reference=files[2], on_progress=lambda *_: None)
     told: list[str] = []
     with Store(str(tmp_path / "store.sqlite")) as store:
         job = pack_campaign(
-            LocalDevice(name="board"), source, ONNX, store, rng=random.Random(0), say=told.append
+            LocalDevice(name="board"), source, ONNX, store, rng=random.Random(0), log=told.append
         )
     groups = json.loads(zipfile.ZipFile(io.BytesIO(job.data)).read("job.json"))["groups"]
     assert [group["models"][0]["architecture"] for group in groups] == ["a/m.onnx", "one/m.onnx"]
@@ -316,7 +317,7 @@ def test_a_file_whose_trial_failed_keeps_its_reference_once_a_session_of_it_is_t
     models = SmallModels()
     references = [models.model("wide", 96), models.model("narrow", 3)]
     monkeypatch.setattr(MeasuredModels, "_references", lambda self, model_format: references)
-    source = MeasuredModels(networks=None, files=[file], reference=None, progress=lambda *_: None)
+    source = MeasuredModels(networks=None, files=[file], reference=None, on_progress=lambda *_: None)
     path, two = tmp_path / "job.zip", replace(SHORT, sessions=2)
     with Store(str(tmp_path / "store.sqlite")) as store:
         pack(store, path, replace(ONNX, level=two), source=source)
@@ -378,10 +379,12 @@ def test_a_job_tells_the_sessions_of_the_runtime_that_has_most(
     paths += [save_tflite(tmp_path / f"{width}.tflite", width) for width in (8, 9)]
     models = SmallModels()
     monkeypatch.setattr(MeasuredModels, "_references", lambda self, kind: [models.reference(kind, "fp32")])
-    source = MeasuredModels(networks=None, files=open_files(paths), reference=None, progress=lambda *_: None)
+    source = MeasuredModels(
+        networks=None, files=open_files(paths), reference=None, on_progress=lambda *_: None
+    )
     options = replace(ONNX, runtimes=(), formats=("onnx", "tflite"))
     job = pack_campaign(
-        Device(name="board", transport="packed"), source, options, store, rng=random.Random(0), say=print
+        Device(name="board", transport="packed"), source, options, store, rng=random.Random(0), log=print
     )
     assert (job.networks, job.sessions) == (3, 2)
 
@@ -678,7 +681,7 @@ def test_a_start_with_a_wrong_clock_leaves_the_others_alone(ran: Ran, store: Sto
 def test_a_job_that_would_set_a_board_is_refused(store: Store) -> None:
     device = LocalDevice(name="nano", jetson_clocks=True)
     with pytest.raises(ConfigError, match="a packed job sets no power mode or clocks"):
-        pack_campaign(device, SmallModels(), TOGETHER, store, rng=random.Random(0), say=lambda text: None)
+        pack_campaign(device, SmallModels(), TOGETHER, store, rng=random.Random(0), log=lambda text: None)
 
 
 def test_throttling_is_seen_on_both_sides_alike(ran: Ran) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from factories.stores import MANY
-from rigs.scripted_link import Run, ScriptedLink, ScriptedSource, Silent, run_scripted
+from rigs.scripted_link import Run, ScriptedLink, ScriptedSource, run_scripted
+from rigs.watcher import Watcher
 
 from harness.devices.config import LocalDevice, Precision
 from harness.measurement.campaign import Outcome
@@ -31,7 +32,7 @@ def precisions(outcome: Outcome) -> list[str]:
 
 
 def test_each_precision_is_measured_apart_with_a_reference_of_its_own(store: Store) -> None:
-    observer = Silent()
+    observer = Watcher()
     outcome = run_scripted(
         ScriptedLink(), store, ScriptedSource(networks=(1, 2)), precisions=BOTH, observer=observer
     )

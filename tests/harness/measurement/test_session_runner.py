@@ -7,19 +7,12 @@ from pathlib import Path
 
 import pytest
 from factories.records import graph_hash
-from rigs.scripted_link import (
-    CALIBRATIONS,
-    COOL,
-    Run,
-    ScriptedLink,
-    ScriptedSource,
-    Silent,
-    StubEvent,
-    run_scripted,
-)
+from rigs.scripted_link import CALIBRATIONS, COOL, Run, ScriptedLink, ScriptedSource, StubEvent, run_scripted
+from rigs.watcher import Watcher
 
 from harness.errors import AgentError, Cancelled, LinkError
 from harness.measurement.campaign import Outcome
+from harness.measurement.events import Repeating
 from harness.measurement.session_runner import REDO_AFTER_S
 from harness.models.exported import ExportedModels
 from harness.models.names import select_models_and_segments
@@ -55,12 +48,12 @@ def counts(store: Store, outcome: Outcome) -> dict[str, int]:
 
 
 def test_a_throttled_session_is_measured_again_and_kept_apart(store: Store) -> None:
-    cancel, observer = StubEvent(), Silent()
+    cancel, observer = StubEvent(), Watcher()
     link = ScriptedLink([THROTTLED, Run()])
     outcome = run_scripted(link, store, cancel=cancel, observer=observer)
     assert (outcome.measured, outcome.redone, outcome.failures, outcome.error) == (1, 1, [], None)
     assert cancel.waits_s == [REDO_AFTER_S] == [90.0]
-    assert "1 session was throttled; again in 90 s" in observer.said
+    assert [str(event) for event in observer.of(Repeating)] == ["1 session was throttled; again in 90 s"]
     assert counts(store, outcome) == {"network": 1, "throttled": 1}
     found = by_purpose(store, outcome)
     assert [s.gate["attempt"] for s in (*found["throttled"], *found["network"])] == [0, 1]
@@ -287,7 +280,7 @@ def test_segments_join_as_segments_and_never_appear_among_networks(store: Store)
 @pytest.mark.converter
 def test_segments_that_the_user_names_come_as_segments(harness_cache: Path) -> None:
     selected = select_models_and_segments(["segments", "conv/conv/conv"])
-    models = ExportedModels(selected, progress=lambda *_: None).models("onnx")
+    models = ExportedModels(selected, on_progress=lambda *_: None).models("onnx")
     assert (models[0].purpose, models[0].architecture) == ("network", "conv/conv/conv")
     assert {model.purpose for model in models[1:5]} == {"segment"}
     assert len({model.graph_hash for model in models[:5]}) == 5

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 from rigs.lying_device import LyingDevice
-from rigs.scripted_link import PLAN, ScriptedSource, Silent
+from rigs.scripted_link import PLAN, ScriptedSource
+from rigs.watcher import Watcher
 
 from harness.devices.config import LocalDevice
+from harness.devices.events import Waiting
 from harness.errors import LinkError
 from harness.measurement import campaign, campaigns, session_builder
 from harness.measurement.plan import Level, Options
@@ -52,7 +54,7 @@ def test_a_device_that_is_waited_for_is_left_behind(store: Store, monkeypatch: p
         return real(device, *arguments, **options, connect=lambda _: transport)
 
     monkeypatch.setattr(campaigns, "run_campaign", run)
-    observer = Silent()
+    observer = Watcher()
 
     def interrupt() -> None:
         is_waiting.wait(10)
@@ -68,7 +70,7 @@ def test_a_device_that_is_waited_for_is_left_behind(store: Store, monkeypatch: p
     assert time.monotonic() - started_s < 30
     assert isinstance(far.error, Cancelled)
     assert near.measured == 1 and store.session_counts(near.uses[0].configuration)
-    assert set(observer.told) == {"stopping: the session under way is given up, what was measured is stored"}
+    assert set(observer.notes) == {"stopping: the session under way is given up, what was measured is stored"}
 
 
 def test_a_fault_of_the_harness_in_a_campaign_reaches_the_caller(
@@ -79,19 +81,13 @@ def test_a_fault_of_the_harness_in_a_campaign_reaches_the_caller(
 
     monkeypatch.setattr(campaigns, "run_campaign", run)
     with pytest.raises(ZeroDivisionError):
-        campaigns.run_all([(LocalDevice(name="near"), Options())], ScriptedSource(), store, Silent())
+        campaigns.run_all([(LocalDevice(name="near"), Options())], ScriptedSource(), store, Watcher())
 
 
 def test_the_trouble_of_one_device_is_told_while_the_others_measure(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = threading.Event()
-
-    class Listener(Silent):
-        def end(self, device: str, trouble: str) -> None:
-            super().end(device, trouble)
-            if len(self.ended) == 3:
-                told.set()
 
     def run(device: LocalDevice, *_: Any, **__: Any) -> campaign.Outcome:
         if device.name == "far":
@@ -104,7 +100,7 @@ def test_the_trouble_of_one_device_is_told_while_the_others_measure(
         return campaign.Outcome(device=device.name)
 
     monkeypatch.setattr(campaigns, "run_campaign", run)
-    observer = Listener()
+    observer = Watcher(lambda event: told.set() if len(observer.ended) == 3 else None)
     chosen = [(LocalDevice(name=name), Options()) for name in ("far", "near", "odd", "slow")]
     with pytest.raises(ZeroDivisionError):
         campaigns.run_all(chosen, ScriptedSource(), store, observer)
@@ -121,7 +117,7 @@ def test_one_device_alone_ends_without_being_told_of_twice(
         raise LinkError("nobody is there")
 
     monkeypatch.setattr(campaigns, "run_campaign", run)
-    observer = Silent()
+    observer = Watcher()
     (outcome,) = campaigns.run_all([(LocalDevice(name="far"), Options())], ScriptedSource(), store, observer)
     assert str(outcome.error) == "nobody is there"
     assert observer.ended == []
@@ -146,7 +142,7 @@ def test_ctrl_c_while_campaigns_are_being_started_ends_those_that_were(
     monkeypatch.setattr(campaigns.threading, "Thread", Interrupted)
     monkeypatch.setattr(campaigns, "GRACE_S", 1.0)  # for the one that was not started
     devices = [(LocalDevice(name=name), Options()) for name in ("first", "second")]
-    outcomes = campaigns.run_all(devices, ScriptedSource(), store, Silent())
+    outcomes = campaigns.run_all(devices, ScriptedSource(), store, Watcher())
     assert ended == ["first"]
     assert all(isinstance(one.error, Cancelled) for one in outcomes) and len(outcomes) == 2
 
@@ -170,15 +166,11 @@ def test_ctrl_c_ends_the_wait_for_a_device_in_use(store: Store, monkeypatch: pyt
 
     monkeypatch.setattr(campaigns, "run_campaign", run)
 
-    class Hasty(Silent):
-        def state(self, device: str, text: str) -> None:
-            if text.startswith("waiting: "):
-                _thread.interrupt_main()
-
+    hasty = Watcher(lambda event: _thread.interrupt_main() if isinstance(event, Waiting) else None)
     monkeypatch.setattr(campaigns, "GRACE_S", 20.0)  # in which it ends by itself
     started_s = time.monotonic()
     (outcome,) = campaigns.run_all(
-        [(LocalDevice(name="far"), Options())], ScriptedSource(), store, Hasty(), wait_s=float("inf")
+        [(LocalDevice(name="far"), Options())], ScriptedSource(), store, hasty, wait_s=float("inf")
     )
     assert isinstance(outcome.error, Cancelled)
     assert time.monotonic() - started_s < 15

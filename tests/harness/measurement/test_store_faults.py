@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 from rigs.commands import refused, run
-from rigs.short_campaigns import Watcher, measure
+from rigs.short_campaigns import measure
 from rigs.small_disk import small_disk
+from rigs.watcher import Watcher
 
 from harness.devices.config import LocalDevice
 from harness.errors import StoreError
+from harness.measurement.events import Event, Measuring, SessionDone
 from harness.store import Store
 
 pytestmark = pytest.mark.converter
@@ -43,11 +45,11 @@ def before_second(action: Callable[[], object]) -> Watcher:
     """Return an observer that acts when the first network is stored and the second is being measured."""
     watcher = Watcher()
 
-    def on_state(text: str) -> None:
-        if text.startswith("onnxruntime ") and watcher.states.count("advance ") == 1:
+    def act(event: Event) -> None:
+        if isinstance(event, Measuring) and watcher.done.count(SessionDone()) == 1:
             action()
 
-    watcher._on_state = on_state
+    watcher.on_event = act
     return watcher
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from factories.records import graph_hash
-from rigs.scripted_link import Load, ScriptedLink, ScriptedSource, Silent, StubEvent, run_scripted
+from rigs.scripted_link import Load, ScriptedLink, ScriptedSource, StubEvent, run_scripted
+from rigs.watcher import Watcher
 
 from device_agents.block_plans import sustained_plan
 from harness.errors import AgentError, Cancelled, LinkError
@@ -32,7 +33,7 @@ def runs_of(outcome: Any, store: Store) -> list[BlockRun]:
 
 
 def test_a_device_is_kept_busy_by_each_network_and_no_session_is_measured(store: Store) -> None:
-    link, observer = ScriptedLink(), Silent()
+    link, observer = ScriptedLink(), Watcher()
     link.loads = [
         Load(network_ms=lambda at_s: 4.0 if at_s < 600 else 5.0, is_throttled=lambda at_s: at_s > 900)
     ]
@@ -40,7 +41,7 @@ def test_a_device_is_kept_busy_by_each_network_and_no_session_is_measured(store:
         link, store, ScriptedSource(networks=(1, 2)), observer=observer, sustained_s=1800.0
     )
     assert (outcome.error, outcome.failures, link.ran, outcome.measured) == (None, [], [], 2)
-    assert observer.units == len(observer.advanced) == 2
+    assert observer.planned == len(observer.done) == 2
     first, second = runs_of(outcome, store)
     assert [run.graph_hash for run in (first, second)] == [graph_hash(1), graph_hash(2)]
     assert first.campaign_id == outcome.campaign_id and first.ended == "complete"

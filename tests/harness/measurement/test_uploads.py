@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rigs.scripted_link import ScriptedLink, ScriptedSource, Silent, StubEvent, run_scripted
+from rigs.scripted_link import ScriptedLink, ScriptedSource, StubEvent, run_scripted
+from rigs.watcher import Watcher
 
 from harness.devices.assembly import Assembly
+from harness.devices.events import OnConnecting
 from harness.errors import AgentError, Cancelled, DeviceError, LinkError
 from harness.measurement import uploads
-from harness.measurement.uploads import UploadReport, send_ahead, send_parts, upload_text
+from harness.measurement.events import Event, Reconnecting, Sending
+from harness.measurement.uploads import UploadReport, send_ahead, send_parts
 from harness.store import Store
 
 
@@ -44,7 +48,7 @@ class Link:
             on_progress(self.sent_bytes, 1000)
         return 0
 
-    def reopen(self, say: Callable[[str], None], cancel: threading.Event) -> None:
+    def reopen(self, on_progress: OnConnecting, cancel: threading.Event) -> None:
         self.reopened += 1
 
 
@@ -62,13 +66,17 @@ def assembly(skeleton: bytes, *parts: bytes) -> Assembly:
 
 
 def test_bytes_rate_and_time_left_are_shown() -> None:
-    assert upload_text(0, 24_000_000, 20_000) == "sending 0.0 of 24.0 MB, 20:00 left, 20 KB/s"
-    assert upload_text(12_000_000, 24_000_000, 2_000).endswith("1:40:00 left, 2 KB/s")
+    begin = Sending(total_bytes=24_000_000, done_bytes=0, bytes_per_s=20_000)
+    assert str(begin) == "sending 0.0 of 24.0 MB, 20:00 left, 20 KB/s"
+    assert str(replace(begin, done_bytes=12_000_000, bytes_per_s=2_000)).endswith("1:40:00 left, 2 KB/s")
+    assert str(Sending(total_bytes=24_000_000)) == "sending 24.0 MB"
 
 
 def test_an_upload_is_told_once_a_second_when_it_takes_longer_than_one() -> None:
     clock, said = [0.0], list[str]()
-    report = UploadReport(say=said.append, cancel=threading.Event(), clock_s=lambda: clock[0])
+    report = UploadReport(
+        on_progress=lambda event: said.append(str(event)), cancel=threading.Event(), clock_s=lambda: clock[0]
+    )
     report.begin()
     for step in range(51):
         clock[0] = step / 10
@@ -80,7 +88,9 @@ def test_an_upload_is_told_once_a_second_when_it_takes_longer_than_one() -> None
 
 def test_answers_that_come_together_are_no_faster_link() -> None:
     clock, said = [0.0], list[str]()
-    report = UploadReport(say=said.append, cancel=threading.Event(), clock_s=lambda: clock[0])
+    report = UploadReport(
+        on_progress=lambda event: said.append(str(event)), cancel=threading.Event(), clock_s=lambda: clock[0]
+    )
     report.begin()
     for burst in range(6):  # 20 KB come each second, of parts of 2 KB
         for number in range(10):
@@ -91,7 +101,9 @@ def test_answers_that_come_together_are_no_faster_link() -> None:
 
 def test_after_a_link_broke_the_figures_go_on_from_where_they_were() -> None:
     clock, said = [0.0], list[str]()
-    report = UploadReport(say=said.append, cancel=threading.Event(), clock_s=lambda: clock[0])
+    report = UploadReport(
+        on_progress=lambda event: said.append(str(event)), cancel=threading.Event(), clock_s=lambda: clock[0]
+    )
     for done_bytes, total_bytes in ((2_000_000, 10_000_000), (500_000, 8_000_000)):  # 2 MB are there for good
         report.begin()
         for step in range(3):
@@ -108,10 +120,10 @@ def test_after_a_link_broke_the_figures_go_on_from_where_they_were() -> None:
 
 def test_a_link_that_breaks_again_and_again_goes_on_as_long_as_bytes_come_across() -> None:
     cut = LinkError("cut")
-    link, said = Link(100, cut, 50, cut, 1, cut, 849), list[str]()
+    link, said = Link(100, cut, 50, cut, 1, cut, 849), list[Event]()
     send_parts(link, [], said.append, threading.Event())  # type: ignore[arg-type]
     assert (link.sent_bytes, link.reopened) == (1000, 3)
-    assert said == ["cut; reconnecting"] * 3
+    assert said == [Reconnecting(reason="cut")] * 3
     link = Link(100, cut, cut, 900)
     with pytest.raises(LinkError):
         send_parts(link, [], said.append, threading.Event())  # type: ignore[arg-type]
@@ -166,7 +178,7 @@ def test_a_campaigns_parts_are_sent_before_the_first_session(
 
 
 def test_a_device_that_is_lost_in_an_upload_ends_the_campaign_and_a_cancel_stops_it(store: Store) -> None:
-    link, observer = ScriptedLink(), Silent()
+    link, observer = ScriptedLink(), Watcher()
     link.send_errors = [LinkError("gone")]
     link.on_reopen = lambda: _raise(DeviceError("lost"))
     with pytest.raises(DeviceError, match="lost"):

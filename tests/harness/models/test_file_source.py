@@ -31,7 +31,7 @@ def source(
         networks=None,
         files=[file],
         reference=reference,
-        progress=lambda *_: None,
+        on_progress=lambda *_: None,
         exchanged=exchanged,
         batches=batches,
     )

@@ -50,7 +50,7 @@ def test_a_finished_network_is_exported_in_int8_with_the_ranges_of_its_task(
 
     monkeypatch.setattr(FragmentLibrary, "open", open_library)
     one = finished(tmp_path, 1)
-    models = FinishedModels([one], TINY, tmp_path, progress=lambda *_: None)
+    models = FinishedModels([one], TINY, tmp_path, on_progress=lambda *_: None)
     for precision in ("int8", "fp32", "fp16"):
         with pytest.raises(ConversionError):
             models.models("onnx", precision)  # type: ignore[arg-type]

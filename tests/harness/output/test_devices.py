@@ -62,8 +62,8 @@ def test_a_slow_first_device_is_told_of_while_the_others_are_known(
     is_told = threading.Event()
     monkeypatch.setattr(output, "FIRST_S", 0.0)
 
-    def diagnosed(device: Device, on_step: Callable[[str], None]) -> list[Check]:
-        on_step("connecting")
+    def diagnosed(device: Device, on_progress: Callable[[str], None]) -> list[Check]:
+        on_progress("connecting")
         if device.name == "a":
             assert is_told.wait(10)
         return [Check(status="ok", name="reach", found=device.name)]

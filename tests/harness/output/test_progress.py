@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,8 +14,37 @@ import pytest
 from rich.console import Group
 from rigs.terminals import screen
 
+from harness.devices.events import Attempt, Waiting
+from harness.measurement.events import (
+    Activity,
+    BusyCores,
+    Calibrating,
+    Connecting,
+    Ended,
+    Event,
+    FirstNumbers,
+    Measuring,
+    Note,
+    Preparing,
+    Reconnecting,
+    Repeating,
+    Sending,
+    SessionDone,
+    SessionsPlanned,
+    Unready,
+)
 from harness.output import device_rows, progress
 from harness.output.progress import ProgressView
+
+CALIBRATING = Calibrating(runtime="onnxruntime", number=1, sessions=5)
+
+
+def measuring(architecture: str) -> Measuring:
+    return Measuring(runtime="onnxruntime", architecture=architecture)
+
+
+def in_use(waited_s: float) -> Waiting:
+    return Waiting(reason="in use by 'the night run'", waited_s=waited_s, limit_s=math.inf)
 
 
 class Clock:
@@ -45,7 +76,8 @@ def test_an_upload_is_told_at_first_and_then_every_half_minute(
         for second in range(65):
             clock.now_s = 1000.0 + second
             for device in ("pi4", "pixel"):
-                view.state(device, f"sending {second / 10:.1f} of 24.1 MB, 3:32 left, 98 KB/s")
+                done = second * 100_000
+                view.event(device, Sending(total_bytes=24_100_000, done_bytes=done, bytes_per_s=98_000))
             told += view.due() or []
     lines = capsys.readouterr().err.splitlines() + told
     assert [line.split(" of")[0] for line in lines if "pi4" in line] == [
@@ -58,19 +90,20 @@ def test_a_slow_board_has_a_line_each_half_minute_with_count_and_time_left_once_
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with ProgressView(quiet=False) as view:
-        view.state("board", "calibrating")
+        view.event("board", CALIBRATING)
         assert view.due() == []
         clock.now_s += 31
-        assert view.due() == ["board: calibrating, 0:00:31 so far"]
-        view.begin("board", 20)
+        assert view.due() == ["board: calibrating onnxruntime, 1 of 5, 0:00:31 so far"]
+        view.event("board", SessionsPlanned(sessions=20))
         for _ in range(3):
             clock.now_s += 60
-            view.advance("board", "")
+            view.event("board", SessionDone())
         clock.now_s += 29
-        assert view.due() == ["board: 3 of 20 sessions, 0:04:00 so far, 0:17:00 left: calibrating"]
+        left = "0:04:00 so far, 0:17:00 left: calibrating onnxruntime, 1 of 5"
+        assert view.due() == [f"board: 3 of 20 sessions, {left}"]
         assert view.due() == []
     assert capsys.readouterr().err.splitlines() == [
-        "board: calibrating",
+        "board: calibrating onnxruntime, 1 of 5",
         "board: 20 sessions to measure",
         "board: 1 of 20 sessions, 0:01:31 so far",
     ]
@@ -79,7 +112,7 @@ def test_a_slow_board_has_a_line_each_half_minute_with_count_and_time_left_once_
 def test_where_nothing_is_under_way_the_command_itself_may_say_that_it_is_at_work(clock: Clock) -> None:
     with ProgressView(quiet=False) as view:
         assert view.due() is None
-        view.state("board", "connecting")
+        view.event("board", Connecting())
         clock.now_s += 31
         assert view.due() == ["board: connecting, 0:00:31 so far"]
     assert ProgressView(quiet=True).due() == []
@@ -94,12 +127,12 @@ def test_a_bar_shows_count_and_time_left_whole_in_any_terminal(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("sys.stderr", errors)
     with ProgressView(quiet=False) as view:
-        view.state("local", "connecting")
-        view.begin("local", 60)
+        view.event("local", Connecting())
+        view.event("local", SessionsPlanned(sessions=60))
         for _ in range(3):
             clock.now_s += 10
-            view.advance("local", "")
-        view.state("local", "onnxruntime mbconv-mbconv+in/mbconv-mbconv+out/bconv-mbconv+out")
+            view.event("local", SessionDone())
+        view.event("local", measuring("mbconv-mbconv+in/mbconv-mbconv+out/bconv-mbconv+out"))
         assert view.due() == []
     shown = [line for line in screen(errors.getvalue()) if line.strip()]
     assert len(shown) == 1 and len(shown[0]) <= width
@@ -117,8 +150,8 @@ def test_a_terminal_that_cannot_write_over_lines_and_a_coloured_log_get_plain_li
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("sys.stderr", errors)
     with ProgressView(quiet=False) as view:
-        view.state("local", "connecting")
-        view.begin("local", 60)
+        view.event("local", Connecting())
+        view.event("local", SessionsPlanned(sessions=60))
     assert errors.getvalue() == "local: connecting\nlocal: 60 sessions to measure\n"
     assert not re.search(r"\x1b", errors.getvalue())
 
@@ -129,18 +162,18 @@ def test_the_trouble_of_a_device_is_a_line_at_once_even_where_progress_is_not_sh
 ) -> None:
     with ProgressView(quiet=quiet) as view:
         for name in ("pi4", "pixel"):
-            view.state(name, "connecting")
+            view.event(name, Connecting())
         capsys.readouterr()
-        view.end("pi4", "device 'pi4' (me@pi4:22): cannot be reached")
-        view.end("pixel", "")
+        view.event("pi4", Ended(trouble="device 'pi4' (me@pi4:22): cannot be reached"))
+        view.event("pixel", Ended())
         lines = capsys.readouterr().err.splitlines()
     assert lines == ["pi4 (me@pi4:22): cannot be reached", *([] if quiet else ["pixel: done"])]
 
 
 def test_a_trouble_that_was_told_is_not_told_again_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressView(quiet=False) as view:
-        view.tell("pi4", "device 'pi4': 5 networks failed in a row")
-        view.end("pi4", "device 'pi4': 5 networks failed in a row")
+        view.event("pi4", Note(text="device 'pi4': 5 networks failed in a row"))
+        view.event("pi4", Ended(trouble="device 'pi4': 5 networks failed in a row"))
     assert capsys.readouterr().err.splitlines() == ["pi4: 5 networks failed in a row"]
 
 
@@ -182,8 +215,8 @@ def begin(view: ProgressView, count: int) -> list[str]:
     """Begin campaigns of 60 sessions on so many devices."""
     names = [f"phone-{number:02}" for number in range(count)]
     for name in names:
-        view.state(name, "onnxruntime bconv-bconv+in/conv-conv+out/bconv-bconv+in+out")
-        view.begin(name, 60)
+        view.event(name, measuring("bconv-bconv+in/conv-conv+out/bconv-bconv+in+out"))
+        view.event(name, SessionsPlanned(sessions=60))
     return names
 
 
@@ -194,10 +227,10 @@ def test_fifty_devices_fit_the_terminal_those_in_trouble_first(
     view = terminal.open(columns, lines)
     names = begin(view, 50)
     view.export("onnx", 3, 82, "stem")
-    view.end(names[3], "device 'phone-03': cannot be reached: no route to host")
-    view.state(names[40], "attempt 2 of 5: the link is lost; next in 5 s")
-    view.advance(names[20], "failed: the runtime crashed")
-    view.advance(names[49], "")
+    view.event(names[3], Ended(trouble="device 'phone-03': cannot be reached: no route to host"))
+    view.event(names[40], Attempt(number=2, attempts=5, reason="the link is lost", next_s=5.0))
+    view.event(names[20], SessionDone(failure="the runtime crashed"))
+    view.event(names[49], SessionDone())
     shown = terminal.shown()
     assert len(shown) < lines
     assert all(len(line) <= columns for line in shown)
@@ -219,12 +252,12 @@ def test_devices_whose_names_need_lines_of_their_own_fit_the_terminal(
     view = terminal.open(columns, lines)
     names = [f"phone-{number:02}-on-the-second-shelf-in-the-lab" for number in range(count)]
     for name in names:
-        view.state(name, "onnxruntime bconv-bconv+in/conv-conv+out/bconv-bconv+in+out")
-        view.begin(name, 60)
+        view.event(name, measuring("bconv-bconv+in/conv-conv+out/bconv-bconv+in+out"))
+        view.event(name, SessionsPlanned(sessions=60))
     view.export("onnx", 3, 82, "stem")
-    view.state(names[-1], "waiting: in use by 'the night run'; 0:00")
+    view.event(names[-1], in_use(0.0))
     for _ in range(2):
-        view.advance(names[0], "")
+        view.event(names[0], SessionDone())
     shown = terminal.shown()
     assert len(shown) < lines
     assert all(len(line) <= columns for line in shown)
@@ -239,7 +272,7 @@ def test_first_numbers_leave_room_for_many_devices(terminal: View) -> None:
     view = terminal.open(80, 24)
     begin(view, 50)
     use: Any = SimpleNamespace(title="onnxruntime int8")
-    view.refine("phone-07", use, 30)
+    view.event("phone-07", FirstNumbers(plan=use, left=30))
     shown = terminal.shown()
     assert len(shown) < 24
     assert shown[0].startswith("phone-07, onnxruntime int8: first numbers")
@@ -250,28 +283,86 @@ def test_first_numbers_leave_room_for_many_devices(terminal: View) -> None:
 def test_few_devices_are_all_shown_in_their_order(terminal: View) -> None:
     view = terminal.open(80, 24)
     names = begin(view, 6)
-    view.end(names[4], "device 'phone-04': gone")
+    view.event(names[4], Ended(trouble="device 'phone-04': gone"))
     assert [line.split()[0] for line in terminal.shown()] == names
 
 
 def test_a_trouble_that_a_bar_has_no_room_for_is_told_above_it_once(terminal: View) -> None:
     view = terminal.open(80, 24)
-    for text in (
-        "connecting",
-        "waiting: in use by 'the night run'; 0:00",
-        "waiting: in use by 'the night run'; 0:30",
-        "onnxruntime conv/conv/conv",
-        "waiting: in use by 'the night run'; 0:00",
-        "attempt 1 of 5: the link is lost",
+    lost = Attempt(number=1, attempts=3, reason="the link is lost", next_s=1.0)
+    for event in (
+        Connecting(),
+        in_use(0.0),
+        in_use(30.0),
+        measuring("conv/conv/conv"),
+        in_use(0.0),
+        lost,
+        replace(lost, number=2, next_s=5.0),
+        replace(lost, number=3, next_s=None),
     ):
-        view.state("pi4", text)
+        view.event("pi4", event)
     assert terminal.printed() == [
         "pi4: waiting: in use by 'the night run'; 0:00",
         "pi4: waiting: in use by 'the night run'; 0:00",
-        "pi4: attempt 1 of 5: the link is lost",
+        "pi4: attempt 1 of 3: the link is lost; next in 1 s",
+        "pi4: attempt 3 of 3: the link is lost",
     ]
 
 
+def test_a_hot_device_is_told_above_its_bar_once_and_again_when_another_part_is_hot(terminal: View) -> None:
+    view = terminal.open(80, 24)
+    cpu = {"cpu": "cpu at 60.0 C"}
+    for closed in (
+        cpu,
+        {"cpu": "cpu at 59.5 C"},
+        cpu | {"GPU 0": "GPU 0 at 70.0 C"},
+        {"cpu": "cpu at 58.0 C"},
+    ):
+        view.event("pi4", Unready(closed=closed))
+    assert terminal.printed() == [
+        "pi4: waiting for the device: cpu at 60.0 C",
+        "pi4: waiting for the device: cpu at 60.0 C; GPU 0 at 70.0 C",
+        "pi4: waiting for the device: cpu at 58.0 C",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("event", "in_trouble", "has_line"),
+    [
+        (Connecting(), False, True),
+        (Connecting(by="adb"), False, True),
+        (Preparing(precisions=("fp32",), model_format="onnx"), False, True),
+        (Sending(total_bytes=3_000_000), False, True),
+        (CALIBRATING, False, True),
+        (in_use(0.0), True, True),
+        (Attempt(number=1, attempts=5, reason="it is lost", next_s=1.0), True, True),
+        (Reconnecting(reason="it is lost"), True, True),
+        (Unready(closed={"cpu": "cpu at 60.0 C"}), True, True),
+        (BusyCores(), True, True),
+        (measuring("waiting/attempt/reconnecting"), False, False),
+        (Repeating(sessions=1, throttled=True, wait_s=90.0), False, False),
+        (Activity(text="connecting two things, reconnecting them"), False, False),
+    ],
+)
+def test_what_an_event_is_decides_whether_a_log_has_a_line_and_a_device_is_in_trouble(
+    event: Event, in_trouble: bool, has_line: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ProgressView(quiet=False) as view:
+        for _ in range(2):
+            view.event("pi4", event)
+        assert view._progress.rows._rows["pi4"].in_trouble == in_trouble
+    assert capsys.readouterr().err == (f"pi4: {event}\n" if has_line else "")
+
+
+def test_an_upload_after_something_else_that_was_told_has_a_line_of_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with ProgressView(quiet=False) as view:
+        for event in (Sending(total_bytes=1_000_000), BusyCores(), Sending(total_bytes=1_000_000)):
+            view.event("pi4", event)
+    assert capsys.readouterr().err.count("sending") == 2
+
+
 def test_what_a_terminal_would_obey_is_written_out_above_the_bars(terminal: View) -> None:
-    terminal.open(80, 24).tell("pi4", "a\x1b[2Jb\u202ec")
+    terminal.open(80, 24).event("pi4", Note(text="a\x1b[2Jb\u202ec"))
     assert terminal.printed() == ["pi4: a\\x1b[2Jb\\u202ec"]

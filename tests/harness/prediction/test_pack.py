@@ -60,8 +60,8 @@ def test_what_a_packed_job_does_not_measure_is_told(store: Store) -> None:
     device = Device(name="board", transport="packed")
     with pytest.raises(ConfigError, match="leave out --recalibrate, or measure over SSH"):
         pack_campaign(
-            device, ExportedModels([], progress=lambda *_: None), Options(recalibrate=True), store,
-            rng=random.Random(0), say=lambda text: None,
+            device, ExportedModels([], on_progress=lambda *_: None), Options(recalibrate=True), store,
+            rng=random.Random(0), log=lambda text: None,
         )  # fmt: skip
 
 

@@ -621,7 +621,7 @@ def test_a_damaged_blob_hides_no_other_session_and_is_named_once_with_the_remedy
     store.add_session(other)
     change(path, "update sessions set raw = ? where id = ?", DAMAGE[name], session.session_id)
     notes: list[str] = []
-    with Store(str(path), read_only=True, on_note=notes.append) as reader:
+    with Store(str(path), read_only=True, log=notes.append) as reader:
         for _ in range(2):
             assert reader.sessions(CONFIGURATION) == [other]
     (note,) = notes

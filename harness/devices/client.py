@@ -7,6 +7,7 @@ that the agent reports become AgentError; a broken connection LinkError.
 from __future__ import annotations
 
 import json
+import re
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -44,6 +45,7 @@ MAX_QUOTED = 500  # characters of what a worker printed
 
 # No sitecustomize, no module of the folder where a login begins: only Python's own.
 ISOLATED = ("-I", "-S")
+_NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '([\w.]{1,100})'")
 
 # Run on the device before there is an agent: argv = root, digest; an archive on standard input, compressed, is stored.
 _BOOT = """
@@ -449,6 +451,12 @@ def _boot(transport: Transport, device: Device, argv: Sequence[str], archive: by
             f"device {device.name!r}: no Python at {argv[0]!r} ({printable(done.stderr) or 'not found'}); install one (Debian: "
             f"apt install python3; Termux: pkg install python) or name it: "
             f'python = "/path/to/python3" in [devices.{device.name}]'
+        )
+    if missing := _NO_MODULE.search(done.stderr):
+        raise DeviceError(
+            f"device {device.name!r}: {argv[0]!r} has no module {missing[1]}, which the standard library has: install all of it "
+            f"(Debian, where python3-minimal is a part: apt install python3) or name another Python with "
+            f'python = "..." in [devices.{device.name}]'
         )
     raise DeviceError(
         f"device {device.name!r}: {argv[0]!r} ended with status {done.status}: {printable(done.stderr) or done.stdout[:200]!r}"

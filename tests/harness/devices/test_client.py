@@ -124,6 +124,23 @@ def test_a_python_without_zlib_is_refused_before_anything_is_sent(tmp_path: Path
     assert not root.exists()
 
 
+def test_a_python_without_all_of_its_library_is_refused_with_what_completes_it(tmp_path: Path) -> None:
+    python, start = tmp_path / "python", tmp_path / "start.py"
+    start.write_text("""import sys
+class Minimal:
+    def find_spec(self, name, *_):
+        if name == "json":
+            raise ModuleNotFoundError("No module named 'json'", name=name)
+sys.modules.pop("json", None)
+sys.meta_path.insert(0, Minimal())
+exec(sys.argv.pop(1))
+""")  # as Debian's python3-minimal ends
+    python.write_text(f'#!/bin/sh\nshift 3\nexec {sys.executable} {start} "$@"\n')
+    python.chmod(0o755)
+    with pytest.raises(DeviceError, match=r"has no module json, .*apt install python3\) or name another"):
+        deploy(LocalTransport(), LocalDevice(name="odd", python=str(python), root=str(tmp_path / "root")))
+
+
 def test_what_arrives_damaged_is_no_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.devices.client.zlib.compress", lambda data, level: data)
     with pytest.raises(DeviceError, match=r"the agent cannot be stored in .*: Error -3 while decompressing"):

@@ -30,7 +30,9 @@ from harness.errors import DeviceError
 pytestmark = pytest.mark.device
 
 # Looked for before a test has a home of its own.
-OLD = sorted(Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob("versions/3.[67].*/bin/python3"))
+PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+OLD = sorted(PYENV.glob("versions/3.[67].*/bin/python3"))
+OLDEST = sorted(PYENV.glob("versions/3.8.*/bin/python3"))
 PACKAGES = {"ai-edge-litert": "2.3.0", "made-up-need": "1.0"}
 
 
@@ -307,6 +309,16 @@ def test_python_3_7_is_told_with_the_key_for_another(local: Local) -> None:
         pytest.skip("needs a Python 3.6 or 3.7 (pyenv install 3.7)")
     with pytest.raises(DeviceError, match=r'needs 3\.8 or newer: name one with python = "\.\.\."'):
         provision_device(local(python=str(OLD[-1])))
+
+
+def test_python_3_8_gets_the_last_packages_for_it_and_is_told_which_runtime_has_none(local: Local) -> None:
+    if not OLDEST:
+        pytest.skip("needs a Python 3.8 (pyenv install 3.8)")
+    device = local(python=str(OLDEST[-1]), runtimes=("onnxruntime", "tflite", "litert"))
+    planned = provision_device(device, dry_run=True)
+    assert [*planned.packages] == ["onnxruntime>=1.19", "tflite-runtime>=2.13", "numpy<2"]
+    assert [*planned.left_out] == ["litert"] and "for Python 3.10 to 3.14" in planned.left_out["litert"]
+    assert "and this is 3.8." in planned.left_out["litert"]
 
 
 def test_a_system_that_nothing_fits_is_told_and_left_alone(

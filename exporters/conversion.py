@@ -69,7 +69,7 @@ def convert_networks(
                 {"architecture": str(a), "path": str(path)}
                 for a, path in zip(architectures, paths, strict=True)
             ],
-            report=lambda name, elapsed_s: times.append(elapsed_s),
+            on_progress=lambda name, elapsed_s: times.append(elapsed_s),
         )
         models = [path.read_bytes() for path in paths]
     return [ConvertedNetwork(model=m, elapsed_s=t) for m, t in zip(models, times, strict=True)]
@@ -97,7 +97,7 @@ def convert_fragments(
         weights,
         cache_dir=cache_dir,
         fragments=[{"fragment": dataclasses.asdict(f), "key": key} for f, key in fragments],
-        report=lambda name, elapsed_s: on_progress(name),
+        on_progress=lambda name, elapsed_s: on_progress(name),
     )
 
 
@@ -123,7 +123,7 @@ def run_network(
             architecture.config,
             weights,
             runs=[{"architecture": str(architecture), **paths}],
-            report=lambda name, elapsed_s: None,
+            on_progress=lambda name, elapsed_s: None,
         )
         return np.load(paths["torch.npy"]), np.load(paths["model.npy"])
 
@@ -184,7 +184,7 @@ def _run(
     config: SpaceConfig,
     weights: Weights,
     *,
-    report: Callable[[str, float], None],
+    on_progress: Callable[[str, float], None],
     networks: Sequence[Mapping[str, object]] = (),
     fragments: Sequence[Mapping[str, object]] = (),
     runs: Sequence[Mapping[str, object]] = (),
@@ -211,7 +211,7 @@ def _run(
             if "error" in answer:
                 problem = str(answer["error"])
             else:
-                report(answer["done"], answer["elapsed_s"])
+                on_progress(answer["done"], answer["elapsed_s"])
     except ProcessEnded as ended:
         problem = f"the {format} converter ended with status {ended.status}: " + "\n".join(
             ended.said[-_TAIL_LINES:]

@@ -52,7 +52,11 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path: Path, monkeypatch: pytest.Monk
 
     def shown(view: ProgressView, device: str, event: Event) -> None:
         plain(view, device, event)
-        if isinstance(event, Measuring) and " 1 of 10 blocks" in event.progress and not stopped.is_set():
+        if (
+            isinstance(event, Measuring)
+            and event.progress.startswith("1 of 10 blocks")
+            and not stopped.is_set()
+        ):
             stopped.set()
             _thread.interrupt_main()
 

@@ -38,10 +38,8 @@ def npu_libraries(folder: Path) -> NpuLibraries:
     if compiler is not None:
         others += [path for path in compilers if compiler.parent in path.parents and path != compiler]
     if others:
-        message = "LiteRT would take any of several NPUs' libraries, %s: leave those of this device's NPU alone beside %s"
-        raise Refusal(
-            "runtime-missing", message % (", ".join(map(str, (dispatch, *others))), folder / "libLiteRt.so")
-        )
+        message = "LiteRT would take any of several NPUs' libraries, %s: leave those of this device's NPU alone in %s"
+        raise Refusal("runtime-missing", message % (", ".join(map(str, (dispatch, *others))), folder))
     return NpuLibraries(dispatch, compiler)
 
 
@@ -63,8 +61,8 @@ def why_refused(folder: Path, error: LiteRtError) -> Refusal:
         message = "LiteRT cannot use the NPU of this device: %s; what it printed tells why"
         return Refusal("runtime-missing", message % error)
     if libraries.compiler is None:
-        message = "%s, and no %s*.so of the NPU's vendor lies beside %s: without one the NPU runs what was compiled for it ahead"
-        return Refusal("worker-error", message % (error, COMPILER, folder / "libLiteRt.so"))
+        message = "NPU does not run this network: %s. Without its vendor's %s*.so in %s it runs only what was compiled ahead"
+        return Refusal("worker-error", message % (error, COMPILER, folder))
     message = "NPU does not run all operators of this network, or its compiler failed: %s; what it printed tells why. "
     message += "A device without an NPU that LiteRT knows says so of every network"
     return Refusal("worker-error", message % error)

@@ -1,10 +1,10 @@
-"""Does a packed job tell what a campaign over SSH tells? The same networks both ways, in turn, on an sshd on loopback.
+"""Does a packed job tell what a campaign over SSH tells? The same networks both ways, in turn, on an sshd of its own on loopback.
 
     PYTHONPATH=tests python benchmarks/packed.py [--networks 12] [--sessions 3] [--runtime onnxruntime]
 
 Four rounds: over SSH, packed, over SSH, packed. A packed job is sent to the server and run by a login there, as a batch queue
-would run it, and its results are fetched and imported. Prints how far the ratios of each two rounds are apart, by network.
-Ends with status 1 unless both ways come to one configuration with the same networks, models and outputs, network by network.
+would run it, and its results are imported. Prints how far the ratios of each two rounds are apart, network by network. Ends with
+status 1 unless both ways come to one configuration with the same networks, models and outputs.
 """
 
 from __future__ import annotations

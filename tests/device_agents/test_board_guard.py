@@ -229,7 +229,7 @@ def test_what_a_killed_guard_left_is_put_back_by_the_next_agent(agent, tmp_path,
 
 
 def test_a_killed_agent_leaves_the_board_as_it_was_whenever_that_was(agent, tmp_path, monkeypatch):
-    """HARNESS_KILLS=100 tries as often, and with -s pytest shows how many kills came while the board was changed."""
+    """HARNESS_KILLS=100 tries as often (with --timeout 0), and -s shows how many kills came while the board was changed."""
     chance, kills = random.Random(15), int(os.environ.get("HARNESS_KILLS", "4"))
     board = FakeJetson(tmp_path / "jetson", slow="sleep 0.02; ")
     monkeypatch.setenv("PATH", str(board.bin), prepend=":")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
-from device_agents.energy import DISCHARGING
+from device_agents.gauges import DISCHARGING
 
 _REFUSED = re.compile(
     r"Permission Denial|Can't find service: \S+|cmd: Can't find service|not found|inaccessible"

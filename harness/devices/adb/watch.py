@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, final
 
-from device_agents.energy import BATTERY_SCOPE, DISCHARGING, battery_power_uw, find_update_s
+from device_agents.gauges import BATTERY_SCOPE, DISCHARGING, battery_power_uw, find_update_s
 from harness.devices.adb.answers import (
     NotTold,
     check_discharging,

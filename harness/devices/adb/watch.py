@@ -51,8 +51,8 @@ done 2>/dev/null
 """
 _BATTERY = "echo '== battery'\ndumpsys battery 2>&1\n"
 _SLOW = f"{_BATTERY}echo '== screen'\ndumpsys deviceidle get screen 2>&1\n"
-# AOSP lets adb's shell read the battery in /sys, and apps not (system/sepolicy, private/domain.te: sysfs_batteryinfo). Some makers
-# keep it from the shell, too; the battery's service then tells what Android itself reads.
+# AOSP lets adb's shell read the battery in /sys, and apps not (system/sepolicy, private/domain.te: sysfs_batteryinfo). Some
+# makers keep it from the shell, too; the battery's service then tells what Android itself reads.
 _GAUGE = f"""echo '== gauge'
 known=
 for supply in /sys/class/power_supply/*; do

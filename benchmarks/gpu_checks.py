@@ -417,8 +417,9 @@ def check_doctor(chosen: argparse.Namespace) -> Found:
 
 def check_energy(chosen: argparse.Namespace) -> Found:
     """Read the GPU's sensor of energy for some seconds, and compare its mean power with what nvidia-smi tells."""
-    from device_agents.energy import find_meter, find_update_s
+    from device_agents.energy import find_meter
     from device_agents.facts import parse_gpus
+    from device_agents.gauges import find_update_s
     from device_agents.nvidia import ask_gpus
     from device_agents.readings import run_with_deadline
 

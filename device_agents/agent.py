@@ -17,7 +17,7 @@ from device_agents.core_request import METHODS, sweep_groups
 from device_agents.cores import QUIET_SHARE, available_cores, choose_cores, find_clusters, find_siblings
 from device_agents.device_lock import DeviceLock
 from device_agents.discovery import discover_runtimes
-from device_agents.energy import Meter, find_meter, find_update_s
+from device_agents.energy import Meter, find_meter
 from device_agents.environment import told_packages, with_packages
 from device_agents.fields import Fields, refuse, show
 from device_agents.frames import (
@@ -28,6 +28,7 @@ from device_agents.frames import (
     FrameReader,
     FrameWriter,
 )
+from device_agents.gauges import find_update_s
 from device_agents.jetson import Jetson, Settings
 from device_agents.job_folder import temporary_folder
 from device_agents.jobs import (
@@ -51,8 +52,10 @@ from device_agents.probes import Probes
 from device_agents.processes import LIBRARIES_VARIABLE
 from device_agents.quota import read_quota, withheld_cores
 from device_agents.refusal import Refusal
+from device_agents.runtimes import uses_accelerator
 from device_agents.sampler import PERIOD_S, SHARED_PERIOD_S, Sampler
 from device_agents.supervision import ClientGone, Supervision
+from device_agents.vendor_libraries import find_driver, parse_rows
 
 DIGESTS_LIMIT = 20000
 VARIABLES_LIMIT = 64
@@ -90,6 +93,7 @@ class Agent:
         self._guard = BoardGuard(agent_path, root)
         self._probes = Probes(filesystem)
         self._environment: dict[str, str] = {}  # of processes that import a runtime, besides this one's
+        self._driver: dict[str, Any] = {}  # of the GPU, whose variables are those of workers that use it
         self._verbs: dict[str, Callable[[Fields, bytes, Any], dict[str, Any]]] = {
             "hello": self._hello,
             "lock": self._take_lock,
@@ -163,12 +167,13 @@ class Agent:
                 % (PROTOCOL, protocol),
             )
         fields.text("harness")
-        names, libraries = parse_runtimes(fields), parse_libraries(fields)
-        environment = with_packages(parse_environment(fields), self._root)
+        names, libraries, rows = parse_runtimes(fields), parse_libraries(fields), parse_rows(fields)
+        given = parse_environment(fields)
+        environment = with_packages(given, self._root)
         if libraries:
             folder = place_libraries(self._root, self._cache.parts_dir, libraries)
             environment[LIBRARIES_VARIABLE] = str(folder)
-        self._environment = environment
+        self._environment, self._driver = environment, find_driver(rows, given)
         runtimes, broken = discover_runtimes(self._agent_path, self._environment, names)
         return {
             "protocol": PROTOCOL,
@@ -179,6 +184,7 @@ class Agent:
             "runtimes": runtimes,
             "broken": broken,
             "environment": told_packages(self._root),
+            "driver": self._driver,
             "limits": {
                 "header_bytes": HEADER_LIMIT_BYTES,
                 "payload_bytes": PAYLOAD_LIMIT_BYTES,
@@ -291,21 +297,21 @@ class Agent:
         job = parse_job(fields.values.get("job"))
         cores = self._choose_cores(job)
         with self._cache.hold(job.parts()):
-            gpus = may_use_gpu(str(job.options.get("provider", "")))
-            before = self._probes.conditions(cores, gpus)
+            provider = str(job.options.get("provider", ""))
+            before = self._conditions(cores, provider)
             self._writer.write(
                 {"event": "conditions", "conditions": before, "type": "event", "id": request_id}
             )
             message = job.worker_message(cores, self._cache.parts_dir)
             session = self._supervise(message, job.parts(), job.silence_s, before, request_id)
-            after = self._probes.conditions(cores, gpus)
+            after = self._conditions(cores, provider)
         return dict(session, conditions_before=before, conditions_after=after)
 
     def _profile(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         job = parse_profile_job(fields.values.get("job"))
         cores = self._choose_cores(job)
         with self._cache.hold(job.parts()), temporary_folder(self._root / "tmp") as temp_dir:
-            conditions = self._probes.conditions(cores, may_use_gpu(str(job.options.get("provider", ""))))
+            conditions = self._conditions(cores, str(job.options.get("provider", "")))
             message = job.worker_message(cores, self._cache.parts_dir, temp_dir)
             profile = self._supervise(message, job.parts(), job.silence_s, conditions, request_id)
         return dict(profile, conditions_before=conditions)
@@ -320,8 +326,8 @@ class Agent:
         job = parse_block_job(fields.values.get("job"))
         cores = self._choose_cores(job)
         with self._cache.hold(job.parts()):
-            gpus = may_use_gpu(str(job.options.get("provider", "")))
-            before = self._probes.conditions(cores, gpus)
+            provider = str(job.options.get("provider", ""))
+            before = self._conditions(cores, provider)
             self._writer.write(
                 {"event": "conditions", "conditions": before, "type": "event", "id": request_id}
             )
@@ -331,7 +337,7 @@ class Agent:
                 self._meter(job.energy_of)[0] if job.energy_of else None,
                 job.energy_s,
             )
-            after = self._probes.conditions(cores, gpus)
+            after = self._conditions(cores, provider)
         return dict(run, conditions_before=before, conditions_after=after)
 
     def _sensor(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
@@ -345,6 +351,18 @@ class Agent:
 
     def _meter(self, provider: str) -> tuple[Meter | None, list[str]]:
         return find_meter(self._filesystem, provider)
+
+    def _conditions(self, cores: list[int], provider: str) -> dict[str, Any]:
+        """Return the conditions that a job's worker meets, with the driver that is put in its way."""
+        conditions = self._probes.conditions(cores, may_use_gpu(provider))
+        return dict(conditions, driver=self._driver) if self._driver_variables(provider) else conditions
+
+    def _driver_variables(self, provider: str) -> dict[str, str]:
+        """Return the variables by which a worker finds the GPU's driver; none where it computes on the processor.
+
+        What lies beside a driver goes before libraries of the same names, so nothing else is given them.
+        """
+        return self._driver.get("variables", {}) if uses_accelerator(provider) else {}
 
     def _choose_cores(self, job: Job | MemoryJob | ProfileJob | BlockJob) -> list[int]:
         cores = available_cores()
@@ -381,7 +399,10 @@ class Agent:
             sampler,
             others,
             self._memory_bytes,
-            self._environment,
+            dict(
+                self._environment,
+                **self._driver_variables(str(message["job"]["options"].get("provider", ""))),
+            ),
             meter,
             energy_s,
         )

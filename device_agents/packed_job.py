@@ -790,6 +790,7 @@ def greet(agent: Agent, job: dict[str, Any]) -> Answer:
     """Return the agent's answer to `hello`, about the runtimes that the job names; about all where it names or has none."""
     named = sorted({text.partition(":")[0] for text in job["runtimes"]})
     told = {"protocol": PROTOCOL, "harness": job["harness"], "environment": job["environment"]}
+    told["vendor_libraries"] = job.get("vendor_libraries")
     hello = agent.ask("hello", HELLO_S, **told, runtimes=named or None)
     if named and hello.get("runtimes") == []:
         hello = agent.ask("hello", HELLO_S, **told)

@@ -78,7 +78,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     ),
     "harness.estimates": ("space.indexing", *below("harness.estimates")),
     "harness.devices": (
-        *("device_agents.archive", "device_agents.block_plans", "device_agents.runtimes"),
+        *("device_agents.archive", "device_agents.block_plans", "device_agents.gauges"),
+        "device_agents.runtimes",
         *("space.errors", "space.plugins", "space.text", "space.text_files"),
         *("space.system_errors", "space.user_paths"),
         *below("harness.devices"),

@@ -133,6 +133,15 @@ class Installed(Said):
     refused: Message = ""
 
 
+class Driver(Said):
+    """A phone's GPU driver: what showed it, and the variables by which workers on the GPU find it, or why they get none."""
+
+    vendor: Name = ""
+    shown_by: Message = ""
+    variables: Annotated[dict[Name, Message], Field(max_length=8)] = {}
+    trouble: Message = ""
+
+
 class Hello(Said):
     """The agent's description of the device and of the runtimes on it."""
 
@@ -146,6 +155,7 @@ class Hello(Said):
     runtimes: Annotated[list[Runtime], Field(max_length=64)]
     broken: Annotated[list[BrokenRuntime], Field(max_length=64)]
     environment: Environment = Environment()
+    driver: Driver = Driver()
     limits: Annotated[dict[Name, Count], Field(max_length=64)] = {}
     free_bytes: Count | None = None
     root: Message = ""
@@ -211,6 +221,7 @@ class Conditions(Said):
     supply: Supply = Supply()
     fans_rpm: Annotated[dict[Name, Count], Field(max_length=512)] = {}
     over_current: Annotated[dict[Name, Count], Field(max_length=16)] = {}
+    driver: Driver = Driver()
     tegrastats: Annotated[dict[Name, Finite], Field(max_length=16)] = {}
     power_mode: Name = ""
     thermal_status: Annotated[int, Field(ge=0, le=100)] = 0

@@ -22,6 +22,7 @@ from harness.devices.config import Device, default_python, runtime_sources
 from harness.devices.framing import FrameStream
 from harness.devices.sending import AHEAD, DIGESTS_AT_ONCE, Part, PartSender, Progress, parts_of, patience_s
 from harness.devices.transports.contract import Channel, Transport
+from harness.devices.vendor_libraries import vendor_libraries
 from harness.errors import AgentError, DeviceError, LinkError
 from harness.version import __version__
 from space.system_errors import remedy_for
@@ -189,6 +190,7 @@ class AgentClient:
             "environment": dict(environment),
             "libraries": dict(libraries),
             "runtimes": list(runtimes),
+            "vendor_libraries": vendor_libraries(),
         }
         answer = self._ask(
             "hello",

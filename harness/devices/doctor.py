@@ -135,6 +135,7 @@ def diagnose(device: Device, on_progress: Callable[[str], None] = lambda step: N
             checks.append(Check(status="ok", name="host key", found=key))
         checks.append(_python(device, deployment, connection.hello))
         checks.append(Check(status="ok", name="agent", found=f"{deployment.path} answers"))
+        checks += _driver(connection.hello)
         checks += _runtimes(device, connection.hello)
         checks.append(_space(connection.hello))
         conditions = connection.client.probe()
@@ -235,6 +236,24 @@ def _python(device: Device, deployment: Deployment, hello: Mapping[str, Any]) ->
         remedy=f"harness provision --device {device.name}",
         fixable=True,
     )
+
+
+def _driver(hello: Mapping[str, Any]) -> list[Check]:
+    """Tell which driver workers on a phone's GPU are led to, and why, where the table of drivers has one that is there."""
+    driver = hello.get("driver") or {}
+    if not driver:
+        return []
+    found = f"{driver['vendor']}, shown by {driver['shown_by']}"
+    if trouble := driver.get("trouble"):
+        remedy = (
+            ""
+            if "environment names" in trouble
+            else "name LD_LIBRARY_PATH in environment = { ... } of devices.toml"
+        )
+        found += f"; not led to it: {trouble}"
+        return [Check(status="warn" if remedy else "ok", name="driver", found=found, remedy=remedy)]
+    led = ", ".join(f"{name}={value}" for name, value in driver["variables"].items())
+    return [Check(status="ok", name="driver", found=f"{found}; workers on the GPU alone have {led}")]
 
 
 def _runtimes(device: Device, hello: Mapping[str, Any]) -> list[Check]:

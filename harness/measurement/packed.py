@@ -39,6 +39,7 @@ from harness.devices.provider_options import option_texts
 from harness.devices.recorded import RecordedBatch, RecordedLink, recorded_batches
 from harness.devices.runtimes import RuntimeUse, asked_cores
 from harness.devices.sending import parts_of
+from harness.devices.vendor_libraries import vendor_libraries
 from harness.errors import Cancelled
 from harness.estimates.clean_runs import FEWEST_SLICES, STEAL_SHARE
 from harness.measurement import core_gate, gate
@@ -160,6 +161,7 @@ def pack_campaign(
         "harness": __version__,
         "agent": agent_digest,
         "environment": device.worker_environment,
+        "vendor_libraries": vendor_libraries(),
         "provider_options": {name: option_texts(name, given) for name in given},
         "runtimes": [text for text in asked if parse_runtime(text)[0] in formats],
         "formats": formats,

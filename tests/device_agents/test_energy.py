@@ -8,8 +8,9 @@ from shutil import which
 
 import pytest
 
-from device_agents import energy
-from device_agents.energy import Meter, find_meter, find_update_s
+from device_agents import energy, gauges
+from device_agents.energy import Meter, find_meter
+from device_agents.gauges import find_update_s
 from device_agents.nvml import open_gpu
 from device_agents.readings import Absent
 
@@ -190,7 +191,7 @@ class Clock:
 
 @pytest.mark.parametrize("update_s", [0.1, 1.0, 8.0])
 def test_how_often_a_sensor_measures_is_found(tmp_path: Path, monkeypatch, update_s: float) -> None:
-    monkeypatch.setattr(energy, "POLL_S", 0.0)
+    monkeypatch.setattr(gauges, "POLL_S", 0.0)
     meter = found(write(tmp_path, zone("intel-rapl:0", "package-0", 1)))
     assert find_update_s(meter.latest, Clock(tmp_path, update_s, update_s / 25)) == pytest.approx(
         update_s, rel=0.1
@@ -198,7 +199,7 @@ def test_how_often_a_sensor_measures_is_found(tmp_path: Path, monkeypatch, updat
 
 
 def test_a_batterys_gauge_is_as_fast_as_its_current_not_as_its_voltage(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(energy, "POLL_S", 0.0)
+    monkeypatch.setattr(gauges, "POLL_S", 0.0)
     meter = found(write(tmp_path, gauge()))
     now_s = 0.0
 
@@ -213,7 +214,7 @@ def test_a_batterys_gauge_is_as_fast_as_its_current_not_as_its_voltage(tmp_path:
 
 
 def test_a_sensor_that_never_changes_is_not_called_fast(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(energy, "POLL_S", 0.0)
+    monkeypatch.setattr(gauges, "POLL_S", 0.0)
     meter = found(write(tmp_path, zone("intel-rapl:0", "package-0", 1)))
     clock = Clock(tmp_path, 1e9, look_s=0.1)
     assert find_update_s(meter.latest, clock) is None and clock.now_s < 70

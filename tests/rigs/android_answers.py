@@ -1,6 +1,8 @@
 """What the shells of Android 11 to 16 answer: forms from public sources, numbers made up.
 
-Nothing here was recorded by this project, which has no phone. The forms are those of AOSP's services, whose `dump` methods print:
+Nothing here was recorded. What phones answered, as people published it, is in tests/harness/devices/adb/recorded_answers.json: of
+`dumpsys thermalservice` and `dumpsys battery` alone, for no public answer of the others was found. These forms are those of
+AOSP's services, whose `dump` methods print:
 
 - `dumpsys thermalservice`: services/core/java/com/android/server/power/ThermalManagerService.java. Android 11 to 13 name the HAL
   `ThermalHAL 2.0`, 14 `AIDL 1`, 15 `AIDL 2`, 16 `AIDL 3`; the headroom thresholds come with 15. A HAL of 1.0 tells no throttling.

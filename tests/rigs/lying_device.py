@@ -17,6 +17,7 @@ from harness.devices.transports.contract import CompletedCommand
 from harness.errors import LinkError
 from rigs.scripted_link import WEIGHED, Run, ScriptedLink
 
+DRIVER = {"vendor": "Mali", "shown_by": "/vendor/lib64/egl/libGLES_mali.so"}
 _HEAD = struct.Struct(">4sII")
 Path = tuple[str | int, ...]
 
@@ -44,6 +45,7 @@ CONDITIONS: dict[str, Any] = {
     "supply": {"max_ma": 5000, "volts": 5.1},
     "fans_rpm": {"pwmfan fan1": 2140},
     "over_current": {"oc1": 0},
+    "driver": {**DRIVER, "trouble": "", "variables": {"LD_LIBRARY_PATH": "/vendor/lib64"}},
     "tegrastats": {"gpu_percent": 3.0},
     "power_mode": "MAXN",
     "thermal_status": 0,
@@ -107,6 +109,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
             }
         ],
         "broken": [{"name": "tflite", "message": "no module named tflite"}],
+        "driver": {**DRIVER, "trouble": "it has folders of 2 chips: a, b", "variables": {"A": "b"}},
         "environment": {
             "packages": {"numpy": "2.0"},
             "executable": "/bin/python3",

@@ -1,6 +1,7 @@
 """Answers of a phone's shell, parsed: what is told is taken as it stands, what is not known is never guessed.
 
-Each parser knows the texts of Android 11 to 16; tests/rigs/android_answers.py has them with their sources. What the phone does
+Each parser knows the texts of Android 11 to 16: tests/rigs/android_answers.py has their forms by AOSP's sources, and
+tests/harness/devices/adb/recorded_answers.json what phones answered, as public reports have it. What the phone does
 not tell is `NotTold` with the reason; a text of another form is a ValueError.
 """
 
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
-from device_agents.energy import DISCHARGING
+from device_agents.gauges import DISCHARGING
 
 _REFUSED = re.compile(
     r"Permission Denial|Can't find service: \S+|cmd: Can't find service|not found|inaccessible"
@@ -58,6 +59,10 @@ def parse_thermal(text: str) -> int:
         )
     if status[1] == "0" and ("HAL Ready: false" in text or "ThermalHAL 1.0" in text):
         raise NotTold("its thermal status is always 0: its thermal HAL tells of no throttling")
+    if status[1] == "0" and "HAL Ready: true" in text and "ThermalHAL " not in text:
+        raise NotTold(
+            "its thermal HAL is its maker's own, of which it is not known whether it tells of throttling"
+        )
     _, header, behind = text.replace("\r", "").partition(_THRESHOLDS)
     # A line each, in the words of the HAL's version.
     if status[1] == "0" and header and not behind.startswith("\t"):

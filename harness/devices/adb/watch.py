@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, final
 
-from device_agents.energy import BATTERY_SCOPE, DISCHARGING, battery_power_uw, find_update_s
+from device_agents.gauges import BATTERY_SCOPE, DISCHARGING, battery_power_uw, find_update_s
 from harness.devices.adb.answers import (
     NotTold,
     check_discharging,
@@ -51,7 +51,8 @@ done 2>/dev/null
 """
 _BATTERY = "echo '== battery'\ndumpsys battery 2>&1\n"
 _SLOW = f"{_BATTERY}echo '== screen'\ndumpsys deviceidle get screen 2>&1\n"
-# Some makers keep /sys from the shell, too; the battery's service then tells what Android itself reads.
+# AOSP lets adb's shell read the battery in /sys, and apps not (system/sepolicy, private/domain.te: sysfs_batteryinfo). Some
+# makers keep it from the shell, too; the battery's service then tells what Android itself reads.
 _GAUGE = f"""echo '== gauge'
 known=
 for supply in /sys/class/power_supply/*; do

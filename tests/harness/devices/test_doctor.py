@@ -20,6 +20,7 @@ from harness.devices.doctor import (
     _board,
     _busy_cores,
     _conditions,
+    _driver,
     _forms,
     _grants,
     _limits,
@@ -262,6 +263,34 @@ def test_a_sensor_of_energy_is_looked_for_once_for_all_that_the_processor_runs()
         "ok",
         "CUDAExecutionProvider: nvidia (the board), measured every 0.1 s",
     )
+
+
+@pytest.mark.parametrize(
+    ("driver", "status", "words"),
+    [
+        (
+            {"variables": {"LD_LIBRARY_PATH": "/vendor/lib64"}},
+            "ok",
+            "Mali, shown by /vendor/lib64/a.so; workers on the GPU alone have LD_LIBRARY_PATH=/vendor/lib64",
+        ),
+        (
+            {"trouble": "environment names LD_LIBRARY_PATH"},
+            "ok",
+            "not led to it: environment names LD_LIBRARY_PATH",
+        ),
+        (
+            {"trouble": "it has folders of 2 chips: a, b"},
+            "warn",
+            "not led to it: it has folders of 2 chips: a, b",
+        ),
+    ],
+)
+def test_a_phones_driver_is_told_with_what_showed_it_and_what_became_of_it(
+    driver: dict[str, Any], status: str, words: str
+) -> None:
+    (check,) = _driver({"driver": {"vendor": "Mali", "shown_by": "/vendor/lib64/a.so", **driver}})
+    assert (check.status, bool(check.remedy)) == (status, status == "warn") and words in check.found
+    assert _driver({}) == _driver({"driver": {}}) == []
 
 
 def test_a_sensor_that_cannot_be_asked_for_is_told_and_the_others_are_looked_for() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from rigs.android_answers import (
@@ -54,6 +57,31 @@ def test_each_android_is_read(answers: Answers) -> None:
     assert parse_screen(files["deviceidle"]) in ("on", "off")
     assert parse_release(files["ro.build.version.release"]) == answers.android
     assert parse_fixed_help(files["power-help"])
+
+
+RECORDED = json.loads(Path(__file__).with_name("recorded_answers.json").read_text("utf-8"))
+name_of = lambda answer: answer["device"] or answer["url"]  # noqa: E731
+
+
+@pytest.mark.parametrize(
+    "answer", [one for one in RECORDED if one["command"] == "dumpsys thermalservice"], ids=name_of
+)
+def test_thermal_answers_that_people_published_are_read(answer: dict[str, Any]) -> None:
+    assert parse_temperatures(answer["text"]) == answer["temps_c"]
+    if isinstance(answer["status"], int):
+        assert parse_thermal(answer["text"]) == answer["status"]
+        return
+    with pytest.raises(NotTold, match=answer["status"]):
+        parse_thermal(answer["text"])
+    assert parse_thermal(answer["text"].replace("Thermal Status: 0", "Thermal Status: 3")) == 3
+
+
+@pytest.mark.parametrize(
+    "answer", [one for one in RECORDED if one["command"] == "dumpsys battery"], ids=name_of
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_battery_answers_that_people_published_are_read(answer: dict[str, Any], end: str) -> None:
+    assert parse_battery(answer["text"].replace("\n", end)) == answer["battery"]
 
 
 @EVERY

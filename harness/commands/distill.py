@@ -17,8 +17,8 @@ from search.distillation.recipe import DistilRecipe
 @takes_workers
 @takes_recipe("Recipe as JSON; what it leaves out has its default.", DistilRecipe())
 def distill(
-    typed: RecipeOptions,
     workers: Workers,
+    typed: RecipeOptions,
     teacher: Annotated[
         Path,
         typer.Argument(

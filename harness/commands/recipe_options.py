@@ -11,8 +11,7 @@ import typer
 
 from harness.commands.option_groups import takes
 from search.checked import Checked, Field, fields_of
-from search.training.augment import AUGMENTATIONS, Augmentation
-from space.user_paths import expand_user
+from search.training.augment import AUGMENTATIONS, Augmentation, parse_augmentation
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Checked)
 Command = Callable[..., None]
@@ -42,7 +41,7 @@ class RecipeOptions:
             if one.name != "recipe" and (value := getattr(self, one.name)) is not None
         }
         if "augmentation" in changes:
-            changes["augmentation"] = _augmentation(changes["augmentation"]).to_plain()
+            changes["augmentation"] = parse_augmentation(changes["augmentation"]).to_plain()
         if self.recipe is None:
             return changes
         return recipe.from_plain(recipe.from_file(self.recipe, option="--recipe").to_plain() | changes)
@@ -85,10 +84,3 @@ def _text(name: str, value: object) -> str:
     if isinstance(value, bool):
         return _FLAGS[name].split("/")[not value].removeprefix("--")
     return next((word for word, one in AUGMENTATIONS.items() if one == value), str(value))
-
-
-def _augmentation(text: str) -> Augmentation:
-    """Return the augmentation of a name or a file. Raises: ConfigError."""
-    if text.lower().endswith(".json"):
-        return Augmentation.from_file(expand_user(text), option="--augmentation")
-    return Augmentation.from_plain(text, "--augmentation")

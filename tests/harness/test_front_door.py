@@ -7,6 +7,7 @@ import io
 import subprocess
 import sys
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,22 @@ def test_every_public_name_is_there_listed_and_documented() -> None:
         assert name == "__version__" or ">>> " in getattr(harness, name).__doc__, f"{name} shows no example"
     with pytest.raises(AttributeError, match="no attribute 'mesure'"):
         harness.mesure  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_an_argument_of_one_name_is_of_one_kind_in_all_functions() -> None:
+    everywhere = {"store", "space", "shapes", "expect", "signature", "level", "sessions", "fresh", "threads"}
+    everywhere |= {"cores", "reference", "task", "wait_s", "devices_file", "log"}
+    groups = {
+        ("measure", "sustain", "pack"): {"device"},  # a packed job is for one
+        ("compare", "compare_precisions", "predict", "results"): {"device", "runtime"},  # results: of several
+        tuple(name for name in harness.__all__ if name != "__version__"): set(),
+    }
+    for names, apart in groups.items():
+        kinds: dict[str, set[object]] = {}
+        for one in (one for name in names for one in signature(getattr(harness, name)).parameters.values()):
+            kinds.setdefault(one.name, set()).add(str(one.annotation).removesuffix(" | None"))
+        checked = (set(kinds) if len(names) < 5 else everywhere) - apart
+        assert {name: kinds[name] for name in checked if len(kinds[name]) > 1} == {}
 
 
 def test_a_name_of_before_stays() -> None:

@@ -28,7 +28,6 @@ from harness.output.report.payload import Report, build_payload
 from harness.output.terminal import echo
 from harness.query.join import SearchTable
 from harness.query.query import PageTable
-from harness.store.database import hide
 from harness.version import __version__
 from space import check_enumerable
 from space.atomic_files import write_file
@@ -49,15 +48,14 @@ def write_report(
 ) -> None:
     """Write the page of a search table, and say so on standard error; `options` are those of the search it was asked with.
 
-    An option whose value holds a password is left out. A `figure` for print of what the page opens with is written, too.
+    A `figure` for print of what the page opens with is written, too.
 
     Raises: ConfigError when the file cannot be written, as `build_page`, or for a figure of a space too large to list.
     """
     found, limits, confident = shown.found, shown.limits, shown.confident
     if figure is not None and found.table.indices is not None:
         check_enumerable(found.table.config, "--figure", "leave it out: the page draws those that are known")
-    told = {name: value for name, value in options.items() if hide(str(value)) == str(value)}
-    command = command_line(["harness", "search"], told)
+    command = command_line(["harness", "search"], options)
     report = report_of(
         found, limits, confident=confident, title=title, command=command, under_load=shown.under_load
     )

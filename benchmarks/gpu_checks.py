@@ -314,7 +314,7 @@ def bare_rate(architecture: Any, task: Any, recipe: Any, device: str, seconds: f
 
 
 def check_distilling(chosen: argparse.Namespace) -> Found:
-    """Time the ways of distilling a stage on the device, and distil the same blocks there and on the processor."""
+    """Time the ways of distilling a stage on the device, and distill the same blocks there and on the processor."""
     import distilling
     import torch
     import training
@@ -392,7 +392,7 @@ def check_distilling(chosen: argparse.Namespace) -> Found:
 
 
 def distilled(teacher: Any, task: Any, recipe: Any, blocks: Sequence[Any], device: str) -> tuple[Any, float]:
-    """Distil blocks of the first stage; return them, and the median seconds of an epoch after the first of its group."""
+    """Distill blocks of the first stage; return them, and the median seconds of an epoch after the first of its group."""
     from search.distillation.distill import distil_stage
     from search.training.history import EpochDone
 

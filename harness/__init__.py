@@ -32,13 +32,15 @@ if TYPE_CHECKING:
     from harness.query.join import join
     from harness.query.search import search
     from harness.store.opening import open_store
-    from harness.training import distil, train
+    from harness.training import distill, train
+
+    distil = distill
 
 __all__ = [
     "__version__",
     "compare",
     "compare_precisions",
-    "distil",
+    "distill",
     "import_results",
     "join",
     "load_devices",
@@ -55,7 +57,7 @@ __all__ = [
 _MODULES = {
     "compare": "harness.query.compare",
     "compare_precisions": "harness.query.compare_precisions",
-    "distil": "harness.training",
+    "distill": "harness.training",
     "import_results": "harness.prediction.pack",
     "join": "harness.query.join",
     "load_devices": "harness.devices.config",
@@ -68,11 +70,13 @@ _MODULES = {
     "sustain": "harness.prediction.under_load",
     "train": "harness.training",
 }
+_FORMER = {"distil": "distill"}  # names of before, which stay
 
 
 if not TYPE_CHECKING:  # a checker would take any name for one of these
 
     def __getattr__(name: str) -> object:
+        name = _FORMER.get(name, name)
         if name not in _MODULES:
             raise AttributeError(f"module 'harness' has no attribute {name!r}")
         return getattr(import_module(_MODULES[name]), name)

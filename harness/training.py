@@ -1,4 +1,4 @@
-"""Train networks on images, and distil blocks from them: what `harness train` and `harness distill` do, for Python."""
+"""Train networks on images, and distill blocks from them: what `harness train` and `harness distill` do, for Python."""
 
 from __future__ import annotations
 
@@ -209,13 +209,14 @@ def train_networks(
     )
 
 
-def distil(
+def distill(
     teacher: str | Path,
     folder: str | Path,
     *,
     network: str = "",
     task: str | InMemory = "",
     stages: Sequence[int] = (),
+    form: str = "",
     recipe: DistilRecipe | Mapping[str, Any] | None = None,
     runner: Runner | None = None,
     device: str = "cpu",
@@ -226,28 +227,32 @@ def distil(
 
     teacher: the folder of `train`, of which the most accurate `network` unless one is named, or a file of one network. folder:
     takes the library, for `harness search --method blockwise`. task: as for `train`, the teacher's images unless others are
-    named. stages: from 0, all where none is named. recipe: the usual one, a whole one, or the values to change of the usual.
-    runner and log: as for `train`. device: of torch, such as "cuda". watch: shows the distillations in place of `log`.
+    named. stages: from 0, all where none is named. form: how a method publishes it, donna, lana or dna. recipe: the usual one, a
+    whole one, or the values to change of the usual and the form's. runner and log: as for `train`. device: of torch, such as
+    "cuda". watch: shows the distillations in place of `log`.
     Raises: ConfigError when a name or value cannot be used, or the folder holds another teacher's library.
 
-    >>> blocks = distil(teacher, folder, stages=[1], recipe={"epochs": 1})
+    >>> blocks = distill(teacher, folder, stages=[1], recipe={"epochs": 1})
     >>> len(blocks.to_records()[0])
     45
     """
     from search.distillation.block_library import TEACHER, BlockLibrary, load_library, save_stage, stage_from
     from search.distillation.block_scores import cached_signatures
-    from search.distillation.recipe import DistilRecipe
+    from search.distillation.recipe import DistilRecipe, parse_form
     from search.training.trained_files import save_trained
     from search.work.distillations import stage_units
     from search.work.local_pool import LocalPool
     from search.work.training_folder import load_teacher
 
+    published = parse_form(form)
+    if not isinstance(recipe, DistilRecipe):
+        recipe = DistilRecipe.from_plain(DistilRecipe().to_plain() | dict(published) | dict(recipe or {}))
+    elif form:
+        raise ConfigError(f"form {form!r}: a whole recipe says all that a form says; leave one of them out")
     folder, trained = Path(folder), load_teacher(Path(teacher), network)
     config = trained.architecture.config
     check_stages(config, "distilling")
     check_code(config)
-    if not isinstance(recipe, DistilRecipe):
-        recipe = DistilRecipe.from_plain(DistilRecipe().to_plain() | dict(recipe or {}))
     images = _images_of(trained, task, folder, log)
     places = sorted(set(stages)) or list(range(config.stages))
     if places[-1] >= config.stages:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
 from import_graph import ROOMS, modules
 
@@ -17,13 +17,15 @@ WORK: Mapping[str, tuple[type[ast.AST], ...]] = {
     "catches": (ast.Try,),
 }
 READS_OPTIONS = ("parse_", "check_")
+# What options are put into: no other class of ours is made, but for errors.
+MADE_OF_OPTIONS = ("Request", "Choice", "Query", "Selection", "Source", "Inputs", "Timing")
 
 
 def faults(source: str) -> list[str]:
     """Return what the functions of a file of commands do besides parsing options, calling one function, and printing.
 
-    Our functions are those imported from other rooms. Classes are none, for a request is made of options, nor are `parse_...` and
-    `check_...`, which read options; those of the output may be several.
+    Our functions are those imported from other rooms, their classes, and the methods of what these return. None are classes made
+    of options, nor before them `parse_...` and `check_...`, which read options; those of the output may be several.
     """
     tree = ast.parse(source)
     found = ["imports numpy"] if any(name.startswith("numpy") for name in imported(tree)) else []
@@ -31,13 +33,18 @@ def faults(source: str) -> list[str]:
     calling: set[str] = set()  # those of the file that call one: they are counted where they are called
     for function in sorted(functions, key=lambda one: not one.name.startswith("_")):  # helpers first
         nodes = [node for one in function.body for node in ast.walk(one)]
-        names = our_functions(tree.body) | our_functions(nodes)
-        below = calling | {name for name, room in names.items() if not is_within(room, "harness.output")}
-        if most_calls(function.body, below):
+        rooms = imported_names(tree.body) | imported_names(nodes)
+        names = {name for name in rooms if is_our_function(name, rooms[name])}
+        shown = {name for name in rooms if is_within(rooms[name], "harness.output")}
+        below = calling | (names - shown)
+        below |= made_of(function, below | (rooms.keys() - shown))
+        checks = {name for name in rooms.keys() - shown if name.startswith(READS_OPTIONS)}
+        most = most_calls(function.body, below, checks)
+        if most:
             calling.add(function.name)
         if len(statements(nodes)) > MOST_STATEMENTS:
             found.append(f"{function.name} is long")
-        if most_calls(function.body, below) > 1:
+        if most > 1:
             found.append(f"{function.name} calls several functions")
         if any(is_call(node, names) for node in nodes):
             found += [f"{function.name} {does}" for does, what in WORK.items() if has(nodes, what)]
@@ -61,16 +68,62 @@ def imported(tree: ast.AST) -> Iterator[str]:
             yield node.module or ""
 
 
-def our_functions(nodes: Iterable[ast.AST]) -> dict[str, str]:
-    """Return the module of each function, or module of functions, that is imported from another room, by its name there."""
+def imported_names(nodes: Iterable[ast.AST]) -> dict[str, str]:
+    """Return the module of each name that is imported from one of our rooms."""
     return {
         alias.asname or alias.name: node.module
         for node in nodes
         if isinstance(node, ast.ImportFrom) and node.module and is_within(node.module, *ROOMS)
-        if not is_within(node.module, "harness.commands")
         for alias in node.names
-        if alias.name.islower() and not alias.name.startswith(READS_OPTIONS)
     }
+
+
+def is_our_function(name: str, room: str) -> bool:
+    """Tell whether an imported name is of a function, a module of functions, or a class that is not made of options."""
+    if is_within(room, "harness.commands") or name.startswith(READS_OPTIONS) or name.isupper():
+        return False
+    return name.islower() or not (name.endswith(MADE_OF_OPTIONS) or room.endswith(".errors"))
+
+
+def made_of(function: ast.FunctionDef, names: Set[str]) -> set[str]:
+    """Return the variables that hold what a call of one of these names, or of an argument's method, returned; or one of these."""
+    sources = names | {one.arg for one in (*function.args.args, *function.args.kwonlyargs)}
+    found: set[str] = set()
+    for node in (node for one in function.body for node in ast.walk(one)):
+        pairs: list[tuple[ast.AST | None, ast.AST | None]] = []
+        if isinstance(node, ast.Assign):
+            pairs = [(target, node.value) for target in node.targets]
+        elif isinstance(node, ast.AnnAssign | ast.NamedExpr):
+            pairs = [(node.target, node.value)]
+        elif isinstance(node, ast.withitem):
+            pairs = [(node.optional_vars, node.context_expr)]
+        for target, value in pairs:
+            is_made = any(
+                (isinstance(one, ast.Call) and callees(one.func) & sources)
+                or (isinstance(one, ast.IfExp) and callees(one) & names)
+                for one in alternatives(value)
+            )
+            if isinstance(target, ast.Name) and is_made:
+                found.add(target.id)
+    return found
+
+
+def alternatives(value: ast.AST | None) -> list[ast.AST]:
+    """Return an expression, and of a conditional one what it may be, too."""
+    if isinstance(value, ast.IfExp):
+        return [value, *alternatives(value.body), *alternatives(value.orelse)]
+    return [] if value is None else [value]
+
+
+def callees(called: ast.AST) -> set[str]:
+    """Return the names that may be called: of a function, of what a method is of, or of either side of a condition."""
+    if isinstance(called, ast.IfExp):
+        return callees(called.body) | callees(called.orelse)
+    if isinstance(called, ast.BoolOp):
+        return {name for one in called.values for name in callees(one)}
+    if isinstance(called, ast.Attribute):
+        return callees(called.value)
+    return {called.id} if isinstance(called, ast.Name) else set()
 
 
 def statements(nodes: Iterable[ast.AST]) -> list[ast.AST]:
@@ -82,30 +135,34 @@ def statements(nodes: Iterable[ast.AST]) -> list[ast.AST]:
     ]
 
 
-def is_call(node: ast.AST, names: Iterable[str]) -> bool:
-    """Return whether a node calls one of these functions, or a function of one of these modules."""
-    if not isinstance(node, ast.Call):
-        return False
-    called = node.func.value if isinstance(node.func, ast.Attribute) else node.func
-    return isinstance(called, ast.Name) and called.id in names
+def is_call(node: ast.AST, names: Set[str]) -> bool:
+    """Return whether a node calls one of these functions, or a function of one of these modules or variables."""
+    return isinstance(node, ast.Call) and not callees(node.func).isdisjoint(names)
 
 
-def most_calls(body: Sequence[ast.stmt], names: Iterable[str]) -> int:
-    """Return how many of these functions are called at most on one way through the statements."""
+def most_calls(
+    body: Sequence[ast.stmt], names: Set[str], checks: Set[str] = frozenset(), *, is_late: bool = False
+) -> int:
+    """Return how many of these functions are called at most on one way through the statements; `checks` count after one."""
     count = 0
     for number, one in enumerate(body):
+        called = names | checks if is_late else names
         if isinstance(one, ast.If):
+            count += calls(one.test, called)
+            is_late |= count > 0
             rest = [] if isinstance(one.body[-1], ast.Return | ast.Raise) else body[number + 1 :]
             ways = ([*one.body, *rest], [*one.orelse, *body[number + 1 :]])
-            return count + calls(one.test, names) + max(most_calls(way, names) for way in ways)
+            return count + max(most_calls(way, names, checks, is_late=is_late) for way in ways)
         if isinstance(one, ast.With):
-            count += sum(calls(item, names) for item in one.items) + most_calls(one.body, names)
+            count += sum(calls(item, called) for item in one.items)
+            count += most_calls(one.body, names, checks, is_late=is_late or count > 0)
         else:
-            count += calls(one, names)
+            count += calls(one, called)
+        is_late |= count > 0
     return count
 
 
-def calls(tree: ast.AST, names: Iterable[str]) -> int:
+def calls(tree: ast.AST, names: Set[str]) -> int:
     return sum(is_call(node, names) for node in ast.walk(tree))
 
 
@@ -131,6 +188,20 @@ def test_what_else_a_command_could_do_is_seen() -> None:
         "def f(a):\n    from harness.models import results\n    results.read(a)\n    with search_store(a):\n        pass": (
             "f calls several functions"
         ),
+        "def f(a):\n    b = a.query()\n    b.join()\n    b.solve()": "f calls several functions",
+        "def f(a):\n    from harness.query.query import Query\n    b = Query(a)\n    search_store(b.joined())": (
+            "f calls several functions"
+        ),
+        "def f(a):\n    b = search_store(a) if a else None\n    b.save()": "f calls several functions",
+        "def f(a):\n    with search_store(a) as b:\n        b.save()": "f calls several functions",
+        "def f(a):\n    search_store((search_store if a else len)(a))": "f calls several functions",
+        "def f(a):\n    b = search_store if a else len\n    search_store(b(a))": "f calls several functions",
+        "def f(a):\n    from search.work.local_pool import LocalPool\n    search_store(LocalPool())": (
+            "f calls several functions"
+        ),
+        "def f(a):\n    from harness.query.search import check_limits\n    b = search_store(a)\n    check_limits(b)": (
+            "f calls several functions"
+        ),
         "def f(a):\n    _g(a)\n    _g(a)\ndef _g(a):\n    search_store(a)": "f calls several functions",
     }
     assert {source: faults(head + source) for source in planted} == {
@@ -142,5 +213,7 @@ def test_what_else_a_command_could_do_is_seen() -> None:
         "def f(a):\n    from search.methods.registry import parse_methods\n    search_store(parse_methods(a))",
         "def f(a):\n    from harness.query.run import SearchRequest\n    search_store(SearchRequest(a=a))",
         "def f(a):\n    return ['--' + one for one in a]",
+        "def f(a):\n    from harness.query.search import check_limits\n    check_limits(a)\n    search_store(a.query())",
+        "def f(a):\n    from harness.output.gate import View\n    with View() as b:\n        search_store(b)\n        b.say()",
     )
     assert {source: faults(head + source) for source in allowed} == {source: [] for source in allowed}

@@ -268,8 +268,8 @@ def recipe_documents(library: BlockLibrary, setting: Setting) -> dict[str, Any]:
 def commands(folder: Path, library: BlockLibrary, command: Sequence[str], *, rounds: int) -> list[str]:
     """Return the command lines that reproduce the answer, `command` the last, passwords masked.
 
-    Later rounds distil themselves: of them the last command, which began with another library, is all that there is to type. Of a
-    teacher that was itself fine-tuned there is the file alone.
+    Later rounds distill themselves: of them the last command, which began with another library, is all that there is to type. Of
+    a teacher that was itself fine-tuned there is the file alone.
     """
     masked = [_PASSWORD.sub(r"\1:***@", word) for word in command]
     typed = [shlex.join(["harness", *masked])] if command else []

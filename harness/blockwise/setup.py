@@ -208,6 +208,6 @@ def _check_space(request: BlockwiseRequest, config: SpaceConfig) -> None:
     asked = request.query.latencies.choice.space
     if asked not in ("", config.name, config.name.partition("@")[0]):
         raise ConfigError(
-            f"--library {request.library}: is of space {config.name!r}, and --space names {asked!r}; distil a library of that "
+            f"--library {request.library}: is of space {config.name!r}, and --space names {asked!r}; distill a library of that "
             "space, or leave --space out"
         )

@@ -38,10 +38,9 @@ from harness.commands.store import store
 from harness.commands.study import study
 from harness.commands.train import train
 from harness.errors import Stopped
-from harness.output.usage_errors import config_error
+from harness.output.usage_errors import words_of
 from harness.version import __version__
 from space.errors import ConfigError, HarnessError
-from space.system_errors import remedy_for
 from space.user_paths import with_home
 
 _LONGEST_MESSAGE = 4000  # characters
@@ -125,20 +124,20 @@ def _run(arguments: list[str], debug: bool) -> int:
     try:
         return _run_command(arguments)
     except UsageError as error:
-        return _report(_reason_of_usage(error), debug, ConfigError.exit_status)
+        return _report(error, debug, ConfigError.exit_status)
     except HarnessError as error:
-        return _report(str(error), debug, error.exit_status)
+        return _report(error, debug, error.exit_status)
     except SystemExit as left:
         return left.code if isinstance(left.code, int) else int(left.code is not None)
     except (KeyboardInterrupt, typer.Abort):
-        return _report(str(Stopped()), debug, Stopped.exit_status)
+        return _report(Stopped(), debug, Stopped.exit_status)
     except BrokenPipeError:
         _close_output()  # who read it has gone, as `head` does when it has enough
         return 1
     except (OSError, UnicodeError, MemoryError) as error:
         if isinstance(error, OSError) and not _flushed(debug):
             return 1  # it was standard output that failed
-        return _report(_reason_of(error), debug, 1)
+        return _report(error, debug, 1)
 
 
 def _run_command(arguments: list[str]) -> int:
@@ -147,26 +146,6 @@ def _run_command(arguments: list[str]) -> int:
     run = command_line(app)
     with heartbeat(quiet=is_quiet("--json" in arguments)):
         return run(arguments, "harness", standalone_mode=False, terminal_width=help_width()) or 0
-
-
-def _reason_of_usage(error: Exception) -> str:
-    return str(config_error(error))
-
-
-def _reason_of(error: OSError | UnicodeError | MemoryError) -> str:
-    """Return what went wrong around the program, where, and what to do about it, in one line."""
-    if isinstance(error, UnicodeEncodeError):
-        letters = ascii(error.object[error.start : error.end][:20])
-        return f"{letters} cannot be written in {error.encoding}; set PYTHONIOENCODING=utf-8, or use a UTF-8 locale"
-    if isinstance(error, UnicodeError):
-        return f"a text cannot be read: {error}; save it in UTF-8"
-    if isinstance(error, MemoryError):
-        return f"out of memory{f' ({error})' if str(error) else ''}; free some, or ask for less at a time"
-    reason = error.strerror or str(error) or type(error).__name__
-    if error.filename is not None:
-        remedy = remedy_for(error, "check the path and its permissions")
-        return f"{error.filename}: {reason}; {remedy} (--debug shows where)"
-    return f"{reason}; {remedy_for(error, 'check what is read and written')} (--debug shows where)"
 
 
 def _flushed(debug: bool) -> bool:
@@ -190,12 +169,12 @@ def _close_output() -> None:
     os.close(nowhere)
 
 
-def _report(message: str, debug: bool, status: int) -> int:
+def _report(said: object, debug: bool, status: int) -> int:
     if debug:
         traceback.print_exc()
     from harness.output.terminal import echo
 
-    echo(f"harness: {_shortened(message)}", err=True)
+    echo(f"harness: {_shortened(words_of(said))}", err=True)
     return status
 
 

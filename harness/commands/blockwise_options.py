@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +14,6 @@ from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from harness.blockwise.setup import BlockwiseRequest
-    from harness.query.query import Query
 
 METHOD = "blockwise"
 # Options of `harness search` that only methods with given accuracies understand.
@@ -143,49 +141,21 @@ class BlockwiseOptions:
         """Where units of work run."""
         return Workers(jobs=self.jobs, threads=self.job_threads, ray=self.ray, accelerator=self.accelerator)
 
-    def request(
-        self,
-        query: Query,
-        *,
-        pareto: Sequence[str],
-        seed: int,
-        verify: int | None,
-        wait_s: float,
-        output: Path | None,
-        command: Sequence[str],
-    ) -> BlockwiseRequest:
-        """Return the request of a search. Raises: ConfigError without a library, or as `BlockwiseRequest`."""
+    def request(self, **others: Any) -> BlockwiseRequest:
+        """Return the request of a search; `others` are fields that other searches have, too.
+
+        Raises: ConfigError without a library, or as `BlockwiseRequest`.
+        """
         from harness.blockwise.setup import BlockwiseRequest
 
         if self.library is None:
             raise ConfigError(
                 f"--method {METHOD} searches a library of blocks: name it with --library; 'harness distill' makes one"
             )
-        return BlockwiseRequest(
-            query=query,
-            library=self.library,
-            predictor=self.predictor,
-            columns=tuple(self.signature) if self.signature else None,
-            trained=self.trained,
-            fit=self.fit,
-            fit_networks=self.fit_networks,
-            pareto=tuple(pareto),
-            finalists=self.finalists,
-            distance=self.distance,
-            fine_tune=self.fine_tune,
-            fine_tune_epochs=self.fine_tune_epochs,
-            fine_tune_recipe=self.fine_tune_recipe,
-            rounds=self.rounds,
-            max_flops=self.max_flops,
-            results=self.results,
-            device=self.accelerator,
-            seed=seed,
-            seeds=self.seeds,
-            verify=verify,
-            wait_s=wait_s,
-            output=output,
-            command=tuple(command),
-        )
+        known = {one.name for one in fields(BlockwiseRequest)}
+        own = {one.name: getattr(self, one.name) for one in fields(self) if one.name in known}
+        columns = tuple(self.signature) if self.signature else None
+        return BlockwiseRequest(**own, columns=columns, device=self.accelerator, **others)
 
 
 takes_blockwise = takes(BlockwiseOptions, "blockwise")  # gives a command these options

@@ -7,21 +7,12 @@ from typing import Annotated
 import typer
 
 from harness.commands.choice_options import ChoiceOptions, takes_choice
-from harness.commands.options import (
-    ExpectedValues,
-    InputShapes,
-    InputValues,
-    JsonFlag,
-    MeasureLevel,
-    SignatureName,
-    StoreOption,
-    WideFlag,
-    compared_store,
-    is_quiet,
-)
+from harness.commands.measure_options import InputOptions, takes_inputs
+from harness.commands.options import JsonFlag, MeasureLevel, StoreOption, WideFlag, compared_store, is_quiet
 
 
 @takes_choice
+@takes_inputs
 def compare(
     first: Annotated[
         str,
@@ -30,6 +21,7 @@ def compare(
         ),
     ],
     second: Annotated[str, typer.Argument(help="Another one.", metavar="B")],
+    *,
     options: ChoiceOptions,
     level: Annotated[
         MeasureLevel, typer.Option("--level", "-l", help="Of model files: effort, as for 'harness measure'.")
@@ -37,10 +29,7 @@ def compare(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Of model files: measure again what is already stored.")
     ] = False,
-    shape: InputShapes = None,
-    inputs: InputValues = None,
-    expect: ExpectedValues = None,
-    signature: SignatureName = "",
+    of_files: InputOptions,
     store_url: StoreOption = "",
     wide: WideFlag = False,
     json_output: JsonFlag = False,
@@ -51,7 +40,6 @@ def compare(
     each other in the same processes, now. Of two precisions, such as fp32 and int8, all networks are compared that are measured
     in both: the ratio of their latencies, their rank correlation, and which ops gain.
     """
-    from harness.models.files import GivenInputs
     from harness.output.latency_comparison import print_compared
     from harness.output.progress import ProgressView
     from harness.query.compare import compare_any
@@ -67,7 +55,7 @@ def compare(
             **options.keywords(),
             level=level,
             fresh=fresh,
-            inputs=GivenInputs.parse(shape or (), inputs, expect, signature),
+            inputs=of_files.given(),
             log=view,
         )
     print_compared(found, json_output=json_output, wide=wide)

@@ -1,25 +1,24 @@
-"""`harness distill`: distil a library of blocks from a trained network, the teacher."""
+"""`harness distill`: distill a library of blocks from a trained network, the teacher."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from harness.commands.options import JsonFlag, WideFlag, is_quiet, log
 from harness.commands.recipe_options import RecipeOptions, takes_recipe
 from harness.commands.workers import Workers, takes_workers
-from search.distillation.recipe import DistilRecipe, parse_form
-from space.errors import ConfigError
+from search.distillation.recipe import DistilRecipe
 
 
 @takes_workers
 @takes_recipe("Recipe as JSON; what it leaves out has its default.", DistilRecipe())
 def distill(
-    typed: RecipeOptions,
     workers: Workers,
+    typed: RecipeOptions,
     teacher: Annotated[
         Path,
         typer.Argument(
@@ -39,47 +38,40 @@ def distill(
     ] = "",
     stage: Annotated[
         list[int] | None,
-        typer.Option("--stage", min=0, help="Distil this stage only, from 0; repeatable. [default: all]"),
+        typer.Option("--stage", min=0, help="Distill this stage only, from 0; repeatable. [default: all]"),
     ] = None,
     form: Annotated[
         str,
         typer.Option(
             "--form",
-            help="Distil as a method publishes it: donna (nsr), lana (mse, one epoch) or dna (mse, a supernet a stage with fair "
+            help="Distill as a method publishes it: donna (nsr), lana (mse, one epoch) or dna (mse, a supernet a stage with fair "
             "paths); other options still count.",
         ),
     ] = "",
     wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Distil every block of every stage from a trained network, and score the blocks.
+    """Distill every block of every stage from a trained network, and score the blocks.
 
     All blocks of a stage learn at once, from features that the teacher computes once. 'harness search --method blockwise
     --library FOLDER' then puts networks together from them without training.
     """
     from harness.output.distillation_text import print_distillation
     from harness.output.training_progress import TrainingView
-    from harness.training import distil
+    from harness.training import distill as distill_blocks
 
     quiet = is_quiet(json_output)
-    found = distil(
+    found = distill_blocks(
         teacher,
         output,
         network=network,
         task=task,
         stages=stage or (),
-        recipe=_recipe(typed, form),
+        form=form,
+        recipe=typed.given(DistilRecipe),
         runner=workers.runner(),
         device=workers.accelerator,
         log=partial(log, quiet=quiet),
         watch=partial(TrainingView, quiet=quiet),
     )
     print_distillation(found, output, json_output=json_output, quiet=quiet, wide=wide)
-
-
-def _recipe(typed: RecipeOptions, form: str) -> dict[str, Any]:
-    """Return the values of a recipe that were typed, over those of a form. Raises: ConfigError."""
-    fields = parse_form(form)
-    if form and typed.recipe is not None:
-        raise ConfigError(f"--form {form}: --recipe says all that a form says; leave one of them out")
-    return {**fields, **typed.given(DistilRecipe)}

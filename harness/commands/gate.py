@@ -7,30 +7,27 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.measure_options import InputOptions, takes_inputs
 from harness.commands.options import (
     DevicesFile,
-    ExpectedValues,
-    InputShapes,
-    InputValues,
     JsonFlag,
     MeasureLevel,
     OneBatch,
-    SignatureName,
     StoreOption,
     WideFlag,
     is_quiet,
     make_store,
 )
 from harness.devices.config import LOCAL
-from space.atomic_files import check_output_file
-from space.errors import ConfigError
 
 
+@takes_inputs
 def gate(
     files: Annotated[
         list[str],
         typer.Argument(help="Model files, .onnx or .tflite: names, wildcards, folders.", metavar="FILE..."),
     ],
+    *,
     baseline: Annotated[
         Path | None, typer.Option("--baseline", help="The baseline file to judge by.", metavar="FILE.json")
     ] = None,
@@ -74,10 +71,7 @@ def gate(
         bool, typer.Option("--memory", help="With --write: measure the files' peak memory, too.")
     ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is already stored.")] = False,
-    shape: InputShapes = None,
-    inputs: InputValues = None,
-    expect: ExpectedValues = None,
-    signature: SignatureName = "",
+    of_files: InputOptions,
     devices_file: DevicesFile = None,
     store_url: StoreOption = "",
     wide: WideFlag = False,
@@ -90,45 +84,19 @@ def gate(
     until its change is known to be above or below the limit; another through the reference, if device, runtime and clocks are
     the same.
     """
-    from harness.models.files import GivenInputs
-    from harness.output.gate import print_gate, print_written, write_junit
+    from harness.output.gate import print_answer
     from harness.output.progress import ProgressView
-    from harness.query.gate import DeviceTiming, GateReport, WrittenBaseline, write_baseline
-    from harness.query.gate import gate as judge
+    from harness.query.gate import DeviceTiming, GateRequest, run_gate
 
-    path = _baseline_file(baseline, write, fail_if, junit, memory=memory)
-    given = GivenInputs.parse(shape or (), inputs, expect, signature)
-    check_output_file(junit)
+    request = GateRequest(
+        files=tuple(files), baseline=baseline, write=write, fail_if=tuple(fail_if or ()), junit=junit, memory=memory
+    )  # fmt: skip
+    given = of_files.given()
     with make_store(store_url) as store, ProgressView(quiet=is_quiet(json_output)) as view:
         timing = DeviceTiming(
             store=store, device=device, runtime=runtime, threads=threads, batch=batch, level=level, sessions=sessions,
             fresh=fresh, inputs=given, devices_file=devices_file, log=view,
         )  # fmt: skip
-        if write is not None:
-            found: GateReport | WrittenBaseline = write_baseline(files, path, timing, memory=memory)
-        else:
-            found = judge(files, path, timing, fail_if=fail_if or ())
-    if isinstance(found, WrittenBaseline):
-        print_written(found, json_output=json_output, wide=wide)
-    else:
-        print_gate(found, json_output=json_output, wide=wide)
-        if junit is not None:
-            write_junit(found, junit)
+        found = run_gate(request, timing)
+    print_answer(found, junit=junit, json_output=json_output, wide=wide)
     raise typer.Exit(found.exit_status)
-
-
-def _baseline_file(
-    baseline: Path | None, write: Path | None, fail_if: list[str] | None, junit: Path | None, *, memory: bool
-) -> Path:
-    """Return the baseline file to read or to write. Raises: ConfigError for options that contradict each other."""
-    path = baseline or write
-    if path is None or (baseline and write):
-        raise ConfigError(
-            "give --baseline FILE.json to judge by, or --write FILE.json to make one: one of them"
-        )
-    if write is not None and (fail_if or junit is not None):
-        option = "--fail-if" if fail_if else "--junit"
-        raise ConfigError(f"{option} is for --baseline: leave it out where --write makes one")
-    if memory and write is None:
-        raise ConfigError("--memory is for --write: a rule such as --fail-if 'memory > +5%' measures it")
-    return path

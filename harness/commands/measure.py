@@ -6,30 +6,13 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.measure_options import MeasureOptions, takes_measuring
 from harness.commands.options import (
-    CoreList,
     Devices,
-    DevicesFile,
-    EnergyFlag,
-    ExpectedValues,
-    FilesReference,
-    InputShapes,
-    InputValues,
     JsonFlag,
-    MeasuredBatches,
-    MeasuredFormats,
-    MeasuredPrecisions,
-    MeasuredRuntimes,
-    MeasuredThreads,
     MeasureLevel,
-    MemoryFlag,
-    OrderSeed,
-    SessionCount,
-    SignatureName,
-    SpaceName,
     StoreOption,
     SustainedPlot,
-    SustainedTime,
     WaitFlag,
     WaitLimit,
     WideFlag,
@@ -40,6 +23,7 @@ from harness.commands.options import (
 )
 
 
+@takes_measuring
 def measure(
     files: Annotated[
         list[str] | None,
@@ -49,6 +33,7 @@ def measure(
             show_default=False,
         ),
     ] = None,
+    *,
     device: Devices = None,
     models: Annotated[
         list[str] | None,
@@ -59,17 +44,6 @@ def measure(
             "'harness audit'); repeatable, or joined by commas. [default: sample:20, without files]",
         ),
     ] = None,
-    shape: InputShapes = None,
-    inputs: InputValues = None,
-    expect: ExpectedValues = None,
-    signature: SignatureName = "",
-    reference: FilesReference = None,
-    runtime: MeasuredRuntimes = None,
-    model_format: MeasuredFormats = None,
-    precision: MeasuredPrecisions = None,
-    batch: MeasuredBatches = "",
-    threads: MeasuredThreads = None,
-    cores: CoreList = "",
     level: Annotated[
         MeasureLevel | None,
         typer.Option(
@@ -87,7 +61,6 @@ def measure(
             "mape=2%; see 'harness predict'.",
         ),
     ] = "",
-    sessions: SessionCount = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Measure again what is already stored; new sessions join the old.")
     ] = False,
@@ -98,15 +71,10 @@ def measure(
             help="Measure the reference latency again: later latencies are multiples of the new one.",
         ),
     ] = False,
-    memory: MemoryFlag = False,
-    energy: EnergyFlag = False,
-    sustained: SustainedTime = "",
+    options: MeasureOptions,
     plot: SustainedPlot = None,
-    seed: OrderSeed = None,
     wait: WaitFlag = False,
     wait_limit: WaitLimit = "",
-    space: SpaceName = "blox",
-    devices_file: DevicesFile = None,
     store_url: StoreOption = "",
     wide: WideFlag = False,
     json_output: JsonFlag = False,
@@ -115,39 +83,16 @@ def measure(
 
     With nothing else, 20 random networks run on this machine, in every runtime that it has, five sessions each.
     """
-    from harness.devices.runtimes import parse_cores
-    from harness.measurement.block_runs import parse_sustained
-    from harness.measurement.plan import parse_batches
-    from harness.models.files import GivenInputs
     from harness.output.campaigns import first_numbers_in, print_measured
     from harness.output.progress import ProgressView
     from harness.output.sustained import check_plot
-    from harness.prediction.measure import MeasureRequest, measure_devices
+    from harness.prediction.measure import measure_devices
 
-    check_plot(plot, sustained)
-    request = MeasureRequest(
-        devices=named_devices(device, devices_file),
-        models=(*(files or ()), *(models or ())),
-        inputs=GivenInputs.parse(shape or (), inputs, expect, signature),
-        reference=reference,
-        until=until,
-        level=level or "",
-        runtimes=tuple(runtime or ()),
-        formats=tuple(model_format or ()),
-        precisions=tuple(precision or ()),
-        batches=parse_batches(batch),
-        threads=threads,
-        cores=parse_cores(cores),
-        sessions=sessions,
-        fresh=fresh,
-        recalibrate=recalibrate,
-        memory=memory,
-        energy=energy,
-        sustained_s=parse_sustained(sustained),
-        space=space,
-        seed=seed,
-        wait_s=patience_s(wait, wait_limit),
-    )
+    check_plot(plot, options.sustained)
+    request = options.request(
+        named_devices(device, options.devices_file), [*(files or ()), *(models or ())], level,
+        until=until, fresh=fresh, recalibrate=recalibrate, wait_s=patience_s(wait, wait_limit),
+    )  # fmt: skip
     with make_store(store_url) as store:
         with ProgressView(quiet=is_quiet(json_output), first_numbers=first_numbers_in(store)) as view:
             found = measure_devices(request, store, view)

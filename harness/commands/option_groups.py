@@ -14,7 +14,7 @@ from space.errors import ConfigError
 
 
 def takes(group: type[Any], argument: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of `group`, a dataclass, before its own; it takes them as one argument of that name."""
+    """Give a command the options of `group`, a dataclass, in the place of its one argument of that name, which takes them."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     hints = get_type_hints(group, include_extras=True)
     shared = [
@@ -23,10 +23,10 @@ def takes(group: type[Any], argument: str) -> Callable[[Callable[..., None]], Ca
     ]
 
     def give(command: Callable[..., None]) -> Callable[..., None]:
-        own = [
-            one.replace(kind=keyword)
+        options = [
+            option
             for one in inspect.signature(command, eval_str=True).parameters.values()
-            if one.name != argument
+            for option in (shared if one.name == argument else [one.replace(kind=keyword)])
         ]
 
         @functools.wraps(command)
@@ -35,8 +35,8 @@ def takes(group: type[Any], argument: str) -> Callable[[Callable[..., None]], Ca
             command(**{argument: grouped}, **given)
 
         # Typer reads a command's options from these.
-        with_options.__signature__ = inspect.Signature([*shared, *own])  # type: ignore[attr-defined]
-        with_options.__annotations__ = {one.name: one.annotation for one in (*shared, *own)}
+        with_options.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+        with_options.__annotations__ = {one.name: one.annotation for one in options}
         return with_options
 
     return give

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.query.accuracies import VARIABLE
+
 if TYPE_CHECKING:
     from harness.devices.config import Device
     from harness.store import Store
@@ -243,13 +245,12 @@ WideFlag = Annotated[
 ]
 
 
-ACCURACIES_VARIABLE = "HARNESS_ACCURACIES"
 AccuracyPaths = Annotated[
     list[str] | None,
     typer.Option(
         "--accuracies",
         "-a",
-        envvar=ACCURACIES_VARIABLE,
+        envvar=VARIABLE,
         help="Accuracies: published blox-base/blox-ext files or a folder of them, or a CSV or Parquet table of your own, "
         "or NAS-Bench-Macro's JSON; repeatable. 'synthetic' stands for made-up ones, to try.",
     ),

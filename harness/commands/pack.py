@@ -7,33 +7,11 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import (
-    CoreList,
-    DevicesFile,
-    EnergyFlag,
-    ExpectedValues,
-    FilesReference,
-    InputShapes,
-    InputValues,
-    JsonFlag,
-    MeasuredBatches,
-    MeasuredFormats,
-    MeasuredPrecisions,
-    MeasuredRuntimes,
-    MeasuredThreads,
-    MeasureLevel,
-    MemoryFlag,
-    OrderSeed,
-    SessionCount,
-    SignatureName,
-    SpaceName,
-    StoreOption,
-    SustainedTime,
-    is_quiet,
-    make_store,
-)
+from harness.commands.measure_options import MeasureOptions, takes_measuring
+from harness.commands.options import JsonFlag, MeasureLevel, StoreOption, is_quiet, make_store
 
 
+@takes_measuring
 def pack(
     files: Annotated[
         list[str] | None,
@@ -61,28 +39,11 @@ def pack(
             help="Networks, as for 'harness measure'; repeatable, or joined by commas. [default: sample:20, without files]",
         ),
     ] = None,
-    shape: InputShapes = None,
-    inputs: InputValues = None,
-    expect: ExpectedValues = None,
-    signature: SignatureName = "",
-    reference: FilesReference = None,
-    runtime: MeasuredRuntimes = None,
-    model_format: MeasuredFormats = None,
-    precision: MeasuredPrecisions = None,
-    batch: MeasuredBatches = "",
-    threads: MeasuredThreads = None,
-    cores: CoreList = "",
     level: Annotated[
         MeasureLevel | None,
         typer.Option("--level", "-l", help="Effort, as for 'harness measure'. [default: screen]"),
     ] = None,
-    sessions: SessionCount = None,
-    memory: MemoryFlag = False,
-    energy: EnergyFlag = False,
-    sustained: SustainedTime = "",
-    seed: OrderSeed = None,
-    space: SpaceName = "blox",
-    devices_file: DevicesFile = None,
+    options: MeasureOptions,
     store_url: StoreOption = "",
     json_output: JsonFlag = False,
 ) -> None:
@@ -90,34 +51,12 @@ def pack(
 
     Python 3.8 and a runtime are all that the device needs. 'harness import' takes the results, into the same store.
     """
-    from harness.devices.runtimes import parse_cores
-    from harness.measurement.block_runs import parse_sustained
-    from harness.measurement.plan import parse_batches
-    from harness.models.files import GivenInputs
     from harness.output.packed import print_job
     from harness.output.progress import ProgressView
-    from harness.prediction.measure import MeasureRequest
     from harness.prediction.pack import pack_requested, parse_device
 
-    request = MeasureRequest(
-        devices=(parse_device(device, devices_file),),
-        models=(*(files or ()), *(models or ())),
-        inputs=GivenInputs.parse(shape or (), inputs, expect, signature),
-        reference=reference,
-        level=level or "",
-        runtimes=tuple(runtime or ()),
-        formats=tuple(model_format or ()),
-        precisions=tuple(precision or ()),
-        batches=parse_batches(batch),
-        threads=threads,
-        cores=parse_cores(cores),
-        sessions=sessions,
-        memory=memory,
-        energy=energy,
-        sustained_s=parse_sustained(sustained),
-        space=space,
-        seed=seed,
-    )
+    packed_for = parse_device(device, options.devices_file)
+    request = options.request([packed_for], [*(files or ()), *(models or ())], level)
     with make_store(store_url) as store, ProgressView(quiet=is_quiet(json_output)) as view:
         job = pack_requested(request, output, store, view)
     print_job(job, output, device, json_output=json_output)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.commands.option_groups import takes
 from harness.commands.options import (
-    ACCURACIES_VARIABLE,
     AccuracyPaths,
     AccuracySd,
     AllowPickle,
@@ -30,7 +28,6 @@ from harness.commands.options import (
     ThreadCount,
     TrainingSeeds,
 )
-from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from harness.query.query import Query
@@ -60,29 +57,19 @@ class QueryOptions:
     space: StoredSpace = ""
     devices_file: DevicesFile = None
 
-    def _accuracies(self) -> Sequence[str]:
-        """Return the paths of --accuracies; those of its variable are split where a person would, not at each space."""
-        from harness.query.accuracies import paths_of_variable
-
-        text = os.environ.get(ACCURACIES_VARIABLE, "")
-        given = self.accuracies or []
-        return paths_of_variable(text) if text and given == text.split() else given
-
     def query(self, costs: Sequence[str] = ()) -> Query:
         """Return the query; `costs` are further columns to join.
 
         Raises: ConfigError for a limit that cannot be read, limits that contradict each other, a confidence that is none.
         """
-        from harness.query.accuracies import AccuracySource
+        from harness.query.accuracies import AccuracySource, parse_paths
         from harness.query.latencies import SHOWN_COVERAGE, LatencySource
         from harness.query.query import Query, parse_limits
 
-        if self.confidence is not None and not 0 < self.confidence < 1:
-            raise ConfigError(f"--confidence {self.confidence:g}: give a share between 0 and 1, e.g. 0.95")
         devices, constraints = parse_limits(self.constraint or (), self.device or (), self.max_latency)
         return Query(
             accuracies=AccuracySource(
-                paths=tuple(self._accuracies()),
+                paths=tuple(parse_paths(self.accuracies or ())),
                 metric=self.metric,
                 epoch=self.epoch,
                 seeds=tuple(self.training_seed or ()),
@@ -112,10 +99,10 @@ class QueryOptions:
 
         Devices, limits and a confidence are not among them: the page has those that it shows.
         """
-        from harness.store.database import hide
+        from harness.query.accuracies import parse_paths
 
         return {
-            "--accuracies": self._accuracies(),
+            "--accuracies": parse_paths(self.accuracies or ()),
             "--metric": self.metric,
             "--epoch": "" if self.epoch == "best" else self.epoch,
             "--training-seed": self.training_seed,
@@ -129,7 +116,7 @@ class QueryOptions:
             "--precision": self.precision,
             "--batch": self.run_batch,
             "--space": self.space,
-            "--store": store_url if hide(store_url) == store_url else "",  # no password on a page
+            "--store": store_url,
         }
 
 

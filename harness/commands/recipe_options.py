@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from harness.commands.option_groups import takes
 from search.checked import Checked, Field, fields_of
-from search.training.augment import AUGMENTATIONS, Augmentation
-from space.user_paths import expand_user
+from search.training.augment import AUGMENTATIONS, Augmentation, parse_augmentation
 
+AnyRecipe = TypeVar("AnyRecipe", bound=Checked)
 Command = Callable[..., None]
 # Of true and of false, where a field's own name says only one of them.
 _FLAGS = {
@@ -30,10 +30,10 @@ class RecipeOptions:
 
     recipe: Path | None = None
 
-    def given(self, recipe: type[Checked]) -> dict[str, Any]:
-        """Return the values that were given, in JSON's types; with a file all of them, for what it leaves out has its default.
+    def given(self, recipe: type[AnyRecipe]) -> AnyRecipe | dict[str, Any]:
+        """Return the values that were given, in JSON's types; with a file a whole recipe, for what it leaves out has its default.
 
-        Raises: ConfigError when the file cannot be used.
+        Raises: ConfigError when the file cannot be used, or a value with it.
         """
         changes: dict[str, Any] = {
             one.name: value
@@ -41,12 +41,10 @@ class RecipeOptions:
             if one.name != "recipe" and (value := getattr(self, one.name)) is not None
         }
         if "augmentation" in changes:
-            changes["augmentation"] = _augmentation(changes["augmentation"]).to_plain()
-        return (
-            changes
-            if self.recipe is None
-            else recipe.from_file(self.recipe, option="--recipe").to_plain() | changes
-        )
+            changes["augmentation"] = parse_augmentation(changes["augmentation"]).to_plain()
+        if self.recipe is None:
+            return changes
+        return recipe.from_plain(recipe.from_file(self.recipe, option="--recipe").to_plain() | changes)
 
 
 def takes_recipe(file_help: str, *usual: Checked) -> Callable[[Command], Command]:
@@ -86,10 +84,3 @@ def _text(name: str, value: object) -> str:
     if isinstance(value, bool):
         return _FLAGS[name].split("/")[not value].removeprefix("--")
     return next((word for word, one in AUGMENTATIONS.items() if one == value), str(value))
-
-
-def _augmentation(text: str) -> Augmentation:
-    """Return the augmentation of a name or a file. Raises: ConfigError."""
-    if text.lower().endswith(".json"):
-        return Augmentation.from_file(expand_user(text), option="--augmentation")
-    return Augmentation.from_plain(text, "--augmentation")

@@ -35,21 +35,10 @@ def report(
     """
     from harness.output.plots.pictures import check_pictures
     from harness.output.report.page import write_report
-    from harness.query.query import runs_under_load
 
     check_output_file(output)
     check_pictures(figure)
     query = options.query(show or ())
     with open_store(store_url) as store:
-        found, limits = query.build_page_table(store, log)
-        under_load = runs_under_load(store, found.provenance)
-    write_report(
-        output,
-        found,
-        limits,
-        confident=query.confident,
-        title=title,
-        options=options.typed(store_url),
-        figure=figure,
-        under_load=under_load,
-    )
+        shown = query.build_page_table(store, log)
+    write_report(output, shown, title=title, options=options.typed(store_url), figure=figure)

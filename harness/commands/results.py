@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -17,6 +17,7 @@ from harness.commands.options import (
     WideFlag,
     open_store,
 )
+from space.errors import ConfigError
 
 
 def results(
@@ -46,37 +47,31 @@ def results(
     json_output: JsonFlag = False,
 ) -> None:
     """Show stored latencies, fastest first, with 95 % intervals and plain wall times."""
-    from harness.models import results as stored
+    from harness.models.results import failures as stored_failures
+    from harness.models.results import stored_latencies, sustained_runs
     from harness.output.sustained import print_sustained_list
     from harness.output.tables import check_one_format, print_failures, print_results
     from harness.store.configurations import ConfigurationChoice
 
     check_one_format(csv_output, json_output)
-    asked: dict[str, Any] = {
-        "device": device or (),
-        "runtime": runtime or (),
-        "threads": threads,
-        "precision": precision,
-        "batch": batch,
-        "configuration": identifier,
-        "devices_file": devices_file,
-    }
+    if sustained and (failures or csv_output):
+        raise ConfigError(f"--sustained and {'--failures' if failures else '--csv'}: leave one of them out")
+    choice = ConfigurationChoice(
+        device=device or (),
+        runtime=runtime or (),
+        threads=threads,
+        precision=precision,
+        batch=batch,
+        configuration=identifier,
+        devices_file=devices_file,
+    )
     with open_store(store_url) as store:
         if sustained:
-            runs = stored.sustained_runs(store, ConfigurationChoice(**asked), models or ())
+            runs = sustained_runs(store, choice, models or ())
             print_sustained_list(runs, json_output=json_output, wide=wide)
         elif failures:
-            print_failures(
-                stored.failures(store, ConfigurationChoice(**asked), models or ()),
-                json_output=json_output,
-                csv_output=csv_output,
-                wide=wide,
-            )
+            failed = stored_failures(store, choice, models or ())
+            print_failures(failed, json_output=json_output, csv_output=csv_output, wide=wide)
         else:
-            print_results(
-                stored.results(store, models=models or (), **asked),
-                store,
-                json_output=json_output,
-                csv_output=csv_output,
-                wide=wide,
-            )
+            found = stored_latencies(store, choice, models or ())
+            print_results(found, store, json_output=json_output, csv_output=csv_output, wide=wide)

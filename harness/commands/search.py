@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -17,22 +16,10 @@ from harness.commands.blockwise_options import (
     takes_blockwise,
 )
 from harness.commands.option_groups import check_none_before
-from harness.commands.options import (
-    JsonFlag,
-    ProxyBatch,
-    ProxyPool,
-    StoreOption,
-    WaitFlag,
-    WaitLimit,
-    WideFlag,
-    is_quiet,
-    log,
-    open_store,
-    patience_s,
-)
+from harness.commands.options import JsonFlag, StoreOption, WideFlag, is_quiet, log, open_store
 from harness.commands.query_options import QueryOptions, takes_query
 from harness.commands.search_compare import compare
-from space.atomic_files import check_output_file
+from harness.commands.search_options import SearchOptions, takes_search
 
 if TYPE_CHECKING:
     from harness.blockwise.setup import BlockwiseRequest
@@ -51,61 +38,12 @@ search.command()(compare)
 @search.callback()
 @takes_query
 @takes_blockwise
+@takes_search
 def find(
     context: typer.Context,
     options: QueryOptions,
     blockwise: BlockwiseOptions,
-    pareto: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--pareto",
-            help="Show the Pareto front over accuracy and this cost (a device, params, macs, memory, onnx-size, tflite-size); "
-            "repeat for a front over several; with --method blockwise or --objective, for a front each.",
-        ),
-    ] = None,
-    show: Annotated[list[str] | None, typer.Option("--show", help="Show this cost, too; repeatable.")] = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="Networks to show.")] = 10,
-    method: Annotated[
-        str,
-        typer.Option(
-            "--method",
-            help="exhaustive looks at every accuracy; others (see 'harness search compare') at --budget of them; blockwise "
-            "needs none: it searches a --library of distilled blocks, fine-tunes and exports.",
-        ),
-    ] = "exhaustive",
-    objective: Annotated[
-        str,
-        typer.Option(
-            "--objective",
-            help="Instead of accuracies: find the networks with the most params or macs, or the highest sum of scores in this "
-            "CSV file (columns part,score), in a space of any size, by an integer program.",
-        ),
-    ] = "",
-    budget: Annotated[
-        int, typer.Option("--budget", min=1, help="Accuracy evaluations of methods that are not exhaustive.")
-    ] = 100,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the method.")] = 0,
-    pool: ProxyPool = 100,
-    batch: ProxyBatch = None,
-    verify: Annotated[
-        int | None,
-        typer.Option(
-            "--verify",
-            min=1,
-            help="Measure this many of the best networks on the devices, at level final, and correct the answer.",
-        ),
-    ] = None,
-    wait: WaitFlag = False,
-    wait_limit: WaitLimit = "",
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Write all networks within the limits to this CSV file. With --method blockwise: the folder for the trained "
-            "network, its models and what repeats it.",
-        ),
-    ] = None,
+    asked: SearchOptions,
     store_url: StoreOption = "",
     wide: WideFlag = False,
     json_output: JsonFlag = False,
@@ -121,56 +59,20 @@ def find(
     if context.invoked_subcommand is not None:
         check_none_before(context)
         return
-    check_method(context, method)
-    if method == METHOD:
-        request = blockwise.request(
-            options.query([*(pareto or ()), *(show or ())]),
-            pareto=pareto or (),
-            seed=seed,
-            verify=verify,
-            wait_s=patience_s(wait, wait_limit),
-            output=output,
-            command=sys.argv[1:],
-        )
+    check_method(context, asked.method)
+    query = options.query(asked.costs)
+    if asked.method == METHOD:
+        request = asked.blockwise_request(query, blockwise)
         _search_library(request, blockwise.workers, store_url, json_output, wide)
-        return
-    from harness.query.run import ObjectiveRequest, SearchRequest
-
-    check_output_file(output)
-    if objective:
+    elif asked.objective:
         check_objective(context)
-        wanted = ObjectiveRequest(
-            query=options.query([*(pareto or ()), *(show or ())]),
-            objective=objective,
-            top=top,
-            pareto=tuple(pareto or ()),
-            verify=verify,
-            wait_s=patience_s(wait, wait_limit),
-        )
-        _search_sums(wanted, output, store_url, json_output, wide)
-        return
-    _search_store(
-        SearchRequest(
-            query=options.query([*(pareto or ()), *(show or ())]),
-            method=method,
-            budget=budget,
-            seed=seed,
-            proxy_pool=pool,
-            proxy_batch=batch,
-            pareto=tuple(pareto or ()),
-            verify=verify,
-            wait_s=patience_s(wait, wait_limit),
-        ),
-        top,
-        output,
-        store_url,
-        json_output,
-        wide,
-    )
+        _search_sums(asked.objective_request(query), asked.output, store_url, json_output, wide)
+    else:
+        _search_store(asked.store_request(query), asked, store_url, json_output, wide)
 
 
 def _search_store(
-    request: SearchRequest, top: int, output: Path | None, store_url: str, json_output: bool, wide: bool
+    request: SearchRequest, asked: SearchOptions, store_url: str, json_output: bool, wide: bool
 ) -> None:
     """Search what the store holds, and print the answer."""
     from harness.output.progress import ProgressView
@@ -181,7 +83,7 @@ def _search_store(
         found = search_store(
             request, store, observe=partial(ProgressView, quiet=is_quiet(json_output)), log=log
         )
-    print_search(found, top=top, json_output=json_output, output=output, wide=wide)
+    print_search(found, top=asked.top, json_output=json_output, output=asked.output, wide=wide)
     raise typer.Exit(found.exit_status)
 
 

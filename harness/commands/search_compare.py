@@ -61,7 +61,6 @@ def compare(
     from harness.output.comparison import check_figures, print_comparison
     from harness.output.progress import ProgressView
     from harness.query.run import CompareRequest, compare_on_store
-    from harness.query.search import check_limits
     from search.methods.registry import parse_methods
 
     named = parse_methods(methods or DEFAULT_METHODS)
@@ -72,4 +71,5 @@ def compare(
     with open_store(store_url) as store, ProgressView(quiet=is_quiet(json_output)) as view:
         found = compare_on_store(request, store, on_progress=partial(view.evaluations, "compare"), log=log)
     print_comparison(found, json_output=json_output, output=output, figure=figure, wide=wide)
-    check_limits(found.methods)
+    if found.error is not None:
+        raise found.error

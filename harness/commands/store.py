@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.commands.help_pages import show_help_alone
+from harness.commands.option_groups import takes
 from harness.commands.options import (
     ConfigurationId,
     DevicesFile,
@@ -34,29 +36,59 @@ class ExportFormat(StrEnum):
     parquet = "parquet"
 
 
-Sessions = Annotated[
-    list[str] | None, typer.Argument(metavar="SESSION", help="Ids of sessions, or their beginnings.")
-]
-Runtimes = Annotated[
-    list[str] | None, typer.Option("--runtime", "-r", help="Only sessions of this runtime; repeatable.")
-]
-Precisions = Annotated[
-    list[str] | None,
-    typer.Option("--precision", help="Only sessions of models in this precision; repeatable."),
-]
-Batch = Annotated[
-    int | None, typer.Option("--batch", min=1, help="Only sessions of runs of this many images.")
-]
-Networks = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--models",
-        "-m",
-        help="Only sessions of this network: as it is stored, or its graph hash; repeatable.",
-    ),
-]
-Since = Annotated[str, typer.Option("--since", help="Only sessions begun at this time (UTC) or later.")]
-Before = Annotated[str, typer.Option("--before", help="Only sessions begun before this time (UTC).")]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectionOptions:
+    """Options that select stored sessions, as given on the command line."""
+
+    sessions: Annotated[
+        list[str] | None, typer.Argument(metavar="SESSION", help="Ids of sessions, or their beginnings.")
+    ] = None
+    device: StoredDevices = None
+    runtime: Annotated[
+        list[str] | None, typer.Option("--runtime", "-r", help="Only sessions of this runtime; repeatable.")
+    ] = None
+    precision: Annotated[
+        list[str] | None,
+        typer.Option("--precision", help="Only sessions of models in this precision; repeatable."),
+    ] = None
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="Only sessions of runs of this many images.")
+    ] = None
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--models",
+            "-m",
+            help="Only sessions of this network: as it is stored, or its graph hash; repeatable.",
+        ),
+    ] = None
+    identifier: ConfigurationId = ""
+    since: Annotated[
+        str, typer.Option("--since", help="Only sessions begun at this time (UTC) or later.")
+    ] = ""
+    before: Annotated[str, typer.Option("--before", help="Only sessions begun before this time (UTC).")] = ""
+    devices_file: DevicesFile = None
+
+    def selection(self, *, unreadable: bool = False) -> Selection:
+        """Return the selection. Raises: ConfigError for what is no id, or no time."""
+        from harness.store.selection import Selection
+
+        return Selection(
+            sessions=self.sessions or (),
+            devices=self.device or (),
+            devices_file=self.devices_file,
+            runtimes=self.runtime or (),
+            precisions=self.precision or (),
+            batch=self.batch,
+            networks=self.models or (),
+            configuration=self.identifier,
+            since=self.since,
+            before=self.before,
+            unreadable=unreadable,
+        )
+
+
+takes_selection = takes(SelectionOptions, "options")  # gives a command these options
 Unreadable = Annotated[bool, typer.Option("--unreadable", help="Only sessions that cannot be read.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -75,17 +107,10 @@ def options(context: typer.Context) -> None:
 
 
 @store.command()
+@takes_selection
 def check(
-    sessions: Sessions = None,
-    device: StoredDevices = None,
-    runtime: Runtimes = None,
-    precision: Precisions = None,
-    batch: Batch = None,
-    models: Networks = None,
-    identifier: ConfigurationId = "",
-    since: Since = "",
-    before: Before = "",
-    devices_file: DevicesFile = None,
+    *,
+    options: SelectionOptions,
     store_url: StoreOption = "",
     wide: WideFlag = False,
     json_output: JsonFlag = False,
@@ -94,9 +119,7 @@ def check(
     from harness.output.store import print_check
     from harness.store.maintenance import check_store
 
-    selection = _selection(
-        sessions, device, devices_file, runtime, precision, batch, models, identifier, since, before
-    )
+    selection = options.selection()
     with open_store(store_url) as opened:
         report = check_store(opened, selection)
         print_check(report, opened.name, json_output=json_output, wide=wide)
@@ -105,66 +128,35 @@ def check(
 
 
 @store.command()
+@takes_selection
 def show(
-    sessions: Sessions = None,
+    *,
     failure: Annotated[
         int | None,
         typer.Option("--failure", min=1, help="Show the failure of this number instead: 1 is the oldest."),
     ] = None,
-    device: StoredDevices = None,
-    runtime: Runtimes = None,
-    precision: Precisions = None,
-    batch: Batch = None,
-    models: Networks = None,
-    identifier: ConfigurationId = "",
-    since: Since = "",
-    before: Before = "",
+    options: SelectionOptions,
     unreadable: Unreadable = False,
-    devices_file: DevicesFile = None,
     store_url: StoreOption = "",
     wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Show one session or failure with its raw times and conditions; else a line about each session that fits."""
-    from harness.output.store import print_failure, print_session, print_sessions
-    from harness.store.maintenance import list_sessions, show_failure, show_session
+    from harness.output.store import print_shown
+    from harness.store.maintenance import show_stored
 
-    selection = _selection(
-        sessions,
-        device,
-        devices_file,
-        runtime,
-        precision,
-        batch,
-        models,
-        identifier,
-        since,
-        before,
-        unreadable,
-    )
+    selection = options.selection(unreadable=unreadable)
     with open_store(store_url) as opened:
-        if failure is not None:
-            print_failure(show_failure(opened, failure), json_output=json_output, wide=wide)
-        elif sessions and len(sessions) == 1:
-            print_session(show_session(opened, sessions[0]), json_output=json_output)
-        else:
-            print_sessions(list_sessions(opened, selection), json_output=json_output, wide=wide)
+        print_shown(show_stored(opened, selection, failure), json_output=json_output, wide=wide)
 
 
 @store.command()
+@takes_selection
 def quarantine(
-    sessions: Sessions = None,
+    *,
     undo: Annotated[bool, typer.Option("--undo", help="Take it back: estimate from them again.")] = False,
-    device: StoredDevices = None,
-    runtime: Runtimes = None,
-    precision: Precisions = None,
-    batch: Batch = None,
-    models: Networks = None,
-    identifier: ConfigurationId = "",
-    since: Since = "",
-    before: Before = "",
+    options: SelectionOptions,
     unreadable: Unreadable = False,
-    devices_file: DevicesFile = None,
     store_url: StoreOption = "",
     json_output: JsonFlag = False,
 ) -> None:
@@ -172,38 +164,19 @@ def quarantine(
     from harness.output.store import print_changed
     from harness.store import maintenance
 
-    selection = _selection(
-        sessions,
-        device,
-        devices_file,
-        runtime,
-        precision,
-        batch,
-        models,
-        identifier,
-        since,
-        before,
-        unreadable,
-    )
+    selection = options.selection(unreadable=unreadable)
     with open_store_to_change(store_url) as opened:
         changed = maintenance.quarantine(opened, selection, undo=undo)
     print_changed(changed, "taken back" if undo else "quarantined", json_output=json_output)
 
 
 @store.command()
+@takes_selection
 def delete(
-    sessions: Sessions = None,
-    device: StoredDevices = None,
-    runtime: Runtimes = None,
-    precision: Precisions = None,
-    batch: Batch = None,
-    models: Networks = None,
-    identifier: ConfigurationId = "",
-    since: Since = "",
-    before: Before = "",
+    *,
+    options: SelectionOptions,
     unreadable: Unreadable = False,
     yes: Yes = False,
-    devices_file: DevicesFile = None,
     store_url: StoreOption = "",
     json_output: JsonFlag = False,
 ) -> None:
@@ -211,27 +184,16 @@ def delete(
     from harness.output.store import print_changed
     from harness.store import maintenance
 
-    selection = _selection(
-        sessions,
-        device,
-        devices_file,
-        runtime,
-        precision,
-        batch,
-        models,
-        identifier,
-        since,
-        before,
-        unreadable,
-    )
+    selection = options.selection(unreadable=unreadable)
     with open_store_to_change(store_url) as opened:
         deleted = maintenance.delete(opened, selection, _need_not_agree if yes else _agree)
     print_changed(deleted, "deleted", json_output=json_output)
 
 
 @store.command()
+@takes_selection
 def export(
-    sessions: Sessions = None,
+    *,
     file_format: Annotated[
         ExportFormat | None,
         typer.Option("--format", help="jsonl, csv or parquet. [default: by the file's suffix, else jsonl]"),
@@ -242,59 +204,17 @@ def export(
     blocks: Annotated[
         bool, typer.Option("--blocks", help="Write runs under load and of energy in place of sessions.")
     ] = False,
-    device: StoredDevices = None,
-    runtime: Runtimes = None,
-    precision: Precisions = None,
-    batch: Batch = None,
-    models: Networks = None,
-    identifier: ConfigurationId = "",
-    since: Since = "",
-    before: Before = "",
-    devices_file: DevicesFile = None,
+    options: SelectionOptions,
     store_url: StoreOption = "",
 ) -> None:
     """Write sessions with their raw times, one a line or row: JSON lines, CSV or Parquet."""
     from harness.output.store import export_records
-    from harness.store.maintenance import export_block_runs, export_documents
+    from harness.store.maintenance import export_documents
 
-    selection = _selection(
-        sessions, device, devices_file, runtime, precision, batch, models, identifier, since, before
-    )
-    suffix = output.suffix.lower()[1:] if output is not None else ""
-    chosen = file_format or (ExportFormat(suffix) if suffix in list(ExportFormat) else ExportFormat.jsonl)
+    selection = options.selection()
     with open_store(store_url) as opened:
-        documents = (export_block_runs if blocks else export_documents)(opened, selection)
-        export_records(documents, output, chosen.value, are_blocks=blocks)
-
-
-def _selection(
-    sessions: list[str] | None,
-    device: list[str] | None,
-    devices_file: Path | None,
-    runtime: list[str] | None,
-    precision: list[str] | None,
-    batch: int | None,
-    models: list[str] | None,
-    identifier: str,
-    since: str,
-    before: str,
-    unreadable: bool = False,
-) -> Selection:
-    from harness.store.selection import Selection
-
-    return Selection(
-        sessions=sessions or (),
-        devices=device or (),
-        devices_file=devices_file,
-        runtimes=runtime or (),
-        precisions=precision or (),
-        batch=batch,
-        networks=models or (),
-        configuration=identifier,
-        since=since,
-        before=before,
-        unreadable=unreadable,
-    )
+        documents = export_documents(opened, selection, are_blocks=blocks)
+        export_records(documents, output, file_format, are_blocks=blocks)
 
 
 def _agree(count: int, name: str) -> None:

@@ -22,8 +22,8 @@ from search.training.recipe import PUBLISHED, SHORT, Recipe
     SHORT,
 )
 def train(
-    typed: RecipeOptions,
     workers: Workers,
+    typed: RecipeOptions,
     networks: Annotated[
         list[str],
         typer.Argument(

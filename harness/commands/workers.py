@@ -35,13 +35,9 @@ class Workers:
 
     def runner(self) -> Runner:
         """Return the executor of units. Raises: ConfigError when Ray is requested and not installed."""
-        if self.ray:
-            from search.work.ray_cluster import RayCluster
+        from search.work.runners import make_runner
 
-            return RayCluster(address=self.ray, threads_each=self.threads, device=self.accelerator)
-        from search.work.local_pool import LocalPool
-
-        return LocalPool(processes=self.jobs, threads_each=self.threads, device=self.accelerator)
+        return make_runner(jobs=self.jobs, threads=self.threads, ray=self.ray, device=self.accelerator)
 
 
 takes_workers = takes(Workers, "workers")  # gives a command these options

@@ -50,7 +50,7 @@ _REMEDIES = (
 def with_remedy(message: str) -> str:
     """Return the message of a failed model with what helps, or as it is where that is not known.
 
-    >>> with_remedy("Fatal error: com.acme:Warp(-1) is not a registered function/op").split(": ")[-2]
+    >>> with_remedy("Fatal error: com.acme:Warp(-1) is not a registered function/op").split("; ")[1][:33]
     'harness loads no custom operators'
     """
     for pattern, remedy in _REMEDIES:

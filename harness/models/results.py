@@ -82,6 +82,13 @@ def results(
         configuration=configuration,
         devices_file=devices_file,
     )
+    return stored_latencies(store, choice, models)
+
+
+def stored_latencies(
+    store: Store, choice: ConfigurationChoice = ANY, models: str | Sequence[str] = ()
+) -> LatencyTable:
+    """Return the stored latencies of the configurations that fit, as `results` does; models, and what is raised, as for that."""
     chosen, wanted = _selected(store, choice, several(models))
     rows = (row for c in chosen for row in latencies(store, c, wanted.hashes(c)))
     return LatencyTable(

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from harness.output.layout import Table
 from harness.output.tables import interval_text, print_json, print_table
 from harness.output.terminal import echo, plain
+from harness.query.gate import Check, GateReport, WrittenBaseline
 from space.atomic_files import write_file
 from space.text import counted
-
-if TYPE_CHECKING:
-    from harness.query.gate import Check, GateReport, WrittenBaseline
 
 WAYS = {
     "same bytes": "same bytes",
@@ -24,6 +21,18 @@ WAYS = {
     "then and now": "fresh workers, then and now",
     "": "",
 }
+
+
+def print_answer(
+    found: GateReport | WrittenBaseline, *, junit: Path | None = None, json_output: bool, wide: bool = False
+) -> None:
+    """Print what a gate came to, its checks to `junit`, too; or the baseline that was written."""
+    if isinstance(found, WrittenBaseline):
+        print_written(found, json_output=json_output, wide=wide)
+        return
+    print_gate(found, json_output=json_output, wide=wide)
+    if junit is not None:
+        write_junit(found, junit)
 
 
 def print_gate(report: GateReport, *, json_output: bool, wide: bool = False) -> None:

@@ -106,6 +106,18 @@ def print_session(summary: SessionSummary, *, json_output: bool = False) -> None
             echo(f"{name}: {value}")
 
 
+def print_shown(
+    found: Failure | SessionSummary | Sequence[StoredSession], *, json_output: bool, wide: bool = False
+) -> None:
+    """Print a failure, a session, or a line about each of several."""
+    if isinstance(found, Failure):
+        print_failure(found, json_output=json_output, wide=wide)
+    elif isinstance(found, SessionSummary):
+        print_session(found, json_output=json_output)
+    else:
+        print_sessions(found, json_output=json_output, wide=wide)
+
+
 def print_failure(failure: Failure, *, json_output: bool = False, wide: bool = False) -> None:
     """Print one failure."""
     print_failures([failure], json_output=json_output, wide=wide)
@@ -120,14 +132,22 @@ def print_changed(ids: Sequence[str], done: str, *, json_output: bool = False) -
 
 
 def export_records(
-    documents: Iterable[dict[str, Any]], path: Path | None, file_format: str, *, are_blocks: bool = False
+    documents: Iterable[dict[str, Any]],
+    path: Path | None,
+    file_format: str | None = None,
+    *,
+    are_blocks: bool = False,
 ) -> None:
     """Write sessions, or runs of blocks, one a line or row, to a file, or text to standard output; say how many.
+
+    The format is jsonl, csv or parquet: where none is given that of the file's suffix, else jsonl.
 
     Raises: ConfigError when the file cannot be written, or Parquet is asked for without its package or a file.
     """
     check_output_file(path)
-    count = _export(documents, path, file_format, BLOCK_COLUMNS if are_blocks else EXPORT_COLUMNS)
+    suffix = path.suffix.lower()[1:] if path is not None else ""
+    chosen = file_format or (suffix if suffix in ("csv", "parquet") else "jsonl")
+    count = _export(documents, path, chosen, BLOCK_COLUMNS if are_blocks else EXPORT_COLUMNS)
     what = counted(count, "run of blocks", "runs of blocks") if are_blocks else counted(count, "session")
     echo(f"{path or 'standard output'}: {what}", err=True)
 

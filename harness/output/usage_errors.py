@@ -1,4 +1,4 @@
-"""What was typed wrong, as an error of ours: the thing, the value and the remedy. Typer's words differ between its versions."""
+"""What was typed wrong, or went wrong around the program, in our words: the thing, the value and the remedy."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import re
 from typing import Any
 
 from space.errors import ConfigError, did_you_mean, shown
+from space.system_errors import remedy_for
 
 
 def config_error(error: Any) -> ConfigError:
-    """Return a usage error as a ConfigError that says what was typed, what is wrong with it, and where to look."""
+    """Return a usage error as a ConfigError that says what was typed, what is wrong with it, and where to look.
+
+    Typer's words differ between its versions.
+    """
     if error.ctx is None:
         return ConfigError(f"{_sentence(error.format_message())}; --help shows what it takes")
     path, shows = error.ctx.command_path, "options"
@@ -28,6 +32,29 @@ def config_error(error: Any) -> ConfigError:
         reason = f"{command}: {_bad_value(error)}"
     end = " " if reason.endswith("?") else "; "
     return ConfigError(f"{reason}{end}'{path} -h' shows its {shows}")
+
+
+def words_of(said: object) -> str:
+    """Return what is said of an error: of what was typed wrong, of what the system refused, else its own words."""
+    if hasattr(said, "format_message"):
+        return str(config_error(said))
+    return reason_of(said) if isinstance(said, OSError | UnicodeError | MemoryError) else str(said)
+
+
+def reason_of(error: OSError | UnicodeError | MemoryError) -> str:
+    """Return what went wrong around the program, where, and what to do about it, in one line."""
+    if isinstance(error, UnicodeEncodeError):
+        letters = ascii(error.object[error.start : error.end][:20])
+        return f"{letters} cannot be written in {error.encoding}; set PYTHONIOENCODING=utf-8, or use a UTF-8 locale"
+    if isinstance(error, UnicodeError):
+        return f"a text cannot be read: {error}; save it in UTF-8"
+    if isinstance(error, MemoryError):
+        return f"out of memory{f' ({error})' if str(error) else ''}; free some, or ask for less at a time"
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.filename is not None:
+        remedy = remedy_for(error, "check the path and its permissions")
+        return f"{error.filename}: {reason}; {remedy} (--debug shows where)"
+    return f"{reason}; {remedy_for(error, 'check what is read and written')} (--debug shows where)"
 
 
 def _has_no(command: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,48 @@ class MeasureRequest:
     space: str = "blox"
     seed: int | None = None
     wait_s: float = 0.0
+
+    @classmethod
+    @contextmanager
+    def of(
+        cls,
+        devices: tuple[Device, ...],
+        models: str | Path | TorchModel | Sequence[str | Path | TorchModel],
+        *,
+        shapes: Mapping[str, Sequence[int]] | None,
+        inputs: str | Path | Sequence[Any] | None,
+        expect: str | Path | None,
+        signature: str,
+        runtimes: str | Sequence[str],
+        precision: str | Sequence[str],
+        batch: int | Sequence[int],
+        cores: Sequence[int],
+        space: str | Path | Space,
+        reference: str | Path | None = None,
+        **others: Any,
+    ) -> Iterator[MeasureRequest]:
+        """Yield the request of values as `measure` has them, torch models as files for so long; `others` are further fields.
+
+        Raises: ConfigError, also where `models` or `batch` names none.
+        """
+        every = list(models) if isinstance(models, Sequence) and not isinstance(models, str) else [models]
+        batches = (batch,) if isinstance(batch, int) else tuple(batch)
+        for name, given in (("models", every), ("batch", batches)):
+            if not given:
+                raise ConfigError(f"{name} = []: name one or several, or leave it out")
+        with saved_programs(every, inputs) as (names, values):
+            yield cls(
+                devices=devices,
+                models=names,
+                inputs=GivenInputs.of(shapes, values, expect, signature),
+                reference=None if reference is None else Path(reference),
+                runtimes=tuple(several(runtimes)),
+                precisions=tuple(several(precision)),
+                batches=batches,
+                cores=tuple(cores),
+                space=find_space(space).name,
+                **others,
+            )
 
     def __post_init__(self) -> None:
         if self.sustained_s:
@@ -295,7 +338,7 @@ def measure(
     *,
     store: Store,
     level: str = "screen",
-    runtimes: Sequence[str] = (),
+    runtimes: str | Sequence[str] = (),
     precision: str | Sequence[str] = (),
     batch: int | Sequence[int] = 1,
     threads: int | None = None,
@@ -340,31 +383,22 @@ def measure(
     ...     print(row.architecture, row.configuration.runtime, row.latency_ms > 0)
     conv/conv/conv onnxruntime True
     """
+    with MeasureRequest.of(
+        named_devices(device, devices_file), models, shapes=shapes, inputs=inputs, expect=expect, signature=signature,
+        reference=reference, level=level, runtimes=runtimes, precision=precision, batch=batch, threads=threads, cores=cores,
+        sessions=sessions, fresh=fresh, memory=memory, energy=energy, space=space, seed=seed, wait_s=wait_s,
+    ) as request:  # fmt: skip
+        return measure_requested(request, store, log)
+
+
+def named_devices(
+    device: str | Device | Sequence[str | Device], devices_file: str | Path | None
+) -> tuple[Device, ...]:
+    """Return the devices that a caller from Python names, one or several. Raises: ConfigError, also where none is."""
     named = [device] if isinstance(device, str | Device) else list(device)
     if not named:
         raise ConfigError("device = []: name one or several, or 'all'")
-    every = models if isinstance(models, Sequence) and not isinstance(models, str) else [models]
-    with saved_programs(every, inputs) as (texts, values):
-        request = MeasureRequest(
-            devices=select_devices(named, devices_file),
-            models=texts,
-            inputs=GivenInputs.of(shapes, values, expect, signature),
-            reference=None if reference is None else Path(reference),
-            level=level,
-            runtimes=tuple(runtimes),
-            precisions=tuple(several(precision)),
-            batches=(batch,) if isinstance(batch, int) else tuple(batch),
-            threads=threads,
-            cores=tuple(cores),
-            sessions=sessions,
-            fresh=fresh,
-            memory=memory,
-            energy=energy,
-            space=find_space(space).name,
-            seed=seed,
-            wait_s=wait_s,
-        )
-        return measure_requested(request, store, log)
+    return select_devices(named, devices_file)
 
 
 def measure_requested(

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from harness.devices.config import PACKED, Device, load_devices, name_problem
 from harness.estimates.latency import Latency, LatencyTable
@@ -13,7 +14,6 @@ from harness.estimates.sustained import Sustained
 from harness.measurement.campaign import Outcome
 from harness.measurement.packed import PackedJob, import_campaign, pack_campaign
 from harness.models.exported import ExportObserver
-from harness.models.files import GivenInputs
 from harness.prediction.measure import (
     DEFAULT_MODELS,
     MeasureRequest,
@@ -23,10 +23,12 @@ from harness.prediction.measure import (
     runs_under_load,
 )
 from harness.store import Store
-from harness.store.configurations import several
-from space import find_space
+from space import Space, find_space
 from space.atomic_files import check_folder_of, write_file
 from space.errors import ConfigError
+
+if TYPE_CHECKING:
+    from harness.models.torch_models import TorchModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +88,12 @@ def import_requested(path: Path, store: Store, observer: ExportObserver) -> Impo
 
 def pack(
     device: str | Device,
-    models: str | Path | Sequence[str | Path] = DEFAULT_MODELS,
+    models: str | Path | TorchModel | Sequence[str | Path | TorchModel] = DEFAULT_MODELS,
     *,
     output: str | Path,
     store: Store,
     level: str = "screen",
-    runtimes: Sequence[str] = (),
+    runtimes: str | Sequence[str] = (),
     precision: str | Sequence[str] = (),
     batch: int | Sequence[int] = 1,
     threads: int | None = None,
@@ -99,9 +101,9 @@ def pack(
     sessions: int | None = None,
     memory: bool = False,
     energy: bool = False,
-    space: str = "blox",
+    space: str | Path | Space = "blox",
     shapes: Mapping[str, Sequence[int]] | None = None,
-    inputs: str | Path | None = None,
+    inputs: str | Path | Sequence[Any] | None = None,
     expect: str | Path | None = None,
     signature: str = "",
     reference: str | Path | None = None,
@@ -111,31 +113,20 @@ def pack(
 ) -> PackedJob:
     """Write a job for a device that no harness reaches: `python3 job.zip` there, then `import_results` of what it writes.
 
-    What is measured is said as for `measure`, but for torch modules and exported programs: save these first. Everything named is
-    measured, whatever is stored. The store notes what was asked for, and takes results of nothing else. Raises: ConfigError.
+    What is measured is said as for `measure`, on one device, of devices.toml or not. Everything named is measured, whatever is
+    stored. The store notes what was asked for, and takes results of nothing else. Raises: ConfigError.
 
     >>> job = pack("board", "conv/conv", output="job.zip", store=store, runtimes=["onnxruntime"], level="quick", space="tiny")
     >>> job.networks, job.sessions
     (1, 1)
     """
-    request = MeasureRequest(
-        devices=(device if isinstance(device, Device) else parse_device(device, devices_file),),
-        models=tuple(map(str, [models] if isinstance(models, str | Path) else models)),
-        inputs=GivenInputs.of(shapes, inputs, expect, signature),
-        reference=None if reference is None else Path(reference),
-        level=level,
-        runtimes=tuple(runtimes),
-        precisions=tuple(several(precision)),
-        batches=(batch,) if isinstance(batch, int) else tuple(batch),
-        threads=threads,
-        cores=tuple(cores),
-        sessions=sessions,
-        memory=memory,
-        energy=energy,
-        space=space,
-        seed=seed,
-    )
-    return pack_requested(request, Path(output), store, Progress(log))
+    named = device if isinstance(device, Device) else parse_device(device, devices_file)
+    with MeasureRequest.of(
+        (named,), models, shapes=shapes, inputs=inputs, expect=expect, signature=signature, reference=reference, level=level,
+        runtimes=runtimes, precision=precision, batch=batch, threads=threads, cores=cores, sessions=sessions, memory=memory,
+        energy=energy, space=space, seed=seed,
+    ) as request:  # fmt: skip
+        return pack_requested(request, Path(output), store, Progress(log))
 
 
 def import_results(

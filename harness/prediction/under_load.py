@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from harness.dataframe import Tabular
 from harness.devices.config import Device
-from harness.devices.names import select_devices
 from harness.estimates.sustained import Stretch, Sustained
 from harness.measurement.block_runs import parse_sustained
-from harness.models.files import GivenInputs
-from harness.prediction.measure import MeasureRequest, Progress, measure_devices, raise_first
+from harness.prediction.measure import MeasureRequest, Progress, measure_devices, named_devices, raise_first
 from harness.records import Failure
 from harness.store import Store
-from harness.store.configurations import several
+from space import Space
 from space.errors import ConfigError
+
+if TYPE_CHECKING:
+    from harness.models.torch_models import TorchModel
 
 _CONFIGURATION = ("device", "runtime", "provider", "precision", "batch")
 _RUN = ("architecture", "graph_hash", "run_id")
@@ -54,18 +56,20 @@ class SustainedRuns(Tabular):
 
 def sustain(
     device: str | Device | Sequence[str | Device],
-    models: str | Sequence[str],
+    models: str | Path | TorchModel | Sequence[str | Path | TorchModel],
     duration: str,
     *,
     store: Store,
-    runtimes: Sequence[str] = (),
+    runtimes: str | Sequence[str] = (),
     precision: str | Sequence[str] = (),
     batch: int | Sequence[int] = 1,
     threads: int | None = None,
     cores: Sequence[int] = (),
-    space: str = "blox",
+    space: str | Path | Space = "blox",
     shapes: Mapping[str, Sequence[int]] | None = None,
-    inputs: str | Path | None = None,
+    inputs: str | Path | Sequence[Any] | None = None,
+    expect: str | Path | None = None,
+    signature: str = "",
     wait_s: float = 0.0,
     devices_file: str | Path | None = None,
     log: Callable[[str], None] = lambda line: None,
@@ -81,24 +85,12 @@ def sustain(
     """
     if not duration:
         raise ConfigError('duration = "": say how long, such as "30m"')
-    named = [device] if isinstance(device, str | Device) else list(device)
-    request = MeasureRequest(
-        devices=select_devices(named, devices_file),
-        models=(models,) if isinstance(models, str) else tuple(models),
-        inputs=GivenInputs(
-            shapes={name: tuple(shape) for name, shape in (shapes or {}).items()},
-            values=None if inputs is None else Path(inputs),
-        ),
-        runtimes=tuple(runtimes),
-        precisions=tuple(several(precision)),
-        batches=(batch,) if isinstance(batch, int) else tuple(batch),
-        threads=threads,
-        cores=tuple(cores),
+    with MeasureRequest.of(
+        named_devices(device, devices_file), models, shapes=shapes, inputs=inputs, expect=expect, signature=signature,
+        runtimes=runtimes, precision=precision, batch=batch, threads=threads, cores=cores, space=space, wait_s=wait_s,
         sustained_s=parse_sustained(duration),
-        space=space,
-        wait_s=wait_s,
-    )
-    found = measure_devices(request, store, Progress(log))
+    ) as request:  # fmt: skip
+        found = measure_devices(request, store, Progress(log))
     raise_first(found.outcomes)
     failures = (failure for outcome in found.outcomes for failure in outcome.failures)
     return SustainedRuns(runs=found.sustained or (), failures=tuple(failures))

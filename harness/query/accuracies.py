@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from space import SpaceConfig
     from space.accuracies import Accuracies
 
+VARIABLE = "HARNESS_ACCURACIES"  # of the environment: paths, where none are given
 SYNTHETIC_SOURCE = re.compile(r"synthetic(:(?P<seed>[0-9]{1,6}))?")
 
 
@@ -30,6 +32,12 @@ class AccuracySource:
     seeds: tuple[int, ...] = ()
     allow_pickle: bool = False
     noise_sd: float | None = None
+
+
+def parse_paths(given: Sequence[str]) -> Sequence[str]:
+    """Return the paths of --accuracies, split where a person would if a command line took them from $HARNESS_ACCURACIES."""
+    text = os.environ.get(VARIABLE, "")
+    return paths_of_variable(text) if text and list(given) == text.split() else given
 
 
 def paths_of_variable(text: str) -> list[str]:

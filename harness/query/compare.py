@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from harness.dataframe import Tabular
 from harness.devices.config import PRECISIONS
@@ -14,6 +14,7 @@ from harness.estimates.comparison import compare as compare_estimates
 from harness.estimates.latency import Latency
 from harness.models.files import GivenInputs, is_file_name
 from harness.models.names import in_spaces, select_architecture
+from harness.models.torch_models import saved_programs
 from harness.prediction.space_prediction import space_of
 from harness.query.compare_files import compare_files
 from harness.query.compare_precisions import PrecisionComparisons, compare_precisions
@@ -26,9 +27,12 @@ from harness.store.configurations import (
     measure_command,
 )
 from harness.store.latencies import latencies
-from space import Architecture, SpaceConfig
+from space import Architecture, Space, SpaceConfig
 from space.errors import ConfigError
 from space.registry import space_name
+
+if TYPE_CHECKING:
+    from harness.models.torch_models import TorchModel
 
 COLUMNS = ("device", "configuration", "verdict", "reason", "ratio", "low", "high", "first_ms", "second_ms")
 
@@ -102,8 +106,8 @@ class NetworkComparisons(Tabular, Sequence[NetworkComparison]):
 
 def compare(
     store: Store,
-    first: str,
-    second: str,
+    first: str | Path | TorchModel,
+    second: str | Path | TorchModel,
     *,
     device: str = "",
     runtime: str = "",
@@ -111,11 +115,14 @@ def compare(
     precision: str = "",
     batch: int | None = None,
     configuration: str = "",
-    space: str = "",
+    space: str | Path | Space = "",
     level: str = "screen",
     sessions: int | None = None,
     fresh: bool = False,
-    inputs: GivenInputs | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    inputs: str | Path | Sequence[Any] | GivenInputs | None = None,
+    expect: str | Path | None = None,
+    signature: str = "",
     devices_file: str | Path | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> NetworkComparisons:
@@ -123,10 +130,11 @@ def compare(
 
     They are ordered where the 95 % interval of their ratio leaves out 1. A network is an architecture, its graph hash or its
     index. device: `local` unless it is given, or a `configuration`'s id; also a pattern, a group of `devices_file`, or `all`.
-    runtime, threads, precision, batch (1 unless it is given), and the name of a space narrow the choice.
+    runtime, threads, precision, batch (1 unless it is given), and a space narrow the choice.
 
-    Two model files of one format are measured first, in turns in the same processes, one as the other's reference: `level`,
-    `sessions` and `fresh` as for `measure`, `inputs` of both; `log` is given a line of progress at a time.
+    Two model files of one format, or torch modules, are measured first, in turns in the same processes, one as the other's
+    reference: `level`, `sessions`, `fresh`, and `shapes`, `inputs`, `expect` and `signature` of both, as for `measure`; `log` is
+    given a line of progress at a time.
     Raises: ConfigError when no configuration has both networks measured, or a text names no network, or several.
 
     >>> from harness.models.results import results
@@ -134,29 +142,32 @@ def compare(
     >>> compare(store, fastest.architecture, slowest.architecture, device="made-up")[0].result.verdict
     'faster'
     """
-    if is_file_name(first) or is_file_name(second):
-        if configuration or not (is_file_name(first) and is_file_name(second)):
-            raise ConfigError(
-                f"{first} and {second}: two model files are timed against each other on a device, and networks are compared on "
-                "a configuration; name two of a kind"
+    given = inputs if isinstance(inputs, GivenInputs) else None
+    with saved_programs([first, second], None if given else inputs) as (names, values):  # type: ignore[arg-type]
+        one, other = names
+        if is_file_name(one) or is_file_name(other):
+            if configuration or not (is_file_name(one) and is_file_name(other)):
+                raise ConfigError(
+                    f"{one} and {other}: two model files are timed against each other on a device, and networks are compared on "
+                    "a configuration; name two of a kind"
+                )
+            compared = compare_files(
+                store,
+                one,
+                other,
+                device=device,
+                runtime=runtime,
+                threads=threads,
+                level=level,
+                sessions=sessions,
+                fresh=fresh,
+                batch=batch or 1,
+                inputs=given or GivenInputs.of(shapes, values, expect, signature),
+                devices_file=devices_file,
+                log=log,
             )
-        compared = compare_files(
-            store,
-            first,
-            second,
-            device=device,
-            runtime=runtime,
-            threads=threads,
-            level=level,
-            sessions=sessions,
-            fresh=fresh,
-            batch=batch or 1,
-            inputs=inputs,
-            devices_file=devices_file,
-            log=log,
-        )
-        rows = tuple(NetworkComparison(first=a, second=b, result=result) for a, b, result in compared)
-        return NetworkComparisons(rows=rows, not_measured={})
+            rows = tuple(NetworkComparison(first=a, second=b, result=result) for a, b, result in compared)
+            return NetworkComparisons(rows=rows, not_measured={})
     choice = ConfigurationChoice(
         device=device,
         batch=batch,
@@ -167,19 +178,19 @@ def compare(
         space=space_name(space),
         devices_file=devices_file,
     )
-    pairs = in_spaces(lambda config: _two(first, second, config))
+    pairs = in_spaces(lambda config: _two(one, other, config))
     fitting = fitting_configurations(store, choice)
-    if all(one.space not in pairs for one in fitting):
-        _two(first, second, space_of(fitting[0]))  # raises what is wrong
+    if all(c.space not in pairs for c in fitting):
+        _two(one, other, space_of(fitting[0]))  # raises what is wrong
     found: list[NetworkComparison] = []
     not_measured: dict[Configuration, tuple[str, ...]] = {}
-    for one in fitting:
-        if one.space not in pairs:
+    for fit in fitting:
+        if fit.space not in pairs:
             continue
-        pair = pairs[one.space]
-        by_hash = {row.graph_hash: row for row in latencies(store, one, [n.graph_hash for n in pair])}
+        pair = pairs[fit.space]
+        by_hash = {row.graph_hash: row for row in latencies(store, fit, [n.graph_hash for n in pair])}
         if missing := tuple(str(network) for network in pair if network.graph_hash not in by_hash):
-            not_measured[one] = missing
+            not_measured[fit] = missing
             continue
         a, b = (by_hash[network.graph_hash] for network in pair)
         result = compare_estimates(a.estimate, b.estimate, [a.configuration, b.configuration])

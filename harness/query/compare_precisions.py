@@ -30,7 +30,7 @@ from harness.store.configurations import (
 )
 from harness.store.latencies import latencies
 from search.statistics import FEWEST_RANKED, Estimate
-from space import Architecture
+from space import Architecture, Space
 from space.errors import ConfigError
 from space.indexing import FloatArray
 from space.registry import space_name
@@ -199,14 +199,14 @@ def compare_precisions(
     runtime: str = "",
     threads: int | None = None,
     batch: int | None = None,
-    space: str = "",
+    space: str | Path | Space = "",
     devices_file: str | Path | None = None,
 ) -> PrecisionComparisons:
     """Compare the latencies of networks in precision `b` with those of the same networks in `a`, such as "int8" and "fp32".
 
     Each configuration in a is paired with the one in b that is equal in all else; of grade D nothing counts. device: `local`
     unless it is given; also a pattern, a group of `devices_file`, or `all`. runtime, threads, batch (1 unless it is given), and
-    the name of a space narrow the choice.
+    a space narrow the choice.
     Raises: ConfigError for what is no precision, the same one twice, or where no pair has `FEWEST` networks.
 
     >>> found = compare_precisions(store, "fp32", "int8", device="made-up")

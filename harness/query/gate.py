@@ -244,6 +244,41 @@ class DeviceTiming:
         return [row for row, _, _ in found]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateRequest:
+    """Request of a gate: `files` judged by a `baseline` file and the rules of `fail_if`, or the baseline file to `write`.
+
+    `junit`: a file that is to take the checks. `memory`: measure that of the files of a new baseline.
+    Raises: ConfigError for what contradicts each other, or a file that cannot be written.
+    """
+
+    files: tuple[str, ...]
+    baseline: Path | None = None
+    write: Path | None = None
+    fail_if: tuple[str, ...] = ()
+    junit: Path | None = None
+    memory: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.baseline is None) == (self.write is None):
+            raise ConfigError(
+                "give --baseline FILE.json to judge by, or --write FILE.json to make one: one of them"
+            )
+        if self.write is not None and (self.fail_if or self.junit is not None):
+            option = "--fail-if" if self.fail_if else "--junit"
+            raise ConfigError(f"{option} is for --baseline: leave it out where --write makes one")
+        if self.memory and self.write is None:
+            raise ConfigError("--memory is for --write: a rule such as --fail-if 'memory > +5%' measures it")
+        check_output_file(self.junit)
+
+
+def run_gate(request: GateRequest, timing: Timing) -> GateReport | WrittenBaseline:
+    """Judge files, or write their baseline. Raises: as `gate` and `write_baseline`."""
+    if request.write is not None:
+        return write_baseline(request.files, request.write, timing, memory=request.memory)
+    return gate(request.files, request.baseline or "", timing, fail_if=request.fail_if)
+
+
 def gate(
     files: Iterable[str | Path], baseline: str | Path, timing: Timing, *, fail_if: Sequence[str] = ()
 ) -> GateReport:

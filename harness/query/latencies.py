@@ -29,6 +29,7 @@ from search.latency.model_selection import SelectedPredictor
 from search.table import Cost
 from search.table.table import NOT_MEASURED
 from space import find_space
+from space.errors import ConfigError
 from space.hash_table import is_first
 from space.registry import space_name
 
@@ -56,6 +57,8 @@ class LatencySource:
     allow_pickle: bool = False
 
     def __post_init__(self) -> None:
+        if not 0 < self.coverage < 1:
+            raise ConfigError(f"--confidence {self.coverage:g}: give a share between 0 and 1, e.g. 0.95")
         if self.space:
             find_space(self.space)
 

@@ -115,17 +115,20 @@ class Query:
         own = [name for name in self.costs if name in PROPERTIES]
         return replace(self, costs=tuple(dict.fromkeys([*named, *own, *properties])))
 
-    def build_page_table(
-        self, store: Store, log: Callable[[str], None] = lambda text: None
-    ) -> tuple[SearchTable, dict[str, float]]:
+    def build_page_table(self, store: Store, log: Callable[[str], None] = lambda text: None) -> PageTable:
         """Join what a page shows: what the query names, `SHOWN_PROPERTIES`, and of devices all where it names none.
 
-        Of a space too large to list these are some networks. Return the table, and the upper limit of each cost that has one.
-        Raises: ConfigError as `build_table`, or for lower limits.
+        Of a space too large to list these are some networks. Raises: ConfigError as `build_table`, or for lower limits.
         """
         whole = self.with_devices(store).with_all_costs(store, SHOWN_PROPERTIES)
         limits = whole.upper_limits()
-        return whole.build_table(store, log, known=True), limits
+        found = whole.build_table(store, log, known=True)
+        return PageTable(
+            found=found,
+            limits=limits,
+            confident=self.confident,
+            under_load=runs_under_load(store, found.provenance),
+        )
 
     def upper_limits(self) -> dict[str, float]:
         """Return the upper limit of each cost, the tightest of several. Raises: ConfigError for a lower one."""
@@ -137,6 +140,19 @@ class Query:
                 )
             limits[limit.subject] = min(limit.limit, limits.get(limit.subject, limit.limit))
         return limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PageTable:
+    """What a page shows: a table, the upper limit of each cost that has one, and runs under load by a latency's name.
+
+    `confident`: as in the query.
+    """
+
+    found: SearchTable
+    limits: Mapping[str, float]
+    confident: bool
+    under_load: Mapping[str, Sequence[Sustained]]
 
 
 def runs_under_load(store: Store, provenance: Mapping[str, Provenance]) -> dict[str, tuple[Sustained, ...]]:

@@ -13,7 +13,7 @@ from harness.query.answer import ParetoFront, SearchAnswer
 from harness.query.by_objective import ObjectiveAnswer, ObjectiveFront, search_by_objective
 from harness.query.join import SearchTable
 from harness.query.query import Query
-from harness.query.search import EXHAUSTIVE, batch_for, check_any, proxies_on, search
+from harness.query.search import EXHAUSTIVE, batch_for, beyond_limits, check_any, proxies_on, search
 from harness.query.verify import (
     AnyAnswer,
     Verified,
@@ -25,6 +25,7 @@ from harness.store import Store
 from search.blockwise.sum_front import FRONT_POINTS
 from search.methods.comparison import POOL, MethodComparison, run_comparison
 from search.methods.registry import parse_method
+from space.errors import HarnessError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +214,11 @@ class SearchComparison:
     table: SearchTable
     methods: MethodComparison
     scored: Scoring | None
+
+    @property
+    def error(self) -> HarnessError | None:
+        """What is wrong with the answers, None where they meet the limits."""
+        return beyond_limits(self.methods)
 
 
 def compare_on_store(

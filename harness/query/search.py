@@ -83,14 +83,14 @@ def check_any(table: Table, constraints: Sequence[Constraint], *, confident: boo
         raise ConfigError(none_found(table, answer(table, constraints, confident=confident)))
 
 
-def check_limits(found: MethodComparison) -> None:
-    """Raise HarnessError when a method's answer violates a limit."""
-    if broken := [
-        f"{one.method}, seed {r.trace.seed}" for one in found.methods for r in one.runs if not r.meets
-    ]:
-        raise HarnessError(
-            f"answers beyond the limits: {'; '.join(broken)}; this is a defect of the method, report it"
-        )
+def beyond_limits(found: MethodComparison) -> HarnessError | None:
+    """Return the error of answers that violate a limit, None where none does."""
+    broken = [f"{one.method}, seed {r.trace.seed}" for one in found.methods for r in one.runs if not r.meets]
+    if not broken:
+        return None
+    return HarnessError(
+        f"answers beyond the limits: {'; '.join(broken)}; this is a defect of the method, report it"
+    )
 
 
 def batch_for(methods: Sequence[str], path: Path | None, config: SpaceConfig) -> Batch | None:

@@ -157,6 +157,23 @@ def show_failure(store: Store, number: int) -> Failure:
     raise ConfigError(f"failure {number}: there is none of this number; see 'harness results --failures'")
 
 
+def show_stored(
+    store: Store, selection: Selection, failure: int | None = None
+) -> Failure | SessionSummary | list[StoredSession]:
+    """Return one failure by its number; or the one session whose id is given; else a line about each session of a selection.
+
+    Raises: ConfigError, also for a number beside a selection; StoreError for what cannot be read.
+    """
+    if failure is None:
+        is_one = len(selection.sessions) == 1
+        return show_session(store, selection.sessions[0]) if is_one else list_sessions(store, selection)
+    if not selection.is_everything:
+        raise ConfigError(
+            f"--failure {failure}: shows a failure by its number; leave out what selects sessions"
+        )
+    return show_failure(store, failure)
+
+
 def quarantine(store: Store, selection: Selection, *, undo: bool = False) -> list[str]:
     """Set the sessions of a selection apart, so that nothing is estimated from them, or take that back; return their ids."""
     _check_narrow(selection)
@@ -189,8 +206,16 @@ def delete(
     return chosen
 
 
-def export_documents(store: Store, selection: Selection) -> Iterator[dict[str, Any]]:
-    """Yield the sessions of a selection as documents (`harness.store.documents`), oldest first; unreadable ones are left out."""
+def export_documents(
+    store: Store, selection: Selection, *, are_blocks: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Yield the sessions of a selection as documents (`harness.store.documents`), oldest first; unreadable ones are left out.
+
+    `are_blocks`: runs under load and of energy in their place; ids of a selection are theirs.
+    """
+    if are_blocks:
+        yield from _block_documents(store, selection)
+        return
     for row in _session_rows(store, selection, raw=True):
         try:
             session = read_session(row, read_configuration(row))
@@ -200,8 +225,7 @@ def export_documents(store: Store, selection: Selection) -> Iterator[dict[str, A
         yield session_document(session) | {"quarantined": is_quarantined(row["purpose"])}
 
 
-def export_block_runs(store: Store, selection: Selection) -> Iterator[dict[str, Any]]:
-    """Yield runs under load and of energy as documents, oldest first; ids of a selection are theirs."""
+def _block_documents(store: Store, selection: Selection) -> Iterator[dict[str, Any]]:
     conditions = selection.conditions(_devices(store, selection), BLOCK_RUNS)
     keys = (
         sa.select(BLOCK_RUNS.c.id)

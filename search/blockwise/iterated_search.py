@@ -4,7 +4,7 @@
     done.best                      # the trained network that is best on the images that decide, the first teacher among them
     [round.gain for round in done.rounds], done.stop
 
-Blox (arXiv:2210.07271) poses it as a question: can one search blockwise with no good teacher? A round distils a library from
+Blox (arXiv:2210.07271) poses it as a question: can one search blockwise with no good teacher? A round distills a library from
 the teacher, searches, and fine-tunes; its winner teaches the next one. What a round does is an argument, `do_round`. It keeps
 its work by content (`search.work`), so that an iteration that was killed, called again, finds the work of finished rounds
 done and goes on. Decisions depend on images that are not test images, and on FLOPs, never on a clock.

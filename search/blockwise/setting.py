@@ -61,7 +61,7 @@ class Setting:
 def load_whole_library(folder: Path) -> BlockLibrary:
     """Return a library of which every stage was distilled.
 
-    Raises: ConfigError naming the stages that are missing, and the command that distils them.
+    Raises: ConfigError naming the stages that are missing, and the command that distills them.
     """
     library = load_library(folder)
     if library.missing:

@@ -69,7 +69,7 @@ class StageLibrary:
         if block not in self.blocks:
             raise ConfigError(
                 f"stage {self.stage} of the library has no block {block}: {len(self.blocks)} of "
-                f"{len(self.place.blocks)} were distilled; distil the stage with it"
+                f"{len(self.place.blocks)} were distilled; distill the stage with it"
             )
         return self.weights[self.blocks.index(block)]
 
@@ -103,7 +103,7 @@ class BlockLibrary:
             ):
                 if found != wanted:
                     raise ConfigError(
-                        f"library: stage {place} is of {what} {found}, the teacher's is {wanted}; distil it again from this "
+                        f"library: stage {place} is of {what} {found}, the teacher's is {wanted}; distill it again from this "
                         "teacher"
                     )
 
@@ -222,9 +222,9 @@ def stage_from(content: Mapping[str, Any], name: str = "distilled stage") -> Sta
         if not blocks or not len(found.mse) == len(found.nsr) == len(blocks):
             raise ValueError(f"{len(blocks)} blocks have {len(found.mse)} and {len(found.nsr)} losses")
     except KeyError as e:
-        raise ConfigError(f"{name}: has no {e}, as a distilled stage does; distil it again") from e
+        raise ConfigError(f"{name}: has no {e}, as a distilled stage does; distill it again") from e
     except (TypeError, ValueError, AttributeError, ConfigError) as e:
-        raise ConfigError(f"{name}: is no distilled stage of this version: {e}; distil it again") from e
+        raise ConfigError(f"{name}: is no distilled stage of this version: {e}; distill it again") from e
     return found
 
 

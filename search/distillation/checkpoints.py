@@ -30,7 +30,7 @@ class Progress:
         self._state: dict[str, Any] | None = None
         if self._path is None or not self._path.exists():
             return
-        remedy = "remove it to distil from the start"
+        remedy = "remove it to distill from the start"
         found = read_sealed(self._path, KIND, remedy=remedy)
         differing = [key for key in self._identity if found["identity"].get(key) != self._identity[key]]
         if differing:

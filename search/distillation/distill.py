@@ -1,4 +1,4 @@
-"""Distil the blocks of one stage from a teacher, all of them together, to be read top to bottom.
+"""Distill the blocks of one stage from a teacher, all of them together, to be read top to bottom.
 
     teacher = load_trained(Path("teacher.harness"))
     stage = distil_stage(teacher, load_task(teacher.source, TINY), 0, DistilRecipe(epochs=20))
@@ -70,7 +70,7 @@ def distil_stage(
     memory_bytes: int = MEMORY_BYTES,
     on_epoch: Callable[[EpochDone], None] | None = None,
 ) -> StageLibrary:
-    """Distil blocks of a stage, by default all, from the teacher's stage; evaluate them on the images for profiling.
+    """Distill blocks of a stage, by default all, from the teacher's stage; evaluate them on the images for profiling.
 
     `folder` keeps what was reached after every epoch, from which the same call goes on; it is gone once all is done. `together`
     blocks are trained at once, by default as many as about 2 GiB of feature maps allow. Features of more than `memory_bytes` lie
@@ -86,7 +86,9 @@ def distil_stage(
     for block in chosen:
         layout_of(block, place)  # refuses weights that no library keeps
     fresh = ((f"block {block} in stage {stage}", fresh_stage(recipe, place, block)) for block in chosen)
-    check_lone_image("distil recipe", recipe.batch, len(task.train), place.config, place.input_shape, fresh)
+    check_lone_image(
+        "distillation recipe", recipe.batch, len(task.train), place.config, place.input_shape, fresh
+    )
     begin = time.perf_counter()
     work = _StageWork(
         teacher=teacher,
@@ -141,7 +143,7 @@ def _distil_groups(
     progress: Progress,
     on_epoch: Callable[[EpochDone], None],
 ) -> None:
-    """Distil the groups of blocks that are not finished yet, one after the other, into `progress`."""
+    """Distill the groups of blocks that are not finished yet, one after the other, into `progress`."""
     count, epochs = len(work.blocks), work.recipe.epochs
     for first in range(0, count, count if work.recipe.shared else work.at_once):
         if first in progress.done:
@@ -226,7 +228,7 @@ def _chosen(stage: SpaceStage, blocks: Sequence[Block] | None) -> list[Block]:
                 f"{', '.join(stage.ops)}"
             )
     if not chosen:
-        raise ConfigError("no block to distil was named")
+        raise ConfigError("no block to distill was named")
     return chosen
 
 

@@ -117,6 +117,6 @@ def _pair(blocks: Sequence[Block], first: str, last: str) -> tuple[int, ...]:
 
 def _unfair(count: int, why: str) -> ConfigError:
     return ConfigError(
-        f"distil recipe: paths = '{FAIR}' cannot be drawn from these {count} blocks: {why}; distil all blocks of the stage, or "
-        f"take paths = '{RANDOM}'"
+        f"distillation recipe: paths = '{FAIR}' cannot be drawn from these {count} blocks: {why}; distill all blocks of "
+        f"the stage, or take paths = '{RANDOM}'"
     )

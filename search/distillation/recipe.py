@@ -50,7 +50,7 @@ class DistilRecipe(Checked):
         ConfigError: a value is out of its range.
     """
 
-    NAME: ClassVar[str] = "distil recipe"
+    NAME: ClassVar[str] = "distillation recipe"
 
     loss: Annotated[str, ("nsr", "mse"), "nsr (each channel's error over its variance) or mse."] = "nsr"
     epochs: Annotated[int, Range(least=1), "Passes over the features."] = 20

@@ -1,4 +1,4 @@
-"""Distil blocks of one stage with weights of their own, all of them at once: stacked into one module of grouped convolutions.
+"""Distill blocks of one stage with weights of their own, all of them at once: stacked into one module of grouped convolutions.
 
 Each block has the gradients that it would have alone (`search.training.stacked_modules`), and initial weights that depend on the
 recipe's seed, the stage and the block, not on which others are trained.

@@ -1,4 +1,4 @@
-"""Distil the blocks of one stage with shared weights: a supernet a stage, after DNA (Li et al. 2020, arXiv:1911.13053), cut up.
+"""Distill the blocks of one stage with shared weights: a supernet a stage, after DNA (Li et al. 2020, arXiv:1911.13053), cut up.
 
 In place of B blocks one supernet learns (module `supernet`), each step along the path of one random block, or of one an op
 (`search.distillation.paths`): a step costs a B-th of what a step of all blocks costs, or as many B-ths as there are ops. Then

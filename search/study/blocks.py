@@ -129,9 +129,9 @@ def score_libraries(
     recipe: Mapping[str, Any] | None = None,
     on_training: bool = False,
 ) -> list[ScoredLibrary]:
-    """Distil all blocks of all stages from each teacher, with a seed each, and score them.
+    """Distill all blocks of all stages from each teacher, with a seed each, and score them.
 
-    `judged` are networks, by index, that are also evaluated with each library's weights. `recipe` distils, by default that of
+    `judged` are networks, by index, that are also evaluated with each library's weights. `recipe` distills, by default that of
     the settings. `on_training`: only the loss changes on training images are scored.
     """
     recipe = context.settings.distil if recipe is None else recipe

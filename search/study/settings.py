@@ -25,7 +25,7 @@ class StudySettings(Checked):
     """Settings of a study.
 
     `recipe` trains teachers from scratch; its epochs and seed give way to those of the ground truth, whose recipe it is to be.
-    `distil` and `supernet` are fields of `search.distillation.distill.DistilRecipe`; the first distils libraries, the second
+    `distil` and `supernet` are fields of `search.distillation.distill.DistilRecipe`; the first distills libraries, the second
     trains supernets. `dna` and `lana` are such fields, too, of these methods as they are published; empty: without that method.
     `tuning` fine-tunes, for as many epochs as `tuned_epochs` say one after another, each of these anew, `tuned` networks of the
     ground truth; `guide` are fields of `search.training.distillation_loss.Guide` but the teacher.

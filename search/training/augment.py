@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from search.checked import Checked, Range
 from space.errors import ConfigError
+from space.user_paths import expand_user
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -85,6 +86,13 @@ class Augmentation(Checked):
 NONE = Augmentation(rand_ops=0, flip=0, crop_padding=0, cutout=0)
 MILD = Augmentation(rand_ops=0, flip=0, crop_padding=4, cutout=0)  # moved by up to an eighth of the image
 AUGMENTATIONS: Mapping[str, Augmentation] = {"published": Augmentation(), "mild": MILD, "none": NONE}
+
+
+def parse_augmentation(text: str) -> Augmentation:
+    """Return the augmentation of a name, or of a file of --augmentation. Raises: ConfigError."""
+    if text.lower().endswith(".json"):
+        return Augmentation.from_file(expand_user(text), option="--augmentation")
+    return Augmentation.from_plain(text, "--augmentation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

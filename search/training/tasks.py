@@ -92,7 +92,7 @@ def load_task_of(trained: Trained, log: Callable[[str], None] = lambda line: Non
 
 
 def check_split(task: Task, teacher: Trained) -> None:
-    """Refuse images to distil from that are dealt out otherwise than those that the teacher was trained on.
+    """Refuse images to distill from that are dealt out otherwise than those that the teacher was trained on.
 
     It, or the blocks, would have learned from some of the images that choose among networks.
 

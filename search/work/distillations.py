@@ -94,7 +94,7 @@ def finetune_units(
 
 
 def run_distillation(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
-    """Distil all blocks of a stage and return its `stage_content`.
+    """Distill all blocks of a stage and return its `stage_content`.
 
     Raises:
         ConfigError: the config or the teacher cannot be used, or the task has other images than those of the config.

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import csv
-import doctest
 import io
 import subprocess
 import sys
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
 
 import pytest
 from factories.stores import FEW, MANY, networks, stored
+from rigs import packed_jobs
 from rigs.commands import run
+from rigs.examples import names_run, names_with_examples, run_example
 from rigs.short_campaigns import any_core
 
 import harness
-from harness.devices import config
 from harness.estimates.latency import LATENCY_COLUMNS, LatencyTable
-from harness.models import results as reading
-from harness.prediction import measure as measuring
-from harness.prediction import pack as packing
-from harness.prediction import space_prediction, under_load
 from harness.prediction.rows import COLUMNS
-from harness.store import Store, opening
+from harness.store import Store
 from space import BLOX, TINY, Architecture
 from space.errors import ArchitectureError, ConfigError
 
+TESTS = Path(__file__).parents[1]
 LOADED_ON_USE = (
     "numpy",
     "sqlalchemy",
@@ -75,18 +73,49 @@ def test_every_public_name_is_there_listed_and_documented() -> None:
         harness.mesure  # type: ignore[attr-defined]  # noqa: B018
 
 
+def test_an_argument_of_one_name_is_of_one_kind_in_all_functions() -> None:
+    everywhere = {"store", "space", "shapes", "expect", "signature", "level", "sessions", "fresh", "threads"}
+    everywhere |= {"cores", "reference", "task", "wait_s", "devices_file", "log"}
+    groups = {
+        ("measure", "sustain", "pack"): {"device"},  # a packed job is for one
+        ("compare", "compare_precisions", "predict", "results"): {"device", "runtime"},  # results: of several
+        tuple(name for name in harness.__all__ if name != "__version__"): set(),
+    }
+    for names, apart in groups.items():
+        kinds: dict[str, set[object]] = {}
+        for one in (one for name in names for one in signature(getattr(harness, name)).parameters.values()):
+            kinds.setdefault(one.name, set()).add(str(one.annotation).removesuffix(" | None"))
+        checked = (set(kinds) if len(names) < 5 else everywhere) - apart
+        assert {name: kinds[name] for name in checked if len(kinds[name]) > 1} == {}
+
+
+def test_a_name_of_before_stays() -> None:
+    assert harness.distil is harness.distill
+
+
+def test_every_example_in_a_docstring_is_run_by_a_test() -> None:
+    sources = [path.read_text("utf-8") for path in TESTS.rglob("test_*.py")]
+    run = {name for text in sources if "run_example(" in text for name in names_run(text)}
+    assert names_with_examples() - run == set()
+
+
 @pytest.mark.parametrize(
-    ("module", "name"),
+    "name",
     [
-        (reading, "results"),
-        (reading, "failures"),
-        (space_prediction, "predict"),
-        (opening, "open_store"),
-        (config, "load_devices"),
+        "results",
+        "predict",
+        "open_store",
+        "load_devices",
+        "harness.models.results.failures",
+        "harness.models.results.sustained_runs",
+        "harness.devices.names.expand_names",
+        "harness.devices.destination.parse_destination",
+        "harness.measurement.model_faults.with_remedy",
+        "harness.measurement.uploads.upload_text",
     ],
 )
-def test_the_examples_in_docstrings_run(module: object, name: str, store: Store) -> None:
-    check(module, name, store=store)
+def test_the_examples_in_docstrings_run(name: str, store: Store) -> None:
+    run_example(name, store=store)
 
 
 @pytest.mark.long
@@ -97,28 +126,20 @@ def test_the_example_of_measuring_runs_on_this_machine(
     monkeypatch.setenv("HOME", str(tmp_path))  # a campaign of the user's own locks the device
     monkeypatch.setenv("HARNESS_CACHE", str(harness_cache))
     with harness.open_store(str(tmp_path / "own.sqlite")) as own:
-        check(measuring, "measure", store=own, device=harness.load_devices()["local"])
+        run_example("measure", store=own, device=harness.load_devices()["local"])
         with any_core():  # however busy this machine is
-            check(under_load, "sustain", store=own, device=harness.load_devices()["local"])
+            run_example("sustain", store=own, device=harness.load_devices()["local"])
 
 
 @pytest.mark.converter
 @pytest.mark.long
-def test_the_example_of_packing_runs(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_of_packing_and_importing_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with harness.open_store("own.sqlite") as own:
-        check(packing, "pack", store=own)
-    assert (tmp_path / "job.zip").exists()
-
-
-def check(module: object, name: str, **known: object) -> None:
-    """Run the examples of a function of a module."""
-    (found,) = doctest.DocTestFinder(recurse=False).find(
-        getattr(module, name), name, globs={name: getattr(module, name)} | known
-    )
-    assert found.examples
-    told = io.StringIO()
-    assert doctest.DocTestRunner().run(found, out=told.write).failed == 0, told.getvalue()
+    with harness.open_store("own.sqlite") as own, any_core():
+        run_example("pack", store=own)
+        status, said = packed_jobs.run(tmp_path / "job.zip")
+        assert status == 0, said
+        run_example("import_results", store=own)
 
 
 # --- opening a store ------------------------------------------------------------------------------

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import doctest
-import io
 import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from factories.block_libraries import made_teacher
 from factories.spaces import TWO_OPS, make_known
 from rigs.commands import run
+from rigs.examples import run_example
 
 import harness
+from search.distillation.recipe import DistilRecipe
 from search.training.tasks import check_split, load_task
 from search.training.trained_files import save_trained
 from search.work import unit_runs
@@ -26,20 +27,13 @@ TASK = "synthetic:1:4/2/2"
 SHORT = {"epochs": 1}
 
 
-def check(name: str, **known: object) -> None:
-    function = getattr(harness, name)
-    (found,) = doctest.DocTestFinder(recurse=False).find(function, name, globs={name: function} | known)
-    told = io.StringIO()
-    assert doctest.DocTestRunner().run(found, out=told.write).failed == 0, told.getvalue()
-
-
 @pytest.mark.long
 @pytest.mark.training
 def test_the_examples_in_docstrings_run(tmp_path: Path) -> None:
-    check("train", folder=tmp_path / "trained")
+    run_example("train", folder=tmp_path / "trained")
     teacher = tmp_path / "teacher"
     harness.train("conv/conv", teacher, task=TASK, space="tiny", recipe=SHORT)
-    check("distil", teacher=teacher, folder=tmp_path / "library")
+    run_example("distill", teacher=teacher, folder=tmp_path / "library")
 
 
 @pytest.mark.training
@@ -79,9 +73,11 @@ def test_blocks_are_distilled_as_the_command_distils_them(
     teacher = tmp_path / "teacher"
     harness.train("conv/conv", teacher, task=TASK, space=TWO_OPS.name, recipe=SHORT)
     lines: list[str] = []
-    found = harness.distil(teacher, tmp_path / "here", stages=[1], recipe=SHORT, log=lines.append)
-    there = ("--output", str(tmp_path / "there"), "--stage", "1", "--epochs", "1", "--json")
+    found = harness.distill(teacher, tmp_path / "here", stages=[1], form="lana", log=lines.append)
+    there = ("--output", str(tmp_path / "there"), "--stage", "1", "--form", "lana", "--json")
     document = run("sqlite://", "distill", str(teacher), *there).json
+    recipe = found.library.stage(1).recipe
+    assert (recipe.loss, recipe.epochs) == ("mse", 1)
     rows, columns = found.to_records()
     assert [{"stage": 1} | block for block in document["stages"][1]["blocks"]] == [
         {name: row[name] for name in columns} for row in rows
@@ -89,7 +85,7 @@ def test_blocks_are_distilled_as_the_command_distils_them(
     assert "synthetic_loss_change" in columns and "params" in columns
     assert any("stage 1: blocks 1 to 21 of 21, epoch 1 of 1" in line for line in lines), lines
     with pytest.raises(ConfigError, match="stage 2: space 'two-ops' has stages 0 to 1"):
-        harness.distil(teacher, tmp_path / "here", stages=[2])
+        harness.distill(teacher, tmp_path / "here", stages=[2])
 
 
 @pytest.mark.parametrize(
@@ -109,7 +105,7 @@ def test_images_that_are_dealt_out_otherwise_than_the_teachers_are_refused(
     save_trained(tmp_path / "teacher.harness", teacher)
     wanted = rf"--task {re.escape(named)}.*: is digits.* {learned}.* train the teacher on this source"
     with pytest.raises(ConfigError, match=wanted):
-        harness.distil(tmp_path / "teacher.harness", tmp_path / "library", task=named)
+        harness.distill(tmp_path / "teacher.harness", tmp_path / "library", task=named)
     assert not (tmp_path / "library").exists()
 
 
@@ -139,6 +135,19 @@ def test_images_that_a_teacher_holds_out_are_known_however_they_are_named(tmp_pa
     teacher = replace(made_teacher(source="digits"), source=divided.source, task=divided.name)
     with pytest.raises(ConfigError, match="blocks would learn"):
         check_split(load_task(f"npz:{tmp_path}/{other}", TINY), teacher)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [({"form": "dan"}, "did you mean 'dna'"), ({"form": "dna", "recipe": DistilRecipe()}, "a whole recipe")],
+)
+def test_a_form_that_is_none_or_with_a_whole_recipe_is_refused(
+    asked: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    save_trained(tmp_path / "teacher.harness", made_teacher(source="digits"))
+    with pytest.raises(ConfigError, match=message):
+        harness.distill(tmp_path / "teacher.harness", tmp_path / "library", **asked)
+    assert not (tmp_path / "library").exists()
 
 
 def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:

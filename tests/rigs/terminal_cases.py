@@ -158,7 +158,7 @@ def made_up(folder: Path) -> Iterator[None]:
             ("harness.devices.provision.provision_device", _provision_device),
             ("harness.models.exported.export_network", _export_network),
             ("harness.training.train_networks", _train_networks),
-            ("harness.training.distil", _distil),
+            ("harness.training.distill", _distil),
             ("search.study.study.study_folder", _study_folder),
             ("harness.output.plots.study.study_regret_picture", lambda found: None),
             ("harness.output.plots.study.correlations_picture", lambda found: None),

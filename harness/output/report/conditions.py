@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from harness.devices.config import short_provider
 from harness.output.sustained import summary
 from harness.store.configurations import configuration_id
+from harness.store.database import hide
 
 if TYPE_CHECKING:
     from harness.estimates.sustained import Sustained
@@ -101,7 +102,10 @@ def _minute(utc: str) -> str:
 
 
 def command_line(words: Sequence[str], options: Mapping[str, object]) -> str:
-    """Return a command line with those of the options that were given; a list's option is repeated, True is a flag."""
+    """Return a command line with those of the options that were given; a list's option is repeated, True is a flag.
+
+    A value that holds a password is left out.
+    """
     import shlex
 
     line = list(words)
@@ -109,6 +113,6 @@ def command_line(words: Sequence[str], options: Mapping[str, object]) -> str:
         for one in value if isinstance(value, list | tuple) else [value]:
             if one is True:
                 line.append(name)
-            elif one is not None and one is not False and one != "":  # 0 is a value
+            elif one not in (None, "") and one is not False and hide(str(one)) == str(one):  # 0 is a value
                 line += [name, str(one)]
     return shlex.join(line)

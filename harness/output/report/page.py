@@ -27,6 +27,7 @@ from harness.output.report.conditions import command_line, condition_lines
 from harness.output.report.payload import Report, build_payload
 from harness.output.terminal import echo
 from harness.query.join import SearchTable
+from harness.query.query import PageTable
 from harness.version import __version__
 from space import check_enumerable
 from space.atomic_files import write_file
@@ -43,27 +44,20 @@ NO_RUNS: Mapping[str, Sequence[Sustained]] = MappingProxyType({})
 
 
 def write_report(
-    output: Path,
-    found: SearchTable,
-    limits: Mapping[str, float],
-    *,
-    confident: bool,
-    title: str,
-    options: Mapping[str, object],
-    figure: Path | None = None,
-    under_load: Mapping[str, Sequence[Sustained]] = NO_RUNS,
+    output: Path, shown: PageTable, *, title: str, options: Mapping[str, object], figure: Path | None = None
 ) -> None:
     """Write the page of a search table, and say so on standard error; `options` are those of the search it was asked with.
 
-    A `figure` for print of what the page opens with is written, too. `under_load`: runs under load, by a latency's name.
+    A `figure` for print of what the page opens with is written, too.
 
     Raises: ConfigError when the file cannot be written, as `build_page`, or for a figure of a space too large to list.
     """
+    found, limits, confident = shown.found, shown.limits, shown.confident
     if figure is not None and found.table.indices is not None:
         check_enumerable(found.table.config, "--figure", "leave it out: the page draws those that are known")
     command = command_line(["harness", "search"], options)
     report = report_of(
-        found, limits, confident=confident, title=title, command=command, under_load=under_load
+        found, limits, confident=confident, title=title, command=command, under_load=shown.under_load
     )
     page = build_page(report).encode()
     write_file(output, page)

@@ -103,7 +103,9 @@ def test_a_published_form_gives_way_to_what_is_typed_and_is_told(trained: Path, 
     refused(run(*command, "--form", "dan"), "form 'dan' is unknown; did you mean 'dna'")
     recipe = tmp_path / "recipe.json"
     recipe.write_text("{}")
-    refused(run(*command, "--form", "dna", "--recipe", str(recipe)), "--form dna: --recipe says all that")
+    refused(
+        run(*command, "--form", "dna", "--recipe", str(recipe)), "form 'dna': a whole recipe says all that"
+    )
     refused(run(*command, "--paths", "fair"), "blocks apart have no paths; share their weights", "--shared")
 
 

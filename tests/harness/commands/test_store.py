@@ -188,6 +188,11 @@ def test_what_chooses_nothing_that_can_be_is_refused(path: Path) -> None:
     refused(run(path, "store", "show", "abc"), "at least 4 characters")
     refused(run(path, "store", "show", "no-such-id"), "no session has it")
     refused(run(path, "store", "show", "--failure", "77"), "failure 77")
+    refused(
+        run(path, "store", "show", "--failure", "1", "--device", "made-up"), "leave out what selects sessions"
+    )
+    refused(run(path, "results", "--sustained", "--failures"), "--sustained and --failures: leave one")
+    refused(run(path, "results", "--sustained", "--csv"), "--sustained and --csv: leave one")
     refused(run(path.parent / "none.sqlite", "store", "check", "--store", str(path) + "x"), "no such store")
     refused(run(path, "store", "delete", "--yes", "abcd", "--store", str(path) + "x"), "no such store")
     assert not Path(str(path) + "x").exists()

@@ -1,4 +1,4 @@
-"""From a teacher to a verified, trained network on this machine: train, distil, measure, search, fine-tune, measure, export, run.
+"""From a teacher to a verified, trained network on this machine: train, distill, measure, search, fine-tune, measure, export, run
 
 Real digits, real models in int8, the real agent and a real runtime. Trainings are of an epoch or two and of few blocks, sessions
 shorter than a user's.

@@ -173,7 +173,7 @@ def test_python_trains_on_arrays_and_distills_on_them_later(
     (trained,) = harness.train(NETWORK, tmp_path / "out", task=parts, space="two-ops", recipe={"epochs": 1})
     source = trained.trained.source
     assert source.startswith(f"npz:{tmp_path / 'out'}/arrays-")
-    blocks = harness.distil(tmp_path / "out", tmp_path / "library", stages=[1], recipe={"epochs": 1})
+    blocks = harness.distill(tmp_path / "out", tmp_path / "library", stages=[1], recipe={"epochs": 1})
     assert blocks.task.source == source and blocks.signatures.task == trained.trained.task
 
 

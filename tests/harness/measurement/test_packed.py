@@ -44,6 +44,7 @@ from rigs.short_campaigns import LONG_PLAN, ONNX, SHORT, any_core
 from rigs.sshd import start_sshd
 from rigs.watcher import Watcher
 
+import harness
 from device_agents import block_plans
 from device_agents.packed_job import Stop, choose_uses, greet
 from harness.devices import job_files
@@ -92,6 +93,17 @@ def sessions(store: Store, purpose: str = "network") -> list[SessionRecord]:
 
 def everything(store: Store) -> list[Any]:
     return [sessions(store), sessions(store, "contended"), store.failures(), store.configurations()]
+
+
+def test_python_takes_results_once_however_often_they_are_given(ran: Ran, store: Store) -> None:
+    lines: list[str] = []
+    found = harness.import_results(str(ran.results), store=store, log=lines.append)
+    assert sorted(row.architecture for row in found) == ["first", "second"]
+    assert found.failures == () and any(line.startswith("board: ") for line in lines)
+    before = everything(store)
+    again = harness.import_results(ran.results, store=store)
+    assert [row.latency_ms for row in again] == [row.latency_ms for row in found]
+    assert everything(store) == before
 
 
 # --- what a job measures is what a campaign would --------------------------------------------------

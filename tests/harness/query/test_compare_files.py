@@ -16,8 +16,9 @@ import harness
 from harness.estimates.comparison import Comparison
 from harness.estimates.exchanged import LOOKS
 from harness.estimates.latency import LatencyTable
-from harness.models.files import FileModel, open_one
+from harness.models.files import FileModel, GivenInputs, open_one
 from harness.prediction.measure import MeasureRequest
+from harness.query import compare as comparing
 from harness.query import compare_files as module
 from harness.query.compare_files import compare_files
 from harness.records import FILE_SPACE, Configuration, SessionRecord
@@ -160,3 +161,26 @@ def test_a_second_file_that_never_ran_as_network_leaves_no_verdict(pair: Pair) -
     pair.device.fails = pair.device.a.name
     with pytest.raises(ConfigError, match="killed by signal 9"):
         pair.compare()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"shapes": {"x": [1, 8]}, "inputs": "values.npz", "expect": "right.npz", "signature": "serve"},
+        {
+            "inputs": GivenInputs(
+                shapes={"x": (1, 8)}, values=Path("values.npz"), expect=Path("right.npz"), signature="serve"
+            )
+        },
+    ],
+)
+def test_what_is_given_of_inputs_is_said_as_for_a_measurement(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Any] = []
+    monkeypatch.setattr(
+        comparing, "compare_files", lambda store, *names, inputs, **_: found.append((names, inputs)) or []
+    )
+    harness.compare(None, Path("a.onnx"), "b.onnx", **asked)  # type: ignore[arg-type]
+    given = GivenInputs.of({"x": [1, 8]}, "values.npz", "right.npz", "serve")
+    assert found == [(("a.onnx", "b.onnx"), given)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import functools
 import tempfile
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from factories.stores import (
     new_store,
 )
 from rigs.commands import refused, run
+from rigs.examples import run_example
 
 from harness.estimates.latency import Latency
 from harness.query.compare_precisions import compare_precisions, compare_rows, median_ratio, rank_correlation
@@ -182,10 +182,7 @@ def test_the_command_prints_what_python_finds(path: Path) -> None:
 
 def test_the_example_runs(path: Path) -> None:
     with Store(str(path)) as store:
-        names = {"store": store, "compare_precisions": compare_precisions}
-        (found,) = doctest.DocTestFinder(recurse=False).find(compare_precisions, globs=names)
-        assert found.examples
-        assert doctest.DocTestRunner().run(found).failed == 0
+        run_example("compare_precisions", store=store)
 
 
 # --- intervals ------------------------------------------------------------------------------------

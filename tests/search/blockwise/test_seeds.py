@@ -1,4 +1,4 @@
-"""Several seeds of a blockwise search: what each distils and searches with, and which answer is shown; all made up."""
+"""Several seeds of a blockwise search: what each distills and searches with, and which answer is shown; all made up."""
 
 from __future__ import annotations
 

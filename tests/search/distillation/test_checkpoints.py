@@ -19,7 +19,7 @@ def test_what_is_done_is_on_disk_at_once_and_of_one_identity(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match="is of another distillation: teacher is None in it, and abc now"):
         Progress(tmp_path, {"stage": "0", "teacher": "abc"})
     (tmp_path / NAME).write_bytes((tmp_path / NAME).read_bytes()[:-9])
-    with pytest.raises(ConfigError, match="remove it to distil from the start"):
+    with pytest.raises(ConfigError, match="remove it to distill from the start"):
         Progress(tmp_path, {"stage": "0"})
     again.remove()
     assert list(tmp_path.iterdir()) == []

@@ -163,7 +163,7 @@ def test_a_library_reads_back_and_refuses_what_is_not_its_own(tmp_path) -> None:
     with pytest.raises(ConfigError, match=r"of space 'mini', the library of 'tiny'"):
         library.assemble(Architecture.parse("conv/conv", MINI))
     other = made_teacher("conv/conv", 1)
-    with pytest.raises(ConfigError, match=r"is of teacher .* distil it again"):
+    with pytest.raises(ConfigError, match=r"is of teacher .* distill it again"):
         BlockLibrary(teacher=other, stages=library.stages)
     with pytest.raises(ConfigError, match=r"no block library: it has no teacher.harness"):
         load_library(tmp_path / "nowhere")
@@ -227,7 +227,7 @@ def test_bad_wishes_are_named() -> None:
     teacher, task = made_teacher(), few_digits()
     with pytest.raises(ConfigError, match=r"no stage 2; its stages are 0 to 1"):
         distil_stage(teacher, task, 2, QUICK)
-    with pytest.raises(ConfigError, match=r"no block to distil"):
+    with pytest.raises(ConfigError, match=r"no block to distill"):
         distil_stage(teacher, task, 0, QUICK, [])
     with pytest.raises(
         HarnessError, match=r"block conv of stage 0: the loss of epoch 1 is .*lower learning_rate"
@@ -243,7 +243,8 @@ def test_bad_wishes_are_named() -> None:
             replace(QUICK, **knobs)
     assert DistilRecipe.from_json(QUICK.to_json()) == QUICK
     with pytest.raises(
-        ConfigError, match=r"distil recipe has no 'epoch', did you mean 'epochs'|distil recipe has no 'epoch'"
+        ConfigError,
+        match=r"distillation recipe has no 'epoch', did you mean 'epochs'|distillation recipe has no 'epoch'",
     ):
         DistilRecipe.from_json('{"epoch": 3}')
 

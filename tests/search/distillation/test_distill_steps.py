@@ -59,7 +59,7 @@ def plain_errors(answers: torch.Tensor, targets: torch.Tensor, variance: torch.T
 def plainly(
     teacher: Trained, stage: int, recipe: DistilRecipe, block: Block
 ) -> tuple[list[float], dict[str, Any]]:
-    """Distil one block by a plain loop: return its loss of each epoch, and what it is worth on the validation images."""
+    """Distill one block by a plain loop: return its loss of each epoch, and what it is worth on the validation images."""
     task = small_task()
     with teacher_features(
         teacher,

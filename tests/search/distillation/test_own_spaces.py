@@ -199,9 +199,7 @@ def test_a_last_batch_of_one_image_is_refused_where_any_batch_norm_cannot_take_i
 ) -> None:
     some, alone = make_synthetic_task(lone_space(), 1, (3, 1, 1)), dataclasses.replace(recipe, batch=5)
     one = small_teacher("plain", config=lone_space())
-    refused = (
-        r"^distil recipe: batch = 5 leaves .* and a BatchNorm of block squeeze in stage 0 of space 'lone"
-    )
+    refused = r"^distillation recipe: batch = 5 leaves .* and a BatchNorm of block squeeze in stage 0 of space 'lone"
     with pytest.raises(ConfigError, match=refused):
         distil_stage(one, some, 0, alone)
     assert distil_stage(one, some, 0, dataclasses.replace(recipe, batch=4)).nsr.shape == (2,)

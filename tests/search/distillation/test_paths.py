@@ -60,7 +60,7 @@ def test_with_one_op_a_fair_step_is_a_single_path() -> None:
 
 def test_blocks_of_which_no_step_can_be_fair_are_refused() -> None:
     without = [block for block in TINY.blocks if (block.op0, block.op1) != ("conv", "mbconv")]
-    with pytest.raises(ConfigError, match="no block has conv and then mbconv; distil all blocks"):
+    with pytest.raises(ConfigError, match="no block has conv and then mbconv; distill all blocks"):
         path_sampler(FAIR, TINY.ops, without)
     with pytest.raises(ConfigError, match="single op are of some ops only"):
         path_sampler(FAIR, TINY.ops, [block for block in TINY.blocks if str(block) != "bconv"])

@@ -30,7 +30,7 @@ TWICE = DistilRecipe(epochs=2, batch=20)
     ],
 )
 def test_a_recipes_value_out_of_range_is_named(changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=f"^distil recipe: {told}"):
+    with pytest.raises(ConfigError, match=f"^distillation recipe: {told}"):
         dataclasses.replace(TWICE, **changes)
 
 

@@ -1,0 +1,109 @@
+"""What `measure`, `sustain` and `pack` are asked for from Python: one request, whichever is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import harness
+from harness.devices.config import Device
+from harness.measurement.campaign import Outcome
+from harness.models.files import GivenInputs
+from harness.prediction import measure as measuring
+from harness.prediction import pack as packing
+from harness.prediction import under_load
+from harness.prediction.measure import Measured
+from space import TINY
+from space.errors import ConfigError
+
+DEVICE = Device(name="board", transport="packed")
+MORE: dict[str, dict[str, Any]] = {
+    "measure": {},
+    "sustain": {"duration": "3s"},
+    "pack": {"output": "job.zip"},
+}
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, name: str, see: Callable[[Any], None], **given: Any) -> None:
+    """Call a public function on DEVICE, and have its request seen in place of any device."""
+
+    def note(request: Any, *_: Any) -> Measured:
+        see(request)
+        return Measured(outcomes=(Outcome(device="board"),))
+
+    for module, called in (
+        (measuring, "measure_devices"),
+        (under_load, "measure_devices"),
+        (packing, "pack_requested"),
+    ):
+        monkeypatch.setattr(module, called, note)
+    getattr(harness, name)(**{"device": DEVICE, "store": None} | MORE[name] | given)
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_each_function_takes_models_inputs_and_a_space_as_the_others_do(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Any] = []
+    given = {
+        "shapes": {"x": [1, 8]},
+        "inputs": "values.npz",
+        "expect": Path("right.npz"),
+        "signature": "serve",
+        "runtimes": "onnxruntime",
+        "precision": "int8",
+        "batch": (1, 8),
+        "cores": [2, 3],
+        "threads": 2,
+        "space": TINY,
+    }
+    asked(monkeypatch, name, found.append, models=[Path("net.onnx"), "conv/conv"], **given)
+    asked(monkeypatch, name, found.append, models=Path("net.onnx"))
+    both, one = found
+    assert both.devices == (DEVICE,)
+    assert (both.files, both.networks, one.models) == (("net.onnx",), ("conv/conv",), ("net.onnx",))
+    assert both.inputs == GivenInputs(
+        shapes={"x": (1, 8)}, values=Path("values.npz"), expect=Path("right.npz"), signature="serve"
+    )
+    assert (both.runtimes, both.precisions, both.batches) == (("onnxruntime",), ("int8",), (1, 8))
+    assert (both.cores, both.threads, both.space, one.batches) == ((2, 3), 2, "tiny", (1,))
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_a_torch_model_is_a_file_while_it_is_measured(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, seen, is_there = object(), list[Any](), [False]
+
+    @contextmanager
+    def saved(models: Any, inputs: Any) -> Iterator[tuple[tuple[str, ...], Path]]:
+        assert (models, inputs) == ([model], ["a tensor"])
+        is_there[0] = True
+        yield ("Net.pt2",), Path("values.npz")
+        is_there[0] = False
+
+    def see(request: Any) -> None:
+        seen.extend((request.models, request.inputs.values, *is_there))
+
+    monkeypatch.setattr(measuring, "saved_programs", saved)
+    asked(monkeypatch, name, see, models=model, inputs=["a tensor"])
+    assert (seen, is_there) == ([("Net.pt2",), Path("values.npz"), True], [False])
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        *((name, given) for name in MORE for given in ("models", "batch")),
+        ("measure", "device"),
+        ("sustain", "device"),
+    ],
+)
+def test_an_empty_list_is_refused_and_stands_for_nothing_else(
+    name: str, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match=rf"{given} = \[\]: name one or several"):
+        asked(
+            monkeypatch, name, lambda request: pytest.fail("was asked"), **{"models": "conv/conv", given: []}
+        )

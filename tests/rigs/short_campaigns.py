@@ -22,7 +22,7 @@ from exporters import own_run, own_run_worker
 from exporters.own_run import OwnRun
 from harness.devices.client import NOTHING, AgentClient
 from harness.devices.config import Device
-from harness.devices.transports import open_transport
+from harness.devices.transports import local, open_transport
 from harness.devices.transports.contract import Transport
 from harness.estimates import clean_runs
 from harness.measurement import core_gate, session_runner
@@ -33,6 +33,7 @@ from harness.measurement.workload import ModelSource, RuntimePlan
 from harness.models.exported import ExportedModels
 from harness.models.names import select_architectures
 from harness.store import Store
+from rigs import forked_agents
 
 SHORT_PLAN = SessionPlan(
     reference_runs=1,
@@ -151,6 +152,7 @@ def any_core() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(core_gate, "FREE_SHARE", 1.0)
+        patch.setattr(local, "subprocess", forked_agents.with_popen(forked_agents.ForkedThere))
         patch.setattr(AgentClient, "permissions", permissions_once)
         patch.setattr(AgentClient, "quiet", quiet_untried)
         patch.setattr(AgentClient, "hello", hello_once)

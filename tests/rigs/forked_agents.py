@@ -27,6 +27,7 @@ import types
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -58,7 +59,7 @@ class Forked(subprocess.Popen[bytes]):
     def _execute_child(self, *given: Any) -> None:
         named = _GIVEN.bind(self, *given).arguments
         environment = dict(os.environ if named["env"] is None else named["env"])
-        folder = os.fspath(named["cwd"] or os.getcwd())
+        folder = str(named["cwd"] or Path.cwd())
         request = Request(list(named["args"]), environment, folder, sorted(os.sched_getaffinity(0)))
         streams = [named[name] for name in ("p2cread", "c2pwrite", "errwrite")]
         pid = self._fork(request, streams, named["pass_fds"])
@@ -78,8 +79,7 @@ class ForkedHere(Forked):
     """A worker, forked by the agent."""
 
     def _fork(self, request: Request, streams: list[int], kept: Sequence[int]) -> int | None:
-        python, path, role, *_ = request.argv
-        if role not in ("worker", "describe") or shaping(request.environment) != _shaped:
+        if request.argv[2] not in ("worker", "describe") or shaping(request.environment) != _shaped:
             return None
         pid = os.fork()
         if pid == 0:
@@ -146,7 +146,12 @@ class Server:
                 env={**others, **variables, "OPENBLAS_NUM_THREADS": "1"},
                 start_new_session=True,
             )
-        atexit.register(self._control.close)
+        atexit.register(self.end)
+
+    def end(self) -> None:
+        """Let it end; the agents that are left end as their input does."""
+        self._control.close()
+        self._process.wait()
 
     def fork(self, request: Request, descriptors: list[int]) -> int:
         """Return the id of a new process, which has the first three descriptors for its streams."""
@@ -181,10 +186,10 @@ def serve(control: socket.socket) -> NoReturn:
                 os._exit(0)
             request = Request(*json.loads(message))
             if request.argv[3] != "-c":
-                import_all(os.path.join(request.folder, request.argv[3]))
+                import_all(str(Path(request.folder, request.argv[3])))
             pid = os.fork()
             if pid == 0:
-                live(request, descriptors[:3], (), lambda: run(request.argv[3:]))
+                live(request, descriptors[:3], (), functools.partial(run, request.argv[3:]))
             for stream in descriptors[:3]:
                 os.close(stream)
             one = os.pidfd_open(pid)
@@ -241,7 +246,7 @@ def live(request: Request, streams: Sequence[int], kept: Sequence[int], work: Ca
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
         borders = [2, *sorted(kept), os.sysconf("SC_OPEN_MAX")]
-        for before, after in zip(borders, borders[1:]):
+        for before, after in pairwise(borders):
             os.closerange(before + 1, after)
         os.chdir(request.folder)
         os.sched_setaffinity(0, request.cores)

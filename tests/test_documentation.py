@@ -167,6 +167,7 @@ def test_the_page_on_a_space_of_ones_own_defines_one_space_in_both_forms(
 
 
 SCRIPT = "within_a_limit.py"
+NOTEBOOK = ROOT / "examples/measure_to_pareto.ipynb"
 
 
 def write_script(folder: Path) -> Path:
@@ -187,32 +188,52 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/how-to/python.md"])
-def test_the_python_of_a_page_goes_from_measured_networks_to_one_within_limits(
-    page: str,
-    measured: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """Nothing is measured here: how the page asks for it must fit `harness.measure`, and what there is is the answer."""
+@pytest.fixture
+def measured_already(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder in which nothing is measured: what the store has is the answer to what fits `harness.measure`."""
     signature = inspect.signature(harness.measure)
 
     def stored_already(*given: Any, **named: Any) -> Any:
         return harness.results(signature.bind(*given, **named).arguments["store"])
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HARNESS_STORE", shutil.copy(measured, str(tmp_path / "mine.sqlite")))
+    monkeypatch.setenv("HARNESS_CACHE", str(measured.parent / "cache"))
+    for name in ("mine.sqlite", "notebook.sqlite"):
+        shutil.copy(measured, tmp_path / name)
+    monkeypatch.setenv("HARNESS_STORE", str(tmp_path / "mine.sqlite"))
     monkeypatch.setattr(harness, "measure", stored_already, raising=False)
     monkeypatch.setattr("search.latency.model_selection.REPEATS", 1)
-    path = write_script(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/how-to/python.md"])
+def test_the_python_of_a_page_goes_from_measured_networks_to_one_within_limits(
+    page: str, measured_already: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_script(measured_already)
     if page == "README.md":
         path.write_text(*blocks(README, "python"))
     runpy.run_path(str(path), run_name="__main__")
     found = Architecture.parse(capsys.readouterr().out.split()[-1])
     assert found.params <= (3_000_000 if page == "README.md" else 6_000_000)
-    assert page == "README.md" or f"{found}," in (tmp_path / "accuracies.csv").read_text()
+    assert page == "README.md" or f"{found}," in (measured_already / "accuracies.csv").read_text()
+
+
+def test_the_notebook_goes_from_measured_networks_to_a_front_and_its_picture(
+    measured_already: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for library in ("matplotlib", "pandas"):
+        pytest.importorskip(library)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    names: dict[str, Any] = {}
+    for cell in json.loads(NOTEBOOK.read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    assert len(names["measured"]) == 24
+    assert 0 < names["best"]["local_ms"] <= names["limit_ms"]
+    drawn = names["axes"].lines[0].get_xydata()
+    assert drawn.tolist() == names["front"][["local_ms", names["accuracy"]]].to_numpy().tolist()
+    assert (drawn[1:] > drawn[:-1]).all(), "of a front each network that is slower is more accurate"
 
 
 @dataclass(frozen=True)
@@ -271,7 +292,6 @@ def test_the_python_of_the_readme_measures_predicts_joins_and_searches(
     assert str(Architecture.parse(done.stdout.splitlines()[-1])) == done.stdout.splitlines()[-1]
 
 
-NOTEBOOK = ROOT / "examples/measure_to_pareto.ipynb"
 RUN = """
 import sys, nbformat
 from nbclient import NotebookClient

@@ -21,9 +21,9 @@ def main() -> None:
     client.build_archive = build_compiled
     device = LocalDevice(name="board", root=root)
     store = Store(store_path)
-    measure(device, store, networks[:1])
+    measure(device, store, networks[:1], forked=False)
     print("the first is measured", flush=True)  # noqa: T201
-    measure(device, store, networks, options=replace(ONNX, level=LONG))
+    measure(device, store, networks, options=replace(ONNX, level=LONG), forked=False)
 
 
 if __name__ == "__main__":

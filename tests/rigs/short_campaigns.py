@@ -22,7 +22,7 @@ from exporters import own_run, own_run_worker
 from exporters.own_run import OwnRun
 from harness.devices.client import NOTHING, AgentClient
 from harness.devices.config import Device
-from harness.devices.transports import open_transport
+from harness.devices.transports import local, open_transport
 from harness.devices.transports.contract import Transport
 from harness.estimates import clean_runs
 from harness.measurement import core_gate, session_runner
@@ -33,6 +33,7 @@ from harness.measurement.workload import ModelSource
 from harness.models.exported import ExportedModels
 from harness.models.names import select_architectures
 from harness.store import Store
+from rigs import forked_agents
 from rigs.watcher import Watcher
 
 SHORT_PLAN = SessionPlan(
@@ -115,15 +116,18 @@ def same_pace() -> Iterator[None]:
 
 
 @contextmanager
-def any_core() -> Iterator[None]:
+def any_core(*, forked: bool = True) -> Iterator[None]:
     """Let campaigns take any core, however busy, keep each session as it is, and take each of its runs for a sample: what
     they wait for and repeat takes longer than a session, and has tests of its own; among other tests none of a session's few
     runs may be left undisturbed.
 
-    How a core may be asked for is tried out once a process, and which runtimes are here; model files are judged in it.
+    How a core may be asked for is tried out once a process, and which runtimes are here; model files are judged in it. Agents and
+    workers are forked, which pays for a process of several campaigns alone.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(core_gate, "FREE_SHARE", 1.0)
+        if forked:
+            patch.setattr(local, "subprocess", forked_agents.with_popen(forked_agents.ForkedThere))
         patch.setattr(AgentClient, "permissions", permissions_once)
         patch.setattr(AgentClient, "quiet", quiet_untried)
         patch.setattr(AgentClient, "hello", hello_once)
@@ -151,9 +155,10 @@ def measure(
     options: Options = ONNX,
     observer: Watcher | None = None,
     connect: Callable[[Device], Transport] = open_transport,
+    forked: bool = True,
 ) -> Outcome:
-    """Run a campaign in an order that is always the same, on any core."""
-    with any_core():
+    """Run a campaign in an order that is always the same, on any core; see `any_core`."""
+    with any_core(forked=forked):
         return run_campaign(
             device,
             models(tuple(networks)),

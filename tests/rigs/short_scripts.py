@@ -17,7 +17,7 @@ from harness.measurement import plan
 from rigs.compiled_agent import build_compiled
 from rigs.short_campaigns import SHORT, SHORT_PLAN, any_core
 
-_any_core = any_core()  # kept, for its end takes back what it changes
+_any_core = any_core(forked=False)  # kept, for its end takes back what it changes
 
 
 def shorten() -> None:

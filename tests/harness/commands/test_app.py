@@ -52,7 +52,7 @@ harness.store.database.OPENING_WAITS_S = (0.1,)  # for a server that is not ther
 from harness.measurement.plan import LEVELS
 from rigs.short_campaigns import SHORT, any_core
 LEVELS["screen"] = SHORT  # what is tested is the command, not the number
-short = any_core()
+short = any_core(forked=False)
 short.__enter__()
 for line in sys.stdin:
     request = json.loads(line)

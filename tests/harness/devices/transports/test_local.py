@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -9,10 +10,13 @@ from pathlib import Path
 
 import pytest
 from contracts.transport import TransportContract, await_end, is_alive
+from rigs.forked_agents import ForkedThere, with_popen
 from rigs.open_files import few_open_files
+from rigs.short_campaigns import await_no_process, processes
 
+from harness.devices.client import ISOLATED
 from harness.devices.config import LocalDevice
-from harness.devices.transports import open_transport
+from harness.devices.transports import local, open_transport
 from harness.devices.transports.contract import Transport
 from harness.devices.transports.local import LocalTransport
 from harness.errors import DeviceError
@@ -122,3 +126,49 @@ def test_ending_one_command_leaves_the_others(transport: LocalTransport) -> None
     await_end(pid)
     second.write(b"still here", 5)
     assert second.read(100, 5) == b"still here"
+
+
+# Readline, which pytest imports, tells started processes alone of COLUMNS and LINES.
+PROGRAMS = {
+    "what it is told": "import sys; print(sys.argv, sys.stdin.read(), file=sys.stderr); print(sys.argv)",
+    "where it is": "import os; print(os.getcwd(), sorted(set(os.environ) - {'COLUMNS', 'LINES'}), os.sched_getaffinity(0))",
+    "what it has open": "import os; print(sorted(os.listdir('/proc/self/fd')))",
+    "whose it is": "import os; print(os.getsid(0) == os.getpgid(0) == os.getpid())",
+    "its name": "print(open('/proc/self/cmdline').read().rstrip(chr(0)))",
+    "a status": "import sys; sys.exit(3)",
+    "a last word": "import sys; sys.exit('so it is')",
+    "an error": "raise ValueError('no number')",
+    "a signal": "import os; os.kill(os.getpid(), 15)",
+    "a signal to it": "import os; os.killpg(0, 9)",
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a process what is looked at here")
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
+def test_a_process_that_tests_fork_is_as_one_that_is_started(
+    transport: LocalTransport, program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [sys.executable, *ISOLATED, "-c", program, "one of this machine"]
+    monkeypatch.setenv("HARNESS_MADE_UP", "yes")
+    started = transport.run(command, stdin=b"read me")
+    monkeypatch.setattr(local, "subprocess", with_popen(ForkedThere))
+    forked = transport.run(command, stdin=b"read me")
+    assert (forked.status, forked.stdout) == (started.status, started.stdout)
+    assert forked.stderr.splitlines()[-1:] == started.stderr.splitlines()[-1:]
+
+
+def test_a_forked_process_is_killed_with_its_command(
+    transport: LocalTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "subprocess", with_popen(ForkedThere))
+    words = ("print(7, flush=True)", "one of this machine")
+    channel = transport.start(
+        [sys.executable, *ISOLATED, "-c", f"{words[0]}; import time; time.sleep(600)", words[1]]
+    )
+    assert channel.read(1, 20) == b"7"
+    assert len(processes(*words)) == 1
+    with pytest.raises(subprocess.TimeoutExpired):
+        channel.wait_status(0.01)
+    channel.kill()
+    assert channel.wait_status(20) == -9
+    await_no_process(*words)

@@ -95,12 +95,15 @@ class Observer(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """Outcome of a campaign. Times in s, `sent_bytes` of model parts over the connection, `redone` sessions after throttling."""
+    """Outcome of a campaign. Times in s, `sent_bytes` of model parts over the connection.
+
+    `setbacks`: sessions that were measured again, by why, `throttled` or `contended`.
+    """
 
     device: str
     campaign_id: str = ""
     measured: int = 0
-    redone: int = 0
+    setbacks: Counter[str] = field(default_factory=Counter)
     reused: int = 0
     failures: list[Failure] = field(default_factory=list)
     uses: list[RuntimePlan] = field(default_factory=list)
@@ -108,6 +111,11 @@ class Outcome:
     loop_s: float = 0.0
     elapsed_s: float = 0.0
     error: HarnessError | None = None
+
+    @property
+    def redone(self) -> int:
+        """Return the number of sessions that were measured again."""
+        return self.setbacks.total()
 
     @property
     def exit_status(self) -> int:
@@ -285,7 +293,7 @@ class _Run:
             ending = f"stopped: {error}"
         if not outcome.campaign_id:
             return
-        outcome.redone += self._measuring.redone if self._measuring is not None else 0
+        outcome.setbacks += self._measuring.setbacks if self._measuring is not None else Counter()
         try:
             if self._record is None:
                 self._store.finish_campaign(outcome.campaign_id, now_utc(), ending)

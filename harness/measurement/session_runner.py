@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -103,7 +104,7 @@ class SessionRunner:
     on_progress: OnProgress
     cancel: threading.Event
     circumstances: Circumstances = field(default_factory=Circumstances)
-    redone: int = 0
+    setbacks: Counter[str] = field(default_factory=Counter)  # of sessions measured again, by why
     _redos: int = REDOS_A_UNIT
     _conditions: Mapping[str, Any] | None = None  # the latest known, None when they are too old to trust
     _is_broken: bool = False  # the link, with which nothing more was asked
@@ -137,7 +138,7 @@ class SessionRunner:
                     return
                 assert isinstance(result, SessionRecord)
                 self.keep(replace(result, purpose=trouble))
-                self.redone += 1
+                self.setbacks[trouble] += 1
                 again.append(unit)
                 is_hot = is_hot or trouble == "throttled"
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from harness.prediction.measure import Measured
     from harness.store import Store
 
+SETBACKS = {"throttled": "the device throttled", "contended": "another program disturbed them"}
+
 
 def first_numbers_in(store: Store) -> Callable[[RuntimePlan, int], list[str]]:
     """Return the table that `ProgressView` shows during a campaign: latencies so far, in so many lines."""
@@ -60,8 +62,10 @@ def print_outcome(outcome: Outcome) -> None:
     if outcome.uses:
         sessions = "session" if outcome.measured == 1 else "sessions"
         parts = [f"{outcome.measured} {sessions} measured in {outcome.elapsed_s:.0f} s"]
-        if outcome.redone:
-            parts.append(f"{outcome.redone} measured again because the device throttled")
+        parts += [
+            f"{number} measured again because {SETBACKS[trouble]}"
+            for trouble, number in sorted(outcome.setbacks.items())
+        ]
         if outcome.reused:
             parts.append(f"{outcome.reused} already stored (--fresh measures again)")
         if outcome.sent_bytes:

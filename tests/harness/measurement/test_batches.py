@@ -242,6 +242,7 @@ def test_a_throttled_and_a_contended_network_of_one_worker_are_both_measured_aga
     link = ScriptedLink([Run(), Run(is_throttled=True), Run(), Run(), Run(is_contended=True), Run()])
     outcome = measure(link, store, cancel=cancel)
     assert (outcome.measured, outcome.redone, cancel.waits_s) == (5, 2, [90.0])
+    assert outcome.setbacks == {"throttled": 1, "contended": 1}
     assert len(sessions(store, outcome, "throttled")) == len(sessions(store, outcome, "contended")) == 1
 
 

@@ -111,7 +111,6 @@ def test_every_example_in_a_docstring_is_run_by_a_test() -> None:
         "harness.devices.names.expand_names",
         "harness.devices.destination.parse_destination",
         "harness.measurement.model_faults.with_remedy",
-        "harness.measurement.uploads.upload_text",
     ],
 )
 def test_the_examples_in_docstrings_run(name: str, store: Store) -> None:

@@ -2,11 +2,12 @@
 
     python benchmarks/litert.py [--networks 20] [--int8 5] [--file MODEL.tflite ...] [--gpu]
 
-Random networks of Blox and further files, in both runtimes of one process on one thread. The two take turns run by run
-(interpreter, LiteRT, LiteRT, interpreter), so that what slows the machine slows both; a model's ratio is the median over fresh
-loads of both, in changing order, of that of their fastest runs, for where a model comes to lie in memory moves its time, too.
-Its 95 % interval is between two of the loads. `call`: LiteRT's time less the interpreter's on a model of one small convolution.
-Outputs are compared in all, with --gpu those of LiteRT's GPU, too, in int8 by steps of the output.
+Random networks of Blox and further files, in both runtimes of one process on one thread. The two take turns of six runs, in
+changing order, so that what slows the machine slows both; as in a session, a turn's first two runs, which find the caches of the
+other, do not count. A model's ratio is the median over fresh loads of both, in changing order, too, of that of their fastest
+runs, for where a model comes to lie in memory moves its time; its 95 % interval is between two of the loads. `call`: LiteRT's
+time less the interpreter's on a model of one small convolution. Outputs are compared in all, with --gpu those of LiteRT's GPU,
+too, in int8 by steps of the output.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 from machine import describe_machine
 
+from device_agents.clean_runs import COLD_RUNS
 from device_agents.runtimes import litert, tflite
 from device_agents.runtimes.loaded import Loaded
 from exporters import FragmentLibrary, Precision, link
@@ -33,6 +35,7 @@ TARGETS = (
     "targets: ratios within 2 % of 1, a call within 20 us, outputs within 1e-3 (fp32) or two steps (int8)"
 )
 WARM_RUNS = 5
+TURN_RUNS = 6
 NEAR = 0.02
 GPU = "GPU-fp32"
 
@@ -44,9 +47,9 @@ def main() -> None:
     parser.add_argument("--int8", type=int, default=5, help="of int8")
     parser.add_argument("--file", action="append", default=[], help="a TFLite file of any converter")
     parser.add_argument(
-        "--loads", type=int, default=9, help="fresh loads of each model, 6 or more for an interval"
+        "--loads", type=int, default=16, help="fresh loads of each model, 6 or more for an interval"
     )
-    parser.add_argument("--turns", type=int, default=16)
+    parser.add_argument("--turns", type=int, default=6, help="of each, in each load")
     parser.add_argument("--core", type=int, help="core to run on")
     parser.add_argument("--gpu", action="store_true", help="compare the outputs of LiteRT's GPU in fp32, too")
     arguments = parser.parse_args()
@@ -107,9 +110,10 @@ def compare(model: bytes, turns: int, ours_first: bool) -> tuple[float, float]:
     """Return (LiteRT's time in units of the interpreter's, the interpreter's time in ns), of the fastest runs of fresh loads."""
     theirs, ours = pair_of(model, ours_first)
     times: dict[int, list[int]] = {0: [], 1: []}
-    for _ in range(turns):
-        for which in (0, 1, 1, 0):
-            times[which].append(run_ns((theirs, ours)[which]))
+    for turn in range(turns):
+        for which in (0, 1) if turn % 2 else (1, 0):
+            runs_ns = [run_ns((theirs, ours)[which]) for _ in range(TURN_RUNS)]
+            times[which] += runs_ns[COLD_RUNS:]
     return min(times[1]) / min(times[0]), min(times[0])
 
 

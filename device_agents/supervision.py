@@ -19,6 +19,7 @@ from device_agents.memory_guard import MemoryGuard
 from device_agents.probes import Probes
 from device_agents.processes import end_group, signal_name, start_agent
 from device_agents.refusal import Refusal
+from device_agents.runtimes import uses_accelerator
 from device_agents.sampler import Sampler
 
 HEARTBEAT_S = 2.0
@@ -66,6 +67,7 @@ class Supervision:
         self._environment = environment
         self._meter, self._energy_s = meter, energy_s
         self._phase = "start"
+        self._is_accelerated = False
         self._network: int | None = None
         self._stderr = bytearray()
         self._outcome: dict[str, Any] | None = None
@@ -74,6 +76,7 @@ class Supervision:
         """Return the worker's answer, its `elapsed_s` added. Raises: Refusal, ClientGone."""
         start_s = time.monotonic()
         oom_kills = self._probes.oom_kills()
+        self._is_accelerated = uses_accelerator(str(message["job"]["options"].get("provider", "")))
         process = start_agent(self._agent_path, ["worker"], self._environment)
         try:
             self._emit({"event": "started", "pid": process.pid})
@@ -225,6 +228,10 @@ class Supervision:
                 )
             else:
                 message += "; when memory runs out the kernel ends a process like this"
+        elif self._is_accelerated:
+            message += (
+                "; an accelerator's library may end its process like this where it finds no memory there"
+            )
         return Refusal("worker-killed", message, signal=name, phase=self._phase)
 
     def _with_context(self, refusal: Refusal) -> Refusal:

@@ -137,14 +137,19 @@ def do_job(message: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
 
 
 def attempt(session: Session, number: int, reference: Loaded, reporter: Reporter) -> str | None:
-    """Measure a network; return why its slices ended, None where it is told as refused. Raises: Refusal that ends the job."""
+    """Measure a network; return why its slices ended, None where it is told as refused.
+
+    Raises: Refusal that ends the job; on an accelerator, where a fault may outlive the network, all.
+    """
     try:
         return session.measure(number, reference)
     except Refusal as refusal:
-        if refusal.kind in ENDS_JOB:
+        if refusal.kind in ENDS_JOB or (session.is_accelerated and refusal.kind == "out-of-memory"):
             raise
         reporter.send({"event": "refused", "network": number, "failure": refusal.header()})
-    except Exception as error:  # noqa: BLE001 - whatever a runtime raises is that network's failure
+    except Exception as error:  # whatever a runtime raises is that network's failure
+        if session.is_accelerated:
+            raise
         reporter.send({"event": "refused", "network": number, "failure": worker_error(error).header()})
     return None
 
@@ -161,8 +166,8 @@ class Session:
         counts = Counter(digest for recipe in recipes for digest in set(recipe["parts"]))
         self._common = {digest for digest, count in counts.items() if count > 1}
         self._parts: dict[str, bytes] = {}  # read and verified once, some 60 % of any model
-        is_cpu = not uses_accelerator(str(job["options"].get("provider", "")))
-        self._is_one_thread = job["threads"] == 1 and is_cpu
+        self.is_accelerated = uses_accelerator(str(job["options"].get("provider", "")))
+        self._is_one_thread = job["threads"] == 1 and not self.is_accelerated
         self._delay = RunDelay(self._is_one_thread, ThrottledTime() if read_quota() else None)
         self._stopwatch = Stopwatch(self._delay)
         self._paces = Paces()
@@ -216,6 +221,7 @@ class Session:
                 network.run, plan.settled_runs, warm_network.loops, reporter.pulse, self._stopwatch
             )
             reporter.send(dict(times, event="settled", network=number))
+        network.output()  # raises what an accelerator told of during the last run
         now_ns = perf_counter_ns()
         measured = {
             "event": "measured",

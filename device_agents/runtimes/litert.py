@@ -7,10 +7,7 @@ What a GPU computes is fetched within the run, so that it is over when the run i
 from __future__ import annotations
 
 import ctypes
-import os
-import re
 import struct
-from contextlib import nullcontext
 from ctypes import c_bool, c_void_p
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +18,7 @@ from device_agents.runtimes import litert_api as api
 from device_agents.runtimes.litert_api import Handles, Layout, Library, LiteRtError, PerTensor, TensorType
 from device_agents.runtimes.litert_library import MODULE, open_library
 from device_agents.runtimes.litert_npu import DISPATCH, find_libraries, npu_libraries, why_refused
+from device_agents.runtimes.litert_printed import PrintedText, printed_text, shares_told
 from device_agents.runtimes.loaded import Inputs, Loaded, judged_places
 from device_agents.runtimes.plain_values import fixed_bytes
 
@@ -163,6 +161,7 @@ class Compiled:
         self._provider, chosen = main, PROVIDERS[main]
         accelerators = chosen.accelerator | (api.CPU if also_cpu else 0)
         self.library = library
+        self._printed: PrintedText | None = printed_text() if accelerators != api.CPU else None
         self._handles = Handles(library)
         self._handles.kept.append(model)
         self._environment = environment(library, accelerators)[0]
@@ -180,37 +179,37 @@ class Compiled:
             texts[RUNTIME_OPTIONS] = "enable_profiling = true\n"
         for name, text in texts.items():
             self._add_options(options, name, text.encode())
-        self.handle, printed = self._compile(options, bool(also_cpu))
+        self.handle, printed = self._compile(options)
         self.shares, self.arithmetic = {provider: 1.0}, chosen.arithmetic
         if also_cpu:
             is_whole = library.ask(c_bool, "LiteRtCompiledModelIsNonCpuFullyAccelerated", self.handle)
             self.shares = {main: 1.0} if is_whole else shares_told(main, printed)
             self.arithmetic = chosen.arithmetic if is_whole else "mixed"
 
-    def _compile(self, options: c_void_p, is_read: bool) -> tuple[c_void_p, str]:
-        """Return the compiled model, and if it is to be read what LiteRT printed.
+    def _compile(self, options: c_void_p) -> tuple[c_void_p, str]:
+        """Return the compiled model, and on an accelerator what LiteRT printed meanwhile.
 
         Raises: Refusal when the provider cannot run it, LiteRtError.
         """
-        told = PrintedText()
+        printed = self._printed
+        begin = len(printed.read()) if printed else 0
         try:
-            with told if is_read else nullcontext():
-                handle = self._handles.make(
-                    "LiteRtCreateCompiledModel",
-                    *(self._environment, self._model, options),
-                    destroy="LiteRtDestroyCompiledModel",
-                )
+            handle = self._handles.make(
+                "LiteRtCreateCompiledModel",
+                *(self._environment, self._model, options),
+                destroy="LiteRtDestroyCompiledModel",
+            )
         except LiteRtError as error:
-            accelerator = PROVIDERS[self._provider].accelerator
-            if accelerator == api.CPU:
+            if printed is None:
                 raise
-            if accelerator == api.NPU:
+            printed.check(self._provider, error)
+            if PROVIDERS[self._provider].accelerator == api.NPU:
                 raise why_refused(self.library.path.parent, error) from error
             if error.status != api.COMPILATION_FAILED:
                 message = "LiteRT cannot use the %s of this device: %s; what it printed tells why"
                 raise Refusal("runtime-missing", message % (self._provider, error)) from error
             raise self._partial(str(error)) from error
-        return handle, told.text
+        return handle, printed.read()[begin:] if printed else ""
 
     def _partial(self, told: str) -> Refusal:
         """Return what refuses a network that the accelerator does not run as a whole; `told`: how that is known."""
@@ -270,7 +269,10 @@ class Compiled:
         def output() -> list[float]:
             if not sinks:
                 return []
-            return self._values(results[0], sinks[0], judged_places(layouts[0].shape, inputs.batch))
+            values = self._values(results[0], sinks[0], judged_places(layouts[0].shape, inputs.batch))
+            if self._printed:
+                self._printed.check(self._provider)
+            return values
 
         return run, output
 
@@ -299,7 +301,21 @@ class Compiled:
                 self._lock(sink, api.READ)
                 self.library.call("LiteRtUnlockTensorBuffer", sink)
 
-        return run_and_fetch if away else run
+        fetching = run_and_fetch if away else run
+        printed, provider = self._printed, self._provider
+        if printed is None:
+            return fetching
+
+        def run_and_check() -> None:
+            try:
+                fetching()
+            except LiteRtError as error:
+                printed.check(provider, error)
+                raise
+            if printed.fault:
+                printed.check(provider)
+
+        return run_and_check
 
     def _count(self, kind: str, signature: c_void_p) -> int:
         return int(self.library.ask(ctypes.c_size_t, "LiteRtGetNumSignature" + kind, signature))
@@ -383,41 +399,4 @@ class Compiled:
         return [(value - tensor.zero_point) * tensor.scale for value in values] if tensor.scale else values
 
 
-# What LiteRT's GPU libraries print of a model that they take in part.
-SPLIT = re.compile(
-    r"(\d+) operations will run on the GPU, and the remaining (\d+) operations will run on the CPU"
-)
 KEEP = api.DESTRUCTOR(lambda address: None)  # options are Python's own bytes, which LiteRT must not free
-
-
-def shares_told(provider: str, printed: str) -> dict[str, float]:
-    """Return the share of operators that an accelerator and the CPU run. Raises: Refusal where LiteRT did not tell."""
-    told = SPLIT.search(printed)
-    if told is None:
-        message = "%s runs a part of this network's operators, and LiteRT does not tell which; take a provider that runs all"
-        raise Refusal("worker-error", message % provider)
-    there, here = int(told[1]), int(told[2])
-    return {provider: there / (there + here), "CPU": here / (there + here)}
-
-
-class PrintedText:
-    """What is written to standard error within a `with`, by whatever language; passed on at the end, unless the process dies."""
-
-    text = ""
-
-    def __enter__(self) -> PrintedText:
-        from tempfile import TemporaryFile  # late: a worker's start counts
-
-        self._file = TemporaryFile()
-        self._stderr = os.dup(2)
-        os.dup2(self._file.fileno(), 2)
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        os.dup2(self._stderr, 2)
-        os.close(self._stderr)
-        self._file.seek(0)
-        data = self._file.read()
-        self._file.close()
-        os.write(2, data)
-        self.text = data.decode("utf-8", "replace")

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from device_agents import models, worker
+from device_agents.refusal import Refusal
 from device_agents.runtimes import RUNTIMES
 from device_agents.runtimes.loaded import Loaded
 
@@ -92,3 +93,31 @@ def test_the_first_slice_follows_runs_of_the_reference_as_every_other_does(work)
 def test_parts_that_several_models_share_and_those_of_the_reference_are_read_once(work):
     _, read, _ = work
     assert sorted(read) == ["o", "oo", "r", "s"]
+
+
+@pytest.mark.parametrize(
+    ("provider", "error", "ends"),
+    [
+        ("GPU", RuntimeError("lost"), True),
+        ("GPU", Refusal("out-of-memory", "full"), True),
+        ("GPU", Refusal("worker-error", "an operator that it has not"), False),
+        ("CPU", RuntimeError("bad shapes"), False),
+        ("CPU", Refusal("out-of-memory", "full"), False),
+        ("CPU", Refusal("part-missing", "none"), True),
+    ],
+)
+def test_what_an_accelerator_breaks_ends_the_job_for_the_networks_after_it_would_be_blamed(
+    provider, error, ends
+):
+    def measure(number, reference):
+        raise error
+
+    job = {"networks": [], "reference": {"parts": []}, "threads": 1, "options": {"provider": provider}}
+    session = worker.Session({"job": dict(job, plan=PLAN)}, Told([]))
+    session.measure, told = measure, Told([])
+    if ends:
+        with pytest.raises(type(error)):
+            worker.attempt(session, 0, None, told)
+    else:
+        assert worker.attempt(session, 0, None, told) is None
+    assert [event["event"] for event in told.events] == ["refused"] * (not ends)

@@ -11,6 +11,15 @@ import numpy as np
 
 from factories.agent_models import tflite_parts
 
+CONVERTED = Path(__file__).with_name("converted")
+INT8_OF_CONVERTED = {
+    "litert_torch_fp32.tflite": False,
+    "litert_quantizer_int8.tflite": True,
+    "tensorflow_fp32.tflite": False,
+    "tensorflow_int8.tflite": True,
+}
+"""Files of other converters in the folder CONVERTED, whose README tells how they were made, and whether each is in int8."""
+
 
 def onnx_model(
     nodes: Sequence[Any],

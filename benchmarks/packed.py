@@ -50,8 +50,8 @@ def main() -> int:
     ):
         found = [round_of(name, server, Path(folder), options) for name in ROUNDS]
     (configuration, networks), *others = found
-    for other, measured in others:
-        if other != configuration or measured.keys() != networks.keys():
+    for configured, measured in others:
+        if configured != configuration or measured.keys() != networks.keys():
             print("the rounds differ in their configuration, models or outputs")
             return 1
     print(

@@ -8,7 +8,7 @@ whose latencies differ by that, or by up to a quarter less or half more, picked 
 that of 16 processes in each role.
 Each pair is judged by the gate at its default in an empty store, then by compare, which goes on in the same store: its first
 look is the gate's, so that its seconds are the gate's and its own together. `busy`: beside a program that spins on the measured
-core, `stream`: beside one that streams memory on another. Judgements are appended to the results, and the table is of all that
+core, `stream`: beside one that streams memory on another. Judgments are appended to the results, and the table is of all that
 they hold, so that a long run can be made in pieces: `--pairs 0` prints it.
 """
 
@@ -221,7 +221,7 @@ def share(count: int, total: int) -> str:
 
 
 def table(lines: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Yield the table of all judgements: shares with 95 % intervals, seconds as median and 95 % quantile."""
+    """Yield the table of all judgments: shares with 95 % intervals, seconds as median and 95 % quantile."""
     for line in lines:
         if "pair" in line:
             yield (

@@ -33,7 +33,7 @@ class StopRule:
     def add(self, ratio: float | None, elapsed_s: float) -> str | None:
         """Return `precision`, `plateau`, `contended` or `cap` when the slice just taken was the last, else None.
 
-        ratio: None of a slice without a clean run of both; such slices count only towards `contended`: after
+        ratio: None of a slice without a clean run of both; such slices count only toward `contended`: after
         `min_slices` of any kind not even a quarter is clean.
 
         Precision: at least `min_slices`, and the interval's half-width is at most `half_width` of the median.

@@ -130,7 +130,7 @@ def _draw_weights(module: nn.Module, fragment: Fragment, seed: int) -> None:
     """Set weights that keep activations at a sane scale through every network of a space.
 
     Convolutions are drawn as by He et al. (arXiv:1502.01852, eq. 10); BatchNorm statistics scatter about those
-    of a normalised input. Against growth by sums, the last BatchNorm of each of n residual branches is scaled by
+    of a normalized input. Against growth by sums, the last BatchNorm of each of n residual branches is scaled by
     1/n, and a reduction's by 0.4.
     """
     name = int.from_bytes(hashlib.sha256(str(fragment).encode()).digest()[:8], "little")

@@ -1,7 +1,7 @@
 """int8 for ONNX models by ONNX Runtime's own static quantizer, fragment by fragment. Runs in the converter's process.
 
 The form is QDQ: activations are unsigned with a zero point, weights signed with a scale for each channel, biases have 32 bits.
-Weights go from -64 to 64: on x86 processors without VNNI the kernels add the products of two neighbours in 16 bits, and larger
+Weights go from -64 to 64: on x86 processors without VNNI the kernels add the products of two neighbors in 16 bits, and larger
 ones than 2 x 255 x 64 saturate.
 A value between fragments is quantized where it is written: a pair of QuantizeLinear and DequantizeLinear follows there, and
 whoever reads it reads the pair's output, as in a model that was quantized whole.

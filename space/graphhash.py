@@ -3,7 +3,7 @@
 The construction is NAS-Bench-101's (arXiv:1902.09635, section 2 and its appendix) on whole networks, as Blox
 (arXiv:2210.07271) uses it. Vertices are the input, the surviving ops of each stage followed by that stage's
 reduction, and the output; edges follow the data, a sum being several edges into what reads it. Each vertex
-starts from its degrees and its label; as many rounds as there are vertices mix in the neighbours.
+starts from its degrees and its label; as many rounds as there are vertices mix in the neighbors.
 
 After k rounds a vertex knows only what lies within k edges, so networks that agree there share the work: labels
 may be arrays, and the hashes of all networks of one wiring are computed by broadcasting, each vertex over the
@@ -128,8 +128,8 @@ def _start(out_degree: int, in_degree: int, label: Any) -> Any:
 def _mixed(hashes: dict[int, Any], v: int, ins: list[int], outs: list[int]) -> Any:
     split = len(ins)
 
-    def mix(own: str, *neighbours: str) -> str:
-        before, after = neighbours[:split], neighbours[split:]
+    def mix(own: str, *neighbors: str) -> str:
+        before, after = neighbors[:split], neighbors[split:]
         return _md5(f"{''.join(sorted(before))}|{''.join(sorted(after))}|{own}")
 
     def mix_chain(own: str, before: str, after: str) -> str:

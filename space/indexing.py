@@ -114,7 +114,7 @@ def drawn(count: int, population: int, word: Callable[[], int]) -> Iterator[int]
 
 
 def _below(bound: int, word: Callable[[], int]) -> int:
-    limit = 2**64 - 2**64 % bound  # words from here on would favour small remainders
+    limit = 2**64 - 2**64 % bound  # words from here on would favor small remainders
     while (drawn := word()) >= limit:
         pass
     return drawn % bound

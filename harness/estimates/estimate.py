@@ -312,12 +312,12 @@ def _interval(
     """Return the interval of the median of the processes' medians."""
     rng = np.random.default_rng(seed)
     medians = np.array([median(values.tolist()) for values in ratios])
-    count, centre = len(ratios), median(medians.tolist())
+    count, center = len(ratios), median(medians.tolist())
     draws = np.stack(
         [_resampled_medians(values, BOOTSTRAP_DRAWS, rng) for values in ratios]
     )  # (process, draw)
     noise = float(np.log(draws).var(axis=1).mean())  # of a process's median, from its slices
-    draws *= (centre / medians)[:, None]
+    draws *= (center / medians)[:, None]
     own = float(np.log(medians).var(ddof=1)) if count > 1 else 0.0
     if scatter is not None:
         prior_df = min(scatter.df, PRIOR_DF)
@@ -331,8 +331,8 @@ def _interval(
     low, high = np.quantile(drawn, ((1 - coverage) / 2, (1 + coverage) / 2))
     if scatter is None and count > 1:
         factor = float(np.exp(min(own**0.5 * _student_median(count, coverage), LARGEST_DEVIATION)))
-        low, high = min(low, centre / factor), max(high, centre * factor)
-    return min(float(low), centre), max(float(high), centre)
+        low, high = min(low, center / factor), max(high, center * factor)
+    return min(float(low), center), max(float(high), center)
 
 
 def _shapes(scatter: Scatter, size: tuple[int, ...], rng: np.random.Generator) -> FloatArray:

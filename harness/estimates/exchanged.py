@@ -66,19 +66,19 @@ def exchanged_estimate(
     every = [value for role in logs for value in role]
     if not every:
         raise ValueError(f"{len(forward) + len(backward)} sessions, none with a clean slice")
-    centre = fmean(fmean(role) for role in logs if role)
+    center = fmean(fmean(role) for role in logs if role)
     slices = sum(len(values) for role in ratios for values in role)
     interval = None
     if all(logs) and slices >= FEWEST_SLICES:
         reach = _reach(logs, ratios, error)
-        unlike = min(1.0, abs(centre) / UNLIKE)
+        unlike = min(1.0, abs(center) / UNLIKE)
         pairs = zip(used, references, strict=True)
         moved = [shared_caches_doubt(one, quiet) for sessions, quiet in pairs for one in sessions]
         reach = hypot(reach, unlike * fmean(moved)) + _unseen(used)
-        interval = (exp(centre - reach), exp(centre + reach))
+        interval = (exp(center - reach), exp(center + reach))
     names = [one.process for sessions in used for one in sessions]
     return RatioEstimate(
-        ratio=exp(centre),
+        ratio=exp(center),
         interval=interval,
         sessions=sum(map(len, used)),
         slices=slices,

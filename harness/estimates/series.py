@@ -37,7 +37,7 @@ def severe_outliers(values: Sequence[float]) -> int:
 def two_modes(values: Sequence[float]) -> tuple[float, float] | None:
     """Return the two values that a series gathers about, or None where one mode explains it.
 
-    Hartigan's dip test (Hartigan & Hartigan 1985) at 1 %: it is calibrated by the uniform distribution, the least favourable,
+    Hartigan's dip test (Hartigan & Hartigan 1985) at 1 %: it is calibrated by the uniform distribution, the least favorable,
     so that it takes next to no other unimodal series for two, heavy tails included. Fewer than 12 values show nothing.
     """
     ordered = np.sort(np.asarray(values, dtype=np.float64))

@@ -328,7 +328,7 @@ class _Run:
         models = {unit.model.key: unit.model for unit in units if unit.model.expected is not None}
         in_order = sorted(
             models.values(), key=lambda model: model.architecture
-        )  # neighbours share most of it
+        )  # neighbors share most of it
         for number, model in enumerate(in_order):
             if self._cancel.is_set():
                 raise Cancelled()

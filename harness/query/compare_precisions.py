@@ -283,7 +283,7 @@ def rank_correlation(
 ) -> Estimate:
     """Return Spearman's rho of latencies (n,) and (n,), measured with relative standard deviations (n,), with its interval.
 
-    Each draw of the bootstrap takes networks anew and adds the noise of their measurements. Noise pulls rho towards 0, in what
+    Each draw of the bootstrap takes networks anew and adds the noise of their measurements. Noise pulls rho toward 0, in what
     was measured and once more in the draws: so the draws are mirrored at the measured value, too (the basic bootstrap, Davison &
     Hinkley 1997, section 5.2), and the interval holds both. None below `FEWEST_RANKED` networks; NaN where all are tied.
     """

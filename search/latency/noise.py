@@ -74,7 +74,7 @@ def fit_weights(model: float, sds: FloatArray) -> FloatArray:
 
 
 def discounted(held_out: FloatArray, measured: FloatArray, model: float, sds: FloatArray) -> FloatArray:
-    """Return measured ratios (n,) moved towards what was predicted, where they are less precise than the typical one.
+    """Return measured ratios (n,) moved toward what was predicted, where they are less precise than the typical one.
 
     By as much as brings the expected error to that of a network measured as precisely as the median one: what is left is fit
     to judge the predictor by.

@@ -136,7 +136,7 @@ def fit_parts(
     with_pairs: bool = False,
     with_borders: bool = False,
 ) -> FittedLatency:
-    """Fit the cost of each part to ratios (n,): not negative, and shrunk towards one cost an op.
+    """Fit the cost of each part to ratios (n,): not negative, and shrunk toward one cost an op.
 
     By how much the data may differ from that expectation is one penalty, see `solve`. What parts take or save together are random
     effects (Henderson 1975, Biometrics 31): two features of a block `with_pairs`, and `with_borders` those and the ops on either

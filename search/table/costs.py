@@ -171,10 +171,10 @@ def decisive(amount: CostEstimate, constraint: Constraint, *, confident: bool) -
 
 def _bound(constraint: Constraint, factor: float) -> float:
     """Return the largest or smallest sum that is within the limit after multiplication by `factor`."""
-    towards = -math.inf if constraint.is_upper else math.inf
+    toward = -math.inf if constraint.is_upper else math.inf
     if factor == 0 or math.isinf(factor):
-        return towards  # nothing is known of the far end: no sum will do
+        return toward  # nothing is known of the far end: no sum will do
     bound = constraint.limit / factor
     while not constraint.holds(np.array([bound * factor]))[0]:
-        bound = math.nextafter(bound, towards)
+        bound = math.nextafter(bound, toward)
     return bound

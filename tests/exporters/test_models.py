@@ -31,7 +31,7 @@ TOLERANCE = 1e-4  # of the largest logit
 MAX_SENT_BYTES = 2048
 MAX_WEIGHT_BYTES = 30_000_000
 
-# Block k of stage s is in row (k - 7 s) % 45: every block in every stage, and 45 different neighbourhoods.
+# Block k of stage s is in row (k - 7 s) % 45: every block in every stage, and 45 different neighborhoods.
 LATIN_SQUARE = [
     Architecture(blocks=tuple(BLOX.blocks[(row + 7 * s) % 45] for s in range(BLOX.stages)))
     for row in range(45)

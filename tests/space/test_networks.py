@@ -17,7 +17,7 @@ def params(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def randomised(module: nn.Module) -> nn.Module:
+def randomized(module: nn.Module) -> nn.Module:
     """Give BatchNorm statistics that are not the identity, so that no layer can be skipped unseen."""
     generator = torch.Generator().manual_seed(0)
     for m in module.modules():
@@ -101,7 +101,7 @@ def test_the_bottlenecks_are_half_equal_and_double_width_twice_over() -> None:
 )
 def test_a_cell_computes_what_its_wiring_says(text: str, expected: object) -> None:
     torch.manual_seed(0)
-    cell = randomised(build_network(Architecture.parse(f"{text}/conv", MINI))).stages[0].cell
+    cell = randomized(build_network(Architecture.parse(f"{text}/conv", MINI))).stages[0].cell
     x = torch.randn(2, 8, 16, 16)
     with torch.no_grad():
         torch.testing.assert_close(cell(x), expected(cell.op0, cell.op1, x))  # type: ignore[operator]
@@ -114,7 +114,7 @@ def test_only_the_ops_that_reach_the_output_are_built() -> None:
 
 def test_a_network_is_its_parts_one_after_the_other() -> None:
     torch.manual_seed(0)
-    network = randomised(build_network(Architecture.parse("conv-mbconv+in/bconv+mbconv", MINI)))
+    network = randomized(build_network(Architecture.parse("conv-mbconv+in/bconv+mbconv", MINI)))
     images = torch.randn(2, 3, 16, 16)
     with torch.no_grad():
         x = network.stem(images)

@@ -59,7 +59,7 @@ def test_samples_are_uniform_over_the_space() -> None:
     assert chi_squared < 45.3  # 20 degrees of freedom, p = 0.001
 
 
-def test_words_that_would_favour_small_numbers_are_drawn_again() -> None:
+def test_words_that_would_favor_small_numbers_are_drawn_again() -> None:
     words = iter([2**64 - 1, 2**64 - 2**64 % 21, 25])
     assert indexing._below(21, lambda: next(words)) == 4
 

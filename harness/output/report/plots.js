@@ -131,7 +131,7 @@ async function drawMain(table, cost, limit, choice, order) {
   return count;
 }
 
-// Draw the fronts of all latencies, each with the front of all networks in grey.
+// Draw the fronts of all latencies, each with the front of all networks in gray.
 async function drawPanels(table, panels, choice) {
   const palette = colors();
   const accuracy = table.accuracy.values;

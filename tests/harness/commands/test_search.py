@@ -255,7 +255,7 @@ def search_on(store: Path, folder: Path, text: str, *more: str) -> Done:
     return run(store, "search", "-a", str(path), "-c", "params<4M", *more)
 
 
-def test_a_bad_cell_is_refused_and_no_cost_is_maximised_instead(store: Path, tmp_path: Path) -> None:
+def test_a_bad_cell_is_refused_and_no_cost_is_maximized_instead(store: Path, tmp_path: Path) -> None:
     table = "architecture,acc,size_mb\n0,61.5,1.5\n1,63.0%,2.5\n"
     refused(search_on(store, tmp_path, table), "row 2: acc = '63.0%' is not a number", "size_mb", "--metric")
     refused(search_on(store, tmp_path, table, "--metric", "acc"), "row 2: acc = '63.0%' is not a number")

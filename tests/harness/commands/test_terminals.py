@@ -105,7 +105,7 @@ def test_a_terminal_that_lacks_something_shows_the_same_words(
     elif "TERM" in environment:
         assert "\x1b" not in shown.written
     else:
-        assert not re.search(r"\x1b\[[0-9;]*[134][0-9;]*m", shown.written), "neither bold nor coloured"
+        assert not re.search(r"\x1b\[[0-9;]*[134][0-9;]*m", shown.written), "neither bold nor colored"
     assert max(map(len, shown.lines)) <= 80
 
 

@@ -124,7 +124,7 @@ def test_a_space_too_large_to_list_is_trained_distilled_and_searched(tmp_path: P
     )
     better = [
         one
-        for one in _neighbours(Architecture.parse(best["architecture"], space))
+        for one in _neighbors(Architecture.parse(best["architecture"], space))
         if _score(scores, one) > best["synthetic_minus_loss_change_sum"] + 1e-9
     ]
     assert better, "the limit keeps networks of a larger sum out"
@@ -169,7 +169,7 @@ def _score(scores: FloatArray, network: Architecture) -> float:
     return float(scores[np.arange(network.config.stages), blocks_of(network.config, network.index)].sum())
 
 
-def _neighbours(network: Architecture) -> list[Architecture]:
+def _neighbors(network: Architecture) -> list[Architecture]:
     """Return all networks that differ in one or two choices."""
     config, blocks = network.config, blocks_of(network.config, network.index)
     found = {blocks}

@@ -95,9 +95,9 @@ def test_a_row_carries_its_grade_its_doubts_and_the_median_of_each_session(store
     keep(store, [session_of(3.0, 2)])
     steady, lone = latencies(store, CONFIGURATION)
     assert (steady.grade, steady.findings) == ("C", ()), "within 4 %"
-    centre = 1 + float(np.median(NOISE))
-    assert steady.session_medians == pytest.approx([r * centre for r in ratios], rel=1e-6)
-    assert steady.latency_ms == pytest.approx(20.0 * centre, rel=1e-6)
+    center = 1 + float(np.median(NOISE))
+    assert steady.session_medians == pytest.approx([r * center for r in ratios], rel=1e-6)
+    assert steady.latency_ms == pytest.approx(20.0 * center, rel=1e-6)
     assert (lone.grade, [finding.kind for finding in lone.findings]) == ("C", ["one-session"])
     document = to_json([lone])[0]
     assert document["grade"] == "C"

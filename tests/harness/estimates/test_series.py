@@ -15,7 +15,7 @@ from harness.estimates.series import Drift, dip, drift_of, severe_outliers, two_
 
 Noise = Callable[[np.random.Generator, int], npt.NDArray[np.float64]]
 
-# One mode each; uniform is the least favourable of all.
+# One mode each; uniform is the least favorable of all.
 ONE_MODE: dict[str, Noise] = {
     "normal": lambda rng, count: rng.standard_normal(count),
     "Cauchy": lambda rng, count: rng.standard_cauchy(count),
@@ -44,7 +44,7 @@ def test_noise_of_one_mode_is_seldom_taken_for_two(name: str, count: int) -> Non
     rng = np.random.default_rng(1)
     series = 250
     false_alarms = sum(two_modes(ONE_MODE[name](rng, count)) is not None for _ in range(series))
-    # At 1 %, 250 series of the least favourable kind give 6 or fewer in 98 of 100 runs; the others next to none.
+    # At 1 %, 250 series of the least favorable kind give 6 or fewer in 98 of 100 runs; the others next to none.
     assert false_alarms <= (6 if name == "uniform" else 2)
 
 

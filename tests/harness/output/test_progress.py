@@ -142,7 +142,7 @@ def test_a_bar_shows_count_and_time_left_whole_in_any_terminal(
 @pytest.mark.parametrize(
     "environment", [{"TERM": "dumb"}, {"TERM": "dumb", "FORCE_COLOR": "1"}, {"FORCE_COLOR": "1"}]
 )
-def test_a_terminal_that_cannot_write_over_lines_and_a_coloured_log_get_plain_lines(
+def test_a_terminal_that_cannot_write_over_lines_and_a_colored_log_get_plain_lines(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     errors = Terminal() if "TERM" in environment else io.StringIO()

@@ -1,4 +1,4 @@
-"""Lines of text: wrapped for a terminal, as they are elsewhere, and readable in any encoding and without colours."""
+"""Lines of text: wrapped for a terminal, as they are elsewhere, and readable in any encoding and without colors."""
 
 from __future__ import annotations
 

@@ -1,0 +1,71 @@
+"""Words of docstrings and documents: US spelling, a noun phrase or an imperative first."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+from import_graph import ROOMS, ROOT, modules
+
+BRITISH = re.compile(
+    r"\b(?:behaviour|colour|favour|flavour|honour|neighbour|labour|harbour|catalogue|centre|fibre|grey|judgement|licence|labell|levell"
+    r"|modell|travell|artefact|analys(?:e|ed|es|ing)\b|distils?\b(?![-_(]|`| =)|fulfil(?:s|ment)?\b|towards\b|whilst\b|programmes?\b"
+    r"|(?:general|initial|maxim|minim|normal|optim|organ|penal|quant|random|real|recogn|regular|serial|special|standard|summar"
+    r"|synchron|util|visual)is(?:e|ed|er|ers|es|ing|ation|ations)\b)",
+    re.IGNORECASE,
+)
+UNDERSTOOD = {"programme": ("CHANGELOG.md", "docs/how-to/search-methods.md", "search/methods/registry.py")}
+# Of modules and classes a noun phrase, of functions an imperative whose object is a noun.
+RIDDLES = {
+    ast.Module: re.compile(r"(?:What|Who|Whoever|Which|Those|How|Tells?|Says?|Holds?)\b"),
+    ast.ClassDef: re.compile(r"(?:What|Who|Whoever|Which|Those|How|Tells?|Says?|Holds?)\b"),
+    ast.FunctionDef: re.compile(
+        r"(?:What|Who|Which|Those|How|Tell (?:whether|if)|Say (?:whether|if)|(?:Return|Yield|Give) what)\b"
+    ),
+}
+
+
+def british_words(text: str) -> list[str]:
+    """Return the words of a text that Britons alone spell so."""
+    return BRITISH.findall(text)
+
+
+def riddles(source: str) -> list[str]:
+    """Return the first lines of a module's docstrings that open with a clause where a noun or a verb belongs."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+            text = (ast.get_docstring(node) or "").partition("\n")[0]
+            found += [text] if RIDDLES[type(node)].match(text) else []
+    return found
+
+
+@pytest.mark.parametrize("folder", [*ROOMS, "benchmarks", "docs", "examples", "tests", "."])
+def test_spelling_is_american(folder: str) -> None:
+    paths = (ROOT / folder).glob("*") if folder == "." else (ROOT / folder).rglob("*")
+    found = {
+        f"{path.relative_to(ROOT)}: {word}"
+        for path in paths
+        if path.suffix in {".py", ".md", ".toml", ".html", ".js", ".ipynb"} and path.is_file()
+        for word in british_words(path.read_text(encoding="utf-8"))
+        if str(path.relative_to(ROOT)) not in UNDERSTOOD.get(word.lower(), ())
+    }
+    assert not found
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_docstrings_open_with_a_noun_phrase_or_an_imperative(room: str) -> None:
+    found = {
+        f"{name}: {text}"
+        for name, path in modules().items()
+        if name.partition(".")[0] == room
+        for text in riddles(path.read_text(encoding="utf-8"))
+    }
+    assert not found
+
+
+def test_what_is_asked_of_words_can_be_missed() -> None:
+    assert british_words("Neighbours optimised; a size in general.") == ["Neighbour", "optimised"]
+    source = '"""What a module is."""\nclass A:\n    """Hold values."""\ndef f():\n    """Return what it is."""\n'
+    assert riddles(source) == ["What a module is.", "Hold values.", "Return what it is."]

@@ -15,7 +15,7 @@ from search.proxies import load_batch
 from space import BLOX, MINI, SpaceConfig
 from space.errors import ConfigError
 
-GREY = SpaceConfig(name="gray", ops=("conv",), widths=(2,), image_size=8, classes=4, in_channels=1)
+GRAY = SpaceConfig(name="gray", ops=("conv",), widths=(2,), image_size=8, classes=4, in_channels=1)
 
 
 def save(path: Path, images: object, labels: object) -> Path:
@@ -37,7 +37,7 @@ def test_the_digits_are_standardized_in_the_spaces_shape() -> None:
 
 
 def test_the_digits_are_only_of_the_spaces_classes_and_drawn_by_seed() -> None:
-    first, again, other = (load_batch("", GREY, count=40, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (load_batch("", GRAY, count=40, seed=seed) for seed in (1, 1, 2))
     assert first.images.shape == (40, 1, 8, 8) and set(first.labels) == {0, 1, 2, 3}
     assert (first.images == again.images).all() and (first.labels == again.labels).all()
     assert (first.images != other.images).any()
@@ -47,7 +47,7 @@ def test_the_digits_own_size_is_not_resampled() -> None:
     from sklearn.datasets import load_digits
 
     known = {image.tobytes() for image in load_digits().images.astype(np.float32)}
-    images = load_batch("", GREY, count=5).images[:, 0]
+    images = load_batch("", GRAY, count=5).images[:, 0]
     levels = np.unique(images)  # 0 to 16, standardized
     restored = np.round((images - levels[0]) / (levels[-1] - levels[0]) * 16).astype(np.float32)
     assert all(image.tobytes() in known for image in restored)

@@ -76,7 +76,7 @@ DOORS: dict[str, tuple[str, ...]] = {
         "space.user_paths",
         *below("harness.store"),
     ),
-    "harness.estimates": ("space.indexing", *below("harness.estimates")),
+    "harness.estimates": ("space.indexing", "space.statistics", *below("harness.estimates")),
     "harness.devices": (
         *("device_agents.archive", "device_agents.block_plans", "device_agents.gauges"),
         "device_agents.runtimes",
@@ -188,6 +188,12 @@ def test_notes_for_people_are_logged_and_what_is_under_way_is_on_progress() -> N
         return [name for name in callbacks if name != "on_progress" and not name.startswith("log")]
 
     assert offenders(misnamed) == {}
+
+
+def test_student_s_t_and_ranks_are_worked_out_in_one_place() -> None:
+    t = {"scipy.special.stdtrit", "scipy.special.stdtr", "scipy.stats.t"}
+    ranks = {"scipy.stats.rankdata", "scipy.stats.spearmanr"}
+    assert [name for name in MODULES if imports(name) & (t | ranks)] == ["space.statistics"]
 
 
 def test_every_package_is_in_the_table() -> None:

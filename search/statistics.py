@@ -187,7 +187,7 @@ def spearman(x: FloatArray, y: FloatArray, counts: FloatArray) -> FloatArray:
 
     A network's rank, less the mean rank, is half the sum of its signs. NaN where one side has no order.
     """
-    return _rho(*(counts @ _signs(values).T for values in (x, y)), counts)
+    return _rho(counts @ _signs(x).T, counts @ _signs(y).T, counts)
 
 
 def spearman_of_rows(x: FloatArray, y: FloatArray) -> FloatArray:
@@ -202,7 +202,8 @@ def _ranks(values: FloatArray) -> FloatArray:
     """Return twice the centered mid-ranks of values (k, n) in their row, (k, n)."""
     rows = [(np.sort(row), row) for row in values]
     below = [np.searchsorted(ordered, row) + np.searchsorted(ordered, row, "right") for ordered, row in rows]
-    return np.array(below, dtype=np.float64) - values.shape[1]
+    ranks: FloatArray = np.array(below, dtype=np.float64) - values.shape[1]
+    return ranks
 
 
 def _rho(x: FloatArray, y: FloatArray, counts: FloatArray) -> FloatArray:

@@ -56,7 +56,7 @@ def below(room: str) -> tuple[str, ...]:
 # What each room may import of ours: rooms, which do not include the rooms inside them, and single modules.
 DOORS: dict[str, tuple[str, ...]] = {
     "harness.commands": ("exporters", *SEARCH, *SPACE, *below("harness.commands")),
-    "harness.output": ("exporters", *SEARCH, *SPACE, *below("harness.output")),
+    "harness.output": ("device_agents.names", "exporters", *SEARCH, *SPACE, *below("harness.output")),
     "harness.blockwise": ("exporters", *SEARCH, *SPACE, *below("harness.blockwise")),
     "harness.query": (*SEARCH, *SPACE, *below("harness.query")),
     "harness.prediction": (*SEARCH, *SPACE, *below("harness.prediction")),
@@ -66,10 +66,12 @@ DOORS: dict[str, tuple[str, ...]] = {
         *below("harness.models"),
     ),
     "harness.measurement": (
-        *("device_agents.block_plans", "device_agents.pacing", "space.errors", "space.text"),
+        *("device_agents.block_plans", "device_agents.names", "device_agents.pacing"),
+        *("space.errors", "space.text"),
         *below("harness.measurement"),
     ),
     "harness.store": (
+        "device_agents.names",
         "space.errors",
         "space.system_errors",
         "space.text",
@@ -78,7 +80,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     ),
     "harness.estimates": ("space.indexing", "space.statistics", *below("harness.estimates")),
     "harness.devices": (
-        *("device_agents.archive", "device_agents.block_plans", "device_agents.gauges"),
+        *("device_agents.archive", "device_agents.block_plans", "device_agents.gauges", "device_agents.names"),
         "device_agents.runtimes",
         *("space.errors", "space.plugins", "space.text", "space.text_files"),
         *("space.system_errors", "space.user_paths"),

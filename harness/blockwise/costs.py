@@ -15,7 +15,7 @@ from harness.query.latencies import LatencySource
 from harness.query.sums import check_no_fresh, cost_sums, unseen_blocks
 from harness.records import Configuration
 from harness.store import Store
-from search.blockwise.space_costs import SpaceCosts
+from search.blockwise.setting import SpaceCosts
 from search.distillation.signatures import LATENCY
 from search.integer_program.solve import additive_part
 from search.table import Cost

@@ -42,6 +42,6 @@ def test_what_a_killed_process_of_the_same_number_left_is_replaced(tmp_path):
 
 
 def test_only_what_processes_left_that_are_gone_is_left_behind(tmp_path):
-    for name in ("%d-mine" % os.getpid(), "999999999-theirs", "other"):
+    for name in (f"{os.getpid()}-mine", "999999999-theirs", "other"):
         (tmp_path / name).touch()
     assert {path.name for path in left_behind(tmp_path)} == {"999999999-theirs", "other"}

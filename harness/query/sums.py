@@ -35,7 +35,7 @@ class LatencySums:
     """A device's latencies as sums, with what they were fitted to.
 
     `unseen` (stages, B): blocks that no measured network tells of, see `SelectedPredictor.unseen_blocks`; `cost` has each at
-    least as dear as the dearest other of its stage, as the predictor may say 0. `segments`: measured ratios to the
+    least as dear as the costliest other of its stage, as the predictor may say 0. `segments`: measured ratios to the
     reference's latency, `reference_ms`; `apart` are those of grade D.
     """
 
@@ -188,6 +188,6 @@ def latency_sums(
 
 
 def _no_cheaper(blocks: FloatArray, unseen: BoolArray, config: SpaceConfig) -> FloatArray:
-    """Return what blocks add, (stages, B), of those `unseen` at least what the dearest other of their stage does."""
-    dearest = blocks.max(axis=1, keepdims=True, where=available(config) & ~unseen, initial=-np.inf)
-    return np.where(unseen, np.maximum(blocks, dearest), blocks)
+    """Return what blocks add, (stages, B), of those `unseen` at least what the costliest other of their stage does."""
+    costliest = blocks.max(axis=1, keepdims=True, where=available(config) & ~unseen, initial=-np.inf)
+    return np.where(unseen, np.maximum(blocks, costliest), blocks)

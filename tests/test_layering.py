@@ -12,7 +12,17 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from import_graph import ROOMS, ROOT, cycles, floors, graph_of, imported_names, modules, package_of
+from import_graph import (
+    ROOMS,
+    ROOT,
+    cycles,
+    floors,
+    graph_of,
+    imported_names,
+    modules,
+    needless_delays,
+    package_of,
+)
 
 # From the top; each imports only those below it.
 HARNESS = (
@@ -256,6 +266,35 @@ def test_a_circle_is_seen_whatever_hides_its_imports() -> None:
     assert floors(graph, "space") == 3, "the circle, the fourth, the fifth"
     closed = dict(graph) | {"space.first": graph["space.first"] | {"space"}}
     assert cycles(closed) == [["space", "space.first", "space.second", "space.third"]]
+
+
+def test_our_own_modules_are_imported_late_only_where_that_keeps_a_library_out() -> None:
+    """Commands import what they run; the agent's roles start on slow boards, each with its own modules alone."""
+    free = ("harness.commands", "harness.__main__", "device_agents")
+    sources = {name: (path.read_text("utf-8"), package_of(name, MODULES)) for name, path in MODULES.items()}
+    found = needless_delays(sources)
+    assert {name: names for name, names in found.items() if not is_within(name, free)} == {}
+
+
+def test_a_needless_delay_is_seen_and_a_needed_one_is_not() -> None:
+    late = (
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from space.types import T\ndef f():\n    "
+    )
+    sources = {
+        "space": "",
+        "space.light": "import json",
+        "space.types": "",
+        "space.heavy": "import torch",
+        "space.through": "from space.heavy import g",
+        "space.needless": f"{late}from space.light import x\n    import space.light",
+        "space.needed": f"{late}from space.through import g",
+        "space.both": f"from space.heavy import g\n{late}from space.through import g",
+    }
+    found = needless_delays({name: (text, "space") for name, text in sources.items()})
+    assert found == {
+        "space.needless": ["space.light", "space.light.x"],
+        "space.both": ["space.through.g"],
+    }
 
 
 def test_importing_the_rooms_is_light_and_quiet() -> None:

@@ -25,7 +25,7 @@ class Lost(Exception):
     """The agent ended, or fell silent."""
 
 
-class Agent:
+class AgentProcess:
     """The agent, in a process of its own, as over SSH."""
 
     def __init__(self, agent_path: Path, root: Path) -> None:

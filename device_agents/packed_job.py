@@ -27,7 +27,7 @@ from typing import Any, Callable, Iterator, Tuple
 from device_agents.block_plans import BlockPlan, energy_plan, sustained_plan
 from device_agents.names import job_digest
 from device_agents.pacing import Durations, nearest
-from device_agents.packed_agent import Agent, Answer, Journal, Lost, cut_torn_line, read_lines
+from device_agents.packed_agent import AgentProcess, Answer, Journal, Lost, cut_torn_line, read_lines
 from device_agents.packed_signs import SessionEvents, temperatures_c, throttles
 from device_agents.packed_uses import Stop, Use, allowed_cores, choose_uses, greet
 from device_agents.whole_files import file_digest, replacing
@@ -42,11 +42,11 @@ CHUNK_BYTES = 4 << 20
 Unit = Tuple[int, int, int]  # round, batch, network
 
 
-class Ended(BaseException):
+class Interrupted(BaseException):
     """A signal asked the job to end."""
 
 
-class Driver:
+class JobDriver:
     """Drive the agent through one start of a job. `log` shows a line."""
 
     def __init__(self, archive: zipfile.ZipFile, work: Path, log: Callable[[str], None]) -> None:
@@ -56,7 +56,7 @@ class Driver:
         self._key = archive.read("key")
         self._agent_path = work / "agent.pyz"
         self._journal: Journal | None = None
-        self._agent: Agent | None = None
+        self._agent: AgentProcess | None = None
         self._there: set[str] = set()
         self._conditions: Answer = {}  # the latest known, empty when they are too old to trust
         self._limits: dict[str, Any] = self.job["limits"]  # the harness's own numbers
@@ -185,7 +185,7 @@ class Driver:
     def _start_agent(self) -> None:
         if self._agent is not None:
             self._agent.close()
-        self._agent = Agent(self._agent_path, self._work / "agent")
+        self._agent = AgentProcess(self._agent_path, self._work / "agent")
         self._there.clear()
 
     def _greet(self, number: int) -> Answer:
@@ -590,7 +590,7 @@ def now_utc() -> str:
 
 def end(number: int, frame: FrameType | None) -> None:
     """Leave the present work, as on Ctrl-C."""
-    raise Ended()
+    raise Interrupted()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -610,12 +610,12 @@ def main(arguments: list[str] | None = None) -> int:
         if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
             signal.signal(number, end)
     with zipfile.ZipFile(str(path)) as archive:
-        driver = Driver(archive, folder / ("%s-work" % path.stem), say)
+        driver = JobDriver(archive, folder / ("%s-work" % path.stem), say)
         say("job %s for device %s" % (driver.job["job"], driver.job["device"]))
         status, trouble = 0, ""
         try:
             driver.open()
-        except Ended:
+        except Interrupted:
             return 130
         except Stop as error:
             say(str(error))
@@ -626,7 +626,7 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             driver.measure()
             status = 3 if driver.failures else 0
-        except Ended:
+        except Interrupted:
             status, trouble = 130, "stopped; the same command goes on from here"
         except (Stop, Lost, OSError) as error:
             status, trouble = 3, str(error)
@@ -635,7 +635,7 @@ def main(arguments: list[str] | None = None) -> int:
         return finish(driver, results, status, trouble)
 
 
-def finish(driver: Driver, results: Path, status: int, trouble: str) -> int:
+def finish(driver: JobDriver, results: Path, status: int, trouble: str) -> int:
     """End the job's agent and write the results; return the exit status."""
     try:
         driver.close()

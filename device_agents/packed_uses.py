@@ -8,7 +8,7 @@ from typing import Any
 from device_agents import PROTOCOL
 from device_agents.names import short_provider
 from device_agents.pacing import Durations, Pace
-from device_agents.packed_agent import Agent, Answer
+from device_agents.packed_agent import AgentProcess, Answer
 
 HELLO_S = 150.0  # importing a large runtime on a small board takes long
 
@@ -71,7 +71,7 @@ class Use:
         return found.applied(self.group["rounds"][number]["plan"])
 
 
-def greet(agent: Agent, job: dict[str, Any]) -> Answer:
+def greet(agent: AgentProcess, job: dict[str, Any]) -> Answer:
     """Return the agent's answer to `hello`, about the runtimes that the job names; about all where it names or has none."""
     named = sorted({text.partition(":")[0] for text in job["runtimes"]})
     told = {"protocol": PROTOCOL, "harness": job["harness"], "environment": job["environment"]}

@@ -90,7 +90,12 @@ DOORS: dict[str, tuple[str, ...]] = {
     ),
     "harness.estimates": ("space.indexing", "space.statistics", *below("harness.estimates")),
     "harness.devices": (
-        *("device_agents.archive", "device_agents.block_plans", "device_agents.gauges", "device_agents.names"),
+        *(
+            "device_agents.archive",
+            "device_agents.block_plans",
+            "device_agents.gauges",
+            "device_agents.names",
+        ),
         "device_agents.runtimes",
         *("space.errors", "space.plugins", "space.text", "space.text_files"),
         *("space.system_errors", "space.user_paths"),
@@ -295,6 +300,17 @@ def test_a_needless_delay_is_seen_and_a_needed_one_is_not() -> None:
         "space.needless": ["space.light", "space.light.x"],
         "space.both": ["space.through.g"],
     }
+
+
+def test_a_class_name_has_one_meaning() -> None:
+    """What both ends of the agent's protocol name alike is one thing; of the others one of the two is public or stored."""
+    both_ends = {"Grant", "Interrupted", "Quota", "Refusal"}
+    known = {"Block", "Results", "Table"}
+    homes: dict[str, set[str]] = {}
+    for module, path in MODULES.items():
+        for name in re.findall(r"^class ([A-Z]\w*)", path.read_text("utf-8"), re.MULTILINE):
+            homes.setdefault(name, set()).add(module)
+    assert {name for name, modules in homes.items() if len(modules) > 1} == both_ends | known
 
 
 def test_importing_the_rooms_is_light_and_quiet() -> None:

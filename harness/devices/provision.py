@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.devices.answers import BadAnswer, Installed, Note, Survey, check_installed, check_survey
+from harness.devices.answers import BadAnswer, Installed, InstallNote, Survey, check_installed, check_survey
 from harness.devices.carried import carried_file
 from harness.devices.config import Device, parse_runtime
 from harness.devices.connection import Connection, new_owner
@@ -344,7 +344,7 @@ def _installed_by(
     plan: _Plan,
     survey: Survey,
     on_progress: OnProgress,
-) -> Note:
+) -> InstallNote:
     """Return the device's note on what was installed. Raises: DeviceError."""
     request: dict[str, Any] = {"runtimes": list(plan.rows)}
     if way == "carried":

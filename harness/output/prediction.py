@@ -28,7 +28,7 @@ from space.text import counted
 
 if TYPE_CHECKING:
     from harness.prediction.bench_files import BenchFiles
-    from harness.prediction.space_prediction import HeldOut, SpaceTable
+    from harness.prediction.space_prediction import HeldOutErrors, SpaceTable
     from search.latency.evaluation import Errors
 
 SHOWN = 5  # of the fastest and of the slowest networks
@@ -169,7 +169,7 @@ def _cost_line(fresh: str, about: Mapping[str, Any], sensor: str) -> str:
     return f"{line}, {about['predicted']:,} predicted (~) by {about['predictor']}, mean error {about['error']:.1%}"
 
 
-def _held_out(held_out: HeldOut) -> str:
+def _held_out(held_out: HeldOutErrors) -> str:
     return f"{held_out.errors.count} {'random' if held_out.random else 'of the measured'} held-out networks"
 
 

@@ -35,7 +35,7 @@ class LatencySums:
     """A device's latencies as sums, with what they were fitted to.
 
     `unseen` (stages, B): blocks that no measured network tells of, see `SelectedPredictor.unseen_blocks`; `cost` has each at
-    least as dear as the costliest other of its stage, as the predictor may say 0. `segments`: measured ratios to the
+    least as costly as the costliest other of its stage, as the predictor may say 0. `segments`: measured ratios to the
     reference's latency, `reference_ms`; `apart` are those of grade D.
     """
 

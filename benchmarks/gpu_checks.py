@@ -696,7 +696,8 @@ def need_provider(provider: str, remedy: str) -> None:
 
 def provider_rows(runtimes: Sequence[str], asked: Sequence[str], devices: str = "") -> Found:
     """Measure two networks in some runtimes; compare outputs, and device times with walls. devices: a devices.toml."""
-    from harness.devices.config import parse_runtime, short_provider
+    from device_agents.names import short_provider
+    from harness.devices.config import parse_runtime
     from harness.store import Store
 
     with tempfile.TemporaryDirectory() as folder:

@@ -19,8 +19,17 @@ from device_agents.packed_job import main
 
 sys.exit(main())
 """
-PACKED_MODULES = ("__init__.py", "block_plans.py", "clean_runs.py", "frames.py", "packed_job.py", "pacing.py")
-LEFT_OUT = ("archive.py", "block_plans.py", "packed_job.py", "pacing.py")
+PACKED_ALONE = (
+    "block_plans.py",
+    "names.py",
+    "packed_agent.py",
+    "packed_job.py",
+    "packed_signs.py",
+    "packed_uses.py",
+    "pacing.py",
+)
+PACKED_MODULES = ("__init__.py", "clean_runs.py", "frames.py", "whole_files.py", *PACKED_ALONE)
+LEFT_OUT = ("archive.py", *PACKED_ALONE)
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest
 
 

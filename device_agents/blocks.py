@@ -42,7 +42,7 @@ def run_blocks(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
     reporter.send(dict(began, delay_source=delay.source, **message["process"]))
     gc.collect()
     gc.disable()
-    runner = Runner(delay, reporter)
+    runner = BlockRunner(delay, reporter)
     for index, (which, seconds) in enumerate(job["blocks"]):
         reporter.enter("%s, block %d of %d" % (which, index + 1, len(job["blocks"])))
         run = models[which].run if which in models else None
@@ -63,7 +63,7 @@ def run_blocks(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
     return {"threads": job["threads"], "cores": message["cores"], "blocks": len(job["blocks"])}
 
 
-class Runner:
+class BlockRunner:
     """Runs of one model after another, told to a reporter."""
 
     def __init__(self, delay: RunDelay, reporter: Any) -> None:

@@ -28,8 +28,9 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 
 from device_agents.models import part_path
-from device_agents.parts_cache import file_digest, free_bytes
+from device_agents.parts_cache import free_bytes
 from device_agents.refusal import Refusal
+from device_agents.whole_files import file_digest
 
 NOTE = "environment.json"
 FOLDERS = "environments"

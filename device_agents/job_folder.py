@@ -1,4 +1,4 @@
-"""A folder for one job, removed after it, and those of agents that were killed with it."""
+"""A folder for one job, removed after it, and what agents left that were killed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,20 @@ from typing import Iterator
 from device_agents.processes import is_alive
 
 
+def left_behind(folder: Path) -> Iterator[Path]:
+    """Yield what processes left in a folder that are gone, by names that begin with their numbers."""
+    for path in folder.iterdir():
+        pid = path.name.split("-")[0]
+        if not pid.isdigit() or not is_alive(int(pid)):
+            yield path
+
+
 @contextmanager
 def temporary_folder(parent: Path) -> Iterator[Path]:
     """Yield a fresh folder below `parent`, named by this process. Raises: OSError."""
     parent.mkdir(mode=0o700, exist_ok=True)
-    for left in parent.iterdir():
-        pid = left.name.split("-")[0]
-        if not pid.isdigit() or not is_alive(int(pid)):
-            shutil.rmtree(str(left), ignore_errors=True)
+    for left in left_behind(parent):
+        shutil.rmtree(str(left), ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix="%d-" % os.getpid(), dir=str(parent)))
     try:
         yield folder

@@ -6,12 +6,11 @@ import hashlib
 import os
 import re
 import shutil
-from contextlib import suppress
 from pathlib import Path
 
 from device_agents.fields import Fields, refuse, show
 from device_agents.models import missing_parts, part_path
-from device_agents.parts_cache import file_digest
+from device_agents.whole_files import file_digest, replacing
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*\.so")
 COUNT_LIMIT = 64
@@ -50,11 +49,8 @@ def place(part: Path, path: Path, digest: str) -> None:
     """Put a part under another name, without a second copy where the file system can. Raises: Refusal, OSError."""
     if not part.is_file() or file_digest(part) != digest:
         raise missing_parts([digest])
-    temporary = path.with_suffix(".%d" % os.getpid())
-    with suppress(FileNotFoundError):
-        temporary.unlink()
-    try:
-        os.link(part, temporary)
-    except OSError:  # FAT, some phones
-        shutil.copyfile(part, temporary)
-    temporary.replace(path)
+    with replacing(path) as partial:
+        try:
+            os.link(part, partial)
+        except OSError:  # FAT, some phones
+            shutil.copyfile(part, partial)

@@ -16,7 +16,7 @@ from typing import NoReturn
 from device_agents import PROTOCOL
 
 
-class Ended(BaseException):
+class Interrupted(BaseException):
     """A signal asked the agent to end; every `finally` on the way out is kept."""
 
 
@@ -106,7 +106,7 @@ def serve_root(
             root, cache, agent_path, own_digest(agent_path), reader, writer, memory_bytes=memory_bytes
         )
         return agent.serve()
-    except (Ended, BrokenPipeError, ConnectionResetError):
+    except (Interrupted, BrokenPipeError, ConnectionResetError):
         return 0
 
 
@@ -118,19 +118,19 @@ def serve_packages(root: Path) -> int:
     os.umask(0o077)
     try:
         return serve_request(open_root(root))
-    except Ended:
+    except Interrupted:
         return 1
 
 
 def heed_signals() -> None:
-    """Let signals that ask for an end raise `Ended`."""
+    """Let signals that ask for an end raise `Interrupted`."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, end)
 
 
 def end(number: int, frame: FrameType | None) -> None:
     """Leave the main thread's present work."""
-    raise Ended()
+    raise Interrupted()
 
 
 def open_wake_fd() -> int:

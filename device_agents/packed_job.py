@@ -14,9 +14,7 @@ import hmac
 import json
 import os
 import platform
-import select
 import signal
-import subprocess
 import sys
 import time
 import zipfile
@@ -24,188 +22,31 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Any, Callable, Dict, Iterator, Tuple
+from typing import Any, Callable, Iterator, Tuple
 
-from device_agents import PROTOCOL
 from device_agents.block_plans import BlockPlan, energy_plan, sustained_plan
-from device_agents.clean_runs import CleanRuns
-from device_agents.frames import PREAMBLE, FrameError, FrameReader, FrameWriter
-from device_agents.pacing import Durations, Pace, nearest
+from device_agents.names import job_digest
+from device_agents.pacing import Durations, nearest
+from device_agents.packed_agent import AgentProcess, Answer, Journal, Lost, cut_torn_line, read_lines
+from device_agents.packed_signs import SessionEvents, temperatures_c, throttles
+from device_agents.packed_uses import Stop, Use, allowed_cores, choose_uses, greet
+from device_agents.whole_files import file_digest, replacing
 
 FORMAT = 1
 SILENCE_S = 30.0  # the agent's heart beats every 2 s while it runs a job
-ANSWER_S = 60.0
-HELLO_S = 150.0  # importing a large runtime on a small board takes long
 SENSOR_S = 120.0  # it is watched for up to a minute
 SENSOR_TRIES = 2
-END_S = 10.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CHUNK_BYTES = 4 << 20
-LINE_LIMIT_BYTES = 2 << 20  # a frame's header has 1 MiB at most
 
-Answer = Dict[str, Any]
 Unit = Tuple[int, int, int]  # round, batch, network
 
 
-class Stop(Exception):
-    """The job cannot go on; the message says why and what helps."""
-
-
-class Lost(Exception):
-    """The agent ended, or fell silent."""
-
-
-class Ended(BaseException):
+class Interrupted(BaseException):
     """A signal asked the job to end."""
 
 
-class Journal:
-    """What was asked and answered since this start of the job, a line of JSON each, on the disk before the next step."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("ab")
-
-    def write(self, **entry: Any) -> None:
-        """Add a line, with the monotonic time in s behind it."""
-        entry["at"] = round(time.monotonic(), 6)
-        line = json.dumps(entry, separators=(",", ":"), ensure_ascii=False)
-        self._file.write(line.encode("utf-8", "replace") + b"\n")
-        self._file.flush()
-
-    def sync(self) -> None:
-        """Have all lines on the disk, also where the power fails."""
-        with suppress(OSError):  # of a file system without
-            os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Close the file."""
-        self.sync()
-        self._file.close()
-
-
-class Agent:
-    """The agent, in a process of its own, as over SSH."""
-
-    def __init__(self, agent_path: Path, root: Path) -> None:
-        # Without site-packages, which take a quarter of its start: what it starts to import runtimes has them.
-        command = [sys.executable, "-I", "-S", str(agent_path), "serve", "--root", str(root)]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, start_new_session=True
-        )
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._writer = FrameWriter(self._process.stdin.fileno())
-        self._reader = FrameReader(self._process.stdout.fileno())
-        self._last_id = 0
-        begin = b""
-        while len(begin) < len(PREAMBLE):
-            self._await(ANSWER_S)
-            piece = os.read(self._reader.fd, len(PREAMBLE) - len(begin))
-            if not piece:
-                raise Lost("the agent ended at once")
-            begin += piece
-
-    def ask(
-        self,
-        verb: str,
-        timeout_s: float = ANSWER_S,
-        on_event: Callable[[Answer], None] = lambda event: None,
-        payload: bytes = b"",
-        **fields: Any,
-    ) -> Answer:
-        """Return the answer to a request, a result or an error, handing on the events before it. Raises: Lost."""
-        self._last_id += 1
-        try:
-            self._writer.write(dict(fields, id=self._last_id, verb=verb), payload)
-            while True:
-                header = self._read(timeout_s)
-                if header.get("type") != "event":
-                    return header
-                on_event(header)
-        except (OSError, FrameError) as error:
-            raise Lost("the agent is gone: %s" % error) from error
-
-    def close(self) -> None:
-        """End the agent, which ends its worker."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        with suppress(OSError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(END_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
-
-    def _read(self, timeout_s: float) -> Answer:
-        while True:
-            frame = self._reader.take()
-            if frame is not None:
-                return frame[0]
-            if self._reader.ended:
-                raise Lost("the agent ended")
-            self._await(timeout_s)
-            self._reader.fill()
-
-    def _await(self, timeout_s: float) -> None:
-        if not select.select([self._reader.fd], [], [], timeout_s)[0]:
-            raise Lost("no sign of life from the agent for %g s" % timeout_s)
-
-
-class Use:
-    """A runtime of this device with a group of the job's models."""
-
-    def __init__(
-        self,
-        runtime: Answer,
-        provider: str,
-        group_number: int,
-        group: dict[str, Any],
-        provider_options: dict[str, dict[str, str]],
-    ) -> None:
-        self.name = str(runtime["name"])
-        self.provider = provider
-        self.options: dict[str, Any] = {"provider": provider} if provider else {}
-        given = provider_options.get(short_provider(provider).partition("+")[0])
-        if given and self.name == "onnxruntime":
-            self.options["provider_options"] = given
-        self.group = group
-        self.key = {
-            "runtime": self.name,
-            "version": "%s %s" % (runtime["package"], runtime["version"]),
-            "provider": provider,
-            "group": group_number,
-        }
-        self.title = self.name if group["precision"] == "fp32" else "%s %s" % (self.name, group["precision"])
-        self.title += " batch %d" % group["batch"] if group["batch"] > 1 else ""
-        self.left = [number for number, one in enumerate(group["rounds"]) if "of" not in one]
-        self.sensor: Answer | None = None  # of energy, once it was looked for
-        self.failed_in_a_row = 0
-        self.references: list[dict[str, Any]] = [group["reference"], *group.get("shorter", [])]
-        self.reference = self.references[0]
-        self.durations: Durations | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Return whether the reference of a file is still to be chosen."""
-        return "shorter" in self.group and self.durations is None
-
-    @property
-    def beside(self) -> dict[str, Any]:
-        """Return what was chosen, as records hold it; nothing of networks, whose reference the job names."""
-        return {} if self.durations is None else {"beside": self.durations._asdict()}
-
-    def choose(self, durations: Durations) -> None:
-        """Have the model timed as its durations say."""
-        self.durations = durations
-        self.reference = next(one for one in self.references if one["graph_hash"] == durations.reference)
-
-    def plan(self, number: int) -> dict[str, Any]:
-        """Return how sessions of a round are timed."""
-        found = Pace() if self.durations is None else Pace.of(*self.durations[:2])
-        return found.applied(self.group["rounds"][number]["plan"])
-
-
-class Driver:
+class JobDriver:
     """Drive the agent through one start of a job. `log` shows a line."""
 
     def __init__(self, archive: zipfile.ZipFile, work: Path, log: Callable[[str], None]) -> None:
@@ -215,7 +56,7 @@ class Driver:
         self._key = archive.read("key")
         self._agent_path = work / "agent.pyz"
         self._journal: Journal | None = None
-        self._agent: Agent | None = None
+        self._agent: AgentProcess | None = None
         self._there: set[str] = set()
         self._conditions: Answer = {}  # the latest known, empty when they are too old to trust
         self._limits: dict[str, Any] = self.job["limits"]  # the harness's own numbers
@@ -249,8 +90,10 @@ class Driver:
             self._run_id = told["run"]
         else:
             self._run_id = os.urandom(16).hex()
-            write_whole(mark, json.dumps({"job": self.job["job"], "run": self._run_id}).encode())
-        write_whole(self._agent_path, self._archive.read("agent.pyz"))
+            with replacing(mark) as partial:
+                partial.write_bytes(json.dumps({"job": self.job["job"], "run": self._run_id}).encode())
+        with replacing(self._agent_path) as partial:
+            partial.write_bytes(self._archive.read("agent.pyz"))
         begun: dict[str, Durations] = {}  # by use, the latest
         for path in self._visits():
             cut_torn_line(path)
@@ -315,18 +158,12 @@ class Driver:
             "files": {one.name: file_digest(one) for one in visits},
         }
         text = json.dumps(manifest, sort_keys=True).encode("utf-8")
-        partial = path.with_name(".%s.%d.partial" % (path.name, os.getpid()))
-        try:
-            with zipfile.ZipFile(str(partial), "w", zipfile.ZIP_DEFLATED) as archive:
-                archive.writestr("manifest.json", text)
-                archive.writestr("manifest.mac", hmac.new(self._key, text, "sha256").hexdigest())
-                archive.writestr("job.json", self._job_bytes)
-                for one in visits:
-                    archive.write(str(one), one.name)
-            partial.replace(path)
-        finally:
-            with suppress(OSError):
-                partial.unlink()
+        with replacing(path) as partial, zipfile.ZipFile(str(partial), "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("manifest.json", text)
+            archive.writestr("manifest.mac", hmac.new(self._key, text, "sha256").hexdigest())
+            archive.writestr("job.json", self._job_bytes)
+            for one in visits:
+                archive.write(str(one), one.name)
         return len(self._done)
 
     def _visits(self) -> list[Path]:
@@ -348,7 +185,7 @@ class Driver:
     def _start_agent(self) -> None:
         if self._agent is not None:
             self._agent.close()
-        self._agent = Agent(self._agent_path, self._work / "agent")
+        self._agent = AgentProcess(self._agent_path, self._work / "agent")
         self._there.clear()
 
     def _greet(self, number: int) -> Answer:
@@ -746,189 +583,14 @@ class Driver:
         return list(cores)
 
 
-class SessionEvents:
-    """What a worker told of one network, as far as it says whether the session was disturbed."""
-
-    def __init__(self) -> None:
-        self._samples: list[Answer] = []
-        self._slices: list[Answer] = []
-        self._warm: Answer = {}
-        self._measured: Answer = {}
-
-    def add(self, event: Answer) -> None:
-        """Take an event."""
-        kind = event.get("event")
-        if kind == "sample":
-            self._samples.append(event)
-        elif kind == "slice":
-            self._slices.append(event)
-        elif kind == "warm":
-            self._warm = event
-        elif kind == "measured":
-            self._measured = event
-
-    def trouble(self, plan: dict[str, Any], limits: dict[str, Any]) -> str:
-        """Return `throttled`, `contended`, or '' of a session that is as it should be."""
-        if any(throttles(sample, limits) for sample in self._samples):
-            return "throttled"
-        told = self._measured
-        steal_s = told.get("steal_s", 0.0)
-        if told["stop"] == "contended" or steal_s > limits["steal_share"] * told["loop_s"]:
-            return "contended"
-        if not told.get("delay_source"):
-            return ""
-        base = told["baseline_ns"]
-        clean = CleanRuns(
-            self._warm["network_loops"], self._warm["reference_loops"], base["network"], base["reference"]
-        )
-        count = sum(clean.add(one) is not None for one in self._slices)
-        enough = max(limits["fewest_slices"], min(plan["min_slices"], (len(self._slices) + 1) // 2))
-        return "contended" if count + 1 < min(enough, len(self._slices)) else ""
-
-
-def greet(agent: Agent, job: dict[str, Any]) -> Answer:
-    """Return the agent's answer to `hello`, about the runtimes that the job names; about all where it names or has none."""
-    named = sorted({text.partition(":")[0] for text in job["runtimes"]})
-    told = {"protocol": PROTOCOL, "harness": job["harness"], "environment": job["environment"]}
-    told["vendor_libraries"] = job.get("vendor_libraries")
-    hello = agent.ask("hello", HELLO_S, **told, runtimes=named or None)
-    if named and hello.get("runtimes") == []:
-        hello = agent.ask("hello", HELLO_S, **told)
-    return hello
-
-
-def choose_uses(job: dict[str, Any], hello: Answer) -> list[Use]:
-    """Return the runtimes to measure in, each with its models, in the order of the harness. Raises: Stop."""
-    found = {runtime["name"]: runtime for runtime in hello["runtimes"]}
-    broken = "".join("; %s is broken: %s" % (one["name"], one["message"]) for one in hello["broken"])
-    wanted = job["runtimes"] or [name for name in found if name in job["formats"]]
-    uses = []
-    for text in wanted:
-        name, _, provider = text.partition(":")
-        if name not in found:
-            raise Stop(
-                "this Python (%s) has no runtime %s (found: %s)%s; install it there, or start the job with the Python that has it"
-                % (sys.executable, name, ", ".join(found) or "none", broken)
-            )
-        providers = {short_provider(one): one for one in found[name].get("providers", [])}
-        short = short_provider(provider) if provider else "cpu"
-        if provider and short not in providers:
-            raise Stop("%s has no provider %s (there: %s)" % (name, provider, ", ".join(providers) or "none"))
-        chosen = providers.get(short, next(iter(providers.values()), ""))
-        for number, group in enumerate(job["groups"]):
-            if group["format"] == job["formats"][name]:
-                uses.append(Use(found[name], chosen, number, group, job["provider_options"]))
-    if not uses:
-        raise Stop(
-            "this Python (%s) has none of the runtimes %s%s; install one there, or start the job with the Python that has it"
-            % (sys.executable, ", ".join(job["formats"]), broken)
-        )
-    run = {use.group["format"] for use in uses}
-    for group in job["groups"]:
-        if "shorter" in group and group["format"] not in run:
-            raise Stop(
-                "this Python (%s) has no runtime for %s, a .%s file%s; install one of %s there, or start the job with the Python "
-                "that has it"
-                % (
-                    sys.executable,
-                    group["models"][0]["architecture"],
-                    group["format"],
-                    broken,
-                    ", ".join(name for name, one in job["formats"].items() if one == group["format"]),
-                )
-            )
-    return uses
-
-
-def allowed_cores(job: dict[str, Any], hello: Answer) -> list[int]:
-    """Return the cores that sessions may take: those named, else the fastest like ones. Raises: Stop."""
-    named, threads = job["cores"], job["threads"]
-    absent = [core for core in named if core not in hello["cores"]]
-    if absent:
-        raise Stop("the job names the cores %s; here are %s" % (absent, hello["cores"]))
-    cores = sorted(named or hello["clusters"][0])
-    if threads > len(cores):
-        raise Stop("the job needs %d cores; here are %s" % (threads, cores))
-    return cores
-
-
-def short_provider(provider: str) -> str:
-    """Return a provider's short name: `cuda` of `CUDAExecutionProvider`."""
-    name, plus, also = provider.lower().partition("+")
-    end = "executionprovider"
-    return (name[: -len(end)] if name.endswith(end) else name) + plus + also
-
-
-def throttles(conditions: Answer, limits: dict[str, Any]) -> bool:
-    """Tell whether conditions, or a sample of them, show that the device holds itself back."""
-    gpus = conditions.get("gpus", [{"reasons": conditions.get("gpu_reasons", 0)}])
-    reasons = any(gpu.get("reasons", 0) & limits["nvidia_mask"] for gpu in gpus)
-    return bool(
-        conditions.get("thermal_status", 0) > 0
-        or conditions.get("throttled", 0) & limits["pi_mask"]
-        or conditions.get("undervoltage", 0)
-        or reasons
-    )
-
-
-def temperatures_c(conditions: Answer) -> dict[str, float]:
-    """Return the temperatures in conditions by sensor."""
-    found = dict(conditions.get("temps_c", {}))
-    for gpu in conditions.get("gpus", []):
-        if "temp_c" in gpu:
-            found["GPU %s" % gpu.get("index", 0)] = gpu["temp_c"]
-    return found
-
-
-def job_digest(job: dict[str, Any]) -> str:
-    """Return the sha256 of what is asked of a worker, but for the cores, which the device chose."""
-    asked = {key: value for key, value in job.items() if key != "cores"}
-    return hashlib.sha256(
-        json.dumps(asked, sort_keys=True, separators=(",", ":")).encode("utf-8")
-    ).hexdigest()
-
-
 def now_utc() -> str:
     """Return the device's time in UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the entries of a journal."""
-    with path.open("rb") as file:
-        for line in file:
-            yield json.loads(line.decode("utf-8"))
-
-
-def cut_torn_line(path: Path) -> None:
-    """Remove a last line that was not written to its end, as where the power failed."""
-    size_bytes = path.stat().st_size
-    with path.open("rb") as file:
-        begin = file.seek(max(0, size_bytes - LINE_LIMIT_BYTES))
-        whole = begin + file.read().rfind(b"\n") + 1
-    if whole < size_bytes:
-        os.truncate(str(path), whole)
-
-
-def file_digest(path: Path) -> str:
-    """Return the sha256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for piece in iter(lambda: file.read(1 << 20), b""):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all. Raises: OSError."""
-    partial = path.with_name("%s.%d.partial" % (path.name, os.getpid()))
-    partial.write_bytes(data)
-    partial.replace(path)
-
-
 def end(number: int, frame: FrameType | None) -> None:
     """Leave the present work, as on Ctrl-C."""
-    raise Ended()
+    raise Interrupted()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -948,12 +610,12 @@ def main(arguments: list[str] | None = None) -> int:
         if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
             signal.signal(number, end)
     with zipfile.ZipFile(str(path)) as archive:
-        driver = Driver(archive, folder / ("%s-work" % path.stem), say)
+        driver = JobDriver(archive, folder / ("%s-work" % path.stem), say)
         say("job %s for device %s" % (driver.job["job"], driver.job["device"]))
         status, trouble = 0, ""
         try:
             driver.open()
-        except Ended:
+        except Interrupted:
             return 130
         except Stop as error:
             say(str(error))
@@ -964,7 +626,7 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             driver.measure()
             status = 3 if driver.failures else 0
-        except Ended:
+        except Interrupted:
             status, trouble = 130, "stopped; the same command goes on from here"
         except (Stop, Lost, OSError) as error:
             status, trouble = 3, str(error)
@@ -973,7 +635,7 @@ def main(arguments: list[str] | None = None) -> int:
         return finish(driver, results, status, trouble)
 
 
-def finish(driver: Driver, results: Path, status: int, trouble: str) -> int:
+def finish(driver: JobDriver, results: Path, status: int, trouble: str) -> int:
     """End the job's agent and write the results; return the exit status."""
     try:
         driver.close()

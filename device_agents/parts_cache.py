@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import Iterator
 
 from device_agents.fields import DIGEST
+from device_agents.job_folder import left_behind
 from device_agents.models import load_part, missing_parts, part_path
-from device_agents.processes import is_alive
 from device_agents.refusal import Refusal
+from device_agents.whole_files import file_digest
 
 DEFAULT_LIMIT_BYTES = 1 << 30
 FREE_SHARE = 3  # of what is free or already ours, at most a third
 EVICT_TO = 0.9  # some room at once, so that not every put has to look through the folder
 DICTIONARY_BYTES = 32 << 10  # zlib's window
-READ_BYTES = 1 << 20
 UNFINISHED = "unfinished"
 UNFINISHED_KEPT_S = 7 * 86400.0
 FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -272,10 +272,8 @@ class PartsCache:
         for path in self._unfinished_dir.iterdir():
             if path.stat().st_mtime < time.time() - UNFINISHED_KEPT_S:
                 path.unlink()
-        for path in self._temp_dir.iterdir():
-            pid = path.name.split("-")[0]
-            if not pid.isdigit() or not is_alive(int(pid)):
-                path.unlink()
+        for path in left_behind(self._temp_dir):
+            path.unlink()
 
 
 def inflate(payload: bytes, size_bytes: int, dictionary: bytes, digest: str) -> bytes:
@@ -313,15 +311,6 @@ def remove_unused(path: Path) -> bool:
 def file_bytes(path: Path) -> int:
     """Return a file's size, 0 where there is none."""
     return path.stat().st_size if path.exists() else 0
-
-
-def file_digest(path: Path) -> str:
-    """Return the sha256 of a file, read piece by piece."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for piece in iter(lambda: file.read(READ_BYTES), b""):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def free_bytes(path: Path) -> int:

@@ -25,7 +25,7 @@ from space.errors import ArchitectureError
 from space.module_functions import forget_modules
 from space.networks import build_chain_module
 from space.registry import forget_traced
-from space.tracing import Graph, op_name, trace
+from space.tracing import ModuleGraph, op_name, trace
 
 BRANCH = math.sqrt(0.1)  # of a residual branch, beside what it is added to
 _ROUNDS = 4  # of scaling: where gates or activations stand behind, the output does not follow in proportion
@@ -45,7 +45,7 @@ _PRODUCTS = {
 _NORMS = {"batch_norm": 1, "instance_norm": 1, "layer_norm": 2, "group_norm": 2, "rms_norm": 2}
 
 
-def seeded_module(fragment: Fragment, config: SpaceConfig, seed: int) -> tuple[nn.Module, Graph]:
+def seeded_module(fragment: Fragment, config: SpaceConfig, seed: int) -> tuple[nn.Module, ModuleGraph]:
     """Return a fragment of a chain with seeded weights, for inference, and its graph.
 
     Raises:
@@ -62,7 +62,9 @@ def seeded_module(fragment: Fragment, config: SpaceConfig, seed: int) -> tuple[n
     return module, graph
 
 
-def traced_module(fragment: Fragment, config: SpaceConfig, shape: tuple[int, ...]) -> tuple[nn.Module, Graph]:
+def traced_module(
+    fragment: Fragment, config: SpaceConfig, shape: tuple[int, ...]
+) -> tuple[nn.Module, ModuleGraph]:
     """Return a fragment with fresh weights, for inference, and its graph for inputs of a shape.
 
     Raises:
@@ -72,7 +74,7 @@ def traced_module(fragment: Fragment, config: SpaceConfig, shape: tuple[int, ...
     assert chain is not None
     defined = chain.module(fragment.kind, fragment.stage, fragment.op)
 
-    def build() -> tuple[nn.Module, Traced, Graph]:
+    def build() -> tuple[nn.Module, Traced, ModuleGraph]:
         module = build_chain_module(defined, chain).eval().requires_grad_(False)
         return module, *trace(module, shape)
 
@@ -92,7 +94,7 @@ def traced_module(fragment: Fragment, config: SpaceConfig, shape: tuple[int, ...
     return module, graph
 
 
-def fold(module: nn.Module, graph: Graph) -> nn.Module:
+def fold(module: nn.Module, graph: ModuleGraph) -> nn.Module:
     """Fold, in place, each BatchNorm of a module into the convolution before it."""
     for conv_name, norm_name in graph.folds:
         conv, norm = module.get_submodule(conv_name), module.get_submodule(norm_name)
@@ -107,7 +109,7 @@ def _replace(module: nn.Module, name: str, by: nn.Module) -> None:
     setattr(module.get_submodule(parent), last, by)
 
 
-def _draw(graph: Graph, module: nn.Module, rng: np.random.Generator) -> None:
+def _draw(graph: ModuleGraph, module: nn.Module, rng: np.random.Generator) -> None:
     state = module.state_dict(keep_vars=True)
     drawn = set[str]()
     for node, place, name in _uses(graph):
@@ -132,7 +134,7 @@ def _values(node: fx.Node, place: int, target: Tensor, rng: np.random.Generator)
     return np.where(np.abs(values) < _LEAST, _LEAST, values).astype(np.float32)
 
 
-def _uses(graph: Graph) -> Iterator[tuple[fx.Node, int, str]]:
+def _uses(graph: ModuleGraph) -> Iterator[tuple[fx.Node, int, str]]:
     """Yield each op that reads a state, in running order, with the place among its arguments and the state's name.
 
     What merely reshapes or transposes a state is looked through, and what is returned is read by the output. An argument may
@@ -154,7 +156,7 @@ def _uses(graph: Graph) -> Iterator[tuple[fx.Node, int, str]]:
                     yield node, place, names[one.name]
 
 
-def _last_states(graph: Graph) -> list[str]:
+def _last_states(graph: ModuleGraph) -> list[str]:
     """Return the states that scale the output: weights and biases behind which no other weight stands."""
     reads: dict[str, list[tuple[int, str]]] = {}
     for node, place, name in _uses(graph):
@@ -176,7 +178,7 @@ def _last_states(graph: Graph) -> list[str]:
     return sorted(set(found))
 
 
-def _scale(graph: Graph, module: nn.Module, given: Tensor) -> None:
+def _scale(graph: ModuleGraph, module: nn.Module, given: Tensor) -> None:
     """Scale the last weights so that the module gives back the scale that it is given."""
     state = module.state_dict(keep_vars=True)
     last = [state[name] for name in _last_states(graph)]

@@ -21,7 +21,7 @@ from exporters.weights import Weights, WeightsFile, checkpoint_digest
 from space import Architecture, SpaceConfig
 from space.networks import build_head, build_network, build_op, build_reduction, build_stem
 from space.state_notes import noted_architecture, noted_task
-from space.tracing import Graph
+from space.tracing import ModuleGraph
 
 _MIN_MAGNITUDE = 1e-6  # no zero and no denormal among random weights: either may run at another speed
 _SHOWN_KEYS = 4
@@ -90,7 +90,9 @@ def _weighted_fragment(fragment: Fragment, config: SpaceConfig, weights: Weights
     return module.eval().requires_grad_(False)
 
 
-def _chain_fragment(fragment: Fragment, config: SpaceConfig, weights: Weights) -> tuple[nn.Module, Graph]:
+def _chain_fragment(
+    fragment: Fragment, config: SpaceConfig, weights: Weights
+) -> tuple[nn.Module, ModuleGraph]:
     """Return a fragment of a chain with its weights, for inference, and its graph, by which its BatchNorms are folded."""
     if weights.checkpoint is None:
         return seeded_module(fragment, config, weights.seed or 0)

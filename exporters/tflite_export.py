@@ -26,7 +26,15 @@ from exporters.fragments import (
 )
 from exporters.recipe import Precision
 from exporters.tflite_conversion import convert_module, nhwc, nhwc_array, step_model
-from exporters.tflite_graph import Graph, Operator, Tensor, constants, operator_name, read_graph, with_ends
+from exporters.tflite_graph import (
+    Graph,
+    Operator,
+    TfliteTensor,
+    constants,
+    operator_name,
+    read_graph,
+    with_ends,
+)
 from exporters.tflite_layout import (
     BUFFER,
     BUFFER_FIELDS,
@@ -220,13 +228,13 @@ def _ranges_by_name(
     return ranges
 
 
-def _value_tensor(value: str, config: SpaceConfig, weights: Weights, precision: Precision) -> Tensor:
+def _value_tensor(value: str, config: SpaceConfig, weights: Weights, precision: Precision) -> TfliteTensor:
     shape = nhwc(value_shape(value, config))
     ranges = calibrate(config, weights).ranges if precision == "int8" else {}
     if value not in ranges:  # in int8 one that no network of a checkpoint has
-        return Tensor(name=value, shape=shape, type=schema.TensorType.FLOAT32)
+        return TfliteTensor(name=value, shape=shape, type=schema.TensorType.FLOAT32)
     scale, zero_point = scale_of(*ranges[value])
-    return Tensor(
+    return TfliteTensor(
         name=value,
         shape=shape,
         type=schema.TensorType.INT8,
@@ -239,7 +247,7 @@ def _value_tensor(value: str, config: SpaceConfig, weights: Weights, precision: 
 
 
 def _write_tensors(
-    writer: PartWriter, tensors: Sequence[Tensor], region: Region, name: str, precision: Precision
+    writer: PartWriter, tensors: Sequence[TfliteTensor], region: Region, name: str, precision: Precision
 ) -> dict[str, int]:
     """Fill a region: the given tensors, then unused ones; a buffer for each constant, then empty ones."""
     constants = [tensor for tensor in tensors if tensor.data is not None]
@@ -265,7 +273,9 @@ def _write_tensors(
     return {"tensors": tensor_rows.start, "buffers": buffer_rows.start}
 
 
-def _write_tensor(writer: PartWriter, rows: Rows, row: int, tensor: Tensor, buffer: int, label: str) -> None:
+def _write_tensor(
+    writer: PartWriter, rows: Rows, row: int, tensor: TfliteTensor, buffer: int, label: str
+) -> None:
     writer.set_scalar(rows, row, TYPE, tensor.type)
     writer.set_scalar(rows, row, BUFFER, buffer)
     writer.set_scalar(rows, row, HAS_RANK, 1)
@@ -275,7 +285,7 @@ def _write_tensor(writer: PartWriter, rows: Rows, row: int, tensor: Tensor, buff
         writer.set_offset(rows, row, QUANTIZATION, writer.table(_packed_quantization(tensor)))
 
 
-def _packed_quantization(tensor: Tensor) -> bytes:
+def _packed_quantization(tensor: TfliteTensor) -> bytes:
     quantization = schema.QuantizationParametersT()
     quantization.scale, quantization.zeroPoint = list(tensor.scales), list(tensor.zero_points)
     quantization.quantizedDimension = tensor.axis

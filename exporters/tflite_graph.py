@@ -17,7 +17,7 @@ QUANTIZE = (schema.BuiltinOperator.QUANTIZE, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tensor:
+class TfliteTensor:
     """`scales` and `zero_points` are empty where it is not quantized; there is one for each place along `axis`, or one."""
 
     name: str
@@ -47,7 +47,7 @@ class Operator:
 class Graph:
     """Operators are in the order in which they run; `inputs` are in that of the converted module's arguments."""
 
-    tensors: tuple[Tensor, ...]
+    tensors: tuple[TfliteTensor, ...]
     operators: tuple[Operator, ...]
     inputs: tuple[int, ...]
     output: int
@@ -77,7 +77,7 @@ def read_graph(model_bytes: bytes) -> Graph:
         quantization = tensor.quantization
         quantized = quantization is not None and quantization.scale is not None
         tensors.append(
-            Tensor(
+            TfliteTensor(
                 name=tensor.name.decode(),
                 shape=tuple(int(n) for n in tensor.shape) if tensor.shape is not None else (),
                 type=tensor.type,
@@ -101,7 +101,7 @@ def constants(graph: Graph, op: Operator) -> tuple[bytes, ...]:
     return tuple(graph.tensors[i].data or b"" for i in op.inputs if i >= 0)
 
 
-def with_ends(graph: Graph, ends: Mapping[int, Tensor]) -> Graph:
+def with_ends(graph: Graph, ends: Mapping[int, TfliteTensor]) -> Graph:
     """Return a graph whose ends, by place, have the given scales: by a QUANTIZE operator where they have others.
 
     An operator that passes its input's scale on, such as pooling or a concatenation, leaves no choice inside.

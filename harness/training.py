@@ -10,8 +10,21 @@ from typing import TYPE_CHECKING, Any, overload
 
 from harness.dataframe import Tabular
 from harness.models.names import select_architectures
+from search.distillation.recipe import DistilRecipe, parse_form
+from search.training.own_data.in_memory import task_in_memory
+from search.training.recipe import Recipe, default_recipe
+from search.training.tasks import check_fit, check_split, load_task, load_task_of
+from search.work.distillations import stage_units
+from search.work.local_pool import LocalPool
 from search.work.results import Results
-from search.work.training_folder import FinishedTraining, check_alike, grouped, publish, training_units
+from search.work.training_folder import (
+    FinishedTraining,
+    check_alike,
+    grouped,
+    load_teacher,
+    publish,
+    training_units,
+)
 from search.work.unit_runs import Runner, Watch, logged, run_watched
 from space import Space, find_space
 from space.atomic_files import write_file
@@ -21,7 +34,7 @@ from space.stages import check_stages
 
 if TYPE_CHECKING:
     from search.distillation.block_library import BlockLibrary
-    from search.distillation.recipe import DistilRecipe
+    from search.distillation.recipe import DistilRecipe, parse_form
     from search.distillation.signatures import Signatures
     from search.training.images import Task
     from search.training.own_data.in_memory import InMemory
@@ -165,9 +178,6 @@ def train_networks(
     Raises: ConfigError when a name or value cannot be used, the folder holds trainings of another kind, or a file cannot be
     written.
     """
-    from search.training.recipe import Recipe, default_recipe
-    from search.work.local_pool import LocalPool
-
     config = find_space(space)
     architectures = select_architectures(networks, config)
     if folder.exists() and not folder.is_dir():
@@ -238,11 +248,7 @@ def distill(
     """
     from search.distillation.block_library import TEACHER, BlockLibrary, load_library, save_stage, stage_from
     from search.distillation.block_scores import cached_signatures
-    from search.distillation.recipe import DistilRecipe, parse_form
     from search.training.trained_files import save_trained
-    from search.work.distillations import stage_units
-    from search.work.local_pool import LocalPool
-    from search.work.training_folder import load_teacher
 
     published = parse_form(form)
     if not isinstance(recipe, DistilRecipe):
@@ -283,8 +289,6 @@ def _images_of(teacher: Trained, task: str | InMemory, folder: Path, log: Callab
 
     Raises: ConfigError where neither says any, or they hold out others than the teacher's.
     """
-    from search.training.tasks import check_split, load_task_of
-
     if task == "":
         return load_task_of(teacher, log)
     images = _task_of(task, teacher.architecture.config, folder, log)
@@ -294,9 +298,6 @@ def _images_of(teacher: Trained, task: str | InMemory, folder: Path, log: Callab
 
 def _task_of(task: str | InMemory, config: SpaceConfig, folder: Path, log: Callable[[str], None]) -> Task:
     """Return the images of a source, or those that Python holds, which a file in the folder then keeps. Raises: ConfigError."""
-    from search.training.own_data.in_memory import task_in_memory
-    from search.training.tasks import check_fit, load_task
-
     if isinstance(task, str):
         return load_task(task, config, log)
     images = task_in_memory(task, config, folder, log)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from space.indexing import FloatArray
+from space.statistics import student
 
 # x (n,), y (n,), counts (k, n) -> (k,)
 Correlation = Callable[[FloatArray, FloatArray, FloatArray], FloatArray]
@@ -79,7 +80,7 @@ def mean_interval(
     mean: FloatArray = values.mean(axis=0)
     if count < 2:
         return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
-    reach = _student(count, coverage) * values.std(axis=0, ddof=1) / np.sqrt(count)
+    reach = student(count - 1, coverage) * values.std(axis=0, ddof=1) / np.sqrt(count)
     return mean, mean - reach, mean + reach
 
 
@@ -99,17 +100,10 @@ def mean_of(values: FloatArray, seed: int = 0, coverage: float = COVERAGE, draws
     from scipy.special import ndtr
 
     mean = float(values.mean())
-    level = float(ndtr(-_student(count, coverage) * math.sqrt(count / (count - 1))))
+    level = float(ndtr(-student(count - 1, coverage) * math.sqrt(count / (count - 1))))
     means = values[np.random.default_rng(seed).integers(0, count, (draws, count))].mean(axis=1)
     low, high = np.quantile(means, (level, 1 - level))
     return Estimate(value=mean, low=min(float(low), mean), high=max(float(high), mean), count=count)
-
-
-def _student(count: int, coverage: float) -> float:
-    """Return Student's t of `count` values, two-sided."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(count - 1, (1 + coverage) / 2))
 
 
 # --- accuracies -----------------------------------------------------------------------------------
@@ -193,10 +187,29 @@ def spearman(x: FloatArray, y: FloatArray, counts: FloatArray) -> FloatArray:
 
     A network's rank, less the mean rank, is half the sum of its signs. NaN where one side has no order.
     """
-    ranks = [counts @ _signs(values).T for values in (x, y)]  # (k, n): twice the centered mid-ranks
-    product = (counts * ranks[0] * ranks[1]).sum(axis=1)
-    spreads = [(counts * rank**2).sum(axis=1) for rank in ranks]
-    return _ratio(product, np.sqrt(spreads[0] * spreads[1]))
+    return _rho(counts @ _signs(x).T, counts @ _signs(y).T, counts)
+
+
+def spearman_of_rows(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Return Spearman's rho of each row of x (k, n) and y (k, n), ties at their mean rank: (k,).
+
+    NaN where one side has no order.
+    """
+    return _rho(_ranks(x), _ranks(y), np.ones(1))
+
+
+def _ranks(values: FloatArray) -> FloatArray:
+    """Return twice the centered mid-ranks of values (k, n) in their row, (k, n)."""
+    rows = [(np.sort(row), row) for row in values]
+    below = [np.searchsorted(ordered, row) + np.searchsorted(ordered, row, "right") for ordered, row in rows]
+    ranks: FloatArray = np.array(below, dtype=np.float64) - values.shape[1]
+    return ranks
+
+
+def _rho(x: FloatArray, y: FloatArray, counts: FloatArray) -> FloatArray:
+    """Return Spearman's rho from twice the centered ranks (k, n) of networks that count `counts` (k, n) times: (k,)."""
+    spreads = [(counts * ranks**2).sum(axis=1) for ranks in (x, y)]
+    return _ratio((counts * x * y).sum(axis=1), np.sqrt(spreads[0] * spreads[1]))
 
 
 def correlation_of(

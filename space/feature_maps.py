@@ -8,7 +8,7 @@ FLOAT_BYTES = 4
 
 
 @dataclass(slots=True)
-class FeatureMaps:
+class MapSizes:
     """The feature maps of a part in the order they are written: how many values each has, and what each step reads."""
 
     values: list[int] = field(default_factory=list)

@@ -20,20 +20,20 @@ from space.chain import Chain
 from space.config import SpaceConfig
 from space.costs import all_params
 from space.errors import ArchitectureError, did_you_mean
-from space.feature_maps import FLOAT_BYTES, FeatureMaps
+from space.feature_maps import FLOAT_BYTES, MapSizes
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-def _conv(steps: FeatureMaps, x: int, width: int, pixels: int) -> int:
+def _conv(steps: MapSizes, x: int, width: int, pixels: int) -> int:
     for _ in range(4):
         x = steps.write(width * pixels, x)
     return x
 
 
-def _mbconv(steps: FeatureMaps, x: int, width: int, pixels: int) -> int:
+def _mbconv(steps: MapSizes, x: int, width: int, pixels: int) -> int:
     wide = 2 * width
     for _ in range(2):
         y = steps.write(wide * pixels, x)
@@ -46,7 +46,7 @@ def _mbconv(steps: FeatureMaps, x: int, width: int, pixels: int) -> int:
     return x
 
 
-def _bconv(steps: FeatureMaps, x: int, width: int, pixels: int) -> int:
+def _bconv(steps: MapSizes, x: int, width: int, pixels: int) -> int:
     for b in (width // 2, width, 2 * width) * 2:
         y = steps.write(b * pixels, x)
         y = steps.write(b * pixels, y)
@@ -55,7 +55,7 @@ def _bconv(steps: FeatureMaps, x: int, width: int, pixels: int) -> int:
     return x
 
 
-OP_STEPS: Mapping[str, Callable[[FeatureMaps, int, int, int], int]] = {
+OP_STEPS: Mapping[str, Callable[[MapSizes, int, int, int], int]] = {
     "conv": _conv,
     "mbconv": _mbconv,
     "bconv": _bconv,
@@ -90,19 +90,19 @@ def fixed_peak(config: SpaceConfig) -> int:
     if config.chain is not None:
         fixed = (site.candidates[0] for site in config.chain.sites if site.choice is None)
         return max(module.traced.peak_bytes for module in (config.chain.stem, *fixed, config.chain.head))
-    stem = FeatureMaps()
+    stem = MapSizes()
     image = stem.write(config.in_channels * config.image_size**2)
     stem.write(config.widths[0] * config.image_size**2, image)
     parts = [stem]
     for stage, width in enumerate(config.widths):
-        parts.append(reduction := FeatureMaps())
+        parts.append(reduction := MapSizes())
         pixels = (config.image_size >> stage) ** 2
         small = 2 * width * (pixels // 4)
         x = reduction.write(width * pixels)
         deep = reduction.write(small, reduction.write(small, x))
         shallow = reduction.write(small, x)
         reduction.write(small, deep, shallow)
-    parts.append(head := FeatureMaps())
+    parts.append(head := MapSizes())
     features = 2 * config.widths[-1]
     last = head.write(features * (config.image_size >> config.stages) ** 2)
     head.write(config.classes, head.write(features, last))
@@ -137,8 +137,8 @@ def _choice_peaks(config: SpaceConfig, chain: Chain, choice: int) -> tuple[int, 
     return tuple(peaks)
 
 
-def _cell(block: Block, width: int, pixels: int) -> FeatureMaps:
-    steps = FeatureMaps()
+def _cell(block: Block, width: int, pixels: int) -> MapSizes:
+    steps = MapSizes()
     x = steps.write(width * pixels)
     if block.op0 is None:
         OP_STEPS[block.op1](steps, x, width, pixels)

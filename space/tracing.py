@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from space.chain import Traced
 from space.errors import ArchitectureError
-from space.feature_maps import FLOAT_BYTES, FeatureMaps
+from space.feature_maps import FLOAT_BYTES, MapSizes
 from space.module_functions import running
 
 MAX_NODES = 20_000  # of a graph: what has more is no candidate of a site
@@ -45,7 +45,7 @@ _MACHINE_ARGUMENTS = {"batch_norm": (8,), "layer_norm": (5,), "group_norm": (5,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Graph:
+class ModuleGraph:
     """A module's graph: nodes in running order, and which of the module's tensors each `get_attr` node reads, by its name.
 
     Names of the module's state are those of `state_dict`: `state` has parameters and the statistics of BatchNorms. Any other
@@ -66,7 +66,7 @@ class Graph:
         return self.names.get(given.name, "") if isinstance(given, fx.Node) else ""
 
 
-def trace(module: nn.Module, shape: tuple[int, ...], *, runs: int = 1) -> tuple[Traced, Graph]:
+def trace(module: nn.Module, shape: tuple[int, ...], *, runs: int = 1) -> tuple[Traced, ModuleGraph]:
     """Return what a module is and costs that reads one float32 tensor of `shape`, (1, C, H, W), and its graph.
 
     The graph is that of the last of `runs`: a module that keeps no state has the same in each.
@@ -107,7 +107,7 @@ def op_name(node: fx.Node) -> str:
     return str(getattr(node.target, "_opname", "") or getattr(node.target, "__name__", node.target))
 
 
-def _graph(module: nn.Module, shape: tuple[int, ...]) -> Graph:
+def _graph(module: nn.Module, shape: tuple[int, ...]) -> ModuleGraph:
     with _running(), torch.no_grad(), torch.random.fork_rng(devices=[]):
         traced = make_fx(module, tracing_mode="fake", pre_dispatch=True, _allow_non_fake_inputs=True)(
             torch.zeros(shape)
@@ -134,7 +134,7 @@ def _graph(module: nn.Module, shape: tuple[int, ...]) -> Graph:
                 made[node.name] = tensor
         elif node.op == "call_function":
             _check_op(node)
-    return Graph(nodes=nodes, names=names, state=state, made=made)
+    return ModuleGraph(nodes=nodes, names=names, state=state, made=made)
 
 
 @contextmanager
@@ -195,7 +195,7 @@ def _value(node: fx.Node) -> Tensor:
     return value
 
 
-def _folds(module: nn.Module, graph: Graph) -> tuple[tuple[str, str], ...]:
+def _folds(module: nn.Module, graph: ModuleGraph) -> tuple[tuple[str, str], ...]:
     """Return each BatchNorm with the convolution whose weights its scale can become part of. Raises: ArchitectureError."""
     found = []
     for norm, before in _batch_norms(graph):
@@ -211,7 +211,7 @@ def _folds(module: nn.Module, graph: Graph) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def _batch_norms(graph: Graph) -> Iterator[tuple[fx.Node, fx.Node | None]]:
+def _batch_norms(graph: ModuleGraph) -> Iterator[tuple[fx.Node, fx.Node | None]]:
     """Yield each BatchNorm with the convolution that it can be folded into, or None: each of a state of its own, read once."""
     uses: dict[str, int] = {}
     for node in graph.nodes:
@@ -248,7 +248,7 @@ def _macs(module: nn.Module, shape: tuple[int, ...]) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def _digest(graph: Graph, shape: tuple[int, ...]) -> str:
+def _digest(graph: ModuleGraph, shape: tuple[int, ...]) -> str:
     """Return the sha256 of the ops in running order: arguments, constants and shapes, but no name of the module's."""
     number = {node.name: place for place, node in enumerate(graph.nodes)}
     states = list(dict.fromkeys(graph.names.values()))  # one that is read twice is not two
@@ -289,9 +289,9 @@ def _content(tensor: Tensor) -> list[object]:
     return [str(values.dtype), list(values.shape), hashlib.sha256(values.numpy().tobytes()).hexdigest()]
 
 
-def _peak(graph: Graph) -> int:
+def _peak(graph: ModuleGraph) -> int:
     """Return the largest number of values of feature maps alive during a step, as `space.memory` counts them."""
-    maps, place = FeatureMaps(), dict[str, int]()
+    maps, place = MapSizes(), dict[str, int]()
     for node in graph.nodes:
         if node.op == "placeholder":
             place[node.name] = maps.write(_value(node).numel())

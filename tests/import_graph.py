@@ -7,7 +7,8 @@ Imports inside functions and under TYPE_CHECKING count like those at the top: al
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,10 +32,15 @@ def package_of(module: str, files: Mapping[str, Path]) -> str:
     return module if files[module].name == "__init__.py" else module.rpartition(".")[0]
 
 
-def imported_names(source: str, package: str) -> frozenset[str]:
-    """Return the full names that a module's source imports anywhere; `package` resolves the relative ones."""
+def imported_names(
+    source: str, package: str, left_out: Callable[[ast.AST], bool] = lambda node: False
+) -> frozenset[str]:
+    """Return the full names that a module's source imports anywhere but in statements `left_out`.
+
+    `package` resolves the relative ones.
+    """
     found: set[str] = set()
-    for node in _statements(ast.parse(source)):
+    for node in _statements(ast.parse(source), left_out):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -46,12 +52,56 @@ def imported_names(source: str, package: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+def _statements(tree: ast.AST, left_out: Callable[[ast.AST], bool]) -> Iterator[ast.AST]:
     """Yield the statements of a tree at any depth: expressions, most of its nodes, hold none."""
     for child in ast.iter_child_nodes(tree):
-        if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
+        if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case) and not left_out(child):
             yield child
-            yield from _statements(child)
+            yield from _statements(child, left_out)
+
+
+def _is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def _is_later(node: ast.AST) -> bool:
+    return isinstance(node, ast.FunctionDef) or _is_for_types(node)
+
+
+def needless_delays(sources: Mapping[str, tuple[str, str]]) -> dict[str, list[str]]:
+    """Return of each module what of ours it imports late, in functions, although that brings in no library that it lacks.
+
+    `sources`: the text of each module and its package, by name.
+    """
+    at_once = {name: imported_names(*source, _is_later) for name, source in sources.items()}
+    late = {name: imported_names(*source, _is_for_types) - at_once[name] for name, source in sources.items()}
+    libraries: dict[str, frozenset[str]] = {}
+    for group in _components(
+        {name: frozenset(_run_by(at_once[name] | {name}, sources) - {name}) for name in sources}
+    ):
+        run = {name for one in group for name in _run_by(at_once[one] | {one}, sources)} - group
+        own = {name.split(".")[0] for one in group for name in at_once[one]} - {
+            *ROOMS,
+            *sys.stdlib_module_names,
+        }
+        found = frozenset(own).union(*(libraries[name] for name in run))
+        libraries |= dict.fromkeys(group, found)
+    found = {
+        name: [
+            one
+            for one in sorted(names)
+            if (run := _run_by({one}, sources))
+            and not frozenset().union(*(libraries[m] for m in run)) - libraries[name]
+        ]
+        for name, names in late.items()
+    }
+    return {name: names for name, names in found.items() if names}
+
+
+def _run_by(names: Iterable[str], modules: Container[str]) -> set[str]:
+    """Return the modules that are run where these names are imported: with each the packages that it is in."""
+    ways = ([".".join(name.split(".")[: n + 1]) for n in range(name.count(".") + 1)] for name in names)
+    return {module for way in ways for module in way if module in modules}
 
 
 def graph_of(names: Mapping[str, Iterable[str]]) -> Graph:

@@ -12,7 +12,17 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from import_graph import ROOMS, ROOT, cycles, floors, graph_of, imported_names, modules, package_of
+from import_graph import (
+    ROOMS,
+    ROOT,
+    cycles,
+    floors,
+    graph_of,
+    imported_names,
+    modules,
+    needless_delays,
+    package_of,
+)
 
 # From the top; each imports only those below it.
 HARNESS = (
@@ -56,7 +66,7 @@ def below(room: str) -> tuple[str, ...]:
 # What each room may import of ours: rooms, which do not include the rooms inside them, and single modules.
 DOORS: dict[str, tuple[str, ...]] = {
     "harness.commands": ("exporters", *SEARCH, *SPACE, *below("harness.commands")),
-    "harness.output": ("exporters", *SEARCH, *SPACE, *below("harness.output")),
+    "harness.output": ("device_agents.names", "exporters", *SEARCH, *SPACE, *below("harness.output")),
     "harness.blockwise": ("exporters", *SEARCH, *SPACE, *below("harness.blockwise")),
     "harness.query": (*SEARCH, *SPACE, *below("harness.query")),
     "harness.prediction": (*SEARCH, *SPACE, *below("harness.prediction")),
@@ -66,19 +76,26 @@ DOORS: dict[str, tuple[str, ...]] = {
         *below("harness.models"),
     ),
     "harness.measurement": (
-        *("device_agents.block_plans", "device_agents.pacing", "space.errors", "space.text"),
+        *("device_agents.block_plans", "device_agents.names", "device_agents.pacing"),
+        *("space.errors", "space.text"),
         *below("harness.measurement"),
     ),
     "harness.store": (
+        "device_agents.names",
         "space.errors",
         "space.system_errors",
         "space.text",
         "space.user_paths",
         *below("harness.store"),
     ),
-    "harness.estimates": ("space.indexing", *below("harness.estimates")),
+    "harness.estimates": ("space.indexing", "space.statistics", *below("harness.estimates")),
     "harness.devices": (
-        *("device_agents.archive", "device_agents.block_plans", "device_agents.gauges"),
+        *(
+            "device_agents.archive",
+            "device_agents.block_plans",
+            "device_agents.gauges",
+            "device_agents.names",
+        ),
         "device_agents.runtimes",
         *("space.errors", "space.plugins", "space.text", "space.text_files"),
         *("space.system_errors", "space.user_paths"),
@@ -190,6 +207,12 @@ def test_notes_for_people_are_logged_and_what_is_under_way_is_on_progress() -> N
     assert offenders(misnamed) == {}
 
 
+def test_student_s_t_and_ranks_are_worked_out_in_one_place() -> None:
+    t = {"scipy.special.stdtrit", "scipy.special.stdtr", "scipy.stats.t"}
+    ranks = {"scipy.stats.rankdata", "scipy.stats.spearmanr"}
+    assert [name for name in MODULES if imports(name) & (t | ranks)] == ["space.statistics"]
+
+
 def test_every_package_is_in_the_table() -> None:
     assert {door.split(".")[0] for door in DOORS} == set(ROOMS)
     assert set(PACKAGES) <= set(ROOMS)
@@ -248,6 +271,46 @@ def test_a_circle_is_seen_whatever_hides_its_imports() -> None:
     assert floors(graph, "space") == 3, "the circle, the fourth, the fifth"
     closed = dict(graph) | {"space.first": graph["space.first"] | {"space"}}
     assert cycles(closed) == [["space", "space.first", "space.second", "space.third"]]
+
+
+def test_our_own_modules_are_imported_late_only_where_that_keeps_a_library_out() -> None:
+    """Commands import what they run; the agent's roles start on slow boards, each with its own modules alone."""
+    free = ("harness.commands", "harness.__main__", "device_agents")
+    sources = {name: (path.read_text("utf-8"), package_of(name, MODULES)) for name, path in MODULES.items()}
+    found = needless_delays(sources)
+    assert {name: names for name, names in found.items() if not is_within(name, free)} == {}
+
+
+def test_a_needless_delay_is_seen_and_a_needed_one_is_not() -> None:
+    late = (
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from space.types import T\ndef f():\n    "
+    )
+    sources = {
+        "space": "",
+        "space.light": "import json",
+        "space.types": "",
+        "space.heavy": "import torch",
+        "space.through": "from space.heavy import g",
+        "space.needless": f"{late}from space.light import x\n    import space.light",
+        "space.needed": f"{late}from space.through import g",
+        "space.both": f"from space.heavy import g\n{late}from space.through import g",
+    }
+    found = needless_delays({name: (text, "space") for name, text in sources.items()})
+    assert found == {
+        "space.needless": ["space.light", "space.light.x"],
+        "space.both": ["space.through.g"],
+    }
+
+
+def test_a_class_name_has_one_meaning() -> None:
+    """What both ends of the agent's protocol name alike is one thing; of the others one of the two is public or stored."""
+    both_ends = {"Grant", "Interrupted", "Quota", "Refusal"}
+    known = {"Block", "Results", "Table"}
+    homes: dict[str, set[str]] = {}
+    for module, path in MODULES.items():
+        for name in re.findall(r"^class ([A-Z]\w*)", path.read_text("utf-8"), re.MULTILINE):
+            homes.setdefault(name, set()).add(module)
+    assert {name for name, modules in homes.items() if len(modules) > 1} == both_ends | known
 
 
 def test_importing_the_rooms_is_light_and_quiet() -> None:

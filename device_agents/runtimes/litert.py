@@ -15,7 +15,14 @@ from typing import Any, Callable, Sequence
 
 from device_agents.refusal import Refusal
 from device_agents.runtimes import litert_api as api
-from device_agents.runtimes.litert_api import Handles, Layout, Library, LiteRtError, PerTensor, TensorType
+from device_agents.runtimes.litert_api import (
+    Handles,
+    LiteRtError,
+    LiteRtLibrary,
+    PerTensor,
+    TensorLayout,
+    TensorType,
+)
 from device_agents.runtimes.litert_library import MODULE, open_library
 from device_agents.runtimes.litert_npu import DISPATCH, find_libraries, npu_libraries, why_refused
 from device_agents.runtimes.litert_printed import PrintedText, printed_text, shares_told
@@ -116,7 +123,7 @@ def open_compiled(
 
 
 @lru_cache(maxsize=None)
-def environment(library: Library, accelerator: int) -> tuple[c_void_p, Any]:
+def environment(library: LiteRtLibrary, accelerator: int) -> tuple[c_void_p, Any]:
     """Return this process's environment for an accelerator, and what it points to; GPUs are opened once for all models.
 
     Raises: Refusal where there are several NPUs' libraries, LiteRtError.
@@ -138,7 +145,7 @@ def environment(library: Library, accelerator: int) -> tuple[c_void_p, Any]:
 
 
 @dataclass(frozen=True)
-class Tensor:
+class LiteRtTensor:
     """An input or output: its handle, name, and type (`code`: the letter in `struct`); a scale where it is quantized."""
 
     handle: c_void_p
@@ -154,7 +161,7 @@ class Compiled:
     """A model that is compiled for a provider, with all handles that it takes."""
 
     def __init__(
-        self, library: Library, model: bytes, threads: int, provider: str, is_profiled: bool = False
+        self, library: LiteRtLibrary, model: bytes, threads: int, provider: str, is_profiled: bool = False
     ) -> None:
         """Compile a model. Raises: Refusal when the provider cannot run it, LiteRtError."""
         main, also_cpu, _ = provider.partition(ALSO_CPU)
@@ -256,7 +263,7 @@ class Compiled:
         results = [
             self._tensor("Output", signature, index) for index in range(self._count("Outputs", signature))
         ]
-        layouts = (Layout * len(results))()
+        layouts = (TensorLayout * len(results))()
         library.call(
             "LiteRtGetCompiledModelOutputTensorLayouts", self.handle, SIGNATURE, len(results), layouts, True
         )
@@ -320,7 +327,7 @@ class Compiled:
     def _count(self, kind: str, signature: c_void_p) -> int:
         return int(self.library.ask(ctypes.c_size_t, "LiteRtGetNumSignature" + kind, signature))
 
-    def _tensor(self, kind: str, signature: c_void_p, index: int) -> Tensor:
+    def _tensor(self, kind: str, signature: c_void_p, index: int) -> LiteRtTensor:
         """Describe an input or output of the signature. Raises: ValueError for one that holds no numbers, LiteRtError."""
         library = self.library
         handle = library.make("LiteRtGetSignature%sTensorByIndex" % kind, signature, index)
@@ -334,9 +341,11 @@ class Compiled:
         if library.ask(ctypes.c_int, "LiteRtGetQuantizationTypeId", handle) == api.PER_TENSOR:
             library.call("LiteRtGetPerTensorQuantization", handle, ctypes.byref(scaled))
         dtype, code = ELEMENTS[described.element_type]
-        return Tensor(handle, name, described.element_type, dtype, code, scaled.scale, scaled.zero_point)
+        return LiteRtTensor(
+            handle, name, described.element_type, dtype, code, scaled.scale, scaled.zero_point
+        )
 
-    def _resize(self, index: int, tensor: Tensor, shape: Sequence[int]) -> None:
+    def _resize(self, index: int, tensor: LiteRtTensor, shape: Sequence[int]) -> None:
         """Give an input a shape. Raises: ValueError for another than an NPU's code was compiled for, LiteRtError."""
         own = self._layout(index).shape
         if PROVIDERS[self._provider].accelerator == api.NPU and tuple(shape) != own:
@@ -347,14 +356,14 @@ class Compiled:
             "LiteRtCompiledModelResizeInputTensorNonStrict", self.handle, SIGNATURE, index, sizes, len(sizes)
         )
 
-    def _layout(self, index: int) -> Layout:
-        layout = Layout()
+    def _layout(self, index: int) -> TensorLayout:
+        layout = TensorLayout()
         self.library.call(
             "LiteRtGetCompiledModelInputTensorLayout", self.handle, SIGNATURE, index, ctypes.byref(layout)
         )
         return layout
 
-    def _input(self, index: int, tensor: Tensor, inputs: Inputs) -> c_void_p:
+    def _input(self, index: int, tensor: LiteRtTensor, inputs: Inputs) -> c_void_p:
         """Return the buffer of an input, its values in it. Raises: ValueError, LiteRtError."""
         layout = self._layout(index)
         quantized = tensor.scale, tensor.zero_point
@@ -371,7 +380,7 @@ class Compiled:
         self.library.call("LiteRtUnlockTensorBuffer", buffer)
         return buffer
 
-    def _buffer(self, kind: str, index: int, tensor: Tensor, layout: Layout) -> c_void_p:
+    def _buffer(self, kind: str, index: int, tensor: LiteRtTensor, layout: TensorLayout) -> c_void_p:
         """Return a buffer for an input or output, of the memory that the accelerator asks for."""
         needed = self.library.make(
             "LiteRtGetCompiledModel%sBufferRequirements" % kind, self.handle, SIGNATURE, index
@@ -389,7 +398,7 @@ class Compiled:
         self.library.call("LiteRtLockTensorBuffer", buffer, ctypes.byref(address), mode)
         return address.value or 0
 
-    def _values(self, tensor: Tensor, buffer: c_void_p, places: Sequence[int]) -> list[float]:
+    def _values(self, tensor: LiteRtTensor, buffer: c_void_p, places: Sequence[int]) -> list[float]:
         """Return the values of an output at some places, dequantized where it has a scale."""
         form = "=%d%s" % (max(places, default=-1) + 1, tensor.code)
         data = ctypes.string_at(self._lock(buffer, api.READ), struct.calcsize(form))

@@ -60,7 +60,7 @@ STATUSES = {
 """LiteRtStatus, by its number."""
 
 
-class Layout(ctypes.Structure):
+class TensorLayout(ctypes.Structure):
     """LiteRtLayout: rank in the lower 7 bits of `flags`, dimensions, strides."""
 
     _fields_ = [("flags", c_uint32), ("dimensions", c_int32 * MAX_RANK), ("strides", c_uint32 * MAX_RANK)]
@@ -74,7 +74,7 @@ class Layout(ctypes.Structure):
 class TensorType(ctypes.Structure):
     """LiteRtRankedTensorType."""
 
-    _fields_ = [("element_type", c_int), ("layout", Layout)]
+    _fields_ = [("element_type", c_int), ("layout", TensorLayout)]
 
 
 class PerTensor(ctypes.Structure):
@@ -142,8 +142,14 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "LiteRtAddOpaqueOptions": (c_void_p, c_void_p),
     "LiteRtCreateCompiledModel": (c_void_p, c_void_p, c_void_p, OUT),
     "LiteRtCompiledModelResizeInputTensorNonStrict": (c_void_p, c_size_t, c_size_t, POINTER(c_int), c_size_t),
-    "LiteRtGetCompiledModelInputTensorLayout": (c_void_p, c_size_t, c_size_t, POINTER(Layout)),
-    "LiteRtGetCompiledModelOutputTensorLayouts": (c_void_p, c_size_t, c_size_t, POINTER(Layout), c_bool),
+    "LiteRtGetCompiledModelInputTensorLayout": (c_void_p, c_size_t, c_size_t, POINTER(TensorLayout)),
+    "LiteRtGetCompiledModelOutputTensorLayouts": (
+        c_void_p,
+        c_size_t,
+        c_size_t,
+        POINTER(TensorLayout),
+        c_bool,
+    ),
     "LiteRtGetCompiledModelInputBufferRequirements": (c_void_p, c_size_t, c_size_t, OUT),
     "LiteRtGetCompiledModelOutputBufferRequirements": (c_void_p, c_size_t, c_size_t, OUT),
     "LiteRtGetModelSignature": (c_void_p, c_size_t, OUT),
@@ -202,7 +208,7 @@ def failure(function: str, status: int) -> Exception:
     )
 
 
-class Library:
+class LiteRtLibrary:
     """LiteRT's library with all functions of the table declared."""
 
     def __init__(self, path: Path) -> None:
@@ -257,7 +263,7 @@ class Handles:
     `kept`: what they point into, alive until then.
     """
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: LiteRtLibrary) -> None:
         self._library = library
         self._open: list[tuple[Callable[..., Any], c_void_p]] = []
         self.kept: list[bytes] = []

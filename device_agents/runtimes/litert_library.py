@@ -17,7 +17,7 @@ from typing import Mapping
 
 from device_agents.processes import LIBRARIES_VARIABLE
 from device_agents.refusal import Refusal
-from device_agents.runtimes.litert_api import Library
+from device_agents.runtimes.litert_api import LiteRtLibrary
 
 PATH_VARIABLE = "HARNESS_LITERT_LIBRARY"
 ANY_VERSION_VARIABLE = "HARNESS_LITERT_ANY_VERSION"
@@ -39,7 +39,7 @@ ELF_HEADER_BYTES = 64
 
 
 @lru_cache(maxsize=None)
-def open_library() -> tuple[str, str, Library]:
+def open_library() -> tuple[str, str, LiteRtLibrary]:
     """Return (package, version, library); the package is the file's name where the library is not in one.
 
     Raises: ModuleNotFoundError where there is none, Refusal for one that cannot be used.
@@ -48,7 +48,7 @@ def open_library() -> tuple[str, str, Library]:
     check_file(path)
     if version not in TRIED and not os.environ.get(ANY_VERSION_VARIABLE):
         raise Refusal("runtime-missing", untried(path, version))
-    return package, version, Library(path)
+    return package, version, LiteRtLibrary(path)
 
 
 def locate(environment: Mapping[str, str]) -> tuple[str, str, Path]:

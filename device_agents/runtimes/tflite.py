@@ -84,7 +84,7 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
         resolvers = getattr(module, "OpResolverType", None) or module.experimental.OpResolverType
         arguments["experimental_op_resolver_type"] = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     interpreter = module.Interpreter(**arguments)
-    graph = Signature(interpreter, inputs.signature) if inputs.signature else Graph(interpreter)
+    graph = Signature(interpreter, inputs.signature) if inputs.signature else InterpreterGraph(interpreter)
     for details in graph.inputs():
         shape = inputs.shape_of(details["name"])
         if shape is not None:
@@ -125,7 +125,7 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
     return Loaded(graph.run, output, runtime, shares=graph.shares(provider), arithmetic=graph.arithmetic())
 
 
-class Graph:
+class InterpreterGraph:
     """A model's first graph, as the interpreter runs it."""
 
     def __init__(self, interpreter: Any) -> None:

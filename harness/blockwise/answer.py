@@ -90,21 +90,7 @@ def blockwise_document(answer: BlockwiseAnswer) -> dict[str, Any]:
             "images": task.uses,
             "images_apart": task.held_out is not None,
         },
-        "accuracy": {
-            **_figures(student.val, student.test, task.synthetic),
-            "images": {"val": student.val.images, "test": student.test.images},
-            f"{_word(task.synthetic)}test_interval": {
-                "of": "test images, binomial (Clopper-Pearson)",
-                "coverage": COVERAGE,
-                **student.test.top1_interval.to_plain(),
-            },
-            f"{_word(task.synthetic)}test_between_seeds": {
-                "of": "seeds, Student's t of the answers' mean",
-                "coverage": COVERAGE,
-                **between_seeds(answer.runs).to_plain(),
-            },
-            **_weights(student, task.synthetic),
-        },
+        "accuracy": _accuracy_document(answer),
         "costs": costs_document(answer, student),
         "within_limits": answer.within,
         "constraints": [limit_row(one, confident=setting.confident) for one in setting.constraints],
@@ -133,18 +119,42 @@ def blockwise_document(answer: BlockwiseAnswer) -> dict[str, Any]:
         },
         "recipes": recipe_documents(library, with_seed(setting, answer.run.added)),
         "runs": [run_document(answer, run) for run in answer.runs],
-        "seeds": {
-            "added": answer.run.added,
-            "search": setting.seed + answer.run.added,
-            "teacher": teacher.recipe.seed,
-            "distil": [one.recipe.seed for one in library.stages if one is not None],
-            "fine_tune": setting.recipe.seed + answer.run.added,
-        },
+        "seeds": _seeds_document(answer),
         "training_flops": sum(run.searched.flops for run in answer.runs),
         "rounds": None if answer.iterated is None else answer.iterated.to_plain(),
         "environment": {} if student.trained is None else dict(student.trained.environment),
         "versions": versions(),
         "commands": commands(answer.library, library, answer.command, rounds=rounds),
+    }
+
+
+def _accuracy_document(answer: BlockwiseAnswer) -> dict[str, Any]:
+    student, synthetic = answer.student, answer.setting.task.synthetic
+    return {
+        **_figures(student.val, student.test, synthetic),
+        "images": {"val": student.val.images, "test": student.test.images},
+        f"{_word(synthetic)}test_interval": {
+            "of": "test images, binomial (Clopper-Pearson)",
+            "coverage": COVERAGE,
+            **student.test.top1_interval.to_plain(),
+        },
+        f"{_word(synthetic)}test_between_seeds": {
+            "of": "seeds, Student's t of the answers' mean",
+            "coverage": COVERAGE,
+            **between_seeds(answer.runs).to_plain(),
+        },
+        **_weights(student, synthetic),
+    }
+
+
+def _seeds_document(answer: BlockwiseAnswer) -> dict[str, Any]:
+    setting, library = answer.setting, answer.searched.library
+    return {
+        "added": answer.run.added,
+        "search": setting.seed + answer.run.added,
+        "teacher": library.teacher.recipe.seed,
+        "distil": [one.recipe.seed for one in library.stages if one is not None],
+        "fine_tune": setting.recipe.seed + answer.run.added,
     }
 
 

@@ -3,43 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from harness.estimates.doubtful import Doubtful
-from harness.prediction.bench_files import file_latency, latency_files
-from harness.prediction.equals import of_equals
 from harness.prediction.provenance import Provenance
 from harness.prediction.space_prediction import graded_segments, unmeasured_text
-from harness.query.latencies import LatencySource, stored_latency
-from harness.query.properties import property_cost, size_precision
-from harness.query.sums import cost_sums, no_fresh_limit, unseen_blocks
+from harness.query.costs import cost_columns
+from harness.query.latencies import LatencySource
+from harness.query.sums import check_no_fresh, cost_sums, unseen_blocks
+from harness.records import Configuration
 from harness.store import Store
-from harness.store.configurations import find_configuration
-from search.blockwise.space_costs import SpaceCosts
+from search.blockwise.setting import SpaceCosts
 from search.distillation.signatures import LATENCY
 from search.integer_program.solve import additive_part
 from search.table import Cost
-from search.table.constraints import PROPERTIES, split_subject
 from search.table.costs import TabulatedCosts
 from space import SpaceConfig, is_enumerable
-from space.errors import ConfigError
-from space.hash_table import first_equals
 from space.indexing import FloatArray, available, block_indices
 from space.segments import stage_segments
 from space.stages import SpaceStage
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Latency:
-    """A device's latencies with their provenance, and those of single blocks, (stages, B) in ms, with their source."""
-
-    cost: TabulatedCosts
-    provenance: Provenance
-    blocks: FloatArray
-    source: str
 
 
 def space_costs(
@@ -59,43 +43,15 @@ def space_costs(
     """
     if as_sums or not is_enumerable(config):
         return _sums(store, config, subjects, latencies, log)
-    files = latency_files(latencies.files, allow_pickle=latencies.allow_pickle)
-    costs: dict[str, TabulatedCosts] = {}
-    found: dict[str, _Latency] = {}
-    names = list(dict.fromkeys(subjects))
-    for name in (name for name in names if name not in PROPERTIES):
-        device, fresh = split_subject(name)
-        if fresh:
-            raise ConfigError(no_fresh_limit(name, device))
-        if name in files:
-            cost, provenance = file_latency(
-                files[name],
-                name,
-                config,
-                precision=latencies.precision,
-                batch=latencies.batch,
-                doubtful=latencies.doubtful,
-                allow_pickle=latencies.allow_pickle,
-            )
-            found[name] = _listed(store, config, cost, provenance, latencies)
-        else:
-            configuration = find_configuration(store, name, replace(latencies.choice, space=config.name))
-            cost, provenance = stored_latency(store, name, configuration, latencies, log)
-            cost = of_equals(cost, first_equals(config))
-            found[name] = _listed(store, config, cost, provenance, latencies)
-        costs[name] = found[name].cost
-    precision = size_precision(names, latencies.precision, [one.provenance for one in found.values()])
-    for name in (name for name in names if name in PROPERTIES):
-        costs[name] = TabulatedCosts(cost=property_cost(name, config, log, precision))
-    return (
-        SpaceCosts(
-            costs={name: costs[name] for name in names},
-            blocks={LATENCY + name: one.blocks for name, one in found.items()},
-            sources={LATENCY + name: one.source for name, one in found.items()},
-            is_listed=True,
-        ),
-        {name: one.provenance for name, one in found.items()},
-    )
+    check_no_fresh(subjects)
+    columns, provenance = cost_columns(store, config, subjects, latencies, log)
+    blocks, sources = {}, {}
+    for name, one in provenance.items():
+        blocks[LATENCY + name], sources[LATENCY + name] = _listed_blocks(
+            store, config, columns[name], one.configuration, doubtful=latencies.doubtful
+        )
+    costs = {name: TabulatedCosts(cost=cost) for name, cost in columns.items()}
+    return SpaceCosts(costs=costs, blocks=blocks, sources=sources, is_listed=True), provenance
 
 
 def _sums(
@@ -169,15 +125,15 @@ def block_latencies(
     )
 
 
-def _listed(
-    store: Store, config: SpaceConfig, cost: Cost, provenance: Provenance, latencies: LatencySource
-) -> _Latency:
+def _listed_blocks(
+    store: Store, config: SpaceConfig, cost: Cost, configuration: Configuration | None, *, doubtful: bool
+) -> tuple[FloatArray, str]:
+    """Return `block_latencies` of a device whose latencies are listed; `configuration`: None of those from a file."""
     segments: dict[str, float] = {}
     reference_ms, apart = 0.0, Doubtful()
-    configuration = provenance.configuration
     reference = None if configuration is None else store.reference_latency(configuration)
     if configuration is not None and reference is not None:
-        segments, apart = graded_segments(store, configuration, doubtful=latencies.doubtful)
+        segments, apart = graded_segments(store, configuration, doubtful=doubtful)
         reference_ms = reference.latency_ns / 1e6
 
     def added() -> FloatArray:
@@ -188,5 +144,4 @@ def _listed(
         return effects
 
     origin = "the additive part of the networks' latencies"
-    blocks, source = block_latencies(config, segments, reference_ms, added, origin, apart)
-    return _Latency(cost=TabulatedCosts(cost=cost), provenance=provenance, blocks=blocks, source=source)
+    return block_latencies(config, segments, reference_ms, added, origin, apart)

@@ -96,7 +96,7 @@ def _by_integer_programs(searched: Searched, setting: Setting, name: str) -> Cos
     found = sum_front(goal, summed[name], searched.choice.finalists.indices(config)[0], best)
     once = {
         network_key(config, index): index for index in found
-    }  # the dearest of its names is the best predicted
+    }  # the costliest of its names is the best predicted
     indices: IndexArray = np.array(sorted(once.values()), dtype=np.int64)
     column = {name: summed[name].column(indices)}
     table = table_of(searched.fitted, config, setting, column, indices)

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from exporters.calibration_images import named_images
 from harness.devices.config import Device
 from harness.estimates.doubtful import set_apart
@@ -18,13 +16,14 @@ from harness.models.accuracy import write_calibration
 from harness.models.exported import ExportObserver
 from harness.models.trained import PURPOSE, Finished, FinishedModels
 from harness.prediction.provenance import Provenance
-from harness.query.latencies import LatencySource
-from harness.query.verify import searched_devices
+from harness.query.latencies import LatencySource, measured_estimate
+from harness.query.verify import searched_configurations, searched_devices
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.latencies import latencies
 from search.blockwise.candidates import Student
 from search.blockwise.setting import Setting
+from search.table.costs import meets
 from search.training.trained_files import write_weights
 
 
@@ -59,9 +58,7 @@ def verify_students(
     counts; `folder` takes weights and fragments; `wait_s`: for how long a device in use is waited for.
     Raises: ConfigError when no such device is searched, or it is not in devices.toml.
     """
-    configurations = {
-        name: one.configuration for name, one in provenance.items() if one.configuration is not None
-    }
+    configurations = searched_configurations(provenance)
     devices = searched_devices(configurations.values(), devices_file)
     calibration = None
     if any(one.precision == "int8" for one in configurations.values()):
@@ -137,14 +134,7 @@ def is_within(student: Student, measured: dict[str, dict[str, Latency]], setting
         if constraint.subject not in measured:
             continue  # not of a device of the store: it was within the limit before
         row = measured[constraint.subject].get(str(student.architecture))
-        if row is None:
-            return False
-        value = row.latency_ms
-        if setting.confident:
-            if row.interval_ms is None:
-                return False
-            value = row.interval_ms[1] if constraint.is_upper else row.interval_ms[0]
-        if not constraint.holds(np.array([value]))[0]:
+        if row is None or not meets(measured_estimate(row), constraint, confident=setting.confident):
             return False
     return True
 

@@ -19,10 +19,10 @@ def doctor(
     json_output: JsonFlag = False,
 ) -> None:
     """Connect to devices, several at once, and check login, Python, runtimes, free space, clocks and temperatures."""
-    from harness.devices import doctor_fix
     from harness.devices.doctor import diagnose, diagnose_all
+    from harness.devices.provision import fix as fix_device
     from harness.output.devices import DoctorSteps, print_diagnoses
 
     devices, steps = named_devices(device, devices_file), DoctorSteps()
-    found = diagnose_all(devices, steps, doctor_fix.fix if fix else diagnose)
+    found = diagnose_all(devices, steps, fix_device if fix else diagnose)
     raise typer.Exit(print_diagnoses(devices, found, steps, json_output=json_output))

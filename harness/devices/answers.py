@@ -72,7 +72,7 @@ class Boot(Said):
     executable: Message
 
 
-class Runtime(Said):
+class FoundRuntime(Said):
     """A runtime that works on the device."""
 
     name: Name
@@ -98,7 +98,7 @@ class Environment(Said):
     is_used: bool = False
 
 
-class Note(Said):
+class InstallNote(Said):
     """A device's note on the packages that harness installed: for which runtimes, and how."""
 
     executable: Message
@@ -123,13 +123,13 @@ class Survey(Said):
     pip: Name
     pkg: bool
     free_bytes: Count
-    note: Note | None
+    note: InstallNote | None
 
 
 class Installed(Said):
     """What was installed or removed, or why it was not."""
 
-    note: Note | None = None
+    note: InstallNote | None = None
     refused: Message = ""
 
 
@@ -152,7 +152,7 @@ class Hello(Said):
     cores: Annotated[Cores, Field(min_length=1)]
     clusters: Annotated[list[Cores], Field(max_length=MAX_CORES)]
     siblings: Annotated[dict[CoreText, Cores], Field(max_length=MAX_CORES)] = {}
-    runtimes: Annotated[list[Runtime], Field(max_length=64)]
+    runtimes: Annotated[list[FoundRuntime], Field(max_length=64)]
     broken: Annotated[list[BrokenRuntime], Field(max_length=64)]
     environment: Environment = Environment()
     driver: Driver = Driver()

@@ -539,12 +539,6 @@ def runtime_sources() -> dict[str, bytes]:
     return {name: plugin_source(RUNTIME_PLUGINS, name) for name in plugins(RUNTIME_PLUGINS)}
 
 
-def short_provider(provider: str) -> str:
-    """Return a provider's short name: `cuda` for `CUDAExecutionProvider`, `cuda+cpu` for `CUDAExecutionProvider+CPU`."""
-    name, plus, also = provider.lower().partition("+")
-    return name.removesuffix("executionprovider") + plus + also
-
-
 def load_devices(path: str | Path | None = None) -> dict[str, Device]:
     """Read devices.toml into devices by name; `local` is always there.
 

@@ -59,7 +59,7 @@ class Visit(_Read):
     utc: AwareDatetime
 
 
-class Use(_Read):
+class RecordedUse(_Read):
     """A runtime as the device has it, and the number of the job's group of models that it runs."""
 
     runtime: Name
@@ -82,7 +82,7 @@ class Begun(_Read):
     `beside`: of a file, what it was timed beside.
     """
 
-    use: Use
+    use: RecordedUse
     round: _Place
     batch: _Place
     networks: _Places

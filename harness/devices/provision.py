@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.devices.answers import BadAnswer, Installed, Note, Survey, check_installed, check_survey
+from harness.devices.answers import BadAnswer, Installed, InstallNote, Survey, check_installed, check_survey
 from harness.devices.carried import carried_file
 from harness.devices.config import Device, parse_runtime
 from harness.devices.connection import Connection, new_owner
-from harness.devices.doctor import Check, exit_status, try_runtimes
+from harness.devices.doctor import Check, diagnose, exit_status, try_runtimes
 from harness.devices.runtime_packages import PackageRow, find_row, machine_of
 from harness.devices.runtimes import choose_runtimes, old_version
 from harness.devices.transports import open_transport
@@ -141,6 +141,26 @@ def provision_device(
             return _install(device, connection, ask, plan, survey, ways, tell)
     finally:
         tell("")
+
+
+def fix(device: Device, on_progress: Callable[[str], None] = lambda step: None) -> list[Check]:
+    """Check a device, install what `harness provision` can, and check it again; what was done is the first check.
+
+    on_progress: told what is done with the device now. A device without a fixable check is only checked; where nothing can be
+    installed, the device is as it was, and a failed check says why.
+    """
+    checks = diagnose(device, on_progress)
+    if not any(check.fixable for check in checks):
+        return checks
+    try:
+        done = provision_device(device, on_progress=lambda name, step: on_progress(step))
+    except (DeviceError, ConfigError) as error:
+        return [
+            *checks,
+            Check(status="FAIL", name="fix", found=str(error).removeprefix(f"device {device.name!r}: ")),
+        ]
+    told = Check(status="ok", name="fix", found=done.sentence())
+    return [told, *diagnose(device, on_progress)]
 
 
 def _remove(device: Device, ask: _Ask, *, dry_run: bool) -> Provisioned:
@@ -324,7 +344,7 @@ def _installed_by(
     plan: _Plan,
     survey: Survey,
     on_progress: OnProgress,
-) -> Note:
+) -> InstallNote:
     """Return the device's note on what was installed. Raises: DeviceError."""
     request: dict[str, Any] = {"runtimes": list(plan.rows)}
     if way == "carried":

@@ -6,14 +6,13 @@ looked at before it was fit) is told as it was; a worker's events only to who as
 
 from __future__ import annotations
 
-import hashlib
-import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from device_agents.names import job_digest
 from harness.devices.adb.watch import PhoneWatch
 from harness.devices.client import AgentClient
 from harness.devices.events import OnConnecting
@@ -221,9 +220,3 @@ class _Buffer:
 
     def close(self) -> None:
         pass
-
-
-def job_digest(job: Mapping[str, Any]) -> str:
-    """Return the sha256 of what is asked of a worker, but for the cores, which the device chose (device_agents/packed_job.py)."""
-    asked = {key: value for key, value in job.items() if key != "cores"}
-    return hashlib.sha256(json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from device_agents.names import short_provider
 from harness.devices.config import (
     PACKED,
     RUNTIMES,
@@ -17,7 +18,6 @@ from harness.devices.config import (
     parse_runtime,
     runtime_format,
     runtime_modules,
-    short_provider,
 )
 from harness.devices.provider_options import RUNTIME, option_texts
 from space.errors import ConfigError, did_you_mean

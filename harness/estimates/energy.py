@@ -19,6 +19,7 @@ from harness.estimates.reference import OTHERS_SHARE
 from harness.estimates.sustained import disturbed_share
 from harness.records import Block, BlockRun
 from space.indexing import FloatArray
+from space.statistics import student
 
 FEWEST_CYCLES = 3
 FEWEST_READINGS = 10  # of a block
@@ -123,10 +124,8 @@ def _rests_beside(blocks: Sequence[Block], number: int) -> list[Block]:
 
 
 def _amount(values: Sequence[float]) -> Amount:
-    from scipy.special import stdtrit  # late: it is heavy
-
     mean = fmean(values)
-    reach = float(stdtrit(len(values) - 1, (1 + COVERAGE) / 2)) * stdev(values) / sqrt(len(values))
+    reach = float(student(len(values) - 1, COVERAGE)) * stdev(values) / sqrt(len(values))
     return Amount(value=mean, low=mean - reach, high=mean + reach)
 
 

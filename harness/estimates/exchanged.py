@@ -15,6 +15,7 @@ from harness.estimates.clean_runs import FEWEST_SLICES, doubt_of, usable_session
 from harness.estimates.estimate import COVERAGE, USUAL_DF, USUAL_SD, RatioEstimate, session_ratios
 from harness.estimates.reference import shared_caches_doubt
 from harness.records import ReferenceLatency, SessionRecord
+from space.statistics import student
 
 # Processes in each role after which a level looks whether that is enough.
 LOOKS: Mapping[str, tuple[int, ...]] = {"quick": (1,), "screen": (3, 5, 8, 12), "final": (5, 8, 12, 20)}
@@ -98,16 +99,13 @@ def _reach(
     logs: Sequence[Sequence[float]], ratios: Sequence[Sequence[Sequence[float]]], error: float
 ) -> float:
     """Return half the width of the interval of the mean over both roles."""
-    from scipy.special import stdtrit
-
     df = sum(len(role) - 1 for role in logs)
     own = _scatter(logs) ** 2 if df else _noise(ratios)
     moderated = (df * own + USUAL_DF * USUAL_SD**2) / (df + USUAL_DF) if df else USUAL_SD**2 + own
 
     def reach(variance: float, degrees: int) -> float:
-        return (
-            float(stdtrit(degrees, 1 - error / 2)) * sqrt(variance * sum(1 / len(role) for role in logs)) / 2
-        )
+        spread = sqrt(variance * sum(1 / len(role) for role in logs)) / 2
+        return float(student(degrees, 1 - error)) * spread
 
     return max(reach(moderated, df + USUAL_DF), reach(own, df) if df else 0.0)
 

@@ -20,6 +20,7 @@ from harness.estimates.clean_runs import DISTURBED_SHARE, SETTLING_RUNS, STEAL_S
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.reference import OTHERS_SHARE
 from harness.records import Block, BlockRun
+from space.statistics import student
 
 END_S = 300.0  # of the beginning and of the end that are compared
 END_SHARE = 1 / 6  # or of a run that is shorter than half an hour
@@ -151,13 +152,12 @@ def disturbed_share(run: BlockRun, block: Block) -> float | None:
 def _ratio(first: Sequence[float], last: Sequence[float]) -> tuple[float, tuple[float, float]]:
     """Return the ratio of the means of medians of pieces, and its interval: Welch's t on logarithms."""
     first_logs, last_logs = ([log(one) for one in end] for end in (first, last))
-    from scipy.special import stdtrit  # late: it is heavy
 
     difference = fmean(last_logs) - fmean(first_logs)
     errors = [(variance(end) / len(end), len(end) - 1) for end in (first_logs, last_logs)]
     total = sum(error for error, _ in errors)
     freedom = total**2 / sum(error**2 / count for error, count in errors) if total else 1.0
-    reach = float(stdtrit(freedom, (1 + COVERAGE) / 2)) * sqrt(total)
+    reach = float(student(freedom, COVERAGE)) * sqrt(total)
     return exp(difference), (exp(difference - reach), exp(difference + reach))
 
 

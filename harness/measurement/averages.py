@@ -18,12 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from device_agents.names import short_provider
 from device_agents.pacing import Durations
 from harness.devices.adb import benchmark_model
 from harness.devices.adb.answers import NotTold, parse_thermal
 from harness.devices.adb.benchmark_model import PROVIDERS, Averages, NotAverages, parse_averages
 from harness.devices.adb.client import Adb
-from harness.devices.config import AdbDevice, Format, parse_runtime, short_provider
+from harness.devices.config import AdbDevice, Format, parse_runtime
 from harness.devices.connection import new_owner
 from harness.devices.phone_lock import held_phone
 from harness.devices.runtimes import RuntimeUse, asked_cores, parse_cores

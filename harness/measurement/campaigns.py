@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from harness.devices.config import AdbDevice, Device, parse_precision, short_provider
+from device_agents.names import short_provider
+from harness.devices.config import AdbDevice, Device, parse_precision
 from harness.errors import Cancelled
 from harness.measurement.averages import run_averages
 from harness.measurement.campaign import Observer, Outcome, run_campaign

@@ -15,8 +15,10 @@ from harness.output.tables import print_json, print_table
 from harness.output.terminal import echo
 from harness.query.join import doubt_note
 from search.blockwise.seeds import between_seeds
+from search.table.constraints import amount_text
 from search.training.images import uses_text
 from search.training.task_source import MARK
+from space import is_enumerable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -171,8 +173,6 @@ def _interval(one: Estimate) -> str:
 
 def _chosen(answer: BlockwiseAnswer) -> str:
     """Return the number of networks that the finalists were chosen from, and how."""
-    from space import is_enumerable
-
     searched, choice = answer.searched, answer.searched.choice
     networks = f"{len(searched.library.config):,} networks"
     limits = ", ".join(map(str, answer.setting.constraints)) or "no limit"
@@ -213,8 +213,6 @@ def _fit_costs(costs: Mapping[str, FitCost], kind: str) -> str:
 
 
 def _student(answer: BlockwiseAnswer, student: Student) -> list[str]:
-    from search.table.constraints import amount_text
-
     trained, tuned = student.trained, student.tuned_rescored
     cells = [
         str(student.architecture),

@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.output.layout import Table
+from harness.output.plots.pictures import check_libraries, check_pictures, write_picture
+from harness.output.plots.regret import regret_picture
+from harness.output.plots.regret_page import regret_html
 from harness.output.search_document import accuracy_document
 from harness.output.tables import print_json, print_table
 from harness.output.terminal import echo
 from harness.prediction.provenance import provenance_document
 from harness.query.rows import network_row
+from search.methods.regret import steps
+from space import Architecture
 from space.atomic_files import write_file
 from space.errors import ConfigError
 
@@ -32,8 +37,6 @@ def check_figures(folder: Path | None, *pictures: Path | None) -> None:
 
     Raises: ConfigError.
     """
-    from harness.output.plots.pictures import check_libraries, check_pictures
-
     check_pictures(*pictures)
     if folder is None:
         return
@@ -51,9 +54,6 @@ def print_comparison(
     wide: bool = False,
 ) -> None:
     """Print a comparison of search methods, and write its figures and its document to a folder, its figure to a file."""
-    from harness.output.plots.pictures import write_picture
-    from harness.output.plots.regret import regret_picture
-
     document = _document(compared)
     if output is not None:
         _write(output, compared.methods, document)
@@ -69,10 +69,6 @@ def print_comparison(
 
 def _write(folder: Path, found: MethodComparison, document: dict[str, object]) -> None:
     """Write the files, each whole; the numbers before the pictures, which rest on other libraries."""
-    from harness.output.plots.pictures import write_picture
-    from harness.output.plots.regret import regret_picture
-    from harness.output.plots.regret_page import regret_html
-
     files: dict[str, Callable[[], bytes]] = {
         "regret.json": lambda: json.dumps(document, indent=1).encode(),
         "regret.html": lambda: regret_html(found).encode(),
@@ -92,8 +88,6 @@ def _write(folder: Path, found: MethodComparison, document: dict[str, object]) -
 
 def _print_methods(compared: SearchComparison, wide: bool) -> None:
     """Print the table searched, its best network, and a row for each method."""
-    from space import Architecture
-
     table, found, scored = compared.table, compared.methods, compared.scored
     accuracy = table.table.accuracy
     echo(f"accuracy: {accuracy.label}, from {', '.join(accuracy.origin)}")
@@ -137,8 +131,6 @@ def _document(compared: SearchComparison) -> dict[str, object]:
 
     A `curve` has a row [evaluations, mean, low, high] wherever one changes, `improvements` a row [evaluations, regret].
     """
-    from search.methods.regret import steps
-
     query, joined, found, scored = compared.query, compared.table, compared.methods, compared.scored
     table, accuracy = joined.table, joined.table.accuracy
     word = "synthetic_" if accuracy.synthetic else ""

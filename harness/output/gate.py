@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from harness.output.layout import Table
 from harness.output.tables import interval_text, print_json, print_table
 from harness.output.terminal import echo, plain
-from harness.query.gate import Check, GateReport, WrittenBaseline
+from harness.query.gate import FileCheck, GateReport, WrittenBaseline
 from space.atomic_files import write_file
 from space.text import counted
 
@@ -109,7 +109,7 @@ def print_written(written: WrittenBaseline, *, json_output: bool, wide: bool = F
         echo(f"{name}: no latency to compare with: {why}", err=True)
 
 
-def _cells(check: Check) -> list[str]:
+def _cells(check: FileCheck) -> list[str]:
     return [
         check.file,
         str(check.rule),
@@ -124,15 +124,15 @@ def _cells(check: Check) -> list[str]:
     ]
 
 
-def _change(check: Check) -> str:
+def _change(check: FileCheck) -> str:
     return "" if check.change is None else f"{check.change:+.1%}"
 
 
-def _interval(check: Check) -> str:
+def _interval(check: FileCheck) -> str:
     return "" if check.interval is None else f"{check.interval[0]:+.1%} .. {check.interval[1]:+.1%}"
 
 
-def _note(check: Check) -> str:
+def _note(check: FileCheck) -> str:
     """Return how the two were compared, in which runtime, and the note."""
     way = "" if check.note == "unchanged" else WAYS[check.way]
     place = ", ".join(part for part in (way, check.runtime) if part)

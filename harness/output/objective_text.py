@@ -14,6 +14,8 @@ from harness.output.terminal import echo
 from harness.prediction.provenance import provenance_document
 from harness.query.rows import limit_row, number
 from search.blockwise.sum_front import BY_PROGRAMS, FRONT_POINTS
+from search.table.constraints import amount_text
+from space import Architecture
 from space.text import counted
 
 if TYPE_CHECKING:
@@ -84,8 +86,6 @@ def _front_document(answer: ObjectiveAnswer, front: ObjectiveFront) -> dict[str,
 
 
 def _row(answer: ObjectiveAnswer, index: int, far: frozenset[int]) -> dict[str, object]:
-    from space import Architecture
-
     architecture = Architecture.from_index(index, answer.config)
     row: dict[str, object] = {
         "architecture": str(architecture),
@@ -139,9 +139,6 @@ def _print_front(answer: ObjectiveAnswer, front: ObjectiveFront, wide: bool) -> 
 
 
 def _networks(title: str, answer: ObjectiveAnswer, indices: Sequence[int], far: frozenset[int]) -> Table:
-    from search.table.constraints import amount_text
-    from space import Architecture
-
     columns = ["network", answer.objective.name]
     spare: list[str] = []
     for name, cost in answer.costs.items():

@@ -20,11 +20,15 @@ from harness.prediction.fresh_costs import TITLES, unpredicted
 from harness.prediction.rows import COLUMNS, SpaceRow
 from harness.prediction.space_prediction import JUDGES, doubt_text, summary, unmeasured_text
 from harness.store.configurations import describe, measure_command
+from search.latency.candidates import all_candidates
+from search.latency.intervals import COVERAGE, guaranteed
+from space import Architecture
+from space.segments import all_segments
 from space.text import counted
 
 if TYPE_CHECKING:
     from harness.prediction.bench_files import BenchFiles
-    from harness.prediction.space_prediction import HeldOut, SpaceTable
+    from harness.prediction.space_prediction import HeldOutErrors, SpaceTable
     from search.latency.evaluation import Errors
 
 SHOWN = 5  # of the fastest and of the slowest networks
@@ -80,9 +84,6 @@ def doubts(table: SpaceTable) -> list[str]:
 
 def print_report(table: SpaceTable, *, wide: bool = False) -> None:
     """Print cross-validated errors of each candidate predictor, and the repeatability of the measurements."""
-    from search.latency.candidates import all_candidates
-    from search.latency.intervals import COVERAGE, guaranteed
-
     measured, meanings = table.measured, {candidate.name: candidate.meaning for candidate in all_candidates()}
     echo(describe(measured.configuration))
     echo(f"fitted on {len(measured.indices)} measured networks of {len(measured.config):,}")
@@ -144,8 +145,6 @@ def _far(table: SpaceTable) -> str:
     """Return which networks are unlike any measured one; of a space too large to list, which blocks no measured one tells of."""
     import numpy as np
 
-    from space import Architecture
-
     measured, wider = table.measured, "their intervals are wider, by a guess; measure some of them"
     if table.everywhere is None:
         places = table.unmeasured_places()
@@ -170,7 +169,7 @@ def _cost_line(fresh: str, about: Mapping[str, Any], sensor: str) -> str:
     return f"{line}, {about['predicted']:,} predicted (~) by {about['predictor']}, mean error {about['error']:.1%}"
 
 
-def _held_out(held_out: HeldOut) -> str:
+def _held_out(held_out: HeldOutErrors) -> str:
     return f"{held_out.errors.count} {'random' if held_out.random else 'of the measured'} held-out networks"
 
 
@@ -182,8 +181,6 @@ def _judging(table: SpaceTable) -> str:
 
 def _remedy(skipped: str, table: SpaceTable) -> str:
     """Return why a candidate was skipped, with the command that helps."""
-    from space.segments import all_segments
-
     measured = table.measured
     if "parts_sum" in skipped:
         line = f"{measure_command(measured.configuration)} --models segments --level quick"

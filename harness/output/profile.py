@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from harness.devices.config import short_provider
+from device_agents.names import short_provider
 from harness.output.layout import Table
 from harness.output.tables import print_json, print_table
 from harness.output.terminal import echo

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from harness.prediction.provenance import provenance_document
 from harness.query.rows import front_document, limit_row
+from search.table.answers import ties
 
 if TYPE_CHECKING:
     from harness.query.answer import ParetoFront, SearchAnswer
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
 def answer_document(found: SearchAnswer, front: ParetoFront | None, top: int) -> dict[str, object]:
     """Return the answer as plain values; accuracies in percent, latencies in ms, sizes in bytes."""
-    from search.table.answers import ties
-
     table, accuracy = found.table.table, found.table.table.accuracy
     answer, trace, verified = found.answer, found.trace, found.verified
     tied = ties(accuracy, found.indices)

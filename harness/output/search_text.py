@@ -12,6 +12,9 @@ from harness.output.search_document import answer_document
 from harness.output.tables import print_json, print_table, write_csv
 from harness.output.terminal import echo
 from harness.query.rows import network_row
+from search.table.answers import accuracy_reach, ties
+from search.table.constraints import amount_text, split_subject
+from space import Architecture
 from space.text import counted
 
 if TYPE_CHECKING:
@@ -141,8 +144,6 @@ def _provenance(accuracy: Accuracies) -> str:
 
 def _networks(title: str, table: Table, places: Sequence[int], verified: frozenset[int] | None) -> TextTable:
     """Return some rows of a table of networks, with their accuracies and costs."""
-    from search.table.answers import accuracy_reach
-
     columns = ["network", *(f"{accuracies.label} %" for accuracies in (table.accuracy, *table.shown))]
     spare = [f"{accuracies.label} %" for accuracies in table.shown]
     for name, cost in table.costs.items():
@@ -181,10 +182,6 @@ def _cost_cells(cost: Cost, index: int) -> list[str]:
 
 def _print_ties(table: Table, ranked: IndexArray) -> None:
     """Print how many networks are statistically tied with the most accurate one, and the fastest of them on each device."""
-    from search.table.answers import ties
-    from search.table.constraints import split_subject
-    from space import Architecture
-
     tied = ranked[ties(table.accuracy, ranked)]
     if len(tied) < 2:
         return
@@ -213,6 +210,4 @@ def _faster(cost: Cost, fastest: int, best: int) -> str:
 
 
 def _amount(cost: Cost, value: float) -> str:
-    from search.table.constraints import amount_text
-
     return amount_text(value, cost.unit, digits=4)

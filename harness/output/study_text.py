@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.output.layout import Table
+from harness.output.plots.pictures import write_picture
+from harness.output.plots.study import correlations_picture, study_regret_picture
 from harness.output.tables import print_json, print_table
 from harness.output.terminal import echo
 from space.atomic_files import write_file
@@ -39,8 +41,6 @@ def print_study(
 
 def _write(folder: Path, found: Study, figure: Path | None, correlations: Path | None) -> None:
     """Write the report, the document and the figures, each whole; the numbers before the pictures."""
-    from harness.output.plots.pictures import write_picture
-    from harness.output.plots.study import correlations_picture, study_regret_picture
     from search.study.report import to_document, to_markdown
 
     report, document, *figures = FILES

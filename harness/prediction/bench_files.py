@@ -217,14 +217,7 @@ def file_latency(
             origin=str(path), configuration=None, measured=len(data), predicted=0, grades={}
         )
     rows, of_models, of_images = sidecar
-    if precision and of_models not in ("", precision):
-        raise ConfigError(
-            f"--latencies {path}: is of {of_models} models, not {precision}; name another file, or --precision {of_models}"
-        )
-    if batch not in (None, of_images):
-        raise ConfigError(
-            f"--latencies {path}: is of batch {of_images}, not {batch}; name another file, or --batch {of_images}"
-        )
+    _check_asked(path, of_models, precision, of_images, batch)
     is_measured = np.zeros(len(config), dtype=np.bool_)
     grades = np.zeros(len(config), dtype="<U1")
     for key, column in (("low_s", "low"), ("high_s", "high")):
@@ -266,6 +259,18 @@ def file_latency(
         doubtful=told,
     )
     return cost, provenance
+
+
+def _check_asked(path: Path, of_models: str, precision: str, of_images: int, batch: int | None) -> None:
+    """Raise ConfigError for a file of models in another precision, or of another batch, than the one named."""
+    if precision and of_models not in ("", precision):
+        raise ConfigError(
+            f"--latencies {path}: is of {of_models} models, not {precision}; name another file, or --precision {of_models}"
+        )
+    if batch not in (None, of_images):
+        raise ConfigError(
+            f"--latencies {path}: is of batch {of_images}, not {batch}; name another file, or --batch {of_images}"
+        )
 
 
 def _sidecar(name: str, table: BenchTable) -> dict[str, object]:

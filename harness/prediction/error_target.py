@@ -19,7 +19,7 @@ from harness.measurement.campaign import Outcome
 from harness.measurement.plan import Options
 from harness.models.names import select_architectures
 from harness.prediction.space_prediction import (
-    HeldOut,
+    HeldOutErrors,
     MeasuredNetworks,
     fit,
     judge_on,
@@ -181,7 +181,7 @@ def _check_reachable(
 
 def _judge(
     store: Store, configuration: Configuration, judges: Sequence[Architecture], rng: random.Random
-) -> tuple[HeldOut, int, list[Architecture]]:
+) -> tuple[HeldOutErrors, int, list[Architecture]]:
     """Fit on all stored networks but the judges; return the errors on these, the number fitted, and what to measure next."""
     measured = _measured(store, configuration)
     apart = _among(measured.config, measured.indices, judges)

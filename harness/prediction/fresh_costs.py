@@ -23,6 +23,7 @@ from search.table.table import NOT_MEASURED
 from space import Architecture, SpaceConfig
 from space.hash_table import is_first
 from space.indexing import FloatArray, IndexArray
+from space.statistics import student
 from space.text import counted
 
 TITLES: Mapping[str, str] = {
@@ -188,8 +189,6 @@ def _of_processes(
     runs: Sequence[FreshRun], fresh: str, config: SpaceConfig, coverage: float
 ) -> MeasuredCosts:
     """Return medians over the processes of each network; their standard deviation is pooled over all networks."""
-    from scipy.special import stdtrit  # late: it is heavy
-
     by_hash: dict[str, list[float]] = {}
     names: dict[str, str] = {}  # the first that each was measured by
     for run in runs:
@@ -205,7 +204,7 @@ def _of_processes(
     if freedom:
         squares = sum(float(((group - group.mean()) ** 2).sum()) for group in groups)
         sds = MEDIAN_SD * max(LEAST_SD, (squares / freedom) ** 0.5) / np.sqrt(counts)
-        reach = stdtrit(freedom, (1 + coverage) / 2) * sds
+        reach = student(freedom, coverage) * sds
     return MeasuredCosts(
         indices=np.array([Architecture.parse(names[one], config).index for one in by_hash], dtype=np.int64),
         values=values,
@@ -220,8 +219,6 @@ def _of_processes(
 
 def _energies(stored: StoredEnergies, config: SpaceConfig, coverage: float) -> MeasuredCosts | None:
     """Return the networks' energies, with errors to fit by pooled over them; None where there is none."""
-    from scipy.special import stdtrit  # late: it is heavy
-
     every = list(stored.by_network.values())
     if not every:
         return None
@@ -229,11 +226,11 @@ def _energies(stored: StoredEnergies, config: SpaceConfig, coverage: float) -> M
     values = np.array([one.total.value for one in every])
     reach = np.array([one.total.high - one.total.value for one in every])
     turns = np.array([one.cycles for one in every])
-    errors = reach / stdtrit(turns - 1, (1 + COVERAGE) / 2)
+    errors = reach / student(turns - 1, COVERAGE)
     is_real = values > 0
     is_told = bool(is_real.any()) and np.median(reach[is_real] / values[is_real]) <= MOST_ENERGY_REACH
     pooled = float(np.sqrt(np.mean((errors[is_real] / values[is_real]) ** 2))) if is_told else np.nan
-    at_coverage = errors * stdtrit(turns - 1, (1 + coverage) / 2)
+    at_coverage = errors * student(turns - 1, coverage)
     others = ", ".join(f"{counted(count, 'network')} by {name}" for name, count in stored.others.items())
     note = f"energy by {stored.sensor}; left out, for another sensor's does not compare: {others}; --energy --fresh measures anew"
     return MeasuredCosts(

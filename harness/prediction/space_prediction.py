@@ -126,7 +126,7 @@ class MeasuredNetworks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeldOut:
+class HeldOutErrors:
     """Errors of the chosen predictor on networks that it was fitted without: `coverage` is the share inside its 90 % intervals.
 
     `random`: whether they are a random sample of the space, and not of what somebody chose to measure.
@@ -151,7 +151,7 @@ class SpaceTable(Tabular):
     measured: MeasuredNetworks
     predictor: SelectedPredictor
     everywhere: Prediction | None
-    held_out: HeldOut | None
+    held_out: HeldOutErrors | None
     ceiling: Errors | None
     segments: int
     prior: Configuration | None
@@ -574,11 +574,11 @@ def unmeasured_text(places: Sequence[str]) -> str:
 
 def judge_on(
     predictor: SelectedPredictor, indices: IndexArray, ratios: FloatArray, *, random: bool
-) -> HeldOut:
+) -> HeldOutErrors:
     """Judge a predictor on networks that it was fitted without, a `random` sample of the space or not."""
     found = predictor.predict(indices)
     inside = (found.low <= ratios) & (ratios <= found.high)
-    return HeldOut(
+    return HeldOutErrors(
         errors=judge(found.ratios, ratios),
         mape_interval=mape_interval(found.ratios, ratios),
         coverage=float(inside.mean()),

@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from space.errors import ConfigError
+from space import is_enumerable
+from space.errors import ConfigError, MissingMetric
+from space.text_files import suffix_of
+from space.user_paths import expand_user
 
 if TYPE_CHECKING:
     from space import SpaceConfig
@@ -54,8 +57,6 @@ def _is_there(text: str) -> bool:
 
 def is_unpublished(path: str) -> bool:
     """Return whether a path is a folder of `harness train` whose trainings, some of which may be under way, are not published."""
-    from space.user_paths import expand_user
-
     folder = expand_user(path)
     return os.path.isdir(folder / "units") and not any(folder.glob("blox-*"))  # noqa: PTH112 - never raises
 
@@ -72,9 +73,7 @@ def load(source: AccuracySource, config: SpaceConfig) -> list[Accuracies]:
         )
     if any(SYNTHETIC_SOURCE.fullmatch(path) for path in source.paths):
         return [_synthetic(source, config)]
-    from space import is_enumerable
     from space.accuracies import load_accuracies
-    from space.errors import MissingMetric
 
     def read(metric: str) -> Accuracies:
         if not is_enumerable(config):
@@ -103,8 +102,6 @@ def _of_some(source: AccuracySource, metric: str, config: SpaceConfig) -> Accura
     from space.accuracies.epochs import BEST
     from space.accuracies.seeds import mean_over_seeds
     from space.accuracies.user_table import read_own_table
-    from space.text_files import suffix_of
-    from space.user_paths import expand_user
 
     paths = [expand_user(path) for path in source.paths]
     if len(paths) > 1 or source.epoch != BEST:

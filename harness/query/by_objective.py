@@ -18,11 +18,10 @@ from harness.query.objective import Objective, load_objective
 from harness.query.query import Query
 from harness.query.sums import LatencySums, cost_sums, unseen_blocks
 from harness.store import Store
-from harness.store.configurations import find_configuration
 from search.blockwise.by_integer_program import MOST_LOOKED_AT, WIDER, choose, within
 from search.blockwise.finalists import Finalists
 from search.blockwise.sum_front import sum_front
-from search.table.constraints import PROPERTIES, Constraint, split_subject
+from search.table.constraints import Constraint
 from search.table.costs import AdditiveCosts, CostEstimate, meets
 from space import Architecture, SpaceConfig
 from space.errors import ConfigError
@@ -166,7 +165,7 @@ def search_by_objective(
     Raises: ConfigError when no network is within the limits, with the nearest one and what it would take; too little is measured,
     or a limit is on what is no sum.
     """
-    config = _space(store, query)
+    config = query_space(store, query.costs, query.latencies)
     costs, latencies = cost_sums(store, config, query.costs, query.latencies, log)
     goal = load_objective(objective, config)
     is_open = available(config)
@@ -209,15 +208,6 @@ def search_by_objective(
         within=tuple(near),
         far=_far(near, latencies),
     )
-
-
-def _space(store: Store, query: Query) -> SpaceConfig:
-    chosen = [
-        find_configuration(store, split_subject(name)[0], query.latencies.choice)
-        for name in query.costs
-        if name not in PROPERTIES
-    ]
-    return query_space(query.latencies.space, chosen, ())
 
 
 def _distinct(config: SpaceConfig, indices: Sequence[int]) -> list[int]:

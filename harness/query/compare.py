@@ -178,19 +178,24 @@ def compare(
         space=space_name(space),
         devices_file=devices_file,
     )
-    pairs = in_spaces(lambda config: _two(one, other, config))
+    return _measured(store, one, other, choice)
+
+
+def _measured(store: Store, first: str, second: str, choice: ConfigurationChoice) -> NetworkComparisons:
+    """Compare two networks by what is stored of the configurations that fit. Raises: ConfigError, see `compare`."""
+    pairs = in_spaces(lambda config: _two(first, second, config))
     fitting = fitting_configurations(store, choice)
-    if all(c.space not in pairs for c in fitting):
-        _two(one, other, space_of(fitting[0]))  # raises what is wrong
+    if all(one.space not in pairs for one in fitting):
+        _two(first, second, space_of(fitting[0]))  # raises what is wrong
     found: list[NetworkComparison] = []
     not_measured: dict[Configuration, tuple[str, ...]] = {}
-    for fit in fitting:
-        if fit.space not in pairs:
+    for one in fitting:
+        if one.space not in pairs:
             continue
-        pair = pairs[fit.space]
-        by_hash = {row.graph_hash: row for row in latencies(store, fit, [n.graph_hash for n in pair])}
+        pair = pairs[one.space]
+        by_hash = {row.graph_hash: row for row in latencies(store, one, [n.graph_hash for n in pair])}
         if missing := tuple(str(network) for network in pair if network.graph_hash not in by_hash):
-            not_measured[fit] = missing
+            not_measured[one] = missing
             continue
         a, b = (by_hash[network.graph_hash] for network in pair)
         result = compare_estimates(a.estimate, b.estimate, [a.configuration, b.configuration])

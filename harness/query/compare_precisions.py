@@ -29,7 +29,7 @@ from harness.store.configurations import (
     measure_command,
 )
 from harness.store.latencies import latencies
-from search.statistics import FEWEST_RANKED, Estimate
+from search.statistics import FEWEST_RANKED, Estimate, spearman_of_rows
 from space import Architecture, Space
 from space.errors import ConfigError
 from space.indexing import FloatArray
@@ -288,7 +288,7 @@ def rank_correlation(
     Hinkley 1997, section 5.2), and the interval holds both. None below `FEWEST_RANKED` networks; NaN where all are tied.
     """
     count, rng = len(x), np.random.default_rng(seed)
-    value = float(_spearman(x[None], y[None])[0])
+    value = float(spearman_of_rows(x[None], y[None])[0])
     if count < FEWEST_RANKED or not np.isfinite(value):
         return Estimate(value=value, low=nan, high=nan, count=count)
     picks = rng.integers(count, size=(draws, count))
@@ -296,7 +296,7 @@ def rank_correlation(
     for values, sds in ((x, x_sds), (y, y_sds)):
         noisy = values * np.exp(sds * rng.standard_normal((draws, count)))
         drawn.append(np.take_along_axis(noisy, picks, axis=1))
-    found = _spearman(*drawn)
+    found = spearman_of_rows(*drawn)
     low, high = np.nanquantile(found, ((1 - COVERAGE) / 2, (1 + COVERAGE) / 2)).tolist()
     return Estimate(
         value=value,
@@ -350,17 +350,6 @@ def median_ratio(ratios: FloatArray, common: float) -> Estimate:
     ordered = np.sort(ratios)
     low, high = combined_interval(value, (float(ordered[rank - 1]), float(ordered[count - rank])), common)
     return Estimate(value=value, low=low, high=high, count=count)
-
-
-def _spearman(x: FloatArray, y: FloatArray) -> FloatArray:
-    """Return Spearman's rho of each row of x and y, (k, n) each, ties at their mean rank: (k,); NaN where all are tied."""
-    from scipy.stats import rankdata
-
-    ranks = [rankdata(values, axis=1) - (values.shape[1] + 1) / 2 for values in (x, y)]
-    products, spreads = (ranks[0] * ranks[1]).sum(axis=1), [(rank**2).sum(axis=1) for rank in ranks]
-    below = np.sqrt(spreads[0] * spreads[1])
-    found: FloatArray = np.divide(products, below, out=np.full_like(below, nan), where=below > 0)
-    return found
 
 
 def _op_times(

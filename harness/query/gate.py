@@ -74,7 +74,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class FileCheck:
     """A file held against a rule.
 
     `change` is relative, with its 95 % `interval`, which of memory is from the least to the most that fresh workers showed (None
@@ -116,7 +116,7 @@ class GateReport:
     """All checks of a gate, by the files' order, then those of the baseline that are missing."""
 
     baseline: str
-    checks: tuple[Check, ...]
+    checks: tuple[FileCheck, ...]
 
     @property
     def exit_status(self) -> int:
@@ -590,20 +590,22 @@ def _why_not(file: FileModel, rows: Sequence[Latency], table: LatencyTable) -> s
 
 def _checks(
     rule: Rule, file: FileModel, former: KeptFile | None, changes: Sequence[_Change]
-) -> Iterator[Check]:
+) -> Iterator[FileCheck]:
     if former is None:
         yield _unjudged(file.name, rule, "not in the baseline; write the baseline again to judge it")
     elif former.sha256 == file.digest:
-        yield Check(file=file.name, rule=rule, outcome="pass", change=0.0, way="same bytes", note="unchanged")
+        yield FileCheck(
+            file=file.name, rule=rule, outcome="pass", change=0.0, way="same bytes", note="unchanged"
+        )
     elif rule.metric == "size":
         change = file.size_bytes / former.size_bytes - 1
         outcome: Outcome = "fail" if change > rule.limit else "pass"
-        yield Check(file=file.name, rule=rule, outcome=outcome, change=change, way="size")
+        yield FileCheck(file=file.name, rule=rule, outcome=outcome, change=change, way="size")
     else:
         yield from (_judged(rule, file.name, change) for change in changes)
 
 
-def _judged(rule: Rule, name: str, change: _Change) -> Check:
+def _judged(rule: Rule, name: str, change: _Change) -> FileCheck:
     ratio = None if change.ratio is None else change.ratio - 1
     interval = None if change.interval is None else (change.interval[0] - 1, change.interval[1] - 1)
     outcome: Outcome = "pass"
@@ -616,7 +618,7 @@ def _judged(rule: Rule, name: str, change: _Change) -> Check:
         outcome = "not judged"
     elif interval[1] > rule.limit:
         note = f"up to {interval[1]:+.1%} could be hidden"
-    return Check(
+    return FileCheck(
         file=name,
         rule=rule,
         outcome=outcome,
@@ -630,5 +632,5 @@ def _judged(rule: Rule, name: str, change: _Change) -> Check:
     )
 
 
-def _unjudged(name: str, rule: Rule, why: str) -> Check:
-    return Check(file=name, rule=rule, outcome="not judged", note=why)
+def _unjudged(name: str, rule: Rule, why: str) -> FileCheck:
+    return FileCheck(file=name, rule=rule, outcome="not judged", note=why)

@@ -10,19 +10,13 @@ import numpy as np
 
 from harness.dataframe import Tabular
 from harness.prediction.bench_files import file_latency, latency_files
-from harness.prediction.equals import of_equals
 from harness.prediction.fresh_costs import TITLES, unpredicted
 from harness.prediction.provenance import Provenance
 from harness.prediction.space_prediction import SpaceTable, doubt_text, space_of
 from harness.query.accuracies import SYNTHETIC_SOURCE, AccuracySource, is_unpublished, load
-from harness.query.fresh_costs import fresh_cost
+from harness.query.costs import cost_columns, joined_columns
 from harness.query.known_networks import known_table
-from harness.query.latencies import (
-    LatencySource,
-    predicted_latency,
-    stored_latency,
-)
-from harness.query.properties import property_cost, size_precision
+from harness.query.latencies import LatencySource, predicted_latency
 from harness.query.rows import Row, network_columns, network_row
 from harness.records import Configuration
 from harness.store import Store
@@ -32,8 +26,8 @@ from search.table.constraints import PROPERTIES, split_subject
 from space import BLOX, SPACES, Architecture, Space, SpaceConfig, check_enumerable, find_space, is_enumerable
 from space.accuracies import Accuracies
 from space.accuracies.load import fitting_spaces
-from space.errors import ConfigError
-from space.hash_table import first_equals, is_first
+from space.errors import ConfigError, did_you_mean
+from space.hash_table import is_first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,6 +67,15 @@ def join(
     (['params'], 91125)
     """
     named = latencies if isinstance(latencies, Mapping) else _by_device(latencies)
+    for name in costs:
+        if name not in PROPERTIES:
+            raise ConfigError(
+                f"costs: {name!r} is unknown{did_you_mean(name, PROPERTIES)} (known: {', '.join(PROPERTIES)})"
+            )
+    if taken := [name for name in named if name in PROPERTIES]:
+        raise ConfigError(
+            f"latencies: {taken[0]!r} is a property of networks; name the device's latencies otherwise"
+        )
     predicted = {table.measured.configuration for table in named.values() if isinstance(table, SpaceTable)}
     own = accuracies.config if isinstance(accuracies, Accuracies) else find_space(space)
     config = _space(list(predicted)) if predicted else own
@@ -82,17 +85,13 @@ def join(
         paths = [accuracies] if isinstance(accuracies, str | Path) else accuracies
         source = AccuracySource(paths=tuple(map(str, paths)), metric=metric, epoch=epoch)
         found = load(source, config)
-    columns: dict[str, Cost] = {}
-    provenance: dict[str, Provenance] = {}
-    for name, one in named.items():
-        columns[name], provenance[name] = (
-            predicted_latency(one, name)
-            if isinstance(one, SpaceTable)
-            else file_latency(Path(one), name, config)
-        )
-    precision = size_precision(costs, "", provenance.values())
-    columns |= {name: property_cost(name, config, precision=precision) for name in costs}
-    return _joined(config, found, columns, provenance)
+    measured = {
+        name: predicted_latency(one, name)
+        if isinstance(one, SpaceTable)
+        else file_latency(Path(one), name, config)
+        for name, one in named.items()
+    }
+    return _joined(config, found, *joined_columns(config, [*named, *costs], measured))
 
 
 def build_table(
@@ -111,47 +110,22 @@ def build_table(
     what takes time. `known`: of a space too large to list the table is of the networks that `known_table` has.
     Raises: ConfigError, naming what is missing and what to type.
     """
-    names = list(dict.fromkeys(costs))
     files = latency_files(latencies.files, allow_pickle=latencies.allow_pickle)
     fitting = _fitting_spaces(accuracies, [*files.values()])
     if len(fitting) == 1 and not latencies.space:
         latencies = replace(latencies, space=fitting[0].name)
-    chosen = {
-        name: find_configuration(store, split_subject(name)[0], latencies.choice)
-        for name in names
-        if name not in PROPERTIES and name not in files
-    }
-    config = query_space(latencies.space, list(chosen.values()), fitting)
+    stored = [name for name in costs if name not in files]
+    config = query_space(store, stored, latencies, fitting)
     if known and not is_enumerable(config):
-        table, found_provenance, notes = known_table(store, config, accuracies, names, latencies, log)
-        return SearchTable(table=table, provenance=found_provenance, notes=tuple(notes))
+        table, provenance, notes = known_table(store, config, accuracies, costs, latencies, log)
+        return SearchTable(table=table, provenance=provenance, notes=tuple(notes))
     check_enumerable(
         config,
         "a table of accuracies and costs",
         "harness search --objective and --method blockwise find networks in it without a table",
     )
     found = load(accuracies, config)
-    columns: dict[str, Cost] = {}
-    provenance: dict[str, Provenance] = {}
-    for name in (name for name in names if name not in PROPERTIES):
-        if name in files:
-            columns[name], provenance[name] = file_latency(
-                files[name],
-                name,
-                config,
-                precision=latencies.precision,
-                batch=latencies.batch,
-                doubtful=latencies.doubtful,
-                allow_pickle=latencies.allow_pickle,
-            )
-        elif split_subject(name)[1]:
-            columns[name], provenance[name] = fresh_cost(store, name, chosen[name], latencies, log)
-        else:
-            log(f"{name}: latencies of every network, measured or predicted")
-            columns[name], provenance[name] = stored_latency(store, name, chosen[name], latencies, log)
-    precision = size_precision(names, latencies.precision, provenance.values())
-    columns |= {name: property_cost(name, config, log, precision) for name in names if name in PROPERTIES}
-    return _joined(config, found, {name: columns[name] for name in names}, provenance)
+    return _joined(config, found, *cost_columns(store, config, costs, latencies, log))
 
 
 def with_far_networks(found: SearchTable) -> SearchTable:
@@ -236,14 +210,19 @@ def _fitting_spaces(accuracies: AccuracySource, latencies: Sequence[Path]) -> li
 
 
 def query_space(
-    named: str, configurations: Sequence[Configuration], fitting: Sequence[SpaceConfig]
+    store: Store, costs: Sequence[str], latencies: LatencySource, fitting: Sequence[SpaceConfig] = ()
 ) -> SpaceConfig:
-    """Return the space that was named, else that of the devices, else that of the files.
+    """Return the space of the stored devices among the costs, else the one that was named, else that of the files.
 
-    Raises: ConfigError where the files are of a space other than Blox that has equals.
+    Raises: ConfigError where devices are of different spaces, or the files of one other than Blox that has equals.
     """
-    if configurations or named:
-        return _space(configurations) if configurations else find_space(named)
+    configurations = [
+        find_configuration(store, split_subject(name)[0], latencies.choice)
+        for name in dict.fromkeys(costs)
+        if name not in PROPERTIES
+    ]
+    if configurations or latencies.space:
+        return _space(configurations) if configurations else find_space(latencies.space)
     if BLOX in fitting or not fitting:  # what fits none is refused by its reader
         return BLOX
     if len(fitting) > 1:
@@ -263,7 +242,6 @@ def _joined(
     distinct = is_first(config)
     if not distinct.all():  # a network of several names is found once, by the first
         accuracies = [replace(one, values=np.where(distinct, one.values, np.nan)) for one in accuracies]
-        costs = {name: of_equals(cost, first_equals(config)) for name, cost in costs.items()}
     table = Table(config=config, accuracy=accuracies[0], costs=costs, shown=tuple(accuracies[1:]))
     return SearchTable(table=table, provenance=provenance, notes=tuple(notes_on(table, provenance)))
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.estimates.doubtful import Doubtful
+from harness.estimates.latency import Latency
 from harness.models.exported import cache_folder
 from harness.prediction.cache import SpaceLatencies, cache_latencies, cached_latencies, latency_key
 from harness.prediction.provenance import Provenance, facts_of, measured_facts, provenance_of
@@ -27,6 +28,7 @@ from harness.store.configurations import ConfigurationChoice, select_configurati
 from search.latency.candidates import FEWEST
 from search.latency.model_selection import SelectedPredictor
 from search.table import Cost
+from search.table.costs import CostEstimate
 from search.table.table import NOT_MEASURED
 from space import find_space
 from space.errors import ConfigError
@@ -102,6 +104,12 @@ def predicted_latency(table: SpaceTable, name: str) -> tuple[Cost, Provenance]:
     facts = measured_facts(table.measured, table.doubtful)
     found = _everywhere(table.measured, table.predictor, SHOWN_COVERAGE, facts)
     return _column(name, table.measured.configuration, found, SHOWN_COVERAGE)
+
+
+def measured_estimate(row: Latency) -> CostEstimate:
+    """Return a measured latency as the cost of its network, in ms."""
+    low, high = row.interval_ms or (np.nan, np.nan)
+    return CostEstimate(value=row.latency_ms, low=low, high=high, grade=row.grade, is_measured=True)
 
 
 def latency_folder() -> Path:

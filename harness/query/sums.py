@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import hypot
 
 import numpy as np
@@ -11,15 +11,16 @@ import numpy as np
 from harness.estimates.doubtful import Doubtful
 from harness.prediction.provenance import Provenance, facts_of, provenance_of
 from harness.prediction.space_prediction import check_enough, graded_segments, measured_networks
-from harness.query.latencies import LatencySource
+from harness.query.costs import configuration_in
+from harness.query.latencies import LatencySource, measured_estimate
 from harness.query.properties import property_sums, size_precision
 from harness.records import Configuration
 from harness.store import Store
-from harness.store.configurations import find_configuration, measure_command
+from harness.store.configurations import measure_command
 from search.latency.additive import Additive, fit_additive
 from search.latency.candidates import enough_models
 from search.table.constraints import PROPERTIES, split_subject
-from search.table.costs import AdditiveCosts, BlockSums, CostEstimate
+from search.table.costs import AdditiveCosts, BlockSums
 from space import SpaceConfig, is_enumerable
 from space.errors import ConfigError
 from space.hash_table import is_first
@@ -34,7 +35,7 @@ class LatencySums:
     """A device's latencies as sums, with what they were fitted to.
 
     `unseen` (stages, B): blocks that no measured network tells of, see `SelectedPredictor.unseen_blocks`; `cost` has each at
-    least as dear as the dearest other of its stage, as the predictor may say 0. `segments`: measured ratios to the
+    least as costly as the costliest other of its stage, as the predictor may say 0. `segments`: measured ratios to the
     reference's latency, `reference_ms`; `apart` are those of grade D.
     """
 
@@ -88,13 +89,11 @@ def cost_sums(
     Raises: ConfigError, naming a device without (enough) measurements of the space and what to type, or what cannot be a sum.
     """
     _check_sums(config, latencies)
+    check_no_fresh(subjects)
     names = list(dict.fromkeys(subjects))
     found: dict[str, LatencySums] = {}
     for name in (name for name in names if name not in PROPERTIES):
-        device, fresh = split_subject(name)
-        if fresh:
-            raise ConfigError(no_fresh_limit(name, device))
-        configuration = find_configuration(store, name, replace(latencies.choice, space=config.name))
+        configuration = configuration_in(store, config, name, latencies)
         found[name] = latency_sums(store, name, configuration, config, latencies, log)
     precision = size_precision(names, latencies.precision, [one.provenance for one in found.values()])
     costs = {
@@ -104,12 +103,15 @@ def cost_sums(
     return costs, found
 
 
-def no_fresh_limit(name: str, device: str) -> str:
-    """Return why a search that takes sums over blocks, or signatures of them, has no limit on what a fresh process takes."""
-    return (
-        f"{name}: a blockwise search, or one by --objective, has no limits on energy, nor on what fresh processes take; limit "
-        f"{device!r}, 'memory' (by arithmetic) or the size of files, or search with another --method"
-    )
+def check_no_fresh(subjects: Sequence[str]) -> None:
+    """Raise ConfigError for limits on what fresh processes take, which neither sums over blocks nor signatures of them tell."""
+    for name in subjects:
+        device, fresh = split_subject(name)
+        if fresh:
+            raise ConfigError(
+                f"{name}: a blockwise search, or one by --objective, has no limits on energy, nor on what fresh processes "
+                f"take; limit {device!r}, 'memory' (by arithmetic) or the size of files, or search with another --method"
+            )
 
 
 def _check_sums(config: SpaceConfig, latencies: LatencySource) -> None:
@@ -148,12 +150,7 @@ def latency_sums(
     segments, apart = graded_segments(store, configuration, doubtful=doubtful)
     parts = segments if len(segments) == len(all_segments(config)) else None
     fitted = fit_additive(measured.indices, measured.ratios, sds=measured.sds, config=config, parts=parts)
-    known = {}
-    for index, row in zip(measured.indices.tolist(), measured.rows, strict=True):
-        low, high = row.interval_ms or (np.nan, np.nan)
-        known[index] = CostEstimate(
-            value=row.latency_ms, low=low, high=high, grade=row.grade, is_measured=True
-        )
+    known = dict(zip(measured.indices.tolist(), map(measured_estimate, measured.rows), strict=True))
     reference_ms, unseen = measured.reference_ms, fitted.predictor.unseen_blocks()
     blocks = _no_cheaper(fitted.blocks, unseen, config) * reference_ms
     cost = AdditiveCosts(
@@ -191,6 +188,6 @@ def latency_sums(
 
 
 def _no_cheaper(blocks: FloatArray, unseen: BoolArray, config: SpaceConfig) -> FloatArray:
-    """Return what blocks add, (stages, B), of those `unseen` at least what the dearest other of their stage does."""
-    dearest = blocks.max(axis=1, keepdims=True, where=available(config) & ~unseen, initial=-np.inf)
-    return np.where(unseen, np.maximum(blocks, dearest), blocks)
+    """Return what blocks add, (stages, B), of those `unseen` at least what the costliest other of their stage does."""
+    costliest = blocks.max(axis=1, keepdims=True, where=available(config) & ~unseen, initial=-np.inf)
+    return np.where(unseen, np.maximum(blocks, costliest), blocks)

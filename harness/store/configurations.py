@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from device_agents.names import short_provider
 from harness.devices.config import (
     DEFAULT_PRECISION,
     LOCAL,
@@ -15,7 +16,6 @@ from harness.devices.config import (
     load_devices,
     parse_precision,
     parse_runtime,
-    short_provider,
 )
 from harness.devices.names import expand_names, groups_of, shortened
 from harness.records import FILE_SPACE, Configuration

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from harness.devices.conditions import number
 from harness.records import BlockRun, Configuration, Failure, FreshRun, SessionRecord
 from harness.store.raw import pack_raw
 from harness.store.raw_blocks import RAW_FIELDS, pack_blocks
@@ -69,7 +70,6 @@ def _write_finished(connection: sa.Connection, values: dict[str, Any], again: bo
 def _write_session(connection: sa.Connection, session: SessionRecord, again: bool) -> None:
     if again and _is_there(connection, SESSIONS, {"id": session.session_id}):
         return
-    from harness.devices.conditions import number
     from harness.estimates.reference import reference_level_ns, session_pace_ns  # late: it loads numpy
 
     columns = {column.name for column in SESSIONS.columns}

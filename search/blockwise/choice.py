@@ -15,9 +15,8 @@ from search.blockwise.cross_validation import FittedPredictor
 from search.blockwise.finalists import Finalists
 from search.blockwise.predictors import SUM, additive, fit
 from search.blockwise.search import SearchPlan, choose_listed, predicted_table
-from search.blockwise.setting import Setting
+from search.blockwise.setting import Setting, SpaceCosts
 from search.blockwise.signature_features import HIGHER_IS_BETTER
-from search.blockwise.space_costs import SpaceCosts
 from search.distillation.signatures import Signatures
 from search.table import Cost, Table
 from search.table.constraints import Constraint

@@ -11,9 +11,10 @@ import numpy as np
 
 from search.blockwise.fit_networks import KnownAccuracies
 from search.blockwise.search import SearchPlan
-from search.blockwise.space_costs import SpaceCosts
 from search.distillation.block_library import TEACHER, BlockLibrary, load_library
+from search.table import Cost
 from search.table.constraints import Constraint
+from search.table.costs import AdditiveCosts, TabulatedCosts
 from search.training.images import Task
 from search.training.recipe import Recipe
 from search.work.results import Results
@@ -25,11 +26,40 @@ from space.accuracies import load_accuracies
 from space.accuracies.seeds import mean_over_seeds
 from space.errors import ConfigError, DatasetError
 from space.hash_table import is_first, network_key
-from space.indexing import IndexArray
+from space.indexing import BoolArray, FloatArray, IndexArray
 from space.text_files import read_text
 
 # Of the teacher's learning rate: at the whole rate the first epoch undoes what the blocks have learned.
 FINE_TUNE_RATE = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SpaceCosts:
+    """Costs of networks by name, all `TabulatedCosts` where `is_listed`, else all `AdditiveCosts`, for integer programs.
+
+    `blocks`: latencies of single blocks as columns of signatures, "latency:NAME" -> (stages, B) in ms, NaN where unknown;
+    `sources`: where each column is from. `unseen`, (stages, B): blocks whose sums are not known, so that they are not chosen.
+    """
+
+    costs: Mapping[str, TabulatedCosts | AdditiveCosts]
+    blocks: Mapping[str, FloatArray]
+    sources: Mapping[str, str]
+    is_listed: bool
+    unseen: BoolArray | None = None
+
+    def known(self, scores: FloatArray) -> FloatArray:
+        """Return scores of blocks, (stages, B), with NaN for those that are not to be chosen."""
+        return scores if self.unseen is None else np.where(self.unseen, np.nan, scores)
+
+    @property
+    def listed(self) -> dict[str, Cost]:
+        """The costs as columns of a table of all networks."""
+        return {name: one.cost for name, one in self.costs.items() if isinstance(one, TabulatedCosts)}
+
+    @property
+    def summed(self) -> dict[str, AdditiveCosts]:
+        """The costs as sums over blocks."""
+        return {name: one for name, one in self.costs.items() if isinstance(one, AdditiveCosts)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

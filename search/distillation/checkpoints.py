@@ -16,7 +16,7 @@ NAME = "distilling.harness"  # in a folder
 KIND = "unfinished distillation"
 
 
-class Progress:
+class DistilProgress:
     """Checkpoint file of a distillation, if a folder is given; `done` are finished groups by their first block's place.
 
     Raises:

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from search.distillation.block_library import StageLibrary
-from search.distillation.checkpoints import Progress
+from search.distillation.checkpoints import DistilProgress
 from search.distillation.losses import judge_stages, loaded_stages
 from search.distillation.packing import layout_of, shapes_of
 from search.distillation.recipe import DistilRecipe
@@ -99,7 +99,7 @@ def distil_stage(
         at_once=together or together_for(place, recipe.batch),
         device=device,
     )
-    progress = Progress(folder, _identity(work))
+    progress = DistilProgress(folder, _identity(work))
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
@@ -140,7 +140,7 @@ def _distil_groups(
     work: _StageWork,
     learned: FeatureMaps,
     held_out: FeatureMaps,
-    progress: Progress,
+    progress: DistilProgress,
     on_epoch: Callable[[EpochDone], None],
 ) -> None:
     """Distill the groups of blocks that are not finished yet, one after the other, into `progress`."""
@@ -161,7 +161,7 @@ def _distil_group(
     group: Sequence[Block],
     learned: FeatureMaps,
     held_out: FeatureMaps,
-    progress: Progress,
+    progress: DistilProgress,
     on_epoch: Callable[[int], None],
 ) -> dict[str, Any]:
     """Train the blocks of a group and return their weights, history and held-out errors."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Generator, Tensor, nn
 
-from search.distillation.checkpoints import Progress
+from search.distillation.checkpoints import DistilProgress
 from search.distillation.losses import errors
 from search.distillation.recipe import DistilRecipe
 from search.distillation.teacher_features import FeatureMaps
@@ -36,7 +36,7 @@ def train_separate(
     group: Sequence[Block],
     learned: FeatureMaps,
     device: str,
-    progress: Progress,
+    progress: DistilProgress,
     on_epoch: Callable[[int], None],
 ) -> tuple[list[dict[str, Tensor]], list[list[float]]]:
     """Train blocks at once, each with weights of its own; return these and the history (epochs, blocks).

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from search.distillation.checkpoints import Progress
+from search.distillation.checkpoints import DistilProgress
 from search.distillation.paths import path_sampler
 from search.distillation.recipe import DistilRecipe
 from search.distillation.separate_weights import distil_seed, optimizer_of, take_gradients
@@ -168,7 +168,7 @@ def learned_supernet(
     recipe: DistilRecipe,
     device: str = "cpu",
     *,
-    progress: Progress | None = None,
+    progress: DistilProgress | None = None,
     on_epoch: Callable[[EpochDone], None] | None = None,
 ) -> tuple[Supernet, list[float]]:
     """Train a stage's supernet, each step along paths of some of `blocks`; return it and the mean loss of each epoch.

@@ -108,16 +108,18 @@ def teacher_features(
         (count, rows, columns, channels)  # channels last
         for channels, rows, columns in (place.input_shape, place.output_shape)
     ]
+    network = teacher_network(teacher, device)
+    pixels = torch.tensor(images.images, device=device).permute(0, 3, 1, 2)
+    batches = _batches(pixels, task, views, augmentation, seed)
     total = 4 * sum(math.prod(shape) for shape in shapes)
     if total <= memory_bytes:
         inputs, targets = (torch.empty(shape) for shape in shapes)
-        yield _filled(inputs, targets, teacher, task, stage, images, views, augmentation, seed, device)
+        yield _filled(inputs, targets, network, stage, batches)
         return
     with _file_of(total, folder) as file:
         whole = torch.from_numpy(np.memmap(file, np.float32, "r+"))
         first, second = torch.split(whole, [math.prod(shape) for shape in shapes])
-        inputs, targets = first.view(shapes[0]), second.view(shapes[1])
-        yield _filled(inputs, targets, teacher, task, stage, images, views, augmentation, seed, device)
+        yield _filled(first.view(shapes[0]), second.view(shapes[1]), network, stage, batches)
 
 
 def _file_of(size_bytes: int, folder: Path | None) -> IO[bytes]:
@@ -137,41 +139,35 @@ def _file_of(size_bytes: int, folder: Path | None) -> IO[bytes]:
     return file
 
 
-@torch.no_grad()
-def _filled(
-    inputs: Tensor,
-    targets: Tensor,
-    teacher: Trained,
-    task: Task,
-    stage: int,
-    images: Images,
-    views: int,
-    augmentation: Augmentation,
-    seed: int,
-    device: str,
-) -> FeatureMaps:
-    """Fill (n, H, W, C) and (n, H', W', C'), and return them as the features."""
-    network = teacher_network(teacher, device)
-    stages, is_known = network.stages, isinstance(network, Network)
-    pixels = torch.tensor(images.images, device=device).permute(0, 3, 1, 2)
+def _batches(
+    pixels: Tensor, task: Task, views: int, augmentation: Augmentation, seed: int
+) -> Iterator[Tensor]:
+    """Yield what a network reads of images (n, C, H, W), `BATCH` at a time, view after view."""
     noise = Generator().manual_seed(seed)
-    place = 0
     for _ in range(views):
         for begin in range(0, len(pixels), BATCH):
             some = pixels[begin : begin + BATCH]
             if augmentation == NONE:
-                x = normalize(some, task.mean, task.std)
+                yield normalize(some, task.mean, task.std)
             else:
-                x = augment(some, augmentation, task.mean, task.std, noise)
-            x = network.stem(
-                x.contiguous(memory_format=torch.channels_last) if is_known else channels_first(x)
-            )
-            for before in stages[:stage]:
-                x = before(x)
-            rows = slice(place, place + len(x))
-            inputs[rows] = x.permute(0, 2, 3, 1).cpu()
-            targets[rows] = stages[stage](x).permute(0, 2, 3, 1).cpu()
-            place += len(x)
+                yield augment(some, augmentation, task.mean, task.std, noise)
+
+
+@torch.no_grad()
+def _filled(
+    inputs: Tensor, targets: Tensor, network: AnyNetwork, stage: int, batches: Iterator[Tensor]
+) -> FeatureMaps:
+    """Fill (n, H, W, C) and (n, H', W', C') with what a stage reads and answers, and return them as the features."""
+    stages, is_known = network.stages, isinstance(network, Network)
+    place = 0
+    for x in batches:
+        x = network.stem(x.contiguous(memory_format=torch.channels_last) if is_known else channels_first(x))
+        for before in stages[:stage]:
+            x = before(x)
+        rows = slice(place, place + len(x))
+        inputs[rows] = x.permute(0, 2, 3, 1).cpu()
+        targets[rows] = stages[stage](x).permute(0, 2, 3, 1).cpu()
+        place += len(x)
     return FeatureMaps(
         inputs=inputs.permute(0, 3, 1, 2), targets=targets.permute(0, 3, 1, 2), variance=_variance(targets)
     )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from search.distillation.checkpoints import Progress
+from search.distillation.checkpoints import DistilProgress
 from search.distillation.losses import loaded_stages
 from search.distillation.recipe import DistilRecipe
 from search.distillation.supernet import Supernet, learned_supernet, take_batch_statistics
@@ -34,7 +34,7 @@ def train_shared(
     at_once: int,
     learned: FeatureMaps,
     device: str,
-    progress: Progress,
+    progress: DistilProgress,
     on_epoch: Callable[[int], None],
 ) -> tuple[list[dict[str, Tensor]], list[list[float]]]:
     """Train a stage's supernet and return each block's weights, and the history (epochs, blocks).

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from search.statistics import bootstrap, kendall, spearman
+from search.statistics import bootstrap, kendall, spearman_of_rows
 from space.errors import ConfigError
 from space.indexing import FloatArray
 
@@ -87,12 +87,12 @@ def _rank_correlations(x: FloatArray, y: FloatArray) -> tuple[float | None, floa
     """Return Spearman's rho and Kendall's tau-b of x (n,) and y (n,), None where one side has no order."""
     if not (np.ptp(x) > 0 and np.ptp(y) > 0):
         return None, None
-    if len(x) > MOST_PAIRED:
-        from scipy.stats import kendalltau, spearmanr  # late: to import it takes longer than all else here
+    rho = float(spearman_of_rows(x[None], y[None])[0])
+    if len(x) <= MOST_PAIRED:
+        return rho, float(kendall(x, y, np.ones((1, len(x))))[0])
+    from scipy.stats import kendalltau  # late: to import it takes longer than all else here
 
-        return float(spearmanr(x, y).statistic), float(kendalltau(x, y).statistic)
-    once = np.ones((1, len(x)))
-    return float(spearman(x, y, once)[0]), float(kendall(x, y, once)[0])
+    return rho, float(kendalltau(x, y).statistic)
 
 
 def repeatability(first: ArrayLike, second: ArrayLike) -> Errors:

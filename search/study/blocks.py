@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from search.blockwise.predictors import SignaturePredictor
 from search.distillation.recipe import DistilRecipe
 from search.distillation.signatures import Signatures
 from search.study.settings import StudySettings
@@ -71,8 +72,6 @@ class ScoredLibrary:
 
     def sums(self, column: str, indices: IndexArray) -> FloatArray:
         """Return networks' scores, (n,), by the sum of a column of signatures: higher promises more."""
-        from search.blockwise.predictors import SignaturePredictor
-
         return SignaturePredictor("sum", self.signatures, [column]).predict(indices)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from search.blockwise.predictors import SignaturePredictor, fewest
 from search.distillation.recipe import RANDOM
 from search.distillation.signatures import TRAIN_LOSS_CHANGE
 from search.distillation.supernet import additive_scores
@@ -275,8 +276,6 @@ def add_tuned(
 ) -> None:
     """Rank by regressions on signatures that were fitted to fine-tuned networks' validation accuracy: a second-order one, and
     DONNA's as published, linear in the NSR alone. One that needs more networks than there are is left out."""
-    from search.blockwise.predictors import SignaturePredictor, fewest
-
     truth, before = context.truth, library.spent
     indices = np.array([one.index for one in tuned], dtype=np.int64)
     for one in tuned:

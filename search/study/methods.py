@@ -14,8 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from search.accuracy.gcn import GcnConfig, GcnPredictor
+from search.methods.evolution import Evolution
+from search.methods.linear import SecondOrder
 from search.methods.method import Method, Problem, search
-from search.methods.predictor_loop import Predictor
+from search.methods.predictor_loop import Predictor, PredictorLoop
+from search.methods.random_search import RandomSearch
 from search.study.truth import GroundTruth
 from space.indexing import FloatArray, IndexArray
 
@@ -121,10 +125,6 @@ def without_fitted(predicted: FloatArray, truth: GroundTruth, known: IndexArray)
 
 
 def _plain(name: str, problem: Problem) -> Method:
-    from search.methods.evolution import Evolution
-    from search.methods.predictor_loop import PredictorLoop
-    from search.methods.random_search import RandomSearch
-
     if name == "random":
         return RandomSearch(problem)
     if name == "evolution":
@@ -134,12 +134,8 @@ def _plain(name: str, problem: Problem) -> Method:
 
 def _predictor(name: str, problem: Problem) -> Predictor:
     if name == "linear":
-        from search.methods.linear import SecondOrder
-
         return SecondOrder(problem.config)
     if name == "gcn":
-        from search.accuracy.gcn import GcnConfig, GcnPredictor
-
         return GcnPredictor(problem.config, GcnConfig(**GCN), problem.seed)
     raise ValueError(f"{name!r} is no search of {', '.join(PLAIN)}, or has no predictor")
 

@@ -89,7 +89,7 @@ class MethodRuns:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class MethodStanding:
     """A method at one cost: its regret, the paired difference to random search, and the verdict.
 
     `answered` of `runs` had an answer at this cost; the mean is over these, and the difference over those of them whose seed the
@@ -136,7 +136,7 @@ def price_of_choosing(truth: GroundTruth) -> float:
     return float(truth.test[truth.best] - truth.test[truth.val == truth.val.max()].mean())
 
 
-def standing(method: MethodRuns, baseline: MethodRuns, budget: float) -> Standing:
+def standing(method: MethodRuns, baseline: MethodRuns, budget: float) -> MethodStanding:
     """Compare a method with the baseline where both have spent `budget` operations, seed by seed."""
     regret = method.at_flops(budget)
     others = {run.seed: run.at_flops(budget) for run in baseline.runs}
@@ -144,7 +144,7 @@ def standing(method: MethodRuns, baseline: MethodRuns, budget: float) -> Standin
         [own - others.get(run.seed, np.nan) for own, run in zip(regret, method.runs, strict=True)]
     )
     difference = NONE if method.method == baseline.method else mean_of(pairs)
-    return Standing(
+    return MethodStanding(
         method=method.method,
         regret=mean_of(regret),
         difference=difference,

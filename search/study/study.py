@@ -37,7 +37,14 @@ from search.study.questions import (
     does_tuned_follow_scratch,
     how_many_epochs,
 )
-from search.study.runs import FEWEST_RUNS, NOT_COMPARABLE, MethodRuns, Standing, price_of_choosing, standing
+from search.study.runs import (
+    FEWEST_RUNS,
+    NOT_COMPARABLE,
+    MethodRuns,
+    MethodStanding,
+    price_of_choosing,
+    standing,
+)
 from search.study.settings import StudySettings
 from search.study.truth import GroundTruth, load_truth
 from search.study.unit_runner import UnitRunner
@@ -68,7 +75,7 @@ class Study:
     teacher: str
     unit_flops: float
     methods: tuple[MethodRuns, ...]
-    standings: Mapping[int, tuple[Standing, ...]]
+    standings: Mapping[int, tuple[MethodStanding, ...]]
     correlations: Mapping[str, tuple[Estimate, Estimate]]
     blockwise: tuple[str, ...]
     answers: tuple[QuestionAnswer, ...]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.statistics import Estimate, mean_of
-from search.study.runs import MethodRuns, Standing
+from search.study.runs import MethodRuns, MethodStanding
 from search.study.study import Study
 
 NO_ANSWER = "-"  # a method has spent this much and has not trained a network yet
@@ -44,7 +44,7 @@ def regret_table(study: Study) -> TextTable:
     by_mark = {mark: {one.method: one for one in found} for mark, found in study.standings.items()}
     rows = []
     for method in study.methods:
-        told: Standing = by_mark[settings.decisive][method.method]
+        told: MethodStanding = by_mark[settings.decisive][method.method]
         each = [_regret_text(by_mark[mark][method.method]) for mark in settings.marks]
         rows.append((method.method, str(len(method.runs)), *each, _difference_text(told), verdict_text(told)))
     return TextTable(
@@ -141,7 +141,7 @@ def _accuracy(study: Study) -> str:
     return f"{'synthetic ' if study.truth.synthetic else ''}test top-1"
 
 
-def _regret_text(one: Standing) -> str:
+def _regret_text(one: MethodStanding) -> str:
     text = _mean_text(one.regret)
     return text if one.answered in (0, one.runs) else f"{text}, {one.answered} of {one.runs} runs"
 
@@ -154,7 +154,7 @@ def _mean_text(one: Estimate) -> str:
     return f"{one.value:.2f} ({max(one.low, 0):.2f} to {one.high:.2f})"
 
 
-def _difference_text(one: Standing) -> str:
+def _difference_text(one: MethodStanding) -> str:
     difference = one.difference
     if math.isnan(difference.value):
         return ""
@@ -163,7 +163,7 @@ def _difference_text(one: Standing) -> str:
     return f"{difference.value:+.2f} ({difference.low:+.2f} to {difference.high:+.2f})"
 
 
-def verdict_text(one: Standing) -> str:
+def verdict_text(one: MethodStanding) -> str:
     """Return the verdict on a method against random search."""
     return "no answer yet" if one.answered == 0 else one.verdict
 

@@ -13,6 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from search.blockwise.predictors import SignaturePredictor
+from search.distillation.recipe import DistilRecipe
+from search.distillation.signatures import Signatures
+from search.proxies import proxy_scorer
+from search.proxies.batches import Batch
+from search.study.methods import fitted_scores, fitted_search, training_order, without_fitted
 from search.study.truth import GroundTruth
 from search.work.distillations import fine_tuned
 from search.work.distillations import run_distillation as distil
@@ -106,7 +112,6 @@ def fine_tune(config: Mapping[str, Any], inputs: Mapping[str, Content], context:
 
 def supernet(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
     """Train the supernet of `stage` by `recipe` and return the `scores` of all blocks, lower being better."""
-    from search.distillation.recipe import DistilRecipe
     from search.distillation.supernet import train_supernet
 
     _, task = _of(config)
@@ -119,9 +124,6 @@ def supernet(config: Mapping[str, Any], inputs: Mapping[str, Content], context: 
 
 def proxy(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
     """Score networks, at `indices`, by the zero-cost proxy `proxy`, untrained weights of `seed`, on `images` of the task."""
-    from search.proxies import proxy_scorer
-    from search.proxies.batches import Batch
-
     space, task = _of(config)
     rows = np.random.default_rng(config["seed"]).permutation(len(task.train))[: config["images"]]
     pixels = task.train.images[rows].transpose(0, 3, 1, 2).astype(np.float32) / 255
@@ -139,8 +141,6 @@ def plain_search(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
 
     `random_first`, how many the method trains before it chooses, tells runs of other numbers apart.
     """
-    from search.study.methods import training_order
-
     order = training_order(config["method"], _truth(config, inputs), config["budget"], config["seed"])
     return {"order": order.tolist()}
 
@@ -150,8 +150,6 @@ def plain_predict(config: Mapping[str, Any], inputs: Mapping[str, Content], cont
 
     `predicted` is in the truth's order, None for those that it was fitted to.
     """
-    from search.study.methods import fitted_scores
-
     scores = fitted_scores(config["method"], _truth(config, inputs), config["first"], config["seed"])
     return {"predicted": _numbers(scores)}
 
@@ -162,10 +160,6 @@ def signed_predict(config: Mapping[str, Any], inputs: Mapping[str, Content], con
     `predicted` is in the truth's order, None for those that it was fitted to; `order` is that of a search that trained
     these, and goes on with the best predicted to `budget`.
     """
-    from search.blockwise.predictors import SignaturePredictor
-    from search.distillation.signatures import Signatures
-    from search.study.methods import fitted_search, without_fitted
-
     truth = _truth(config, inputs)
     signatures = Signatures.from_json(inputs["signatures"]["signatures"])
     predictor = SignaturePredictor(config["predictor"], signatures, seed=config["seed"])

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from search.distillation.recipe import DistilRecipe
+from search.training.recipe import Recipe
 from search.work.kinds import Content, Context
 from search.work.trainings import (
     architecture_of,
@@ -101,7 +103,6 @@ def run_distillation(config: Mapping[str, Any], inputs: Mapping[str, Content], c
     """
     from search.distillation.block_library import stage_content
     from search.distillation.distill import distil_stage
-    from search.distillation.recipe import DistilRecipe
     from search.training.trained_files import trained_from
 
     check_keys(config, inputs, _DISTIL, ("teacher",))
@@ -157,7 +158,6 @@ def fine_tuned(config: Mapping[str, Any], teacher: Trained, start: Start, contex
         ConfigError: the config cannot be used, or the task has other images than those of the config.
     """
     from search.training.distillation_loss import Guide
-    from search.training.recipe import Recipe
     from search.training.trained_files import trained_content
     from search.training.training import train
 

@@ -29,6 +29,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, ClassVar
 
+import search
+import space
 from search.checked import Checked, Range
 from search.work.events import Event, OnProgress
 from search.work.processes import ready, start, stop
@@ -142,9 +144,6 @@ class RayCluster(Checked):
 
 def _own_packages() -> list[Path]:
     """Return the folders of this project's packages that units need."""
-    import search
-    import space
-
     return [Path(next(iter(package.__path__))).absolute() for package in (search, space)]
 
 

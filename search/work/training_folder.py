@@ -16,10 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from search.training.published_files import training_datasets, write_trainings
 from search.work.results import Results
+from search.work.trainings import TOGETHER, keep_each, together_unit, training_unit
 from search.work.unit import Unit
+from space import Architecture, ArchitectureError
 from space.accuracies.seeds import SeedAccuracies
 from space.atomic_files import locked
+from space.dataset import write_dataset
 from space.errors import ConfigError, MissingMetric, did_you_mean
 from space.hash_table import first_names
 
@@ -42,8 +46,6 @@ class FinishedTraining:
 
 def training_units(architectures: Sequence[Architecture], task: Task, recipe: Recipe) -> list[Unit]:
     """Return the unit of each network's training."""
-    from search.work.trainings import training_unit
-
     first = training_unit(architectures[0], task, recipe)  # hashes the images, which is done once
     return [Unit(kind=KIND, config={**first.config, "architecture": str(one)}) for one in architectures]
 
@@ -53,8 +55,6 @@ def grouped(units: Sequence[Unit], results: Results, together: int) -> list[tupl
 
     Raises: ConfigError for less than one.
     """
-    from search.work.trainings import together_unit
-
     if together < 1:
         raise ConfigError(f"together = {together}: give 1 or more networks to train as one")
     if together == 1:
@@ -105,8 +105,6 @@ def publish(
 
     Raises: ConfigError when a file cannot be written.
     """
-    from search.work.trainings import TOGETHER, keep_each
-
     for job, of in jobs:
         if job.kind == TOGETHER and results.result_of(job):
             keep_each(job, of, results)
@@ -142,9 +140,6 @@ def write_published(folder: Path, finished: Iterable[FinishedTraining]) -> tuple
 
     Raises: ConfigError when one cannot be written.
     """
-    from search.training.published_files import training_datasets, write_trainings
-    from space.dataset import write_dataset
-
     by_seed: dict[int, list[Trained]] = {}
     networks: dict[int, Trained] = {}
     for one in finished:
@@ -210,7 +205,6 @@ def load_teacher(path: Path, network: str = "") -> Trained:
     Raises: ConfigError when there is none, or `network` does not name what is there.
     """
     from search.training.trained_files import load_trained
-    from space import Architecture, ArchitectureError
 
     if not (path / "units").is_dir():
         found = load_trained(path)

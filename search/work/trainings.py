@@ -21,6 +21,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from search.training.recipe import Recipe
+from search.training.tasks import load_task
 from search.work.kinds import Content, Context, find_kind
 from search.work.unit import Unit
 from space import SPACES, Architecture, ArchitectureError, SpaceConfig, find_space
@@ -73,7 +75,6 @@ def run_training(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
         ConfigError: the config or an input cannot be used, or the task has other images than those of the config.
     """
     from search.training.distillation_loss import Guide, Start
-    from search.training.recipe import Recipe
     from search.training.trained_files import trained_content, trained_digest, trained_from
     from search.training.training import train
 
@@ -151,7 +152,6 @@ def run_together(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
         ConfigError: the config cannot be used, or the task has other images than those of the config.
     """
     from search.training.batched_training import train_together
-    from search.training.recipe import Recipe
     from search.training.trained_files import trained_content
 
     check_keys(config, inputs, _TOGETHER_KEYS, ())
@@ -212,8 +212,6 @@ def task_of(config: Mapping[str, Any], space: SpaceConfig) -> Task:
     Raises:
         ConfigError: there is none, or its images are not, one by one, those of the config.
     """
-    from search.training.tasks import load_task
-
     task = load_task(config["task"], space)
     found = task.images_digest
     wanted = config.get("task_sha256", found)

@@ -262,12 +262,12 @@ def _import_requested(path: Any, store: Store, view: Any) -> Any:
 
 def _gate(files: Any, baseline: Any, timing: Any, **_: Any) -> Any:
     """Return a report with a check of each outcome and way."""
-    from harness.query.gate import Check, GateReport, Rule
+    from harness.query.gate import FileCheck, GateReport, Rule
 
     rule = Rule.parse("latency > +3%")
     name = "mobilenet_v3_large_minimalistic_224_1.0_float_of_the_second_shelf.tflite"
     differing = "hardware aarch64 Made Up CPU -> aarch64 Another CPU; runtime version 2.19.0 -> 2.20.0"
-    slower = Check(
+    slower = FileCheck(
         file=name, rule=rule, outcome="fail", change=0.062, interval=(0.051, 0.073), way="beside", device="made-up",
         runtime="tflite", grade="B",
     )  # fmt: skip
@@ -276,9 +276,9 @@ def _gate(files: Any, baseline: Any, timing: Any, **_: Any) -> Any:
         replace(
             slower, outcome="pass", change=0.021, interval=(0.011, 0.034), note="up to +3.4% could be hidden"
         ),
-        Check(file="a.tflite", rule=rule, outcome="pass", change=0.0, way="same bytes", note="unchanged"),
-        Check(file=name, rule=Rule.parse("size > 1%"), outcome="fail", change=1.25, way="size"),
-        Check(
+        FileCheck(file="a.tflite", rule=rule, outcome="pass", change=0.0, way="same bytes", note="unchanged"),
+        FileCheck(file=name, rule=Rule.parse("size > 1%"), outcome="fail", change=1.25, way="size"),
+        FileCheck(
             file="b.tflite",
             rule=rule,
             outcome="not judged",

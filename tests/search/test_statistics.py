@@ -20,6 +20,7 @@ from search.statistics import (
     mean_of,
     seeds_interval,
     spearman,
+    spearman_of_rows,
 )
 
 
@@ -34,6 +35,21 @@ def test_weighted_correlations_are_those_of_the_repeated_networks(ties: bool) ->
         again = np.repeat(np.arange(30), row.astype(int))
         assert tau == pytest.approx(stats.kendalltau(x[again], y[again]).statistic)
         assert rho == pytest.approx(stats.spearmanr(x[again], y[again]).statistic)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_correlations_of_rows_are_those_of_scipy_and_to_the_bit_those_of_networks_counted_once(
+    ties: bool,
+) -> None:
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(5, 40)), rng.normal(size=(5, 40))
+    if ties:
+        x, y = np.round(x), np.round(y)
+    found = spearman_of_rows(x, y)
+    assert found == pytest.approx([stats.spearmanr(a, b).statistic for a, b in zip(x, y, strict=True)])
+    once = np.ones((1, 40))
+    assert found.tolist() == [spearman(a, b, once)[0] for a, b in zip(x, y, strict=True)]
+    assert np.isnan(spearman_of_rows(np.ones((1, 5)), x[:1, :5])).all()
 
 
 def test_a_predictor_of_one_value_has_no_correlation() -> None:

@@ -10,6 +10,7 @@ from harness.output.plots.curves import root, shade, ticks_to
 from harness.output.plots.pictures import check_libraries
 from harness.output.plots.regret import axis_title, ceiling_of, marks, subtitle, title
 from harness.output.plots.styles import FAINT, GRID, INK, style
+from search.methods.regret import steps
 
 if TYPE_CHECKING:
     from search.methods.comparison import MethodComparison
@@ -130,7 +131,5 @@ def _at(values: Any, rows: Sequence[int]) -> list[float]:
 
 def _common_steps(methods: Sequence[MethodRegret]) -> list[int]:
     """Return the evaluations after which any curve changes, and the last one."""
-    from search.methods.regret import steps
-
     counts = {count for one in methods for count, _ in steps(one.mean, one.low, one.high)}
     return sorted(counts | {len(methods[0].mean)})

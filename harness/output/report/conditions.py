@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.devices.config import short_provider
+from device_agents.names import short_provider
 from harness.output.sustained import summary
 from harness.store.configurations import configuration_id
 from harness.store.database import hide

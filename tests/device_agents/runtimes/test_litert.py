@@ -25,7 +25,7 @@ from factories.model_files import (
 from device_agents.nvidia import may_use_gpu, uses_gpu
 from device_agents.refusal import Refusal
 from device_agents.runtimes import litert, litert_library, tflite, uses_accelerator
-from device_agents.runtimes.litert_api import Library, LiteRtError
+from device_agents.runtimes.litert_api import LiteRtError, LiteRtLibrary
 from device_agents.runtimes.litert_library import ANY_VERSION_VARIABLE, PATH_VARIABLE, open_library
 from device_agents.runtimes.loaded import Inputs, fixed_input
 from device_agents.runtimes.plain_values import fixed_bytes
@@ -297,7 +297,7 @@ def test_a_file_that_is_no_whole_library_of_this_machine_is_refused(
 def test_a_library_that_lacks_a_function_is_refused_with_its_name() -> None:
     other = next(Path(sysconfig.get_path("platlib")).glob("numpy/_core/_simd*.so"))
     with pytest.raises(Refusal, match="harness does not know: it has no function LiteRtCreateEnvironment, "):
-        Library(other)
+        LiteRtLibrary(other)
 
 
 def test_an_unknown_provider_is_refused_with_those_that_are_there(tmp_path: Path) -> None:
@@ -317,7 +317,7 @@ def answer(values: list[Any]) -> Any:
 
 
 @pytest.fixture
-def cpu_for_all(monkeypatch: pytest.MonkeyPatch) -> Library:
+def cpu_for_all(monkeypatch: pytest.MonkeyPatch) -> LiteRtLibrary:
     """Have LiteRT run on its CPU what is asked of any accelerator; return the library."""
     library = litert.find()[2]
     environment, choose = litert.environment, library.functions["LiteRtSetOptionsHardwareAccelerators"]
@@ -334,7 +334,7 @@ def cpu_for_all(monkeypatch: pytest.MonkeyPatch) -> Library:
 
 
 def test_what_the_cpu_runs_in_an_accelerator_s_place_is_refused_as_litert_tells_it(
-    cpu_for_all: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cpu_for_all: LiteRtLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = save_tflite(tmp_path / "a.tflite").read_bytes()
     half = save_half_supported_tflite(tmp_path / "half.tflite").read_bytes()
@@ -359,7 +359,7 @@ def test_what_the_cpu_runs_in_an_accelerator_s_place_is_refused_as_litert_tells_
 
 @pytest.mark.parametrize("provider", ["GPU-fp32", "GPU-fp32+CPU"])
 def test_a_shape_of_which_an_accelerator_runs_a_part_is_refused(
-    cpu_for_all: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: str
+    cpu_for_all: LiteRtLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: str
 ) -> None:
     model = save_tflite(tmp_path / "a.tflite").read_bytes()
     resize = cpu_for_all.functions["LiteRtGetCompiledModelOutputTensorLayouts"]
@@ -377,7 +377,7 @@ def test_a_shape_of_which_an_accelerator_runs_a_part_is_refused(
 
 
 def test_an_npu_runs_a_network_in_the_shape_alone_that_it_was_compiled_for(
-    cpu_for_all: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cpu_for_all: LiteRtLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = save_tflite(tmp_path / "a.tflite").read_bytes()
     for name in litert.TELL_WHOLE:

@@ -19,7 +19,7 @@ from rigs.small_disk import small_disk
 from rigs.sshd import Sshd, start_sshd
 
 from harness.devices import doctor, provision
-from harness.devices.answers import Note, Survey
+from harness.devices.answers import InstallNote, Survey
 from harness.devices.config import Device, LocalDevice
 from harness.devices.connection import Connection, new_owner
 from harness.devices.doctor import diagnose
@@ -122,7 +122,9 @@ def plan(
 
 
 def noted(*runtimes: str, executable: str = "/usr/bin/python3") -> Survey:
-    note = Note(executable=executable, version=[3, 11, 2], packages={}, runtimes=list(runtimes), how="pip")
+    note = InstallNote(
+        executable=executable, version=[3, 11, 2], packages={}, runtimes=list(runtimes), how="pip"
+    )
     return SURVEY.model_copy(update={"note": note})
 
 

@@ -23,7 +23,7 @@ from harness.prediction.space_prediction import predict
 from harness.store import Store
 from search.blockwise.setting import known_accuracies
 from search.distillation.block_library import load_library
-from search.distillation.checkpoints import Progress
+from search.distillation.checkpoints import DistilProgress
 from search.distillation.signatures import Signatures
 from search.work.training_folder import seed_accuracies
 from space import Architecture, Space, find_space
@@ -188,15 +188,15 @@ def test_a_distillation_that_was_stopped_goes_on(
 ) -> None:
     words = ("distill", str(folder / "trained"), "-o", str(tmp_path / "library"), "--epochs", "2")
     short = (*words, "--stage", "2", "--stage", "3")
-    keep, epochs = Progress.keep, list[int]()
+    keep, epochs = DistilProgress.keep, list[int]()
 
-    def counted(progress: Progress, *state: Any) -> None:
+    def counted(progress: DistilProgress, *state: Any) -> None:
         keep(progress, *state)
         epochs.append(len(epochs))
         if len(epochs) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Progress, "keep", counted)
+    monkeypatch.setattr(DistilProgress, "keep", counted)
     assert run("sqlite://", *short).status == 130
     done = run("sqlite://", *short)
     assert done.status == 0, done.stderr

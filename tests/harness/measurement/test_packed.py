@@ -46,7 +46,7 @@ from rigs.watcher import Watcher
 
 import harness
 from device_agents import block_plans
-from device_agents.packed_job import Stop, choose_uses, greet
+from device_agents.packed_uses import Stop, choose_uses, greet
 from harness.devices import job_files
 from harness.devices.conditions import throttle_signs
 from harness.devices.config import Device, LocalDevice
@@ -697,7 +697,7 @@ def test_a_job_that_would_set_a_board_is_refused(store: Store) -> None:
 
 
 def test_throttling_is_seen_on_both_sides_alike(ran: Ran) -> None:
-    from device_agents.packed_job import throttles
+    from device_agents.packed_signs import throttles
 
     limits = json.loads(contents(ran.results)["job.json"])["limits"]
     samples: list[dict[str, Any]] = [{}, {"thermal_status": 2}, {"thermal_status": 0}]

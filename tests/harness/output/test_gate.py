@@ -11,7 +11,7 @@ from factories.model_files import dense, save
 from rigs.commands import refused, run
 
 from harness.output.gate import write_junit
-from harness.query.gate import Check, GateReport, Rule
+from harness.query.gate import FileCheck, GateReport, Rule
 
 RULE = Rule.parse("latency > +3%")
 ODD = 'a\x00\x1b[31m\ud800\ufffe<&>".onnx'
@@ -19,8 +19,10 @@ ODD = 'a\x00\x1b[31m\ud800\ufffe<&>".onnx'
 
 def test_a_report_is_junit_xml_with_a_case_for_each_check(tmp_path: Path) -> None:
     checks = (
-        Check(file="good.onnx", rule=RULE, outcome="pass", change=0.0, way="same bytes", note="unchanged"),
-        Check(
+        FileCheck(
+            file="good.onnx", rule=RULE, outcome="pass", change=0.0, way="same bytes", note="unchanged"
+        ),
+        FileCheck(
             file=ODD,
             rule=RULE,
             outcome="fail",
@@ -29,7 +31,7 @@ def test_a_report_is_junit_xml_with_a_case_for_each_check(tmp_path: Path) -> Non
             way="beside",
             runtime="tflite",
         ),
-        Check(file="new.onnx", rule=RULE, outcome="not judged", note=f"not in {ODD}"),
+        FileCheck(file="new.onnx", rule=RULE, outcome="not judged", note=f"not in {ODD}"),
     )
     write_junit(GateReport(baseline="base.json", checks=checks), tmp_path / "gate.xml")
     (suite,) = ElementTree.parse(tmp_path / "gate.xml").getroot()

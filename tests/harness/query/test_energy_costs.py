@@ -14,7 +14,7 @@ from rigs.commands import refused, run
 
 import harness
 from harness.prediction.fresh_costs import measured_costs
-from harness.query.fresh_costs import fresh_cost
+from harness.query.costs import fresh_cost
 from harness.query.latencies import LatencySource
 from harness.records import Configuration, FreshRun
 from harness.store import Store

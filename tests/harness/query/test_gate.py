@@ -19,7 +19,7 @@ from harness.errors import DeviceError
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.latency import Latency, LatencyTable, latency_of
 from harness.models.files import FileModel, GivenInputs, open_one
-from harness.query.gate import Check, GateReport, Rule, gate, write_baseline
+from harness.query.gate import FileCheck, GateReport, Rule, gate, write_baseline
 from harness.query.gate_baseline import load_baseline
 from harness.records import FILE_SPACE, Configuration, ReferenceLatency
 from space.errors import ConfigError
@@ -121,7 +121,7 @@ class Rig:
     def judge(self, *rules: str) -> GateReport:
         return gate([self.new], self.base, self.timing, fail_if=rules)
 
-    def check(self, *rules: str) -> Check:
+    def check(self, *rules: str) -> FileCheck:
         (found,) = self.judge(*rules).checks
         return found
 

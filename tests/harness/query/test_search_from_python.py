@@ -115,6 +115,15 @@ def test_accuracies_of_ones_own_choose_the_space() -> None:
     assert len(search.search(table)) == len(TINY)
 
 
+def test_costs_that_are_none_and_latencies_by_a_property_s_name_are_refused(predicted: SpaceTable) -> None:
+    with pytest.raises(
+        ConfigError, match=r"'parms' is unknown; did you mean 'params'\? \(known: params, macs"
+    ):
+        join.join("synthetic", costs=["parms"])
+    with pytest.raises(ConfigError, match="'params' is a property"):
+        join.join("synthetic", {"params": predicted}, costs=[])
+
+
 def test_latencies_of_one_device_twice_are_told_apart_by_names_that_one_gives(predicted: SpaceTable) -> None:
     with pytest.raises(ConfigError, match="several latencies of 'made-up'; name them"):
         join.join("synthetic", [predicted, predicted])

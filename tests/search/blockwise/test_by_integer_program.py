@@ -19,7 +19,7 @@ from search.blockwise.choice import choose_finalists
 from search.blockwise.cross_validation import FittedPredictor
 from search.blockwise.predictors import additive, fit
 from search.blockwise.search import SearchPlan, choose_listed, predicted_table
-from search.blockwise.space_costs import SpaceCosts
+from search.blockwise.setting import SpaceCosts
 from search.table import Cost
 from search.table.answers import nearest as listed_nearest
 from search.table.constraints import parse_constraint

@@ -13,7 +13,7 @@ from factories.stores import MANY, networks, new_store, stored
 from rigs.commands import refused, run
 
 from harness.blockwise.costs import space_costs
-from harness.query.fresh_costs import fresh_cost
+from harness.query.costs import fresh_cost
 from harness.query.latencies import LatencySource
 from harness.store import Store
 from search.latency.candidates import FEWEST

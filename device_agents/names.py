@@ -1,0 +1,22 @@
+"""Names that the harness and the driver of a packed job must form alike: of providers, and of what a worker is asked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Mapping
+
+
+def short_provider(provider: str) -> str:
+    """Return a provider's short name: `cuda` of `CUDAExecutionProvider`, `cuda+cpu` of `CUDAExecutionProvider+CPU`."""
+    name, plus, also = provider.lower().partition("+")
+    end = "executionprovider"
+    return (name[: -len(end)] if name.endswith(end) else name) + plus + also
+
+
+def job_digest(job: Mapping[str, Any]) -> str:
+    """Return the sha256 of what is asked of a worker, but for the cores, which the device chose."""
+    asked = {key: value for key, value in job.items() if key != "cores"}
+    return hashlib.sha256(
+        json.dumps(asked, sort_keys=True, separators=(",", ":")).encode("utf-8")
+    ).hexdigest()

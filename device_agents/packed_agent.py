@@ -1,0 +1,134 @@
+"""The agent as a packed job drives it, and the journal of what it was asked and answered."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator
+
+from device_agents.frames import PREAMBLE, FrameError, FrameReader, FrameWriter
+
+ANSWER_S = 60.0
+END_S = 10.0
+LINE_LIMIT_BYTES = 2 << 20  # a frame's header has 1 MiB at most
+
+Answer = Dict[str, Any]
+
+
+class Lost(Exception):
+    """The agent ended, or fell silent."""
+
+
+class AgentProcess:
+    """The agent, in a process of its own, as over SSH."""
+
+    def __init__(self, agent_path: Path, root: Path) -> None:
+        # Without site-packages, which take a quarter of its start: what it starts to import runtimes has them.
+        command = [sys.executable, "-I", "-S", str(agent_path), "serve", "--root", str(root)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, start_new_session=True
+        )
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._writer = FrameWriter(self._process.stdin.fileno())
+        self._reader = FrameReader(self._process.stdout.fileno())
+        self._last_id = 0
+        begin = b""
+        while len(begin) < len(PREAMBLE):
+            self._await(ANSWER_S)
+            piece = os.read(self._reader.fd, len(PREAMBLE) - len(begin))
+            if not piece:
+                raise Lost("the agent ended at once")
+            begin += piece
+
+    def ask(
+        self,
+        verb: str,
+        timeout_s: float = ANSWER_S,
+        on_event: Callable[[Answer], None] = lambda event: None,
+        payload: bytes = b"",
+        **fields: Any,
+    ) -> Answer:
+        """Return the answer to a request, a result or an error, handing on the events before it. Raises: Lost."""
+        self._last_id += 1
+        try:
+            self._writer.write(dict(fields, id=self._last_id, verb=verb), payload)
+            while True:
+                header = self._read(timeout_s)
+                if header.get("type") != "event":
+                    return header
+                on_event(header)
+        except (OSError, FrameError) as error:
+            raise Lost("the agent is gone: %s" % error) from error
+
+    def close(self) -> None:
+        """End the agent, which ends its worker."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        with suppress(OSError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+    def _read(self, timeout_s: float) -> Answer:
+        while True:
+            frame = self._reader.take()
+            if frame is not None:
+                return frame[0]
+            if self._reader.ended:
+                raise Lost("the agent ended")
+            self._await(timeout_s)
+            self._reader.fill()
+
+    def _await(self, timeout_s: float) -> None:
+        if not select.select([self._reader.fd], [], [], timeout_s)[0]:
+            raise Lost("no sign of life from the agent for %g s" % timeout_s)
+
+
+class Journal:
+    """What was asked and answered since this start of the job, a line of JSON each, on the disk before the next step."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab")
+
+    def write(self, **entry: Any) -> None:
+        """Add a line, with the monotonic time in s behind it."""
+        entry["at"] = round(time.monotonic(), 6)
+        line = json.dumps(entry, separators=(",", ":"), ensure_ascii=False)
+        self._file.write(line.encode("utf-8", "replace") + b"\n")
+        self._file.flush()
+
+    def sync(self) -> None:
+        """Have all lines on the disk, also where the power fails."""
+        with suppress(OSError):  # of a file system without
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self.sync()
+        self._file.close()
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the entries of a journal."""
+    with path.open("rb") as file:
+        for line in file:
+            yield json.loads(line.decode("utf-8"))
+
+
+def cut_torn_line(path: Path) -> None:
+    """Remove a last line that was not written to its end, as where the power failed."""
+    size_bytes = path.stat().st_size
+    with path.open("rb") as file:
+        begin = file.seek(max(0, size_bytes - LINE_LIMIT_BYTES))
+        whole = begin + file.read().rfind(b"\n") + 1
+    if whole < size_bytes:
+        os.truncate(str(path), whole)

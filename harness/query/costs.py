@@ -1,0 +1,146 @@
+"""Costs of every network of a listed space, as columns of the search table: latencies, fresh processes, energy, properties."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from harness.prediction.bench_files import file_latency, latency_files
+from harness.prediction.equals import of_equals
+from harness.prediction.fresh_costs import TITLES, measured_costs, space_costs, stored_energies
+from harness.prediction.provenance import Provenance, provenance_of
+from harness.prediction.space_prediction import space_of
+from harness.query.latencies import LatencySource, stored_latency
+from harness.query.properties import property_cost, size_precision
+from harness.records import Configuration
+from harness.store import Store
+from harness.store.configurations import find_configuration, measure_command
+from search.table import Cost
+from search.table.constraints import FRESH, PROPERTIES, split_subject
+from space import SpaceConfig
+from space.errors import ConfigError
+from space.hash_table import first_equals
+
+
+def cost_columns(
+    store: Store,
+    config: SpaceConfig,
+    names: Sequence[str],
+    latencies: LatencySource,
+    log: Callable[[str], None] = lambda text: None,
+) -> tuple[dict[str, Cost], dict[str, Provenance]]:
+    """Return the costs of every network in the order of their names, and the provenance of those that are measured.
+
+    A name is one of `search.table.constraints.PROPERTIES`, the device of a file of latencies, or a device of the store, see
+    `find_configuration`; with one of `FRESH` behind that, what fresh processes or an inference took. `log` takes what is slow.
+    Raises: ConfigError, naming what is missing and what to type.
+    """
+    files = latency_files(latencies.files, allow_pickle=latencies.allow_pickle)
+    found = {
+        name: _measured(store, config, name, files, latencies, log)
+        for name in dict.fromkeys(names)
+        if name not in PROPERTIES
+    }
+    return joined_columns(config, names, found, latencies.precision, log)
+
+
+def joined_columns(
+    config: SpaceConfig,
+    names: Sequence[str],
+    measured: Mapping[str, tuple[Cost, Provenance]],
+    precision: str = "",
+    log: Callable[[str], None] = lambda text: None,
+) -> tuple[dict[str, Cost], dict[str, Provenance]]:
+    """Return measured costs and properties in the order of their names, and the provenance of the measured ones.
+
+    What was measured of a network counts for all its names; sizes are of files in the `precision` of the latencies.
+    """
+    provenance = {name: one for name, (_, one) in measured.items()}
+    size = size_precision(names, precision, provenance.values())
+    first = first_equals(config)
+    columns = {
+        name: of_equals(measured[name][0], first)
+        if name in measured
+        else property_cost(name, config, log, size)
+        for name in dict.fromkeys(names)
+    }
+    return columns, provenance
+
+
+def configuration_in(store: Store, config: SpaceConfig, name: str, latencies: LatencySource) -> Configuration:
+    """Return the stored configuration of a space that a cost's name is of. Raises: ConfigError as `find_configuration`."""
+    choice = replace(latencies.choice, space=config.name)
+    return find_configuration(store, split_subject(name)[0], choice)
+
+
+def _measured(
+    store: Store,
+    config: SpaceConfig,
+    name: str,
+    files: Mapping[str, Path],
+    latencies: LatencySource,
+    log: Callable[[str], None],
+) -> tuple[Cost, Provenance]:
+    if name in files:
+        return file_latency(
+            files[name],
+            name,
+            config,
+            precision=latencies.precision,
+            batch=latencies.batch,
+            doubtful=latencies.doubtful,
+            allow_pickle=latencies.allow_pickle,
+        )
+    configuration = configuration_in(store, config, name, latencies)
+    if split_subject(name)[1]:
+        return fresh_cost(store, name, configuration, latencies, log)
+    log(f"{name}: latencies of every network, measured or predicted")
+    return stored_latency(store, name, configuration, latencies, log)
+
+
+def fresh_cost(
+    store: Store,
+    name: str,
+    configuration: Configuration,
+    latencies: LatencySource,
+    log: Callable[[str], None] = lambda text: None,
+) -> tuple[Cost, Provenance]:
+    """Return one of `FRESH` of every network, in bytes, ms or mJ: measured, or of memory and energy predicted.
+
+    Energy that is in part another program's counts with --doubtful alone. Raises: ConfigError where nothing is measured.
+    """
+    fresh, coverage = split_subject(name)[1], latencies.coverage
+    config = space_of(configuration)
+    measured = measured_costs(
+        store, configuration, fresh, config, coverage=coverage, doubtful=latencies.doubtful
+    )
+    if measured is None:
+        raise ConfigError(_nothing(store, name, fresh, configuration))
+    log(f"{name}: {TITLES[fresh]} of every network, measured or predicted")
+    found = space_costs(
+        measured, fresh, config, coverage=coverage, measured_only=latencies.measured_only, log=log
+    )
+    cost = Cost(
+        name=name,
+        unit=FRESH[fresh],
+        title=f"{TITLES[fresh]} {measured.what} on {configuration.device} ({configuration.runtime})",
+        values=found.values,
+        low=found.low,
+        high=found.high,
+        coverage=coverage,
+        measured=found.measured,
+        supported=found.supported,
+    )
+    return cost, provenance_of(configuration, found.about)
+
+
+def _nothing(store: Store, name: str, fresh: str, configuration: Configuration) -> str:
+    """Return what is said where none of such a cost is measured, with the command that measures it."""
+    busy = stored_energies(store, configuration, doubtful=False).busy if fresh == "energy" else 0
+    left_out = f" ({busy} measured while other cores were busy: --doubtful takes them in)" if busy else ""
+    option = "--energy" if fresh == "energy" else "--memory"
+    return (
+        f"{name}: no {TITLES[fresh]} is measured on device {configuration.device!r} in {configuration.runtime}{left_out}; "
+        f"measure it: {measure_command(configuration)} {option} --models design:1"
+    )

@@ -1,4 +1,4 @@
-"""What a device does in a run of blocks that keeps it busy: for how long which of two models runs, and what is timed of it.
+"""Plans of runs of blocks that keep a device busy: how long each of two models runs, and which of its runs are timed.
 
 As a rule of its own in Python 3.8: a packed job plans by what its device's sensor tells, and `harness import` once more.
 """
@@ -25,7 +25,7 @@ READINGS_A_BLOCK, LEAST_READING_S = 100, 0.1
 
 @dataclass(frozen=True)
 class BlockPlan:
-    """What a run of blocks does: `blocks`, each what runs and for how long in s; at most `timed_runs` of each are timed.
+    """Plan of a run of blocks: `blocks`, each a model and its time in s; at most `timed_runs` of each are timed.
 
     `settle_s`: what runs before each block, untold. `sample_s`: how often conditions are taken beside it; `energy_s`: how often
     the sensor of energy is read, where one is.

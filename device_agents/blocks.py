@@ -71,7 +71,9 @@ class BlockRunner:
         self._reporter = reporter
 
     def run(self, run: Callable[[], object], index: int, seconds: float, timed_runs: int) -> int:
-        """Run for some seconds, at least once; tell at most so many runs, about evenly spread, and return how many ran."""
+        """Run for some seconds, at least once; report at most a given number of runs, about evenly spread, and return how
+        many ran.
+        """
         every_ns = int(seconds * NS_PER_S / timed_runs)
         now_ns = due_ns = told_ns = perf_counter_ns()
         end_ns = now_ns + int(seconds * NS_PER_S)

@@ -38,7 +38,7 @@ class BoardGuard:
 
     @property
     def is_holding(self) -> bool:
-        """Tell whether the board is set for this agent, and its guard lives."""
+        """Return whether the board is set for this agent, and its guard lives."""
         return self._held is not None and self._process is not None and self._process.poll() is None
 
     def hold(self, settings: Settings, locks: Sequence[int]) -> dict[str, Any]:

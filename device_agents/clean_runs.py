@@ -1,4 +1,4 @@
-"""Which runs count: those in which nobody else had the core, and before which nobody had.
+"""Clean runs: those during and before which no other program had the core.
 
 The same rule makes the estimate on the other side (harness/estimates/clean_runs.py); here it decides when a session has enough.
 """
@@ -19,7 +19,7 @@ BASELINE_SHARE = (
 
 
 class CleanRuns:
-    """Tell slice by slice the ratio of the network to the reference by clean, warm runs alone.
+    """Ratios of the network to the reference, slice by slice, from clean, warm runs alone.
 
     A run is disturbed when it waited more than 1 % of its time beyond the baseline; the run after one finds cold caches.
     """
@@ -98,7 +98,7 @@ def mean_fastest(groups: list[list[float]]) -> float:
 
 
 def ends_cold(times: dict[str, Any]) -> bool:
-    """Tell whether only the reference's runs before the network are warm in a slice: those after it follow the switch."""
+    """Return whether only the reference's runs before the network are warm in a slice: those after it follow the switch."""
     before_ns = times["reference_before_ns"]
     count = len(before_ns) + len(times["reference_after_ns"])
     return bool(before_ns) and count > COLD_RUNS and min(before_ns) < LONG_RUN_NS
@@ -122,7 +122,7 @@ def warm_places(times: dict[str, Any]) -> tuple[tuple[range, range], tuple[range
 
 
 def baseline_ns(delays_ns: list[int], run_ns: int) -> int:
-    """Return what threads of a pool wait in one run on a free machine, from warm-up runs of which some were undisturbed.
+    """Return the wait of a pool's threads in one run on a free machine, from warm-up runs of which some were undisturbed.
 
     The least tenth of them tells, and no more than 2 % of a run is ever taken for it.
     """

@@ -1,4 +1,4 @@
-"""Which ways of asking for the core are granted here, and whether they help: tried beside a competitor."""
+"""Trials of the ways to ask for the core: which are granted here, and whether they help beside a competitor."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONTENDED_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Grant:
-    """What came of one way of asking. waited_before, waited_after: shares waited beside a competitor; None: not known."""
+    """Outcome of one way of asking. waited_before, waited_after: shares waited beside a competitor; None: not known."""
 
     method: str
     granted: bool
@@ -56,7 +56,7 @@ def verify(cores: list[int], filesystem: Path = Path("/")) -> list[Grant]:
 
 
 def judge(method: str, before: float | None, after: float | None, refusal: str, narrow: str) -> Grant:
-    """Return what the waiting before and after says. narrow: why a way reaches too few programs, or ''."""
+    """Return the verdict on the waits before and after. narrow: why a way reaches too few programs, or ''."""
     if after is None:
         return Grant(method, False, before, None, False, refusal)
     if before is None or before < CONTENDED_SHARE:

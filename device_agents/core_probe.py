@@ -1,4 +1,4 @@
-"""How busy cores are now: what share of a short time a process pinned to each waits for it.
+"""Probe of busy cores: the share of a short time that a process pinned to each waits for it.
 
 Load averages say nothing of one core. Every process here is in a session of its own, as the worker is, because the
 system shares a core between sessions before it shares it between their processes.

@@ -91,7 +91,7 @@ def ask_nice() -> None:
 
 
 def sweep_groups(filesystem: Path = Path("/")) -> None:
-    """Remove the control groups of processes that have ended, whoever's they were."""
+    """Remove the control groups of processes that have ended, also those of other agents."""
     groups = find_groups(filesystem)
     if groups is None:
         return

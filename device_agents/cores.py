@@ -1,4 +1,4 @@
-"""Which cores a session may use: clusters of like cores, and a choice among them."""
+"""Choice of a session's cores: clusters of like cores, and the cores taken from them."""
 
 from __future__ import annotations
 

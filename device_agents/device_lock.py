@@ -31,7 +31,7 @@ class DeviceLock:
 
     @property
     def descriptors(self) -> list[int]:
-        """Return what a process must keep open to hold the device too."""
+        """Return the descriptors that a process must keep open to hold the device too."""
         return [fd for fd in (self._fd, self._machine.descriptor) if fd >= 0]
 
     def take(self, owner: str) -> None:
@@ -76,7 +76,7 @@ class DeviceLock:
 
 
 def read_note(fd: int) -> dict[str, object]:
-    """Return what the holder wrote of itself; empty while it is writing."""
+    """Return the holder's note on itself; empty while it is being written."""
     try:
         note = json.loads(os.pread(fd, NOTE_BYTES, 0).decode("utf-8"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Which runtimes work here, asked of processes of their own so that a broken one breaks nothing else."""
+"""Discovery of the runtimes that work here, by processes of their own so that a broken one breaks nothing else."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def discover_runtimes(
 
 
 def collect(process: subprocess.Popen[bytes], deadline_s: float) -> dict[str, Any]:
-    """Return what one process answered, or how it failed."""
+    """Return one process's answer, or how it failed."""
     try:
         output, stderr = process.communicate(timeout=max(0.1, deadline_s - time.monotonic()))
     except subprocess.TimeoutExpired:

@@ -46,7 +46,7 @@ class Meter:
         self.due_s = float("inf")
 
     def describe(self) -> dict[str, Any]:
-        """Return what the sensor is, for the record."""
+        """Return the sensor's description, for the record."""
         told: dict[str, Any] = {"kind": self.kind, "scope": self.scope, "powers": sorted(self._powers)}
         return dict(told, counters={name: self._ranges.get(name, 0) for name in sorted(self._counters)})
 
@@ -76,7 +76,7 @@ class Meter:
         return {"event": "energy", "at_ns": (begin_ns + perf_counter_ns()) // 2, "uj": uj, "uw": uw}
 
     def latest(self) -> Any:
-        """Return what changes whenever the sensor measures anew, None where it cannot be read."""
+        """Return a value that changes with each measurement of the sensor, None where it cannot be read."""
         if self._latest is None:
             reading = self.read()
             return None if reading is None else (reading["uj"], reading["uw"])
@@ -191,7 +191,7 @@ def battery(filesystem: Path) -> Meter:
 
 
 def gauge_of(supply: Path) -> tuple[Callable[[], int], Callable[[], int]]:
-    """Return what reads the uW that a battery gives, and the value of it that its gauge measures.
+    """Return a reader of a battery's output in uW, and the value of it that its gauge measures.
 
     Power is the product of current and voltage where both are told: `power_now` of some phones is what the charger could give.
     The first raises Absent once the battery is no longer discharging.
@@ -210,12 +210,12 @@ def gauge_of(supply: Path) -> tuple[Callable[[], int], Callable[[], int]]:
 
 
 def integer_of(path: Path) -> Callable[[], int]:
-    """Return what reads a file's number."""
+    """Return a reader of a file's number."""
     return lambda: int(read_text(path))
 
 
 def product_of(one: Callable[[], int], other: Callable[[], int], divisor: int) -> Callable[[], int]:
-    """Return what reads the product of two numbers over a third."""
+    """Return a reader of the product of two numbers over a third."""
     return lambda: one() * other() // divisor
 
 

@@ -80,7 +80,7 @@ def answer_request(root: Path, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def survey(root: Path) -> dict[str, Any]:
-    """Return what decides on packages for this Python."""
+    """Return the facts by which packages for this Python are chosen."""
     libc, libc_version = find_libc()
     return {
         "executable": sys.executable,
@@ -140,7 +140,7 @@ def read_note(root: Path) -> dict[str, Any]:
 
 
 def is_for_this_python(note: dict[str, Any]) -> bool:
-    """Tell whether packages were installed for this very Python: those with machine code fit no other."""
+    """Return whether packages were installed for this very Python: those with machine code fit no other."""
     return note.get("executable") == sys.executable and note.get("version", [])[:2] == list(
         sys.version_info[:2]
     )
@@ -163,7 +163,7 @@ def with_packages(environment: dict[str, str], root: Path) -> dict[str, str]:
 
 
 def told_packages(root: Path) -> dict[str, Any]:
-    """Return what `hello` tells of installed packages: those there are, of which Python, and whether this one uses them."""
+    """Return the part of `hello` on installed packages: which there are, of which Python, and whether this one uses them."""
     note = read_note(root)
     if not note:
         return {}

@@ -94,7 +94,7 @@ class FrameReader:
 
     @property
     def is_full(self) -> bool:
-        """Tell whether more than any one frame waits here, so that reading on would only fill memory."""
+        """Return whether more than any one frame waits here, so that reading on would only fill memory."""
         return len(self._buffer) > PREFIX.size + HEADER_LIMIT_BYTES + PAYLOAD_LIMIT_BYTES
 
     def take(self) -> tuple[dict[str, Any], bytes] | None:

@@ -1,4 +1,4 @@
-"""What holds of every gauge of energy, whoever reads it: how often it measures, and what a battery's tell together.
+"""Common rules of energy gauges, read by the agent or through adb: their period, and the sum of a battery's values.
 
 As rules of their own in Python 3.8: the agent reads the gauges of its device, and the harness a phone's by adb.
 """

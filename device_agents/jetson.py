@@ -38,7 +38,7 @@ REBOOT = "Reboot required"
 
 @dataclass(frozen=True)
 class Settings:
-    """What a campaign asks of a board.
+    """Settings that a campaign asks of a board.
 
     power_mode: name or number, empty: as it is. clocks: whether to hold them at their highest.
     """
@@ -65,7 +65,7 @@ class Jetson:
 
     @property
     def is_changed(self) -> bool:
-        """Tell whether something is still to be put back."""
+        """Return whether something is still to be put back."""
         return self._note.exists()
 
     def apply(self, settings: Settings) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from device_agents.processes import is_alive
 
 
 def left_behind(folder: Path) -> Iterator[Path]:
-    """Yield what processes left in a folder that are gone, by names that begin with their numbers."""
+    """Yield the leftovers in a folder of processes that are gone, by names that begin with their numbers."""
     for path in folder.iterdir():
         pid = path.name.split("-")[0]
         if not pid.isdigit() or not is_alive(int(pid)):

@@ -47,7 +47,7 @@ class ModelRecipe:
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to warm up and to time; the constants' origins stand beside their defaults."""
+    """Plan of warm-up and timing; the constants' origins stand beside their defaults."""
 
     reference_runs: int = 2  # before and after the network in each slice
     network_runs: int = 6  # the first finds cold caches and is kept apart
@@ -82,7 +82,7 @@ class Job:
         return tuple(dict.fromkeys(digest for recipe in recipes for digest in recipe.digests()))
 
     def worker_message(self, cores: list[int], parts_dir: Path) -> dict[str, Any]:
-        """Return what the worker is told: the job, the cores chosen, where the parts lie, whose child it is."""
+        """Return the worker's instructions: the job, the cores chosen, where the parts lie, whose child it is."""
         message = {"task": "run", "job": asdict(self), "cores": cores, "parts_dir": str(parts_dir)}
         return dict(message, parent=os.getpid())
 
@@ -104,7 +104,7 @@ class ProfileJob:
         return tuple(dict.fromkeys(self.network.digests()))
 
     def worker_message(self, cores: list[int], parts_dir: Path, temp_dir: Path) -> dict[str, Any]:
-        """Return what the worker is told; `temp_dir` is where the profiler may write."""
+        """Return the worker's instructions; `temp_dir` is where the profiler may write."""
         message = {"task": "profile", "job": asdict(self), "cores": cores, "parts_dir": str(parts_dir)}
         return dict(message, temp_dir=str(temp_dir), parent=os.getpid())
 
@@ -125,7 +125,7 @@ class MemoryJob:
         return tuple(dict.fromkeys(self.network.digests()))
 
     def worker_message(self, cores: list[int], parts_dir: Path) -> dict[str, Any]:
-        """Return what the worker is told."""
+        """Return the worker's instructions."""
         message = {"task": "memory", "job": asdict(self), "cores": cores, "parts_dir": str(parts_dir)}
         return dict(message, parent=os.getpid())
 
@@ -158,7 +158,7 @@ class BlockJob:
         return tuple(dict.fromkeys((*self.reference.digests(), *self.network.digests())))
 
     def worker_message(self, cores: list[int], parts_dir: Path) -> dict[str, Any]:
-        """Return what the worker is told."""
+        """Return the worker's instructions."""
         message = {"task": "blocks", "job": asdict(self), "cores": cores, "parts_dir": str(parts_dir)}
         return dict(message, parent=os.getpid())
 

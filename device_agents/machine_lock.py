@@ -59,7 +59,7 @@ class MachineLock:
         return named or (self._filesystem / "proc/sys/kernel/random/boot_id").read_text().strip()
 
     def _is_seen(self) -> bool:
-        """Tell whether the first process of the system would see the socket; yes where that may not be looked up."""
+        """Return whether the first process of the system would see the socket; yes where that may not be looked up."""
         try:
             sockets = (self._filesystem / "proc/1/net/unix").read_text(errors="replace")
         except OSError:

@@ -88,7 +88,7 @@ def read_status(name: str) -> int:
 
 
 def reset_peak() -> bool:
-    """Make the peak begin anew at what the process holds now; return whether the system did."""
+    """Reset the peak to the memory that the process holds now; return whether the system did."""
     try:
         CLEAR_REFS.write_text(RESET_PEAK)
     except OSError:

@@ -63,6 +63,6 @@ def assemble(
 
 
 def given_inputs(recipe: ModelRecipe, parts_dir: Path) -> Inputs:
-    """Return what a recipe gives of the model's inputs. Raises: Refusal, OSError, and what numpy raises for no .npz file."""
+    """Return the model's inputs as a recipe gives them. Raises: Refusal, OSError, and what numpy raises for no .npz file."""
     arrays = {} if recipe.inputs is None else read_arrays(load_part(parts_dir, recipe.inputs))
     return Inputs(recipe.shapes, arrays, recipe.signature, recipe.batch)

@@ -33,10 +33,10 @@ def ask_gpus(run_command: Callable[[list[str]], str]) -> tuple[list[str], str]:
 
 
 def uses_gpu(provider: str) -> bool:
-    """Tell whether a runtime's provider computes on an NVIDIA GPU."""
+    """Return whether a runtime's provider computes on an NVIDIA GPU."""
     return any(name in provider.lower() for name in PROVIDERS)
 
 
 def may_use_gpu(provider: str) -> bool:
-    """Tell whether a provider may compute on an NVIDIA GPU: LiteRT's runs on whatever GPU Vulkan or OpenCL finds."""
+    """Return whether a provider may compute on an NVIDIA GPU: LiteRT's runs on whatever GPU Vulkan or OpenCL finds."""
     return uses_gpu(provider) or provider.upper().startswith("GPU")

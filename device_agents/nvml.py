@@ -15,7 +15,7 @@ SUCCESS = 0
 
 
 def open_gpu(library: str = LIBRARY) -> dict[str, Callable[[], int]]:
-    """Return what reads the first GPU: `energy_mj` since its driver began (Volta on), else `power_mw`. Raises: Absent."""
+    """Return a reader of the first GPU: `energy_mj` since its driver began (Volta on), else `power_mw`. Raises: Absent."""
     try:
         nvml = ctypes.CDLL(library)
         status = nvml.nvmlInit_v2()
@@ -40,7 +40,7 @@ def open_gpu(library: str = LIBRARY) -> dict[str, Callable[[], int]]:
 
 
 def reader(nvml: Any, function: str, handle: ctypes.c_void_p, number: Any) -> Callable[[], int]:
-    """Return what asks one function for one number; it raises OSError where the GPU does not tell it."""
+    """Return a reader of one number from one function; it raises OSError where the GPU does not tell it."""
 
     def read() -> int:
         value = number()

@@ -1,4 +1,4 @@
-"""How fast a core computes now, whatever the system tells of it: the time of a fixed piece of work, in ns.
+"""Pace of a core, whatever the system tells of it: the time of a fixed piece of work, in ns.
 
 A guest is told neither of the programs that other virtual machines run on the other hardware thread of its core, nor of a lower
 clock: no file shows either. But they show in the interpreter's own speed: beside a busy sibling a loop of Python takes 1.6 to 2
@@ -21,7 +21,7 @@ NAME_CHARACTERS = 200
 
 
 def interpreter_name() -> str:
-    """Return what tells this build of Python from others, each of which takes another time for the same work.
+    """Return an identifier of this build of Python: each build takes another time for the same work.
 
     A version has builds with and without profiles, checks and the global lock; they differ in compiler, date of build and flags.
     """

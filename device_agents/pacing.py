@@ -1,4 +1,4 @@
-"""How a model of any duration is timed: beside which reference, and how often in a slice.
+"""Timing of a model of any duration: its reference, and its runs in a slice.
 
 The harness asks this over SSH, a packed job on the device, and `harness import` once more, with the durations that the job told:
 so it is one rule, in one place, for Python 3.8.
@@ -20,7 +20,7 @@ MIN_SAMPLE_NS = 1_000_000  # shorter runs are looped
 
 
 class Durations(NamedTuple):
-    """How long a model and a reference run on a device, in ns, and the graph hash or key of that reference."""
+    """Durations of a model and a reference on a device, in ns, and the graph hash or key of that reference."""
 
     network_ns: float
     reference_ns: float
@@ -49,7 +49,7 @@ def _apart(durations: Durations) -> float:
 
 @dataclass(frozen=True)
 class Pace:
-    """How a model's duration changes a session's plan: None where the plan's own numbers fit.
+    """Changes to a session's plan by a model's duration: None where the plan's own numbers fit.
 
     `network_runs` and `reference_runs` of a slice, `slice_s` its length.
     """

@@ -94,7 +94,7 @@ class AgentProcess:
 
 
 class Journal:
-    """What was asked and answered since this start of the job, a line of JSON each, on the disk before the next step."""
+    """Requests and answers since this start of the job, a line of JSON each, on the disk before the next step."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab")

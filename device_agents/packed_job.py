@@ -384,7 +384,7 @@ class JobDriver:
         return answer
 
     def _job_of(self, use: Use) -> dict[str, Any]:
-        """Return what every job of a worker says."""
+        """Return the fields that every job of a worker has."""
         return {
             "runtime": use.name,
             "options": use.options,

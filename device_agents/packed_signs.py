@@ -9,7 +9,7 @@ from device_agents.packed_agent import Answer
 
 
 class SessionEvents:
-    """What a worker told of one network, as far as it says whether the session was disturbed."""
+    """A worker's report on one network, as far as it says whether the session was disturbed."""
 
     def __init__(self) -> None:
         self._samples: list[Answer] = []
@@ -49,7 +49,7 @@ class SessionEvents:
 
 
 def throttles(conditions: Answer, limits: dict[str, Any]) -> bool:
-    """Tell whether conditions, or a sample of them, show that the device holds itself back."""
+    """Return whether conditions, or a sample of them, show that the device holds itself back."""
     gpus = conditions.get("gpus", [{"reasons": conditions.get("gpu_reasons", 0)}])
     reasons = any(gpu.get("reasons", 0) & limits["nvidia_mask"] for gpu in gpus)
     return bool(

@@ -1,4 +1,4 @@
-"""Which of a packed job's runtimes, models and cores a device has."""
+"""Choice of a device's runtimes, models and cores for a packed job."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Use:
 
     @property
     def beside(self) -> dict[str, Any]:
-        """Return what was chosen, as records hold it; nothing of networks, whose reference the job names."""
+        """Return the chosen references as records hold them; none of networks, whose reference the job names."""
         return {} if self.durations is None else {"beside": self.durations._asdict()}
 
     def choose(self, durations: Durations) -> None:

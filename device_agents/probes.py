@@ -101,7 +101,7 @@ class Probes:
         return questions
 
     def fixed(self) -> dict[str, Any]:
-        """Return what does not change while the agent runs: processor, system, phone model."""
+        """Return the facts that stay the same while the agent runs: processor, system, phone model."""
         if self._fixed is None:
             reading = Reading(self._filesystem)
             values: dict[str, Any] = {}
@@ -124,7 +124,7 @@ class Probes:
         return dict(self._fixed)
 
     def platform(self) -> dict[str, Any]:
-        """Return what `hello` says of the system."""
+        """Return the part of `hello` on the system."""
         name = platform.uname()
         values: dict[str, Any] = {"system": name.system, "release": name.release, "machine": name.machine}
         values.update(self.fixed())
@@ -263,7 +263,7 @@ def named(key: str, parse: Callable[[str], Any], text: str) -> dict[str, Any]:
 
 
 def first_gpu(text: str) -> dict[str, Any]:
-    """Return what a sample says of the GPU that runtimes use unless told otherwise, the first."""
+    """Return a sample's values of the first GPU, which runtimes use unless told otherwise."""
     gpu = facts.parse_gpus(text)[0]
     keys = {"reasons": "gpu_reasons", "temp_c": "gpu_temp_c", "clock_mhz": "gpu_clock_mhz"}
     return {name: gpu[key] for key, name in keys.items() if key in gpu}

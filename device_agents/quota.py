@@ -15,7 +15,7 @@ STAT_BYTES = 4096
 
 @dataclass(frozen=True)
 class Quota:
-    """How much processor time a control group gets. cores: 0.5 is half a core's time; group: the folder."""
+    """Processor time that a control group gets. cores: 0.5 is half a core's time; group: the folder."""
 
     cores: float
     group: str
@@ -55,7 +55,7 @@ def read_quotas(groups: ControlGroups) -> dict[Path, float]:
 
 
 class ThrottledTime:
-    """How long the groups with a quota were held back so far; the files stay open, for reading around each run."""
+    """Time that the groups with a quota were held back so far; the files stay open, for reading around each run."""
 
     def __init__(self, filesystem: Path = Path("/")) -> None:
         groups = find_groups(filesystem)

@@ -1,4 +1,4 @@
-"""How long this process's threads were ready but had no core: read around each run, so that a disturbed run is known.
+"""Time that this process's threads were ready but had no core: read around each run, so that a disturbed run is known.
 
 The kernel keeps the run delay of each thread (`/proc/self/task/TID/schedstat`, the second number). Where one thread does all
 the computing, wall time less the thread's CPU time tells as much, and also what no account of the scheduler holds, such as

@@ -119,7 +119,7 @@ def sample_runs(
 
 
 def waits(samples: list[Sample], stopwatch: Stopwatch) -> dict[str, list[int]]:
-    """Return what was waited in and before each sample; nothing where the system does not tell."""
+    """Return the waits in and before each sample; nothing where the system does not tell."""
     if not stopwatch.is_informed:
         return {}
     return {

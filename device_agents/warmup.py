@@ -27,7 +27,7 @@ NS_PER_S = 1000000000
 
 
 class Convergence:
-    """Tell from run times, one by one, when a network is warm."""
+    """Detection of a warm network from its run times, one by one."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan

@@ -87,7 +87,7 @@ class Reporter:
         self._sent_ns = perf_counter_ns()
 
     def enter(self, phase: str, network: int | None = None) -> None:
-        """Say what comes next, and with which of the job's networks."""
+        """Report the next phase, and which of the job's networks it is for."""
         self.send({"event": "phase", "phase": phase, "network": network})
 
     def add_slice(self, header: dict[str, Any]) -> None:
@@ -253,7 +253,7 @@ class Session:
         return stop
 
     def _device_times(self, network: Loaded) -> dict[str, Any]:
-        """Return what the accelerator's own clock says of some runs, or why it says nothing; nothing where it has none."""
+        """Return some runs' times by the accelerator's own clock, or why it gives none; nothing where it has none."""
         if network.device_times is None:
             return {}
         try:
@@ -293,7 +293,7 @@ class Session:
             self._reporter.pulse(perf_counter_ns())
 
     def _baseline_ns(self, warming: Warming) -> int:
-        """Return what a run's threads wait on a free machine; one thread waits for nothing, however busy the warm-up was."""
+        """Return the wait of a run's threads on a free machine; one thread waits for nothing, however busy the warm-up was."""
         return 0 if self._is_one_thread else baseline_ns(warming.delays_ns, min(warming.samples_ns))
 
     def _load(self, which: str, recipe: dict[str, Any], number: int | None = None) -> Loaded:
@@ -317,7 +317,7 @@ class Session:
 
 
 def worker_error(error: Exception) -> Refusal:
-    """Return what a runtime raised as a refusal."""
+    """Return a refusal for an error that a runtime raised."""
     return Refusal("worker-error", ("%s: %s" % (type(error).__name__, error))[:MESSAGE_CHARACTERS])
 
 

@@ -23,7 +23,7 @@ from space.system_errors import remedy_for
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportedFragment:
-    """Hold what one fragment contributes: its weight part, and a layout that only its format understands.
+    """Contribution of one fragment: its weight part, and a layout that only its format understands.
 
     `layout` is JSON text. A fragment without weights has no part.
     """

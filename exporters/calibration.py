@@ -1,4 +1,4 @@
-"""What flows through the fragments of a space: the ranges of values, from which int8 takes its scales. Imports torch.
+"""Ranges of the values that flow through a space's fragments, from which int8 takes its scales. Imports torch.
 
 A part is shared by networks only if what it reads and writes has the same scale in all of them. So a value that passes from
 one fragment to another has one range, whatever wrote it: the widest seen in some networks that run on some images; and values

@@ -38,7 +38,7 @@ _TAIL_LINES = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvertedNetwork:
-    """Hold a model file made by a whole-network conversion, and how long the conversion alone took."""
+    """Model file of a whole-network conversion, with the time that the conversion alone took."""
 
     model: bytes
     elapsed_s: float

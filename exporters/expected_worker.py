@@ -60,7 +60,7 @@ _kept: OrderedDict[str, Tensor] = OrderedDict()
 
 
 def run(plan: Iterable[Step], config: SpaceConfig, weights: Weights, batch: int = 1) -> Tensor:
-    """Return what the last of some steps writes, the first one reading the ends of the fixed input.
+    """Return the output of the last of some steps; the first one reads the ends of the fixed input.
 
     Values that were computed are kept.
     """

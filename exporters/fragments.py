@@ -1,4 +1,4 @@
-"""What a network is made of: fragments that are exported once, and the steps that wire them.
+"""Parts of a network: fragments that are exported once, and the steps that wire them.
 
 Every tensor that passes from one fragment to another is a *value* with a fixed name, the same in every network:
 
@@ -106,7 +106,7 @@ def fragments_in(plan: Sequence[Step]) -> tuple[Fragment, ...]:
 
 
 def steps(architecture: Architecture) -> tuple[Step, ...]:
-    """Return what one network runs, in a valid topological order."""
+    """Return the steps of one network, in a valid topological order."""
     found = [step_of(STEM, IMAGE)]
     if architecture.config.chain is not None:
         for place, _, module in architecture.config.chain.modules(architecture.blocks):
@@ -122,7 +122,7 @@ def steps(architecture: Architecture) -> tuple[Step, ...]:
 
 
 def segment_steps(segment: Segment) -> tuple[Step, ...]:
-    """Return what one segment runs; it reads the first step's input and writes the last step's output."""
+    """Return the steps of one segment; it reads the first step's input and writes the last step's output."""
     if segment.kind == "site":
         fragment = Fragment(kind="site", stage=segment.stage, op=str(segment.block))
         return possible_steps(fragment, segment.config)[:1]
@@ -227,7 +227,7 @@ def reading_choices(fragment: Fragment, value: str, chain: Chain) -> Mapping[int
 
 
 def _cell_steps(s: int, block: Block) -> tuple[Step, ...]:
-    """Return what the cell of stage s runs, from s.x to the value that its last step writes."""
+    """Return the steps of the cell of stage s, from s.x to the value that its last step writes."""
     x = f"s{s}.x"
     op1 = Fragment(kind="op", stage=s, slot=1, op=block.op1)
     if block.op0 is None:

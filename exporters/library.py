@@ -49,7 +49,7 @@ class Skeletons(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FragmentLibrary:
-    """Hold the exported fragments of a space in one format and precision, verified.
+    """Verified fragments of a space, exported in one format and precision.
 
     `part_digests` lists what a device needs to hold for every network, besides the dictionary.
     """
@@ -255,7 +255,7 @@ def _load_fragments(
 
 
 def _identity(fragment: Fragment, config: SpaceConfig, format: Format, precision: Precision) -> object:
-    """Return what an exported fragment depends on of its space.
+    """Return the part of its space that an exported fragment depends on.
 
     Of a chain, ONNX parts of single modules are kept whatever becomes of the rest of the space; TFLite's places of tensors and
     the scales of int8 are the whole space's.

@@ -49,7 +49,7 @@ class ModelOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFacts:
-    """What a model file says of itself: inputs, outputs, precision (`fp32`, `fp16`, `int8`, ... or `unknown`), versions in words.
+    """Facts read from a model file: inputs, outputs, precision (`fp32`, `fp16`, `int8`, ... or `unknown`), versions in words.
 
     `signature` names what of the file is run, where it has graphs to choose from; `signatures` are all that can be named.
     """

@@ -1,4 +1,4 @@
-"""Which fragment a node of a linked ONNX model belongs to, by the names that ONNX Runtime's profiler prints.
+"""Fragments of the nodes in a linked ONNX model, by the names that ONNX Runtime's profiler prints.
 
 The nodes of a linked model have no names, as every byte is sent to every device. The profiler then prints `Add_10` for
 node 10, and for a node that an optimizer put in place of others only a number of its own. `with_node_names` gives

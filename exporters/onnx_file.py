@@ -20,7 +20,7 @@ _DYNAMIC = ("DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "DynamicQua
 
 
 def read_onnx(path: Path, data: bytes, limit_bytes: int) -> tuple[FileFacts, bytes]:
-    """Return what an ONNX file says of itself, and its bytes with external data folded in.
+    """Return an ONNX file's facts, and its bytes with external data folded in.
 
     Raises: ConfigError for what is no ONNX model, or external data that is absent, cut off, outside the folder or too large.
     """

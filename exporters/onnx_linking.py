@@ -64,7 +64,7 @@ class OnnxSkeletons:
         return b"".join(pieces)
 
     def dictionary(self) -> bytes:
-        """Return what skeletons have in common, in their order, for use as zlib preset dictionary.
+        """Return the common parts of skeletons, in their order, for use as zlib preset dictionary.
 
         One chunk of each fragment is enough: the chunks for other inputs differ in a few names only.
         """
@@ -72,7 +72,7 @@ class OnnxSkeletons:
         return b"".join(next(iter(self.chunks[fragment].values())) for fragment in order)[-WINDOW_BYTES:]
 
     def _header(self) -> bytes:
-        """Return what the stem's chunk says of the model: versions and producer; and a name for the graph."""
+        """Return the model's header from the stem's chunk: versions and producer; and a name for the graph."""
         (stem,) = self.chunks[STEM].values()
         fields = [field.raw for field in split_fields(stem) if field.number != MODEL_GRAPH]
         return b"".join(fields) + bytes_field(MODEL_GRAPH, bytes_field(_GRAPH_NAME, b"segment"))

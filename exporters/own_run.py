@@ -56,7 +56,7 @@ class OwnRun:
         return RUNNERS[self.format][-1]
 
     def request(self, values_fd: int) -> dict[str, Any]:
-        """Return what `exporters.own_run_worker` is asked, the values that are given being in another file."""
+        """Return the request to `exporters.own_run_worker`; given values are in another file."""
         return {
             "format": self.format,
             "model": self.descriptor,

@@ -106,7 +106,7 @@ class AnsweringProcess:
         raise ProcessEnded(status, self._noise.read().decode(errors="replace").strip().splitlines())
 
     def waits(self) -> bool:
-        """Tell whether it lives and has answered all that it was asked."""
+        """Return whether it lives and has answered all that it was asked."""
         return not self._asked and self._process.poll() is None
 
 
@@ -120,7 +120,7 @@ def _end(process: subprocess.Popen[str], *files: IO[str] | IO[bytes]) -> None:
 
 
 def _key(module: str, environment: dict[str, str]) -> tuple[str, ...]:
-    """Return what processes that may stand in for one another have in common: what is run, and what steers Python."""
+    """Return a key of interchangeable processes: their command, and all that steers Python."""
     python = [f"{name}={value}" for name, value in sorted(environment.items()) if name.startswith("PYTHON")]
     return (sys.executable, module, *python)
 
@@ -160,7 +160,7 @@ def give_back(process: AnsweringProcess) -> None:
 
 
 def are_kept() -> bool:
-    """Tell whether a process that is given back waits for the next one who takes it."""
+    """Return whether a process that is given back waits for the next one who takes it."""
     return _keepers > 0
 
 

@@ -14,7 +14,7 @@ _FIXED_BYTES = {_FIXED_64: 8, _FIXED_32: 4}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageField:
-    """Hold one field of a message: its number, its bytes as they stand there, and what a `bytes` field holds.
+    """One field of a message: its number, its bytes as they are, and the content of a `bytes` field.
 
     `content` is empty for numbers.
     """

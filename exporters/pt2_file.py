@@ -110,7 +110,7 @@ def pt2_to_onnx(path: Path, data: bytes, limit_bytes: int) -> bytes:
 
 
 def _error(said: str) -> str | None:
-    """Return what the worker's last line says went wrong, empty where it died, None where nothing did."""
+    """Return the error in the worker's last line, empty where it died, None where there was none."""
     lines = [line for line in said.splitlines() if line.startswith("{")]
     if not lines:
         return ""
@@ -167,12 +167,12 @@ _PLAIN = "export the model without it"
 
 
 def _said(document: Any) -> str:
-    """Return what a document of the archive says that could run something, empty where that is nothing."""
+    """Return the part of an archive's document that could run code, empty where there is none."""
     return next((problem for key, value in _pairs(document) if (problem := _of_pair(key, value))), "")
 
 
 def _of_pair(key: str, value: Any) -> str:
-    """Return what is wrong with a value under its key."""
+    """Return the fault of a value under its key."""
     if key in ("target", "as_operator") and isinstance(value, str):
         is_aten = bool(_ATEN.fullmatch(value)) and value.split(".")[3] not in _OF_FILES
         if not is_aten and not _ARITHMETIC.fullmatch(value):
@@ -194,14 +194,14 @@ def _of_pair(key: str, value: Any) -> str:
 
 
 def _is_size(text: str) -> bool:
-    """Tell whether a text is arithmetic of sizes, as sympy writes it: `Add(Symbol('s0', integer=True), Integer(1))`."""
+    """Return whether a text is arithmetic of sizes, as sympy writes it: `Add(Symbol('s0', integer=True), Integer(1))`."""
     text = re.sub(r"'([suz][a-z]*[0-9]+|[0-9.eE+-]+)'", r"\1", text)
     names = re.findall(r"[A-Za-z_][A-Za-z0-9_]*", text)
     return bool(_SIZES.fullmatch(text)) and all(map(_SIZE_NAMES.fullmatch, names))
 
 
 def _is_tree(text: str) -> bool:
-    """Tell whether a tree's text has known nodes alone, whose context is a list of keys, or nothing."""
+    """Return whether a tree's text has known nodes alone, whose context is a list of keys, or nothing."""
     contexts = (value for key, value in _pairs(json.loads(text)) if key == "context")
     types = (value for key, value in _pairs(json.loads(text)) if key == "type")
     return all(one in _TREES for one in types) and all(

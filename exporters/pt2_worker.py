@@ -132,7 +132,7 @@ def check(model: bytes, inputs: dict[str, Any], right: list[Any]) -> None:
 
 
 def message_of(error: Exception) -> str:
-    """Return what torch says, with what helps where an operator has no ONNX."""
+    """Return torch's message, with a remedy where an operator has no ONNX."""
     text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
     if type(error).__name__ == "UnsupportedOperatorError":
         text += "; convert it with torch.onnx.export(..., dynamo=True), which knows more of them, and name the .onnx file"

@@ -54,7 +54,7 @@ def standalone(
 def metadata_of(
     architecture: Architecture, format: Format, weights: Weights, precision: Precision
 ) -> dict[str, str]:
-    """Return what a file says of its network: which one it is, what its input is, whose weights, and which precision.
+    """Return a file's facts about its network: name, input, weights and precision.
 
     Less than fp32 with random weights, which fits latencies alone, is called seeded.
     """

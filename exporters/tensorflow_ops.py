@@ -1,4 +1,4 @@
-"""What each op of a torch program is in TensorFlow, on feature maps in NHWC. Imports torch and tensorflow.
+"""TensorFlow equivalents of a torch program's ops, on feature maps in NHWC. Imports torch and tensorflow.
 
 Ops are named as in torch's ATen library, with their overload. A function takes the program's node and the op's arguments as
 ATen's schema has them, tensors as `Value`. It raises ConversionError for arguments that it has no TensorFlow form for.
@@ -142,7 +142,7 @@ def _padded(
 
 
 def _is_same(length: int, pad: tuple[int, int], kernel: int, stride: int, dilation: int) -> bool:
-    """Say if TensorFlow's SAME puts a window where torch's padding does; what is beyond the last window does not count."""
+    """Return whether TensorFlow's SAME places windows where torch's padding does; what is beyond the last one does not count."""
     span = dilation * (kernel - 1) + 1
     windows = (length + sum(pad) - span) // stride + 1
     total = max((windows - 1) * stride + span - length, 0)
@@ -229,7 +229,7 @@ def _pool_geometry(node: fx.Node, kernel_size: Any, stride: Any) -> tuple[_Pair,
 def _needed_pads(
     x: Value, padding: _Pair, size: _Pair, strides: _Pair, windows: _Pair
 ) -> list[tuple[int, int]]:
-    """Return what windows reach beyond the edges: less than torch's padding after the last one, more with `ceil_mode`."""
+    """Return the padding that windows need: less than torch's after the last one, more with `ceil_mode`."""
     return [
         (pad, max(0, (count - 1) * stride + k - length - pad))
         for length, pad, k, stride, count in zip(x.shape[2:], padding, size, strides, windows, strict=True)
@@ -264,7 +264,7 @@ def _mean(
 
 
 def _is_flattening(node: fx.Node) -> bool:
-    """Say if what a node gives is (B, C), whether torch calls that a flattening or a view."""
+    """Return whether a node's output is (B, C), by a flattening or a view."""
     return (
         op_name(node) in {"flatten.using_ints", "view.default", "reshape.default"}
         and node.meta["val"].ndim == 2

@@ -65,7 +65,7 @@ _UNUSED = frozenset({SHAPE, TYPE, BUFFER, NAME, HAS_RANK})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorRange:
-    """What an operator of a float model computes with, its code and its constants, and the range of what it writes."""
+    """An operator of a float model: its code, its constants, and the range of its output."""
 
     code: tuple[int, int]
     constants: tuple[bytes, ...]

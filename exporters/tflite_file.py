@@ -40,7 +40,7 @@ class _Signature:
 
 
 def read_tflite(path: Path, data: bytes, signature: str = "") -> FileFacts:
-    """Return what a TFLite file says of itself: of the graph of a signature that it has, else of its only one.
+    """Return a TFLite file's facts: of the graph of a signature that it has, else of its only one.
 
     Raises: ConfigError for what is no TFLite model, and for several signatures of which none is named.
     """

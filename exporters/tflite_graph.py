@@ -1,4 +1,4 @@
-"""What is in a TFLite model of one subgraph, as plain values; and ends that are brought to other scales. Needs no tensorflow."""
+"""Contents of a TFLite model of one subgraph, as plain values, and ends brought to other scales. Needs no tensorflow."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Graph:
 
     @property
     def buffers(self) -> int:
-        """How many inner tensors are constant."""
+        """Number of inner tensors that are constant."""
         return sum(self.tensors[place].data is not None for place in self.inner)
 
 

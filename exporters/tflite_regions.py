@@ -1,4 +1,4 @@
-"""Which numbers the tensors and buffers of each fragment have in every TFLite model of a space.
+"""Numbers of each fragment's tensors and buffers, the same in every TFLite model of a space.
 
 Operators name tensors, and tensors name buffers, by their place in a vector of the whole model. If a fragment has the
 same places in every network, its tables never change. Every pair of stage and slot therefore owns a *region* of both
@@ -58,7 +58,7 @@ class RegionTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Needs:
-    """How many tensors and buffers a converted fragment has at most, its ends not counted, and the codes of its operators."""
+    """Most tensors and buffers that a converted fragment has, its ends not counted, and the codes of its operators."""
 
     tensors: int
     buffers: int
@@ -163,7 +163,7 @@ def _layer(module: nn.Module, node: fx.Node) -> nn.Module | None:
 
 
 def _is_plain(conv: nn.Conv2d) -> bool:
-    """Say if a convolution is of Blox's kind: dense or depthwise, padded to keep its size or not at all."""
+    """Return whether a convolution is of Blox's kind: dense or depthwise, padded to keep its size or not at all."""
     if isinstance(conv.padding, str) or conv.padding_mode != "zeros" or conv.dilation != (1, 1):
         return False
     is_kept = all(2 * p == k - 1 for p, k in zip(conv.padding, conv.kernel_size, strict=True))

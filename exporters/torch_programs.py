@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def model_name(model: TorchModel) -> str:
-    """Return what a model is called: its class, or that it is a program."""
+    """Return a model's name: its class, or that it is a program."""
     import torch
 
     return type(model).__name__ if isinstance(model, torch.nn.Module) else "program"

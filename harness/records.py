@@ -1,4 +1,4 @@
-"""What is measured and kept: raw times with the conditions they were taken under.
+"""Records of measurements: raw times with the conditions they were taken under.
 
 A failed measurement is a `Failure`, never a `SessionRecord` with odd numbers: the two have no common type.
 All times are integer nanoseconds of the device's `perf_counter_ns`.
@@ -191,7 +191,7 @@ _OBJECTS = ("conditions_before", "conditions_after", "plan", "gate", "scheduling
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRecord:
-    """What one worker process measured of one network, raw.
+    """Raw measurements of one network by one worker process.
 
     `process` names the worker process: sessions of one process share what differs from process to process; empty where the
     process measured nothing else. `scheduling` holds what is known of the measured cores: `delay_source` (`schedstat`,
@@ -310,7 +310,7 @@ class FreshRun:
 
     @property
     def memory_bytes(self) -> int:
-        """Return what the model took, its own bytes included."""
+        """Return the model's memory, its own bytes included."""
         return self.peak_bytes - self.empty_bytes
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ PACKAGES = ("space", "exporters", "search", "device_agents")  # beside `harness`
 
 
 def foreign_package() -> str:
-    """Return what is in place of one of our packages, and the remedy; empty where each is our own."""
+    """Return a foreign package in place of one of ours, with the remedy; empty where each is our own."""
     root = Path(__file__).resolve().parent.parent
     for name in PACKAGES:
         spec = find_spec(name)

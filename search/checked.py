@@ -176,7 +176,7 @@ class Checked:
 
     @classmethod
     def completed(cls, found: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return what JSON names of the fields, with what it leaves to other defaults than those of their classes."""
+        """Return the fields that JSON names, and those it leaves to other defaults than those of their classes."""
         return found
 
     @classmethod

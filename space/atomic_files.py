@@ -127,7 +127,7 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold, or wait for, the lock of what is read and then written again: so no process loses what another wrote meanwhile.
+    """Hold, or wait for, the lock of a file that is read and then written again: no process loses what another wrote meanwhile.
 
     The lock is a hidden, empty file beside `path`, which stays; the system lets go of it when a process ends, however it ends.
 

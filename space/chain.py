@@ -22,7 +22,7 @@ Option = bool | int | float | str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traced:
-    """What is known of a module with images of a certain shape: its graph's digest, its costs for one image, its output.
+    """Facts on a module for images of a certain shape: its graph's digest, its costs for one image, its output.
 
     `digest` names the ops, their order and all shapes, whatever the parameters are called; `peak_bytes` is the peak of feature
     maps as `space.memory` counts it; `passes`: the module gives back what it is given.

@@ -80,7 +80,7 @@ def load_space(path: str | Path) -> Space:
 
 
 def read_definition(path: Path) -> dict[str, Any]:
-    """Return what stands in a definition's file, unchecked. Raises: ArchitectureError when it is no TOML file."""
+    """Return the content of a definition's file, unchecked. Raises: ArchitectureError when it is no TOML file."""
     text = read_text(
         path, error=ArchitectureError, remedy="name the TOML file of a space", most=MAX_FILE_BYTES
     )
@@ -271,7 +271,7 @@ def _space(name: str, chain: Chain, image_size: int, classes: int, in_channels: 
 
 
 def full_name(name: str, chain: Chain) -> str:
-    """Return what a space is called wherever it is kept: NAME@DIGEST."""
+    """Return a space's stored name: NAME@DIGEST."""
     return f"{name}@{chain.digest[:DIGEST_CHARACTERS]}"
 
 

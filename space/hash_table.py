@@ -97,7 +97,7 @@ def chain_digest(config: SpaceConfig, index: int) -> bytes:
 
 
 def network_key(config: SpaceConfig, index: int) -> int | bytes:
-    """Return what two names of a space have in common exactly if they are of one network; for spaces of any size."""
+    """Return a key that two names of a space share exactly if they are of one network; for spaces of any size."""
     return index if config.chain is None else chain_digest(config, index)
 
 

@@ -293,7 +293,7 @@ def _loop(error: BaseException | None) -> _Loop | None:
 
 @lru_cache(maxsize=64)
 def _helpers(file: Path, digest: str) -> dict[str, ModuleType]:
-    """Return what a file has imported from beside it so far, by name; filled by `_own_imports`."""
+    """Return the modules that a file has imported from beside it so far, by name; filled by `_own_imports`."""
     return {}
 
 

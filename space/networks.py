@@ -245,7 +245,7 @@ def build_network(architecture: Architecture) -> AnyNetwork:
 
 
 def stage_shapes(stage: SpaceStage, block: Block) -> AnyStage:
-    """Return what `build_stage` builds, shapes alone. Raises: as `build_stage`."""
+    """Return the shapes alone of `build_stage`. Raises: as `build_stage`."""
     if stage.config.chain is None:
         return _blox_stage(block, stage.config.widths[stage.number])
     with torch.random.fork_rng(devices=[]):
@@ -253,7 +253,7 @@ def stage_shapes(stage: SpaceStage, block: Block) -> AnyStage:
 
 
 def network_shapes(architecture: Architecture) -> AnyNetwork:
-    """Return what `build_network` builds, shapes alone. Raises: as `build_network`."""
+    """Return the shapes alone of `build_network`. Raises: as `build_network`."""
     if architecture.config.chain is None:
         with torch.device("meta"):
             return Network(architecture, _blox_stage)
@@ -263,14 +263,14 @@ def network_shapes(architecture: Architecture) -> AnyNetwork:
 
 @lru_cache(maxsize=64)
 def op_shapes(op: str, width: int) -> nn.Module:
-    """Return what `build_op` builds, shapes alone. Raises: as `build_op`."""
+    """Return the shapes alone of `build_op`. Raises: as `build_op`."""
     with torch.device("meta"):
         return build_op(op, width)
 
 
 @lru_cache(maxsize=64)
 def reduction_shapes(width: int) -> nn.Module:
-    """Return what `build_reduction` builds, shapes alone."""
+    """Return the shapes alone of `build_reduction`."""
     with torch.device("meta"):
         return build_reduction(width)
 

@@ -32,7 +32,7 @@ def plugins(group: str) -> Mapping[str, EntryPoint]:
 
 
 def load_plugin(group: str, name: str) -> object:
-    """Return what the entry point `name` of a group refers to.
+    """Return the object of the entry point `name` of a group.
 
     Raises: ConfigError when it cannot be loaded; KeyError when no package adds it.
     """
@@ -65,7 +65,7 @@ def plugin_source(group: str, name: str) -> bytes:
 
 
 def plugin_digests(group: str) -> dict[str, str]:
-    """Return what the parts of a group are, by name: package, version, and the digest of the module's source."""
+    """Return the identities of a group's parts, by name: package, version, and the digest of the module's source."""
     return {
         name: f"{_package(point)} {point.value} {hashlib.sha256(plugin_source(group, name)).hexdigest()}"
         for name, point in sorted(plugins(group).items())

@@ -65,7 +65,7 @@ def find_space(name: str | Path | Space) -> Space:
 
 
 def space_name(name: str | Path | Space) -> str:
-    """Return what a space is called where it is kept: of a definition NAME@DIGEST, of any other text itself.
+    """Return a space's stored name: of a definition NAME@DIGEST, of any other text itself.
 
     Raises:
         ArchitectureError: a definition is none.

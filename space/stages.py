@@ -53,7 +53,7 @@ class SpaceStage:
 
     @property
     def prefix(self) -> str:
-        """What the names of its weights have before them in the state dict of a whole network."""
+        """Prefix of its weights' names in the state dict of a whole network."""
         return f"stages.{self.number}." if self.config.chain is None else ""
 
     @property

@@ -1,4 +1,4 @@
-"""What helps against what an operating system refused, told by the words that it gave: those of this one, or of a device."""
+"""Remedies for refusals of an operating system, this one or a device's, by its words."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ _REMEDIES = (
 
 
 def remedy_for(said: object, otherwise: str = "") -> str:
-    """Return what helps against an error, or a text, of a system; `otherwise` where the words are none that is known."""
+    """Return the remedy for an error, or a text, of a system; `otherwise` where the words are not known."""
     text = str(said).lower()
     return next((remedy for words, remedy in _REMEDIES if re.search(words, text)), otherwise)

@@ -1,4 +1,4 @@
-"""What a torch module is, told by its graph of ATen ops: digest, shapes, costs, and where its weights are used. Imports torch.
+"""Identity of a torch module by its graph of ATen ops: digest, shapes, costs, and where its weights are used. Imports torch.
 
 A module is run once, in evaluation mode and on tensors without data, and each op is written down (`make_fx`). Names of parameters
 and of the module's own parts are in no digest: what counts are ops, their order, their arguments and shapes.
@@ -67,7 +67,7 @@ class ModuleGraph:
 
 
 def trace(module: nn.Module, shape: tuple[int, ...], *, runs: int = 1) -> tuple[Traced, ModuleGraph]:
-    """Return what a module is and costs that reads one float32 tensor of `shape`, (1, C, H, W), and its graph.
+    """Return the identity and costs of a module that reads one float32 tensor of `shape`, (1, C, H, W), and its graph.
 
     The graph is that of the last of `runs`: a module that keeps no state has the same in each.
 

@@ -43,7 +43,7 @@ class Runtime(Protocol):
         """Import the runtime and return (package, version, module)."""
 
     def providers(self) -> list[str]:
-        """Return what the option `provider` may be, the default first; empty where there is no choice."""
+        """Return the choices of the option `provider`, the default first; empty where there is no choice."""
 
     def load(self, model: bytes, threads: int, options: dict[str, Any]) -> Loaded:
         """Load a model on `threads` threads, its fixed input in place. Raises: Refusal, and what the runtime raises."""
@@ -67,7 +67,7 @@ FORMATS = ("onnx", "tflite")
 
 
 def uses_accelerator(provider: str) -> bool:
-    """Tell whether a provider computes elsewhere than on the calling thread, which then waits for it and not for a core."""
+    """Return whether a provider computes elsewhere than on the calling thread, which then waits for it and not for a core."""
     return may_use_gpu(provider) or provider.upper().startswith(("NPU", "EDGETPU"))
 
 

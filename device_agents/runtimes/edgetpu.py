@@ -27,7 +27,7 @@ def library_name() -> str:
 
 
 def is_there() -> bool:
-    """Tell whether the library loads, or devices.toml names one: then a model's failure tells why it does not."""
+    """Return whether the library loads, or devices.toml names one: then a model's failure tells why it does not."""
     if os.environ.get(LIBRARY_VARIABLE):
         return True
     try:
@@ -38,7 +38,7 @@ def is_there() -> bool:
 
 
 def is_compiled(model: bytes) -> bool:
-    """Tell whether a model was compiled for the Edge TPU."""
+    """Return whether a model was compiled for the Edge TPU."""
     return COMPILED_OPERATOR.encode() in model
 
 

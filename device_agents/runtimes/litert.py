@@ -54,7 +54,7 @@ SIGNATURE = 0  # the first of a model, or what LiteRT makes of one without
 
 @dataclass(frozen=True)
 class Provider:
-    """What computes a model: bits of LiteRtHwAccelerators, what it is set to compute in, and options by identifier, in TOML."""
+    """A provider that computes a model: bits of LiteRtHwAccelerators, its arithmetic, and options by identifier, in TOML."""
 
     accelerator: int
     arithmetic: str
@@ -219,7 +219,7 @@ class Compiled:
         return handle, printed.read()[begin:] if printed else ""
 
     def _partial(self, told: str) -> Refusal:
-        """Return what refuses a network that the accelerator does not run as a whole; `told`: how that is known."""
+        """Return the refusal of a network that the accelerator does not run as a whole; `told`: how that is known."""
         message = "%s does not run all operators of this network: %s" % (self._provider, told)
         if PROVIDERS[self._provider].accelerator == api.GPU:
             message += ". Let the CPU run the others with the provider " + (self._provider + ALSO_CPU).lower()
@@ -284,7 +284,7 @@ class Compiled:
         return run, output
 
     def _runner(self, sources: Sequence[c_void_p], sinks: Sequence[c_void_p]) -> Callable[[], None]:
-        """Return what runs the model once, and on an accelerator fetches what it computed."""
+        """Return a function that runs the model once, and on an accelerator fetches its outputs."""
         function = self.library.functions["LiteRtRunCompiledModel"]
         arguments = (
             *(self.handle, ctypes.c_size_t(SIGNATURE)),

@@ -199,7 +199,7 @@ class LiteRtError(RuntimeError):
 
 
 def failure(function: str, status: int) -> Exception:
-    """Return what a status that is not ok stands for: memory that is not there is that model's failure, as everywhere."""
+    """Return the error for a status that is not ok: memory that is not there is that model's failure, as everywhere."""
     error = LiteRtError(function, status)
     if status != NO_MEMORY:
         return error

@@ -88,7 +88,7 @@ def version_of(path: Path) -> str:
 
 
 def untried(path: Path, version: str) -> str:
-    """Say that a version was never tried, and what can be done."""
+    """Return a warning that a version was never tried, with the remedy."""
     return (
         "%s is LiteRT of version %s, and harness was tried with %s alone: install one of these, or allow others with %s"
         % (

@@ -17,7 +17,7 @@ DISPATCH, COMPILER = "libLiteRtDispatch_", "libLiteRtCompilerPlugin_"  # before 
 
 @dataclass(frozen=True)
 class NpuLibraries:
-    """What drives an NPU, and what compiles for it; without the latter only networks that were compiled ahead run."""
+    """Libraries that drive an NPU, and that compile for it; without the latter only networks that were compiled ahead run."""
 
     dispatch: Path
     compiler: Path | None

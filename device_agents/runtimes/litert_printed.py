@@ -1,4 +1,4 @@
-"""What LiteRT's accelerators print, and say nowhere else: how a model is split, and that the GPU failed.
+"""Messages that LiteRT's accelerators print, and give nowhere else: how a model is split, and that the GPU failed.
 
 A GPU by WebGPU that lacks memory, or refuses a command, drops the commands that need it: LiteRT's functions then return that all
 went well, and the outputs are zeros or those of the run before. Its library prints the error that it was told.
@@ -37,7 +37,7 @@ def shares_told(provider: str, printed: str) -> dict[str, float]:
 
 
 class PrintedText:
-    """What this process writes to standard error from now on, in whatever language; passed on as it comes.
+    """Text that this process writes to standard error from now on, in any language; passed on as it comes.
 
     `fault`: the first error that a GPU told of, empty without one; at most some milliseconds late, but after `read`.
     """
@@ -91,5 +91,5 @@ class GpuError(LiteRtError):
 
 @lru_cache(maxsize=None)
 def printed_text() -> PrintedText:
-    """Return what this process prints from the first call on."""
+    """Return the text that this process prints from the first call on."""
     return PrintedText()

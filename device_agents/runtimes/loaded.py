@@ -33,7 +33,7 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What is given of a model's inputs, by name: shapes of those that it leaves free, and arrays in place of fixed values.
+    """A model's given inputs, by name: shapes of those that it leaves free, and arrays in place of fixed values.
 
     signature: the one of a TFLite model whose inputs they are, empty for its first graph. batch: the images that one run takes,
     by these shapes or the model's own.

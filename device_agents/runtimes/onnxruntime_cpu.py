@@ -95,7 +95,8 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
 def device_times(
     model: bytes, threads: int, options: dict[str, Any], inputs: Inputs, runs: int, library: Any = None
 ) -> list[int]:
-    """Return what the card's own events say of some runs, in ns: of the network alone, whose inputs and outputs stay on the card.
+    """Return the times of some runs by the card's own events, in ns: of the network alone, whose inputs and outputs stay on
+    the card.
 
     It is loaded anew into a stream of its own, so that nothing of this is in what is timed elsewhere.
     Raises: OSError without CUDA's runtime library, CudaError, and as `load_with_inputs`.

@@ -43,7 +43,7 @@ class Chosen:
 
     @classmethod
     def of(cls, text: str) -> Chosen:
-        """Return what a name stands for."""
+        """Return the provider of a name."""
         for suffix, known in ((GRAPH, {"is_graph": True}), (ALSO_CPU, {"also_cpu": True})):
             if text.endswith(suffix):
                 return cls(text[: -len(suffix)], **known)
@@ -61,7 +61,7 @@ def offered(available: Iterable[str]) -> list[str]:
 def provider_settings(
     chosen: Chosen, threads: int, given: Mapping[str, Any], engines: Path | None
 ) -> dict[str, str]:
-    """Return what a provider is told: the `given` options, and those that follow from its name, the threads and the folder.
+    """Return a provider's options: the `given` ones, and those that follow from its name, the threads and the folder.
 
     engines: where TensorRT keeps what it compiled, None for nowhere.
     """

@@ -139,7 +139,7 @@ class InterpreterGraph:
         self.run: Callable[[], Any] = interpreter.invoke
 
     def is_delegated(self) -> bool:
-        """Tell whether a delegate runs a part of the graph."""
+        """Return whether a delegate runs a part of the graph."""
         return is_delegated(self._interpreter)
 
     def operators(self) -> list[str]:
@@ -154,7 +154,7 @@ class InterpreterGraph:
         return shares_of(self._interpreter, provider)
 
     def arithmetic(self) -> str:
-        """Return what the graph's operators compute in."""
+        """Return the arithmetic of the graph's operators."""
         return arithmetic_of(self._interpreter)
 
 
@@ -222,7 +222,7 @@ class Signature:
 
 
 def arithmetic_of(interpreter: Any) -> str:
-    """Return what the operators compute in, mixed where that differs; empty where the package does not list them.
+    """Return the operators' arithmetic, mixed where that differs; empty where the package does not list them.
 
     Weights in fp16 that are turned into fp32 first are computed with in fp32; integer weights beside fp32 values are mixed.
     """
@@ -239,7 +239,7 @@ def arithmetic_of(interpreter: Any) -> str:
 
 
 def is_delegated(interpreter: Any) -> bool:
-    """Tell whether a delegate runs a part of the model; True where a package does not list its operators."""
+    """Return whether a delegate runs a part of the model; True where a package does not list its operators."""
     if not hasattr(interpreter, "_get_ops_details"):
         return True
     return any(details["op_name"] == "DELEGATE" for details in interpreter._get_ops_details())

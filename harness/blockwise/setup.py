@@ -96,7 +96,7 @@ class BlockwiseRequest:
 
     @property
     def fit_kind(self) -> str:
-        """What the predictor is fitted to, one of `FITS`; "" for a sum that only ranks."""
+        """Kind of accuracies that the predictor is fitted to, one of `FITS`; "" for a sum that only ranks."""
         if self.fit or self.trained is not None:
             return self.fit or SCRATCH
         return FINE_TUNED if self.predictor_name == DONNA else ""

@@ -37,7 +37,7 @@ class _Help(typer.Context.formatter_class):  # type: ignore[misc, valid-type]
 
 
 def _value(found: re.Match[str]) -> str:
-    """Return what stands for an option's value in help: a word, or the choices."""
+    """Return the placeholder of an option's value in help: a word, or the choices."""
     return _VALUES.get(found[1], f"<{found[1]}>")
 
 

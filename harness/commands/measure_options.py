@@ -45,7 +45,7 @@ class InputOptions:
     signature: SignatureName = ""
 
     def given(self) -> GivenInputs:
-        """Return what is given of inputs. Raises: ConfigError."""
+        """Return the given inputs. Raises: ConfigError."""
         from harness.models.files import GivenInputs
 
         return GivenInputs.parse(self.shape or (), self.inputs, self.expect, self.signature)

@@ -82,7 +82,7 @@ class SearchOptions:
         return (*(self.pareto or ()), *(self.show or ()))
 
     def _shared(self, query: Query) -> dict[str, Any]:
-        """Return what every request holds. Raises: ConfigError for what is no time."""
+        """Return the fields that every request has. Raises: ConfigError for a text that is no time."""
         wait_s = patience_s(self.wait, self.wait_limit)
         return {"query": query, "pareto": tuple(self.pareto or ()), "verify": self.verify, "wait_s": wait_s}
 

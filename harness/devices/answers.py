@@ -1,4 +1,4 @@
-"""What an agent may say: each answer, event and condition, checked at this one place before anything else sees it.
+"""Checks of all that an agent sends: each answer, event and condition, at this one place, before anything else sees it.
 
 The agent is foreign: its device may be broken, or lie. What does not fit these models is a BadAnswer that names the field and
 the value; fields that no model has are dropped, texts are made printable and cut, numbers are finite and within bounds.
@@ -51,11 +51,11 @@ Packages = Annotated[dict[Name, Name], Field(max_length=1000)]
 
 
 class BadAnswer(ValueError):
-    """What an agent said does not follow the protocol; the message names verb or event, field and value."""
+    """Answer of an agent that does not follow the protocol; the message names verb or event, field and value."""
 
 
 class Said(BaseModel):
-    """What an agent says; unknown fields are dropped, types are exact."""
+    """Base of an agent's answers; unknown fields are dropped, types are exact."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
@@ -110,7 +110,7 @@ class InstallNote(Said):
 
 
 class Survey(Said):
-    """What decides on packages for a device's Python."""
+    """Facts by which packages for a device's Python are chosen."""
 
     executable: Message
     implementation: Name
@@ -127,7 +127,7 @@ class Survey(Said):
 
 
 class Installed(Said):
-    """What was installed or removed, or why it was not."""
+    """Packages installed or removed, or why they were not."""
 
     note: InstallNote | None = None
     refused: Message = ""
@@ -236,7 +236,7 @@ class Probed(Said):
 
 
 class Board(Said):
-    """What a board is set to for a campaign, and its power mode before, which is put back after."""
+    """Settings of a board for a campaign, and its power mode before, which is put back after."""
 
     power_mode: Name
     before: Name
@@ -478,14 +478,14 @@ class SampleEvent(Said):
 
 
 class Baselines(Said):
-    """What pool threads wait in a run on a free machine."""
+    """Waits of pool threads in a run on a free machine."""
 
     network: Count
     reference: Count
 
 
 class AskedCore(Said):
-    """How the worker asked for its cores, and what came of it."""
+    """A worker's way of asking for its cores, and the outcome."""
 
     method: Name
     granted: bool
@@ -624,12 +624,12 @@ def check_boot(said: Any) -> dict[str, Any]:
 
 
 def check_survey(said: Any) -> Survey:
-    """Return what decides on packages for a device. Raises: BadAnswer."""
+    """Return the facts by which packages for a device are chosen. Raises: BadAnswer."""
     return Survey(**_check(Survey, said, "its survey"))
 
 
 def check_installed(said: Any) -> Installed:
-    """Return what a device says of packages installed or removed. Raises: BadAnswer."""
+    """Return a device's answer on packages installed or removed. Raises: BadAnswer."""
     return Installed(**_check(Installed, said, "its answer on packages"))
 
 

@@ -430,7 +430,7 @@ def network_limit_s(job: Mapping[str, Any]) -> float:
 
 
 def _on_device(said: str, name: str) -> str:
-    """Return what helps where the agent's folder cannot be used, as the end of a sentence."""
+    """Return the remedy where the agent's folder cannot be used, as the end of a sentence."""
     other = f'another folder is named by root = "..." in [devices.{name}]'
     helps = remedy_for(said)
     return f"; on the device: {helps}; {other}" if helps else f"; {other}"

@@ -91,7 +91,7 @@ def throttle_signs(conditions: Mapping[str, Any], cores: Sequence[int] = ()) -> 
 
 
 def signs_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Return what held a board back at some time between two readings of its conditions, by marks and counts that it keeps."""
+    """Return the causes that held a board back between two readings of its conditions, by marks and counts that it keeps."""
     since = (
         _integer(after.get("throttled")) & ~_integer(before.get("throttled")) if "throttled" in before else 0
     )
@@ -106,13 +106,13 @@ def signs_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[s
 
 
 def earlier_throttling(conditions: Mapping[str, Any]) -> str:
-    """Return what has held a Raspberry Pi back since it was started, and does not now; empty where nothing has."""
+    """Return the causes that held a Raspberry Pi back since its start but do not now; empty where there are none."""
     mask = _integer(conditions.get("throttled"))
     return _causes(mask >> PI_SINCE_BOOT & ~mask, PI_BITS)
 
 
 def throttle_remedy(signs: Sequence[str]) -> str:
-    """Return what to do about signs of throttling: of each cause whose remedy is known, else of any."""
+    """Return the remedy for signs of throttling: of each cause whose remedy is known, else of any."""
     causes = [cause for sign in signs for cause in sign.partition(": ")[2].split(", ")]
     known = [remedy for name, remedy in REMEDIES.items() if any(cause.startswith(name) for cause in causes)]
     return "; ".join(known) or ANY_THROTTLING
@@ -236,7 +236,7 @@ def _table(value: Any) -> Mapping[str, Any]:
 
 
 def number(value: Any) -> float | None:
-    """Return what a device sent as a number, None where it is none."""
+    """Return a value that a device sent as a number, None where it is none."""
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 

@@ -179,7 +179,7 @@ class Device(BaseModel):
 
     @property
     def machine(self) -> str:
-        """What devices that are known to be one machine have in common; another's transport says no more than the name."""
+        """Key shared by devices that are known to be one machine; another's transport says no more than the name."""
         return f"{self.transport} {self.name}"
 
     @property
@@ -203,7 +203,7 @@ class Device(BaseModel):
 
     @property
     def board_settings(self) -> dict[str, Any] | None:
-        """What the agent sets of a Jetson while it is measured; None where devices.toml asks for nothing."""
+        """Settings of a Jetson while it is measured; None where devices.toml asks for nothing."""
         if not self.jetson_power_mode and not self.jetson_clocks:
             return None
         return {"power_mode": self.jetson_power_mode, "clocks": self.jetson_clocks}
@@ -737,7 +737,7 @@ def _class_of(transport: Any, place: str, text: str, source: str) -> type[Device
 
 
 def name_problem(name: str) -> str:
-    """Return what is wrong with the name of a device or a group, empty where nothing is."""
+    """Return the fault of a device's or a group's name, empty where there is none."""
     if not _NAME.fullmatch(name):
         return "may hold only letters, digits and '-'"
     return f"is taken: --device {ALL} means every device; choose another" if name == ALL else ""
@@ -759,7 +759,7 @@ def _plugin_class(transport: str) -> type[Device]:
 
 
 def _describe(problem: Mapping[str, Any], table: str, text: str, source: str) -> str:
-    """Return what a validation found, with the line of the key in its table, such as `devices.pi4`."""
+    """Return a validation's finding, with the line of the key in its table, such as `devices.pi4`."""
     path = problem["loc"] or (problem["ctx"]["key"],)
     key = str(path[0])
     line = _line_of(text, table, key)

@@ -180,7 +180,7 @@ class Connection:
         self.hello |= {key: locked[key] for key in ("cores", "clusters", "siblings") if key in locked}
 
     def _reason(self, error: DeviceError) -> str:
-        """Return what is waited for, in as few words as the error has for it."""
+        """Return the cause of a wait, in as few words as the error has for it."""
         text = str(error).removeprefix(f"device {self._device.name!r}: ").removeprefix("the device is ")
         return text.partition("; wait for it")[0]
 

@@ -202,7 +202,7 @@ def _fixed_performance(device: SshDevice, told: Mapping[str, Any]) -> list[Check
 
 
 def _in_turn(ask: Callable[[], _Answer]) -> _Answer:
-    """Return what an agent answers, once no other check of this command uses its machine: two names may be of one.
+    """Return an agent's answer, once no other check of this command uses its machine: two names may be of one.
 
     For `TURNS_S` at most: a device could claim for ever that it is so.
     """
@@ -217,7 +217,7 @@ def _in_turn(ask: Callable[[], _Answer]) -> _Answer:
 
 
 def _python(device: Device, deployment: Deployment, hello: Mapping[str, Any]) -> Check:
-    """Tell which Python runs the agent, why this one, and whether packages of `harness provision` are used by it."""
+    """Report which Python runs the agent, why this one, and whether packages of `harness provision` are used by it."""
     why = "named in devices.toml" if device.python else "devices.toml names none"
     found = f"{'.'.join(map(str, deployment.python_version))} ({deployment.executable}), {why}"
     packages = hello.get("environment", {})
@@ -345,7 +345,7 @@ def _trial(connection: Connection, use: RuntimeUse, cores: tuple[int, ...], thre
 
 
 def _forms(use: RuntimeUse, tried: Mapping[str, str]) -> list[Check]:
-    """Tell which forms of measuring work in a runtime, `tried` by name with what is wrong, and what will not come of others."""
+    """Report which forms of measuring work in a runtime; `tried`: by name, with what is wrong."""
     what = f"{use.name} ({use.provider})"
     works = ", ".join(name for name, trouble in tried.items() if not trouble)
     checks = [Check(status="ok", name="forms", found=f"{what}: {works}")] if works else []
@@ -366,7 +366,7 @@ def _forms(use: RuntimeUse, tried: Mapping[str, str]) -> list[Check]:
 
 
 def _sensors(device: Device, connection: Connection, uses: Sequence[RuntimeUse]) -> list[Check]:
-    """Tell which sensor of energy there is for what the runtimes compute on: one for all that run on the processor."""
+    """Report the energy sensor of each runtime's processor: one for all that run on the CPU."""
     places = {use.provider if uses_accelerator(use.provider) else "processor": use.provider for use in uses}
     checks = []
     gauge = None

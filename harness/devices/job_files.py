@@ -48,7 +48,7 @@ _Places = Annotated[tuple[_Place, ...], Field(max_length=1 << 20)]
 
 
 class _Read(BaseModel):
-    """What a job wrote; unknown fields are dropped, types are exact."""
+    """Base of a job's files; unknown fields are dropped, types are exact."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
@@ -108,7 +108,7 @@ class Entry(_Read):
 
 
 class Manifest(BaseModel):
-    """What results say they hold: of which job, of which run of it, and the digest of each file."""
+    """Manifest of results: their job, the run of it, and the digest of each file."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -122,7 +122,7 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownJob:
-    """What is kept at home of a packed job: the sha256 of its `job.json`, and the key of its results.
+    """Facts kept at home on a packed job: the sha256 of its `job.json`, and the key of its results.
 
     `run`: the run, one a working folder, of which results were taken; empty for none.
     """

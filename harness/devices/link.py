@@ -20,7 +20,7 @@ class Link(Protocol):
 
     @property
     def hello(self) -> Mapping[str, Any]:
-        """Return what the agent said of the device."""
+        """Return the agent's description of the device."""
 
     @property
     def agent_digest(self) -> str:

@@ -63,7 +63,7 @@ def held_phone(
 
 @contextmanager
 def _locks(path: Path) -> Iterator[None]:
-    """Tell what a failure of the lock's file means. Raises: ConfigError."""
+    """Turn a failure of the lock's file into an error with a remedy. Raises: ConfigError."""
     try:
         yield
     except OSError as error:

@@ -48,7 +48,7 @@ _Ask = Callable[[dict[str, Any], float], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provisioned:
-    """What `harness provision` did to a device, or would do.
+    """Steps of `harness provision` on a device, taken or planned.
 
     `packages` are versions by name; of a plan, the requirements, whose versions are not known yet. `left_out` has the runtimes
     that nothing fits, each with the reason and what would do. `notes` tell of ways that were tried in vain.
@@ -69,7 +69,7 @@ class Provisioned:
         return exit_status(self.checks)
 
     def sentence(self) -> str:
-        """Say what was done, or would be, with names and versions of packages."""
+        """Return a sentence on the steps taken or planned, with names and versions of packages."""
         packages = ", ".join(f"{name} {version}".strip() for name, version in self.packages.items())
         runtimes = ", ".join(self.runtimes)
         if self.state in ("installed", "planned"):
@@ -207,7 +207,7 @@ def _connected(device: Device, *, lock: bool, on_progress: OnProgress) -> Iterat
 def _ask(
     device: Device, transport: Transport, command: Sequence[str], request: Mapping[str, Any], limit_s: float
 ) -> dict[str, Any]:
-    """Return what the device answers to a request about packages. Raises: DeviceError."""
+    """Return the device's answer to a request about packages. Raises: DeviceError."""
     done = transport.run(
         command, stdin=json.dumps({**request, "limit_s": limit_s}).encode(), timeout_s=limit_s + SURVEY_S
     )
@@ -233,7 +233,7 @@ def _survey(device: Device, ask: _Ask) -> Survey:
 
 
 def _installed(device: Device, answer: Mapping[str, Any]) -> Installed:
-    """Return what was installed. Raises: DeviceError with why nothing was, and what helps."""
+    """Return the installed packages. Raises: DeviceError with why there are none, and the remedy."""
     try:
         installed = check_installed(answer)
     except BadAnswer as error:

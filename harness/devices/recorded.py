@@ -153,7 +153,7 @@ class RecordedLink:
         raise Cancelled()
 
     def _told(self) -> Iterator[dict[str, Any]]:
-        """Yield what a worker told, to its end. Raises: Cancelled where the record ends before."""
+        """Yield a worker's messages, to its end. Raises: Cancelled where the record ends before."""
         while (entry := self._peek()) is not None and not (entry.begin or entry.run or entry.end):
             self._take()
             if entry.lost is not None:

@@ -96,7 +96,7 @@ class PartSender:
                     self.sent_bytes += size
 
     def send(self, parts: Sequence[Part], received: Mapping[str, int], on_progress: Progress) -> None:
-        """Send parts in their order; of each in `received` the device has so many bytes already.
+        """Send parts in their order; `received` counts the bytes that the device has of each already.
 
         Raises: AgentError, LinkError; what the device has by then it keeps.
         """

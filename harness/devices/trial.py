@@ -156,7 +156,7 @@ def why_no_energy(found: Mapping[str, Any]) -> str:
 
 
 def _job(use: RuntimeUse, cores: tuple[int, ...], threads: int) -> dict[str, Any]:
-    """Return what every job of a worker says."""
+    """Return the fields that every job of a worker has."""
     job = {"runtime": use.name, "options": use.options, "threads": threads}
     return job | {"cores": list(cores), "silence_s": SILENCE_S}
 

@@ -1,4 +1,4 @@
-"""Which runs of a session are samples, and what the session says of other programs on its cores.
+"""Clean runs of a session, which are its samples, and its contention by other programs on its cores.
 
 A network that fits into the scheduler's turn beside a reference that does not makes a ratio that is wrong by a factor of two in
 every slice alike, so that no interval can see it. So a run counts only where its threads did not wait for a core, and where the
@@ -64,7 +64,7 @@ class CleanSlice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contention:
-    """What a session knows of other programs on its cores.
+    """Contention of a session by other programs on its cores.
 
     `known`: it holds what each run waited. `waited_share` of its time, None where not even that is known.
     `clean_slices` of `slices` are samples.
@@ -86,17 +86,17 @@ def clean_slices(session: SessionRecord) -> tuple[CleanSlice, ...]:
 
 
 def contention(session: SessionRecord) -> Contention:
-    """Return what a session knows of other programs on its cores."""
+    """Return a session's contention by other programs on its cores."""
     return _seen(_Same(session))[1]
 
 
 def is_known(session: SessionRecord) -> bool:
-    """Tell whether a session holds what each of its runs waited."""
+    """Return whether a session holds what each of its runs waited."""
     return bool(session.scheduling.get("delay_source")) and all(piece.delays_ns for piece in session.slices)
 
 
 def is_contended(session: SessionRecord) -> bool:
-    """Tell whether other programs left a session too little: too few clean slices, or a hypervisor that took its core.
+    """Return whether other programs left a session too little: too few clean slices, or a hypervisor that took its core.
 
     Too few are less than half of its slices and of what its plan asks for, or less than carry an interval. Of a session that does
     not know what its runs waited, the whole wait decides.
@@ -110,7 +110,7 @@ def is_contended(session: SessionRecord) -> bool:
 
 
 def is_seen_free(session: SessionRecord) -> bool:
-    """Tell whether a session that does not know what its runs waited still speaks for a free core: it waited next to nothing.
+    """Return whether a session that does not know what its runs waited still speaks for a free core: it waited next to nothing.
 
     Of one thread alone: those of a pool wait for each other.
     """
@@ -297,7 +297,7 @@ def _bracketed(
 
 
 def _ends_cold(piece: Slice) -> bool:
-    """Tell whether only the reference's runs before the network are warm in a slice: those after it follow the switch."""
+    """Return whether only the reference's runs before the network are warm in a slice: those after it follow the switch."""
     before, after = piece.reference_before_ns, piece.reference_after_ns
     return bool(before) and len(before) + len(after) > COLD_RUNS and min(before) < LONG_RUN_NS
 
@@ -376,7 +376,7 @@ def _clean(
 
 
 def _baseline(session: SessionRecord) -> tuple[float, float]:
-    """Return what a pool's threads wait in a run on a free machine: of the reference, of the network, in ns."""
+    """Return the wait of a pool's threads in a run on a free machine: of the reference, of the network, in ns."""
     found = session.scheduling.get("baseline_ns")
     table = found if isinstance(found, Mapping) else {}
     return number(table.get("reference")) or 0.0, number(table.get("network")) or 0.0

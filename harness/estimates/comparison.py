@@ -1,4 +1,4 @@
-"""Which of two networks is faster, and when that cannot be said."""
+"""Comparison of two networks: which is faster, and when that cannot be said."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Verdict = Literal["faster", "slower", "tie"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """How a network compares with another: `ratio` of their latencies with its 95 % interval, and why they tie if they do.
+    """Comparison of two networks: `ratio` of their latencies with its 95 % interval, and the reason of a tie.
 
     `interval` is None where either has none.
     """
@@ -30,7 +30,7 @@ class Comparison:
 
 
 def compare(a: RatioEstimate, b: RatioEstimate, configurations: Sequence[Configuration] = ()) -> Comparison:
-    """Say whether network a is faster or slower than b, at a level of 5 %: unless the interval of their ratio holds 1.
+    """Return whether network a is faster or slower than b, at a level of 5 %: neither where the interval of their ratio holds 1.
 
     An estimate does not know what it was measured on: give the `configurations` where they might differ. The interval of the
     ratio is the difference of logarithms by recovered variances (Zou & Donner 2008); of two that were measured in the same

@@ -63,7 +63,7 @@ class Doubtful:
 
 
 def doubtful_from_json(found: Mapping[str, object]) -> Doubtful:
-    """Return what `Doubtful.to_json` made plain. Raises: TypeError for anything else."""
+    """Return the `Doubtful` of a document of `Doubtful.to_json`. Raises: TypeError for anything else."""
     names = found["names"]
     if not isinstance(names, list):
         raise TypeError(f"names {names!r}: no list")

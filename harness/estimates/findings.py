@@ -378,7 +378,7 @@ def _waited(sessions: Sequence[SessionRecord]) -> Finding | None:
 
 
 def _shared_caches(sessions: Sequence[SessionRecord], reference: ReferenceLatency) -> Finding | None:
-    """What programs on other cores do to caches and bandwidth."""
+    """Effect of programs on other cores through caches and bandwidth."""
     doubts = {session.session_id: shared_caches_doubt(session, reference) for session in sessions}
     moved = [session for session in sessions if doubts[session.session_id] > 0]
     if not moved:

@@ -254,7 +254,7 @@ def latency_of(
 
 
 def _arithmetic(sessions: Sequence[SessionRecord]) -> str:
-    """Return what the last session that tells it was computed in, else what its provider is known to compute in."""
+    """Return the arithmetic of the last session that tells it, else the one that its provider is known for."""
     told = [session.arithmetic for session in sessions if session.arithmetic != "unknown"]
     return told[-1] if told else sessions[-1].configuration.arithmetic or "unknown"
 

@@ -204,7 +204,7 @@ def _cut(times_s: Sequence[float]) -> list[list[Places]]:
 
 
 def _restlessness(visits: Sequence[Sequence[FloatArray]]) -> float:
-    """Return what visits are expected to differ by, from how the blocks of each differ, given as logarithms of levels."""
+    """Return the expected differences between visits, from those between the blocks of each, given as logarithms of levels."""
     known = [
         np.array([np.median(block) for block in visit]) for visit in visits if len(visit) >= FEWEST_BLOCKS
     ]

@@ -1,4 +1,4 @@
-"""What a device does that is kept busy: latency minute by minute, and how much slower its end is than its beginning.
+"""Latency of a device that is kept busy, minute by minute, and how much slower it ends than it began.
 
 Runs in which threads waited for a core are another program's doing and no throttling: they are left out, and a stretch of which
 too many are is told as disturbed and counts for nothing. Where other cores are kept busy, times are told, and the ends are not
@@ -118,7 +118,7 @@ class Sustained:
 
 
 def sustained(run: BlockRun) -> Sustained:
-    """Return what a run of blocks tells of a device under load."""
+    """Return the latency of a device under load, by a run of blocks."""
     seen = _Seen(run)
     stretches = tuple(seen.stretches())
     start_ns, end_ns = run.blocks[0].start_ns, run.blocks[-1].end_ns
@@ -273,7 +273,7 @@ class _Seen:
         return median(clean) if clean else None
 
     def _baseline_ns(self, which: str) -> int:
-        """Return what threads of a pool wait in a run on a free machine; one thread waits for nothing."""
+        """Return the wait of a pool's threads in a run on a free machine; one thread waits for nothing."""
         if self._run.configuration.threads == 1:
             return 0
         blocks = [block for block in self._run.blocks if block.which == which and block.delays_ns]
@@ -284,12 +284,12 @@ class _Seen:
         return min(delays_ns[len(delays_ns) // 10], int(BASELINE_SHARE * shortest_ns))
 
     def _counts(self, block: Block) -> bool:
-        """Tell whether a block may speak of the device alone: what a program on another core does to caches looks like heat."""
+        """Return whether a block may speak of the device alone: what a program on another core does to caches looks like heat."""
         return not self._is_stolen(block) and (block.others_busy or 0.0) <= OTHERS_SHARE
 
     @staticmethod
     def _is_stolen(block: Block) -> bool:
-        """Tell whether a hypervisor took the cores, which shows in no run's wait."""
+        """Return whether a hypervisor took the cores, which shows in no run's wait."""
         return (block.steal_s or 0.0) > STEAL_SHARE * block.seconds
 
 

@@ -227,7 +227,7 @@ class _Phone:
 
 
 class _NoProbe:
-    """Tells nothing of durations: the first reference is taken, and each call lasts as long as any."""
+    """Probe that knows no durations: the first reference is taken, and each call lasts as long as any."""
 
     def stored(self, model: Model) -> Durations | None:
         """Return None."""

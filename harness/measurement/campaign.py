@@ -326,9 +326,7 @@ class _Run:
         """Find out which outputs the missing sessions should give, before anything is timed, since it takes the processor."""
         units = (unit for one in rounds for batch in one.batches for unit in batch)
         models = {unit.model.key: unit.model for unit in units if unit.model.expected is not None}
-        in_order = sorted(
-            models.values(), key=lambda model: model.architecture
-        )  # neighbors share most of it
+        in_order = sorted(models.values(), key=lambda model: model.architecture)  # neighbors share most of it
         for number, model in enumerate(in_order):
             if self._cancel.is_set():
                 raise Cancelled()
@@ -576,7 +574,7 @@ class _Run:
             self._measuring.distrust()  # the ratio is valid; the next session waits if a gate finds a reason
 
     def _watch_output(self, session: SessionRecord) -> None:
-        """Tell people of the first false output in each configuration: what follows may be a waste of time."""
+        """Report the first false output in each configuration: further sessions may be a waste of time."""
         key = session.configuration.digest
         if key not in self._told_wrong and is_wrong(session):
             self._told_wrong.add(key)

@@ -90,7 +90,7 @@ def run_all(
 
 
 def _trouble(ended: Outcome | BaseException) -> str:
-    """Return what went wrong in a campaign, empty where all went well."""
+    """Return a campaign's trouble, empty where there was none."""
     if isinstance(ended, BaseException):
         return f"a fault of harness, shown when all have ended: {type(ended).__name__}: {ended}"
     if ended.error is not None:

@@ -53,7 +53,7 @@ class QuietCores:
 
     @classmethod
     def of(cls, answer: Mapping[str, Any], threads: int) -> QuietCores:
-        """Return what an agent's answer to `quiet` says. Raises: LinkError when it names too many or too few cores."""
+        """Return the cores of an agent's answer to `quiet`. Raises: LinkError when it names too many or too few."""
         cores = tuple(answer["cores"])
         if len(cores) != threads:
             raise LinkError(

@@ -1,4 +1,4 @@
-"""How long a model runs on a device, before it is measured: from its stored sessions, or from a few runs beside a reference."""
+"""Durations of models before they are measured: from stored sessions, or from a few runs beside a reference."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class Repeating:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activity:
-    """What a campaign is at, beside the above."""
+    """Plain step of a campaign, beside the above."""
 
     text: str
 

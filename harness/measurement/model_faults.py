@@ -1,4 +1,4 @@
-"""What helps against a model that a runtime does not load or run, by what the runtime said."""
+"""Remedies for models that a runtime does not load or run, by the runtime's message."""
 
 from __future__ import annotations
 

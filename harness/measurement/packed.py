@@ -248,7 +248,7 @@ def _limits() -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Packing:
-    """What of a job becomes groups of models with their rounds. `parts`: those of the models so far, by digest."""
+    """Packing of a job's models into groups with their rounds. `parts`: those of the models so far, by digest."""
 
     options: Options
     rng: random.Random
@@ -299,7 +299,7 @@ class _Packing:
         }
 
     def _rounds(self, count: int, *, least_s: float = 0.0, alone: bool = False) -> list[dict[str, Any]]:
-        """Return the rounds of so many models, whose sessions may last for `least_s` at least."""
+        """Return the rounds of a number of models, whose sessions may last for `least_s` at least."""
         rounds: list[dict[str, Any]] = []
         for number in range(self.options.sessions_each):
             plan, batches = plan_round(range(count), number, self.options, self.rng, alone=alone)
@@ -317,7 +317,7 @@ class _Packing:
         return rounds
 
     def _model(self, model: Model) -> dict[str, Any]:
-        """Return what home has to know of a model when its results come, and add its parts."""
+        """Return home's facts on a model for when its results come, and add its parts."""
         assembly = model.assemble()
         recipe = assembly.recipe()
         found = parts_of([assembly])
@@ -364,7 +364,7 @@ def import_campaign(path: Path, store: Store, observer: Observer) -> Outcome:
 
 
 def _known(path: Path, store: Store, job_id: str) -> KnownJob:
-    """Return what a store keeps of a packed job. Raises: ConfigError where it keeps nothing."""
+    """Return a store's facts on a packed job. Raises: ConfigError where it keeps none."""
     found = store.campaign(job_id)
     packed = found.request.get("packed") if found is not None else None
     if found is None or not packed:
@@ -377,7 +377,7 @@ def _known(path: Path, store: Store, job_id: str) -> KnownJob:
 
 
 def _moved(results: Results, visit: str) -> timedelta:
-    """Return what to add to the device's time of day: none where a start's sessions lie between the job's packing and now.
+    """Return the correction of the device's time of day: none where a start's sessions lie between the job's packing and now.
 
     Boards without a clock begin anew each time; such a start counts as begun when the job was packed.
     """
@@ -484,13 +484,13 @@ class _Past(threading.Event):
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """What a session was asked for: its batch in the record, and its network's place in the group."""
+    """Request of a session: its batch in the record, and its network's place in the group."""
 
     batch: RecordedBatch
     network: int
 
     def is_set_aside(self, attempt: int) -> bool:
-        """Tell whether the device measured the session again after an attempt."""
+        """Return whether the device measured the session again after an attempt."""
         again = self.batch.again
         return attempt < len(again) and self.network in again[attempt]
 
@@ -517,7 +517,7 @@ class _JobSource:
                 told[model] = Durations(beside.network_ns, beside.reference_ns, beside.reference)
 
     def probe(self, runtime: RuntimeUse) -> _Told:
-        """Return what the job told of its files in a runtime."""
+        """Return the job's report on its files in a runtime."""
         return _Told(self._durations.get((runtime.name, runtime.provider), {}))
 
     def groups(
@@ -551,7 +551,7 @@ class _JobSource:
         ]
 
     def further(self, use: RuntimePlan, of: str) -> list[PlannedSession]:
-        """Return what a runtime plan has beside sessions, of one kind, as it came."""
+        """Return a runtime plan's records of one kind beside sessions, as they came."""
         rounds, found = self._measured(use)
         return [
             unit
@@ -629,7 +629,7 @@ class _JobSource:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What a job told of how long its files run in one runtime: of two files of the same bytes, each has its own."""
+    """Durations of a job's files in one runtime, as it reports them: of two files of the same bytes, each has its own."""
 
     durations: Mapping[Model, Durations]
 

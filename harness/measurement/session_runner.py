@@ -71,7 +71,7 @@ def setback(session: SessionRecord) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
-    """How sessions are named, dated and judged: here and now by default; by a record where they are read from one.
+    """Names, dates and verdicts of sessions: made here and now by default; by a record where they are read from one.
 
     `session_id`: of a unit at an attempt; `process_id`: of a worker. `setback`: the purpose of a session that is measured again,
     empty of one that is not. `begin` is told which units come next.
@@ -294,7 +294,7 @@ class SessionRunner:
         return BlockRunBuilder(plan, identity, {"probe": found}), job
 
     def _watcher(self, unit: PlannedSession, builder: BlockRunBuilder) -> Callable[[Mapping[str, Any]], None]:
-        """Return what takes in the events of blocks, and shows how far they are."""
+        """Return an observer of the events of blocks, which shows how far they are."""
 
         def on_event(event: Mapping[str, Any]) -> None:
             if self.cancel.is_set():
@@ -384,7 +384,7 @@ class SessionRunner:
                     resends += 1
 
     def _remedy(self, kind: str) -> Callable[[], object] | None:
-        """Return what to do on an error of the agent's before the same is tried again, None when nothing helps."""
+        """Return the step to take on an agent's error before another try, None when nothing helps."""
         if kind in RESENT:
             return lambda: self.link.client.forget_parts()
         if kind == "disk-full":

@@ -42,7 +42,7 @@ class Model:
 
     @property
     def key(self) -> tuple[str, str, str, int]:
-        """Return what tells the model from others of its weights: format, purpose, graph hash or what stands for it, batch."""
+        """Return the model's key among others of its weights: format, purpose, graph hash or its substitute, batch."""
         return self.format, self.purpose, self.graph_hash, self.batch
 
 
@@ -65,7 +65,7 @@ class BatchedSource(ModelSource, Protocol):
 
 
 class DurationProbe(Protocol):
-    """What a source may ask of the device's runtime before it says what is timed beside what."""
+    """Probe of a device's runtime, by which a source chooses references."""
 
     def stored(self, model: Model) -> Durations | None:
         """Return the durations in the last stored session of a model, None where none is stored."""

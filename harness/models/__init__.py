@@ -1,1 +1,1 @@
-"""What is measured: names of networks become architectures, architectures become models for a runtime."""
+"""Models to measure: names of networks become architectures, architectures become models for a runtime."""

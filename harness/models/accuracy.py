@@ -32,7 +32,7 @@ _KEYS = ("architecture", "space", "task", "checkpoint")  # of a table, before it
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitAccuracy:
-    """How many of some images are classed right by the network in torch, in fp32, and by the model; and how many otherwise."""
+    """Counts of images that the network in torch, in fp32, and the model class right; and of those that they class otherwise."""
 
     images: int
     torch_right: int
@@ -51,7 +51,7 @@ class SplitAccuracy:
 
     @property
     def loss(self) -> float:
-        """What the model loses, in points; negative where it gains."""
+        """Loss of the model, in points; negative where it gains."""
         return self.torch_top1 - self.model_top1
 
 

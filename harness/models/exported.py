@@ -69,7 +69,7 @@ def cache_folder() -> Path:
 
 
 def expected_outputs(config: SpaceConfig) -> ExpectedOutputs:
-    """Return what a space's networks with seeded weights should give; torch computes what is not known yet."""
+    """Return the expected outputs of a space's networks with seeded weights; torch computes those not known yet."""
     return ExpectedOutputs(cache_dir=cache_folder(), config=config, weights=Weights.seeded(0))
 
 

@@ -30,7 +30,7 @@ SHORTER: Final = ("segment:cell1:conv", "segment:stem")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredModels:
-    """What a measurement asks for: `networks`, None where there are none, and model files.
+    """Models that a measurement asks for: `networks`, None where there are none, and model files.
 
     `reference`: the file that every other file is timed beside, None for the built-in one of the nearest duration, or for that
     which `beside` names by the key of the file, a graph hash. `exchanged`: each file is the reference's reference, too, in as

@@ -52,7 +52,7 @@ _WORDS = ("all", "segments")  # of selections, whatever a folder is called
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenInputs:
-    """What a person gives of the inputs of model files: `shapes` by input name, and an .npz file of their values.
+    """Inputs of model files as a person gives them: `shapes` by input name, and an .npz file of their values.
 
     `expect`: an .npz file of the outputs that are right for them, by name. `signature`: the one of TFLite files that is run.
     """
@@ -300,7 +300,7 @@ class Piece:
 
 
 def is_file_name(text: str) -> bool:
-    """Tell whether a text among the names of networks means model files: by its ending, a wildcard, or a folder."""
+    """Return whether a text among the names of networks means model files: by its ending, a wildcard, or a folder."""
     if text.lower().endswith(tuple(SUFFIXES)) or "*" in text or "?" in text:
         return True
     if not text or text in _WORDS or ":" in text.partition("/")[0] or "\0" in text:
@@ -485,7 +485,7 @@ def _open(
 
 
 def _lacks(inputs: Sequence[ModelInput], values: Mapping[str, Any]) -> bool:
-    """Tell whether an input has no value."""
+    """Return whether an input has no value."""
     return any(values.keys().isdisjoint((one.name, *one.aliases)) for one in inputs)
 
 
@@ -540,7 +540,7 @@ def _own_shapes(
 
 
 def _takes_batch(one: ModelInput) -> bool:
-    """Tell whether an input leaves its first size free."""
+    """Return whether an input leaves its first size free."""
     return bool(one.shape) and not isinstance(one.shape[0], int)
 
 
@@ -635,7 +635,7 @@ def _own_expected(
 
 
 def _fits(own: Sequence[int | str | None], shape: Sequence[int]) -> bool:
-    """Tell whether a shape has the sizes that a model fixes."""
+    """Return whether a shape has the sizes that a model fixes."""
     return len(shape) == len(own) and all(
         not isinstance(fixed, int) or fixed == size for fixed, size in zip(own, shape, strict=True)
     )

@@ -16,7 +16,7 @@ SEGMENTS = "segments"  # as a selection: stem, cells, reductions and head, each 
 
 
 def in_spaces(choose: Callable[[SpaceConfig], Chosen]) -> dict[str, Chosen]:
-    """Return what is chosen in each known space, by its name: for networks of a store, whose spaces the user does not name.
+    """Return the chosen networks of each known space, by its name: for a store, whose spaces the user does not name.
 
     A space in which the choice fails is left out.
     Raises: ConfigError, that of Blox, when it fails in every space.
@@ -49,7 +49,7 @@ def select_architecture(text: str, config: SpaceConfig | None = None) -> Archite
 def select_models_and_segments(
     selections: Sequence[str], config: SpaceConfig | None = None
 ) -> list[Architecture | Segment]:
-    """Return what the user named to be measured: architectures, and with the word `segments` the space's segments.
+    """Return the models that the user named: architectures, and with the word `segments` the space's segments.
 
     Of networks that are one, which differ in where candidates that change nothing stand, the first is taken.
     Raises: ConfigError.

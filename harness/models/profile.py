@@ -34,7 +34,7 @@ class NetworkProfile:
 
     @property
     def ways(self) -> tuple[str, ...]:
-        """What the nodes can be added up by, the usual first: fragments are those of a network in ONNX Runtime."""
+        """Keys by which nodes can be added up, the usual first: fragments are those of a network in ONNX Runtime."""
         return ("fragment", "op", "node") if self._has_fragments else ("op", "node")
 
     @property
@@ -99,7 +99,7 @@ def _chosen(
     batch: int,
     on_progress: Callable[[str, int, int, str], None],
 ) -> tuple[Architecture | FileModel, Assembly]:
-    """Return what a name means, and its model. Raises: ConfigError."""
+    """Return a name's network or file, and its model. Raises: ConfigError."""
     if not is_file_name(text):
         if inputs is not None and inputs != GivenInputs():
             raise ConfigError(f"--shape, --inputs and --signature are for model files, and {text!r} is none")

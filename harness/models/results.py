@@ -1,4 +1,4 @@
-"""What is stored of devices, runtimes and networks that a person names: latencies, and failures."""
+"""Stored latencies and failures of the devices, runtimes and networks that a person names."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from harness.store.latencies import latencies
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wanted:
-    """What is asked for: `everything`, or graph hashes of networks by space, and model files by name or pattern."""
+    """Requested results: `everything`, or graph hashes of networks by space, and model files by name or pattern."""
 
     everything: bool
     networks: Mapping[str, Sequence[str]]
     files: Sequence[str]
 
     def is_of(self, configuration: Configuration) -> bool:
-        """Tell whether a configuration may hold any of it."""
+        """Return whether a configuration may hold any of it."""
         is_files = configuration.space == FILE_SPACE
         return self.everything or (bool(self.files) if is_files else configuration.space in self.networks)
 
@@ -35,7 +35,7 @@ class _Wanted:
         return self.networks.get(configuration.space)
 
     def has(self, one: Latency | Failure | BlockRun) -> bool:
-        """Tell whether it is of a network or a file that is wanted; of a file whatever was given of its inputs."""
+        """Return whether it is of a network or a file that is wanted; of a file whatever was given of its inputs."""
         if self.everything:
             return True
         if one.configuration.space != FILE_SPACE:
@@ -112,7 +112,7 @@ def sustained_runs(
 def failures(
     store: Store, choice: ConfigurationChoice = ANY, models: str | Sequence[str] = ()
 ) -> list[Failure]:
-    """Return what failed under the configurations that fit, oldest first; models, and what is raised, as for `results`.
+    """Return the failures under the configurations that fit, oldest first; models and errors as for `results`.
 
     >>> failures(store)
     []

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def saved_programs(
     models: Sequence[str | Path | TorchModel], inputs: str | Path | Sequence[Any] | None
 ) -> Iterator[tuple[tuple[str, ...], Path | None]]:
-    """Yield what is measured as names, each torch model as a file of a temporary folder, and the .npz file of given values.
+    """Yield the models to measure as names, each torch model as a file of a temporary folder, and the .npz file of given values.
 
     inputs: that file, or the tensors that the torch models take; a module is exported in its evaluation mode for these.
     Raises: ConfigError for a module without inputs, or one that torch does not export.

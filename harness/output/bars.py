@@ -20,7 +20,7 @@ LEAST_TEXT = 16  # columns for which a bar, and what is counted, give way
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How far a piece of work has come: `done` of `total` things called `noun`, None while their number is not known.
+    """Progress of a piece of work: `done` of `total` things called `noun`, None while their number is not known.
 
     `left_s` is None until it can be told from what is done.
     """

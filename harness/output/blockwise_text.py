@@ -205,7 +205,7 @@ def _judged(answer: BlockwiseAnswer) -> str:
 
 
 def _fit_costs(costs: Mapping[str, FitCost], kind: str) -> str:
-    """Return what the networks of a fit cost, and what the same would have cost in the other way."""
+    """Return the cost of a fit's networks, and that of the same networks trained in the other way."""
     told = {one: f"{cost.images:,} images, {cost.flops:.2g} FLOPs" for one, cost in costs.items()}
     own, other = told.pop(kind, ""), "".join(f"the same {_HOW[one]} {text}" for one, text in told.items())
     paid = f"these took {own}" if own else "what these took is not known"

@@ -26,7 +26,7 @@ SETBACKS = {"throttled": "the device throttled", "contended": "another program d
 
 
 def first_numbers_in(store: Store) -> Callable[[RuntimePlan, int], list[str]]:
-    """Return the table that `ProgressView` shows during a campaign: latencies so far, in so many lines."""
+    """Return the table that `ProgressView` shows during a campaign: latencies so far, in a given number of lines."""
     return lambda use, lines: first_numbers(latencies_of(use, store), width_of(sys.stderr), lines)
 
 

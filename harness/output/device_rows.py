@@ -54,7 +54,7 @@ class DeviceRows:
                 setattr(row, key, value)
 
     def fitting(self, lines: int, width: int, lines_each: int = 1) -> tuple[list[str], str]:
-        """Return the devices to show in so many lines, others than before only after a while, and a text on the rest."""
+        """Return the devices to show in a number of lines, others than before only after a while, and a text on the rest."""
         rows = list(self._rows.values())
         if len(rows) > lines // lines_each:  # one line counts the rest, whatever a device takes
             lines = min(max(lines - 1, 0) // lines_each + 1, len(rows) - 1)
@@ -70,7 +70,7 @@ def lines_for(others: int, height: int) -> int:
 
 
 def choose_rows(rows: Sequence[DeviceRow], lines: int) -> list[DeviceRow]:
-    """Return the devices to show in so many lines, of which one counts the others where not all are shown.
+    """Return the devices to show in a number of lines, of which one counts the others where not all are shown.
 
     Those in trouble come first, the latest of them if they are too many; then those with the latest news, and those that have
     ended last. Within either kind they stand in the order of `rows`, so that none jumps about.

@@ -27,7 +27,7 @@ NAMED = 3  # devices in a line
 
 
 class DoctorSteps:
-    """What a doctor does with each device meanwhile, told on standard error where that takes long."""
+    """Steps of a doctor with each device, shown on standard error where they take long."""
 
     def __init__(self) -> None:
         self._begun: dict[str, tuple[str, float]] = {}  # of devices under way: what is done, and since when

@@ -1,4 +1,4 @@
-"""What a gate found, as a table, JSON, or the JUnit XML that continuous integration shows."""
+"""A gate's findings as a table, JSON, or the JUnit XML that continuous integration shows."""
 
 from __future__ import annotations
 

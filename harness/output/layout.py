@@ -1,4 +1,4 @@
-"""How a table is laid out in a width: names, numbers and words are never cut.
+"""Layout of tables in a width: names, numbers and words are never cut.
 
 In a width that does not hold the whole table, columns are left out in a stated order; where the rest still does not fit, the
 first column's cells, which are names, have lines of their own above the others; and at last each cell stands behind its

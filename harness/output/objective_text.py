@@ -46,7 +46,7 @@ def print_objective(
 
 
 def _verdict(answer: ObjectiveAnswer, verified: frozenset[int]) -> str:
-    """Return what the finalists' measurements mean for the answer."""
+    """Return the verdict of the finalists' measurements on the answer."""
     inside = sum(map(answer.is_within, verified))
     text = f"{inside} of {len(verified)} networks measured now are within the limits"
     if not inside:

@@ -237,7 +237,7 @@ _COST_COLUMNS = {"memory": "memory MB", "load": "load ms", "first-run": "first r
 
 
 def _cost_cell(row: SpaceRow, fresh: str) -> str:
-    """Return what a network takes besides time, with ~ where it is predicted; empty where it is not known."""
+    """Return a network's cost besides time, with ~ where it is predicted; empty where it is not known."""
     value, source = {
         "memory": (row.memory_bytes and row.memory_bytes / 1e6, row.memory_source),
         "load": (row.load_ms, "measured"),

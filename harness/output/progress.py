@@ -257,7 +257,7 @@ class ProgressView:
 
 
 def _trouble(event: Event) -> Hashable | None:
-    """Return what stays the same while a trouble does: another temperature or time is no news. None of other events."""
+    """Return a key that stays the same while a trouble does: another temperature or time is no news. None of other events."""
     match event:
         case Waiting(reason=reason) | Reconnecting(reason=reason):
             return type(event), reason

@@ -1,4 +1,4 @@
-"""What `harness provision` did to a device, as text and JSON."""
+"""The steps of `harness provision` on a device as text and JSON."""
 
 from __future__ import annotations
 

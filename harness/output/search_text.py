@@ -79,7 +79,7 @@ def _print_answer(found: SearchAnswer, top: int, wide: bool) -> None:
 
 
 def _verdict(answer: Answer, verified: frozenset[int], ranked: IndexArray) -> str:
-    """Return what the finalists' measurements mean for the answer."""
+    """Return the verdict of the finalists' measurements on the answer."""
     if not verified.intersection(answer.ranked.tolist()):
         return (
             f"none of the {len(verified)} networks measured now is within the limits: run the same command again to continue; "
@@ -96,7 +96,7 @@ def _verdict(answer: Answer, verified: frozenset[int], ranked: IndexArray) -> st
 
 
 def part_of_front(count: int, cost: str) -> str:
-    """Return what is said of a front that integer programs found."""
+    """Return the remark on a front that integer programs found."""
     return (
         f"{counted(count, 'network')} of the front, by integer programs with one limit on {cost} after another; there may be "
         "others between them"

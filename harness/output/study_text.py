@@ -85,6 +85,6 @@ def _print_tables(found: Study, wide: bool) -> None:
 
 
 def _spare(columns: Sequence[str]) -> list[str]:
-    """Return what a narrow terminal does without: all but names, the numbers at the last mark, and verdicts."""
+    """Return the columns that a narrow terminal does without: all but names, the numbers at the last mark, and verdicts."""
     marks = [title for title in columns if title.startswith(("at ", "after "))]
     return ["runs", "what it is", *marks[:-1], "seconds"]

@@ -69,7 +69,7 @@ def print_sustained_list(found: Sequence[Sustained], *, json_output: bool, wide:
 
 
 def summary(one: Sustained) -> list[str]:
-    """Return what a run comes to, in sentences."""
+    """Return a run's summary, in sentences."""
     ends = f"the last {clock(one.end_s)} over the first"
     if one.ratio is None or one.interval is None:
         lines = [f"{ends}: not known, {one.unknown}"]

@@ -1,4 +1,4 @@
-"""What standard output and standard error are, and lines of text on them.
+"""Kinds of standard output and standard error, and lines of text on them.
 
 A terminal gets lines that fit it, broken between words. Whatever else reads a stream, a file or a pipe, gets each as one line.
 """

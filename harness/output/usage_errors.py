@@ -1,4 +1,4 @@
-"""What was typed wrong, or went wrong around the program, in our words: the thing, the value and the remedy."""
+"""Errors of usage and of the system in our words: the thing, the value and the remedy."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def config_error(error: Any) -> ConfigError:
 
 
 def words_of(said: object) -> str:
-    """Return what is said of an error: of what was typed wrong, of what the system refused, else its own words."""
+    """Return the message of an error: of usage, of a refusal by the system, else its own words."""
     if hasattr(said, "format_message"):
         return str(config_error(said))
     return reason_of(said) if isinstance(said, OSError | UnicodeError | MemoryError) else str(said)
 
 
 def reason_of(error: OSError | UnicodeError | MemoryError) -> str:
-    """Return what went wrong around the program, where, and what to do about it, in one line."""
+    """Return the fault around the program, its place and its remedy, in one line."""
     if isinstance(error, UnicodeEncodeError):
         letters = ascii(error.object[error.start : error.end][:20])
         return f"{letters} cannot be written in {error.encoding}; set PYTHONIOENCODING=utf-8, or use a UTF-8 locale"

@@ -194,7 +194,7 @@ def source_files(root: Path = ROOT) -> Iterator[Path]:
 
 @cache
 def arithmetic() -> dict[str, object]:
-    """Return what the last bits of sums depend on besides the libraries: the processor's vector width and its BLAS kernels."""
+    """Return the facts that the last bits of sums depend on besides the libraries: the vector width and BLAS kernels."""
     kernels = {str(one.get("architecture")) for one in threadpool_info() if one["user_api"] == "blas"}
     return {
         "python": sys.version,

@@ -1,4 +1,4 @@
-"""What networks take besides time: memory, load and first run in fresh processes, energy of an inference; predicted elsewhere."""
+"""Costs of networks besides time: memory, load and first run in fresh processes, energy of an inference; predicted elsewhere."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ LEAST_SD = 1e-4  # relative: one page of 4 KiB among 40 MB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredCosts:
-    """What networks took, each (n,): `values` in bytes, ms or mJ, NaN in `low` and `high` where nothing tells an interval.
+    """Measured costs of networks, each (n,): `values` in bytes, ms or mJ, NaN in `low` and `high` where there is no interval.
 
     `sds`: relative standard deviations of the values to fit by, None where nothing tells them. `fitted`, bool (n,): those that a
     predictor may be fitted to; none where the sensor tells too little. `what`: what was measured, for a title. `sensor`: of
@@ -88,7 +88,7 @@ def measured_costs(
     coverage: float,
     doubtful: bool = False,
 ) -> MeasuredCosts | None:
-    """Return what the networks of a configuration took of one of `search.table.constraints.FRESH`; None where none is measured.
+    """Return a configuration's measured costs of one of `search.table.constraints.FRESH`; None where none is measured.
 
     Intervals hold with this coverage. `doubtful`: with energies that are in part another program's.
     """

@@ -273,7 +273,7 @@ def runs_under_load(outcomes: Sequence[Outcome], store: Store) -> tuple[Sustaine
 def _note_judged_before(
     asked: MeasuredModels, outcomes: Sequence[Outcome], store: Store, observer: ExportObserver
 ) -> None:
-    """Say where given outputs judge no stored session: sessions keep what they were judged by when they were measured."""
+    """Note where given outputs judge no stored session: sessions keep the verdict of the day that they were measured."""
     given = {file.key: file.expect for file in asked.files if file.expect is not None}
     for use in (use for one in outcomes for use in one.uses):
         for model in (model for model in use.models if model.graph_hash in given):

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """What the results of a packed job came to: the outcome, the latencies of its networks, and its runs under load."""
+    """Imported results of a packed job: the outcome, the latencies of its networks, and its runs under load."""
 
     outcome: Outcome
     rows: tuple[Latency, ...]

@@ -278,7 +278,7 @@ def measured_networks(
     coverage: float = COVERAGE,
     doubtful: bool = False,
 ) -> MeasuredNetworks:
-    """Return what `load_measured` does, of a space of any size.
+    """Return the measured networks as `load_measured` does, of a space of any size.
 
     Raises: ConfigError when no network is measured, or none well enough.
     """
@@ -350,7 +350,7 @@ def load_segments(store: Store, configuration: Configuration) -> dict[str, float
 def graded_segments(
     store: Store, configuration: Configuration, *, doubtful: bool = False
 ) -> tuple[dict[str, float], Doubtful]:
-    """Return what `load_segments` does, with segments of grade D where `doubtful` says so, and what has that grade."""
+    """Return segments as `load_segments` does, with those of grade D where `doubtful` says so, and the ones of that grade."""
     rows, apart = set_apart(latencies(store, configuration, purpose="segment"), take=doubtful)
     return {row.architecture: row.estimate.ratio for row in rows}, apart
 
@@ -520,7 +520,7 @@ _NAMES = {
 
 
 def _costs_at(costs: Mapping[str, SpaceLatencies], index: int) -> dict[str, Any]:
-    """Return what a network takes besides time as fields of its row."""
+    """Return a network's costs besides time as fields of its row."""
     fields: dict[str, Any] = {}
     for fresh, cost in costs.items():
         if np.isnan(cost.values[index]):

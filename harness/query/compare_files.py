@@ -41,7 +41,7 @@ def open_compared(url: str, first: str, second: str, log: Callable[[str], None])
 
 
 def is_settled(interval: tuple[float, float] | None) -> bool:
-    """Tell whether the interval of a ratio says which is faster, or that the two take the same time."""
+    """Return whether the interval of a ratio says which is faster, or that the two take the same time."""
     if interval is None:
         return False
     low, high = interval
@@ -137,7 +137,7 @@ def _compared(
 
 
 def _is_exchanged(row: Latency, other: Latency) -> bool:
-    """Tell whether a row is of the same runtime with the roles of both files exchanged."""
+    """Return whether a row is of the same runtime with the roles of both files exchanged."""
     a, b = row.configuration, other.configuration
     roles = (other.graph_hash, b.reference) == (a.reference, row.graph_hash)
     return roles and (a.device, a.runtime, a.provider) == (b.device, b.runtime, b.provider)

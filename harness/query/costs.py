@@ -136,7 +136,7 @@ def fresh_cost(
 
 
 def _nothing(store: Store, name: str, fresh: str, configuration: Configuration) -> str:
-    """Return what is said where none of such a cost is measured, with the command that measures it."""
+    """Return the message where none of such a cost is measured, with the command that measures it."""
     busy = stored_energies(store, configuration, doubtful=False).busy if fresh == "energy" else 0
     left_out = f" ({busy} measured while other cores were busy: --doubtful takes them in)" if busy else ""
     option = "--energy" if fresh == "energy" else "--memory"

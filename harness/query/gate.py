@@ -52,7 +52,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What fails: a latency, a peak memory, or a file's size, that grew by more than `limit`, a share."""
+    """Rule of failing: a latency, a peak memory, or a file's size, that grew by more than `limit`, a share."""
 
     metric: Metric
     limit: float
@@ -147,17 +147,17 @@ class WrittenBaseline:
         return 2 if self.not_measured else 0
 
     def to_json(self) -> dict[str, object]:
-        """Return what was written, and what was not, as plain values."""
+        """Return the files written, and those that were not, as plain values."""
         kept = self.baseline.model_dump(mode="json")
         return {"path": self.path, "baseline": kept, "not_measured": dict(self.not_measured)}
 
 
 class Timing(Protocol):
-    """How a gate times files, with what is given of their `inputs`. Raises: HarnessError when that fails."""
+    """Function by which a gate times files, with their given `inputs`. Raises: HarnessError when that fails."""
 
     @property
     def inputs(self) -> GivenInputs:
-        """What is given of the files' inputs."""
+        """The files' inputs as given."""
         ...
 
     @property
@@ -474,7 +474,7 @@ def _quotient(row: Latency, kept: Iterable[KeptLatency]) -> _Change:
 
 
 def _not_measured(former: KeptFile, changes: Sequence[_Change]) -> list[_Change]:
-    """Return what the baseline has of runtimes that say nothing of the file now; nothing where all failed, which is told."""
+    """Return the baseline's rows of runtimes without a result now; nothing where all failed, which is reported."""
     now = {one.runtime for one in changes}
     if "" in now:
         return []

@@ -85,7 +85,7 @@ class KeptLatency(_Kept):
 
     @classmethod
     def of(cls, row: Latency) -> KeptLatency:
-        """Return what is kept of a measured file."""
+        """Return the record of a measured file."""
         facts = {name: getattr(row.configuration, name) for name in (*FACTS, "precision")}
         low, high = row.estimate.interval or (None, None)
         return cls(
@@ -108,7 +108,7 @@ class KeptLatency(_Kept):
         return RatioEstimate(ratio=self.ratio, interval=interval, sessions=self.sessions, slices=self.slices)
 
     def differences(self, now: Configuration, facts: Sequence[str] = FACTS) -> list[str]:
-        """Return what differs between then and now of what must not, as `name then -> now`."""
+        """Return forbidden differences between then and now, as `name then -> now`."""
         return [
             f"{name.replace('_', ' ')} {_shown(then)} -> {_shown(today)}"
             for name in facts
@@ -161,7 +161,7 @@ class Baseline(_Kept):
 
 
 def kept_file(file: FileModel, baseline: Path, rows: list[Latency]) -> KeptFile:
-    """Return what a baseline at `baseline` keeps of a file and its latencies."""
+    """Return a baseline's record of a file and its latencies."""
     path = Path(os.path.relpath(file.path.resolve(), baseline.parent.resolve()))
     text = path.as_posix().encode("utf-8", "replace").decode()  # no JSON holds a name that is no UTF-8
     return KeptFile(
@@ -175,7 +175,7 @@ def kept_file(file: FileModel, baseline: Path, rows: list[Latency]) -> KeptFile:
 
 
 def given_text(file: FileModel) -> str:
-    """Return what is given of a file's inputs, as it is shown; empty where nothing is."""
+    """Return a file's given inputs as text; empty where there are none."""
     return str(file).removeprefix(file.name).strip()
 
 

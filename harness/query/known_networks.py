@@ -1,4 +1,4 @@
-"""What is known of some networks of a space too large to list: of those with an accuracy, and of those that were measured."""
+"""Known networks of a space too large to list: those with an accuracy, and those that were measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a search without accuracies maximizes: a sum over blocks, by the name of a count or from a file of one's own.
+"""Objectives of a search without accuracies: a sum over blocks, by the name of a count or from a file of one's own.
 
     part,score
     site1:mb3_k3,0.31

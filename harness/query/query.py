@@ -144,7 +144,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PageTable:
-    """What a page shows: a table, the upper limit of each cost that has one, and runs under load by a latency's name.
+    """Contents of a page: a table, the upper limit of each cost that has one, and runs under load by a latency's name.
 
     `confident`: as in the query.
     """

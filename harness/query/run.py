@@ -52,7 +52,7 @@ class SearchRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Searched:
-    """What any search ends with: the outcomes of the campaigns that measured finalists."""
+    """Result of any search: the outcomes of the campaigns that measured finalists."""
 
     outcomes: tuple[Outcome, ...] = ()
 
@@ -217,7 +217,7 @@ class SearchComparison:
 
     @property
     def error(self) -> HarnessError | None:
-        """What is wrong with the answers, None where they meet the limits."""
+        """Fault of the answers, None where they meet the limits."""
         return beyond_limits(self.methods)
 
 

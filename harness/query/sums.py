@@ -188,6 +188,6 @@ def latency_sums(
 
 
 def _no_cheaper(blocks: FloatArray, unseen: BoolArray, config: SpaceConfig) -> FloatArray:
-    """Return what blocks add, (stages, B), of those `unseen` at least what the costliest other of their stage does."""
+    """Return the blocks' addends, (stages, B), of those `unseen` at least that of the costliest other of their stage."""
     costliest = blocks.max(axis=1, keepdims=True, where=available(config) & ~unseen, initial=-np.inf)
     return np.where(unseen, np.maximum(blocks, costliest), blocks)

@@ -195,7 +195,7 @@ class Store:
         self._write("finished", values, values)
 
     def campaign(self, campaign_id: str) -> Campaign | None:
-        """Return what is known of a campaign, None of one that the store does not know."""
+        """Return a campaign's record, None of one that the store does not know."""
         query = sa.select(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign_id)
         row = self._read(lambda connection: connection.execute(query).mappings().one_or_none())
         if row is None:
@@ -226,7 +226,7 @@ class Store:
         self._write("session", session, lambda: session_document(session), again)
 
     def add_fresh_run(self, run: FreshRun, *, again: bool = False) -> None:
-        """Keep what a network took alone in a fresh worker; `again`: it may be there already."""
+        """Keep a network's costs alone in a fresh worker; `again`: they may be there already."""
         self._write("fresh-run", run, lambda: asdict(run), again)
 
     def fresh_runs(self, configuration: Configuration, purpose: str = "network") -> list[FreshRun]:
@@ -472,7 +472,7 @@ class Store:
         return self._engine.dialect.name == "sqlite"
 
     def _read(self, query: Callable[[sa.Connection], T]) -> T:
-        """Return what a query gives, after waits while a server does not answer. Raises: StoreError."""
+        """Return a query's result, after waits while a server does not answer. Raises: StoreError."""
         self._replay(at_once=True)
         for wait_s in () if self._is_sqlite else READ_WAITS_S:  # SQLite waits by itself
             try:
@@ -487,7 +487,7 @@ class Store:
             return query(connection)
 
     def _whole(self, what: str, read: Callable[..., T], *arguments: Any) -> T | None:
-        """Return what is read of a row, None where it cannot be, which is noted."""
+        """Return a row's record, None where it cannot be read, which is noted."""
         try:
             return read(*arguments)
         except (TypeError, ValueError) as error:

@@ -85,7 +85,7 @@ ANY = ConfigurationChoice()
 
 
 def several(given: str | Sequence[str]) -> list[str]:
-    """Return what was given as a list: of nothing, one or several."""
+    """Return a given value as a list: of nothing, one or several."""
     return ([given] if given else []) if isinstance(given, str) else list(given)
 
 
@@ -291,7 +291,7 @@ def describe(configuration: Configuration) -> str:
 
 
 def short_description(configuration: Configuration) -> str:
-    """Return what tells a device's configurations apart, in a few words."""
+    """Return a short description that tells a device's configurations apart."""
     c = configuration
     cores = ",".join(map(str, c.cores)) or "any"
     provider = short_provider(c.provider)

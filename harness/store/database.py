@@ -149,7 +149,7 @@ def sqlite_path(url: sa.URL) -> Path | None:
 
 
 def _plain_file(url: sa.URL, text: str) -> Path | None:
-    """Return what `sqlite_path` does. Raises: StoreError for a folder, a device or a FIFO, which SQLite misreads."""
+    """Return the path as `sqlite_path` does. Raises: StoreError for a folder, a device or a FIFO, which SQLite misreads."""
     path = sqlite_path(url)
     if path is not None and path.exists() and not path.is_file():
         what = "a folder" if path.is_dir() else "no plain file"
@@ -163,12 +163,12 @@ def hide(text: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return what an error says, on one line."""
+    """Return an error's message, on one line."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def remedy_of(error: BaseException) -> str:
-    """Return what helps against an error of a database."""
+    """Return the remedy for an error of a database."""
     text = str(error).lower()
     if "unable to open database file" in text:  # SQLite does not say why
         text += _reason_to_open_none()
@@ -394,7 +394,9 @@ def _engine_options(url: sa.URL) -> dict[str, Any]:
 
 
 def _writer_of(path: Path | None) -> Callable[[Any, Any], None]:
-    """Return what prepares a SQLite connection for writing: a write-ahead log where it can work, else a rollback journal."""
+    """Return a function that prepares a SQLite connection for writing: a write-ahead log where it can work, else a rollback
+    journal.
+    """
     mode = "DELETE" if path is not None and is_shared_between_hosts(path.parent) else "WAL"
 
     def prepare(connection: Any, _record: Any) -> None:

@@ -1,4 +1,4 @@
-"""Which kind of file system a file is on: SQLite's write-ahead log needs memory that all its users share."""
+"""Kinds of file systems: SQLite's write-ahead log needs memory that all its users share."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def latencies(
     purpose: str = "network",
     coverage: float = COVERAGE,
 ) -> list[Latency]:
-    """Return what is stored of a configuration, fastest first; nothing while its reference latency is missing.
+    """Return a configuration's stored latencies, fastest first; none while its reference latency is missing.
 
     A network of which no slice is clean has no latency. `coverage`: the probability that the intervals are meant to hold with.
     """

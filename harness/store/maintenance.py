@@ -363,7 +363,7 @@ def _check_session(row: sa.RowMapping) -> None:
 
 
 def _check_file(store: Store) -> list[Trouble]:
-    """Return what SQLite itself finds wrong with the file."""
+    """Return the faults that SQLite itself finds in the file."""
     if store.engine.dialect.name != "sqlite":
         return []
     with store.begin() as connection:

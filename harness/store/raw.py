@@ -59,7 +59,7 @@ def pack_raw(session: SessionRecord) -> bytes:
 
 
 def raw_document(session: SessionRecord) -> dict[str, Any]:
-    """Return what the blob of a session holds, as plain values."""
+    """Return the content of a session's blob, as plain values."""
     document: dict[str, Any] = {"version": VERSION} | {name: getattr(session, name) for name in _PLAIN}
     document["slices"] = [
         [

@@ -23,7 +23,7 @@ _OF_BLOCK = [field.name for field in fields(Block)]
 
 
 def pack_blocks(run: BlockRun) -> bytes:
-    """Return what a blob holds of a run. Raises: ValueError for what could not be read back from it."""
+    """Return a run's blob. Raises: ValueError for a run that could not be read back from it."""
     try:
         text = json.dumps(blocks_document(run), separators=(",", ":")).encode()
         if len(text) > MAX_BYTES:
@@ -35,7 +35,7 @@ def pack_blocks(run: BlockRun) -> bytes:
 
 
 def blocks_document(run: BlockRun) -> dict[str, Any]:
-    """Return what the blob of a run holds, as plain values."""
+    """Return the content of a run's blob, as plain values."""
     document: dict[str, Any] = {"version": VERSION} | {name: getattr(run, name) for name in _PLAIN}
     return document | {"blocks": list(map(attrgetter(*_OF_BLOCK), run.blocks))}
 

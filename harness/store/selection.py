@@ -1,4 +1,4 @@
-"""Which stored sessions are meant: by device, runtime, network, configuration, id and time."""
+"""Selection of stored sessions: by device, runtime, network, configuration, id and time."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Selection:
         return not any(getattr(self, field.name) for field in fields(self) if field.name != "devices_file")
 
     def conditions(self, devices: Sequence[str], of: sa.Table = SESSIONS) -> list[sa.ColumnElement[bool]]:
-        """Return what a row of a table joined with configurations must meet, `unreadable` aside; `devices` are those meant."""
+        """Return the conditions on a row of a table joined with configurations, `unreadable` aside; `devices` are those meant."""
         found: list[sa.ColumnElement[bool]] = []
         if self.sessions:
             found.append(sa.or_(*(_begins(of.c.id, text) for text in self.sessions)))

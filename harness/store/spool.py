@@ -1,4 +1,4 @@
-"""What waits for a store that does not answer: a file of the user's own, read back in order when it answers again.
+"""Spool for a store that does not answer: a file of the user's own, read back in order when it answers again.
 
 JSON lines, each after its SHA-256: an append that is synced is whole or recognized as torn, however the process ends; unlike a
 second SQLite database it works on any file system, and none of what keeps the store away (a full disk aside) keeps it away.
@@ -60,7 +60,7 @@ class Spool:
             ) from error
 
     def entries(self) -> list[Entry]:
-        """Return what waits, oldest first; torn lines are left out."""
+        """Return the waiting entries, oldest first; torn lines are left out."""
         try:
             lines = self.path.read_bytes().splitlines()
         except OSError:

@@ -1,4 +1,4 @@
-"""What is written to the store: one function a kind of record, which can be told to leave alone what is there already."""
+"""Writing to the store: one function a kind of record, which can leave alone what is there already."""
 
 from __future__ import annotations
 

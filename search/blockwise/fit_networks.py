@@ -41,7 +41,7 @@ class KnownAccuracies:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitCost:
-    """What it costs to train some networks: images that they learn from, epoch by epoch, and FLOPs."""
+    """Cost of training some networks: images that they learn from, epoch by epoch, and FLOPs."""
 
     images: int
     flops: float
@@ -80,7 +80,7 @@ def fine_tuned_accuracies(library: BlockLibrary, count: int, seed: int, tune: Fi
 def fit_costs(
     library: BlockLibrary, known: KnownAccuracies, *, images: int, fine_tune_epochs: int
 ) -> Mapping[str, FitCost]:
-    """Return what training the networks of a fit costs, fine-tuned and from scratch; the cost of its own kind was paid.
+    """Return the cost of training a fit's networks, fine-tuned and from scratch; the cost of its own kind was paid.
 
     Fine-tuned, with their teacher beside, they see `images` for `fine_tune_epochs`. From scratch they see them for the epochs
     that they took, and those fine-tuned for those of the teacher's recipe; it is left out where that is not known.

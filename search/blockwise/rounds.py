@@ -160,7 +160,7 @@ def search_again(library: BlockLibrary, setting: Setting, budget: Budget) -> tup
 
 
 def rescored(setting: Setting) -> Val:
-    """Return what judges a teacher or a winner: on the images for re-scoring, where these are not those that chose its epoch."""
+    """Return the judge of a teacher or a winner: on the images for re-scoring, where these are not those that chose its epoch."""
     if setting.task.held_out is None:
         return val_of
     judge = inherited_judge(setting.task, setting.device)

@@ -1,4 +1,4 @@
-"""A blockwise search with several seeds: libraries distilled, finalists chosen and networks fine-tuned anew with each.
+"""Blockwise search with several seeds: each distills libraries, chooses finalists and fine-tunes networks of its own.
 
     runs = search_seeds(library, setting, 3, search_round_or_rounds)
     incumbent(runs).searched.found.best         # chosen by the images for re-scoring over all seeds, and shown on test images

@@ -119,7 +119,7 @@ class BlockLibrary:
 
     @property
     def form(self) -> str:
-        """How its stages were distilled, in words."""
+        """Description of the distilling of its stages, in words."""
         return "; ".join(dict.fromkeys(one.recipe.form for one in self.stages if one is not None))
 
     @property

@@ -57,7 +57,7 @@ def pack(state: Mapping[str, Tensor], block: Block, stage: SpaceStage) -> dict[s
 
 
 def unpack(packed: Mapping[str, Any], block: Block, stage: SpaceStage) -> dict[str, Tensor]:
-    """Return what was packed, as views of the two tensors.
+    """Return the packed tensors, as views of the two.
 
     Raises:
         ConfigError: the tensors are not those of this block in this stage, as its code makes it now.

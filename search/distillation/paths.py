@@ -92,7 +92,7 @@ class FairPaths:
 
 
 def path_sampler(paths: str, ops: Sequence[str], blocks: Sequence[Block]) -> PathSampler:
-    """Return what draws the paths of a supernet of these blocks, one of `PATHS`.
+    """Return a sampler of the paths of a supernet of these blocks, one of `PATHS`.
 
     Raises:
         ConfigError: the paths are fair, and some blocks are missing without which no step can train every op.

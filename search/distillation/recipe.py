@@ -35,7 +35,7 @@ def parse_form(name: str) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DistilRecipe(Checked):
-    """How the blocks of a stage are distilled from the teacher's stage.
+    """Recipe by which the blocks of a stage are distilled from the teacher's stage.
 
     `loss` is the mean squared error ("mse"), or that of each channel over the variance of the teacher's channel, mean over
     channels ("nsr", noise to signal; DONNA, arXiv:2012.08859). Adam (arXiv:1412.6980) takes a step for each `batch` of
@@ -92,7 +92,7 @@ class DistilRecipe(Checked):
 
     @property
     def form(self) -> str:
-        """How blocks are distilled, in words, with the method of `FORMS` that publishes it so."""
+        """Description of the distilling of blocks, in words, with the method of `FORMS` that publishes it so."""
         way = f"a supernet a stage, {self.paths} paths" if self.shared else "blocks apart"
         method = [
             f", as {name.upper()} does"

@@ -142,7 +142,7 @@ def _file_of(size_bytes: int, folder: Path | None) -> IO[bytes]:
 def _batches(
     pixels: Tensor, task: Task, views: int, augmentation: Augmentation, seed: int
 ) -> Iterator[Tensor]:
-    """Yield what a network reads of images (n, C, H, W), `BATCH` at a time, view after view."""
+    """Yield a network's inputs from images (n, C, H, W), `BATCH` at a time, view after view."""
     noise = Generator().manual_seed(seed)
     for _ in range(views):
         for begin in range(0, len(pixels), BATCH):

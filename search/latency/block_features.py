@@ -38,7 +38,7 @@ def block_features(config: SpaceConfig) -> FloatArray:
 
 
 def read_only(values: ArrayLike) -> FloatArray:
-    """Return the array of a function that returns it again to whoever asks."""
+    """Return the array read-only, for a function that returns it again and again."""
     array = np.array(values, dtype=np.float64)
     array.flags.writeable = False
     return array

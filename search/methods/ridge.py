@@ -61,7 +61,7 @@ class Quadratic:
         return total
 
     def additive(self) -> tuple[FloatArray, float] | None:
-        """Return what each block adds, (stages, B), and the constant; None where products of two stages count.
+        """Return each block's addend, (stages, B), and the constant; None where products of two stages count.
 
         Products within a stage are the block's own.
         """

@@ -79,7 +79,7 @@ class Augmentation(Checked):
         return AUGMENTATIONS
 
     def scaled(self, pixels: int, size: int) -> int:
-        """Return what a length given for 32-pixel images is in images of `size` pixels; halves are rounded up."""
+        """Return a length given for 32-pixel images, scaled to images of `size` pixels; halves are rounded up."""
         return math.floor(pixels * size / REFERENCE_PX + 0.5)
 
 
@@ -157,7 +157,7 @@ def augment_batches(
     std: Sequence[float],
     generator: Generator,
 ) -> Sequence[Tensor]:
-    """Return what `augment` gives for the images batch by batch, all computed at once.
+    """Return `augment` of the images batch by batch, all computed at once.
 
     Raises:
         ConfigError: as `augment`.

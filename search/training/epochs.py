@@ -63,7 +63,7 @@ Compute = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def computing(network: nn.Module, recipe: Recipe, teaching: Teaching | None = None) -> Compute:
-    """Return what computes the training loss of one network."""
+    """Return a function that computes the training loss of one network."""
 
     def compute(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         logits = network_logits(network, images, recipe)  # (B, classes)
@@ -73,7 +73,7 @@ def computing(network: nn.Module, recipe: Recipe, teaching: Teaching | None = No
 
 
 def learning(network: nn.Module, compute: Compute) -> Replayed:
-    """Return what leaves the gradients of a batch, and returns the losses (N,) and hits (2, N)."""
+    """Return a function that leaves the gradients of a batch, and returns the losses (N,) and hits (2, N)."""
 
     def learned(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         losses, logits = compute(images, labels)
@@ -178,7 +178,7 @@ def judge(
 
 
 def judging(compute: Compute) -> Replayed:
-    """Return what returns the losses (N,) and hits (2, N) of a batch."""
+    """Return a function that returns the losses (N,) and hits (2, N) of a batch."""
 
     def judged(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         losses, logits = compute(images, labels)
@@ -255,7 +255,7 @@ class Tally:
         self.hits: Tensor | None = None  # (2, N): first, among five
 
     def add(self, losses: Tensor, hits: Tensor, images: int) -> None:
-        """Count a batch of so many images: its mean losses (N,) and hits (2, N), which may be overwritten afterwards."""
+        """Count a batch of some images: its mean losses (N,) and hits (2, N), which may be overwritten afterwards."""
         self.hits = hits.clone() if self.hits is None else self.hits + hits
         self.sizes.append(images)
         self.pending.append(losses.clone())

@@ -29,7 +29,7 @@ MAX_SEED = 2**32 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSplit:
-    """How images are dealt out: by `seed`, and how many to profile blocks, to re-score networks and to choose epochs.
+    """Split of images: by `seed`, with the numbers to profile blocks, to re-score networks and to choose epochs.
 
     `sizes` is None for a third of the validation images each, and `USUAL` at least.
     """

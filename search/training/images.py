@@ -124,7 +124,7 @@ class Task:
 
     @property
     def profile_name(self) -> str:
-        """What the images that blocks are profiled by are called."""
+        """Name of the images that blocks are profiled by."""
         return "validation images" if self.held_out is None else "images for profiling"
 
     @property
@@ -134,7 +134,7 @@ class Task:
 
     @property
     def rescore_name(self) -> str:
-        """What the images that networks are re-scored by are called."""
+        """Name of the images that networks are re-scored by."""
         return "validation images" if self.held_out is None else "images for re-scoring"
 
     @property
@@ -169,7 +169,7 @@ class Task:
         return content.hexdigest()
 
     def to_plain(self) -> dict[str, Any]:
-        """Return what tells of the task, without its images, in JSON's types."""
+        """Return a description of the task, without its images, in JSON's types."""
         return {
             "name": self.name,
             "source": self.source,

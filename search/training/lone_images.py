@@ -19,7 +19,7 @@ def check_lone_image(
     shape: tuple[int, ...],
     modules: Iterable[tuple[str, nn.Module]],
 ) -> None:
-    """Refuse a batch that leaves one of so many images alone where what is trained cannot take it; `recipe` is its name.
+    """Refuse a batch size that leaves a single image for the last batch of what cannot train on one; `recipe` is its name.
 
     Of Blox, the last size says so. `modules` of a definition, each with its name, are run on one image of `shape` (C, H, W); they
     are asked for only then.

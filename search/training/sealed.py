@@ -170,7 +170,7 @@ def _feed(hasher: Any, value: Any) -> None:
 
 
 def _fault(error: Exception) -> str:
-    """Return what torch found, without its advice to read the file in a way that runs code."""
+    """Return torch's finding, without its advice to read the file in a way that runs code."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     found = [line for line in lines if "nsupported" in line] or lines or [type(error).__name__]
     return found[0].rstrip(".")

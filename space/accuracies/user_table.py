@@ -85,7 +85,7 @@ def measured_of(
     architecture_column: str = "",
     config: SpaceConfig = BLOX,
 ) -> SeedAccuracies:
-    """Return what the bytes of a table with this suffix hold, as `read_own_table` does; `name` is the file's.
+    """Return the table in some bytes with this suffix, as `read_own_table` does; `name` is the file's.
 
     Raises:
         DatasetError: as described there; the message does not name the file.

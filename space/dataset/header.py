@@ -35,7 +35,7 @@ _DAMAGED = "the file is damaged or of another kind: download or write it again"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """Hold what a header says.
+    """Content of a header.
 
     `columns` are those after the hash; `column_types` how each is packed, the hash too, and empty but in the
     format `custom`; `extra` the keys that only this type of file has, such as `device`.

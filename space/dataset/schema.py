@@ -72,7 +72,7 @@ WHOLE_NUMBERS = ("seed", "epochs")  # extra keys; all others are text
 
 
 def kinds_of(dataset_type: str, columns: Sequence[str]) -> dict[str, Kind]:
-    """Return what each column of a file of this type holds, in the order given; without the key column.
+    """Return the kind of each column of a file of this type, in the order given; without the key column.
 
     Raises:
         DatasetError: the type or a column is unknown, a column comes twice, or there is none.

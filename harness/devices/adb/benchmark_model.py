@@ -37,12 +37,12 @@ _ERROR = re.compile(r"(?:^|\n)(?:ERROR: )?([^\n]*(?:[Ff]ailed|ERROR|[Ee]rror)[^\
 
 
 class NotAverages(HarnessError):
-    """What the program printed tells no average that can be taken; the message says why."""
+    """Printed text of the program without an average that can be taken; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Averages:
-    """What one call tells, in ns: loading, the first run, the mean of `runs` runs and the fastest of them.
+    """Averages of one call, in ns: loading, the first run, the mean of `runs` runs and the fastest of them.
 
     `is_whole`: the delegate that was asked for says that it runs the whole graph.
     """
@@ -71,7 +71,7 @@ def arguments(program: str, graph: str, provider: str, threads: int, runs: int) 
 
 
 def parse_averages(text: str, runs: int) -> Averages:
-    """Read what a call for so many runs printed. Raises: NotAverages."""
+    """Read the printed text of a call for a number of runs. Raises: NotAverages."""
     lines = [line.strip() for line in text[:MOST_CHARACTERS].replace("\r", "").split("\n")]
     summaries = [found for line in lines if (found := _SUMMARY.fullmatch(line))]
     counts = [found for line in lines if (found := _COUNT.fullmatch(line))]
@@ -106,7 +106,7 @@ def parse_averages(text: str, runs: int) -> Averages:
 
 
 def version_of(digest: str) -> str:
-    """Return what stands for a version: the program tells none, so the beginning of its file's sha256."""
+    """Return the beginning of its file's sha256 as the version: the program tells none."""
     return f"benchmark_model {digest[:12]}"
 
 

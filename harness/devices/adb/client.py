@@ -107,7 +107,7 @@ class Adb:
         self._adb(["-s", self.serial, "forward", "--remove", f"tcp:{local_port}"])
 
     def _adb(self, arguments: Sequence[str], timeout_s: float = COMMAND_TIMEOUT_S) -> str:
-        """Return what adb itself answers. Raises: DeviceError."""
+        """Return adb's own answer. Raises: DeviceError."""
         done = self._run(arguments, timeout_s)
         if done.status != 0:
             raise LinkError(f"{self._who}: adb: {_first_line(done.stderr) or f'status {done.status}'}")

@@ -81,7 +81,7 @@ _END = "echo '== end'\n"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What the phone's shell told between two times of this machine's clock, in ns; what it did not tell, with the reason."""
+    """Answers of the phone's shell between two times of this machine's clock, in ns; `absent` ones with the reason."""
 
     from_ns: int
     to_ns: int
@@ -229,7 +229,7 @@ class PhoneWatch:
         return None if error_ns > most_ns or at_ns < 0 else {"at_ns": at_ns, "at_error_ns": error_ns}
 
     def _conditions(self) -> dict[str, Any]:
-        """Return what the phone tells now, the slow things too, and under `absent` what it does not tell."""
+        """Return the phone's present conditions, the slow ones too, and those it does not tell under `absent`."""
         told = self._ask(_THERMAL + _CLOCKS + _SLOW)
         return told.values | ({"absent": told.absent} if told.absent else {})
 
@@ -272,7 +272,7 @@ class PhoneWatch:
 
 
 def look_at_phone(adb: Adb) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return what a phone tells of itself and its state, and what it does not tell with the reason; nothing is changed.
+    """Return a phone's facts and state, and the reasons for absent ones; nothing is changed.
 
     `fixed_known`: whether its Android knows fixed-performance mode; `fixed_state`: `off`, `guarded` by a campaign, or `left` on.
     Raises: LinkError.
@@ -335,7 +335,7 @@ def gauge_power_uw(values: Mapping[str, Any], absent: Mapping[str, str]) -> int:
 
 
 def parse_told(text: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return what an answer in parts (`== NAME` before each, `== end` behind) holds, and what is absent with the reason."""
+    """Return the parts of an answer (`== NAME` before each, `== end` behind), and the reasons for absent ones."""
     values: dict[str, Any] = {}
     absent: dict[str, str] = {}
     parts = _parts(text)
@@ -396,5 +396,5 @@ _PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
 
 
 def _heeded(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what gates, clock tiers and findings heed."""
+    """Return the conditions that gates, clock tiers and findings use."""
     return {key: values[key] for key in ("thermal_status", "fixed_performance", "battery") if key in values}

@@ -17,7 +17,7 @@ from space.plugins import TRANSPORTS, load_plugin, plugins
 
 
 class TransportClass(Protocol):
-    """What an entry point of the group `harness.transports` refers to: a class of transports, each made from its device.
+    """Protocol of an entry point of the group `harness.transports`: a class of transports, each made from its device.
 
     `device_class` is a subclass of `harness.devices.config.Device` with a field for each key of such a device in devices.toml.
     """

@@ -42,7 +42,7 @@ class KnownKeys:
         return [name for name in dict.fromkeys([*certified, *own, *_ALGORITHMS])]
 
     def knows(self, key: paramiko.PKey, name: str, now_s: float | None = None) -> bool:
-        """Tell whether a key, or the certificate that it came with, is known to be the host's."""
+        """Return whether a key, or the certificate that it came with, is known to be the host's."""
         if key.asbytes() in self.revoked:
             return False
         if any(known.asbytes() == key.asbytes() for known in self.keys):
@@ -124,7 +124,7 @@ def parse_key(kind: str, text: str) -> paramiko.PKey | None:
 
 
 def is_meant(patterns: str, name: str) -> bool:
-    """Tell whether the first field of a line means a host: patterns with `*`, `?` and `!`, or a hashed name."""
+    """Return whether the first field of a line means a host: patterns with `*`, `?` and `!`, or a hashed name."""
     is_found = False
     for pattern in patterns.split(","):
         if pattern.startswith("|1|"):

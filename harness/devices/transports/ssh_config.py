@@ -123,7 +123,7 @@ class _Reader:
                 raise ConfigError(f"{path}:{number}: {line.strip()!r}: {error}") from error
 
     def settings(self, source: str) -> HostSettings:
-        """Return what the lines say of the host."""
+        """Return the settings of the host."""
         if self._is_silent:
             return HostSettings(hostname=self._name, user=self._user, port=self._port)
         values = self._lookup()
@@ -213,13 +213,13 @@ class _Reader:
         return " ".join(["Match", *kept]) if kept else "Host *"
 
     def _is_exec_met(self, before: list[str], command: str, *, is_negated: bool) -> bool:
-        """Tell whether a `Match exec` holds; its command is run only where the criteria before it hold."""
+        """Return whether a `Match exec` holds; its command is run only where the criteria before it hold."""
         if before and not self._is_met(" ".join(["Match", *before])):
             return False
         return self._succeeds(command) != is_negated
 
     def _is_met(self, *header: str) -> bool:
-        """Tell whether a block beginning here, or without a header the present one, holds for the host."""
+        """Return whether a block beginning here, or without a header the present one, holds for the host."""
         return _MARK in self._lookup(*header, f"{_MARK} yes")
 
     def _succeeds(self, command: str) -> bool:

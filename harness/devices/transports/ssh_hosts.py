@@ -137,7 +137,7 @@ def _host(
 def _copy_key(
     device: SshDevice, to: Destination, settings: HostSettings, port: int, user: str, *, is_jump: bool
 ) -> str:
-    """Return what to type so that the host takes one's key: by its alias where ~/.ssh/config has one, or through a cable."""
+    """Return the command that makes the host take one's key: by its alias where ~/.ssh/config has one, or through a cable."""
     if device.adb:
         cable = shlex.join(["adb", "-s", device.adb, "forward", f"tcp:{port}", f"tcp:{port}"])
         return f"{cable} && {shlex.join(['ssh-copy-id', '-p', str(port), f'{user}@127.0.0.1'])}"

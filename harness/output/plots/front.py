@@ -124,7 +124,7 @@ def _draw_networks(axes: Any, table: Table, cost: Cost, within: BoolArray) -> No
 
 
 def scale_of(cost: Cost) -> tuple[float, str]:
-    """Return what a cost's numbers are divided by to be read, and the unit of that in words."""
+    """Return the divisor that makes a cost's numbers readable, and the unit in words."""
     if cost.unit == "bytes":
         return 1e6, "MB"
     if not cost.unit and np.nanmin(cost.values, initial=np.inf) >= _MILLIONS:

@@ -105,7 +105,7 @@ def picture_bytes(picture: Picture, suffix: str = ".png") -> bytes:
 
 
 def _metadata(picture: Picture, kind: str) -> dict[str, Any]:
-    """Return what a file says of itself, without a date, which would make equal pictures differ."""
+    """Return a file's metadata, without a date, which would make equal pictures differ."""
     about: dict[str, Any] = {"Title": picture.title}
     if picture.origin:
         about["Subject" if kind == "pdf" else "Description"] = picture.origin

@@ -41,7 +41,7 @@ _BROKEN = (  # what Pillow was seen to raise for damaged files
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """What images become: square ones of `size` pixels with `channels`, uint8, by settings."""
+    """Format of the images: square ones of `size` pixels with `channels`, uint8, by settings."""
 
     size: int
     channels: int

@@ -53,7 +53,8 @@ InMemory = Task | OnePart | Mapping[str, OnePart]
 
 
 def task_in_memory(given: InMemory, config: SpaceConfig, folder: Path, log: Log = lambda line: None) -> Task:
-    """Return what Python holds as a task, and keep it as a file in a folder: images, or parts `train`, `val` and `test` of them.
+    """Return images that Python holds as a task, and keep it as a file in a folder: images, or parts `train`, `val` and
+    `test` of them.
 
     A pair is arrays: images, uint8 (n, height, width[, channels]), and labels (n,). Parts that are missing are split by seed 0,
     as those of a folder. A `Task` that says its source is returned as it is.

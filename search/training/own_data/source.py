@@ -25,7 +25,7 @@ _SETTINGS = re.compile(r"(.+?):([a-z]+=[^:,]*(?:,[a-z]+=[^:,]*)*)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSettings(Checked):
-    """How a user's own images become a task.
+    """Source of a task: a user's own images, and their settings.
 
     `fit` says how an image gets the space's size: `exact` refuses others, `crop` takes the largest square in the middle and
     resizes it, `stretch` resizes both sides. `color=gray` makes colors gray; `keep` refuses images with colors in a space of one
@@ -56,7 +56,7 @@ class DataSettings(Checked):
             raise self.refusal("val", f"with test = {self.test:g} it leaves no image to train on; give less")
 
     def __str__(self) -> str:
-        """Return what differs from the defaults as a source tells it, such as `fit=crop,seed=3`."""
+        """Return the settings that differ from the defaults as a source tells them, such as `fit=crop,seed=3`."""
         usual = DataSettings()
         changed = [name for name in fields_of(DataSettings) if getattr(self, name) != getattr(usual, name)]
         return ",".join(f"{name}={_written(getattr(self, name))}" for name in changed)

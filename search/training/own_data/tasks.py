@@ -89,7 +89,7 @@ def own_task(source: OwnSource, classes: tuple[str, ...], parts: Mapping[str, Ar
 
 
 def tell_repeats(task: Task, log: Log) -> None:
-    """Tell of images to validate or to test that are trained on, too, pixel by pixel."""
+    """Report images to validate or to test that are trained on, too, pixel by pixel."""
     trained_on = set(map(_pixels_hash, task.train.images))
     for part, what in (("val", "validate"), ("test", "test")):
         images = getattr(task, part).images
@@ -310,7 +310,7 @@ def _fitted(source: OwnSource, part: str, one: ArrayPart, form: Format, log: Log
 
 
 def _format(source: OwnSource, classes: Sequence[str], config: SpaceConfig) -> Format:
-    """Return what images become, for a space of as many classes. Raises: ConfigError."""
+    """Return the images' format, for a space of as many classes. Raises: ConfigError."""
     _check_classes(source, config, classes)
     return Format(size=config.image_size, channels=config.in_channels, settings=source.settings)
 

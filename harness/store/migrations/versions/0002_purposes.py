@@ -1,4 +1,4 @@
-"""Say what each session is for, and keep every reference latency that was measured: the last one is in use."""
+"""Purpose of each session, and every reference latency that was measured: the last one is in use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How busy the busiest other core was during each session: whether the reference was ever seen on a quiet device."""
+"""Load of the busiest other core during each session: whether the reference was ever seen on a quiet device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each session's runtime said that it computed in."""
+"""Arithmetic that each session's runtime reported."""
 
 from __future__ import annotations
 

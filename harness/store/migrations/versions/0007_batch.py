@@ -1,4 +1,4 @@
-"""How many images a run of a configuration takes, and what its provider was told."""
+"""Number of images in a run of a configuration, and its provider's options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a fixed piece of work took during each session: whether something that the system does not tell slowed the core."""
+"""Time of a fixed piece of work during each session: whether something that the system does not tell slowed the core."""
 
 from __future__ import annotations
 

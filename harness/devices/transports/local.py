@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import final
 
 from harness.devices.transports.contract import MAX_OUTPUT_BYTES, CompletedCommand
-from harness.devices.transports.tail import Tail
+from harness.devices.transports.tail import REST_S, Tail
 from harness.errors import DeviceError, LinkError
 from space.errors import ConfigError
 from space.system_errors import remedy_for
@@ -98,6 +98,7 @@ class LocalChannel:
         self._process, self._stdin, self._stdout = process, process.stdin, process.stdout
         os.set_blocking(self._stdin.fileno(), False)
         self._stderr = process.stderr
+        self._has_ended = False
         self._tail = Tail(lambda size: os.read(process.stderr.fileno(), size))  # type: ignore[union-attr]
 
     def write(self, data: bytes, timeout_s: float) -> None:
@@ -118,7 +119,9 @@ class LocalChannel:
         try:
             if not select.select([self._stdout], [], [], timeout_s)[0]:
                 raise LinkError(f"no sign of life from the agent for {timeout_s:g} s")
-            return os.read(self._stdout.fileno(), size)
+            data = os.read(self._stdout.fileno(), size)
+            self._has_ended = not data
+            return data
         except (OSError, ValueError) as error:
             raise LinkError(f"the agent is gone: {error}") from error
 
@@ -137,12 +140,12 @@ class LocalChannel:
         self._process.kill()
 
     def stderr_tail(self) -> str:
-        """Return the last 4 KiB of standard error."""
-        return self._tail.text()
+        """Return the last 4 KiB of standard error; at the end of the output all of it is awaited."""
+        return self._tail.finish(REST_S) if self._has_ended else self._tail.text()
 
     def finished_stderr(self) -> str:
         """Return the end of standard error once the command has ended."""
-        return self._tail.finish(2.0)
+        return self._tail.finish(REST_S)
 
     def close(self) -> None:
         """End the command, gently first; soon where the user stops what it is for."""

@@ -33,7 +33,7 @@ from harness.devices.transports.known_hosts import (
 from harness.devices.transports.ssh_hosts import SshHost, find_way
 from harness.devices.transports.ssh_login import KeyFailed, check_key_file, log_in
 from harness.devices.transports.ssh_proxy import ProxyCommand
-from harness.devices.transports.tail import Tail
+from harness.devices.transports.tail import REST_S, Tail
 from harness.devices.transports.tcp import connect_within
 from harness.errors import DeviceError, LinkError
 from space.errors import ConfigError
@@ -231,12 +231,12 @@ class SshChannel:
         return status
 
     def stderr_tail(self) -> str:
-        """Return the last 4 KiB of standard error."""
-        return self._tail.finish(0.5) if self._channel.eof_received else self._tail.text()
+        """Return the last 4 KiB of standard error; at the end of the output all of it is awaited."""
+        return self._tail.finish(REST_S) if self._channel.eof_received else self._tail.text()
 
     def finished_stderr(self) -> str:
         """Return the end of standard error once the command has ended."""
-        return self._tail.finish(2.0)
+        return self._tail.finish(REST_S)
 
     def close(self) -> None:
         """End the command's input, then the channel."""

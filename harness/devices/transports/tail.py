@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 KEPT_BYTES = 4096
+REST_S = 2.0  # for what a command wrote to standard error at the end of its output
 
 
 class Tail:

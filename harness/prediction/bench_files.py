@@ -28,8 +28,8 @@ from harness.store import Store
 from harness.store.configurations import ConfigurationChoice, one_configuration, prior_configuration
 from harness.version import __version__
 from search.table import Cost
-from space import BLOX, Architecture, SpaceConfig, check_enumerable
-from space.accuracies.load import fitting_spaces, published_in_folder
+from space import Architecture, SpaceConfig, check_enumerable
+from space.accuracies.load import published_in_folder
 from space.atomic_files import write_file
 from space.dataset import bench_dataset, read_dataset, write_dataset
 from space.dataset.files import IS_PICKLE, read_header
@@ -165,7 +165,7 @@ def latency_files(paths: Sequence[Path], *, allow_pickle: bool = False) -> dict[
     for path in [file for one in paths for file in _in_folder(expand_user(one), allow_pickle)]:
         if suffix_of(path) == ".pickle" and not allow_pickle:
             raise ConfigError(f"--latencies {path}: {IS_PICKLE}")
-        header = read_header(path, config=next(iter(fitting_spaces([path])), BLOX))
+        header = read_header(path, config=None)
         if header.dataset_type != "benchmarking":
             raise ConfigError(
                 f"--latencies {path}: is a file of type {header.dataset_type!r}, not of latencies; give a blox-bench-DEVICE file"

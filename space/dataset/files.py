@@ -98,11 +98,11 @@ def read_dataset(
         raise DatasetError(f"{path}: {error}") from error
 
 
-def read_header(path: str | PathLike[str], *, config: SpaceConfig = BLOX) -> Header:
-    """Read what a published data file says of itself, and none of its rows.
+def read_header(path: str | PathLike[str], *, config: SpaceConfig | None = BLOX) -> Header:
+    """Read the header of a published data file, and none of its rows.
 
     Raises:
-        DatasetError: the file cannot be read, or has no header of this space.
+        DatasetError: the file cannot be read, or has no header of this space; None: any space will do.
     """
     path = Path(path)
     try:

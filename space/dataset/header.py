@@ -57,11 +57,11 @@ class Header:
         check_extra(self.dataset_type, self.extra)
 
 
-def parse_header(head: bytes, config: SpaceConfig) -> tuple[Header, int]:
+def parse_header(head: bytes, config: SpaceConfig | None) -> tuple[Header, int]:
     """Read the header at the begin of a file's first bytes; return it and the number of its bytes.
 
     Raises:
-        DatasetError: there is no whole header, or it describes no file of this space.
+        DatasetError: there is no whole header, or it describes no file of this space; None: any space will do.
     """
     begin = _BEGIN.match(head)
     if begin is None:
@@ -74,7 +74,7 @@ def parse_header(head: bytes, config: SpaceConfig) -> tuple[Header, int]:
         raise DatasetError(
             f"has version {_brief(found.get('version'))}; only version 1 is known: use a newer release"
         )
-    if found.get("search_space") != _as_text(_search_space(config)):
+    if config is not None and found.get("search_space") != _as_text(_search_space(config)):
         raise DatasetError(
             f"has a search_space other than {config.name!r} ({config.stages} stages of "
             f"{', '.join(config.ops)}); read it with the space that it was made for"

@@ -15,7 +15,7 @@ from factories.records import make_fresh_run
 from factories.stores import MANY, add_sessions, calibrate, new_store
 
 from harness.blockwise.costs import space_costs
-from harness.prediction.bench_files import file_latency, write_bench_files
+from harness.prediction.bench_files import file_latency, latency_files, write_bench_files
 from harness.prediction.equals import of_equals
 from harness.prediction.fresh_costs import measured_costs
 from harness.prediction.space_prediction import predict
@@ -214,6 +214,7 @@ def test_what_is_measured_and_predicted_is_counted_by_networks(
         written = write_bench_files(store, tmp_path, ConfigurationChoice(device="made-up"), formats=["csv"])
         _, told = file_latency(written.paths[0], "made-up", config)
         assert (told.measured, told.predicted) == (rows, networks - rows)
+        assert latency_files(written.paths[:1]) == {"made-up": written.paths[0]}
         for network in names:  # in fresh processes, by both names
             fresh = {"architecture": str(network), "graph_hash": network.graph_hash}
             store.add_fresh_run(make_fresh_run(20_000_000, configuration=configuration, **fresh))

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,7 @@ def test_the_notebook_goes_from_measured_networks_to_a_front_and_its_picture(
     drawn = names["axes"].lines[0].get_xydata()
     assert drawn.tolist() == names["front"][["local_ms", names["accuracy"]]].to_numpy().tolist()
     assert (drawn[1:] > drawn[:-1]).all(), "of a front each network that is slower is more accurate"
+    import_module("matplotlib.pyplot").close("all")
 
 
 @dataclass(frozen=True)

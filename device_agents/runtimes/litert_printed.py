@@ -45,6 +45,7 @@ class PrintedText:
     def __init__(self) -> None:
         self.fault = ""
         self._text, self._searched = "", 0
+        self._is_over = False  # something put another file in the place of standard error
         self._source, sink = os.pipe()
         self._stderr = os.dup(2)
         os.dup2(sink, 2)
@@ -55,8 +56,9 @@ class PrintedText:
     def read(self) -> str:
         """Return all that was written so far."""
         with self._lock:
-            while select.select([self._source], [], [], 0)[0]:
+            while not self._is_over and select.select([self._source], [], [], 0)[0]:
                 data = os.read(self._source, 1 << 16)
+                self._is_over = not data
                 os.write(self._stderr, data)
                 self._text += data.decode("utf-8", "replace")
             found = FAULT.search(self._text, self._searched)
@@ -65,8 +67,15 @@ class PrintedText:
             return self._text
 
     def check(self, provider: str, cause: Exception | None = None) -> None:
-        """Raise what a GPU told of: Refusal where it lacks memory, else GpuError; from then on nothing it computes counts."""
+        """Raise what a GPU told of: Refusal where it lacks memory, else GpuError; from then on nothing it computes counts.
+
+        What cannot be read any more may have told of an error: a GpuError, too.
+        """
         self.read()
+        if not self.fault and self._is_over:
+            raise GpuError(
+                "what the %s prints of its errors is not seen: standard error was replaced" % provider
+            ) from cause
         if not self.fault:
             return
         if NO_MEMORY.search(self.fault):
@@ -76,7 +85,7 @@ class PrintedText:
         raise GpuError("the %s %s: %s" % (provider, what, self.fault)) from cause
 
     def _pass_on(self) -> None:
-        while True:
+        while not self._is_over:
             select.select([self._source], [], [])
             self.read()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import shutil
 import struct
 import subprocess
@@ -27,6 +28,7 @@ from device_agents.refusal import Refusal
 from device_agents.runtimes import litert, litert_library, tflite, uses_accelerator
 from device_agents.runtimes.litert_api import LiteRtError, LiteRtLibrary
 from device_agents.runtimes.litert_library import ANY_VERSION_VARIABLE, PATH_VARIABLE, open_library
+from device_agents.runtimes.litert_printed import GpuError, PrintedText, printed_text
 from device_agents.runtimes.loaded import Inputs, fixed_input
 from device_agents.runtimes.plain_values import fixed_bytes
 from device_agents.worker import ENDS_JOB
@@ -49,6 +51,7 @@ TASKS = Path("/proc/self/task")
 @pytest.fixture(autouse=True)
 def library_found_anew() -> Iterator[None]:
     open_library.cache_clear()
+    printed_text.cache_clear()  # pytest puts another file in the place of standard error for each test
     yield
     open_library.cache_clear()
 
@@ -398,3 +401,17 @@ def test_litert_calls_a_network_of_the_cpu_whole_or_not_and_the_cpu_runs_all_of_
         compiled.bind(Inputs())
         assert library.ask(c_bool, litert.TELL_WHOLE[0], compiled.handle) is is_whole
         assert compiled.shares == {"CPU": 1.0}
+
+
+def test_errors_that_can_no_longer_be_read_are_not_taken_for_none() -> None:
+    before = os.dup(2)
+    try:
+        printed = PrintedText()
+        os.write(2, b"so far\n")
+        assert printed.read() == "so far\n"
+        printed.check("GPU")
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+    with pytest.raises(GpuError, match="errors is not seen: standard error was replaced"):
+        printed.check("GPU")

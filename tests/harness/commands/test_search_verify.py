@@ -96,7 +96,7 @@ def new_store(folder: Path) -> Path:
 
 def installed(monkeypatch: pytest.MonkeyPatch) -> Bench:
     bench = Bench(twist=0.3)
-    monkeypatch.setattr(verifying, "ExportedModels", lambda networks, progress, config: list(networks))
+    monkeypatch.setattr(verifying, "ExportedModels", lambda networks, on_progress, config: list(networks))
     monkeypatch.setattr(campaigns, "run_all", bench.run_all)
     return bench
 

@@ -107,8 +107,9 @@ def test_what_broke_off_is_kept_and_is_a_failure_too_and_the_next_network_follow
 class FixedPhone:
     """What adb tells of a phone in fixed-performance mode, beside an agent that cannot see it."""
 
-    def begin(self) -> None:
+    def begin(self, *, gauge: bool = False) -> None:
         """Take nothing before a worker."""
+        assert not gauge, "energy is not asked for"
 
     def beside(self, conditions: Mapping[str, Any]) -> dict[str, Any]:
         """Return the conditions with the mode."""

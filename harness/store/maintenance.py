@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from statistics import median
 from typing import Any
 
@@ -128,14 +128,18 @@ def list_sessions(store: Store, selection: Selection) -> list[StoredSession]:
     ]
 
 
-def show_session(store: Store, identifier: str) -> SessionSummary:
-    """Return one session by its id or the beginning of it.
+def show_session(store: Store, selection: Selection) -> SessionSummary:
+    """Return the session of a selection that names one, by its id or the beginning of it.
 
-    Raises: ConfigError when none or several begin so; StoreError with the reason when it cannot be read.
+    Raises: ConfigError when none or several begin so, or it does not fit the rest of the selection; StoreError with the reason
+    when it cannot be read.
     """
-    rows = list(_session_rows(store, Selection(sessions=(identifier,)), raw=True))
+    (identifier,) = selection.sessions
+    rows = list(_session_rows(store, selection, raw=True))
     if len(rows) != 1:
-        found = f"{len(rows)} sessions begin so: write more of it" if rows else "no session has it"
+        is_alone = replace(selection, sessions=()).is_everything
+        none = "no session has it" if is_alone else "no session that fits the rest has it"
+        found = f"{len(rows)} sessions begin so: write more of it" if rows else none
         raise ConfigError(f"session {identifier!r}: {found}; see 'harness store show'")
     (row,) = rows
     try:
@@ -166,7 +170,7 @@ def show_stored(
     """
     if failure is None:
         is_one = len(selection.sessions) == 1
-        return show_session(store, selection.sessions[0]) if is_one else list_sessions(store, selection)
+        return show_session(store, selection) if is_one else list_sessions(store, selection)
     if not selection.is_everything:
         raise ConfigError(
             f"--failure {failure}: shows a failure by its number; leave out what selects sessions"

@@ -187,6 +187,9 @@ def test_what_chooses_nothing_that_can_be_is_refused(path: Path) -> None:
     refused(run(path, "store", "show", "--since", "yesterday"), "--since 'yesterday'", "UTC")
     refused(run(path, "store", "show", "abc"), "at least 4 characters")
     refused(run(path, "store", "show", "no-such-id"), "no session has it")
+    one = run(path, "store", "show", "--device", "made-up", "--json").json[0]["id"]
+    assert run(path, "store", "show", one, "--device", "made-up").status == 0
+    refused(run(path, "store", "show", one, "--device", "elsewhere"), "no session that fits the rest has it")
     refused(run(path, "store", "show", "--failure", "77"), "failure 77")
     refused(
         run(path, "store", "show", "--failure", "1", "--device", "made-up"), "leave out what selects sessions"

@@ -18,7 +18,7 @@ from harness.commands.options import (
     is_quiet,
     make_store,
 )
-from harness.devices.config import LOCAL
+from harness.devices.destination import LOCAL
 
 
 @takes_inputs

@@ -23,7 +23,7 @@ from harness.commands.options import (
     named_device,
     patience_s,
 )
-from harness.devices.config import LOCAL
+from harness.devices.destination import LOCAL
 
 
 class By(StrEnum):

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.options import DevicesFile, JsonFlag, named_device
-from harness.devices.config import LOCAL
+from harness.devices.destination import LOCAL
 
 
 def provision(

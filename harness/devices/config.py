@@ -29,7 +29,7 @@ from pydantic.json_schema import models_json_schema
 from pydantic_core import PydanticCustomError
 
 from harness.devices.adb.serials import check_serial
-from harness.devices.destination import Destination, parse_destination
+from harness.devices.destination import LOCAL, Destination, parse_destination
 from harness.devices.provider_options import (
     Value,
     check_delegate_options,
@@ -44,7 +44,6 @@ from space.user_paths import expand_user
 
 DEFAULT_FILE = "devices.toml"
 FILE_VARIABLE = "HARNESS_DEVICES"
-LOCAL = "local"
 PACKED = "packed"  # the transport of a device that only packed jobs reach
 ALL = "all"  # what `--device` calls every device, so no name of one
 Format = Literal["onnx", "tflite"]

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
+LOCAL = "local"  # this machine, by its name as a device and as a transport
 MAX_PORT = 65535
 _HOST_AND_PORT = re.compile(r"(\[[^]]*\]|[^:\[]*)(?::([^:]*))?", re.DOTALL)
 

@@ -8,7 +8,8 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 
-from harness.devices.config import ALL, DEFAULT_FILE, LOCAL, Device, is_named, load_devices
+from harness.devices.config import ALL, DEFAULT_FILE, Device, is_named, load_devices
+from harness.devices.destination import LOCAL
 from space.errors import ConfigError, did_you_mean
 
 SHOWN_NAMES = 20  # of a laboratory's devices, in an error

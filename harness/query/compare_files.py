@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist, median
 
-from harness.devices.config import LOCAL
+from harness.devices.destination import LOCAL
 from harness.devices.names import select_devices
 from harness.estimates.comparison import Comparison
 from harness.estimates.estimate import COVERAGE, WallTime, half_width

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Literal, Protocol, get_args
 
-from harness.devices.config import LOCAL
+from harness.devices.destination import LOCAL
 from harness.devices.names import select_devices
 from harness.estimates.comparison import compare
 from harness.estimates.estimate import half_width

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.devices.config import LOCAL, parse_runtime
+from harness.devices.config import parse_runtime
+from harness.devices.destination import LOCAL
 from harness.devices.names import shortened
 from harness.estimates.sustained import Sustained, sustained
 from harness.prediction.bench_files import latency_files

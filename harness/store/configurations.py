@@ -11,12 +11,12 @@ from pathlib import Path
 from device_agents.names import short_provider
 from harness.devices.config import (
     DEFAULT_PRECISION,
-    LOCAL,
     PRECISIONS,
     load_devices,
     parse_precision,
     parse_runtime,
 )
+from harness.devices.destination import LOCAL
 from harness.devices.names import expand_names, groups_of, shortened
 from harness.records import FILE_SPACE, Configuration
 from harness.store import Store

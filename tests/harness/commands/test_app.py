@@ -216,6 +216,8 @@ for arguments in json.loads(sys.argv[1]):
             main()
     except SystemExit as end:
         shown[" ".join(arguments)] = [end.code, output.getvalue()]
+    if arguments == ["--help"] and "pydantic" in sys.modules:
+        shown["pydantic"] = [1, ""]
 heavy = {"torch", "tensorflow", "onnx", "onnxruntime", "ai_edge_litert", "scipy", "sklearn", "plotly", "ray"}
 print(json.dumps([shown, sorted(heavy & sys.modules.keys())]))
 """

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.devices.config import LOCAL, LocalDevice
+from harness.devices.config import LocalDevice
+from harness.devices.destination import LOCAL
 from harness.devices.names import SHOWN_NAMES, select_devices, select_one
 from space.errors import ConfigError
 

@@ -143,8 +143,11 @@ def compare(
     'faster'
     """
     given = inputs if isinstance(inputs, GivenInputs) else None
+    if given is not None and (shapes or expect or signature):
+        raise ConfigError("inputs holds shapes, expect and signature itself: give them there, not beside it")
     with saved_programs([first, second], None if given else inputs) as (names, values):  # type: ignore[arg-type]
         one, other = names
+        asked = given or GivenInputs.of(shapes, values, expect, signature)
         if is_file_name(one) or is_file_name(other):
             if configuration or not (is_file_name(one) and is_file_name(other)):
                 raise ConfigError(
@@ -162,12 +165,16 @@ def compare(
                 sessions=sessions,
                 fresh=fresh,
                 batch=batch or 1,
-                inputs=given or GivenInputs.of(shapes, values, expect, signature),
+                inputs=asked,
                 devices_file=devices_file,
                 log=log,
             )
             rows = tuple(NetworkComparison(first=a, second=b, result=result) for a, b, result in compared)
             return NetworkComparisons(rows=rows, not_measured={})
+        if asked != GivenInputs():
+            raise ConfigError(
+                f"--shape, --inputs, --expect and --signature are for model files, and {one} and {other} are none"
+            )
     choice = ConfigurationChoice(
         device=device,
         batch=batch,

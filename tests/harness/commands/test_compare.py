@@ -138,3 +138,11 @@ def test_files_that_are_measured_have_the_view_of_a_campaign(
     assert any(re.search(r"local .*1/3 sessions", line) for line in shown.lines), shown.lines
     piped = run(tmp_path / "store.sqlite", *command.split())
     assert "local: 3 sessions to measure\nlocal: 1 of 3 sessions" in piped.stderr
+
+
+@pytest.mark.parametrize(
+    "options", [["--shape", "image=1,3,8,8"], ["--inputs", "a.npz"], ["--signature", "serve"]]
+)
+def test_networks_are_given_no_inputs(store: Path, options: list[str]) -> None:
+    done = run(store, "compare", str(FAST), str(SLOW), "-d", "made-up", *options)
+    refused(done, "are for model files", str(FAST))

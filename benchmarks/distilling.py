@@ -32,7 +32,7 @@ from torch import Tensor
 from search.distillation.losses import errors
 from search.distillation.recipe import DistilRecipe
 from search.distillation.separate_weights import fresh_stage
-from search.distillation.teacher_features import teacher_features, teacher_network
+from search.distillation.teacher_features import StageTask, teacher_features, teacher_network
 from search.training.augment import normalize
 from search.training.history import Epoch, Figures
 from search.training.images import Task
@@ -86,7 +86,7 @@ def ways_of(teacher: Trained, task: Task, stage: int, chosen: argparse.Namespace
     network = teacher_network(teacher, device)
     pixels = torch.tensor(task.train.images, device=device).permute(0, 3, 1, 2)
 
-    with teacher_features(teacher, task, stage, device=device) as features:
+    with teacher_features(StageTask(teacher, task, stage, device=device)) as features:
         variance = features.variance.to(device)
 
         def fresh(channels_last: bool) -> list[Stage]:

@@ -394,6 +394,7 @@ def check_distilling(chosen: argparse.Namespace) -> Found:
 def distilled(teacher: Any, task: Any, recipe: Any, blocks: Sequence[Any], device: str) -> tuple[Any, float]:
     """Distill blocks of the first stage; return them, and the median seconds of an epoch after the first of its group."""
     from search.distillation.distill import distil_stage
+    from search.distillation.teacher_features import StageTask
     from search.training.history import EpochDone
 
     ends: list[tuple[int, float]] = []
@@ -401,7 +402,7 @@ def distilled(teacher: Any, task: Any, recipe: Any, blocks: Sequence[Any], devic
     def ended(done: EpochDone) -> None:
         ends.append((done.first, time.perf_counter()))
 
-    library = distil_stage(teacher, task, 0, recipe, blocks, device=device, on_epoch=ended)
+    library = distil_stage(StageTask(teacher, task, 0, device=device), recipe, blocks, on_epoch=ended)
     taken = [later - earlier for (one, earlier), (other, later) in pairwise(ends) if one == other]
     return library, statistics.median(taken)
 

@@ -22,7 +22,7 @@ from search.distillation.block_library import BlockLibrary, StageLibrary
 from search.distillation.distill import together_for
 from search.distillation.losses import stacked_stages
 from search.distillation.signatures import TRAIN_LOSS_CHANGE, Signatures
-from search.distillation.teacher_features import MEMORY_BYTES, teacher_features, teacher_network
+from search.distillation.teacher_features import StageTask, teacher_features, teacher_network
 from search.training.images import Images, Task
 from search.training.stacked_modules import AnyStages, SideBySide, repeated
 from search.training.trained import trained_digest
@@ -36,34 +36,25 @@ from space.text import counted
 BATCH = 128  # images; N times as many in the tail
 
 
-def score_blocks(
-    library: BlockLibrary,
-    task: Task,
-    device: str = "cpu",
-    memory_bytes: int = MEMORY_BYTES,
-) -> Signatures:
-    """Return the signatures of all blocks of a library; of stages and blocks that were not distilled NaN.
+def score_blocks(library: BlockLibrary, task: Task, device: str = "cpu") -> Signatures:
+    """Return the signatures of all blocks of a library; NaN for stages and blocks that were not distilled.
 
-    The figures are of the task's images for profiling, those of the teacher too.
+    They are of the task's images for profiling, the teacher's own figures too.
 
     Raises:
         ConfigError: the task does not fit the space.
     """
-    columns = _tabulated(
-        library,
-        lambda stage: {
-            "mse": stage.mse,
-            "nsr": stage.nsr,
-            **_scores_in_teacher(library, stage, task, device, memory_bytes),
-        },
-    )
+
+    def scores(stage: StageLibrary) -> dict[str, FloatArray]:
+        stage_task = StageTask(library.teacher, task, stage.stage, device)
+        return {"mse": stage.mse, "nsr": stage.nsr, **_scores_in_teacher(stage_task, stage)}
+
+    columns = _tabulated(library, scores)
     images = f"{len(task.profile)} {task.profile_name}"
     return _signatures(library, task, {**columns, **block_sizes(library.config)}, images)
 
 
-def score_on_training(
-    library: BlockLibrary, task: Task, device: str = "cpu", memory_bytes: int = MEMORY_BYTES
-) -> Signatures:
+def score_on_training(library: BlockLibrary, task: Task, device: str = "cpu") -> Signatures:
     """Return the loss changes of all blocks on the task's training images, without augmentation, as LANA is published.
 
     Raises:
@@ -71,8 +62,8 @@ def score_on_training(
     """
 
     def scores(stage: StageLibrary) -> dict[str, FloatArray]:
-        found = _scores_in_teacher(library, stage, task, device, memory_bytes, "train")
-        return {TRAIN_LOSS_CHANGE: found["loss_change"]}
+        stage_task = StageTask(library.teacher, task, stage.stage, device)
+        return {TRAIN_LOSS_CHANGE: _scores_in_teacher(stage_task, stage, "train")["loss_change"]}
 
     return _signatures(library, task, _tabulated(library, scores), f"{len(task.train)} training images")
 
@@ -166,27 +157,21 @@ def block_sizes(config: SpaceConfig) -> dict[str, FloatArray]:
 
 @torch.no_grad()
 def _scores_in_teacher(
-    library: BlockLibrary,
-    stage: StageLibrary,
-    task: Task,
-    device: str,
-    memory_bytes: int,
-    part: str = "profile",
+    stage_task: StageTask, stage: StageLibrary, part: str = "profile"
 ) -> dict[str, FloatArray]:
     """Return `loss_change`, `accuracy_change` and `agreement` of a stage's blocks on a part of the images, (blocks,) each."""
-    teacher = teacher_network(library.teacher, device)
+    device = stage_task.device
+    teacher = teacher_network(stage_task.teacher, device)
     tail: nn.Module = nn.Sequential(*teacher.stages[stage.stage + 1 :], teacher.head)
     if not isinstance(teacher, Network):
         tail = SideBySide([tail])  # reads a copy channels first, as in training
-    images: Images = getattr(task, part)
+    images: Images = getattr(stage_task.task, part)
     labels = torch.tensor(images.labels)
     count = len(stage.blocks)
     at_once = min(count, together_for(stage.place, BATCH))
     totals = np.zeros((3, count))  # loss, right ones, those with the teacher's class
     own = np.zeros(2)  # the teacher's loss and right ones
-    with teacher_features(
-        library.teacher, task, stage.stage, part, memory_bytes=memory_bytes, device=device
-    ) as features:
+    with teacher_features(stage_task, part) as features:
         blocks = stacked_stages(stage, device)
         for begin in range(0, len(features), BATCH):
             rows = slice(begin, begin + BATCH)

@@ -41,12 +41,17 @@ class DistilProgress:
             )
         self.done, self._state = found["done"], found["state"]
 
-    @property
-    def unfinished(self) -> dict[str, Any] | None:
-        """The state of the group in work after its last whole epoch: `network`, `optimizer` and `history`; None if none is."""
-        return self._state
+    def resume(self, network: nn.Module, optimizer: torch.optim.Adam) -> list[list[float]]:
+        """Load what is kept of the unfinished group and return its history, (epochs, blocks); empty where nothing is kept."""
+        if self._state is None:
+            return []
+        network.load_state_dict(self._state["network"])
+        optimizer.load_state_dict(self._state["optimizer"])
+        history: list[list[float]] = self._state["history"]
+        return history
 
     def keep(self, network: nn.Module, optimizer: torch.optim.Adam, history: list[list[float]]) -> None:
+        """Store the state of the unfinished group after a whole epoch."""
         if self._path is not None:
             self._write(
                 {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "history": history}

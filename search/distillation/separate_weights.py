@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor, nn
@@ -30,14 +31,18 @@ from space.text import counted
 _CHECK_EVERY = 32  # steps
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BlockGroup:
+    """Blocks of a stage that are distilled at once by a recipe, on a device."""
+
+    stage: SpaceStage
+    blocks: Sequence[Block]
+    recipe: DistilRecipe
+    device: str = "cpu"
+
+
 def train_separate(
-    stage: SpaceStage,
-    recipe: DistilRecipe,
-    group: Sequence[Block],
-    learned: FeatureMaps,
-    device: str,
-    progress: DistilProgress,
-    on_epoch: Callable[[int], None],
+    group: BlockGroup, learned: FeatureMaps, progress: DistilProgress, on_epoch: Callable[[int], None]
 ) -> tuple[list[dict[str, Tensor]], list[list[float]]]:
     """Train blocks at once, each with weights of its own; return these and the history (epochs, blocks).
 
@@ -46,65 +51,73 @@ def train_separate(
     Raises:
         HarnessError: a loss is not finite, or memory ran out; the message names the block, or a batch that fits.
     """
-    network = stack_stages([fresh_stage(recipe, stage, block) for block in group], device)
-    optimizer = optimizer_of(network, recipe)
-    history: list[list[float]] = []
-    if former := progress.unfinished:
-        network.load_state_dict(former["network"])
-        optimizer.load_state_dict(former["optimizer"])
-        history = former["history"]
-    count = len(learned) // recipe.views
-    learned = learned.near(torch.device(device))
-    variance = learned.variance.to(device)
-
-    def compute(inputs: Tensor, targets: Tensor) -> tuple[Tensor]:
-        found = errors(network(repeated(inputs, len(group))), targets, variance)
-        losses = found[1] if recipe.loss == "nsr" else found[0]  # (N,)
-        network.zero_grad()
-        take_gradients(losses.sum())
-        return (losses.detach(),)
-
-    gradients = Replayed(compute, network.parameters())
-
-    def step(rows: Tensor) -> Tensor:
-        (losses,) = gradients(learned.inputs[rows].to(device), learned.targets[rows].to(device))
-        optimizer.step()
-        return losses
-
-    def epoch_of(number: int) -> list[float]:
-        network.train()
-        order = torch.randperm(
-            count, generator=Generator().manual_seed(distil_seed(recipe, "order", stage.number, number))
-        )
-        order += count * ((number - 1) % recipe.views)  # the next view of every image
-        order = order.to(learned.inputs.device)
-        parts = torch.split(order, recipe.batch)
-        total, pending = torch.zeros(len(group), dtype=torch.float64), []
-        for place, rows in enumerate(parts):
-            for group_ in optimizer.param_groups:
-                group_["lr"] = recipe.rate_at((number - 1 + place / len(parts)) / recipe.epochs)
-            pending.append(step(rows) * (len(rows) / count))
-            if len(pending) == _CHECK_EVERY or place == len(parts) - 1:
-                total += torch.stack(pending).cpu().double().sum(0)
-                pending = []
-                _check_finite(total, group, stage.number, number)
-        losses: list[float] = total.tolist()
-        return losses
+    training, recipe, stage = _Training(group, learned), group.recipe, group.stage.number
+    history = progress.resume(training.network, training.optimizer)
 
     def all_epochs() -> None:
         for number in range(len(history) + 1, recipe.epochs + 1):
-            with own_numbers(distil_seed(recipe, "layers", stage.number, group[0], number), device):
-                history.append(epoch_of(number))
-            progress.keep(network, optimizer, history)
+            with own_numbers(distil_seed(recipe, "layers", stage, group.blocks[0], number), group.device):
+                history.append(training.epoch(number))
+            progress.keep(training.network, training.optimizer, history)
             on_epoch(number)
 
     def trial(images: int) -> None:
-        gradients.forget()
-        step(torch.arange(images))
+        training.gradients.forget()
+        training.step(torch.arange(images))
 
-    what = f"distilling {counted(len(group), 'block')} of stage {stage.number} at once"
+    what = f"distilling {counted(len(group.blocks), 'block')} of stage {stage} at once"
     within_memory(all_epochs, trial, recipe.batch, what)
-    return network.unstacked(), history
+    return training.network.unstacked(), history
+
+
+class _Training:
+    """Stacked network and optimizer of a group of N blocks, and the feature maps that it learns from."""
+
+    def __init__(self, group: BlockGroup, learned: FeatureMaps) -> None:
+        self.group = group
+        fresh = [fresh_stage(group.recipe, group.stage, block) for block in group.blocks]
+        self.network = stack_stages(fresh, group.device)
+        self.optimizer = optimizer_of(self.network, group.recipe)
+        self.learned = learned.near(torch.device(group.device))
+        self.variance = learned.variance.to(group.device)
+        self.gradients = Replayed(self._take_gradients, self.network.parameters())
+
+    def epoch(self, number: int) -> list[float]:
+        """Take a step for each batch of one view of every image; return the mean loss of each block."""
+        group, recipe = self.group, self.group.recipe
+        self.network.train()
+        count = len(self.learned) // recipe.views
+        noise = Generator().manual_seed(distil_seed(recipe, "order", group.stage.number, number))
+        order = torch.randperm(count, generator=noise)
+        order += count * ((number - 1) % recipe.views)  # the next view of every image
+        parts = torch.split(order.to(self.learned.inputs.device), recipe.batch)
+        total, pending = torch.zeros(len(group.blocks), dtype=torch.float64), []
+        for place, rows in enumerate(parts):
+            set_rate(self.optimizer, recipe.rate_at((number - 1 + place / len(parts)) / recipe.epochs))
+            pending.append(self.step(rows) * (len(rows) / count))
+            if len(pending) == _CHECK_EVERY or place == len(parts) - 1:
+                total += torch.stack(pending).cpu().double().sum(0)
+                pending = []
+                _check_finite(total, group.blocks, group.stage.number, number)
+        losses: list[float] = total.tolist()
+        return losses
+
+    def step(self, rows: Tensor) -> Tensor:
+        """Take a step on the feature maps of some images and return the losses, (N,)."""
+        device = self.group.device
+        (losses,) = self.gradients(
+            self.learned.inputs[rows].to(device), self.learned.targets[rows].to(device)
+        )
+        self.optimizer.step()
+        return losses
+
+    def _take_gradients(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor]:
+        answers = self.network(repeated(inputs, len(self.group.blocks)))
+        mse, nsr = errors(answers, targets, self.variance)
+        losses = nsr if self.group.recipe.loss == "nsr" else mse  # (N,)
+        self.network.zero_grad()
+        take_gradients(losses.sum())
+        return (losses.detach(),)
 
 
 def fresh_stage(recipe: DistilRecipe, stage: SpaceStage, block: Block) -> AnyStage:
@@ -120,8 +133,14 @@ def optimizer_of(network: nn.Module, recipe: DistilRecipe) -> torch.optim.Adam:
     return torch.optim.Adam(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
 
 
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of the next steps."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
 def take_gradients(loss: Tensor) -> None:
-    """Compute the gradients of a loss, none where it is of blocks without weights."""
+    """Compute the gradients of a loss; blocks without weights have none."""
     if loss.requires_grad:
         loss.backward()  # type: ignore[no-untyped-call]
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -26,8 +26,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from search.distillation.checkpoints import DistilProgress
 from search.distillation.paths import path_sampler
 from search.distillation.recipe import DistilRecipe
-from search.distillation.separate_weights import distil_seed, optimizer_of, take_gradients
-from search.distillation.teacher_features import FeatureMaps, stage_of, teacher_features
+from search.distillation.separate_weights import (
+    BlockGroup,
+    distil_seed,
+    optimizer_of,
+    set_rate,
+    take_gradients,
+)
+from search.distillation.teacher_features import FeatureMaps, StageTask, Views, teacher_features
 from search.training.epochs import own_numbers
 from search.training.history import EpochDone
 from search.training.memory import within_memory
@@ -37,10 +43,6 @@ from space.errors import HarnessError
 from space.indexing import FloatArray
 from space.networks import ChainStage, Reduction, Stage, build_chain_module, build_op
 from space.stages import SpaceStage
-
-if TYPE_CHECKING:
-    from search.training.images import Task
-    from search.training.trained import Trained
 
 
 class CellSupernet(nn.Module):
@@ -109,12 +111,7 @@ def build_supernet(stage: SpaceStage) -> Supernet:
 
 
 def train_supernet(
-    teacher: Trained,
-    task: Task,
-    stage: int,
-    recipe: DistilRecipe,
-    device: str = "cpu",
-    on_epoch: Callable[[EpochDone], None] | None = None,
+    stage_task: StageTask, recipe: DistilRecipe, on_epoch: Callable[[EpochDone], None] | None = None
 ) -> FloatArray:
     """Train a stage's supernet on the teacher's features and return the scores of all blocks, (B,): lower is better.
 
@@ -124,31 +121,23 @@ def train_supernet(
         ConfigError: the space has no such stage, or the task does not fit it.
         HarnessError: a loss is not finite.
     """
-    place = stage_of(teacher, task, stage)
+    stage = stage_task.place
+    group = BlockGroup(stage=stage, blocks=stage.blocks, recipe=recipe, device=stage_task.device)
+    views = Views(count=recipe.views, augmentation=recipe.augmentation, seed=recipe.seed)
     with (
-        teacher_features(
-            teacher,
-            task,
-            stage,
-            views=recipe.views,
-            augmentation=recipe.augmentation,
-            seed=recipe.seed,
-            device=device,
-        ) as train,
-        teacher_features(teacher, task, stage, "profile", device=device) as held_out,
+        teacher_features(stage_task, views=views) as train,
+        teacher_features(stage_task, "profile") as held_out,
     ):
-        return supernet_scores(place, train, held_out, recipe, device, on_epoch)
+        return supernet_scores(group, train, held_out, on_epoch)
 
 
 def supernet_scores(
-    stage: SpaceStage,
+    group: BlockGroup,
     train: FeatureMaps,
     held_out: FeatureMaps,
-    recipe: DistilRecipe,
-    device: str = "cpu",
     on_epoch: Callable[[EpochDone], None] | None = None,
 ) -> FloatArray:
-    """Train a stage's supernet and return the loss of each of its blocks on held-out features, (B,), in canonical order.
+    """Train the supernet of some blocks and return the loss of each of them on held-out features, (blocks,).
 
     The features of the recipe's `views` lie one after another, and an epoch sees one of them. On a CPU the same arguments
     give the same bits.
@@ -156,89 +145,101 @@ def supernet_scores(
     Raises:
         HarnessError: a loss is not finite.
     """
-    network, _ = learned_supernet(stage, stage.blocks, train, recipe, device, on_epoch=on_epoch)
-    scale = _channel_scale(train, recipe.loss, device)
-    return judge_paths(network, stage.blocks, held_out, scale, max(recipe.batch, 2))
+    network, _ = learned_supernet(group, train, on_epoch=on_epoch)
+    scale = _channel_scale(train, group)
+    return judge_paths(network, group.blocks, held_out, scale, max(group.recipe.batch, 2))
 
 
 def learned_supernet(
-    stage: SpaceStage,
-    blocks: Sequence[Block],
+    group: BlockGroup,
     train: FeatureMaps,
-    recipe: DistilRecipe,
-    device: str = "cpu",
     *,
     progress: DistilProgress | None = None,
     on_epoch: Callable[[EpochDone], None] | None = None,
 ) -> tuple[Supernet, list[float]]:
-    """Train a stage's supernet, each step along paths of some of `blocks`; return it and the mean loss of each epoch.
+    """Train a stage's supernet, each step along paths of some of the group's blocks; return it and each epoch's mean loss.
 
-    `progress` keeps what is reached after every epoch, and what it holds is gone on from.
+    `progress` keeps checkpoints after every epoch, to resume from.
 
     Raises:
         ConfigError: the recipe's paths cannot be drawn from these blocks.
         HarnessError: a loss is not finite, or memory ran out; the message names a batch that fits.
     """
-    sampler = path_sampler(recipe.paths, stage.ops, blocks)
-    orders, paths = (Generator().manual_seed(2 * recipe.seed + purpose) for purpose in (0, 1))
-    scale = _channel_scale(train, recipe.loss, device)
+    recipe, progress = group.recipe, progress or DistilProgress(None, {})
     with torch.inference_mode(False), torch.enable_grad():
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(recipe.seed)
-            network = build_supernet(stage).to(device).train()
-        optimizer = optimizer_of(network, recipe)
-        history: list[float] = []
-        if progress and (former := progress.unfinished):
-            network.load_state_dict(former["network"])
-            optimizer.load_state_dict(former["optimizer"])
-            history = [mean for (mean,) in former["history"]]
-        train = train.near(torch.device(device))
-        count = len(train) // recipe.views
-        parts = math.ceil(count / recipe.batch)
-
-        def below(count: int) -> int:
-            return int(torch.randint(count, (), generator=paths))
-
-        def step(rows: Tensor, drawn: Sequence[int]) -> Tensor:
-            inputs, targets = train.inputs[rows].to(device), train.targets[rows].to(device)
-            optimizer.zero_grad()
-            errors = []
-            for (
-                place
-            ) in drawn:  # one after another: gradients add up, and a path's activations are all that is held
-                error = _error(network(inputs, blocks[place]), targets, scale)
-                take_gradients(error)
-                errors.append(error.detach())
-            optimizer.step()
-            return torch.stack(errors).mean()
+        training = _Training(group, train)
+        history = progress.resume(training.network, training.optimizer)
 
         def all_epochs() -> None:
-            for epoch in range(1, recipe.epochs + 1):
-                order = torch.randperm(count, generator=orders) + (epoch - 1) % recipe.views * count
-                drawn = [sampler.draw(below) for _ in range(parts)]
-                if epoch <= len(history):
-                    continue  # done before; the numbers drawn for it are out of the way
-                losses = []
-                order = order.to(train.inputs.device)
-                for place, rows in enumerate(torch.split(order, recipe.batch)):
-                    for group in optimizer.param_groups:
-                        group["lr"] = recipe.rate_at(((epoch - 1) * parts + place) / (recipe.epochs * parts))
-                    with own_numbers(distil_seed(recipe, "layers", stage.number, epoch, place), device):
-                        losses.append(step(rows, drawn[place]))
-                mean = float(torch.stack(losses).mean())
-                if not math.isfinite(mean):
-                    raise HarnessError(
-                        f"supernet of stage {stage.number}: the loss of epoch {epoch} is {mean}; give a lower learning_rate"
-                    )
-                history.append(mean)
-                if progress:
-                    progress.keep(network, optimizer, [[one] for one in history])
+            for number in range(1, recipe.epochs + 1):
+                steps = training.drawn(number)
+                if number <= len(history):
+                    continue  # finished before; its random numbers had to be drawn
+                mean = training.epoch(number, steps)
+                history.append([mean])
+                progress.keep(training.network, training.optimizer, history)
                 if on_epoch:
-                    on_epoch(EpochDone(number=epoch, epochs=recipe.epochs, loss=mean))
+                    on_epoch(EpochDone(number=number, epochs=recipe.epochs, loss=mean))
 
-        what = f"training the supernet of stage {stage.number}"
-        within_memory(all_epochs, lambda images: step(torch.arange(images), [-1]), recipe.batch, what)
-    return network, history
+        what = f"training the supernet of stage {group.stage.number}"
+        within_memory(
+            all_epochs, lambda images: training.step(torch.arange(images), [-1]), recipe.batch, what
+        )
+    return training.network, [mean for (mean,) in history]
+
+
+class _Training:
+    """Supernet and optimizer of a group of blocks, the feature maps that it learns from, and its random numbers."""
+
+    def __init__(self, group: BlockGroup, train: FeatureMaps) -> None:
+        recipe = group.recipe
+        self.group, self.sampler = group, path_sampler(recipe.paths, group.stage.ops, group.blocks)
+        self.orders, self.paths = (Generator().manual_seed(2 * recipe.seed + purpose) for purpose in (0, 1))
+        self.scale = _channel_scale(train, group)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(recipe.seed)
+            self.network = build_supernet(group.stage).to(group.device).train()
+        self.optimizer = optimizer_of(self.network, recipe)
+        self.train = train.near(torch.device(group.device))
+
+    def drawn(self, number: int) -> list[tuple[Tensor, list[int]]]:
+        """Draw the steps of an epoch: the rows of each batch, and the indices of the blocks that it trains."""
+        recipe, count = self.group.recipe, len(self.train) // self.group.recipe.views
+        order = torch.randperm(count, generator=self.orders) + (number - 1) % recipe.views * count
+        parts = torch.split(order.to(self.train.inputs.device), recipe.batch)
+        return [(rows, self.sampler.draw(self._below)) for rows in parts]
+
+    def epoch(self, number: int, steps: Sequence[tuple[Tensor, list[int]]]) -> float:
+        """Take the steps of an epoch and return their mean loss."""
+        recipe, stage = self.group.recipe, self.group.stage.number
+        losses = []
+        for place, (rows, drawn) in enumerate(steps):
+            done = ((number - 1) * len(steps) + place) / (recipe.epochs * len(steps))
+            set_rate(self.optimizer, recipe.rate_at(done))
+            with own_numbers(distil_seed(recipe, "layers", stage, number, place), self.group.device):
+                losses.append(self.step(rows, drawn))
+        mean = float(torch.stack(losses).mean())
+        if not math.isfinite(mean):
+            raise HarnessError(
+                f"supernet of stage {stage}: the loss of epoch {number} is {mean}; give a lower learning_rate"
+            )
+        return mean
+
+    def step(self, rows: Tensor, drawn: Sequence[int]) -> Tensor:
+        """Take a step on the feature maps of some images along the paths of the drawn blocks; return the mean loss."""
+        device = self.group.device
+        inputs, targets = self.train.inputs[rows].to(device), self.train.targets[rows].to(device)
+        self.optimizer.zero_grad()
+        losses = []
+        for place in drawn:  # one path at a time: gradients add up, and only one path's activations are held
+            loss = _error(self.network(inputs, self.group.blocks[place]), targets, self.scale)
+            take_gradients(loss)
+            losses.append(loss.detach())
+        self.optimizer.step()
+        return torch.stack(losses).mean()
+
+    def _below(self, count: int) -> int:
+        return int(torch.randint(count, (), generator=self.paths))
 
 
 @torch.no_grad()
@@ -274,10 +275,10 @@ def additive_scores(scores: FloatArray, choices: NDArray[np.int64]) -> FloatArra
     return -total
 
 
-def _channel_scale(train: FeatureMaps, loss: str, device: str) -> Tensor:
-    """Return the factor of each channel's squared error, (C', 1, 1)."""
-    scale = 1 / train.variance if loss == "nsr" else torch.ones_like(train.variance)
-    return scale[:, None, None].to(device)
+def _channel_scale(train: FeatureMaps, group: BlockGroup) -> Tensor:
+    """Return the factor of each channel's squared error in the recipe's loss, (C', 1, 1)."""
+    scale = 1 / train.variance if group.recipe.loss == "nsr" else torch.ones_like(train.variance)
+    return scale[:, None, None].to(group.device)
 
 
 def _error(answers: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
@@ -285,7 +286,7 @@ def _error(answers: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
 
 
 def _even(count: int, batch: int) -> list[slice]:
-    """Return slices of nearly equal length: BatchNorm's statistics of a short last batch would be another's."""
+    """Return slices of nearly equal length, for BatchNorm's statistics of a short last batch would differ from the others'."""
     parts = max(1, round(count / batch))
     ends = [count * i // parts for i in range(parts + 1)]
     return [slice(low, high) for low, high in pairwise(ends)]

@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -30,9 +29,43 @@ from space.stages import SpaceStage
 MEMORY_BYTES = 2 << 30  # of features held in memory; more goes to a file
 BATCH = 256  # images that the teacher sees at once
 _SHARE = 0.25  # of a GPU's free memory for features
-_LEAST_VARIANCE = (
-    1e-6  # of the mean over channels: a channel that hardly varies is not made the only one that counts
-)
+# Of the mean over channels: errors are divided by it, and a nearly constant channel would be the only one that counts.
+_LEAST_VARIANCE = 1e-6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StageTask:
+    """Stage of a teacher, and the task whose images it sees; feature maps of more than `memory_bytes` lie on disk."""
+
+    teacher: Trained
+    task: Task
+    stage: int
+    device: str = "cpu"
+    memory_bytes: int = MEMORY_BYTES
+
+    @property
+    def place(self) -> SpaceStage:
+        """The stage in the teacher's space.
+
+        Raises:
+            ConfigError: the space has no such stage, its code has changed, or the task does not fit it.
+        """
+        config = self.teacher.architecture.config
+        check_fit(self.task, config)
+        check_code(config)
+        return SpaceStage(config, self.stage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Views:
+    """Passes of a teacher over all images, each with random augmentation of its own."""
+
+    count: int = 1
+    augmentation: Augmentation = NONE
+    seed: int = 0
+
+
+PLAIN = Views()  # one view, not augmented
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -67,65 +100,42 @@ def teacher_network(teacher: Trained, device: str = "cpu") -> AnyNetwork:
     return network.to(device, memory_format=layout).eval()  # type: ignore[call-overload, no-any-return]
 
 
-def stage_of(teacher: Trained, task: Task, stage: int) -> SpaceStage:
-    """Return a stage of the teacher's space, which the task fits.
-
-    Raises:
-        ConfigError: the space has no such stage, its code has changed, or the task does not fit it.
-    """
-    config = teacher.architecture.config
-    check_fit(task, config)
-    check_code(config)
-    return SpaceStage(config, stage)
-
-
 @contextmanager
 def teacher_features(
-    teacher: Trained,
-    task: Task,
-    stage: int,
-    part: str = "train",
-    *,
-    views: int = 1,
-    augmentation: Augmentation = NONE,
-    seed: int = 0,
-    memory_bytes: int = MEMORY_BYTES,
-    folder: Path | None = None,
-    device: str = "cpu",
+    stage_task: StageTask, part: str = "train", views: Views = PLAIN
 ) -> Iterator[FeatureMaps]:
-    """Give the features of a stage on the images of a part, such as `train` or `profile`, from one pass of the teacher a view.
+    """Give the features of a stage on a part of the images, such as `train` or `profile`: one pass of the teacher a view.
 
-    A view is a pass over all images with its own augmentation. Features of more than `memory_bytes` lie in a file in `folder`
-    (by default where temporary files belong), which is gone afterwards.
+    Features of more than `memory_bytes` lie in a file where temporary files belong, which is gone afterwards.
 
     Raises:
-        ConfigError: the space has no such stage, the task does not fit it, or the file cannot be written.
+        ConfigError: as `StageTask.place`, or the file cannot be written.
     """
-    place = stage_of(teacher, task, stage)
+    place, task = stage_task.place, stage_task.task
     images: Images = getattr(task, part)
-    count = views * len(images)
+    count = views.count * len(images)
     shapes = [
         (count, rows, columns, channels)  # channels last
         for channels, rows, columns in (place.input_shape, place.output_shape)
     ]
-    network = teacher_network(teacher, device)
-    pixels = torch.tensor(images.images, device=device).permute(0, 3, 1, 2)
-    batches = _batches(pixels, task, views, augmentation, seed)
+    network = teacher_network(stage_task.teacher, stage_task.device)
+    pixels = torch.tensor(images.images, device=stage_task.device).permute(0, 3, 1, 2)
+    batches = _batches(pixels, task, views)
     total = 4 * sum(math.prod(shape) for shape in shapes)
-    if total <= memory_bytes:
+    if total <= stage_task.memory_bytes:
         inputs, targets = (torch.empty(shape) for shape in shapes)
-        yield _filled(inputs, targets, network, stage, batches)
+        yield _filled(inputs, targets, network, stage_task.stage, batches)
         return
-    with _file_of(total, folder) as file:
+    with _file_of(total) as file:
         whole = torch.from_numpy(np.memmap(file, np.float32, "r+"))
         first, second = torch.split(whole, [math.prod(shape) for shape in shapes])
-        yield _filled(first.view(shapes[0]), second.view(shapes[1]), network, stage, batches)
+        yield _filled(first.view(shapes[0]), second.view(shapes[1]), network, stage_task.stage, batches)
 
 
-def _file_of(size_bytes: int, folder: Path | None) -> IO[bytes]:
+def _file_of(size_bytes: int) -> IO[bytes]:
     """Open a file without a name, all of its bytes reserved: on a full disk a mapped file would kill the process later."""
     try:
-        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the caller closes it
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
         try:
             os.posix_fallocate(file.fileno(), 0, size_bytes)
         except OSError:
@@ -133,24 +143,22 @@ def _file_of(size_bytes: int, folder: Path | None) -> IO[bytes]:
             raise
     except OSError as e:
         raise ConfigError(
-            f"{folder or tempfile.gettempdir()}: {size_bytes:,} bytes of the teacher's features cannot be kept there: "
+            f"{tempfile.gettempdir()}: {size_bytes:,} bytes of the teacher's features cannot be kept there: "
             f"{e.strerror or e}; free space there, or allow more memory"
         ) from e
     return file
 
 
-def _batches(
-    pixels: Tensor, task: Task, views: int, augmentation: Augmentation, seed: int
-) -> Iterator[Tensor]:
+def _batches(pixels: Tensor, task: Task, views: Views) -> Iterator[Tensor]:
     """Yield a network's inputs from images (n, C, H, W), `BATCH` at a time, view after view."""
-    noise = Generator().manual_seed(seed)
-    for _ in range(views):
+    noise = Generator().manual_seed(views.seed)
+    for _ in range(views.count):
         for begin in range(0, len(pixels), BATCH):
             some = pixels[begin : begin + BATCH]
-            if augmentation == NONE:
+            if views.augmentation == NONE:
                 yield normalize(some, task.mean, task.std)
             else:
-                yield augment(some, augmentation, task.mean, task.std, noise)
+                yield augment(some, views.augmentation, task.mean, task.std, noise)
 
 
 @torch.no_grad()

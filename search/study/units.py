@@ -113,12 +113,12 @@ def fine_tune(config: Mapping[str, Any], inputs: Mapping[str, Content], context:
 def supernet(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
     """Train the supernet of `stage` by `recipe` and return the `scores` of all blocks, lower being better."""
     from search.distillation.supernet import train_supernet
+    from search.distillation.teacher_features import StageTask
 
     _, task = _of(config)
     recipe = DistilRecipe.from_json(json.dumps(config["recipe"]))
-    scores = train_supernet(
-        _teacher(inputs), task, config["stage"], recipe, context.device, context.on_progress
-    )
+    stage_task = StageTask(_teacher(inputs), task, config["stage"], context.device)
+    scores = train_supernet(stage_task, recipe, context.on_progress)
     return {"scores": scores.tolist()}
 
 

@@ -103,6 +103,7 @@ def run_distillation(config: Mapping[str, Any], inputs: Mapping[str, Content], c
     """
     from search.distillation.block_library import stage_content
     from search.distillation.distill import distil_stage
+    from search.distillation.teacher_features import StageTask
     from search.training.trained_files import trained_from
 
     check_keys(config, inputs, _DISTIL, ("teacher",))
@@ -118,16 +119,9 @@ def run_distillation(config: Mapping[str, Any], inputs: Mapping[str, Content], c
     if type(stage) is not int:
         raise ConfigError(f"unit: stage {stage!r} is {type(stage).__name__}; give its number, from 0")
 
+    stage_task = StageTask(teacher, task, stage, context.device)
     return stage_content(
-        distil_stage(
-            teacher,
-            task,
-            stage,
-            recipe,
-            folder=context.scratch,
-            device=context.device,
-            on_epoch=context.on_progress,
-        )
+        distil_stage(stage_task, recipe, folder=context.scratch, on_epoch=context.on_progress)
     )
 
 

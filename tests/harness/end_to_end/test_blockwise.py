@@ -24,6 +24,7 @@ from harness.measurement import plan as plans
 from search.distillation.block_library import BlockLibrary
 from search.distillation.distill import distil_stage
 from search.distillation.recipe import DistilRecipe
+from search.distillation.teacher_features import StageTask
 from search.training.recipe import SHORT as TRAINING
 from search.training.tasks import load_task
 from search.training.trained_files import load_trained
@@ -42,7 +43,8 @@ def distilled(folder: Path) -> float:
     teacher = train(Architecture.parse("conv/mbconv", TINY), task, replace(TRAINING, epochs=2))
     blocks: list[Block] = [block for block in TINY.blocks if str(block) in BLOCKS]
     stages = tuple(
-        distil_stage(teacher, task, stage, DistilRecipe(epochs=1), blocks) for stage in range(TINY.stages)
+        distil_stage(StageTask(teacher, task, stage), DistilRecipe(epochs=1), blocks)
+        for stage in range(TINY.stages)
     )
     save_library(folder, BlockLibrary(teacher=teacher, stages=stages))
     return teacher.best.val.top1

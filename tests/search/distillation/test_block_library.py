@@ -36,7 +36,7 @@ from search.distillation.block_scores import block_sizes, cached_signatures, sco
 from search.distillation.distill import distil_stage
 from search.distillation.losses import judge_stages, stacked_stages
 from search.distillation.signatures import TRAIN_LOSS_CHANGE, Signatures
-from search.distillation.teacher_features import teacher_features
+from search.distillation.teacher_features import StageTask, teacher_features
 from search.training.sealed import content_digest
 from search.training.trained import trained_digest
 from search.training.trained_files import write_weights
@@ -230,7 +230,7 @@ def test_judging_stages_weighs_images_alike_and_uses_running_means() -> None:
     stage = drawn_stage(1)
     network = stacked_stages(stage)
     assert not network.training
-    with teacher_features(small_teacher(), small_task(), 1, "val") as features:
+    with teacher_features(StageTask(small_teacher(), small_task(), 1), "val") as features:
         whole, parts = (
             judge_stages(network, features, 21, "cpu"),
             judge_stages(network.train(), features, 8, "cpu"),
@@ -255,7 +255,8 @@ def test_blocks_are_distilled_and_profiled_by_images_of_their_own_where_there_ar
     assert (found.columns["loss_change"] != score_blocks(library, small_task()).columns["loss_change"]).any()
     assert found.notes["images"] == "21 images for profiling of drawn by a test"
     own, of_profile = (
-        distil_stage(small_teacher(), task, 1, RECIPE, [BLOCKS["conv"]]) for task in (apart, shared)
+        distil_stage(StageTask(small_teacher(), task, 1), RECIPE, [BLOCKS["conv"]])
+        for task in (apart, shared)
     )
     assert (own.mse, own.nsr) == (of_profile.mse, of_profile.nsr)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from dataclasses import replace
 from functools import cache
 
@@ -27,7 +28,7 @@ from search.distillation.distill import distil_stage
 from search.distillation.losses import errors
 from search.distillation.packing import pack, shapes_of, unpack
 from search.distillation.recipe import DistilRecipe
-from search.distillation.teacher_features import teacher_features, teacher_network
+from search.distillation.teacher_features import StageTask, Views, teacher_features, teacher_network
 from search.training.augment import Augmentation
 from search.training.epochs import judge
 from search.training.sealed import content_digest
@@ -55,7 +56,7 @@ def same(one: dict, other: dict) -> bool:
 def own_library() -> BlockLibrary:
     """Return a library whose blocks are the teacher's own, with the teacher's weights."""
     teacher, recipe = made_teacher(), replace(QUICK, epochs=1, keep_own=True)
-    stages = [distil_stage(teacher, few_digits(), place, recipe, [OWN[place]]) for place in (0, 1)]
+    stages = [distil_stage(StageTask(teacher, few_digits(), place), recipe, [OWN[place]]) for place in (0, 1)]
     return BlockLibrary(teacher=teacher, stages=tuple(stages))
 
 
@@ -71,7 +72,7 @@ def test_errors_are_the_hand_worked_ones() -> None:
 def test_features_are_what_the_teachers_stage_reads_and_answers() -> None:
     teacher, task = made_teacher(), few_digits()
     network = teacher_network(teacher)
-    with teacher_features(teacher, task, 1, "val") as found:
+    with teacher_features(StageTask(teacher, task, 1), "val") as found:
         assert found.inputs.shape == (64, 16, 4, 4) and found.targets.shape == (64, 32, 2, 2)
         with torch.no_grad():
             torch.testing.assert_close(network.stages[1](found.inputs), found.targets, rtol=1e-4, atol=1e-5)
@@ -83,12 +84,13 @@ def test_features_are_what_the_teachers_stage_reads_and_answers() -> None:
         torch.testing.assert_close(found.variance.double(), wanted.clamp(min=floor), rtol=1e-4, atol=1e-9)
 
 
-def test_features_too_large_for_memory_lie_on_disk_and_are_the_same(tmp_path) -> None:
+def test_features_too_large_for_memory_lie_on_disk_and_are_the_same(tmp_path, monkeypatch) -> None:
     teacher, task = made_teacher(), few_digits()
-    knobs = {"views": 2, "augmentation": Augmentation(rand_ops=0, cutout=0), "seed": 3}
+    views = Views(count=2, augmentation=Augmentation(rand_ops=0, cutout=0), seed=3)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with (
-        teacher_features(teacher, task, 0, **knobs) as held,
-        teacher_features(teacher, task, 0, memory_bytes=1000, folder=tmp_path, **knobs) as mapped,
+        teacher_features(StageTask(teacher, task, 0), views=views) as held,
+        teacher_features(StageTask(teacher, task, 0, memory_bytes=1000), views=views) as mapped,
     ):
         assert (
             len(held) == 256
@@ -104,17 +106,18 @@ def test_a_disk_too_full_for_features_is_named(tmp_path, monkeypatch) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(features_module.os, "posix_fallocate", full)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with (
         pytest.raises(ConfigError, match=rf"{tmp_path}: [0-9,]+ bytes .*No space left.*free space"),
-        teacher_features(made_teacher(), few_digits(), 0, memory_bytes=0, folder=tmp_path),
+        teacher_features(StageTask(made_teacher(), few_digits(), 0, memory_bytes=0)),
     ):
         pass
 
 
 def test_distilling_lowers_the_held_out_error_of_every_op() -> None:
     teacher, task, recipe = made_teacher(), few_digits(256), replace(QUICK, epochs=4, batch=64)
-    few = distil_stage(teacher, task, 1, replace(recipe, epochs=1, learning_rate=1e-9), SINGLES)
-    more = distil_stage(teacher, task, 1, recipe, SINGLES)
+    few = distil_stage(StageTask(teacher, task, 1), replace(recipe, epochs=1, learning_rate=1e-9), SINGLES)
+    more = distil_stage(StageTask(teacher, task, 1), recipe, SINGLES)
     assert (more.nsr < 0.8 * few.nsr).all() and (more.mse < few.mse).all()
     assert more.history.shape == (4, 3) and (more.history[-1] < more.history[0]).all()
 
@@ -137,9 +140,9 @@ def test_the_teachers_own_blocks_have_no_error_and_make_the_teacher_again() -> N
 def test_a_block_becomes_what_it_becomes_whoever_learns_beside_it() -> None:
     teacher, task = made_teacher(), few_digits()
     recipe = replace(QUICK, epochs=1, batch=128)  # one step: rounding has no time to grow
-    beside = distil_stage(teacher, task, 0, recipe, SINGLES)
-    alone = distil_stage(teacher, task, 0, recipe, SINGLES[1:2])
-    in_turns = distil_stage(teacher, task, 0, recipe, SINGLES, together=2)
+    beside = distil_stage(StageTask(teacher, task, 0), recipe, SINGLES)
+    alone = distil_stage(StageTask(teacher, task, 0), recipe, SINGLES[1:2])
+    in_turns = distil_stage(StageTask(teacher, task, 0), recipe, SINGLES, together=2)
     assert alone.history[0, 0] == pytest.approx(beside.history[0, 1], rel=1e-5)
     np.testing.assert_allclose(in_turns.history, beside.history, rtol=1e-5)
     for name, tensor in alone.weights[0].items():
@@ -181,7 +184,9 @@ def test_a_library_reads_back_and_refuses_what_is_not_its_own(tmp_path) -> None:
 
 def test_signatures_are_those_of_the_assembled_network() -> None:
     teacher, task = made_teacher(), few_digits()
-    library = BlockLibrary(teacher=teacher, stages=(distil_stage(teacher, task, 0, QUICK, SINGLES), None))
+    library = BlockLibrary(
+        teacher=teacher, stages=(distil_stage(StageTask(teacher, task, 0), QUICK, SINGLES), None)
+    )
     signatures = score_blocks(library, task)
     network = build_network(teacher.architecture)
     network.load_state_dict(dict(teacher.weights))
@@ -226,13 +231,13 @@ def test_the_sizes_of_blocks_add_up_to_the_networks() -> None:
 def test_bad_wishes_are_named() -> None:
     teacher, task = made_teacher(), few_digits()
     with pytest.raises(ConfigError, match=r"no stage 2; its stages are 0 to 1"):
-        distil_stage(teacher, task, 2, QUICK)
+        distil_stage(StageTask(teacher, task, 2), QUICK)
     with pytest.raises(ConfigError, match=r"no block to distill"):
-        distil_stage(teacher, task, 0, QUICK, [])
+        distil_stage(StageTask(teacher, task, 0), QUICK, [])
     with pytest.raises(
         HarnessError, match=r"block conv of stage 0: the loss of epoch 1 is .*lower learning_rate"
     ):
-        distil_stage(teacher, task, 0, replace(QUICK, learning_rate=1e30), SINGLES[:1])
+        distil_stage(StageTask(teacher, task, 0), replace(QUICK, learning_rate=1e30), SINGLES[:1])
     for knobs, text in (
         ({"loss": "l1"}, "loss = 'l1'; choose one of nsr, mse"),
         ({"epochs": 0}, "epochs = 0"),

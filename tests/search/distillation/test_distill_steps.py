@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from search.distillation.checkpoints import NAME
 from search.distillation.distill import distil_stage, together_for
 from search.distillation.recipe import DistilRecipe
 from search.distillation.separate_weights import distil_seed, fresh_stage
-from search.distillation.teacher_features import teacher_features
+from search.distillation.teacher_features import StageTask, Views, teacher_features
 from search.training.augment import Augmentation
 from search.training.history import EpochDone
 from search.training.trained import Trained, trained_digest
@@ -62,12 +63,10 @@ def plainly(
     """Distill one block by a plain loop: return its loss of each epoch, and what it is worth on the validation images."""
     task = small_task()
     with teacher_features(
-        teacher,
-        task,
-        stage,
-        views=recipe.views,
-        augmentation=recipe.augmentation,
-        seed=distil_seed(recipe, "views", stage),
+        StageTask(teacher, task, stage),
+        views=Views(
+            count=recipe.views, augmentation=recipe.augmentation, seed=distil_seed(recipe, "views", stage)
+        ),
     ) as found:
         inputs, targets = found.inputs.split(40), found.targets.split(40)  # by view
     variance = torch.cat(targets).var((0, 2, 3), correction=0)
@@ -103,7 +102,7 @@ def test_blocks_learn_together_what_a_plain_loop_teaches_each(
 ) -> None:
     monkeypatch.setattr(separate_weights, "_CHECK_EVERY", 2)  # of three batches an epoch
     recipe, teacher = dataclasses.replace(RECIPE, loss=loss), small_teacher()
-    found = distil_stage(teacher, small_task(), 1, recipe, TWO)
+    found = distil_stage(StageTask(teacher, small_task(), 1), recipe, TWO)
     for place, block in enumerate(TWO):
         history, worth = plainly(teacher, 1, recipe, block)
         np.testing.assert_allclose(found.history[:, place], history, rtol=1e-3)
@@ -121,11 +120,14 @@ def test_blocks_learn_together_what_a_plain_loop_teaches_each(
 
 def test_the_stage_says_what_it_is_of_and_how_it_was_computed() -> None:
     teacher = small_teacher()
-    found = distil_stage(teacher, small_task(), 0, QUICK, TWO, together=8)
+    found = distil_stage(StageTask(teacher, small_task(), 0), QUICK, TWO, together=8)
     assert found.teacher == trained_digest(teacher) and (found.stage, found.config) == (0, SMALL)
     assert (found.task, found.source) == ("synthetic noise", "synthetic noise")
     assert found.environment["together"] == "2"  # as many as there are
-    assert distil_stage(teacher, small_task(), 0, QUICK, TWO, together=1).environment["together"] == "1"
+    assert (
+        distil_stage(StageTask(teacher, small_task(), 0), QUICK, TWO, together=1).environment["together"]
+        == "1"
+    )
 
 
 def test_only_where_the_recipe_says_so_is_the_teachers_own_block_kept() -> None:
@@ -144,12 +146,16 @@ def test_only_where_the_recipe_says_so_is_the_teachers_own_block_kept() -> None:
         ]
 
     blocks = [BLOCKS["conv"], own, BLOCKS["conv+conv"]]
-    kept = distil_stage(teacher, small_task(), 1, dataclasses.replace(QUICK, keep_own=True), blocks)
-    learned = distil_stage(teacher, small_task(), 1, QUICK, blocks)
+    kept = distil_stage(
+        StageTask(teacher, small_task(), 1), dataclasses.replace(QUICK, keep_own=True), blocks
+    )
+    learned = distil_stage(StageTask(teacher, small_task(), 1), QUICK, blocks)
     assert is_own(kept) == [False, True, False] and is_own(learned) == [False, False, False]
     assert kept.nsr[1] < 1e-6 < learned.nsr[1]
     np.testing.assert_allclose(kept.nsr[[0, 2]], learned.nsr[[0, 2]], rtol=1e-3)  # the others learn as ever
-    assert distil_stage(teacher, small_task(), 1, QUICK, [*blocks, own]).blocks == tuple(blocks)  # each once
+    assert distil_stage(StageTask(teacher, small_task(), 1), QUICK, [*blocks, own]).blocks == tuple(
+        blocks
+    )  # each once
 
 
 def test_initial_weights_are_the_recipes_stages_and_blocks_own_and_leave_torchs_generator() -> None:
@@ -165,15 +171,15 @@ def test_initial_weights_are_the_recipes_stages_and_blocks_own_and_leave_torchs_
     some.append(drawn(0, 0, "conv-conv+in"))  # of the same layers
     assert torch.equal(some[0], drawn(0, 0, "conv"))
     assert len({tuple(one.flatten().tolist()) for one in some}) == 5
-    distil_stage(small_teacher(), small_task(), 0, QUICK, TWO[:1])
+    distil_stage(StageTask(small_teacher(), small_task(), 0), QUICK, TWO[:1])
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_blocks_learn_even_where_the_caller_wants_no_gradients() -> None:
-    usual = distil_stage(small_teacher(), small_task(), 0, QUICK, TWO[:1])
+    usual = distil_stage(StageTask(small_teacher(), small_task(), 0), QUICK, TWO[:1])
     for mode in (torch.no_grad, torch.inference_mode):
         with mode():
-            found = distil_stage(small_teacher(), small_task(), 0, QUICK, TWO[:1])
+            found = distil_stage(StageTask(small_teacher(), small_task(), 0), QUICK, TWO[:1])
         assert found.nsr.tolist() == usual.nsr.tolist()
 
 
@@ -189,8 +195,14 @@ def test_a_stopped_distillation_goes_on_with_its_own_inputs_alone(tmp_path: Path
         "blocks": TWO,
         "together": 1,
     }
+
+    def distil(usual: dict[str, Any], on_epoch: Callable[[EpochDone], None] | None = None) -> None:
+        more = dict(usual)
+        stage_task = StageTask(more.pop("teacher"), more.pop("task"), more.pop("stage"))
+        distil_stage(stage_task, folder=tmp_path, on_epoch=on_epoch, **more)
+
     with pytest.raises(KeyboardInterrupt):
-        distil_stage(**usual, folder=tmp_path, on_epoch=stop)
+        distil(usual, stop)
     for changes, what in (
         ({"teacher": small_teacher(seed=1)}, "teacher is"),
         ({"task": small_task(seed=1)}, "task is synthetic noise, images"),  # of the same name
@@ -200,7 +212,7 @@ def test_a_stopped_distillation_goes_on_with_its_own_inputs_alone(tmp_path: Path
         ({"together": 2}, "blocks at once is 1 in it, and 2 now"),
     ):
         with pytest.raises(ConfigError, match=f"is of another distillation: {what}"):
-            distil_stage(**{**usual, **changes}, folder=tmp_path)
+            distil(usual | changes)
 
 
 def test_groups_before_a_stop_are_kept_the_one_in_work_goes_on_and_those_after_it_begin_anew(
@@ -217,14 +229,16 @@ def test_groups_before_a_stop_are_kept_the_one_in_work_goes_on_and_those_after_i
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        distil_stage(small_teacher(), small_task(), 1, folder=tmp_path, on_epoch=stop, **usual)
+        distil_stage(StageTask(small_teacher(), small_task(), 1), folder=tmp_path, on_epoch=stop, **usual)
     assert (tmp_path / NAME).exists()
     told: list[EpochDone] = []
-    found = distil_stage(small_teacher(), small_task(), 1, folder=tmp_path, on_epoch=told.append, **usual)
+    found = distil_stage(
+        StageTask(small_teacher(), small_task(), 1), folder=tmp_path, on_epoch=told.append, **usual
+    )
     assert [(one.first, one.blocks, one.number) for one in told] == [(1, 1, 2), (2, 1, 1), (2, 1, 2)]
     assert told[-1] == EpochDone(number=2, epochs=2, first=2, blocks=1, of=3) and told[-1].share == 1
     assert list(tmp_path.iterdir()) == []
-    whole = distil_stage(small_teacher(), small_task(), 1, **usual)
+    whole = distil_stage(StageTask(small_teacher(), small_task(), 1), **usual)
     assert found.history.tolist() == whole.history.tolist() and found.nsr.tolist() == whole.nsr.tolist()
     for one, other in zip(found.weights, whole.weights, strict=True):
         assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
@@ -249,20 +263,22 @@ def test_memory_that_runs_out_names_the_blocks_and_a_batch_that_fits(monkeypatch
         HarnessError,
         match=r"^distilling 2 blocks of stage 1 at once: .* with a batch of 20 images .* a batch of 5 fits",
     ):
-        distil_stage(small_teacher(), small_task(), 1, QUICK, TWO)
+        distil_stage(StageTask(small_teacher(), small_task(), 1), QUICK, TWO)
 
 
 def test_a_batch_of_one_image_is_refused_only_where_batchnorm_has_one_pixel_of_it() -> None:
     alone = dataclasses.replace(QUICK, batch=13)  # 40 = 3 * 13 + 1
-    assert distil_stage(small_teacher(), small_task(), 1, alone, TWO[:1]).nsr.shape == (1,)
+    assert distil_stage(StageTask(small_teacher(), small_task(), 1), alone, TWO[:1]).nsr.shape == (1,)
     teacher = small_teacher("conv/conv/conv", config=DEEP)
     with pytest.raises(ConfigError, match=r"batch = 13 leaves a batch of one of 40 images.*space 'deep'"):
-        distil_stage(teacher, small_task(), 2, alone)
+        distil_stage(StageTask(teacher, small_task(), 2), alone)
     with pytest.raises(
         ConfigError, match="space 'deep' has no block mbconv in stage 2; its blocks are of conv"
     ):
-        distil_stage(teacher, small_task(), 2, QUICK, TWO[:1])
-    assert distil_stage(teacher, small_task(), 2, dataclasses.replace(QUICK, batch=12)).history.shape == (
+        distil_stage(StageTask(teacher, small_task(), 2), QUICK, TWO[:1])
+    assert distil_stage(
+        StageTask(teacher, small_task(), 2), dataclasses.replace(QUICK, batch=12)
+    ).history.shape == (
         1,
         6,
     )

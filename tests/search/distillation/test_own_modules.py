@@ -14,8 +14,9 @@ from search.distillation.block_library import stage_content, stage_from
 from search.distillation.distill import distil_stage
 from search.distillation.losses import stacked_stages
 from search.distillation.recipe import DistilRecipe
+from search.distillation.separate_weights import BlockGroup
 from search.distillation.supernet import judge_paths, learned_supernet
-from search.distillation.teacher_features import teacher_features
+from search.distillation.teacher_features import StageTask, teacher_features
 from search.distillation.weight_sharing import calibrated
 from search.training.images import Task
 from search.training.recipe import Recipe
@@ -106,7 +107,7 @@ def test_what_a_module_keeps_beside_its_weights_is_used(
 ) -> None:
     teacher, task = made(space(tmp_path, *KEPT[kept]))
     before = torch.get_rng_state()
-    found = distil_stage(teacher, task, 0, recipe)
+    found = distil_stage(StageTask(teacher, task, 0), recipe)
     alone = build_stage(found.place, found.blocks[1])
     alone.load_state_dict(dict(found.weights[1]))
     torch.set_rng_state(before)
@@ -123,7 +124,7 @@ def test_weights_of_layers_that_were_put_in_another_order_are_refused(tmp_path: 
     config, turned = configs
     assert config.name == turned.name  # they compute the same
     teacher, task = made(config)
-    content = stage_content(distil_stage(teacher, task, 0, RECIPES[0]))
+    content = stage_content(distil_stage(StageTask(teacher, task, 0), RECIPES[0]))
     assert len(stage_from(content).blocks) == 2
     with pytest.raises(ConfigError, match="block own of stage 0: its weights have other names, shapes or"):
         stage_from({**content, "space_config": turned.to_plain()})
@@ -137,11 +138,12 @@ DROPPED = (
 
 def test_a_supernet_is_judged_and_its_statistics_are_taken_without_dropout(tmp_path: Path) -> None:
     teacher, task = made(space(tmp_path, *DROPPED))
-    found = distil_stage(teacher, task, 0, RECIPES[1])
-    with teacher_features(teacher, task, 0) as learned:
+    found = distil_stage(StageTask(teacher, task, 0), RECIPES[1])
+    with teacher_features(StageTask(teacher, task, 0)) as learned:
         blocks, place = found.blocks, found.place
-        again, more = (calibrated(found.weights, blocks, place, learned, RECIPES[1], "cpu") for _ in range(2))
-        network, _ = learned_supernet(place, blocks, learned, RECIPES[1])
+        group = BlockGroup(stage=place, blocks=blocks, recipe=RECIPES[1])
+        again, more = (calibrated(found.weights, group, learned) for _ in range(2))
+        network, _ = learned_supernet(group, learned)
         scores = [judge_paths(network, blocks, learned, torch.ones(4, 1, 1), 6).tolist() for _ in range(2)]
     norms = [name for name in again[1] if "running" in name]
     assert norms and all(torch.equal(again[1][name], more[1][name]) for name in norms)
@@ -156,7 +158,7 @@ def test_equal_distillations_and_trainings_with_dropout_are_the_same_bits(
     before = torch.get_rng_state()
     weights = []
     for _ in range(2):
-        found = distil_stage(teacher, task, 0, recipe)
+        found = distil_stage(StageTask(teacher, task, 0), recipe)
         trained = train(teacher.architecture.config[1], task, Recipe(epochs=1, batch=6))
         weights.append([state["sites.0.conv.weight"] for state in (found.weights[1], trained.weights)])
         assert torch.equal(before, torch.get_rng_state())

@@ -17,6 +17,7 @@ from search.distillation.block_scores import score_blocks, score_on_training
 from search.distillation.distill import distil_stage
 from search.distillation.recipe import DistilRecipe
 from search.distillation.signatures import TRAIN_LOSS_CHANGE, Signatures
+from search.distillation.teacher_features import StageTask
 from search.training.images import Task
 from search.training.synthetic_images import make_synthetic_task
 from search.training.trained import Trained
@@ -47,7 +48,7 @@ def teacher() -> Trained:
 
 @cache
 def distilled(stage: int, recipe: DistilRecipe = RECIPE, together: int | None = None) -> StageLibrary:
-    return distil_stage(teacher(), task(), stage, recipe, together=together)
+    return distil_stage(StageTask(teacher(), task(), stage), recipe, together=together)
 
 
 @cache
@@ -176,7 +177,7 @@ def flat(channels_in, channels_out, stride):
     head = DEFINITION.replace('"conv_linear"\nchannels = 16', '"own_ops:flat"')
     config = load_space(write_space(tmp_path, head, CANDIDATES + viewing))
     one = small_teacher("mb/skip/mb/skip", config=config)
-    stage = distil_stage(one, task(), 3, DistilRecipe(epochs=1, batch=14, keep_own=True))
+    stage = distil_stage(StageTask(one, task(), 3), DistilRecipe(epochs=1, batch=14, keep_own=True))
     found = score_blocks(BlockLibrary(teacher=one, stages=(None, None, None, stage)), task())
     own = config.table.by_text["skip"]
     assert abs(found.column("loss_change")[3, own]) < 1e-5 and found.column("agreement")[3, own] == 100
@@ -188,9 +189,9 @@ def flat(channels_in, channels_out, stride):
 def test_a_block_of_another_stage_is_refused() -> None:
     config = own_space()
     with pytest.raises(ConfigError, match="no block basic in stage 0; its blocks are of mb, ghost"):
-        distil_stage(teacher(), task(), 0, RECIPE, [config.blocks[config.table.by_text["basic"]]])
+        distil_stage(StageTask(teacher(), task(), 0), RECIPE, [config.blocks[config.table.by_text["basic"]]])
     with pytest.raises(ConfigError, match="has no stage 4; its stages are 0 to 3"):
-        distil_stage(teacher(), task(), 4, RECIPE)
+        distil_stage(StageTask(teacher(), task(), 4), RECIPE)
 
 
 @pytest.mark.parametrize("recipe", [RECIPE, SHARED])
@@ -201,8 +202,8 @@ def test_a_last_batch_of_one_image_is_refused_where_any_batch_norm_cannot_take_i
     one = small_teacher("plain", config=lone_space())
     refused = r"^distillation recipe: batch = 5 leaves .* and a BatchNorm of block squeeze in stage 0 of space 'lone"
     with pytest.raises(ConfigError, match=refused):
-        distil_stage(one, some, 0, alone)
-    assert distil_stage(one, some, 0, dataclasses.replace(recipe, batch=4)).nsr.shape == (2,)
+        distil_stage(StageTask(one, some, 0), alone)
+    assert distil_stage(StageTask(one, some, 0), dataclasses.replace(recipe, batch=4)).nsr.shape == (2,)
 
 
 def test_weights_of_other_types_than_libraries_keep_are_refused(tmp_path: Path) -> None:
@@ -226,4 +227,4 @@ def ghost(channels_in, channels_out, stride, *, ratio=2):
 """
     config = load_space(write_space(tmp_path, DEFINITION, odd))
     with pytest.raises(ConfigError, match=r"own_ops:ghost: scale is of torch\.float16, and libraries keep"):
-        distil_stage(small_teacher("mb/mb/mb/basic", config=config), task(), 0, RECIPE)
+        distil_stage(StageTask(small_teacher("mb/mb/mb/basic", config=config), task(), 0), RECIPE)

@@ -12,6 +12,7 @@ from factories.small_distillations import small_task_apart, small_teacher
 
 from search.distillation.paths import path_sampler
 from search.distillation.recipe import DistilRecipe
+from search.distillation.separate_weights import BlockGroup
 from search.distillation.supernet import (
     CellSupernet,
     additive_scores,
@@ -20,7 +21,7 @@ from search.distillation.supernet import (
     supernet_scores,
     train_supernet,
 )
-from search.distillation.teacher_features import FeatureMaps, teacher_features
+from search.distillation.teacher_features import FeatureMaps, StageTask, Views, teacher_features
 from search.training.augment import Augmentation
 from search.training.history import EpochDone
 from space import TINY, SpaceConfig
@@ -33,6 +34,11 @@ pytestmark = pytest.mark.training
 SMALL = SpaceConfig(name="small", ops=("conv", "mbconv"), widths=(4, 8), image_size=8, classes=4)  # 21 blocks
 STAGE = 1
 RECIPE = DistilRecipe(epochs=1, batch=16, learning_rate=0.01)
+
+
+def group(recipe: DistilRecipe, stage: SpaceStage | None = None) -> BlockGroup:
+    stage = stage or SpaceStage(SMALL, STAGE)
+    return BlockGroup(stage=stage, blocks=stage.blocks, recipe=recipe)
 
 
 def features(count: int = 32, seed: int = 0, stage: int = STAGE) -> FeatureMaps:
@@ -69,14 +75,11 @@ def test_every_path_computes_what_the_block_with_these_weights_computes() -> Non
 def test_training_lowers_the_error_on_held_out_features() -> None:
     train, held_out = features(64), features(32, seed=0)
     told: list[EpochDone] = []
-    short = supernet_scores(
-        SpaceStage(SMALL, STAGE), train, held_out, DistilRecipe(epochs=1, batch=16, learning_rate=1e-6)
-    )
+    short = supernet_scores(group(DistilRecipe(epochs=1, batch=16, learning_rate=1e-6)), train, held_out)
     long = supernet_scores(
-        SpaceStage(SMALL, STAGE),
+        group(DistilRecipe(epochs=6, batch=16, learning_rate=0.01)),
         train,
         held_out,
-        DistilRecipe(epochs=6, batch=16, learning_rate=0.01),
         on_epoch=told.append,
     )
     assert long.shape == (21,)
@@ -87,16 +90,14 @@ def test_training_lowers_the_error_on_held_out_features() -> None:
 def test_the_same_arguments_give_the_same_scores_and_leave_torch_s_generator() -> None:
     train, held_out = features(), features(16, 1)
     torch.manual_seed(5)
-    first = supernet_scores(SpaceStage(SMALL, STAGE), train, held_out, replace(RECIPE, seed=3))
+    first = supernet_scores(group(replace(RECIPE, seed=3)), train, held_out)
     after = torch.rand(1)
     torch.manual_seed(6)
-    second = supernet_scores(SpaceStage(SMALL, STAGE), train, held_out, replace(RECIPE, seed=3))
+    second = supernet_scores(group(replace(RECIPE, seed=3)), train, held_out)
     torch.manual_seed(5)
     assert torch.equal(torch.rand(1), after)
     assert (first == second).all()
-    assert (
-        first != supernet_scores(SpaceStage(SMALL, STAGE), train, held_out, replace(RECIPE, seed=4))
-    ).any()
+    assert (first != supernet_scores(group(replace(RECIPE, seed=4)), train, held_out)).any()
 
 
 def test_a_path_that_holds_the_teacher_s_weights_has_no_error() -> None:
@@ -117,8 +118,8 @@ def test_the_noise_to_signal_ratio_weighs_channels_by_the_teacher_s_variance() -
     held_louder = as_features(held_out.inputs, held_out.targets * 10)
     medians = {}
     for loss in ("nsr", "mse"):
-        quiet = supernet_scores(SpaceStage(SMALL, STAGE), train, held_out, replace(RECIPE, loss=loss))
-        loud = supernet_scores(SpaceStage(SMALL, STAGE), louder, held_louder, replace(RECIPE, loss=loss))
+        quiet = supernet_scores(group(replace(RECIPE, loss=loss)), train, held_out)
+        loud = supernet_scores(group(replace(RECIPE, loss=loss)), louder, held_louder)
         medians[loss] = np.median(quiet), np.median(loud)
     assert medians["mse"][1] > 20 * medians["mse"][0], "an error of a louder teacher is larger"
     assert medians["nsr"][1] < 2 * medians["nsr"][0], "its share of the teacher's variance is not"
@@ -133,14 +134,14 @@ def test_a_loss_that_is_not_finite_is_refused() -> None:
     train = features(16)
     broken = as_features(train.inputs, torch.full_like(train.targets, float("inf")))
     with pytest.raises(HarnessError, match="supernet of stage 1: the loss of epoch 1 is"):
-        supernet_scores(SpaceStage(SMALL, STAGE), broken, train, replace(RECIPE, loss="mse"))
+        supernet_scores(group(replace(RECIPE, loss="mse")), broken, train)
 
 
 def test_a_supernet_takes_the_steps_of_a_plain_loop_over_views() -> None:
     recipe = DistilRecipe(epochs=3, batch=16, learning_rate=0.02, weight_decay=0.3, views=2, seed=4)
     both, held_out = features(80), features(21, 1)  # two views of 40: two batches and a rest each
     told: list[EpochDone] = []
-    found = supernet_scores(SpaceStage(SMALL, STAGE), both, held_out, recipe, on_epoch=told.append)
+    found = supernet_scores(group(recipe), both, held_out, on_epoch=told.append)
     orders, paths = (torch.Generator().manual_seed(seed) for seed in (8, 9))
     torch.manual_seed(4)
     network = CellSupernet(SpaceStage(SMALL, STAGE))
@@ -170,7 +171,7 @@ def test_a_supernet_takes_the_steps_of_a_plain_loop_over_views() -> None:
 def test_a_fair_step_adds_up_the_gradients_of_its_paths_before_the_optimizer_moves() -> None:
     recipe = DistilRecipe(epochs=2, batch=16, learning_rate=0.02, shared=True, paths="fair", seed=4)
     train = features(32)
-    network, means = learned_supernet(SpaceStage(SMALL, STAGE), SMALL.blocks, train, recipe)
+    network, means = learned_supernet(group(recipe), train)
     orders, paths = (torch.Generator().manual_seed(seed) for seed in (8, 9))
     sampler = path_sampler("fair", SMALL.ops, SMALL.blocks)
     torch.manual_seed(4)
@@ -237,10 +238,12 @@ def test_a_supernet_learns_the_teachers_stage_on_the_recipes_views_and_is_judged
     recipe = DistilRecipe(
         epochs=2, batch=20, views=2, augmentation=Augmentation(rand_ops=0, cutout=0), seed=6, loss="mse"
     )
-    found = train_supernet(teacher, task, 1, recipe)
+    found = train_supernet(StageTask(teacher, task, 1), recipe)
     with (
-        teacher_features(teacher, task, 1, views=2, augmentation=recipe.augmentation, seed=6) as learned,
-        teacher_features(teacher, task, 1, "profile") as held_out,
+        teacher_features(
+            StageTask(teacher, task, 1), views=Views(count=2, augmentation=recipe.augmentation, seed=6)
+        ) as learned,
+        teacher_features(StageTask(teacher, task, 1), "profile") as held_out,
     ):
-        wanted = supernet_scores(SpaceStage(teacher.architecture.config, 1), learned, held_out, recipe)
+        wanted = supernet_scores(group(recipe, SpaceStage(teacher.architecture.config, 1)), learned, held_out)
     assert found.tolist() == wanted.tolist() and len(set(found)) > 10

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from factories.small_distillations import BLOCKS, SMALL, drawn_stage, small_task, small_teacher
+from factories.small_distillations import BLOCKS, SMALL, small_task, small_teacher
 
 from search.distillation import teacher_features as features_module
-from search.distillation.block_library import BlockLibrary
-from search.distillation.block_scores import score_blocks
 from search.distillation.distill import distil_stage
 from search.distillation.recipe import DistilRecipe
-from search.distillation.teacher_features import teacher_features, teacher_network
+from search.distillation.teacher_features import StageTask, Views, teacher_features, teacher_network
 from search.training.augment import Augmentation
 from space.errors import ConfigError
 
@@ -24,14 +23,14 @@ QUICK = DistilRecipe(epochs=1, batch=20)
 
 @pytest.mark.training
 def test_features_larger_than_what_memory_may_hold_lie_in_files_of_just_their_size(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sizes: list[int] = []
     real = features_module._file_of
 
-    def spy(size_bytes: int, folder: Path | None) -> Any:
+    def spy(size_bytes: int) -> Any:
         sizes.append(size_bytes)
-        return real(size_bytes, tmp_path)
+        return real(size_bytes)
 
     monkeypatch.setattr(features_module, "_file_of", spy)
     a_view = 4 * (
@@ -40,32 +39,21 @@ def test_features_larger_than_what_memory_may_hold_lie_in_files_of_just_their_si
     recipe = dataclasses.replace(QUICK, epochs=2, views=2)
     for limit, wanted in ((0, [80, 21]), (21 * a_view, [80]), (80 * a_view - 1, [80]), (80 * a_view, [])):
         sizes.clear()
-        distil_stage(small_teacher(), small_task(), 0, recipe, [BLOCKS["mbconv"]], memory_bytes=limit)
+        distil_stage(
+            StageTask(small_teacher(), small_task(), 0, memory_bytes=limit), recipe, [BLOCKS["mbconv"]]
+        )
         assert sizes == [images * a_view for images in wanted]
 
 
-def test_a_folder_that_features_cannot_lie_in_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_features_cannot_lie_in_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
     with (
         pytest.raises(ConfigError, match=rf"^{tmp_path}/nowhere: 16,128 bytes .*: No such file"),
-        teacher_features(
-            small_teacher(), small_task(), 1, "val", memory_bytes=0, folder=tmp_path / "nowhere"
-        ),
+        teacher_features(StageTask(small_teacher(), small_task(), 1, memory_bytes=0), "val"),
     ):
         pass
-
-
-def test_features_for_signatures_lie_on_disk_where_memory_may_not_hold_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    sizes: list[int] = []
-    real = features_module._file_of
-    monkeypatch.setattr(
-        features_module, "_file_of", lambda size, folder: sizes.append(size) or real(size, folder)
-    )
-    score_blocks(
-        BlockLibrary(teacher=small_teacher(), stages=(drawn_stage(0), None)), small_task(), memory_bytes=0
-    )
-    assert sizes == [21 * 4 * (4 * 8 * 8 + 8 * 4 * 4)]
 
 
 def test_features_of_more_images_than_the_teacher_sees_at_once_have_their_true_variance(
@@ -73,7 +61,10 @@ def test_features_of_more_images_than_the_teacher_sees_at_once_have_their_true_v
 ) -> None:
     monkeypatch.setattr(features_module, "BATCH", 16)  # 40 images: two batches and a rest
     before = torch.get_rng_state()
-    with torch.enable_grad(), teacher_features(small_teacher(), small_task(), 0, views=2) as found:
+    with (
+        torch.enable_grad(),
+        teacher_features(StageTask(small_teacher(), small_task(), 0), views=Views(count=2)) as found,
+    ):
         network = teacher_network(small_teacher())
         with torch.no_grad():
             wanted = network.stages[0](found.inputs)
@@ -85,7 +76,9 @@ def test_features_of_more_images_than_the_teacher_sees_at_once_have_their_true_v
     varied = Augmentation(rand_ops=0, cutout=0)
     some = []
     for seed in (0, 1, 0):
-        with teacher_features(small_teacher(), small_task(), 0, augmentation=varied, seed=seed) as one:
+        with teacher_features(
+            StageTask(small_teacher(), small_task(), 0), views=Views(augmentation=varied, seed=seed)
+        ) as one:
             some.append(one.inputs.clone())
     assert torch.equal(some[0], some[2]) and not torch.equal(some[0], some[1])
 
@@ -103,7 +96,7 @@ def test_a_channel_that_hardly_varies_is_given_a_small_part_of_the_mean_variance
 def test_a_stage_that_the_space_lacks_and_images_that_do_not_fit_are_refused() -> None:
     for stage in (-1, 2):
         with pytest.raises(ConfigError, match=f"no stage {stage}; its stages are 0 to 1"):
-            distil_stage(small_teacher(), small_task(), stage, QUICK)
+            distil_stage(StageTask(small_teacher(), small_task(), stage), QUICK)
     fewer = dataclasses.replace(SMALL, classes=3)
     with pytest.raises(ConfigError, match="classes"):
-        distil_stage(small_teacher(config=fewer), small_task(), 0, QUICK)
+        distil_stage(StageTask(small_teacher(config=fewer), small_task(), 0), QUICK)

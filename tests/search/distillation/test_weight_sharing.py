@@ -15,8 +15,9 @@ from search.distillation import weight_sharing
 from search.distillation.block_library import StageLibrary
 from search.distillation.distill import distil_stage
 from search.distillation.recipe import DistilRecipe
+from search.distillation.separate_weights import BlockGroup
 from search.distillation.supernet import learned_supernet, train_supernet
-from search.distillation.teacher_features import teacher_features
+from search.distillation.teacher_features import StageTask, teacher_features
 from search.training.history import EpochDone
 from space.block import Block
 from space.errors import ConfigError, HarnessError
@@ -36,7 +37,7 @@ SOME = (*SMALL.blocks[::4], BLOCKS["mbconv"])  # with the teacher's own
 def distilled(
     recipe: DistilRecipe = RECIPE, blocks: tuple[Block, ...] = SOME, **more: object
 ) -> StageLibrary:
-    return distil_stage(small_teacher(), small_task(), STAGE, recipe, blocks, **more)  # type: ignore[arg-type]
+    return distil_stage(StageTask(small_teacher(), small_task(), STAGE), recipe, blocks, **more)  # type: ignore[arg-type]
 
 
 @cache
@@ -55,8 +56,10 @@ def same(one: StageLibrary, other: StageLibrary) -> bool:
 def test_equal_ops_in_equal_places_have_the_weights_of_the_supernet_that_learned_so() -> None:
     found = usual()
     assert found.blocks == SOME
-    with teacher_features(small_teacher(), small_task(), STAGE) as train:
-        network, losses = learned_supernet(SpaceStage(SMALL, STAGE), SOME, train, RECIPE)
+    with teacher_features(StageTask(small_teacher(), small_task(), STAGE)) as train:
+        network, losses = learned_supernet(
+            BlockGroup(stage=SpaceStage(SMALL, STAGE), blocks=SOME, recipe=RECIPE), train
+        )
     assert found.history.tolist() == [[loss] * len(SOME) for loss in losses]
     for block, state in zip(found.blocks, found.weights, strict=True):
         places = {"cell.op1": network.last[block.op1], "reduction": network.reduction}
@@ -78,7 +81,7 @@ def test_statistics_are_means_over_batches_along_the_block_s_own_path(
 ) -> None:
     monkeypatch.setattr(weight_sharing, "CALIBRATION_IMAGES", 35)
     found = distilled()
-    with teacher_features(small_teacher(), small_task(), STAGE) as train:
+    with teacher_features(StageTask(small_teacher(), small_task(), STAGE)) as train:
         batches = [train.inputs[:18], train.inputs[18:35]]
         for block, state in zip(found.blocks, found.weights, strict=True):
             stage = Stage(block, SMALL.widths[STAGE]).train()
@@ -101,13 +104,15 @@ def test_statistics_are_means_over_batches_along_the_block_s_own_path(
 def test_held_out_errors_are_of_blocks_in_evaluation_and_near_the_supernet_s_own_scores() -> None:
     recipe = dataclasses.replace(RECIPE, epochs=12)
     found = distilled(recipe, SMALL.blocks)
-    with teacher_features(small_teacher(), small_task(), STAGE, "val") as held_out:
+    with teacher_features(StageTask(small_teacher(), small_task(), STAGE), "val") as held_out:
         stage = Stage(found.blocks[7], SMALL.widths[STAGE]).eval()
         stage.load_state_dict(dict(found.weights[7]))
         with torch.no_grad():
             wrong = (stage(held_out.inputs) - held_out.targets).square().mean((0, 2, 3)) / held_out.variance
     assert found.nsr[7] == pytest.approx(float(wrong.mean()), rel=1e-4)
-    scores = train_supernet(small_teacher(), small_task(), STAGE, recipe)  # by the statistics of each batch
+    scores = train_supernet(
+        StageTask(small_teacher(), small_task(), STAGE), recipe
+    )  # by the statistics of each batch
     assert np.corrcoef(np.argsort(np.argsort(scores)), np.argsort(np.argsort(found.nsr)))[0, 1] > 0.6
     assert np.median(found.nsr) < np.median(
         distilled(dataclasses.replace(RECIPE, epochs=1), SMALL.blocks).nsr

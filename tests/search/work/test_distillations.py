@@ -15,6 +15,7 @@ from factories.small_distillations import SMALL, TEACHER, small_teacher
 from search.distillation.block_library import BlockLibrary, StageLibrary, stage_content, stage_from
 from search.distillation.distill import distil_stage
 from search.distillation.recipe import DistilRecipe
+from search.distillation.teacher_features import StageTask
 from search.study.units import study_kind
 from search.training.images import Task
 from search.training.recipe import Recipe
@@ -47,7 +48,7 @@ def task() -> Task:
 def stages() -> tuple[StageLibrary, ...]:
     once = dataclasses.replace(DISTIL, epochs=1)
     return tuple(
-        distil_stage(small_teacher(), task(), place, once, [block])
+        distil_stage(StageTask(small_teacher(), task(), place), once, [block])
         for place, block in enumerate(STUDENT.blocks)
     )
 
@@ -89,7 +90,7 @@ def test_a_distillation_gives_what_the_call_gives_and_goes_on_after_a_stop(tmp_p
         run_distillation(config, given, context([], tmp_path, most=1))
     found = stage_from(run_distillation(config, given, context(told, tmp_path)))
     assert told == ["blocks 1 to 6 of 6, epoch 2 of 2"]
-    wanted = distil_stage(teacher, task(), 1, DISTIL)
+    wanted = distil_stage(StageTask(teacher, task(), 1), DISTIL)
     assert (found.stage, found.recipe, found.teacher) == (1, DISTIL, trained_digest(teacher))
     assert found.nsr.tolist() == wanted.nsr.tolist() and found.history.tolist() == wanted.history.tolist()
 

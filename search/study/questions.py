@@ -1,14 +1,14 @@
-"""The paper's six questions, each answered with estimates and intervals: pure functions of arrays.
+"""Six questions of the Blox paper (arXiv:2210.07271), each answered by a verdict with estimates and intervals.
 
-The questions are those of Blox (arXiv:2210.07271). Accuracies are of test images, in percent; differences are in points, over
-networks, paired. The module is as long as six questions are. A question whose numbers were not computed is answered by
-`NOT_ANSWERED` and by nothing else.
+Pure functions of arrays. Accuracies are of test images, in percent; differences are in points, paired by network. The answer to a
+question whose numbers were not computed is `NOT_ANSWERED` alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from search.methods.ridge import fit_ridge_cv
 from search.statistics import FEWEST_DRAWN, Estimate, correlation_of, kendall, mean_of, spearman
-from search.study.runs import FEWEST_RUNS, NOT_COMPARABLE
+from search.study.runs import FEWEST_RUNS
 from space import SpaceConfig
 from space.indexing import FloatArray, block_indices
+from space.text import counted
 
 NOT_ANSWERED = "not answered here"
 CEILING = (
-    "validation accuracy, trained"  # no predictor, but what one could reach at best: it saw the training
+    "validation accuracy, trained"  # the limit of predictors rather than one of them: it needs the training
 )
 QUESTIONS = (
     "Does distillation beat normal training?",
@@ -34,11 +35,21 @@ QUESTIONS = (
 )
 
 
+class AnswerVerdict(Enum):
+    """Verdict on an estimate, positive where the answer is yes."""
+
+    YES, NO, UNCLEAR, TOO_FEW, NOT_COMPARABLE = auto(), auto(), auto(), auto(), auto()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuestionAnswer:
-    """Answer to question `number`: a sentence, and the numbers behind it as a table and as plain values."""
+    """Answer to question `number`: its verdict, a sentence, and the numbers behind it as a table and as plain values.
+
+    `verdict` is None where the question was not answered, or asks for a number.
+    """
 
     number: int
+    verdict: AnswerVerdict | None = None
     sentence: str = NOT_ANSWERED
     columns: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
@@ -64,20 +75,24 @@ def does_distilling_beat_training(
 ) -> QuestionAnswer:
     """Compare networks fine-tuned from the library, test accuracies (n,) by epochs, with `scratch` (n,) of `epochs`.
 
-    Those are compared that were fine-tuned for as many epochs, else the nearest below, else above.
+    The verdict is of the fine-tuning with as many epochs, else of the one with the most below, else of the shortest.
     """
     if not tuned:
         return QuestionAnswer(number=1)
     gains = {count: mean_of(accuracies - scratch) for count, accuracies in tuned.items()}
     last = max((count for count in gains if count <= epochs), default=min(gains))
     gain = gains[last]
-    verdict = _verdict(gain, (last, epochs), "no, they are worse", "no clear difference")
-    networks = len(scratch)
+    verdict, networks = verdict_of(gain, last, epochs), len(scratch)
+    words = {
+        AnswerVerdict.NO: "no, they are worse",
+        AnswerVerdict.UNCLEAR: "no clear difference",
+        AnswerVerdict.NOT_COMPARABLE: f"not comparable, {last} epochs with {epochs}",
+    }
     sentence = (
-        f"{verdict}: {networks} networks assembled from distilled blocks and fine-tuned with their teacher for {last} epochs "
-        f"test {_signed(gain)} points against the same networks trained from scratch for {epochs} epochs"
+        f"{(_WORDS | words)[verdict]}: {networks} networks assembled from distilled blocks and fine-tuned with their teacher "
+        f"for {last} epochs test {_signed(gain)} points against the same networks trained from scratch for {epochs} epochs"
     )
-    if verdict.startswith(NOT_COMPARABLE):
+    if verdict is AnswerVerdict.NOT_COMPARABLE:
         sentence += f"; fine-tune for {epochs} as well (tuned_epochs)"
     rows = [
         (
@@ -90,6 +105,7 @@ def does_distilling_beat_training(
     ]
     return QuestionAnswer(
         number=1,
+        verdict=verdict,
         sentence=sentence,
         columns=(
             "fine-tuning epochs",
@@ -109,12 +125,14 @@ def does_tuned_follow_scratch(tuned: Mapping[int, FloatArray], scratch: FloatArr
     both = {count: _both(accuracies, scratch) for count, accuracies in tuned.items()}
     last = max(both)
     tau, rho = both[last]
+    verdict = verdict_of(tau)
     sentence = (
-        f"{_whether(tau)}: over {len(scratch)} networks Kendall's tau is {tau} and Spearman's rho {rho}, "
+        f"{(_WORDS | _RANKED)[verdict]}: over {len(scratch)} networks Kendall's tau is {tau} and Spearman's rho {rho}, "
         f"after {last} epochs of fine-tuning"
     )
     return QuestionAnswer(
         number=2,
+        verdict=verdict,
         sentence=sentence,
         columns=("fine-tuning epochs", "Kendall", "Spearman"),
         rows=tuple((str(count), str(t), str(r)) for count, (t, r) in both.items()),
@@ -127,8 +145,8 @@ def does_tuned_follow_scratch(tuned: Mapping[int, FloatArray], scratch: FloatArr
 def block_effects(config: SpaceConfig, indices: NDArray[np.int64], accuracies: FloatArray) -> FloatArray:
     """Return the effect of each block in each stage on accuracies (n,), (stages, B); NaN where no network has it.
 
-    Least squares on which block is where, with the ridge penalty that leave-one-out prefers: 120 networks see a block of 45 less
-    than three times a stage, and plain least squares would answer with their noise.
+    Least squares on one indicator for each stage and block, with the ridge penalty that leave-one-out prefers: of 120 networks
+    fewer than three have a given block of 45 in a stage, and plain least squares would fit their noise.
     """
     choices = block_indices(config, indices)  # (n, stages)
     count = len(config.blocks)
@@ -146,9 +164,9 @@ def do_signatures_find_blocks(
     indices: NDArray[np.int64],
     accuracies: FloatArray,
 ) -> QuestionAnswer:
-    """Correlate the signatures of each stage's blocks, (libraries, stages, B), higher better, with the blocks' effects.
+    """Correlate the signatures of each stage's blocks, (libraries, stages, B), higher being better, with the blocks' effects.
 
-    The effects are fitted to the accuracies (n,) of the networks at `indices` (n,); blocks that none of these has are left out.
+    The effects are fitted to the accuracies (n,) of the networks at `indices` (n,); blocks that no network has are left out.
     """
     if not signatures:
         return QuestionAnswer(number=3)
@@ -168,10 +186,11 @@ def do_signatures_find_blocks(
     sentence = (
         f"{'yes, ' + '; '.join(firm) if firm else 'no different from chance'} (Spearman's rho of {', '.join(map(str, seen))} of "
         f"{count} blocks' signatures with their effects on {len(indices)} networks; each interval over blocks, of "
-        f"{_counted(max(map(len, signatures.values())), 'library', 'libraries')})"
+        f"{counted(max(map(len, signatures.values())), 'library', 'libraries')})"
     )
     return QuestionAnswer(
         number=3,
+        verdict=AnswerVerdict.YES if firm else AnswerVerdict.UNCLEAR,
         sentence=sentence,
         columns=("signature", *(f"Spearman, stage {stage}" for stage in range(config.stages))),
         rows=tuple(rows),
@@ -194,12 +213,12 @@ def do_they_predict(
         other = max(others, key=lambda name: others[name][0].value)
         text += f"; the best of the others is {other}, {others[other][0]}"
         if others[other][0].count != judged:
-            text += (
-                f" ({NOT_COMPARABLE} closely: judged by {judged} networks and by {others[other][0].count})"
-            )
+            text += f" (not comparable closely: judged by {judged} networks and by {others[other][0].count})"
+    verdict = verdict_of(own[best][0])
     return QuestionAnswer(
         number=4,
-        sentence=f"{_whether(own[best][0])}: {text}",
+        verdict=verdict,
+        sentence=f"{(_WORDS | _RANKED)[verdict]}: {text}",
         columns=("predictor", "Kendall", "Spearman", "networks"),
         rows=tuple((name, str(t), str(r), str(t.count)) for name, (t, r) in correlations.items()),
         figures={
@@ -253,23 +272,26 @@ def can_one_iterate(
 ) -> QuestionAnswer:
     """Evaluate iterations from random teachers: `tested` and `from_scratch`, (runs, rounds + 1), and `ranked`, (runs, rounds).
 
-    `tested` are the test accuracies of each teacher as it taught, the last one never did; `from_scratch` those of the same
-    networks in the ground truth. `ranked`: Kendall's tau of the sum of signatures under each teacher. `good_teacher`: the
-    taus under a good one. `epochs`: those that a random teacher was trained for from scratch, as was the ground truth, and those
-    that a winner was fine-tuned for.
+    `tested` are the test accuracies of the random teacher and of each round's winner; `from_scratch` those of the same networks
+    in the ground truth. `ranked`: Kendall's tau of the sum of signatures under each teacher; `good_teacher`: under a good one.
+    `epochs`: of training a random teacher from scratch, as in the ground truth, and of fine-tuning a winner.
     """
     if not tested.size or tested.shape[1] < 2:
         return QuestionAnswer(number=6)
     runs, rounds = ranked.shape
     gain = mean_of(tested[:, -1] - tested[:, 0])
+    verdict = AnswerVerdict.TOO_FEW if runs < FEWEST_RUNS else verdict_of(gain, epochs[1], epochs[0])
+    words = {
+        AnswerVerdict.NO: "no, it loses",
+        AnswerVerdict.UNCLEAR: "no different from no gain",
+        AnswerVerdict.TOO_FEW: "one run decides nothing" if runs == 1 else "too few runs to tell",
+        AnswerVerdict.NOT_COMPARABLE: f"not comparable, {epochs[1]} epochs with {epochs[0]}",
+    }
     start, end = mean_of(tested[:, 0]), mean_of(tested[:, -1])
     gain_scratch = mean_of(from_scratch[:, -1] - from_scratch[:, 0])
-    told = _verdict(gain, (epochs[1], epochs[0]), "no, it loses", "no different from no gain")
-    if runs < FEWEST_RUNS:
-        told = "one run decides nothing" if runs == 1 else "too few runs to tell"
     sentence = (
-        f"{told}: from random teachers of {start} % test, {rounds} round{'s' if rounds > 1 else ''} lead to networks of {end} %, "
-        f"{_signed(gain)} points more, over {runs} run{'s' if runs > 1 else ''}"
+        f"{(_WORDS | words)[verdict]}: from random teachers of {start} % test, {counted(rounds, 'round')} lead to networks of "
+        f"{end} %, {_signed(gain)} points more, over {counted(runs, 'run')}"
     )
     if epochs[0] != epochs[1]:
         sentence += (
@@ -285,6 +307,7 @@ def can_one_iterate(
         rows.append(("largest network as teacher", "", "", str(_tau(good_teacher))))
     return QuestionAnswer(
         number=6,
+        verdict=verdict,
         sentence=sentence,
         columns=("teacher", "test %", "the same from scratch, test %", "Kendall of its sum"),
         rows=tuple(rows),
@@ -299,35 +322,27 @@ def can_one_iterate(
     )
 
 
+def verdict_of(estimate: Estimate, epochs: int = 1, others: int = 1) -> AnswerVerdict:
+    """Return the verdict on a rank correlation, or on the gain of networks trained for `epochs` over others trained for `others`.
+
+    With unequal epochs only these are comparable: networks that are better with fewer epochs, or worse with more.
+    """
+    if np.isnan(estimate.low):
+        return AnswerVerdict.TOO_FEW
+    if estimate.low > 0 and epochs <= others:
+        return AnswerVerdict.YES
+    if estimate.high < 0 and epochs >= others:
+        return AnswerVerdict.NO
+    return AnswerVerdict.UNCLEAR if epochs == others else AnswerVerdict.NOT_COMPARABLE
+
+
+# Words of verdicts: those of all questions, and of questions about rank correlations.
+_WORDS = {AnswerVerdict.YES: "yes", AnswerVerdict.TOO_FEW: "too few networks to tell"}
+_RANKED = {AnswerVerdict.NO: "no, they oppose", AnswerVerdict.UNCLEAR: "no different from chance"}
+
+
 def _both(predicted: FloatArray, true: FloatArray) -> tuple[Estimate, Estimate]:
     return correlation_of(kendall, predicted, true), correlation_of(spearman, predicted, true)
-
-
-def _verdict(gain: Estimate, epochs: tuple[int, int], worse: str, none: str) -> str:
-    """Return a verdict on the gain of networks trained for the first of the `epochs` over others trained for the second.
-
-    Of unlike epochs only this can be said: who had no more of them and is better is better, and who had no fewer and is worse is
-    worse.
-    """
-    if np.isnan(gain.low):
-        return "too few networks to tell"
-    if gain.low > 0 and epochs[0] <= epochs[1]:
-        return "yes"
-    if gain.high < 0 and epochs[0] >= epochs[1]:
-        return worse
-    return none if epochs[0] == epochs[1] else f"{NOT_COMPARABLE}, {epochs[0]} epochs with {epochs[1]}"
-
-
-def _counted(count: int, one: str, several: str) -> str:
-    return f"1 {one}" if count == 1 else f"{count} {several}"
-
-
-def _whether(tau: Estimate) -> str:
-    if np.isnan(tau.low):
-        return "too few networks to tell"
-    if tau.low > 0:
-        return "yes"
-    return "no, they oppose" if tau.high < 0 else "no different from chance"
 
 
 def _tau(values: FloatArray) -> Estimate:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from search.study.study import Study
-from search.study.tables import all_tables, verdict_text, verdicts
+from search.study.tables import all_tables, verdicts
 
 
 def to_markdown(study: Study, figures: Sequence[str] = ()) -> str:
@@ -73,7 +73,7 @@ def to_document(study: Study) -> dict[str, Any]:
                     "method": one.method,
                     "regret_points": one.regret.to_plain(),
                     "minus_random_points": one.difference.to_plain(),
-                    "against_random": verdict_text(one),
+                    "against_random": str(one.verdict),
                     "answered": one.answered,
                     "runs": one.runs,
                 }

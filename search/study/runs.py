@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,18 @@ from search.work.flops import Spent, network_flops
 from space.indexing import FloatArray
 
 FEWEST_RUNS = 3  # fewer than these decide nothing
-BEATS, TIES, LOSES, UNDECIDED, NOT_COMPARABLE = "beats", "ties", "loses", "too few runs", "not comparable"
+
+
+class MethodVerdict(StrEnum):
+    """Verdict on a method against random search, the baseline."""
+
+    BASELINE = "the baseline"
+    BEATS = "beats"
+    TIES = "ties"
+    LOSES = "loses"
+    UNDECIDED = "too few runs"
+    NOT_COMPARABLE = "not comparable"
+    NO_ANSWER = "no answer yet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -92,14 +104,14 @@ class MethodRuns:
 class MethodStanding:
     """A method at one cost: its regret, the paired difference to random search, and the verdict.
 
-    `answered` of `runs` had an answer at this cost; the mean is over these, and the difference over those of them whose seed the
-    baseline has.
+    `answered` of `runs` had an answer at this cost. The regret is their mean; the difference is over those of them whose seed the
+    baseline has, too.
     """
 
     method: str
     regret: Estimate
     difference: Estimate
-    verdict: str
+    verdict: MethodVerdict
     answered: int
     runs: int
 
@@ -143,30 +155,36 @@ def standing(method: MethodRuns, baseline: MethodRuns, budget: float) -> MethodS
     pairs = np.array(
         [own - others.get(run.seed, np.nan) for own, run in zip(regret, method.runs, strict=True)]
     )
+    answered = int(np.isfinite(regret).sum())
     difference = NONE if method.method == baseline.method else mean_of(pairs)
+    if not answered:
+        found = MethodVerdict.NO_ANSWER
+    elif method.method == baseline.method:
+        found = MethodVerdict.BASELINE
+    else:
+        found = _verdict(method, difference, budget)
     return MethodStanding(
         method=method.method,
         regret=mean_of(regret),
         difference=difference,
-        verdict="the baseline" if method.method == baseline.method else _verdict(method, difference, budget),
-        answered=int(np.isfinite(regret).sum()),
+        verdict=found,
+        answered=answered,
         runs=len(method.runs),
     )
 
 
-def verdict(difference: Estimate) -> str:
+def verdict(difference: Estimate) -> MethodVerdict:
     """Return whether a difference, lower being better, has an interval that excludes 0, and on which side."""
     if difference.count < FEWEST_RUNS:
-        return UNDECIDED
+        return MethodVerdict.UNDECIDED
     if difference.high < 0:
-        return BEATS
-    return LOSES if difference.low > 0 else TIES
+        return MethodVerdict.BEATS
+    return MethodVerdict.LOSES if difference.low > 0 else MethodVerdict.TIES
 
 
-def _verdict(method: MethodRuns, difference: Estimate, budget: float) -> str:
+def _verdict(method: MethodRuns, difference: Estimate, budget: float) -> MethodVerdict:
     if method.libraries is not None and method.libraries < FEWEST_RUNS:
-        return UNDECIDED
-    told = verdict(difference)
-    if told == UNDECIDED or any(run.trained_at(budget) > method.random_first for run in method.runs):
-        return told
-    return NOT_COMPARABLE
+        return MethodVerdict.UNDECIDED
+    found = verdict(difference)
+    has_chosen = any(run.trained_at(budget) > method.random_first for run in method.runs)
+    return found if has_chosen or found is MethodVerdict.UNDECIDED else MethodVerdict.NOT_COMPARABLE

@@ -39,9 +39,9 @@ from search.study.questions import (
 )
 from search.study.runs import (
     FEWEST_RUNS,
-    NOT_COMPARABLE,
     MethodRuns,
     MethodStanding,
+    MethodVerdict,
     price_of_choosing,
     standing,
 )
@@ -57,6 +57,7 @@ from space import Architecture
 from space.costs import all_macs
 from space.errors import ConfigError
 from space.indexing import FloatArray
+from space.text import counted
 
 BASELINE = "random"
 HIGHER = ("accuracy_change", "agreement")  # of these signatures more is better
@@ -141,7 +142,7 @@ def run_study(settings: StudySettings, truth: GroundTruth, unit_runner: UnitRunn
     iterated = iterate_all(context, range(settings.iterations))
     found.add(
         "iteration",
-        f"{settings.rounds} rounds from a random teacher by the sum of {COLUMN}; each winner teaches",
+        f"{counted(settings.rounds, 'round')} from a random teacher by the sum of {COLUMN}; each winner teaches",
         [run_of_iteration(truth, one) for one in iterated],
     )
 
@@ -271,8 +272,8 @@ def _notes(context: StudyContext, found: Candidates) -> tuple[str, ...]:
         f"the mean, has a 95 % interval of {one.low:.1f} to {one.high:.1f} from the images alone, and the best of them is partly "
         "lucky.",
         _between(truth),
-        f"A method is '{NOT_COMPARABLE}' with random search as long as it has trained no more than the random networks that it "
-        f"begins with. Fewer than {FEWEST_RUNS} runs, or runs of fewer libraries, are too few to compare.",
+        f"A method is '{MethodVerdict.NOT_COMPARABLE}' with random search as long as it has trained no more than the random "
+        f"networks that it begins with. Fewer than {FEWEST_RUNS} runs, or runs of fewer libraries, are too few to compare.",
         f"Of {judged} comparisons with random search at 95 %, about {0.05 * judged:.1f} would be significant by chance alone.",
         *found.left_out,
         f"Runs of {settings.seeds} seeds that use signatures take {settings.libraries} libraries in turn, so "

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.statistics import Estimate, mean_of
-from search.study.runs import MethodRuns, MethodStanding
+from search.study.runs import MethodRuns, MethodStanding, MethodVerdict
 from search.study.study import Study
 
 NO_ANSWER = "-"  # a method has spent this much and has not trained a network yet
@@ -44,9 +44,10 @@ def regret_table(study: Study) -> TextTable:
     by_mark = {mark: {one.method: one for one in found} for mark, found in study.standings.items()}
     rows = []
     for method in study.methods:
-        told: MethodStanding = by_mark[settings.decisive][method.method]
+        decisive: MethodStanding = by_mark[settings.decisive][method.method]
         each = [_regret_text(by_mark[mark][method.method]) for mark in settings.marks]
-        rows.append((method.method, str(len(method.runs)), *each, _difference_text(told), verdict_text(told)))
+        last = (_difference_text(decisive), str(decisive.verdict))
+        rows.append((method.method, str(len(method.runs)), *each, *last))
     return TextTable(
         title=f"regret of the best by validation in points of {_accuracy(study)}, by cost in trainings' worth of operations "
         f"(one is {study.unit_flops:.3g}), mean over runs and 95 % interval - {study.truth.label}",
@@ -124,16 +125,15 @@ def correlation_table(study: Study) -> TextTable:
 
 
 def verdicts(study: Study) -> list[str]:
-    """Return in a sentence each who beats random search at the decisive cost, who ties, who loses, and of whom nothing is
-    known."""
+    """Return a sentence for each verdict at the decisive cost, with the methods that have it."""
     decisive = study.settings.decisive
-    by: dict[str, list[str]] = {}
+    by: dict[MethodVerdict, list[str]] = {}
     for one in study.standings[decisive]:
-        by.setdefault(verdict_text(one), []).append(one.method)
-    by.pop("the baseline", None)
+        if one.verdict is not MethodVerdict.BASELINE:
+            by.setdefault(one.verdict, []).append(one.method)
     return [
-        f"at {decisive} trainings' worth: {names}: {', '.join(methods)}"
-        for names, methods in sorted(by.items())
+        f"at {decisive} trainings' worth: {verdict}: {', '.join(methods)}"
+        for verdict, methods in sorted(by.items())
     ]
 
 
@@ -161,11 +161,6 @@ def _difference_text(one: MethodStanding) -> str:
     if math.isnan(difference.low):
         return f"{difference.value:+.2f}"
     return f"{difference.value:+.2f} ({difference.low:+.2f} to {difference.high:+.2f})"
-
-
-def verdict_text(one: MethodStanding) -> str:
-    """Return the verdict on a method against random search."""
-    return "no answer yet" if one.answered == 0 else one.verdict
 
 
 def _at(method: MethodRuns, place: int) -> tuple[float, float, float]:

@@ -18,6 +18,7 @@ import numpy as np
 from search.training.history import Figures
 from space.dataset import Dataset, write_dataset
 from space.dataset.custom_rows import encode
+from space.dataset.packing import PackingError
 from space.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
@@ -184,9 +185,11 @@ def _ascii(text: str) -> str:
 
 
 def _unfit(dataset: Dataset) -> str:
-    """Return why a data set fits no `.blox` file; nothing where it does."""
+    """Return the reason why a data set fits no `.blox` file; empty where it does."""
     try:
         encode(dataset)
+    except PackingError as e:
+        return e.reason
     except DatasetError as e:
-        return str(e).removesuffix("; write .csv, which holds every number")
+        return str(e)
     return ""

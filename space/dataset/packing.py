@@ -21,7 +21,14 @@ FLOAT_UNIT = 1e6  # a float is stored as a whole number of millionths
 _MAX_FLOAT = 2**24 - 1
 _MAX_BITS = 16  # 45,000 images fit
 _ACCURACY = re.compile(r"b_([0-9]{1,5})_([0-9]{1,5})_([0-9]{1,2})")
-_OTHER_FORMAT = "write .csv, which holds every number"
+
+
+class PackingError(DatasetError):
+    """A number that no `.blox` file holds; `reason` says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}; write .csv, which holds every number")
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,8 +163,8 @@ def _counts(name: str, kind: Kind, values: NDArray[np.float64]) -> NDArray[np.in
     counts = np.rint(values * (kind.images / 100)).astype(np.int64)
     other = values[_accuracies(kind.images)[counts] != values]
     if other.size:
-        raise DatasetError(
-            f"{name} = {other.flat[0]} is not the share, to three decimals, of {kind.images} images; {_OTHER_FORMAT}"
+        raise PackingError(
+            f"{name} = {other.flat[0]} is not the share, to three decimals, of {kind.images} images"
         )
     return counts
 
@@ -167,9 +174,8 @@ def _millionths(name: str, kind: Kind, values: NDArray[np.float64], first_row: i
     unfit = np.argwhere((numbers > _MAX_FLOAT) | ((numbers < 1) & kind.positive))
     if unfit.size:
         row, place = unfit[0]
-        raise DatasetError(
+        raise PackingError(
             f"row {row + first_row}: {name} = {values[row, place]} does not fit: a number in a .blox file is at most "
-            f"{_MAX_FLOAT / FLOAT_UNIT}, in steps of 0.000001{', and not 0' if kind.positive else ''}; "
-            f"{_OTHER_FORMAT}"
+            f"{_MAX_FLOAT / FLOAT_UNIT}, in steps of 0.000001{', and not 0' if kind.positive else ''}"
         )
     return numbers.astype(np.int64)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from search.statistics import correlation_of, kendall, spearman
+from search.statistics import Estimate, correlation_of, kendall, spearman
 from search.study.questions import (
     NOT_ANSWERED,
     QUESTIONS,
+    AnswerVerdict,
     block_effects,
     can_one_iterate,
     do_signatures_find_blocks,
@@ -16,6 +17,7 @@ from search.study.questions import (
     does_distilling_beat_training,
     does_tuned_follow_scratch,
     how_many_epochs,
+    verdict_of,
 )
 from space import TINY
 from space.indexing import block_indices
@@ -42,15 +44,23 @@ def test_what_was_not_run_is_not_answered() -> None:
     assert [one.sentence for one in nothing] == [NOT_ANSWERED] * 6
     assert [one.number for one in nothing] == [1, 2, 3, 4, 5, 6]
     assert [one.question for one in nothing] == list(QUESTIONS)
-    assert all(not one.rows and one.to_plain()["figures"] == {} for one in nothing)
+    assert all(one.verdict is None and not one.rows and one.to_plain()["figures"] == {} for one in nothing)
 
 
 @pytest.mark.parametrize(
-    ("gain", "start"), [(2.0, "yes:"), (-2.0, "no, they are worse:"), (0.0, "no clear difference:")]
+    ("gain", "verdict", "start"),
+    [
+        (2.0, AnswerVerdict.YES, "yes:"),
+        (-2.0, AnswerVerdict.NO, "no, they are worse:"),
+        (0.0, AnswerVerdict.UNCLEAR, "no clear difference:"),
+    ],
 )
-def test_distilling_beats_training_where_the_paired_gain_says_so(gain: float, start: str) -> None:
+def test_distilling_beats_training_where_the_paired_gain_says_so(
+    gain: float, verdict: AnswerVerdict, start: str
+) -> None:
     made = {4: SCRATCH + gain - 3, 8: SCRATCH + gain + np.resize([-1.0, 1.0], 24)}
     answer = does_distilling_beat_training(made, SCRATCH, 8)
+    assert answer.verdict is verdict
     assert answer.sentence.startswith(start)
     assert "24 networks" in answer.sentence and "for 8 epochs" in answer.sentence
     assert [row[0] for row in answer.rows] == ["4", "8", "from scratch, 8"]
@@ -95,6 +105,27 @@ def test_four_networks_in_order_answer_nothing() -> None:
     assert answer.sentence.startswith(
         "too few networks to tell: over 4 networks Kendall's tau is 1.00 (no interval)"
     )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "epochs", "others", "verdict"),
+    [
+        (1.0, 2.0, 4, 4, AnswerVerdict.YES),
+        (-2.0, -1.0, 4, 4, AnswerVerdict.NO),
+        (0.0, 1.0, 4, 4, AnswerVerdict.UNCLEAR),
+        (1.0, 2.0, 2, 4, AnswerVerdict.YES),
+        (1.0, 2.0, 8, 4, AnswerVerdict.NOT_COMPARABLE),
+        (-2.0, -1.0, 2, 4, AnswerVerdict.NOT_COMPARABLE),
+        (-2.0, -1.0, 8, 4, AnswerVerdict.NO),
+        (-1.0, 1.0, 2, 4, AnswerVerdict.NOT_COMPARABLE),
+        (np.nan, np.nan, 2, 4, AnswerVerdict.TOO_FEW),
+    ],
+)
+def test_a_verdict_is_the_side_of_0_of_an_interval_where_epochs_can_be_compared(
+    low: float, high: float, epochs: int, others: int, verdict: AnswerVerdict
+) -> None:
+    estimate = Estimate(value=(low + high) / 2, low=low, high=high, count=9)
+    assert verdict_of(estimate, epochs, others) is verdict
 
 
 def effects() -> np.ndarray:

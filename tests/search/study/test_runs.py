@@ -19,12 +19,8 @@ from search.study.methods import (
     training_order,
 )
 from search.study.runs import (
-    BEATS,
-    LOSES,
-    NOT_COMPARABLE,
-    TIES,
-    UNDECIDED,
     MethodRuns,
+    MethodVerdict,
     price_of_choosing,
     regrets,
     run_of,
@@ -195,10 +191,10 @@ def test_a_method_beats_random_search_only_where_their_paired_difference_says_so
     random = runs_of(truth, "random", None, Spent())
     each = float(random.runs[0].flops[0])
     good = runs_of(truth, "good", truth.test, Spent())
-    assert standing(good, random, 5 * each).verdict == BEATS
+    assert standing(good, random, 5 * each).verdict == MethodVerdict.BEATS
     same = dataclasses.replace(random, method="twin")
     assert standing(same, random, 5 * each).difference.value == 0
-    assert standing(same, random, 5 * each).verdict == TIES
+    assert standing(same, random, 5 * each).verdict == MethodVerdict.TIES
     assert standing(random, random, 5 * each).verdict == "the baseline"
     late = runs_of(truth, "late", truth.test, Spent(flops=100 * each))
     missing = standing(late, random, 5 * each)
@@ -228,16 +224,20 @@ def test_a_method_that_is_random_so_far_is_not_comparable_with_random_search(tru
     until = max(float(run.flops[first - 1]) for run in evolution.runs)
     early = min(float(run.flops[first - 1]) for run in evolution.runs)
     at_first = standing(evolution, baseline, early)
-    assert at_first.verdict == NOT_COMPARABLE and at_first.difference.value == 0
-    assert standing(evolution, baseline, 2 * until).verdict != NOT_COMPARABLE
+    assert at_first.verdict == MethodVerdict.NOT_COMPARABLE and at_first.difference.value == 0
+    assert standing(evolution, baseline, 2 * until).verdict != MethodVerdict.NOT_COMPARABLE
     assert standing(random_runs_of(truth, "random"), baseline, early).verdict == "the baseline"
 
 
 def test_runs_of_too_few_libraries_decide_nothing_however_many_seeds(truth: GroundTruth) -> None:
     baseline, seer = runs_of(truth, "random", None, Spent()), runs_of(truth, "seer", truth.test, Spent())
     cost = 10 * float(baseline.runs[0].flops[0])
-    assert standing(seer, baseline, cost).verdict == BEATS
-    for libraries, wanted in ((1, UNDECIDED), (2, UNDECIDED), (3, BEATS)):
+    assert standing(seer, baseline, cost).verdict == MethodVerdict.BEATS
+    for libraries, wanted in (
+        (1, MethodVerdict.UNDECIDED),
+        (2, MethodVerdict.UNDECIDED),
+        (3, MethodVerdict.BEATS),
+    ):
         shared = dataclasses.replace(seer, libraries=libraries)
         assert standing(shared, baseline, cost).verdict == wanted
 
@@ -246,11 +246,11 @@ def test_a_verdict_needs_an_interval_beside_0_and_enough_runs() -> None:
     def of(low: float, high: float, count: int = 10) -> str:
         return verdict(Estimate(value=(low + high) / 2, low=low, high=high, count=count))
 
-    assert of(-2, -1) == BEATS
-    assert of(1, 2) == LOSES
-    assert of(-1, 2) == of(-2, 1) == TIES
-    assert of(0, 2) == TIES
-    assert of(-2, -1, count=2) == UNDECIDED
+    assert of(-2, -1) == MethodVerdict.BEATS
+    assert of(1, 2) == MethodVerdict.LOSES
+    assert of(-1, 2) == of(-2, 1) == MethodVerdict.TIES
+    assert of(0, 2) == MethodVerdict.TIES
+    assert of(-2, -1, count=2) == MethodVerdict.UNDECIDED
 
 
 @pytest.mark.simulation

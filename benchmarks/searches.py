@@ -23,7 +23,7 @@ from machine import describe_machine
 
 from search.integer_program.solve import Limit, solve
 from search.methods import METHODS, Problem, run
-from search.table import Cost, Table
+from search.table import Cost, NetworkTable
 from search.table.answers import answer, nearest
 from search.table.constraints import allowed, parse_constraint
 from search.table.pareto import pareto_front
@@ -112,7 +112,7 @@ def answers() -> None:
     print("target: an exhaustive constrained answer over the loaded table <= 50 ms")
 
 
-def made_table() -> Table:
+def made_table() -> NetworkTable:
     """Return a table with two made-up devices, latencies by MACs and a wiggle; all of it synthetic."""
     rng = np.random.default_rng(0)
     costs = {}
@@ -129,7 +129,7 @@ def made_table() -> Table:
             synthetic=True,
         )
     costs["params"] = Cost(name="params", unit="", title="parameters", values=all_params(BLOX).astype(float))
-    return Table(config=BLOX, accuracy=synthetic_accuracies(BLOX, seed=0), costs=costs)
+    return NetworkTable(config=BLOX, accuracy=synthetic_accuracies(BLOX, seed=0), costs=costs)
 
 
 def methods(names: list[str]) -> None:

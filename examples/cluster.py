@@ -21,7 +21,7 @@ from search.training.tasks import load_task
 from search.work.events import Event, UnitDone, UnitProgress, sentence
 from search.work.local_pool import LocalPool
 from search.work.ray_cluster import RayCluster
-from search.work.results import Results
+from search.work.results import ResultStore
 from search.work.trainings import training_unit
 from search.work.unit_runs import run_units
 from space import TINY, Architecture
@@ -46,7 +46,7 @@ def main(epochs: int) -> None:
     units = [training_unit(Architecture.parse(text, TINY), task, recipe) for text in NETWORKS]
 
     with tempfile.TemporaryDirectory() as folder:
-        here, there = (Results(folder=Path(folder) / name) for name in ("here", "there"))
+        here, there = (ResultStore(folder=Path(folder) / name) for name in ("here", "there"))
         begin = time.perf_counter()
         local = run_units(units, here, LocalPool(processes=2))
         print(f"two processes on this machine: {len(local)} networks in {time.perf_counter() - begin:.1f} s")

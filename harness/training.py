@@ -16,7 +16,7 @@ from search.training.recipe import Recipe, default_recipe
 from search.training.tasks import check_fit, check_split, load_task, load_task_of
 from search.work.distillations import stage_units
 from search.work.local_pool import LocalPool
-from search.work.results import Results
+from search.work.results import ResultStore
 from search.work.training_folder import (
     FinishedTraining,
     check_alike,
@@ -185,7 +185,7 @@ def train_networks(
     images = _task_of(task, config, folder, log)
     if not isinstance(recipe, Recipe):
         recipe = Recipe.from_plain(default_recipe(images.source).to_plain() | dict(recipe))
-    units, results = training_units(architectures, images, recipe), Results(folder=folder)
+    units, results = training_units(architectures, images, recipe), ResultStore(folder=folder)
     check_alike(results, units[0])
     if images.class_names:
         write_file(folder / TASK, json.dumps(images.to_plain(), indent=1).encode(), make_folder=True)
@@ -264,7 +264,7 @@ def distill(
     if places[-1] >= config.stages:
         raise ConfigError(f"stage {places[-1]}: space {config.name!r} has stages 0 to {config.stages - 1}")
     _check_library(folder, trained)
-    results = Results(folder=folder / UNITS)
+    results = ResultStore(folder=folder / UNITS)
     units = stage_units(trained, images, places, recipe, results)
     done = run_watched(
         [(f"stage {place}", unit) for place, unit in zip(places, units, strict=True)],

@@ -28,7 +28,7 @@ from harness.devices.config import DEFAULT_PRECISION, runtime_format
 from harness.models.accuracy import write_calibration
 from harness.models.exported import ModelFile, make_model
 from harness.prediction.provenance import Provenance
-from search.table import Table
+from search.table import NetworkTable
 from search.training.trained_files import save_trained, write_weights
 from space import Architecture
 from space.atomic_files import check_folder_of, new_folder
@@ -108,7 +108,7 @@ def write_answer(
     return whole, tuple(replace(one, path=output / one.path.name) for one in models)
 
 
-def write_predictions(path: Path, table: Table) -> None:
+def write_predictions(path: Path, table: NetworkTable) -> None:
     """Write the predicted accuracies of a table's networks as a user's own table of accuracies, which are from 0 to 100 %."""
     values = table.accuracy.values.clip(0, 100)
     title = table.accuracy.label.replace(" ", "_")  # with the word synthetic where it applies

@@ -19,7 +19,7 @@ from search.blockwise.rounds import Searched
 from search.blockwise.search import allowed_once
 from search.blockwise.setting import Setting
 from search.blockwise.sum_front import BY_PROGRAMS, FRONT_POINTS, sum_front
-from search.table import Table
+from search.table import NetworkTable
 from search.table.constraints import Constraint
 from search.table.costs import AdditiveCosts, BlockSums
 from search.table.pareto import Front, pareto_front
@@ -33,7 +33,7 @@ from space.indexing import FloatArray, IndexArray
 class CostFront:
     """A Pareto front over predicted accuracy and the only cost of `table`, or the part of it that integer programs found."""
 
-    table: Table
+    table: NetworkTable
     front: Front
     is_part: bool = False
 

@@ -22,7 +22,7 @@ from search.distillation.block_library import BlockLibrary
 from search.distillation.signatures import COLUMNS, TRAIN_LOSS_CHANGE
 from search.training.distillation_loss import Guide
 from search.training.tasks import load_task_of
-from search.work.results import Results
+from search.work.results import ResultStore
 from search.work.unit_runs import RunUnits
 from space import SpaceConfig
 from space.errors import ConfigError, did_you_mean
@@ -196,7 +196,7 @@ def prepare(
         guide={"weight": guide.weight, "temperature": guide.temperature},
         seed=request.seed,
         device=request.device,
-        results=Results(folder=request.results or request.library / "results"),
+        results=ResultStore(folder=request.results or request.library / "results"),
         run=run,
         log=log,
     )

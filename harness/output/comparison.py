@@ -25,7 +25,7 @@ from space.errors import ConfigError
 if TYPE_CHECKING:
     from harness.query.run import SearchComparison
     from search.methods.comparison import MethodComparison
-    from search.methods.regret import EvaluationsToTarget, MethodRegret, Run
+    from search.methods.regret import EvaluationsToTarget, MethodRegret, RegretRun
     from search.statistics import Estimate
 
 TESTED = "95 % between seeds"
@@ -136,7 +136,7 @@ def _document(compared: SearchComparison) -> dict[str, object]:
     word = "synthetic_" if accuracy.synthetic else ""
     points = f"{word}regret_points"
 
-    def of_run(run: Run) -> dict[str, object]:
+    def of_run(run: RegretRun) -> dict[str, object]:
         return {
             "seed": run.trace.seed,
             "look_ups": len(run.trace.indices),

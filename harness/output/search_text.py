@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.output.campaigns import print_outcome
-from harness.output.layout import Table as TextTable
+from harness.output.layout import NetworkTable as TextTable
 from harness.output.search_document import answer_document
 from harness.output.tables import print_json, print_table, write_csv
 from harness.output.terminal import echo
@@ -20,7 +20,7 @@ from space.text import counted
 if TYPE_CHECKING:
     from harness.query.answer import SearchAnswer
     from harness.query.run import SearchResult
-    from search.table import Cost, Table
+    from search.table import Cost, NetworkTable
     from search.table.answers import Answer
     from search.table.pareto import Front
     from space.accuracies import Accuracies
@@ -103,7 +103,7 @@ def part_of_front(count: int, cost: str) -> str:
     )
 
 
-def print_front(table: Table, front: Front, wide: bool, *, is_part: bool = False) -> None:
+def print_front(table: NetworkTable, front: Front, wide: bool, *, is_part: bool = False) -> None:
     """Print a Pareto front, cheapest first, and its hypervolume; of a part of a front what found it."""
     names = " and ".join(front.costs)
     title = f"Pareto front over {table.accuracy.label} and {names}"
@@ -122,7 +122,7 @@ def print_front(table: Table, front: Front, wide: bool, *, is_part: bool = False
         )
 
 
-def _manner(table: Table, subject: str, answer: Answer) -> str:
+def _manner(table: NetworkTable, subject: str, answer: Answer) -> str:
     cost = table.costs[subject]
     if cost.coverage is None:
         return ""
@@ -142,7 +142,9 @@ def _provenance(accuracy: Accuracies) -> str:
     return ", ".join(parts)
 
 
-def _networks(title: str, table: Table, places: Sequence[int], verified: frozenset[int] | None) -> TextTable:
+def _networks(
+    title: str, table: NetworkTable, places: Sequence[int], verified: frozenset[int] | None
+) -> TextTable:
     """Return some rows of a table of networks, with their accuracies and costs."""
     columns = ["network", *(f"{accuracies.label} %" for accuracies in (table.accuracy, *table.shown))]
     spare = [f"{accuracies.label} %" for accuracies in table.shown]
@@ -180,7 +182,7 @@ def _cost_cells(cost: Cost, index: int) -> list[str]:
     return [value, "none" if low != low else " .. ".join(ends), grade or source]
 
 
-def _print_ties(table: Table, ranked: IndexArray) -> None:
+def _print_ties(table: NetworkTable, ranked: IndexArray) -> None:
     """Print how many networks are statistically tied with the most accurate one, and the fastest of them on each device."""
     tied = ranked[ties(table.accuracy, ranked)]
     if len(tied) < 2:

@@ -21,7 +21,7 @@ from harness.query.rows import Row, network_columns, network_row
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import find_configuration, short_names
-from search.table import Cost, Table
+from search.table import Cost, NetworkTable
 from search.table.constraints import PROPERTIES, split_subject
 from space import BLOX, SPACES, Architecture, Space, SpaceConfig, check_enumerable, find_space, is_enumerable
 from space.accuracies import Accuracies
@@ -34,7 +34,7 @@ from space.hash_table import is_first
 class SearchTable(Tabular):
     """Accuracy and costs of every network, the provenance of each latency by its name, and what is missing or doubtful."""
 
-    table: Table
+    table: NetworkTable
     provenance: Mapping[str, Provenance]
     notes: tuple[str, ...]
 
@@ -142,7 +142,7 @@ def doubt_note(provenance: Provenance) -> str:
     return f"{provenance.doubtful}" + ("" if provenance.doubtful.taken else "; take them in with --doubtful")
 
 
-def notes_on(table: Table, provenance: Mapping[str, Provenance]) -> list[str]:
+def notes_on(table: NetworkTable, provenance: Mapping[str, Provenance]) -> list[str]:
     """Return notes on everything that is missing or doubtful in a table."""
     count, accuracy = len(table.config), table.accuracy
     distinct = is_first(table.config)
@@ -242,7 +242,7 @@ def _joined(
     distinct = is_first(config)
     if not distinct.all():  # a network of several names is found once, by the first
         accuracies = [replace(one, values=np.where(distinct, one.values, np.nan)) for one in accuracies]
-    table = Table(config=config, accuracy=accuracies[0], costs=costs, shown=tuple(accuracies[1:]))
+    table = NetworkTable(config=config, accuracy=accuracies[0], costs=costs, shown=tuple(accuracies[1:]))
     return SearchTable(table=table, provenance=provenance, notes=tuple(notes_on(table, provenance)))
 
 

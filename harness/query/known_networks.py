@@ -13,7 +13,7 @@ from harness.query.accuracies import AccuracySource, load
 from harness.query.latencies import LatencySource
 from harness.query.sums import LatencySums, cost_sums
 from harness.store import Store
-from search.table import Cost, Table
+from search.table import Cost, NetworkTable
 from search.table.constraints import split_subject
 from search.table.costs import AdditiveCosts
 from search.table.table import NOT_MEASURED
@@ -31,7 +31,7 @@ def known_table(
     costs: Sequence[str],
     latencies: LatencySource,
     log: Callable[[str], None],
-) -> tuple[Table, dict[str, Provenance], list[str]]:
+) -> tuple[NetworkTable, dict[str, Provenance], list[str]]:
     """Join accuracies, which may be none, and costs of the networks that have an accuracy or were measured, each once.
 
     Of those that were not measured the latencies are predicted. Returns the table, the provenance of each latency by its name,
@@ -66,7 +66,7 @@ def known_table(
         indices=np.zeros(0, dtype=np.int64),
     )
     accuracy, *shown = [_of_networks(one, indices) for one in found or [bare]]
-    table = Table(
+    table = NetworkTable(
         config=config,
         accuracy=accuracy,
         costs={name: _cost(cost, devices.get(name), indices) for name, cost in sums.items()},
@@ -112,7 +112,7 @@ def _supported(latency: LatencySums, indices: IndexArray) -> BoolArray:
     return found
 
 
-def _notes(table: Table, devices: Mapping[str, LatencySums]) -> list[str]:
+def _notes(table: NetworkTable, devices: Mapping[str, LatencySums]) -> list[str]:
     config = table.config
     notes = [
         f"{len(table):,} of the {len(config):,} networks of the space are known here, as they were measured or have an accuracy; "

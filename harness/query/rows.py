@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.table import Table
+from search.table import NetworkTable
 from search.table.constraints import Constraint
 from search.table.pareto import Front
 from space.accuracies import Accuracies
@@ -11,19 +11,19 @@ from space.indexing import IndexArray
 Row = dict[str, object]
 
 
-def rows_at(table: Table, indices: IndexArray, place: int | slice) -> Row | list[Row]:
+def rows_at(table: NetworkTable, indices: IndexArray, place: int | slice) -> Row | list[Row]:
     """Return the row, or the rows, of the networks at a place among canonical indices (n,)."""
     if isinstance(place, slice):
         return [network_row(table, index) for index in indices[place].tolist()]
     return network_row(table, int(indices[place]))
 
 
-def network_columns(table: Table) -> list[str]:
+def network_columns(table: NetworkTable) -> list[str]:
     """Return the columns of a table's rows, in order."""
     return list(network_row(table, 0))
 
 
-def network_row(table: Table, place: int) -> Row:
+def network_row(table: NetworkTable, place: int) -> Row:
     """Return a row of a table as plain values; the keys of synthetic values hold the word."""
     architecture = table.network(place)
     row: Row = {
@@ -53,7 +53,7 @@ def _accuracy_key(accuracies: Accuracies) -> str:
     return f"{word}{accuracies.metric}_percent"
 
 
-def front_document(table: Table, front: Front) -> dict[str, object]:
+def front_document(table: NetworkTable, front: Front) -> dict[str, object]:
     """Return a Pareto front as plain values, a row a network, cheapest first."""
     return {
         "costs": list(front.costs),

@@ -14,7 +14,7 @@ from search.methods.comparison import MethodComparison, ProxyOf, make_problem
 from search.methods.method import Proxy
 from search.methods.registry import parse_method, run
 from search.proxies import Batch, load_batch, proxy_scorer
-from search.table import Table
+from search.table import NetworkTable
 from search.table.answers import Answer, answer, nearest
 from search.table.constraints import Constraint, allowed, check_contradictions, parse_constraint
 from space import SpaceConfig
@@ -77,7 +77,7 @@ def search(
     return SearchAnswer(table=table, answer=replace(found, ranked=seen), trace=trace)
 
 
-def check_any(table: Table, constraints: Sequence[Constraint], *, confident: bool = False) -> None:
+def check_any(table: NetworkTable, constraints: Sequence[Constraint], *, confident: bool = False) -> None:
     """Raise ConfigError when no network meets the constraints, with the nearest one and its violations."""
     if not allowed(table, constraints, confident=confident).any():
         raise ConfigError(none_found(table, answer(table, constraints, confident=confident)))
@@ -123,7 +123,7 @@ def proxies_on(config: SpaceConfig, batch: Batch, on_score: OnScore) -> ProxyOf:
     return proxy_of
 
 
-def none_found(table: Table, found: Answer) -> str:
+def none_found(table: NetworkTable, found: Answer) -> str:
     """Return why no network meets the constraints: the nearest one and its violations."""
     limits = ", ".join(map(str, found.constraints)) or "no limit"
     if found.without_accuracy == len(table.config):
@@ -140,5 +140,5 @@ def none_found(table: Table, found: Answer) -> str:
     return message + (f" ({'; '.join(single)})" if len(single) > 1 else "")
 
 
-def _coverage(table: Table) -> str:
+def _coverage(table: NetworkTable) -> str:
     return f"{min(c.coverage for c in table.costs.values() if c.coverage is not None):.0%}"

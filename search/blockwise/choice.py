@@ -18,7 +18,7 @@ from search.blockwise.search import SearchPlan, choose_listed, predicted_table
 from search.blockwise.setting import Setting, SpaceCosts
 from search.blockwise.signature_features import HIGHER_IS_BETTER
 from search.distillation.signatures import Signatures
-from search.table import Cost, Table
+from search.table import Cost, NetworkTable
 from search.table.constraints import Constraint
 from space import SpaceConfig
 from space.indexing import FloatArray, IndexArray, available, block_indices
@@ -44,7 +44,7 @@ class Choice:
     unknown: int
     pool: int = 0
     pool_by: str = ""
-    table: Table | None = None
+    table: NetworkTable | None = None
 
 
 def choose_finalists(fitted: FittedPredictor, signatures: Signatures, setting: Setting) -> Choice:
@@ -73,7 +73,7 @@ def table_of(
     setting: Setting,
     costs: Mapping[str, Cost],
     indices: IndexArray | None = None,
-) -> Table:
+) -> NetworkTable:
     """Return the table of predicted accuracies and costs, of every network or of some: see `predicted_table`."""
     return predicted_table(
         config,

@@ -157,7 +157,7 @@ def iterate_together(
     `do_rounds(number, teachers)` does the round of each unfinished iteration, by its place in `firsts`. Each has the budget.
     """
     runs = [
-        _Run(teacher=first, best=first, teacher_val=figures, best_val=figures)
+        _Iteration(teacher=first, best=first, teacher_val=figures, best_val=figures)
         for first, figures in ((first, val(first)) for first in firsts)
     ]
     for number in range(1, budget.rounds + 1):
@@ -176,7 +176,7 @@ def iterate_together(
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class _Run:
+class _Iteration:
     """An iteration in progress."""
 
     teacher: Trained

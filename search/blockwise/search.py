@@ -23,7 +23,7 @@ import numpy as np
 from search.blockwise.candidates import Candidate, Found, State, Student, quality
 from search.blockwise.finalists import DISTANCE, Finalists, from_scores
 from search.checked import Checked, Range
-from search.table import Cost, Table
+from search.table import Cost, NetworkTable
 from search.table.answers import Nearest, nearest
 from search.table.constraints import Constraint, allowed
 from search.training.history import Figures
@@ -74,7 +74,7 @@ def predicted_table(
     origin: tuple[str, ...],
     synthetic: bool,
     indices: IndexArray | None = None,
-) -> Table:
+) -> NetworkTable:
     """Return the table of predicted accuracies of every network, or of some by their canonical `indices` (n,), rising.
 
     `metric` says what is predicted, higher is better; `synthetic`: of made-up images, as the metric's label will say.
@@ -102,11 +102,11 @@ def predicted_table(
         config=config,
         indices=indices,
     )
-    return Table(config=config, accuracy=accuracy, costs=costs, indices=indices)
+    return NetworkTable(config=config, accuracy=accuracy, costs=costs, indices=indices)
 
 
 def choose_listed(
-    table: Table, constraints: Sequence[Constraint], plan: SearchPlan, *, confident: bool = False
+    table: NetworkTable, constraints: Sequence[Constraint], plan: SearchPlan, *, confident: bool = False
 ) -> tuple[Finalists, int]:
     """Return the finalists of a table, and how many networks are within the limits; of several names each counts once.
 
@@ -121,7 +121,9 @@ def choose_listed(
     return found, int(mask.sum())
 
 
-def allowed_once(table: Table, constraints: Sequence[Constraint], *, confident: bool = False) -> BoolArray:
+def allowed_once(
+    table: NetworkTable, constraints: Sequence[Constraint], *, confident: bool = False
+) -> BoolArray:
     """Return which networks meet the constraints, (len(config),), each by its best predicted name alone.
 
     Blocks are distilled where they stand, so that the names of one network have predictions of their own.

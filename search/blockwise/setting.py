@@ -17,7 +17,7 @@ from search.table.constraints import Constraint
 from search.table.costs import AdditiveCosts, TabulatedCosts
 from search.training.images import Task
 from search.training.recipe import Recipe
-from search.work.results import Results
+from search.work.results import ResultStore
 from search.work.training_folder import seed_accuracies, stored_units
 from search.work.unit import Unit
 from search.work.unit_runs import RunUnits
@@ -83,7 +83,7 @@ class Setting:
     guide: Mapping[str, float]
     seed: int
     device: str
-    results: Results
+    results: ResultStore
     run: RunUnits
     log: Callable[[str], None]
 
@@ -124,7 +124,7 @@ def known_accuracies(folder: Path, library: BlockLibrary, task: Task | None = No
     Raises: ConfigError when it holds none, or trainings of another task than the library's.
     """
     digest = task.images_digest if task is not None else None
-    units = stored_units(Results(folder=folder))
+    units = stored_units(ResultStore(folder=folder))
     for unit in units:
         if unit.config["task"] != library.teacher.source:
             raise ConfigError(
@@ -155,7 +155,7 @@ def _epochs_of_units(
     folder: Path, units: Sequence[Unit], config: SpaceConfig, indices: IndexArray
 ) -> IndexArray | None:
     """Return the epochs of all finished trainings of networks (n,), by any name, (n,); None where some were trained elsewhere."""
-    results, by_key = Results(folder=folder), Counter[int | bytes]()
+    results, by_key = ResultStore(folder=folder), Counter[int | bytes]()
     for unit in units:
         if results.result_of(unit):
             index = Architecture.parse(unit.config["architecture"], config).index

@@ -51,7 +51,7 @@ def train_separate(
     Raises:
         HarnessError: a loss is not finite, or memory ran out; the message names the block, or a batch that fits.
     """
-    training, recipe, stage = _Training(group, learned), group.recipe, group.stage.number
+    training, recipe, stage = _SeparateTraining(group, learned), group.recipe, group.stage.number
     history = progress.resume(training.network, training.optimizer)
 
     def all_epochs() -> None:
@@ -70,7 +70,7 @@ def train_separate(
     return training.network.unstacked(), history
 
 
-class _Training:
+class _SeparateTraining:
     """Stacked network and optimizer of a group of N blocks, and the feature maps that it learns from."""
 
     def __init__(self, group: BlockGroup, learned: FeatureMaps) -> None:

@@ -167,7 +167,7 @@ def learned_supernet(
     """
     recipe, progress = group.recipe, progress or DistilProgress(None, {})
     with torch.inference_mode(False), torch.enable_grad():
-        training = _Training(group, train)
+        training = _SupernetTraining(group, train)
         history = progress.resume(training.network, training.optimizer)
 
         def all_epochs() -> None:
@@ -188,7 +188,7 @@ def learned_supernet(
     return training.network, [mean for (mean,) in history]
 
 
-class _Training:
+class _SupernetTraining:
     """Supernet and optimizer of a group of blocks, the feature maps that it learns from, and its random numbers."""
 
     def __init__(self, group: BlockGroup, train: FeatureMaps) -> None:

@@ -25,8 +25,8 @@ import numpy as np
 
 from search.methods.method import Problem, Proxy, Trace
 from search.methods.registry import parse_method, run
-from search.methods.regret import MethodRegret, Run, regret, summarize_runs
-from search.table import Table
+from search.methods.regret import MethodRegret, RegretRun, regret, summarize_runs
+from search.table import NetworkTable
 from search.table.constraints import Constraint, allowed, bound
 from space.errors import ConfigError, HarnessError
 from space.indexing import FloatArray, IndexArray
@@ -74,7 +74,7 @@ class MethodComparison:
         return {method: count for method, count in shared.items() if count}
 
 
-def _in_common(run: Run, other: Run) -> int:
+def _in_common(run: RegretRun, other: RegretRun) -> int:
     """Return the number of first evaluations that two runs have in common."""
     count = min(len(run.trace.indices), len(other.trace.indices))
     same = run.trace.indices[:count] == other.trace.indices[:count]
@@ -82,7 +82,7 @@ def _in_common(run: Run, other: Run) -> int:
 
 
 def run_comparison(
-    table: Table,
+    table: NetworkTable,
     constraints: Sequence[Constraint],
     methods: Sequence[str],
     seeds: Sequence[int],
@@ -110,7 +110,7 @@ def run_comparison(
     open_ = np.flatnonzero(problem.allowed)
     scores = table.accuracy.values
     best = int(open_[np.argmax(scores[open_])])
-    runs: dict[str, list[Run]] = {text: [] for text in named}
+    runs: dict[str, list[RegretRun]] = {text: [] for text in named}
     done = 0
     for seed in seeds:
         scorers = {name: _Scorer(proxy_of(name, seed)) for name in set(named.values()) if name and proxy_of}
@@ -122,7 +122,7 @@ def run_comparison(
             meets = all(_meets(table, constraint, trace.best, confident) for constraint in constraints)
             tested = float(table.shown[0].values[trace.best]) if table.shown else math.nan
             runs[text].append(
-                Run(
+                RegretRun(
                     trace=trace, regret=regret(trace, float(scores[best]), budget), meets=meets, tested=tested
                 )
             )
@@ -143,7 +143,7 @@ def run_comparison(
 
 
 def make_problem(
-    table: Table,
+    table: NetworkTable,
     constraints: Sequence[Constraint],
     *,
     budget: int,
@@ -214,12 +214,12 @@ def _counting(on_progress: Progress, text: str, seed: int, before: int) -> Calla
     return lambda count: on_progress(text, seed, before + count)
 
 
-def _meets(table: Table, constraint: Constraint, index: int, confident: bool) -> bool:
+def _meets(table: NetworkTable, constraint: Constraint, index: int, confident: bool) -> bool:
     value = bound(constraint, table.cost(constraint.subject), confident)[index : index + 1]
     return bool(constraint.holds(value)[0])
 
 
-def _in_words(table: Table, constraint: Constraint, confident: bool) -> str:
+def _in_words(table: NetworkTable, constraint: Constraint, confident: bool) -> str:
     cost = table.cost(constraint.subject)
     manner = f" (with {cost.coverage:.0%} confidence)" if confident and cost.coverage is not None else ""
     return f"{'synthetic ' if cost.synthetic else ''}{constraint}{manner}"

@@ -18,7 +18,7 @@ SAME = 1e-6  # points: published accuracies have three decimals, and differences
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Run:
+class RegretRun:
     """One search. `regret` (budget,): in points after each evaluation; constant after the last one.
 
     `meets`: whether the network found meets every constraint, judged by the costs of that network alone. `tested`: its test
@@ -53,7 +53,7 @@ class MethodRegret:
     """Runs of one method, one a seed. `mean`, `low` and `high` (budget,): regret over seeds in points; see `mean_interval`."""
 
     method: str
-    runs: tuple[Run, ...]
+    runs: tuple[RegretRun, ...]
     mean: FloatArray
     low: FloatArray
     high: FloatArray
@@ -75,7 +75,7 @@ class MethodRegret:
         return sum(bool(run.regret[-1] <= SAME) for run in self.runs)
 
 
-def summarize_runs(method: str, runs: Sequence[Run]) -> MethodRegret:
+def summarize_runs(method: str, runs: Sequence[RegretRun]) -> MethodRegret:
     """Summarize a method's runs: mean regret with its interval, and evaluations to each target."""
     mean, low, high = mean_interval(np.array([run.regret for run in runs]), COVERAGE)
     low = np.maximum(low, 0)  # as no regret is below it

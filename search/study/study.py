@@ -51,7 +51,7 @@ from search.study.unit_runner import UnitRunner
 from search.training.images import uses_text
 from search.training.tasks import load_task
 from search.work.flops import mean_training_flops
-from search.work.results import Results
+from search.work.results import ResultStore
 from search.work.unit_runs import Runner
 from space import Architecture
 from space.costs import all_macs
@@ -101,7 +101,7 @@ def study_folder(
         raise ConfigError(
             f"--output {folder}: cannot be made: {error.strerror or error}; name another folder"
         ) from error
-    return run_study(settings, truth, UnitRunner(results=Results(folder=folder), runner=runner, log=log))
+    return run_study(settings, truth, UnitRunner(results=ResultStore(folder=folder), runner=runner, log=log))
 
 
 def run_study(settings: StudySettings, truth: GroundTruth, unit_runner: UnitRunner) -> Study:

@@ -10,7 +10,7 @@ from typing import Any
 
 from search.work.events import Event, UnitDone, UnitStarted, sentence
 from search.work.kinds import Content
-from search.work.results import Results
+from search.work.results import ResultStore
 from search.work.unit import Unit
 from search.work.unit_runs import Runner, run_units
 from space.text import duration
@@ -20,7 +20,7 @@ from space.text import duration
 class UnitRunner:
     """Runner of units that are not done yet."""
 
-    results: Results
+    results: ResultStore
     runner: Runner
     log: Callable[[str], None]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.table.constraints import Constraint, allowed, amount_text, bound
-from search.table.table import Table
+from search.table.table import NetworkTable
 from space import Architecture, SpaceConfig
 from space.accuracies import Accuracies
 from space.hash_table import is_first
@@ -77,7 +77,7 @@ class Nearest:
         return f"the nearest is {Architecture.from_index(self.index, config)}{about}: it takes {takes}"
 
 
-def answer(table: Table, constraints: Sequence[Constraint], *, confident: bool = False) -> Answer:
+def answer(table: NetworkTable, constraints: Sequence[Constraint], *, confident: bool = False) -> Answer:
     """Return the networks within all constraints, most accurate first.
 
     Equal accuracies are ordered by the cost that is limited first, then by the canonical order.
@@ -114,7 +114,9 @@ def ties(accuracies: Accuracies, ranked: IndexArray) -> BoolArray:
     return np.asarray(accuracies.values[ranked] + reach[ranked] >= lowest, dtype=np.bool_)
 
 
-def nearest(table: Table, constraints: Sequence[Constraint], *, confident: bool = False) -> Nearest | None:
+def nearest(
+    table: NetworkTable, constraints: Sequence[Constraint], *, confident: bool = False
+) -> Nearest | None:
     """Return the network with an accuracy whose worst excess over any limit is smallest; None where costs are unknown.
 
     Of equal ones the most accurate. Raises: ConfigError when the table has no such cost.
@@ -139,7 +141,7 @@ def nearest(table: Table, constraints: Sequence[Constraint], *, confident: bool 
     return Nearest(index=index, violations=lacking)
 
 
-def _standing(table: Table, constraint: Constraint, confident: bool) -> ConstraintCounts:
+def _standing(table: NetworkTable, constraint: Constraint, confident: bool) -> ConstraintCounts:
     cost = table.cost(constraint.subject)
     decisive = bound(constraint, cost, confident)
     distinct = is_first(table.config)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.table.table import Cost, Table
+from search.table.table import Cost, NetworkTable
 from space.errors import ConfigError, did_you_mean
 from space.indexing import BoolArray
 
@@ -156,7 +156,7 @@ def bound(constraint: Constraint, cost: Cost, confident: bool) -> NDArray[np.flo
     return cost.high if constraint.is_upper else cost.low
 
 
-def allowed(table: Table, constraints: Sequence[Constraint], *, confident: bool = False) -> BoolArray:
+def allowed(table: NetworkTable, constraints: Sequence[Constraint], *, confident: bool = False) -> BoolArray:
     """Return which networks have an accuracy, supported costs and meet every constraint, bool (networks,).
 
     `confident`: the far end of each interval must meet it, not the estimate alone.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.table.table import Table
+from search.table.table import NetworkTable
 from space.indexing import BoolArray, FloatArray, IndexArray
 
 
@@ -26,7 +26,7 @@ class Front:
     hypervolume: float
 
 
-def pareto_front(table: Table, costs: Sequence[str], allowed: BoolArray) -> Front:
+def pareto_front(table: NetworkTable, costs: Sequence[str], allowed: BoolArray) -> Front:
     """Return the Pareto front over accuracy, to be high, and costs, to be low, of the networks allowed that have all of them.
 
     Of networks that are equal in everything only the first in canonical order is kept. Hypervolume: Zitzler & Thiele 1998,

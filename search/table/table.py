@@ -49,7 +49,7 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Table:
+class NetworkTable:
     """Accuracy and costs of every network of a space, joined on the canonical index. `shown` are further accuracies to show.
 
     `indices`: of a space too large to list the rows are those of some networks, by these canonical indices (n,), rising.

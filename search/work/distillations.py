@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from search.training.images import Task
     from search.training.recipe import Recipe
     from search.training.trained import Trained
-    from search.work.results import Results
+    from search.work.results import ResultStore
     from space import Architecture
 
 _DISTIL = ("space", "task", "task_sha256", "stage", "recipe")
@@ -40,7 +40,7 @@ _FINETUNE = ("space", "architecture", "task", "task_sha256", "recipe", "guide")
 
 
 def stage_units(
-    teacher: Trained, task: Task, stages: Sequence[int], recipe: DistilRecipe, results: Results
+    teacher: Trained, task: Task, stages: Sequence[int], recipe: DistilRecipe, results: ResultStore
 ) -> list[Unit]:
     """Return the unit of each stage's distillation; the teacher is kept as their input."""
     from search.training.trained_files import KIND, trained_content
@@ -68,7 +68,7 @@ def finetune_units(
     task: Task,
     recipe: Recipe,
     guide: Mapping[str, float],
-    results: Results,
+    results: ResultStore,
 ) -> list[Unit]:
     """Return the unit of each network's fine-tuning; teacher and stages are kept as their inputs."""
     from search.distillation.block_library import KIND as STAGE

@@ -17,7 +17,7 @@ from search.checked import Checked, Range
 from search.work.events import OnProgress, UnitAgain, UnitProgress, UnitStarted
 from search.work.kinds import Step
 from search.work.processes import Child, ready, start, stop
-from search.work.results import Results
+from search.work.results import ResultStore
 from search.work.unit import Unit
 from search.work.unit_runs import Outcome, compute_and_keep, given_up
 
@@ -43,12 +43,12 @@ class LocalPool(Checked):
     device: str = "cpu"
     retries: Annotated[int, Range(least=0, most=_MOST)] = 2
 
-    def run(self, units: Sequence[Unit], results: Results, on_progress: OnProgress) -> Iterator[Outcome]:
+    def run(self, units: Sequence[Unit], results: ResultStore, on_progress: OnProgress) -> Iterator[Outcome]:
         """Yield how each unit ended, as it ends."""
         return (self._run_here if self.processes == 1 else self._run)(units, results, on_progress)
 
     def _run_here(
-        self, units: Sequence[Unit], results: Results, on_progress: OnProgress
+        self, units: Sequence[Unit], results: ResultStore, on_progress: OnProgress
     ) -> Iterator[Outcome]:
         import torch
 
@@ -61,7 +61,7 @@ class LocalPool(Checked):
             finally:
                 torch.set_num_threads(before)
 
-    def _run(self, units: Sequence[Unit], results: Results, on_progress: OnProgress) -> Iterator[Outcome]:
+    def _run(self, units: Sequence[Unit], results: ResultStore, on_progress: OnProgress) -> Iterator[Outcome]:
         waiting, attempts = deque(units), Counter[str]()
         at_work: dict[Child, Unit] = {}
         idle: list[Child] = []
@@ -103,7 +103,7 @@ def _report(on_progress: OnProgress, unit: Unit, step: Step) -> None:
 def _serve(link: Connection, folder: Path, device: str, threads: int) -> None:
     """Compute units received through the link until the parent closes it."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    results, lock = Results(folder=folder), threading.Lock()
+    results, lock = ResultStore(folder=folder), threading.Lock()
 
     def send(answer: Outcome | Step) -> None:
         with lock:  # a unit may report from a thread of its own

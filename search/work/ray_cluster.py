@@ -35,7 +35,7 @@ from search.checked import Checked, Range
 from search.work.events import Event, OnProgress
 from search.work.processes import ready, start, stop
 from search.work.ray_driver import Order, drive
-from search.work.results import Results
+from search.work.results import ResultStore
 from search.work.unit import Unit
 from search.work.unit_runs import Outcome
 from space.errors import ConfigError, HarnessError
@@ -74,7 +74,7 @@ class RayCluster(Checked):
         if not _ADDRESS.fullmatch(self.address):
             raise self.refusal("address", "give HOST:PORT as `ray start --head` prints it, or 'auto'")
 
-    def run(self, units: Sequence[Unit], results: Results, on_progress: OnProgress) -> Iterator[Outcome]:
+    def run(self, units: Sequence[Unit], results: ResultStore, on_progress: OnProgress) -> Iterator[Outcome]:
         """Yield how each unit ended, as it ends.
 
         Raises:
@@ -89,7 +89,7 @@ class RayCluster(Checked):
             yield from self._drive(units, results, on_progress, Path(code))
 
     def _drive(
-        self, units: Sequence[Unit], results: Results, on_progress: OnProgress, code: Path
+        self, units: Sequence[Unit], results: ResultStore, on_progress: OnProgress, code: Path
     ) -> Iterator[Outcome]:
         order = Order(
             address=self.address,

@@ -25,7 +25,7 @@ from typing import Any
 
 from search.work.events import Event, UnitAgain, UnitProgress, UnitStarted
 from search.work.kinds import Context, Message, Step, find_kind
-from search.work.results import Results, sealed_kind
+from search.work.results import ResultStore, sealed_kind
 from search.work.unit import Unit
 from search.work.unit_runs import Done, Failed, Outcome, compute, failed, given_up
 from space.errors import ConfigError, HarnessError
@@ -63,7 +63,7 @@ def drive(link: Connection, order: Order, units: Sequence[Unit], folder: Path, l
     os.environ.update(_SETTINGS)
     try:
         _connect(order)
-        for said in _run(order, units, Results(folder=folder)):
+        for said in _run(order, units, ResultStore(folder=folder)):
             link.send(said)
     except HarnessError as e:
         link.send(e)
@@ -88,7 +88,7 @@ def _connect(order: Order) -> None:
         ) from e
 
 
-def _run(order: Order, units: Sequence[Unit], results: Results) -> Iterator[Outcome | Event]:
+def _run(order: Order, units: Sequence[Unit], results: ResultStore) -> Iterator[Outcome | Event]:
     ray = _ray()
     lost: type[Exception] = import_module("ray.exceptions").RayError
     strategies: Any = import_module("ray.util.scheduling_strategies")
@@ -156,7 +156,7 @@ def _run(order: Order, units: Sequence[Unit], results: Results) -> Iterator[Outc
                 )
 
 
-def _kept(unit: Unit, results: Results, data: bytes, seconds: float, host: str) -> Outcome:
+def _kept(unit: Unit, results: ResultStore, data: bytes, seconds: float, host: str) -> Outcome:
     try:
         digest = results.accept(data, find_kind(unit.kind).seals, f"its result from {host}")
     except ConfigError as e:

@@ -36,7 +36,7 @@ _AGAIN = "its unit is computed again when it is next run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Results:
+class ResultStore:
     """Content-addressed store in a folder, which is made with the first content."""
 
     folder: Path

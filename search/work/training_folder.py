@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from search.training.published_files import training_datasets, write_trainings
-from search.work.results import Results
+from search.work.results import ResultStore
 from search.work.trainings import TOGETHER, keep_each, together_unit, training_unit
 from search.work.unit import Unit
 from space import Architecture, ArchitectureError
@@ -50,7 +50,7 @@ def training_units(architectures: Sequence[Architecture], task: Task, recipe: Re
     return [Unit(kind=KIND, config={**first.config, "architecture": str(one)}) for one in architectures]
 
 
-def grouped(units: Sequence[Unit], results: Results, together: int) -> list[tuple[Unit, list[Unit]]]:
+def grouped(units: Sequence[Unit], results: ResultStore, together: int) -> list[tuple[Unit, list[Unit]]]:
     """Return the units to run, each with its trainings: itself, or `together` unfinished ones.
 
     Raises: ConfigError for less than one.
@@ -64,7 +64,7 @@ def grouped(units: Sequence[Unit], results: Results, together: int) -> list[tupl
     return [(together_unit(group), group) for group in groups]
 
 
-def check_alike(results: Results, unit: Unit) -> None:
+def check_alike(results: ResultStore, unit: Unit) -> None:
     """Refuse a folder that holds trainings of another space, task or recipe than a unit's; seeds may differ.
 
     Raises: ConfigError. Published files tell one space, task and recipe: they would mix what cannot be compared.
@@ -80,7 +80,7 @@ def check_alike(results: Results, unit: Unit) -> None:
             )
 
 
-def stored_units(results: Results) -> list[Unit]:
+def stored_units(results: ResultStore) -> list[Unit]:
     """Return the recorded units of networks trained alone from scratch, readable or not."""
 
     found = []
@@ -92,12 +92,12 @@ def stored_units(results: Results) -> list[Unit]:
                 if unit.key == record["key"]:  # else of another version of the training
                     found.append(unit)
         except (OSError, ValueError, TypeError, KeyError, ConfigError):
-            continue  # no record: as `Results` does, the unit counts as not done
+            continue  # no record: as `ResultStore` does, the unit counts as not done
     return found
 
 
 def publish(
-    results: Results, units: Sequence[Unit], jobs: Sequence[tuple[Unit, Sequence[Unit]]]
+    results: ResultStore, units: Sequence[Unit], jobs: Sequence[tuple[Unit, Sequence[Unit]]]
 ) -> tuple[dict[str, FinishedTraining], list[Path], list[str]]:
     """Publish all finished trainings of the folder, those of `units` and of `jobs` with them, each a unit with its trainings.
 
@@ -115,7 +115,7 @@ def publish(
         return finished, *write_published(results.folder, finished.values())
 
 
-def collect(results: Results, units: Iterable[Unit]) -> dict[str, FinishedTraining]:
+def collect(results: ResultStore, units: Iterable[Unit]) -> dict[str, FinishedTraining]:
     """Return finished units by key; missing weight files are written.
 
     Raises: ConfigError when a file cannot be written.
@@ -248,7 +248,7 @@ def _weights_path(folder: Path, trained: Trained) -> Path:
 def _all_of(folder: Path) -> Iterator[Trained]:
     from search.training.trained_files import trained_from
 
-    results = Results(folder=folder)
+    results = ResultStore(folder=folder)
     for unit in stored_units(results):
         if result := results.finished(unit):
             digest, content = result

@@ -31,7 +31,7 @@ from space.errors import ConfigError
 if TYPE_CHECKING:
     from search.training.images import Task
     from search.training.recipe import Recipe
-    from search.work.results import Results
+    from search.work.results import ResultStore
 
 TOGETHER = "train-together"
 _KEYS = ("space", "architecture", "task", "task_sha256", "recipe", "guide")
@@ -134,7 +134,7 @@ def together_unit(units: Sequence[Unit]) -> Unit:
     )
 
 
-def keep_each(together: Unit, units: Sequence[Unit], results: Results) -> None:
+def keep_each(together: Unit, units: Sequence[Unit], results: ResultStore) -> None:
     """Record each network of a finished unit as the result of its own unit."""
     result = results.finished(together)
     if result is None:

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from search.work.events import OnProgress, UnitAgain, UnitDone, UnitFailed, sentence
 from search.work.kinds import Content, Context, Message, Step, find_kind, load_function
-from search.work.results import Results
+from search.work.results import ResultStore
 from search.work.unit import Unit
 from space.errors import ConfigError, HarnessError
 from space.text import counted
@@ -54,7 +54,7 @@ Outcome = Done | Failed
 class Runner(Protocol):
     """Executor of units. A unit's content is in `results` when its `Done` is yielded; units come in any order."""
 
-    def run(self, units: Sequence[Unit], results: Results, on_progress: OnProgress) -> Iterator[Outcome]:
+    def run(self, units: Sequence[Unit], results: ResultStore, on_progress: OnProgress) -> Iterator[Outcome]:
         """Yield how each unit ended, as it ends; close the iterator to stop the others."""
         ...
 
@@ -63,7 +63,7 @@ class RunUnits(Protocol):
     """A way to run units with a runner and to show their progress. Raises: as `run_units`."""
 
     def __call__(
-        self, units: Sequence[tuple[str, Unit]], results: Results, *, epochs: int, title: str
+        self, units: Sequence[tuple[str, Unit]], results: ResultStore, *, epochs: int, title: str
     ) -> dict[str, str]:
         """Return the digest of each result by the unit's key; each unit has a name for people.
 
@@ -105,7 +105,7 @@ def logged(log: Callable[[str], None]) -> Watch:
 
 def run_watched(
     units: Sequence[tuple[str, Unit]],
-    results: Results,
+    results: ResultStore,
     *,
     epochs: int,
     title: str,
@@ -125,7 +125,7 @@ def run_watched(
 
 def run_units(
     units: Iterable[Unit],
-    results: Results,
+    results: ResultStore,
     runner: Runner,
     on_progress: OnProgress = lambda event: None,
     *,
@@ -185,7 +185,7 @@ def compute(unit: Unit, inputs: Mapping[str, Content], context: Context) -> Cont
 
 
 def compute_and_keep(
-    unit: Unit, results: Results, device: str, threads: int, on_progress: Callable[[Step], None]
+    unit: Unit, results: ResultStore, device: str, threads: int, on_progress: Callable[[Step], None]
 ) -> Done | Failed:
     """Compute a unit on this machine, with inputs from the results folder; return its failure as a value."""
     import torch
@@ -225,7 +225,7 @@ def _report_again(on_progress: OnProgress, unit: Unit, reason: str) -> None:
     on_progress(UnitAgain(unit=unit, reason=reason))
 
 
-def _check(units: Sequence[Unit], results: Results, called: Callable[[Unit], str]) -> None:
+def _check(units: Sequence[Unit], results: ResultStore, called: Callable[[Unit], str]) -> None:
     known: dict[str, str | None] = {}
     for unit in units:
         for name, digest in unit.inputs.items():

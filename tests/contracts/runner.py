@@ -18,7 +18,7 @@ from search.training.tasks import load_task
 from search.work.events import Event, UnitAgain, UnitDone, UnitFailed, UnitProgress, UnitStarted
 from search.work.kinds import Message
 from search.work.local_pool import LocalPool
-from search.work.results import Results
+from search.work.results import ResultStore
 from search.work.trainings import training_unit
 from search.work.unit import Unit
 from search.work.unit_runs import Runner, run_units
@@ -32,7 +32,7 @@ NUMBERS = torch.tensor([0.5, -2.0], dtype=torch.float64)
 class Ran:
     """Hold a run of units by name: those that end well, one that raises, one killed once and one always."""
 
-    results: Results
+    results: ResultStore
     units: dict[str, Unit]
     calls: dict[str, Path]
     events: list[Event] = field(default_factory=list)
@@ -65,7 +65,7 @@ class WorkContract:
     @classmethod
     def ran(cls, runner: Runner, tmp_path_factory: pytest.TempPathFactory) -> Ran:
         folder = tmp_path_factory.mktemp("work")
-        results = Results(folder=folder / "results")
+        results = ResultStore(folder=folder / "results")
         calls = {name: folder / name for name in ("two", "once", "always")}
         given = {"numbers": results.add({"numbers": NUMBERS}, "work result")}
 
@@ -92,7 +92,7 @@ class WorkContract:
 
     @pytest.mark.training
     def test_a_training_gives_the_bits_that_it_gives_in_this_process(self, ran: Ran, tmp_path: Path) -> None:
-        here = Results(folder=tmp_path)
+        here = ResultStore(folder=tmp_path)
         unit = tiny_training()
         there, expected = ran.content("training"), here.get(run_units([unit], here, LocalPool())[unit.key])
         assert there["weights"].keys() == expected["weights"].keys()

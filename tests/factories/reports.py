@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness.output.report.payload import Report
-from search.table import Cost, Table
+from search.table import Cost, NetworkTable
 from search.table.synthetic import synthetic_accuracies
 from space import SpaceConfig
 from space.costs import all_macs, all_params
@@ -21,7 +21,9 @@ DTYPES = {"codes8": "<u1", "codes16": "<u2", "float64": "<f8", "float32": "<f4"}
 HOSTILE = "</script><script>window.smuggled = 1</script><img src=x onerror='window.smuggled = 2'><b>bold</b>{{size}} & \"quote\""
 
 
-def made_table(config: SpaceConfig, devices: Sequence[str] = ("synthetic-phone", "synthetic-board")) -> Table:
+def made_table(
+    config: SpaceConfig, devices: Sequence[str] = ("synthetic-phone", "synthetic-board")
+) -> NetworkTable:
     """Return a made-up table: latencies near the MACs, some measured, some unknown; accuracies with ties and gaps."""
     rng = np.random.default_rng(5)
     count = len(config)
@@ -53,10 +55,12 @@ def made_table(config: SpaceConfig, devices: Sequence[str] = ("synthetic-phone",
     )
     costs["macs"] = Cost(name="macs", unit="", title="multiply-accumulates", values=macs)
     accuracy = synthetic_accuracies(config, trainings=3, missing=0.02)
-    return Table(config=config, accuracy=replace(accuracy, values=np.round(accuracy.values, 2)), costs=costs)
+    return NetworkTable(
+        config=config, accuracy=replace(accuracy, values=np.round(accuracy.values, 2)), costs=costs
+    )
 
 
-def made_report(table: Table, **changes: Any) -> Report:
+def made_report(table: NetworkTable, **changes: Any) -> Report:
     """Return a report on a table; `changes` replace fields."""
     return Report(
         **{"table": table, "title": "A synthetic table", "made_utc": "2026-01-01 00:00 UTC"} | changes  # type: ignore[arg-type]

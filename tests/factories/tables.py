@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from search.table import Cost, Table
+from search.table import Cost, NetworkTable
 from space import MINI, SpaceConfig
 from space.accuracies import Accuracies
 
@@ -56,9 +56,9 @@ def made_cost(
     )
 
 
-def made_table(accuracies: Sequence[float], *costs: Cost, seed_sd: float | None = None) -> Table:
+def made_table(accuracies: Sequence[float], *costs: Cost, seed_sd: float | None = None) -> NetworkTable:
     """Return the table of these."""
-    return Table(
+    return NetworkTable(
         config=MINI,
         accuracy=made_accuracies(accuracies, seed_sd=seed_sd),
         costs={cost.name: cost for cost in costs},

@@ -20,14 +20,16 @@ from space.indexing import BoolArray, IndexArray
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from search.table import Cost, Table
+    from search.table import Cost, NetworkTable
     from space.accuracies import Accuracies
 
 _OUTSIDE = "#c3cad4"
 _MILLIONS = 1e5  # counts from here on are read in millions
 
 
-def front_picture(table: Table, limits: Mapping[str, float], *, confident: bool, title: str) -> Picture:
+def front_picture(
+    table: NetworkTable, limits: Mapping[str, float], *, confident: bool, title: str
+) -> Picture:
     """Return the figure of a table's first cost, and a row of all that is known of each network of the front.
 
     `limits`, upper ones by a cost's name in its unit; `confident`: the upper ends of intervals must meet them.
@@ -57,7 +59,7 @@ def front_picture(table: Table, limits: Mapping[str, float], *, confident: bool,
 
 
 def front_figure(
-    table: Table, cost: Cost, within: BoolArray, front: IndexArray, limit: float | None, *, title: str
+    table: NetworkTable, cost: Cost, within: BoolArray, front: IndexArray, limit: float | None, *, title: str
 ) -> Figure:
     """Return the figure for matplotlib; `within` the limits are some networks, of which `front` is the Pareto front."""
     from matplotlib.figure import Figure
@@ -98,7 +100,7 @@ def front_figure(
     return figure
 
 
-def _draw_networks(axes: Any, table: Table, cost: Cost, within: BoolArray) -> None:
+def _draw_networks(axes: Any, table: NetworkTable, cost: Cost, within: BoolArray) -> None:
     """Draw every network, as pixels within a file of lines: there may be 100,000."""
     known = ~np.isnan(cost.values) & ~np.isnan(table.accuracy.values)
     measured = np.zeros_like(known) if cost.measured is None else cost.measured

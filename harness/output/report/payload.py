@@ -21,7 +21,7 @@ from search.table.answers import Z
 from space import Architecture
 
 if TYPE_CHECKING:
-    from search.table import Cost, Table
+    from search.table import Cost, NetworkTable
     from space.accuracies import Accuracies
 
 Json = dict[str, object]
@@ -40,7 +40,7 @@ class Report:
     appended to, to ask the same on the command line. `made_utc` is a time for people.
     """
 
-    table: Table
+    table: NetworkTable
     title: str
     made_utc: str
     conditions: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)

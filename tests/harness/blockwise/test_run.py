@@ -42,7 +42,7 @@ from search.training.tasks import load_task
 from search.training.trained_files import KIND, trained_content
 from search.work.events import OnProgress
 from search.work.local_pool import LocalPool
-from search.work.results import Results
+from search.work.results import ResultStore
 from search.work.unit import Unit
 from search.work.unit_runs import Done, Failed, NamedUnits, Runner
 from space import TINY, Architecture
@@ -70,7 +70,7 @@ class Idle:
     """A runner that has nothing to do, or the test fails."""
 
     def run(
-        self, units: Sequence[Unit], results: Results, on_progress: OnProgress
+        self, units: Sequence[Unit], results: ResultStore, on_progress: OnProgress
     ) -> Iterator[Done | Failed]:
         raise AssertionError(f"{len(units)} units are run again, the first {units[0]}")
 
@@ -84,7 +84,7 @@ class AsMadeUp:
     """A runner that trains nothing: fine-tuned networks have made-up accuracies."""
 
     def run(
-        self, units: Sequence[Unit], results: Results, on_progress: OnProgress
+        self, units: Sequence[Unit], results: ResultStore, on_progress: OnProgress
     ) -> Iterator[Done | Failed]:
         for unit in units:
             network, one = Architecture.parse(unit.config["architecture"], TINY), made_teacher()

@@ -50,7 +50,7 @@ from search.training.trained import Trained
 from search.training.trained_files import trained_content
 from search.work.local_pool import LocalPool
 from search.work.ray_cluster import RayCluster
-from search.work.results import Results
+from search.work.results import ResultStore
 from search.work.training_folder import training_units
 from space import TINY, Architecture
 
@@ -155,7 +155,7 @@ def test_a_predictor_that_needs_accuracies_asks_for_them(library: Path, store: P
 def test_accuracies_of_another_task_are_refused(library: Path, store: Path, tmp_path: Path) -> None:
     teacher, task = made_teacher(), load_task("synthetic:5:2/2/2", TINY)
     (unit,) = training_units([teacher.architecture], task, teacher.recipe)
-    Results(folder=tmp_path).keep(unit, trained_content(teacher))
+    ResultStore(folder=tmp_path).keep(unit, trained_content(teacher))
     done = search(store, library, "--trained", str(tmp_path))
     refused(done, "were trained on 'synthetic:5:2/2/2', the library's teacher on 'synthetic:0:6/4/4'")
 

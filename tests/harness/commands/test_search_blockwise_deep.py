@@ -27,7 +27,7 @@ from search.distillation.signatures import Signatures
 from search.training.published_files import write_trainings
 from search.training.tasks import load_task
 from search.training.trained_files import KIND, trained_content
-from search.work.results import Results
+from search.work.results import ResultStore
 from search.work.training_folder import training_units
 from space import DEEP, TINY, Architecture
 from space.costs import all_macs
@@ -207,7 +207,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     names = [f"{first}/{second}" for first in TINY_BLOCKS[:4] for second in TINY_BLOCKS[1:3]]
     networks = [Architecture.parse(name, TINY) for name in names]
     teacher, task = made_teacher(), load_task(SOURCE, TINY)
-    results, made = Results(folder=folder / "trained"), []
+    results, made = ResultStore(folder=folder / "trained"), []
     for place, unit in enumerate(training_units(networks, task, teacher.recipe)):
         val = replace(teacher.best.val, first=5 + 2 * place % 17)
         made.append(

@@ -24,7 +24,7 @@ from search.work.events import (
     UnitStarted,
 )
 from search.work.kinds import Message
-from search.work.results import Results
+from search.work.results import ResultStore
 from search.work.unit import Unit
 from search.work.unit_runs import Done, Failed, NamedUnits, run_watched
 from space.errors import ConfigError, HarnessError
@@ -207,7 +207,7 @@ class Failing:
     """A runner whose units all fail."""
 
     def run(
-        self, units: Sequence[Unit], results: Results, on_progress: OnProgress
+        self, units: Sequence[Unit], results: ResultStore, on_progress: OnProgress
     ) -> Iterator[Done | Failed]:
         for unit in units:
             yield Failed(unit=unit, message="a made-up fault", is_input=True, details="its traceback")
@@ -229,7 +229,7 @@ def test_an_error_calls_units_by_their_names_and_keeps_its_kind_and_notes(
     units = [(f"stage {place}", Unit(kind="distil-stage", config={"stage": place})) for place in (0, 1)]
     watch = partial(TrainingView, quiet=False)
     with pytest.raises(HarnessError) as raised:
-        run_watched(units, Results(folder=tmp_path), epochs=4, title="x", runner=Failing(), watch=watch)
+        run_watched(units, ResultStore(folder=tmp_path), epochs=4, title="x", runner=Failing(), watch=watch)
     assert isinstance(raised.value, ConfigError)
     assert "stage 0: a made-up fault\nstage 1: a made-up fault" in str(raised.value)
     assert "distil-stage" not in str(raised.value) and raised.value.__notes__ == ["its traceback"] * 2

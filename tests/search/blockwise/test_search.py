@@ -11,7 +11,7 @@ import pytest
 
 from search.blockwise.candidates import State
 from search.blockwise.search import SearchPlan, choose_listed, predicted_table, search_blockwise
-from search.table import Cost, Table
+from search.table import Cost, NetworkTable
 from search.table.constraints import parse_constraint
 from search.training.history import Figures
 from space import Architecture, SpaceConfig
@@ -74,7 +74,7 @@ class World:
         return found
 
 
-def table(predicted: np.ndarray[Any, Any] | None = None) -> Table:
+def table(predicted: np.ndarray[Any, Any] | None = None) -> NetworkTable:
     values = np.arange(len(SPACE), dtype=float) if predicted is None else predicted
     cost = Cost(name="pixel", unit="ms", title="made-up latency", values=LATENCY)
     return predicted_table(

@@ -13,8 +13,8 @@ from scipy import stats
 from search.methods.comparison import MethodComparison, make_problem, run_comparison
 from search.methods.method import Method, Problem, Proxy, Trace
 from search.methods.registry import METHODS, SearchMethod
-from search.methods.regret import Run, regret, steps, summarize_runs
-from search.table import Cost, Table
+from search.methods.regret import RegretRun, regret, steps, summarize_runs
+from search.table import Cost, NetworkTable
 from search.table.constraints import Constraint, parse_constraint
 from search.table.synthetic import synthetic_accuracies
 from space import MINI
@@ -28,9 +28,9 @@ CHEAP = ("random", "evolution")
 
 
 @cache
-def table() -> Table:
+def table() -> NetworkTable:
     params = Cost(name="params", unit="", title="parameters", values=all_params(MINI).astype(float))
-    return Table(config=MINI, accuracy=synthetic_accuracies(MINI), costs={"params": params})
+    return NetworkTable(config=MINI, accuracy=synthetic_accuracies(MINI), costs={"params": params})
 
 
 def limit_met_by(count: int) -> Constraint:
@@ -42,8 +42,8 @@ def trace_of(scores: list[float], seconds: float = 1.0) -> Trace:
     return Trace(method="x", seed=0, indices=np.arange(len(scores)), scores=np.array(scores), seconds=seconds)
 
 
-def run_of(trace: Trace, best: float) -> Run:
-    return Run(trace=trace, regret=regret(trace, best, 3), meets=True)
+def run_of(trace: Trace, best: float) -> RegretRun:
+    return RegretRun(trace=trace, regret=regret(trace, best, 3), meets=True)
 
 
 class Scripted:

@@ -22,7 +22,7 @@ from search.study.truth import GroundTruth, load_truth
 from search.study.unit_runner import UnitRunner
 from search.work.events import OnProgress
 from search.work.local_pool import LocalPool
-from search.work.results import Results
+from search.work.results import ResultStore
 from search.work.unit import Unit
 from search.work.unit_runs import Done, Failed
 from space import TINY
@@ -35,7 +35,7 @@ class Idle:
     """A runner that has nothing to do, or the test fails."""
 
     def run(
-        self, units: Sequence[Unit], results: Results, on_progress: OnProgress
+        self, units: Sequence[Unit], results: ResultStore, on_progress: OnProgress
     ) -> Iterator[Done | Failed]:
         raise AssertionError(f"{len(units)} units are run again, the first {units[0]}")
 
@@ -58,7 +58,7 @@ def truth(folder: Path) -> GroundTruth:
 
 def unit_runner(folder: Path, idle: bool = False) -> UnitRunner:
     runner = Idle() if idle else LocalPool()
-    return UnitRunner(results=Results(folder=folder / "results"), runner=runner, log=lambda text: None)
+    return UnitRunner(results=ResultStore(folder=folder / "results"), runner=runner, log=lambda text: None)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 from search.study.unit_runner import UnitRunner
 from search.work.events import OnProgress
 from search.work.kinds import find_kind
-from search.work.results import Results
+from search.work.results import ResultStore
 from search.work.unit import Unit
 from search.work.unit_runs import Done
 
@@ -17,7 +17,7 @@ from search.work.unit_runs import Done
 class Quick:
     """A runner whose units are done at once."""
 
-    def run(self, units: Sequence[Unit], results: Results, on_progress: OnProgress) -> Iterator[Done]:
+    def run(self, units: Sequence[Unit], results: ResultStore, on_progress: OnProgress) -> Iterator[Done]:
         for number, unit in enumerate(units):
             digest = results.add({"number": float(number)}, find_kind(unit.kind).seals)
             yield Done(unit=unit, digest=digest, seconds=1.0, host="here")
@@ -26,7 +26,7 @@ class Quick:
 def test_a_unit_that_is_done_says_how_many_are_and_the_time_left_for_the_others(tmp_path: Path) -> None:
     lines: list[str] = []
     units = [Unit(kind="train", config={"number": number}) for number in range(3)]
-    runner = UnitRunner(results=Results(folder=tmp_path), runner=Quick(), log=lines.append)
+    runner = UnitRunner(results=ResultStore(folder=tmp_path), runner=Quick(), log=lines.append)
     assert len(runner.digests(units)) == 3
     first, second, last = lines
     assert re.search(r", 1 of 3 units, 0:00:\d\d left for these$", first)

@@ -18,7 +18,7 @@ from rigs.forked_workers import forked_workers
 from search.training.history import EpochDone
 from search.work.events import Event, UnitProgress, sentence
 from search.work.local_pool import LocalPool
-from search.work.results import Results
+from search.work.results import ResultStore
 from search.work.unit import Unit
 from search.work.unit_runs import Runner, run_units
 from space.errors import ConfigError
@@ -76,7 +76,7 @@ def test_a_process_killed_from_outside_costs_one_attempt_and_goes_on_in_its_scra
             os.kill(killed[0], signal.SIGKILL)
 
     unit = Unit(kind="factories.work:steps", config={"steps": 3, "seconds": 0.3})
-    results = Results(folder=tmp_path)
+    results = ResultStore(folder=tmp_path)
     done = run_units([unit], results, LocalPool(processes=2), show)
     processes = results.get(done[unit.key])["processes"]
     assert processes[0] == killed[0]
@@ -136,7 +136,7 @@ def test_one_process_is_the_callers_own_and_its_threads_of_torch_stay_as_they_we
 
     before = torch.get_num_threads()
     unit = Unit(kind="factories.work:steps", config={"steps": 1, "seconds": 0})
-    results = Results(folder=tmp_path)
+    results = ResultStore(folder=tmp_path)
     done = run_units([unit], results, LocalPool(threads_each=before + 1))
     assert results.get(done[unit.key])["processes"] == [os.getpid()]
     assert torch.get_num_threads() == before
@@ -153,8 +153,8 @@ def test_a_training_killed_after_an_epoch_goes_on_after_it(tmp_path: Path) -> No
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_units([unit], Results(folder=tmp_path), LocalPool(), show)
-    run_units([unit], Results(folder=tmp_path), LocalPool(), show)
+        run_units([unit], ResultStore(folder=tmp_path), LocalPool(), show)
+    run_units([unit], ResultStore(folder=tmp_path), LocalPool(), show)
     assert epochs == [1, 2, 3]
 
 

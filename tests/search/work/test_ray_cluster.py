@@ -19,7 +19,7 @@ from search.work.events import Event, sentence
 from search.work.local_pool import LocalPool
 from search.work.ray_cluster import RayCluster
 from search.work.ray_driver import _scratch
-from search.work.results import Results
+from search.work.results import ResultStore
 from search.work.unit import Unit
 from search.work.unit_runs import Runner, run_units
 from space.errors import ConfigError
@@ -73,7 +73,7 @@ class TestRayCluster(WorkContract):
 def test_with_a_node_killed_in_the_run_every_unit_finishes_and_equals_the_local_result(
     nodes: Nodes, tmp_path: Path
 ) -> None:
-    far, here = Results(folder=tmp_path / "far"), Results(folder=tmp_path / "here")
+    far, here = ResultStore(folder=tmp_path / "far"), ResultStore(folder=tmp_path / "here")
     go, calls = tmp_path / "go", [tmp_path / "0", tmp_path / "1"]
     held = [
         Unit(kind="factories.work:held", config={"go": str(go), "calls": str(path), "number": number})
@@ -110,7 +110,7 @@ def test_an_address_where_nobody_listens_is_refused_with_a_remedy(tmp_path: Path
         address = f"127.0.0.1:{free.getsockname()[1]}"
     unit = Unit(kind="factories.work:place", config={})
     with pytest.raises(ConfigError, match=r"no cluster at .*nobody listens there.*ray start --head"):
-        run_units([unit], Results(folder=tmp_path), RayCluster(address=address))
+        run_units([unit], ResultStore(folder=tmp_path), RayCluster(address=address))
 
 
 @needs_ray
@@ -121,7 +121,7 @@ def test_an_address_where_something_else_answers_is_refused_in_time(tmp_path: Pa
         other.listen()
         address = f"127.0.0.1:{other.getsockname()[1]}"
         with pytest.raises(ConfigError, match=r"it did not answer as Ray does within 1 s\. Start one"):
-            run_units([unit], Results(folder=tmp_path), RayCluster(address=address, connect_s=1))
+            run_units([unit], ResultStore(folder=tmp_path), RayCluster(address=address, connect_s=1))
 
 
 def test_scratch_folders_of_killed_processes_go_and_those_of_living_ones_stay(
@@ -144,7 +144,7 @@ def test_code_that_is_not_there_is_refused(nodes: Nodes, tmp_path: Path) -> None
     unit = Unit(kind="factories.work:place", config={})
     runner = RayCluster(address=nodes.address, modules=(tmp_path / "gone.py",))
     with pytest.raises(ConfigError, match=r"there is no .*gone\.py, which should travel"):
-        run_units([unit], Results(folder=tmp_path), runner)
+        run_units([unit], ResultStore(folder=tmp_path), runner)
 
 
 def test_without_ray_the_line_that_installs_it_is_told(
@@ -153,7 +153,7 @@ def test_without_ray_the_line_that_installs_it_is_told(
     monkeypatch.setitem(sys.modules, "ray", None)  # as where it is not installed
     unit = Unit(kind="factories.work:place", config={})
     with pytest.raises(ConfigError, match=r"Ray is not installed; pip install 'harness\[cluster\]'"):
-        run_units([unit], Results(folder=tmp_path), RayCluster())
+        run_units([unit], ResultStore(folder=tmp_path), RayCluster())
 
 
 @pytest.mark.parametrize("address", ["", "here", "http://10.0.0.1:6379", "ray://10.0.0.1:10001", "10.0.0.1:"])

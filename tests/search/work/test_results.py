@@ -17,7 +17,7 @@ from search.work import kinds
 from search.work.events import Event, UnitAgain, sentence
 from search.work.kinds import Message, UnitKind
 from search.work.local_pool import LocalPool
-from search.work.results import Results
+from search.work.results import ResultStore
 from search.work.unit import Unit
 from search.work.unit_runs import run_units
 from space.errors import ConfigError, HarnessError
@@ -102,24 +102,24 @@ def test_every_kind_of_the_table_can_be_imported() -> None:
 @pytest.mark.parametrize("kind", ["made_nothing:add", "factories.work:subtract"])
 def test_a_function_that_is_not_there_fails_its_unit_with_a_remedy(tmp_path: Path, kind: str) -> None:
     with pytest.raises(ConfigError, match=r"cannot be imported: .*; install it where the unit runs"):
-        run_units([Unit(kind=kind, config={})], Results(folder=tmp_path), HERE)
+        run_units([Unit(kind=kind, config={})], ResultStore(folder=tmp_path), HERE)
 
 
 # --- results --------------------------------------------------------------------------------------
 
 
 def test_content_comes_back_as_it_was_under_a_digest_of_what_it_is(tmp_path: Path) -> None:
-    results = Results(folder=tmp_path)
+    results = ResultStore(folder=tmp_path)
     content = {"weights": torch.arange(3.0), "text": "x", "list": [1, None]}
     digest = results.add(content, "work result")
-    found = Results(folder=tmp_path).get(digest)
+    found = ResultStore(folder=tmp_path).get(digest)
     assert found["weights"].equal(torch.arange(3.0)) and found["text"] == "x" and found["list"] == [1, None]
     assert results.add(dict(reversed(content.items())), "work result") == digest
     assert results.path_of(digest) == tmp_path / "objects" / digest[:2] / f"{digest}.harness"
 
 
 def test_a_person_can_read_what_there_is(tmp_path: Path) -> None:
-    unit, results = adding(4), Results(folder=tmp_path)
+    unit, results = adding(4), ResultStore(folder=tmp_path)
     done = run_units([unit], results, HERE)
     record = json.loads((tmp_path / "units" / f"{unit.key}.json").read_text())
     assert (
@@ -142,14 +142,14 @@ def cut(path: Path) -> None:
 
 
 def swap(path: Path) -> None:
-    other = Results(folder=path.parents[2] / "other")
+    other = ResultStore(folder=path.parents[2] / "other")
     path.write_bytes(other.sealed(other.add({"numbers": torch.zeros(1)}, "work result")))
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, flip, cut, swap, lambda path: path.write_text("x")])
 def test_a_result_that_is_damaged_or_gone_is_told_and_computed_again(tmp_path: Path, harm: Any) -> None:
     calls = tmp_path / "calls"
-    unit, results = adding(4, calls=str(calls)), Results(folder=tmp_path / "results")
+    unit, results = adding(4, calls=str(calls)), ResultStore(folder=tmp_path / "results")
     done = run_units([unit], results, HERE)
     harm(results.path_of(done[unit.key]))
     events: list[Event] = []
@@ -166,7 +166,7 @@ def test_a_result_that_is_damaged_or_gone_is_told_and_computed_again(tmp_path: P
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "{", '{"key": "x", "result": "y"}'])
 def test_a_record_that_is_damaged_is_told_and_its_unit_computed_again(tmp_path: Path, text: str) -> None:
-    unit, results = adding(4), Results(folder=tmp_path)
+    unit, results = adding(4), ResultStore(folder=tmp_path)
     done = run_units([unit], results, HERE)
     (tmp_path / "units" / f"{unit.key}.json").write_text(text)
     events: list[Event] = []
@@ -175,14 +175,14 @@ def test_a_record_that_is_damaged_is_told_and_its_unit_computed_again(tmp_path: 
 
 
 def test_a_record_of_another_unit_is_not_taken_for_its_own(tmp_path: Path) -> None:
-    four, five, results = adding(4), adding(5), Results(folder=tmp_path)
+    four, five, results = adding(4), adding(5), ResultStore(folder=tmp_path)
     run_units([four], results, HERE)
     (tmp_path / "units" / f"{four.key}.json").rename(tmp_path / "units" / f"{five.key}.json")
     assert results.result_of(five) is None
 
 
 def test_what_a_killed_process_left_half_written_is_no_result_and_goes_when_it_is_old(tmp_path: Path) -> None:
-    results = Results(folder=tmp_path)
+    results = ResultStore(folder=tmp_path)
     digest = results.add({"number": 1}, "work result")
     old, new = (results.path_of(digest).with_name(f".x.{name}.partial") for name in ("old", "new"))
     for path in (old, new):
@@ -193,7 +193,7 @@ def test_what_a_killed_process_left_half_written_is_no_result_and_goes_when_it_i
 
 
 def test_keeping_a_units_content_by_hand_makes_it_done(tmp_path: Path) -> None:
-    unit, results = Unit(kind="factories.work:fail", config={}), Results(folder=tmp_path)
+    unit, results = Unit(kind="factories.work:fail", config={}), ResultStore(folder=tmp_path)
     digest = results.keep(unit, {"number": 1})
     assert run_units([unit], results, HERE) == {unit.key: digest}
 
@@ -201,7 +201,7 @@ def test_keeping_a_units_content_by_hand_makes_it_done(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"file/lock: cannot be written: .*; check the folder"):
-        run_units([adding(1)], Results(folder=tmp_path / "file"), HERE)
+        run_units([adding(1)], ResultStore(folder=tmp_path / "file"), HERE)
 
 
 # --- running --------------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ def test_a_second_run_in_the_same_folder_is_told_who_holds_it_waits_and_computes
 ) -> None:
     go, calls = tmp_path / "go", tmp_path / "calls"
     unit = Unit(kind="factories.work:held", config={"go": str(go), "calls": str(calls), "number": 3.0})
-    results, at_work, told = Results(folder=tmp_path / "results"), threading.Event(), []
+    results, at_work, told = ResultStore(folder=tmp_path / "results"), threading.Event(), []
 
     def show(event: Event) -> None:
         told.append(sentence(event))
@@ -224,7 +224,7 @@ def test_a_second_run_in_the_same_folder_is_told_who_holds_it_waits_and_computes
     )
     first.start()
     assert at_work.wait(60)
-    second = run_units([unit], Results(folder=tmp_path / "results"), HERE, show)
+    second = run_units([unit], ResultStore(folder=tmp_path / "results"), HERE, show)
     first.join(60)
     assert second == {unit.key: results.result_of(unit)}
     assert len(calls.read_text().splitlines()) == 1
@@ -236,14 +236,14 @@ def test_a_unit_given_twice_is_computed_once_and_results_come_in_the_order_of_th
 ) -> None:
     calls = tmp_path / "calls"
     units = [adding(number, calls=str(calls)) for number in (5, 4, 5)]
-    done = run_units(units, Results(folder=tmp_path / "results"), HERE)
+    done = run_units(units, ResultStore(folder=tmp_path / "results"), HERE)
     assert list(done) == [units[0].key, units[1].key]
     assert len(calls.read_text().splitlines()) == 2
 
 
 def test_the_same_work_in_another_folder_gives_the_same_digests(tmp_path: Path) -> None:
     units = [adding(number) for number in (1, 2)]
-    first, second = (run_units(units, Results(folder=tmp_path / name), HERE) for name in "ab")
+    first, second = (run_units(units, ResultStore(folder=tmp_path / name), HERE) for name in "ab")
     assert first == second
 
 
@@ -253,14 +253,14 @@ def test_units_refused_for_what_they_were_given_are_an_error_of_the_input(tmp_pa
         Unit(kind="factories.work:fail", config={}),
     )
     with pytest.raises(ConfigError, match="the bucket has a hole"):
-        run_units([refused, adding(1)], Results(folder=tmp_path), HERE)
+        run_units([refused, adding(1)], ResultStore(folder=tmp_path), HERE)
     with pytest.raises(HarnessError) as caught:
-        run_units([refused, raises], Results(folder=tmp_path), HERE)
+        run_units([refused, raises], ResultStore(folder=tmp_path), HERE)
     assert not isinstance(caught.value, ConfigError)
 
 
 def test_a_damaged_input_is_refused_before_anything_is_run(tmp_path: Path) -> None:
-    results = Results(folder=tmp_path)
+    results = ResultStore(folder=tmp_path)
     digest = results.add({"numbers": torch.ones(1)}, "work result")
     flip(results.path_of(digest))
     unit = Unit(

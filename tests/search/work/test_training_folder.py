@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from search.work import training_folder
-from search.work.results import Results
+from search.work.results import ResultStore
 from search.work.training_folder import publish
 from search.work.unit import Unit
 
@@ -23,7 +23,7 @@ def test_of_two_commands_that_end_at_once_the_last_one_publishes_what_both_train
     recorded, published = [one], list[list[str]]()
     both_have_read = threading.Barrier(2)
 
-    def stored(results: Results) -> list[Unit]:
+    def stored(results: ResultStore) -> list[Unit]:
         found = list(recorded)
         with contextlib.suppress(threading.BrokenBarrierError):  # nobody reads before this one has written
             both_have_read.wait(0.2)
@@ -38,6 +38,6 @@ def test_of_two_commands_that_end_at_once_the_last_one_publishes_what_both_train
     monkeypatch.setattr(training_folder, "collect", lambda results, units: {unit.key: unit for unit in units})
     monkeypatch.setattr(training_folder, "write_published", write)
     with ThreadPoolExecutor() as pool:
-        ends = [pool.submit(publish, Results(folder=tmp_path), [], []) for _ in range(2)]
+        ends = [pool.submit(publish, ResultStore(folder=tmp_path), [], []) for _ in range(2)]
     assert [end.result()[1:] for end in ends] == [([], [])] * 2
     assert published[-1] == sorted([one.key, other.key])

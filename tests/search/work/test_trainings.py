@@ -12,7 +12,7 @@ from search.training.recipe import Recipe
 from search.training.tasks import load_task
 from search.training.trained_files import trained_digest, trained_from
 from search.work.local_pool import LocalPool
-from search.work.results import Results
+from search.work.results import ResultStore
 from search.work.trainings import plain_space, space_from_plain, training_unit
 from search.work.unit import Unit
 from search.work.unit_runs import run_units
@@ -30,7 +30,7 @@ def changed(unit: Unit, **config: Any) -> Unit:
 
 
 def test_a_training_may_start_from_weights_and_learn_from_a_teacher(tmp_path: Path) -> None:
-    results, task = Results(folder=tmp_path), load_task(TASK, TINY)
+    results, task = ResultStore(folder=tmp_path), load_task(TASK, TINY)
     teacher = tiny_training(epochs=1)
     digest = run_units([teacher], results, LocalPool())[teacher.key]
     student = training_unit(
@@ -61,7 +61,7 @@ def test_other_images_than_the_units_are_refused_by_both_digests(tmp_path: Path)
     unit = tiny_training()
     wrong = changed(unit, task="synthetic:1:8/4/4")
     with pytest.raises(ConfigError) as caught:
-        run_units([wrong], Results(folder=tmp_path), LocalPool())
+        run_units([wrong], ResultStore(folder=tmp_path), LocalPool())
     assert unit.config["task_sha256"] in str(caught.value)
     assert load_task("synthetic:1:8/4/4", TINY).images_digest in str(caught.value)
 
@@ -81,7 +81,7 @@ def test_a_config_that_cannot_be_used_is_refused_by_what_is_wrong(
     tmp_path: Path, config: dict[str, Any], told: str
 ) -> None:
     with pytest.raises(ConfigError, match=told):
-        run_units([changed(tiny_training(), **config)], Results(folder=tmp_path), LocalPool())
+        run_units([changed(tiny_training(), **config)], ResultStore(folder=tmp_path), LocalPool())
 
 
 def test_a_space_is_named_where_it_is_known_and_written_out_where_it_is_not() -> None:

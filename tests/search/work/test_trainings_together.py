@@ -13,7 +13,7 @@ from search.training.tasks import load_task
 from search.training.trained_files import trained_from
 from search.work.events import Event
 from search.work.local_pool import LocalPool
-from search.work.results import Results
+from search.work.results import ResultStore
 from search.work.trainings import keep_each, together_unit, training_unit
 from search.work.unit import Unit
 from search.work.unit_runs import run_units
@@ -32,7 +32,7 @@ def unit_of(name: str, recipe: Recipe = RECIPE) -> Unit:
 
 
 def test_each_network_is_the_result_of_its_own_unit_and_what_it_would_be_alone(tmp_path: Path) -> None:
-    results, units = Results(folder=tmp_path / "together"), [unit_of(name) for name in NAMES]
+    results, units = ResultStore(folder=tmp_path / "together"), [unit_of(name) for name in NAMES]
     whole = together_unit(units)
     with pytest.raises(ConfigError, match="is not done"):
         keep_each(whole, units, results)
@@ -42,7 +42,7 @@ def test_each_network_is_the_result_of_its_own_unit_and_what_it_would_be_alone(t
     events: list[Event] = []
     done = run_units(units, results, LocalPool(processes=1), events.append)
     assert events == []  # nothing is left to be run
-    apart = Results(folder=tmp_path / "alone")
+    apart = ResultStore(folder=tmp_path / "alone")
     alone = run_units(units, apart, LocalPool(processes=1))
     for name, unit in zip(NAMES, units, strict=True):
         one, other = (trained_from(r.get(d[unit.key])) for r, d in ((results, done), (apart, alone)))

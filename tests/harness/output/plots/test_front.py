@@ -12,7 +12,7 @@ from factories.reports import made_table
 
 from harness.output.plots.front import cost_axis, front_picture, scale_of
 from harness.output.plots.pictures import picture_bytes, picture_data
-from search.table import Cost, Table
+from search.table import Cost, NetworkTable
 from search.table.answers import answer
 from search.table.constraints import parse_constraint
 from search.table.pareto import pareto_front
@@ -62,7 +62,7 @@ def test_a_table_with_little_to_show_is_drawn_all_the_same(kind: str) -> None:
         unknown = np.full(len(MINI), np.nan)
         table = replace(table, accuracy=replace(table.accuracy, values=unknown))
     if kind == "no intervals":
-        table = Table(config=MINI, accuracy=table.accuracy, costs={"params": table.costs["params"]})
+        table = NetworkTable(config=MINI, accuracy=table.accuracy, costs={"params": table.costs["params"]})
     limits = {"params": 1.0} if kind == "none within" else {}
     assert picture_bytes(front_picture(table, limits, confident=True, title="$x^2$ & <b>"))
 

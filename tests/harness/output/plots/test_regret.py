@@ -28,7 +28,7 @@ from harness.output.plots.regret import ceiling_of, marks, regret_figure, regret
 from harness.output.plots.regret_page import regret_html
 from search.methods.comparison import MethodComparison, run_comparison
 from search.methods.registry import PROXIES
-from search.table import Cost, Table
+from search.table import Cost, NetworkTable
 from search.table.constraints import parse_constraint
 from search.table.synthetic import synthetic_accuracies
 from space import MINI
@@ -41,7 +41,7 @@ HOSTILE = '</script><b>$x^2$ & "it\'s"<9ms'
 @cache
 def found(seeds: int = 3, budget: int = 40) -> MethodComparison:
     params = Cost(name="params", unit="", title="parameters", values=all_params(MINI).astype(float))
-    table = Table(config=MINI, accuracy=synthetic_accuracies(MINI), costs={"params": params})
+    table = NetworkTable(config=MINI, accuracy=synthetic_accuracies(MINI), costs={"params": params})
     return run_comparison(
         table, [parse_constraint("params<45k")], ["random", "evolution"], range(seeds), budget
     )

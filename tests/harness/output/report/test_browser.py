@@ -23,7 +23,7 @@ from factories.stores import stored
 from rigs.commands import run
 
 from harness.output.report.page import build_page
-from search.table import Cost, Table
+from search.table import Cost, NetworkTable
 from search.table.answers import answer, nearest, ties
 from search.table.constraints import Constraint, parse_constraint
 from space import BLOX, MINI, TINY, Architecture
@@ -87,7 +87,7 @@ def typed(cost: Cost, limit: str) -> str:
 class Page:
     """A page that is open in Chromium."""
 
-    def __init__(self, driver: Any, table: Table) -> None:
+    def __init__(self, driver: Any, table: NetworkTable) -> None:
         self.driver = driver
         self.table = table
         self.names = list(table.costs)
@@ -183,7 +183,7 @@ def held(cost: Cost, upper_ends: bool) -> Any:
     return cost.high if upper_ends and cost.high is not None else cost.values
 
 
-def allowed(table: Table, limits: Mapping[str, str], upper_ends: bool = False) -> Any:
+def allowed(table: NetworkTable, limits: Mapping[str, str], upper_ends: bool = False) -> Any:
     """Return which networks meet the limits, by plain comparisons."""
     found = ~np.isnan(table.accuracy.values)
     for name, limit in limits.items():
@@ -192,7 +192,7 @@ def allowed(table: Table, limits: Mapping[str, str], upper_ends: bool = False) -
     return found
 
 
-def ranked(table: Table, limits: Mapping[str, str], upper_ends: bool = False) -> list[int]:
+def ranked(table: NetworkTable, limits: Mapping[str, str], upper_ends: bool = False) -> list[int]:
     """Return the networks within the limits, the most accurate first, equal ones by the first limited cost, then the index."""
     first = next((cost for name, cost in table.costs.items() if name in limits), None)
     keys = {
@@ -202,7 +202,7 @@ def ranked(table: Table, limits: Mapping[str, str], upper_ends: bool = False) ->
     return sorted(keys, key=keys.__getitem__)
 
 
-def non_dominated(table: Table, name: str, mask: Any) -> set[tuple[float, float]]:
+def non_dominated(table: NetworkTable, name: str, mask: Any) -> set[tuple[float, float]]:
     """Return the points (cost, accuracy) that no other one dominates, by comparing each with all."""
     x, y = table.costs[name].values, table.accuracy.values
     places = np.flatnonzero(mask & ~np.isnan(x) & ~np.isnan(y))
@@ -252,7 +252,7 @@ def test_of_very_many_known_networks_the_first_are_listed_and_that_is_said(
         seed_sd=None, origin=(), synthetic=False, config=space, indices=indices,
     )  # fmt: skip
     cost = Cost(name="phone", unit="ms", title="latency", values=1.0 + indices[::-1] / 1e3)
-    table = Table(config=space, accuracy=accuracy, costs={"phone": cost}, indices=indices)
+    table = NetworkTable(config=space, accuracy=accuracy, costs={"phone": cost}, indices=indices)
     path = folder / "many.html"
     path.write_text(build_page(made_report(table)), "utf-8")
     page = Page(browser, table)
@@ -277,7 +277,7 @@ def test_of_a_space_too_large_to_list_known_networks_are_shown(
     )  # fmt: skip
     measured = np.array([True, False, True])
     cost = Cost(name="phone", unit="ms", title="latency", values=np.array([3.0, 2.0, 1.0]), measured=measured)
-    table = Table(config=space, accuracy=accuracy, costs={"phone": cost}, indices=indices)
+    table = NetworkTable(config=space, accuracy=accuracy, costs={"phone": cost}, indices=indices)
     path = folder / f"known-{known}.html"
     path.write_text(build_page(made_report(table)), "utf-8")
     page = Page(browser, table)
@@ -391,7 +391,7 @@ def test_where_no_network_meets_the_limits_the_page_says_what_it_takes(
     assert mini.errors() == []
 
 
-def constraints(table: Table, limits: Mapping[str, str]) -> list[Constraint]:
+def constraints(table: NetworkTable, limits: Mapping[str, str]) -> list[Constraint]:
     return [
         Constraint(subject=name, relation="<=", limit=float(limits[name]), unit=cost.unit)
         for name, cost in table.costs.items()

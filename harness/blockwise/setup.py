@@ -12,8 +12,8 @@ from harness.blockwise.fronts import check_fronts
 from harness.prediction.provenance import Provenance
 from harness.query.query import Query, check_intervals
 from harness.store import Store
-from search.blockwise import by_integer_program
 from search.blockwise.choice import check_feasible
+from search.blockwise.defaults import DISTANCE, FINALISTS, FINE_TUNE, FINE_TUNE_EPOCHS, FIT_NETWORKS, POOL
 from search.blockwise.fit_networks import FINE_TUNED, FITS, SCRATCH
 from search.blockwise.predictors import DONNA, LANA, LINEAR, PREDICTORS, SUM, check_count
 from search.blockwise.search import SearchPlan
@@ -26,9 +26,6 @@ from search.work.results import ResultStore
 from search.work.unit_runs import RunUnits
 from space import SpaceConfig
 from space.errors import ConfigError, did_you_mean
-
-FINALISTS = 20
-FIT_NETWORKS = 10  # fine-tuned for a predictor where no other number is given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +54,9 @@ class BlockwiseRequest:
     fit_networks: int | None = None
     pareto: tuple[str, ...] = ()
     finalists: int | None = None
-    distance: int = 2
-    fine_tune: int = 3
-    fine_tune_epochs: int = 10
+    distance: int = DISTANCE
+    fine_tune: int = FINE_TUNE
+    fine_tune_epochs: int = FINE_TUNE_EPOCHS
     fine_tune_recipe: Path | None = None
     rounds: int = 1
     max_flops: float | None = None
@@ -176,7 +173,7 @@ def prepare(
     costs, provenance = space_costs(store, config, query.costs, query.latencies, log, as_sums=as_sums)
     if query.confident and costs.is_listed:
         check_intervals(query, costs.listed, provenance)
-    count = request.finalists or (by_integer_program.POOL if as_sums else FINALISTS)
+    count = request.finalists or (POOL if as_sums else FINALISTS)
     plan = SearchPlan(finalists=count, fine_tune=request.fine_tune, distance=request.distance)
     check_feasible(query.constraints, config, costs, plan, confident=query.confident)
     guide, task = Guide(library.teacher), load_task_of(library.teacher, log)

@@ -10,6 +10,7 @@ import typer
 
 from harness.commands.option_groups import takes, typed_options
 from harness.commands.workers import Workers
+from search.blockwise.defaults import DISTANCE, FINALISTS, FINE_TUNE, FINE_TUNE_EPOCHS, FIT_NETWORKS, POOL
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -69,23 +70,27 @@ class BlockwiseOptions:
     ] = ""
     fit_networks: Annotated[
         int | None,
-        _option("--fit-networks", "networks to fine-tune for --fit fine-tuned. [default: 10]", min=3),
+        _option(
+            "--fit-networks", f"networks to fine-tune for --fit fine-tuned. [default: {FIT_NETWORKS}]", min=3
+        ),
     ] = None
     finalists: Annotated[
         int | None,
         _option(
             "--finalists",
-            "networks to judge with their library's weights, untrained. [default: 20; 100 for lana, as published]",
+            f"networks to judge with their library's weights, untrained. [default: {FINALISTS}; {POOL} for lana, as published]",
             min=1,
         ),
     ] = None
     distance: Annotated[
         int, _option("--distance", "stages in which finalists differ from each other, if possible.", min=1)
-    ] = 2
+    ] = DISTANCE
     fine_tune: Annotated[
         int, _option("--fine-tune", "finalists to fine-tune with distillation; 0: none.", min=0)
-    ] = 3
-    fine_tune_epochs: Annotated[int, _option("--fine-tune-epochs", "epochs of each fine-tuning.", min=1)] = 10
+    ] = FINE_TUNE
+    fine_tune_epochs: Annotated[int, _option("--fine-tune-epochs", "epochs of each fine-tuning.", min=1)] = (
+        FINE_TUNE_EPOCHS
+    )
     fine_tune_recipe: Annotated[
         Path | None,
         _option(

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from search.blockwise.finalists import DISTANCE, Finalists, from_list
+from search.blockwise.defaults import DISTANCE
+from search.blockwise.finalists import Finalists, from_list
 from search.blockwise.finalists_integer_program import from_integer_program
 from search.blockwise.search import none_within
 from search.integer_program.nearest import nearest_choice
@@ -27,7 +28,6 @@ from space.indexing import BoolArray, FloatArray, IndexArray, block_indices, blo
 
 WIDER = 4  # times as many names are looked at where too many are of one network, or of none that may be taken
 MOST_LOOKED_AT = 2_000
-POOL = 100  # networks that a predictor which is no sum ranks
 
 
 def choose(

@@ -12,6 +12,7 @@ import numpy as np
 
 from search.blockwise import by_integer_program
 from search.blockwise.cross_validation import FittedPredictor
+from search.blockwise.defaults import POOL
 from search.blockwise.finalists import Finalists
 from search.blockwise.predictors import SUM, additive, fit
 from search.blockwise.search import SearchPlan, choose_listed, predicted_table
@@ -139,7 +140,7 @@ def _by_integer_program(fitted: FittedPredictor, signatures: Signatures, setting
         sums = additive(plain)
         assert sums is not None
         scores = np.where(fitted.features.known, sums[0], np.nan)
-        many = best(scores, max(by_integer_program.POOL, plan.finalists))
+        many = best(scores, max(POOL, plan.finalists))
         finalists = by_integer_program.ranked(
             config, many, _predict(fitted, config), plan.finalists, distance=plan.distance
         )

@@ -18,11 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from search.blockwise.defaults import DISTANCE
 from space import SpaceConfig
 from space.hash_table import network_key
 from space.indexing import BoolArray, FloatArray, IndexArray, block_indices, index_of
-
-DISTANCE = 2  # stages: in a space of three, at most one block is shared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

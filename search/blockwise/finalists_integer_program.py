@@ -16,7 +16,8 @@ from itertools import islice
 
 import numpy as np
 
-from search.blockwise.finalists import DISTANCE, Finalists, from_list
+from search.blockwise.defaults import DISTANCE
+from search.blockwise.finalists import Finalists, from_list
 from search.integer_program.solve import Limit, in_order, solve
 from search.integer_program.solver import Blocks, ones_at
 from space.indexing import BoolArray, FloatArray, IndexArray

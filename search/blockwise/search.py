@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
 import numpy as np
 
 from search.blockwise.candidates import Candidate, Found, State, Student, quality
-from search.blockwise.finalists import DISTANCE, Finalists, from_scores
+from search.blockwise.defaults import DISTANCE, FINALISTS, FINE_TUNE
+from search.blockwise.finalists import Finalists, from_scores
 from search.checked import Checked, Range
 from search.table import Cost, NetworkTable
 from search.table.answers import Nearest, nearest
@@ -60,8 +61,8 @@ class SearchPlan(Checked):
 
     NAME: ClassVar[str] = "plan"
 
-    finalists: Annotated[int, Range(least=1)] = 20
-    fine_tune: Annotated[int, Range(least=0)] = 3
+    finalists: Annotated[int, Range(least=1)] = FINALISTS
+    fine_tune: Annotated[int, Range(least=0)] = FINE_TUNE
     distance: Annotated[int, Range(least=1)] = DISTANCE
 
 

@@ -27,7 +27,6 @@ from space.accuracies.seeds import mean_over_seeds
 from space.errors import ConfigError, DatasetError
 from space.hash_table import is_first, network_key
 from space.indexing import BoolArray, FloatArray, IndexArray
-from space.text_files import read_text
 
 # Of the teacher's learning rate: at the whole rate the first epoch undoes what the blocks have learned.
 FINE_TUNE_RATE = 0.2
@@ -111,11 +110,7 @@ def fine_tune_recipe(path: Path | None, library: BlockLibrary, *, epochs: int, s
     if path is None:
         own = library.teacher.recipe
         return replace(own, epochs=epochs, seed=seed, learning_rate=own.learning_rate * FINE_TUNE_RATE)
-    text = read_text(path, option="--fine-tune-recipe")
-    try:
-        return Recipe.from_json(text)
-    except ConfigError as error:
-        raise ConfigError(f"--fine-tune-recipe {path}: {error}") from error
+    return Recipe.from_file(path, option="--fine-tune-recipe")
 
 
 def known_accuracies(folder: Path, library: BlockLibrary, task: Task | None = None) -> KnownAccuracies:

@@ -14,9 +14,10 @@ from factories.own_spaces import own_space
 from factories.signatures import by_rule, drawn, made_signatures
 
 from search.blockwise import by_integer_program
-from search.blockwise.by_integer_program import POOL, nearest, ranked
+from search.blockwise.by_integer_program import nearest, ranked
 from search.blockwise.choice import choose_finalists
 from search.blockwise.cross_validation import FittedPredictor
+from search.blockwise.defaults import POOL
 from search.blockwise.predictors import additive, fit
 from search.blockwise.search import SearchPlan, choose_listed, predicted_table
 from search.blockwise.setting import SpaceCosts

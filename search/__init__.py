@@ -1,1 +1,1 @@
-"""From measured networks to answers about the whole space; never a device, never SSH."""
+"""Prediction and search of a whole space from measured and trained networks; no devices, no SSH."""

@@ -9,8 +9,8 @@
 
     Recipe.from_plain({"epochs": 7}).to_plain()
 
-Numbers, texts, true or false, mappings, other checked values and tuples of them are checked, `None` where the annotation allows
-it; fields of any other type are not.
+Fields of numbers, texts, booleans, mappings, checked values, and tuples of these are checked, and may be `None` where the
+annotation says so; fields of any other type are not checked.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class Checked:
 
     @classmethod
     def from_plain(cls, found: object, name: str = "") -> Self:
-        """Return the value of JSON's types, or of a name in `named`; what they leave out has its default. `name` is for messages.
+        """Return the value of an object in JSON's types, or of a name in `named`; `name` is for messages.
 
         Raises:
             ConfigError: it is no object, a name or key is unknown, or a value is not of its field.
@@ -171,17 +171,17 @@ class Checked:
 
     @classmethod
     def named(cls) -> Mapping[str, Self]:
-        """Return the values that a name may stand for, in place of an object of their fields."""
+        """Return the values that may be given by a name in place of an object of their fields."""
         return {}
 
     @classmethod
     def completed(cls, found: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the fields that JSON names, and those it leaves to other defaults than those of their classes."""
+        """Return the fields found in JSON, with those whose defaults are not those of their classes."""
         return found
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read a value; what the text does not name has its default.
+        """Read a value from JSON text; missing keys have defaults.
 
         Raises:
             ConfigError: the text is not JSON, or as for `from_plain`.

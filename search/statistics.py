@@ -1,16 +1,14 @@
 """Accuracies, means, rank correlations and prediction errors with intervals: binomial, Student's t, bootstrap, conformal.
 
-An accuracy has two intervals, which say different things. `accuracy_interval` is of one network with its weights: the luck of
-which test images were drawn. `seeds_interval` is of a procedure: the luck of its seeds, over networks judged by the same images.
-Neither holds the other's luck.
+An accuracy has two intervals. `accuracy_interval` is of one network with its weights: the luck of which test images were drawn.
+`seeds_interval` is of a procedure: the luck of its seeds, over networks judged on the same images. Neither includes the other.
 
-Two kinds of variance are separated. A mean over seeds has the luck of the seeds. A rank correlation has the luck of which
-networks were trained, and where a predictor has a seed, of that too: networks are resampled for all runs alike, and then the
-runs. A resampled network counts as often as it was drawn, pairs of it with itself not at all, which is Kendall's tau-b and
-Spearman's rho of the resample, computed from counts without building it.
+A mean over seeds varies with the seeds. A rank correlation varies with the choice of trained networks, and with a predictor's
+seed: networks are resampled for all runs alike, and then the runs. A resampled network counts as often as it was drawn, pairs of
+it with itself not at all: Kendall's tau-b and Spearman's rho of the resample, computed from counts without building it.
 
-Conformal intervals assume nothing of the errors' distribution, only that networks are drawn like those that errors are known of
-(Barber, Candes, Ramdas and Tibshirani 2021, "Predictive inference with the jackknife+", arXiv:1905.02928).
+Conformal intervals assume nothing of the errors' distribution, only that networks are drawn like those of known errors (Barber,
+Candes, Ramdas and Tibshirani 2021, "Predictive inference with the jackknife+", arXiv:1905.02928).
 """
 
 from __future__ import annotations
@@ -72,9 +70,9 @@ def mean_interval(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return the mean over runs, (n, ...) -> (...), and the ends of its interval by Student's t; NaN for one run.
 
-    At ten runs no interval keeps its coverage for all shapes of distribution. Of the two usual ones the t is wider: the
-    percentile bootstrap of ten values draws from a scatter that is too small by a tenth and with a normal's quantiles. Neither
-    knows what no run met: where all have one value, the interval is that point.
+    At ten runs no interval keeps its coverage for all shapes of distribution. Student's t is the wider of the two usual ones: the
+    percentile bootstrap of ten values has a scatter too small by a tenth, and a normal's quantiles. Where all runs have one
+    value, the interval is that point.
     """
     count = len(values)
     mean: FloatArray = values.mean(axis=0)
@@ -130,8 +128,8 @@ def accuracy_interval(right: int, images: int, coverage: float = COVERAGE) -> Es
 def seeds_interval(accuracies: Sequence[float], coverage: float = COVERAGE) -> Estimate:
     """Return the mean accuracy in percent of runs with different seeds, and its interval by Student's t.
 
-    It is of the mean that such runs would have on these same images, and no wider than accuracies can be. There is none of one
-    run, nor of runs that are all alike: few images let few accuracies be, and three equal ones do not say that no seed differs.
+    The interval is for the mean on these same images, within 0 and 100 %. There is none for one run, nor for runs that are all
+    equal: few images allow few different accuracies, and three equal ones do not show that no seed differs.
     """
     mean, low, high = (float(one) for one in mean_interval(np.array(accuracies, dtype=np.float64), coverage))
     if len(set(accuracies)) < 2:
@@ -289,8 +287,8 @@ def conformal_interval(
 def conformal_margin(scores: FloatArray, coverage: float) -> float:
     """Return the ceil((1 - alpha) (n + 1))-th smallest of `scores` (n,), errors of networks left out.
 
-    Infinite where they are too few for the coverage. One margin for all networks, so that the far end of a sum is a sum as well,
-    as in the jackknife (Barber et al. 2021, section 1.2): it knows nothing of how predictors without a fold differ.
+    Infinite where they are too few for the coverage. The margin is the same for all networks, so that the far end of a sum is a
+    sum as well, as in the jackknife (Barber et al. 2021, section 1.2): it ignores how predictors without a fold differ.
     """
     count = len(scores)
     rank = _rank(count, coverage)

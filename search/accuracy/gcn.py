@@ -3,10 +3,10 @@
 The networks' graphs are those of `search.accuracy.graphs`. Two targets are offered:
 
     the value    L1 on accuracies brought to mean 0 and deviation 1 over the fitted networks
-    pairs        which of two networks is better. BRP-NAS feeds two embeddings to a classifier, whose answers need neither change
-                 sign when the two are swapped nor form an order. Here the logit is the difference of two scalars, one for each
-                 network (RankNet, Burges et al. 2005): both hold by construction, one pass scores a network, and the scalars
-                 rank. Their scale is no accuracy's. All pairs of a batch are learned from.
+    pairs        which of two networks is better. BRP-NAS gives two embeddings to a classifier, whose answers need not change
+                 sign when the networks are swapped, nor form an order. Here the logit is the difference of two scalars, one
+                 for each network (RankNet, Burges et al. 2005): the answers do both by construction, and the scalars rank
+                 networks, though not in the unit of accuracies. Each step learns from all pairs of a batch.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class _Fitted:
 class GcnPredictor:
     """A predictor with `fit` and `predict`; equal networks, accuracies, hyperparameters and seed give equal predictions.
 
-    `known`, (stages, B, columns): more features of each block in each stage, of about one size, on the nodes of the block.
+    `known`, (stages, B, columns): further features of each block in each stage, of about unit scale, added to the block's nodes.
     Each fit starts from the seed's weights. Predictions are accuracies in percent, or with `pairs` scores that only rank.
     """
 

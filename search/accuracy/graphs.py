@@ -1,15 +1,14 @@
 """Networks as graphs: node features and weighted adjacency.
 
 The nodes, in order: global, input, then for each stage op0, op1 and the reduction, then output: 3 * stages + 3, 12 for Blox. A
-block of one op has no op0: that place stays empty, hears nobody and is heard by nobody. A node's features are one-hots side by
-side: what it is, of which stage, and a mark of the first of two ops. So what is learned of an op in one stage serves the others.
+block of one op has no op0: that node is empty and has no edges. A node's features are one-hots side by side (its kind, its
+stage) and a mark of the first of two ops. So weights learned for an op in one stage serve the other stages.
 
-What is known of blocks beside their parts, such as what a distilled block lost, stands on all nodes of the block's stage, in more
-features after those.
+Further features of a block, such as its loss after distillation, follow these on all nodes of the block's stage.
 
-Every node hears itself, what it reads with weight 1, and what reads it with weight `BACKWARD`. The global node hears all and is
-heard by all (BRP-NAS, Dudziak et al. 2020, arXiv:2007.08668, which reads a network's value from it). Without direction and mark
-`conv-mbconv+in+out` and `mbconv-conv+in+out` would be one graph.
+Every node has an edge from itself, from the nodes that it reads with weight 1, and from those that read it with weight
+`BACKWARD`. The global node has edges from and to all others (BRP-NAS, Dudziak et al. 2020, arXiv:2007.08668, which reads a
+network's value from it). Without direction and mark `conv-mbconv+in+out` and `mbconv-conv+in+out` would be one graph.
 """
 
 from __future__ import annotations
@@ -40,8 +39,8 @@ class BlockGraphs:
     """Parts shared by the graphs of a space, made once.
 
     `nodes`, (B, 3, features): the nodes of a stage that holds a block, as the first stage has them. `edges`, (B, 4, 4): 1 where
-    a node (row) reads another (column), among what the stage reads and its own three. `known`, (stages, B, columns): more
-    features of each block in each stage, of which there may be none.
+    a node (row) reads another (column), among the stage's input and its own three. `known`, (stages, B, columns): further
+    features of each block in each stage; columns may be 0.
     """
 
     config: SpaceConfig
@@ -125,8 +124,8 @@ def readings(parts: BlockGraphs, indices: ArrayLike) -> Array:
 def adjacency(parts: BlockGraphs, indices: ArrayLike) -> Array:
     """Return the weighted adjacency of networks (n,): of each node (row) to each other one (column), (n, nodes, nodes).
 
-    Normalized as by Kipf and Welling (2017, arXiv:1609.02907): divided by the root of all that the hearer hears times the
-    root of all by which the heard one is heard. The rows and columns of empty places are 0.
+    Normalized as by Kipf and Welling (2017, arXiv:1609.02907): divided by the roots of the row's sum and of the column's. The
+    rows and columns of empty nodes are 0.
     """
     reads = readings(parts, indices)
     hears = reads + BACKWARD * reads.transpose(0, 2, 1)

@@ -61,8 +61,8 @@ def values(
 ) -> Tensor:
     """Return a value for each network, (networks,).
 
-    `hears`: (networks, nodes, nodes); `heard`: what the nodes hear of each other's features, hears @ features, which is the
-    first layer's first half and never changes. Dropout, where there is any, falls on what every layer but the first reads.
+    `hears`: adjacency (networks, nodes, nodes); `heard`: hears @ features, the first half of the first layer, which never
+    changes. Dropout, if any, applies to the input of every layer but the first.
     """
     h = torch.relu(heard @ weights.matrices[0] + weights.biases[0])  # (n, N, C)
     last = len(weights.matrices) - 1

@@ -61,7 +61,7 @@ def choose_distinct(
     distance: int = DISTANCE,
     confident: bool = False,
 ) -> Finalists:
-    """Choose as `choose` does up to `count` networks that are no other names of each other: see `network_key`."""
+    """Choose as `choose` does, up to `count` networks that are all different, each by one of its names: see `network_key`."""
     looked_at = count
     while True:
         found = choose(config, scores, costs, constraints, looked_at, distance=distance, confident=confident)
@@ -83,8 +83,8 @@ def within(
 ) -> Finalists:
     """Choose up to `count` networks by sums of scores (stages, B), higher first, NaN where a block is not to be chosen.
 
-    What a network was measured to cost, by any name, counts in place of its sum: none is chosen that was measured beyond a limit.
-    One that was measured within them is chosen by the name that it was measured by, and by others whose sums are within, too.
+    A network's measured cost, under any of its names, replaces its sum: a network measured beyond a limit is not chosen. One
+    measured within the limits is chosen by the name it was measured by, and by other names whose sums are within.
     `confident`: far ends of intervals meet limits. Raises: ConfigError as `limits_on`, or for a stage without a score.
     """
     limits = limits_of(costs, constraints, confident=confident)
@@ -124,7 +124,7 @@ def within(
 
 
 def _kept(is_open: BoolArray) -> list[Limit]:
-    """Return the limit that leaves out blocks which are not open (stages, B)."""
+    """Return the limit that excludes blocks which are not open (stages, B)."""
     return (
         []
         if is_open.all()
@@ -150,14 +150,14 @@ def ranked(
 def limits_of(
     costs: Mapping[str, AdditiveCosts], constraints: Sequence[Constraint], *, confident: bool
 ) -> list[Limit]:
-    """Return the limits on sums that constraints are; see `search.table.costs.limits_on`."""
+    """Return constraints as limits on sums; see `search.table.costs.limits_on`."""
     return [limit for one in constraints for limit in limits_on(costs[one.subject], one, confident=confident)]
 
 
 def measured(
     config: SpaceConfig, costs: Mapping[str, AdditiveCosts], constraints: Sequence[Constraint]
 ) -> list[int]:
-    """Return the networks of which more than sums is known in what is limited, in canonical order."""
+    """Return the networks with a measured cost in any constraint, in canonical order."""
     return sorted({index for one in constraints for index in costs[one.subject].known})
 
 
@@ -169,7 +169,7 @@ def nearest(
     kept: Sequence[Limit] = (),
     confident: bool = False,
 ) -> Nearest | None:
-    """Return the network whose worst excess over any limit is smallest; None where of none all is known."""
+    """Return the network whose worst excess over any limit is smallest; None where no network has all costs known."""
     if not constraints:
         return None
     known = measured(config, costs, constraints)

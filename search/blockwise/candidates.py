@@ -19,7 +19,7 @@ State = Mapping[str, Any]  # a state dict of `space.networks.build_network`
 class Candidate:
     """A finalist: its prediction, in the predictor's unit, and its accuracy with the library's weights.
 
-    `distance`: the number of stages in which it differs at least from the finalists chosen before it.
+    `distance`: the least number of stages in which it differs from a finalist chosen before it.
     """
 
     architecture: Architecture
@@ -32,9 +32,9 @@ class Candidate:
 class Student:
     """A finalist with test figures, fine-tuned where requested.
 
-    Fine-tuning does not help every network, so the better weights of the two are kept, by top-1 on the images for re-scoring,
-    then loss: not by the images that the epoch was chosen by, where fine-tuned weights look better than they are.
-    `tuned_rescored` are the figures of the fine-tuned weights there.
+    Fine-tuning does not help every network, so the better weights of the two are kept, by top-1 and then loss on the images for
+    re-scoring: on the images that chose the epoch, fine-tuned weights look better than they are. `tuned_rescored`: figures of
+    the fine-tuned weights on the images for re-scoring.
     """
 
     candidate: Candidate

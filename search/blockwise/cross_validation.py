@@ -31,8 +31,8 @@ class FittedPredictor:
     """A predictor of accuracy named `name`, fitted to networks `indices` (n,) of known `accuracies` (n,); n may be 0.
 
     `in_percent`: predictions are accuracies; else they only rank, higher being better. `leave_out`, (n,): the fitted networks'
-    predictions without them, in percent. `ranking`, (n,): what the fitted networks' rank correlations are computed of:
-    `leave_out`, or scores that no accuracy entered. `left_out` are the models made without a fold each, and `fold_of`, (n,), says
+    predictions without them, in percent. `ranking`, (n,): scores of the fitted networks for rank correlations, `leave_out` or
+    scores that use no accuracy. `left_out` are the models made without a fold each, and `fold_of`, (n,), says
     in which one a network was left out.
     """
 
@@ -124,7 +124,7 @@ def fitted(
 def deal(indices: IndexArray, most: int, seed: int) -> IndexArray:
     """Assign networks (n,) to n folds of one, or to `most` folds of nearly equal size where they are more; (n,).
 
-    Which network comes into which fold does not hang on the networks' order.
+    A network's fold does not depend on the order of the networks.
     """
     count = len(indices)
     dealt = np.arange(count, dtype=np.int64) % min(most, count)

@@ -1,10 +1,9 @@
-"""Finalists in a space too large to enumerate: what `finalists.from_scores` chooses, by integer programs over sums.
+"""Finalists in a space too large to enumerate: those of `finalists.from_scores`, by integer programs over sums.
 
-One program gives networks best first, one after the other (`solve.in_order`), and the greedy rule takes from them.
-That is quick while few networks lie between two finalists: within D - 1 stages of one there are at most some hundreds for D of 2.
-Where they are too many to walk through, each finalist is a program of its own, in which "at least D stages away from that one"
-is a limit on a sum like any other. Networks of which more is known than sums tell, such as a measured latency, are looked at one
-by one.
+One program yields networks best first (`solve.in_order`), and the greedy rule takes from them. That is quick while few networks
+lie between two finalists: for D of 2 at most some hundreds lie within D - 1 stages of one. Where there are too many, each
+finalist has a program of its own, in which "at least D stages from that one" is another limit on a sum. Networks with costs
+besides sums, such as a measured latency, are checked one by one.
 """
 
 from __future__ import annotations
@@ -46,9 +45,9 @@ def from_integer_program(
 ) -> Finalists:
     """Choose up to `count` networks by sums of `effects` (stages, B) within limits.
 
-    The limits are not for the networks with the blocks `listed` (n, stages): of those `allowed` (n,) says which may be chosen,
-    by the same sums. Of sums that the solver holds equal (`solve.TIE`) any comes first, and the same one in every
-    call. `time_limit_s` is for each program.
+    Networks with the blocks `listed` (n, stages) are exempt from the limits: those `allowed` (n,) may be chosen, by the same
+    sums. Of sums that the solver takes as equal (`solve.TIE`) any comes first, but the same one in every call. `time_limit_s`
+    is for each program.
 
     Raises:
         ValueError: as `solve`, or count or distance is below 1.

@@ -1,7 +1,7 @@
 """The networks that a predictor is fitted to: fine-tuned from the library, as DONNA publishes it, or trained from scratch.
 
-DONNA (Moons et al. 2021, arXiv:2012.08859) puts some random networks of the space together from the library, fine-tunes them, and
-fits their accuracies. That library and that fit then serve any limits and devices.
+DONNA (Moons et al. 2021, arXiv:2012.08859) assembles random networks of the space from the library, fine-tunes them, and fits
+their accuracies. The library and the fit then serve any limits and devices.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ FITS = (SCRATCH, FINE_TUNED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownAccuracies:
-    """Validation accuracies (n,) of some trained networks, `indices` (n,), in percent, and the files that they are from.
+    """Validation accuracies (n,) of trained networks, `indices` (n,), in percent, and their files.
 
-    `kind`: one of `FITS`. `epochs`, (n,): the epochs that each took from scratch, of all its trainings; None where not known.
+    `kind`: one of `FITS`. `epochs`, (n,): the epochs from scratch of each, over all its trainings; None where unknown.
     """
 
     indices: IndexArray
@@ -48,9 +48,9 @@ class FitCost:
 
 
 def sample_networks(library: BlockLibrary, count: int, seed: int) -> list[Architecture]:
-    """Return different random networks of the library's blocks, each equally likely; all of them where there are no more.
+    """Return `count` different random networks of the library's blocks, each equally likely; all of them where there are fewer.
 
-    The first ones do not depend on how many there are.
+    With a larger count the first networks stay the same.
 
     Raises:
         ConfigError: a stage was not distilled.
@@ -82,8 +82,8 @@ def fit_costs(
 ) -> Mapping[str, FitCost]:
     """Return the cost of training a fit's networks, fine-tuned and from scratch; the cost of its own kind was paid.
 
-    Fine-tuned, with their teacher beside, they see `images` for `fine_tune_epochs`. From scratch they see them for the epochs
-    that they took, and those fine-tuned for those of the teacher's recipe; it is left out where that is not known.
+    Fine-tuning, with the teacher, takes `images` for `fine_tune_epochs`. Training from scratch takes them for the known epochs of
+    each network, or, of fine-tuned networks, for those of the teacher's recipe; it is left out where epochs are unknown.
     """
     config, teacher = library.config, library.teacher.architecture.index
     networks: list[int] = known.indices.tolist()

@@ -4,10 +4,10 @@
     done.best                      # the trained network that is best on the images that decide, the first teacher among them
     [round.gain for round in done.rounds], done.stop
 
-Blox (arXiv:2210.07271) poses it as a question: can one search blockwise with no good teacher? A round distills a library from
-the teacher, searches, and fine-tunes; its winner teaches the next one. What a round does is an argument, `do_round`. It keeps
-its work by content (`search.work`), so that an iteration that was killed, called again, finds the work of finished rounds
-done and goes on. Decisions depend on images that are not test images, and on FLOPs, never on a clock.
+Blox (arXiv:2210.07271) asks whether one can search blockwise without a good teacher. A round, given as `do_round`, distills a
+library from the teacher, searches, and fine-tunes; its winner is the teacher of the next round. Rounds keep their work by
+content (`search.work`), so that an iteration that was killed resumes when it is called again. Decisions depend on FLOPs and on
+images other than test images, never on a clock.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 class Budget(Checked):
     """When to stop: after `rounds`, before a round that could go beyond `flops` in all, or after one that gained too little.
 
-    A round's gain is its winner's top-1 minus its teacher's on the images that decide, in points. Too little is `noise` points
-    or less; None: the standard error of the difference of two accuracies on so many images (`noise_of`). `is_fixed`: do all
-    rounds, whatever they gain.
+    A round's gain is its winner's top-1 minus its teacher's on the images that decide, in points. A gain of `noise` points or
+    less is too little; None: the standard error of the difference of two accuracies (`noise_of`). `is_fixed`: do all rounds,
+    whatever they gain.
 
     Raises:
         ConfigError: a number is out of its range.
@@ -59,7 +59,7 @@ class RoundResult:
 class Round:
     """One round as plain data. Accuracies are top-1 in percent, `_val` of the images that decide; `noise` and `gain` in points.
 
-    `notes` are those of its `RoundResult`: digests, figures, whatever repeats it, in JSON's types.
+    `notes` are those of its `RoundResult`, such as digests and figures, in JSON's types.
     """
 
     number: int
@@ -126,9 +126,9 @@ def iterate(
 ) -> Iterated:
     """Search round after round, each winner the next teacher, from `first` on, until the budget or the gains end.
 
-    `do_round(number, teacher)` does a round, numbered from 1; `expect(teacher)` says what it can cost at most, in FLOPs; `val`
-    judges teachers and winners, by default with the figures that chose their epochs, on images that are called `deciding`. A
-    winner that is no better than its teacher ends the iteration, and the better one remains the best.
+    `do_round(number, teacher)` does a round, numbered from 1; `expect(teacher)` returns its maximum cost in FLOPs; `val`
+    evaluates teachers and winners, by default by the figures that chose their epochs; `deciding` names its images in messages. A
+    winner that is no better than its teacher ends the iteration.
 
     Raises:
         ConfigError: the budget does not allow a single round.
@@ -238,7 +238,7 @@ class _Iteration:
 def noise_of(pair: Sequence[Figures]) -> float:
     """Return the standard error, in points, of the difference of two accuracies, as of independent binomial counts.
 
-    Counts of the same images, as here, differ by less: networks are wrong about the same hard images. So it errs on the side
-    of stopping.
+    On the same images, as here, counts differ by less, for networks fail on the same hard images: the iteration stops rather too
+    early than too late.
     """
     return 100 * math.sqrt(sum(f.first / f.images * (1 - f.first / f.images) / f.images for f in pair))

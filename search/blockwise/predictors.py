@@ -53,11 +53,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictorKind:
-    """A kind of predictor: the `columns` of signatures that it takes by default, and whether it takes a `single` one.
+    """A kind of predictor: its default `columns` of signatures, and whether it takes only a `single` one.
 
-    `is_published`: it is a method's own form, and takes no other columns. `ranks`: it is a plain sum of one column, which ranks
-    networks without an accuracy. `is_sum`: its predictions are sums over blocks, whatever it is fitted to. Networks are left out
-    one by one up to `one_by_one` of them, then in that number of folds.
+    `is_published`: a method's published form, which takes no other columns. `ranks`: a plain sum of one column, which ranks
+    networks without accuracies. `is_sum`: its predictions are always sums over blocks. Cross-validation leaves out one network
+    at a time for up to `one_by_one` networks, and uses that number of folds for more.
     """
 
     columns: tuple[str, ...]
@@ -95,9 +95,8 @@ def fit(
 ) -> FittedPredictor:
     """Fit a predictor to networks (n,) and their accuracies in percent (n,), and once more without each fold of them.
 
-    `columns` of the signatures, those of its kind by default; "sum" takes one, and knows of each whether more is better. Without
-    networks "sum" and "lana" give scores that only rank. `seed` deals folds, and starts the "gcn", whose `hyperparameters` these
-    are.
+    `columns` are signatures, by default those of its kind; "sum" takes one. Without networks "sum" and "lana" give scores that
+    only rank. `seed` deals folds and draws the initial weights of the "gcn", whose `hyperparameters` these are.
 
     Raises:
         ConfigError: no such predictor or column; too few networks, one given twice, an accuracy that is not finite; a
@@ -119,7 +118,7 @@ def fit(
 def fewest(name: str, config: SpaceConfig) -> int:
     """Return the least number of networks that a predictor is fitted to.
 
-    A plane without a penalty takes one for each slope, one for the constant, and one to be left out.
+    Least squares without a penalty takes one for each slope, one for the constant, and one to be left out.
     """
     return config.stages + 2 if name == DONNA else FEWEST
 

@@ -1,7 +1,7 @@
 """A GCN over networks' graphs with signatures as features of the nodes (BRP-NAS, Dudziak et al. 2020, arXiv:2007.08668).
 
-A block's signatures stand on all nodes of its stage, beside the one-hots of their ops: what the ops and the wiring say of
-accuracy beyond the signatures can be learned too.
+A block's signatures are features of all nodes of its stage, with the one-hots of their ops: the fit can use ops and wiring as
+well as signatures.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def fit_gcn(
 ) -> Graphs:
     """Fit a GCN to networks (n,) and their accuracies (n,); their order does not matter.
 
-    Positive columns enter by their logarithms: a network learns badly from a feature of which one block has nearly all. All
-    stages share the weights of a feature, so a column is scaled over all stages together.
+    Positive columns enter as logarithms: a network learns badly from a feature that is large for one block alone. All stages
+    share the weights of a feature, so a column is scaled over all stages together.
     """
     known = features.scaled(logarithms=True, by_stage=False)
     predictor = GcnPredictor(features.config, hyperparameters, seed, known)

@@ -1,6 +1,6 @@
 """Predictors that are sums over stages, or sums and products: the sum of losses (LANA), ridges (DONNA).
 
-Every model is made from features and the accuracies of some networks, and predicts those of any.
+Every model is fitted to features and accuracies of some networks, and predicts any network.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class FittedModel(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sums:
-    """Predict `constant` and what the block of each stage adds, `scores` (stages, B)."""
+    """Prediction by sums: `constant` and the score of each stage's block, `scores` (stages, B)."""
 
     config: SpaceConfig
     scores: FloatArray
@@ -56,7 +56,7 @@ def raw_sums(features: SignatureFeatures) -> Sums:
 def fit_sum(features: SignatureFeatures, indices: IndexArray, accuracies: FloatArray) -> Sums:
     """Bring the sums of one column to percent by the line of least squares through accuracies (n,), its slope 0 or more.
 
-    A slope below 0 would say that the worse blocks make the better networks: then all are predicted to be the mean.
+    A slope below 0 would mean that worse blocks make better networks: then the mean is predicted for all.
     """
     raw = raw_sums(features)
     sums = raw(indices)
@@ -95,9 +95,8 @@ def fit_least_squares(features: SignatureFeatures, indices: IndexArray, accuraci
 def _tables(features: SignatureFeatures) -> list[FloatArray]:
     """Return the features as values and, where that differs, as logarithms.
 
-    DONNA takes the values. What noise in a stage's output costs grows with its power, but soon less than in proportion,
-    and one block that learned nothing has an NSR far from all others', which a line then bends to. Which of the two fits is
-    for the networks to say; where they do not, the values are taken.
+    DONNA takes the values. But accuracy falls less than in proportion to noise in a stage's output, and a block that learned
+    nothing has an NSR far from all others', to which a line bends. Cross-validation chooses; in a tie the values are taken.
     """
     tables = [features.scaled(logarithms=False), features.scaled(logarithms=True)]
     return tables[:1] if (tables[0] == tables[1]).all() else tables

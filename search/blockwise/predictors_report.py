@@ -22,9 +22,9 @@ class PredictorReport:
     """Errors of a predictor on `n` networks: the fitted ones, each left out ("leave-out"), or "held-out" ones.
 
     `mae` and `rmse`: mean absolute and root mean square error in points, None for scores that only rank. `kendall` (tau-b) and
-    `spearman`: rank correlations with the accuracies, None where one side is constant and has no order. Leave-out predictions
-    come from a model each: where the signatures say little, the higher a network is, the lower is the mean of the others, and
-    their rank correlation falls below 0. That of held-out networks does not, nor that of "sum", which ranks unfitted.
+    `spearman`: rank correlations with the accuracies, None where one side is constant. Where signatures say little, the rank
+    correlation of leave-out predictions falls below 0, for the mean of the others is lower the higher the network left out is.
+    That of held-out networks does not, nor that of "sum", which ranks unfitted.
     """
 
     predictor: str

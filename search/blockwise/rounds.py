@@ -1,7 +1,7 @@
 """Rounds of a blockwise search: a library's signatures, a predictor fitted to them, finalists, fine-tuning.
 
 searched = search_round(library, setting)
-iterated, searched = search_again(library, setting, Budget(rounds=3))     # each round's best network teaches the next
+iterated, searched = search_again(library, setting, Budget(rounds=3))     # each round's best is the next teacher
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ from space.text import counted
 class Searched:
     """A round's library, its predictor and finalists, and the networks found; `flops` of its training and distilling.
 
-    `report` judges the predictor by the networks that it was fitted to, those `known`, each left out; None where there are none.
-    `fit_costs`: what these cost, fine-tuned and from scratch.
+    `report`: cross-validated errors of the predictor on the `known` networks that it was fitted to; None without any.
+    `fit_costs`: the cost of training these, fine-tuned and from scratch.
     """
 
     library: BlockLibrary
@@ -63,7 +63,7 @@ class Searched:
 
 
 def search_round(library: BlockLibrary, setting: Setting) -> Searched:
-    """Search a library: finalists are trained, by fine-tuning, and where it asks for that networks to fit the predictor to.
+    """Search a library: fine-tune finalists, and where the setting asks for it networks to fit the predictor to.
 
     Raises: ConfigError when a stage was not distilled, no network is within the limits, or a predictor cannot be fitted.
     """
@@ -160,7 +160,7 @@ def search_again(library: BlockLibrary, setting: Setting, budget: Budget) -> tup
 
 
 def rescored(setting: Setting) -> Val:
-    """Return the judge of a teacher or a winner: on the images for re-scoring, where these are not those that chose its epoch."""
+    """Return the evaluation of a teacher or a winner on the images for re-scoring, unless those chose its epoch."""
     if setting.task.held_out is None:
         return val_of
     judge = inherited_judge(setting.task, setting.device)

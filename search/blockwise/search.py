@@ -5,11 +5,11 @@
     found = search_blockwise(config, finalists, library, plan, judge, fine_tune)
     found.best.architecture, found.best.val.top1, found.best.test.top1
 
-In four steps, each dearer a network than the one before and shown fewer of them (LANA, Molchanov et al. 2021,
-arXiv:2107.10624; DONNA, Moons et al. 2021, arXiv:2012.08859): a predictor ranks every network within the limits, K diverse
-finalists are judged on the images for re-scoring with the library's weights (nothing is trained), the N best of those
-are fine-tuned, and the best of these, re-scored, is the answer. What judges and what fine-tunes are arguments: nothing here
-trains, measures or writes. No choice depends on test images, which are only reported.
+In four steps, each with fewer networks at a higher cost each (LANA, Molchanov et al. 2021, arXiv:2107.10624; DONNA, Moons et
+al. 2021, arXiv:2012.08859): a predictor ranks every network within the limits, K diverse finalists are judged with the
+library's weights on the images for re-scoring (nothing is trained), the N best of those are fine-tuned, and the best of these,
+re-scored, is the answer. The functions `judge` and `fine_tune` are arguments: nothing here trains, measures or writes. Figures
+on test images are reported and choose nothing.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def predicted_table(
 ) -> NetworkTable:
     """Return the table of predicted accuracies of every network, or of some by their canonical `indices` (n,), rising.
 
-    `metric` says what is predicted, higher is better; `synthetic`: of made-up images, as the metric's label will say.
+    `metric` names the predicted quantity, higher being better; `synthetic`: its images are made up, as its label will say.
 
     Raises:
         ConfigError: no network at all has a prediction.
@@ -109,10 +109,10 @@ def predicted_table(
 def choose_listed(
     table: NetworkTable, constraints: Sequence[Constraint], plan: SearchPlan, *, confident: bool = False
 ) -> tuple[Finalists, int]:
-    """Return the finalists of a table, and how many networks are within the limits; of several names each counts once.
+    """Return the finalists of a table, and the number of networks within the limits, each counted once.
 
     Raises:
-        ConfigError: none is; the message names the nearest and what it takes.
+        ConfigError: no network is within the limits; the message names the nearest one and its costs.
     """
     mask = allowed_once(table, constraints, confident=confident)
     if not mask.any():
@@ -127,7 +127,7 @@ def allowed_once(
 ) -> BoolArray:
     """Return which networks meet the constraints, (len(config),), each by its best predicted name alone.
 
-    Blocks are distilled where they stand, so that the names of one network have predictions of their own.
+    Blocks are distilled in their stage, so that predictions differ between the names of one network.
     """
     mask = allowed(table, constraints, confident=confident)
     if is_first(table.config).all():
@@ -201,7 +201,7 @@ def search_blockwise(
     allowed: int | None = None,
     on_candidate: Callable[[Candidate], None] = lambda candidate: None,
 ) -> Found:
-    """Return the candidates, students and answer of finalists; `allowed` networks are within the limits, if anyone counted."""
+    """Return the candidates, students and answer of finalists; `allowed` networks are within the limits, None if not counted."""
     candidates = rescore(config, finalists, library, judge, on_candidate)
     students = fine_tune_best(candidates, library, plan, judge, fine_tune)
     return Found(allowed=allowed, candidates=tuple(candidates), students=tuple(students))
@@ -210,7 +210,7 @@ def search_blockwise(
 def none_within(
     config: SpaceConfig, constraints: Sequence[Constraint], closest: Nearest | None, *, confident: bool
 ) -> str:
-    """Return that no network is within the limits, and what the nearest takes; None where not all of it is known of any."""
+    """Return the message that no network is within the limits, with the nearest one and its costs, where known."""
     limits = ", ".join(map(str, constraints))
     manner = ", with the far ends of intervals" if confident else ""
     if closest is None:

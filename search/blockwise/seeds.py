@@ -4,8 +4,8 @@
     incumbent(runs).searched.found.best         # chosen by the images for re-scoring over all seeds, and shown on test images
     between_seeds(runs)                         # the mean test accuracy of the seeds' answers, with Student's t
 
-The first seed is that of the library as it is. The teacher and the images are the same for all: what seeds tell is the luck of
-distilling, choosing and fine-tuning.
+The first seed is that of the given library. Teacher and images are the same for all: runs differ by the luck of distilling,
+choosing and fine-tuning.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class SeedRun:
 
     @property
     def answer(self) -> Student:
-        """The network that this seed alone would answer with."""
+        """The answer of this seed's search alone."""
         return self.searched.found.best
 
 

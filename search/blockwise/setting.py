@@ -37,7 +37,7 @@ class SpaceCosts:
     """Costs of networks by name, all `TabulatedCosts` where `is_listed`, else all `AdditiveCosts`, for integer programs.
 
     `blocks`: latencies of single blocks as columns of signatures, "latency:NAME" -> (stages, B) in ms, NaN where unknown;
-    `sources`: where each column is from. `unseen`, (stages, B): blocks whose sums are not known, so that they are not chosen.
+    `sources`: the source of each column. `unseen`, (stages, B): blocks without a known cost, which are not chosen.
     """
 
     costs: Mapping[str, TabulatedCosts | AdditiveCosts]
@@ -47,7 +47,7 @@ class SpaceCosts:
     unseen: BoolArray | None = None
 
     def known(self, scores: FloatArray) -> FloatArray:
-        """Return scores of blocks, (stages, B), with NaN for those that are not to be chosen."""
+        """Return scores of blocks, (stages, B), with NaN for `unseen` ones."""
         return scores if self.unseen is None else np.where(self.unseen, np.nan, scores)
 
     @property

@@ -29,11 +29,11 @@ class SignatureFeatures:
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """Of which blocks every column is known, (stages, B)."""
+        """Mask of the blocks with all columns known, (stages, B)."""
         return np.asarray(np.isfinite(self.table).all(axis=2))
 
     def check(self, indices: IndexArray) -> None:
-        """Refuse networks (n,) outside the space, and those with a block of which a column is unknown.
+        """Refuse networks (n,) outside the space, and networks with a block that lacks a column.
 
         Raises:
             ConfigError: names the network, or the stage, the block and the column.
@@ -62,8 +62,8 @@ class SignatureFeatures:
     def scaled(self, *, logarithms: bool, by_stage: bool = True) -> FloatArray:
         """Return the table with columns of mean 0 and deviation 1 over the known blocks, 0 where unknown or constant.
 
-        `logarithms` takes them of columns that are positive by nature. `by_stage`: each stage for itself, or all alike. The
-        moments are those of all blocks, so they do not move with the few networks whose accuracy is known.
+        `logarithms`: of columns that are positive by nature. `by_stage`: scale each stage by itself, else all together. Mean and
+        deviation are of all blocks, so that they do not depend on the few networks of known accuracy.
         """
         table = self.table.copy()
         for place, name in enumerate(self.columns):
@@ -97,7 +97,7 @@ def is_positive(name: str) -> bool:
 
 
 def _logarithms(row: FloatArray) -> FloatArray:
-    """Return a stage's logarithms, (B,), no value taken for less than `FLOOR` of the median; as they are if that is 0."""
+    """Return a stage's logarithms, (B,), of values of at least `FLOOR` of the median; the values themselves if that is 0."""
     known = row[np.isfinite(row)]
     floor = FLOOR * float(np.median(known)) if len(known) else 0.0
     return np.log(np.maximum(row, floor)) if floor > 0 else row

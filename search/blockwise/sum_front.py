@@ -24,10 +24,10 @@ Best = Callable[[FloatArray, Mapping[str, AdditiveCosts], tuple[Constraint, ...]
 def sum_front(goal: BlockSums, priced: AdditiveCosts, first: int, best: Best) -> tuple[int, ...]:
     """Return networks of the largest `goal` at their cost, by their canonical indices, cheapest first.
 
-    These are some of the Pareto front over the goal, to be high, and the cost, to be low; there may be others between them.
-    From the network of the largest goal down, each program keeps the cost by a step below that of the network before, so
-    that they are spread over the cost (the epsilon-constraint method: Haimes et al. 1971); further ones find the cheapest of
-    an equal goal. Costs are compared by their estimates. `first`: a network within the limits.
+    They are part of the Pareto front over the goal (high) and the cost (low). From the network of the largest goal down, each
+    program limits the cost to a step below the last network's, which spreads them over the cost (the epsilon-constraint method:
+    Haimes et al. 1971); further programs find the cheapest network of an equal goal. Costs are compared by their estimates.
+    `first`: a network within the limits.
     """
     config = priced.config
     exact = {i: replace(one, low=one.value, high=one.value) for i, one in priced.known.items()}
@@ -47,7 +47,7 @@ def sum_front(goal: BlockSums, priced: AdditiveCosts, first: int, best: Best) ->
         return Constraint(subject=CAP, relation="<=", limit=limit, unit="")
 
     def cheapest(one: int, *limits: Constraint) -> int:
-        """Return the cheapest network within limits, `one` of them; of a maximum of sums the one of their least total."""
+        """Return the cheapest network within limits, of which `one` is known; for a maximum of sums, that of the least total."""
         further = limits
         while (less := best(cheap, extra, further)) is not None:
             bound = max(total.of(blocks_of(config, less)) for total in priced.totals)

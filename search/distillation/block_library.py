@@ -37,8 +37,8 @@ class StageLibrary:
 
     `teacher` is its `trained_digest`; `task` names the images and `source` where they are from. `weights` holds a state dict
     of `space.networks.build_stage` for each of `blocks`. `history` holds the mean loss of each block in each epoch, shape
-    (epochs, blocks); `mse` and `nsr`, (blocks,), are of the last epoch, on images for profiling. `seconds` is what the
-    distillation took, features included.
+    (epochs, blocks); `mse` and `nsr`, (blocks,), are of the last epoch, on images for profiling. `seconds` is the time of the
+    distillation, features included.
     """
 
     config: SpaceConfig

@@ -3,9 +3,9 @@
     signatures = score_blocks(load_library(Path("library")), task)
     signatures.column("loss_change")        # (stages, B)
 
-Each block in turn takes the place of the teacher's own (LANA, arXiv:2107.10624): what the stage reads goes through the block and
-then through the rest of the teacher, its tail. All blocks of a stage run stacked, and the tail sees their answers as one large
-batch. Shapes at the line ends are (batch, channels, height, width); N blocks.
+Each block in turn replaces the teacher's own (LANA, arXiv:2107.10624): the stage's input goes through the block and then through
+the rest of the teacher, its tail. All blocks of a stage run stacked, and the tail takes their outputs as one large batch. Shapes
+at the line ends are (batch, channels, height, width); N blocks.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ BATCH = 128  # images; N times as many in the tail
 def score_blocks(library: BlockLibrary, task: Task, device: str = "cpu") -> Signatures:
     """Return the signatures of all blocks of a library; NaN for stages and blocks that were not distilled.
 
-    They are of the task's images for profiling, the teacher's own figures too.
+    Blocks and teacher are evaluated on the task's images for profiling.
 
     Raises:
         ConfigError: the task does not fit the space.
@@ -108,7 +108,7 @@ def cached_signatures(
 ) -> Signatures:
     """Return a library's signatures on a task's images for profiling, cached as a file in the folder.
 
-    Where `columns` name the loss change on training images, it is there, too.
+    The loss change on training images is computed only where `columns` name it.
     Raises: ConfigError when the file cannot be written.
     """
     path = folder / f"signatures-{library.digest}.json"
@@ -135,7 +135,7 @@ def cached_signatures(
 
 
 def _cached(path: Path, task: Task, log: Callable[[str], None]) -> Signatures | None:
-    """Return the signatures of a file, None where there are none of this task that can be read."""
+    """Return the signatures of a file; None where it is missing, unreadable or of another task."""
     if not path.is_file():
         return None
     try:
@@ -147,7 +147,7 @@ def _cached(path: Path, task: Task, log: Callable[[str], None]) -> Signatures | 
 
 
 def block_sizes(config: SpaceConfig) -> dict[str, FloatArray]:
-    """Return `params` and `macs` of each block with what follows it in its stage, (stages, B); NaN for one of another stage."""
+    """Return `params` and `macs` of each block and the rest of its stage, (stages, B); NaN for blocks of other stages."""
     tables = {
         name: np.array([[getattr(cost, name) for cost in row] for row in stage_costs(config)])
         for name in ("params", "macs")

@@ -110,7 +110,7 @@ def together_for(stage: SpaceStage, batch: int) -> int:
 
 
 def _kept_bytes(stage: SpaceStage) -> int:
-    """Return about how many bytes of feature maps the largest block of a stage keeps for the gradients of an image."""
+    """Estimate the bytes of feature maps that the largest block of a stage keeps for the gradients of an image."""
     chain = stage.config.chain
     if chain is None:
         return 4 * _MAPS * math.prod(stage.input_shape)

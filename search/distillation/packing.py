@@ -3,8 +3,8 @@
     packed = pack(state, block, stage)            # {"values": float32 (n,), "counts": int64 (m,)}
     state = unpack(packed, block, stage)          # a state dict of `space.networks.build_stage`, views of the two
 
-`values` holds all weights and running means one after another in the order of the state dict, `counts` whole numbers: the batches
-that each BatchNorm has seen. In a chain, whose modules may be written anew, `layers` is the digest of what lies where.
+`values` holds all weights and running means one after another in the order of the state dict, `counts` the number of batches that
+each BatchNorm has seen. In a chain, whose modules may be rewritten, `layers` is the digest of the layout.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Layout = Mapping[str, tuple[tuple[int, ...], str]]  # the shape of each tensor, 
 
 
 def pack(state: Mapping[str, Tensor], block: Block, stage: SpaceStage) -> dict[str, Any]:
-    """Return the state dict of a block of a stage as two tensors, in a chain with the digest of what lies where.
+    """Return the state dict of a block of a stage as two tensors, in a chain with the digest of the layout.
 
     Raises:
         ConfigError: it is not one of this block in this stage.
@@ -124,7 +124,7 @@ def _reduction_layout(width: int) -> Layout:
 
 @lru_cache(maxsize=1024)
 def _module_layout(module: Module, folder: str, source: str) -> Layout:
-    """Return the layout of a module of a chain. `source`: of its file, which may change."""
+    """Return the layout of a module of a chain. `source`: its file's text, which may change."""
     with torch.random.fork_rng(devices=[]):
         made = build_module(module.function, module.options, folder, module.given)
     return _layout(made, module.function)

@@ -1,15 +1,15 @@
 """Paths of a supernet's steps: the blocks of a stage that a step trains.
 
 random   one block, every block equally likely
-fair     as many blocks as there are ops, each op in one of them, in every place that these blocks have: strict fairness (Chu et
-         al. 2019, arXiv:1907.01845, section 3). The gradients of all of them make one step of the optimizer
+fair     one block for each op, so that each op occurs once in every place of a block: strict fairness (Chu et al. 2019,
+         arXiv:1907.01845, section 3). The optimizer takes one step by the sum of their gradients
 
     sampler = path_sampler("fair", config.ops, config.blocks)
     sampler.draw(below)            # indices of blocks: one for each op
     sampler.visits                 # (B,): how often a step trains each block, in the mean
 
-A block of a single op has no first place, and so is drawn with the single blocks of the other ops; all others are drawn by a
-random assignment of a last op to each first op, then a random wiring of each such pair.
+Blocks of a single op, which have no first place, are drawn together, one for each op; other blocks are drawn by a random
+assignment of a last op to each first op, then a random wiring of each pair.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class FairPaths:
 
     @property
     def visits(self) -> FloatArray:
-        """A step takes all single blocks with the probability of their share, else each pair of ops with that of one in ops."""
+        """All single blocks, with the probability of their share of blocks; else each pair of ops, with probability 1 / ops."""
         found, share = np.zeros(self.blocks), len(self.single) / self.blocks
         found[list(self.single)] = share
         for row in self.pairs:

@@ -27,7 +27,7 @@ FORMS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 
 
 def parse_form(name: str) -> Mapping[str, Any]:
-    """Return the fields of a recipe that a method publishes, none for no name. Raises: ConfigError for an unknown one."""
+    """Return the recipe's fields in a method's published form, none for an empty name. Raises: ConfigError for an unknown one."""
     if name and name not in FORMS:
         raise ConfigError(f"form {name!r} is unknown{did_you_mean(name, FORMS)} (known: {', '.join(FORMS)})")
     return FORMS[name] if name else {}
@@ -40,8 +40,8 @@ class DistilRecipe(Checked):
     `loss` is the mean squared error ("mse"), or that of each channel over the variance of the teacher's channel, mean over
     channels ("nsr", noise to signal; DONNA, arXiv:2012.08859). Adam (arXiv:1412.6980) takes a step for each `batch` of
     images at a `learning_rate` that falls to 0 along half a cosine over all steps. The teacher's features are those of `views`
-    passes over the training images, each with `augmentation`; an epoch is one of them, in turn. `keep_own` takes the teacher's
-    own block with the teacher's weights, which no other block of the stage can match. `shared`: equal ops in equal places of
+    passes over the training images, each with `augmentation`; epochs take these in turn. `keep_own` gives the teacher's own
+    block the teacher's weights instead of training it. `shared`: equal ops in equal places of
     a stage's blocks have one set of weights (module `weight_sharing`), and a step trains the blocks that `paths` draws: a random
     one, or as many as there are ops, each op equally often (module `paths`). `seed` decides the initial weights, the order of
     images, the paths taken and the augmentation.
@@ -86,7 +86,7 @@ class DistilRecipe(Checked):
             )
 
     def to_plain(self) -> dict[str, Any]:
-        """Return the fields in JSON's types; random paths are left out, as before there were others: stored keys hold this."""
+        """Return the fields in JSON's types; random paths are left out, as keys stored before other paths existed have none."""
         plain = Checked.to_plain(self)
         return {name: value for name, value in plain.items() if (name, value) != ("paths", RANDOM)}
 

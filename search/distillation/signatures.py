@@ -43,7 +43,7 @@ class Signatures:
     """Scores of each block in each stage: `columns`, name -> float64 (stages, B), NaN where unknown.
 
     The names are those of `COLUMNS`, and "latency:NAME" in ms. `teacher` is the digest of the trained network that the
-    blocks learned from, `task` what its images are; `notes` are texts on how the numbers came about, in any words.
+    blocks learned from, `task` the name of its images; `notes` are free texts on the origin of the numbers.
 
     Raises:
         ConfigError: a column has another name or shape, or a value that is infinite; no teacher or task is named.
@@ -74,7 +74,7 @@ class Signatures:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of all that is known as JSON text, 64 hexadecimal characters."""
+        """The SHA-256 of the JSON text, 64 hexadecimal characters."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def column(self, name: str) -> FloatArray:

@@ -2,8 +2,8 @@
 
 A stage's supernet holds each op once for the first place of a block and once for the last, and one reduction: all B blocks are
 paths through these. In a chain it holds each candidate of each site. It learns to turn the teacher's input of the stage into the
-teacher's output, each step along the paths that the recipe draws (`search.distillation.paths`): one random one, or one an op,
-each op equally often; then every block is judged, with the shared weights, on features that were held out. Shapes at the line
+teacher's output, each step along the paths that the recipe draws (`search.distillation.paths`): one random path, or one for each
+op; then every block is judged, with the shared weights, on features that were held out. Shapes at the line
 ends are (images, channels, height, width); C is the width of the stage.
 
 From DNA it differs in that BatchNorm takes the statistics of the batch in judging as in learning: running means would mix those
@@ -90,7 +90,7 @@ class SiteSupernet(nn.Module):
         )
 
     def forward(self, x: Tensor, block: Block) -> Tensor:
-        """Map what the first site reads to what the last one gives along a block's path."""
+        """Map the first site's input to the last site's output along a block's path."""
         y: Tensor = self.path(block)(channels_first(x))
         return y
 

@@ -1,6 +1,6 @@
 """Input and output feature maps of a teacher's stage: computed once, kept in memory or on disk, shared by all blocks.
 
-Shapes at the line ends are (images, channels, height, width). Features lie channels last, whatever layers read.
+Shapes at the line ends are (images, channels, height, width). Features are stored channels last, whatever layout the layers take.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ PLAIN = Views()  # one view, not augmented
 class FeatureMaps:
     """Feature maps of a stage, `inputs` (n, C, H, W) and `targets` (n, C', H', W'), float32, on the processor if not `near`.
 
-    `variance` (C',) is each channel's of the targets; a channel that the teacher leaves nearly constant has a small part of the
-    mean over channels instead, for errors are divided by it.
+    `variance` (C',) is that of each channel of the targets, by which errors are divided; a nearly constant channel has a small
+    part of the mean over channels instead.
     """
 
     inputs: Tensor
@@ -106,7 +106,7 @@ def teacher_features(
 ) -> Iterator[FeatureMaps]:
     """Give the features of a stage on a part of the images, such as `train` or `profile`: one pass of the teacher a view.
 
-    Features of more than `memory_bytes` lie in a file where temporary files belong, which is gone afterwards.
+    Features of more than `memory_bytes` lie in a temporary file, which is removed afterwards.
 
     Raises:
         ConfigError: as `StageTask.place`, or the file cannot be written.
@@ -165,7 +165,7 @@ def _batches(pixels: Tensor, task: Task, views: Views) -> Iterator[Tensor]:
 def _filled(
     inputs: Tensor, targets: Tensor, network: AnyNetwork, stage: int, batches: Iterator[Tensor]
 ) -> FeatureMaps:
-    """Fill (n, H, W, C) and (n, H', W', C') with what a stage reads and answers, and return them as the features."""
+    """Fill (n, H, W, C) and (n, H', W', C') with a stage's inputs and outputs, and return them as feature maps."""
     stages, is_known = network.stages, isinstance(network, Network)
     place = 0
     for x in batches:

@@ -53,7 +53,7 @@ def train_shared(
 
 
 def path_weights(network: Supernet, block: Block) -> State:
-    """Return the state dict of `space.networks.build_stage` that a block's path through a supernet is, sharing its tensors."""
+    """Return the state dict of a block's path through a supernet, as of `space.networks.build_stage`, sharing its tensors."""
     return {name: tensor.detach() for name, tensor in network.path(block).state_dict().items()}
 
 

@@ -1,7 +1,7 @@
 """The choice of one block a stage with the least violation of limits on sums, for programs without a solution.
 
-A limit is missed by a share of itself; the largest of these shares is made as small as can be, by one more variable t and, for
-each limit, a row (sum - upper) / upper <= t, or (lower - sum) / lower <= t.
+A violation is a share of its limit; the largest share is minimized, by one more variable t and, for each limit, a row
+(sum - upper) / upper <= t, or (lower - sum) / lower <= t.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Choose one block for each stage by an integer program: the best sum of scores under limits on sums of costs.
 
-Where scores and costs are sums over the stages no network has to be listed: 8 stages of 45 blocks are 1.7e13 networks, and
-the best takes a fraction of a second. The solver, HiGHS, finds the best; what comes next, as LANA collects its candidates
-(Molchanov et al. 2021, arXiv:2107.10624), and the proof that nothing better was passed over, come from a list of all choices
-near the best (`search.integer_program.window`). Where too many are equally near to be listed, the solver cuts off those found
-and continues (`search.integer_program.solver`). HiGHS computes with tolerances; whether a choice meets the limits is decided
-here, by correctly rounded sums.
+Where scores and costs are sums over the stages no network has to be listed: 8 stages of 45 blocks are 1.7e13 networks, and the
+best one takes a fraction of a second. The solver, HiGHS, finds the best. A list of all choices near the best
+(`search.integer_program.window`) gives the next ones, as LANA collects its candidates (Molchanov et al. 2021, arXiv:2107.10624),
+and proves that no better one was missed. Where too many are equally near, the solver excludes those found and continues
+(`search.integer_program.solver`). HiGHS computes with tolerances; correctly rounded sums decide here whether a choice meets the
+limits.
 """
 
 from __future__ import annotations
@@ -71,9 +71,8 @@ def solve(
 ) -> list[Solution]:
     """Return the `count` choices with the highest sums of scores (stages, B) within the limits, best first.
 
-    Fewer where there are no more, none where the limits cannot be met. Sums that differ by less than `TIE` of the widest
-    stage's scores count as equal; of equal ones any comes first, and the same one in every call. `excluded` choices, one
-    block a stage each, are not returned.
+    There are fewer where fewer meet the limits. Sums that differ by less than `TIE` of the widest stage's scores count as equal;
+    of equal ones any comes first, but the same one in every call. `excluded` choices, one block a stage each, are not returned.
 
     Raises:
         HarnessError: the solver did not prove its answer, or not in time; nothing is then known.
@@ -111,7 +110,7 @@ def in_order(
 
 
 def choice_limits(config: SpaceConfig) -> list[Limit]:
-    """Return the limit that leaves out blocks which a stage does not have; none where all stages have all blocks."""
+    """Return the limit that excludes blocks which a stage does not have; none where all stages have all blocks."""
     is_absent = ~available(config)
     if not is_absent.any():
         return []
@@ -121,7 +120,7 @@ def choice_limits(config: SpaceConfig) -> list[Limit]:
 def additive_part(config: SpaceConfig, values: FloatArray) -> tuple[FloatArray, float]:
     """Return the least-squares additive part of a space's values, (len(config),): effects (stages, B) and a constant.
 
-    NaN marks networks whose value is unknown. A block that only they hold has no effect of its own: 0, or nearly.
+    NaN marks networks of unknown value. A block that only these have gets an effect of 0, or nearly.
     """
     known = np.flatnonzero(np.isfinite(values))
     if not len(known):
@@ -171,7 +170,7 @@ def _scaled(scores: FloatArray, limits: Sequence[Limit]) -> Scaled | None:
 def _candidates(
     scaled: Scaled, limits: Sequence[Limit], seen: set[Blocks], time_limit_s: float
 ) -> Iterator[Blocks]:
-    """Yield choices that meet the limits, best first, none of `seen`, to which they are added."""
+    """Yield choices that meet the limits and are not in `seen`, best first, and add them to `seen`."""
 
     def broken(blocks: Blocks) -> FloatArray | None:
         return _broken(limits, blocks)

@@ -37,7 +37,7 @@ def by_cuts(
     excluded: Sequence[Blocks],
     time_limit_s: float,
 ) -> Iterator[Blocks]:
-    """Yield choices, best first, each by a program of its own in which those before are cut off, until there are no more.
+    """Yield choices, best first, each by a program of its own that excludes those before, until there are no more.
 
     `broken` returns a cut (stages, B), of which fewer than all stages may be taken, for a choice that only met the limits by
     the solver's tolerance, and None for one that meets them. After tens of cuts HiGHS may write lines of its own to stdout.
@@ -77,7 +77,7 @@ def least_choice(
 ) -> Blocks | None:
     """Return the choice of one block a stage that makes `objective` (n,) least under `rows` (m, n), or None when there is none.
 
-    The first stages * B of the n variables are the choice, of `shape` (stages, B); what comes after them is any number.
+    The first stages * B of the n variables are the choice, of `shape` (stages, B); the others are any numbers.
 
     Raises:
         HarnessError: `what` was not found, or not in time.

@@ -22,8 +22,7 @@ def next_networks(
 ) -> IndexArray:
     """Return `count` networks that are not measured yet, indices of shape (count,), the most useful first.
 
-    Each is the one that lowers the mean variance of all predictions most, those before it taken as measured: see
-    `search.latency.design`.
+    Each lowers the mean variance of all predictions most, given those before it: see `search.latency.design`.
 
     Raises:
         ConfigError: the count is below 1 or more than there are networks left, or an index is not in the space.

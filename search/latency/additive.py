@@ -1,8 +1,8 @@
 """Latency predictors that are sums over blocks, for spaces too large to predict network by network.
 
-All of `search.latency.candidates` but `transfer` and `borders` are such sums, and are fitted here to the same numbers without an
-array over the space: what a line or a ridge needs to know of the space, means and deviations, are sums over stages, too.
-They are judged and chosen as `search.latency.model_selection` does.
+All of `search.latency.candidates` but `transfer` and `borders` are such sums. They are fitted here with the same results but
+without an array over the space, for means and deviations over the space are sums over stages, too. They are judged and chosen as
+by `search.latency.model_selection`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ SAMPLE = 2_000  # networks that stand for all
 class Additive:
     """A latency predictor that is a sum: `constant` and what the block of each stage adds, `blocks` (stages, B), in ratios.
 
-    `scores` (measured,) are the relative cross-validated errors of `predictor`, as of a network of mean leverage among those
-    without blocks of which no measured one tells.
+    `scores` (measured,) are the relative cross-validated errors of `predictor`, scaled to a network of mean leverage among the
+    networks whose blocks were all measured.
     """
 
     predictor: SelectedPredictor

@@ -42,8 +42,8 @@ ACROSS = "across the reduction"  # the last op of a stage and the first of the n
 class Effect:
     """The mean relative deviation of `count` networks or cells that have `level` of `factor` in `stage`.
 
-    `interval`: the 95 % interval of the mean by Student's t; None for a single one. Of many effects one in twenty excludes 0 by
-    chance.
+    `interval`: the 95 % interval of the mean by Student's t; None for a single network or cell. Of many effects one in twenty
+    excludes 0 by chance.
     """
 
     stage: int
@@ -63,9 +63,9 @@ class Effect:
 class Audit:
     """Result of an additivity audit.
 
-    `plain`: errors of the sum itself; `affine`: of `slope` * sum + `intercept`, cross-validated. `borders`: what networks
-    measure above that line, by what stands in each stage. `cells`: what cells of two ops take above the sum of their
-    ops alone. `ceiling`: the mean absolute difference of two rounds of measurement, None if unknown.
+    `plain`: errors of the sum itself; `affine`: of `slope` * sum + `intercept`, cross-validated. `borders`: deviations of
+    networks from that line, by the op in each stage. `cells`: deviations of cells of two ops from the sum of the same ops as
+    cells of their own. `ceiling`: the mean absolute difference of two rounds of measurement, None if unknown.
     """
 
     plain: Errors

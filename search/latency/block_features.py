@@ -19,12 +19,12 @@ from space.indexing import FloatArray, IndexArray, block_indices
 
 @lru_cache(maxsize=64)
 def block_features(config: SpaceConfig) -> FloatArray:
-    """Return a row for each block in canonical order, shape (B, 2 * ops + 3), or of a space of one's own (B, ops).
+    """Return a row for each block in canonical order, shape (B, 2 * ops + 3), or of a user's own space (B, ops).
 
-    Of a space of one's own these count candidates, by site: a candidate is one op, in the last place.
+    In a user's own space the columns count candidates, by site: a candidate is one op, in the last place.
 
-    The columns of others: a count of each op before the last one (slot 0), a count of each op in the last place (slot 1), whether
-    a sum enters the last op, whether a sum leaves the block, and whether the block's input enters the last op or that sum.
+    Else the columns are: a count of each op before the last one (slot 0), a count of each op in the last place (slot 1), whether
+    a sum enters the last op, whether a sum leaves the block, and whether the block's input enters the last op or that sum:
     9 columns for the 3 ops of Blox, 27 over its stages. The array is read-only, as those of other features are.
     """
     if config.chain is not None:
@@ -45,12 +45,12 @@ def read_only(values: ArrayLike) -> FloatArray:
 
 
 def op_columns(config: SpaceConfig) -> FloatArray:
-    """Return those of `block_features` that count ops by slot, shape (B, 2 * ops), or of a space of one's own all."""
+    """Return the columns of `block_features` that count ops by slot, shape (B, 2 * ops), or of a user's own space all."""
     return block_features(config)[:, : 2 * len(config.ops)]
 
 
 def last_op(config: SpaceConfig) -> slice:
-    """Return the places of those that count the last op."""
+    """Return the places of the columns that count the last op."""
     ops = len(config.ops)
     return slice(0, ops) if config.chain is not None else slice(ops, 2 * ops)
 
@@ -90,8 +90,8 @@ def border_features(config: SpaceConfig) -> FloatArray:
 def standardized(table: FloatArray) -> FloatArray:
     """Return a table of blocks with columns of mean 0 and deviation 1, or 0 where a column is constant.
 
-    Every block is as frequent as any other in every stage of the space, so these are the moments over the whole
-    space, which do not move with the few networks that happen to be measured.
+    Every block is equally frequent in every stage of the space, so mean and deviation are those over the whole space and do not
+    depend on the networks measured.
     """
     spread = table.std(axis=0)
     scaled: FloatArray = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
@@ -128,5 +128,5 @@ def stage_means(config: SpaceConfig, table: FloatArray) -> FloatArray:
 
 
 def rows_there(table: FloatArray, places: Sequence[int]) -> FloatArray:
-    """Return the rows of some blocks from a table: itself where these are all, so that not even rounding differs."""
+    """Return the rows of some blocks of a table; for all blocks the table itself, so that not even rounding differs."""
     return table if len(places) == len(table) else table[list(places)]

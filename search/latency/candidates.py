@@ -1,9 +1,9 @@
 """Candidate latency predictors, simplest first.
 
-Adding one is adding a function and a line of `CANDIDATES`, or an entry point of another package.
+To add one, add a function and a line of `CANDIDATES`, or an entry point in another package.
 
-All minimize relative errors. A candidate never sees the networks that it is judged on, but may use what is known of every
-network of the space without measuring it: its blocks, its MACs, the sum of its parts, another configuration's prediction.
+All minimize relative errors. A candidate never sees the latencies that it is judged on, but may use facts on every network that
+need no measurement of it: its blocks, its MACs, the sum of its parts, another configuration's prediction.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NO_REST = 1e-9  # of a guess: below, it is a sum over stages but for rounding
 
 
 def enough_models(config: SpaceConfig) -> str:
-    """Return a selection, as `--models` takes it, of networks enough for a predictor and 95 % intervals, or of all."""
+    """Return a selection for `--models` with enough networks for a predictor and 95 % intervals, or all networks."""
     return "design:1" if config.chain is None else f"sample:{min(40, len(config))}"
 
 
@@ -46,7 +46,7 @@ class SpaceFacts:
 class Training:
     """Measured networks, indices and ratios of shape (n,), and facts on the space.
 
-    `weights` (n,), of mean 1: what the relative error of each counts for.
+    `weights` (n,), of mean 1: the weight of each network's relative error.
     """
 
     known: SpaceFacts
@@ -58,9 +58,9 @@ class Training:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidatePredictor:
-    """A candidate predictor: `needs` names the field of `SpaceFacts` that it requires, `min_networks` how many measured ones.
+    """A candidate predictor: `needs` names the field of `SpaceFacts` that it requires, `min_networks` the number to measure.
 
-    `knows_ops`: whether it knows what each op costs from elsewhere than the measured networks, as one that `needs` a field does.
+    `knows_ops`: whether it knows the cost of each op from another source than measured networks, as one that `needs` a field.
     """
 
     name: str
@@ -90,19 +90,19 @@ def fit_affine(training: Training) -> FittedLatency:
 
 
 def fit_structured(training: Training) -> FittedLatency:
-    """Fit what each op costs by slot and stage, and the wiring."""
+    """Fit the cost of each op by slot and stage, and of the wiring."""
     return fit_parts(training.known.config, training.indices, training.ratios, training.weights)
 
 
 def fit_pairs(training: Training) -> FittedLatency:
-    """Fit the same and the products of two features within each stage."""
+    """Fit the features of `fit_structured` and their products in pairs within each stage."""
     return fit_parts(
         training.known.config, training.indices, training.ratios, training.weights, with_pairs=True
     )
 
 
 def fit_borders(training: Training) -> FittedLatency:
-    """Fit the same and the products of ops on either side of each reduction."""
+    """Fit the features of `fit_pairs` and the products of ops on either side of each reduction."""
     return fit_parts(
         training.known.config, training.indices, training.ratios, training.weights, with_borders=True
     )
@@ -170,7 +170,7 @@ def _outside(name: str) -> CandidatePredictor:
 
 
 def line(training: Training, x: Callable[[IndexArray], FloatArray], origin: float = 0.0) -> FittedLatency:
-    """Fit a line through what `x` says of networks: its slope is not below 0, nor is it itself at `origin`."""
+    """Fit a line in `x` (len(config),) whose slope, and whose value at `origin`, are not below 0."""
     seen, ratios = x(training.indices) - origin, training.ratios
     slope, intercept = fit_line(seen, ratios, training.weights, from_zero=True)
     rows = np.column_stack([seen, np.ones(len(seen))]) * (np.sqrt(training.weights) / ratios)[:, None]
@@ -183,16 +183,16 @@ def line(training: Training, x: Callable[[IndexArray], FloatArray], origin: floa
 
 
 def origin_of(least_sum: float) -> float:
-    """Return the sum of parts at which a network may at the least be predicted to take no time: half the least of the space.
+    """Return the largest sum of parts that may be predicted to take no time: half the smallest sum of the space.
 
-    A part measured as a model of its own takes longer than within a network, so the line may begin above 0, but not there where
-    networks are.
+    A part takes longer as a model of its own than within a network, so the line may reach 0 at a positive sum, below all
+    networks'.
     """
     return least_sum / 2
 
 
 def _corrected(training: Training, name: str) -> FittedLatency:
-    """Correct a guess of every network: what is known by this name."""
+    """Fit a correction of a guess of every network, the field of `SpaceFacts` of this name."""
     return fit_corrected(
         training.known.config,
         training.indices,

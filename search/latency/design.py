@@ -1,8 +1,8 @@
 """Optimal designs: networks to measure so that predictions of the whole space have the least variance.
 
 The criterion is the mean variance of all predictions (I-optimality: Fedorov 1972, Theory of Optimal Experiments; Jones & Goos
-2012, "I-optimal versus D-optimal split-plot designs"), of the linear model of `search.latency.ridge` with products of features
-within each block, and with what that model expects of a device before anything is measured.
+2012, "I-optimal versus D-optimal split-plot designs") by the linear model of `search.latency.ridge` with products of features
+within each block, and with the model's prior on a device.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ CONSTANT = 1e-3  # of the constant, of which hardly anything is expected
 class Variance:
     """Variance of predictions of candidate networks after measurements, in units of one measurement's variance.
 
-    `leverage` (n,): of each candidate's own prediction. `gain` (n,): by how much measuring it once lowers the mean variance over
-    the whole space, times 1 + leverage.
+    `leverage` (n,): variance of each candidate's own prediction. `gain` (n,): decrease of the mean variance over the whole space
+    by measuring it once, times 1 + leverage.
     """
 
     def __init__(self, config: SpaceConfig, candidates: IndexArray) -> None:
@@ -44,7 +44,7 @@ class Variance:
         return float(np.sum(self._covariance * self._moments))
 
     def measure(self, index: int, weight: float = 1.0) -> None:
-        """Take a network as measured, once more if it was before, with `weight` times the usual precision (1 / variance)."""
+        """Take a network as measured once more, with `weight` times the usual precision (1 / variance)."""
         (choices,) = block_indices(self.config, np.array([index]))
         row = np.concatenate([[1.0], *(self._table[choice] for choice in choices)])
         reach = self._covariance @ row
@@ -93,8 +93,8 @@ class Variance:
 def least_variance_design(config: SpaceConfig = BLOX, count: int = 90, seed: int = 0) -> IndexArray:
     """Return `count` networks to measure, indices of shape (count,), so that predictions of the whole space vary least.
 
-    Chosen one after the other, each the one that lowers the mean variance most: so any first part is a design as well. The seed
-    decides between networks that are alike.
+    They are chosen one after the other, each the one that lowers the mean variance most: so any first part is a design as well.
+    The seed decides between networks that are alike.
 
     Raises:
         ConfigError: the count is below 1 or more than the space has networks.

@@ -98,7 +98,7 @@ def _rank_correlations(x: FloatArray, y: FloatArray) -> tuple[float | None, floa
 def repeatability(first: ArrayLike, second: ArrayLike) -> Errors:
     """Compare two rounds of measurement of the same networks: the ceiling for any predictor.
 
-    Both rounds carry noise, a predictor's judge only one: where noise is all there is, an exact predictor shows
+    Both rounds have noise, while a predictor is judged by one: where all differences are noise, an exact predictor has
     1 / sqrt(2) of these errors.
 
     Raises:

@@ -40,9 +40,9 @@ def cv_plus(
 
 
 def guaranteed(coverage: float) -> float:
-    """Return the share of networks that CV+ intervals of this coverage hold whatever the errors are, 1 - 2 alpha.
+    """Return the share of networks within CV+ intervals of this coverage whatever the errors are, 1 - 2 alpha.
 
-    Theorem 4 of Barber et al. 2021, but for a term that vanishes with more networks a fold; only of networks drawn like the
-    measured ones. A design, networks picked to learn most, and the best of a search are not.
+    Theorem 4 of Barber et al. 2021, but for a term that vanishes with more networks a fold. It holds for networks drawn like the
+    measured ones, which is not so where those are a design, or for the best networks of a search.
     """
     return max(0.0, 2 * coverage - 1)

@@ -50,8 +50,8 @@ class CandidateReport:
 class Prediction:
     """Ratios with the interval that a measurement of usual precision is meant to fall into, each of shape (n,).
 
-    `supported`, bool (n,): whether networks like it were measured. Where not, the interval is wider by what the fit does not
-    know, and nothing measured tells whether that is enough.
+    `supported`, bool (n,): whether networks like it were measured. If not, the interval is widened by the uncertainty of the fit,
+    and no measurement tells whether that is enough.
     """
 
     ratios: FloatArray
@@ -60,7 +60,7 @@ class Prediction:
     supported: BoolArray
 
     def at(self, places: IndexArray) -> Prediction:
-        """Return that of some of the networks, by their places (m,)."""
+        """Return the prediction of some of the networks, by their places (m,)."""
         columns = (self.ratios[places], self.low[places], self.high[places], self.supported[places])
         ratios, low, high, supported = columns
         return Prediction(ratios=ratios, low=low, high=high, supported=supported)
@@ -71,9 +71,9 @@ class SelectedPredictor:
     """All candidates judged, and the chosen one fitted on all measured networks and without each fold.
 
     `fold_of` (n,): the fold of each measured network; `scores` (n,): |measured - predicted| / predicted by the predictor that did
-    not see it, as it would be of a network of leverage 0 measured with the usual precision. `usual_leverage`: what nine in
-    ten networks held out do not exceed. `knows_ops`: whether the candidate knows what each op costs. `each_error`: of every
-    candidate judged, the relative error of each measured network held out, (n,).
+    not see it, scaled to a network of leverage 0 measured with the usual precision. `usual_leverage`: the ninth decile of the
+    leverage of networks held out. `knows_ops`: see `CandidatePredictor`. `each_error`: relative errors of each measured network
+    held out, (n,), by candidate.
     """
 
     reports: tuple[CandidateReport, ...]
@@ -190,8 +190,8 @@ def select_predictor(
 def choose(errors: Mapping[str, FloatArray], weights: FloatArray) -> str:
     """Return the candidate of least weighted mean error, or the simplest not clearly worse; `errors` (n,), simplest first.
 
-    Clearly: the mean of the paired differences exceeds `CLEAR` standard errors. Errors of one network by two candidates go
-    together, so this tells far smaller differences than the standard error of either mean.
+    Clearly worse: the mean of the paired differences exceeds `CLEAR` standard errors. The errors of two candidates on one network
+    correlate, so that far smaller differences show than by the standard error of either mean.
     """
     shares = weights / weights.sum()
     best = min(errors.values(), key=lambda each: float(shares @ each))
@@ -207,7 +207,7 @@ def space_weights(config: SpaceConfig, indices: IndexArray) -> FloatArray:
     """Return weights (n,) with which measured networks represent the whole space, none negative, of mean 1.
 
     The calibration estimator (Deville & Sarndal 1992): the weights nearest to equal ones with which each feature is as frequent
-    as in the space. A random sample or a Latin square needs none; a design or picks do.
+    as in the space. Random samples and Latin squares need none; designs and acquired networks do.
     """
     rows = rows_of(block_features(config), block_indices(config, indices))
     goal = stage_means(config, block_features(config)).ravel()
@@ -237,7 +237,7 @@ def check_indices(indices: ArrayLike, config: SpaceConfig) -> IndexArray:
 
 
 def _weighed(training: Training, sds: FloatArray) -> Training:
-    """Return the same with weights, by the variance of the measurements and that of `fit_structured` about them."""
+    """Return the training data with weights, by the variances of the measurements and of the errors of `fit_structured`."""
     if not sds.any():
         return training
     fold_of = folds(len(training.indices), training.seed)
@@ -296,7 +296,7 @@ def _discounted(held_out: FloatArray, measured: FloatArray, sds: FloatArray) -> 
 
 
 def _scores(held_out: FloatArray, measured: FloatArray, sds: FloatArray, leverage: FloatArray) -> FloatArray:
-    """Return |measured - predicted| / predicted, as of a network of leverage 0 and usual precision."""
+    """Return |measured - predicted| / predicted, scaled to a network of leverage 0 and usual precision."""
     errors = measured / held_out - 1
     model = model_sd(errors, sds, leverage)
     expected = expected_sds(model, sds, leverage)

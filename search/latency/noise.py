@@ -1,7 +1,7 @@
 """Separation of prediction error into the predictor's own and the noise of the measurements.
 
-A measured ratio comes with a standard deviation of its own. A network measured badly may neither draw the fit to itself, nor
-count as the predictor's error, nor widen all intervals.
+Each measured ratio has a standard deviation. A badly measured network must not distort the fit, count as the predictor's error,
+or widen all intervals.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def check_sds(sds: ArrayLike | None, count: int) -> FloatArray:
 def model_sd(errors: FloatArray, sds: FloatArray, leverage: FloatArray | None = None) -> float:
     """Return the predictor's own relative standard deviation, from held-out relative errors (n,) and `sds` (n,).
 
-    That at which the median of |error| over its expected deviation is a normal's; 0 where the measurements explain all.
-    `leverage` (n,): see `expected_sds`. The median, so that a few bad errors do not make all weights equal.
+    With it the median of |error| over its expected deviation is that of a normal distribution; 0 where the measurements explain
+    all errors. The median keeps a few bad errors from making all weights equal. `leverage` (n,): see `expected_sds`.
     """
     low, high = 0.0, float(np.abs(errors).max()) / MEDIAN
     if np.median(_standardized(errors, expected_sds(0.0, sds, leverage))) <= MEDIAN:
@@ -74,10 +74,9 @@ def fit_weights(model: float, sds: FloatArray) -> FloatArray:
 
 
 def discounted(held_out: FloatArray, measured: FloatArray, model: float, sds: FloatArray) -> FloatArray:
-    """Return measured ratios (n,) moved toward what was predicted, where they are less precise than the typical one.
+    """Return measured ratios (n,), moved toward the predicted ones where they are less precise than the typical one.
 
-    By as much as brings the expected error to that of a network measured as precisely as the median one: what is left is fit
-    to judge the predictor by.
+    Each moves so far that its expected error is that of a network measured with the median precision, to judge the predictor by.
     """
     usual = np.sqrt(model**2 + np.median(sds) ** 2)
     expected = expected_sds(model, sds)
@@ -87,7 +86,7 @@ def discounted(held_out: FloatArray, measured: FloatArray, model: float, sds: Fl
 
 
 def _standardized(errors: FloatArray, expected: FloatArray) -> FloatArray:
-    """Return |errors| in their expected deviations; infinite where none is expected and there is one."""
+    """Return |errors| over their expected deviations; infinite for an error where the expected deviation is 0."""
     found: FloatArray = np.divide(
         np.abs(errors), expected, out=np.where(errors == 0, 0.0, np.inf), where=expected > 0
     )

@@ -36,9 +36,9 @@ def parts_sum(parts: Mapping[str, float], config: SpaceConfig = BLOX) -> FloatAr
 
 
 def parts_by_block(parts: Mapping[str, float], config: SpaceConfig = BLOX) -> tuple[FloatArray, float]:
-    """Return the ratio of each cell, (stages, B), and the sum of those that all networks share: stem, reductions, head.
+    """Return the ratio of each cell, (stages, B), and the sum of the parts that all networks share: stem, reductions, head.
 
-    Of a chain, the ratios of the candidates at all sites that follow a choice are added; what is no segment adds 0.
+    In a chain the ratios of the candidates at all sites of a choice are added; a candidate that is no segment adds 0.
 
     Raises:
         ConfigError: as `parts_sum`.

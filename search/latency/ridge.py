@@ -1,9 +1,9 @@
 """Ridge regression of latency over stages and blocks: costs are not negative, relative errors are minimized.
 
 Columns are raw features, 0 or 1 in each stage, so that a coefficient is the time of a part: an op in a slot, a sum of feature
-maps, the block's input kept until a later op reads it. None of these can save time on its own, so they are fitted as not
-negative, and so is the constant: stem, reductions and head. What can save time is two parts together, as when a runtime fuses
-an op with the sum after it: products of features have either sign.
+maps, the block's input kept until a later op reads it. No part saves time on its own, so these coefficients are not negative,
+nor is the constant (stem, reductions and head). Two parts together may save time, as when a runtime fuses an op with the sum
+after it: products of features have either sign.
 """
 
 from __future__ import annotations
@@ -75,9 +75,8 @@ class Linear:
 class FittedLatency:
     """A fitted latency predictor with its own uncertainty.
 
-    `point` predicts ratios; `columns` gives the numbers of each network that it was fitted linearly in, (n, k), and
-    `covariance` (k, k) that of their coefficients, where the noise of a measured ratio, relative, is 1. Both are None
-    where nothing was fitted.
+    `point` predicts ratios; `columns` returns the regressors of networks, (n, k), and `covariance` (k, k) is that of their
+    coefficients in units of the relative noise of a measured ratio. Both are None where nothing was fitted.
     """
 
     point: Callable[[IndexArray], FloatArray]
@@ -104,7 +103,7 @@ class FittedLatency:
 class Guess:
     """Prior guess of every network's ratio, up to a constant: block effects `blocks` (stages, B), and the rest.
 
-    `rest` (len(config),) is what no sum over stages says; None where there is none.
+    `rest` (len(config),) is the part that is no sum over stages; None where there is none.
     """
 
     blocks: FloatArray
@@ -138,9 +137,9 @@ def fit_parts(
 ) -> FittedLatency:
     """Fit the cost of each part to ratios (n,): not negative, and shrunk toward one cost an op.
 
-    By how much the data may differ from that expectation is one penalty, see `solve`. What parts take or save together are random
-    effects (Henderson 1975, Biometrics 31): two features of a block `with_pairs`, and `with_borders` those and the ops on either
-    side of a reduction.
+    One penalty sets how far the costs may differ from that prior, see `solve`. Interactions are random effects (Henderson 1975,
+    Biometrics 31): `with_pairs` those of two features of a block, `with_borders` also those of the ops on either side of a
+    reduction.
     """
     level = float(np.exp(np.log(ratios).mean()))
     scale, choices = (level / ratios)[:, None], block_indices(config, indices)
@@ -176,10 +175,10 @@ def fit_parts(
 def fit_corrected(
     config: SpaceConfig, indices: IndexArray, ratios: FloatArray, weights: FloatArray, guess: Guess
 ) -> FittedLatency:
-    """Fit a line through a guess, and by a shrunk ridge what parts cost more or less than it says, but never less than nothing.
+    """Fit a line through a guess, and by a shrunk ridge the differences of parts from it; no part costs less than 0.
 
-    Two configurations differ in what an op costs by some share of the cost. So a feature may differ by as much as its effect
-    within the guess, but no less than by the typical one: a device may find dear what costs another nothing.
+    The cost of an op differs between two configurations by some share of it. So a feature may differ by as much as its effect
+    within the guess, but at least by the typical effect: an op that is free on one device may be expensive on another.
     """
     table, stages = block_features(config), np.arange(config.stages)
     is_there = available(config)  # (stages, B)
@@ -235,10 +234,10 @@ def op_penalty(config: SpaceConfig) -> FloatArray:
 
 
 def guess_penalty(config: SpaceConfig, table: FloatArray, sizes: FloatArray) -> FloatArray:
-    """Return rows that are 0 where features cost what a guess says, times its slope; (stages * F, 1 + stages * F + 1).
+    """Return rows that are 0 where features cost the guess times its slope; (stages * F, 1 + stages * F + 1).
 
-    `sizes` (stages, F): what the guess says. Of the last op, which every block has, only differences count: its mean is
-    one with the constant.
+    `sizes` (stages, F): the costs in the guess. Of the last op, which every block has, only differences count: its mean is part
+    of the constant.
     """
     count, ops = table.shape[1], len(config.ops)
     typical = np.sqrt(np.mean(sizes**2))
@@ -256,7 +255,7 @@ def guess_penalty(config: SpaceConfig, table: FloatArray, sizes: FloatArray) -> 
 
 
 def _means(values: FloatArray, is_there: BoolArray) -> FloatArray:
-    """Return the mean of each row (stages, 1) over the blocks that are there."""
+    """Return the mean of each row (stages, 1) over the blocks that the stage has."""
     found: FloatArray = (
         values.mean(axis=1, keepdims=True)
         if is_there.all()
@@ -282,10 +281,10 @@ def solve(
 ) -> Solved:
     """Fit theta >= 0 so that columns (n, k) @ theta come to 1, with a share of |penalty @ theta|**2 that the data call for.
 
-    `weights` (n,); `products` (n, m): columns of coefficients of either sign that are shrunk as penalties of 1 each are. The
-    share is that of most restricted likelihood, the penalty read as what is expected of theta before anything is measured
-    (Patterson & Thompson 1971, Biometrika 58; MacKay 1992, "Bayesian interpolation"): from 10 to 45 networks it erred less than
-    leave-one-out, whose best share follows single bad measurements. The likelihood leaves out that theta is not negative.
+    `weights` (n,); `products` (n, m): columns of coefficients of either sign, each with a penalty of 1. The share maximizes the
+    restricted likelihood, with the penalty as the prior of theta (Patterson & Thompson 1971, Biometrika 58; MacKay 1992,
+    "Bayesian interpolation"): for 10 to 45 networks its errors were smaller than with leave-one-out, which follows single bad
+    measurements. The likelihood ignores that theta is not negative.
     """
     root = np.sqrt(weights)
     rows, targets, spectrum = root[:, None] * columns, root, np.zeros(len(root))
@@ -327,9 +326,9 @@ def solve(
 def least_nonnegative(hessian: FloatArray, slope: FloatArray) -> FloatArray:
     """Return theta >= 0, (k,), of the least theta @ hessian @ theta / 2 - slope @ theta; the hessian is positive definite.
 
-    By block principal pivoting (Kim & Park 2011, SIAM J. Sci. Comput. 33), which takes a few solutions of k equations where most
-    of theta is above 0; it ends as each exchange of a single place brings it nearer. Should rounding keep it from that, scipy's
-    slower active set goes on.
+    By block principal pivoting (Kim & Park 2011, SIAM J. Sci. Comput. 33), which solves k equations a few times where most of
+    theta is above 0. It ends, as each exchange of a single place is progress; should rounding prevent that, scipy's slower active
+    set method continues.
     """
     free = np.ones(len(slope), dtype=np.bool_)  # those that are not held at 0
     fewest, left = len(slope) + 1, MOST_EXCHANGES

@@ -3,7 +3,7 @@
     from search.methods import run
     trace = run("evolution", problem, evaluate)
 
-Adding a method is adding a file with a class of `search.methods.method.Method` and its line in `search.methods.registry`.
+To add a method, add a file with a class of `search.methods.method.Method` and its line in `search.methods.registry`.
 """
 
 from search.methods.method import Problem, Trace

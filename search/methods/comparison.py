@@ -1,17 +1,16 @@
 """Compare search methods: each with the same seeds, the same constraints and the same budget of evaluations.
 
-The measure is the regret after each evaluation. A run's regret is the accuracy of
-the best allowed network of the whole table (the exhaustive answer), less that of the best one found so far, in points. It is
-regret in the table's own accuracies: where they are noisy, the best of the table is partly lucky, and a regret below the noise
-says nothing.
+The measure is the regret after each evaluation: the accuracy of the best allowed network of the whole table (the exhaustive
+answer) minus that of the best one found so far, in points. It is in the table's own accuracies: where these are noisy, the best
+of the table is partly lucky, and a regret below the noise means nothing.
 
-Not compared: the cost of an evaluation (training one network takes longer than another), the cost of measuring latencies, and
-hyperparameters, for each method has those of its module. A method's own time is reported with the regret and not weighed
-against it. A zero-cost proxy evaluates no accuracy, so its scoring counts as time of the method that uses it: in full for
-each method, also where a network's score is known from another one.
+Not compared: the cost of an evaluation (some networks take longer to train), the cost of measuring latencies, and
+hyperparameters, which are those of each method's module. A method's own time is reported next to its regret. Scoring by a
+zero-cost proxy evaluates no accuracy and counts as time of the method that uses it: in full for each method, also where another
+one has scored the network before.
 
-Seeds are paired: a seed gives every method the same problem and the same generator, so methods that draw as many first networks
-begin with the same ones. Seeds are the outer loop: a method that fails fails early, and time runs evenly along the progress.
+Seeds are paired: with one seed every method has the same problem and the same generator, so methods that draw equally many first
+networks begin with the same ones. Seeds are the outer loop, so that a method that fails does so early, and progress is even.
 """
 
 from __future__ import annotations
@@ -43,9 +42,9 @@ ProxyOf = Callable[[str, int], Proxy]  # of a proxy's name and the seed of the u
 class MethodComparison:
     """Runs of all methods, and the table that they searched.
 
-    `label` says what the accuracies are, with the word synthetic where they are made up; `limits` are the constraints in words,
-    likewise. `allowed` of `networks` meet them and have an accuracy. `best` is the first of the most accurate of these.
-    `tested_label` says what the test accuracies of the networks found are, empty where there are none.
+    `label` describes the accuracies and `limits` the constraints, both with the word synthetic where values are made up.
+    `allowed` of `networks` meet the limits and have an accuracy. `best` is the first of the most accurate of these.
+    `tested_label` describes the test accuracies of the networks found; empty without any.
     """
 
     label: str
@@ -61,9 +60,9 @@ class MethodComparison:
 
     @property
     def random_evaluations(self) -> dict[str, int]:
-        """Number of first evaluations that a method shares with random search in every run: until then it is random search.
+        """Number of first evaluations, by method, that are those of random search in every run.
 
-        Only of methods that share any, and where random search is among them.
+        Methods that share none are left out, and all are where random search was not run.
         """
         random = next((one.runs for one in self.methods if one.method == RANDOM), ())
         shared = {
@@ -97,7 +96,7 @@ def run_comparison(
 
     `methods` are texts as `search.methods.registry.parse_method` reads them; `proxy_of` makes the proxies that they name.
     Raises: ConfigError for an unknown method, or when no network meets the constraints, or one limits what the table lacks;
-    HarnessError naming method and seed when a method fails. A method that fails is no gap in the comparison.
+    HarnessError naming method and seed when a method fails: a comparison has no gaps.
     """
     named = {text: parse_method(text)[1] for text in methods}
     if not named or not seeds or len(set(seeds)) < len(seeds):
@@ -174,7 +173,7 @@ def make_problem(
 
 @dataclass(slots=True, eq=False)
 class _Scorer:
-    """A proxy that scores a network once and remembers the seconds, so that each method can be charged for it."""
+    """A proxy that scores a network once and keeps the seconds, which count for each method that asks for the score."""
 
     proxy: Proxy
     known: dict[int, tuple[float, float]] = field(default_factory=dict)  # network: score, seconds

@@ -16,10 +16,9 @@ TOURNAMENT = 10  # drawn from the pool, with replacement as in the paper; the be
 class Evolution:
     """Regularized evolution; a mutation replaces one stage's block by another.
 
-    It begins with a pool of random networks, or of those that the warm-up's proxy prefers: `pool` of them, but at most half of
-    the budget, so that the other half evolves. A child is drawn evenly from the parent's mutants that are allowed and
-    were not asked for; a parent that has none is replaced by a random allowed network, so that a search in a corner of
-    the space does not stand still.
+    It begins with `pool` networks, random ones or those that the warm-up's proxy prefers, but at most half of the budget, so that
+    the other half evolves. A child is drawn uniformly from the parent's mutants that are allowed and not yet evaluated; a parent
+    without any is replaced by a random allowed network, so that a search in a corner of the space does not get stuck.
     """
 
     def __init__(self, problem: Problem, *, pool: int = POOL) -> None:

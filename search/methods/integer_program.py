@@ -1,8 +1,8 @@
 """Search by an integer program over the accuracy that a fit attributes to each block of each stage.
 
-LANA's way (Molchanov et al. 2021, arXiv:2107.10624) with a fit in place of distilled blocks: half of the budget goes to random
-networks (or those that a warm-up's proxy prefers), a ridge takes them apart into a score for each block, and the program
-chooses the networks with the best sums, which are evaluated in rounds, each with a better fit.
+As LANA (Molchanov et al. 2021, arXiv:2107.10624) with a fit in place of distilled blocks: half of the budget goes to random
+networks (or those that a warm-up's proxy prefers), a ridge attributes their accuracies to blocks, and the program chooses the
+networks with the best sums, which are evaluated in rounds, each with a new fit.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ _PAIR_SCALE = 0.3  # products are shrunk more, as in `search.methods.linear`
 class IntegerProgramSearch:
     """Search with random networks first, then with the best allowed choices of an integer program.
 
-    A limited cost enters the program by its additive part. What that leaves out is allowed for: the program's limit
-    is `LOOSER` deviations looser, and choices that are not allowed are passed over. Where it finds too few
-    allowed networks, random ones fill the round.
+    A limited cost enters the program by its additive part. For the rest, the program's limit is `LOOSER` deviations looser, and
+    choices that are not allowed are skipped. Where it finds too few allowed networks, random ones fill the round.
     """
 
     def __init__(self, problem: Problem) -> None:

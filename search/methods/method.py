@@ -22,7 +22,7 @@ Evaluate = Callable[[IndexArray], FloatArray]  # networks (n,) -> accuracies (n,
 class Problem:
     """A search problem, as a method knows it before its first evaluation.
 
-    `allowed`, bool (len(config),): networks that meet every constraint and have an accuracy; a method asks for no other.
+    `allowed`, bool (len(config),): networks that meet every constraint and have an accuracy; a method may ask for these alone.
     `budget`: evaluations. `costs` and `limits` are the same constraints as numbers, for methods that plan with them: costs
     (len(config),) by name, and the upper limit of each. `warm_up`: a zero-cost proxy by which a method picks its first
     networks from `pool` random allowed ones, in place of taking random ones.
@@ -54,7 +54,7 @@ class Problem:
     def draw(self, count: int, rng: Generator, without: BoolArray | None = None) -> IndexArray:
         """Return `count` random allowed networks, or as many as there are, none of those marked in `without`.
 
-        Fewer of the same generator are the first ones of more: methods that begin with different counts begin alike.
+        With a smaller count they are the first ones of a larger count: methods that begin with different counts begin alike.
         """
         open_ = np.flatnonzero(self.allowed if without is None else self.allowed & ~without)
         return rng.permutation(open_)[:count]
@@ -75,7 +75,7 @@ class Method(Protocol):
         ...
 
     def tell(self, indices: IndexArray, scores: FloatArray) -> None:
-        """Take the accuracies (n,) of the networks asked for last, or of the first of them where the budget ended."""
+        """Take the accuracies (n,) of the networks asked for last, fewer where the budget ended."""
         ...
 
 

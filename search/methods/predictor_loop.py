@@ -1,10 +1,9 @@
 """Search in rounds with a predictor of accuracy, after BRP-NAS (Dudziak et al. 2020, arXiv:2007.08668).
 
 The first round asks for random networks (or those that a warm-up's proxy prefers). Before every later round the predictor is
-fitted to all evaluations, and ranks all allowed networks; half of the round are the best predicted ones, half are
-drawn from the top of the ranking, which narrows from the better half by half each round, to no less than `TOP_ROUNDS` rounds'
-worth; how fast, and that it stops, is this module's choice. The second half keeps a predictor that is wrong in one corner of
-the space from asking only there.
+fitted to all evaluations and ranks all allowed networks. Half of a round are the best predicted ones; the other half are drawn
+from the top of the ranking, first its better half, then half of that in each round, down to `TOP_ROUNDS` rounds' worth (this
+module's choice). The second half keeps a predictor that is wrong in one corner of the space from searching only there.
 
 `gcn` learns accuracies, `gcn-binary` which of two networks is better. Their predictor is smaller than BRP-NAS's and trained for
 fewer epochs at a higher rate: a tenth of the time for some 0.01 of Kendall's tau (`benchmarks/predictors.py`). A search
@@ -45,8 +44,7 @@ class PredictorLoop:
     def __init__(self, problem: Problem, predictor: Predictor, *, size: int = ROUND) -> None:
         """Take a problem and a predictor; `size` is the number of evaluations a round.
 
-        The first round is half of the budget where that is less than a round: a predictor that is fitted and never
-        asked finds nothing.
+        The first round takes at most half of the budget, so that a fitted predictor is used.
         """
         self._problem = problem
         self._predictor = predictor

@@ -45,7 +45,7 @@ class Exhaustive:
 
 
 class Ranked:
-    """Random allowed networks in the order of a proxy's scores: `pool` of them, or the budget where that is more.
+    """Random allowed networks in the order of a proxy's scores: `pool` of them, or as many as the budget if that is more.
 
     With a budget as large as the pool the proxy decides only the order, and the best network found is that of random search.
 

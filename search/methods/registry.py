@@ -1,4 +1,4 @@
-"""The search methods by name; adding one is adding a file and its line in `METHODS`, or an entry point of another package.
+"""The search methods by name; to add one, add a file and its line in `METHODS`, or an entry point in another package.
 
 A method's text is its name, with a zero-cost proxy as warm-up `evolution+synflow`, or a proxy alone, `synflow`, which asks for
 the networks that the proxy prefers.
@@ -135,7 +135,7 @@ def run(
 ) -> Trace:
     """Make a method from its text and run it; see `search.methods.method.search`.
 
-    Making the method counts into the trace's `seconds`: a proxy may score its pool there.
+    The trace's `seconds` include the constructor's, in which a proxy may score its pool.
 
     Raises:
         ConfigError: as `method`.

@@ -21,8 +21,8 @@ SAME = 1e-6  # points: published accuracies have three decimals, and differences
 class RegretRun:
     """One search. `regret` (budget,): in points after each evaluation; constant after the last one.
 
-    `meets`: whether the network found meets every constraint, judged by the costs of that network alone. `tested`: its test
-    accuracy in percent where validation accuracies were searched, by which nothing was chosen; NaN where none is known.
+    `meets`: whether the network found meets every constraint by its own costs. `tested`: its test accuracy in percent where
+    validation accuracies were searched, for information; NaN where unknown.
     """
 
     trace: Trace
@@ -40,7 +40,7 @@ class RegretRun:
 class EvaluationsToTarget:
     """Evaluations until runs came within `threshold` points: `reached` of the runs did, half of all within `median`.
 
-    A run that did not counts as later than the others; `median` is inf when half of the runs or more did not.
+    A run that never did counts as later than the others; `median` is inf where half of the runs or more never did.
     """
 
     threshold: float

@@ -30,7 +30,7 @@ class Ridge:
 def fit_ridge_cv(designs: Sequence[FloatArray], scores: FloatArray) -> Ridge:
     """Fit scores (n,) on each of several tables of features (n, columns) and return the fit of least leave-one-out error.
 
-    The earlier of equal ones is taken. Fewer than `FEWEST` networks are fitted by their mean.
+    Of equal errors the first table is taken. Fewer than `FEWEST` networks are fitted by their mean.
     """
     if len(scores) < FEWEST:
         return Ridge(chosen=0, slopes=np.zeros(designs[0].shape[1]), constant=float(scores.mean()))

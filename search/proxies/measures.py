@@ -1,9 +1,9 @@
 """The six proxies, each a function of a network, images (n, c, h, w) and labels (n,): higher promises more.
 
-They were proposed to tell which weights to prune, or what an architecture is worth, before any training; Abdelfattah et al. 2021
-(arXiv:2101.08134) sum each over a whole network. Where a proxy needs weights, these are the weights of convolutions and linear
-layers, no biases and nothing of BatchNorm. All but synflow see the network as its first training step would: the loss is
-cross-entropy, and BatchNorm takes the batch's own statistics. The network stays as it was.
+They were proposed to prune weights, or to rank architectures, before any training; Abdelfattah et al. 2021 (arXiv:2101.08134) sum
+each over a whole network. Weights are those of convolutions and linear layers, without biases and BatchNorm. All but synflow
+compute as a first training step does: the loss is cross-entropy, and BatchNorm takes the batch's own statistics. The network
+is left unchanged.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ PROXIES: Mapping[str, Measure] = {
 
 @contextmanager
 def _in_mode(network: nn.Module, *, training: bool) -> Iterator[None]:
-    """Have a network in a mode, and leave it as it was, its statistics too: a copy takes longer to make than to score."""
+    """Put a network in a mode and restore it and its statistics afterwards, which is faster than scoring a copy."""
     modes = [(module, module.training) for module in network.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
     network.train(training)

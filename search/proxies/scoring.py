@@ -19,13 +19,12 @@ def proxy_scorer(
 ) -> Proxy:
     """Return a function from indices (n,) to scores (n,), higher promising more.
 
-    A network's initial weights are drawn from `seed` and its index, so that it is scored alike whenever it is; torch's
-    own generator stays as it was. Scores are kept in `cache` by index, a fresh one where none is given: it must be of
-    the same proxy, space, batch and seed.
+    A network's initial weights are drawn by `seed` and its index alone; torch's own generator is left unchanged. Scores are kept
+    in `cache`, by index; a given one must be of the same proxy, space, batch and seed.
 
     Raises:
         ConfigError: there is no such proxy.
-        HarnessError: when called: a score is not finite. It is no score, and does not rank a network last either.
+        HarnessError: when called, where a score is not finite.
     """
     from search.proxies.measures import PROXIES
 

@@ -46,7 +46,7 @@ class Teacher:
 class ScoredLibrary:
     """A teacher's distilled and scored library. `distilled` is the cost of its stages, `scoring` that of their signatures.
 
-    `top1` and `loss` are of the networks that were judged with its weights, in `judging_s` seconds.
+    `top1` and `loss`, (networks,), are of networks judged with its weights, which took `judging_s` seconds.
     """
 
     teacher: Teacher
@@ -176,7 +176,7 @@ def score_libraries(
 
 
 def tune(context: StudyContext, wanted: Sequence[tuple[ScoredLibrary, int, int]]) -> list[Teacher]:
-    """Fine-tune networks: (library, index, epochs) each. What each cost is the fine-tuning alone."""
+    """Fine-tune networks, (library, index, epochs) each; their cost is that of the fine-tuning alone."""
     starts = _starts(context, wanted)
     units = []
     for library, index, epochs in wanted:

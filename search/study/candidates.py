@@ -1,7 +1,7 @@
 """Methods compared by the study: runs of each, and predictions for every network of the ground truth.
 
-A run spends first on what it needs beforehand and then a training for each network that it looks at. What runs of several seeds
-share, such as a library, each pays in full.
+A run's cost is that of its preparation, then a training for each network that it evaluates. Preparation that runs of several
+seeds share, such as a library, counts in full for each.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PUBLISHED_DNA, PUBLISHED_LANA, PUBLISHED_DONNA = "dna-published", "lana-publishe
 class Candidates:
     """Results so far: `methods` by name, and `predictions`, (runs, n) by name, higher is better.
 
-    `left_out` says of each method that could not be run why not.
+    `left_out`: a sentence for each method that could not be run, with the reason.
     """
 
     methods: dict[str, MethodRuns] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Candidates:
 
 
 def add_plain(context: StudyContext, truth_digest: str, found: Candidates) -> None:
-    """Run random search, evolution and the loops with predictors, and predict by the latter and by what networks cost."""
+    """Run random search, evolution and the loops with predictors; predict by these predictors, by parameters and by MACs."""
     settings, truth = context.settings, context.truth
     inputs = {"truth": truth_digest}
     searches = {
@@ -143,7 +143,7 @@ def add_proxies(context: StudyContext, found: Candidates) -> None:
 
 
 def add_supernets(context: StudyContext, teachers: Sequence[Teacher], found: Candidates) -> None:
-    """Rank by the sum of the errors of blocks in weight-sharing supernets, one a stage and teacher; and so with fair paths."""
+    """Rank by the sum of block errors in weight-sharing supernets, one a stage and teacher, with random and with fair paths."""
     settings, meaning = context.settings, "the sum of blocks' errors in weight-sharing supernets, one a stage"
     _add_supernets(context, teachers, found, settings.supernet, (SUPERNET, "supernet a stage", meaning))
     if settings.dna:
@@ -158,7 +158,7 @@ def _add_supernets(
     recipe: Mapping[str, Any],
     names: tuple[str, str, str],
 ) -> None:
-    """Add the method and the predictor of one recipe; `names` are the method's, the predictor's and what it means."""
+    """Add the method and the predictor of one recipe; `names` are the method's, the predictor's and the meaning in words."""
     truth = context.truth
     if not teachers:
         return
@@ -274,8 +274,8 @@ def add_signed(
 def add_tuned(
     context: StudyContext, library: ScoredLibrary, tuned: Sequence[Teacher], found: Candidates
 ) -> None:
-    """Rank by regressions on signatures that were fitted to fine-tuned networks' validation accuracy: a second-order one, and
-    DONNA's as published, linear in the NSR alone. One that needs more networks than there are is left out."""
+    """Rank by regressions on signatures, fitted to fine-tuned networks' validation accuracies: a second-order one, and DONNA's as
+    published, linear in the NSR alone. A regression that needs more networks than there are is left out."""
     truth, before = context.truth, library.spent
     indices = np.array([one.index for one in tuned], dtype=np.int64)
     for one in tuned:

@@ -16,14 +16,14 @@ from search.training.trained import Trained
 from search.work.flops import Spent
 from space.indexing import FloatArray
 
-COLUMN = "loss_change"  # whose sum chooses the winner, as in LANA
+COLUMN = "loss_change"  # the signature whose sum chooses the winner, as in LANA
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class IterationRun:
     """One run. `teachers`: the random one and each round's winner; `spent`: the total cost until each was trained.
 
-    `ranked`, a round each: Kendall's tau of the sum of signatures with the ground truth's test accuracy.
+    `ranked`: for each round Kendall's tau of the sum of signatures with the ground truth's test accuracy.
     """
 
     seed: int
@@ -70,8 +70,8 @@ def iterate_all(context: StudyContext, seeds: Sequence[int]) -> list[IterationRu
 def run_of_iteration(truth: GroundTruth, one: IterationRun) -> StudyRun:
     """Return the run of an iteration's teachers, with its cost until each was trained.
 
-    Its incumbent is the best by its teachers' own validation accuracies; the regret is that of the same network trained from
-    scratch: the ground truth's.
+    Its incumbent is the best teacher by validation accuracy; the regret is that of the same network in the ground truth, trained
+    from scratch.
     """
     places = truth.places(np.array([teacher.index for teacher in one.teachers]))
     val = np.array([teacher.trained.best.val.top1 for teacher in one.teachers])
@@ -96,7 +96,7 @@ def followed(truth: GroundTruth, runs: Sequence[IterationRun]) -> tuple[FloatArr
 
 
 def _winner(truth: GroundTruth, library: ScoredLibrary, run: IterationRun) -> int:
-    """Return the best network by the sum that was no teacher yet: a teacher would only win again."""
+    """Return the best network by the sum that was no teacher yet, for a teacher would only win again."""
     scores = library.sums(COLUMN, truth.indices)
     scores[truth.places(np.array([teacher.index for teacher in run.teachers]))] = -np.inf
     return int(truth.indices[np.argmax(scores)])

@@ -1,10 +1,9 @@
 """Searches of the study over the networks of the ground truth; each accuracy costs a training.
 
-Four need nothing beforehand: random, evolution, and the loops with a linear and a graph convolutional predictor, of the
-product's own methods with smaller rounds, for the budget is smaller. The others bring a score for each network that some
-work made beforehand (a zero-cost proxy, a supernet a stage, the signatures of distilled blocks), and train networks in its
-order. DONNA trains some random networks first, fits a second-order regression on signatures to them, and goes on in its
-order.
+Four need no preparation: random, evolution, and the loops with a linear and a graph convolutional predictor, which are the
+product's own methods with smaller rounds for the smaller budget. The others prepare a score for each network (by a zero-cost
+proxy, a supernet a stage, or the signatures of distilled blocks), and train networks in its order. DONNA trains some random
+networks first, fits a second-order regression on signatures to them, and continues in the order of its predictions.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ def random_first(name: str, budget: int) -> int:
 def ordered_search(scores: FloatArray, truth: GroundTruth, budget: int, seed: int) -> IndexArray:
     """Return the first networks by their scores (n,), those of the ground truth in its order, higher first; ties by chance.
 
-    Raises: ValueError where a score is not finite: it is no score, and ranks a network nowhere.
+    Raises: ValueError where a score is not finite.
     """
     if scores.shape != truth.indices.shape or not np.isfinite(scores).all():
         raise ValueError(f"scores {scores.shape} of {len(truth.indices)} networks, or some not finite")
@@ -72,7 +71,7 @@ def ordered_search(scores: FloatArray, truth: GroundTruth, budget: int, seed: in
 
 
 def fitted_search(fit: Fit, truth: GroundTruth, first: int, budget: int, seed: int) -> IndexArray:
-    """Return `first` random networks, and after them the best by what was fitted to these, in order."""
+    """Return `first` random networks, then the best ones by a fit to these, in order."""
     problem = problem_of(truth, budget, seed)
     return _order("fitted", FitOnce(problem, fit, first), problem, truth)
 

@@ -1,9 +1,9 @@
 """Runs of methods in the study: cost and regret after each network trained.
 
-A method decides by validation accuracies alone, and is judged by test accuracy: its incumbent is the network of the highest
-validation accuracy that it trained so far, and regret is how many points this one lacks on test images of the best of all.
-To take the best on test images of those trained would be to choose and to report by the same images. So regret can rise, and
-does not end at 0 where everything was trained: `price_of_choosing` says where it ends.
+A method decides by validation accuracies alone, and is judged by test accuracy: its incumbent is the network with the highest
+validation accuracy of those trained so far, and regret is the test accuracy of the best network of all minus the incumbent's, in
+points. Choosing the incumbent by test images would choose and report by the same images. So regret can rise, and does not end at
+0 where everything was trained, but at `price_of_choosing`.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class MethodVerdict(StrEnum):
 class StudyRun:
     """One search: `flops`, `networks` and `seconds` spent in all, and `regret` in points, each (t,), after each of t trainings.
 
-    `regret` is the incumbent's, `lucky_regret` that of the best on test images, which nobody could name. `networks` counts those
-    trained or fine-tuned whole, a teacher too. `seconds` are of this machine and of the one that trained the ground truth, added
-    up.
+    `regret` is the incumbent's, `lucky_regret` that of the best trained network on test images, which no method could know.
+    `networks` counts trained and fine-tuned networks, teachers too. `seconds` add up those of this machine and of the one that
+    trained the ground truth.
     """
 
     seed: int
@@ -77,8 +77,8 @@ def _at(regret: FloatArray, done: int) -> float:
 class MethodRuns:
     """All runs of one method, one a seed, and its description.
 
-    Each run trains `random_first` networks before it chooses any: until then it is random search. `libraries`: how many
-    there are where runs of several seeds share one, for runs of one library repeat its luck.
+    Each run begins with `random_first` random networks: until then it is random search. `libraries`: the number of libraries
+    where runs of several seeds share one and so repeat its luck.
     """
 
     method: str
@@ -134,7 +134,8 @@ def run_of(truth: GroundTruth, seed: int, order: Sequence[int], images: int, bef
 def regrets(truth: GroundTruth, places: NDArray[np.int64], val: FloatArray) -> FloatArray:
     """Return the incumbent's regret, (t,), after training the networks at these places of the ground truth, (t,), in this order.
 
-    `val` are the accuracies, (t,), that choose the incumbent, of equal ones the first: of validation images, or it is lucky.
+    `val` are the accuracies, (t,), that choose the incumbent, of equal ones the first: on validation images, or on test images
+    for the lucky regret.
     """
     is_better = np.append(True, val[1:] > np.maximum.accumulate(val)[:-1])
     incumbents = places[np.maximum.accumulate(np.where(is_better, np.arange(len(val)), 0))]
@@ -143,8 +144,10 @@ def regrets(truth: GroundTruth, places: NDArray[np.int64], val: FloatArray) -> F
 
 
 def price_of_choosing(truth: GroundTruth) -> float:
-    """Return the test accuracy, in points, lost by choosing by validation accuracy among all networks; of equally good ones the
-    mean, for the first one trained is chosen, and any may be."""
+    """Return the test accuracy, in points, lost by choosing by validation accuracy among all networks.
+
+    It is the mean over networks of equal validation accuracy, any of which may be the first one trained.
+    """
     return float(truth.test[truth.best] - truth.test[truth.val == truth.val.max()].mean())
 
 

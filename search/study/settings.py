@@ -15,7 +15,7 @@ from space import SpaceConfig, find_space
 from space.errors import ConfigError
 from space.stages import check_stages
 
-# Augmentations made for photographs of 32 pixels hide what images of 8 pixels show, and 12 epochs are few: none are used.
+# Without augmentation: those for photographs of 32 pixels hide the content of images of 8 pixels, and 12 epochs are few.
 SCRATCH = Recipe(epochs=12, batch=64, learning_rate=0.05, augmentation=NONE, channels_last=True)
 FINE_TUNING = Recipe(epochs=4, batch=64, learning_rate=0.01, augmentation=NONE, channels_last=True)
 
@@ -24,17 +24,16 @@ FINE_TUNING = Recipe(epochs=4, batch=64, learning_rate=0.01, augmentation=NONE, 
 class StudySettings(Checked):
     """Settings of a study.
 
-    `recipe` trains teachers from scratch; its epochs and seed give way to those of the ground truth, whose recipe it is to be.
-    `distil` and `supernet` are fields of `search.distillation.distill.DistilRecipe`; the first distills libraries, the second
-    trains supernets. `dna` and `lana` are such fields, too, of these methods as they are published; empty: without that method.
-    `tuning` fine-tunes, for as many epochs as `tuned_epochs` say one after another, each of these anew, `tuned` networks of the
-    ground truth; `guide` are fields of `search.training.distillation_loss.Guide` but the teacher.
+    `recipe` trains teachers from scratch, with the epochs and the seed of the ground truth; it should be the ground truth's own.
+    `distil` and `supernet` are fields of `search.distillation.recipe.DistilRecipe`, for libraries and for supernets; `dna` and
+    `lana` the same for these methods as published, empty to leave a method out. `tuning` fine-tunes `tuned` networks of the
+    ground truth, once for each number of epochs in `tuned_epochs`; `guide` has the fields of
+    `search.training.distillation_loss.Guide` except the teacher.
 
-    A search has `seeds` runs, trains up to `budget` networks, and is judged at the costs `marks`, in trainings' worth: what
-    training a network of the ground truth takes in the mean. At `decisive` it is said who beats random search. DONNA fits to
-    `first` random networks. There are `libraries`, each of a teacher trained with another seed, and as many supernets; runs
-    of further seeds take them in turn. `iterations` begin with random teachers and take `rounds` each. `proxies` score
-    `proxy_images`.
+    A search has `seeds` runs, trains up to `budget` networks, and is judged at the costs `marks`, in units of the mean cost of
+    training a network of the ground truth; verdicts against random search are those at `decisive`. DONNA fits to `first` random
+    networks. There are `libraries`, each of a teacher trained with another seed, and as many supernets; runs of further seeds
+    take them in turn. `iterations` begin with random teachers and take `rounds` each. `proxies` score on `proxy_images` images.
 
     Raises:
         ConfigError: a value is out of its range.
@@ -128,7 +127,7 @@ QUICK = StudySettings(
 
 
 def parse_settings(path: Path | None, quick: bool) -> StudySettings:
-    """Return the settings of a JSON file, without one those of `quick` or the defaults. Raises: ConfigError."""
+    """Return the settings of a JSON file, or without one `QUICK` or the defaults. Raises: ConfigError."""
     if path is None:
         return QUICK if quick else StudySettings()
     if quick:

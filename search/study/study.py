@@ -1,7 +1,7 @@
 """The whole study, from settings and a ground truth to its tables and answers.
 
     truth = load_truth(TINY)
-    unit_runner = UnitRunner(results=Results(folder=Path("results")), runner=LocalPool(processes=2), log=print)
+    unit_runner = UnitRunner(results=ResultStore(folder=Path("results")), runner=LocalPool(processes=2), log=print)
     study = run_study(StudySettings(), truth, unit_runner)
 
 Everything slow is a unit of work: run again, the study resumes where it was stopped.
@@ -60,7 +60,7 @@ from space.indexing import FloatArray
 from space.text import counted
 
 BASELINE = "random"
-HIGHER = ("accuracy_change", "agreement")  # of these signatures more is better
+HIGHER = ("accuracy_change", "agreement")  # signatures that are better where they are higher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -68,7 +68,7 @@ class Study:
     """Results of the study. `unit_flops`: the mean FLOPs of training a network of the ground truth.
 
     `standings` are each method's at each mark, by mark; `correlations` (Kendall, Spearman) of each predictor with test accuracy.
-    `notes` say what a reader must know to read the numbers right.
+    `notes` are caveats to the numbers.
     """
 
     settings: StudySettings
@@ -90,7 +90,7 @@ def study_folder(
     runner: Runner,
     log: Callable[[str], None],
 ) -> Study:
-    """Run a study on the ground truth of files, or the shipped one, whose units are kept in a folder.
+    """Run a study on the ground truth of files, or the shipped one; a folder keeps its units.
 
     Raises: ConfigError when a file or the folder cannot be used; else as `run_study`.
     """

@@ -63,7 +63,7 @@ def regret_table(study: Study) -> TextTable:
 
 
 def networks_table(study: Study) -> TextTable:
-    """Return each method's regret by number of networks trained or fine-tuned, whatever else it spent."""
+    """Return each method's regret by number of networks trained or fine-tuned, all other costs ignored."""
     marks = study.settings.marks
     rows = []
     for method in study.methods:
@@ -78,7 +78,7 @@ def networks_table(study: Study) -> TextTable:
 
 
 def lucky_table(study: Study) -> TextTable:
-    """Return the regret of the best on test images of those trained: chosen and shown by the same images, too good to be had."""
+    """Return the regret of the best trained network on test images: chosen and judged by the same images, and so too low."""
     unit, marks = study.unit_flops, study.settings.marks
     rows = []
     for method in study.methods:

@@ -28,10 +28,9 @@ _PLAIN = ("dataset", "epochs", "seed", "origin", "digest")
 class GroundTruth:
     """Accuracies in percent of networks, at `indices`, int64 (n,) in canonical order, each trained with one or more seeds.
 
-    `val`, (n,): of the best epoch of the first training on the validation images, by which a method may choose: that is what
-    one training tells. `tests`, (trainings, n): of each training on the test images; a method is judged by their mean, `test`.
-    `seconds`, (n,): of the first training, whose `seed` this is. `dataset` and `epochs` are the files'; `origin` names them
-    and `digest` is their SHA-256.
+    `val`, (n,): on validation images at the best epoch of the first training, by which a method may choose. `tests`, (trainings,
+    n): on test images, of each training; a method is judged by their mean, `test`. `seconds`, (n,), and `seed` are of the first
+    training. `dataset` and `epochs` are the files'; `origin` names them and `digest` is their SHA-256.
     """
 
     config: SpaceConfig
@@ -58,7 +57,7 @@ class GroundTruth:
 
     @property
     def label(self) -> str:
-        """The label of every table: `120 trained networks of tiny, synthetic images`."""
+        """The label of every table, such as `120 trained networks of tiny, synthetic images`."""
         images = "synthetic images" if self.synthetic else f"images of {self.dataset}"
         return f"{len(self.indices)} trained networks of {self.config.name}, {images}"
 
@@ -82,13 +81,13 @@ class GroundTruth:
         return found.astype(np.int64)
 
     def to_content(self) -> dict[str, Any]:
-        """Return it as numbers and texts, which units of work take as an input."""
+        """Return the ground truth as numbers and texts, an input of units of work."""
         arrays = {name: getattr(self, name).tolist() for name in _ARRAYS}
         return {**arrays, **{name: getattr(self, name) for name in _PLAIN}, "space": self.config.name}
 
     @classmethod
     def from_content(cls, content: Mapping[str, Any], config: SpaceConfig) -> GroundTruth:
-        """Return it from what `to_content` gave."""
+        """Return the ground truth of a content made by `to_content`."""
         arrays: dict[str, Any] = {name: np.array(content[name], dtype=np.float64) for name in _ARRAYS}
         arrays["indices"] = np.array(content["indices"], dtype=np.int64)
         return cls(config=config, **arrays, **{name: content[name] for name in _PLAIN})
@@ -145,7 +144,7 @@ def _read(path: Path, config: SpaceConfig) -> Dataset:
 
 
 def _base_files(paths: Sequence[Path]) -> list[Path]:
-    """Return the blox-base files that are meant, a folder's own among them, each once."""
+    """Return the blox-base files of paths and of folders, each once."""
     found: dict[Path, None] = {}
     for path in paths or (SHIPPED,):
         found |= dict.fromkeys(sorted(path.glob("blox-base-*")) if path.is_dir() else [path])

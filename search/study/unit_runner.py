@@ -25,7 +25,7 @@ class UnitRunner:
     log: Callable[[str], None]
 
     def digests(self, units: Sequence[Unit]) -> list[str]:
-        """Return the digest of each unit's result, in their order, having run what was not done."""
+        """Run the units that are not done yet, and return the digest of each unit's result, in their order."""
         begin_s, finished = time.monotonic(), 0
 
         def report(event: Event) -> None:

@@ -49,20 +49,20 @@ TEACHER = "teacher"
 
 
 def study_kind(name: str) -> str:
-    """Return the kind of unit whose function is `name` here; `search.work.kinds` finds this module by it."""
+    """Return the kind of unit of a function of this module, by which `search.work.kinds` finds the module."""
     return f"search.study.works:{name}"
 
 
 def stage_input(stage: int) -> str:
-    """Return the name of the input that a distilled stage is."""
+    """Return the input name of a distilled stage."""
     return f"stage{stage}"
 
 
 def sign(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
-    """Score a library: `signatures` as JSON text; and evaluate networks, at `indices`, with inherited weights, nothing trained.
+    """Score a library, `signatures` as JSON text, and evaluate networks, at `indices`, with inherited weights.
 
-    With `part` "train" the signatures are the loss changes on training images. `top1` and `loss`, of these networks, and
-    `judging_s`, the seconds of that part, are of the images for re-scoring.
+    With `part` "train" the signatures are the loss changes on training images. `top1` and `loss` are of the networks at `indices`
+    on the images for re-scoring, and `judging_s` the seconds of their evaluation.
     """
     from search.blockwise.inherited_weights import inherited_judge
     from search.distillation.block_scores import score_blocks, score_on_training
@@ -85,7 +85,7 @@ def sign(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Cont
 
 
 def assemble(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
-    """Assemble networks, at `indices`, from a library: `starts`, what fine-tunings begin from, each an input `start` then."""
+    """Assemble networks, at `indices`, from a library: `starts`, each the input `start` of a fine-tuning."""
     space, _ = _of(config)
     library = _library(inputs)
     origin = f"library {library.digest}"
@@ -98,7 +98,7 @@ def assemble(config: Mapping[str, Any], inputs: Mapping[str, Content], context: 
 
 
 def fine_tune(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
-    """Fine-tune as a "finetune" does, from the input `start`: a network of `assemble`, where a library is much to read."""
+    """Fine-tune as a "finetune" does, but from the input `start`, a network of `assemble`: a library takes long to read."""
     from search.training.distillation_loss import Start
 
     start = inputs["start"]
@@ -139,7 +139,7 @@ def proxy(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Con
 def plain_search(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
     """Search by `method` with `seed` and `budget` among the input `truth`: the networks in the `order` of their training.
 
-    `random_first`, how many the method trains before it chooses, tells runs of other numbers apart.
+    `random_first`, the number of random networks trained first, is in the config to distinguish runs that differ in it.
     """
     order = training_order(config["method"], _truth(config, inputs), config["budget"], config["seed"])
     return {"order": order.tolist()}
@@ -148,7 +148,7 @@ def plain_search(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
 def plain_predict(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
     """Fit the predictor of a method to `first` random networks of the input `truth`, and predict all of them.
 
-    `predicted` is in the truth's order, None for those that it was fitted to.
+    `predicted` is in the truth's order, None for networks that it was fitted to.
     """
     scores = fitted_scores(config["method"], _truth(config, inputs), config["first"], config["seed"])
     return {"predicted": _numbers(scores)}
@@ -157,8 +157,8 @@ def plain_predict(config: Mapping[str, Any], inputs: Mapping[str, Content], cont
 def signed_predict(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
     """Fit `predictor` on the input `signatures` to `first` random networks of the input `truth`.
 
-    `predicted` is in the truth's order, None for those that it was fitted to; `order` is that of a search that trained
-    these, and goes on with the best predicted to `budget`.
+    `predicted` is in the truth's order, None for networks that it was fitted to; `order` is that of a search that trains these
+    and then the best predicted ones, up to `budget`.
     """
     truth = _truth(config, inputs)
     signatures = Signatures.from_json(inputs["signatures"]["signatures"])

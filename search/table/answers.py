@@ -21,9 +21,7 @@ Z = 1.96  # normal: standard deviations that hold 95 % of a mean over seeds
 class ConstraintCounts:
     """Networks that meet, break or lack data for one constraint: `unknown` have no cost, or no interval where one is needed.
 
-    Networks that are equal count once.
-
-    `doubtful`: those whose interval has the limit inside; they are met or broken all the same, by what was asked to count.
+    Networks that are equal count once. `doubtful`: those whose interval contains the limit, counted among the others as well.
     """
 
     constraint: Constraint
@@ -69,7 +67,7 @@ class Nearest:
     violations: tuple[Violation, ...]
 
     def text(self, config: SpaceConfig, about: str = "") -> str:
-        """Return a clause with the network, what else is known `about` it, and how far beyond each limit it is."""
+        """Return a clause with the network, a text `about` it, and its distance beyond each limit."""
         takes = " and ".join(
             f"{s.constraint.subject} {amount_text(s.value, s.constraint.unit, digits=4)}, {s.excess:.1%} beyond {s.constraint}"
             for s in self.violations
@@ -80,7 +78,7 @@ class Nearest:
 def answer(table: NetworkTable, constraints: Sequence[Constraint], *, confident: bool = False) -> Answer:
     """Return the networks within all constraints, most accurate first.
 
-    Equal accuracies are ordered by the cost that is limited first, then by the canonical order.
+    Equal accuracies are ordered by the cost of the first constraint, then canonically.
     Raises: ConfigError when the table has no such cost.
     """
     mask = allowed(table, constraints, confident=confident)

@@ -52,7 +52,7 @@ class Cost:
 class NetworkTable:
     """Accuracy and costs of every network of a space, joined on the canonical index. `shown` are further accuracies to show.
 
-    `indices`: of a space too large to list the rows are those of some networks, by these canonical indices (n,), rising.
+    `indices`: in a space too large to list, the canonical indices (n,) of the rows' networks, rising; else None.
     """
 
     config: SpaceConfig
@@ -62,7 +62,7 @@ class NetworkTable:
     indices: IndexArray | None = None
 
     def __len__(self) -> int:
-        """Return the number of networks that the rows are of."""
+        """Return the number of rows, one a network."""
         return len(self.config) if self.indices is None else len(self.indices)
 
     def network(self, row: int) -> Architecture:

@@ -2,10 +2,10 @@
 
     trained = train_together(architectures, load_task("digits", TINY), Recipe(epochs=20))
 
-Each network begins with the weights, sees the images and takes the steps that `search.training.training.train` would give it
-alone: results are the same to rounding, which a training then magnifies as it does any other seed's. What a step takes is shared:
-`train_ns` and `val_ns` of an epoch are a network's equal share of all. Networks of a space of one's own, of whatever layers, run
-one after the other in a step: they share the images and their augmentation.
+Each network has the initial weights, images and steps of a training alone (`search.training.training.train`): results are the
+same to rounding, which training magnifies as it does a change of seed. `train_ns` and `val_ns` of an epoch are a network's equal
+share of the time of all. Networks of a user's own space, whose layers are not known, run one after the other in a step: they
+share the images and their augmentation.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def train_together(
 ) -> list[Trained]:
     """Train networks of fresh weights and test each once, with the weights of its own best epoch; results in their order.
 
-    `folder` keeps one checkpoint of all after every epoch, from which the same call goes on; then `on_epoch` is called. Layers
-    of Blox lie channels last whatever the recipe says.
+    `folder` keeps one checkpoint of all after every epoch, from which the same call resumes; then `on_epoch` is called. Blox's
+    networks run channels last whatever the recipe says.
 
     Raises:
         ConfigError: as `train`; or there is no network, or they are of several spaces.

@@ -27,12 +27,11 @@ State = Mapping[str, Any]
 class Checkpoint:
     """State of a training after an epoch, to resume from.
 
-    `identity` says of what it is, each aspect as text: architecture, task, and every field of the recipe; `terms` says it
-    in plain values, of which a `Trained` is made, where it is of one network. `network`
-    and `optimizer` are their state dicts, `best` is the network's at the best epoch so far. `history` holds the figures of
-    each epoch as plain numbers, `test` those of the test run where it was done. The schedule and the random numbers
-    follow from the recipe and the number of the epoch, so nothing of them needs to be kept. `environment` says
-    what it was computed with: a note, not compared.
+    `identity` names the training's inputs as texts: architecture, task, and every field of the recipe; `terms` are the same as
+    plain values, for `Trained`, where one network is trained. `network` and `optimizer` are their state dicts, `best` is the
+    network's at the best epoch so far. `history` holds the figures of each epoch as plain numbers, `test` those of the test run
+    once it is done. The schedule and the random numbers follow from the recipe and the epoch's number and need not be kept.
+    `environment` notes hardware and software and is not compared.
     """
 
     identity: Mapping[str, str]

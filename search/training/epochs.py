@@ -133,7 +133,7 @@ def learn_epoch(
 
 
 def _one_ahead(batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield all batches, each when the next is begun: what is waited for behind a batch finds an accelerator at work."""
+    """Yield all batches, each once the next is begun, so that an accelerator computes while the host waits for a result."""
     now = next(batches)
     for following in batches:
         yield now
@@ -161,8 +161,8 @@ def judge(
 ) -> Figures:
     """Evaluate a network on images, normalized as the task says, without augmentation, in single precision.
 
-    The network is moved to `device`, as torch names it; by default it is used where it is. It is used in evaluation mode,
-    and left in the mode that it had. With a recipe's batch the figures are those that its training counts.
+    The network is moved to `device`, as torch names it; by default it stays where it is. It runs in evaluation mode, and its mode
+    is restored. With a recipe's batch the figures equal those of its training.
 
     Raises:
         HarnessError: a loss is not finite, or memory runs out.

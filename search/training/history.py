@@ -32,9 +32,9 @@ class Figures:
 
     @property
     def top1_interval(self) -> Estimate:
-        """The images classed right, in percent, and the 95 % interval from how many images there are alone.
+        """The images classed right, in percent, with the 95 % interval due to the number of images.
 
-        It holds for images by which neither the network nor its weights were chosen.
+        It holds for images that chose neither the network nor its weights.
         """
         return accuracy_interval(self.first, self.images)
 
@@ -48,8 +48,8 @@ class Figures:
 class Epoch:
     """Figures of an epoch; `number` counts from 1, `rate` is its learning rate.
 
-    `train` was counted while the network learned, on augmented images, each batch before its own step; `val` after the
-    epoch, with the running means of BatchNorm. Times, in nanoseconds, are no part of equality.
+    `train` is counted during the epoch, on augmented images, each batch before its own step; `val` after the epoch, with the
+    running means of BatchNorm. Times, in nanoseconds, do not count in comparisons.
     """
 
     number: int
@@ -61,7 +61,7 @@ class Epoch:
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> Epoch:
-        """Return an epoch from what `dataclasses.asdict` made of it."""
+        """Return the epoch of a dictionary made by `dataclasses.asdict`."""
         return cls(**{**values, "train": Figures(**values["train"]), "val": Figures(**values["val"])})
 
 
@@ -69,9 +69,9 @@ class Epoch:
 class EpochDone:
     """Progress of a training or a distillation: epoch `number` of `epochs` is over, from 1.
 
-    `val` are the figures of one network's validation images, `loss` is that of the images learned from, where either is known.
-    Blocks of a stage are distilled in groups, one after the other, if memory holds no more at once: this was of `blocks` blocks
-    from the place `first` on, of `of` blocks in all; 0 where it was of the whole.
+    `val` are the figures of one network on validation images, `loss` is that of the training images, where known. Blocks of a
+    stage are distilled in groups that fit into memory: the epoch was of `blocks` blocks from the place `first` on, of `of` blocks
+    in all; 0 where it was of all.
     """
 
     number: int

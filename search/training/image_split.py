@@ -3,10 +3,10 @@
     task = separated(load_task("digits", TINY), parse_split("0"))        # what load_task("digits+split:0", TINY) does
     len(task.profile), len(task.rescore), len(task.val), len(task.test)   # 200, 200, 200, 300
 
-Who chooses and reports by the same images reports too much: the best of many is partly the luckiest. So blocks are profiled by
-images of their own, finalists re-scored by others, epochs chosen by others again, and what is reported is of the test images, by
-which nothing is chosen. Test images stay as they are; validation images are dealt out, and training images where those are few.
-Validation images beyond the numbers asked for have no use: training images stay what they are without a split.
+Choosing and reporting by the same images reports too much, for the best of many is partly the luckiest. So blocks are profiled,
+finalists re-scored and epochs chosen by different images each, and test images, which choose nothing, give the reported figures.
+Test images are not split; validation images are dealt out, and training images where those are too few. Validation images beyond
+the numbers asked for are not used.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Images:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HeldOut:
-    """Images that a blockwise search chooses by, apart from validation images, and the seed by which they were dealt out."""
+    """Images besides validation images by which a blockwise search chooses, and the seed that dealt them out."""
 
     seed: int
     profile: Images
@@ -61,9 +61,9 @@ class Task:
     Validation images (`val`) choose a training's epoch. Blocks are profiled and networks re-scored by images of their own
     where some are `held_out`, and else by the same validation images; test images choose nothing.
 
-    `mean` and `std` are a value a channel, of pixels between 0 and 1; labels run from 0 to below `classes`. `origin` tells
-    people where the images are from, and `source` names them to `search.training.tasks.load_task` on the same machine; it
-    is empty where nothing does. The name of a `synthetic` task, whose images a program drew, carries that word. `class_names` are
+    `mean` and `std` are a value a channel, of pixels between 0 and 1; labels run from 0 to below `classes`. `origin` describes
+    where the images are from, and `source` is the text by which `search.training.tasks.load_task` loads them on this machine,
+    empty if there is none. The name of a `synthetic` task, whose images a program drew, contains that word. `class_names` are
     those of a user's own images, in the order of the labels; built-in tasks have none.
 
     Raises:
@@ -207,7 +207,7 @@ def check_fit(task: Task, config: SpaceConfig) -> None:
 
 
 def uses_text(task: Task) -> str:
-    """Return which images profile blocks, re-score networks, choose epochs and give the final figures, and how many they are."""
+    """Return in words which images, and how many, profile blocks, re-score networks, choose epochs and give final figures."""
     uses = task.uses
     if task.held_out is None:
         return (

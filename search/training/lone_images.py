@@ -19,10 +19,10 @@ def check_lone_image(
     shape: tuple[int, ...],
     modules: Iterable[tuple[str, nn.Module]],
 ) -> None:
-    """Refuse a batch size that leaves a single image for the last batch of what cannot train on one; `recipe` is its name.
+    """Refuse a batch size that leaves one image for the last batch where a module cannot train on one; `recipe` is for messages.
 
-    Of Blox, the last size says so. `modules` of a definition, each with its name, are run on one image of `shape` (C, H, W); they
-    are asked for only then.
+    In Blox this follows from the size of the last feature maps. In a user's own space each of `modules`, with its name, is run on
+    one image of `shape` (C, H, W); they are built only where one image is left.
 
     Raises:
         ConfigError: one image is left, and a BatchNorm cannot take it.

@@ -1,9 +1,9 @@
 """Out-of-memory errors: recognize torch's, and find a batch that fits.
 
-What a step needs depends on the layers, on how torch computes each and on what else fills the memory, so nothing is worked
-out: steps of half as many images are tried until one passes. What ends the process cannot be told: the system's killer; or
-oneDNN, which does not look whether a kernel that it compiles has got memory for its code, and crashes (torch 2.13, near a limit
-on a process's address space).
+The memory of a step depends on the layers, on torch's algorithms and on the rest of the memory's use, so it is not computed:
+steps of half as many images are tried until one passes. Two causes end the process unseen: the system's out-of-memory killer; and
+oneDNN, which crashes where it gets no memory for the code of a kernel that it compiles (torch 2.13, near a limit on a process's
+address space).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 def within_memory(work: Callable[[], T], step: Callable[[int], object], batch: int, what: str) -> T:
     """Return the work's result; where memory runs out, raise an error with the batch that would fit.
 
-    `batch` is how many images the work takes at once, and `step(images)` does a part of it with so many; it is called only
-    after a failure, and what it does to the network does not matter any more. `what` names the work.
+    `batch` is the number of images that the work takes at once, and `step(images)` does a part of it with that number; it is
+    called only after a failure and may change the network. `what` names the work in the message.
 
     Raises:
         HarnessError: memory ran out; the message names the batch and one that fits, or says that none does.

@@ -1,8 +1,8 @@
 """RandAugment's ops on batches of bytes, each giving the bytes that Pillow gives for the same op and strength.
 
 Cubuk et al. 2020, "RandAugment", arXiv:1909.13719; the ops are those of AutoAugment, arXiv:1805.09501, in the ranges
-that the published recipe trains with. Geometry counts in 16-bit fixed point as Pillow does, so that it is the
-same on every device; what comes in from outside is black. Images are uint8 (B, C, S, S), C is 1 or 3.
+that the published recipe trains with. Geometry is computed in 16-bit fixed point as in Pillow, so that it is the
+same on every device; pixels from outside are black. Images are uint8 (B, C, S, S), C is 1 or 3.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Rounding is the published one: accuracies in percent to three decimals, losses to six, whole seconds. A `.blox` file holds
 accuracies as counts of 45,000 training, 5,000 validation and 10,000 test images, and losses below 16.8; other accuracies only fit
-where the number of images divides those. What does not fit goes to a `.csv`, which holds every number; the answer says why.
+where the number of images divides those. Numbers that do not fit go to a `.csv`, with a note of the reason.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from search.training.training import Trained
 
 PARTS = ("base", "ext", "info", "env")
-_SUFFIXES = (".blox", ".csv", ".pickle")  # what readers look for, in this order
+_SUFFIXES = (".blox", ".csv", ".pickle")  # in the order in which readers look for them
 _MAX_TEXT = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """Files written, with the reason for each that is no `.blox`."""
+    """Files written, with a note on each that is no `.blox`."""
 
     paths: tuple[Path, ...]
     notes: tuple[str, ...]
@@ -40,8 +40,8 @@ class Written:
 def training_datasets(trained: Sequence[Trained]) -> Mapping[str, Dataset]:
     """Return the data sets `base`, `ext`, `info` and `env` of networks trained alike, a row each in canonical order.
 
-    `train_time_s` is the time of all epochs, learning and validation. `val_top5` and the like count `among_five`. Of networks
-    that are one, which differ in where candidates of a chain that change nothing stand, the first has a row.
+    `train_time_s` is the time of all epochs, learning and validation. `val_top5` and the like count `among_five`. Of equal
+    networks, which differ only in the places of a chain's candidates without effect, the first has a row.
 
     Raises:
         ConfigError: there is none, one comes twice, or they are of several spaces, tasks or recipes.
@@ -75,7 +75,7 @@ def training_datasets(trained: Sequence[Trained]) -> Mapping[str, Dataset]:
             for name in sorted({name for one in trained for name in one.environment})
         },
     }
-    if config.chain is None:  # whose networks have no vector
+    if config.chain is None:  # networks of a chain have no vector
         columns["info"]["arch_vec"] = np.array([_flat(one.architecture.vector) for one in trained])
     columns["env"]["recipe"] = [recipe.digest] * len(trained)
     columns["env"] = dict(sorted(columns["env"].items()))

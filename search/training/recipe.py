@@ -68,10 +68,10 @@ SHORT = Recipe(epochs=20, batch=64, learning_rate=0.05, augmentation=MILD, chann
 def default_recipe(source: str) -> Recipe:
     """Return the recipe of a task's source: the published one for CIFAR, a milder and shorter one for others.
 
-    The published augmentation is made for photographs of 32 pixels. It hides what digits and small drawn images show: digits of
-    8 pixels were classed right to 26 to 46 % after 4 epochs with it, and to 95 to 97 % without. After 20 epochs, small shifts
-    gain a point on digits against no augmentation, and neither gain nor lose on synthetic images. Channels last is what trains
-    the small networks fastest on a processor (benchmarks/training.py). Of a user's own images nobody knows whether they show the
-    same when they are mirrored or turned, so they are shifted alone.
+    The published augmentation is made for photographs of 32 pixels and hides the content of digits and small drawn images: with
+    it 26 to 46 % of digits of 8 pixels were classed right after 4 epochs, without it 95 to 97 %. After 20 epochs, small shifts
+    gain a point on digits against no augmentation, and nothing on synthetic images. Channels last trains the small networks
+    fastest on a processor (benchmarks/training.py). A user's own images may change their meaning when mirrored or turned, so they
+    are only shifted.
     """
     return SHORT if split_source(source)[0].partition(":")[0] in _SHORT else PUBLISHED

@@ -3,9 +3,9 @@
     step = Replayed(compute, network.parameters())
     losses, hits = step(images, labels)
 
-A step of a small network takes a GPU less time than its host takes to launch the kernels of which it is made. A graph keeps them,
-with the addresses that they read and write, and launches them all at once (https://docs.pytorch.org/docs/stable/notes/cuda.html,
-"CUDA Graphs"). Elsewhere than on CUDA nothing is kept, and every call computes.
+A GPU computes a step of a small network in less time than its host launches the step's kernels. A graph keeps the kernels, with
+the addresses that they read and write, and launches them all at once (https://docs.pytorch.org/docs/stable/notes/cuda.html, "CUDA
+Graphs"). On other devices every call computes as usual.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class _Captured:
 
 
 class Replayed:
-    """A computation on tensors of which only the first axis, the images, may change its length from call to call.
+    """A computation on tensors whose shapes may change from call to call in their first axis, the images, alone.
 
-    It must wait for no result, read nothing that is replaced rather than overwritten, and return detached tensors, which the next
-    call overwrites. The `gradients` of parameters that it leaves are theirs again after every call.
+    It must not wait for results, must read only tensors that are overwritten and never replaced, and must return detached
+    tensors, which the next call overwrites. After every call the parameters have the gradients that the computation leaves.
     """
 
     def __init__(self, compute: Computation, parameters: Iterable[torch.nn.Parameter] = ()) -> None:

@@ -30,8 +30,7 @@ _AGAIN = "make it again"
 def seal(kind: str, content: Mapping[str, Any]) -> bytes:
     """Return content as a sealed file's bytes.
 
-    Tuples become lists, mappings dictionaries, parameters plain tensors; of a tensor that looks at a part of a larger one
-    only that part is written.
+    Tuples become lists, mappings dictionaries, parameters plain tensors; of a view of a larger tensor only its part is written.
 
     Raises:
         TypeError: the content holds something else than tensors, numbers, texts, None and containers of them.
@@ -112,8 +111,8 @@ def read_sealed(path: Path, kind: str, device: str = "cpu", remedy: str = _AGAIN
 def content_digest(content: Mapping[str, Any]) -> str:
     """Return the SHA-256 of the content itself, 64 hexadecimal characters: equal content has an equal digest.
 
-    Of a tensor its type, shape and values count, not its device or layout in memory; of a dictionary not the order of its
-    keys; a tuple is a list. 1, 1.0 and True differ.
+    A tensor counts by type, shape and values, whatever its device or memory layout; a dictionary whatever the order of its keys;
+    a tuple as a list. 1, 1.0 and True differ.
 
     Raises:
         TypeError: as for `seal`.
@@ -127,7 +126,7 @@ def content_digest(content: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any, place: str) -> Any:
-    """Return a value as what `torch.load` gives back of it; `place` names it in messages."""
+    """Return a value as `torch.load` reads it back; `place` names it in messages."""
     if isinstance(value, Tensor):
         tensor = value.detach()
         whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
@@ -170,7 +169,7 @@ def _feed(hasher: Any, value: Any) -> None:
 
 
 def _fault(error: Exception) -> str:
-    """Return torch's finding, without its advice to read the file in a way that runs code."""
+    """Return torch's message without its advice to read the file in a way that runs code."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     found = [line for line in lines if "nsupported" in line] or lines or [type(error).__name__]
     return found[0].rstrip(".")

@@ -4,11 +4,11 @@
     y = stages(x)                            # (B, N*C, H, W) -> (B, N*2C, H/2, W/2)
     states = stages.unstacked()              # N state dicts of `space.networks.Stage`
 
-Small networks keep no processor busy: a layer of 8 channels takes longer to call than to compute. N of them side by side are one
-layer of N*8 channels in N groups. Nothing flows between groups, so that a sum of the members' losses gives each member the
-gradients that it would have alone, and its training is the same to rounding. Members are the leading part of the channel axis
-everywhere: shapes at the line ends are (batch, members * channels, height, width). Layers keep their names and their order, and a
-stacked tensor is the members' own tensors one after another along its first axis.
+A small network does not keep a processor busy: a layer of 8 channels takes longer to call than to compute. N of them side by side
+are one layer of N*8 channels in N groups. Groups are independent, so that the sum of the members' losses gives each member its
+own gradients, and its training is the same as alone, to rounding. Members are the leading part of the channel axis everywhere:
+shapes at the line ends are (batch, members * channels, height, width). Layers keep their names and their order, and a stacked
+tensor is the members' own tensors one after another along its first axis.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ class StackedLinear(nn.Module):
 
 
 def stack(first: nn.Module, states: States, prefix: str = "", shared_input: bool = False) -> nn.Module:
-    """Return one module that is N modules like `first` side by side, with the weights in `states`, whose names have a prefix.
+    """Return one module of N modules like `first` side by side, with the weights in `states`, whose names have a prefix.
 
     It maps (B, N*C, H, W), or (B, C, H, W) where the input is shared, as each member maps its own channels. Modules without
-    weights are taken as they are; they must treat channels alike.
+    weights are kept, and must treat all channels alike.
 
     Raises:
         TypeError: a layer with weights is none that this module knows.
@@ -142,7 +142,7 @@ class StackedCells(nn.Module):
 
 
 class StackedStages(nn.Module):
-    """N stages of one width, of any blocks: with the weights in `states`, where they are given, in place of their own."""
+    """N stages of one width, of any blocks; weights in `states` replace their own."""
 
     def __init__(self, stages: Sequence[Stage], states: States | None = None, prefix: str = "") -> None:
         super().__init__()
@@ -163,7 +163,7 @@ class StackedStages(nn.Module):
 
 
 class SideBySide(nn.Module):
-    """N modules of any kind that map one shape to another, each run on its own: nothing is known of their layers."""
+    """N modules of any layers that map one shape to another, each run on its own."""
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -265,10 +265,10 @@ def unstack(module: nn.Module, count: int) -> list[dict[str, Tensor]]:
 
 
 def channels_first(x: Tensor) -> Tensor:
-    """Return a copy of (B, C, H, W) as modules of a user's own read it: channels first, and theirs to write into.
+    """Return a copy of (B, C, H, W) for a user's own modules: channels first, and free to be overwritten.
 
-    Channels last, torch's gradient of a strided 1x1 convolution of fewer than 8 channels writes past its memory on a CPU (torch
-    2.13). `contiguous` is no copy of one channel, or of one pixel, whose strides may then still say channels last.
+    With channels last, torch's gradient of a strided 1x1 convolution of fewer than 8 channels writes past its memory on a CPU
+    (torch 2.13). `contiguous` would not copy one channel, or one pixel, and may leave strides of channels last.
     """
     return x.clone(memory_format=torch.contiguous_format)
 
@@ -287,7 +287,7 @@ def _members(x: Tensor, count: int, rows: Tensor) -> Tensor:
 
 
 def _by_op(ops: Sequence[str | None]) -> tuple[list[list[int]], list[int]]:
-    """Return the members of each op that there is, and all members in that order, those without an op last."""
+    """Return the members of each op, and all members in the order of their ops, those without an op last."""
     groups = [[i for i, op in enumerate(ops) if op == kind] for kind in sorted({op for op in ops if op})]
     return groups, [i for group in groups for i in group] + [i for i, op in enumerate(ops) if op is None]
 

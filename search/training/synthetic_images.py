@@ -43,9 +43,9 @@ def make_synthetic_task(
 ) -> Task:
     """Draw a synthetic task of a space's classes, image size and channels.
 
-    The same arguments draw the same images. `per_class` are images of each class to train, validate and test; the task's
-    name tells them where they are not the usual ones. `noise` is the deviation of each pixel's noise, of pixels between 0
-    and 1: more is harder.
+    The same arguments draw the same images. `per_class` are the numbers of images of each class to train, validate and test, part
+    of the task's name unless they are the default ones. `noise` is the deviation of each pixel's noise, for pixels between 0 and
+    1: more is harder.
     """
     streams = np.random.SeedSequence(seed).spawn(4)
     classes = _draw_classes(np.random.default_rng(streams[0]), config.classes)

@@ -1,4 +1,4 @@
-"""Text that names a task's images: a source, behind which a split may stand."""
+"""Sources of tasks as text, and the splits that may follow them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _KIND = re.compile(f"(?:{'|'.join(KINDS)}):")
 def split_source(source: str) -> tuple[str, str | None]:
     """Return a task's source without its split, and the text of the split, None where there is none.
 
-    The split is behind the last mark. What is no split is part of the path where a file or folder of that name is there, and
-    else returned as the split that `search.training.image_split.parse_split` refuses; so are two splits, as one text.
+    The split follows the last mark. A text after it that is no split belongs to the path if a file or folder of that name exists;
+    else it is returned as the split, which `search.training.image_split.parse_split` refuses. Two splits are one such text.
 
     Raises:
         ConfigError: a path begins with the home folder of no user, or holds a zero character.
@@ -30,7 +30,7 @@ def split_source(source: str) -> tuple[str, str | None]:
 
 
 def _is_there(base: str, tail: str) -> bool:
-    """Return whether a path that holds the mark is there, up to the end of that file's or folder's name."""
+    """Return whether a path with the mark exists, up to the end of that file's or folder's name."""
     path = base[match.end() :] if (match := _KIND.match(base)) else base
     there = expand_user(f"{path}{MARK}{re.split('[/:]', tail, maxsplit=1)[0]}")
     return os.path.exists(there)  # noqa: PTH110 - never raises

@@ -43,11 +43,11 @@ def load_task(
     source: str | PathLike[str], config: SpaceConfig, log: Callable[[str], None] = lambda line: None
 ) -> Task:
     """Return the task of a source: `digits`, `synthetic`, `synthetic:SEED[:TRAIN/VAL/TEST]`, a folder with CIFAR, or a user's own
-    images, `folder:PATH` or `npz:FILE`, before whose decoding `log` is told.
+    images, `folder:PATH` or `npz:FILE`; `log` takes a line before those are decoded.
 
-    The task's own `source` names the same images again on the same machine, however it was asked for.
-    Digits and synthetic images come in the space's image size; CIFAR's are 32 pixels wide and are not resized. Of a
-    folder that holds both sets the one with the space's number of classes is read. After a source, `+split:SEED` or
+    The task's `source` is the canonical text of the same images on this machine. Digits and synthetic images have the space's
+    image size; CIFAR's are 32 pixels wide and are not resized. Of a folder with both sets the one with the space's number of
+    classes is read. After a source, `+split:SEED` or
     `+split:SEED:PROFILE/RESCORE/EPOCHS` deals out separate images for each use (`search.training.image_split`).
 
     Raises:
@@ -92,9 +92,9 @@ def load_task_of(trained: Trained, log: Callable[[str], None] = lambda line: Non
 
 
 def check_split(task: Task, teacher: Trained) -> None:
-    """Refuse images to distill from that are dealt out otherwise than those that the teacher was trained on.
+    """Refuse to distill from images that are split otherwise than those that the teacher was trained on.
 
-    It, or the blocks, would have learned from some of the images that choose among networks.
+    The teacher, or the blocks, would have learned from images that choose among networks.
 
     Raises:
         ConfigError: they are.
@@ -118,8 +118,8 @@ def check_split(task: Task, teacher: Trained) -> None:
 
 
 def _is_of(task: Task, name: str, source: str) -> bool:
-    """Return whether images that no split divides are those of a name and source: by their digest, or as they lie in one place,
-    whatever the path to it and the settings."""
+    """Return whether images without a split are those of a name and source: by their digest, or by their real path, whatever the
+    settings."""
     if task.name == name:
         return True
     same = bool(task.class_names) and name.endswith(f"-{task.images_digest[:DIGEST_CHARACTERS]}")

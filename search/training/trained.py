@@ -25,10 +25,10 @@ _THEN = " then "  # between environments, where a training went on elsewhere
 class Trained:
     """A finished training: the figures of each epoch, and the best epoch's weights and test figures.
 
-    `task` is the task's name, `source` what `search.training.tasks.load_task` reads it from on the same machine, and
-    `synthetic` says that its images are made up; `weights` is the state dict of
-    `space.networks.build_network(architecture)`, on the CPU. `environment` says what it was computed with. `start` is the
-    origin of the weights that it began from, empty for fresh ones, and `guide` tells of its teacher, empty without one.
+    `task` is the task's name, `source` the text from which `search.training.tasks.load_task` loads it on the same machine, and
+    `synthetic` whether its images are made up; `weights` is the state dict of `space.networks.build_network(architecture)`, on
+    the CPU. `environment` is the hardware and software. `start` is the origin of the initial weights, empty for fresh ones, and
+    `guide` the teacher's digest, weight and temperature, empty without one.
     """
 
     architecture: Architecture

@@ -9,7 +9,7 @@
     tuned = train(student, task, Recipe(epochs=5), start=begin, guide=Guide(teacher=trained))
 
 The recipe's defaults are those of the published accuracies. On a CPU, with the same torch and number of threads, the same
-training gives the same bits, stopped and gone on with or not; on an accelerator torch does not promise it.
+training gives the same bits, also when it was stopped and resumed; on an accelerator torch does not promise it.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def train(
 
     `folder` keeps a checkpoint after every epoch: called again with the same architecture, task, recipe, start and guide, a
     training that was stopped resumes after its last whole epoch, and a finished one is read. `device` is as torch names it.
-    `on_epoch` is called after every epoch, once its checkpoint is written. With a `guide` the training's losses are the guided
-    ones. The result's recipe says in which layout it ran: see `laid_recipe`.
+    `on_epoch` is called after every epoch, once its checkpoint is written. With a `guide`, training losses include the teacher's.
+    The result's recipe has the layout in which it ran: see `laid_recipe`.
 
     Raises:
         ConfigError: the task or the batch does not fit the space, the start or the teacher does not fit the network, torch has

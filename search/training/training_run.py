@@ -1,7 +1,7 @@
 """One run of a training, of one or several networks: its epochs, and its checkpoints.
 
-A run owns the optimizer, the history and the best weights of each network, and the checkpoint. How networks learn and are
-judged is the caller's.
+A run owns the optimizer, the history and the best weights of each network, and the checkpoint. The caller's functions train and
+evaluate the networks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OnEpoch = Callable[[EpochDone], None]
 class TrainingRun:
     """A training of `architectures` that are computed by one `network`; it resumes from the checkpoint of `folder`.
 
-    `identity` and `terms` say what the training is of (`search.training.checkpoints`); `terms` are empty where several networks
+    `identity` and `terms` are the training's inputs (`search.training.checkpoints`); `terms` are empty where several networks
     are trained together. `histories`, `best` weights and `tests` are by network, in the order of the architectures; `tests` are
     empty until `finish`.
 

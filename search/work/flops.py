@@ -1,9 +1,8 @@
 """Costs of training and distillation: floating-point operations (FLOPs) by one rule, and wall time.
 
 The rule: 2 operations a multiply-accumulate (MAC); a step of training is 3 passes, forward once and backward twice (once for
-weights, once for activations). So training costs 3 x 2 x MACs x images x epochs. Counted are the images that are learned
-from and a teacher's passes over them; judging on validation images after an epoch is not, for any method. MACs are those of
-`space.costs`.
+weights, once for activations). So training costs 3 x 2 x MACs x images x epochs. Training images and a teacher's passes over them
+count; evaluation on validation images after an epoch does not, for any method. MACs are those of `space.costs`.
 """
 
 from __future__ import annotations
@@ -58,13 +57,13 @@ def network_flops(config: SpaceConfig, index: int, images: int, epochs: int) -> 
 
 
 def guided_flops(config: SpaceConfig, index: int, teacher: int, images: int, epochs: int) -> float:
-    """Return the operations of training a network while a teacher, also given by its place, classes the same images."""
+    """Return the FLOPs of training a network while a teacher, both by canonical index, classifies the same images."""
     passes = forward_flops(network_cost(config, teacher).macs, images * epochs)
     return network_flops(config, index, images, epochs) + passes
 
 
 def stage_macs(config: SpaceConfig, stage: int) -> list[int]:
-    """Return the MACs of one image in each block of a stage with what follows it there, (B,); 0 in one of another stage."""
+    """Return the MACs of one image in each block of a stage and the rest of the stage, (B,); 0 for blocks of other stages."""
     return [cost.macs for cost in stage_costs(config)[stage]]
 
 
@@ -77,7 +76,7 @@ def teacher_macs(config: SpaceConfig, teacher: int, stages: int) -> int:
 def distilling_flops(
     config: SpaceConfig, teacher: int, stage: int, images: int, epochs: int, views: int = 1
 ) -> float:
-    """Return the operations of training all blocks of a stage to turn the teacher's input into its output.
+    """Return the FLOPs of training all blocks of a stage to turn the teacher's input into its output.
 
     The teacher sees each of `views` augmented passes of the images once, whatever the number of epochs and blocks.
     """
@@ -94,7 +93,7 @@ def supernet_flops(
     views: int = 1,
     paths: str = RANDOM,
 ) -> float:
-    """Return the expected operations of training a stage's supernet, in which each step runs the blocks that `paths` draws."""
+    """Return the expected FLOPs of training a stage's supernet, in which each step runs the blocks that `paths` draws."""
     place = SpaceStage(config, stage)
     visits, macs = path_sampler(paths, place.ops, place.blocks).visits, stage_macs(config, stage)
     each = [macs[block] for block in config.choices[stage]]
@@ -103,7 +102,7 @@ def supernet_flops(
 
 
 def calibration_flops(config: SpaceConfig, stage: int, images: int) -> float:
-    """Return the operations of passing images through every block of a stage, as BatchNorm's statistics of paths take."""
+    """Return the FLOPs of passing images through every block of a stage, to compute BatchNorm's statistics of each path."""
     return forward_flops(sum(stage_macs(config, stage)), images)
 
 
@@ -120,7 +119,7 @@ def recipe_flops(config: SpaceConfig, teacher: int, stage: int, images: int, rec
 def plugging_flops(config: SpaceConfig, teacher: int, images: int) -> float:
     """Return the FLOPs of evaluating the teacher with each block of each stage in place of its own: a forward pass for each.
 
-    The stages before the replaced one are counted once a stage, those from it on for each block.
+    The stages before the replaced one count once, those from it on for each block.
     """
     whole, passes = network_cost(config, teacher).macs, 0.0
     for stage, own in enumerate(blocks_of(config, teacher)):

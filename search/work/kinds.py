@@ -1,10 +1,10 @@
 """Kinds of units and their functions, in one literal table, and the execution context of a function.
 
 A function is called as `function(config, inputs, context)` and returns its content: a dict of weights, numbers and texts that
-`search.training.sealed` writes. It must be pure: all that its result depends on is in the config and the inputs. Whoever changes
-what a function computes counts its version up. Besides the table a kind may be written `module:function`, for functions of
-a user's own; such a module is imported where the unit runs, and its version is always 1. A kind's name is part of the keys of
-stored units: it stays where the module has another name now (`_MODULES`).
+`search.training.sealed` writes. It must be pure: its result depends on the config and the inputs alone. A change of its results
+requires a higher version. Besides the table a kind may be written `module:function`, for a user's own functions; such a module
+is imported where the unit runs, and its version is always 1. A kind's name is part of the keys of stored units and stays when
+its module is renamed (`_MODULES`).
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ Step = EpochDone | Message  # what a unit's function reports of its progress
 class Context:
     """Execution context of a unit; its result must not depend on it.
 
-    `scratch` is a folder of the unit's own, None where there is none: what is left there by a run that was killed is there
-    again for the next run on this machine, and it is removed once the result is kept. `device` is as torch names it, `threads`
-    are torch's. `on_progress` takes the steps of the unit's progress.
+    `scratch` is a folder of the unit's own, or None: files left there by a killed run are there for the next run on this machine,
+    and the folder is removed once the result is kept. `device` is as torch names it, `threads` are torch's. `on_progress` takes
+    the steps of the unit's progress.
     """
 
     scratch: Path | None

@@ -28,9 +28,9 @@ _MOST = 4096  # processes, or threads of one
 class LocalPool(Checked):
     """Compute units in `processes` processes with `threads_each` threads of torch each, on a `device` as torch names it.
 
-    Inputs and results pass through the results folder. A process that dies, killed by hand or for memory, is replaced and
-    its unit tried again, `retries` times at most; with one process units are computed in the caller's own, where only the
-    caller itself could be killed. Results depend on the threads of torch, in the last bits, not on the number of processes.
+    Inputs and results pass through the results folder. A process that dies, killed by hand or for memory, is replaced and its
+    unit tried again, `retries` times at most; with `processes` of 1 units are computed in the caller's process. Results depend on
+    the threads of torch, in the last bits, not on the number of processes.
 
     Raises:
         ConfigError: a number is out of its range.

@@ -1,7 +1,7 @@
-"""Child processes: spawned, connected to their parent by a pipe, ended with it, however it ends.
+"""Child processes: spawned, connected to their parent by a pipe, and ended when it ends, however it does.
 
-They are spawned, not forked: torch's threads do not survive a fork. So a script that runs units in processes keeps what it
-does under `if __name__ == "__main__":`.
+They are spawned, not forked: torch's threads do not survive a fork. So a script that runs units in processes needs
+`if __name__ == "__main__":`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Child:
     link: Connection
 
     def heard(self) -> Any:
-        """Return the child's first unread message; None where there is none, so that it is dead if it is `ready`."""
+        """Return the child's first unread message; None where there is none: a child that was `ready` is then dead."""
         try:
             return self.link.recv() if self.link.poll() else None
         except (OSError, EOFError):

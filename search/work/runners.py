@@ -1,4 +1,4 @@
-"""The runner of units that fits where they are to be computed."""
+"""Choice of the runner of units: local processes or a Ray cluster."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from search.work.unit_runs import Runner
 def make_runner(*, jobs: int = 1, threads: int = 1, ray: str = "", device: str = "cpu") -> Runner:
     """Return a runner of `jobs` local processes, or of the Ray cluster of an address, with `threads` each on a device of torch.
 
-    Raises: ConfigError for what neither can be, or when Ray is named and not installed.
+    Raises: ConfigError for a value that the runner refuses, or when Ray is named and not installed.
     """
     if ray:
         return RayCluster(address=ray, threads_each=threads, device=device)

@@ -67,7 +67,7 @@ def grouped(units: Sequence[Unit], results: ResultStore, together: int) -> list[
 def check_alike(results: ResultStore, unit: Unit) -> None:
     """Refuse a folder that holds trainings of another space, task or recipe than a unit's; seeds may differ.
 
-    Raises: ConfigError. Published files tell one space, task and recipe: they would mix what cannot be compared.
+    Published files have one space, task and recipe, for other trainings are not comparable. Raises: ConfigError.
     """
     wanted = _terms(unit.config)
     for other in stored_units(results):
@@ -99,9 +99,9 @@ def stored_units(results: ResultStore) -> list[Unit]:
 def publish(
     results: ResultStore, units: Sequence[Unit], jobs: Sequence[tuple[Unit, Sequence[Unit]]]
 ) -> tuple[dict[str, FinishedTraining], list[Path], list[str]]:
-    """Publish all finished trainings of the folder, those of `units` and of `jobs` with them, each a unit with its trainings.
+    """Publish all finished trainings of the folder, with those of `units` and of `jobs`, each a unit with its trainings.
 
-    Returns the finished trainings by key, the paths of the published files, and what to say of these.
+    Returns the finished trainings by key, the paths of the published files, and notes on these.
 
     Raises: ConfigError when a file cannot be written.
     """
@@ -162,7 +162,7 @@ def write_published(folder: Path, finished: Iterable[FinishedTraining]) -> tuple
 def seed_accuracies(folder: Path, *, metric: str = "", config: SpaceConfig) -> SeedAccuracies:
     """Return the accuracies of a folder's finished trainings of a space of any size, rounded as in the published files.
 
-    Of trainings of one network with one seed, by several of its names, these are means. `metric`: val_top1, by which the best
+    Trainings of one network with one seed, under several names, are averaged. `metric`: val_top1, by which the best
     epoch is chosen, or test_top1. Raises: ConfigError when no training has finished.
     """
     metric = metric or "val_top1"

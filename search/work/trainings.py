@@ -11,8 +11,8 @@ Its config has `space` (the name of a known one, or its fields), `architecture`,
     keep_each(together, units, results)                   # now each of them is done
 
 Its config is that of the trainings, with `architectures` in place of `architecture`, and its content holds the content of each
-under `networks`. Each is then the result of its own unit, too: what `search.training.batched_training` computes is what a
-training alone computes, to rounding, and so far results differ between machines as well.
+under `networks`. Each is then the result of its own unit, too: `search.training.batched_training` computes the result of a
+training alone up to rounding, by which results differ between machines as well.
 """
 
 from __future__ import annotations

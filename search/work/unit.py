@@ -3,8 +3,8 @@
     unit = Unit(kind="train", config={"space": "tiny", "architecture": "conv/bconv", ...})
     unit.key                                         # 64 hexadecimal characters
 
-The key is the SHA-256 of the unit as canonical JSON: keys sorted, no blanks, numbers as Python writes them, and the version
-of the kind's function with it, so that results of a function that has changed since are not taken for its own.
+The key is the SHA-256 of the unit as canonical JSON (keys sorted, no blanks, numbers as Python writes them) with the version of
+the kind's function, so that results of an earlier version are not reused.
 """
 
 from __future__ import annotations

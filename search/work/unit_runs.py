@@ -1,10 +1,10 @@
 """Run units: finished ones are skipped, failures are reported by unit, and the others finish.
 
-    results = Results(folder=Path("results"))
+    results = ResultStore(folder=Path("results"))
     done = run_units(units, results, LocalPool(processes=2))
     results.get(done[unit.key])
 
-A runner only computes and keeps content; which units are run, their records and the errors are here, the same for all.
+A runner only computes and keeps content; this module chooses the units to run, records them and raises errors, for all runners.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class RunUnits(Protocol):
     ) -> dict[str, str]:
         """Return the digest of each result by the unit's key; each unit has a name for people.
 
-        `epochs` are those of one unit, `title` what all of them do.
+        `epochs` are those of one unit, `title` describes the work of all.
         """
         ...
 
@@ -76,7 +76,7 @@ class RunUnits(Protocol):
 class NamedUnits:
     """Units that are run together: their `names` for people, by the units' keys, and the `epochs` of each.
 
-    `title` says what all of them do; `done` are the keys of those with a result from before.
+    `title` describes the work of all; `done` are the keys of units with an earlier result.
     """
 
     names: Mapping[str, str]
@@ -94,7 +94,7 @@ Watch = Callable[[NamedUnits], AbstractContextManager[OnProgress]]
 
 
 def logged(log: Callable[[str], None]) -> Watch:
-    """Return a watch that gives `log` a line of progress at a time."""
+    """Return a watch that passes lines of progress to `log`."""
 
     @contextmanager
     def watch(units: NamedUnits) -> Iterator[OnProgress]:
@@ -133,8 +133,8 @@ def run_units(
 ) -> dict[str, str]:
     """Run unfinished units and return the digest of each unit's result by the unit's key, in the order of the units.
 
-    The results folder is this process's own meanwhile; where another process runs units there, this one waits. `on_progress` is
-    called in this process. `called` names a unit in errors.
+    The results folder is locked meanwhile: while another process runs units there, this one waits. `on_progress` is called in
+    this process. `called` names a unit in errors.
 
     Raises:
         ConfigError: an input is not in the results folder, or there is no such kind: nothing was run. Also where all that

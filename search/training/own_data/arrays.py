@@ -1,8 +1,8 @@
-"""Files of labeled images as arrays, `.npz`: read as they come from outside, and written for what Python holds.
+"""Files of labeled images as arrays, `.npz`: those of others are read, and images held in Python are written.
 
 `x`, uint8 (n, height, width, channels) or gray (n, height, width), and `y`, whole numbers (n,) from 0; or these of each part:
-`x_train`, `y_train`, `x_val`, `y_val`, `x_test`, `y_test`, of which those to validate and test may be missing. `classes`, texts,
-names the classes; where it is missing they are called by their numbers.
+`x_train`, `y_train`, `x_val`, `y_val`, `x_test`, `y_test`, of which val and test may be missing. `classes`, texts, names the
+classes; by default their numbers are their names.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Decoded images on disk: made once, whole or not at all, checked when they are read, the oldest removed where they get many.
+"""Decoded images on disk: written atomically, checked when read, least recently used ones removed beyond a size.
 
-An entry is a folder, named by a digest of all that its images are made of: `images.npy`, uint8 (n, height, width, channels), and
-`sha256` of that file, whose time is that of the entry's last use.
+An entry is a folder, named by a digest of the files, settings and decoder of its images: `images.npy`, uint8 (n, height, width,
+channels), and `sha256` of that file, whose time is that of the entry's last use.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def cached_images(
 ) -> NDArray[np.uint8]:
     """Return the images of a key, read-only, of `shape`, (n, height, width, channels); `make` yields those that are not kept yet.
 
-    `make` is given the cache's folder, to tell of it. Processes that want the same images wait for the one that makes them.
+    `make` takes the cache's folder, for its messages. Processes that want the same images wait for the one that makes them.
 
     Raises:
         ConfigError: the cache cannot be written, such as on a full disk; what `make` raises.
@@ -79,7 +79,7 @@ def _write(folder: Path, shape: tuple[int, int, int, int], images: Iterator[NDAr
 
 
 def _read(entry: Path, shape: tuple[int, int, int, int]) -> NDArray[np.uint8] | None:
-    """Return an entry's images; None where they are not those that were written."""
+    """Return an entry's images; None where they are missing or damaged."""
     with suppress(OSError, ValueError, EOFError):
         found: NDArray[np.uint8] = np.load(entry / _IMAGES, mmap_mode="r", allow_pickle=False)
         named = (entry / _SHA256).read_text()
@@ -91,7 +91,7 @@ def _read(entry: Path, shape: tuple[int, int, int, int]) -> NDArray[np.uint8] | 
 
 
 def _make_room(folder: Path, size_bytes: int) -> None:
-    """Remove the entries that were not used for longest, where all and `size_bytes` more are too many. Raises: ConfigError."""
+    """Remove least recently used entries until `size_bytes` more fit. Raises: ConfigError."""
     try:
         free = shutil.disk_usage(folder).free
         entries = sorted((path.stat().st_mtime, path.parent) for path in folder.glob(f"*/{_SHA256}"))

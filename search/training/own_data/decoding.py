@@ -1,7 +1,7 @@
 """Image files as pixels of one size, by Pillow, which is imported when the first one is read.
 
-Formats that run programs or scripts (EPS, PDF ...) are not opened. How an image is turned (EXIF), its palette, its transparency
-and its colors are settled before it is resized.
+Formats that run programs or scripts (EPS, PDF ...) are not opened. Orientation (EXIF), palette, transparency and colors are
+resolved before an image is resized.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def _check_bits(image: Image, name: str) -> None:
 
 
 def refuse_unfit(size: tuple[int, int], has_colors: bool, form: Format, what: str) -> None:
-    """Refuse images of a width and height, or with colors, that the settings do not make fit. Raises: ConfigError."""
+    """Refuse a width and height, or colors, that do not fit under the settings. Raises: ConfigError."""
     width, height = size
     if form.settings.fit == "exact" and (width, height) != (form.size, form.size):
         raise ConfigError(

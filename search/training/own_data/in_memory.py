@@ -1,4 +1,4 @@
-"""Images that Python holds, as a task: arrays, or torch's datasets. They are kept in a file, which units of work read.
+"""Images held in Python, arrays or torch's datasets, as a task. They are kept in a file, which units of work read.
 
 task_in_memory((images, labels), config, folder)
 task_in_memory({"train": dataset, "test": other}, config, folder)
@@ -53,11 +53,10 @@ InMemory = Task | OnePart | Mapping[str, OnePart]
 
 
 def task_in_memory(given: InMemory, config: SpaceConfig, folder: Path, log: Log = lambda line: None) -> Task:
-    """Return images that Python holds as a task, and keep it as a file in a folder: images, or parts `train`, `val` and
-    `test` of them.
+    """Return images held in Python as a task, and keep them as a file in a folder: all images, or parts `train`, `val`, `test`.
 
-    A pair is arrays: images, uint8 (n, height, width[, channels]), and labels (n,). Parts that are missing are split by seed 0,
-    as those of a folder. A `Task` that says its source is returned as it is.
+    Images are a pair of arrays, uint8 (n, height, width[, channels]) and labels (n,), or a dataset. Missing parts are split by
+    seed 0, as those of a folder. A `Task` with a source is returned as it is.
 
     Raises:
         ConfigError: an image, a label or a part cannot be used, a task without a source has images held out, or the file cannot

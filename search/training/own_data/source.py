@@ -56,7 +56,7 @@ class DataSettings(Checked):
             raise self.refusal("val", f"with test = {self.test:g} it leaves no image to train on; give less")
 
     def __str__(self) -> str:
-        """Return the settings that differ from the defaults as a source tells them, such as `fit=crop,seed=3`."""
+        """Return the settings that differ from the defaults as in a source, such as `fit=crop,seed=3`."""
         usual = DataSettings()
         changed = [name for name in fields_of(DataSettings) if getattr(self, name) != getattr(usual, name)]
         return ",".join(f"{name}={_written(getattr(self, name))}" for name in changed)
@@ -81,7 +81,7 @@ def is_own(text: str) -> bool:
 
 
 def parse_source(text: str) -> OwnSource:
-    """Return the source that a text names. A path that is there is taken whole, whatever characters are in it.
+    """Return the source of a text. An existing path is taken whole, whatever characters are in it.
 
     Raises:
         ConfigError: it is no such source, or a setting is unknown or out of its range.
@@ -101,7 +101,7 @@ def parse_source(text: str) -> OwnSource:
 
 
 def _plain(text: str) -> dict[str, Any]:
-    """Return settings by name; what is no number where one belongs stays text, which `DataSettings` refuses."""
+    """Return settings by name; a text in place of a number stays a text, which `DataSettings` refuses."""
     known, found = fields_of(DataSettings), dict[str, Any]()
     for pair in text.split(","):
         name, _, value = pair.partition("=")

@@ -2,8 +2,8 @@
 
     load_own_task(parse_source("folder:flowers:fit=crop"), config)
 
-Its name ends in the beginning of its digest, which holds images, labels, names of classes and normalization: what is trained or
-published under a name is of these images and no others.
+Its name ends in the beginning of its digest of images, labels, class names and normalization: trainings and files under a name
+are of exactly these images.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def own_task(source: OwnSource, classes: tuple[str, ...], parts: Mapping[str, Ar
 
 
 def tell_repeats(task: Task, log: Log) -> None:
-    """Report images to validate or to test that are trained on, too, pixel by pixel."""
+    """Report validation and test images that are, pixel by pixel, training images too."""
     trained_on = set(map(_pixels_hash, task.train.images))
     for part, what in (("val", "validate"), ("test", "test")):
         images = getattr(task, part).images
@@ -108,7 +108,7 @@ def _pixels_hash(image: NDArray[np.uint8]) -> int:
 def _named(stem: str, task: Task) -> Task:
     """Return a task under a name of a stem and its digest; a stem that is such a name, as of a file from memory, is kept.
 
-    One that says that it is synthetic is taken at its word.
+    A name that says synthetic makes the task a synthetic one.
     """
     ending = f"-{task.images_digest[:DIGEST_CHARACTERS]}"
     if re.fullmatch(rf"[A-Za-z0-9_.-]{{1,{_NAME_CHARACTERS}}}{ending}", stem):
@@ -153,10 +153,10 @@ def _origin(source: OwnSource, parts: Mapping[str, ArrayPart]) -> str:
 def split_parts(
     labels: Mapping[str, NDArray[np.int64]], classes: Sequence[str], settings: DataSettings
 ) -> dict[str, tuple[str, NDArray[np.int64]]]:
-    """Return for each of train, val and test the given part that its images are of, and their places there, shuffled by the seed.
+    """Return for each of train, val and test the given part of its images, and their places there, shuffled by the seed.
 
-    A given part stays whole. A missing one is chosen from the part `all` or `train`, of each class its share, one image at least;
-    it leaves one for each part after it and to train.
+    A given part stays whole. A missing part takes its share of each class, at least one image, from the part `all` or `train`,
+    and leaves at least one for each part after it and for training.
 
     Raises:
         ConfigError: a class has too few images, or none in a part.
@@ -327,14 +327,14 @@ def _size_bytes(source: OwnSource, count: int, form: Format) -> int:
 
 
 def _key(form: Format, digests: Sequence[str]) -> str:
-    """Return the digest of all that decoded images are made of: files, settings, and what decodes them."""
+    """Return the digest of everything that determines decoded images: files, settings and decoder."""
     settings = form.settings
     head = f"{VERSION} pillow {pillow().__version__} {form.shape} {settings.fit} {settings.color} {settings.background}\n"
     return hashlib.sha256((head + "\n".join(digests)).encode()).hexdigest()
 
 
 def _in_threads(function: Callable[[_One], _Other], things: Iterable[_One]) -> Iterator[_Other]:
-    """Yield the function of each thing, in order; some are computed ahead, as Pillow and hashes leave other threads the core."""
+    """Yield the function of each thing, in order, computed ahead in threads: Pillow and hashes release Python's lock."""
     threads = min(
         8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )

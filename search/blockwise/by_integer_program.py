@@ -39,32 +39,21 @@ def choose(
     *,
     distance: int = DISTANCE,
     confident: bool = False,
+    distinct: bool = False,
 ) -> Finalists:
-    """Choose up to `count` networks as `within` does.
+    """Choose up to `count` networks as `within` does; if `distinct`, each by one of its names alone: see `network_key`.
 
-    Raises: ConfigError when no network is within the limits, with the nearest one and what it takes; or as `within`.
+    Raises: ConfigError when no network is within the limits, with the nearest one and its costs; or as `within`.
     """
-    found = within(config, scores, costs, constraints, count, distance=distance, confident=confident)
-    if not len(found):
-        closest = nearest(config, costs, constraints, kept=_kept(np.isfinite(scores)), confident=confident)
-        raise ConfigError(none_within(config, constraints, closest, confident=confident))
-    return found
-
-
-def choose_distinct(
-    config: SpaceConfig,
-    scores: FloatArray,
-    costs: Mapping[str, AdditiveCosts],
-    constraints: Sequence[Constraint],
-    count: int,
-    *,
-    distance: int = DISTANCE,
-    confident: bool = False,
-) -> Finalists:
-    """Choose as `choose` does, up to `count` networks that are all different, each by one of its names: see `network_key`."""
     looked_at = count
     while True:
-        found = choose(config, scores, costs, constraints, looked_at, distance=distance, confident=confident)
+        found = within(config, scores, costs, constraints, looked_at, distance=distance, confident=confident)
+        if not len(found):
+            kept = _kept(np.isfinite(scores))
+            closest = nearest(config, costs, constraints, kept=kept, confident=confident)
+            raise ConfigError(none_within(config, constraints, closest, confident=confident))
+        if not distinct:
+            return found
         once = found.each_once(config)
         if len(once) >= count or len(found) < looked_at or looked_at >= MOST_LOOKED_AT:
             return once.at(range(min(count, len(once))))

@@ -118,7 +118,7 @@ def _by_integer_program(fitted: FittedPredictor, signatures: Signatures, setting
     config, plan = signatures.config, setting.plan
 
     def best(scores: FloatArray, count: int) -> Finalists:
-        return by_integer_program.choose_distinct(
+        return by_integer_program.choose(
             config,
             setting.costs.known(scores),
             setting.costs.summed,
@@ -126,6 +126,7 @@ def _by_integer_program(fitted: FittedPredictor, signatures: Signatures, setting
             count,
             distance=plan.distance,
             confident=setting.confident,
+            distinct=True,
         )
 
     form = additive(fitted)

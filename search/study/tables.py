@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from search.statistics import Estimate, mean_of
 from search.study.runs import MethodRuns, MethodStanding, MethodVerdict
 from search.study.study import Study
+from space.indexing import FloatArray
 
 NO_ANSWER = "-"  # a method has spent this much and has not trained a network yet
 
@@ -64,31 +66,37 @@ def regret_table(study: Study) -> TextTable:
 
 def networks_table(study: Study) -> TextTable:
     """Return each method's regret by number of networks trained or fine-tuned, all other costs ignored."""
-    marks = study.settings.marks
-    rows = []
-    for method in study.methods:
-        each = [_mean_text(mean_of(method.at_networks(mark))) for mark in marks]
-        rows.append((method.method, str(len(method.runs)), *each))
-    return TextTable(
-        title=f"regret of the best by validation in points of {_accuracy(study)}, by networks trained or fine-tuned, mean over "
-        f"runs and 95 % interval - {study.truth.label}",
-        columns=("method", "runs", *(f"after {mark}" for mark in marks)),
-        rows=tuple(rows),
+    return _marked(
+        study,
+        f"regret of the best by validation in points of {_accuracy(study)}, by networks trained or fine-tuned",
+        "after",
+        MethodRuns.at_networks,
     )
 
 
 def lucky_table(study: Study) -> TextTable:
     """Return the regret of the best trained network on test images: chosen and judged by the same images, and so too low."""
-    unit, marks = study.unit_flops, study.settings.marks
-    rows = []
-    for method in study.methods:
-        each = [_mean_text(mean_of(method.lucky_at_flops(mark * unit))) for mark in marks]
-        rows.append((method.method, str(len(method.runs)), *each))
+    return _marked(
+        study,
+        f"regret of the best on test images, which nobody can name, in points of {_accuracy(study)}, by cost in trainings' worth "
+        "of operations",
+        "at",
+        lambda method, mark: method.lucky_at_flops(mark * study.unit_flops),
+    )
+
+
+def _marked(
+    study: Study, title: str, word: str, regrets: Callable[[MethodRuns, int], FloatArray]
+) -> TextTable:
+    """Return a table of each method's mean of `regrets`, (runs,), at each mark."""
+    marks = study.settings.marks
     return TextTable(
-        title=f"regret of the best on test images, which nobody can name, in points of {_accuracy(study)}, by cost in "
-        f"trainings' worth of operations, mean over runs and 95 % interval - {study.truth.label}",
-        columns=("method", "runs", *(f"at {mark}" for mark in marks)),
-        rows=tuple(rows),
+        title=f"{title}, mean over runs and 95 % interval - {study.truth.label}",
+        columns=("method", "runs", *(f"{word} {mark}" for mark in marks)),
+        rows=tuple(
+            (one.method, str(len(one.runs)), *(_mean_text(mean_of(regrets(one, mark))) for mark in marks))
+            for one in study.methods
+        ),
     )
 
 

@@ -97,10 +97,9 @@ def _run(order: Order, units: Sequence[Unit], results: ResultStore) -> Iterator[
     work = ray.remote(_work).options(
         num_cpus=order.threads, num_gpus=int(order.device.startswith("cuda")), max_retries=0
     )
-    nodes = _able(order)
-    yield Message(
-        text=f"connected to Ray at {order.address}: {counted(len(nodes), 'node')} that can run a unit"
-    )
+    nodes = _Nodes(order)
+    able = counted(len(nodes.able), "node")
+    yield Message(text=f"connected to Ray at {order.address}: {able} that can run a unit")
 
     digests = {digest for unit in units for digest in unit.inputs.values()}
     inputs = {digest: ray.put(results.sealed(digest)) for digest in digests}
@@ -123,7 +122,6 @@ def _run(order: Order, units: Sequence[Unit], results: ResultStore) -> Iterator[
                 events += ray.get(reference)
         return events
 
-    looked = able_at = time.monotonic()
     while running:
         finished, _ = ray.wait(list(running), timeout=_TICK_S)
         yield from post(_POST_S if finished else 0.0)  # what a unit reported comes before its end
@@ -141,19 +139,45 @@ def _run(order: Order, units: Sequence[Unit], results: ResultStore) -> Iterator[
                     running[submit(unit)] = unit
                 continue
             yield answer if isinstance(answer, Failed) else _kept(unit, results, *answer)
+        yield from nodes.look(len(running))
+
+
+class _Nodes:
+    """Nodes that are large enough for a unit, whether or not they are busy, by id."""
+
+    def __init__(self, order: Order) -> None:
+        self.order, self.able = order, self._count()
+        self.looked_s = self.able_s = time.monotonic()
+
+    def look(self, left: int) -> Iterator[Message]:
+        """Count the nodes every `_LOOK_S` and yield a message for each lost one; `left` units are not done.
+
+        Raises:
+            HarnessError: for longer than the order's patience there was no node.
+        """
         now = time.monotonic()
-        if now - looked > _LOOK_S:
-            looked = now
-            former, nodes = nodes, _able(order)
-            for name in former - nodes:
-                yield Message(text=f"node {name[:12]} is lost; {counted(len(nodes), 'node')} can run a unit")
-            able_at = now if nodes else able_at
-            if now - able_at > order.patience_s:
-                raise HarnessError(
-                    f"Ray: for {order.patience_s:g} s no node of {order.address} could run a unit: each needs {order.threads} "
-                    f"processors on device {order.device!r}, and {len(running)} are to do; what was done is kept. Start nodes "
-                    "with `ray start --address=HOST:PORT`, or ask for fewer threads, and run it again"
-                )
+        if now - self.looked_s <= _LOOK_S:
+            return
+        former, self.able, self.looked_s = self.able, self._count(), now
+        for name in former - self.able:
+            yield Message(text=f"node {name[:12]} is lost; {counted(len(self.able), 'node')} can run a unit")
+        self.able_s = now if self.able else self.able_s
+        if now - self.able_s > self.order.patience_s:
+            raise HarnessError(
+                f"Ray: for {self.order.patience_s:g} s no node of {self.order.address} could run a unit: each needs "
+                f"{self.order.threads} processors on device {self.order.device!r}, and {left} are to do; what was done is kept. "
+                "Start nodes with `ray start --address=HOST:PORT`, or ask for fewer threads, and run it again"
+            )
+
+    def _count(self) -> set[str]:
+        gpus = int(self.order.device.startswith("cuda"))
+        return {
+            node["NodeID"]
+            for node in _ray().nodes()
+            if node["Alive"]
+            and node["Resources"].get("CPU", 0) >= self.order.threads
+            and node["Resources"].get("GPU", 0) >= gpus
+        }
 
 
 def _kept(unit: Unit, results: ResultStore, data: bytes, seconds: float, host: str) -> Outcome:
@@ -162,19 +186,6 @@ def _kept(unit: Unit, results: ResultStore, data: bytes, seconds: float, host: s
     except ConfigError as e:
         return failed(unit, e)
     return Done(unit=unit, digest=digest, seconds=seconds, host=host)
-
-
-def _able(order: Order) -> set[str]:
-    """Return the ids of the nodes that are large enough for a unit, whether or not they are busy."""
-    ray = _ray()
-    gpus = int(order.device.startswith("cuda"))
-    return {
-        node["NodeID"]
-        for node in ray.nodes()
-        if node["Alive"]
-        and node["Resources"].get("CPU", 0) >= order.threads
-        and node["Resources"].get("GPU", 0) >= gpus
-    }
 
 
 def _ray() -> Any:

@@ -29,7 +29,7 @@ from harness.query.sums import cost_sums
 from harness.store import Store
 from harness.store.configurations import ConfigurationChoice
 from harness.store.latencies import latencies
-from search.blockwise.by_integer_program import choose, choose_distinct, ranked
+from search.blockwise.by_integer_program import choose, ranked
 from search.blockwise.finalists import from_list
 from search.blockwise.search import SearchPlan, choose_listed, predicted_table
 from search.table import Cost
@@ -142,7 +142,7 @@ def test_no_two_finalists_of_a_blockwise_search_are_one_network(distance: int) -
     scores = np.where(available(config), rng.normal(size=(config.stages, len(config.blocks))), np.nan)
     macs = property_sums("macs", config)
     limit = [parse_constraint("macs<200k")]
-    summed = choose_distinct(config, scores, {"macs": macs}, limit, 30, distance=distance)
+    summed = choose(config, scores, {"macs": macs}, limit, 30, distance=distance, distinct=True)
 
     def predict(indices: IndexArray) -> FloatArray:
         picked: FloatArray = scores[np.arange(config.stages), block_indices(config, indices)].sum(axis=1)

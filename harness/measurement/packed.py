@@ -132,7 +132,8 @@ def pack_campaign(
     files, networks = (source, source.networks) if isinstance(source, FileSource) else (None, source)
     for lacking in set(files.formats if files else ()) - set(formats.values()):
         raise ConfigError(
-            f"device {device.name!r}: runs {', '.join(formats)}, none of which runs {lacking} files; name one with --runtime"
+            f"device {device.name!r}",
+            f"runs {', '.join(formats)}, none of which runs {lacking} files; name one with --runtime",
         )
     packing = _Packing(options=options, rng=rng, log=log)
     groups = []
@@ -197,8 +198,9 @@ def _refuse_what_is_not_carried(device: Device, options: Options) -> None:
     """Refuse what a device or a campaign has that a packed job cannot do. Raises: ConfigError."""
     if device.board_settings:
         raise ConfigError(
-            f"device {device.name!r}: a packed job sets no power mode or clocks, for nobody would see them put back; set them on "
-            "the board by hand and leave jetson_power_mode and jetson_clocks out"
+            f"device {device.name!r}",
+            "a packed job sets no power mode or clocks, for nobody would see them put back; set them on "
+            "the board by hand and leave jetson_power_mode and jetson_clocks out",
         )
     if options.recalibrate:
         raise ConfigError(
@@ -206,8 +208,9 @@ def _refuse_what_is_not_carried(device: Device, options: Options) -> None:
         )
     if left_out := [key for key in NOT_CARRIED if getattr(device, key, None)]:
         raise ConfigError(
-            f"device {device.name!r}: devices.toml has {', '.join(left_out)}, which a packed job does not carry; leave that "
-            "out for it and see to it on the device, or measure over SSH"
+            f"device {device.name!r}",
+            f"devices.toml has {', '.join(left_out)}, which a packed job does not carry; leave that "
+            "out for it and see to it on the device, or measure over SSH",
         )
 
 

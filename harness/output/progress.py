@@ -129,7 +129,7 @@ class ProgressView:
         match event:
             case Note(text=text):
                 self._progress.rows.note(device)
-                self.log(_about(device, text))
+                self.log(f"{device}: {text}")
             case SessionsPlanned(sessions=sessions):
                 self._plan(device, sessions)
             case SessionDone():
@@ -147,7 +147,7 @@ class ProgressView:
         trouble = _trouble(event)
         self._progress.rows.note(device, in_trouble=trouble is not None, has_ended=False)
         if trouble is not None and trouble != self._troubles.get(device) and self._progress.is_shown:
-            self.log(_about(device, str(event)))  # a bar has no room for all of it
+            self.log(f"{device}: {event}")  # a bar has no room for all of it
         self._troubles[device] = trouble
         goes_on = isinstance(event, Sending) and isinstance(self._last.get(device), Sending)
         if isinstance(event, Stage) and not goes_on:
@@ -157,9 +157,8 @@ class ProgressView:
         """Show that a device's campaign ended while others go on; trouble is told even where progress is not."""
         self._progress.rows.note(device, in_trouble=bool(trouble), has_ended=True)
         task = self._task(device, "sessions")
-        line = _about(device, trouble)
-        ended = f"ended: {line.partition(': ')[2]}" if trouble else "done"
-        self._progress.update(task, description=ended)
+        line = f"{device}: {trouble}"
+        self._progress.update(task, description=f"ended: {trouble}" if trouble else "done")
         self._progress.stop_task(task)
         if trouble and line not in self._told:
             self._progress.say(line)
@@ -268,9 +267,3 @@ def _trouble(event: Event) -> Hashable | None:
         case BusyCores():
             return BusyCores
     return None
-
-
-def _about(device: str, text: str) -> str:
-    """Return a line about a device, named once."""
-    rest = text.removeprefix(f"device {device!r}")
-    return f"{device}: {text}" if rest == text else f"{device}{rest}"

@@ -360,9 +360,10 @@ def check_enough(measured: MeasuredNetworks) -> None:
     if len(measured.indices) < FEWEST:
         apart = f" ({doubt_text(measured.doubtful, measured.configuration)})" if measured.doubtful else ""
         raise ConfigError(
-            f"device {measured.configuration.device!r}: {_networks(len(measured.indices))} measured under "
+            f"device {measured.configuration.device!r}",
+            f"{_networks(len(measured.indices))} measured under "
             f"{configuration_id(measured.configuration)}, too few to fit a predictor, which needs {FEWEST}{apart}; measure more: "
-            f"{measure_command(measured.configuration)} --models {enough_models(measured.config)}"
+            f"{measure_command(measured.configuration)} --models {enough_models(measured.config)}",
         )
 
 
@@ -598,4 +599,4 @@ def space_of(configuration: Configuration) -> SpaceConfig:
     try:
         return find_space(configuration.space)
     except ArchitectureError as error:
-        raise ConfigError(f"device {configuration.device!r}: {error}") from error
+        raise ConfigError(f"device {configuration.device!r}", f"{error}") from error

@@ -210,9 +210,10 @@ def _measured(store: Store, first: str, second: str, choice: ConfigurationChoice
     if not found:
         lacking, missing = next(iter(not_measured.items()))
         raise ConfigError(
-            f"device {lacking.device!r}: not measured under "
+            f"device {lacking.device!r}",
+            f"not measured under "
             f"{'this configuration' if len(not_measured) == 1 else 'one configuration with the other'}: {', '.join(missing)}; "
-            f"measure what is missing: {measure_command(lacking)} --models {','.join(missing)}"
+            f"measure what is missing: {measure_command(lacking)} --models {','.join(missing)}",
         )
     return NetworkComparisons(rows=tuple(found), not_measured=not_measured)
 

@@ -211,7 +211,7 @@ def measure_over(
             for group in _groups(source, runtime, precisions, options.batches, probe):
                 yield plan_runtime(device, link.hello, conditions, group, runtime, allowed)
 
-    _Run(link, store, observer, outcome, options, rng, cancel, conditions, record).measure(uses())
+    _CampaignRun(link, store, observer, outcome, options, rng, cancel, conditions, record).measure(uses())
 
 
 def _groups(
@@ -227,7 +227,7 @@ def _groups(
     return network_groups(source, runtime.format, precisions, batches, probe)
 
 
-class _Run:
+class _CampaignRun:
     """The measuring part of one campaign."""
 
     def __init__(

@@ -28,8 +28,8 @@ from harness.devices.config import (
 )
 from harness.devices.job_files import (
     FORMAT,
+    JobResults,
     KnownJob,
-    Results,
     agent_archive,
     build_job,
     job_bytes,
@@ -379,7 +379,7 @@ def _known(path: Path, store: Store, job_id: str) -> KnownJob:
     return KnownJob(job_digest=packed["job_digest"], key=packed["key"], run=run)
 
 
-def _moved(results: Results, visit: str) -> timedelta:
+def _moved(results: JobResults, visit: str) -> timedelta:
     """Return the correction of the device's time of day: none where a start's sessions lie between the job's packing and now.
 
     Boards without a clock begin anew each time; such a start counts as begun when the job was packed.
@@ -396,14 +396,14 @@ def _moved(results: Results, visit: str) -> timedelta:
     return timedelta() if packed - CLOCKS <= begin and end <= now + CLOCKS else packed - begin
 
 
-def _source(results: Results, visit: str) -> _JobSource:
+def _source(results: JobResults, visit: str) -> _JobSource:
     """Return the sessions of one start of a job, each of which was asked for. Raises: ConfigError."""
     with results.entries(visit) as entries:
         return _JobSource(results.job, results.manifest.run, visit, recorded_batches(entries))
 
 
 def _read_visit(
-    results: Results,
+    results: JobResults,
     number: int,
     source: _JobSource,
     store: Store,

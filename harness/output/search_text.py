@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.output.campaigns import print_outcome
-from harness.output.layout import Table as TextTable
+from harness.output.layout import PrintedTable
 from harness.output.search_document import answer_document
 from harness.output.tables import print_json, print_table, write_csv
 from harness.output.terminal import echo
@@ -142,7 +142,9 @@ def _provenance(accuracy: Accuracies) -> str:
     return ", ".join(parts)
 
 
-def _networks(title: str, table: Table, places: Sequence[int], verified: frozenset[int] | None) -> TextTable:
+def _networks(
+    title: str, table: Table, places: Sequence[int], verified: frozenset[int] | None
+) -> PrintedTable:
     """Return some rows of a table of networks, with their accuracies and costs."""
     columns = ["network", *(f"{accuracies.label} %" for accuracies in (table.accuracy, *table.shown))]
     spare = [f"{accuracies.label} %" for accuracies in table.shown]
@@ -165,7 +167,7 @@ def _networks(title: str, table: Table, places: Sequence[int], verified: frozens
         if verified is not None:
             cells.append("yes" if place in verified else "no")
         rows.append(cells)
-    return TextTable(title=title, columns=columns, rows=rows, spare=spare)
+    return PrintedTable(title=title, columns=columns, rows=rows, spare=spare)
 
 
 def _cost_cells(cost: Cost, index: int) -> list[str]:

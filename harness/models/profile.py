@@ -35,7 +35,7 @@ class NetworkProfile:
 
     @property
     def ways(self) -> tuple[str, ...]:
-        """Keys by which nodes can be added up, the usual first: fragments are those of a network in ONNX Runtime."""
+        """Keys by which nodes can be added up, the usual one first; only a network in ONNX Runtime has fragments."""
         return GROUPINGS if self._has_fragments else GROUPINGS[1:]
 
     @property

@@ -567,7 +567,7 @@ def summary(table: SpaceTable) -> dict[str, object]:
 
 
 def unmeasured_text(places: Sequence[str]) -> str:
-    """Return a clause on blocks that no measured network tells of, of many the first."""
+    """Return a clause on blocks that no measured network tells of; of many it names the first."""
     more = f" and {len(places) - SHOWN_PLACES} more" if len(places) > SHOWN_PLACES else ""
     verb = "is" if len(places) == 1 else "are"
     return f"{', '.join(places[:SHOWN_PLACES])}{more} {verb} in no measured network"

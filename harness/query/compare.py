@@ -223,7 +223,7 @@ def compare_any(
 ) -> NetworkComparisons | PrecisionComparisons:
     """Compare two networks or model files, or two precisions; options as for `compare`, fewer of them for precisions.
 
-    Raises: ConfigError as `compare` and `compare_precisions`, and where one alone is a precision.
+    Raises: ConfigError as `compare` and `compare_precisions`, and where only one of the two is a precision.
     """
     named = [text for text in (first, second) if text in PRECISIONS]
     if not named:

@@ -116,7 +116,7 @@ def print_pairs(found: NetworkComparisons, *, json_output: bool, wide: bool = Fa
 
 
 def _wrong_outputs(found: NetworkComparisons) -> Iterator[str]:
-    """Yield a note for each network that is fast at computing something else."""
+    """Yield a note for each network whose output is wrong, which makes its latency meaningless."""
     for pair in found:
         # The reference of two files has the other's findings.
         rows = (pair.first,) if pair.configuration.space == FILE_SPACE else (pair.first, pair.second)

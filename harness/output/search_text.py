@@ -104,7 +104,7 @@ def part_of_front(count: int, cost: str) -> str:
 
 
 def print_front(table: Table, front: Front, wide: bool, *, is_part: bool = False) -> None:
-    """Print a Pareto front, cheapest first, and its hypervolume; of a part of a front what found it."""
+    """Print a Pareto front, cheapest first, and its hypervolume; of a part of a front, how it was found."""
     names = " and ".join(front.costs)
     title = f"Pareto front over {table.accuracy.label} and {names}"
     print_table(_networks(title, table, front.indices.tolist(), None), wide=wide)

@@ -77,7 +77,7 @@ def print_sessions(rows: Sequence[StoredSession], *, json_output: bool = False, 
 
 
 def print_session(summary: SessionSummary, *, json_output: bool = False) -> None:
-    """Print one session: what it is of, a summary of its raw times, and its conditions."""
+    """Print one session: its network and configuration, a summary of its raw times, and its conditions."""
     if json_output:
         print_json(asdict(summary))
         return

@@ -21,7 +21,7 @@ SPARE_COLUMNS = ("runs", "other cores", "MHz", "p90 ms", "reference ms", "distur
 
 
 def check_plot(figure: Path | None, sustained: str) -> None:
-    """Raise ConfigError for a figure of which no file can be made, or of no run under load."""
+    """Raise ConfigError for a figure that cannot be written, or without --sustained."""
     if figure is not None and not sustained:
         raise ConfigError("--plot draws runs under load: add --sustained 30m, or leave it out")
     check_pictures(figure)
@@ -30,7 +30,7 @@ def check_plot(figure: Path | None, sustained: str) -> None:
 def print_sustained(
     found: Sequence[Sustained], *, json_output: bool, wide: bool = False, figure: Path | None = None
 ) -> None:
-    """Print each run minute by minute with what it comes to, or all as JSON; draw them if a `figure` is asked for."""
+    """Print each run minute by minute with its summary, or all as JSON; draw them if a `figure` is asked for."""
     if json_output:
         print_json([one.to_json() for one in found])
     for one in () if json_output else found:

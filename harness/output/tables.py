@@ -26,7 +26,7 @@ from space.errors import ConfigError
 if TYPE_CHECKING:
     from harness.store import Store
 
-# What a narrow terminal does without of latencies, in this order.
+# Columns of latencies that a narrow terminal does without, in this order.
 SPARE_COLUMNS = (
     "above idle mJ",
     "first run ms",
@@ -75,7 +75,7 @@ def print_latencies(
 
 
 def _print_sensors(rows: Sequence[Latency]) -> None:
-    """Print on standard error what energies are of, and which of them are in part another program's."""
+    """Print on standard error the sensors of energies, and which energies include another program's."""
     energies = [row.energy for row in rows if row.energy is not None]
     sensors = dict.fromkeys((one.sensor, one.scope) for one in energies)
     for sensor, scope in sensors:
@@ -262,7 +262,7 @@ def print_tables(tables: Iterable[PrintedTable], *, wide: bool = False) -> None:
 
 
 def _printable(table: PrintedTable) -> PrintedTable:
-    """Return a table whose cells are one line each, without what a terminal would obey."""
+    """Return a table whose cells are one line each, without control characters."""
     return replace(
         table,
         title=plain(table.title),

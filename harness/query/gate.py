@@ -512,7 +512,7 @@ def _weighed(table: LatencyTable) -> dict[tuple[str, tuple[str, str, str]], tupl
 def _memory_changes(
     files: Sequence[FileModel], kept: Mapping[str, KeptFile], baseline: Path, timing: Timing
 ) -> dict[str, list[_Change]]:
-    """Return how the peak memory of each changed file changed, by name: from the baseline's file measured now, or as it was kept."""
+    """Return how the peak memory of each changed file changed, by name: from its file measured now, or as it was kept."""
     changed = [
         (file, kept[file.name])
         for file in files

@@ -61,7 +61,7 @@ def convert(data: bytes) -> bytes:
     module = program.module(**({"check_guards": False} if has_guards else {}))
     setattr(module, "train", lambda mode=True: module)  # noqa: B010 - it has one mode, and refuses to change it
 
-    class Run(torch.nn.Module):
+    class FlatProgram(torch.nn.Module):
         """The program of flat tensors."""
 
         def __init__(self) -> None:
@@ -77,7 +77,7 @@ def convert(data: bytes) -> bytes:
                 self.program.forward(*args, **kwargs)
             )  # not the hooks, which compare sizes
 
-    run = Run()
+    run = FlatProgram()
     with torch.no_grad():
         right = [one.numpy() for one in run(*tensors) if isinstance(one, torch.Tensor)]
         written: Any = io.BytesIO()  # torch's stubs know of paths alone

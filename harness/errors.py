@@ -44,8 +44,10 @@ class AgentError(DeviceError):
     `details` is the agent's whole answer, foreign and unchecked.
     """
 
-    def __init__(self, kind: str, message: str, details: Mapping[str, Any] | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, kind: str, message: str, details: Mapping[str, Any] | None = None, *, thing: str = ""
+    ) -> None:
+        super().__init__(*filter(None, [thing]), message)
         self.kind = kind
         self.details = details or {}
 

@@ -327,7 +327,7 @@ class FreshRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class TimedBlock:
     """Some seconds of a run of blocks, in which the network, its reference or nothing ran, one run right after the other.
 
     `runs`: how many, None of a block that was broken off. `at_ns`, `runs_ns`: when each of the timed ones began and what it took,
@@ -396,7 +396,7 @@ class BlockRun:
     ended: str
     load_ns: int
     first_run_ns: int
-    blocks: tuple[Block, ...]
+    blocks: tuple[TimedBlock, ...]
     conditions_before: dict[str, Any]
     conditions_after: dict[str, Any]
     plan: dict[str, Any]

@@ -11,7 +11,8 @@ HarnessError            exit 1    caught by the command line, which catches noth
   ConversionError       exit 4    a model could not be made (exporters.errors)
 ```
 
-A message names the thing, the value and the remedy. Foreign errors are translated where they enter.
+A message names the thing, the value and the remedy. `HarnessError("device 'pi4'", "not connected")` keeps the thing apart, for
+readers who see it anyway, such as beside the bar of that device. Foreign errors are translated where they enter.
 """
 
 from __future__ import annotations
@@ -26,6 +27,14 @@ class HarnessError(Exception):
     """A failure that the user can act on."""
 
     exit_status = 1
+
+    def __str__(self) -> str:
+        return ": ".join(map(str, self.args))
+
+    @property
+    def reason(self) -> str:
+        """The message without the thing, where that was given apart."""
+        return ": ".join(map(str, self.args[1:] or self.args))
 
 
 class ConfigError(HarnessError):

@@ -303,14 +303,13 @@ def test_a_needless_delay_is_seen_and_a_needed_one_is_not() -> None:
 
 
 def test_a_class_name_has_one_meaning() -> None:
-    """What both ends of the agent's protocol name alike is one thing; of the others one of the two is public or stored."""
+    """What both ends of the agent's protocol name alike is one thing."""
     both_ends = {"Grant", "Interrupted", "Quota", "Refusal"}
-    known = {"Block", "Results", "Table"}
     homes: dict[str, set[str]] = {}
     for module, path in MODULES.items():
         for name in re.findall(r"^class ([A-Z]\w*)", path.read_text("utf-8"), re.MULTILINE):
             homes.setdefault(name, set()).add(module)
-    assert {name for name, modules in homes.items() if len(modules) > 1} == both_ends | known
+    assert {name for name, modules in homes.items() if len(modules) > 1} == both_ends
 
 
 def test_importing_the_rooms_is_light_and_quiet() -> None:

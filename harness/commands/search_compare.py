@@ -21,8 +21,6 @@ from harness.commands.options import (
 )
 from harness.commands.query_options import QueryOptions, takes_query
 
-DEFAULT_METHODS = ("random", "evolution", "linear", "ilp")  # seconds a search, and no torch
-
 
 @takes_query
 def compare(
@@ -33,7 +31,7 @@ def compare(
             "--methods",
             "-m",
             help="Methods, repeatable or joined by commas; METHOD+PROXY begins with the networks that a zero-cost proxy prefers, "
-            f"PROXY alone asks in its order. [default: {','.join(DEFAULT_METHODS)}]",
+            "PROXY alone asks in its order. [default: random,evolution,linear,ilp]",
         ),
     ] = None,
     budget: Annotated[
@@ -63,7 +61,7 @@ def compare(
     from harness.query.run import CompareRequest, compare_on_store
     from search.methods.registry import parse_methods
 
-    named = parse_methods(methods or DEFAULT_METHODS)
+    named = parse_methods(methods or ())
     check_figures(output, figure)
     request = CompareRequest(
         query=options.query(), methods=named, budget=budget, seeds=seeds, seed=seed, pool=pool, batch=batch

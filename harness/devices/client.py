@@ -111,13 +111,15 @@ def deploy(transport: Transport, device: Device) -> Deployment:
     version = tuple(answer["python"])
     if version < MIN_PYTHON:
         raise DeviceError(
-            f"device {device.name!r}: {python!r} is Python {'.'.join(map(str, version))}; the agent needs 3.8 or newer: "
-            f'name one with python = "..." in [devices.{device.name}]'
+            f"device {device.name!r}",
+            f"{python!r} is Python {'.'.join(map(str, version))}; the agent needs 3.8 or newer: "
+            f'name one with python = "..." in [devices.{device.name}]',
         )
     if not answer["zlib"]:
         raise DeviceError(
-            f"device {device.name!r}: {python!r} has no module zlib, which the agent needs to unpack models; "
-            f'name another with python = "..." in [devices.{device.name}]'
+            f"device {device.name!r}",
+            f"{python!r} has no module zlib, which the agent needs to unpack models; "
+            f'name another with python = "..." in [devices.{device.name}]',
         )
     sent_bytes = 0
     if not answer["present"]:
@@ -127,8 +129,9 @@ def deploy(transport: Transport, device: Device) -> Deployment:
         sent_bytes = len(packed)
         if not answer["present"]:
             raise DeviceError(
-                f"device {device.name!r}: the agent cannot be stored in {answer['root']!r}: {answer['error']}"
-                f"{_on_device(answer['error'], device.name)}"
+                f"device {device.name!r}",
+                f"the agent cannot be stored in {answer['root']!r}: {answer['error']}"
+                f"{_on_device(answer['error'], device.name)}",
             )
     return Deployment(
         python=python,
@@ -171,7 +174,9 @@ class AgentClient:
         except LinkError as error:
             client.close()
             if remedy_for(error):
-                raise LinkError(f"{error}{_on_device(str(error), device.name)}") from error
+                raise LinkError(
+                    *error.args[:-1], f"{error.args[-1]}{_on_device(str(error), device.name)}"
+                ) from error
             raise
         return client
 
@@ -201,7 +206,7 @@ class AgentClient:
         )
         if answer.get("protocol") != PROTOCOL:
             raise DeviceError(
-                f"{self._who}: the agent speaks protocol {answer.get('protocol')!r}, not {PROTOCOL}"
+                self._who, f"the agent speaks protocol {answer.get('protocol')!r}, not {PROTOCOL}"
             )
         return answer
 
@@ -380,9 +385,9 @@ class AgentClient:
                     raise BadAnswer(f"its answer to {verb}: type = {_quoted(kind)}")
                 event = check_event(header)
             except BadAnswer as error:
-                raise LinkError(f"{self._who}: the agent broke the protocol in {error}") from error
+                raise LinkError(self._who, f"the agent broke the protocol in {error}") from error
             if trouble := limit.count(self._frames.received_bytes - before):
-                raise DeviceError(f"{self._who}: {trouble}")
+                raise DeviceError(self._who, trouble)
             if event is not None:
                 if event["event"] in ("measured", "refused"):
                     limit.begin()
@@ -393,10 +398,11 @@ class AgentClient:
         helps = remedy_for(said["message"]) if said["kind"] == "agent-error" else ""
         return AgentError(
             said["kind"],
-            f"{self._who}: {said['message']}"
+            said["message"]
             + (f"; on the device: {helps}" if helps else "")
             + (f"; it printed: {printed}" if printed else ""),
             said,
+            thing=self._who,
         )
 
 
@@ -447,19 +453,22 @@ def _boot(transport: Transport, device: Device, argv: Sequence[str], archive: by
             try:
                 return check_boot(json.loads(line.removeprefix("HARNESS-BOOT ")))
             except (ValueError, RecursionError) as error:
-                raise DeviceError(f"device {device.name!r}: unreadable answer {line[:200]!r}") from error
+                raise DeviceError(f"device {device.name!r}", f"unreadable answer {line[:200]!r}") from error
     if done.status in (126, 127):
         raise DeviceError(
-            f"device {device.name!r}: no Python at {argv[0]!r} ({printable(done.stderr) or 'not found'}); install one (Debian: "
+            f"device {device.name!r}",
+            f"no Python at {argv[0]!r} ({printable(done.stderr) or 'not found'}); install one (Debian: "
             f"apt install python3; Termux: pkg install python) or name it: "
-            f'python = "/path/to/python3" in [devices.{device.name}]'
+            f'python = "/path/to/python3" in [devices.{device.name}]',
         )
     if missing := _NO_MODULE.search(done.stderr):
         raise DeviceError(
-            f"device {device.name!r}: {argv[0]!r} has no module {missing[1]}, which the standard library has: install all of it "
+            f"device {device.name!r}",
+            f"{argv[0]!r} has no module {missing[1]}, which the standard library has: install all of it "
             f"(Debian, where python3-minimal is a part: apt install python3) or name another Python with "
-            f'python = "..." in [devices.{device.name}]'
+            f'python = "..." in [devices.{device.name}]',
         )
     raise DeviceError(
-        f"device {device.name!r}: {argv[0]!r} ended with status {done.status}: {printable(done.stderr) or done.stdout[:200]!r}"
+        f"device {device.name!r}",
+        f"{argv[0]!r} ended with status {done.status}: {printable(done.stderr) or done.stdout[:200]!r}",
     )

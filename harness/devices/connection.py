@@ -66,7 +66,7 @@ class Connection:
     def client(self) -> AgentClient:
         """Return the agent's client. Raises: LinkError when the connection is not open."""
         if self._client is None:
-            raise LinkError(f"device {self._device.name!r}: not connected")
+            raise LinkError(f"device {self._device.name!r}", "not connected")
         return self._client
 
     @property
@@ -109,13 +109,14 @@ class Connection:
                 return
             except LinkError as error:
                 next_s = wait_s if attempt < attempts else None
-                on_progress(Attempt(number=attempt, attempts=attempts, reason=str(error), next_s=next_s))
+                on_progress(Attempt(number=attempt, attempts=attempts, reason=error.reason, next_s=next_s))
             if cancel.wait(wait_s):
                 return
         self.close()
         raise DeviceError(
-            f"device {self._device.name!r}: lost, {attempts} attempts to reconnect failed; what was measured is stored, "
-            "the same command goes on from here"
+            f"device {self._device.name!r}",
+            f"lost, {attempts} attempts to reconnect failed; what was measured is stored, "
+            "the same command goes on from here",
         )
 
     def _greet(self) -> None:
@@ -162,7 +163,7 @@ class Connection:
                     if isinstance(error, LinkError) or error.kind != "busy":
                         raise
                     hint = f"; waited {clock(waited_s)} for it" if self._wait_s else "; --wait waits for it"
-                    raise DeviceError(f"{error}{hint}") from error
+                    raise DeviceError(*error.args[:-1], f"{error.args[-1]}{hint}") from error
                 if isinstance(error, LinkError):
                     self.close()
                 else:
@@ -181,7 +182,7 @@ class Connection:
 
     def _reason(self, error: DeviceError) -> str:
         """Return the cause of a wait, in as few words as the error has for it."""
-        text = str(error).removeprefix(f"device {self._device.name!r}: ").removeprefix("the device is ")
+        text = error.reason.removeprefix("the device is ")
         return text.partition("; wait for it")[0]
 
     def _limit_s(self, error: AgentError | LinkError) -> float:

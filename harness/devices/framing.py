@@ -31,7 +31,7 @@ class FrameStream:
 
     def __init__(self, channel: Channel, who: str = "") -> None:
         self._channel = channel
-        self._who = f"{who}: " if who else ""
+        self._who = [who] if who else []
         self._buffer = bytearray()
         self.received_bytes = 0
 
@@ -43,7 +43,7 @@ class FrameStream:
         deadline = time.monotonic() + timeout_s
         while PREAMBLE not in self._buffer:
             if len(self._buffer) > MAX_PREAMBLE_BYTES:
-                raise LinkError(f"{self._who}no agent answered but {bytes(self._buffer[:80])!r}...")
+                raise LinkError(*self._who, f"no agent answered but {bytes(self._buffer[:80])!r}...")
             self._fill(deadline, "the agent's first line")
         del self._buffer[: self._buffer.index(PREAMBLE) + len(PREAMBLE)]
 
@@ -66,11 +66,12 @@ class FrameStream:
         magic, header_size, payload_size = _HEAD.unpack_from(self._buffer)
         if magic != _MAGIC:
             raise LinkError(
-                f"{self._who}the agent broke the protocol: expected a frame, read {bytes(self._buffer[:24])!r}"
+                *self._who,
+                f"the agent broke the protocol: expected a frame, read {bytes(self._buffer[:24])!r}",
             )
         if header_size > MAX_HEADER_BYTES or payload_size:
             raise LinkError(
-                f"{self._who}the agent broke the protocol: a frame of {header_size} + {payload_size} bytes"
+                *self._who, f"the agent broke the protocol: a frame of {header_size} + {payload_size} bytes"
             )
         self._need(_HEAD.size + header_size, timeout_s)
         text = bytes(self._buffer[_HEAD.size : _HEAD.size + header_size])
@@ -82,10 +83,10 @@ class FrameStream:
                 header = json.loads(json.dumps(header, ensure_ascii=False).encode("utf-8", "replace"))
         except (ValueError, RecursionError) as error:
             raise LinkError(
-                f"{self._who}the agent broke the protocol: header is no JSON: {text[:80]!r}"
+                *self._who, f"the agent broke the protocol: header is no JSON: {text[:80]!r}"
             ) from error
         if not isinstance(header, dict):
-            raise LinkError(f"{self._who}the agent broke the protocol: header is no object: {text[:80]!r}")
+            raise LinkError(*self._who, f"the agent broke the protocol: header is no object: {text[:80]!r}")
         return header
 
     def _need(self, size: int, timeout_s: float) -> None:
@@ -97,13 +98,14 @@ class FrameStream:
         left_s = deadline - time.monotonic()
         if left_s <= 0:
             raise LinkError(
-                f"{self._who}the agent sent {waiting_for} too slowly; {len(self._buffer)} bytes came in time"
+                *self._who, f"the agent sent {waiting_for} too slowly; {len(self._buffer)} bytes came in time"
             )
         data = self._channel.read(1 << 16, left_s)
         if not data:
             tail = self._channel.stderr_tail()
             raise LinkError(
-                f"{self._who}the agent ended while {waiting_for} was awaited"
-                + (f"; it said: {printable(tail, keep=chr(10))}" if tail else "")
+                *self._who,
+                f"the agent ended while {waiting_for} was awaited"
+                + (f"; it said: {printable(tail, keep=chr(10))}" if tail else ""),
             )
         self._buffer += data

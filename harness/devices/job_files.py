@@ -138,7 +138,7 @@ class KnownJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Results:
+class JobResults:
     """Checked results of a packed job. `visits`: the names of its records, one a start of the job."""
 
     path: Path
@@ -191,7 +191,7 @@ def _entry(name: str) -> zipfile.ZipInfo:
     return entry
 
 
-def open_results(path: Path, known: Callable[[str], KnownJob]) -> Results:
+def open_results(path: Path, known: Callable[[str], KnownJob]) -> JobResults:
     """Check the results of a packed job. `known` returns what is kept of a job by its id, and raises where nothing is.
 
     Raises: ConfigError for a file that is none, is damaged, was altered, or answers another job.
@@ -218,7 +218,7 @@ def open_results(path: Path, known: Callable[[str], KnownJob]) -> Results:
         for visit in visits:
             if _digest(path, archive, visit) != manifest.files[visit]:
                 raise _altered(path, f"{visit} has another digest than in its manifest")
-    return Results(path=path, manifest=manifest, job=json.loads(job), visits=tuple(visits))
+    return JobResults(path=path, manifest=manifest, job=json.loads(job), visits=tuple(visits))
 
 
 def _altered(path: Path, why: str) -> ConfigError:

@@ -87,7 +87,7 @@ def _wait(
         by = repr(owner) if owner else "another campaign"
         if waited_s >= limit_s:
             hint = f"waited {clock(waited_s)} for it" if wait_s else "--wait waits for it"
-            raise DeviceError(f"{who}: the phone is in use by {by}; {hint}")
+            raise DeviceError(who, f"the phone is in use by {by}; {hint}")
         if limit_s > GRACE_S and waited_s - said_s >= SAY_S:
             said_s = waited_s
             on_progress(Waiting(reason=f"in use by {by}", waited_s=waited_s, limit_s=limit_s))

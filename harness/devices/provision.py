@@ -157,7 +157,7 @@ def fix(device: Device, on_progress: Callable[[str], None] = lambda step: None) 
     except (DeviceError, ConfigError) as error:
         return [
             *checks,
-            Check(status="FAIL", name="fix", found=str(error).removeprefix(f"device {device.name!r}: ")),
+            Check(status="FAIL", name="fix", found=error.reason),
         ]
     told = Check(status="ok", name="fix", found=done.sentence())
     return [told, *diagnose(device, on_progress)]
@@ -219,7 +219,7 @@ def _ask(
                 break
             return answer if isinstance(answer, dict) else {}
     said = printable(done.stderr or done.stdout[-200:].decode("utf-8", "replace"))
-    raise DeviceError(f"device {device.name!r}: no answer about packages, status {done.status}: {said}")
+    raise DeviceError(f"device {device.name!r}", f"no answer about packages, status {done.status}: {said}")
 
 
 def _survey(device: Device, ask: _Ask) -> Survey:
@@ -229,7 +229,7 @@ def _survey(device: Device, ask: _Ask) -> Survey:
     try:
         return check_survey(answer)
     except BadAnswer as error:
-        raise DeviceError(f"device {device.name!r}: {error}") from error
+        raise DeviceError(f"device {device.name!r}", str(error)) from error
 
 
 def _installed(device: Device, answer: Mapping[str, Any]) -> Installed:
@@ -237,11 +237,11 @@ def _installed(device: Device, answer: Mapping[str, Any]) -> Installed:
     try:
         installed = check_installed(answer)
     except BadAnswer as error:
-        raise DeviceError(f"device {device.name!r}: {error}") from error
+        raise DeviceError(f"device {device.name!r}", str(error)) from error
     if installed.refused:
         helps = remedy_for(installed.refused)
         raise DeviceError(
-            f"device {device.name!r}: {installed.refused}{f'; on the device: {helps}' if helps else ''}"
+            f"device {device.name!r}", f"{installed.refused}{f'; on the device: {helps}' if helps else ''}"
         )
     return installed
 
@@ -265,7 +265,7 @@ def _plan(
     left_out = {name: row for name, row in found.items() if isinstance(row, str)}
     if left_out and (is_asked or not (rows or present)):
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
-        raise DeviceError(f"device {device.name!r}: nothing fits it: {reasons}")
+        raise DeviceError(f"device {device.name!r}", f"nothing fits it: {reasons}")
     if rows:  # the new folder takes the place of the one that holds these
         again = {
             name: find_row(name, survey)
@@ -314,8 +314,9 @@ def _install(
     """Install by the first way that works, then try the runtimes. Raises: DeviceError when none does."""
     if survey.free_bytes < LEAST_BYTES:
         raise DeviceError(
-            f"device {device.name!r}: {survey.free_bytes >> 20} MiB are free in the agent's folder, and packages take up to "
-            f'{LEAST_BYTES >> 20}; free some, or name another folder with root = "..." in [devices.{device.name}]'
+            f"device {device.name!r}",
+            f"{survey.free_bytes >> 20} MiB are free in the agent's folder, and packages take up to "
+            f'{LEAST_BYTES >> 20}; free some, or name another folder with root = "..." in [devices.{device.name}]',
         )
     notes = [] if survey.pip or ways == ["pkg"] else [f"{survey.executable} has no pip"]
     for way in ways:
@@ -323,9 +324,9 @@ def _install(
             note = _installed_by(way, device, connection, ask, plan, survey, on_progress)
             break
         except DeviceError as error:
-            notes.append(str(error).removeprefix(f"device {device.name!r}: "))
+            notes.append(error.reason)
     else:
-        raise DeviceError(f"device {device.name!r}: {'; then '.join(notes)}; nothing was changed")
+        raise DeviceError(f"device {device.name!r}", f"{'; then '.join(notes)}; nothing was changed")
     connection.close()
     on_progress("connecting again")
     connection.open()
@@ -355,7 +356,7 @@ def _installed_by(
         on_progress(f"installing by its {way}")
     note = _installed(device, ask(request, INSTALL_S)).note
     if note is None:
-        raise DeviceError(f"device {device.name!r}: its answer on packages names none")
+        raise DeviceError(f"device {device.name!r}", "its answer on packages names none")
     return note
 
 

@@ -72,7 +72,7 @@ def choose_runtimes(
             reason += f" (asked for: {', '.join(wanted)})"
             remedy = f"name one that does: --runtime {' or '.join(fitting)}"
         raise ConfigError(
-            f"device {device.name!r}: no runtime to measure with, {reason}{_broken(hello)}; {remedy}"
+            f"device {device.name!r}", f"no runtime to measure with, {reason}{_broken(hello)}; {remedy}"
         )
     return uses
 
@@ -124,28 +124,31 @@ def allowed_cores(
     for core in named:
         if core not in usable:
             raise ConfigError(
-                f"device {device.name!r}: core {core} is not usable (usable: {_list(sorted(usable))}); "
-                "name others with --cores"
+                f"device {device.name!r}",
+                f"core {core} is not usable (usable: {_list(sorted(usable))}); name others with --cores",
             )
     if named:
         if count > len(named):
             raise ConfigError(
-                f"device {device.name!r}: {count} threads on {len(named)} named cores {_list(named)}; threads that share "
-                "a core are noise: name more cores or fewer threads"
+                f"device {device.name!r}",
+                f"{count} threads on {len(named)} named cores {_list(named)}; threads that share "
+                "a core are noise: name more cores or fewer threads",
             )
         alike = [[core for core in cluster if core in named] for cluster in hello.get("clusters", [])]
         unlike = [_list(sorted(cores)) for cores in alike if cores]
         if count < len(named) and len(unlike) > 1:
             raise ConfigError(
-                f"device {device.name!r}: cores {' and '.join(unlike)} are unlike, and a session of {count} threads would take "
-                "the quietest of all, now these, now those: name cores of one kind, or as many as threads"
+                f"device {device.name!r}",
+                f"cores {' and '.join(unlike)} are unlike, and a session of {count} threads would take "
+                "the quietest of all, now these, now those: name cores of one kind, or as many as threads",
             )
         return tuple(sorted(named)), count
     cluster = [int(core) for core in hello["clusters"][0]] if hello.get("clusters") else sorted(usable)
     if count > len(cluster):
         raise ConfigError(
-            f"device {device.name!r}: {count} threads, but its fastest cluster has {len(cluster)} cores {_list(cluster)}; "
-            "use fewer threads, or name cores with --cores"
+            f"device {device.name!r}",
+            f"{count} threads, but its fastest cluster has {len(cluster)} cores {_list(cluster)}; "
+            "use fewer threads, or name cores with --cores",
         )
     return tuple(sorted(cluster)), count
 
@@ -183,13 +186,14 @@ def _use(
 ) -> RuntimeUse:
     if name not in found:
         raise ConfigError(
-            f"device {device.name!r} has no runtime {name!r} (found: {', '.join(found) or 'none'}){_broken(hello)}; install it "
-            f"on the device: {_install_lines(device, hello, [name])}"
+            f"device {device.name!r}",
+            f"no runtime {name!r} (found: {', '.join(found) or 'none'}){_broken(hello)}; install it "
+            f"on the device: {_install_lines(device, hello, [name])}",
         )
     runtime = found[name]
     if too_old := old_version(runtime):
         raise ConfigError(
-            f"device {device.name!r}: {too_old}; {_install_lines(device, hello, [name], '--upgrade ')}"
+            f"device {device.name!r}", f"{too_old}; {_install_lines(device, hello, [name], '--upgrade ')}"
         )
     options: dict[str, Any] = {}
     providers = {short_provider(str(p)): str(p) for p in runtime.get("providers", [])}
@@ -202,8 +206,9 @@ def _use(
         key = short_provider(provider)
         if key not in providers:
             raise ConfigError(
-                f"device {device.name!r}: runtime {text!r}: no provider {provider!r}{did_you_mean(key, providers)} "
-                f"(there: {', '.join(providers) or 'none'}){_PROVIDER_REMEDIES.get((name, key), '')}"
+                f"device {device.name!r}",
+                f"runtime {text!r}: no provider {provider!r}{did_you_mean(key, providers)} "
+                f"(there: {', '.join(providers) or 'none'}){_PROVIDER_REMEDIES.get((name, key), '')}",
             )
         full = providers[key]
     elif "cpu" in providers:

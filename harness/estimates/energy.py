@@ -17,7 +17,7 @@ import numpy as np
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.reference import OTHERS_SHARE
 from harness.estimates.sustained import disturbed_share
-from harness.records import Block, BlockRun
+from harness.records import BlockRun, TimedBlock
 from space.indexing import FloatArray
 from space.statistics import student
 
@@ -117,7 +117,7 @@ def newest_energy(runs: Sequence[BlockRun]) -> Energy | None:
     return None
 
 
-def _rests_beside(blocks: Sequence[Block], number: int) -> list[Block]:
+def _rests_beside(blocks: Sequence[TimedBlock], number: int) -> list[TimedBlock]:
     """Return the nearest rests before and after a block."""
     before = [block for block in blocks[:number] if block.which == "idle"][-1:]
     return before + [block for block in blocks[number:] if block.which == "idle"][:1]
@@ -147,7 +147,7 @@ class _Powers:
             steps = np.diff(self._at_s) * (watts[1:] + watts[:-1]) / 2
             self._joules += np.concatenate(([0.0], np.cumsum(steps)))
 
-    def of(self, block: Block) -> float:
+    def of(self, block: TimedBlock) -> float:
         """Return the mean power in a block, in W. Raises: NoEnergy where readings are missing."""
         start_s = max(block.start_ns / 1e9, float(self._at_s[0]))
         end_s = min(block.end_ns / 1e9, float(self._at_s[-1]))

@@ -19,7 +19,7 @@ from harness.devices.conditions import number, signs_of_samples
 from harness.estimates.clean_runs import DISTURBED_SHARE, SETTLING_RUNS, STEAL_SHARE
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.reference import OTHERS_SHARE
-from harness.records import Block, BlockRun
+from harness.records import BlockRun, TimedBlock
 from space.statistics import student
 
 END_S = 300.0  # of the beginning and of the end that are compared
@@ -144,7 +144,7 @@ def sustained(run: BlockRun) -> Sustained:
     )
 
 
-def disturbed_share(run: BlockRun, block: Block) -> float | None:
+def disturbed_share(run: BlockRun, block: TimedBlock) -> float | None:
     """Return the share of a block's timed runs that waited for a core, None where that is not known."""
     return _Seen(run).disturbed(block)
 
@@ -172,7 +172,7 @@ class _Seen:
     def stretches(self) -> Iterator[Stretch]:
         """Yield a stretch for each block of the network, however short."""
         origin_ns = self._run.blocks[0].start_ns
-        before: Block | None = None
+        before: TimedBlock | None = None
         for block in self._run.blocks:
             if block.which == "network" and block.runs_ns:
                 yield self._stretch(block, before, origin_ns)
@@ -213,13 +213,13 @@ class _Seen:
                 found.setdefault(name, []).append(value)
         return max(found, key=lambda name: (fmean(found[name]), name), default="")
 
-    def disturbed(self, block: Block) -> float | None:
+    def disturbed(self, block: TimedBlock) -> float | None:
         """Return the share of a block's timed runs that waited for a core, None where that is not known."""
         if not block.delays_ns:
             return None
         return fmean(not is_clean for _, _, is_clean in self._timed(block))
 
-    def _stretch(self, block: Block, before: Block | None, origin_ns: int) -> Stretch:
+    def _stretch(self, block: TimedBlock, before: TimedBlock | None, origin_ns: int) -> Stretch:
         timed = [(run_ns, is_clean) for _, run_ns, is_clean in self._timed(block)]
         middle = None if self._is_stolen(block) else self._median(timed)
         clean = [run_ns for run_ns, is_clean in timed if is_clean]
@@ -249,14 +249,14 @@ class _Seen:
             signs=tuple(dict.fromkeys(signs)),
         )
 
-    def _settled_median(self, block: Block) -> float | None:
+    def _settled_median(self, block: TimedBlock) -> float | None:
         """Return the median of a block of the reference without the runs that follow the switch, None where it is disturbed."""
         if block.which != "reference" or self._is_stolen(block):
             return None
         timed = [(run_ns, is_clean) for _, run_ns, is_clean in self._timed(block)]
         return self._median(timed[SETTLING_RUNS:] if len(timed) > 2 * SETTLING_RUNS else timed[1:], fewest=3)
 
-    def _timed(self, block: Block) -> Iterator[tuple[int, int, bool]]:
+    def _timed(self, block: TimedBlock) -> Iterator[tuple[int, int, bool]]:
         """Yield when each timed run of a block began, what it took, and whether nobody had the core in it."""
         nothing = (0,) * len(block.runs_ns)
         base_ns = self._baselines[block.which]
@@ -283,12 +283,12 @@ class _Seen:
         shortest_ns = min(run_ns for block in blocks for run_ns in block.runs_ns)
         return min(delays_ns[len(delays_ns) // 10], int(BASELINE_SHARE * shortest_ns))
 
-    def _counts(self, block: Block) -> bool:
+    def _counts(self, block: TimedBlock) -> bool:
         """Return whether a block may speak of the device alone: what a program on another core does to caches looks like heat."""
         return not self._is_stolen(block) and (block.others_busy or 0.0) <= OTHERS_SHARE
 
     @staticmethod
-    def _is_stolen(block: Block) -> bool:
+    def _is_stolen(block: TimedBlock) -> bool:
         """Return whether a hypervisor took the cores, which shows in no run's wait."""
         return (block.steal_s or 0.0) > STEAL_SHARE * block.seconds
 

@@ -128,14 +128,16 @@ def _check(device: AdbDevice, source: ModelSource | GroupedSource, options: Opti
     }
     if given := [name for name, value in asked.items() if value]:
         raise ConfigError(
-            f"device {device.name!r}: by adb alone benchmark_model tells averages and nothing else: leave out {', '.join(given)}"
+            f"device {device.name!r}",
+            f"by adb alone benchmark_model tells averages and nothing else: leave out {', '.join(given)}",
         )
     files = source.formats if isinstance(source, GroupedSource) else ()
     others = [one for one in (*files, *options.formats) if one != FORMAT]
     if others:
         raise ConfigError(
-            f"device {device.name!r}: by adb alone there are {FORMAT} models and no {' or '.join(dict.fromkeys(others))} ones; "
-            "leave those out, or measure over SSH"
+            f"device {device.name!r}",
+            f"by adb alone there are {FORMAT} models and no {' or '.join(dict.fromkeys(others))} ones; "
+            "leave those out, or measure over SSH",
         )
 
 
@@ -181,7 +183,8 @@ class _Phone:
                 self.adb.push(Path(file.name), there)
             if self._digest_of(there) != digest:
                 raise DeviceError(
-                    f"device {self.device.name!r}: what adb put at {there} is not what was sent; is its storage full?"
+                    f"device {self.device.name!r}",
+                    f"what adb put at {there} is not what was sent; is its storage full?",
                 )
         return there
 
@@ -197,7 +200,7 @@ class _Phone:
         except NotTold:
             return {}
         except ValueError as error:
-            raise DeviceError(f"device {self.device.name!r}: {error}") from error
+            raise DeviceError(f"device {self.device.name!r}", str(error)) from error
 
     def call(self, graph: str, use: RuntimePlan, runs: int, cores: Sequence[int]) -> Averages:
         """Run a model so often. Raises: NotAverages, LinkError."""
@@ -221,7 +224,7 @@ class _Phone:
         done = self.adb.shell(words)
         if done.status != 0:
             raise DeviceError(
-                f"device {self.device.name!r}: {' '.join(words)}: {done.stderr or f'status {done.status}'}"
+                f"device {self.device.name!r}", f"{' '.join(words)}: {done.stderr or f'status {done.status}'}"
             )
         return done.stdout.decode("utf-8", "replace").strip()
 
@@ -249,7 +252,7 @@ def _uses(
         providers = {short_provider(one): one for one in PROVIDERS}
         if name != RUNTIME or short_provider(asked or "XNNPACK") not in providers:
             there = " ".join(f"tflite:{one}" for one in providers)
-            raise ConfigError(f"device {device.name!r}: runtime {text!r}: by adb alone there is {there}")
+            raise ConfigError(f"device {device.name!r}", f"runtime {text!r}: by adb alone there is {there}")
         provider = providers[short_provider(asked or "XNNPACK")]
         runtime = RuntimeUse(
             name=RUNTIME, version=benchmark_model.version_of(phone.digest), provider=provider, format=FORMAT
@@ -311,7 +314,7 @@ class _Campaign:
                 failure = self._failure(unit.model, str(error))
                 self._store.add_failure(failure)
                 outcome.failures.append(failure)
-                self._observer.event(name, SessionDone(failure=str(error)))
+                self._observer.event(name, SessionDone(failure=error.reason))
 
     def _session(self, model: Model) -> SessionRecord:
         """Measure a session of a model. Raises: NotAverages, LinkError, Cancelled."""

@@ -11,7 +11,7 @@ from device_agents.block_plans import BlockPlan
 from harness.devices.connection import parse_time
 from harness.errors import LinkError
 from harness.measurement.session_builder import MAX_SAMPLES
-from harness.records import COMPLETE, Block, BlockRun
+from harness.records import COMPLETE, BlockRun, TimedBlock
 from space.errors import ConfigError
 from space.text import counted
 
@@ -36,7 +36,7 @@ class BlockRunBuilder:
         self._plan, self._identity, self._scheduling = plan, dict(identity), dict(scheduling)
         self.conditions: dict[str, Any] = {}
         self._loaded: Mapping[str, Any] = {}
-        self._blocks: list[Block] = []
+        self._blocks: list[TimedBlock] = []
         self._runs: list[Mapping[str, Any]] = []
         self._samples: list[dict[str, Any]] = []
         self._readings: list[dict[str, Any]] = []
@@ -114,7 +114,7 @@ class BlockRunBuilder:
             raise ValueError(f"more than {MAX_SAMPLES} of them")
         kept.append({name: value for name, value in event.items() if name != "event"})
 
-    def _ended(self, event: Mapping[str, Any]) -> Block:
+    def _ended(self, event: Mapping[str, Any]) -> TimedBlock:
         if event["which"] != self._plan.blocks[event["index"]][0]:
             raise ValueError(f"block {event['index']} is of {event['which']}, which was not asked for")
         told = {name: event[name] for name in ("others_busy", "steal_s") if name in event}
@@ -126,7 +126,7 @@ class BlockRunBuilder:
             **told,
         )
 
-    def _broken_off(self) -> Block:
+    def _broken_off(self) -> TimedBlock:
         at_ns, runs_ns = self._runs[-1]["at_ns"][-1], self._runs[-1]["runs_ns"][-1]
         start_ns = self._runs[0]["at_ns"][0]
         return self._block(
@@ -136,12 +136,12 @@ class BlockRunBuilder:
             runs=None,
         )
 
-    def _block(self, **values: Any) -> Block:
+    def _block(self, **values: Any) -> TimedBlock:
         """Return a block with the runs told of it."""
 
         def joined(name: str) -> tuple[int, ...]:
             return tuple(value for event in self._runs for value in event.get(name, ()))
 
-        return Block(
+        return TimedBlock(
             at_ns=joined("at_ns"), runs_ns=joined("runs_ns"), delays_ns=joined("delays_ns"), **values
         )

@@ -211,7 +211,7 @@ def measure_over(
             for group in _groups(source, runtime, precisions, options.batches, probe):
                 yield plan_runtime(device, link.hello, conditions, group, runtime, allowed)
 
-    _Run(link, store, observer, outcome, options, rng, cancel, conditions, record).measure(uses())
+    _CampaignRun(link, store, observer, outcome, options, rng, cancel, conditions, record).measure(uses())
 
 
 def _groups(
@@ -227,7 +227,7 @@ def _groups(
     return network_groups(source, runtime.format, precisions, batches, probe)
 
 
-class _Run:
+class _CampaignRun:
     """The measuring part of one campaign."""
 
     def __init__(
@@ -399,7 +399,7 @@ class _Run:
     def _note_given_up(self, error: GivenUp) -> None:
         """Have the outcome say so, and people at once: what is left to measure in other runtimes may take hours."""
         self._outcome.error = self._outcome.error or error
-        self._note(str(error))
+        self._note(error.reason)
 
     def _weigh(self, use: RuntimePlan) -> None:
         """Measure memory, load and first run of networks that lack them, each alone in fresh workers."""
@@ -533,9 +533,10 @@ class _Run:
         """Raise GivenUp; of a record note it alone, once: what the device measured all the same is there to be taken."""
         name = self._outcome.device
         error = GivenUp(
-            f"device {name!r}: {CONSECUTIVE_FAILURES} networks failed in a row in "
+            f"device {name!r}",
+            f"{CONSECUTIVE_FAILURES} networks failed in a row in "
             f"{unit.use.title}, the last with: {last.message}; "
-            f"see 'harness doctor --device {name}'"
+            f"see 'harness doctor --device {name}'",
         )
         if self._record is None:
             raise error

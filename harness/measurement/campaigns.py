@@ -94,7 +94,7 @@ def _trouble(ended: Outcome | BaseException) -> str:
     if isinstance(ended, BaseException):
         return f"a fault of harness, shown when all have ended: {type(ended).__name__}: {ended}"
     if ended.error is not None:
-        return str(ended.error)
+        return ended.error.reason
     return f"complete with {counted(len(ended.failures), 'failure')}" if ended.failures else ""
 
 

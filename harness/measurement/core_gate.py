@@ -106,7 +106,8 @@ class CoreGate:
             self._patience_s = max(0.0, self._patience_s - waited_s)
         elif is_busy(quiet) and (quiet.waited or 0.0) > HOPELESS_SHARE and not self._cancel.is_set():
             raise DeviceError(
-                f"device {self._device!r}: {_trouble(quiet)}, and did not stop for {waited_s:.0f} s; {self._remedy(request)}"
+                f"device {self._device!r}",
+                f"{_trouble(quiet)}, and did not stop for {waited_s:.0f} s; {self._remedy(request)}",
             )
         self._has_begun = True
         found = {

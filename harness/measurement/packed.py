@@ -28,8 +28,8 @@ from harness.devices.config import (
 )
 from harness.devices.job_files import (
     FORMAT,
+    JobResults,
     KnownJob,
-    Results,
     agent_archive,
     build_job,
     job_bytes,
@@ -132,7 +132,8 @@ def pack_campaign(
     files, networks = (source, source.networks) if isinstance(source, FileSource) else (None, source)
     for lacking in set(files.formats if files else ()) - set(formats.values()):
         raise ConfigError(
-            f"device {device.name!r}: runs {', '.join(formats)}, none of which runs {lacking} files; name one with --runtime"
+            f"device {device.name!r}",
+            f"runs {', '.join(formats)}, none of which runs {lacking} files; name one with --runtime",
         )
     packing = _Packing(options=options, rng=rng, log=log)
     groups = []
@@ -197,8 +198,9 @@ def _refuse_what_is_not_carried(device: Device, options: Options) -> None:
     """Refuse what a device or a campaign has that a packed job cannot do. Raises: ConfigError."""
     if device.board_settings:
         raise ConfigError(
-            f"device {device.name!r}: a packed job sets no power mode or clocks, for nobody would see them put back; set them on "
-            "the board by hand and leave jetson_power_mode and jetson_clocks out"
+            f"device {device.name!r}",
+            "a packed job sets no power mode or clocks, for nobody would see them put back; set them on "
+            "the board by hand and leave jetson_power_mode and jetson_clocks out",
         )
     if options.recalibrate:
         raise ConfigError(
@@ -206,8 +208,9 @@ def _refuse_what_is_not_carried(device: Device, options: Options) -> None:
         )
     if left_out := [key for key in NOT_CARRIED if getattr(device, key, None)]:
         raise ConfigError(
-            f"device {device.name!r}: devices.toml has {', '.join(left_out)}, which a packed job does not carry; leave that "
-            "out for it and see to it on the device, or measure over SSH"
+            f"device {device.name!r}",
+            f"devices.toml has {', '.join(left_out)}, which a packed job does not carry; leave that "
+            "out for it and see to it on the device, or measure over SSH",
         )
 
 
@@ -376,7 +379,7 @@ def _known(path: Path, store: Store, job_id: str) -> KnownJob:
     return KnownJob(job_digest=packed["job_digest"], key=packed["key"], run=run)
 
 
-def _moved(results: Results, visit: str) -> timedelta:
+def _moved(results: JobResults, visit: str) -> timedelta:
     """Return the correction of the device's time of day: none where a start's sessions lie between the job's packing and now.
 
     Boards without a clock begin anew each time; such a start counts as begun when the job was packed.
@@ -393,14 +396,14 @@ def _moved(results: Results, visit: str) -> timedelta:
     return timedelta() if packed - CLOCKS <= begin and end <= now + CLOCKS else packed - begin
 
 
-def _source(results: Results, visit: str) -> _JobSource:
+def _source(results: JobResults, visit: str) -> _JobSource:
     """Return the sessions of one start of a job, each of which was asked for. Raises: ConfigError."""
     with results.entries(visit) as entries:
         return _JobSource(results.job, results.manifest.run, visit, recorded_batches(entries))
 
 
 def _read_visit(
-    results: Results,
+    results: JobResults,
     number: int,
     source: _JobSource,
     store: Store,

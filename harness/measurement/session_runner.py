@@ -170,9 +170,9 @@ class SessionRunner:
             said = self.link.client.weigh(job)
         except LinkError as error:
             self.link.reopen(self.on_progress, self.cancel)
-            return self.failure(unit, "link-lost", str(error))
+            return self.failure(unit, "link-lost", error.reason)
         except AgentError as error:
-            return self.failure(unit, error.kind, str(error))
+            return self.failure(unit, error.kind, error.reason)
         found = version_name(said["runtime"]), said["runtime"]["provider"]
         if found != (configuration.runtime_version, configuration.provider):
             return self._changed(unit, f"runtime {' '.join(found)}")
@@ -240,9 +240,9 @@ class SessionRunner:
             return None, self._changed(unit, str(error))
         except LinkError as error:
             self._is_broken = True
-            ended, failure = str(error), self.failure(unit, "link-lost", str(error))
+            ended, failure = error.reason, self.failure(unit, "link-lost", error.reason)
         except AgentError as error:
-            ended, failure = str(error), self.failure(unit, error.kind, str(error))
+            ended, failure = error.reason, self.failure(unit, error.kind, error.reason)
         if builder is None or (failure is not None and not builder.has_runs):
             return None, failure
         try:
@@ -363,15 +363,15 @@ class SessionRunner:
                 losses += 1
                 self.distrust()
                 if losses < LINK_LOSSES_A_UNIT:
-                    self.on_progress(Reconnecting(reason=str(error)))
+                    self.on_progress(Reconnecting(reason=error.reason))
                 remedy = None
                 self.link.reopen(self.on_progress, self.cancel)
                 if self.cancel.is_set():
                     raise Cancelled() from error
                 if losses >= LINK_LOSSES_A_UNIT:
-                    done(left[0], self.failure(left[0], "link-lost", str(error)))
+                    done(left[0], self.failure(left[0], "link-lost", error.reason))
             except BadResult as error:
-                done(left[0], self.failure(left[0], "bad-result", str(error)))
+                done(left[0], self.failure(left[0], "bad-result", error.reason))
                 self.link.reopen(self.on_progress, self.cancel)  # its worker is still at the job
             except AgentError as error:
                 if not left:  # its worker died after all was told
@@ -379,7 +379,7 @@ class SessionRunner:
                 remedy = self._remedy(error.kind)
                 if remedy is None or resends >= RESENDS_A_UNIT:
                     remedy = None
-                    done(left[0], self.failure(left[0], error.kind, str(error)))
+                    done(left[0], self.failure(left[0], error.kind, error.reason))
                 else:
                     resends += 1
 
@@ -448,7 +448,7 @@ class SessionRunner:
                 unit = units[result.network]
                 take(
                     unit,
-                    self.failure(unit, result.kind, f"device {use.configuration.device!r}: {result.message}"),
+                    self.failure(unit, result.kind, result.message),
                 )
             elif result is not None:
                 unit = units[event["network"]]
@@ -466,7 +466,7 @@ class SessionRunner:
 
     def _changed(self, unit: PlannedSession, changed: str) -> Failure:
         message = (
-            f"device {unit.use.configuration.device!r}: measured with {changed} as when the campaign began; such times are "
+            f"measured with {changed} as when the campaign began; such times are "
             "not merged: set it back, or give the same command again to measure as it is now"
         )
         return self.failure(unit, "conditions-changed", message)

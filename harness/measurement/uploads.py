@@ -89,7 +89,7 @@ def send_parts(
         except LinkError as error:
             if link.sent_bytes == before:
                 raise
-            on_progress(Reconnecting(reason=str(error)))
+            on_progress(Reconnecting(reason=error.reason))
             link.reopen(on_progress, cancel)
             if cancel.is_set():
                 raise Cancelled() from error

@@ -119,7 +119,7 @@ def read_table(path: Path, config: SpaceConfig, task: Task) -> list[dict[str, st
     """
     if not path.exists():
         return []
-    if not path.is_file():  # one that nobody writes into would be read for ever
+    if not path.is_file():  # reading a FIFO without a writer would never end
         raise ConfigError(f"{path}: is no plain file, which a table is read from and written to; name one")
     content = read_content(path, most=_MAX_TABLE_BYTES)
     try:

@@ -81,16 +81,14 @@ class ExportObserver(Observer, Protocol):
         """Report that `done` of `total` fragments of a format are exported, `name` the last."""
 
     def log(self, text: str) -> None:
-        """Show a message that stays visible and is about no one device."""
+        """Show a message that stays visible and is about no single device."""
 
 
 class ExportedModels:
-    """Models of some networks and segments with seeded weights, exported when a campaign asks for a format and precision;
-    safe in threads.
+    """Models of some networks and segments with seeded weights, exported when a campaign asks for them; safe in threads.
 
     They are of one space: `config`, or that of the first; without both it is Blox. Each takes one image a run; those of
-    `at_batch` take more. `expected`: those of `expected_outputs`, where
-    several sources share them, and torch's process.
+    `at_batch` take more. `expected`: from `expected_outputs`, where several sources share these and torch's process.
     """
 
     def __init__(
@@ -110,13 +108,13 @@ class ExportedModels:
         self._batch = 1
 
     def at_batch(self, batch: int) -> ExportedModels:
-        """Return the same models, and their reference, for runs of `batch` images; they are exported but once."""
+        """Return the same models, and their reference, for runs of `batch` images; they are exported only once."""
         found = copy(self)
         found._batch = batch
         return found
 
     def models(self, model_format: Format, precision: Precision = DEFAULT_PRECISION) -> Sequence[Model]:
-        """Return the models, each made when it is looked at."""
+        """Return the models, each made on access."""
         library = self._library(model_format, precision)
         return _Models(self._architectures, library, self._expected, self._batch)
 
@@ -268,7 +266,7 @@ def export_network(
     if table is not None and task is not None:
         read_table(
             table, architecture.config, task
-        )  # what cannot be added to is told before anything is made
+        )  # a table that cannot be added to is refused before anything is made
     with tempfile.TemporaryDirectory() as folder, kept_processes():
         if task is not None and precision == "int8":
             images = write_calibration(Path(folder) / "images.npz", task)
@@ -310,10 +308,10 @@ def make_model(
     cache_dir: Path,
     judged: bool = True,
 ) -> tuple[bytes, ModelAccuracy | None]:
-    """Return a network as a stand-alone model, and how accurate it is on a task's validation and test images, which is noted
-    in the model, too, as are the classes and the normalization of a user's own images.
+    """Return a network as a stand-alone model, and its accuracy on a task's validation and test images.
 
-    judged: without it the model is not run, and nothing says how accurate it is. Raises: ConversionError.
+    The model's metadata holds that accuracy, and the classes and normalization of a user's own images. judged: False leaves out
+    the run that tells the accuracy. Raises: ConversionError.
     """
     export = partial(
         exporters.standalone,
@@ -374,7 +372,7 @@ def _check_trained_on(weights: Weights, task: Task) -> None:
 
 
 def _is_images_file(calibration: str) -> bool:
-    """Return whether calibration images are named by their file, not a task, of which `npz:FILE` is one."""
+    """Return whether a calibration names a file of images, not a task; `npz:FILE` is a task."""
     return calibration.lower().endswith(IMAGES_SUFFIX) and not is_own(calibration)
 
 

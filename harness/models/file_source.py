@@ -80,7 +80,7 @@ class MeasuredModels:
     def choices(self, model_format: Format) -> Iterator[tuple[Model, list[Model]]]:
         """Yield each file at each batch size with the references that it may be timed beside, each shorter than the one before.
 
-        For whoever cannot ask the device yet.
+        For a job that is packed before the device can be asked.
         """
         files = [file for file in self.files if file.format == model_format]
         references = self._references(model_format) if files and self.reference is None else []

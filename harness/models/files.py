@@ -106,9 +106,9 @@ class FileModel:
     """A checked model file. `name` is shown and stored; `digest` is of the bytes that the device loads.
 
     `shapes` and `values` (an .npz file's bytes) are given inputs by the model's own names; `key` names file and inputs together.
-    `signature`: the one that is run, empty where the file's first graph is all there is. `batch`: the images of one run, of which
-    neither name nor key tells; where there are several, inputs that leave their first size free take so many.
-    `expect`: the first values of its first output that a person gave, None where the file's own run is to tell them.
+    `signature`: the one that is run, empty where the file's first graph is all there is. `batch`: the images of one run, in
+    neither name nor key; inputs that leave their first size free take that many. `expect`: the given first values of its first
+    output, None where they are those of the file's own run.
     """
 
     path: Path
@@ -138,7 +138,7 @@ class FileModel:
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def __str__(self) -> str:
-        """Return the name with what is given of its inputs."""
+        """Return the name with its given inputs."""
         shapes = (f"{name}={','.join(map(str, shape))}" for name, shape in self.shapes.items())
         values = [] if self.values is None else [f"inputs {hashlib.sha256(self.values).hexdigest()[:8]}"]
         signature = [f"signature {self.signature}"] if self.signature else []
@@ -270,7 +270,7 @@ class FileModel:
 
 
 class Folded:
-    """Bytes on the disk for as long as they are needed, in a file without a name."""
+    """Bytes in a temporary file without a name."""
 
     def __init__(self, data: bytes) -> None:
         with tempfile.TemporaryFile(prefix="harness-") as file:
@@ -556,7 +556,7 @@ def _check_free(
 
 
 def _check_sizes(path: Path, inputs: Sequence[ModelInput], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse inputs that no memory holds. Raises: ConfigError."""
+    """Refuse inputs that are too large for memory. Raises: ConfigError."""
     for one in inputs:
         count = prod(shapes.get(one.name) or [size for size in one.shape if isinstance(size, int)])
         if count > MOST_VALUES:

@@ -51,7 +51,7 @@ def select_models_and_segments(
 ) -> list[Architecture | Segment]:
     """Return the models that the user named: architectures, and with the word `segments` the space's segments.
 
-    Of networks that are one, which differ in where candidates that change nothing stand, the first is taken.
+    Of equal networks, which differ only in where candidates without an effect stand, the first is taken.
     Raises: ConfigError.
     """
     words = [word for text in selections for word in text.split(",")]

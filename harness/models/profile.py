@@ -21,6 +21,7 @@ NAMED: Final[Format] = (
     "onnx"  # nodes have the names that the model gives them; LiteRT's are the delegate's own
 )
 PROFILED: Final = (RUNTIME, "litert")
+GROUPINGS = ("fragment", "op", "node")  # keys that the times of nodes are added up by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +35,8 @@ class NetworkProfile:
 
     @property
     def ways(self) -> tuple[str, ...]:
-        """Keys by which nodes can be added up, the usual first: fragments are those of a network in ONNX Runtime."""
-        return ("fragment", "op", "node") if self._has_fragments else ("op", "node")
+        """Keys by which nodes can be added up, the usual one first; only a network in ONNX Runtime has fragments."""
+        return GROUPINGS if self._has_fragments else GROUPINGS[1:]
 
     @property
     def _has_fragments(self) -> bool:

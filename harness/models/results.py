@@ -26,7 +26,7 @@ class _Wanted:
     files: Sequence[str]
 
     def is_of(self, configuration: Configuration) -> bool:
-        """Return whether a configuration may hold any of it."""
+        """Return whether a configuration may hold any wanted result."""
         is_files = configuration.space == FILE_SPACE
         return self.everything or (bool(self.files) if is_files else configuration.space in self.networks)
 
@@ -35,7 +35,7 @@ class _Wanted:
         return self.networks.get(configuration.space)
 
     def has(self, one: Latency | Failure | BlockRun) -> bool:
-        """Return whether it is of a network or a file that is wanted; of a file whatever was given of its inputs."""
+        """Return whether a result is of a wanted network or file; of a file with any given inputs."""
         if self.everything:
             return True
         if one.configuration.space != FILE_SPACE:
@@ -88,7 +88,7 @@ def results(
 def stored_latencies(
     store: Store, choice: ConfigurationChoice = ANY, models: str | Sequence[str] = ()
 ) -> LatencyTable:
-    """Return the stored latencies of the configurations that fit, as `results` does; models, and what is raised, as for that."""
+    """Return the stored latencies of the configurations that fit, as `results` does, with its models and errors."""
     chosen, wanted = _selected(store, choice, several(models))
     rows = (row for c in chosen for row in latencies(store, c, wanted.hashes(c)))
     return LatencyTable(
@@ -99,7 +99,7 @@ def stored_latencies(
 def sustained_runs(
     store: Store, choice: ConfigurationChoice = ANY, models: str | Sequence[str] = ()
 ) -> list[Sustained]:
-    """Return the runs under load that are stored, oldest first; models, and what is raised, as for `results`.
+    """Return the runs under load that are stored, oldest first; models and errors as for `results`.
 
     >>> sustained_runs(store)
     []

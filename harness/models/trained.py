@@ -32,7 +32,7 @@ class Finished:
     calibration: CalibrationImages | None = None
 
     def key(self, precision: str) -> str:
-        """Return the name of its sessions in a precision, where another network's have the graph hash: 32 hex characters."""
+        """Return the key of its sessions in a precision, in place of a graph hash: 32 hex characters."""
         text = f"{self.architecture.config.name} {self.architecture} {self.digest}"
         if self.calibration is not None and precision == "int8":
             text += f", calibrated on images {self.calibration.sha256}"
@@ -64,7 +64,7 @@ class FinishedModels:
         return [self._model(one, model_format, precision) for one in self._finished]
 
     def reference(self, model_format: Format, precision: Precision = DEFAULT_PRECISION) -> Model:
-        """Return the reference network's model, with the weights that it always has."""
+        """Return the reference network's model, with its usual weights."""
         return self._seeded.reference(model_format, precision)
 
     def _model(self, one: Finished, model_format: Format, precision: Precision) -> Model:

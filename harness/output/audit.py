@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from harness.output.layout import Table
+from harness.output.layout import PrintedTable
 from harness.output.tables import print_json, print_tables
 from harness.output.terminal import echo
 from harness.prediction.space_prediction import doubt_text
@@ -33,7 +33,7 @@ def print_audit(found: ConfigurationAudit, *, json_output: bool, wide: bool = Fa
     print_tables([one for one in tables if one.rows], wide=wide)
 
 
-def _errors(audit: Audit) -> Table:
+def _errors(audit: Audit) -> PrintedTable:
     line = f"a * sum + b, a = {audit.slope:.4f}, b = {audit.intercept:.4f}"
     rows = [
         [
@@ -48,7 +48,7 @@ def _errors(audit: Audit) -> Table:
     ]
     if audit.ceiling is not None:
         rows.append(["repeatability: two rounds of measurement", f"{audit.ceiling:.2%}", "", "", "", ""])
-    return Table(
+    return PrintedTable(
         title=f"errors on {audit.plain.count} networks",
         columns=["latency as", "mean", "median", "in 5 %", "in 10 %", "Spearman"],
         rows=rows,
@@ -57,7 +57,7 @@ def _errors(audit: Audit) -> Table:
     )
 
 
-def _effects(title: str, effects: Sequence[Effect]) -> Table:
+def _effects(title: str, effects: Sequence[Effect]) -> PrintedTable:
     """Return the effects whose interval excludes 0, the largest first."""
     clear = sorted((one for one in effects if one.is_clear), key=lambda one: -abs(one.mean))
     rows = []
@@ -68,7 +68,7 @@ def _effects(title: str, effects: Sequence[Effect]) -> Table:
             [str(one.stage), f"{one.factor}: {one.level}", f"{one.mean:+.2%}", interval, str(one.count)]
         )
     chance = f"{len(effects) / 20:.0f} would by chance"
-    return Table(
+    return PrintedTable(
         title=f"{title}: {len(clear)} of {len(effects)} effects exclude 0, {chance}",
         columns=["stage", "effect of", "mean", "95 % interval", "count"],
         rows=rows,

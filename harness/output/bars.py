@@ -99,7 +99,7 @@ class Bars(Progress):
         return self.add_task("", total=None, name=name, noun=noun)
 
     def say(self, text: str) -> None:
-        """Print a text above the bars; where there are none, as any."""
+        """Print a text above the bars, if there are any."""
         if not self.is_shown:
             echo(text, err=True)
             return

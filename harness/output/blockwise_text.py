@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.blockwise.answer import costs_document
 from harness.output.campaigns import print_outcome
 from harness.output.export_text import print_accuracy
-from harness.output.layout import Table
+from harness.output.layout import PrintedTable
 from harness.output.search_text import print_front
 from harness.output.tables import print_json, print_table
 from harness.output.terminal import echo
@@ -95,7 +95,7 @@ def _print_answer(answer: BlockwiseAnswer, wide: bool) -> None:
     ]
     title = f"finalists with the library's weights, {len(rows)} of {len(found.candidates)}"
     columns = ["network", score, f"{word}val %", "stages apart"]
-    print_table(Table(title=title, columns=columns, rows=rows, spare=("stages apart",)), wide=wide)
+    print_table(PrintedTable(title=title, columns=columns, rows=rows, spare=("stages apart",)), wide=wide)
     print_table(_students(answer, word), wide=wide)
     for one in answer.fronts:
         print_front(one.table, one.front, wide, is_part=one.is_part)
@@ -127,7 +127,7 @@ def _print_accuracies(answer: BlockwiseAnswer, word: str) -> None:
     echo(f"{word}val {val.top1:.2f} % of the {val.images} images that {chosen}: too high as a measure")
 
 
-def _students(answer: BlockwiseAnswer, word: str) -> Table:
+def _students(answer: BlockwiseAnswer, word: str) -> PrintedTable:
     """Return the table of the finalists that were fine-tuned, `word` before accuracies."""
     before = [f"{word}val % before tuning", f"{word}test % before tuning"]
     columns = ["network", f"{word}val %", f"{word}test %", *before]
@@ -140,10 +140,10 @@ def _students(answer: BlockwiseAnswer, word: str) -> Table:
     rows = [_student(answer, one) for one in answer.searched.found.students]
     right = [number for number in range(1, len(columns)) if number not in folds]
     title = "fine-tuned" if any(one.trained for one in answer.searched.found.students) else "answers"
-    return Table(title=title, columns=columns, rows=rows, right=right, folds=folds, spare=spare)
+    return PrintedTable(title=title, columns=columns, rows=rows, right=right, folds=folds, spare=spare)
 
 
-def _runs(answer: BlockwiseAnswer, word: str) -> Table:
+def _runs(answer: BlockwiseAnswer, word: str) -> PrintedTable:
     """Return the table of the seeds' answers, the one chosen among them marked."""
     rows = [
         [
@@ -155,7 +155,7 @@ def _runs(answer: BlockwiseAnswer, word: str) -> Table:
         ]
         for run in answer.runs
     ]
-    return Table(
+    return PrintedTable(
         title="answers of the seeds" + ("" if answer.measured is None else ", before any was measured"),
         columns=["network", "seed", f"{word}val %", f"{word}test %", "95 % over images"],
         rows=rows,

@@ -35,7 +35,7 @@ def print_measured(
 ) -> None:
     """Print the latencies of all campaigns' networks, or the predicted space's errors, then what each campaign did.
 
-    Of runs under load what they come to, which `figure` draws.
+    Of runs under load print their summaries, and draw them to `figure`.
     """
     if found.table is not None:
         for note in doubts(found.table):

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.output.layout import Table
+from harness.output.layout import PrintedTable
 from harness.output.plots.pictures import check_libraries, check_pictures, write_picture
 from harness.output.plots.regret import regret_picture
 from harness.output.plots.regret_page import regret_html
@@ -123,7 +123,7 @@ def _print_methods(compared: SearchComparison, wide: bool) -> None:
         rows = [[*row, *_tested_cells(one.tested)] for row, one in zip(rows, found.methods, strict=True)]
         spare = [*spare, TESTED]
         title += f"; found by {found.label}, and shown by {found.tested_label}"
-    print_table(Table(title=title, columns=columns, rows=rows, spare=spare), wide=wide)
+    print_table(PrintedTable(title=title, columns=columns, rows=rows, spare=spare), wide=wide)
 
 
 def _document(compared: SearchComparison) -> dict[str, object]:

@@ -11,9 +11,9 @@ from rich.cells import cell_len
 
 from space.text import counted
 
-CHOICE_S = 2.0  # for so long the same devices are shown, where not all fit
-MESSAGE_LINES = 4  # of a terminal are left to what was told last
-NEWS_SHARE = 3  # one line in so many is for devices that are at work, however many are in trouble
+CHOICE_S = 2.0  # the same devices are shown for this time, where not all fit
+MESSAGE_LINES = 4  # of a terminal are left to the latest output
+NEWS_SHARE = 3  # one line in this many is for devices at work, however many are in trouble
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class DeviceRows:
         return name in self._rows
 
     def note(self, name: str, **state: bool | int) -> None:
-        """Note news of a device, and what of its `DeviceRow` has changed."""
+        """Note an event of a device, with the changed fields of its `DeviceRow`."""
         with self._lock:
             self._news += 1
             row = self._rows.setdefault(name, DeviceRow(name=name))
@@ -54,7 +54,7 @@ class DeviceRows:
                 setattr(row, key, value)
 
     def fitting(self, lines: int, width: int, lines_each: int = 1) -> tuple[list[str], str]:
-        """Return the devices to show in a number of lines, others than before only after a while, and a text on the rest."""
+        """Return the devices to show in a number of lines, the same ones for `CHOICE_S`, and a text on the others."""
         rows = list(self._rows.values())
         if len(rows) > lines // lines_each:  # one line counts the rest, whatever a device takes
             lines = min(max(lines - 1, 0) // lines_each + 1, len(rows) - 1)

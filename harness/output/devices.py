@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from harness.devices.config import devices_schema
 from harness.devices.doctor import exit_status
 from harness.output.heartbeat import EVERY_S, speaking
-from harness.output.layout import GAP, LEAST_TEXT, Table
+from harness.output.layout import GAP, LEAST_TEXT, PrintedTable
 from harness.output.tables import print_json, print_table
 from harness.output.terminal import echo, put, width_of, wrap
 from space.text import counted, duration
@@ -77,7 +77,7 @@ def print_devices(devices: Mapping[str, Device], *, json_output: bool, wide: boo
     columns = ["name", "transport", "where", "runtimes", "threads", *groups, "description"]
     spare = ("threads", "description", "runtimes", *groups)
     folds = (3, len(columns) - 1)
-    table = Table(title="devices", columns=columns, rows=rows, right=(), folds=folds, spare=spare)
+    table = PrintedTable(title="devices", columns=columns, rows=rows, right=(), folds=folds, spare=spare)
     print_table(table, wide=wide)
 
 

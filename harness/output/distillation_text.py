@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.output.layout import Table
+from harness.output.layout import PrintedTable
 from harness.output.tables import print_json, print_table
 from harness.output.terminal import echo
 from space.text import counted
@@ -106,4 +106,6 @@ def _print_library(library: BlockLibrary, task: Task, signatures: Signatures, wi
     )
     titles = ["stage", "block", "NSR", "loss", "top-1 points", "same class %"]
     spare = ("same class %", "top-1 points")
-    print_table(Table(title=title, columns=titles, rows=rows, right=(2, 3, 4, 5), spare=spare), wide=wide)
+    print_table(
+        PrintedTable(title=title, columns=titles, rows=rows, right=(2, 3, 4, 5), spare=spare), wide=wide
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.output.layout import Table
+from harness.output.layout import PrintedTable
 from harness.output.tables import print_table
 from harness.output.terminal import echo
 
@@ -42,7 +42,7 @@ def print_accuracy(written: ModelFile, *, only_remark: bool = False) -> None:
     ]
     columns = ["images", "number", "fp32 torch", after, "loss", "classed otherwise"]
     if not only_remark:
-        print_table(Table(title=title, columns=columns, rows=rows))
+        print_table(PrintedTable(title=title, columns=columns, rows=rows))
     worst = max(splits, key=lambda name: splits[name].loss)
     if splits[worst].loss > MOST_LOSS:
         echo(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
-from harness.output.layout import Table
+from harness.output.layout import PrintedTable
 from harness.output.tables import interval_text, print_json, print_table
 from harness.output.terminal import echo, plain
 from harness.query.gate import FileCheck, GateReport, WrittenBaseline
@@ -44,7 +44,9 @@ def print_gate(report: GateReport, *, json_output: bool, wide: bool = False) -> 
         rows = [_cells(check) for check in report.checks]
         title = f"against {report.baseline}"
         print_table(
-            Table(title=title, columns=columns, rows=rows, right=(3, 4), folds=(5,), spare=("fails if",)),
+            PrintedTable(
+                title=title, columns=columns, rows=rows, right=(3, 4), folds=(5,), spare=("fails if",)
+            ),
             wide=wide,
         )
     count = {name: sum(check.outcome == name for check in report.checks) for name in ("fail", "not judged")}
@@ -104,7 +106,9 @@ def print_written(written: WrittenBaseline, *, json_output: bool, wide: bool = F
         columns = ["file", "device", "runtime", "latency ms", "ratio", "95 % interval", "grade"]
         spare = ("95 % interval", "device", "ratio")
         title = f"{written.path}: {counted(len(written.baseline.files), 'file')}; ratios to the reference"
-        print_table(Table(title=title, columns=columns, rows=rows, spare=spare, right=(3, 4, 5)), wide=wide)
+        print_table(
+            PrintedTable(title=title, columns=columns, rows=rows, spare=spare, right=(3, 4, 5)), wide=wide
+        )
     for name, why in written.not_measured.items():
         echo(f"{name}: no latency to compare with: {why}", err=True)
 

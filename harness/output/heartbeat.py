@@ -18,7 +18,7 @@ _speakers: list[Speaker] = []  # of this process's views, the one shown last
 
 @contextmanager
 def speaking(speaker: Speaker) -> Iterator[None]:
-    """Let a view say what is due, each second, while it is shown."""
+    """Print a view's due lines, asked for each second, while it is shown."""
     _speakers.append(speaker)
     try:
         yield

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import isnan
 from typing import TYPE_CHECKING
 
-from harness.output.layout import Table
+from harness.output.layout import PrintedTable
 from harness.output.tables import interval_text, print_json, print_table
 from harness.output.terminal import echo
 from harness.query.compare_precisions import (
@@ -71,7 +71,7 @@ def _print_precision(one: PrecisionComparison, wide: bool) -> None:
     for name, network in (("least", one.networks[0]), ("most", one.networks[-1])):
         low, high = network.interval or (None, None)
         rows.append([f"{name}: {network.a.architecture}", f"{network.ratio:.3f}", interval_text(low, high)])
-    print_table(Table(title="", columns=["network", ratio, "95 % interval"], rows=rows), wide=wide)
+    print_table(PrintedTable(title="", columns=["network", ratio, "95 % interval"], rows=rows), wide=wide)
     echo(f"both reference latencies are uncertain by {one.common:.1%} together, which is in these intervals")
     rank = one.spearman
     ends = (
@@ -87,7 +87,7 @@ def _print_precision(one: PrecisionComparison, wide: bool) -> None:
         for op in one.ops
     ]
     columns = ["op, mean of stages", f"ms in {a.precision}", f"ms in {b.precision}", ratio, "95 % interval"]
-    print_table(Table(title="", columns=columns, rows=cells, spare=("95 % interval",)), wide=wide)
+    print_table(PrintedTable(title="", columns=columns, rows=cells, spare=("95 % interval",)), wide=wide)
     echo(
         f"latencies fitted as sums of ops, median error {one.fit_error[0]:.0%} in {a.precision} and {one.fit_error[1]:.0%} in "
         f"{b.precision}"
@@ -116,7 +116,7 @@ def print_pairs(found: NetworkComparisons, *, json_output: bool, wide: bool = Fa
 
 
 def _wrong_outputs(found: NetworkComparisons) -> Iterator[str]:
-    """Yield a note for each network that is fast at computing something else."""
+    """Yield a note for each network whose output is wrong, which makes its latency meaningless."""
     for pair in found:
         # The reference of two files has the other's findings.
         rows = (pair.first,) if pair.configuration.space == FILE_SPACE else (pair.first, pair.second)
@@ -140,7 +140,9 @@ def _print_pair(pair: NetworkComparison, wide: bool) -> None:
     ]
     columns = ["network", "latency ms", "95 % interval", "grade", "sessions"]
     spare = ("sessions", "95 % interval")
-    print_table(Table(title=describe(a.configuration), columns=columns, rows=cells, spare=spare), wide=wide)
+    print_table(
+        PrintedTable(title=describe(a.configuration), columns=columns, rows=cells, spare=spare), wide=wide
+    )
     if result.verdict == "tie" or result.interval is None:
         ends = (
             ""

@@ -20,7 +20,7 @@ LEAST_TEXT = 24  # columns of a text that is folded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
+class PrintedTable:
     """A table of texts: a title, the columns' titles, and cells (rows, columns).
 
     The columns numbered `right` (all but the first where it is None) are aligned to the right; those numbered `folds` hold
@@ -45,7 +45,7 @@ class Layout:
     left_out: list[str]
 
 
-def lay_out(table: Table, width: int | None) -> Layout:
+def lay_out(table: PrintedTable, width: int | None) -> Layout:
     """Return a table in lines of at most `width` columns, but for single words that are wider; None takes all it needs."""
     every = range(len(table.columns))
     if width is None:
@@ -66,13 +66,13 @@ def lay_out(table: Table, width: int | None) -> Layout:
 Lines = tuple[list[str], list[list[str]]]  # of the head, and of each row
 
 
-def _layout(table: Table, filled: Sequence[int], shown: Sequence[int], lines: Lines) -> Layout:
+def _layout(table: PrintedTable, filled: Sequence[int], shown: Sequence[int], lines: Lines) -> Layout:
     head, rows = lines
     left_out = dict.fromkeys(table.columns[n] for n in filled if n not in shown)
     return Layout(head=head, body=[line for row in rows for line in row], left_out=list(left_out))
 
 
-def _in_rows(table: Table, shown: Sequence[int], width: int) -> Lines | None:
+def _in_rows(table: PrintedTable, shown: Sequence[int], width: int) -> Lines | None:
     """Return a row's cells beside each other, titles folded if need be; None where that does not fit."""
     for is_folded in (False, True):
         widths = [_narrowest(table, number, is_folded) for number in shown]
@@ -87,7 +87,7 @@ def _in_rows(table: Table, shown: Sequence[int], width: int) -> Lines | None:
     return None
 
 
-def _below_names(table: Table, shown: Sequence[int], width: int) -> Lines | None:
+def _below_names(table: PrintedTable, shown: Sequence[int], width: int) -> Lines | None:
     """Return each row below its first cell; None where the others do not fit."""
     first, *others = shown
     found = _in_rows(table, others, width - len(GAP)) if others else None
@@ -101,7 +101,7 @@ def _below_names(table: Table, shown: Sequence[int], width: int) -> Lines | None
     return [table.columns[first], *(GAP + line for line in head)], below
 
 
-def _cell_by_cell(table: Table, row: Sequence[str], shown: Sequence[int], width: int) -> list[str]:
+def _cell_by_cell(table: PrintedTable, row: Sequence[str], shown: Sequence[int], width: int) -> list[str]:
     """Return a row's first cell, and below it the others behind their columns' titles, as many in a line as fit."""
     lines, line = wrap(row[shown[0]], width), ""
     for cell in (f"{GAP}{table.columns[number]} {row[number]}" for number in shown[1:] if row[number]):
@@ -112,7 +112,7 @@ def _cell_by_cell(table: Table, row: Sequence[str], shown: Sequence[int], width:
     return lines + (wrap(line, width) if line else [])
 
 
-def _grid(table: Table, shown: Sequence[int], widths: Sequence[int]) -> Lines:
+def _grid(table: PrintedTable, shown: Sequence[int], widths: Sequence[int]) -> Lines:
     """Return the lines of the head and of each row, cells padded or folded to `widths`."""
 
     def lines(cells: Sequence[str]) -> list[str]:
@@ -125,17 +125,17 @@ def _grid(table: Table, shown: Sequence[int], widths: Sequence[int]) -> Lines:
     return lines(table.columns), [lines(row) for row in table.rows]
 
 
-def _padded(table: Table, number: int, text: str, width: int) -> str:
+def _padded(table: PrintedTable, number: int, text: str, width: int) -> str:
     padding = " " * (width - cell_len(text))
     is_right = number > 0 if table.right is None else number in table.right
     return padding + text if is_right else text + padding
 
 
-def _widest(table: Table, number: int) -> int:
+def _widest(table: PrintedTable, number: int) -> int:
     return max(map(cell_len, (table.columns[number], *(row[number] for row in table.rows))))
 
 
-def _narrowest(table: Table, number: int, is_folded: bool) -> int:
+def _narrowest(table: PrintedTable, number: int, is_folded: bool) -> int:
     """Return the least width of a column: of its cells, or of their longest words, and of its title or its longest word."""
     cells = [row[number] for row in table.rows]
     title = table.columns[number]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.output.campaigns import print_outcome
-from harness.output.layout import Table
+from harness.output.layout import PrintedTable
 from harness.output.search_text import part_of_front
 from harness.output.tables import print_json, print_table, write_csv
 from harness.output.terminal import echo
@@ -138,7 +138,9 @@ def _print_front(answer: ObjectiveAnswer, front: ObjectiveFront, wide: bool) -> 
         echo("some of less cost were passed over, unlike any that was measured: measure more of the space")
 
 
-def _networks(title: str, answer: ObjectiveAnswer, indices: Sequence[int], far: frozenset[int]) -> Table:
+def _networks(
+    title: str, answer: ObjectiveAnswer, indices: Sequence[int], far: frozenset[int]
+) -> PrintedTable:
     columns = ["network", answer.objective.name]
     spare: list[str] = []
     for name, cost in answer.costs.items():
@@ -166,4 +168,4 @@ def _networks(title: str, answer: ObjectiveAnswer, indices: Sequence[int], far: 
             elif name != answer.objective.name:
                 cells.append(amount_text(amount.value, cost.unit, digits=4))
         rows.append(cells)
-    return Table(title=title, columns=columns, rows=rows, spare=spare)
+    return PrintedTable(title=title, columns=columns, rows=rows, spare=spare)

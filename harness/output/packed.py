@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def print_job(job: PackedJob, path: Path, device: str, *, json_output: bool) -> None:
-    """Print what a packed job holds, and how it goes on."""
+    """Print what a packed job holds, and the next steps."""
     if json_output:
         print_json(
             {
@@ -42,7 +42,7 @@ def print_job(job: PackedJob, path: Path, device: str, *, json_output: bool) -> 
 def print_imported(found: Imported, *, json_output: bool, wide: bool, figure: Path | None = None) -> None:
     """Print the latencies of an imported job's networks, then how many of its sessions are new.
 
-    Of runs under load what they come to, which `figure` draws.
+    Of runs under load print their summaries, and draw them to `figure`.
     """
     outcome = found.outcome
     if found.sustained:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.output.layout import Table
+from harness.output.layout import PrintedTable
 from harness.output.tables import (
     interval_text,
     print_csv,
@@ -101,7 +101,7 @@ def print_report(table: SpaceTable, *, wide: bool = False) -> None:
     columns = ["predictor, * chosen", "mean", "median", "in 5 %", "in 10 %", "Spearman", "Kendall"]
     title = "errors against measurements, by cross-validation"
     spare = ("Kendall", "in 10 %", "median", "in 5 %")
-    print_table(Table(title=title, columns=columns, rows=rows, folds=(0,), spare=spare), wide=wide)
+    print_table(PrintedTable(title=title, columns=columns, rows=rows, folds=(0,), spare=spare), wide=wide)
     if table.held_out is not None:
         low, high = table.held_out.mape_interval
         echo(
@@ -213,7 +213,7 @@ def _print_rows(table: SpaceTable, wide: bool) -> None:
     print_tables((_rows_table(table, *group) for group in groups), wide=wide)
 
 
-def _rows_table(table: SpaceTable, title: str, indices: list[int]) -> Table:
+def _rows_table(table: SpaceTable, title: str, indices: list[int]) -> PrintedTable:
     shown = list(table.costs)
     rows = [
         [
@@ -230,7 +230,7 @@ def _rows_table(table: SpaceTable, title: str, indices: list[int]) -> Table:
     columns = ["network", "latency ms", "interval", "holds", "source", "grade"]
     columns += [_COST_COLUMNS[fresh] for fresh in shown]
     spare = ("first run ms", "load ms", "holds", "interval", "grade", "energy mJ", "memory MB")
-    return Table(title=title, columns=columns, rows=rows, spare=spare)
+    return PrintedTable(title=title, columns=columns, rows=rows, spare=spare)
 
 
 _COST_COLUMNS = {"memory": "memory MB", "load": "load ms", "first-run": "first run ms", "energy": "energy mJ"}

@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from device_agents.names import short_provider
-from harness.output.layout import Table
+from harness.output.layout import PrintedTable
 from harness.output.tables import print_json, print_table
 from harness.output.terminal import echo
 
@@ -59,7 +59,7 @@ def print_profile(found: NetworkProfile, by: str = "", *, json_output: bool, wid
         f"{where}, the quietest {taken.quiet_runs} of {taken.runs} runs"
     )
     columns = [by, "op" if by == "node" else "nodes", "ms", "%"]
-    print_table(Table(title=title, columns=columns, rows=rows, spare=("nodes", "op")), wide=wide)
+    print_table(PrintedTable(title=title, columns=columns, rows=rows, spare=("nodes", "op")), wide=wide)
     echo(
         f"{taken.plain_median_ns / NS_PER_MS:.3f} ms without the profiler, which costs {100 * taken.profiler_share:.1f} %",
         err=True,

@@ -85,16 +85,16 @@ class ProgressView:
     def __init__(
         self, *, quiet: bool, first_numbers: Callable[[RuntimePlan, int], list[str]] | None = None
     ) -> None:
-        """first_numbers: returns what is measured so far of a runtime plan, in so many lines at most."""
+        """first_numbers: returns the latencies so far of a runtime plan, in at most the given number of lines."""
         self._first_numbers = first_numbers
         self._quiet = quiet
         self._lock = threading.Lock()
         self._told: set[str] = set()
-        self._troubles: dict[str, Hashable] = {}  # of devices, the last of each
+        self._troubles: dict[str, Hashable] = {}  # the latest of each device
         self._tasks: dict[str, TaskID] = {}
-        self._last: dict[str, str | Event] = {}  # what the last line of a task told
-        self._said_s: dict[str, float] = {}  # when a line told of a task's count or state last
-        self._tenths: dict[str, int] = {}  # of evaluations, the last one told
+        self._last: dict[str, str | Event] = {}  # content of each task's last line
+        self._said_s: dict[str, float] = {}  # time of each task's last line
+        self._tenths: dict[str, int] = {}  # the last tenth of the evaluations that had a line
         self._progress = _Bars(shown=not quiet)
         self._shown = ExitStack()
 
@@ -110,7 +110,7 @@ class ProgressView:
         self._progress.stop()
 
     def due(self) -> list[str] | None:
-        """Return lines for a log on what no line told of for half a minute; None where nothing is under way."""
+        """Return log lines on tasks without a line for half a minute; None where nothing is under way."""
         if self._quiet or self._progress.is_shown:
             return []
         with self._lock:
@@ -129,7 +129,7 @@ class ProgressView:
         match event:
             case Note(text=text):
                 self._progress.rows.note(device)
-                self.log(_about(device, text))
+                self.log(f"{device}: {text}")
             case SessionsPlanned(sessions=sessions):
                 self._plan(device, sessions)
             case SessionDone():
@@ -147,19 +147,18 @@ class ProgressView:
         trouble = _trouble(event)
         self._progress.rows.note(device, in_trouble=trouble is not None, has_ended=False)
         if trouble is not None and trouble != self._troubles.get(device) and self._progress.is_shown:
-            self.log(_about(device, str(event)))  # a bar has no room for all of it
+            self.log(f"{device}: {event}")  # a bar has no room for all of it
         self._troubles[device] = trouble
         goes_on = isinstance(event, Sending) and isinstance(self._last.get(device), Sending)
         if isinstance(event, Stage) and not goes_on:
             self._line(device, f"{device}: {event}", event)
 
     def _end(self, device: str, trouble: str) -> None:
-        """Show that a device's campaign ended while others go on; trouble is told even where progress is not."""
+        """Show that a device's campaign ended before others; its trouble is printed even if progress is not."""
         self._progress.rows.note(device, in_trouble=bool(trouble), has_ended=True)
         task = self._task(device, "sessions")
-        line = _about(device, trouble)
-        ended = f"ended: {line.partition(': ')[2]}" if trouble else "done"
-        self._progress.update(task, description=ended)
+        line = f"{device}: {trouble}"
+        self._progress.update(task, description=f"ended: {trouble}" if trouble else "done")
         self._progress.stop_task(task)
         if trouble and line not in self._told:
             self._progress.say(line)
@@ -177,7 +176,7 @@ class ProgressView:
         self._line(device, f"{device}: {SessionsPlanned(sessions=total)}")
 
     def _advance(self, device: str, event: SessionDone) -> None:
-        """Show that a session ended, and how if it failed."""
+        """Show that a session ended, and why if it failed."""
         task = self._task(device, "sessions")
         self._progress.advance(task)
         one = self._task_of(task)
@@ -221,7 +220,7 @@ class ProgressView:
             self._line(name, sentence(self._progress.standing(self._task_of(task))))
 
     def __call__(self, text: str) -> None:
-        """Print a line above the bars: the view may stand where lines of progress are asked for."""
+        """Print a line above the bars: a view serves as a `log` function, too."""
         self.log(text)
 
     def log(self, text: str) -> None:
@@ -268,9 +267,3 @@ def _trouble(event: Event) -> Hashable | None:
         case BusyCores():
             return BusyCores
     return None
-
-
-def _about(device: str, text: str) -> str:
-    """Return a line about a device, named once."""
-    rest = text.removeprefix(f"device {device!r}")
-    return f"{device}: {text}" if rest == text else f"{device}{rest}"

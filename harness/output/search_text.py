@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.output.campaigns import print_outcome
-from harness.output.layout import Table as TextTable
+from harness.output.layout import PrintedTable
 from harness.output.search_document import answer_document
 from harness.output.tables import print_json, print_table, write_csv
 from harness.output.terminal import echo
@@ -104,7 +104,7 @@ def part_of_front(count: int, cost: str) -> str:
 
 
 def print_front(table: NetworkTable, front: Front, wide: bool, *, is_part: bool = False) -> None:
-    """Print a Pareto front, cheapest first, and its hypervolume; of a part of a front what found it."""
+    """Print a Pareto front, cheapest first, and its hypervolume; of a part of a front, how it was found."""
     names = " and ".join(front.costs)
     title = f"Pareto front over {table.accuracy.label} and {names}"
     print_table(_networks(title, table, front.indices.tolist(), None), wide=wide)
@@ -144,7 +144,7 @@ def _provenance(accuracy: Accuracies) -> str:
 
 def _networks(
     title: str, table: NetworkTable, places: Sequence[int], verified: frozenset[int] | None
-) -> TextTable:
+) -> PrintedTable:
     """Return some rows of a table of networks, with their accuracies and costs."""
     columns = ["network", *(f"{accuracies.label} %" for accuracies in (table.accuracy, *table.shown))]
     spare = [f"{accuracies.label} %" for accuracies in table.shown]
@@ -167,7 +167,7 @@ def _networks(
         if verified is not None:
             cells.append("yes" if place in verified else "no")
         rows.append(cells)
-    return TextTable(title=title, columns=columns, rows=rows, spare=spare)
+    return PrintedTable(title=title, columns=columns, rows=rows, spare=spare)
 
 
 def _cost_cells(cost: Cost, index: int) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness.output.layout import Table
+from harness.output.layout import PrintedTable
 from harness.output.tables import print_csv, print_failures, print_json, print_table, write_csv
 from harness.output.terminal import echo, named
 from harness.records import Failure
@@ -40,7 +40,7 @@ def print_check(report: CheckReport, name: str, *, json_output: bool = False, wi
         rows = [[_row(t), t.device, t.network, t.problem] for t in report.troubles]
         columns, spare = ["row", "device", "network", "problem"], ("device", "network")
         print_table(
-            Table(title=name, columns=columns, rows=rows, right=(), folds=(3,), spare=spare), wide=wide
+            PrintedTable(title=name, columns=columns, rows=rows, right=(), folds=(3,), spare=spare), wide=wide
         )
     counts = [f"{report.rows} rows read", f"{len(report.troubles)} wrong"]
     counts += [f"{report.quarantined} quarantined"] if report.quarantined else []
@@ -71,11 +71,13 @@ def print_sessions(rows: Sequence[StoredSession], *, json_output: bool = False, 
         for row in rows
     ]
     spare = ("s", "runtime", "device", "started (UTC)", "purpose")
-    print_table(Table(title="sessions", columns=columns, rows=cells, right=(6,), spare=spare), wide=wide)
+    print_table(
+        PrintedTable(title="sessions", columns=columns, rows=cells, right=(6,), spare=spare), wide=wide
+    )
 
 
 def print_session(summary: SessionSummary, *, json_output: bool = False) -> None:
-    """Print one session: what it is of, a summary of its raw times, and its conditions."""
+    """Print one session: its network and configuration, a summary of its raw times, and its conditions."""
     if json_output:
         print_json(asdict(summary))
         return

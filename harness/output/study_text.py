@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.output.layout import Table
+from harness.output.layout import PrintedTable
 from harness.output.plots.pictures import write_picture
 from harness.output.plots.study import correlations_picture, study_regret_picture
 from harness.output.tables import print_json, print_table
@@ -65,7 +65,7 @@ def _print_tables(found: Study, wide: bool) -> None:
     for table in all_tables(found):
         texts = [number for number, title in enumerate(table.columns) if title == "what it is"]
         print_table(
-            Table(
+            PrintedTable(
                 title=table.title,
                 columns=table.columns,
                 rows=table.rows,

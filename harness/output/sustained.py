@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.estimates.reference import OTHERS_SHARE
 from harness.estimates.sustained import Stretch, Sustained
-from harness.output.layout import Table
+from harness.output.layout import PrintedTable
 from harness.output.plots.pictures import check_pictures, write_picture
 from harness.output.plots.sustained import sustained_picture
 from harness.output.tables import print_json, print_table
@@ -21,7 +21,7 @@ SPARE_COLUMNS = ("runs", "other cores", "MHz", "p90 ms", "reference ms", "distur
 
 
 def check_plot(figure: Path | None, sustained: str) -> None:
-    """Raise ConfigError for a figure of which no file can be made, or of no run under load."""
+    """Raise ConfigError for a figure that cannot be written, or without --sustained."""
     if figure is not None and not sustained:
         raise ConfigError("--plot draws runs under load: add --sustained 30m, or leave it out")
     check_pictures(figure)
@@ -30,7 +30,7 @@ def check_plot(figure: Path | None, sustained: str) -> None:
 def print_sustained(
     found: Sequence[Sustained], *, json_output: bool, wide: bool = False, figure: Path | None = None
 ) -> None:
-    """Print each run minute by minute with what it comes to, or all as JSON; draw them if a `figure` is asked for."""
+    """Print each run minute by minute with its summary, or all as JSON; draw them if a `figure` is asked for."""
     if json_output:
         print_json([one.to_json() for one in found])
     for one in () if json_output else found:
@@ -65,7 +65,7 @@ def print_sustained_list(found: Sequence[Sustained], *, json_output: bool, wide:
         "95 % interval",
         "ended",
     ]
-    print_table(Table(title="runs under load", columns=columns, rows=rows, spare=spare), wide=wide)
+    print_table(PrintedTable(title="runs under load", columns=columns, rows=rows, spare=spare), wide=wide)
 
 
 def summary(one: Sustained) -> list[str]:
@@ -101,7 +101,7 @@ def summary(one: Sustained) -> list[str]:
     return lines
 
 
-def _minutes(one: Sustained) -> Table:
+def _minutes(one: Sustained) -> PrintedTable:
     columns = [
         "from",
         "ms",
@@ -116,7 +116,9 @@ def _minutes(one: Sustained) -> Table:
     ]
     rows = [_cells(stretch) for stretch in one.stretches]
     title = f"{one.run.architecture} under load for {clock(one.seconds)}, {describe(one.run.configuration)}"
-    return Table(title=title, columns=columns, rows=rows, right=range(len(columns)), spare=SPARE_COLUMNS)
+    return PrintedTable(
+        title=title, columns=columns, rows=rows, right=range(len(columns)), spare=SPARE_COLUMNS
+    )
 
 
 def _cells(stretch: Stretch) -> list[str]:

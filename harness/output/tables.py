@@ -17,7 +17,7 @@ from rich.cells import cell_len
 
 from harness.estimates.findings import Finding
 from harness.estimates.latency import LATENCY_COLUMNS, Latency, LatencyTable, to_json
-from harness.output.layout import Table, lay_out
+from harness.output.layout import PrintedTable, lay_out
 from harness.output.terminal import bold, echo, named, plain, put, width_of, wrap
 from harness.records import Failure
 from space.atomic_files import write_file
@@ -26,7 +26,7 @@ from space.errors import ConfigError
 if TYPE_CHECKING:
     from harness.store import Store
 
-# What a narrow terminal does without of latencies, in this order.
+# Columns of latencies that a narrow terminal does without, in this order.
 SPARE_COLUMNS = (
     "above idle mJ",
     "first run ms",
@@ -75,7 +75,7 @@ def print_latencies(
 
 
 def _print_sensors(rows: Sequence[Latency]) -> None:
-    """Print on standard error what energies are of, and which of them are in part another program's."""
+    """Print on standard error the sensors of energies, and which energies include another program's."""
     energies = [row.energy for row in rows if row.energy is not None]
     sensors = dict.fromkeys((one.sensor, one.scope) for one in energies)
     for sensor, scope in sensors:
@@ -111,7 +111,7 @@ def first_numbers(rows: Sequence[Latency], width: int | None, height: int) -> li
             for row in rows[:count]
         ]
         columns = ["network", "latency ms", "+-", "grade"]
-        found = lay_out(_printable(Table(title="", columns=columns, rows=cells, spare=["+-"])), width)
+        found = lay_out(_printable(PrintedTable(title="", columns=columns, rows=cells, spare=["+-"])), width)
         rest = [f"... and {len(rows) - count} slower ones"] if count < len(rows) else []
         lines = [*found.head, *found.body, *rest]
         folded = sum((cell_len(line) - 1) // width for line in lines if line) if width else 0
@@ -120,7 +120,7 @@ def first_numbers(rows: Sequence[Latency], width: int | None, height: int) -> li
         count = count * 2 // 3
 
 
-def _latency_table(title: str, rows: Sequence[Latency], batched: bool) -> Table:
+def _latency_table(title: str, rows: Sequence[Latency], batched: bool) -> PrintedTable:
     """Return the table of a configuration; `batched`: with images a second, as tables of batches are shown."""
     columns = [
         "network",
@@ -153,7 +153,7 @@ def _latency_table(title: str, rows: Sequence[Latency], batched: bool) -> Table:
     if any(row.energy for row in rows):
         columns += ["energy mJ", "above idle mJ", "sensor"]
         cells = [[*found, *_energy_cells(row)] for found, row in zip(cells, rows, strict=True)]
-    return Table(title=title, columns=columns, rows=cells, spare=SPARE_COLUMNS)
+    return PrintedTable(title=title, columns=columns, rows=cells, spare=SPARE_COLUMNS)
 
 
 def _energy_cells(row: Latency) -> list[str]:
@@ -232,16 +232,17 @@ def print_failures(
     ]
     spare = ["time (UTC)", "runtime", "device"]
     print_table(
-        Table(title="failures", columns=columns, rows=rows, right=(), folds=(5,), spare=spare), wide=wide
+        PrintedTable(title="failures", columns=columns, rows=rows, right=(), folds=(5,), spare=spare),
+        wide=wide,
     )
 
 
-def print_table(table: Table, *, wide: bool = False) -> None:
+def print_table(table: PrintedTable, *, wide: bool = False) -> None:
     """Print a table, as `print_tables` does."""
     print_tables([table], wide=wide)
 
 
-def print_tables(tables: Iterable[Table], *, wide: bool = False) -> None:
+def print_tables(tables: Iterable[PrintedTable], *, wide: bool = False) -> None:
     """Print tables: the columns that fit a terminal, all of them if `wide`, or for a file or a pipe.
 
     A line on standard error names those left out.
@@ -260,8 +261,8 @@ def print_tables(tables: Iterable[Table], *, wide: bool = False) -> None:
         echo(f"left out for lack of room: {', '.join(left_out)} (--wide shows all)", err=True)
 
 
-def _printable(table: Table) -> Table:
-    """Return a table whose cells are one line each, without what a terminal would obey."""
+def _printable(table: PrintedTable) -> PrintedTable:
+    """Return a table whose cells are one line each, without control characters."""
     return replace(
         table,
         title=plain(table.title),

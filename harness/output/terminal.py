@@ -31,7 +31,7 @@ _UNIT = re.compile(r"(?<=[0-9]) (?=(?:%|ms|s|MB|GB|KB)(?![a-z]))")  # stays besi
 
 
 def width_of(stream: TextIO) -> int | None:
-    """Return how many columns the terminal has that a stream is: $COLUMNS, or what it says. None where it is no terminal."""
+    """Return the columns of the terminal behind a stream, by $COLUMNS or its own size; None where there is no terminal."""
     if not stream.isatty():
         return None
     told = os.environ.get("COLUMNS", "")
@@ -54,7 +54,7 @@ def is_unicode(stream: TextIO) -> bool:
 
 
 def bold(text: str, stream: TextIO) -> str:
-    """Return text as a stream shows it in bold: as it is without a terminal, or with $NO_COLOR; $FORCE_COLOR stands for one."""
+    """Return text as a stream shows it in bold: as it is without a terminal, or with $NO_COLOR; $FORCE_COLOR counts as one."""
     if os.environ.get("NO_COLOR") or not (is_live(stream) or os.environ.get("FORCE_COLOR")):
         return text
     return f"\x1b[1m{text}\x1b[0m"
@@ -63,7 +63,7 @@ def bold(text: str, stream: TextIO) -> str:
 def echo(text: str, *, err: bool = False) -> None:
     """Print a text on standard output, or on standard error: in lines that fit a terminal, whole lines elsewhere.
 
-    What a terminal would obey is written out: messages quote files, devices and libraries.
+    Control characters are written out: messages quote files, devices and libraries.
     """
     stream = sys.stderr if err else sys.stdout
     text = printable(text, keep="\n\t")
@@ -82,7 +82,7 @@ def put(text: str, stream: TextIO) -> None:
 
 @contextlib.contextmanager
 def named(stream: TextIO) -> Iterator[None]:
-    """Write to a stream: what the system refuses meanwhile names the stream. Raises: OSError."""
+    """Write to a stream, which the system's errors meanwhile name. Raises: OSError."""
     try:
         yield
     except OSError as error:
@@ -128,5 +128,5 @@ def words(text: str) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """Return a cell's or a title's text in one line, without what a terminal would obey."""
+    """Return a cell's or a title's text in one line, without control characters."""
     return printable(text.replace("\n", " "))

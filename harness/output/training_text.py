@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.output.layout import Table
+from harness.output.layout import PrintedTable
 from harness.output.tables import print_json, print_table
 from harness.output.terminal import echo
 from space.text import counted
@@ -86,4 +86,6 @@ def _print_table(trained: TrainedNetworks, wide: bool) -> None:
         ]
         for one in trained
     ]
-    print_table(Table(title=title, columns=columns, rows=rows, spare=("seconds", "best epoch")), wide=wide)
+    print_table(
+        PrintedTable(title=title, columns=columns, rows=rows, spare=("seconds", "best epoch")), wide=wide
+    )

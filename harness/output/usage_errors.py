@@ -62,7 +62,7 @@ def _has_no(command: str) -> str:
 
 
 def _bad_value(error: Any) -> str:
-    """Return the option or variable that a value stands at, the value and what it should be."""
+    """Return a bad value's option or variable, the value, and what it should be."""
     parameter = error.param
     name = max(parameter.opts, key=len) if parameter.param_type_name == "option" else parameter.name.upper()
     source = error.ctx.get_parameter_source(parameter.name)

@@ -46,8 +46,9 @@ def audit_configuration(
     if missing:
         well = f" well enough ({doubt_text(apart, chosen)})" if apart else ""
         raise ConfigError(
-            f"device {chosen.device!r}: {len(missing)} of {len(wanted)} segments are not measured{well}, "
-            f"e.g. {missing[0]}; measure them: {measure_command(chosen)} --models segments --level quick"
+            f"device {chosen.device!r}",
+            f"{len(missing)} of {len(wanted)} segments are not measured{well}, "
+            f"e.g. {missing[0]}; measure them: {measure_command(chosen)} --models segments --level quick",
         )
     ceiling = measured.ceiling()
     found = audit(

@@ -67,7 +67,7 @@ _FORMS = {
 }
 _NETWORK_BYTES = 3 * 8 + 3
 _SUFFIX = ".latencies"
-_ABANDONED_S = 3600.0  # so old, a file half-written is of a process that was killed
+_ABANDONED_S = 3600.0  # age at which a half-written file is that of a killed process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

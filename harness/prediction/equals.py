@@ -15,7 +15,7 @@ Column = TypeVar("Column", Cost, SpaceLatencies)
 
 
 def of_equals(cost: Column, first: IndexArray) -> Column:
-    """Return a cost in which a network was measured if one that is equal to it was; `first` is as of `first_equals`."""
+    """Return a cost in which a network counts as measured if an equal one was; `first`: from `first_equals`."""
     if cost.measured is None:
         return cost
     source, measured = np.arange(len(first)), np.flatnonzero(cost.measured)

@@ -114,8 +114,8 @@ def all_measured_costs(
 class StoredEnergies:
     """Energies by the text of their network, all by one `sensor`: that of the newest.
 
-    `busy`: of how many networks this sensor's is left out, being in part another program's; `others`: how many networks have
-    one by other sensors alone, which does not compare, by the sensor.
+    `busy`: the number of networks whose energy is left out because it includes another program's; `others`: by sensor, the number
+    of networks that only other sensors measured, whose energies do not compare.
     """
 
     by_network: dict[str, Energy]

@@ -96,7 +96,7 @@ class MeasureRequest:
         reference: str | Path | None = None,
         **others: Any,
     ) -> Iterator[MeasureRequest]:
-        """Yield the request of values as `measure` has them, torch models as files for so long; `others` are further fields.
+        """Yield the request of `measure`'s arguments, torch models as files that last until the end; `others` are further fields.
 
         Raises: ConfigError, also where `models` or `batch` names none.
         """
@@ -370,7 +370,7 @@ def measure(
     measured again, unless `fresh`. level: `quick` (1 session a network), `screen` (5) or `final` (5); `sessions` gives another
     number. `memory`: peak memory, load and first run as well, of each network alone in fresh workers; `energy`: the energy of an
     inference, where the device has a sensor. runtimes, threads, cores, and precision of the networks (fp32, fp16, int8, one or
-    several): of the device where nothing is given. batch: the images of one run, one number or several, which are measured
+    several): by default the device's. batch: the images of one run, one number or several, which are measured
     apart; files need a free first size for more than one. A device that is in
     use is waited for, `wait_s` at most. `log` is given a line of progress at a time.
 

@@ -46,7 +46,7 @@ class Imported:
 
 
 def parse_device(name: str, devices_file: str | Path | None = None) -> Device:
-    """Return the device of a packed job: of devices.toml, or one that stands nowhere, for a job needs no way to it.
+    """Return the device of a packed job, from devices.toml or a new one: a job needs no connection to it.
 
     Raises: ConfigError for what is no name.
     """
@@ -113,8 +113,8 @@ def pack(
 ) -> PackedJob:
     """Write a job for a device that no harness reaches: `python3 job.zip` there, then `import_results` of what it writes.
 
-    What is measured is said as for `measure`, on one device, of devices.toml or not. Everything named is measured, whatever is
-    stored. The store notes what was asked for, and takes results of nothing else. Raises: ConfigError.
+    Arguments are those of `measure`, on one device, in devices.toml or not. Everything named is measured, whatever is stored. The
+    store notes the request, and takes results of no other. Raises: ConfigError.
 
     >>> job = pack("board", "conv/conv", output="job.zip", store=store, runtimes=["onnxruntime"], level="quick", space="tiny")
     >>> job.networks, job.sessions
@@ -134,8 +134,8 @@ def import_results(
 ) -> LatencyTable:
     """Read the results of a packed job into the store that it was packed with, and return its latencies and failures.
 
-    What is there already stays as it is: importing twice is importing once. Raises: ConfigError for a file that is none, is
-    damaged, was altered, or answers what this store did not ask for; DeviceError where the job was given up.
+    What is there already stays as it is: importing twice is importing once. Raises: ConfigError for a file that is no result of a
+    job, is damaged or altered, or is of a job that this store did not pack; DeviceError where the job was given up.
 
     >>> for row in import_results("job-results.zip", store=store):
     ...     print(row.architecture, row.configuration.runtime, row.latency_ms > 0)

@@ -15,9 +15,9 @@ class SpaceRow:
     A predicted one's interval is meant for a measurement. No interval: measured in too few slices. `supported`: measured
     itself, or predicted from networks like it.
 
-    What it takes alone in a fresh process, and the energy of an inference: None where none is measured on the configuration, or
-    where it is not predicted. The intervals of `memory` and `energy` hold with 90 %, and their sources are measured or predicted.
-    All energies are by one `energy_sensor`: those of two do not compare.
+    Its costs alone in a fresh process, and the energy of an inference, are None where they are neither measured nor predicted on
+    the configuration. The intervals of `memory` and `energy` hold with 90 %, and their sources are measured or predicted. All
+    energies are by one `energy_sensor`: those of two do not compare.
     """
 
     architecture: str

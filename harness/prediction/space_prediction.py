@@ -360,9 +360,10 @@ def check_enough(measured: MeasuredNetworks) -> None:
     if len(measured.indices) < FEWEST:
         apart = f" ({doubt_text(measured.doubtful, measured.configuration)})" if measured.doubtful else ""
         raise ConfigError(
-            f"device {measured.configuration.device!r}: {_networks(len(measured.indices))} measured under "
+            f"device {measured.configuration.device!r}",
+            f"{_networks(len(measured.indices))} measured under "
             f"{configuration_id(measured.configuration)}, too few to fit a predictor, which needs {FEWEST}{apart}; measure more: "
-            f"{measure_command(measured.configuration)} --models {enough_models(measured.config)}"
+            f"{measure_command(measured.configuration)} --models {enough_models(measured.config)}",
         )
 
 
@@ -566,7 +567,7 @@ def summary(table: SpaceTable) -> dict[str, object]:
 
 
 def unmeasured_text(places: Sequence[str]) -> str:
-    """Return a clause on blocks that no measured network tells of, of many the first."""
+    """Return a clause on blocks that no measured network tells of; of many it names the first."""
     more = f" and {len(places) - SHOWN_PLACES} more" if len(places) > SHOWN_PLACES else ""
     verb = "is" if len(places) == 1 else "are"
     return f"{', '.join(places[:SHOWN_PLACES])}{more} {verb} in no measured network"
@@ -598,4 +599,4 @@ def space_of(configuration: Configuration) -> SpaceConfig:
     try:
         return find_space(configuration.space)
     except ArchitectureError as error:
-        raise ConfigError(f"device {configuration.device!r}: {error}") from error
+        raise ConfigError(f"device {configuration.device!r}", f"{error}") from error

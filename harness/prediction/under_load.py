@@ -74,10 +74,10 @@ def sustain(
     devices_file: str | Path | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> SustainedRuns:
-    """Keep a device busy with each network or model file for a time such as "30m", "90s" or "2h", and return what it did.
+    """Keep a device busy with each network or model file for a time such as "30m", and return how its latency changed.
 
-    What else is asked for, and what is raised, is as for `measure`. The runs are kept in the store, apart from sessions; nothing
-    else reads them. A network that failed has no run, or one that broke off; its failure is in `failures`.
+    Other arguments and errors are as for `measure`. The runs are kept in the store, apart from sessions; nothing else reads them.
+    A network that failed has no run, or one that broke off; its failure is in `failures`.
 
     >>> runs = sustain(device, "conv/conv", "3s", store=store, runtimes=["onnxruntime"], space="tiny")
     >>> runs[0].run.architecture, len(runs[0].stretches)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from space import SpaceConfig
     from space.accuracies import Accuracies
 
-VARIABLE = "HARNESS_ACCURACIES"  # of the environment: paths, where none are given
+VARIABLE = "HARNESS_ACCURACIES"  # environment variable with the paths to use where none are given
 SYNTHETIC_SOURCE = re.compile(r"synthetic(:(?P<seed>[0-9]{1,6}))?")
 
 
@@ -38,7 +38,7 @@ class AccuracySource:
 
 
 def parse_paths(given: Sequence[str]) -> Sequence[str]:
-    """Return the paths of --accuracies, split where a person would if a command line took them from $HARNESS_ACCURACIES."""
+    """Return the paths of --accuracies, those from $HARNESS_ACCURACIES split into single paths."""
     text = os.environ.get(VARIABLE, "")
     return paths_of_variable(text) if text and list(given) == text.split() else given
 
@@ -56,7 +56,7 @@ def _is_there(text: str) -> bool:
 
 
 def is_unpublished(path: str) -> bool:
-    """Return whether a path is a folder of `harness train` whose trainings, some of which may be under way, are not published."""
+    """Return whether a path is a folder of `harness train` without published files, as while its trainings are under way."""
     folder = expand_user(path)
     return os.path.isdir(folder / "units") and not any(folder.glob("blox-*"))  # noqa: PTH112 - never raises
 
@@ -97,7 +97,7 @@ def load(source: AccuracySource, config: SpaceConfig) -> list[Accuracies]:
 
 
 def _of_some(source: AccuracySource, metric: str, config: SpaceConfig) -> Accuracies:
-    """Return the accuracies that one folder of `harness train`, or one own table, has of a space too large to list."""
+    """Return the accuracies of a space too large to list, from one folder of `harness train` or one table of the user's."""
     from search.work.training_folder import seed_accuracies
     from space.accuracies.epochs import BEST
     from space.accuracies.seeds import mean_over_seeds

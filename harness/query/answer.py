@@ -30,7 +30,7 @@ class ParetoFront(Tabular, Sequence[Row]):
 
     @property
     def hypervolume(self) -> float:
-        """The share of the box between the best and the worst values of all networks within the limits that is dominated."""
+        """The dominated share of the box between the best and the worst values of all networks within the limits."""
         return self.front.hypervolume
 
     def __len__(self) -> int:
@@ -54,8 +54,8 @@ class ParetoFront(Tabular, Sequence[Row]):
 class SearchAnswer(Tabular, Sequence[Row]):
     """Networks within the limits, most accurate first, each a row: accuracies in percent, latencies in ms, sizes in bytes.
 
-    `trace` is that of a method that evaluates some networks only; `verified` are those measured after the search, by
-    canonical index: where some of them are within the limits, they alone are the rows.
+    `trace`: the evaluations of a method that evaluates only some networks. `verified`: canonical indices of the networks measured
+    after the search; if any of these is within the limits, the rows are of these only.
     """
 
     table: SearchTable
@@ -94,7 +94,7 @@ class SearchAnswer(Tabular, Sequence[Row]):
         return found
 
     def is_within(self, index: int) -> bool:
-        """Return whether a network is one of them."""
+        """Return whether a network is within the limits."""
         return bool((self.answer.ranked == index).any())
 
     @property

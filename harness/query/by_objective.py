@@ -1,7 +1,7 @@
 """Search a space of any size for the networks with the largest sums within limits, by an integer program over blocks.
 
-No network is listed and no accuracies are needed: objective and costs are sums over blocks, the latencies by a predictor that is
-one. Measured networks count with what was measured.
+No network is listed and no accuracies are needed: objective and costs are sums over blocks, latencies by an additive predictor.
+Measured networks keep their measured latency.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from space.text import counted
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ObjectiveFront:
-    """Networks of the largest objective at their cost, cheapest first, by their canonical indices.
+    """Points of a Pareto front, `FRONT_POINTS` at most: networks with the largest objective at their cost.
 
-    These are some of the Pareto front, `FRONT_POINTS` at most, and there may be others between them. `far`: those unlike any
-    measured one. `passed_over`: whether of those that a program found all were, and none was taken.
+    They are canonical indices, cheapest first; other points may lie between them. `far`: those unlike any measured network.
+    `passed_over`: whether of those that a program found all were, and none was taken.
     """
 
     cost: str
@@ -46,10 +46,10 @@ class ObjectiveFront:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ObjectiveAnswer:
-    """The networks of the largest sums within the limits: their canonical indices, best first, each by one of its names.
+    """Networks with the largest sums within the limits: canonical indices, best first, one index a network.
 
-    `far`: those of them that are unlike any measured one in a latency, which only a search has that measures its finalists.
-    `verified`: those measured after the search.
+    `far`: those unlike any measured network, which only a search that measures its finalists returns. `verified`: those measured
+    after the search.
     """
 
     config: SpaceConfig
@@ -66,7 +66,7 @@ class ObjectiveAnswer:
 
     @property
     def indices(self) -> tuple[int, ...]:
-        """The networks to show, best first: where some that were measured are within the limits, these alone."""
+        """The networks to show, best first: only measured ones, if any measured one is within the limits."""
         measured = [index for index in self.verified or () if self.is_within(index)]
         return tuple(sorted(measured, key=lambda one: (-self.score(one), one))) or self.within
 

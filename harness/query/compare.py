@@ -210,9 +210,10 @@ def _measured(store: Store, first: str, second: str, choice: ConfigurationChoice
     if not found:
         lacking, missing = next(iter(not_measured.items()))
         raise ConfigError(
-            f"device {lacking.device!r}: not measured under "
+            f"device {lacking.device!r}",
+            f"not measured under "
             f"{'this configuration' if len(not_measured) == 1 else 'one configuration with the other'}: {', '.join(missing)}; "
-            f"measure what is missing: {measure_command(lacking)} --models {','.join(missing)}"
+            f"measure what is missing: {measure_command(lacking)} --models {','.join(missing)}",
         )
     return NetworkComparisons(rows=tuple(found), not_measured=not_measured)
 
@@ -222,7 +223,7 @@ def compare_any(
 ) -> NetworkComparisons | PrecisionComparisons:
     """Compare two networks or model files, or two precisions; options as for `compare`, fewer of them for precisions.
 
-    Raises: ConfigError as `compare` and `compare_precisions`, and where one alone is a precision.
+    Raises: ConfigError as `compare` and `compare_precisions`, and where only one of the two is a precision.
     """
     named = [text for text in (first, second) if text in PRECISIONS]
     if not named:

@@ -1,4 +1,4 @@
-"""Two model files timed against each other: each the network of paired sessions, and in as many the other's reference."""
+"""Two model files timed against each other: each is the network in half of the sessions, and the reference in the other half."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from space.errors import ConfigError
 
 SAME = 0.01  # an interval within this share of 1 says that two files take the same time
 LONGEST_S: Mapping[str, float] = {"quick": 60.0, "screen": 60.0, "final": 300.0}  # no look begins later
-_OF_ONE_ROLE = ("one-session", "few-slices")  # findings that both roles together answer
+_OF_ONE_ROLE = ("one-session", "few-slices")  # findings that measuring in both roles settles
 
 Enough = Callable[[tuple[float, float] | None], bool]
 
 
 def open_compared(url: str, first: str, second: str, log: Callable[[str], None]) -> Store:
-    """Open the store of a comparison: of two networks one that exists, to measure model files into one that may be made.
+    """Open the store of a comparison: an existing one for two networks; for model files, which are measured, one that may be new.
 
     Raises: as `harness.store.opening.open_existing`, whose notes `log` is given.
     """
@@ -67,10 +67,10 @@ def compare_files(
 ) -> list[tuple[Latency, Latency, Comparison]]:
     """Time two model files of one format in turns in the same processes, and return how they compare in each runtime.
 
-    Each is the other's reference in half of the processes. These become more until the interval of the ratio is `enough` in
-    each runtime, the level has had its last look, or a minute has passed (five of level final); `sessions` in each role are as
-    many as that, whatever they show. What is stored of the pair counts, unless `fresh`. device, runtime, threads and level as
-    for `measure`; `inputs` are for both files, and `batch`, the images of one run.
+    Each is the other's reference in half of the processes. Processes are added until the interval of the ratio is `enough` in
+    each runtime, the level has had its last look, or a minute has passed (five at level final); with `sessions`, each role has
+    exactly that many. Stored sessions of the pair count, unless `fresh`. device, runtime, threads and level as for `measure`;
+    `inputs` are for both files, and `batch`, the images of one run.
     Raises: ConfigError when a file cannot be used or none of its sessions came about; DeviceError when a campaign was given up.
     """
     given = inputs or GivenInputs()

@@ -84,10 +84,10 @@ class OpTime:
 class PrecisionComparison:
     """Networks measured on two configurations that differ in precision alone, in order of their ratio, least first.
 
-    `ratio`: the median of latency in b over latency in a, its interval with the luck of which networks were measured and with
-    `common`, the relative uncertainty of both reference latencies, which moves all ratios alike. `spearman`: the rank
-    correlation of the latencies. `ops`: a fit of latencies as sums of ops, whose median relative errors in a and in b are
-    `fit_error`. `doubtful`: networks of grade D in a and in b, which are left out.
+    `ratio`: the median of latency in b over latency in a, its interval covers the choice of the measured networks and `common`,
+    the relative uncertainty of both reference latencies, which moves all ratios alike. `spearman`: the rank correlation of the
+    latencies. `ops`: a fit of latencies as sums of ops, whose median relative errors in a and in b are `fit_error`. `doubtful`:
+    networks of grade D in a and in b, which are left out.
     """
 
     networks: tuple[NetworkRatio, ...]
@@ -336,10 +336,10 @@ def _network(a: Latency, b: Latency) -> NetworkRatio:
 
 
 def median_ratio(ratios: FloatArray, common: float) -> Estimate:
-    """Return the median of ratios (n,) with its interval: between order statistics, which assumes nothing of how ratios are
-    distributed (Thompson 1936, Annals of Mathematical Statistics 7), and the references' uncertainty.
+    """Return the median of ratios (n,) with an interval that assumes no distribution, and with the references' uncertainty.
 
-    No interval of 5 networks: their lowest and highest hold the median in 94 % of cases.
+    The interval is between order statistics (Thompson 1936, Annals of Mathematical Statistics 7). There is none of 5 networks:
+    their lowest and highest hold the median in 94 % of cases.
     """
     from scipy.stats import binom
 
@@ -357,9 +357,9 @@ def _op_times(
 ) -> tuple[tuple[OpTime, ...], tuple[float, float]]:
     """Fit latencies (n, 2) in a and in b as a constant and a time for each op, none below 0; return them, and the fits' errors.
 
-    Least squares on the number of times that each op stands in each stage, means over stages being returned; of few networks on
-    that in all stages. Intervals are those of the Bayesian bootstrap over networks, which leaves none out (Rubin 1981, Annals of
-    Statistics 9), with `common`; NaN where an op's time may be none.
+    Least squares on the number of times that each op stands in each stage, averaged over stages; with few networks, on the number
+    in all stages. Intervals are those of the Bayesian bootstrap over networks, which leaves none out (Rubin 1981, Annals of
+    Statistics 9), with `common`; NaN where an op's time may be 0.
     """
     names = ("", *architectures[0].config.ops)
     counts = np.array([[[b.ops.count(op) for b in one.blocks] for op in names[1:]] for one in architectures])
@@ -381,7 +381,7 @@ def _op_times(
 
 
 def _op_ratio(ratio: float, drawn: FloatArray, networks: int, common: float) -> Estimate:
-    """Return an op's ratio with the interval of its draws (n,) and `common`; NaN what is not bounded."""
+    """Return an op's ratio with the interval of its draws (n,) and `common`; NaN for an end without a bound."""
     found = Estimate(value=ratio if ratio < inf else nan, low=nan, high=nan, count=networks)
     if networks < FEWEST_RANKED or not 0 < ratio < inf:
         return found

@@ -33,7 +33,8 @@ def cost_columns(
     """Return the costs of every network in the order of their names, and the provenance of those that are measured.
 
     A name is one of `search.table.constraints.PROPERTIES`, the device of a file of latencies, or a device of the store, see
-    `find_configuration`; with one of `FRESH` behind that, what fresh processes or an inference took. `log` takes what is slow.
+    `find_configuration`; a device with one of `FRESH` behind it is that cost of a fresh process or an inference. `log` takes
+    notes on slow steps.
     Raises: ConfigError, naming what is missing and what to type.
     """
     files = latency_files(latencies.files, allow_pickle=latencies.allow_pickle)
@@ -69,7 +70,7 @@ def joined_columns(
 
 
 def configuration_in(store: Store, config: SpaceConfig, name: str, latencies: LatencySource) -> Configuration:
-    """Return the stored configuration of a space that a cost's name is of. Raises: ConfigError as `find_configuration`."""
+    """Return the stored configuration that a cost's name means in a space. Raises: ConfigError as `find_configuration`."""
     choice = replace(latencies.choice, space=config.name)
     return find_configuration(store, split_subject(name)[0], choice)
 
@@ -106,9 +107,9 @@ def fresh_cost(
     latencies: LatencySource,
     log: Callable[[str], None] = lambda text: None,
 ) -> tuple[Cost, Provenance]:
-    """Return one of `FRESH` of every network, in bytes, ms or mJ: measured, or of memory and energy predicted.
+    """Return one of `FRESH` of every network, in bytes, ms or mJ: measured, or predicted for memory and energy.
 
-    Energy that is in part another program's counts with --doubtful alone. Raises: ConfigError where nothing is measured.
+    Energy that includes another program's counts only with --doubtful. Raises: ConfigError where nothing is measured.
     """
     fresh, coverage = split_subject(name)[1], latencies.coverage
     config = space_of(configuration)
@@ -136,7 +137,7 @@ def fresh_cost(
 
 
 def _nothing(store: Store, name: str, fresh: str, configuration: Configuration) -> str:
-    """Return the message where none of such a cost is measured, with the command that measures it."""
+    """Return the message that no such cost is measured, with the command that measures it."""
     busy = stored_energies(store, configuration, doubtful=False).busy if fresh == "energy" else 0
     left_out = f" ({busy} measured while other cores were busy: --doubtful takes them in)" if busy else ""
     option = "--energy" if fresh == "energy" else "--memory"

@@ -1,4 +1,4 @@
-"""Model files judged against a baseline, as a gate of a continuous integration does: slower or not, or not to be judged.
+"""Model files judged against a baseline in continuous integration: slower, not slower, or impossible to judge.
 
 Where the baseline's own file is still there, both are timed in turns in the same processes, and the interval of their ratio
 decides. Else the two are compared through the reference that each was timed beside, if that and what else matters is the same.
@@ -77,9 +77,9 @@ class Rule:
 class FileCheck:
     """A file held against a rule.
 
-    `change` is relative, with its 95 % `interval`, which of memory is from the least to the most that fresh workers showed (None
-    of what is exact, or not known). `way`: how the two were compared, on
-    `device` in `runtime`, with which `grade`. `note`: why it was not judged, or what might be hidden.
+    `change` is relative, with its 95 % `interval`; that of memory is from the least to the most that fresh workers showed (None
+    where the change is exact or unknown). `way`: how the two were compared, on `device` in `runtime`, with which `grade`. `note`:
+    why it was not judged, or what might be hidden.
     """
 
     file: str
@@ -512,7 +512,7 @@ def _weighed(table: LatencyTable) -> dict[tuple[str, tuple[str, str, str]], tupl
 def _memory_changes(
     files: Sequence[FileModel], kept: Mapping[str, KeptFile], baseline: Path, timing: Timing
 ) -> dict[str, list[_Change]]:
-    """Return how the peak memory of each changed file changed, by name: that of the baseline's file now, else as it is kept."""
+    """Return how the peak memory of each changed file changed, by name: from its file measured now, or as it was kept."""
     changed = [
         (file, kept[file.name])
         for file in files

@@ -117,7 +117,7 @@ class KeptLatency(_Kept):
 
 
 class KeptFile(_Kept):
-    """A model file as it was: `path` is beside the baseline's folder, `inputs` what was given of its inputs, as shown."""
+    """A model file as it was: `path` is beside the baseline's folder, `inputs` its given inputs as text."""
 
     name: Text
     path: Text
@@ -127,14 +127,14 @@ class KeptFile(_Kept):
     latencies: Annotated[tuple[KeptLatency, ...], Field(max_length=MOST_LATENCIES)]
 
     def reference_for(self, runtime: str) -> str:
-        """Return the reference that the file was timed beside in a runtime, any if that is empty; empty for none."""
+        """Return the reference that the file was timed beside in a runtime, or in any if none is named; empty if it has none."""
         names = (
             one.reference for one in self.latencies if not runtime or runtime.partition(":")[0] == one.runtime
         )
         return next(names, "")
 
     def open_beside(self, baseline: Path, given: GivenInputs) -> FileModel | None:
-        """Return the very file that the baseline was made of, None where it is gone or is another one now."""
+        """Return the file that the baseline was made of; None where it is gone or has changed."""
         path = baseline.parent / self.path
         try:
             if not path.is_file():
@@ -146,7 +146,7 @@ class KeptFile(_Kept):
 
 
 class Baseline(_Kept):
-    """A baseline: files by names of which each is there once."""
+    """A baseline: files with distinct names."""
 
     version: Literal[1]
     files: Annotated[tuple[KeptFile, ...], Field(max_length=MOST_FILES)]

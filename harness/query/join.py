@@ -58,8 +58,8 @@ def join(
 
     accuracies: files that `harness search --accuracies` takes, "synthetic", or what `space.accuracies.load_accuracies` returned,
     of which `metric` and `epoch` are chosen already. latencies: tables of `predict`, or blox-bench files, by the name that limits
-    are to call them; in a sequence they have their devices' names. costs: names of `search.table.constraints.PROPERTIES`. space:
-    that of accuracies in files where no table of `predict` says it.
+    use; in a sequence, by their devices' names. costs: names of `search.table.constraints.PROPERTIES`. space: that of accuracies
+    in files, where no table of `predict` names it.
     Raises: ConfigError, naming what is missing or is of another space, and what to do about it.
 
     >>> table = join("synthetic", costs=["params"])
@@ -106,8 +106,8 @@ def build_table(
     """Join accuracies with costs: names of `search.table.constraints.PROPERTIES`, else devices of the store.
 
     A device is `pixel`, `pixel:tflite`, a configuration's id, or the device that a file of latencies names; with `:memory`,
-    `:load` or `:first-run` behind it, what fresh processes there took, with `:energy` the energy of an inference. `log` is told
-    what takes time. `known`: of a space too large to list the table is of the networks that `known_table` has.
+    `:load` or `:first-run` behind it, what fresh processes there took, with `:energy` the energy of an inference. `log` takes
+    notes on slow steps. `known`: of a space too large to list the table is of the networks that `known_table` has.
     Raises: ConfigError, naming what is missing and what to type.
     """
     files = latency_files(latencies.files, allow_pickle=latencies.allow_pickle)

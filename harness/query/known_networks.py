@@ -32,11 +32,10 @@ def known_table(
     latencies: LatencySource,
     log: Callable[[str], None],
 ) -> tuple[NetworkTable, dict[str, Provenance], list[str]]:
-    """Join accuracies, which may be none, and costs of the networks that have an accuracy or were measured, each once.
+    """Join accuracies, if any, and costs of the networks that have an accuracy or were measured, each once.
 
-    Of those that were not measured the latencies are predicted. Returns the table, the provenance of each latency by its name,
-    and what is missing or doubtful.
-    Raises: ConfigError as `cost_sums`, for accuracies that cannot be read, or where no network has either.
+    Latencies of unmeasured ones are predicted. Returns the table, the provenance of each latency by its name, and what is missing
+    or doubtful. Raises: ConfigError as `cost_sums`, for accuracies that cannot be read, or where no network has either.
     """
     if fresh := [name for name in costs if split_subject(name)[1]]:
         raise ConfigError(
@@ -105,7 +104,7 @@ def _cost(cost: AdditiveCosts, latency: LatencySums | None, indices: IndexArray)
 
 
 def _supported(latency: LatencySums, indices: IndexArray) -> BoolArray:
-    """Return which networks (n,) are like measured ones, (n,): none with a block that no measured network tells of."""
+    """Return which networks (n,) are like measured ones, bool (n,): those without an unseen block."""
     config = latency.cost.config
     unseen = latency.unseen[np.arange(config.stages), block_indices(config, indices)].any(axis=1)
     found: BoolArray = latency.fitted.predictor.predict(indices).supported & ~unseen

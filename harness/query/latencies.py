@@ -77,7 +77,7 @@ class LatencySource:
 
 
 def stored_names(store: Store, latencies: LatencySource) -> dict[str, Configuration]:
-    """Return the stored configurations with measurements, each by the shortest name that it is found by."""
+    """Return the stored configurations with measurements, each by its shortest name."""
     every = [c for c in select_configurations(store, latencies.choice) if c.space != FILE_SPACE]
     found = [c for c in every if store.session_counts(c)]
     return dict(zip(short_names(found), found, strict=True))
@@ -92,8 +92,8 @@ def stored_latency(
 ) -> tuple[Cost, Provenance]:
     """Return the latencies of all networks: measured where they are, predicted elsewhere if enough are measured.
 
-    What was computed before of the same is taken from the cache folder: see `harness.prediction.cache`; `log` is told where that
-    cannot be written.
+    Results computed before are read from the cache folder, see `harness.prediction.cache`; `log` is told if that cannot be
+    written.
     """
     found = _known(store, configuration, latencies, log)
     return _column(name, configuration, found, latencies.coverage)

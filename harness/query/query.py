@@ -38,8 +38,8 @@ SHOWN_PROPERTIES = ("params", "macs", "memory")  # by arithmetic; sizes of files
 class Query:
     """A search query: `costs` are the names of all columns to join, including those of the constraints.
 
-    `confident`: the far end of each latency's interval must meet the limit. `with_far`: networks unlike any measured one
-    count, as where the best are measured before the answer is given.
+    `confident`: the far end of each latency's interval must meet the limit. `with_far`: networks unlike any measured one count,
+    for a search that measures its finalists.
     """
 
     accuracies: AccuracySource
@@ -53,8 +53,8 @@ class Query:
     def meant(self, store: Store, name: str) -> list[str]:
         """Return the names of the columns that a cost means: its own, or one for each device of a pattern, a group, or `all`.
 
-        With `:RUNTIME` or `:PRECISION` behind it, of that alone; `:memory` and its like stay behind each. A device with several
-        configurations has several columns.
+        With `:RUNTIME` or `:PRECISION` behind it, only of that; `:memory` and the like stay behind each name. A device with
+        several configurations has several columns.
         Raises: ConfigError where nothing is stored of any such device.
         """
         if name in PROPERTIES:
@@ -108,7 +108,7 @@ class Query:
         return with_far_networks(found) if self.with_far else found
 
     def with_all_costs(self, store: Store, properties: Sequence[str]) -> Query:
-        """Return the query with further properties, and where it names no device with all of the files and the store."""
+        """Return the query with further properties and, if it names no device, with all devices of the files and the store."""
         named = [name for name in self.costs if name not in PROPERTIES]
         if not named:
             named = list(latency_files(self.latencies.files, allow_pickle=self.latencies.allow_pickle))
@@ -117,9 +117,9 @@ class Query:
         return replace(self, costs=tuple(dict.fromkeys([*named, *own, *properties])))
 
     def build_page_table(self, store: Store, log: Callable[[str], None] = lambda text: None) -> PageTable:
-        """Join what a page shows: what the query names, `SHOWN_PROPERTIES`, and of devices all where it names none.
+        """Join the table of a page: the costs that the query names, `SHOWN_PROPERTIES`, and all devices if it names none.
 
-        Of a space too large to list these are some networks. Raises: ConfigError as `build_table`, or for lower limits.
+        Of a space too large to list it has the known networks only. Raises: ConfigError as `build_table`, or for lower limits.
         """
         whole = self.with_devices(store).with_all_costs(store, SHOWN_PROPERTIES)
         limits = whole.upper_limits()

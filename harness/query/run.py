@@ -151,7 +151,7 @@ def search_sums(
 
 
 def _meant(costs: Sequence[str], query: Query, store: Store) -> tuple[str, ...]:
-    """Return the costs that the names of a front's mean, each once, see `Query.meant`."""
+    """Return the costs that a front's names mean, each once, see `Query.meant`."""
     return tuple(dict.fromkeys(one for name in costs for one in query.meant(store, name)))
 
 
@@ -183,7 +183,7 @@ def _verified(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareRequest:
-    """Request of a comparison: a search by each of the `methods` with each of as many `seeds`, from `seed` on.
+    """Request of a comparison: each of the `methods` searches once with each of `seeds` seeds, from `seed` on.
 
     `pool` random networks are what proxies choose from, by the images of the file `batch`, or by digits.
     """

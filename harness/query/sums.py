@@ -104,7 +104,7 @@ def cost_sums(
 
 
 def check_no_fresh(subjects: Sequence[str]) -> None:
-    """Raise ConfigError for limits on what fresh processes take, which neither sums over blocks nor signatures of them tell."""
+    """Raise ConfigError for limits on costs of fresh processes, which neither sums over blocks nor signatures predict."""
     for name in subjects:
         device, fresh = split_subject(name)
         if fresh:

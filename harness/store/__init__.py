@@ -155,7 +155,7 @@ class Store:
         return 0 if self._spool is None or self._spool.is_empty else self._spool.count("session")
 
     def settle(self) -> str:
-        """Write what waits, with patience; return a sentence where it goes on waiting, an empty text where nothing does."""
+        """Write the waiting records, with patience; return a sentence if some still wait, else an empty text."""
         if self._spool is None or self._spool.is_empty:
             return ""
         for wait_s in (*READ_WAITS_S, 0.0):
@@ -205,7 +205,7 @@ class Store:
         )
 
     def session_count(self, campaign_id: str) -> int:
-        """Return the number of sessions of a campaign, those left out that were measured again."""
+        """Return the number of sessions of a campaign, without those that were measured again."""
         query = (
             sa.select(sa.func.count())
             .where(SESSIONS.c.campaign_id == campaign_id)
@@ -214,10 +214,10 @@ class Store:
         return int(self._read(lambda connection: connection.execute(query).scalar_one()))
 
     def add_session(self, session: SessionRecord, *, again: bool = False) -> None:
-        """Keep a session whole: in the store, or in the file of what waits while that takes nothing.
+        """Keep a session: in the store, or in the waiting file while the store takes nothing.
 
-        `again`: it may be there already, and is then left as it is.
-        Raises: Unstorable for what could not be read back; StoreError when it can be kept nowhere.
+        `again`: one that is there already is left as it is. Raises: Unstorable for what could not be read back; StoreError when
+        it can be kept nowhere.
         """
         try:
             check_session(session)
@@ -343,7 +343,7 @@ class Store:
     def reference_levels(self, configuration: Configuration) -> list[ReferenceLevel]:
         """Return the reference's level in each session of a configuration since it was last recalibrated, oldest first.
 
-        While nothing has been measured since, those of before count.
+        Until something is measured after that, earlier sessions count.
         """
         query = (
             sa.select(*(SESSIONS.c[name] for name in LEVEL_COLUMNS))
@@ -403,7 +403,7 @@ class Store:
     def reference_latency(self, configuration: Configuration) -> ReferenceLatency | None:
         """Return the reference latency of a configuration, pooled from its sessions; None where none was measured.
 
-        Of a store that older versions wrote, and nothing since: the one that they measured last.
+        For a store that only older versions wrote to: the one that they measured last.
         """
         from harness.estimates import reference as pooling  # late: it loads numpy
 
@@ -511,7 +511,10 @@ class Store:
         document: Mapping[str, Any] | Callable[[], dict[str, Any]],
         again: bool = False,
     ) -> None:
-        """Write a record, or let it wait, after what waits already. Raises: StoreError for what the store refuses for good."""
+        """Write a record after those that wait already, or let it wait.
+
+        Raises: StoreError for what the store refuses for good.
+        """
         if self._read_only:
             raise StoreError(f"store {self.name}: opened to read; nothing is written to it")
         if self._spool is None or self._spool.is_empty:
@@ -527,7 +530,7 @@ class Store:
         self._replay()
 
     def _replay(self, *, at_once: bool = False) -> bool:
-        """Try to write what waits, not too often; return whether nothing waits any more."""
+        """Try to write the waiting records, not too often; return whether none waits any more."""
         if self._read_only or self._spool is None or self._spool.is_empty:
             return True
         if not at_once and time.monotonic() < self._replay_at_s:
@@ -586,7 +589,7 @@ _RECORDS: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 def spool_for(url: sa.URL) -> Spool | None:
-    """Return where writes to a store wait; None for one in memory, and where the user has no folder of their own."""
+    """Return the waiting file of a store; None for a store in memory, and for a user without a folder."""
     path = sqlite_path(url)
     if url.get_backend_name() == "sqlite" and path is None:
         return None

@@ -113,11 +113,11 @@ def select_configurations(
 def stored_devices(
     known: Sequence[str], asked: Sequence[str], devices_file: str | Path | None = None
 ) -> list[str]:
-    """Return the devices that are asked for, by name, pattern, group or `all`, of those `known`, of which something is stored.
+    """Return the devices among `known`, the stored ones, that names, patterns, groups or `all` mean.
 
-    Groups are those of devices.toml, which is read where a name is none of a stored device; of a group those count of which
-    something is stored.
-    Raises: ConfigError for what means no device of which something is stored, or as `load_devices`.
+    Groups are those of devices.toml, which is read only for a name that is no stored device's; of a group, the stored devices
+    count.
+    Raises: ConfigError for a name that means no stored device, or as `load_devices`.
     """
     found: dict[str, None] = {}
     for text in asked:
@@ -166,7 +166,7 @@ def one_configuration(store: Store, choice: ConfigurationChoice) -> Configuratio
 
 
 def parse_subject(subject: str, choice: ConfigurationChoice = ANY) -> tuple[str, ConfigurationChoice]:
-    """Return the device, or id, that a subject of limits names, and the choice with what stands behind it.
+    """Return the device, or id, that a subject of limits names, and the choice with the parts behind it.
 
     DEVICE[:RUNTIME[:PROVIDER]][:PRECISION][:batchN]: no runtime or provider has such a name.
     """
@@ -210,7 +210,7 @@ def find_configuration(store: Store, subject: str, choice: ConfigurationChoice =
 
 
 def short_names(configurations: Sequence[Configuration], taken: Iterable[str] = ()) -> list[str]:
-    """Return the shortest name that `find_configuration` finds each by among these, none of those `taken`; else its id."""
+    """Return each configuration's shortest name for `find_configuration`, none of those `taken`; else its id."""
     named = [
         [
             name + ("" if c.batch == 1 else f":{_BATCH_NAME}{c.batch}")
@@ -241,8 +241,8 @@ def _of_networks(found: Sequence[Configuration], identifier: str) -> list[Config
 def prior_configuration(store: Store, identifier: str, configuration: Configuration) -> Configuration | None:
     """Return the configuration that --prior names, None when it is empty.
 
-    Raises: ConfigError when no or several configurations have this id, or it is the one to be predicted: its own networks
-    would then judge what was fitted on them.
+    Raises: ConfigError when no or several configurations have this id, or it is the one to be predicted: its own networks would
+    then judge a predictor that was fitted to them.
     """
     if not identifier:
         return None
@@ -305,13 +305,13 @@ def short_description(configuration: Configuration) -> str:
 
 
 def _later(c: Configuration) -> str:
-    """Return a batch of several images and what the provider was told, after a comma each; mostly nothing."""
+    """Return a batch of several images and the provider's options, each after a comma; usually empty."""
     batch = "" if c.batch == 1 else f", batch {c.batch}"
     return batch + (f", {c.provider_options}" if c.provider_options else "")
 
 
 def _differences(found: Sequence[Configuration], end: str) -> str:
-    """Return the options that tell configurations apart, `end` after them; nothing where none does."""
+    """Return the options that tell configurations apart, followed by `end`; empty where none does."""
     options: dict[str, Sequence[str | int]] = {
         "--space": [c.space for c in found],
         "--runtime": [c.runtime for c in found],
@@ -324,7 +324,7 @@ def _differences(found: Sequence[Configuration], end: str) -> str:
 
 
 def _others(store: Store, choice: ConfigurationChoice) -> str:
-    """Return which precisions or batch sizes are stored in place of those chosen, if any are, and what to do."""
+    """Return the precisions or batch sizes that are stored instead of those chosen, if any, and what to do."""
     wanted: tuple[tuple[str, str | int | None, ConfigurationChoice], ...] = (
         ("precision", choice.precision, replace(choice, precision="")),
         ("batch", choice.batch, replace(choice, batch=None)),
@@ -340,7 +340,7 @@ def _others(store: Store, choice: ConfigurationChoice) -> str:
 
 
 def _cores(c: Configuration) -> str:
-    """Return the cores that sessions run on, or of which each takes the quietest."""
+    """Return the cores that sessions run on, or from which each takes the quietest."""
     names = f"core{'s' if len(c.cores) > 1 else ''} {','.join(map(str, c.cores))}"
     return names if len(c.cores) == c.threads else f"the quietest of {names}"
 
@@ -350,9 +350,9 @@ def _devices(configurations: Sequence[Configuration]) -> list[str]:
 
 
 def _check_device(name: str, known: Sequence[str], space: str = "", group: Sequence[str] = ()) -> None:
-    """Raise ConfigError when nothing is stored of a device, with the line that measures it, in a space if one is named.
+    """Raise ConfigError when nothing is stored of a device, with the command that measures it, in a space if one is named.
 
-    `group`: the devices of that name, where it is one of a group.
+    `group`: the devices of a group of that name.
     """
     if name not in known:
         stored = f"stored: {shortened(known)}" if known else "nothing is measured yet"

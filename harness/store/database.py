@@ -77,7 +77,7 @@ _REMEDIES = (
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """An open database: its engine, the URL it was opened by, and what is to be done at the end."""
+    """An open database: its engine, its URL, and the function that closes it."""
 
     engine: sa.Engine
     url: sa.URL
@@ -183,7 +183,7 @@ def remedy_of(error: BaseException) -> str:
 
 
 def _try_to_write(folder: Path) -> None:
-    """Make a nameless file in a folder, as SQLite must beside its own, and does not say why it cannot. Raises: OSError."""
+    """Make a nameless file in a folder, as SQLite does beside its own without saying why it fails. Raises: OSError."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -201,7 +201,7 @@ def _reason_to_open_none() -> str:
 
 
 def is_away(error: BaseException) -> bool:
-    """Return whether a database did not answer, or could not take anything just now; what it refuses for good is not meant."""
+    """Return whether a database did not answer or could take nothing at the moment, rather than refused something for good."""
     if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
         return True
     return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError | sa.exc.InternalError | OSError)
@@ -347,7 +347,7 @@ def _lock_schema(connection: sa.Connection) -> None:
 
 
 def _patiently(connect: Callable[[], Any]) -> Any:
-    """Do what connects, again after waits while a server refuses connections for the moment."""
+    """Connect, again after waits while a server refuses connections for the moment."""
     for wait_s in OPENING_WAITS_S:
         try:
             return connect()
@@ -394,9 +394,7 @@ def _engine_options(url: sa.URL) -> dict[str, Any]:
 
 
 def _writer_of(path: Path | None) -> Callable[[Any, Any], None]:
-    """Return a function that prepares a SQLite connection for writing: a write-ahead log where it can work, else a rollback
-    journal.
-    """
+    """Return what prepares a SQLite connection for writing: a write-ahead log where it can work, else a rollback journal."""
     mode = "DELETE" if path is not None and is_shared_between_hosts(path.parent) else "WAL"
 
     def prepare(connection: Any, _record: Any) -> None:

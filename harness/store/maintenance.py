@@ -195,7 +195,8 @@ def delete(
 ) -> list[str]:
     """Delete the sessions of a selection for good, and reference latencies of older versions that came from them; return ids.
 
-    `agree` is told how many of which store, and raises what ends it. Raises: ConfigError when nothing narrows the selection.
+    `agree` takes the number and the store's name, and raises to keep them. Raises: ConfigError when nothing narrows the
+    selection.
     """
     _check_narrow(selection)
     chosen = [one.id for one in list_sessions(store, selection)]

@@ -62,7 +62,7 @@ def open_to_change(url: str) -> Store:
 
 
 def _read(url: str, log: Callable[[str], None]) -> Store:
-    """Open a store to read; what waits for it is put there before, if it takes it."""
+    """Open a store to read, after writing its waiting records if it takes them."""
     try:
         spool = spool_for(parse_url(url))
         if spool is not None and not spool.is_empty:

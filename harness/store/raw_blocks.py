@@ -8,7 +8,7 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
-from harness.records import Block, BlockRun
+from harness.records import BlockRun, TimedBlock
 from harness.store.raw import MAX_BYTES
 
 VERSION = 1
@@ -19,7 +19,7 @@ RAW_FIELDS = frozenset(
     )
 )
 _PLAIN = sorted(RAW_FIELDS - {"blocks"})
-_OF_BLOCK = [field.name for field in fields(Block)]
+_OF_BLOCK = [field.name for field in fields(TimedBlock)]
 
 
 def pack_blocks(run: BlockRun) -> bytes:
@@ -63,7 +63,7 @@ def blocks_fields(document: dict[str, Any]) -> dict[str, Any]:
         blocks = [dict(zip(_OF_BLOCK, values, strict=True)) for values in document["blocks"]]
         for block in blocks:
             block |= {name: tuple(block[name]) for name in ("at_ns", "runs_ns", "delays_ns")}
-        document["blocks"] = tuple(Block(**block) for block in blocks)
+        document["blocks"] = tuple(TimedBlock(**block) for block in blocks)
         document |= {name: tuple(document[name]) for name in ("samples", "readings")}
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"the blob is damaged: {error}") from error

@@ -1,7 +1,7 @@
 """Spool for a store that does not answer: a file of the user's own, read back in order when it answers again.
 
 JSON lines, each after its SHA-256: an append that is synced is whole or recognized as torn, however the process ends; unlike a
-second SQLite database it works on any file system, and none of what keeps the store away (a full disk aside) keeps it away.
+second SQLite database it works on any file system, and what keeps the store away (a full disk aside) does not affect it.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ class Spool:
         return sum(entry["kind"] == kind for entry in self.entries())
 
     def replay(self, write: Callable[[Entry], None]) -> None:
-        """Write what waits, in order, then remove it; each is removed only once all are written.
+        """Write the waiting entries in order, then remove all of them.
 
-        `write` is to leave alone what is there already, for a process may be killed in between. An entry that it refuses with
-        ValueError goes to a file beside, `NAME.refused`; any other exception leaves all as it was.
+        `write` must skip entries that are stored already, for a process may be killed in between. An entry that it refuses with
+        ValueError goes to the file `NAME.refused`; any other exception leaves all entries waiting.
         """
         with self._exclusive():
             try:

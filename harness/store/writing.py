@@ -1,4 +1,4 @@
-"""Writing to the store: one function a kind of record, which can leave alone what is there already."""
+"""Writing to the store: one function a kind of record, which can skip a record that is stored already."""
 
 from __future__ import annotations
 

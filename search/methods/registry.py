@@ -22,6 +22,7 @@ from space.plugins import SEARCH_METHODS, bad_plugin, load_plugin, plugins
 # arXiv:2101.08134; they are computed elsewhere and handed over as the problem's warm-up.
 PROXIES = ("grad_norm", "snip", "grasp", "fisher", "jacob_cov", "synflow")
 RANKED = "ranked"  # the method behind a proxy alone
+DEFAULT_METHODS = ("random", "evolution", "linear", "ilp")  # of a comparison: seconds a search, and no torch
 FORMER_NAMES = {"programme": "ilp"}
 
 
@@ -108,8 +109,11 @@ def parse_method(text: str) -> tuple[str, str]:
 
 
 def parse_methods(texts: Sequence[str]) -> tuple[str, ...]:
-    """Return the methods that texts name, one or several by commas, each once. Raises: ConfigError as `parse_method`."""
-    named = [word.strip() for text in texts for word in text.split(",")]
+    """Return the methods that texts name, one or several by commas, each once; without texts the default ones.
+
+    Raises: ConfigError as `parse_method`.
+    """
+    named = [word.strip() for text in texts or DEFAULT_METHODS for word in text.split(",")]
     for text in named:
         parse_method(text)
     return tuple(dict.fromkeys(named))

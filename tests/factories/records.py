@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from harness.records import (
     STOP_REASONS,
-    Block,
     BlockRun,
     Configuration,
     Failure,
@@ -21,6 +20,7 @@ from harness.records import (
     SessionRecord,
     SettledRuns,
     Slice,
+    TimedBlock,
 )
 
 CAMPAIGN = "00000000-0000-4000-8000-000000000000"
@@ -147,10 +147,10 @@ def make_fresh_run(
 
 def make_block(
     which: str, start_s: float, seconds: float, runs_ms: Sequence[float] = (), **changes: Any
-) -> Block:
+) -> TimedBlock:
     """Return a block of these timed runs, evenly spread, in which nobody waited."""
     count = len(runs_ms)
-    block = Block(
+    block = TimedBlock(
         which=which,
         start_ns=round(start_s * 1e9),
         end_ns=round((start_s + seconds) * 1e9),
@@ -163,7 +163,7 @@ def make_block(
 
 
 def make_block_run(
-    blocks: Sequence[Block] = (),
+    blocks: Sequence[TimedBlock] = (),
     *,
     configuration: Configuration = CONFIGURATION,
     number: int = 1,

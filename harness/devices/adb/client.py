@@ -70,9 +70,7 @@ class Adb:
         """Return the version of the adb program. Raises: DeviceError where it is absent."""
         found = re.search(r"^Version (\S+)", self._adb(["version"]), re.MULTILINE)
         if found is None:
-            raise DeviceError(
-                f"{self._who}: 'adb version' names no version; install Android's platform tools"
-            )
+            raise DeviceError(self._who, "'adb version' names no version; install Android's platform tools")
         return found[1]
 
     def check(self) -> None:
@@ -86,7 +84,7 @@ class Adb:
         """Run a command in the phone's shell. Raises: LinkError when adb does not reach the phone."""
         done = self._run(["-s", self.serial, "shell", shell_line(argv)], timeout_s)
         if done.status != 0 and not done.stdout and done.stderr.startswith(_OWN_WORDS):
-            raise LinkError(f"{self._who}: adb: {_first_line(done.stderr)}")
+            raise LinkError(self._who, f"adb: {_first_line(done.stderr)}")
         return done
 
     def push(self, path: Path, there: str) -> None:
@@ -98,7 +96,8 @@ class Adb:
         said = self._adb(["-s", self.serial, "forward", "tcp:0", f"tcp:{port}"]).strip()
         if not _PORT.fullmatch(said) or not 0 < int(said) < 1 << 16:
             raise DeviceError(
-                f"{self._who}: 'adb forward tcp:0' answered {said!r}, no port; adb of platform tools 24 or later is needed"
+                self._who,
+                f"'adb forward tcp:0' answered {said!r}, no port; adb of platform tools 24 or later is needed",
             )
         return int(said)
 
@@ -110,15 +109,16 @@ class Adb:
         """Return adb's own answer. Raises: DeviceError."""
         done = self._run(arguments, timeout_s)
         if done.status != 0:
-            raise LinkError(f"{self._who}: adb: {_first_line(done.stderr) or f'status {done.status}'}")
+            raise LinkError(self._who, f"adb: {_first_line(done.stderr) or f'status {done.status}'}")
         return done.stdout.decode("utf-8", "replace")
 
     def _run(self, arguments: Sequence[str], timeout_s: float) -> CompletedCommand:
         program = shutil.which("adb")
         if program is None:
             raise DeviceError(
-                f"{self._who}: there is no program 'adb' on this machine; install Android's platform tools "
-                "(Debian: apt install adb; macOS: brew install android-platform-tools), or leave out adb = ..."
+                self._who,
+                "there is no program 'adb' on this machine; install Android's platform tools "
+                "(Debian: apt install adb; macOS: brew install android-platform-tools), or leave out adb = ...",
             )
         try:
             done = subprocess.run(
@@ -131,12 +131,12 @@ class Adb:
             )
         except subprocess.TimeoutExpired as error:
             raise LinkError(
-                f"{self._who}: adb did not answer within {timeout_s:g} s; is its cable loose?"
+                self._who, f"adb did not answer within {timeout_s:g} s; is its cable loose?"
             ) from error
         except OSError as error:
-            raise DeviceError(f"{self._who}: {program} cannot be started: {error.strerror}") from error
+            raise DeviceError(self._who, f"{program} cannot be started: {error.strerror}") from error
         if len(done.stdout) > MAX_OUTPUT_BYTES:
-            raise DeviceError(f"{self._who}: the phone's shell wrote more than {MAX_OUTPUT_BYTES} bytes")
+            raise DeviceError(self._who, f"the phone's shell wrote more than {MAX_OUTPUT_BYTES} bytes")
         return CompletedCommand(
             status=done.returncode, stdout=done.stdout, stderr=done.stderr.decode("utf-8", "replace").strip()
         )
@@ -149,7 +149,7 @@ def check_listing(serial: str, listing: str, who: str) -> None:
     """
     lines = listing.replace("\r", "").split("\n")
     if "List of devices attached" not in lines:
-        raise DeviceError(f"{who}: 'adb devices' answered {listing[:80]!r}, which is no list of devices")
+        raise DeviceError(who, f"'adb devices' answered {listing[:80]!r}, which is no list of devices")
     found = [
         _LISTED.fullmatch(line.strip(" ")) for line in lines[lines.index("List of devices attached") + 1 :]
     ]
@@ -158,18 +158,19 @@ def check_listing(serial: str, listing: str, who: str) -> None:
     if not own:
         others = [name for name, _ in states]
         seen = f"it sees {', '.join(others)}{did_you_mean(serial, others)}" if others else "it sees none"
-        raise LinkError(f"{who}: adb sees no device {serial!r}, {seen}; {_PLUG_IN}")
+        raise LinkError(who, f"adb sees no device {serial!r}, {seen}; {_PLUG_IN}")
     if len(own) > 1:
         raise DeviceError(
-            f"{who}: adb sees {len(own)} devices of serial number {serial!r}; unplug all but one, for it cannot tell them apart"
+            who,
+            f"adb sees {len(own)} devices of serial number {serial!r}; unplug all but one, for it cannot tell them apart",
         )
     state = "no permissions" if own[0].startswith("no permissions") else own[0]
     if state == "device":
         return
     if state in _LINK_REMEDIES:
-        raise LinkError(f"{who}: adb says that {serial!r} is {state}; {_LINK_REMEDIES[state]}")
+        raise LinkError(who, f"adb says that {serial!r} is {state}; {_LINK_REMEDIES[state]}")
     remedy = _REMEDIES.get(state, "no state that harness knows; see what 'adb devices' says of it")
-    raise DeviceError(f"{who}: adb says of {serial!r}: {state}; {remedy}")
+    raise DeviceError(who, f"adb says of {serial!r}: {state}; {remedy}")
 
 
 def _first_line(text: str) -> str:

@@ -141,8 +141,9 @@ class FixedPerformance:
         said = self._run(_START, GUARD, self._period, self._looks)
         if said != "on":
             raise DeviceError(
-                f"{self._who}: fixed_performance = true, but the phone has no fixed-performance mode: {fixed_refusal(said)}; "
-                "leave fixed_performance out"
+                self._who,
+                f"fixed_performance = true, but the phone has no fixed-performance mode: {fixed_refusal(said)}; "
+                "leave fixed_performance out",
             )
 
     def end(self) -> None:
@@ -150,8 +151,9 @@ class FixedPerformance:
         said = self._run(_END)
         if said != "off":
             raise DeviceError(
-                f"{self._who}: its fixed-performance mode could not be switched off ({said or 'no answer'}); switch it off: "
-                f"adb -s {self._adb.serial} shell cmd power set-fixed-performance-mode-enabled false, or restart the phone"
+                self._who,
+                f"its fixed-performance mode could not be switched off ({said or 'no answer'}); switch it off: "
+                f"adb -s {self._adb.serial} shell cmd power set-fixed-performance-mode-enabled false, or restart the phone",
             )
 
     def _run(self, script: str, *arguments: str) -> str:

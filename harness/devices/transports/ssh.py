@@ -90,7 +90,7 @@ class SshTransport:
 
         def left_s() -> float:
             if time.monotonic() >= deadline:
-                raise LinkError(f"{self._who}: {argv[0]!r} did not end within {timeout_s:g} s")
+                raise LinkError(self._who, f"{argv[0]!r} did not end within {timeout_s:g} s")
             return deadline - time.monotonic()
 
         writer = threading.Thread(target=channel.feed, args=(stdin, timeout_s), daemon=True)
@@ -100,7 +100,7 @@ class SshTransport:
             while data := channel.read(1 << 16, left_s()):
                 output += data
                 if len(output) > MAX_OUTPUT_BYTES:
-                    raise DeviceError(f"{self._who}: {argv[0]!r} wrote more than {MAX_OUTPUT_BYTES} bytes")
+                    raise DeviceError(self._who, f"{argv[0]!r} wrote more than {MAX_OUTPUT_BYTES} bytes")
             status = channel.wait_status(left_s())
             return CompletedCommand(status=status, stdout=bytes(output), stderr=channel.finished_stderr())
         finally:
@@ -115,7 +115,7 @@ class SshTransport:
                 channel = transport.open_session(timeout=CONNECT_TIMEOUT_S)
                 channel.exec_command(command_line(argv))
         except (paramiko.SSHException, OSError, EOFError) as error:
-            raise LinkError(f"{self._who}: the connection broke: {_reason(error)}") from error
+            raise LinkError(self._who, f"the connection broke: {_reason(error)}") from error
         return SshChannel(channel, self._who)
 
     def close(self) -> None:
@@ -146,12 +146,13 @@ class SshTransport:
             except (paramiko.SSHException, OSError, EOFError, UnicodeError) as error:
                 if isinstance(error, OSError) and error.errno in _OWN_TROUBLE:
                     raise LinkError(
-                        f"{host.who}: no SSH connection: {_reason(error)}; on this machine: {remedy_for(error)}"
+                        host.who, f"no SSH connection: {_reason(error)}; on this machine: {remedy_for(error)}"
                     ) from error
                 said = self._proxies[-1].said() if host.proxy_command and self._proxies else ""
                 raise LinkError(
-                    f"{host.who}: no SSH connection: {_reason(error)}{said}. Is it on, in this network, and sshd "
-                    f"listening on port {host.port}? (Termux: run 'sshd', its port is 8022)"
+                    host.who,
+                    f"no SSH connection: {_reason(error)}{said}. Is it on, in this network, and sshd "
+                    f"listening on port {host.port}? (Termux: run 'sshd', its port is 8022)",
                 ) from error
 
     def _forwarded(self, adb: Adb, port: int) -> int:
@@ -197,9 +198,9 @@ class SshChannel:
             with _deadline(self._channel.get_transport(), timeout_s):
                 self._channel.sendall(data)
         except TimeoutError as error:
-            raise LinkError(f"{self._who}: took no input for {timeout_s:g} s") from error
+            raise LinkError(self._who, f"took no input for {timeout_s:g} s") from error
         except (OSError, EOFError, paramiko.SSHException) as error:
-            raise LinkError(f"{self._who}: the connection broke: {_reason(error)}") from error
+            raise LinkError(self._who, f"the connection broke: {_reason(error)}") from error
 
     def read(self, size: int, timeout_s: float) -> bytes:
         """Read 1 to `size` bytes; see Channel."""
@@ -207,9 +208,9 @@ class SshChannel:
             self._channel.settimeout(timeout_s)
             return self._channel.recv(size)
         except TimeoutError as error:
-            raise LinkError(f"{self._who}: no sign of life for {timeout_s:g} s") from error
+            raise LinkError(self._who, f"no sign of life for {timeout_s:g} s") from error
         except (OSError, EOFError, paramiko.SSHException) as error:
-            raise LinkError(f"{self._who}: the connection broke: {_reason(error)}") from error
+            raise LinkError(self._who, f"the connection broke: {_reason(error)}") from error
 
     def feed(self, data: bytes, timeout_s: float) -> None:
         """Write `data` and end the command's input; a command that ended early is no error here, its status tells."""
@@ -224,10 +225,10 @@ class SshChannel:
     def wait_status(self, timeout_s: float) -> int:
         """Return the exit status. Raises: LinkError when none comes within `timeout_s` or the link broke."""
         if not self._channel.status_event.wait(timeout_s):
-            raise LinkError(f"{self._who}: the command did not end within {timeout_s:g} s")
+            raise LinkError(self._who, f"the command did not end within {timeout_s:g} s")
         status = self._channel.recv_exit_status()
         if status == -1:
-            raise LinkError(f"{self._who}: the connection broke before the command ended")
+            raise LinkError(self._who, "the connection broke before the command ended")
         return status
 
     def stderr_tail(self) -> str:
@@ -307,17 +308,20 @@ def _unknown_key(key: paramiko.PKey, host: SshHost, known: KnownKeys) -> DeviceE
     where = "host_key" if host.pin else ", ".join(map(str, host.known_hosts[:2])) or "known_hosts"
     if key.asbytes() in known.revoked:
         return DeviceError(
-            f"{host.who}: its host key {fingerprint(key)} is marked @revoked in {where}: no one may trust it any more. "
-            f"Give the device new host keys (ssh-keygen -A after removing the old ones), then {remedy.split(':')[0]}"
+            host.who,
+            f"its host key {fingerprint(key)} is marked @revoked in {where}: no one may trust it any more. "
+            f"Give the device new host keys (ssh-keygen -A after removing the old ones), then {remedy.split(':')[0]}",
         )
     if known.keys:
         return DeviceError(
-            f"{host.who}: the host key has CHANGED: expected {shown_keys(known.keys)}, got {fingerprint(key)}. If the device "
-            f"was set up anew, check the fingerprint on the device itself, then {remedy}"
+            host.who,
+            f"the host key has CHANGED: expected {shown_keys(known.keys)}, got {fingerprint(key)}. If the device "
+            f"was set up anew, check the fingerprint on the device itself, then {remedy}",
         )
     return DeviceError(
-        f"{host.who}: unknown host key {fingerprint(key)} (no match in {where}). Compare the fingerprint on the "
-        f"device (ssh-keygen -lf on its host key's .pub file), then {remedy}"
+        host.who,
+        f"unknown host key {fingerprint(key)} (no match in {where}). Compare the fingerprint on the "
+        f"device (ssh-keygen -lf on its host key's .pub file), then {remedy}",
     )
 
 

@@ -87,7 +87,8 @@ def _hops(device: SshDevice, jumps: tuple[Destination, ...], depth: int) -> tupl
     """Return the jump hosts; the first one's own settings may name hosts before it."""
     if depth + len(jumps) > MAX_HOPS:
         raise ConfigError(
-            f"device {device.name!r}: more than {MAX_HOPS} jump hosts on the way to it; does one lead back to itself?"
+            f"device {device.name!r}",
+            f"more than {MAX_HOPS} jump hosts on the way to it; does one lead back to itself?",
         )
     hosts: tuple[SshHost, ...] = ()
     for number, to in enumerate(jumps):
@@ -113,7 +114,7 @@ def _host(
         for text in (to.host, hostname, user):
             if _SHELL_CHARACTERS.search(text):
                 raise ConfigError(
-                    f"{who}: {text!r} holds characters that a shell would act on; ssh refuses it, too"
+                    who, f"{text!r} holds characters that a shell would act on; ssh refuses it, too"
                 )
         command = expand_tokens(command, host_tokens(to.host, hostname, user, str(port)), "ProxyCommand")
     return SshHost(
@@ -182,4 +183,4 @@ def _parse_jumps(text: str, device: SshDevice) -> tuple[Destination, ...]:
     try:
         return tuple(parse_destination(one.strip()) for one in text.split(","))
     except ValueError as error:
-        raise ConfigError(f"device {device.name!r}: ProxyJump {text!r} {error}") from error
+        raise ConfigError(f"device {device.name!r}", f"ProxyJump {text!r} {error}") from error

@@ -92,7 +92,7 @@ def log_in(transport: paramiko.Transport, host: SshHost, failed: dict[bytes, str
     locked = [note for note in notes if note.startswith("ssh-add")]
     if locked and not reason:
         raise DeviceError(
-            f"{host.who}: the private key is locked by a passphrase; hand it to your SSH agent: {locked[0]}"
+            host.who, f"the private key is locked by a passphrase; hand it to your SSH agent: {locked[0]}"
         )
     raise _refused(host, reason or "no private key here; make one: ssh-keygen -t ed25519", notes)
 
@@ -171,12 +171,10 @@ def _public_blob(path: Path) -> bytes:
 def _refused(host: SshHost, reason: str, notes: list[str]) -> DeviceError:
     notes = [note for note in dict.fromkeys(notes) if not note.startswith("ssh-add")]
     told = f"; {'; '.join(notes)}" if notes else ""
-    refused = (
-        f"{host.who}: login refused ({reason}{told}). Put your public key on the device: {host.copy_key}"
-    )
+    refused = f"login refused ({reason}{told}). Put your public key on the device: {host.copy_key}"
     if host.only_keys:
-        return DeviceError(refused)
+        return DeviceError(host.who, refused)
     where = f'key = "~/.ssh/..." in [devices.{host.device}]'
     if host.is_jump:
         where = "IdentityFile of that host in ~/.ssh/config"
-    return DeviceError(f"{refused}; or name a private key: {where}")
+    return DeviceError(host.who, f"{refused}; or name a private key: {where}")

@@ -31,7 +31,7 @@ class ProxyCommand:
             )
         except OSError as error:
             self.socket.close()
-            raise LinkError(f"{who}: its ProxyCommand cannot be started: {error}") from error
+            raise LinkError(who, f"its ProxyCommand cannot be started: {error}") from error
         finally:
             theirs.close()
         stderr = self._process.stderr

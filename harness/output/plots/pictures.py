@@ -49,7 +49,7 @@ def check_libraries() -> None:
 
 
 def check_pictures(*paths: Path | None) -> None:
-    """Refuse a path of which no picture can be made, before anything is computed; None is none.
+    """Refuse a path that cannot become a picture, before anything is computed; None asks for no picture.
 
     Raises: ConfigError for a suffix that is no format, a folder that is not there, or a library that is missing.
     """

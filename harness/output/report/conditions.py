@@ -24,7 +24,7 @@ CLOCK_TIERS = {
 
 
 def condition_lines(provenance: Provenance, under_load: Sequence[Sustained] = ()) -> list[tuple[str, str]]:
-    """Return label and text of each known condition, and what runs under load came to."""
+    """Return label and text of each known condition, and the summaries of runs under load."""
     lines: list[tuple[str, str]] = []
     if provenance.configuration is None:
         lines.append(("file", provenance.origin))

@@ -34,10 +34,10 @@ _CODES = {"codes8": "<u1", "codes16": "<u2"}
 class Report:
     """Contents of a report page.
 
-    `conditions`: by a cost's name, what stood behind it as label and text, in the order to be read. `notes` say what is missing
+    `conditions`: the provenance of each cost by its name, as labels and texts in reading order. `notes` say what is missing
     or doubtful. `versions` name the software, as `conditions` do. `limits`, upper ones by a cost's name in the cost's unit, are
-    those that the page opens with; `confident`: the upper ends of intervals must meet them. `command` is what limits are
-    appended to, to ask the same on the command line. `made_utc` is a time for people.
+    those that the page opens with; `confident`: the upper ends of intervals must meet them. `command`: the command line of the
+    same search, to which limits are appended. `made_utc` is a time for people.
     """
 
     table: NetworkTable

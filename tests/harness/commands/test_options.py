@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from harness.blockwise.setup import BlockwiseRequest
 from harness.commands.blockwise_options import BlockwiseOptions
+from harness.commands.dataset import FileFormat
 from harness.commands.measure_options import MeasureOptions
 from harness.commands.option_groups import takes
+from harness.commands.options import MeasureLevel, ModelFormat
+from harness.commands.profile import By
 from harness.commands.query_options import QueryOptions
+from harness.commands.search_compare import compare
 from harness.commands.search_options import SearchOptions
-from harness.devices.config import Device
+from harness.commands.store import ExportFormat
+from harness.devices.config import Device, Format
+from harness.measurement.plan import LEVELS
+from harness.models.profile import GROUPINGS
+from harness.output import store as stored
+from harness.prediction import bench_files
 from harness.prediction.measure import MeasureRequest
 from harness.query.latencies import LatencySource
 from harness.query.run import ObjectiveRequest, SearchRequest
+from search.methods.registry import DEFAULT_METHODS
 from space.errors import ConfigError
 
 QUERY = QueryOptions(accuracies=["synthetic"]).query()
@@ -70,3 +80,22 @@ def test_what_is_typed_is_in_the_request() -> None:
 def test_a_coverage_that_is_no_share_is_refused_from_python_too(coverage: float) -> None:
     with pytest.raises(ConfigError, match="give a share between 0 and 1"):
         LatencySource(coverage=coverage)
+
+
+@pytest.mark.parametrize(
+    ("offered", "known"),
+    [
+        (MeasureLevel, LEVELS),
+        (ModelFormat, get_args(Format)),
+        (FileFormat, bench_files.FORMATS),
+        (ExportFormat, stored.FORMATS),
+        (By, GROUPINGS),
+    ],
+)
+def test_an_option_offers_the_words_that_the_room_below_knows(offered: Any, known: Any) -> None:
+    assert tuple(offered) == tuple(known)
+
+
+def test_the_help_of_a_comparison_names_the_methods_that_it_compares_by_default() -> None:
+    option = get_args(compare.__annotations__["methods"])[1]
+    assert option.help.endswith(f"[default: {','.join(DEFAULT_METHODS)}]")

@@ -11,11 +11,10 @@ import pytest
 from factories.stores import stored
 from rigs.commands import Done, refused, run
 
-from harness.commands.search_compare import DEFAULT_METHODS
 from harness.output import progress
 from harness.output.progress import ProgressView
 from search.methods.method import Method, Problem
-from search.methods.registry import METHODS, SearchMethod, parse_methods
+from search.methods.registry import DEFAULT_METHODS, METHODS, SearchMethod, parse_methods
 
 FILES = ("regret.data.csv", "regret.html", "regret.json", "regret.png")
 LIMIT = "made-up:onnxruntime<8ms"
@@ -186,7 +185,7 @@ def test_methods_by_commas_and_repeated_are_compared_once_each_in_their_order(st
     methods = done.json["methods"]
     assert [method["method"] for method in methods] == ["evolution", "random", "exhaustive"]
     assert parse_methods(["linear,random", "random, linear"]) == ("linear", "random")
-    assert parse_methods(DEFAULT_METHODS) == DEFAULT_METHODS
+    assert parse_methods([]) == DEFAULT_METHODS
     assert done.json["constraints"] == []
     assert all(row[2:] == [None, None] for m in methods for row in m["synthetic_regret_points"]["curve"]), (
         "one seed"

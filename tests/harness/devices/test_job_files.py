@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rigs.no_plain_files import KINDS, no_plain_file
 
-from harness.devices.job_files import KnownJob, Results, open_results
+from harness.devices.job_files import JobResults, KnownJob, open_results
 from space.errors import ConfigError
 
 KEY, JOB, RECORD = "0" * 64, b'{"job": "j"}', b'{"at": 0}\n'
@@ -39,7 +39,7 @@ def write_results(path: Path, packing: int = zipfile.ZIP_DEFLATED, name: str = "
     return path
 
 
-def opened(path: Path) -> Results:
+def opened(path: Path) -> JobResults:
     return open_results(path, lambda job: KnownJob(job_digest=str(MANIFEST["job_digest"]), key=KEY))
 
 

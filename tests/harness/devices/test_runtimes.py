@@ -177,7 +177,7 @@ def test_a_runtime_that_the_device_lacks_is_refused_with_the_line_to_install_it(
     with pytest.raises(ConfigError) as caught:
         choose_runtimes(device, only("onnxruntime", broken=broken), ("tflite",), ())
     for part in (
-        "device 'pi' has no runtime 'tflite' (found: onnxruntime)",
+        "device 'pi': no runtime 'tflite' (found: onnxruntime)",
         "installed but broken: tflite: libc too old",
         "install it on the device: harness provision --device pi, or by hand: ",
         "~/venv/bin/python -m pip install ai-edge-litert",

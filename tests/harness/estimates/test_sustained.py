@@ -10,7 +10,7 @@ import pytest
 from factories.records import CONFIGURATION, make_block, make_block_run
 
 from harness.estimates.sustained import Sustained, sustained
-from harness.records import Block, BlockRun
+from harness.records import BlockRun, TimedBlock
 
 TIMED = 60
 
@@ -22,7 +22,7 @@ def run_of(
     noise: float = 0.01,
     drift: float = 0.0,
     seed: int = 0,
-    change: Callable[[int, Block], Block] = lambda minute, block: block,
+    change: Callable[[int, TimedBlock], TimedBlock] = lambda minute, block: block,
     **changes: object,
 ) -> BlockRun:
     """Return a run whose network takes so long at a second; `drift` moves whole minutes, `change` a minute's block."""
@@ -39,10 +39,10 @@ def run_of(
     return make_block_run(blocks, **changes)
 
 
-def waiting(share: float) -> Callable[[int, Block], Block]:
+def waiting(share: float) -> Callable[[int, TimedBlock], TimedBlock]:
     """Return what makes that share of a minute's runs wait, and take twice as long, in the last ten minutes of thirty."""
 
-    def change(minute: int, block: Block) -> Block:
+    def change(minute: int, block: TimedBlock) -> TimedBlock:
         if minute < 20:
             return block
         hit = [number % 100 < 100 * share for number in range(0, 7 * TIMED, 7)]
@@ -59,7 +59,7 @@ def waiting(share: float) -> Callable[[int, Block], Block]:
 def test_what_programs_on_other_cores_do_to_caches_is_no_throttling(
     busy_minutes: range, is_told: bool
 ) -> None:
-    def change(minute: int, block: Block) -> Block:
+    def change(minute: int, block: TimedBlock) -> TimedBlock:
         if minute not in busy_minutes:
             return block
         return replace(block, runs_ns=tuple(run * 11 // 10 for run in block.runs_ns), others_busy=0.9)

@@ -91,7 +91,7 @@ def test_the_trouble_of_one_device_is_told_while_the_others_measure(
 
     def run(device: LocalDevice, *_: Any, **__: Any) -> campaign.Outcome:
         if device.name == "far":
-            raise LinkError("nobody is there")
+            raise LinkError("device 'far'", "nobody is there")
         if device.name == "odd":
             raise ZeroDivisionError("no")
         if device.name == "near":

@@ -9,7 +9,7 @@ from itertools import combinations, permutations
 
 import pytest
 
-from harness.output.layout import Table, lay_out
+from harness.output.layout import PrintedTable, lay_out
 from harness.output.tables import SPARE_COLUMNS, print_table, with_error
 
 NETWORK = "mbconv-mbconv+in/mbconv-mbconv+out/bconv-mbconv+out"
@@ -26,15 +26,15 @@ class Terminal(io.StringIO):
         return True
 
 
-def table(columns: Sequence[str] = COLUMNS, *rows: Sequence[str], **rest: Sequence[int]) -> Table:
-    return Table(title="title", columns=columns, rows=rows or [ROW], spare=SPARE_COLUMNS, **rest)
+def table(columns: Sequence[str] = COLUMNS, *rows: Sequence[str], **rest: Sequence[int]) -> PrintedTable:
+    return PrintedTable(title="title", columns=columns, rows=rows or [ROW], spare=SPARE_COLUMNS, **rest)
 
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> Show:
     """Return what a terminal of some width, or a pipe for 0, gets of a table, and what stands on standard error."""
 
-    def show(width: int, one: Table, *, wide: bool = False) -> tuple[str, str]:
+    def show(width: int, one: PrintedTable, *, wide: bool = False) -> tuple[str, str]:
         output, errors = (Terminal() if width else io.StringIO()), io.StringIO()
         monkeypatch.setenv("TERM", "xterm")
         monkeypatch.setenv("COLUMNS", str(width or 40))
@@ -83,7 +83,9 @@ def test_in_a_terminal_narrower_than_the_names_the_numbers_stand_below_them(show
 
 def test_where_not_even_that_fits_each_number_stands_behind_its_title(shown: Show) -> None:
     columns = ["network", *(f"a-device-with-a-name-{number} ms" for number in range(3))]
-    text, note = shown(40, Table(title="", columns=columns, rows=[[NETWORK, "1.234", "2.345", "3.456"]]))
+    text, note = shown(
+        40, PrintedTable(title="", columns=columns, rows=[[NETWORK, "1.234", "2.345", "3.456"]])
+    )
     assert text.splitlines()[-4:] == [
         NETWORK,
         *(f"  {a} {b}" for a, b in zip(columns[1:], ["1.234", "2.345", "3.456"], strict=True)),
@@ -125,7 +127,7 @@ def test_titles_of_several_words_make_no_line_wider_than_the_terminal(count: int
         columns = ["network", *titles]
         cells = [["conv/conv", *["1.5"] * count], ["bconv/bconv+in", *["12.25"] * count]]
         for width in range(16, 64, 5):
-            found = lay_out(Table(title="", columns=columns, rows=cells), width)
+            found = lay_out(PrintedTable(title="", columns=columns, rows=cells), width)
             lines = [*found.head, *found.body]
             assert max(map(len, lines)) <= width, (titles, lines)
             told = " ".join(" ".join(lines).split())
@@ -133,7 +135,7 @@ def test_titles_of_several_words_make_no_line_wider_than_the_terminal(count: int
 
 
 def test_a_column_with_nothing_in_it_takes_no_room_in_a_terminal() -> None:
-    one = Table(title="", columns=["network", "prior", "ms"], rows=[["a", "", "1"], ["b", "", "2"]])
+    one = PrintedTable(title="", columns=["network", "prior", "ms"], rows=[["a", "", "1"], ["b", "", "2"]])
     assert lay_out(one, 80).head == ["network  ms"]
     assert lay_out(one, None).head == ["network  prior  ms"]
 
@@ -142,7 +144,7 @@ def test_texts_are_texts_and_no_markup_and_nothing_that_a_terminal_obeys(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     print_table(
-        Table(title="title [b]", columns=["network", "acc[test]"], rows=[["a[red]", "[1]\x1b[31m\n"]])
+        PrintedTable(title="title [b]", columns=["network", "acc[test]"], rows=[["a[red]", "[1]\x1b[31m\n"]])
     )
     shown = capsys.readouterr().out
     for text in ("title [b]", "acc[test]", "a[red]", "[1]", r"\x1b[31m"):

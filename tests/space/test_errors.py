@@ -1,0 +1,48 @@
+"""Errors: what a message is about can be told from its reason, and is where a device has trouble."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from harness.errors import AgentError
+from space.errors import HarnessError
+
+HARNESS = Path(__file__).parents[2] / "harness"
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "reason"),
+    [
+        (HarnessError("devices.toml: no key 'a'"), "devices.toml: no key 'a'", "devices.toml: no key 'a'"),
+        (HarnessError("device 'pi4'", "lost: no route"), "device 'pi4': lost: no route", "lost: no route"),
+        (AgentError("busy", "in use", thing="device 'pi4'"), "device 'pi4': in use", "in use"),
+        (AgentError("busy", "in use"), "in use", "in use"),
+    ],
+)
+def test_the_reason_of_an_error_is_its_text_without_the_thing(
+    error: HarnessError, text: str, reason: str
+) -> None:
+    assert (str(error), error.reason) == (text, reason)
+
+
+def test_errors_of_devices_keep_the_device_apart_from_the_reason() -> None:
+    """Else progress, which names the device itself, would name it twice."""
+    found = [
+        f"{path.name}:{call.lineno}"
+        for room in ("devices", "measurement")
+        for path in (HARNESS / room).rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(("Error", "GivenUp"))
+        for text in call.args
+        if isinstance(text, ast.JoinedStr) and begins_with_a_device(text)
+    ]
+    assert found == []
+
+
+def begins_with_a_device(text: ast.JoinedStr) -> bool:
+    """Tell whether a text goes on after the device that it begins with."""
+    source = ast.unparse(text)[2:]
+    return len(text.values) > 2 and source.startswith(("device {", "{who}", "{self._who}", "{host.who}"))

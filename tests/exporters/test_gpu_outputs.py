@@ -22,7 +22,7 @@ pytestmark = pytest.mark.converter
 
 NEAR = 1e-3
 STEPS = 2  # of an int8 output
-# Of Blox, each of fewer operations than half of the space, for a GPU in software takes that long; with all that the space has.
+# Each below the median of Blox's MACs, which are what a GPU in software takes its time for; together with all that Blox has.
 SMALL = (
     "bconv/conv-bconv+in+out/conv-bconv+in",
     "conv-mbconv+in/bconv/bconv-mbconv",

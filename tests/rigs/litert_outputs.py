@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import rigs
 from device_agents.runtimes import litert
@@ -19,7 +19,7 @@ from device_agents.runtimes import litert
 class LiteRtProcess:
     """A process that computes models on CPU and GPU as it is asked to, as a worker does: a GPU compiles a shader once."""
 
-    def __init__(self, process: subprocess.Popen[str], stderr: Path) -> None:
+    def __init__(self, process: subprocess.Popen[str], stderr: IO[str]) -> None:
         self._process, self._stderr = process, stderr
 
     def outputs(self, provider: str, models: Sequence[Path]) -> list[dict[str, Any]]:
@@ -30,22 +30,26 @@ class LiteRtProcess:
         for line in self._process.stdout:
             if line.startswith("["):  # the others are what libraries print
                 return [dict(one) for one in json.loads(line)]
-        raise AssertionError(self._stderr.read_text())
+        self._stderr.seek(0)
+        raise AssertionError(self._stderr.read())
 
 
 @contextmanager
 def litert_process(environment: Mapping[str, str]) -> Iterator[LiteRtProcess]:
     """Start a process, and end it on leaving."""
-    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "stderr").open("w") as stderr:
-        with subprocess.Popen(
-            [sys.executable, "-m", "rigs.litert_outputs"],
+    command = [sys.executable, "-m", "rigs.litert_outputs"]
+    with (
+        tempfile.TemporaryFile("w+") as stderr,
+        subprocess.Popen(
+            command,
             env=rigs.with_tests(**environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-        ) as process:
-            yield LiteRtProcess(process, Path(stderr.name))
+        ) as process,
+    ):
+        yield LiteRtProcess(process, stderr)
 
 
 def main() -> None:

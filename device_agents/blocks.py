@@ -14,6 +14,7 @@ from typing import Any, Callable
 
 from device_agents.jobs import ModelRecipe
 from device_agents.models import assemble, given_inputs
+from device_agents.outputs import Outputs
 from device_agents.quota import ThrottledTime, read_quota
 from device_agents.run_delay import CoreTimes, RunDelay
 from device_agents.runtimes import load, start_or_refuse, uses_accelerator
@@ -37,6 +38,7 @@ def run_blocks(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
         models[which], loaded = load_model(job, job[which], Path(message["parts_dir"]))
         reporter.send(dict(loaded, event="loaded", which=which))
     is_one_thread = job["threads"] == 1 and not uses_accelerator(str(job["options"].get("provider", "")))
+    outputs = [Outputs(model) for model in models.values()]
     delay = RunDelay(is_one_thread, ThrottledTime() if read_quota() else None)
     began = {"event": "began", "runtime": models["network"].runtime, "cores": message["cores"]}
     reporter.send(dict(began, delay_source=delay.source, **message["process"]))
@@ -60,6 +62,8 @@ def run_blocks(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
         told = {"steal_s": now.stolen_s(begin, cores), "others_busy": now.others_busy(begin, cores)}
         block.update({key: value for key, value in told.items() if value is not None})
         reporter.send(block)
+    for one in outputs:
+        one.check()
     return {"threads": job["threads"], "cores": message["cores"], "blocks": len(job["blocks"])}
 
 

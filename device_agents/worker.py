@@ -19,6 +19,7 @@ from device_agents.frames import FrameReader, FrameWriter
 from device_agents.jobs import ModelRecipe, Plan
 from device_agents.memory_guard import offer_to_kernel
 from device_agents.models import assemble, given_inputs
+from device_agents.outputs import Outputs
 from device_agents.pace import PACED_BY, Paces
 from device_agents.quota import ThrottledTime, read_quota
 from device_agents.refusal import Refusal
@@ -190,7 +191,8 @@ class Session:
         start_ns = perf_counter_ns()
         reporter.enter("load", number)
         network = self._load("network", self._job["networks"][number], number)
-        output = network.output()
+        outputs = Outputs(network)
+        output = outputs.first
         if not all(map(isfinite, output)):
             raise Refusal(
                 "worker-error",
@@ -221,7 +223,7 @@ class Session:
                 network.run, plan.settled_runs, warm_network.loops, reporter.pulse, self._stopwatch
             )
             reporter.send(dict(times, event="settled", network=number))
-        network.output()  # raises what an accelerator told of during the last run
+        outputs.check()
         now_ns = perf_counter_ns()
         measured = {
             "event": "measured",

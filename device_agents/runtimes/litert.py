@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+from array import array
 from ctypes import c_bool, c_void_p
 from dataclasses import dataclass
 from functools import lru_cache
@@ -105,8 +106,11 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
     cannot be given, LiteRtError.
     """
     compiled, runtime = open_compiled(model, threads, options)
-    run, output = compiled.bind(inputs)
-    return Loaded(run, output, runtime, (compiled,), compiled.shares, compiled.arithmetic)
+    run, output, reversed_output = compiled.bind(inputs)
+    return Loaded(
+        *(run, output, runtime, (compiled,), compiled.shares, compiled.arithmetic),
+        reversed_output=reversed_output if compiled.is_accelerated else None,
+    )
 
 
 def open_compiled(
@@ -166,9 +170,10 @@ class Compiled:
         """Compile a model. Raises: Refusal when the provider cannot run it, LiteRtError."""
         main, also_cpu, _ = provider.partition(ALSO_CPU)
         self._provider, chosen = main, PROVIDERS[main]
+        self.is_accelerated = chosen.accelerator != api.CPU
         accelerators = chosen.accelerator | (api.CPU if also_cpu else 0)
         self.library = library
-        self._printed: PrintedText | None = printed_text() if accelerators != api.CPU else None
+        self._printed: PrintedText | None = printed_text() if self.is_accelerated else None
         self._handles = Handles(library)
         self._handles.kept.append(model)
         self._environment = environment(library, accelerators)[0]
@@ -230,7 +235,7 @@ class Compiled:
 
         Raises: Refusal, LiteRtError.
         """
-        if PROVIDERS[self._provider].accelerator == api.CPU or len(self.shares) > 1:
+        if not self.is_accelerated or len(self.shares) > 1:
             return
         names = [name for name in TELL_WHOLE if name in self.library.functions]
         for name in names:
@@ -245,8 +250,10 @@ class Compiled:
         opaque = self.library.make("LiteRtCreateOpaqueOptions", name.encode(), text, KEEP)
         self.library.call("LiteRtAddOpaqueOptions", options, opaque)  # which owns it from here on
 
-    def bind(self, inputs: Inputs) -> tuple[Callable[[], None], Callable[[], list[float]]]:
-        """Put inputs and outputs in place; return what runs the model, and what returns the first values of its first output.
+    def bind(
+        self, inputs: Inputs
+    ) -> tuple[Callable[[], None], Callable[[], list[float]], Callable[[], list[float]]]:
+        """Put inputs and outputs in place; return Loaded's `run`, `output` and `reversed_output`.
 
         Raises: ValueError for an input that cannot be given, Refusal for a network that is not run as a whole, LiteRtError.
         """
@@ -259,7 +266,8 @@ class Compiled:
             shape = inputs.shape_of(tensor.name)
             if shape is not None:
                 self._resize(index, tensor, shape)
-        sources = [self._input(index, tensor, inputs) for index, tensor in enumerate(tensors)]
+        given = [(tensor, *self._input(index, tensor, inputs)) for index, tensor in enumerate(tensors)]
+        sources = [buffer for _, buffer, _ in given]
         results = [
             self._tensor("Output", signature, index) for index in range(self._count("Outputs", signature))
         ]
@@ -281,7 +289,16 @@ class Compiled:
                 self._printed.check(self._provider)
             return values
 
-        return run, output
+        def reversed_output() -> list[float]:
+            for tensor, buffer, data in given:
+                self._write(buffer, reversed_values(data, tensor.code))
+            run()
+            values = output()
+            for _, buffer, data in given:
+                self._write(buffer, data)
+            return values
+
+        return run, output, reversed_output
 
     def _runner(self, sources: Sequence[c_void_p], sinks: Sequence[c_void_p]) -> Callable[[], None]:
         """Return a function that runs the model once, and on an accelerator fetches its outputs."""
@@ -363,8 +380,8 @@ class Compiled:
         )
         return layout
 
-    def _input(self, index: int, tensor: LiteRtTensor, inputs: Inputs) -> c_void_p:
-        """Return the buffer of an input, its values in it. Raises: ValueError, LiteRtError."""
+    def _input(self, index: int, tensor: LiteRtTensor, inputs: Inputs) -> tuple[c_void_p, bytes]:
+        """Return the buffer of an input, and its values, which are in it. Raises: ValueError, LiteRtError."""
         layout = self._layout(index)
         quantized = tensor.scale, tensor.zero_point
         if tensor.name in inputs.arrays:
@@ -376,9 +393,13 @@ class Compiled:
         if size_bytes != len(data):
             message = "input %r takes %d bytes, and %d are given"
             raise ValueError(message % (tensor.name, size_bytes, len(data)))
+        self._write(buffer, data)
+        return buffer, data
+
+    def _write(self, buffer: c_void_p, data: bytes) -> None:
+        """Put values into a buffer."""
         ctypes.memmove(self._lock(buffer, api.WRITE), data, len(data))
         self.library.call("LiteRtUnlockTensorBuffer", buffer)
-        return buffer
 
     def _buffer(self, kind: str, index: int, tensor: LiteRtTensor, layout: TensorLayout) -> c_void_p:
         """Return a buffer for an input or output, of the memory that the accelerator asks for."""
@@ -406,6 +427,13 @@ class Compiled:
         found = struct.unpack(form, data)
         values = [float(found[place]) for place in places]
         return [(value - tensor.zero_point) * tensor.scale for value in values] if tensor.scale else values
+
+
+def reversed_values(data: bytes, code: str) -> bytes:
+    """Return values of a type (its letter in `struct`) in reverse order."""
+    values = array({1: "B", 2: "H", 4: "I", 8: "Q"}[struct.calcsize("=" + code)], data)
+    values.reverse()
+    return values.tobytes()
 
 
 KEEP = api.DESTRUCTOR(lambda address: None)  # options are Python's own bytes, which LiteRT must not free

@@ -33,7 +33,7 @@ def load_profiled(
     folder: not needed. Raises: what `litert.load` raises.
     """
     compiled, runtime = open_compiled(model, threads, options, is_profiled=True)
-    run, output = compiled.bind(inputs)
+    run, output, _ = compiled.bind(inputs)
     library = compiled.library
     profiler = library.make("LiteRtCompiledModelGetProfiler", compiled.handle)
     library.call("LiteRtStartProfiler", profiler)

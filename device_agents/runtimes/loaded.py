@@ -18,8 +18,9 @@ class Loaded:
     `runtime` is {name, package, version, provider}, as a session reports it. `shares`: the share of the model's operators that
     each provider runs, empty where the runtime does not prove it. `arithmetic`: what it says that it computes in, or was set to,
     fp32, fp16, int8, mixed or unknown; empty where that is not told. `device_times` runs the model so often and returns what the
-    accelerator's own clock says of each run, in ns; None where there is none. `buffers` live as long as the model: ONNX Runtime
-    1.29 writes into an output that nobody else holds after its memory is gone.
+    accelerator's own clock says of each run, in ns; None where there is none. `reversed_output` runs it once on the values of its
+    inputs in reverse order and returns that output, the inputs put back; None where no run is left out unsaid. `buffers` live as
+    long as the model: ONNX Runtime 1.29 writes into an output that nobody else holds after its memory is gone.
     """
 
     run: Callable[[], Any]
@@ -29,6 +30,7 @@ class Loaded:
     shares: dict[str, float] = field(default_factory=dict)
     arithmetic: str = ""
     device_times: Callable[[int], list[int]] | None = None
+    reversed_output: Callable[[], list[float]] | None = None
 
 
 @dataclass(frozen=True)

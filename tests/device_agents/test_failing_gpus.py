@@ -25,20 +25,26 @@ class Device:
 
     def run(self, networks: int = 1, provider: str = "GPU-fp32", **faults: int) -> Told:
         """Measure the model some times in one job of one worker; return what is told."""
+        self._set(faults)
+        plan = dict(SURE_PLAN, warmup_max_s=0.1)
+        return self._client.run({**self._job(provider), "networks": [self._recipe] * networks, "plan": plan})
+
+    def run_blocks(self, seconds: float, **faults: int) -> Told:
+        """Run the model in two blocks; return what is told."""
+        self._set(faults)
+        blocks = [["network", seconds], ["reference", seconds]]
+        job = {**self._job("GPU-fp32"), "network": self._recipe, "blocks": blocks}
+        self._client.send("blocks", job=job)
+        return self._client.finish()
+
+    def _set(self, faults: dict[str, int]) -> None:
         environment = self._gpu | {name: str(value) for name, value in faults.items()}
         self._client.ask("hello", protocol=3, harness="test", runtimes=["litert"], environment=environment)
-        return self._client.run(
-            {
-                "networks": [self._recipe] * networks,
-                "reference": self._recipe,
-                "runtime": "litert",
-                "options": {"provider": provider},
-                "threads": 1,
-                "cores": None,
-                "plan": dict(SURE_PLAN, warmup_max_s=0.1),
-                "silence_s": 60,
-            }
-        )
+
+    def _job(self, provider: str) -> dict[str, Any]:
+        options = {"provider": provider}
+        given = {"reference": self._recipe, "runtime": "litert", "options": options}
+        return {**given, "threads": 1, "cores": None, "silence_s": 60}
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +111,20 @@ def test_a_gpu_without_memory_is_said_to_be_and_no_zeros_are_taken(
     assert "vkAllocateMemory failed with VK_ERROR_OUT_OF_DEVICE_MEMORY" in answer["message"]
     assert not named(events, "measured", "refused")
     assert_measures(device, right)
+
+
+def test_a_gpu_that_computes_no_more_and_says_nothing_is_found_out(
+    device: Device, right: list[float]
+) -> None:
+    events, answer = device.run(2, GPU_IDLE_AT=60)  # in the warm-up: its output stays that of an earlier run
+    assert (answer["type"], answer["kind"], answer["network"]) == ("error", "worker-error", 0), answer
+    assert "after the last run: what was timed does not count" in answer["message"]
+    assert not named(events, "measured", "refused")
+    assert_measures(device, right)
+    _, answer = device.run_blocks(0.2, GPU_IDLE_AT=60)
+    assert (answer["type"], answer["kind"]) == ("error", "worker-error"), answer
+    assert "after the last run: what was timed does not count" in answer["message"]
+    assert device.run_blocks(0.01)[1]["type"] == "result"
 
 
 def test_a_library_that_crashes_without_memory_is_told_with_what_it_may_be(

@@ -1,6 +1,7 @@
 /* A driver of Vulkan in front of another one, GPU_BEHIND, which it passes everything on to until it fails:
    GPU_LOST_AT=N: at the Nth submission the device is lost, and all that is asked of it afterwards says so;
    GPU_LOST_LATE=1: that submission is taken and never done, so that only waiting for it tells of the loss;
+   GPU_IDLE_AT=N: the Nth computation and those after it are left out, and all else goes well;
    GPU_FULL_AT=N: the Nth allocation finds no memory; GPU_MEMORY=BYTES: there is no more in all.
    It counts from the start of a process. Types and codes are those of vulkan_core.h, see
    https://registry.khronos.org/vulkan/specs/latest/man/html/VkMemoryAllocateInfo.html and VkResult.html;
@@ -25,8 +26,9 @@ static struct {
   Result (*wait)(void *, uint32_t, const uint64_t *, uint32_t, uint64_t);
   Result (*status)(void *, uint64_t);
   Result (*idle)(void *);
+  void (*dispatch)(void *, uint32_t, uint32_t, uint32_t);
 } behind;
-static atomic_long submissions, allocations, bytes;
+static atomic_long submissions, allocations, bytes, computations;
 static atomic_int is_lost;
 
 static long setting(const char *name) {
@@ -57,6 +59,11 @@ static Result status(void *device, uint64_t fence) { return is_lost ? DEVICE_LOS
 
 static Result idle(void *device) { return is_lost ? DEVICE_LOST : behind.idle(device); }
 
+static void dispatch(void *commands, uint32_t x, uint32_t y, uint32_t z) {
+  long idle_at = setting("GPU_IDLE_AT");
+  if (++computations < idle_at || !idle_at) behind.dispatch(commands, x, y, z);
+}
+
 static Function of_device(void *device, const char *name);
 
 static const struct { const char *name; Function here; void *there; } replaced[] = {
@@ -65,6 +72,7 @@ static const struct { const char *name; Function here; void *there; } replaced[]
   {"vkWaitForFences", (Function)wait, &behind.wait},
   {"vkGetFenceStatus", (Function)status, &behind.status},
   {"vkDeviceWaitIdle", (Function)idle, &behind.idle},
+  {"vkCmdDispatch", (Function)dispatch, &behind.dispatch},
   {"vkGetDeviceProcAddr", (Function)of_device, &behind.device},
 };
 

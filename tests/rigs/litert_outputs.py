@@ -6,37 +6,65 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import rigs
 from device_agents.runtimes import litert
 
 
-def litert_outputs(
-    provider: str, models: Sequence[Path], environment: Mapping[str, str] | None = None
-) -> list[dict[str, Any]]:
-    """Return of each model the first values of its `output` on the fixed input, and the `shares` of its operators."""
-    command = [sys.executable, "-m", "rigs.litert_outputs", provider, *map(str, models)]
-    done = subprocess.run(
-        command, env=rigs.with_tests() | dict(environment or {}), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return [dict(one) for one in json.loads(done.stdout.splitlines()[-1])]
+class LiteRtProcess:
+    """A process that computes models on CPU and GPU as it is asked to, as a worker does: a GPU compiles a shader once."""
+
+    def __init__(self, process: subprocess.Popen[str], stderr: IO[str]) -> None:
+        self._process, self._stderr = process, stderr
+
+    def outputs(self, provider: str, models: Sequence[Path]) -> list[dict[str, Any]]:
+        """Return of each model the first values of its `output` on the fixed input, and the `shares` of its operators."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps([provider, *map(str, models)]) + "\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            if line.startswith("["):  # the others are what libraries print
+                return [dict(one) for one in json.loads(line)]
+        self._stderr.seek(0)
+        raise AssertionError(self._stderr.read())
 
 
-def main(provider: str, *models: str) -> None:
-    """Print the outputs of models."""
-    told = []
-    for model in models:
-        one = litert.load(Path(model).read_bytes(), 1, {"provider": provider})
-        one.run()
-        told.append({"output": one.output(), "shares": one.shares})
-    sys.stdout.write("\n" + json.dumps(told))  # behind what libraries print
-    sys.stdout.flush()
+@contextmanager
+def litert_process(environment: Mapping[str, str]) -> Iterator[LiteRtProcess]:
+    """Start a process, and end it on leaving."""
+    command = [sys.executable, "-m", "rigs.litert_outputs"]
+    with (
+        tempfile.TemporaryFile("w+") as stderr,
+        subprocess.Popen(
+            command,
+            env=rigs.with_tests(**environment),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        ) as process,
+    ):
+        yield LiteRtProcess(process, stderr)
+
+
+def main() -> None:
+    """Print the outputs of the models of each line read."""
+    for line in sys.stdin:
+        provider, *models = json.loads(line)
+        told = []
+        for model in models:
+            one = litert.load(Path(model).read_bytes(), 1, {"provider": provider})
+            one.run()
+            told.append({"output": one.output(), "shares": one.shares})
+        sys.stdout.write("\n" + json.dumps(told) + "\n")
+        sys.stdout.flush()
     os._exit(0)  # as a worker: taking a GPU's library down can crash
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -12,15 +12,15 @@ of each Android print them, in AOSP's services, read where one release stands by
   `ThermalHAL 2.0`, 14 `AIDL 1`, 15 `AIDL 2`, 16 `AIDL 3`; the headroom thresholds come with 15. A HAL of 1.0 tells no throttling.
   Thresholds are printed as the HAL's own class does first, `{.type = SKIN, ...}`, then as `TemperatureThreshold{...}`. Sensors of
   type -1 and such of voltages as a Pixel 6 has them: google/skia-buildbot, machine/go/machine/processor/impl_test.go.
-- `dumpsys battery`: services/core/java/com/android/server/BatteryService.java; `Dock powered` comes with 13 or 14, charging state and
-  policy with 15, the capacity level and three lines of one space, on what was broadcast last, with 16. A Samsung S24 prints lines
-  of its own between, too, and logs behind: The-Gekko/gekko-adb, tests/fixtures/battery_samsung_s24.txt.
+- `dumpsys battery`: services/core/java/com/android/server/BatteryService.java; `Dock powered` comes with 13 or 14, charging state
+  and policy with 15, the capacity level and three lines of one space, on what was broadcast last, with 16. A Samsung S24 prints
+  lines of its own between, too, and logs behind: The-Gekko/gekko-adb, tests/fixtures/battery_samsung_s24.txt.
 - `cmd battery get -f current_now`: the Shell of BatteryService.java: a number in uA from 15 on, or nothing where the build has
   switched it off; before that an unknown option.
 - `dumpsys deviceidle get screen`: DeviceIdleController.java, `true` or `false`, alike in all.
 - `cmd power set-fixed-performance-mode-enabled`: PowerManagerShellCommand.java: nothing and status 0, or two lines on standard
-  error and status 255 (-1), alike in all; before Android 11 `Unknown command` (android.os.BasicShellCommandHandler). Its help grows
-  by a few commands in each.
+  error and status 255 (-1), alike in all; before Android 11 `Unknown command` (android.os.BasicShellCommandHandler). Its help
+  grows by a few commands in each.
 """
 
 from __future__ import annotations

@@ -46,6 +46,7 @@ REQUIREMENT = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,_-]+\])?([<>=!~]=?[A-Za-z0-9.*]+(,[<>=!~]=?[A-Za-z0-9.*]+)*)?"
 )
 DIGEST = re.compile("[0-9a-f]{64}")
+ST_NOEXEC = getattr(os, "ST_NOEXEC", 0)  # Linux tells; macOS mounts no home so
 ANDROID = hasattr(sys, "getandroidapilevel")
 
 
@@ -92,8 +93,10 @@ def survey(root: Path) -> dict[str, Any]:
         "libc": libc,
         "libc_version": libc_version,
         "pip": find_pip(),
+        "numpy": find_numpy(),
         "pkg": ANDROID and shutil.which("pkg") is not None,
         "free_bytes": free_bytes(root),
+        "noexec": bool(os.statvfs(str(root)).f_flag & ST_NOEXEC),
         "note": read_note(root) or None,
     }
 
@@ -125,8 +128,18 @@ def find_pip() -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    version = re.match(r"pip ([0-9][0-9.a-z]*) ", done.stdout.decode("utf-8", "replace"))
-    return version[1] if version and done.returncode == 0 else ""
+    told = re.match(r"pip ([0-9][0-9.a-z]*) ", done.stdout.decode("utf-8", "replace"))
+    return told[1] if told and done.returncode == 0 else ""
+
+
+def find_numpy() -> str:
+    """Return the version of the numpy that this Python has of its own; empty without one."""
+    from importlib import metadata  # takes an agent's start some milliseconds
+
+    try:
+        return metadata.version("numpy")
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def read_note(root: Path) -> dict[str, Any]:
@@ -242,6 +255,7 @@ def by_pip(root: Path, folder: Path, request: dict[str, Any]) -> dict[str, Any]:
         raise refused("no requirements that pip can be asked for: %r" % requirements)
     usual = ["--no-input", "--no-user", "--no-cache-dir", "--no-compile", "--disable-pip-version-check", "-q"]
     command = [sys.executable, "-m", "pip", "install", *usual, *PIP_PATIENCE]
+    command += ["--no-deps"] if request.get("no_deps") else []
     command += ["--only-binary", ":all:", "--target", str(folder), "--", *requirements]
     temporary = root / FOLDERS / (folder.name + ".tmp")
     temporary.mkdir(mode=0o700)
@@ -292,7 +306,7 @@ def run(command: list[str], folder: Path, limit_s: float) -> tuple[int, str]:
         stdout=subprocess.PIPE,  # no file: the disk may be full, which is what is to be told
         stderr=subprocess.STDOUT,
         cwd=str(folder),
-        env=dict(plain_environment(), TMPDIR=str(folder)),
+        env=dict(plain_environment(), TMPDIR=str(folder), PIP_REQUIRE_VIRTUALENV="0"),
         start_new_session=True,
     )
     assert process.stdout is not None

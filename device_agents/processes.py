@@ -22,7 +22,9 @@ def start_agent(
     Its frames, which `stdout` of the answer reads, have a descriptor of their own there, so that whatever prints, and be it a
     `sitecustomize` before the role begins, cannot get between two frames; all that is printed goes to `stderr`.
     """
-    whole = dict(os.environ, OPENBLAS_NUM_THREADS="1", **environment)  # numpy only fills buffers here
+    whole = dict(os.environ, OPENBLAS_NUM_THREADS="1")  # numpy only fills buffers here
+    whole.pop("PYTHONHOME", None)  # of another Python: this one runs isolated, without it
+    whole.update(environment)
     frames_fd, their_frames_fd = os.pipe()
     printed_fd, their_printed_fd = os.pipe()
     try:

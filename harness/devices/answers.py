@@ -70,6 +70,7 @@ class Boot(Said):
     error: Message
     python: Version
     executable: Message
+    others: list[Message] = []  # Pythons that would do, where this one is too old
 
 
 class FoundRuntime(Said):
@@ -121,8 +122,10 @@ class Survey(Said):
     libc: Name
     libc_version: Name
     pip: Name
+    numpy: Name = ""
     pkg: bool
     free_bytes: Count
+    noexec: bool = False
     note: InstallNote | None
 
 

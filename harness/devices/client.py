@@ -65,7 +65,12 @@ def good():
     except OSError:
         return False
 data = sys.stdin.buffer.read()
-error = ''
+error, others = '', []
+if sys.version_info < (3, 8):
+    import shutil, subprocess
+    folders = os.pathsep.join([os.environ.get('PATH', ''), '/usr/local/bin', '/usr/bin'])
+    found = [shutil.which('python3.%d' % minor, path=folders) for minor in range(8, 30)]
+    others = [one for one in found if one and subprocess.call([one, '-I', '-S', '-c', ''], stderr=subprocess.DEVNULL) == 0]
 if data and not good():
     try:
         data = zlib.decompress(data)
@@ -81,7 +86,7 @@ if data and not good():
     except (OSError, zlib.error) as e:
         error = str(e)
 print('\\nHARNESS-BOOT ' + json.dumps({'present': good(), 'zlib': zlib is not None, 'path': path, 'root': root, 'error': error,
-    'python': list(sys.version_info[:3]), 'executable': sys.executable}))
+    'python': list(sys.version_info[:3]), 'executable': sys.executable, 'others': others}))
 """
 
 
@@ -113,7 +118,8 @@ def deploy(transport: Transport, device: Device) -> Deployment:
         raise DeviceError(
             f"device {device.name!r}",
             f"{python!r} is Python {'.'.join(map(str, version))}; the agent needs 3.8 or newer: "
-            f'name one with python = "..." in [devices.{device.name}]',
+            f'name one with python = "..." in [devices.{device.name}]'
+            + (f" (there: {', '.join(answer['others'])})" if answer.get("others") else ""),
         )
     if not answer["zlib"]:
         raise DeviceError(

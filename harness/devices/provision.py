@@ -99,6 +99,10 @@ class _Plan:
         return list(dict.fromkeys(one for row in self.rows.values() for one in row.requirements))
 
     @property
+    def no_deps(self) -> bool:
+        return any(row.needs_numpy for row in self.rows.values())
+
+    @property
     def installers(self) -> set[str]:
         return {row.installer for row in self.rows.values()}
 
@@ -241,7 +245,8 @@ def _installed(device: Device, answer: Mapping[str, Any]) -> Installed:
     if installed.refused:
         helps = remedy_for(installed.refused)
         raise DeviceError(
-            f"device {device.name!r}", f"{installed.refused}{f'; on the device: {helps}' if helps else ''}"
+            f"device {device.name!r}",
+            installed.refused + (f"; on the device: {helps}; {_other_folder(device)}" if helps else ""),
         )
     return installed
 
@@ -296,7 +301,7 @@ def _ways(device: Device, plan: _Plan, survey: Survey, carry: bool) -> list[str]
             + (
                 "; leave out --carry"
                 if carry
-                else "; install pip there (Debian, Raspberry Pi OS: sudo apt install python3-pip)"
+                else "; install numpy there (Debian, Raspberry Pi OS: sudo apt install python3-numpy), or pip"
             )
         )
     return by_pip
@@ -316,7 +321,13 @@ def _install(
         raise DeviceError(
             f"device {device.name!r}",
             f"{survey.free_bytes >> 20} MiB are free in the agent's folder, and packages take up to "
-            f'{LEAST_BYTES >> 20}; free some, or name another folder with root = "..." in [devices.{device.name}]',
+            f"{LEAST_BYTES >> 20}; free some, or {_other_folder(device)}",
+        )
+    if survey.noexec and ways != ["pkg"]:
+        raise DeviceError(
+            f"device {device.name!r}",
+            "the file system of the agent's folder is mounted noexec, so no library of a runtime can be "
+            f"loaded from there; {_other_folder(device)}",
         )
     notes = [] if survey.pip or ways == ["pkg"] else [f"{survey.executable} has no pip"]
     for way in ways:
@@ -352,7 +363,7 @@ def _installed_by(
         request |= {"do": "wheels", "wheels": _send_wheels(connection, plan, survey, on_progress)}
         on_progress("unpacking")
     else:
-        request |= {"do": way, "requirements": plan.requirements}
+        request |= {"do": way, "requirements": plan.requirements, "no_deps": plan.no_deps}
         on_progress(f"installing by its {way}")
     note = _installed(device, ask(request, INSTALL_S)).note
     if note is None:
@@ -367,13 +378,18 @@ def _send_wheels(
     with tempfile.TemporaryDirectory(prefix="harness-wheels-") as folder:
         on_progress("downloading wheels for it here")
         wheels = {
-            path.name: carried_file(path) for path in download_wheels(survey, plan.requirements, Path(folder))
+            path.name: carried_file(path)
+            for path in download_wheels(survey, plan.requirements, Path(folder), no_deps=plan.no_deps)
         }
         connection.client.send_models(
             list(wheels.values()),
             lambda done, total: on_progress(f"sending {done / 1e6:.1f} of {total / 1e6:.1f} MB"),
         )
     return {name: wheel.digest for name, wheel in wheels.items()}
+
+
+def _other_folder(device: Device) -> str:
+    return f'name another folder with root = "..." in [devices.{device.name}]'
 
 
 def _try(

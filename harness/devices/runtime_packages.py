@@ -21,7 +21,10 @@ _OTHERS = {"arm64": "aarch64", "amd64": "x86_64"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageRow:
-    """Packages of a runtime for some systems; `python` has the first and the last release."""
+    """Packages of a runtime for some systems; `python` has the first and the last release.
+
+    needs_numpy: numpy 1 is the device's own, and nothing that the packages need is installed.
+    """
 
     runtime: str
     requirements: tuple[str, ...]
@@ -30,6 +33,7 @@ class PackageRow:
     libc: str
     least: _Release
     installer: str
+    needs_numpy: bool = False
 
 
 @cache
@@ -45,6 +49,7 @@ def package_rows() -> tuple[PackageRow, ...]:
             libc=row["libc"],
             least=_release(row.get("least", "0")),
             installer=row["installer"],
+            needs_numpy=row.get("needs_numpy", False),
         )
         for row in table["row"]
     )
@@ -89,7 +94,8 @@ def find_row(runtime: str, survey: Survey, rows: Sequence[PackageRow] | None = N
     if not fitting:
         least = _dotted(min(row.least for row in left))
         return f"wheels need glibc {least}, and this is {survey.libc_version or 'of unknown version'}: a newer system would do"
-    return fitting[0]
+    has_numpy = _release(survey.numpy)[:1] == (1,)
+    return next(row for row in fitting if has_numpy or not row.needs_numpy)
 
 
 def _other_libc(runtime: str, survey: Survey) -> str:

@@ -31,14 +31,17 @@ def platform_tags(survey: Survey) -> list[str]:
     return [*tags, f"linux_{machine}"]
 
 
-def download_wheels(survey: Survey, requirements: Sequence[str], folder: Path) -> list[Path]:
-    """Download the wheels of some requirements and of what these need into a folder; return them.
+def download_wheels(
+    survey: Survey, requirements: Sequence[str], folder: Path, *, no_deps: bool = False
+) -> list[Path]:
+    """Download the wheels of some requirements and, without `no_deps`, of what these need into a folder; return them.
 
     pip verifies each by its index's digest. Raises: DeviceError with what pip says.
     """
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-input", "--disable-pip-version-check"]
     command += ["--dest", str(folder), "--only-binary", ":all:", "--implementation", "cp"]
     command += ["--python-version", ".".join(map(str, survey.version))]
+    command += ["--no-deps"] if no_deps else []
     for tag in platform_tags(survey):
         command += ["--platform", tag]
     try:

@@ -203,12 +203,24 @@ def test_a_wheel_that_came_otherwise_than_it_was_sent_leaves_the_former_packages
     assert tree(root) == before and read_note(root) == former["note"]
 
 
+def test_an_account_whose_pip_requires_virtual_environments_is_no_hindrance(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_REQUIRE_VIRTUALENV", "true")
+    assert run(["sh", "-c", "echo $PIP_REQUIRE_VIRTUALENV"], root, 60.0) == (0, "0")
+
+
 def test_pip_installs_what_is_asked_for_with_what_that_needs(root: Path, index: Path) -> None:
     note = ask(root, "pip", requirements=["ai-edge-litert>=1.2"])["note"]
     assert note["packages"] == {"ai-edge-litert": "2.3.0", "made-up-need": "1.0"} and note["how"] == "pip"
     assert all(
         path.startswith(("environment.json", f"environments/{note['folder']}/")) for path in tree(root)
     )
+
+
+def test_pip_leaves_out_what_packages_need_where_the_device_has_it(root: Path, index: Path) -> None:
+    note = ask(root, "pip", requirements=["ai-edge-litert"], no_deps=True)["note"]
+    assert note["packages"] == {"ai-edge-litert": "2.3.0"}
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,26 @@
 """What the shells of Android 11 to 16 answer: forms from public sources, numbers made up.
 
 Nothing here was recorded. What phones answered, as people published it, is in tests/harness/devices/adb/recorded_answers.json: of
-`dumpsys thermalservice` and `dumpsys battery` alone, for no public answer of the others was found. These forms are those of
-AOSP's services, whose `dump` methods print:
+`dumpsys thermalservice` and `dumpsys battery` alone, for no public answer of the others was found. These forms are as the sources
+of each Android print them, in AOSP's services, read where one release stands by itself:
+13 https://github.com/ArrowOS-T/android_frameworks_base/tree/e26dec95fdef7d0b6c691f0a715fefcbbaf9e559,
+14 https://github.com/CredenceID/C2_a14_frameworks_base/tree/5b6d2ceedf4dd0c6d65ec637e1eec0c758cc2d01,
+15 https://github.com/muhomorr/platform_frameworks_base-15/tree/2b9c8cc900085a0b05e55186a2815afa933f6cff,
+16 https://github.com/bluestacks/frameworks-base-a16/tree/70f41069a8aa70549d3902a29ad1139f1e6eb10f; the services print:
 
 - `dumpsys thermalservice`: services/core/java/com/android/server/power/ThermalManagerService.java. Android 11 to 13 name the HAL
   `ThermalHAL 2.0`, 14 `AIDL 1`, 15 `AIDL 2`, 16 `AIDL 3`; the headroom thresholds come with 15. A HAL of 1.0 tells no throttling.
   Thresholds are printed as the HAL's own class does first, `{.type = SKIN, ...}`, then as `TemperatureThreshold{...}`. Sensors of
   type -1 and such of voltages as a Pixel 6 has them: google/skia-buildbot, machine/go/machine/processor/impl_test.go.
-- `dumpsys battery`: services/core/java/com/android/server/BatteryService.java; `Dock powered` comes with 13, charging state and
-  policy with 15. A Samsung S24 prints lines of its own between, of one space or none, and logs behind: The-Gekko/gekko-adb,
-  tests/fixtures/battery_samsung_s24.txt.
-- `cmd battery get -f current_now`: the Shell of BatteryService.java: a number in uA from 15 on, before that an unknown option.
+- `dumpsys battery`: services/core/java/com/android/server/BatteryService.java; `Dock powered` comes with 13 or 14, charging state
+  and policy with 15, the capacity level and three lines of one space, on what was broadcast last, with 16. A Samsung S24 prints
+  lines of its own between, too, and logs behind: The-Gekko/gekko-adb, tests/fixtures/battery_samsung_s24.txt.
+- `cmd battery get -f current_now`: the Shell of BatteryService.java: a number in uA from 15 on, or nothing where the build has
+  switched it off; before that an unknown option.
 - `dumpsys deviceidle get screen`: DeviceIdleController.java, `true` or `false`, alike in all.
 - `cmd power set-fixed-performance-mode-enabled`: PowerManagerShellCommand.java: nothing and status 0, or two lines on standard
-  error and status 255 (-1); before Android 11 `Unknown command` (android.os.BasicShellCommandHandler).
+  error and status 255 (-1), alike in all; before Android 11 `Unknown command` (android.os.BasicShellCommandHandler). Its help
+  grows by a few commands in each.
 """
 
 from __future__ import annotations
@@ -129,16 +135,28 @@ def _answers(android: int, sdk: int, thermal_text: str, battery_text: str, scree
 
 
 _HIDL = "ThermalHAL 2.0 connected: yes"
-_SAMSUNG_LINES = (
-    "  Max charging current: 0\n Time when the latest updated value of the Max charging current was sent via battery changed "
-    "broadcast: 0\n"
+_BROADCAST = " Time when the latest updated value of the {} was sent via battery changed broadcast: {}\n"
+_BROADCAST_CURRENT = "  Max charging current: 500000\n" + _BROADCAST.format(
+    "Max charging current", "+14h58m53s789ms"
+)
+_BROADCAST_VOLTAGE = (
+    "  voltage: 4352\n"
+    + _BROADCAST.format("voltage", "0")
+    + " The last voltage value sent via the battery changed broadcast: 4411\n"
 )
 _SAMSUNG_LOG = (
     "  Capacity level: -1\n  current now: 1531\nLLB MAN: \nFEATURE_HICCUP_CONTROL: true\n mProtectBatteryMode: 1\n\n"
     "[EventLogBuffer]\n08-11 18:34:14.721  Sending ACTION_BATTERY_CHANGED: level:72, temperature:345\n\n"
     "BatteryInfoBackUp\n  level: 1\n  scale: 1\n"
 )
-_SAMSUNG = battery(tail=_SAMSUNG_LOG).replace("  Max charging current: 500000\n", _SAMSUNG_LINES)
+
+
+def _with_broadcasts(text: str) -> str:
+    text = text.replace("  Max charging current: 500000\n", _BROADCAST_CURRENT)
+    return text.replace("  voltage: 4352\n", _BROADCAST_VOLTAGE)
+
+
+_SAMSUNG = _with_broadcasts(battery(tail=_SAMSUNG_LOG))
 ANSWERS = (
     _answers(
         11,
@@ -157,5 +175,5 @@ ANSWERS = (
         "false",
     ),
     _answers(15, 35, thermal(hal="ThermalHAL AIDL 2  connected: yes"), _SAMSUNG, "true"),
-    _answers(16, 36, thermal(), battery(), "true"),
+    _answers(16, 36, thermal(), _with_broadcasts(battery(tail="  Capacity level: 3\n")), "true"),
 )

@@ -30,11 +30,19 @@ class SmallDisk:
 
 
 @contextmanager
-def small_disk(folder: Path, size_bytes: int) -> Iterator[SmallDisk]:
-    """Mount a tmpfs until the block ends, or skip the test with the reason."""
+def small_disk(folder: Path, size_bytes: int, *options: str) -> Iterator[SmallDisk]:
+    """Mount a tmpfs until the block ends, or skip the test with the reason; `options` are further ones of mount."""
     folder.mkdir()
     mount = shutil.which("mount")
-    command = [mount or "", "-t", "tmpfs", "-o", f"size={size_bytes},mode=700", "none", str(folder)]
+    command = [
+        mount or "",
+        "-t",
+        "tmpfs",
+        "-o",
+        ",".join([f"size={size_bytes},mode=700", *options]),
+        "none",
+        str(folder),
+    ]
     if os.geteuid() != 0 or mount is None or subprocess.run(command, capture_output=True).returncode != 0:
         pytest.skip("needs root and the right to mount a tmpfs")
     try:

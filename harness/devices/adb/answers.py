@@ -169,7 +169,9 @@ def parse_current(text: str) -> int:
     Raises: NotTold, ValueError. Source: services/core/java/com/android/server/BatteryService.java, Shell.
     """
     if not text.strip() or "Unknown get option" in text:
-        raise NotTold("its Android does not tell the battery's current: Android 15 is the first")
+        raise NotTold(
+            "its Android does not tell the battery's current: Android 15 is the first, and its maker may have left it out"
+        )
     if not re.fullmatch(r"-?\d{1,18}", text.strip()):
         raise _unknown("cmd battery get -f current_now", text)
     return int(text)

@@ -153,8 +153,16 @@ def test_packages_that_only_the_devices_pip_has_are_told_as_such() -> None:
     assert provision._ways(BOARD, plan(SURVEY), SURVEY, True) == ["carried"]
     with pytest.raises(DeviceError, match="leave out --carry"):
         provision._ways(BOARD, plan(arm), arm, True)
-    with pytest.raises(DeviceError, match="sudo apt install python3-pip"):
+    with pytest.raises(DeviceError, match="sudo apt install python3-numpy"):
         provision._ways(BOARD, plan(arm), arm.model_copy(update={"pip": ""}), False)
+
+
+def test_a_device_with_a_numpy_of_its_own_gets_wheels_without_what_they_need(tmp_path: Path) -> None:
+    arm = SURVEY.model_copy(update={"bits": 32, "numpy": "1.24.2", "pip": ""})
+    assert plan(arm).no_deps and not plan(SURVEY).no_deps
+    assert provision._ways(BOARD, plan(arm), arm, False) == ["carried"]
+    sent = provision.download_wheels(SURVEY, ["ai-edge-litert"], tmp_path, no_deps=True)
+    assert [path.name.split("-")[0] for path in sent] == ["ai_edge_litert"]
 
 
 def test_what_a_device_refuses_to_tell_is_an_error_with_its_words() -> None:
@@ -295,6 +303,30 @@ def test_a_full_disk_is_told_before_anything_is_installed(local: Local, tmp_path
         assert tree(disk.folder / "root") == {}
 
 
+def test_a_file_system_that_loads_no_library_is_told_before_anything_is_installed(
+    local: Local, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk", 1 << 30, "noexec") as disk:
+        device = local(root=str(disk.folder / "root"))
+        with pytest.raises(DeviceError, match=r'noexec.*root = "\.\.\." in \[devices\.board\]'):
+            provision_device(device)
+        assert tree(disk.folder / "root") == {}
+
+
+def test_a_folder_of_another_account_is_told_with_the_key_for_another() -> None:
+    with pytest.raises(DeviceError, match=r'this account may not.*root = "\.\.\." in \[devices\.board\]'):
+        provision._installed(
+            BOARD, {"refused": "PermissionError: [Errno 13] Permission denied: 'environments/0a'"}
+        )
+
+
+def test_variables_of_another_python_do_not_keep_runtimes_from_their_processes(
+    local: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONHOME", "/nowhere")
+    assert [check.status for check in provision_device(local()).checks] == ["ok"]
+
+
 def test_a_home_that_is_read_only_is_told_with_the_key_for_another_folder(
     local: Local, tmp_path: Path
 ) -> None:
@@ -306,11 +338,21 @@ def test_a_home_that_is_read_only_is_told_with_the_key_for_another_folder(
         provision_device(local(root=str(tmp_path / "home" / "root")))
 
 
-def test_python_3_7_is_told_with_the_key_for_another(local: Local) -> None:
+def test_python_3_7_is_told_with_the_key_for_another_and_those_that_would_do(
+    local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not OLD:
         pytest.skip("needs a Python 3.6 or 3.7 (pyenv install 3.7)")
-    with pytest.raises(DeviceError, match=r'needs 3\.8 or newer: name one with python = "\.\.\."'):
+    there, broken = tmp_path / "python3.28", tmp_path / "python3.29"
+    there.symlink_to("/bin/true")
+    broken.symlink_to("/bin/false")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(
+        DeviceError,
+        match=r'needs 3\.8 or newer: name one with python = "\.\.\." in \[devices\.board\] \(there: ',
+    ) as caught:
         provision_device(local(python=str(OLD[-1])))
+    assert str(there) in str(caught.value) and str(broken) not in str(caught.value)
 
 
 def test_python_3_8_gets_the_last_packages_for_it_and_is_told_which_runtime_has_none(local: Local) -> None:

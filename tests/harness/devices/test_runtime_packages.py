@@ -91,7 +91,14 @@ def test_a_runtime_of_another_package_is_told_apart() -> None:
 def test_packages_built_for_numpy_1_are_asked_for_with_it() -> None:
     for row in package_rows():
         is_old = row.requirements[0].startswith(("tflite-runtime", "onnxruntime==1.1"))
-        assert ("numpy<2" in row.requirements) == is_old, row
+        assert ("numpy<2" in row.requirements or row.needs_numpy) == is_old, row
+
+
+def test_32_bit_arm_takes_the_devices_own_numpy_1_where_there_is_one() -> None:
+    arm = {"machine": "armv7l", "bits": 32}
+    for numpy in ("", "2.2.4", "of unknown version"):
+        assert requirements("tflite", **arm, numpy=numpy) == ("tflite-runtime>=2.13", "numpy<2")
+    assert requirements("tflite", **arm, numpy="1.24.2") == ("tflite-runtime>=2.13",)
 
 
 def test_wheels_are_looked_for_by_all_tags_that_the_device_runs() -> None:

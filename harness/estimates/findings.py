@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from harness.devices.conditions import (
@@ -78,6 +79,8 @@ DRIFT_P = 0.001  # so seldom chance: neighboring slices are not quite independen
 SEVERE_SHARE = 0.1  # of all slices
 WAITED_SHARE = 0.02  # of the time that a session timed
 GRADE_HALF_WIDTHS: dict[Grade, float] = {"A": 0.01, "B": 0.03, "C": 0.1}  # of the 95 % interval, at most
+# Beside another program, with processes that could not be had alone, ratios were wrong by up to this factor (docs/design.md).
+MOST_WRONG = 2.0
 
 _FRESH = "measure again with --fresh"
 _ALONE = "stop what else runs on the device, or name other cores with --cores"
@@ -140,6 +143,12 @@ def grade(width: float | None, findings: Sequence[Finding]) -> Grade:
     if width is not None:
         by_width = next((letter for letter, most in GRADE_HALF_WIDTHS.items() if width <= most), "D")
     return max(by_width, *(finding.cap for finding in findings), key="ABCD".index)
+
+
+def wrong_by(findings: Sequence[Finding]) -> float:
+    """Return the factor that a ratio may be off by beyond its interval, as findings say; infinite for a false output."""
+    worst = {one.kind for one in findings if one.cap == "D"}
+    return inf if "wrong-output" in worst else MOST_WRONG if worst - {"few-slices"} else 1.0
 
 
 def _wrong_output(sessions: Sequence[SessionRecord]) -> Finding | None:

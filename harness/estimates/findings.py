@@ -15,6 +15,7 @@ from harness.devices.conditions import (
     earlier_throttling,
     marked_slices,
     number,
+    others_on_gpu,
     signs_between,
     throttle_remedy,
     throttle_signs,
@@ -52,6 +53,7 @@ Kind = Literal[
     "averages",
     "steal",
     "quota",
+    "gpu-shared",
     "waited",
     "shared-caches",
     "slow-core",
@@ -116,6 +118,7 @@ def check_network(
         _averages(used),
         _steal(used),
         _quota(used),
+        _gpu_shared(used),
         _waited(used),
         _shared_caches(used, reference) if reference is not None else None,
         _slow_core(reference),
@@ -365,6 +368,22 @@ def _quota(sessions: Sequence[SessionRecord]) -> Finding | None:
 def _quota_of(session: SessionRecord) -> float:
     quota = number(session.scheduling.get("quota_cores"))
     return float("inf") if quota is None else quota
+
+
+def _gpu_shared(sessions: Sequence[SessionRecord]) -> Finding | None:
+    """Sessions beside other programs with a context on the GPU, which takes turns of milliseconds among programs, as a core does.
+
+    Source: https://docs.nvidia.com/deploy/mps/index.html, "time-sliced scheduling". No run's delay shows them.
+    """
+    told = [others for session in sessions if (others := others_on_gpu(session))]
+    if not told:
+        return None
+    return Finding(
+        kind="gpu-shared",
+        message=f"{' or '.join(dict.fromkeys(told))} in {_of(told, sessions)}: what its kernels took shows in no run's wait",
+        remedy=f"end what nvidia-smi lists, or take a GPU of your own; then {_FRESH}",
+        cap="D",
+    )
 
 
 def _waited(sessions: Sequence[SessionRecord]) -> Finding | None:

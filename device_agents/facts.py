@@ -213,6 +213,14 @@ def parse_gpus(text: str) -> list[dict[str, Any]]:
     return [parse_gpu(line) for line in text.splitlines() if line.strip()]
 
 
+def parse_gpu_programs(text: str) -> int:
+    """Return how many programs nvidia-smi lists by their process ids. Raises: ValueError for what it cannot tell."""
+    words = [line.strip() for line in text.splitlines() if line.strip()]
+    if not all(word.isdigit() for word in words):
+        raise ValueError("%r are no process ids" % text.strip()[:120])
+    return len(words)
+
+
 def parse_gpu(line: str) -> dict[str, Any]:
     """Return one GPU. Raises: ValueError."""
     words = [word.strip() for word in line.split(",")]

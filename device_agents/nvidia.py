@@ -8,6 +8,9 @@ from typing import Callable
 from device_agents.readings import Absent
 
 QUERY = "index,name,%s,temperature.gpu,clocks.sm,clocks.max.sm,power.draw,persistence_mode"
+# The programs with a compute context on the card that runtimes use; a container sees those of others only where it shares their
+# process ids.
+PROGRAMS = ["nvidia-smi", "--id=0", "--query-compute-apps=pid", "--format=csv,noheader"]
 REASONS = ("clocks_event_reasons.active", "clocks_throttle_reasons.active")  # drivers from 535 on, and before
 # What it exits with, by its manual page.
 BAD_ARGUMENT = 2

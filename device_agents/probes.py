@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from device_agents import facts
-from device_agents.nvidia import ask_gpus
+from device_agents.nvidia import PROGRAMS, ask_gpus
 from device_agents.readings import Absent, Reading, keep, present, run_with_deadline
 from device_agents.sampler import Question, Source
 
@@ -98,6 +98,9 @@ class Probes:
             questions.append(Question((TEGRASTATS, "--interval", "1000"), take, is_endless=True))
         if "gpus" in conditions and self._gpu_command is not None:
             questions.append(Question(tuple(self._gpu_command), first_gpu))
+            if "programs" in conditions["gpus"][0]:
+                take = partial(named, "gpu_programs", facts.parse_gpu_programs)
+                questions.append(Question(tuple(PROGRAMS), take))
         return questions
 
     def fixed(self) -> dict[str, Any]:
@@ -180,6 +183,11 @@ class Probes:
             return text
 
         reading.take(values, "gpus", ask, facts.parse_gpus, "gpus")
+        if values.get("gpus"):
+            first = values["gpus"][0]
+            reading.take(
+                first, "programs", lambda: self._run_command(PROGRAMS), facts.parse_gpu_programs, "gpus"
+            )
 
     def _read_battery(self, reading: Reading, values: dict[str, Any]) -> None:
         battery: dict[str, Any] = {}

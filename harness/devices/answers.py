@@ -191,6 +191,7 @@ class Gpu(Said):
     max_clock_mhz: Count = 0
     power_w: Finite = 0
     persistence: bool = False
+    programs: Count = 0
 
 
 class Supply(Said):
@@ -477,6 +478,7 @@ class SampleEvent(Said):
     gpu_reasons: Count = 0
     gpu_temp_c: Celsius = 0
     gpu_clock_mhz: Count = 0
+    gpu_programs: Count = 0
     load_1m: Annotated[float, Field(ge=0, lt=1e6)] = 0
 
 

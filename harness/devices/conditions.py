@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.records import BlockRun, SessionRecord
+from space.text import counted
 
 # android.os.PowerManager, THERMAL_STATUS_NONE to THERMAL_STATUS_SHUTDOWN; from light on the system may hold back.
 ANDROID_STATUS = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
@@ -88,6 +89,17 @@ def throttle_signs(conditions: Mapping[str, Any], cores: Sequence[int] = ()) -> 
             signs.append(f"NVIDIA GPU {index} throttled: {causes}")
     locked_khz = _locked_khz(conditions, cores)
     return signs + _slow_cores({core: _current_khz(conditions, core) for core in locked_khz}, locked_khz)
+
+
+def others_on_gpu(run: SessionRecord | BlockRun) -> str:
+    """Return how many other programs had the GPU open that a run may have used; nothing where there was none, or none is told.
+
+    The run's own worker has ended when conditions are read, and is one of those in a sample.
+    """
+    around = [gpu for each in (run.conditions_before, run.conditions_after) for gpu in _gpus(each)[:1]]
+    counts = [_integer(gpu.get("programs")) for gpu in around]
+    most = max(0, *counts, *(_integer(sample.get("gpu_programs")) - 1 for sample in run.samples))
+    return f"{counted(most, 'other program')} had the GPU open" if most else ""
 
 
 def signs_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -476,6 +476,7 @@ def _gpu_text(gpu: Mapping[str, Any]) -> str:
         "clock_mhz": "clock {:.0f} MHz now",
         "max_clock_mhz": "{:.0f} MHz at most",
         "power_w": "{:.0f} W",
+        "programs": "{} programs on it",
     }
     values = [text.format(gpu[key]) for key, text in known.items() if key in gpu]
     return ", ".join([f"{gpu.get('index', '?')}: {gpu.get('name', 'no name told')}", *values])

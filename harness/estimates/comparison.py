@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from math import exp, hypot, log
 from typing import TYPE_CHECKING, Literal
 
 from harness.estimates.estimate import RatioEstimate
+from harness.estimates.findings import Finding, wrong_by
 from harness.records import Configuration
 
 if TYPE_CHECKING:
@@ -52,6 +53,18 @@ def compare(a: RatioEstimate, b: RatioEstimate, configurations: Sequence[Configu
     return Comparison(
         verdict="faster" if high < 1 else "slower", ratio=ratio, interval=(low, high), reason=""
     )
+
+
+def doubted(found: Comparison, findings: Sequence[Finding]) -> Comparison:
+    """Return what findings about either network leave of a comparison: a tie, unless what they doubt cannot turn it round."""
+    if found.interval is None or found.verdict == "tie":
+        return found
+    (low, high), factor = found.interval, wrong_by(findings)
+    if not low / factor <= 1 <= high * factor:
+        return found
+    kinds = ", ".join(dict.fromkeys(one.kind for one in findings if one.cap == "D"))
+    reason = f"of grade D ({kinds}), so the ratio may be wrong by more than its interval"
+    return replace(found, verdict="tie", reason=reason)
 
 
 def latency_ratio(a: Latency, b: Latency) -> tuple[float, tuple[float, float] | None]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.devices.conditions import others_on_gpu
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.reference import OTHERS_SHARE
 from harness.estimates.sustained import disturbed_share
@@ -67,6 +68,8 @@ class Energy:
 
 def energy_of(run: BlockRun) -> Energy:
     """Return the energy of an inference that a run tells. Raises: NoEnergy."""
+    if others := others_on_gpu(run):
+        raise NoEnergy(f"{others}, whose energy the sensor counts, too")
     powers = _Powers(run)
     blocks = run.blocks
     totals: dict[str, list[float]] = {"network": [], "reference": []}

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from harness.devices.conditions import (
     earlier_throttling,
     marked_slices,
     number,
+    others_on_gpu,
     signs_between,
     throttle_remedy,
     throttle_signs,
@@ -51,6 +53,7 @@ Kind = Literal[
     "averages",
     "steal",
     "quota",
+    "gpu-shared",
     "waited",
     "shared-caches",
     "slow-core",
@@ -78,6 +81,8 @@ DRIFT_P = 0.001  # so seldom chance: neighboring slices are not quite independen
 SEVERE_SHARE = 0.1  # of all slices
 WAITED_SHARE = 0.02  # of the time that a session timed
 GRADE_HALF_WIDTHS: dict[Grade, float] = {"A": 0.01, "B": 0.03, "C": 0.1}  # of the 95 % interval, at most
+# Beside another program, with processes that could not be had alone, ratios were wrong by up to this factor (docs/design.md).
+MOST_WRONG = 2.0
 
 _FRESH = "measure again with --fresh"
 _ALONE = "stop what else runs on the device, or name other cores with --cores"
@@ -113,6 +118,7 @@ def check_network(
         _averages(used),
         _steal(used),
         _quota(used),
+        _gpu_shared(used),
         _waited(used),
         _shared_caches(used, reference) if reference is not None else None,
         _slow_core(reference),
@@ -140,6 +146,12 @@ def grade(width: float | None, findings: Sequence[Finding]) -> Grade:
     if width is not None:
         by_width = next((letter for letter, most in GRADE_HALF_WIDTHS.items() if width <= most), "D")
     return max(by_width, *(finding.cap for finding in findings), key="ABCD".index)
+
+
+def wrong_by(findings: Sequence[Finding]) -> float:
+    """Return the factor that a ratio may be off by beyond its interval, as findings say; infinite for a false output."""
+    worst = {one.kind for one in findings if one.cap == "D"}
+    return inf if "wrong-output" in worst else MOST_WRONG if worst - {"few-slices"} else 1.0
 
 
 def _wrong_output(sessions: Sequence[SessionRecord]) -> Finding | None:
@@ -356,6 +368,22 @@ def _quota(sessions: Sequence[SessionRecord]) -> Finding | None:
 def _quota_of(session: SessionRecord) -> float:
     quota = number(session.scheduling.get("quota_cores"))
     return float("inf") if quota is None else quota
+
+
+def _gpu_shared(sessions: Sequence[SessionRecord]) -> Finding | None:
+    """Sessions beside other programs with a context on the GPU, which takes turns of milliseconds among programs, as a core does.
+
+    Source: https://docs.nvidia.com/deploy/mps/index.html, "time-sliced scheduling". No run's delay shows them.
+    """
+    told = [others for session in sessions if (others := others_on_gpu(session))]
+    if not told:
+        return None
+    return Finding(
+        kind="gpu-shared",
+        message=f"{' or '.join(dict.fromkeys(told))} in {_of(told, sessions)}: what its kernels took shows in no run's wait",
+        remedy=f"end what nvidia-smi lists, or take a GPU of your own; then {_FRESH}",
+        cap="D",
+    )
 
 
 def _waited(sessions: Sequence[SessionRecord]) -> Finding | None:

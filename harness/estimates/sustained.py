@@ -15,7 +15,7 @@ from math import exp, log, sqrt
 from statistics import fmean, median, quantiles, variance
 from typing import Any
 
-from harness.devices.conditions import number, signs_of_samples
+from harness.devices.conditions import number, others_on_gpu, signs_of_samples
 from harness.estimates.clean_runs import DISTURBED_SHARE, SETTLING_RUNS, STEAL_SHARE
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.reference import OTHERS_SHARE
@@ -125,11 +125,11 @@ def sustained(run: BlockRun) -> Sustained:
     end_s = min(END_S, END_SHARE * (end_ns - start_ns) / 1e9)
     ends = [seen.pieces("network", first_ns, end_s) for first_ns in (start_ns, end_ns - round(end_s * 1e9))]
     ratio = interval = None
-    unknown = ""
-    if min(map(len, ends)) < FEWEST_PIECES:
+    unknown = others_on_gpu(run)
+    if not unknown and min(map(len, ends)) < FEWEST_PIECES:
         which = "beginning" if len(ends[0]) < FEWEST_PIECES else "end"
         unknown = f"too few undisturbed runs in the {which}"
-    else:
+    if not unknown:
         ratio, interval = _ratio(*ends)
     return Sustained(
         run=run,

@@ -150,10 +150,17 @@ def _print_pair(pair: NetworkComparison, wide: bool) -> None:
             else f", {result.interval[0]:.4f} to {result.interval[1]:.4f} with 95 %"
         )
         echo(f"tie: {result.reason}; A / B is {result.ratio:.4f}{ends}")
-        line = f"{measure_command(a.configuration)} --level final --models {a.architecture},{b.architecture}"
+        is_doubted = result.interval is not None and not result.interval[0] <= 1 <= result.interval[1]
+        option = "--fresh" if is_doubted else "--level final"
+        line = f"{measure_command(a.configuration)} {option} --models {a.architecture},{b.architecture}"
         if a.configuration.space == FILE_SPACE:
-            line = f"harness compare {a.architecture} {b.architecture} --level final"
-        echo(f"more sessions narrow the intervals: {line}", err=True)
+            line = f"harness compare {a.architecture} {b.architecture} {option}"
+        what = (
+            "mend what speaks against them, and measure again"
+            if is_doubted
+            else "more sessions narrow the intervals"
+        )
+        echo(f"{what}: {line}", err=True)
         return
     low, high = sorted(abs(1 - end) for end in result.interval)
     echo(

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from search.table import Cost
 from space import Architecture, SpaceConfig, check_enumerable
 from space.accuracies.load import published_in_folder
 from space.atomic_files import write_file
-from space.dataset import bench_dataset, read_dataset, write_dataset
+from space.dataset import Dataset, bench_dataset, read_dataset, write_dataset
 from space.dataset.files import IS_PICKLE, read_header
 from space.errors import ConfigError
 from space.hash_table import is_first
@@ -43,6 +44,9 @@ SIDECAR_VERSION = 1
 # Of a sidecar's intervals: its measured ones hold with 95 %, its predicted ones with 90 %.
 FILE_COVERAGE = 0.90
 MAX_SIDECAR_BYTES = 256 << 20
+ROUNDED_S = 0.501e-6  # .blox holds whole microseconds
+NOT_GRADED = "-"  # of what is predicted
+MAX_QUOTED = 40  # characters of a value in an error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +214,7 @@ def file_latency(
     data = read_dataset(path, config=config, allow_pickle=allow_pickle)
     columns = {key: np.full(len(config), np.nan) for key in ("values", "low", "high")}
     columns["values"][data.indices] = data.array("latency") * 1e3
-    sidecar = _read_sidecar(_sidecar_of(path), data.hashes.tolist())
+    sidecar = _read_sidecar(_sidecar_of(path), data)
     if sidecar is None:
         cost = Cost(name=name, unit="ms", title=f"latency on {name} ({path.name})", values=columns["values"])
         return cost, Provenance(
@@ -220,10 +224,10 @@ def file_latency(
     _check_asked(path, of_models, precision, of_images, batch)
     is_measured = np.zeros(len(config), dtype=np.bool_)
     grades = np.zeros(len(config), dtype="<U1")
-    for key, column in (("low_s", "low"), ("high_s", "high")):
+    for key, column in (("latency_s", "values"), ("low_s", "low"), ("high_s", "high")):
         columns[column][data.indices] = [np.nan if v is None else float(v) * 1e3 for v in rows[key]]
     is_measured[data.indices] = [source == "measured" for source in rows["source"]]
-    grades[data.indices] = [grade if grade in "ABCD" else "" for grade in rows["grade"]]
+    grades[data.indices] = [grade.strip(NOT_GRADED) for grade in rows["grade"]]
     apart = np.flatnonzero(grades == DOUBTFUL)
     told = Doubtful(
         networks=len(apart),
@@ -307,10 +311,10 @@ def _sidecar_of(path: Path) -> Path:
     return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).with_suffix(".json")
 
 
-def _read_sidecar(path: Path, hashes: list[str]) -> tuple[dict[str, list[Any]], str, int] | None:
+def _read_sidecar(path: Path, data: Dataset) -> tuple[dict[str, list[Any]], str, int] | None:
     """Return the columns of a file's sidecar, the models' precision, empty if it is not told, and batch; None without a sidecar.
 
-    Raises: ConfigError when it is not of this file.
+    Raises: ConfigError when it is not of this file, whose latencies it has too, to more digits than .blox holds.
     """
     remedy = "write both again with 'harness dataset write', or remove the .json"
     try:
@@ -320,19 +324,44 @@ def _read_sidecar(path: Path, hashes: list[str]) -> tuple[dict[str, list[Any]], 
             raise ConfigError(f"{path}: more than {MAX_SIDECAR_BYTES} bytes; {remedy}")
         document = json.loads(path.read_bytes())
         columns = document["columns"]
-        found = {key: columns[key] for key in ("graph_hash", "low_s", "high_s", "source", "grade")}
+        found = {
+            key: columns[key] for key in ("graph_hash", "latency_s", "low_s", "high_s", "source", "grade")
+        }
         of_models = document.get("configuration", {}).get("precision", "")
         of_images = document.get("configuration", {}).get("batch", 1)
-        whole = all(isinstance(values, list) and len(values) == len(hashes) for values in found.values())
-        texts = whole and all(isinstance(v, str) for key in ("source", "grade") for v in found[key])
-        numbers = whole and all(
-            v is None or type(v) is float for key in ("low_s", "high_s") for v in found[key]
-        )
+        whole = all(isinstance(values, list) and len(values) == len(data) for values in found.values())
         are_named = isinstance(of_models, str) and type(of_images) is int
-        if not (texts and numbers and found["graph_hash"] == hashes and are_named):
+        if not (whole and are_named and found["graph_hash"] == data.hashes.tolist()):
             raise ConfigError(f"{path}: is not the sidecar of its file; {remedy}")
+        for row, (held_s, told) in enumerate(
+            zip(data.array("latency").tolist(), zip(*found.values(), strict=True), strict=True), start=1
+        ):
+            if trouble := _trouble(held_s, *told[1:]):
+                raise ConfigError(f"{path}: is not the sidecar of its file: row {row}: {trouble}; {remedy}")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; {remedy}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(f"{path}: is no sidecar of latencies: {error}; {remedy}") from error
     return found, of_models, of_images
+
+
+def _trouble(
+    held_s: float, latency_s: object, low_s: object, high_s: object, source: object, grade: object
+) -> str:
+    """Return what is wrong with a sidecar's row beside the latency that its file holds; nothing where it is right."""
+    if type(latency_s) is not float or not abs(latency_s - held_s) <= ROUNDED_S:
+        return f"latency_s = {_shown(latency_s)}, where the file has {held_s!r}"
+    if (low_s, high_s) != (None, None) and not (
+        type(low_s) is float and type(high_s) is float and 0 <= low_s <= latency_s <= high_s < inf
+    ):
+        return f"low_s = {_shown(low_s)}, high_s = {_shown(high_s)}: no interval that holds {latency_s!r}"
+    if grade not in (
+        ("A", "B", "C", "D") if source == "measured" else (NOT_GRADED,) * (source == "predicted")
+    ):
+        told = f"source = {_shown(source)}, grade = {_shown(grade)}"
+        return f"{told}: A to D of what is measured, {NOT_GRADED} of what is predicted"
+    return ""
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:MAX_QUOTED]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from harness.dataframe import Tabular
 from harness.devices.config import PRECISIONS
-from harness.estimates.comparison import Comparison
+from harness.estimates.comparison import Comparison, doubted
 from harness.estimates.comparison import compare as compare_estimates
 from harness.estimates.latency import Latency
 from harness.models.files import GivenInputs, is_file_name
@@ -128,9 +128,10 @@ def compare(
 ) -> NetworkComparisons:
     """Compare two networks on each configuration of a device: `first` is faster than `second`, slower, or a tie.
 
-    They are ordered where the 95 % interval of their ratio leaves out 1. A network is an architecture, its graph hash or its
-    index. device: `local` unless it is given, or a `configuration`'s id; also a pattern, a group of `devices_file`, or `all`.
-    runtime, threads, precision, batch (1 unless it is given), and a space narrow the choice.
+    They are ordered where the 95 % interval of their ratio leaves out 1; where findings say that either may be wrong by more
+    than its interval (grade D), only if they are apart by a factor of two as well. A network is an architecture, its graph hash
+    or its index. device: `local` unless it is given, or a `configuration`'s id; also a pattern, a group of `devices_file`, or
+    `all`. runtime, threads, precision, batch (1 unless it is given), and a space narrow the choice.
 
     Two model files of one format, or torch modules, are measured first, in turns in the same processes, one as the other's
     reference: `level`, `sessions`, `fresh`, and `shapes`, `inputs`, `expect` and `signature` of both, as for `measure`; `log` is
@@ -206,6 +207,7 @@ def _measured(store: Store, first: str, second: str, choice: ConfigurationChoice
             continue
         a, b = (by_hash[network.graph_hash] for network in pair)
         result = compare_estimates(a.estimate, b.estimate, [a.configuration, b.configuration])
+        result = doubted(result, [*a.findings, *b.findings])
         found.append(NetworkComparison(first=a, second=b, result=result))
     if not found:
         lacking, missing = next(iter(not_measured.items()))

@@ -10,7 +10,7 @@ from statistics import NormalDist, median
 
 from harness.devices.destination import LOCAL
 from harness.devices.names import select_devices
-from harness.estimates.comparison import Comparison
+from harness.estimates.comparison import Comparison, Verdict, doubted
 from harness.estimates.estimate import COVERAGE, WallTime, half_width
 from harness.estimates.exchanged import error_at, exchanged_estimate, looks_of
 from harness.estimates.findings import Finding, grade
@@ -114,9 +114,8 @@ def compare_ratio(row: Latency) -> Comparison:
         same = f", within {SAME:.0%} of it" if is_settled(interval) else ""
         reason = f"the 95 % interval of their ratio holds 1{same}"
         return Comparison(verdict="tie", ratio=ratio, interval=interval, reason=reason)
-    return Comparison(
-        verdict="faster" if interval[1] < 1 else "slower", ratio=ratio, interval=interval, reason=""
-    )
+    verdict: Verdict = "faster" if interval[1] < 1 else "slower"
+    return doubted(Comparison(verdict=verdict, ratio=ratio, interval=interval, reason=""), row.findings)
 
 
 def _compared(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import inf
 from pathlib import Path
 from statistics import median
 from typing import Literal, Protocol, get_args
@@ -18,7 +17,7 @@ from harness.devices.destination import LOCAL
 from harness.devices.names import select_devices
 from harness.estimates.comparison import compare
 from harness.estimates.estimate import half_width
-from harness.estimates.findings import grade
+from harness.estimates.findings import MOST_WRONG, grade, wrong_by
 from harness.estimates.latency import Latency, LatencyTable
 from harness.models.files import FileModel, GivenInputs, find_files, open_files
 from harness.prediction.measure import MeasureRequest, measure_requested
@@ -40,8 +39,6 @@ from space.atomic_files import check_output_file
 from space.errors import ConfigError, HarnessError
 
 DEFAULT_RULE = "latency > +3%"
-# Beside another program, with processes that could not be had alone, ratios were wrong by up to this factor (docs/design.md).
-MOST_WRONG = 2.0
 _RULE = re.compile(r"\s*(latency|memory|size)\s*>\s*\+?([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*%\s*")
 
 Outcome = Literal["pass", "fail", "not judged"]
@@ -416,7 +413,7 @@ def _beside(file: FileModel, own: FileModel, timing: Timing, limits: Sequence[fl
             interval=row.estimate.interval,
             grade=ratio_grade(row),
             trouble=_doubt(row),
-            wrong_by=_wrong_by(row),
+            wrong_by=wrong_by(row.findings),
         )
         for row in rows
     ]
@@ -469,7 +466,7 @@ def _quotient(row: Latency, kept: Iterable[KeptLatency]) -> _Change:
         interval=result.interval,
         grade=max(ratio_grade(row), former.grade),
         trouble=trouble,
-        wrong_by=max(_wrong_by(row), _doubted(former)),
+        wrong_by=max(wrong_by(row.findings), _doubted(former)),
     )
 
 
@@ -568,12 +565,6 @@ def _grown(unknown: _Change, now: Sequence[int], then: Sequence[int], trouble: s
         ratio=median(now) / median(then),
         interval=(min(now) / max(then), max(now) / min(then)),
     )
-
-
-def _wrong_by(row: Latency) -> float:
-    """Return the factor that a ratio may be off by beyond its interval, as its findings say; infinite for a false output."""
-    worst = [one.kind for one in row.findings if one.cap == "D"]
-    return inf if "wrong-output" in worst else MOST_WRONG if set(worst) - {"few-slices"} else 1.0
 
 
 def _doubted(former: KeptLatency) -> float:

@@ -12,6 +12,7 @@ import pytest
 
 from device_agents import facts
 from device_agents.cores import find_clusters
+from device_agents.nvidia import PROGRAMS
 from device_agents.probes import Probes
 from device_agents.readings import Absent, run_with_deadline
 
@@ -118,6 +119,37 @@ def test_gpus_are_asked_for_only_where_they_matter(tmp_path):
     assert "gpus" not in probes.conditions([], gpus=False) and "nvidia-smi" not in asked
     probes.conditions([])
     assert "nvidia-smi" in asked
+
+
+@pytest.mark.parametrize(
+    ("answer", "programs", "error"),
+    [
+        ("", 0, None),
+        ("4711\n", 1, None),
+        ("4711\n 815\n", 2, None),
+        ("[Not Supported]\n", None, "'[Not Supported]' are no process ids"),
+        (None, None, None),
+    ],
+)
+def test_programs_on_the_first_gpu_are_counted_where_it_tells_them(tmp_path, answer, programs, error):
+    line = "%d, NVIDIA T4, 0x0, 41, 585, 1590, 68.11, Disabled\n"
+
+    def run_command(command):
+        if command == PROGRAMS and answer is not None:
+            return answer
+        if command[0] == "nvidia-smi" and command != PROGRAMS:
+            return line % 0 + line % 1
+        raise Absent()
+
+    probes = Probes(tmp_path, run_command)
+    conditions = probes.conditions([])
+    assert [gpu.get("programs") for gpu in conditions["gpus"]] == [programs, None]
+    assert (error is None) == ("gpus" not in conditions.get("probe_errors", {}))
+    assert error is None or error in conditions["probe_errors"]["gpus"]
+    takers = [
+        question.take for question in probes.questions(conditions) if list(question.command) == PROGRAMS
+    ]
+    assert [take("4711\n815\n") for take in takers] == [{"gpu_programs": 2}] * (programs is not None)
 
 
 def test_a_command_that_has_nothing_to_tell_is_asked_once(tmp_path):

@@ -22,7 +22,7 @@ _HEAD = struct.Struct(">4sII")
 Path = tuple[str | int, ...]
 
 GPU = {"index": 0, "name": "Made Up GPU", "reasons": 0, "temp_c": 40.0, "clock_mhz": 500}
-GPU |= {"max_clock_mhz": 900, "power_w": 20.5, "persistence": True}
+GPU |= {"max_clock_mhz": 900, "power_w": 20.5, "persistence": True, "programs": 0}
 CONDITIONS: dict[str, Any] = {
     "time_utc": "2024-05-01T00:00:00Z",
     "cpu_model": "Made Up CPU",
@@ -64,6 +64,7 @@ SAMPLE: dict[str, Any] = {
     "gpu_reasons": 0,
     "gpu_temp_c": 41.0,
     "gpu_clock_mhz": 500,
+    "gpu_programs": 1,
     "load_1m": 0.5,
 }
 MEASURED_TOO: dict[str, Any] = {

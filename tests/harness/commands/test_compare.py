@@ -83,6 +83,28 @@ def test_networks_whose_ratio_may_be_1_tie_and_the_next_step_is_named(store: Pat
     assert f"--level final --models {a},{b}" in done.stderr
 
 
+def test_a_ratio_that_may_be_wrong_by_more_than_its_interval_is_a_tie_whichever_of_the_two_it_is(
+    store: Path,
+) -> None:
+    right, doubtful = ONLY_IN_MANY
+    add = {"sessions": 2, "gate": {"closed": ["made-up heat"], "waited_s": 300.0}}
+    opened = Store(str(store))
+    add_sessions(opened, [doubtful], factor=1.3, **add)
+    opened.close()
+    for a, b in ((right, doubtful), (doubtful, right)):
+        arguments = ("compare", str(a), str(b), "-d", "made-up", "-t", "2")
+        done = run(store, *arguments)
+        assert (
+            "tie: of grade D (hot), so the ratio may be wrong by more than its interval; A / B is"
+            in done.stdout
+        )
+        assert "faster" not in done.stdout and "slower" not in done.stdout
+        assert f"--fresh --models {a},{b}" in done.stderr and "final" not in done.stderr
+        (document,) = run(store, *arguments, "--json").json
+        assert document["verdict"] == "tie" and "grade D" in document["reason"]
+        assert not document["low"] <= 1 <= document["high"], "what the interval says stays to be read"
+
+
 def test_a_network_that_computes_something_else_is_named_whichever_of_the_two_it_is(store: Path) -> None:
     right, wrong = ONLY_IN_MANY
     opened = Store(str(store))

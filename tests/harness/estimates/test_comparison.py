@@ -11,8 +11,9 @@ from factories.records import CONFIGURATION, make_session, make_slice
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.estimates.comparison import compare
+from harness.estimates.comparison import compare, doubted
 from harness.estimates.estimate import RatioEstimate, estimate, scatter_of
+from harness.estimates.findings import Finding, Grade, Kind
 
 MIRROR = {"faster": "slower", "slower": "faster", "tie": "tie"}
 
@@ -121,3 +122,39 @@ def test_comparing_the_other_way_round_mirrors_the_result(a: RatioEstimate, b: R
         assert one.interval[1] >= one.ratio * (1 - 1e-9)
         holds = one.interval[0] <= 1 <= one.interval[1]
         assert (one.verdict == "tie") == holds
+
+
+def finding(kind: Kind, cap: Grade) -> Finding:
+    return Finding(kind=kind, message="", remedy="", cap=cap)
+
+
+@pytest.mark.parametrize(
+    ("findings", "near", "far"),
+    [
+        ([], "faster", "faster"),
+        ([finding("waited", "B"), finding("contention-unknown", "C")], "faster", "faster"),
+        ([finding("contended", "D")], "tie", "faster"),
+        ([finding("waited", "B"), finding("throttled", "D")], "tie", "faster"),
+        ([finding("wrong-output", "D"), finding("hot", "D")], "tie", "tie"),
+    ],
+    ids=lambda value: str([one.kind for one in value]) if isinstance(value, list) else value,
+)
+def test_what_may_be_wrong_by_a_factor_of_two_orders_only_what_is_farther_apart(
+    findings: list[Finding], near: str, far: str
+) -> None:
+    b = estimate_of(1.0, 0.99, 1.01)
+    for ratio, expected in ((0.6, near), (0.4, far)):
+        found = compare(estimate_of(ratio, 0.99 * ratio, 1.01 * ratio), b)
+        left = doubted(found, findings)
+        assert (left.verdict, left.ratio, left.interval) == (expected, found.ratio, found.interval)
+        turned = doubted(compare(b, estimate_of(ratio, 0.99 * ratio, 1.01 * ratio)), findings)
+        assert turned.verdict == MIRROR[expected]
+        for kind in (one.kind for one in findings if expected == "tie" and one.cap == "D"):
+            assert kind in left.reason
+
+
+def test_ties_and_comparisons_without_an_interval_stay_what_they_are() -> None:
+    for a in (estimate_of(1.0), estimate_of(1.005, 0.99, 1.02)):
+        found = compare(a, estimate_of(1.0, 0.99, 1.01))
+        assert found.verdict == "tie"
+        assert doubted(found, [finding("contended", "D")]) == found

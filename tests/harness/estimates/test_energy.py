@@ -126,3 +126,14 @@ def test_the_newest_run_that_tells_an_energy_counts() -> None:
     found = newest_energy([new, broken, old])
     assert found is not None and found.run_id == new.run_id
     assert newest_energy([broken]) is None
+
+
+def test_energy_beside_another_program_on_the_gpu_is_nobodys() -> None:
+    run = run_of()
+    assert energy_of(replace(run, conditions_before={"gpus": [{"programs": 0}]})) == energy_of(run)
+    for changes in (
+        {"conditions_before": {"gpus": [{"programs": 1}]}},
+        {"samples": ({"at_ns": 0, "gpu_programs": 2},)},
+    ):
+        with pytest.raises(NoEnergy, match="1 other program had the GPU open"):
+            energy_of(replace(run, **changes))

@@ -125,6 +125,10 @@ CASES: dict[str, tuple[Callable[[], SessionRecord], list[str]]] = {
         lambda: session_of(conditions_after={"shares": {"GPU": 0.75, "CPU": 0.25}}),
         ["only a part", "1 of 2 sessions", "75% by GPU, 25% by CPU"],
     ),
+    "gpu-shared": (
+        lambda: session_of(conditions_before={"gpus": [{"programs": 2}, {"programs": 7}]}),
+        ["2 other programs had the GPU open in 1 of 2 sessions"],
+    ),
     "unpinned": (lambda: session_of(conditions_after={"pinned": False}), ["1 of 2 sessions"]),
     "battery": (
         lambda: session_of(conditions_before={"battery": {"percent": 80, "status": "Discharging"}}),
@@ -171,10 +175,26 @@ def test_every_kind_has_its_case() -> None:
         session_of(conditions_before={"power_mode": "15W"}, conditions_after={"power_mode": "15W"}),
         session_of(gate={"waited_s": 120.0, "closed": [], "attempt": 0}),
         session_of(samples=({"at_ns": 0, "throttled": 0},)),
+        session_of(samples=({"at_ns": 0, "gpu_programs": 1},)),  # the session's own worker
+        session_of(conditions_before={"gpus": [{"programs": 0}, {"programs": 1}]}),  # on another card
     ],
 )
 def test_what_is_within_bounds_is_no_doubt(session: SessionRecord) -> None:
     assert findings_of(session_of(), session) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"conditions_before": {"gpus": [{"programs": 1}]}},
+        {"conditions_after": {"gpus": [{"programs": 1}]}},
+        {"samples": ({"at_ns": 0, "gpu_programs": 1}, {"at_ns": 1, "gpu_programs": 2})},
+    ],
+)
+def test_whenever_another_program_has_the_gpu_open_a_ratio_is_doubtful(changes: dict[str, Any]) -> None:
+    found = only_finding(session_of(**changes))
+    assert (found.kind, found.cap) == ("gpu-shared", "D") and "1 other program had" in found.message
+    assert "nvidia-smi" in found.remedy
 
 
 def test_a_reference_faster_than_stored_asks_for_calibrating_anew() -> None:
@@ -396,6 +416,7 @@ def test_only_notes_leave_an_a_and_what_may_be_wrong_beyond_any_interval_is_a_d(
     }
     assert {kind for kind, cap in caps.items() if cap == "D"} == {
         "throttled",
+        "gpu-shared",
         "power-modes",
         "hot",
         "wrong-output",

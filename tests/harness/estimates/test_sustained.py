@@ -180,3 +180,12 @@ def test_a_run_that_broke_off_at_once_says_why_it_has_no_ratio() -> None:
     found = sustained(make_block_run([make_block("network", 1.0, 4.0, [4.0])]))
     assert (found.ratio, found.unknown) == (None, "too few undisturbed runs in the beginning")
     assert isinstance(found, Sustained) and found.to_json()["ratio"] is None
+
+
+def test_the_ends_of_a_run_beside_another_program_on_the_gpu_are_not_compared() -> None:
+    run = run_of(lambda at_s: 4.0)
+    shared = replace(run, conditions_before={"gpus": [{"programs": 2}]})
+    found = sustained(shared)
+    assert sustained(run).ratio is not None
+    assert (found.ratio, found.interval) == (None, None)
+    assert found.unknown == "2 other programs had the GPU open"

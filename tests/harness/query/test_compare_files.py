@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ class MadeUp:
     ratio: float
     scatter: float = 0.01
     fails: str = ""
+    changes: Mapping[str, Any] = field(default_factory=dict)
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(2))
     asked: list[int] = field(default_factory=list)
     batches: set[tuple[int, ...]] = field(default_factory=set)
@@ -63,7 +64,8 @@ class MadeUp:
     def _session(self, model: FileModel, ratio: float, on: Configuration) -> SessionRecord:
         time_ns = round(1e6 * ratio * NETWORK_ROLE * np.exp(self.rng.normal(0, self.scatter)))
         slices = [make_slice([time_ns] * 4, [1_000_000] * 4, [])] * 7
-        return replace(make_session(slices, configuration=on), architecture=model.name, graph_hash=model.key)
+        session = make_session(slices, configuration=on, **self.changes)
+        return replace(session, architecture=model.name, graph_hash=model.key)
 
 
 @dataclass
@@ -95,6 +97,15 @@ def test_a_clear_difference_is_seen_at_the_first_look(pair: Pair) -> None:
     assert (result.verdict, pair.device.asked) == ("slower", [LOOKS["screen"][0]])
     assert result.ratio == pytest.approx(1.05, abs=0.02)
     assert pair.compare() == result, "what is stored counts"
+
+
+def test_files_of_grade_d_are_ordered_only_by_more_than_they_may_be_wrong_by(pair: Pair) -> None:
+    pair.device.changes = {"gate": {"closed": ["made-up heat"], "waited_s": 300.0}}
+    result = pair.compare()
+    assert result.verdict == "tie" and "grade D (hot)" in result.reason
+    assert result.interval is not None and result.interval[0] > 1
+    pair.device.ratio = 3.0
+    assert pair.compare(fresh=True, sessions=60).verdict == "slower"
 
 
 def test_files_that_take_the_same_time_are_looked_at_until_that_is_known_within_a_percent(pair: Pair) -> None:

@@ -1,0 +1,95 @@
+"""Files of latencies and their sidecars: numbers of one measurement are never joined with the doubts of another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from factories.stores import MANY, add_sessions, calibrate, networks, new_store
+
+from harness.prediction.bench_files import file_latency, write_bench_files
+from harness.store.configurations import ConfigurationChoice
+from space import TINY
+from space.dataset import bench_dataset, read_dataset, write_dataset
+from space.errors import ConfigError
+
+CONFIGURATION = replace(MANY, space=TINY.name)
+Columns = dict[str, list[Any]]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bench")
+    with new_store(folder / "store.sqlite") as store:
+        calibrate(store, CONFIGURATION)
+        add_sessions(store, networks(3, TINY), CONFIGURATION, sessions=2)
+        choice = ConfigurationChoice(device="made-up")
+        write_bench_files(store, folder, choice, measured_only=True, formats=("blox", "csv"))
+    return folder
+
+
+def copied(written: Path, folder: Path, edit: Callable[[Columns], None] = lambda columns: None) -> Path:
+    """Return a copy of the CSV file, with its sidecar's columns edited beside it."""
+    document = json.loads((written / "blox-bench-made-up.json").read_text())
+    edit(document["columns"])
+    (folder / "blox-bench-made-up.json").write_text(json.dumps(document))
+    path = folder / "blox-bench-made-up.csv"
+    path.write_bytes((written / path.name).read_bytes())
+    return path
+
+
+def set_to(name: str, value: Any) -> Callable[[Columns], None]:
+    return lambda columns: columns[name].__setitem__(1, value)
+
+
+@pytest.mark.parametrize("times", [1e3, 1e6, 0.5, 1.001], ids=str)
+def test_latencies_other_than_the_sidecars_do_not_take_its_intervals_and_grades(
+    written: Path, tmp_path: Path, times: float
+) -> None:
+    path = copied(written, tmp_path)
+    data = read_dataset(path, config=TINY)
+    values = (data.array("latency") * times).tolist()
+    write_dataset(path, bench_dataset("made-up", data.indices.tolist(), values, TINY))
+    with pytest.raises(ConfigError, match=r"not the sidecar of its file: row 1: latency_s = .*write both"):
+        file_latency(path, "made-up", TINY)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("latency_s", None, "latency_s = None"),
+        ("latency_s", "9" * 1000, "'9{39}, where"),
+        ("low_s", float("nan"), "low_s = nan"),
+        ("low_s", -0.001, "low_s = -0.001"),
+        ("low_s", 10.0, "no interval that holds"),
+        ("high_s", 1e-9, "no interval that holds"),
+        ("high_s", float("inf"), "high_s = inf"),
+        ("high_s", None, "high_s = None"),
+        ("grade", "d", "grade = 'd': A to D"),
+        ("grade", "", "grade = ''"),
+        ("grade", "-", "grade = '-'"),
+        ("grade", ["A"], "grade = "),
+        ("source", "Measured", "source = 'Measured'"),
+        ("source", "predicted", "source = 'predicted', grade = 'C'"),
+    ],
+)
+def test_a_sidecar_with_a_row_that_says_no_such_thing_is_refused(
+    written: Path, tmp_path: Path, name: str, value: Any, told: str
+) -> None:
+    path = copied(written, tmp_path, set_to(name, value))
+    with pytest.raises(ConfigError, match=f"row 2: .*{told}"):
+        file_latency(path, "made-up", TINY)
+
+
+def test_a_file_of_whole_microseconds_has_the_sidecars_digits(written: Path) -> None:
+    sidecar = json.loads((written / "blox-bench-made-up.json").read_text())["columns"]
+    cost, _ = file_latency(written / "blox-bench-made-up.blox", "made-up", TINY)
+    assert cost.low is not None and cost.high is not None
+    known = ~np.isnan(cost.values)
+    assert cost.values[known].tolist() == [1e3 * value for value in sidecar["latency_s"]]
+    assert (cost.low[known] <= cost.values[known]).all() and (cost.values[known] <= cost.high[known]).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import TYPE_CHECKING
 
 from space.errors import ConfigError
@@ -11,6 +12,9 @@ from space.errors import ConfigError
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+
+SHOWN = 10  # rows that a notebook shows
 
 
 class Tabular:
@@ -21,6 +25,25 @@ class Tabular:
     @abstractmethod
     def to_records(self) -> tuple[Sequence[Mapping[str, object]], Sequence[str]]:
         """Return the rows as plain values by column, and the columns in order, also where there is no row."""
+
+    def head(self, count: int) -> tuple[Sequence[Mapping[str, object]], int]:
+        """Return the first rows as plain values by column, and the number of all."""
+        rows, _ = self.to_records()
+        return rows[:count], len(rows)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.head(1)[1]:,} rows; to_pandas() has them>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the first rows, and how many there are."""
+        rows, count = self.head(SHOWN)
+        lines = [list(rows[0])] if rows else []
+        lines += [[_cell(value) for value in row.values()] for row in rows]
+        html = "".join(
+            f"<tr>{''.join(f'<{tag}>{escape(text)}</{tag}>' for text in line)}</tr>"
+            for line, tag in zip(lines, ["th"] + ["td"] * len(rows), strict=False)
+        )
+        return f"<table>{html}</table><p>{escape(f'{count:,} rows of {type(self).__name__}')}</p>"
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the table as a pandas DataFrame. Raises: ConfigError when pandas is not installed."""
@@ -43,3 +66,7 @@ class Tabular:
             ) from error
         rows, columns = self.to_records()
         return pa.table({column: [row[column] for row in rows] for column in columns})
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)

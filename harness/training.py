@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from harness.dataframe import Tabular
-from harness.models.names import select_architectures
+from harness.models.names import Network, listed, select_architectures
 from search.distillation.recipe import DistilRecipe, parse_form
 from search.training.own_data.in_memory import task_in_memory
 from search.training.recipe import Recipe, default_recipe
@@ -46,7 +46,7 @@ TASK = "task.json"  # in a folder of trainings: where a user's own images are fr
 UNITS = "results"  # in a library's folder: units of work, done and under way
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class TrainedNetworks(Tabular, Sequence[FinishedTraining]):
     """The trained networks that were asked for, a row each.
 
@@ -92,7 +92,7 @@ class TrainedNetworks(Tabular, Sequence[FinishedTraining]):
         return [{name: read(one) for name, read in columns.items()} for one in self.rows], list(columns)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class DistilledBlocks(Tabular):
     """A library of blocks with what each is worth: a table of a row a block of a stage, its `signatures` the columns."""
 
@@ -119,7 +119,7 @@ class DistilledBlocks(Tabular):
 
 
 def train(
-    networks: str | Sequence[str],
+    networks: Network | Sequence[Network],
     folder: str | Path,
     *,
     task: str | InMemory = "digits",
@@ -146,7 +146,7 @@ def train(
     mbconv-mbconv+in+out/mbconv-bconv+in+out True
     """
     trained = train_networks(
-        [networks] if isinstance(networks, str) else networks,
+        listed(networks),
         Path(folder),
         task=task,
         space=find_space(space).name,

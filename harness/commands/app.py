@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from harness.commands.audit import audit
 from harness.commands.compare import compare
@@ -44,6 +45,12 @@ from space.errors import ConfigError, HarnessError
 from space.user_paths import with_home
 
 _LONGEST_MESSAGE = 4000  # characters
+# Of the list of commands: what is measured, predicted and searched first, then devices, then models and stored data.
+_ORDER = (
+    *("measure", "results", "compare", "gate", "predict", "search", "report", "audit", "profile"),
+    *("devices", "doctor", "provision", "pack", "import"),
+    *("export", "train", "distill", "study", "dataset", "store"),
+)
 
 
 def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
@@ -59,8 +66,16 @@ def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+class _Commands(typer.core.TyperGroup):
+    """The commands in the order of `_ORDER`; typer would list those that have subcommands last."""
+
+    def list_commands(self, context: Any) -> list[str]:
+        return sorted(super().list_commands(context), key=_ORDER.index)
+
+
 app = typer.Typer(
     name="harness",
+    cls=_Commands,
     help="Measure how fast every network of a macro search space runs on your own devices.",
     invoke_without_command=True,
     rich_markup_mode=None,

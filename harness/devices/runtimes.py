@@ -19,7 +19,7 @@ from harness.devices.config import (
     runtime_format,
     runtime_modules,
 )
-from harness.devices.provider_options import RUNTIME, option_texts
+from harness.devices.provider_options import KNOWN, RUNTIME, option_texts
 from space.errors import ConfigError, did_you_mean
 
 _INSTALL = {"onnxruntime": "onnxruntime", "tflite": "ai-edge-litert", "litert": "ai-edge-litert"}
@@ -29,7 +29,9 @@ _PROVIDER_REMEDIES = {
     (
         "tflite",
         "edgetpu",
-    ): "; install Coral's library there (libedgetpu1-std), or name it with edgetpu_library in devices.toml"
+    ): "; install Coral's library there (libedgetpu1-std), or name it with edgetpu_library in devices.toml",
+    ("onnxruntime", "cuda"): "; in the Python that measures there: pip install 'onnxruntime-gpu[cuda,cudnn]'",
+    ("onnxruntime", "openvino"): "; in the Python that measures there: pip install onnxruntime-openvino",
 }
 # The first release that reads the models: ONNX opset 17, IR version 8 (exporters.onnx_export).
 LEAST_VERSIONS = {"onnxruntime": (1, 12)}
@@ -205,9 +207,14 @@ def _use(
     if provider:
         key = short_provider(provider)
         if key not in providers:
+            main = key.partition("+")[0]
+            is_another = (
+                name == RUNTIME and main in KNOWN and main not in providers
+            )  # spelled well, and absent
+            near = "" if is_another else did_you_mean(key, providers)
             raise ConfigError(
                 f"device {device.name!r}",
-                f"runtime {text!r}: no provider {provider!r}{did_you_mean(key, providers)} "
+                f"runtime {text!r}: no provider {provider!r}{near} "
                 f"(there: {', '.join(providers) or 'none'}){_PROVIDER_REMEDIES.get((name, key), '')}",
             )
         full = providers[key]

@@ -125,7 +125,7 @@ class Latency:
         return median(run.first_run_ns for run in self.fresh) / 1e6 if self.fresh else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class LatencyTable(Tabular, Sequence[Latency]):
     """Measured latencies, a row a network and configuration, and the `failures` of the campaigns that they are from."""
 

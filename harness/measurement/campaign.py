@@ -200,16 +200,19 @@ def measure_over(
     conditions = probe_conditions(link)
     report = partial(observer.event, device.name)
 
-    def uses() -> Iterator[RuntimePlan]:
-        for runtime in runtimes:
+    def uses() -> Iterator[tuple[RuntimePlan, tuple[str, ...]]]:
+        """Yield each runtime plan, and the names of the runtimes that are prepared after it."""
+        for place, runtime in enumerate(runtimes, 1):
             observer.event(device.name, Preparing(precisions=tuple(precisions), model_format=runtime.format))
             probe: DurationProbe = (
                 DeviceProbe(device.name, link, store, runtime, allowed, options, report, cancel)
                 if record is None
                 else record.probe(runtime)
             )
-            for group in _groups(source, runtime, precisions, options.batches, probe):
-                yield plan_runtime(device, link.hello, conditions, group, runtime, allowed)
+            groups = 1 if isinstance(source, GroupedSource) else len(precisions) * len(options.batches)
+            for number, group in enumerate(_groups(source, runtime, precisions, options.batches, probe), 1):
+                later = [one.name for one in runtimes[place - (number < groups) :]]
+                yield plan_runtime(device, link.hello, conditions, group, runtime, allowed), tuple(later)
 
     _CampaignRun(link, store, observer, outcome, options, rng, cancel, conditions, record).measure(uses())
 
@@ -251,16 +254,31 @@ class _CampaignRun:
         self._expected: dict[tuple[str, str, str, int], tuple[float, ...]] = {}  # outputs, by `Model.key`
         self._told_wrong = set[str]()  # configurations
         self._references_ns: dict[str, float] = {}  # by configuration, as the campaign first knew them
+        self._later: tuple[str, ...] = ()  # what has sessions that are not planned yet
 
-    def measure(self, uses: Iterable[RuntimePlan]) -> None:
-        """Measure the missing sessions: a first round of each runtime once its models are exported, then the others in turns."""
+    def measure(self, uses: Iterable[tuple[RuntimePlan, tuple[str, ...]]]) -> None:
+        """Measure the missing sessions: a first round of each runtime once its models are exported, then the others in turns.
+
+        uses: each with the names of those to come.
+        """
         outcome = self._outcome
         pending: list[list[SessionRound]] = []
         planned: list[RuntimePlan] = []  # of this campaign: an outcome may be of several starts of a job
+        further = [
+            (name, measure)
+            for name, measure, is_asked in (
+                ("memory", self._weigh, self._options.memory),
+                ("energy", self._measure_energy, self._options.energy),
+                ("sustained", self._sustain, self._options.sustained_s),
+            )
+            if is_asked
+        ]
+        names = [name for name, _ in further]
         try:
-            for use in uses:
+            for use, later in uses:
                 outcome.uses.append(use)
                 planned.append(use)
+                self._later = (*later, *names)
                 rounds = self._plan(use)
                 self._send_ahead(use, rounds)
                 self._expect(use, rounds)
@@ -271,12 +289,9 @@ class _CampaignRun:
             while any(pending):
                 for rounds in pending:
                     self._measure_next(rounds)
-            for measure, is_asked in (
-                (self._weigh, self._options.memory),
-                (self._measure_energy, self._options.energy),
-                (self._sustain, self._options.sustained_s),
-            ):
-                for use in planned if is_asked else ():
+            for place, (_, measure) in enumerate(further):
+                for use in planned:
+                    self._later = tuple(names[place + (use is planned[-1]) :])
                     try:
                         measure(use)
                     except GivenUp as error:
@@ -310,8 +325,11 @@ class _CampaignRun:
             rounds = plan_rounds(use, self._options, self._store, self._rng)
             lacking = sum(len({id(unit) for batch in one.batches for unit in batch}) for one in rounds)
             self._outcome.reused += len(use.models) * self._options.sessions_each - lacking
-        self._report(SessionsPlanned(sessions=sum(one.sessions for one in rounds)))
+        self._report_planned(sum(one.sessions for one in rounds))
         return rounds
+
+    def _report_planned(self, sessions: int) -> None:
+        self._report(SessionsPlanned(sessions=sessions, later=self._later))
 
     def _send_ahead(self, use: RuntimePlan, rounds: list[SessionRound]) -> None:
         """Send the parts that the missing sessions need."""
@@ -404,7 +422,7 @@ class _CampaignRun:
     def _weigh(self, use: RuntimePlan) -> None:
         """Measure memory, load and first run of networks that lack them, each alone in fresh workers."""
         lacking = self._lacking_weights(use) if self._record is None else self._record.further(use, "memory")
-        self._report(SessionsPlanned(sessions=len(lacking)))
+        self._report_planned(len(lacking))
         for unit in lacking:
             if self._cancel.is_set():
                 raise Cancelled()
@@ -439,7 +457,7 @@ class _CampaignRun:
         units = [PlannedSession(use, model, "sustained") for model in use.models]
         if self._record is not None:
             units = self._record.further(use, "sustained")
-        self._report(SessionsPlanned(sessions=len(units)))
+        self._report_planned(len(units))
         for unit in units:
             self._run_blocks(unit, sustained_plan(self._options.sustained_s))
 
@@ -461,7 +479,7 @@ class _CampaignRun:
         if plan is None:
             self._note(f"energy is not measured in {use.configuration.runtime}: {why_no_energy(found)}")
             return
-        self._report(SessionsPlanned(sessions=len(lacking)))
+        self._report_planned(len(lacking))
         for unit in lacking:
             run = self._run_blocks(unit, plan, found["sensor"])
             if run is not None and (trouble := _trouble_with_energy(run)):

@@ -140,9 +140,10 @@ class Note:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionsPlanned:
-    """So many more sessions are to be measured."""
+    """So many more sessions are to be measured; `later` names what has further ones, whose number is not known yet."""
 
     sessions: int
+    later: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{counted(self.sessions, 'session')} to measure"

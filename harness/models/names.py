@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from numbers import Integral
+from typing import Any, TypeVar
 
 from space import BLOX, Architecture, SpaceConfig, selection
 from space.errors import ConfigError
@@ -11,8 +12,20 @@ from space.registry import known_spaces
 from space.segments import Segment, all_segments
 
 Chosen = TypeVar("Chosen")
+Network = str | int | Architecture  # as a caller from Python names one, or by a selection several
 
 SEGMENTS = "segments"  # as a selection: stem, cells, reductions and head, each as a model of its own
+
+
+def listed(models: Any) -> list[Any]:
+    """Return what a caller from Python names, one or several, as a list: networks as texts, paths and torch models as they are.
+
+    Several may be a sequence, a numpy array or a column of a DataFrame.
+    """
+    if hasattr(models, "tolist"):
+        models = models.tolist()
+    several = list(models) if isinstance(models, Sequence) and not isinstance(models, str) else [models]
+    return [str(one) if isinstance(one, Integral | Architecture) else one for one in several]
 
 
 def in_spaces(choose: Callable[[SpaceConfig], Chosen]) -> dict[str, Chosen]:

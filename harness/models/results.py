@@ -10,11 +10,12 @@ from pathlib import Path
 from harness.estimates.latency import Latency, LatencyTable
 from harness.estimates.sustained import Sustained, sustained
 from harness.models.files import split_names
-from harness.models.names import in_spaces, select_architectures
+from harness.models.names import Network, in_spaces, listed, select_architectures
 from harness.records import FILE_SPACE, BlockRun, Configuration, Failure
 from harness.store import Store
 from harness.store.configurations import ANY, ConfigurationChoice, select_configurations, several
 from harness.store.latencies import latencies
+from harness.store.opening import check_store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,7 @@ def results(
     *,
     device: str | Sequence[str] = (),
     runtime: str | Sequence[str] = (),
-    models: str | Sequence[str] = (),
+    models: Network | Sequence[Network] = (),
     threads: int | None = None,
     precision: str = "",
     batch: int | None = None,
@@ -73,6 +74,7 @@ def results(
     >>> row.interval_ms[0] < row.latency_ms < row.interval_ms[1], row.grade in "ABCD"
     (True, True)
     """
+    check_store(store)
     choice = ConfigurationChoice(
         device=device,
         runtime=runtime,
@@ -82,7 +84,7 @@ def results(
         configuration=configuration,
         devices_file=devices_file,
     )
-    return stored_latencies(store, choice, models)
+    return stored_latencies(store, choice, models if isinstance(models, str) else listed(models))
 
 
 def stored_latencies(

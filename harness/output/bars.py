@@ -22,7 +22,7 @@ LEAST_TEXT = 16  # columns for which a bar, and what is counted, give way
 class Standing:
     """Progress of a piece of work: `done` of `total` things called `noun`, None while their number is not known.
 
-    `left_s` is None until it can be told from what is done.
+    `left_s` is None until it can be told from what is done; `later` names what more is to be done, not counted yet.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Standing:
     elapsed_s: float
     left_s: float | None
     text: str
+    later: tuple[str, ...] = ()
 
 
 def bar_lines(one: Standing, width: int, *, unicode: bool) -> list[str]:
@@ -39,7 +40,8 @@ def bar_lines(one: Standing, width: int, *, unicode: bool) -> list[str]:
 
     What a narrow terminal does without: the text, the bar, the time passed. Never the count and the time left.
     """
-    count = "" if one.total is None else f"{one.done:,.0f}/{one.total:,.0f}"
+    more = f" + {one.later[0]}" if one.later else ""
+    count = "" if one.total is None else f"{one.done:,.0f}/{one.total:,.0f}{more}"
     left = "" if one.left_s is None else f"{duration(one.left_s)} left"
     numbers = _joined(count, duration(one.elapsed_s), left)
     above = []
@@ -68,7 +70,8 @@ def sentence(one: Standing) -> str:
         times.append(f"{duration(one.left_s)} left")
     if one.total is None:
         return f"{one.name}: {', '.join([one.text or 'at work', *times])}"
-    count = f"{one.done:,.0f} of {one.total:,.0f} {one.noun}".rstrip()
+    more = f" and those of {one.later[0]}" if one.later else ""
+    count = f"{one.done:,.0f} of {one.total:,.0f} {one.noun}".rstrip() + more
     return f"{one.name}: {', '.join([count, *times])}{one.text and ': '}{one.text}"
 
 
@@ -111,6 +114,7 @@ class Bars(Progress):
 
     def standing(self, task: Task) -> Standing:
         """Return how far a task has come."""
+        later = task.fields.get("later", ())
         is_under_way = task.total is not None and task.completed < task.total
         return Standing(
             name=task.fields["name"],
@@ -118,8 +122,9 @@ class Bars(Progress):
             total=task.total,
             noun=task.fields["noun"],
             elapsed_s=(task.finished_time if task.finished else task.elapsed) or 0.0,
-            left_s=task.time_remaining if is_under_way else None,
+            left_s=task.time_remaining if is_under_way and not later else None,
             text=task.description,
+            later=later,
         )
 
 

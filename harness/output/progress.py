@@ -130,8 +130,8 @@ class ProgressView:
             case Note(text=text):
                 self._progress.rows.note(device)
                 self.log(f"{device}: {text}")
-            case SessionsPlanned(sessions=sessions):
-                self._plan(device, sessions)
+            case SessionsPlanned():
+                self._plan(device, event)
             case SessionDone():
                 self._advance(device, event)
             case FirstNumbers(plan=plan, left=left):
@@ -165,12 +165,13 @@ class ProgressView:
         elif not trouble:
             self._line(device, f"{device}: done")
 
-    def _plan(self, device: str, sessions: int) -> None:
-        """Add to the number of sessions that a device is to measure."""
-        if not sessions:
-            return
+    def _plan(self, device: str, planned: SessionsPlanned) -> None:
+        """Add to the number of sessions that a device is to measure; the time left is known once there are no later ones."""
         task = self._task(device, "sessions")
-        total = sessions + int(self._task_of(task).total or 0)
+        self._progress.update(task, later=planned.later)
+        if not planned.sessions:
+            return
+        total = planned.sessions + int(self._task_of(task).total or 0)
         self._progress.rows.note(device, total=total)
         self._progress.update(task, total=total)
         self._line(device, f"{device}: {SessionsPlanned(sessions=total)}")

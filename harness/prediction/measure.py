@@ -10,24 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 from harness.devices.config import Device, parse_precision, parse_runtime, runtime_format
 from harness.devices.names import select_devices
+from harness.devices.runtimes import parse_cores
 from harness.errors import StoreError
 from harness.estimates.latency import Latency, LatencyTable
 from harness.estimates.sustained import Sustained, sustained
 from harness.measurement.campaign import Outcome
 from harness.measurement.campaigns import run_all
 from harness.measurement.events import Event, SessionDone, SessionsPlanned
-from harness.measurement.plan import LEVELS, Options
+from harness.measurement.plan import LEVELS, Options, parse_batches
 from harness.measurement.workload import GroupedSource, ModelSource, RuntimePlan
 from harness.models.exported import ExportedModels, ExportObserver, expected_outputs
 from harness.models.file_source import MeasuredModels
 from harness.models.files import FileModel, GivenInputs, find_files, open_files, open_reference, split_names
-from harness.models.names import select_models_and_segments
+from harness.models.names import Network, listed, select_models_and_segments
 from harness.models.torch_models import saved_programs
 from harness.prediction.error_target import measure_until, parse_target
 from harness.prediction.space_prediction import SpaceTable, predict_space
 from harness.store import Store
 from harness.store.configurations import several
 from harness.store.latencies import latencies
+from harness.store.opening import check_store
 from space import Architecture, Space, SpaceConfig, find_space
 from space.errors import ConfigError, did_you_mean
 from space.segments import Segment
@@ -82,7 +84,7 @@ class MeasureRequest:
     def of(
         cls,
         devices: tuple[Device, ...],
-        models: str | Path | TorchModel | Sequence[str | Path | TorchModel],
+        models: Network | Path | TorchModel | Sequence[Network | Path | TorchModel],
         *,
         shapes: Mapping[str, Sequence[int]] | None,
         inputs: str | Path | Sequence[Any] | None,
@@ -90,8 +92,8 @@ class MeasureRequest:
         signature: str,
         runtimes: str | Sequence[str],
         precision: str | Sequence[str],
-        batch: int | Sequence[int],
-        cores: Sequence[int],
+        batch: int | str | Sequence[int],
+        cores: str | Sequence[int],
         space: str | Path | Space,
         reference: str | Path | None = None,
         **others: Any,
@@ -100,8 +102,14 @@ class MeasureRequest:
 
         Raises: ConfigError, also where `models` or `batch` names none.
         """
-        every = list(models) if isinstance(models, Sequence) and not isinstance(models, str) else [models]
-        batches = (batch,) if isinstance(batch, int) else tuple(batch)
+        every = listed(models)
+        batches = (
+            (batch,)
+            if isinstance(batch, int)
+            else parse_batches(batch)
+            if isinstance(batch, str)
+            else tuple(batch)
+        )
         for name, given in (("models", every), ("batch", batches)):
             if not given:
                 raise ConfigError(f"{name} = []: name one or several, or leave it out")
@@ -114,7 +122,7 @@ class MeasureRequest:
                 runtimes=tuple(several(runtimes)),
                 precisions=tuple(several(precision)),
                 batches=batches,
-                cores=tuple(cores),
+                cores=parse_cores(cores) if isinstance(cores, str) else tuple(cores),
                 space=find_space(space).name,
                 **others,
             )
@@ -334,15 +342,15 @@ def latencies_of(use: RuntimePlan, store: Store) -> list[Latency]:
 
 def measure(
     device: str | Device | Sequence[str | Device],
-    models: str | Path | TorchModel | Sequence[str | Path | TorchModel] = DEFAULT_MODELS,
+    models: Network | Path | TorchModel | Sequence[Network | Path | TorchModel] = DEFAULT_MODELS,
     *,
     store: Store,
     level: str = "screen",
     runtimes: str | Sequence[str] = (),
     precision: str | Sequence[str] = (),
-    batch: int | Sequence[int] = 1,
+    batch: int | str | Sequence[int] = 1,
     threads: int | None = None,
-    cores: Sequence[int] = (),
+    cores: str | Sequence[int] = (),
     sessions: int | None = None,
     fresh: bool = False,
     memory: bool = False,
@@ -383,6 +391,7 @@ def measure(
     ...     print(row.architecture, row.configuration.runtime, row.latency_ms > 0)
     conv/conv/conv onnxruntime True
     """
+    check_store(store)
     with MeasureRequest.of(
         named_devices(device, devices_file), models, shapes=shapes, inputs=inputs, expect=expect, signature=signature,
         reference=reference, level=level, runtimes=runtimes, precision=precision, batch=batch, threads=threads, cores=cores,

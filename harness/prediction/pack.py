@@ -14,6 +14,7 @@ from harness.estimates.sustained import Sustained
 from harness.measurement.campaign import Outcome
 from harness.measurement.packed import PackedJob, import_campaign, pack_campaign
 from harness.models.exported import ExportObserver
+from harness.models.names import Network
 from harness.prediction.measure import (
     DEFAULT_MODELS,
     MeasureRequest,
@@ -23,6 +24,7 @@ from harness.prediction.measure import (
     runs_under_load,
 )
 from harness.store import Store
+from harness.store.opening import check_store
 from space import Space, find_space
 from space.atomic_files import check_folder_of, write_file
 from space.errors import ConfigError
@@ -88,16 +90,16 @@ def import_requested(path: Path, store: Store, observer: ExportObserver) -> Impo
 
 def pack(
     device: str | Device,
-    models: str | Path | TorchModel | Sequence[str | Path | TorchModel] = DEFAULT_MODELS,
+    models: Network | Path | TorchModel | Sequence[Network | Path | TorchModel] = DEFAULT_MODELS,
     *,
     output: str | Path,
     store: Store,
     level: str = "screen",
     runtimes: str | Sequence[str] = (),
     precision: str | Sequence[str] = (),
-    batch: int | Sequence[int] = 1,
+    batch: int | str | Sequence[int] = 1,
     threads: int | None = None,
-    cores: Sequence[int] = (),
+    cores: str | Sequence[int] = (),
     sessions: int | None = None,
     memory: bool = False,
     energy: bool = False,
@@ -120,6 +122,7 @@ def pack(
     >>> job.networks, job.sessions
     (1, 1)
     """
+    check_store(store)
     named = device if isinstance(device, Device) else parse_device(device, devices_file)
     with MeasureRequest.of(
         (named,), models, shapes=shapes, inputs=inputs, expect=expect, signature=signature, reference=reference, level=level,
@@ -141,6 +144,7 @@ def import_results(
     ...     print(row.architecture, row.configuration.runtime, row.latency_ms > 0)
     conv/conv onnxruntime True
     """
+    check_store(store)
     found = import_requested(Path(path), store, Progress(log))
     if found.outcome.error is not None:
         raise found.outcome.error

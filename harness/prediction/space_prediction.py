@@ -15,6 +15,7 @@ from harness.dataframe import Tabular
 from harness.estimates.doubtful import Doubtful, set_apart
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.latency import Latency
+from harness.models.names import Network, listed
 from harness.prediction.cache import SpaceLatencies
 from harness.prediction.equals import of_equals
 from harness.prediction.fresh_costs import PREDICTED, all_measured_costs, space_costs
@@ -29,6 +30,7 @@ from harness.store.configurations import (
     prior_configuration,
 )
 from harness.store.latencies import latencies
+from harness.store.opening import check_store
 from search.integer_program.solve import Limit, choice_limits, solve
 from search.latency.additive import additive_candidates, as_additive
 from search.latency.audit import parts_sum
@@ -138,7 +140,7 @@ class HeldOutErrors:
     random: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class SpaceTable(Tabular):
     """Latencies of all networks of a space on one configuration: predicted in ratios, `measured` where there is better.
 
@@ -248,6 +250,10 @@ class SpaceTable(Tabular):
     def to_records(self) -> tuple[list[dict[str, object]], Sequence[str]]:
         """Return all networks in canonical order as plain values, and the columns, those of `harness predict --csv`."""
         return [row.to_json() for row in self.rows()], COLUMNS
+
+    def head(self, count: int) -> tuple[list[dict[str, object]], int]:
+        every = range(len(self.measured.config)) if self.everywhere is not None else self.chosen or ()
+        return [row.to_json() for row in self.rows(every[:count])], len(every)
 
 
 def check_listed(config: SpaceConfig) -> None:
@@ -407,7 +413,7 @@ def predict(
     configuration: str = "",
     space: str | Path | Space = "",
     prior: str = "",
-    models: str | Sequence[str] = (),
+    models: Network | Sequence[Network] = (),
     doubtful: bool = False,
     devices_file: str | Path | None = None,
     whole: bool = False,
@@ -429,6 +435,7 @@ def predict(
     >>> row.source, row.low_ms < row.latency_ms < row.high_ms
     ('predicted', True)
     """
+    check_store(store)
     choice = ConfigurationChoice(
         device=device,
         runtime=runtime,
@@ -440,7 +447,7 @@ def predict(
         devices_file=devices_file,
     )
     chosen = one_configuration(store, choice)
-    named = [models] if isinstance(models, str) else list(models)
+    named = listed(models)
     config = space_of(chosen)
     indices = tuple(one.index for one in select_models(named, config)) if named else None
     if whole and indices is None:

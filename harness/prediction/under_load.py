@@ -11,9 +11,11 @@ from harness.dataframe import Tabular
 from harness.devices.config import Device
 from harness.estimates.sustained import Stretch, Sustained
 from harness.measurement.block_runs import parse_sustained
+from harness.models.names import Network
 from harness.prediction.measure import MeasureRequest, Progress, measure_devices, named_devices, raise_first
 from harness.records import Failure
 from harness.store import Store
+from harness.store.opening import check_store
 from space import Space
 from space.errors import ConfigError
 
@@ -24,7 +26,7 @@ _CONFIGURATION = ("device", "runtime", "provider", "precision", "batch")
 _RUN = ("architecture", "graph_hash", "run_id")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class SustainedRuns(Tabular):
     """Runs under load in the order in which they were measured, and what failed; as a table a row for each of their minutes."""
 
@@ -56,15 +58,15 @@ class SustainedRuns(Tabular):
 
 def sustain(
     device: str | Device | Sequence[str | Device],
-    models: str | Path | TorchModel | Sequence[str | Path | TorchModel],
+    models: Network | Path | TorchModel | Sequence[Network | Path | TorchModel],
     duration: str,
     *,
     store: Store,
     runtimes: str | Sequence[str] = (),
     precision: str | Sequence[str] = (),
-    batch: int | Sequence[int] = 1,
+    batch: int | str | Sequence[int] = 1,
     threads: int | None = None,
-    cores: Sequence[int] = (),
+    cores: str | Sequence[int] = (),
     space: str | Path | Space = "blox",
     shapes: Mapping[str, Sequence[int]] | None = None,
     inputs: str | Path | Sequence[Any] | None = None,
@@ -83,8 +85,9 @@ def sustain(
     >>> runs[0].run.architecture, len(runs[0].stretches)
     ('conv/conv', 6)
     """
-    if not duration:
-        raise ConfigError('duration = "": say how long, such as "30m"')
+    check_store(store)
+    if not isinstance(duration, str) or not duration:
+        raise ConfigError(f"duration = {duration!r}: give a text with a unit, such as '90s' or '30m'")
     with MeasureRequest.of(
         named_devices(device, devices_file), models, shapes=shapes, inputs=inputs, expect=expect, signature=signature,
         runtimes=runtimes, precision=precision, batch=batch, threads=threads, cores=cores, space=space, wait_s=wait_s,

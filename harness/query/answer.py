@@ -21,7 +21,7 @@ from space import Architecture, SpaceConfig
 from space.indexing import IndexArray
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class ParetoFront(Tabular, Sequence[Row]):
     """Non-dominated networks within the limits, cheapest first, each a row as in a `SearchAnswer`."""
 
@@ -49,8 +49,11 @@ class ParetoFront(Tabular, Sequence[Row]):
         """Return the rows, and the columns, those of `harness search --output`."""
         return self[:], network_columns(self.table.table)
 
+    def head(self, count: int) -> tuple[list[Row], int]:
+        return self[:count], len(self)
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class SearchAnswer(Tabular, Sequence[Row]):
     """Networks within the limits, most accurate first, each a row: accuracies in percent, latencies in ms, sizes in bytes.
 
@@ -127,3 +130,6 @@ class SearchAnswer(Tabular, Sequence[Row]):
     def to_records(self) -> tuple[list[Row], Sequence[str]]:
         """Return the rows, and the columns, those of `harness search --output`."""
         return self[:], network_columns(self.table.table)
+
+    def head(self, count: int) -> tuple[list[Row], int]:
+        return self[:count], len(self)

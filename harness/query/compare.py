@@ -13,7 +13,7 @@ from harness.estimates.comparison import Comparison, doubted
 from harness.estimates.comparison import compare as compare_estimates
 from harness.estimates.latency import Latency
 from harness.models.files import GivenInputs, is_file_name
-from harness.models.names import in_spaces, select_architecture
+from harness.models.names import Network, in_spaces, listed, select_architecture
 from harness.models.torch_models import saved_programs
 from harness.prediction.space_prediction import space_of
 from harness.query.compare_files import compare_files
@@ -27,6 +27,7 @@ from harness.store.configurations import (
     measure_command,
 )
 from harness.store.latencies import latencies
+from harness.store.opening import check_store
 from space import Architecture, Space, SpaceConfig
 from space.errors import ConfigError
 from space.registry import space_name
@@ -75,7 +76,7 @@ class NetworkComparison:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class NetworkComparisons(Tabular, Sequence[NetworkComparison]):
     """A comparison for each configuration on which both networks are measured.
 
@@ -106,8 +107,8 @@ class NetworkComparisons(Tabular, Sequence[NetworkComparison]):
 
 def compare(
     store: Store,
-    first: str | Path | TorchModel,
-    second: str | Path | TorchModel,
+    first: Network | Path | TorchModel,
+    second: Network | Path | TorchModel,
     *,
     device: str = "",
     runtime: str = "",
@@ -143,10 +144,11 @@ def compare(
     >>> compare(store, fastest.architecture, slowest.architecture, device="made-up")[0].result.verdict
     'faster'
     """
+    check_store(store)
     given = inputs if isinstance(inputs, GivenInputs) else None
     if given is not None and (shapes or expect or signature):
         raise ConfigError("inputs holds shapes, expect and signature itself: give them there, not beside it")
-    with saved_programs([first, second], None if given else inputs) as (names, values):  # type: ignore[arg-type]
+    with saved_programs(listed([first, second]), None if given else inputs) as (names, values):  # type: ignore[arg-type]
         one, other = names
         asked = given or GivenInputs.of(shapes, values, expect, signature)
         if is_file_name(one) or is_file_name(other):

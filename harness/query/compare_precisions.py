@@ -29,6 +29,7 @@ from harness.store.configurations import (
     measure_command,
 )
 from harness.store.latencies import latencies
+from harness.store.opening import check_store
 from search.statistics import FEWEST_RANKED, Estimate, spearman_of_rows
 from space import Architecture, Space
 from space.errors import ConfigError
@@ -136,7 +137,7 @@ class PrecisionComparison:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class PrecisionComparisons(Tabular, Sequence[PrecisionComparison]):
     """A comparison of precisions for each pair of configurations with `FEWEST` networks in both.
 
@@ -213,6 +214,7 @@ def compare_precisions(
     >>> found[0].ratio.low < found[0].ratio.value < found[0].ratio.high
     True
     """
+    check_store(store)
     if parse_precision(a) == parse_precision(b):
         raise ConfigError(f"{a} and {b} are one precision; name two, of {', '.join(PRECISIONS)}")
     choice = ConfigurationChoice(

@@ -20,7 +20,8 @@ from harness.query.latencies import LatencySource, predicted_latency
 from harness.query.rows import Row, network_columns, network_row
 from harness.records import Configuration
 from harness.store import Store
-from harness.store.configurations import find_configuration, short_names
+from harness.store.configurations import find_configuration, measure_command, short_names
+from search.latency.candidates import FEWEST, enough_models
 from search.table import Cost, NetworkTable
 from search.table.constraints import PROPERTIES, split_subject
 from space import BLOX, SPACES, Architecture, Space, SpaceConfig, check_enumerable, find_space, is_enumerable
@@ -30,7 +31,7 @@ from space.errors import ConfigError, did_you_mean
 from space.hash_table import is_first
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class SearchTable(Tabular):
     """Accuracy and costs of every network, the provenance of each latency by its name, and what is missing or doubtful."""
 
@@ -43,6 +44,10 @@ class SearchTable(Tabular):
         return [network_row(self.table, index) for index in range(len(self.table.config))], network_columns(
             self.table
         )
+
+    def head(self, count: int) -> tuple[list[Row], int]:
+        every = range(len(self.table.accuracy.values))
+        return [network_row(self.table, place) for place in every[:count]], len(every)
 
 
 def join(
@@ -128,6 +133,16 @@ def build_table(
     return _joined(config, found, *cost_columns(store, config, costs, latencies, log))
 
 
+def _too_few(one: Provenance) -> str:
+    """Return why latencies of a store are not predicted where too few are measured, and the remedy."""
+    if one.configuration is None or one.measured >= FEWEST:
+        return ""
+    return (
+        f" (predicted from {FEWEST} measured networks on); measure more: {measure_command(one.configuration)} --models "
+        f"{enough_models(space_of(one.configuration))}"
+    )
+
+
 def with_far_networks(found: SearchTable) -> SearchTable:
     """Return the table with networks unlike any measured one included, for a search that measures its finalists."""
     costs = {name: replace(cost, supported=None) for name, cost in found.table.costs.items()}
@@ -165,7 +180,7 @@ def notes_on(table: NetworkTable, provenance: Mapping[str, Provenance]) -> list[
                 + (
                     f" {unpredicted(fresh)}; measure more: harness measure --{'energy' if fresh == 'energy' else 'memory'}"
                     if fresh
-                    else ""
+                    else _too_few(one)
                 )
             )
         if cost.supported is not None and (far := np.flatnonzero(~cost.supported).tolist()):

@@ -53,6 +53,10 @@ def search(
     >>> answer[0]["params"] <= 3e6, len(answer)
     (True, 56565)
     """
+    if not isinstance(table, SearchTable):
+        raise ConfigError(
+            f"table = {type(table).__name__}: no table of accuracies and costs; give that of harness.join"
+        )
     several = [limits] if isinstance(limits, str | Constraint) else limits
     constraints = [parse_constraint(one) if isinstance(one, str) else one for one in several]
     check_contradictions(constraints)

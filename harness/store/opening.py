@@ -31,6 +31,13 @@ def open_store(url: str = "") -> Store:
     return Store(url or os.environ.get(STORE_VARIABLE, "") or default_url())
 
 
+def check_store(store: object) -> None:
+    """Refuse what is no open store, such as its file's name, before anything is done with it. Raises: ConfigError."""
+    if not isinstance(store, Store):
+        shown = repr(store) if isinstance(store, str | Path) else type(store).__name__
+        raise ConfigError(f"store = {shown}: no open store; give harness.open_store(FILE), e.g. 'lab.sqlite'")
+
+
 def open_existing(url: str, log: Callable[[str], None], *, writes: bool = False) -> Store:
     """Open a store to read what is there, and to add to it where it `writes`; unlike `open_store` this makes no file.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from inspect import signature
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from rigs.examples import names_run, names_with_examples, run_example
 from rigs.short_campaigns import any_core
 
 import harness
+from harness.dataframe import Tabular
 from harness.estimates.latency import LATENCY_COLUMNS, LatencyTable
 from harness.prediction.rows import COLUMNS
 from harness.store import Store
@@ -237,6 +239,52 @@ def test_five_lines_go_from_a_store_to_a_network_within_limits(path: Path) -> No
     best = harness.search(table, ["made-up<5ms", "params<=3M"]).best
     assert latency.at(best).latency_ms < 5
     assert best.params <= 3_000_000
+
+
+# --- tables as they are shown ---------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_table_shows_itself_by_its_first_rows_and_not_by_all_that_it_holds(store: Store) -> None:
+    latency = harness.predict(store, device="made-up", runtime="onnxruntime", threads=2)
+    joined = harness.join("synthetic", [latency])
+    answer = harness.search(joined, "params<=3M")
+    tables = (harness.results(store), latency, joined, answer, answer.front("params"))
+    for table, count in zip(tables, ("72", "91,125", "91,125", "56,565", f"{len(tables[-1])}"), strict=True):
+        assert repr(table) == f"<{type(table).__name__} of {count} rows; to_pandas() has them>"
+        html = table._repr_html_()
+        rows, every = table.head(3)
+        assert f"{every:,}" == count
+        assert html.count("<tr>") == 11, "a line of titles and ten networks"
+        assert f"<td>{next(iter(rows[2].values()))}</td>" in html
+        assert f"{count} rows" in html
+
+
+def test_every_public_table_has_the_short_form() -> None:
+    def below(kind: type) -> list[type]:
+        return [one for sub in kind.__subclasses__() for one in (sub, *below(sub))]
+
+    for module in ("harness.training", "harness.prediction.under_load", "harness.query.compare"):
+        importlib.import_module(module)
+    assert len(below(Tabular)) >= 9
+    assert [one for one in below(Tabular) if "__repr__" in vars(one)] == []
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda: harness.results("lab.sqlite"), "store = 'lab.sqlite': no open store"),  # type: ignore[arg-type]
+        (lambda: harness.predict(None), "store = NoneType: no open store"),  # type: ignore[arg-type]
+        (lambda: harness.search("synthetic"), "table = str: no table of accuracies and costs"),  # type: ignore[arg-type]
+        (
+            lambda: harness.sustain("local", "17", 30, store=harness.open_store("sqlite://")),  # type: ignore[arg-type]
+            "duration = 30: give a text with a unit",
+        ),
+    ],
+)
+def test_an_argument_of_another_kind_is_refused_by_its_name(ask: Callable[[], object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ask()
 
 
 # --- tables as DataFrames -------------------------------------------------------------------------

@@ -158,6 +158,14 @@ def test_a_provider_that_is_not_there_names_those_that_are() -> None:
         choose_runtimes(LOCAL, HELLO, ("tflite:gpu",), ())
 
 
+def test_a_provider_that_is_spelled_well_and_absent_is_not_taken_for_a_typo() -> None:
+    hello = HELLO | {"runtimes": [HELLO["runtimes"][0] | {"providers": ["CPUExecutionProvider"]}]}
+    with pytest.raises(ConfigError) as refused:
+        choose_runtimes(LOCAL, hello, ("onnxruntime:cuda",), ())
+    assert "no provider 'cuda' (there: cpu); " in str(refused.value)
+    assert str(refused.value).endswith("pip install 'onnxruntime-gpu[cuda,cudnn]'")
+
+
 def test_a_runtime_without_a_cpu_provider_takes_its_first() -> None:
     hello = HELLO | {"runtimes": [HELLO["runtimes"][0] | {"providers": ["QNNExecutionProvider"]}]}
     (use,) = choose_runtimes(LOCAL, hello, (), ())

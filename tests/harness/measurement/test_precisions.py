@@ -14,6 +14,7 @@ from rigs.watcher import Watcher
 from harness.devices.config import LocalDevice, Precision
 from harness.measurement.campaign import Outcome
 from harness.measurement.campaigns import final_options
+from harness.measurement.events import SessionsPlanned
 from harness.prediction.measure import MeasureRequest
 from harness.store import Store
 from space.errors import ConfigError
@@ -42,6 +43,17 @@ def test_each_precision_is_measured_apart_with_a_reference_of_its_own(store: Sto
         assert store.reference_latency(use.configuration) is not None
         assert {model.precision for model in (*use.models, use.reference)} == {use.configuration.precision}
     assert [use.title for use in outcome.uses] == ["onnxruntime", "onnxruntime int8"]
+
+
+def test_what_is_planned_says_what_has_sessions_that_are_not_counted_yet(store: Store) -> None:
+    observer = Watcher()
+    run_scripted(ScriptedLink(), store, precisions=BOTH, memory=True, observer=observer)
+    assert [(one.sessions, one.later) for one in observer.of(SessionsPlanned)] == [
+        (1, ("onnxruntime", "memory")),
+        (1, ("memory",)),
+        (3, ("memory",)),
+        (3, ()),
+    ]
 
 
 def test_sessions_of_one_precision_never_count_as_those_of_another(store: Store) -> None:

@@ -46,6 +46,14 @@ def test_nothing_is_called_left_before_it_is_known() -> None:
     ]
 
 
+def test_sessions_of_another_runtime_that_are_not_counted_yet_are_named_in_place_of_a_time_left() -> None:
+    one = replace(ONE, left_s=None, later=("tflite", "memory"))
+    assert bar_lines(one, 80, unicode=True) == [
+        "local ━━━━━━━━──────────────── 21/60 + tflite sessions 0:06:12 onnxruntime …"
+    ]
+    assert sentence(one).startswith("local: 21 of 60 sessions and those of tflite, 0:06:12 so far: onnx")
+
+
 def test_a_log_has_the_same_in_words() -> None:
     assert sentence(ONE) == (
         "local: 21 of 60 sessions, 0:06:12 so far, 0:14:20 left: onnxruntime conv/conv/conv-conv+in"

@@ -109,6 +109,27 @@ def test_a_slow_board_has_a_line_each_half_minute_with_count_and_time_left_once_
     ]
 
 
+def test_no_time_is_left_while_a_later_runtime_has_sessions_that_are_not_counted_yet(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ProgressView(quiet=False) as view:
+        said = []
+        for planned in (
+            SessionsPlanned(sessions=20, later=("tflite",)),
+            SessionsPlanned(sessions=20),
+            SessionsPlanned(sessions=0, later=("memory",)),
+        ):
+            view.event("board", planned)
+            for _ in range(3):
+                clock.now_s += 60
+                view.event("board", SessionDone())
+            clock.now_s += 31
+            said += view.due() or []
+    assert said[0] == "board: 3 of 20 sessions and those of tflite, 0:03:31 so far"
+    assert said[1].startswith("board: 6 of 40 sessions, 0:07:02 so far, 0:") and said[1].endswith(" left")
+    assert said[2] == "board: 9 of 40 sessions and those of memory, 0:10:33 so far"
+
+
 def test_where_nothing_is_under_way_the_command_itself_may_say_that_it_is_at_work(clock: Clock) -> None:
     with ProgressView(quiet=False) as view:
         assert view.due() is None

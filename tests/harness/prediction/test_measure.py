@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import harness
@@ -17,7 +18,7 @@ from harness.prediction import measure as measuring
 from harness.prediction import pack as packing
 from harness.prediction import under_load
 from harness.prediction.measure import Measured
-from space import TINY
+from space import BLOX, TINY
 from space.errors import ConfigError
 
 DEVICE = Device(name="board", transport="packed")
@@ -41,7 +42,8 @@ def asked(monkeypatch: pytest.MonkeyPatch, name: str, see: Callable[[Any], None]
         (packing, "pack_requested"),
     ):
         monkeypatch.setattr(module, called, note)
-    getattr(harness, name)(**{"device": DEVICE, "store": None} | MORE[name] | given)
+    with harness.open_store("sqlite://") as store:
+        getattr(harness, name)(**{"device": DEVICE, "store": store} | MORE[name] | given)
 
 
 @pytest.mark.parametrize("name", MORE)
@@ -71,6 +73,37 @@ def test_each_function_takes_models_inputs_and_a_space_as_the_others_do(
     )
     assert (both.runtimes, both.precisions, both.batches) == (("onnxruntime",), ("int8",), (1, 8))
     assert (both.cores, both.threads, both.space, one.batches) == ((2, 3), 2, "tiny", (1,))
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_networks_are_named_as_python_and_dataframes_hold_them_and_numbers_as_the_command_line_does(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Any] = []
+    for models in (BLOX.sample(2, seed=1), 17, [BLOX[17], np.int64(18)], np.array(["conv/conv/conv", "all"])):
+        asked(monkeypatch, name, found.append, models=models, cores="2-3", batch="1,8")
+    sampled = tuple(map(str, BLOX.sample(2, seed=1)))
+    assert [one.networks for one in found] == [
+        sampled,
+        ("17",),
+        (str(BLOX[17]), "18"),
+        ("conv/conv/conv", "all"),
+    ]
+    assert {(one.cores, one.batches) for one in found} == {((2, 3), (1, 8))}
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_what_is_no_store_is_refused_before_anything_is_done(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match=r"store = 'lab.sqlite': no open store; give harness.open_store"):
+        asked(
+            monkeypatch,
+            name,
+            lambda request: pytest.fail("was asked"),
+            models="conv/conv",
+            store="lab.sqlite",
+        )
 
 
 @pytest.mark.parametrize("name", MORE)

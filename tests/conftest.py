@@ -17,6 +17,8 @@ from hypothesis import HealthCheck, settings
 ROOT = Path(__file__).parent
 SLOWEST = ("ray", "converter", "training", "ssh", "browser", "simulation", "device", "slow")
 CONVERTING = ("tests/exporters/", "tests/benchmarks/test_tflite_converters.py")
+# What leaves tests out by their markers and takes none by them.
+LEFT_OUT = re.compile(r"not \(\w+(?: or \w+)*\)|not \w+(?: and not \w+)*")
 DEADLINES = ("ray", "ssh", "adb", "browser", "device")
 
 
@@ -33,6 +35,15 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Read no file whose `pytestmark` has a marker that `-m` leaves out: most of them import torch, which takes seconds."""
+    marks = config.getoption("markexpr")
+    if not (LEFT_OUT.fullmatch(marks) and collection_path.name.startswith("test_")):
+        return None
+    of_all = re.search(r"^pytestmark = (\[\n(?: .*\n)*\]|.*)", collection_path.read_text(), re.M)
+    return of_all and not {*re.findall(r"\w+", marks)}.isdisjoint(re.findall(r"mark\.(\w+)", of_all[1])) or None
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take long, so that processes that take a file at a time end together.
@@ -43,12 +54,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     tests = Counter(item.path for item in items)
     marks = {item.path: len(SLOWEST) for item in items}
     for item in items:
-        found = [place for place, mark in enumerate(SLOWEST) if item.get_closest_marker(mark)]
+        names = {mark.name for mark in item.iter_markers()}
+        found = [place for place, mark in enumerate(SLOWEST) if mark in names]
         marks[item.path] = min([marks[item.path], *found])
-    items.sort(key=lambda item: (marks[item.path], item.path.parent != ROOT, -tests[item.path], item.path))
-    for item in items:
-        if flaky := another_try(item.get_closest_marker):
+        if flaky := another_try(names.__contains__):
             item.add_marker(flaky)
+    items.sort(key=lambda item: (marks[item.path], item.path.parent != ROOT, -tests[item.path], item.path))
 
 
 def another_try(marked: Callable[[str], object]) -> pytest.MarkDecorator | None:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -136,6 +137,32 @@ def test_tests_with_deadlines_of_other_processes_get_another_try_and_no_others(p
         **{"device": 1, "adb slow": 1, "device alone": 2},
         **{"slow": None, "training converter": None, "": None},
     }
+
+
+@pytest.mark.parametrize(
+    ("selected", "unread"),
+    [
+        ("not (device or training)", {"one", "list"}),
+        ("not long and not device", {"one"}),
+        ("not alone", set()),
+        ("training", set()),
+        ("not (device or training) or slow", set()),  # one of these may be marked slow
+        ("not device and slow", set()),
+        ("", set()),
+    ],
+)
+def test_files_all_of_whose_tests_are_left_out_are_not_read(tmp_path, pytestconfig, selected, unread):
+    heads = {
+        "one": "pytestmark = pytest.mark.device\n",
+        "list": "pytestmark = [\n    pytest.mark.training,\n    pytest.mark.skipif(not TORCH, reason='none'),\n]\n",
+        "other": "pytestmark = [pytest.mark.usefixtures('quiet')]\n\nDEVICE = [\n    pytest.mark.device,\n]\n",
+        "some": "@pytest.mark.device\ndef test_one(): ...\n",
+    }
+    conftest = pytestconfig.pluginmanager.get_plugin(str(ROOT / "tests" / "conftest.py"))
+    config = SimpleNamespace(getoption={"markexpr": selected}.__getitem__)
+    for name, head in heads.items():
+        (path := tmp_path / f"test_{name}.py").write_text(f"import pytest\n{head}")
+        assert (conftest.pytest_ignore_collect(path, config) is True) == (name in unread), name
 
 
 def test_tests_that_run_alone_are_marked_in_their_own_file():

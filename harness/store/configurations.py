@@ -305,9 +305,9 @@ def short_description(configuration: Configuration) -> str:
 
 
 def _later(c: Configuration) -> str:
-    """Return a batch of several images and what the provider was told, after a comma each; mostly nothing."""
-    batch = "" if c.batch == 1 else f", batch {c.batch}"
-    return batch + (f", {c.provider_options}" if c.provider_options else "")
+    """Return a batch of several images, what the provider was told and the variables, after a comma each; mostly nothing."""
+    batch = "" if c.batch == 1 else f"batch {c.batch}"
+    return "".join(f", {text}" for text in (batch, c.provider_options, c.environment) if text)
 
 
 def _differences(found: Sequence[Configuration], end: str) -> str:

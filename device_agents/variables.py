@@ -6,7 +6,8 @@ runtimes and what is below them heed:
     docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-environment-variables
     onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html (ORT_TENSORRT_*)
     uxlfoundation.github.io/oneDNN (run-time controls)
-    vulkan.lunarg.com/doc/sdk/latest/linux/LoaderInterfaceArchitecture.html, docs.mesa3d.org/envvars.html (which GPU, which driver)
+    vulkan.lunarg.com/doc/sdk/latest/linux/LoaderInterfaceArchitecture.html (which GPU's driver)
+    docs.mesa3d.org/envvars.html (which GPU)
 """
 
 from __future__ import annotations

@@ -453,9 +453,7 @@ class SessionRunner:
             elif result is not None:
                 unit = units[event["network"]]
                 result = result if phone is None else phone.joined(result)
-                changed = changes(
-                    use.configuration, self.link.hello, result.conditions_before, event
-                )
+                changed = changes(use.configuration, self.link.hello, result.conditions_before, event)
                 take(unit, self._changed(unit, changed) if changed else result)
 
         self._is_distrusted = False

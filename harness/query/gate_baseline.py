@@ -35,7 +35,9 @@ FACTS = (
 )  # fmt: skip
 
 # And before peak memories are: neither cores, clocks nor references matter to these.
-MEMORY_FACTS = ("device", "hardware", "runtime", "runtime_version", "provider", "threads", "batch", "environment")
+MEMORY_FACTS = (
+    "device", "hardware", "runtime", "runtime_version", "provider", "threads", "batch", "environment",
+)  # fmt: skip
 
 Text = Annotated[str, StringConstraints(max_length=4096)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

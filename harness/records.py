@@ -56,8 +56,8 @@ class Configuration:
 
     `hardware` is what the device says it is (machine, CPU model, and the GPUs of a provider that uses one); `reference` the graph
     hash of the network that every slice alternates with; `precision` the model's, which is not always the `arithmetic`;
-    `clock_tier` one of `CLOCK_TIERS`; `batch`: images of one run of the network; `provider_options`: what the provider was told beyond its defaults, as
-    `NAME=VALUE` in the order of names, with spaces between; `environment`: the environment variables that change how fast
+    `clock_tier` one of `CLOCK_TIERS`; `batch`: images of one run of the network; `provider_options`: what the provider was told
+    beyond its defaults, as `NAME=VALUE` in the order of names, with spaces between; `environment`: the environment variables that change how fast
     models run, as `NAME#DIGEST` of their values in the same way.
     """
 

@@ -55,6 +55,7 @@ from device_agents.refusal import Refusal
 from device_agents.runtimes import uses_accelerator
 from device_agents.sampler import PERIOD_S, SHARED_PERIOD_S, Sampler
 from device_agents.supervision import ClientGone, Supervision
+from device_agents.variables import told_variables
 from device_agents.vendor_libraries import find_driver, parse_rows
 
 DIGESTS_LIMIT = 20000
@@ -184,6 +185,7 @@ class Agent:
             "runtimes": runtimes,
             "broken": broken,
             "environment": told_packages(self._root),
+            "variables": told_variables(given, os.environ),
             "driver": self._driver,
             "limits": {
                 "header_bytes": HEADER_LIMIT_BYTES,

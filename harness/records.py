@@ -41,18 +41,24 @@ ONE_CALL_PROVIDERS = ("npu", "edgetpu")  # beginnings
 _FP32_PROVIDERS = ("CPUExecutionProvider", "XNNPACK", "builtin", "CPU", "GPU-fp32", "GPU-fp32+CPU")
 
 
+def uses_gpu(provider: str) -> bool:
+    """Return whether a provider runs networks on a GPU."""
+    return any(name in provider.lower() for name in GPU_PROVIDERS)
+
+
 # Fields of configurations that came later, with what every configuration of before was measured with.
-_LATER_FIELDS = {"batch": 1, "provider_options": ""}
+_LATER_FIELDS = {"batch": 1, "provider_options": "", "environment": ""}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
     """Everything that must be equal before two latencies may be compared or merged.
 
-    `hardware` is what the device says it is (machine and CPU model); `reference` the graph hash of the network that every
-    slice alternates with; `precision` the model's, which is not always the `arithmetic`; `clock_tier` one of `CLOCK_TIERS`.
-    `batch`: images of one run of the network; `provider_options`: what the provider was told beyond its defaults, as
-    `NAME=VALUE` in the order of names, with spaces between.
+    `hardware` is what the device says it is (machine, CPU model, and the GPUs of a provider that uses one); `reference` the graph
+    hash of the network that every slice alternates with; `precision` the model's, which is not always the `arithmetic`;
+    `clock_tier` one of `CLOCK_TIERS`; `batch`: images of one run of the network; `provider_options`: what the provider was told
+    beyond its defaults, as `NAME=VALUE` in the order of names, with spaces between; `environment`: the environment variables
+    that change how fast models run, as `NAME#DIGEST` of their values in the same way.
     """
 
     device: str
@@ -70,6 +76,7 @@ class Configuration:
     clock_tier: str
     batch: int = 1
     provider_options: str = ""
+    environment: str = ""
 
     def __post_init__(self) -> None:
         if self.threads < 1:
@@ -82,7 +89,7 @@ class Configuration:
     @property
     def uses_gpu(self) -> bool:
         """Return whether the provider runs networks on a GPU, whose kernels one core launches."""
-        return any(name in self.provider.lower() for name in GPU_PROVIDERS)
+        return uses_gpu(self.provider)
 
     @property
     def launches_kernels(self) -> bool:

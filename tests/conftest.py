@@ -41,7 +41,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if not (LEFT_OUT.fullmatch(marks) and collection_path.name.startswith("test_")):
         return None
     of_all = re.search(r"^pytestmark = (\[\n(?: .*\n)*\]|.*)", collection_path.read_text(), re.M)
-    return of_all and not {*re.findall(r"\w+", marks)}.isdisjoint(re.findall(r"mark\.(\w+)", of_all[1])) or None
+    return (
+        of_all and not {*re.findall(r"\w+", marks)}.isdisjoint(re.findall(r"mark\.(\w+)", of_all[1]))
+    ) or None
 
 
 @pytest.hookimpl(trylast=True)

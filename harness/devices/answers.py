@@ -158,6 +158,7 @@ class Hello(Said):
     runtimes: Annotated[list[FoundRuntime], Field(max_length=64)]
     broken: Annotated[list[BrokenRuntime], Field(max_length=64)]
     environment: Environment = Environment()
+    variables: Annotated[dict[Name, Name], Field(max_length=256)] = {}
     driver: Driver = Driver()
     limits: Annotated[dict[Name, Count], Field(max_length=64)] = {}
     free_bytes: Count | None = None

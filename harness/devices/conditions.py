@@ -60,10 +60,30 @@ def clock_tier(conditions: Mapping[str, Any], cores: Sequence[int]) -> str:
     return "F" if conditions.get("fixed_performance") is True else "C"
 
 
-def hardware_name(hello: Mapping[str, Any], conditions: Mapping[str, Any]) -> str:
-    """Return machine and CPU model as reported by the device, e.g. `x86_64 Intel(R) Xeon(R) Processor @ 2.50GHz`."""
+def hardware_name(hello: Mapping[str, Any], conditions: Mapping[str, Any], uses_gpu: bool = False) -> str:
+    """Return machine and CPU model as reported by the device, e.g. `x86_64 Intel(R) Xeon(R) Processor @ 2.50GHz`.
+
+    uses_gpu: whether the models of NVIDIA's GPUs follow, after a comma each.
+    """
     machine = str(hello.get("platform", {}).get("machine", "unknown machine"))
-    return f"{machine} {conditions.get('cpu_model', 'unknown CPU')}"
+    gpus = gpu_models(conditions) if uses_gpu else []
+    return ", ".join([f"{machine} {conditions.get('cpu_model', 'unknown CPU')}", *gpus])
+
+
+def gpu_models(conditions: Mapping[str, Any]) -> list[str]:
+    """Return the different models of NVIDIA's GPUs that a device has."""
+    return sorted({str(gpu["name"]) for gpu in _gpus(conditions) if gpu.get("name")})
+
+
+def environment_line(hello: Mapping[str, Any], conditions: Mapping[str, Any], uses_gpu: bool = False) -> str:
+    """Return the variables that change how fast models run, as a configuration holds them.
+
+    Which GPUs are visible matters where they are unlike and one is used: batch systems choose anew for every job.
+    """
+    variables = dict(hello.get("variables", {}))
+    if not uses_gpu or len(gpu_models(conditions)) < 2:
+        variables.pop("CUDA_VISIBLE_DEVICES", None)
+    return " ".join(f"{name}#{digest}" for name, digest in sorted(variables.items()))
 
 
 def throttle_signs(conditions: Mapping[str, Any], cores: Sequence[int] = ()) -> list[str]:

@@ -69,6 +69,7 @@ LATENCY_COLUMNS = (
     "energy_above_idle_mj",
     "energy_sensor",
     "device_ms",
+    "environment",
 )
 
 
@@ -195,6 +196,7 @@ def to_json(rows: Iterable[Latency]) -> list[dict[str, object]]:
             "energy_above_idle_mj": None if row.energy is None else row.energy.above_idle.value,
             "energy_sensor": None if row.energy is None else row.energy.sensor,
             "device_ms": row.device_ms,
+            "environment": row.configuration.environment,
         }
         for row in rows
     ]

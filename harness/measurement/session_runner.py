@@ -303,7 +303,7 @@ class SessionRunner:
             if event["event"] == "began":
                 phone, conditions = self.link.phone, builder.conditions
                 told = conditions if phone is None else phone.beside(conditions)
-                if changed := changes(unit.use.configuration, told, event):
+                if changed := changes(unit.use.configuration, self.link.hello, told, event):
                     raise Changed(changed)
             if event["event"] in ("began", "block"):
                 network = unit.model.architecture
@@ -453,7 +453,7 @@ class SessionRunner:
             elif result is not None:
                 unit = units[event["network"]]
                 result = result if phone is None else phone.joined(result)
-                changed = changes(use.configuration, result.conditions_before, event)
+                changed = changes(use.configuration, self.link.hello, result.conditions_before, event)
                 take(unit, self._changed(unit, changed) if changed else result)
 
         self._is_distrusted = False

@@ -8,11 +8,11 @@ from typing import Any, Protocol, runtime_checkable
 
 from device_agents.pacing import Durations, Pace
 from harness.devices.assembly import Assembly
-from harness.devices.conditions import clock_tier, hardware_name
+from harness.devices.conditions import clock_tier, environment_line, hardware_name
 from harness.devices.config import DEFAULT_PRECISION, Device, Format, Precision
 from harness.devices.provider_options import options_line
 from harness.devices.runtimes import RuntimeUse, version_name
-from harness.records import Configuration
+from harness.records import Configuration, uses_gpu
 from space.errors import ConfigError
 
 
@@ -173,7 +173,7 @@ def plan_runtime(
     reference = source.reference(runtime.format, group.precision)
     configuration = Configuration(
         device=device.name,
-        hardware=hardware_name(hello, conditions),
+        hardware=hardware_name(hello, conditions, uses_gpu(runtime.provider)),
         runtime=runtime.name,
         runtime_version=runtime.version,
         provider=runtime.provider,
@@ -187,6 +187,7 @@ def plan_runtime(
         clock_tier=clock_tier(conditions, cores),
         batch=reference.batch,
         provider_options=options_line(runtime.options.get("provider_options", {})),
+        environment=environment_line(hello, conditions, uses_gpu(runtime.provider)),
     )
     models = tuple(source.models(runtime.format, group.precision))
     return RuntimePlan(
@@ -199,8 +200,16 @@ def plan_runtime(
     )
 
 
-def changes(configuration: Configuration, conditions: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
-    """Describe how a worker that began under these conditions differs from a configuration, as after an upgrade; else empty."""
+def changes(
+    configuration: Configuration,
+    hello: Mapping[str, Any],
+    conditions: Mapping[str, Any],
+    measured: Mapping[str, Any],
+) -> str:
+    """Describe how a worker that began under these conditions differs from a configuration, as after an upgrade; else empty.
+
+    Behind one address there may be several machines, and a connection that broke ends at another.
+    """
     runtime = measured.get("runtime")
     found = runtime if isinstance(runtime, Mapping) else {}
     pairs: list[tuple[str, object, object]] = [
@@ -208,6 +217,12 @@ def changes(configuration: Configuration, conditions: Mapping[str, Any], measure
         ("provider", found.get("provider"), configuration.provider),
         ("clock tier", clock_tier(conditions, _cores(measured)), configuration.clock_tier),
     ]
+    has_gpu = configuration.uses_gpu
+    if "cpu_model" in conditions and "gpus" not in conditions.get("probe_errors", {}):
+        pairs += [
+            ("hardware", hardware_name(hello, conditions, has_gpu), configuration.hardware),
+            ("environment", environment_line(hello, conditions, has_gpu), configuration.environment),
+        ]
     if not set(_cores(measured)) <= set(configuration.cores):
         pairs.append(("cores", _cores(measured), list(configuration.cores)))
     return ", ".join(

@@ -31,11 +31,13 @@ MAX_QUOTED = 120  # characters of a value in an error
 # What must be equal before ratios to a reference that were measured at different times are compared.
 FACTS = (
     "device", "hardware", "runtime", "runtime_version", "provider", "threads", "cores", "clock_tier", "reference",
-    "provider_options", "batch",
+    "provider_options", "batch", "environment",
 )  # fmt: skip
 
 # And before peak memories are: neither cores, clocks nor references matter to these.
-MEMORY_FACTS = ("device", "hardware", "runtime", "runtime_version", "provider", "threads", "batch")
+MEMORY_FACTS = (
+    "device", "hardware", "runtime", "runtime_version", "provider", "threads", "batch", "environment",
+)  # fmt: skip
 
 Text = Annotated[str, StringConstraints(max_length=4096)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -73,6 +75,7 @@ class KeptLatency(_Kept):
     measured_utc: Text
     memory_bytes: Annotated[tuple[Count, ...], Field(max_length=MOST_RUNS)] = ()
     provider_options: Text = ""
+    environment: Text = ""
     batch: Count = 1
 
     @model_validator(mode="after")

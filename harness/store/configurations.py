@@ -305,9 +305,9 @@ def short_description(configuration: Configuration) -> str:
 
 
 def _later(c: Configuration) -> str:
-    """Return a batch of several images and the provider's options, each after a comma; usually empty."""
-    batch = "" if c.batch == 1 else f", batch {c.batch}"
-    return batch + (f", {c.provider_options}" if c.provider_options else "")
+    """Return a batch of several images, the provider's options and the environment, each after a comma; usually empty."""
+    batch = "" if c.batch == 1 else f"batch {c.batch}"
+    return "".join(f", {text}" for text in (batch, c.provider_options, c.environment) if text)
 
 
 def _differences(found: Sequence[Configuration], end: str) -> str:

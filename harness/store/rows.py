@@ -26,7 +26,7 @@ _TEXTS = (
     "purpose",
 )
 _SECONDS = ("elapsed_s", "loop_s")
-_LATER = ("batch", "provider_options")  # of a configuration: NULL in rows of before
+_LATER = ("batch", "provider_options", "environment")  # of a configuration: NULL in rows of before
 _FRESH_TEXTS = tuple(name for name in _TEXTS if name != "stop")
 _FRESH_NUMBERS = ("model_bytes", "empty_bytes", "peak_bytes", "load_ns", "first_run_ns")
 _BLOCKS_TEXTS = (*_FRESH_TEXTS, "ended")

@@ -26,6 +26,7 @@ CONFIGURATIONS = sa.Table(
     sa.Column("clock_tier", sa.String(1)),
     sa.Column("batch", sa.Integer),  # NULL before schema 0007: 1
     sa.Column("provider_options", sa.Text),  # NULL before schema 0007: none
+    sa.Column("environment", sa.Text),  # NULL before schema 0010: not known
 )
 
 CAMPAIGNS = sa.Table(

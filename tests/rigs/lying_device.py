@@ -111,6 +111,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
         ],
         "broken": [{"name": "tflite", "message": "no module named tflite"}],
         "driver": {**DRIVER, "trouble": "it has folders of 2 chips: a, b", "variables": {"A": "b"}},
+        "variables": {"MALLOC_ARENA_MAX": "0a1b2c3d"},
         "environment": {
             "packages": {"numpy": "2.0"},
             "executable": "/bin/python3",

@@ -63,6 +63,7 @@ def _configuration(configuration: Configuration, conditions: Mapping[str, Any]) 
         ("precision", f"{c.precision} model, {c.arithmetic or 'unknown'} arithmetic"),
         *([("batch", f"{c.batch} images a run")] * (c.batch > 1)),
         *([("provider options", c.provider_options)] * bool(c.provider_options)),
+        *([("environment", c.environment)] * bool(c.environment)),
         ("threads", str(c.threads)),
         ("cores", ", ".join(map(str, c.cores)) or "any"),
         ("clock tier", CLOCK_TIERS.get(c.clock_tier, c.clock_tier)),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.devices.conditions import clock_tier, hardware_name
+from harness.devices.conditions import clock_tier, environment_line, hardware_name
 from harness.devices.config import PACKED, Device, LocalDevice, SshDevice
 from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes, likely_runtimes, parse_cores
 from space.errors import ConfigError, did_you_mean
@@ -359,6 +359,21 @@ def test_hardware_is_named_by_machine_and_cpu_and_never_by_nothing() -> None:
         == "aarch64 Cortex-A76"
     )
     assert hardware_name({}, {}) == "unknown machine unknown CPU"
+
+
+def test_hardware_of_a_gpu_has_the_models_of_the_gpus() -> None:
+    hello, cards = {"platform": {"machine": "x86_64"}}, [{"name": "T4"}, {"name": "A2"}, {"name": "T4"}]
+    conditions = {"cpu_model": "Xeon", "gpus": cards}
+    assert hardware_name(hello, conditions, uses_gpu=True) == "x86_64 Xeon, A2, T4"
+    assert hardware_name(hello, conditions) == "x86_64 Xeon"
+
+
+def test_which_gpus_are_visible_counts_where_they_are_unlike() -> None:
+    hello = {"variables": {"CUDA_VISIBLE_DEVICES": "0a", "MALLOC_ARENA_MAX": "1b"}}
+    alike, unlike = ({"gpus": [{"name": "T4"}, {"name": name}]} for name in ("T4", "A2"))
+    assert environment_line(hello, unlike, uses_gpu=True) == "CUDA_VISIBLE_DEVICES#0a MALLOC_ARENA_MAX#1b"
+    for conditions, uses_gpu in ((alike, True), (unlike, False)):
+        assert environment_line(hello, conditions, uses_gpu) == "MALLOC_ARENA_MAX#1b"
 
 
 def test_only_a_near_name_is_suggested() -> None:

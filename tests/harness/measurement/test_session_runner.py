@@ -284,3 +284,29 @@ def test_segments_that_the_user_names_come_as_segments(harness_cache: Path) -> N
     assert (models[0].purpose, models[0].architecture) == ("network", "conv/conv/conv")
     assert {model.purpose for model in models[1:5]} == {"segment"}
     assert len({model.graph_hash for model in models[:5]}) == 5
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "told"),
+    [
+        ({"platform": {"machine": "riscv64"}}, "hardware 'riscv64 Made Up CPU', not "),
+        ({"variables": {"MALLOC_ARENA_MAX": "0a1b2c3d"}}, "environment 'MALLOC_ARENA_MAX#0a1b2c3d', not ''"),
+    ],
+)
+def test_a_connection_that_is_opened_again_to_another_machine_adds_nothing_to_the_firsts_latencies(
+    store: Store, elsewhere: dict[str, object], told: str
+) -> None:
+    link = ScriptedLink([LOST, Run()])
+    link.on_reopen = lambda: link.hello.update(elsewhere)
+    outcome = run_scripted(link, store)
+    assert {failure.kind for failure in outcome.failures} == {"conditions-changed"}
+    assert told in outcome.failures[0].message
+    assert counts(store, outcome) == {}
+
+
+def test_each_environment_has_a_configuration_of_its_own(store: Store) -> None:
+    one, other = ScriptedLink(), ScriptedLink()
+    other.hello["variables"] = {"MALLOC_ARENA_MAX": "0a1b2c3d"}
+    found = [configuration_of(run_scripted(link, store)) for link in (one, other, one)]
+    assert [configuration.environment for configuration in found] == ["", "MALLOC_ARENA_MAX#0a1b2c3d", ""]
+    assert store.configurations() == found[:2]

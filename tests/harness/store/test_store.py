@@ -433,7 +433,7 @@ def test_a_store_of_the_first_schema_is_migrated_with_its_calibrations_told_apar
         CAMPAIGN,
     )
     values = asdict(CONFIGURATION) | {"cores": "4,5", "digest": CONFIGURATION.digest, "id": 7}
-    del values["batch"], values["provider_options"]
+    del values["batch"], values["provider_options"], values["environment"]
     insert(path, "configurations", values)
     for session in (network, calibration):
         document = json.loads(zlib.decompress(pack_raw(session)))

@@ -189,7 +189,7 @@ def _unfit(dataset: Dataset) -> str:
     try:
         encode(dataset)
     except PackingError as e:
-        return e.reason
+        return e.why
     except DatasetError as e:
         return str(e)
     return ""

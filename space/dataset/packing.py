@@ -24,11 +24,11 @@ _ACCURACY = re.compile(r"b_([0-9]{1,5})_([0-9]{1,5})_([0-9]{1,2})")
 
 
 class PackingError(DatasetError):
-    """A number that no `.blox` file holds; `reason` says why."""
+    """A number that no `.blox` file holds; `why` says the cause alone."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"{reason}; write .csv, which holds every number")
-        self.reason = reason
+        self.why = reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

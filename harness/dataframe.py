@@ -35,7 +35,7 @@ class Tabular:
         return f"<{type(self).__name__} of {self.head(1)[1]:,} rows; to_pandas() has them>"
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows: the first rows, and how many there are."""
+        """Return HTML for a notebook: the first rows, and how many there are."""
         rows, count = self.head(SHOWN)
         lines = [list(rows[0])] if rows else []
         lines += [[_cell(value) for value in row.values()] for row in rows]

@@ -56,7 +56,7 @@ def compare(a: RatioEstimate, b: RatioEstimate, configurations: Sequence[Configu
 
 
 def doubted(found: Comparison, findings: Sequence[Finding]) -> Comparison:
-    """Return what findings about either network leave of a comparison: a tie, unless what they doubt cannot turn it round."""
+    """Return a comparison as findings about either network leave it: a tie, unless their doubts cannot turn it round."""
     if found.interval is None or found.verdict == "tie":
         return found
     (low, high), factor = found.interval, wrong_by(findings)

@@ -18,7 +18,7 @@ SEGMENTS = "segments"  # as a selection: stem, cells, reductions and head, each 
 
 
 def listed(models: Any) -> list[Any]:
-    """Return what a caller from Python names, one or several, as a list: networks as texts, paths and torch models as they are.
+    """Return the models that a caller from Python names, one or several, as a list: networks as texts, others as they are.
 
     Several may be a sequence, a numpy array or a column of a DataFrame.
     """

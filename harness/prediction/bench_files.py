@@ -348,7 +348,7 @@ def _read_sidecar(path: Path, data: Dataset) -> tuple[dict[str, list[Any]], str,
 def _trouble(
     held_s: float, latency_s: object, low_s: object, high_s: object, source: object, grade: object
 ) -> str:
-    """Return what is wrong with a sidecar's row beside the latency that its file holds; nothing where it is right."""
+    """Return the fault of a sidecar's row beside the latency that its file holds; empty where there is none."""
     if type(latency_s) is not float or not abs(latency_s - held_s) <= ROUNDED_S:
         return f"latency_s = {_shown(latency_s)}, where the file has {held_s!r}"
     if (low_s, high_s) != (None, None) and not (

@@ -394,7 +394,7 @@ def _engine_options(url: sa.URL) -> dict[str, Any]:
 
 
 def _writer_of(path: Path | None) -> Callable[[Any, Any], None]:
-    """Return what prepares a SQLite connection for writing: a write-ahead log where it can work, else a rollback journal."""
+    """Return the set-up of a new SQLite connection for writing: a write-ahead log where it can work, else a rollback journal."""
     mode = "DELETE" if path is not None and is_shared_between_hosts(path.parent) else "WAL"
 
     def prepare(connection: Any, _record: Any) -> None:

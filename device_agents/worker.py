@@ -35,6 +35,7 @@ MESSAGE_CHARACTERS = 2000
 PULSE_NS = 1000000000
 FLUSH_NS = 500000000
 NS_PER_S = 1000000000
+TOO_LARGE = "fp16 has no numbers beyond 65504, which its values may be: take a provider of fp32, or its weights are broken"
 PR_SET_PDEATHSIG = 1
 ENDS_JOB = (
     "part-missing",
@@ -194,10 +195,9 @@ class Session:
         outputs = Outputs(network)
         output = outputs.first
         if not all(map(isfinite, output)):
-            raise Refusal(
-                "worker-error",
-                "the network's output on the fixed input is not finite: %s; its weights are broken" % output,
-            )
+            why = TOO_LARGE if network.arithmetic == "fp16" else "its weights are broken"
+            message = "the network's output on the fixed input is not finite: %s; %s"
+            raise Refusal("worker-error", message % (output, why))
         self._delay.find_threads()
         reporter.enter("warm-up", number)
         gc.collect()

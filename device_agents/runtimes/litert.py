@@ -50,6 +50,9 @@ ELEMENTS = {
     16: ("uint32", "I"),
     17: ("uint16", "H"),
 }
+COMPILED_FOR: set[str] = (
+    set()
+)  # providers that this process has compiled a network for, and which are thus there
 SIGNATURE = 0  # the first of a model, or what LiteRT makes of one without
 
 
@@ -73,6 +76,9 @@ ALSO_CPU = "+CPU"  # behind a GPU's name: the CPU runs the operators that it lea
 GPU_LIBRARIES = "libLiteRt*Accelerator.so"
 # Whether LiteRT's own kernels run no operator of the graph as it now is, and whether XNNPACK ran none of it as it was compiled.
 TELL_WHOLE = ("LiteRtCompiledModelIsFullyAccelerated", "LiteRtCompiledModelIsNonCpuFullyAccelerated")
+# What LiteRT prints of a graph in which an operator's values tell the size of its result.
+DYNAMIC = "only supports static-sized tensors"
+ADVICE_ON_SIZES = "it takes none with values whose sizes are known only in a run: fix them at export, or take the provider CPU"
 # Identifiers of options, by litert_cpu_options.cc and litert_runtime_options.cc.
 CPU_OPTIONS, RUNTIME_OPTIONS = "xnnpack", "runtime_options_string"
 
@@ -215,12 +221,18 @@ class Compiled:
             if printed is None:
                 raise
             printed.check(self._provider, error)
+            is_dynamic = DYNAMIC in printed.read()[begin:]
+            if is_dynamic or (error.status != api.COMPILATION_FAILED and self._provider in COMPILED_FOR):
+                message = "the %s does not run this network: %s; " % (self._provider, error)
+                message += ADVICE_ON_SIZES if is_dynamic else "it runs others, and what it printed tells why"
+                raise Refusal("worker-error", message) from error
             if PROVIDERS[self._provider].accelerator == api.NPU:
                 raise why_refused(self.library.path.parent, error) from error
             if error.status != api.COMPILATION_FAILED:
                 message = "LiteRT cannot use the %s of this device: %s; what it printed tells why"
                 raise Refusal("runtime-missing", message % (self._provider, error)) from error
             raise self._partial(str(error)) from error
+        COMPILED_FOR.add(self._provider)
         return handle, printed.read()[begin:] if printed else ""
 
     def _partial(self, told: str) -> Refusal:

@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories.model_files import save_half_supported_tflite, save_int8_tflite, save_tflite
+from factories.model_files import (
+    save_dynamic_tflite,
+    save_half_supported_tflite,
+    save_int8_tflite,
+    save_tflite,
+)
 from rigs.agent_client import Client
 from rigs.agent_jobs import SURE_PLAN, measured, named
 from rigs.other_pythons import find_interpreters
@@ -94,6 +99,21 @@ def test_a_model_that_the_gpu_runs_in_part_is_refused_and_measured_where_that_is
     events, answer = gpu_client.run(both)
     assert measured(events)["shares"] == {"GPU-fp32": 0.5, "CPU": 0.5}
     assert measured(events)["arithmetic"] == "mixed"
+    assert measured(events, 1)["shares"] == {"GPU-fp32": 1.0}
+
+
+def test_a_network_that_a_gpu_does_not_compile_is_refused_and_does_not_end_the_job(
+    gpu_client: Client, tmp_path: Path
+) -> None:
+    dynamic = save_dynamic_tflite(tmp_path / "dynamic.tflite").read_bytes()
+    whole = save_tflite(tmp_path / "a.tflite").read_bytes()
+    both = job(gpu_client, dynamic, whole, "GPU-fp32")
+    both["networks"].append(both["reference"])
+    events, answer = gpu_client.run(both)
+    assert answer["type"] == "result", answer
+    (refused,) = named(events, "refused")
+    assert (refused["network"], refused["failure"]["kind"]) == (0, "worker-error")
+    assert "sizes are known only in a run: fix them at export" in refused["failure"]["message"]
     assert measured(events, 1)["shares"] == {"GPU-fp32": 1.0}
 
 

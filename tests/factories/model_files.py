@@ -217,6 +217,38 @@ def save_half_supported_tflite(path: Path, last: str = "FLOOR_MOD") -> Path:
     return save_convolution(path, tensors, last)
 
 
+def save_dynamic_tflite(path: Path) -> Path:
+    """Write a TFLite model of an `image` that is given the shape of a second input: a size that is known only in a run."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model, graph, code, operator = (
+        schema.ModelT(),
+        schema.SubGraphT(),
+        schema.OperatorCodeT(),
+        schema.OperatorT(),
+    )
+    graph.tensors = []
+    for name, shape, kind in (("image", [1, 8], 0), ("shape", [2], 2), ("y", [1, 1], 0)):
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape, tensor.type, tensor.buffer = name, shape, kind, 0
+        graph.tensors.append(tensor)
+    graph.tensors[-1].shapeSignature = [-1, -1]
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.RESHAPE
+    operator.inputs, operator.outputs = [0, 1], [2]
+    graph.operators, graph.inputs, graph.outputs = [operator], [0, 1], [2]
+    model.version, model.buffers, model.operatorCodes, model.subgraphs = (
+        3,
+        [schema.BufferT()],
+        [code],
+        [graph],
+    )
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    path.write_bytes(bytes(builder.Output()))
+    return path
+
+
 @dataclass(frozen=True)
 class Values:
     """A tensor of a TFLite model: shape, type, scales (one, or one a channel), constant values where it has some."""

@@ -29,7 +29,7 @@ from device_agents.runtimes import litert, litert_library, tflite, uses_accelera
 from device_agents.runtimes.litert_api import LiteRtError, LiteRtLibrary
 from device_agents.runtimes.litert_library import ANY_VERSION_VARIABLE, PATH_VARIABLE, open_library
 from device_agents.runtimes.litert_printed import GpuError, PrintedText, printed_text
-from device_agents.runtimes.loaded import Inputs, fixed_input
+from device_agents.runtimes.loaded import Inputs, fixed_input, fixed_values
 from device_agents.runtimes.plain_values import fixed_bytes
 from device_agents.worker import ENDS_JOB
 from harness.devices.client import ISOLATED
@@ -377,6 +377,48 @@ def test_a_shape_of_which_an_accelerator_runs_a_part_is_refused(
         monkeypatch.setitem(cpu_for_all.functions, name, answer(is_whole))
     with pytest.raises(Refusal, match="GPU-fp32 does not run all operators of this network: LiteRt"):
         litert.load_with_inputs(model, 1, {"provider": provider}, Inputs({"image": [3, 16, 16, 3]}))
+
+
+def test_what_an_accelerator_does_not_compile_is_its_own_fault_until_it_has_compiled_another(
+    cpu_for_all: LiteRtLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = save_tflite(tmp_path / "a.tflite").read_bytes()
+    monkeypatch.setattr(litert, "COMPILED_FOR", set())
+    for name in litert.TELL_WHOLE:
+        monkeypatch.setitem(cpu_for_all.functions, name, answer([True]))
+
+    def refused() -> tuple[str, str]:
+        with monkeypatch.context() as patch, pytest.raises(Refusal) as caught:
+            patch.setitem(cpu_for_all.functions, "LiteRtCreateCompiledModel", lambda *_: 3)
+            litert.load(model, 1, {"provider": "GPU-fp32"})
+        return caught.value.kind, str(caught.value).partition(":")[0]
+
+    assert refused() == ("runtime-missing", "LiteRT cannot use the GPU-fp32 of this device")
+    litert.load(model, 1, {"provider": "GPU-fp32"})
+    assert refused() == ("worker-error", "the GPU-fp32 does not run this network")
+
+
+@pytest.mark.parametrize("code", ["f", "b", "q", "?", "e", "H"])
+def test_values_of_any_type_are_put_in_reverse_order(code: str) -> None:
+    values = [1, 0, 1, 1, 0] if code == "?" else [3, 1, 0, 7, 5]
+    data = struct.pack(f"=5{code}", *values)
+    assert struct.unpack(f"=5{code}", litert.reversed_values(data, code)) == tuple(values[::-1])
+
+
+def test_another_input_gives_another_output_and_the_own_one_is_put_back(
+    cpu_for_all: LiteRtLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = save_tflite(tmp_path / "a.tflite").read_bytes()
+    for name in litert.TELL_WHOLE:
+        monkeypatch.setitem(cpu_for_all.functions, name, answer([True]))
+    loaded = litert.load(model, 1, {"provider": "GPU-fp32"})
+    loaded.run()
+    own = loaded.output()
+    assert loaded.reversed_output is not None
+    image = fixed_values((1, 16, 16, 3), "NHWC").reshape(-1)[::-1].reshape(1, 16, 16, 3)
+    assert loaded.reversed_output() == outputs(tflite, model, Inputs(arrays={"image": image})) != own
+    loaded.run()
+    assert loaded.output() == own
 
 
 def test_an_npu_runs_a_network_in_the_shape_alone_that_it_was_compiled_for(

@@ -102,6 +102,20 @@ def test_a_model_that_the_gpu_runs_in_part_is_refused_and_measured_where_that_is
     assert measured(events, 1)["shares"] == {"GPU-fp32": 1.0}
 
 
+def test_values_beyond_fp16_are_refused_by_that_name_and_fp32_computes_them(
+    gpu_client: Client, tmp_path: Path
+) -> None:
+    large = save_half_supported_tflite(tmp_path / "large.tflite", "MUL", weight=1e6).read_bytes()
+    whole = save_tflite(tmp_path / "a.tflite").read_bytes()
+    events, _ = gpu_client.run(job(gpu_client, large, whole, "GPU"))
+    (refused,) = named(events, "refused")
+    assert "not finite" in refused["failure"]["message"]
+    assert "fp16 has no numbers beyond 65504" in refused["failure"]["message"]
+    output = measure(gpu_client, large, "GPU-fp32")["output"]
+    assert max(output) > 65504
+    assert output == pytest.approx(measure(gpu_client, large, "CPU")["output"], rel=1e-3)
+
+
 def test_a_network_that_a_gpu_does_not_compile_is_refused_and_does_not_end_the_job(
     gpu_client: Client, tmp_path: Path
 ) -> None:

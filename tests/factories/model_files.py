@@ -202,11 +202,14 @@ def save_int8_tflite(path: Path, width: int = 8) -> Path:
     )
 
 
-def save_half_supported_tflite(path: Path, last: str = "FLOOR_MOD") -> Path:
-    """Write a TFLite model of a convolution, which accelerators run, and an operator that LiteRT's GPUs, or all, lack (ATAN2)."""
+def save_half_supported_tflite(path: Path, last: str = "FLOOR_MOD", weight: float = 1) -> Path:
+    """Write a TFLite model of a convolution, which accelerators run, and an operator that LiteRT's GPUs, or all, lack (ATAN2).
+
+    weight: a factor of the convolution's weights.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
-    kernel = np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32)
+    kernel = np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32) * np.float32(weight)
     floats = schema.TensorType.FLOAT32
     tensors = {
         "image": Values((1, 8, 8, 3), floats),

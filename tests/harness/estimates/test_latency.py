@@ -84,7 +84,9 @@ def test_sessions_of_different_arithmetic_are_never_merged(
     assert "arithmetic" in capsys.readouterr().out
 
 
-def test_a_model_that_changed_under_its_name_is_the_one_measured_last_and_hides_no_other(store: Store) -> None:
+def test_a_model_that_changed_under_its_name_is_the_one_measured_last_and_hides_no_other(
+    store: Store,
+) -> None:
     first, then = (f"2024-05-0{day}T00:00:00.000+00:00" for day in (1, 2))
     keep(store, [session_of(2.0, started_utc=first), session_of(2.0, started_utc=first), session_of(5.0, 2)])
     keep(store, [session_of(3.0, started_utc=then, model_digest="f" * 64)])

@@ -4,7 +4,8 @@ A profiler costs time itself, so the same network stands in the process once mor
 as reference and network do in a session, and the first run of a turn, which finds cold caches, counts for neither.
 
 Medians are of the quietest quarter of the runs. On a machine that does other things a run is held up somewhere, each
-time in another node: the sum of the nodes' medians over all runs would be far below the median of the whole runs.
+time in another node: the sum of the nodes' medians over all runs would be far below the median of the whole runs. How many
+even of the quietest waited for a core is told.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ import resource
 from pathlib import Path
 from statistics import median
 from time import perf_counter_ns
-from typing import Any, Callable, Iterable
+from typing import Any, Callable, Iterable, Sequence
 
+from device_agents.clean_runs import DISTURBED_SHARE, baseline_ns
 from device_agents.jobs import ModelRecipe, Plan
 from device_agents.models import assemble, given_inputs
 from device_agents.refusal import Refusal
 from device_agents.run_delay import RunDelay
-from device_agents.runtimes import PROFILED, load, start_or_refuse
+from device_agents.runtimes import PROFILED, load, start_or_refuse, uses_accelerator
 from device_agents.runtimes.loaded import NodeTime
-from device_agents.sampling import Stopwatch, sample_ns
+from device_agents.sampling import Sample, Stopwatch, sample_ns, sample_runs
 from device_agents.warmup import Warming
 
 TURN_RUNS = 5
@@ -53,7 +55,9 @@ def profile_network(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
     reporter.enter("warm-up")
     gc.collect()
     gc.disable()
-    warming = Warming(plain.run, PLAN, Stopwatch(RunDelay(job["threads"] == 1)))
+    is_one_thread = job["threads"] == 1 and not uses_accelerator(str(job["options"].get("provider", "")))
+    stopwatch = Stopwatch(RunDelay(is_one_thread))
+    warming = Warming(plain.run, PLAN, stopwatch)
     start_ns = perf_counter_ns()
     while not warming.is_warm:
         warming.take_turn(TURN_RUNS, start_ns, perf_counter_ns, reporter.pulse)
@@ -62,36 +66,51 @@ def profile_network(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
         reporter.pulse(perf_counter_ns())
 
     reporter.enter("runs")
-    plain_ns: list[int] = []
-    wall_ns: list[int] = []
+    plain_runs: list[Sample] = []
+    wall_runs: list[Sample] = []
     counted = [False] * FIRST_RUNS
-    while len(wall_ns) < job["runs"]:
-        count = min(TURN_RUNS, job["runs"] - len(wall_ns))
-        plain_ns += take_turn(plain.run, count, reporter.pulse)
-        wall_ns += take_turn(profiled.run, count, reporter.pulse)
+    while len(wall_runs) < job["runs"]:
+        count = min(TURN_RUNS, job["runs"] - len(wall_runs))
+        plain_runs += take_turn(plain.run, count, reporter.pulse, stopwatch)
+        wall_runs += take_turn(profiled.run, count, reporter.pulse, stopwatch)
         counted += [False] + [True] * count
     reporter.enter("read the profile")
-    quiet = quietest(wall_ns)
+    base_ns = 0 if is_one_thread else baseline_ns(warming.delays_ns, min(warming.samples_ns))
+    (quiet, waited), (plain_quiet, plain_waited) = (
+        quiet_runs(runs, base_ns) for runs in (wall_runs, plain_runs)
+    )
     nodes = total_nodes(pulsed(end_profile(), reporter.pulse), counted, quiet)
+    told = {"disturbed_runs": max(waited, plain_waited)} if stopwatch.is_informed else {}
     return {
+        **told,
         "runtime": profiled.runtime,
         "threads": job["threads"],
         "cores": message["cores"],
         "runs": job["runs"],
         "quiet_runs": len(quiet),
-        "wall_median_ns": int(median(wall_ns[index] for index in quiet)),
-        "plain_median_ns": int(median(plain_ns[index] for index in quietest(plain_ns))),
+        "wall_median_ns": int(median(wall_runs[index].run_ns for index in quiet)),
+        "plain_median_ns": int(median(plain_runs[index].run_ns for index in plain_quiet)),
         "nodes": nodes,
     }
 
 
-def take_turn(run: Callable[[], object], count: int, pulse: Callable[[int], None]) -> list[int]:
-    """Return the times of `count` runs after one that does not count."""
-    times_ns = []
-    for _ in range(count + 1):
-        times_ns.append(sample_ns(run, 1))
-        pulse(perf_counter_ns())
-    return times_ns[1:]
+def take_turn(
+    run: Callable[[], object], count: int, pulse: Callable[[int], None], stopwatch: Stopwatch
+) -> list[Sample]:
+    """Time `count` runs after one that does not count."""
+    return sample_runs(run, count + 1, 1, pulse, stopwatch)[1:]
+
+
+def quiet_runs(runs: Sequence[Sample], base_ns: int) -> tuple[set[int], int]:
+    """Return the numbers of the quietest runs, and how many of them were disturbed all the same."""
+    disturbed = are_disturbed(runs, base_ns)
+    quiet = quietest([run.run_ns for run in runs], disturbed)
+    return quiet, sum(disturbed[index] for index in quiet)
+
+
+def are_disturbed(runs: Sequence[Sample], base_ns: int) -> list[bool]:
+    """Return which runs waited for a core for more than 1 % of their time beyond the wait of a free machine."""
+    return [run.delay_ns - base_ns > DISTURBED_SHARE * run.run_ns for run in runs]
 
 
 def pulsed(runs: Iterable[list[NodeTime]], pulse: Callable[[int], None]) -> Iterable[list[NodeTime]]:
@@ -101,9 +120,9 @@ def pulsed(runs: Iterable[list[NodeTime]], pulse: Callable[[int], None]) -> Iter
         yield run
 
 
-def quietest(times_ns: list[int]) -> set[int]:
-    """Return the numbers of the shortest runs, a quarter of all, at least one."""
-    ordered = sorted(range(len(times_ns)), key=lambda index: times_ns[index])
+def quietest(times_ns: Sequence[int], disturbed: Sequence[bool]) -> set[int]:
+    """Return the numbers of a quarter of the runs, at least one: the shortest that were not disturbed, then of the others."""
+    ordered = sorted(range(len(times_ns)), key=lambda index: (disturbed[index], times_ns[index]))
     return set(ordered[: max(1, len(times_ns) // QUIET_SHARE)])
 
 

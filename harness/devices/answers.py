@@ -353,6 +353,7 @@ class Profiled(Said):
     cores: Cores
     runs: Positive
     quiet_runs: Positive
+    disturbed_runs: Count = 0
     wall_median_ns: Positive
     plain_median_ns: Positive
     nodes: Annotated[list[ProfiledNode], Field(min_length=1, max_length=MAX_NODES)]

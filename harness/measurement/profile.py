@@ -38,7 +38,8 @@ class Node:
 class Profile:
     """A network's nodes in running order, and the median of a whole run with and without the profiler, in ns.
 
-    All medians are of the `quiet_runs` shortest of the `runs`.
+    All medians are of the `quiet_runs` shortest of the `runs`, of those first in which no thread waited for a core; so many as
+    `disturbed_runs` of them waited all the same, None where the device does not tell.
     """
 
     runtime: str
@@ -51,6 +52,7 @@ class Profile:
     wall_median_ns: int
     plain_median_ns: int
     nodes: tuple[Node, ...]
+    disturbed_runs: int | None = None
 
     def __post_init__(self) -> None:
         if self.runs < 1 or self.wall_median_ns < 1 or self.plain_median_ns < 1 or not self.nodes:
@@ -142,4 +144,5 @@ def read_profile(answer: Mapping[str, Any]) -> Profile:
         wall_median_ns=answer["wall_median_ns"],
         plain_median_ns=answer["plain_median_ns"],
         nodes=tuple(Node(**node) for node in answer["nodes"]),
+        disturbed_runs=answer.get("disturbed_runs"),
     )

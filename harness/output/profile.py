@@ -65,7 +65,13 @@ def print_profile(found: NetworkProfile, by: str = "", *, json_output: bool, wid
         err=True,
     )
     outside = taken.outside_ns / taken.wall_median_ns
-    if outside > BUSY_SHARE:
+    if taken.disturbed_runs:
+        echo(
+            f"another program had the core in {taken.disturbed_runs} even of the quietest {taken.quiet_runs} runs: times are too "
+            "long, and shares mislead; profile again when the device is quiet",
+            err=True,
+        )
+    elif outside > BUSY_SHARE:
         echo(
             f"{100 * outside:.0f} % of the time passed outside nodes: if other processes held the runs up, profile "
             "again when the device is quiet",

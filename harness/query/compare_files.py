@@ -19,7 +19,7 @@ from harness.models.files import FileModel, GivenInputs, find_files, is_file_nam
 from harness.prediction.measure import MeasureRequest, measure_requested
 from harness.records import ReferenceLatency, SessionRecord
 from harness.store import Store
-from harness.store.latencies import in_one_arithmetic
+from harness.store.latencies import mergeable
 from harness.store.opening import open_existing, open_store
 from space.errors import ConfigError
 
@@ -182,7 +182,7 @@ def _sessions(store: Store, row: Latency, name: str) -> tuple[list[SessionRecord
     quiet = store.reference_latency(row.configuration)
     if quiet is None:
         raise ConfigError(f"{name}: no session tells its latency; give the command again with --fresh")
-    return in_one_arithmetic(store.sessions(row.configuration, [row.graph_hash])), quiet
+    return mergeable(store.sessions(row.configuration, [row.graph_hash])), quiet
 
 
 def _reference_row(store: Store, row: Latency, reference: ReferenceLatency, name: str) -> Latency:
@@ -192,7 +192,7 @@ def _reference_row(store: Store, row: Latency, reference: ReferenceLatency, name
         NormalDist().inv_cdf((1 + COVERAGE) / 2) * (reference.sd or 0.0),
     )
     ends_ms = (latency_ms / (1 + reach), latency_ms * (1 + reach))
-    sessions = in_one_arithmetic(store.sessions(row.configuration, [row.graph_hash]))
+    sessions = mergeable(store.sessions(row.configuration, [row.graph_hash]))
     runs_ms = [
         run_ns / session.reference_loops / 1e6
         for session in sessions

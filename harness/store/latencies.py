@@ -65,14 +65,17 @@ def latencies(
 def _by_network(
     store: Store, configuration: Configuration, hashes: Sequence[str], purpose: str
 ) -> dict[str, list[SessionRecord]]:
-    """Return the sessions of networks, by network, of one arithmetic each; sessions that cannot be read are left out."""
+    """Return the sessions of networks that may be merged, by network; sessions that cannot be read are left out."""
     by_network: dict[str, list[SessionRecord]] = {}
     for session in store.sessions(configuration, hashes, purpose=purpose) if hashes else ():
         by_network.setdefault(session.graph_hash, []).append(session)
-    return {key: in_one_arithmetic(sessions) for key, sessions in by_network.items()}
+    return {key: mergeable(sessions) for key, sessions in by_network.items()}
 
 
-def in_one_arithmetic(sessions: Sequence[SessionRecord]) -> list[SessionRecord]:
-    """Return the sessions, oldest first, that may be merged: those of the last known arithmetic, and those of unknown."""
-    known = [session.arithmetic for session in sessions if session.arithmetic != UNKNOWN]
-    return [session for session in sessions if session.arithmetic in (UNKNOWN, *known[-1:])]
+def mergeable(sessions: Sequence[SessionRecord]) -> list[SessionRecord]:
+    """Return the sessions of a network, oldest first, that may be merged: of the model measured last, if it has changed under its
+    name, and of the last known arithmetic or of none known.
+    """
+    same = [session for session in sessions if session.model_digest == sessions[-1].model_digest]
+    known = [session.arithmetic for session in same if session.arithmetic != UNKNOWN]
+    return [session for session in same if session.arithmetic in (UNKNOWN, *known[-1:])]

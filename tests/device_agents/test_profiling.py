@@ -8,9 +8,10 @@ import pytest
 from rigs.agent_client import process_exists
 from rigs.agent_jobs import send_job
 
-from device_agents.profiling import quietest, total_nodes
+from device_agents.profiling import are_disturbed, quietest, total_nodes
 from device_agents.refusal import Refusal
 from device_agents.runtimes.onnxruntime_profile import read_runs
+from device_agents.sampling import Sample
 
 NODE = ("s0.x", "Conv", "CPUExecutionProvider", 2000)
 
@@ -53,6 +54,7 @@ def test_a_profile_tells_the_time_of_each_node_and_what_profiling_costs(client, 
         assert node["runs"] == 12 and 0 <= node["median_ns"] <= node["total_ns"]
         assert "kernel_time" not in node["name"]
     assert answer["plain_median_ns"] > 0 and answer["quiet_runs"] == 3
+    assert 0 <= answer["disturbed_runs"] <= 3
     # the profiler counts whole microseconds, so a node may be told half of one too much
     assert sum(node["median_ns"] for node in nodes) < answer["wall_median_ns"] + 1000 * len(nodes)
     assert list((client.root / "tmp").iterdir()) == []
@@ -133,8 +135,18 @@ def test_totals_are_of_the_runs_that_count_and_medians_of_the_quiet_ones_among_t
 
 
 def test_the_quietest_quarter_is_of_the_shortest_runs_and_never_empty():
-    assert quietest([9, 1, 5, 4, 8, 7, 6, 2]) == {1, 7}
-    assert quietest([3, 1]) == {1}
+    assert quietest([9, 1, 5, 4, 8, 7, 6, 2], [False] * 8) == {1, 7}
+    assert quietest([3, 1], [False] * 2) == {1}
+
+
+def test_runs_that_waited_for_a_core_are_quiet_only_where_there_are_no_others():
+    runs = [Sample(1000, delay_ns, 0) for delay_ns in (0, 10, 11, 31, 500)]
+    assert are_disturbed(runs, 0) == [False, False, True, True, True]
+    assert are_disturbed(runs, 20) == [False, False, False, True, True], (
+        "a pool's threads wait for each other"
+    )
+    assert quietest([9, 1, 5, 4, 8, 7, 6, 2], [True, True, False, False, False, True, True, True]) == {2, 3}
+    assert quietest([9, 1, 5, 4, 8, 7, 6, 2], [True] * 5 + [False] + [True] * 2) == {5, 1}
 
 
 @pytest.mark.parametrize("counted", [[True], [True, True, True]])

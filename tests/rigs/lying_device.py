@@ -160,6 +160,7 @@ PROFILE = {
     "cores": [0],
     "runs": 8,
     "quiet_runs": 2,
+    "disturbed_runs": 1,
     "wall_median_ns": 1000,
     "plain_median_ns": 800,
     "nodes": [NODE],

@@ -10,6 +10,10 @@ from rigs import commands
 from rigs.short_campaigns import any_core
 
 from harness.measurement.profile import OTHER, OUTSIDE, Node, group_nodes, read_profile
+from harness.models.names import select_architecture
+from harness.models.profile import NetworkProfile
+from harness.output.profile import print_profile
+from space import BLOX
 
 pytestmark = pytest.mark.converter
 
@@ -156,3 +160,25 @@ def test_the_profiler_costs_what_a_run_takes_longer() -> None:
     assert profile.nodes[0] == Node(
         name="a", op="Conv", provider="CPUExecutionProvider", runs=8, total_ns=2700, median_ns=300
     )
+
+
+@pytest.mark.parametrize(
+    ("disturbed", "words"),
+    [
+        ({}, "passed outside nodes: if other processes"),
+        ({"disturbed_runs": 0}, "passed outside nodes: if other processes"),
+        (
+            {"disturbed_runs": 1},
+            "another program had the core in 1 even of the quietest 2 runs: times are too long",
+        ),
+    ],
+)
+def test_times_of_a_core_that_another_program_had_are_told_as_such(
+    disturbed: dict[str, int], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile = read_profile(ANSWER | disturbed)
+    assert profile.disturbed_runs == disturbed.get("disturbed_runs")
+    network = NetworkProfile(profile=profile, network=select_architecture(NETWORK, BLOX), device="made-up")
+    print_profile(network, "op", json_output=False)
+    told = " ".join(capsys.readouterr().err.split())
+    assert words in told and ("another program" in told) == bool(profile.disturbed_runs)

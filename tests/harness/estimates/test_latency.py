@@ -84,6 +84,17 @@ def test_sessions_of_different_arithmetic_are_never_merged(
     assert "arithmetic" in capsys.readouterr().out
 
 
+def test_a_model_that_changed_under_its_name_is_the_one_measured_last_and_hides_no_other(
+    store: Store,
+) -> None:
+    first, then = (f"2024-05-0{day}T00:00:00.000+00:00" for day in (1, 2))
+    keep(store, [session_of(2.0, started_utc=first), session_of(2.0, started_utc=first), session_of(5.0, 2)])
+    keep(store, [session_of(3.0, started_utc=then, model_digest="f" * 64)])
+    changed, other = latencies(store, CONFIGURATION)
+    assert (changed.estimate.sessions, other.estimate.sessions) == (1, 1)
+    assert changed.estimate.ratio == pytest.approx(3.0, rel=0.01)
+
+
 def test_a_row_carries_its_grade_its_doubts_and_the_median_of_each_session(store: Store) -> None:
     times = [f"2024-05-0{day}T00:00:00.000+00:00" for day in (1, 2, 3)]
     ratios = (

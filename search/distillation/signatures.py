@@ -34,7 +34,7 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "macs": "multiply-accumulates of the block and what follows it in its stage, one image",
     }
 )
-LATENCY = "latency:"  # and a name: the block's latency in ms on a device, as many as were measured
+LATENCY = "latency:"  # followed by a name: latencies of blocks in ms on a device
 _LATENCY_NAME = re.compile(re.escape(LATENCY) + r"\S(.*\S)?")
 
 

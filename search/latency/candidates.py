@@ -202,7 +202,7 @@ def _corrected(training: Training, name: str) -> FittedLatency:
     )
 
 
-@lru_cache(maxsize=2)  # the two names of what a selection's folds all know
+@lru_cache(maxsize=2)  # the two guesses that all folds of a selection share
 def _guess(known: SpaceFacts, name: str) -> Guess:
     config, values = known.config, _present(getattr(known, name))
     blocks = stage_effects(config, values)

@@ -28,7 +28,7 @@ from space.errors import ConfigError
 from space.indexing import BoolArray, FloatArray, IndexArray, available, block_indices
 
 CHUNK = 8192  # networks predicted at once: at 400 measured ones, 26 MB an array
-REPEATS = 4  # of the folds, each dealt independently: halves what the deal alone adds to the difference of two candidates
+REPEATS = 4  # of the folds, each dealt independently: halves the effect of the deal on the difference of two candidates
 CLEAR = 0.25  # standard errors: benchmarks/predictor_choice.py
 # Times the width of intervals of nine in ten networks held out: beyond, nothing like it was measured.
 FAR = 1.5

@@ -13,7 +13,7 @@ from space.accuracies import Accuracies
 from space.errors import ConfigError, did_you_mean
 from space.indexing import BoolArray, FloatArray, IndexArray
 
-NOT_MEASURED = ""  # the grade of what was predicted
+NOT_MEASURED = ""  # the grade of predicted costs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

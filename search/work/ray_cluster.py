@@ -116,7 +116,7 @@ class RayCluster(Checked):
                     del left[said.unit.key]
                     yield said
                 elif isinstance(said, Event):
-                    deadline = None  # it says nothing before it is connected
+                    deadline = None  # its first message comes once it is connected
                     on_progress(said)
                 elif said is None:
                     raise HarnessError(

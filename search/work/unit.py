@@ -38,7 +38,7 @@ class Unit:
 
     def __post_init__(self) -> None:
         version = find_kind(self.kind).version
-        # Through text and back: the unit's own copy, which nobody else holds, and of JSON's types alone.
+        # Through text and back: a copy of the unit's own, of JSON's types alone.
         object.__setattr__(self, "config", json.loads(_canonical(self.config, f"unit of kind {self.kind!r}")))
         object.__setattr__(self, "inputs", dict(self.inputs))
         for name, digest in self.inputs.items():

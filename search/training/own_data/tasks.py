@@ -100,9 +100,8 @@ def tell_repeats(task: Task, log: Log) -> None:
 
 
 def _pixels_hash(image: NDArray[np.uint8]) -> int:
-    return hash(
-        image.tobytes()
-    )  # 64 bits: of a million images two unlike ones collide once in 10 million times
+    # 64 bits: of a million images two unlike ones collide once in 10 million times.
+    return hash(image.tobytes())
 
 
 def _named(stem: str, task: Task) -> Task:

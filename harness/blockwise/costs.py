@@ -74,7 +74,7 @@ def _sums(
             one.segments,
             one.reference_ms,
             partial(np.copy, added),
-            f"what each block adds in the predictor {one.fitted.chosen}",
+            f"the latency that each block adds in the predictor {one.fitted.chosen}",
             one.apart,
         )
     return (

@@ -124,7 +124,7 @@ def judge_additivity(affine: Errors, ceiling: float | None) -> tuple[Verdict, st
     """Return a verdict, as a word and a sentence, on the errors of the line through the sum."""
     limit = FLOOR if ceiling is None else max(FLOOR, CEILINGS * ceiling)
     origin = (
-        f"{CEILINGS} times what two rounds of measurement differ by"
+        f"{CEILINGS} times the difference of two rounds of measurement"
         if limit > FLOOR
         else "good enough anywhere"
     )

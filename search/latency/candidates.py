@@ -124,7 +124,7 @@ CANDIDATES: tuple[CandidatePredictor, ...] = (
     CandidatePredictor(
         name="affine", meaning="a line through the sum of parts", fit=fit_affine, needs="parts_sum"
     ),
-    CandidatePredictor(name="ridge", meaning="what each op and wiring costs, by stage", fit=fit_structured),
+    CandidatePredictor(name="ridge", meaning="cost of each op and of wiring, by stage", fit=fit_structured),
     CandidatePredictor(
         name="corrected",
         meaning="affine, corrected by a shrunk ridge",
@@ -214,5 +214,5 @@ def _guess(known: SpaceFacts, name: str) -> Guess:
 
 
 def _present(array: FloatArray | None) -> FloatArray:
-    assert array is not None, "a predictor was fitted without what it needs"
+    assert array is not None, "a predictor was fitted without the facts that it needs"
     return array

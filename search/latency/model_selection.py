@@ -271,7 +271,7 @@ def _select(
         )
     if not errors:
         reasons = "; ".join(f"{report.name}: {report.skipped}" for report in reports) or "none was named"
-        raise ConfigError(f"no predictor can be fitted ({reasons}); measure what one of them needs")
+        raise ConfigError(f"no predictor can be fitted ({reasons}); measure enough for one of them")
     chosen = choose(errors, space_weights(known.config, places))
     held_out = _held_out(fitted[chosen], places, fold_of)
     leverage = _leverage(fitted[chosen], places, fold_of)

@@ -94,7 +94,7 @@ class FitOnce:
         rest = np.flatnonzero(open_)
         scores = self._fit(*self._known)[rest]
         if not np.isfinite(scores).all():
-            raise ValueError("what was fitted predicts scores that are not finite")
+            raise ValueError("the fit predicts scores that are not finite")
         return rest[np.lexsort((self._rng.random(len(rest)), -scores))]
 
     def tell(self, indices: IndexArray, scores: FloatArray) -> None:

@@ -263,9 +263,9 @@ def _between(truth: GroundTruth) -> str:
     tau, rho = (correlation_of(measure, *truth.tests[:2]) for measure in (kendall, spearman))
     deviation = float(np.sqrt(truth.tests.var(axis=0, ddof=1).mean()))
     return (
-        f"Each network was trained with {count} seeds. Methods decide by what the first training validates to, and are judged by "
-        f"the mean test accuracy, whose standard error from the training is {deviation / np.sqrt(count):.1f} points. Test "
-        f"accuracies of two trainings of the same networks agree with Kendall's tau {tau}, Spearman {rho}."
+        f"Each network was trained with {count} seeds. Methods decide by the validation accuracy of the first training, and are "
+        f"judged by the mean test accuracy, whose standard error from the training is {deviation / np.sqrt(count):.1f} points. "
+        f"Test accuracies of two trainings of the same networks agree with Kendall's tau {tau}, Spearman {rho}."
     )
 
 
@@ -276,8 +276,9 @@ def _notes(context: StudyContext, found: Candidates) -> tuple[str, ...]:
     one = accuracy_interval(round(truth.test.mean() / 100 * images), images)
     return (
         f"Methods decide which of {truth.label}, to train, by validation accuracies, and name the best by validation of those "
-        f"that they trained: regret is what this one lacks on test images. So it may rise from one training to the next, and "
-        f"where all are trained it is {price_of_choosing(truth):.2f} points, for validation does not name the best on test.",
+        f"that they trained: regret is how far it is below the best on test images. So it may rise from one training to the "
+        f"next, and where all are trained it is "
+        f"{price_of_choosing(truth):.2f} points, for validation does not name the best on test.",
         f"Images: {uses_text(context.task)}.",
         f"What holds here need not hold for larger networks, {'real' if truth.synthetic else 'other'} images or another space.",
         f"Each network was trained for {truth.epochs} epochs; a test accuracy of {images} images, {truth.test.mean():.1f} % in "

@@ -83,7 +83,7 @@ def parse_constraint(text: str) -> Constraint:
     subject, relation = found["subject"].strip(), found["relation"]
     if subject == "accuracy":
         raise ConfigError(
-            f"constraint {text!r}: accuracy is what a search raises, not a limit; --pareto shows what it costs"
+            f"constraint {text!r}: accuracy is the goal of a search, not a limit; --pareto shows its cost"
         )
     fresh = split_subject(subject)[1]
     unit = FRESH[fresh] if fresh else PROPERTIES.get(subject, LATENCY_UNIT)

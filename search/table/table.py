@@ -74,7 +74,7 @@ class NetworkTable:
             if accuracies.config != self.config:
                 raise ConfigError(
                     f"the accuracies are of space {accuracies.config.name!r} and the table of {self.config.name!r}; "
-                    "join what is of one space"
+                    "join accuracies and costs of one space"
                 )
         for cost in self.costs.values():
             if cost.values.shape != (len(self),):

@@ -163,8 +163,8 @@ class _Nodes:
         if now - self.able_s > self.order.patience_s:
             raise HarnessError(
                 f"Ray: for {self.order.patience_s:g} s no node of {self.order.address} could run a unit: each needs "
-                f"{self.order.threads} processors on device {self.order.device!r}, and {left} are to do; what was done is kept. "
-                "Start nodes with `ray start --address=HOST:PORT`, or ask for fewer threads, and run it again"
+                f"{self.order.threads} processors on device {self.order.device!r}, and {left} are to do; finished units are "
+                "kept. Start nodes with `ray start --address=HOST:PORT`, or ask for fewer threads, and run it again"
             )
 
     def _count(self) -> set[str]:

@@ -122,7 +122,8 @@ def _check_classes(source: OwnSource, config: SpaceConfig, classes: Sequence[str
     if len(classes) != config.classes:
         some = ", ".join(map(printable, classes[:5])) + (" ..." if len(classes) > 5 else "")
         raise ConfigError(
-            f"{source} has {len(classes)} classes ({some}), space {config.name!r} has {config.classes}; take a space of as many"
+            f"{source} has {len(classes)} classes ({some}), space {config.name!r} has {config.classes}; take a space with "
+            "that number"
         )
 
 

@@ -51,8 +51,8 @@ def test_a_link_within_the_folder_is_an_image(tmp_path: Path) -> None:
     ("names", "message"),
     [
         (["a/1.png"], "only that of 'a'; name the folder above"),
-        (["1.png"], "1.png: lies beside the folders of classes"),
-        (["a/1.png", "b/1.png", "1.png"], "1.png: lies beside the folders of classes"),
+        (["1.png"], "1.png: lies among the folders of classes"),
+        (["a/1.png", "b/1.png", "1.png"], "1.png: lies among the folders of classes"),
         (["a/1.png", "b/.hidden"], "b: holds no image; add some"),
         (
             ["train/a/1.png", "train/b/1.png", "valid/a/1.png"],

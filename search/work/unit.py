@@ -45,7 +45,7 @@ class Unit:
             if not isinstance(name, str) or not is_digest(digest):
                 raise ConfigError(
                     f"unit of kind {self.kind!r}: input {name!r} is {digest!r}; give the content digest that "
-                    "Results.add returned, 64 hexadecimal characters"
+                    "ResultStore.add returned, 64 hexadecimal characters"
                 )
         whole = {"kind": self.kind, "version": version, "config": self.config, "inputs": self.inputs}
         text = _canonical(whole, f"unit of kind {self.kind!r}")

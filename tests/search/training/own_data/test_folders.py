@@ -96,7 +96,7 @@ def test_links_out_of_the_folder_and_to_folders_are_refused(tmp_path: Path) -> N
 def test_links_that_lead_to_themselves_are_refused(link: str, tmp_path: Path) -> None:
     root = files(tmp_path, "a/1.png", "a/more/1.png", "b/1.png")
     (root / link).symlink_to(Path(link).name)
-    with pytest.raises(ConfigError, match=f"{link}: (is no plain file; remove it|lies beside the folders)"):
+    with pytest.raises(ConfigError, match=f"{link}: (is no plain file; remove it|lies among the folders)"):
         list_folder(root)
 
 

@@ -27,7 +27,7 @@ Correlation = Callable[[FloatArray, FloatArray, FloatArray], FloatArray]
 
 COVERAGE = 0.95
 DRAWS = 2000
-FEWEST_DRAWN = 8  # values; of fewer, resampling never leaves the range of what was seen: Student's t does
+FEWEST_DRAWN = 8  # values; of fewer, resamples stay within the range seen, which Student's t does not
 # Networks: of four that happen to be in order every resample is, and an interval would be a point.
 FEWEST_RANKED = 10
 _AT_ONCE = 8_000_000  # numbers of one table, so that memory stays bounded

@@ -41,11 +41,10 @@ Measured = Mapping[str, Mapping[str, Latency]]  # by device and network's text: 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BlockwiseAnswer:
-    """Result of a search: the runs of all seeds, the one of the answer and its student, and the latencies measured of finished
-    models, None without any.
+    """Result of a search: the runs of all seeds, the answer's run and student, and measured latencies of finished models.
 
-    `within` says whether the student meets the limits by all that is known now. `provenance` is that of latencies by name;
-    `command` the command line that asked for the search, empty where none did.
+    `within`: whether the student meets the limits by predicted and measured costs. `provenance` is that of latencies by name;
+    `command` is the command line of the search, empty where it was called from Python.
     """
 
     setting: Setting
@@ -66,7 +65,7 @@ class BlockwiseAnswer:
 
     @property
     def iterated(self) -> Iterated | None:
-        """The history of the rounds that the answer is from, None where there was one."""
+        """The history of the answer's rounds, None for a single round."""
         return self.run.iterated
 
 
@@ -212,9 +211,7 @@ def costs_document(answer: BlockwiseAnswer, student: Student) -> dict[str, Any]:
 
 
 def model_document(model: ModelFile) -> dict[str, Any]:
-    """Return a model file; one that is not in fp32 with its own accuracies, the network's in torch, and the images whose class
-    changed.
-    """
+    """Return a model file; if not in fp32, with its own accuracies, the network's in torch, and the images of changed class."""
     accuracy = model.accuracy
     found: dict[str, Any] = {"file": model.path.name, "format": model.format, "precision": model.precision}
     if accuracy is not None:
@@ -252,7 +249,7 @@ def pool_document(searched: Searched) -> dict[str, Any] | None:
 
 
 def predictor_document(searched: Searched) -> dict[str, Any]:
-    """Return the predictor, the networks it was fitted to, what these cost, and its cross-validated errors."""
+    """Return the predictor, the networks that it was fitted to, their cost, and its cross-validated errors."""
     known = searched.known
     return {
         "name": searched.fitted.name,
@@ -278,8 +275,8 @@ def recipe_documents(library: BlockLibrary, setting: Setting) -> dict[str, Any]:
 def commands(folder: Path, library: BlockLibrary, command: Sequence[str], *, rounds: int) -> list[str]:
     """Return the command lines that reproduce the answer, `command` the last, passwords masked.
 
-    Later rounds distill themselves: of them the last command, which began with another library, is all that there is to type. Of
-    a teacher that was itself fine-tuned there is the file alone.
+    Later rounds distill their own libraries and need no command besides the last one. A teacher that was itself fine-tuned has no
+    command: its file is needed.
     """
     masked = [_PASSWORD.sub(r"\1:***@", word) for word in command]
     typed = [shlex.join(["harness", *masked])] if command else []

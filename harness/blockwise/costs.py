@@ -38,8 +38,8 @@ def space_costs(
     """Return the costs of a space, and the provenance of each latency by its name.
 
     `subjects` are names of `search.table.constraints.PROPERTIES`, else devices. All networks are listed where the space is
-    enumerable; in a larger one, and with `as_sums`, costs are sums over blocks. Blocks that such sums know nothing of are logged.
-    Raises: ConfigError, naming a device without (enough) measurements of the space and what to type, or what cannot be a sum.
+    enumerable; in a larger one, and with `as_sums`, costs are sums over blocks. Blocks of unknown cost are logged.
+    Raises: ConfigError, naming a device without (enough) measurements of the space, with the command, or a cost that is no sum.
     """
     if as_sums or not is_enumerable(config):
         return _sums(store, config, subjects, latencies, log)
@@ -74,7 +74,7 @@ def _sums(
             one.segments,
             one.reference_ms,
             partial(np.copy, added),
-            f"what each block adds in the predictor {one.fitted.chosen}",
+            f"the latency that each block adds in the predictor {one.fitted.chosen}",
             one.apart,
         )
     return (
@@ -97,11 +97,11 @@ def block_latencies(
     origin: str,
     apart: Doubtful,
 ) -> tuple[FloatArray, str]:
-    """Return the latency of each block with what follows it in its stage, (stages, B) in ms, and its source.
+    """Return the latency of each block and the rest of its stage, (stages, B) in ms, and its source.
 
-    From segments measured as models of their own, if those of all stages are; else what each block `added` to the
-    networks' latencies, (stages, B) in ms, over the fastest block of its stage; NaN where that is not known, or a stage has no
-    such block. `segments` are ratios to the reference's latency; `apart` are those of grade D; `origin` names what blocks added.
+    They are measured segments where those of all stages were measured; else `added`, (stages, B) in ms: the increase of networks'
+    latencies over the fastest block of the stage, of the source `origin`. NaN marks unknown ones and blocks of other stages.
+    `segments` are ratios to the reference's latency; `apart` are those of grade D.
     """
     parts = {
         (number, place): [

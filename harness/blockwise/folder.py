@@ -1,6 +1,6 @@
 """Output folder of a blockwise search, written atomically.
 
-FOLDER/answer.json                 what was found, and what repeats it; the SHA-256 of every other file
+FOLDER/answer.json                 the answer, the commands that repeat it, and the SHA-256 of every other file
 FOLDER/model.onnx, model.tflite    the trained network in fp32, for any tool
 FOLDER/model-int8.tflite           in every other precision that was searched, by the format of its runtime
 FOLDER/weights.pt                  its weights, for `harness export --checkpoint`
@@ -64,10 +64,10 @@ class ModelKind:
 
 
 def searched_models(provenance: Mapping[str, Provenance], precision: str) -> tuple[ModelKind, ...]:
-    """Return the models that a search's answer has: fp32 in all formats, other precisions in the formats that they run in.
+    """Return the models of a search's answer: fp32 in all formats, other precisions in the formats of the devices' runtimes.
 
-    Those are the precisions of the latencies searched, and `precision`, the one that was asked for, empty for none. Where no
-    device's runtime tells the format, it is all of them.
+    Other precisions are those of the latencies searched, and `precision`, the requested one, if not empty. Without a device that
+    determines the format they are in all formats.
     Raises: ConversionError when a package that makes or runs them is absent.
     """
     named = {(one.precision, one.configuration) for one in provenance.values()}

@@ -1,7 +1,7 @@
 """Pareto fronts of a blockwise search: predicted accuracy against one cost each, of the networks within the limits.
 
-One library and one predictor serve them all: another device or limit trains nothing (DONNA, Moons et al. 2021, arXiv:2012.08859).
-Of a space too large to list a front is found by integer programs, which holds some of its networks.
+One library and one predictor serve all fronts: another device or limit needs no training (DONNA, Moons et al. 2021,
+arXiv:2012.08859). In a space too large to list, integer programs find part of a front.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def cost_fronts(searched: Searched, setting: Setting, costs: Sequence[str]) -> t
 
 
 def _by_integer_programs(searched: Searched, setting: Setting, name: str) -> CostFront:
-    """Return some of the front over a cost: see `sum_front`."""
+    """Return part of the front over a cost: see `sum_front`."""
     config, summed = searched.signatures.config, setting.costs.summed
     sums = additive(searched.fitted)
     assert sums is not None  # see `check_fronts`
@@ -94,9 +94,8 @@ def _by_integer_programs(searched: Searched, setting: Setting, name: str) -> Cos
 
     goal = BlockSums(blocks=np.where(is_open, scores, 0.0), constant=constant)
     found = sum_front(goal, summed[name], searched.choice.finalists.indices(config)[0], best)
-    once = {
-        network_key(config, index): index for index in found
-    }  # the costliest of its names is the best predicted
+    # The costliest of its names is the best predicted.
+    once = {network_key(config, index): index for index in found}
     indices: IndexArray = np.array(sorted(once.values()), dtype=np.int64)
     column = {name: summed[name].column(indices)}
     table = table_of(searched.fitted, config, setting, column, indices)

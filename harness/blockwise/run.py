@@ -29,7 +29,7 @@ from search.work.unit_runs import Runner, Watch, run_watched
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BlockwiseResult:
     """The answer, its document in JSON's types, the outcomes of the campaigns that measured finished networks, and the models
-    in the answer's folder, none without one.
+    in the answer's folder, if any.
     """
 
     answer: BlockwiseAnswer
@@ -53,7 +53,7 @@ def search_library(
     observe: Callable[[], AbstractContextManager[ExportObserver]],
     log: Callable[[str], None],
 ) -> BlockwiseResult:
-    """Search a library, measure the best networks where that is asked for, and write the answer's folder if it has a name.
+    """Search a library, and as the request asks measure the best networks and write the answer's folder.
 
     The store is closed while networks are trained, which may take days. `runner` runs units of work, which `watch` shows;
     `observe` follows campaigns.

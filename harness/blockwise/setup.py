@@ -32,15 +32,15 @@ from space.errors import ConfigError, did_you_mean
 class BlockwiseRequest:
     """Request of a blockwise search: `library` is a folder of distilled blocks, `query` holds devices and limits.
 
-    `predictor`: "" is linear where `trained`, a folder of trainings, gives accuracies, donna where `fit` is "fine-tuned", else
-    sum. `columns`: signatures that it reads, None for its default ones. `fit`: the networks that it is fitted to, those of
-    `trained` ("scratch") or `fit_networks` (by default `FIT_NETWORKS`) that are fine-tuned from the library ("fine-tuned"); "" is
-    what the others say. `pareto`: the costs of which each has a front of its own, with the predicted accuracy. `finalists`,
-    `distance`, `fine_tune`: as in `SearchPlan`; None is `FINALISTS`, or LANA's number. `results` keeps
-    finished trainings, in the library's folder where it is None. `device`: where to train, as torch names it. `seeds`: searches,
-    each but the first of blocks distilled anew with another seed (`search.blockwise.seeds`). `verify`: how many of the finished
-    networks to measure, on the devices of the query's file; `wait_s`: for how long one in use is waited for. `output`: the folder
-    for the trained network. `command`: the command line that asked for the search, written into the answer.
+    `predictor`: "" is linear with `trained`, a folder of trainings, donna where `fit` is "fine-tuned", else sum. `columns`: the
+    signatures that it reads, None for its default ones. `fit`: the networks that it is fitted to, those of `trained` ("scratch")
+    or `fit_networks` (by default `FIT_NETWORKS`) fine-tuned from the library ("fine-tuned"); "" follows from the others.
+    `pareto`: costs with a front over predicted accuracy each. `finalists`, `distance`, `fine_tune`: as in `SearchPlan`; None is
+    `FINALISTS`, or LANA's number. `results`: the folder of finished trainings, by default in the library's. `device`: where to
+    train, as torch names it. `seeds`: the number of searches, each but the first with blocks distilled by another seed
+    (`search.blockwise.seeds`). `verify`: the number of finished networks to measure on the devices of the query's file; `wait_s`:
+    the time to wait for a device in use. `output`: the folder for the trained network. `command`: the command line, which the
+    answer repeats.
 
     Raises: ConfigError for values that are unknown or contradict each other.
     """
@@ -201,7 +201,7 @@ def prepare(
 
 
 def _check_space(request: BlockwiseRequest, config: SpaceConfig) -> None:
-    """Raise ConfigError where another space is asked for than the library's."""
+    """Refuse a space other than the library's. Raises: ConfigError."""
     asked = request.query.latencies.choice.space
     if asked not in ("", config.name, config.name.partition("@")[0]):
         raise ConfigError(

@@ -29,7 +29,7 @@ from search.training.trained_files import write_weights
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Verdict:
-    """The best student that is within the limits as measured, or the best of all where none is.
+    """The best student that is within the limits as measured, or the best of all where no student is.
 
     `measured` are latencies by device and network's text, `outcomes` those of the campaigns.
     """
@@ -54,8 +54,8 @@ def verify_students(
 ) -> Verdict:
     """Measure students, best first, with their own weights on every device of the store that is searched, at level final.
 
-    Those in int8 are calibrated on training images of the task. `source` has the coverage of intervals, and whether grade D
-    counts; `folder` takes weights and fragments; `wait_s`: for how long a device in use is waited for.
+    Models in int8 are calibrated on training images of the task. `source` has the coverage of intervals, and whether grade D
+    counts; `folder` takes weights and fragments; `wait_s`: the time to wait for a device in use.
     Raises: ConfigError when no such device is searched, or it is not in devices.toml.
     """
     configurations = searched_configurations(provenance)
@@ -102,8 +102,7 @@ def measure_finished(
     coverage: float,
     wait_s: float = 0.0,
 ) -> tuple[dict[str, dict[str, Latency]], tuple[Outcome, ...]]:
-    """Measure finished networks under each configuration; return latencies by device and network's text, and the campaigns'
-    outcomes.
+    """Measure finished networks under each configuration; return latencies by device and network's text, and outcomes.
 
     A network that could not be measured is absent.
     """
@@ -120,7 +119,7 @@ def measure_finished(
 def _trusted(
     name: str, rows: dict[str, Latency], source: LatencySource, setting: Setting
 ) -> dict[str, Latency]:
-    """Return a device's rows without those of grade D, which are logged, unless the source takes them in."""
+    """Return a device's rows; those of grade D are left out and logged, unless the source admits them."""
     kept, apart = set_apart(list(rows.values()), take=source.doubtful)
     if apart:
         setting.log(f"{name}: {apart}")
@@ -129,7 +128,7 @@ def _trusted(
 
 
 def is_within(student: Student, measured: dict[str, dict[str, Latency]], setting: Setting) -> bool:
-    """Return whether a student's measured latencies meet every limit on them; one that was not measured meets none."""
+    """Return whether a student's measured latencies meet every limit on latencies; a missing one meets no limit."""
     for constraint in setting.constraints:
         if constraint.subject not in measured:
             continue  # not of a device of the store: it was within the limit before

@@ -24,14 +24,11 @@ from space.indexing import block_indices
 Array = NDArray[np.float32]
 
 BACKWARD = 0.25
-GLOBAL, INPUT, FIRST = (
-    0,
-    1,
-    2,
-)  # places of nodes: stage s begins at FIRST + 3 s; what it reads is one place before
+# Places of nodes: stage s begins at FIRST + 3 s; its input is one place before.
+GLOBAL, INPUT, FIRST = 0, 1, 2
 _KINDS = ("global", "input", "output", "reduction")  # the kinds that are no ops, first among the features
 _PER_STAGE = 3
-_SOURCE, _OP0, _OP1, _REDUCTION = range(4)  # places within a stage, from what it reads
+_SOURCE, _OP0, _OP1, _REDUCTION = range(4)  # places within a stage, its input first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -68,7 +68,7 @@ def values(
     last = len(weights.matrices) - 1
     for layer, (matrix, bias) in enumerate(zip(weights.matrices[1:], weights.biases[1:], strict=True), 1):
         h = _dropped(h, dropout, generator)
-        if layer == last:  # nobody but the global node is read from: the others need no last layer
+        if layer == last:  # the global node alone is read out: the others need no last layer
             hears = hears[:, GLOBAL : GLOBAL + 1]  # (n, 1, N)
         h = torch.relu((hears @ h) @ matrix + bias)  # (n, N, C), at last (n, 1, C)
     h = _dropped(h[:, GLOBAL], dropout, generator)  # (n, C)

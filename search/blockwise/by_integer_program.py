@@ -26,7 +26,7 @@ from space import SpaceConfig
 from space.errors import ConfigError
 from space.indexing import BoolArray, FloatArray, IndexArray, block_indices, blocks_of, index_of
 
-WIDER = 4  # times as many names are looked at where too many are of one network, or of none that may be taken
+WIDER = 4  # factor by which more names are searched where too many are of the same network, or not allowed
 MOST_LOOKED_AT = 2_000
 
 

@@ -68,7 +68,7 @@ def from_integer_program(
     for most in walks:
         walked += (_Choice(blocks=one.blocks, score=one.score) for one in islice(order, most - len(walked)))
         is_all = len(walked) < most
-        # Of what lies behind the last one walked to, nothing may be taken yet.
+        # Networks behind the last one visited may not be taken yet.
         some = [*walked, *(one for one in apart if is_all or one.score >= walked[-1].score)]
         found = from_list(
             np.array([one.blocks for one in some], dtype=np.int64).reshape(-1, len(effects)),

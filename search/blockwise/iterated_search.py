@@ -105,7 +105,7 @@ class Iterated:
         }
 
 
-DECIDING = "validation images"  # what those that chose a training's epoch are called
+DECIDING = "validation images"  # the name of those that choose a training's epoch
 Val = Callable[["Trained"], Figures]  # of a trained network, on the images that decide
 
 

@@ -82,10 +82,8 @@ def fit_least_squares(features: SignatureFeatures, indices: IndexArray, accuraci
 
     Slopes that the networks do not determine are the least in sum of squares.
     """
-    config, table = (
-        features.config,
-        features.scaled(logarithms=False)[:, :, 0],
-    )  # 0 where constant; else the same plane
+    config = features.config
+    table = features.scaled(logarithms=False)[:, :, 0]  # 0 where constant; the plane is the same
     rows = table[np.arange(config.stages), block_indices(config, indices)]  # (n, stages)
     center, level = rows.mean(axis=0), float(accuracies.mean())
     slopes = np.linalg.lstsq(rows - center, accuracies - level, rcond=None)[0]

@@ -46,9 +46,8 @@ class Library(Protocol):
 
 
 Judge = Callable[[Architecture, State, str], Figures]  # a network with weights on images, "rescore" or "test"
-FineTune = Callable[
-    [Sequence[Architecture]], "Sequence[Trained]"
-]  # from their library's weights; in this order
+# From their library's weights; in this order.
+FineTune = Callable[[Sequence[Architecture]], "Sequence[Trained]"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,9 +14,9 @@ from space.errors import ConfigError
 from space.indexing import FloatArray, IndexArray, block_indices
 
 HIGHER_IS_BETTER = ("accuracy_change", "agreement")
-POSITIVE = ("mse", "nsr", "params", "macs")  # and latencies: ratios of them say more than differences
+POSITIVE = ("mse", "nsr", "params", "macs")  # and latencies: their ratios count, not their differences
 FLOOR = 0.01  # of a stage's median: below it two blocks are held to be equally good, and a logarithm exists
-_CONSTANT = 1e-12  # of a column's largest value: what varies by less is rounding
+_CONSTANT = 1e-12  # of a column's largest value: less variation is rounding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

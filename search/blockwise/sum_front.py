@@ -13,7 +13,7 @@ from search.table.costs import AdditiveCosts, BlockSums
 from space.indexing import FloatArray, blocks_of
 
 FRONT_POINTS = 20  # of a front at most: each is an integer program or two
-BY_PROGRAMS = "integer programs"  # what found such a front, in documents
+BY_PROGRAMS = "integer programs"  # the origin of such a front, in documents
 CAP, GOAL = "cap", "objective"  # sums that only the programs of a front limit
 
 # The network of the largest sum of scores (stages, B) within the search's limits and further ones, None where there is none.

@@ -39,7 +39,7 @@ from space import Block
 from space.errors import ConfigError
 from space.stages import SpaceStage
 
-ACTIVATION_BYTES = 2 << 30  # about what the feature maps of all blocks trained at once may take
+ACTIVATION_BYTES = 2 << 30  # about the limit of feature maps of all blocks trained at once
 # What a block keeps for its gradients, at most: in Blox feature maps of its stage's width, by count of bconv's layers; of another
 # module its largest maps, as often as convolutions, norms and activations follow one another in a block of three.
 _MAPS, _PEAKS = 300, 4

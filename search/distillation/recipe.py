@@ -82,7 +82,8 @@ class DistilRecipe(Checked):
             raise self.refusal("views", f"{self.epochs} epochs cannot use that many; give fewer")
         if self.paths == FAIR and not self.shared:
             raise self.refusal(
-                "paths", "blocks apart have no paths; share their weights (shared = true, --shared)"
+                "paths",
+                "blocks with separate weights have no paths; share their weights (shared = true, --shared)",
             )
 
     def to_plain(self) -> dict[str, Any]:

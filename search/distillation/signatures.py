@@ -30,11 +30,11 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         TRAIN_LOSS_CHANGE: "loss_change on the training images, as LANA is published; computed where it is asked for",
         "accuracy_change": "top-1 of the teacher with the block in its stage, minus the teacher's, in points",
         "agreement": "images that get the teacher's class with the block in its stage, in percent",
-        "params": "parameters of the block and what follows it in its stage, a reduction or fixed sites",
-        "macs": "multiply-accumulates of the block and what follows it in its stage, one image",
+        "params": "parameters of the block and the rest of its stage, a reduction or fixed sites",
+        "macs": "multiply-accumulates of the block and the rest of its stage, for one image",
     }
 )
-LATENCY = "latency:"  # and a name: the block's latency in ms on a device, as many as were measured
+LATENCY = "latency:"  # followed by a name: latencies of blocks in ms on a device
 _LATENCY_NAME = re.compile(re.escape(LATENCY) + r"\S(.*\S)?")
 
 

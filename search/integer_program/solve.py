@@ -153,8 +153,8 @@ def _scaled(scores: FloatArray, limits: Sequence[Limit]) -> Scaled | None:
                 return None
             if most_expensive <= bound:
                 continue
-            # Each stage's cheapest block counts 0: large constants would eat the precision. Rounding may not exclude what
-            # is just allowed; what it lets in is found by `_broken`.
+            # Each stage's cheapest block counts 0, for large constants would lose precision. Rounding must not exclude a
+            # choice that is just allowed; `_broken` finds those that it wrongly admits.
             scale = WIDTH / float((most - least).max())
             slip = 2 * math.ulp(max(abs(cheapest), abs(most_expensive)))
             rows.append(scale * (costs - least[:, None]))

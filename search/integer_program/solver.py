@@ -91,7 +91,7 @@ def least_choice(
     if len(rows):
         constraints.append(LinearConstraint(rows, -np.inf, highest))
     is_choice = np.arange(objective.size) < stages * count
-    # Presolve may find "unbounded or infeasible", which scipy tells as status 4; without it the solver finds out which.
+    # Presolve may end with "unbounded or infeasible", scipy's status 4; without presolve the solver decides which.
     for presolve in (True, False):
         if left_s <= 0:
             raise HarnessError(f"{what} was not found in time; allow it more")

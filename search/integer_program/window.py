@@ -32,12 +32,10 @@ class Relaxation:
     def within(self, gap: float) -> NDArray[np.int16] | None:
         """Return all choices that lose up to `gap` and meet the limits, (n, stages); None for more than `MAX_LISTED`."""
         stages = len(self._losses)
-        slip = 1e-9 * (
-            1.0 + abs(self._highest)
-        )  # rounding may let in what is just not allowed, and exclude nothing
-        rest = self._rows.min(axis=2)[:, ::-1].cumsum(axis=1)[
-            :, ::-1
-        ]  # (m, stages): the least from a stage on
+        # Rounding may admit a choice just beyond a limit, but exclude none.
+        slip = 1e-9 * (1.0 + abs(self._highest))
+        # (m, stages): the least from a stage on.
+        rest = self._rows.min(axis=2)[:, ::-1].cumsum(axis=1)[:, ::-1]
         blocks = np.zeros((1, 0), dtype=np.int16)
         lost, totals = np.zeros(1), np.zeros((len(self._rows), 1))
         for stage in range(stages):

@@ -23,7 +23,7 @@ from space import BLOX, SpaceConfig
 from space.costs import block_costs, fixed_cost
 from space.indexing import FloatArray, available, indices_of
 
-SAMPLE = 2_000  # networks that stand for all
+SAMPLE = 2_000  # networks that represent all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -83,7 +83,7 @@ def as_additive(predictor: SelectedPredictor, seed: int = 0) -> Additive:
     """Return a predictor that was selected from `additive_candidates` as the sum that it is."""
     config, point = predictor.known.config, predictor.point.point
     assert isinstance(point, Linear) and point.guess is None  # each candidate below returns such a sum
-    # For the mean leverage: networks of blocks of which measured ones tell.
+    # For the mean leverage: networks whose blocks were all measured.
     random, seen = np.random.default_rng(seed), available(config) & ~predictor.unseen_blocks()
     choices = np.stack([random.choice(np.flatnonzero(row), SAMPLE) for row in seen], axis=1)
     return Additive(

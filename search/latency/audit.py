@@ -35,7 +35,9 @@ FACTORS: Mapping[str, Callable[[Block], str]] = {
     "entrance": lambda block: str(block) if block.wiring == "parallel" else block.op0 or block.op1,
     "before the reduction": lambda block: str(block) if block.wiring == "parallel" else block.op1,
 }
-ACROSS = "across the reduction"  # the last op of a stage and the first of the next: what one stage alone cannot show
+ACROSS = (
+    "across the reduction"  # the last op of a stage and the first of the next, which no stage alone shows
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +124,7 @@ def judge_additivity(affine: Errors, ceiling: float | None) -> tuple[Verdict, st
     """Return a verdict, as a word and a sentence, on the errors of the line through the sum."""
     limit = FLOOR if ceiling is None else max(FLOOR, CEILINGS * ceiling)
     origin = (
-        f"{CEILINGS} times what two rounds of measurement differ by"
+        f"{CEILINGS} times the difference of two rounds of measurement"
         if limit > FLOOR
         else "good enough anywhere"
     )

@@ -124,7 +124,7 @@ CANDIDATES: tuple[CandidatePredictor, ...] = (
     CandidatePredictor(
         name="affine", meaning="a line through the sum of parts", fit=fit_affine, needs="parts_sum"
     ),
-    CandidatePredictor(name="ridge", meaning="what each op and wiring costs, by stage", fit=fit_structured),
+    CandidatePredictor(name="ridge", meaning="cost of each op and of wiring, by stage", fit=fit_structured),
     CandidatePredictor(
         name="corrected",
         meaning="affine, corrected by a shrunk ridge",
@@ -202,7 +202,7 @@ def _corrected(training: Training, name: str) -> FittedLatency:
     )
 
 
-@lru_cache(maxsize=2)  # the two names of what a selection's folds all know
+@lru_cache(maxsize=2)  # the two guesses that all folds of a selection share
 def _guess(known: SpaceFacts, name: str) -> Guess:
     config, values = known.config, _present(getattr(known, name))
     blocks = stage_effects(config, values)
@@ -214,5 +214,5 @@ def _guess(known: SpaceFacts, name: str) -> Guess:
 
 
 def _present(array: FloatArray | None) -> FloatArray:
-    assert array is not None, "a predictor was fitted without what it needs"
+    assert array is not None, "a predictor was fitted without the facts that it needs"
     return array

@@ -17,9 +17,9 @@ from space.errors import ConfigError
 from space.indexing import FloatArray, IndexArray, block_indices
 
 CANDIDATES = 100_000  # networks looked at; of a larger space a sample
-ALIKE = 1e-9  # networks whose gains differ by less are alike: what a processor rounds does not decide between them
+ALIKE = 1e-9  # networks whose gains differ by less are alike, so that rounding does not decide between them
 EXPECTED = 0.1  # the penalty that designs are made for: of 20 to 90 networks on a CPU it is 1 to 3, elsewhere ops differ more
-CONSTANT = 1e-3  # of the constant, of which hardly anything is expected
+CONSTANT = 1e-3  # of the constant, which has hardly any prior
 
 
 class Variance:
@@ -122,9 +122,8 @@ def _prior_covariance(config: SpaceConfig, width: int) -> FloatArray:
     columns = block_features(config).shape[1]
     main = 1 + config.stages * columns
     known, shared = square[:main, :main], square[:main, main:]
-    precision = known - shared @ np.linalg.solve(
-        square[main:, main:], shared.T
-    )  # the mean costs integrated out
+    # The mean costs integrated out.
+    precision = known - shared @ np.linalg.solve(square[main:, main:], shared.T)
     precision[0, 0] = CONSTANT / EXPECTED
     covariance = np.eye(1 + config.stages * width) / EXPECTED
     stages = np.arange(config.stages)[:, None] * width

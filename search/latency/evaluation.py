@@ -46,7 +46,7 @@ def relative_errors(predicted: ArrayLike, measured: ArrayLike) -> FloatArray:
     check_ratios("measured ratio", theirs)
     if bad := np.flatnonzero(~np.isfinite(ours)).tolist():
         raise ConfigError(
-            f"predicted ratio {ours[bad[0]]} at place {bad[0]}; leave out what was not predicted"
+            f"predicted ratio {ours[bad[0]]} at place {bad[0]}; leave out networks without a prediction"
         )
     return np.abs(ours - theirs) / theirs
 

@@ -28,7 +28,7 @@ from space.errors import ConfigError
 from space.indexing import BoolArray, FloatArray, IndexArray, available, block_indices
 
 CHUNK = 8192  # networks predicted at once: at 400 measured ones, 26 MB an array
-REPEATS = 4  # of the folds, each dealt independently: halves what the deal alone adds to the difference of two candidates
+REPEATS = 4  # of the folds, each dealt independently: halves the effect of the deal on the difference of two candidates
 CLEAR = 0.25  # standard errors: benchmarks/predictor_choice.py
 # Times the width of intervals of nine in ten networks held out: beyond, nothing like it was measured.
 FAR = 1.5
@@ -271,7 +271,7 @@ def _select(
         )
     if not errors:
         reasons = "; ".join(f"{report.name}: {report.skipped}" for report in reports) or "none was named"
-        raise ConfigError(f"no predictor can be fitted ({reasons}); measure what one of them needs")
+        raise ConfigError(f"no predictor can be fitted ({reasons}); measure enough for one of them")
     chosen = choose(errors, space_weights(known.config, places))
     held_out = _held_out(fitted[chosen], places, fold_of)
     leverage = _leverage(fitted[chosen], places, fold_of)

@@ -30,7 +30,7 @@ from space.indexing import BoolArray, FloatArray, IndexArray, available, block_i
 PENALTIES = np.logspace(-4, 3, 15)
 # How far costs are expected to differ, all as shares of a typical network's latency, up to one factor that is fitted. The same op
 # in both slots of a stage does the same work; in all stages it has the same number of multiply-accumulates (a reduction
-# doubles the channels and halves both sides), but not the same memory traffic; a sum of feature maps is cheap beside an op.
+# doubles the channels and halves both sides), but not the same memory traffic; a sum of feature maps costs far less than an op.
 SLOTS, STAGES, WIRING, OPS = 0.1, 1.0, 0.3, 30.0
 PAIRS = 0.1  # second-order effects are expected to be a tenth of first-order ones
 TINY = 1e-12  # of a squared relative error: an exact fit is no better than this
@@ -38,7 +38,7 @@ MOST_SOLUTIONS = (
     30  # of the equations of a fit; it mostly takes 5, and more than these take longer than an active set
 )
 MOST_EXCHANGES = 3  # of all wrong places at once that make none of them right
-JITTER = 1e-9  # of the mean diagonal: where features say the same, any split between them will do
+JITTER = 1e-9  # of the mean diagonal: equal features may share an effect in any way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -183,7 +183,8 @@ def fit_corrected(
     table, stages = block_features(config), np.arange(config.stages)
     is_there = available(config)  # (stages, B)
     sizes = feature_sizes(table, guess.blocks, is_there)  # (stages, F)
-    leftover = guess.blocks - sizes @ table.T  # (stages, B): what features do not say of the guess
+    # (stages, B): the part of the guess that features do not explain.
+    leftover = guess.blocks - sizes @ table.T
     leftover = leftover - _means(leftover, is_there)
 
     def columns(places: IndexArray) -> FloatArray:
@@ -293,9 +294,7 @@ def solve(
         spectrum, turn = np.linalg.eigh(effects @ effects.T)
         spectrum, rows, targets = np.maximum(spectrum, 0.0), turn.T @ rows, turn.T @ targets
     square, expected = penalty.T @ penalty, int(np.linalg.matrix_rank(penalty))
-    unexpected = (
-        columns.shape[1] - expected
-    )  # coefficients of which nothing is expected, such as the constant
+    unexpected = columns.shape[1] - expected  # coefficients without a prior, such as the constant
     best, found = np.inf, None
     diagonal = np.arange(len(square))
     for strength in PENALTIES:

@@ -56,7 +56,7 @@ METHODS: dict[str, SearchMethod] = {
     ),
     "ilp": SearchMethod(
         make=IntegerProgramSearch,
-        meaning="an integer program over what blocks add by a fit to random networks",
+        meaning="an integer program over block effects fitted to random networks",
     ),
     "ranked": SearchMethod(
         make=Ranked, meaning="the order of a zero-cost proxy; written as the proxy's name"

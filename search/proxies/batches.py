@@ -42,7 +42,7 @@ def load_batch(path: str | PathLike[str], config: SpaceConfig, count: int = 64, 
         raise ConfigError(f"a proxy's batch of {count} images is too small; take {FEWEST} or more")
     read, labels, origin = _digits(config) if not str(path) else _read(Path(path))
     what = f"{origin}: images"
-    with np.errstate(over="ignore"):  # what single precision cannot hold is refused below
+    with np.errstate(over="ignore"):  # numbers beyond single precision are refused below
         images = _channels_first(read, labels, config, what).astype(np.float32)
     if not np.isfinite(images).all():
         raise ConfigError(f"{what} hold values that are not finite; leave those images out")

@@ -93,9 +93,8 @@ def jacob_cov(network: nn.Module, images: Tensor, labels: Tensor) -> float:
         (jacobian,) = torch.autograd.grad(network(pixels).sum(), pixels)
     correlations = torch.corrcoef(jacobian.flatten(1).double())  # (n, n)
     if not torch.isfinite(correlations).all():
-        return float(
-            "nan"
-        )  # an image that the answer does not depend on; eigenvalues would fail with less to say
+        # An image without effect on the output; eigenvalues would fail with a worse message.
+        return float("nan")
     shifted = torch.linalg.eigvalsh(correlations).clamp(min=0) + _JACOB_COV_SHIFT
     return -float((shifted.log() + 1 / shifted).sum())
 

@@ -89,10 +89,8 @@ class StudyContext:
         """The part of a unit's config that names the space and the task."""
         if not self.task.class_names:
             return {"space": self.truth.config.name, "task": self.settings.task}
-        own = {
-            "task": self.task.source,
-            "task_sha256": self.task.images_digest,
-        }  # which can change under its source
+        # A user's own images can change under their source.
+        own = {"task": self.task.source, "task_sha256": self.task.images_digest}
         return {"space": self.truth.config.name, **own}
 
     @property

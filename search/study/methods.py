@@ -25,14 +25,11 @@ from space.indexing import FloatArray, IndexArray
 # Networks a round of the loops with a predictor, and those that evolution begins with: five rounds in a budget of 40, and less
 # than the cost at which it is said who beats random search, for until then each of them is random search.
 ROUND = 8
-GCN: Mapping[str, Any] = {
-    "width": 64,
-    "epochs": 100,
-    "learning_rate": 4e-3,
-}  # fitted to some ten networks, many times
+# For fits to some ten networks, many times.
+GCN: Mapping[str, Any] = {"width": 64, "epochs": 100, "learning_rate": 4e-3}
 Fit = Callable[[IndexArray, FloatArray], FloatArray]  # networks (n,), accuracies (n,) -> scores of the space
 
-# Searches that need no work beforehand, and what they are in words.
+# Searches that need no preparation, with their descriptions.
 PLAIN = {
     "random": "random order",
     "evolution": f"regularized evolution from a pool of {ROUND}, one block mutates",
@@ -97,7 +94,7 @@ class FitOnce:
         rest = np.flatnonzero(open_)
         scores = self._fit(*self._known)[rest]
         if not np.isfinite(scores).all():
-            raise ValueError("what was fitted predicts scores that are not finite")
+            raise ValueError("the fit predicts scores that are not finite")
         return rest[np.lexsort((self._rng.random(len(rest)), -scores))]
 
     def tell(self, indices: IndexArray, scores: FloatArray) -> None:

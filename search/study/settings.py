@@ -50,9 +50,10 @@ class StudySettings(Checked):
     supernet: Mapping[str, Any] = field(
         default_factory=lambda: {"epochs": 8, "batch": 64, "learning_rate": 0.005, "loss": "nsr"}
     )
+    # About the cost of `supernet`: a fair step is a path for each op.
     dna: Mapping[str, Any] = field(
         default_factory=lambda: {**FORMS["dna"], "epochs": 3, "batch": 64, "learning_rate": 0.005}
-    )  # about the cost of `supernet`: a fair step is a path for each op
+    )
     lana: Mapping[str, Any] = field(
         default_factory=lambda: {**FORMS["lana"], "batch": 64, "learning_rate": 0.01}
     )

@@ -118,34 +118,8 @@ def run_study(settings: StudySettings, truth: GroundTruth, unit_runner: UnitRunn
         unit_runner=unit_runner,
     )
     _check(context)
-    truth_digest = unit_runner.add(truth.to_content(), "ground truth")
     found = Candidates()
-    add_plain(context, truth_digest, found)
-    add_proxies(context, found)
-
-    # The largest network by MACs, which needs no search to be found; a seed each.
-    largest = int(np.argmax(all_macs(truth.config)))
-    teachers = make_teachers(
-        context, [(largest, truth.seed + number) for number in range(settings.libraries)]
-    )
-    add_supernets(context, teachers, found)
-    libraries = score_libraries(context, teachers, range(settings.libraries), truth.indices.tolist())
-    add_signed(context, libraries, truth_digest, found)
-    if settings.lana:
-        own = score_libraries(
-            context, teachers, range(settings.libraries), recipe=settings.lana, on_training=True
-        )
-        add_published_lana(context, own, found)
-    tuned, chosen = _tune(context, libraries)
-    if tuned:
-        add_tuned(context, libraries[0], tuned[max(tuned)], found)
-    iterated = iterate_all(context, range(settings.iterations))
-    found.add(
-        "iteration",
-        f"{counted(settings.rounds, 'round')} from a random teacher by the sum of {COLUMN}; each winner teaches",
-        [run_of_iteration(truth, one) for one in iterated],
-    )
-
+    work = _work(context, found)
     correlations = {
         name: (correlation_of(kendall, values, truth.test), correlation_of(spearman, values, truth.test))
         for name, values in found.predictions.items()
@@ -156,7 +130,7 @@ def run_study(settings: StudySettings, truth: GroundTruth, unit_runner: UnitRunn
     return Study(
         settings=settings,
         truth=truth,
-        teacher=str(Architecture.from_index(largest, truth.config)),
+        teacher=str(Architecture.from_index(work.teacher, truth.config)),
         unit_flops=unit,
         methods=methods,
         standings={
@@ -164,9 +138,49 @@ def run_study(settings: StudySettings, truth: GroundTruth, unit_runner: UnitRunn
         },
         correlations=correlations,
         blockwise=tuple(found.blockwise),
-        answers=_answers(context, libraries, tuned, chosen, iterated, correlations, found.blockwise),
+        answers=_answers(context, work, correlations, found.blockwise),
         notes=_notes(context, found),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Work:
+    """Results that the questions are answered from: libraries, `chosen` networks fine-tuned by epochs, and iterations.
+
+    `teacher` is the largest network by MACs, which needs no search to be found.
+    """
+
+    teacher: int
+    libraries: Sequence[ScoredLibrary]
+    tuned: Mapping[int, Sequence[Teacher]]
+    chosen: Sequence[int]
+    iterated: Sequence[IterationRun]
+
+
+def _work(context: StudyContext, found: Candidates) -> _Work:
+    """Run the units of all methods, into `found`, and of the questions."""
+    settings, truth = context.settings, context.truth
+    truth_digest = context.unit_runner.add(truth.to_content(), "ground truth")
+    add_plain(context, truth_digest, found)
+    add_proxies(context, found)
+    seeds, largest = range(settings.libraries), int(np.argmax(all_macs(truth.config)))
+    teachers = make_teachers(context, [(largest, truth.seed + number) for number in seeds])
+    add_supernets(context, teachers, found)
+    libraries = score_libraries(context, teachers, seeds, truth.indices.tolist())
+    add_signed(context, libraries, truth_digest, found)
+    if settings.lana:
+        own = score_libraries(context, teachers, seeds, recipe=settings.lana, on_training=True)
+        add_published_lana(context, own, found)
+    tuned, chosen = _tune(context, libraries)
+    if tuned:
+        add_tuned(context, libraries[0], tuned[max(tuned)], found)
+    iterated = iterate_all(context, range(settings.iterations))
+    found.add(
+        "iteration",
+        f"{counted(settings.rounds, 'round')} from a random teacher by the sum of {COLUMN}; each winner teaches",
+        [run_of_iteration(truth, one) for one in iterated],
+    )
+    return _Work(teacher=largest, libraries=libraries, tuned=tuned, chosen=chosen, iterated=iterated)
 
 
 def _tune(
@@ -189,28 +203,26 @@ def _tune(
 
 def _answers(
     context: StudyContext,
-    libraries: Sequence[ScoredLibrary],
-    tuned: Mapping[int, Sequence[Teacher]],
-    chosen: Sequence[int],
-    iterated: Sequence[IterationRun],
+    work: _Work,
     correlations: Mapping[str, tuple[Estimate, Estimate]],
     blockwise: Sequence[str],
 ) -> tuple[QuestionAnswer, ...]:
     truth = context.truth
     tested: dict[int, FloatArray] = {
-        epochs: np.array([one.trained.test.top1 for one in networks]) for epochs, networks in tuned.items()
+        epochs: np.array([one.trained.test.top1 for one in networks])
+        for epochs, networks in work.tuned.items()
     }
-    scratch = truth.test[truth.places(np.array(chosen, dtype=np.int64))]
+    scratch = truth.test[truth.places(np.array(work.chosen, dtype=np.int64))]
     signatures = {
         column: np.array(
-            [one.signatures.column(column) * (1 if column in HIGHER else -1) for one in libraries]
+            [one.signatures.column(column) * (1 if column in HIGHER else -1) for one in work.libraries]
         )
-        for column in (SUMS if libraries else ())
+        for column in (SUMS if work.libraries else ())
     }
     taught = np.array(
         [
             correlation_of(kendall, one.sums(COLUMN, truth.indices), truth.test, draws=1).value
-            for one in libraries
+            for one in work.libraries
         ]
     )
     return (
@@ -219,7 +231,7 @@ def _answers(
         do_signatures_find_blocks(truth.config, signatures, truth.indices, truth.test),
         do_they_predict(correlations, blockwise),
         how_many_epochs(tested),
-        _iterated(context, iterated, taught) if iterated else QuestionAnswer(number=6),
+        _iterated(context, work.iterated, taught) if work.iterated else QuestionAnswer(number=6),
     )
 
 
@@ -251,9 +263,9 @@ def _between(truth: GroundTruth) -> str:
     tau, rho = (correlation_of(measure, *truth.tests[:2]) for measure in (kendall, spearman))
     deviation = float(np.sqrt(truth.tests.var(axis=0, ddof=1).mean()))
     return (
-        f"Each network was trained with {count} seeds. Methods decide by what the first training validates to, and are judged by "
-        f"the mean test accuracy, whose standard error from the training is {deviation / np.sqrt(count):.1f} points. Test "
-        f"accuracies of two trainings of the same networks agree with Kendall's tau {tau}, Spearman {rho}."
+        f"Each network was trained with {count} seeds. Methods decide by the validation accuracy of the first training, and are "
+        f"judged by the mean test accuracy, whose standard error from the training is {deviation / np.sqrt(count):.1f} points. "
+        f"Test accuracies of two trainings of the same networks agree with Kendall's tau {tau}, Spearman {rho}."
     )
 
 
@@ -264,8 +276,9 @@ def _notes(context: StudyContext, found: Candidates) -> tuple[str, ...]:
     one = accuracy_interval(round(truth.test.mean() / 100 * images), images)
     return (
         f"Methods decide which of {truth.label}, to train, by validation accuracies, and name the best by validation of those "
-        f"that they trained: regret is what this one lacks on test images. So it may rise from one training to the next, and "
-        f"where all are trained it is {price_of_choosing(truth):.2f} points, for validation does not name the best on test.",
+        f"that they trained: regret is how far it is below the best on test images. So it may rise from one training to the "
+        f"next, and where all are trained it is "
+        f"{price_of_choosing(truth):.2f} points, for validation does not name the best on test.",
         f"Images: {uses_text(context.task)}.",
         f"What holds here need not hold for larger networks, {'real' if truth.synthetic else 'other'} images or another space.",
         f"Each network was trained for {truth.epochs} epochs; a test accuracy of {images} images, {truth.test.mean():.1f} % in "

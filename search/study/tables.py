@@ -78,8 +78,8 @@ def lucky_table(study: Study) -> TextTable:
     """Return the regret of the best trained network on test images: chosen and judged by the same images, and so too low."""
     return _marked(
         study,
-        f"regret of the best on test images, which nobody can name, in points of {_accuracy(study)}, by cost in trainings' worth "
-        "of operations",
+        f"regret of the best on test images, which no method can know, in points of {_accuracy(study)}, by cost in trainings' "
+        "worth of operations",
         "at",
         lambda method, mark: method.lucky_at_flops(mark * study.unit_flops),
     )

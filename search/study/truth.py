@@ -18,7 +18,7 @@ from space.errors import ConfigError, DatasetError
 from space.indexing import FloatArray
 
 SHIPPED = Path(__file__).parent / "ground_truth"
-FEWEST = 20  # networks: of fewer, methods are told apart by nothing
+FEWEST = 20  # networks: fewer do not distinguish methods
 COLUMNS = ("val_top1", "test_top1", "train_time_s")
 _ARRAYS = ("indices", "val", "tests", "seconds")
 _PLAIN = ("dataset", "epochs", "seed", "origin", "digest")

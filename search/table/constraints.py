@@ -24,7 +24,8 @@ PROPERTIES: Mapping[str, str] = {
 }
 FRESH: Mapping[str, str] = {"memory": "bytes", "load": "ms", "first-run": "ms", "energy": "mJ"}
 LATENCY_UNIT = "ms"
-UNITS: Mapping[str, Mapping[str, float]] = {  # by the unit of the numbers: what may be typed, and its factor
+# Suffixes that may be typed, with their factors, by the unit of the numbers.
+UNITS: Mapping[str, Mapping[str, float]] = {
     "ms": {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3},
     "bytes": {"B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30},
     "mJ": {"uJ": 1e-3, "mJ": 1.0, "J": 1e3},
@@ -82,7 +83,7 @@ def parse_constraint(text: str) -> Constraint:
     subject, relation = found["subject"].strip(), found["relation"]
     if subject == "accuracy":
         raise ConfigError(
-            f"constraint {text!r}: accuracy is what a search raises, not a limit; --pareto shows what it costs"
+            f"constraint {text!r}: accuracy is the goal of a search, not a limit; --pareto shows its cost"
         )
     fresh = split_subject(subject)[1]
     unit = FRESH[fresh] if fresh else PROPERTIES.get(subject, LATENCY_UNIT)

@@ -120,7 +120,7 @@ def _weakest(config: SpaceConfig, rng: Generator) -> FloatArray:
     heaviest = [max(sum(weight[op] for op in path) for path in _paths(block)) for block in config.blocks]
     paths = [len(_paths(block)) for block in config.blocks]
     quality = np.log(heaviest) + 0.3 * np.log(paths)  # (blocks,)
-    shift = np.log(_jitter(rng, config.stages))  # what is enough in one stage is not in another
+    shift = np.log(_jitter(rng, config.stages))  # stages differ in how much is enough
     reached = quality[block_indices(config, np.arange(len(config)))] + shift  # (networks, stages)
     weakest: FloatArray = -np.log(np.exp(-4 * reached).mean(axis=1)) / 4
     return weakest

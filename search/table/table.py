@@ -13,7 +13,7 @@ from space.accuracies import Accuracies
 from space.errors import ConfigError, did_you_mean
 from space.indexing import BoolArray, FloatArray, IndexArray
 
-NOT_MEASURED = ""  # the grade of what was predicted
+NOT_MEASURED = ""  # the grade of predicted costs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -74,7 +74,7 @@ class NetworkTable:
             if accuracies.config != self.config:
                 raise ConfigError(
                     f"the accuracies are of space {accuracies.config.name!r} and the table of {self.config.name!r}; "
-                    "join what is of one space"
+                    "join accuracies and costs of one space"
                 )
         for cost in self.costs.values():
             if cost.values.shape != (len(self),):

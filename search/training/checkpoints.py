@@ -100,7 +100,7 @@ def read_checkpoint(folder: Path, device: str = "cpu") -> Checkpoint | None:
         return None
     found = read_sealed(path, KIND, device, _REMEDY)
     if set(found) != set(_KEYS) or not isinstance(found["identity"], dict):
-        raise ConfigError(f"{path}: does not hold what a checkpoint of this version does; {_REMEDY}")
+        raise ConfigError(f"{path}: lacks fields of a checkpoint of this version; {_REMEDY}")
     return Checkpoint(**found)
 
 

@@ -31,7 +31,7 @@ from space.errors import HarnessError
 from space.networks import ChainNetwork
 
 WEIGHTS, ORDER, AUGMENTATION, LAYERS = range(4)  # purposes of random numbers
-JUDGED = 256  # images judged at once, where nobody says otherwise
+JUDGED = 256  # images judged at once by default
 _CHECK_EVERY = 32  # batches: looking at each loss at once would make an accelerator wait
 
 

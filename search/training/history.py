@@ -9,7 +9,7 @@ from typing import Any
 
 from search.statistics import Estimate, accuracy_interval
 
-TOP = 5  # a class among so many first ones counts for top-5
+TOP = 5  # a class among the first five counts for top-5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

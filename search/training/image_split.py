@@ -1,6 +1,6 @@
 """Separate images for each use in a blockwise search, cut by seed from a task's validation and training images.
 
-    task = separated(load_task("digits", TINY), parse_split("0"))        # what load_task("digits+split:0", TINY) does
+    task = separated(load_task("digits", TINY), parse_split("0"))        # as load_task("digits+split:0", TINY)
     len(task.profile), len(task.rescore), len(task.val), len(task.test)   # 200, 200, 200, 300
 
 Choosing and reporting by the same images reports too much, for the best of many is partly the luckiest. So blocks are profiled,
@@ -88,9 +88,8 @@ def separated(task: Task, split: ImageSplit) -> Task:
     dealt = draw.permutation(len(pool))[: sum(sizes)]
     profile, rescore, epochs = (_rows(pool, rows) for rows in np.split(dealt, np.cumsum(sizes)[:2]))
     is_own = np.allclose((*task.mean, *task.std), np.concatenate(moments(task.train.images)))
-    mean, std = (
-        moments(train.images) if lacking and is_own else (task.mean, task.std)
-    )  # one that was given stays
+    # One that was given stays.
+    mean, std = moments(train.images) if lacking and is_own else (task.mean, task.std)
     left = max(0, len(task.val) - sum(sizes))
     left_out = f", {counted(left, 'validation image')} left out" if left else ""
     numbers = f"{split.seed}:{'/'.join(map(str, sizes))}"

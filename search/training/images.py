@@ -158,9 +158,8 @@ class Task:
         """SHA-256 of images and labels, 64 hexadecimal characters; of a user's own of class names and normalization, too."""
         content = hashlib.sha256()
         if self.class_names:  # a user's own: built-in tasks of a name have one normalization
-            rounded = [
-                f"{value:.9g}" for value in (*self.mean, *self.std)
-            ]  # the last bits are the processor's
+            # The last bits are the processor's.
+            rounded = [f"{value:.9g}" for value in (*self.mean, *self.std)]
             content.update(json.dumps([self.class_names, rounded]).encode())
         for images in (getattr(self, part) for part in self._parts):
             for array in (images.images, images.labels):

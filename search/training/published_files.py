@@ -66,9 +66,8 @@ def training_datasets(trained: Sequence[Trained]) -> Mapping[str, Dataset]:
         },
         "info": {
             "params": [one.architecture.params for one in trained],
-            "flops": [
-                one.architecture.macs for one in trained
-            ],  # the published count under its published name
+            # The published count under its published name.
+            "flops": [one.architecture.macs for one in trained],
         },
         "env": {
             name: [_ascii(one.environment.get(name, "")) for one in trained]
@@ -157,7 +156,9 @@ def _alike(trained: Sequence[Trained]) -> Sequence[Trained]:
     ordered = sorted(trained, key=lambda one: one.architecture.index)
     if first.architecture.config.chain is None:
         return ordered
-    by_hash: dict[str, Trained] = {}  # files know networks by it, and several of a chain may be one network
+    by_hash: dict[
+        str, Trained
+    ] = {}  # files name networks by it, and several architectures of a chain may be one network
     for one in ordered:
         by_hash.setdefault(one.architecture.graph_hash, one)
     return list(by_hash.values())

@@ -122,7 +122,7 @@ def content_digest(content: Mapping[str, Any]) -> str:
     return hasher.hexdigest()
 
 
-# --- what may be sealed ---------------------------------------------------------------------------
+# --- content that may be sealed -------------------------------------------------------------------
 
 
 def _plain(value: Any, place: str) -> Any:

@@ -256,9 +256,8 @@ def unstack(module: nn.Module, count: int) -> list[dict[str, Tensor]]:
     """Return the state dicts of the `count` members of a stacked module; their tensors are copies on its device."""
     states: list[dict[str, Tensor]] = [{} for _ in range(count)]
     for name, tensor in module.state_dict().items():
-        pieces = (
-            tensor.chunk(count) if tensor.ndim else [tensor] * count
-        )  # a counter of batches is all members'
+        # A counter of batches is all members'.
+        pieces = tensor.chunk(count) if tensor.ndim else [tensor] * count
         for state, piece in zip(states, pieces, strict=True):
             state[name] = piece.detach().clone()
     return states

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from search.training.images import SYNTHETIC, Images, Task, moments
 from space import SpaceConfig
 
-PER_CLASS = (450, 50, 100)  # images to train, to validate, to test: as many as CIFAR-100 has
-SHAPES = ((0, 0.0), (3, 0.35), (4, 0.3), (5, 0.3), (2, 0.4))  # corners or petals, and how far they stand out
+PER_CLASS = (450, 50, 100)  # images to train, to validate, to test: the numbers of CIFAR-100
+SHAPES = ((0, 0.0), (3, 0.35), (4, 0.3), (5, 0.3), (2, 0.4))  # number of corners or petals, and their height
 TEXTURES = 4  # stripes, checks, rings, a shade
 ORIENTATIONS = 4  # of the texture against the shape
 HUES = 5  # more where the classes need more
@@ -110,10 +110,11 @@ def _draw(
     axis = ((np.arange(size, dtype=np.float32) + 0.5) / size) * 2 - 1  # -1 to 1
     x = axis[None, None, :] - between(-0.3, 0.3)  # (n, 1, s)
     y = axis[None, :, None] - between(-0.3, 0.3)  # (n, s, 1)
+    # Bent: (n, s, s)
     x, y = (
         x + between(-0.2, 0.2) * np.sin(3 * y + between(0, 6.28)),
         y + between(-0.2, 0.2) * np.sin(3 * x + between(0, 6.28)),
-    )  # bent: (n, s, s)
+    )
     turn = between(-0.5, 0.5)  # radians
     u, v = np.cos(turn) * x + np.sin(turn) * y, np.cos(turn) * y - np.sin(turn) * x
 

@@ -80,7 +80,7 @@ def load_task_of(trained: Trained, log: Callable[[str], None] = lambda line: Non
     """
     if not trained.source:
         raise ConfigError(
-            f"teacher {trained.architecture}: does not say what it was trained on; name the images with --task"
+            f"teacher {trained.architecture}: does not name the images that it was trained on; name the images with --task"
         )
     task = load_task(trained.source, trained.architecture.config, log)
     if task.class_names and task.name != trained.task:

@@ -114,7 +114,7 @@ def check_weights(weights: Mapping[str, Any], architecture: Architecture, what: 
         )
 
 
-# --- what it was computed with ---------------------------------------------------------------------
+# --- hardware and software -------------------------------------------------------------------------
 
 
 def environment_of(device: torch.device) -> dict[str, str]:

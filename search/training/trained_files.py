@@ -154,7 +154,7 @@ def write_weights(
     buffer = io.BytesIO()
     state = {name: tensor.cpu() for name, tensor in weights.items()}
     torch.save(with_note(state, architecture, task), buffer)
-    with contextlib.suppress(OSError):  # what cannot be read is written again
+    with contextlib.suppress(OSError):  # an unreadable file is written again
         if path.is_file() and path.read_bytes() == buffer.getvalue():
             return content_digest(state)
     write_file(path, buffer.getvalue(), make_folder=make_folder)

@@ -117,7 +117,7 @@ def train(
     return trained
 
 
-# --- what it starts from --------------------------------------------------------------------------
+# --- initial state --------------------------------------------------------------------------------
 
 
 def fresh_network(architecture: Architecture, recipe: Recipe) -> AnyNetwork:

@@ -32,7 +32,7 @@ class Message:
         return self.text
 
 
-Step = EpochDone | Message  # what a unit's function reports of its progress
+Step = EpochDone | Message  # a unit's report of progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +78,8 @@ KINDS: Mapping[str, UnitKind] = {
     ),
 }
 OWN_SEALS = "work result"
-_MODULES = {
-    "search.study.works": "search.study.units"
-}  # the one that a kind names: the one that holds its function
+# Module in a kind's name: module that holds its function.
+_MODULES = {"search.study.works": "search.study.units"}
 _OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 

@@ -79,7 +79,7 @@ class RayCluster(Checked):
 
         Raises:
             ConfigError: Ray is not installed, no cluster answers at the address, or `modules` are not there.
-            HarnessError: the cluster is lost; what was done is kept.
+            HarnessError: the cluster is lost; finished units are kept.
         """
         if find_spec("ray") is None:
             raise ConfigError("Ray is not installed; pip install 'harness[cluster]', or run on this machine")
@@ -116,7 +116,7 @@ class RayCluster(Checked):
                     del left[said.unit.key]
                     yield said
                 elif isinstance(said, Event):
-                    deadline = None  # it says nothing before it is connected
+                    deadline = None  # its first message comes once it is connected
                     on_progress(said)
                 elif said is None:
                     raise HarnessError(
@@ -133,7 +133,7 @@ class RayCluster(Checked):
             try:
                 socket.create_connection((found["host"], int(found["port"])), _REACH_S).close()
             except (OSError, OverflowError, UnicodeError) as e:
-                raise self._nobody(f"nobody listens there: {getattr(e, 'strerror', None) or e}") from e
+                raise self._nobody(f"nothing listens there: {getattr(e, 'strerror', None) or e}") from e
 
     def _nobody(self, reason: str) -> ConfigError:
         return ConfigError(

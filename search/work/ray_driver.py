@@ -32,7 +32,7 @@ from space.errors import ConfigError, HarnessError
 from space.text import counted
 
 _TICK_S = 0.5  # how often progress is asked for
-_POST_S = 5.0  # how long what a unit reported last may take to arrive
+_POST_S = 5.0  # to wait for a unit's last report
 _LOOK_S = 5.0  # how often nodes are counted
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -55,9 +55,7 @@ class Order:
 def drive(link: Connection, order: Order, units: Sequence[Unit], folder: Path, log: Path) -> None:
     """Run units on a cluster and send how each ended: events, `Done`, `Failed`, or one error and no more."""
     folder.mkdir(parents=True, exist_ok=True)
-    with log.open(
-        "wb"
-    ) as file:  # Ray's own news are for nobody's screen, and its stdout is not ours to write to
+    with log.open("wb") as file:  # Ray's own messages stay off the screen and off our stdout
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
     os.environ.update(_SETTINGS)
@@ -118,13 +116,13 @@ def _run(order: Order, units: Sequence[Unit], results: ResultStore) -> Iterator[
         events: list[Event] = []
         for reference in ray.wait(mail, num_returns=len(mail), timeout=patience_s)[0]:
             mail.remove(reference)
-            with suppress(lost):  # it was lost with its node and starts anew: an event less is no harm
+            with suppress(lost):  # lost with its node, and restarted by Ray: losing an event does no harm
                 events += ray.get(reference)
         return events
 
     while running:
         finished, _ = ray.wait(list(running), timeout=_TICK_S)
-        yield from post(_POST_S if finished else 0.0)  # what a unit reported comes before its end
+        yield from post(_POST_S if finished else 0.0)  # a unit's reports come before its end
         for reference in finished:
             unit = running.pop(reference)
             try:
@@ -165,8 +163,8 @@ class _Nodes:
         if now - self.able_s > self.order.patience_s:
             raise HarnessError(
                 f"Ray: for {self.order.patience_s:g} s no node of {self.order.address} could run a unit: each needs "
-                f"{self.order.threads} processors on device {self.order.device!r}, and {left} are to do; what was done is kept. "
-                "Start nodes with `ray start --address=HOST:PORT`, or ask for fewer threads, and run it again"
+                f"{self.order.threads} processors on device {self.order.device!r}, and {left} are to do; finished units are "
+                "kept. Start nodes with `ray start --address=HOST:PORT`, or ask for fewer threads, and run it again"
             )
 
     def _count(self) -> set[str]:

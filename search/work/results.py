@@ -30,7 +30,7 @@ from space.atomic_files import write_file
 from space.errors import ConfigError
 
 _LOCK_POLL_S = 0.5
-_OLD_S = 3600  # a half-written file of this age belongs to nobody
+_OLD_S = 3600  # a partial file of this age is of no living process
 _LONGEST_HEAD = 80  # bytes of a sealed file's first line
 _AGAIN = "its unit is computed again when it is next run"
 
@@ -217,7 +217,7 @@ class ResultStore:
             yield
 
     def _clear_partials(self) -> None:
-        # What killed processes left half-written; whoever adds at this moment writes anew, so only old ones go.
+        # Partial files of killed processes; younger ones may be in the course of being written.
         for path in self.folder.glob("objects/*/.*.partial"):
             if time.time() - path.stat().st_mtime > _OLD_S:
                 path.unlink(missing_ok=True)

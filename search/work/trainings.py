@@ -168,7 +168,7 @@ def run_together(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
     return {"networks": [trained_content(one) for one in trained]}
 
 
-# --- what configs of units share ------------------------------------------------------------------
+# --- fields of the configs of units ---------------------------------------------------------------
 
 
 def plain_space(config: SpaceConfig) -> str | dict[str, Any]:

@@ -38,14 +38,14 @@ class Unit:
 
     def __post_init__(self) -> None:
         version = find_kind(self.kind).version
-        # Through text and back: the unit's own copy, which nobody else holds, and of JSON's types alone.
+        # Through text and back: a copy of the unit's own, of JSON's types alone.
         object.__setattr__(self, "config", json.loads(_canonical(self.config, f"unit of kind {self.kind!r}")))
         object.__setattr__(self, "inputs", dict(self.inputs))
         for name, digest in self.inputs.items():
             if not isinstance(name, str) or not is_digest(digest):
                 raise ConfigError(
                     f"unit of kind {self.kind!r}: input {name!r} is {digest!r}; give the content digest that "
-                    "Results.add returned, 64 hexadecimal characters"
+                    "ResultStore.add returned, 64 hexadecimal characters"
                 )
         whole = {"kind": self.kind, "version": version, "config": self.config, "inputs": self.inputs}
         text = _canonical(whole, f"unit of kind {self.kind!r}")

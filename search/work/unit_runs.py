@@ -245,5 +245,5 @@ def _error(failures: Sequence[Failed], count: int, called: Callable[[Unit], str]
     error = kind(head + told + rest)
     for failure in failures[:_TOLD_FAILURES]:
         if failure.details:
-            error.add_note(failure.details)  # what --debug shows
+            error.add_note(failure.details)  # shown by --debug
     return error

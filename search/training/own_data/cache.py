@@ -84,7 +84,7 @@ def _read(entry: Path, shape: tuple[int, int, int, int]) -> NDArray[np.uint8] | 
         found: NDArray[np.uint8] = np.load(entry / _IMAGES, mmap_mode="r", allow_pickle=False)
         named = (entry / _SHA256).read_text()
         if found.dtype == np.uint8 and found.shape == shape and _sha256(entry / _IMAGES) == named:
-            with suppress(OSError):  # another user's, say: it is not younger by this
+            with suppress(OSError):  # such as another user's: its time stays
                 os.utime(entry / _SHA256)
             return found
     return None

@@ -33,7 +33,8 @@ _EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 _GRAY = ("1", "L", "LA")
 _TRANSPARENT = ("LA", "PA", "RGBA")
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: stored with rows for columns
-_BROKEN = (  # what Pillow was seen to raise for damaged files
+# Errors of Pillow seen for damaged files.
+_BROKEN = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, MemoryError),
     *(struct.error, zlib.error, RuntimeError, AttributeError, Warning),
 )

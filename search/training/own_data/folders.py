@@ -100,7 +100,7 @@ def _folders_in(folder: Path, *, strict: bool = True) -> list[str]:
             found.append(entry.name)
         elif strict:
             raise ConfigError(
-                f"{_shown(entry)}: lies beside the folders of classes; move it into one, or away"
+                f"{_shown(entry)}: lies among the folders of classes; move it into one, or away"
             )
     return found
 
@@ -129,7 +129,7 @@ def _is_left_out(name: str) -> bool:
 
 def _refused_link(path: Path) -> ConfigError:
     return ConfigError(
-        f"{_shown(path)}: is a link out of the folder, or to a folder, which is not followed; put what it leads to in its place"
+        f"{_shown(path)}: is a link out of the folder, or to a folder, which is not followed; put its target in its place"
     )
 
 

@@ -69,7 +69,7 @@ def task_in_memory(given: InMemory, config: SpaceConfig, folder: Path, log: Log 
         if given.held_out:
             seed = given.held_out.seed
             raise ConfigError(
-                f"task {given.name!r} has images held out by seed {seed}, which its file would not keep apart; give the task "
+                f"task {given.name!r} has images held out by seed {seed}, which its file would not keep separate; give the task "
                 f"undivided, then name the split behind its source, as in 'npz:FILE{MARK}{seed}'"
             )
         parts = {part: _of_images(getattr(given, part)) for part in PARTS}

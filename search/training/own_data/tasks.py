@@ -100,9 +100,8 @@ def tell_repeats(task: Task, log: Log) -> None:
 
 
 def _pixels_hash(image: NDArray[np.uint8]) -> int:
-    return hash(
-        image.tobytes()
-    )  # 64 bits: of a million images two unlike ones collide once in 10 million times
+    # 64 bits: of a million images two unlike ones collide once in 10 million times.
+    return hash(image.tobytes())
 
 
 def _named(stem: str, task: Task) -> Task:
@@ -123,7 +122,8 @@ def _check_classes(source: OwnSource, config: SpaceConfig, classes: Sequence[str
     if len(classes) != config.classes:
         some = ", ".join(map(printable, classes[:5])) + (" ..." if len(classes) > 5 else "")
         raise ConfigError(
-            f"{source} has {len(classes)} classes ({some}), space {config.name!r} has {config.classes}; take a space of as many"
+            f"{source} has {len(classes)} classes ({some}), space {config.name!r} has {config.classes}; take a space with "
+            "that number"
         )
 
 

@@ -106,7 +106,11 @@ def test_a_published_form_gives_way_to_what_is_typed_and_is_told(trained: Path, 
     refused(
         run(*command, "--form", "dna", "--recipe", str(recipe)), "form 'dna': a whole recipe says all that"
     )
-    refused(run(*command, "--paths", "fair"), "blocks apart have no paths; share their weights", "--shared")
+    refused(
+        run(*command, "--paths", "fair"),
+        "blocks with separate weights have no paths; share their weights",
+        "--shared",
+    )
 
 
 @pytest.mark.long

@@ -65,7 +65,9 @@ def test_a_recipe_of_before_there_were_paths_has_the_text_and_so_the_key_that_it
     fair = dataclasses.replace(TWICE, shared=True, paths="fair")
     assert set(json.loads(fair.to_json())) - set(json.loads(TWICE.to_json())) == {"paths"}
     assert DistilRecipe.from_json(fair.to_json()) == fair
-    with pytest.raises(ConfigError, match="paths = 'fair'; blocks apart have no paths; share"):
+    with pytest.raises(
+        ConfigError, match="paths = 'fair'; blocks with separate weights have no paths; share"
+    ):
         dataclasses.replace(TWICE, paths="fair")
 
 

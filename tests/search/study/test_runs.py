@@ -229,6 +229,15 @@ def test_a_method_that_is_random_so_far_is_not_comparable_with_random_search(tru
     assert standing(random_runs_of(truth, "random"), baseline, early).verdict == "the baseline"
 
 
+def test_a_method_without_an_answer_has_no_verdict_and_the_baseline_has_its_own(truth: GroundTruth) -> None:
+    baseline = runs_of(truth, "random", None, Spent())
+    first = float(baseline.runs[0].flops[0])
+    late = runs_of(truth, "seer", truth.test, Spent(flops=1e6 * first))
+    assert standing(late, baseline, 10 * first).verdict is MethodVerdict.NO_ANSWER
+    assert standing(baseline, baseline, 0).verdict is MethodVerdict.NO_ANSWER
+    assert standing(baseline, baseline, 10 * first).verdict is MethodVerdict.BASELINE
+
+
 def test_runs_of_too_few_libraries_decide_nothing_however_many_seeds(truth: GroundTruth) -> None:
     baseline, seer = runs_of(truth, "random", None, Spent()), runs_of(truth, "seer", truth.test, Spent())
     cost = 10 * float(baseline.runs[0].flops[0])

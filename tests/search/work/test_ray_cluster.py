@@ -109,7 +109,7 @@ def test_an_address_where_nobody_listens_is_refused_with_a_remedy(tmp_path: Path
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     unit = Unit(kind="factories.work:place", config={})
-    with pytest.raises(ConfigError, match=r"no cluster at .*nobody listens there.*ray start --head"):
+    with pytest.raises(ConfigError, match=r"no cluster at .*nothing listens there.*ray start --head"):
         run_units([unit], ResultStore(folder=tmp_path), RayCluster(address=address))
 
 

@@ -51,8 +51,8 @@ def test_a_link_within_the_folder_is_an_image(tmp_path: Path) -> None:
     ("names", "message"),
     [
         (["a/1.png"], "only that of 'a'; name the folder above"),
-        (["1.png"], "1.png: lies beside the folders of classes"),
-        (["a/1.png", "b/1.png", "1.png"], "1.png: lies beside the folders of classes"),
+        (["1.png"], "1.png: lies among the folders of classes"),
+        (["a/1.png", "b/1.png", "1.png"], "1.png: lies among the folders of classes"),
         (["a/1.png", "b/.hidden"], "b: holds no image; add some"),
         (
             ["train/a/1.png", "train/b/1.png", "valid/a/1.png"],
@@ -96,7 +96,7 @@ def test_links_out_of_the_folder_and_to_folders_are_refused(tmp_path: Path) -> N
 def test_links_that_lead_to_themselves_are_refused(link: str, tmp_path: Path) -> None:
     root = files(tmp_path, "a/1.png", "a/more/1.png", "b/1.png")
     (root / link).symlink_to(Path(link).name)
-    with pytest.raises(ConfigError, match=f"{link}: (is no plain file; remove it|lies beside the folders)"):
+    with pytest.raises(ConfigError, match=f"{link}: (is no plain file; remove it|lies among the folders)"):
         list_folder(root)
 
 

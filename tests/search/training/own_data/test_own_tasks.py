@@ -212,7 +212,7 @@ def test_a_changed_folder_is_not_what_a_network_was_trained_on(tmp_path: Path) -
     ):
         load_task_of(trained)  # type: ignore[arg-type]
     trained.source = ""
-    with pytest.raises(ConfigError, match="does not say what it was trained on"):
+    with pytest.raises(ConfigError, match="does not name the images that it was trained on"):
         load_task_of(trained)  # type: ignore[arg-type]
 
 

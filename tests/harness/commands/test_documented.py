@@ -25,9 +25,11 @@ from rigs.commands import run
 from rigs.short_campaigns import any_core, same_pace, short_levels
 
 import exporters
-from space import Architecture, find_space
+from harness.prediction.measure import DEFAULT_MODELS
+from space import find_space
 from space.dataset import Dataset, write_dataset
 from space.segments import all_segments
+from space.selection import select_models
 
 pytestmark = pytest.mark.converter
 
@@ -110,7 +112,6 @@ EXCUSED = {
 ON_THIS_MACHINE = ("measure", "profile", "doctor")
 ONCE = ("--sessions", "1")
 ONE_NETWORK = ("--models", "conv/conv/conv", "--runtime", "onnxruntime")
-COMPARED = ("bconv-conv+out/mbconv-conv+in+out/conv", "bconv-bconv+in/conv-conv+out/bconv-bconv")
 
 
 def shown(page: Path) -> list[list[str]]:
@@ -151,7 +152,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tflite = replace(onnx, runtime="tflite", provider="XNNPACK", format="tflite")
     store = new_store(path)
     for configuration in (onnx, tflite, replace(onnx, device="pixel"), replace(tflite, device="pi4")):
-        measured = [*networks(40), *map(Architecture.parse, COMPARED)]
+        measured = [*networks(40), *select_models(DEFAULT_MODELS)]  # of the latter what pages compare
         calibrate(store, configuration)
         add_sessions(store, measured, configuration, factor=0.6, seed=len(configuration.device))
     add_sessions(store, all_segments(), tflite, scatter=0.001)

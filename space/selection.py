@@ -86,7 +86,8 @@ def _select(part: str, config: SpaceConfig) -> Iterable[Architecture]:
             raise ArchitectureError(f"selection {shown(part)} is unknown{hint}")
         if "." in part and not part.startswith(("[", "(")):  # of a file's name; architectures have none
             raise ArchitectureError(
-                f"selection {shown(part)} is no architecture; a file of them is file:{shown(part)[1:-1]}"
+                f"selection {shown(part)} is no architecture; a file of them is file:{shown(part)[1:-1]}, and a model file "
+                "ends with .onnx, .tflite or .pt2"
             )
         return [parse_model(part, config)]
     if kind == "file":

@@ -271,7 +271,7 @@ class _CampaignRun:
             )
             if is_asked
         ]
-        names = [name for name, _ in further]
+        names = [name for name, _ in further if self._record is None]  # a record is read in a moment
         try:
             for use, later in uses:
                 outcome.uses.append(use)
@@ -468,6 +468,7 @@ class _CampaignRun:
             models = (model for model in use.models if model.graph_hash not in stored)
             lacking = [PlannedSession(use, model, "energy") for model in models]
         if not lacking:
+            self._report_planned(0)
             return
         self._report(Activity(text="looking for a sensor of energy"))
         found = self._start(use).energy_sensor(lacking[0])
@@ -475,6 +476,7 @@ class _CampaignRun:
         plan = None if update_s is None else energy_plan(update_s)
         if plan is None:
             self._note(f"energy is not measured in {use.configuration.runtime}: {why_no_energy(found)}")
+            self._report_planned(0)
             return
         self._report_planned(len(lacking))
         for unit in lacking:

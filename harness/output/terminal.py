@@ -27,6 +27,8 @@ _COMMANDS = (
 _COMMAND = re.compile(
     rf"(?:-> )?(?:\bharness (?:{_COMMANDS})\b|\S*\bpython[0-9.]* -m |\bpip3? |\bsudo )(?:(?![,:] )[^;)'\n])*"
 )
+# A line of devices.toml, or one of known_hosts: copied as it stands, too.
+_COPIED = re.compile(r'\b[a-z_]+ = "[^"\n]*"|\S+ (?:ssh|ecdsa)-\S+ [A-Za-z0-9+/=]{40,}')
 _UNIT = re.compile(r"(?<=[0-9]) (?=(?:%|ms|s|MB|GB|KB)(?![a-z]))")  # stays beside its number
 
 
@@ -122,8 +124,10 @@ def _wrapped(text: str, width: int, indent: str) -> Iterator[str]:
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text, a command line as one."""
-    whole = _COMMAND.sub(lambda found: found[0].rstrip(" ").replace(" ", "\0"), _UNIT.sub("\0", text))
+    """Return the words of a text, a command line as one, and a line of a file."""
+    whole = _UNIT.sub("\0", text)
+    for pattern in (_COPIED, _COMMAND):
+        whole = pattern.sub(lambda found: found[0].rstrip(" ").replace(" ", "\0"), whole)
     return [word.replace("\0", " ") for word in whole.split(" ") if word]
 
 

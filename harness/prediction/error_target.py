@@ -160,7 +160,7 @@ def _check_reachable(
 ) -> float:
     """Refuse a target below the noise of the held-out measurements; return that noise, a share.
 
-    It is the mean error that an exact predictor would show: of a normal deviation, sqrt(2 / pi) of the standard deviation.
+    It is the mean error that an exact predictor may show: of a normal deviation, sqrt(2 / pi) of the standard deviation.
     """
     measured = _measured(store, configuration)
     sds = measured.sds[_among(measured.config, measured.indices, judges)]
@@ -173,8 +173,9 @@ def _check_reachable(
     if noise > target.mape:
         raise Unreachable(
             f"device {configuration.device!r}: an error of {target.mape:.2%} cannot be shown: a measurement here is uncertain by "
-            f"{np.mean(sds):.2%} (1 standard deviation), so that even a perfect predictor would seem {noise:.2%} off; quiet the "
-            f"device, measure at --level final, or ask for more than {noise:.2%}"
+            f"{np.mean(sds):.2%} (1 standard deviation), so that even a perfect predictor may seem {noise:.2%} off; quiet the "
+            f"device, measure at --level final, or ask for more than {noise:.2%}; what was measured is stored: 'harness predict' "
+            "shows how good it is, and 'harness search' uses it"
         )
     return noise
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from harness.models.torch_models import TorchModel
 
 DEFAULT_MODELS = "sample:20"
+MANY_FILES = 20  # take long enough to read for a word on it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,7 +300,10 @@ def asked_source(
     networks = ExportedModels(chosen, on_progress=observer.export, config=config) if chosen else None
     if networks is not None and not request.files:
         return networks, request.options
-    files = open_files(find_files(request.files), request.inputs)
+    paths = find_files(request.files)
+    if len(paths) >= MANY_FILES:
+        observer.log(f"reading {len(paths):,} model files")
+    files = open_files(paths, request.inputs)
     reference = None
     if request.reference is not None:
         reference = open_reference(str(request.reference), request.inputs)
@@ -369,7 +373,8 @@ def measure(
 
     device: one of `load_devices`, or as the command line has it: a name, a pattern such as "pixel*", a group or "all", looked up
     in `devices_file`, by default devices.toml; or several of these, which are measured at once. models: `all`,
-    `sample:N[@SEED]`, `design:K[@SEED]`, an architecture, hash or index, `file:PATH`, or `segments`, and model files
+    `sample:N[@SEED]`, `design:K[@SEED]`, an architecture (a text or a `space.Architecture`), hash or index, `file:PATH`, or
+    `segments`, and model files
     (.onnx, .tflite, .pt2, wildcards, folders of such), torch modules and exported programs, one or several. A module runs on the
     tensors of `inputs`, in its evaluation mode. Of files: `shapes` of the inputs that they leave free, by name,
     `inputs`, an .npz file of values, `expect`, an .npz file of the right outputs (else the file's own run on this machine tells

@@ -448,7 +448,13 @@ def _translated(text: str) -> Iterator[None]:
     name = hide(text)
     try:
         yield
-    except (sa.exc.NoSuchModuleError, ImportError) as error:
+    except sa.exc.NoSuchModuleError as error:
+        kind = text.partition("://")[0]
+        raise StoreError(
+            f"store {name}: SQLAlchemy has no database {kind!r}; write e.g. postgresql+psycopg://USER@HOST/DATABASE, or "
+            "pip install its dialect"
+        ) from error
+    except ImportError as error:
         raise StoreError(f"store {name}: its database driver is missing: {error}; pip install it") from error
     except (sa.exc.ArgumentError, ValueError) as error:  # ValueError: a port that is no number
         raise StoreError(

@@ -282,7 +282,7 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     ),
     "a store without driver": (
         ["measure", "--store", "nosuchdb://u:hunter2@h/d"],
-        ["nosuchdb", "driver is missing"],
+        ["nosuchdb://", "SQLAlchemy has no database 'nosuchdb'", "write e.g. postgresql+psycopg://"],
     ),
     "a store that is a folder": (["results", "--store", "."], ["cannot be opened"]),
     "a store that is no database": (["results", "--store", "bad.toml"], ["bad.toml", "cannot be opened"]),

@@ -27,9 +27,11 @@ from rigs.commands import run
 from rigs.short_campaigns import any_core, same_pace, short_levels
 
 import exporters
-from space import Architecture, find_space
+from harness.prediction.measure import DEFAULT_MODELS
+from space import find_space
 from space.dataset import Dataset, write_dataset
 from space.segments import all_segments
+from space.selection import select_models
 
 pytestmark = pytest.mark.converter
 
@@ -92,7 +94,6 @@ SMALLEST = {
     "mine.toml": "mb3/ghost/mb6/ghost",
 }
 IMAGES = "synthetic:0:8/4/4"
-COMPARED = ("bconv-conv+out/mbconv-conv+in+out/conv", "bconv-bconv+in/conv-conv+out/bconv-bconv")
 
 
 def shown(page: Path) -> list[list[str]]:
@@ -147,7 +148,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tflite = replace(onnx, runtime="tflite", provider="XNNPACK", format="tflite")
     store = new_store(path)
     for configuration in (onnx, tflite, replace(onnx, device="pixel"), replace(tflite, device="pi4")):
-        measured = [*networks(40), *map(Architecture.parse, COMPARED)]
+        measured = [*networks(40), *select_models(DEFAULT_MODELS)]  # of the latter what pages compare
         calibrate(store, configuration)
         add_sessions(store, measured, configuration, factor=0.6, seed=len(configuration.device))
     add_sessions(store, all_segments(), tflite, scatter=0.001)

@@ -13,6 +13,7 @@ from rigs.scripted_link import Load, ScriptedLink, ScriptedSource, run_scripted
 from rigs.watcher import Watcher
 
 from harness.estimates.latency import to_json
+from harness.measurement.events import SessionsPlanned
 from harness.records import BlockRun
 from harness.store import Store
 from harness.store.latencies import latencies
@@ -62,8 +63,10 @@ def test_nothing_is_measured_unless_asked_for_and_nothing_twice_unless_afresh(st
     assert (row.energy, link.block_jobs) == (None, [])
     assert to_json([row])[0]["energy_mj"] is None
     for options, count in (({}, 1), ({}, 1), ({"fresh": True}, 2)):
-        run_scripted(link, store, energy=True, **options)
+        observer = Watcher()
+        run_scripted(link, store, energy=True, observer=observer, **options)
         assert len(link.block_jobs) == count
+        assert observer.of(SessionsPlanned)[-1].later == (), "nothing is to come"
 
 
 @pytest.mark.parametrize(

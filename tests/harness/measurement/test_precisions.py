@@ -47,12 +47,14 @@ def test_each_precision_is_measured_apart_with_a_reference_of_its_own(store: Sto
 
 def test_what_is_planned_says_what_has_sessions_that_are_not_counted_yet(store: Store) -> None:
     observer = Watcher()
-    run_scripted(ScriptedLink(), store, precisions=BOTH, memory=True, observer=observer)
+    run_scripted(ScriptedLink(), store, precisions=BOTH, memory=True, energy=True, observer=observer)
     assert [(one.sessions, one.later) for one in observer.of(SessionsPlanned)] == [
-        (1, ("onnxruntime", "memory")),
-        (1, ("memory",)),
-        (3, ("memory",)),
-        (3, ()),
+        (1, ("onnxruntime", "memory", "energy")),
+        (1, ("memory", "energy")),
+        (3, ("memory", "energy")),
+        (3, ("energy",)),
+        (0, ("energy",)),
+        (0, ()),
     ]
 
 

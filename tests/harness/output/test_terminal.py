@@ -38,6 +38,21 @@ def test_a_command_line_is_whole_on_one_line_to_be_copied() -> None:
     assert COMMAND in "\n".join(wrap(f"see it ({COMMAND}), or go on", 40))
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'host_key = "ssh-ed25519 {"A" * 68}"',
+        f"10.0.0.4 ssh-ed25519 {'A' * 68}",
+        f"[h]:22 ecdsa-sha2-nistp256 {'A' * 68}",
+    ],
+)
+def test_a_line_of_a_file_is_whole_to_be_copied_there(line: str) -> None:
+    text = f"device 'pi4': unknown host key ssh-ed25519 SHA256:{'b' * 43} (no match in known_hosts); then pin it: {line}"
+    for width in (40, 80):
+        assert line in wrap(text, width)
+        assert all(len(one) <= width for one in wrap(text, width) if one != line and "SHA256" not in one)
+
+
 def test_every_command_of_harness_is_known_to_be_one() -> None:
     for name in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
         assert words(f"then harness {name} lab.zip --store lab.db") == [

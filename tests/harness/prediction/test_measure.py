@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from factories.model_files import dense, save
 
 import harness
 from harness.devices.config import Device
 from harness.measurement.campaign import Outcome
+from harness.models.file_source import MeasuredModels
 from harness.models.files import GivenInputs
 from harness.prediction import measure as measuring
 from harness.prediction import pack as packing
 from harness.prediction import under_load
-from harness.prediction.measure import Measured
+from harness.prediction.measure import MANY_FILES, Measured, MeasureRequest, Progress, asked_source
 from space import BLOX, TINY
 from space.errors import ConfigError
 
@@ -140,3 +142,15 @@ def test_an_empty_list_is_refused_and_stands_for_nothing_else(
         asked(
             monkeypatch, name, lambda request: pytest.fail("was asked"), **{"models": "conv/conv", given: []}
         )
+
+
+@pytest.mark.parametrize("count", [MANY_FILES - 1, MANY_FILES])
+def test_that_many_files_are_read_is_said(count: int, tmp_path: Path) -> None:
+    for number in range(count):
+        save(dense(), tmp_path / f"{number}.onnx")
+    said: list[str] = []
+    source, _ = asked_source(
+        MeasureRequest(devices=(DEVICE,), models=(str(tmp_path),)), TINY, Progress(said.append)
+    )
+    assert isinstance(source, MeasuredModels) and len(source.files) == count
+    assert said == ([f"reading {count} model files"] if count == MANY_FILES else [])

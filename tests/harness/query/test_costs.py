@@ -16,7 +16,7 @@ from harness.blockwise.costs import space_costs
 from harness.query.costs import fresh_cost
 from harness.query.latencies import LatencySource
 from harness.store import Store
-from search.latency.candidates import FEWEST
+from search.latency.candidates import FEWEST, enough_models
 from search.table import Cost
 from space import BLOX, TINY, Architecture
 from space.costs import all_params
@@ -186,3 +186,13 @@ def test_a_blockwise_search_says_that_it_has_no_such_limit(tmp_path: Path) -> No
         pytest.raises(ConfigError, match=r"blockwise.*--method"),
     ):
         space_costs(store, BLOX, ["made-up:memory"], LatencySource(), lambda text: None)
+
+
+def test_latencies_that_are_too_few_to_predict_others_say_so_and_what_to_measure(tmp_path: Path) -> None:
+    few = tmp_path / "few.sqlite"
+    few.write_bytes(stored(8, 0, False, TINY))
+    answer = run(few, "search", "--space", "tiny", "-a", "synthetic", "-c", "made-up<1s", "--json").json
+    (note,) = (one for one in answer["notes"] if "no latency, measured or predicted" in one)
+    assert "2,017 of 2,025 networks" in note
+    assert "(predicted from 10 measured networks on); measure more: harness measure --device made-up" in note
+    assert "--space tiny" in note and note.endswith(f"--models {enough_models(TINY)}")

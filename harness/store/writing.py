@@ -48,7 +48,7 @@ def configuration_id(connection: sa.Connection, configuration: Configuration) ->
     }
     try:
         with connection.begin_nested():
-            connection.execute(CONFIGURATIONS.insert().values(**values))
+            connection.execute(CONFIGURATIONS.insert(), values)
     except sa.exc.IntegrityError:  # another thread or host was first: its row is the same
         pass
     return int(connection.execute(query).scalar_one())
@@ -56,7 +56,7 @@ def configuration_id(connection: sa.Connection, configuration: Configuration) ->
 
 def _write_campaign(connection: sa.Connection, values: dict[str, Any], again: bool) -> None:
     if not again or not _is_there(connection, CAMPAIGNS, {"id": values["id"]}):
-        connection.execute(CAMPAIGNS.insert().values(**values))
+        connection.execute(CAMPAIGNS.insert(), values)
 
 
 def _write_finished(connection: sa.Connection, values: dict[str, Any], again: bool) -> None:
@@ -74,18 +74,18 @@ def _write_session(connection: sa.Connection, session: SessionRecord, again: boo
 
     columns = {column.name for column in SESSIONS.columns}
     values = {key: value for key, value in _shallow(session).items() if key in columns}
+    values |= {
+        "id": session.session_id,
+        "configuration_id": configuration_id(connection, session.configuration),
+        "raw": pack_raw(session),
+        "reference_ns": reference_level_ns(session),
+        "others_busy": number(session.scheduling.get("others_busy")),
+        "pace_ns": session_pace_ns(session),
+        "paced_by": str(session.scheduling.get("paced_by") or "") or None,
+    }
     connection.execute(
-        SESSIONS.insert().values(
-            id=session.session_id,
-            configuration_id=configuration_id(connection, session.configuration),
-            raw=pack_raw(session),
-            reference_ns=reference_level_ns(session),
-            others_busy=number(session.scheduling.get("others_busy")),
-            pace_ns=session_pace_ns(session),
-            paced_by=str(session.scheduling.get("paced_by") or "") or None,
-            **values,
-        )
-    )
+        SESSIONS.insert(), values
+    )  # of values within, the statement would be made anew each time
 
 
 def _write_fresh_run(connection: sa.Connection, run: FreshRun, again: bool) -> None:
@@ -93,7 +93,7 @@ def _write_fresh_run(connection: sa.Connection, run: FreshRun, again: bool) -> N
         return
     values = {key: value for key, value in _shallow(run).items() if key not in ("run_id", "configuration")}
     configuration = configuration_id(connection, run.configuration)
-    connection.execute(FRESH_RUNS.insert().values(id=run.run_id, configuration_id=configuration, **values))
+    connection.execute(FRESH_RUNS.insert(), {"id": run.run_id, "configuration_id": configuration} | values)
 
 
 def _write_block_run(connection: sa.Connection, run: BlockRun, again: bool) -> None:
@@ -102,13 +102,13 @@ def _write_block_run(connection: sa.Connection, run: BlockRun, again: bool) -> N
     values = {key: value for key, value in _shallow(run).items() if key not in RAW_FIELDS}
     run_id, configuration = values.pop("run_id"), configuration_id(connection, values.pop("configuration"))
     values |= {"configuration_id": configuration, "ended": _storable(run.ended), "raw": pack_blocks(run)}
-    connection.execute(BLOCK_RUNS.insert().values(id=run_id, **values))
+    connection.execute(BLOCK_RUNS.insert(), {"id": run_id} | values)
 
 
 def _write_recalibration(connection: sa.Connection, record: tuple[Configuration, str], again: bool) -> None:
     values = {"configuration_id": configuration_id(connection, record[0]), "started_utc": record[1]}
     if not again or not _is_there(connection, RECALIBRATIONS, values):
-        connection.execute(RECALIBRATIONS.insert().values(**values))
+        connection.execute(RECALIBRATIONS.insert(), values)
 
 
 def _write_failure(connection: sa.Connection, failure: Failure, again: bool) -> None:
@@ -116,7 +116,7 @@ def _write_failure(connection: sa.Connection, failure: Failure, again: bool) -> 
     values = {key: _storable(value) for key, value in values.items()}
     values["configuration_id"] = configuration_id(connection, failure.configuration)
     if not again or not _is_there(connection, FAILURES, values):
-        connection.execute(FAILURES.insert().values(**values))
+        connection.execute(FAILURES.insert(), values)
 
 
 # By kind of record; the last argument: whether it may be there already.

@@ -17,6 +17,7 @@ from factories.records import CAMPAIGN, CONFIGURATION, make_session, make_slice
 from factories.segments import segments_of
 from harness.records import Configuration
 from harness.store import Store
+from harness.store.writing import WRITERS
 from space import BLOX, Architecture, SpaceConfig
 from space.segments import Segment, all_segments
 from space.selection import select_models
@@ -73,6 +74,7 @@ def add_sessions(
     """
     rng = np.random.default_rng(seed)
     before = sum(sum(store.session_counts(configuration, of).values()) for of in ("network", "segment"))
+    made = []
     for number, (item, turn) in enumerate((item, turn) for turn in range(sessions) for item in items):
         ratio = factor * rule(item, configuration) * np.exp(rng.normal(0, scatter))
         if isinstance(item, Architecture):
@@ -86,7 +88,7 @@ def add_sessions(
         ]
         is_segment = isinstance(item, Segment)
         name = f"{configuration.digest} {before} {number} {item} {seed} {factor}"
-        store.add_session(
+        made.append(
             make_session(
                 slices,
                 session_id=str(uuid.uuid5(uuid.UUID(CAMPAIGN), name)),
@@ -99,6 +101,9 @@ def add_sessions(
                 **changes,
             )
         )
+    with store.begin() as connection:  # one transaction: each waits for the disk
+        for session in made:
+            WRITERS["session"](connection, session, False)
 
 
 def calibrate(store: Store, configuration: Configuration) -> None:

@@ -274,3 +274,14 @@ def test_setup_compiles_what_it_installs_but_where_pip_is_told_not_to(tmp_path, 
         subprocess.run([tmp_path / "scripts" / "setup"], env=environment, check=True, timeout=60)
     expected = ["pip"] if asked == "0" else ["pip", "compileall"]
     assert (tmp_path / "asked.txt").read_text().split() == expected
+
+
+def test_the_emulated_board_names_the_systems_that_it_can_be():
+    done = subprocess.run(
+        [ROOT / "scripts" / "check-emulated-board"],
+        env={**os.environ, "ARCH": "mips"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (2, "ARCH=mips: one of arm64, armhf, i386 and musl\n")

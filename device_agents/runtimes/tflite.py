@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Callable
 
 from device_agents.refusal import Refusal
@@ -46,8 +47,11 @@ def find() -> tuple[str, str, Any]:
 
 
 def providers() -> list[str]:
-    """Return the names that the option `provider` may have."""
-    return [*PROVIDERS, edgetpu.PROVIDER] if edgetpu.is_there() else list(PROVIDERS)
+    """Return the names that the option `provider` may have, the usual one first."""
+    own = list(PROVIDERS)
+    if sys.maxsize < 1 << 32 and find()[0] == "tflite_runtime":
+        own.reverse()  # its wheels for 32-bit ARM run models without XNNPACK
+    return [*own, edgetpu.PROVIDER] if edgetpu.is_there() else own
 
 
 def load(model: bytes, threads: int, options: dict[str, Any]) -> Loaded:

@@ -45,6 +45,7 @@ MAX_QUOTED = 500  # characters of what a worker printed
 
 # No sitecustomize, no module of the folder where a login begins: only Python's own.
 ISOLATED = ("-I", "-S")
+_GONE = "can't open file"  # as Python says
 _NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '([\w.]{1,100})'")
 
 # Run on the device before there is an agent: argv = root, digest; an archive on standard input, compressed, is stored.
@@ -178,6 +179,12 @@ class AgentClient:
             client._frames.wait_for_preamble(START_TIMEOUT_S)
         except LinkError as error:
             client.close()
+            if _GONE in str(error):
+                raise DeviceError(
+                    f"device {device.name!r}: the agent that was stored in {deployment.root!r} is gone at the next login,"
+                    " as where each has a container of its own; name a folder that stays with "
+                    f'root = "..." in [devices.{device.name}]'
+                ) from error
             if remedy_for(error):
                 raise LinkError(
                     *error.args[:-1], f"{error.args[-1]}{_on_device(str(error), device.name)}"

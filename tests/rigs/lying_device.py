@@ -91,6 +91,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
         "error": "",
         "python": [3, 11, 2],
         "executable": "/bin/python3",
+        "others": ["/bin/python3.12"],
     },
     "hello": {
         "protocol": 3,
@@ -232,8 +233,10 @@ SURVEY: dict[str, Any] = {
     "libc": "glibc",
     "libc_version": "2.36",
     "pip": "23.0",
+    "numpy": "1.24.2",
     "pkg": False,
     "free_bytes": 5,
+    "noexec": False,
     "note": NOTE,
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -85,3 +86,19 @@ def test_shares_are_those_of_the_real_package_and_told_where_it_lists_operators(
     assert tflite.load(half.read_bytes(), 1, {}).shares == {"XNNPACK": 0.5, "builtin": 0.5}
     assert tflite.load(half.read_bytes(), 1, {"provider": "builtin"}).shares == {"builtin": 1.0}
     assert shares_of(SimpleNamespace(), "XNNPACK") == {}
+
+
+@pytest.mark.parametrize(
+    ("package", "size", "first"),
+    [
+        ("tflite_runtime", 2**31 - 1, "builtin"),
+        ("tflite_runtime", 2**63 - 1, "XNNPACK"),
+        ("tensorflow", 2**31 - 1, "XNNPACK"),
+    ],
+)
+def test_the_wheels_for_32_bit_arm_compute_with_kernels_of_tflites_own(
+    package: str, size: int, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tflite, "find", lambda: (package, "2.14.0", None))
+    monkeypatch.setattr(sys, "maxsize", size)
+    assert tflite.providers()[0] == first and {"XNNPACK", "builtin"} <= set(tflite.providers())

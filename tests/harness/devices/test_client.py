@@ -50,6 +50,16 @@ def test_an_agent_that_cannot_be_stored_is_told_with_the_remedy_for_just_that(tm
             deploy(LocalTransport(), device)
 
 
+def test_an_agent_that_is_gone_at_the_next_login_is_told_with_the_key_for_a_folder_that_stays(
+    tmp_path: Path,
+) -> None:
+    device = LocalDevice(name="odd", root=str(tmp_path / "root"))
+    deployment = deploy(LocalTransport(), device)
+    Path(deployment.path).unlink()
+    with pytest.raises(DeviceError, match=r'is gone at the next login.*root = "\.\.\." in \[devices\.odd\]'):
+        AgentClient.start(LocalTransport(), device, deployment)
+
+
 def test_a_refusal_of_the_device_s_system_has_its_remedy_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from harness.estimates.sustained import sustained
 from harness.measurement.campaign import Outcome
 from harness.prediction import under_load
 from harness.prediction.measure import Measured
+from harness.store import Store
 from space.errors import ConfigError
 
 RUN = make_block_run(
@@ -26,6 +28,13 @@ RUN = make_block_run(
 )
 
 
+@pytest.fixture
+def store() -> Iterator[Store]:
+    store = Store("sqlite://")
+    yield store
+    store.close()
+
+
 def answer(monkeypatch: pytest.MonkeyPatch, found: Measured) -> list[Any]:
     """Let a measurement come to this; return the requests that it was asked for."""
     asked: list[Any] = []
@@ -33,10 +42,12 @@ def answer(monkeypatch: pytest.MonkeyPatch, found: Measured) -> list[Any]:
     return asked
 
 
-def test_a_run_has_a_row_a_minute_and_its_failures_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_has_a_row_a_minute_and_its_failures_beside_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     outcome = Outcome(device="local", failures=[make_failure()])
     asked = answer(monkeypatch, Measured(outcomes=(outcome,), sustained=(sustained(RUN),)))
-    runs = under_load.sustain("local", "conv/conv/conv", "6m", store=None, batch=(1, 8), threads=2)  # type: ignore[arg-type]
+    runs = under_load.sustain("local", "conv/conv/conv", "6m", store=store, batch=(1, 8), threads=2)
     (request,) = asked
     assert (request.sustained_s, request.batches, request.threads) == (360.0, (1, 8), 2)
     rows, columns = runs.to_records()
@@ -48,9 +59,9 @@ def test_a_run_has_a_row_a_minute_and_its_failures_beside_it(monkeypatch: pytest
     assert (len(runs), len(runs.failures), runs[0].run) == (1, 1, RUN)
 
 
-def test_a_device_that_is_away_and_no_time_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_is_away_and_no_time_are_errors(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, Measured(outcomes=(Outcome(device="local", error=DeviceError("away")),)))
     with pytest.raises(DeviceError, match="away"):
-        under_load.sustain("local", "conv/conv/conv", "6m", store=None)  # type: ignore[arg-type]
+        under_load.sustain("local", "conv/conv/conv", "6m", store=store)
     with pytest.raises(ConfigError, match="say how long"):
-        under_load.sustain("local", "conv/conv/conv", "", store=None)  # type: ignore[arg-type]
+        under_load.sustain("local", "conv/conv/conv", "", store=store)

@@ -186,12 +186,12 @@ def test_a_second_file_that_never_ran_as_network_leaves_no_verdict(pair: Pair) -
     ],
 )
 def test_what_is_given_of_inputs_is_said_as_for_a_measurement(
-    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    asked: dict[str, Any], pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[Any] = []
     monkeypatch.setattr(
         comparing, "compare_files", lambda store, *names, inputs, **_: found.append((names, inputs)) or []
     )
-    harness.compare(None, Path("a.onnx"), "b.onnx", **asked)  # type: ignore[arg-type]
+    harness.compare(pair.store, Path("a.onnx"), "b.onnx", **asked)
     given = GivenInputs.of({"x": [1, 8]}, "values.npz", "right.npz", "serve")
     assert found == [(("a.onnx", "b.onnx"), given)]

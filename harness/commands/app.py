@@ -54,7 +54,7 @@ _ORDER = (
 
 
 def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
-    """Let Ctrl-C in a command be an error of ours; typer would end without a word."""
+    """Raise `Stopped` for Ctrl-C in a command; typer would end silently."""
 
     @functools.wraps(command)
     def run(*given: Any, **named: Any) -> None:
@@ -135,7 +135,7 @@ def main() -> None:
 
 
 def _run(arguments: list[str], debug: bool) -> int:
-    """Return the exit status; what no subcommand answers for, such as a full disk, is one line and 1."""
+    """Return the exit status; an error that no subcommand handles, such as a full disk, is one line and 1."""
     try:
         return _run_command(arguments)
     except UsageError as error:
@@ -147,7 +147,7 @@ def _run(arguments: list[str], debug: bool) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _report(Stopped(), debug, Stopped.exit_status)
     except BrokenPipeError:
-        _close_output()  # who read it has gone, as `head` does when it has enough
+        _close_output()  # its reader has gone, as `head` does
         return 1
     except (OSError, UnicodeError, MemoryError) as error:
         if isinstance(error, OSError) and not _flushed(debug):
@@ -164,7 +164,7 @@ def _run_command(arguments: list[str]) -> int:
 
 
 def _flushed(debug: bool) -> bool:
-    """Write out what is printed; say so, once, where that fails: Python would at its exit, with a traceback."""
+    """Flush standard output; report once where that fails: Python would at its exit, with a traceback."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:

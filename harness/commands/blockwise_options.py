@@ -48,9 +48,9 @@ class BlockwiseOptions:
         list[str] | None,
         _option(
             "--signature",
-            "what the predictor reads of each block, repeatable: mse, nsr, loss_change, train_loss_change, accuracy_change, "
-            "agreement, params, macs; sum takes one, donna and lana have their own. [default: loss_change for sum, nsr and "
-            "loss_change for linear, second-order and gcn]",
+            "score of each block that the predictor reads, repeatable: mse, nsr, loss_change, train_loss_change, "
+            "accuracy_change, agreement, params, macs; sum takes one, donna and lana have their own. [default: loss_change for "
+            "sum, nsr and loss_change for linear, second-order and gcn]",
         ),
     ] = None
     trained: Annotated[
@@ -83,10 +83,13 @@ class BlockwiseOptions:
         ),
     ] = None
     distance: Annotated[
-        int, _option("--distance", "stages in which finalists differ from each other, if possible.", min=1)
+        int,
+        _option(
+            "--distance", "number of stages in which finalists differ from each other, if possible.", min=1
+        ),
     ] = DISTANCE
     fine_tune: Annotated[
-        int, _option("--fine-tune", "finalists to fine-tune with distillation; 0: none.", min=0)
+        int, _option("--fine-tune", "number of finalists to fine-tune with distillation, 0 for none.", min=0)
     ] = FINE_TUNE
     fine_tune_epochs: Annotated[int, _option("--fine-tune-epochs", "epochs of each fine-tuning.", min=1)] = (
         FINE_TUNE_EPOCHS
@@ -102,7 +105,7 @@ class BlockwiseOptions:
         int,
         _option(
             "--rounds",
-            "number of rounds: the network found is the next teacher, while accuracy gains more than its noise.",
+            "number of rounds: each network found is the next round's teacher, as long as accuracy gains more than its noise.",
             min=1,
         ),
     ] = 1
@@ -110,7 +113,7 @@ class BlockwiseOptions:
         int,
         _option(
             "--seeds",
-            "searches, each but the first with blocks distilled anew by another seed; tells how far answers differ.",
+            "searches; each but the first distills its blocks again with another seed, to show how far answers differ.",
             min=1,
             max=100,
         ),
@@ -119,7 +122,7 @@ class BlockwiseOptions:
         float | None,
         _option(
             "--max-flops",
-            "start no round that could bring training above this number of FLOPs in all, e.g. 1e15.",
+            "start no round that could bring all training above this number of FLOPs, e.g. 1e15.",
         ),
     ] = None
     jobs: Annotated[int, _option("--jobs", "trainings at once, each in a process of its own.", min=1)] = 1

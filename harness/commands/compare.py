@@ -24,10 +24,10 @@ def compare(
     *,
     options: ChoiceOptions,
     level: Annotated[
-        MeasureLevel, typer.Option("--level", "-l", help="Of model files: effort, as for 'harness measure'.")
+        MeasureLevel, typer.Option("--level", "-l", help="For model files: effort, as for 'harness measure'.")
     ] = MeasureLevel.screen,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Of model files: measure again what is already stored.")
+        bool, typer.Option("--fresh", help="For model files: measure again what is already stored.")
     ] = False,
     of_files: InputOptions,
     store_url: StoreOption = "",

@@ -1,4 +1,4 @@
-"""`harness gate`: whether model files became slower than a baseline has them, for continuous integration."""
+"""`harness gate`: whether model files became slower than their baseline, for continuous integration."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def gate(
             "-n",
             min=1,
             max=100,
-            help="Sessions a file, or a role of two files. [default: the level's]",
+            help="Sessions of each file, or of each role of two files. [default: the level's]",
         ),
     ] = None,
     memory: Annotated[
@@ -79,10 +79,10 @@ def gate(
 ) -> None:
     """Judge whether model files became slower than a baseline; or write one, with --write.
 
-    Exit status 0: none did. 1: one did, shown by the 95 % interval of its change. 2: none did, and one could not be judged, or
-    the command line or a file is wrong. A file whose baseline's file is still there is timed against it in the same processes,
-    until its change is known to be above or below the limit; another through the reference, if device, runtime and clocks are
-    the same.
+    Exit status 0: no file became slower. 1: one did, by the 95 % interval of its change. 2: none did, but one could not be
+    judged; or the command line or a file is wrong. A file whose baseline's file is still there is timed against it in the same
+    processes, until its change is known to be above or below the limit; another through the reference, if device, runtime and
+    clocks are the same.
     """
     from harness.output.gate import print_answer
     from harness.output.progress import ProgressView

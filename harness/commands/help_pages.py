@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-# Of what is typed wrong; it has no public name, and that of a bad value is one.
+# The error of a wrong command line. It has no public name; that of a bad value is a subclass.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 _HELP_WIDTH = 80  # at most: longer lines are hard to read
 _HYPHEN = "\N{NON-BREAKING HYPHEN}"  # in place of a plain one until lines are broken: names stay whole
@@ -20,7 +20,7 @@ _VALUES = {"str": "TEXT", "int": "N", "int range": "N", "float": "X", "float ran
 
 
 class _Help(typer.Context.formatter_class):  # type: ignore[misc, valid-type]
-    """Help that in a narrow terminal stands below what it is of, not beside it."""
+    """Help whose texts are beside the options, and in a narrow terminal below them."""
 
     def write_dl(self, rows: Any, col_max: int = 30, col_spacing: int = 2) -> None:
         rows = [(_TYPE.sub(_value, name), text.replace("-", _HYPHEN)) for name, text in rows]
@@ -56,7 +56,7 @@ def command_line(app: typer.Typer) -> Any:
 
 
 def commands(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield a command and all below it, each with what is typed behind `harness` for it."""
+    """Yield a command and all below it, each with its words after `harness`."""
     yield name, command
     for word, one in getattr(command, "commands", {}).items():
         yield from commands(one, f"{name} {word}".strip())

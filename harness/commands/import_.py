@@ -22,7 +22,7 @@ def import_results(
 ) -> None:
     """Take the results of a packed job into the store, and show its latencies; importing twice is importing once.
 
-    Nothing is taken of a file that was damaged, was altered, or answers a job that this store did not pack.
+    A file that is damaged or altered, or is of a job that this store did not pack, is refused as a whole.
     """
     from harness.output.packed import print_imported
     from harness.output.plots.pictures import check_pictures

@@ -57,7 +57,7 @@ def measure(
         str,
         typer.Option(
             "--until",
-            help="Pick the networks itself and measure until the predictor of the whole space is shown to be that good, e.g. "
+            help="Choose networks by itself and measure until the predictor of the whole space is shown to be this good, e.g. "
             "mape=2%; see 'harness predict'.",
         ),
     ] = "",

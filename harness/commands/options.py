@@ -40,7 +40,7 @@ WaitFlag = Annotated[
 ]
 WaitLimit = Annotated[
     str,
-    typer.Option("--wait-limit", metavar="TIME", help="Wait for it so long at most, e.g. 90s, 30m or 8h."),
+    typer.Option("--wait-limit", metavar="TIME", help="Wait for it at most this long, e.g. 90s, 30m or 8h."),
 ]
 StoreOption = Annotated[
     str,
@@ -90,7 +90,7 @@ StoredSpace = Annotated[
     str,
     typer.Option(
         "--space",
-        help="Only measurements and files of this search space, by its name or file. [default: the one that they are of]",
+        help="Only measurements and files of this search space, by its name or file. [default: their own]",
     ),
 ]
 FigureFile = Annotated[
@@ -195,7 +195,7 @@ ExpectedValues = Annotated[
     ),
 ]
 SignatureName = Annotated[
-    str, typer.Option("--signature", help="Signature of TFLite files to run, of those that have several.")
+    str, typer.Option("--signature", help="Signature to run of TFLite files that have several.")
 ]
 FilesReference = Annotated[
     Path | None,
@@ -223,7 +223,7 @@ SustainedTime = Annotated[
     typer.Option(
         "--sustained",
         metavar="TIME",
-        help="Instead: keep the device busy with each network for so long, e.g. 30m, and show its latency minute by minute "
+        help="Instead: keep the device busy with each network for this time, e.g. 30m, and show its latency minute by minute "
         "with temperature and clocks.",
     ),
 ]
@@ -232,7 +232,7 @@ SustainedPlot = Annotated[
     typer.Option(
         "--plot",
         metavar="FILE",
-        help="Of --sustained: draw it to this file, PNG, SVG or PDF by its suffix; its numbers go beside it, NAME.data.csv.",
+        help="With --sustained: draw it to this file, PNG, SVG or PDF by its suffix; its numbers go beside it, NAME.data.csv.",
     ),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
@@ -262,7 +262,8 @@ Metric = Annotated[
     ),
 ]
 Epoch = Annotated[
-    str, typer.Option("--epoch", help="Of which epoch: best (by validation), last, or a number from 1.")
+    str,
+    typer.Option("--epoch", help="Epoch of the accuracies: best (by validation), last, or a number from 1."),
 ]
 TrainingSeeds = Annotated[
     list[int] | None,
@@ -287,7 +288,7 @@ LatencyFiles = Annotated[
     typer.Option(
         "--latencies",
         exists=False,
-        help="A blox-bench-DEVICE file, or a folder of them: its device's latencies, in place of the store's; repeatable.",
+        help="A blox-bench-DEVICE file, or a folder of them: that device's latencies, instead of the store's; repeatable.",
     ),
 ]
 SearchDevices = Annotated[
@@ -315,7 +316,7 @@ Confidence = Annotated[
     float | None,
     typer.Option(
         "--confidence",
-        help="Let the far end of each latency's interval of this coverage meet the limit, e.g. 0.95. [default: the estimate]",
+        help="Hold the upper end of each latency's interval of this coverage to the limit, e.g. 0.95. [default: the estimate]",
     ),
 ]
 MeasuredOnly = Annotated[
@@ -340,7 +341,7 @@ ProxyBatch = Annotated[
 def open_store(url: str, *, writes: bool = False) -> Store:
     """Open the store of --store for reading, and to add to it where the command `writes`.
 
-    That the one of $HARNESS_STORE does not exist yet is noted on standard error.
+    A note on standard error says if the store of $HARNESS_STORE does not exist yet.
     """
     from harness.store.opening import open_existing
 
@@ -369,7 +370,7 @@ def named_devices(names: Sequence[str] | None, devices_file: Path | None) -> tup
 
 
 def patience_s(wait: bool, limit: str) -> float:
-    """Return for how long to wait for a device in use, by --wait and --wait-limit. Raises: ConfigError for what is no time."""
+    """Return how long to wait for a device in use, by --wait and --wait-limit. Raises: ConfigError for a bad time."""
     from harness.devices.connection import parse_patience
 
     return parse_patience(limit) if limit else float("inf") if wait else 0.0
@@ -383,7 +384,7 @@ def named_device(text: str, devices_file: Path | None) -> Device:
 
 
 def is_quiet(json_output: bool) -> bool:
-    """Return whether progress is shown to nobody: a program reads the document, and standard error is no terminal."""
+    """Return whether progress is hidden: a program reads the JSON document, and standard error is no terminal."""
     return json_output and not sys.stderr.isatty()
 
 
@@ -396,7 +397,7 @@ def log(text: str, *, quiet: bool = False) -> None:
 
 
 def open_store_to_change(url: str) -> Store:
-    """Open the store of --store, which is there, to change what it holds."""
+    """Open the existing store of --store, to change its records."""
     from harness.store.opening import open_to_change
 
     return open_to_change(url)

@@ -67,7 +67,7 @@ def profile(
     ] = 50,
     by: Annotated[
         By | None,
-        typer.Option("--by", help="What to add the nodes up by. [default: fragment, of a file op]"),
+        typer.Option("--by", help="Add up the nodes' times by this. [default: fragment; of a file, op]"),
     ] = None,
     shape: InputShapes = None,
     inputs: InputValues = None,
@@ -81,7 +81,7 @@ def profile(
 ) -> None:
     """Show where a network's or a file's time goes: by fragment, by op type, or node by node.
 
-    The runtime's own profiler tells; nothing is stored. Latencies to compare are those of 'harness measure'.
+    Times are those of the runtime's own profiler, and are not stored. To compare latencies use 'harness measure'.
     """
     from harness.devices.runtimes import parse_cores
     from harness.models.files import GivenInputs

@@ -95,9 +95,9 @@ class QueryOptions:
         )
 
     def typed(self, store_url: str) -> dict[str, object]:
-        """Return the options that are the same for another search, by their names, those with their defaults as empty ones.
+        """Return the options that repeat this query in another command, by their names; defaults are empty.
 
-        Devices, limits and a confidence are not among them: the page has those that it shows.
+        Devices, limits and confidence are left out: the page adds those that it shows.
         """
         from harness.query.accuracies import parse_paths
 

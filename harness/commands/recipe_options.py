@@ -31,7 +31,7 @@ class RecipeOptions:
     recipe: Path | None = None
 
     def given(self, recipe: type[AnyRecipe]) -> AnyRecipe | dict[str, Any]:
-        """Return the values that were given, in JSON's types; with a file a whole recipe, for what it leaves out has its default.
+        """Return the given values, in JSON's types; with a file the whole recipe, which has defaults for the rest.
 
         Raises: ConfigError when the file cannot be used, or a value with it.
         """

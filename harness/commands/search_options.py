@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchOptions:
-    """Options of a search beside those of its query, as given on the command line."""
+    """Options of a search besides those of its query, as given on the command line."""
 
     pareto: Annotated[
         list[str] | None,
@@ -78,7 +78,7 @@ class SearchOptions:
 
     @property
     def costs(self) -> tuple[str, ...]:
-        """The costs to join beside those of limits and devices."""
+        """The costs to join besides those of limits and devices."""
         return (*(self.pareto or ()), *(self.show or ()))
 
     def _shared(self, query: Query) -> dict[str, Any]:

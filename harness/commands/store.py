@@ -154,7 +154,7 @@ def show(
 @takes_selection
 def quarantine(
     *,
-    undo: Annotated[bool, typer.Option("--undo", help="Take it back: estimate from them again.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Use the sessions again.")] = False,
     options: SelectionOptions,
     unreadable: Unreadable = False,
     store_url: StoreOption = "",
@@ -230,4 +230,4 @@ def _ask(question: str) -> None:
 
 
 def _need_not_agree(count: int, name: str) -> None:
-    """Take it for agreed."""
+    """Delete without asking."""

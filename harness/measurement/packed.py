@@ -120,37 +120,11 @@ def pack_campaign(
     """
     _refuse_what_is_not_carried(device, options)
     asked, given = options.runtimes or device.runtimes, device.provider_options
-    formats = {
-        name: runtime_format(name)
-        for name in dict.fromkeys(parse_runtime(text)[0] for text in asked or known_runtimes())
-        if not options.formats or runtime_format(name) in options.formats
-    }
-    if not formats:
-        raise ConfigError(f"--runtime {' '.join(asked)}: none runs {' or '.join(options.formats)} models")
+    formats = _formats(asked, options, device, source)
     cores, threads = asked_cores(device, options.threads, options.cores)
     precisions = options.precisions or (device.precision,)
-    files, networks = (source, source.networks) if isinstance(source, FileSource) else (None, source)
-    for lacking in set(files.formats if files else ()) - set(formats.values()):
-        raise ConfigError(
-            f"device {device.name!r}",
-            f"runs {', '.join(formats)}, none of which runs {lacking} files; name one with --runtime",
-        )
     packing = _Packing(options=options, rng=rng, log=log)
-    groups = []
-    for one in dict.fromkeys(formats.values()):
-        if networks is not None:
-            groups += [
-                packing.networks(_at_batch(networks, batch), one, precision, batch)
-                for batch in options.batches
-                for precision in precisions
-            ]
-        if files is not None:
-            groups += packing.files(files.choices(one))
-    if options.sustained_s:
-        beside = Counter(
-            (one["format"], one["precision"], one["batch"]) for one in groups for _ in one["models"]
-        )
-        check_sustained(options.sustained_s, max(beside.values(), default=0))
+    groups = _groups(packing, source, dict.fromkeys(formats.values()), precisions)
     agent, agent_digest = agent_archive()
     job_id, key = str(uuid.uuid4()), secrets.token_hex(32)
     packed_utc = now_utc()
@@ -192,6 +166,52 @@ def pack_campaign(
         sessions=_most_sessions(groups),
         parts=len(packing.parts),
     )
+
+
+def _formats(
+    asked: Sequence[str], options: Options, device: Device, source: ModelSource | FileSource
+) -> dict[str, Format]:
+    """Return the formats of a job's models by the runtimes that are asked for. Raises: ConfigError where a model has none."""
+    formats = {
+        name: runtime_format(name)
+        for name in dict.fromkeys(parse_runtime(text)[0] for text in asked or known_runtimes())
+        if not options.formats or runtime_format(name) in options.formats
+    }
+    if not formats:
+        raise ConfigError(f"--runtime {' '.join(asked)}: none runs {' or '.join(options.formats)} models")
+    for lacking in set(source.formats if isinstance(source, FileSource) else ()) - set(formats.values()):
+        raise ConfigError(
+            f"device {device.name!r}",
+            f"runs {', '.join(formats)}, none of which runs {lacking} files; name one with --runtime",
+        )
+    return formats
+
+
+def _groups(
+    packing: _Packing,
+    source: ModelSource | FileSource,
+    formats: Iterable[Format],
+    precisions: Sequence[Precision],
+) -> list[dict[str, Any]]:
+    """Return a job's groups of models: the networks of each format, batch size and precision, and the files of each format."""
+    options = packing.options
+    files, networks = (source, source.networks) if isinstance(source, FileSource) else (None, source)
+    groups = []
+    for one in formats:
+        if networks is not None:
+            groups += [
+                packing.networks(_at_batch(networks, batch), one, precision, batch)
+                for batch in options.batches
+                for precision in precisions
+            ]
+        if files is not None:
+            groups += packing.files(files.choices(one))
+    if options.sustained_s:
+        beside = Counter(
+            (one["format"], one["precision"], one["batch"]) for one in groups for _ in one["models"]
+        )
+        check_sustained(options.sustained_s, max(beside.values(), default=0))
+    return groups
 
 
 def _refuse_what_is_not_carried(device: Device, options: Options) -> None:
@@ -420,19 +440,6 @@ def _read_visit(
         who = f"{results.path.name}, start {number + 1} on device {outcome.device!r}"
         link = RecordedLink(entries, who, str(job["agent"]), moved)
         cancel = _Past(link)
-        options = Options(
-            runtimes=tuple(job["runtimes"]),
-            formats=tuple(dict.fromkeys(job["formats"].values())),
-            precisions=tuple(dict.fromkeys(group["precision"] for group in job["groups"])),
-            batches=tuple(dict.fromkeys(group["reference"].get("batch", 1) for group in job["groups"])),
-            threads=job["threads"],
-            cores=tuple(job["cores"]),
-            silence_s=job["silence_s"],
-            memory=True,  # of what the record has, and energy
-            energy=True,
-            sustained_s=job.get("sustained_s", 0.0),
-            fresh=True,
-        )
         circumstances = Circumstances(
             session_id=source.session_id,
             process_id=lambda: source.new_id("process", number, link.runs),
@@ -457,7 +464,7 @@ def _read_visit(
                 link,
                 device,
                 source,
-                options,
+                _options_of(job),
                 store,
                 observer,
                 outcome,
@@ -470,6 +477,24 @@ def _read_visit(
         if isinstance(outcome.error, Cancelled):  # the job was interrupted there
             outcome.error = None
         outcome.error = error or outcome.error
+
+
+def _options_of(job: Mapping[str, Any]) -> Options:
+    """Return the options of a campaign that reads what a job measured."""
+    groups = job["groups"]
+    return Options(
+        runtimes=tuple(job["runtimes"]),
+        formats=tuple(dict.fromkeys(job["formats"].values())),
+        precisions=tuple(dict.fromkeys(group["precision"] for group in groups)),
+        batches=tuple(dict.fromkeys(group["reference"].get("batch", 1) for group in groups)),
+        threads=job["threads"],
+        cores=tuple(job["cores"]),
+        silence_s=job["silence_s"],
+        memory=True,  # as far as the record has any, and energy
+        energy=True,
+        sustained_s=job.get("sustained_s", 0.0),
+        fresh=True,
+    )
 
 
 class _Past(threading.Event):

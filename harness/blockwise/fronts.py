@@ -94,9 +94,8 @@ def _by_integer_programs(searched: Searched, setting: Setting, name: str) -> Cos
 
     goal = BlockSums(blocks=np.where(is_open, scores, 0.0), constant=constant)
     found = sum_front(goal, summed[name], searched.choice.finalists.indices(config)[0], best)
-    once = {
-        network_key(config, index): index for index in found
-    }  # the costliest of its names is the best predicted
+    # The costliest of its names is the best predicted.
+    once = {network_key(config, index): index for index in found}
     indices: IndexArray = np.array(sorted(once.values()), dtype=np.int64)
     column = {name: summed[name].column(indices)}
     table = table_of(searched.fitted, config, setting, column, indices)

@@ -126,9 +126,8 @@ def options(
 
 def main() -> None:
     """Run the command line and exit with the status that the error tree gives."""
-    arguments = [
-        argument for argument in sys.argv[1:] if argument != "--debug"
-    ]  # accepted before and after the command
+    # It is accepted before and after the command.
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     status = _run(arguments, debug)
     sys.exit(status if _flushed(debug) else status or 1)

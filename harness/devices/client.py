@@ -32,9 +32,8 @@ PROTOCOL = 3
 START_TIMEOUT_S = 60.0
 HELLO_TIMEOUT_S = 150.0  # importing a large runtime on a small board takes long
 ANSWER_TIMEOUT_S = 60.0
-BOARD_TIMEOUT_S = (
-    300.0  # programs of the board's maker, first to put back what a loss of power left, each at most 20 s
-)
+# Programs of the board's maker, first to put back what a loss of power left, each at most 20 s.
+BOARD_TIMEOUT_S = 300.0
 SILENCE_S = 30.0  # the agent's heart beats every 2 s while it runs a job
 PROFILE_S = 1800.0  # for a whole profile, of at most 1000 runs
 NETWORK_BYTES = 1 << 24  # of all that is told of one network; 150 s of slices are 5 MB
@@ -376,9 +375,8 @@ class AgentClient:
             try:
                 kind = header.get("type")
                 said = header.get("id")
-                if (
-                    type(said) is int and said < number and said in self._unread
-                ):  # nobody waits for it any more
+                # Nobody waits for it any more.
+                if type(said) is int and said < number and said in self._unread:
                     self._unread.discard(said)
                     continue
                 if said != number:

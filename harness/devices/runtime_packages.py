@@ -11,11 +11,8 @@ from importlib.resources import files
 from harness.devices.answers import Survey
 
 _Release = tuple[int, ...]
-_32_BIT = {
-    "aarch64": "armv7l",
-    "x86_64": "i686",
-    "armv8l": "armv7l",
-}  # what a 64-bit kernel's 32-bit Python is
+# The platform of a 32-bit Python, by the processor of its 64-bit kernel.
+_32_BIT = {"aarch64": "armv7l", "x86_64": "i686", "armv8l": "armv7l"}
 _OTHERS = {"arm64": "aarch64", "amd64": "x86_64"}
 
 

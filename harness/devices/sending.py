@@ -20,9 +20,8 @@ FIRST_CHUNK_BYTES = 1 << 15
 MAX_CHUNK_BYTES = 1 << 22
 CHUNK_S = 1.5  # a chunk's aim, its answer included: so often progress is told and Ctrl-C is heeded
 LEAST_BYTES_PER_S = 1000  # a link that is slower counts as broken
-PATIENT_BYTES = (
-    1 << 17
-)  # a larger request was sized for a faster link: one that slowed down so much is opened again
+# A larger request was sized for a faster link: one that slowed down so much is opened again.
+PATIENT_BYTES = 1 << 17
 DIGESTS_AT_ONCE = 10_000  # a request's header holds some more
 CORRECTIONS_A_PART = 2
 AHEAD = 2  # chunks on the way at once: while one is answered the next one is sent

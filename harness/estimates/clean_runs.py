@@ -27,9 +27,8 @@ COLD_GAP_NS = 20_000
 COLD_RUNS = 2
 # After so many nothing of a switch is left: in hours in which caches are contended the fifth and sixth still take 2 % longer.
 SETTLING_RUNS = 6
-LONG_RUN_NS = (
-    50_000_000  # runs that no turn of a scheduler (3 to 30 ms) holds: among busy programs none stays clean
-)
+# Runs that no turn of a scheduler (3 to 30 ms) holds: among busy programs none stays clean.
+LONG_RUN_NS = 50_000_000
 # What a foreign turn costs in cold caches afterwards, as a share of its length: at turns of 3 ms the least CPU times of
 # networks of 3 ms were 5 to 10 % above those on a free core (docs/performance.md).
 REFILL_SHARE = 0.1

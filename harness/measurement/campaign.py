@@ -76,10 +76,8 @@ BRIDGES = 4  # networks that all workers of a round measure: in three of them th
 EXPECTED_AT_ONCE = 50  # between two words on how far it is
 MOST_SUSTAINED = 10  # networks of a runtime: at half an hour each five hours
 NEXT_TIME = "the same command begins anew"
-NO_MEMORY = (
-    "no-memory",
-    "bad-request",
-)  # of a system that tells nothing, of an agent that is not asked for it
+# Refusals of a system that tells nothing, and of an agent that does not know the request.
+NO_MEMORY = ("no-memory", "bad-request")
 SENTINEL_SHARE = 0.3  # deviation of the reference from its latency at which the device is probed again
 
 
@@ -409,9 +407,8 @@ class _CampaignRun:
             self._note_given_up(error)
             rounds.clear()
             return
-        with suppress(
-            StoreError
-        ):  # a store that does not answer has no first numbers to show; measuring goes on
+        # A store that does not answer has no first numbers to show; measuring goes on.
+        with suppress(StoreError):
             self._report(FirstNumbers(plan=one.use, left=sum(later.sessions for later in rounds)))
 
     def _note_given_up(self, error: GivenUp) -> None:

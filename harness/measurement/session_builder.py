@@ -16,13 +16,14 @@ MAX_SAMPLES = 10_000
 CLOCK_TOLERANCE_NS = 1_000_000  # between two readings of one clock, beside each other
 CLOCKS_TOLERANCE_S = 2.0  # between the device's clock and this machine's, and events that arrive in bursts
 CLOCKS_SHARE = 0.05
+# What the worker knows of its own conditions.
 _WORKER = (
     "pinned",
     "waited_s",
     "shares",
     "device_ns",
     "device_absent",
-)  # what the worker knows of its own conditions
+)
 _SCHEDULING = ("delay_source", "baseline_ns", "steal_s", "others_busy", "request", "pace_ns", "paced_by")
 
 

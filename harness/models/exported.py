@@ -264,9 +264,8 @@ def export_network(
     images = Path(calibration) if _is_images_file(calibration) else None
     task = load_task(calibration, architecture.config, log) if calibration and images is None else None
     if table is not None and task is not None:
-        read_table(
-            table, architecture.config, task
-        )  # a table that cannot be added to is refused before anything is made
+        # A table that cannot be added to is refused before anything is made.
+        read_table(table, architecture.config, task)
     with tempfile.TemporaryDirectory() as folder, kept_processes():
         if task is not None and precision == "int8":
             images = write_calibration(Path(folder) / "images.npz", task)

@@ -322,9 +322,8 @@ def split_names(texts: Iterable[str]) -> tuple[list[str], list[str]]:
         named = [word for word in words if is_file_name(word)] if len(words) > 1 else []
         files += named
         rest = ",".join(word for word in words if word not in named) if named else text
-        networks += (
-            [rest] if rest or not text else []
-        )  # an empty text is refused where networks are looked up
+        # An empty text is refused where networks are looked up.
+        networks += [rest] if rest or not text else []
     return networks, files
 
 
@@ -656,9 +655,8 @@ def _packed(arrays: Mapping[str, Any]) -> bytes:
         for name in sorted(arrays):
             array = io.BytesIO()
             np.lib.format.write_array(array, np.ascontiguousarray(arrays[name]), allow_pickle=False)
-            archive.writestr(
-                zipfile.ZipInfo(f"{name}.npy"), array.getvalue()
-            )  # whose date is always the same
+            # The date of a new ZipInfo is always the same.
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), array.getvalue())
     return file.getvalue()
 
 

@@ -17,9 +17,8 @@ from space import Architecture, find_space
 from space.errors import ConfigError
 
 RUNTIME: Final = "onnxruntime"
-NAMED: Final[Format] = (
-    "onnx"  # nodes have the names that the model gives them; LiteRT's are the delegate's own
-)
+# Nodes have the names that the model gives them; LiteRT's are the delegate's own.
+NAMED: Final[Format] = "onnx"
 PROFILED: Final = (RUNTIME, "litert")
 GROUPINGS = ("fragment", "op", "node")  # keys that the times of nodes are added up by
 

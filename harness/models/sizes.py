@@ -21,9 +21,8 @@ def file_sizes(
     """
     blocks, constant = sizes_by_block(model_format, cache_dir, config, precision)
     sizes = np.array([constant])
-    for added, places in zip(
-        blocks, config.choices, strict=True
-    ):  # later stages change more slowly: they go first
+    # Later stages change more slowly: they go first.
+    for added, places in zip(blocks, config.choices, strict=True):
         sizes = (added[list(places), None] + sizes[None, :]).ravel()
     return sizes
 

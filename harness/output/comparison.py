@@ -211,9 +211,8 @@ def _tested_cells(tested: Estimate) -> list[str]:
 def _interval_text(low: float, high: float) -> str:
     if low != low:
         return "none of 1 seed"
-    return (
-        f"{low:.3f} .. {high:.3f}" if high else "0 in all runs"
-    )  # which is no interval: see `mean_interval`
+    # 0 in all runs is no interval: see `mean_interval`.
+    return f"{low:.3f} .. {high:.3f}" if high else "0 in all runs"
 
 
 def _reached_text(reached: EvaluationsToTarget, budget: int) -> str:

@@ -149,9 +149,8 @@ def _print_beside(head: str, text: str) -> None:
             put(head.rstrip(), sys.stdout)
         head, margin = "", len(GAP)
     for line in [text] if width is None else wrap(text, width - margin, ""):
-        if (
-            width is not None and cell_len(line) > width - margin
-        ):  # has a line of its own, from the first column on
+        # A command line has a line of its own, from the first column on.
+        if width is not None and cell_len(line) > width - margin:
             if head.strip():
                 put(head.rstrip(), sys.stdout)
             put(line, sys.stdout)

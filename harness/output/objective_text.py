@@ -147,9 +147,8 @@ def _networks(
         if name != answer.objective.name:
             columns.append(f"{name} ms" if cost.is_latency else name)
         if cost.is_latency:
-            spare = [
-                f"{cost.coverage:.0%} interval"
-            ]  # of all devices; what is measured, near or far is always told
+            # A narrow terminal leaves out intervals; whether a network is measured, near or far is always shown.
+            spare = [f"{cost.coverage:.0%} interval"]
             columns += [*spare, "source"]
     rows = []
     for index in indices:

@@ -37,9 +37,8 @@ TITLES: Mapping[str, str] = {
 PREDICTED = ("memory", "energy")
 # Of the 95 % interval of a measured energy, relative, the median over networks: beyond, a sensor tells networks apart too poorly.
 MOST_ENERGY_REACH = 0.1
-MEDIAN_SD = (
-    1.2533  # of a median over that of a mean: the square root of pi / 2, an upper bound for few values
-)
+# The standard deviation of a median over that of a mean: the square root of pi / 2, an upper bound for few values.
+MEDIAN_SD = 1.2533
 LEAST_SD = 1e-4  # relative: one page of 4 KiB among 40 MB
 
 

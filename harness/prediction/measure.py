@@ -243,9 +243,8 @@ def measure_devices(request: MeasureRequest, store: Store, observer: ExportObser
         asked, options = asked_source(request, config, observer)
         outcomes = run_source(asked, options)
         if any(isinstance(one.error, StoreError) for one in outcomes):
-            return Measured(
-                outcomes=tuple(outcomes), rows=()
-            )  # it does not answer: the outcomes say what waits for it
+            # The store does not answer: the outcomes say what waits for it.
+            return Measured(outcomes=tuple(outcomes), rows=())
         if request.sustained_s:
             return Measured(outcomes=tuple(outcomes), sustained=runs_under_load(outcomes, store))
         if isinstance(asked, MeasuredModels):

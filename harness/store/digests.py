@@ -30,7 +30,6 @@ def sessions_digest(connection: sa.Connection, configuration_digest: str, purpos
     hasher = hashlib.sha256()
     for raw, *plain in connection.execute(query):
         hasher.update(hashlib.sha256(raw).digest())
-        hasher.update(
-            f"{plain!r}\n".encode("utf-8", "surrogatepass")
-        )  # texts, numbers and None: repr is exact
+        # Texts, numbers and None: repr is exact.
+        hasher.update(f"{plain!r}\n".encode("utf-8", "surrogatepass"))
     return hasher.hexdigest()

@@ -32,8 +32,7 @@ def kind_of(path: Path, mounts: Iterable[str]) -> str:
         if not dash or len(fields) < 5:
             continue
         point = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4]))
-        if (
-            path.is_relative_to(point) and len(point.parts) >= longest
-        ):  # a later mount lies over an earlier one
+        # A later mount lies over an earlier one.
+        if path.is_relative_to(point) and len(point.parts) >= longest:
             kind, longest = after.split(" ")[0], len(point.parts)
     return kind

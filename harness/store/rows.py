@@ -11,9 +11,8 @@ from harness.records import BlockRun, Configuration, Failure, FreshRun, SessionR
 from harness.store.raw import unpack_raw
 from harness.store.raw_blocks import unpack_blocks
 
-QUARANTINED = (
-    "quarantined:"  # before the purpose of a session that is set apart: no query for a purpose finds it
-)
+# Prefix of the purpose of a session that is set apart: no query for a purpose finds it.
+QUARANTINED = "quarantined:"
 
 _TEXTS = (
     "campaign_id",

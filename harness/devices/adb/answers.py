@@ -26,12 +26,13 @@ _FREQUENCY = re.compile(r"/sys/devices/system/cpu/cpu(\d+)/cpufreq/scaling_cur_f
 # android.os.BatteryManager, BATTERY_STATUS_UNKNOWN to BATTERY_STATUS_FULL, in the words of Linux's power_supply class.
 _BATTERY = {"1": "Unknown", "2": "Charging", "3": "Discharging", "4": "Not charging", "5": "Full"}
 _SUPPLY = re.compile(r"(\S+) (type|scope|status|online|current_now|voltage_now) (.*)")
+# The beginnings of types, as healthd knows them: BatteryMonitor.cpp.
 _CHARGERS = (
     "Mains",
     "USB",
     "Wireless",
     "Dock",
-)  # the beginnings of types, as healthd knows them: BatteryMonitor.cpp
+)
 _PLUGGED_IN = (
     "so its current is not what the phone takes; pull the cable and reach it without one: Wireless debugging (Settings, "
     "Developer options; Android 11 on), then 'adb pair' and 'adb connect', and adb = \"ADDRESS:PORT\" in devices.toml"

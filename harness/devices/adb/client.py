@@ -23,11 +23,12 @@ SHELL_TIMEOUT_S = 10.0
 PUSH_TIMEOUT_S = 600.0  # 2 GB over USB 2
 _PORT = re.compile(r"[0-9]{1,5}")
 _LISTED = re.compile(r"(\S+)\t(.+)")
+# How a line of adb itself begins; the phone's shell names itself otherwise.
 _OWN_WORDS = (
     "error:",
     "adb:",
     "* ",
-)  # how a line of adb itself begins; the phone's shell names itself otherwise
+)
 
 _ACCEPT = "unlock the phone and accept this computer's key there ('Allow USB debugging?')"
 _PLUG_IN = "switch on USB debugging on the phone (Settings, Developer options), plug it in and accept this computer's key there"

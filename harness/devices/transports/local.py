@@ -42,12 +42,13 @@ class LocalTransport:
         except FileNotFoundError:
             return CompletedCommand(status=127, stdout=b"", stderr=f"{argv[0]}: not found")
         except OSError as error:
+            # No fault of the program.
             if error.errno in (
                 errno.EMFILE,
                 errno.ENFILE,
                 errno.ENOMEM,
                 errno.EAGAIN,
-            ):  # no fault of the program
+            ):
                 raise DeviceError(
                     f"this machine: cannot start {argv[0]!r}: {error.strerror}; {remedy_for(error)}"
                 ) from error

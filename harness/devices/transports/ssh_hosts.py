@@ -71,9 +71,8 @@ def find_way(device: SshDevice) -> tuple[SshHost, ...]:
     """
     to = device.destination
     settings = read_settings(to.host, device.ssh_config, user=to.user, port=to.port)
-    if (
-        device.adb
-    ):  # the way is the cable; the key is known under the phone's name, whatever the port of today
+    # The way is the cable; the key is known under the phone's name, whatever the port of today.
+    if device.adb:
         settings = replace(settings, proxy=("none", ""), host_key_alias=settings.host_key_alias or to.host)
     kind, proxy = settings.proxy
     if device.jump:

@@ -51,9 +51,7 @@ def write(
         list[FileFormat] | None,
         typer.Option("--format", help="Only this format; repeatable. [default: blox, csv and pickle]"),
     ] = None,
-    folder: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the files. [default: here]")
-    ] = Path(),
+    folder: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files.")] = Path(),
     measured_only: Annotated[
         bool, typer.Option("--measured-only", help="Leave out networks that were only predicted.")
     ] = False,

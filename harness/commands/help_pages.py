@@ -16,7 +16,18 @@ _HELP_WIDTH = 80  # at most: longer lines are hard to read
 _HYPHEN = "\N{NON-BREAKING HYPHEN}"  # in place of a plain one until lines are broken: names stay whole
 _NARROW = 60  # has no room for two columns
 _TYPE = re.compile(r"<(?:list\[)?([^<>\]]+)\]?>")  # as typer writes that of an option's values
-_VALUES = {"str": "TEXT", "int": "N", "int range": "N", "float": "X", "float range": "X", "path": "PATH"}
+# Arguments in a usage line, as typer brackets them: one that is needed, and one whose name has brackets already.
+_NEEDED = re.compile(r"\{(\w+)(?:\.\.\.)?\}")
+_BRACKETED = re.compile(r"\[(\[\w+\]\.\.\.)\]\.\.\.")
+_VALUES = {
+    "str": "TEXT",
+    "int": "N",
+    "int range": "N",
+    "float": "X",
+    "float range": "X",
+    "path": "PATH",
+    "Path": "PATH",
+}
 
 
 class _Help(typer.Context.formatter_class):  # type: ignore[misc, valid-type]
@@ -27,7 +38,8 @@ class _Help(typer.Context.formatter_class):  # type: ignore[misc, valid-type]
         super().write_dl(rows, col_max if self.width >= _NARROW else col_spacing, col_spacing)
 
     def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
-        super().write_usage(prog, re.sub(r"\{([A-Z]+)\}", r"\1", args), prefix)
+        args = _NEEDED.sub(lambda found: found[1].upper(), _BRACKETED.sub(r"\1", args))
+        super().write_usage(prog, args, prefix)
 
     def write_text(self, text: str) -> None:
         super().write_text(text.replace("-", _HYPHEN))

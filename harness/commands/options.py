@@ -232,7 +232,8 @@ SustainedPlot = Annotated[
     typer.Option(
         "--plot",
         metavar="FILE",
-        help="With --sustained: draw it to this file, PNG, SVG or PDF by its suffix; its numbers go beside it, NAME.data.csv.",
+        help="Draw runs under load (--sustained) to this file, PNG, SVG or PDF by its suffix; its numbers go beside it, "
+        "NAME.data.csv.",
     ),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]

@@ -42,11 +42,9 @@ class Recipe(Checked):
         "published (RandAugment, flip, crop, cutout), mild (small shifts), none, or FILE.json of its fields; the published one "
         "is made for photographs and hurts small images.",
     ] = AUGMENTATIONS["published"]
-    mixed_precision: Annotated[bool, "Compute in bfloat16 where it does."] = False
+    mixed_precision: Annotated[bool, "Compute in bfloat16 where that works."] = False
     channels_last: Annotated[bool, "Layout of images in memory."] = False
-    seed: Annotated[
-        int, Range(least=0), "Seed of weights, order of images and augmentation. [default: 0]"
-    ] = 0
+    seed: Annotated[int, Range(least=0), "Seed of weights, order of images and augmentation."] = 0
 
     def check(self) -> None:
         """Refuse fields that do not go together. Raises: ConfigError."""

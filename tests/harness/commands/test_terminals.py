@@ -42,6 +42,14 @@ def names(text: str, space: str) -> list[str]:
     return found
 
 
+@pytest.mark.parametrize("name", NAMED)
+def test_a_help_page_has_one_default_an_option_and_no_brackets_within_brackets(name: str) -> None:
+    text = " ".join(run("", *name.split(), "--help").stdout.split())
+    options = re.split(r" (?=(?:-\w, )?--[a-z-]+ )", text)
+    assert [one for one in options if one.count("[default: ") > 1] == []
+    assert not re.search(r"\[\[|\{\w+(\.\.\.)?\}|<Path>", text.partition("blox-bench-NAME")[0])
+
+
 @cache  # for both widths
 def words_in_a_pipe(name: str, folder: Path) -> set[str]:
     """Return the words that a command writes where no terminal is."""

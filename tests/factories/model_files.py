@@ -65,14 +65,31 @@ def dense(sizes: Sequence[int | str] = (1, 8), *, width: int = 8, dtype: Any = n
     return onnx_model(nodes, [("x", kind, list(sizes))], [("y", kind, [*sizes[:-1], width])], weights)
 
 
-def tokens(vocabulary: int = 200) -> Any:
+def dense_output(x: Any) -> Any:
+    """Return what `dense` makes of values (1, 8)."""
+    rng = np.random.default_rng(0)
+    return np.maximum(
+        x @ rng.standard_normal((8, 8)).astype(np.float32) + rng.standard_normal(8).astype(np.float32), 0
+    )
+
+
+def pooled(name: str) -> Any:
+    """Return the mean over the pixels of an image, whose sizes are free, an input of that name."""
+    from onnx import TensorProto, helper
+
+    node = helper.make_node("GlobalAveragePool", [name], ["y"])
+    sizes = [1, 3, "height", "width"]
+    return onnx_model([node], [(name, TensorProto.FLOAT, sizes)], [("y", TensorProto.FLOAT, [1, 3, 1, 1])])
+
+
+def tokens(vocabulary: int = 200, names: tuple[str, str] = ("ids", "mask")) -> Any:
     """Return a token model: ids [batch, length] and a mask of the same sizes, embedded, masked, averaged, classified."""
     from onnx import TensorProto, helper
 
     rng = np.random.default_rng(1)
     nodes = [
-        helper.make_node("Gather", ["table", "ids"], ["e"]),
-        helper.make_node("Cast", ["mask"], ["m"], to=TensorProto.FLOAT),
+        helper.make_node("Gather", ["table", names[0]], ["e"]),
+        helper.make_node("Cast", [names[1]], ["m"], to=TensorProto.FLOAT),
         helper.make_node("Unsqueeze", ["m", "last"], ["m3"]),
         helper.make_node("Mul", ["e", "m3"], ["masked"]),
         helper.make_node("ReduceMean", ["masked"], ["mean"], axes=[1], keepdims=0),
@@ -84,7 +101,7 @@ def tokens(vocabulary: int = 200) -> Any:
         "last": np.array([2], np.int64),
     }
     sizes = ["batch", "length"]
-    inputs = [("ids", TensorProto.INT64, sizes), ("mask", TensorProto.BOOL, sizes)]
+    inputs = [(names[0], TensorProto.INT64, sizes), (names[1], TensorProto.BOOL, sizes)]
     return onnx_model(nodes, inputs, [("y", TensorProto.FLOAT, ["batch", 3])], weights)
 
 
@@ -141,8 +158,8 @@ def save_tflite(path: Path, width: int = 8) -> Path:
     return path
 
 
-def save_two_signatures(path: Path) -> Path:
-    """Write a TFLite model of two graphs, each with a signature: `plain`, and `wide` of another width; the input is `picture`."""
+def save_two_signatures(path: Path, names: tuple[str, str] = ("plain", "wide")) -> Path:
+    """Write a TFLite model of two graphs, each with a signature, the second of another width; the input is `picture`."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
@@ -162,7 +179,7 @@ def save_two_signatures(path: Path) -> Path:
     one.buffers += other.buffers
     one.subgraphs = [first, second]
     one.signatureDefs = []
-    for number, (key, graph) in enumerate((("plain", first), ("wide", second))):
+    for number, (key, graph) in enumerate(zip(names, (first, second), strict=True)):
         signature = schema.SignatureDefT()
         signature.signatureKey, signature.subgraphIndex = key, number
         for field, name, tensors in (

@@ -43,7 +43,6 @@ PAGES = (
     ROOT / "docs/tutorial.md",
     *(page for page in HOW_TO if not page.stem.startswith("add-")),
 )
-OTHER_SPACES = {"blockwise", "own-space"}
 # Pages whose commands take more than four seconds of a core.
 DEAR = {
     "blockwise",
@@ -63,8 +62,13 @@ GATE = "intervals that a busy machine does not give: tests/harness/end_to_end/te
 OTHER_CHIP = "a chip that few machines have: tests/device_agents/runtimes"
 SUPERNET = "a second distillation of every block: tests/harness/commands/test_distill.py"
 SENSOR = "a sensor of energy: tests/harness/measurement/test_energy.py"
+TUNED = "networks are fine-tuned for half a minute: tests/harness/commands/test_search_blockwise.py"
 EXCUSED = {
     "measure --runtime onnxruntime --until mape=2%": "hundreds of sessions: tests/harness/end_to_end/test_precision.py",
+    "search --method blockwise --library library --device local --runtime onnxruntime --max-latency 0.12ms --fine-tune 3 "
+    "--fine-tune-epochs 5 --verify 2 --output winner": TUNED,
+    "search --method blockwise --library library --predictor donna --fine-tune-epochs 5 --fine-tune 0 --pareto local "
+    "--pareto params": TUNED,
     "distill teacher --output shared --shared --epochs 12 --learning-rate 0.005": SUPERNET,
     "gate --baseline models/base.json 'build/*.tflite' --device pixel --fail-if 'latency > +3%'": GATE,
     "train sample:20@1 --space tiny --output trained --ray 10.0.0.5:6379": CLUSTER,
@@ -133,7 +137,7 @@ def less(words: list[str]) -> list[str]:
     if words[:2] == ["search", "compare"]:
         return [*found, "--seeds", "2"]
     if "blockwise" in words:
-        return [*found, "--finalists", "2", *(["--fit-networks", "4"] if "donna" in words else [])]
+        return [*found, "--finalists", "2"]
     if words[0] != "measure" or "--sustained" in words:
         return found
     names_models = "--models" in words or any(word.endswith((".onnx", ".tflite")) for word in words)

@@ -276,8 +276,7 @@ def test_the_commands_of_a_page_do_what_they_say(
     write_models(folder)
     write_images(folder / "digits")
     be_all_devices(folder / "devices.toml")
-    if page.stem in OTHER_SPACES:
-        store = request.getfixturevalue("other_stores")[page.stem]
+    store = request.getfixturevalue("own_store") if page.stem == "own-space" else store
     for words in commands(page):
         if words[0] == "import":
             subprocess.run([sys.executable, "job.zip"], check=True, capture_output=True)

@@ -164,20 +164,17 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def other_stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Return stores as they are after the measurements of the pages on other spaces, by the page."""
-    folder = tmp_path_factory.mktemp("other")
+def own_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a store as it is after the measurements of the page on a space of one's own."""
+    folder = tmp_path_factory.mktemp("own")
     write_files(ROOT / "docs/how-to/own-space.md", folder)
-    stores = {}
-    for page, named, factor in (("own-space", folder / "mine.toml", 1.0), ("blockwise", "tiny", 0.1)):
-        space = find_space(named)
-        configuration = replace(CONFIGURATION, device="local", threads=1, cores=(0,), space=space.name)
-        stores[page] = folder / f"{page}.sqlite"
-        store = new_store(stores[page])
-        calibrate(store, configuration)
-        add_sessions(store, space.sample(40), configuration, factor=factor)
-        store.close()
-    return stores
+    space = find_space(folder / "mine.toml")
+    configuration = replace(CONFIGURATION, device="local", threads=1, cores=(0,), space=space.name)
+    store = new_store(folder / "store.sqlite")
+    calibrate(store, configuration)
+    add_sessions(store, space.sample(40), configuration)
+    store.close()
+    return folder / "store.sqlite"
 
 
 def write_files(page: Path, folder: Path) -> None:

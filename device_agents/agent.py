@@ -12,7 +12,7 @@ from typing import Any, Callable
 from device_agents import PROTOCOL
 from device_agents.board_guard import BoardGuard
 from device_agents.core_grants import verify
-from device_agents.core_probe import probe_cores
+from device_agents.core_probe import others_waited, probe_cores
 from device_agents.core_request import METHODS, sweep_groups
 from device_agents.cores import QUIET_SHARE, available_cores, choose_cores, find_clusters, find_siblings
 from device_agents.device_lock import DeviceLock
@@ -52,6 +52,7 @@ from device_agents.probes import Probes
 from device_agents.processes import LIBRARIES_VARIABLE
 from device_agents.quota import read_quota, withheld_cores
 from device_agents.refusal import Refusal
+from device_agents.run_delay import CoreTimes
 from device_agents.runtimes import uses_accelerator
 from device_agents.sampler import PERIOD_S, SHARED_PERIOD_S, Sampler
 from device_agents.supervision import ClientGone, Supervision
@@ -257,9 +258,13 @@ class Agent:
         cores = available_cores()
         clusters, siblings = find_clusters(cores, self._filesystem), find_siblings(cores, self._filesystem)
         usable = cores if allowed is None else [core for core in cores if core in allowed]
-        waited = probe_cores(usable, None)
+        is_told = CoreTimes(str(self._filesystem / "proc/stat")).is_told
+        waited = probe_cores(usable if is_told else cores, None)
         chosen = choose_cores(allowed, threads, clusters, siblings, waited)
         answer: dict[str, Any] = {"cores": chosen, "waited": told(waited)}
+        others = None if is_told else others_waited(waited, chosen)
+        if others is not None:
+            answer["others_waited"] = others
         if request and any((waited[core] or 0.0) > QUIET_SHARE for core in chosen):
             answer["waited_asking"] = told(probe_cores(chosen, request))
         quota = read_quota(self._filesystem)

@@ -31,6 +31,15 @@ def probe_cores(cores: list[int], request: str | None, seconds: float = SECONDS)
     return {core: waited for core, (waited, _) in probe_each(cores, request, seconds).items()}
 
 
+def others_waited(waited: dict[int, float | None], chosen: list[int]) -> float | None:
+    """Return the largest share waited on a core that is not chosen; None where one of the machine's is not known."""
+    others = [share for core, share in waited.items() if core not in chosen]
+    known = [share for share in others if share is not None]
+    if len(known) < len(others) or len(waited) < (os.cpu_count() or 0):
+        return None
+    return max(known, default=0.0)
+
+
 def probe_each(
     cores: list[int], request: str | None, seconds: float = SECONDS
 ) -> dict[int, tuple[float | None, str]]:

@@ -114,6 +114,11 @@ class CoreTimes:
         except (OSError, ValueError):  # hidden from apps on some phones
             self._ticks = {}
 
+    @property
+    def is_told(self) -> bool:
+        """Return whether the system tells of any core."""
+        return bool(self._ticks)
+
     def stolen_s(self, since: CoreTimes, cores: list[int]) -> float | None:
         """Return for how long the host of this virtual machine took some cores away; None where it is not told."""
         ticks = [self._ticks[core][7] - since._ticks[core][7] for core in cores if self._knows(since, core)]
@@ -121,6 +126,8 @@ class CoreTimes:
 
     def others_busy(self, since: CoreTimes, cores: list[int]) -> float | None:
         """Return the share of the time that the busiest of the other cores ran something; None where it is not told."""
+        if self.is_told and set(self._ticks) <= set(cores):
+            return 0.0  # there are no others
         shares = []
         for core in self._ticks:
             if core not in cores and self._knows(since, core):

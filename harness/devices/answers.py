@@ -271,6 +271,7 @@ class Quiet(Said):
     cores: Annotated[Cores, Field(min_length=1)]
     waited: Annotated[dict[CoreText, Share], Field(max_length=MAX_CORES)]
     waited_asking: Annotated[dict[CoreText, Share], Field(max_length=MAX_CORES)] = {}
+    others_waited: Share = 0
     quota_cores: Annotated[float, Field(gt=0, lt=1e6)] = 1.0
 
 

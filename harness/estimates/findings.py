@@ -37,7 +37,13 @@ from harness.estimates.estimate import (
     session_ratios,
 )
 from harness.estimates.outputs import is_wrong, output_error, output_limit
-from harness.estimates.reference import OTHERS_SHARE, SLOW_SHARE, reference_level_ns, shared_caches_doubt
+from harness.estimates.reference import (
+    OTHERS_SHARE,
+    SLOW_SHARE,
+    others_busy,
+    reference_level_ns,
+    shared_caches_doubt,
+)
 from harness.estimates.series import drift_of, severe_outliers, two_modes
 from harness.records import ReferenceLatency, SessionRecord
 
@@ -411,10 +417,13 @@ def _shared_caches(sessions: Sequence[SessionRecord], reference: ReferenceLatenc
     moved = [session for session in sessions if doubts[session.session_id] > 0]
     if not moved:
         return None
-    busy = max(number(session.scheduling.get("others_busy")) or 0.0 for session in moved)
+    known = [share for session in moved if (share := others_busy(session)) is not None]
+    busy = max(known, default=0.0)
     slower = max((reference_level_ns(session) or 0.0) / reference.latency_ns - 1 for session in moved)
     doubt = max(doubts.values())
     unseen = "something that the system does not tell slowed the core"
+    if len(known) < len(moved):
+        unseen = "the system does not tell whether other cores were busy"
     told = unseen if busy <= OTHERS_SHARE else f"other cores were up to {busy:.0%} busy"
     if busy > OTHERS_SHARE and any(not _beside_busy_cores(session) for session in moved):
         told += f", or {unseen},"
@@ -431,7 +440,7 @@ def _shared_caches(sessions: Sequence[SessionRecord], reference: ReferenceLatenc
 
 
 def _beside_busy_cores(session: SessionRecord) -> bool:
-    return (number(session.scheduling.get("others_busy")) or 0.0) > OTHERS_SHARE
+    return (others_busy(session) or 0.0) > OTHERS_SHARE
 
 
 def _slow_core(reference: ReferenceLatency | None) -> Finding | None:

@@ -127,16 +127,28 @@ def at_pace(
     return (fast, 0.0) if fast or not levels else (list(levels), min(slow))
 
 
+def others_busy(session: SessionRecord) -> float | None:
+    """Return the share of the time that the busiest other core was busy; None where it is not known.
+
+    Where the system does not tell, it is the share that a process waited on it just before the session: of an idle core 0, of one
+    that another program keeps busy a half.
+    """
+    told = number(session.scheduling.get("others_busy"))
+    probe = session.scheduling.get("probe")
+    return told if told is not None or not isinstance(probe, Mapping) else number(probe.get("others_waited"))
+
+
 def shared_caches_doubt(session: SessionRecord, reference: ReferenceLatency) -> float:
     """Return how far programs on other cores may have moved a session's ratio, relative: caches and bandwidth are shared.
 
     A reference that runs slower than when quiet while another core is busy, or something unseen slows this one, may do so for
     want of caches, which the network needs less or more of: then the ratio moves by up to as much. Where neither is so it is the
     machine's clock, common to both.
+    Cores of which nothing is known may have been busy.
     A reference that was never seen with idle cores has no quiet level to compare with.
     """
-    others_busy = number(session.scheduling.get("others_busy")) or 0.0
-    if others_busy <= OTHERS_SHARE and session_slowness(session, reference) <= SLOW_SHARE:
+    busy = others_busy(session)
+    if busy is not None and busy <= OTHERS_SHARE and session_slowness(session, reference) <= SLOW_SHARE:
         return 0.0
     level_ns = reference_level_ns(session)
     if level_ns is None:
@@ -146,9 +158,10 @@ def shared_caches_doubt(session: SessionRecord, reference: ReferenceLatency) -> 
 
 
 def were_never_quiet(levels: Sequence[ReferenceLevel], best_paces_ns: Mapping[str, float]) -> bool:
-    """Return whether other cores are known to have been busy, or the core to have been slow, in every session."""
+    """Return whether in no session other cores are known to have been idle, and the core not to have been slow."""
     return all(
-        (level.others_busy or 0.0) > OTHERS_SHARE
+        level.others_busy is None
+        or level.others_busy > OTHERS_SHARE
         or slowness(level.pace_ns, level.paced_by, best_paces_ns) > SLOW_SHARE
         for level in levels
     )

@@ -43,13 +43,15 @@ class QuietCores:
     """The quietest of the allowed cores, which a worker takes, and the wait shares of the probes on them.
 
     `taken`: the share of the time that other programs take from a process that asks for nothing; `waited`: that which a process
-    waits that asks as the worker does. None: not known.
+    waits that asks as the worker does. None: not known. `others_waited`: the most that a process waits on one of the device's
+    other cores, asked for where the system does not tell how busy they are.
     """
 
     cores: tuple[int, ...]
     taken: float | None
     waited: float | None
     quota_cores: float | None = None
+    others_waited: float | None = None
 
     @classmethod
     def of(cls, answer: Mapping[str, Any], threads: int) -> QuietCores:
@@ -61,7 +63,13 @@ class QuietCores:
             )
         taken = _most(answer["waited"], cores)
         asking = _most(answer["waited_asking"], cores) if "waited_asking" in answer else taken
-        return cls(cores=cores, taken=taken, waited=asking, quota_cores=answer.get("quota_cores"))
+        return cls(
+            cores=cores,
+            taken=taken,
+            waited=asking,
+            quota_cores=answer.get("quota_cores"),
+            others_waited=answer.get("others_waited"),
+        )
 
 
 def _most(shares: Mapping[str, float], cores: tuple[int, ...]) -> float | None:
@@ -116,7 +124,8 @@ class CoreGate:
             "waited": quiet.waited,
             "waited_s": waited_s,
         }
-        return quiet, found
+        others = {} if quiet.others_waited is None else {"others_waited": quiet.others_waited}
+        return quiet, found | others
 
     def _situation(self, quiet: QuietCores, request: CoreRequest) -> str:
         """Describe the load of the cores, its consequence and the remedy."""

@@ -9,7 +9,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from harness.devices.conditions import number
 from harness.records import BlockRun, Configuration, Failure, FreshRun, SessionRecord
 from harness.store.raw import pack_raw
 from harness.store.raw_blocks import RAW_FIELDS, pack_blocks
@@ -70,7 +69,11 @@ def _write_finished(connection: sa.Connection, values: dict[str, Any], again: bo
 def _write_session(connection: sa.Connection, session: SessionRecord, again: bool) -> None:
     if again and _is_there(connection, SESSIONS, {"id": session.session_id}):
         return
-    from harness.estimates.reference import reference_level_ns, session_pace_ns  # late: it loads numpy
+    from harness.estimates.reference import (  # late: it loads numpy
+        others_busy,
+        reference_level_ns,
+        session_pace_ns,
+    )
 
     columns = {column.name for column in SESSIONS.columns}
     values = {key: value for key, value in _shallow(session).items() if key in columns}
@@ -79,7 +82,7 @@ def _write_session(connection: sa.Connection, session: SessionRecord, again: boo
         "configuration_id": configuration_id(connection, session.configuration),
         "raw": pack_raw(session),
         "reference_ns": reference_level_ns(session),
-        "others_busy": number(session.scheduling.get("others_busy")),
+        "others_busy": others_busy(session),
         "pace_ns": session_pace_ns(session),
         "paced_by": str(session.scheduling.get("paced_by") or "") or None,
     }

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from rigs.agent_client import process_exists
 
-from device_agents.core_probe import compete, probe_cores, probe_each
+from device_agents.agent import Agent
+from device_agents.core_probe import compete, others_waited, probe_cores, probe_each
+from device_agents.fields import Fields
 from device_agents.forked_child import READY, REFUSED, Forked
 
 pytestmark = pytest.mark.device
@@ -182,3 +184,29 @@ def test_a_competitor_ends_with_a_parent_that_is_killed():
     started = time.monotonic()
     await_end(pid)
     assert time.monotonic() - started < 5  # half of the deadline that would end it as well
+
+
+def test_of_cores_that_are_not_chosen_the_one_most_waited_on_counts_if_all_are_known(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert others_waited({0: 0.9, 1: 0.2, 2: 0.3}, [0]) == 0.3
+    assert others_waited({0: 0.9, 1: 0.2, 2: 0.3}, [0, 1, 2]) == 0.0
+    assert others_waited({0: 0.9, 1: None, 2: 0.3}, [0]) is None
+    assert others_waited({0: None, 1: 0.2, 2: 0.3}, [0]) == 0.3
+    assert others_waited({0: 0.9, 1: 0.2}, [0]) is None, "the system keeps the third from this program"
+
+
+def test_where_the_system_hides_how_busy_cores_are_all_of_them_are_probed(tmp_path):
+    def asked(filesystem):
+        agent = Agent(tmp_path, None, Path("agent"), "", None, None, filesystem)
+        return agent._quiet(Fields("quiet", {"cores": [CORE], "threads": 1, "request": ""}), b"", 1)
+
+    others = os.sched_getaffinity(0) - {CORE}
+    told, hidden = asked(Path("/")), asked(tmp_path)
+    assert "others_waited" not in told and set(told["waited"]) == {str(CORE)}
+    assert hidden["cores"] == [CORE] and 0 <= hidden["others_waited"] <= 1
+    if others:
+        competitor = compete(min(others))
+        try:
+            assert asked(tmp_path)["others_waited"] > 0.25
+        finally:
+            competitor.end()

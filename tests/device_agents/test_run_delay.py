@@ -225,7 +225,7 @@ def test_the_busiest_of_the_other_cores_counts_and_waiting_for_a_disk_is_idle(tm
     assert now.others_busy(then, [0]) == pytest.approx(0.3)
     assert now.others_busy(then, [0, 1]) == pytest.approx(0.05)
     assert now.others_busy(then, [1]) == 1.0
-    assert now.others_busy(then, [0, 1, 2]) is None
+    assert now.others_busy(then, [0, 1, 2]) == 0.0, "there are no others"
     assert now.others_busy(now, [0]) is None, "no time has passed"
 
 

@@ -95,7 +95,7 @@ def make_session(
         output=(0.25, -1.5),
         agent_digest="a" * 64,
         plan={"min_slices": 12, "half_width": 0.005},
-        scheduling={"delay_source": "schedstat"},
+        scheduling={"delay_source": "schedstat", "others_busy": 0.0},
     )
     return SessionRecord(**(fields | changes))
 

@@ -132,7 +132,13 @@ ANSWERS: dict[str, dict[str, Any]] = {
     },
     "missing": {"missing": [], "received": {"a" * 64: 5}},
     "probe": {"conditions": CONDITIONS},
-    "quiet": {"cores": [1], "waited": {"1": 0.0}, "waited_asking": {"1": 0.0}, "quota_cores": 2.0},
+    "quiet": {
+        "cores": [1],
+        "waited": {"1": 0.0},
+        "waited_asking": {"1": 0.0},
+        "quota_cores": 2.0,
+        "others_waited": 0.1,
+    },
     "permissions": {
         "user": "me",
         "cores": [1],

@@ -69,7 +69,9 @@ def waiting(session: SessionRecord, share: float, every: int = 1) -> SessionReco
 
 def scheduled(*, reference_ns: int = REFERENCE_NS, **known: Any) -> SessionRecord:
     """Return a session of which this is known, too, of its cores."""
-    return session_of(reference_ns=reference_ns, scheduling={"delay_source": "schedstat"} | known)
+    return session_of(
+        reference_ns=reference_ns, scheduling={"delay_source": "schedstat", "others_busy": 0.0} | known
+    )
 
 
 THROTTLED_SAMPLE = {"at_ns": 0, "throttled": 0x5}
@@ -330,8 +332,20 @@ def test_where_other_cores_were_busy_in_every_session_a_ratio_is_doubted_however
 
 
 def test_a_reference_that_is_slow_beside_idle_cores_is_the_clock_of_both() -> None:
-    for others in ({"others_busy": 0.2}, {}):
+    for others in ({"others_busy": 0.2}, {"others_busy": None, "probe": {"others_waited": 0.2}}):
         assert shared_caches_doubt(scheduled(**others, reference_ns=REFERENCE_NS * 2), REFERENCE) == 0
+
+
+def test_cores_of_which_nothing_is_known_may_have_been_busy() -> None:
+    hidden = scheduled(others_busy=None, probe={"taken": 0.0})
+    never_quiet = replace(REFERENCE, never_quiet=True)
+    assert shared_caches_doubt(hidden, REFERENCE) == 0, "the reference is not slower than it was at best"
+    assert shared_caches_doubt(scheduled(others_busy=None, reference_ns=2 * REFERENCE_NS), REFERENCE) > 0.5
+    (found,) = (
+        one for one in findings_of(hidden, hidden, reference=never_quiet) if one.kind == "shared-caches"
+    )
+    assert found.cap == "C"
+    assert "the system does not tell whether other cores were busy in every session" in found.message
 
 
 def test_a_reference_that_is_slow_on_a_core_slowed_by_something_unseen_is_doubted_as_beside_busy_cores() -> (

@@ -63,5 +63,5 @@ def test_a_device_that_is_away_and_no_time_are_errors(store: Store, monkeypatch:
     answer(monkeypatch, Measured(outcomes=(Outcome(device="local", error=DeviceError("away")),)))
     with pytest.raises(DeviceError, match="away"):
         under_load.sustain("local", "conv/conv/conv", "6m", store=store)
-    with pytest.raises(ConfigError, match="say how long"):
+    with pytest.raises(ConfigError, match="duration = ''"):
         under_load.sustain("local", "conv/conv/conv", "", store=store)

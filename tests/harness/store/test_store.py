@@ -207,7 +207,9 @@ def test_the_reference_is_that_of_sessions_whose_core_was_as_fast_as_at_best(sto
         minute: int, reference_ns: int, pace_ns: int, by: str = "CPython 3.11.7", **changed: Any
     ) -> None:
         session = session_at(
-            reference_ns, minute=minute, scheduling={"pace_ns": [pace_ns] * 9, "paced_by": by}
+            reference_ns,
+            minute=minute,
+            scheduling={"pace_ns": [pace_ns] * 9, "paced_by": by, "others_busy": 0.0},
         )
         store.add_session(replace(session, configuration=replace(CONFIGURATION, **changed)))
 
@@ -257,8 +259,8 @@ def test_the_pace_of_a_core_says_nothing_of_what_it_hands_over_in_one_call(
 ) -> None:
     configuration = replace(CONFIGURATION, provider=provider)
     for minute, (pace_ns, of) in enumerate(((50_000, CONFIGURATION), (100_000, configuration))):
-        scheduling = {"pace_ns": [pace_ns] * 9, "paced_by": "CPython 3.11.7"}
-        session = session_at(1000, minute=minute, scheduling=scheduling)
+        paced = {"pace_ns": [pace_ns] * 9, "paced_by": "CPython 3.11.7", "others_busy": 0.0}
+        session = session_at(1000, minute=minute, scheduling=paced)
         store.add_session(replace(session, configuration=replace(of, cores=CONFIGURATION.cores)))
     reference = store.reference_latency(configuration)
     assert reference is not None
@@ -266,12 +268,17 @@ def test_the_pace_of_a_core_says_nothing_of_what_it_hands_over_in_one_call(
     assert bool(reference.best_paces_ns) == bool(slowed)
 
 
-def test_a_session_that_does_not_know_how_busy_other_cores_were_is_taken_for_quiet(store: Store) -> None:
-    store.add_session(session_at(1000, scheduling={"others_busy": 0.9}))
-    store.add_session(session_at(1000, minute=1, scheduling={}))
+def test_cores_are_quiet_where_the_system_or_a_probe_says_so_and_not_where_nothing_is_known(
+    store: Store,
+) -> None:
+    probe = {"probe": {"others_waited": 0.5}}
+    for minute, known in enumerate(({"others_busy": 0.9}, {}, probe, probe | {"others_busy": 0.3})):
+        store.add_session(session_at(1000, minute=minute, scheduling=known))
     reference = store.reference_latency(CONFIGURATION)
-    assert reference is not None
-    assert not reference.never_quiet
+    assert reference is not None and reference.never_quiet
+    store.add_session(session_at(1000, minute=9, scheduling={"probe": {"others_waited": 0.1}}))
+    reference = store.reference_latency(CONFIGURATION)
+    assert reference is not None and not reference.never_quiet
 
 
 def test_a_session_without_a_clean_slice_tells_no_level(store: Store) -> None:

@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal, NoReturn, cast, get_args
 
 from pydantic import (
     BaseModel,
@@ -538,7 +538,17 @@ def runtime_sources() -> dict[str, bytes]:
     return {name: plugin_source(RUNTIME_PLUGINS, name) for name in plugins(RUNTIME_PLUGINS)}
 
 
-def load_devices(path: str | Path | None = None) -> dict[str, Device]:
+class Devices(dict[str, Device]):
+    """Devices by name, in the order of their file; a name that is not there is a ConfigError."""
+
+    def __missing__(self, name: object) -> NoReturn:
+        raise ConfigError(
+            f"unknown device {name!r}{did_you_mean(str(name), self)} (known: {', '.join(sorted(self))}); "
+            f"add it to {DEFAULT_FILE}"
+        )
+
+
+def load_devices(path: str | Path | None = None) -> Devices:
     """Read devices.toml into devices by name; `local` is always there.
 
     With `path` None it is the file that HARNESS_DEVICES names, else `devices.toml` of the working folder if that exists.
@@ -549,19 +559,19 @@ def load_devices(path: str | Path | None = None) -> dict[str, Device]:
     """
     path = path or os.environ.get(FILE_VARIABLE) or None
     if path is None and not Path(DEFAULT_FILE).exists():
-        return {LOCAL: LocalDevice(name=LOCAL)}
+        return Devices({LOCAL: LocalDevice(name=LOCAL)})
     path = Path(path or DEFAULT_FILE)
     return parse_devices(read_text(path, most=MAX_FILE_BYTES), str(path))
 
 
-def parse_devices(text: str, source: str = DEFAULT_FILE) -> dict[str, Device]:
+def parse_devices(text: str, source: str = DEFAULT_FILE) -> Devices:
     """Read the text of a devices file; see `load_devices`."""
     document = _parse_toml(text, source)
     tables, defaults = document.get("devices", {}), document.get("defaults", {})
     if not isinstance(tables, dict):
         raise ConfigError(f"{source}: 'devices' must be a table; write [devices.NAME]")
     _check_defaults(defaults, text, source)
-    devices: dict[str, Device] = {LOCAL: LocalDevice(name=LOCAL)}
+    devices = Devices({LOCAL: LocalDevice(name=LOCAL)})
     for name, table in tables.items():
         devices[name] = _parse_device(name, table, defaults, text, source)
     for name, device in devices.items():

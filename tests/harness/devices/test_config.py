@@ -684,3 +684,10 @@ def test_a_delegate_of_tflite_is_a_provider_with_its_library_and_options_in_the_
 def test_a_delegate_that_cannot_be_is_refused(written: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         parse_devices(f'[devices.x]\ntransport = "local"\ntflite_delegates = {{ {written} }}\n')
+
+
+def test_a_device_that_the_file_lacks_is_an_error_that_names_those_it_has() -> None:
+    devices = parse_devices("")
+    with pytest.raises(ConfigError, match=r"unknown device 'locl'; did you mean 'local'\? \(known: local\)"):
+        devices["locl"]
+    assert devices.get("locl") is None and "locl" not in devices

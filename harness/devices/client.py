@@ -181,9 +181,9 @@ class AgentClient:
             client.close()
             if _GONE in str(error):
                 raise DeviceError(
-                    f"device {device.name!r}: the agent that was stored in {deployment.root!r} is gone at the next login,"
-                    " as where each has a container of its own; name a folder that stays with "
-                    f'root = "..." in [devices.{device.name}]'
+                    f"device {device.name!r}",
+                    f"the agent that was stored in {deployment.root!r} is gone at the next login, as where each has a container "
+                    f'of its own; name a folder that stays with root = "..." in [devices.{device.name}]',
                 ) from error
             if remedy_for(error):
                 raise LinkError(

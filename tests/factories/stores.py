@@ -15,7 +15,7 @@ from rigs.made_files import once_a_run
 
 from factories.records import CAMPAIGN, CONFIGURATION, make_session, make_slice
 from factories.segments import segments_of
-from harness.records import Configuration
+from harness.records import Configuration, SessionRecord
 from harness.store import Store
 from harness.store.writing import WRITERS
 from space import BLOX, Architecture, SpaceConfig
@@ -55,10 +55,21 @@ def true_ratio(item: Architecture | Segment, configuration: Configuration = MANY
 
 
 def add_sessions(
-    store: Store,
+    store: Store, items: Sequence[Architecture | Segment], configuration: Configuration = MANY, **how: Any
+) -> None:
+    """Store sessions of `made_sessions`. Equal calls in equal order make equal stores, whose predictions share a key."""
+    before = sum(sum(store.session_counts(configuration, of).values()) for of in ("network", "segment"))
+    made = made_sessions(items, configuration, before=before, **how)
+    with store.begin() as connection:  # one transaction: each waits for the disk
+        for session in made:
+            WRITERS["session"](connection, session, False)
+
+
+def made_sessions(
     items: Sequence[Architecture | Segment],
-    configuration: Configuration = MANY,
+    configuration: Configuration,
     *,
+    before: int = 0,
     sessions: int = 1,
     scatter: float = 0.004,
     twist: float = 0.0,
@@ -66,14 +77,13 @@ def add_sessions(
     seed: int = 0,
     rule: Callable[[Any, Configuration], float] = true_ratio,
     **changes: Any,
-) -> None:
-    """Store made-up sessions. Shares: sessions of a network scatter by `scatter`, it leaves the rule by up to `twist`.
+) -> list[SessionRecord]:
+    """Return made-up sessions. Shares: sessions of a network scatter by `scatter`, it leaves the rule by up to `twist`.
 
-    All ratios are `factor` times too large; `changes` replace fields of the sessions; `rule` gives the ratios. Equal calls in
-    equal order make equal stores, whose predictions are cached under one key.
+    All ratios are `factor` times too large; `changes` replace fields of the sessions; `rule` gives the ratios; ids are others
+    after `before` sessions of the configuration.
     """
     rng = np.random.default_rng(seed)
-    before = sum(sum(store.session_counts(configuration, of).values()) for of in ("network", "segment"))
     made = []
     for number, (item, turn) in enumerate((item, turn) for turn in range(sessions) for item in items):
         ratio = factor * rule(item, configuration) * np.exp(rng.normal(0, scatter))
@@ -101,9 +111,7 @@ def add_sessions(
                 **changes,
             )
         )
-    with store.begin() as connection:  # one transaction: each waits for the disk
-        for session in made:
-            WRITERS["session"](connection, session, False)
+    return made
 
 
 def calibrate(store: Store, configuration: Configuration) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
@@ -23,7 +24,7 @@ from factories.block_libraries import (
     write_accuracies,
     write_library,
 )
-from factories.stores import add_sessions, calibrate, new_store, stored
+from factories.stores import add_sessions, calibrate, made_sessions, new_store, stored
 from rigs.commands import Done, refused, run
 
 import exporters
@@ -486,26 +487,10 @@ class Bench:
 
 def add_finished(store: Store, one: Finished, factor: float, number: int, **changes: Any) -> None:
     """Store made-up sessions of a finished network under its own key."""
-    kept = store.add_session
-
-    def renamed(session: Any) -> None:
-        kept(
-            replace(session, graph_hash=one.key(DEVICE.precision), purpose="trained", model_digest=one.digest)
-        )
-
-    class Renaming:
-        add_session = staticmethod(renamed)
-        session_counts = store.session_counts
-
-    add_sessions(
-        Renaming(),  # type: ignore[arg-type]
-        [one.architecture],
-        DEVICE,
-        sessions=2,
-        twist=(factor - 1) / np.sin(one.architecture.index),
-        seed=number,
-        **changes,
-    )
+    twist = (factor - 1) / np.sin(one.architecture.index)
+    for session in made_sessions([one.architecture], DEVICE, sessions=2, twist=twist, seed=number, **changes):
+        named = {"graph_hash": one.key(DEVICE.precision), "purpose": "trained", "model_digest": one.digest}
+        store.add_session(replace(session, session_id=str(uuid.uuid4()), **named))
 
 
 @pytest.fixture

@@ -413,7 +413,7 @@ def test_the_doctor_installs_what_is_missing_where_it_is_asked_to_and_checks_aga
 def test_what_the_doctor_cannot_install_is_told_beside_what_is_missing(
     local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_wheels(*_: Any) -> Any:
+    def no_wheels(*_: Any, **__: Any) -> Any:
         raise DeviceError("no wheels of onnxruntime")
 
     monkeypatch.setattr(provision, "download_wheels", no_wheels)

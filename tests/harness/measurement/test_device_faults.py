@@ -276,20 +276,24 @@ def test_a_second_campaign_is_told_who_holds_the_device(
         transport.close()
 
 
-def test_an_agent_that_ends_at_once_is_quoted(ground: Ground) -> None:
+def test_an_agent_that_ends_at_once_is_quoted(ground: Ground, tmp_path: Path) -> None:
     device = ground.server.device()
     transport = SshTransport(device)
-    absent = Deployment(
+    broken = tmp_path / "agent.pyz"
+    broken.write_text("raise SystemExit('no such thing')")
+    ends = Deployment(
         python=device.python,
         python_version=(3, 11, 0),
         executable=device.python,
         root="/",
-        path="/no such/agent.pyz",
+        path=str(broken),
         digest="",
         sent_bytes=0,
     )
-    with pytest.raises(LinkError, match=r"device 'board'.*/no such/agent.pyz"):
-        AgentClient.start(transport, device, absent)
+    with pytest.raises(LinkError, match=r"device 'board'.*no such thing"):
+        AgentClient.start(transport, device, ends)
+    with pytest.raises(DeviceError, match=r"device 'board'.*in '/' is gone at the next login"):
+        AgentClient.start(transport, device, replace(ends, path="/no such/agent.pyz"))
     transport.close()
 
 

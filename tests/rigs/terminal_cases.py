@@ -135,7 +135,13 @@ def prepare(folder: Path) -> None:
 
 
 # Modules that take one of the functions made up below when they are imported: they would keep it for other tests.
-KEEPERS = ("harness.output.report.page",)
+KEEPERS = (
+    "harness.output.comparison",
+    "harness.output.report.page",
+    "harness.output.study_text",
+    "harness.output.sustained",
+    "harness.prediction.under_load",
+)
 
 
 @contextmanager
@@ -160,9 +166,9 @@ def made_up(folder: Path) -> Iterator[None]:
             ("harness.training.train_networks", _train_networks),
             ("harness.training.distill", _distil),
             ("search.study.study.study_folder", _study_folder),
-            ("harness.output.plots.study.study_regret_picture", lambda found: None),
-            ("harness.output.plots.study.correlations_picture", lambda found: None),
-            ("harness.output.plots.pictures.write_picture", lambda path, picture: None),
+            ("harness.output.study_text.study_regret_picture", lambda found: None),
+            ("harness.output.study_text.correlations_picture", lambda found: None),
+            ("harness.output.study_text.write_picture", lambda path, picture: None),
         ):
             stack.enter_context(patch(target, made))
         os.chdir(folder)

@@ -144,7 +144,8 @@ class _Nodes:
     """Nodes that are large enough for a unit, whether or not they are busy, by id."""
 
     def __init__(self, order: Order) -> None:
-        self.order, self.able = order, self._count()
+        self.order = order
+        self.able = self._count()
         self.looked_s = self.able_s = time.monotonic()
 
     def look(self, left: int) -> Iterator[Message]:

@@ -247,9 +247,9 @@ def test_wheels_are_carried_where_the_devices_pip_gets_nowhere_and_on_request(
     device = local(python=str(with_pip))
     assert provision_device(device, carry=True, dry_run=True).how == "carried"
 
-    def only_here(*arguments: Any) -> Any:
+    def only_here(*arguments: Any, **options: Any) -> Any:
         monkeypatch.setenv("PIP_FIND_LINKS", links)
-        return download(*arguments)
+        return download(*arguments, **options)
 
     links, download = os.environ["PIP_FIND_LINKS"], provision.download_wheels
     monkeypatch.setattr(provision, "download_wheels", only_here)

@@ -46,7 +46,7 @@ def uses_gpu(provider: str) -> bool:
     return any(name in provider.lower() for name in GPU_PROVIDERS)
 
 
-# Fields of configurations that came later, with what every configuration of before was measured with.
+# Fields of configurations that came later, with the values of all configurations of before; their environment is not known.
 _LATER_FIELDS = {"batch": 1, "provider_options": "", "environment": ""}
 
 

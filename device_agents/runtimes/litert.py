@@ -50,9 +50,8 @@ ELEMENTS = {
     16: ("uint32", "I"),
     17: ("uint16", "H"),
 }
-COMPILED_FOR: set[str] = (
-    set()
-)  # providers that this process has compiled a network for, and which are thus there
+# Providers that this process has compiled a network for, and which are thus there.
+COMPILED_FOR: set[str] = set()
 SIGNATURE = 0  # the first of a model, or what LiteRT makes of one without
 
 

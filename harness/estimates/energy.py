@@ -16,7 +16,7 @@ import numpy as np
 
 from harness.devices.conditions import others_on_gpu
 from harness.estimates.estimate import COVERAGE
-from harness.estimates.reference import OTHERS_SHARE
+from harness.estimates.reference import OTHERS_SHARE, others_busy
 from harness.estimates.sustained import disturbed_share
 from harness.records import BlockRun, TimedBlock
 from space.indexing import FloatArray
@@ -45,7 +45,7 @@ class Energy:
     """Energy of an inference in mJ: `total` of what the sensor holds, and `above_idle`, less what it takes at rest.
 
     `reference`: the total of the reference. `idle_w`, `network_w`: power at rest and while the network runs. `sensor`: its kind,
-    `scope`: what it holds. `others_busy`: of the busiest other core, None where it is not told: its energy is in the numbers.
+    `scope`: what it holds. `others_busy`: of the busiest other core, None where it is not known: its energy is in the numbers.
     """
 
     run_id: str
@@ -62,8 +62,8 @@ class Energy:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether other cores were so busy that the energy is in part another program's."""
-        return self.others_busy is not None and self.others_busy > OTHERS_SHARE
+        """Whether other cores were so busy that the energy is in part another program's, or may have been."""
+        return self.others_busy is None or self.others_busy > OTHERS_SHARE
 
 
 def energy_of(run: BlockRun) -> Energy:
@@ -101,7 +101,7 @@ def energy_of(run: BlockRun) -> Energy:
         cycles=len(above),
         sensor=str(run.sensor.get("kind", "")),
         scope=str(run.sensor.get("scope", "")),
-        others_busy=fmean(busy) if busy else None,
+        others_busy=fmean(busy) if busy else others_busy(run),
     )
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from harness.devices.conditions import number
 from harness.estimates.clean_runs import clean_slices
-from harness.records import ReferenceLatency, SessionRecord
+from harness.records import BlockRun, ReferenceLatency, SessionRecord
 from space.indexing import FloatArray
 
 # Of slices and of sessions. In 90 sessions of 2.5 minutes, windows of 45 s agreed with the whole to 0.2 % by this quantile (root
@@ -127,14 +127,14 @@ def at_pace(
     return (fast, 0.0) if fast or not levels else (list(levels), min(slow))
 
 
-def others_busy(session: SessionRecord) -> float | None:
-    """Return the share of the time that the busiest other core was busy; None where it is not known.
+def others_busy(run: SessionRecord | BlockRun) -> float | None:
+    """Return the share of the time that the busiest other core was busy; None where it is not known. Blocks have their own.
 
-    Where the system does not tell, it is the share that a process waited on it just before the session: of an idle core 0, of one
-    that another program keeps busy a half.
+    Where the system does not tell, it is the share that a process waited on it just before: of an idle core 0, of one that
+    another program keeps busy a half.
     """
-    told = number(session.scheduling.get("others_busy"))
-    probe = session.scheduling.get("probe")
+    told = number(run.scheduling.get("others_busy"))
+    probe = run.scheduling.get("probe")
     return told if told is not None or not isinstance(probe, Mapping) else number(probe.get("others_waited"))
 
 

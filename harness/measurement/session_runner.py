@@ -446,10 +446,7 @@ class SessionRunner:
             result = builder.add(event)
             if isinstance(result, Refused):
                 unit = units[result.network]
-                take(
-                    unit,
-                    self.failure(unit, result.kind, result.message),
-                )
+                take(unit, self.failure(unit, result.kind, result.message))
             elif result is not None:
                 unit = units[event["network"]]
                 result = result if phone is None else phone.joined(result)

@@ -94,6 +94,10 @@ def summary(one: Sustained) -> list[str]:
             f"other cores were busy in {busy} of {whole}: what they do to shared caches and memory is in these times, and the "
             "ends are not compared by them"
         )
+    if any(stretch.others_busy is None for stretch in one.stretches):
+        lines.append(
+            "not known whether other cores were busy, of which the ends may speak, too: the system does not tell"
+        )
     if any(stretch.disturbed is None for stretch in one.stretches):
         lines.append("not known whether other programs had the cores: the system does not tell")
     if one.run.ended != COMPLETE:

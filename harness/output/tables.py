@@ -84,8 +84,8 @@ def _print_sensors(rows: Sequence[Latency]) -> None:
         echo("energy: what one sensor tells does not compare with what another does", err=True)
     if doubtful := sum(one.is_doubtful for one in energies):
         echo(
-            f"energy: of {doubtful} of {len(energies)} networks, other cores were busy as well: theirs is in the numbers; stop "
-            "what else runs and measure again with --fresh",
+            f"energy: of {doubtful} of {len(energies)} networks, other cores were busy as well, or nothing tells whether they "
+            "were: theirs is in the numbers; stop what else runs and measure again with --fresh",
             err=True,
         )
 

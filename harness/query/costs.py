@@ -139,7 +139,11 @@ def fresh_cost(
 def _nothing(store: Store, name: str, fresh: str, configuration: Configuration) -> str:
     """Return the message that no such cost is measured, with the command that measures it."""
     busy = stored_energies(store, configuration, doubtful=False).busy if fresh == "energy" else 0
-    left_out = f" ({busy} measured while other cores were busy: --doubtful takes them in)" if busy else ""
+    left_out = (
+        f" ({busy} measured while other cores were busy, or may have been: --doubtful takes them in)"
+        if busy
+        else ""
+    )
     option = "--energy" if fresh == "energy" else "--memory"
     return (
         f"{name}: no {TITLES[fresh]} is measured on device {configuration.device!r} in {configuration.runtime}{left_out}; "

@@ -86,9 +86,8 @@ def _write_session(connection: sa.Connection, session: SessionRecord, again: boo
         "pace_ns": session_pace_ns(session),
         "paced_by": str(session.scheduling.get("paced_by") or "") or None,
     }
-    connection.execute(
-        SESSIONS.insert(), values
-    )  # of values within, the statement would be made anew each time
+    # With the values within it, the statement would be made anew each time.
+    connection.execute(SESSIONS.insert(), values)
 
 
 def _write_fresh_run(connection: sa.Connection, run: FreshRun, again: bool) -> None:

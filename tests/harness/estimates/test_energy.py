@@ -97,6 +97,15 @@ def test_busy_cores_beside_are_told() -> None:
     assert energy_of(changed(run_of(), "idle", lambda block: replace(block, others_busy=1.0))).is_doubtful
 
 
+def test_cores_of_which_nothing_is_known_may_have_been_busy_but_for_a_probe() -> None:
+    run = run_of()
+    hidden = replace(run, blocks=tuple(replace(block, others_busy=None) for block in run.blocks))
+    assert energy_of(hidden).is_doubtful
+    for waited, is_doubtful in ((0.0, False), (0.5, True)):
+        probed = replace(hidden, scheduling={"probe": {"others_waited": waited}})
+        assert energy_of(probed).is_doubtful == is_doubtful
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

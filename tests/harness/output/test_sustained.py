@@ -36,6 +36,7 @@ def test_the_ends_are_compared_and_the_reference_beside() -> None:
     ("change", "words"),
     [
         ({"others_busy": 0.9}, "other cores were busy in 30 of 30 minutes"),
+        ({"others_busy": None}, "not known whether other cores were busy"),
         ({"delays_ns": ()}, "not known whether other programs had the cores"),
         ({"delays_ns": (4_000_000,) * 70}, "disturbed by other programs in 30 of 30 minutes"),
     ],

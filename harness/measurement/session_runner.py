@@ -9,11 +9,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from device_agents.block_plans import BlockPlan
 from harness.devices.adb.watch import SOURCE
+from harness.devices.assembly import Assembly
 from harness.devices.conditions import marked_slices
 from harness.devices.config import DEFAULT_PRECISION
 from harness.devices.link import Link, probe_conditions
@@ -120,50 +122,43 @@ class SessionRunner:
         attempt = 0
         self.circumstances.begin(units)
         while units:
-            again: list[PlannedSession] = []
-            is_hot = False
-
-            def judge(
-                unit: PlannedSession,
-                result: Result,
-                attempt: int = attempt,
-                again: list[PlannedSession] = again,
-            ) -> None:
-                nonlocal is_hot
-                trouble = "" if isinstance(result, Failure) else self.circumstances.setback(unit, result)
-                if not trouble or attempt >= self._redos:
-                    if not isinstance(result, Failure):  # in vain: once each, until one is seen untroubled
-                        self._redos = 0 if trouble else REDOS_A_UNIT
-                    take(unit, result)
-                    return
-                assert isinstance(result, SessionRecord)
-                self.keep(replace(result, purpose=trouble))
-                self.setbacks[trouble] += 1
-                again.append(unit)
-                is_hot = is_hot or trouble == "throttled"
-
-            self._attempt(units, plan, attempt, judge)
-            if again and is_hot:
+            again: list[tuple[PlannedSession, str]] = []
+            self._attempt(units, plan, attempt, partial(self._judge, attempt, again, take))
+            if any(trouble == "throttled" for _, trouble in again):
                 self.on_progress(Repeating(sessions=len(again), throttled=True, wait_s=REDO_AFTER_S))
                 self.cancel.wait(REDO_AFTER_S)
                 self.distrust()
             elif again:
                 self.on_progress(Repeating(sessions=len(again), throttled=False))
             attempt += 1
-            units = again
+            units = [unit for unit, _ in again]
+
+    def _judge(
+        self,
+        attempt: int,
+        again: list[tuple[PlannedSession, str]],
+        take: Take,
+        unit: PlannedSession,
+        result: Result,
+    ) -> None:
+        """Take a result, or keep a disturbed session apart and add its unit to those measured `again`, with the reason."""
+        if isinstance(result, Failure):
+            take(unit, result)
+            return
+        trouble = self.circumstances.setback(unit, result)
+        if not trouble or attempt >= self._redos:
+            self._redos = 0 if trouble else REDOS_A_UNIT  # in vain: once each, until one is seen untroubled
+            take(unit, result)
+            return
+        self.keep(replace(result, purpose=trouble))
+        self.setbacks[trouble] += 1
+        again.append((unit, trouble))
 
     def weigh(self, unit: PlannedSession) -> FreshRun | Failure:
         """Load and run a network alone in a fresh worker. Raises: Cancelled; DeviceError when the device stays away."""
         self.circumstances.begin([unit])
         configuration, assembly = unit.use.configuration, unit.model.assemble()
-        job = {
-            "network": assembly.recipe(),
-            "runtime": unit.use.runtime.name,
-            "options": unit.use.runtime.options,
-            "threads": configuration.threads,
-            "cores": list(configuration.cores),
-            "silence_s": self.silence_s,
-        }
+        job = self._job(unit.use, configuration.cores) | {"network": assembly.recipe()}
         started_utc = self.circumstances.now_utc()
         try:
             send_parts(self.link, [assembly], self.on_progress, self.cancel)
@@ -180,14 +175,8 @@ class SessionRunner:
         try:
             return FreshRun(
                 run_id=self.circumstances.session_id(unit, 0),
-                campaign_id=self.campaign_id,
-                configuration=configuration,
-                architecture=unit.model.architecture,
-                graph_hash=unit.model.graph_hash,
-                purpose=unit.purpose,
-                model_digest=assembly.digest,
-                agent_digest=self.link.agent_digest,
                 started_utc=started_utc,
+                **self._identity(unit, assembly.digest),
                 **{name: said[name] for name in names},
             )
         except ValueError as error:
@@ -259,33 +248,15 @@ class SessionRunner:
         """Send the models and wait until the device is fit; return what takes in the events, and the job."""
         use = unit.use
         network, reference = unit.model.assemble(), use.reference.assemble()
-        send_parts(self.link, [reference, network], self.on_progress, self.cancel)
-        gate, nothing = self._pass_gates(use), CoreRequest()
-        quiet, found = self.core_gate.wait(lambda: self._probe_cores(use, nothing), nothing)
-        if self.cancel.is_set():
-            raise Cancelled()
-        identity = {
+        gate, quiet, found = self._wait_until_fit(use, [reference, network], CoreRequest())
+        identity = self._identity(unit, network.digest) | {
             "run_id": self.circumstances.session_id(unit, 0),
-            "campaign_id": self.campaign_id,
-            "configuration": use.configuration,
-            "architecture": unit.model.architecture,
-            "graph_hash": unit.model.graph_hash,
-            "purpose": unit.purpose,
-            "model_digest": network.digest,
-            "agent_digest": self.link.agent_digest,
             "started_utc": self.circumstances.now_utc(),
             "gate": gate,
             "sensor": dict(sensor),
         }
-        job = asdict(plan) | {
-            "network": network.recipe(),
-            "reference": reference.recipe(),
-            "runtime": use.runtime.name,
-            "options": use.runtime.options,
-            "threads": use.configuration.threads,
-            "cores": list(quiet.cores),
-            "silence_s": self.silence_s,
-        }
+        models = {"network": network.recipe(), "reference": reference.recipe()}
+        job = asdict(plan) | models | self._job(use, quiet.cores)
         is_by_adb = sensor.get("source") == SOURCE
         if sensor and not is_by_adb:
             job["energy_of"] = use.configuration.provider
@@ -397,69 +368,83 @@ class SessionRunner:
         """Measure units of one use in a fresh worker, in their order; units that it did not come to are left."""
         use = units[0].use
         networks, reference = [unit.model.assemble() for unit in units], use.reference.assemble()
-        send_parts(self.link, [reference, *networks], self.on_progress, self.cancel)
-        gate = self._pass_gates(use)
-        quiet, found = self.core_gate.wait(lambda: self._probe_cores(use), self.request)
-        if self.cancel.is_set():
-            raise Cancelled()
+        gate, quiet, found = self._wait_until_fit(use, [reference, *networks], self.request)
         terms = self.circumstances
         process = terms.process_id()
-        if (phone := self.link.phone) is not None:
-            phone.begin()
+        if self.link.phone is not None:
+            self.link.phone.begin()
 
         def identity(number: int) -> dict[str, Any]:
-            model = units[number].model
-            return {
-                "session_id": terms.session_id(units[number], attempt),
-                "campaign_id": self.campaign_id,
-                "configuration": use.configuration,
-                "architecture": model.architecture,
-                "graph_hash": model.graph_hash,
-                "model_digest": networks[number].digest,
-                "agent_digest": self.link.agent_digest,
-                "plan": asdict(plan) | ({"inputs": dict(model.inputs)} if model.inputs else {}),
-                "purpose": units[number].purpose,
+            unit = units[number]
+            inputs = {"inputs": dict(unit.model.inputs)} if unit.model.inputs else {}
+            return self._identity(unit, networks[number].digest) | {
+                "session_id": terms.session_id(unit, attempt),
+                "plan": asdict(plan) | inputs,
                 "gate": gate | {"attempt": attempt},
                 "process": process,
-                "expected": self.expected.get(model.key, ()),
+                "expected": self.expected.get(unit.model.key, ()),
             }
 
         known: dict[str, Any] = {"probe": found}
         if quiet.quota_cores is not None:
             known["quota_cores"] = quiet.quota_cores
         builder = SessionBuilder(len(units), identity, terms.now_utc, scheduling=known, clock_s=terms.clock_s)
-        job = {
+        job = self._job(use, quiet.cores) | {
             "networks": [network.recipe() for network in networks],
             "reference": reference.recipe(),
-            "runtime": use.runtime.name,
-            "options": use.runtime.options,
-            "threads": use.configuration.threads,
-            "cores": list(quiet.cores),
             "plan": asdict(plan),
-            "silence_s": self.silence_s,
             "request": self.request.method,
         }
-
-        def on_event(event: Mapping[str, Any]) -> None:
-            if self.cancel.is_set():
-                raise Cancelled()
-            result = builder.add(event)
-            if isinstance(result, Refused):
-                unit = units[result.network]
-                take(unit, self.failure(unit, result.kind, result.message))
-            elif result is not None:
-                unit = units[event["network"]]
-                result = result if phone is None else phone.joined(result)
-                changed = changes(use.configuration, self.link.hello, result.conditions_before, event)
-                take(unit, self._changed(unit, changed) if changed else result)
-
         self._is_distrusted = False
-        summary = self.link.client.run(job, on_event)
+        summary = self.link.client.run(job, partial(self._take_event, units, builder, take))
         if builder.done == 0:
             raise LinkError("the agent broke the protocol: it ended a job without a word of any network")
         conditions = summary.get("conditions_after")
         is_known = isinstance(conditions, Mapping) and not self._is_distrusted
         self._conditions = conditions if is_known else None
+
+    def _take_event(
+        self,
+        units: Sequence[PlannedSession],
+        builder: SessionBuilder,
+        take: Take,
+        event: Mapping[str, Any],
+    ) -> None:
+        """Take in a worker's event, and hand on what came of a unit with its last one. Raises: Cancelled; as `SessionBuilder`."""
+        if self.cancel.is_set():
+            raise Cancelled()
+        result = builder.add(event)
+        if isinstance(result, Refused):
+            unit = units[result.network]
+            take(unit, self.failure(unit, result.kind, result.message))
+        elif result is not None:
+            unit = units[event["network"]]
+            if self.link.phone is not None:
+                result = self.link.phone.joined(result)
+            changed = changes(unit.use.configuration, self.link.hello, result.conditions_before, event)
+            take(unit, self._changed(unit, changed) if changed else result)
+
+    def _job(self, use: RuntimePlan, cores: Sequence[int]) -> dict[str, Any]:
+        """Return what each job of a worker says besides its models and its plan."""
+        return {
+            "runtime": use.runtime.name,
+            "options": use.runtime.options,
+            "threads": use.configuration.threads,
+            "cores": list(cores),
+            "silence_s": self.silence_s,
+        }
+
+    def _identity(self, unit: PlannedSession, model_digest: str) -> dict[str, Any]:
+        """Return the fields that all records of a unit have, which no event tells."""
+        return {
+            "campaign_id": self.campaign_id,
+            "configuration": unit.use.configuration,
+            "architecture": unit.model.architecture,
+            "graph_hash": unit.model.graph_hash,
+            "purpose": unit.purpose,
+            "model_digest": model_digest,
+            "agent_digest": self.link.agent_digest,
+        }
 
     def _changed(self, unit: PlannedSession, changed: str) -> Failure:
         message = (
@@ -468,10 +453,24 @@ class SessionRunner:
         )
         return self.failure(unit, "conditions-changed", message)
 
-    def _probe_cores(self, use: RuntimePlan, request: CoreRequest | None = None) -> QuietCores:
+    def _wait_until_fit(
+        self, use: RuntimePlan, models: Sequence[Assembly], request: CoreRequest
+    ) -> tuple[dict[str, Any], QuietCores, dict[str, Any]]:
+        """Send models, and wait until the device is fit for a use and its cores are free.
+
+        Return what the gate found, the cores, and what the probe of these found. Raises: Cancelled, DeviceError.
+        """
+        send_parts(self.link, models, self.on_progress, self.cancel)
+        gate = self._pass_gates(use)
+        quiet, found = self.core_gate.wait(lambda: self._probe_cores(use, request), request)
+        if self.cancel.is_set():
+            raise Cancelled()
+        return gate, quiet, found
+
+    def _probe_cores(self, use: RuntimePlan, request: CoreRequest) -> QuietCores:
         """Ask the device which of the cores that this use may take are the quietest now."""
-        configuration, method = use.configuration, (request or self.request).method
-        answer = self.link.client.quiet(configuration.cores, configuration.threads, method)
+        configuration = use.configuration
+        answer = self.link.client.quiet(configuration.cores, configuration.threads, request.method)
         return QuietCores.of(answer, configuration.threads)
 
     def _pass_gates(self, use: RuntimePlan) -> dict[str, Any]:

@@ -184,3 +184,12 @@ def _unwrapped(name: str, values_uj: Any, range_uj: int) -> FloatArray:
     if (steps < 0).any():
         raise NoEnergy(f"the counter {name} ran backwards")
     return np.concatenate(([0.0], np.cumsum(steps.astype(float))))
+
+
+def trouble_with_energy(run: BlockRun) -> str:
+    """Return why a run tells no energy, empty where it does."""
+    try:
+        energy_of(run)
+    except NoEnergy as error:
+        return str(error)
+    return ""

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from device_agents.names import short_provider
-from device_agents.pacing import Durations
 from harness.devices.adb import benchmark_model
 from harness.devices.adb.answers import NotTold, parse_thermal
 from harness.devices.adb.benchmark_model import PROVIDERS, Averages, NotAverages, parse_averages
@@ -29,18 +28,19 @@ from harness.devices.connection import new_owner
 from harness.devices.phone_lock import held_phone
 from harness.devices.runtimes import RuntimeUse, asked_cores, parse_cores
 from harness.errors import Cancelled, DeviceError, StoreError
-from harness.measurement.campaign import Observer, Outcome, plan_rounds
+from harness.measurement.campaign import Observer, Outcome
+from harness.measurement.durations import KnownDurations
 from harness.measurement.events import Connecting, Sending, SessionDone, SessionsPlanned
 from harness.measurement.plan import Options
+from harness.measurement.rounds import LackingSessions
 from harness.measurement.session_runner import now_utc
 from harness.measurement.workload import (
     GroupedSource,
     Model,
     ModelSource,
     RuntimePlan,
-    SourceGroup,
-    network_groups,
     plan_runtime,
+    source_groups,
 )
 from harness.records import Failure, SessionRecord, Slice
 from harness.store import Store
@@ -101,18 +101,17 @@ def _measure(
     """Measure on a phone that is held. Raises: as `run_averages`."""
     phone = _Phone(device, observer)
     phone.open()
+    work = LackingSessions(device=device.name, options=options, store=store, rng=rng)
     try:
         for use in _uses(device, phone, source, options):
             outcome.uses.append(use)
-            _Campaign(phone, use, options, store, observer, outcome, rng, cancel).measure()
+            _Campaign(phone, use, options, store, observer, outcome, work, cancel).measure()
     except HarnessError as error:
         if not outcome.campaign_id:
             raise
         outcome.error = error
     if outcome.campaign_id:
-        failed = f" with {len(outcome.failures)} failures" if outcome.failures else ""
-        ending = f"complete{failed}" if outcome.error is None else f"stopped: {outcome.error}"
-        store.finish_campaign(outcome.campaign_id, now_utc(), ending)
+        work.end(outcome.campaign_id, outcome.ending)
         if not cancel.is_set() and (left := store.settle()):
             outcome.error = outcome.error or StoreError(left)
 
@@ -229,18 +228,6 @@ class _Phone:
         return done.stdout.decode("utf-8", "replace").strip()
 
 
-class _NoProbe:
-    """Probe that knows no durations: the first reference is taken, and each call lasts as long as any."""
-
-    def stored(self, model: Model) -> Durations | None:
-        """Return None."""
-        return None
-
-    def measured(self, model: Model, reference: Model) -> Durations | None:
-        """Return None."""
-        return None
-
-
 def _uses(
     device: AdbDevice, phone: _Phone, source: ModelSource | GroupedSource, options: Options
 ) -> Iterator[RuntimePlan]:
@@ -258,12 +245,8 @@ def _uses(
             name=RUNTIME, version=benchmark_model.version_of(phone.digest), provider=provider, format=FORMAT
         )
         precisions = options.precisions or (device.precision,)
-        groups: Iterator[SourceGroup] = iter(
-            source.groups(FORMAT, precisions, _NoProbe())
-            if isinstance(source, GroupedSource)
-            else network_groups(source, FORMAT, precisions, (1,), _NoProbe())
-        )
-        for group in groups:
+        # No duration is known: the first reference is taken, and each call lasts as long as any.
+        for group in source_groups(source, FORMAT, precisions, (1,), KnownDurations({})):
             yield plan_runtime(device, phone.hello, phone.conditions, group, runtime, (cores, threads))
 
 
@@ -278,27 +261,24 @@ class _Campaign:
         store: Store,
         observer: Observer,
         outcome: Outcome,
-        rng: random.Random,
+        work: LackingSessions,
         cancel: threading.Event,
     ) -> None:
         self._phone, self._use, self._options = phone, use, options
         self._store, self._observer, self._outcome = store, observer, outcome
-        self._rng, self._cancel = rng, cancel
+        self._work, self._cancel = work, cancel
         self._pinned = use.configuration.cores if options.cores or phone.device.cores else ()
         self._runs: dict[str, int] = {}  # of a call, by path
 
     def measure(self) -> None:
         """Measure what the store lacks; a model that fails is a failure, and the others go on. Raises: LinkError, Cancelled."""
         outcome, name = self._outcome, self._outcome.device
-        rounds = plan_rounds(self._use, self._options, self._store, self._rng)
-        units = [unit for one in rounds for batch in one.batches for unit in batch]
+        units = [unit for one in self._work.rounds(self._use) for batch in one.batches for unit in batch]
         lacking = len(units)
         outcome.reused += len(self._use.models) * self._options.sessions_each - lacking
         self._observer.event(name, SessionsPlanned(sessions=lacking))
         if units and not outcome.campaign_id:
-            outcome.campaign_id = str(uuid.uuid4())
-            networks = sorted({model.graph_hash for model in self._use.models})
-            self._store.start_campaign(outcome.campaign_id, name, now_utc(), {"networks": networks})
+            outcome.campaign_id = self._work.begin(self._use)
         failed = set[str]()
         for unit in units:
             if self._cancel.is_set():

@@ -10,25 +10,23 @@ from __future__ import annotations
 import random
 import threading
 import time
-import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from device_agents.block_plans import BlockPlan, energy_plan, sustained_plan
-from device_agents.pacing import Pace
-from harness.devices.config import Device, Precision
+from harness.devices.config import Device
 from harness.devices.connection import Connection, new_owner
 from harness.devices.link import Link, probe_conditions
-from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes, likely_runtimes
+from harness.devices.runtimes import allowed_cores, choose_runtimes, likely_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
 from harness.devices.trial import why_no_energy
 from harness.errors import Cancelled, DeviceError, LinkError, StoreError, Unstorable
-from harness.estimates.energy import NoEnergy, energy_of
+from harness.estimates.energy import trouble_with_energy
 from harness.estimates.estimate import reference_latency_ns
 from harness.estimates.outputs import is_wrong
 from harness.measurement.core_gate import CoreGate, CoreRequest
@@ -46,7 +44,8 @@ from harness.measurement.events import (
     SessionsPlanned,
 )
 from harness.measurement.gate import Gate
-from harness.measurement.plan import CALIBRATION, FRESH_RUNS, QUICK, Options, SessionPlan
+from harness.measurement.plan import CALIBRATION, Options
+from harness.measurement.rounds import LackingSessions, SessionRound, Work
 from harness.measurement.session_runner import (
     NOTHING,
     Circumstances,
@@ -56,32 +55,19 @@ from harness.measurement.session_runner import (
     now_utc,
 )
 from harness.measurement.uploads import send_ahead
-from harness.measurement.workload import (
-    DurationProbe,
-    GroupedSource,
-    ModelSource,
-    RuntimePlan,
-    SourceGroup,
-    network_groups,
-    plan_runtime,
-)
+from harness.measurement.workload import GroupedSource, ModelSource, RuntimePlan, plan_runtime, source_groups
 from harness.records import FILE_SPACE, BlockRun, Failure, SessionRecord
 from harness.store import Store
 from space.errors import ConfigError, HarnessError
 from space.text import clock, counted
 
 CONSECUTIVE_FAILURES = 5  # in a row are the device's fault, not the networks'
-FEWEST_WORKERS = 3  # to tell what differs from process to process
-BRIDGES = 4  # networks that all workers of a round measure: in three of them they tell how sessions scatter
 EXPECTED_AT_ONCE = 50  # between two words on how far it is
 MOST_SUSTAINED = 10  # networks of a runtime: at half an hour each five hours
 NEXT_TIME = "the same command begins anew"
 # Refusals of a system that tells nothing, and of an agent that does not know the request.
 NO_MEMORY = ("no-memory", "bad-request")
 SENTINEL_SHARE = 0.3  # deviation of the reference from its latency at which the device is probed again
-
-
-T = TypeVar("T")
 
 
 class Observer(Protocol):
@@ -116,6 +102,13 @@ class Outcome:
         return self.setbacks.total()
 
     @property
+    def ending(self) -> str:
+        """How the campaign ended, in words."""
+        if self.error is not None:
+            return f"stopped: {self.error}"
+        return f"complete with {counted(len(self.failures), 'failure')}" if self.failures else "complete"
+
+    @property
     def exit_status(self) -> int:
         """Return the command's exit status: the error's, 3 where only some networks failed, else 0."""
         if self.error is not None:
@@ -147,27 +140,24 @@ def run_campaign(
     try:
         observer.event(device.name, Connecting())
         connection.open(on_progress=partial(observer.event, device.name), cancel=cancel)
-        measure_over(connection, device, source, options, store, observer, outcome, rng=rng, cancel=cancel)
+        work = LackingSessions(device=device.name, options=options, store=store, rng=rng)
+        measure_over(
+            connection,
+            device,
+            source,
+            options,
+            store,
+            observer,
+            outcome,
+            work,
+            Circumstances(),
+            cancel=cancel,
+        )
     finally:
         connection.close()
         outcome.elapsed_s = time.monotonic() - started
         outcome.sent_bytes = connection.sent_bytes
     return outcome
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """A campaign that was measured before, elsewhere: its id, which the store knows, and its rounds as they were measured.
-
-    `further`: what it has of "memory", "energy" or "sustained". `probe`: what is known of how long its files run in a runtime.
-    What is in the store already is left as it is there.
-    """
-
-    campaign_id: str
-    circumstances: Circumstances
-    rounds: Callable[[RuntimePlan], list[SessionRound]]
-    further: Callable[[RuntimePlan, str], list[PlannedSession]]
-    probe: Callable[[RuntimeUse], DurationProbe]
 
 
 def measure_over(
@@ -178,10 +168,10 @@ def measure_over(
     store: Store,
     observer: Observer,
     outcome: Outcome,
+    work: Work,
+    circumstances: Circumstances,
     *,
-    rng: random.Random,
     cancel: threading.Event,
-    record: Record | None = None,
 ) -> None:
     """Measure over an open link what the store lacks, or read what a record has. Raises: as `run_campaign`."""
     runtimes = choose_runtimes(device, link.hello, options.runtimes, options.formats)
@@ -202,30 +192,18 @@ def measure_over(
         """Yield each runtime plan, and the names of the runtimes that are prepared after it."""
         for place, runtime in enumerate(runtimes, 1):
             observer.event(device.name, Preparing(precisions=tuple(precisions), model_format=runtime.format))
-            probe: DurationProbe = (
-                DeviceProbe(device.name, link, store, runtime, allowed, options, report, cancel)
-                if record is None
-                else record.probe(runtime)
+            probe = work.probe(runtime) or DeviceProbe(
+                device.name, link, store, runtime, allowed, options, report, cancel
             )
             groups = 1 if isinstance(source, GroupedSource) else len(precisions) * len(options.batches)
-            for number, group in enumerate(_groups(source, runtime, precisions, options.batches, probe), 1):
+            for number, group in enumerate(
+                source_groups(source, runtime.format, precisions, options.batches, probe), 1
+            ):
                 later = [one.name for one in runtimes[place - (number < groups) :]]
                 yield plan_runtime(device, link.hello, conditions, group, runtime, allowed), tuple(later)
 
-    _CampaignRun(link, store, observer, outcome, options, rng, cancel, conditions, record).measure(uses())
-
-
-def _groups(
-    source: ModelSource | GroupedSource,
-    runtime: RuntimeUse,
-    precisions: Sequence[Precision],
-    batches: Sequence[int],
-    probe: DurationProbe,
-) -> Iterable[SourceGroup]:
-    """Return a source's groups; one of a single reference is one group for each precision and batch size."""
-    if isinstance(source, GroupedSource):
-        return source.groups(runtime.format, precisions, probe)
-    return network_groups(source, runtime.format, precisions, batches, probe)
+    run = _CampaignRun(link, store, observer, outcome, options, cancel, conditions, work, circumstances)
+    run.measure(uses())
 
 
 class _CampaignRun:
@@ -238,15 +216,14 @@ class _CampaignRun:
         observer: Observer,
         outcome: Outcome,
         options: Options,
-        rng: random.Random,
         cancel: threading.Event,
         conditions: Mapping[str, Any],
-        record: Record | None,
+        work: Work,
+        circumstances: Circumstances,
     ) -> None:
-        self._record = record
         self._link, self._store, self._observer = link, store, observer
-        self._outcome, self._options, self._rng = outcome, options, rng
-        self._cancel, self._conditions = cancel, conditions
+        self._outcome, self._options, self._work = outcome, options, work
+        self._cancel, self._conditions, self._circumstances = cancel, conditions, circumstances
         self._measuring: SessionRunner | None = None
         self._failed_in_a_row: Counter[int] = Counter()  # by id of the runtime plan, as a packed job counts
         self._expected: dict[tuple[str, str, str, int], tuple[float, ...]] = {}  # outputs, by `Model.key`
@@ -271,7 +248,7 @@ class _CampaignRun:
             )
             if is_asked
         ]
-        names = [name for name, _ in further if self._record is None]  # a record is read in a moment
+        names = [name for name, _ in further if not self._work.is_record]  # a record is read in a moment
         try:
             for use, later in uses:
                 outcome.uses.append(use)
@@ -294,35 +271,25 @@ class _CampaignRun:
                         measure(use)
                     except GivenUp as error:
                         self._note_given_up(error)
-            ending = (
-                "complete"
-                if not outcome.failures
-                else f"complete with {counted(len(outcome.failures), 'failure')}"
-            )
         except HarnessError as error:
             if not outcome.campaign_id:
                 raise
             outcome.error = error
-            ending = f"stopped: {error}"
         if not outcome.campaign_id:
             return
         outcome.setbacks += self._measuring.setbacks if self._measuring is not None else Counter()
         try:
-            if self._record is None:
-                self._store.finish_campaign(outcome.campaign_id, now_utc(), ending)
+            self._work.end(outcome.campaign_id, outcome.ending)
             if not self._cancel.is_set() and (left := self._store.settle()):
                 raise StoreError(left)
         except StoreError as error:
             outcome.error = outcome.error or error
 
     def _plan(self, use: RuntimePlan) -> list[SessionRound]:
-        """Return the missing rounds of a runtime plan, and count the sessions already stored; of a record those that it has."""
-        if self._record is not None:
-            rounds = self._record.rounds(use)
-        else:
-            rounds = plan_rounds(use, self._options, self._store, self._rng)
-            lacking = sum(len({id(unit) for batch in one.batches for unit in batch}) for one in rounds)
-            self._outcome.reused += len(use.models) * self._options.sessions_each - lacking
+        """Return the rounds of a runtime plan, and count the sessions already stored."""
+        rounds = self._work.rounds(use)
+        lacking = sum(len({id(unit) for batch in one.batches for unit in batch}) for one in rounds)
+        self._outcome.reused += len(use.models) * self._options.sessions_each - lacking
         self._report_planned(sum(one.sessions for one in rounds))
         return rounds
 
@@ -360,15 +327,8 @@ class _CampaignRun:
     def _start(self, use: RuntimePlan) -> SessionRunner:
         """Return the session runner; the first time, begin the campaign in the store and ask how to get the cores."""
         if self._measuring is None:
-            outcome, record = self._outcome, self._record
-            terms = Circumstances() if record is None else record.circumstances
-            if record is not None:
-                outcome.campaign_id = record.campaign_id
-            else:
-                outcome.campaign_id = str(uuid.uuid4())
-                networks = sorted({model.graph_hash for model in use.models})
-                request = asdict(self._options) | {"networks": networks}
-                self._store.start_campaign(outcome.campaign_id, outcome.device, now_utc(), request)
+            outcome, terms = self._outcome, self._circumstances
+            outcome.campaign_id = self._work.begin(use)
             self._report(Activity(text="asking for the core"))
             cores, threads = use.configuration.cores, use.configuration.threads
             self._measuring = SessionRunner(
@@ -418,7 +378,7 @@ class _CampaignRun:
 
     def _weigh(self, use: RuntimePlan) -> None:
         """Measure memory, load and first run of networks that lack them, each alone in fresh workers."""
-        lacking = self._lacking_weights(use) if self._record is None else self._record.further(use, "memory")
+        lacking = self._work.further(use, "memory")
         self._report_planned(len(lacking))
         for unit in lacking:
             if self._cancel.is_set():
@@ -432,41 +392,21 @@ class _CampaignRun:
                 self._kept(unit, result)
                 self._report(SessionDone(failure=result.message))
                 continue
-            self._store.add_fresh_run(result, again=self._record is not None)
+            self._store.add_fresh_run(result, again=self._work.is_record)
             self._failed_in_a_row[id(use)] = 0
             self._report(SessionDone())
-
-    def _lacking_weights(self, use: RuntimePlan) -> list[PlannedSession]:
-        """Return the fresh workers that networks lack."""
-        stored = Counter[tuple[str, str]]()
-        for purpose in set() if self._options.fresh else {model.purpose for model in use.models}:
-            runs = self._store.fresh_runs(use.configuration, purpose)
-            stored.update((run.purpose, run.graph_hash) for run in runs)
-        return [
-            PlannedSession(use, model, model.purpose)
-            for model in use.models
-            for _ in range(FRESH_RUNS - stored[model.purpose, model.graph_hash])
-        ]
 
     def _sustain(self, use: RuntimePlan) -> None:
         """Keep the device busy with each network for the time that was asked for."""
         check_sustained(self._options.sustained_s, len(use.models))
-        units = [PlannedSession(use, model, "sustained") for model in use.models]
-        if self._record is not None:
-            units = self._record.further(use, "sustained")
+        units = self._work.further(use, "sustained")
         self._report_planned(len(units))
         for unit in units:
             self._run_blocks(unit, sustained_plan(self._options.sustained_s))
 
     def _measure_energy(self, use: RuntimePlan) -> None:
         """Measure the energy of networks that lack it, by the device's own sensor; where there is none, say so once."""
-        if self._record is not None:
-            lacking = self._record.further(use, "energy")
-        else:
-            is_fresh = self._options.fresh
-            stored = set() if is_fresh else _with_energy(self._store.block_runs(use.configuration, "energy"))
-            models = (model for model in use.models if model.graph_hash not in stored)
-            lacking = [PlannedSession(use, model, "energy") for model in models]
+        lacking = self._work.further(use, "energy")
         if not lacking:
             self._report_planned(0)
             return
@@ -481,7 +421,7 @@ class _CampaignRun:
         self._report_planned(len(lacking))
         for unit in lacking:
             run = self._run_blocks(unit, plan, found["sensor"])
-            if run is not None and (trouble := _trouble_with_energy(run)):
+            if run is not None and (trouble := trouble_with_energy(run)):
                 self._note(f"energy of {unit.model.architecture} is not known: {trouble}")
 
     def _run_blocks(
@@ -498,7 +438,7 @@ class _CampaignRun:
             raise stopped from None
         if run is not None:
             try:
-                self._store.add_block_run(run, again=self._record is not None)
+                self._store.add_block_run(run, again=self._work.is_record)
             except Unstorable as error:
                 run, failure = None, runner.failure(unit, "bad-result", str(error))
         if run is not None:
@@ -532,14 +472,14 @@ class _CampaignRun:
         """Store a session or a failure; return which it came to. Raises: GivenUp when everything fails, of no record."""
         key = id(unit.use)
         if isinstance(result, Failure):
-            self._store.add_failure(result, again=self._record is not None)
+            self._store.add_failure(result, again=self._work.is_record)
             self._outcome.failures.append(result)
             self._failed_in_a_row[key] += 1
             if self._failed_in_a_row[key] >= CONSECUTIVE_FAILURES:
                 self._give_up(unit, result)
             return result
         try:
-            self._store.add_session(result, again=self._record is not None)
+            self._store.add_session(result, again=self._work.is_record)
         except Unstorable as error:
             assert self._measuring is not None
             return self._kept(unit, self._measuring.failure(unit, "bad-result", str(error)))
@@ -555,7 +495,7 @@ class _CampaignRun:
             f"{unit.use.title}, the last with: {last.message}; "
             f"see 'harness doctor --device {name}'",
         )
-        if self._record is None:
+        if not self._work.is_record:
             raise error
         if self._failed_in_a_row[id(unit.use)] == CONSECUTIVE_FAILURES:
             self._note_given_up(error)
@@ -563,7 +503,7 @@ class _CampaignRun:
     def _keep_apart(self, session: SessionRecord) -> None:
         """Store a session that is measured again, unless no store could give it back."""
         with suppress(Unstorable):
-            self._store.add_session(session, again=self._record is not None)
+            self._store.add_session(session, again=self._work.is_record)
 
     def _take(self, unit: PlannedSession, result: Result) -> None:
         """Store a result, then count and report it."""
@@ -614,97 +554,5 @@ def check_sustained(seconds: float, networks: int) -> None:
         )
 
 
-def _with_energy(runs: Sequence[BlockRun]) -> set[str]:
-    """Return the graph hashes of networks whose runs tell an energy."""
-    return {run.graph_hash for run in runs if not _trouble_with_energy(run)}
-
-
-def _trouble_with_energy(run: BlockRun) -> str:
-    """Return why a run tells no energy, empty where it does."""
-    try:
-        energy_of(run)
-    except NoEnergy as error:
-        return str(error)
-    return ""
-
-
 class GivenUp(DeviceError):
     """A runtime of a device in which everything fails; the campaign continues with the others."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionRound:
-    """One more session of each network of a runtime plan that lacks one: batches, each for one worker."""
-
-    use: RuntimePlan
-    plan: SessionPlan
-    batches: tuple[tuple[PlannedSession, ...], ...]
-
-    @property
-    def sessions(self) -> int:
-        """Return the number of sessions to be measured."""
-        return sum(map(len, self.batches))
-
-
-def plan_rounds(use: RuntimePlan, options: Options, store: Store, rng: random.Random) -> list[SessionRound]:
-    """Return the rounds of sessions that the store lacks, each in random order across networks.
-
-    Where a level has shared sessions, they are those of all rounds but the last: every network soon has a number to show.
-    """
-    rounds = []
-    for number, units in enumerate(_lacking(use, options, store)):
-        if units:
-            plan, workers = plan_round(units, number, options, rng, pace=use.pace, alone=use.alone)
-            rounds.append(SessionRound(use=use, plan=plan, batches=workers))
-    return rounds
-
-
-def plan_round(
-    units: Sequence[T],
-    number: int,
-    options: Options,
-    rng: random.Random,
-    *,
-    pace: Pace | None = None,
-    alone: bool = False,
-) -> tuple[SessionPlan, tuple[tuple[T, ...], ...]]:
-    """Return how the units of round `number` are timed, and the batches of each worker, in random order.
-
-    `pace`: None where the plan's own numbers fit. `alone`: each unit has a worker of its own.
-    """
-    level, last = options.level, max(options.sessions_each - 1, 1)
-    shared = level.shared if number < last else None
-    at_once = 1 if alone else QUICK.at_once if shared else level.at_once
-    shuffled = list(units)
-    rng.shuffle(shuffled)
-    workers = batches(shuffled, at_once, is_only=options.sessions_each == 1)
-    return (shared or level.plan).at(pace or Pace()), workers
-
-
-def batches(units: Sequence[T], at_once: int, *, is_only: bool = True) -> tuple[tuple[T, ...], ...]:
-    """Distribute units over workers: one each, or, where workers take many, as few as that allows.
-
-    If these are the only sessions of their networks, it is at least three workers with some networks in common, which measure
-    the differences between workers; sessions in other rounds do so, too.
-    """
-    if at_once == 1:
-        return tuple((unit,) for unit in units)
-    count = -(-len(units) // at_once)
-    if is_only:
-        count = min(max(FEWEST_WORKERS, count), max(1, len(units) // BRIDGES))
-    bridges = tuple(units[:BRIDGES]) if is_only and count > 1 else ()
-    rest = units[len(bridges) :]
-    return tuple((*bridges, *rest[number::count]) for number in range(count))
-
-
-def _lacking(use: RuntimePlan, options: Options, store: Store) -> list[list[PlannedSession]]:
-    """Return the missing units of a runtime plan, by session number."""
-    counts: dict[tuple[str, str], int] = {}
-    for purpose in set() if options.fresh else {model.purpose for model in use.models}:
-        stored = store.session_counts(use.configuration, purpose)
-        counts |= {(purpose, key): count for key, count in stored.items()}
-    rows: list[list[PlannedSession]] = [[] for _ in range(options.sessions_each)]
-    for model in use.models:
-        for number in range(counts.get((model.purpose, model.graph_hash), 0), options.sessions_each):
-            rows[number].append(PlannedSession(use, model, model.purpose))
-    return rows

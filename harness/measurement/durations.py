@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
@@ -107,3 +107,18 @@ class DeviceProbe:
             reference_ns=min(warm["reference_ns"]) / warm["reference_loops"],
             reference=reference.graph_hash,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class KnownDurations:
+    """Durations of models where nothing can be tried: those that are known."""
+
+    durations: Mapping[Model, Durations]
+
+    def stored(self, model: Model) -> Durations | None:
+        """Return the durations of a model, None where they are not known."""
+        return self.durations.get(model)
+
+    def measured(self, model: Model, reference: Model) -> Durations | None:
+        """Return None: nothing can be tried."""
+        return None

@@ -48,15 +48,13 @@ from harness.measurement.campaign import (
     NO_MEMORY,
     Observer,
     Outcome,
-    Record,
-    SessionRound,
     check_sustained,
     measure_over,
-    plan_round,
 )
-from harness.measurement.durations import PLAN
+from harness.measurement.durations import PLAN, KnownDurations
 from harness.measurement.events import Note, Preparing
 from harness.measurement.plan import FRESH_RUNS, Options, SessionPlan
+from harness.measurement.rounds import SessionRound, plan_round
 from harness.measurement.session_runner import (
     LINK_LOSSES_A_UNIT,
     REDO_AFTER_S,
@@ -69,19 +67,18 @@ from harness.measurement.session_runner import (
     setback,
 )
 from harness.measurement.workload import (
-    BatchedSource,
     DurationProbe,
     FileSource,
     Model,
     ModelSource,
     RuntimePlan,
     SourceGroup,
+    at_batch,
 )
 from harness.records import GPU_PROVIDERS, SessionRecord
 from harness.store import Store
 from harness.version import __version__
 from space.errors import ConfigError, HarnessError
-from space.text import counted
 
 CLOCKS = timedelta(minutes=5)  # that the clocks of two machines may be apart
 BATCH_MAX_S = 30.0  # of a session whose runs take several images
@@ -200,7 +197,7 @@ def _groups(
     for one in formats:
         if networks is not None:
             groups += [
-                packing.networks(_at_batch(networks, batch), one, precision, batch)
+                packing.networks(at_batch(networks, batch), one, precision, batch)
                 for batch in options.batches
                 for precision in precisions
             ]
@@ -356,15 +353,6 @@ class _Packing:
         return told | {"digest": assembly.digest, "recipe": recipe, "expected": list(expected)}
 
 
-def _at_batch(source: ModelSource, batch: int) -> ModelSource:
-    """Return the source of the same models for runs of `batch` images. Raises: ConfigError for models that take one alone."""
-    if batch == 1:
-        return source
-    if not isinstance(source, BatchedSource):
-        raise ConfigError(f"--batch {batch}: these models take one image a run; leave --batch out")
-    return source.at_batch(batch)
-
-
 def import_campaign(path: Path, store: Store, observer: Observer) -> Outcome:
     """Read the results of a packed job into the store that it was packed with; what is there already stays as it is.
 
@@ -381,8 +369,7 @@ def import_campaign(path: Path, store: Store, observer: Observer) -> Outcome:
         _read_visit(results, number, source, store, observer, outcome)
     outcome.reused = before
     outcome.measured = store.session_count(job_id) - before
-    ending = outcome.error or f"complete with {counted(len(outcome.failures), 'failure')}"
-    store.finish_campaign(job_id, now_utc(), f"{_START}{run}: {ending}")
+    store.finish_campaign(job_id, now_utc(), f"{_START}{run}: {outcome.ending}")
     return outcome
 
 
@@ -448,29 +435,14 @@ def _read_visit(
             setback=source.setback,
             begin=lambda units: link.enter(source.batch_of(units[0]).number),
         )
-        record = Record(
-            campaign_id=results.manifest.job,
-            circumstances=circumstances,
-            rounds=source.rounds,
-            further=source.further,
-            probe=source.probe,
-        )
         given = job.get("provider_options", {})
         device = Device(name=outcome.device, transport=PACKED, provider_options=given)
         error, outcome.error = outcome.error, None
         try:
             link.open()
+            options = _options_of(job)
             measure_over(
-                link,
-                device,
-                source,
-                _options_of(job),
-                store,
-                observer,
-                outcome,
-                rng=random.Random(0),
-                cancel=cancel,
-                record=record,
+                link, device, source, options, store, observer, outcome, source, circumstances, cancel=cancel
             )
         except HarnessError as found:
             outcome.error = found
@@ -544,9 +516,21 @@ class _JobSource:
                 told = self._durations.setdefault((use.runtime, use.provider), {})
                 told[model] = Durations(beside.network_ns, beside.reference_ns, beside.reference)
 
-    def probe(self, runtime: RuntimeUse) -> _Told:
-        """Return the job's report on its files in a runtime."""
-        return _Told(self._durations.get((runtime.name, runtime.provider), {}))
+    @property
+    def is_record(self) -> bool:
+        """Return True: the device measured all of it."""
+        return True
+
+    def begin(self, use: RuntimePlan) -> str:
+        """Return the job's id, which the store has known since it was packed."""
+        return str(self._job["job"])
+
+    def end(self, campaign_id: str, ending: str) -> None:
+        """Note nothing: a job is over with its last start."""
+
+    def probe(self, runtime: RuntimeUse) -> KnownDurations:
+        """Return the job's report on its files in a runtime: of two files of the same bytes, each has its own."""
+        return KnownDurations(self._durations.get((runtime.name, runtime.provider), {}))
 
     def groups(
         self, model_format: Format, precisions: Sequence[Precision], probe: DurationProbe
@@ -653,21 +637,6 @@ class _JobSource:
                 f"job {self._job['job']}: the results hold sessions that it did not ask for (round {begun.round}, batch "
                 f"{begun.batch}); nothing of them is taken"
             )
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """Durations of a job's files in one runtime, as it reports them: of two files of the same bytes, each has its own."""
-
-    durations: Mapping[Model, Durations]
-
-    def stored(self, model: Model) -> Durations | None:
-        """Return the durations of a file, None where the job did not come to it."""
-        return self.durations.get(model)
-
-    def measured(self, model: Model, reference: Model) -> Durations | None:
-        """Return None: nothing can be tried here."""
-        return None
 
 
 def _references(group: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -124,17 +124,36 @@ def network_groups(
     Raises: ConfigError for models that take one image alone.
     """
     for batch in batches:
+        batched = at_batch(source, batch)
         for precision in precisions:
-            if batch == 1:
-                yield SourceGroup(source=source, precision=precision)
-                continue
-            if not isinstance(source, BatchedSource):
-                raise ConfigError(f"--batch {batch}: these models take one image a run; leave --batch out")
-            batched = source.at_batch(batch)
-            reference = batched.reference(model_format, precision)
-            found = probe.measured(reference, reference)
-            pace = Pace() if found is None else Pace.of(found.network_ns, found.reference_ns)
+            pace = Pace()
+            if batch > 1:
+                reference = batched.reference(model_format, precision)
+                if found := probe.measured(reference, reference):
+                    pace = Pace.of(found.network_ns, found.reference_ns)
             yield SourceGroup(source=batched, precision=precision, pace=pace)
+
+
+def at_batch(source: ModelSource, batch: int) -> ModelSource:
+    """Return the source of the same models for runs of `batch` images. Raises: ConfigError for models that take one alone."""
+    if batch == 1:
+        return source
+    if not isinstance(source, BatchedSource):
+        raise ConfigError(f"--batch {batch}: these models take one image a run; leave --batch out")
+    return source.at_batch(batch)
+
+
+def source_groups(
+    source: ModelSource | GroupedSource,
+    model_format: Format,
+    precisions: Sequence[Precision],
+    batches: Sequence[int],
+    probe: DurationProbe,
+) -> Iterable[SourceGroup]:
+    """Return a source's groups in a format; of one with a single reference each precision and batch size is a group."""
+    if isinstance(source, GroupedSource):
+        return source.groups(model_format, precisions, probe)
+    return network_groups(source, model_format, precisions, batches, probe)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

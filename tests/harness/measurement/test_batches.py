@@ -15,8 +15,9 @@ from rigs.scripted_link import COOL, Run, ScriptedLink, ScriptedSource, StubEven
 from rigs.watcher import Watcher
 
 from harness.errors import AgentError, Cancelled, LinkError
-from harness.measurement.campaign import BRIDGES, FEWEST_WORKERS, Outcome, batches
+from harness.measurement.campaign import Outcome
 from harness.measurement.events import FirstNumbers, Repeating
+from harness.measurement.rounds import BRIDGES, FEWEST_WORKERS, batches
 from harness.records import SessionRecord
 from harness.store import Store
 

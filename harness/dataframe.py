@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, overload
 
 from space.errors import ConfigError
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 
 SHOWN = 10  # rows that a notebook shows
+
+Row = TypeVar("Row", covariant=True)
 
 
 class Tabular:
@@ -66,6 +68,26 @@ class Tabular:
             ) from error
         rows, columns = self.to_records()
         return pa.table({column: [row[column] for row in rows] for column in columns})
+
+
+class RowTable(Tabular, Sequence[Row]):
+    """A table that is the sequence of its `rows`."""
+
+    __slots__ = ()
+
+    rows: tuple[Row, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Row, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Row | tuple[Row, ...]:
+        return self.rows[index]
 
 
 def _cell(value: object) -> str:

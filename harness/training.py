@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
-from harness.dataframe import Tabular
+from harness.dataframe import RowTable, Tabular
 from harness.models.names import Network, listed, select_architectures
 from search.distillation.recipe import DistilRecipe, parse_form
 from search.training.own_data.in_memory import task_in_memory
@@ -34,11 +34,9 @@ from space.stages import check_stages
 
 if TYPE_CHECKING:
     from search.distillation.block_library import BlockLibrary
-    from search.distillation.recipe import DistilRecipe, parse_form
     from search.distillation.signatures import Signatures
     from search.training.images import Task
     from search.training.own_data.in_memory import InMemory
-    from search.training.recipe import Recipe
     from search.training.trained import Trained
     from space import SpaceConfig
 
@@ -47,7 +45,7 @@ UNITS = "results"  # in a library's folder: units of work, done and under way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class TrainedNetworks(Tabular, Sequence[FinishedTraining]):
+class TrainedNetworks(RowTable[FinishedTraining]):
     """The trained networks that were asked for, a row each.
 
     `not_trained`: those that failed, and `error` why. `files`: the published files, of all `in_folder` networks that were ever
@@ -63,18 +61,6 @@ class TrainedNetworks(Tabular, Sequence[FinishedTraining]):
     files: tuple[Path, ...]
     in_folder: int
     notes: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @overload
-    def __getitem__(self, index: int) -> FinishedTraining: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> tuple[FinishedTraining, ...]: ...
-
-    def __getitem__(self, index: int | slice) -> FinishedTraining | tuple[FinishedTraining, ...]:
-        return self.rows[index]
 
     def to_records(self) -> tuple[list[dict[str, object]], Sequence[str]]:
         """Return the rows as plain values, accuracies in percent, and the columns."""

@@ -88,7 +88,7 @@ DOORS: dict[str, tuple[str, ...]] = {
         "space.user_paths",
         *below("harness.store"),
     ),
-    "harness.estimates": ("space.indexing", "space.statistics", *below("harness.estimates")),
+    "harness.estimates": ("space.indexing", "space.statistics", "space.text", *below("harness.estimates")),
     "harness.devices": (
         *(
             "device_agents.archive",

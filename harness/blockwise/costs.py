@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.estimates.doubtful import Doubtful
 from harness.prediction.provenance import Provenance
-from harness.prediction.space_prediction import graded_segments, unmeasured_text
+from harness.prediction.space_prediction import graded_segments
 from harness.query.costs import cost_columns
 from harness.query.latencies import LatencySource
 from harness.query.sums import check_no_fresh, cost_sums, unseen_blocks
@@ -65,8 +65,7 @@ def _sums(
     unseen = unseen_blocks(config, found)
     blocks, sources = {}, {}
     for name, one in found.items():
-        if places := np.argwhere(one.unseen).tolist():
-            text = unmeasured_text([config.place_text(*place) for place in places])
+        if text := one.unseen_text:
             log(f"{name}: {text}: networks with them are left out; --models design:1 measures each once")
         added = np.where(one.unseen, np.nan, one.fitted.blocks * one.reference_ms)
         blocks[LATENCY + name], sources[LATENCY + name] = block_latencies(

@@ -11,8 +11,11 @@ from harness.commands.measure_options import InputOptions, takes_inputs
 from harness.commands.options import (
     DevicesFile,
     JsonFlag,
+    MeasuredThreads,
     MeasureLevel,
     OneBatch,
+    OneDevice,
+    RuntimeName,
     StoreOption,
     WideFlag,
     is_quiet,
@@ -46,13 +49,9 @@ def gate(
         Path | None,
         typer.Option("--junit", help="Write the checks to this file, too, as JUnit XML.", metavar="FILE.xml"),
     ] = None,
-    device: Annotated[str, typer.Option("--device", "-d", help="Device of devices.toml.")] = LOCAL,
-    runtime: Annotated[
-        str, typer.Option("--runtime", "-r", help="Only this runtime, with or without :PROVIDER.")
-    ] = "",
-    threads: Annotated[
-        int | None, typer.Option("--threads", "-t", min=1, help="Threads of one inference. [default: 1]")
-    ] = None,
+    device: OneDevice = LOCAL,
+    runtime: RuntimeName = "",
+    threads: MeasuredThreads = None,
     batch: OneBatch = 1,
     level: Annotated[
         MeasureLevel, typer.Option("--level", "-l", help="Effort, as for 'harness measure'.")

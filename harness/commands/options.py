@@ -30,6 +30,7 @@ Devices = Annotated[
         help="Device of devices.toml, a pattern such as 'pixel*', a group, or all; repeatable. [default: local]",
     ),
 ]
+OneDevice = Annotated[str, typer.Option("--device", "-d", help="Device of devices.toml.")]
 StoredDevices = Annotated[
     list[str] | None,
     typer.Option("--device", "-d", help="Only this device, pattern, or group of devices.toml; repeatable."),
@@ -64,6 +65,10 @@ RuntimeName = Annotated[
 ]
 ThreadCount = Annotated[
     int | None, typer.Option("--threads", "-t", min=1, help="Only measurements with this number of threads.")
+]
+ShownModels = Annotated[
+    list[str] | None,
+    typer.Option("--models", "-m", help="Only these networks; written as for 'harness measure'."),
 ]
 StoredPrecision = Annotated[
     str,

@@ -11,6 +11,7 @@ from harness.commands.choice_options import ChoiceOptions, takes_choice
 from harness.commands.options import (
     JsonFlag,
     PriorId,
+    ShownModels,
     StoreOption,
     TakeDoubtful,
     WideFlag,
@@ -24,10 +25,7 @@ from space.atomic_files import check_output_file
 def predict(
     options: ChoiceOptions,
     prior: PriorId = "",
-    models: Annotated[
-        list[str] | None,
-        typer.Option("--models", "-m", help="Show only these networks; written as for 'harness measure'."),
-    ] = None,
+    models: ShownModels = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write the whole table, or --models, to this CSV file."),

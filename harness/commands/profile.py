@@ -8,11 +8,14 @@ from typing import Annotated
 import typer
 
 from harness.commands.options import (
+    CoreList,
     DevicesFile,
     InputShapes,
     InputValues,
     JsonFlag,
+    MeasuredThreads,
     OneBatch,
+    OneDevice,
     SignatureName,
     SpaceName,
     WaitFlag,
@@ -38,7 +41,7 @@ def profile(
     architecture: Annotated[
         str, typer.Argument(help="A network: its architecture, hash or index; or a model file.")
     ],
-    device: Annotated[str, typer.Option("--device", "-d", help="Device of devices.toml.")] = LOCAL,
+    device: OneDevice = LOCAL,
     runtime: Annotated[
         str,
         typer.Option(
@@ -55,13 +58,8 @@ def profile(
         ),
     ] = "",
     batch: OneBatch = 1,
-    threads: Annotated[
-        int | None, typer.Option("--threads", "-t", min=1, help="Threads of one inference. [default: 1]")
-    ] = None,
-    cores: Annotated[
-        str,
-        typer.Option("--cores", help="Cores to run on, e.g. 4-7 or 0,2. [default: of the fastest cluster]"),
-    ] = "",
+    threads: MeasuredThreads = None,
+    cores: CoreList = "",
     runs: Annotated[
         int, typer.Option("--runs", min=1, max=1000, help="Runs; the quietest quarter counts.")
     ] = 50,

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import DevicesFile, JsonFlag, named_device
+from harness.commands.options import DevicesFile, JsonFlag, OneDevice, named_device
 from harness.devices.destination import LOCAL
 
 
 def provision(
-    device: Annotated[str, typer.Option("--device", "-d", help="Device of devices.toml.")] = LOCAL,
+    device: OneDevice = LOCAL,
     runtime: Annotated[
         list[str] | None,
         typer.Option(

@@ -10,6 +10,7 @@ from harness.commands.options import (
     ConfigurationId,
     DevicesFile,
     JsonFlag,
+    ShownModels,
     StoredDevices,
     StoredPrecision,
     StoreOption,
@@ -26,10 +27,7 @@ def results(
         list[str] | None,
         typer.Option("--runtime", "-r", help="Only this runtime, with or without :PROVIDER; repeatable."),
     ] = None,
-    models: Annotated[
-        list[str] | None,
-        typer.Option("--models", "-m", help="Only these networks; written as for 'harness measure'."),
-    ] = None,
+    models: ShownModels = None,
     threads: ThreadCount = None,
     precision: StoredPrecision = "",
     batch: Annotated[

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from space.text import counted
+
 if TYPE_CHECKING:
     from harness.estimates.latency import Latency
 
@@ -44,12 +46,16 @@ class Doubtful:
 
     def __str__(self) -> str:
         """Return how many, whether they are in, which and why: `3 networks of grade D left out: a, b, c (waited 3)`."""
-        parts = [_counted(self.networks, "network"), _counted(self.segments, "segment")]
+        parts = [
+            counted(count, one)
+            for count, one in ((self.networks, "network"), (self.segments, "segment"))
+            if count
+        ]
         more = self.networks + self.segments - len(self.names)
         named = ", ".join(self.names) + (f" and {more:,} more" if more else "")
         why = ", ".join(f"{kind} {count:,}" for kind, count in self.why.items())
         way = "taken in" if self.taken else "left out"
-        return f"{' and '.join(filter(None, parts))} of grade D {way}: {named} ({why})"
+        return f"{' and '.join(parts)} of grade D {way}: {named} ({why})"
 
     def to_json(self) -> dict[str, object]:
         """Return it as plain values."""
@@ -87,7 +93,3 @@ def set_apart(rows: Sequence[Latency], *, take: bool = False) -> tuple[list[Late
 
 def _kinds(row: Latency) -> set[str]:
     return {finding.kind for finding in row.findings if finding.cap == DOUBTFUL} or {_NO_FINDING}
-
-
-def _counted(count: int, one: str) -> str:
-    return f"{count:,} {one}{'s' if count > 1 else ''}" if count else ""

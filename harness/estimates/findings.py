@@ -46,6 +46,7 @@ from harness.estimates.reference import (
 )
 from harness.estimates.series import drift_of, severe_outliers, two_modes
 from harness.records import ReferenceLatency, SessionRecord
+from space.text import counted
 
 Kind = Literal[
     "wrong-output",
@@ -364,7 +365,7 @@ def _quota(sessions: Sequence[SessionRecord]) -> Finding | None:
     threads = sessions[0].configuration.threads
     return Finding(
         kind="quota",
-        message=f"a CPU quota of {min(short):.3g} cores for {threads} thread{'s' if threads > 1 else ''} in "
+        message=f"a CPU quota of {min(short):.3g} cores for {counted(threads, 'thread')} in "
         f"{_of(short, sessions)}: what the threads waited is the quota's, not another program's",
         remedy="raise the quota (docker --cpus, CPUQuota= of systemd, cpu.max) to the threads and one more",
         cap="C",  # the pauses are others' time to take the caches: ratios were off by up to 4 % (docs/performance.md)
@@ -635,4 +636,4 @@ def _battery(sessions: Sequence[SessionRecord]) -> Finding | None:
 
 
 def _of(some: Sequence[object], sessions: Sequence[SessionRecord]) -> str:
-    return f"{len(some)} of {len(sessions)} session{'s' if len(sessions) > 1 else ''}"
+    return f"{len(some)} of {counted(len(sessions), 'session')}"

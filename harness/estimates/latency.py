@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist, fmean, median
-from typing import overload
 
-from harness.dataframe import Tabular
+from harness.dataframe import RowTable
 from harness.estimates.clean_runs import usable_sessions
 from harness.estimates.energy import Energy
 from harness.estimates.estimate import (
@@ -127,23 +126,11 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class LatencyTable(Tabular, Sequence[Latency]):
+class LatencyTable(RowTable[Latency]):
     """Measured latencies, a row a network and configuration, and the `failures` of the campaigns that they are from."""
 
     rows: tuple[Latency, ...]
     failures: tuple[Failure, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @overload
-    def __getitem__(self, index: int) -> Latency: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Latency, ...]: ...
-
-    def __getitem__(self, index: int | slice) -> Latency | tuple[Latency, ...]:
-        return self.rows[index]
 
     def to_records(self) -> tuple[list[dict[str, object]], Sequence[str]]:
         """Return the rows as plain values, and the columns, those of `harness results --csv`."""

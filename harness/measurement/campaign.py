@@ -103,7 +103,7 @@ class Outcome:
 
     @property
     def ending(self) -> str:
-        """How the campaign ended, in words."""
+        """The campaign's end, in words."""
         if self.error is not None:
             return f"stopped: {self.error}"
         return f"complete with {counted(len(self.failures), 'failure')}" if self.failures else "complete"

@@ -113,7 +113,7 @@ class Repeating:
     wait_s: float = 0.0
 
     def __str__(self) -> str:
-        which = "1 session was" if self.sessions == 1 else f"{self.sessions} sessions were"
+        which = counted(self.sessions, "session was", "sessions were")
         how = "throttled" if self.throttled else "disturbed by another program"
         return f"{which} {how}; again{f' in {self.wait_s:.0f} s' if self.wait_s else ''}"
 

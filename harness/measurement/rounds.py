@@ -51,13 +51,13 @@ class Work(Protocol):
         """Note in the store how the campaign ended. Raises: StoreError."""
 
     def probe(self, runtime: RuntimeUse) -> DurationProbe | None:
-        """Return what is known of how long models run in a runtime; None where the device is to be asked."""
+        """Return the known durations of models in a runtime; None where the device is to be asked."""
 
     def rounds(self, use: RuntimePlan) -> list[SessionRound]:
         """Return the rounds of a runtime plan."""
 
     def further(self, use: RuntimePlan, of: str) -> list[PlannedSession]:
-        """Return what else is measured of a runtime plan's networks: "memory", "energy" or "sustained"."""
+        """Return the measurements of a runtime plan's networks besides sessions: "memory", "energy" or "sustained"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

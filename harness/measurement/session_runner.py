@@ -425,7 +425,7 @@ class SessionRunner:
             take(unit, self._changed(unit, changed) if changed else result)
 
     def _job(self, use: RuntimePlan, cores: Sequence[int]) -> dict[str, Any]:
-        """Return what each job of a worker says besides its models and its plan."""
+        """Return the part of every worker's job that is not its models and its plan."""
         return {
             "runtime": use.runtime.name,
             "options": use.runtime.options,

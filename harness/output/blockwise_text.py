@@ -13,7 +13,6 @@ from harness.output.layout import PrintedTable
 from harness.output.search_text import print_front
 from harness.output.tables import print_json, print_table
 from harness.output.terminal import echo
-from harness.query.join import doubt_note
 from search.blockwise.seeds import between_seeds
 from search.table.constraints import amount_text
 from search.training.images import uses_text
@@ -80,8 +79,8 @@ def _print_answer(answer: BlockwiseAnswer, wide: bool) -> None:
         )
     for name, provenance in answer.provenance.items():
         echo(f"{name}: {provenance}")
-        if provenance.doubtful:
-            echo(f"note: {name}: {doubt_note(provenance)}")
+        if doubt := provenance.doubt_note:
+            echo(f"note: {name}: {doubt}")
     echo(
         f"predictor {searched.fitted.name} of {', '.join(searched.fitted.features.columns)}: {_judged(answer)}"
     )

@@ -9,6 +9,7 @@ from device_agents.names import short_provider
 from harness.output.layout import PrintedTable
 from harness.output.tables import print_json, print_table
 from harness.output.terminal import echo
+from space.text import counted
 
 if TYPE_CHECKING:
     from harness.models.profile import NetworkProfile
@@ -50,9 +51,7 @@ def print_profile(found: NetworkProfile, by: str = "", *, json_output: bool, wid
     ]
     count = "" if by == "node" else str(len(taken.nodes))
     rows.append(["whole run", count, f"{taken.wall_median_ns / NS_PER_MS:.3f}", "100.0"])
-    where = (
-        f"{taken.threads} thread{'s' if taken.threads > 1 else ''} on core {','.join(map(str, taken.cores))}"
-    )
+    where = f"{counted(taken.threads, 'thread')} on core {','.join(map(str, taken.cores))}"
     batch = f" batch {found.batch}" if found.batch > 1 else ""
     title = (
         f"{found.network}{batch} on {found.device}: {taken.runtime} {taken.version} {short_provider(taken.provider)}, "

@@ -15,7 +15,7 @@ import numpy as np
 from harness.devices.config import DEFAULT_PRECISION
 from harness.estimates.doubtful import DOUBTFUL, NAMED, Doubtful
 from harness.prediction.provenance import Provenance
-from harness.prediction.rows import SpaceRow
+from harness.prediction.rows import NOT_GRADED, SpaceRow
 from harness.prediction.space_prediction import (
     MeasuredNetworks,
     SpaceTable,
@@ -45,7 +45,6 @@ SIDECAR_VERSION = 1
 FILE_COVERAGE = 0.90
 MAX_SIDECAR_BYTES = 256 << 20
 ROUNDED_S = 0.501e-6  # .blox holds whole microseconds
-NOT_GRADED = "-"  # of what is predicted
 MAX_QUOTED = 40  # characters of a value in an error
 
 

@@ -19,20 +19,19 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_info
 
+from harness.models.exported import cache_folder
+from harness.prediction.space_latencies import SpaceLatencies
 from harness.records import Configuration
 from harness.store import Store
 from space.atomic_files import write_whole
-from space.indexing import BoolArray, FloatArray
 from space.plugins import LATENCY_PREDICTORS, plugin_digests
 
 PURPOSES = ("network", "segment")  # of the sessions that latencies are computed from
@@ -70,22 +69,30 @@ _SUFFIX = ".latencies"
 _ABANDONED_S = 3600.0  # age at which a half-written file is that of a killed process
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SpaceLatencies:
-    """Latencies of every network of a space on one configuration: the arrays of a `search.table.Cost`, each (n,).
+def latency_folder() -> Path:
+    """Return the folder of the cache, next to that of exported fragments."""
+    return cache_folder().parent / "latencies"
 
-    `about` has the fields of `provenance.Provenance` that `ABOUT` names, as plain values. `sensor`: of energies, by what they
-    were measured; it is not cached.
+
+def known_latencies(
+    key: Callable[[], str], count: int, compute: Callable[[], SpaceLatencies], log: Callable[[str], None]
+) -> SpaceLatencies:
+    """Return the cached latencies of `count` networks under a key; else compute and cache them.
+
+    Those of a key that has changed meanwhile are not cached: a campaign has stored more, and it is not known what of it was read.
+    `log` is told where the folder cannot be written.
     """
-
-    values: FloatArray
-    low: FloatArray
-    high: FloatArray
-    measured: BoolArray
-    supported: BoolArray
-    grades: NDArray[np.str_]
-    about: Mapping[str, Any]
-    sensor: str = ""
+    folder, before = latency_folder(), key()
+    found = cached_latencies(folder, before, count)
+    if found is not None:
+        return found
+    found = compute()
+    if key() == before:
+        try:
+            cache_latencies(folder, before, found)
+        except OSError as error:
+            log(f"{folder}: cannot be written: {error.strerror or error}; the predictor is fitted each time")
+    return found
 
 
 def cached_latencies(folder: Path, key: str, count: int) -> SpaceLatencies | None:

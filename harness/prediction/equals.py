@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from harness.prediction.cache import SpaceLatencies
+from harness.prediction.space_latencies import SpaceLatencies
 from search.table import Cost
 from space.indexing import IndexArray
 

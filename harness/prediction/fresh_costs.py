@@ -12,8 +12,8 @@ import numpy as np
 from harness.estimates.doubtful import Doubtful
 from harness.estimates.energy import Energy, newest_energy, sensor_of
 from harness.estimates.estimate import COVERAGE
-from harness.models.exported import cache_folder
-from harness.prediction.cache import SpaceLatencies, cache_latencies, cached_latencies, key_of
+from harness.prediction.cache import key_of, known_latencies
+from harness.prediction.space_latencies import Intervals, SpaceLatencies, fit_facts, space_latencies
 from harness.records import BlockRun, Configuration, FreshRun
 from harness.store import Store
 from search.latency.candidates import FEWEST
@@ -21,7 +21,6 @@ from search.latency.model_selection import SelectedPredictor, select_predictor
 from search.table.constraints import FRESH
 from search.table.table import NOT_MEASURED
 from space import Architecture, SpaceConfig
-from space.hash_table import is_first
 from space.indexing import FloatArray, IndexArray
 from space.statistics import student
 from space.text import counted
@@ -165,18 +164,13 @@ def space_costs(
         "measured only": measured_only,
         "measured": measured.facts(),
     }
-    folder, key = cache_folder().parent / "latencies", key_of(facts)
+    key = key_of(facts)
     if measured.note:
         log(measured.note)
-    found = cached_latencies(folder, key, len(config))
-    if found is not None:
-        return replace(found, sensor=measured.sensor)
     is_predicted = fresh in PREDICTED and not measured_only and int(measured.fitted.sum()) >= FEWEST
-    found = _everywhere(measured, config, coverage, is_predicted)
-    try:
-        cache_latencies(folder, key, found)
-    except OSError as error:
-        log(f"{folder}: cannot be written: {error.strerror or error}; the predictor is fitted each time")
+    found = known_latencies(
+        lambda: key, len(config), lambda: _everywhere(measured, config, coverage, is_predicted), log
+    )
     return replace(found, sensor=measured.sensor)
 
 
@@ -252,38 +246,24 @@ def _everywhere(
     measured: MeasuredCosts, config: SpaceConfig, coverage: float, is_predicted: bool
 ) -> SpaceLatencies:
     """Return the cost of every network: measured where it is, else the predictor's, NaN without one."""
-    count = len(config)
-    values, low, high = (np.full(count, np.nan) for _ in range(3))
-    supported = np.ones(count, dtype=np.bool_)
-    predictor = None
+    predictor, predicted, supported = None, None, None
     if is_predicted:
         predictor, unit = _fit(measured, config)
-        prediction = predictor.predict(np.arange(count), coverage=coverage)
-        supported = prediction.supported.copy()
-        values, low, high = (unit * one for one in (prediction.ratios, prediction.low, prediction.high))
-    places = measured.indices
-    values[places], low[places], high[places] = measured.values, measured.low, measured.high
-    is_measured = np.zeros(count, dtype=np.bool_)
-    is_measured[places] = True
-    about = {
-        "measured": len(places),
-        "predicted": 0 if predictor is None else int(is_first(config).sum()) - len(places),
+        found = predictor.predict(np.arange(len(config)), coverage=coverage)
+        predicted = Intervals(values=unit * found.ratios, low=unit * found.low, high=unit * found.high)
+        supported = found.supported
+    count = len(measured.indices)
+    about = fit_facts(predictor, config, count) | {
+        "measured": count,
         "grades": {},
-        "predictor": None if predictor is None else predictor.chosen,
-        "error": None if predictor is None else predictor.errors.mape,
         "conditions": {},
         "measured_utc": measured.measured_utc,
         "doubtful": Doubtful().to_json(),
         "repeatability": None,
     }
-    return SpaceLatencies(
-        values=values,
-        low=low,
-        high=high,
-        measured=is_measured,
-        supported=supported | is_measured,
-        grades=np.full(count, NOT_MEASURED, dtype="<U1"),
-        about=about,
+    given = Intervals(values=measured.values, low=measured.low, high=measured.high)
+    return space_latencies(
+        config, measured.indices, given, predicted, supported, grades=[NOT_MEASURED] * count, about=about
     )
 
 

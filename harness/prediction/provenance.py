@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.estimates.doubtful import Doubtful, doubtful_from_json
-from harness.prediction.space_prediction import MeasuredNetworks
+from harness.prediction.space_prediction import MeasuredNetworks, doubt_text
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import configuration_id, short_description
@@ -36,6 +36,15 @@ class Provenance:
     doubtful: Doubtful = field(default_factory=Doubtful)
     repeatability: tuple[float, int] | None = None
     precision: str = ""
+
+    @property
+    def doubt_note(self) -> str:
+        """A note on the latencies of grade D, with the remedy where they were left out; empty without any."""
+        if not self.doubtful:
+            return ""
+        if self.configuration is not None:
+            return doubt_text(self.doubtful, self.configuration)
+        return f"{self.doubtful}" + ("" if self.doubtful.taken else "; take them in with --doubtful")
 
     def __str__(self) -> str:
         grades = ", ".join(f"{count} {grade}" for grade, count in self.grades.items() if count)

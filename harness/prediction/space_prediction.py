@@ -16,10 +16,10 @@ from harness.estimates.doubtful import Doubtful, set_apart
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.latency import Latency
 from harness.models.names import Network, listed
-from harness.prediction.cache import SpaceLatencies
 from harness.prediction.equals import of_equals
 from harness.prediction.fresh_costs import PREDICTED, all_measured_costs, space_costs
 from harness.prediction.rows import COLUMNS, MEASURED_COVERAGE, NOT_GRADED, SpaceRow
+from harness.prediction.space_latencies import SpaceLatencies
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import (
@@ -54,6 +54,7 @@ from space.indexing import BoolArray, FloatArray, IndexArray, index_of, network_
 from space.registry import space_name
 from space.segments import all_segments
 from space.selection import parse_model, select_models
+from space.text import counted
 
 HOLD_OUT_SHARE = 0.2
 HOLD_OUT_FROM = 40  # measured networks; of fewer, all are needed to fit
@@ -367,7 +368,7 @@ def check_enough(measured: MeasuredNetworks) -> None:
         apart = f" ({doubt_text(measured.doubtful, measured.configuration)})" if measured.doubtful else ""
         raise ConfigError(
             f"device {measured.configuration.device!r}",
-            f"{_networks(len(measured.indices))} measured under "
+            f"{counted(len(measured.indices), 'network is', 'networks are')} measured under "
             f"{configuration_id(measured.configuration)}, too few to fit a predictor, which needs {FEWEST}{apart}; measure more: "
             f"{measure_command(measured.configuration)} --models {enough_models(measured.config)}",
         )
@@ -592,10 +593,6 @@ def judge_on(
         coverage=float(inside.mean()),
         random=random,
     )
-
-
-def _networks(count: int) -> str:
-    return "1 network is" if count == 1 else f"{count} networks are"
 
 
 def space_of(configuration: Configuration) -> SpaceConfig:

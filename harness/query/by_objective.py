@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.prediction.provenance import Provenance
-from harness.prediction.space_prediction import doubt_text, unmeasured_text
 from harness.query.join import query_space
 from harness.query.objective import Objective, load_objective
 from harness.query.query import Query
@@ -186,12 +185,8 @@ def search_by_objective(
             f"the {counted(best, 'best network', 'best networks')} within the limits are unlike any measured one, and "
             "predicted latencies may be far off there; measure some of them with --verify, or more of the space"
         )
-    notes = _notes(
-        config,
-        latencies,
-        not query.with_far,
-        len(_distinct(config, found[: found.index(near[-1]) + 1])) - len(near),
-    )
+    passed_over = len(_distinct(config, found[: found.index(near[-1]) + 1])) - len(near)
+    notes = _notes(latencies, not query.with_far, passed_over)
     if len(near) < count and is_cut:
         notes.append(
             f"the {len(found):,} names of the largest sums are of no more such networks; smaller sums were not looked at"
@@ -228,20 +223,16 @@ def _far(indices: Sequence[int], latencies: Mapping[str, LatencySums]) -> frozen
     return frozenset(found)
 
 
-def _notes(
-    config: SpaceConfig, latencies: Mapping[str, LatencySums], is_left_out: bool, passed_over: int
-) -> list[str]:
+def _notes(latencies: Mapping[str, LatencySums], is_left_out: bool, passed_over: int) -> list[str]:
     """Return notes on what is left out or doubtful."""
     notes = []
     for name, one in latencies.items():
-        places = np.argwhere(one.unseen).tolist()
-        if places and is_left_out:
-            text = unmeasured_text([config.place_text(*place) for place in places])
+        if is_left_out and (unseen := one.unseen_text):
             notes.append(
-                f"{name}: {text}: networks with them are left out; --models design:1 measures each once, --verify the best"
+                f"{name}: {unseen}: networks with them are left out; --models design:1 measures each once, --verify the best"
             )
-        if one.provenance.doubtful and one.provenance.configuration is not None:
-            notes.append(f"{name}: {doubt_text(one.provenance.doubtful, one.provenance.configuration)}")
+        if doubt := one.provenance.doubt_note:
+            notes.append(f"{name}: {doubt}")
     if passed_over:
         notes.append(
             f"{counted(passed_over, 'better network')} passed over, unlike any that was measured; --verify takes them in and "

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
-from harness.dataframe import Tabular
+from harness.dataframe import RowTable
 from harness.devices.config import PRECISIONS
 from harness.estimates.comparison import Comparison, doubted
 from harness.estimates.comparison import compare as compare_estimates
@@ -77,7 +77,7 @@ class NetworkComparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class NetworkComparisons(Tabular, Sequence[NetworkComparison]):
+class NetworkComparisons(RowTable[NetworkComparison]):
     """A comparison for each configuration on which both networks are measured.
 
     `not_measured`: the networks that a configuration lacks, by their texts.
@@ -85,18 +85,6 @@ class NetworkComparisons(Tabular, Sequence[NetworkComparison]):
 
     rows: tuple[NetworkComparison, ...]
     not_measured: Mapping[Configuration, tuple[str, ...]]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @overload
-    def __getitem__(self, index: int) -> NetworkComparison: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> tuple[NetworkComparison, ...]: ...
-
-    def __getitem__(self, index: int | slice) -> NetworkComparison | tuple[NetworkComparison, ...]:
-        return self.rows[index]
 
     def to_records(self) -> tuple[list[dict[str, object]], Sequence[str]]:
         """Return a row a configuration as plain values, latencies in ms, and the columns."""

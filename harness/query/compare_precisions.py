@@ -8,11 +8,10 @@ from itertools import product
 from math import hypot, inf, nan
 from pathlib import Path
 from statistics import NormalDist
-from typing import overload
 
 import numpy as np
 
-from harness.dataframe import Tabular
+from harness.dataframe import RowTable
 from harness.devices.config import DEFAULT_PRECISION, PRECISIONS, parse_precision
 from harness.estimates.comparison import latency_ratio
 from harness.estimates.doubtful import Doubtful, set_apart
@@ -138,7 +137,7 @@ class PrecisionComparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class PrecisionComparisons(Tabular, Sequence[PrecisionComparison]):
+class PrecisionComparisons(RowTable[PrecisionComparison]):
     """A comparison of precisions for each pair of configurations with `FEWEST` networks in both.
 
     `too_few`: of the other configurations, the number of networks measured in both. `precisions`: a and b.
@@ -147,18 +146,6 @@ class PrecisionComparisons(Tabular, Sequence[PrecisionComparison]):
     precisions: tuple[str, str]
     rows: tuple[PrecisionComparison, ...]
     too_few: Mapping[Configuration, int]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @overload
-    def __getitem__(self, index: int) -> PrecisionComparison: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> tuple[PrecisionComparison, ...]: ...
-
-    def __getitem__(self, index: int | slice) -> PrecisionComparison | tuple[PrecisionComparison, ...]:
-        return self.rows[index]
 
     def to_records(self) -> tuple[list[dict[str, object]], Sequence[str]]:
         """Return a row a network and pair of configurations as plain values, and the columns."""

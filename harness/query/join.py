@@ -12,7 +12,7 @@ from harness.dataframe import Tabular
 from harness.prediction.bench_files import file_latency, latency_files
 from harness.prediction.fresh_costs import TITLES, unpredicted
 from harness.prediction.provenance import Provenance
-from harness.prediction.space_prediction import SpaceTable, doubt_text, space_of
+from harness.prediction.space_prediction import SpaceTable, space_of
 from harness.query.accuracies import SYNTHETIC_SOURCE, AccuracySource, is_unpublished, load
 from harness.query.costs import cost_columns, joined_columns
 from harness.query.known_networks import known_table
@@ -150,13 +150,6 @@ def with_far_networks(found: SearchTable) -> SearchTable:
     return replace(found, table=table, notes=tuple(notes_on(table, found.provenance)))
 
 
-def doubt_note(provenance: Provenance) -> str:
-    """Return a note on a device's latencies of grade D, with the remedy where they were left out."""
-    if provenance.configuration is not None:
-        return doubt_text(provenance.doubtful, provenance.configuration)
-    return f"{provenance.doubtful}" + ("" if provenance.doubtful.taken else "; take them in with --doubtful")
-
-
 def notes_on(table: NetworkTable, provenance: Mapping[str, Provenance]) -> list[str]:
     """Return notes on everything that is missing or doubtful in a table."""
     count, accuracy = len(table.config), table.accuracy
@@ -188,8 +181,8 @@ def notes_on(table: NetworkTable, provenance: Mapping[str, Provenance]) -> list[
                 f"{name}: {len(far):,} of {count:,} networks are unlike any that was measured, such as "
                 f"{Architecture.from_index(far[0], table.config)}: left out; --verify takes them in and measures the best"
             )
-        if one.doubtful:
-            notes.append(f"{name}: {doubt_note(one)}")
+        if doubt := one.doubt_note:
+            notes.append(f"{name}: {doubt}")
         if cost.high is None:
             notes.append(f"{name}: {one.origin} has no intervals (no sidecar .json)")
         bare = 0 if cost.high is None else int((np.isnan(cost.high) & ~np.isnan(cost.values)).sum())

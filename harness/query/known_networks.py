@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 
 from harness.prediction.provenance import Provenance
-from harness.prediction.space_prediction import doubt_text, unmeasured_text
 from harness.query.accuracies import AccuracySource, load
 from harness.query.latencies import LatencySource
 from harness.query.sums import LatencySums, cost_sums
@@ -119,8 +118,5 @@ def _notes(table: NetworkTable, devices: Mapping[str, LatencySums]) -> list[str]
         *table.accuracy.notes,
     ]
     for name, one in devices.items():
-        if places := np.argwhere(one.unseen).tolist():
-            notes.append(f"{name}: {unmeasured_text([config.place_text(*place) for place in places])}")
-        if one.provenance.doubtful and one.provenance.configuration is not None:
-            notes.append(f"{name}: {doubt_text(one.provenance.doubtful, one.provenance.configuration)}")
+        notes += [f"{name}: {text}" for text in (one.unseen_text, one.provenance.doubt_note) if text]
     return notes

@@ -11,9 +11,9 @@ import numpy as np
 
 from harness.estimates.doubtful import Doubtful
 from harness.estimates.latency import Latency
-from harness.models.exported import cache_folder
-from harness.prediction.cache import SpaceLatencies, cache_latencies, cached_latencies, latency_key
+from harness.prediction.cache import known_latencies, latency_key
 from harness.prediction.provenance import Provenance, facts_of, measured_facts, provenance_of
+from harness.prediction.space_latencies import Intervals, SpaceLatencies, fit_facts, space_latencies
 from harness.prediction.space_prediction import (
     MeasuredNetworks,
     SpaceTable,
@@ -29,10 +29,8 @@ from search.latency.candidates import FEWEST
 from search.latency.model_selection import SelectedPredictor
 from search.table import Cost
 from search.table.costs import CostEstimate
-from search.table.table import NOT_MEASURED
 from space import find_space
 from space.errors import ConfigError
-from space.hash_table import is_first
 from space.registry import space_name
 
 SHOWN_COVERAGE = 0.95  # of intervals, where no confidence was asked for
@@ -112,11 +110,6 @@ def measured_estimate(row: Latency) -> CostEstimate:
     return CostEstimate(value=row.latency_ms, low=low, high=high, grade=row.grade, is_measured=True)
 
 
-def latency_folder() -> Path:
-    """Return the folder of the latency cache, next to that of exported fragments."""
-    return cache_folder().parent / "latencies"
-
-
 def _known(
     store: Store, configuration: Configuration, latencies: LatencySource, log: Callable[[str], None]
 ) -> SpaceLatencies:
@@ -131,17 +124,9 @@ def _known(
             doubtful=latencies.doubtful,
         )
 
-    folder, before = latency_folder(), key()
-    found = cached_latencies(folder, before, len(space_of(configuration)))
-    if found is not None:
-        return found
-    found = computed_latencies(store, configuration, latencies)
-    if key() == before:  # else a campaign has stored more meanwhile, and it is not known what of it was read
-        try:
-            cache_latencies(folder, before, found)
-        except OSError as error:
-            log(f"{folder}: cannot be written: {error.strerror or error}; the predictor is fitted each time")
-    return found
+    return known_latencies(
+        key, len(space_of(configuration)), lambda: computed_latencies(store, configuration, latencies), log
+    )
 
 
 def computed_latencies(
@@ -165,32 +150,22 @@ def _everywhere(
     measured: MeasuredNetworks, predictor: SelectedPredictor | None, coverage: float, facts: Mapping[str, Any]
 ) -> SpaceLatencies:
     """Return the latency of every network, measured where it is, else the predictor's, NaN without one."""
-    count = len(measured.config)
-    values, low, high = (np.full(count, np.nan) for _ in range(3))
-    supported = np.ones(count, dtype=np.bool_)
+    config, rows = measured.config, measured.rows
+    predicted, supported = None, None
     if predictor is not None:
-        prediction = predictor.predict(np.arange(count), coverage=coverage)
-        supported = prediction.supported.copy()
-        values, low, high = measured.milliseconds(prediction, coverage)
-    is_measured = np.zeros(count, dtype=np.bool_)
-    grades = np.full(count, NOT_MEASURED, dtype="<U1")
-    for index, row in zip(measured.indices.tolist(), measured.rows, strict=True):
-        is_measured[index], grades[index], values[index] = True, row.grade, row.latency_ms
-        low[index], high[index] = row.interval_ms or (np.nan, np.nan)
-    supported |= is_measured
-    fitted = {
-        "predicted": 0 if predictor is None else int(is_first(measured.config).sum()) - len(measured.rows),
-        "predictor": None if predictor is None else predictor.chosen,
-        "error": None if predictor is None else predictor.errors.mape,
-    }
-    return SpaceLatencies(
-        values=values,
-        low=low,
-        high=high,
-        measured=is_measured,
-        supported=supported,
-        grades=grades,
-        about={**facts, **fitted},
+        found = predictor.predict(np.arange(len(config)), coverage=coverage)
+        values, low, high = measured.milliseconds(found, coverage)
+        predicted, supported = Intervals(values=values, low=low, high=high), found.supported
+    ends = np.array([row.interval_ms or (np.nan, np.nan) for row in rows])
+    given = Intervals(values=np.array([row.latency_ms for row in rows]), low=ends[:, 0], high=ends[:, 1])
+    return space_latencies(
+        config,
+        measured.indices,
+        given,
+        predicted,
+        supported,
+        grades=[row.grade for row in rows],
+        about={**facts, **fit_facts(predictor, config, len(rows))},
     )
 
 

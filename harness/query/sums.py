@@ -10,7 +10,13 @@ import numpy as np
 
 from harness.estimates.doubtful import Doubtful
 from harness.prediction.provenance import Provenance, facts_of, provenance_of
-from harness.prediction.space_prediction import check_enough, graded_segments, measured_networks
+from harness.prediction.space_latencies import fit_facts
+from harness.prediction.space_prediction import (
+    check_enough,
+    graded_segments,
+    measured_networks,
+    unmeasured_text,
+)
 from harness.query.costs import configuration_in
 from harness.query.latencies import LatencySource, measured_estimate
 from harness.query.properties import property_sums, size_precision
@@ -23,7 +29,6 @@ from search.table.constraints import PROPERTIES, split_subject
 from search.table.costs import AdditiveCosts, BlockSums
 from space import SpaceConfig, is_enumerable
 from space.errors import ConfigError
-from space.hash_table import is_first
 from space.indexing import BoolArray, FloatArray, available
 from space.segments import all_segments
 
@@ -46,6 +51,12 @@ class LatencySums:
     reference_ms: float
     segments: Mapping[str, float]
     apart: Doubtful
+
+    @property
+    def unseen_text(self) -> str:
+        """A clause on the unseen blocks; empty where there is none."""
+        places = [self.cost.config.place_text(*place) for place in np.argwhere(self.unseen).tolist()]
+        return unmeasured_text(places) if places else ""
 
 
 def unseen_blocks(config: SpaceConfig, latencies: Mapping[str, LatencySums]) -> BoolArray:
@@ -163,12 +174,7 @@ def latency_sums(
         coverage=coverage,
         known=known,
     )
-    about = facts_of(store, configuration, measured, apart) | {
-        "predicted": (int(is_first(config).sum()) if is_enumerable(config) else len(config))
-        - len(measured.rows),
-        "predictor": fitted.chosen,
-        "error": fitted.errors.mape,
-    }
+    about = facts_of(store, configuration, measured, apart) | fit_facts(fitted, config, len(measured.rows))
     provenance = provenance_of(configuration, about)
     if np.isinf(cost.margin):
         log(

@@ -63,6 +63,7 @@ from harness.store.tables import (
 )
 from harness.store.writing import WRITERS, check_session
 from space.errors import ConfigError
+from space.text import counted
 from space.user_paths import own_folder
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class Store:
         if self.unreadable:
             unreadable, self.unreadable = self.unreadable, {}
             what, why = next(iter(unreadable.items()))
-            rows = "1 row" if len(unreadable) == 1 else f"{len(unreadable)} rows"
+            rows = counted(len(unreadable), "row")
             self._log(
                 f"store {self.name}: {rows} cannot be read and stayed out: {what}: {why}; see 'harness store check'"
             )
@@ -165,13 +166,7 @@ class Store:
                 break
             time.sleep(wait_s)
         count = self.waiting
-        sessions = (
-            "notes of the campaign wait"
-            if not count
-            else "1 session waits"
-            if count == 1
-            else f"{count} sessions wait"
-        )
+        sessions = counted(count, "session waits", "sessions wait") if count else "notes of the campaign wait"
         return (
             f"store {self.name} takes nothing: {self.trouble}; {sessions} in {self._spool.path} "
             "for it, which the next command that it answers puts there"

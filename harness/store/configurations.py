@@ -21,6 +21,7 @@ from harness.devices.names import expand_names, groups_of, shortened
 from harness.records import FILE_SPACE, Configuration
 from harness.store import Store
 from space.errors import ConfigError, did_you_mean
+from space.text import counted
 
 ID_CHARACTERS = 8
 DEFAULT_SPACE = "blox"  # not named in descriptions and command lines
@@ -280,7 +281,7 @@ def describe(configuration: Configuration) -> str:
     c = configuration
     identifier = configuration_id(c)
     provider = "" if c.provider == "CPUExecutionProvider" else f" ({c.provider})"
-    threads = "1 thread" if c.threads == 1 else f"{c.threads} threads"
+    threads = counted(c.threads, "thread")
     cores = f" on {_cores(c)}" if c.cores else ""
     runtime = f"{c.runtime} {c.runtime_version}{provider}"
     space = (

@@ -1,0 +1,84 @@
+"""Latencies, or another cost, of every network of a space: measured where they are, predicted elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.latency.additive import Additive
+from search.latency.model_selection import SelectedPredictor
+from search.table.table import NOT_MEASURED
+from space import SpaceConfig, is_enumerable
+from space.hash_table import is_first
+from space.indexing import BoolArray, FloatArray, IndexArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SpaceLatencies:
+    """Latencies of every network of a space on one configuration: the arrays of a `search.table.Cost`, each (n,).
+
+    `about` has the fields of `provenance.Provenance` that `cache.ABOUT` names, as plain values. `sensor`: of energies, by what
+    they were measured; it is not cached.
+    """
+
+    values: FloatArray
+    low: FloatArray
+    high: FloatArray
+    measured: BoolArray
+    supported: BoolArray
+    grades: NDArray[np.str_]
+    about: Mapping[str, Any]
+    sensor: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Intervals:
+    """Values with the ends of their intervals, each (n,), NaN where there is none."""
+
+    values: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+def space_latencies(
+    config: SpaceConfig,
+    indices: IndexArray,
+    measured: Intervals,
+    predicted: Intervals | None,
+    supported: BoolArray | None,
+    *,
+    grades: Sequence[str],
+    about: Mapping[str, Any],
+) -> SpaceLatencies:
+    """Return the latency of every network: `measured` those of `indices` (m,), with their `grades`, else as predicted.
+
+    predicted: of every network, None where nothing is, NaN then. supported: which networks are like measured ones, (n,); None
+    for all.
+    """
+    count = len(config)
+    found: dict[str, Any] = {
+        name: np.full(count, np.nan) if predicted is None else getattr(predicted, name).copy()
+        for name in ("values", "low", "high")
+    }
+    for name, column in found.items():
+        column[indices] = getattr(measured, name)
+    is_measured = np.zeros(count, dtype=np.bool_)
+    is_measured[indices] = True
+    graded = np.full(count, NOT_MEASURED, dtype="<U1")
+    graded[indices] = grades
+    like = np.ones(count, dtype=np.bool_) if supported is None else supported | is_measured
+    return SpaceLatencies(measured=is_measured, supported=like, grades=graded, about=about, **found)
+
+
+def fit_facts(
+    fitted: SelectedPredictor | Additive | None, config: SpaceConfig, measured: int
+) -> dict[str, Any]:
+    """Return the fields of `Provenance` on a predictor, if there is one, where `measured` networks of the space are measured."""
+    if fitted is None:
+        return {"predicted": 0, "predictor": None, "error": None}
+    every = int(is_first(config).sum()) if is_enumerable(config) else len(config)
+    return {"predicted": every - measured, "predictor": fitted.chosen, "error": fitted.errors.mape}

@@ -113,7 +113,8 @@ class Latency:
     @property
     def memory_bytes(self) -> int | None:
         """Return the peak memory that the model takes, the median of its fresh workers; None where that is not measured."""
-        return round(median(run.memory_bytes for run in self.fresh)) if self.fresh else None
+        known = [run.memory_bytes for run in self.fresh if run.memory_bytes is not None]
+        return round(median(known)) if known else None
 
     @property
     def load_ms(self) -> float | None:

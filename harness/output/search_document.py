@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from harness.prediction.provenance import provenance_document
 from harness.query.rows import front_document, limit_row
 from search.table.answers import ties
+from search.table.constraints import allowed
 
 if TYPE_CHECKING:
     from harness.query.answer import ParetoFront, SearchAnswer
@@ -33,7 +34,7 @@ def answer_document(found: SearchAnswer, front: ParetoFront | None, top: int) ->
             }
             for standing in answer.standings
         ],
-        "networks_within_limits": len(answer.ranked),
+        "networks_within_limits": int(allowed(table, answer.constraints, confident=answer.confident).sum()),
         "method": None
         if trace is None
         else {

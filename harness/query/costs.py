@@ -144,6 +144,10 @@ def _nothing(store: Store, name: str, fresh: str, configuration: Configuration) 
         if busy
         else ""
     )
+    if fresh == "memory" and store.fresh_runs(configuration):
+        left_out = (
+            " (its system lets no peak begin anew, which would hold what putting the model together took)"
+        )
     option = "--energy" if fresh == "energy" else "--memory"
     return (
         f"{name}: no {TITLES[fresh]} is measured on device {configuration.device!r} in {configuration.runtime}{left_out}; "

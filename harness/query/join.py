@@ -31,6 +31,10 @@ from space.errors import ConfigError, did_you_mean
 from space.hash_table import is_first
 
 
+TABLE = "a table of accuracies and costs"
+WITHOUT_TABLE = "harness search --objective and --method blockwise find networks in it without a table"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class SearchTable(Tabular):
     """Accuracy and costs of every network, the provenance of each latency by its name, and what is missing or doubtful."""
@@ -41,12 +45,12 @@ class SearchTable(Tabular):
 
     def to_records(self) -> tuple[list[Row], Sequence[str]]:
         """Return all networks in canonical order, rows as in a `SearchAnswer`, and the columns."""
-        return [network_row(self.table, index) for index in range(len(self.table.config))], network_columns(
+        return [network_row(self.table, place) for place in range(len(self.table))], network_columns(
             self.table
         )
 
     def head(self, count: int) -> tuple[list[Row], int]:
-        every = range(len(self.table.accuracy.values))
+        every = range(len(self.table))
         return [network_row(self.table, place) for place in every[:count]], len(every)
 
 
@@ -84,6 +88,7 @@ def join(
     predicted = {table.measured.configuration for table in named.values() if isinstance(table, SpaceTable)}
     own = accuracies.config if isinstance(accuracies, Accuracies) else find_space(space)
     config = _space(list(predicted)) if predicted else own
+    check_enumerable(config, TABLE, WITHOUT_TABLE)
     if isinstance(accuracies, Accuracies):
         found = [accuracies]
     else:
@@ -124,11 +129,7 @@ def build_table(
     if known and not is_enumerable(config):
         table, provenance, notes = known_table(store, config, accuracies, costs, latencies, log)
         return SearchTable(table=table, provenance=provenance, notes=tuple(notes))
-    check_enumerable(
-        config,
-        "a table of accuracies and costs",
-        "harness search --objective and --method blockwise find networks in it without a table",
-    )
+    check_enumerable(config, TABLE, WITHOUT_TABLE)
     found = load(accuracies, config)
     return _joined(config, found, *cost_columns(store, config, costs, latencies, log))
 

@@ -15,6 +15,7 @@ from harness.prediction.provenance import Provenance
 from harness.query.accuracies import AccuracySource
 from harness.query.join import SearchTable, build_table, with_far_networks
 from harness.query.latencies import LatencySource, stored_names
+from harness.query.search import check_have_intervals
 from harness.store import Store
 from harness.store.configurations import meant_devices, parse_subject, stored_devices
 from search.table import Cost
@@ -167,12 +168,9 @@ def runs_under_load(store: Store, provenance: Mapping[str, Provenance]) -> dict[
 
 def check_intervals(query: Query, costs: Mapping[str, Cost], provenance: Mapping[str, Provenance]) -> None:
     """Raise ConfigError where a confidence is asked for that the intervals of a limited latency do not have."""
+    check_have_intervals(query.constraints, costs, provenance)
     for constraint in query.constraints:
         cost = costs[constraint.subject]
-        if cost.measured is None and constraint.subject in provenance:
-            raise ConfigError(
-                f"--confidence: the latencies of {constraint.subject!r} have no intervals: leave it out"
-            )
         if cost.coverage is not None and cost.coverage < query.latencies.coverage:
             raise ConfigError(
                 f"--confidence {query.latencies.coverage:g}: the intervals of {constraint.subject!r}, from a file, "

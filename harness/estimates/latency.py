@@ -113,7 +113,7 @@ class Latency:
     @property
     def memory_bytes(self) -> int | None:
         """Return the peak memory that the model takes, the median of its fresh workers; None where that is not measured."""
-        known = [run.memory_bytes for run in self.fresh if run.memory_bytes is not None]
+        known = known_memory(self.fresh)
         return round(median(known)) if known else None
 
     @property
@@ -149,6 +149,11 @@ class LatencyTable(Tabular, Sequence[Latency]):
     def to_records(self) -> tuple[list[dict[str, object]], Sequence[str]]:
         """Return the rows as plain values, and the columns, those of `harness results --csv`."""
         return to_json(self.rows), LATENCY_COLUMNS
+
+
+def known_memory(runs: Iterable[FreshRun]) -> list[int]:
+    """Return the memory of the model in each of the fresh workers that tell it, in bytes."""
+    return [memory for run in runs if (memory := run.memory_bytes) is not None]
 
 
 def to_json(rows: Iterable[Latency]) -> list[dict[str, object]]:
@@ -222,7 +227,7 @@ def latency_of(
         found = estimate(sessions, scatter, coverage=coverage)
         if found.interval is None or not doubt:
             return found
-        return replace(found, interval=combined_interval(found.ratio, found.interval, doubt))
+        return replace(found, interval=combined_interval(found.ratio, found.interval, doubt), moved=doubt)
 
     summary = of(COVERAGE)
     findings = check_network(sessions, summary, reference)

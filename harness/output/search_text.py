@@ -191,8 +191,8 @@ def _print_ties(table: NetworkTable, ranked: IndexArray) -> None:
     if len(tied) < 2:
         return
     word = "synthetic " if table.accuracy.synthetic else ""
-    known = table.accuracy.seed_sd is not None
-    why = "their 95 % intervals over trainings overlap" if known else "theirs is the same"
+    is_known = table.accuracy.seed_sd is not None
+    why = "their 95 % intervals over trainings overlap" if is_known else "theirs is the same"
     text = f"{counted(len(tied), 'network ties', 'networks tie')} in {word}accuracy with the first: {why}"
     for name, cost in table.costs.items():
         if cost.unit != "ms" or split_subject(name)[1]:

@@ -238,7 +238,8 @@ def _energies(stored: StoredEnergies, config: SpaceConfig, coverage: float) -> M
     notes = []
     if others:
         notes.append(
-            f"energy by {stored.sensor}; left out, for another sensor's does not compare: {others}; --energy --fresh measures anew"
+            f"energy by {stored.sensor}; left out, for another sensor's does not compare: {others}; --energy --fresh "
+            "measures anew"
         )
     if stored.busy:
         notes.append(

@@ -15,7 +15,7 @@ from harness.query.latencies import LatencySource, stored_latency
 from harness.query.properties import property_cost, size_precision
 from harness.records import Configuration
 from harness.store import Store
-from harness.store.configurations import find_configuration, measure_command
+from harness.store.configurations import find_configuration, measure_command, title_of
 from search.table import Cost
 from search.table.constraints import FRESH, PROPERTIES, split_subject
 from space import SpaceConfig
@@ -125,7 +125,7 @@ def fresh_cost(
     cost = Cost(
         name=name,
         unit=FRESH[fresh],
-        title=f"{TITLES[fresh]} {measured.what} on {configuration.device} ({configuration.runtime})",
+        title=f"{TITLES[fresh]} {measured.what} on {title_of(configuration)}",
         values=found.values,
         low=found.low,
         high=found.high,

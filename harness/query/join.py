@@ -30,7 +30,6 @@ from space.accuracies.load import fitting_spaces
 from space.errors import ConfigError, did_you_mean
 from space.hash_table import is_first
 
-
 TABLE = "a table of accuracies and costs"
 WITHOUT_TABLE = "harness search --objective and --method blockwise find networks in it without a table"
 

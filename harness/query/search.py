@@ -46,8 +46,8 @@ def search(
     interval must meet them. method: exhaustive, or one of `harness search compare` that evaluates `budget` accuracies, from a
     `seed`; one with a zero-cost proxy chooses from `proxy_pool` random networks by the images of a file, `proxy_batch`, or of
     digits.
-    Raises: ConfigError when no network meets the limits, with the nearest one and what it would take; or for `confident` limits on
-    latencies without intervals.
+    Raises: ConfigError when no network meets the limits, with the nearest one and what it would take; or for `confident`
+    limits on latencies without intervals.
 
     >>> from harness.query.join import join
     >>> table = join("synthetic")
@@ -92,7 +92,8 @@ def check_have_intervals(
     for name in (one.subject for one in constraints):
         if name in provenance and name in costs and costs[name].low is None:
             raise ConfigError(
-                f"--confidence: the latencies of {name!r} have no intervals: leave it out (confident=False in Python)"
+                f"--confidence: the latencies of {name!r} have no intervals: leave it out (confident=False in "
+                "Python)"
             )
 
 

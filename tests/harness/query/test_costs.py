@@ -228,7 +228,7 @@ def test_a_peak_that_holds_what_putting_the_model_together_took_is_no_memory_of_
         weighed(store, 90_000_000, "2024-05-01T00:00:00.000+00:00", is_reset=False)
         (row,) = latencies(store, IN_TINY)
         assert row.memory_bytes is None and row.load_ms == 20.0
-        with pytest.raises(ConfigError, match="no peak memory is measured.*lets no peak begin anew"):
+        with pytest.raises(ConfigError, match=r"no peak memory is measured.*lets no peak begin anew"):
             fresh_cost(store, "x:memory", IN_TINY, LatencySource())
         load, _ = fresh_cost(store, "x:load", IN_TINY, LatencySource())
         assert load.values[one.index] == 20.0

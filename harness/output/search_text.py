@@ -14,7 +14,7 @@ from harness.output.search_document import answer_document
 from harness.output.tables import print_json, print_table, write_csv
 from harness.output.terminal import echo
 from harness.query.rows import network_row, source_of
-from search.table.answers import accuracy_reach, ties
+from search.table.answers import accuracy_reach, by_estimate_alone, ties
 from search.table.constraints import amount_text, split_subject
 from space import Architecture
 from space.text import counted
@@ -77,7 +77,21 @@ def _print_answer(found: SearchAnswer, top: int, wide: bool) -> None:
     if verified is not None:
         echo(_verdict(answer, verified, ranked))
     print_table(_networks("most accurate first", table, ranked[:top].tolist(), verified), wide=wide)
+    _print_doubted(table, answer, ranked)
     _print_ties(table, ranked)
+
+
+def _print_doubted(table: NetworkTable, answer: Answer, ranked: IndexArray) -> None:
+    """Print which limits the first network may be beyond, as its intervals reach across them."""
+    if not len(ranked) or not (doubted := by_estimate_alone(table, answer, int(ranked[0]))):
+        return
+    costs = [table.costs[one.subject] for one in doubted]
+    is_predicted = any(source_of(cost, int(ranked[0])) != "measured" for cost in costs)
+    remedy = "--verify 1 measures it" if is_predicted else "more sessions narrow it"
+    echo(
+        f"the first is within {' and '.join(map(str, doubted))} by its estimate, and its interval reaches beyond: {remedy}, "
+        f"--confidence {costs[0].coverage:g} leaves such networks out"
+    )
 
 
 def _verdict(answer: Answer, verified: frozenset[int], ranked: IndexArray) -> str:

@@ -55,6 +55,8 @@ COLUMNS = (
     "ratio",
     "low",
     "high",
+    "a_grade",
+    "b_grade",
 )
 
 
@@ -188,6 +190,8 @@ def network_row(one: NetworkRatio) -> dict[str, object]:
         "ratio": one.ratio,
         "low": low,
         "high": high,
+        "a_grade": one.a.grade,
+        "b_grade": one.b.grade,
     }
 
 

@@ -20,6 +20,7 @@ from search.table.answers import Answer, answer, nearest
 from search.table.constraints import Constraint, allowed, check_contradictions, parse_constraint
 from space import SpaceConfig
 from space.errors import ConfigError, HarnessError
+from space.hash_table import is_first
 from space.indexing import FloatArray, IndexArray
 
 EXHAUSTIVE = "exhaustive"
@@ -154,7 +155,7 @@ def none_found(table: NetworkTable, found: Answer) -> str:
         return f"no network meets {limits}{confidence}: of no network with an accuracy all of it is known; measure more"
     about = f" ({table.accuracy.label} {table.accuracy.values[closest.index]:.2f} %)"
     message = f"no network meets {limits}{confidence}; {closest.text(table.config, about)}"
-    if far := int((~table.supported).sum()):
+    if far := int((~table.supported & is_first(table.config)).sum()):
         message += f"; {far:,} networks unlike any measured one are left out: --verify takes them in"
     single = [f"{s.constraint} alone is met by {s.met:,}" for s in found.standings]
     return message + (f" ({'; '.join(single)})" if len(single) > 1 else "")

@@ -165,7 +165,9 @@ def test_ties_and_comparisons_without_an_interval_stay_what_they_are() -> None:
 def test_what_programs_on_other_cores_did_counts_in_the_same_processes_too() -> None:
     def beside(ratio: float, moved: float) -> RatioEstimate:
         own = (ratio / 1.005, ratio * 1.005)
-        return estimate_of(ratio, ratio / 1.06, ratio * 1.06, named=frozenset({"one"}), apart=own, moved=moved)
+        return estimate_of(
+            ratio, ratio / 1.06, ratio * 1.06, named=frozenset({"one"}), apart=own, moved=moved
+        )
 
     assert compare(beside(1.0, 0.0), beside(1.03, 0.0)).verdict == "faster"
     assert compare(beside(1.0, 0.05), beside(1.03, 0.0)).verdict == "tie", "one of them alone was slowed"

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from math import isfinite
-from typing import Any
+from typing import Any, TypeVar
 
 STOP_REASONS = ("precision", "plateau", "contended", "cap")
 # What a session is for. A network's and a segment's sessions make estimates; a trained network's make those of the one model
@@ -316,9 +316,9 @@ class FreshRun:
     first_run_ns: int
 
     @property
-    def memory_bytes(self) -> int:
-        """Return the model's memory, its own bytes included."""
-        return self.peak_bytes - self.empty_bytes
+    def memory_bytes(self) -> int | None:
+        """Return the model's memory, its own bytes included; None where the peak holds what putting it together took, too."""
+        return self.peak_bytes - self.empty_bytes if self.is_reset else None
 
     def __post_init__(self) -> None:
         if self.purpose not in PURPOSES:
@@ -456,6 +456,14 @@ def _are(kind: type, values: Any, least: int = -(1 << 63)) -> bool:
     if not isinstance(values, list | tuple) or not {*map(type, values)} <= {kind}:
         return False
     return kind is not int or not values or least <= min(values) <= max(values) < 1 << 63
+
+
+Kept = TypeVar("Kept", SessionRecord, FreshRun, BlockRun)
+
+
+def of_last_model(records: Sequence[Kept]) -> list[Kept]:
+    """Return the records of a network, oldest first, that are of the model measured last, if it has changed under its name."""
+    return [record for record in records if record.model_digest == records[-1].model_digest]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

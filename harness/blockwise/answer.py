@@ -190,7 +190,8 @@ def costs_document(answer: BlockwiseAnswer, student: Student) -> dict[str, Any]:
             one |= {"low": number(amount.low), "high": number(amount.high), "coverage": cost.coverage}
         if cost.is_latency:
             one["grade"] = amount.grade or None
-            one["source"] = "measured with random weights" if amount.is_measured else "predicted"
+            source = "measured with random weights" if amount.is_measured else "predicted"
+            one["source"] = None if one["value"] is None else source
         row = (answer.measured or {}).get(name, {}).get(str(student.architecture))
         if row is not None:
             low, high = row.interval_ms or (None, None)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields, replace
 from math import exp, hypot, log
 from typing import TYPE_CHECKING, Literal
 
-from harness.estimates.estimate import RatioEstimate
+from harness.estimates.estimate import RatioEstimate, combined_interval
+from harness.estimates.exchanged import unlikeness
 from harness.estimates.findings import Finding, wrong_by
 from harness.records import Configuration
 
@@ -35,7 +36,8 @@ def compare(a: RatioEstimate, b: RatioEstimate, configurations: Sequence[Configu
 
     An estimate does not know what it was measured on: give the `configurations` where they might differ. The interval of the
     ratio is the difference of logarithms by recovered variances (Zou & Donner 2008); of two that were measured in the same
-    processes, what these share is in neither.
+    processes, what these share is in neither, and what programs on other cores may have done to both counts by how unlike
+    the two are.
     Raises: ValueError when the configurations differ.
     """
     if len(set(configurations)) > 1:
@@ -43,10 +45,14 @@ def compare(a: RatioEstimate, b: RatioEstimate, configurations: Sequence[Configu
             f"ratios of different configurations are not compared ({_differences(configurations)}); compare latencies"
         )
     ratio = a.ratio / b.ratio
-    reaches = [_reaches(one, is_same=bool(a.named) and a.named == b.named) for one in (a, b)]
+    is_same = bool(a.named) and a.named == b.named
+    reaches = [_reaches(one, is_same=is_same) for one in (a, b)]
     if reaches[0] is None or reaches[1] is None:
         return Comparison(verdict="tie", ratio=ratio, interval=None, reason="too few slices for an interval")
     low, high = _interval(ratio, reaches[0], reaches[1])
+    if is_same:
+        moved = abs(a.moved - b.moved) + unlikeness(ratio) * min(a.moved, b.moved)
+        low, high = combined_interval(ratio, (low, high), moved)
     if low <= 1 <= high:
         reason = "the 95 % interval of their ratio holds 1"
         return Comparison(verdict="tie", ratio=ratio, interval=(low, high), reason=reason)

@@ -18,7 +18,7 @@ from harness.devices.conditions import others_on_gpu
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.reference import OTHERS_SHARE, others_busy
 from harness.estimates.sustained import disturbed_share
-from harness.records import BlockRun, TimedBlock
+from harness.records import BlockRun, TimedBlock, of_last_model
 from space.indexing import FloatArray
 from space.statistics import student
 
@@ -89,6 +89,8 @@ def energy_of(run: BlockRun) -> Energy:
             above.append(1e3 * (watts - fmean(beside)) * run_s)
     if min(len(above), len(totals["reference"])) < FEWEST_CYCLES:
         raise NoEnergy(f"{len(above)} undisturbed turns, at least {FEWEST_CYCLES} tell an interval")
+    if min(*totals["network"], *totals["reference"]) <= 0:
+        raise NoEnergy("the sensor counted nothing while a network ran")
     busy = [block.others_busy for block in blocks if block.others_busy is not None]
     return Energy(
         run_id=run.run_id,
@@ -111,8 +113,8 @@ def sensor_of(run: BlockRun) -> str:
 
 
 def newest_energy(runs: Sequence[BlockRun]) -> Energy | None:
-    """Return the energy that the newest of a network's runs tells, None where none of them tells any."""
-    for run in sorted(runs, key=lambda run: run.started_utc, reverse=True):
+    """Return the energy that the newest of a network's runs of its last model tells, None where none of them tells any."""
+    for run in reversed(of_last_model(sorted(runs, key=lambda run: run.started_utc))):
         try:
             return energy_of(run)
         except NoEnergy:

@@ -58,6 +58,7 @@ class RatioEstimate:
     standard deviation of the processes' medians; None for one process. `is_pooled`: enough networks of the configuration tell
     how processes scatter. `named`: the processes by name, where all have one, and
     `apart` the interval without the part common to all networks of a process, for comparing networks of the same processes.
+    `moved`: by how far programs on other cores may have moved it, relative, which is in `interval` and not in `apart`.
     """
 
     ratio: float
@@ -69,6 +70,7 @@ class RatioEstimate:
     is_pooled: bool = False
     named: frozenset[str] = frozenset()
     apart: tuple[float, float] | None = None
+    moved: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

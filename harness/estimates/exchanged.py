@@ -24,6 +24,11 @@ LOOKS: Mapping[str, tuple[int, ...]] = {"quick": (1,), "screen": (3, 5, 8, 12), 
 UNLIKE = 0.2  # the logarithm of a ratio from which on the whole doubt counts
 
 
+def unlikeness(ratio: float) -> float:
+    """Return the share of what programs on other cores do to either of two models that moves their ratio, 0 to 1."""
+    return min(1.0, abs(log(ratio)) / UNLIKE)
+
+
 def looks_of(level: str, sessions: int | None) -> tuple[int, ...]:
     """Return the numbers of processes in each role after which it is looked: the level's, or `sessions` alone."""
     return LOOKS[level] if sessions is None else (sessions,)
@@ -72,10 +77,9 @@ def exchanged_estimate(
     interval = None
     if all(logs) and slices >= FEWEST_SLICES:
         reach = _reach(logs, ratios, error)
-        unlike = min(1.0, abs(center) / UNLIKE)
         pairs = zip(used, references, strict=True)
         moved = [shared_caches_doubt(one, quiet) for sessions, quiet in pairs for one in sessions]
-        reach = hypot(reach, unlike * fmean(moved)) + _unseen(used)
+        reach = hypot(reach, unlikeness(exp(center)) * fmean(moved)) + _unseen(used)
         interval = (exp(center - reach), exp(center + reach))
     names = [one.process for sessions in used for one in sessions]
     return RatioEstimate(

@@ -112,7 +112,8 @@ class Latency:
     @property
     def memory_bytes(self) -> int | None:
         """Return the peak memory that the model takes, the median of its fresh workers; None where that is not measured."""
-        return round(median(run.memory_bytes for run in self.fresh)) if self.fresh else None
+        known = known_memory(self.fresh)
+        return round(median(known)) if known else None
 
     @property
     def load_ms(self) -> float | None:
@@ -135,6 +136,11 @@ class LatencyTable(RowTable[Latency]):
     def to_records(self) -> tuple[list[dict[str, object]], Sequence[str]]:
         """Return the rows as plain values, and the columns, those of `harness results --csv`."""
         return to_json(self.rows), LATENCY_COLUMNS
+
+
+def known_memory(runs: Iterable[FreshRun]) -> list[int]:
+    """Return the memory of the model in each of the fresh workers that tell it, in bytes."""
+    return [memory for run in runs if (memory := run.memory_bytes) is not None]
 
 
 def to_json(rows: Iterable[Latency]) -> list[dict[str, object]]:
@@ -208,7 +214,7 @@ def latency_of(
         found = estimate(sessions, scatter, coverage=coverage)
         if found.interval is None or not doubt:
             return found
-        return replace(found, interval=combined_interval(found.ratio, found.interval, doubt))
+        return replace(found, interval=combined_interval(found.ratio, found.interval, doubt), moved=doubt)
 
     summary = of(COVERAGE)
     findings = check_network(sessions, summary, reference)

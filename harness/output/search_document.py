@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from harness.prediction.provenance import provenance_document
 from harness.query.rows import front_document, limit_row
-from search.table.answers import ties
+from search.table.answers import by_estimate_alone, ties
+from search.table.constraints import allowed
 
 if TYPE_CHECKING:
     from harness.query.answer import ParetoFront, SearchAnswer
@@ -33,7 +34,7 @@ def answer_document(found: SearchAnswer, front: ParetoFront | None, top: int) ->
             }
             for standing in answer.standings
         ],
-        "networks_within_limits": len(answer.ranked),
+        "networks_within_limits": int(allowed(table, answer.constraints, confident=answer.confident).sum()),
         "method": None
         if trace is None
         else {
@@ -43,6 +44,11 @@ def answer_document(found: SearchAnswer, front: ParetoFront | None, top: int) ->
             "seconds": trace.seconds,
         },
         "verified": None if verified is None else sorted(verified),
+        "first_by_estimate_alone": [
+            str(one)
+            for place in found.indices[:1].tolist()
+            for one in by_estimate_alone(table, answer, place)
+        ],
         "networks": [
             row | {"ties_with_best": one} for row, one in zip(found[:top], tied[:top].tolist(), strict=True)
         ],

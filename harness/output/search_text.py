@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from harness.output.campaigns import print_outcome
 from harness.output.layout import PrintedTable
 from harness.output.search_document import answer_document
 from harness.output.tables import print_json, print_table, write_csv
 from harness.output.terminal import echo
-from harness.query.rows import network_row
-from search.table.answers import accuracy_reach, ties
+from harness.query.rows import network_row, source_of
+from search.table.answers import accuracy_reach, by_estimate_alone, ties
 from search.table.constraints import amount_text, split_subject
 from space import Architecture
 from space.text import counted
@@ -75,7 +77,21 @@ def _print_answer(found: SearchAnswer, top: int, wide: bool) -> None:
     if verified is not None:
         echo(_verdict(answer, verified, ranked))
     print_table(_networks("most accurate first", table, ranked[:top].tolist(), verified), wide=wide)
+    _print_doubted(table, answer, ranked)
     _print_ties(table, ranked)
+
+
+def _print_doubted(table: NetworkTable, answer: Answer, ranked: IndexArray) -> None:
+    """Print which limits the first network may be beyond, as its intervals reach across them."""
+    if not len(ranked) or not (doubted := by_estimate_alone(table, answer, int(ranked[0]))):
+        return
+    costs = [table.costs[one.subject] for one in doubted]
+    is_predicted = any(source_of(cost, int(ranked[0])) != "measured" for cost in costs)
+    remedy = "--verify 1 measures it" if is_predicted else "more sessions narrow it"
+    echo(
+        f"the first is within {' and '.join(map(str, doubted))} by its estimate, and its interval reaches beyond: {remedy}, "
+        f"--confidence {costs[0].coverage:g} leaves such networks out"
+    )
 
 
 def _verdict(answer: Answer, verified: frozenset[int], ranked: IndexArray) -> str:
@@ -171,15 +187,16 @@ def _networks(
 
 
 def _cost_cells(cost: Cost, index: int) -> list[str]:
+    is_bare = cost.low is None or cost.high is None
+    if np.isnan(cost.values[index]):
+        return ["unknown"] if is_bare else ["unknown", "", ""]
     value = f"{cost.values[index]:.3f}" if cost.unit == "ms" else _amount(cost, float(cost.values[index]))
     if cost.low is None or cost.high is None:
         return [value]
     low, high = float(cost.low[index]), float(cost.high[index])
     ends = [f"{low:.3f}", f"{high:.3f}"] if cost.unit == "ms" else [_amount(cost, end) for end in (low, high)]
     grade = "" if cost.grades is None else str(cost.grades[index])
-    is_measured = cost.grades is None and cost.measured is not None and cost.measured[index]
-    source = "measured" if is_measured else "predicted"
-    return [value, "none" if low != low else " .. ".join(ends), grade or source]
+    return [value, "none" if low != low else " .. ".join(ends), grade or source_of(cost, index) or ""]
 
 
 def _print_ties(table: NetworkTable, ranked: IndexArray) -> None:
@@ -188,16 +205,20 @@ def _print_ties(table: NetworkTable, ranked: IndexArray) -> None:
     if len(tied) < 2:
         return
     word = "synthetic " if table.accuracy.synthetic else ""
-    known = table.accuracy.seed_sd is not None
-    why = "their 95 % intervals over trainings overlap" if known else "theirs is the same"
+    is_known = table.accuracy.seed_sd is not None
+    why = "their 95 % intervals over trainings overlap" if is_known else "theirs is the same"
     text = f"{counted(len(tied), 'network ties', 'networks tie')} in {word}accuracy with the first: {why}"
     for name, cost in table.costs.items():
         if cost.unit != "ms" or split_subject(name)[1]:
             continue
-        fastest = int(tied[cost.values[tied].argmin()])
+        known = tied[~np.isnan(cost.values[tied])]
+        if not len(known):
+            continue
+        fastest = int(known[cost.values[known].argmin()])
+        of = "them" if len(known) == len(tied) else f"the {len(known):,} whose latency is known"
         verdict = _faster(cost, fastest, int(ranked[0]))
         text += (
-            f"; the fastest of them on {name} is {Architecture.from_index(fastest, table.config)}, {verdict}"
+            f"; the fastest of {of} on {name} is {Architecture.from_index(fastest, table.config)}, {verdict}"
         )
     echo(text)
 
@@ -205,9 +226,13 @@ def _print_ties(table: NetworkTable, ranked: IndexArray) -> None:
 def _faster(cost: Cost, fastest: int, best: int) -> str:
     if fastest == best:
         return "the first itself"
+    if np.isnan(cost.values[best]):
+        return f"{cost.values[fastest]:.3f} ms; the first's is unknown"
     took = f"{cost.values[fastest]:.3f} ms against {cost.values[best]:.3f}"
     if cost.low is None or cost.high is None or cost.high[fastest] < cost.low[best]:
         return took
+    if np.isnan(cost.high[fastest]) or np.isnan(cost.low[best]):
+        return f"{took} (no interval tells them apart)"
     return f"{took} (a tie: their intervals overlap)"
 
 

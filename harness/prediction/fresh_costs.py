@@ -14,7 +14,7 @@ from harness.estimates.energy import Energy, newest_energy, sensor_of
 from harness.estimates.estimate import COVERAGE
 from harness.prediction.cache import key_of, known_latencies
 from harness.prediction.space_latencies import Intervals, SpaceLatencies, fit_facts, space_latencies
-from harness.records import BlockRun, Configuration, FreshRun
+from harness.records import BlockRun, Configuration, FreshRun, of_last_model
 from harness.store import Store
 from search.latency.candidates import FEWEST
 from search.latency.model_selection import SelectedPredictor, select_predictor
@@ -47,7 +47,7 @@ class MeasuredCosts:
 
     `sds`: relative standard deviations of the values to fit by, None where nothing tells them. `fitted`, bool (n,): those that a
     predictor may be fitted to; none where the sensor tells too little. `what`: what was measured, for a title. `sensor`: of
-    energies, what measured them all. `note`: what is left out and why, empty where nothing is.
+    energies, what measured them all. `notes`: what is left out, and why.
     """
 
     indices: IndexArray
@@ -59,7 +59,7 @@ class MeasuredCosts:
     measured_utc: str
     what: str
     sensor: str = ""
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
     def facts(self) -> dict[str, object]:
         """Return all that predictions depend on, as plain values."""
@@ -92,8 +92,7 @@ def measured_costs(
     """
     if fresh == "energy":
         return _energies(stored_energies(store, configuration, doubtful=doubtful), config, coverage)
-    runs = store.fresh_runs(configuration)
-    return _of_processes(runs, fresh, config, coverage) if runs else None
+    return _of_processes(store.fresh_runs(configuration), fresh, config, coverage)
 
 
 def all_measured_costs(
@@ -101,11 +100,9 @@ def all_measured_costs(
 ) -> dict[str, MeasuredCosts]:
     """Return `measured_costs` of each of `FRESH` of which any is measured."""
     runs = store.fresh_runs(configuration)
-    found = {
-        fresh: _of_processes(runs, fresh, config, coverage) for fresh in FRESH if runs and fresh != "energy"
-    }
-    energies = _energies(stored_energies(store, configuration, doubtful=doubtful), config, coverage)
-    return found if energies is None else found | {"energy": energies}
+    found = {fresh: _of_processes(runs, fresh, config, coverage) for fresh in FRESH if fresh != "energy"}
+    found["energy"] = _energies(stored_energies(store, configuration, doubtful=doubtful), config, coverage)
+    return {fresh: one for fresh, one in found.items() if one is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,8 +162,8 @@ def space_costs(
         "measured": measured.facts(),
     }
     key = key_of(facts)
-    if measured.note:
-        log(measured.note)
+    for note in measured.notes:
+        log(note)
     is_predicted = fresh in PREDICTED and not measured_only and int(measured.fitted.sum()) >= FEWEST
     found = known_latencies(
         lambda: key, len(config), lambda: _everywhere(measured, config, coverage, is_predicted), log
@@ -174,21 +171,28 @@ def space_costs(
     return replace(found, sensor=measured.sensor)
 
 
-def _value(run: FreshRun, fresh: str) -> float:
+def _value(run: FreshRun, fresh: str) -> float | None:
     return {"memory": run.memory_bytes, "load": run.load_ns / 1e6, "first-run": run.first_run_ns / 1e6}[fresh]
 
 
 def _of_processes(
     runs: Sequence[FreshRun], fresh: str, config: SpaceConfig, coverage: float
-) -> MeasuredCosts:
-    """Return medians over the processes of each network; their standard deviation is pooled over all networks."""
-    by_hash: dict[str, list[float]] = {}
-    names: dict[str, str] = {}  # the first that each was measured by
+) -> MeasuredCosts | None:
+    """Return medians over the processes of each network's last model, whose standard deviation is pooled over all networks.
+
+    None where no process tells the cost.
+    """
+    stored: dict[str, list[FreshRun]] = {}
     for run in runs:
-        value = _value(run, fresh)
-        if value > 0:  # memory that an empty process freed meanwhile
-            by_hash.setdefault(run.graph_hash, []).append(value)
-            names.setdefault(run.graph_hash, run.architecture)
+        stored.setdefault(run.graph_hash, []).append(run)
+    names = {key: some[0].architecture for key, some in stored.items()}  # the first that each was measured by
+    told = {key: [_value(run, fresh) for run in of_last_model(some)] for key, some in stored.items()}
+    # No more than 0: memory that an empty process freed meanwhile.
+    by_hash = {
+        key: kept for key, some in told.items() if (kept := [value for value in some if value and value > 0])
+    }
+    if not by_hash:
+        return None
     values = np.array([median(values) for values in by_hash.values()])
     counts = np.array([len(values) for values in by_hash.values()])
     groups = [np.log(values) for values in by_hash.values()]
@@ -225,7 +229,17 @@ def _energies(stored: StoredEnergies, config: SpaceConfig, coverage: float) -> M
     pooled = float(np.sqrt(np.mean((errors[is_real] / values[is_real]) ** 2))) if is_told else np.nan
     at_coverage = errors * student(turns - 1, coverage)
     others = ", ".join(f"{counted(count, 'network')} by {name}" for name, count in stored.others.items())
-    note = f"energy by {stored.sensor}; left out, for another sensor's does not compare: {others}; --energy --fresh measures anew"
+    notes = []
+    if others:
+        notes.append(
+            f"energy by {stored.sensor}; left out, for another sensor's does not compare: {others}; --energy --fresh "
+            "measures anew"
+        )
+    if stored.busy:
+        notes.append(
+            f"energy of {counted(stored.busy, 'network')} left out, in part another program's: other cores were busy, or nothing "
+            "tells whether they were; --energy --fresh measures anew, --doubtful takes them in"
+        )
     return MeasuredCosts(
         indices=np.array(
             [Architecture.parse(name, config).index for name in stored.by_network], dtype=np.int64
@@ -238,7 +252,7 @@ def _energies(stored: StoredEnergies, config: SpaceConfig, coverage: float) -> M
         measured_utc=newest.measured_utc,
         what=f"of an inference by {newest.sensor}; {newest.scope}",
         sensor=newest.sensor,
-        note=note if others else "",
+        notes=tuple(notes),
     )
 
 

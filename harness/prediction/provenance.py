@@ -21,7 +21,7 @@ class Provenance:
     `conditions` are those before the last session of the fastest measured network. `doubtful` has grade D and is not counted
     among the measured, unless it was taken in. `repeatability`: the mean difference, a share, between two sessions of the
     networks that have two, and how many these are; None of fewer than ten. `precision`: the models', empty where a file does not
-    tell it. A file has no configuration.
+    tell it. A file has no configuration, and without a sidecar no `grades`: all of its networks are then in `measured`.
     """
 
     origin: str
@@ -46,7 +46,13 @@ class Provenance:
             return doubt_text(self.doubtful, self.configuration)
         return f"{self.doubtful}" + ("" if self.doubtful.taken else "; take them in with --doubtful")
 
+    def is_untold(self) -> bool:
+        """Whether nothing tells which of a file's latencies are measured, which predicted."""
+        return self.configuration is None and not self.grades
+
     def __str__(self) -> str:
+        if self.is_untold:
+            return f"{self.origin}: {untold_text(self)}"
         grades = ", ".join(f"{count} {grade}" for grade, count in self.grades.items() if count)
         text = f"{self.origin}: {self.measured:,} measured" + (f" ({grades})" if grades else "")
         if self.predicted:
@@ -54,6 +60,13 @@ class Provenance:
         if self.predictor is not None and self.error is not None:
             text += f" by {self.predictor}, mean error {self.error:.1%}"
         return text
+
+
+def untold_text(provenance: Provenance) -> str:
+    """Return how many latencies a file has that does not tell the measured from the predicted."""
+    return (
+        f"{provenance.measured:,} latencies, measured or predicted: the file does not tell (no sidecar .json)"
+    )
 
 
 def provenance_document(provenance: Mapping[str, Provenance]) -> dict[str, object]:

@@ -249,8 +249,12 @@ class SpaceTable(Tabular):
         return self.rows([found.index])[0]
 
     def to_records(self) -> tuple[list[dict[str, object]], Sequence[str]]:
-        """Return all networks in canonical order as plain values, and the columns, those of `harness predict --csv`."""
-        return [row.to_json() for row in self.rows()], COLUMNS
+        """Return all networks in canonical order as plain values, and the columns, those of `harness predict --csv`.
+
+        Of a space too large to list these are the chosen ones. Raises: ArchitectureError where none are.
+        """
+        indices = self.chosen if self.everywhere is None else None
+        return [row.to_json() for row in self.rows(indices)], COLUMNS
 
     def head(self, count: int) -> tuple[list[dict[str, object]], int]:
         every = range(len(self.measured.config)) if self.everywhere is not None else self.chosen or ()
@@ -315,7 +319,7 @@ def measured_networks(
         reference_ms=reference.latency_ns / 1e6,
         indices=indices,
         ratios=np.array([row.estimate.ratio for row in trusted]),
-        sds=np.array([relative_sd(row, coverage) for row in trusted]),
+        sds=np.array([relative_sd(row) for row in trusted]),
         rows=tuple(trusted),
         doubtful=apart,
         reference_sd=reference.sd or 0.0,
@@ -329,12 +333,12 @@ def doubt_text(apart: Doubtful, configuration: Configuration) -> str:
     return f"{apart}; measure again ({measure_command(configuration)} --fresh --models ...), or take them in with --doubtful"
 
 
-def relative_sd(row: Latency, coverage: float) -> float:
-    """Return the relative standard deviation of a ratio, by its interval of this coverage."""
+def relative_sd(row: Latency) -> float:
+    """Return the relative standard deviation of a ratio, by its estimate's interval: of 95 %, whatever coverage is shown."""
     if row.estimate.interval is None:
         return UNKNOWN_SD
     low, high = row.estimate.interval
-    return (high - low) / 2 / NormalDist().inv_cdf((1 + coverage) / 2) / row.estimate.ratio
+    return (high - low) / 2 / NormalDist().inv_cdf((1 + COVERAGE) / 2) / row.estimate.ratio
 
 
 def judges_among(measured: MeasuredNetworks) -> BoolArray:

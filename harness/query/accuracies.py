@@ -92,7 +92,7 @@ def load(source: AccuracySource, config: SpaceConfig) -> list[Accuracies]:
         with contextlib.suppress(MissingMetric):  # these files have none
             found.append(read(f"test_{found[0].metric.partition('_')[2]}"))
     if source.noise_sd is not None:
-        found[0] = replace(found[0], seed_sd=source.noise_sd)
+        found[0] = replace(found[0], seed_sd=source.noise_sd, seed_freedom=None)
     return found
 
 

@@ -35,7 +35,10 @@ from space.registry import space_name
 if TYPE_CHECKING:
     from harness.models.torch_models import TorchModel
 
-COLUMNS = ("device", "configuration", "verdict", "reason", "ratio", "low", "high", "first_ms", "second_ms")
+COLUMNS = (
+    *("device", "configuration", "verdict", "reason", "ratio", "low", "high"),
+    *(f"{which}_{name}" for which in ("first", "second") for name in ("ms", "low_ms", "high_ms", "grade")),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +91,17 @@ class NetworkComparisons(RowTable[NetworkComparison]):
 
     def to_records(self) -> tuple[list[dict[str, object]], Sequence[str]]:
         """Return a row a configuration as plain values, latencies in ms, and the columns."""
-        latency_ms = ({"first_ms": row.first.latency_ms, "second_ms": row.second.latency_ms} for row in self)
-        rows = [row.to_json() | ms for row, ms in zip(self, latency_ms, strict=True)]
+        rows = [
+            pair.to_json() | _columns("first", pair.first) | _columns("second", pair.second) for pair in self
+        ]
         return [{name: row[name] for name in COLUMNS} for row in rows], COLUMNS
+
+
+def _columns(which: str, row: Latency) -> dict[str, object]:
+    """Return one of two latencies as columns."""
+    low_ms, high_ms = row.interval_ms or (None, None)
+    found = {"ms": row.latency_ms, "low_ms": low_ms, "high_ms": high_ms, "grade": row.grade}
+    return {f"{which}_{name}": value for name, value in found.items()}
 
 
 def compare(

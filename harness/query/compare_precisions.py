@@ -54,6 +54,8 @@ COLUMNS = (
     "ratio",
     "low",
     "high",
+    "a_grade",
+    "b_grade",
 )
 
 
@@ -175,6 +177,8 @@ def network_row(one: NetworkRatio) -> dict[str, object]:
         "ratio": one.ratio,
         "low": low,
         "high": high,
+        "a_grade": one.a.grade,
+        "b_grade": one.b.grade,
     }
 
 
@@ -254,7 +258,7 @@ def compare_rows(
     config = space_of(both[0][0].configuration)
     architectures = [Architecture.parse(a.architecture, config) for a, _ in both]
     ms = np.array([[a.latency_ms, b.latency_ms] for a, b in both])
-    sds = np.array([[relative_sd(row, COVERAGE) for row in pair] for pair in both])
+    sds = np.array([[relative_sd(row) for row in pair] for pair in both])
     ops, fit_error = _op_times(architectures, ms, common, seed)
     return PrecisionComparison(
         networks=tuple(sorted(networks, key=lambda one: one.ratio)),

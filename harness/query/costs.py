@@ -15,7 +15,7 @@ from harness.query.latencies import LatencySource, stored_latency
 from harness.query.properties import property_cost, size_precision
 from harness.records import Configuration
 from harness.store import Store
-from harness.store.configurations import find_configuration, measure_command
+from harness.store.configurations import find_configuration, measure_command, title_of
 from search.table import Cost
 from search.table.constraints import FRESH, PROPERTIES, split_subject
 from space import SpaceConfig
@@ -125,7 +125,7 @@ def fresh_cost(
     cost = Cost(
         name=name,
         unit=FRESH[fresh],
-        title=f"{TITLES[fresh]} {measured.what} on {configuration.device} ({configuration.runtime})",
+        title=f"{TITLES[fresh]} {measured.what} on {title_of(configuration)}",
         values=found.values,
         low=found.low,
         high=found.high,
@@ -144,6 +144,10 @@ def _nothing(store: Store, name: str, fresh: str, configuration: Configuration) 
         if busy
         else ""
     )
+    if fresh == "memory" and store.fresh_runs(configuration):
+        left_out = (
+            " (its system lets no peak begin anew, which would hold what putting the model together took)"
+        )
     option = "--energy" if fresh == "energy" else "--memory"
     return (
         f"{name}: no {TITLES[fresh]} is measured on device {configuration.device!r} in {configuration.runtime}{left_out}; "

@@ -18,7 +18,7 @@ from harness.devices.names import select_devices
 from harness.estimates.comparison import compare
 from harness.estimates.estimate import half_width
 from harness.estimates.findings import MOST_WRONG, grade, wrong_by
-from harness.estimates.latency import Latency, LatencyTable
+from harness.estimates.latency import Latency, LatencyTable, known_memory
 from harness.models.files import FileModel, GivenInputs, find_files, open_files
 from harness.prediction.measure import MeasureRequest, measure_requested
 from harness.query.compare_files import compare_files
@@ -536,13 +536,12 @@ def _heavier(file: FileModel, former: KeptFile, own: FileModel | None, table: La
             device=row.configuration.device,
             runtime=row.configuration.runtime,
         )
-        then: Sequence[int] = (
-            [run.memory_bytes for run in weighed.get((own.key, _place(row)), ())] if own else ()
-        )
+        then: Sequence[int] = known_memory(weighed.get((own.key, _place(row)), ())) if own else ()
         trouble = "the baseline's file did not run in fresh workers"
         if own is None:
             then, trouble = _kept_memory(former, row.configuration)
-        found.append(_grown(unknown, [run.memory_bytes for run in row.fresh], then, trouble))
+        now = known_memory(row.fresh)
+        found.append(_grown(unknown, now, then, trouble if now else "this device tells no peak memory"))
     why = [f"{one.kind}: {one.message}" for one in table.failures if one.graph_hash == file.key]
     return found or [_Change(way="", trouble=next(iter(why), "this device tells no peak memory"))]
 
@@ -558,7 +557,7 @@ def _kept_memory(former: KeptFile, now: Configuration) -> tuple[Sequence[int], s
 
 def _grown(unknown: _Change, now: Sequence[int], then: Sequence[int], trouble: str) -> _Change:
     """Return the change between peak memories of fresh workers, from the least possible to the most, if `then` has any."""
-    if not then or min(then) <= 0 or min(now) <= 0 or (trouble and unknown.way == "then and now"):
+    if not then or not now or min(*then, *now) <= 0 or (trouble and unknown.way == "then and now"):
         return replace(unknown, trouble=trouble or "a peak of nothing is no memory")
     return replace(
         unknown,

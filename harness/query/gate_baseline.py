@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from harness.estimates.estimate import RatioEstimate, half_width
 from harness.estimates.findings import Grade, grade
-from harness.estimates.latency import Latency
+from harness.estimates.latency import Latency, known_memory
 from harness.models.files import FileModel, GivenInputs, open_reference
 from harness.records import Configuration
 from space.atomic_files import write_file
@@ -101,7 +101,7 @@ class KeptLatency(_Kept):
             grade=ratio_grade(row),
             latency_ms=row.latency_ms,
             measured_utc=row.measured_utc,
-            memory_bytes=tuple(run.memory_bytes for run in row.fresh[-MOST_RUNS:] if run.memory_bytes > 0),
+            memory_bytes=tuple(memory for memory in known_memory(row.fresh[-MOST_RUNS:]) if memory > 0),
         )
 
     @property

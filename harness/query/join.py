@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.dataframe import Tabular
+from harness.devices.config import DEFAULT_PRECISION, PRECISIONS
 from harness.prediction.bench_files import file_latency, latency_files
 from harness.prediction.fresh_costs import TITLES, unpredicted
 from harness.prediction.provenance import Provenance
@@ -30,6 +32,9 @@ from space.accuracies.load import fitting_spaces
 from space.errors import ConfigError, did_you_mean
 from space.hash_table import is_first
 
+TABLE = "a table of accuracies and costs"
+WITHOUT_TABLE = "harness search --objective and --method blockwise find networks in it without a table"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class SearchTable(Tabular):
@@ -41,12 +46,12 @@ class SearchTable(Tabular):
 
     def to_records(self) -> tuple[list[Row], Sequence[str]]:
         """Return all networks in canonical order, rows as in a `SearchAnswer`, and the columns."""
-        return [network_row(self.table, index) for index in range(len(self.table.config))], network_columns(
+        return [network_row(self.table, place) for place in range(len(self.table))], network_columns(
             self.table
         )
 
     def head(self, count: int) -> tuple[list[Row], int]:
-        every = range(len(self.table.accuracy.values))
+        every = range(len(self.table))
         return [network_row(self.table, place) for place in every[:count]], len(every)
 
 
@@ -84,6 +89,7 @@ def join(
     predicted = {table.measured.configuration for table in named.values() if isinstance(table, SpaceTable)}
     own = accuracies.config if isinstance(accuracies, Accuracies) else find_space(space)
     config = _space(list(predicted)) if predicted else own
+    check_enumerable(config, TABLE, WITHOUT_TABLE)
     if isinstance(accuracies, Accuracies):
         found = [accuracies]
     else:
@@ -124,11 +130,7 @@ def build_table(
     if known and not is_enumerable(config):
         table, provenance, notes = known_table(store, config, accuracies, costs, latencies, log)
         return SearchTable(table=table, provenance=provenance, notes=tuple(notes))
-    check_enumerable(
-        config,
-        "a table of accuracies and costs",
-        "harness search --objective and --method blockwise find networks in it without a table",
-    )
+    check_enumerable(config, TABLE, WITHOUT_TABLE)
     found = load(accuracies, config)
     return _joined(config, found, *cost_columns(store, config, costs, latencies, log))
 
@@ -145,20 +147,19 @@ def _too_few(one: Provenance) -> str:
 
 def with_far_networks(found: SearchTable) -> SearchTable:
     """Return the table with networks unlike any measured one included, for a search that measures its finalists."""
-    costs = {name: replace(cost, supported=None) for name, cost in found.table.costs.items()}
-    table = replace(found.table, costs=costs)
+    table = replace(found.table, with_far=True)
     return replace(found, table=table, notes=tuple(notes_on(table, found.provenance)))
 
 
 def notes_on(table: NetworkTable, provenance: Mapping[str, Provenance]) -> list[str]:
     """Return notes on everything that is missing or doubtful in a table."""
-    count, accuracy = len(table.config), table.accuracy
-    distinct = is_first(table.config)
+    accuracy, distinct = table.accuracy, is_first(table.config)
+    count = int(distinct.sum())
     missing = int((np.isnan(accuracy.values) & distinct).sum())
     notes = []
     if again := int((~distinct).sum()):
         notes.append(
-            f"{again:,} of {count:,} names are of networks that have an earlier one, by which they are found"
+            f"{again:,} of {len(distinct):,} names are of networks that have an earlier one, by which they are found"
         )
     if missing:
         notes.append(f"{missing:,} of {count:,} networks have no {accuracy.label} and cannot be found")
@@ -166,7 +167,7 @@ def notes_on(table: NetworkTable, provenance: Mapping[str, Provenance]) -> list[
     for name, one in provenance.items():
         cost = table.costs[name]
         fresh = split_subject(name)[1]
-        if unknown := int(np.isnan(cost.values).sum()):
+        if unknown := int((np.isnan(cost.values) & distinct).sum()):
             what = TITLES[fresh] if fresh else "latency"
             notes.append(
                 f"{name}: {unknown:,} of {count:,} networks have no {what}, measured or predicted; they meet no constraint on it"
@@ -176,16 +177,26 @@ def notes_on(table: NetworkTable, provenance: Mapping[str, Provenance]) -> list[
                     else _too_few(one)
                 )
             )
-        if cost.supported is not None and (far := np.flatnonzero(~cost.supported).tolist()):
+        if cost.supported is not None and (far := np.flatnonzero(~cost.supported & distinct).tolist()):
+            way = "taken in" if table.with_far else "left out; --verify takes them in and measures the best"
             notes.append(
                 f"{name}: {len(far):,} of {count:,} networks are unlike any that was measured, such as "
-                f"{Architecture.from_index(far[0], table.config)}: left out; --verify takes them in and measures the best"
+                f"{Architecture.from_index(far[0], table.config)}: {way}"
+            )
+        if one.precision and one.precision != (of := metric_precision(accuracy.metric) or DEFAULT_PRECISION):
+            told = (
+                f"are of {of} models" if metric_precision(accuracy.metric) else "are not said to be of such"
+            )
+            notes.append(
+                f"{name}: latencies are of {one.precision} models, and the accuracies, {accuracy.label}, {told}: how accurate "
+                f"{one.precision} models are they do not tell ('harness export --precision {one.precision} --table' does)"
             )
         if doubt := one.doubt_note:
             notes.append(f"{name}: {doubt}")
         if cost.high is None:
             notes.append(f"{name}: {one.origin} has no intervals (no sidecar .json)")
-        bare = 0 if cost.high is None else int((np.isnan(cost.high) & ~np.isnan(cost.values)).sum())
+        is_bare = distinct & ~np.isnan(cost.values)
+        bare = 0 if cost.high is None else int((np.isnan(cost.high) & is_bare).sum())
         if bare:
             what = "processes" if fresh else "slices"
             notes.append(f"{name}: {bare:,} measured networks have too few {what} for an interval")
@@ -195,6 +206,11 @@ def notes_on(table: NetworkTable, provenance: Mapping[str, Provenance]) -> list[
                 "latencies have no upper bound there; measure more, or ask for less"
             )
     return notes
+
+
+def metric_precision(metric: str) -> str:
+    """Return the precision of models that an accuracy's title names, as `val_top1_int8_onnx` does; empty where it names none."""
+    return next((word for word in re.split("[^a-z0-9]+", metric.lower()) if word in PRECISIONS), "")
 
 
 def _space(configurations: Sequence[Configuration]) -> SpaceConfig:

@@ -24,7 +24,7 @@ from harness.prediction.space_prediction import (
 )
 from harness.records import FILE_SPACE, Configuration
 from harness.store import Store
-from harness.store.configurations import ConfigurationChoice, select_configurations, short_names
+from harness.store.configurations import ConfigurationChoice, select_configurations, short_names, title_of
 from search.latency.candidates import FEWEST
 from search.latency.model_selection import SelectedPredictor
 from search.table import Cost
@@ -175,7 +175,7 @@ def _column(
     cost = Cost(
         name=name,
         unit="ms",
-        title=f"latency on {configuration.device} ({configuration.runtime})",
+        title=f"latency on {title_of(configuration)}",
         values=found.values,
         low=found.low,
         high=found.high,

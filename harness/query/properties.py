@@ -27,7 +27,7 @@ SIZES = ("onnx-size", "tflite-size")
 _TITLES = {
     "params": "parameters",
     "macs": "multiply-accumulates of one image",
-    "memory": "memory of weights and feature maps, by arithmetic",
+    "memory": "memory of weights and feature maps of one image in fp32, by arithmetic",
     "onnx-size": "size of the ONNX file",
     "tflite-size": "size of the TFLite file",
 }

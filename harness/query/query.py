@@ -15,6 +15,7 @@ from harness.prediction.provenance import Provenance
 from harness.query.accuracies import AccuracySource
 from harness.query.join import SearchTable, build_table, with_far_networks
 from harness.query.latencies import LatencySource, stored_names
+from harness.query.search import check_have_intervals
 from harness.store import Store
 from harness.store.configurations import meant_devices, parse_subject, stored_devices
 from search.table import Cost
@@ -54,7 +55,7 @@ class Query:
         """Return the names of the columns that a cost means: its own, or one for each device of a pattern, a group, or `all`.
 
         With `:RUNTIME` or `:PRECISION` behind it, only of that; `:memory` and the like stay behind each name. A device with
-        several configurations has several columns.
+        several configurations has several columns, of runs of one image unless a batch is named.
         Raises: ConfigError where nothing is stored of any such device.
         """
         if name in PROPERTIES:
@@ -75,6 +76,7 @@ class Query:
             return [name]
         devices = stored_devices(known, [text], self.devices_file)
         found = [one for one in files if one in devices and text == name]
+        narrowed = replace(narrowed, batch=narrowed.batch or 1)
         for one, c in stored_names(store, self.latencies).items():
             if c.device in devices and c.device not in files and narrowed.fits(c):
                 found.append(one)
@@ -112,7 +114,9 @@ class Query:
         named = [name for name in self.costs if name not in PROPERTIES]
         if not named:
             named = list(latency_files(self.latencies.files, allow_pickle=self.latencies.allow_pickle))
-            named += [name for name in stored_names(store, self.latencies) if name not in named]
+            batch = self.latencies.batch or 1
+            stored = [name for name, c in stored_names(store, self.latencies).items() if c.batch == batch]
+            named += [name for name in stored if name not in named]
         own = [name for name in self.costs if name in PROPERTIES]
         return replace(self, costs=tuple(dict.fromkeys([*named, *own, *properties])))
 
@@ -167,12 +171,9 @@ def runs_under_load(store: Store, provenance: Mapping[str, Provenance]) -> dict[
 
 def check_intervals(query: Query, costs: Mapping[str, Cost], provenance: Mapping[str, Provenance]) -> None:
     """Raise ConfigError where a confidence is asked for that the intervals of a limited latency do not have."""
+    check_have_intervals(query.constraints, costs, provenance)
     for constraint in query.constraints:
         cost = costs[constraint.subject]
-        if cost.measured is None and constraint.subject in provenance:
-            raise ConfigError(
-                f"--confidence: the latencies of {constraint.subject!r} have no intervals: leave it out"
-            )
         if cost.coverage is not None and cost.coverage < query.latencies.coverage:
             raise ConfigError(
                 f"--confidence {query.latencies.coverage:g}: the intervals of {constraint.subject!r}, from a file, "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from search.table import NetworkTable
+import numpy as np
+
+from search.table import Cost, NetworkTable
 from search.table.constraints import Constraint
 from search.table.pareto import Front
 from space.accuracies import Accuracies
@@ -40,12 +42,19 @@ def network_row(table: NetworkTable, place: int) -> Row:
             row[f"{name}_low_{cost.unit}"] = number(cost.low[place])
             row[f"{name}_high_{cost.unit}"] = number(cost.high[place])
         if cost.measured is not None:
-            row[f"{name}_source"] = "measured" if cost.measured[place] else "predicted"
-            if cost.supported is not None and not cost.supported[place]:
-                row[f"{name}_source"] = "predicted, far"
+            row[f"{name}_source"] = source_of(cost, place)
         if cost.grades is not None:
             row[f"{name}_grade"] = str(cost.grades[place]) or "-"
     return row
+
+
+def source_of(cost: Cost, place: int) -> str | None:
+    """Return whether a network's cost is measured, predicted, or predicted far from all that was measured; None if unknown."""
+    if np.isnan(cost.values[place]) or cost.measured is None:
+        return None
+    if cost.measured[place]:
+        return "measured"
+    return "predicted" if cost.supported is None or cost.supported[place] else "predicted, far"
 
 
 def _accuracy_key(accuracies: Accuracies) -> str:

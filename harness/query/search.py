@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from harness.prediction.provenance import Provenance
 from harness.query.answer import SearchAnswer
 from harness.query.join import SearchTable
 from search.methods.comparison import MethodComparison, ProxyOf, make_problem
 from search.methods.method import Proxy
 from search.methods.registry import parse_method, run
 from search.proxies import Batch, load_batch, proxy_scorer
-from search.table import NetworkTable
+from search.table import Cost, NetworkTable
 from search.table.answers import Answer, answer, nearest
 from search.table.constraints import Constraint, allowed, check_contradictions, parse_constraint
 from space import SpaceConfig
 from space.errors import ConfigError, HarnessError
+from space.hash_table import is_first
 from space.indexing import FloatArray, IndexArray
 
 EXHAUSTIVE = "exhaustive"
@@ -45,7 +47,8 @@ def search(
     interval must meet them. method: exhaustive, or one of `harness search compare` that evaluates `budget` accuracies, from a
     `seed`; one with a zero-cost proxy chooses from `proxy_pool` random networks by the images of a file, `proxy_batch`, or of
     digits.
-    Raises: ConfigError when no network meets the limits, with the nearest one and what it would take.
+    Raises: ConfigError when no network meets the limits, with the nearest one and what it would take; or for `confident`
+    limits on latencies without intervals.
 
     >>> from harness.query.join import join
     >>> table = join("synthetic")
@@ -62,6 +65,8 @@ def search(
     check_contradictions(constraints)
     _, proxy_name = parse_method(method)
     columns = table.table
+    if confident:
+        check_have_intervals(constraints, columns.costs, table.provenance)
     batch = batch_for([method], proxy_batch, columns.config)
     found = answer(columns, constraints, confident=confident)
     if not len(found.ranked):
@@ -79,6 +84,18 @@ def search(
     trace = run(method, problem, lambda indices: columns.accuracy.values[indices])
     seen = found.ranked[np.isin(found.ranked, trace.indices)]
     return SearchAnswer(table=table, answer=replace(found, ranked=seen), trace=trace)
+
+
+def check_have_intervals(
+    constraints: Sequence[Constraint], costs: Mapping[str, Cost], provenance: Mapping[str, Provenance]
+) -> None:
+    """Raise ConfigError where the far ends of intervals must meet a limit on latencies that have none."""
+    for name in (one.subject for one in constraints):
+        if name in provenance and name in costs and costs[name].low is None:
+            raise ConfigError(
+                f"--confidence: the latencies of {name!r} have no intervals: leave it out (confident=False in "
+                "Python)"
+            )
 
 
 def check_any(table: NetworkTable, constraints: Sequence[Constraint], *, confident: bool = False) -> None:
@@ -138,7 +155,7 @@ def none_found(table: NetworkTable, found: Answer) -> str:
         return f"no network meets {limits}{confidence}: of no network with an accuracy all of it is known; measure more"
     about = f" ({table.accuracy.label} {table.accuracy.values[closest.index]:.2f} %)"
     message = f"no network meets {limits}{confidence}; {closest.text(table.config, about)}"
-    if far := int((~table.supported).sum()):
+    if far := int((~table.supported & is_first(table.config)).sum()):
         message += f"; {far:,} networks unlike any measured one are left out: --verify takes them in"
     single = [f"{s.constraint} alone is met by {s.met:,}" for s in found.standings]
     return message + (f" ({'; '.join(single)})" if len(single) > 1 else "")

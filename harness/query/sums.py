@@ -22,7 +22,7 @@ from harness.query.latencies import LatencySource, measured_estimate
 from harness.query.properties import property_sums, size_precision
 from harness.records import Configuration
 from harness.store import Store
-from harness.store.configurations import measure_command
+from harness.store.configurations import measure_command, title_of
 from search.latency.additive import Additive, fit_additive
 from search.latency.candidates import enough_models
 from search.table.constraints import PROPERTIES, split_subject
@@ -167,7 +167,7 @@ def latency_sums(
     cost = AdditiveCosts(
         name=name,
         unit="ms",
-        title=f"latency on {configuration.device}, {configuration.runtime}",
+        title=f"latency on {title_of(configuration)}",
         config=config,
         totals=(BlockSums(blocks=blocks, constant=fitted.constant * reference_ms),),
         margin=hypot(fitted.margin(coverage), measured.reference_reach(coverage)),

@@ -291,6 +291,13 @@ def describe(configuration: Configuration) -> str:
     return f"{c.device}:{space} {what}{_later(c)} [{identifier}]"
 
 
+def title_of(configuration: Configuration) -> str:
+    """Return a device with its runtime, and with precision and batch where they are not the usual ones, for titles."""
+    c = configuration
+    told = [c.runtime, *([c.precision] * (c.precision != DEFAULT_PRECISION))]
+    return f"{c.device} ({', '.join([*told, *([f'batch {c.batch}'] * (c.batch > 1))])})"
+
+
 def short_description(configuration: Configuration) -> str:
     """Return a short description that tells a device's configurations apart."""
     c = configuration

@@ -8,7 +8,7 @@ from harness.estimates.clean_runs import usable_sessions
 from harness.estimates.energy import newest_energy
 from harness.estimates.estimate import COVERAGE, scatter_of
 from harness.estimates.latency import Latency, latency_of
-from harness.records import BlockRun, Configuration, FreshRun, SessionRecord
+from harness.records import BlockRun, Configuration, FreshRun, SessionRecord, of_last_model
 from harness.store import Store
 
 UNKNOWN = "unknown"  # an arithmetic
@@ -53,7 +53,7 @@ def latencies(
         rows += [
             latency_of(
                 *(one, reference, scatter, coverage),
-                fresh.get(one[0].graph_hash, ()),
+                of_last_model(fresh.get(one[0].graph_hash, ())),
                 newest_energy(energies.get(one[0].graph_hash, ())),
             )
             for one in networks
@@ -76,6 +76,6 @@ def mergeable(sessions: Sequence[SessionRecord]) -> list[SessionRecord]:
     """Return the sessions of a network, oldest first, that may be merged: of the model measured last, if it has changed under its
     name, and of the last known arithmetic or of none known.
     """
-    same = [session for session in sessions if session.model_digest == sessions[-1].model_digest]
+    same = of_last_model(sessions)
     known = [session.arithmetic for session in same if session.arithmetic != UNKNOWN]
     return [session for session in same if session.arithmetic in (UNKNOWN, *known[-1:])]

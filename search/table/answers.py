@@ -13,8 +13,9 @@ from space import Architecture, SpaceConfig
 from space.accuracies import Accuracies
 from space.hash_table import is_first
 from space.indexing import BoolArray, FloatArray, IndexArray
+from space.statistics import student
 
-Z = 1.96  # normal: standard deviations that hold 95 % of a mean over seeds
+COVERAGE = 0.95  # of an interval over seeds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +96,25 @@ def answer(table: NetworkTable, constraints: Sequence[Constraint], *, confident:
     )
 
 
+def seeds_factor(accuracies: Accuracies) -> float:
+    """Return how many standard deviations hold 95 % of a mean over seeds: by Student's t where trainings told the scatter."""
+    freedom = accuracies.seed_freedom
+    return float(student(np.inf if freedom is None else freedom, COVERAGE))
+
+
 def accuracy_reach(accuracies: Accuracies) -> FloatArray:
     """Return half of each network's 95 % interval over seeds, in percent, (networks,); 0 while their scatter is unknown."""
     if accuracies.seed_sd is None:
         return np.zeros(len(accuracies.values))
-    return Z * accuracies.seed_sd / np.sqrt(np.maximum(accuracies.seed_counts, 1))
+    return seeds_factor(accuracies) * accuracies.seed_sd / np.sqrt(np.maximum(accuracies.seed_counts, 1))
+
+
+def by_estimate_alone(table: NetworkTable, found: Answer, network: int) -> list[Constraint]:
+    """Return the constraints that a network meets by its estimates, while the far end of its interval does not."""
+    place = slice(network, network + 1)
+    return [
+        one for one in found.constraints if not one.holds(bound(one, table.cost(one.subject), True)[place])[0]
+    ]
 
 
 def ties(accuracies: Accuracies, ranked: IndexArray) -> BoolArray:

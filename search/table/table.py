@@ -52,7 +52,8 @@ class Cost:
 class NetworkTable:
     """Accuracy and costs of every network of a space, joined on the canonical index. `shown` are further accuracies to show.
 
-    `indices`: in a space too large to list, the canonical indices (n,) of the rows' networks, rising; else None.
+    `indices`: in a space too large to list, the canonical indices (n,) of the rows' networks, rising; else None. `with_far`:
+    networks unlike any measured one count, too.
     """
 
     config: SpaceConfig
@@ -60,6 +61,7 @@ class NetworkTable:
     costs: Mapping[str, Cost]
     shown: tuple[Accuracies, ...] = ()
     indices: IndexArray | None = None
+    with_far: bool = False
 
     def __len__(self) -> int:
         """Return the number of rows, one a network."""
@@ -82,10 +84,10 @@ class NetworkTable:
 
     @property
     def supported(self) -> BoolArray:
-        """Mask of the networks whose costs are all measured or predicted from similar networks; bool (networks,)."""
+        """Mask of the networks whose costs are all measured or predicted from similar ones, all `with_far`; bool (networks,)."""
         found = np.ones(len(self), dtype=np.bool_)
         for cost in self.costs.values():
-            if cost.supported is not None:
+            if cost.supported is not None and not self.with_far:
                 found &= cost.supported
         return found
 

@@ -25,9 +25,9 @@ class Accuracies:
     `seed_counts`, int64 (len(config),), say how many those are. Of some networks both have one element for each of `indices`,
     canonical ones, rising. `metric` is a column's name such as `val_top1`; `epoch` is
     `best`, `last`, a number counted from 1, or empty where the metric has one value a training. `seed_sd` is the standard
-    deviation between seeds of one network, pooled over the networks that have several; None where none has. `origin`
-    names the files. `synthetic`: made up, to be shown with this word only. `notes` say what was noticed in reading, such as
-    how many networks have fewer seeds than others.
+    deviation between seeds of one network, pooled over the networks that have several; None where none has. `seed_freedom`: its
+    degrees of freedom, None where it is not from these accuracies. `origin` names the files. `synthetic`: made up, to be
+    shown with this word only. `notes` say what was noticed in reading, such as how many networks have fewer seeds than others.
     """
 
     metric: str
@@ -41,6 +41,7 @@ class Accuracies:
     notes: tuple[str, ...] = ()
     config: SpaceConfig = BLOX
     indices: NDArray[np.int64] | None = None
+    seed_freedom: int | None = None
 
     def at(self, architecture: Named) -> float | None:
         """Return the accuracy of one network, by any of its names; None where it has none.

@@ -55,7 +55,8 @@ def mean_over_seeds(measured: SeedAccuracies, wanted: tuple[int, ...] = ()) -> A
         )
     networks, places, counts = np.unique(indices, return_inverse=True, return_counts=True)
     means = np.bincount(places, values) / counts
-    seed_sd = _pooled_sd(values, counts, means, places)
+    freedom = int((counts - 1).sum())
+    seed_sd = float(np.sqrt(((values - means[places]) ** 2).sum() / freedom)) if freedom else None
     several, few = int(counts.max()), int((counts < counts.max()).sum())
     if few:
         notes.append(f"{few} networks were trained with fewer seeds than the {several} of others")
@@ -77,6 +78,7 @@ def mean_over_seeds(measured: SeedAccuracies, wanted: tuple[int, ...] = ()) -> A
         notes=tuple(notes),
         config=measured.config,
         indices=None if is_listed else networks,
+        seed_freedom=freedom or None,
     )
 
 
@@ -95,16 +97,3 @@ def _chosen(measured: SeedAccuracies, wanted: tuple[int, ...]) -> tuple[NDArray[
             )
     seeds = tuple(sorted(set(wanted))) or tuple(known)
     return np.isin(measured.seeds, seeds), seeds
-
-
-def _pooled_sd(
-    values: NDArray[np.float64],
-    counts: NDArray[np.int64],
-    means: NDArray[np.float64],
-    places: NDArray[np.int64],
-) -> float | None:
-    """Return the standard deviation within networks, its variance weighted by degrees of freedom; None without any."""
-    freedom = int((counts - 1)[counts > 1].sum())
-    if not freedom:
-        return None
-    return float(np.sqrt(((values - means[places]) ** 2).sum() / freedom))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from device_agents.names import short_provider
 from harness.output.sustained import summary
+from harness.prediction.provenance import untold_text
 from harness.store.configurations import configuration_id
 from harness.store.database import hide
 
@@ -85,6 +86,8 @@ def _configuration(configuration: Configuration, conditions: Mapping[str, Any]) 
 
 
 def _networks(provenance: Provenance) -> str:
+    if provenance.is_untold:
+        return untold_text(provenance)
     text = f"{provenance.measured:,} measured"
     if provenance.predicted:
         text += f", {provenance.predicted:,} predicted"

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.output.plots.front import accuracy_axis, cost_axis
-from search.table.answers import Z
+from search.table.answers import seeds_factor
 from space import Architecture
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def build_payload(report: Report) -> Json:
         | {
             "seed_sd": table.accuracy.seed_sd,
             "seed_counts": encode(table.accuracy.seed_counts),
-            "z": Z,
+            "z": seeds_factor(table.accuracy),
             "seeds": list(table.accuracy.seeds),
             "origin": list(table.accuracy.origin),
         },

@@ -363,3 +363,21 @@ def test_several_paths_in_a_variable_stand_between_colons_or_spaces(tmp_path: Pa
         path.write_text("")
     assert paths_of_variable(f"{first}:{second}") == [str(first), str(second)]
     assert paths_of_variable("x.blox y.blox") == ["x.blox", "y.blox"]
+
+
+def test_of_what_is_not_known_no_number_and_no_source_is_told(store: Path) -> None:
+    asked = (*SEARCH, "-d", "made-up", "-t", "2", "--measured-only", "--accuracy-sd", "5")
+    done = run(store, *asked, "--json")
+    rows = [row for row in done.json["networks"] if row[LATENCY] is None]
+    assert rows and {row["made-up_source"] for row in rows} == {None}
+    text = run(store, *asked).stdout
+    assert (
+        "nan" not in text
+        and "unknown" in text
+        and "predicted" not in text.partition("most accurate first")[2]
+    )
+    (ties,) = (line for line in text.splitlines() if "tie in " in line)
+    assert f"the fastest of the {MEASURED} whose latency is known on made-up is " in ties
+    with Store(str(store)) as opened:
+        fastest = latencies(opened, MANY)[0]
+    assert f" is {fastest.architecture}, {fastest.latency_ms:.3f} ms" in ties

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from harness.estimates.comparison import compare, doubted
 from harness.estimates.estimate import RatioEstimate, estimate, scatter_of
 from harness.estimates.findings import Finding, Grade, Kind
+from harness.estimates.latency import latency_of
+from harness.records import ReferenceLatency
 
 MIRROR = {"faster": "slower", "slower": "faster", "tie": "tie"}
 
@@ -158,3 +160,30 @@ def test_ties_and_comparisons_without_an_interval_stay_what_they_are() -> None:
         found = compare(a, estimate_of(1.0, 0.99, 1.01))
         assert found.verdict == "tie"
         assert doubted(found, [finding("contended", "D")]) == found
+
+
+def test_what_programs_on_other_cores_did_counts_in_the_same_processes_too() -> None:
+    def beside(ratio: float, moved: float) -> RatioEstimate:
+        own = (ratio / 1.005, ratio * 1.005)
+        return estimate_of(
+            ratio, ratio / 1.06, ratio * 1.06, named=frozenset({"one"}), apart=own, moved=moved
+        )
+
+    assert compare(beside(1.0, 0.0), beside(1.03, 0.0)).verdict == "faster"
+    assert compare(beside(1.0, 0.05), beside(1.03, 0.0)).verdict == "tie", "one of them alone was slowed"
+    assert compare(beside(1.0, 0.05), beside(1.03, 0.05)).verdict == "faster", "alike, they are slowed alike"
+    half, unlike = (np.log(1.005) * np.sqrt(2), compare(beside(1.0, 0.05), beside(1.3, 0.05)))
+    assert unlike.interval is not None
+    assert np.log(unlike.interval[1] / unlike.ratio) == pytest.approx(np.hypot(half, 0.05), rel=1e-6)
+
+
+def test_the_doubt_of_shared_caches_is_in_an_estimate_that_is_compared() -> None:
+    slices = [make_slice([2_000_000 + n], [1_000_000 + n], [1_000_000 + n]) for n in range(20)]
+    busy = {"delay_source": "schedstat", "others_busy": 0.9}
+    session = make_session(slices, process="one", scheduling=busy)
+    reference = ReferenceLatency(
+        configuration=CONFIGURATION, latency_ns=1e6, session_id="", measured_utc="", sd=0.01, never_quiet=True
+    )
+    assert latency_of([session], reference, None, 0.95).estimate.moved == pytest.approx(0.05)
+    free = make_session(slices, process="one")
+    assert latency_of([free], replace(reference, never_quiet=False), None, 0.95).estimate.moved == 0

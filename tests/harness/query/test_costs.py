@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from factories.records import make_fresh_run
-from factories.stores import MANY, networks, new_store, stored
+from factories.stores import MANY, add_sessions, calibrate, networks, new_store, stored
 from rigs.commands import refused, run
 
 from harness.blockwise.costs import space_costs
+from harness.prediction.fresh_costs import all_measured_costs
 from harness.query.costs import fresh_cost
 from harness.query.latencies import LatencySource
 from harness.store import Store
+from harness.store.latencies import latencies
 from search.latency.candidates import FEWEST, enough_models
 from search.table import Cost
 from space import BLOX, TINY, Architecture
@@ -196,3 +198,39 @@ def test_latencies_that_are_too_few_to_predict_others_say_so_and_what_to_measure
     assert "2,017 of 2,025 networks" in note
     assert "(predicted from 10 measured networks on); measure more: harness measure --device made-up" in note
     assert "--space tiny" in note and note.endswith(f"--models {enough_models(TINY)}")
+
+
+def weighed(store: Store, memory_bytes: int, started_utc: str, **changes: object) -> None:
+    """Store three fresh runs of the first network of TINY."""
+    (one,) = TINY.sample(1, seed=1)
+    for _ in range(3):
+        run = make_fresh_run(memory_bytes, configuration=IN_TINY, started_utc=started_utc)
+        store.add_fresh_run(replace(run, architecture=str(one), graph_hash=one.graph_hash, **changes))
+
+
+def test_processes_of_a_model_that_has_changed_since_do_not_count(tmp_path: Path) -> None:
+    (one,) = TINY.sample(1, seed=1)
+    with new_store(tmp_path / "store.sqlite") as store:
+        calibrate(store, IN_TINY)
+        add_sessions(store, [one], IN_TINY)
+        weighed(store, 90_000_000, "2024-05-01T00:00:00.000+00:00", model_digest="0" * 64)
+        weighed(store, 30_000_000, "2024-05-02T00:00:00.000+00:00", model_digest="1" * 64)
+        cost, _ = fresh_cost(store, "x:memory", IN_TINY, LatencySource())
+        (row,) = latencies(store, IN_TINY)
+    assert cost.values[one.index] == row.memory_bytes == 30_000_000
+
+
+def test_a_peak_that_holds_what_putting_the_model_together_took_is_no_memory_of_it(tmp_path: Path) -> None:
+    (one,) = TINY.sample(1, seed=1)
+    with new_store(tmp_path / "store.sqlite") as store:
+        calibrate(store, IN_TINY)
+        add_sessions(store, [one], IN_TINY)
+        weighed(store, 90_000_000, "2024-05-01T00:00:00.000+00:00", is_reset=False)
+        (row,) = latencies(store, IN_TINY)
+        assert row.memory_bytes is None and row.load_ms == 20.0
+        with pytest.raises(ConfigError, match=r"no peak memory is measured.*lets no peak begin anew"):
+            fresh_cost(store, "x:memory", IN_TINY, LatencySource())
+        load, _ = fresh_cost(store, "x:load", IN_TINY, LatencySource())
+        assert load.values[one.index] == 20.0
+        table = all_measured_costs(store, IN_TINY, TINY, coverage=0.9, doubtful=False)
+    assert list(table) == ["load", "first-run"]

@@ -13,6 +13,7 @@ from factories.stores import MANY, networks, new_store, stored
 from rigs.commands import refused, run
 
 import harness
+from harness.estimates.energy import NoEnergy, energy_of, newest_energy
 from harness.prediction.fresh_costs import measured_costs
 from harness.query.costs import fresh_cost
 from harness.query.latencies import LatencySource
@@ -213,3 +214,32 @@ def test_energy_of_busy_devices_alone_says_so(path: Path, tmp_path: Path) -> Non
             ConfigError, match="1 measured while other cores were busy, or may have been: --doubtful"
         ):
             fresh_cost(store, "made-up:energy", IN_TINY, LatencySource())
+
+
+def test_energies_that_are_in_part_another_program_s_are_left_out_with_a_count(path: Path) -> None:
+    told: list[str] = []
+    with Store(str(path)) as store:
+        fresh_cost(store, "made-up:energy", IN_TINY, LatencySource(), told.append)
+        taken: list[str] = []
+        fresh_cost(store, "made-up:energy", IN_TINY, LatencySource(doubtful=True), taken.append)
+    assert any("energy of 1 network left out" in line and "--doubtful" in line for line in told), told
+    assert not any("left out" in line for line in taken)
+
+
+def test_a_sensor_that_counts_nothing_tells_no_energy() -> None:
+    run = make_energy_run(configuration=IN_TINY)
+    still = [{**reading, "uj": {"package-0": 7}} for reading in run.readings]
+    with pytest.raises(NoEnergy, match="counted nothing"):
+        energy_of(replace(run, readings=tuple(still)))
+    assert newest_energy([replace(run, readings=tuple(still))]) is None
+
+
+def test_the_energy_of_a_model_that_has_changed_since_does_not_count() -> None:
+    old = make_energy_run(configuration=IN_TINY, model_digest="0" * 64)
+    new = make_energy_run(
+        configuration=IN_TINY, model_digest="1" * 64, started_utc="2099-01-01T00:00:00.000+00:00"
+    )
+    blind = replace(new, readings=())
+    assert newest_energy([new, old]) == energy_of(new)
+    assert newest_energy([old, blind]) is None
+    assert newest_energy([old, replace(blind, model_digest=old.model_digest)]) == energy_of(old)

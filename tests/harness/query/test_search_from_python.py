@@ -21,6 +21,7 @@ from harness.store import Store
 from search.table.constraints import parse_constraint
 from search.table.synthetic import synthetic_accuracies
 from space import BLOX, TINY
+from space.dataset import bench_dataset, write_dataset
 from space.errors import ConfigError
 
 
@@ -186,3 +187,21 @@ def test_the_examples_in_docstrings_hold(name: str, store: Store) -> None:
 
 def test_the_space_of_joined_accuracies_is_blox_where_nothing_says_another() -> None:
     assert join.join("synthetic", costs=[]).table.config == BLOX
+
+
+def test_a_confident_search_is_refused_where_latencies_have_no_intervals(tmp_path: Path) -> None:
+    file = tmp_path / "blox-bench-lab.csv"
+    write_dataset(file, bench_dataset("lab", [0, 1, 2], [1e-3, 2e-3, 3e-3]))
+    table = join.join("synthetic", [file])
+    assert len(search.search(table, ["lab<2.5ms"])) == 2
+    with pytest.raises(ConfigError, match=r"latencies of 'lab' have no intervals.*confident=False"):
+        search.search(table, ["lab<2.5ms"], confident=True)
+    assert len(search.search(table, ["params<2M"], confident=True)) > 2
+
+
+def test_networks_within_the_limits_are_counted_whatever_a_method_evaluates(path: Path) -> None:
+    limits = ("-a", "synthetic", "-c", "params<3M")
+    every = run(path, "search", *limits, "--json").json
+    some = run(path, "search", *limits, "--method", "random", "--budget", "20", "--json").json
+    assert some["method"]["look_ups"] == len(some["networks"]) * 2 == 20
+    assert some["networks_within_limits"] == every["networks_within_limits"] > 20

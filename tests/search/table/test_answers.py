@@ -11,7 +11,7 @@ from factories.tables import made_accuracies, made_cost, made_table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.table.answers import answer, nearest, ties
+from search.table.answers import accuracy_reach, answer, by_estimate_alone, nearest, ties
 from search.table.constraints import parse_constraint
 from space import MINI
 
@@ -35,7 +35,7 @@ def test_networks_unlike_any_that_was_measured_are_neither_found_nor_named_as_th
     assert answer(table, [parse_constraint("pixel<9ms")]).ranked.tolist() == [2, 0]
     closest = nearest(table, [parse_constraint("pixel<0.03ms")])
     assert closest is not None and closest.index == 0
-    trusting = replace(table, costs={"pixel": replace(table.costs["pixel"], supported=None)})
+    trusting = replace(table, with_far=True)
     assert answer(trusting, [parse_constraint("pixel<9ms")]).ranked.tolist() == [1, 2, 0]
 
 
@@ -91,3 +91,17 @@ def test_the_nearest_network_may_lack_from_below_and_counts_the_intervals_far_en
 
 def test_there_is_no_nearest_network_where_nothing_is_known() -> None:
     assert nearest(made_table([50.0], made_cost("pixel", [])), [parse_constraint("pixel<8ms")]) is None
+
+
+def test_few_trainings_tell_poorly_how_trainings_scatter_and_the_interval_is_wider() -> None:
+    accuracies = made_accuracies([60.0, 61.0], seed_sd=0.5)
+    assert accuracy_reach(accuracies)[0] == pytest.approx(0.98, abs=1e-3)
+    assert accuracy_reach(replace(accuracies, seed_freedom=2))[0] == pytest.approx(0.5 * 4.3027, abs=1e-3)
+    assert accuracy_reach(replace(accuracies, seed_freedom=1000))[0] == pytest.approx(0.98, abs=2e-3)
+
+
+def test_limits_that_a_network_meets_by_its_estimate_alone_are_told() -> None:
+    table = made_table([60.0, 70.0], made_cost("pixel", [1.0, 2.0], 0.1), made_cost("pi", [5.0, 5.0]))
+    found = answer(table, [parse_constraint(text) for text in ("pixel<2.1ms", "pixel>0.5ms", "pi<=5ms")])
+    assert [str(one) for one in by_estimate_alone(table, found, 1)] == ["pixel<2.1ms"]
+    assert by_estimate_alone(table, found, 0) == []

@@ -448,3 +448,19 @@ def test_sources_hold_the_same_of_the_same_table(tmp_path: Path) -> None:
         assert list(source.cells("arch")) == NOTATIONS["text"]
         np.testing.assert_array_equal(source.numbers("acc"), [50.0, np.nan, 52.5])
         assert (source.is_numeric("acc"), source.is_numeric("arch")) == (True, False)
+
+
+def test_the_trainings_that_told_the_scatter_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    rows = [
+        "conv/conv/conv,0,60",
+        "conv/conv/conv,1,62",
+        "conv/conv/bconv,0,61",
+        "conv/conv/bconv,1,61",
+        "bconv/conv/conv,0,50",
+    ]
+    path.write_text("\n".join(["architecture,seed,acc", *rows]))
+    found = load_accuracies(path)
+    assert (found.seed_freedom, found.seed_sd) == (2, pytest.approx(1.0))
+    path.write_text("\n".join(["architecture,seed,acc", rows[0], rows[2]]))
+    assert load_accuracies(path).seed_freedom is None

@@ -1,0 +1,116 @@
+"""What a query means and is told: columns of one batch, titles that tell configurations apart, notes on what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from factories.stores import MANY, add_sessions, calibrate, networks, new_store
+
+from harness.output.report.conditions import condition_lines
+from harness.prediction.bench_files import file_latency
+from harness.query.accuracies import AccuracySource
+from harness.query.costs import cost_columns
+from harness.query.latencies import LatencySource
+from harness.query.query import Query
+from harness.store import Store
+from space import TINY
+from space.dataset import bench_dataset, write_dataset
+
+ONE = replace(MANY, space=TINY.name)
+BATCH = replace(ONE, batch=8)
+INT8 = replace(ONE, precision="int8", device="other")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with new_store(tmp_path_factory.mktemp("query") / "store.sqlite") as opened:
+        for configuration in (ONE, BATCH, INT8):
+            calibrate(opened, configuration)
+            add_sessions(opened, networks(3, TINY), configuration, sessions=2)
+        yield opened
+
+
+def query(*costs: str, **source: object) -> Query:
+    return Query(
+        accuracies=AccuracySource(paths=("synthetic",)),
+        latencies=LatencySource(measured_only=True, **source),  # type: ignore[arg-type]
+        costs=costs,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "meant"),
+    [
+        ("made*", {}, ["made-up"]),
+        ("all", {}, ["made-up", "other"]),
+        ("all:int8", {}, ["other"]),
+        ("all:memory", {}, ["made-up:memory", "other:memory"]),
+        ("made*", {"batch": 8}, ["made-up:batch8"]),
+        ("made*:batch8", {}, ["made-up:batch8"]),
+    ],
+)
+def test_a_pattern_means_runs_of_one_image_unless_a_batch_is_named(
+    store: Store, name: str, source: dict[str, object], meant: list[str]
+) -> None:
+    assert query(**source).meant(store, name) == meant
+
+
+def test_a_page_without_a_device_shows_latencies_of_one_batch(store: Store) -> None:
+    assert query().with_all_costs(store, ("params",)).costs == ("made-up", "other", "params")
+    assert query(batch=8).with_all_costs(store, ()).costs == ("made-up:batch8",)
+
+
+def test_titles_tell_precision_and_batch_where_they_are_not_the_usual_ones(store: Store) -> None:
+    names = ["made-up", "made-up:batch8", "other"]
+    found, _ = cost_columns(store, TINY, [*names, "memory"], query().latencies)
+    assert [found[name].title for name in names] == [
+        "latency on made-up (onnxruntime)",
+        "latency on made-up (onnxruntime, batch 8)",
+        "latency on other (onnxruntime, int8)",
+    ]
+    assert "of one image in fp32" in found["memory"].title
+
+
+def own_table(folder: Path, column: str) -> Path:
+    path = folder / "own.csv"
+    path.write_text(
+        f"architecture,{column}\n"
+        + "".join(f"{one},{60 + place}\n" for place, one in enumerate(networks(3, TINY)))
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("column", "device", "words"),
+    [
+        ("accuracy", "other", ["other: latencies are of int8 models", "are not said to be of such"]),
+        ("val_top1_int8_onnx", "made-up", ["made-up: latencies are of fp32 models", "are of int8 models"]),
+        ("val_top1_int8_onnx", "other", []),
+        ("accuracy", "made-up", []),
+    ],
+)
+def test_accuracies_and_latencies_of_two_precisions_are_not_joined_without_a_word(
+    store: Store, tmp_path: Path, column: str, device: str, words: list[str]
+) -> None:
+    asked = query(device)
+    own = AccuracySource(paths=(str(own_table(tmp_path, column)),), metric=column)
+    notes = [
+        note for note in replace(asked, accuracies=own).build_table(store).notes if "how accurate" in note
+    ]
+    assert len(notes) == bool(words)
+    assert all(word in note for note in notes for word in words)
+
+
+def test_a_file_that_does_not_tell_measured_from_predicted_calls_nothing_measured(tmp_path: Path) -> None:
+    path = tmp_path / "blox-bench-lab.csv"
+    write_dataset(path, bench_dataset("lab", [0, 1, 2], [1e-3, 2e-3, 3e-3], TINY))
+    _, provenance = file_latency(path, "lab", TINY)
+    assert (
+        str(provenance)
+        == f"{path}: 3 latencies, measured or predicted: the file does not tell (no sidecar .json)"
+    )
+    (line,) = (text for label, text in condition_lines(provenance) if label == "networks")
+    assert line.startswith("3 latencies, measured or predicted")

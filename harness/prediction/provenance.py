@@ -46,6 +46,7 @@ class Provenance:
             return doubt_text(self.doubtful, self.configuration)
         return f"{self.doubtful}" + ("" if self.doubtful.taken else "; take them in with --doubtful")
 
+    @property
     def is_untold(self) -> bool:
         """Whether nothing tells which of a file's latencies are measured, which predicted."""
         return self.configuration is None and not self.grades

@@ -162,6 +162,10 @@ class Timing(Protocol):
         """The one runtime to time in, empty for all that the device has."""
         ...
 
+    def log(self, line: str, /) -> None:
+        """Take a line on how a long search for files goes."""
+        ...
+
     def measure(self, files: Sequence[FileModel], references: Mapping[str, str]) -> LatencyTable:
         """Time each file beside the built-in reference that is named for its key, else beside one of like duration."""
         ...
@@ -291,7 +295,7 @@ def gate(
     rules = tuple(map(Rule.parse, fail_if or (DEFAULT_RULE,)))
     path = Path(baseline)
     kept = {file.name: file for file in load_baseline(path).files}
-    opened = open_files(find_files(map(str, files)), timing.inputs)
+    opened = open_files(find_files(map(str, files), timing.log), timing.inputs)
     limits = [one.limit for one in rules if one.metric == "latency"]
     changes: dict[Metric, Mapping[str, Sequence[_Change]]] = {}
     if limits:
@@ -320,7 +324,7 @@ def write_baseline(
     """
     target = Path(path)
     check_output_file(target)
-    opened = open_files(find_files(map(str, files)), timing.inputs)
+    opened = open_files(find_files(map(str, files), timing.log), timing.inputs)
     table = timing.measure(opened, {})
     fresh = _weighed(timing.weigh(opened)) if memory else {}
     rows = {

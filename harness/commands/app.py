@@ -27,7 +27,7 @@ from harness.commands.gate import gate
 from harness.commands.help_pages import UsageError, command_line, help_width, show_help_alone
 from harness.commands.import_ import import_results
 from harness.commands.measure import measure
-from harness.commands.options import is_quiet
+from harness.commands.options import hide_progress, is_quiet
 from harness.commands.pack import pack
 from harness.commands.predict import predict
 from harness.commands.profile import profile
@@ -114,7 +114,10 @@ for group in (app, dataset, search, store):
 @app.callback()
 def options(
     context: typer.Context,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show no progress; also after the command.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; also after the command.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     """Measure how fast every network of a macro search space runs on your own devices."""
@@ -126,9 +129,11 @@ def options(
 
 def main() -> None:
     """Run the command line and exit with the status that the error tree gives."""
-    # It is accepted before and after the command.
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    debug = len(arguments) < len(sys.argv) - 1
+    given = sys.argv[1:]
+    debug = "--debug" in given
+    hide_progress("-q" in given or "--quiet" in given)
+    # They are accepted before and after the command.
+    arguments = [argument for argument in given if argument not in ("--debug", "-q", "--quiet")]
     status = _run(arguments, debug)
     sys.exit(status if _flushed(debug) else status or 1)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from harness.devices.config import Device
     from harness.store import Store
 
+_is_hidden = False  # progress, by --quiet
 DevicesFile = Annotated[
     Path | None,
     typer.Option(
@@ -384,9 +385,15 @@ def named_device(text: str, devices_file: Path | None) -> Device:
     return select_one(text, devices_file)
 
 
+def hide_progress(hidden: bool) -> None:
+    """Hide progress from here on, as --quiet asks, or show it again."""
+    global _is_hidden
+    _is_hidden = hidden
+
+
 def is_quiet(json_output: bool) -> bool:
-    """Return whether progress is hidden: a program reads the JSON document, and standard error is no terminal."""
-    return json_output and not sys.stderr.isatty()
+    """Return whether progress is hidden: by --quiet, or as a program reads the JSON document and standard error is no terminal."""
+    return _is_hidden or (json_output and not sys.stderr.isatty())
 
 
 def log(text: str, *, quiet: bool = False) -> None:

@@ -116,7 +116,7 @@ def _search_library(
         request,
         open_store=partial(open_store, store_url, writes=request.verify is not None),
         runner=workers.runner(),
-        watch=partial(TrainingView, quiet=False),
+        watch=partial(TrainingView, quiet=is_quiet(json_output=False)),
         observe=partial(ProgressView, quiet=is_quiet(json_output)),
         log=log,
     )

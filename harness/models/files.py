@@ -12,9 +12,10 @@ import json
 import os
 import re
 import tempfile
+import time
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import prod
@@ -34,6 +35,7 @@ from harness.records import FILE_SPACE
 from space.array_files import read_arrays
 from space.errors import ConfigError, did_you_mean
 from space.system_errors import remedy_for
+from space.text import counted
 from space.user_paths import expand_user
 
 # Of model files, with the format that runtimes load: programs of torch.export are converted.
@@ -45,6 +47,7 @@ SKELETON_BYTES = 1 << 10
 PART_BYTES = 1 << 22
 MOST_PARTS = 250  # a recipe of the protocol holds 256
 MOST_FILES = 10_000
+SEARCH_WORD_S = (2.0, 30.0)  # until the first word on a long search for files, and until each further one
 _SIZE = re.compile("[1-9][0-9]{0,9}")  # of an input
 _LFS = b"version https://git-lfs"
 _WORDS = ("all", "segments")  # of selections, whatever a folder is called
@@ -327,19 +330,21 @@ def split_names(texts: Iterable[str]) -> tuple[list[str], list[str]]:
     return networks, files
 
 
-def find_files(texts: Iterable[str]) -> list[Path]:
-    """Return the model files that names, wildcards and folders mean, each once. Raises: ConfigError."""
+def find_files(texts: Iterable[str], log: Callable[[str], None] = lambda text: None) -> list[Path]:
+    """Return the model files that names, wildcards and folders mean, each once; `log` follows a long search.
+
+    Raises: ConfigError.
+    """
     found: dict[Path, None] = {}
     for text in texts:
         try:
-            found |= dict.fromkeys(_meant(text))
+            found |= dict.fromkeys(_meant(text, log))
         except OSError as error:  # a name that is too long, a folder that may not be searched
             reason = error.strerror or error
             raise ConfigError(
                 f"{text}: cannot be looked up: {reason}; {remedy_for(error, 'check the path')}"
             ) from error
-        if len(found) > MOST_FILES:
-            raise ConfigError(f"{text!r}: more than {MOST_FILES:,} model files; name fewer")
+        _check_number(text, len(found))
     return list(found)
 
 
@@ -399,16 +404,16 @@ def _one(text: str) -> list[Path]:
     return paths
 
 
-def _meant(text: str) -> list[Path]:
+def _meant(text: str, log: Callable[[str], None]) -> list[Path]:
     path = expand_user(text)
     if path.is_dir():
-        found = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and one.is_file())
+        found = _models_among(text, path.rglob("*"), log)
         if not found:
             raise ConfigError(f"{text}: a folder without .onnx, .tflite or .pt2 files; name another")
         return found
     if not path.exists() and ("*" in text or "?" in text or "[" in text):
-        found = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 - of absolute patterns too
-        found = [one for one in found if one.suffix.lower() in SUFFIXES and one.is_file()]
+        fitting = glob.iglob(str(path), recursive=True)  # noqa: PTH207 - of absolute patterns too
+        found = _models_among(text, map(Path, fitting), log)
         if not found:
             raise ConfigError(f"{text!r}: no .onnx, .tflite or .pt2 file fits; check the pattern")
         return found
@@ -422,6 +427,26 @@ def _meant(text: str) -> list[Path]:
             f"{text}: none of .onnx, .tflite and .pt2; export or convert the model to one of them"
         )
     return [path]
+
+
+def _models_among(text: str, paths: Iterable[Path], log: Callable[[str], None]) -> list[Path]:
+    """Return the model files among the paths that a text means, sorted. Raises: ConfigError for too many."""
+    found = list[Path]()
+    first_s, next_s = SEARCH_WORD_S
+    due_s = time.monotonic() + first_s
+    for number, path in enumerate(paths, 1):
+        if path.suffix.lower() in SUFFIXES and path.is_file():
+            found.append(path)
+            _check_number(text, len(found))
+        if time.monotonic() >= due_s:
+            log(f"{text}: {counted(len(found), 'model file')} among {number:,} names so far")
+            due_s = time.monotonic() + next_s
+    return sorted(found)
+
+
+def _check_number(text: str, number: int) -> None:
+    if number > MOST_FILES:
+        raise ConfigError(f"{text!r}: more than {MOST_FILES:,} model files; name fewer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -110,12 +110,12 @@ class ProgressView:
         self._progress.stop()
 
     def due(self) -> list[str] | None:
-        """Return log lines on tasks without a line for half a minute; None where nothing is under way."""
-        if self._quiet or self._progress.is_shown:
-            return []
+        """Return log lines on tasks without a line for half a minute, none where bars show them; None where nothing is under way."""
         with self._lock:
             under_way = [one for one in self._progress.tasks if one.description or one.total]
             under_way = [one for one in under_way if not one.finished and one.stop_time is None]
+            if self._quiet or (self._progress.is_shown and under_way):
+                return []
             now_s, lines = time.monotonic(), []
             for one in under_way:
                 name = one.fields["name"]

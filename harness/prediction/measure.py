@@ -300,7 +300,7 @@ def asked_source(
     networks = ExportedModels(chosen, on_progress=observer.export, config=config) if chosen else None
     if networks is not None and not request.files:
         return networks, request.options
-    paths = find_files(request.files)
+    paths = find_files(request.files, observer.log)
     if len(paths) >= MANY_FILES:
         observer.log(f"reading {len(paths):,} model files")
     files = open_files(paths, request.inputs)

@@ -291,7 +291,7 @@ def gate(
     rules = tuple(map(Rule.parse, fail_if or (DEFAULT_RULE,)))
     path = Path(baseline)
     kept = {file.name: file for file in load_baseline(path).files}
-    opened = open_files(find_files(map(str, files)), timing.inputs)
+    opened = open_files(find_files(map(str, files), timing.log), timing.inputs)
     limits = [one.limit for one in rules if one.metric == "latency"]
     changes: dict[Metric, Mapping[str, Sequence[_Change]]] = {}
     if limits:
@@ -320,7 +320,7 @@ def write_baseline(
     """
     target = Path(path)
     check_output_file(target)
-    opened = open_files(find_files(map(str, files)), timing.inputs)
+    opened = open_files(find_files(map(str, files), timing.log), timing.inputs)
     table = timing.measure(opened, {})
     fresh = _weighed(timing.weigh(opened)) if memory else {}
     rows = {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -433,6 +435,30 @@ def test_a_name_of_no_file_is_refused_with_what_helps(
     assert is_file_name(text)
     with pytest.raises(ConfigError, match=said):
         find_files([text])
+
+
+def test_a_long_search_for_files_says_how_far_it_is_and_ends_at_too_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        (tmp_path / f"{number}.txt").touch()
+        (tmp_path / f"{number}.onnx").touch()
+    said = list[str]()
+    assert len(find_files([str(tmp_path)], said.append)) == 5
+    assert said == [], "a short one says nothing"
+    monkeypatch.setattr(files, "SEARCH_WORD_S", (0.0, math.inf))
+    for text in (str(tmp_path), str(tmp_path / "**/*")):
+        found = find_files([text], said.append)
+        assert [path.name for path in found] == [f"{number}.onnx" for number in range(5)]
+        assert re.fullmatch(rf"{re.escape(text)}: [01] model files? among 1 names so far", said.pop())
+        assert said == []
+    monkeypatch.setattr(files, "MOST_FILES", 2)
+    monkeypatch.setattr(files, "SEARCH_WORD_S", (0.0, 0.0))
+    with pytest.raises(ConfigError, match="more than 2 model files; name fewer"):
+        find_files([str(tmp_path)], said.append)
+    assert said[-1].startswith(f"{tmp_path}: 2 model files among "), "it looks at no more once there are too many"
+    with pytest.raises(ConfigError, match="more than 2 model files; name fewer"):
+        find_files([str(tmp_path / f"{number}.onnx") for number in range(5)])
 
 
 def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:

@@ -139,6 +139,18 @@ def test_where_nothing_is_under_way_the_command_itself_may_say_that_it_is_at_wor
     assert ProgressView(quiet=True).due() == []
 
 
+def test_a_terminal_without_bars_leaves_the_word_to_the_command(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", Terminal())
+    with ProgressView(quiet=False) as view:
+        assert view.due() is None
+        view.event("board", Connecting())
+        clock.now_s += 31
+        assert view.due() == [], "its bar moves"
+
+
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_a_bar_shows_count_and_time_left_whole_in_any_terminal(
     width: int, clock: Clock, monkeypatch: pytest.MonkeyPatch

@@ -36,7 +36,8 @@ class By(StrEnum):
 
 def profile(
     architecture: Annotated[
-        str, typer.Argument(help="A network: its architecture, hash or index; or a model file.")
+        str,
+        typer.Argument(help="A network: its architecture, hash or index; or a model file.", metavar="MODEL"),
     ],
     device: Annotated[str, typer.Option("--device", "-d", help="Device of devices.toml.")] = LOCAL,
     runtime: Annotated[

@@ -150,7 +150,7 @@ class WrittenBaseline:
 
 
 class Timing(Protocol):
-    """Function by which a gate times files, with their given `inputs`. Raises: HarnessError when that fails."""
+    """Way of a gate to time files, with their given `inputs`. Raises: HarnessError when that fails."""
 
     @property
     def inputs(self) -> GivenInputs:
@@ -160,6 +160,11 @@ class Timing(Protocol):
     @property
     def runtime(self) -> str:
         """The one runtime to time in, empty for all that the device has."""
+        ...
+
+    @property
+    def log(self) -> Callable[[str], None]:
+        """The function that takes a line on what takes long."""
         ...
 
     def measure(self, files: Sequence[FileModel], references: Mapping[str, str]) -> LatencyTable:

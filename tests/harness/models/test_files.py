@@ -456,7 +456,9 @@ def test_a_long_search_for_files_says_how_far_it_is_and_ends_at_too_many(
     monkeypatch.setattr(files, "SEARCH_WORD_S", (0.0, 0.0))
     with pytest.raises(ConfigError, match="more than 2 model files; name fewer"):
         find_files([str(tmp_path)], said.append)
-    assert said[-1].startswith(f"{tmp_path}: 2 model files among "), "it looks at no more once there are too many"
+    assert said[-1].startswith(f"{tmp_path}: 2 model files among "), (
+        "it looks at no more once there are too many"
+    )
     with pytest.raises(ConfigError, match="more than 2 model files; name fewer"):
         find_files([str(tmp_path / f"{number}.onnx") for number in range(5)])
 

@@ -7,7 +7,7 @@
 Call the first two at different hours, on a machine as it is. For every pair of stores and each runtime: Spearman's rank
 correlation and median difference of the predicted ratios of all networks, the median difference of milliseconds, and the share
 of the second table's milliseconds inside the first one's 90 % intervals. Of all stores: the differences of their
-reference latencies over the uncertainties that they state, whose standard deviation is 1 where these are honest.
+reference latencies over what both state of a visit at another hour (root mean square); a standard deviation of 1 is honest.
 """
 
 from __future__ import annotations

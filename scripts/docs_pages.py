@@ -13,8 +13,9 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parents[1]
 EXIT_STATUSES = {
     "0": "all done",
-    "1": "another error",
-    "2": "bad input (the command line, `devices.toml`, a file); nothing was stored",
+    "1": "another error; `harness gate`: a file became slower; `harness store check`: something is wrong",
+    "2": "bad input (the command line, `devices.toml`, a file), of which nothing was stored; or a store that takes nothing: "
+    "sessions wait beside it; `harness gate`: a file could not be judged",
     "3": "a device or a measurement failed; the rest was measured and stored",
     "4": "a model could not be made",
     "130": "stopped by Ctrl-C",
@@ -56,7 +57,7 @@ def commands() -> str:
 
 def devices_file() -> str:
     """Return the page of the keys of devices.toml, as its JSON schema has them."""
-    from harness.devices.config import LOCAL, LocalDevice, SshDevice
+    from harness.devices.config import LOCAL, AdbDevice, LocalDevice, SshDevice
 
     parts = [
         "# devices.toml",
@@ -67,22 +68,28 @@ def devices_file() -> str:
         "`#:schema ./devices.schema.json` as its first line lets editors complete and check it (`harness devices --schema`).",
     ]
     shared = set(LocalDevice.model_fields)
-    for title, names in (
-        ("Keys of every device", [name for name in LocalDevice.model_fields if name != "name"]),
+    for title, fields, names in (
         (
-            'Keys of a device with `transport = "ssh"`',
-            [name for name in SshDevice.model_fields if name not in shared],
+            "Keys of every device",
+            SshDevice.model_fields,
+            [name for name in LocalDevice.model_fields if name != "name"],
+        ),
+        *(
+            (
+                f'Keys of a device with `transport = "{transport}"`',
+                of.model_fields,
+                [name for name in of.model_fields if name not in shared],
+            )
+            for transport, of in (("ssh", SshDevice), ("adb", AdbDevice))
         ),
     ):
-        rows = [
-            f"| `{name}` | {_key_text(SshDevice.model_fields[name].description or '')} |" for name in names
-        ]
+        rows = [f"| `{name}` | {_key_text(fields[name].description or '')} |" for name in names]
         parts += [f"## {title}", "\n".join(["| key | |", "|---|---|", *rows])]
     return "\n\n".join(parts) + "\n"
 
 
 def _key_text(description: str) -> str:
-    return html.escape(description or "`ssh` or `local`, or one of another package.", quote=False)
+    return html.escape(description or "`ssh`, `local` or `adb`, or one of another package.", quote=False)
 
 
 def _command(command: Any, context: Any) -> list[str]:

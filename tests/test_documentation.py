@@ -31,7 +31,7 @@ from rigs import with_tests
 
 import harness
 from harness.commands.app import app
-from harness.devices.config import parse_devices
+from harness.devices.config import AdbDevice, LocalDevice, SshDevice, parse_devices
 from space import Architecture, load_space
 
 ROOT = Path(__file__).parents[1]
@@ -453,6 +453,14 @@ def test_the_page_of_commands_has_every_command_and_option() -> None:
         assert f"## harness {name}\n" in page
         for option in command.get_params(group.context_class(command, info_name=name)):
             assert option.opts[-1] in page
+
+
+def test_the_page_of_devices_toml_has_every_key_of_every_transport() -> None:
+    pytest.importorskip("mkdocs", reason="mkdocs is absent: pip install 'harness[docs]'")
+    page = runpy.run_path(str(ROOT / "scripts/docs_pages.py"))["devices_file"]()
+    for transport in (LocalDevice, SshDevice, AdbDevice):
+        for key in set(transport.model_fields) - {"name"}:
+            assert f"| `{key}` |" in page, f"{transport.__name__}: {key}"
 
 
 def test_every_benchmark_is_shown_with_its_command() -> None:

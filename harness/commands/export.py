@@ -11,7 +11,9 @@ from harness.commands.options import ModelFormat, SpaceName, log
 
 
 def export(
-    architecture: Annotated[str, typer.Argument(help="An architecture, its graph hash or its index.")],
+    architecture: Annotated[
+        str, typer.Argument(help="An architecture, its graph hash or its index.", metavar="ARCH")
+    ],
     model_format: Annotated[ModelFormat, typer.Option("--format", help="Format of the file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
     precision: Annotated[

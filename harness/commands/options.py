@@ -397,7 +397,7 @@ def hide_progress(hidden: bool) -> None:
 
 
 def is_quiet(json_output: bool) -> bool:
-    """Return whether progress is hidden: by --quiet, or where a program reads JSON and standard error is no terminal."""
+    """Return whether progress is hidden: by --quiet, or for a program that reads JSON where standard error is no terminal."""
     return _is_hidden or (json_output and not sys.stderr.isatty())
 
 

@@ -39,7 +39,8 @@ class By(StrEnum):
 
 def profile(
     architecture: Annotated[
-        str, typer.Argument(help="A network: its architecture, hash or index; or a model file.")
+        str,
+        typer.Argument(help="A network: its architecture, hash or index; or a model file.", metavar="MODEL"),
     ],
     device: OneDevice = LOCAL,
     runtime: Annotated[

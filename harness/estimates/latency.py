@@ -81,7 +81,8 @@ class Latency:
     ratio, does not have. Wall times are what a user feels. `session_medians` are the ratios of each session that makes the
     estimate, oldest first. `output_error`: how far the outputs of its sessions are off the expected ones, at most, relative to
     these; None where that is not judged. `arithmetic`: what its sessions were computed in, `unknown` where no runtime said it.
-    `device_ms`: what the accelerator's own clock says of a run, the median of all sessions; None where it says nothing. `fresh`: what the network took alone in fresh workers, where that was measured; `energy`: that of an
+    `device_ms`: what the accelerator's own clock says of a run, the median of all sessions; None where it says nothing. `fresh`:
+    what the network took alone in fresh workers, where that was measured; `energy`: that of an
     inference, where a sensor told it.
     """
 

@@ -36,9 +36,10 @@ VISIT_PRIOR = 2  # visits that the default counts for
 # The default: a device that is restless within a visit differs more between visits, but one that is calm may be restless at
 # another hour. Quiet levels of a virtual machine differed within seven hours by 2.6 (ONNX Runtime) and 3.3 % (TFLite; standard
 # deviation of ten visits), and from those of its two calmest visits, whose blocks scattered by 1 % at most, by 3.5 and 3.3 %: by
-# the root of two times this.  With both, 19 of 22 pairs of tables lay within each other's intervals of 90 %.
+# the root of two times this. With both, 19 of 22 pairs of tables lay within each other's intervals of 90 %.
 VISIT_SD = 0.025  # at least
 VISIT_SHARE = 0.65  # of the scatter of a visit's blocks
+VISIT_MOST_SD = 0.033  # at most, as those ten visits differed: beyond it, what all networks share would make grade D alone
 FEWEST_BLOCKS = 3
 # Two calibrations of before, each the quietest of three sessions, differed by 2.4 and 3.4 %: the root of their mean square.
 CALIBRATION_SD = 0.03
@@ -229,7 +230,8 @@ def _restlessness(visits: Sequence[Sequence[FloatArray]]) -> float:
     if not known:
         return VISIT_SD
     squares = sum(float(np.square(each - each.mean()).sum()) for each in known)
-    return max(VISIT_SHARE * sqrt(squares / sum(len(each) - 1 for each in known)), VISIT_SD)
+    share = VISIT_SHARE * sqrt(squares / sum(len(each) - 1 for each in known))
+    return min(max(share, VISIT_SD), VISIT_MOST_SD)
 
 
 def _visit_sd(deviations: Sequence[float], default: float) -> float:

@@ -121,7 +121,7 @@ def _profiled_format(text: str) -> Format:
     try:
         name, _ = parse_runtime(text)
     except ValueError as error:
-        raise ConfigError(f"--runtime {text!r}: {error}") from error
+        raise ConfigError(f"--runtime {error}") from error
     if name not in PROFILED:
         others = " or ".join(f"--runtime {known}" for known in PROFILED)
         raise ConfigError(f"--runtime {text!r}: {name} has no profiler that can be reached; use {others}")

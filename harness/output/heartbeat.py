@@ -14,6 +14,7 @@ EVERY_S = 30.0
 # Return the lines that are due, None where there is nothing to tell but that the command is at work.
 Speaker = Callable[[], list[str] | None]
 _speakers: list[Speaker] = []  # of this process's views, the one shown last
+_under_way_s = [0.0]  # when a view last showed something that is under way
 
 
 @contextmanager
@@ -48,6 +49,9 @@ def heartbeat(*, quiet: bool) -> Iterator[None]:
 def due_lines(now_s: float, begin_s: float) -> list[str]:
     """Return the lines that are due at a time by `time.monotonic`, in a command that began at `begin_s`."""
     lines = _speakers[-1]() if _speakers else None
-    if lines is not None or now_s - max(last_line_s(), begin_s) < EVERY_S:
-        return lines or []
+    if lines is not None:
+        _under_way_s[0] = now_s
+        return lines
+    if now_s - max(last_line_s(), begin_s, _under_way_s[0]) < EVERY_S:
+        return []
     return [f"at work, {duration(now_s - begin_s)} so far"]

@@ -106,7 +106,7 @@ class ProgressView:
         self._shown.close()
 
     def due(self) -> list[str] | None:
-        """Return lines on tasks without a line for half a minute, none where bars show them, None where nothing is under way."""
+        """Return log lines on tasks without a line for half a minute, none beside bars; None where nothing is under way."""
         with self._lock:
             under_way = [one for one in self._progress.tasks if one.description or one.total]
             under_way = [one for one in under_way if not one.finished and one.stop_time is None]

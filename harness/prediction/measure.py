@@ -145,7 +145,7 @@ class MeasureRequest:
             try:
                 parse_runtime(text)
             except ValueError as error:
-                raise ConfigError(f"--runtime {text!r}: {error}") from error
+                raise ConfigError(f"--runtime {error}") from error
         if not self.files and (self.inputs != GivenInputs() or self.reference is not None):
             raise ConfigError(
                 "--shape, --inputs, --expect, --signature and --reference are for model files: name one, such as model.onnx"

@@ -150,7 +150,7 @@ class WrittenBaseline:
 
 
 class Timing(Protocol):
-    """Function by which a gate times files, with their given `inputs`. Raises: HarnessError when that fails."""
+    """Way of a gate to time files, with their given `inputs`. Raises: HarnessError when that fails."""
 
     @property
     def inputs(self) -> GivenInputs:
@@ -162,8 +162,9 @@ class Timing(Protocol):
         """The one runtime to time in, empty for all that the device has."""
         ...
 
-    def log(self, line: str, /) -> None:
-        """Take a line on how a long search for files goes."""
+    @property
+    def log(self) -> Callable[[str], None]:
+        """The function that takes a line on what takes long."""
         ...
 
     def measure(self, files: Sequence[FileModel], references: Mapping[str, str]) -> LatencyTable:

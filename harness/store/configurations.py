@@ -383,5 +383,5 @@ def _parse_runtime(text: str) -> tuple[str, str]:
     try:
         name, provider = parse_runtime(text)
     except ValueError as error:
-        raise ConfigError(f"--runtime {text!r}: {error}") from error
+        raise ConfigError(f"--runtime {error}") from error
     return name, short_provider(provider)

@@ -259,7 +259,7 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "an empty sample": (["measure", "-m", "sample:0"], ["sample:0"]),
     "an unknown runtime": (
         ["measure", "-r", "onxruntime"],
-        ["--runtime 'onxruntime'", "did you mean 'onnxruntime'?"],
+        ["harness: --runtime names unknown runtime 'onxruntime'; did you mean 'onnxruntime'?"],
     ),
     "an unknown format": (["measure", "--format", "onx"], ["onx", "tflite"]),
     "an unknown device": (

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 from factories.records import make_session, make_slice
 
+from harness.estimates.findings import GRADE_HALF_WIDTHS
 from harness.estimates.reference import (
     BLOCK_SD,
     CALIBRATION_SD,
+    VISIT_MOST_SD,
     VISIT_SD,
     VISIT_SHARE,
     ReferenceLevel,
@@ -75,11 +78,19 @@ def test_a_short_campaign_knows_less_of_the_quiet_level_than_a_long_one() -> Non
 
 
 def test_a_restless_device_is_expected_to_differ_from_visit_to_visit() -> None:
-    blocks = [1.0, 1.12, 1.0, 1.06, 1.12, 1.0]
+    blocks = np.array([1.0, 1.08, 1.0, 1.05, 1.1, 1.0])
     levels = [level(10 * n + s, QUIET_NS * block) for n, block in enumerate(blocks) for s in range(0, 10, 2)]
     latency_ns, sd = pool_reference(levels)
     assert latency_ns == pytest.approx(QUIET_NS)
     assert sd >= 2**0.5 * VISIT_SHARE * np.std(np.log(blocks), ddof=1) > 2**0.5 * VISIT_SD
+
+
+def test_what_one_restless_visit_says_of_another_hour_is_no_reason_for_grade_d() -> None:
+    blocks = [1.0, 1.2, 1.0, 1.1, 1.25, 1.0] * 5
+    _, sd = pool_reference(
+        [level(10 * n + s, QUIET_NS * block) for n, block in enumerate(blocks) for s in range(0, 10, 2)]
+    )
+    assert 2**0.5 * VISIT_MOST_SD <= sd < GRADE_HALF_WIDTHS["C"] / NormalDist().inv_cdf(0.975)
 
 
 def test_unrest_between_blocks_shows() -> None:

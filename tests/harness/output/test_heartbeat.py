@@ -12,6 +12,7 @@ from harness.output.heartbeat import due_lines, speaking
 def silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal, "_last_line_s", [100.0])
     monkeypatch.setattr(heartbeat, "_speakers", [])
+    monkeypatch.setattr(heartbeat, "_under_way_s", [0.0])
 
 
 @pytest.mark.usefixtures("silent")
@@ -28,5 +29,6 @@ def test_a_view_speaks_for_the_command_while_it_is_shown() -> None:
         with speaking(lambda: []):
             assert due_lines(400.0, 60.0) == [], "bars move, nothing is to be said"
         with speaking(lambda: None):
-            assert due_lines(400.0, 60.0) == ["at work, 0:05:40 so far"]
+            assert due_lines(429.0, 60.0) == [], "bars moved until just now"
+            assert due_lines(430.0, 60.0) == ["at work, 0:06:10 so far"]
     assert due_lines(101.0, 60.0) == []

@@ -17,6 +17,7 @@ MISTAKES = {
     "mesure": "there is no command 'mesure'; did you mean 'measure'? 'harness -h' shows its commands",
     "store frob": "store has no command 'frob'; 'harness store -h' shows its commands",
     "measure --fersh": "measure has no option '--fersh'; did you mean '--fresh'? 'harness measure -h' shows its options",
+    "profile": "profile: missing argument 'MODEL'; 'harness profile -h' shows its options",
     "-x": "there is no option '-x'; 'harness -h' shows its options",
     "results --device": "option '--device' requires an argument; --help shows what it takes",
     "compare conv/conv": "compare: missing argument 'B'; 'harness compare -h' shows its options",

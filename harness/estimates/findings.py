@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
+from statistics import NormalDist
 from typing import Literal
 
 from harness.devices.conditions import (
@@ -30,6 +31,7 @@ from harness.estimates.clean_runs import (
     usable_sessions,
 )
 from harness.estimates.estimate import (
+    COVERAGE,
     RatioEstimate,
     estimate,
     half_width,
@@ -67,6 +69,7 @@ Kind = Literal[
     "core-moved",
     "reference-drift",
     "one-session",
+    "one-visit",
     "imprecise",
     "few-slices",
     "two-modes",
@@ -132,6 +135,7 @@ def check_network(
         _core_moved(used),
         *(_reference_drift(used, reference) if reference is not None else ()),
         _one_session(summary),
+        _one_visit(reference),
         _few_slices(summary),
         _imprecise(used),
         _two_modes(used),
@@ -528,6 +532,20 @@ def _one_session(summary: RatioEstimate) -> Finding | None:
         message=f"measured in 1 process: how this network scatters from process to process is {known}",
         remedy="harness measure --level screen",
         cap="A" if summary.is_pooled else "C",
+    )
+
+
+def _one_visit(reference: ReferenceLatency | None) -> Finding | None:
+    """A device that was visited once: no other hour tells how far its level moves."""
+    if reference is None or reference.visits != 1 or not reference.sd:
+        return None
+    reach = NormalDist().inv_cdf((1 + COVERAGE) / 2) * reference.sd
+    return Finding(
+        kind="one-visit",
+        message=f"all sessions are of one visit of the device: at another hour all its milliseconds may be off alike, by up to "
+        f"{reach:.1%} as devices are, which their intervals hold; ratios and ranks hardly move",
+        remedy="measure a few networks again at another hour, with --fresh",
+        cap="A",
     )
 
 

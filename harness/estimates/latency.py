@@ -78,11 +78,10 @@ class Latency:
 
     `latency_ms` with its interval, of 95 % if nothing else was asked for (None below 6 slices), and its grade, A to D, with
     what speaks against it; the interval holds the uncertainty of the reference latency, too, which that of the `estimate`, a
-    ratio, does not have. Wall times are what a user feels. `session_medians` are the ratios of each session alone, oldest
-    first. `output_error`: how far the outputs of its sessions are off the expected ones, at most, relative to these; None where
-    that is not judged. `arithmetic`: what its sessions were computed in, `unknown`
-    where no runtime said it. `device_ms`: what the accelerator's own clock says of a run, the median of all sessions; None where
-    it says nothing. `fresh`: what the network took alone in fresh workers, where that was measured; `energy`: that of an
+    ratio, does not have. Wall times are what a user feels. `session_medians` are the ratios of each session that makes the
+    estimate, oldest first. `output_error`: how far the outputs of its sessions are off the expected ones, at most, relative to
+    these; None where that is not judged. `arithmetic`: what its sessions were computed in, `unknown` where no runtime said it.
+    `device_ms`: what the accelerator's own clock says of a run, the median of all sessions; None where it says nothing. `fresh`: what the network took alone in fresh workers, where that was measured; `energy`: that of an
     inference, where a sensor told it.
     """
 
@@ -208,7 +207,8 @@ def latency_of(
     `coverage`: the probability that the interval is meant to hold with; `fresh`: the network's fresh runs; `energy`: that of an
     inference.
     """
-    doubt = fmean(shared_caches_doubt(session, reference) for session in usable_sessions(sessions))
+    used = usable_sessions(sessions)
+    doubt = fmean(shared_caches_doubt(session, reference) for session in used)
 
     def of(coverage: float) -> RatioEstimate:
         found = estimate(sessions, scatter, coverage=coverage)
@@ -233,12 +233,12 @@ def latency_of(
         grade=grade(None if graded_ms is None else half_width(latency_ms, graded_ms), findings),
         findings=tuple(findings),
         estimate=summary,
-        session_medians=tuple(median(ratios) for session in sessions if (ratios := session_ratios(session))),
+        session_medians=tuple(median(session_ratios(session)) for session in used),
         wall=wall_time(sessions),
         first_run_ms=min(session.first_run_ns for session in sessions) / 1e6,
         measured_utc=sessions[-1].started_utc,
         output_error=max(
-            (error for session in usable_sessions(sessions) if (error := output_error(session)) is not None),
+            (error for session in used if (error := output_error(session)) is not None),
             default=None,
         ),
         arithmetic=_arithmetic(sessions),

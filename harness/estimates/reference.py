@@ -32,17 +32,16 @@ BLOCK_DRAWS = 200
 # What the quiet level does from one visit of a device to another: where memory lies, what else is installed and warm, which host
 # a virtual machine is on. Learned from a store that holds several visits; this prior counts for some of them before.
 VISIT_GAP_S = 1800.0
-VISIT_PRIOR = 4  # visits that the default counts for
-# The default: a device that is restless within a visit differs between visits, too. A virtual machine whose blocks scattered by 2
-# to 5.5 % had quiet levels that differed by 1.5 (ONNX Runtime) and 2.2 % (TFLite) within two hours of one day, by 2.4 and 3.4 %
-# on another: half to seven tenths as much. With this share and `UNKNOWN_SD`, 21 pairs of that day differed by 0.80 and 1.23 times
-# what they say (standard deviation; docs/performance.md, "Two fresh stores").
-VISIT_SHARE = 0.65
-VISIT_SD = 0.005  # at least
-UNKNOWN_SD = 0.025  # of a visit too short to show how restless the device is
+VISIT_PRIOR = 2  # visits that the default counts for
+# The default: a device that is restless within a visit differs more between visits, but one that is calm may be restless at
+# another hour. Quiet levels of a virtual machine differed within seven hours by 2.6 (ONNX Runtime) and 3.3 % (TFLite; standard
+# deviation of ten visits), and from those of its two calmest visits, whose blocks scattered by 1 % at most, by 3.5 and 3.3 %: by
+# the root of two times this.  With both, 22 of 24 pairs of tables lay within each other's intervals of 90 %.
+VISIT_SD = 0.025  # at least
+VISIT_SHARE = 0.65  # of the scatter of a visit's blocks
 FEWEST_BLOCKS = 3
-# Two calibrations of before, each the quietest of three sessions, differed by 2.4 and 3.4 %.
-CALIBRATION_SD = 0.02
+# Two calibrations of before, each the quietest of three sessions, differed by 2.4 and 3.4 %: the root of their mean square.
+CALIBRATION_SD = 0.03
 OTHERS_SHARE = 0.2  # of the time of another core: less are the daemons of a quiet machine, and harness itself
 # How long the fixed piece of work took in a session: as low a quantile as shows whether some of its slices were undisturbed.
 # Beside a busy hyperthread sibling, which a guest is not told of, it takes 1.6 to 2 times as long, alone 1 to 1.1 times; boosted
@@ -168,10 +167,11 @@ def were_never_quiet(levels: Sequence[ReferenceLevel], best_paces_ns: Mapping[st
 
 
 def pool_reference(levels: Sequence[ReferenceLevel]) -> tuple[float, float]:
-    """Return the reference's latency in ns and its relative standard deviation, from the levels of sessions.
+    """Return the reference's latency in ns, and how far a visit at another hour is off it: a relative standard deviation.
 
-    The uncertainty is what resampled blocks of time show (Kuensch 1989), or resampled sessions where these differ
-    more than so few blocks can show, no less than so few blocks leave, and what differs from visit to visit.
+    It holds what resampled blocks of time show (Kuensch 1989), or resampled sessions where these differ more than so few blocks
+    can show, no less than so few blocks leave, and what differs from visit to visit: that does not shrink with their number, for
+    it is of the next one.
     Raises: ValueError without a level.
     """
     if not levels:
@@ -190,7 +190,12 @@ def pool_reference(levels: Sequence[ReferenceLevel]) -> tuple[float, float]:
     within = max(float(np.std(draws)), float(np.std(alone)), BLOCK_SD / len(blocks))
     deviations = [_quiet(logs[np.concatenate(visit)]) - log(pooled_ns) for visit in visits]
     between = _visit_sd(deviations, _restlessness([[logs[block] for block in visit] for visit in visits]))
-    return pooled_ns, hypot(within, between / sqrt(len(visits)))
+    return pooled_ns, hypot(within, between * sqrt(1 + 1 / len(visits)))
+
+
+def count_visits(levels: Sequence[ReferenceLevel]) -> int:
+    """Return the number of visits of a device, parted by pauses of half an hour, in which sessions began."""
+    return len(_cut(sorted(level.time_s for level in levels)))
 
 
 def calibration_sd(spread: float | None, sessions: int) -> float:
@@ -222,7 +227,7 @@ def _restlessness(visits: Sequence[Sequence[FloatArray]]) -> float:
         np.array([np.median(block) for block in visit]) for visit in visits if len(visit) >= FEWEST_BLOCKS
     ]
     if not known:
-        return UNKNOWN_SD
+        return VISIT_SD
     squares = sum(float(np.square(each - each.mean()).sum()) for each in known)
     return max(VISIT_SHARE * sqrt(squares / sum(len(each) - 1 for each in known)), VISIT_SD)
 

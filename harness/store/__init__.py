@@ -414,6 +414,7 @@ class Store:
                 measured_utc=fast[-1].started_utc,
                 sessions=len(fast),
                 sd=sd,
+                visits=pooling.count_visits(fast),
                 never_quiet=pooling.were_never_quiet(levels, best_paces_ns),
                 slowed=slowed,
                 best_paces_ns=best_paces_ns,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from search.statistics import bootstrap, kendall, spearman_of_rows
+from search.statistics import kendall, mean_of, spearman_of_rows
 from space.errors import ConfigError
 from space.indexing import FloatArray
 
@@ -111,11 +112,13 @@ def repeatability(first: ArrayLike, second: ArrayLike) -> Errors:
 def mape_interval(predicted: ArrayLike, measured: ArrayLike, seed: int = 0) -> tuple[float, float]:
     """Return the 95 % interval of the mean absolute percentage error over networks like these, low and high.
 
-    Percentile bootstrap over networks (Efron & Tibshirani 1993, chapter 13); of one network both ends are its error.
+    Over networks as `search.statistics.mean_of` has it; of one network, which shows nothing of others, 0 and infinity.
 
     Raises:
         ConfigError: see `relative_errors`.
     """
     errors = relative_errors(predicted, measured)
-    found = bootstrap(lambda counts: counts @ errors / len(errors), len(errors), seed=seed)
-    return found.low, found.high
+    if len(errors) < 2:
+        return 0.0, inf
+    found = mean_of(errors, seed)
+    return max(found.low, 0.0), found.high

@@ -149,7 +149,7 @@ def test_a_doubt_is_found_with_its_value_and_a_remedy(kind: str) -> None:
 
 
 def test_every_kind_has_its_case() -> None:
-    assert set(CASES) | {"one-session", "few-slices", "contended", "steal", "slow-core"} == set(
+    assert set(CASES) | {"one-session", "one-visit", "few-slices", "contended", "steal", "slow-core"} == set(
         get_args(Kind)
     )
 
@@ -232,6 +232,14 @@ def test_what_held_a_board_back_between_two_samples_is_found_by_its_marks_and_co
 def test_one_session_says_that_its_scatter_is_unknown_and_how_to_know_it() -> None:
     (found,) = findings_of(session_of())
     assert (found.kind, "--level screen" in found.remedy) == ("one-session", True)
+
+
+def test_one_visit_says_how_far_another_hour_may_be_off_and_several_do_not() -> None:
+    sessions = [session_of(), session_of(2.002 * (1 + NOISE[::-1]))]
+    once = replace(REFERENCE, visits=1, sd=0.035)
+    (found,) = findings_of(*sessions, reference=once)
+    assert (found.kind, found.cap, "6.9%" in found.message) == ("one-visit", "A", True)
+    assert findings_of(*sessions, reference=replace(once, visits=2)) == []
 
 
 def test_too_few_slices_are_said_to_carry_no_interval() -> None:

@@ -148,7 +148,7 @@ def test_it_stops_when_the_error_is_shown_and_says_what_it_did(
 
 
 def test_a_target_below_the_devices_own_scatter_is_refused_after_the_judges(store: Store) -> None:
-    script = Script(store, scatter=0.08)
+    script = Script(store, scatter=0.04)
     with pytest.raises(Unreachable, match=r"an error of 1\.00% cannot be shown: a measurement") as caught:
         script.until("mape=1%")
     assert script.counts == [len(script.design), 24]
@@ -196,8 +196,28 @@ def test_a_campaign_that_was_stopped_stops_all(store: Store, campaign: int) -> N
 
 def test_judges_that_cannot_be_measured_are_reported(store: Store) -> None:
     script = Script(store, last=1)
-    with pytest.raises(Unreachable, match="none of the networks to judge by was measured well enough"):
+    with pytest.raises(Unreachable, match="0 of 24 networks to judge by were measured well enough"):
         script.until("mape=2%")
+
+
+def test_too_few_judges_show_no_error_however_small_theirs_are(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = error_target.measured_networks
+    script = Script(store)
+
+    def few(*where: Any, **how: Any) -> MeasuredNetworks:
+        found = measured(*where, **how)
+        if len(script.asked) < 2:
+            return found
+        lost = {network.index for network in script.judges[3:]}
+        kept = [place for place, index in enumerate(found.indices.tolist()) if index not in lost]
+        columns = {name: getattr(found, name)[kept] for name in ("indices", "ratios", "sds")}
+        return replace(found, **columns, rows=tuple(found.rows[place] for place in kept))
+
+    monkeypatch.setattr(error_target, "measured_networks", few)
+    with pytest.raises(Unreachable, match="3 of 24 networks to judge by were measured well enough"):
+        script.until("mape=90%")
 
 
 def test_a_space_too_large_to_list_is_measured_until_random_networks_of_it_show_the_error(

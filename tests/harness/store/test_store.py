@@ -184,7 +184,11 @@ def test_the_reference_latency_is_pooled_and_knows_how_uncertain_it_is(store: St
     assert reference.latency_ns == pytest.approx(3_000_000)
     assert (reference.sessions, reference.measured_utc) == (20, "2024-05-01T00:19:00.000+00:00")
     assert reference.sd is not None
-    assert 0.001 < reference.sd < 0.04
+    assert 0.035 < reference.sd < 0.05, "of a visit at another hour"
+    assert reference.visits == 1
+    store.add_session(session_at(3_000_000, minute=59))
+    again = store.reference_latency(CONFIGURATION)
+    assert again is not None and again.visits == 2
 
 
 def test_the_reference_knows_whether_other_cores_were_ever_idle(store: Store) -> None:

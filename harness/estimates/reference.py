@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import hypot, log, sqrt
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +59,19 @@ MOVED_SHARE = 0.8
 NEVER_QUIET_DOUBT = 0.05
 
 Places = npt.NDArray[np.intp]
+
+
+class PooledReference(NamedTuple):
+    """Quiet level of the reference in ns, and how far a visit at another hour is off it: `sd`, a relative standard deviation.
+
+    `hour_sd`: the part of it that is not of another hour, but of how well the level is known from these sessions. `visits`: how
+    many these are of, parted by pauses of half an hour.
+    """
+
+    latency_ns: float
+    sd: float
+    hour_sd: float
+    visits: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,10 +180,10 @@ def were_never_quiet(levels: Sequence[ReferenceLevel], best_paces_ns: Mapping[st
     )
 
 
-def pool_reference(levels: Sequence[ReferenceLevel]) -> tuple[float, float]:
-    """Return the reference's latency in ns, and how far a visit at another hour is off it: a relative standard deviation.
+def pool_reference(levels: Sequence[ReferenceLevel]) -> PooledReference:
+    """Return the reference's latency, pooled from the levels of sessions, with how far a visit at another hour is off it.
 
-    It holds what resampled blocks of time show (Kuensch 1989), or resampled sessions where these differ more than so few blocks
+    That holds what resampled blocks of time show (Kuensch 1989), or resampled sessions where these differ more than so few blocks
     can show, no less than so few blocks leave, and what differs from visit to visit: that does not shrink with their number, for
     it is of the next one.
     Raises: ValueError without a level.
@@ -190,12 +204,8 @@ def pool_reference(levels: Sequence[ReferenceLevel]) -> tuple[float, float]:
     within = max(float(np.std(draws)), float(np.std(alone)), BLOCK_SD / len(blocks))
     deviations = [_quiet(logs[np.concatenate(visit)]) - log(pooled_ns) for visit in visits]
     between = _visit_sd(deviations, _restlessness([[logs[block] for block in visit] for visit in visits]))
-    return pooled_ns, hypot(within, between * sqrt(1 + 1 / len(visits)))
-
-
-def count_visits(levels: Sequence[ReferenceLevel]) -> int:
-    """Return the number of visits of a device, parted by pauses of half an hour, in which sessions began."""
-    return len(_cut(sorted(level.time_s for level in levels)))
+    sd = hypot(within, between * sqrt(1 + 1 / len(visits)))
+    return PooledReference(pooled_ns, sd, hour_sd=within, visits=len(visits))
 
 
 def calibration_sd(spread: float | None, sessions: int) -> float:

@@ -486,12 +486,13 @@ class Failure:
 class ReferenceLatency:
     """The reference network's latency on a configuration when the device is quiet; makes latencies of ratios.
 
-    Pooled from `sessions` sessions in `visits` visits of the device (0 where that is not known), the last at `measured_utc`;
+    Pooled from `sessions` sessions in `visits` visits of the device (0 where that is not known), the last at `measured_utc`.
     `sd`: how far a visit at another hour is off it, a relative standard deviation, None where nothing is known of it;
-    `never_quiet`: other cores were busy, or the core was slow, in every one of them. `best_paces_ns`: how long a fixed piece of
-    work took at best on these cores in any session, by what did it (device_agents.pace); `slowed`: how much longer it took in
-    every session that tells, relative, 0 where one was as fast. Older versions kept that of calibration sessions, of
-    which `session_id` was the quietest and `spread` the relative standard deviation between them, None from a single one.
+    `hour_sd`: the part of that which is not of another hour, None where it is not told apart. `never_quiet`: other cores were
+    busy, or the core was slow, in every session. `best_paces_ns`: how long a fixed piece of work took at best on these cores
+    in any session, by what did it (device_agents.pace); `slowed`: how much longer it took in every session that tells,
+    relative, 0 where one was as fast. Older versions kept that of calibration sessions, of which `session_id` was the
+    quietest and `spread` the relative standard deviation between them, None from a single one.
     """
 
     configuration: Configuration
@@ -501,6 +502,7 @@ class ReferenceLatency:
     sessions: int = 1
     spread: float | None = None
     sd: float | None = None
+    hour_sd: float | None = None
     visits: int = 0
     never_quiet: bool = False
     slowed: float = 0.0

@@ -148,14 +148,17 @@ def check_network(
     return [finding for finding in found if finding is not None]
 
 
-def grade(width: float | None, findings: Sequence[Finding]) -> Grade:
+def grade(width: float | None, findings: Sequence[Finding], *, hour_width: float | None = None) -> Grade:
     """Return the grade: A for an interval within 1 % of the value, B within 3 %, C within 10 %, else D; no better than any cap.
 
-    width: half that of the printed 95 % interval, relative to the value; None where there is none: D.
+    width: half that of the printed 95 % interval, relative to the value; None where there is none: D. `hour_width`: the same
+    without what another hour adds, which is common to all networks of a configuration and makes no D by itself.
     """
     by_width: Grade = "D"
     if width is not None:
         by_width = next((letter for letter, most in GRADE_HALF_WIDTHS.items() if width <= most), "D")
+    if by_width == "D" and hour_width is not None and hour_width <= GRADE_HALF_WIDTHS["C"]:
+        by_width = "C"
     return max(by_width, *(finding.cap for finding in findings), key="ABCD".index)
 
 

@@ -77,13 +77,13 @@ class Latency:
     """Latency of one network on one configuration.
 
     `latency_ms` with its interval, of 95 % if nothing else was asked for (None below 6 slices), and its grade, A to D, with
-    what speaks against it; the interval holds the uncertainty of the reference latency, too, which that of the `estimate`, a
-    ratio, does not have. Wall times are what a user feels. `session_medians` are the ratios of each session that makes the
-    estimate, oldest first. `output_error`: how far the outputs of its sessions are off the expected ones, at most, relative to
-    these; None where that is not judged. `arithmetic`: what its sessions were computed in, `unknown` where no runtime said it.
-    `device_ms`: what the accelerator's own clock says of a run, the median of all sessions; None where it says nothing. `fresh`:
-    what the network took alone in fresh workers, where that was measured; `energy`: that of an
-    inference, where a sensor told it.
+    what speaks against it. The interval is meant to hold at another hour, too: it has how far the reference latency moves,
+    which that of the `estimate`, a ratio, does not have. Wall times are what a user feels. `session_medians` are the ratios
+    of each session that makes the estimate, oldest first. `output_error`: how far the outputs of its sessions are off the
+    expected ones, at most, relative to these; None where that is not judged. `arithmetic`: what its sessions were computed
+    in, `unknown` where no runtime said it. `device_ms`: what the accelerator's own clock says of a run, the median of all
+    sessions; None where it says nothing. `fresh`: what the network took alone in fresh workers, where that was measured;
+    `energy`: that of an inference, where a sensor told it.
     """
 
     configuration: Configuration
@@ -231,7 +231,11 @@ def latency_of(
         graph_hash=sessions[0].graph_hash,
         latency_ms=latency_ms,
         interval_ms=shown_ms,
-        grade=grade(None if graded_ms is None else half_width(latency_ms, graded_ms), findings),
+        grade=grade(
+            None if graded_ms is None else half_width(latency_ms, graded_ms),
+            findings,
+            hour_width=hour_width(summary, reference),
+        ),
         findings=tuple(findings),
         estimate=summary,
         session_medians=tuple(median(session_ratios(session)) for session in used),
@@ -260,6 +264,13 @@ def _device_ms(sessions: Sequence[SessionRecord]) -> float | None:
     told = [session.conditions_after.get("device_ns") for session in sessions]
     medians = [median(times) for times in told if isinstance(times, list | tuple) and times]
     return median(medians) / 1e6 if medians else None
+
+
+def hour_width(summary: RatioEstimate, reference: ReferenceLatency) -> float | None:
+    """Return half the width of the 95 % interval without what another hour adds, relative; None without an interval."""
+    sd = reference.sd if reference.hour_sd is None else reference.hour_sd
+    ends_ms = interval_ms(summary, replace(reference, sd=sd), COVERAGE)
+    return None if ends_ms is None else half_width(summary.ratio * reference.latency_ns / 1e6, ends_ms)
 
 
 def interval_ms(

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import hypot, log, sqrt
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,10 +37,9 @@ VISIT_PRIOR = 2  # visits that the default counts for
 # The default: a device that is restless within a visit differs more between visits, but one that is calm may be restless at
 # another hour. Quiet levels of a virtual machine differed within seven hours by 2.6 (ONNX Runtime) and 3.3 % (TFLite; standard
 # deviation of ten visits), and from those of its two calmest visits, whose blocks scattered by 1 % at most, by 3.5 and 3.3 %: by
-# the root of two times this. With both, 19 of 22 pairs of tables lay within each other's intervals of 90 %.
+# the root of two times this.  With both, 22 of 24 pairs of tables lay within each other's intervals of 90 %.
 VISIT_SD = 0.025  # at least
 VISIT_SHARE = 0.65  # of the scatter of a visit's blocks
-VISIT_MOST_SD = 0.033  # at most, as those ten visits differed: beyond it, what all networks share would make grade D alone
 FEWEST_BLOCKS = 3
 # Two calibrations of before, each the quietest of three sessions, differed by 2.4 and 3.4 %: the root of their mean square.
 CALIBRATION_SD = 0.03
@@ -59,6 +59,19 @@ MOVED_SHARE = 0.8
 NEVER_QUIET_DOUBT = 0.05
 
 Places = npt.NDArray[np.intp]
+
+
+class PooledReference(NamedTuple):
+    """Quiet level of the reference in ns, and how far a visit at another hour is off it: `sd`, a relative standard deviation.
+
+    `hour_sd`: the part of it that is not of another hour, but of how well the level is known from these sessions. `visits`: how
+    many these are of, parted by pauses of half an hour.
+    """
+
+    latency_ns: float
+    sd: float
+    hour_sd: float
+    visits: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,10 +180,10 @@ def were_never_quiet(levels: Sequence[ReferenceLevel], best_paces_ns: Mapping[st
     )
 
 
-def pool_reference(levels: Sequence[ReferenceLevel]) -> tuple[float, float]:
-    """Return the reference's latency in ns, and how far a visit at another hour is off it: a relative standard deviation.
+def pool_reference(levels: Sequence[ReferenceLevel]) -> PooledReference:
+    """Return the reference's latency, pooled from the levels of sessions, with how far a visit at another hour is off it.
 
-    It holds what resampled blocks of time show (Kuensch 1989), or resampled sessions where these differ more than so few blocks
+    That holds what resampled blocks of time show (Kuensch 1989), or resampled sessions where these differ more than so few blocks
     can show, no less than so few blocks leave, and what differs from visit to visit: that does not shrink with their number, for
     it is of the next one.
     Raises: ValueError without a level.
@@ -191,12 +204,8 @@ def pool_reference(levels: Sequence[ReferenceLevel]) -> tuple[float, float]:
     within = max(float(np.std(draws)), float(np.std(alone)), BLOCK_SD / len(blocks))
     deviations = [_quiet(logs[np.concatenate(visit)]) - log(pooled_ns) for visit in visits]
     between = _visit_sd(deviations, _restlessness([[logs[block] for block in visit] for visit in visits]))
-    return pooled_ns, hypot(within, between * sqrt(1 + 1 / len(visits)))
-
-
-def count_visits(levels: Sequence[ReferenceLevel]) -> int:
-    """Return the number of visits of a device, parted by pauses of half an hour, in which sessions began."""
-    return len(_cut(sorted(level.time_s for level in levels)))
+    sd = hypot(within, between * sqrt(1 + 1 / len(visits)))
+    return PooledReference(pooled_ns, sd, hour_sd=within, visits=len(visits))
 
 
 def calibration_sd(spread: float | None, sessions: int) -> float:
@@ -230,8 +239,7 @@ def _restlessness(visits: Sequence[Sequence[FloatArray]]) -> float:
     if not known:
         return VISIT_SD
     squares = sum(float(np.square(each - each.mean()).sum()) for each in known)
-    share = VISIT_SHARE * sqrt(squares / sum(len(each) - 1 for each in known))
-    return min(max(share, VISIT_SD), VISIT_MOST_SD)
+    return max(VISIT_SHARE * sqrt(squares / sum(len(each) - 1 for each in known)), VISIT_SD)
 
 
 def _visit_sd(deviations: Sequence[float], default: float) -> float:

@@ -166,9 +166,9 @@ def _check_reachable(
     sds = measured.sds[_among(measured.config, measured.indices, judges)]
     if len(sds) < FEWEST_JUDGES:
         raise Unreachable(
-            f"device {configuration.device!r}: {len(sds)} of {len(judges)} networks to judge by were measured well enough, and "
-            f"fewer than {FEWEST_JUDGES} show no error; see 'harness results --device {configuration.device}', with and without "
-            "--failures"
+            f"device {configuration.device!r}: {len(sds)} of {len(judges)} networks to judge by were measured well enough, "
+            f"and fewer than {FEWEST_JUDGES} show no error; "
+            f"see 'harness results --device {configuration.device}', with and without --failures"
         )
     noise = float(np.mean(sds)) * sqrt(2 / pi)
     if noise > target.mape:

@@ -14,7 +14,7 @@ from harness.estimates.comparison import Comparison, Verdict, doubted
 from harness.estimates.estimate import COVERAGE, WallTime, half_width
 from harness.estimates.exchanged import error_at, exchanged_estimate, looks_of
 from harness.estimates.findings import Finding, grade
-from harness.estimates.latency import Latency, LatencyTable, interval_ms
+from harness.estimates.latency import Latency, LatencyTable, hour_width, interval_ms
 from harness.models.files import FileModel, GivenInputs, find_files, is_file_name, open_one, open_reference
 from harness.prediction.measure import MeasureRequest, measure_requested
 from harness.records import ReferenceLatency, SessionRecord
@@ -166,7 +166,11 @@ def _both_roles(
         row,
         latency_ms=latency_ms,
         interval_ms=ends_ms,
-        grade=grade(None if ends_ms is None else half_width(latency_ms, ends_ms), list(kinds.values())),
+        grade=grade(
+            None if ends_ms is None else half_width(latency_ms, ends_ms),
+            list(kinds.values()),
+            hour_width=hour_width(estimate, quiet),
+        ),
         findings=tuple(kinds.values()),
         estimate=estimate,
         session_medians=(
@@ -192,6 +196,7 @@ def _reference_row(store: Store, row: Latency, reference: ReferenceLatency, name
         NormalDist().inv_cdf((1 + COVERAGE) / 2) * (reference.sd or 0.0),
     )
     ends_ms = (latency_ms / (1 + reach), latency_ms * (1 + reach))
+    itself = replace(row.estimate, ratio=1.0, interval=(1.0, 1.0), apart=(1.0, 1.0), between_cv=None)
     sessions = mergeable(store.sessions(row.configuration, [row.graph_hash]))
     runs_ms = [
         run_ns / session.reference_loops / 1e6
@@ -205,8 +210,8 @@ def _reference_row(store: Store, row: Latency, reference: ReferenceLatency, name
         graph_hash=row.configuration.reference,
         latency_ms=latency_ms,
         interval_ms=ends_ms,
-        grade=grade((ends_ms[1] - ends_ms[0]) / 2 / latency_ms, row.findings),
-        estimate=replace(row.estimate, ratio=1.0, interval=(1.0, 1.0), apart=(1.0, 1.0), between_cv=None),
+        grade=grade(half_width(latency_ms, ends_ms), row.findings, hour_width=hour_width(itself, reference)),
+        estimate=itself,
         session_medians=(1.0,) * len(row.session_medians),
         wall=WallTime(median_ms=median(runs_ms), p90_ms=None, p99_ms=None, samples=len(runs_ms)),
         first_run_ms=min(session.reference_first_run_ns for session in sessions) / 1e6,

@@ -406,15 +406,16 @@ class Store:
         if levels:
             best_paces_ns = self._best_paces_ns(configuration) if configuration.feels_pace else {}
             fast, slowed = pooling.at_pace(levels, best_paces_ns)
-            latency_ns, sd = pooling.pool_reference(fast)
+            pooled = pooling.pool_reference(fast)
             return ReferenceLatency(
                 configuration=configuration,
-                latency_ns=latency_ns,
+                latency_ns=pooled.latency_ns,
                 session_id="",
                 measured_utc=fast[-1].started_utc,
                 sessions=len(fast),
-                sd=sd,
-                visits=pooling.count_visits(fast),
+                sd=pooled.sd,
+                hour_sd=pooled.hour_sd,
+                visits=pooled.visits,
                 never_quiet=pooling.were_never_quiet(levels, best_paces_ns),
                 slowed=slowed,
                 best_paces_ns=best_paces_ns,

@@ -197,9 +197,22 @@ def test_the_grade_is_that_of_the_interval_in_ms(store: Store, monkeypatch: pyte
     reference = store.reference_latency(CONFIGURATION)
     assert reference is not None
     for sd, expected in ((0.0, "B"), (0.02, "C"), (0.06, "D")):
-        known = replace(reference, sd=sd)
+        known = replace(reference, sd=sd, hour_sd=None)
         monkeypatch.setattr(Store, "reference_latency", lambda *_, known=known: known)
         assert [row.grade for row in latencies(store, CONFIGURATION)] == [expected]
+
+
+def test_another_hour_makes_no_d_by_itself(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep(store, [session_of(2.0), session_of(2.0)])
+    reference = store.reference_latency(CONFIGURATION)
+    assert reference is not None
+    for sd, hour_sd, expected in ((0.06, 0.02, "C"), (0.06, 0.06, "D"), (0.01, 0.01, "B"), (0.02, 0.0, "C")):
+        known = replace(reference, sd=sd, hour_sd=hour_sd)
+        monkeypatch.setattr(Store, "reference_latency", lambda *_, known=known: known)
+        (row,) = latencies(store, CONFIGURATION)
+        assert row.grade == expected
+        assert row.interval_ms is not None
+        assert np.log(row.interval_ms[1] / row.latency_ms) >= 1.96 * sd, "what is printed holds another hour"
 
 
 def test_a_network_without_a_clean_slice_has_no_latency_and_hides_no_other(store: Store) -> None:

@@ -30,6 +30,7 @@ QUIET_SHARE = 0.1
 BLOCK_S = 10.0
 BLOCK_SD = 0.027
 BLOCK_DRAWS = 200
+DRAWN_AT_ONCE = 1 << 20  # values of draws: bounds the memory that they take
 # What the quiet level does from one visit of a device to another: where memory lies, what else is installed and warm, which host
 # a virtual machine is on. Learned from a store that holds several visits; this prior counts for some of them before.
 VISIT_GAP_S = 1800.0
@@ -194,14 +195,11 @@ def pool_reference(levels: Sequence[ReferenceLevel]) -> PooledReference:
     times_ns = np.array([level.latency_ns for level in ordered])
     pooled_ns, logs = _quiet(times_ns), np.log(times_ns)
     visits = _cut([level.time_s for level in ordered])
-    blocks = [logs[block] for visit in visits for block in visit]
+    lengths = [len(block) for visit in visits for block in visit]
     rng = np.random.default_rng(0)
-    draws = [
-        _quiet(np.concatenate([blocks[i] for i in rng.integers(0, len(blocks), len(blocks))]))
-        for _ in range(BLOCK_DRAWS)
-    ]
-    alone = [_quiet(logs[rng.integers(0, len(logs), len(logs))]) for _ in range(BLOCK_DRAWS)]
-    within = max(float(np.std(draws)), float(np.std(alone)), BLOCK_SD / len(blocks))
+    of_blocks = _drawn_quiet(logs, np.repeat(np.arange(len(lengths)), lengths), rng)
+    of_sessions = _drawn_quiet(logs, np.arange(len(logs)), rng)
+    within = max(float(of_blocks.std()), float(of_sessions.std()), BLOCK_SD / len(lengths))
     deviations = [_quiet(logs[np.concatenate(visit)]) - log(pooled_ns) for visit in visits]
     between = _visit_sd(deviations, _restlessness([[logs[block] for block in visit] for visit in visits]))
     sd = hypot(within, between * sqrt(1 + 1 / len(visits)))
@@ -214,11 +212,37 @@ def calibration_sd(spread: float | None, sessions: int) -> float:
 
 
 def _quiet(values: FloatArray) -> float:
-    """Return `np.quantile(values, QUIET_SHARE)` to the last bit, in a tenth of its time, which hundreds of draws would add up."""
-    ordered, place = np.sort(values), (len(values) - 1) * QUIET_SHARE
-    below = int(place)
-    low, high, share = ordered[below], ordered[min(below + 1, len(ordered) - 1)], place - below
-    return float(low + (high - low) * share if share < 0.5 else high - (high - low) * (1 - share))
+    return float(np.quantile(values, QUIET_SHARE))
+
+
+def _drawn_quiet(values: FloatArray, block_of: Places, rng: np.random.Generator) -> FloatArray:
+    """Return the quiet level of each of `BLOCK_DRAWS` draws of as many blocks of values as there are, with replacement.
+
+    block_of: the number of each value's block, rising from 0. The draws are not put together and sorted: of each value in rising
+    order it is known how many of a draw are up to it. The result is that of `_quiet` to the last bit.
+    """
+    count = int(block_of[-1]) + 1
+    order = np.argsort(values)
+    ordered, block_of = values[order], block_of[order]
+    found = []
+    for draws in _shares(BLOCK_DRAWS, max(1, DRAWN_AT_ONCE // len(values))):
+        drawn = rng.integers(0, count, (draws, count)) + count * np.arange(draws)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=draws * count).reshape(draws, count)
+        up_to = times[:, block_of].cumsum(axis=1)  # (draw, value)
+        place = (up_to[:, -1] - 1) * QUIET_SHARE
+        below = place.astype(np.intp)
+        low, high = (
+            ordered[(up_to <= rank[:, None]).sum(axis=1)]
+            for rank in (below, np.minimum(below + 1, up_to[:, -1] - 1))
+        )
+        share = place - below
+        found.append(np.where(share < 0.5, low + (high - low) * share, high - (high - low) * (1 - share)))
+    return np.concatenate(found)
+
+
+def _shares(count: int, most: int) -> list[int]:
+    """Return a count in parts of at most so many."""
+    return [min(most, count - done) for done in range(0, count, most)]
 
 
 def _cut(times_s: Sequence[float]) -> list[list[Places]]:

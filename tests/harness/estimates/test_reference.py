@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from factories.records import make_session, make_slice
 
+from harness.estimates import reference
 from harness.estimates.reference import (
+    BLOCK_DRAWS,
     BLOCK_SD,
     CALIBRATION_SD,
+    QUIET_SHARE,
     VISIT_SD,
     VISIT_SHARE,
     ReferenceLevel,
@@ -86,6 +89,24 @@ def test_unrest_between_blocks_shows() -> None:
     steady = [level(at_s) for at_s in range(0, 200, 2)]
     restless = [level(at_s, QUIET_NS * np.exp(0.2 * rng.random())) for at_s in range(0, 200, 10)]
     assert pool_reference(restless).sd > 1.3 * pool_reference(steady).sd
+
+
+@pytest.mark.parametrize("lengths", [[1], [3], [1, 1, 1], [1, 4, 2], [10] * 12])
+@pytest.mark.parametrize("at_once", [1, 500, 1 << 20])
+def test_drawn_levels_are_quantiles_of_the_blocks_that_were_drawn(
+    lengths: list[int], at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference, "DRAWN_AT_ONCE", at_once)
+    values = np.random.default_rng(1).normal(size=sum(lengths)).round(1)  # some are equal
+    blocks = np.split(values, np.cumsum(lengths)[:-1])
+    numbers = np.repeat(np.arange(len(lengths)), lengths)
+    drawn = reference._drawn_quiet(values, numbers, np.random.default_rng(2))
+    rng = np.random.default_rng(2)
+    put_together = [
+        np.concatenate([blocks[one] for one in rng.integers(0, len(blocks), len(blocks))])
+        for _ in range(BLOCK_DRAWS)
+    ]
+    assert drawn.tolist() == [float(np.quantile(one, QUIET_SHARE)) for one in put_together]
 
 
 def test_several_visits_that_agree_leave_less_doubt_and_those_that_differ_more() -> None:

@@ -58,9 +58,9 @@ def machine_of(survey: Survey) -> str:
     return _32_BIT.get(machine, machine) if survey.bits == 32 else machine
 
 
-def find_row(runtime: str, survey: Survey, rows: Sequence[PackageRow] | None = None) -> PackageRow | str:
+def find_row(runtime: str, survey: Survey) -> PackageRow | str:
     """Return the first row of a runtime that fits a device, or why none does and what would."""
-    left = [row for row in rows or package_rows() if row.runtime == runtime]
+    left = [row for row in package_rows() if row.runtime == runtime]
     if not left:
         return f"{runtime} is of another package: install what it needs on the device"
     python, machine = _release(survey.version), machine_of(survey)

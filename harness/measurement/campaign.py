@@ -97,11 +97,6 @@ class Outcome:
     error: HarnessError | None = None
 
     @property
-    def redone(self) -> int:
-        """Return the number of sessions that were measured again."""
-        return self.setbacks.total()
-
-    @property
     def ending(self) -> str:
         """The campaign's end, in words."""
         if self.error is not None:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Hashable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -99,15 +98,12 @@ class ProgressView:
         self._shown = ExitStack()
 
     def __enter__(self) -> ProgressView:
-        self._progress.start()
+        self._shown.enter_context(self._progress)
         self._shown.enter_context(speaking(self.due))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._shown.close()
-        self._progress.stop()
 
     def due(self) -> list[str] | None:
         """Return lines on tasks without a line for half a minute, none where bars show them, None where nothing is under way."""

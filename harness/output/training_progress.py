@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from fractions import Fraction
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from harness.output.bars import Bars
@@ -37,15 +36,12 @@ class TrainingView:
             self._count(key, units.epochs)
 
     def __enter__(self) -> TrainingView:
-        self._progress.start()
+        self._shown.enter_context(self._progress)
         self._shown.enter_context(speaking(self.due))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._shown.close()
-        self._progress.stop()
 
     def due(self) -> list[str]:
         """Return a line for a log each half minute: how many epochs are done, and the time left."""

@@ -78,7 +78,6 @@ def measure_until(
     log: Callable[[str], None],
     *,
     config: SpaceConfig | None = None,
-    seed: int = 0,
 ) -> Outcome:
     """Measure networks until the held-out error's 95 % interval lies below the target; return the last campaign's outcome.
 
@@ -106,7 +105,7 @@ def measure_until(
     if outcome.error is not None:
         return outcome
     noise = _check_reachable(target, store, configuration, judges)
-    rng, before = random.Random(seed), 0
+    rng, before = random.Random(0), 0
     while outcome.error is None:
         held_out, fitted, picked = _judge(store, configuration, judges, rng)
         if fitted == before:

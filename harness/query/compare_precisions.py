@@ -251,7 +251,6 @@ def compare_rows(
     *,
     common: float = 0.0,
     doubtful: tuple[Doubtful, Doubtful] = (Doubtful(), Doubtful()),
-    seed: int = 0,
 ) -> PrecisionComparison:
     """Compare networks' latencies in a and in b, at least one; `common`: the reach of both references at 95 %, relative."""
     networks = [_network(a, b) for a, b in both]
@@ -259,12 +258,12 @@ def compare_rows(
     architectures = [Architecture.parse(a.architecture, config) for a, _ in both]
     ms = np.array([[a.latency_ms, b.latency_ms] for a, b in both])
     sds = np.array([[relative_sd(row) for row in pair] for pair in both])
-    ops, fit_error = _op_times(architectures, ms, common, seed)
+    ops, fit_error = _op_times(architectures, ms, common)
     return PrecisionComparison(
         networks=tuple(sorted(networks, key=lambda one: one.ratio)),
         ratio=median_ratio(ms[:, 1] / ms[:, 0], common),
         common=common,
-        spearman=rank_correlation(ms[:, 0], ms[:, 1], sds[:, 0], sds[:, 1], seed=seed),
+        spearman=rank_correlation(ms[:, 0], ms[:, 1], sds[:, 0], sds[:, 1]),
         ops=ops,
         fit_error=fit_error,
         doubtful=doubtful,
@@ -346,7 +345,7 @@ def median_ratio(ratios: FloatArray, common: float) -> Estimate:
 
 
 def _op_times(
-    architectures: Sequence[Architecture], ms: FloatArray, common: float, seed: int
+    architectures: Sequence[Architecture], ms: FloatArray, common: float
 ) -> tuple[tuple[OpTime, ...], tuple[float, float]]:
     """Fit latencies (n, 2) in a and in b as a constant and a time for each op, none below 0; return them, and the fits' errors.
 
@@ -362,7 +361,7 @@ def _op_times(
     fitted = _fit(columns, ms)
     errors = np.median(np.abs(columns @ fitted - ms) / ms, axis=0)
     times = _op_means(fitted, len(names))
-    roots = np.sqrt(np.random.default_rng(seed).exponential(size=(FIT_DRAWS, len(ms), 1)))
+    roots = np.sqrt(np.random.default_rng(0).exponential(size=(FIT_DRAWS, len(ms), 1)))
     drawn = np.array([_ratios(_op_means(_fit(root * columns, root * ms), len(names))) for root in roots])
     found = [
         OpTime(op=name, a_ms=a_ms, b_ms=b_ms, ratio=_op_ratio(ratio, drawn[:, place], len(ms), common))

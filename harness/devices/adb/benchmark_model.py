@@ -50,7 +50,6 @@ class Averages:
     load_ns: int
     first_run_ns: int
     mean_ns: int
-    least_ns: int
     runs: int
     is_whole: bool
 
@@ -99,7 +98,6 @@ def parse_averages(text: str, runs: int) -> Averages:
         load_ns=round(1e3 * init_us),
         first_run_ns=round(1e3 * first_us),
         mean_ns=round(1e3 * mean_us),
-        least_ns=round(1e3 * _least_of(counts[1])),
         runs=runs,
         is_whole=_WHOLE.search(text) is not None,
     )

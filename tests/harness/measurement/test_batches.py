@@ -216,7 +216,7 @@ def test_a_contended_network_is_kept_apart_and_measured_again_after_the_rest(sto
     observer = Watcher()
     link = ScriptedLink([Run(), Run(is_contended=True), Run()])
     outcome = measure(link, store, observer=observer)
-    assert (outcome.measured, outcome.redone, outcome.failures, outcome.error) == (5, 1, [], None)
+    assert (outcome.measured, outcome.setbacks.total(), outcome.failures, outcome.error) == (5, 1, [], None)
     assert sizes(link) == [5, 3, 1], "the worker ends where it saw that its core is not free"
     assert len(link.asked_quiet) == 3, "and the core is waited for anew"
     (contended,) = sessions(store, outcome, "contended")
@@ -231,18 +231,20 @@ def test_a_contended_network_is_kept_apart_and_measured_again_after_the_rest(sto
 
 def test_a_core_that_stays_contended_is_measured_thrice_and_then_each_network_once(store: Store) -> None:
     outcome = measure(ScriptedLink([Run(is_contended=True)]), store, networks=(1, 2, 3))
-    assert (outcome.measured, outcome.redone, outcome.error) == (3, 6, None)
+    assert (outcome.measured, outcome.setbacks.total(), outcome.error) == (3, 6, None)
     assert {session.gate["attempt"] for session in sessions(store, outcome)} == {2}
     link = ScriptedLink([Run(is_contended=True)])
     outcome = run_scripted(link, store, ScriptedSource(networks=(4, 5, 6)))
-    assert (outcome.measured, outcome.redone) == (3, 2), "in vain once, it is not tried again for the others"
+    assert (outcome.measured, outcome.setbacks.total()) == (3, 2), (
+        "in vain once, it is not tried again for the others"
+    )
 
 
 def test_a_throttled_and_a_contended_network_of_one_worker_are_both_measured_again(store: Store) -> None:
     cancel = StubEvent()
     link = ScriptedLink([Run(), Run(is_throttled=True), Run(), Run(), Run(is_contended=True), Run()])
     outcome = measure(link, store, cancel=cancel)
-    assert (outcome.measured, outcome.redone, cancel.waits_s) == (5, 2, [90.0])
+    assert (outcome.measured, outcome.setbacks.total(), cancel.waits_s) == (5, 2, [90.0])
     assert outcome.setbacks == {"throttled": 1, "contended": 1}
     assert len(sessions(store, outcome, "throttled")) == len(sessions(store, outcome, "contended")) == 1
 

@@ -636,7 +636,7 @@ def test_a_session_that_was_measured_again_there_is_kept_apart(
 
     outcome = take(changed(ran, tmp_path / "again.zip", again), store)
     assert outcome.error is None, outcome.error
-    assert (len(sessions(store)), len(sessions(store, "contended")), outcome.redone) == (2, 2, 2)
+    assert (len(sessions(store)), len(sessions(store, "contended")), outcome.setbacks.total()) == (2, 2, 2)
     assert outcome.measured == 2
 
 
@@ -659,7 +659,7 @@ def test_a_session_that_was_disturbed_is_measured_again_as_often_as_in_a_campaig
         status, said = run(tmp_path / "job.zip")
         assert status == 0, said
         outcome = take(tmp_path / "job-results.zip", store)
-        assert (outcome.measured, outcome.redone, outcome.error) == (1, 1, None)
+        assert (outcome.measured, outcome.setbacks.total(), outcome.error) == (1, 1, None)
         kept = [*sessions(store, "contended"), *sessions(store)]
         assert [one.gate["attempt"] for one in kept] == [0, 1]
         assert len({one.process for one in kept}) == 2

@@ -51,7 +51,7 @@ def test_a_throttled_session_is_measured_again_and_kept_apart(store: Store) -> N
     cancel, observer = StubEvent(), Watcher()
     link = ScriptedLink([THROTTLED, Run()])
     outcome = run_scripted(link, store, cancel=cancel, observer=observer)
-    assert (outcome.measured, outcome.redone, outcome.failures, outcome.error) == (1, 1, [], None)
+    assert (outcome.measured, outcome.setbacks.total(), outcome.failures, outcome.error) == (1, 1, [], None)
     assert cancel.waits_s == [REDO_AFTER_S] == [90.0]
     assert [str(event) for event in observer.of(Repeating)] == ["1 session was throttled; again in 90 s"]
     assert counts(store, outcome) == {"network": 1, "throttled": 1}
@@ -79,7 +79,7 @@ def test_a_device_that_always_throttles_is_tried_three_times_and_the_last_is_kep
 ) -> None:
     cancel = StubEvent()
     outcome = run_scripted(ScriptedLink([THROTTLED]), store, cancel=cancel)
-    assert (outcome.measured, outcome.redone, outcome.failures, outcome.error) == (1, 2, [], None)
+    assert (outcome.measured, outcome.setbacks.total(), outcome.failures, outcome.error) == (1, 2, [], None)
     assert cancel.waits_s == [90.0, 90.0]
     found = by_purpose(store, outcome)
     assert counts(store, outcome) == {"network": 1, "throttled": 2}
@@ -93,7 +93,7 @@ def test_measuring_again_in_vain_is_not_repeated_until_a_session_is_unthrottled(
     cancel = StubEvent()
     runs = [THROTTLED, THROTTLED, THROTTLED, THROTTLED, Run(), THROTTLED, Run()]
     outcome = run_scripted(ScriptedLink(runs), store, sessions=4, cancel=cancel)
-    assert (outcome.measured, outcome.redone, cancel.waits_s) == (4, 3, [90.0] * 3)
+    assert (outcome.measured, outcome.setbacks.total(), cancel.waits_s) == (4, 3, [90.0] * 3)
     attempts = [session.gate["attempt"] for session in by_purpose(store, outcome)["network"]]
     assert attempts == [2, 0, 0, 1]
 
@@ -105,7 +105,7 @@ def test_a_throttled_calibration_is_measured_again_too_and_makes_no_reference(st
     reference = store.reference_latency(configuration_of(outcome))
     assert reference is not None
     assert reference.latency_ns == pytest.approx(10_000_000, rel=1e-3)
-    assert outcome.redone == 1
+    assert outcome.setbacks.total() == 1
 
 
 def test_a_wait_before_measuring_again_that_is_cancelled_ends_at_once_and_loses_nothing(store: Store) -> None:
@@ -113,7 +113,7 @@ def test_a_wait_before_measuring_again_that_is_cancelled_ends_at_once_and_loses_
     link = ScriptedLink([Run(), THROTTLED, Run()])
     outcome = run_scripted(link, store, sessions=2, cancel=cancel)
     assert isinstance(outcome.error, Cancelled)
-    assert (outcome.measured, outcome.redone, len(link.ran), cancel.waits_s) == (1, 1, 2, [90.0])
+    assert (outcome.measured, outcome.setbacks.total(), len(link.ran), cancel.waits_s) == (1, 1, 2, [90.0])
     assert counts(store, outcome) == {"network": 1, "throttled": 1}
     again = run_scripted(ScriptedLink(), store, sessions=2)
     assert (again.measured, again.reused) == (1, 1)
@@ -122,7 +122,7 @@ def test_a_wait_before_measuring_again_that_is_cancelled_ends_at_once_and_loses_
 def test_a_link_lost_in_a_wait_is_opened_again_and_the_session_measured(store: Store) -> None:
     link = ScriptedLink([THROTTLED, Run()], probes=[COOL, COOL, LinkError("gone"), COOL])
     outcome = run_scripted(link, store)
-    assert (outcome.measured, outcome.redone, outcome.failures, outcome.error) == (1, 1, [], None)
+    assert (outcome.measured, outcome.setbacks.total(), outcome.failures, outcome.error) == (1, 1, [], None)
     assert link.reopened == 1
 
 

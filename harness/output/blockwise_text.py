@@ -11,7 +11,7 @@ from harness.output.campaigns import print_outcome
 from harness.output.export_text import print_accuracy
 from harness.output.layout import PrintedTable
 from harness.output.search_text import print_front
-from harness.output.tables import print_json, print_table
+from harness.output.tables import interval_text, print_json, print_table
 from harness.output.terminal import echo
 from search.blockwise.seeds import between_seeds
 from search.table.constraints import amount_text
@@ -226,7 +226,7 @@ def _student(answer: BlockwiseAnswer, student: Student) -> list[str]:
             cells.append("unknown" if value is None else amount_text(value, one["unit"], digits=4))
             continue
         cells.append("unknown" if value is None else f"{value:.4g}")
-        cells.append("" if low is None or high is None else f"{low:.3f} .. {high:.3f}")
+        cells.append("" if low is None or high is None else interval_text(low, high))
         grade = f", grade {one['grade']}" if one.get("grade") else ""
         cells.append(f"{_SOURCES.get(one['source'], one['source'])}{grade}")
     return cells

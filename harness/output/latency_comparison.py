@@ -7,7 +7,7 @@ from math import isnan
 from typing import TYPE_CHECKING
 
 from harness.output.layout import PrintedTable
-from harness.output.tables import interval_text, print_json, print_table
+from harness.output.tables import interval_text, ms_text, print_json, print_table
 from harness.output.terminal import echo
 from harness.query.compare_precisions import (
     FEWEST,
@@ -131,7 +131,7 @@ def _print_pair(pair: NetworkComparison, wide: bool) -> None:
     cells = [
         [
             f"{letter}: {row.architecture}",
-            f"{row.latency_ms:.3f}",
+            ms_text(row.latency_ms),
             interval_text(*(row.interval_ms or (None, None))),
             row.grade,
             str(row.estimate.sessions),

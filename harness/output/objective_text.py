@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.output.campaigns import print_outcome
 from harness.output.layout import PrintedTable
 from harness.output.search_text import part_of_front
-from harness.output.tables import print_json, print_table, write_csv
+from harness.output.tables import interval_text, ms_text, print_json, print_table, write_csv
 from harness.output.terminal import echo
 from harness.prediction.provenance import provenance_document
 from harness.query.rows import limit_row, number
@@ -161,9 +161,9 @@ def _networks(
         for name, amount in answer.costs_at(index).items():
             cost = answer.costs[name]
             if cost.is_latency:
-                ends = "none" if amount.low != amount.low else f"{amount.low:.3f} .. {amount.high:.3f}"
+                ends = "none" if amount.low != amount.low else interval_text(amount.low, amount.high)
                 grade = f", grade {amount.grade}" if amount.grade else ""
-                cells += [f"{amount.value:.3f}", ends, _source(index, amount, far) + grade]
+                cells += [ms_text(amount.value), ends, _source(index, amount, far) + grade]
             elif name != answer.objective.name:
                 cells.append(amount_text(amount.value, cost.unit, digits=4))
         rows.append(cells)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harness.output.layout import PrintedTable
 from harness.output.tables import (
     interval_text,
+    ms_text,
     print_csv,
     print_json,
     print_table,
@@ -218,7 +219,7 @@ def _rows_table(table: SpaceTable, title: str, indices: list[int]) -> PrintedTab
     rows = [
         [
             row.architecture,
-            f"{row.latency_ms:.3f}",
+            ms_text(row.latency_ms),
             interval_text(row.low_ms, row.high_ms),
             f"{row.coverage:.0%}",
             row.source if row.supported else FAR,

@@ -11,7 +11,7 @@ import numpy as np
 from harness.output.campaigns import print_outcome
 from harness.output.layout import PrintedTable
 from harness.output.search_document import answer_document
-from harness.output.tables import print_json, print_table, write_csv
+from harness.output.tables import ms_text, print_json, print_table, write_csv
 from harness.output.terminal import echo
 from harness.query.rows import network_row, source_of
 from search.table.answers import accuracy_reach, by_estimate_alone, ties
@@ -190,11 +190,11 @@ def _cost_cells(cost: Cost, index: int) -> list[str]:
     is_bare = cost.low is None or cost.high is None
     if np.isnan(cost.values[index]):
         return ["unknown"] if is_bare else ["unknown", "", ""]
-    value = f"{cost.values[index]:.3f}" if cost.unit == "ms" else _amount(cost, float(cost.values[index]))
+    value = _amount(cost, float(cost.values[index]))
     if cost.low is None or cost.high is None:
         return [value]
     low, high = float(cost.low[index]), float(cost.high[index])
-    ends = [f"{low:.3f}", f"{high:.3f}"] if cost.unit == "ms" else [_amount(cost, end) for end in (low, high)]
+    ends = [_amount(cost, end) for end in (low, high)]
     grade = "" if cost.grades is None else str(cost.grades[index])
     return [value, "none" if low != low else " .. ".join(ends), grade or source_of(cost, index) or ""]
 
@@ -227,8 +227,8 @@ def _faster(cost: Cost, fastest: int, best: int) -> str:
     if fastest == best:
         return "the first itself"
     if np.isnan(cost.values[best]):
-        return f"{cost.values[fastest]:.3f} ms; the first's is unknown"
-    took = f"{cost.values[fastest]:.3f} ms against {cost.values[best]:.3f}"
+        return f"{ms_text(cost.values[fastest])} ms; the first's is unknown"
+    took = f"{ms_text(cost.values[fastest])} ms against {ms_text(cost.values[best])}"
     if cost.low is None or cost.high is None or cost.high[fastest] < cost.low[best]:
         return took
     if np.isnan(cost.high[fastest]) or np.isnan(cost.low[best]):
@@ -237,4 +237,4 @@ def _faster(cost: Cost, fastest: int, best: int) -> str:
 
 
 def _amount(cost: Cost, value: float) -> str:
-    return amount_text(value, cost.unit, digits=4)
+    return ms_text(value) if cost.unit == "ms" else amount_text(value, cost.unit, digits=4)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
-from math import floor, log10
+from math import floor, inf, log10
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -145,7 +145,7 @@ def _latency_table(title: str, rows: Sequence[Latency], batched: bool) -> Printe
         cells = [[*found, row.arithmetic] for found, row in zip(cells, rows, strict=True)]
     if any(row.device_ms is not None for row in rows):
         columns.append("device ms")
-        told = ["" if row.device_ms is None else f"{row.device_ms:.3f}" for row in rows]
+        told = ["" if row.device_ms is None else ms_text(row.device_ms) for row in rows]
         cells = [[*found, text] for found, text in zip(cells, told, strict=True)]
     if any(row.fresh for row in rows):
         columns += ["memory MB", "load ms", "first run ms"]
@@ -302,15 +302,15 @@ def _write_csv(file: TextIO, documents: Sequence[Mapping[str, object]], columns:
 def _cells(row: Latency) -> list[str]:
     low_ms, high_ms = row.interval_ms or (None, None)
     half = "" if low_ms is None or high_ms is None else f"{(high_ms - low_ms) / 2 / row.latency_ms:.1%}"
-    p90 = "" if row.wall.p90_ms is None else f"{row.wall.p90_ms:.3f}"
+    p90 = "" if row.wall.p90_ms is None else ms_text(row.wall.p90_ms)
     return [
         row.architecture,
-        f"{row.latency_ms:.3f}",
+        ms_text(row.latency_ms),
         interval_text(low_ms, high_ms),
         half,
         row.grade,
         f"{row.estimate.ratio:.4f}",
-        f"{row.wall.median_ms:.3f}",
+        ms_text(row.wall.median_ms),
         p90,
         str(row.estimate.sessions),
     ]
@@ -318,4 +318,12 @@ def _cells(row: Latency) -> list[str]:
 
 def interval_text(low_ms: float | None, high_ms: float | None) -> str:
     """Return an interval for people; there is none where too few slices were measured."""
-    return "too few slices" if low_ms is None or high_ms is None else f"{low_ms:.3f} .. {high_ms:.3f}"
+    return (
+        "too few slices" if low_ms is None or high_ms is None else f"{ms_text(low_ms)} .. {ms_text(high_ms)}"
+    )
+
+
+def ms_text(ms: float) -> str:
+    """Return a latency, or a ratio, for people: to three places, and of less than 0.1 to three digits."""
+    places = 2 - floor(log10(abs(ms))) if 0 < abs(ms) < inf else 3
+    return f"{ms:.{min(max(3, places), 9)}f}"

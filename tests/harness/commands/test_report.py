@@ -147,7 +147,7 @@ def test_without_names_all_that_is_stored_is_shown(tmp_path: Path) -> None:
     assert axes[2:] == [
         "parameters, millions",
         "multiply-accumulates of one image, millions",
-        "memory of weights and feature maps, by arithmetic, MB",
+        "memory of weights and feature maps of one image in fp32, by arithmetic, MB",
     ]
     assert payload["accuracy"]["axis"] == "accuracy (synthetic_top1), %"
     assert any("have no latency" in note for note in payload["notes"])

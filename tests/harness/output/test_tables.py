@@ -10,7 +10,7 @@ from itertools import combinations, permutations
 import pytest
 
 from harness.output.layout import PrintedTable, lay_out
-from harness.output.tables import SPARE_COLUMNS, print_table, with_error
+from harness.output.tables import SPARE_COLUMNS, interval_text, ms_text, print_table, with_error
 
 NETWORK = "mbconv-mbconv+in/mbconv-mbconv+out/bconv-mbconv+out"
 LONGEST = "mbconv-mbconv+in+out/mbconv-mbconv+in+out/mbconv-mbconv+in+out"
@@ -163,3 +163,19 @@ def test_texts_are_texts_and_no_markup_and_nothing_that_a_terminal_obeys(
 )
 def test_a_value_has_the_digits_that_its_error_leaves_it(value: float, error: float, told: str) -> None:
     assert with_error(value, error) == told
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"),
+    [
+        (12.3456, "12.346"),
+        (0.5, "0.500"),
+        (0.09999, "0.1000"),
+        (0.0204, "0.0204"),
+        (0.000913, "0.000913"),
+        (0, "0.000"),
+    ],
+)
+def test_short_latencies_have_three_digits(ms: float, text: str) -> None:
+    assert ms_text(ms) == text
+    assert interval_text(0.0198, 0.0204) == "0.0198 .. 0.0204"

@@ -10,7 +10,7 @@ from harness.prediction.bench_files import file_latency, latency_files
 from harness.prediction.equals import of_equals
 from harness.prediction.fresh_costs import TITLES, measured_costs, space_costs, stored_energies
 from harness.prediction.provenance import Provenance, provenance_of
-from harness.prediction.space_prediction import space_of
+from harness.prediction.space_prediction import check_enough, measured_networks, space_of
 from harness.query.latencies import LatencySource, stored_latency
 from harness.query.properties import property_cost, size_precision
 from harness.records import Configuration
@@ -18,7 +18,7 @@ from harness.store import Store
 from harness.store.configurations import find_configuration, measure_command, title_of
 from search.table import Cost
 from search.table.constraints import FRESH, PROPERTIES, split_subject
-from space import SpaceConfig
+from space import SpaceConfig, is_enumerable
 from space.errors import ConfigError
 from space.hash_table import first_equals
 
@@ -44,6 +44,26 @@ def cost_columns(
         if name not in PROPERTIES
     }
     return joined_columns(config, names, found, latencies.precision, log)
+
+
+def unusable(
+    store: Store, config: SpaceConfig, names: Sequence[str], latencies: LatencySource
+) -> dict[str, str]:
+    """Return the stored devices among names of latencies of which nothing can be used, each with the reason.
+
+    What can be used is computed here, and read from the cache afterwards. Of a space too large to list a predictor is needed.
+    """
+    found = {}
+    for name in (name for name in names if name not in PROPERTIES):
+        configuration = configuration_in(store, config, name, latencies)
+        try:
+            if is_enumerable(config):
+                stored_latency(store, name, configuration, latencies)
+            else:
+                check_enough(measured_networks(store, configuration, config, doubtful=latencies.doubtful))
+        except ConfigError as error:
+            found[name] = str(error)
+    return found
 
 
 def joined_columns(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from harness.prediction.fresh_costs import TITLES, unpredicted
 from harness.prediction.provenance import Provenance
 from harness.prediction.space_prediction import SpaceTable, space_of
 from harness.query.accuracies import SYNTHETIC_SOURCE, AccuracySource, is_unpublished, load
-from harness.query.costs import cost_columns, joined_columns
+from harness.query.costs import cost_columns, joined_columns, unusable
 from harness.query.known_networks import known_table
 from harness.query.latencies import LatencySource, predicted_latency
 from harness.query.rows import Row, network_columns, network_row
@@ -113,12 +113,14 @@ def build_table(
     log: Callable[[str], None] = lambda text: None,
     *,
     known: bool = False,
+    spare: Collection[str] = (),
 ) -> SearchTable:
     """Join accuracies with costs: names of `search.table.constraints.PROPERTIES`, else devices of the store.
 
     A device is `pixel`, `pixel:tflite`, a configuration's id, or the device that a file of latencies names; with `:memory`,
     `:load` or `:first-run` behind it, what fresh processes there took, with `:energy` the energy of an inference. `log` takes
-    notes on slow steps. `known`: of a space too large to list the table is of the networks that `known_table` has.
+    notes on slow steps. `known`: of a space too large to list the table is of the networks that `known_table` has. `spare`:
+    devices without which the table is made where nothing of them can be used; a note says why.
     Raises: ConfigError, naming what is missing and what to type.
     """
     files = latency_files(latencies.files, allow_pickle=latencies.allow_pickle)
@@ -127,12 +129,20 @@ def build_table(
         latencies = replace(latencies, space=fitting[0].name)
     stored = [name for name in costs if name not in files]
     config = query_space(store, stored, latencies, fitting)
+    left_out = unusable(store, config, [name for name in stored if name in spare], latencies)
+    costs = [name for name in costs if name not in left_out]
     if known and not is_enumerable(config):
         table, provenance, notes = known_table(store, config, accuracies, costs, latencies, log)
+        notes += _left_out(left_out)
         return SearchTable(table=table, provenance=provenance, notes=tuple(notes))
     check_enumerable(config, TABLE, WITHOUT_TABLE)
     found = load(accuracies, config)
-    return _joined(config, found, *cost_columns(store, config, costs, latencies, log))
+    joined = _joined(config, found, *cost_columns(store, config, costs, latencies, log))
+    return replace(joined, notes=(*joined.notes, *_left_out(left_out)))
+
+
+def _left_out(names: Mapping[str, str]) -> list[str]:
+    return [f"left out: {why}" for why in names.values()]
 
 
 def _too_few(one: Provenance) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -98,13 +98,18 @@ class Query:
         )
 
     def build_table(
-        self, store: Store, log: Callable[[str], None] = lambda text: None, *, known: bool = False
+        self,
+        store: Store,
+        log: Callable[[str], None] = lambda text: None,
+        *,
+        known: bool = False,
+        spare: Collection[str] = (),
     ) -> SearchTable:
-        """Join accuracies and costs; `log` takes messages on slow steps. `known`: see `join.build_table`.
+        """Join accuracies and costs; `log` takes messages on slow steps. `known`, `spare`: see `join.build_table`.
 
         Raises: ConfigError as `join.build_table`, or where a confidence is asked for that a latency's intervals do not have.
         """
-        found = build_table(store, self.accuracies, self.costs, self.latencies, log, known=known)
+        found = build_table(store, self.accuracies, self.costs, self.latencies, log, known=known, spare=spare)
         if self.confident:
             check_intervals(self, found.table.costs, found.provenance)
         return with_far_networks(found) if self.with_far else found
@@ -123,11 +128,13 @@ class Query:
     def build_page_table(self, store: Store, log: Callable[[str], None] = lambda text: None) -> PageTable:
         """Join the table of a page: the costs that the query names, `SHOWN_PROPERTIES`, and all devices if it names none.
 
-        Of a space too large to list it has the known networks only. Raises: ConfigError as `build_table`, or for lower limits.
+        Of a space too large to list it has the known networks only. A device that nobody named is left out with a note where
+        nothing of it can be used. Raises: ConfigError as `build_table`, or for lower limits.
         """
-        whole = self.with_devices(store).with_all_costs(store, SHOWN_PROPERTIES)
+        asked = self.with_devices(store)
+        whole = asked.with_all_costs(store, SHOWN_PROPERTIES)
         limits = whole.upper_limits()
-        found = whole.build_table(store, log, known=True)
+        found = whole.build_table(store, log, known=True, spare=frozenset(whole.costs) - set(asked.costs))
         return PageTable(
             found=found,
             limits=limits,

@@ -18,6 +18,7 @@ from harness.query.query import Query
 from harness.store import Store
 from space import TINY
 from space.dataset import bench_dataset, write_dataset
+from space.errors import ConfigError
 
 ONE = replace(MANY, space=TINY.name)
 BATCH = replace(ONE, batch=8)
@@ -114,3 +115,19 @@ def test_a_file_that_does_not_tell_measured_from_predicted_calls_nothing_measure
     )
     (line,) = (text for label, text in condition_lines(provenance) if label == "networks")
     assert line.startswith("3 latencies, measured or predicted")
+
+
+def test_a_device_of_which_nothing_is_good_enough_costs_a_page_that_device_alone(tmp_path: Path) -> None:
+    with new_store(tmp_path / "store.sqlite") as opened:
+        calibrate(opened, ONE)
+        add_sessions(opened, networks(3, TINY), ONE, sessions=2)
+        hot = replace(ONE, device="hot")
+        calibrate(opened, hot)
+        closed = {"closed": ["the processor is at 90 C"], "waited_s": 300.0}
+        add_sessions(opened, networks(3, TINY), hot, sessions=2, gate=closed)
+        page = query().build_page_table(opened)
+        with pytest.raises(ConfigError, match="nothing measured is good enough"):
+            query("hot").build_page_table(opened)
+    assert [name for name in page.found.table.costs if ONE.device in name or "hot" in name] == [ONE.device]
+    (note,) = (one for one in page.found.notes if one.startswith("left out: device 'hot'"))
+    assert "nothing measured is good enough: 3 networks of grade D left out" in note

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 
 from exporters.calibration_images import named_images
@@ -144,8 +145,7 @@ def _report(student: Student, measured: dict[str, dict[str, Latency]], setting: 
         row = rows.get(str(student.architecture))
         if row is not None:
             before = setting.costs.costs[name].at(student.architecture.index).value
-            parts.append(
-                f"{name} {row.latency_ms:.3f} ms, {before:.3f} before ({row.latency_ms / before - 1:+.1%})"
-            )
+            change = f"{before:.3f} before ({row.latency_ms / before - 1:+.1%})"
+            parts.append(f"{name} {row.latency_ms:.3f} ms, {'not known before' if isnan(before) else change}")
     verdict = "within the limits" if is_within(student, measured, setting) else "not within the limits"
     setting.log(f"{student.architecture}: {', '.join(parts) or 'not measured'}: {verdict}")

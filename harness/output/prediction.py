@@ -26,6 +26,7 @@ from search.latency.intervals import COVERAGE, guaranteed
 from space import Architecture
 from space.segments import all_segments
 from space.text import counted
+from space.text_files import suffix_of
 
 if TYPE_CHECKING:
     from harness.prediction.bench_files import BenchFiles
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 SHOWN = 5  # of the fastest and of the slowest networks
 FAR = "predicted, far"  # from all that was measured
+HALF_MICROSECOND_MS = 0.0005
+ROUNDED_SHARE = 0.005  # of a latency that a file rounds away, from which on that is told
 
 
 def print_prediction(
@@ -72,6 +75,12 @@ def print_bench_files(found: BenchFiles) -> None:
     for path in found.paths:
         echo(f"{path}: {counted(len(table.rows), 'network')}", err=True)
     echo(f"{found.sidecar}: intervals, grades, sources, conditions and versions", err=True)
+    off = HALF_MICROSECOND_MS / min(row.latency_ms for row in table.rows)
+    if off > ROUNDED_SHARE and any(suffix_of(path) == ".blox" for path in found.paths):
+        echo(
+            f"note: .blox holds whole microseconds, here up to {off:.1%} of a latency; the sidecar beside it has all digits",
+            err=True,
+        )
 
 
 def doubts(table: SpaceTable) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from harness.devices.config import DEFAULT_PRECISION, PRECISIONS
 from space import is_enumerable
 from space.errors import ConfigError, MissingMetric
 from space.text_files import suffix_of
@@ -116,6 +117,22 @@ def _of_some(source: AccuracySource, metric: str, config: SpaceConfig) -> Accura
         )
     read = seed_accuracies if (paths[0] / "units").is_dir() else read_own_table
     return mean_over_seeds(read(paths[0], metric=metric, config=config), source.seeds)
+
+
+def precision_text(accuracies: Accuracies, precision: str) -> str:
+    """Return what does not fit where latencies are of models in a precision, empty if it is not told, and accuracies of others.
+
+    Theirs is the one that their title names, as `val_top1_int8_onnx` does, else fp32. Empty where both fit.
+    """
+    words = re.split("[^a-z0-9]+", accuracies.metric.lower())
+    named = next((word for word in words if word in PRECISIONS), "")
+    if precision in ("", named or DEFAULT_PRECISION):
+        return ""
+    told = f"are of {named} models" if named else "are not said to be of such"
+    return (
+        f"latencies are of {precision} models, and the accuracies, {accuracies.label}, {told}: how accurate {precision} models "
+        f"are they do not tell ('harness export --precision {precision} --table' does)"
+    )
 
 
 def _synthetic(source: AccuracySource, config: SpaceConfig) -> Accuracies:

@@ -120,10 +120,13 @@ class SearchAnswer(Tabular, Sequence[Row]):
     def front(self, costs: str | Sequence[str]) -> ParetoFront:
         """Return the Pareto front over accuracy and one or several of the table's costs, of all networks within the limits.
 
+        Of a method that evaluates only some networks it is of these.
         Raises: ConfigError when the table has no such cost.
         """
         table = self.table.table
         mask = allowed(table, self.answer.constraints, confident=self.answer.confident)
+        if self.trace is not None:
+            mask &= np.isin(np.arange(len(mask)), self.trace.indices)
         named = [costs] if isinstance(costs, str) else costs
         return ParetoFront(table=self.table, front=pareto_front(table, named, mask))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,12 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from harness.dataframe import Tabular
-from harness.devices.config import DEFAULT_PRECISION, PRECISIONS
 from harness.prediction.bench_files import file_latency, latency_files
 from harness.prediction.fresh_costs import TITLES, unpredicted
 from harness.prediction.provenance import Provenance
 from harness.prediction.space_prediction import SpaceTable, space_of
-from harness.query.accuracies import SYNTHETIC_SOURCE, AccuracySource, is_unpublished, load
+from harness.query.accuracies import SYNTHETIC_SOURCE, AccuracySource, is_unpublished, load, precision_text
 from harness.query.costs import cost_columns, joined_columns, unusable
 from harness.query.known_networks import known_table
 from harness.query.latencies import LatencySource, predicted_latency
@@ -193,14 +191,8 @@ def notes_on(table: NetworkTable, provenance: Mapping[str, Provenance]) -> list[
                 f"{name}: {len(far):,} of {count:,} networks are unlike any that was measured, such as "
                 f"{Architecture.from_index(far[0], table.config)}: {way}"
             )
-        if one.precision and one.precision != (of := metric_precision(accuracy.metric) or DEFAULT_PRECISION):
-            told = (
-                f"are of {of} models" if metric_precision(accuracy.metric) else "are not said to be of such"
-            )
-            notes.append(
-                f"{name}: latencies are of {one.precision} models, and the accuracies, {accuracy.label}, {told}: how accurate "
-                f"{one.precision} models are they do not tell ('harness export --precision {one.precision} --table' does)"
-            )
+        if said := precision_text(accuracy, one.precision):
+            notes.append(f"{name}: {said}")
         if doubt := one.doubt_note:
             notes.append(f"{name}: {doubt}")
         if cost.high is None:
@@ -216,11 +208,6 @@ def notes_on(table: NetworkTable, provenance: Mapping[str, Provenance]) -> list[
                 "latencies have no upper bound there; measure more, or ask for less"
             )
     return notes
-
-
-def metric_precision(metric: str) -> str:
-    """Return the precision of models that an accuracy's title names, as `val_top1_int8_onnx` does; empty where it names none."""
-    return next((word for word in re.split("[^a-z0-9]+", metric.lower()) if word in PRECISIONS), "")
 
 
 def _space(configurations: Sequence[Configuration]) -> SpaceConfig:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from harness.prediction.provenance import Provenance
-from harness.query.accuracies import AccuracySource, load
+from harness.query.accuracies import AccuracySource, load, precision_text
 from harness.query.latencies import LatencySource
 from harness.query.sums import LatencySums, cost_sums
 from harness.store import Store
@@ -118,5 +118,7 @@ def _notes(table: NetworkTable, devices: Mapping[str, LatencySums]) -> list[str]
         *table.accuracy.notes,
     ]
     for name, one in devices.items():
-        notes += [f"{name}: {text}" for text in (one.unseen_text, one.provenance.doubt_note) if text]
+        precision = "" if np.isnan(table.accuracy.values).all() else one.provenance.precision
+        said = precision_text(table.accuracy, precision)
+        notes += [f"{name}: {text}" for text in (said, one.unseen_text, one.provenance.doubt_note) if text]
     return notes

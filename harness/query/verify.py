@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from math import isnan
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -142,9 +143,11 @@ def _report(
                 continue
             now, earlier = cost.at(index), before.costs[name].at(index)
             said = "measured" if earlier.is_measured else "predicted"
+            change = (
+                f"{said} {_amount(earlier.value, cost.unit)} before ({now.value / earlier.value - 1:+.1%})"
+            )
             parts.append(
-                f"{name} {_amount(now.value, cost.unit)}, {said} {_amount(earlier.value, cost.unit)} before "
-                f"({now.value / earlier.value - 1:+.1%})"
+                f"{name} {_amount(now.value, cost.unit)}, {'not known before' if isnan(earlier.value) else change}"
             )
         verdict = "within the limits" if answer.is_within(index) else "beyond the limits, dropped"
         log(f"{Architecture.from_index(index, answer.config)}: {', '.join(parts)}: {verdict}")

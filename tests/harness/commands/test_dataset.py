@@ -132,3 +132,17 @@ def test_a_name_that_cannot_be_published_is_refused_and_nothing_written(tmp_path
 def test_rows_stand_in_canonical_order(sidecar: dict[str, Any]) -> None:
     for index in (0, 1, 1012, 2024):
         assert sidecar["columns"]["graph_hash"][index] == Architecture.from_index(index, TINY).graph_hash
+
+
+def test_what_whole_microseconds_round_away_of_short_latencies_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    configuration = replace(MANY, space=TINY.name)
+    with new_store(path) as store:
+        calibrate(store, configuration)
+        add_sessions(store, networks(3, TINY), configuration, factor=0.01)
+        fastest_ms = latencies(store, configuration)[0].latency_ms
+    asked = ("dataset", "write", "-d", "made-up", "--measured-only", "-o", str(tmp_path))
+    done = run(path, *asked)
+    assert done.status == 0, done.stderr
+    assert f".blox holds whole microseconds, here up to {0.0005 / fastest_ms:.1%} of a latency" in done.stderr
+    assert ".blox holds" not in run(path, *asked, "--format", "csv").stderr

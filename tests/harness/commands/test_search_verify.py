@@ -215,3 +215,24 @@ def test_a_device_that_devices_toml_lacks_is_refused_before_anything_is_measured
     (store.parent / "devices.toml").write_text("")
     refused(verify(store), "made-up")
     assert bench.asked == []
+
+
+def test_what_was_not_known_of_a_finalist_is_told_without_a_change(
+    store: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def weigh(opened: Store, items: Sequence[Architecture]) -> None:
+        for item in items:
+            changes = {"architecture": str(item), "graph_hash": item.graph_hash}
+            opened.add_fresh_run(make_fresh_run(configuration=IN_TINY, **changes))
+
+    def run_all(*asked: Any, **more: Any) -> list[Outcome]:
+        weigh(asked[2], asked[1])
+        return bench.run_all(*asked, **more)
+
+    monkeypatch.setattr(campaigns, "run_all", run_all)
+    with Store(str(store)) as opened:
+        weigh(opened, networks(2, TINY))
+    done = verify(store, "--pareto", "made-up:load")
+    told = [line for line in done.stderr.splitlines() if "made-up:load 20.000 ms" in line]
+    assert told and all("made-up:load 20.000 ms, not known before" in line for line in told), done.stderr
+    assert "nan" not in done.stderr

@@ -205,3 +205,12 @@ def test_networks_within_the_limits_are_counted_whatever_a_method_evaluates(path
     some = run(path, "search", *limits, "--method", "random", "--budget", "20", "--json").json
     assert some["method"]["look_ups"] == len(some["networks"]) * 2 == 20
     assert some["networks_within_limits"] == every["networks_within_limits"] > 20
+
+
+def test_the_front_of_a_method_has_networks_that_it_evaluated_alone() -> None:
+    table = join.join("synthetic", costs=["params"])
+    answer = search.search(table, ["params<3M"], method="random", budget=30, seed=1)
+    front = answer.front("params")
+    assert answer.trace is not None
+    assert set(front.front.indices.tolist()) <= set(answer.trace.indices.tolist())
+    assert front[-1]["index"] == answer.best.index, "no network of the front is more accurate than the answer"

@@ -310,8 +310,8 @@ Constraints = Annotated[
     typer.Option(
         "--constraint",
         "-c",
-        help="A limit such as 'pixel<8ms', 'pi4:tflite<40ms', 'params<3M', 'macs<200M', 'memory<12MB', 'onnx-size<10MB' or "
-        "'tflite-size<10MB'; repeatable.",
+        help="A limit such as 'pixel<8ms', 'pi4:tflite<40ms', 'pixel:memory<50MB', 'pixel:energy<50mJ', 'params<3M', "
+        "'macs<200M', 'memory<12MB', 'onnx-size<10MB' or 'tflite-size<10MB'; repeatable.",
     ),
 ]
 Confidence = Annotated[

@@ -11,32 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.query.accuracies import VARIABLE
-from space.errors import ConfigError
-from space.user_paths import expand_user
+from space.user_paths import check_is_there
 
 if TYPE_CHECKING:
     from harness.devices.config import Device
     from harness.store import Store
 
 _is_hidden = False  # progress, by --quiet
-
-
-def _devices_file(path: Path | None) -> Path | None:
-    """Return the devices file that is named, read later or not at all. Raises: ConfigError where there is none."""
-    try:
-        if path is not None:
-            expand_user(path).stat()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}; check the path") from error
-    return path
-
-
 DevicesFile = Annotated[
     Path | None,
     typer.Option(
         "--devices",
         envvar="HARNESS_DEVICES",
-        callback=_devices_file,
+        callback=check_is_there,
         help="The devices file. [default: ./devices.toml if there]",
     ),
 ]

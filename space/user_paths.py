@@ -49,6 +49,19 @@ def expand_user(text: str | Path) -> Path:
         raise ConfigError(f"{text}: there is no user {path.parts[0][1:]!r}; write the whole path") from error
 
 
+def check_is_there(path: Path | None) -> Path | None:
+    """Return a path that is named, as it was written, which is read later or not at all.
+
+    Raises: ConfigError where there is nothing of that name, or it cannot be reached.
+    """
+    try:
+        if path is not None:
+            expand_user(path).stat()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}; check the path") from error
+    return path
+
+
 def with_home(function: Callable[..., None]) -> Callable[..., None]:
     """Give a function the paths among its named arguments expanded: a shell replaces no `~` after `=`, nor between quotes."""
 

@@ -28,7 +28,9 @@ from harness.devices.destination import LOCAL
 def gate(
     files: Annotated[
         list[str],
-        typer.Argument(help="Model files, .onnx or .tflite: names, wildcards, folders.", metavar="FILE..."),
+        typer.Argument(
+            help="Model files, .onnx, .tflite or .pt2: names, wildcards, folders.", metavar="FILE..."
+        ),
     ],
     *,
     baseline: Annotated[

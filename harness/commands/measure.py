@@ -28,7 +28,7 @@ def measure(
     files: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Model files, .onnx or .tflite: names, wildcards, folders; or networks, as for --models.",
+            help="Model files, .onnx, .tflite or .pt2: names, wildcards, folders; or networks, as for --models.",
             metavar="[FILE]...",
             show_default=False,
         ),
@@ -57,8 +57,8 @@ def measure(
         str,
         typer.Option(
             "--until",
-            help="Choose networks by itself and measure until the predictor of the whole space is shown to be this good, e.g. "
-            "mape=2%; see 'harness predict'.",
+            help="Choose networks automatically, and measure until the predictor of the whole space is shown to be as good as "
+            "this, e.g. mape=2%; see 'harness predict'.",
         ),
     ] = "",
     fresh: Annotated[

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.query.accuracies import VARIABLE
+from space.user_paths import check_is_there
 
 if TYPE_CHECKING:
     from harness.devices.config import Device
@@ -20,7 +21,10 @@ _is_hidden = False  # progress, by --quiet
 DevicesFile = Annotated[
     Path | None,
     typer.Option(
-        "--devices", envvar="HARNESS_DEVICES", help="The devices file. [default: ./devices.toml if there]"
+        "--devices",
+        envvar="HARNESS_DEVICES",
+        callback=check_is_there,
+        help="The devices file. [default: ./devices.toml if there]",
     ),
 ]
 Devices = Annotated[
@@ -315,8 +319,8 @@ Constraints = Annotated[
     typer.Option(
         "--constraint",
         "-c",
-        help="A limit such as 'pixel<8ms', 'pi4:tflite<40ms', 'params<3M', 'macs<200M', 'memory<12MB', 'onnx-size<10MB' or "
-        "'tflite-size<10MB'; repeatable.",
+        help="A limit such as 'pixel<8ms', 'pi4:tflite<40ms', 'pixel:memory<50MB', 'pixel:energy<50mJ', 'params<3M', "
+        "'macs<200M', 'memory<12MB', 'onnx-size<10MB' or 'tflite-size<10MB'; repeatable.",
     ),
 ]
 Confidence = Annotated[

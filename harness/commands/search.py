@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 search = typer.Typer(
     name="search",
-    help="Find the most accurate networks within limits on latency and other costs.",
     invoke_without_command=True,
     rich_markup_mode=None,
 )
@@ -48,10 +47,11 @@ def find(
     wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Find the most accurate networks within limits, e.g. --device pixel --max-latency 8ms --accuracies blox-base-0.blox.
+    """Find the most accurate networks within limits on latency and other costs.
 
-    Latencies are measured where they are, and predicted elsewhere. With --confidence the far end of each interval meets the
-    limit. With --verify the best ones are measured before the answer is given.
+    For example: --accuracies blox-base-0.blox --device pixel --max-latency 8ms. Latencies are measured where they are, and
+    predicted elsewhere. With --confidence the far end of each interval meets the limit. With --verify the best ones are measured
+    before the answer is given.
 
     With --method blockwise no accuracies are needed: --library names the blocks that 'harness distill' trained. Nor are they with
     --objective, which lists no networks and so searches spaces of any size.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from space.errors import ConfigError
-from space.user_paths import expand_user, home_folder, own_folder
+from space.user_paths import check_is_there, expand_user, home_folder, own_folder
 
 
 def test_a_tilde_is_the_home_folder_at_the_beginning_alone(
@@ -89,3 +89,18 @@ def test_a_user_without_a_home_uses_the_folders_that_variables_name(monkeypatch:
     assert own_folder("/data/x") == Path("/data/x")
     with pytest.raises(ConfigError, match="no home folder is known of this user; set HOME"):
         expand_user("~/x")
+
+
+def test_a_name_of_nothing_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "there.toml").touch()
+    assert check_is_there(None) is None
+    assert check_is_there(Path("~/there.toml")) == Path("~/there.toml")
+    with pytest.raises(
+        ConfigError, match=r"^~/gone.toml: cannot be read: No such file or directory; check the path$"
+    ):
+        check_is_there(Path("~/gone.toml"))
+    with pytest.raises(ConfigError, match=r"Not a directory; check the path"):
+        check_is_there(tmp_path / "there.toml" / "below")

@@ -267,6 +267,10 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
         ["unknown device 'pixle'", "known: local", "devices.toml"],
     ),
     "a devices file that is absent": (["measure", "--devices", "no.toml"], ["no.toml: cannot be read"]),
+    "a devices file that is absent, of which nothing is needed": (
+        ["results", "--devices", "no.toml"],
+        ["no.toml: cannot be read: No such file or directory; check the path"],
+    ),
     "a wrong devices file": (
         ["measure", "--devices", "bad.toml"],
         ["bad.toml:3: [devices.a] has no key 'prot'"],

@@ -50,6 +50,13 @@ def test_a_help_page_has_one_default_an_option_and_no_brackets_within_brackets(n
     assert not re.search(r"\[\[|\{\w+(\.\.\.)?\}|<Path>", text.partition("blox-bench-NAME")[0])
 
 
+@pytest.mark.parametrize("name", [name for name, command in commands(command_line(app)) if command.callback])
+def test_a_help_page_has_all_that_its_command_says_of_itself(name: str) -> None:
+    documented = dict(commands(command_line(app)))[name].callback.__doc__ or ""
+    shown = " ".join(run("", *name.split(), "--help").stdout.split())
+    assert documented and " ".join(documented.split()) in shown
+
+
 @cache  # for both widths
 def words_in_a_pipe(name: str, folder: Path) -> set[str]:
     """Return the words that a command writes where no terminal is."""

@@ -1,16 +1,17 @@
-"""Whether an accelerator computes after a model's last run what it did at first.
+"""Whether an accelerator computes what it is asked for, from a model's first run to its last.
 
 One may leave out what it is asked for and say that all went well, as LiteRT's GPUs do that lack memory: the output is then that
-of an earlier run, which on one and the same input nobody could tell. So it is given another input, too.
+of an earlier run, which on one and the same input nobody could tell. So it is given other inputs, too.
 """
 
 from __future__ import annotations
 
+import struct
+from array import array
 from itertools import repeat
 from math import isfinite
-from typing import Sequence
 
-from device_agents.runtimes.loaded import Loaded
+from device_agents.runtimes.loaded import OUTPUT_VALUES, Loaded
 
 NEAR = 0.05  # of the largest value: what sums in another order, or rounds to other integers, stays far below
 
@@ -19,30 +20,58 @@ class OutputChanged(RuntimeError):
     """A model computes something else than it did."""
 
 
+class OutputUnmoved(RuntimeError):
+    """A model gives one and the same output whatever its input is."""
+
+
 class Outputs:
     """Outputs of a model before it is timed: `first`, of its last run, and on an accelerator that of another input."""
 
     def __init__(self, model: Loaded) -> None:
-        """Read them. Raises: what the runtime raises."""
+        """Read them. Raises: OutputUnmoved, and what the runtime raises."""
         self._model = model
         self.first = model.output()
-        self._reversed = model.reversed_output() if model.reversed_output else []
+        self._reversed = model.other_output(reversed_values) if model.other_output else []
+        if model.other_output and self._reversed == self.first == model.other_output(constant_values):
+            message = (
+                "the %s gives one and the same output for its input, for that in reverse and for one value everywhere: it "
+                "computes nothing, or the model heeds no input of that kind; for other inputs give --inputs FILE.npz"
+            )
+            raise OutputUnmoved(message % model.runtime["provider"])
 
     def check(self) -> None:
         """Compare with them what an accelerator computes now. Raises: OutputChanged, and what the runtime raises."""
         last = self._model.output()
-        if self._model.reversed_output is None:
+        if self._model.other_output is None:
             return
         self._compare("its input", self.first, last)
-        self._compare("its input in reverse", self._reversed, self._model.reversed_output())
+        self._compare("its input in reverse", self._reversed, self._model.other_output(reversed_values))
 
-    def _compare(self, of: str, then: Sequence[float], now: Sequence[float]) -> None:
-        limit = NEAR * max(map(abs, filter(isfinite, (*self.first, *self._reversed))), default=0)
-        if not all(map(is_near, then, now, repeat(limit))):
+    def _compare(self, of: str, then: list[float], now: list[float]) -> None:
+        for begin in range(0, len(then), OUTPUT_VALUES):  # each output by its own size
+            one = slice(begin, begin + OUTPUT_VALUES)
+            known = filter(isfinite, (*self.first[one], *self._reversed[one]))
+            limit = NEAR * max(map(abs, known), default=0)
+            if all(map(is_near, then[one], now[one], repeat(limit))):
+                continue
             message = "the %s gave %s of %s at first and %s after the last run: what was timed does not count"
-            raise OutputChanged(message % (self._model.runtime["provider"], list(then), of, list(now)))
+            raise OutputChanged(message % (self._model.runtime["provider"], then[one], of, now[one]))
 
 
 def is_near(x: float, y: float, limit: float) -> bool:
     """Return whether two values differ by a limit at most; all that are not finite are alike."""
     return abs(x - y) <= limit if isfinite(x) and isfinite(y) else isfinite(x) == isfinite(y)
+
+
+def reversed_values(data: bytes, code: str) -> bytes:
+    """Return values of a type (its letter in `struct`) in reverse order."""
+    values = array({1: "B", 2: "H", 4: "I", 8: "Q"}[struct.calcsize("=" + code)], data)
+    values.reverse()
+    return values.tobytes()
+
+
+def constant_values(data: bytes, code: str) -> bytes:
+    """Return as many zeros of a type, or ones in place of zeros."""
+    if data.count(0) < len(data):
+        return bytes(len(data))
+    return struct.pack("=" + code, 1) * (len(data) // struct.calcsize("=" + code))

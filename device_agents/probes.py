@@ -7,12 +7,14 @@ parsed is an entry of `probe_errors` instead. Nothing here waits: files and comm
 from __future__ import annotations
 
 import platform
+import struct
 import time
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable
 
 from device_agents import facts
+from device_agents.environment import find_libc
 from device_agents.nvidia import PROGRAMS, ask_gpus
 from device_agents.readings import Absent, Reading, keep, present, run_with_deadline
 from device_agents.sampler import Question, Source
@@ -130,6 +132,8 @@ class Probes:
         """Return the part of `hello` on the system."""
         name = platform.uname()
         values: dict[str, Any] = {"system": name.system, "release": name.release, "machine": name.machine}
+        values["bits"] = str(8 * struct.calcsize("P"))  # of this Python
+        keep(values, libc=find_libc(self._filesystem)[0])
         values.update(self.fixed())
         values.pop("probe_errors", None)
         return values

@@ -126,6 +126,6 @@ def present(value: Any) -> Any:
     return value
 
 
-def keep(values: dict[str, Any], **found: dict[str, Any]) -> None:
+def keep(values: dict[str, Any], **found: Any) -> None:
     """Add the groups that hold something."""
     values.update({key: group for key, group in found.items() if group})

@@ -192,7 +192,7 @@ class Session:
         start_ns = perf_counter_ns()
         reporter.enter("load", number)
         network = self._load("network", self._job["networks"][number], number)
-        outputs = Outputs(network)
+        reference_outputs, outputs = Outputs(reference), Outputs(network)
         output = outputs.first
         if not all(map(isfinite, output)):
             why = TOO_LARGE if network.arithmetic == "fp16" else "its weights are broken"
@@ -223,7 +223,8 @@ class Session:
                 network.run, plan.settled_runs, warm_network.loops, reporter.pulse, self._stopwatch
             )
             reporter.send(dict(times, event="settled", network=number))
-        outputs.check()
+        for one in (outputs, reference_outputs):
+            one.check()
         now_ns = perf_counter_ns()
         measured = {
             "event": "measured",

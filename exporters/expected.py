@@ -27,7 +27,16 @@ from exporters.recipe import Format
 from exporters.weights import Weights
 from space import SpaceConfig
 
-OUTPUT_VALUES = 8  # of an output, the first: as many as the agent tells (device_agents.runtimes.loaded)
+# What outputs are judged by, as the agent tells it (device_agents.runtimes.loaded): sums of each output, of how many outputs, of
+# how many values at most, and the signs in them.
+OUTPUT_VALUES = 8
+OUTPUTS = 8
+MOST_VALUES = 1 << 20
+PERIOD = 61
+SIGNS = [
+    1 if place < OUTPUT_VALUES or pow(place, PERIOD // 2, PERIOD) == 1 else -1 for place in range(PERIOD)
+]
+JUDGED_VERSION = 2  # 1: the first eight values of the first output
 
 
 def fixed_image(shape: Sequence[int]) -> npt.NDArray[np.float32]:
@@ -40,16 +49,23 @@ def fixed_image(shape: Sequence[int]) -> npt.NDArray[np.float32]:
     return (unit * np.float32(2) - np.float32(1)).reshape(tuple(shape))
 
 
-def judged_values(output: npt.NDArray[Any], batch: int) -> npt.NDArray[Any]:
-    """Return the values of an output that the agent tells, in a row: the first, of a batch half of them of each of its ends.
+def judged_part(output: npt.NDArray[Any], batch: int = 1) -> npt.NDArray[np.float64]:
+    """Return the values (n,) of an output that the agent's sums are of, in a row.
 
-    Raises: ValueError for the output of a batch that is of another number of images.
+    Of a batch those of its first and its last image; of more than `MOST_VALUES` every second one, or third, and so on.
     """
-    if batch == 1:
-        return output.reshape(-1)[:OUTPUT_VALUES]
-    if not output.ndim or len(output) != batch:
-        raise ValueError(f"the first output is {list(output.shape)}, of a batch of {batch} images")
-    return np.concatenate([output[place].reshape(-1)[: OUTPUT_VALUES // 2] for place in (0, -1)])
+    if batch > 1 and output.ndim and len(output) == batch:
+        output = output[[0, -1]]
+    flat = output.reshape(-1).astype(np.float64)
+    return flat[:: max(1, -(-flat.size // MOST_VALUES))]
+
+
+def output_sums(values: npt.NDArray[np.float64]) -> list[float]:
+    """Return the eight sums of some values (n,) that the agent tells of them: each value in one of them, with its sign."""
+    sums = [0.0] * OUTPUT_VALUES
+    for place in range(min(PERIOD, values.size)):
+        sums[place % OUTPUT_VALUES] += SIGNS[place] * float(values[place::PERIOD].sum())
+    return sums
 
 
 class ExpectedOutputs:
@@ -58,6 +74,7 @@ class ExpectedOutputs:
     def __init__(self, *, cache_dir: Path, config: SpaceConfig, weights: Weights) -> None:
         facts = {
             "exporter": EXPORTER_VERSION,
+            "judged": JUDGED_VERSION,
             "torch": converter_versions("onnx")["torch"],
             "space": config.to_plain() if config.chain is None else config.chain.digest,
             "weights": weights.identity,
@@ -69,9 +86,9 @@ class ExpectedOutputs:
         self._lock = threading.Lock()
 
     def of(self, name: str, model_format: Format, batch: int = 1) -> tuple[float, ...]:
-        """Return the first values of the output of a network or a segment, by its text, in the format's order of axes.
+        """Return the sums that judge the output of a network or a segment, by its text, in the format's order of axes.
 
-        Of a `batch` they are half of the first image and half of the last.
+        Of a `batch` they are of the first image and the last.
         Raises: ConversionError when torch is absent or fails, or the weights do not fit.
         """
         kept = name if batch == 1 else f"{name} in a batch of {batch}"

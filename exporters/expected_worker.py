@@ -2,7 +2,7 @@
 
 It runs torch's own operators on the weights that are exported, so it judges exporting, linking, the device and its runtime.
 A request is {"config", "weights", "name", "batch"}, the name of a network or a segment. The answer is
-{"onnx": [...], "tflite": [...]}, the first values of its output in the order of each format's axes, or {"error": message}.
+{"onnx": [...], "tflite": [...]}, the sums that judge its output in the order of each format's axes, or {"error": message}.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from exporters.expected import fixed_image, judged_values
+from exporters.expected import fixed_image, judged_part, output_sums
 from exporters.fragments import Fragment, Step, segment_steps, steps, value_shape
 from exporters.networks import fragment_module
 from exporters.processes import serve
@@ -35,13 +35,13 @@ def answers(request: dict[str, Any]) -> Iterator[dict[str, object]]:
     config = SpaceConfig(**request["config"])
     try:
         weights = read_weights(request["weights"], config)
-        yield dict(first_values(request["name"], config, weights, request["batch"]))
+        yield dict(expected_sums(request["name"], config, weights, request["batch"]))
     except HarnessError as error:
         yield {"error": str(error)}
 
 
-def first_values(name: str, config: SpaceConfig, weights: Weights, batch: int = 1) -> dict[str, list[float]]:
-    """Return the first values of a network's or a segment's output on the agent's fixed input, by format.
+def expected_sums(name: str, config: SpaceConfig, weights: Weights, batch: int = 1) -> dict[str, list[float]]:
+    """Return the sums (8,) of a network's or a segment's output on the agent's fixed input, by format.
 
     Of a batch nothing but its first and its last image is computed, of which they are.
     Raises: ConversionError when the weights do not fit, ArchitectureError for a name of no network.
@@ -53,7 +53,7 @@ def first_values(name: str, config: SpaceConfig, weights: Weights, batch: int = 
     output = run(plan, config, weights, batch).numpy()
     last = output.transpose(0, 2, 3, 1) if output.ndim == 4 else output
     orders = {"onnx": output, "tflite": last}
-    return {key: judged_values(array, min(batch, 2)).tolist() for key, array in orders.items()}
+    return {key: output_sums(judged_part(array)) for key, array in orders.items()}
 
 
 _kept: OrderedDict[str, Tensor] = OrderedDict()

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from exporters.expected import OUTPUTS
 
 FLOATS = {"float32": "fp32", "float16": "fp16", "float64": "fp64", "bfloat16": "bf16"}
 INTEGERS = ("int8", "uint8", "int4", "uint4")
 UNKNOWN = "unknown"
+# What numpy has of all types.
+NUMBERS = (
+    "bool",
+    *("float16", "float32", "float64"),
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +53,17 @@ class ModelOutput:
 
     def __str__(self) -> str:
         return f"{self.name} [{','.join('?' if size is None else str(size) for size in self.shape)}] {self.dtype}"
+
+    @property
+    def is_real(self) -> bool:
+        """Whether its values stand for real numbers."""
+        return self.dtype in NUMBERS and (self.dtype.startswith("float") or self.scale != 0)
+
+
+def judged_outputs(outputs: Sequence[ModelOutput]) -> list[ModelOutput]:
+    """Return the outputs of a model that are judged, in their order: integers only where nothing stands for real numbers."""
+    real = [one for one in outputs if one.is_real]
+    return (real or [one for one in outputs if one.dtype in NUMBERS])[:OUTPUTS]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

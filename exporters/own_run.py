@@ -31,7 +31,7 @@ TIME_LIMIT_S = 180.0
 # Of this machine's free memory, what a run may take at most; a runtime holds a model's weights up to three times while it loads.
 MEMORY_SHARE = 0.5
 COPIES = 3
-RUN_VERSION = 1  # raise it whenever the same file gives other values
+RUN_VERSION = 2  # raise it whenever the same file gives other values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ class OwnRun:
 
 
 def own_outputs(run: OwnRun, cache_dir: Path) -> tuple[float, ...]:
-    """Return the first values of a file's first output; computed once, then kept below `cache_dir`.
+    """Return the sums that judge a file's outputs; computed once, then kept below `cache_dir`.
 
     Raises: ConversionError, with the reason, where this machine cannot tell: the runtime is absent or refuses the file, memory or
     time do not suffice, or the values are none to judge by.
@@ -89,9 +89,9 @@ def own_outputs(run: OwnRun, cache_dir: Path) -> tuple[float, ...]:
     path, name = cache_dir / "expected" / "files.jsonl", cache_key(facts)
     kept = read_values(path).get(name)
     if kept is None:
-        kept = {"first": _computed(run)}
+        kept = {"sums": _computed(run)}
         append_values(path, name, kept)
-    return tuple(kept["first"])
+    return tuple(kept["sums"])
 
 
 def _computed(run: OwnRun) -> list[float]:
@@ -104,7 +104,7 @@ def _computed(run: OwnRun) -> list[float]:
     answer = run_apart(run, limit_bytes)
     if "error" in answer:
         raise ConversionError(printable(str(answer["error"])))
-    return [float(value) for value in answer["first"]]
+    return [float(value) for value in answer["sums"]]
 
 
 def run_apart(run: OwnRun, limit_bytes: int) -> dict[str, Any]:

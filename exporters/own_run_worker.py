@@ -1,7 +1,7 @@
 """The process of a model file's own run: `python -m exporters.own_run_worker DESCRIPTOR`. One request on stdin, one answer.
 
-stdin: the JSON of `exporters.own_run`. The descriptor: {"first": [...]}, the first values of the first output, or
-{"error": why there are none}. Memory and processor time are limited before the runtime is loaded.
+stdin: the JSON of `exporters.own_run`. The descriptor: {"sums": [...]}, those that judge the outputs, or {"error":
+why there are none}. Memory and processor time are limited before the runtime is loaded.
 """
 
 from __future__ import annotations
@@ -9,22 +9,25 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.expected import fixed_image, judged_values
+from exporters.expected import OUTPUT_VALUES, OUTPUTS, fixed_image, judged_part, output_sums
 
 MESSAGE_CHARACTERS = 300
-# Values so small beside the output's others are moved by the rounding of these: they judge nothing.
+# Sums so small beside the output's values are moved by the rounding of these: they judge nothing.
 SMALL_SHARE = 1e-3
 ONNX_TYPES = {"float": "float32", "double": "float64"}  # the others are called as numpy calls them
 
 Array = NDArray[Any]
+Outputs = list[tuple[Array, bool]]
+"""Outputs in their order, and of each whether its values stand for real numbers."""
 
 
 def main() -> int:
@@ -41,7 +44,7 @@ def main() -> int:
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     """Return the answer to a request."""
     try:
-        return {"first": first_values(run_model(request), request["batch"])}
+        return {"sums": judged_sums(run_model(request), request["batch"])}
     except MemoryError:
         return {
             "error": "its own run here wants more memory than this machine has to spare; give --expect FILE.npz"
@@ -63,16 +66,16 @@ def limit(memory_bytes: int, time_s: int) -> None:
         resource.setrlimit(what, (most, hard))
 
 
-def run_model(request: Mapping[str, Any]) -> Array:
-    """Return the first output. Raises: what numpy and the runtime raise."""
+def run_model(request: Mapping[str, Any]) -> Outputs:
+    """Return the outputs. Raises: what numpy and the runtime raise."""
     model = read_descriptor(request["model"])
     values: dict[str, Array] = {}
     if request["values"] is not None:
         with np.load(io.BytesIO(read_descriptor(request["values"])), allow_pickle=False) as found:
             values = {name: found[name] for name in found.files}
     if request["format"] == "onnx":
-        return onnx_output(model, request["shapes"], values)
-    return tflite_output(model, request["shapes"], values, request["signature"])
+        return onnx_outputs(model, request["shapes"], values)
+    return tflite_outputs(model, request["shapes"], values, request["signature"])
 
 
 def read_descriptor(descriptor: int) -> bytes:
@@ -82,8 +85,8 @@ def read_descriptor(descriptor: int) -> bytes:
         return file.read()
 
 
-def onnx_output(model: bytes, shapes: Mapping[str, list[int]], values: Mapping[str, Array]) -> Array:
-    """Return the first output of an ONNX model, as ONNX Runtime computes it without graph optimizations."""
+def onnx_outputs(model: bytes, shapes: Mapping[str, list[int]], values: Mapping[str, Array]) -> Outputs:
+    """Return the outputs of an ONNX model that hold numbers, as ONNX Runtime computes it without graph optimizations."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -96,13 +99,21 @@ def onnx_output(model: bytes, shapes: Mapping[str, list[int]], values: Mapping[s
         kind = node.type.removeprefix("tensor(").removesuffix(")")
         shape = shapes.get(node.name) or [size if isinstance(size, int) else 1 for size in node.shape]
         inputs[node.name] = values.get(node.name, fixed_input(shape, ONNX_TYPES.get(kind, kind)))
-    return np.asarray(session.run(session.get_outputs()[:1] and [session.get_outputs()[0].name], inputs)[0])
+    names = [node.name for node in session.get_outputs() if is_numeric(node.type)]
+    found = session.run(names, inputs) if names else []
+    return [(array, array.dtype.kind == "f") for array in found]
 
 
-def tflite_output(
+def is_numeric(kind: str) -> bool:
+    """Return whether a type in ONNX Runtime's words is of tensors of numbers that numpy has, too."""
+    name = kind.removeprefix("tensor(").removesuffix(")")
+    return name != kind and re.fullmatch(r"bool|float(16)?|double|u?int(8|16|32|64)", name) is not None
+
+
+def tflite_outputs(
     model: bytes, shapes: Mapping[str, list[int]], values: Mapping[str, Array], signature: str
-) -> Array:
-    """Return the first output of a TFLite model, as its own kernels compute it, dequantized."""
+) -> Outputs:
+    """Return the outputs of a TFLite model by the order of their names, as its own kernels compute them, dequantized."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     interpreter = Interpreter(
@@ -113,16 +124,30 @@ def tflite_output(
     if signature:
         runner = interpreter.get_signature_runner(signature)
         given = {key: _input(told, shapes, values) for key, told in runner.get_input_details().items()}
-        name, told = next(iter(runner.get_output_details().items()))
-        return dequantized(runner(**given)[name], told)
+        ends = [
+            (told, found[name])
+            for found in [runner(**given)]
+            for name, told in runner.get_output_details().items()
+        ]
+        return _outputs(ends)
     for told in interpreter.get_input_details():
         interpreter.resize_tensor_input(told["index"], _input_shape(told, shapes, values))
     interpreter.allocate_tensors()
     for told in interpreter.get_input_details():
         interpreter.set_tensor(told["index"], _input(told, shapes, values))
     interpreter.invoke()
-    told = interpreter.get_output_details()[0]
-    return dequantized(interpreter.get_tensor(told["index"]), told)
+    return _outputs(
+        (told, interpreter.get_tensor(told["index"])) for told in interpreter.get_output_details()
+    )
+
+
+def _outputs(ends: Iterable[tuple[Mapping[str, Any], Array]]) -> Outputs:
+    in_order = sorted(ends, key=lambda end: str(end[0]["name"]))
+    return [
+        (dequantized(array, told), array.dtype.kind == "f" or bool(told["quantization"][0]))
+        for told, array in in_order
+        if array.dtype.kind in "biuf"
+    ]
 
 
 def _input_shape(
@@ -166,19 +191,27 @@ def fixed_input(
     return np.clip(np.round(scaled), np.iinfo(kind).min, np.iinfo(kind).max).astype(kind)
 
 
-def first_values(output: Array, batch: int) -> list[float]:
-    """Return the first values of an output. Raises: ValueError where they are none to judge by."""
-    if output.dtype.kind not in "biuf" or not output.size:
-        raise ValueError("the first output holds no numbers")
-    every = output.reshape(-1).astype(np.float64)
-    first = judged_values(output, batch).astype(np.float64)
-    if not np.isfinite(first).all():
-        raise ValueError("the output on these inputs is not finite; give others with --inputs FILE.npz")
-    size = np.sqrt(np.square(first).mean())
-    whole = np.sqrt(np.square(every[np.isfinite(every)]).mean())
-    if 0 < size < SMALL_SHARE * whole:
-        raise ValueError("the first output values are so small beside the others that rounding moves them")
-    return [float(value) for value in first]
+def judged_sums(outputs: Outputs, batch: int) -> list[float]:
+    """Return the sums (8 an output) by which the agent's outputs are judged; zeros for one that cannot be.
+
+    Raises: ValueError where they are none to judge by.
+    """
+    judged = [array for array, is_real in outputs if is_real] or [array for array, _ in outputs]
+    if not any(array.size for array in judged):
+        raise ValueError("no output holds numbers")
+    sums: list[float] = []
+    is_small = False
+    for array in judged[:OUTPUTS]:
+        values = judged_part(array, batch)
+        if not np.isfinite(values).all():
+            raise ValueError("the output on these inputs is not finite; give others with --inputs FILE.npz")
+        found = output_sums(values)
+        if 0 < np.linalg.norm(found) < SMALL_SHARE * np.linalg.norm(values):
+            found, is_small = [0.0] * OUTPUT_VALUES, True
+        sums += found
+    if is_small and not any(sums):
+        raise ValueError("the sums of its outputs are so small beside their values that rounding moves them")
+    return sums
 
 
 if __name__ == "__main__":

@@ -142,13 +142,11 @@ def _inputs(
 def _outputs(
     graph: Any, chosen: _Signature | None, known: _Signature | None, dtypes: dict[Any, str]
 ) -> Iterator[ModelOutput]:
-    """Yield the outputs in the order in which the interpreter returns them: of a signature that of their names."""
-    ends = sorted(chosen.outputs) if chosen is not None else ()
-    numbers = [tensor for _, tensor in ends] or [
-        graph.Outputs(place) for place in range(graph.OutputsLength())
-    ]
+    """Yield the outputs by the order of their names, as each runtime tells them."""
+    numbers = [tensor for _, tensor in chosen.outputs] if chosen is not None else []
+    numbers = numbers or [graph.Outputs(place) for place in range(graph.OutputsLength())]
     names = chosen or known
-    for number in numbers:
+    for number in sorted(numbers, key=lambda number: (graph.Tensors(number).Name() or b"").decode()):
         tensor = graph.Tensors(number)
         name, dtype, shape = _end(tensor, dtypes)
         aliases = () if names is None else tuple(end for end, one in names.outputs if one == number)

@@ -208,8 +208,8 @@ class SessionRecord:
     `samples` are conditions taken once a second beside the run, each with `at_ns`, and those of another `source` than the agent
     with `at_error_ns`; `gate` says how long the session waited for
     the device to be fit (`waited_s`), what was still against it when it began (`closed`), and which attempt it is (`attempt`).
-    `output` are the first values that the network gave on the agent's fixed input, `expected` those that it should have given;
-    empty where nobody knows, and in records of before.
+    `output` are eight sums of each output that the network gave on the agent's fixed input, `expected` those that it should have
+    given; empty where nobody knows, and in records of before. Older records have up to eight values of the first output instead.
     `arithmetic`: what the runtime says that it computed in, one of `ARITHMETICS`; `unknown` in records of before.
     `settled`: runs of the network alone for its wall time; None where none were asked for, and in records of before.
     A segment (`purpose`) has its text and key where a network has architecture and graph hash; a trained network has the key

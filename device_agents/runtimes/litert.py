@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from array import array
+from contextlib import contextmanager
 from ctypes import c_bool, c_void_p
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Callable, Sequence
+from math import prod
+from typing import Any, Callable, Iterator, Sequence
 
 from device_agents.refusal import Refusal
 from device_agents.runtimes import litert_api as api
@@ -27,7 +28,7 @@ from device_agents.runtimes.litert_api import (
 from device_agents.runtimes.litert_library import MODULE, open_library
 from device_agents.runtimes.litert_npu import DISPATCH, find_libraries, npu_libraries, why_refused
 from device_agents.runtimes.litert_printed import PrintedText, printed_text, shares_told
-from device_agents.runtimes.loaded import Inputs, Loaded, judged_places
+from device_agents.runtimes.loaded import Change, Inputs, Loaded, Output, judged_values
 from device_agents.runtimes.plain_values import fixed_bytes
 
 NAME = "litert"
@@ -111,10 +112,10 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
     cannot be given, LiteRtError.
     """
     compiled, runtime = open_compiled(model, threads, options)
-    run, output, reversed_output = compiled.bind(inputs)
+    run, output, other_output = compiled.bind(inputs)
     return Loaded(
         *(run, output, runtime, (compiled,), compiled.shares, compiled.arithmetic),
-        reversed_output=reversed_output if compiled.is_accelerated else None,
+        other_output=other_output if compiled.is_accelerated else None,
     )
 
 
@@ -263,8 +264,8 @@ class Compiled:
 
     def bind(
         self, inputs: Inputs
-    ) -> tuple[Callable[[], None], Callable[[], list[float]], Callable[[], list[float]]]:
-        """Put inputs and outputs in place; return Loaded's `run`, `output` and `reversed_output`.
+    ) -> tuple[Callable[[], None], Callable[[], list[float]], Callable[[Change], list[float]] | None]:
+        """Put inputs and outputs in place; return Loaded's `run`, `output` and `other_output`.
 
         Raises: ValueError for an input that cannot be given, Refusal for a network that is not run as a whole, LiteRtError.
         """
@@ -292,24 +293,37 @@ class Compiled:
         ]
         run = self._runner(sources, sinks)
 
-        def output() -> list[float]:
-            if not sinks:
-                return []
-            values = self._values(results[0], sinks[0], judged_places(layouts[0].shape, inputs.batch))
-            if self._printed:
-                self._printed.check(self._provider)
-            return values
+        in_order = sorted(range(len(results)), key=lambda index: results[index].name)
 
-        def reversed_output() -> list[float]:
-            for tensor, buffer, data in given:
-                self._write(buffer, reversed_values(data, tensor.code))
+        def output() -> list[float]:
+            told = [self._output(results[one], sinks[one], layouts[one].shape) for one in in_order]
+            with self._telling_faults():
+                return judged_values(told, inputs.batch)
+
+        def other_output(change: Change) -> list[float]:
+            with self._telling_faults():
+                for tensor, buffer, data in given:
+                    self._write(buffer, change(data, tensor.code))
             run()
             values = output()
-            for _, buffer, data in given:
-                self._write(buffer, data)
+            with self._telling_faults():
+                for _, buffer, data in given:
+                    self._write(buffer, data)
             return values
 
-        return run, output, reversed_output
+        return run, output, other_output if given else None
+
+    @contextmanager
+    def _telling_faults(self) -> Iterator[None]:
+        """Tell an accelerator's fault by what it printed, whether a function failed or not. Raises: GpuError, LiteRtError."""
+        try:
+            yield
+        except LiteRtError as error:
+            if self._printed:
+                self._printed.check(self._provider, error)
+            raise
+        if self._printed:
+            self._printed.check(self._provider)
 
     def _runner(self, sources: Sequence[c_void_p], sinks: Sequence[c_void_p]) -> Callable[[], None]:
         """Return a function that runs the model once, and on an accelerator fetches its outputs."""
@@ -430,21 +444,19 @@ class Compiled:
         self.library.call("LiteRtLockTensorBuffer", buffer, ctypes.byref(address), mode)
         return address.value or 0
 
-    def _values(self, tensor: LiteRtTensor, buffer: c_void_p, places: Sequence[int]) -> list[float]:
-        """Return the values of an output at some places, dequantized where it has a scale."""
-        form = "=%d%s" % (max(places, default=-1) + 1, tensor.code)
-        data = ctypes.string_at(self._lock(buffer, api.READ), struct.calcsize(form))
-        self.library.call("LiteRtUnlockTensorBuffer", buffer)
-        found = struct.unpack(form, data)
-        values = [float(found[place]) for place in places]
-        return [(value - tensor.zero_point) * tensor.scale for value in values] if tensor.scale else values
+    def _output(self, tensor: LiteRtTensor, buffer: c_void_p, shape: Sequence[int]) -> Output:
+        """Return an output, to be read from its buffer."""
 
+        def values() -> Any:
+            count = prod(shape)
+            data = ctypes.string_at(self._lock(buffer, api.READ), count * struct.calcsize("=" + tensor.code))
+            self.library.call("LiteRtUnlockTensorBuffer", buffer)
+            if tensor.code == "e":  # of fp16 no view is known to Python 3.8
+                return struct.unpack("=%de" % count, data)
+            view: Any = memoryview(data)
+            return view.cast(tensor.code)
 
-def reversed_values(data: bytes, code: str) -> bytes:
-    """Return values of a type (its letter in `struct`) in reverse order."""
-    values = array({1: "B", 2: "H", 4: "I", 8: "Q"}[struct.calcsize("=" + code)], data)
-    values.reverse()
-    return values.tobytes()
+        return Output(shape, values, tensor.dtype.startswith("float"), tensor.scale, tensor.zero_point)
 
 
 KEEP = api.DESTRUCTOR(lambda address: None)  # options are Python's own bytes, which LiteRT must not free

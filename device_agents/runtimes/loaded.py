@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
-from typing import Any, Callable, Sequence, Tuple
+from typing import Any, Callable, Iterable, NamedTuple, Sequence, Tuple
 
-OUTPUT_VALUES = 8
+OUTPUT_VALUES = 8  # that each output is judged by
+OUTPUTS = 8  # of a model that are judged
+MOST_VALUES = 1 << 20  # of an output that are read
+PERIOD = 61  # of the signs, a prime: rows, channels and images are seldom as long as some of it
+# Legendre's symbol, as good as drawn by lot; the first values stand for themselves.
+SIGNS = [
+    1 if place < OUTPUT_VALUES or pow(place, PERIOD // 2, PERIOD) == 1 else -1 for place in range(PERIOD)
+]
+Change = Callable[[bytes, str], bytes]
+"""Other values of an input, made of the bytes of its own and their type's letter in `struct`."""
 NodeTime = Tuple[str, str, str, int]
 """A node of one run: its name, its op type, the provider that ran it, its time in ns."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """`run` does one inference on the fixed input; `output` returns the first values of the last one.
+    """`run` does one inference on the fixed input; `output` returns what the last one's outputs are judged by (`judged_values`).
 
     `runtime` is {name, package, version, provider}, as a session reports it. `shares`: the share of the model's operators that
     each provider runs, empty where the runtime does not prove it. `arithmetic`: what it says that it computes in, or was set to,
     fp32, fp16, int8, mixed or unknown; empty where that is not told. `device_times` runs the model so often and returns what the
-    accelerator's own clock says of each run, in ns; None where there is none. `reversed_output` runs it once on the values of its
-    inputs in reverse order and returns that output, the inputs put back; None where no run is left out unsaid. `buffers` live as
-    long as the model: ONNX Runtime 1.29 writes into an output that nobody else holds after its memory is gone.
+    accelerator's own clock says of each run, in ns; None where there is none. `other_output` runs it once on other values
+    and returns that output, its inputs put back; None where no run is left out unsaid, and without inputs. `buffers` live
+    as long as the model: ONNX Runtime 1.29 writes into an output that nobody else holds after its memory is gone.
     """
 
     run: Callable[[], Any]
@@ -30,7 +39,7 @@ class Loaded:
     shares: dict[str, float] = field(default_factory=dict)
     arithmetic: str = ""
     device_times: Callable[[int], list[int]] | None = None
-    reversed_output: Callable[[], list[float]] | None = None
+    other_output: Callable[[Change], list[float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -125,31 +134,77 @@ def fixed_input(
     return numpy.clip(numpy.round(scaled), limits.min, limits.max).astype(kind)
 
 
-def judged_places(shape: Sequence[int], batch: int) -> list[int]:
-    """Return the places of an output's values that are told: the first, of a batch half of them of its first and last image.
+class Output(NamedTuple):
+    """An output of a run: its shape, and its values in a row, read where they are asked for; a scale where it is quantized."""
 
-    Raises: ValueError for an output of another number of images: such a run is none of the batch.
+    shape: Sequence[int]
+    values: Callable[[], Any]
+    is_float: bool
+    scale: float = 0.0
+    zero_point: int = 0
+
+
+def array_outputs(arrays: Iterable[Any]) -> list[Output]:
+    """Return those of numpy's arrays that hold numbers, as outputs."""
+    return [array_output(array) for array in arrays if array.dtype.kind in "biuf"]
+
+
+def array_output(array: Any, scale: float = 0.0, zero_point: int = 0) -> Output:
+    """Return an array of numbers as an output."""
+    is_float = array.dtype.kind == "f"
+    return Output(array.shape, lambda: array.reshape(-1), is_float, float(scale), int(zero_point))
+
+
+def judged_values(outputs: Sequence[Output], batch: int = 1) -> list[float]:
+    """Return the values that outputs are judged by: eight sums of each of the first eight, as `output_sums` has them.
+
+    Integers that stand for no real numbers, such as classes, may flip where rounding moves a value a little: they are judged only
+    where there is nothing else. Of a batch, outputs with a row an image are judged by their first and their last image.
+
+    Raises: ValueError for outputs of another number of images: such a run is none of the batch.
     """
-    count = 1
-    for size in shape:
-        count *= int(size)
-    if batch == 1:
-        return list(range(min(count, OUTPUT_VALUES)))
-    if not shape or shape[0] != batch:
-        raise ValueError(
-            "the first output is %s for a batch of %d images: this model takes none" % (list(shape), batch)
-        )
-    each = min(count // batch, OUTPUT_VALUES // 2)
-    return [*range(each), *range(count - count // batch, count - count // batch + each)]
+    if batch > 1 and outputs and not any(is_of_batch(one.shape, batch) for one in outputs):
+        shapes = ", ".join(str(list(map(int, one.shape))) for one in outputs)
+        message = "the outputs are %s for a batch of %d images: this model takes none"
+        raise ValueError(message % (shapes, batch))
+    judged = [one for one in outputs if one.is_float or one.scale] or outputs
+    sums: list[float] = []
+    for one in judged[:OUTPUTS]:
+        values = plain(judged_part(one.values(), batch if is_of_batch(one.shape, batch) else 1))
+        if one.scale:
+            values = [(value - one.zero_point) * one.scale for value in values]
+        sums += output_sums(values)
+    return sums
 
 
-def first_values(array: Any, scale: float = 0.0, zero_point: int = 0, batch: int = 1) -> list[float]:
-    """Return the first values of an output, dequantized where it has a scale; none of an output that holds no numbers.
+def is_of_batch(shape: Sequence[int], batch: int) -> bool:
+    """Return whether an output has a row for each image of a batch."""
+    return len(shape) > 0 and int(shape[0]) == batch
 
-    Raises: as `judged_places`.
+
+def judged_part(values: Any, images: int) -> Any:
+    """Return the values of an output that count, of several images those of the first and the last one.
+
+    Of more than `MOST_VALUES` every second one, or third, and so on, so that reading them stays short.
     """
-    if array.dtype.kind not in "biuf":
-        return []
-    flat = array.reshape(-1)
-    values = [float(flat[place]) for place in judged_places(array.shape, batch)]
-    return [(value - zero_point) * scale for value in values] if scale else values
+    if images > 1:
+        each = len(values) // images
+        values = [*plain(values[:each]), *plain(values[len(values) - each :])]
+    return values[:: max(1, -(-len(values) // MOST_VALUES))]
+
+
+def output_sums(values: Sequence[float]) -> list[float]:
+    """Return eight sums that stand for all values: each value is in one of them, with a sign that depends on its place.
+
+    An error in any value moves them, about as far in proportion as it moves the whole (a count sketch: Charikar, Chen,
+    Farach-Colton, Finding frequent items in data streams, 2002). Up to eight values stand for themselves.
+    """
+    sums = [0.0] * OUTPUT_VALUES
+    for place in range(min(PERIOD, len(values))):
+        sums[place % OUTPUT_VALUES] += SIGNS[place] * float(sum(values[place::PERIOD]))
+    return sums
+
+
+def plain(values: Any) -> Any:
+    """Return values as Python's own numbers, which sum without rounding to the type that they came in."""
+    return values.tolist() if hasattr(values, "tolist") else values

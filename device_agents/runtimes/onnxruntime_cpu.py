@@ -11,7 +11,7 @@ from typing import Any
 from device_agents.cuda_events import EventTimer, open_library
 from device_agents.nvidia import uses_gpu
 from device_agents.refusal import Refusal
-from device_agents.runtimes.loaded import Inputs, Loaded, first_values
+from device_agents.runtimes.loaded import Inputs, Loaded, array_outputs, judged_values
 from device_agents.runtimes.onnxruntime_providers import (
     ALSO_CPU,
     ASSIGNMENT,
@@ -237,9 +237,7 @@ def bind(session: Any, runtime: dict[str, str], inputs: Inputs) -> Loaded:
         session.run_with_iobinding(binding)
 
     def output() -> list[float]:
-        outputs = binding.get_outputs()
-        is_numbers = bool(outputs) and outputs[0].is_tensor() and outputs[0].data_type() in DTYPES
-        return first_values(outputs[0].numpy(), batch=inputs.batch) if is_numbers else []
+        return judged_outputs(binding, inputs.batch)
 
     return Loaded(run, output, runtime, tuple(buffers), {runtime["provider"]: 1.0})
 
@@ -274,10 +272,15 @@ def bind_on_card(session: Any, runtime: dict[str, str], inputs: Inputs) -> tuple
         binding.synchronize_outputs()
 
     def output() -> list[float]:
-        outputs = binding.get_outputs()
-        return first_values(outputs[0].numpy(), batch=inputs.batch) if outputs else []
+        return judged_outputs(binding, inputs.batch)
 
     return Loaded(run, output, runtime, tuple(buffers)), binding
+
+
+def judged_outputs(binding: Any, batch: int) -> list[float]:
+    """Return the judged values of a binding's last outputs. Raises: as `judged_values`."""
+    known = [one for one in binding.get_outputs() if one.is_tensor() and one.data_type() in DTYPES]
+    return judged_values(array_outputs(one.numpy() for one in known), batch)
 
 
 def bind_outputs(session: Any, binding: Any) -> list[Any]:

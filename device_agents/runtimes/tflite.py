@@ -7,7 +7,7 @@ from typing import Any, Callable
 
 from device_agents.refusal import Refusal
 from device_agents.runtimes import delegates, edgetpu
-from device_agents.runtimes.loaded import Inputs, Loaded, first_values
+from device_agents.runtimes.loaded import Inputs, Loaded, array_output, judged_values
 
 NAME = "tflite"
 FORMATS = ("tflite",)
@@ -109,14 +109,12 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
         shape = [int(size) for size in details["shape"]]
         array = inputs.array(details["name"], shape, details["dtype"], "NHWC", *details["quantization"])
         graph.set(details["index"], array)
-    outputs = graph.outputs()
+    outputs = sorted(graph.outputs(), key=lambda details: str(details["name"]))  # as other runtimes have them
 
     def output() -> list[float]:
-        if not outputs:
-            return []
-        first = outputs[0]
-        scale, zero_point = first["quantization"]
-        return first_values(graph.get(first["index"]), scale, zero_point, inputs.batch)
+        found = [(graph.get(details["index"]), details["quantization"]) for details in outputs]
+        told = [array_output(array, *quantized) for array, quantized in found if array.dtype.kind in "biuf"]
+        return judged_values(told, inputs.batch)
 
     runtime = {"name": NAME, "package": package, "version": version, "provider": provider}
     if is_named:  # what it computes in it does not tell

@@ -337,7 +337,9 @@ def _install(
         except DeviceError as error:
             notes.append(error.reason)
     else:
-        raise DeviceError(f"device {device.name!r}", f"{'; then '.join(notes)}; nothing was changed")
+        raise DeviceError(
+            f"device {device.name!r}", f"{'; then '.join(dict.fromkeys(notes))}; nothing was changed"
+        )
     connection.close()
     on_progress("connecting again")
     connection.open()

@@ -240,6 +240,12 @@ def _broken(hello: Mapping[str, Any]) -> str:
 def _install_lines(device: Device, hello: Mapping[str, Any], names: Iterable[str], upgrade: str = "") -> str:
     """Return the commands that install runtimes on the device: harness's own, then those to type there."""
     names = list(names)
+    if (foreign := _without_wheels(hello)) and set(names) <= set(_INSTALL):
+        if device.transport == PACKED:
+            return f"PyPI has no wheels for {foreign}: docs/how-to/provision.md says what would do"
+        return (
+            f"harness provision --device {device.name} says what would do: PyPI has no wheels for {foreign}"
+        )
     python, before, after = default_python(device), "", ""
     pip = f"{python} -m pip install {upgrade}"
     is_android = "android" in hello.get("platform", {})
@@ -260,6 +266,14 @@ def _install_lines(device: Device, hello: Mapping[str, Any], names: Iterable[str
         return by_hand
     asked = "".join(f" --runtime {name}" for name in names if name in _ON_REQUEST)
     return f"harness provision --device {device.name}{asked}, or by hand: {by_hand}"
+
+
+def _without_wheels(hello: Mapping[str, Any]) -> str:
+    """Return the kind of system for which pip finds no runtime, empty for another."""
+    platform = hello.get("platform", {})
+    if platform.get("libc") == "musl":
+        return "musl, this system's C library"
+    return "a 32-bit Python" if platform.get("bits") == "32" and "android" not in platform else ""
 
 
 def _list(cores: Sequence[int]) -> str:

@@ -22,7 +22,7 @@ class Model:
 
     A segment of a network (`purpose`) has its key where a network has its graph hash.
     `weights` names the weights and the exporter that made the parts: equal names mean equal models.
-    `expected` returns the first values of the right output on the agent's fixed input, or is None where nobody knows them.
+    `expected` returns the sums of the right outputs on the agent's fixed input, or is None where nobody knows them.
     `assemble` is called when the model is about to be sent, so that a campaign over a whole space holds no model bytes.
     `inputs`: what is given of a model file's inputs, for the record: shapes by name, and the digest of `values`. `batch`: the
     images of one run.

@@ -22,8 +22,8 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
-from exporters.expected import OUTPUT_VALUES
-from exporters.model_input import ModelInput, ModelOutput
+from exporters.expected import OUTPUT_VALUES, judged_part, output_sums
+from exporters.model_input import ModelInput, ModelOutput, judged_outputs
 from exporters.onnx_file import read_onnx
 from exporters.own_run import OwnRun, own_outputs
 from exporters.pt2_file import pt2_to_onnx
@@ -110,8 +110,8 @@ class FileModel:
 
     `shapes` and `values` (an .npz file's bytes) are given inputs by the model's own names; `key` names file and inputs together.
     `signature`: the one that is run, empty where the file's first graph is all there is. `batch`: the images of one run, in
-    neither name nor key; inputs that leave their first size free take that many. `expect`: the given first values of its first
-    output, None where they are those of the file's own run.
+    neither name nor key; inputs that leave their first size free take that many. `expect`: the sums that judge
+    its outputs, of given ones, None where they are those of the file's own run.
     """
 
     path: Path
@@ -201,7 +201,7 @@ class FileModel:
         )
 
     def expected(self) -> tuple[float, ...]:
-        """Return the first values of the right output: those that a person gave, else those of the file's own run here.
+        """Return the sums that judge its outputs: of those that a person gave, else of the file's own run here.
 
         Raises: ConversionError where this machine cannot run it, with the reason; ConfigError when the file has changed.
         """
@@ -374,11 +374,11 @@ def open_files(paths: Sequence[Path], given: GivenInputs | None = None) -> list[
             f"there is: {', '.join(dict.fromkeys(signatures)) or 'none'}"
         )
     if arrays.expect is not None and not any(file.expect is not None for file in files):
-        outputs = ", ".join(dict.fromkeys(str(file.outputs[0]) for file in files if file.outputs))
+        outputs = ", ".join(dict.fromkeys(str(one) for file in files for one in judged_outputs(file.outputs)))
         known_outputs = _names(one for file in files for one in file.outputs)
         near = next(iter(did_you_mean(one, known_outputs) for one in arrays.expect), "")
         raise ConfigError(
-            f"{given.expect}: no array is called as the first output of a file{near}; there is: {outputs or 'none'}"
+            f"{given.expect}: no array is called as an output of a file that is compared{near}; there is: {outputs or 'none'}"
         )
     return files
 
@@ -627,35 +627,49 @@ def _own_values(
 def _own_expected(
     path: Path, outputs: Sequence[ModelOutput], expect_path: Path, arrays: Mapping[str, Any]
 ) -> tuple[float, ...] | None:
-    """Return the first values of the first output that are right, None where the arrays are of other files' outputs.
+    """Return the sums (8 an output) of the outputs that are right, zeros for one that is not given and so not judged.
 
-    Integers of a quantized output stand for real numbers, as they do in the model. Raises: ConfigError for what does not fit.
+    None where the arrays are of other files' outputs. Raises: ConfigError for what does not fit.
     """
-    import numpy as np
-
-    first = outputs[0] if outputs else None
-    if first is None or arrays.keys().isdisjoint((first.name, *first.aliases)):
+    judged = judged_outputs(outputs)
+    found = [
+        next((arrays[called] for called in (one.name, *one.aliases) if called in arrays), None)
+        for one in judged
+    ]
+    if all(array is None for array in found):
         if arrays.keys().isdisjoint(_names(outputs)):
             return None
         raise ConfigError(
-            f"{expect_path}: harness compares the first output of {path.name}, {first}; add its array"
+            f"{expect_path}: harness compares these outputs of {path.name}: {', '.join(map(str, judged)) or 'none'}; add one"
         )
-    array = next(arrays[called] for called in (first.name, *first.aliases) if called in arrays)
+    sums: list[float] = []
+    for one, array in zip(judged, found, strict=True):
+        sums += [0.0] * OUTPUT_VALUES if array is None else _sums_of(path, one, expect_path, array)
+    return tuple(sums)
+
+
+def _sums_of(path: Path, output: ModelOutput, expect_path: Path, array: Any) -> list[float]:
+    """Return the sums of an output's right values; integers of a quantized one stand for real numbers, as they do in the model.
+
+    Raises: ConfigError for an array that does not fit.
+    """
+    import numpy as np
+
     # TFLite's outputs take the sizes of the inputs that are given; of an ONNX output no sizes at all may be told.
-    is_known = bool(first.shape) and path.suffix.lower() == ".onnx"
-    if array.dtype.kind not in "biuf" or (is_known and not _fits(first.shape, array.shape)):
+    is_known = bool(output.shape) and path.suffix.lower() == ".onnx"
+    if array.dtype.kind not in "biuf" or (is_known and not _fits(output.shape, array.shape)):
         shape = ",".join(map(str, array.shape))
         raise ConfigError(
-            f"{expect_path}: array {first.name!r} is [{shape}] {array.dtype}, and {path.name} gives {first}; convert it"
+            f"{expect_path}: array {output.name!r} is [{shape}] {array.dtype}, and {path.name} gives {output}; convert it"
         )
-    values = array.reshape(-1)[:OUTPUT_VALUES].astype(np.float64)
+    values = judged_part(array)
     if not values.size or not np.isfinite(values).all():
         raise ConfigError(
-            f"{expect_path}: array {first.name!r} holds no finite numbers to compare with; give others"
+            f"{expect_path}: array {output.name!r} holds no finite numbers to compare with; give others"
         )
-    if first.scale and str(array.dtype) == first.dtype:
-        values = (values - first.zero_point) * first.scale
-    return tuple(float(value) for value in values)
+    if output.scale and str(array.dtype) == output.dtype:
+        values = (values - output.zero_point) * output.scale
+    return output_sums(values)
 
 
 def _fits(own: Sequence[int | str | None], shape: Sequence[int]) -> bool:

@@ -75,11 +75,13 @@ def assert_measures(device: Device, right: list[float]) -> None:
     assert output == pytest.approx(right, abs=1e-3)
 
 
+# While the outputs before are read, and in the warm-up of the first network.
+@pytest.mark.parametrize("place", [20, 60])
 @pytest.mark.parametrize("late", [0, 1], ids=["at once", "when it is waited for"])
 def test_a_gpu_that_is_lost_is_said_to_be_and_the_next_worker_measures(
-    device: Device, right: list[float], late: int
+    device: Device, right: list[float], late: int, place: int
 ) -> None:
-    events, answer = device.run(2, GPU_LOST_AT=20, GPU_LOST_LATE=late)  # in the warm-up of the first network
+    events, answer = device.run(2, GPU_LOST_AT=place, GPU_LOST_LATE=late)
     assert (answer["type"], answer["kind"], answer["network"]) == ("error", "worker-error", 0), answer
     assert "the GPU-fp32 was lost: " in answer["message"] and "VK_ERROR_DEVICE_LOST" in answer["message"]
     assert not named(events, "measured", "refused"), (
@@ -125,6 +127,14 @@ def test_a_gpu_that_computes_no_more_and_says_nothing_is_found_out(
     assert (answer["type"], answer["kind"]) == ("error", "worker-error"), answer
     assert "after the last run: what was timed does not count" in answer["message"]
     assert device.run_blocks(0.01)[1]["type"] == "result"
+
+
+@pytest.mark.parametrize("place", [1, 9, 13, 17, 21, 25])
+def test_a_gpu_that_stops_between_any_two_of_its_first_runs_is_found_out(device: Device, place: int) -> None:
+    events, answer = device.run(GPU_IDLE_AT=place)
+    assert (answer["type"], answer["kind"], answer["network"]) == ("error", "worker-error", 0), answer
+    assert "one and the same output" in answer["message"] or "does not count" in answer["message"]
+    assert not named(events, "measured", "refused")
 
 
 def test_a_library_that_crashes_without_memory_is_told_with_what_it_may_be(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import struct
 from math import inf, nan
 
 import pytest
 
-from device_agents.outputs import OutputChanged, Outputs
-from device_agents.runtimes.loaded import Loaded
+from device_agents.outputs import OutputChanged, Outputs, OutputUnmoved, constant_values, reversed_values
+from device_agents.runtimes.loaded import Change, Loaded
 
 FIRST, REVERSED = [3.0, -20.0, 0.0], [4.0, 1.0, 2.0]
 
@@ -16,13 +16,18 @@ FIRST, REVERSED = [3.0, -20.0, 0.0], [4.0, 1.0, 2.0]
 class Model:
     """A model whose outputs a test sets."""
 
-    def __init__(self, first: list[float] = FIRST, other: list[float] = REVERSED) -> None:
-        self.first, self.other = first, other
+    def __init__(
+        self, first: list[float] = FIRST, other: list[float] = REVERSED, constant: list[float] = FIRST
+    ) -> None:
+        self.first, self.other, self.constant = first, other, constant
 
     def loaded(self, is_accelerated: bool = True) -> Loaded:
-        other: Callable[[], list[float]] | None = (lambda: self.other) if is_accelerated else None
         runtime = {"name": "litert", "provider": "GPU"}
-        return Loaded(lambda: None, lambda: self.first, runtime, reversed_output=other)
+        other = self._output_on if is_accelerated else None
+        return Loaded(lambda: None, lambda: self.first, runtime, other_output=other)
+
+    def _output_on(self, change: Change) -> list[float]:
+        return self.constant if change is constant_values else self.other
 
 
 @pytest.mark.parametrize(
@@ -69,3 +74,28 @@ def test_a_model_of_random_numbers_on_a_processor_is_let_be() -> None:
     outputs = Outputs(model.loaded(is_accelerated=False))
     model.first = [7.0, 7.0, 7.0]
     outputs.check()
+
+
+def test_an_accelerator_that_stops_after_its_first_run_is_found_out_before_anything_is_timed() -> None:
+    with pytest.raises(OutputUnmoved, match=r"the GPU gives one and the same output .* --inputs FILE.npz"):
+        Outputs(Model(FIRST, FIRST, FIRST).loaded())
+
+
+def test_a_model_that_heeds_no_order_of_its_values_is_told_from_an_idle_accelerator() -> None:
+    assert Outputs(Model(FIRST, FIRST, REVERSED).loaded()).first == FIRST
+
+
+def test_a_small_output_that_changes_beside_a_large_one_is_found_out() -> None:
+    large, small = [1e4] * 8, [0.5, -0.25, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    model = Model([*large, *small], [*large[::-1], *small[::-1]])
+    outputs = Outputs(model.loaded())
+    model.first = [*large, *([0.0] * 8)]
+    with pytest.raises(OutputChanged):
+        outputs.check()
+
+
+def test_other_values_of_an_input_differ_from_its_own_and_are_of_its_type() -> None:
+    own = struct.pack("=3h", 1, 2, -3)
+    assert struct.unpack("=3h", reversed_values(own, "h")) == (-3, 2, 1)
+    assert struct.unpack("=3h", constant_values(own, "h")) == (0, 0, 0)
+    assert struct.unpack("=2f", constant_values(bytes(8), "f")) == (1.0, 1.0)

@@ -13,7 +13,7 @@ from rigs.model_runs import random_image, run_model
 from exporters import ConversionError, FragmentLibrary, Weights, link
 from exporters.calibration import calibrate
 from exporters.conversion import convert_networks
-from exporters.expected_worker import first_values
+from exporters.expected_worker import expected_sums
 from exporters.fragments import all_fragments, fragments_of, possible_steps, steps
 from exporters.networks import fragment_module, torch_network
 from space import Architecture, Space, find_space, load_space
@@ -90,7 +90,7 @@ def test_segments_are_models_of_their_own(opened: FragmentLibrary) -> None:
     with torch.no_grad():
         expected = module(torch.from_numpy(x)).numpy()
     assert np.abs(run_model("onnx", linked, x) - expected).max() <= TOLERANCE * np.abs(expected).max()
-    values = first_values(str(segment), own_space(), Weights.seeded(0))
+    values = expected_sums(str(segment), own_space(), Weights.seeded(0))
     assert len(values["onnx"]) == 8 and values["onnx"] != values["tflite"]
 
 

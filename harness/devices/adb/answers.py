@@ -38,6 +38,8 @@ _PLUGGED_IN = (
     "Developer options; Android 11 on), then 'adb pair' and 'adb connect', and adb = \"ADDRESS:PORT\" in devices.toml"
 )
 _SOURCES = {"AC powered": "ac", "USB powered": "usb", "Wireless powered": "wireless", "Dock powered": "dock"}
+_LATER_SOURCES = {"Dock powered": "false"}  # of Android 13 on, and what phones of before have of it
+_TRUTH = {"true": True, "false": False}
 
 
 class NotTold(Exception):
@@ -58,6 +60,8 @@ def parse_thermal(text: str) -> int:
         raise NotTold(
             "its thermal status was set by hand; to have the real one: adb shell cmd thermalservice reset"
         )
+    if status[1] == "0" and "HAL Ready: " not in text:
+        raise NotTold("its thermal status is 0, and nothing is told of a thermal HAL behind it")
     if status[1] == "0" and ("HAL Ready: false" in text or "ThermalHAL 1.0" in text):
         raise NotTold("its thermal status is always 0: its thermal HAL tells of no throttling")
     if status[1] == "0" and "HAL Ready: true" in text and "ThermalHAL " not in text:
@@ -122,9 +126,13 @@ def parse_battery(text: str) -> dict[str, Any]:
     try:
         percent = 100 * int(fields["level"]) / int(fields["scale"])
         status, temp_c = _BATTERY[fields["status"]], int(fields["temperature"]) / 10
+        sources = [
+            name
+            for key, name in _SOURCES.items()
+            if _TRUTH[fields[key] if key in fields else _LATER_SOURCES[key]]
+        ]
     except (KeyError, ValueError, ZeroDivisionError) as error:
         raise ValueError(f"'dumpsys battery' has no {error} that harness knows") from error
-    sources = [name for key, name in _SOURCES.items() if fields.get(key) == "true"]
     told = {"percent": round(percent), "status": status, "temp_c": temp_c, "powered_by": sources}
     voltage = fields.get("voltage", "")
     return told | ({"voltage_mv": int(voltage)} if voltage.isdigit() else {})

@@ -211,7 +211,7 @@ class PhoneWatch:
                 readings.append(dated | {"uj": {}, "uw": {CHANNEL: uw}})
         try:
             for conditions in (self._before, after):
-                check_discharging(DISCHARGING, conditions.get("battery", {}).get("powered_by", ()))
+                check_unplugged(conditions, conditions.get("absent", {}))
         except NotTold as error:
             trouble, readings = str(error), []
         if trouble or not readings:
@@ -294,8 +294,9 @@ def find_gauge(adb: Adb, clock_s: Callable[[], float] = time.monotonic) -> dict[
         return None
 
     try:
-        told, _ = parse_told(adb.shell(["sh", "-c", _BATTERY + _END]).stdout.decode("utf-8", "replace"))
-        check_discharging(DISCHARGING, told.get("battery", {}).get("powered_by", ()))
+        check_unplugged(
+            *parse_told(adb.shell(["sh", "-c", _BATTERY + _END]).stdout.decode("utf-8", "replace"))
+        )
         gauge_power_uw(*look())
         update_s = find_update_s(latest, clock_s)
     except (DeviceError, NotTold, ValueError) as error:
@@ -311,6 +312,14 @@ def find_gauge(adb: Adb, clock_s: Callable[[], float] = time.monotonic) -> dict[
     return {"sensor": sensor, "reasons": []} | (
         {} if update_s is None else {"update_s": max(update_s, PERIOD_S)}
     )
+
+
+def check_unplugged(values: Mapping[str, Any], absent: Mapping[str, str]) -> None:
+    """Check that the battery's service tells of no charger. Raises: NotTold, also where it tells nothing."""
+    if "battery" not in values:
+        reason = absent.get("battery") or absent.get("adb") or "its battery's service told nothing"
+        raise NotTold(f"whether the phone is plugged in is not known: {reason}")
+    check_discharging(DISCHARGING, values["battery"]["powered_by"])
 
 
 def gauge_current_ua(values: Mapping[str, Any], absent: Mapping[str, str]) -> int:

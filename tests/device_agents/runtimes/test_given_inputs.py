@@ -12,7 +12,16 @@ from factories.model_files import dense, onnx_model, save_tflite, tokens
 
 from device_agents.refusal import Refusal
 from device_agents.runtimes import load, onnxruntime_cpu, outside, tflite
-from device_agents.runtimes.loaded import Inputs, fixed_input, judged_places, read_arrays
+from device_agents.runtimes import loaded as loaded_module
+from device_agents.runtimes.loaded import (
+    OUTPUT_VALUES,
+    Inputs,
+    array_outputs,
+    fixed_input,
+    judged_values,
+    output_sums,
+    read_arrays,
+)
 
 
 def own(model: Any, inputs: dict[str, Any]) -> Any:
@@ -32,7 +41,7 @@ def test_a_free_shape_runs_as_given_and_its_output_is_the_scripts() -> None:
     model, shape = dense(("n", "rows", 8)), [2, 5, 8]
     expected = own(model, {"x": fixed_input(shape, "float32", "NCHW")})
     assert loaded(model, Inputs({"x": shape})).output() == pytest.approx(
-        expected.reshape(-1)[:8].tolist(), rel=1e-6
+        output_sums(expected.reshape(-1).tolist()), rel=1e-5
     )
 
 
@@ -40,15 +49,15 @@ def test_of_a_batch_the_first_and_the_last_image_are_told() -> None:
     model, shape = dense(("n", 8)), [5, 8]
     expected = own(model, {"x": fixed_input(shape, "float32", "NCHW")})
     told = loaded(model, Inputs({"x": shape}, batch=5)).output()
-    assert told == pytest.approx([*expected[0, :4], *expected[4, :4]], rel=1e-6)
+    assert told == pytest.approx(output_sums([*expected[0].tolist(), *expected[4].tolist()]), rel=1e-5)
 
 
 def test_an_output_of_another_number_of_images_is_no_run_of_the_batch() -> None:
     model = dense(("n", 8))
-    with pytest.raises(ValueError, match=r"the first output is \[1, 8\] for a batch of 5 images"):
+    with pytest.raises(ValueError, match=r"the outputs are \[1, .*\] for a batch of 5 images"):
         loaded(model, Inputs({"x": [1, 8]}, batch=5)).output()
-    assert judged_places((5,), 5) == [0, 4]
-    assert judged_places((2, 3), 1) == [0, 1, 2, 3, 4, 5]
+    labels = array_outputs([np.arange(5.0)])
+    assert judged_values(labels, 5) == [0.0, 4.0, *[0.0] * 6]
 
 
 def test_given_tokens_and_truth_values_run_as_in_the_script() -> None:
@@ -56,7 +65,7 @@ def test_given_tokens_and_truth_values_run_as_in_the_script() -> None:
     arrays = {"ids": ids, "mask": np.array([[1, 0, 1], [0, 0, 1]], bool)}
     expected = own(tokens(), arrays)
     assert loaded(tokens(), Inputs({}, arrays)).output() == pytest.approx(
-        expected.reshape(-1).tolist(), rel=1e-5
+        output_sums(expected.reshape(-1).tolist()), rel=1e-5
     )
 
 
@@ -67,7 +76,8 @@ def test_half_precision_and_integers_without_values_get_the_fixed_ones() -> None
     assert arrays["mask"].any()
     assert not arrays["mask"].all()
     expected = own(tokens(), arrays)
-    assert loaded(tokens(), fixed).output() == pytest.approx(expected.reshape(-1).tolist(), rel=1e-5)
+    right = output_sums(expected.reshape(-1).tolist())
+    assert loaded(tokens(), fixed).output() == pytest.approx(right, rel=1e-5)
 
 
 def test_an_output_whose_size_depends_on_the_values_runs_again_and_again() -> None:
@@ -81,7 +91,7 @@ def test_an_output_whose_size_depends_on_the_values_runs_again_and_again() -> No
     arrays = {"x": np.array([[0, 1, 0, 2, 3, 0]], np.float32)}
     one = loaded(model, Inputs({}, arrays))
     one.run()
-    assert one.output() == own(model, arrays).reshape(-1).tolist()
+    assert one.output() == output_sums(own(model, arrays).reshape(-1).tolist())
 
 
 def test_an_output_that_is_no_tensor_leaves_no_values() -> None:
@@ -132,7 +142,7 @@ def test_tflite_takes_a_larger_batch_and_given_values(tmp_path: Path) -> None:
     assert expected.shape[0] == 3
     one = tflite.load_with_inputs(model, 1, {}, Inputs({}, {"image": images}))
     one.run()
-    assert one.output() == expected.reshape(-1)[:8].tolist()
+    assert one.output() == pytest.approx(output_sums(expected.reshape(-1).tolist()))
     batch = tflite.load_with_inputs(model, 1, {}, Inputs({"image": [3, 16, 16, 3]}))
     batch.run()
     assert len(batch.output()) == 8
@@ -151,3 +161,47 @@ def test_a_runtime_that_takes_no_inputs_refuses_them(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(runtimes.RUNTIMES, "other", outside)  # type: ignore[arg-type]
     with pytest.raises(Refusal, match="other takes no shapes"):
         load("other", b"", 1, {}, Inputs({"x": [1]}))
+
+
+def test_any_value_of_an_output_that_is_wrong_moves_what_it_is_judged_by() -> None:
+    right = np.random.default_rng(0).standard_normal((1, 4, 50, 50)).astype(np.float32)
+    told = np.array(judged_values(array_outputs([right])))
+    for place in (8, 60, 61, 5000, 9999):
+        wrong = right.copy()
+        wrong.reshape(-1)[place] += 50
+        assert np.linalg.norm(judged_values(array_outputs([wrong])) - told) == pytest.approx(50, rel=1e-3)
+    shifted = judged_values(array_outputs([right + 1]))  # all of them a little, as by a wrong bias
+    assert np.linalg.norm(shifted - told) > 0.1 * np.linalg.norm(told)
+    wrong = right.copy()
+    wrong[:, 2:] = 0
+    off = np.linalg.norm(judged_values(array_outputs([wrong])) - told) / np.linalg.norm(told)
+    assert 0.35 < off < 1.4, "about as far as the whole is off, which is 0.7"
+
+
+def test_the_sums_are_of_values_as_they_are_and_not_of_their_type() -> None:
+    values = np.full(20_000, 60_000, np.float16)
+    assert all(np.isfinite(judged_values(array_outputs([values]))))
+    assert judged_values(array_outputs([np.array([1.5, -2.0], np.float32)])) == [1.5, -2.0, *[0.0] * 6]
+    assert any(np.isnan(judged_values(array_outputs([np.array([0.0] * 99 + [np.nan])]))))
+
+
+def test_every_output_is_judged_and_classes_only_where_there_is_nothing_else() -> None:
+    scores, classes, boxes = np.ones((1, 3), np.float32), np.array([7], np.int64), np.full((2, 2), 5.0)
+    assert judged_values(array_outputs([classes, scores, boxes])) == [
+        *[1.0] * 3,
+        *[0.0] * 5,
+        *[5.0] * 4,
+        *[0.0] * 4,
+    ]
+    assert judged_values(array_outputs([classes]))[0] == 7
+    many = array_outputs([np.full(1, float(number)) for number in range(12)])
+    assert judged_values(many)[::OUTPUT_VALUES] == [float(number) for number in range(8)]
+
+
+def test_of_a_very_large_output_a_part_that_is_spread_over_all_of_it_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loaded_module, "MOST_VALUES", 100)
+    wrong = np.zeros(1000)
+    wrong[990] = 3.0
+    assert np.linalg.norm(judged_values(array_outputs([wrong]))) == 3

@@ -271,6 +271,19 @@ def test_no_pip_and_no_wheels_is_told_with_what_each_says(
     assert tree(tmp_path / "root") == {}
 
 
+def test_what_stands_against_both_ways_is_told_once(
+    local: Local, bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*anything: Any) -> Any:
+        raise DeviceError("device 'board'", "No space left on device")
+
+    monkeypatch.setattr(provision, "_installed_by", full)
+    monkeypatch.setattr(provision, "_ways", lambda *anything: ["pip", "carried"])
+    with pytest.raises(DeviceError, match="nothing was changed") as caught:
+        provision_device(local(python=str(bare)))
+    assert str(caught.value).count("No space left on device") == 1
+
+
 def test_a_runtime_that_computes_something_else_fails_its_trial(
     local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

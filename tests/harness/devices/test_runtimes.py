@@ -380,3 +380,18 @@ def test_only_a_near_name_is_suggested() -> None:
     assert did_you_mean("tflit", ["tflite", "onnxruntime"]) == "; did you mean 'tflite'?"
     assert did_you_mean("zzz", ["tflite"]) == ""
     assert did_you_mean("x", []) == ""
+
+
+@pytest.mark.parametrize(
+    ("platform", "kind"),
+    [({"libc": "musl", "bits": "64"}, "musl"), ({"libc": "glibc", "bits": "32"}, "32-bit")],
+)
+def test_a_system_without_wheels_is_told_no_line_of_pip(platform: dict[str, str], kind: str) -> None:
+    hello = {**HELLO, "runtimes": [], "platform": platform}
+    with pytest.raises(ConfigError, match="harness provision --device local says what would do") as caught:
+        choose_runtimes(LOCAL, hello, (), ())
+    assert kind in str(caught.value)
+    assert "pip install" not in str(caught.value)
+    android = {**hello, "platform": {**platform, "libc": "bionic", "android": "15"}}
+    with pytest.raises(ConfigError, match="pkg install"):
+        choose_runtimes(LOCAL, android, (), ())

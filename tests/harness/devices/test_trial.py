@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from device_agents.runtimes.loaded import fixed_values
+from device_agents.runtimes.loaded import fixed_values, output_sums
 from exporters import FragmentLibrary, Weights, link
 from harness.devices import trial
 from harness.devices.runtimes import RuntimeUse
@@ -36,10 +36,10 @@ def test_what_is_expected_is_what_numpy_computes_of_the_model() -> None:
     model = onnx.load_from_string(trial_model("onnx").skeleton)
     image = fixed_values([1, 3, TINY.image_size, TINY.image_size], "NCHW")
     (output,) = ReferenceEvaluator(model).run(None, {model.graph.input[0].name: image})
-    assert expected_output("onnx") == pytest.approx(output.reshape(-1)[:8].tolist(), abs=1e-5)
-    last = np.asarray(output).transpose(0, 2, 3, 1)
-    assert expected_output("tflite") == pytest.approx(last.reshape(-1)[:8].tolist(), abs=1e-5)
-    assert max(expected_output("onnx")) > 0 < max(expected_output("tflite"))
+    for model_format, axes in (("onnx", (0, 1, 2, 3)), ("tflite", (0, 2, 3, 1))):
+        right = output_sums(np.asarray(output).transpose(axes).reshape(-1).tolist())
+        assert expected_output(model_format) == pytest.approx(right, rel=1e-4, abs=1e-3)
+        assert any(right)
 
 
 @pytest.mark.converter

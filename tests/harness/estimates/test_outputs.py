@@ -85,3 +85,18 @@ def test_a_record_holds_finite_outputs_alone(values: tuple[Any, ...]) -> None:
     for field in ("output", "expected"):
         with pytest.raises(ValueError, match=f"{field} holds finite numbers"):
             make_session(**{field: values})
+
+
+def test_the_output_that_is_furthest_off_counts_however_small_it_is_beside_the_others() -> None:
+    large, small = (1e3,) * 8, (1e-3, *(0.0,) * 7)
+    right = session_of((*large, *small), expected=(*large, *small))
+    assert output_error(right) == 0
+    assert output_error(replace(right, output=(*large, 2e-3, *(0.0,) * 7))) == pytest.approx(1)
+    assert output_error(replace(right, output=(*large, *(0.0,) * 8))) == 1
+
+
+def test_an_output_of_which_nothing_is_expected_is_not_judged_and_the_others_are() -> None:
+    nothing = (0.0,) * 8
+    session = session_of((*(5.0,) * 8, *(1.0,) * 8), expected=(*nothing, *(1.0,) * 8))
+    assert output_error(session) == 0
+    assert output_error(replace(session, expected=(*nothing, *nothing))) is None

@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from factories.model_files import dense, onnx_model, save, save_tflite, save_with_data, tokens
 from rigs.no_plain_files import no_plain_file
 
+from device_agents.runtimes.loaded import array_outputs, fixed_input, judged_values
 from harness.models import files
 from harness.models.files import FileModel, GivenInputs, find_files, is_file_name, open_files, split_names
 from space.errors import ConfigError
@@ -296,9 +298,12 @@ def test_a_file_of_a_fixed_batch_or_given_values_is_refused_a_batch(tmp_path: Pa
 
 def test_the_right_output_of_a_batch_is_of_its_first_and_its_last_image(tmp_path: Path) -> None:
     one = opened(save(dense(("n", 8)), tmp_path / "dense.onnx"))
-    first, eight = one.expected(), one.at_batch(8).expected()
-    assert eight[:4] == pytest.approx(first[:4])
-    assert eight[4:] != pytest.approx(first[:4]), "another image"
+    images = fixed_input([8, 8], "float32", "NCHW")
+    (right,) = onnxruntime.InferenceSession(str(one.path)).run(None, {"x": images})
+    for batch in (1, 8):
+        told = judged_values(array_outputs([right[:batch]]), batch)
+        assert one.at_batch(batch).expected() == pytest.approx(told, rel=1e-5)
+    assert judged_values(array_outputs([right]), 8) != pytest.approx(judged_values(array_outputs([right])))
 
 
 @pytest.mark.parametrize("text", ["x", "x=", "=1,2", "x=1,-2", "x=1,a", "x=0"])
@@ -552,3 +557,28 @@ def test_hostile_files_take_no_memory(tmp_path: Path) -> None:
     *errors, peak = done.stdout.splitlines()
     assert len(errors) == len(hostile)
     assert int(peak) < 50 << 20
+
+
+def test_given_outputs_judge_each_output_that_is_given_and_none_else(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper
+
+    nodes = [
+        helper.make_node("Sin", ["x"], ["y"]),
+        helper.make_node("Cos", ["x"], ["z"]),
+        helper.make_node("ArgMax", ["x"], ["place"], axis=1, keepdims=0),
+    ]
+    ends = [(name, TensorProto.FLOAT, [1, 16]) for name in "yz"] + [("place", TensorProto.INT64, [1])]
+    path = save(onnx_model(nodes, [("x", TensorProto.FLOAT, [1, 16])], ends), tmp_path / "three.onnx")
+    z = np.arange(16, dtype=np.float32).reshape(1, 16)
+    given = tmp_path / "given.npz"
+    np.savez(given, z=z)
+    assert open_files([path], GivenInputs(expect=given))[0].expected() == (
+        *(0.0,) * 8,
+        *judged_values(array_outputs([z])),
+    )
+    np.savez(given, y=z[:, :8])
+    with pytest.raises(ConfigError, match=r"array 'y' is \[1,8\] float32, and three.onnx gives y \[1,16\]"):
+        open_files([path], GivenInputs(expect=given))
+    np.savez(given, place=np.array([3]))
+    with pytest.raises(ConfigError, match=r"compares these outputs of three.onnx: y .*, z .*; add one"):
+        open_files([path], GivenInputs(expect=given))

@@ -99,6 +99,7 @@ def test_every_thermal_status_is_read_from_each_android(answers: Answers, status
         (thermal(ready=False), "no throttling"),
         (thermal(hal="ThermalHAL 1.0 connected: yes"), "no throttling"),
         (thermal(thresholds=""), "no thresholds"),
+        ("Thermal Status: 0\n", "nothing is told of a thermal HAL"),
         (DENIED, "Permission Denial"),
         (NO_SERVICE, "Can't find service"),
         ("/system/bin/sh: dumpsys: inaccessible or not found\n", "not found"),
@@ -130,6 +131,9 @@ def test_an_unknown_answer_is_never_a_value(parse: Callable[[str], object], text
         battery().replace("  level: 85\n", ""),
         battery().replace("scale: 100", "scale: 0"),
         battery().replace("temperature: 274", "temperature: warm"),
+        battery().replace("  USB powered: true\n", ""),
+        battery().replace("USB powered: true", "USB powered: maybe"),
+        battery().replace("Dock powered: false", "Dock powered: "),
     ],
 )
 def test_a_battery_of_which_a_part_is_not_known_is_an_error(text: str) -> None:

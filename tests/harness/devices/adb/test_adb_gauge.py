@@ -123,6 +123,24 @@ def test_a_phone_that_its_service_calls_plugged_in_gives_no_reading_whatever_sys
     assert "plugged in (usb" in run.conditions_after["adb"]["absent"]["gauge"]
 
 
+@pytest.mark.parametrize("which", ["before", "after"])
+def test_a_phone_whose_service_does_not_tell_of_chargers_gives_no_reading(which: str) -> None:
+    run, answers = trace(by_sys)
+    known = {"battery": parse_battery(UNPLUGGED)}
+    unknown = {"absent": {"battery": "its battery was set by hand"}}
+    watched = PhoneWatch(Adb(SERIAL, WHO), WHO, fixed=False, offset=lambda: watched._clocks[0])
+    watched._clocks = [
+        ClockOffset(offset_ns=AHEAD_NS, error_ns=1, known_ns=run.blocks[0].start_ns + AHEAD_NS)
+    ]
+    watched._gauged = answers
+    watched._before = unknown if which == "before" else known
+    watched._conditions = lambda: known if which == "before" else unknown  # type: ignore[method-assign]
+    run = watched.joined(run)
+    assert run.readings == ()
+    reason = run.conditions_after["adb"]["absent"]["gauge"]
+    assert reason == "whether the phone is plugged in is not known: its battery was set by hand"
+
+
 def test_a_gauge_is_read_beside_runs_that_ask_for_it_alone() -> None:
     run, answers = trace(by_sys)
     other = make_block_run(purpose="sustained")

@@ -120,7 +120,7 @@ def _of_some(source: AccuracySource, metric: str, config: SpaceConfig) -> Accura
 
 
 def precision_text(accuracies: Accuracies, precision: str) -> str:
-    """Return what does not fit where latencies are of models in a precision, empty if it is not told, and accuracies of others.
+    """Return a note on accuracies that are of another precision than the latencies; empty where one of the two is not told.
 
     Theirs is the one that their title names, as `val_top1_int8_onnx` does, else fp32. Empty where both fit.
     """

@@ -60,21 +60,11 @@ CONVERTED = "TensorFlow's or PyTorch's converter: tests/exporters"
 EXPORTED = "a model is converted and judged: tests/harness/commands/test_export.py"
 GATE = "intervals that a busy machine does not give: tests/harness/end_to_end/test_gate.py"
 OTHER_CHIP = "a chip that few machines have: tests/device_agents/runtimes"
-SUPERNET = "a second distillation of every block: tests/harness/commands/test_distill.py"
-SENSOR = "a sensor of energy: tests/harness/measurement/test_energy.py"
-TUNED = "networks are fine-tuned for half a minute: tests/harness/commands/test_search_blockwise.py"
 EXCUSED = {
     "measure --runtime onnxruntime --until mape=2%": "hundreds of sessions: tests/harness/end_to_end/test_precision.py",
-    "search --method blockwise --library library --device local --runtime onnxruntime --max-latency 0.12ms --fine-tune 3 "
-    "--fine-tune-epochs 5 --verify 2 --output winner": TUNED,
-    "search --method blockwise --library library --predictor donna --fine-tune-epochs 5 --fine-tune 0 --pareto local "
-    "--pareto params": TUNED,
-    "distill teacher --output shared --shared --epochs 12 --learning-rate 0.005": SUPERNET,
     "gate --baseline models/base.json 'build/*.tflite' --device pixel --fail-if 'latency > +3%'": GATE,
     "train sample:20@1 --space tiny --output trained --ray 10.0.0.5:6379": CLUSTER,
     "measure mobilenet_edgetpu.tflite --device coral --reference efficientnet_edgetpu.tflite": OTHER_CHIP,
-    "measure conv/conv/conv --energy": SENSOR,
-    "measure --runtime onnxruntime --energy --models sample:40": SENSOR,
     "export conv-mbconv+in/bconv --space tiny --format onnx --output net.onnx --precision int8 --checkpoint "
     "trained/weights-0/conv-mbconv+in.bconv.pt --calibration digits --table accuracies-int8.csv": EXPORTED,
     "measure --runtime litert": CONVERTED,
@@ -97,6 +87,7 @@ SMALLEST = {
     "deep": "conv/conv/conv/conv/conv",
     "mine.toml": "mb3/ghost/mb6/ghost",
 }
+SPACES = {"blockwise": "tiny", "own-space": "mine.toml"}  # of the latencies that pages on other spaces search
 IMAGES = "synthetic:0:8/4/4"
 
 
@@ -137,7 +128,7 @@ def less(words: list[str]) -> list[str]:
     if words[:2] == ["search", "compare"]:
         return [*found, "--seeds", "2"]
     if "blockwise" in words:
-        return [*found, "--finalists", "2"]
+        return [*found, "--finalists", "2", *(("--fit-networks", "4") if "donna" in words else ())]
     if words[0] != "measure" or "--sustained" in words:
         return found
     names_models = "--models" in words or any(word.endswith((".onnx", ".tflite")) for word in words)
@@ -163,17 +154,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def own_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a store as it is after the measurements of the page on a space of one's own."""
-    folder = tmp_path_factory.mktemp("own")
-    write_files(ROOT / "docs/how-to/own-space.md", folder)
-    space = find_space(folder / "mine.toml")
+@pytest.fixture
+def space_store(page: Path, folder: Path) -> Path:
+    """Return a store as it is after the measurements of a page on another space than Blox."""
+    write_files(page, folder)
+    space = find_space(SPACES[page.stem])
     configuration = replace(CONFIGURATION, device="local", threads=1, cores=(0,), space=space.name)
-    store = new_store(folder / "store.sqlite")
-    calibrate(store, configuration)
-    add_sessions(store, space.sample(40), configuration)
-    store.close()
+    with new_store(folder / "store.sqlite") as store:
+        calibrate(store, configuration)
+        add_sessions(store, space.sample(40), configuration, factor=0.02)
     return folder / "store.sqlite"
 
 
@@ -250,9 +239,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def short_sessions(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
-    """Let sessions be short; what a doctor would try out is that of all doctors: test_doctor.py."""
+    """Let sessions be short; what a doctor would try out is that of all doctors: test_doctor.py.
+
+    By a sensor of energy a network would be measured for minutes: test_energy.py.
+    """
     monkeypatch.setenv("PIP_NO_INDEX", "1")  # this machine has what it needs: nothing is installed
     monkeypatch.setattr("harness.devices.doctor._trials", lambda *_: [])
+    none = {"reasons": ["none that this test waits for"]}
+    monkeypatch.setattr("harness.measurement.session_runner.find_sensor", lambda *_: none)
     with any_core(), short_levels(), same_pace():
         yield
 
@@ -273,7 +267,7 @@ def test_the_commands_of_a_page_do_what_they_say(
     write_models(folder)
     write_images(folder / "digits")
     be_all_devices(folder / "devices.toml")
-    store = request.getfixturevalue("own_store") if page.stem == "own-space" else store
+    store = request.getfixturevalue("space_store") if page.stem in SPACES else store
     for words in commands(page):
         if words[0] == "import":
             subprocess.run([sys.executable, "job.zip"], check=True, capture_output=True)

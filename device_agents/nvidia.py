@@ -9,6 +9,7 @@ from device_agents.readings import Absent
 
 QUERY = "index,name,%s,temperature.gpu,clocks.sm,clocks.max.sm,power.draw,persistence_mode"
 UUIDS = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
+LOAD_PERIOD_S = 1.0
 REASONS = ("clocks_event_reasons.active", "clocks_throttle_reasons.active")  # drivers from 535 on, and before
 # What it exits with, by its manual page.
 BAD_ARGUMENT = 2
@@ -39,6 +40,14 @@ def programs_on(index: int) -> list[str]:
     A container sees those of others only where it shares their process ids.
     """
     return ["nvidia-smi", "--id=%d" % index, "--query-compute-apps=pid", "--format=csv,noheader"]
+
+
+def load_of(index: int) -> list[str]:
+    """Return the command that tells how much of its last period a card computed, in %, for whichever program.
+
+    A period is `LOAD_PERIOD_S` at most (https://docs.nvidia.com/deploy/nvml-api/structnvmlUtilization__t.html).
+    """
+    return ["nvidia-smi", "--id=%d" % index, "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
 
 
 def used_gpu(

@@ -1,7 +1,8 @@
 """The conditions under which a session runs, read from the system.
 
 Every probe is optional. What is absent is an absent key, never 0 or None; what is there but cannot be read or
-parsed is an entry of `probe_errors` instead. Nothing here waits: files and commands with a deadline, no shell.
+parsed is an entry of `probe_errors` instead. Nothing here waits but for the load of a GPU: files and commands with a deadline,
+no shell.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, Callable, Mapping
 
 from device_agents import facts
 from device_agents.environment import find_libc
-from device_agents.nvidia import ask_gpus, programs_on, used_gpu
+from device_agents.nvidia import LOAD_PERIOD_S, ask_gpus, load_of, programs_on, used_gpu
 from device_agents.readings import MESSAGE_CHARACTERS, Absent, Reading, keep, present, run_with_deadline
 from device_agents.sampler import Question, Source
 
@@ -35,6 +36,8 @@ CLOCKS: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
     ("governors", "scaling_governor", facts.parse_word),
 )
 """What a sample tells of each measured core's clock: its group, the file, and how it is read."""
+PROCESS_IDS = "proc/self/ns/pid"
+HOSTS_PROCESS_IDS = "pid:[4026531836]"  # Linux's PROC_PID_INIT_INO
 
 
 class Probes:
@@ -216,8 +219,12 @@ class Probes:
         reading.take(values, "gpus", ask, facts.parse_gpus, "gpus")
         for gpu in self._used(reading, values.get("gpus", []), variables, device_id):
             gpu["used"] = True
-            ask = partial(self._run_command, programs_on(gpu["index"]))
-            reading.take(gpu, "programs", ask, facts.parse_gpu_programs, "gpus")
+            if self._has_own_process_ids():  # nvidia-smi lists no program of others then
+                ask = partial(self._gpu_load, load_of(gpu["index"]))
+                reading.take(gpu, "busy_percent", ask, facts.parse_percent, "gpus")
+            else:
+                ask = partial(self._run_command, programs_on(gpu["index"]))
+                reading.take(gpu, "programs", ask, facts.parse_gpu_programs, "gpus")
 
     def _used(
         self, reading: Reading, gpus: list[dict[str, Any]], variables: Mapping[str, str], device_id: int
@@ -229,6 +236,22 @@ class Probes:
             reading.errors["used_gpu"] = str(error)[:MESSAGE_CHARACTERS]
             return []
         return [gpu for gpu in gpus if gpu["index"] == index]
+
+    def _has_own_process_ids(self) -> bool:
+        """Return whether this system is a container whose process ids are not the host's; where nothing tells, it is none."""
+        try:
+            link = os.readlink(str(self._filesystem / PROCESS_IDS))  # noqa: PTH115 - Path has it from Python 3.9 on
+            return link != HOSTS_PROCESS_IDS
+        except OSError:
+            return False
+
+    def _gpu_load(self, command: list[str]) -> str:
+        """Return a GPU's load in %, asked for again where it may be that of a worker that has just ended."""
+        text = self._run_command(command)
+        if text.strip() in ("", "0"):
+            return text
+        time.sleep(LOAD_PERIOD_S)
+        return self._run_command(command)
 
     def _read_battery(self, reading: Reading, values: dict[str, Any]) -> None:
         battery: dict[str, Any] = {}

@@ -194,6 +194,7 @@ class Gpu(Said):
     persistence: bool = False
     programs: Count = 0
     used: bool = False
+    busy_percent: Annotated[int, Field(ge=0, le=100)] = 0
 
 
 class Supply(Said):

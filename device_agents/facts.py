@@ -243,7 +243,7 @@ def parse_cooling_state(text: str) -> int:
 
 
 def parse_percent(text: str) -> int:
-    """Return a battery's charge."""
+    """Return a battery's charge, or a GPU's load."""
     value = int(text)
     if not 0 <= value <= 100:
         raise ValueError("%r is no percentage" % text.strip())

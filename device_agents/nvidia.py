@@ -11,6 +11,10 @@ QUERY = "index,name,%s,temperature.gpu,clocks.sm,clocks.max.sm,power.draw,persis
 # The programs with a compute context on the card that runtimes use; a container sees those of others only where it shares their
 # process ids.
 PROGRAMS = ["nvidia-smi", "--id=0", "--query-compute-apps=pid", "--format=csv,noheader"]
+# The share of its last period in which the card computed: of all programs, whoever sees them. A period is a second at most
+# (https://docs.nvidia.com/deploy/nvml-api/structnvmlUtilization__t.html).
+LOAD = ["nvidia-smi", "--id=0", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+LOAD_PERIOD_S = 1.0
 REASONS = ("clocks_event_reasons.active", "clocks_throttle_reasons.active")  # drivers from 535 on, and before
 # What it exits with, by its manual page.
 BAD_ARGUMENT = 2

@@ -1,11 +1,13 @@
 """The conditions under which a session runs, read from the system.
 
 Every probe is optional. What is absent is an absent key, never 0 or None; what is there but cannot be read or
-parsed is an entry of `probe_errors` instead. Nothing here waits: files and commands with a deadline, no shell.
+parsed is an entry of `probe_errors` instead. Nothing here waits but for the load of a GPU: files and commands with a deadline,
+no shell.
 """
 
 from __future__ import annotations
 
+import os
 import platform
 import struct
 import time
@@ -15,7 +17,7 @@ from typing import Any, Callable
 
 from device_agents import facts
 from device_agents.environment import find_libc
-from device_agents.nvidia import PROGRAMS, ask_gpus
+from device_agents.nvidia import LOAD, LOAD_PERIOD_S, PROGRAMS, ask_gpus
 from device_agents.readings import Absent, Reading, keep, present, run_with_deadline
 from device_agents.sampler import Question, Source
 
@@ -26,6 +28,8 @@ SUPPLY_COMMAND = ["vcgencmd", "pmic_read_adc", "EXT5V_V"]  # of a Raspberry Pi 5
 SUPPLY_FILE = "proc/device-tree/chosen/power/max_current"
 TEGRASTATS = "tegrastats"
 THERMAL_COMMAND = ["dumpsys", "thermalservice"]
+PROCESS_IDS = "proc/self/ns/pid"
+HOSTS_PROCESS_IDS = "pid:[4026531836]"  # Linux's PROC_PID_INIT_INO
 
 
 class Probes:
@@ -188,10 +192,27 @@ class Probes:
 
         reading.take(values, "gpus", ask, facts.parse_gpus, "gpus")
         if values.get("gpus"):
-            first = values["gpus"][0]
-            reading.take(
-                first, "programs", lambda: self._run_command(PROGRAMS), facts.parse_gpu_programs, "gpus"
-            )
+            first, run = values["gpus"][0], self._run_command
+            if self._has_own_process_ids():  # nvidia-smi lists no program of others then
+                reading.take(first, "busy_percent", self._gpu_load, facts.parse_percent, "gpus")
+            else:
+                reading.take(first, "programs", lambda: run(PROGRAMS), facts.parse_gpu_programs, "gpus")
+
+    def _has_own_process_ids(self) -> bool:
+        """Return whether this system is a container whose process ids are not the host's; where nothing tells, it is none."""
+        try:
+            link = os.readlink(str(self._filesystem / PROCESS_IDS))  # noqa: PTH115 - Path has it from Python 3.9 on
+            return link != HOSTS_PROCESS_IDS
+        except OSError:
+            return False
+
+    def _gpu_load(self) -> str:
+        """Return the first GPU's load in %, asked for again where it may be that of a worker that has just ended."""
+        text = self._run_command(LOAD)
+        if text.strip() in ("", "0"):
+            return text
+        time.sleep(LOAD_PERIOD_S)
+        return self._run_command(LOAD)
 
     def _read_battery(self, reading: Reading, values: dict[str, Any]) -> None:
         battery: dict[str, Any] = {}

@@ -92,9 +92,14 @@ class Configuration:
         return uses_gpu(self.provider)
 
     @property
+    def uses_cuda(self) -> bool:
+        """Return whether the provider runs networks on an NVIDIA GPU by CUDA."""
+        return any(name in self.provider.lower() for name in CUDA_PROVIDERS)
+
+    @property
     def launches_kernels(self) -> bool:
         """Return whether a core launches each kernel of a network by CUDA, which takes it as much longer as it is slower."""
-        return any(name in self.provider.lower() for name in CUDA_PROVIDERS) and self.feels_pace
+        return self.uses_cuda and self.feels_pace
 
     @property
     def feels_pace(self) -> bool:

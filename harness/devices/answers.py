@@ -193,6 +193,7 @@ class Gpu(Said):
     power_w: Finite = 0
     persistence: bool = False
     programs: Count = 0
+    busy_percent: Annotated[int, Field(ge=0, le=100)] = 0
 
 
 class Supply(Said):

@@ -39,6 +39,7 @@ NVIDIA_BITS = {
     0x40: "hardware thermal slowdown",
     0x80: "hardware power brake",
 }
+IDLE_PERCENT = 5  # of a GPU's time, that a display takes
 HOTTER_C = 3.0  # over the campaign's start: sessions of one campaign begin about equally warm
 LOCKED_SHARE = 0.95  # of a locked core's clock: what is read back wavers a little, throttling takes more
 SAMPLE_REACH_NS = 1_500_000_000  # samples are taken each second; one may be late
@@ -119,7 +120,31 @@ def others_on_gpu(run: SessionRecord | BlockRun) -> str:
     around = [gpu for each in (run.conditions_before, run.conditions_after) for gpu in _gpus(each)[:1]]
     counts = [_integer(gpu.get("programs")) for gpu in around]
     most = max(0, *counts, *(_integer(sample.get("gpu_programs")) - 1 for sample in run.samples))
-    return f"{counted(most, 'other program')} had the GPU open" if most else ""
+    if most:
+        return f"{counted(most, 'other program')} had the GPU open"
+    busy = max((_integer(gpu.get("busy_percent")) for gpu in around), default=0)
+    return (
+        f"programs that a container does not see kept the GPU busy, {busy} %," if busy > IDLE_PERCENT else ""
+    )
+
+
+def gpu_is_watched(run: SessionRecord) -> bool:
+    """Return whether other programs on the GPU that a session used would have been seen: those of CUDA on an NVIDIA GPU.
+
+    Where the session's own worker was not seen in any sample, others would not have been either.
+    """
+    told = [sample["gpu_programs"] for sample in run.samples if "gpu_programs" in sample]
+    is_blind = run.configuration.uses_cuda and told and not any(map(_integer, told))
+    return not is_blind and any("programs" in gpu for gpu in _gpus(run.conditions_before)[:1])
+
+
+def gpu_was_idle(run: SessionRecord) -> bool:
+    """Return whether the GPU is known to have computed next to nothing just before a session."""
+    gpus = _gpus(run.conditions_before)[:1]
+    told = [gpu["busy_percent"] for gpu in gpus if "busy_percent" in gpu]
+    told += [_table(run.conditions_before.get("tegrastats")).get("gpu_percent")]
+    known = [load for load in map(number, told) if load is not None]
+    return bool(known) and max(known) <= IDLE_PERCENT
 
 
 def signs_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

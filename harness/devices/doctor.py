@@ -477,6 +477,7 @@ def _gpu_text(gpu: Mapping[str, Any]) -> str:
         "max_clock_mhz": "{:.0f} MHz at most",
         "power_w": "{:.0f} W",
         "programs": "{} programs on it",
+        "busy_percent": "{} % busy, other programs are not seen from a container",
     }
     values = [text.format(gpu[key]) for key, text in known.items() if key in gpu]
     return ", ".join([f"{gpu.get('index', '?')}: {gpu.get('name', 'no name told')}", *values])

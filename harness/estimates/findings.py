@@ -14,6 +14,8 @@ from typing import Literal
 
 from harness.devices.conditions import (
     earlier_throttling,
+    gpu_is_watched,
+    gpu_was_idle,
     marked_slices,
     number,
     others_on_gpu,
@@ -63,6 +65,7 @@ Kind = Literal[
     "steal",
     "quota",
     "gpu-shared",
+    "gpu-unseen",
     "waited",
     "shared-caches",
     "slow-core",
@@ -129,6 +132,7 @@ def check_network(
         _steal(used),
         _quota(used),
         _gpu_shared(used),
+        _gpu_unseen(used),
         _waited(used),
         _shared_caches(used, reference) if reference is not None else None,
         _slow_core(reference),
@@ -397,6 +401,20 @@ def _gpu_shared(sessions: Sequence[SessionRecord]) -> Finding | None:
         message=f"{' or '.join(dict.fromkeys(told))} in {_of(told, sessions)}: what its kernels took shows in no run's wait",
         remedy=f"end what nvidia-smi lists, or take a GPU of your own; then {_FRESH}",
         cap="D",
+    )
+
+
+def _gpu_unseen(sessions: Sequence[SessionRecord]) -> Finding | None:
+    unseen = [one for one in sessions if one.configuration.uses_gpu and not gpu_is_watched(one)]
+    if not unseen:
+        return None
+    was_idle = all(map(gpu_was_idle, unseen))
+    message = f"which other programs used the GPU is not known in {_of(unseen, sessions)}"
+    return Finding(
+        kind="gpu-unseen",
+        message=f"{message}; just before it computed next to nothing" if was_idle else message,
+        remedy=f"see that nothing else uses it, in a container by the host's process ids (docker --pid=host); then {_FRESH}",
+        cap="B" if was_idle else "C",
     )
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from device_agents import facts
+from device_agents import probes as probes_module
 from device_agents.cores import find_clusters
-from device_agents.nvidia import PROGRAMS
+from device_agents.nvidia import LOAD, PROGRAMS
 from device_agents.probes import Probes
 from device_agents.readings import Absent, run_with_deadline
 
@@ -150,6 +151,34 @@ def test_programs_on_the_first_gpu_are_counted_where_it_tells_them(tmp_path, ans
         question.take for question in probes.questions(conditions) if list(question.command) == PROGRAMS
     ]
     assert [take("4711\n815\n") for take in takers] == [{"gpu_programs": 2}] * (programs is not None)
+
+
+@pytest.mark.parametrize(
+    ("loads", "busy"), [(["0"], 0), (["35", "0"], 0), (["35", "40"], 40), (["[N/A]", "[N/A]"], None)]
+)
+def test_in_a_container_of_its_own_process_ids_the_gpus_load_is_told_in_place_of_its_programs(
+    tmp_path, monkeypatch, loads, busy
+):
+    monkeypatch.setattr(probes_module, "LOAD_PERIOD_S", 0.0)
+    link = tmp_path / "proc" / "self" / "ns" / "pid"
+    link.parent.mkdir(parents=True)
+    link.symlink_to("pid:[4026532281]")
+    answers = iter(loads)
+
+    def run_command(command):
+        if command == LOAD:
+            return next(answers) + "\n"
+        if command[0] == "nvidia-smi" and command != PROGRAMS:
+            return "0, NVIDIA T4, 0x0, 41, 585, 1590, 68.11, Disabled\n"
+        return ""
+
+    (gpu,) = Probes(tmp_path, run_command).conditions([])["gpus"]
+    assert ("programs" in gpu, gpu.get("busy_percent")) == (False, busy)
+    assert list(answers) == [], "a load that may be of a worker that has just ended is asked for again"
+    link.unlink()
+    link.symlink_to("pid:[4026531836]")
+    (gpu,) = Probes(tmp_path, run_command).conditions([])["gpus"]
+    assert ("busy_percent" in gpu, gpu.get("programs")) == (False, 0)
 
 
 def test_a_command_that_has_nothing_to_tell_is_asked_once(tmp_path):

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import rigs
 from device_agents.runtimes import litert
+from device_agents.runtimes.loaded import Output, plain
 
 
 class LiteRtProcess:
@@ -23,7 +24,7 @@ class LiteRtProcess:
         self._process, self._stderr = process, stderr
 
     def outputs(self, provider: str, models: Sequence[Path]) -> list[dict[str, Any]]:
-        """Return of each model the first values of its `output` on the fixed input, and the `shares` of its operators."""
+        """Return of each model all values of its first `output` on the fixed input, and the `shares` of its operators."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps([provider, *map(str, models)]) + "\n")
         self._process.stdin.flush()
@@ -52,8 +53,16 @@ def litert_process(environment: Mapping[str, str]) -> Iterator[LiteRtProcess]:
         yield LiteRtProcess(process, stderr)
 
 
+def own_values(outputs: Sequence[Output], batch: int = 1) -> list[float]:
+    """Return the values of the first output themselves, where sessions tell sums of them."""
+    values = plain(outputs[0].values())
+    scale, zero_point = outputs[0].scale, outputs[0].zero_point
+    return [(value - zero_point) * scale for value in values] if scale else list(values)
+
+
 def main() -> None:
     """Print the outputs of the models of each line read."""
+    litert.judged_values = own_values
     for line in sys.stdin:
         provider, *models = json.loads(line)
         told = []

@@ -22,7 +22,7 @@ _HEAD = struct.Struct(">4sII")
 Path = tuple[str | int, ...]
 
 GPU = {"index": 0, "name": "Made Up GPU", "reasons": 0, "temp_c": 40.0, "clock_mhz": 500}
-GPU |= {"max_clock_mhz": 900, "power_w": 20.5, "persistence": True, "programs": 0}
+GPU |= {"max_clock_mhz": 900, "power_w": 20.5, "persistence": True, "programs": 0, "busy_percent": 0}
 CONDITIONS: dict[str, Any] = {
     "time_utc": "2024-05-01T00:00:00Z",
     "cpu_model": "Made Up CPU",

@@ -75,6 +75,14 @@ def scheduled(*, reference_ns: int = REFERENCE_NS, **known: Any) -> SessionRecor
 
 
 THROTTLED_SAMPLE = {"at_ns": 0, "throttled": 0x5}
+
+
+def on_gpu(provider: str = "CUDAExecutionProvider", **changes: Any) -> SessionRecord:
+    """Return a session of a provider of a GPU, whatever its configuration is else."""
+    session = session_of(**changes)
+    return replace(session, configuration=replace(session.configuration, provider=provider))
+
+
 CASES: dict[str, tuple[Callable[[], SessionRecord], list[str]]] = {
     "wrong-output": (
         lambda: session_of(output=(0.25, -1.5), expected=(0.25, -1.0)),
@@ -149,9 +157,8 @@ def test_a_doubt_is_found_with_its_value_and_a_remedy(kind: str) -> None:
 
 
 def test_every_kind_has_its_case() -> None:
-    assert set(CASES) | {"one-session", "one-visit", "few-slices", "contended", "steal", "slow-core"} == set(
-        get_args(Kind)
-    )
+    alone = {"one-session", "one-visit", "few-slices", "contended", "steal", "slow-core", "gpu-unseen"}
+    assert set(CASES) | alone == set(get_args(Kind))
 
 
 @pytest.mark.parametrize(
@@ -455,3 +462,39 @@ def test_any_session_is_checked_and_graded(session: SessionRecord) -> None:
     assert {one.kind for one in found} <= set(get_args(Kind))
     assert all(one.message and one.remedy for one in found)
     assert grade(None, found) == "D"
+
+
+IDLE: dict[str, Any] = {"gpus": [{"busy_percent": 0}]}
+WATCHED: dict[str, Any] = {"gpus": [{"programs": 0}]}
+
+
+@pytest.mark.parametrize(
+    ("session", "cap"),
+    [
+        (on_gpu(), "C"),
+        (on_gpu("GPU-fp32"), "C"),
+        (on_gpu(conditions_before=IDLE), "B"),
+        (on_gpu(conditions_before={"tegrastats": {"gpu_percent": 0.0}}), "B"),
+        (on_gpu(conditions_before={"tegrastats": {"gpu_percent": 60.0}}), "C"),
+        (on_gpu(conditions_before=WATCHED), None),
+        (on_gpu(conditions_before=WATCHED, samples=({"at_ns": 0, "gpu_programs": 1},)), None),
+        # The session's own worker is not seen: nor would another program be.
+        (on_gpu(conditions_before=WATCHED, samples=({"at_ns": 0, "gpu_programs": 0},)), "C"),
+        (on_gpu("GPU", conditions_before=WATCHED, samples=({"at_ns": 0, "gpu_programs": 0},)), None),
+        (on_gpu("CPUExecutionProvider"), None),
+    ],
+)
+def test_a_gpu_whose_other_programs_nobody_sees_is_doubtful(session: SessionRecord, cap: str | None) -> None:
+    found = [one for one in findings_of(session, session) if one.kind == "gpu-unseen"]
+    assert [one.cap for one in found] == ([] if cap is None else [cap])
+    assert all("other programs used the GPU is not known in " in one.message for one in found)
+
+
+@pytest.mark.parametrize(("percent", "kinds"), [(40, ["gpu-shared"]), (3, [])])
+def test_a_gpu_that_computes_before_a_session_is_shared_whoever_sees_its_programs(
+    percent: int, kinds: list[str]
+) -> None:
+    session = on_gpu(conditions_before={"gpus": [{"busy_percent": percent}]})
+    found = [one for one in findings_of(session, session) if one.cap == "D"]
+    assert [one.kind for one in found] == kinds
+    assert all(f"busy, {percent} %, in " in one.message for one in found)

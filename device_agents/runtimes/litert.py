@@ -15,6 +15,7 @@ from functools import lru_cache
 from math import prod
 from typing import Any, Callable, Iterator, Sequence
 
+from device_agents.environment import ANDROID
 from device_agents.refusal import Refusal
 from device_agents.runtimes import litert_api as api
 from device_agents.runtimes.litert_api import (
@@ -79,6 +80,11 @@ TELL_WHOLE = ("LiteRtCompiledModelIsFullyAccelerated", "LiteRtCompiledModelIsNon
 # What LiteRT prints of a graph in which an operator's values tell the size of its result.
 DYNAMIC = "only supports static-sized tensors"
 ADVICE_ON_SIZES = "it takes none with values whose sizes are known only in a run: fix them at export, or take the provider CPU"
+# Of a GPU outside Android, where LiteRT says no more than that it did not start.
+ADVICE_ON_VULKAN = (
+    ". It is reached by Vulkan: install its loader and the GPU's driver (Debian: apt install libvulkan1 mesa-vulkan-drivers; "
+    "NVIDIA's comes with its driver), and let this user open /dev/dri (sudo usermod -aG render USER, then log in anew)"
+)
 # Identifiers of options, by litert_cpu_options.cc and litert_runtime_options.cc.
 CPU_OPTIONS, RUNTIME_OPTIONS = "xnnpack", "runtime_options_string"
 
@@ -229,8 +235,12 @@ class Compiled:
             if PROVIDERS[self._provider].accelerator == api.NPU:
                 raise why_refused(self.library.path.parent, error) from error
             if error.status != api.COMPILATION_FAILED:
-                message = "LiteRT cannot use the %s of this device: %s; what it printed tells why"
-                raise Refusal("runtime-missing", message % (self._provider, error)) from error
+                message = "LiteRT cannot use the %s of this device: %s; what it printed tells why" % (
+                    self._provider,
+                    error,
+                )
+                message += "" if ANDROID else ADVICE_ON_VULKAN
+                raise Refusal("runtime-missing", message) from error
             raise self._partial(str(error)) from error
         COMPILED_FOR.add(self._provider)
         return handle, printed.read()[begin:] if printed else ""

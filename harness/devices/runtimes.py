@@ -30,7 +30,8 @@ _PROVIDER_REMEDIES = {
         "tflite",
         "edgetpu",
     ): "; install Coral's library there (libedgetpu1-std), or name it with edgetpu_library in devices.toml",
-    ("onnxruntime", "cuda"): "; in the Python that measures there: pip install 'onnxruntime-gpu[cuda,cudnn]'",
+    ("onnxruntime", "cuda"): "; in the Python that measures there: pip install 'onnxruntime-gpu[cuda,cudnn]'"
+    " (on a Jetson: docs/how-to/jetson.md)",
     ("onnxruntime", "openvino"): "; in the Python that measures there: pip install onnxruntime-openvino",
 }
 # The first release that reads the models: ONNX opset 17, IR version 8 (exporters.onnx_export).

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from device_agents import models, worker
+from device_agents.outputs import OutputChanged
 from device_agents.refusal import Refusal
 from device_agents.runtimes import RUNTIMES
 from device_agents.runtimes.loaded import Loaded
@@ -121,3 +122,35 @@ def test_what_an_accelerator_breaks_ends_the_job_for_the_networks_after_it_would
     else:
         assert worker.attempt(session, 0, None, told) is None
     assert [event["event"] for event in told.events] == ["refused"] * (not ends)
+
+
+@pytest.mark.parametrize("idle", ["reference", "network"])
+def test_a_reference_that_an_accelerator_leaves_out_is_found_out_as_a_network_is(monkeypatch, tmp_path, idle):
+    runs = {"reference": 0, "network": 0}
+
+    def load(model, threads, options):
+        name = "reference" if model.startswith(REFERENCE) else "network"
+
+        def run():
+            runs[name] += 1
+
+        def output():
+            is_right = name != idle or runs[name] <= 1
+            return [1.0, 2.0] if is_right else [0.0, 0.0]
+
+        other = lambda change: [3.0, 4.0] if output()[0] else [0.0, 0.0]  # noqa: E731
+        return Loaded(run, output, {"name": "counting", "provider": "GPU"}, other_output=other)
+
+    monkeypatch.setitem(RUNTIMES, "counting", SimpleNamespace(find=lambda: None, load=load))
+    monkeypatch.setattr(models, "load_part", lambda parts_dir, digest: digest.encode())
+    reference, network = (
+        {"format": "onnx", "alignment": 1, "parts": [part.decode()]} for part in (REFERENCE, OWN)
+    )
+    job = {"reference": reference, "networks": [network], "runtime": "counting", "threads": 1}
+    job.update(plan=PLAN, options={"provider": "GPU"})
+    told = Told([])
+    message = {"job": job, "cores": [0], "parts_dir": str(tmp_path), "process": {}}
+    with pytest.raises(OutputChanged, match="what was timed does not count"):
+        worker.do_job(message, told)
+    gc.enable()
+    assert "measured" not in [event["event"] for event in told.events]

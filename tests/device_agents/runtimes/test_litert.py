@@ -460,3 +460,25 @@ def test_errors_that_can_no_longer_be_read_are_not_taken_for_none() -> None:
         os.close(before)
     with pytest.raises(GpuError, match="errors is not seen: standard error was replaced"):
         printed.check("GPU")
+
+
+NO_GPU = """
+import sys
+from pathlib import Path
+from device_agents.refusal import Refusal
+from device_agents.runtimes import litert
+try:
+    litert.load(Path(sys.argv[1]).read_bytes(), 1, {"provider": "GPU"})
+except Refusal as refusal:
+    print(refusal.kind, refusal)
+"""
+
+
+def test_a_gpu_that_vulkan_does_not_find_is_refused_with_what_to_install(tmp_path: Path) -> None:
+    model = save_tflite(tmp_path / "a.tflite")
+    environment = {**os.environ, "VK_ICD_FILENAMES": str(tmp_path / "none.json")}
+    command = [sys.executable, "-c", NO_GPU, str(model)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    said = done.stdout.splitlines()[-1]
+    assert said.startswith("runtime-missing LiteRT cannot use the GPU of this device")
+    assert "apt install libvulkan1 mesa-vulkan-drivers" in said and "usermod -aG render" in said

@@ -163,7 +163,9 @@ def test_a_provider_that_is_spelled_well_and_absent_is_not_taken_for_a_typo() ->
     with pytest.raises(ConfigError) as refused:
         choose_runtimes(LOCAL, hello, ("onnxruntime:cuda",), ())
     assert "no provider 'cuda' (there: cpu); " in str(refused.value)
-    assert str(refused.value).endswith("pip install 'onnxruntime-gpu[cuda,cudnn]'")
+    assert str(refused.value).endswith(
+        "pip install 'onnxruntime-gpu[cuda,cudnn]' (on a Jetson: docs/how-to/jetson.md)"
+    )
 
 
 def test_a_runtime_without_a_cpu_provider_takes_its_first() -> None:

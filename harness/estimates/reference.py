@@ -38,7 +38,7 @@ VISIT_PRIOR = 2  # visits that the default counts for
 # The default: a device that is restless within a visit differs more between visits, but one that is calm may be restless at
 # another hour. Quiet levels of a virtual machine differed within seven hours by 2.6 (ONNX Runtime) and 3.3 % (TFLite; standard
 # deviation of ten visits), and from those of its two calmest visits, whose blocks scattered by 1 % at most, by 3.5 and 3.3 %: by
-# the root of two times this.  With both, 22 of 24 pairs of tables lay within each other's intervals of 90 %.
+# the root of 2 times `VISIT_SD`. With both, 22 of 24 pairs of tables lay within each other's intervals of 90 %.
 VISIT_SD = 0.025  # at least
 VISIT_SHARE = 0.65  # of the scatter of a visit's blocks
 FEWEST_BLOCKS = 3

@@ -116,6 +116,18 @@ def test_a_row_carries_its_grade_its_doubts_and_the_median_of_each_session(store
     assert document["findings"] == [{"kind": "one-session", "message": message, "remedy": remedy, "cap": "C"}]
 
 
+def test_sessions_that_the_estimate_leaves_out_do_not_tell_how_well_sessions_agree(store: Store) -> None:
+    whole = session_of(9.0)
+    waited = tuple(
+        replace(piece, delays_ns=(REFERENCE_NS,) * len(piece.runs_ns)) if number % 4 else piece
+        for number, piece in enumerate(whole.slices)
+    )
+    keep(store, [replace(whole, slices=waited), session_of(2.0), session_of(2.004)])
+    (row,) = latencies(store, CONFIGURATION)
+    assert row.estimate.sessions == 2
+    assert row.session_medians == pytest.approx([2.0, 2.004], rel=0.01)
+
+
 def test_what_was_throttled_or_a_calibration_enters_no_estimate(store: Store) -> None:
     keep(store, [session_of(2.0), session_of(2.0)])
     before = latencies(store, CONFIGURATION)

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from search.latency.design import Variance, candidates_of
 from search.latency.model_selection import SelectedPredictor, check_indices
-from space import BLOX, SpaceConfig
+from space import SpaceConfig
 from space.errors import ConfigError
 from space.indexing import IndexArray
 
@@ -18,7 +18,7 @@ def next_networks(
     measured_indices: ArrayLike,
     count: int,
     rng: Generator,
-    config: SpaceConfig = BLOX,
+    config: SpaceConfig,
 ) -> IndexArray:
     """Return `count` networks that are not measured yet, indices of shape (count,), the most useful first.
 

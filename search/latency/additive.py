@@ -19,7 +19,7 @@ from search.latency.model_selection import SelectedPredictor, select_predictor
 from search.latency.parts import parts_by_block
 from search.latency.ridge import FittedLatency, Guess, Linear, fit_corrected, fit_line
 from search.statistics import conformal_margin
-from space import BLOX, SpaceConfig
+from space import SpaceConfig
 from space.costs import block_costs, fixed_cost
 from space.indexing import FloatArray, available, indices_of
 
@@ -58,7 +58,7 @@ def fit_additive(
     indices: ArrayLike,
     ratios: ArrayLike,
     *,
-    config: SpaceConfig = BLOX,
+    config: SpaceConfig,
     sds: ArrayLike | None = None,
     parts: Mapping[str, float] | None = None,
     seed: int = 0,

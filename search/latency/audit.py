@@ -18,7 +18,7 @@ from search.latency.model_selection import check_indices, select_predictor
 from search.latency.parts import cell_excess, parts_by_block, parts_sum
 from search.latency.ridge import Linear, fit_line
 from search.statistics import mean_interval
-from space import BLOX, Architecture, Block, SpaceConfig
+from space import Architecture, Block, SpaceConfig
 from space.indexing import FloatArray
 
 __all__ = ["Audit", "Effect", "audit", "judge_additivity", "parts_sum"]
@@ -86,7 +86,7 @@ def audit(
     indices: ArrayLike,
     ratios: ArrayLike,
     *,
-    config: SpaceConfig = BLOX,
+    config: SpaceConfig,
     ceiling: float | None = None,
     seed: int = 0,
 ) -> Audit:

@@ -12,7 +12,7 @@ from numpy.random import PCG64, Generator
 
 from search.latency.block_features import block_features, pair_features, rows_there, stage_means, standardized
 from search.latency.ridge import PAIRS, op_penalty
-from space import BLOX, SpaceConfig
+from space import SpaceConfig
 from space.errors import ConfigError
 from space.indexing import FloatArray, IndexArray, block_indices
 
@@ -90,7 +90,7 @@ class Variance:
         return total
 
 
-def least_variance_design(config: SpaceConfig = BLOX, count: int = 90, seed: int = 0) -> IndexArray:
+def least_variance_design(config: SpaceConfig, count: int, seed: int = 0) -> IndexArray:
     """Return `count` networks to measure, indices of shape (count,), so that predictions of the whole space vary least.
 
     They are chosen one after the other, each the one that lowers the mean variance most: so any first part is a design as well.

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from search.latency.evaluation import check_ratios
-from space import BLOX, ArchitectureError, Block, SpaceConfig, check_enumerable
+from space import ArchitectureError, Block, SpaceConfig, check_enumerable
 from space.chain import Chain
 from space.errors import ConfigError
 from space.indexing import FloatArray, block_indices
@@ -20,7 +20,7 @@ from space.segments import Segment, all_segments
 SHOWN = 3  # absent parts that a message names
 
 
-def parts_sum(parts: Mapping[str, float], config: SpaceConfig = BLOX) -> FloatArray:
+def parts_sum(parts: Mapping[str, float], config: SpaceConfig) -> FloatArray:
     """Return for each network of the space the sum of its parts' ratios, shape (len(config),).
 
     Raises:
@@ -35,7 +35,7 @@ def parts_sum(parts: Mapping[str, float], config: SpaceConfig = BLOX) -> FloatAr
     return total
 
 
-def parts_by_block(parts: Mapping[str, float], config: SpaceConfig = BLOX) -> tuple[FloatArray, float]:
+def parts_by_block(parts: Mapping[str, float], config: SpaceConfig) -> tuple[FloatArray, float]:
     """Return the ratio of each cell, (stages, B), and the sum of the parts that all networks share: stem, reductions, head.
 
     In a chain the ratios of the candidates at all sites of a choice are added; a candidate that is no segment adds 0.
@@ -79,7 +79,7 @@ def _check_known(known: Mapping[Segment, float], needed: Sequence[Segment], conf
         )
 
 
-def cell_excess(parts: Mapping[str, float], config: SpaceConfig = BLOX) -> dict[tuple[int, Block], float]:
+def cell_excess(parts: Mapping[str, float], config: SpaceConfig) -> dict[tuple[int, Block], float]:
     """Return the relative excess of each measured cell of two ops over the sum of the same ops as single-op cells.
 
     Keys are the stage and the block; cells of which a part is not measured are absent.

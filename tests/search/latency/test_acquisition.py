@@ -30,7 +30,7 @@ def test_no_network_is_picked_twice_and_none_that_is_measured(
     narrow: tuple[np.ndarray, SelectedPredictor],
 ) -> None:
     _, predictor = narrow
-    picks = next_networks(predictor, predictor.indices, 100, np.random.default_rng(0))
+    picks = next_networks(predictor, predictor.indices, 100, np.random.default_rng(0), BLOX)
     assert len(np.unique(picks)) == len(picks) == 100
     assert not np.isin(picks, predictor.indices).any()
 
@@ -54,7 +54,7 @@ def test_picks_lower_the_mean_variance_and_the_error_more_than_a_random_draw(
         error = judge(again.predict(EVERY[::37]).ratios, truth[::37]).mape
         return mean_variance(BLOX, places), error
 
-    picked = after(next_networks(predictor, predictor.indices, 12, np.random.default_rng(0)))
+    picked = after(next_networks(predictor, predictor.indices, 12, np.random.default_rng(0), BLOX))
     left = np.setdiff1d(EVERY, predictor.indices)
     drawn = [after(np.random.default_rng(seed).choice(left, 12, replace=False)) for seed in range(4)]
     assert picked[0] < min(variance for variance, _ in drawn)
@@ -65,7 +65,7 @@ def test_the_first_picks_differ_where_hardly_anything_is_known(
     narrow: tuple[np.ndarray, SelectedPredictor],
 ) -> None:
     _, predictor = narrow
-    picks = next_networks(predictor, predictor.indices, 6, np.random.default_rng(0))
+    picks = next_networks(predictor, predictor.indices, 6, np.random.default_rng(0), BLOX)
     assert len(np.unique(picks // 45**2)) == 6, "in the last stage, of which four blocks were measured"
 
 
@@ -75,7 +75,7 @@ def test_picks_from_a_sample_of_a_large_space_are_reproducible_by_the_generator(
     monkeypatch.setattr(designs, "CANDIDATES", 500)
     _, predictor = narrow
     first, second, third = (
-        next_networks(predictor, predictor.indices, 5, np.random.default_rng(seed)).tolist()
+        next_networks(predictor, predictor.indices, 5, np.random.default_rng(seed), BLOX).tolist()
         for seed in (1, 1, 2)
     )
     assert first == second != third
@@ -85,6 +85,6 @@ def test_a_count_that_cannot_be_picked_is_refused(narrow: tuple[np.ndarray, Sele
     _, predictor = narrow
     for count in (0, len(BLOX)):
         with pytest.raises(ConfigError, match=f"{count} networks to pick; give 1 to 91105"):
-            next_networks(predictor, predictor.indices, count, np.random.default_rng(0))
+            next_networks(predictor, predictor.indices, count, np.random.default_rng(0), BLOX)
     with pytest.raises(ConfigError, match="space 'blox' and not of 'mini'"):
         next_networks(predictor, [], 1, np.random.default_rng(0), MINI)

@@ -15,7 +15,7 @@ from space.errors import ConfigError
 
 def test_the_sum_of_parts_of_each_network_is_that_of_its_segments() -> None:
     parts = parts_of(cells(costs(0)), 0.5)
-    total = parts_sum(parts)
+    total = parts_sum(parts, BLOX)
     assert total.shape == (91125,)
     texts = ["stem", "cell0:conv-mbconv+in", "reduction0", "cell1:bconv", "reduction1", "cell2:conv+mbconv"]
     by_hand = sum(parts[f"segment:{text}"] for text in [*texts, "reduction2", "head"])
@@ -24,7 +24,9 @@ def test_the_sum_of_parts_of_each_network_is_that_of_its_segments() -> None:
 
 def test_additive_latencies_are_found_additive_with_the_line_they_were_made_by() -> None:
     cell, places = cells(costs(1)), design(2)
-    found = audit(parts_of(cell), places, measured(0.95 * additive(cell) + 0.05, places, 0), ceiling=0.008)
+    found = audit(
+        parts_of(cell), places, measured(0.95 * additive(cell) + 0.05, places, 0), config=BLOX, ceiling=0.008
+    )
     assert found.verdict == "additive"
     assert (found.slope, found.intercept) == (pytest.approx(0.95, abs=0.01), pytest.approx(0.05, abs=0.02))
     assert found.affine.mape < 0.008
@@ -36,7 +38,9 @@ def test_additive_latencies_are_found_additive_with_the_line_they_were_made_by()
 def test_latencies_that_do_not_add_up_are_found_out_and_the_place_is_named() -> None:
     cost, places = costs(2), design(2)
     with_sums = cells(cost + np.array([0, 0, 0, 0, 0, 0, 0, 0.2, 0]) * np.array([[0], [1], [0]]))
-    found = audit(parts_of(cells(cost)), places, measured(additive(with_sums), places, 0), ceiling=0.008)
+    found = audit(
+        parts_of(cells(cost)), places, measured(additive(with_sums), places, 0), config=BLOX, ceiling=0.008
+    )
     assert found.verdict != "additive"
     clear = {(e.stage, e.level): e.mean for e in found.borders if e.is_clear and e.factor == "wiring"}
     assert clear[1, "chain+out"] > 0.02
@@ -45,7 +49,7 @@ def test_latencies_that_do_not_add_up_are_found_out_and_the_place_is_named() -> 
 
 def test_what_is_fused_across_stages_is_not_additive() -> None:
     cell, places = cells(costs(3) * 0.3), design(2)
-    found = audit(parts_of(cell), places, measured(additive(cell, 0.8) + fused(0.2), places, 0))
+    found = audit(parts_of(cell), places, measured(additive(cell, 0.8) + fused(0.2), places, 0), config=BLOX)
     assert found.verdict == "not additive"
     across = {(e.stage, e.level): e.mean for e in found.borders if e.is_clear and e.factor == ACROSS}
     assert across[0, "conv | conv"] > 0.02 and across[1, "bconv | bconv"] > 0.02
@@ -62,11 +66,11 @@ def test_a_cell_that_takes_more_than_its_ops_alone_shows_by_wiring_and_stage() -
     for text in twice:
         op0, op1 = text.removeprefix("segment:cell1:").removesuffix("+in+out").split("-")
         parts[text] = 1.25 * (parts[f"segment:cell1:{op0}"] + parts[f"segment:cell1:{op1}"])
-    excess = cell_excess(parts)
+    excess = cell_excess(parts, BLOX)
     assert len(excess) == 3 * 42
     assert excess[1, Block(op0="conv", op1="bconv", wiring="chain+in+out")] == pytest.approx(0.25)
     places = design(1)
-    found = audit(parts, places, additive(cell)[places])
+    found = audit(parts, places, additive(cell)[places], config=BLOX)
     (effect,) = [e for e in found.cells if (e.stage, e.level) == (1, "chain+in+out")]
     assert (effect.count, effect.mean) == (9, pytest.approx(0.25))
     assert effect.interval == (pytest.approx(0.25), pytest.approx(0.25))
@@ -103,14 +107,14 @@ def test_parts_that_are_absent_or_unknown_or_no_ratios_are_refused() -> None:
     with pytest.raises(
         ConfigError, match=r"2 of 140 parts .* such as segment:head, segment:cell2:conv; measure"
     ):
-        parts_sum(lacking)
+        parts_sum(lacking, BLOX)
     with pytest.raises(ConfigError, match=r"part 'segment:cell9:conv'"):
-        parts_sum(parts | {"segment:cell9:conv": 1.0})
+        parts_sum(parts | {"segment:cell9:conv": 1.0}, BLOX)
     with pytest.raises(ConfigError, match=r"part segment:head: ratio nan"):
-        parts_sum(parts | {"segment:head": float("nan")})
+        parts_sum(parts | {"segment:head": float("nan")}, BLOX)
 
 
 def test_a_part_named_by_its_twin_counts() -> None:
     parts = parts_of(cells(costs(0)))
     parts["segment:cell0:mbconv+conv"] = parts.pop("segment:cell0:conv+mbconv")
-    assert parts_sum(parts).shape == (len(BLOX),)
+    assert parts_sum(parts, BLOX).shape == (len(BLOX),)

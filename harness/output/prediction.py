@@ -94,41 +94,11 @@ def doubts(table: SpaceTable) -> list[str]:
 
 def print_report(table: SpaceTable, *, wide: bool = False) -> None:
     """Print cross-validated errors of each candidate predictor, and the repeatability of the measurements."""
-    measured, meanings = table.measured, {candidate.name: candidate.meaning for candidate in all_candidates()}
+    measured = table.measured
     echo(describe(measured.configuration))
     echo(f"fitted on {len(measured.indices)} measured networks of {len(measured.config):,}")
-    rows = []
-    for report in table.predictor.reports:
-        if report.errors is not None:
-            mark = "*" if report.name == table.predictor.chosen else " "
-            rows.append([f"{mark} {report.name}: {meanings[report.name]}", *_cells(report.errors)])
-    if table.held_out is not None:
-        label = f"  {table.predictor.chosen}, fitted without {_held_out(table.held_out)}"
-        rows.append([label, *_cells(table.held_out.errors)])
-    if table.ceiling is not None:
-        label = f"  repeatability: two sessions of {table.ceiling.count} networks"
-        rows.append([label, *_cells(table.ceiling)])
-    columns = ["predictor, * chosen", "mean", "median", "in 5 %", "in 10 %", "Spearman", "Kendall"]
-    title = "errors against measurements, by cross-validation"
-    spare = ("Kendall", "in 10 %", "median", "in 5 %")
-    print_table(PrintedTable(title=title, columns=columns, rows=rows, folds=(0,), spare=spare), wide=wide)
-    if table.held_out is not None:
-        low, high = table.held_out.mape_interval
-        echo(
-            f"held out: mean error {table.held_out.errors.mape:.1%}, 95 % interval {low:.1%} to {high:.1%}; "
-            f"{table.held_out.coverage:.0%} of {_held_out(table.held_out)} inside their {COVERAGE:.0%} intervals"
-        )
-    echo(
-        f"{COVERAGE:.0%} intervals are made by CV+, which guarantees {guaranteed(COVERAGE):.0%}, of networks drawn like the "
-        "measured ones: not of a design, of picks, or of a search's winners"
-        + (
-            ""
-            if table.held_out is not None and table.held_out.random
-            else f"; what they hold of random networks: {_judging(table)}"
-        )
-    )
-    if far := _far(table):
-        echo(far)
+    print_table(_errors_table(table), wide=wide)
+    _print_intervals(table)
     if table.ceiling is None:
         echo(
             "repeatability unknown, and with it what error can be reached: measure 10 networks or more twice "
@@ -149,6 +119,51 @@ def print_report(table: SpaceTable, *, wide: bool = False) -> None:
         )
     grades = [row.grade for row in measured.rows]
     echo("grades of the measured networks: " + ", ".join(f"{grades.count(g)} {g}" for g in "ABCD"))
+
+
+def _errors_table(table: SpaceTable) -> PrintedTable:
+    """Return the errors of each candidate that was fitted, of the chosen one on held-out networks, and of two sessions."""
+    meanings = {candidate.name: candidate.meaning for candidate in all_candidates()}
+    chosen = table.predictor.chosen
+    rows = [
+        [f"{'*' if one.name == chosen else ' '} {one.name}: {meanings[one.name]}", *_cells(one.errors)]
+        for one in table.predictor.reports
+        if one.errors is not None
+    ]
+    if table.held_out is not None:
+        label = f"  {chosen}, fitted without {_held_out(table.held_out)}"
+        rows.append([label, *_cells(table.held_out.errors)])
+    if table.ceiling is not None:
+        label = f"  repeatability: two sessions of {table.ceiling.count} networks"
+        rows.append([label, *_cells(table.ceiling)])
+    return PrintedTable(
+        title="errors against measurements, by cross-validation",
+        columns=["predictor, * chosen", "mean", "median", "in 5 %", "in 10 %", "Spearman", "Kendall"],
+        rows=rows,
+        folds=(0,),
+        spare=("Kendall", "in 10 %", "median", "in 5 %"),
+    )
+
+
+def _print_intervals(table: SpaceTable) -> None:
+    """Print how good the predictions and their intervals are: on held-out networks, by their guarantee, and far from all."""
+    if table.held_out is not None:
+        low, high = table.held_out.mape_interval
+        echo(
+            f"held out: mean error {table.held_out.errors.mape:.1%}, 95 % interval {low:.1%} to {high:.1%}; "
+            f"{table.held_out.coverage:.0%} of {_held_out(table.held_out)} inside their {COVERAGE:.0%} intervals"
+        )
+    echo(
+        f"{COVERAGE:.0%} intervals are made by CV+, which guarantees {guaranteed(COVERAGE):.0%}, of networks drawn like the "
+        "measured ones: not of a design, of picks, or of a search's winners"
+        + (
+            ""
+            if table.held_out is not None and table.held_out.random
+            else f"; what they hold of random networks: {_judging(table)}"
+        )
+    )
+    if far := _far(table):
+        echo(far)
 
 
 def _far(table: SpaceTable) -> str:

@@ -31,6 +31,7 @@ from search.work.results import ResultStore
 from search.work.training_folder import training_units
 from space import DEEP, TINY, Architecture
 from space.costs import all_macs
+from space.errors import ConfigError
 from space.networks import build_network
 
 METHOD = ("search", "--method", "blockwise")
@@ -314,7 +315,7 @@ def test_trainings_themselves_tell_the_accuracies_of_their_published_files(
     assert own.indices.tolist() == published.indices.tolist()
     assert own.accuracies.tolist() == published.accuracies.tolist()
     assert own.epochs is not None and own.epochs.tolist() == published.epochs.tolist()
-    with pytest.raises(Exception, match="holds no finished training of space 'tiny'"):
+    with pytest.raises(ConfigError, match="holds no finished training of space 'tiny'"):
         known_accuracies(tmp_path, library)
 
 

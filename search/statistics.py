@@ -34,6 +34,11 @@ _AT_ONCE = 8_000_000  # numbers of one table, so that memory stays bounded
 _SLIP = 1e-9  # 0.1 * 10 is to be 1, not 0.99999
 
 
+def finite(value: float) -> float | None:
+    """Return a number for JSON and CSV, None in place of NaN and infinity."""
+    return float(value) if math.isfinite(value) else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """A number and the ends of its interval, NaN where there is none, from `count` runs or networks."""
@@ -51,12 +56,9 @@ class Estimate:
         return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
 
     def to_plain(self) -> dict[str, float | int | None]:
-        """Return it for JSON, None in place of NaN."""
-        ends = {name: getattr(self, name) for name in ("value", "low", "high")}
-        return {
-            **{name: None if math.isnan(end) else end for name, end in ends.items()},
-            "count": self.count,
-        }
+        """Return it for JSON, None in place of NaN and infinity."""
+        ends = {name: finite(getattr(self, name)) for name in ("value", "low", "high")}
+        return {**ends, "count": self.count}
 
 
 NONE = Estimate(value=math.nan, low=math.nan, high=math.nan, count=0)

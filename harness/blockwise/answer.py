@@ -18,7 +18,7 @@ from harness.blockwise.fronts import CostFront
 from harness.estimates.latency import Latency
 from harness.models.exported import ModelFile
 from harness.prediction.provenance import Provenance, provenance_document
-from harness.query.rows import limit_row, number
+from harness.query.rows import limit_row
 from harness.version import __version__
 from search.blockwise.candidates import Student
 from search.blockwise.cross_validation import FittedPredictor
@@ -27,7 +27,7 @@ from search.blockwise.rounds import Searched
 from search.blockwise.seeds import SeedRun, between_seeds, with_seed
 from search.blockwise.setting import Setting
 from search.distillation.block_library import BlockLibrary
-from search.statistics import COVERAGE
+from search.statistics import COVERAGE, finite
 from search.training.history import Figures
 from search.training.trained import Trained, trained_digest
 
@@ -185,9 +185,9 @@ def costs_document(answer: BlockwiseAnswer, student: Student) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, cost in answer.setting.costs.costs.items():
         amount = cost.at(student.architecture.index)
-        one: dict[str, Any] = {"value": number(amount.value), "unit": cost.unit}
+        one: dict[str, Any] = {"value": finite(amount.value), "unit": cost.unit}
         if cost.coverage is not None:
-            one |= {"low": number(amount.low), "high": number(amount.high), "coverage": cost.coverage}
+            one |= {"low": finite(amount.low), "high": finite(amount.high), "coverage": cost.coverage}
         if cost.is_latency:
             one["grade"] = amount.grade or None
             source = "measured with random weights" if amount.is_measured else "predicted"
@@ -310,7 +310,7 @@ def _intervals(fitted: FittedPredictor, indices: Sequence[int]) -> list[tuple[fl
     if not fitted.left_out or not indices:
         return [(None, None)] * len(indices)
     low, high = fitted.interval(np.array(indices, dtype=np.int64))
-    return [(number(a), number(b)) for a, b in zip(low, high, strict=True)]
+    return [(finite(a), finite(b)) for a, b in zip(low, high, strict=True)]
 
 
 def _weights(student: Student, synthetic: bool) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from harness.output.terminal import echo
 from harness.prediction.provenance import provenance_document
 from harness.query.rows import network_row
 from search.methods.regret import steps
+from search.statistics import finite
 from space import Architecture
 from space.atomic_files import write_file
 from space.errors import ConfigError
@@ -148,8 +149,8 @@ def _document(compared: SearchComparison) -> dict[str, object]:
         }
 
     def of_method(one: MethodRegret) -> dict[str, object]:
-        curve = [[count, *map(_number, values)] for count, values in steps(one.mean, one.low, one.high)]
-        at = [[count, *map(_number, _ends(one, count))] for count in shown_evaluations(found.budget)]
+        curve = [[count, *map(finite, values)] for count, values in steps(one.mean, one.low, one.high)]
+        at = [[count, *map(finite, _ends(one, count))] for count in shown_evaluations(found.budget)]
         return {
             "method": one.method,
             "seconds": one.seconds,
@@ -158,7 +159,7 @@ def _document(compared: SearchComparison) -> dict[str, object]:
             "of": len(one.runs),
             points: {"columns": ["look_ups", "mean", "low", "high"], "at": at, "curve": curve},
             "reached": [
-                {points: r.threshold, "median_look_ups": _number(r.median), "runs": r.reached}
+                {points: r.threshold, "median_look_ups": finite(r.median), "runs": r.reached}
                 for r in one.reached
             ],
             "runs": [of_run(run) for run in one.runs],
@@ -222,8 +223,3 @@ def _reached_text(reached: EvaluationsToTarget, budget: int) -> str:
 
 def _ends(one: MethodRegret, count: int) -> tuple[float, float, float]:
     return float(one.mean[count - 1]), float(one.low[count - 1]), float(one.high[count - 1])
-
-
-def _number(value: float) -> float | None:
-    """Return a number for JSON, None in place of NaN and infinity."""
-    return value if abs(value) < float("inf") else None

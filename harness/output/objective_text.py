@@ -12,8 +12,9 @@ from harness.output.search_text import part_of_front
 from harness.output.tables import interval_text, ms_text, print_json, print_table, write_csv
 from harness.output.terminal import echo
 from harness.prediction.provenance import provenance_document
-from harness.query.rows import limit_row, number
+from harness.query.rows import limit_row
 from search.blockwise.sum_front import BY_PROGRAMS, FRONT_POINTS
+from search.statistics import finite
 from search.table.constraints import amount_text
 from space import Architecture
 from space.text import counted
@@ -95,11 +96,11 @@ def _row(answer: ObjectiveAnswer, index: int, far: frozenset[int]) -> dict[str, 
     }
     for name, amount in answer.costs_at(index).items():
         cost = answer.costs[name]
-        row[f"{name}_{cost.unit}" if cost.unit else name] = number(amount.value)
+        row[f"{name}_{cost.unit}" if cost.unit else name] = finite(amount.value)
         if cost.is_latency:
             row[f"{name}_low_{cost.unit}"], row[f"{name}_high_{cost.unit}"] = (
-                number(amount.low),
-                number(amount.high),
+                finite(amount.low),
+                finite(amount.high),
             )
             row[f"{name}_source"] = _source(index, amount, far)
             row[f"{name}_grade"] = amount.grade or "-"

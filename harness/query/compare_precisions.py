@@ -18,7 +18,6 @@ from harness.estimates.doubtful import Doubtful, set_apart
 from harness.estimates.estimate import COVERAGE, combined_interval
 from harness.estimates.latency import Latency
 from harness.prediction.space_prediction import relative_sd, space_of
-from harness.query.rows import number
 from harness.records import FILE_SPACE, PARTS, Configuration
 from harness.store import Store
 from harness.store.configurations import (
@@ -29,7 +28,7 @@ from harness.store.configurations import (
 )
 from harness.store.latencies import latencies
 from harness.store.opening import check_store
-from search.statistics import FEWEST_RANKED, Estimate, spearman_of_rows
+from search.statistics import FEWEST_RANKED, Estimate, finite, spearman_of_rows
 from space import Architecture, Space
 from space.errors import ConfigError
 from space.indexing import FloatArray
@@ -132,7 +131,7 @@ class PrecisionComparison:
                 }
                 for one in self.ops
             ],
-            "fit_error": [number(error) for error in self.fit_error],
+            "fit_error": [finite(error) for error in self.fit_error],
             "doubtful": [one.to_json() for one in self.doubtful],
             "networks": [network_row(one) for one in self.networks],
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from search.statistics import finite
 from search.table import Cost, NetworkTable
 from search.table.constraints import Constraint
 from search.table.pareto import Front
@@ -34,13 +35,13 @@ def network_row(table: NetworkTable, place: int) -> Row:
         "index": architecture.index,
     }
     for accuracies in (table.accuracy, *table.shown):
-        row[_accuracy_key(accuracies)] = number(accuracies.values[place])
+        row[_accuracy_key(accuracies)] = finite(accuracies.values[place])
     for name, cost in table.costs.items():
         key = f"{name}_{cost.unit}" if cost.unit else name
-        row[key] = number(cost.values[place])
+        row[key] = finite(cost.values[place])
         if cost.low is not None and cost.high is not None:
-            row[f"{name}_low_{cost.unit}"] = number(cost.low[place])
-            row[f"{name}_high_{cost.unit}"] = number(cost.high[place])
+            row[f"{name}_low_{cost.unit}"] = finite(cost.low[place])
+            row[f"{name}_high_{cost.unit}"] = finite(cost.high[place])
         if cost.measured is not None:
             row[f"{name}_source"] = source_of(cost, place)
         if cost.grades is not None:
@@ -77,8 +78,3 @@ def limit_row(constraint: Constraint, *, confident: bool) -> dict[str, object]:
     """Return a limit as plain values, and by what a network is held to it: its estimate or, `confident`, the far end."""
     by = "interval" if confident else "estimate"
     return {"constraint": str(constraint), "limit": constraint.limit, "by": by}
-
-
-def number(value: float) -> float | None:
-    """Return a number for JSON and CSV, None in place of NaN and infinity."""
-    return float(value) if abs(value) < float("inf") else None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
+from search.statistics import finite
 from search.study.study import Study
 from search.study.tables import all_tables, verdicts
 
@@ -58,7 +58,7 @@ def to_document(study: Study) -> dict[str, Any]:
                         "seed": run.seed,
                         "flops": run.flops.tolist(),
                         "networks": run.networks.tolist(),
-                        "seconds": [_plain(value) for value in run.seconds.tolist()],
+                        "seconds": [finite(value) for value in run.seconds.tolist()],
                         f"{word}regret_points": run.regret.tolist(),
                         f"{word}lucky_regret_points": run.lucky_regret.tolist(),
                     }
@@ -88,10 +88,6 @@ def to_document(study: Study) -> dict[str, Any]:
         f"{word}answers": [answer.to_plain() for answer in study.answers],
         "notes": list(study.notes),
     }
-
-
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _row(cells: Sequence[str]) -> str:

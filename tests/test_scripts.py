@@ -165,6 +165,16 @@ def test_files_all_of_whose_tests_are_left_out_are_not_read(tmp_path, pytestconf
         assert (conftest.pytest_ignore_collect(path, config) is True) == (name in unread), name
 
 
+@pytest.mark.parametrize("part", [0, 1 / 3, 2 / 3])
+def test_processes_that_begin_with_other_files_read_all_of_them_once(pytestconfig, part):
+    conftest = pytestconfig.pluginmanager.get_plugin(str(ROOT / "tests" / "conftest.py"))
+    given = [Path(one) for one in conftest.rotated(ROOT / "tests", part)]
+    first = given.index(min(given, key=str))
+    assert len(given) - first == int(len(given) * part) or (first, part) == (0, 0)
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        assert sum(path == one or one in path.parents for one in given) == 1, path
+
+
 def test_tests_that_run_alone_are_marked_in_their_own_file():
     marked = [path for path in (ROOT / "tests").rglob("*.py") if "mark.alone" in path.read_text()]
     assert marked and all(path.name.startswith("test_") for path in marked), "scripts/test reads no other"

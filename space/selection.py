@@ -29,6 +29,9 @@ _FORMS = "all, sample:N[@seed], design:K[@seed], file:PATH, an architecture's te
 _COUNT = re.compile(r"(-?[0-9]{1,18})(?:@([0-9]{1,18}))?")
 _HASH = re.compile(r"[0-9a-fA-F]{32}")
 _INDEX = re.compile(r"-?[0-9]{1,19}")
+_WORD = re.compile(
+    r"(?![0-9a-fA-F]{32}$)[A-Za-z_]\w{0,254}", re.ASCII
+)  # no index, hash or vector; may be a file's name
 
 
 def select_models(spec: str | Iterable[str], config: SpaceConfig = BLOX) -> list[Architecture]:
@@ -82,8 +85,12 @@ def _select(part: str, config: SpaceConfig) -> Iterable[Architecture]:
     if not colon:
         if kind in (*_KINDS, "file"):
             raise ArchitectureError(f"selection {part!r} lacks its argument; write {_FORMS}")
-        if config.stages > 1 and "/" not in part and (hint := did_you_mean(kind, ["all", *_KINDS])):
-            raise ArchitectureError(f"selection {shown(part)} is unknown{hint}")
+        if config.stages > 1 and _WORD.fullmatch(part) and part not in map(str, config.blocks):
+            near = did_you_mean(part, [word for word in ("all", *_KINDS) if word[0] == part[0]])
+            absent = "" if Path(part).exists() else ", and no file or folder here is called so"
+            raise ArchitectureError(
+                f"selection {shown(part)} is unknown{absent}{near or f'; write {_FORMS}'}"
+            )
         if "." in part and not part.startswith(("[", "(")):  # of a file's name; architectures have none
             raise ArchitectureError(
                 f"selection {shown(part)} is no architecture; a file of them is file:{shown(part)[1:-1]}, and a model file "

@@ -151,10 +151,12 @@ def compare(
         one, other = names
         asked = given or GivenInputs.of(shapes, values, expect, signature)
         if is_file_name(one) or is_file_name(other):
-            if configuration or not (is_file_name(one) and is_file_name(other)):
+            odd = next((name for name in names if not is_file_name(name)), "")
+            if configuration or odd:
+                why = f" ({odd} is no model file, which ends with .onnx, .tflite or .pt2)" if odd else ""
                 raise ConfigError(
                     f"{one} and {other}: two model files are timed against each other on a device, and networks are compared on "
-                    "a configuration; name two of a kind"
+                    f"a configuration; name two of a kind{why}"
                 )
             compared = compare_files(
                 store,

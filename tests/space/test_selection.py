@@ -181,6 +181,8 @@ def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
         ("design:2026", "write at most design:2025"),
         ("smaple:5", "'smaple' is unknown; did you mean 'sample'"),
         ("alll", "did you mean 'all'"),
+        ("models", "'models' is unknown, and no file or folder here is called so; write all, sample:N"),
+        ("a" * 300, "has 1 block"),
         ("lists/mine.txt", "is no architecture; a file of them is file:lists/mine.txt"),
         ("91125", "give 0 to 91124"),
         ("-1", "index -1"),

@@ -139,6 +139,11 @@ def test_one_network_twice_several_or_none_are_refused(store: Path) -> None:
     refused(run(store, "compare", "1,2", "3"), "'1,2' names 2 networks", "name one")
     refused(run(store, "compare", "3", "sample:4"), "'sample:4' names 4 networks")
     refused(run(store, "compare", "3", "conv/convv/conv"), "convv")
+    for names in (("old.tflit", "new.tflite"), ("new.onnx", "old.tflit")):
+        refused(
+            run(store, "compare", *names),
+            "name two of a kind (old.tflit is no model file, which ends with .onnx",
+        )
 
 
 @pytest.mark.parametrize("command", ["compare a.onnx b.onnx", "gate --write base.json a.onnx"])

@@ -57,7 +57,6 @@ from harness.store.tables import (
     CONFIGURATIONS,
     FAILURES,
     FRESH_RUNS,
-    RECALIBRATIONS,
     REFERENCE_LATENCIES,
     SESSIONS,
 )
@@ -338,46 +337,33 @@ class Store:
     def reference_levels(self, configuration: Configuration) -> list[ReferenceLevel]:
         """Return the reference's level in each session of a configuration since it was last recalibrated, oldest first.
 
-        Until something is measured after that, earlier sessions count.
+        Until something is measured after that, earlier sessions count. The order in which they were stored tells what came after.
         """
         query = (
-            sa.select(*(SESSIONS.c[name] for name in LEVEL_COLUMNS))
+            sa.select(SESSIONS.c.recalibration_id, *(SESSIONS.c[name] for name in LEVEL_COLUMNS))
             .join(CONFIGURATIONS)
             .where(CONFIGURATIONS.c.digest == configuration.digest)
             .where(SESSIONS.c.purpose.in_(LEVEL_PURPOSES))
             .where(SESSIONS.c.reference_ns.is_not(None))
             .order_by(SESSIONS.c.started_utc)
         )
-        marks = (
-            sa.select(RECALIBRATIONS.c.started_utc)
-            .join(CONFIGURATIONS)
-            .where(CONFIGURATIONS.c.digest == configuration.digest)
-            .order_by(RECALIBRATIONS.c.started_utc.desc())
-        )
-        rows, starts = self._read(
-            lambda connection: (
-                connection.execute(query).all(),
-                [row[0] for row in connection.execute(marks)],
-            )
-        )
+        rows = self._read(lambda connection: connection.execute(query).all())
         from harness.estimates.reference import ReferenceLevel  # late: it loads numpy
 
-        levels = [
+        readable = [row for row in rows if self._is_level(tuple(row)[1:])]
+        last = max((row[0] or 0 for row in readable), default=0)
+        return [
             ReferenceLevel(
-                latency_ns=row[0],
-                started_utc=row[1],
-                process=row[2] or "",
-                others_busy=row[3],
-                pace_ns=row[4],
-                paced_by=row[5] or "",
+                latency_ns=row[1],
+                started_utc=row[2],
+                process=row[3] or "",
+                others_busy=row[4],
+                pace_ns=row[5],
+                paced_by=row[6] or "",
             )
-            for row in rows
-            if self._is_level(tuple(row))
+            for row in readable
+            if (row[0] or 0) == last
         ]
-        for start in starts:
-            if later := [level for level in levels if level.started_utc >= start]:
-                return later
-        return levels
 
     def _best_paces_ns(self, configuration: Configuration) -> dict[str, float]:
         """Return how long a fixed piece of work took at best on these cores, in sessions of any configuration, by what did it."""

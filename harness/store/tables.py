@@ -63,6 +63,7 @@ SESSIONS = sa.Table(
     sa.Column("pace_ns", sa.Float),  # device_agents.pace; NULL where not known, and before schema 0009
     sa.Column("paced_by", sa.Text),
     sa.Column("arithmetic", sa.Text),  # NULL before schema 0006
+    sa.Column("recalibration_id", sa.Integer),  # the last one before it, NULL without any
 )
 
 FRESH_RUNS = sa.Table(

@@ -86,8 +86,25 @@ def _write_session(connection: sa.Connection, session: SessionRecord, again: boo
         "pace_ns": session_pace_ns(session),
         "paced_by": str(session.scheduling.get("paced_by") or "") or None,
     }
+    values["recalibration_id"] = _last_recalibration(connection, values["configuration_id"], session, again)
     # With the values within it, the statement would be made anew each time.
     connection.execute(SESSIONS.insert(), values)
+
+
+def _last_recalibration(
+    connection: sa.Connection, configuration: int, session: SessionRecord, again: bool
+) -> int | None:
+    """Return the last recalibration that a session came after: all that are stored, whatever the clocks say.
+
+    again: it may have been measured long ago, elsewhere: then its date tells.
+    """
+    query = sa.select(sa.func.max(RECALIBRATIONS.c.id)).where(
+        RECALIBRATIONS.c.configuration_id == configuration
+    )
+    if again:
+        query = query.where(RECALIBRATIONS.c.started_utc <= session.started_utc)
+    found: int | None = connection.execute(query).scalar_one()
+    return found
 
 
 def _write_fresh_run(connection: sa.Connection, run: FreshRun, again: bool) -> None:

@@ -310,6 +310,23 @@ def test_after_a_recalibration_only_later_sessions_tell_the_reference_latency(st
     assert len(store.sessions(CONFIGURATION)) == 2, "all are kept"
 
 
+@pytest.mark.parametrize("minute", [1, 9], ids=["stepped back", "right"])
+def test_a_clock_that_is_set_anew_moves_no_session_to_the_other_side_of_a_recalibration(
+    store: Store, minute: int
+) -> None:
+    store.add_session(session_at(1000, minute=8))  # by a clock that was ahead
+    store.start_recalibration(CONFIGURATION, "2024-05-01T00:02:00.000+00:00")
+    store.add_session(session_at(1100, minute=minute, purpose="calibration"))
+    assert [level.latency_ns for level in store.reference_levels(CONFIGURATION)] == [1100]
+
+
+def test_what_is_imported_after_a_recalibration_counts_by_its_date(store: Store) -> None:
+    store.start_recalibration(CONFIGURATION, "2024-05-01T00:02:00.000+00:00")
+    store.add_session(session_at(1000, minute=1), again=True)
+    store.add_session(session_at(1100, minute=3), again=True)
+    assert [level.latency_ns for level in store.reference_levels(CONFIGURATION)] == [1100]
+
+
 def test_latencies_are_ratios_times_the_reference_latency_fastest_first(store: Store) -> None:
     def timed(number: int, ratio: int) -> SessionRecord:
         return make_session([make_slice([ratio * 3_000_000], [3_000_000], [3_000_000])] * 6, number=number)

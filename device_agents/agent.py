@@ -47,6 +47,7 @@ from device_agents.libraries import parse_libraries, place_libraries
 from device_agents.machine_lock import MachineLock, user_name
 from device_agents.models import MODEL_LIMIT_BYTES
 from device_agents.nvidia import may_use_gpu
+from device_agents.nvml import open_gpu
 from device_agents.parts_cache import PartsCache, free_bytes
 from device_agents.probes import Probes
 from device_agents.processes import LIBRARIES_VARIABLE
@@ -304,64 +305,70 @@ class Agent:
         job = parse_job(fields.values.get("job"))
         cores = self._choose_cores(job)
         with self._cache.hold(job.parts()):
-            provider = str(job.options.get("provider", ""))
-            before = self._conditions(cores, provider)
+            before = self._conditions(cores, job.options)
             self._writer.write(
                 {"event": "conditions", "conditions": before, "type": "event", "id": request_id}
             )
             message = job.worker_message(cores, self._cache.parts_dir)
             session = self._supervise(message, job.parts(), job.silence_s, before, request_id)
-            after = self._conditions(cores, provider)
+            after = self._conditions(cores, job.options)
         return dict(session, conditions_before=before, conditions_after=after)
 
     def _profile(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         job = parse_profile_job(fields.values.get("job"))
         cores = self._choose_cores(job)
         with self._cache.hold(job.parts()), temporary_folder(self._root / "tmp") as temp_dir:
-            conditions = self._conditions(cores, str(job.options.get("provider", "")))
+            conditions = self._conditions(cores, job.options)
             message = job.worker_message(cores, self._cache.parts_dir, temp_dir)
             profile = self._supervise(message, job.parts(), job.silence_s, conditions, request_id)
         return dict(profile, conditions_before=conditions)
 
     def _memory(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         job = parse_memory_job(fields.values.get("job"))
+        cores = self._choose_cores(job)
         with self._cache.hold(job.parts()):
-            message = job.worker_message(self._choose_cores(job), self._cache.parts_dir)
-            return self._supervise(message, job.parts(), job.silence_s, {}, request_id)
+            conditions = self._conditions(cores, job.options)
+            message = job.worker_message(cores, self._cache.parts_dir)
+            weighed = self._supervise(message, job.parts(), job.silence_s, {}, request_id)
+        return dict(weighed, conditions_before=conditions)
 
     def _blocks(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         job = parse_block_job(fields.values.get("job"))
         cores = self._choose_cores(job)
         with self._cache.hold(job.parts()):
-            provider = str(job.options.get("provider", ""))
-            before = self._conditions(cores, provider)
+            before = self._conditions(cores, job.options)
             self._writer.write(
                 {"event": "conditions", "conditions": before, "type": "event", "id": request_id}
             )
             message = job.worker_message(cores, self._cache.parts_dir)
             run = self._supervise(
                 *(message, job.parts(), job.silence_s, before, request_id, job.sample_s),
-                self._meter(job.energy_of)[0] if job.energy_of else None,
+                self._meter(job.energy_of, device_id_of(job.options))[0] if job.energy_of else None,
                 job.energy_s,
             )
-            after = self._conditions(cores, provider)
+            after = self._conditions(cores, job.options)
         return dict(run, conditions_before=before, conditions_after=after)
 
     def _sensor(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         """Tell which sensor of energy there is for a provider, and how often it measures, or why there is none."""
-        meter, reasons = self._meter(fields.text("provider"))
+        meter, reasons = self._meter(fields.text("provider"), 0)
         if meter is None:
             return {"reasons": reasons}
         update_s = find_update_s(meter.latest)
         answer: dict[str, Any] = {"sensor": meter.describe(), "reasons": reasons}
         return answer if update_s is None else dict(answer, update_s=update_s)
 
-    def _meter(self, provider: str) -> tuple[Meter | None, list[str]]:
-        return find_meter(self._filesystem, provider)
+    def _meter(self, provider: str, device_id: int) -> tuple[Meter | None, list[str]]:
+        def open_used() -> dict[str, Any]:
+            return open_gpu(self._probes.used_gpu({**os.environ, **self._environment}, device_id))
 
-    def _conditions(self, cores: list[int], provider: str) -> dict[str, Any]:
+        return find_meter(self._filesystem, provider, open_used)
+
+    def _conditions(self, cores: list[int], options: dict[str, Any]) -> dict[str, Any]:
         """Return the conditions that a job's worker meets, with the driver that is put in its way."""
-        conditions = self._probes.conditions(cores, may_use_gpu(provider))
+        provider = str(options.get("provider", ""))
+        variables = {**os.environ, **self._environment}
+        conditions = self._probes.conditions(cores, may_use_gpu(provider), variables, device_id_of(options))
         return dict(conditions, driver=self._driver) if self._driver_variables(provider) else conditions
 
     def _driver_variables(self, provider: str) -> dict[str, str]:
@@ -419,6 +426,12 @@ class Agent:
             if refusal.kind == "part-damaged":  # a disk that damages one part damages others
                 refusal.details["digests"] = self._cache.remove_damaged(parts)
             raise
+
+
+def device_id_of(options: dict[str, Any]) -> int:
+    """Return which of the GPUs that are visible to a worker its provider is told to use."""
+    told = str((options.get("provider_options") or {}).get("device_id", 0))
+    return int(told) if told.isdigit() else 0
 
 
 def told(waited: dict[int, float | None]) -> dict[str, float]:

@@ -12,7 +12,6 @@ from typing import Any, Callable
 
 from device_agents.gauges import BATTERY_SCOPE, DISCHARGING, battery_power_uw
 from device_agents.nvidia import uses_gpu
-from device_agents.nvml import open_gpu
 from device_agents.readings import Absent, read_text
 
 # Zones of a processor's own counters that hold no part of each other. https://docs.kernel.org/power/powercap/powercap.html
@@ -87,9 +86,12 @@ class Meter:
 
 
 def find_meter(
-    filesystem: Path, provider: str, open_gpu: Callable[[], dict[str, Any]] = open_gpu
+    filesystem: Path, provider: str, open_gpu: Callable[[], dict[str, Any]]
 ) -> tuple[Meter | None, list[str]]:
-    """Return the sensor to read for what a runtime's provider computes on, and why others are not read."""
+    """Return the sensor to read for what a runtime's provider computes on, and why others are not read.
+
+    open_gpu: opens the NVIDIA GPU that a worker uses (device_agents.nvml).
+    """
     reasons: list[str] = []
     whole: tuple[Callable[[], Meter], ...] = (lambda: ina3221(filesystem), lambda: battery(filesystem))
     if uses_gpu(provider):
@@ -133,13 +135,13 @@ def rapl(filesystem: Path) -> Meter:
 
 
 def gpu(open_gpu: Callable[[], dict[str, Any]]) -> Meter:
-    """Return the first NVIDIA GPU's counter, or its power where it has none. Raises: Absent."""
+    """Return an NVIDIA GPU's counter, or its power where it has none. Raises: Absent."""
     found = open_gpu()
     if "energy_mj" in found:
         read_mj = found["energy_mj"]
-        return Meter("nvml", "the whole GPU board", {"GPU 0": lambda: 1000 * read_mj()}, {}, {})
+        return Meter("nvml", "the whole GPU board", {"GPU": lambda: 1000 * read_mj()}, {}, {})
     read_mw = found["power_mw"]
-    return Meter("nvml", "the whole GPU board", {}, {"GPU 0": lambda: 1000 * read_mw()}, {})
+    return Meter("nvml", "the whole GPU board", {}, {"GPU": lambda: 1000 * read_mw()}, {})
 
 
 def ina3221(filesystem: Path) -> Meter:

@@ -41,6 +41,7 @@ def weigh_model(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
     recipe, parts_dir = ModelRecipe(**job["network"]), Path(message["parts_dir"])
     model, inputs = assemble(recipe, parts_dir), given_inputs(recipe, parts_dir)
     is_reset = reset_peak()
+    before_bytes = read_status("VmHWM")
     start_ns = perf_counter_ns()
     loaded = load(job["runtime"], model, job["threads"], job["options"], inputs)
     load_ns = perf_counter_ns() - start_ns
@@ -49,12 +50,25 @@ def weigh_model(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
     for _ in range(RUNS - 1):
         loaded.run()
         reporter.pulse(perf_counter_ns())
+    peak_bytes = read_status("VmHWM")
+    if not is_reset and peak_bytes <= before_bytes:
+        raise Refusal(
+            "no-memory",
+            "the system does not let a peak begin anew, and putting the model together took more than loading it",
+        )
+    swapped_bytes = read_swapped()
+    if swapped_bytes:
+        raise Refusal(
+            "swapped",
+            "the system moved %.1f MB of the worker out of memory meanwhile, which its peak does not hold: free memory on the "
+            "device, or turn swapping off" % (swapped_bytes / 1e6),
+        )
     return {
         "runtime": loaded.runtime,
         "threads": job["threads"],
         "cores": message["cores"],
         "empty_bytes": empty_bytes,
-        "peak_bytes": read_status("VmHWM"),
+        "peak_bytes": peak_bytes,
         "model_bytes": len(model),
         "is_reset": is_reset,
         "load_ns": load_ns,
@@ -85,6 +99,14 @@ def read_status(name: str) -> int:
     raise Refusal(
         "no-memory", "the system does not tell a process's memory (%s in %s): Linux does" % (name, STATUS)
     )
+
+
+def read_swapped() -> int:
+    """Return how many bytes of this process the system has moved out of memory; 0 where it tells none: it knows no swapping."""
+    try:
+        return read_status("VmSwap")
+    except Refusal:
+        return 0
 
 
 def reset_peak() -> bool:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from typing import Callable
+from typing import Any, Callable, Mapping, Sequence
 
 from device_agents.readings import Absent
 
 QUERY = "index,name,%s,temperature.gpu,clocks.sm,clocks.max.sm,power.draw,persistence_mode"
-# The programs with a compute context on the card that runtimes use; a container sees those of others only where it shares their
-# process ids.
-PROGRAMS = ["nvidia-smi", "--id=0", "--query-compute-apps=pid", "--format=csv,noheader"]
+UUIDS = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
 REASONS = ("clocks_event_reasons.active", "clocks_throttle_reasons.active")  # drivers from 535 on, and before
 # What it exits with, by its manual page.
 BAD_ARGUMENT = 2
@@ -33,6 +31,46 @@ def ask_gpus(run_command: Callable[[list[str]], str]) -> tuple[list[str], str]:
             if error.returncode != BAD_ARGUMENT or reasons == REASONS[-1]:
                 raise
     raise Absent()
+
+
+def programs_on(index: int) -> list[str]:
+    """Return the command that lists the programs with a compute context on a card.
+
+    A container sees those of others only where it shares their process ids.
+    """
+    return ["nvidia-smi", "--id=%d" % index, "--query-compute-apps=pid", "--format=csv,noheader"]
+
+
+def used_gpu(
+    variables: Mapping[str, str],
+    device_id: int,
+    gpus: Sequence[Mapping[str, Any]],
+    run_command: Callable[[list[str]], str],
+) -> int:
+    """Return the index, in nvidia-smi's order, of the card that a process with these variables computes on.
+
+    device_id: which of the cards that are visible to it. gpus: all that nvidia-smi lists.
+    CUDA counts the fastest first unless CUDA_DEVICE_ORDER says otherwise; like cards stand in nvidia-smi's order in either.
+    https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-environment-variables
+    Raises: ValueError where that cannot be told, OSError, subprocess.SubprocessError.
+    """
+    visible = variables.get("CUDA_VISIBLE_DEVICES")
+    entries = [str(number) for number in range(len(gpus))] if visible is None else visible.split(",")
+    entry = entries[device_id].strip() if device_id < len(entries) else ""
+    if entry.isdigit():
+        is_alike = len({gpu.get("name") for gpu in gpus}) == 1
+        if not is_alike and variables.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
+            raise ValueError(
+                "which of unlike GPUs is used is not known: set CUDA_DEVICE_ORDER to PCI_BUS_ID in the device's environment"
+            )
+        found = [int(entry)]
+    else:
+        lines = [line.split(",") for line in run_command(UUIDS).splitlines() if "," in line]
+        found = [int(index) for index, uuid in lines if entry and uuid.strip().startswith(entry)]
+    known = [index for index in found if any(gpu.get("index") == index for gpu in gpus)]
+    if len(known) != 1:
+        raise ValueError("which GPU is used is not known: CUDA_VISIBLE_DEVICES is %r" % (visible or "")[:80])
+    return known[0]
 
 
 def uses_gpu(provider: str) -> bool:

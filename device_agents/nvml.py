@@ -14,18 +14,18 @@ LIBRARY = "libnvidia-ml.so.1"
 SUCCESS = 0
 
 
-def open_gpu(library: str = LIBRARY) -> dict[str, Callable[[], int]]:
-    """Return a reader of the first GPU: `energy_mj` since its driver began (Volta on), else `power_mw`. Raises: Absent."""
+def open_gpu(index: int, library: str = LIBRARY) -> dict[str, Callable[[], int]]:
+    """Return a reader of a GPU, by its number: `energy_mj` since its driver began (Volta on), else `power_mw`. Raises: Absent."""
     try:
         nvml = ctypes.CDLL(library)
         status = nvml.nvmlInit_v2()
         handle = ctypes.c_void_p()
         if status == SUCCESS:
-            status = nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(0), ctypes.byref(handle))
+            status = nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(handle))
     except (OSError, AttributeError) as error:
         raise Absent("NVML: %s" % error) from None
     if status != SUCCESS:
-        raise Absent("NVML: it finds no GPU (status %d)" % status)
+        raise Absent("NVML: it finds no GPU %d (status %d)" % (index, status))
     for name, function, number in (
         ("energy_mj", "nvmlDeviceGetTotalEnergyConsumption", ctypes.c_ulonglong),
         ("power_mw", "nvmlDeviceGetPowerUsage", ctypes.c_uint),

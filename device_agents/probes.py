@@ -6,17 +6,19 @@ parsed is an entry of `probe_errors` instead. Nothing here waits: files and comm
 
 from __future__ import annotations
 
+import os
 import platform
 import struct
+import subprocess
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Mapping
 
 from device_agents import facts
 from device_agents.environment import find_libc
-from device_agents.nvidia import PROGRAMS, ask_gpus
-from device_agents.readings import Absent, Reading, keep, present, run_with_deadline
+from device_agents.nvidia import ask_gpus, programs_on, used_gpu
+from device_agents.readings import MESSAGE_CHARACTERS, Absent, Reading, keep, present, run_with_deadline
 from device_agents.sampler import Question, Source
 
 CPU = "sys/devices/system/cpu/cpu%d/cpufreq/%s"
@@ -26,6 +28,13 @@ SUPPLY_COMMAND = ["vcgencmd", "pmic_read_adc", "EXT5V_V"]  # of a Raspberry Pi 5
 SUPPLY_FILE = "proc/device-tree/chosen/power/max_current"
 TEGRASTATS = "tegrastats"
 THERMAL_COMMAND = ["dumpsys", "thermalservice"]
+CLOCKS: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
+    ("freq_khz", "scaling_cur_freq", int),
+    ("min_khz", "scaling_min_freq", int),
+    ("max_khz", "scaling_max_freq", int),
+    ("governors", "scaling_governor", facts.parse_word),
+)
+"""What a sample tells of each measured core's clock: its group, the file, and how it is read."""
 
 
 class Probes:
@@ -40,10 +49,17 @@ class Probes:
         self._silent: set[tuple[str, ...]] = set()  # commands that have nothing to tell here
         self._gpu_command: list[str] | None = None
 
-    def conditions(self, cores: list[int], gpus: bool = True) -> dict[str, Any]:
+    def conditions(
+        self,
+        cores: list[int],
+        gpus: bool = True,
+        variables: Mapping[str, str] = os.environ,
+        device_id: int = 0,
+    ) -> dict[str, Any]:
         """Return the conditions now, frequencies and governors of `cores` alone.
 
-        gpus: whether to ask for NVIDIA's GPUs, which takes a tenth of a second.
+        gpus: whether to ask for NVIDIA's GPUs, which takes a tenth of a second. A worker with these `variables` uses one of them:
+        `device_id` counts those that are visible to it.
         """
         reading = Reading(self._filesystem)
         values: dict[str, Any] = {"time_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
@@ -64,17 +80,23 @@ class Probes:
         self._read_command(reading, values, "thermal_status", THERMAL_COMMAND, parse_thermal_status)
         self._read_cooling(reading, values)
         if gpus:
-            self._read_gpus(reading, values)
+            self._read_gpus(reading, values, variables, device_id)
         errors = dict(values.pop("probe_errors", {}), **reading.errors)
         if errors:
             values["probe_errors"] = errors
         return values
 
+    def used_gpu(self, variables: Mapping[str, str], device_id: int) -> int:
+        """Return the number of the NVIDIA GPU that a worker uses. Raises: as `nvidia.used_gpu`, and Absent without any."""
+        gpus = facts.parse_gpus(ask_gpus(self._run_command)[1])
+        return used_gpu(variables, device_id, gpus, self._run_command)
+
     def sources(self, cores: list[int]) -> list[Source]:
         """Return the files that a sample is made of."""
         root = str(self._filesystem)
         sources = [
-            Source("freq_khz", str(core), "%s/%s" % (root, CPU % (core, "scaling_cur_freq")), int)
+            Source(group, str(core), "%s/%s" % (root, CPU % (core, file)), parse)
+            for group, file, parse in CLOCKS
             for core in cores
         ]
         for name, zone in thermal_zones(Reading(self._filesystem)).items():
@@ -83,6 +105,8 @@ class Probes:
         for folder in hwmon_folders(Reading(self._filesystem)).get("rpi_volt", []):
             path = "%s/%s/in0_lcrit_alarm" % (root, folder)
             sources.append(Source("", "undervoltage", path, facts.parse_alarm))
+        for key, file in over_current_counts(Reading(self._filesystem)).items():
+            sources.append(Source("over_current", key, "%s/%s" % (root, file), facts.parse_count))
         sources.append(Source("", "load_1m", "%s/proc/loadavg" % root, facts.parse_load_1m))
         return sources
 
@@ -98,11 +122,12 @@ class Probes:
         if "tegrastats" in conditions:
             take = partial(named, "tegrastats", facts.parse_tegrastats)
             questions.append(Question((TEGRASTATS, "--interval", "1000"), take, is_endless=True))
-        if "gpus" in conditions and self._gpu_command is not None:
-            questions.append(Question(tuple(self._gpu_command), first_gpu))
-            if "programs" in conditions["gpus"][0]:
+        for gpu in conditions.get("gpus", []):
+            if gpu.get("used") and self._gpu_command is not None:
+                questions.append(Question(tuple(self._gpu_command), partial(one_gpu, gpu["index"])))
+            if "programs" in gpu:
                 take = partial(named, "gpu_programs", facts.parse_gpu_programs)
-                questions.append(Question(tuple(PROGRAMS), take))
+                questions.append(Question(tuple(programs_on(gpu["index"])), take))
         return questions
 
     def fixed(self) -> dict[str, Any]:
@@ -181,17 +206,29 @@ class Probes:
                 cooling[found["type"]] = max(found["state"], cooling.get(found["type"], 0))
         keep(values, cooling=cooling)
 
-    def _read_gpus(self, reading: Reading, values: dict[str, Any]) -> None:
+    def _read_gpus(
+        self, reading: Reading, values: dict[str, Any], variables: Mapping[str, str], device_id: int
+    ) -> None:
         def ask() -> str:
             self._gpu_command, text = ask_gpus(self._run_command)
             return text
 
         reading.take(values, "gpus", ask, facts.parse_gpus, "gpus")
-        if values.get("gpus"):
-            first = values["gpus"][0]
-            reading.take(
-                first, "programs", lambda: self._run_command(PROGRAMS), facts.parse_gpu_programs, "gpus"
-            )
+        for gpu in self._used(reading, values.get("gpus", []), variables, device_id):
+            gpu["used"] = True
+            ask = partial(self._run_command, programs_on(gpu["index"]))
+            reading.take(gpu, "programs", ask, facts.parse_gpu_programs, "gpus")
+
+    def _used(
+        self, reading: Reading, gpus: list[dict[str, Any]], variables: Mapping[str, str], device_id: int
+    ) -> list[dict[str, Any]]:
+        """Return the GPU that a worker uses, alone in a list; none where that is not known, which is noted."""
+        try:
+            index = used_gpu(variables, device_id, gpus, self._run_command) if gpus else None
+        except (Absent, OSError, ValueError, subprocess.SubprocessError) as error:
+            reading.errors["used_gpu"] = str(error)[:MESSAGE_CHARACTERS]
+            return []
+        return [gpu for gpu in gpus if gpu["index"] == index]
 
     def _read_battery(self, reading: Reading, values: dict[str, Any]) -> None:
         battery: dict[str, Any] = {}
@@ -214,9 +251,8 @@ class Probes:
                 for file in reading.folders(folder, "fan*_input"):
                     key = "%s %s" % (name, Path(file).name.split("_")[0])
                     reading.file(fans, key, file, facts.parse_count, "fans_rpm")
-                for file in reading.folders(folder, "oc*_event_cnt"):
-                    key = Path(file).name.split("_")[0]
-                    reading.file(counts, key, file, facts.parse_count, "over_current")
+        for key, file in over_current_counts(reading).items():
+            reading.file(counts, key, file, facts.parse_count, "over_current")
         keep(values, fans_rpm=fans, over_current=counts)
 
     def _read_supply(self, reading: Reading, values: dict[str, Any]) -> None:
@@ -258,6 +294,13 @@ def hwmon_folders(reading: Reading) -> dict[str, list[str]]:
     return found
 
 
+def over_current_counts(reading: Reading) -> dict[str, str]:
+    """Return {name: file} of the counts of how often a Jetson was held back for its supply's sake."""
+    folders = (folder for folders in hwmon_folders(reading).values() for folder in folders)
+    files = (file for folder in folders for file in reading.folders(folder, "oc*_event_cnt"))
+    return {Path(file).name.split("_")[0]: file for file in files}
+
+
 def thermal_zones(reading: Reading) -> dict[str, str]:
     """Return {name: folder} of the thermal zones, a name that comes again with its zone's."""
     zones: dict[str, str] = {}
@@ -274,9 +317,9 @@ def named(key: str, parse: Callable[[str], Any], text: str) -> dict[str, Any]:
     return {key: parse(text)}
 
 
-def first_gpu(text: str) -> dict[str, Any]:
-    """Return a sample's values of the first GPU, which runtimes use unless told otherwise."""
-    gpu = facts.parse_gpus(text)[0]
+def one_gpu(index: int, text: str) -> dict[str, Any]:
+    """Return a sample's values of the GPU that a worker uses. Raises: ValueError."""
+    gpu = next((one for one in facts.parse_gpus(text) if one.get("index") == index), {})
     keys = {"reasons": "gpu_reasons", "temp_c": "gpu_temp_c", "clock_mhz": "gpu_clock_mhz"}
     return {name: gpu[key] for key, name in keys.items() if key in gpu}
 

@@ -97,7 +97,7 @@ from pathlib import Path
 from device_agents import agent, energy
 plain, find = energy.read_text, agent.find_meter
 energy.read_text = lambda path: str(int(5e6 * time.perf_counter()) % {range_uj}) if path.name == "energy_uj" else plain(path)
-agent.find_meter = lambda filesystem, provider: find(Path({tree!r}), provider)
+agent.find_meter = lambda filesystem, provider, gpu: find(Path({tree!r}), provider, gpu)
 from device_agents.main import main
 sys.exit(main())
 """

@@ -159,7 +159,7 @@ def test_a_gpu_is_never_charged_to_the_processors_counter(tmp_path: Path) -> Non
     meter, _ = find_meter(root, "CUDAExecutionProvider", lambda: {"energy_mj": lambda: 7})
     assert meter is not None
     reading = meter.read()
-    assert reading is not None and reading["uj"] == {"GPU 0": 7000} and meter.kind == "nvml"
+    assert reading is not None and reading["uj"] == {"GPU": 7000} and meter.kind == "nvml"
 
 
 @pytest.mark.parametrize("provider", ["GPU", "NPU", "GPU-fp32+CPU", "QNNExecutionProvider"])
@@ -255,9 +255,9 @@ def test_nvidias_library_is_asked_as_its_header_says(tmp_path: Path, statuses, e
     )
     if expected not in ("energy_mj", "power_mw"):
         with pytest.raises(Absent, match=expected):
-            open_gpu(str(tmp_path / "nvml.so"))
+            open_gpu(0, str(tmp_path / "nvml.so"))
         return
-    ((name, read),) = open_gpu(str(tmp_path / "nvml.so")).items()
+    ((name, read),) = open_gpu(0, str(tmp_path / "nvml.so")).items()
     assert name == expected
     if name == "power_mw":
         assert read() == 71500
@@ -268,4 +268,4 @@ def test_nvidias_library_is_asked_as_its_header_says(tmp_path: Path, statuses, e
 
 def test_a_system_without_nvidias_library_says_so() -> None:
     with pytest.raises(Absent, match="NVML"):
-        open_gpu("libno-such-library.so.1")
+        open_gpu(0, "libno-such-library.so.1")

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from factories.agent_models import onnx_parts, tflite_parts
+from rigs.agent_client import Client
 from rigs.agent_jobs import send_job
 
 from device_agents import memory
@@ -50,6 +51,44 @@ def test_a_model_takes_its_own_bytes_at_least_and_what_was_there_before_is_not_c
     assert more > 4e6
     assert taken[0] < 40e6, "the runtime, which both have, is no memory of the model's"
     assert 0.9 * more < taken[1] - taken[0] < 10 * more
+
+
+def test_a_worker_that_is_weighed_tells_under_which_conditions(client):
+    answer = weigh(client, memory_job(client, onnx_parts(8), "onnxruntime"))
+    assert answer["conditions_before"]["memory_total_bytes"] > 0
+
+
+UNRESET = """
+import sys
+sys.path.insert(0, {archive!r})
+from pathlib import Path
+from device_agents import memory
+memory.CLEAR_REFS = Path("/no/such/file")
+memory.assemble, plain = lambda *given: (len(b"x" * {ballast}) * 0 or None) or plain(*given), memory.assemble
+{more}
+from device_agents.main import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("ballast", "more", "kind"),
+    [
+        (400_000_000, "", "no-memory"),  # putting it together took more
+        (1, "", ""),  # loading took more: its peak is the whole one
+        (1, "memory.read_swapped = lambda: 5_000_000", "swapped"),
+    ],
+)
+def test_a_peak_that_is_not_the_models_is_refused(agent, tmp_path, ballast, more, kind):
+    (tmp_path / "agent.py").write_text(UNRESET.format(archive=str(agent), ballast=ballast, more=more))
+    with Client(tmp_path / "agent.py", tmp_path / "root") as client:
+        client.send("memory", job=memory_job(client, onnx_parts(LARGE_WIDTH), "onnxruntime"))
+        _, answer = client.finish()
+    assert (answer.get("kind", ""), answer["type"]) == (kind, "error" if kind else "result")
+    assert (
+        not kind
+        or {"swapped": "5.0 MB", "no-memory": "putting the model together"}[kind] in answer["message"]
+    )
 
 
 def test_memory_jobs_are_checked(client, models):

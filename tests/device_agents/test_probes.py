@@ -12,7 +12,7 @@ import pytest
 
 from device_agents import facts
 from device_agents.cores import find_clusters
-from device_agents.nvidia import PROGRAMS
+from device_agents.nvidia import UUIDS, programs_on, used_gpu
 from device_agents.probes import Probes
 from device_agents.readings import Absent, run_with_deadline
 
@@ -135,9 +135,9 @@ def test_programs_on_the_first_gpu_are_counted_where_it_tells_them(tmp_path, ans
     line = "%d, NVIDIA T4, 0x0, 41, 585, 1590, 68.11, Disabled\n"
 
     def run_command(command):
-        if command == PROGRAMS and answer is not None:
+        if command == programs_on(0) and answer is not None:
             return answer
-        if command[0] == "nvidia-smi" and command != PROGRAMS:
+        if command[0] == "nvidia-smi" and command != programs_on(0):
             return line % 0 + line % 1
         raise Absent()
 
@@ -147,9 +147,84 @@ def test_programs_on_the_first_gpu_are_counted_where_it_tells_them(tmp_path, ans
     assert (error is None) == ("gpus" not in conditions.get("probe_errors", {}))
     assert error is None or error in conditions["probe_errors"]["gpus"]
     takers = [
-        question.take for question in probes.questions(conditions) if list(question.command) == PROGRAMS
+        question.take for question in probes.questions(conditions) if list(question.command) == programs_on(0)
     ]
     assert [take("4711\n815\n") for take in takers] == [{"gpu_programs": 2}] * (programs is not None)
+
+
+LIKE = [{"index": index, "name": "NVIDIA T4"} for index in range(4)]
+UNLIKE = [{"index": 0, "name": "NVIDIA T4"}, {"index": 1, "name": "NVIDIA H100"}]
+ORDERED = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "device_id", "gpus", "used"),
+    [
+        ({}, 0, LIKE, 0),
+        ({}, 2, LIKE, 2),
+        ({"CUDA_VISIBLE_DEVICES": "3"}, 0, LIKE, 3),
+        ({"CUDA_VISIBLE_DEVICES": "3,1"}, 1, LIKE, 1),
+        ({"CUDA_VISIBLE_DEVICES": "GPU-bb"}, 0, LIKE, 1),
+        ({"CUDA_VISIBLE_DEVICES": "1", **ORDERED}, 0, UNLIKE, 1),
+        ({"CUDA_VISIBLE_DEVICES": "1"}, 0, UNLIKE, "CUDA_DEVICE_ORDER to PCI_BUS_ID"),
+        ({}, 0, UNLIKE, "CUDA_DEVICE_ORDER to PCI_BUS_ID"),
+        ({}, 0, UNLIKE[:1], 0),
+        ({"CUDA_VISIBLE_DEVICES": ""}, 0, LIKE, "CUDA_VISIBLE_DEVICES is ''"),
+        ({"CUDA_VISIBLE_DEVICES": "3"}, 1, LIKE, "CUDA_VISIBLE_DEVICES is '3'"),
+        ({"CUDA_VISIBLE_DEVICES": "7"}, 0, LIKE, "CUDA_VISIBLE_DEVICES is '7'"),
+        ({"CUDA_VISIBLE_DEVICES": "MIG-1234"}, 0, LIKE, "CUDA_VISIBLE_DEVICES is 'MIG-1234'"),
+        ({"CUDA_VISIBLE_DEVICES": "GPU-"}, 0, LIKE, "CUDA_VISIBLE_DEVICES is 'GPU-'"),
+    ],
+)
+def test_the_gpu_that_a_worker_uses_is_told_by_its_variables_or_is_not_known(
+    variables, device_id, gpus, used
+):
+    def run_command(command):
+        assert command == UUIDS
+        return "0, GPU-aa00\n1, GPU-bb00\n2, GPU-bc00\n3, GPU-cc00\n"
+
+    if isinstance(used, int):
+        assert used_gpu(variables, device_id, gpus, run_command) == used
+        return
+    with pytest.raises(ValueError, match=re.escape(used)):
+        used_gpu(variables, device_id, gpus, run_command)
+
+
+@pytest.mark.parametrize("visible", ["1", "GPU-b"])
+def test_the_gpu_that_a_worker_uses_is_watched_and_no_other(tmp_path, visible):
+    asked = []
+
+    def run_command(command):
+        asked.append(command)
+        if command[0] != "nvidia-smi":
+            raise Absent()
+        if command == UUIDS:
+            return "0, GPU-a\n1, GPU-b\n"
+        if "--query-compute-apps=pid" in command:
+            return "4711\n"
+        return "0, NVIDIA T4, 0x0, 41, 585, 1590, 68.1, Disabled\n1, NVIDIA T4, 0x8, 84, 300, 1590, 68.1, Disabled\n"
+
+    probes = Probes(tmp_path, run_command)
+    variables = {"CUDA_VISIBLE_DEVICES": visible}
+    conditions = probes.conditions([], True, variables)
+    assert [(gpu.get("used"), gpu.get("programs")) for gpu in conditions["gpus"]] == [(None, None), (True, 1)]
+    assert programs_on(1) in asked and programs_on(0) not in asked
+    sample = {}
+    for question in probes.questions(conditions):
+        sample.update(question.take(run_command(list(question.command))))
+    assert sample == {"gpu_reasons": 8, "gpu_temp_c": 84.0, "gpu_clock_mhz": 300, "gpu_programs": 1}
+    assert probes.used_gpu(variables, 0) == 1
+
+
+def test_where_it_is_not_known_which_gpu_is_used_the_conditions_say_so(tmp_path):
+    def run_command(command):
+        if command[0] != "nvidia-smi":
+            raise Absent()
+        return "0, NVIDIA T4, 0x0, 41, 585, 1590, 68.1, Disabled\n1, NVIDIA H100, 0x0, 41, 585, 1590, 68.1, Disabled\n"
+
+    conditions = Probes(tmp_path, run_command).conditions([], True, {})
+    assert not any("used" in gpu or "programs" in gpu for gpu in conditions["gpus"])
+    assert "PCI_BUS_ID" in conditions["probe_errors"]["used_gpu"]
 
 
 def test_a_command_that_has_nothing_to_tell_is_asked_once(tmp_path):

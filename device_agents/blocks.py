@@ -24,6 +24,7 @@ from device_agents.sampling import Sample, Stopwatch, more, sample_ns
 NS_PER_S = 1000000000
 FLUSH_NS = 1000000000  # timed runs are told once a second: whoever stops loses no more than that
 NAP_S = 0.1
+CLOCKS_NS = 10000000  # apart, of two clocks that are read one after the other
 
 
 def run_blocks(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
@@ -51,6 +52,7 @@ def run_blocks(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
         if job["settle_s"]:
             runner.settle(run, job["settle_s"])
         begin, before, start_ns = CoreTimes(), delay.read(), perf_counter_ns()
+        awake_ns = slept_ns()
         count = (
             runner.run(run, index, seconds, job["timed_runs"]) if run is not None else runner.rest(seconds)
         )
@@ -61,10 +63,21 @@ def run_blocks(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
         cores, now = message["cores"], CoreTimes()
         told = {"steal_s": now.stolen_s(begin, cores), "others_busy": now.others_busy(begin, cores)}
         block.update({key: value for key, value in told.items() if value is not None})
+        asleep_ns = slept_ns() - awake_ns
+        if asleep_ns > CLOCKS_NS:
+            block["slept_s"] = asleep_ns / NS_PER_S
         reporter.send(block)
     for one in outputs:
         one.check()
     return {"threads": job["threads"], "cores": message["cores"], "blocks": len(job["blocks"])}
+
+
+def slept_ns() -> int:
+    """Return for how long the system was suspended since its start, which its monotonic clock leaves out; 0 if it tells none."""
+    try:
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+    except (AttributeError, OSError):  # not on macOS
+        return 0
 
 
 class BlockRunner:

@@ -107,6 +107,8 @@ class CoreTimes:
     def __init__(self, path: str = "/proc/stat") -> None:
         self._ticks: dict[int, list[int]] = {}
         try:
+            if Path(path).stat().st_dev != Path(path).parent.stat().st_dev:
+                return  # something else is mounted there, such as lxcfs: it tells of a container's own programs alone
             for line in Path(path).read_text().splitlines():
                 name, *ticks = line.split()
                 if name.startswith("cpu") and name != "cpu":

@@ -90,8 +90,7 @@ class Sampler:
         """Begin a sample that is due; return one that is whole."""
         due = now_s >= self.due_s
         if self._sample is None and due:
-            self._sample = {"event": "sample", "at_ns": perf_counter_ns()}
-            self._read_files(self._sample)
+            self._sample = self.look()
             self._read_endless(self._sample)
             self._ask()
             self.due_s = now_s + self._period_s
@@ -100,6 +99,12 @@ class Sampler:
         if self._sample is None or self._asked:
             return None
         sample, self._sample = self._sample, None
+        return sample
+
+    def look(self) -> dict[str, Any]:
+        """Return a sample of the files alone, now."""
+        sample: dict[str, Any] = {"event": "sample", "at_ns": perf_counter_ns()}
+        self._read_files(sample)
         return sample
 
     def read(self, fd: int) -> None:

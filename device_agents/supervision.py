@@ -175,6 +175,8 @@ class Supervision:
         if event == "phase":
             self._phase, self._network = header["phase"], header.get("network")
         elif event in PASSED_ON:
+            if event == "measured":  # what came since the last sample is its session's, too
+                self._emit(self._sampler.look())
             self._emit(header)
         elif event != "pulse":
             self._outcome = header

@@ -29,6 +29,7 @@ from device_agents.runtimes.loaded import Loaded
 from device_agents.runtimes.onnxruntime_cpu import AGENT_FOLDER
 from device_agents.sampling import Stopwatch, sample_ns, sample_settled, sample_slice
 from device_agents.stopping import StopRule
+from device_agents.unseen import Unseen
 from device_agents.warmup import Warming, warm_up
 
 MESSAGE_CHARACTERS = 2000
@@ -170,7 +171,8 @@ class Session:
         self._parts: dict[str, bytes] = {}  # read and verified once, some 60 % of any model
         self.is_accelerated = uses_accelerator(str(job["options"].get("provider", "")))
         self._is_one_thread = job["threads"] == 1 and not self.is_accelerated
-        self._delay = RunDelay(self._is_one_thread, ThrottledTime() if read_quota() else None)
+        self._has_quota = read_quota() is not None
+        self._delay = RunDelay(self._is_one_thread, ThrottledTime() if self._has_quota else None)
         self._stopwatch = Stopwatch(self._delay)
         self._paces = Paces()
 
@@ -202,6 +204,7 @@ class Session:
         reporter.enter("warm-up", number)
         gc.collect()
         gc.disable()
+        unseen = Unseen(counts_quotas=not self._has_quota)
         begin, waited_ns, loop_start_ns = CoreTimes(), self._delay.read()[0], perf_counter_ns()
         warm_network = Warming(network.run, plan, self._stopwatch)
         warm_reference = Warming(reference.run, plan, self._stopwatch)
@@ -247,12 +250,17 @@ class Session:
             measured["arithmetic"] = network.arithmetic
         if self._delay.source == "schedstat":
             measured["waited_s"] = max(0, self._delay.read()[0] - waited_ns) / NS_PER_S
+        if not self._is_one_thread:  # whose time off the core holds all of it
+            measured["unseen"] = unseen.since()
         cores, now = self._message["cores"], CoreTimes()
         told = {"steal_s": now.stolen_s(begin, cores), "others_busy": now.others_busy(begin, cores)}
         measured.update({key: value for key, value in told.items() if value is not None})
         if plan.settled_runs and stop != "contended":
             measured.update(self._device_times(network))
-        reporter.send(dict(measured, **self._message["process"]))
+        measured.update(self._message["process"])
+        if measured["pinned"] and (moved := os.sched_getaffinity(0)) != set(cores):
+            measured.update(pinned=False, cores=sorted(moved))
+        reporter.send(measured)
         return stop
 
     def _device_times(self, network: Loaded) -> dict[str, Any]:

@@ -193,6 +193,7 @@ class Gpu(Said):
     power_w: Finite = 0
     persistence: bool = False
     programs: Count = 0
+    used: bool = False
 
 
 class Supply(Said):
@@ -358,6 +359,7 @@ class Profiled(Said):
     wall_median_ns: Positive
     plain_median_ns: Positive
     nodes: Annotated[list[ProfiledNode], Field(min_length=1, max_length=MAX_NODES)]
+    conditions_before: Conditions
 
 
 class Weighed(Said):
@@ -372,6 +374,7 @@ class Weighed(Said):
     is_reset: bool
     load_ns: Positive
     first_run_ns: Positive
+    conditions_before: Conditions
 
 
 class RanBlocks(Said):
@@ -473,6 +476,10 @@ class SampleEvent(Said):
     event: Literal["sample"]
     at_ns: Positive
     freq_khz: Annotated[dict[CoreText, Count], Field(max_length=MAX_CORES)] = {}
+    min_khz: Annotated[dict[CoreText, Count], Field(max_length=MAX_CORES)] = {}
+    max_khz: Annotated[dict[CoreText, Count], Field(max_length=MAX_CORES)] = {}
+    governors: Annotated[dict[CoreText, Name], Field(max_length=MAX_CORES)] = {}
+    over_current: Annotated[dict[Name, Count], Field(max_length=16)] = {}
     temps_c: Annotated[dict[Name, Celsius], Field(max_length=512)] = {}
     throttled: Count = 0
     undervoltage: Annotated[int, Field(ge=0, le=1)] = 0
@@ -500,6 +507,14 @@ class AskedCore(Said):
     reason: Message = ""
 
 
+class HoldUps(Said):
+    """Delays of a worker that show in no run's wait."""
+
+    throttled_s: Seconds = 0
+    major_faults: Count = 0
+    traced: bool = False
+
+
 class MeasuredEvent(Said):
     """A network is measured."""
 
@@ -525,6 +540,7 @@ class MeasuredEvent(Said):
     device_ns: Times = []
     device_absent: Message = ""
     request: AskedCore | None = None
+    unseen: HoldUps = HoldUps()
 
 
 class RefusedEvent(Said):
@@ -576,6 +592,7 @@ class BlockEvent(Said):
     waited_ns: Count = 0
     others_busy: Share = 0
     steal_s: Seconds = 0
+    slept_s: Seconds = 0
 
 
 _ANSWERS: dict[str, type[Said]] = {

@@ -42,6 +42,8 @@ NVIDIA_BITS = {
 HOTTER_C = 3.0  # over the campaign's start: sessions of one campaign begin about equally warm
 LOCKED_SHARE = 0.95  # of a locked core's clock: what is read back wavers a little, throttling takes more
 SAMPLE_REACH_NS = 1_500_000_000  # samples are taken each second; one may be late
+# What a board keeps in mind of how it was held back: it is compared with the reading before.
+MEMORIES = ("throttled", "over_current")
 
 
 def clock_tier(conditions: Mapping[str, Any], cores: Sequence[int]) -> str:
@@ -116,10 +118,24 @@ def others_on_gpu(run: SessionRecord | BlockRun) -> str:
 
     The run's own worker has ended when conditions are read, and is one of those in a sample.
     """
-    around = [gpu for each in (run.conditions_before, run.conditions_after) for gpu in _gpus(each)[:1]]
-    counts = [_integer(gpu.get("programs")) for gpu in around]
-    most = max(0, *counts, *(_integer(sample.get("gpu_programs")) - 1 for sample in run.samples))
-    return f"{counted(most, 'other program')} had the GPU open" if most else ""
+    beside = (_integer(sample.get("gpu_programs")) - 1 for sample in run.samples)
+    return _others(max(0, _programs(run.conditions_before), _programs(run.conditions_after), *beside))
+
+
+def others_on_idle_gpu(conditions: Mapping[str, Any]) -> str:
+    """Return the same of conditions in which nothing of harness's own ran."""
+    return _others(_programs(conditions))
+
+
+def _others(count: int) -> str:
+    return f"{counted(count, 'other program')} had the GPU open" if count else ""
+
+
+def _programs(conditions: Mapping[str, Any]) -> int:
+    """Return how many programs had the GPU open that a worker uses: the one that is marked so, in records of before the first."""
+    gpus = _gpus(conditions)
+    used = [gpu for gpu in gpus if gpu.get("used") is True] or gpus[:1]
+    return max((_integer(gpu.get("programs")) for gpu in used), default=0)
 
 
 def signs_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
@@ -200,7 +216,36 @@ def signs_of_samples(session: SessionRecord | BlockRun) -> list[tuple[Mapping[st
     """Return the samples of a session that have a time, each with the signs of throttling in it."""
     measured = session.cores if session.configuration.clock_tier == "A" else ()
     locked_khz = _locked_khz(session.conditions_before, measured)
-    return [(sample, _sample_signs(sample, locked_khz)) for sample in session.samples if "at_ns" in sample]
+    found: list[tuple[Mapping[str, Any], list[str]]] = []
+    before: Mapping[str, Any] = session.conditions_before
+    for sample in session.samples:
+        if "at_ns" in sample:
+            signs = _sample_signs(sample, locked_khz) + _clocks_set_anew(session, sample)
+            found.append((sample, signs + signs_between(before, sample)))
+            before = {**before, **{name: sample[name] for name in MEMORIES if name in sample}}
+    return found
+
+
+def _clocks_set_anew(session: SessionRecord | BlockRun, sample: Mapping[str, Any]) -> list[str]:
+    """Return how the measured cores' clocks are no longer as tier A or B says; nothing where a sample does not tell."""
+    tier, cores = session.configuration.clock_tier, session.cores
+    governors, least, most = (_table(sample.get(name)) for name in ("governors", "min_khz", "max_khz"))
+    keys = [str(core) for core in cores]
+    if tier not in ("A", "B") or not all(key in table for key in keys for table in (governors, least, most)):
+        return []
+    now = {
+        "governors": governors,
+        "freq_khz": {key: {"min": least[key], "max": most[key]} for key in keys},
+    }
+    if (now_tier := clock_tier(now, cores)) != tier:
+        return [f"clocks were set anew meanwhile: tier {now_tier}, not {tier}"]
+    then = _table(session.conditions_before.get("freq_khz"))
+    limits = {key: (number(_table(then.get(key)).get("max")), number(most[key])) for key in keys}
+    return [
+        f"core {key} may run at {khz / 1e3:.0f} MHz, before at {was / 1e3:.0f} MHz"
+        for key, (was, khz) in limits.items()
+        if was is not None and khz is not None and khz != was
+    ]
 
 
 def _is_marked(samples: Sequence[tuple[int, int, bool]], start_ns: int, end_ns: int) -> bool:

@@ -42,6 +42,7 @@ STEAL_SHARE = 0.02  # of the session's time: what a hypervisor takes shows in no
 # three; turns of 3 ms beside runs of 3 ms begin to matter well below that.
 WAITED_SHARE = 0.1
 FREE_SHARE = 0.005  # so little waiting over a whole session disturbs one run in a hundred at most
+FAULTS_SHARE = 0.1  # of the slices: page faults in fewer are not in a median
 CACHED = 64  # sessions: those of a network are looked at together, and of a long one the runs take a megabyte
 
 
@@ -95,12 +96,13 @@ def is_known(session: SessionRecord) -> bool:
 
 
 def is_contended(session: SessionRecord) -> bool:
-    """Return whether other programs left a session too little: too few clean slices, or a hypervisor that took its core.
+    """Return whether other programs left a session too little: too few clean slices, a hypervisor that took its core, or what
+    held it up unseen.
 
     Too few are less than half of its slices and of what its plan asks for, or less than carry an interval. Of a session that does
     not know what its runs waited, the whole wait decides.
     """
-    if steal_share(session) > STEAL_SHARE:
+    if steal_share(session) > STEAL_SHARE or held_up(session):
         return True
     found = contention(session)
     if not found.known:
@@ -151,6 +153,23 @@ def steal_share(session: SessionRecord) -> float:
     """Return the share of a session's time in which a hypervisor gave the measured cores to others; 0 where not known."""
     steal_s = number(session.scheduling.get("steal_s")) or 0.0
     return steal_s / session.loop_s if session.loop_s > 0 else 0.0
+
+
+def held_up(session: SessionRecord) -> list[str]:
+    """Return in words what held a session up and shows in no run's wait (device_agents.unseen), if it was enough."""
+    told = session.scheduling.get("unseen")
+    unseen = told if isinstance(told, Mapping) else {}
+    throttled_s, faults = (number(unseen.get(name)) or 0.0 for name in ("throttled_s", "major_faults"))
+    found = []
+    if throttled_s > DISTURBED_SHARE * session.loop_s:
+        found.append(
+            f"a CPU quota that was set meanwhile took {throttled_s / session.loop_s:.0%} of the time"
+        )
+    if faults > FAULTS_SHARE * len(session.slices):
+        found.append(f"{faults:.0f} page faults waited for the disk or compressed memory")
+    if unseen.get("traced") is True:
+        found.append("a tracer, such as strace or a debugger, held the worker")
+    return found
 
 
 def waited_share_of(session: SessionRecord) -> float | None:

@@ -17,7 +17,7 @@ import numpy as np
 from harness.devices.conditions import others_on_gpu
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.reference import OTHERS_SHARE, others_busy
-from harness.estimates.sustained import disturbed_share
+from harness.estimates.sustained import REST_SHARE, disturbed_share, paused_in
 from harness.records import BlockRun, TimedBlock, of_last_model
 from space.indexing import FloatArray
 from space.statistics import student
@@ -70,6 +70,8 @@ def energy_of(run: BlockRun) -> Energy:
     """Return the energy of an inference that a run tells. Raises: NoEnergy."""
     if others := others_on_gpu(run):
         raise NoEnergy(f"{others}, whose energy the sensor counts, too")
+    if run.scheduling.get("slept_s"):
+        raise NoEnergy("the device was suspended meanwhile")
     powers = _Powers(run)
     blocks = run.blocks
     totals: dict[str, list[float]] = {"network": [], "reference": []}
@@ -77,7 +79,9 @@ def energy_of(run: BlockRun) -> Energy:
     for number, block in enumerate(blocks):
         if block.which == "idle" or not block.runs:
             continue
-        if (disturbed_share(run, block) or 0.0) > MOST_DISTURBED:
+        if (disturbed_share(run, block) or 0.0) > MOST_DISTURBED or paused_in(
+            block
+        ) > REST_SHARE * block.seconds:
             continue
         run_s = block.seconds / block.runs
         watts = powers.of(block)

@@ -18,12 +18,14 @@ from harness.devices.conditions import (
     number,
     others_on_gpu,
     signs_between,
+    signs_of_samples,
     throttle_remedy,
     throttle_signs,
 )
 from harness.estimates.clean_runs import (
     STEAL_SHARE,
     contention,
+    held_up,
     is_contended,
     is_known,
     is_seen_free,
@@ -58,6 +60,7 @@ Kind = Literal[
     "power-modes",
     "hot",
     "contended",
+    "held-up",
     "contention-unknown",
     "averages",
     "steal",
@@ -85,6 +88,7 @@ REFERENCE_SHARE = 0.03  # the sentinel: the reference so far off its latency
 # Pairing cancels what slows reference and network alike. In ONNX Runtime ratios moved by a quarter of what the reference slowed,
 # at most: 2.5 % at a tenth, which B still allows. In TFLite they moved by more, so beyond a tenth nothing is better than C.
 PAIRED_SHARE = 0.1
+MOST_SIGNS = 4  # told of a session: the clock of a core wavers, and each sample says another
 MODES_APART = 0.01  # modes nearer to each other than that are within what an interval allows
 DRIFT_SHARE = 0.01  # within one session; and
 DRIFT_P = 0.001  # so seldom chance: neighboring slices are not quite independent
@@ -124,6 +128,7 @@ def check_network(
         _power_modes(used),
         _hot(used),
         _contended(used, len(sessions)),
+        _held_up(used),
         _contention_unknown(used),
         _averages(used),
         _steal(used),
@@ -283,7 +288,8 @@ def _signs(session: SessionRecord) -> list[str]:
         *throttle_signs(session.conditions_after, cores),
         *signs_between(session.conditions_before, session.conditions_after),
     ]
-    return around + [sign for sample in session.samples for sign in throttle_signs(sample)]
+    within = [sign for _, signs in signs_of_samples(session) for sign in signs]
+    return [*dict.fromkeys((*around, *within))][:MOST_SIGNS]
 
 
 def _hot(sessions: Sequence[SessionRecord]) -> Finding | None:
@@ -303,7 +309,7 @@ def _hot(sessions: Sequence[SessionRecord]) -> Finding | None:
 
 def _contended(used: Sequence[SessionRecord], total: int) -> Finding | None:
     """Contended sessions, of those in the estimate or of those left out for better ones."""
-    contended = [s for s in used if is_contended(s) and steal_share(s) <= STEAL_SHARE]
+    contended = [s for s in used if is_contended(s) and steal_share(s) <= STEAL_SHARE and not held_up(s)]
     remedy = f"{_ALONE}; 'harness doctor' says how harness gets ahead of it; then {_FRESH}"
     if not contended:
         left_out = total - len(used)
@@ -320,6 +326,19 @@ def _contended(used: Sequence[SessionRecord], total: int) -> Finding | None:
         kind="contended",
         message=f"another program had the core in {_of(contended, used)}: {clean}{waited}",
         remedy=remedy,
+        cap="D",
+    )
+
+
+def _held_up(sessions: Sequence[SessionRecord]) -> Finding | None:
+    found = [reasons for session in sessions if (reasons := held_up(session))]
+    if not found:
+        return None
+    told = dict.fromkeys(reason for reasons in found for reason in reasons)
+    return Finding(
+        kind="held-up",
+        message=f"what shows in no run's wait held {_of(found, sessions)} up: {'; '.join(told)}",
+        remedy=f"leave quotas as they are while harness measures, free memory, and end tracers; then {_FRESH}",
         cap="D",
     )
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from math import exp, log, sqrt
+from itertools import pairwise
+from math import exp, inf, log, sqrt
 from statistics import fmean, median, quantiles, variance
 from typing import Any
 
@@ -30,6 +31,11 @@ FEWEST_RUNS = 10  # clean ones that tell a median
 # Of a stretch's timed runs: what is clean among more was picked by the other program's turns.
 MOST_DISTURBED = 0.1
 BASELINE_SHARE = 0.02  # of a run, that threads of a pool wait on a free machine at most, as for sessions
+REST_SHARE = 0.02  # of a run: a rest of more lets it cool
+PAUSE_S, SLOWED = (
+    1.0,
+    10.0,
+)  # a step that is longer by so much, and so many times as long as usual, is no slow run
 MHZ = 1000.0  # in kHz
 
 
@@ -125,7 +131,7 @@ def sustained(run: BlockRun) -> Sustained:
     end_s = min(END_S, END_SHARE * (end_ns - start_ns) / 1e9)
     ends = [seen.pieces("network", first_ns, end_s) for first_ns in (start_ns, end_ns - round(end_s * 1e9))]
     ratio = interval = None
-    unknown = others_on_gpu(run)
+    unknown = others_on_gpu(run) or rested(run)
     if not unknown and min(map(len, ends)) < FEWEST_PIECES:
         which = "beginning" if len(ends[0]) < FEWEST_PIECES else "end"
         unknown = f"too few undisturbed runs in the {which}"
@@ -142,6 +148,36 @@ def sustained(run: BlockRun) -> Sustained:
         sensor=seen.sensor,
         unknown=unknown,
     )
+
+
+def rested(run: BlockRun) -> str:
+    """Return for how long a device rested that should have been busy, empty where that is too little to cool it.
+
+    A system that was suspended tells it; whatever stops the worker alone (a signal, a frozen group) leaves a gap between runs.
+    """
+    slept_s = number(run.scheduling.get("slept_s")) or 0.0
+    paused_s = sum(map(paused_in, run.blocks)) + sum(
+        _beyond(after.start_ns - before.end_ns, run.plan.get("settle_s", 0.0) * 1e9)
+        for before, after in pairwise(run.blocks)
+    )
+    total_s = (run.blocks[-1].end_ns - run.blocks[0].start_ns) / 1e9
+    if slept_s + paused_s <= REST_SHARE * total_s:
+        return ""
+    what = "was suspended" if slept_s > paused_s else "ran nothing of this"
+    return f"the device {what} for {slept_s + paused_s:.0f} s meanwhile, and cooled"
+
+
+def paused_in(block: TimedBlock) -> float:
+    """Return for how long, in s, nothing ran in a block: by the time from one timed run to the next, which are evenly spread."""
+    marks = (*block.at_ns, block.end_ns)
+    steps = [after - before for before, after in pairwise(marks)]
+    usual = median(steps) if len(steps) >= FEWEST_PIECES else inf
+    return sum(_beyond(step, usual) for step in steps)
+
+
+def _beyond(step_ns: float, usual_ns: float) -> float:
+    """Return by how much a step is too long, in s; 0 where a slow run explains it."""
+    return (step_ns - usual_ns) / 1e9 if step_ns > max(usual_ns + PAUSE_S * 1e9, SLOWED * usual_ns) else 0.0
 
 
 def disturbed_share(run: BlockRun, block: TimedBlock) -> float | None:

@@ -61,6 +61,8 @@ class BlockRunBuilder:
                 self._runs.append(event)
             elif kind == "block":
                 self._check_index(event["index"])
+                if slept_s := event.get("slept_s"):
+                    self._scheduling["slept_s"] = self._scheduling.get("slept_s", 0.0) + slept_s
                 self._blocks.append(self._ended(event))
                 self._runs.clear()
         except (KeyError, TypeError, ValueError) as error:

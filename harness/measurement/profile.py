@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.devices.assembly import Assembly
+from harness.devices.conditions import others_on_idle_gpu, throttle_signs
 from harness.devices.config import Device
 from harness.devices.connection import Connection, new_owner
 from harness.devices.runtimes import allowed_cores, choose_runtimes, likely_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
 from harness.measurement.events import Connecting
+from harness.records import uses_gpu
 
 OUTSIDE = "outside nodes"
 OTHER = "other"
@@ -39,7 +41,8 @@ class Profile:
     """A network's nodes in running order, and the median of a whole run with and without the profiler, in ns.
 
     All medians are of the `quiet_runs` shortest of the `runs`, of those first in which no thread waited for a core; so many as
-    `disturbed_runs` of them waited all the same, None where the device does not tell.
+    `disturbed_runs` of them waited all the same, None where the device does not tell. `doubts`: what else speaks against the
+    times: other programs on the GPU, a device that throttles.
     """
 
     runtime: str
@@ -53,6 +56,7 @@ class Profile:
     plain_median_ns: int
     nodes: tuple[Node, ...]
     disturbed_runs: int | None = None
+    doubts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.runs < 1 or self.wall_median_ns < 1 or self.plain_median_ns < 1 or not self.nodes:
@@ -145,4 +149,11 @@ def read_profile(answer: Mapping[str, Any]) -> Profile:
         plain_median_ns=answer["plain_median_ns"],
         nodes=tuple(Node(**node) for node in answer["nodes"]),
         disturbed_runs=answer.get("disturbed_runs"),
+        doubts=_doubts(answer["conditions_before"], runtime["provider"]),
     )
+
+
+def _doubts(conditions: Mapping[str, Any], provider: str) -> tuple[str, ...]:
+    heeded = {name: value for name, value in conditions.items() if name != "gpus" or uses_gpu(provider)}
+    others = others_on_idle_gpu(heeded)
+    return (*throttle_signs(heeded), *([others] if others else []))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from harness.devices.conditions import MEMORIES
 from harness.errors import BadResult, LinkError
 from harness.records import SessionRecord, SettledRuns, Slice
 
@@ -24,7 +25,10 @@ _WORKER = (
     "device_ns",
     "device_absent",
 )
-_SCHEDULING = ("delay_source", "baseline_ns", "steal_s", "others_busy", "request", "pace_ns", "paced_by")
+_SCHEDULING = (
+    *("delay_source", "baseline_ns", "steal_s", "others_busy", "request", "pace_ns", "paced_by"),
+    "unseen",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +59,7 @@ class SessionBuilder:
         self._networks, self._identity, self._now_utc, self._clock_s = networks, identity, now_utc, clock_s
         self._scheduling = dict(scheduling)
         self._conditions: dict[str, Any] = {}
+        self._samples: list[dict[str, Any]] = []
         self._started_s, self._loops_s = clock_s(), 0.0
         self._begin(0)
 
@@ -70,9 +75,11 @@ class SessionBuilder:
         self._reference: Mapping[str, Any] | None = None
         self._loaded: Mapping[str, Any] | None = None
         self._warm: Mapping[str, Any] | None = None
+        told = {name: one[name] for one in self._samples for name in MEMORIES if name in one}
+        self._conditions = self._conditions | told  # what was so before the next network
         self._slices: list[Slice] = []
         self._settled: SettledRuns | None = None
-        self._samples: list[dict[str, Any]] = []
+        self._samples = []
 
     def add(self, event: Mapping[str, Any]) -> SessionRecord | Refused | None:
         """Take in an event; return what came of a network when it is the last of it.

@@ -19,7 +19,6 @@ from harness.devices.assembly import Assembly
 from harness.devices.conditions import marked_slices
 from harness.devices.config import DEFAULT_PRECISION
 from harness.devices.link import Link, probe_conditions
-from harness.devices.runtimes import version_name
 from harness.devices.trial import find_sensor
 from harness.errors import AgentError, BadResult, Cancelled, LinkError
 from harness.estimates.clean_runs import is_contended
@@ -168,9 +167,10 @@ class SessionRunner:
             return self.failure(unit, "link-lost", error.reason)
         except AgentError as error:
             return self.failure(unit, error.kind, error.reason)
-        found = version_name(said["runtime"]), said["runtime"]["provider"]
-        if found != (configuration.runtime_version, configuration.provider):
-            return self._changed(unit, f"runtime {' '.join(found)}")
+        phone, told = self.link.phone, said.get("conditions_before", NOTHING)
+        conditions = told if phone is None else phone.beside(told)
+        if changed := changes(configuration, self.link.hello, conditions, said):
+            return self._changed(unit, changed)
         names = ("model_bytes", "empty_bytes", "peak_bytes", "is_reset", "load_ns", "first_run_ns")
         try:
             return FreshRun(

@@ -63,6 +63,8 @@ def print_profile(found: NetworkProfile, by: str = "", *, json_output: bool, wid
         f"{taken.plain_median_ns / NS_PER_MS:.3f} ms without the profiler, which costs {100 * taken.profiler_share:.1f} %",
         err=True,
     )
+    for doubt in taken.doubts:
+        echo(f"{doubt}: these times mislead; profile again without", err=True)
     outside = taken.outside_ns / taken.wall_median_ns
     if taken.disturbed_runs:
         echo(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -238,3 +240,20 @@ def test_what_is_not_told_of_the_cores_is_none(tmp_path, text):
         assert told.stolen_s(told, [0]) is None
         assert told.stolen_s(whole, [0]) is None
         assert told.others_busy(whole, [2]) is None
+
+
+def test_times_of_cores_that_something_else_is_mounted_over_are_not_those_of_the_machine(tmp_path):
+    """As lxcfs does in a container: what others keep busy is not in it, and cores that it leaves out look absent."""
+    (tmp_path / "stat").write_text("cpu  1 0 1 9 0 0 0 0 0 0\ncpu0 1 0 1 9 0 0 0 0 0 0\n")
+    asked = "from device_agents.run_delay import CoreTimes; t = CoreTimes(); print(t.is_told, t.others_busy(t, [0]))"
+    command = f"mount --bind {tmp_path}/stat /proc/stat || exit 77; exec {sys.executable} -c '{asked}'"
+    result = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", command],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ),
+        check=False,
+    )
+    if result.returncode in (1, 77):
+        pytest.skip(f"this system lets nobody mount: {result.stderr}")
+    assert (result.stdout, result.stderr) == ("False None\n", "")

@@ -62,12 +62,14 @@ def test_samples_come_once_a_second_while_the_worker_runs(agent, tmp_path, model
         assert session["type"] == "result", session
     samples = [event for event in events if event["event"] == "sample"]
     starts_ns = [start_ns, *(sample["at_ns"] for sample in samples)]
-    gaps_ns = [later - sooner for sooner, later in pairwise(starts_ns)]
-    assert len(samples) >= 2 and min(gaps_ns) >= 0.9e9
+    gaps_ns = [later - sooner for sooner, later in pairwise(starts_ns[:-1])]
+    assert len(samples) >= 3 and min(gaps_ns) >= 0.9e9, "the last is the end's, whenever that is"
     assert starts_ns[-1] < time.perf_counter_ns()
     for sample in samples:
         assert sample["load_1m"] >= 0
-        assert sample["throttled"] == session["conditions_before"]["throttled"] == 0x50000
+        # a command, which the sample at the end does not wait for
+        assert sample.get("throttled", 0x50000) == session["conditions_before"]["throttled"] == 0x50000
+    assert all("throttled" in sample for sample in samples[:-1])
     slices_ns = [event["at_ns"] for event in events if event["event"] == "slice"]
     assert any(slices_ns[0] < sample["at_ns"] < slices_ns[-1] for sample in samples)  # one clock
 
@@ -149,7 +151,13 @@ def test_a_command_without_end_that_tells_nothing_is_an_error_and_is_not_sampled
 
 
 @pytest.mark.parametrize(
-    "name", ["raspberry_pi_4", "raspberry_pi_5_on_a_weak_supply", "pixel_7_over_adb", "x86_server"]
+    "name",
+    [
+        "raspberry_pi_4",
+        "raspberry_pi_5_on_a_weak_supply",
+        "pixel_7_over_adb",
+        "x86_server",
+    ],
 )
 def test_a_sample_holds_what_changes_of_the_conditions(tmp_path, name):
     case = json.loads((GOLDEN / f"{name}.json").read_text())
@@ -170,13 +178,37 @@ def test_a_sample_holds_what_changes_of_the_conditions(tmp_path, name):
         sample.update(question.take(run_command(question.command)))
     expected = {
         key: before[key]
-        for key in ("temps_c", "load_1m", "throttled", "undervoltage", "thermal_status")
+        for key in (
+            "temps_c",
+            "load_1m",
+            "throttled",
+            "undervoltage",
+            "thermal_status",
+            "governors",
+            "over_current",
+        )
         if key in before
     }
-    if "freq_khz" in before:
-        expected["freq_khz"] = {core: khz["current"] for core, khz in before["freq_khz"].items()}
+    for group, name in (("freq_khz", "current"), ("min_khz", "min"), ("max_khz", "max")):
+        if clocks := {core: khz[name] for core, khz in before.get("freq_khz", {}).items() if name in khz}:
+            expected[group] = clocks
     assert sample.pop("at_ns") > 0 and sample.pop("event") == "sample"
     assert sample == expected
+
+
+def test_a_sample_counts_how_often_a_jetson_was_held_back_for_its_supplys_sake(tmp_path):
+    (tmp_path / "sys/class/hwmon/hwmon3").mkdir(parents=True)
+    for name, text in (("name", "soctherm_oc"), ("oc1_event_cnt", "4"), ("oc3_event_cnt", "15")):
+        (tmp_path / "sys/class/hwmon/hwmon3" / name).write_text(text)
+    sampler = Sampler(Probes(tmp_path).sources([]), [], 0.0)
+    (sample,), _ = take_samples(sampler, 1)
+    assert sample["over_current"] == {"oc1": 4, "oc3": 15}
+
+
+def test_a_session_ends_with_a_sample_so_that_what_came_last_is_its_own(client, models):
+    events, _ = client.run(send_job(client, models, "sleeping"))
+    assert [event["event"] for event in events][-2:] == ["sample", "measured"]
+    assert events[-2]["load_1m"] >= 0
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="of one core, samples come every 5 s")

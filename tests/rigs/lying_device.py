@@ -22,7 +22,7 @@ _HEAD = struct.Struct(">4sII")
 Path = tuple[str | int, ...]
 
 GPU = {"index": 0, "name": "Made Up GPU", "reasons": 0, "temp_c": 40.0, "clock_mhz": 500}
-GPU |= {"max_clock_mhz": 900, "power_w": 20.5, "persistence": True, "programs": 0}
+GPU |= {"max_clock_mhz": 900, "power_w": 20.5, "persistence": True, "used": True, "programs": 0}
 CONDITIONS: dict[str, Any] = {
     "time_utc": "2024-05-01T00:00:00Z",
     "cpu_model": "Made Up CPU",
@@ -56,6 +56,10 @@ SAMPLE: dict[str, Any] = {
     "event": "sample",
     "at_ns": 1,
     "freq_khz": {"0": 1500},
+    "min_khz": {"0": 1000},
+    "max_khz": {"0": 2000},
+    "governors": {"0": "schedutil"},
+    "over_current": {"oc1": 0},
     "temps_c": {"cpu": 40.5},
     "throttled": 0,
     "undervoltage": 0,
@@ -78,6 +82,7 @@ MEASURED_TOO: dict[str, Any] = {
     "arithmetic": "fp32",
     "device_ns": [1000],
     "device_absent": "OSError: no library",
+    "unseen": {"throttled_s": 0.5, "major_faults": 2, "traced": False},
 }
 MEASURED_TOO |= {"runtime": dict.fromkeys(("name", "package"), "onnxruntime") | {"version": "2.0"}}
 MEASURED_TOO["runtime"]["provider"] = "CPUExecutionProvider"
@@ -171,6 +176,7 @@ PROFILE = {
     "wall_median_ns": 1000,
     "plain_median_ns": 800,
     "nodes": [NODE],
+    "conditions_before": CONDITIONS,
 }
 RUNTIME = {
     "name": "onnxruntime",
@@ -216,7 +222,7 @@ def events() -> dict[str, dict[str, Any]]:
         examples[kind] = next(event for event in told if event["event"] == kind)
     examples["energy"] = {"event": "energy", "at_ns": 1, "uj": {"package-0": 5}, "uw": {"VDD_IN": 7}}
     examples["began"] |= {"runtime": dict(RUNTIME), "pinned": True}
-    examples["block"] |= {"waited_ns": 5, "others_busy": 0.1, "steal_s": 0.0}
+    examples["block"] |= {"waited_ns": 5, "others_busy": 0.1, "steal_s": 0.0, "slept_s": 0.0}
     examples["refused"] = {"event": "refused", "network": 0, "failure": ERROR}
     return examples
 
@@ -250,7 +256,9 @@ SURVEY: dict[str, Any] = {
 MESSAGES: dict[str, dict[str, Any]] = {
     **{f"answer {verb}": answer for verb, answer in ANSWERS.items() if verb != "boot"},
     "answer profile": PROFILE,
-    "answer memory": {"runtime": RUNTIME, "threads": 1, "cores": [1]} | WEIGHED,
+    "answer memory": {"runtime": RUNTIME, "threads": 1, "cores": [1]}
+    | WEIGHED
+    | {"conditions_before": CONDITIONS},
     "answer blocks": {"blocks": 3, "conditions_after": CONDITIONS},
     "answer sensor": {"sensor": SENSOR, "reasons": ["RAPL: none"], "update_s": 0.1},
     "answer put": {"stored": True, "received_bytes": 5},

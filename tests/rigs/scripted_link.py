@@ -35,6 +35,7 @@ WEIGHED: dict[str, Any] = {
     "is_reset": True,
     "load_ns": 20_000_000,
     "first_run_ns": 3_000_000,
+    "conditions_before": COOL,
 }
 SLICE_NS = 60_000_000
 PLAN = SessionPlan(min_slices=8, settled_runs=8)

@@ -43,6 +43,7 @@ ANSWER = {
     "quiet_runs": 2,
     "wall_median_ns": 1000,
     "plain_median_ns": 800,
+    "conditions_before": {},
     "nodes": [
         {
             "name": name,
@@ -182,3 +183,28 @@ def test_times_of_a_core_that_another_program_had_are_told_as_such(
     print_profile(network, "op", json_output=False)
     told = " ".join(capsys.readouterr().err.split())
     assert words in told and ("another program" in told) == bool(profile.disturbed_runs)
+
+
+@pytest.mark.parametrize(
+    ("provider", "conditions", "words"),
+    [
+        (
+            "CUDAExecutionProvider",
+            {"gpus": [{"programs": 1, "used": True}]},
+            "1 other program had the GPU open",
+        ),
+        ("CUDAExecutionProvider", {"gpus": [{"reasons": 0x8}]}, "NVIDIA GPU 0 throttled: hardware slowdown"),
+        ("CPUExecutionProvider", {"throttled": 0x4}, "Raspberry Pi throttled: throttled"),
+        ("CPUExecutionProvider", {"gpus": [{"programs": 1, "used": True}]}, ""),
+    ],
+)
+def test_a_profile_says_what_else_speaks_against_its_times(
+    provider: str, conditions: dict[str, object], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runtime = {**ANSWER["runtime"], "provider": provider}
+    profile = read_profile(ANSWER | {"runtime": runtime, "conditions_before": conditions})
+    network = NetworkProfile(profile=profile, network=select_architecture(NETWORK, BLOX), device="made-up")
+    print_profile(network, "op", json_output=False)
+    told = " ".join(capsys.readouterr().err.split())
+    assert [words in doubt for doubt in profile.doubts] == ([True] if words else [])
+    assert ("these times mislead" in told) == bool(words) and words in told

@@ -149,7 +149,7 @@ def test_a_doubt_is_found_with_its_value_and_a_remedy(kind: str) -> None:
 
 
 def test_every_kind_has_its_case() -> None:
-    assert set(CASES) | {"one-session", "one-visit", "few-slices", "contended", "steal", "slow-core"} == set(
+    assert set(CASES) | {"one-session", "one-visit", "few-slices", "contended", "held-up", "steal", "slow-core"} == set(
         get_args(Kind)
     )
 
@@ -227,6 +227,69 @@ def test_what_held_a_board_back_between_two_samples_is_found_by_its_marks_and_co
         conditions_before={"over_current": {"oc3": 1}}, conditions_after={"over_current": {"oc3": 9}}
     )
     assert "jetson_power_mode" in only_finding(counted).remedy
+
+
+@pytest.mark.parametrize(
+    ("unseen", "words"),
+    [
+        ({"throttled_s": 0.5}, "a CPU quota that was set meanwhile took"),
+        ({"major_faults": 5}, "5 page faults waited for the disk"),
+        ({"traced": True}, "a tracer"),
+    ],
+)
+def test_what_shows_in_no_runs_wait_is_d_left_out_beside_better_ones_and_a_little_is_nothing(
+    unseen, words
+) -> None:
+    held = scheduled(unseen=unseen)
+    (found,) = findings_of(held, held)
+    assert (found.kind, found.cap, words in found.message) == ("held-up", "D", True)
+    assert [(one.kind, one.cap) for one in findings_of(session_of(), session_of(), held)] == [
+        ("contended", "A")
+    ]
+    little = scheduled(unseen={"throttled_s": 0.0001, "major_faults": 4, "traced": False})
+    assert findings_of(little, little) == []
+
+
+def test_what_held_a_board_back_within_a_session_is_found_by_its_samples_alone() -> None:
+    """Over SSH nothing else tells: the conditions after a worker are not those of its sessions."""
+    before = {"throttled": 0x10000, "over_current": {"oc3": 1}}
+    samples = ({"at_ns": 0, **before}, {"at_ns": 10**9, "throttled": 0x50000, "over_current": {"oc3": 9}})
+    found = {
+        one.kind: one for one in findings_of(*[session_of(conditions_before=before, samples=samples)] * 2)
+    }
+    assert found["throttled"].cap == "D"
+    assert "meanwhile: throttled" in found["throttled"].message
+    assert "held back 8 times" in found["throttled"].message
+    quiet = findings_of(*[session_of(conditions_before=before, samples=samples[:1])] * 2)
+    assert "throttled" not in [one.kind for one in quiet], "what was so before is no news"
+
+
+CLOCKS_B = {"governors": {"4": "performance", "5": "performance"}, "min_khz": {"4": 600, "5": 600}}
+CLOCKS_B["max_khz"] = {"4": 1800, "5": 1800}
+BEFORE_B = {
+    "governors": CLOCKS_B["governors"],
+    "freq_khz": {core: {"min": 600, "max": 1800, "current": 1800} for core in ("4", "5")},
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"governors": {"4": "powersave", "5": "performance"}}, "tier C, not B"),
+        ({"max_khz": {"4": 1800, "5": 1200}}, "core 5 may run at 1 MHz, before at 2 MHz"),
+        ({}, ""),
+        ({"governors": {}}, ""),
+    ],
+)
+def test_clocks_that_somebody_sets_anew_within_a_session_are_found(changed, words) -> None:
+    tier_b = replace(CONFIGURATION, clock_tier="B")
+    sample = {"at_ns": 0, **CLOCKS_B, **changed}
+    session = session_of(configuration=tier_b, conditions_before=BEFORE_B, samples=(sample,))
+    found = [one.message for one in findings_of(session, session) if one.kind == "throttled"]
+    assert [words in message for message in found] == ([True] if words else [])
+    free = replace(session, configuration=CONFIGURATION)
+    if CONFIGURATION.clock_tier == "C":
+        assert findings_of(free, free) == []
 
 
 def test_one_session_says_that_its_scatter_is_unknown_and_how_to_know_it() -> None:

@@ -53,6 +53,51 @@ def waiting(share: float) -> Callable[[int, TimedBlock], TimedBlock]:
     return change
 
 
+def paused(minutes: range, pause_s: float) -> Callable[[int, TimedBlock], TimedBlock]:
+    """Return what stops a worker in some minutes for so long, early in each."""
+
+    def change(minute: int, block: TimedBlock) -> TimedBlock:
+        left = [at for at in block.at_ns if not 5e9 < at - block.start_ns <= (5 + pause_s) * 1e9]
+        count = len(left)
+        if minute not in minutes:
+            return block
+        return replace(
+            block, at_ns=tuple(left), runs_ns=block.runs_ns[:count], delays_ns=block.delays_ns[:count]
+        )
+
+    return change
+
+
+@pytest.mark.parametrize(("count", "is_told"), [(1, True), (2, False)])
+def test_a_device_that_rested_in_between_is_not_compared_with_how_it_began(count: int, is_told: bool) -> None:
+    """Whatever stops the worker (a signal, a frozen group) lets a throttled device cool."""
+    found = sustained(run_of(lambda at_s: 4.0, change=paused(range(15, 15 + count), 25.0)))
+    assert (found.ratio is not None) == is_told
+    assert is_told or "ran nothing of this for 49 s" in found.unknown, found.unknown
+
+
+def test_a_device_that_was_suspended_is_not_compared_though_its_clock_stood_still() -> None:
+    asleep = run_of(lambda at_s: 4.0, scheduling={"slept_s": 400.0})
+    assert "was suspended for 400 s" in sustained(asleep).unknown
+    assert sustained(run_of(lambda at_s: 4.0, scheduling={"slept_s": 0.5})).ratio is not None
+
+
+@pytest.mark.parametrize("factor", [3.0, 8.0])
+def test_runs_that_throttling_makes_much_longer_are_no_rest(factor: float) -> None:
+    def change(minute: int, block: TimedBlock) -> TimedBlock:
+        if minute < 15:
+            return block
+        every = range(0, TIMED, int(factor))
+        return replace(
+            block,
+            at_ns=tuple(block.at_ns[number] for number in every),
+            runs_ns=tuple(block.runs_ns[number] for number in every),
+            delays_ns=tuple(block.delays_ns[number] for number in every),
+        )
+
+    assert sustained(run_of(lambda at_s: 900.0, change=change)).unknown == ""
+
+
 @pytest.mark.parametrize(
     ("busy_minutes", "is_told"), [(range(25, 27), True), (range(25, 30), False), (range(5), False)]
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from factories.records import graph_hash
-from rigs.scripted_link import WEIGHED, ScriptedLink, ScriptedSource, run_scripted
+from rigs.scripted_link import COOL, WEIGHED, ScriptedLink, ScriptedSource, run_scripted
 from rigs.watcher import Watcher
 
 from harness.errors import AgentError, LinkError
@@ -103,3 +103,21 @@ def test_what_is_left_in_another_runtime_is_weighed_where_everything_fails_in_on
     outcome = run_scripted(link, store, ScriptedSource(networks=(1, 2)), memory=True)
     assert "5 networks failed in a row" in str(outcome.error)
     assert [len(store.fresh_runs(use.configuration)) for use in outcome.uses] == [0, 6]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "words"),
+    [
+        ({"cpu_model": "Another CPU"}, "hardware 'made-up Another CPU', not 'made-up Made Up CPU'"),
+        ({"governors": {"0": "performance", "1": "performance"}}, "clock tier 'B', not 'C'"),
+    ],
+)
+def test_a_worker_on_another_machine_than_the_campaigns_is_not_weighed_for_it(
+    store: Store, conditions: dict[str, Any], words: str
+) -> None:
+    """Behind one address there may be several machines, and a connection that broke ends at another."""
+    link = ScriptedLink()
+    link.weights = [{"conditions_before": COOL | conditions}]
+    outcome = run_scripted(link, store, memory=True)
+    assert {(one.kind, words in one.message) for one in outcome.failures} == {("conditions-changed", True)}
+    assert store.fresh_runs(outcome.uses[0].configuration) == []

@@ -1,0 +1,105 @@
+"""What holds a worker up and shows in no run's wait: of real processes that are moved or traced, and of quotas."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rigs.agent_jobs import QUICK_PLAN, measured, send_job
+
+from device_agents.unseen import Unseen, is_traced
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux tells it")
+SLOW_PLAN = {**QUICK_PLAN, "max_s": 2.0, "min_slices": 100000, "half_width": 0}
+CORES = sorted(os.sched_getaffinity(0))
+# Attaches to every thread of a process, as strace does, and lets them run on: PTRACE_SEIZE and PTRACE_CONT of ptrace(2).
+TRACER = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+for task in os.listdir("/proc/%s/task" % sys.argv[1]):
+    if libc.ptrace(0x4206, int(task), None, None):
+        sys.exit(os.strerror(ctypes.get_errno()))
+print("attached", flush=True)
+while True:
+    try:
+        task, status = os.waitpid(-1, 0x40000000)
+    except ChildProcessError:
+        break
+    if os.WIFSTOPPED(status):
+        libc.ptrace(7, task, None, os.WSTOPSIG(status))
+"""
+
+
+@pytest.fixture
+def client(one_agent):
+    """Return the client of one agent: each test sends what it needs anew."""
+    return one_agent
+
+
+def begin(client, models, **changes):
+    """Send a job; return its worker's process once it times slices."""
+    client.send("run", job=send_job(client, models, "sleeping", plan=SLOW_PLAN, **changes))
+    pid = client.await_event("started")["pid"]
+    client.await_event("slice")
+    return pid
+
+
+@pytest.mark.skipif(len(CORES) < 2, reason="of one core nothing can be moved")
+def test_a_worker_that_somebody_moves_tells_the_cores_that_it_may_run_on(client, models):
+    pid = begin(client, models, cores=CORES[:1])
+    os.sched_setaffinity(pid, CORES[:2])
+    events, _ = client.finish()
+    assert (measured(events)["cores"], measured(events)["pinned"]) == (CORES[:2], False)
+
+
+def test_a_worker_that_stays_tells_its_cores_and_no_trouble(client, models):
+    client.send("run", job=send_job(client, models, "sleeping", cores=CORES[:1], threads=1))
+    events, _ = client.finish()
+    assert (measured(events)["cores"], measured(events)["pinned"]) == (CORES[:1], True)
+    assert "unseen" not in measured(events), "one thread's time off the core holds all of it"
+
+
+@pytest.mark.skipif(len(CORES) < 2, reason="two threads take two cores")
+def test_a_tracer_of_a_worker_is_told(client, models):
+    pid = begin(client, models, threads=2)
+    command = [sys.executable, "-c", TRACER, str(pid)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tracer:
+        is_attached = tracer.stdout.readline() == b"attached\n"
+        events, _ = client.finish()
+        if not is_attached:
+            pytest.skip(f"this system lets nobody trace: {tracer.stderr.read().decode()}")
+    assert measured(events)["unseen"]["traced"] is True
+
+
+@pytest.mark.skipif(len(CORES) < 2, reason="two threads take two cores")
+def test_nothing_is_told_of_a_worker_that_nothing_holds_up(client, models):
+    client.send("run", job=send_job(client, models, "sleeping", threads=2))
+    events, _ = client.finish()
+    assert measured(events)["unseen"] == {}
+
+
+def test_a_quota_that_was_set_meanwhile_and_faults_are_told_since_the_beginning(tmp_path: Path, monkeypatch):
+    group, own = tmp_path / "sys/fs/cgroup/job", tmp_path / "proc/self"
+    for folder in (group, own / "task/7"):
+        folder.mkdir(parents=True)
+    (own / "cgroup").write_text("0::/job\n")
+    (own / "mountinfo").write_text("30 1 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n")
+    (own / "task/7/status").write_text("Name:\tpython\nTracerPid:\t0\n")
+    (group / "cpu.stat").write_text("usage_usec 5\nthrottled_usec 4000\n")
+    monkeypatch.setattr("device_agents.unseen.major_faults", lambda: 3)
+    before, seen = Unseen(True, tmp_path), Unseen(False, tmp_path)
+    assert before.since() == {}
+    (group / "cpu.stat").write_text("usage_usec 5\nthrottled_usec 254000\n")
+    monkeypatch.setattr("device_agents.unseen.major_faults", lambda: 20)
+    assert before.since() == {"throttled_s": 0.25, "major_faults": 17}
+    assert seen.since() == {"major_faults": 17}, "each run's wait holds the quota already"
+    (own / "task/7/status").write_text("Name:\tpython\nTracerPid:\t99\n")
+    assert is_traced(tmp_path) and before.since()["traced"] is True
+
+
+def test_a_system_that_tells_nothing_says_nothing(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("device_agents.unseen.major_faults", lambda: 3)
+    assert Unseen(True, tmp_path).since() == {}

@@ -149,9 +149,15 @@ def test_a_doubt_is_found_with_its_value_and_a_remedy(kind: str) -> None:
 
 
 def test_every_kind_has_its_case() -> None:
-    assert set(CASES) | {"one-session", "one-visit", "few-slices", "contended", "held-up", "steal", "slow-core"} == set(
-        get_args(Kind)
-    )
+    assert set(CASES) | {
+        "one-session",
+        "one-visit",
+        "few-slices",
+        "contended",
+        "held-up",
+        "steal",
+        "slow-core",
+    } == set(get_args(Kind))
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from rigs.agent_client import Client
 from rigs.agent_jobs import QUICK_PLAN, measured, send_job
 
+from device_agents.control_groups import find_groups
 from device_agents.unseen import Unseen, is_traced
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux tells it")
@@ -79,6 +81,35 @@ def test_nothing_is_told_of_a_worker_that_nothing_holds_up(client, models):
     client.send("run", job=send_job(client, models, "sleeping", threads=2))
     events, _ = client.finish()
     assert measured(events)["unseen"] == {}
+
+
+@pytest.fixture
+def group():
+    """Yield a control group of our own without a quota, as a folder, and what sets a quota of a fifth of a core."""
+    groups = find_groups()
+    if groups is None:
+        pytest.skip("no control groups here")
+    folder = groups.mount / f"quota-test-{os.getpid()}"
+    name, text = {1: ("cpu.cfs_quota_us", "20000"), 2: ("cpu.max", "20000 100000")}[groups.version]
+    try:
+        folder.mkdir()
+        (folder / name).write_text({1: "-1", 2: "max 100000"}[groups.version])
+    except OSError as error:
+        pytest.skip(f"this system lets nobody make a control group: {error}")
+    yield folder, lambda: (folder / name).write_text(text)
+    folder.rmdir()
+
+
+@pytest.mark.skipif(len(CORES) < 2, reason="two threads take two cores")
+def test_a_quota_that_is_set_while_a_session_runs_is_told(agent, models, group, tmp_path):
+    folder, set_quota = group
+    with Client(agent, tmp_path / "root") as client:
+        (folder / "cgroup.procs").write_text(str(client.process.pid))
+        client.send("run", job=send_job(client, models, "onnxruntime", plan=SLOW_PLAN, threads=2))
+        client.await_event("slice")
+        set_quota()
+        events, _ = client.finish()
+    assert measured(events)["unseen"]["throttled_s"] > 0.1
 
 
 def test_a_quota_that_was_set_meanwhile_and_faults_are_told_since_the_beginning(tmp_path: Path, monkeypatch):

@@ -431,7 +431,7 @@ class Agent:
 def device_id_of(options: dict[str, Any]) -> int:
     """Return which of the GPUs that are visible to a worker its provider is told to use."""
     told = str((options.get("provider_options") or {}).get("device_id", 0))
-    return int(told) if told.isdigit() else 0
+    return int(told) if told.isdecimal() else 0
 
 
 def told(waited: dict[int, float | None]) -> dict[str, float]:

@@ -216,7 +216,7 @@ def parse_gpus(text: str) -> list[dict[str, Any]]:
 def parse_gpu_programs(text: str) -> int:
     """Return how many programs nvidia-smi lists by their process ids. Raises: ValueError for what it cannot tell."""
     words = [line.strip() for line in text.splitlines() if line.strip()]
-    if not all(word.isdigit() for word in words):
+    if not all(word.isdecimal() for word in words):
         raise ValueError("%r are no process ids" % text.strip()[:120])
     return len(words)
 

@@ -148,7 +148,7 @@ class Jetson:
             raise Refusal(KIND, "nvpmodel -q: %s" % error) from error
 
     def _find_number(self, wanted: str) -> int:
-        if wanted.isdigit():
+        if wanted.isdecimal():
             return int(wanted)
         path = self._filesystem / MODELS_FILE
         try:

@@ -16,7 +16,7 @@ def left_behind(folder: Path) -> Iterator[Path]:
     """Yield the leftovers in a folder of processes that are gone, by names that begin with their numbers."""
     for path in folder.iterdir():
         pid = path.name.split("-")[0]
-        if not pid.isdigit() or not is_alive(int(pid)):
+        if not pid.isdecimal() or not is_alive(int(pid)):
             yield path
 
 

@@ -66,7 +66,7 @@ def used_gpu(
     visible = variables.get("CUDA_VISIBLE_DEVICES")
     entries = [str(number) for number in range(len(gpus))] if visible is None else visible.split(",")
     entry = entries[device_id].strip() if device_id < len(entries) else ""
-    if entry.isdigit():
+    if entry.isdecimal():
         is_alike = len({gpu.get("name") for gpu in gpus}) == 1
         if not is_alike and variables.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
             raise ValueError(

@@ -111,7 +111,7 @@ def _release(version: str | Iterable[int]) -> _Release:
     """Return a version as numbers; of text that is none, nothing."""
     if isinstance(version, str):
         pieces = version.split(".")
-        return tuple(map(int, pieces)) if all(piece.isdigit() for piece in pieces) else ()
+        return tuple(map(int, pieces)) if all(piece.isdecimal() for piece in pieces) else ()
     return tuple(version)
 
 

@@ -22,7 +22,7 @@ def platform_tags(survey: Survey) -> list[str]:
     """Return the tags of wheels that run on a device, the newest glibc first (https://peps.python.org/pep-0600)."""
     machine = machine_of(survey)
     major, _, minor = survey.libc_version.partition(".")
-    newest = int(minor) if major == "2" and minor.isdigit() else 17
+    newest = int(minor) if major == "2" and minor.isdecimal() else 17
     tags = []
     for one in range(newest, _FIRST_GLIBC.get(machine, 17) - 1, -1):
         tags.append(f"manylinux_2_{one}_{machine}")

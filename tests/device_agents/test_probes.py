@@ -175,6 +175,7 @@ ORDERED = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
         ({"CUDA_VISIBLE_DEVICES": "7"}, 0, LIKE, "CUDA_VISIBLE_DEVICES is '7'"),
         ({"CUDA_VISIBLE_DEVICES": "MIG-1234"}, 0, LIKE, "CUDA_VISIBLE_DEVICES is 'MIG-1234'"),
         ({"CUDA_VISIBLE_DEVICES": "GPU-"}, 0, LIKE, "CUDA_VISIBLE_DEVICES is 'GPU-'"),
+        ({"CUDA_VISIBLE_DEVICES": "²"}, 0, LIKE, "CUDA_VISIBLE_DEVICES is '²'"),
     ],
 )
 def test_the_gpu_that_a_worker_uses_is_told_by_its_variables_or_is_not_known(

@@ -135,7 +135,7 @@ def parse_battery(text: str) -> dict[str, Any]:
         raise ValueError(f"'dumpsys battery' has no {error} that harness knows") from error
     told = {"percent": round(percent), "status": status, "temp_c": temp_c, "powered_by": sources}
     voltage = fields.get("voltage", "")
-    return told | ({"voltage_mv": int(voltage)} if voltage.isdigit() else {})
+    return told | ({"voltage_mv": int(voltage)} if voltage.isdecimal() else {})
 
 
 def parse_gauge(text: str) -> dict[str, int]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from rich.cells import cell_len
 
+from harness.estimates.estimate import half_width
 from harness.estimates.findings import Finding
 from harness.estimates.latency import LATENCY_COLUMNS, Latency, LatencyTable, to_json
 from harness.output.layout import PrintedTable, lay_out
@@ -35,6 +36,7 @@ SPARE_COLUMNS = (
     "p90 ms",
     "device ms",
     "wall ms",
+    "ratio +-",
     "ratio",
     "sessions",
     "sensor",
@@ -129,6 +131,7 @@ def _latency_table(title: str, rows: Sequence[Latency], batched: bool) -> Printe
         "+-",
         "grade",
         "ratio",
+        "ratio +-",
         "wall ms",
         "p90 ms",
         "sessions",
@@ -301,19 +304,24 @@ def _write_csv(file: TextIO, documents: Sequence[Mapping[str, object]], columns:
 
 def _cells(row: Latency) -> list[str]:
     low_ms, high_ms = row.interval_ms or (None, None)
-    half = "" if low_ms is None or high_ms is None else f"{(high_ms - low_ms) / 2 / row.latency_ms:.1%}"
+    ratio = row.estimate.ratio
     p90 = "" if row.wall.p90_ms is None else ms_text(row.wall.p90_ms)
     return [
         row.architecture,
         ms_text(row.latency_ms),
         interval_text(low_ms, high_ms),
-        half,
+        _half_text(row.latency_ms, row.interval_ms),
         row.grade,
-        f"{row.estimate.ratio:.4f}",
+        f"{ratio:.4f}",
+        _half_text(ratio, row.estimate.interval),
         ms_text(row.wall.median_ms),
         p90,
         str(row.estimate.sessions),
     ]
+
+
+def _half_text(value: float, ends: tuple[float, float] | None) -> str:
+    return "" if ends is None else f"{half_width(value, ends):.1%}"
 
 
 def interval_text(low_ms: float | None, high_ms: float | None) -> str:

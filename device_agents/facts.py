@@ -10,6 +10,8 @@ import re
 from typing import Any, Callable
 
 PLAUSIBLE_TEMP_C = (-60.0, 200.0)
+# In what Android says of its thermal service: no HAL, an old one, or one without thresholds, a line each.
+NO_THROTTLING = r"HAL Ready: false|ThermalHAL 1\.0|Temperature static thresholds from HAL:\r?\n(?!\t)"
 
 
 def parse_switch(text: str) -> bool:
@@ -193,12 +195,14 @@ def parse_clock_limits(text: str) -> dict[str, tuple[int, int]]:
 def parse_thermal_status(text: str) -> int | None:
     """Return Android's thermal status from `dumpsys thermalservice`: 0 none, 1 light, ... 6 shutdown.
 
-    None where the service is not there (before Android 10) or not shown to this user, as in Termux.
+    None where the service is not there (before Android 10) or not shown to this user, as in Termux; where it was set by hand; and
+    for a 0 that says nothing, since no thermal HAL, or none with thresholds, is behind it.
     Source: https://source.android.com/docs/core/power/thermal-mitigation
     """
     match = re.search(r"^\s*Thermal Status: ([0-6])\s*$", text, re.MULTILINE)
     if match:
-        return int(match.group(1))
+        is_nothing = match.group(1) == "0" and re.search(NO_THROTTLING, text) is not None
+        return None if is_nothing or "IsStatusOverride: true" in text else int(match.group(1))
     if "Permission Denial" in text or "Can't find service" in text:
         return None
     raise ValueError("%r holds no thermal status" % text[:80])

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness.devices.config import DEFAULT_PRECISION, PRECISIONS
 from space import is_enumerable
 from space.errors import ConfigError, MissingMetric
 from space.text_files import suffix_of
@@ -124,6 +123,11 @@ def precision_text(accuracies: Accuracies, precision: str) -> str:
 
     Theirs is the one that their title names, as `val_top1_int8_onnx` does, else fp32. Empty where both fit.
     """
+    from harness.devices.config import (
+        DEFAULT_PRECISION,
+        PRECISIONS,
+    )  # the command line imports this module for its help
+
     words = re.split("[^a-z0-9]+", accuracies.metric.lower())
     named = next((word for word in words if word in PRECISIONS), "")
     if precision in ("", named or DEFAULT_PRECISION):

@@ -73,6 +73,6 @@ def _read_number(channel: Channel) -> int:
                 f"the device's Python ended without telling its clock: {channel.stderr_tail()[-200:]!r}"
             )
         line += piece
-    if not line.strip().isdecimal():
+    if not line.strip().isdigit():
         raise LinkError(f"the device's Python answered {line!r}, no time")
     return int(line)

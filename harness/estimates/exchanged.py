@@ -13,7 +13,7 @@ from statistics import fmean, median, variance
 
 from harness.estimates.clean_runs import FEWEST_SLICES, doubt_of, usable_sessions
 from harness.estimates.estimate import COVERAGE, USUAL_DF, USUAL_SD, RatioEstimate, session_ratios
-from harness.estimates.reference import shared_caches_doubt
+from harness.estimates.reference import moved_doubt
 from harness.records import ReferenceLatency, SessionRecord
 from space.statistics import student
 
@@ -78,7 +78,7 @@ def exchanged_estimate(
     if all(logs) and slices >= FEWEST_SLICES:
         reach = _reach(logs, ratios, error)
         pairs = zip(used, references, strict=True)
-        moved = [shared_caches_doubt(one, quiet) for sessions, quiet in pairs for one in sessions]
+        moved = [moved_doubt(one, quiet) for sessions, quiet in pairs for one in sessions]
         reach = hypot(reach, unlikeness(exp(center)) * fmean(moved)) + _unseen(used)
         interval = (exp(center - reach), exp(center + reach))
     names = [one.process for sessions in used for one in sessions]

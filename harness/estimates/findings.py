@@ -46,9 +46,11 @@ from harness.estimates.outputs import is_wrong, output_error, output_limit
 from harness.estimates.reference import (
     OTHERS_SHARE,
     SLOW_SHARE,
+    late_threads_doubt,
     others_busy,
     reference_level_ns,
     shared_caches_doubt,
+    taken_share,
 )
 from harness.estimates.series import drift_of, severe_outliers, two_modes
 from harness.records import ReferenceLatency, SessionRecord
@@ -71,6 +73,7 @@ Kind = Literal[
     "gpu-unseen",
     "waited",
     "shared-caches",
+    "late-threads",
     "slow-core",
     "core-moved",
     "reference-drift",
@@ -140,6 +143,7 @@ def check_network(
         _gpu_unseen(used),
         _waited(used),
         _shared_caches(used, reference) if reference is not None else None,
+        _late_threads(used, reference) if reference is not None else None,
         _slow_core(reference),
         _core_moved(used),
         *(_reference_drift(used, reference) if reference is not None else ()),
@@ -481,6 +485,30 @@ def _shared_caches(sessions: Sequence[SessionRecord], reference: ReferenceLatenc
         message=f"{told}: shared caches may have moved the ratio by {doubt:.1%}, and its interval is wider by that",
         remedy=f"stop what else runs on the device, then {_FRESH}",
         cap="C" if doubt > GRADE_HALF_WIDTHS["B"] else "B",
+    )
+
+
+def _late_threads(sessions: Sequence[SessionRecord], reference: ReferenceLatency) -> Finding | None:
+    doubts = [late_threads_doubt(session, reference) for session in sessions]
+    late = [session for session, doubt in zip(sessions, doubts, strict=True) if doubt]
+    if not late:
+        return None
+    taken = max(map(taken_share, late))
+    told = (
+        f"another program took {taken:.0%} of the measured cores"
+        if taken > OTHERS_SHARE
+        else "the reference ran slower"
+    )
+    return Finding(
+        kind="late-threads",
+        message=f"{told} in {_of(late, sessions)}: threads that sleep between operations may have been woken late, which moves "
+        f"ratios by {max(doubts):.1%}, and the interval is wider by that",
+        remedy=f"stop what else runs on the device, or measure one thread; then {_FRESH}",
+        cap="D"
+        if max(doubts) > GRADE_HALF_WIDTHS["C"]
+        else "C"
+        if max(doubts) > GRADE_HALF_WIDTHS["B"]
+        else "B",
     )
 
 

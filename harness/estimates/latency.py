@@ -22,7 +22,7 @@ from harness.estimates.estimate import (
 )
 from harness.estimates.findings import Finding, check_network, grade
 from harness.estimates.outputs import output_error
-from harness.estimates.reference import shared_caches_doubt
+from harness.estimates.reference import moved_doubt
 from harness.records import Configuration, Failure, FreshRun, ReferenceLatency, SessionRecord
 
 LATENCY_COLUMNS = (
@@ -209,7 +209,7 @@ def latency_of(
     inference.
     """
     used = usable_sessions(sessions)
-    doubt = fmean(shared_caches_doubt(session, reference) for session in used)
+    doubt = fmean(moved_doubt(session, reference) for session in used)
 
     def of(coverage: float) -> RatioEstimate:
         found = estimate(sessions, scatter, coverage=coverage)

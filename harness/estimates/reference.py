@@ -51,6 +51,13 @@ OTHERS_SHARE = 0.2  # of the time of another core: less are the daemons of a qui
 PACE_QUANTILE = 0.2
 SLOW_SHARE = 0.25
 QUIET_NOISE = 0.03  # relative differences between levels of quiet sessions
+# Several threads of XNNPACK sleep between operations and are woken for each. In some processes beside a busy program, and in few
+# without one, that took longer: the reference ran 12 % slower, ratios moved by up to 13 %, and the runs' waits told nothing.
+SLEEPING_RUNTIMES = ("tflite", "litert")
+LATE_DOUBT = (
+    0.15  # of a ratio, where a program shares the cores and no session tells the reference's quiet level
+)
+LATE_SHARE = 1.5  # of what the reference runs slower than in other sessions
 # TFLite with programs on the other core: while the reference took 3 to 13 % longer than when quiet, a network that was not
 # slowed at all moved by 0.83 of that; in ONNX Runtime ratios moved by a quarter of it.
 MOVED_SHARE = 0.8
@@ -169,6 +176,33 @@ def shared_caches_doubt(session: SessionRecord, reference: ReferenceLatency) -> 
         return 0.0
     doubt = MOVED_SHARE * max(0.0, level_ns / reference.latency_ns - 1 - QUIET_NOISE)
     return max(doubt, NEVER_QUIET_DOUBT) if reference.never_quiet else doubt
+
+
+def moved_doubt(session: SessionRecord, reference: ReferenceLatency) -> float:
+    """Return how far a session's ratio may have been moved by what no wait of its runs shows, relative."""
+    return max(shared_caches_doubt(session, reference), late_threads_doubt(session, reference))
+
+
+def late_threads_doubt(session: SessionRecord, reference: ReferenceLatency) -> float:
+    """Return how far threads that are woken late may have moved a session's ratio, relative: a network of many operations more.
+
+    Beside a program on the measured cores this may be so in every session; else the reference's level tells of it.
+    """
+    configuration = session.configuration
+    if configuration.threads == 1 or configuration.runtime not in SLEEPING_RUNTIMES or configuration.uses_gpu:
+        return 0.0
+    if taken_share(session) > OTHERS_SHARE:
+        return LATE_DOUBT
+    level_ns = reference_level_ns(session)
+    return (
+        0.0 if level_ns is None else LATE_SHARE * max(0.0, level_ns / reference.latency_ns - 1 - QUIET_NOISE)
+    )
+
+
+def taken_share(session: SessionRecord) -> float:
+    """Return the share of the measured cores that other programs took just before a session, 0 where that is not known."""
+    probe = session.scheduling.get("probe")
+    return number(probe.get("taken")) or 0.0 if isinstance(probe, Mapping) else 0.0
 
 
 def were_never_quiet(levels: Sequence[ReferenceLevel], best_paces_ns: Mapping[str, float]) -> bool:

@@ -11,9 +11,10 @@ import pytest
 from factories.records import CONFIGURATION, SESSIONS, make_session, make_slice, without_waits
 from hypothesis import given, settings
 
-from harness.estimates.estimate import estimate, scatter_of
+from harness.estimates.estimate import COVERAGE, estimate, scatter_of
 from harness.estimates.findings import Finding, Kind, check_network, grade
-from harness.estimates.reference import NEVER_QUIET_DOUBT, shared_caches_doubt
+from harness.estimates.latency import latency_of
+from harness.estimates.reference import LATE_DOUBT, NEVER_QUIET_DOUBT, late_threads_doubt, shared_caches_doubt
 from harness.records import ReferenceLatency, SessionRecord
 
 REFERENCE_NS = 10_000_000
@@ -160,6 +161,7 @@ def test_every_kind_has_its_case() -> None:
     others = {
         "one-session",
         "one-visit",
+        "late-threads",
         "few-slices",
         "contended",
         "held-up",
@@ -570,3 +572,23 @@ def test_a_gpu_that_computes_before_a_session_is_shared_whoever_sees_its_program
     found = [one for one in findings_of(session, session) if one.cap == "D"]
     assert [one.kind for one in found] == kinds
     assert all(f"busy, {percent} %, in " in one.message for one in found)
+
+
+@pytest.mark.parametrize(
+    ("taken", "slower", "doubt"), [(0.5, 0.0, LATE_DOUBT), (0.0, 0.13, 0.15), (0.0, 0.02, 0.0)]
+)
+def test_threads_that_sleep_between_operations_may_be_woken_late(
+    taken: float, slower: float, doubt: float
+) -> None:
+    reference_ns = int(REFERENCE_NS * (1 + slower))
+    for runtime, threads, wanted in (("tflite", 2, doubt), ("tflite", 1, 0.0), ("onnxruntime", 2, 0.0)):
+        on = replace(CONFIGURATION, runtime=runtime, threads=threads)
+        one = session_of(reference_ns=reference_ns, configuration=on, scheduling={"probe": {"taken": taken}})
+        reference = replace(REFERENCE, configuration=on)
+        assert late_threads_doubt(one, reference) == pytest.approx(wanted)
+        found = {finding.kind: finding for finding in findings_of(one, one, reference=reference)}
+        assert ("late-threads" in found) == (wanted > 0)
+        if wanted:
+            assert found["late-threads"].cap == "D"
+            assert "another program took 50%" in found["late-threads"].message or not taken
+            assert latency_of([one, one], reference, None, COVERAGE).grade == "D"

@@ -79,9 +79,8 @@ def energy_of(run: BlockRun) -> Energy:
     for number, block in enumerate(blocks):
         if block.which == "idle" or not block.runs:
             continue
-        if (disturbed_share(run, block) or 0.0) > MOST_DISTURBED or paused_in(
-            block
-        ) > REST_SHARE * block.seconds:
+        is_disturbed = (disturbed_share(run, block) or 0.0) > MOST_DISTURBED
+        if is_disturbed or paused_in(block) > REST_SHARE * block.seconds:
             continue
         run_s = block.seconds / block.runs
         watts = powers.of(block)

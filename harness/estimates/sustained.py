@@ -32,10 +32,9 @@ FEWEST_RUNS = 10  # clean ones that tell a median
 MOST_DISTURBED = 0.1
 BASELINE_SHARE = 0.02  # of a run, that threads of a pool wait on a free machine at most, as for sessions
 REST_SHARE = 0.02  # of a run: a rest of more lets it cool
-PAUSE_S, SLOWED = (
-    1.0,
-    10.0,
-)  # a step that is longer by so much, and so many times as long as usual, is no slow run
+# A step from run to run that is longer by so much, and so many times as long as usual, is no slow run.
+PAUSE_S = 1.0
+SLOWED = 10.0
 MHZ = 1000.0  # in kHz
 
 

@@ -93,6 +93,7 @@ def test_the_output_that_is_furthest_off_counts_however_small_it_is_beside_the_o
     assert output_error(right) == 0
     assert output_error(replace(right, output=(*large, 2e-3, *(0.0,) * 7))) == pytest.approx(1)
     assert output_error(replace(right, output=(*large, *(0.0,) * 8))) == 1
+    assert output_error(replace(right, output=large)) == 1, "an output that is not told is judged, too"
 
 
 def test_an_output_of_which_nothing_is_expected_is_not_judged_and_the_others_are() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from device_agents.clean_runs import LONG_RUN_NS, CleanRuns, baseline_ns
 from device_agents.core_request import ask
+from device_agents.core_to_core import CoreToCore
 from device_agents.frames import FrameReader, FrameWriter
 from device_agents.jobs import ModelRecipe, Plan
 from device_agents.memory_guard import offer_to_kernel
@@ -136,6 +137,7 @@ def do_job(message: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
         measured += stop is not None
         if stop == "contended":
             break
+    session.end()
     return {"threads": job["threads"], "cores": message["cores"], "measured": measured}
 
 
@@ -171,10 +173,17 @@ class Session:
         self._parts: dict[str, bytes] = {}  # read and verified once, some 60 % of any model
         self.is_accelerated = uses_accelerator(str(job["options"].get("provider", "")))
         self._is_one_thread = job["threads"] == 1 and not self.is_accelerated
+        self._core_to_core = CoreToCore(
+            [] if self._is_one_thread or self.is_accelerated else message["cores"]
+        )
         self._has_quota = read_quota() is not None
         self._delay = RunDelay(self._is_one_thread, ThrottledTime() if self._has_quota else None)
         self._stopwatch = Stopwatch(self._delay)
         self._paces = Paces()
+
+    def end(self) -> None:
+        """End what the session started."""
+        self._core_to_core.end()
 
     def load_reference(self) -> Loaded:
         """Load the reference; it is no network's fault if that fails. Raises: Refusal, and what the runtime raises.
@@ -215,6 +224,7 @@ class Session:
             event[which + "_ns"], event[which + "_loops"] = warming.samples_ns, warming.loops
         reporter.send(event)
         baselines = {which: self._baseline_ns(warming) for which, warming in warm.items()}
+        self._core_to_core.begin()
         reporter.enter("slices", number)
         clean = CleanRuns(
             warm_network.loops, warm_reference.loops, baselines["network"], baselines["reference"]
@@ -226,6 +236,7 @@ class Session:
                 network.run, plan.settled_runs, warm_network.loops, reporter.pulse, self._stopwatch
             )
             reporter.send(dict(times, event="settled", network=number))
+        self._core_to_core.take()
         for one in (outputs, reference_outputs):
             one.check()
         now_ns = perf_counter_ns()
@@ -250,6 +261,8 @@ class Session:
             measured["arithmetic"] = network.arithmetic
         if self._delay.source == "schedstat":
             measured["waited_s"] = max(0, self._delay.read()[0] - waited_ns) / NS_PER_S
+        if core_to_core := self._core_to_core.told():
+            measured["core_to_core"] = core_to_core
         if not self._is_one_thread:  # whose time off the core holds all of it
             measured["unseen"] = unseen.since()
         cores, now = self._message["cores"], CoreTimes()

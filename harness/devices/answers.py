@@ -39,6 +39,7 @@ CoreText = Annotated[str, Field(pattern=r"^[0-9]{1,4}$")]
 Count = Annotated[int, Field(ge=0, lt=_MAX_INTEGER)]
 Positive = Annotated[int, Field(gt=0, lt=_MAX_INTEGER)]
 Finite = Annotated[float, Field(gt=-1e18, lt=1e18, allow_inf_nan=False)]
+Nanoseconds = Annotated[float, Field(ge=0, lt=1e12, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, lt=1e9, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Celsius = Annotated[float, Field(ge=-300, le=2000)]
@@ -516,6 +517,14 @@ class HoldUps(Said):
     traced: bool = False
 
 
+class CoreToCore(Said):
+    """Latency between the cores of several threads, one way, in ns: each time that it was measured in a session."""
+
+    ns: Annotated[list[Nanoseconds], Field(min_length=1, max_length=2)]
+    alone_ns: Nanoseconds
+    guest: bool = False
+
+
 class MeasuredEvent(Said):
     """A network is measured."""
 
@@ -542,6 +551,7 @@ class MeasuredEvent(Said):
     device_absent: Message = ""
     request: AskedCore | None = None
     unseen: HoldUps = HoldUps()
+    core_to_core: CoreToCore | None = None
 
 
 class RefusedEvent(Said):

@@ -42,15 +42,13 @@ from harness.estimates.estimate import (
     reference_latency_ns,
     session_ratios,
 )
+from harness.estimates.moved import apart, far_cores_doubt, shared_caches_doubt, taken_share
 from harness.estimates.outputs import is_wrong, output_error, output_limit
 from harness.estimates.reference import (
     OTHERS_SHARE,
     SLOW_SHARE,
-    late_threads_doubt,
     others_busy,
     reference_level_ns,
-    shared_caches_doubt,
-    taken_share,
 )
 from harness.estimates.series import drift_of, severe_outliers, two_modes
 from harness.records import ReferenceLatency, SessionRecord
@@ -73,7 +71,7 @@ Kind = Literal[
     "gpu-unseen",
     "waited",
     "shared-caches",
-    "late-threads",
+    "far-cores",
     "slow-core",
     "core-moved",
     "reference-drift",
@@ -143,7 +141,7 @@ def check_network(
         _gpu_unseen(used),
         _waited(used),
         _shared_caches(used, reference) if reference is not None else None,
-        _late_threads(used, reference) if reference is not None else None,
+        _far_cores(used, reference) if reference is not None else None,
         _slow_core(reference),
         _core_moved(used),
         *(_reference_drift(used, reference) if reference is not None else ()),
@@ -488,27 +486,29 @@ def _shared_caches(sessions: Sequence[SessionRecord], reference: ReferenceLatenc
     )
 
 
-def _late_threads(sessions: Sequence[SessionRecord], reference: ReferenceLatency) -> Finding | None:
-    doubts = [late_threads_doubt(session, reference) for session in sessions]
-    late = [session for session, doubt in zip(sessions, doubts, strict=True) if doubt]
-    if not late:
+def _far_cores(sessions: Sequence[SessionRecord], reference: ReferenceLatency) -> Finding | None:
+    doubts = [far_cores_doubt(session, reference) for session in sessions]
+    far = [session for session, doubt in zip(sessions, doubts, strict=True) if doubt]
+    if not far:
         return None
-    taken = max(map(taken_share, late))
-    told = (
-        f"another program took {taken:.0%} of the measured cores"
-        if taken > OTHERS_SHARE
-        else "the reference ran slower"
-    )
+    most = max(doubts)
+    times = [found for session in far if (found := apart(session, reference)) is not None]
+    if times:
+        told = f"the cores were {max(times):.1f} times as far apart as usual, or as near, in {_of(far, sessions)}"
+    else:
+        taken = max(map(taken_share, far))
+        why = (
+            f"another program took {taken:.0%} of them"
+            if taken > OTHERS_SHARE
+            else "the reference ran slower"
+        )
+        told = f"how far apart the cores were is not known, and {why} in {_of(far, sessions)}"
     return Finding(
-        kind="late-threads",
-        message=f"{told} in {_of(late, sessions)}: threads that sleep between operations may have been woken late, which moves "
-        f"ratios by {max(doubts):.1%}, and the interval is wider by that",
-        remedy=f"stop what else runs on the device, or measure one thread; then {_FRESH}",
-        cap="D"
-        if max(doubts) > GRADE_HALF_WIDTHS["C"]
-        else "C"
-        if max(doubts) > GRADE_HALF_WIDTHS["B"]
-        else "B",
+        kind="far-cores",
+        message=f"{told}: networks whose threads hand over often take longer then, which moves ratios by up to {most:.0%}, and "
+        "the interval is wider by that",
+        remedy=f"{_FRESH}, for the host of a virtual machine moves its cores now and then; or measure one thread",
+        cap="D" if most > GRADE_HALF_WIDTHS["C"] else "C" if most > GRADE_HALF_WIDTHS["B"] else "B",
     )
 
 

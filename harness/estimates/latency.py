@@ -22,7 +22,7 @@ from harness.estimates.estimate import (
 )
 from harness.estimates.findings import Finding, check_network, grade
 from harness.estimates.outputs import output_error
-from harness.estimates.reference import moved_doubt
+from harness.estimates.moved import moved_doubt
 from harness.records import Configuration, Failure, FreshRun, ReferenceLatency, SessionRecord
 
 LATENCY_COLUMNS = (

@@ -28,6 +28,7 @@ _WORKER = (
 _SCHEDULING = (
     *("delay_source", "baseline_ns", "steal_s", "others_busy", "request", "pace_ns", "paced_by"),
     "unseen",
+    "core_to_core",
 )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import signal
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -18,12 +19,15 @@ from typing import Any
 
 ROUND_TRIPS = 100  # of a block, some 30 us
 BLOCKS = 15
-COUNTED = 3  # the block at this place, by rising time: an interrupt, or another program's turn, spoils the slowest
+COUNTED = (
+    3  # the block at this place, by rising time: an interrupt, or another program's turn, spoils the slowest
+)
 MOST_NS = 200_000_000  # of waiting for the other core: it has gone, or another program has it
 LOOK_AT_CLOCK = 4096  # reads of the memory, after which a waiting core looks at the clock
 ANSWER_S = 1.0
 MOST_CORES = 8  # that are asked; of more, the first
 THERE, BACK = 0, 512  # places in the shared memory, far enough apart that no cache fetches both at once
+DESCRIPTORS = 65_536  # closed in the child: what a worker has open ends with the worker
 VALUES = 250  # written in turn, from 1
 
 
@@ -65,8 +69,8 @@ class CoreToCore:
             self._taken_ns.append(found)
 
     def told(self) -> dict[str, Any]:
-        """Return `ns`: the latencies of this session, one way, `alone_ns`: the time that the same reads and writes take on one core,
-        and `guest`: whether this is known to be a virtual machine; empty where nothing is told.
+        """Return `ns`: the latencies of this session, one way; `alone_ns`: the time that the same reads and writes take on one
+        core; `guest`: whether this is known to be a virtual machine. Empty where nothing is told.
         """
         if not self._child:
             return {}
@@ -76,6 +80,7 @@ class CoreToCore:
         """End the child process."""
         if self._child:
             self._line.close()
+            os.kill(self._child, signal.SIGKILL)  # a zombie until waited for, so the number is still its own
             os.waitpid(self._child, 0)
             self._child = 0
 
@@ -105,8 +110,8 @@ def live(line: socket.socket, memory: mmap.mmap) -> None:
     """Be the child: answer from each core that is asked for, until the worker is gone."""
     try:
         keep = line.fileno()
-        os.closerange(0, keep)  # the worker's pipes end with the worker
-        os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") < 65536 else 65536)
+        os.closerange(0, keep)
+        os.closerange(keep + 1, DESCRIPTORS)
         while True:
             asked = line.recv(16)
             if not asked:

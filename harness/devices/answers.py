@@ -517,7 +517,7 @@ class HoldUps(Said):
     traced: bool = False
 
 
-class CoreToCore(Said):
+class BetweenCores(Said):
     """Latency between the cores of several threads, one way, in ns: each time that it was measured in a session."""
 
     ns: Annotated[list[Nanoseconds], Field(min_length=1, max_length=2)]
@@ -551,7 +551,7 @@ class MeasuredEvent(Said):
     device_absent: Message = ""
     request: AskedCore | None = None
     unseen: HoldUps = HoldUps()
-    core_to_core: CoreToCore | None = None
+    core_to_core: BetweenCores | None = None
 
 
 class RefusedEvent(Said):

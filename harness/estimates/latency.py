@@ -21,8 +21,8 @@ from harness.estimates.estimate import (
     wall_time,
 )
 from harness.estimates.findings import Finding, check_network, grade
-from harness.estimates.outputs import output_error
 from harness.estimates.moved import moved_doubt
+from harness.estimates.outputs import output_error
 from harness.records import Configuration, Failure, FreshRun, ReferenceLatency, SessionRecord
 
 LATENCY_COLUMNS = (

@@ -33,7 +33,7 @@ NEVER_QUIET_DOUBT = 0.05
 # times as far apart, ratios moved by up to 12 % (TFLite) and 35 % (ONNX Runtime).
 APART_SHARE = 0.4
 FAR_SHARE = 0.25  # of a ratio, for each time that cores are farther apart
-# Between neighboring cores of a guest a value takes 0.9 to 1 times what the same reads and writes take on one core.
+# Between neighboring cores of a guest a value takes 0.6 to 1 times what the same reads and writes take on one core.
 GUEST_SHARE = 1.2
 # Of sessions that do not tell: what a reference slower than in other sessions, or another program on the cores, leaves open.
 UNTOLD_SHARE = 1.5
@@ -65,7 +65,7 @@ def shared_caches_doubt(session: SessionRecord, reference: ReferenceLatency) -> 
 
 
 def core_to_core_ns(session: SessionRecord) -> float | None:
-    """Return the latency between the cores of a session of several threads, one way, in ns: the longest told; None where none is."""
+    """Return the latency between the cores of a session of several threads, one way, in ns: the longest told, or None."""
     return max(_told_ns(session), default=None)
 
 
@@ -96,9 +96,18 @@ def apart(session: SessionRecord, reference: ReferenceLatency) -> float | None:
     return max(max(each / usual_ns, usual_ns / each) for each in found)
 
 
+def near_sessions(sessions: Sequence[SessionRecord], reference: ReferenceLatency) -> list[SessionRecord]:
+    """Return the sessions of a network without those whose cores were not as far apart as usual, if there are others."""
+    return [one for one in sessions if (apart(one, reference) or 1.0) <= 1 + APART_SHARE] or list(sessions)
+
+
 def far_cores_doubt(session: SessionRecord, reference: ReferenceLatency) -> float:
     """Return how far the cores' distance may have moved a session's ratio, relative; 0 of one thread, and on an accelerator."""
-    if session.configuration.threads == 1 or session.configuration.uses_gpu or not session.configuration.feels_pace:
+    if (
+        session.configuration.threads == 1
+        or session.configuration.uses_gpu
+        or not session.configuration.feels_pace
+    ):
         return 0.0
     times = apart(session, reference)
     if times is not None:

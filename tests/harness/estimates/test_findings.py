@@ -14,7 +14,13 @@ from hypothesis import given, settings
 from harness.estimates.estimate import COVERAGE, estimate, scatter_of
 from harness.estimates.findings import Finding, Kind, check_network, grade
 from harness.estimates.latency import latency_of
-from harness.estimates.reference import LATE_DOUBT, NEVER_QUIET_DOUBT, late_threads_doubt, shared_caches_doubt
+from harness.estimates.moved import (
+    NEVER_QUIET_DOUBT,
+    UNTOLD_DOUBT,
+    far_cores_doubt,
+    near_sessions,
+    shared_caches_doubt,
+)
 from harness.records import ReferenceLatency, SessionRecord
 
 REFERENCE_NS = 10_000_000
@@ -38,7 +44,7 @@ def session_of(
         )
         for number, ratio in enumerate(ratios)
     ]
-    return make_session(slices, **changes)
+    return make_session(slices, **{"configuration": replace(CONFIGURATION, threads=1), **changes})
 
 
 def findings_of(*sessions: SessionRecord, reference: ReferenceLatency | None = REFERENCE) -> list[Finding]:
@@ -111,7 +117,7 @@ CASES: dict[str, tuple[Callable[[], SessionRecord], list[str]]] = {
     ),
     "averages": (lambda: session_of(plan={"averages_of": 50}), ["mean of 50 runs", "1 of 2 sessions"]),
     "contention-unknown": (lambda: without_waits(session_of()), ["1 of 2 sessions"]),
-    "quota": (lambda: scheduled(quota_cores=0.5), ["0.5 cores for 2 threads", "not another program's"]),
+    "quota": (lambda: scheduled(quota_cores=0.5), ["0.5 cores for 1 thread", "not another program's"]),
     "shared-caches": (
         lambda: scheduled(others_busy=0.4, reference_ns=10_400_000),
         ["40% busy", "4.0% slower", "by 0.8%", "1 of 2 sessions"],
@@ -161,7 +167,7 @@ def test_every_kind_has_its_case() -> None:
     others = {
         "one-session",
         "one-visit",
-        "late-threads",
+        "far-cores",
         "few-slices",
         "contended",
         "held-up",
@@ -575,20 +581,62 @@ def test_a_gpu_that_computes_before_a_session_is_shared_whoever_sees_its_program
 
 
 @pytest.mark.parametrize(
-    ("taken", "slower", "doubt"), [(0.5, 0.0, LATE_DOUBT), (0.0, 0.13, 0.15), (0.0, 0.02, 0.0)]
+    ("taken", "slower", "doubt"), [(0.5, 0.0, UNTOLD_DOUBT), (0.0, 0.13, 0.15), (0.0, 0.02, 0.0)]
 )
-def test_threads_that_sleep_between_operations_may_be_woken_late(
+def test_how_far_apart_cores_were_is_doubtful_where_it_is_not_told(
     taken: float, slower: float, doubt: float
 ) -> None:
     reference_ns = int(REFERENCE_NS * (1 + slower))
-    for runtime, threads, wanted in (("tflite", 2, doubt), ("tflite", 1, 0.0), ("onnxruntime", 2, 0.0)):
-        on = replace(CONFIGURATION, runtime=runtime, threads=threads)
+    for provider, threads, wanted in (("XNNPACK", 2, doubt), ("XNNPACK", 1, 0.0), ("GPU-fp32", 2, 0.0)):
+        on = replace(CONFIGURATION, provider=provider, threads=threads)
         one = session_of(reference_ns=reference_ns, configuration=on, scheduling={"probe": {"taken": taken}})
         reference = replace(REFERENCE, configuration=on)
-        assert late_threads_doubt(one, reference) == pytest.approx(wanted)
+        assert far_cores_doubt(one, reference) == pytest.approx(wanted)
         found = {finding.kind: finding for finding in findings_of(one, one, reference=reference)}
-        assert ("late-threads" in found) == (wanted > 0)
+        assert ("far-cores" in found) == (wanted > 0)
         if wanted:
-            assert found["late-threads"].cap == "D"
-            assert "another program took 50%" in found["late-threads"].message or not taken
+            assert found["far-cores"].cap == "D"
+            assert "another program took 50%" in found["far-cores"].message or not taken
             assert latency_of([one, one], reference, None, COVERAGE).grade == "D"
+
+
+def between(
+    ns: list[float], alone_ns: float = 100.0, *, guest: bool = False, **changed: Any
+) -> SessionRecord:
+    """Return a session of two threads, slower than usual and beside another program, with what it told of its cores."""
+    told = {"core_to_core": {"ns": ns, "alone_ns": alone_ns, "guest": guest}, "probe": {"taken": 0.5}}
+    on = replace(CONFIGURATION, threads=2)
+    return session_of(reference_ns=int(REFERENCE_NS * 1.13), configuration=on, scheduling=told | changed)
+
+
+@pytest.mark.parametrize(
+    ("session", "usual_ns", "times"),
+    [
+        (between([90.0, 120.0]), 92.0, None),  # as quiet hosts differ
+        (between([92.0, 230.0]), 92.0, 2.5),  # moved within the session
+        (between([230.0, 92.0]), 92.0, 2.5),
+        (between([40.0, 92.0]), 92.0, 2.3),  # hyperthreads of one core
+        (between([230.0, 230.0]), 230.0, None),  # two sockets, always
+        (between([230.0, 230.0], guest=True), 230.0, 230 / 120),  # or a guest, always seen like that
+        (between([110.0, 110.0], guest=True), 110.0, None),
+    ],
+)
+def test_ratios_of_cores_that_are_not_as_far_apart_as_usual_are_doubtful(
+    session: SessionRecord, usual_ns: float, times: float | None
+) -> None:
+    reference = replace(REFERENCE, configuration=session.configuration, core_to_core_ns=usual_ns)
+    doubt = 0.0 if times is None else (times - 1) / 4
+    assert far_cores_doubt(session, reference) == pytest.approx(doubt)
+    kinds = {one.kind: one for one in findings_of(session, session, reference=reference)}
+    assert ("far-cores" in kinds) == (times is not None)
+    if times is not None:
+        assert (
+            kinds["far-cores"].cap == "D" and f"{times:.1f} times as far apart" in kinds["far-cores"].message
+        )
+
+
+def test_sessions_of_far_cores_count_only_where_there_are_no_others() -> None:
+    near, far, untold = between([92.0, 93.0]), between([92.0, 230.0]), between([92.0], core_to_core=None)
+    reference = replace(REFERENCE, configuration=near.configuration, core_to_core_ns=92.0)
+    assert near_sessions([near, far, untold, near], reference) == [near, untold, near]
+    assert near_sessions([far, far], reference) == [far, far]

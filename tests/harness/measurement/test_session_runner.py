@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime, tzinfo
+from itertools import count
 from pathlib import Path
+from typing import Self
 
 import pytest
 from factories.records import graph_hash
@@ -11,6 +14,7 @@ from rigs.scripted_link import CALIBRATIONS, COOL, Run, ScriptedLink, ScriptedSo
 from rigs.watcher import Watcher
 
 from harness.errors import AgentError, Cancelled, LinkError
+from harness.measurement import session_runner
 from harness.measurement.campaign import Outcome
 from harness.measurement.events import Repeating
 from harness.measurement.session_runner import REDO_AFTER_S
@@ -160,6 +164,24 @@ def test_an_agent_that_cannot_clear_its_disk_is_a_failure_and_no_end(store: Stor
     outcome = run_scripted(link, store, ScriptedSource(networks=(2, 3)))
     assert (outcome.measured, outcome.error) == (1, None)
     assert [failure.kind for failure in outcome.failures] == ["agent-error"]
+
+
+def test_a_clock_that_is_set_between_sessions_makes_no_visits_of_them(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock(datetime):
+        """A time of day that somebody sets two hours on whenever it is read."""
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls.fromtimestamp(1e9 + 7200 * next(readings), tz)
+
+    readings = count()
+    monkeypatch.setattr(session_runner, "datetime", Clock)
+    outcome = run_scripted(ScriptedLink(), store, sessions=4)
+    reference = store.reference_latency(configuration_of(outcome))
+    assert reference is not None
+    assert (outcome.measured, reference.visits) == (4, 1)
 
 
 def test_a_reference_far_off_has_the_conditions_asked_before_the_next_session(

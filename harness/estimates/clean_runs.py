@@ -119,7 +119,7 @@ def usable_sessions(sessions: Sequence[SessionRecord]) -> list[SessionRecord]:
 
 
 def spoiled_by(session: SessionRecord) -> str:
-    """Return what leaves a session no better than grade D whatever its times are, as findings name it; empty where nothing does.
+    """Return the trouble that leaves a session no better than grade D, as findings name it; empty where there is none.
 
     It was `contended`, the device was `throttled`, or `hot` when it began, or another program had the GPU (`gpu-shared`). What
     may have spoiled all sessions of a network, though it showed in some alone, such as a false output, is none of these: nothing

@@ -58,7 +58,7 @@ def packed(document: dict[str, Any], read: Read) -> bytes:
 
 
 def unpacked(blob: bytes, read: Read) -> dict[str, Any]:
-    """Return what `read` takes from the document of a blob. Raises: ValueError for a damaged blob, and as `read`."""
+    """Return the fields that `read` takes from the document of a blob. Raises: ValueError for a damaged blob, and as `read`."""
     unpacker = zlib.decompressobj()
     try:
         text = unpacker.decompress(blob, MAX_BYTES + 1)

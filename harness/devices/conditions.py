@@ -82,9 +82,6 @@ def environment_line(hello: Mapping[str, Any], conditions: Mapping[str, Any], us
     """Return the settings that change how fast models run, as a configuration holds them: variables, a Jetson's power mode.
 
     Which GPUs are visible matters where they are unlike and one is used: batch systems choose anew for every job.
-
-    >>> environment_line({"variables": {"MALLOC_ARENA_MAX": "1b"}}, {"power_mode": "15W"})
-    'MALLOC_ARENA_MAX#1b nvpmodel#15W'
     """
     settings = dict(hello.get("variables", {}))
     if not uses_gpu or len(gpu_models(conditions)) < 2:

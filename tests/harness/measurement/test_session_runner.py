@@ -332,3 +332,18 @@ def test_each_environment_has_a_configuration_of_its_own(store: Store) -> None:
     found = [configuration_of(run_scripted(link, store)) for link in (one, other, one)]
     assert [configuration.environment for configuration in found] == ["", "MALLOC_ARENA_MAX#0a1b2c3d", ""]
     assert store.configurations() == found[:2]
+
+
+def test_each_power_mode_of_a_board_has_a_configuration_of_its_own(store: Store) -> None:
+    def in_mode(mode: str, **then: object) -> ScriptedLink:
+        link = ScriptedLink(probes=[COOL | {"power_mode": mode}])
+        link.conditions = COOL | ({"power_mode": mode} if not then else then)
+        return link
+
+    found = [configuration_of(run_scripted(in_mode(mode), store)) for mode in ("15W", "MAXN")]
+    assert [one.environment for one in found] == ["nvpmodel#15W", "nvpmodel#MAXN"]
+    changed = run_scripted(in_mode("15W", power_mode="MAXN"), store, sessions=2)
+    assert [failure.kind for failure in changed.failures] == ["conditions-changed"]
+    assert "environment 'nvpmodel#MAXN', not 'nvpmodel#15W'" in changed.failures[0].message
+    unread = run_scripted(in_mode("15W", probe_errors={"power_mode": "no answer"}), store, sessions=2)
+    assert (unread.measured, unread.failures) == (1, [])

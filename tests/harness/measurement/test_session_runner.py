@@ -337,7 +337,7 @@ def test_each_environment_has_a_configuration_of_its_own(store: Store) -> None:
 def test_each_power_mode_of_a_board_has_a_configuration_of_its_own(store: Store) -> None:
     def in_mode(mode: str, **then: object) -> ScriptedLink:
         link = ScriptedLink(probes=[COOL | {"power_mode": mode}])
-        link.conditions = COOL | ({"power_mode": mode} if not then else then)
+        link.conditions = COOL | (then or {"power_mode": mode})
         return link
 
     found = [configuration_of(run_scripted(in_mode(mode), store)) for mode in ("15W", "MAXN")]

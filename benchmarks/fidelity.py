@@ -39,13 +39,13 @@ from machine import describe_machine
 from peers import PEERS, Task
 from turns import find_worker, take_turns, waited_ns
 
-from device_agents.clean_runs import DISTURBED_SHARE
+from device_agents.clean_runs import COLD_RUNS, DISTURBED_SHARE
 from device_agents.stopping import median_interval_rank
 from exporters import FORMATS, Format, FragmentLibrary, link
 from harness.devices.config import LocalDevice
 from harness.devices.connection import Connection
 from harness.devices.transports import open_transport
-from harness.estimates.clean_runs import COLD_RUNS, SETTLING_RUNS
+from harness.estimates.clean_runs import SETTLING_RUNS
 from harness.measurement.plan import QUICK
 from harness.models.exported import ExportedModels, cache_folder
 from space import Architecture

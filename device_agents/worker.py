@@ -306,7 +306,7 @@ class Session:
             if index > 1:
                 stop = rule.add(ratio, elapsed_s)
             else:  # a slice's ratio is known with the next one
-                stop = "cap" if elapsed_s >= self._plan.max_s else None
+                stop = "cap" if rule.is_over(elapsed_s) else None
             if stop is not None:
                 return index, stop
 

@@ -58,7 +58,7 @@ class Configuration:
     hash of the network that every slice alternates with; `precision` the model's, which is not always the `arithmetic`;
     `clock_tier` one of `CLOCK_TIERS`; `batch`: images of one run of the network; `provider_options`: what the provider was told
     beyond its defaults, as `NAME=VALUE` in the order of names, with spaces between; `environment`: the environment variables
-    that change how fast models run, as `NAME#DIGEST` of their values in the same way.
+    that change how fast models run, as `NAME#DIGEST` of their values in the same way, and a Jetson's power mode.
     """
 
     device: str

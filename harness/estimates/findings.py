@@ -6,23 +6,23 @@ no A; what may be wrong beyond any interval makes a D. The file is long because 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from statistics import NormalDist
 from typing import Literal
 
 from harness.devices.conditions import (
+    ANY_THROTTLING,
     earlier_throttling,
     gpu_is_watched,
     gpu_was_idle,
     marked_slices,
     number,
     others_on_gpu,
-    signs_between,
-    signs_of_samples,
+    session_signs,
     throttle_remedy,
-    throttle_signs,
 )
 from harness.estimates.clean_runs import (
     STEAL_SHARE,
@@ -31,6 +31,7 @@ from harness.estimates.clean_runs import (
     is_contended,
     is_known,
     is_seen_free,
+    spoiled_by,
     steal_share,
     usable_sessions,
 )
@@ -104,6 +105,7 @@ MOST_WRONG = 2.0
 
 _FRESH = "measure again with --fresh"
 _ALONE = "stop what else runs on the device, or name other cores with --cores"
+_AHEAD = f"{_ALONE}; 'harness doctor' says how harness gets ahead of it; then {_FRESH}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +133,8 @@ def check_network(
         _throttled_earlier(used),
         _power_modes(used),
         _hot(used),
-        _contended(used, len(sessions)),
+        *_left_out(sessions, used),
+        _contended(used),
         _held_up(used),
         _contention_unknown(used),
         _averages(used),
@@ -240,14 +243,14 @@ def _few(values: Sequence[float]) -> str:
 
 
 def _throttled(sessions: Sequence[SessionRecord]) -> Finding | None:
-    marked = sum(sum(marked_slices(session)) for session in sessions)
-    signs = dict.fromkeys(sign for session in sessions for sign in _signs(session))
-    if not marked and not signs:
+    signs = dict.fromkeys(sign for session in sessions for sign in session_signs(session)[:MOST_SIGNS])
+    if not signs:
         return None
+    marked = sum(sum(marked_slices(session)) for session in sessions)
     slices = sum(len(session.slices) for session in sessions)
     return Finding(
         kind="throttled",
-        message=f"throttled in {marked} of {slices} slices" + (f" ({'; '.join(signs)})" if signs else ""),
+        message=f"throttled in {marked} of {slices} slices ({'; '.join(signs)})",
         remedy=f"{throttle_remedy(list(signs))}; then {_FRESH}",
         cap="D",
     )
@@ -281,21 +284,10 @@ def _power_modes(sessions: Sequence[SessionRecord]) -> Finding | None:
     return Finding(
         kind="power-modes",
         message=f"measured in power modes {', '.join(dict.fromkeys(modes))}, which are devices of different speeds",
-        remedy=f"name one with jetson_power_mode in devices.toml, then {_FRESH}",
+        remedy="name one with jetson_power_mode in devices.toml, set the sessions of the others apart with 'harness store "
+        f"quarantine', then {_FRESH}",
         cap="D",
     )
-
-
-def _signs(session: SessionRecord) -> list[str]:
-    """Return the signs of throttling around a session and in the samples within."""
-    cores = session.cores if session.configuration.clock_tier == "A" else ()
-    around = [
-        *throttle_signs(session.conditions_before, cores),
-        *throttle_signs(session.conditions_after, cores),
-        *signs_between(session.conditions_before, session.conditions_after),
-    ]
-    within = [sign for _, signs in signs_of_samples(session) for sign in signs]
-    return [*dict.fromkeys((*around, *within))][:MOST_SIGNS]
 
 
 def _hot(sessions: Sequence[SessionRecord]) -> Finding | None:
@@ -313,14 +305,10 @@ def _hot(sessions: Sequence[SessionRecord]) -> Finding | None:
     )
 
 
-def _contended(used: Sequence[SessionRecord], total: int) -> Finding | None:
-    """Contended sessions, of those in the estimate or of those left out for better ones."""
+def _contended(used: Sequence[SessionRecord]) -> Finding | None:
     contended = [s for s in used if is_contended(s) and steal_share(s) <= STEAL_SHARE and not held_up(s)]
-    remedy = f"{_ALONE}; 'harness doctor' says how harness gets ahead of it; then {_FRESH}"
     if not contended:
-        left_out = total - len(used)
-        message = f"{left_out} of {total} sessions were contended and are left out"
-        return Finding(kind="contended", message=message, remedy=remedy, cap="A") if left_out else None
+        return None
     worst = min(map(contention, contended), key=lambda one: one.clean_slices / one.slices)
     waited = "" if worst.waited_share is None else f", threads waited {worst.waited_share:.0%} of the time"
     clean = (
@@ -331,9 +319,39 @@ def _contended(used: Sequence[SessionRecord], total: int) -> Finding | None:
     return Finding(
         kind="contended",
         message=f"another program had the core in {_of(contended, used)}: {clean}{waited}",
-        remedy=remedy,
+        remedy=_AHEAD,
         cap="D",
     )
+
+
+# What sessions that are left out were, and the remedy, by what spoiled them.
+_LEFT_OUT: Mapping[Kind, tuple[str, str]] = {
+    "contended": ("were contended", _AHEAD),
+    "throttled": ("were throttled", ANY_THROTTLING),
+    "hot": ("began although the device was not fit", "let the device cool or give it a fan"),
+    "gpu-shared": (
+        "ran beside other programs on the GPU",
+        "end what nvidia-smi lists, or take a GPU of your own",
+    ),
+}
+
+
+def _left_out(sessions: Sequence[SessionRecord], used: Sequence[SessionRecord]) -> list[Finding]:
+    """Notes on the sessions that were left out for better ones, of each thing that spoiled some."""
+    if any(map(spoiled_by, used)):  # there are no better ones
+        return []
+    taken = set(map(id, used))
+    counts = Counter(spoiled_by(session) for session in sessions if id(session) not in taken)
+    return [
+        Finding(
+            kind=kind,
+            message=f"{counts[kind]} of {len(sessions)} sessions {what} and are left out",
+            remedy=remedy,
+            cap="A",
+        )
+        for kind, (what, remedy) in _LEFT_OUT.items()
+        if counts[kind]
+    ]
 
 
 def _held_up(sessions: Sequence[SessionRecord]) -> Finding | None:
@@ -468,7 +486,7 @@ def _shared_caches(sessions: Sequence[SessionRecord], reference: ReferenceLatenc
     busy = max(known, default=0.0)
     slower = max((reference_level_ns(session) or 0.0) / reference.latency_ns - 1 for session in moved)
     doubt = max(doubts.values())
-    unseen = "something that the system does not tell slowed the core"
+    unseen = "something that the system does not tell, such as another host behind this name, slowed the core"
     if len(known) < len(moved):
         unseen = "the system does not tell whether other cores were busy"
     told = unseen if busy <= OTHERS_SHARE else f"other cores were up to {busy:.0%} busy"
@@ -525,7 +543,8 @@ def _slow_core(reference: ReferenceLatency | None) -> Finding | None:
     return Finding(
         kind="slow-core",
         message=f"the core took {reference.slowed:.0%} longer for a fixed piece of work than it did at best, in every session: "
-        f"another virtual machine on the same physical core, or a lower clock; {what} how fast the reference is on a quiet "
+        "another virtual machine on the same physical core, a lower clock, or a slower host behind this name; "
+        f"{what} how fast the reference is on a quiet "
         "device is unknown".replace("  ", " "),
         remedy=f"measure at another hour, or name other cores with --cores; {_FRESH}",
         cap="D" if launches else "C",

@@ -187,14 +187,15 @@ def calibration_sd(spread: float | None, sessions: int) -> float:
 
 
 def _quiet(values: FloatArray) -> float:
+    """Return the quiet level of times or their logarithms (values,): a low quantile."""
     return float(np.quantile(values, QUIET_SHARE))
 
 
 def _drawn_quiet(values: FloatArray, block_of: Places, rng: np.random.Generator) -> FloatArray:
-    """Return the quiet level of each of `BLOCK_DRAWS` draws of as many blocks of values as there are, with replacement.
+    """Return the quiet levels (draws,) of `BLOCK_DRAWS` draws of as many blocks of values as there are, with replacement.
 
-    block_of: the number of each value's block, rising from 0. The draws are not put together and sorted: of each value in rising
-    order it is known how many of a draw are up to it. The result is that of `_quiet` to the last bit.
+    values, and block_of, the number of each value's block, rising from 0: (values,). The draws are not sorted: of each value in
+    rising order it is known how many of a draw are up to it. The result is that of `_quiet` to the last bit.
     """
     count = int(block_of[-1]) + 1
     order = np.argsort(values)

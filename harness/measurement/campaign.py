@@ -52,7 +52,6 @@ from harness.measurement.session_runner import (
     PlannedSession,
     Result,
     SessionRunner,
-    now_utc,
 )
 from harness.measurement.uploads import send_ahead
 from harness.measurement.workload import GroupedSource, ModelSource, RuntimePlan, plan_runtime, source_groups
@@ -451,7 +450,7 @@ class _CampaignRun:
     def _recalibrate(self, use: RuntimePlan) -> None:
         """Measure the reference against itself; only sessions from now on determine its latency."""
         measuring = self._start(use)
-        self._store.start_recalibration(use.configuration, now_utc())
+        self._store.start_recalibration(use.configuration, self._circumstances.now_utc())
         for number in range(CALIBRATION.sessions):
             self._report(Calibrating(runtime=use.title, number=number + 1, sessions=CALIBRATION.sessions))
             measuring.measure(

@@ -41,7 +41,7 @@ from harness.devices.runtimes import RuntimeUse, asked_cores
 from harness.devices.sending import parts_of
 from harness.devices.vendor_libraries import vendor_libraries
 from harness.errors import Cancelled
-from harness.estimates.clean_runs import FEWEST_SLICES, STEAL_SHARE
+from harness.estimates.clean_runs import FAULTS_SHARE, FEWEST_SLICES, STEAL_SHARE
 from harness.measurement import core_gate, gate
 from harness.measurement.campaign import (
     CONSECUTIVE_FAILURES,
@@ -81,7 +81,6 @@ from harness.version import __version__
 from space.errors import ConfigError, HarnessError
 
 CLOCKS = timedelta(minutes=5)  # that the clocks of two machines may be apart
-BATCH_MAX_S = 30.0  # of a session whose runs take several images
 NOT_CARRIED = ("litert_carry", "tflite_delegates", "adb", "fixed_performance")  # keys of devices.toml
 BLOCKS = ("energy", "sustained")  # purposes of runs of blocks
 _NAMES = ("architecture", "graph_hash", "format", "precision", "space", "weights", "purpose", "inputs")
@@ -262,6 +261,7 @@ def _limits() -> dict[str, Any]:
         "failures_in_a_row": CONSECUTIVE_FAILURES,
         "no_memory": NO_MEMORY,
         "steal_share": STEAL_SHARE,
+        "faults_share": FAULTS_SHARE,
         "fewest_slices": FEWEST_SLICES,
     }
 
@@ -294,15 +294,13 @@ class _Packing:
         self.log(str(Preparing(precisions=(precision,), model_format=model_format)))
         reference = source.reference(model_format, precision)
         models = source.models(model_format, precision)
-        # How long runs of a batch take nobody knows here: those of more than 0.1 s need longer.
-        least_s = BATCH_MAX_S if batch > 1 else 0.0
         return {
             "format": model_format,
             "precision": precision,
             "batch": batch,
             "reference": self._model(reference),
             "models": [self._model(model) for model in models],
-            "rounds": self._rounds(len(models), least_s=least_s),
+            "rounds": self._rounds(len(models)),
         }
 
     def file(self, model: Model, references: Sequence[Model]) -> dict[str, Any]:
@@ -318,12 +316,11 @@ class _Packing:
             "rounds": self._rounds(1, alone=True),
         }
 
-    def _rounds(self, count: int, *, least_s: float = 0.0, alone: bool = False) -> list[dict[str, Any]]:
-        """Return the rounds of a number of models, whose sessions may last for `least_s` at least."""
+    def _rounds(self, count: int, *, alone: bool = False) -> list[dict[str, Any]]:
+        """Return the rounds of a number of models."""
         rounds: list[dict[str, Any]] = []
         for number in range(self.options.sessions_each):
             plan, batches = plan_round(range(count), number, self.options, self.rng, alone=alone)
-            plan = replace(plan, max_s=max(plan.max_s, least_s))
             rounds.append({"plan": asdict(plan), "batches": batches})
         further = {
             "memory": FRESH_RUNS * self.options.memory,

@@ -8,7 +8,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -63,6 +63,27 @@ def now_utc() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
+def since_boot_s() -> float:
+    """Return a clock that nobody sets, in s; it goes on while this machine is suspended, where the system has such a one."""
+    clock = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
+def steady_utc(
+    now_utc: Callable[[], str] = now_utc, clock_s: Callable[[], float] = since_boot_s
+) -> Callable[[], str]:
+    """Return `now_utc` as it goes on from here by a clock that nobody sets.
+
+    Sessions whose clock was set between them would seem to be of several visits of the device, or in another order.
+    """
+    begin, begin_s = datetime.fromisoformat(now_utc()), clock_s()
+
+    def steady() -> str:
+        return (begin + timedelta(seconds=clock_s() - begin_s)).isoformat(timespec="milliseconds")
+
+    return steady
+
+
 def setback(session: SessionRecord) -> str:
     """Return the purpose of a session that is to be measured again, `throttled` or `contended`; empty where all is well."""
     if any(marked_slices(session)):
@@ -80,7 +101,7 @@ class Circumstances:
 
     session_id: Callable[[PlannedSession, int], str] = lambda unit, attempt: str(uuid.uuid4())
     process_id: Callable[[], str] = lambda: str(uuid.uuid4())
-    now_utc: Callable[[], str] = now_utc
+    now_utc: Callable[[], str] = field(default_factory=steady_utc)
     clock_s: Callable[[], float] = time.monotonic
     setback: Callable[[PlannedSession, SessionRecord], str] = lambda unit, session: setback(session)
     begin: Callable[[Sequence[PlannedSession]], None] = lambda units: None

@@ -272,7 +272,7 @@ class Store:
 
     def start_recalibration(self, configuration: Configuration, started_utc: str) -> None:
         """Note that a configuration's reference latency is measured again: only sessions from now on determine it."""
-        document = {"configuration": _plain(configuration), "started_utc": started_utc}
+        document = {"configuration": asdict(configuration), "started_utc": started_utc}
         self._write("recalibration", (configuration, started_utc), document)
 
     def add_failure(self, failure: Failure, *, again: bool = False) -> None:
@@ -561,10 +561,6 @@ class Store:
 
 def _failure(row: sa.RowMapping) -> Failure:
     return read_failure(row, read_configuration(row))
-
-
-def _plain(configuration: Configuration) -> dict[str, Any]:
-    return asdict(configuration)
 
 
 _RECORDS: dict[str, Callable[[dict[str, Any]], Any]] = {

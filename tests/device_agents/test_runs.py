@@ -183,7 +183,7 @@ def test_the_cap_ends_a_session_and_precision_ends_one_sooner(one_agent, models)
     assert told["stop"] == "precision" and told["slices"] >= 12
     job["plan"] = {**QUICK_PLAN, "max_s": 0.01, "half_width": 0}
     told = measured(one_agent.run(job)[0])
-    assert (told["stop"], told["slices"]) == ("cap", 1)
+    assert (told["stop"], told["slices"]) == ("cap", 8)
 
 
 def test_a_worker_killed_by_the_system_is_one_failure(one_agent, models):
@@ -226,7 +226,7 @@ def test_a_worker_that_falls_silent_is_ended(one_agent, models):
 def test_slow_samples_give_signs_of_life_within_a_slice_and_are_not_run_alone(one_agent, models):
     # one slice of 8 samples of 0.6 s sends no event for 4.8 s, yet the worker is never 4 s silent
     plan = {**LONG_PLAN, "max_s": 0.1, "min_sample_ns": 600000000, "warmup_min_runs": 1, "warmup_max_s": 0}
-    plan.update(network_runs=6, reference_runs=1, settled_runs=1)
+    plan.update(network_runs=6, reference_runs=1, settled_runs=1, min_slices=1)
     events, answer = one_agent.run(send_job(one_agent, models, "onnxruntime", plan=plan, silence_s=4))
     assert answer["type"] == "result", answer
     assert measured(events)["slices"] == 1

@@ -15,7 +15,7 @@ from device_agents.runtimes import RUNTIMES
 from device_agents.runtimes.loaded import Loaded
 
 REFERENCE, SHARED, OWN = b"r", b"s", b"o"
-PLAN = {"warmup_min_runs": 1, "warmup_max_s": 0.0, "min_sample_ns": 1, "max_s": 0.0}
+PLAN = {"warmup_min_runs": 1, "warmup_max_s": 0.0, "min_sample_ns": 1, "min_slices": 1, "max_s": 0.0}
 SLICE = ["reference"] * 2 + ["network"] * 6 + ["reference"] * 2
 
 

@@ -133,6 +133,7 @@ class ScriptedLink:
         self._provider = provider
         self.agent_digest, self.sent_bytes = "a" * 64, 0
         self.phone: Any = None
+        self.conditions: Mapping[str, Any] = COOL  # before each worker
         self.ran: list[str] = []  # the networks' skeletons, in the order run
         self.jobs: list[dict[str, Any]] = []
         self.asked_quiet: list[tuple[tuple[int, ...], int, str]] = []  # cores, threads, request
@@ -219,7 +220,7 @@ class ScriptedLink:
     def run(self, job: dict[str, Any], on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """Hand on the events of the script's next runs, one a network."""
         self.jobs.append(job)
-        on_event({"event": "conditions", "conditions": COOL})
+        on_event({"event": "conditions", "conditions": dict(self.conditions)})
         on_event({"event": "started", "pid": 7})
         measured = 0
         run = Run()
@@ -257,7 +258,7 @@ class ScriptedLink:
         """Hand on the events of the script's next load, second by second."""
         self.block_jobs.append(job)
         load = self.loads.pop(0) if len(self.loads) > 1 else self.loads[0]
-        on_event({"event": "conditions", "conditions": COOL})
+        on_event({"event": "conditions", "conditions": dict(self.conditions)})
         for which in ("reference", "network"):
             on_event({"event": "loaded", "which": which, "load_ns": 5, "first_run_ns": 6})
         runtime = self._runtime(job["runtime"]) | {"provider": self._provider} | dict(load.runtime)

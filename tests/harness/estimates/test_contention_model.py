@@ -228,8 +228,10 @@ def test_runs_right_after_a_switch_would_make_ratios_too_low_beside_a_busy_progr
     monkeypatch.setattr(rule, "_warm_places", all_but_the_switch)
     monkeypatch.setattr(rule, "_ends_cold", lambda piece: False)
     rule._seen.cache_clear()  # what was seen by the true rule
+    rule._spoiled_by.cache_clear()
     lenient = found()
     rule._seen.cache_clear()
+    rule._spoiled_by.cache_clear()
     assert len(kept) == len(lenient) == 60
     assert np.mean([one.covered for one in kept]) >= 0.93
     off, would_be_off = (np.median([one.error for one in some]) for some in (kept, lenient))

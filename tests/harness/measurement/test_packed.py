@@ -14,12 +14,13 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from factories.model_files import dense, save, save_tflite
+from factories.records import make_session, make_slice
 from rigs.other_pythons import find_interpreters, stand_in
 from rigs.packed_jobs import (
     Change,
@@ -46,6 +47,7 @@ from rigs.watcher import Watcher
 
 import harness
 from device_agents import block_plans
+from device_agents.packed_signs import SessionEvents, throttles
 from device_agents.packed_uses import Stop, choose_uses, greet
 from device_agents.runtimes.loaded import output_sums
 from harness.devices import job_files
@@ -698,8 +700,6 @@ def test_a_job_that_would_set_a_board_is_refused(store: Store) -> None:
 
 
 def test_throttling_is_seen_on_both_sides_alike(ran: Ran) -> None:
-    from device_agents.packed_signs import throttles
-
     limits = json.loads(contents(ran.results)["job.json"])["limits"]
     samples: list[dict[str, Any]] = [{}, {"thermal_status": 2}, {"thermal_status": 0}]
     samples += [{"throttled": 1 << bit} for bit in range(20)]
@@ -708,6 +708,37 @@ def test_throttling_is_seen_on_both_sides_alike(ran: Ran) -> None:
     samples += [{"gpus": [{"reasons": 0}, {"reasons": 1 << bit}]} for bit in range(10)]
     for sample in samples:
         assert throttles(sample, limits) == bool(throttle_signs(sample)), sample
+
+
+def heard_of(session: SessionRecord) -> SessionEvents:
+    """Return what a packed job heard of a session."""
+    told = SessionEvents()
+    loops = {"network_loops": session.network_loops, "reference_loops": session.reference_loops}
+    told.add({"event": "warm", **loops})
+    for piece in session.slices:
+        told.add({"event": "slice", **asdict(piece)})
+    base = {"network": 0, "reference": 0}
+    measured = {"event": "measured", "stop": session.stop, "loop_s": session.loop_s, "baseline_ns": base}
+    told.add(measured | session.scheduling)
+    return told
+
+
+@pytest.mark.parametrize(
+    ("told", "trouble"),
+    [
+        ({}, ""),
+        ({"steal_s": 0.05}, "contended"),
+        ({"unseen": {"throttled_s": 0.5}}, "contended"),
+        ({"unseen": {"major_faults": 5}}, "contended"),
+        ({"unseen": {"traced": True}}, "contended"),
+        ({"unseen": {"throttled_s": 0.001, "major_faults": 1}}, ""),
+    ],
+)
+def test_what_held_a_session_up_is_seen_on_both_sides_alike(told: dict[str, Any], trouble: str) -> None:
+    slices = [make_slice([2_000_000] * 5, [1_000_000] * 2, [1_000_000] * 2)] * 12
+    session = make_session(slices, loop_s=2.0, scheduling={"delay_source": "schedstat", **told})
+    assert session_runner.setback(session) == trouble
+    assert heard_of(session).trouble(session.plan, packed._limits()) == trouble
 
 
 # --- a job that is interrupted ---------------------------------------------------------------------

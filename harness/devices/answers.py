@@ -46,6 +46,7 @@ Celsius = Annotated[float, Field(ge=-300, le=2000)]
 Times = Annotated[list[Positive], Field(max_length=MAX_RUNS)]
 Waits = Annotated[list[Count], Field(max_length=MAX_RUNS)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Sums = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(max_length=64)]  # of outputs
 
 Version = Annotated[list[Annotated[int, Field(ge=0, lt=1000)]], Field(min_length=3, max_length=3)]
 Packages = Annotated[dict[Name, Name], Field(max_length=1000)]
@@ -534,7 +535,8 @@ class MeasuredEvent(Said):
     stop: Literal[STOP_REASONS]  # type: ignore[valid-type]
     loop_s: Seconds
     elapsed_s: Seconds
-    output: Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(max_length=64)]
+    output: Sums
+    reference_output: Sums = []
     runtime: UsedRuntime
     cores: Cores
     delay_source: Name = ""
@@ -579,6 +581,8 @@ class BeganEvent(Said):
     cores: Cores
     delay_source: Name = ""
     pinned: bool = False
+    output: Sums = []
+    reference_output: Sums = []
 
 
 class RunsEvent(Said):

@@ -44,7 +44,13 @@ from harness.estimates.estimate import (
     session_ratios,
 )
 from harness.estimates.moved import apart, far_cores_doubt, shared_caches_doubt, taken_share
-from harness.estimates.outputs import is_wrong, output_error, output_limit
+from harness.estimates.outputs import (
+    is_reference_wrong,
+    is_wrong,
+    output_error,
+    output_limit,
+    reference_error,
+)
 from harness.estimates.reference import (
     OTHERS_SHARE,
     SLOW_SHARE,
@@ -104,6 +110,7 @@ GRADE_HALF_WIDTHS: dict[Grade, float] = {"A": 0.01, "B": 0.03, "C": 0.1}  # of t
 MOST_WRONG = 2.0
 
 _FRESH = "measure again with --fresh"
+_OTHER_RUNTIME = f"try another provider or version of the runtime, then {_FRESH}; 'harness doctor' tries each with a small model"
 _ALONE = "stop what else runs on the device, or name other cores with --cores"
 _AHEAD = f"{_ALONE}; 'harness doctor' says how harness gets ahead of it; then {_FRESH}"
 
@@ -185,7 +192,7 @@ def wrong_by(findings: Sequence[Finding]) -> float:
 def _wrong_output(sessions: Sequence[SessionRecord]) -> Finding | None:
     wrong = [session for session in sessions if is_wrong(session)]
     if not wrong:
-        return None
+        return _wrong_reference(sessions)
     worst = max(wrong, key=lambda session: output_error(session) or 0.0)
     limit = output_limit(worst.configuration)
     why = "nothing but zeros"
@@ -195,8 +202,22 @@ def _wrong_output(sessions: Sequence[SessionRecord]) -> Finding | None:
     return Finding(
         kind="wrong-output",
         message=f"the output on the fixed input is false in {_of(wrong, sessions)}: {_few(worst.output) or 'none'}, {why}",
-        remedy="the device does not compute this network: try another provider or version of the runtime, then "
-        f"{_FRESH}; 'harness doctor' tries each runtime with a small model",
+        remedy=f"the device does not compute this network: {_OTHER_RUNTIME}",
+        cap="D",
+    )
+
+
+def _wrong_reference(sessions: Sequence[SessionRecord]) -> Finding | None:
+    """Sessions beside a reference that was computed falsely: their ratios are to something else."""
+    wrong = [session for session in sessions if is_reference_wrong(session)]
+    if not wrong:
+        return None
+    error, limit = max(map(reference_error, wrong)), output_limit(wrong[0].configuration)
+    return Finding(
+        kind="wrong-output",
+        message=f"the reference's output on the fixed input is false in {_of(wrong, sessions)}: off by {error:.1%} of the right "
+        f"one, of which rounding explains {limit:.1%}",
+        remedy=f"the device does not compute the reference: {_OTHER_RUNTIME}",
         cap="D",
     )
 

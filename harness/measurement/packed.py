@@ -85,6 +85,10 @@ NOT_CARRIED = ("litert_carry", "tflite_delegates", "adb", "fixed_performance")  
 BLOCKS = ("energy", "sustained")  # purposes of runs of blocks
 _NAMES = ("architecture", "graph_hash", "format", "precision", "space", "weights", "purpose", "inputs")
 _START = "packed job, start "  # of a campaign's outcome: which start of the job it is of
+_OTHER_AGENT = (
+    "the job was packed by another version of harness, or with other runtimes of one's own; where its agent answers otherwise "
+    "than this one's, sessions fail (link-lost): then import it with the harness that packed it, or pack it anew"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -360,6 +364,8 @@ def import_campaign(path: Path, store: Store, observer: Observer) -> Outcome:
     job_id, run = results.manifest.job, results.manifest.run
     sources = [_source(results, visit) for visit in results.visits]
     outcome = Outcome(device=str(results.job["device"]), campaign_id=job_id)
+    if results.job["agent"] != agent_archive()[1]:
+        observer.event(outcome.device, Note(text=_OTHER_AGENT))
     before = store.session_count(job_id)
     store.finish_campaign(job_id, now_utc(), f"{_START}{run}: importing")
     for number, source in enumerate(sources):

@@ -22,6 +22,7 @@ from harness.devices.link import Link, probe_conditions
 from harness.devices.trial import find_sensor
 from harness.errors import AgentError, BadResult, Cancelled, LinkError
 from harness.estimates.clean_runs import is_contended
+from harness.estimates.outputs import error_of, output_limit
 from harness.measurement.block_runs import BlockRunBuilder
 from harness.measurement.core_gate import CoreGate, CoreRequest, QuietCores
 from harness.measurement.events import Measuring, OnProgress, Reconnecting, Repeating
@@ -52,6 +53,10 @@ class PlannedSession:
 
 class Changed(Exception):
     """A device that is no longer as the campaign found it."""
+
+
+class FalseOutput(Exception):
+    """A device that computes something else than a network or its reference."""
 
 
 Result = SessionRecord | Failure
@@ -248,6 +253,9 @@ class SessionRunner:
             ended = "stopped by the user"
         except Changed as error:
             return None, self._changed(unit, str(error))
+        except FalseOutput as error:
+            self._is_broken = True  # its worker is still at the job
+            return None, self.failure(unit, "wrong-output", str(error))
         except LinkError as error:
             self._is_broken = True
             ended, failure = error.reason, self.failure(unit, "link-lost", error.reason)
@@ -297,6 +305,7 @@ class SessionRunner:
                 told = conditions if phone is None else phone.beside(conditions)
                 if changed := changes(unit.use.configuration, self.link.hello, told, event):
                     raise Changed(changed)
+                self._judge_outputs(unit, event)
             if event["event"] in ("began", "block"):
                 network = unit.model.architecture
                 self.on_progress(
@@ -306,6 +315,21 @@ class SessionRunner:
         self._is_distrusted = False
         self._conditions = None
         return on_event
+
+    def _judge_outputs(self, unit: PlannedSession, began: Mapping[str, Any]) -> None:
+        """Check the outputs that a worker told before its blocks. Raises: FalseOutput."""
+        limit = output_limit(unit.use.configuration)
+        for name, model in (("output", unit.model), ("reference_output", unit.use.reference)):
+            if name not in began:  # of an agent of before
+                continue
+            error = error_of(
+                began[name], self.expected.get(model.key, ()), is_network=model.purpose != "segment"
+            )
+            if error is not None and error > limit:
+                raise FalseOutput(
+                    f"the output of {model.architecture} on the fixed input is false: off by {error:.1%} of the right one, of "
+                    f"which rounding explains {limit:.1%}; try another provider or version of the runtime"
+                )
 
     def distrust(self) -> None:
         """Ask the device anew for its conditions before the next worker."""
@@ -409,7 +433,12 @@ class SessionRunner:
         known: dict[str, Any] = {"probe": found}
         if quiet.quota_cores is not None:
             known["quota_cores"] = quiet.quota_cores
-        builder = SessionBuilder(len(units), identity, terms.now_utc, scheduling=known, clock_s=terms.clock_s)
+        builder = SessionBuilder(
+            *(len(units), identity, terms.now_utc),
+            scheduling=known,
+            clock_s=terms.clock_s,
+            expected_reference=self.expected.get(use.reference.key, ()),
+        )
         job = self._job(use, quiet.cores) | {
             "networks": [network.recipe() for network in networks],
             "reference": reference.recipe(),

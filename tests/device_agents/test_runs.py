@@ -186,6 +186,22 @@ def test_the_cap_ends_a_session_and_precision_ends_one_sooner(one_agent, models)
     assert (told["stop"], told["slices"]) == ("cap", 8)
 
 
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="the kernel tells no run delays")
+@pytest.mark.parametrize(
+    ("provider", "is_wait"), [("vx", False), ("QNNExecutionProvider", False), ("cpu", True)]
+)
+def test_who_waits_for_an_accelerator_of_any_name_does_not_wait_for_a_core(
+    one_agent, models, provider, is_wait
+):
+    job = send_job(one_agent, models, "sleeping", options={"provider": provider}, plan=SURE_PLAN)
+    events, _ = one_agent.run(job)
+    shares = [
+        sum(event["delays_ns"]) / sum(event["reference_before_ns"] + event["network_ns"])
+        for event in named(events, "slice")
+    ]
+    assert shares and (min(shares) > 0.5) is is_wait, shares
+
+
 def test_a_worker_killed_by_the_system_is_one_failure(one_agent, models):
     job = send_job(one_agent, models, "sleeping", plan=LONG_PLAN)
     one_agent.send("run", job=job)

@@ -66,7 +66,8 @@ class Load:
     """What a device under load is like, by functions of the seconds since it began.
 
     `network_ms` and `reference_ms` of a run, `temp_c`, `is_throttled`, `waits`: the share of a run that it waits; `watts`
-    what the device takes, by what runs. `before`: called before each second. `error`: what ends the job at `error_s`.
+    what the device takes, by what runs. `before`: called before each second. `error`: what ends the job at `error_s`. `outputs`:
+    what the worker tells of them, by the event's fields.
     """
 
     network_ms: Callable[[float], float] = lambda at_s: 4.0
@@ -81,6 +82,7 @@ class Load:
     error: Exception | None = None
     error_s: float = float("inf")
     runtime: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Mapping[str, Any] = field(default_factory=dict)
 
 
 class StubEvent(threading.Event):
@@ -262,7 +264,8 @@ class ScriptedLink:
         for which in ("reference", "network"):
             on_event({"event": "loaded", "which": which, "load_ns": 5, "first_run_ns": 6})
         runtime = self._runtime(job["runtime"]) | {"provider": self._provider} | dict(load.runtime)
-        on_event({"event": "began", "runtime": runtime, "cores": job["cores"], "delay_source": "schedstat"})
+        began = {"event": "began", "runtime": runtime, "cores": job["cores"], "delay_source": "schedstat"}
+        on_event(began | dict(load.outputs))
         at_s, joules = 1.0, 0.0
         for index, (which, seconds) in enumerate(job["blocks"]):
             at_s, joules = at_s + job["settle_s"], joules + job["settle_s"] * load.watts[which]

@@ -14,7 +14,7 @@ from device_agents.runtimes.loaded import OUTPUT_VALUES, Loaded
 NAME = "sleeping"
 FORMATS = ("onnx",)
 PACKAGES = ("json",)  # what every Python has
-OPTIONS: dict[str, type] = {}
+OPTIONS = {"provider": str}
 
 
 def find() -> Any:

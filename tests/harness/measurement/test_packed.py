@@ -47,6 +47,7 @@ from rigs.watcher import Watcher
 
 import harness
 from device_agents import block_plans
+from device_agents.packed_job import JobDriver
 from device_agents.packed_signs import SessionEvents, throttles
 from device_agents.packed_uses import Stop, choose_uses, greet
 from device_agents.runtimes.loaded import output_sums
@@ -197,7 +198,8 @@ def test_files_are_timed_beside_what_the_device_chooses_and_judged_at_home_memor
 ) -> None:
     (file,) = open_files([save(dense(), tmp_path / "dense.onnx")], GivenInputs())
     networks = SmallModels(count=1, wrong=(7.0, 7.0))
-    references = [networks.model("wide", 96), networks.model("narrow", 3)]
+    right = SmallModels()
+    references = [right.model("wide", 96), right.model("narrow", 3)]
     monkeypatch.setattr(MeasuredModels, "_references", lambda self, model_format: references)
     monkeypatch.setattr(packed, "FRESH_RUNS", 1)
     source = MeasuredModels(networks=networks, files=[file], reference=None, on_progress=lambda *_: None)
@@ -220,9 +222,10 @@ def test_files_are_timed_beside_what_the_device_chooses_and_judged_at_home_memor
             networks.model("first", 4).assemble().digest,
             file.digest,
         ]
-        blocks = [*store.block_runs(of_networks, "energy"), *store.block_runs(of_files, "energy")]
-        assert [(run.ended, run.sensor["kind"]) for run in blocks] == [("complete", "rapl")] * 2
-        assert all(run.readings for run in blocks)
+        (blocks,) = store.block_runs(of_files, "energy")
+        assert (blocks.ended, blocks.sensor["kind"], bool(blocks.readings)) == ("complete", "rapl", True)
+        assert store.block_runs(of_networks, "energy") == [], "its output is false"
+        assert [failure.kind for failure in store.failures()] == ["wrong-output"]
         first = everything(store)
 
         journal = tmp_path / "job-work/visit-0001.jsonl"
@@ -768,11 +771,28 @@ def test_an_interrupted_job_keeps_what_is_done_and_goes_on(tmp_path: Path, numbe
             assert process.returncode == 130, said
             assert take(results_of(path), store).measured == 1
         first = sessions(store)
+        with (tmp_path / "job-work/visit-0001.jsonl").open("ab") as journal:  # as where the power fails
+            journal.write(b'\0\0\0{\n\xff\n{"at":1}\n{"answer":"pro')
         status, said = run(path)
         assert status == 0 and "1 sessions to measure" in said, said
         outcome = take(results_of(path), store)
         assert (outcome.error, len(sessions(store)), outcome.reused) == (None, 2, len(first))
         assert [one for one in sessions(store) if one in first] == first
+
+
+def test_a_folder_whose_mark_a_loss_of_power_has_damaged_is_begun_anew_only_where_it_holds_nothing(
+    ran: Ran, tmp_path: Path
+) -> None:
+    mark = tmp_path / "run.json"
+    with zipfile.ZipFile(ran.folder / "job.zip") as archive:
+        driver = JobDriver(archive, tmp_path, print)
+        mark.write_bytes(b"")
+        run_id = driver._mark_folder()
+        (tmp_path / "visit-0001.jsonl").touch()
+        assert driver._mark_folder() == run_id
+        mark.write_bytes(b"\0" * 40)
+        with pytest.raises(Stop, match=r"run\.json is damaged or gone, .* another folder with --folder"):
+            driver._mark_folder()
 
 
 def test_results_of_another_start_of_the_same_job_are_refused(ran: Ran, store: Store, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import struct
+import zipfile
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -25,6 +27,11 @@ from space.tracing import ModuleGraph
 
 _MIN_MAGNITUDE = 1e-6  # no zero and no denormal among random weights: either may run at another speed
 _SHOWN_KEYS = 4
+# What torch was seen to raise for damaged files.
+_DAMAGED = (
+    *(OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError),
+    *(pickle.UnpicklingError, zipfile.BadZipFile, struct.error),
+)
 
 
 class Sum(nn.Module):
@@ -180,7 +187,7 @@ def _checkpoint_state(checkpoint: WeightsFile) -> Mapping[str, Tensor]:
         raise ConversionError(f"checkpoint {path} changed since it was named; name it again")
     try:
         state = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except _DAMAGED as error:
         raise ConversionError(
             f"checkpoint {path} is not a file of tensors that torch can load safely: {error}; "
             "write it with torch.save(network.state_dict(), path)"

@@ -11,11 +11,10 @@ one deal of the folds) and paired differences over four deals at several levels,
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from machine import describe_machine
+from machine import describe_machine, option_parser
 
 from search.latency import model_selection
 from search.latency.block_features import block_features, pair_features, standardized
@@ -41,7 +40,7 @@ DEVICES: Mapping[
 
 def main() -> None:
     """Draw devices, fit, choose and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = option_parser(__doc__)
     parser.add_argument("--draws", type=int, default=20, help="devices of each kind")
     draws = parser.parse_args().draws
     print(describe_machine())

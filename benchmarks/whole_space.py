@@ -14,7 +14,6 @@ With two runtimes, the first one's table is the prior of the second's: 10 networ
 
 from __future__ import annotations
 
-import argparse
 import csv
 import os
 import re
@@ -29,7 +28,8 @@ from pathlib import Path
 
 import numpy as np
 from campaigns import run
-from machine import describe_machine
+from machine import describe_machine, option_parser
+from surroundings import SPIN, programs
 
 from harness.measurement.plan import QUICK, Options
 from harness.prediction.space_prediction import MeasuredNetworks, SpaceTable, load_measured, predict_space
@@ -55,7 +55,7 @@ Table = dict[str, tuple[float, float, float]]
 
 def main() -> None:
     """Measure, predict, judge and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = option_parser(__doc__)
     parser.add_argument("--runtime", choices=["onnxruntime", "tflite"], action="append", dest="runtimes")
     parser.add_argument("--against", help="a commit whose same commands are timed beside")
     parser.add_argument(
@@ -87,7 +87,7 @@ def main() -> None:
             print_errors("the table against random judges", table, truth)
             print(f"inside the 90 % intervals of their ratios: {inside(space, truth):.1%}")
             if arguments.busy:
-                with busy(arguments.core):
+                with programs([arguments.core], SPIN):
                     busy_s, beside = from_nothing(folder, runtime, "busy", "--cores", str(arguments.core))
                 print_errors("the table made beside a busy program", beside, truth)
                 print(f"beside a busy program it took {busy_s / elapsed_s:.2f} times as long")
@@ -155,18 +155,6 @@ def checked_out(commit: str | None) -> Iterator[Path]:
             yield root
         finally:
             subprocess.run(["git", "-C", str(ROOT), "worktree", "remove", "--force", str(root)], check=True)
-
-
-@contextmanager
-def busy(core: int) -> Iterator[None]:
-    """Keep a core busy by a program in a session of its own."""
-    spin = f"import os; os.sched_setaffinity(0, {{{core}}})\nwhile True: pass"
-    process = subprocess.Popen([sys.executable, "-c", spin], start_new_session=True)
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
 
 
 def judged(store: Store, runtime: str, count: int) -> MeasuredNetworks:

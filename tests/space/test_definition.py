@@ -14,6 +14,8 @@ from factories.own_spaces import CANDIDATES, DEFINITION, own_space, write_space
 
 from space import Architecture, ArchitectureError, SpaceConfig, define, find_space, load_space
 from space.costs import all_macs, all_params
+from space.dataset import Dataset
+from space.errors import DatasetError
 from space.memory import all_memory
 from space.module_functions import find_function
 from space.segments import Segment, all_segments
@@ -518,3 +520,18 @@ def test_a_space_without_a_choice_is_none(tmp_path: Path) -> None:
     text = head + '[[sites]]\ncandidates = ["mb"]\n[head]\nmodule = "linear"\n'
     with pytest.raises(ArchitectureError, match="no site has two candidates"):
         load_space(write_space(tmp_path, text))
+
+
+def test_networks_of_a_chain_have_no_vector() -> None:
+    config = own_space()
+    vector = [[[0], [0, 1, 0, 0]]] * config.stages  # would be Blox's second block, of other ops
+    with pytest.raises(ArchitectureError, match=r"networks of space 'mine@.* have no vector.*joined by '/'"):
+        Architecture.from_vector(vector, config)
+    for text in (str(vector), str(vector).replace(" ", "")):
+        with pytest.raises(ArchitectureError, match="have no vector"):
+            parse_model(text, config)
+    with pytest.raises(ArchitectureError, match="have no vector"):
+        _ = config[0].vector
+    rows = {"arch_vec": [[[0, 0, 1, 0, 0]] * config.stages]}
+    with pytest.raises(DatasetError, match=r"column arch_vec: networks of space 'mine@.* have no vector"):
+        Dataset(dataset_type="static", indices=[0], columns=rows, extra={}, config=config)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 from factories.own_spaces import CANDIDATES, DEFINITION, own_space, write_space
@@ -62,7 +64,7 @@ def test_what_was_traced_before_needs_no_torch_and_changed_code_is_traced_again(
     path = write_space(tmp_path)
     found = find_space(path)
     with monkeypatch.context() as patch:
-        patch.setattr("space.registry.load_space", lambda path: pytest.fail("was traced again"))
+        patch.setattr("space.registry.defined_space", lambda *given: pytest.fail("was traced again"))
         assert find_space(path) == found
     code = tmp_path / "own_ops.py"
     code.write_text(code.read_text().replace("torch.relu", "torch.tanh"))
@@ -87,6 +89,25 @@ def test_what_was_traced_before_needs_no_torch_and_changed_code_is_traced_again(
         kept = sorted((tmp_path / "data" / "harness" / "spaces").iterdir())
         find_space(path)
         assert sorted((tmp_path / "data" / "harness" / "spaces").iterdir()) == kept, hidden
+
+
+@pytest.mark.parametrize("changed", ["mine.toml", "own_ops.py"])
+def test_what_is_changed_while_it_is_read_is_not_taken_for_what_it_was(
+    changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, other = write_space(tmp_path), tmp_path / changed
+    before = other.read_text()
+
+    def key_before_a_change(document: Mapping[str, Any], folder: str) -> str:
+        key = definition_key(document, folder)
+        other.write_text(before.replace("classes = 7", "classes = 9").replace("torch.relu", "torch.tanh"))
+        return key
+
+    with monkeypatch.context() as patch:
+        patch.setattr("space.registry.definition_key", key_before_a_change)
+        find_space(path)
+    other.write_text(before)
+    assert find_space(path) == own_space()
 
 
 @pytest.mark.long

@@ -251,7 +251,7 @@ def distill(
         raise ConfigError(f"stage {places[-1]}: space {config.name!r} has stages 0 to {config.stages - 1}")
     _check_library(folder, trained)
     results = ResultStore(folder=folder / UNITS)
-    units = stage_units(trained, images, places, recipe, results)
+    units = stage_units(trained, images, dict.fromkeys(places, recipe), results)
     done = run_watched(
         [(f"stage {place}", unit) for place, unit in zip(places, units, strict=True)],
         results,

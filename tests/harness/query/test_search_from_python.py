@@ -124,8 +124,9 @@ def test_costs_that_are_none_and_latencies_by_a_property_s_name_are_refused(pred
         ConfigError, match=r"'parms' is unknown; did you mean 'params'\? \(known: params, macs"
     ):
         join.join("synthetic", costs=["parms"])
-    with pytest.raises(ConfigError, match="'params' is a property"):
-        join.join("synthetic", {"params": predicted}, costs=[])
+    for name in ("params", "phone:memory", "phone:energy", ""):
+        with pytest.raises(ConfigError, match=f"'{name}' is a property of networks, or no name"):
+            join.join("synthetic", {name: predicted}, costs=[])
 
 
 def test_latencies_of_one_device_twice_are_told_apart_by_names_that_one_gives(predicted: SpaceTable) -> None:

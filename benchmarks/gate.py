@@ -148,7 +148,7 @@ class Bench:
         return line | {"truth": found.ratio, "low": low, "high": high}
 
     def _compare(self, store: harness.Store, new: Path, old: Path, runtime: str, **options: Any) -> Any:
-        (found,) = compare_files(
+        (found,), _ = compare_files(
             store,
             str(new),
             str(old),

@@ -84,8 +84,8 @@ def _regrets(sizes: tuple[float, float, float], count: int, seed: int) -> tuple[
     measured = least_variance_design(BLOX, count, seed)
     ratios = truth[measured] * np.exp(rng.normal(0, NOISE, count))
     sums = parts if seed % 2 else None  # half of the users measure the segments, too
-    everything = _with(4, lambda: select_predictor(measured, ratios, parts_sum=sums))
-    once = _with(1, lambda: select_predictor(measured, ratios, parts_sum=sums))
+    everything = _with(4, lambda: select_predictor(measured, ratios, config=BLOX, parts_sum=sums))
+    once = _with(1, lambda: select_predictor(measured, ratios, config=BLOX, parts_sum=sums))
     judges = rng.choice(len(truth), JUDGES, replace=False)
     errors = {}
     for candidate in CANDIDATES:
@@ -93,7 +93,7 @@ def _regrets(sizes: tuple[float, float, float], count: int, seed: int) -> tuple[
             alone = _with(
                 1,
                 lambda candidate=candidate: select_predictor(
-                    measured, ratios, parts_sum=sums, candidates=[candidate]
+                    measured, ratios, config=BLOX, parts_sum=sums, candidates=[candidate]
                 ),
             )
             errors[candidate.name] = float(np.mean(np.abs(alone.point(judges) / truth[judges] - 1)))

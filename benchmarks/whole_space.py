@@ -208,7 +208,8 @@ def transfer(prior: MeasuredNetworks, target: MeasuredNetworks) -> None:
     print(f"\n{names[0]} as prior of {names[1]}, {TRANSFER_NETWORKS} networks, {TRANSFER_DRAWS} draws")
     print(f"{'':<36}{'Spearman, median':>18}{'worst':>8}{'median error, median':>22}{'worst':>8}")
     everywhere = np.arange(len(prior.config))
-    whole = select_predictor(prior.indices, prior.ratios, sds=prior.sds).predict(everywhere).ratios
+    whole = select_predictor(prior.indices, prior.ratios, config=prior.config, sds=prior.sds)
+    ratios = whole.predict(everywhere).ratios
     rng = np.random.default_rng(0)
     found: dict[str, list[Errors]] = {"transfer": [], "ridge": []}
     for _ in range(TRANSFER_DRAWS):
@@ -219,8 +220,9 @@ def transfer(prior: MeasuredNetworks, target: MeasuredNetworks) -> None:
             predictor = select_predictor(
                 target.indices[picked],
                 target.ratios[picked],
+                config=target.config,
                 sds=target.sds[picked],
-                prior=whole,
+                prior=ratios,
                 candidates=[candidate],
             )
             predicted = predictor.predict(target.indices[apart])

@@ -16,10 +16,9 @@ from harness.estimates.doubtful import Doubtful, set_apart
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.latency import Latency
 from harness.models.names import Network, listed
-from harness.prediction.equals import of_equals
 from harness.prediction.fresh_costs import PREDICTED, all_measured_costs, space_costs
 from harness.prediction.rows import COLUMNS, MEASURED_COVERAGE, NOT_GRADED, SpaceRow
-from harness.prediction.space_latencies import SpaceLatencies
+from harness.prediction.space_latencies import SpaceLatencies, of_equals
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import (

@@ -5,7 +5,6 @@ Neither agents nor workers import a runtime, which takes them longer than all el
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,8 +13,8 @@ from functools import cache
 from importlib.metadata import EntryPoint
 
 import pytest
+from factories.sent_models import assembly_of, made_model
 
-from harness.devices.assembly import Assembly
 from harness.devices.config import Device
 from harness.measurement.campaign import Outcome
 from harness.measurement.plan import Options
@@ -49,24 +48,7 @@ class SleepingModels:
     def model(self, name: str, sleep_us: int) -> Model:
         """Return a model whose runs sleep for so many microseconds."""
         skeleton, weights = f"{sleep_us} {name} ".encode(), weights_of(self.weight_bytes)
-        part = hashlib.sha256(weights).hexdigest()
-        return Model(
-            architecture=name,
-            graph_hash=hashlib.md5(name.encode()).hexdigest(),
-            format="onnx",
-            precision="fp32",
-            space="made-up",
-            weights="made-up",
-            assemble=lambda: Assembly(
-                format="onnx",
-                alignment=1,
-                skeleton=skeleton,
-                parts=(part,),
-                dictionary=None,
-                digest=hashlib.sha256(skeleton + weights).hexdigest(),
-                read_part={part: weights}.__getitem__,
-            ),
-        )
+        return made_model(name, lambda: assembly_of(skeleton, weights))
 
 
 @cache

@@ -54,12 +54,6 @@ def files_as_long_as_the_reference() -> Iterator[None]:
 paced_alike = pytest.mark.usefixtures("files_as_long_as_the_reference")
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with harness.open_store(str(tmp_path / "store.sqlite")) as opened:
-        yield opened
-
-
 def outputs(store: Store) -> dict[str, tuple[float, ...]]:
     """Return the output of each stored file by its name."""
     found = (session for one in store.configurations() for session in store.sessions(one))
@@ -132,6 +126,7 @@ def test_files_of_several_kinds_are_measured_in_one_campaign_and_failures_say_wh
 
 
 @pytest.mark.long
+@paced_alike
 def test_given_shapes_and_values_reach_the_model_and_the_record(tmp_path: Path, store: Store) -> None:
     path, values = save(tokens(), tmp_path / "tokens.onnx"), tmp_path / "v.npz"
     arrays = {"ids": np.array([[150, 3, 199]]), "mask": np.array([[True, False, True]])}
@@ -324,6 +319,7 @@ def test_the_signature_that_is_named_is_run_and_kept_apart(tmp_path: Path, store
 
 @pytest.mark.long
 @pytest.mark.converter
+@paced_alike
 def test_a_program_and_a_module_are_measured_as_the_model_that_they_are(tmp_path: Path, store: Store) -> None:
     import torch
 
@@ -349,6 +345,7 @@ def test_a_program_and_a_module_are_measured_as_the_model_that_they_are(tmp_path
 
 
 @pytest.mark.long
+@paced_alike
 def test_litert_measures_files_as_the_interpreter_does_and_proves_what_ran_them(
     tmp_path: Path, store: Store
 ) -> None:

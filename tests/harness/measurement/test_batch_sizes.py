@@ -25,12 +25,6 @@ from harness.store import Store
 from space.errors import ConfigError
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(str(tmp_path / "store.sqlite")) as store:
-        yield store
-
-
 def test_each_batch_is_measured_apart_with_a_reference_of_its_own(store: Store) -> None:
     outcome = run_scripted(ScriptedLink(), store, ScriptedSource(networks=(1, 2)), batches=(1, 8))
     assert (outcome.measured, [use.configuration.batch for use in outcome.uses]) == (4, [1, 8])

@@ -26,13 +26,6 @@ DAMAGED = AgentError("part-damaged", "part 00 is damaged; it was removed", {"net
 NETWORKS = range(1, 6)  # five: too few for three workers with bridging networks, so one worker takes all
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(str(tmp_path / "store.sqlite"))
-    yield store
-    store.close()
-
-
 def measure(link: ScriptedLink, store: Store, networks: Any = NETWORKS, **options: Any) -> Outcome:
     return run_scripted(link, store, ScriptedSource(networks=networks), at_once=40, **options)
 

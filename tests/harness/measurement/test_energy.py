@@ -22,13 +22,6 @@ GAUGE = {"kind": "battery", "scope": "all of it", "counters": {}, "powers": ["ba
 RAPL = {"kind": "rapl", "scope": "the packages", "counters": {"package-0": 1 << 28}, "powers": []}
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(str(tmp_path / "store.sqlite"))
-    yield store
-    store.close()
-
-
 def with_sensor(update_s: float = 0.001) -> ScriptedLink:
     link = ScriptedLink()
     link.sensor = {"sensor": RAPL, "reasons": [], "update_s": update_s}

@@ -17,13 +17,6 @@ from harness.store import Store
 from harness.store.latencies import latencies
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(str(tmp_path / "store.sqlite"))
-    yield store
-    store.close()
-
-
 def weighed(peak_bytes: int) -> dict[str, Any]:
     return {"peak_bytes": WEIGHED["empty_bytes"] + peak_bytes}
 

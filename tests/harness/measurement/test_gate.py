@@ -16,13 +16,6 @@ from harness.store import Store
 from harness.store.latencies import latencies
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(str(tmp_path / "store.sqlite"))
-    yield store
-    store.close()
-
-
 class Probe:
     """A probe that gives each answer once, the last for ever."""
 

@@ -22,12 +22,6 @@ from space.errors import ConfigError
 BOTH: tuple[Precision, ...] = ("fp32", "int8")
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(str(tmp_path / "store.sqlite")) as store:
-        yield store
-
-
 def precisions(outcome: Outcome) -> list[str]:
     return [use.configuration.precision for use in outcome.uses]
 

@@ -25,13 +25,6 @@ LOST = Run(error=LinkError("gone"))
 THROTTLED = Run(is_throttled=True, ratio=9.0)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(str(tmp_path / "store.sqlite"))
-    yield store
-    store.close()
-
-
 def configuration_of(outcome: Outcome) -> Configuration:
     return outcome.uses[0].configuration
 

@@ -23,12 +23,6 @@ from harness.measurement.session_runner import Cancelled
 from harness.store import Store
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(f"sqlite:///{tmp_path / 'store.sqlite'}") as opened:
-        yield opened
-
-
 class Unreachable:
     """A transport that never connects."""
 

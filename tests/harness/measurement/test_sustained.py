@@ -21,13 +21,6 @@ from harness.store import Store
 from space.errors import ConfigError
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(str(tmp_path / "store.sqlite"))
-    yield store
-    store.close()
-
-
 def runs_of(outcome: Any, store: Store) -> list[BlockRun]:
     return store.block_runs(outcome.uses[0].configuration, "sustained")
 

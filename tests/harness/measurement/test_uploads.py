@@ -22,13 +22,6 @@ from harness.measurement.uploads import UploadReport, send_ahead, send_parts
 from harness.store import Store
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(str(tmp_path / "store.sqlite"))
-    yield store
-    store.close()
-
-
 class Link:
     """A link whose client follows a script: numbers are bytes that come across, errors end a connection."""
 

@@ -18,12 +18,6 @@ from harness.store import Store
 from space.errors import ConfigError
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with harness.open_store(str(tmp_path / "store.sqlite")) as store:
-        yield store
-
-
 def test_a_device_has_its_keys_where_devices_toml_names_it_and_needs_no_place_there(tmp_path: Path) -> None:
     path = tmp_path / "devices.toml"
     path.write_text('[devices.pi4]\ntransport = "ssh"\naddress = "pi"\nthreads = 4\n')

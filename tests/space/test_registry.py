@@ -6,7 +6,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-from factories.own_spaces import CANDIDATES, DEFINITION, own_space, write_space
+from factories.own_spaces import CANDIDATES, DEFINITION, FEW_SITES, own_space, write_space
 
 from space import BLOX, ArchitectureError, find_space
 from space.definition import definition_key, read_definition
@@ -59,7 +59,7 @@ def test_a_definition_is_found_by_its_file_itself_and_then_by_its_names(
 def test_what_was_traced_before_needs_no_torch_and_changed_code_is_traced_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write_space(tmp_path)
+    path = write_space(tmp_path, FEW_SITES)
     found = find_space(path)
     with monkeypatch.context() as patch:
         patch.setattr("space.registry.load_space", lambda path: pytest.fail("was traced again"))
@@ -94,12 +94,12 @@ def test_a_space_whose_code_reads_files_is_what_they_say_now(tmp_path: Path) -> 
     reading = "from kernels import KERNEL\n" + CANDIDATES.replace(
         "few, 1, stride", "few, KERNEL, stride, KERNEL // 2"
     )
-    path = write_space(tmp_path, candidates=reading)
+    path = write_space(tmp_path, FEW_SITES, reading)
     for kernel in (1, 3):
         (tmp_path / "kernels.py").write_text(f"KERNEL = {kernel}  # {'by' * kernel}\n")
         (tmp_path / "plain").mkdir(exist_ok=True)
         plain = CANDIDATES.replace("few, 1, stride", f"few, {kernel}, stride, {kernel // 2}")
-        assert find_space(path) == find_space(write_space(tmp_path / "plain", candidates=plain))
+        assert find_space(path) == find_space(write_space(tmp_path / "plain", FEW_SITES, plain))
 
 
 def test_a_package_adds_a_space_or_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

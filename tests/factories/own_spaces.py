@@ -73,7 +73,9 @@ module = "conv_linear"
 channels = 16
 """
 # Its first two sites, which are traced in a part of the time.
-FEW_SITES = DEFINITION.replace('basic = "resnet_basic"\n', "").partition('[[sites]]\ncandidates = ["basic"]')[0]
+FEW_SITES = DEFINITION.replace('basic = "resnet_basic"\n', "").partition('[[sites]]\ncandidates = ["basic"]')[
+    0
+]
 FEW_SITES += '[head]\nmodule = "linear"\n'
 
 

@@ -59,7 +59,9 @@ class SmallModels:
 
     def model(self, name: str, width: int, model_format: str = "onnx") -> Model:
         skeleton, *weights = onnx_parts(width, images=self.batch) if model_format == "onnx" else [b"part"]
-        more: dict[str, Any] = {"shapes": {"image": (self.batch, CHANNELS, IMAGE, IMAGE)}} if self.batch > 1 else {}
+        more: dict[str, Any] = (
+            {"shapes": {"image": (self.batch, CHANNELS, IMAGE, IMAGE)}} if self.batch > 1 else {}
+        )
         wrong = self.wrong
         return made_model(
             name,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import pytest
 from rigs.scripted_link import COOL, HOT, Run, ScriptedLink, ScriptedSource, StubEvent, run_scripted
 
 from harness.errors import Cancelled, LinkError

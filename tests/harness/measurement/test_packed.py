@@ -447,7 +447,11 @@ def test_results_with_any_byte_altered_are_refused_or_mean_the_same(
     right, whole = everything(store), ran.results.read_bytes()
     refused, draw = 0, random.Random(1)
     (tmp_path / "other").mkdir()
-    for place in [*range(0, 40, 2), *draw.sample(range(len(whole)), 20), *range(len(whole) - 30, len(whole), 2)]:
+    for place in [
+        *range(0, 40, 2),
+        *draw.sample(range(len(whole)), 20),
+        *range(len(whole) - 30, len(whole), 2),
+    ]:
         altered = bytearray(whole)
         altered[place] ^= 1 << draw.randrange(8)
         path = tmp_path / "altered.zip"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import harness
 from harness.devices.config import Device
 from harness.measurement.packed import pack_campaign
 from harness.measurement.plan import Options

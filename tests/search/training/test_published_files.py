@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from factories.tasks import NETWORK, RECIPE, TINY, made_task
 
 from search.training.history import Epoch, Figures

@@ -670,15 +670,40 @@ def test_a_session_set_aside_by_a_start_that_was_interrupted_does_not_stand_for_
 
 @pytest.mark.usefixtures("sleeping")
 def test_a_session_that_was_disturbed_is_measured_again_as_often_as_in_a_campaign(tmp_path: Path) -> None:
+    """In a runtime without a choice of providers, of which drivers of before noted none."""
+
+    def of_before(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for line in lines:
+            if "begin" in line:
+                line["begin"]["use"]["provider"] = ""
+        return lines
+
     with Store(str(tmp_path / "store.sqlite")) as store:
-        pack(store, tmp_path / "job.zip", SLEEPING, source=ONE, redos=1)
-        status, said = run(tmp_path / "job.zip")
-        assert status == 0, said
-        outcome = take(tmp_path / "job-results.zip", store)
-        assert (outcome.measured, outcome.setbacks.total(), outcome.error) == (1, 1, None)
-        kept = [*sessions(store, "contended"), *sessions(store)]
-        assert [one.gate["attempt"] for one in kept] == [0, 1]
-        assert len({one.process for one in kept}) == 2
+        ran = Ran(tmp_path, pack(store, tmp_path / "job.zip", SLEEPING, source=ONE, redos=1))
+    status, said = run(tmp_path / "job.zip")
+    assert status == 0, said
+    for results in (ran.results, changed(ran, tmp_path / "before.zip", of_before)):
+        (tmp_path / results.stem).mkdir()
+        with ran.store(tmp_path / results.stem) as store:
+            outcome = take(results, store)
+            assert (outcome.measured, outcome.setbacks.total(), outcome.error) == (1, 1, None)
+            kept = [*sessions(store, "contended"), *sessions(store)]
+            assert [one.gate["attempt"] for one in kept] == [0, 1]
+            assert len({one.process for one in kept}) == 2
+
+
+def test_sessions_on_a_provider_of_which_nothing_is_known_are_told_and_not_passed_over(
+    ran: Ran, store: Store, tmp_path: Path
+) -> None:
+    def elsewhere(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for line in lines:
+            if "begin" in line:
+                line["begin"]["use"]["provider"] = "Elsewhere"
+        return lines
+
+    outcome = take(changed(ran, tmp_path / "elsewhere.zip", elsewhere), store)
+    assert (outcome.measured, sessions(store)) == (0, [])
+    assert "sessions in onnxruntime" in str(outcome.error) and "provider 'Elsewhere'" in str(outcome.error)
 
 
 def test_a_clock_that_began_anew_counts_from_the_packing_on(ran: Ran, store: Store, tmp_path: Path) -> None:

@@ -193,7 +193,6 @@ def test_a_file_that_was_changed_within_a_second_to_one_as_long_is_read_again(
     assert made == [(1, 1), (2, 2)]
 
 
-@pytest.mark.long
 def test_files_that_candidates_import_from_beside_them_are_no_other_spaces(tmp_path: Path) -> None:
     for kernel in (1, 3):
         folder = tmp_path / str(kernel)

@@ -67,7 +67,6 @@ def test_the_published_hashes_come_out_from_graphs_with_dead_ops_and_from_the_ta
 
 
 @pytest.mark.slow
-@pytest.mark.long
 def test_the_shipped_table_comes_out_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Each wiring is at each stage in a thirteenth of their combinations; all of them take so many times as long.
     some = set(list(product(WIRINGS, repeat=BLOX.stages))[::13])

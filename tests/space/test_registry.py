@@ -55,7 +55,6 @@ def test_a_definition_is_found_by_its_file_itself_and_then_by_its_names(
         find_space("mine")  # which of the two is not said
 
 
-@pytest.mark.long
 def test_what_was_traced_before_needs_no_torch_and_changed_code_is_traced_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,7 +88,6 @@ def test_what_was_traced_before_needs_no_torch_and_changed_code_is_traced_again(
         assert sorted((tmp_path / "data" / "harness" / "spaces").iterdir()) == kept, hidden
 
 
-@pytest.mark.long
 def test_a_space_whose_code_reads_files_is_what_they_say_now(tmp_path: Path) -> None:
     reading = "from kernels import KERNEL\n" + CANDIDATES.replace(
         "few, 1, stride", "few, KERNEL, stride, KERNEL // 2"

@@ -200,7 +200,6 @@ def test_with_enough_clean_slices_the_number_holds_as_often_as_its_interval_says
     assert abs(np.median([one.error for one in kept])) < 0.003
 
 
-@pytest.mark.long
 def test_beside_a_busy_program_numbers_hold_and_would_not_with_runs_right_after_a_switch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -66,7 +66,6 @@ def test_a_drift_of_the_device_falls_on_all_alike_and_widens_the_interval() -> N
     assert width > 0.03 * drifting.total.value > 10 * (steady.total.high - steady.total.low)
 
 
-@pytest.mark.long
 @pytest.mark.simulation
 def test_intervals_hold_as_often_as_they_claim() -> None:
     hits = 0

@@ -131,7 +131,6 @@ def test_a_short_run_compares_its_sixths() -> None:
     assert found.ratio == pytest.approx((1 + 660 / 720) / (1 + 60 / 720), rel=0.02)
 
 
-@pytest.mark.long
 @pytest.mark.simulation
 def test_intervals_cover_the_ratio_as_often_as_they_claim() -> None:
     hits = 0

@@ -119,7 +119,6 @@ def test_an_agent_that_is_killed_is_started_again_and_nothing_is_lost(ground: Gr
     await_no_process(ground.root, timeout_s=5)
 
 
-@pytest.mark.long
 def test_a_network_that_takes_the_agent_down_twice_is_a_failure(ground: Ground, store: Store) -> None:
     with Saboteur(signal.SIGKILL, ground.root, "serve", when=(ground.root, "worker"), times=2):
         outcome = measure(ground.server.device(root=ground.root), store)
@@ -131,7 +130,7 @@ def test_a_link_cut_in_the_middle_of_a_frame_is_taken_up_again(
     ground: Ground, store: Store, link: FaultyLink
 ) -> None:
     device = ground.server.device(root=ground.root, port=link.port)
-    watcher = once(lambda: link.cut_after(900))
+    watcher = once(lambda: link.cut_after(300))
     outcome = measure(device, store, observer=watcher)
     assert link.cuts == 1
     assert (outcome.measured, outcome.failures, outcome.error) == (2, [], None)
@@ -251,7 +250,6 @@ def test_a_disk_too_small_for_a_network_says_so(ground: Ground, store: Store, di
         assert "free" in failure.message and "disk" in failure.message
 
 
-@pytest.mark.long
 def test_a_second_campaign_is_told_who_holds_the_device(
     ground: Ground, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

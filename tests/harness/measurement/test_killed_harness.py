@@ -20,7 +20,6 @@ from harness.store import Store
 pytestmark = pytest.mark.device
 
 
-@pytest.mark.long
 def test_a_killed_campaign_goes_on_where_it_stood(tmp_path: Path) -> None:
     """On this machine; over SSH benchmarks/kills.py does it, in short in tests/benchmarks/test_kills.py."""
     root, path = str(tmp_path / "device"), tmp_path / "store.sqlite"

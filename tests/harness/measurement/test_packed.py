@@ -362,7 +362,6 @@ def test_a_file_whose_trial_failed_keeps_its_reference_once_a_session_of_it_is_t
         assert status == 0 and "trying" in said, said
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(("losses", "says"), [(1, ""), (9, "energy is not measured in sleeping: ")])
 @pytest.mark.usefixtures("sleeping")
 def test_an_agent_that_is_lost_over_a_sensor_ends_no_job(tmp_path: Path, losses: int, says: str) -> None:
@@ -439,7 +438,6 @@ def test_the_oldest_python_of_this_machine_runs_a_job(
 # --- what is refused -------------------------------------------------------------------------------
 
 
-@pytest.mark.long
 def test_results_with_any_byte_altered_are_refused_or_mean_the_same(
     ran: Ran, store: Store, tmp_path: Path
 ) -> None:
@@ -754,7 +752,7 @@ def test_throttling_is_seen_on_both_sides_alike(ran: Ran) -> None:
 
 
 @pytest.mark.usefixtures("sleeping")
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.long)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_job_keeps_what_is_done_and_goes_on(tmp_path: Path, number: signal.Signals) -> None:
     plan = replace(SHORT.plan, max_s=0.5, half_width=0.0)
     options = replace(SLEEPING, level=Level(name="two", sessions=2, plan=plan))
@@ -865,7 +863,6 @@ def test_a_job_in_a_folder_that_cannot_be_written_says_what_helps(ran: Ran, tmp_
     assert "job-work'; name a folder that can be written, and has room, with --folder" in said
 
 
-@pytest.mark.long
 @pytest.mark.usefixtures("sleeping")
 def test_a_worker_that_dies_costs_its_network_alone(tmp_path: Path) -> None:
     plan = replace(LONG_PLAN, max_s=1.5)

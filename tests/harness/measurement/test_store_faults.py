@@ -71,7 +71,6 @@ def assert_whole(path: Path, sessions: int) -> None:
         connection.close()
 
 
-@pytest.mark.long
 def test_a_store_that_another_program_holds_gets_its_sessions_later(
     ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

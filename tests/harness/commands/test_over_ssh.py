@@ -129,7 +129,6 @@ def test_doctor_says_what_to_type_where_python_is_missing(server: Sshd, command:
     assert 'python = "/path/to/python3" in [devices.board]' in check["found"]
 
 
-@pytest.mark.long
 def test_doctor_says_what_to_install_where_no_runtime_is(
     server: Sshd, command: CommandLine, tmp_path: Path
 ) -> None:

@@ -125,7 +125,6 @@ def test_files_of_several_kinds_are_measured_in_one_campaign_and_failures_say_wh
         harness.predict(store, configuration=table[0].configuration.digest[:8])
 
 
-@pytest.mark.long
 @paced_alike
 def test_given_shapes_and_values_reach_the_model_and_the_record(tmp_path: Path, store: Store) -> None:
     path, values = save(tokens(), tmp_path / "tokens.onnx"), tmp_path / "v.npz"
@@ -168,7 +167,6 @@ def test_two_files_are_compared_in_the_same_processes(tmp_path: Path, store: Sto
         harness.compare(store, str(small), str(save_tflite(tmp_path / "a.tflite")))
 
 
-@pytest.mark.long
 @pytest.mark.converter
 def test_without_a_reference_a_built_in_one_of_like_duration_is_chosen_and_kept(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
@@ -344,7 +342,6 @@ def test_a_program_and_a_module_are_measured_as_the_model_that_they_are(tmp_path
         harness.measure("local", path, store=store, runtimes=["tflite"])
 
 
-@pytest.mark.long
 @paced_alike
 def test_litert_measures_files_as_the_interpreter_does_and_proves_what_ran_them(
     tmp_path: Path, store: Store

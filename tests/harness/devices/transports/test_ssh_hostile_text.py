@@ -94,7 +94,6 @@ def test_a_hostile_root_is_a_folder_like_any_other(
         assert (root / "lock").exists() and (root / "parts").is_dir()
 
 
-@pytest.mark.long
 def test_a_root_with_spaces_and_quotes_works_from_end_to_end(
     server: Sshd, marker: Path, tmp_path: Path
 ) -> None:

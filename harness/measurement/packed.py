@@ -30,6 +30,7 @@ from harness.devices.job_files import (
     FORMAT,
     JobResults,
     KnownJob,
+    RecordedUse,
     agent_archive,
     build_job,
     job_bytes,
@@ -447,6 +448,8 @@ def _read_visit(
             measure_over(
                 link, device, source, options, store, observer, outcome, source, circumstances, cancel=cancel
             )
+            if outcome.error is None:
+                source.check_read()
         except HarnessError as found:
             outcome.error = found
         if isinstance(outcome.error, Cancelled):  # the job was interrupted there
@@ -498,6 +501,11 @@ class _Unit:
         return attempt < len(again) and self.network in again[attempt]
 
 
+def _provider(use: RecordedUse) -> str:
+    """Return the provider of a recorded use: records of before have none where a runtime leaves no choice."""
+    return str(use.provider or "cpu")
+
+
 class _JobSource:
     """The models of a packed job, whose bytes stayed on the device, and its sessions as one start of the job measured them."""
 
@@ -516,7 +524,7 @@ class _JobSource:
             use, beside = batch.begun.use, batch.begun.beside
             if beside is not None:
                 model = _recorded_model(job["groups"][use.group]["models"][0])
-                told = self._durations.setdefault((use.runtime, use.provider), {})
+                told = self._durations.setdefault((use.runtime, _provider(use)), {})
                 told[model] = Durations(beside.network_ns, beside.reference_ns, beside.reference)
 
     @property
@@ -584,10 +592,22 @@ class _JobSource:
         found: dict[int, list[tuple[PlannedSession, ...]]] = {}
         for batch in self._batches:
             of = batch.begun.use
-            if (of.group, of.runtime, of.provider) == (number, use.runtime.name, use.runtime.provider):
+            if (of.group, of.runtime, _provider(of)) == (number, use.runtime.name, use.runtime.provider):
                 units = tuple(self._planned(use, batch, network) for network in batch.begun.networks)
                 found.setdefault(batch.begun.round, []).append(units)
         return self._job["groups"][number]["rounds"], found
+
+    def check_read(self) -> None:
+        """Check that each batch of the record was read. Raises: ConfigError."""
+        read = {unit.batch.number for unit in self._units.values()}
+        for batch in self._batches:
+            if batch.number not in read:
+                of = batch.begun.use
+                raise ConfigError(
+                    f"job {self._job['job']}: the results hold sessions in {of.runtime} {of.version} on provider "
+                    f"{of.provider!r}, of which nothing here is known; they are not taken: import them with the harness that "
+                    "packed the job"
+                )
 
     def batch_of(self, unit: PlannedSession) -> RecordedBatch:
         """Return the batch of the record that a session is of."""

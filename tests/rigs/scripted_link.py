@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from factories.records import graph_hash
+from factories.sent_models import assembly_of, made_model
 
 from harness.devices.assembly import Assembly
 from harness.devices.config import LocalDevice, Precision
@@ -395,26 +396,14 @@ class ScriptedSource:
         return self._model(0, "network", precision)
 
     def _model(self, number: int, purpose: str, precision: str) -> Model:
-        assembly = Assembly(
-            format="onnx",
-            alignment=1,
-            skeleton=b"%d" % number,
-            parts=(),
-            dictionary=None,
-            digest=f"{number:064x}",
-            batch=self._batch,
-            read_part=lambda digest: b"",
-        )
-        return Model(
-            architecture=f"{purpose} {number}",
+        assembly = assembly_of(b"%d" % number, digest=f"{number:064x}", batch=self._batch)
+        return made_model(
+            f"{purpose} {number}",
+            lambda: assembly,
             graph_hash=graph_hash(number),
-            format="onnx",
             precision=precision,
-            space="made-up",
-            weights="none",
             purpose=purpose,
             batch=self._batch,
-            assemble=lambda: assembly,
             expected=self._expected,
         )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from factories.own_spaces import CANDIDATES, DEFINITION, own_space, write_space
+from factories.own_spaces import CANDIDATES, DEFINITION, FEW_SITES, own_space, write_space
 
 from space import Architecture, ArchitectureError, SpaceConfig, define, find_space, load_space
 from space.costs import all_macs, all_params
@@ -195,7 +195,6 @@ def test_a_file_that_was_changed_within_a_second_to_one_as_long_is_read_again(
     assert made == [(1, 1), (2, 2)]
 
 
-@pytest.mark.long
 def test_files_that_candidates_import_from_beside_them_are_no_other_spaces(tmp_path: Path) -> None:
     for kernel in (1, 3):
         folder = tmp_path / str(kernel)
@@ -205,10 +204,10 @@ def test_files_that_candidates_import_from_beside_them_are_no_other_spaces(tmp_p
         code = "import helper\n" + CANDIDATES.replace(
             "    return Ghost(", "    from helper import KERNEL\n    return Ghost("
         ).replace("few, 1, stride", "few, helper.KERNEL, stride, helper.KERNEL // 2")
-        config = load_space(write_space(folder, candidates=code))
+        config = load_space(write_space(folder, FEW_SITES, code))
         plain = CANDIDATES.replace("few, 1, stride", f"few, {kernel}, stride, {kernel // 2}")
         (folder / "plain").mkdir()
-        assert config == load_space(write_space(folder / "plain", candidates=plain))
+        assert config == load_space(write_space(folder / "plain", FEW_SITES, plain))
         assert {"helper", "parts", "parts.layers"}.isdisjoint(sys.modules)
 
 
@@ -450,7 +449,7 @@ def test_the_main_module_stays_where_a_file_beside_the_definition_is_called_so(
     Path(main.__file__).touch()
     monkeypatch.setitem(sys.modules, "__main__", main)
     code = own(function="import sys; sys.modules['__main__'].seen = True; return Own(i, o, s)")
-    load_space(write_space(tmp_path, candidates=code))
+    load_space(write_space(tmp_path, FEW_SITES, code))
     assert main.seen
 
 
@@ -464,7 +463,7 @@ def test_threads_that_load_definitions_leave_the_process_as_it_was(tmp_path: Pat
         (tmp_path / str(number) / "helper.py").write_text(
             f"import time\nNUMBER = {number}\ntime.sleep(0.1)\n"
         )
-        paths.append(write_space(tmp_path / str(number), candidates=code + CANDIDATES))
+        paths.append(write_space(tmp_path / str(number), FEW_SITES, code + CANDIDATES))
     before = sys.stdout, sys.path[:]
     with ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(load_space, paths))) == 1

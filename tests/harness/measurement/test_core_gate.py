@@ -181,13 +181,6 @@ def test_the_first_way_that_was_verified_is_asked_for() -> None:
     assert CoreRequest.of({"grants": []}) == CoreRequest()
 
 
-@pytest.fixture
-def store(tmp_path):  # type: ignore[no-untyped-def]
-    store = Store(str(tmp_path / "store.sqlite"))
-    yield store
-    store.close()
-
-
 def test_a_campaign_whose_core_is_never_free_is_refused_and_measures_nothing(store: Store) -> None:
     cancel, observer, link = StubEvent(), Watcher(), ScriptedLink(quiets=[0.5])
     outcome = run_scripted(link, store, cancel=cancel, observer=observer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, tzinfo
 from itertools import count
 from pathlib import Path
@@ -27,13 +27,6 @@ from harness.store.latencies import latencies
 CALIBRATED = [Run(ratio=1.0)] * CALIBRATIONS
 LOST = Run(error=LinkError("gone"))
 THROTTLED = Run(is_throttled=True, ratio=9.0)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(str(tmp_path / "store.sqlite"))
-    yield store
-    store.close()
 
 
 def configuration_of(outcome: Outcome) -> Configuration:

@@ -69,8 +69,8 @@ def verify_students(
     """Measure students, best first, with their own weights on every device of the store that is searched, at level final.
 
     Models in int8 are calibrated on training images of the task. `source` has the coverage of intervals, and whether grade D
-    counts; `devices` are those of `devices_to_verify`; `folder` takes weights and fragments; `wait_s`: the time to wait for a device
-    in use.
+    counts; `devices` are those of `devices_to_verify`; `folder` takes weights and fragments; `wait_s`: the time to wait for a
+    device in use.
     """
     configurations = searched_configurations(provenance)
     calibration = None

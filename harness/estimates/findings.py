@@ -650,9 +650,9 @@ def _one_visit(reference: ReferenceLatency | None) -> Finding | None:
     reach = NormalDist().inv_cdf((1 + COVERAGE) / 2) * reference.sd
     return Finding(
         kind="one-visit",
-        message=f"all sessions are of one visit of the device: at another hour all its milliseconds may be off alike, by up to "
-        f"{reach:.1%} as devices are, which their intervals hold; ratios and ranks hardly move",
-        remedy="measure a few networks again at another hour, with --fresh",
+        message=f"all sessions are of one visit: at another hour all milliseconds of this device may shift together, by up to "
+        f"{reach:.1%}, which the intervals include; ratios and ranks hardly move",
+        remedy="to narrow them, measure a few networks again at another hour, with --fresh",
         cap="A",
     )
 

@@ -152,7 +152,7 @@ def _provenance(accuracy: Accuracies) -> str:
             f"training seed{'s' if len(accuracy.seeds) > 1 else ''} {', '.join(map(str, accuracy.seeds))}"
         )
     if accuracy.seed_sd is None:
-        parts.append("one training each, so that how much another would differ is not known (--accuracy-sd)")
+        parts.append("one training each: how much another training would differ is unknown (--accuracy-sd)")
     else:
         parts.append(f"standard deviation between trainings {accuracy.seed_sd:.2f} points")
     return ", ".join(parts)

@@ -211,7 +211,7 @@ def _checkpoint_state(checkpoint: WeightsFile) -> Mapping[str, Tensor]:
 
 
 def _faults(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-    """Return what keeps weights from being a network's, whose own are `expected`: kinds of faults, each with its names."""
+    """Return the faults that keep weights from being a network's, whose own are `expected`: by kind, each with its names."""
     there = {key: (state[key], value) for key, value in expected.items() if key in state}
     plain = {key: found for key, (found, value) in there.items() if _is_plain(found, value)}
     found = {

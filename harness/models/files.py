@@ -518,7 +518,7 @@ def _open(
 
 
 def _called(one: ModelInput | ModelOutput, given: Mapping[str, Any]) -> Any:
-    """Return what is given under a name of an input or output, None where nothing is."""
+    """Return the value given under a name of an input or output, None where there is none."""
     return next((given[name] for name in (one.name, *one.aliases) if name in given), None)
 
 

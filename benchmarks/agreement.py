@@ -12,14 +12,13 @@ reference latencies over what both state of a visit at another hour (root mean s
 
 from __future__ import annotations
 
-import argparse
 import time
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from campaigns import run
-from machine import describe_machine
+from machine import describe_machine, option_parser
 from scipy.stats import spearmanr
 
 from harness.measurement.plan import QUICK, Options
@@ -38,7 +37,7 @@ TARGETS = (
 
 def main() -> None:
     """Measure a store, or compare those that are there."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = option_parser(__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--measure", action="store_true", help="add a fresh store with whole tables")
     parser.add_argument("--calibrate", action="store_true", help="add a small store, for the reference alone")
@@ -47,11 +46,10 @@ def main() -> None:
     if arguments.measure or arguments.calibrate:
         kind, selection = ("table", TABLE) if arguments.measure else ("small", SMALL)
         path = arguments.folder / f"{time.strftime('%m%d-%H%M%S')}-{kind}.sqlite"
-        store = Store(str(path))
-        for runtime in RUNTIMES:
-            outcome = run([selection], store, Options(runtimes=(runtime,), level=QUICK), seed=None)
-            print(f"{path.name}: {runtime}, {outcome.measured} sessions in {outcome.elapsed_s:.0f} s")
-        store.close()
+        with Store(str(path)) as store:
+            for runtime in RUNTIMES:
+                outcome = run([selection], store, Options(runtimes=(runtime,), level=QUICK), seed=None)
+                print(f"{path.name}: {runtime}, {outcome.measured} sessions in {outcome.elapsed_s:.0f} s")
         return
     print(describe_machine())
     stores = {path.stem: Store(str(path)) for path in sorted(arguments.folder.glob("*.sqlite"))}

@@ -25,6 +25,11 @@ class Silent:
         """Show nothing."""
 
 
+def models_of(selection: Sequence[str]) -> ExportedModels:
+    """Return the models of a selection, exported without a word when they are asked for."""
+    return ExportedModels(select_models_and_segments(selection), on_progress=lambda *_: None)
+
+
 def run(
     selection: Sequence[str],
     store: Store,
@@ -37,7 +42,7 @@ def run(
 
     The models of `options.formats` are exported before the campaign begins: `Outcome.elapsed_s` is without that.
     """
-    source = ExportedModels(select_models_and_segments(selection), on_progress=lambda *_: None)
+    source = models_of(selection)
     for model_format in options.formats:
         source.models(cast(Format, model_format))
     try:

@@ -11,7 +11,6 @@ call goes on where the first stood.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -28,7 +27,8 @@ from pathlib import Path
 from statistics import median
 
 import surroundings
-from machine import describe_machine
+from campaigns import models_of
+from machine import describe_machine, option_parser
 from surroundings import ANOTHER, NOBODY, SPIN, STREAM, agent_python, programs
 
 from harness.devices.config import RUNTIMES, LocalDevice
@@ -39,8 +39,6 @@ from harness.measurement.campaign import run_campaign
 from harness.measurement.events import Event, SessionDone
 from harness.measurement.plan import LEVELS, Options
 from harness.measurement.session_runner import Cancelled
-from harness.models.exported import ExportedModels
-from harness.models.names import select_models_and_segments
 from harness.records import Configuration, SessionRecord
 from harness.store import Store
 from harness.store.latencies import latencies
@@ -168,7 +166,7 @@ class Bench:
     def __init__(self, folder: Path, store_folder: Path, networks: int, sessions: int) -> None:
         self.folder, self.sessions = folder, sessions
         names = [*FIRST_EVIDENCE, f"sample:{networks}@31"] if networks else list(FIRST_EVIDENCE)
-        self.source = ExportedModels(select_models_and_segments(names), on_progress=lambda *_: None)
+        self.source = models_of(names)
         self.store = Store(str(store_folder / "contention.sqlite"))
         self._told_file = store_folder / "told.json"
         known = json.loads(self._told_file.read_text()) if self._told_file.exists() else {}
@@ -509,7 +507,7 @@ def rights_here(wanted: Sequence[str]) -> list[str]:
 
 def main() -> None:
     """Measure the cases and print the tables."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = option_parser(__doc__)
     parser.add_argument("--case", choices=list(CASES), action="append", dest="cases")
     parser.add_argument("--runtime", choices=list(RUNTIMES), action="append", dest="runtimes")
     parser.add_argument("--threads", type=int, action="append")

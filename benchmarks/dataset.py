@@ -12,7 +12,6 @@ little; ratios compare figures of this one run.
 
 from __future__ import annotations
 
-import argparse
 import ast
 import csv
 import importlib.util
@@ -26,7 +25,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from machine import describe_machine
+from machine import describe_machine, option_parser
+from timing import least_s
 
 from space import BLOX, Architecture
 from space.accuracies import load_accuracies, read_trainings
@@ -91,8 +91,8 @@ def plain_best(rows: dict[str, Row]) -> dict[str, float]:
 
 
 def best_s(function: Callable[[], object], runs: int) -> float:
-    """Return the seconds of the fastest of several calls."""
-    return min(_once_s(function) for _ in range(runs))
+    """Return the seconds of this process in the fastest of several calls."""
+    return least_s(function, runs, time.process_time)
 
 
 def each_us(look_up: Callable[[object], object], names: list[object]) -> float:
@@ -106,15 +106,9 @@ def each_us(look_up: Callable[[object], object], names: list[object]) -> float:
     return best_s(every, 5) / len(names) * 1e6
 
 
-def _once_s(function: Callable[[], object]) -> float:
-    start = time.process_time()
-    function()
-    return time.process_time() - start
-
-
 def main() -> None:
     """Measure and print the tables."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = option_parser(__doc__)
     parser.add_argument("--runs", type=int, default=3, help="of each reading; the best counts")
     runs = parser.parse_args().runs
     print(describe_machine())

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from machine import describe_machine
+from machine import describe_machine, option_parser
 from torch import Tensor
 
 from search.distillation.losses import errors
@@ -51,7 +51,7 @@ SAME = 0.02  # of the loss: rounding grows with the steps
 
 def main() -> None:
     """Print the table of each stage."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = option_parser(__doc__)
     parser.add_argument("--space", default="tiny")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=4, help="of each block in each round")

@@ -13,7 +13,6 @@ nothing, times the models on a machine that has become quiet.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import math
 import os
@@ -28,7 +27,8 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from machine import describe_machine
+from machine import describe_machine, option_parser
+from timing import seconds_of
 
 from exporters import FORMATS, PRECISIONS, Format, FragmentLibrary, Precision, link
 from exporters.conversion import ConvertedNetwork, convert_networks
@@ -44,7 +44,7 @@ Row = tuple[str, str, str, str]  # what, figure, peer's figure and name, ratio o
 
 def main() -> None:
     """Measure both formats and print one table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = option_parser(__doc__)
     parser.add_argument("--networks", type=int, default=200, help="random networks for recipes and bytes")
     parser.add_argument("--whole", type=int, default=4, help="networks that are converted whole as well")
     parser.add_argument("--format", choices=FORMATS, action="append", dest="formats")
@@ -71,12 +71,12 @@ def measure(
         return FragmentLibrary.open(format, cache_dir=folder / "fragments", precision=precision)
 
     cold_s = cold_seconds(open_library, folder)
-    warm_s = statistics.median(seconds(open_library) for _ in range(WARM_OPENS))
+    warm_s = statistics.median(seconds_of(open_library) for _ in range(WARM_OPENS))
     library = open_library()
 
-    recipe_s = statistics.median(seconds(lambda a=a: library.recipe(a)) for a in networks)  # type: ignore[misc]
+    recipe_s = statistics.median(seconds_of(lambda a=a: library.recipe(a)) for a in networks)  # type: ignore[misc]
     link_s = statistics.median(
-        seconds(lambda a=a: link(library.recipe(a), library.part))  # type: ignore[misc]
+        seconds_of(lambda a=a: link(library.recipe(a), library.part))  # type: ignore[misc]
         for a in networks
     )
     converted = convert_whole(networks[:whole], format, precision, folder)
@@ -126,7 +126,7 @@ def cold_seconds(open_library: Callable[[], object], folder: Path) -> float:
     if not known.exists():
         shutil.rmtree(folder / "fragments", ignore_errors=True)  # of a run that was cut off
         folder.mkdir(parents=True, exist_ok=True)
-        known.write_text(repr(seconds(open_library)))
+        known.write_text(repr(seconds_of(open_library)))
     return float(known.read_text())
 
 
@@ -146,13 +146,6 @@ def convert_whole(
         ConvertedNetwork(model=place.read_bytes(), elapsed_s=float(place.with_suffix(".seconds").read_text()))
         for place in places.values()
     ]
-
-
-def seconds(function: Callable[[], object]) -> float:
-    """Return how long one call takes."""
-    start_ns = time.perf_counter_ns()
-    function()
-    return (time.perf_counter_ns() - start_ns) / 1e9
 
 
 def sent_bytes(library: FragmentLibrary, architecture: Architecture) -> int:

@@ -19,7 +19,6 @@ model differs by 1 to 2 % from one process to the next, by where its memory lies
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import os
 import secrets
@@ -35,19 +34,20 @@ from statistics import median
 from time import perf_counter_ns, sleep
 from typing import Any
 
-from machine import describe_machine
+from campaigns import models_of
+from machine import describe_machine, option_parser
 from peers import PEERS, Task
+from timing import median_interval
 from turns import find_worker, take_turns, waited_ns
 
-from device_agents.clean_runs import DISTURBED_SHARE
-from device_agents.stopping import median_interval_rank
+from device_agents.clean_runs import COLD_RUNS, DISTURBED_SHARE
 from exporters import FORMATS, Format, FragmentLibrary, link
 from harness.devices.config import LocalDevice
 from harness.devices.connection import Connection
 from harness.devices.transports import open_transport
-from harness.estimates.clean_runs import COLD_RUNS, SETTLING_RUNS
+from harness.estimates.clean_runs import SETTLING_RUNS
 from harness.measurement.plan import QUICK
-from harness.models.exported import ExportedModels, cache_folder
+from harness.models.exported import cache_folder
 from space import Architecture
 from space.selection import select_models
 
@@ -129,7 +129,7 @@ class Bench:
         self, network: Architecture, model_format: Format, agent: Connection, folder: Path, core: int
     ) -> None:
         self._network, self._agent, self._peer = str(network), agent, PEERS[model_format]
-        source = ExportedModels([network], on_progress=lambda *_: None)
+        source = models_of([str(network)])
         reference, model = (
             source.reference(model_format).assemble(),
             source.models(model_format)[0].assemble(),
@@ -237,7 +237,7 @@ def clean_runs(piece: Event) -> list[tuple[int, int]]:
 
 def main() -> None:
     """Compare the formats and print their tables."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = option_parser(__doc__)
     parser.add_argument("--networks", type=int, default=2)
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--format", choices=FORMATS, action="append", dest="formats")
@@ -306,13 +306,10 @@ def row(label: str, way: Way, pairs: Sequence[Pair]) -> str:
 
     Below 6 pairs the interval is from the least to the greatest.
     """
-    ratios = sorted(pair.ratio for pair in pairs)
-    rank = median_interval_rank(len(ratios)) or 1
-    interval = f"{ratios[rank - 1]:.3f} to {ratios[-rank]:.3f}"
+    ratio, low, high = median_interval([pair.ratio for pair in pairs])
+    interval = f"{low:.3f} to {high:.3f}"
     sides = median(pair.agent.median_ns for pair in pairs), median(pair.peer_ns for pair in pairs)
-    figures = (
-        f"{len(ratios):>5}{median(ratios):>7.3f}{interval:>17}{sides[0] / 1e6:>10.2f}{sides[1] / 1e6:>9.2f}"
-    )
+    figures = f"{len(pairs):>5}{ratio:>7.3f}{interval:>17}{sides[0] / 1e6:>10.2f}{sides[1] / 1e6:>9.2f}"
     return f"{label:<54}{way.name:<9}{figures}"
 
 

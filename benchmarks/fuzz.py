@@ -13,7 +13,6 @@ that is not the project's own, an input that takes more than 10 s, or more than 
 
 from __future__ import annotations
 
-import argparse
 import base64
 import contextlib
 import io
@@ -28,6 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fuzz_targets import TARGETS, Target
+from machine import describe_machine, option_parser
 
 TIMEOUT_S = 10
 MEMORY_MB = 2048
@@ -250,7 +250,7 @@ def main() -> None:
     if sys.argv[1:2] == [ONE_READER]:
         fuzz_one(sys.argv[2], sys.argv[3:])
         return
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = option_parser(__doc__)
     parser.add_argument("--seconds", type=int, default=30, help="for each reader")
     parser.add_argument(
         "--reader", action="append", choices=[*targets(), ALL], help="only this one; may be repeated"
@@ -263,8 +263,6 @@ def main() -> None:
         import atheris  # noqa: F401
     except ImportError:
         raise SystemExit("atheris is missing: pip install 'harness[benchmarks]'") from None
-    from machine import describe_machine
-
     print(describe_machine())
     print(
         f"{'reader':12} {'executions':>12} {'a second':>10} {'edges':>8} {'features':>9} {'inputs':>7} "

@@ -11,7 +11,6 @@ import hashlib
 import json
 import struct
 import subprocess
-import sys
 import tempfile
 import zlib
 from collections.abc import Callable
@@ -21,7 +20,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 JSON_WORDS = (
     *("null", "true", "false", "NaN", "Infinity", "-1", "0", "1e300", "9223372036854775807", "0.5"),
     *('""', "[]", "{}", '{"a":1}', "[[1]]", '"\\u001b[31m"', '"\\ud800"', '"\\u0000"', ",", ":", '"'),

@@ -14,7 +14,6 @@ they hold, so that a long run can be made in pieces: `--pairs 0` prints it.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import tempfile
@@ -29,7 +28,7 @@ from statistics import median
 from typing import Any
 
 from contention import Cores
-from machine import describe_machine
+from machine import describe_machine, option_parser
 from scipy.stats import binomtest
 from surroundings import SPIN, STREAM, programs
 
@@ -149,7 +148,7 @@ class Bench:
         return line | {"truth": found.ratio, "low": low, "high": high}
 
     def _compare(self, store: harness.Store, new: Path, old: Path, runtime: str, **options: Any) -> Any:
-        (found,) = compare_files(
+        (found,), _ = compare_files(
             store,
             str(new),
             str(old),
@@ -266,7 +265,7 @@ def seconds(values: Sequence[float]) -> str:
 
 def main() -> None:
     """Judge pairs, and print the table of all that the results hold."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = option_parser(__doc__)
     parser.add_argument("--case", choices=CASES, nargs="+", default=list(CASES))
     parser.add_argument("--beside", choices=BESIDE, nargs="+", default=["free", "busy"])
     parser.add_argument("--runtime", choices=list(RUNTIMES), nargs="+", default=list(RUNTIMES))

@@ -617,8 +617,7 @@ def litert_rows(runtime: str, files: Sequence[str], folder: str) -> dict[str, An
         status, said = done.returncode, done.stderr[-3000:]
     except subprocess.TimeoutExpired:  # its sessions so far are in the store
         pass
-    store = Store(url)
-    try:
+    with Store(url) as store:
         sessions = [
             session
             for configuration in store.configurations()
@@ -627,8 +626,6 @@ def litert_rows(runtime: str, files: Sequence[str], folder: str) -> dict[str, An
         ]
         rows = [row for configuration in store.configurations() for row in latencies(store, configuration)]
         failures = [f"{one.architecture}: {one.kind}: {one.message}" for one in store.failures()]
-    finally:
-        store.close()
     return {
         "seconds": time.perf_counter() - begin,
         "rows": {
@@ -718,11 +715,8 @@ def provider_rows(runtimes: Sequence[str], asked: Sequence[str], devices: str = 
         ]
         many = [] if "--sessions" in asked else ["--sessions", "1"]
         done = harness([*command, *asked, *many, "--devices", str(path)], 110, statuses=[0, 3])
-        kept = Store(store)
-        try:
+        with Store(store) as kept:
             sessions = [one for c in kept.configurations() for one in kept.sessions(c)]
-        finally:
-            kept.close()
         failures = failures_of(store)
     rows = json.loads(done.stdout or "[]")
     if not rows and any(TENSORRT_LIBRARY in told for told in failures):
@@ -767,17 +761,13 @@ def provider_rows(runtimes: Sequence[str], asked: Sequence[str], devices: str = 
 
 def provider_outputs(providers: Sequence[str]) -> dict[str, list[list[float]]]:
     """Return the first output values of some networks under each provider, each on the agent's fixed input."""
-    from device_agents.runtimes import onnxruntime_cpu
-    from harness.models.exported import ExportedModels
-    from harness.models.names import select_models_and_segments
+    from campaigns import models_of
 
-    models = ExportedModels(select_models_and_segments(["sample:4@11"]), on_progress=lambda *_: None).models(
-        "onnx"
-    )
+    from device_agents.runtimes import onnxruntime_cpu
+
     outputs: dict[str, list[list[float]]] = {provider: [] for provider in providers}
-    for model in models:
-        assembly = model.assemble()
-        data = joined(assembly)
+    for model in models_of(["sample:4@11"]).models("onnx"):
+        data = model.assemble().whole()
         for provider in providers:
             loaded = onnxruntime_cpu.load(data, 1, {"provider": provider})
             loaded.run()
@@ -865,18 +855,10 @@ def sessions_of(store_url: str) -> dict[str, Any]:
     """Return what the sessions of a store tell of their cores, stops, and the GPU's samples."""
     from harness.store import Store
 
-    store = Store(store_url)
-    try:
+    with Store(store_url) as store:
         sessions = [s for c in store.configurations() for s in store.sessions(c)]
         throttled = [s for c in store.configurations() for s in store.sessions(c, purpose="throttled")]
-    finally:
-        store.close()
-    samples = [
-        sample
-        for session in [*sessions, *throttled]
-        for sample in session.samples
-        for sample in session.samples
-    ]
+    samples = [sample for session in [*sessions, *throttled] for sample in session.samples]
     clocks = [sample["gpu_clock_mhz"] for sample in samples if "gpu_clock_mhz" in sample]
     return {
         "count": len(sessions),
@@ -916,20 +898,6 @@ def harness(
             f"harness {' '.join(arguments)} ended with {done.returncode}: {(done.stderr or done.stdout)[-1500:]}"
         )
     return done
-
-
-def joined(assembly: Any) -> bytes:
-    """Return the bytes of an exported model, as a device joins them."""
-    from exporters import AssemblyRecipe, link
-
-    recipe = AssemblyRecipe(
-        format=assembly.format,
-        alignment=assembly.alignment,
-        skeleton=assembly.skeleton,
-        parts=assembly.parts,
-        dictionary=assembly.dictionary,
-    )
-    return link(recipe, assembly.read_part)
 
 
 def processor_name() -> str:

@@ -12,7 +12,6 @@ status 1 where it was not.
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import shutil
@@ -24,7 +23,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from machine import option_parser
 from rigs import with_tests
 from rigs.adb_server import SERIAL, Phone, start_adb_server
 
@@ -106,9 +105,7 @@ def kill_tree(run: subprocess.Popen[bytes]) -> None:
 
 def main() -> int:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = option_parser(__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(

@@ -12,16 +12,14 @@ reported as stored, and the device whole parts alone. Ends with status 1 where t
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from machine import describe_machine, option_parser
 from rigs import with_tests
 from rigs.kill_lane import TARGETS
 
@@ -76,13 +74,11 @@ def table(found: list[Any]) -> str:
 
 def main() -> None:
     """Run the lanes, print the table and the verdict."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = option_parser(__doc__)
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=10.0, help="at most")
     asked = parser.parse_args()
-    from machine import describe_machine
-
     print(describe_machine())
     started_s = time.monotonic()
     found = run_lanes(asked.kills, asked.seed, 60 * asked.minutes - 30)

@@ -12,17 +12,16 @@ too, in int8 by steps of the output.
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Sequence
 from importlib.resources import files
-from math import comb
 from pathlib import Path
 from statistics import median
 from time import perf_counter_ns
 from typing import Any
 
-from machine import describe_machine
+from machine import describe_machine, option_parser
+from timing import median_interval
 
 from device_agents.clean_runs import COLD_RUNS
 from device_agents.runtimes import litert, tflite
@@ -42,7 +41,7 @@ GPU = "GPU-fp32"
 
 def main() -> None:
     """Compare the runtimes on each model and print a table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = option_parser(__doc__)
     parser.add_argument("--networks", type=int, default=20, help="of fp32")
     parser.add_argument("--int8", type=int, default=5, help="of int8")
     parser.add_argument("--file", action="append", default=[], help="a TFLite file of any converter")
@@ -122,18 +121,6 @@ def run_ns(loaded: Loaded) -> int:
     start_ns = perf_counter_ns()
     loaded.run()
     return perf_counter_ns() - start_ns
-
-
-def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return (median, low, high): order statistics between which the true median lies in 95 %; below 6 values all of them."""
-    ordered, count = sorted(values), len(values)
-    # Values left out at each end, and how often the true median lies beyond those that stay there.
-    out, beyond = 0, 0.0
-    while 2 * (beyond + comb(count, out) / 2**count) <= 0.05:
-        beyond += comb(count, out) / 2**count
-        out += 1
-    out = max(out - 1, 0)
-    return median(ordered), ordered[out], ordered[-1 - out]
 
 
 def off(model: bytes, provider: str) -> str:

@@ -8,7 +8,6 @@ networks in the same run, so that the ratio holds on a noisy machine. Prints a t
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import time
 from pathlib import Path
 
 from campaigns import run
-from machine import describe_machine
+from machine import describe_machine, option_parser
 
 from harness.measurement.plan import Options
 from harness.store import Store
@@ -45,13 +44,12 @@ print(json.dumps(time.perf_counter() - begin))
 
 def campaign(selection: list[str], model_format: str, folder: Path) -> tuple[float, float, float]:
     """Measure networks in a new store; return wall time, time in worker processes and time in timing loops, in s."""
-    store = Store(str(folder / f"{model_format}.sqlite"))
     options = Options(formats=(model_format,), sessions=1)
-    run(selection[:1], store, options)  # connection, calibration and sending the weights, once for all
-    outcome = run(selection, store, options)
-    sessions_of = [s for use in outcome.uses for s in store.sessions(use.configuration)]
+    with Store(str(folder / f"{model_format}.sqlite")) as store:
+        run(selection[:1], store, options)  # connection, calibration and sending the weights, once for all
+        outcome = run(selection, store, options)
+        sessions_of = [s for use in outcome.uses for s in store.sessions(use.configuration)]
     measured = [s for s in sessions_of if s.campaign_id == outcome.campaign_id]
-    store.close()
     return outcome.elapsed_s, sum(s.elapsed_s for s in measured), sum(s.loop_s for s in measured)
 
 
@@ -71,7 +69,7 @@ def by_hand(networks: list[str], folder: Path) -> tuple[float, float]:
 
 def main() -> None:
     """Run both and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = option_parser(__doc__)
     parser.add_argument("--networks", type=int, default=12)
     parser.add_argument("--format", choices=["onnx", "tflite"], action="append", dest="formats")
     arguments = parser.parse_args()

@@ -8,7 +8,6 @@ Random networks on this machine, in every runtime that it has, each alone in fre
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from itertools import combinations
@@ -16,29 +15,26 @@ from statistics import median
 from typing import Any, cast
 
 import numpy as np
-from machine import describe_machine
+from campaigns import models_of
+from machine import describe_machine, option_parser
 
 from harness.devices.config import Format, LocalDevice
 from harness.devices.connection import Connection, new_owner
 from harness.devices.runtimes import RuntimeUse, choose_runtimes
 from harness.devices.transports import open_transport
 from harness.measurement.workload import Model
-from harness.models.exported import ExportedModels
-from harness.models.names import select_models_and_segments
 
 TARGET = "target: medians of three repeat within 3 %"
 
 
 def main() -> None:
     """Weigh the networks and print a table for each runtime."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = option_parser(__doc__)
     parser.add_argument("--networks", type=int, default=10)
     parser.add_argument("--times", type=int, default=5)
     arguments = parser.parse_args()
     print(describe_machine())
-    source = ExportedModels(
-        select_models_and_segments([f"sample:{arguments.networks}@7"]), on_progress=lambda *_: None
-    )
+    source = models_of([f"sample:{arguments.networks}@7"])
     with tempfile.TemporaryDirectory() as root:
         device = LocalDevice(name="local", root=root)
         link = Connection(device, open_transport(device), owner=new_owner())

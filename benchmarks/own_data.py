@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from machine import describe_machine
+from machine import describe_machine, option_parser
 from PIL import Image, __version__
 
 from search.training.images import Task
@@ -35,14 +34,13 @@ from search.training.tasks import load_task
 from search.training.training import train
 from space import TINY, Architecture, SpaceConfig
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 SMALL = SpaceConfig(name="small", ops=("conv",), widths=(2,), image_size=32, classes=2)
 NETWORK = "conv/conv"
 
 
 def main() -> None:
     """Print both tables."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = option_parser(__doc__)
     parser.add_argument("--images", type=int, default=1500)
     parser.add_argument("--size", type=int, default=192, help="height of a file's image; it is a third wider")
     parser.add_argument("--rounds", type=int, default=3)

@@ -1,14 +1,14 @@
 """Some forty model files of other origin, each measured on a device, and each output beside that of the runtime's own script.
 
     python benchmarks/own_files.py [--device local] [--devices devices.toml] [--only lstm] [--level quick] [--folder DIR]
-    PYTHONPATH=tests python benchmarks/own_files.py --sshd    # over SSH, to an sshd of its own on loopback
+    python benchmarks/own_files.py --sshd    # over SSH, to an sshd of its own on loopback
 
 PyTorch's and TensorFlow's own exporters, onnx's helpers, onnxruntime's quantizers and scikit-learn's trees make them, from seeded
 weights, and onnxruntime's package has some; none is made by this project's exporters, which convert .pt2 programs alone. With
 --folder what is made and measured is kept: the command goes on where it was ended.
 
-`equal` compares the first eight values of the output: to 1e-4 of the largest for floats of 32 bits and quantized models on one
-machine, 1e-2 for half precision. `error` is the stored one, against the file's own run.
+`equal` compares the sums that all values of the outputs are judged by: to 1e-4 of the largest for floats of 32 bits and quantized
+models on one machine, 1e-2 for half precision. `error` is the stored one, against the file's own run.
 """
 
 from __future__ import annotations
@@ -24,10 +24,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import describe_machine
+from machine import describe_machine, option_parser
 
 import harness
-from device_agents.runtimes.loaded import fixed_input
+from device_agents.runtimes.loaded import (
+    Output,
+    array_output,
+    array_outputs,
+    fixed_input,
+    judged_values,
+)
 from harness.errors import DeviceError
 from space.errors import HarnessError
 
@@ -435,14 +441,14 @@ def two_signatures(tf: Any) -> bytes:
         )
 
 
-def own_output(made: Made) -> list[float]:
-    """Return the first values of a file's first output as the runtime's own script has them."""
-    run = {".onnx": onnx_output, ".tflite": tflite_output, ".pt2": torch_output}[made.path.suffix]
-    return run(made)
+def own_sums(made: Made) -> list[float]:
+    """Return what a file's outputs are judged by, as the runtime's own script has them."""
+    run = {".onnx": onnx_outputs, ".tflite": tflite_outputs, ".pt2": torch_outputs}[made.path.suffix]
+    return judged_values(run(made))
 
 
-def torch_output(made: Made) -> list[float]:
-    """Return the same of a program, by torch."""
+def torch_outputs(made: Made) -> list[Output]:
+    """Return the outputs of a program, by torch."""
     import torch
 
     program = torch.export.load(str(made.path))
@@ -451,11 +457,11 @@ def torch_output(made: Made) -> list[float]:
     shapes = [(1, *one.shape[1:]) if is_free else tuple(one.shape) for one in examples]
     given = [torch.from_numpy(fixed_input(shape, "float32", "NCHW")) for shape in shapes]
     with torch.no_grad():
-        return [float(value) for value in program.module()(*given).reshape(-1)[:8]]
+        return array_outputs([program.module()(*given).numpy()])
 
 
-def onnx_output(made: Made) -> list[float]:
-    """Return the same by onnxruntime's script."""
+def onnx_outputs(made: Made) -> list[Output]:
+    """Return the outputs of an ONNX model by onnxruntime's script."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(made.path), providers=["CPUExecutionProvider"])
@@ -466,12 +472,12 @@ def onnx_output(made: Made) -> list[float]:
         shape = made.shapes.get(node.name) or [size if isinstance(size, int) else 1 for size in node.shape]
         fixed = fixed_input(shape, names.get(kind, kind), "NCHW")
         inputs[node.name] = made.values.get(node.name, fixed)
-    found = session.run(None, inputs)[0]
-    return [float(value) for value in found.reshape(-1)[:8]]
+    tensors = [node.name for node in session.get_outputs() if node.type.startswith("tensor(")]
+    return array_outputs(session.run(tensors, inputs))
 
 
-def tflite_output(made: Made) -> list[float]:
-    """Return the same by the interpreter's script."""
+def tflite_outputs(made: Made) -> list[Output]:
+    """Return the outputs of a TFLite model, in the order of their names, by the interpreter's script."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(made.path), num_threads=1)
@@ -483,7 +489,7 @@ def tflite_output(made: Made) -> list[float]:
             )
             for name, told in runner.get_input_details().items()
         }
-        return [float(value) for value in runner(**given)["y"].reshape(-1)[:8]]
+        return array_outputs([runner(**given)["y"]])
     interpreter.allocate_tensors()
     for told in interpreter.get_input_details():
         array = fixed_input(
@@ -491,17 +497,15 @@ def tflite_output(made: Made) -> list[float]:
         )
         interpreter.set_tensor(told["index"], array)
     interpreter.invoke()
-    told = interpreter.get_output_details()[0]
-    scale, zero_point = told["quantization"]
-    values = [float(value) for value in interpreter.get_tensor(told["index"]).reshape(-1)[:8]]
-    return [(value - zero_point) * scale for value in values] if scale else values
+    return [
+        array_output(interpreter.get_tensor(told["index"]), *told["quantization"])
+        for told in sorted(interpreter.get_output_details(), key=lambda told: told["name"])
+    ]
 
 
 def main() -> None:
     """Make the files, measure them, and print a row each."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = option_parser(__doc__)
     parser.add_argument("--device", default="local")
     parser.add_argument("--devices", type=Path)
     parser.add_argument("--only", default="", help="measure the files alone whose names hold this text")
@@ -569,7 +573,7 @@ def is_right(made: Made, device: Any, store: Any, options: argparse.Namespace) -
         return False
     row = table[0]
     session = store.sessions(row.configuration, [row.graph_hash])[-1]
-    expected, precision = np.array(own_output(made)), row.configuration.precision
+    expected, precision = np.array(own_sums(made)), row.configuration.precision
     tolerance = HALF_TOLERANCE if precision == "fp16" else TOLERANCE
     found = np.array(session.output)
     is_equal = found.shape == expected.shape and bool(

@@ -1,6 +1,6 @@
 """Does a packed job tell what a campaign over SSH tells? The same networks both ways, in turn, on an sshd of its own on loopback.
 
-    PYTHONPATH=tests python benchmarks/packed.py [--networks 12] [--sessions 3] [--runtime onnxruntime]
+    python benchmarks/packed.py [--networks 12] [--sessions 3] [--runtime onnxruntime]
 
 Four rounds: over SSH, packed, over SSH, packed. A packed job is sent to the server and run by a login there, as a batch queue
 would run it, and its results are imported. Prints how far the ratios of each two rounds are apart, network by network. Ends with
@@ -18,7 +18,7 @@ from itertools import combinations
 from pathlib import Path
 from statistics import median
 
-from machine import describe_machine
+from machine import describe_machine, option_parser
 from rigs.sshd import Sshd, start_sshd
 from scipy.stats import spearmanr
 
@@ -35,9 +35,7 @@ Found = tuple[Configuration, dict[Network, float]]
 
 def main() -> int:
     """Measure the rounds and print how they agree."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = option_parser(__doc__)
     parser.add_argument("--networks", type=int, default=12)
     parser.add_argument("--sessions", type=int, default=3, help="of each network in a round")
     parser.add_argument("--runtime", default="onnxruntime")

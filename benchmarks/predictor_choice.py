@@ -11,11 +11,10 @@ one deal of the folds) and paired differences over four deals at several levels,
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from machine import describe_machine
+from machine import describe_machine, option_parser
 
 from search.latency import model_selection
 from search.latency.block_features import block_features, pair_features, standardized
@@ -41,7 +40,7 @@ DEVICES: Mapping[
 
 def main() -> None:
     """Draw devices, fit, choose and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = option_parser(__doc__)
     parser.add_argument("--draws", type=int, default=20, help="devices of each kind")
     draws = parser.parse_args().draws
     print(describe_machine())
@@ -85,8 +84,8 @@ def _regrets(sizes: tuple[float, float, float], count: int, seed: int) -> tuple[
     measured = least_variance_design(BLOX, count, seed)
     ratios = truth[measured] * np.exp(rng.normal(0, NOISE, count))
     sums = parts if seed % 2 else None  # half of the users measure the segments, too
-    everything = _with(4, lambda: select_predictor(measured, ratios, parts_sum=sums))
-    once = _with(1, lambda: select_predictor(measured, ratios, parts_sum=sums))
+    everything = _with(4, lambda: select_predictor(measured, ratios, config=BLOX, parts_sum=sums))
+    once = _with(1, lambda: select_predictor(measured, ratios, config=BLOX, parts_sum=sums))
     judges = rng.choice(len(truth), JUDGES, replace=False)
     errors = {}
     for candidate in CANDIDATES:
@@ -94,7 +93,7 @@ def _regrets(sizes: tuple[float, float, float], count: int, seed: int) -> tuple[
             alone = _with(
                 1,
                 lambda candidate=candidate: select_predictor(
-                    measured, ratios, parts_sum=sums, candidates=[candidate]
+                    measured, ratios, config=BLOX, parts_sum=sums, candidates=[candidate]
                 ),
             )
             errors[candidate.name] = float(np.mean(np.abs(alone.point(judges) / truth[judges] - 1)))

@@ -11,14 +11,13 @@ for one network of Blox and a batch of 64.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import torch
-from machine import describe_machine
+from machine import describe_machine, option_parser
 from scipy.stats import kendalltau
 
 from search.accuracy.gcn import GcnConfig, GcnPredictor
@@ -71,7 +70,7 @@ def predictors(published: bool, device: str) -> dict[str, Callable[[int], Predic
 
 def main() -> None:
     """Measure and print the tables."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = option_parser(__doc__)
     parser.add_argument("--published", action="store_true", help="add the GCN in BRP-NAS's size")
     parser.add_argument("--draws", type=int, default=3, help="landscapes and training sets")
     parser.add_argument("--training", type=int, default=100, help="networks to learn from")

@@ -15,7 +15,6 @@ what this machine tells apart. --task synthetic:0:4/4/4 has images in every spac
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from export import latency_ratio
-from machine import describe_machine
+from machine import describe_machine, option_parser
 
 import harness
 from exporters import Format, Precision
@@ -39,7 +38,7 @@ PAIRS = 3  # of new sessions, for each ratio
 
 def main() -> None:
     """Train, export, and print a row for each model."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = option_parser(__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--space", default="tiny")
     parser.add_argument("--networks", type=int, default=5)

@@ -20,7 +20,7 @@ from statistics import median
 
 import numpy as np
 from campaigns import run
-from machine import describe_machine
+from machine import describe_machine, option_parser
 from scipy.stats import spearmanr
 from surroundings import SPIN, programs
 
@@ -55,7 +55,7 @@ ESTIMATES: dict[str, Callable[[SessionRecord], float]] = {
 
 def main() -> None:
     """Measure the campaigns, busy programs beside them or not, and print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = option_parser(__doc__)
     parser.add_argument("--networks", type=int, default=40)
     parser.add_argument("--campaigns", type=int, default=3)
     parser.add_argument("--format", choices=["onnx", "tflite"], action="append", dest="formats")

@@ -9,7 +9,6 @@ they equal this machine's: weights of 7 bits are to keep them equal. Emulation s
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from machine import describe_machine
+from machine import describe_machine, option_parser
 
 from exporters import FragmentLibrary, link
 from harness.models.exported import cache_folder
@@ -41,7 +40,7 @@ numpy.save(folder + "/found.npy", numpy.stack(found))
 
 def main() -> None:
     """Run the networks as each processor and print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = option_parser(__doc__)
     parser.add_argument("--networks", type=int, default=4)
     parser.add_argument("--processor", action="append", dest="processors", help="as qemu calls it")
     arguments = parser.parse_args()

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import statistics
 import sys
-import time
 from collections.abc import Callable
 
 import numpy as np
 from machine import describe_machine
+from timing import least_s, seconds_of
 
 from search.integer_program.solve import Limit, solve
 from search.methods import METHODS, Problem, run
@@ -105,8 +105,8 @@ def answers() -> None:
     ]
     print(f"{'over 91,125 networks, best of 7':50} {'ms':>8} {'plain loop ms':>14} {'ratio':>8}")
     for name, ours, peer in measures:
-        ours_ms = 1e3 * min(timed_s(ours) for _ in range(7))
-        peer_ms = 1e3 * min(timed_s(peer) for _ in range(7)) if peer else None
+        ours_ms = 1e3 * least_s(ours, 7)
+        peer_ms = 1e3 * least_s(peer, 7) if peer else None
         rest = "" if peer_ms is None else f"{peer_ms:14.1f} {peer_ms / ours_ms:6.0f} x"
         print(f"{name:50} {ours_ms:8.2f} {rest}")
     print("target: an exhaustive constrained answer over the loaded table <= 50 ms")
@@ -157,13 +157,6 @@ def macs_limit(config: SpaceConfig, share: float) -> Limit:
     return Limit(name="macs", costs=costs, constant=fixed, upper=least + int(share * (most - least)))
 
 
-def timed_s(function: Callable[[], object]) -> float:
-    """Return the seconds of one call."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
 def list_best(
     scores: np.ndarray, limit: Limit, digits: np.ndarray, macs: np.ndarray, count: int
 ) -> list[int]:
@@ -188,14 +181,14 @@ def integer_program() -> None:
                 raise SystemExit(f"the integer program and the list disagree on the {count} best of Blox")
     rows = {
         "45^3 = 91,125, listed": [
-            [timed_s(lambda s=s, n=n: list_best(s, limit, digits, macs, n)) for s in drawn[BLOX]]
+            [seconds_of(lambda s=s, n=n: list_best(s, limit, digits, macs, n)) for s in drawn[BLOX]]
             for n in (1, 100)
         ],
         "45^3 = 91,125, integer program": [
-            [timed_s(lambda s=s, n=n: solve(s, [limit], n)) for s in drawn[BLOX]] for n in (1, 100)
+            [seconds_of(lambda s=s, n=n: solve(s, [limit], n)) for s in drawn[BLOX]] for n in (1, 100)
         ],
         "45^8 = 1.7e13, integer program": [
-            [timed_s(lambda s=s, n=n: solve(s, [macs_limit(EIGHT, 0.4)], n)) for s in drawn[EIGHT]]
+            [seconds_of(lambda s=s, n=n: solve(s, [macs_limit(EIGHT, 0.4)], n)) for s in drawn[EIGHT]]
             for n in (1, 100)
         ],
     }

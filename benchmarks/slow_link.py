@@ -10,7 +10,6 @@ way when the link was cut.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import random
 import sys
@@ -21,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from machine import option_parser
 from rigs.faulty_link import FaultyLink, faulty_link, narrow
 from rigs.sshd import Sshd, start_sshd
 
@@ -131,9 +130,7 @@ def _read(root: Path, digest: str) -> bytes:
 
 def main() -> int:
     """Run one upload; status 1 where something was sent that the device had."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = option_parser(__doc__)
     parser.add_argument("--rate", type=float, default=20_000.0, help="bytes a second upward")
     parser.add_argument("--delay", type=float, default=0.15, help="s each way")
     parser.add_argument("--size", type=int, default=1_000_000, help="bytes of parts")

@@ -29,8 +29,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from machine import describe_machine, option_parser
+
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]  # peers' environments do not hold this package
+sys.path.insert(0, str(ROOT))  # peers' environments do not hold this package
 
 WRONG = 1e-3  # outputs of about 1 that differ by more are those of another model
 WIDTH = 80
@@ -40,7 +42,7 @@ Convert = Callable[[str, Path], bytes]  # from a candidate's name and the place 
 
 def main() -> None:
     """Convert all candidates by each converter and print one table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = option_parser(__doc__)
     parser.add_argument("--litert-torch", help="a Python that has litert-torch")
     parser.add_argument("--onnx2tf", help="a Python that has onnx2tf")
     parser.add_argument("--folder", type=Path, help="keeps what is converted")
@@ -161,8 +163,6 @@ CONVERTERS: dict[str, Convert] = {
 
 def table(folder: Path, converters: Sequence[str], names: Sequence[str]) -> Iterator[str]:
     """Yield the machine, the columns' names and a row for each candidate and converter, ours first, of what a folder holds."""
-    from machine import describe_machine
-
     yield describe_machine()
     yield f"{'candidate':29}{'converter':13}{'s':>5}{'ops':>5}{'moves':>6}{'error':>8}{'time':>7}"
     for name in names:

@@ -17,7 +17,6 @@ nvidia-smi is asked for the share of time in which the GPU computed.
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import statistics
@@ -31,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from machine import describe_machine
+from machine import describe_machine, option_parser
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -61,7 +60,7 @@ Clock = Callable[[], int]
 
 def main() -> None:
     """Print a table of images per second for each space and layout."""
-    parser = argparse.ArgumentParser(description="Images per second of training, against a plain torch loop.")
+    parser = option_parser(__doc__)
     parser.add_argument("--spaces", nargs="+", default=["tiny", "blox"])
     parser.add_argument("--images", type=int, default=0, help="images of an epoch; 0: some seconds' worth")
     parser.add_argument(

@@ -14,7 +14,6 @@ With two runtimes, the first one's table is the prior of the second's: 10 networ
 
 from __future__ import annotations
 
-import argparse
 import csv
 import os
 import re
@@ -29,7 +28,8 @@ from pathlib import Path
 
 import numpy as np
 from campaigns import run
-from machine import describe_machine
+from machine import describe_machine, option_parser
+from surroundings import SPIN, programs
 
 from harness.measurement.plan import QUICK, Options
 from harness.prediction.space_prediction import MeasuredNetworks, SpaceTable, load_measured, predict_space
@@ -55,7 +55,7 @@ Table = dict[str, tuple[float, float, float]]
 
 def main() -> None:
     """Measure, predict, judge and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = option_parser(__doc__)
     parser.add_argument("--runtime", choices=["onnxruntime", "tflite"], action="append", dest="runtimes")
     parser.add_argument("--against", help="a commit whose same commands are timed beside")
     parser.add_argument(
@@ -87,7 +87,7 @@ def main() -> None:
             print_errors("the table against random judges", table, truth)
             print(f"inside the 90 % intervals of their ratios: {inside(space, truth):.1%}")
             if arguments.busy:
-                with busy(arguments.core):
+                with programs([arguments.core], SPIN):
                     busy_s, beside = from_nothing(folder, runtime, "busy", "--cores", str(arguments.core))
                 print_errors("the table made beside a busy program", beside, truth)
                 print(f"beside a busy program it took {busy_s / elapsed_s:.2f} times as long")
@@ -157,18 +157,6 @@ def checked_out(commit: str | None) -> Iterator[Path]:
             subprocess.run(["git", "-C", str(ROOT), "worktree", "remove", "--force", str(root)], check=True)
 
 
-@contextmanager
-def busy(core: int) -> Iterator[None]:
-    """Keep a core busy by a program in a session of its own."""
-    spin = f"import os; os.sched_setaffinity(0, {{{core}}})\nwhile True: pass"
-    process = subprocess.Popen([sys.executable, "-c", spin], start_new_session=True)
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
-
-
 def judged(store: Store, runtime: str, count: int) -> MeasuredNetworks:
     """Measure random judges in processes of their own, some of them twice; return all that the store then holds."""
     options = Options(runtimes=(runtime,), level=QUICK)
@@ -220,7 +208,8 @@ def transfer(prior: MeasuredNetworks, target: MeasuredNetworks) -> None:
     print(f"\n{names[0]} as prior of {names[1]}, {TRANSFER_NETWORKS} networks, {TRANSFER_DRAWS} draws")
     print(f"{'':<36}{'Spearman, median':>18}{'worst':>8}{'median error, median':>22}{'worst':>8}")
     everywhere = np.arange(len(prior.config))
-    whole = select_predictor(prior.indices, prior.ratios, sds=prior.sds).predict(everywhere).ratios
+    whole = select_predictor(prior.indices, prior.ratios, config=prior.config, sds=prior.sds)
+    ratios = whole.predict(everywhere).ratios
     rng = np.random.default_rng(0)
     found: dict[str, list[Errors]] = {"transfer": [], "ridge": []}
     for _ in range(TRANSFER_DRAWS):
@@ -231,8 +220,9 @@ def transfer(prior: MeasuredNetworks, target: MeasuredNetworks) -> None:
             predictor = select_predictor(
                 target.indices[picked],
                 target.ratios[picked],
+                config=target.config,
                 sds=target.sds[picked],
-                prior=whole,
+                prior=ratios,
                 candidates=[candidate],
             )
             predicted = predictor.predict(target.indices[apart])

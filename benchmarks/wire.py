@@ -8,18 +8,14 @@ compression included. Sessions are short: nothing is timed here.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
-import sys
 import tempfile
 import zlib
 from pathlib import Path
 
 from campaigns import run
-from machine import describe_machine
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from machine import describe_machine, option_parser
 from rigs.faulty_link import FaultyLink, faulty_link
 from rigs.sshd import Sshd, start_sshd
 
@@ -36,7 +32,7 @@ SHORT = Level(name="short", sessions=1, plan=PLAN)
 
 def main() -> None:
     """Measure both formats and print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = option_parser(__doc__)
     parser.add_argument("--networks", type=int, default=20)
     networks = select_models(f"sample:{parser.parse_args().networks}@3")
     print(describe_machine())
@@ -56,14 +52,12 @@ def measure(
     model_format: Format, networks: list[Architecture], server: Sshd, folder: Path
 ) -> list[tuple[str, float, str]]:
     """Return the rows of one format."""
-    store = Store(str(folder / f"{model_format}.sqlite"))
-    with faulty_link(server.port) as proxy:
+    with Store(str(folder / f"{model_format}.sqlite")) as store, faulty_link(server.port) as proxy:
         every_part = select_models("conv+conv/conv+conv/conv+conv,mbconv+mbconv/mbconv+mbconv/mbconv+mbconv")
         every_part += select_models("bconv+bconv/bconv+bconv/bconv+bconv")
         first = campaign(model_format, every_part, server, proxy, store)
         again = campaign(model_format, every_part, server, proxy, store)
         more = campaign(model_format, networks, server, proxy, store)
-    store.close()
     library = FragmentLibrary.open(model_format, cache_dir=cache_folder())
     whole = [len(zlib.compress(link(library.recipe(a), library.part), 6)) for a in networks]
     each = (more - again) / len(networks)

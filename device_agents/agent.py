@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import re
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 from device_agents import PROTOCOL
 from device_agents.board_guard import BoardGuard
@@ -33,10 +34,7 @@ from device_agents.jetson import Jetson, Settings
 from device_agents.job_folder import temporary_folder
 from device_agents.jobs import (
     CORES_LIMIT,
-    BlockJob,
-    Job,
-    MemoryJob,
-    ProfileJob,
+    WorkerJob,
     parse_block_job,
     parse_cores,
     parse_job,
@@ -54,7 +52,6 @@ from device_agents.processes import LIBRARIES_VARIABLE
 from device_agents.quota import read_quota, withheld_cores
 from device_agents.refusal import Refusal
 from device_agents.run_delay import CoreTimes
-from device_agents.runtimes import uses_accelerator
 from device_agents.sampler import PERIOD_S, SHARED_PERIOD_S, Sampler
 from device_agents.supervision import ClientGone, Supervision
 from device_agents.variables import told_variables
@@ -249,7 +246,7 @@ class Agent:
         return {"stored": received_bytes == size_bytes, "received_bytes": received_bytes}
 
     def _probe(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
-        return {"conditions": self._probes.conditions(available_cores())}
+        return {"conditions": self._probes.conditions(available_cores(), variables=self._variables())}
 
     def _quiet(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         """Find the quietest cores, and where they are busy, what a process that asks for them still waits."""
@@ -303,51 +300,49 @@ class Agent:
 
     def _run(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         job = parse_job(fields.values.get("job"))
-        cores = self._choose_cores(job)
-        with self._cache.hold(job.parts()):
-            before = self._conditions(cores, job.options)
-            self._writer.write(
-                {"event": "conditions", "conditions": before, "type": "event", "id": request_id}
-            )
-            message = job.worker_message(cores, self._cache.parts_dir)
-            session = self._supervise(message, job.parts(), job.silence_s, before, request_id)
+        with self._ready(job) as (cores, before):
+            self._tell(request_id, event="conditions", conditions=before)
+            message = job.message(cores, self._cache.parts_dir)
+            session = self._supervise(job, message, before, request_id)
             after = self._conditions(cores, job.options)
         return dict(session, conditions_before=before, conditions_after=after)
 
     def _profile(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         job = parse_profile_job(fields.values.get("job"))
-        cores = self._choose_cores(job)
-        with self._cache.hold(job.parts()), temporary_folder(self._root / "tmp") as temp_dir:
-            conditions = self._conditions(cores, job.options)
-            message = job.worker_message(cores, self._cache.parts_dir, temp_dir)
-            profile = self._supervise(message, job.parts(), job.silence_s, conditions, request_id)
-        return dict(profile, conditions_before=conditions)
+        with self._ready(job) as (cores, before), temporary_folder(self._root / "tmp") as temp_dir:
+            message = job.message(cores, self._cache.parts_dir, temp_dir=str(temp_dir))
+            profile = self._supervise(job, message, before, request_id)
+        return dict(profile, conditions_before=before)
 
     def _memory(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         job = parse_memory_job(fields.values.get("job"))
-        cores = self._choose_cores(job)
-        with self._cache.hold(job.parts()):
-            conditions = self._conditions(cores, job.options)
-            message = job.worker_message(cores, self._cache.parts_dir)
-            weighed = self._supervise(message, job.parts(), job.silence_s, {}, request_id)
-        return dict(weighed, conditions_before=conditions)
+        with self._ready(job) as (cores, before):
+            weighed = self._supervise(job, job.message(cores, self._cache.parts_dir), {}, request_id)
+        return dict(weighed, conditions_before=before)
 
     def _blocks(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         job = parse_block_job(fields.values.get("job"))
-        cores = self._choose_cores(job)
-        with self._cache.hold(job.parts()):
-            before = self._conditions(cores, job.options)
-            self._writer.write(
-                {"event": "conditions", "conditions": before, "type": "event", "id": request_id}
-            )
-            message = job.worker_message(cores, self._cache.parts_dir)
-            run = self._supervise(
-                *(message, job.parts(), job.silence_s, before, request_id, job.sample_s),
-                self._meter(job.energy_of, device_id_of(job.options))[0] if job.energy_of else None,
-                job.energy_s,
-            )
+        energy_of = job.fields["energy_of"]
+        with self._ready(job) as (cores, before):
+            self._tell(request_id, event="conditions", conditions=before)
+            meter = self._meter(energy_of, device_id_of(job.options))[0] if energy_of else None
+            message = job.message(cores, self._cache.parts_dir)
+            run = self._supervise(job, message, before, request_id, meter)
             after = self._conditions(cores, job.options)
         return dict(run, conditions_before=before, conditions_after=after)
+
+    @contextmanager
+    def _ready(self, job: WorkerJob) -> Iterator[tuple[list[int], dict[str, Any]]]:
+        """Hold a job's parts; yield its cores, and the conditions just before it. Raises: Refusal, OSError."""
+        cores = available_cores()
+        siblings = find_siblings(cores, self._filesystem)
+        chosen = choose_cores(job.cores, job.threads, find_clusters(cores, self._filesystem), siblings, {})
+        with self._cache.hold(job.parts()):
+            yield chosen, self._conditions(chosen, job.options)
+
+    def _tell(self, request_id: Any, **event: Any) -> None:
+        """Send an event of a job."""
+        self._writer.write(dict(event, type="event", id=request_id))
 
     def _sensor(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         """Tell which sensor of energy there is for a provider, and how often it measures, or why there is none."""
@@ -360,71 +355,63 @@ class Agent:
 
     def _meter(self, provider: str, device_id: int) -> tuple[Meter | None, list[str]]:
         def open_used() -> dict[str, Any]:
-            return open_gpu(self._probes.used_gpu({**os.environ, **self._environment}, device_id))
+            return open_gpu(self._probes.used_gpu(self._variables(), device_id))
 
         return find_meter(self._filesystem, provider, open_used)
 
     def _conditions(self, cores: list[int], options: dict[str, Any]) -> dict[str, Any]:
         """Return the conditions that a job's worker meets, with the driver that is put in its way."""
         provider = str(options.get("provider", ""))
-        variables = {**os.environ, **self._environment}
-        conditions = self._probes.conditions(cores, may_use_gpu(provider), variables, device_id_of(options))
+        uses_gpu, device_id = may_use_gpu(provider), device_id_of(options)
+        conditions = self._probes.conditions(cores, uses_gpu, self._variables(), device_id)
         return dict(conditions, driver=self._driver) if self._driver_variables(provider) else conditions
+
+    def _variables(self) -> dict[str, str]:
+        """Return the variables of processes that import a runtime."""
+        return {**os.environ, **self._environment}
 
     def _driver_variables(self, provider: str) -> dict[str, str]:
         """Return the variables by which a worker finds the GPU's driver; none where it computes on the processor.
 
         What lies beside a driver goes before libraries of the same names, so nothing else is given them.
         """
-        return self._driver.get("variables", {}) if uses_accelerator(provider) else {}
-
-    def _choose_cores(self, job: Job | MemoryJob | ProfileJob | BlockJob) -> list[int]:
-        cores = available_cores()
-        clusters = find_clusters(cores, self._filesystem)
-        return choose_cores(job.cores, job.threads, clusters, find_siblings(cores, self._filesystem), {})
+        is_led = may_use_gpu(provider) or provider.upper().startswith(("NPU", "EDGETPU"))
+        return self._driver.get("variables", {}) if is_led else {}
 
     def _supervise(
         self,
+        job: WorkerJob,
         message: dict[str, Any],
-        parts: tuple[str, ...],
-        silence_s: float,
         conditions: dict[str, Any],
         request_id: Any,
-        sample_s: float = 0.0,
         meter: Meter | None = None,
-        energy_s: float = 0.0,
     ) -> dict[str, Any]:
-        def emit(event: dict[str, Any]) -> None:
-            self._writer.write(dict(event, type="event", id=request_id))
-
+        """See a job's worker through; `conditions`: those before it, by which samples are asked for."""
         cores = message["cores"]
         others = [core for core in available_cores() if core not in cores]
         sampler = Sampler(
             self._probes.sources(cores),
             self._probes.questions(conditions),
-            max(sample_s, PERIOD_S if others else SHARED_PERIOD_S),
+            max(job.fields.get("sample_s", 0.0), PERIOD_S if others else SHARED_PERIOD_S),
         )
         supervision = Supervision(
             self._agent_path,
             self._reader,
-            emit,
+            lambda event: self._tell(request_id, **event),
             self._probes,
-            silence_s,
+            job.silence_s,
             sampler,
             others,
             self._memory_bytes,
-            dict(
-                self._environment,
-                **self._driver_variables(str(message["job"]["options"].get("provider", ""))),
-            ),
+            dict(self._environment, **self._driver_variables(str(job.options.get("provider", "")))),
             meter,
-            energy_s,
+            job.fields.get("energy_s", 0.0),
         )
         try:
             return supervision.run(message)
         except Refusal as refusal:
             if refusal.kind == "part-damaged":  # a disk that damages one part damages others
-                refusal.details["digests"] = self._cache.remove_damaged(parts)
+                refusal.details["digests"] = self._cache.remove_damaged(job.parts())
             raise
 
 

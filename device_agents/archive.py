@@ -26,9 +26,8 @@ PACKED_ALONE = (
     "packed_job.py",
     "packed_signs.py",
     "packed_uses.py",
-    "pacing.py",
 )
-PACKED_MODULES = ("__init__.py", "clean_runs.py", "frames.py", "whole_files.py", *PACKED_ALONE)
+PACKED_MODULES = ("__init__.py", "clean_runs.py", "frames.py", "pacing.py", "whole_files.py", *PACKED_ALONE)
 LEFT_OUT = ("archive.py", *PACKED_ALONE)
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest
 

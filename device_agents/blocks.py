@@ -17,7 +17,7 @@ from device_agents.models import assemble, given_inputs
 from device_agents.outputs import Outputs
 from device_agents.quota import ThrottledTime, read_quota
 from device_agents.run_delay import CoreTimes, RunDelay
-from device_agents.runtimes import load, start_or_refuse, uses_accelerator
+from device_agents.runtimes import is_one_thread, load, start_or_refuse
 from device_agents.runtimes.loaded import Loaded
 from device_agents.sampling import Sample, Stopwatch, more, sample_ns
 
@@ -38,10 +38,10 @@ def run_blocks(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
     for which in ("reference", "network"):
         models[which], loaded = load_model(job, job[which], Path(message["parts_dir"]))
         reporter.send(dict(loaded, event="loaded", which=which))
-    is_one_thread = job["threads"] == 1 and not uses_accelerator(str(job["options"].get("provider", "")))
-    outputs = [Outputs(model) for model in models.values()]
-    delay = RunDelay(is_one_thread, ThrottledTime() if read_quota() else None)
+    outputs = {which: Outputs(model, which) for which, model in models.items()}
+    delay = RunDelay(is_one_thread(job), ThrottledTime() if read_quota() else None)
     began = {"event": "began", "runtime": models["network"].runtime, "cores": message["cores"]}
+    began.update(output=outputs["network"].first, reference_output=outputs["reference"].first)
     reporter.send(dict(began, delay_source=delay.source, **message["process"]))
     gc.collect()
     gc.disable()
@@ -67,7 +67,7 @@ def run_blocks(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
         if asleep_ns > CLOCKS_NS:
             block["slept_s"] = asleep_ns / NS_PER_S
         reporter.send(block)
-    for one in outputs:
+    for one in outputs.values():
         one.check()
     return {"threads": job["threads"], "cores": message["cores"], "blocks": len(job["blocks"])}
 

@@ -1,18 +1,22 @@
 """Clean runs: those during and before which no other program had the core.
 
-The same rule makes the estimate on the other side (harness/estimates/clean_runs.py); here it decides when a session has enough.
+The same rule makes the estimate on the other side (harness/estimates/clean_runs.py, by these constants and places); here it
+decides when a session has enough.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Sequence
 
-DISTURBED_SHARE = 0.01  # of a run's time: more waiting than that, and the run is no sample
-COLD_RUNS = (
-    2  # after a switch: TFLite's first two take 8 to 15 % longer than settled ones, ONNX Runtime's 3 to 8 %
-)
-COLD_GAP_NS = 20000  # another program that had the core for longer than a tick's work has had the caches, too
-LONG_RUN_NS = 50000000  # hardly a run as long as that stays undisturbed on a busy core: it is corrected
+DISTURBED_SHARE = 0.01  # of a run's time: a longer wait shows in the ratio
+# After a switch of models caches fill over several runs: the first and second take 8 to 15 % longer than the fastest (TFLite) or
+# 3 to 8 % (ONNX Runtime). In whole slices they are never the fastest; where a disturbance leaves no others, ratios are too low.
+COLD_RUNS = 2
+# A wait between two runs, after which the caches are another program's: a kernel thread is done within some microseconds, and in
+# 20 us a program reads some 200 KB, a small part of the second-level cache.
+COLD_GAP_NS = 20000
+# Runs that no turn of a scheduler (3 to 30 ms) holds: among busy programs none stays clean, so they are corrected.
+LONG_RUN_NS = 50000000
 BASELINE_SHARE = (
     0.02  # of a run: a pool that waits for more than that on a free machine is not free of others
 )
@@ -49,15 +53,12 @@ class CleanRuns:
 
     def _runs(self, times: dict[str, Any]) -> Runs:
         """Return the runs of a slice that may be samples, in ns a loop."""
-        first = len(times["reference_before_ns"])
-        last = first + 1 + len(times["network_ns"])
-        network, reference = warm_places(times)
-        runs_ns = [
-            *times["reference_before_ns"],
-            times["after_switch_ns"],
-            *times["network_ns"],
-            *times["reference_after_ns"],
-        ]
+        before_ns, network_ns = times["reference_before_ns"], times["network_ns"]
+        after_ns = times["reference_after_ns"]
+        first = len(before_ns)
+        last = first + 1 + len(network_ns)
+        network, reference = warm_places(before_ns, network_ns, after_ns)
+        runs_ns = [*before_ns, times["after_switch_ns"], *network_ns, *after_ns]
         nothing = [0] * len(runs_ns)
         delays_ns, gaps_ns = times.get("delays_ns") or nothing, times.get("gaps_ns") or nothing
         clean: dict[int, float] = {}
@@ -71,7 +72,8 @@ class CleanRuns:
             elif run_ns - delay_ns >= LONG_RUN_NS:
                 corrected[place] = (run_ns - delay_ns) / self._loops[which]
             self._was_disturbed = is_disturbed
-        return Runs(pick(network, clean, corrected), pick(reference, clean, corrected), ends_cold(times))
+        is_cold = ends_cold(before_ns, after_ns)
+        return Runs(pick(network, clean, corrected), pick(reference, clean, corrected), is_cold)
 
 
 class Runs:
@@ -97,28 +99,27 @@ def mean_fastest(groups: list[list[float]]) -> float:
     return sum(fastest) / len(fastest) if fastest else 0.0
 
 
-def ends_cold(times: dict[str, Any]) -> bool:
+def ends_cold(before_ns: Sequence[int], after_ns: Sequence[int]) -> bool:
     """Return whether only the reference's runs before the network are warm in a slice: those after it follow the switch."""
-    before_ns = times["reference_before_ns"]
-    count = len(before_ns) + len(times["reference_after_ns"])
-    return bool(before_ns) and count > COLD_RUNS and min(before_ns) < LONG_RUN_NS
+    return bool(before_ns) and len(before_ns) + len(after_ns) > COLD_RUNS and min(before_ns) < LONG_RUN_NS
 
 
-def warm_places(times: dict[str, Any]) -> tuple[tuple[range, range], tuple[range, range]]:
+def warm_places(
+    before_ns: Sequence[int], network_ns: Sequence[int], after_ns: Sequence[int]
+) -> tuple[tuple[range, range], tuple[range, range]]:
     """Return the places of a slice's runs at which a model has its own caches again, from the third run after a switch on.
 
     Of the network in two halves, and of the reference before and after it. The reference's first runs of a slice follow the last
     ones of the slice before. Slices too short for any, and long runs, which fill the caches at their beginning, have all places
-    but that of the switch.
+    but that of the switch. network_ns: without the run right after the switch.
     """
-    network_ns = times["network_ns"]
-    begin = len(times["reference_before_ns"])
+    begin = len(before_ns)
     end = begin + 1 + len(network_ns)
     is_cut = end - begin > COLD_RUNS and min(network_ns) < LONG_RUN_NS
     network = range(begin + (COLD_RUNS if is_cut else 1), end)
     half = len(network) // 2
-    after = 0 if ends_cold(times) else len(times["reference_after_ns"])
-    return (network[:half], network[half:]), (range(begin), range(end, end + after))
+    after = range(end, end + (0 if ends_cold(before_ns, after_ns) else len(after_ns)))
+    return (network[:half], network[half:]), (range(begin), after)
 
 
 def baseline_ns(delays_ns: list[int], run_ns: int) -> int:

@@ -13,13 +13,13 @@ from typing import Any, Callable
 from device_agents.gauges import BATTERY_SCOPE, DISCHARGING, battery_power_uw
 from device_agents.nvidia import uses_gpu
 from device_agents.readings import Absent, read_text
+from device_agents.runtimes import PROCESSOR
 
 # Zones of a processor's own counters that hold no part of each other. https://docs.kernel.org/power/powercap/powercap.html
 RAPL_ZONES = ("package-", "dram")
 # Rails that a whole Jetson module takes its power from; boards without one of these have no sum but that of all their rails.
 # Jetson Linux Developer Guide, "Platform Power and Performance", power monitors (INA3221).
 WHOLE_RAILS = ("VDD_IN", "POM_5V_IN")
-PROCESSOR = ("cpu", "xnnpack", "builtin", "dnnl")  # the beginnings of providers that compute on nothing else
 INA_CHANNELS = (1, 2, 3)  # in4 to in7 are shunt voltages. https://docs.kernel.org/hwmon/ina3221.html
 
 
@@ -52,10 +52,6 @@ class Meter:
     def open(self, now_s: float, period_s: float) -> None:
         """Begin to read it each period."""
         self._period_s, self.due_s = period_s, now_s
-
-    def close(self) -> None:
-        """Read it no more."""
-        self.due_s = float("inf")
 
     def step(self, now_s: float) -> dict[str, Any] | None:
         """Return a reading that is due; nothing where the sensor does not answer, or no longer tells what the device takes."""
@@ -162,7 +158,7 @@ def ina3221(filesystem: Path) -> Meter:
                 continue
             millivolts = integer_of(folder / ("in%d_input" % number))
             milliamperes = integer_of(folder / ("curr%d_input" % number))
-            rails[label] = product_of(millivolts, milliamperes, 1)
+            rails[label] = product_of(millivolts, milliamperes)
     if not rails:
         raise Absent("INA3221: no such power monitor in /sys/class/hwmon")
     whole = {label: read for label, read in rails.items() if label in WHOLE_RAILS}
@@ -178,18 +174,27 @@ def battery(filesystem: Path) -> Meter:
 
     Drivers differ in the sign of a current that leaves the battery; as it is discharging, the sign tells nothing more.
     """
-    for supply in sorted((filesystem / "sys/class/power_supply").glob("*")):
-        if read_optional(supply / "type") != "Battery" or read_optional(supply / "scope") == "Device":
-            continue  # a mouse's is a device's
-        status = read_optional(supply / "status")
-        if status != DISCHARGING:
-            raise Absent(
-                "battery: it is not discharging (%s), so its current is not what the device takes" % status
-            )
-        read, latest = gauge_of(supply)
-        read()
-        return Meter("battery", BATTERY_SCOPE, {}, {supply.name: read}, {}, latest)
-    raise Absent("battery: none in /sys/class/power_supply that this user may read")
+    folder = filesystem / "sys/class/power_supply"
+    names = [
+        supply.name
+        for supply in sorted(folder.glob("*"))
+        if read_optional(supply / "type") == "Battery" and read_optional(supply / "scope") != "Device"
+    ]  # a mouse's is a device's
+    if not names:
+        raise Absent("battery: none in /sys/class/power_supply that this user may read")
+    if (
+        len(names) > 1 and "battery" not in names
+    ):  # some phones list that one a second time, by its gauge's chip
+        raise Absent("battery: there are several (%s), each of which may give a part" % ", ".join(names))
+    supply = folder / ("battery" if "battery" in names else names[0])
+    status = read_optional(supply / "status")
+    if status != DISCHARGING:
+        raise Absent(
+            "battery: it is not discharging (%s), so its current is not what the device takes" % status
+        )
+    read, latest = gauge_of(supply)
+    read()
+    return Meter("battery", BATTERY_SCOPE, {}, {supply.name: read}, {}, latest)
 
 
 def gauge_of(supply: Path) -> tuple[Callable[[], int], Callable[[], int]]:
@@ -216,9 +221,9 @@ def integer_of(path: Path) -> Callable[[], int]:
     return lambda: int(read_text(path))
 
 
-def product_of(one: Callable[[], int], other: Callable[[], int], divisor: int) -> Callable[[], int]:
-    """Return a reader of the product of two numbers over a third."""
-    return lambda: one() * other() // divisor
+def product_of(one: Callable[[], int], other: Callable[[], int]) -> Callable[[], int]:
+    """Return a reader of the product of two numbers."""
+    return lambda: one() * other()
 
 
 def read_optional(path: Path, default: str = "") -> str:

@@ -144,7 +144,7 @@ def parse_alarm(text: str) -> int:
 
 
 def parse_count(text: str) -> int:
-    """Return a count, such as a fan's turns a minute."""
+    """Return a count, such as a fan's turns a minute, or how hard a cooling device works (each kind has its own highest)."""
     value = int(text)
     if value < 0:
         raise ValueError("%r is no count" % text.strip())
@@ -236,14 +236,6 @@ def parse_gpu(line: str) -> dict[str, Any]:
         if not re.fullmatch(r"\[.*\]|N/A|", word):  # [N/A], [Not Supported], [Unknown Error]
             gpu[key] = parse(word)
     return gpu
-
-
-def parse_cooling_state(text: str) -> int:
-    """Return how hard a cooling device works: 0 not at all; each kind has its own highest."""
-    value = int(text)
-    if value < 0:
-        raise ValueError("%r is no cooling state" % text.strip())
-    return value
 
 
 def parse_percent(text: str) -> int:

@@ -22,6 +22,7 @@ RUNS_LIMIT = 1000  # of a profile: each writes some 60 KB
 BLOCKS_LIMIT = 10000
 BLOCKS_S_LIMIT = 86400.0
 BLOCK_KINDS = ("network", "reference", "idle")
+TERMS = ("runtime", "options", "threads", "cores", "silence_s")  # of every job
 
 
 @dataclass(frozen=True)
@@ -63,124 +64,54 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One worker's work: the networks are timed one after another. request: how the core is asked for, empty for not."""
+class WorkerJob:
+    """One worker's work.
 
-    networks: tuple[ModelRecipe, ...]
-    reference: ModelRecipe
-    runtime: str
-    options: dict[str, Any]
-    threads: int
-    cores: tuple[int, ...] | None
-    plan: Plan
-    silence_s: float
-    request: str
-
-    def parts(self) -> tuple[str, ...]:
-        """Return the digests of all parts, each once."""
-        recipes = (self.reference, *self.networks)
-        return tuple(dict.fromkeys(digest for recipe in recipes for digest in recipe.digests()))
-
-    def worker_message(self, cores: list[int], parts_dir: Path) -> dict[str, Any]:
-        """Return the worker's instructions: the job, the cores chosen, where the parts lie, whose child it is."""
-        message = {"task": "run", "job": asdict(self), "cores": cores, "parts_dir": str(parts_dir)}
-        return dict(message, parent=os.getpid())
-
-
-@dataclass(frozen=True)
-class ProfileJob:
-    """One profile's work: `runs` runs of a network, node by node."""
-
-    network: ModelRecipe
-    runtime: str
-    options: dict[str, Any]
-    threads: int
-    cores: tuple[int, ...] | None
-    runs: int
-    silence_s: float
-
-    def parts(self) -> tuple[str, ...]:
-        """Return the digests of all parts, each once."""
-        return tuple(dict.fromkeys(self.network.digests()))
-
-    def worker_message(self, cores: list[int], parts_dir: Path, temp_dir: Path) -> dict[str, Any]:
-        """Return the worker's instructions; `temp_dir` is where the profiler may write."""
-        message = {"task": "profile", "job": asdict(self), "cores": cores, "parts_dir": str(parts_dir)}
-        return dict(message, temp_dir=str(temp_dir), parent=os.getpid())
-
-
-@dataclass(frozen=True)
-class MemoryJob:
-    """The memory of one network in a worker of its own."""
-
-    network: ModelRecipe
-    runtime: str
-    options: dict[str, Any]
-    threads: int
-    cores: tuple[int, ...] | None
-    silence_s: float
-
-    def parts(self) -> tuple[str, ...]:
-        """Return the digests of all parts, each once."""
-        return tuple(dict.fromkeys(self.network.digests()))
-
-    def worker_message(self, cores: list[int], parts_dir: Path) -> dict[str, Any]:
-        """Return the worker's instructions."""
-        message = {"task": "memory", "job": asdict(self), "cores": cores, "parts_dir": str(parts_dir)}
-        return dict(message, parent=os.getpid())
-
-
-@dataclass(frozen=True)
-class BlockJob:
-    """Blocks of runs: in turns a network, its reference or nothing runs for some seconds.
-
-    timed_runs: at most so many runs of a block are timed. settle_s: what runs before each block, untold. sample_s: how often
-    conditions are taken beside it. energy_of: of which provider a sensor of energy is read beside it, each
-    energy_s; empty for none.
+    task: what is done with the models, `run`, `profile`, `memory` or `blocks`. models: all that it reads. cores: those that it
+    may take, None for any. silence_s: for how long it may give no sign of life. fields: what it is told besides, by name: the
+    recipes of its models, and what the task takes.
     """
 
-    network: ModelRecipe
-    reference: ModelRecipe
+    task: str
+    models: tuple[ModelRecipe, ...]
     runtime: str
     options: dict[str, Any]
     threads: int
     cores: tuple[int, ...] | None
-    blocks: tuple[tuple[str, float], ...]
-    timed_runs: int
-    settle_s: float
-    sample_s: float
-    energy_of: str
-    energy_s: float
     silence_s: float
+    fields: dict[str, Any]
 
     def parts(self) -> tuple[str, ...]:
         """Return the digests of all parts, each once."""
-        return tuple(dict.fromkeys((*self.reference.digests(), *self.network.digests())))
+        return tuple(dict.fromkeys(digest for model in self.models for digest in model.digests()))
 
-    def worker_message(self, cores: list[int], parts_dir: Path) -> dict[str, Any]:
-        """Return the worker's instructions."""
-        message = {"task": "blocks", "job": asdict(self), "cores": cores, "parts_dir": str(parts_dir)}
-        return dict(message, parent=os.getpid())
+    def message(self, cores: list[int], parts_dir: Path, **further: str) -> dict[str, Any]:
+        """Return the worker's instructions: the job, the cores chosen, where the parts lie, whose child it is."""
+        job = {"runtime": self.runtime, "options": self.options, "threads": self.threads, **self.fields}
+        told = {
+            "task": self.task,
+            "job": job,
+            "cores": cores,
+            "parts_dir": str(parts_dir),
+            "parent": os.getpid(),
+        }
+        return dict(told, **further)
 
 
-def parse_job(values: Any) -> Job:
-    """Read and check a job. Raises: Refusal (`bad-request`, `runtime-missing`)."""
-    fields = Fields("run: job", values).only(
-        "networks", "reference", "runtime", "options", "threads", "cores", "plan", "silence_s", "request"
-    )
+def parse_job(values: Any) -> WorkerJob:
+    """Read and check a job that times `networks` one after another, each beside the `reference`.
+
+    request: how the core is asked for, empty for not. Raises: Refusal (`bad-request`, `runtime-missing`).
+    """
+    fields = Fields("run: job", values).only(*TERMS, "networks", "reference", "plan", "request")
     runtime = parse_runtime(fields)
     values = fields.values
-    return Job(
-        networks=parse_networks(fields, runtime),
-        reference=parse_recipe(fields.object("reference"), runtime),
-        runtime=runtime,
-        options=parse_options(fields, runtime),
-        threads=fields.integer("threads", 1, CORES_LIMIT),
-        cores=parse_cores(fields),
-        plan=parse_plan(Fields("run: job.plan", values.get("plan") or {})),
-        silence_s=fields.number("silence_s", 0.5, 3600, 60),
-        request=fields.choice("request", ("", *METHODS)) if "request" in values else "",
-    )
+    networks, reference = parse_networks(fields, runtime), parse_recipe(fields.object("reference"), runtime)
+    plan = parse_plan(Fields("run: job.plan", values.get("plan") or {}))
+    request = fields.choice("request", ("", *METHODS)) if "request" in values else ""
+    told = {"networks": [asdict(one) for one in networks], "reference": asdict(reference)}
+    told.update(plan=asdict(plan), request=request)
+    return worker_job("run", (reference, *networks), fields, runtime, told)
 
 
 def parse_networks(job: Fields, runtime: str) -> tuple[ModelRecipe, ...]:
@@ -194,11 +125,12 @@ def parse_networks(job: Fields, runtime: str) -> tuple[ModelRecipe, ...]:
     )
 
 
-def parse_profile_job(values: Any) -> ProfileJob:
-    """Read and check a profile's job. Raises: Refusal (`bad-request`, `runtime-missing`, `no-profiler`)."""
-    fields = Fields("profile: job", values).only(
-        "network", "runtime", "options", "threads", "cores", "runs", "silence_s"
-    )
+def parse_profile_job(values: Any) -> WorkerJob:
+    """Read and check a job that runs a `network` so many times (`runs`), node by node.
+
+    Raises: Refusal (`bad-request`, `runtime-missing`, `no-profiler`).
+    """
+    fields = Fields("profile: job", values).only(*TERMS, "network", "runs")
     runtime = parse_runtime(fields)
     if runtime not in PROFILED:
         raise Refusal(
@@ -206,54 +138,58 @@ def parse_profile_job(values: Any) -> ProfileJob:
             "profile: %s has no profiler that can be reached; profile with --runtime %s"
             % (runtime, " or ".join(PROFILED)),
         )
-    return ProfileJob(
-        network=parse_recipe(fields.object("network"), runtime),
-        runtime=runtime,
-        options=parse_options(fields, runtime),
-        threads=fields.integer("threads", 1, CORES_LIMIT),
-        cores=parse_cores(fields),
-        runs=fields.integer("runs", 1, RUNS_LIMIT, 50),
-        silence_s=fields.number("silence_s", 0.5, 3600, 60),
-    )
+    network = parse_recipe(fields.object("network"), runtime)
+    told = {"network": asdict(network), "runs": fields.integer("runs", 1, RUNS_LIMIT, 50)}
+    return worker_job("profile", (network,), fields, runtime, told)
 
 
-def parse_memory_job(values: Any) -> MemoryJob:
-    """Read and check a memory job. Raises: Refusal (`bad-request`, `runtime-missing`)."""
-    fields = Fields("memory: job", values).only(
-        "network", "runtime", "options", "threads", "cores", "silence_s"
-    )
+def parse_memory_job(values: Any) -> WorkerJob:
+    """Read and check a job that weighs a `network` in a worker of its own. Raises: Refusal (`bad-request`, `runtime-missing`)."""
+    fields = Fields("memory: job", values).only(*TERMS, "network")
     runtime = parse_runtime(fields)
-    return MemoryJob(
-        network=parse_recipe(fields.object("network"), runtime),
-        runtime=runtime,
-        options=parse_options(fields, runtime),
-        threads=fields.integer("threads", 1, CORES_LIMIT),
-        cores=parse_cores(fields),
-        silence_s=fields.number("silence_s", 0.5, 3600, 60),
-    )
+    network = parse_recipe(fields.object("network"), runtime)
+    return worker_job("memory", (network,), fields, runtime, {"network": asdict(network)})
 
 
-def parse_block_job(values: Any) -> BlockJob:
-    """Read and check a job of blocks. Raises: Refusal (`bad-request`, `runtime-missing`)."""
+def parse_block_job(values: Any) -> WorkerJob:
+    """Read and check a job of `blocks`: in turns a `network`, its `reference` or nothing runs for some seconds.
+
+    timed_runs: at most so many runs of a block are timed. settle_s: what runs before each block, untold. sample_s: how often
+    conditions are taken beside it. energy_of: of which provider a sensor of energy is read beside it, each energy_s; empty for
+    none. Raises: Refusal (`bad-request`, `runtime-missing`).
+    """
     fields = Fields("blocks: job", values).only(
-        *("network", "reference", "runtime", "options", "threads", "cores", "blocks"),
-        *("timed_runs", "settle_s", "sample_s", "energy_of", "energy_s", "silence_s"),
+        *(*TERMS, "network", "reference", "blocks", "timed_runs", "settle_s"),
+        *("sample_s", "energy_of", "energy_s"),
     )
     runtime = parse_runtime(fields)
-    return BlockJob(
-        network=parse_recipe(fields.object("network"), runtime),
-        reference=parse_recipe(fields.object("reference"), runtime),
+    network, reference = (parse_recipe(fields.object(which), runtime) for which in ("network", "reference"))
+    told = {
+        "network": asdict(network),
+        "reference": asdict(reference),
+        "blocks": parse_blocks(fields),
+        "timed_runs": fields.integer("timed_runs", 1, 10000, 600),
+        "settle_s": fields.number("settle_s", 0, 60, 0),
+        "sample_s": fields.number("sample_s", 0.1, 600, 1),
+        "energy_of": fields.text("energy_of") if "energy_of" in fields.values else "",
+        "energy_s": fields.number("energy_s", 0.01, 600, 0.1),
+    }
+    return worker_job("blocks", (reference, network), fields, runtime, told)
+
+
+def worker_job(
+    task: str, models: tuple[ModelRecipe, ...], fields: Fields, runtime: str, told: dict[str, Any]
+) -> WorkerJob:
+    """Return a job of some models, with the fields that each has. Raises: Refusal."""
+    return WorkerJob(
+        task=task,
+        models=models,
         runtime=runtime,
         options=parse_options(fields, runtime),
         threads=fields.integer("threads", 1, CORES_LIMIT),
         cores=parse_cores(fields),
-        blocks=parse_blocks(fields),
-        timed_runs=fields.integer("timed_runs", 1, 10000, 600),
-        settle_s=fields.number("settle_s", 0, 60, 0),
-        sample_s=fields.number("sample_s", 0.1, 600, 1),
-        energy_of=fields.text("energy_of") if "energy_of" in fields.values else "",
-        energy_s=fields.number("energy_s", 0.01, 600, 0.1),
         silence_s=fields.number("silence_s", 0.5, 3600, 60),
+        fields=told,
     )
 
 

@@ -1,7 +1,8 @@
-"""Whether an accelerator computes what it is asked for, from a model's first run to its last.
+"""Whether a model computes what it is asked for, from its first run to its last.
 
-One may leave out what it is asked for and say that all went well, as LiteRT's GPUs do that lack memory: the output is then that
-of an earlier run, which on one and the same input nobody could tell. So it is given other inputs, too.
+What is not finite tells of broken weights, or of an arithmetic that is too narrow. An accelerator may leave out what it is asked
+for and say that all went well, as LiteRT's GPUs do that lack memory: the output is then that of an earlier run, which on one and
+the same input nobody could tell. So it is given other inputs, too.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from array import array
 from itertools import repeat
 from math import isfinite
 
+from device_agents.refusal import Refusal
 from device_agents.runtimes.loaded import OUTPUT_VALUES, Loaded
 
 NEAR = 0.05  # of the largest value: what sums in another order, or rounds to other integers, stays far below
+TOO_LARGE = "fp16 has no numbers beyond 65504, which its values may be: take a provider of fp32, or its weights are broken"
 
 
 class OutputChanged(RuntimeError):
@@ -27,10 +30,14 @@ class OutputUnmoved(RuntimeError):
 class Outputs:
     """Outputs of a model before it is timed: `first`, of its last run, and on an accelerator that of another input."""
 
-    def __init__(self, model: Loaded) -> None:
-        """Read them. Raises: OutputUnmoved, and what the runtime raises."""
-        self._model = model
+    def __init__(self, model: Loaded, which: str = "network") -> None:
+        """Read them. Raises: Refusal for what is not finite, OutputUnmoved, and what the runtime raises."""
+        self.model = model
         self.first = model.output()
+        if not all(map(isfinite, self.first)):
+            why = TOO_LARGE if model.arithmetic == "fp16" else "its weights are broken"
+            message = "the %s's output on the fixed input is not finite: %s; %s"
+            raise Refusal("worker-error", message % (which, self.first, why))
         self._reversed = model.other_output(reversed_values) if model.other_output else []
         if model.other_output and self._reversed == self.first == model.other_output(constant_values):
             message = (
@@ -41,11 +48,11 @@ class Outputs:
 
     def check(self) -> None:
         """Compare with them what an accelerator computes now. Raises: OutputChanged, and what the runtime raises."""
-        last = self._model.output()
-        if self._model.other_output is None:
+        last = self.model.output()
+        if self.model.other_output is None:
             return
         self._compare("its input", self.first, last)
-        self._compare("its input in reverse", self._reversed, self._model.other_output(reversed_values))
+        self._compare("its input in reverse", self._reversed, self.model.other_output(reversed_values))
 
     def _compare(self, of: str, then: list[float], now: list[float]) -> None:
         for begin in range(0, len(then), OUTPUT_VALUES):  # each output by its own size
@@ -55,7 +62,7 @@ class Outputs:
             if all(map(is_near, then[one], now[one], repeat(limit))):
                 continue
             message = "the %s gave %s of %s at first and %s after the last run: what was timed does not count"
-            raise OutputChanged(message % (self._model.runtime["provider"], then[one], of, now[one]))
+            raise OutputChanged(message % (self.model.runtime["provider"], then[one], of, now[one]))
 
 
 def is_near(x: float, y: float, limit: float) -> bool:

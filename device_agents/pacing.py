@@ -14,6 +14,7 @@ LONG_SLICE_S = 0.6  # of the network's runs; the machine's speed hardly changes 
 REFERENCE_SHARE = 0.05  # of a long slice that the reference's runs take on either side
 MOST_REFERENCE_RUNS = 64
 LONG_SLICES = 10  # of a model that runs for seconds: six carry an interval
+FEW_SLICES = LONG_SLICES - 2  # the fewest that are asked for
 LONGEST_SESSION_S = 150.0  # level final's own
 NETWORK_RUNS = 6  # of a slice where nothing is known of the duration
 MIN_SAMPLE_NS = 1_000_000  # shorter runs are looped
@@ -86,6 +87,6 @@ class Pace:
             plan,
             network_runs=self.network_runs,
             reference_runs=max(plan["reference_runs"], self.reference_runs),
-            min_slices=min(plan["min_slices"], LONG_SLICES - 2),
+            min_slices=min(plan["min_slices"], FEW_SLICES),
             max_s=max(plan["max_s"], enough_s),
         )

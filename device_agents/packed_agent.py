@@ -16,7 +16,6 @@ from device_agents.frames import PREAMBLE, FrameError, FrameReader, FrameWriter
 
 ANSWER_S = 60.0
 END_S = 10.0
-LINE_LIMIT_BYTES = 2 << 20  # a frame's header has 1 MiB at most
 
 Answer = Dict[str, Any]
 
@@ -117,18 +116,24 @@ class Journal:
         self._file.close()
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the entries of a journal."""
+def whole_entries(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the entries of a journal; the file is cut off before the first that is not whole, as where the power failed."""
+    whole_bytes = 0
     with path.open("rb") as file:
         for line in file:
-            yield json.loads(line.decode("utf-8"))
+            entry = parse_entry(line)
+            if entry is None:
+                break
+            whole_bytes += len(line)
+            yield entry
+    if whole_bytes < path.stat().st_size:
+        os.truncate(str(path), whole_bytes)
 
 
-def cut_torn_line(path: Path) -> None:
-    """Remove a last line that was not written to its end, as where the power failed."""
-    size_bytes = path.stat().st_size
-    with path.open("rb") as file:
-        begin = file.seek(max(0, size_bytes - LINE_LIMIT_BYTES))
-        whole = begin + file.read().rfind(b"\n") + 1
-    if whole < size_bytes:
-        os.truncate(str(path), whole)
+def parse_entry(line: bytes) -> dict[str, Any] | None:
+    """Return the entry of a line, None where it is not written to its end, or is something else."""
+    try:
+        entry = json.loads(line.decode("utf-8")) if line.endswith(b"\n") else None
+    except (ValueError, RecursionError):
+        return None
+    return entry if isinstance(entry, dict) else None

@@ -27,7 +27,7 @@ from typing import Any, Callable, Iterator, Tuple
 from device_agents.block_plans import BlockPlan, energy_plan, sustained_plan
 from device_agents.names import job_digest
 from device_agents.pacing import Durations, nearest
-from device_agents.packed_agent import AgentProcess, Answer, Journal, Lost, cut_torn_line, read_lines
+from device_agents.packed_agent import AgentProcess, Answer, Journal, Lost, parse_entry, whole_entries
 from device_agents.packed_signs import SessionEvents, temperatures_c, throttles
 from device_agents.packed_uses import Stop, Use, allowed_cores, choose_uses, greet
 from device_agents.whole_files import file_digest, replacing
@@ -80,24 +80,12 @@ class JobDriver:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Stop("this job runs already in %s; wait for it" % self._work) from None
-        mark = self._work / "run.json"
-        if mark.exists():
-            told = json.loads(mark.read_text())
-            if told["job"] != self.job["job"]:
-                raise Stop(
-                    "%s belongs to another job, %s; name another with --folder" % (self._work, told["job"])
-                )
-            self._run_id = told["run"]
-        else:
-            self._run_id = os.urandom(16).hex()
-            with replacing(mark) as partial:
-                partial.write_bytes(json.dumps({"job": self.job["job"], "run": self._run_id}).encode())
+        self._run_id = self._mark_folder()
         with replacing(self._agent_path) as partial:
             partial.write_bytes(self._archive.read("agent.pyz"))
         begun: dict[str, Durations] = {}  # by use, the latest
         for path in self._visits():
-            cut_torn_line(path)
-            for entry in read_lines(path):
+            for entry in whole_entries(path):
                 if "done" in entry and not entry["failed"]:  # what failed is tried again
                     self._done.add((entry["use"], tuple(entry["done"])))
                     if entry["use"] in begun:
@@ -108,6 +96,29 @@ class JobDriver:
                     begun[key] = Durations(**begin["beside"])
                     if begun[key].network_ns:  # a trial that failed is made again where no session came of it
                         self._chosen[key] = begun[key]
+
+    def _mark_folder(self) -> str:
+        """Return the id of this run, noted in the folder by the first start. Raises: Stop for another job's, OSError."""
+        mark = self._work / "run.json"
+        told = parse_entry(mark.read_bytes() + b"\n") if mark.exists() else None
+        if told is not None and told["job"] != self.job["job"]:
+            raise Stop(
+                "%s belongs to another job, %s; name another with --folder" % (self._work, told["job"])
+            )
+        if told is not None:
+            return str(told["run"])
+        if self._visits():
+            raise Stop(
+                "%s is damaged or gone, so whose records lie beside it is not known; name another folder with --folder"
+                % mark
+            )
+        told = {"job": self.job["job"], "run": os.urandom(16).hex()}
+        with replacing(mark) as partial, partial.open("wb") as file:
+            file.write(json.dumps(told).encode())
+            file.flush()
+            with suppress(OSError):  # of a file system without
+                os.fsync(file.fileno())
+        return str(told["run"])
 
     def measure(self) -> None:
         """Measure what is left. Raises: Stop, Lost, OSError, Ended."""
@@ -145,10 +156,11 @@ class JobDriver:
             self._journal = None
 
     def collect(self, path: Path) -> int:
-        """Write the results so far in one file, whole or not at all; return how many sessions it holds. Raises: OSError."""
+        """Write the results so far in one file, whole or not at all; return how many sessions it holds. Raises: OSError.
+
+        The job is closed by then, so that its record ends with a whole line.
+        """
         visits = self._visits()
-        for one in visits[-1:]:
-            cut_torn_line(one)
         manifest = {
             "format": FORMAT,
             "job": self.job["job"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from device_agents.clean_runs import CleanRuns
+from device_agents.clean_runs import DISTURBED_SHARE, CleanRuns
 from device_agents.packed_agent import Answer
 
 
@@ -34,8 +34,8 @@ class SessionEvents:
         if any(throttles(sample, limits) for sample in self._samples):
             return "throttled"
         told = self._measured
-        steal_s = told.get("steal_s", 0.0)
-        if told["stop"] == "contended" or steal_s > limits["steal_share"] * told["loop_s"]:
+        is_stolen = told.get("steal_s", 0.0) > limits["steal_share"] * told["loop_s"]
+        if told["stop"] == "contended" or is_stolen or held_up(told, len(self._slices), limits):
             return "contended"
         if not told.get("delay_source"):
             return ""
@@ -46,6 +46,16 @@ class SessionEvents:
         count = sum(clean.add(one) is not None for one in self._slices)
         enough = max(limits["fewest_slices"], min(plan["min_slices"], (len(self._slices) + 1) // 2))
         return "contended" if count + 1 < min(enough, len(self._slices)) else ""
+
+
+def held_up(measured: Answer, slices: int, limits: dict[str, Any]) -> bool:
+    """Return whether what shows in no run's wait (device_agents.unseen) held up a session of so many slices."""
+    unseen = measured.get("unseen", {})
+    return bool(
+        unseen.get("throttled_s", 0.0) > DISTURBED_SHARE * measured["loop_s"]
+        or unseen.get("major_faults", 0) > limits["faults_share"] * slices
+        or unseen.get("traced", False)
+    )
 
 
 def throttles(conditions: Answer, limits: dict[str, Any]) -> bool:

@@ -30,7 +30,7 @@ class Use:
     ) -> None:
         self.name = str(runtime["name"])
         self.provider = provider
-        self.options: dict[str, Any] = {"provider": provider} if provider else {}
+        self.options: dict[str, Any] = {"provider": provider} if runtime.get("providers") else {}
         given = provider_options.get(short_provider(provider).partition("+")[0])
         if given and self.name == "onnxruntime":
             self.options["provider_options"] = given
@@ -99,7 +99,7 @@ def choose_uses(job: dict[str, Any], hello: Answer) -> list[Use]:
         short = short_provider(provider) if provider else "cpu"
         if provider and short not in providers:
             raise Stop("%s has no provider %s (there: %s)" % (name, provider, ", ".join(providers) or "none"))
-        chosen = providers.get(short, next(iter(providers.values()), ""))
+        chosen = providers.get(short, next(iter(providers.values()), "cpu"))
         for number, group in enumerate(job["groups"]):
             if group["format"] == job["formats"][name]:
                 uses.append(Use(found[name], chosen, number, group, job["provider_options"]))

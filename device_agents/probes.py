@@ -18,6 +18,7 @@ from typing import Any, Callable, Mapping
 
 from device_agents import facts
 from device_agents.environment import find_libc
+from device_agents.gauges import DISCHARGING
 from device_agents.nvidia import LOAD_PERIOD_S, ask_gpus, load_of, programs_on, used_gpu
 from device_agents.readings import MESSAGE_CHARACTERS, Absent, Reading, keep, present, run_with_deadline
 from device_agents.sampler import Question, Source
@@ -204,7 +205,7 @@ class Probes:
         for folder in reading.folders("sys/class/thermal", "cooling_device*"):
             found: dict[str, Any] = {}
             reading.file(found, "type", "%s/type" % folder, facts.parse_word, "cooling")
-            reading.file(found, "state", "%s/cur_state" % folder, facts.parse_cooling_state, "cooling")
+            reading.file(found, "state", "%s/cur_state" % folder, facts.parse_count, "cooling")
             if len(found) == 2:
                 cooling[found["type"]] = max(found["state"], cooling.get(found["type"], 0))
         keep(values, cooling=cooling)
@@ -257,8 +258,14 @@ class Probes:
         battery: dict[str, Any] = {}
         for supply in reading.folders("sys/class/power_supply", "*"):
             kind: dict[str, str] = {}
-            reading.file(kind, "type", "%s/type" % supply, facts.parse_word, "battery")
-            if kind.get("type") == "Battery" and not battery:
+            for key in ("type", "scope"):
+                reading.file(kind, key, "%s/%s" % (supply, key), facts.parse_word, "battery")
+            is_own = (
+                kind.get("type") == "Battery" and kind.get("scope") != "Device"
+            )  # a mouse's is a device's
+            if (
+                is_own and battery.get("status") != DISCHARGING
+            ):  # one of several that runs down tells the most
                 reading.file(battery, "percent", "%s/capacity" % supply, facts.parse_percent, "battery")
                 reading.file(battery, "status", "%s/status" % supply, facts.parse_word, "battery")
         keep(values, battery=battery)

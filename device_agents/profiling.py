@@ -22,7 +22,7 @@ from device_agents.jobs import ModelRecipe, Plan
 from device_agents.models import assemble, given_inputs
 from device_agents.refusal import Refusal
 from device_agents.run_delay import RunDelay
-from device_agents.runtimes import PROFILED, load, start_or_refuse, uses_accelerator
+from device_agents.runtimes import PROFILED, is_one_thread, load, start_or_refuse
 from device_agents.runtimes.loaded import NodeTime
 from device_agents.sampling import Sample, Stopwatch, sample_ns, sample_runs
 from device_agents.warmup import Warming
@@ -55,8 +55,7 @@ def profile_network(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
     reporter.enter("warm-up")
     gc.collect()
     gc.disable()
-    is_one_thread = job["threads"] == 1 and not uses_accelerator(str(job["options"].get("provider", "")))
-    stopwatch = Stopwatch(RunDelay(is_one_thread))
+    stopwatch = Stopwatch(RunDelay(is_one_thread(job)))
     warming = Warming(plain.run, PLAN, stopwatch)
     start_ns = perf_counter_ns()
     while not warming.is_warm:
@@ -75,7 +74,7 @@ def profile_network(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
         wall_runs += take_turn(profiled.run, count, reporter.pulse, stopwatch)
         counted += [False] + [True] * count
     reporter.enter("read the profile")
-    base_ns = 0 if is_one_thread else baseline_ns(warming.delays_ns, min(warming.samples_ns))
+    base_ns = 0 if is_one_thread(job) else baseline_ns(warming.delays_ns, min(warming.samples_ns))
     (quiet, waited), (plain_quiet, plain_waited) = (
         quiet_runs(runs, base_ns) for runs in (wall_runs, plain_runs)
     )

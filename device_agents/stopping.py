@@ -11,6 +11,7 @@ from bisect import insort
 from math import sqrt
 
 from device_agents.jobs import Plan
+from device_agents.pacing import FEW_SLICES, LONGEST_SESSION_S
 
 COVERAGE = 0.95
 Z_95 = 1.959964
@@ -40,7 +41,7 @@ class StopRule:
         Plateau: looked for at 4, 8, 16, ... times `min_slices`. Twice the slices should make the interval
         1.41 times as narrow; if it kept 95 % of its width, the slices are not independent (the machine's
         state moves) and another session tells more than a longer one.
-        Cap: `max_s` is over, however few slices that were.
+        Cap: see `is_over`.
         """
         self._taken += 1
         if ratio is not None:
@@ -54,7 +55,18 @@ class StopRule:
                 return "precision"
             if self._has_plateau(count, half_width):
                 return "plateau"
-        return "cap" if elapsed_s >= self._plan.max_s else None
+        return "cap" if self.is_over(elapsed_s) else None
+
+    def is_over(self, elapsed_s: float) -> bool:
+        """Return whether `max_s` is over and there are slices enough for an interval, with the one whose ratio is not known yet.
+
+        Slow models take longer for them, but no longer than `LONGEST_SESSION_S`: what they have by then has to do.
+        """
+        slices = self._taken + 1
+        is_enough = slices >= min(self._plan.min_slices, FEW_SLICES)
+        return elapsed_s >= self._plan.max_s and (
+            is_enough or elapsed_s * (1 + 1 / slices) > LONGEST_SESSION_S
+        )
 
     def _has_plateau(self, count: int, half_width: float) -> bool:
         if count == self._checkpoint // 2:

@@ -8,13 +8,13 @@ import signal
 import sys
 import threading
 from collections import Counter
-from math import isfinite
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
 from device_agents.clean_runs import LONG_RUN_NS, CleanRuns, baseline_ns
 from device_agents.core_request import ask
+from device_agents.core_to_core import CoreToCore
 from device_agents.frames import FrameReader, FrameWriter
 from device_agents.jobs import ModelRecipe, Plan
 from device_agents.memory_guard import offer_to_kernel
@@ -24,7 +24,7 @@ from device_agents.pace import PACED_BY, Paces
 from device_agents.quota import ThrottledTime, read_quota
 from device_agents.refusal import Refusal
 from device_agents.run_delay import CoreTimes, RunDelay
-from device_agents.runtimes import load, start_or_refuse, uses_accelerator
+from device_agents.runtimes import is_one_thread, load, start_or_refuse, uses_accelerator
 from device_agents.runtimes.loaded import Loaded
 from device_agents.runtimes.onnxruntime_cpu import AGENT_FOLDER
 from device_agents.sampling import Stopwatch, sample_ns, sample_settled, sample_slice
@@ -36,7 +36,6 @@ MESSAGE_CHARACTERS = 2000
 PULSE_NS = 1000000000
 FLUSH_NS = 500000000
 NS_PER_S = 1000000000
-TOO_LARGE = "fp16 has no numbers beyond 65504, which its values may be: take a provider of fp32, or its weights are broken"
 PR_SET_PDEATHSIG = 1
 ENDS_JOB = (
     "part-missing",
@@ -136,10 +135,11 @@ def do_job(message: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
         measured += stop is not None
         if stop == "contended":
             break
+    session.end()
     return {"threads": job["threads"], "cores": message["cores"], "measured": measured}
 
 
-def attempt(session: Session, number: int, reference: Loaded, reporter: Reporter) -> str | None:
+def attempt(session: Session, number: int, reference: Outputs, reporter: Reporter) -> str | None:
     """Measure a network; return why its slices ended, None where it is told as refused.
 
     Raises: Refusal that ends the job; on an accelerator, where a fault may outlive the network, all.
@@ -170,22 +170,29 @@ class Session:
         self._common = {digest for digest, count in counts.items() if count > 1}
         self._parts: dict[str, bytes] = {}  # read and verified once, some 60 % of any model
         self.is_accelerated = uses_accelerator(str(job["options"].get("provider", "")))
-        self._is_one_thread = job["threads"] == 1 and not self.is_accelerated
+        self._is_one_thread = is_one_thread(job)
+        self._core_to_core = CoreToCore(
+            [] if job["threads"] == 1 or self.is_accelerated else message["cores"]
+        )
         self._has_quota = read_quota() is not None
         self._delay = RunDelay(self._is_one_thread, ThrottledTime() if self._has_quota else None)
         self._stopwatch = Stopwatch(self._delay)
         self._paces = Paces()
 
-    def load_reference(self) -> Loaded:
-        """Load the reference; it is no network's fault if that fails. Raises: Refusal, and what the runtime raises.
+    def end(self) -> None:
+        """End what the session started."""
+        self._core_to_core.end()
+
+    def load_reference(self) -> Outputs:
+        """Load the reference and read its outputs; it is no network's fault if that fails. Raises: as `_load` and `Outputs`.
 
         It is loaded anew beside each network: where a model comes to lie in memory moves its time by some percent (TFLite), which
         would shift all networks of a worker alike, and no scatter among them would show it.
         """
         self._reporter.enter("load")
-        return self._load("reference", self._job["reference"])
+        return Outputs(self._load("reference", self._job["reference"]), "reference")
 
-    def measure(self, number: int, reference: Loaded) -> str:
+    def measure(self, number: int, beside: Outputs) -> str:
         """Load, warm up and time one network beside the reference, tell what came of it, and return why its slices ended.
 
         Raises: Refusal, and what the runtime raises.
@@ -194,12 +201,7 @@ class Session:
         start_ns = perf_counter_ns()
         reporter.enter("load", number)
         network = self._load("network", self._job["networks"][number], number)
-        reference_outputs, outputs = Outputs(reference), Outputs(network)
-        output = outputs.first
-        if not all(map(isfinite, output)):
-            why = TOO_LARGE if network.arithmetic == "fp16" else "its weights are broken"
-            message = "the network's output on the fixed input is not finite: %s; %s"
-            raise Refusal("worker-error", message % (output, why))
+        outputs, reference = Outputs(network), beside.model
         self._delay.find_threads()
         reporter.enter("warm-up", number)
         gc.collect()
@@ -215,6 +217,7 @@ class Session:
             event[which + "_ns"], event[which + "_loops"] = warming.samples_ns, warming.loops
         reporter.send(event)
         baselines = {which: self._baseline_ns(warming) for which, warming in warm.items()}
+        self._core_to_core.begin()
         reporter.enter("slices", number)
         clean = CleanRuns(
             warm_network.loops, warm_reference.loops, baselines["network"], baselines["reference"]
@@ -226,7 +229,8 @@ class Session:
                 network.run, plan.settled_runs, warm_network.loops, reporter.pulse, self._stopwatch
             )
             reporter.send(dict(times, event="settled", network=number))
-        for one in (outputs, reference_outputs):
+        self._core_to_core.take()
+        for one in (outputs, beside):
             one.check()
         now_ns = perf_counter_ns()
         measured = {
@@ -236,7 +240,8 @@ class Session:
             "stop": stop,
             "loop_s": (now_ns - loop_start_ns) / NS_PER_S,
             "elapsed_s": (now_ns - start_ns) / NS_PER_S,
-            "output": output,
+            "output": outputs.first,
+            "reference_output": beside.first,
             "runtime": network.runtime,
             "cores": self._message["cores"],
             "delay_source": self._delay.source,
@@ -250,6 +255,8 @@ class Session:
             measured["arithmetic"] = network.arithmetic
         if self._delay.source == "schedstat":
             measured["waited_s"] = max(0, self._delay.read()[0] - waited_ns) / NS_PER_S
+        if core_to_core := self._core_to_core.told():
+            measured["core_to_core"] = core_to_core
         if not self._is_one_thread:  # whose time off the core holds all of it
             measured["unseen"] = unseen.since()
         cores, now = self._message["cores"], CoreTimes()
@@ -293,7 +300,7 @@ class Session:
             if index > 1:
                 stop = rule.add(ratio, elapsed_s)
             else:  # a slice's ratio is known with the next one
-                stop = "cap" if elapsed_s >= self._plan.max_s else None
+                stop = "cap" if rule.is_over(elapsed_s) else None
             if stop is not None:
                 return index, stop
 

@@ -43,7 +43,7 @@ class FragmentCache:
         try:
             entry = json.loads(self._entry_path(key).read_bytes())
             part, layout = entry["part"], entry["layout"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
         layout_bytes = self._load_blob(layout)
         part_bytes = None if part is None else self._load_blob(part)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import struct
+import warnings
+import zipfile
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -21,10 +24,16 @@ from exporters.weights import Weights, WeightsFile, checkpoint_digest
 from space import Architecture, SpaceConfig
 from space.networks import build_head, build_network, build_op, build_reduction, build_stem
 from space.state_notes import noted_architecture, noted_task
+from space.text import reason_of
 from space.tracing import ModuleGraph
 
 _MIN_MAGNITUDE = 1e-6  # no zero and no denormal among random weights: either may run at another speed
 _SHOWN_KEYS = 4
+# What torch was seen to raise for damaged files.
+_DAMAGED = (
+    *(OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError),
+    *(pickle.UnpicklingError, zipfile.BadZipFile, struct.error),
+)
 
 
 class Sum(nn.Module):
@@ -179,10 +188,12 @@ def _checkpoint_state(checkpoint: WeightsFile) -> Mapping[str, Tensor]:
     if checkpoint_digest(path) != checkpoint.sha256:
         raise ConversionError(f"checkpoint {path} changed since it was named; name it again")
     try:
-        state = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damage that is refused all the same
+            state = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+    except _DAMAGED as error:
         raise ConversionError(
-            f"checkpoint {path} is not a file of tensors that torch can load safely: {error}; "
+            f"checkpoint {path} is not a file of tensors that torch can load safely: {reason_of(error)}; "
             "write it with torch.save(network.state_dict(), path)"
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
@@ -190,33 +201,43 @@ def _checkpoint_state(checkpoint: WeightsFile) -> Mapping[str, Tensor]:
             f"checkpoint {path} is no state_dict; write torch.save(network.state_dict(), path)"
         )
     _check_note(checkpoint, state)
-    expected = build_network(checkpoint.architecture).state_dict()
-    faults = [
-        f"{word} {', '.join(keys[:_SHOWN_KEYS])}{f' and {len(keys) - _SHOWN_KEYS} more' * (len(keys) > _SHOWN_KEYS)}"
-        for word, keys in (
-            ("missing", [key for key in expected if key not in state]),
-            ("unexpected", [str(key) for key in state if key not in expected]),
-            (
-                "of another shape",
-                [
-                    f"{key} {tuple(state[key].shape)} instead of {tuple(value.shape)}"
-                    for key, value in expected.items()
-                    if key in state and state[key].shape != value.shape
-                ],
-            ),
-            (
-                "not finite",
-                [key for key in expected if key in state and not bool(torch.isfinite(state[key]).all())],
-            ),
-        )
-        if keys
-    ]
+    faults = _faults(state, build_network(checkpoint.architecture).state_dict())
     if faults:
         raise ConversionError(
             f"checkpoint {path} does not fit {checkpoint.architecture}: {'; '.join(faults)}; "
             "name the architecture that it was trained as"
         )
     return state
+
+
+def _faults(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    """Return the faults that keep weights from being a network's, whose own are `expected`: by kind, each with its names."""
+    there = {key: (state[key], value) for key, value in expected.items() if key in state}
+    plain = {key: found for key, (found, value) in there.items() if _is_plain(found, value)}
+    found = {
+        "missing": [key for key in expected if key not in state],
+        "unexpected": [str(key) for key in state if key not in expected],
+        "of another shape": [
+            f"{key} {tuple(given.shape)} instead of {tuple(value.shape)}"
+            for key, (given, value) in there.items()
+            if given.shape != value.shape
+        ],
+        "no plain numbers of such a type": [
+            f"{key} {there[key][0].dtype}, {there[key][0].layout}" for key in there if key not in plain
+        ],
+        "not finite": [key for key, given in plain.items() if not bool(torch.isfinite(given).all())],
+    }
+    return [
+        f"{word} {', '.join(keys[:_SHOWN_KEYS])}{f' and {len(keys) - _SHOWN_KEYS} more' * (len(keys) > _SHOWN_KEYS)}"
+        for word, keys in found.items()
+        if keys
+    ]
+
+
+def _is_plain(given: Tensor, expected: Tensor) -> bool:
+    """Return whether a tensor holds dense numbers in this memory, reals where reals are expected."""
+    is_dense = given.layout == torch.strided and not given.is_quantized and not given.is_meta
+    return is_dense and (given.is_floating_point() or not expected.is_floating_point())
 
 
 def task_of_checkpoint(checkpoint: WeightsFile) -> str:

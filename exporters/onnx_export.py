@@ -44,6 +44,7 @@ from exporters.onnx_quantization import quantize, scale_of, scales_in, without_i
 from exporters.recipe import Precision
 from exporters.weights import Weights
 from space import Architecture, SpaceConfig
+from space.text import reason_of
 
 OPSET = 17  # with IR version 8: the newest that ONNX Runtime 1.17 loads and the TorchScript exporter writes
 
@@ -184,7 +185,11 @@ def _step_scales(step: Step, config: SpaceConfig, weights: Weights) -> tuple[Nod
 
 
 def _export_step(step: Step, config: SpaceConfig, weights: Weights, precision: Precision) -> onnx.ModelProto:
-    """Export what a step runs, before int8, with the inputs `a` and `b` and the output `out`."""
+    """Export what a step runs, before int8, with the inputs `a` and `b` and the output `out`.
+
+    Raises:
+        ConversionError: ONNX has no form for an op of it.
+    """
     fragment = step.fragment
     module = fragment_module(fragment, config, weights)
     dtype = torch.float32
@@ -192,7 +197,13 @@ def _export_step(step: Step, config: SpaceConfig, weights: Weights, precision: P
         module = _Halved(module, casts_input=fragment == STEM, casts_output=fragment == HEAD)
         dtype = torch.float32 if fragment == STEM else torch.float16
     given = [torch.zeros(*value_shape(step.inputs[0], config), dtype=dtype) for _ in step.inputs]
-    return _export(module, given, ["a", "b"][: len(given)], "out")
+    try:
+        return _export(module, given, ["a", "b"][: len(given)], "out")
+    except Exception as error:  # whatever torch raises for what ONNX has no form for
+        raise ConversionError(
+            f"{fragment}: torch.onnx.export does not take it in {precision}: {reason_of(error)}; use other layers, or measure in "
+            "TFLite"
+        ) from error
 
 
 def _quantize(

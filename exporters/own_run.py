@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +20,7 @@ from exporters.cache import cache_key
 from exporters.conversion import RUNNERS, installed_version
 from exporters.errors import ConversionError
 from exporters.expected import append_values, read_values
-from exporters.processes import converter_environment, offer_to_kernel
+from exporters.processes import ProcessEnded, answer_apart
 from exporters.recipe import Format
 from space.text import printable
 
@@ -109,54 +106,24 @@ def _computed(run: OwnRun) -> list[float]:
 
 def run_apart(run: OwnRun, limit_bytes: int) -> dict[str, Any]:
     """Return the answer of `exporters.own_run_worker`, a process of its own. Raises: ConversionError when it dies or is late."""
-    answers_fd, their_answers_fd = os.pipe()
-    with (
-        tempfile.TemporaryDirectory(prefix="harness-") as folder,
-        tempfile.TemporaryFile() as noise,
-        tempfile.TemporaryFile() as values,
-        os.fdopen(answers_fd) as answers,
-    ):
+    with tempfile.TemporaryFile() as values:
         values.write(run.values or b"")
         values.flush()
-        request = {
-            **run.request(values.fileno()),
-            "limit_bytes": limit_bytes,
-            "limit_s": int(TIME_LIMIT_S),
-        }
         try:
-            worker = subprocess.Popen(
-                [sys.executable, "-P", "-m", "exporters.own_run_worker", str(their_answers_fd)],
-                stdin=subprocess.PIPE,
-                stdout=noise,
-                stderr=noise,
-                cwd=folder,  # nothing lies beside the model
-                pass_fds=(their_answers_fd, run.descriptor, values.fileno()),
-                env=converter_environment(),
-                text=True,
-                start_new_session=True,  # Ctrl-C is the harness's to handle
+            return answer_apart(
+                "exporters.own_run_worker",
+                run.request(values.fileno()),
+                (run.descriptor, values.fileno()),
+                limit_bytes=limit_bytes,
+                limit_s=TIME_LIMIT_S,
             )
-        finally:
-            os.close(their_answers_fd)
-        offer_to_kernel(worker.pid)
-        try:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                worker.communicate(json.dumps(request), timeout=TIME_LIMIT_S)
-        finally:
-            is_late = worker.poll() is None
-            worker.kill()
-            worker.wait()
-        if is_late:
+        except TimeoutError:
             raise ConversionError(
                 f"its own run took more than {TIME_LIMIT_S:.0f} s here; give --expect FILE.npz"
-            )
-        line = answers.readline()
-        if not line:
-            noise.seek(0)
-            said = noise.read().decode(errors="replace").strip().splitlines()
-            reason = said[-1] if said else f"status {worker.returncode}"
-            raise ConversionError(f"its own run here died: {printable(reason)}")
-    answer: dict[str, Any] = json.loads(line)
-    return answer
+            ) from None
+        except ProcessEnded as ended:
+            reason = ended.said[-1] if ended.said else f"status {ended.status}"
+            raise ConversionError(f"its own run here died: {printable(reason)}") from None
 
 
 def free_bytes() -> int:

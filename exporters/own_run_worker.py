@@ -1,17 +1,14 @@
-"""The process of a model file's own run: `python -m exporters.own_run_worker DESCRIPTOR`. One request on stdin, one answer.
+"""The process of a model file's own run (see `exporters.processes.answer_apart`).
 
-stdin: the JSON of `exporters.own_run`. The descriptor: {"sums": [...]}, those that judge the outputs, or {"error":
-why there are none}. Memory and processor time are limited before the runtime is loaded.
+The answer to the request of `exporters.own_run` is {"sums": [...]}, those that judge the outputs, or {"error": why there are
+none}. Memory and processor time are limited before the runtime is loaded.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import os
 import re
-import resource
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -19,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.expected import OUTPUT_VALUES, OUTPUTS, fixed_image, judged_part, output_sums
+from exporters.processes import serve_once
 
 MESSAGE_CHARACTERS = 300
 # Sums so small beside the output's values are moved by the rounding of these: they judge nothing.
@@ -28,17 +26,6 @@ ONNX_TYPES = {"float": "float32", "double": "float64"}  # the others are called 
 Array = NDArray[Any]
 Outputs = list[tuple[Array, bool]]
 """Outputs in their order, and of each whether its values stand for real numbers."""
-
-
-def main() -> int:
-    """Answer the request on stdin; return the exit status."""
-    answers = os.fdopen(int(sys.argv[1]), "w", buffering=1)
-    os.set_inheritable(answers.fileno(), False)
-    request = json.load(sys.stdin)
-    limit(request["limit_bytes"], request["limit_s"])
-    answers.write(json.dumps(answer(request)) + "\n")
-    answers.flush()
-    os._exit(0)  # taking a runtime down costs time and can crash; the answer is out
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,18 +41,6 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
         return {"error": f"its own run here: {said or type(error).__name__}"}
 
 
-def limit(memory_bytes: int, time_s: int) -> None:
-    """Bound this process's memory and processor time, as far as the system does."""
-    for what, most in (
-        (resource.RLIMIT_DATA, memory_bytes),
-        (resource.RLIMIT_CPU, time_s),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        hard = resource.getrlimit(what)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(what, (most, hard))
-
-
 def run_model(request: Mapping[str, Any]) -> Outputs:
     """Return the outputs. Raises: what numpy and the runtime raise."""
     model = read_descriptor(request["model"])
@@ -79,10 +54,11 @@ def run_model(request: Mapping[str, Any]) -> Outputs:
 
 
 def read_descriptor(descriptor: int) -> bytes:
-    """Return the whole of an open file, which stays open."""
-    with os.fdopen(descriptor, "rb", closefd=False) as file:
-        file.seek(0)
-        return file.read()
+    """Return the whole of an open file, which stays open at the place where others, who share it, read on."""
+    size, data = os.fstat(descriptor).st_size, b""
+    while piece := os.pread(descriptor, size - len(data), len(data)):
+        data += piece
+    return data
 
 
 def onnx_outputs(model: bytes, shapes: Mapping[str, list[int]], values: Mapping[str, Array]) -> Outputs:
@@ -215,4 +191,4 @@ def judged_sums(outputs: Outputs, batch: int) -> list[float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    serve_once(answer)

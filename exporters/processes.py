@@ -2,7 +2,7 @@
 
 A process is a module of this package: `python -m MODULE DESCRIPTOR`. stdin: a JSON request a line, with the `folder` to work in.
 The descriptor: for each, a JSON object a line and an empty one at its end. stdout and stderr: whatever is printed, from C++ or by
-a site's start-up files.
+a site's start-up files. One that loads what a person names has one request, one answer, and limits (`answer_apart`).
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import contextlib
 import gc
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 _PACKAGE_ROOT = str(Path(__file__).parent.parent)
 
@@ -65,24 +66,8 @@ class AnsweringProcess:
     def __init__(self, module: str, environment: dict[str, str]) -> None:
         self.key = _key(module, environment)
         self._asked = self._answered = False
-        answers_fd, their_answers_fd = os.pipe()
         self._noise = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
-        self._answers = os.fdopen(answers_fd)
-        try:
-            self._process = subprocess.Popen(
-                # -P: nothing from the working folder
-                [sys.executable, "-P", "-m", module, str(their_answers_fd)],
-                stdin=subprocess.PIPE,
-                stdout=self._noise,
-                stderr=self._noise,
-                pass_fds=(their_answers_fd,),
-                env=environment,
-                text=True,
-                start_new_session=True,  # Ctrl-C is the harness's to handle
-            )
-        finally:
-            os.close(their_answers_fd)
-        offer_to_kernel(self._process.pid)
+        self._process, self._answers = _start(module, environment, self._noise)
         self.end = weakref.finalize(self, _end, self._process, self._answers, self._noise)
 
     def ask(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -101,13 +86,74 @@ class AnsweringProcess:
                 self._asked, self._answered = False, True
                 return
             yield answer
-        status = self._process.wait()
-        self._noise.seek(0)
-        raise ProcessEnded(status, self._noise.read().decode(errors="replace").strip().splitlines())
+        raise ProcessEnded(self._process.wait(), _said(self._noise))
 
     def waits(self) -> bool:
         """Return whether it lives and has answered all that it was asked."""
         return not self._asked and self._process.poll() is None
+
+
+def answer_apart(
+    module: str, request: dict[str, Any], descriptors: Sequence[int], *, limit_bytes: int, limit_s: float
+) -> dict[str, Any]:
+    """Return the answer of a module of this package that calls `serve_once`, in a process with limits on memory and time.
+
+    It holds the `descriptors` that the request names, works in an empty folder and is gone with its answer.
+    Raises: TimeoutError when it is late; ProcessEnded when it dies.
+    """
+    limits = {"limit_bytes": limit_bytes, "limit_s": int(limit_s)}
+    with tempfile.TemporaryDirectory(prefix="harness-") as folder, tempfile.TemporaryFile() as noise:
+        process, answers = _start(module, converter_environment(), noise, folder, descriptors)
+        with answers:
+            try:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.communicate(json.dumps(request | limits), timeout=limit_s)
+            finally:
+                is_late = process.poll() is None
+                process.kill()
+                process.wait()
+            if is_late:
+                raise TimeoutError(f"no answer within {limit_s:.0f} s")
+            line = answers.readline()
+        if not line.endswith("\n"):
+            raise ProcessEnded(process.returncode, _said(noise))
+    answer: dict[str, Any] = json.loads(line)
+    return answer
+
+
+def _start(
+    module: str,
+    environment: dict[str, str],
+    noise: IO[bytes],
+    folder: str | None = None,
+    descriptors: Sequence[int] = (),
+) -> tuple[subprocess.Popen[str], IO[str]]:
+    """Start a process of a module, what it prints going to a file; return it and its answers."""
+    answers_fd, their_answers_fd = os.pipe()
+    answers = os.fdopen(answers_fd)
+    try:
+        process = subprocess.Popen(
+            # -P: nothing from the working folder
+            [sys.executable, "-P", "-m", module, str(their_answers_fd)],
+            stdin=subprocess.PIPE,
+            stdout=noise,
+            stderr=noise,
+            cwd=folder,
+            pass_fds=(their_answers_fd, *descriptors),
+            env=environment,
+            text=True,
+            start_new_session=True,  # Ctrl-C is the harness's to handle
+        )
+    finally:
+        os.close(their_answers_fd)
+    offer_to_kernel(process.pid)
+    return process, answers
+
+
+def _said(noise: IO[bytes]) -> list[str]:
+    """Return the lines that a process printed."""
+    noise.seek(0)
+    return noise.read().decode(errors="replace").strip().splitlines()
 
 
 def _end(process: subprocess.Popen[str], *files: IO[str] | IO[bytes]) -> None:
@@ -185,8 +231,7 @@ def kept_processes() -> Iterator[None]:
 def serve(answers_of: Callable[[dict[str, Any]], Iterable[dict[str, Any]]]) -> int:
     """Be such a process: answer the requests on stdin until its end; return the exit status."""
     gc.set_threshold(50_000)  # objects: after 700, a fifth of the time that TensorFlow takes to load
-    answers = os.fdopen(int(sys.argv[1]), "w", buffering=1)
-    os.set_inheritable(answers.fileno(), False)
+    answers = _own_answers()
     for line in sys.stdin:
         request = json.loads(line)
         with contextlib.suppress(OSError):  # it was removed
@@ -194,3 +239,30 @@ def serve(answers_of: Callable[[dict[str, Any]], Iterable[dict[str, Any]]]) -> i
         for answer in chain(answers_of(request), [{}]):
             answers.write(json.dumps(answer) + "\n")
     return 0
+
+
+def serve_once(answer_of: Callable[[dict[str, Any]], dict[str, Any]]) -> NoReturn:
+    """Be a process of `answer_apart`: answer the request on stdin within its limits, and end."""
+    answers, request = _own_answers(), json.load(sys.stdin)
+    _limit(request["limit_bytes"], request["limit_s"])
+    answers.write(json.dumps(answer_of(request)) + "\n")
+    answers.flush()
+    os._exit(0)  # taking a runtime down costs time and can crash; the answer is out
+
+
+def _own_answers() -> IO[str]:
+    answers = os.fdopen(int(sys.argv[1]), "w", buffering=1)
+    os.set_inheritable(answers.fileno(), False)
+    return answers
+
+
+def _limit(memory_bytes: int, time_s: int) -> None:
+    """Bound this process's memory and processor time, as far as the system does."""
+    for what, most in (
+        (resource.RLIMIT_DATA, memory_bytes),
+        (resource.RLIMIT_CPU, time_s),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(what)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (most, hard))

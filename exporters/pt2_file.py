@@ -6,12 +6,9 @@ name below `torch` for an operator. So nothing is loaded whose archive says more
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import re
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -20,7 +17,7 @@ from typing import Any
 
 from exporters.conversion import installed_version
 from exporters.own_run import MEMORY_SHARE, free_bytes
-from exporters.processes import converter_environment, offer_to_kernel
+from exporters.processes import ProcessEnded, answer_apart
 from space.errors import ConfigError
 from space.text import printable, reason_of
 
@@ -63,62 +60,28 @@ def pt2_to_onnx(path: Path, data: bytes, limit_bytes: int) -> bytes:
             f"{path}: converting it takes some {len(data) * COPIES / 1e9:.1f} GB of memory, and this machine has "
             f"{spare_bytes / 1e9:.1f} GB to spare; convert it to ONNX elsewhere"
         )
-    with (
-        tempfile.TemporaryDirectory(prefix="harness-") as folder,
-        tempfile.TemporaryFile() as program,
-        tempfile.TemporaryFile() as model,
-        tempfile.TemporaryFile() as noise,
-    ):
+    with tempfile.TemporaryFile() as program, tempfile.TemporaryFile() as model:
         program.write(data)
         program.flush()
-        request = {
-            "program": program.fileno(),
-            "model": model.fileno(),
-            "limit_bytes": spare_bytes,
-            "limit_s": int(TIME_LIMIT_S),
-        }
-        worker = subprocess.Popen(
-            [sys.executable, "-P", "-m", "exporters.pt2_worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=noise,
-            cwd=folder,
-            pass_fds=(program.fileno(), model.fileno()),
-            env=converter_environment(),
-            text=True,
-            start_new_session=True,  # Ctrl-C is the harness's to handle
-        )
-        offer_to_kernel(worker.pid)
-        said = ""
+        descriptors = {"program": program.fileno(), "model": model.fileno()}
         try:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                said = worker.communicate(json.dumps(request), timeout=TIME_LIMIT_S)[0]
-        finally:
-            is_late = worker.poll() is None
-            worker.kill()
-            worker.wait()
-        error = _error(said)
-        if error is not None:
-            noise.seek(0)
-            tail = noise.read().decode(errors="replace").strip().splitlines()[-1:]
-            end = "it took too long" if is_late else f"its process ended with status {worker.returncode}"
-            raise ConfigError(
-                f"{path}: torch does not convert it to ONNX: {printable(error or ''.join(tail) or end)}"
+            answer = answer_apart(
+                "exporters.pt2_worker",
+                descriptors,
+                tuple(descriptors.values()),
+                limit_bytes=spare_bytes,
+                limit_s=TIME_LIMIT_S,
             )
+        except TimeoutError:
+            answer = {"error": "it took too long"}
+        except ProcessEnded as ended:
+            answer = {
+                "error": ended.said[-1] if ended.said else f"its process ended with status {ended.status}"
+            }
+        if "error" in answer:
+            raise ConfigError(f"{path}: torch does not convert it to ONNX: {printable(answer['error'])}")
         model.seek(0)
         return model.read()
-
-
-def _error(said: str) -> str | None:
-    """Return the error in the worker's last line, empty where it died, None where there was none."""
-    lines = [line for line in said.splitlines() if line.startswith("{")]
-    if not lines:
-        return ""
-    try:
-        error = json.loads(lines[-1]).get("error")
-    except ValueError:  # what torch printed before the worker died
-        return ""
-    return None if error is None else str(error)
 
 
 def _check(path: Path, data: bytes, limit_bytes: int) -> None:

@@ -1,7 +1,7 @@
-"""The process that converts a checked .pt2 file: `python -m exporters.pt2_worker`. One request on stdin, one answer on stdout.
+"""The process that converts a checked .pt2 file (see `exporters.processes.answer_apart`).
 
-stdin: the JSON of `exporters.pt2_file`, with the descriptors of the program and of the file for the model. stdout: {} or
-{"error": message}, a line.
+The request of `exporters.pt2_file` has the descriptors of the program and of the file for the model; the answer is {} or
+{"error": message}.
 """
 
 from __future__ import annotations
@@ -9,33 +9,28 @@ from __future__ import annotations
 import functools
 import inspect
 import io
-import json
 import os
-import sys
 import warnings
 from typing import Any
 
-from exporters.own_run_worker import limit, read_descriptor
+from exporters.own_run_worker import read_descriptor
+from exporters.processes import serve_once
 
 OPSET = 17  # as of the networks' own models: onnxruntime 1.13 and newer read it
 MESSAGE_CHARACTERS = 300
 SHARE = 1e-3  # that outputs of the two may differ by, of the largest
 
 
-def main() -> int:
-    """Convert the program of the request; return the exit status."""
-    request = json.load(sys.stdin)
-    limit(request["limit_bytes"], request["limit_s"])
-    answer: dict[str, str] = {}
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Convert the program of a request; return an error where that fails."""
     try:
         with os.fdopen(request["model"], "wb") as file:
             file.write(convert(read_descriptor(request["program"])))
     except MemoryError:
-        answer = {"error": "it wants more memory than this machine has to spare"}
+        return {"error": "it wants more memory than this machine has to spare"}
     except Exception as error:  # noqa: BLE001 - whatever torch raises is why it is not converted
-        answer = {"error": message_of(error)}
-    sys.stdout.write(f"\n{json.dumps(answer)}\n")
-    return 0
+        return {"error": message_of(error)}
+    return {}
 
 
 def convert(data: bytes) -> bytes:
@@ -144,4 +139,4 @@ def _load_tensors(load: Any, file: Any, *args: Any, **options: Any) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    serve_once(answer)

@@ -58,7 +58,7 @@ class Configuration:
     hash of the network that every slice alternates with; `precision` the model's, which is not always the `arithmetic`;
     `clock_tier` one of `CLOCK_TIERS`; `batch`: images of one run of the network; `provider_options`: what the provider was told
     beyond its defaults, as `NAME=VALUE` in the order of names, with spaces between; `environment`: the environment variables
-    that change how fast models run, as `NAME#DIGEST` of their values in the same way.
+    that change how fast models run, as `NAME#DIGEST` of their values in the same way, and a Jetson's power mode.
     """
 
     device: str
@@ -496,7 +496,8 @@ class ReferenceLatency:
     `hour_sd`: the part of that which is not of another hour, None where it is not told apart. `never_quiet`: other cores were
     busy, or the core was slow, in every session. `best_paces_ns`: how long a fixed piece of work took at best on these cores
     in any session, by what did it (device_agents.pace); `slowed`: how much longer it took in every session that tells,
-    relative, 0 where one was as fast. Older versions kept that of calibration sessions, of which `session_id` was the
+    relative, 0 where one was as fast. `core_to_core_ns`: how far apart the cores of several threads were in the quiet sessions,
+    None where not known. Older versions kept that of calibration sessions, of which `session_id` was the
     quietest and `spread` the relative standard deviation between them, None from a single one.
     """
 
@@ -512,6 +513,7 @@ class ReferenceLatency:
     never_quiet: bool = False
     slowed: float = 0.0
     best_paces_ns: Mapping[str, float] = field(default_factory=dict)
+    core_to_core_ns: float | None = None
 
     def __post_init__(self) -> None:
         if not self.latency_ns > 0:

@@ -247,11 +247,11 @@ def distill(
     check_code(config)
     images = _images_of(trained, task, folder, log)
     places = sorted(set(stages)) or list(range(config.stages))
-    if places[-1] >= config.stages:
-        raise ConfigError(f"stage {places[-1]}: space {config.name!r} has stages 0 to {config.stages - 1}")
+    if wrong := [place for place in places if not 0 <= place < config.stages]:
+        raise ConfigError(f"stage {wrong[0]}: space {config.name!r} has stages 0 to {config.stages - 1}")
     _check_library(folder, trained)
     results = ResultStore(folder=folder / UNITS)
-    units = stage_units(trained, images, places, recipe, results)
+    units = stage_units(trained, images, dict.fromkeys(places, recipe), results)
     done = run_watched(
         [(f"stage {place}", unit) for place, unit in zip(places, units, strict=True)],
         results,

@@ -222,6 +222,10 @@ class Architecture:
 
     @property
     def vector(self) -> vectors.Vector:
-        """The published nested vector, `[[op0], [op1, prev, inp, sc]]` for each stage, as a new list."""
+        """The published nested vector, `[[op0], [op1, prev, inp, sc]]` for each stage, as a new list.
+
+        Raises:
+            ArchitectureError: the space is a chain of sites, whose networks have no vector.
+        """
         by_block = self.config.table.by_block
         return vectors.vector_of([by_block[block] for block in self.blocks], self.config)

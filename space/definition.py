@@ -76,7 +76,7 @@ def load_space(path: str | Path) -> Space:
         ArchitectureError: the file cannot be read, or defines no space: the message names the place, the value and the remedy.
     """
     path = Path(path)
-    return _resolved(read_definition(path), folder_of(path), str(path))
+    return defined_space(read_definition(path), folder_of(path), str(path))
 
 
 def read_definition(path: Path) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def define(
         raise ArchitectureError(
             f"space {name!r}: its functions are in {' and '.join(folders)}; put them into one file, or into a package"
         )
-    return _resolved(document, next(iter(folders), ""), f"space {shown(name)}")
+    return defined_space(document, next(iter(folders), ""), f"space {shown(name)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +228,8 @@ class _Table:
             )
 
 
-def _resolved(document: Mapping[str, Any], folder: str, source: str) -> Space:
+def defined_space(document: Mapping[str, Any], folder: str, source: str) -> Space:
+    """Return the space of a definition's content; `source` begins messages. Raises: ArchitectureError, as `load_space`."""
     if _sources(document, folder) is None:
         forget_traces()
     table = _Table(document, source)

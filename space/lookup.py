@@ -19,7 +19,7 @@ from space.indexing import index_of
 Named: TypeAlias = Architecture | int | str | Sequence[object]
 
 _HASH = re.compile(r"[0-9a-fA-F]{32}")
-_INDEX = re.compile(r"[0-9]{1,20}")
+_INDEX = re.compile(r"-?[0-9]{1,20}")
 _SPACES = str.maketrans("", "", " \t\r\n")
 
 
@@ -48,9 +48,7 @@ def canonical_index(name: Named, config: SpaceConfig = BLOX) -> int:
         raise ArchitectureError(
             f"{shown(name)} names no network; give an architecture, its text, vector, index or graph hash"
         ) from error
-    if not 0 <= place < len(config):
-        raise _out_of_range(place, config)
-    return place
+    return _in_range(place, config)
 
 
 def _place_of_text(text: str, config: SpaceConfig) -> int:
@@ -64,9 +62,7 @@ def _place_of_text(text: str, config: SpaceConfig) -> int:
             return index_of(config, blocks)
     text = text.strip()
     if _INDEX.fullmatch(text):
-        if (place := int(text)) >= len(config):
-            raise _out_of_range(place, config)
-        return place
+        return _in_range(int(text), config)
     if _HASH.fullmatch(text):
         return hash_table.index_of_hash(config, text)
     if text.startswith("[") and config.chain is None:
@@ -88,7 +84,9 @@ def _stage_texts(ops: tuple[str, ...]) -> Mapping[str, int]:
     }
 
 
-def _out_of_range(place: int, config: SpaceConfig) -> ArchitectureError:
-    return ArchitectureError(
-        f"index {place}: space {config.name!r} has {len(config)} networks; give 0 to {len(config) - 1}"
-    )
+def _in_range(place: int, config: SpaceConfig) -> int:
+    if not 0 <= place < len(config):
+        raise ArchitectureError(
+            f"index {place}: space {config.name!r} has {len(config)} networks; give 0 to {len(config) - 1}"
+        )
+    return place

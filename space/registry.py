@@ -15,7 +15,14 @@ from pathlib import Path
 
 from space.architecture import SPACES, Space
 from space.atomic_files import write_file
-from space.definition import definition_key, folder_of, forget_traces, load_space, read_definition
+from space.definition import (
+    defined_space,
+    definition_key,
+    folder_of,
+    forget_traces,
+    load_space,
+    read_definition,
+)
 from space.errors import ArchitectureError, HarnessError, did_you_mean, shown
 from space.plugins import SPACES as GROUP
 from space.plugins import bad_plugin, load_plugin, plugins
@@ -114,8 +121,8 @@ def _from_file(path: Path) -> Space:
     kept = _kept(key) if key else None
     if kept is not None and kept.chain is not None:
         return replace(kept, chain=replace(kept.chain, folder=folder * bool(kept.chain.folder)))
-    found = load_space(path)
-    if key:
+    found = defined_space(document, folder, str(path))
+    if key and key == definition_key(document, folder):  # the code may have changed while it was traced
         _keep(key, found)
     return found
 

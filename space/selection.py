@@ -21,14 +21,13 @@ from space.architecture import BLOX, Architecture
 from space.config import SpaceConfig, check_enumerable
 from space.errors import ArchitectureError, did_you_mean, shown
 from space.indexing import drawn, index_of, random_words
+from space.lookup import canonical_index
 from space.text_files import lines_of_list, read_text
 
 _MAX_FILE_BYTES = 64 * 1024 * 1024
 _MAX_LISTED = 5_000_000  # networks that one selection may hold in memory
 _FORMS = "all, sample:N[@seed], design:K[@seed], file:PATH, an architecture's text, vector, index or hash"
 _COUNT = re.compile(r"(-?[0-9]{1,18})(?:@([0-9]{1,18}))?")
-_HASH = re.compile(r"[0-9a-fA-F]{32}")
-_INDEX = re.compile(r"-?[0-9]{1,19}")
 _WORD = re.compile(
     r"(?![0-9a-fA-F]{32}$)[A-Za-z_]\w{0,254}", re.ASCII
 )  # no index, hash or vector; may be a file's name
@@ -56,12 +55,7 @@ def parse_model(text: str, config: SpaceConfig = BLOX) -> Architecture:
     Raises:
         ArchitectureError: the text names no network of the space.
     """
-    text = text.strip()
-    if _HASH.fullmatch(text):
-        return Architecture.from_hash(text, config)
-    if _INDEX.fullmatch(text):
-        return Architecture.from_index(int(text), config)
-    return Architecture.parse(text, config)
+    return Architecture.from_index(canonical_index(text, config), config)
 
 
 def _split(text: str) -> list[str]:

@@ -261,7 +261,9 @@ def _digest(graph: ModuleGraph, shape: tuple[int, ...]) -> str:
                 lines.append(["constant", _content(graph.made[node.name])])
             else:
                 name = graph.names[node.name]
-                lines.append(["state", states.index(name), list(graph.state[name].shape)])
+                tensor = graph.state[name]
+                kind = [] if tensor.dtype == torch.float32 else [str(tensor.dtype)]
+                lines.append(["state", states.index(name), list(tensor.shape), *kind])
         elif node.op == "output":
             lines.append(["output", _plain(node.args[0], number)])
         else:
@@ -285,8 +287,13 @@ def _plain(value: Any, number: dict[str, int]) -> object:
 
 
 def _content(tensor: Tensor) -> list[object]:
-    values = tensor.detach().cpu()
-    return [str(values.dtype), list(values.shape), hashlib.sha256(values.numpy().tobytes()).hexdigest()]
+    try:  # numpy has not all types
+        content = tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
+    except RuntimeError as error:
+        raise ArchitectureError(
+            f"reads a constant tensor of {tensor.dtype}, {tensor.layout}, that is not plain; keep a dense one"
+        ) from error
+    return [str(tensor.dtype), list(tensor.shape), hashlib.sha256(content).hexdigest()]
 
 
 def _peak(graph: ModuleGraph) -> int:

@@ -19,7 +19,12 @@ _FORM = "[[op0], [op1, prev, inp, sc]]"
 
 
 def vector_of(block_indices: Sequence[int], config: SpaceConfig) -> Vector:
-    """Return the canonical nested vector of the network with these blocks, first stage first."""
+    """Return the canonical nested vector of the network with these blocks, first stage first.
+
+    Raises:
+        ArchitectureError: the space is a chain of sites, whose networks have no vector.
+    """
+    check_vectors(config)
     raw = block_table(config.ops).raw
     return [[[raw[i][0]], list(raw[i][1:])] for i in block_indices]
 
@@ -28,8 +33,9 @@ def block_indices_of(vector: object, config: SpaceConfig) -> tuple[int, ...]:
     """Return the index of each stage's block for any valid nested vector, canonical or not.
 
     Raises:
-        ArchitectureError: the vector has another form, a value out of range, or a disconnected stage.
+        ArchitectureError: the vector has another form, a value out of range or a disconnected stage; or the space has none.
     """
+    check_vectors(config)
     if not _is_list(vector, config.stages):
         raise ArchitectureError(
             f"vector {shown(vector)} is not a list of {config.stages} stages; "
@@ -46,6 +52,15 @@ def block_indices_of(vector: object, config: SpaceConfig) -> tuple[int, ...]:
             )
         indices.append(by_raw[raw])
     return tuple(indices)
+
+
+def check_vectors(config: SpaceConfig) -> None:
+    """Refuse vectors of a chain of sites: they are of two ops a stage and their wiring. Raises: ArchitectureError."""
+    if config.chain is not None:
+        raise ArchitectureError(
+            f"networks of space {config.name!r} have no vector, being chains of sites; write one candidate for each choice, "
+            "joined by '/', an index or a graph hash"
+        )
 
 
 def _read_stage(nested: object, stage: int, config: SpaceConfig) -> RawBlock:

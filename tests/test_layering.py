@@ -88,7 +88,10 @@ DOORS: dict[str, tuple[str, ...]] = {
         "space.user_paths",
         *below("harness.store"),
     ),
-    "harness.estimates": ("space.indexing", "space.statistics", "space.text", *below("harness.estimates")),
+    "harness.estimates": (
+        *("device_agents.clean_runs", "space.indexing", "space.statistics", "space.text"),
+        *below("harness.estimates"),
+    ),
     "harness.devices": (
         *(
             "device_agents.archive",

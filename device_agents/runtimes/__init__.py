@@ -16,7 +16,6 @@ import gc
 from importlib import import_module
 from typing import Any, Dict, Mapping, Protocol, Sequence
 
-from device_agents.nvidia import may_use_gpu
 from device_agents.refusal import Refusal
 from device_agents.runtimes import outside
 from device_agents.runtimes.loaded import Inputs, Loaded
@@ -64,11 +63,20 @@ for name, module in outside.runtimes().items():
 PROFILED = Modules(onnxruntime="onnxruntime_profile", litert="litert_profile")
 
 FORMATS = ("onnx", "tflite")
+PROCESSOR = ("cpu", "xnnpack", "builtin", "dnnl")  # the beginnings of providers that compute on nothing else
 
 
 def uses_accelerator(provider: str) -> bool:
-    """Return whether a provider computes elsewhere than on the calling thread, which then waits for it and not for a core."""
-    return may_use_gpu(provider) or provider.upper().startswith(("NPU", "EDGETPU"))
+    """Return whether a provider may compute elsewhere than on the calling thread, which then waits for it and not for a core.
+
+    All do but those that are known to compute on the processor alone: makers of accelerators give theirs any name.
+    """
+    return bool(provider) and not provider.lower().startswith(PROCESSOR)
+
+
+def is_one_thread(job: dict[str, Any]) -> bool:
+    """Return whether a job's models compute on the calling thread alone, whose time off the core is a wait for it."""
+    return job["threads"] == 1 and not uses_accelerator(str(job["options"].get("provider", "")))
 
 
 def start(runtime: str) -> tuple[str, str, Any]:

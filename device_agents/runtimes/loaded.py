@@ -16,6 +16,11 @@ SIGNS = [
 ]
 Change = Callable[[bytes, str], bytes]
 """Other values of an input, made of the bytes of its own and their type's letter in `struct`."""
+# The letter in `struct` of numpy's types of real numbers and integers, by kind and bytes.
+LETTERS = {
+    **{"f2": "e", "f4": "f", "f8": "d"},
+    **{"i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2": "H", "u4": "I", "u8": "Q"},
+}
 NodeTime = Tuple[str, str, str, int]
 """A node of one run: its name, its op type, the provider that ran it, its time in ns."""
 
@@ -28,7 +33,7 @@ class Loaded:
     each provider runs, empty where the runtime does not prove it. `arithmetic`: what it says that it computes in, or was set to,
     fp32, fp16, int8, mixed or unknown; empty where that is not told. `device_times` runs the model so often and returns what the
     accelerator's own clock says of each run, in ns; None where there is none. `other_output` runs it once on other values
-    and returns that output, its inputs put back; None where no run is left out unsaid, and without inputs. `buffers` live
+    and returns that output, its inputs put back; None on a processor, and without inputs that can be changed. `buffers` live
     as long as the model: ONNX Runtime 1.29 writes into an output that nobody else holds after its memory is gone.
     """
 
@@ -84,6 +89,40 @@ class Inputs:
                 "input %r is given as %s; the model wants %s" % (name, array.dtype, numpy.dtype(dtype))
             )
         return numpy.ascontiguousarray(array)
+
+
+def on_other_values(
+    given: Sequence[Tuple[Any, Any]],
+    put: Callable[[Any, Any], Any],
+    run: Callable[[], Any],
+    output: Callable[[], list[float]],
+) -> Callable[[Change], list[float]] | None:
+    """Return `Loaded.other_output` of a model whose inputs are numpy's arrays; None where none of them holds real numbers.
+
+    given: inputs that hold some, as `put` names them, with their values.
+    """
+
+    def other_output(change: Change) -> list[float]:
+        others = [
+            changed_array(array, change) for _, array in given
+        ]  # held until the model has its own again
+        for place, (name, _) in enumerate(given):
+            put(name, others[place])
+        run()
+        values = output()
+        for name, array in given:
+            put(name, array)
+        return values
+
+    return other_output if given else None
+
+
+def changed_array(array: Any, change: Change) -> Any:
+    """Return other values in the shape and type of an array."""
+    import numpy
+
+    data = change(array.tobytes(), LETTERS[array.dtype.kind + str(array.dtype.itemsize)])
+    return numpy.frombuffer(data, array.dtype).reshape(array.shape).copy()
 
 
 def read_arrays(data: bytes) -> dict[str, Any]:

@@ -6,12 +6,12 @@ import os
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator
 
 from device_agents.cuda_events import EventTimer, open_library
 from device_agents.nvidia import uses_gpu
 from device_agents.refusal import Refusal
-from device_agents.runtimes.loaded import Inputs, Loaded, array_outputs, judged_values
+from device_agents.runtimes.loaded import Inputs, Loaded, array_outputs, judged_values, on_other_values
 from device_agents.runtimes.onnxruntime_providers import (
     ALSO_CPU,
     ASSIGNMENT,
@@ -223,15 +223,10 @@ def bind(session: Any, runtime: dict[str, str], inputs: Inputs) -> Loaded:
     The CPU's provider runs all of its nodes.
     """
     binding = session.io_binding()
-    buffers: list[Any] = []
-    for node in session.get_inputs():
-        if node.type not in DTYPES:
-            raise ValueError("input %r is a %s, which harness does not make" % (node.name, node.type))
-        shape = inputs.shape_of(node.name) or static_shape(node)
-        array = inputs.array(node.name, shape, DTYPES[node.type], "NCHW")
-        buffers.append(array)
-        binding.bind_cpu_input(node.name, array)
-    buffers += bind_outputs(session, binding)
+    given = list(input_arrays(session, inputs))
+    for name, array in given:
+        binding.bind_cpu_input(name, array)
+    buffers = [*given, *bind_outputs(session, binding)]
 
     def run() -> None:
         session.run_with_iobinding(binding)
@@ -239,7 +234,11 @@ def bind(session: Any, runtime: dict[str, str], inputs: Inputs) -> Loaded:
     def output() -> list[float]:
         return judged_outputs(binding, inputs.batch)
 
-    return Loaded(run, output, runtime, tuple(buffers), {runtime["provider"]: 1.0})
+    loaded = Loaded(run, output, runtime, tuple(buffers), {runtime["provider"]: 1.0})
+    if runtime["provider"] == DEFAULT_PROVIDER:
+        return loaded
+    real = [(name, array) for name, array in given if array.dtype.kind == "f"]
+    return replace(loaded, other_output=on_other_values(real, binding.bind_cpu_input, run, output))
 
 
 def bind_on_card(session: Any, runtime: dict[str, str], inputs: Inputs) -> tuple[Loaded, Any]:
@@ -252,12 +251,9 @@ def bind_on_card(session: Any, runtime: dict[str, str], inputs: Inputs) -> tuple
     make = find()[2].OrtValue
     binding = session.io_binding()
     buffers: list[Any] = []
-    for node in session.get_inputs():
-        if node.type not in DTYPES:
-            raise ValueError("input %r is a %s, which harness does not make" % (node.name, node.type))
-        shape = inputs.shape_of(node.name) or static_shape(node)
-        value = make.ortvalue_from_numpy(inputs.array(node.name, shape, DTYPES[node.type], "NCHW"), "cuda", 0)
-        binding.bind_ortvalue_input(node.name, value)
+    for name, array in input_arrays(session, inputs):
+        value = make.ortvalue_from_numpy(array, "cuda", 0)
+        binding.bind_ortvalue_input(name, value)
         buffers.append(value)
     for node in session.get_outputs():
         if node.type not in DTYPES or not all(isinstance(size, int) and size > 0 for size in node.shape):
@@ -275,6 +271,15 @@ def bind_on_card(session: Any, runtime: dict[str, str], inputs: Inputs) -> tuple
         return judged_outputs(binding, inputs.batch)
 
     return Loaded(run, output, runtime, tuple(buffers)), binding
+
+
+def input_arrays(session: Any, inputs: Inputs) -> Iterator[tuple[str, Any]]:
+    """Yield each input's name and values. Raises: ValueError for an input that cannot be given."""
+    for node in session.get_inputs():
+        if node.type not in DTYPES:
+            raise ValueError("input %r is a %s, which harness does not make" % (node.name, node.type))
+        shape = inputs.shape_of(node.name) or static_shape(node)
+        yield node.name, inputs.array(node.name, shape, DTYPES[node.type], "NCHW")
 
 
 def judged_outputs(binding: Any, batch: int) -> list[float]:

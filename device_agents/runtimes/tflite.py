@@ -7,7 +7,7 @@ from typing import Any, Callable
 
 from device_agents.refusal import Refusal
 from device_agents.runtimes import delegates, edgetpu
-from device_agents.runtimes.loaded import Inputs, Loaded, array_output, judged_values
+from device_agents.runtimes.loaded import Inputs, Loaded, array_output, judged_values, on_other_values
 
 NAME = "tflite"
 FORMATS = ("tflite",)
@@ -101,6 +101,7 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
         raise Refusal("runtime-missing", message)
     if is_edgetpu:
         edgetpu.check_whole(graph.operators())
+    real: list[tuple[int, Any]] = []
     for details in graph.inputs():
         if details["dtype"] is bytes or getattr(details["dtype"], "__name__", "").startswith(
             ("str", "bytes")
@@ -109,6 +110,8 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
         shape = [int(size) for size in details["shape"]]
         array = inputs.array(details["name"], shape, details["dtype"], "NHWC", *details["quantization"])
         graph.set(details["index"], array)
+        if array.dtype.kind == "f" or details["quantization"][0]:
+            real.append((details["index"], array))
     outputs = sorted(graph.outputs(), key=lambda details: str(details["name"]))  # as other runtimes have them
 
     def output() -> list[float]:
@@ -117,13 +120,16 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
         return judged_values(told, inputs.batch)
 
     runtime = {"name": NAME, "package": package, "version": version, "provider": provider}
+    other_output = on_other_values(real, graph.set, graph.run, output)
     if is_named:  # what it computes in it does not tell
         graph.operators()  # refuses where they are not listed
         shares = graph.shares(provider.partition("+")[0])
         delegates.check_shares(provider, shares)
-        return Loaded(graph.run, output, runtime, (graph, arguments), shares=shares)
+        kept = (graph, arguments)
+        return Loaded(graph.run, output, runtime, kept, shares, other_output=other_output)
     if is_edgetpu:  # it computes in nothing else
-        return Loaded(graph.run, output, runtime, shares={provider: 1.0}, arithmetic="int8")
+        shares = {provider: 1.0}
+        return Loaded(graph.run, output, runtime, (), shares, arithmetic="int8", other_output=other_output)
     return Loaded(graph.run, output, runtime, shares=graph.shares(provider), arithmetic=graph.arithmetic())
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +17,7 @@ from harness.estimates.latency import Latency
 from harness.models.exported import ModelFile
 from harness.prediction.provenance import Provenance, provenance_document
 from harness.query.rows import limit_row
+from harness.store.database import hide
 from harness.version import __version__
 from search.blockwise.candidates import Student
 from search.blockwise.cross_validation import FittedPredictor
@@ -26,7 +25,7 @@ from search.blockwise.iterated_search import Iterated
 from search.blockwise.rounds import Searched
 from search.blockwise.seeds import SeedRun, between_seeds, with_seed
 from search.blockwise.setting import Setting
-from search.distillation.block_library import BlockLibrary
+from search.distillation.block_library import BlockLibrary, StageLibrary
 from search.statistics import COVERAGE, finite
 from search.training.history import Figures
 from search.training.trained import Trained, trained_digest
@@ -34,7 +33,6 @@ from search.training.trained import Trained, trained_digest
 FORMAT, VERSION = "blockwise-answer", 1
 # The libraries that the numbers come from.
 LIBRARIES = ("numpy", "torch", "onnx", "onnxruntime", "tensorflow", "ai-edge-litert")
-_PASSWORD = re.compile(r"(//[^/@:\s]*):[^@/\s]*@")
 
 Measured = Mapping[str, Mapping[str, Latency]]  # by device and network's text: the trained model itself
 
@@ -123,7 +121,7 @@ def blockwise_document(answer: BlockwiseAnswer) -> dict[str, Any]:
         "rounds": None if answer.iterated is None else answer.iterated.to_plain(),
         "environment": {} if student.trained is None else dict(student.trained.environment),
         "versions": versions(),
-        "commands": commands(answer.library, library, answer.command, rounds=rounds),
+        "commands": commands(answer.library, answer.runs[0].searched.library, answer.command, rounds=rounds),
     }
 
 
@@ -266,9 +264,9 @@ def predictor_document(searched: Searched) -> dict[str, Any]:
 def recipe_documents(library: BlockLibrary, setting: Setting) -> dict[str, Any]:
     """Return the recipes of the teacher, of the distillation of each stage, and of fine-tuning."""
     return {
-        "teacher": json.loads(library.teacher.recipe.to_json()),
-        "distil": [json.loads(one.recipe.to_json()) for one in library.stages if one is not None],
-        "fine_tune": json.loads(setting.recipe.to_json()),
+        "teacher": library.teacher.recipe.to_plain(),
+        "distil": [one.recipe.to_plain() for one in library.stages if one is not None],
+        "fine_tune": setting.recipe.to_plain(),
         "guide": dict(setting.guide),
     }
 
@@ -279,19 +277,34 @@ def commands(folder: Path, library: BlockLibrary, command: Sequence[str], *, rou
     Later rounds distill their own libraries and need no command besides the last one. A teacher that was itself fine-tuned has no
     command: its file is needed.
     """
-    masked = [_PASSWORD.sub(r"\1:***@", word) for word in command]
+    masked = [hide(word) for word in command]
     typed = [shlex.join(["harness", *masked])] if command else []
     if rounds > 1:
         return typed
     teacher = library.teacher
     is_from_scratch = not (teacher.start or teacher.guide)
     source = "TEACHER" if is_from_scratch else f"{folder}/teacher.harness"
-    distil = ["harness", "distill", source, "--recipe", "recipe-distil.json", "--output", str(folder)]
+    distil = []
+    for name, stages in distil_recipes(library).items():
+        first = stages[0]
+        which = ["--stage", str(first.stage)] if len(stages) < library.config.stages else []
+        images = ["--task", first.source] if first.source != teacher.source else []
+        distil.append(
+            ["harness", "distill", source, "--recipe", name, *which, *images, "--output", str(folder)]
+        )
     train = [
         *("harness", "train", str(teacher.architecture), "--space", library.config.name),
         *("--task", teacher.source, "--recipe", "recipe-teacher.json", "--output", "TEACHER"),
     ]
-    return [*([shlex.join(train)] if is_from_scratch else []), shlex.join(distil), *typed]
+    return [*map(shlex.join, [train, *distil] if is_from_scratch else distil), *typed]
+
+
+def distil_recipes(library: BlockLibrary) -> dict[str, tuple[StageLibrary, ...]]:
+    """Return the stages of a whole library by the name of their recipe's file: one file where all were distilled alike."""
+    stages = tuple(library.stage(place) for place in range(library.config.stages))
+    if len({(one.recipe, one.source) for one in stages}) == 1:
+        return {"recipe-distil.json": stages}
+    return {f"recipe-distil-{one.stage}.json": (one,) for one in stages}
 
 
 def versions() -> dict[str, str]:

@@ -7,7 +7,8 @@ FOLDER/weights.pt                  its weights, for `harness export --checkpoint
 FOLDER/network.harness             the training, where it was fine-tuned: `harness distill` takes it as a teacher
 FOLDER/predicted.csv               accuracies predicted for every network, where the predictor predicts any: for `--accuracies` of
                                    `harness search` and `harness report`
-FOLDER/signatures.json, recipe-teacher.json, recipe-distil.json, recipe-fine-tune.json
+FOLDER/signatures.json, recipe-teacher.json, recipe-fine-tune.json
+FOLDER/recipe-distil.json         of all stages; recipe-distil-0.json and so on where they were distilled in different ways
 """
 
 from __future__ import annotations
@@ -23,15 +24,16 @@ import numpy as np
 
 from exporters import PRECISIONS, Format, Precision, Weights
 from exporters.conversion import check_installed
-from harness.blockwise.answer import BlockwiseAnswer, model_document
+from harness.blockwise.answer import BlockwiseAnswer, distil_recipes, model_document
 from harness.devices.config import DEFAULT_PRECISION, runtime_format
 from harness.models.accuracy import write_calibration
 from harness.models.exported import ModelFile, make_model
 from harness.prediction.provenance import Provenance
+from search.checked import Checked
 from search.table import NetworkTable
 from search.training.trained_files import save_trained, write_weights
 from space import Architecture
-from space.atomic_files import check_folder_of, new_folder
+from space.atomic_files import check_output_file, new_folder
 from space.errors import ConfigError
 
 ANSWER = "answer.json"
@@ -40,13 +42,10 @@ FORMATS: tuple[Format, ...] = ("onnx", "tflite")
 
 
 def check_output(output: Path) -> None:
-    """Refuse an output folder that exists already, or whose parent does not.
-
-    Raises: ConfigError.
-    """
+    """Refuse an output folder that exists already, or cannot be made. Raises: ConfigError."""
     if output.exists():
         raise ConfigError(f"--output {output}: is there already; name another folder, or remove it")
-    check_folder_of(output)
+    check_output_file(output)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,10 +152,11 @@ def _write_files(folder: Path, answer: BlockwiseAnswer) -> None:
     answer.searched.signatures.save(folder / "signatures.json")
     if answer.searched.choice.table is not None and answer.searched.fitted.in_percent:
         write_predictions(folder / PREDICTED, answer.searched.choice.table)
-    recipes = {
-        "teacher": library.teacher.recipe.to_json(),
-        "distil": answer.runs[0].searched.library.stage(0).recipe.to_json(),
-        "fine-tune": answer.setting.recipe.to_json(),
+    distilled = distil_recipes(answer.runs[0].searched.library)
+    recipes: dict[str, Checked] = {
+        "recipe-teacher.json": library.teacher.recipe,
+        "recipe-fine-tune.json": answer.setting.recipe,
+        **{name: stages[0].recipe for name, stages in distilled.items()},
     }
-    for name, text in recipes.items():
-        (folder / f"recipe-{name}.json").write_text(text + "\n", "utf-8")
+    for name, recipe in recipes.items():
+        (folder / name).write_text(recipe.to_json() + "\n", "utf-8")

@@ -14,7 +14,7 @@ from harness.blockwise.answer import BlockwiseAnswer, blockwise_document
 from harness.blockwise.folder import searched_models, write_answer
 from harness.blockwise.fronts import cost_fronts
 from harness.blockwise.setup import BlockwiseRequest, prepare
-from harness.blockwise.verify import verify_students
+from harness.blockwise.verify import devices_to_verify, verify_students
 from harness.measurement.campaign import Outcome
 from harness.models.exported import ExportObserver, ModelFile
 from harness.store import Store
@@ -65,6 +65,7 @@ def search_library(
             request, library, store, partial(run_watched, runner=runner, watch=watch), log
         )
     kinds = () if request.output is None else searched_models(provenance, request.query.latencies.precision)
+    devices = {} if request.verify is None else devices_to_verify(provenance, request.query.devices_file)
     runs = search_seeds(library, setting, request.seeds, partial(_search, request=request))
     run = incumbent(runs)
     student, measured, within = run.answer, None, True
@@ -79,8 +80,8 @@ def search_library(
                     provenance,
                     request.query.latencies,
                     store,
+                    devices,
                     observer,
-                    devices_file=request.query.devices_file,
                     folder=folder,
                     wait_s=request.wait_s,
                 )

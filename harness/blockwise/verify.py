@@ -8,7 +8,8 @@ from math import isnan
 from pathlib import Path
 
 from exporters.calibration_images import named_images
-from harness.devices.config import Device
+from exporters.conversion import check_installed
+from harness.devices.config import Device, runtime_format
 from harness.estimates.doubtful import set_apart
 from harness.estimates.latency import Latency
 from harness.measurement.campaign import Outcome
@@ -41,26 +42,37 @@ class Verdict:
     outcomes: tuple[Outcome, ...]
 
 
+def devices_to_verify(provenance: Mapping[str, Provenance], devices_file: Path | None) -> dict[str, Device]:
+    """Return the devices on which finished networks will be measured, by name, before anything is trained.
+
+    Raises: ConfigError when no device of the store is searched, or one is not in devices.toml; ConversionError when a package
+    that makes its models is absent.
+    """
+    configurations = searched_configurations(provenance).values()
+    for one in configurations:
+        check_installed(runtime_format(one.runtime), one.precision)
+    return searched_devices(configurations, devices_file)
+
+
 def verify_students(
     students: Sequence[Student],
     setting: Setting,
     provenance: Mapping[str, Provenance],
     source: LatencySource,
     store: Store,
+    devices: Mapping[str, Device],
     observer: ExportObserver,
     *,
-    devices_file: Path | None,
     folder: Path,
     wait_s: float = 0.0,
 ) -> Verdict:
     """Measure students, best first, with their own weights on every device of the store that is searched, at level final.
 
     Models in int8 are calibrated on training images of the task. `source` has the coverage of intervals, and whether grade D
-    counts; `folder` takes weights and fragments; `wait_s`: the time to wait for a device in use.
-    Raises: ConfigError when no such device is searched, or it is not in devices.toml.
+    counts; `devices` are those of `devices_to_verify`; `folder` takes weights and fragments; `wait_s`: the time to wait for a
+    device in use.
     """
     configurations = searched_configurations(provenance)
-    devices = searched_devices(configurations.values(), devices_file)
     calibration = None
     if any(one.precision == "int8" for one in configurations.values()):
         images = write_calibration(folder / "images.npz", setting.task)

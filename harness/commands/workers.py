@@ -34,10 +34,13 @@ class Workers:
     ] = "cpu"
 
     def runner(self) -> Runner:
-        """Return the executor of units. Raises: ConfigError when Ray is requested and not installed."""
-        from search.work.runners import make_runner
+        """Return the executor of units. Raises: ConfigError for a value that it refuses."""
+        from search.work.local_pool import LocalPool
+        from search.work.ray_cluster import RayCluster
 
-        return make_runner(jobs=self.jobs, threads=self.threads, ray=self.ray, device=self.accelerator)
+        if self.ray:
+            return RayCluster(address=self.ray, threads_each=self.threads, device=self.accelerator)
+        return LocalPool(processes=self.jobs, threads_each=self.threads, device=self.accelerator)
 
 
 takes_workers = takes(Workers, "workers")  # gives a command these options

@@ -39,12 +39,14 @@ CoreText = Annotated[str, Field(pattern=r"^[0-9]{1,4}$")]
 Count = Annotated[int, Field(ge=0, lt=_MAX_INTEGER)]
 Positive = Annotated[int, Field(gt=0, lt=_MAX_INTEGER)]
 Finite = Annotated[float, Field(gt=-1e18, lt=1e18, allow_inf_nan=False)]
+Nanoseconds = Annotated[float, Field(ge=0, lt=1e12, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, lt=1e9, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Celsius = Annotated[float, Field(ge=-300, le=2000)]
 Times = Annotated[list[Positive], Field(max_length=MAX_RUNS)]
 Waits = Annotated[list[Count], Field(max_length=MAX_RUNS)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Sums = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(max_length=64)]  # of outputs
 
 Version = Annotated[list[Annotated[int, Field(ge=0, lt=1000)]], Field(min_length=3, max_length=3)]
 Packages = Annotated[dict[Name, Name], Field(max_length=1000)]
@@ -516,6 +518,14 @@ class HoldUps(Said):
     traced: bool = False
 
 
+class BetweenCores(Said):
+    """Latency between the cores of several threads, one way, in ns: each time that it was measured in a session."""
+
+    ns: Annotated[list[Nanoseconds], Field(min_length=1, max_length=2)]
+    alone_ns: Nanoseconds
+    guest: bool = False
+
+
 class MeasuredEvent(Said):
     """A network is measured."""
 
@@ -525,7 +535,8 @@ class MeasuredEvent(Said):
     stop: Literal[STOP_REASONS]  # type: ignore[valid-type]
     loop_s: Seconds
     elapsed_s: Seconds
-    output: Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(max_length=64)]
+    output: Sums
+    reference_output: Sums = []
     runtime: UsedRuntime
     cores: Cores
     delay_source: Name = ""
@@ -542,6 +553,7 @@ class MeasuredEvent(Said):
     device_absent: Message = ""
     request: AskedCore | None = None
     unseen: HoldUps = HoldUps()
+    core_to_core: BetweenCores | None = None
 
 
 class RefusedEvent(Said):
@@ -569,6 +581,8 @@ class BeganEvent(Said):
     cores: Cores
     delay_source: Name = ""
     pinned: bool = False
+    output: Sums = []
+    reference_output: Sums = []
 
 
 class RunsEvent(Said):

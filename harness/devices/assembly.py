@@ -34,6 +34,19 @@ class Assembly:
     read_part: Callable[[str], bytes] = field(repr=False, compare=False)
     elsewhere: str = ""
 
+    @classmethod
+    def of_bytes(cls, data: bytes, model_format: str = "") -> Assembly:
+        """Return a file, of a format or none, that is sent and kept as one part."""
+        return cls(
+            format=model_format,
+            alignment=1,
+            skeleton=data,
+            parts=(),
+            dictionary=None,
+            digest=hashlib.sha256(data).hexdigest(),
+            read_part=lambda part: b"",
+        )
+
     @property
     def skeleton_digest(self) -> str:
         """Return the sha256 of the skeleton, 64 hex characters: the first part of the model on the device."""

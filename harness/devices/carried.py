@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from harness.devices.assembly import Assembly
@@ -18,7 +17,7 @@ MAX_LIBRARIES = 64  # the agent's own limit
 def carried_libraries(device: Device) -> dict[str, Assembly]:
     """Return the libraries that devices.toml has carried to a device, by name; none where it names no folder.
 
-    Raises: ConfigError for a folder without LiteRT's library, or with too many files.
+    Raises: ConfigError for a folder without LiteRT's library, with too many files, or one that cannot be read.
     """
     if not device.litert_carry:
         return {}
@@ -33,18 +32,10 @@ def carried_libraries(device: Device) -> dict[str, Assembly]:
         raise ConfigError(
             f"{place}: the folder holds {len(files)} libraries; {MAX_LIBRARIES} at most can be sent"
         )
-    return {path.name: carried_file(path) for path in files}
-
-
-def carried_file(path: Path) -> Assembly:
-    """Return a file as what the device keeps by its digest."""
-    data = path.read_bytes()
-    return Assembly(
-        format="",
-        alignment=1,
-        skeleton=data,
-        parts=(),
-        dictionary=None,
-        digest=hashlib.sha256(data).hexdigest(),
-        read_part=lambda part: b"",
-    )
+    libraries = {}
+    for path in files:
+        try:
+            libraries[path.name] = Assembly.of_bytes(path.read_bytes())
+        except OSError as error:
+            raise ConfigError(f"{place}: {path} cannot be read: {error.strerror}") from error
+    return libraries

@@ -79,14 +79,15 @@ def gpu_models(conditions: Mapping[str, Any]) -> list[str]:
 
 
 def environment_line(hello: Mapping[str, Any], conditions: Mapping[str, Any], uses_gpu: bool = False) -> str:
-    """Return the variables that change how fast models run, as a configuration holds them.
+    """Return the settings that change how fast models run, as a configuration holds them: variables, a Jetson's power mode.
 
     Which GPUs are visible matters where they are unlike and one is used: batch systems choose anew for every job.
     """
-    variables = dict(hello.get("variables", {}))
+    settings = dict(hello.get("variables", {}))
     if not uses_gpu or len(gpu_models(conditions)) < 2:
-        variables.pop("CUDA_VISIBLE_DEVICES", None)
-    return " ".join(f"{name}#{digest}" for name, digest in sorted(variables.items()))
+        settings.pop("CUDA_VISIBLE_DEVICES", None)
+    settings |= {"nvpmodel": mode} if (mode := conditions.get("power_mode")) else {}
+    return " ".join(f"{name}#{value}" for name, value in sorted(settings.items()))
 
 
 def throttle_signs(conditions: Mapping[str, Any], cores: Sequence[int] = ()) -> list[str]:
@@ -236,6 +237,17 @@ def marked_slices(session: SessionRecord) -> tuple[bool, ...]:
         end_ns = piece.at_ns + sum(times_ns)
         marks.append(any(_is_marked(sorted(taken), piece.at_ns, end_ns) for taken in sources.values()))
     return tuple(marks)
+
+
+def session_signs(session: SessionRecord) -> list[str]:
+    """Return the signs of throttling around a session and in the samples within, each once; empty without any."""
+    cores = session.cores if session.configuration.clock_tier == "A" else ()
+    signs = [
+        *throttle_signs(session.conditions_before, cores),
+        *throttle_signs(session.conditions_after, cores),
+        *signs_between(session.conditions_before, session.conditions_after),
+    ]
+    return [*dict.fromkeys((*signs, *(sign for _, found in signs_of_samples(session) for sign in found)))]
 
 
 def signs_of_samples(session: SessionRecord | BlockRun) -> list[tuple[Mapping[str, Any], list[str]]]:

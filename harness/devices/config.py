@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, cast, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -60,6 +61,15 @@ _NAME_SCHEMA = {"type": "string", "pattern": f"^{_NAME.pattern}$", "not": {"cons
 _Groups = Annotated[
     tuple[str, ...], WithJsonSchema({"anyOf": [_NAME_SCHEMA, {"type": "array", "items": _NAME_SCHEMA}]})
 ]
+
+
+def _serial(value: str) -> str:
+    if value:
+        check_serial(value)
+    return value
+
+
+_Serial = Annotated[str, AfterValidator(_serial)]
 # What other tools call a key of ours, by the name that people try.
 _OTHER_NAMES = {
     "host": "address",
@@ -292,7 +302,7 @@ class SshDevice(Device):
     model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["address"]}, {"required": ["adb"]}]})
 
     transport: Literal["ssh"] = "ssh"
-    adb: str = Field(
+    adb: _Serial = Field(
         "",
         description="A phone's serial number as 'adb devices' lists it: SSH goes through its cable, adb tells what SSH cannot.",
     )
@@ -374,13 +384,6 @@ class SshDevice(Device):
             raise ValueError("holds a control character")
         return value
 
-    @field_validator("adb")
-    @classmethod
-    def _is_serial(cls, value: str) -> str:
-        if value:
-            check_serial(value)
-        return value
-
     @field_validator("address")
     @classmethod
     def _is_destination(cls, value: str) -> str:
@@ -439,7 +442,7 @@ class AdbDevice(Device):
     """A phone by its cable alone: no SSH and no Python there; LiteRT's benchmark_model tells averages."""
 
     transport: Literal["adb"] = "adb"
-    adb: str = Field(min_length=1, description="The phone's serial number as 'adb devices' lists it.")
+    adb: _Serial = Field(min_length=1, description="The phone's serial number as 'adb devices' lists it.")
     benchmark_model: str = Field(
         min_length=1,
         max_length=4096,
@@ -460,12 +463,6 @@ class AdbDevice(Device):
     def program(self) -> Path:
         """The file of `benchmark_model` on this machine."""
         return expand_user(self.benchmark_model)
-
-    @field_validator("adb")
-    @classmethod
-    def _check_serial(cls, value: str) -> str:
-        check_serial(value)
-        return value
 
 
 _CLASSES: dict[str, type[Device]] = {"local": LocalDevice, "ssh": SshDevice, "adb": AdbDevice}

@@ -426,6 +426,11 @@ def _conditions(device: Device, hello: Mapping[str, Any], conditions: Mapping[st
             )
         )
     checks += [Check(status="ok", name="gpu", found=_gpu_text(gpu)) for gpu in conditions.get("gpus", [])]
+    if unknown := conditions.get("probe_errors", {}).get("used_gpu"):
+        remedy = (
+            "until then a session on a GPU has grade C at best (gpu-unseen): nobody sees what else runs on it"
+        )
+        checks.append(Check(status="warn", name="gpu", found=unknown, remedy=remedy))
     load = conditions.get("load_1m")
     if load is not None:
         is_busy = float(load) > BUSY_SHARE * len(hello["cores"])

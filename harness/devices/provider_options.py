@@ -25,103 +25,39 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,99}")
 _TEXT = re.compile(r"[!-~]+")  # a configuration tells options with spaces between
 # Options by the provider's short name. Of another provider whatever is named is passed on.
 KNOWN: Mapping[str, tuple[str, ...]] = {
-    "cuda": (
-        *(
-            "device_id",
-            "gpu_mem_limit",
-            "arena_extend_strategy",
-            "cudnn_conv_algo_search",
-            "prefer_nhwc",
-            "use_tf32",
-        ),
-        *(
-            "cudnn_conv_use_max_workspace",
-            "cudnn_conv1d_pad_to_nc1d",
-            "do_copy_in_default_stream",
-            "fuse_conv_bias",
-        ),
-        *(
-            "use_ep_level_unified_stream",
-            "sdpa_kernel",
-            "enable_skip_layer_norm_strict_mode",
-            "tunable_op_enable",
-        ),
-        *("tunable_op_tuning_enable", "tunable_op_max_tuning_duration_ms"),
-    ),
-    "tensorrt": (
-        *("device_id", "trt_max_workspace_size", "trt_max_partition_iterations", "trt_min_subgraph_size"),
-        *("trt_fp16_enable", "trt_bf16_enable", "trt_int8_enable", "trt_int8_calibration_table_name"),
-        *("trt_int8_use_native_calibration_table", "trt_dla_enable", "trt_dla_core", "trt_sparsity_enable"),
-        *(
-            "trt_force_sequential_engine_build",
-            "trt_context_memory_sharing_enable",
-            "trt_layer_norm_fp32_fallback",
-        ),
-        *(
-            "trt_timing_cache_enable",
-            "trt_timing_cache_path",
-            "trt_force_timing_cache",
-            "trt_detailed_build_log",
-        ),
-        *("trt_build_heuristics_enable", "trt_builder_optimization_level", "trt_auxiliary_streams"),
-        *(
-            "trt_tactic_sources",
-            "trt_extra_plugin_lib_paths",
-            "trt_profile_min_shapes",
-            "trt_profile_max_shapes",
-        ),
-        *("trt_profile_opt_shapes", "trt_engine_hw_compatible", "trt_weight_stripped_engine_enable"),
-        *("trt_op_types_to_exclude", "trt_preview_features", "trt_load_user_initializer"),
-    ),
-    "openvino": (
-        *(
-            "device_type",
-            "device_id",
-            "precision",
-            "num_streams",
-            "cache_dir",
-            "load_config",
-            "model_priority",
-        ),
-        *(
-            "enable_opencl_throttling",
-            "disable_dynamic_shapes",
-            "enable_qdq_optimizer",
-            "reshape_input",
-            "layout",
-        ),
-        "enable_causallm",
-    ),
-    "qnn": (
-        *(
-            "backend_path",
-            "backend_type",
-            "profiling_level",
-            "profiling_file_path",
-            "rpc_control_latency",
-            "vtcm_mb",
-        ),
-        *(
-            "htp_performance_mode",
-            "qnn_saver_path",
-            "qnn_context_priority",
-            "soc_model",
-            "htp_arch",
-            "device_id",
-        ),
-        *(
-            "htp_graph_finalization_optimization_mode",
-            "enable_htp_fp16_precision",
-            "enable_htp_weight_sharing",
-        ),
-        *(
-            "offload_graph_io_quantization",
-            "enable_htp_spill_fill_buffer",
-            "enable_htp_shared_memory_allocator",
-        ),
-    ),
-    "dml": ("device_id", "performance_preference", "device_filter", "disable_metacommands"),
-    "xnnpack": (),
+    provider: tuple(names.split())
+    for provider, names in {
+        "cuda": """
+            device_id gpu_mem_limit arena_extend_strategy cudnn_conv_algo_search prefer_nhwc use_tf32
+            cudnn_conv_use_max_workspace cudnn_conv1d_pad_to_nc1d do_copy_in_default_stream fuse_conv_bias
+            use_ep_level_unified_stream sdpa_kernel enable_skip_layer_norm_strict_mode
+            tunable_op_enable tunable_op_tuning_enable tunable_op_max_tuning_duration_ms
+        """,
+        "tensorrt": """
+            device_id trt_max_workspace_size trt_max_partition_iterations trt_min_subgraph_size
+            trt_fp16_enable trt_bf16_enable trt_int8_enable trt_int8_calibration_table_name
+            trt_int8_use_native_calibration_table trt_dla_enable trt_dla_core trt_sparsity_enable
+            trt_force_sequential_engine_build trt_context_memory_sharing_enable trt_layer_norm_fp32_fallback
+            trt_timing_cache_enable trt_timing_cache_path trt_force_timing_cache trt_detailed_build_log
+            trt_build_heuristics_enable trt_builder_optimization_level trt_auxiliary_streams
+            trt_tactic_sources trt_extra_plugin_lib_paths trt_profile_min_shapes trt_profile_max_shapes
+            trt_profile_opt_shapes trt_engine_hw_compatible trt_weight_stripped_engine_enable
+            trt_op_types_to_exclude trt_preview_features trt_load_user_initializer
+        """,
+        "openvino": """
+            device_type device_id precision num_streams cache_dir load_config model_priority
+            enable_opencl_throttling disable_dynamic_shapes enable_qdq_optimizer reshape_input layout
+            enable_causallm
+        """,
+        "qnn": """
+            backend_path backend_type profiling_level profiling_file_path rpc_control_latency vtcm_mb
+            htp_performance_mode qnn_saver_path qnn_context_priority soc_model htp_arch device_id
+            htp_graph_finalization_optimization_mode enable_htp_fp16_precision enable_htp_weight_sharing
+            offload_graph_io_quantization enable_htp_spill_fill_buffer enable_htp_shared_memory_allocator
+        """,
+        "dml": "device_id performance_preference device_filter disable_metacommands",
+        "xnnpack": "",
+    }.items()
 }
 # Options that harness sets itself, with what sets them.
 _OWN: Mapping[str, Mapping[str, str]] = {

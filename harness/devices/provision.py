@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.devices.answers import BadAnswer, Installed, InstallNote, Survey, check_installed, check_survey
-from harness.devices.carried import carried_file
+from harness.devices.assembly import Assembly
 from harness.devices.config import Device, parse_runtime
 from harness.devices.connection import Connection, new_owner
 from harness.devices.doctor import Check, diagnose, exit_status, try_runtimes
@@ -380,7 +380,7 @@ def _send_wheels(
     with tempfile.TemporaryDirectory(prefix="harness-wheels-") as folder:
         on_progress("downloading wheels for it here")
         wheels = {
-            path.name: carried_file(path)
+            path.name: Assembly.of_bytes(path.read_bytes())
             for path in download_wheels(survey, plan.requirements, Path(folder), no_deps=plan.no_deps)
         }
         connection.client.send_models(

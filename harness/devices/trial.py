@@ -8,7 +8,6 @@ sums of the values that its convolution gives, from numpy (`tests/harness/device
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -45,16 +44,7 @@ NOT_KNOWN = "other programs took its core each time"
 def trial_model(model_format: str) -> Assembly:
     """Return the model to try a format's runtimes with."""
     data = files("harness.devices").joinpath("trial_models", f"stem.{model_format}").read_bytes()
-    digest = hashlib.sha256(data).hexdigest()
-    return Assembly(
-        format=model_format,
-        alignment=1,
-        skeleton=data,
-        parts=(),
-        dictionary=None,
-        digest=digest,
-        read_part=lambda part: b"",
-    )
+    return Assembly.of_bytes(data, model_format)
 
 
 def expected_output(model_format: str) -> list[float]:

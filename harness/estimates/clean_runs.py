@@ -15,20 +15,12 @@ from math import comb
 from operator import truediv
 from statistics import fmean, median
 
-from harness.devices.conditions import number
+from device_agents.clean_runs import COLD_GAP_NS, DISTURBED_SHARE, LONG_RUN_NS, ends_cold, warm_places
+from harness.devices.conditions import number, others_on_gpu, session_signs
 from harness.records import SessionRecord, Slice
 
-DISTURBED_SHARE = 0.01  # of a run's time: a longer wait shows in the ratio
-# A wait between two runs, after which the caches are another program's: a kernel thread is done within some microseconds, and in
-# 20 us a program reads some 200 KB, a small part of the second-level cache.
-COLD_GAP_NS = 20_000
-# After a switch of models caches fill over several runs: the first and second take 8 to 15 % longer than the fastest (TFLite) or
-# 3 to 8 % (ONNX Runtime). In whole slices they are never the fastest; where a disturbance leaves no others, ratios are too low.
-COLD_RUNS = 2
 # After so many nothing of a switch is left: in hours in which caches are contended the fifth and sixth still take 2 % longer.
 SETTLING_RUNS = 6
-# Runs that no turn of a scheduler (3 to 30 ms) holds: among busy programs none stays clean.
-LONG_RUN_NS = 50_000_000
 # What a foreign turn costs in cold caches afterwards, as a share of its length: at turns of 3 ms the least CPU times of
 # networks of 3 ms were 5 to 10 % above those on a free core (docs/performance.md).
 REFILL_SHARE = 0.1
@@ -120,10 +112,20 @@ def is_seen_free(session: SessionRecord) -> bool:
 
 
 def usable_sessions(sessions: Sequence[SessionRecord]) -> list[SessionRecord]:
-    """Return the sessions that make an estimate: those that were not contended, else all that have a clean slice."""
-    return [session for session in sessions if not is_contended(session)] or [
+    """Return the sessions that make an estimate: those that nothing spoiled, else all that have a clean slice."""
+    return [session for session in sessions if not spoiled_by(session)] or [
         session for session in sessions if clean_slices(session)
     ]
+
+
+def spoiled_by(session: SessionRecord) -> str:
+    """Return the trouble that leaves a session no better than grade D, as findings name it; empty where there is none.
+
+    It was `contended`, the device was `throttled`, or `hot` when it began, or another program had the GPU (`gpu-shared`). What
+    may have spoiled all sessions of a network, though it showed in some alone, such as a false output, is none of these: nothing
+    is better then.
+    """
+    return _spoiled_by(_Same(session))
 
 
 def warm_network_ns(piece: Slice) -> Sequence[int]:
@@ -236,6 +238,18 @@ class _Model:
 
 
 @lru_cache(maxsize=CACHED)
+def _spoiled_by(key: _Same) -> str:
+    session = key.session
+    if is_contended(session):
+        return "contended"
+    if session_signs(session):
+        return "throttled"
+    if session.gate.get("closed"):
+        return "hot"
+    return "gpu-shared" if others_on_gpu(session) else ""
+
+
+@lru_cache(maxsize=CACHED)
 def _seen(key: _Same) -> tuple[tuple[CleanSlice, ...], Contention]:
     """Return the clean slices of a session and what it knows of other programs."""
     session = key.session
@@ -315,25 +329,12 @@ def _bracketed(
 
 
 def _ends_cold(piece: Slice) -> bool:
-    """Return whether only the reference's runs before the network are warm in a slice: those after it follow the switch."""
-    before, after = piece.reference_before_ns, piece.reference_after_ns
-    return bool(before) and len(before) + len(after) > COLD_RUNS and min(before) < LONG_RUN_NS
+    return ends_cold(piece.reference_before_ns, piece.reference_after_ns)
 
 
 def _warm_places(piece: Slice) -> tuple[tuple[range, range], tuple[range, range]]:
-    """Return the places of a slice's runs that may be samples, of the network in two halves and of the reference on each side.
-
-    From the third after a switch on; the reference's first runs of a slice follow the last ones of the slice before. Slices too
-    short for any, and long runs, which fill the caches at their beginning, have all places but that of the switch.
-    """
-    begin = len(piece.reference_before_ns)
-    end = begin + 1 + len(piece.network_ns)
-    network, before = range(begin + 1, end), range(begin)
-    if end - begin > COLD_RUNS and min(piece.network_ns) < LONG_RUN_NS:
-        network = network[COLD_RUNS - 1 :]
-    half = len(network) // 2
-    after = range(end, end if _ends_cold(piece) else len(piece.runs_ns))
-    return (network[:half], network[half:]), (before, after)
+    """Return the places of a slice's runs that may be samples, of the network in two halves and of the reference on each side."""
+    return warm_places(piece.reference_before_ns, piece.network_ns, piece.reference_after_ns)
 
 
 def _clean_slice(session: SessionRecord, index: int, network: _Model, reference: _Model) -> CleanSlice:

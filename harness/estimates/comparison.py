@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from datetime import datetime
 from math import exp, hypot, log
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Literal
 
-from harness.estimates.estimate import RatioEstimate, combined_interval
+from harness.estimates.estimate import COVERAGE, RatioEstimate, combined_interval
 from harness.estimates.exchanged import unlikeness
 from harness.estimates.findings import Finding, wrong_by
+from harness.estimates.reference import VISIT_GAP_S
 from harness.records import Configuration
 
 if TYPE_CHECKING:
     from harness.estimates.latency import Latency
 
 Verdict = Literal["faster", "slower", "tie"]
+
+# From one hour to another all ratios of a device move alike, as the reference gains or loses more than others: by a root mean
+# square of 0.5 % (ONNX Runtime) and 0.6 % (TFLite) in 28 pairs of tables (docs/performance.md, "Two fresh stores").
+HOURS_SD = 0.006
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +38,19 @@ class Comparison:
     reason: str
 
 
-def compare(a: RatioEstimate, b: RatioEstimate, configurations: Sequence[Configuration] = ()) -> Comparison:
+def compare(
+    a: RatioEstimate,
+    b: RatioEstimate,
+    configurations: Sequence[Configuration] = (),
+    *,
+    hours_apart: bool = False,
+) -> Comparison:
     """Return whether network a is faster or slower than b, at a level of 5 %: neither where the interval of their ratio holds 1.
 
     An estimate does not know what it was measured on: give the `configurations` where they might differ. The interval of the
     ratio is the difference of logarithms by recovered variances (Zou & Donner 2008); of two that were measured in the same
     processes, what these share is in neither, and what programs on other cores may have done to both counts by how unlike
-    the two are.
+    the two are. Of two measured `hours_apart` it has how far all ratios of a device may move meanwhile, see `HOURS_SD`.
     Raises: ValueError when the configurations differ.
     """
     if len(set(configurations)) > 1:
@@ -53,12 +66,24 @@ def compare(a: RatioEstimate, b: RatioEstimate, configurations: Sequence[Configu
     if is_same:
         moved = abs(a.moved - b.moved) + unlikeness(ratio) * min(a.moved, b.moved)
         low, high = combined_interval(ratio, (low, high), moved)
+    elif hours_apart:
+        reach = NormalDist().inv_cdf((1 + COVERAGE) / 2) * HOURS_SD
+        low, high = combined_interval(ratio, (low, high), reach)
     if low <= 1 <= high:
         reason = "the 95 % interval of their ratio holds 1"
         return Comparison(verdict="tie", ratio=ratio, interval=(low, high), reason=reason)
     return Comparison(
         verdict="faster" if high < 1 else "slower", ratio=ratio, interval=(low, high), reason=""
     )
+
+
+def are_hours_apart(one_utc: str, other_utc: str) -> bool:
+    """Return whether two measurements are of two visits of a device, half an hour apart or more; also where a time is none."""
+    try:
+        first_s, second_s = (datetime.fromisoformat(utc).timestamp() for utc in (one_utc, other_utc))
+    except (ValueError, OverflowError):
+        return True
+    return abs(first_s - second_s) >= VISIT_GAP_S
 
 
 def doubted(found: Comparison, findings: Sequence[Finding]) -> Comparison:

@@ -138,7 +138,7 @@ def estimate(
     if not 0 < coverage < 1:
         raise ValueError(f"coverage {coverage}: give a share between 0 and 1, such as {COVERAGE}")
     used = usable_sessions(sessions)
-    units = _units(used)
+    units = list(_by_process(used).values())
     if not units:
         raise ValueError(f"no session to estimate from: {len(sessions)} sessions, none with a clean slice")
     medians = [median(values.tolist()) for values in units]
@@ -168,11 +168,12 @@ def estimate(
 def scatter_of(groups: Iterable[Sequence[SessionRecord]]) -> Scatter:
     """Pool the scatter between processes over networks, a group the sessions of one.
 
-    Groups of one process add nothing. A small pool says little, be it narrow or wide, so it is moderated by what is usual
-    (`USUAL_SD`, which counts for 4 degrees of freedom); without any, that is all. Where networks were measured in the same
-    processes, a process may shift all its networks alike: that part is set apart by a fit of networks and processes (two-way
-    analysis of variance), and as few processes tell poorly of it, the pool's degrees of freedom are fewer (Satterthwaite 1946).
-    Raises: ValueError when the sessions of a group differ in network, or groups in configuration.
+    Of each group the sessions that make its estimate; groups of one process add nothing. A small pool says little, be it narrow
+    or wide, so it is moderated by what is usual (`USUAL_SD`, which counts for 4 degrees of freedom); without any, that is all.
+    Where networks were measured in the same processes, a process may shift all its networks alike: that part is set apart by a
+    fit of networks and processes (two-way analysis of variance), and as few processes tell poorly of it, the pool's degrees of
+    freedom are fewer (Satterthwaite 1946). Raises: ValueError when the sessions of a group differ in network, or groups in
+    configuration.
     """
     rng = np.random.default_rng(0)
     deviations: list[float] = []
@@ -180,7 +181,7 @@ def scatter_of(groups: Iterable[Sequence[SessionRecord]]) -> Scatter:
     networks: list[dict[str, float]] = []
     configurations = set()
     for sessions in groups:
-        units = _by_process(sessions)
+        units = _by_process(usable_sessions(sessions))
         count = len(units)
         if count < 2:
             continue
@@ -255,13 +256,8 @@ def reference_latency_ns(session: SessionRecord) -> float:
     )
 
 
-def _units(sessions: Sequence[SessionRecord]) -> list[FloatArray]:
-    """Return the slice ratios of each process that measured a network."""
-    return list(_by_process(usable_sessions(sessions)).values())
-
-
 def _by_process(sessions: Sequence[SessionRecord]) -> dict[str, FloatArray]:
-    """Return the slice ratios of each process, by its name or by that of its only session.
+    """Return the slice ratios of each process, float64 (slices,), by its name or by that of its only session.
 
     Raises: ValueError when the sessions are not of one network and configuration.
     """
@@ -311,7 +307,7 @@ def _widened(interval: tuple[float, float], doubt: float) -> tuple[float, float]
 def _interval(
     ratios: Sequence[FloatArray], scatter: Scatter | None, coverage: float, seed: int
 ) -> tuple[float, float]:
-    """Return the interval of the median of the processes' medians."""
+    """Return the interval, low and high, of the median of the processes' medians. ratios: of each process, (slices,)."""
     rng = np.random.default_rng(seed)
     medians = np.array([median(values.tolist()) for values in ratios])
     count, center = len(ratios), median(medians.tolist())
@@ -338,7 +334,7 @@ def _interval(
 
 
 def _shapes(scatter: Scatter, size: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
-    """Return deviations of the pool's shape and a standard deviation of 1, either way.
+    """Return deviations of the pool's shape and a standard deviation of 1, either way, as many as `size` says: (process, draw).
 
     A small pool has no tails: its values are smeared by a normal kernel (Silverman 1986, equation 3.31) and shrunk back.
     """
@@ -366,7 +362,7 @@ def _student_median(count: int, coverage: float) -> float:
 
 
 def _resampled_medians(values: FloatArray, draws: int, rng: np.random.Generator) -> FloatArray:
-    """Draw medians of resampled values without resampling them: the same distribution, much faster.
+    """Return medians (draws,) of resampled values (values,), without resampling them: the same distribution, much faster.
 
     n draws from n values are the values at n uniform places, so their median is the value at the uniforms' median, whose
     distribution is Beta; of an even number, at the two middle ones. (David & Nagaraja, Order Statistics, 2003.)

@@ -13,7 +13,7 @@ from statistics import fmean, median, variance
 
 from harness.estimates.clean_runs import FEWEST_SLICES, doubt_of, usable_sessions
 from harness.estimates.estimate import COVERAGE, USUAL_DF, USUAL_SD, RatioEstimate, session_ratios
-from harness.estimates.reference import moved_doubt
+from harness.estimates.moved import moved_doubt
 from harness.records import ReferenceLatency, SessionRecord
 from space.statistics import student
 

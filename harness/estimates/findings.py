@@ -6,23 +6,23 @@ no A; what may be wrong beyond any interval makes a D. The file is long because 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from statistics import NormalDist
 from typing import Literal
 
 from harness.devices.conditions import (
+    ANY_THROTTLING,
     earlier_throttling,
     gpu_is_watched,
     gpu_was_idle,
     marked_slices,
     number,
     others_on_gpu,
-    signs_between,
-    signs_of_samples,
+    session_signs,
     throttle_remedy,
-    throttle_signs,
 )
 from harness.estimates.clean_runs import (
     STEAL_SHARE,
@@ -31,6 +31,7 @@ from harness.estimates.clean_runs import (
     is_contended,
     is_known,
     is_seen_free,
+    spoiled_by,
     steal_share,
     usable_sessions,
 )
@@ -42,15 +43,19 @@ from harness.estimates.estimate import (
     reference_latency_ns,
     session_ratios,
 )
-from harness.estimates.outputs import is_wrong, output_error, output_limit
+from harness.estimates.moved import apart, far_cores_doubt, shared_caches_doubt, taken_share
+from harness.estimates.outputs import (
+    is_reference_wrong,
+    is_wrong,
+    output_error,
+    output_limit,
+    reference_error,
+)
 from harness.estimates.reference import (
     OTHERS_SHARE,
     SLOW_SHARE,
-    late_threads_doubt,
     others_busy,
     reference_level_ns,
-    shared_caches_doubt,
-    taken_share,
 )
 from harness.estimates.series import drift_of, severe_outliers, two_modes
 from harness.records import ReferenceLatency, SessionRecord
@@ -73,7 +78,7 @@ Kind = Literal[
     "gpu-unseen",
     "waited",
     "shared-caches",
-    "late-threads",
+    "far-cores",
     "slow-core",
     "core-moved",
     "reference-drift",
@@ -105,7 +110,9 @@ GRADE_HALF_WIDTHS: dict[Grade, float] = {"A": 0.01, "B": 0.03, "C": 0.1}  # of t
 MOST_WRONG = 2.0
 
 _FRESH = "measure again with --fresh"
+_OTHER_RUNTIME = f"try another provider or version of the runtime, then {_FRESH}; 'harness doctor' tries each with a small model"
 _ALONE = "stop what else runs on the device, or name other cores with --cores"
+_AHEAD = f"{_ALONE}; 'harness doctor' says how harness gets ahead of it; then {_FRESH}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +140,8 @@ def check_network(
         _throttled_earlier(used),
         _power_modes(used),
         _hot(used),
-        _contended(used, len(sessions)),
+        *_left_out(sessions, used),
+        _contended(used),
         _held_up(used),
         _contention_unknown(used),
         _averages(used),
@@ -143,7 +151,7 @@ def check_network(
         _gpu_unseen(used),
         _waited(used),
         _shared_caches(used, reference) if reference is not None else None,
-        _late_threads(used, reference) if reference is not None else None,
+        _far_cores(used, reference) if reference is not None else None,
         _slow_core(reference),
         _core_moved(used),
         *(_reference_drift(used, reference) if reference is not None else ()),
@@ -184,7 +192,7 @@ def wrong_by(findings: Sequence[Finding]) -> float:
 def _wrong_output(sessions: Sequence[SessionRecord]) -> Finding | None:
     wrong = [session for session in sessions if is_wrong(session)]
     if not wrong:
-        return None
+        return _wrong_reference(sessions)
     worst = max(wrong, key=lambda session: output_error(session) or 0.0)
     limit = output_limit(worst.configuration)
     why = "nothing but zeros"
@@ -194,8 +202,22 @@ def _wrong_output(sessions: Sequence[SessionRecord]) -> Finding | None:
     return Finding(
         kind="wrong-output",
         message=f"the output on the fixed input is false in {_of(wrong, sessions)}: {_few(worst.output) or 'none'}, {why}",
-        remedy="the device does not compute this network: try another provider or version of the runtime, then "
-        f"{_FRESH}; 'harness doctor' tries each runtime with a small model",
+        remedy=f"the device does not compute this network: {_OTHER_RUNTIME}",
+        cap="D",
+    )
+
+
+def _wrong_reference(sessions: Sequence[SessionRecord]) -> Finding | None:
+    """Sessions beside a reference that was computed falsely: their ratios are to something else."""
+    wrong = [session for session in sessions if is_reference_wrong(session)]
+    if not wrong:
+        return None
+    error, limit = max(map(reference_error, wrong)), output_limit(wrong[0].configuration)
+    return Finding(
+        kind="wrong-output",
+        message=f"the reference's output on the fixed input is false in {_of(wrong, sessions)}: off by {error:.1%} of the right "
+        f"one, of which rounding explains {limit:.1%}",
+        remedy=f"the device does not compute the reference: {_OTHER_RUNTIME}",
         cap="D",
     )
 
@@ -242,14 +264,14 @@ def _few(values: Sequence[float]) -> str:
 
 
 def _throttled(sessions: Sequence[SessionRecord]) -> Finding | None:
-    marked = sum(sum(marked_slices(session)) for session in sessions)
-    signs = dict.fromkeys(sign for session in sessions for sign in _signs(session))
-    if not marked and not signs:
+    signs = dict.fromkeys(sign for session in sessions for sign in session_signs(session)[:MOST_SIGNS])
+    if not signs:
         return None
+    marked = sum(sum(marked_slices(session)) for session in sessions)
     slices = sum(len(session.slices) for session in sessions)
     return Finding(
         kind="throttled",
-        message=f"throttled in {marked} of {slices} slices" + (f" ({'; '.join(signs)})" if signs else ""),
+        message=f"throttled in {marked} of {slices} slices ({'; '.join(signs)})",
         remedy=f"{throttle_remedy(list(signs))}; then {_FRESH}",
         cap="D",
     )
@@ -283,21 +305,10 @@ def _power_modes(sessions: Sequence[SessionRecord]) -> Finding | None:
     return Finding(
         kind="power-modes",
         message=f"measured in power modes {', '.join(dict.fromkeys(modes))}, which are devices of different speeds",
-        remedy=f"name one with jetson_power_mode in devices.toml, then {_FRESH}",
+        remedy="name one with jetson_power_mode in devices.toml, set the sessions of the others apart with 'harness store "
+        f"quarantine', then {_FRESH}",
         cap="D",
     )
-
-
-def _signs(session: SessionRecord) -> list[str]:
-    """Return the signs of throttling around a session and in the samples within."""
-    cores = session.cores if session.configuration.clock_tier == "A" else ()
-    around = [
-        *throttle_signs(session.conditions_before, cores),
-        *throttle_signs(session.conditions_after, cores),
-        *signs_between(session.conditions_before, session.conditions_after),
-    ]
-    within = [sign for _, signs in signs_of_samples(session) for sign in signs]
-    return [*dict.fromkeys((*around, *within))][:MOST_SIGNS]
 
 
 def _hot(sessions: Sequence[SessionRecord]) -> Finding | None:
@@ -315,14 +326,10 @@ def _hot(sessions: Sequence[SessionRecord]) -> Finding | None:
     )
 
 
-def _contended(used: Sequence[SessionRecord], total: int) -> Finding | None:
-    """Contended sessions, of those in the estimate or of those left out for better ones."""
+def _contended(used: Sequence[SessionRecord]) -> Finding | None:
     contended = [s for s in used if is_contended(s) and steal_share(s) <= STEAL_SHARE and not held_up(s)]
-    remedy = f"{_ALONE}; 'harness doctor' says how harness gets ahead of it; then {_FRESH}"
     if not contended:
-        left_out = total - len(used)
-        message = f"{left_out} of {total} sessions were contended and are left out"
-        return Finding(kind="contended", message=message, remedy=remedy, cap="A") if left_out else None
+        return None
     worst = min(map(contention, contended), key=lambda one: one.clean_slices / one.slices)
     waited = "" if worst.waited_share is None else f", threads waited {worst.waited_share:.0%} of the time"
     clean = (
@@ -333,9 +340,39 @@ def _contended(used: Sequence[SessionRecord], total: int) -> Finding | None:
     return Finding(
         kind="contended",
         message=f"another program had the core in {_of(contended, used)}: {clean}{waited}",
-        remedy=remedy,
+        remedy=_AHEAD,
         cap="D",
     )
+
+
+# What sessions that are left out were, and the remedy, by what spoiled them.
+_LEFT_OUT: Mapping[Kind, tuple[str, str]] = {
+    "contended": ("were contended", _AHEAD),
+    "throttled": ("were throttled", ANY_THROTTLING),
+    "hot": ("began although the device was not fit", "let the device cool or give it a fan"),
+    "gpu-shared": (
+        "ran beside other programs on the GPU",
+        "end what nvidia-smi lists, or take a GPU of your own",
+    ),
+}
+
+
+def _left_out(sessions: Sequence[SessionRecord], used: Sequence[SessionRecord]) -> list[Finding]:
+    """Notes on the sessions that were left out for better ones, of each thing that spoiled some."""
+    if any(map(spoiled_by, used)):  # there are no better ones
+        return []
+    taken = set(map(id, used))
+    counts = Counter(spoiled_by(session) for session in sessions if id(session) not in taken)
+    return [
+        Finding(
+            kind=kind,
+            message=f"{counts[kind]} of {len(sessions)} sessions {what} and are left out",
+            remedy=remedy,
+            cap="A",
+        )
+        for kind, (what, remedy) in _LEFT_OUT.items()
+        if counts[kind]
+    ]
 
 
 def _held_up(sessions: Sequence[SessionRecord]) -> Finding | None:
@@ -470,7 +507,7 @@ def _shared_caches(sessions: Sequence[SessionRecord], reference: ReferenceLatenc
     busy = max(known, default=0.0)
     slower = max((reference_level_ns(session) or 0.0) / reference.latency_ns - 1 for session in moved)
     doubt = max(doubts.values())
-    unseen = "something that the system does not tell slowed the core"
+    unseen = "something that the system does not tell, such as another host behind this name, slowed the core"
     if len(known) < len(moved):
         unseen = "the system does not tell whether other cores were busy"
     told = unseen if busy <= OTHERS_SHARE else f"other cores were up to {busy:.0%} busy"
@@ -488,27 +525,29 @@ def _shared_caches(sessions: Sequence[SessionRecord], reference: ReferenceLatenc
     )
 
 
-def _late_threads(sessions: Sequence[SessionRecord], reference: ReferenceLatency) -> Finding | None:
-    doubts = [late_threads_doubt(session, reference) for session in sessions]
-    late = [session for session, doubt in zip(sessions, doubts, strict=True) if doubt]
-    if not late:
+def _far_cores(sessions: Sequence[SessionRecord], reference: ReferenceLatency) -> Finding | None:
+    doubts = [far_cores_doubt(session, reference) for session in sessions]
+    far = [session for session, doubt in zip(sessions, doubts, strict=True) if doubt]
+    if not far:
         return None
-    taken = max(map(taken_share, late))
-    told = (
-        f"another program took {taken:.0%} of the measured cores"
-        if taken > OTHERS_SHARE
-        else "the reference ran slower"
-    )
+    most = max(doubts)
+    times = [found for session in far if (found := apart(session, reference)) is not None]
+    if times:
+        told = f"the cores were {max(times):.1f} times as far apart as usual, or as near, in {_of(far, sessions)}"
+    else:
+        taken = max(map(taken_share, far))
+        why = (
+            f"another program took {taken:.0%} of them"
+            if taken > OTHERS_SHARE
+            else "the reference ran slower"
+        )
+        told = f"how far apart the cores were is not known, and {why} in {_of(far, sessions)}"
     return Finding(
-        kind="late-threads",
-        message=f"{told} in {_of(late, sessions)}: threads that sleep between operations may have been woken late, which moves "
-        f"ratios by {max(doubts):.1%}, and the interval is wider by that",
-        remedy=f"stop what else runs on the device, or measure one thread; then {_FRESH}",
-        cap="D"
-        if max(doubts) > GRADE_HALF_WIDTHS["C"]
-        else "C"
-        if max(doubts) > GRADE_HALF_WIDTHS["B"]
-        else "B",
+        kind="far-cores",
+        message=f"{told}: networks whose threads hand over often take longer then, which moves ratios by up to {most:.0%}, and "
+        "the interval is wider by that",
+        remedy=f"{_FRESH}, for the host of a virtual machine moves its cores now and then; or measure one thread",
+        cap="D" if most > GRADE_HALF_WIDTHS["C"] else "C" if most > GRADE_HALF_WIDTHS["B"] else "B",
     )
 
 
@@ -525,7 +564,8 @@ def _slow_core(reference: ReferenceLatency | None) -> Finding | None:
     return Finding(
         kind="slow-core",
         message=f"the core took {reference.slowed:.0%} longer for a fixed piece of work than it did at best, in every session: "
-        f"another virtual machine on the same physical core, or a lower clock; {what} how fast the reference is on a quiet "
+        "another virtual machine on the same physical core, a lower clock, or a slower host behind this name; "
+        f"{what} how fast the reference is on a quiet "
         "device is unknown".replace("  ", " "),
         remedy=f"measure at another hour, or name other cores with --cores; {_FRESH}",
         cap="D" if launches else "C",

@@ -21,8 +21,8 @@ from harness.estimates.estimate import (
     wall_time,
 )
 from harness.estimates.findings import Finding, check_network, grade
+from harness.estimates.moved import moved_doubt
 from harness.estimates.outputs import output_error
-from harness.estimates.reference import moved_doubt
 from harness.records import Configuration, Failure, FreshRun, ReferenceLatency, SessionRecord
 
 LATENCY_COLUMNS = (
@@ -239,7 +239,7 @@ def latency_of(
         findings=tuple(findings),
         estimate=summary,
         session_medians=tuple(median(session_ratios(session)) for session in used),
-        wall=wall_time(sessions),
+        wall=wall_time(used),
         first_run_ms=min(session.first_run_ns for session in sessions) / 1e6,
         measured_utc=sessions[-1].started_utc,
         output_error=max(
@@ -247,7 +247,7 @@ def latency_of(
             default=None,
         ),
         arithmetic=_arithmetic(sessions),
-        device_ms=_device_ms(sessions),
+        device_ms=_device_ms(used),
         fresh=tuple(fresh),
         energy=energy,
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import hypot
 
+from harness.devices.conditions import number
 from harness.records import Configuration, SessionRecord
 
 # The most that ||output - expected|| may be of ||expected||, by the model's precision and the arithmetic that computes it. What
@@ -24,6 +26,7 @@ OUTPUT_LIMITS: dict[tuple[str, str], float] = {
 # were off by 4 % (median) and 10 % (ONNX Runtime), 3 % and 9 % (TFLite) at most; what is false is off by 100 % and more.
 WIDEST_LIMIT = 0.5
 FP32_PROVIDERS = ("CPUExecutionProvider", "XNNPACK", "builtin", "CPU", "GPU-fp32", "GPU-fp32+CPU")
+REFERENCE_ERROR = "reference_error"  # the key in a session's conditions after it
 _EACH = 8  # of an output
 _MOST = 1e9  # values near the largest number give no infinity
 _NETWORKS = ("network", "trained")  # whose outputs are logits: of a segment's, all that are told may be zeros
@@ -36,6 +39,11 @@ def output_limit(configuration: Configuration) -> float:
 
 
 def output_error(session: SessionRecord) -> float | None:
+    """Return how far a session's outputs are off the expected ones, as `error_of` has it; None where they are not judged."""
+    return error_of(session.output, session.expected, is_network=session.purpose in _NETWORKS)
+
+
+def error_of(output: Sequence[float], expected: Sequence[float], *, is_network: bool = True) -> float | None:
     """Return the largest ||output - expected|| / ||expected|| of a model's outputs, 1 where none is told; None where it is not
     judged.
 
@@ -43,10 +51,8 @@ def output_error(session: SessionRecord) -> float | None:
     Where nothing is expected, as in records of before, only a network's output of nothing but zeros is judged: it is off by 1.
     Where nothing but zeros is expected, as of segments that end with a ReLU, there is nothing to compare with.
     """
-    output, expected = session.output, session.expected
     if not expected:
-        is_zero = session.purpose in _NETWORKS and output and not any(output)
-        return 1.0 if is_zero else None
+        return 1.0 if is_network and output and not any(output) else None
     if not output:
         return 1.0
     told = (*output, *[0.0] * (len(expected) - len(output)))  # an output that is not told is off by 1
@@ -64,3 +70,13 @@ def is_wrong(session: SessionRecord) -> bool:
     """Return whether a session's output is known to be false."""
     error = output_error(session)
     return error is not None and error > output_limit(session.configuration)
+
+
+def reference_error(session: SessionRecord) -> float:
+    """Return how far the reference's output was off the expected one; 0 where it was not judged, as in records of before."""
+    return number(session.conditions_after.get(REFERENCE_ERROR)) or 0.0
+
+
+def is_reference_wrong(session: SessionRecord) -> bool:
+    """Return whether the output of a session's reference is known to be false."""
+    return reference_error(session) > output_limit(session.configuration)

@@ -51,21 +51,6 @@ OTHERS_SHARE = 0.2  # of the time of another core: less are the daemons of a qui
 PACE_QUANTILE = 0.2
 SLOW_SHARE = 0.25
 QUIET_NOISE = 0.03  # relative differences between levels of quiet sessions
-# Several threads of XNNPACK sleep between operations and are woken for each. In some processes beside a busy program, and in few
-# without one, that took longer: the reference ran 12 % slower, ratios moved by up to 13 %, and the runs' waits told nothing.
-SLEEPING_RUNTIMES = ("tflite", "litert")
-LATE_DOUBT = (
-    0.15  # of a ratio, where a program shares the cores and no session tells the reference's quiet level
-)
-LATE_SHARE = 1.5  # of what the reference runs slower than in other sessions
-# TFLite with programs on the other core: while the reference took 3 to 13 % longer than when quiet, a network that was not
-# slowed at all moved by 0.83 of that; in ONNX Runtime ratios moved by a quarter of it.
-MOVED_SHARE = 0.8
-# Where other cores were busy in every session, nothing tells the quiet level. Beside a program that streams memory ratios were
-# off by up to 5.3 (ONNX Runtime) and 8.7 % (TFLite), beside one that computes by 2 to 3 %, and the two cannot be told apart.
-# With this doubt 22 of 24 TFLite intervals held beside the first (docs/performance.md, "Contention"), and grade C is the best.
-NEVER_QUIET_DOUBT = 0.05
-
 Places = npt.NDArray[np.intp]
 
 
@@ -87,7 +72,8 @@ class ReferenceLevel:
     """Quiet level of the reference in one session, in ns a run, with the session's start and worker process.
 
     `others_busy`: the share of its time that the busiest other core was busy, None where that is not known. `pace_ns`: how long
-    a fixed piece of work took there, None where not known, and `paced_by` what did it.
+    a fixed piece of work took there, None where not known, and `paced_by` what did it. `core_to_core_ns`: how far apart the cores
+    of several threads were, None where not known (harness.estimates.moved).
     """
 
     latency_ns: float
@@ -96,6 +82,7 @@ class ReferenceLevel:
     others_busy: float | None = None
     pace_ns: float | None = None
     paced_by: str = ""
+    core_to_core_ns: float | None = None
 
     @property
     def time_s(self) -> float:
@@ -159,52 +146,6 @@ def others_busy(run: SessionRecord | BlockRun) -> float | None:
     return told if told is not None or not isinstance(probe, Mapping) else number(probe.get("others_waited"))
 
 
-def shared_caches_doubt(session: SessionRecord, reference: ReferenceLatency) -> float:
-    """Return how far programs on other cores may have moved a session's ratio, relative: caches and bandwidth are shared.
-
-    A reference that runs slower than when quiet while another core is busy, or something unseen slows this one, may do so for
-    want of caches, which the network needs less or more of: then the ratio moves by up to as much. Where neither is so it is the
-    machine's clock, common to both.
-    Cores of which nothing is known may have been busy.
-    A reference that was never seen with idle cores has no quiet level to compare with.
-    """
-    busy = others_busy(session)
-    if busy is not None and busy <= OTHERS_SHARE and session_slowness(session, reference) <= SLOW_SHARE:
-        return 0.0
-    level_ns = reference_level_ns(session)
-    if level_ns is None:
-        return 0.0
-    doubt = MOVED_SHARE * max(0.0, level_ns / reference.latency_ns - 1 - QUIET_NOISE)
-    return max(doubt, NEVER_QUIET_DOUBT) if reference.never_quiet else doubt
-
-
-def moved_doubt(session: SessionRecord, reference: ReferenceLatency) -> float:
-    """Return how far a session's ratio may have been moved by what no wait of its runs shows, relative."""
-    return max(shared_caches_doubt(session, reference), late_threads_doubt(session, reference))
-
-
-def late_threads_doubt(session: SessionRecord, reference: ReferenceLatency) -> float:
-    """Return how far threads that are woken late may have moved a session's ratio, relative: a network of many operations more.
-
-    Beside a program on the measured cores this may be so in every session; else the reference's level tells of it.
-    """
-    configuration = session.configuration
-    if configuration.threads == 1 or configuration.runtime not in SLEEPING_RUNTIMES or configuration.uses_gpu:
-        return 0.0
-    if taken_share(session) > OTHERS_SHARE:
-        return LATE_DOUBT
-    level_ns = reference_level_ns(session)
-    return (
-        0.0 if level_ns is None else LATE_SHARE * max(0.0, level_ns / reference.latency_ns - 1 - QUIET_NOISE)
-    )
-
-
-def taken_share(session: SessionRecord) -> float:
-    """Return the share of the measured cores that other programs took just before a session, 0 where that is not known."""
-    probe = session.scheduling.get("probe")
-    return number(probe.get("taken")) or 0.0 if isinstance(probe, Mapping) else 0.0
-
-
 def were_never_quiet(levels: Sequence[ReferenceLevel], best_paces_ns: Mapping[str, float]) -> bool:
     """Return whether in no session other cores are known to have been idle, and the core not to have been slow."""
     return all(
@@ -246,14 +187,15 @@ def calibration_sd(spread: float | None, sessions: int) -> float:
 
 
 def _quiet(values: FloatArray) -> float:
+    """Return the quiet level of times or their logarithms (values,): a low quantile."""
     return float(np.quantile(values, QUIET_SHARE))
 
 
 def _drawn_quiet(values: FloatArray, block_of: Places, rng: np.random.Generator) -> FloatArray:
-    """Return the quiet level of each of `BLOCK_DRAWS` draws of as many blocks of values as there are, with replacement.
+    """Return the quiet levels (draws,) of `BLOCK_DRAWS` draws of as many blocks of values as there are, with replacement.
 
-    block_of: the number of each value's block, rising from 0. The draws are not put together and sorted: of each value in rising
-    order it is known how many of a draw are up to it. The result is that of `_quiet` to the last bit.
+    values, and block_of, the number of each value's block, rising from 0: (values,). The draws are not sorted: of each value in
+    rising order it is known how many of a draw are up to it. The result is that of `_quiet` to the last bit.
     """
     count = int(block_of[-1]) + 1
     order = np.argsort(values)

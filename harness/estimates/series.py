@@ -14,7 +14,7 @@ from space.indexing import FloatArray
 
 # Interquartile ranges beyond the quartiles: the outer one of Tukey's fences, as in criterion.
 SEVERE_FENCE = 3.0
-MODES_VALUES = 12  # of fewer values every dip may be chance
+MODES_VALUES = 10  # of fewer values every dip may be chance; a quick session has eleven at least
 DRIFT_VALUES = 8  # the normal approximation of Kendall's score wants as many
 DRIFT_POINTS = 400  # longer series are reduced to medians of as many stretches: all pairs are compared
 
@@ -38,11 +38,11 @@ def two_modes(values: Sequence[float]) -> tuple[float, float] | None:
     """Return the two values that a series gathers about, or None where one mode explains it.
 
     Hartigan's dip test (Hartigan & Hartigan 1985) at 1 %: it is calibrated by the uniform distribution, the least favorable,
-    so that it takes next to no other unimodal series for two, heavy tails included. Fewer than 12 values show nothing.
+    so that it takes next to no other unimodal series for two, heavy tails included. Fewer than 10 values show nothing.
     """
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     count = len(ordered)
-    # Just over the 99 % quantiles of 20,000 uniform series of 12, 16, 24, 40, 80, 160, 400 and 1,000 values.
+    # The 99 % quantiles of 20,000 uniform series of 10, 11, 12, 16, 24, 40, 80, 160, 400 and 1,000 values, to 0.1 % of series.
     if count < MODES_VALUES or dip(ordered) * sqrt(count) <= 0.66 - 0.5 / sqrt(count):
         return None
     sums = np.cumsum(ordered)

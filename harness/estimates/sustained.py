@@ -16,8 +16,9 @@ from math import exp, inf, log, sqrt
 from statistics import fmean, median, quantiles, variance
 from typing import Any
 
+from device_agents.clean_runs import DISTURBED_SHARE, baseline_ns
 from harness.devices.conditions import number, others_on_gpu, signs_of_samples
-from harness.estimates.clean_runs import DISTURBED_SHARE, SETTLING_RUNS, STEAL_SHARE
+from harness.estimates.clean_runs import SETTLING_RUNS, STEAL_SHARE
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.reference import OTHERS_SHARE
 from harness.records import BlockRun, TimedBlock
@@ -30,7 +31,6 @@ FEWEST_PIECES = 3
 FEWEST_RUNS = 10  # clean ones that tell a median
 # Of a stretch's timed runs: what is clean among more was picked by the other program's turns.
 MOST_DISTURBED = 0.1
-BASELINE_SHARE = 0.02  # of a run, that threads of a pool wait on a free machine at most, as for sessions
 REST_SHARE = 0.02  # of a run: a rest of more lets it cool
 # A step from run to run that is longer by so much, and so many times as long as usual, is no slow run.
 PAUSE_S = 1.0
@@ -312,11 +312,8 @@ class _Seen:
         if self._run.configuration.threads == 1:
             return 0
         blocks = [block for block in self._run.blocks if block.which == which and block.delays_ns]
-        delays_ns = sorted(delay for block in blocks for delay in block.delays_ns)
-        if not delays_ns:
-            return 0
-        shortest_ns = min(run_ns for block in blocks for run_ns in block.runs_ns)
-        return min(delays_ns[len(delays_ns) // 10], int(BASELINE_SHARE * shortest_ns))
+        shortest_ns = min((run_ns for block in blocks for run_ns in block.runs_ns), default=0)
+        return baseline_ns([delay_ns for block in blocks for delay_ns in block.delays_ns], shortest_ns)
 
     def _counts(self, block: TimedBlock) -> bool:
         """Return whether a block may speak of the device alone: what a program on another core does to caches looks like heat."""

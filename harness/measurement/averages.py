@@ -33,7 +33,7 @@ from harness.measurement.durations import KnownDurations
 from harness.measurement.events import Connecting, Sending, SessionDone, SessionsPlanned
 from harness.measurement.plan import Options
 from harness.measurement.rounds import LackingSessions
-from harness.measurement.session_runner import now_utc
+from harness.measurement.session_runner import steady_utc
 from harness.measurement.workload import (
     GroupedSource,
     Model,
@@ -266,7 +266,7 @@ class _Campaign:
     ) -> None:
         self._phone, self._use, self._options = phone, use, options
         self._store, self._observer, self._outcome = store, observer, outcome
-        self._work, self._cancel = work, cancel
+        self._work, self._cancel, self._now_utc = work, cancel, steady_utc()
         self._pinned = use.configuration.cores if options.cores or phone.device.cores else ()
         self._runs: dict[str, int] = {}  # of a call, by path
 
@@ -301,7 +301,7 @@ class _Campaign:
         assembly, beside = model.assemble(), self._use.reference.assemble()
         graph = self._phone.put(assembly.whole(), assembly.digest)
         reference = self._phone.put(beside.whole(), beside.digest)
-        started_utc, begin_s = now_utc(), time.monotonic()
+        started_utc, begin_s = self._now_utc(), time.monotonic()
         loaded, reference_loaded = self._trial(graph), self._trial(reference)
         conditions = self._phone.conditions | self._phone.thermal()
         slices, samples = [], []
@@ -375,5 +375,5 @@ class _Campaign:
             graph_hash=model.graph_hash,
             kind="worker-error",
             message=message,
-            time_utc=now_utc(),
+            time_utc=self._now_utc(),
         )

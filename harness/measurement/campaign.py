@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,7 +28,7 @@ from harness.devices.trial import why_no_energy
 from harness.errors import Cancelled, DeviceError, LinkError, StoreError, Unstorable
 from harness.estimates.energy import trouble_with_energy
 from harness.estimates.estimate import reference_latency_ns
-from harness.estimates.outputs import is_wrong
+from harness.estimates.outputs import is_reference_wrong, is_wrong
 from harness.measurement.core_gate import CoreGate, CoreRequest
 from harness.measurement.durations import DeviceProbe
 from harness.measurement.events import (
@@ -52,7 +52,6 @@ from harness.measurement.session_runner import (
     PlannedSession,
     Result,
     SessionRunner,
-    now_utc,
 )
 from harness.measurement.uploads import send_ahead
 from harness.measurement.workload import GroupedSource, ModelSource, RuntimePlan, plan_runtime, source_groups
@@ -251,7 +250,7 @@ class _CampaignRun:
                 self._later = (*later, *names)
                 rounds = self._plan(use)
                 self._send_ahead(use, rounds)
-                self._expect(use, rounds)
+                self._expect(use, [unit for one in rounds for batch in one.batches for unit in batch])
                 if self._options.recalibrate:
                     self._recalibrate(use)
                 self._measure_next(rounds)
@@ -300,10 +299,13 @@ class _CampaignRun:
         assemblies = [model.assemble for model in models.values()]
         send_ahead(self._link, assemblies, self._report, self._cancel)
 
-    def _expect(self, use: RuntimePlan, rounds: list[SessionRound]) -> None:
-        """Find out which outputs the missing sessions should give, before anything is timed, since it takes the processor."""
-        units = (unit for one in rounds for batch in one.batches for unit in batch)
-        models = {unit.model.key: unit.model for unit in units if unit.model.expected is not None}
+    def _expect(self, use: RuntimePlan, missing: Sequence[PlannedSession]) -> None:
+        """Find out which outputs missing sessions and their reference should give, before any is timed: that takes long."""
+        models = {
+            model.key: model
+            for model in (use.reference, *(unit.model for unit in missing))
+            if missing and model.expected is not None and model.key not in self._expected
+        }
         in_order = sorted(models.values(), key=lambda model: model.architecture)  # neighbors share most of it
         for number, model in enumerate(in_order):
             if self._cancel.is_set():
@@ -396,6 +398,7 @@ class _CampaignRun:
         check_sustained(self._options.sustained_s, len(use.models))
         units = self._work.further(use, "sustained")
         self._report_planned(len(units))
+        self._expect(use, units)
         for unit in units:
             self._run_blocks(unit, sustained_plan(self._options.sustained_s))
 
@@ -414,6 +417,7 @@ class _CampaignRun:
             self._report_planned(0)
             return
         self._report_planned(len(lacking))
+        self._expect(use, lacking)
         for unit in lacking:
             run = self._run_blocks(unit, plan, found["sensor"])
             if run is not None and (trouble := trouble_with_energy(run)):
@@ -451,7 +455,7 @@ class _CampaignRun:
     def _recalibrate(self, use: RuntimePlan) -> None:
         """Measure the reference against itself; only sessions from now on determine its latency."""
         measuring = self._start(use)
-        self._store.start_recalibration(use.configuration, now_utc())
+        self._store.start_recalibration(use.configuration, self._circumstances.now_utc())
         for number in range(CALIBRATION.sessions):
             self._report(Calibrating(runtime=use.title, number=number + 1, sessions=CALIBRATION.sessions))
             measuring.measure(
@@ -529,9 +533,11 @@ class _CampaignRun:
     def _watch_output(self, session: SessionRecord) -> None:
         """Report the first false output in each configuration: further sessions may be a waste of time."""
         key = session.configuration.digest
-        if key not in self._told_wrong and is_wrong(session):
+        is_own = is_wrong(session)
+        if key not in self._told_wrong and (is_own or is_reference_wrong(session)):
             self._told_wrong.add(key)
-            what = f"{session.configuration.runtime} gives a false output for {session.architecture}"
+            of = session.architecture if is_own else "the reference"
+            what = f"{session.configuration.runtime} gives a false output for {of}"
             self._note(f"{what}: grade D (wrong-output), see 'harness results'")
 
     def _note(self, text: str) -> None:

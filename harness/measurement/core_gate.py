@@ -29,13 +29,12 @@ class CoreRequest:
     """
 
     method: str = ""
-    verified: bool = False
 
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> CoreRequest:
         """Return the request that fits an agent's answer to `permissions`."""
-        best = next((grant["method"] for grant in answer["grants"] if grant["verified"]), "")
-        return cls(method=best, verified=bool(best))
+        verified = (grant["method"] for grant in answer["grants"] if grant["verified"])
+        return cls(method=next(verified, ""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ from harness.devices.job_files import (
     FORMAT,
     JobResults,
     KnownJob,
+    RecordedUse,
     agent_archive,
     build_job,
     job_bytes,
@@ -41,7 +42,7 @@ from harness.devices.runtimes import RuntimeUse, asked_cores
 from harness.devices.sending import parts_of
 from harness.devices.vendor_libraries import vendor_libraries
 from harness.errors import Cancelled
-from harness.estimates.clean_runs import FEWEST_SLICES, STEAL_SHARE
+from harness.estimates.clean_runs import FAULTS_SHARE, FEWEST_SLICES, STEAL_SHARE
 from harness.measurement import core_gate, gate
 from harness.measurement.campaign import (
     CONSECUTIVE_FAILURES,
@@ -81,11 +82,14 @@ from harness.version import __version__
 from space.errors import ConfigError, HarnessError
 
 CLOCKS = timedelta(minutes=5)  # that the clocks of two machines may be apart
-BATCH_MAX_S = 30.0  # of a session whose runs take several images
 NOT_CARRIED = ("litert_carry", "tflite_delegates", "adb", "fixed_performance")  # keys of devices.toml
 BLOCKS = ("energy", "sustained")  # purposes of runs of blocks
 _NAMES = ("architecture", "graph_hash", "format", "precision", "space", "weights", "purpose", "inputs")
 _START = "packed job, start "  # of a campaign's outcome: which start of the job it is of
+_OTHER_AGENT = (
+    "the job was packed by another version of harness, or with other runtimes of one's own; where its agent answers otherwise "
+    "than this one's, sessions fail (link-lost): then import it with the harness that packed it, or pack it anew"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,6 +266,7 @@ def _limits() -> dict[str, Any]:
         "failures_in_a_row": CONSECUTIVE_FAILURES,
         "no_memory": NO_MEMORY,
         "steal_share": STEAL_SHARE,
+        "faults_share": FAULTS_SHARE,
         "fewest_slices": FEWEST_SLICES,
     }
 
@@ -294,15 +299,13 @@ class _Packing:
         self.log(str(Preparing(precisions=(precision,), model_format=model_format)))
         reference = source.reference(model_format, precision)
         models = source.models(model_format, precision)
-        # How long runs of a batch take nobody knows here: those of more than 0.1 s need longer.
-        least_s = BATCH_MAX_S if batch > 1 else 0.0
         return {
             "format": model_format,
             "precision": precision,
             "batch": batch,
             "reference": self._model(reference),
             "models": [self._model(model) for model in models],
-            "rounds": self._rounds(len(models), least_s=least_s),
+            "rounds": self._rounds(len(models)),
         }
 
     def file(self, model: Model, references: Sequence[Model]) -> dict[str, Any]:
@@ -318,12 +321,11 @@ class _Packing:
             "rounds": self._rounds(1, alone=True),
         }
 
-    def _rounds(self, count: int, *, least_s: float = 0.0, alone: bool = False) -> list[dict[str, Any]]:
-        """Return the rounds of a number of models, whose sessions may last for `least_s` at least."""
+    def _rounds(self, count: int, *, alone: bool = False) -> list[dict[str, Any]]:
+        """Return the rounds of a number of models."""
         rounds: list[dict[str, Any]] = []
         for number in range(self.options.sessions_each):
             plan, batches = plan_round(range(count), number, self.options, self.rng, alone=alone)
-            plan = replace(plan, max_s=max(plan.max_s, least_s))
             rounds.append({"plan": asdict(plan), "batches": batches})
         further = {
             "memory": FRESH_RUNS * self.options.memory,
@@ -363,6 +365,8 @@ def import_campaign(path: Path, store: Store, observer: Observer) -> Outcome:
     job_id, run = results.manifest.job, results.manifest.run
     sources = [_source(results, visit) for visit in results.visits]
     outcome = Outcome(device=str(results.job["device"]), campaign_id=job_id)
+    if results.job["agent"] != agent_archive()[1]:
+        observer.event(outcome.device, Note(text=_OTHER_AGENT))
     before = store.session_count(job_id)
     store.finish_campaign(job_id, now_utc(), f"{_START}{run}: importing")
     for number, source in enumerate(sources):
@@ -444,6 +448,8 @@ def _read_visit(
             measure_over(
                 link, device, source, options, store, observer, outcome, source, circumstances, cancel=cancel
             )
+            if outcome.error is None:
+                source.check_read()
         except HarnessError as found:
             outcome.error = found
         if isinstance(outcome.error, Cancelled):  # the job was interrupted there
@@ -495,6 +501,11 @@ class _Unit:
         return attempt < len(again) and self.network in again[attempt]
 
 
+def _provider(use: RecordedUse) -> str:
+    """Return the provider of a recorded use: records of before have none where a runtime leaves no choice."""
+    return str(use.provider or "cpu")
+
+
 class _JobSource:
     """The models of a packed job, whose bytes stayed on the device, and its sessions as one start of the job measured them."""
 
@@ -513,7 +524,7 @@ class _JobSource:
             use, beside = batch.begun.use, batch.begun.beside
             if beside is not None:
                 model = _recorded_model(job["groups"][use.group]["models"][0])
-                told = self._durations.setdefault((use.runtime, use.provider), {})
+                told = self._durations.setdefault((use.runtime, _provider(use)), {})
                 told[model] = Durations(beside.network_ns, beside.reference_ns, beside.reference)
 
     @property
@@ -581,10 +592,22 @@ class _JobSource:
         found: dict[int, list[tuple[PlannedSession, ...]]] = {}
         for batch in self._batches:
             of = batch.begun.use
-            if (of.group, of.runtime, of.provider) == (number, use.runtime.name, use.runtime.provider):
+            if (of.group, of.runtime, _provider(of)) == (number, use.runtime.name, use.runtime.provider):
                 units = tuple(self._planned(use, batch, network) for network in batch.begun.networks)
                 found.setdefault(batch.begun.round, []).append(units)
         return self._job["groups"][number]["rounds"], found
+
+    def check_read(self) -> None:
+        """Check that each batch of the record was read. Raises: ConfigError."""
+        read = {unit.batch.number for unit in self._units.values()}
+        for batch in self._batches:
+            if batch.number not in read:
+                of = batch.begun.use
+                raise ConfigError(
+                    f"job {self._job['job']}: the results hold sessions in {of.runtime} {of.version} on provider "
+                    f"{of.provider!r}, of which nothing here is known; they are not taken: import them with the harness that "
+                    "packed the job"
+                )
 
     def batch_of(self, unit: PlannedSession) -> RecordedBatch:
         """Return the batch of the record that a session is of."""

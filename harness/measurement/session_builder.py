@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from harness.devices.conditions import MEMORIES
 from harness.errors import BadResult, LinkError
+from harness.estimates.outputs import REFERENCE_ERROR, error_of
 from harness.records import SessionRecord, SettledRuns, Slice
 
 MAX_SLICES = 100_000
@@ -28,6 +29,7 @@ _WORKER = (
 _SCHEDULING = (
     *("delay_source", "baseline_ns", "steal_s", "others_busy", "request", "pace_ns", "paced_by"),
     "unseen",
+    "core_to_core",
 )
 
 
@@ -44,7 +46,8 @@ class SessionBuilder:
     """Collect the events of one worker, and build the record of each network as soon as it is measured.
 
     `identity` returns, by a network's number in the job, the fields of its record that no event tells. `scheduling` is what is
-    known of the measured cores before the worker began.
+    known of the measured cores before the worker began. `expected_reference`: the right output of the reference, empty where
+    nobody knows it.
     """
 
     def __init__(
@@ -55,7 +58,9 @@ class SessionBuilder:
         *,
         scheduling: Mapping[str, Any],
         clock_s: Callable[[], float] = time.monotonic,
+        expected_reference: Sequence[float] = (),
     ) -> None:
+        self._expected_reference = expected_reference
         self._networks, self._identity, self._now_utc, self._clock_s = networks, identity, now_utc, clock_s
         self._scheduling = dict(scheduling)
         self._conditions: dict[str, Any] = {}
@@ -181,7 +186,8 @@ class SessionBuilder:
             slices=tuple(self._slices),
             settled=self._settled,
             conditions_before=self._conditions,
-            conditions_after={k: measured[k] for k in _WORKER if k in measured},
+            conditions_after={k: measured[k] for k in _WORKER if k in measured}
+            | self._reference_error(measured),
             output=tuple(measured["output"]),
             arithmetic=measured.get("arithmetic", "unknown"),
             samples=tuple(self._samples),
@@ -190,6 +196,13 @@ class SessionBuilder:
             | {k: measured[k] for k in _SCHEDULING if k in measured},
             **self._identity(measured["network"]),
         )
+
+    def _reference_error(self, measured: Mapping[str, Any]) -> dict[str, Any]:
+        """Return how far the reference's output is off the expected one; nothing where it is not judged."""
+        if "reference_output" not in measured:  # of an agent of before
+            return {}
+        error = error_of(measured["reference_output"], self._expected_reference)
+        return {} if error is None else {REFERENCE_ERROR: error}
 
     def _check_times(self, loop_s: float, elapsed_s: float) -> None:
         """Check that runs, slices, loop and elapsed time fit into each other, and into what passed on this machine.

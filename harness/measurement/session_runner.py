@@ -8,7 +8,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -22,6 +22,7 @@ from harness.devices.link import Link, probe_conditions
 from harness.devices.trial import find_sensor
 from harness.errors import AgentError, BadResult, Cancelled, LinkError
 from harness.estimates.clean_runs import is_contended
+from harness.estimates.outputs import error_of, output_limit
 from harness.measurement.block_runs import BlockRunBuilder
 from harness.measurement.core_gate import CoreGate, CoreRequest, QuietCores
 from harness.measurement.events import Measuring, OnProgress, Reconnecting, Repeating
@@ -54,6 +55,10 @@ class Changed(Exception):
     """A device that is no longer as the campaign found it."""
 
 
+class FalseOutput(Exception):
+    """A device that computes something else than a network or its reference."""
+
+
 Result = SessionRecord | Failure
 Take = Callable[[PlannedSession, Result], None]
 
@@ -61,6 +66,27 @@ Take = Callable[[PlannedSession, Result], None]
 def now_utc() -> str:
     """Return the time in UTC to the millisecond, as records hold it."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def since_boot_s() -> float:
+    """Return a clock that nobody sets, in s; it goes on while this machine is suspended, where the system has such a one."""
+    clock = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
+def steady_utc(
+    now_utc: Callable[[], str] = now_utc, clock_s: Callable[[], float] = since_boot_s
+) -> Callable[[], str]:
+    """Return `now_utc` as it goes on from here by a clock that nobody sets.
+
+    Sessions whose clock was set between them would seem to be of several visits of the device, or in another order.
+    """
+    begin, begin_s = datetime.fromisoformat(now_utc()), clock_s()
+
+    def steady() -> str:
+        return (begin + timedelta(seconds=clock_s() - begin_s)).isoformat(timespec="milliseconds")
+
+    return steady
 
 
 def setback(session: SessionRecord) -> str:
@@ -80,7 +106,7 @@ class Circumstances:
 
     session_id: Callable[[PlannedSession, int], str] = lambda unit, attempt: str(uuid.uuid4())
     process_id: Callable[[], str] = lambda: str(uuid.uuid4())
-    now_utc: Callable[[], str] = now_utc
+    now_utc: Callable[[], str] = field(default_factory=steady_utc)
     clock_s: Callable[[], float] = time.monotonic
     setback: Callable[[PlannedSession, SessionRecord], str] = lambda unit, session: setback(session)
     begin: Callable[[Sequence[PlannedSession]], None] = lambda units: None
@@ -227,6 +253,9 @@ class SessionRunner:
             ended = "stopped by the user"
         except Changed as error:
             return None, self._changed(unit, str(error))
+        except FalseOutput as error:
+            self._is_broken = True  # its worker is still at the job
+            return None, self.failure(unit, "wrong-output", str(error))
         except LinkError as error:
             self._is_broken = True
             ended, failure = error.reason, self.failure(unit, "link-lost", error.reason)
@@ -276,6 +305,7 @@ class SessionRunner:
                 told = conditions if phone is None else phone.beside(conditions)
                 if changed := changes(unit.use.configuration, self.link.hello, told, event):
                     raise Changed(changed)
+                self._judge_outputs(unit, event)
             if event["event"] in ("began", "block"):
                 network = unit.model.architecture
                 self.on_progress(
@@ -285,6 +315,21 @@ class SessionRunner:
         self._is_distrusted = False
         self._conditions = None
         return on_event
+
+    def _judge_outputs(self, unit: PlannedSession, began: Mapping[str, Any]) -> None:
+        """Check the outputs that a worker told before its blocks. Raises: FalseOutput."""
+        limit = output_limit(unit.use.configuration)
+        for name, model in (("output", unit.model), ("reference_output", unit.use.reference)):
+            if name not in began:  # of an agent of before
+                continue
+            error = error_of(
+                began[name], self.expected.get(model.key, ()), is_network=model.purpose != "segment"
+            )
+            if error is not None and error > limit:
+                raise FalseOutput(
+                    f"the output of {model.architecture} on the fixed input is false: off by {error:.1%} of the right one, of "
+                    f"which rounding explains {limit:.1%}; try another provider or version of the runtime"
+                )
 
     def distrust(self) -> None:
         """Ask the device anew for its conditions before the next worker."""
@@ -388,7 +433,12 @@ class SessionRunner:
         known: dict[str, Any] = {"probe": found}
         if quiet.quota_cores is not None:
             known["quota_cores"] = quiet.quota_cores
-        builder = SessionBuilder(len(units), identity, terms.now_utc, scheduling=known, clock_s=terms.clock_s)
+        builder = SessionBuilder(
+            *(len(units), identity, terms.now_utc),
+            scheduling=known,
+            clock_s=terms.clock_s,
+            expected_reference=self.expected.get(use.reference.key, ()),
+        )
         job = self._job(use, quiet.cores) | {
             "networks": [network.recipe() for network in networks],
             "reference": reference.recipe(),

@@ -237,11 +237,12 @@ def changes(
         ("clock tier", clock_tier(conditions, _cores(measured)), configuration.clock_tier),
     ]
     has_gpu = configuration.uses_gpu
-    if "cpu_model" in conditions and "gpus" not in conditions.get("probe_errors", {}):
-        pairs += [
-            ("hardware", hardware_name(hello, conditions, has_gpu), configuration.hardware),
-            ("environment", environment_line(hello, conditions, has_gpu), configuration.environment),
-        ]
+    unread = conditions.get("probe_errors", {})
+    if "cpu_model" in conditions and "gpus" not in unread:
+        pairs.append(("hardware", hardware_name(hello, conditions, has_gpu), configuration.hardware))
+        if "power_mode" not in unread:
+            now = environment_line(hello, conditions, has_gpu)
+            pairs.append(("environment", now, configuration.environment))
     if not set(_cores(measured)) <= set(configuration.cores):
         pairs.append(("cores", _cores(measured), list(configuration.cores)))
     return ", ".join(

@@ -222,8 +222,10 @@ class FileModel:
 
     def _opened(self) -> io.BufferedReader:
         """Return the model's bytes as an open file. Raises: ConfigError when they are not those that were checked."""
+        if self.folded is not None:
+            return self.folded.open()
         try:
-            file = self.path.open("rb") if self.folded is None else self.folded.open()
+            file = self.path.open("rb")
             if hashlib.file_digest(file, "sha256").hexdigest() == self.digest:
                 return file
             file.close()
@@ -273,7 +275,7 @@ class FileModel:
 
 
 class Folded:
-    """Bytes in a temporary file without a name."""
+    """Bytes in a temporary file without a name, which nobody else changes."""
 
     def __init__(self, data: bytes) -> None:
         with tempfile.TemporaryFile(prefix="harness-") as file:
@@ -283,10 +285,8 @@ class Folded:
         weakref.finalize(self, os.close, self._fd)
 
     def open(self) -> io.BufferedReader:
-        """Return the bytes as a file of its own, at its beginning."""
-        file = os.fdopen(os.dup(self._fd), "rb")
-        file.seek(0)
-        return file
+        """Return the bytes as an open file, which shares its place with every other such file: read it by `os.pread`."""
+        return os.fdopen(os.dup(self._fd), "rb")
 
     def read(self, offset: int, size_bytes: int) -> bytes:
         """Return some of the bytes."""
@@ -355,13 +355,11 @@ def open_files(paths: Sequence[Path], given: GivenInputs | None = None) -> list[
     Raises: ConfigError for a file that cannot be measured, and what is given that none of them has.
     """
     given = given or GivenInputs()
-    names = Counter(path.name for path in paths)
     arrays = _Arrays.read(given)
     files, signatures = list[FileModel](), list[str]()
-    unused = dict(given.shapes)
+    unused, names = dict(given.shapes), _names_of_files(paths)
     for path in paths:
-        name = path.name if names[path.name] == 1 else str(Path(*path.parts[-2:]))
-        file, known = _open(path, _storable(name), given, arrays)
+        file, known = _open(path, _storable(names[path]), given, arrays)
         files.append(file)
         signatures += known
         for called in _names(file.inputs):
@@ -381,6 +379,17 @@ def open_files(paths: Sequence[Path], given: GivenInputs | None = None) -> list[
             f"{given.expect}: no array is called as an output of a file that is compared{near}; there is: {outputs or 'none'}"
         )
     return files
+
+
+def _names_of_files(paths: Iterable[Path]) -> dict[Path, str]:
+    """Return each file's name, with as many of its folders as tell it from others that are called so."""
+    found, left, length = dict[Path, str](), set(paths), 0
+    while left:
+        length += 1
+        ends = Counter(path.parts[-length:] for path in left)
+        found |= {path: str(Path(*path.parts[-length:])) for path in left if ends[path.parts[-length:]] == 1}
+        left -= found.keys()
+    return found
 
 
 def open_reference(text: str, given: GivenInputs) -> FileModel:
@@ -480,7 +489,7 @@ def _open(
     else:
         facts, whole = read_tflite(path, data, given.signature), data
     own, values = _own_shapes(path, facts.inputs, given.shapes), None
-    is_of_others = is_optional and _lacks(facts.inputs, arrays.values or {})
+    is_of_others = is_optional and any(_called(one, arrays.values or {}) is None for one in facts.inputs)
     if arrays.values is not None and given.values is not None and not is_of_others:
         values = _own_values(path, facts.inputs, given.values, arrays.values)
     _check_free(path, facts.inputs, own, values or {})
@@ -508,9 +517,9 @@ def _open(
     return file, facts.signatures
 
 
-def _lacks(inputs: Sequence[ModelInput], values: Mapping[str, Any]) -> bool:
-    """Return whether an input has no value."""
-    return any(values.keys().isdisjoint((one.name, *one.aliases)) for one in inputs)
+def _called(one: ModelInput | ModelOutput, given: Mapping[str, Any]) -> Any:
+    """Return the value given under a name of an input or output, None where there is none."""
+    return next((given[name] for name in (one.name, *one.aliases) if name in given), None)
 
 
 def _read_file(path: Path) -> bytes:
@@ -549,7 +558,7 @@ def _own_shapes(
     """Return the given shapes by the model's own names. Raises: ConfigError for one that does not fit."""
     found = {}
     for one in inputs:
-        shape = next((shapes[called] for called in (one.name, *one.aliases) if called in shapes), None)
+        shape = _called(one, shapes)
         if shape is None:
             continue
         if not _fits(one.shape, shape) and not (
@@ -612,7 +621,7 @@ def _own_values(
                 f"it has: {', '.join(map(str, inputs))}"
             )
     for one in inputs:
-        array = next((values[called] for called in (one.name, *one.aliases) if called in values), None)
+        array = _called(one, values)
         if array is None:
             raise ConfigError(f"{values_path}: no array for the input {one} of {path.name}; add it")
         if str(array.dtype) != one.dtype or not _fits(one.shape, array.shape):
@@ -632,10 +641,7 @@ def _own_expected(
     None where the arrays are of other files' outputs. Raises: ConfigError for what does not fit.
     """
     judged = judged_outputs(outputs)
-    found = [
-        next((arrays[called] for called in (one.name, *one.aliases) if called in arrays), None)
-        for one in judged
-    ]
+    found = [_called(one, arrays) for one in judged]
     if all(array is None for array in found):
         if arrays.keys().isdisjoint(_names(outputs)):
             return None

@@ -67,10 +67,10 @@ def select_models_and_segments(
     Of equal networks, which differ only in where candidates without an effect stand, the first is taken.
     Raises: ConfigError.
     """
-    words = [word for text in selections for word in text.split(",")]
+    words = [word.strip() for text in selections for word in text.split(",")]
     if SEGMENTS not in words:
         return list(_different(select_architectures(selections, config)))
-    rest = [",".join(word for word in text.split(",") if word != SEGMENTS) for text in selections]
+    rest = [",".join(word for word in text.split(",") if word.strip() != SEGMENTS) for text in selections]
     rest = [text for text in rest if text]
     networks = _different(select_architectures(rest, config)) if rest else []
     return [*networks, *all_segments(config or BLOX)]

@@ -48,7 +48,8 @@ def heartbeat(*, quiet: bool) -> Iterator[None]:
 
 def due_lines(now_s: float, begin_s: float) -> list[str]:
     """Return the lines that are due at a time by `time.monotonic`, in a command that began at `begin_s`."""
-    lines = _speakers[-1]() if _speakers else None
+    speakers = _speakers[-1:]  # another thread may remove the last one meanwhile
+    lines = speakers[0]() if speakers else None
     if lines is not None:
         _under_way_s[0] = now_s
         return lines

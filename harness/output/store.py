@@ -113,16 +113,11 @@ def print_shown(
 ) -> None:
     """Print a failure, a session, or a line about each of several."""
     if isinstance(found, Failure):
-        print_failure(found, json_output=json_output, wide=wide)
+        print_failures([found], json_output=json_output, wide=wide)
     elif isinstance(found, SessionSummary):
         print_session(found, json_output=json_output)
     else:
         print_sessions(found, json_output=json_output, wide=wide)
-
-
-def print_failure(failure: Failure, *, json_output: bool = False, wide: bool = False) -> None:
-    """Print one failure."""
-    print_failures([failure], json_output=json_output, wide=wide)
 
 
 def print_changed(ids: Sequence[str], done: str, *, json_output: bool = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from harness.output.bars import Bars
 from harness.output.bars import sentence as in_words
 from harness.output.heartbeat import EVERY_S, speaking
 from search.training.history import EpochDone
-from search.work.events import Event, UnitDone, UnitProgress, UnitStarted, sentence
+from search.work.events import Event, UnitDone, UnitProgress, UnitsFound, UnitStarted, sentence
 
 if TYPE_CHECKING:
     from search.work.unit import Unit
@@ -32,8 +33,6 @@ class TrainingView:
         self._task = self._progress.begin(units.title, "epochs")
         self._progress.update(self._task, total=len(units.names) * units.epochs)
         self._shown = ExitStack()
-        for key in units.done:
-            self._count(key, units.epochs)
 
     def __enter__(self) -> TrainingView:
         self._shown.enter_context(self._progress)
@@ -55,18 +54,22 @@ class TrainingView:
         """Show an event of the units' runner."""
         called = self._units.called
         match event:
+            case UnitsFound(keys=keys):
+                # One step, which the speed leaves out: these took no time.
+                self._count(dict.fromkeys(keys, self._units.epochs))
+                self._say(sentence(event, called))
             case UnitStarted(unit=unit):
                 self._describe(called(unit))
             case UnitProgress(unit=unit, step=EpochDone() as epoch):
                 self._show_epoch(unit, epoch, sentence(event, called))
             case UnitDone(unit=unit):
-                self._count(unit.key, self._units.epochs)
+                self._count({unit.key: self._units.epochs})
                 self._say(sentence(event, called))
             case _:
                 self._say(sentence(event, called))
 
     def _show_epoch(self, unit: Unit, epoch: EpochDone, text: str) -> None:
-        self._count(unit.key, self._units.epochs * epoch.share)
+        self._count({unit.key: self._units.epochs * epoch.share})
         self._describe(text)
         now_s = time.monotonic()
         if not self._progress.is_shown and (epoch.share == 1 or now_s - self._epoch_s >= PLAIN_SECONDS):
@@ -76,8 +79,8 @@ class TrainingView:
     def _describe(self, text: str) -> None:
         self._progress.update(self._task, description=text)
 
-    def _count(self, key: str, epochs: Fraction | int) -> None:
-        self._done[key] = epochs
+    def _count(self, epochs: Mapping[str, Fraction | int]) -> None:
+        self._done |= epochs
         self._progress.update(self._task, completed=float(sum(self._done.values())))
 
     def _say(self, text: str) -> None:

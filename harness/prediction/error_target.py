@@ -39,8 +39,9 @@ from space.indexing import BoolArray, IndexArray
 from space.text import counted
 
 DESIGN = 45
+JUDGE_COUNT = 24
 # The first of `space_prediction.JUDGES`: the next campaign judges by the same networks.
-JUDGES = "sample:24@20"
+JUDGES = f"sample:{JUDGE_COUNT}@20"
 FEWEST_JUDGES = 8  # measured well; the errors of fewer may all be small by chance
 ROUND = 15
 MOST_NETWORKS = 360
@@ -84,11 +85,17 @@ def measure_until(
 
     They are of the space `config`; of Blox without.
     Raises: Unreachable when two measurements of the same network differ too much for the target, or after 360 networks;
-    ConfigError when the device runs more than one configuration. A campaign that was stopped ends this, too.
+    ConfigError when the space has no more networks than are measured to begin with, or the device runs more than one
+    configuration. A campaign that was stopped ends this, too.
     """
     space = config or BLOX
+    if len(space) <= DESIGN + JUDGE_COUNT:
+        raise ConfigError(
+            f"--until measures {DESIGN + JUDGE_COUNT} networks to begin with, and space {space.name!r} has {len(space)}: measure "
+            "them all with --models all"
+        )
     judges = select_architectures([JUDGES], space)
-    indices = least_variance_design(space, min(DESIGN, len(space)))
+    indices = least_variance_design(space, DESIGN)
     design = [
         Architecture.from_index(index, space) for index in indices[~_among(space, indices, judges)].tolist()
     ]
@@ -128,6 +135,11 @@ def measure_until(
             raise Unreachable(
                 f"device {configuration.device!r}: {state}: not reached with {fitted} networks; the predictor does not fit this "
                 "device better: see 'harness predict' and 'harness audit', or allow a larger error"
+            )
+        if not picked:
+            raise Unreachable(
+                f"device {configuration.device!r}: {state}: not reached with all networks of the space measured, so that none "
+                "is predicted any more: see 'harness results'"
             )
         log(f"{state}: measuring the {counted(len(picked), 'network')} known least")
         outcome = measure(picked, later)
@@ -189,8 +201,9 @@ def _judge(
     apart = _among(measured.config, measured.indices, judges)
     predictor = fit(measured, ~apart, segments=load_segments(store, configuration))
     held_out = judge_on(predictor, measured.indices[apart], measured.ratios[apart], random=True)
-    picked = next_networks(
-        predictor, measured.indices, ROUND, np.random.default_rng(rng.getrandbits(32)), measured.config
-    )
-    chosen = [Architecture.from_index(int(index), measured.config) for index in picked]
+    config, known = measured.config, measured.indices
+    count = min(ROUND, len(config) - len(known))
+    picker = np.random.default_rng(rng.getrandbits(32))
+    picked = next_networks(predictor, known, count, picker, config).tolist() if count else []
+    chosen = [Architecture.from_index(index, config) for index in picked]
     return held_out, int((~apart).sum()), chosen

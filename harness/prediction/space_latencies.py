@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search.latency.additive import Additive
 from search.latency.model_selection import SelectedPredictor
-from search.table.table import NOT_MEASURED
+from search.table.table import NOT_MEASURED, Cost
 from space import SpaceConfig, is_enumerable
 from space.hash_table import is_first
 from space.indexing import BoolArray, FloatArray, IndexArray
@@ -33,6 +33,9 @@ class SpaceLatencies:
     grades: NDArray[np.str_]
     about: Mapping[str, Any]
     sensor: str = ""
+
+
+Column = TypeVar("Column", Cost, SpaceLatencies)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -82,3 +85,19 @@ def fit_facts(
         return {"predicted": 0, "predictor": None, "error": None}
     every = int(is_first(config).sum()) if is_enumerable(config) else len(config)
     return {"predicted": every - measured, "predictor": fitted.chosen, "error": fitted.errors.mape}
+
+
+def of_equals(cost: Column, first: IndexArray) -> Column:
+    """Return a cost in which a network counts as measured if an equal one was; `first`: from `first_equals`."""
+    if cost.measured is None:
+        return cost
+    source, measured = np.arange(len(first)), np.flatnonzero(cost.measured)
+    equal = np.full(len(first), -1)
+    equal[first[measured]] = measured
+    source = np.where(cost.measured | (equal[first] < 0), source, equal[first])
+    columns: dict[str, Any] = {
+        name: column[source]
+        for name in ("values", "low", "high", "measured", "supported", "grades")
+        if (column := getattr(cost, name)) is not None
+    }
+    return replace(cost, **columns)

@@ -16,10 +16,9 @@ from harness.estimates.doubtful import Doubtful, set_apart
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.latency import Latency
 from harness.models.names import Network, listed
-from harness.prediction.equals import of_equals
 from harness.prediction.fresh_costs import PREDICTED, all_measured_costs, space_costs
 from harness.prediction.rows import COLUMNS, MEASURED_COVERAGE, NOT_GRADED, SpaceRow
-from harness.prediction.space_latencies import SpaceLatencies
+from harness.prediction.space_latencies import SpaceLatencies, of_equals
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import (
@@ -51,9 +50,10 @@ from space import (
 from space.errors import ConfigError
 from space.hash_table import are_among, first_equals, hashes_at, network_key
 from space.indexing import BoolArray, FloatArray, IndexArray, index_of, network_texts
+from space.lookup import canonical_index
 from space.registry import space_name
 from space.segments import all_segments
-from space.selection import parse_model, select_models
+from space.selection import select_models
 from space.text import counted
 
 HOLD_OUT_SHARE = 0.2
@@ -243,10 +243,11 @@ class SpaceTable(Tabular):
         return [config.place_text(*place) for place in np.argwhere(self.predictor.unseen_blocks()).tolist()]
 
     def at(self, network: str | Architecture) -> SpaceRow:
-        """Return the row of one network: its text, vector, index or graph hash. Raises: ArchitectureError."""
-        config = self.measured.config
-        found = parse_model(network, config) if isinstance(network, str) else network
-        return self.rows([found.index])[0]
+        """Return the row of one network of the table's space: itself, its text, vector, index or graph hash.
+
+        Raises: ArchitectureError.
+        """
+        return self.rows([canonical_index(network, self.measured.config)])[0]
 
     def to_records(self) -> tuple[list[dict[str, object]], Sequence[str]]:
         """Return all networks in canonical order as plain values, and the columns, those of `harness predict --csv`.

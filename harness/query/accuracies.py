@@ -72,28 +72,32 @@ def load(source: AccuracySource, config: SpaceConfig) -> list[Accuracies]:
             "with a column of architectures), or write --accuracies synthetic to try a search on made-up ones"
         )
     if any(SYNTHETIC_SOURCE.fullmatch(path) for path in source.paths):
-        return [_synthetic(source, config)]
-    from space.accuracies import load_accuracies
-
-    def read(metric: str) -> Accuracies:
-        if not is_enumerable(config):
-            return _of_some(source, metric, config)
-        return load_accuracies(
-            source.paths,
-            metric=metric,
-            epoch=source.epoch if metric == source.metric else "best",
-            seeds=source.seeds,
-            allow_pickle=source.allow_pickle,
-            config=config,
-        )
-
-    found = [read(source.metric)]
-    if found[0].metric.startswith(("val_", "train_")):
-        with contextlib.suppress(MissingMetric):  # these files have none
-            found.append(read(f"test_{found[0].metric.partition('_')[2]}"))
+        found = [_synthetic(source, config)]
+    else:
+        found = [_read(source, source.metric, source.epoch, config)]
+        if found[0].metric.startswith(("val_", "train_")):
+            with contextlib.suppress(MissingMetric):  # these files have none
+                tested = f"test_{found[0].metric.partition('_')[2]}"
+                found.append(_read(source, tested, "best", config))
     if source.noise_sd is not None:
         found[0] = replace(found[0], seed_sd=source.noise_sd, seed_freedom=None)
     return found
+
+
+def _read(source: AccuracySource, metric: str, epoch: str, config: SpaceConfig) -> Accuracies:
+    """Return the accuracies of one metric at an epoch. Raises: MissingMetric, and other ConfigErrors."""
+    from space.accuracies import load_accuracies
+
+    if not is_enumerable(config):
+        return _of_some(source, metric, config)
+    return load_accuracies(
+        source.paths,
+        metric=metric,
+        epoch=epoch,
+        seeds=source.seeds,
+        allow_pickle=source.allow_pickle,
+        config=config,
+    )
 
 
 def _of_some(source: AccuracySource, metric: str, config: SpaceConfig) -> Accuracies:
@@ -142,12 +146,11 @@ def precision_text(accuracies: Accuracies, precision: str) -> str:
 def _synthetic(source: AccuracySource, config: SpaceConfig) -> Accuracies:
     from search.table.synthetic import synthetic_accuracies
 
-    if len(source.paths) > 1 or source.metric or source.seeds:
+    if len(source.paths) > 1 or source.metric or source.seeds or source.epoch != "best":
         raise ConfigError(
-            "--accuracies synthetic stands alone: it has one made-up accuracy and no metrics or training seeds; "
+            "--accuracies synthetic stands alone: it has one made-up accuracy and no metrics, epochs or training seeds; "
             "leave the rest out, or write synthetic:SEED for another landscape"
         )
     match = SYNTHETIC_SOURCE.fullmatch(source.paths[0])
     seed = int(match["seed"] or 0) if match else 0
-    found = synthetic_accuracies(config, seed)
-    return found if source.noise_sd is None else replace(found, seed_sd=source.noise_sd)
+    return synthetic_accuracies(config, seed)

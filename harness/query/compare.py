@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from harness.dataframe import RowTable
 from harness.devices.config import PRECISIONS
-from harness.estimates.comparison import Comparison, doubted
+from harness.estimates.comparison import Comparison, are_hours_apart, doubted
 from harness.estimates.comparison import compare as compare_estimates
 from harness.estimates.latency import Latency
 from harness.models.files import GivenInputs, is_file_name
 from harness.models.names import Network, in_spaces, listed, select_architecture
 from harness.models.torch_models import saved_programs
 from harness.prediction.space_prediction import space_of
-from harness.query.compare_files import compare_files
+from harness.query.compare_files import Pair, compare_files
 from harness.query.compare_precisions import PrecisionComparisons, compare_precisions
-from harness.records import Configuration
+from harness.records import Configuration, Failure
 from harness.store import Store
 from harness.store.configurations import (
     ConfigurationChoice,
@@ -83,7 +83,7 @@ class NetworkComparison:
 class NetworkComparisons(RowTable[NetworkComparison]):
     """A comparison for each configuration on which both networks are measured.
 
-    `not_measured`: the networks that a configuration lacks, by their texts.
+    `not_measured`: the networks that a configuration lacks, by their texts; of files with what failed.
     """
 
     rows: tuple[NetworkComparison, ...]
@@ -148,37 +148,20 @@ def compare(
     if given is not None and (shapes or expect or signature):
         raise ConfigError("inputs holds shapes, expect and signature itself: give them there, not beside it")
     with saved_programs(listed([first, second]), None if given else inputs) as (names, values):  # type: ignore[arg-type]
-        one, other = names
         asked = given or GivenInputs.of(shapes, values, expect, signature)
-        if is_file_name(one) or is_file_name(other):
-            odd = next((name for name in names if not is_file_name(name)), "")
-            if configuration or odd:
-                why = f" ({odd} is no model file, which ends with .onnx, .tflite or .pt2)" if odd else ""
-                raise ConfigError(
-                    f"{one} and {other}: two model files are timed against each other on a device, and networks are compared on "
-                    f"a configuration; name two of a kind{why}"
-                )
-            compared = compare_files(
-                store,
-                one,
-                other,
-                device=device,
-                runtime=runtime,
-                threads=threads,
-                level=level,
-                sessions=sessions,
-                fresh=fresh,
-                batch=batch or 1,
-                inputs=asked,
-                devices_file=devices_file,
-                log=log,
-            )
-            rows = tuple(NetworkComparison(first=a, second=b, result=result) for a, b, result in compared)
-            return NetworkComparisons(rows=rows, not_measured={})
-        if asked != GivenInputs():
-            raise ConfigError(
-                f"--shape, --inputs, --expect and --signature are for model files, and {one} and {other} are none"
-            )
+        if any(map(is_file_name, names)):
+            _check_files(names, configuration, precision)
+            pairs, failures = compare_files(
+                store, *names, device=device, runtime=runtime, threads=threads, level=level, sessions=sessions, fresh=fresh,
+                batch=batch or 1, inputs=asked, devices_file=devices_file, log=log,
+            )  # fmt: skip
+            return _of_files(pairs, failures)
+    one, other = names
+    if asked != GivenInputs() or fresh or sessions is not None:
+        raise ConfigError(
+            f"--shape, --inputs, --expect, --signature, --fresh and sessions are for model files, and {one} and {other} are "
+            "none: 'harness measure' measures them"
+        )
     choice = ConfigurationChoice(
         device=device,
         batch=batch,
@@ -190,6 +173,31 @@ def compare(
         devices_file=devices_file,
     )
     return _measured(store, one, other, choice)
+
+
+def _check_files(names: Sequence[str], configuration: str, precision: str) -> None:
+    """Raise ConfigError where one of two names is no model file, or for a choice that is of networks."""
+    odd = next((name for name in names if not is_file_name(name)), "")
+    if configuration or odd:
+        why = f" ({odd} is no model file, which ends with .onnx, .tflite or .pt2)" if odd else ""
+        raise ConfigError(
+            f"{' and '.join(names)}: two model files are timed against each other on a device, and networks are compared on "
+            f"a configuration; name two of a kind{why}"
+        )
+    if precision:
+        raise ConfigError("--precision is of networks: a model file has its own, leave it out")
+
+
+def _of_files(pairs: Sequence[Pair], failures: Sequence[Failure]) -> NetworkComparisons:
+    """Return how two files compare in each runtime, and what failed in others."""
+    lacking: dict[Configuration, dict[str, None]] = {}
+    for one in failures:
+        why = f"{one.architecture} ({one.kind}: {one.message})"
+        lacking.setdefault(one.configuration, {})[why] = None
+    return NetworkComparisons(
+        rows=tuple(NetworkComparison(first=a, second=b, result=result) for a, b, result in pairs),
+        not_measured={configuration: tuple(each) for configuration, each in lacking.items()},
+    )
 
 
 def _measured(store: Store, first: str, second: str, choice: ConfigurationChoice) -> NetworkComparisons:
@@ -209,7 +217,10 @@ def _measured(store: Store, first: str, second: str, choice: ConfigurationChoice
             not_measured[one] = missing
             continue
         a, b = (by_hash[network.graph_hash] for network in pair)
-        result = compare_estimates(a.estimate, b.estimate, [a.configuration, b.configuration])
+        apart = are_hours_apart(a.measured_utc, b.measured_utc)
+        result = compare_estimates(
+            a.estimate, b.estimate, [a.configuration, b.configuration], hours_apart=apart
+        )
         result = doubted(result, [*a.findings, *b.findings])
         found.append(NetworkComparison(first=a, second=b, result=result))
     if not found:

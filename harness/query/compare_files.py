@@ -17,7 +17,7 @@ from harness.estimates.findings import Finding, grade
 from harness.estimates.latency import Latency, LatencyTable, hour_width, interval_ms
 from harness.models.files import FileModel, GivenInputs, find_files, is_file_name, open_one, open_reference
 from harness.prediction.measure import MeasureRequest, measure_requested
-from harness.records import ReferenceLatency, SessionRecord
+from harness.records import Failure, ReferenceLatency, SessionRecord
 from harness.store import Store
 from harness.store.latencies import mergeable
 from harness.store.opening import open_existing, open_store
@@ -28,6 +28,9 @@ LONGEST_S: Mapping[str, float] = {"quick": 60.0, "screen": 60.0, "final": 300.0}
 _OF_ONE_ROLE = ("one-session", "few-slices")  # findings that measuring in both roles settles
 
 Enough = Callable[[tuple[float, float] | None], bool]
+Pair = tuple[
+    Latency, Latency, Comparison
+]  # of the first file, of the second, and how the first compares with it
 
 
 def open_compared(url: str, first: str, second: str, log: Callable[[str], None]) -> Store:
@@ -64,8 +67,8 @@ def compare_files(
     devices_file: str | Path | None = None,
     enough: Enough = is_settled,
     log: Callable[[str], None] = lambda line: None,
-) -> list[tuple[Latency, Latency, Comparison]]:
-    """Time two model files of one format in turns in the same processes, and return how they compare in each runtime.
+) -> tuple[list[Pair], list[Failure]]:
+    """Time two model files of one format in turns in the same processes; return how they compare by runtime, and what failed.
 
     Each is the other's reference in half of the processes. Processes are added until the interval of the ratio is `enough` in
     each runtime, the level has had its last look, or a minute has passed (five at level final); with `sessions`, each role has
@@ -92,17 +95,18 @@ def compare_files(
         batches=(batch,),
     )
     looks, start_s, done = looks_of(level, sessions), time.monotonic(), 0
-    found: list[tuple[Latency, Latency, Comparison]] = []
+    found: list[Pair] = []
     for look in looks:
         count = look - done if fresh else look
         each = replace(request, sessions=2 * count if is_one else count)
-        found = _compared(store, measure_requested(each, store, log), files, looks)
+        table = measure_requested(each, store, log)
+        found = _compared(store, table, files, looks)
         done = look
         if all(enough(result.interval) for *_, result in found) or (
             time.monotonic() - start_s > LONGEST_S[level]
         ):
             break
-    return found
+    return found, _failed(table, files, found)
 
 
 def compare_ratio(row: Latency) -> Comparison:
@@ -120,7 +124,7 @@ def compare_ratio(row: Latency) -> Comparison:
 
 def _compared(
     store: Store, table: LatencyTable, files: tuple[FileModel, FileModel], looks: Sequence[int]
-) -> list[tuple[Latency, Latency, Comparison]]:
+) -> list[Pair]:
     """Return both files' latencies and how they compare, in each runtime in which the first was measured beside the second."""
     first, second = files
     found = []
@@ -133,6 +137,15 @@ def _compared(
         why = table.failures[-1].message if table.failures else "nothing was measured"
         raise ConfigError(f"{first.path}: {why}")
     return found
+
+
+def _failed(table: LatencyTable, files: Sequence[FileModel], found: Sequence[Pair]) -> list[Failure]:
+    """Return the failures of either file in runtimes in which their ratio has no interval, which is for want of these."""
+    known = {row.configuration.runtime for row, _, result in found if result.interval is not None}
+    keys = {file.key for file in files}
+    return [
+        one for one in table.failures if one.graph_hash in keys and one.configuration.runtime not in known
+    ]
 
 
 def _is_exchanged(row: Latency, other: Latency) -> bool:

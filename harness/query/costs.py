@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.prediction.bench_files import file_latency, latency_files
-from harness.prediction.equals import of_equals
 from harness.prediction.fresh_costs import TITLES, measured_costs, space_costs, stored_energies
 from harness.prediction.provenance import Provenance, provenance_of
+from harness.prediction.space_latencies import of_equals
 from harness.prediction.space_prediction import check_enough, measured_networks, space_of
 from harness.query.latencies import LatencySource, stored_latency
 from harness.query.properties import property_cost, size_precision

@@ -15,7 +15,7 @@ from typing import Literal, Protocol, get_args
 
 from harness.devices.destination import LOCAL
 from harness.devices.names import select_devices
-from harness.estimates.comparison import compare
+from harness.estimates.comparison import are_hours_apart, compare
 from harness.estimates.estimate import half_width
 from harness.estimates.findings import MOST_WRONG, grade, wrong_by
 from harness.estimates.latency import Latency, LatencyTable, known_memory
@@ -33,7 +33,7 @@ from harness.query.gate_baseline import (
     ratio_grade,
     save_baseline,
 )
-from harness.records import Configuration, FreshRun
+from harness.records import Configuration, Failure, FreshRun
 from harness.store import Store
 from space.atomic_files import check_output_file
 from space.errors import ConfigError, HarnessError
@@ -171,7 +171,7 @@ class Timing(Protocol):
         """Time each file beside the built-in reference that is named for its key, else beside one of like duration."""
         ...
 
-    def beside(self, file: FileModel, other: FileModel, limits: Sequence[float]) -> list[Latency]:
+    def beside(self, file: FileModel, other: FileModel, limits: Sequence[float]) -> LatencyTable:
         """Time a file in turns with another until its change is known to lie above or below each limit: a row a runtime."""
         ...
 
@@ -219,7 +219,7 @@ class DeviceTiming:
             fresh=self.fresh,
         )
 
-    def beside(self, file: FileModel, other: FileModel, limits: Sequence[float]) -> list[Latency]:
+    def beside(self, file: FileModel, other: FileModel, limits: Sequence[float]) -> LatencyTable:
         """Time a file in turns with another until its change is known to lie above or below each limit: a row a runtime."""
 
         def is_known(interval: Interval | None) -> bool:
@@ -227,7 +227,7 @@ class DeviceTiming:
                 not interval[0] <= 1 + limit <= interval[1] for limit in limits
             )
 
-        found = compare_files(
+        pairs, failures = compare_files(
             self.store,
             str(file.path),
             str(other.path),
@@ -243,7 +243,7 @@ class DeviceTiming:
             enough=is_known,
             log=self.log,
         )
-        return [row for row, _, _ in found]
+        return LatencyTable(rows=tuple(row for row, *_ in pairs), failures=tuple(failures))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -406,7 +406,7 @@ _KEEP = "keep the baseline's file where the baseline says, and both are timed si
 
 def _beside(file: FileModel, own: FileModel, timing: Timing, limits: Sequence[float]) -> list[_Change]:
     try:
-        rows = timing.beside(file, own, limits)
+        table = timing.beside(file, own, limits)
     except HarnessError as error:
         return [_Change(way="beside", trouble=str(error))]
     return [
@@ -420,8 +420,8 @@ def _beside(file: FileModel, own: FileModel, timing: Timing, limits: Sequence[fl
             trouble=_doubt(row),
             wrong_by=wrong_by(row.findings),
         )
-        for row in rows
-    ]
+        for row in table
+    ] + _failures(table.failures, "beside")
 
 
 def _measured(
@@ -436,21 +436,27 @@ def _measured(
 
 def _through_reference(file: FileModel, former: KeptFile, table: LatencyTable) -> list[_Change]:
     rows = [row for row in table if row.graph_hash == file.key]
-    failed = [one for one in table.failures if one.graph_hash == file.key]
     runtimes = {row.configuration.runtime for row in rows}
-    failures = [
+    failed = [
+        one
+        for one in table.failures
+        if one.graph_hash == file.key and one.configuration.runtime not in runtimes
+    ]
+    found = [_quotient(row, former.latencies) for row in rows] + _failures(failed, "reference")
+    return found or [_Change(way="reference", trouble="nothing was measured; see harness results --failures")]
+
+
+def _failures(failed: Iterable[Failure], way: Way) -> list[_Change]:
+    """Return a change that nobody knows for each measurement that failed."""
+    return [
         _Change(
-            way="reference",
+            way=way,
             device=one.configuration.device,
             runtime=one.configuration.runtime,
             trouble=f"{one.kind}: {one.message}",
         )
         for one in failed
-        if one.configuration.runtime not in runtimes
     ]
-    if not rows and not failures:
-        return [_Change(way="reference", trouble="nothing was measured; see harness results --failures")]
-    return [*(_quotient(row, former.latencies) for row in rows), *failures]
 
 
 def _quotient(row: Latency, kept: Iterable[KeptLatency]) -> _Change:
@@ -463,7 +469,8 @@ def _quotient(row: Latency, kept: Iterable[KeptLatency]) -> _Change:
     former = min(same, key=lambda one: len(one.differences(now)))
     if differing := former.differences(now):
         return replace(unknown, trouble=f"{'; '.join(differing)}; {_KEEP}")
-    result = compare(row.estimate, former.estimate)
+    hours_apart = are_hours_apart(row.measured_utc, former.measured_utc)
+    result = compare(row.estimate, former.estimate, hours_apart=hours_apart)
     trouble = "the baseline's own latency has grade D; write it again" if former.grade == "D" else _doubt(row)
     return replace(
         unknown,

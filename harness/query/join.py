@@ -80,9 +80,9 @@ def join(
             raise ConfigError(
                 f"costs: {name!r} is unknown{did_you_mean(name, PROPERTIES)} (known: {', '.join(PROPERTIES)})"
             )
-    if taken := [name for name in named if name in PROPERTIES]:
+    if taken := [name for name in named if not name or name in PROPERTIES or split_subject(name)[1]]:
         raise ConfigError(
-            f"latencies: {taken[0]!r} is a property of networks; name the device's latencies otherwise"
+            f"latencies: {taken[0]!r} is a property of networks, or no name; name the device's latencies otherwise"
         )
     predicted = {table.measured.configuration for table in named.values() if isinstance(table, SpaceTable)}
     own = accuracies.config if isinstance(accuracies, Accuracies) else find_space(space)
@@ -214,7 +214,10 @@ def _space(configurations: Sequence[Configuration]) -> SpaceConfig:
     spaces = {configuration.space: configuration for configuration in configurations}
     if len(spaces) > 1:
         named = " and ".join(f"{c.device!r} of {space!r}" for space, c in spaces.items())
-        raise ConfigError(f"devices of different spaces cannot be joined: {named}; name devices of one space")
+        raise ConfigError(
+            f"devices of different spaces cannot be joined: {named}; name devices of one space, e.g. by --space "
+            f"{next(iter(spaces))}"
+        )
     return space_of(configurations[0]) if configurations else BLOX
 
 

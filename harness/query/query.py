@@ -203,6 +203,11 @@ def parse_limits(
         except ConfigError as error:
             raise ConfigError(f"--max-latency: {error}") from error
         named = named or [LOCAL]
+        for name in named:
+            if name in PROPERTIES or FRESH.get(split_subject(name)[1], LATENCY_UNIT) != LATENCY_UNIT:
+                raise ConfigError(
+                    f"--max-latency is a time, and {name!r} is none: limit it by --constraint, e.g. '{name}<LIMIT'"
+                )
         limits = [
             Constraint(subject=d, relation="<=", limit=limit, unit=LATENCY_UNIT) for d in named
         ] + limits

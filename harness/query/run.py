@@ -239,7 +239,8 @@ def compare_on_store(
     table = joined.table
     check_any(table, query.constraints, confident=query.confident)
     images = batch_for(methods, request.batch, table.config)
-    done, total = 0, len(methods) * request.seeds * request.budget
+    budget = min(request.budget, len(table))  # more evaluates every network all the same
+    done, total = 0, len(methods) * request.seeds * budget
 
     def evaluated(method: str, seed: int, count: int) -> None:
         nonlocal done
@@ -255,7 +256,7 @@ def compare_on_store(
         query.constraints,
         methods,
         range(request.seed, request.seed + request.seeds),
-        request.budget,
+        budget,
         confident=query.confident,
         pool=request.pool,
         proxy_of=None if images is None else proxies_on(table.config, images, scored),

@@ -146,20 +146,26 @@ def proxies_on(config: SpaceConfig, batch: Batch, on_score: OnScore) -> ProxyOf:
 
 def none_found(table: NetworkTable, found: Answer) -> str:
     """Return why no network meets the constraints: the nearest one and its violations."""
-    limits = ", ".join(map(str, found.constraints)) or "no limit"
     if found.without_accuracy == len(table.config):
         return f"no network has an accuracy ({table.accuracy.label}); give other --accuracies"
-    confidence = f" with {_coverage(table)} confidence" if found.confident else ""
+    limits = ", ".join(map(str, found.constraints))
+    what = f"no network meets {limits}{_confidence(table, found)}" if limits else "no network is found"
+    far = int((~table.supported & is_first(table.config)).sum())
+    left_out = (
+        f"; {far:,} networks unlike any measured one are left out: --verify takes them in" if far else ""
+    )
     closest = nearest(table, found.constraints, confident=found.confident)
     if closest is None:
-        return f"no network meets {limits}{confidence}: of no network with an accuracy all of it is known; measure more"
+        unknown = "all of it is known" if limits else "what is asked for is known well enough"
+        return f"{what}: of no network with an accuracy {unknown}; measure more{left_out}"
     about = f" ({table.accuracy.label} {table.accuracy.values[closest.index]:.2f} %)"
-    message = f"no network meets {limits}{confidence}; {closest.text(table.config, about)}"
-    if far := int((~table.supported & is_first(table.config)).sum()):
-        message += f"; {far:,} networks unlike any measured one are left out: --verify takes them in"
     single = [f"{s.constraint} alone is met by {s.met:,}" for s in found.standings]
-    return message + (f" ({'; '.join(single)})" if len(single) > 1 else "")
+    alone = f" ({'; '.join(single)})" if len(single) > 1 else ""
+    return f"{what}; {closest.text(table.config, about)}{left_out}{alone}"
 
 
-def _coverage(table: NetworkTable) -> str:
-    return f"{min(c.coverage for c in table.costs.values() if c.coverage is not None):.0%}"
+def _confidence(table: NetworkTable, found: Answer) -> str:
+    """Return with which confidence limits had to be met; empty where their costs have no intervals."""
+    coverages = [table.costs[one.subject].coverage for one in found.constraints]
+    told = [coverage for coverage in coverages if coverage is not None]
+    return f" with {min(told):.0%} confidence" if found.confident and told else ""

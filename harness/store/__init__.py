@@ -71,7 +71,10 @@ if TYPE_CHECKING:
 __all__ = ["LEVEL_PURPOSES", "VERSION", "Store", "default_url"]
 
 # Of the sessions that determine the reference's latency.
-LEVEL_COLUMNS = ("reference_ns", "started_utc", "process", "others_busy", "pace_ns", "paced_by")
+LEVEL_COLUMNS = (
+    *("reference_ns", "started_utc", "process", "others_busy", "pace_ns", "paced_by"),
+    "core_to_core_ns",
+)
 LEVEL_PURPOSES = ("network", "segment", "trained", "calibration")
 READ_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)  # while a server does not answer
 REPLAY_EVERY_S = 5.0  # while a store does not answer, so that a campaign loses no time
@@ -269,7 +272,7 @@ class Store:
 
     def start_recalibration(self, configuration: Configuration, started_utc: str) -> None:
         """Note that a configuration's reference latency is measured again: only sessions from now on determine it."""
-        document = {"configuration": _plain(configuration), "started_utc": started_utc}
+        document = {"configuration": asdict(configuration), "started_utc": started_utc}
         self._write("recalibration", (configuration, started_utc), document)
 
     def add_failure(self, failure: Failure, *, again: bool = False) -> None:
@@ -360,6 +363,7 @@ class Store:
                 others_busy=row[4],
                 pace_ns=row[5],
                 paced_by=row[6] or "",
+                core_to_core_ns=row[7],
             )
             for row in readable
             if (row[0] or 0) == last
@@ -387,12 +391,14 @@ class Store:
         For a store that only older versions wrote to: the one that they measured last.
         """
         from harness.estimates import reference as pooling  # late: it loads numpy
+        from harness.estimates.moved import usual_core_to_core_ns
 
         levels = self.reference_levels(configuration)
         if levels:
             best_paces_ns = self._best_paces_ns(configuration) if configuration.feels_pace else {}
             fast, slowed = pooling.at_pace(levels, best_paces_ns)
             pooled = pooling.pool_reference(fast)
+            core_to_core_ns = usual_core_to_core_ns(fast, pooled.latency_ns)
             return ReferenceLatency(
                 configuration=configuration,
                 latency_ns=pooled.latency_ns,
@@ -405,6 +411,7 @@ class Store:
                 never_quiet=pooling.were_never_quiet(levels, best_paces_ns),
                 slowed=slowed,
                 best_paces_ns=best_paces_ns,
+                core_to_core_ns=core_to_core_ns,
             )
         query = (
             sa.select(REFERENCE_LATENCIES)
@@ -478,11 +485,11 @@ class Store:
             return None
 
     def _is_level(self, row: Sequence[Any]) -> bool:
-        latency_ns, started_utc, process, others_busy, pace_ns, paced_by = row
+        latency_ns, started_utc, process, others_busy, pace_ns, paced_by, core_to_core_ns = row
         texts = isinstance(started_utc, str) and all(
             isinstance(one, str | None) for one in (process, paced_by)
         )
-        if texts and is_level(latency_ns, others_busy) and is_level(latency_ns, pace_ns):
+        if texts and all(is_level(latency_ns, one) for one in (others_busy, pace_ns, core_to_core_ns)):
             return True
         self.unreadable[f"session begun at {started_utc}"] = "the level of its reference is none"
         return False
@@ -554,10 +561,6 @@ class Store:
 
 def _failure(row: sa.RowMapping) -> Failure:
     return read_failure(row, read_configuration(row))
-
-
-def _plain(configuration: Configuration) -> dict[str, Any]:
-    return asdict(configuration)
 
 
 _RECORDS: dict[str, Callable[[dict[str, Any]], Any]] = {

@@ -8,7 +8,15 @@ from harness.estimates.clean_runs import usable_sessions
 from harness.estimates.energy import newest_energy
 from harness.estimates.estimate import COVERAGE, scatter_of
 from harness.estimates.latency import Latency, latency_of
-from harness.records import BlockRun, Configuration, FreshRun, SessionRecord, of_last_model
+from harness.estimates.moved import near_sessions
+from harness.records import (
+    BlockRun,
+    Configuration,
+    FreshRun,
+    ReferenceLatency,
+    SessionRecord,
+    of_last_model,
+)
 from harness.store import Store
 
 UNKNOWN = "unknown"  # an arithmetic
@@ -36,7 +44,7 @@ def latencies(
     if not hashes:
         return []
     several = sorted(key for key, count in stored.items() if count > 1)[:SCATTER_NETWORKS]
-    read = _by_network(store, configuration, several, purpose)
+    read = _by_network(store, reference, several, purpose)
     scatter = scatter_of(read.get(key, []) for key in several)
     fresh: dict[str, list[FreshRun]] = {}
     for run in store.fresh_runs(configuration, purpose):
@@ -47,7 +55,7 @@ def latencies(
     rows = []
     for start in range(0, len(hashes), NETWORKS_AT_ONCE):
         batch = hashes[start : start + NETWORKS_AT_ONCE]
-        found = _by_network(store, configuration, [key for key in batch if key not in read], purpose)
+        found = _by_network(store, reference, [key for key in batch if key not in read], purpose)
         networks = [sessions for key in batch if (sessions := read.get(key) or found.get(key))]
         networks.sort(key=lambda sessions: (sessions[0].started_utc, sessions[0].session_id))
         rows += [
@@ -63,13 +71,16 @@ def latencies(
 
 
 def _by_network(
-    store: Store, configuration: Configuration, hashes: Sequence[str], purpose: str
+    store: Store, reference: ReferenceLatency, hashes: Sequence[str], purpose: str
 ) -> dict[str, list[SessionRecord]]:
-    """Return the sessions of networks that may be merged, by network; sessions that cannot be read are left out."""
+    """Return the sessions of networks that may be merged, by network, of those with near cores if there are any.
+
+    Sessions that cannot be read are left out.
+    """
     by_network: dict[str, list[SessionRecord]] = {}
-    for session in store.sessions(configuration, hashes, purpose=purpose) if hashes else ():
+    for session in store.sessions(reference.configuration, hashes, purpose=purpose) if hashes else ():
         by_network.setdefault(session.graph_hash, []).append(session)
-    return {key: mergeable(sessions) for key, sessions in by_network.items()}
+    return {key: near_sessions(mergeable(sessions), reference) for key, sessions in by_network.items()}
 
 
 def mergeable(sessions: Sequence[SessionRecord]) -> list[SessionRecord]:

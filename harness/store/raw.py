@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 from harness.records import SessionRecord, SettledRuns, Slice
@@ -41,21 +42,36 @@ _TUPLES = ("warmup_network_ns", "warmup_reference_ns", "output", "samples", "exp
 RAW_FIELDS = frozenset((*_PLAIN, "slices", "settled"))
 
 
-def pack_raw(session: SessionRecord) -> bytes:
-    """Return the session's raw samples and conditions as a blob.
+Read = Callable[[dict[str, Any]], dict[str, Any]]
 
-    Raises: ValueError for what could not be read back from it.
-    """
+
+def packed(document: dict[str, Any], read: Read) -> bytes:
+    """Return a document as a blob. Raises: ValueError for what `read` would not take back from it."""
     try:
-        text = json.dumps(raw_document(session), separators=(",", ":")).encode()
+        text = json.dumps(document, separators=(",", ":")).encode()
         if len(text) > MAX_BYTES:
-            raise ValueError(
-                f"its raw times take {len(text):,} bytes, and a store keeps at most {MAX_BYTES:,} of a session"
-            )
-        raw_fields(json.loads(text))
+            raise ValueError(f"its raw times take {len(text):,} bytes, of {MAX_BYTES:,} that a store keeps")
+        read(json.loads(text))
     except (TypeError, RecursionError) as error:
         raise ValueError(f"its raw times cannot be written: {error}") from error
     return zlib.compress(text, 6)
+
+
+def unpacked(blob: bytes, read: Read) -> dict[str, Any]:
+    """Return the fields that `read` takes from the document of a blob. Raises: ValueError for a damaged blob, and as `read`."""
+    unpacker = zlib.decompressobj()
+    try:
+        text = unpacker.decompress(blob, MAX_BYTES + 1)
+        if not unpacker.eof or len(text) > MAX_BYTES:
+            raise ValueError("the blob is cut off or too large")
+        return read(json.loads(text))
+    except (zlib.error, RecursionError) as error:
+        raise ValueError(f"the blob is damaged: {error}") from error
+
+
+def pack_raw(session: SessionRecord) -> bytes:
+    """Return the session's raw samples and conditions as a blob. Raises: ValueError for what could not be read back from it."""
+    return packed(raw_document(session), raw_fields)
 
 
 def raw_document(session: SessionRecord) -> dict[str, Any]:
@@ -79,18 +95,8 @@ def raw_document(session: SessionRecord) -> dict[str, Any]:
 
 
 def unpack_raw(blob: bytes) -> dict[str, Any]:
-    """Return the fields of SessionRecord that the blob holds.
-
-    Raises: ValueError for a damaged blob or one of another version.
-    """
-    unpacker = zlib.decompressobj()
-    try:
-        text = unpacker.decompress(blob, MAX_BYTES + 1)
-        if not unpacker.eof or len(text) > MAX_BYTES:
-            raise ValueError("the blob is cut off or too large")
-        return raw_fields(json.loads(text))
-    except (zlib.error, RecursionError) as error:
-        raise ValueError(f"the blob is damaged: {error}") from error
+    """Return the fields of SessionRecord that a blob holds. Raises: ValueError for one that is damaged or of another version."""
+    return unpacked(blob, raw_fields)
 
 
 def raw_fields(document: dict[str, Any]) -> dict[str, Any]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import zlib
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
 from harness.records import BlockRun, TimedBlock
-from harness.store.raw import MAX_BYTES
+from harness.store.raw import packed, unpacked
 
 VERSION = 1
 RAW_FIELDS = frozenset(
@@ -24,14 +22,7 @@ _OF_BLOCK = [field.name for field in fields(TimedBlock)]
 
 def pack_blocks(run: BlockRun) -> bytes:
     """Return a run's blob. Raises: ValueError for a run that could not be read back from it."""
-    try:
-        text = json.dumps(blocks_document(run), separators=(",", ":")).encode()
-        if len(text) > MAX_BYTES:
-            raise ValueError(f"its raw times take {len(text):,} bytes, of {MAX_BYTES:,} that a store keeps")
-        blocks_fields(json.loads(text))
-    except (TypeError, RecursionError) as error:
-        raise ValueError(f"its raw times cannot be written: {error}") from error
-    return zlib.compress(text, 6)
+    return packed(blocks_document(run), blocks_fields)
 
 
 def blocks_document(run: BlockRun) -> dict[str, Any]:
@@ -42,14 +33,7 @@ def blocks_document(run: BlockRun) -> dict[str, Any]:
 
 def unpack_blocks(blob: bytes) -> dict[str, Any]:
     """Return the fields of BlockRun that the blob holds. Raises: ValueError for one that is damaged or of another version."""
-    unpacker = zlib.decompressobj()
-    try:
-        text = unpacker.decompress(blob, MAX_BYTES + 1)
-        if not unpacker.eof or len(text) > MAX_BYTES:
-            raise ValueError("the blob is cut off or too large")
-        return blocks_fields(json.loads(text))
-    except (zlib.error, RecursionError) as error:
-        raise ValueError(f"the blob is damaged: {error}") from error
+    return unpacked(blob, blocks_fields)
 
 
 def blocks_fields(document: dict[str, Any]) -> dict[str, Any]:

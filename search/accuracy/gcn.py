@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 
 from search.accuracy.graphs import BlockGraphs, adjacency, block_graphs, node_features
+from search.checked import Checked, Range
 from space import BLOX, SpaceConfig
 from space.errors import ConfigError
 from space.indexing import FloatArray, IndexArray
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GcnConfig:
+class GcnConfig(Checked):
     """Hyperparameters of the predictor; all defaults but the batch are BRP-NAS's.
 
     `learning_rate` falls to 0 along a cosine over the epochs. `batch`: networks a step; with `pairs` all pairs of them are one
@@ -39,28 +40,18 @@ class GcnConfig:
         ConfigError: a hyperparameter is out of its range.
     """
 
-    layers: int = 4
-    width: int = 600
-    dropout: float = 0.2
-    learning_rate: float = 3.5e-4
-    weight_decay: float = 5e-4
-    epochs: int = 250
-    batch: int = 20
-    predict_batch: int = 500
+    NAME: ClassVar[str] = "gcn"
+
+    layers: Annotated[int, Range(least=1)] = 4
+    width: Annotated[int, Range(least=1)] = 600
+    dropout: Annotated[float, Range(least=0, below=1)] = 0.2
+    learning_rate: Annotated[float, Range(above=0)] = 3.5e-4
+    weight_decay: Annotated[float, Range(least=0)] = 5e-4
+    epochs: Annotated[int, Range(least=1)] = 250
+    batch: Annotated[int, Range(least=1)] = 20
+    predict_batch: Annotated[int, Range(least=1)] = 500
     pairs: bool = False
     device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        for hyperparameter in ("layers", "width", "epochs", "batch", "predict_batch"):
-            if getattr(self, hyperparameter) < 1:
-                raise ConfigError(f"gcn: {hyperparameter} = {getattr(self, hyperparameter)}; give 1 or more")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"gcn: dropout = {self.dropout}; give a share from 0 to below 1")
-        if not self.learning_rate > 0 or self.weight_decay < 0:
-            raise ConfigError(
-                f"gcn: learning_rate = {self.learning_rate} and weight_decay = {self.weight_decay}; "
-                "give a rate above 0 and a decay of 0 or more"
-            )
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

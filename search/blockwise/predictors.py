@@ -24,7 +24,7 @@ import numpy as np
 
 from search.accuracy.gcn import GcnConfig
 from search.blockwise.cross_validation import FEWEST, FittedPredictor, Maker, check_known, deal, fitted
-from search.blockwise.predictors_gcn import GCN_CONFIG, fit_gcn
+from search.blockwise.predictors_gcn import fit_gcn
 from search.blockwise.predictors_linear import (
     FittedModel,
     fit_least_squares,
@@ -36,6 +36,7 @@ from search.blockwise.predictors_linear import (
 from search.blockwise.predictors_report import PredictorReport, evaluate
 from search.blockwise.signature_features import SignatureFeatures, features_of
 from search.distillation.signatures import TRAIN_LOSS_CHANGE, Signatures
+from search.methods.predictor_loop import GCN_CONFIG
 from space import SpaceConfig
 from space.errors import ConfigError, did_you_mean
 from space.indexing import FloatArray, IndexArray

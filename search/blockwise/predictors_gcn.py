@@ -12,10 +12,8 @@ import numpy as np
 
 from search.accuracy.gcn import GcnConfig, GcnPredictor
 from search.blockwise.signature_features import SignatureFeatures
+from search.methods.predictor_loop import GCN_CONFIG
 from space.indexing import FloatArray, IndexArray
-
-# Those of `search.methods.predictor_loop`: a tenth of BRP-NAS's time for some 0.01 of Kendall's tau.
-GCN_CONFIG = GcnConfig(width=200, epochs=100, learning_rate=2e-3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ from search.distillation.signatures import Signatures
 from search.training.images import Task
 from search.training.trained import Trained
 from search.training.trained_files import trained_from
-from search.work.distillations import finetune_units, stage_units
+from search.work.distillations import finetune_units, library_inputs, stage_units
 from search.work.flops import guided_flops, recipe_flops
 from space import Architecture
 from space.costs import block_costs
@@ -169,10 +170,11 @@ def rescored(setting: Setting) -> Val:
 
 def fine_tuner(library: BlockLibrary, setting: Setting) -> FineTune:
     """Return a function that fine-tunes networks from the library's weights, as units of work."""
+    inputs = cache(lambda: library_inputs(library, setting.results))  # hashing all blocks takes long
 
     def tune(architectures: Sequence[Architecture]) -> list[Trained]:
         results, epochs = setting.results, setting.recipe.epochs
-        units = finetune_units(library, architectures, setting.task, setting.recipe, setting.guide, results)
+        units = finetune_units(architectures, setting.task, setting.recipe, setting.guide, inputs())
         setting.log(f"fine-tuning {counted(len(units), 'network')} for {counted(epochs, 'epoch')} each")
         named = [(str(one), unit) for one, unit in zip(architectures, units, strict=True)]
         done = setting.run(named, results, epochs=epochs, title="fine-tuning")
@@ -184,18 +186,12 @@ def fine_tuner(library: BlockLibrary, setting: Setting) -> FineTune:
 
 def distilled(teacher: Trained, like: BlockLibrary, setting: Setting, *, added_seed: int = 0) -> BlockLibrary:
     """Return the library of a teacher, distilled by the recipes of another library, `added_seed` added to their seeds."""
-    recipes = [
-        replace(recipe, seed=recipe.seed + added_seed)
-        for recipe in (like.stage(place).recipe for place in range(like.config.stages))
-    ]
-    units = [
-        unit
-        for place, recipe in enumerate(recipes)
-        for unit in stage_units(teacher, setting.task, [place], recipe, setting.results)
-    ]
+    former = [like.stage(place).recipe for place in range(like.config.stages)]
+    recipes = {place: replace(one, seed=one.seed + added_seed) for place, one in enumerate(former)}
+    units = stage_units(teacher, setting.task, recipes, setting.results)
     setting.log(f"distilling {counted(len(units), 'stage')} of {teacher.architecture}")
     named = [(f"stage {place}", unit) for place, unit in enumerate(units)]
-    epochs = max(recipe.epochs for recipe in recipes)
+    epochs = max(recipe.epochs for recipe in former)
     done = setting.run(named, setting.results, epochs=epochs, title="distilling")
     stages = tuple(stage_from(setting.results.get(done[unit.key])) for unit in units)
     return BlockLibrary(teacher=teacher, stages=stages)

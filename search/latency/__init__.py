@@ -2,7 +2,7 @@
 
     from search.latency.model_selection import select_predictor
 
-    predictor = select_predictor(indices, ratios)
+    predictor = select_predictor(indices, ratios, config=BLOX)
     prediction = predictor.predict(range(len(BLOX)))
 
 Everything here is a pure function of arrays; a network is its index in the canonical order, a latency its ratio to

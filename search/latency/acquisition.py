@@ -38,7 +38,7 @@ def next_networks(
     variance = Variance(config, candidates_of(config, measured, count, int(rng.integers(2**32))))
     for index in measured.tolist():
         variance.measure(index)
-    return variance.pick(np.ones(len(variance.candidates)), count)
+    return variance.pick(count)
 
 
 def _check_space(predictor: SelectedPredictor, config: SpaceConfig) -> None:

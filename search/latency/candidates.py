@@ -16,7 +16,7 @@ import numpy as np
 
 from search.latency.block_features import stage_effects
 from search.latency.ridge import FittedLatency, Guess, fit_corrected, fit_line, fit_parts
-from space import BLOX, SpaceConfig
+from space import SpaceConfig
 from space.costs import all_macs
 from space.indexing import FloatArray, IndexArray, block_indices
 from space.plugins import LATENCY_PREDICTORS, bad_plugin, load_plugin, plugins
@@ -37,7 +37,7 @@ class SpaceFacts:
     `parts_sum`: the measured ratios of stem, cells, reductions and head, added up. `prior`: another configuration's prediction.
     """
 
-    config: SpaceConfig = BLOX
+    config: SpaceConfig
     parts_sum: FloatArray | None = None
     prior: FloatArray | None = None
 

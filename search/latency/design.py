@@ -43,30 +43,27 @@ class Variance:
         """The mean variance of all predictions of the space."""
         return float(np.sum(self._covariance * self._moments))
 
-    def measure(self, index: int, weight: float = 1.0) -> None:
-        """Take a network as measured once more, with `weight` times the usual precision (1 / variance)."""
+    def measure(self, index: int) -> None:
+        """Take a network as measured once more."""
         (choices,) = block_indices(self.config, np.array([index]))
         row = np.concatenate([[1.0], *(self._table[choice] for choice in choices)])
         reach = self._covariance @ row
         carried = self._covariance @ (self._moments @ reach)
-        share = weight / (1 + weight * float(row @ reach))
+        share = 1 / (1 + float(row @ reach))
         shared, lowered = self._sums(reach), self._sums(carried)  # (n,)
         mean = float(reach @ self._moments @ reach)
         self._covariance -= share * np.outer(reach, reach)  # Sherman & Morrison 1950
         self.leverage = self.leverage - share * shared**2
         self.gain = self.gain - 2 * share * shared * lowered + share**2 * mean * shared**2
 
-    def pick(self, weights: FloatArray, count: int) -> IndexArray:
-        """Return `count` candidates, indices of shape (count,), each the best when those before it are measured, none twice.
-
-        `weights` (n,): the precision that measuring each adds.
-        """
-        left, places = weights.copy(), []
+    def pick(self, count: int) -> IndexArray:
+        """Return `count` candidates, indices of shape (count,), each the best when those before it are measured, none twice."""
+        is_left, places = np.ones(len(self.candidates), dtype=np.bool_), []
         for _ in range(count):
-            gain = left * self.gain / (1 + left * self.leverage)
+            gain = np.where(is_left, self.gain / (1 + self.leverage), 0.0)
             place = int(np.argmax(gain >= (1 - ALIKE) * gain.max()))
-            self.measure(int(self.candidates[place]), float(left[place]))
-            left[place] = 0.0
+            self.measure(int(self.candidates[place]))
+            is_left[place] = False
             places.append(place)
         return self.candidates[places]
 
@@ -104,7 +101,7 @@ def least_variance_design(config: SpaceConfig, count: int, seed: int = 0) -> Ind
             f"{count} networks to measure; give 1 to {len(config)}, the networks of space {config.name!r}"
         )
     variance = Variance(config, candidates_of(config, np.zeros(0, dtype=np.int64), count, seed))
-    return variance.pick(np.ones(len(variance.candidates)), count)
+    return variance.pick(count)
 
 
 def candidates_of(config: SpaceConfig, without: IndexArray, count: int, seed: int) -> IndexArray:

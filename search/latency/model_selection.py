@@ -23,7 +23,7 @@ from search.latency.evaluation import Errors, check_ratios, judge, relative_erro
 from search.latency.intervals import COVERAGE, cv_plus, folds
 from search.latency.noise import check_sds, discounted, expected_sds, fit_weights, model_sd
 from search.latency.ridge import FittedLatency
-from space import BLOX, SpaceConfig
+from space import SpaceConfig
 from space.errors import ConfigError
 from space.indexing import BoolArray, FloatArray, IndexArray, available, block_indices
 
@@ -149,8 +149,8 @@ def select_predictor(
     indices: ArrayLike,
     ratios: ArrayLike,
     *,
+    config: SpaceConfig,
     sds: ArrayLike | None = None,
-    config: SpaceConfig = BLOX,
     parts_sum: ArrayLike | None = None,
     prior: ArrayLike | None = None,
     seed: int = 0,

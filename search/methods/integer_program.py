@@ -98,5 +98,5 @@ def _limit(problem: Problem, name: str) -> Limit:
         name=name,
         costs=effects,
         constant=constant,
-        upper=upper + LOOSER * float(np.nanstd(values - additive)),
+        upper=upper + LOOSER * float((values - additive)[np.isfinite(values)].std()),
     )

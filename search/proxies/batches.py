@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections import Counter
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -12,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from space import SpaceConfig
-from space.array_files import DAMAGED
+from space.array_files import read_arrays
 from space.errors import ConfigError
 
-MAX_BYTES = 1 << 30  # of images and of labels, unpacked
+MAX_BYTES = 1 << 30  # of a file, packed or unpacked
 FEWEST = 2  # images: BatchNorm and correlations need two
 
 
@@ -68,34 +66,16 @@ def _digits(config: SpaceConfig) -> tuple[NDArray[np.generic], NDArray[np.int64]
 
 def _read(path: Path) -> tuple[NDArray[np.generic], NDArray[np.int64], str]:
     """Return the file's images as stored, its labels, and its name."""
+    names, remedy = ("images", "labels"), "write it with numpy.savez(path, images=..., labels=...)"
     try:
-        if path.exists() and not path.is_file():  # a FIFO would be waited for
-            raise ConfigError(
-                f"{path} is no plain file; write one with numpy.savez(path, images=..., labels=...)"
-            )
-        if not zipfile.is_zipfile(path):
-            path.stat()
-            raise ConfigError(f"{path} is no .npz; write one with numpy.savez(path, images=..., labels=...)")
-        with zipfile.ZipFile(path) as archive:
-            sizes: Counter[str] = Counter()  # of all entries that numpy would take for one name
-            for entry in archive.infolist():
-                sizes[entry.filename.removesuffix(".npy")] += entry.file_size
-        for name in ("images", "labels"):
-            if name not in sizes:
-                found = ", ".join(sorted(sizes)) or "nothing"
-                raise ConfigError(f"{path} has no array {name!r} but {found}; a batch is images and labels")
-            if sizes[name] > MAX_BYTES:
-                raise ConfigError(
-                    f"{path}: {name} of {sizes[name]} bytes are more than {MAX_BYTES}; a proxy needs some 64 images"
-                )
-        with np.load(path, allow_pickle=False) as arrays:
-            images, labels = arrays["images"], arrays["labels"]
-        if not (isinstance(images, np.ndarray) and isinstance(labels, np.ndarray)):
-            raise ConfigError(f"{path}: images and labels are no arrays; write them with numpy.savez")
-    except OSError as e:
-        raise ConfigError(f"{path} cannot be read: {e.strerror or e}") from e
-    except DAMAGED as e:
-        raise ConfigError(f"{path} cannot be read: {e}") from e
+        arrays = read_arrays(path, MAX_BYTES, names)
+    except ConfigError as e:
+        raise ConfigError(f"{e}; {remedy}") from e
+    for name in names:
+        if name not in arrays:
+            found = ", ".join(arrays) or "none of the two"
+            raise ConfigError(f"{path} has no array {name!r} but {found}; {remedy}")
+    images, labels = (arrays[name] for name in names)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ConfigError(
             f"{path}: labels are {labels.dtype} of shape {labels.shape}; give a whole number an image"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -146,8 +145,7 @@ def score_libraries(
     ]
     context.unit_runner.digests([unit for row in units for unit in row])
     unsigned = [
-        _unsigned(context, teacher, row, context.unit_runner.digests(row), recipe)
-        for teacher, row in zip(teachers, units, strict=True)
+        _unsigned(context, teacher, row, recipe) for teacher, row in zip(teachers, units, strict=True)
     ]
     config = {**context.base, "indices": list(judged), **({"part": "train"} if on_training else {})}
     images = context.images if on_training else len(context.task.profile)
@@ -182,7 +180,7 @@ def tune(context: StudyContext, wanted: Sequence[tuple[ScoredLibrary, int, int]]
         config = {
             **context.base,
             "architecture": str(Architecture.from_index(index, context.truth.config)),
-            "recipe": json.loads(recipe.to_json()),
+            "recipe": recipe.to_plain(),
             "guide": dict(context.settings.guide),
         }
         inputs = {TEACHER: library.teacher.digest, "start": starts[library.digest, index]}
@@ -236,12 +234,12 @@ def _unsigned(
     context: StudyContext,
     teacher: Teacher,
     units: Sequence[Unit],
-    digests: Sequence[str],
     recipe: Mapping[str, Any],
 ) -> tuple[Mapping[str, str], Spent]:
-    whole = DistilRecipe.from_json(json.dumps(recipe))
+    """Return the inputs of units that need the library of a teacher's distilled stages, and the cost of distilling these."""
+    whole = DistilRecipe.from_plain(recipe)
     config, stages = context.truth.config, range(len(units))
     flops = sum(recipe_flops(config, teacher.index, stage, context.images, whole) for stage in stages)
     seconds = float(np.sum([context.unit_runner.seconds(unit) for unit in units]))
-    inputs = {stage_input(stage): digest for stage, digest in enumerate(digests)}
+    inputs = {stage_input(stage): digest for stage, digest in enumerate(context.unit_runner.digests(units))}
     return {TEACHER: teacher.digest, **inputs}, Spent(flops=flops, seconds=seconds)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from search.blockwise.predictors import SignaturePredictor, fewest
-from search.distillation.recipe import RANDOM
+from search.distillation.recipe import DistilRecipe
 from search.distillation.signatures import TRAIN_LOSS_CHANGE
 from search.distillation.supernet import additive_scores
 from search.study.blocks import ScoredLibrary, StudyContext, Teacher
@@ -97,25 +97,17 @@ def add_plain(context: StudyContext, truth_digest: str, found: Candidates) -> No
         for name in ("linear", "gcn")
     }
     context.unit_runner.digests([unit for units in (*searches.values(), *fits.values()) for unit in units])
-    for name, units in searches.items():
+    for name, ran in context.unit_runner.by_name(searches).items():
         runs = [
-            run_of(
-                truth,
-                seed,
-                content["order"],
-                context.images,
-                Spent(seconds=context.unit_runner.seconds(unit)),
-            )
-            for seed, (unit, content) in enumerate(
-                zip(units, context.unit_runner.contents(units), strict=True)
-            )
+            run_of(truth, seed, content["order"], context.images, Spent(seconds=seconds))
+            for seed, (content, seconds) in enumerate(ran)
         ]
         found.add(name, PLAIN[name], runs, random_first=random_first(name, settings.budget))
     found.predictions[CEILING] = truth.val[None]
     found.predictions["parameters"] = all_params(truth.config)[truth.indices][None].astype(np.float64)
     found.predictions["MACs"] = all_macs(truth.config)[truth.indices][None].astype(np.float64)
-    for name, units in fits.items():
-        rows = [_numbers(content["predicted"]) for content in context.unit_runner.contents(units)]
+    for name, ran in context.unit_runner.by_name(fits).items():
+        rows = [_numbers(content["predicted"]) for content, _ in ran]
         found.predictions[f"{name} on ops and wiring, {settings.first} trained"] = np.array(rows)
 
 
@@ -128,17 +120,15 @@ def add_proxies(context: StudyContext, found: Candidates) -> None:
         name: [_unit("proxy", {**context.base, **config, "proxy": name, "seed": seed}, {}) for seed in seeds]
         for name in settings.proxies
     }
-    context.unit_runner.digests([unit for row in units.values() for unit in row])
     macs = sum(network_cost(truth.config, int(index)).macs for index in truth.indices)
-    for name, row in units.items():
-        scores = np.array([content["scores"] for content in context.unit_runner.contents(row)])
+    flops = training_flops(macs, settings.proxy_images)
+    for name, ran in context.unit_runner.by_name(units).items():
+        scores = np.array([content["scores"] for content, _ in ran])
         found.predictions[name] = scores
-        runs = []
-        for seed, unit in zip(seeds, row, strict=True):
-            spent = Spent(
-                flops=training_flops(macs, settings.proxy_images), seconds=context.unit_runner.seconds(unit)
-            )
-            runs.append(_ordered(context, seed, scores[seed], spent))
+        runs = [
+            _ordered(context, seed, scores[seed], Spent(flops=flops, seconds=seconds))
+            for seed, (_, seconds) in zip(seeds, ran, strict=True)
+        ]
         found.add(name, "the order of a zero-cost proxy", runs)
 
 
@@ -163,8 +153,9 @@ def _add_supernets(
     if not teachers:
         return
     config, stages = truth.config, range(truth.config.stages)
-    units = [
-        [
+    whole = DistilRecipe.from_plain(recipe)
+    units = {
+        seed: [
             _unit(
                 "supernet",
                 {**context.base, "stage": stage, "recipe": {**recipe, "seed": seed}},
@@ -173,29 +164,20 @@ def _add_supernets(
             for stage in stages
         ]
         for seed, teacher in enumerate(teachers)
-    ]
-    context.unit_runner.digests([unit for row in units for unit in row])
+    }
     choices = block_indices(config, truth.indices)
     rows, runs = [], []
-    for seed, (teacher, row) in enumerate(zip(teachers, units, strict=True)):
-        contents = context.unit_runner.contents(row)
-        scores = np.full((config.stages, len(config.blocks)), np.nan)
-        for stage, content in enumerate(contents):
+    for seed, ran in context.unit_runner.by_name(units).items():
+        teacher = teachers[seed]
+        scores, spent = np.full((config.stages, len(config.blocks)), np.nan), teacher.spent
+        for stage, (content, seconds) in enumerate(ran):
             scores[stage, list(config.choices[stage])] = content["scores"]
-        rows.append(additive_scores(scores, choices))
-        spent = teacher.spent
-        for stage, unit in enumerate(row):
             flops = supernet_flops(
-                config,
-                teacher.index,
-                stage,
-                context.images,
-                int(recipe["epochs"]),
-                int(recipe.get("views", 1)),
-                str(recipe.get("paths", RANDOM)),
+                config, teacher.index, stage, context.images, whole.epochs, whole.views, whole.paths
             )
             judged = forward_flops(sum(stage_macs(config, stage)), len(context.task.profile))
-            spent += Spent(flops=flops + judged, seconds=context.unit_runner.seconds(unit))
+            spent += Spent(flops=flops + judged, seconds=seconds)
+        rows.append(additive_scores(scores, choices))
         runs.append(_ordered(context, seed, rows[-1], spent))
     method, predictor, meaning = names
     found.predictions[predictor] = np.array(rows)
@@ -246,21 +228,19 @@ def add_signed(
         ]
         for predictor in SIGNED
     }
-    context.unit_runner.digests([unit for row in fits.values() for unit in row])
     meanings = {
         "second-order": f"second-order regression on signatures, fitted to {settings.first} trained networks",
         "linear": f"linear regression on signatures, fitted to {settings.first} trained networks",
         "gcn": f"graph convolutional network on signatures, fitted to {settings.first} trained networks",
     }
     names = {"second-order": DONNA, "linear": f"{DONNA}-linear", "gcn": "blockwise-gcn"}
-    for predictor, row in fits.items():
-        contents = context.unit_runner.contents(row)
+    for predictor, ran in context.unit_runner.by_name(fits).items():
         name = f"{predictor} on signatures, {settings.first} trained"
-        found.predictions[name] = np.array([_numbers(content["predicted"]) for content in contents])
+        found.predictions[name] = np.array([_numbers(content["predicted"]) for content, _ in ran])
         found.blockwise.append(name)
         runs = []
-        for seed, (unit, content) in enumerate(zip(row, contents, strict=True)):
-            before = libraries[seed % len(libraries)].spent + Spent(seconds=context.unit_runner.seconds(unit))
+        for seed, (content, seconds) in enumerate(ran):
+            before = libraries[seed % len(libraries)].spent + Spent(seconds=seconds)
             runs.append(run_of(truth, seed, content["order"], context.images, before))
         found.add(
             names[predictor],

@@ -91,14 +91,6 @@ class MethodRuns:
         """Return each run's regret at a cost, (runs,); NaN where a run has no answer yet."""
         return np.array([run.at_flops(budget) for run in self.runs])
 
-    def lucky_at_flops(self, budget: float) -> FloatArray:
-        """Return each run's regret of the best on test images at a cost, (runs,); NaN where a run has no answer yet."""
-        return np.array([run.lucky_at_flops(budget) for run in self.runs])
-
-    def at_networks(self, budget: int) -> FloatArray:
-        """Return each run's regret after a number of networks, (runs,); NaN where a run has no answer yet."""
-        return np.array([run.at_networks(budget) for run in self.runs])
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodStanding:

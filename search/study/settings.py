@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from search.checked import Checked, Range
-from search.distillation.recipe import FORMS
+from search.distillation.recipe import FORMS, DistilRecipe
 from search.training.augment import NONE
 from search.training.recipe import Recipe
 from space import SpaceConfig, find_space
@@ -92,6 +92,8 @@ class StudySettings(Checked):
             raise self.refusal(
                 "tuned", "networks are fine-tuned from a library; give libraries, or 0 for none"
             )
+        for name in ("distil", "supernet", "dna", "lana"):
+            DistilRecipe.from_plain(getattr(self, name), f"{self.NAME}: {name}")
         check_stages(find_space(self.space), "a study")
 
     @property

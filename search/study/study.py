@@ -52,6 +52,7 @@ from search.training.images import uses_text
 from search.training.tasks import load_task
 from search.work.flops import mean_training_flops
 from search.work.results import ResultStore
+from search.work.trainings import guide_fields
 from search.work.unit_runs import Runner
 from space import Architecture
 from space.costs import all_macs
@@ -108,7 +109,7 @@ def run_study(settings: StudySettings, truth: GroundTruth, unit_runner: UnitRunn
     """Run the unfinished units of the study, and return its tables and answers.
 
     Raises:
-        ConfigError: the ground truth is of another space or task than the settings.
+        ConfigError: the ground truth is of another space or task than the settings, or their guide has no such field.
         HarnessError: a unit of work failed; the message names it, and the others are kept.
     """
     context = StudyContext(
@@ -244,6 +245,7 @@ def _iterated(context: StudyContext, iterated: Sequence[IterationRun], taught: F
 
 def _check(context: StudyContext) -> None:
     truth, task = context.truth, context.task
+    guide_fields(context.settings.guide)
     if truth.config != context.settings.config:
         raise ConfigError(
             f"ground truth {truth.origin} is of space {truth.config.name!r}, the study of {context.settings.space!r}"

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.statistics import Estimate, mean_of
-from search.study.runs import MethodRuns, MethodStanding, MethodVerdict
+from search.study.runs import MethodRuns, MethodStanding, MethodVerdict, StudyRun
 from search.study.study import Study
-from space.indexing import FloatArray
 
 NO_ANSWER = "-"  # a method has spent this much and has not trained a network yet
 
@@ -70,7 +69,7 @@ def networks_table(study: Study) -> TextTable:
         study,
         f"regret of the best by validation in points of {_accuracy(study)}, by networks trained or fine-tuned",
         "after",
-        MethodRuns.at_networks,
+        StudyRun.at_networks,
     )
 
 
@@ -81,21 +80,22 @@ def lucky_table(study: Study) -> TextTable:
         f"regret of the best on test images, which no method can know, in points of {_accuracy(study)}, by cost in trainings' "
         "worth of operations",
         "at",
-        lambda method, mark: method.lucky_at_flops(mark * study.unit_flops),
+        lambda run, mark: run.lucky_at_flops(mark * study.unit_flops),
     )
 
 
-def _marked(
-    study: Study, title: str, word: str, regrets: Callable[[MethodRuns, int], FloatArray]
-) -> TextTable:
-    """Return a table of each method's mean of `regrets`, (runs,), at each mark."""
+def _marked(study: Study, title: str, word: str, regret: Callable[[StudyRun, int], float]) -> TextTable:
+    """Return a table of each method's mean of its runs' `regret` at each mark."""
     marks = study.settings.marks
+
+    def mean_at(method: MethodRuns, mark: int) -> str:
+        return _mean_text(mean_of(np.array([regret(run, mark) for run in method.runs])))
+
     return TextTable(
         title=f"{title}, mean over runs and 95 % interval - {study.truth.label}",
         columns=("method", "runs", *(f"{word} {mark}" for mark in marks)),
         rows=tuple(
-            (one.method, str(len(one.runs)), *(_mean_text(mean_of(regrets(one, mark))) for mark in marks))
-            for one in study.methods
+            (one.method, str(len(one.runs)), *(mean_at(one, mark) for mark in marks)) for one in study.methods
         ),
     )
 

@@ -6,7 +6,6 @@ network and its distilled stages. The names of kinds, functions here among them,
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -116,7 +115,7 @@ def supernet(config: Mapping[str, Any], inputs: Mapping[str, Content], context: 
     from search.distillation.teacher_features import StageTask
 
     _, task = _of(config)
-    recipe = DistilRecipe.from_json(json.dumps(config["recipe"]))
+    recipe = DistilRecipe.from_plain(config["recipe"])
     stage_task = StageTask(_teacher(inputs), task, config["stage"], context.device)
     scores = train_supernet(stage_task, recipe, context.on_progress)
     return {"scores": scores.tolist()}

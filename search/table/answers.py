@@ -140,9 +140,9 @@ def nearest(
             (value / c.limit - 1) * (1 if c.is_upper else -1)
             for c, value in zip(constraints, values, strict=True)
         ]
-        worst = np.max(np.stack(excess), axis=0)  # NaN where one is unknown
+        worst = np.max([np.full(len(table), -np.inf), *excess], axis=0)  # NaN where one is unknown
     accuracy = table.accuracy.values
-    known = np.flatnonzero(np.isfinite(worst) & ~np.isnan(accuracy) & table.supported)
+    known = np.flatnonzero((worst < np.inf) & ~np.isnan(accuracy) & table.supported)
     if not len(known):
         return None
     index = int(known[np.lexsort((-accuracy[known], worst[known]))[0]])

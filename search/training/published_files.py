@@ -22,7 +22,7 @@ from space.dataset.packing import PackingError
 from space.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
-    from search.training.training import Trained
+    from search.training.trained import Trained
 
 PARTS = ("base", "ext", "info", "env")
 _SUFFIXES = (".blox", ".csv", ".pickle")  # in the order in which readers look for them

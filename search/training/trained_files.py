@@ -21,7 +21,7 @@ from search.training.history import Epoch, Figures
 from search.training.recipe import Recipe
 from search.training.sealed import content_digest, read_sealed, write_sealed
 from search.training.trained import Trained, check_weights, plain_terms, trained_digest
-from space import Architecture, ArchitectureError, SpaceConfig
+from space import Architecture, SpaceConfig
 from space.atomic_files import write_file
 from space.errors import ConfigError
 from space.state_notes import with_note
@@ -96,7 +96,7 @@ def trained_from(content: Mapping[str, Any], name: str = "trained network") -> T
             raise ValueError("its history is empty")
     except KeyError as e:
         raise ConfigError(f"{name}: has no {e}, as a trained network does; train it again") from e
-    except (TypeError, ValueError, AttributeError, ArchitectureError) as e:
+    except (TypeError, ValueError, AttributeError, ConfigError) as e:
         raise ConfigError(f"{name}: is no trained network of this version: {e}; train it again") from e
     check_weights(trained.weights, architecture, name)
     return trained

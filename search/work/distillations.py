@@ -27,10 +27,8 @@ from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from search.distillation.block_library import BlockLibrary
-    from search.distillation.recipe import DistilRecipe
     from search.training.distillation_loss import Start
     from search.training.images import Task
-    from search.training.recipe import Recipe
     from search.training.trained import Trained
     from search.work.results import ResultStore
     from space import Architecture
@@ -40,37 +38,30 @@ _FINETUNE = ("space", "architecture", "task", "task_sha256", "recipe", "guide")
 
 
 def stage_units(
-    teacher: Trained, task: Task, stages: Sequence[int], recipe: DistilRecipe, results: ResultStore
+    teacher: Trained, task: Task, recipes: Mapping[int, DistilRecipe], results: ResultStore
 ) -> list[Unit]:
-    """Return the unit of each stage's distillation; the teacher is kept as their input."""
+    """Return the unit of the distillation of each stage that has a recipe; the teacher is kept as their input."""
     from search.training.trained_files import KIND, trained_content
 
-    digest = results.add(trained_content(teacher), KIND)
+    digest, images = results.add(trained_content(teacher), KIND), task.images_digest
     return [
         Unit(
             kind="distil-stage",
             config={
                 "space": plain_space(teacher.architecture.config),
                 "task": task.source,
-                "task_sha256": task.images_digest,
+                "task_sha256": images,
                 "stage": place,
                 "recipe": recipe.to_plain(),
             },
             inputs={"teacher": digest},
         )
-        for place in stages
+        for place, recipe in recipes.items()
     ]
 
 
-def finetune_units(
-    library: BlockLibrary,
-    architectures: Sequence[Architecture],
-    task: Task,
-    recipe: Recipe,
-    guide: Mapping[str, float],
-    results: ResultStore,
-) -> list[Unit]:
-    """Return the unit of each network's fine-tuning; teacher and stages are kept as their inputs."""
+def library_inputs(library: BlockLibrary, results: ResultStore) -> dict[str, str]:
+    """Return the inputs of fine-tunings from a library: its teacher and stages, which are kept."""
     from search.distillation.block_library import KIND as STAGE
     from search.distillation.block_library import stage_content
     from search.training.trained_files import KIND, trained_content
@@ -78,14 +69,26 @@ def finetune_units(
     inputs = {"teacher": results.add(trained_content(library.teacher), KIND)}
     for place in range(library.config.stages):
         inputs[f"stage{place}"] = results.add(stage_content(library.stage(place)), STAGE)
+    return inputs
+
+
+def finetune_units(
+    architectures: Sequence[Architecture],
+    task: Task,
+    recipe: Recipe,
+    guide: Mapping[str, float],
+    inputs: Mapping[str, str],
+) -> list[Unit]:
+    """Return the unit of each network's fine-tuning; `inputs` are those of `library_inputs`."""
+    images = task.images_digest
     return [
         Unit(
             kind="finetune",
             config={
-                "space": plain_space(library.config),
+                "space": plain_space(one.config),
                 "architecture": str(one),
                 "task": task.source,
-                "task_sha256": task.images_digest,
+                "task_sha256": images,
                 "recipe": recipe.to_plain(),
                 "guide": dict(guide),
             },

@@ -10,6 +10,15 @@ from dataclasses import dataclass
 
 from search.work.kinds import Message, Step
 from search.work.unit import Unit
+from space.text import counted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitsFound:
+    """Of `units` those with an earlier result, by their `keys`: they are not computed again."""
+
+    keys: frozenset[str]
+    units: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +62,15 @@ class UnitFailed:
     message: str
 
 
-Event = Message | UnitStarted | UnitProgress | UnitAgain | UnitDone | UnitFailed
+Event = Message | UnitsFound | UnitStarted | UnitProgress | UnitAgain | UnitDone | UnitFailed
 OnProgress = Callable[[Event], None]
 
 
 def sentence(event: Event, called: Callable[[Unit], str] = str) -> str:
     """Return an event in words; `called` names its unit."""
     match event:
+        case UnitsFound():
+            return f"{len(event.keys)} of {counted(event.units, 'unit')} done already"
         case UnitStarted(unit=unit):
             return f"{called(unit)} begins"
         case UnitProgress(unit=unit, step=step):

@@ -18,6 +18,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+from space.errors import HarnessError
+
 _STOP_S = 5.0  # how long a process may take to end before it is killed
 
 
@@ -37,12 +39,21 @@ class Child:
 
 
 def start(target: Callable[..., None], *arguments: Any) -> Child:
-    """Start `target(link, *arguments)` in a process of its own; `target` is a function of an importable module."""
+    """Start `target(link, *arguments)` in a process of its own; `target` is a function of an importable module.
+
+    Raises:
+        HarnessError: the system starts no more, for want of memory, of files or of processes.
+    """
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_begin, args=(target, theirs, *arguments), daemon=True)
-    with _interrupts_held():
-        process.start()
+    try:
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_begin, args=(target, theirs, *arguments), daemon=True)
+        with _interrupts_held():
+            process.start()
+    except OSError as e:
+        raise HarnessError(
+            f"no more processes can be started: {e.strerror or e}; run fewer jobs at once, or raise the system's limits"
+        ) from e
     theirs.close()  # so that the link ends when the process does
     return Child(process=process, link=ours)
 

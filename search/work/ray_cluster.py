@@ -157,7 +157,12 @@ def _gather(paths: Iterable[Path], folder: Path) -> None:
             raise ConfigError(
                 f"Ray: there is no {path}, which should travel with the units; correct `modules`"
             )
-        if path.is_dir():
-            shutil.copytree(path, folder / path.name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copyfile(path, folder / path.name)
+        try:
+            if path.is_dir():
+                shutil.copytree(path, folder / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copyfile(path, folder / path.name)
+        except OSError as e:
+            raise ConfigError(
+                f"{folder}: {path} cannot be copied there, to travel with the units: {e}; free some room, or set TMPDIR"
+            ) from e

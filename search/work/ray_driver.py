@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,6 +29,7 @@ from search.work.results import ResultStore, sealed_kind
 from search.work.unit import Unit
 from search.work.unit_runs import Done, Failed, Outcome, compute, failed, given_up
 from space.errors import ConfigError, HarnessError
+from space.system_errors import remedy_for
 from space.text import counted
 
 _TICK_S = 0.5  # how often progress is asked for
@@ -54,12 +55,9 @@ class Order:
 
 def drive(link: Connection, order: Order, units: Sequence[Unit], folder: Path, log: Path) -> None:
     """Run units on a cluster and send how each ended: events, `Done`, `Failed`, or one error and no more."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as file:  # Ray's own messages stay off the screen and off our stdout
-        os.dup2(file.fileno(), sys.stdout.fileno())
-        os.dup2(file.fileno(), sys.stderr.fileno())
     os.environ.update(_SETTINGS)
     try:
+        _redirect(log)
         _connect(order)
         for said in _run(order, units, ResultStore(folder=folder)):
             link.send(said)
@@ -68,6 +66,19 @@ def drive(link: Connection, order: Order, units: Sequence[Unit], folder: Path, l
     except Exception as e:
         logging.exception("the driver of Ray ends")
         link.send(HarnessError(f"Ray: {type(e).__name__}: {e}; see {log}, and run it again"))
+
+
+def _redirect(log: Path) -> None:
+    """Send Ray's own messages to a file, off the screen and off our stdout. Raises: ConfigError."""
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as file:
+            os.dup2(file.fileno(), sys.stdout.fileno())
+            os.dup2(file.fileno(), sys.stderr.fileno())
+    except OSError as e:
+        raise ConfigError(
+            f"{log}: cannot be written: {e.strerror or e}; {remedy_for(e, 'check the folder')}"
+        ) from e
 
 
 def _connect(order: Order) -> None:
@@ -128,6 +139,9 @@ def _run(order: Order, units: Sequence[Unit], results: ResultStore) -> Iterator[
             try:
                 answer = ray.get(reference)
             except lost as e:
+                if raised := _raised(unit, e):
+                    yield raised
+                    continue
                 reason = f"its process or node was lost ({type(e).__name__})"
                 attempts[unit.key] += 1
                 if attempts[unit.key] > order.retries:
@@ -179,6 +193,12 @@ class _Nodes:
         }
 
 
+def _raised(unit: Unit, error: Exception) -> Failed | None:
+    """Return the failure of a unit whose node could not begin it, such as where a package is missing; None for a lost process."""
+    cause = getattr(error, "cause", None)
+    return failed(unit, cause) if isinstance(cause, Exception) else None
+
+
 def _kept(unit: Unit, results: ResultStore, data: bytes, seconds: float, host: str) -> Outcome:
     try:
         digest = results.accept(data, find_kind(unit.kind).seals, f"its result from {host}")
@@ -213,38 +233,46 @@ def _work(
     unit: Unit, threads: int, device: str, mailbox: Any, *given: bytes
 ) -> Failed | tuple[bytes, float, str]:
     """Compute a unit of sealed inputs, in the order of its own: its sealed content, seconds and host."""
-    import torch
-
-    from search.training.sealed import seal, unseal
-
-    torch.set_num_threads(threads)
-    begin = time.perf_counter()
-    ray = _ray()
+    ray, host = _ray(), socket.gethostname()
     sent: list[Any] = [mailbox.put.remote(UnitStarted(unit=unit))]
 
     def report(step: Step) -> None:
         sent[:] = [mailbox.put.remote(UnitProgress(unit=unit, step=step))]
 
-    with _scratch() as scratch:
-        context = Context(scratch=scratch, device=device, threads=threads, on_progress=report)
-        try:
+    try:
+        import torch
+
+        from search.training.sealed import seal, unseal
+
+        torch.set_num_threads(threads)
+        begin = time.perf_counter()
+        with _scratch() as scratch:
             inputs = {
                 name: unseal(sealed_kind(data, name), data, f"input {name!r}")
                 for name, data in zip(unit.inputs, given, strict=True)
             }
+            context = Context(scratch=scratch, device=device, threads=threads, on_progress=report)
             data = seal(find_kind(unit.kind).seals, compute(unit, inputs, context))
-        except Exception as e:  # noqa: BLE001 - a unit may raise anything; the others go on
-            return failed(unit, e)
-        finally:
-            ray.wait(sent, timeout=_POST_S)  # it arrives before the result does
-    return data, time.perf_counter() - begin, socket.gethostname()
+    except Exception as e:  # noqa: BLE001 - a unit, or its node, may raise anything; the others go on
+        found = failed(unit, e)
+        return replace(found, message=f"{found.message} (on {host})")
+    finally:
+        ray.wait(sent, timeout=_POST_S)  # it arrives before the result does
+    return data, time.perf_counter() - begin, host
 
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
-    """Make a folder for a unit on its node, and remove those that processes killed there have left."""
+    """Make a folder for a unit on its node, and remove those that processes killed there have left.
+
+    Raises:
+        ConfigError: the folder of all units is another user's.
+        OSError: it cannot be made, such as on a full disk.
+    """
     units = Path(tempfile.gettempdir()) / f"harness-units-{os.getuid()}"
-    units.mkdir(exist_ok=True)
+    units.mkdir(mode=0o700, exist_ok=True)
+    if units.is_symlink() or units.stat().st_uid != os.getuid():
+        raise ConfigError(f"{units}: is another user's; remove it, or set TMPDIR to another folder")
     with (units / "lock").open("a") as gate:
         fcntl.flock(gate, fcntl.LOCK_EX)  # so that none is removed before its owner has locked it
         for left in units.glob("*/lock"):

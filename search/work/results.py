@@ -18,7 +18,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -114,36 +114,15 @@ class ResultStore:
 
         `log` takes the reason where there was a result that can no longer be used.
         """
-        path = self._record_path(unit)
         try:
-            record = json.loads(path.read_text("utf-8"))
-            if record["key"] != unit.key:
-                raise ValueError(f"it is of unit {record['key']!r}")
-            digest: str = record["result"]
-        except FileNotFoundError:
+            record = self.record_of(unit)
+            return None if record is None else (record["result"], self.get(record["result"]))
+        except ConfigError as e:
+            if log:
+                log(str(e))
             return None
-        except (OSError, ValueError, TypeError, KeyError, RecursionError, AttributeError) as e:
-            trouble = f"{path}: is no record of a unit: {e!r}"
-        else:
-            try:
-                return digest, self.get(digest)
-            except ConfigError as e:
-                trouble = str(e)
-        if log:
-            log(trouble)
-        return None
 
-    def keep(self, unit: Unit, content: Mapping[str, Any]) -> str:
-        """Store a unit's content as its result and return the digest.
-
-        Raises:
-            ConfigError, TypeError: as for `add`.
-        """
-        digest = self.add(content, find_kind(unit.kind).seals)
-        self.record(unit, digest, None, socket.gethostname())
-        return digest
-
-    def record(self, unit: Unit, digest: str, seconds: float | None, host: str) -> None:
+    def record(self, unit: Unit, digest: str, seconds: float, host: str) -> None:
         """Record that a unit is done, its content being stored already, and remove its scratch folder.
 
         Raises:
@@ -154,7 +133,7 @@ class ResultStore:
             **unit.to_plain(),
             "version": find_kind(unit.kind).version,
             "result": digest,
-            "seconds": seconds if seconds is None else round(seconds, 3),
+            "seconds": round(seconds, 3),
             "host": host,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
@@ -162,16 +141,21 @@ class ResultStore:
         write_file(path, json.dumps(record, indent=1).encode() + b"\n", make_folder=True)
         shutil.rmtree(self.scratch_of(unit), ignore_errors=True)
 
-    def record_of(self, unit: Unit) -> dict[str, Any]:
-        """Return the record of a finished unit: its `result`, `seconds`, `host` and time.
+    def record_of(self, unit: Unit) -> dict[str, Any] | None:
+        """Return the record of a finished unit: its `result`, `seconds`, `host` and time; None where there is none.
 
         Raises:
-            ConfigError: nothing readable is.
+            ConfigError: it is damaged, or of another unit.
         """
+        path = self._record_path(unit)
         try:
-            record: dict[str, Any] = json.loads(self._record_path(unit).read_text("utf-8"))
-        except (OSError, ValueError) as e:
-            raise ConfigError(f"{self._record_path(unit)}: cannot be read: {e}; run the unit again") from e
+            record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            if record["key"] != unit.key or "result" not in record:
+                raise ValueError(f"it is of unit {record['key']!r}, or names no result")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as e:
+            raise ConfigError(f"{path}: is no record of a unit: {e!r}; {_AGAIN}") from e
         return record
 
     def scratch_of(self, unit: Unit) -> Path:
@@ -190,7 +174,7 @@ class ResultStore:
         path = self.folder / "lock"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = path.open("a+", encoding="utf-8")
+            file = path.open("ab", buffering=0)
         except OSError as e:
             raise ConfigError(f"{path}: cannot be written: {e.strerror or e}; check the folder") from e
         with file:
@@ -209,18 +193,19 @@ class ResultStore:
                     log(f"waiting: {self.folder} is in use by {holder}; stop that one to go on at once")
                     told = True
                 time.sleep(_LOCK_POLL_S)
-            file.truncate(0)
             since = datetime.now(UTC).isoformat(timespec="seconds")
-            file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}\n")
-            file.flush()
+            with suppress(OSError):  # on a full disk nobody is told who holds the lock
+                file.truncate(0)
+                file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode())
             self._clear_partials()
             yield
 
     def _clear_partials(self) -> None:
         # Partial files of killed processes; younger ones may be in the course of being written.
-        for path in self.folder.glob("objects/*/.*.partial"):
-            if time.time() - path.stat().st_mtime > _OLD_S:
-                path.unlink(missing_ok=True)
+        for path in (*self.folder.glob("objects/*/.*.partial"), *self.folder.glob("units/.*.partial")):
+            with suppress(OSError):  # a younger one is renamed when it is whole
+                if time.time() - path.stat().st_mtime > _OLD_S:
+                    path.unlink()
 
     def _record_path(self, unit: Unit) -> Path:
         return self.folder / "units" / f"{unit.key}.json"

@@ -24,6 +24,7 @@ from space import Architecture, ArchitectureError
 from space.accuracies.seeds import SeedAccuracies
 from space.atomic_files import locked
 from space.dataset import write_dataset
+from space.dataset.schema import MAX_LIST
 from space.errors import ConfigError, MissingMetric, did_you_mean
 from space.hash_table import first_names
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from search.training.images import Task
     from search.training.recipe import Recipe
     from search.training.trained import Trained
-    from space import Architecture, SpaceConfig
+    from space import SpaceConfig
 
 KIND = "train"
 
@@ -45,7 +46,14 @@ class FinishedTraining:
 
 
 def training_units(architectures: Sequence[Architecture], task: Task, recipe: Recipe) -> list[Unit]:
-    """Return the unit of each network's training."""
+    """Return the unit of each network's training.
+
+    Raises: ConfigError for more epochs than the published files hold, in which trainings end.
+    """
+    if recipe.epochs > MAX_LIST:
+        raise ConfigError(
+            f"recipe: {recipe.epochs} epochs are more than the {MAX_LIST} that published files hold; give {MAX_LIST} or fewer"
+        )
     first = training_unit(architectures[0], task, recipe)  # hashes the images, which is done once
     return [Unit(kind=KIND, config={**first.config, "architecture": str(one)}) for one in architectures]
 
@@ -216,21 +224,29 @@ def load_teacher(path: Path, network: str = "") -> Trained:
             if wanted != found.architecture:
                 raise ConfigError(f"--network {network}: {path} holds {found.architecture}; leave it out")
         return found
-    every = list(_all_of(path))
-    if not every:
+    asked, names, seeds = network.strip(), set[str](), list[str]()
+    best: Trained | None = None
+    for one in _all_of(path):  # one at a time: the weights of thousands do not fit in memory
+        names.add(name := str(one.architecture))
+        if asked in ("", name):
+            seeds.append(str(one.recipe.seed))
+            best = one if best is None else max(best, one, key=_merit)
+    if not names:
         raise ConfigError(f"{path}: no training has finished there; run 'harness train' to its end")
-    if not network:
-        return max(every, key=lambda one: (one.best.val.first, -one.best.val.loss))
-    named = [one for one in every if str(one.architecture) == network.strip()]
-    if not named:
-        names = sorted({str(one.architecture) for one in every})
-        raise ConfigError(f"--network {network!r} was not trained in {path}{did_you_mean(network, names)}")
-    if len(named) > 1:
-        seeds = ", ".join(str(one.recipe.seed) for one in named)
+    if best is None:
         raise ConfigError(
-            f"--network {network!r} was trained with seeds {seeds} in {path}; give its own folder"
+            f"--network {network!r} was not trained in {path}{did_you_mean(network, sorted(names))}"
         )
-    return named[0]
+    if asked and len(seeds) > 1:
+        raise ConfigError(
+            f"--network {network!r} was trained with seeds {', '.join(seeds)} in {path}; give its own folder"
+        )
+    return best
+
+
+def _merit(trained: Trained) -> tuple[int, float]:
+    """Return the sort key of trainings on the same images, higher is better: images classed right, then a low loss."""
+    return trained.best.val.first, -trained.best.val.loss
 
 
 def _terms(config: Mapping[str, Any]) -> dict[str, str]:

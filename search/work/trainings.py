@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from search.checked import fields_of
 from search.training.recipe import Recipe
 from search.training.tasks import load_task
 from search.work.kinds import Content, Context, find_kind
@@ -30,7 +31,6 @@ from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from search.training.images import Task
-    from search.training.recipe import Recipe
     from search.work.results import ResultStore
 
 TOGETHER = "train-together"
@@ -106,15 +106,19 @@ def guide_fields(given: Mapping[str, Any]) -> dict[str, float]:
     """Return all fields of a guide but its teacher, by name, with defaults for missing ones.
 
     Raises:
-        ConfigError: there is no such field, or it is no number.
+        ConfigError: there is no such field, or a value is out of its range.
     """
     from search.training.distillation_loss import Guide
 
-    defaults = {item.name: item.default for item in fields(Guide) if item.name != "teacher"}
+    found = {item.name: item.default for item in fields(Guide) if item.name != "teacher"}
     for name, value in given.items():
-        if name not in defaults or type(value) not in (int, float):
-            raise ConfigError(f"guide: {name} = {value!r}; give numbers for {' and '.join(defaults)}")
-    return {name: float(given.get(name, value)) for name, value in defaults.items()}  # 1 and 1.0 are one key
+        if name not in found:
+            raise ConfigError(f"guide: {name} = {value!r}; give numbers for {' and '.join(found)}")
+        try:
+            found[name] = fields_of(Guide)[name].checked(value)  # as a float: 1 and 1.0 are one key
+        except ValueError as e:
+            raise ConfigError(f"guide: {name} = {value!r}; {e}") from None
+    return found
 
 
 # --- several at once -------------------------------------------------------------------------------
@@ -139,7 +143,7 @@ def keep_each(together: Unit, units: Sequence[Unit], results: ResultStore) -> No
     result = results.finished(together)
     if result is None:
         raise ConfigError(f"{together} is not done")
-    record = results.record_of(together)
+    record = results.record_of(together) or {}
     for unit, content in zip(units, result[1]["networks"], strict=True):
         one = results.add(content, find_kind(unit.kind).seals)
         results.record(unit, one, record["seconds"] / len(units), record["host"])

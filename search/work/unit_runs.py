@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from search.work.events import OnProgress, UnitAgain, UnitDone, UnitFailed, sentence
+from search.work.events import OnProgress, UnitAgain, UnitDone, UnitFailed, UnitsFound, sentence
 from search.work.kinds import Content, Context, Message, Step, find_kind, load_function
 from search.work.results import ResultStore
 from search.work.unit import Unit
 from space.errors import ConfigError, HarnessError
-from space.text import counted
 
 _TOLD_FAILURES = 5
 
@@ -76,13 +75,12 @@ class RunUnits(Protocol):
 class NamedUnits:
     """Units that are run together: their `names` for people, by the units' keys, and the `epochs` of each.
 
-    `title` describes the work of all; `done` are the keys of units with an earlier result.
+    `title` describes the work of all.
     """
 
     names: Mapping[str, str]
     epochs: int
     title: str
-    done: frozenset[str] = frozenset()
 
     def called(self, unit: Unit) -> str:
         """Return the name of a unit."""
@@ -113,12 +111,7 @@ def run_watched(
     watch: Watch,
 ) -> dict[str, str]:
     """Run units as a `RunUnits` does, while a watch shows them. Raises: as `run_units`, in the names."""
-    named = NamedUnits(
-        names={unit.key: name for name, unit in units},
-        epochs=epochs,
-        title=title,
-        done=frozenset(unit.key for _, unit in units if results.result_of(unit)),
-    )
+    named = NamedUnits(names={unit.key: name for name, unit in units}, epochs=epochs, title=title)
     with watch(named) as on_progress:
         return run_units([unit for _, unit in units], results, runner, on_progress, called=named.called)
 
@@ -150,9 +143,9 @@ def run_units(
         rest = [unit for unit in wanted.values() if unit.key not in done]
         _check(rest, results, called)
         failures: list[Failed] = []
+        if done:
+            on_progress(UnitsFound(keys=frozenset(done), units=len(wanted)))
         if rest:
-            if done:
-                on_progress(Message(text=f"{len(done)} of {counted(len(wanted), 'unit')} done already"))
             outcomes = runner.run(rest, results, on_progress)
             try:
                 for outcome in outcomes:

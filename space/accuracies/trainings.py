@@ -230,7 +230,7 @@ def accuracies_of_trainings(
         )
     notes = list(trainings.unjoined())
     indices, values, of_seeds = [], [], []
-    for seed in seeds or trainings.seeds:
+    for seed in dict.fromkeys(seeds) or trainings.seeds:
         holder = trainings.column_of(metric, seed)
         if holder is None:
             if seeds:

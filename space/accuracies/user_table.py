@@ -97,9 +97,10 @@ def measured_of(
     if not source.rows:
         raise DatasetError("holds no row after its titles; it was cut, or is empty: write it again")
     networks = _architecture_column(source, architecture_column)
-    metric = metric_of(source, metric, [title for title in named if title not in (networks, SEED_COLUMN)])
+    seed = next((title for title in named if title.casefold() == SEED_COLUMN), None)
+    metric = metric_of(source, metric, [title for title in named if title not in (networks, seed)])
     values = _percent(metric, source.numbers(metric))
-    seeds = _seeds(source) if SEED_COLUMN in source.titles else None
+    seeds = None if seed is None else _seeds(source.numbers(seed))
     indices = _places(networks, source.cells(networks), config)
     again = _repeated(source, indices, seeds, values, config)
     return SeedAccuracies(
@@ -156,8 +157,7 @@ def _percent(metric: str, values: FloatArray) -> FloatArray:
     return values
 
 
-def _seeds(source: UserTable) -> IndexArray:
-    seeds = source.numbers(SEED_COLUMN)
+def _seeds(seeds: FloatArray) -> IndexArray:
     with np.errstate(invalid="ignore"):
         bad = np.flatnonzero(~((seeds >= 0) & (seeds <= _MAX_SEED) & (seeds == np.floor(seeds))))
     if bad.size:

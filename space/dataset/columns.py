@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from space.block import block_table
 from space.config import SpaceConfig
 from space.dataset.schema import MAX_LIST, Kind
-from space.errors import DatasetError, shown
+from space.errors import ArchitectureError, DatasetError, shown
 from space.indexing import indices_of
+from space.vectors import check_vectors
 
 # One value a row: float64 or int64 (rows,), or a tuple of texts. Vectors of architectures: uint8
 # (rows, stages, 5), the five being op0, op1, prev, inp, sc. Lists: float64 (rows, length), or a tuple of
@@ -131,6 +132,10 @@ def _texts(name: str, values: Sequence[object] | NDArray[np.generic]) -> tuple[s
 
 def _vectors(name: str, values: object, indices: NDArray[np.int64], config: SpaceConfig) -> NDArray[np.uint8]:
     """Check that each vector is that of its row's network, canonical or not."""
+    try:
+        check_vectors(config)
+    except ArchitectureError as error:
+        raise DatasetError(f"column {name}: {error}") from error
     found = as_numbers(name, values, "iu", 3)
     count = len(config.ops)
     if found.shape[1:] != (config.stages, 5):

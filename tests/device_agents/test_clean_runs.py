@@ -59,7 +59,10 @@ def test_reference_runs_of_the_next_slice_count_only_where_those_after_the_netwo
 
 def places(times):
     """Return the places of warm runs, of the network in two halves and of the reference on each side."""
-    return [[list(group) for group in groups] for groups in warm_places(times)]
+    before_ns, network_ns, after_ns = (
+        times[f"{name}_ns"] for name in ("reference_before", "network", "reference_after")
+    )
+    return [[list(group) for group in groups] for groups in warm_places(before_ns, network_ns, after_ns)]
 
 
 def test_runs_count_from_the_third_after_a_switch_on():

@@ -146,6 +146,15 @@ def test_a_battery_that_tells_nothing_of_the_device_is_not_read(tmp_path: Path, 
     assert words in why(write(tmp_path, gauge(**values)))
 
 
+def test_of_several_batteries_none_is_taken_for_all_that_a_device_takes(tmp_path: Path) -> None:
+    assert "several (BAT0, BAT1)" in why(write(tmp_path / "laptop", gauge("BAT0") | gauge("BAT1")))
+    mouse = gauge("hidpp_battery_0", scope="Device", current_now=None)
+    reading = found(write(tmp_path / "mouse", gauge("BAT0") | mouse)).read()
+    assert reading is not None and list(reading["uw"]) == ["BAT0"]
+    reading = found(write(tmp_path / "phone", gauge("bms", current_now=-1_600_000) | gauge())).read()
+    assert reading is not None and reading["uw"] == {"battery": 3_120_000}
+
+
 def test_a_battery_that_is_plugged_in_meanwhile_falls_silent(tmp_path: Path) -> None:
     meter = found(write(tmp_path, gauge()))
     assert meter.read() is not None
@@ -228,8 +237,6 @@ def test_readings_come_when_they_are_due(tmp_path: Path) -> None:
     assert reading is not None and reading["event"] == "energy" and reading["at_ns"] > 0
     assert (meter.step(10.4), meter.due_s) == (None, 10.5)
     assert meter.step(10.6) is not None
-    meter.close()
-    assert meter.step(99.0) is None
 
 
 NVML = """

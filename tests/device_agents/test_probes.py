@@ -82,6 +82,29 @@ def test_cores_of_a_system_that_tells_garbled_models_are_one_cluster(tmp_path):
     assert find_clusters([0, 1], tmp_path) == [[0, 1]]
 
 
+@pytest.mark.parametrize(
+    ("supplies", "battery"),
+    [
+        ({"hidpp_battery_0": ("Device", "Discharging", 55)}, None),  # a mouse's
+        ({"BAT0": ("System", "Full", 90), "hidpp_battery_0": ("Device", "Discharging", 55)}, ("Full", 90)),
+        ({"BAT0": ("", "Not charging", 80), "BAT1": ("", "Discharging", 40)}, ("Discharging", 40)),
+        ({"BAT0": ("", "Discharging", 40), "BAT1": ("", "Unknown", 80)}, ("Discharging", 40)),
+    ],
+)
+def test_a_device_runs_on_its_battery_where_one_of_its_own_runs_down(tmp_path, supplies, battery):
+    for name, (scope, status, percent) in supplies.items():
+        folder = tmp_path / "sys/class/power_supply" / name
+        folder.mkdir(parents=True)
+        told = {"type": "Battery", "status": status, "capacity": percent} | (
+            {"scope": scope} if scope else {}
+        )
+        for key, value in told.items():
+            (folder / key).write_text(f"{value}\n")
+    conditions = Probes(tmp_path, run_with_deadline).conditions([], gpus=False)
+    expected = None if battery is None else {"status": battery[0], "percent": battery[1]}
+    assert conditions.get("battery") == expected
+
+
 def test_only_the_frequencies_of_the_cores_asked_for_are_read(tmp_path):
     for core in range(4):
         file = tmp_path / f"sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq"

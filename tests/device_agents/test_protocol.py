@@ -204,3 +204,19 @@ def test_a_hello_that_is_refused_changes_nothing_of_what_processes_are_given(tmp
     with pytest.raises(Refusal, match="hello: runtimes"):
         one._hello(Fields("hello", hello), b"", 1)
     assert one._environment == {}
+
+
+def test_what_else_runs_on_a_gpu_is_looked_for_on_the_one_that_devices_toml_names(agent, tmp_path):
+    line = "%d, NVIDIA H100, 0x0, 33, 345, 1980, 71.0, Enabled"
+    program = tmp_path / "bin/nvidia-smi"
+    program.parent.mkdir()
+    program.write_text(
+        f'#!/bin/sh\ncase "$*" in *index,name*) echo "{line % 0}"; echo "{line % 1}" ;; *) echo 0 ;; esac\n'
+    )
+    program.chmod(0o755)
+    path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+    with Client(agent, tmp_path / "root", env={**os.environ, "PATH": path}) as client:
+        named = {"CUDA_VISIBLE_DEVICES": "1"}
+        client.ask("hello", protocol=3, harness="0.1.0", runtimes=[], environment=named)
+        gpus = client.ask("probe")["conditions"]["gpus"]
+    assert [(gpu["index"], gpu.get("used", False)) for gpu in gpus] == [(0, False), (1, True)]

@@ -81,8 +81,16 @@ def last_of(ratios, half_width):
     return [rule.add(ratio, 0.0) for ratio in ratios][-1]
 
 
-def test_the_cap_stops_however_few_slices_there_are():
-    assert StopRule(Plan(max_s=15)).add(1.0, 15.0) == "cap"
+@pytest.mark.parametrize(("least", "slices"), [(12, 8), (8, 8), (3, 3), (1, 1)])
+def test_the_cap_stops_once_there_are_slices_for_an_interval(least, slices):
+    rule = StopRule(Plan(max_s=15, min_slices=least, half_width=0))
+    seen = [rule.is_over(15.0), *(rule.add(1.0 + ratio, 15.0) == "cap" for ratio in range(slices - 1))]
+    assert seen == [False] * (slices - 1) + [True]
+    assert not StopRule(Plan(max_s=15, min_slices=least)).is_over(14.9)
+
+
+def test_a_session_of_a_slow_model_ends_before_a_slice_that_would_make_it_longer_than_the_longest():
+    assert [StopRule(Plan(max_s=15)).is_over(elapsed_s) for elapsed_s in (75.0, 75.1)] == [False, True]
 
 
 def test_slices_that_drift_apart_stop_on_a_plateau():
@@ -134,4 +142,5 @@ def test_a_core_that_others_take_later_ends_a_session_too():
 
 
 def test_the_cap_ends_what_has_no_clean_slice_before_its_least():
-    assert StopRule(Plan(min_slices=12, max_s=15)).add(None, 15.0) == "cap"
+    rule = StopRule(Plan(min_slices=12, max_s=15))
+    assert [rule.add(None, 15.0) for _ in range(7)] == [None] * 6 + ["cap"]

@@ -15,7 +15,7 @@ from device_agents.runtimes import RUNTIMES
 from device_agents.runtimes.loaded import Loaded
 
 REFERENCE, SHARED, OWN = b"r", b"s", b"o"
-PLAN = {"warmup_min_runs": 1, "warmup_max_s": 0.0, "min_sample_ns": 1, "max_s": 0.0}
+PLAN = {"warmup_min_runs": 1, "warmup_max_s": 0.0, "min_sample_ns": 1, "min_slices": 1, "max_s": 0.0}
 SLICE = ["reference"] * 2 + ["network"] * 6 + ["reference"] * 2
 
 
@@ -122,6 +122,24 @@ def test_what_an_accelerator_breaks_ends_the_job_for_the_networks_after_it_would
     else:
         assert worker.attempt(session, 0, None, told) is None
     assert [event["event"] for event in told.events] == ["refused"] * (not ends)
+
+
+def test_a_reference_whose_output_is_not_finite_ends_the_job_and_is_no_fault_of_a_network(
+    monkeypatch, tmp_path
+):
+    def load(model, threads, options):
+        value = float("inf") if model.startswith(REFERENCE) else 1.0
+        return Loaded(lambda: None, lambda: [value], {"name": "counting"}, arithmetic="fp16")
+
+    monkeypatch.setitem(RUNTIMES, "counting", SimpleNamespace(find=lambda: None, load=load))
+    monkeypatch.setattr(models, "load_part", lambda parts_dir, digest: digest.encode())
+    recipes = [{"format": "onnx", "alignment": 1, "parts": [part.decode()]} for part in (REFERENCE, OWN)]
+    job = {"reference": recipes[0], "networks": recipes[1:], "runtime": "counting", "threads": 1}
+    job.update(plan=PLAN, options={})
+    told = Told([])
+    with pytest.raises(Refusal, match=r"the reference's output .* not finite.*65504"):
+        worker.do_job({"job": job, "cores": [0], "parts_dir": str(tmp_path), "process": {}}, told)
+    assert [event["event"] for event in told.events] == ["loaded"]
 
 
 @pytest.mark.parametrize("idle", ["reference", "network"])

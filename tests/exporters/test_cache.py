@@ -78,6 +78,7 @@ def test_a_damaged_blob_is_never_loaded_and_is_replaced(tmp_path: Path, damage: 
         b'{"part": "../../etc/passwd", "layout": 3}',
         b'{"part": null}',
         b'{"part": null, "layout": "\\u0000"}',
+        b"[" * 100_000,
     ],
 )
 def test_a_damaged_entry_counts_as_absent(tmp_path: Path, entry: bytes) -> None:

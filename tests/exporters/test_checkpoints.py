@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -95,9 +96,16 @@ def diverge(state: dict[str, Any]) -> None:
     state["stem.0.weight"] = torch.full_like(state["stem.0.weight"], float("nan"))
 
 
+def change_bias(change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[dict[str, Any]], object]:
+    return lambda state: state.update({"stem.0.bias": change(state["stem.0.bias"])})
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
+        (change_bias(torch.Tensor.to_sparse), r"no plain numbers of such a type stem\.0\.bias .*sparse"),
+        (change_bias(lambda bias: bias.to("meta")), r"no plain numbers of such a type stem\.0\.bias"),
+        (change_bias(lambda bias: bias.to(torch.complex64)), r"type stem\.0\.bias torch\.complex64"),
         (rename, r"missing head\.linear\.weight; unexpected top\.weight"),
         (reshape, r"of another shape head\.linear\.bias \(7,\) instead of \(10,\)"),
         (diverge, r"not finite stem\.0\.weight"),
@@ -162,6 +170,20 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     weights = Weights.from_checkpoint(tmp_path / "notes.txt", ARCHITECTURE)
     with pytest.raises(ConversionError, match="not a file of tensors"):
         torch_network(ARCHITECTURE, weights)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_damaged_checkpoint_is_read_or_refused(legacy: bool, tmp_path: Path) -> None:
+    path, random = tmp_path / "trained.pt", np.random.default_rng(int(legacy))
+    torch.save(trained_network().state_dict(), path, _use_new_zipfile_serialization=not legacy)
+    whole = path.read_bytes()
+    for _ in range(60):
+        data = bytearray(whole)
+        for place in random.integers(0, 3000, 3):  # where the pickle is
+            data[place] = random.integers(256)
+        path.write_bytes(data)
+        with contextlib.suppress(ConversionError):
+            torch_network(ARCHITECTURE, Weights.from_checkpoint(path, ARCHITECTURE))
 
 
 @pytest.mark.parametrize("kind", KINDS)

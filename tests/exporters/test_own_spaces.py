@@ -223,3 +223,11 @@ def test_all_values_that_fragments_read_in_turn_have_one_range(tmp_path: Path) -
     assert reads == [{"s0.x", "s1.x"}, {"s1.x", "s2.x"}, {"s0.x", "s2.x", "s3.x"}]
     ranges = calibrate(config, Weights.seeded(0)).ranges
     assert len({ranges[f"s{place}.x"] for place in range(4)}) == 1
+
+
+def test_a_candidate_without_an_onnx_form_is_named(tmp_path: Path) -> None:
+    code = CANDIDATES.replace("torch.relu", "torch.erfinv")
+    space = load_space(write_space(tmp_path, candidates=code))
+    said = r"site0\.ghost: torch\.onnx\.export does not take it in fp32: .*erfinv.*; use other layers"
+    with pytest.raises(ConversionError, match=said):
+        FragmentLibrary.open("onnx", cache_dir=tmp_path / "cache", config=space)

@@ -13,7 +13,7 @@ import pytest
 from factories.programs import convolution, rewritten, save_program, saying
 
 from exporters import pt2_file, pt2_worker
-from exporters.pt2_file import _error, pt2_to_onnx
+from exporters.pt2_file import pt2_to_onnx
 from space.errors import ConfigError
 
 pytestmark = pytest.mark.converter
@@ -152,7 +152,7 @@ def set_tree(text: str) -> Callable[[Any], None]:
 def test_a_program_that_says_more_than_a_model_has_to_is_not_loaded(
     program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], None], said: str
 ) -> None:
-    monkeypatch.setattr(pt2_file.subprocess, "Popen", lambda *_, **__: pytest.fail("it is loaded"))
+    monkeypatch.setattr(pt2_file, "answer_apart", lambda *_, **__: pytest.fail("it is loaded"))
     assert said in refusal(saying(program, tmp_path / "hostile.pt2", change))
 
 
@@ -225,8 +225,3 @@ def test_a_program_too_large_for_this_machine_is_not_converted(
 ) -> None:
     monkeypatch.setattr(pt2_file, "free_bytes", lambda: program.stat().st_size)
     assert "convert it to ONNX elsewhere" in refusal(program)
-
-
-def test_what_a_process_that_died_had_printed_is_no_answer() -> None:
-    assert _error("{half a dictionary of torch's\n") == ""
-    assert _error('{"a": 1} of torch\n{"error": "no ONNX"}\n') == "no ONNX"

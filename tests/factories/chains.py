@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from rigs.made_files import once_a_run
+from rigs.made_files import new_folder, once_a_run
 
 from factories.stores import MANY, add_sessions, calibrate, new_store
 from harness.records import Configuration
@@ -45,7 +45,7 @@ FIXED = 0.1  # of the reference
 @cache
 def long_chain() -> Space:
     """Return the space of twelve sites with four candidates each."""
-    path = Path(tempfile.mkdtemp(prefix="harness-long-chain-")) / "long.toml"
+    path = new_folder() / "long.toml"
     path.write_text(DEFINITION)
     return find_space(path)
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+
+from rigs.made_files import new_folder
 
 from space import Space, load_space
 
@@ -71,6 +72,11 @@ repeat = 2
 module = "conv_linear"
 channels = 16
 """
+# Its first two sites, which are traced in a part of the time.
+FEW_SITES = DEFINITION.replace('basic = "resnet_basic"\n', "").partition('[[sites]]\ncandidates = ["basic"]')[
+    0
+]
+FEW_SITES += '[head]\nmodule = "linear"\n'
 
 
 def write_space(folder: Path, definition: str = DEFINITION, candidates: str = CANDIDATES) -> Path:
@@ -84,7 +90,7 @@ def write_space(folder: Path, definition: str = DEFINITION, candidates: str = CA
 @cache
 def own_space() -> Space:
     """Return the space of the two files: 2 * 3 * 3 * 2 networks of six sites, one of them fixed and two that share a choice."""
-    return load_space(write_space(Path(mkdtemp(prefix="harness-own-space-"))))
+    return load_space(write_space(new_folder()))
 
 
 SQUEEZE = """
@@ -124,4 +130,4 @@ stem = {{ module = "own_ops:plain", channels = 4, stride = {4 // size} }}
 sites = [{{ candidates = ["plain", "squeeze"] }}]
 head = {{ module = "linear" }}
 """
-    return load_space(write_space(Path(mkdtemp(prefix="harness-own-space-")), definition, SQUEEZE))
+    return load_space(write_space(new_folder(), definition, SQUEEZE))

@@ -16,7 +16,7 @@ from pathlib import Path
 if sys.argv[1] == "--version":
     sys.exit(print("pip 24.0 from a test"))
 folder = Path(sys.argv[sys.argv.index("--target") + 1])
-wheels = list(Path(os.environ["PIP_FIND_LINKS"]).glob("*.whl"))
+wheels = list(Path(os.environ.get("PIP_FIND_LINKS", os.devnull)).glob("*.whl"))
 for name in sys.argv[sys.argv.index("--") + 1:]:
     asked = re.match("[a-z-]+", name)[0].replace("-", "_")
     if not any(wheel.name.startswith(asked) for wheel in wheels):

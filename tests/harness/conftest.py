@@ -17,6 +17,8 @@ from rigs.made_once import (
     usable_once,
 )
 
+from harness.store import Store
+
 
 @pytest.fixture(scope="session", autouse=True)
 def own_folders(harness_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -64,6 +66,13 @@ def schemas_made_once(request: pytest.FixtureRequest) -> Iterator[None]:
         if "store" not in request.path.parts:
             patch.setattr("harness.store.database._upgrade", upgrade_once)
         yield
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """Return an empty store; files whose tests need another have a fixture of this name."""
+    with Store(str(tmp_path / "store.sqlite")) as store:
+        yield store
 
 
 @pytest.fixture

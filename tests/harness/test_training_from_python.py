@@ -84,8 +84,9 @@ def test_blocks_are_distilled_as_the_command_distils_them(
     ]
     assert "synthetic_loss_change" in columns and "params" in columns
     assert any("stage 1: blocks 1 to 21 of 21, epoch 1 of 1" in line for line in lines), lines
-    with pytest.raises(ConfigError, match="stage 2: space 'two-ops' has stages 0 to 1"):
-        harness.distill(teacher, tmp_path / "here", stages=[2])
+    for stage in (2, -1):
+        with pytest.raises(ConfigError, match=f"stage {stage}: space 'two-ops' has stages 0 to 1"):
+            harness.distill(teacher, tmp_path / "here", stages=[1, stage])
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from factories.records import graph_hash
+from factories.sent_models import assembly_of, made_model
 
 from harness.devices.assembly import Assembly
 from harness.measurement.workload import Model
@@ -42,15 +43,8 @@ class MadeUpModels:
 
     def model(self, number: int) -> Model:
         """Return one of them."""
-        return Model(
-            architecture=f"network {number}" if number else "reference",
-            graph_hash=graph_hash(number),
-            format="onnx",
-            precision="fp32",
-            space="made-up",
-            weights="none",
-            assemble=lambda: assembly(self.seed, number),
-        )
+        name = f"network {number}" if number else "reference"
+        return made_model(name, lambda: assembly(self.seed, number), graph_hash=graph_hash(number))
 
 
 @lru_cache(8)
@@ -66,16 +60,7 @@ def assembly(seed: int, number: int) -> Assembly:
         parts.append(_bytes(seed, f"window {(number - 1) // NETWORKS_A_WINDOW}", WINDOW_BYTES))
     head = f"network {number} ".encode() if number else REFERENCE
     skeleton = head + _bytes(seed, "common", COMMON_BYTES)[-8000:] + _bytes(seed, f"skeleton {number}", 500)
-    held = {hashlib.sha256(part).hexdigest(): part for part in parts}
-    return Assembly(
-        format="onnx",
-        alignment=1,
-        skeleton=skeleton,
-        parts=tuple(held),
-        dictionary=next(iter(held)),
-        digest=hashlib.sha256(b"".join([skeleton, *parts])).hexdigest(),
-        read_part=held.__getitem__,
-    )
+    return assembly_of(skeleton, *parts, dictionary=parts[0])
 
 
 @dataclass(slots=True)

@@ -12,7 +12,8 @@ from harness.devices import client
 from harness.devices.config import LocalDevice
 from harness.store import Store
 from rigs.compiled_agent import build_compiled
-from rigs.short_campaigns import LONG, ONNX, measure
+from rigs.short_campaigns import LONG
+from rigs.sleeping_models import SLEEPING, measure, sleeping_installed
 
 
 def main() -> None:
@@ -21,9 +22,10 @@ def main() -> None:
     client.build_archive = build_compiled
     device = LocalDevice(name="board", root=root)
     store = Store(store_path)
-    measure(device, store, networks[:1], forked=False)
-    print("the first is measured", flush=True)  # noqa: T201
-    measure(device, store, networks, options=replace(ONNX, level=LONG), forked=False)
+    with sleeping_installed():
+        measure(device, store, networks[:1])
+        print("the first is measured", flush=True)  # noqa: T201
+        measure(device, store, networks, options=replace(SLEEPING, level=LONG))
 
 
 if __name__ == "__main__":

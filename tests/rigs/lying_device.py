@@ -89,7 +89,9 @@ MEASURED_TOO: dict[str, Any] = {
     "arithmetic": "fp32",
     "device_ns": [1000],
     "device_absent": "OSError: no library",
+    "reference_output": [0.5],
     "unseen": {"throttled_s": 0.5, "major_faults": 2, "traced": False},
+    "core_to_core": {"ns": [90.0, 91.5], "alone_ns": 95.0, "guest": True},
 }
 MEASURED_TOO |= {"runtime": dict.fromkeys(("name", "package"), "onnxruntime") | {"version": "2.0"}}
 MEASURED_TOO["runtime"]["provider"] = "CPUExecutionProvider"
@@ -229,6 +231,7 @@ def events() -> dict[str, dict[str, Any]]:
         examples[kind] = next(event for event in told if event["event"] == kind)
     examples["energy"] = {"event": "energy", "at_ns": 1, "uj": {"package-0": 5}, "uw": {"VDD_IN": 7}}
     examples["began"] |= {"runtime": dict(RUNTIME), "pinned": True}
+    examples["began"] |= {"output": [0.5], "reference_output": [0.5]}
     examples["block"] |= {"waited_ns": 5, "others_busy": 0.1, "steal_s": 0.0, "slept_s": 0.0}
     examples["refused"] = {"event": "refused", "network": 0, "failure": ERROR}
     return examples

@@ -6,9 +6,15 @@ import fcntl
 import functools
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+
+def new_folder() -> Path:
+    """Return a folder that is there as long as the process may need it: `scripts/test` removes it with all of its run."""
+    return Path(tempfile.mkdtemp(prefix="harness-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")))
 
 
 def once_a_run(make: Callable[..., bytes]) -> Callable[..., bytes]:

@@ -22,8 +22,8 @@ from typing import IO, Any
 
 import pytest
 from factories.agent_models import CHANNELS, IMAGE, onnx_parts
+from factories.sent_models import assembly_of, made_model
 
-from harness.devices.assembly import Assembly
 from harness.devices.config import Device
 from harness.measurement import core_gate, packed
 from harness.measurement.campaign import Outcome
@@ -59,27 +59,15 @@ class SmallModels:
 
     def model(self, name: str, width: int, model_format: str = "onnx") -> Model:
         skeleton, *weights = onnx_parts(width, images=self.batch) if model_format == "onnx" else [b"part"]
-        parts = {hashlib.sha256(part).hexdigest(): part for part in weights}
+        more: dict[str, Any] = (
+            {"shapes": {"image": (self.batch, CHANNELS, IMAGE, IMAGE)}} if self.batch > 1 else {}
+        )
         wrong = self.wrong
-        return Model(
-            architecture=name,
-            graph_hash=hashlib.md5(name.encode()).hexdigest(),
+        return made_model(
+            name,
+            lambda: assembly_of(skeleton, *weights, format=model_format, batch=self.batch, **more),
             format=model_format,
-            precision="fp32",
-            space="made-up",
-            weights="made-up",
             batch=self.batch,
-            assemble=lambda: Assembly(
-                format=model_format,
-                alignment=1,
-                skeleton=skeleton,
-                parts=tuple(parts),
-                dictionary=None,
-                batch=self.batch,
-                shapes={"image": (self.batch, CHANNELS, IMAGE, IMAGE)} if self.batch > 1 else {},
-                digest=hashlib.sha256(skeleton + b"".join(weights)).hexdigest(),
-                read_part=parts.__getitem__,
-            ),
             expected=None if wrong is None else lambda: wrong,
         )
 

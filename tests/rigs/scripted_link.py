@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from factories.records import graph_hash
+from factories.sent_models import assembly_of, made_model
 
 from harness.devices.assembly import Assembly
 from harness.devices.config import LocalDevice, Precision
@@ -66,7 +67,8 @@ class Load:
     """What a device under load is like, by functions of the seconds since it began.
 
     `network_ms` and `reference_ms` of a run, `temp_c`, `is_throttled`, `waits`: the share of a run that it waits; `watts`
-    what the device takes, by what runs. `before`: called before each second. `error`: what ends the job at `error_s`.
+    what the device takes, by what runs. `before`: called before each second. `error`: what ends the job at `error_s`. `outputs`:
+    what the worker tells of them, by the event's fields.
     """
 
     network_ms: Callable[[float], float] = lambda at_s: 4.0
@@ -81,6 +83,7 @@ class Load:
     error: Exception | None = None
     error_s: float = float("inf")
     runtime: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Mapping[str, Any] = field(default_factory=dict)
 
 
 class StubEvent(threading.Event):
@@ -133,6 +136,7 @@ class ScriptedLink:
         self._provider = provider
         self.agent_digest, self.sent_bytes = "a" * 64, 0
         self.phone: Any = None
+        self.conditions: Mapping[str, Any] = COOL  # before each worker
         self.ran: list[str] = []  # the networks' skeletons, in the order run
         self.jobs: list[dict[str, Any]] = []
         self.asked_quiet: list[tuple[tuple[int, ...], int, str]] = []  # cores, threads, request
@@ -219,7 +223,7 @@ class ScriptedLink:
     def run(self, job: dict[str, Any], on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """Hand on the events of the script's next runs, one a network."""
         self.jobs.append(job)
-        on_event({"event": "conditions", "conditions": COOL})
+        on_event({"event": "conditions", "conditions": dict(self.conditions)})
         on_event({"event": "started", "pid": 7})
         measured = 0
         run = Run()
@@ -257,11 +261,12 @@ class ScriptedLink:
         """Hand on the events of the script's next load, second by second."""
         self.block_jobs.append(job)
         load = self.loads.pop(0) if len(self.loads) > 1 else self.loads[0]
-        on_event({"event": "conditions", "conditions": COOL})
+        on_event({"event": "conditions", "conditions": dict(self.conditions)})
         for which in ("reference", "network"):
             on_event({"event": "loaded", "which": which, "load_ns": 5, "first_run_ns": 6})
         runtime = self._runtime(job["runtime"]) | {"provider": self._provider} | dict(load.runtime)
-        on_event({"event": "began", "runtime": runtime, "cores": job["cores"], "delay_source": "schedstat"})
+        began = {"event": "began", "runtime": runtime, "cores": job["cores"], "delay_source": "schedstat"}
+        on_event(began | dict(load.outputs))
         at_s, joules = 1.0, 0.0
         for index, (which, seconds) in enumerate(job["blocks"]):
             at_s, joules = at_s + job["settle_s"], joules + job["settle_s"] * load.watts[which]
@@ -391,26 +396,14 @@ class ScriptedSource:
         return self._model(0, "network", precision)
 
     def _model(self, number: int, purpose: str, precision: str) -> Model:
-        assembly = Assembly(
-            format="onnx",
-            alignment=1,
-            skeleton=b"%d" % number,
-            parts=(),
-            dictionary=None,
-            digest=f"{number:064x}",
-            batch=self._batch,
-            read_part=lambda digest: b"",
-        )
-        return Model(
-            architecture=f"{purpose} {number}",
+        assembly = assembly_of(b"%d" % number, digest=f"{number:064x}", batch=self._batch)
+        return made_model(
+            f"{purpose} {number}",
+            lambda: assembly,
             graph_hash=graph_hash(number),
-            format="onnx",
             precision=precision,
-            space="made-up",
-            weights="none",
             purpose=purpose,
             batch=self._batch,
-            assemble=lambda: assembly,
             expected=self._expected,
         )
 

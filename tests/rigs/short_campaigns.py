@@ -9,7 +9,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +22,7 @@ from exporters import expected, own_run, own_run_worker
 from exporters.own_run import OwnRun
 from harness.devices.client import NOTHING, AgentClient
 from harness.devices.config import Device
-from harness.devices.transports import local, open_transport
-from harness.devices.transports.contract import Transport
+from harness.devices.transports import local
 from harness.estimates import clean_runs
 from harness.measurement import core_gate, session_runner
 from harness.measurement.campaign import Outcome, run_campaign
@@ -167,20 +166,19 @@ def measure(
     *,
     options: Options = ONNX,
     observer: Watcher | None = None,
-    connect: Callable[[Device], Transport] = open_transport,
+    source: ModelSource | None = None,
     forked: bool = True,
 ) -> Outcome:
-    """Run a campaign in an order that is always the same, on any core; see `any_core`."""
+    """Run a campaign of networks, or of a source, in an order that is always the same, on any core; see `any_core`."""
     with any_core(forked=forked):
         return run_campaign(
             device,
-            models(tuple(networks)),
+            source or models(tuple(networks)),
             options,
             store,
             observer or Watcher(),
             rng=random.Random(0),
             cancel=threading.Event(),
-            connect=connect,
         )
 
 

@@ -14,7 +14,7 @@ from device_agents.runtimes.loaded import OUTPUT_VALUES, Loaded
 NAME = "sleeping"
 FORMATS = ("onnx",)
 PACKAGES = ("json",)  # what every Python has
-OPTIONS: dict[str, type] = {}
+OPTIONS = {"provider": str}
 
 
 def find() -> Any:
@@ -31,7 +31,7 @@ def providers() -> list[str]:
 
 def load(model: bytes, threads: int, options: Any) -> Loaded:
     """Load a model; its output is its microseconds, or no number where its text has `nan`. Raises: ValueError for another."""
-    sleep_us = int(model.split()[0])
+    sleep_us = int(model.split(maxsplit=1)[0])
     value = float("nan") if b"nan" in model else float(sleep_us)
     runtime = {"name": NAME, "package": NAME, "version": "1.0", "provider": "cpu"}
     return Loaded(lambda: time.sleep(sleep_us / 1e6), lambda: [value] * OUTPUT_VALUES, runtime)

@@ -10,10 +10,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from factories.own_spaces import CANDIDATES, DEFINITION, own_space, write_space
+from factories.own_spaces import CANDIDATES, DEFINITION, FEW_SITES, own_space, write_space
 
 from space import Architecture, ArchitectureError, SpaceConfig, define, find_space, load_space
 from space.costs import all_macs, all_params
+from space.dataset import Dataset
+from space.errors import DatasetError
 from space.memory import all_memory
 from space.module_functions import find_function
 from space.segments import Segment, all_segments
@@ -193,7 +195,6 @@ def test_a_file_that_was_changed_within_a_second_to_one_as_long_is_read_again(
     assert made == [(1, 1), (2, 2)]
 
 
-@pytest.mark.long
 def test_files_that_candidates_import_from_beside_them_are_no_other_spaces(tmp_path: Path) -> None:
     for kernel in (1, 3):
         folder = tmp_path / str(kernel)
@@ -203,10 +204,10 @@ def test_files_that_candidates_import_from_beside_them_are_no_other_spaces(tmp_p
         code = "import helper\n" + CANDIDATES.replace(
             "    return Ghost(", "    from helper import KERNEL\n    return Ghost("
         ).replace("few, 1, stride", "few, helper.KERNEL, stride, helper.KERNEL // 2")
-        config = load_space(write_space(folder, candidates=code))
+        config = load_space(write_space(folder, FEW_SITES, code))
         plain = CANDIDATES.replace("few, 1, stride", f"few, {kernel}, stride, {kernel // 2}")
         (folder / "plain").mkdir()
-        assert config == load_space(write_space(folder / "plain", candidates=plain))
+        assert config == load_space(write_space(folder / "plain", FEW_SITES, plain))
         assert {"helper", "parts", "parts.layers"}.isdisjoint(sys.modules)
 
 
@@ -448,7 +449,7 @@ def test_the_main_module_stays_where_a_file_beside_the_definition_is_called_so(
     Path(main.__file__).touch()
     monkeypatch.setitem(sys.modules, "__main__", main)
     code = own(function="import sys; sys.modules['__main__'].seen = True; return Own(i, o, s)")
-    load_space(write_space(tmp_path, candidates=code))
+    load_space(write_space(tmp_path, FEW_SITES, code))
     assert main.seen
 
 
@@ -462,7 +463,7 @@ def test_threads_that_load_definitions_leave_the_process_as_it_was(tmp_path: Pat
         (tmp_path / str(number) / "helper.py").write_text(
             f"import time\nNUMBER = {number}\ntime.sleep(0.1)\n"
         )
-        paths.append(write_space(tmp_path / str(number), candidates=code + CANDIDATES))
+        paths.append(write_space(tmp_path / str(number), FEW_SITES, code + CANDIDATES))
     before = sys.stdout, sys.path[:]
     with ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(load_space, paths))) == 1
@@ -518,3 +519,18 @@ def test_a_space_without_a_choice_is_none(tmp_path: Path) -> None:
     text = head + '[[sites]]\ncandidates = ["mb"]\n[head]\nmodule = "linear"\n'
     with pytest.raises(ArchitectureError, match="no site has two candidates"):
         load_space(write_space(tmp_path, text))
+
+
+def test_networks_of_a_chain_have_no_vector() -> None:
+    config = own_space()
+    vector = [[[0], [0, 1, 0, 0]]] * config.stages  # would be Blox's second block, of other ops
+    with pytest.raises(ArchitectureError, match=r"networks of space 'mine@.* have no vector.*joined by '/'"):
+        Architecture.from_vector(vector, config)
+    for text in (str(vector), str(vector).replace(" ", "")):
+        with pytest.raises(ArchitectureError, match="have no vector"):
+            parse_model(text, config)
+    with pytest.raises(ArchitectureError, match="have no vector"):
+        _ = config[0].vector
+    rows = {"arch_vec": [[[0, 0, 1, 0, 0]] * config.stages]}
+    with pytest.raises(DatasetError, match=r"column arch_vec: networks of space 'mine@.* have no vector"):
+        Dataset(dataset_type="static", indices=[0], columns=rows, extra={}, config=config)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
-from factories.own_spaces import CANDIDATES, DEFINITION, own_space, write_space
+from factories.own_spaces import CANDIDATES, DEFINITION, FEW_SITES, own_space, write_space
 
 from space import BLOX, ArchitectureError, find_space
 from space.definition import definition_key, read_definition
@@ -55,14 +57,13 @@ def test_a_definition_is_found_by_its_file_itself_and_then_by_its_names(
         find_space("mine")  # which of the two is not said
 
 
-@pytest.mark.long
 def test_what_was_traced_before_needs_no_torch_and_changed_code_is_traced_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write_space(tmp_path)
+    path = write_space(tmp_path, FEW_SITES)
     found = find_space(path)
     with monkeypatch.context() as patch:
-        patch.setattr("space.registry.load_space", lambda path: pytest.fail("was traced again"))
+        patch.setattr("space.registry.defined_space", lambda *given: pytest.fail("was traced again"))
         assert find_space(path) == found
     code = tmp_path / "own_ops.py"
     code.write_text(code.read_text().replace("torch.relu", "torch.tanh"))
@@ -89,17 +90,35 @@ def test_what_was_traced_before_needs_no_torch_and_changed_code_is_traced_again(
         assert sorted((tmp_path / "data" / "harness" / "spaces").iterdir()) == kept, hidden
 
 
-@pytest.mark.long
+@pytest.mark.parametrize("changed", ["mine.toml", "own_ops.py"])
+def test_what_is_changed_while_it_is_read_is_not_taken_for_what_it_was(
+    changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, other = write_space(tmp_path), tmp_path / changed
+    before = other.read_text()
+
+    def key_before_a_change(document: Mapping[str, Any], folder: str) -> str:
+        key = definition_key(document, folder)
+        other.write_text(before.replace("classes = 7", "classes = 9").replace("torch.relu", "torch.tanh"))
+        return key
+
+    with monkeypatch.context() as patch:
+        patch.setattr("space.registry.definition_key", key_before_a_change)
+        find_space(path)
+    other.write_text(before)
+    assert find_space(path) == own_space()
+
+
 def test_a_space_whose_code_reads_files_is_what_they_say_now(tmp_path: Path) -> None:
     reading = "from kernels import KERNEL\n" + CANDIDATES.replace(
         "few, 1, stride", "few, KERNEL, stride, KERNEL // 2"
     )
-    path = write_space(tmp_path, candidates=reading)
+    path = write_space(tmp_path, FEW_SITES, reading)
     for kernel in (1, 3):
         (tmp_path / "kernels.py").write_text(f"KERNEL = {kernel}  # {'by' * kernel}\n")
         (tmp_path / "plain").mkdir(exist_ok=True)
         plain = CANDIDATES.replace("few, 1, stride", f"few, {kernel}, stride, {kernel // 2}")
-        assert find_space(path) == find_space(write_space(tmp_path / "plain", candidates=plain))
+        assert find_space(path) == find_space(write_space(tmp_path / "plain", FEW_SITES, plain))
 
 
 def test_a_package_adds_a_space_or_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

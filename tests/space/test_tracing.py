@@ -47,6 +47,20 @@ def test_macs_are_products_of_convolutions_and_matrices() -> None:
     assert depthwise.macs == 9 * 8 * 3 * 3
 
 
+@pytest.mark.parametrize("keeps", [nn.Parameter, nn.Buffer])
+def test_weights_and_constants_of_any_type_tell_modules_apart(keeps: Callable[[Tensor], Tensor]) -> None:
+    class Scaled(nn.Module):
+        def __init__(self, dtype: torch.dtype) -> None:
+            super().__init__()
+            self.scale = keeps(torch.ones(8, 1, 1, dtype=dtype))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.scale.float()
+
+    types = (torch.float32, torch.float16, torch.bfloat16)
+    assert len({trace(Scaled(one), SHAPE)[0].digest for one in types}) == 3
+
+
 def test_what_gives_back_its_input_is_known() -> None:
     assert trace(nn.Identity(), SHAPE)[0].passes
     assert trace(nn.Sequential(nn.Identity(), nn.Dropout(0.0)).eval(), SHAPE)[0].passes is False

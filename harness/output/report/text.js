@@ -93,7 +93,7 @@ function csvText(table, indices) {
     if (cost.high) heads.push(`${costName(cost)}_low${unit}`, `${costName(cost)}_high${unit}`);
     if (cost.measured) heads.push(`${costName(cost)}_source`, `${costName(cost)}_grade`);
   }
-  const number = (value) => (Number.isNaN(value) ? "" : String(value));
+  const number = (value) => (Number.isFinite(value) ? String(value) : ""); // an interval without an upper end has none here
   const rows = indices.map((i) => {
     const cells = [networkIndex(table.space, i), networkText(table.space, i)];
     for (const accuracy of [table.accuracy, ...table.shown]) cells.push(number(accuracy.values[i]));

@@ -77,8 +77,6 @@ def checked_classes(found: object, parts: Mapping[str, ArrayPart], what: str) ->
         ConfigError: they are no texts, not different, fewer than two, or fewer than a label says.
     """
     highest = max(int(one.labels.max()) for one in parts.values())
-    if highest >= MAX_CLASSES:
-        raise ConfigError(f"{what}: label {highest} is too large; number the classes from 0")
     if found is None:
         names = tuple(map(str, range(highest + 1)))
     else:
@@ -121,10 +119,9 @@ def checked_part(images: Any, labels: Any, x: str, y: str) -> ArrayPart:
         raise ConfigError(
             f"{y} is {labels.dtype} of shape {labels.shape}; give whole numbers of {images.shape[:1]}"
         )
-    if int(labels.min()) < 0:
-        raise ConfigError(f"{y} holds {int(labels.min())}; number the classes from 0")
-    if int(labels.max()) >= MAX_CLASSES:
-        raise ConfigError(f"{y} holds {int(labels.max())}; number the classes from 0")
+    for label in map(int, (labels.min(), labels.max())):
+        if not 0 <= label < MAX_CLASSES:
+            raise ConfigError(f"{y} holds {label}; number the classes from 0")
     return ArrayPart(images=images if images.ndim == 4 else images[..., None], labels=labels.astype(np.int64))
 
 

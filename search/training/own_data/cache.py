@@ -94,15 +94,18 @@ def _make_room(folder: Path, size_bytes: int) -> None:
     """Remove least recently used entries until `size_bytes` more fit. Raises: ConfigError."""
     try:
         free = shutil.disk_usage(folder).free
-        entries = sorted((path.stat().st_mtime, path.parent) for path in folder.glob(f"*/{_SHA256}"))
-        sizes = {entry: (entry / _IMAGES).stat().st_size for _, entry in entries}
+        entries = []
+        for path in folder.glob(f"*/{_SHA256}"):
+            with suppress(FileNotFoundError):  # removed by hand, or by another process that makes room
+                entries.append((path.stat().st_mtime, path.parent, (path.parent / _IMAGES).stat().st_size))
     except OSError as error:
         remedy = remedy_for(error, "run it again")
         raise ConfigError(f"{folder}: cannot be read: {error.strerror or error}; {remedy}") from error
-    for _, entry in entries:
-        if sum(sizes.values()) + size_bytes <= MAX_BYTES:
+    kept = sum(size for *_, size in entries)
+    for _, entry, size in sorted(entries):
+        if kept + size_bytes <= MAX_BYTES:
             break
-        free += sizes.pop(entry)
+        kept, free = kept - size, free + size
         shutil.rmtree(entry, ignore_errors=True)
     if size_bytes > free:
         raise ConfigError(

@@ -9,6 +9,7 @@ import pytest
 from factories.edgetpu import compile_library, edgetpu_model
 from factories.model_files import save_two_signatures
 
+from device_agents.outputs import Outputs, OutputUnmoved
 from device_agents.refusal import Refusal
 from device_agents.runtimes import tflite
 from device_agents.runtimes.loaded import Inputs
@@ -86,3 +87,10 @@ def test_options_that_nothing_reads_are_refused(library: str) -> None:
         with pytest.raises(Refusal, match="takes no provider_options, but has") as refused:
             tflite.load(TWO, 1, given)
         assert refused.value.kind == "bad-request"
+
+
+def test_a_delegate_that_computes_nothing_is_found_out_before_anything_is_timed(library: str) -> None:
+    loaded = tflite.load(TWO, 1, options(library, builtin=RELU))
+    loaded.run()
+    with pytest.raises(OutputUnmoved, match="the npu gives one and the same output"):
+        Outputs(loaded)

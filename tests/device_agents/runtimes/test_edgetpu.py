@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from factories.edgetpu import compile_library, edgetpu_model
 
+from device_agents.outputs import Outputs, OutputUnmoved
 from device_agents.refusal import Refusal
 from device_agents.runtimes import tflite, uses_accelerator
 from device_agents.runtimes.edgetpu import LIBRARY_VARIABLE, is_compiled
@@ -93,3 +94,11 @@ def test_a_package_that_lists_no_operators_cannot_prove_it_and_is_refused(
     monkeypatch.delattr(module.Interpreter, "_get_ops_details")
     with pytest.raises(Refusal, match="does not list a model's operators"):
         tflite.load(COMPILED, 1, EDGETPU)
+
+
+@pytest.mark.usefixtures("plugged")
+def test_an_edge_tpu_that_computes_nothing_is_found_out_before_anything_is_timed() -> None:
+    loaded = tflite.load(COMPILED, 1, EDGETPU)
+    loaded.run()
+    with pytest.raises(OutputUnmoved, match="the EdgeTPU gives one and the same output"):
+        Outputs(loaded)

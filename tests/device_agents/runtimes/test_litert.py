@@ -198,11 +198,13 @@ def test_memory_that_an_accelerator_lacks_is_that_model_s_failure_wherever_it_la
 
 
 def test_what_waits_for_an_accelerator_is_not_said_to_wait_for_a_core() -> None:
-    waiting = [
-        uses_accelerator(name) for name in ("GPU", "GPU-fp32", "GPU+CPU", "NPU", "CUDAExecutionProvider")
-    ]
-    assert waiting == [True] * 5
-    assert not any(uses_accelerator(name) for name in ("", "CPU", "XNNPACK", "CPUExecutionProvider"))
+    accelerators = (
+        *("GPU", "GPU-fp32", "GPU+CPU", "NPU", "EdgeTPU", "ethosn", "vx+CPU"),
+        *("CUDAExecutionProvider", "QNNExecutionProvider", "OpenVINOExecutionProvider"),
+    )
+    assert [name for name in accelerators if not uses_accelerator(name)] == []
+    processors = ("", "CPU", "XNNPACK", "builtin", "CPUExecutionProvider", "XnnpackExecutionProvider")
+    assert [name for name in processors if uses_accelerator(name)] == []
 
 
 def test_nvidia_is_asked_for_conditions_wherever_a_run_may_be_on_its_card() -> None:

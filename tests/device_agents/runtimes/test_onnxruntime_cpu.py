@@ -10,14 +10,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from factories.agent_models import onnx_parts
+from factories.agent_models import CHANNELS, IMAGE, onnx_parts
 
 from device_agents import cuda_events
 from device_agents.cuda_events import CudaError, EventTimer, open_library
+from device_agents.outputs import reversed_values
 from device_agents.refusal import Refusal
 from device_agents.runtimes import onnxruntime_cpu, onnxruntime_providers
-from device_agents.runtimes.loaded import Inputs, output_sums
-from device_agents.runtimes.onnxruntime_cpu import ALL_NODES, device_times, load, open_session
+from device_agents.runtimes.loaded import Inputs, fixed_input, output_sums
+from device_agents.runtimes.onnxruntime_cpu import ALL_NODES, bind, device_times, load, open_session
 from device_agents.runtimes.onnxruntime_providers import Chosen, offered, shares
 
 CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
@@ -416,3 +417,19 @@ def test_what_a_run_writes_into_lives_as_long_as_the_model():
     assert len(loaded.buffers) == 2
     loaded.run()
     assert loaded.buffers[1].numpy().any()
+
+
+def test_an_accelerator_runs_other_values_and_then_has_its_own_again():
+    model, shape = b"".join(onnx_parts(4)), (1, CHANNELS, IMAGE, IMAGE)
+    session, runtime = open_session(model, 1, {})
+    assert bind(session, runtime, Inputs()).other_output is None, "a processor leaves nothing out"
+    loaded = bind(session, dict(runtime, provider=CUDA), Inputs())
+    loaded.run()
+    own = loaded.output()
+    other = loaded.other_output(reversed_values)
+    loaded.run()
+    assert loaded.output() == own != other
+    in_reverse = fixed_input(shape, np.float32, "NCHW").reshape(-1)[::-1].reshape(shape)
+    given = bind(session, runtime, Inputs(arrays={"image": np.ascontiguousarray(in_reverse)}))
+    given.run()
+    assert given.output() == other

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from factories.stores import MANY
 
 from exporters import ConversionError, conversion
-from harness.blockwise.folder import searched_models
+from harness.blockwise.folder import check_output, searched_models
 from harness.prediction.provenance import Provenance
 from harness.records import Configuration
+from space.errors import ConfigError
 
 FP32 = ["model.onnx", "model.tflite"]
 
@@ -68,3 +71,14 @@ def test_a_converter_that_is_absent_is_told_before_anything_is_trained(
     assert names(stored("onnxruntime", "int8")) == [*FP32, "model-int8.onnx"]
     with pytest.raises(ConversionError, match="exporting to tflite in int8 needs litert-quantizer"):
         names(stored("tflite", "int8"))
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_output(tmp_path / "answer")
+    with pytest.raises(ConfigError, match="no folder"):
+        check_output(tmp_path / "gone" / "answer")
+    monkeypatch.setattr(os, "access", lambda place, mode: False)  # as for others than root
+    with pytest.raises(ConfigError, match=r"answer: cannot be written: Permission denied"):
+        check_output(tmp_path / "answer")

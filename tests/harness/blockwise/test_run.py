@@ -311,3 +311,37 @@ def test_values_that_contradict_each_other_are_refused_when_the_request_is_made(
     assert BlockwiseRequest(query=QUERY, library=Path("library")).predictor_name == "sum"
     given = BlockwiseRequest(query=QUERY, library=Path("library"), trained=Path("trained"))
     assert given.predictor_name == "linear"
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        (
+            replace(QUERY, costs=("params",), constraints=(parse_constraint("params<40k"),)),
+            "no device of the store",
+        ),
+        (
+            replace(QUERY, devices_file=Path("devices.toml")),
+            r"unknown device 'made-up' .*add \[devices\.made-up\]",
+        ),
+    ],
+)
+def test_devices_that_cannot_be_measured_are_refused_before_anything_is_trained(
+    query: Query, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("devices.toml").write_text('[devices.other]\ntransport = "local"\n')
+    here = Here(tmp_path / "store.sqlite")
+    request = BlockwiseRequest(
+        query=query, library=write_library(tmp_path / "library"), finalists=2, fine_tune=1, verify=1
+    )
+    with pytest.raises(ConfigError, match=message):
+        search_library(
+            request,
+            open_store=here.open_store,
+            runner=Idle(),
+            watch=here.watch,
+            observe=here.observe,
+            log=lambda text: None,
+        )
+    assert here.ran == []

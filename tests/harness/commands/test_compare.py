@@ -12,9 +12,11 @@ from factories.stores import FEW, MANY, add_sessions, networks, stored, true_rat
 from rigs.commands import refused, run
 from rigs.terminals import run_in_terminal
 
+from harness.estimates.comparison import compare as compare_estimates
 from harness.measurement.events import SessionDone, SessionsPlanned
 from harness.models.exported import ExportObserver
 from harness.prediction.measure import MeasureRequest
+from harness.query.compare import compare
 from harness.store import Store
 from space import Architecture
 from space.errors import ConfigError
@@ -173,3 +175,21 @@ def test_files_that_are_measured_have_the_view_of_a_campaign(
 def test_networks_are_given_no_inputs(store: Path, options: list[str]) -> None:
     done = run(store, "compare", str(FAST), str(SLOW), "-d", "made-up", *options)
     refused(done, "are for model files", str(FAST))
+
+
+def test_what_means_something_for_the_other_kind_alone_is_refused(store: Path, tmp_path: Path) -> None:
+    refused(
+        run(store, "compare", str(FAST), str(SLOW), "-d", "made-up", "--fresh"), "--fresh", "harness measure"
+    )
+    files = [str(save(dense(width=width), tmp_path / f"{width}.onnx")) for width in (8, 9)]
+    refused(
+        run(store, "compare", *files, "--precision", "int8"), "--precision is of networks", "leave it out"
+    )
+
+
+def test_two_networks_of_two_hours_have_in_their_ratio_what_an_hour_may_move(store: Path) -> None:
+    with Store(str(store)) as opened:
+        add_sessions(opened, [FAST], sessions=3, seed=5)  # the last of them on another day
+        (pair,) = compare(opened, FAST, SLOW, device="made-up", threads=2)
+    a, b = pair.first.estimate, pair.second.estimate
+    assert pair.result == compare_estimates(a, b, hours_apart=True) != compare_estimates(a, b)

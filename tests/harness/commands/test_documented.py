@@ -42,18 +42,18 @@ pytestmark = pytest.mark.converter
 
 ROOT = Path(__file__).parents[3]
 HOW_TO = sorted((ROOT / "docs/how-to").glob("*.md"))
-# The pages on adding parts have tests of their own, in which these are installed: test_parts_from_outside.py.
+# Pages with tests of their own: on adding parts, in which these are installed (test_parts_from_outside.py), and on images
+# (end_to_end/test_own_data.py).
 PAGES = (
     ROOT / "README.md",
     ROOT / "docs/tutorial.md",
-    *(page for page in HOW_TO if not page.stem.startswith("add-")),
+    *(page for page in HOW_TO if not page.stem.startswith("add-") and page.stem != "own-data"),
 )
 # Pages whose commands take more than four seconds of a core.
 DEAR = {
     "blockwise",
     "ci-gate",
     "int8",
-    "own-data",
     "own-files",
     "own-space",
     "packed-jobs",
@@ -209,18 +209,6 @@ def standalone_if_int8(*given: Any, precision: str, **named: Any) -> bytes:
     return standalone(*given, precision=precision, **named) if precision == "int8" else b"a model"
 
 
-def write_images(folder: Path) -> None:
-    """Write made-up images of ten classes, a folder each."""
-    from PIL import Image
-
-    rng = np.random.default_rng(0)
-    for label in range(10):
-        (folder / str(label)).mkdir(parents=True)
-        for number in range(12):
-            pixels = rng.integers(0, 256, (8, 8), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / f"{label}/{number}.png")
-
-
 def be_all_devices(file: Path) -> None:
     """Have all devices of a file be this machine, in the groups that they are in."""
     given = tomllib.loads(file.read_text())
@@ -283,7 +271,6 @@ def test_the_commands_of_a_page_do_what_they_say(
     write_models(folder)
     if page.stem == "own-files":
         save_program(folder / "net.pt2")
-    write_images(folder / "digits")
     be_all_devices(folder / "devices.toml")
     store = request.getfixturevalue("space_store") if page.stem in SPACES else store
     for words in commands(page):

@@ -10,31 +10,21 @@ import subprocess
 import sys
 import venv
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rigs.commands import Done, run
 from rigs.short_campaigns import NETWORKS, SHORT, await_no_process
 from rigs.small_disk import small_disk
 from rigs.sshd import Sshd, free_port, start_sshd
 
-from harness.commands.app import main
 from harness.measurement.plan import LEVELS
 from harness.records import SessionRecord
 from harness.store import Store
 
 pytestmark = pytest.mark.ssh
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a command left."""
-
-    status: int
-    stdout: str
-    stderr: str
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +36,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 class CommandLine:
     """`harness` in this process, in a folder of its own, with short sessions."""
 
-    def __init__(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        self.folder, self._monkeypatch, self._capsys = folder, monkeypatch, capsys
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
         monkeypatch.chdir(folder)
-        monkeypatch.setenv("HARNESS_STORE", str(folder / "store.sqlite"))
         monkeypatch.setattr("harness.measurement.core_gate.FREE_SHARE", 1.0)  # however busy this machine is
         monkeypatch.setitem(LEVELS, "screen", SHORT)
 
@@ -64,22 +51,12 @@ class CommandLine:
         (self.folder / "devices.toml").write_text(text)
 
     def __call__(self, *arguments: str) -> Done:
-        self._monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-        self._capsys.readouterr()
-        status = 0
-        try:
-            main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        out, err = self._capsys.readouterr()
-        return Done(status, out, err)
+        return run(self.folder / "store.sqlite", *arguments)
 
 
 @pytest.fixture
-def command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> CommandLine:
-    return CommandLine(tmp_path, monkeypatch, capsys)
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    return CommandLine(tmp_path, monkeypatch)
 
 
 @pytest.mark.long
@@ -100,7 +77,7 @@ def test_devices_measure_at_once_and_one_that_is_gone_stops_no_other(
             *("measure", *devices, "--models", NETWORKS[0], "--runtime", "onnxruntime", "--sessions", "3"),
             *("--json", "--seed", "1"),
         )
-    rows = json.loads(done.stdout)
+    rows = done.json
     assert sorted(row["device"] for row in rows) == ["local", "one", "two"]
     assert {row["architecture"] for row in rows} == {NETWORKS[0]}
     assert done.status == 3
@@ -125,10 +102,13 @@ def span(sessions: list[SessionRecord]) -> tuple[float, float]:
 
 
 def checks(done: Done, device: str = "board") -> dict[str, dict[str, str]]:
-    return {check["name"]: check for check in json.loads(done.stdout)[device]}
+    return {check["name"]: check for check in done.json[device]}
 
 
-def test_doctor_finds_a_healthy_device_ready(server: Sshd, command: CommandLine) -> None:
+def test_doctor_finds_a_healthy_device_ready(
+    server: Sshd, command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.devices.doctor._trials", lambda *_: [])  # test_doctor.py, test_provision.py
     command.write_devices(board=server.fields(root=str(command.folder / "root")))
     done = command("doctor", "--device", "board", "--json")
     found = checks(done)
@@ -149,7 +129,6 @@ def test_doctor_says_what_to_type_where_python_is_missing(server: Sshd, command:
     assert 'python = "/path/to/python3" in [devices.board]' in check["found"]
 
 
-@pytest.mark.long
 def test_doctor_says_what_to_install_where_no_runtime_is(
     server: Sshd, command: CommandLine, tmp_path: Path
 ) -> None:

@@ -29,7 +29,7 @@ from rigs.commands import Done, refused, run
 
 import exporters
 from exporters import Weights
-from harness.blockwise.answer import _accuracies, commands, model_document
+from harness.blockwise.answer import _accuracies, commands, distil_recipes, model_document
 from harness.commands.blockwise_options import BlockwiseOptions
 from harness.devices.config import Device
 from harness.measurement import campaigns
@@ -48,7 +48,7 @@ from search.statistics import accuracy_interval
 from search.training.images import Task
 from search.training.tasks import load_task
 from search.training.trained import Trained
-from search.training.trained_files import trained_content
+from search.training.trained_files import KIND, trained_content
 from search.work.local_pool import LocalPool
 from search.work.ray_cluster import RayCluster
 from search.work.results import ResultStore
@@ -156,7 +156,8 @@ def test_a_predictor_that_needs_accuracies_asks_for_them(library: Path, store: P
 def test_accuracies_of_another_task_are_refused(library: Path, store: Path, tmp_path: Path) -> None:
     teacher, task = made_teacher(), load_task("synthetic:5:2/2/2", TINY)
     (unit,) = training_units([teacher.architecture], task, teacher.recipe)
-    ResultStore(folder=tmp_path).keep(unit, trained_content(teacher))
+    results = ResultStore(folder=tmp_path)
+    results.record(unit, results.add(trained_content(teacher), KIND), 1.0, "here")
     done = search(store, library, "--trained", str(tmp_path))
     refused(done, "were trained on 'synthetic:5:2/2/2', the library's teacher on 'synthetic:0:6/4/4'")
 
@@ -308,11 +309,29 @@ def test_the_answer_holds_what_repeats_it(answered: Done, library: Path) -> None
     assert f"--max-latency {LIMIT}" in found["commands"][-1]
 
 
-def test_passwords_do_not_stand_in_commands() -> None:
-    argv = ("search", "--store", "postgresql://me:secret@host/db")
+@pytest.mark.parametrize(
+    "url", ["me:secret@host/db", "me:se/secret@host/db", "me@host/db?password=secret&port=1"]
+)
+def test_passwords_do_not_stand_in_commands(url: str) -> None:
+    argv = ("search", "--store", f"postgresql://{url}", "--output", "answer")
     told = commands(Path("library"), made_library(), argv, rounds=1)
     assert "secret" not in " ".join(told)
-    assert "postgresql://me:***@host/db" in told[-1]
+    assert "***" in told[-1] and "postgresql://me" in told[-1] and told[-1].endswith(" --output answer")
+
+
+def test_stages_that_were_distilled_in_different_ways_have_a_command_and_a_recipe_each() -> None:
+    library = made_library()
+    first, second = (library.stage(place) for place in (0, 1))
+    other = replace(second, recipe=replace(second.recipe, epochs=7), source="digits")
+    mixed = replace(library, stages=(first, other))
+    train, *distil = commands(Path("library"), mixed, (), rounds=1)
+    assert train.startswith("harness train ")
+    assert distil == [
+        "harness distill TEACHER --recipe recipe-distil-0.json --stage 0 --output library",
+        "harness distill TEACHER --recipe recipe-distil-1.json --stage 1 --task digits --output library",
+    ]
+    assert [one[0].recipe.epochs for one in distil_recipes(mixed).values()] == [1, 7]
+    assert list(distil_recipes(library)) == ["recipe-distil.json"]
 
 
 def test_blocks_are_signed_once(answered: Done, library: Path, store: Path) -> None:

@@ -15,6 +15,7 @@ from harness.output import progress
 from harness.output.progress import ProgressView
 from search.methods.method import Method, Problem
 from search.methods.registry import DEFAULT_METHODS, METHODS, SearchMethod, parse_methods
+from space import BLOX
 
 FILES = ("regret.data.csv", "regret.html", "regret.json", "regret.png")
 LIMIT = "made-up:onnxruntime<8ms"
@@ -346,3 +347,8 @@ def test_ctrl_c_ends_cleanly_and_writes_nothing(
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_budget_beyond_the_space_is_that_of_all_its_networks(store: Path) -> None:
+    asked = ("-c", "params<1.8M", "--seeds", "1", "--budget", str(10**12), "--json")
+    assert compare(store, *asked, methods="random").json["budget"] == len(BLOX)

@@ -37,6 +37,14 @@ def test_a_folder_without_the_library_or_with_too_many_is_refused(tmp_path: Path
         carried_libraries(device)
 
 
+def test_a_library_that_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "libLiteRt.so").touch()
+    (tmp_path / "libother.so").symlink_to("/proc/self/mem")
+    device = LocalDevice(name="here", litert_carry=str(tmp_path))
+    with pytest.raises(ConfigError, match=r"litert_carry = .*libother\.so cannot be read"):
+        carried_libraries(device)
+
+
 @pytest.mark.device
 def test_a_device_runs_the_library_that_is_carried_to_it_and_is_sent_it_once(tmp_path: Path) -> None:
     folder = tmp_path / "libraries"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from factories.sent_models import assembly_of
 from rigs.read_only import read_only
 from rigs.small_disk import small_disk
 
-from harness.devices.assembly import Assembly
 from harness.devices.client import AgentClient, deploy
 from harness.devices.config import LocalDevice
 from harness.devices.transports.local import LocalTransport
@@ -103,25 +102,14 @@ def test_more_parts_than_one_request_may_name_are_asked_for_in_several(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.devices.client.DIGESTS_AT_ONCE", 2)
-    parts = {hashlib.sha256(data).hexdigest(): data for data in (b"a", b"b", b"c", b"d", b"e")}
-    models = [
-        Assembly(
-            format="onnx",
-            alignment=1,
-            skeleton=b"skeleton",
-            parts=tuple(parts),
-            dictionary=None,
-            digest="",
-            read_part=parts.__getitem__,
-        )
-    ]
+    models = [assembly_of(b"skeleton", b"a", b"b", b"c", b"d", b"e")]
     transport, device = LocalTransport(), LocalDevice(name="here", root=str(tmp_path / "root"))
     client = AgentClient.start(transport, device, deploy(transport, device))
     assert client.send_models(models) > 0
     client.forget_parts()
     assert client.send_models(models) == 0
     client.close()
-    assert {path.name for path in (tmp_path / "root/parts").glob("??/*")} >= set(parts)
+    assert {path.name for path in (tmp_path / "root/parts").glob("??/*")} >= set(models[0].parts)
 
 
 def test_a_python_without_zlib_is_refused_before_anything_is_sent(tmp_path: Path) -> None:

@@ -127,6 +127,14 @@ def test_each_gpu_is_told_with_what_it_tells_of_itself(gpus: list[dict[str, Any]
     assert [check.found for check in checks if check.name == "gpu"] == says
 
 
+def test_a_gpu_that_may_be_any_of_several_is_told_with_what_helps() -> None:
+    unknown = "which of unlike GPUs is used is not known: set CUDA_DEVICE_ORDER to PCI_BUS_ID"
+    told = {"gpus": [H100, {"index": 1, "name": "NVIDIA T4"}], "probe_errors": {"used_gpu": unknown}}
+    checks = _conditions(SshDevice(name="a", address="a"), HELLO, told)
+    (warned,) = (check for check in checks if check.name == "gpu" and check.status == "warn")
+    assert warned.found == unknown and "grade C" in warned.remedy
+
+
 def grant(method: str, **changes: Any) -> dict[str, Any]:
     """Return a way of asking that is permitted and works, but for the changes."""
     found = {"granted": True, "waited_before": 0.5, "waited_after": 0.01, "verified": True, "reason": ""}

@@ -225,7 +225,6 @@ def test_the_devices_pip_installs_once_the_agent_finds_it_and_remove_takes_it_aw
     assert provision_device(device, remove=True).state == "unchanged"
 
 
-@pytest.mark.long
 @pytest.mark.ssh
 def test_a_device_without_pip_gets_wheels_over_ssh_that_pip_downloads_here(
     sshd: Sshd, bare: Path, tmp_path: Path
@@ -240,11 +239,10 @@ def test_a_device_without_pip_gets_wheels_over_ssh_that_pip_downloads_here(
     assert provision_device(device).state == "unchanged"
 
 
-@pytest.mark.long
 def test_wheels_are_carried_where_the_devices_pip_gets_nowhere_and_on_request(
-    local: Local, with_pip: Path, monkeypatch: pytest.MonkeyPatch
+    local: Local, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    device = local(python=str(with_pip))
+    device = local()
     assert provision_device(device, carry=True, dry_run=True).how == "carried"
 
     def only_here(*arguments: Any, **options: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -11,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from factories.sent_models import assembly_of, sha256
 from rigs.faulty_link import FaultyLink, faulty_link
 from rigs.sshd import Sshd, start_sshd
 
 from harness.devices import client as client_module
 from harness.devices import sending
-from harness.devices.assembly import Assembly
 from harness.devices.client import AgentClient, Deployment, deploy
 from harness.devices.config import Device, LocalDevice
 from harness.devices.sending import (
@@ -29,23 +28,6 @@ from harness.devices.sending import (
 )
 from harness.devices.transports import open_transport
 from harness.errors import AgentError, LinkError
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def assembly(*parts: bytes, skeleton: bytes = b"skeleton", dictionary: bytes | None = None) -> Assembly:
-    held = {sha256(part): part for part in (*parts, dictionary or b"")}
-    return Assembly(
-        format="onnx",
-        alignment=1,
-        skeleton=skeleton,
-        parts=tuple(map(sha256, parts)),
-        dictionary=None if dictionary is None else sha256(dictionary),
-        digest="",
-        read_part=held.__getitem__,
-    )
 
 
 def noise(size: int, seed: int = 0) -> bytes:
@@ -212,7 +194,7 @@ def test_a_device_that_has_more_or_less_than_it_said_is_followed_and_not_for_eve
 
 def test_parts_are_sent_once_and_dictionaries_before_what_needs_them() -> None:
     dictionary, weights = b"words" * 100, noise(1000)
-    models = [assembly(weights, skeleton=skeleton, dictionary=dictionary) for skeleton in (b"one", b"two")]
+    models = [assembly_of(skeleton, weights, dictionary=dictionary) for skeleton in (b"one", b"two")]
     assert list(parts_of(models)) == [sha256(d) for d in (dictionary, weights, b"one", b"two")]
     assert [one.read() for one in parts_of(models).values()] == [dictionary, weights, b"one", b"two"]
 
@@ -233,8 +215,8 @@ def connected(device: Device, deployment: Deployment | None = None) -> Iterator[
 def test_the_real_agent_takes_chunks_and_says_how_far_it_has_a_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = assembly(
-        noise(300_000), noise(100_000, 1), bytes(500_000), skeleton=b"x" * 1000, dictionary=b"x" * 5000
+    model = assembly_of(
+        b"x" * 1000, noise(300_000), noise(100_000, 1), bytes(500_000), dictionary=b"x" * 5000
     )
     device = LocalDevice(name="here", root=str(tmp_path / "root"))
     stop = RuntimeError("the user has had enough")
@@ -268,7 +250,7 @@ def test_an_unfinished_part_that_rotted_is_sent_anew(tmp_path: Path) -> None:
     with connected(device) as client:
         for rotten in (bytes(150_000), data[:-1] + b"x", noise(300_000, 7)):
             unfinished.write_bytes(rotten)
-            client.send_models([assembly(data)])
+            client.send_models([assembly_of(b"skeleton", data)])
             stored = tmp_path / "root/parts" / sha256(data)[:2] / sha256(data)
             assert stored.read_bytes() == data
             stored.unlink()
@@ -299,7 +281,7 @@ def test_a_slow_link_that_is_cut_again_and_again_gets_a_part_across_and_nothing_
     transport.close()
     device = server.device(port=link.port, root=str(tmp_path / "root"))
     data = noise(150_000)
-    model = assembly(data)
+    model = assembly_of(b"skeleton", data)
     link.bytes_per_s, link.delay_s = 400e3, 0.0075
     link.cut_uploads(60_000, 60_000)
     sent, tries = 0, 0
@@ -327,7 +309,7 @@ def test_an_answer_is_awaited_longer_than_usual_while_the_least_rate_is_kept(
         monkeypatch.setattr(client_module, "ANSWER_TIMEOUT_S", 1.0)
         monkeypatch.setattr(sending, "LEAST_BYTES_PER_S", 8000)
         link.bytes_per_s = 16_000.0  # 2 s for the first chunk
-        assert client.send_models([assembly(noise(40_000))]) > 40_000
+        assert client.send_models([assembly_of(b"skeleton", noise(40_000))]) > 40_000
         link.bytes_per_s = float("inf")
 
 
@@ -342,6 +324,6 @@ def test_a_link_below_the_least_rate_counts_as_broken(
         link.bytes_per_s = 5000.0
         started = time.monotonic()
         with pytest.raises(LinkError):
-            client.send_models([assembly(noise(400_000))])
+            client.send_models([assembly_of(b"skeleton", noise(400_000))])
         assert time.monotonic() - started < 40, "half of what all would have taken"
         link.bytes_per_s = float("inf")

@@ -54,12 +54,6 @@ def files_as_long_as_the_reference() -> Iterator[None]:
 paced_alike = pytest.mark.usefixtures("files_as_long_as_the_reference")
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with harness.open_store(str(tmp_path / "store.sqlite")) as opened:
-        yield opened
-
-
 def outputs(store: Store) -> dict[str, tuple[float, ...]]:
     """Return the output of each stored file by its name."""
     found = (session for one in store.configurations() for session in store.sessions(one))
@@ -131,7 +125,7 @@ def test_files_of_several_kinds_are_measured_in_one_campaign_and_failures_say_wh
         harness.predict(store, configuration=table[0].configuration.digest[:8])
 
 
-@pytest.mark.long
+@paced_alike
 def test_given_shapes_and_values_reach_the_model_and_the_record(tmp_path: Path, store: Store) -> None:
     path, values = save(tokens(), tmp_path / "tokens.onnx"), tmp_path / "v.npz"
     arrays = {"ids": np.array([[150, 3, 199]]), "mask": np.array([[True, False, True]])}
@@ -173,7 +167,6 @@ def test_two_files_are_compared_in_the_same_processes(tmp_path: Path, store: Sto
         harness.compare(store, str(small), str(save_tflite(tmp_path / "a.tflite")))
 
 
-@pytest.mark.long
 @pytest.mark.converter
 def test_without_a_reference_a_built_in_one_of_like_duration_is_chosen_and_kept(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
@@ -324,6 +317,7 @@ def test_the_signature_that_is_named_is_run_and_kept_apart(tmp_path: Path, store
 
 @pytest.mark.long
 @pytest.mark.converter
+@paced_alike
 def test_a_program_and_a_module_are_measured_as_the_model_that_they_are(tmp_path: Path, store: Store) -> None:
     import torch
 
@@ -348,7 +342,7 @@ def test_a_program_and_a_module_are_measured_as_the_model_that_they_are(tmp_path
         harness.measure("local", path, store=store, runtimes=["tflite"])
 
 
-@pytest.mark.long
+@paced_alike
 def test_litert_measures_files_as_the_interpreter_does_and_proves_what_ran_them(
     tmp_path: Path, store: Store
 ) -> None:

@@ -9,10 +9,12 @@ from xml.etree import ElementTree
 
 import pytest
 from factories.model_files import custom_op, dense, save
+from rigs import forked_agents
 from rigs.commands import Done, run
 from rigs.short_campaigns import permissions_once
 
 from harness.devices.client import AgentClient
+from harness.devices.transports import local
 from harness.measurement import core_gate
 
 pytestmark = [pytest.mark.device, pytest.mark.converter, pytest.mark.long]
@@ -69,6 +71,7 @@ class Gate:
 def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
     monkeypatch.setattr(core_gate, "FREE_SHARE", 1.0)
     monkeypatch.setattr(AgentClient, "permissions", permissions_once)
+    monkeypatch.setattr(local, "subprocess", forked_agents.with_popen(forked_agents.ForkedThere))
     return Gate(tmp_path)
 
 

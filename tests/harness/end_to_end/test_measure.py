@@ -75,13 +75,6 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> LocalDevice:
     return LocalDevice(name="local", root=str(tmp_path_factory.mktemp("device")))
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(str(tmp_path / "store.sqlite"))
-    yield store
-    store.close()
-
-
 def measure(
     device: Device,
     source: ExportedModels,

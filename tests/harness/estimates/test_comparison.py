@@ -11,7 +11,7 @@ from factories.records import CONFIGURATION, make_session, make_slice
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.estimates.comparison import compare, doubted
+from harness.estimates.comparison import are_hours_apart, compare, doubted
 from harness.estimates.estimate import RatioEstimate, estimate, scatter_of
 from harness.estimates.findings import Finding, Grade, Kind
 from harness.estimates.latency import latency_of
@@ -187,3 +187,38 @@ def test_the_doubt_of_shared_caches_is_in_an_estimate_that_is_compared() -> None
     assert latency_of([session], reference, None, 0.95).estimate.moved == pytest.approx(0.05)
     free = make_session(slices, process="one")
     assert latency_of([free], replace(reference, never_quiet=False), None, 0.95).estimate.moved == 0
+
+
+# By how much all ratios of a device moved between two tables, in %, as docs/performance.md has it under "Two fresh stores".
+MOVED = {
+    "onnxruntime": [0.22, 0.45, 0.64, 0.12, 0.64, 0.84, 0.36, 0.21, 0.29, 0.52, 0.68, 0.15, 0.79, 0.65],
+    "tflite": [1.06, 0.95, 1.37, 0.74, 0.13, 0.26, 0.31, 0.44, 0.21, 0.65, 0.12, 0.12, 0.06, 0.19],
+}
+
+
+def test_of_two_hours_the_interval_holds_by_how_much_all_ratios_of_a_device_move() -> None:
+    exact = estimate_of(1.0, 1 - 1e-9, 1 + 1e-9)
+    found = compare(exact, exact, hours_apart=True)
+    assert found.interval is not None and found.verdict == "tie"
+    assert found.interval[0] == pytest.approx(1 / found.interval[1])
+    held = [abs(moved) / 100 <= np.log(found.interval[1]) for each in MOVED.values() for moved in each]
+    assert 0.95 <= np.mean(held) < 1
+    same = frozenset({"one"})
+    beside = replace(exact, named=same)
+    assert compare(beside, beside, hours_apart=True) == compare(beside, beside), (
+        "the same processes are of one hour"
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "apart"),
+    [
+        ("2024-05-01T00:00:00+00:00", "2024-05-01T00:29:59+00:00", False),
+        ("2024-05-01T00:30:00+00:00", "2024-05-01T00:00:00+00:00", True),
+        ("2024-05-01T00:00:00+00:00", "2024-05-01T02:10:00+02:00", False),
+        ("2024-05-01T00:00:00+00:00", "yesterday", True),
+        ("0001-01-01", "0001-01-01", True),
+    ],
+)
+def test_visits_of_a_device_are_half_an_hour_apart(one: str, other: str, apart: bool) -> None:
+    assert are_hours_apart(one, other) is apart

@@ -116,16 +116,42 @@ def test_a_row_carries_its_grade_its_doubts_and_the_median_of_each_session(store
     assert document["findings"] == [{"kind": "one-session", "message": message, "remedy": remedy, "cap": "C"}]
 
 
-def test_sessions_that_the_estimate_leaves_out_do_not_tell_how_well_sessions_agree(store: Store) -> None:
-    whole = session_of(9.0)
-    waited = tuple(
+def waited_in_most(session: SessionRecord) -> SessionRecord:
+    """Return a session in three of whose four slices another program had the core."""
+    slices = tuple(
         replace(piece, delays_ns=(REFERENCE_NS,) * len(piece.runs_ns)) if number % 4 else piece
-        for number, piece in enumerate(whole.slices)
+        for number, piece in enumerate(session.slices)
     )
-    keep(store, [replace(whole, slices=waited), session_of(2.0), session_of(2.004)])
+    return replace(session, slices=slices)
+
+
+def test_sessions_that_the_estimate_leaves_out_do_not_tell_how_well_sessions_agree(store: Store) -> None:
+    keep(store, [waited_in_most(session_of(9.0)), session_of(2.0), session_of(2.004)])
     (row,) = latencies(store, CONFIGURATION)
     assert row.estimate.sessions == 2
     assert row.session_medians == pytest.approx([2.0, 2.004], rel=0.01)
+
+
+def test_sessions_that_the_estimate_leaves_out_move_no_wall_time_and_no_interval_of_others(
+    store: Store,
+) -> None:
+    keep(store, [session_of(ratio, number) for number in (1, 2) for ratio in (2.0, 2.004)])
+    (before, _) = latencies(store, CONFIGURATION)
+    keep(store, [waited_in_most(session_of(9.0, number)) for number in (1, 1, 1, 2, 2, 2)])
+    (after, _) = latencies(store, CONFIGURATION)
+    assert after.wall == before.wall
+    assert after.estimate == before.estimate
+
+
+def test_measuring_again_makes_good_what_throttled(store: Store) -> None:
+    throttled = {"conditions_after": {"thermal_status": 3}}
+    keep(store, [session_of(9.0, **throttled)])
+    assert [row.grade for row in latencies(store, CONFIGURATION)] == ["D"]
+    keep(store, [session_of(2.0), session_of(2.004)])
+    (row,) = latencies(store, CONFIGURATION)
+    assert row.grade == "C"
+    assert [(one.kind, one.cap) for one in row.findings] == [("throttled", "A"), ("one-visit", "A")]
+    assert row.estimate.ratio == pytest.approx(2.0, rel=0.01)
 
 
 def test_what_was_throttled_or_a_calibration_enters_no_estimate(store: Store) -> None:

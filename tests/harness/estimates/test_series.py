@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau, theilslopes
 
-from harness.estimates.series import Drift, dip, drift_of, severe_outliers, two_modes
+from harness.estimates.series import MODES_VALUES, Drift, dip, drift_of, severe_outliers, two_modes
+from harness.measurement.plan import LEVELS
 
 Noise = Callable[[np.random.Generator, int], npt.NDArray[np.float64]]
 
@@ -38,7 +39,7 @@ def test_outliers_are_counted_beyond_the_outer_fence() -> None:
     assert severe_outliers([2.0] * 9 + [2.1]) == 1
 
 
-@pytest.mark.parametrize("count", [12, 40])
+@pytest.mark.parametrize("count", [11, 40])
 @pytest.mark.parametrize("name", ONE_MODE)
 def test_noise_of_one_mode_is_seldom_taken_for_two(name: str, count: int) -> None:
     rng = np.random.default_rng(1)
@@ -70,10 +71,15 @@ def test_a_few_outliers_are_no_second_mode() -> None:
     assert two_modes([*rng.normal(1.0, 0.01, 40), 1.5, 1.51, 1.52]) is None
 
 
-def test_fewer_than_twelve_values_and_equal_ones_show_one_mode() -> None:
-    assert two_modes([1.0] * 5 + [2.0] * 6) is None
-    assert two_modes([1.0] * 6 + [2.0] * 6) == (1.0, 2.0)
+def test_fewer_than_ten_values_and_equal_ones_show_one_mode() -> None:
+    assert two_modes([1.0] * 4 + [2.0] * 5) is None
+    assert two_modes([1.0] * 5 + [2.0] * 5) == (1.0, 2.0)
     assert two_modes([1.0] * 50) is None
+
+
+def test_the_sessions_of_every_level_have_values_enough_to_show_two_modes() -> None:
+    plans = [plan for level in LEVELS.values() for plan in (level.plan, level.shared) if plan is not None]
+    assert min(plan.min_slices for plan in plans) >= MODES_VALUES
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from factories.records import make_session
@@ -23,12 +21,6 @@ from harness.prediction.measure import MeasureRequest
 from harness.records import FILE_SPACE
 from harness.store import Store
 from space.errors import ConfigError
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(str(tmp_path / "store.sqlite")) as store:
-        yield store
 
 
 def test_each_batch_is_measured_apart_with_a_reference_of_its_own(store: Store) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,13 +22,6 @@ from harness.store import Store
 KILLED = AgentError("worker-killed", "the worker was ended by SIGSEGV", {"network": 2})
 DAMAGED = AgentError("part-damaged", "part 00 is damaged; it was removed", {"network": 2})
 NETWORKS = range(1, 6)  # five: too few for three workers with bridging networks, so one worker takes all
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(str(tmp_path / "store.sqlite"))
-    yield store
-    store.close()
 
 
 def measure(link: ScriptedLink, store: Store, networks: Any = NETWORKS, **options: Any) -> Outcome:

@@ -14,7 +14,7 @@ from harness.measurement.events import BusyCores, Event, Note
 from harness.store import Store
 
 UNASKED = CoreRequest()
-REALTIME = CoreRequest(method="realtime", verified=True)
+REALTIME = CoreRequest(method="realtime")
 
 
 def cores(waited: float | None, taken: float | None = None, **changes: Any) -> QuietCores:
@@ -177,15 +177,8 @@ def test_the_first_way_that_was_verified_is_asked_for() -> None:
         return {"method": method, "granted": True, "verified": verified, "reason": reason}
 
     grants = [grant("realtime", False, "refused"), grant("autogroup", True), grant("nice", True)]
-    assert CoreRequest.of({"grants": grants}) == CoreRequest(method="autogroup", verified=True)
+    assert CoreRequest.of({"grants": grants}) == CoreRequest(method="autogroup")
     assert CoreRequest.of({"grants": []}) == CoreRequest()
-
-
-@pytest.fixture
-def store(tmp_path):  # type: ignore[no-untyped-def]
-    store = Store(str(tmp_path / "store.sqlite"))
-    yield store
-    store.close()
 
 
 def test_a_campaign_whose_core_is_never_free_is_refused_and_measures_nothing(store: Store) -> None:

@@ -15,16 +15,8 @@ from pathlib import Path
 
 import pytest
 from rigs.faulty_link import FaultyLink, faulty_link, narrow
-from rigs.short_campaigns import (
-    NETWORKS,
-    ONNX,
-    Saboteur,
-    await_no_process,
-    await_processes,
-    measure,
-    models,
-    processes,
-)
+from rigs.short_campaigns import NETWORKS, Saboteur, await_no_process, await_processes, processes
+from rigs.sleeping_models import SLEEPING, SleepingModels, measure, sleeping_installed
 from rigs.small_disk import SmallDisk, small_disk
 from rigs.sshd import Sshd, start_sshd
 from rigs.watcher import Watcher
@@ -38,7 +30,7 @@ from harness.errors import DeviceError, LinkError
 from harness.measurement.events import Event, Measuring, Preparing, Reconnecting, SessionDone
 from harness.store import Store
 
-pytestmark = [pytest.mark.ssh, pytest.mark.converter]
+pytestmark = pytest.mark.ssh
 
 
 @dataclass(frozen=True)
@@ -48,6 +40,12 @@ class Ground:
     server: Sshd
     root: str
     store: Path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def runtime() -> Iterator[None]:
+    with sleeping_installed():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +99,7 @@ def test_a_worker_that_is_killed_is_one_failure(ground: Ground, store: Store) ->
 
 
 def test_a_worker_that_hangs_is_ended_and_one_failure(ground: Ground, store: Store) -> None:
-    options = replace(ONNX, silence_s=4.0)
+    options = replace(SLEEPING, silence_s=4.0)
     with Saboteur(signal.SIGSTOP, ground.root, "worker") as saboteur:
         outcome = measure(ground.server.device(root=ground.root), store, options=options)
     assert (outcome.measured, outcome.error) == (1, None)
@@ -121,7 +119,6 @@ def test_an_agent_that_is_killed_is_started_again_and_nothing_is_lost(ground: Gr
     await_no_process(ground.root, timeout_s=5)
 
 
-@pytest.mark.long
 def test_a_network_that_takes_the_agent_down_twice_is_a_failure(ground: Ground, store: Store) -> None:
     with Saboteur(signal.SIGKILL, ground.root, "serve", when=(ground.root, "worker"), times=2):
         outcome = measure(ground.server.device(root=ground.root), store)
@@ -133,7 +130,7 @@ def test_a_link_cut_in_the_middle_of_a_frame_is_taken_up_again(
     ground: Ground, store: Store, link: FaultyLink
 ) -> None:
     device = ground.server.device(root=ground.root, port=link.port)
-    watcher = once(lambda: link.cut_after(900))
+    watcher = once(lambda: link.cut_after(300))
     outcome = measure(device, store, observer=watcher)
     assert link.cuts == 1
     assert (outcome.measured, outcome.failures, outcome.error) == (2, [], None)
@@ -202,7 +199,7 @@ def test_a_link_that_falls_silent_is_left_and_its_agent_ended(
 
 def test_a_part_that_was_damaged_on_the_device_is_sent_again(ground: Ground, store: Store) -> None:
     device = ground.server.device(root=ground.root)
-    digest = models(NETWORKS).reference("onnx").assemble().parts[0]
+    (digest,) = SleepingModels().reference().assemble().parts
     path = Path(ground.root) / "parts" / digest[:2] / digest
     data = bytearray(path.read_bytes())
     data[100] ^= 1
@@ -247,13 +244,12 @@ def test_a_disk_that_fills_up_is_a_failure_with_the_remedy(
 
 def test_a_disk_too_small_for_a_network_says_so(ground: Ground, store: Store, disk: SmallDisk) -> None:
     disk.fill(leave_bytes=6 << 20)
-    outcome = measure(ground.server.device(root=str(disk.folder)), store, NETWORKS)
-    assert outcome.measured == 0
+    outcome = measure(ground.server.device(root=str(disk.folder)), store, weight_bytes=4 << 20)
+    assert outcome.measured == 0 and outcome.failures
     for failure in outcome.failures:
         assert "free" in failure.message and "disk" in failure.message
 
 
-@pytest.mark.long
 def test_a_second_campaign_is_told_who_holds_the_device(
     ground: Ground, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

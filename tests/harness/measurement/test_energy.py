@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,13 +18,6 @@ from harness.store.latencies import latencies
 
 GAUGE = {"kind": "battery", "scope": "all of it", "counters": {}, "powers": ["battery"], "source": "adb"}
 RAPL = {"kind": "rapl", "scope": "the packages", "counters": {"package-0": 1 << 28}, "powers": []}
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(str(tmp_path / "store.sqlite"))
-    yield store
-    store.close()
 
 
 def with_sensor(update_s: float = 0.001) -> ScriptedLink:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,13 +13,6 @@ from harness.errors import AgentError, LinkError
 from harness.estimates.latency import to_json
 from harness.store import Store
 from harness.store.latencies import latencies
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(str(tmp_path / "store.sqlite"))
-    yield store
-    store.close()
 
 
 def weighed(peak_bytes: int) -> dict[str, Any]:

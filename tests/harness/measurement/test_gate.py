@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import pytest
 from rigs.scripted_link import COOL, HOT, Run, ScriptedLink, ScriptedSource, StubEvent, run_scripted
 
 from harness.errors import Cancelled, LinkError
@@ -14,13 +12,6 @@ from harness.measurement.events import Event
 from harness.measurement.gate import PATIENCE_S, POLL_S, Gate
 from harness.store import Store
 from harness.store.latencies import latencies
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(str(tmp_path / "store.sqlite"))
-    yield store
-    store.close()
 
 
 class Probe:

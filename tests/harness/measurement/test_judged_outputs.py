@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rigs.lying_device import LyingDevice, changed
-from rigs.scripted_link import Run, ScriptedLink, ScriptedSource, run_scripted
+from rigs.scripted_link import Load, Run, ScriptedLink, ScriptedSource, run_scripted
 from rigs.tell_lies import OpenGate, run
 from rigs.watcher import Watcher
 
 from harness.estimates.latency import Latency
 from harness.measurement import campaign, session_builder
 from harness.measurement.campaign import Outcome
+from harness.measurement.workload import Model
 from harness.store import Store
 from harness.store.latencies import latencies
 from space.errors import HarnessError
@@ -31,11 +33,20 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
         yield opened
 
 
-def device_that_gives(output: Sequence[float]) -> LyingDevice:
-    """Return a device whose networks all have this output."""
+class ReferenceAlone(ScriptedSource):
+    """Models of which the right output of the reference alone is known."""
+
+    def models(self, model_format: str, precision: str) -> Sequence[Model]:
+        return [replace(model, expected=None) for model in super().models(model_format, precision)]
+
+
+def device_that_gives(output: Sequence[float], which: str = "output") -> LyingDevice:
+    """Return a device whose networks all have this output, or whose reference has it."""
 
     def lie(name: str, message: dict[str, Any]) -> dict[str, Any]:
-        return changed(message, ("output",), list(output)) if name == "event measured" else message
+        if name != "event measured":
+            return message
+        return changed(message, ("reference_output",), list(RIGHT)) | {which: list(output)}
 
     return LyingDevice(lie)
 
@@ -70,6 +81,33 @@ def test_a_right_output_is_judged_and_nothing_is_said_of_it(store: Store) -> Non
     assert session.expected == RIGHT
 
 
+@pytest.mark.parametrize(
+    ("output", "expected", "says"),
+    [
+        (
+            (0.5, 0.0),
+            (0.5, 0.5),
+            "the reference's output on the fixed input is false in 1 of 1 session: off by 70.7%",
+        ),
+        ((), (0.5, 0.5), "off by 100.0%"),
+        ((0.0, 0.0), None, "off by 100.0%"),
+        ((0.5, 0.5), (0.5, 0.5), None),
+        ((0.0, 0.5), None, None),
+    ],
+)
+def test_a_reference_that_is_computed_falsely_makes_grade_d(
+    store: Store, output: tuple[float, ...], expected: tuple[float, ...] | None, says: str | None
+) -> None:
+    device = device_that_gives(output, "reference_output")
+    right = None if expected is None else lambda: expected
+    outcome = run("liar", device, store, ReferenceAlone(expected=right))
+    row = row_of(outcome, store)
+    found = [one for one in row.findings if one.kind == "wrong-output"]
+    assert [one.cap for one in found] == ["D"] * (says is not None)
+    assert says is None or says in found[0].message
+    assert row.output_error is None, "the network's own is not judged here"
+
+
 def test_zeros_are_false_whatever_is_expected(store: Store) -> None:
     assert row_of(measured((0.0, 0.0), store, None), store).grade == "D"
 
@@ -101,7 +139,7 @@ def test_right_outputs_are_asked_for_before_anything_is_measured_and_once_a_netw
     link = ScriptedLink([Run(before=lambda: order.append("measured"))])
     source = ScriptedSource(networks=(1, 2), segments=(3,), expected=expected)
     outcome = run_scripted(link, store, source, sessions=2)
-    assert order == ["expected"] * 3 + ["measured"] * 6
+    assert order == ["expected"] * 4 + ["measured"] * 6, "of the reference, too"
     for purpose, count in (("network", 4), ("segment", 2)):
         sessions = store.sessions(outcome.uses[0].configuration, purpose=purpose)
         assert [session.expected for session in sessions] == [(0.5,)] * count
@@ -118,3 +156,28 @@ def test_a_campaign_goes_on_without_a_judge_and_says_so(store: Store) -> None:
     (session,) = store.sessions(outcome.uses[0].configuration)
     assert session.expected == ()
     assert row_of(outcome, store).output_error is None
+
+
+@pytest.mark.parametrize(
+    ("outputs", "expected", "wrong"),
+    [
+        ({"output": [0.5], "reference_output": [0.5]}, (0.5,), ""),
+        ({}, (0.5,), ""),  # of an agent of before
+        ({"output": [9.0], "reference_output": [0.5]}, (0.5,), "network 1"),
+        ({"output": [0.5], "reference_output": [0.4]}, (0.5,), "network 0"),
+        ({"output": [0.5], "reference_output": [0.0]}, None, "network 0"),
+    ],
+)
+def test_what_is_computed_falsely_is_not_measured_under_load(
+    store: Store, outputs: dict[str, Any], expected: tuple[float, ...] | None, wrong: str
+) -> None:
+    link = ScriptedLink()
+    link.loads = [Load(outputs=outputs)]
+    source = ScriptedSource(expected=None if expected is None else lambda: expected)
+    outcome = run_scripted(link, store, source, sustained_s=1800.0)
+    runs = store.block_runs(outcome.uses[0].configuration, "sustained")
+    assert (len(runs), outcome.measured) == ((0, 0) if wrong else (1, 1))
+    assert [one.kind for one in outcome.failures] == ["wrong-output"] * bool(wrong)
+    assert all(
+        f"the output of {wrong} on the fixed input is false" in one.message for one in outcome.failures
+    )

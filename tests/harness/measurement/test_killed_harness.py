@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 from rigs import with_tests
-from rigs.short_campaigns import NETWORKS, await_no_process, await_processes, measure
+from rigs.short_campaigns import NETWORKS, await_no_process, await_processes
+from rigs.sleeping_models import measure, sleeping_installed
 
 from harness.devices.config import LocalDevice
 from harness.store import Store
 
-pytestmark = [pytest.mark.device, pytest.mark.converter]
+pytestmark = pytest.mark.device
 
 
-@pytest.mark.long
 def test_a_killed_campaign_goes_on_where_it_stood(tmp_path: Path) -> None:
     """On this machine; over SSH benchmarks/kills.py does it, in short in tests/benchmarks/test_kills.py."""
     root, path = str(tmp_path / "device"), tmp_path / "store.sqlite"
@@ -36,7 +36,8 @@ def test_a_killed_campaign_goes_on_where_it_stood(tmp_path: Path) -> None:
     await_no_process(root, timeout_s=5)
 
     store = Store(str(path))
-    outcome = measure(device, store)
+    with sleeping_installed():
+        outcome = measure(device, store)
     configuration = outcome.uses[0].configuration
     after = {session.session_id for session in store.sessions(configuration)}
     assert before <= after, "what was stored is still there"

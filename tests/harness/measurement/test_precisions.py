@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from factories.stores import MANY
@@ -20,12 +18,6 @@ from harness.store import Store
 from space.errors import ConfigError
 
 BOTH: tuple[Precision, ...] = ("fp32", "int8")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(str(tmp_path / "store.sqlite")) as store:
-        yield store
 
 
 def precisions(outcome: Outcome) -> list[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from datetime import datetime, tzinfo
+from itertools import count
 from pathlib import Path
+from typing import Self
 
 import pytest
 from factories.records import graph_hash
@@ -11,6 +14,7 @@ from rigs.scripted_link import CALIBRATIONS, COOL, Run, ScriptedLink, ScriptedSo
 from rigs.watcher import Watcher
 
 from harness.errors import AgentError, Cancelled, LinkError
+from harness.measurement import session_runner
 from harness.measurement.campaign import Outcome
 from harness.measurement.events import Repeating
 from harness.measurement.session_runner import REDO_AFTER_S
@@ -23,13 +27,6 @@ from harness.store.latencies import latencies
 CALIBRATED = [Run(ratio=1.0)] * CALIBRATIONS
 LOST = Run(error=LinkError("gone"))
 THROTTLED = Run(is_throttled=True, ratio=9.0)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(str(tmp_path / "store.sqlite"))
-    yield store
-    store.close()
 
 
 def configuration_of(outcome: Outcome) -> Configuration:
@@ -160,6 +157,24 @@ def test_an_agent_that_cannot_clear_its_disk_is_a_failure_and_no_end(store: Stor
     outcome = run_scripted(link, store, ScriptedSource(networks=(2, 3)))
     assert (outcome.measured, outcome.error) == (1, None)
     assert [failure.kind for failure in outcome.failures] == ["agent-error"]
+
+
+def test_a_clock_that_is_set_between_sessions_makes_no_visits_of_them(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock(datetime):
+        """A time of day that somebody sets two hours on whenever it is read."""
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls.fromtimestamp(1e9 + 7200 * next(readings), tz)
+
+    readings = count()
+    monkeypatch.setattr(session_runner, "datetime", Clock)
+    outcome = run_scripted(ScriptedLink(), store, sessions=4)
+    reference = store.reference_latency(configuration_of(outcome))
+    assert reference is not None
+    assert (outcome.measured, reference.visits) == (4, 1)
 
 
 def test_a_reference_far_off_has_the_conditions_asked_before_the_next_session(
@@ -310,3 +325,18 @@ def test_each_environment_has_a_configuration_of_its_own(store: Store) -> None:
     found = [configuration_of(run_scripted(link, store)) for link in (one, other, one)]
     assert [configuration.environment for configuration in found] == ["", "MALLOC_ARENA_MAX#0a1b2c3d", ""]
     assert store.configurations() == found[:2]
+
+
+def test_each_power_mode_of_a_board_has_a_configuration_of_its_own(store: Store) -> None:
+    def in_mode(mode: str, **then: object) -> ScriptedLink:
+        link = ScriptedLink(probes=[COOL | {"power_mode": mode}])
+        link.conditions = COOL | (then or {"power_mode": mode})
+        return link
+
+    found = [configuration_of(run_scripted(in_mode(mode), store)) for mode in ("15W", "MAXN")]
+    assert [one.environment for one in found] == ["nvpmodel#15W", "nvpmodel#MAXN"]
+    changed = run_scripted(in_mode("15W", power_mode="MAXN"), store, sessions=2)
+    assert [failure.kind for failure in changed.failures] == ["conditions-changed"]
+    assert "environment 'nvpmodel#MAXN', not 'nvpmodel#15W'" in changed.failures[0].message
+    unread = run_scripted(in_mode("15W", probe_errors={"power_mode": "no answer"}), store, sessions=2)
+    assert (unread.measured, unread.failures) == (1, [])

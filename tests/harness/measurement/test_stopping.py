@@ -5,8 +5,6 @@ from __future__ import annotations
 import _thread
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,12 +19,6 @@ from harness.measurement import campaign, campaigns, session_builder
 from harness.measurement.plan import Level, Options
 from harness.measurement.session_runner import Cancelled
 from harness.store import Store
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(f"sqlite:///{tmp_path / 'store.sqlite'}") as opened:
-        yield opened
 
 
 class Unreachable:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 import socket
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from rigs.commands import refused, run
-from rigs.short_campaigns import measure
+from rigs.sleeping_models import measure, sleeping_installed
 from rigs.small_disk import small_disk
 from rigs.watcher import Watcher
 
@@ -20,7 +20,7 @@ from harness.errors import StoreError
 from harness.measurement.events import Event, Measuring, SessionDone
 from harness.store import Store
 
-pytestmark = pytest.mark.converter
+pytestmark = pytest.mark.device
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,12 @@ class Ground:
 
     device: LocalDevice
     store: Path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def runtime() -> Iterator[None]:
+    with sleeping_installed():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +71,6 @@ def assert_whole(path: Path, sessions: int) -> None:
         connection.close()
 
 
-@pytest.mark.long
 def test_a_store_that_another_program_holds_gets_its_sessions_later(
     ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,13 +18,6 @@ from harness.measurement.block_runs import parse_sustained
 from harness.records import BlockRun
 from harness.store import Store
 from space.errors import ConfigError
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(str(tmp_path / "store.sqlite"))
-    yield store
-    store.close()
 
 
 def runs_of(outcome: Any, store: Store) -> list[BlockRun]:

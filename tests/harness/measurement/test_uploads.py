@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
+from factories.sent_models import assembly_of
 from rigs.scripted_link import ScriptedLink, ScriptedSource, StubEvent, run_scripted
 from rigs.watcher import Watcher
 
@@ -19,13 +19,6 @@ from harness.measurement import uploads
 from harness.measurement.events import Event, Reconnecting, Sending
 from harness.measurement.uploads import UploadReport, send_ahead, send_parts
 from harness.store import Store
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(str(tmp_path / "store.sqlite"))
-    yield store
-    store.close()
 
 
 class Link:
@@ -50,19 +43,6 @@ class Link:
 
     def reopen(self, on_progress: OnConnecting, cancel: threading.Event) -> None:
         self.reopened += 1
-
-
-def assembly(skeleton: bytes, *parts: bytes) -> Assembly:
-    held = {part.hex(): part for part in parts}
-    return Assembly(
-        format="onnx",
-        alignment=1,
-        skeleton=skeleton,
-        parts=tuple(held),
-        dictionary=None,
-        digest="",
-        read_part=held.__getitem__,
-    )
 
 
 def test_bytes_rate_and_time_left_are_shown() -> None:
@@ -146,7 +126,7 @@ def test_what_cannot_be_sent_ahead_is_left_to_the_workers() -> None:
 
 
 def test_no_more_is_sent_ahead_than_the_devices_cache_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    models = [lambda n=n: assembly(bytes([n]) * 10, b"shared" * 10, bytes([n]) * 30) for n in range(5)]
+    models = [lambda n=n: assembly_of(bytes([n]) * 10, b"shared" * 10, bytes([n]) * 30) for n in range(5)]
     for told, count in ((None, 5), (180, 2), ("1", 5), (-1, 5), (True, 5)):
         link = Link()
         link.hello = {"limits": {"cache_bytes": told}}

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from factories.model_files import dense, onnx_model, save, save_tflite, save_wit
 from rigs.no_plain_files import no_plain_file
 
 from device_agents.runtimes.loaded import array_outputs, fixed_input, judged_values
+from exporters.own_run_worker import read_descriptor
 from harness.models import files
 from harness.models.files import FileModel, GivenInputs, find_files, is_file_name, open_files, split_names
 from space.errors import ConfigError
@@ -474,6 +476,28 @@ def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> No
         save(dense(width=len(folder)), tmp_path / folder / "model.onnx")
     found = open_files([tmp_path / "one/model.onnx", tmp_path / "two/model.onnx"])
     assert [str(one) for one in found] == ["one/model.onnx", "two/model.onnx"]
+
+
+def test_files_of_one_name_in_folders_of_one_name_are_told_apart_by_more_folders(tmp_path: Path) -> None:
+    paths = [
+        tmp_path / name
+        for name in ("bert/onnx/model.onnx", "tiny/onnx/model.onnx", "tiny/model.onnx", "a.onnx")
+    ]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(dense(), path)
+    names = [str(one) for one in open_files(paths)]
+    assert names == ["bert/onnx/model.onnx", "tiny/onnx/model.onnx", "tiny/model.onnx", "a.onnx"]
+    assert [str(one) for one in open_files([paths[0], paths[0]])] == ["model.onnx", "model.onnx"]
+
+
+def test_a_folded_model_is_run_for_several_devices_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "own_outputs", lambda run, cache: read_descriptor(run.descriptor))
+    file = opened(save_with_data(dense(width=20_000), tmp_path / "dense.onnx"))
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: file.expected(), range(64))) == {joined(file)}
 
 
 def test_external_data_of_a_function_is_looked_at_too(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def test_the_reference_has_as_many_of_its_blocks_as_a_space_has_stages() -> None
 def test_selections_name_networks_and_segments_of_the_space_asked_for() -> None:
     assert {one.config.name for one in select_models_and_segments(["design:1", "segments"], TINY)} == {"tiny"}
     assert len(select_models_and_segments(["segments"], TINY)) == len(all_segments(TINY)) == 94
+    assert len(select_models_and_segments(["3, segments"], TINY)) == 95
     assert len(select_models_and_segments(["design:1"], TINY)) == 45
 
 

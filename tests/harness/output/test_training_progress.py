@@ -21,6 +21,7 @@ from search.work.events import (
     UnitDone,
     UnitFailed,
     UnitProgress,
+    UnitsFound,
     UnitStarted,
 )
 from search.work.kinds import Message
@@ -217,10 +218,27 @@ def test_a_unit_with_a_result_from_before_counts_in_full(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     terminal = on_a_terminal(monkeypatch)
-    units = NamedUnits(names=NAMES, epochs=4, title="digits", done=frozenset([B.key]))
-    with TrainingView(units, quiet=False) as view:
+    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits"), quiet=False) as view:
+        view(UnitsFound(keys=frozenset([B.key]), units=2))
         view(epoch_of_a(1))
-    assert " 5/8 epochs " in "\n".join(shown(terminal))
+    lines = "\n".join(shown(terminal))
+    assert " 5/8 epochs " in lines and "1 of 2 units done already" in lines
+
+
+def test_results_from_before_took_no_time_and_do_not_shorten_what_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s = [1000.0]
+    monkeypatch.setattr(training_progress.time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr("rich.console.monotonic", lambda: now_s[0])
+    others = {f"other {number}": f"other {number}" for number in range(20)}
+    with TrainingView(NamedUnits(names=NAMES | others, epochs=4, title="digits"), quiet=False) as view:
+        view(UnitsFound(keys=frozenset(others), units=22))
+        for epoch in (1, 2):
+            now_s[0] += 20
+            view(epoch_of_a(epoch))
+        (told,) = view.due()
+    assert told.startswith("digits: 82 of 88 epochs, 0:00:40 so far, 0:02:00 left")
 
 
 def test_an_error_calls_units_by_their_names_and_keeps_its_kind_and_notes(

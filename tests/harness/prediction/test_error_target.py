@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from factories.chains import DEFINITION as CHAIN
 from factories.chains import additive_ratio, long_chain
 from factories.own_spaces import own_space
 from factories.spaces import TWO_OPS, make_known
@@ -24,7 +25,8 @@ from harness.prediction.error_target import DESIGN, ROUND, Unreachable, measure_
 from harness.prediction.space_prediction import MeasuredNetworks, measured_networks
 from harness.records import Configuration
 from harness.store import Store
-from space import Architecture, find_space
+from space import Architecture, Space, find_space
+from space.errors import ConfigError
 
 OPTIONS = Options(level=QUICK)
 SMALL = replace(
@@ -272,3 +274,39 @@ def test_bad_input_is_refused_before_anything_is_stored(
     monkeypatch.chdir(tmp_path)
     refused(run(tmp_path / "store.sqlite", "measure", "--until", *arguments), "--until", remedy)
     assert not (tmp_path / "store.sqlite").exists()
+
+
+def chain_of(folder: Path, sites: int, candidates: Sequence[str]) -> Space:
+    """Return a space of so many sites with the same candidates each."""
+    path = folder / "small.toml"
+    text = CHAIN.replace('name = "long"', 'name = "small"').replace("repeat = 12", f"repeat = {sites}")
+    path.write_text(text.replace('["k1", "k3", "k5", "skip"]', str(list(candidates))))
+    return find_space(path)
+
+
+def test_a_space_that_is_whole_to_begin_with_has_nothing_to_choose(store: Store, tmp_path: Path) -> None:
+    space = chain_of(tmp_path, 3, ["k1", "k3", "k5", "skip"])
+    script = Script(store)
+    with pytest.raises(ConfigError, match=r"69 networks to begin with, and space .* has 64: .*--models all"):
+        measure_until(parse_target("mape=2%"), OPTIONS, store, script, script.said.append, config=space)
+    assert not script.asked
+
+
+@pytest.mark.slow
+def test_a_small_space_is_measured_to_its_last_network_and_no_further(store: Store, tmp_path: Path) -> None:
+    space = chain_of(tmp_path, 4, ["k1", "k3", "k5"])
+    assert DESIGN + 24 < len(space) == 81 < DESIGN + 24 + ROUND
+    configuration = replace(MANY, space=space.name)
+    calibrate(store, configuration)
+    asked: list[list[Architecture]] = []
+
+    def measure(networks: Sequence[Architecture], options: Options) -> Outcome:
+        asked.append(list(networks))
+        made = {"scatter": 0.004, "twist": 0.1, "rule": additive_ratio}
+        add_sessions(store, networks, configuration, seed=len(asked), **made)
+        add_sessions(store, networks[:4], configuration, seed=99, **made)
+        return Outcome(device="made-up", uses=[use(configuration)])
+
+    with pytest.raises(Unreachable, match="not reached with all networks of the space measured"):
+        measure_until(parse_target("mape=1%"), OPTIONS, store, measure, [].append, config=space)
+    assert sorted(network.index for networks in asked for network in networks) == list(range(81))

@@ -14,7 +14,7 @@ from rigs.commands import refused, run
 
 from harness.prediction.space_prediction import SpaceTable, predict
 from harness.store import Store
-from space import ArchitectureError, find_space
+from space import BLOX, ArchitectureError, find_space
 
 CHOSEN = ("-d", "made-up", "--space", long_chain().name)
 REFERENCE_MS = 5.0
@@ -54,6 +54,8 @@ def test_measured_networks_keep_their_latency_and_any_other_has_one(table: Space
     assert row.source == "predicted" and row.low_ms < row.latency_ms < row.high_ms  # type: ignore[operator]
     ratio = additive_ratios(space, np.array([row.index]))[0]
     assert row.latency_ms == pytest.approx(REFERENCE_MS * ratio, rel=0.1)
+    with pytest.raises(ArchitectureError, match="is of space 'blox', not"):
+        table.at(BLOX[0])
 
 
 def test_the_fastest_and_slowest_of_all_are_those_of_a_list(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import harness
 from harness.devices.config import Device
 from harness.measurement.packed import pack_campaign
 from harness.measurement.plan import Options
@@ -16,12 +14,6 @@ from harness.models.exported import ExportedModels
 from harness.prediction.pack import pack, parse_device
 from harness.store import Store
 from space.errors import ConfigError
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with harness.open_store(str(tmp_path / "store.sqlite")) as store:
-        yield store
 
 
 def test_a_device_has_its_keys_where_devices_toml_names_it_and_needs_no_place_there(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ class Pair:
     device: MadeUp
 
     def compare(self, **options: Any) -> Comparison:
-        ((*_, found),) = compare_files(
+        ((*_, found),), _ = compare_files(
             self.store, str(self.device.a.path), str(self.device.b.path), **options
         )
         return found
@@ -167,8 +167,14 @@ def test_one_file_beside_itself_has_half_of_its_sessions_in_each_role(pair: Pair
 
 def test_a_second_file_that_never_ran_as_network_leaves_no_verdict(pair: Pair) -> None:
     pair.device.fails = pair.device.b.name
-    result = pair.compare()
+    files = (str(pair.device.a.path), str(pair.device.b.path))
+    ((*_, result),), failures = compare_files(pair.store, *files)
     assert (result.verdict, result.interval) == ("tie", None)
+    assert [one.graph_hash for one in failures] == [pair.device.b.key]
+    found = harness.compare(pair.store, *files)
+    assert [text for each in found.not_measured.values() for text in each] == [
+        f"{failures[0].architecture} ({failures[0].kind}: {failures[0].message})"
+    ]
     pair.device.fails = pair.device.a.name
     with pytest.raises(ConfigError, match="killed by signal 9"):
         pair.compare()
@@ -190,7 +196,9 @@ def test_what_is_given_of_inputs_is_said_as_for_a_measurement(
 ) -> None:
     found: list[Any] = []
     monkeypatch.setattr(
-        comparing, "compare_files", lambda store, *names, inputs, **_: found.append((names, inputs)) or []
+        comparing,
+        "compare_files",
+        lambda store, *names, inputs, **_: found.append((names, inputs)) or ([], []),
     )
     harness.compare(pair.store, Path("a.onnx"), "b.onnx", **asked)
     given = GivenInputs.of({"x": [1, 8]}, "values.npz", "right.npz", "serve")

@@ -16,8 +16,8 @@ from factories.stores import MANY, add_sessions, calibrate, new_store
 
 from harness.blockwise.costs import space_costs
 from harness.prediction.bench_files import file_latency, latency_files, write_bench_files
-from harness.prediction.equals import of_equals
 from harness.prediction.fresh_costs import measured_costs
+from harness.prediction.space_latencies import of_equals
 from harness.prediction.space_prediction import predict
 from harness.query import by_objective, join, search
 from harness.query.accuracies import AccuracySource

@@ -21,7 +21,7 @@ from harness.estimates.latency import Latency, LatencyTable, latency_of
 from harness.models.files import FileModel, GivenInputs, open_one
 from harness.query.gate import FileCheck, GateReport, Rule, gate, write_baseline
 from harness.query.gate_baseline import load_baseline
-from harness.records import FILE_SPACE, Configuration, ReferenceLatency
+from harness.records import FILE_SPACE, Configuration, Failure, ReferenceLatency
 from space.errors import ConfigError
 
 ON = replace(CONFIGURATION, space=FILE_SPACE, precision="fp32")
@@ -57,6 +57,7 @@ class ScriptedTiming:
     runtime: str = ""
     changes: Mapping[str, Any] = field(default_factory=dict)
     failing: bool = False
+    failures: tuple[Failure, ...] = ()
     asked: list[str] = field(default_factory=list)
     references: list[dict[str, str]] = field(default_factory=list)
     peaks: Mapping[str, Sequence[int]] = field(default_factory=dict)
@@ -70,11 +71,12 @@ class ScriptedTiming:
             return LatencyTable(rows=(), failures=tuple(failures))
         return LatencyTable(rows=tuple(self._row(self.ratios[file.digest], file.key) for file in files))
 
-    def beside(self, file: FileModel, other: FileModel, limits: Sequence[float]) -> list[Latency]:
+    def beside(self, file: FileModel, other: FileModel, limits: Sequence[float]) -> LatencyTable:
         self.asked.append(f"beside {file.name}")
         if self.failing:
             raise DeviceError("made-up: no answer; plug it in")
-        return [self._row(self.ratios[file.digest] / self.ratios[other.digest], file.key)]
+        row = self._row(self.ratios[file.digest] / self.ratios[other.digest], file.key)
+        return LatencyTable(rows=(row,), failures=self.failures)
 
     def weigh(self, files: Sequence[FileModel]) -> LatencyTable:
         self.asked.append("weigh " + " ".join(file.name for file in files))
@@ -169,6 +171,29 @@ def test_through_the_reference_the_interval_holds_the_baselines_own_doubt_too(ri
     assert beside is not None
     assert through is not None
     assert through[1] - through[0] == pytest.approx((beside[1] - beside[0]) * 2**0.5, rel=0.1)
+
+
+def test_through_the_reference_another_hour_may_have_moved_all_ratios(rig: Rig) -> None:
+    rig.old = rig.old.rename(rig.old.with_name("moved.onnx"))
+    rig.takes(0.033)
+    assert rig.check().outcome == "fail", "of the hour of the baseline"
+    rig.takes(0.033, changes={"started_utc": "2024-05-02T00:00:00.000+00:00"})
+    check = rig.check()
+    assert (check.outcome, rig.judge().exit_status) == ("pass", 0)
+    assert "could be hidden" in check.note
+    rig.takes(0.06)
+    assert rig.check().outcome == "fail"
+
+
+def test_what_failed_in_a_runtime_is_told_of_files_side_by_side_too(rig: Rig) -> None:
+    failed = make_failure(configuration=replace(ON, runtime="tflite"))
+    rig.takes(0.0, failures=(failed,))
+    report = rig.judge()
+    assert [(one.runtime, one.outcome) for one in report.checks] == [
+        ("onnxruntime", "pass"),
+        ("tflite", "not judged"),
+    ]
+    assert (report.exit_status, report.checks[1].note) == (2, f"{failed.kind}: {failed.message}")
 
 
 def test_what_an_interval_that_reaches_over_the_limit_could_hide_is_told(rig: Rig) -> None:
@@ -505,7 +530,7 @@ def test_a_gate_times_files_at_its_batch_alone_and_beside_others(
 
     asked: list[Any] = []
     monkeypatch.setattr(module, "measure_requested", lambda request, *_: asked.append(request.batches))
-    monkeypatch.setattr(module, "compare_files", lambda *_, batch, **__: asked.append(batch) or [])
+    monkeypatch.setattr(module, "compare_files", lambda *_, batch, **__: asked.append(batch) or ([], []))
     timing = module.DeviceTiming(store=None, batch=4)  # type: ignore[arg-type]
     file = open_one(str(make("a.onnx")))
     timing.measure([file], {})

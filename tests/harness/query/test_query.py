@@ -11,10 +11,10 @@ from factories.stores import MANY, add_sessions, calibrate, networks, new_store
 
 from harness.output.report.conditions import condition_lines
 from harness.prediction.bench_files import file_latency
-from harness.query.accuracies import AccuracySource
+from harness.query.accuracies import AccuracySource, load
 from harness.query.costs import cost_columns
 from harness.query.latencies import LatencySource
-from harness.query.query import Query
+from harness.query.query import Query, parse_limits
 from harness.store import Store
 from space import TINY
 from space.dataset import bench_dataset, write_dataset
@@ -131,3 +131,18 @@ def test_a_device_of_which_nothing_is_good_enough_costs_a_page_that_device_alone
     assert [name for name in page.found.table.costs if ONE.device in name or "hot" in name] == [ONE.device]
     (note,) = (one for one in page.found.notes if one.startswith("left out: device 'hot'"))
     assert "nothing measured is good enough: 3 networks of grade D left out" in note
+
+
+@pytest.mark.parametrize("name", ["params", "memory", "made-up:energy", "made-up:tflite:memory"])
+def test_a_greatest_latency_is_no_limit_on_what_is_no_time(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"--max-latency is a time, and '{name}' is none"):
+        parse_limits((), ["made-up", name], "8ms")
+    assert parse_limits((), [name], "") == ([name], ())
+    assert len(parse_limits((), ["made-up", "made-up:load"], "8ms")[1]) == 2
+
+
+def test_made_up_accuracies_have_one_epoch_and_the_scatter_that_one_gives_them() -> None:
+    with pytest.raises(ConfigError, match="synthetic stands alone"):
+        load(AccuracySource(paths=("synthetic",), epoch="5"), TINY)
+    (found,) = load(AccuracySource(paths=("synthetic",), noise_sd=0.3), TINY)
+    assert found.seed_sd == 0.3

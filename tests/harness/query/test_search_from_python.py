@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from factories.stores import MANY, add_sessions, calibrate, networks, new_store, stored
+from factories.tables import made_cost, made_table
 from rigs.commands import run
 from rigs.examples import run_example
 
@@ -17,10 +19,11 @@ from harness.models.results import results
 from harness.prediction.space_prediction import SpaceTable, predict
 from harness.query import compare, join, search
 from harness.query.answer import ParetoFront, SearchAnswer
+from harness.query.join import SearchTable
 from harness.store import Store
 from search.table.constraints import parse_constraint
 from search.table.synthetic import synthetic_accuracies
-from space import BLOX, TINY
+from space import BLOX, MINI, TINY
 from space.dataset import bench_dataset, write_dataset
 from space.errors import ConfigError
 
@@ -121,8 +124,9 @@ def test_costs_that_are_none_and_latencies_by_a_property_s_name_are_refused(pred
         ConfigError, match=r"'parms' is unknown; did you mean 'params'\? \(known: params, macs"
     ):
         join.join("synthetic", costs=["parms"])
-    with pytest.raises(ConfigError, match="'params' is a property"):
-        join.join("synthetic", {"params": predicted}, costs=[])
+    for name in ("params", "phone:memory", "phone:energy", ""):
+        with pytest.raises(ConfigError, match=f"'{name}' is a property of networks, or no name"):
+            join.join("synthetic", {name: predicted}, costs=[])
 
 
 def test_latencies_of_one_device_twice_are_told_apart_by_names_that_one_gives(predicted: SpaceTable) -> None:
@@ -214,3 +218,12 @@ def test_the_front_of_a_method_has_networks_that_it_evaluated_alone() -> None:
     assert answer.trace is not None
     assert set(front.front.indices.tolist()) <= set(answer.trace.indices.tolist())
     assert front[-1]["index"] == answer.best.index, "no network of the front is more accurate than the answer"
+
+
+def test_what_is_not_found_is_told_without_a_limit_and_with_one_that_no_interval_is_of() -> None:
+    far = replace(made_cost("pixel", [1.0, 2.0]), supported=np.zeros(len(MINI), dtype=np.bool_))
+    unlike = SearchTable(table=made_table([60.0, 70.0], far), provenance={}, notes=())
+    with pytest.raises(ConfigError, match=rf"{len(MINI):,} networks unlike any measured one are left out"):
+        search.search(unlike)
+    with pytest.raises(ConfigError, match=r"no network meets params<1M; the nearest is "):
+        search.search(join.join("synthetic"), ["params<1M"], confident=True)

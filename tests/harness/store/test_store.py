@@ -246,6 +246,26 @@ def test_the_reference_is_that_of_sessions_whose_core_was_as_fast_as_at_best(sto
     assert found()[0] == pytest.approx(1110), "what is set apart says nothing of what cores can do"
 
 
+def test_cores_are_usually_as_far_apart_as_where_the_reference_is_quiet(store: Store) -> None:
+    def found() -> float | None:
+        reference = store.reference_latency(CONFIGURATION)
+        assert reference is not None
+        return reference.core_to_core_ns
+
+    def told(minute: int, reference_ns: int, **known: Any) -> None:
+        store.add_session(session_at(reference_ns, minute=minute, scheduling=known))
+
+    told(0, 1000)
+    assert found() is None
+    for minute, (reference_ns, ns) in enumerate(
+        ((1130, 230.0), (1000, 92.0), (1010, 96.0), (1140, 240.0)), 1
+    ):
+        told(minute, reference_ns, core_to_core={"ns": [ns / 2, ns], "alone_ns": 95.0, "guest": True})
+    assert found() == 94.0
+    told(5, 1000, core_to_core="near")
+    assert found() == 94.0, "what is no number is not told"
+
+
 @pytest.mark.parametrize(
     ("provider", "slowed"),
     [

@@ -22,9 +22,9 @@ def test_a_library_is_distilled_anew_by_its_own_recipes_with_the_seed_that_is_ad
     library = made_library()
     asked: list[tuple[int, DistilRecipe]] = []
 
-    def stage_units(teacher: Any, task: Any, places: list[int], recipe: DistilRecipe, results: Any) -> Any:
-        asked.append((places[0], recipe))
-        return [SimpleNamespace(key=str(places[0]))]
+    def stage_units(teacher: Any, task: Any, recipes: dict[int, DistilRecipe], results: Any) -> Any:
+        asked.extend(recipes.items())
+        return [SimpleNamespace(key=str(place)) for place in recipes]
 
     monkeypatch.setattr(rounds, "stage_units", stage_units)
     monkeypatch.setattr(rounds, "stage_from", lambda place: made_stage(library.teacher, int(place)))

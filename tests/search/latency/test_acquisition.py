@@ -23,7 +23,7 @@ def narrow() -> tuple[np.ndarray, SelectedPredictor]:
     """Twenty networks that are alike in the last stage, where the truth differs most."""
     truth = additive(cells(costs(0) * np.array([[0.5], [1], [2]])))
     places = np.random.default_rng(0).choice(45**2 * 4, 20, replace=False)  # last stage: blocks 0 to 3 of 45
-    return truth, select_predictor(places, measured(truth, places, 0), candidates=RIDGE)
+    return truth, select_predictor(places, measured(truth, places, 0), candidates=RIDGE, config=BLOX)
 
 
 def test_no_network_is_picked_twice_and_none_that_is_measured(
@@ -50,7 +50,7 @@ def test_picks_lower_the_mean_variance_and_the_error_more_than_a_random_draw(
 
     def after(more: np.ndarray) -> tuple[float, float]:
         places = np.concatenate([predictor.indices, more])
-        again = select_predictor(places, measured(truth, places, 9), candidates=RIDGE)
+        again = select_predictor(places, measured(truth, places, 9), candidates=RIDGE, config=BLOX)
         error = judge(again.predict(EVERY[::37]).ratios, truth[::37]).mape
         return mean_variance(BLOX, places), error
 

@@ -36,12 +36,6 @@ def test_the_mean_variance_is_the_mean_of_every_networks_own() -> None:
         assert variance.leverage.mean() == pytest.approx(before, rel=1e-5)
         variance.measure(index)
         assert before - variance.mean == pytest.approx(gain / (1 + leverage), rel=1e-5)
-    twice = Variance(MINI, everywhere)
-    twice.measure(3, 2.0)
-    twice.measure(11)
-    assert variance.mean == pytest.approx(twice.mean, rel=1e-5), (
-        "measured twice is measured with twice the precision"
-    )
 
 
 def test_a_space_too_large_to_list_has_designs_too_and_too_many_networks_are_refused() -> None:

@@ -42,7 +42,7 @@ def test_ridge_finds_an_additive_space_to_about_the_noise_from_45_and_90_network
     truth = additive(cells(costs(1)))
     for rounds, most in ((1, 2.0), (2, 1.3)):
         places = design(rounds)
-        predictor = select_predictor(places, measured(truth, places, 5))
+        predictor = select_predictor(places, measured(truth, places, 5), config=BLOX)
         assert predictor.chosen == "ridge"
         found = judge(predictor.predict(SOME).ratios, measured(truth, SOME, 6))
         assert found.mape < most * MEAN_NOISE
@@ -57,7 +57,7 @@ def test_nine_of_ten_networks_held_out_are_measured_within_their_intervals() -> 
         truth = additive(cells(costs(seed)))
         places = design(4, seed)
         predictor = select_predictor(
-            places, measured(truth, places, seed), candidates=candidates("ridge"), seed=seed
+            places, measured(truth, places, seed), candidates=candidates("ridge"), seed=seed, config=BLOX
         )
         others = np.delete(EVERY, places)[seed::40]
         again, found = measured(truth, others, 100 + seed), predictor.predict(others)
@@ -67,7 +67,9 @@ def test_nine_of_ten_networks_held_out_are_measured_within_their_intervals() -> 
 
 def test_an_interval_holds_its_point_and_widens_with_the_coverage() -> None:
     truth, places = additive(cells(costs(0))), design(2)
-    predictor = select_predictor(places, measured(truth, places, 0), candidates=candidates("ridge"))
+    predictor = select_predictor(
+        places, measured(truth, places, 0), candidates=candidates("ridge"), config=BLOX
+    )
     usual, wide = predictor.predict(SOME), predictor.predict(SOME, coverage=0.97)
     assert np.all((usual.low <= usual.ratios) & (usual.ratios <= usual.high))
     assert np.all((wide.low <= usual.low) & (usual.high <= wide.high))
@@ -77,7 +79,7 @@ def test_an_interval_holds_its_point_and_widens_with_the_coverage() -> None:
 def test_products_across_stages_win_where_latency_depends_on_two_stages_at_once() -> None:
     truth = additive(cells(costs(2))) + fused(0.06)
     places = design(2)
-    predictor = select_predictor(places, measured(truth, places, 0))
+    predictor = select_predictor(places, measured(truth, places, 0), config=BLOX)
     by_name = {report.name: report.errors for report in predictor.reports}
     assert predictor.chosen == "borders"
     assert by_name["borders"].mape < 0.7 * by_name["ridge"].mape  # type: ignore[union-attr]
@@ -87,7 +89,9 @@ def test_products_across_stages_win_where_latency_depends_on_two_stages_at_once(
 
 def test_a_line_is_chosen_where_the_sum_of_parts_is_biased_but_exact() -> None:
     truth, places = additive(cells(costs(3))), design(1)
-    predictor = select_predictor(places, measured(truth, places, 0), parts_sum=1.07 * truth + 0.1)
+    predictor = select_predictor(
+        places, measured(truth, places, 0), parts_sum=1.07 * truth + 0.1, config=BLOX
+    )
     by_name = {report.name: report.errors for report in predictor.reports}
     assert predictor.chosen == "affine"
     assert by_name["sum"].mape > 0.1 > by_name["affine"].mape * 8  # type: ignore[union-attr]
@@ -96,7 +100,7 @@ def test_a_line_is_chosen_where_the_sum_of_parts_is_biased_but_exact() -> None:
 
 def test_a_sum_of_parts_that_needs_no_fit_is_taken_as_it_is() -> None:
     truth, places = additive(cells(costs(3))), design(1)
-    predictor = select_predictor(places, measured(truth, places, 1), parts_sum=truth)
+    predictor = select_predictor(places, measured(truth, places, 1), parts_sum=truth, config=BLOX)
     assert predictor.chosen == "sum"
     assert np.array_equal(predictor.predict(EVERY).ratios, truth)
 
@@ -105,7 +109,9 @@ def test_where_parts_mislead_by_wiring_the_corrected_line_beats_line_and_ridge()
     cost = costs(4)
     truth = additive(cells(cost + np.array([0, 0, 0, 0, 0, 0, 0.06, 0.08, 0])))  # sums are dearer than alone
     places = design(1)[:25]
-    predictor = select_predictor(places, measured(truth, places, 1), parts_sum=additive(cells(cost)))
+    predictor = select_predictor(
+        places, measured(truth, places, 1), parts_sum=additive(cells(cost)), config=BLOX
+    )
     assert predictor.chosen == "corrected"
 
 
@@ -119,11 +125,17 @@ def test_ten_networks_and_another_device_do_what_ten_networks_alone_cannot() -> 
         truth = additive(cells(cost * np.exp(rng.normal(0, 0.15, cost.shape))), 0.5)
         places = design(1, seed)[:10]
         predictor = select_predictor(
-            places, measured(truth, places, seed), prior=prior, candidates=candidates("transfer", "ridge")
+            places,
+            measured(truth, places, seed),
+            prior=prior,
+            candidates=candidates("transfer", "ridge"),
+            config=BLOX,
         )
         assert predictor.chosen == "transfer"
         found = judge(predictor.predict(SOME).ratios, truth[SOME])
-        alone = select_predictor(places, measured(truth, places, seed), candidates=candidates("ridge"))
+        alone = select_predictor(
+            places, measured(truth, places, seed), candidates=candidates("ridge"), config=BLOX
+        )
         orders.append(found.spearman)
         shares.append(found.mape / judge(alone.predict(SOME).ratios, truth[SOME]).mape)
     assert np.mean(orders) >= 0.95
@@ -134,7 +146,7 @@ def test_a_correction_learns_what_the_prior_does_not_know() -> None:
     cost, places = costs(7), design(1)
     truth = additive(cells(cost + np.array([0, 0, 0.1, 0, 0, 0.1, 0, 0, 0])))  # bconv is dear here
     training = Training(
-        known=SpaceFacts(prior=additive(cells(cost))),
+        known=SpaceFacts(config=BLOX, prior=additive(cells(cost))),
         indices=places,
         ratios=measured(truth, places, 0),
         weights=np.ones(len(places)),
@@ -188,7 +200,11 @@ def test_the_errors_that_choose_count_as_often_as_such_networks_are_in_the_space
 
 def test_rungs_that_lack_what_they_need_are_reported_as_skipped_with_the_reason() -> None:
     truth, places = additive(cells(costs(0))), design(1)[:44]
-    skipped = {r.name: r.skipped for r in select_predictor(places, truth[places]).reports if r.errors is None}
+    skipped = {
+        r.name: r.skipped
+        for r in select_predictor(places, truth[places], config=BLOX).reports
+        if r.errors is None
+    }
     assert set(skipped) == {"sum", "affine", "corrected", "transfer", "pairs", "borders"}
     assert "parts_sum" in skipped["sum"] and "prior" in skipped["transfer"]
     assert skipped["pairs"] == "needs 45 measured networks, and there are 44"
@@ -198,7 +214,8 @@ def test_the_same_seed_gives_the_same_ladder_and_another_one_other_folds() -> No
     truth, places = additive(cells(costs(0))), design(2)
     ratios = measured(truth, places, 0)
     first, second, third = (
-        select_predictor(places, ratios, seed=seed, candidates=candidates("ridge")) for seed in (0, 0, 1)
+        select_predictor(places, ratios, seed=seed, candidates=candidates("ridge"), config=BLOX)
+        for seed in (0, 0, 1)
     )
     for name in ("ratios", "low", "high"):
         assert np.array_equal(getattr(first.predict(SOME), name), getattr(second.predict(SOME), name))
@@ -232,23 +249,23 @@ def test_a_small_space_is_predicted_as_well() -> None:
 )
 def test_bad_measurements_are_refused_with_the_remedy(places: object, ratios: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        select_predictor(places, ratios)  # type: ignore[arg-type]
+        select_predictor(places, ratios, config=BLOX)  # type: ignore[arg-type]
 
 
 def test_what_is_known_must_be_known_of_every_network() -> None:
     with pytest.raises(ConfigError, match=r"prior has shape \(3,\); give one value for each of 91125"):
-        select_predictor(range(10), np.ones(10), prior=np.ones(3))
+        select_predictor(range(10), np.ones(10), prior=np.ones(3), config=BLOX)
     holed = np.ones(len(BLOX))
     holed[7] = np.nan
     with pytest.raises(ConfigError, match="parts_sum of network 7 is nan"):
-        select_predictor(range(10), np.ones(10), parts_sum=holed)
+        select_predictor(range(10), np.ones(10), parts_sum=holed, config=BLOX)
     with pytest.raises(ConfigError, match=r"no predictor can be fitted \(sum: needs parts_sum"):
-        select_predictor(range(10), np.ones(10), candidates=candidates("sum"))
+        select_predictor(range(10), np.ones(10), candidates=candidates("sum"), config=BLOX)
 
 
 def test_networks_that_all_take_the_same_time_are_predicted_to() -> None:
     predictor = select_predictor(
-        design(1), np.full(45, 1.5), prior=np.ones(len(BLOX)), parts_sum=np.full(len(BLOX), 1.5)
+        design(1), np.full(45, 1.5), prior=np.ones(len(BLOX)), parts_sum=np.full(len(BLOX), 1.5), config=BLOX
     )
     assert np.allclose(predictor.predict(EVERY[::100]).ratios, 1.5)
 
@@ -262,7 +279,7 @@ def test_no_part_costs_less_than_nothing_and_no_network_less_than_the_parts_that
         places = np.sort(rng.choice(len(BLOX), count, replace=False))
         wild = np.exp(rng.normal(0, 0.5, count))  # no physics at all: what contention makes of ratios
         guess = additive(cells(costs(seed)))
-        known = SpaceFacts(parts_sum=guess, prior=guess * np.exp(rng.normal(0, 0.05, len(BLOX))))
+        known = SpaceFacts(config=BLOX, parts_sum=guess, prior=guess * np.exp(rng.normal(0, 0.05, len(BLOX))))
         training = Training(known=known, indices=places, ratios=wild, weights=np.ones(count), seed=0)
         for candidate in CANDIDATES:
             fitted = candidate.fit(training)
@@ -286,7 +303,9 @@ def test_an_op_costs_about_the_same_in_both_slots_and_all_stages_so_that_fifteen
     op = rng.uniform(0.1, 0.3, 3) * np.exp(rng.normal(0, 0.1, (3, 3)))
     truth = additive(cells(np.hstack([op, op * 1.01, np.full((3, 3), 0.01)])))
     places = least_variance_design(BLOX, 15, 0)
-    predictor = select_predictor(places, measured(truth, places, 0), candidates=candidates("ridge"))
+    predictor = select_predictor(
+        places, measured(truth, places, 0), candidates=candidates("ridge"), config=BLOX
+    )
     assert judge(predictor.predict(SOME).ratios, truth[SOME]).mape < 2 * MEAN_NOISE
 
 
@@ -296,9 +315,11 @@ def test_a_network_measured_badly_neither_draws_the_fit_nor_widens_the_intervals
     bad = np.arange(0, 45, 5)
     ratios[bad] *= np.exp(np.random.default_rng(1).normal(0, 0.15, len(bad)))
     sds[bad] = 0.15
-    told = select_predictor(places, ratios, sds=sds, candidates=candidates("ridge"))
-    untold = select_predictor(places, ratios, candidates=candidates("ridge"))
-    without = select_predictor(np.delete(places, bad), np.delete(ratios, bad), candidates=candidates("ridge"))
+    told = select_predictor(places, ratios, sds=sds, candidates=candidates("ridge"), config=BLOX)
+    untold = select_predictor(places, ratios, candidates=candidates("ridge"), config=BLOX)
+    without = select_predictor(
+        np.delete(places, bad), np.delete(ratios, bad), candidates=candidates("ridge"), config=BLOX
+    )
     error, worst, best = (
         judge(one.predict(SOME).ratios, truth[SOME]).mape for one in (told, untold, without)
     )
@@ -314,14 +335,14 @@ def test_equal_deviations_change_nothing() -> None:
     truth, places = additive(cells(costs(5))), design(1)
     ratios = measured(truth, places, 0)
     plain, told = (
-        select_predictor(places, ratios, sds=sds, candidates=candidates("ridge"))
+        select_predictor(places, ratios, sds=sds, candidates=candidates("ridge"), config=BLOX)
         for sds in (None, np.full(45, 0.01))
     )
     assert told.predict(SOME).ratios == pytest.approx(plain.predict(SOME).ratios)
     with pytest.raises(ConfigError, match="standard deviation nan at place 3"):
-        select_predictor(places, ratios, sds=[0.01] * 3 + [np.nan] * 42)
+        select_predictor(places, ratios, sds=[0.01] * 3 + [np.nan] * 42, config=BLOX)
     with pytest.raises(ConfigError, match=r"45 networks with standard deviations of shape \(2,\)"):
-        select_predictor(places, ratios, sds=[0.01, 0.01])
+        select_predictor(places, ratios, sds=[0.01, 0.01], config=BLOX)
 
 
 @pytest.mark.parametrize("name", ["ridge", "macs"])
@@ -329,7 +350,7 @@ def test_a_network_with_an_op_that_was_never_measured_there_is_far_from_all_meas
     truth = additive(cells(costs(1)))
     last = np.array(["bconv" in block.ops for block in BLOX.blocks])[EVERY // 45**2]
     places = np.random.default_rng(0).choice(np.flatnonzero(~last), 40, replace=False)
-    predictor = select_predictor(places, measured(truth, places, 0), candidates=candidates(name))
+    predictor = select_predictor(places, measured(truth, places, 0), candidates=candidates(name), config=BLOX)
     found = predictor.predict(EVERY)
     assert not found.supported[last].any()
     assert (
@@ -343,7 +364,7 @@ def test_a_network_with_an_op_that_was_never_measured_there_is_far_from_all_meas
 def test_a_line_through_macs_reaches_no_further_than_what_was_measured() -> None:
     truth = 0.2 + all_macs(BLOX) / 2e8
     slow = np.argsort(truth)[-2000::50]
-    predictor = select_predictor(slow, measured(truth, slow, 0), candidates=candidates("macs"))
+    predictor = select_predictor(slow, measured(truth, slow, 0), candidates=candidates("macs"), config=BLOX)
     found = predictor.predict(np.argsort(truth)[:10])
     assert not found.supported.any() and (found.ratios > 0).all()
 
@@ -357,7 +378,7 @@ def test_random_judges_lie_within_intervals_as_often_as_claimed_after_a_design_t
         truth, rng = additive(cells(costs(seed))) + fused(0.01), np.random.default_rng(seed)
         places = least_variance_design(BLOX, 60, seed)
         predictor = select_predictor(
-            places, measured(truth, places, seed), candidates=candidates("ridge"), seed=seed
+            places, measured(truth, places, seed), candidates=candidates("ridge"), seed=seed, config=BLOX
         )
         judges = rng.choice(len(BLOX), 225, replace=False)
         found, again = predictor.predict(judges), measured(truth, judges, 100 + seed)

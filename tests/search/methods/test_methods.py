@@ -95,6 +95,16 @@ def test_the_integer_program_finds_the_best_network_of_blox_under_a_limit_where_
         assert drawn.best != trace.best
 
 
+def test_the_integer_program_takes_costs_of_which_some_have_no_far_end() -> None:
+    truth, far_ends = additive(4), all_macs(MINI) / 1e5
+    limit = float(np.quantile(far_ends, 0.2))
+    far_ends[np.random.default_rng(0).random(len(MINI)) < 0.9] = np.inf
+    allowed = far_ends <= limit
+    given = replace(problem(40, allowed=allowed), costs={"latency": far_ends}, limits={"latency": limit})
+    trace = run("ilp", given, lambda indices: truth[indices])
+    assert trace.best == np.where(allowed, truth, -np.inf).argmax()
+
+
 def test_the_integer_program_passes_over_what_only_its_additive_costs_allow() -> None:
     truth = additive(4)
     rng = np.random.default_rng(0)

@@ -38,6 +38,9 @@ def test_settings_come_back_from_their_text() -> None:
         ('{"libraries": 0}', "networks are fine-tuned from a library"),
         ('{"recipe": {"epoch": 3}}', "did you mean 'epochs'"),
         ('{"distil": 3}', "distil = 3; give an object of its fields"),
+        ('{"distil": {"epoch": 3}}', "study: distil has no 'epoch'; did you mean 'epochs'"),
+        ('{"supernet": {"epochs": 0}}', "epochs = 0; give a whole number of at least 1"),
+        ('{"lana": {"views": 2, "epochs": 1}}', "views = 2; 1 epochs cannot use that many"),
     ],
 )
 def test_bad_settings_are_refused(text: str, message: str) -> None:

@@ -203,12 +203,18 @@ def test_a_study_of_real_images_does_not_say_that_they_are_made_up(tmp_path: Pat
     assert "larger networks, real images or another space" in to_markdown(short)
 
 
-def test_a_ground_truth_of_another_task_is_refused(
+def test_a_ground_truth_of_another_task_and_a_guide_that_is_none_are_refused_at_once(
     settings: StudySettings, truth: GroundTruth, folder: Path
 ) -> None:
     other = dataclasses.replace(settings, task="synthetic:1:6/4/5")
     with pytest.raises(ConfigError, match="was trained on 'synthetic-0-6-4-5'"):
         run_study(other, truth, unit_runner(folder, idle=True))
+    for guide, message in (
+        ({"wieght": 0.5}, "guide: wieght = 0.5; give numbers for"),
+        ({"weight": 0}, "guide: weight = 0; give"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            run_study(dataclasses.replace(settings, guide=guide), truth, unit_runner(folder, idle=True))
     with pytest.raises(ConfigError, match="is of space 'small-study', the study of 'tiny'"):
         run_study(
             dataclasses.replace(settings, space="tiny", task="synthetic:0:1/1/1"), truth, unit_runner(folder)

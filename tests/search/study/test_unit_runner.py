@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pytest
+
 from search.study.unit_runner import UnitRunner
 from search.work.events import OnProgress
 from search.work.kinds import find_kind
@@ -32,3 +34,22 @@ def test_a_unit_that_is_done_says_how_many_are_and_the_time_left_for_the_others(
     assert re.search(r", 1 of 3 units, 0:00:\d\d left for these$", first)
     assert re.search(r", 2 of 3 units, 0:00:\d\d left for these$", second)
     assert last.endswith("3 of 3 units")
+
+
+def test_results_are_verified_once_however_often_they_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines, read = list[str](), list[str]()
+    units = [Unit(kind="train", config={"number": number}) for number in range(2)]
+    runner = UnitRunner(results=ResultStore(folder=tmp_path), runner=Quick(), log=lines.append)
+    runner.digests(units)
+    again = UnitRunner(results=runner.results, runner=Quick(), log=lines.append)
+    lines.clear()
+    get = ResultStore.get
+    monkeypatch.setattr(
+        ResultStore, "get", lambda results, digest: read.append(digest) or get(results, digest)
+    )
+    assert again.by_name({"all": units}) == {"all": [({"number": 0.0}, 1.0), ({"number": 1.0}, 1.0)]}
+    assert len(read) == 4, "each verified, then used"
+    assert again.contents(units[:1]) == [{"number": 0.0}] and len(read) == 5
+    assert lines == []

@@ -105,3 +105,10 @@ def test_limits_that_a_network_meets_by_its_estimate_alone_are_told() -> None:
     found = answer(table, [parse_constraint(text) for text in ("pixel<2.1ms", "pixel>0.5ms", "pi<=5ms")])
     assert [str(one) for one in by_estimate_alone(table, found, 1)] == ["pixel<2.1ms"]
     assert by_estimate_alone(table, found, 0) == []
+
+
+def test_without_a_limit_nothing_is_near_where_all_with_an_accuracy_are_unlike_what_was_measured() -> None:
+    far = replace(made_cost("pixel", [1.0, 2.0]), supported=np.zeros(len(MINI), dtype=np.bool_))
+    table = made_table([60.0, 70.0], far)
+    assert not len(answer(table, []).ranked)
+    assert nearest(table, []) is None

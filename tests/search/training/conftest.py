@@ -1,4 +1,4 @@
-"""A folder on a disk that is soon full."""
+"""A folder on a disk that is soon full, and trainings in one thread."""
 
 from __future__ import annotations
 
@@ -14,3 +14,14 @@ def small_folder(tmp_path: Path) -> Iterator[Path]:
     """Return a folder with room for 256 KiB."""
     with small_disk(tmp_path / "disk", 256 << 10) as disk:
         yield disk.folder
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Train in one thread: small networks are slower on many, and a sum over threads may differ in its last bits."""
+    import torch  # late: other tests of this folder do without
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

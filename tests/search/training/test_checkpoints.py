@@ -7,7 +7,6 @@ import dataclasses
 import os
 import pickle
 import signal
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,8 +27,7 @@ from search.training.training import Trained, train
 from space import Architecture
 from space.errors import ConfigError
 
-pytestmark = pytest.mark.training
-
+pytestmark = [pytest.mark.training, pytest.mark.usefixtures("one_thread")]
 
 TASK = made_task()
 
@@ -38,22 +36,10 @@ class Stop(Exception):
     """Stand for whatever ends a training."""
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def whole() -> Trained:
     """The training that was never stopped."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    trained = train(NETWORK, TASK, RECIPE)
-    torch.set_num_threads(threads)
-    return trained
+    return train(NETWORK, TASK, RECIPE)
 
 
 @cache

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from factories.tasks import NETWORK, RECIPE, TINY, made_task
 
 from search.training.history import Epoch, Figures
@@ -176,12 +175,10 @@ def test_trainings_that_are_not_alike_are_refused() -> None:
 
 
 @pytest.mark.training
+@pytest.mark.usefixtures("one_thread")
 def test_networks_that_were_trained_are_written_and_read_back(tmp_path: Path) -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     recipe = dataclasses.replace(RECIPE, epochs=2)
     trained = [train(Architecture.parse(name, TINY), made_task(), recipe) for name in ("conv", "bconv")]
-    torch.set_num_threads(threads)
     write_trainings(tmp_path, trained)
     found = load_accuracies(tmp_path, config=TINY)
     assert found.synthetic and "synthetic" in found.label

@@ -22,16 +22,7 @@ from space import MINI, Architecture, SpaceConfig
 from space.errors import ConfigError, HarnessError
 from space.networks import build_network
 
-pytestmark = pytest.mark.training
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> object:
-    """Small networks are slower on many threads, and a sum over threads may differ in its last bits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = [pytest.mark.training, pytest.mark.usefixtures("one_thread")]
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -18,10 +19,11 @@ from rigs.forked_workers import forked_workers
 from search.training.history import EpochDone
 from search.work.events import Event, UnitProgress, sentence
 from search.work.local_pool import LocalPool
+from search.work.processes import start
 from search.work.results import ResultStore
 from search.work.unit import Unit
 from search.work.unit_runs import Runner, run_units
-from space.errors import ConfigError
+from space.errors import ConfigError, HarnessError
 
 PATIENCE_S = 60.0
 
@@ -164,3 +166,16 @@ def test_a_training_killed_after_an_epoch_goes_on_after_it(tmp_path: Path) -> No
 def test_a_pool_of_impossible_numbers_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=r"local pool: .* give a whole number"):
         LocalPool(**wrong)
+
+
+def test_a_system_that_starts_no_more_processes_is_told_with_a_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none_left(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("multiprocessing.context.BaseContext.Pipe", none_left)
+    with pytest.raises(
+        HarnessError, match="no more processes can be started: Too many open files; run fewer jobs"
+    ):
+        start(print)

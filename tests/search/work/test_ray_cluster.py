@@ -79,8 +79,7 @@ def test_with_a_node_killed_in_the_run_every_unit_finishes_and_equals_the_local_
         Unit(kind="factories.work:held", config={"go": str(go), "calls": str(path), "number": number})
         for number, path in enumerate(calls)
     ]
-    units = [*held, Unit(kind="factories.work:add", config={"number": 0})]  # which waits for a node
-    where = Unit(kind="factories.work:place", config={})
+    where = Unit(kind="factories.work:place", config={})  # which waits for a node
     told: list[str] = []
 
     def show(event: Event) -> None:
@@ -94,11 +93,11 @@ def test_with_a_node_killed_in_the_run_every_unit_finishes_and_equals_the_local_
                 time.sleep(0.05)
             go.touch()
 
-    done = run_units([*units, where], far, RayCluster(address=nodes.address, modules=MODULES), show)
+    done = run_units([*held, where], far, RayCluster(address=nodes.address, modules=MODULES), show)
     assert go.exists()
     assert sorted(len(path.read_text().splitlines()) for path in calls) == [1, 2]
     assert sum("is computed again" in text for text in told) == 1
-    local = run_units(units, here, LocalPool())
+    local = run_units(held, here, LocalPool())
     assert {key: done[key] for key in local} == local  # the digests of what they gave
     assert "runtime_resources" in far.get(done[where.key])["file"]  # the code that came with the units
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import resource
 import threading
 from pathlib import Path
 from typing import Any
@@ -185,16 +186,53 @@ def test_what_a_killed_process_left_half_written_is_no_result_and_goes_when_it_i
     results = ResultStore(folder=tmp_path)
     digest = results.add({"number": 1}, "work result")
     old, new = (results.path_of(digest).with_name(f".x.{name}.partial") for name in ("old", "new"))
-    for path in (old, new):
+    record = tmp_path / "units" / ".x.json.old.partial"
+    record.parent.mkdir()
+    for path in (old, new, record):
         path.write_bytes(b"harness")
-    os.utime(old, (0, 0))
+    for path in (old, record):
+        os.utime(path, (0, 0))
     run_units([adding(1)], results, HERE)
-    assert not old.exists() and new.exists()
+    assert new.exists() and not old.exists() and not record.exists()
 
 
-def test_keeping_a_units_content_by_hand_makes_it_done(tmp_path: Path) -> None:
+def test_a_partial_file_that_its_writer_renames_meanwhile_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, stat = ResultStore(folder=tmp_path), Path.stat
+    partial = tmp_path / "objects" / "ab" / ".x.partial"
+    partial.parent.mkdir(parents=True)
+    partial.touch()
+
+    def renamed(path: Path, **more: Any) -> os.stat_result:
+        if path == partial:
+            partial.unlink()
+        return stat(path, **more)
+
+    monkeypatch.setattr(Path, "stat", renamed)
+    assert len(run_units([adding(1)], results, HERE)) == 1
+    assert not partial.exists()
+
+
+def test_on_a_full_disk_an_earlier_result_is_found_and_a_new_one_refused_with_a_remedy(
+    tmp_path: Path,
+) -> None:
+    results = ResultStore(folder=tmp_path)
+    done = run_units([adding(1)], results, HERE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # no file may grow, the lock neither
+    try:
+        assert run_units([adding(1)], results, HERE) == done
+        with pytest.raises(ConfigError, match=r"\.harness: cannot be written: File too large"):
+            run_units([adding(2)], results, HERE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_recording_a_units_content_by_hand_makes_it_done(tmp_path: Path) -> None:
     unit, results = Unit(kind="factories.work:fail", config={}), ResultStore(folder=tmp_path)
-    digest = results.keep(unit, {"number": 1})
+    digest = results.add({"number": 1}, "work result")
+    results.record(unit, digest, 1.0, "here")
     assert run_units([unit], results, HERE) == {unit.key: digest}
 
 

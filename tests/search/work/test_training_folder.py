@@ -1,19 +1,26 @@
-"""Published files of a folder that several commands train into."""
+"""The folder of trainings: published files that several commands write, and the teacher that is chosen there."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable
+import weakref
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from search.training.recipe import Recipe
+from search.training.tasks import load_task
 from search.work import training_folder
 from search.work.results import ResultStore
-from search.work.training_folder import publish
+from search.work.training_folder import load_teacher, publish, training_units
 from search.work.unit import Unit
+from space import TINY, Architecture
+from space.dataset.schema import MAX_LIST
+from space.errors import ConfigError
 
 
 def test_of_two_commands_that_end_at_once_the_last_one_publishes_what_both_trained(
@@ -41,3 +48,40 @@ def test_of_two_commands_that_end_at_once_the_last_one_publishes_what_both_train
         ends = [pool.submit(publish, ResultStore(folder=tmp_path), [], []) for _ in range(2)]
     assert [end.result()[1:] for end in ends] == [([], [])] * 2
     assert published[-1] == sorted([one.key, other.key])
+
+
+class OneOfMany:
+    """A training as far as the choice of a teacher looks at it."""
+
+    def __init__(self, first: int) -> None:
+        self.architecture = f"network-{first}"
+        self.recipe = SimpleNamespace(seed=0)
+        self.best = SimpleNamespace(val=SimpleNamespace(first=first, loss=0.5))
+
+
+def test_the_best_of_many_trainings_is_found_without_all_weights_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive, most = weakref.WeakSet[OneOfMany](), 0
+
+    def every(folder: Path) -> Iterator[OneOfMany]:
+        nonlocal most
+        for first in (3, 1, 4, 1, 5, 9, 2, 6):
+            one = OneOfMany(first)
+            alive.add(one)
+            most = max(most, len(alive))
+            yield one
+
+    (tmp_path / "units").mkdir()
+    monkeypatch.setattr(training_folder, "_all_of", every)
+    assert str(load_teacher(tmp_path).architecture) == "network-9"
+    assert most <= 4, "this one, the best, and what loops still name"
+
+
+@pytest.mark.parametrize("epochs", [255, 256])
+def test_more_epochs_than_published_files_hold_are_refused_before_anything_is_trained(epochs: int) -> None:
+    task = load_task("synthetic:0:2/2/2", TINY)
+    networks = [Architecture.from_index(place, TINY) for place in (0, 1)]
+    refused = pytest.raises(ConfigError, match="256 epochs are more than the 255 that published files hold")
+    with refused if epochs > MAX_LIST else contextlib.nullcontext():
+        assert len(training_units(networks, task, Recipe(epochs=epochs, batch=2))) == 2

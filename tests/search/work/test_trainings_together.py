@@ -11,7 +11,7 @@ from search.training.augment import NONE
 from search.training.recipe import Recipe
 from search.training.tasks import load_task
 from search.training.trained_files import trained_from
-from search.work.events import Event
+from search.work.events import Event, UnitsFound
 from search.work.local_pool import LocalPool
 from search.work.results import ResultStore
 from search.work.trainings import keep_each, together_unit, training_unit
@@ -41,7 +41,8 @@ def test_each_network_is_the_result_of_its_own_unit_and_what_it_would_be_alone(t
     keep_each(whole, units, results)
     events: list[Event] = []
     done = run_units(units, results, LocalPool(processes=1), events.append)
-    assert events == []  # nothing is left to be run
+    found = UnitsFound(keys=frozenset(unit.key for unit in units), units=2)
+    assert events == [found], "nothing is left to be run"
     apart = ResultStore(folder=tmp_path / "alone")
     alone = run_units(units, apart, LocalPool(processes=1))
     for name, unit in zip(NAMES, units, strict=True):

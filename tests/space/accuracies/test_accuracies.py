@@ -236,6 +236,14 @@ def test_only_the_seeds_that_are_named_count(tmp_path: Path) -> None:
     assert found.seeds == (1, 4)
 
 
+def test_a_seed_that_is_named_twice_counts_once(tmp_path: Path) -> None:
+    paths = written(tmp_path, base(), base(1, test_top1=[1.0, 2.0, 3.0]))
+    once, twice = (load_accuracies(paths, metric="test_top1", seeds=seeds) for seeds in ((1, 0), (1, 0, 1)))
+    assert there(twice) == there(once)
+    assert twice.seed_counts[[5, 7, 9]].tolist() == [2, 2, 2]
+    assert (twice.seed_sd, twice.seed_freedom) == (once.seed_sd, once.seed_freedom)
+
+
 def test_a_seed_without_the_metric_is_left_out_with_a_note_unless_it_was_named(tmp_path: Path) -> None:
     paths = written(tmp_path, base(), ext(), base(1))
     found = load_accuracies(paths, metric="train_top1")

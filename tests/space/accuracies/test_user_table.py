@@ -182,8 +182,9 @@ def test_other_titles_are_no_costs(title: str, suffix: str, tmp_path: Path) -> N
     assert load_accuracies(path).at(0) == load_accuracies(path, metric=title).at(0) == 63.5
 
 
-def test_rows_of_several_seeds_are_averaged(suffix: str, tmp_path: Path) -> None:
-    columns: dict[str, list[object]] = {"index": [1, 2, 1], "seed": [0, 0, 7], "acc": [60.0, 50.0, 62.0]}
+@pytest.mark.parametrize("title", ["seed", "Seed"])
+def test_rows_of_several_seeds_are_averaged(title: str, suffix: str, tmp_path: Path) -> None:
+    columns: dict[str, list[object]] = {"index": [1, 2, 1], title: [0, 0, 7], "acc": [60.0, 50.0, 62.0]}
     path = table(tmp_path, suffix, columns)
     found = load_accuracies(path)
     assert (found.at(1), found.at(2), found.seeds) == (61.0, 50.0, (0, 7))

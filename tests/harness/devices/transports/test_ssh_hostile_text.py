@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rigs.short_campaigns import NETWORKS, await_no_process, measure
+from rigs.short_campaigns import NETWORKS, await_no_process
+from rigs.sleeping_models import measure, sleeping_installed
 from rigs.sshd import Sshd, start_sshd
 
 from harness.devices.client import AgentClient, deploy
@@ -93,13 +94,13 @@ def test_a_hostile_root_is_a_folder_like_any_other(
         assert (root / "lock").exists() and (root / "parts").is_dir()
 
 
-@pytest.mark.long
 def test_a_root_with_spaces_and_quotes_works_from_end_to_end(
     server: Sshd, marker: Path, tmp_path: Path
 ) -> None:
     store = Store(str(tmp_path / "my store's file.sqlite"))
     root = tmp_path / f'my devices\' "root" $(touch {marker.name}) é'
-    outcome = measure(server.device(root=str(root)), store, NETWORKS[:1])
+    with sleeping_installed():
+        outcome = measure(server.device(root=str(root)), store, NETWORKS[:1])
     store.close()
     assert (outcome.measured, outcome.failures, outcome.error) == (1, [], None)
     assert (root / "parts").is_dir()

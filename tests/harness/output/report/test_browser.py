@@ -125,6 +125,14 @@ class Page:
         text = "return [...document.querySelectorAll(`#${arguments[0]} tbody tr`)].map((row) => Number(row.dataset.index))"
         return list(self.script(text, table_id))
 
+    def downloaded_front(self, path: Path) -> list[dict[str, str]]:
+        """Click on the front's download, and return the rows of the file that it makes."""
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        self.script("download.click()")
+        WebDriverWait(self.driver, 20, 0.05).until(lambda _: path.exists() and path.stat().st_size)
+        return list(csv.DictReader(io.StringIO(path.read_text("utf-8"), newline="")))
+
     def text(self, selector: str) -> str:
         return str(self.script("return document.querySelector(arguments[0]).textContent", selector))
 
@@ -512,13 +520,8 @@ def test_the_rows_show_the_tables_numbers_and_the_word_synthetic(mini: Page) -> 
 
 
 def test_the_front_downloads_as_csv(mini: Page, folder: Path) -> None:
-    from selenium.webdriver.support.ui import WebDriverWait
-
     mini.ask({"params": "42000"})
-    mini.script("download.click()")
-    path = folder / "synthetic-front-synthetic-phone.csv"
-    WebDriverWait(mini.driver, 20, 0.05).until(lambda _: path.exists() and path.stat().st_size)
-    rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8"), newline="")))
+    rows = mini.downloaded_front(folder / "synthetic-front-synthetic-phone.csv")
     assert [int(row["index"]) for row in rows] == mini.rows("front")
     for row in rows:
         index = int(row["index"])
@@ -527,6 +530,20 @@ def test_the_front_downloads_as_csv(mini: Page, folder: Path) -> None:
         assert float(row["params"]) == mini.table.costs["params"].values[index]
         cost = mini.table.costs["synthetic-phone"]
         assert float(row["synthetic synthetic-phone_ms"]) == pytest.approx(cost.values[index], rel=1e-6)
+
+
+def test_the_csv_of_intervals_without_an_upper_end_has_no_number_there(browser: Any, folder: Path) -> None:
+    table = made_table(MINI, ("endless",))
+    cost = table.costs["endless"]
+    assert cost.high is not None
+    endless = replace(cost, high=np.full_like(cost.high, np.inf))
+    table = replace(table, costs={**table.costs, "endless": endless})
+    page, path = Page(browser, table), folder / "endless.html"
+    path.write_text(build_page(made_report(table)), "utf-8")
+    page.open(path)
+    for row in page.downloaded_front(folder / "synthetic-front-endless.csv"):
+        assert row["synthetic endless_high_ms"] == ""
+        assert float(row["synthetic endless_low_ms"]) > 0
 
 
 @pytest.mark.long

@@ -89,6 +89,13 @@ def test_the_entries_unused_for_longest_make_room(cache: Path, monkeypatch: pyte
     assert {path.name for path in cache.iterdir() if not path.name.startswith(".")} == {"a", "c", "d"}
 
 
+def test_images_that_somebody_removed_by_hand_do_not_keep_others_out(cache: Path) -> None:
+    kept("a")
+    (cache / "a" / "images.npy").unlink()
+    assert (kept("b") == IMAGES).all()
+    assert (kept("a") == IMAGES).all() and len(MADE) == 3
+
+
 def test_a_disk_without_room_is_told_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caching.shutil, "disk_usage", lambda path: SimpleNamespace(free=5))
     with pytest.raises(

@@ -1,0 +1,131 @@
+"""Doubts of ratios that may have been moved by what no wait of a run shows: caches that are shared, and cores far apart.
+
+A network of many small operators hands over between its threads more often than one of few large ones, so that their ratio
+depends on how far apart the cores are (device_agents.core_to_core); the host of a virtual machine moves them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from harness.devices.conditions import number
+from harness.estimates.reference import (
+    OTHERS_SHARE,
+    QUIET_NOISE,
+    SLOW_SHARE,
+    ReferenceLevel,
+    others_busy,
+    reference_level_ns,
+    session_slowness,
+)
+from harness.records import ReferenceLatency, SessionRecord
+
+# TFLite with programs on the other core: while the reference took 3 to 13 % longer than when quiet, a network that was not
+# slowed at all moved by 0.83 of that; in ONNX Runtime ratios moved by a quarter of it.
+MOVED_SHARE = 0.8
+# Where other cores were busy in every session, nothing tells the quiet level. Beside a program that streams memory ratios were
+# off by up to 5.3 (ONNX Runtime) and 8.7 % (TFLite), beside one that computes by 2 to 3 %, and the two cannot be told apart.
+# With this doubt 22 of 24 TFLite intervals held beside the first (docs/performance.md, "Contention"), and grade C is the best.
+NEVER_QUIET_DOUBT = 0.05
+
+# On a quiet host latencies between two cores differed by up to a third within a minute, and networks took the same; 2.3 to 2.7
+# times as far apart, ratios moved by up to 12 % (TFLite) and 35 % (ONNX Runtime).
+APART_SHARE = 0.4
+FAR_SHARE = 0.25  # of a ratio, for each time that cores are farther apart
+# Between neighboring cores of a guest a value takes 0.6 to 1 times what the same reads and writes take on one core.
+GUEST_SHARE = 1.2
+# Of sessions that do not tell: what a reference slower than in other sessions, or another program on the cores, leaves open.
+UNTOLD_SHARE = 1.5
+UNTOLD_DOUBT = 0.15
+
+
+def moved_doubt(session: SessionRecord, reference: ReferenceLatency) -> float:
+    """Return how far a session's ratio may have been moved by what no wait of its runs shows, relative."""
+    return max(shared_caches_doubt(session, reference), far_cores_doubt(session, reference))
+
+
+def shared_caches_doubt(session: SessionRecord, reference: ReferenceLatency) -> float:
+    """Return how far programs on other cores may have moved a session's ratio, relative: caches and bandwidth are shared.
+
+    A reference that runs slower than when quiet while another core is busy, or something unseen slows this one, may do so for
+    want of caches, which the network needs less or more of: then the ratio moves by up to as much. Where neither is so it is the
+    machine's clock, common to both.
+    Cores of which nothing is known may have been busy.
+    A reference that was never seen with idle cores has no quiet level to compare with.
+    """
+    busy = others_busy(session)
+    if busy is not None and busy <= OTHERS_SHARE and session_slowness(session, reference) <= SLOW_SHARE:
+        return 0.0
+    level_ns = reference_level_ns(session)
+    if level_ns is None:
+        return 0.0
+    doubt = MOVED_SHARE * max(0.0, level_ns / reference.latency_ns - 1 - QUIET_NOISE)
+    return max(doubt, NEVER_QUIET_DOUBT) if reference.never_quiet else doubt
+
+
+def core_to_core_ns(session: SessionRecord) -> float | None:
+    """Return the latency between the cores of a session of several threads, one way, in ns: the longest told, or None."""
+    return max(_told_ns(session), default=None)
+
+
+def usual_core_to_core_ns(levels: Sequence[ReferenceLevel], reference_ns: float) -> float | None:
+    """Return the latency between the cores in the sessions in which the reference ran as fast as its pooled latency, in ns."""
+    told = [
+        level.core_to_core_ns
+        for level in levels
+        if level.core_to_core_ns and level.latency_ns <= (1 + QUIET_NOISE) * reference_ns
+    ]
+    return median(told) if told else None
+
+
+def apart(session: SessionRecord, reference: ReferenceLatency) -> float | None:
+    """Return how many times as far apart as usual the cores were, or as near, at least 1; None where that is not known.
+
+    The usual is that of the sessions which tell the reference's latency. Where these may all be of cores that a host has put far
+    apart, it is no more than what neighboring cores take.
+    """
+    found = [each for each in _told_ns(session) if each > 0]
+    usual_ns = reference.core_to_core_ns
+    if not found or not usual_ns:
+        return None
+    told = session.scheduling["core_to_core"]
+    alone_ns = number(told.get("alone_ns"))
+    if told.get("guest") is True and alone_ns:
+        usual_ns = min(usual_ns, GUEST_SHARE * alone_ns)
+    return max(max(each / usual_ns, usual_ns / each) for each in found)
+
+
+def near_sessions(sessions: Sequence[SessionRecord], reference: ReferenceLatency) -> list[SessionRecord]:
+    """Return the sessions of a network without those whose cores were not as far apart as usual, if there are others."""
+    return [one for one in sessions if (apart(one, reference) or 1.0) <= 1 + APART_SHARE] or list(sessions)
+
+
+def far_cores_doubt(session: SessionRecord, reference: ReferenceLatency) -> float:
+    """Return how far the cores' distance may have moved a session's ratio, relative; 0 of one thread, and on an accelerator."""
+    if (
+        session.configuration.threads == 1
+        or session.configuration.uses_gpu
+        or not session.configuration.feels_pace
+    ):
+        return 0.0
+    times = apart(session, reference)
+    if times is not None:
+        return FAR_SHARE * (times - 1) if times > 1 + APART_SHARE else 0.0
+    if taken_share(session) > OTHERS_SHARE:
+        return UNTOLD_DOUBT
+    level_ns = reference_level_ns(session)
+    slower = 0.0 if level_ns is None else level_ns / reference.latency_ns - 1 - QUIET_NOISE
+    return UNTOLD_SHARE * max(0.0, slower)
+
+
+def taken_share(session: SessionRecord) -> float:
+    """Return the share of the measured cores that other programs took just before a session, 0 where that is not known."""
+    probe = session.scheduling.get("probe")
+    return number(probe.get("taken")) or 0.0 if isinstance(probe, Mapping) else 0.0
+
+
+def _told_ns(session: SessionRecord) -> list[float]:
+    told = session.scheduling.get("core_to_core")
+    values = told.get("ns") if isinstance(told, Mapping) else None
+    return [each for each in map(number, values if isinstance(values, list) else ()) if each is not None]

@@ -319,7 +319,7 @@ def _later(c: Configuration) -> str:
 
 
 def _differences(found: Sequence[Configuration], end: str) -> str:
-    """Return the options that tell configurations apart, followed by `end`; empty where none does."""
+    """Return the options that tell configurations apart with all their values, followed by `end`; empty where none does."""
     options: dict[str, Sequence[str | int]] = {
         "--space": [c.space for c in found],
         "--runtime": [c.runtime for c in found],
@@ -327,8 +327,12 @@ def _differences(found: Sequence[Configuration], end: str) -> str:
         "--precision": [c.precision for c in found],
         "--batch": [c.batch for c in found],
     }
-    helping = [f"{option} {values[-1]}" for option, values in options.items() if len(set(values)) > 1]
-    return f"{', '.join(helping)} {end}" if helping else ""
+    helping = [
+        f"{option} {' or '.join(map(str, dict.fromkeys(values)))}"
+        for option, values in options.items()
+        if len(set(values)) > 1
+    ]
+    return f"{', '.join(helping)}, {end}" if helping else ""
 
 
 def _others(store: Store, choice: ConfigurationChoice) -> str:

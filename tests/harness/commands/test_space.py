@@ -53,7 +53,7 @@ def test_configurations_of_two_spaces_are_told_apart_and_never_merged(store: Pat
     refused(
         run(store, "predict", "-d", "made-up"),
         "2 configurations",
-        "name one (--space tiny, ",
+        "name one (--space blox or tiny, ",
         f"{SMALL.digest[:8]}   made-up, space tiny, ",
     )
 
@@ -62,7 +62,7 @@ def test_configurations_of_two_spaces_are_told_apart_and_never_merged(store: Pat
     "command", [("predict", "--models", "7"), ("search", "--accuracies", "synthetic", "--top", "1")]
 )
 def test_the_option_that_is_named_as_remedy_helps(command: tuple[str, ...], store: Path) -> None:
-    refused(run(store, *command, "-d", "made-up"), "--space tiny")
+    refused(run(store, *command, "-d", "made-up"), "--space blox or tiny")
     done = run(store, *command, "-d", "made-up", "--space", "tiny", "--json")
     assert done.status == 0, done.stderr
     assert done.json["networks"][0]["architecture"].count("/") == 1

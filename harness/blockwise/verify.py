@@ -9,7 +9,7 @@ from pathlib import Path
 
 from exporters.calibration_images import named_images
 from exporters.conversion import check_installed
-from harness.devices.config import Device, runtime_format
+from harness.devices.config import Device, parse_precision, runtime_format
 from harness.estimates.doubtful import set_apart
 from harness.estimates.latency import Latency
 from harness.measurement.campaign import Outcome
@@ -50,7 +50,7 @@ def devices_to_verify(provenance: Mapping[str, Provenance], devices_file: Path |
     """
     configurations = searched_configurations(provenance).values()
     for one in configurations:
-        check_installed(runtime_format(one.runtime), one.precision)
+        check_installed(runtime_format(one.runtime), parse_precision(one.precision))
     return searched_devices(configurations, devices_file)
 
 

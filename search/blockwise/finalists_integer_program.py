@@ -41,13 +41,11 @@ def from_integer_program(
     distance: int = DISTANCE,
     listed: IndexArray | None = None,
     allowed: BoolArray | None = None,
-    time_limit_s: float = 60.0,
 ) -> Finalists:
     """Choose up to `count` networks by sums of `effects` (stages, B) within limits.
 
     Networks with the blocks `listed` (n, stages) are exempt from the limits: those `allowed` (n,) may be chosen, by the same
-    sums. Of sums that the solver takes as equal (`solve.TIE`) any comes first, but the same one in every call. `time_limit_s`
-    is for each program.
+    sums. Of sums that the solver takes as equal (`solve.TIE`) any comes first, but the same one in every call.
 
     Raises:
         ValueError: as `solve`, or count or distance is below 1.
@@ -60,7 +58,7 @@ def from_integer_program(
         if allowed is None or allowed[place]
     ]
     reach = max(1, min(distance, len(effects)))
-    order = in_order(effects, limits, excluded=known, time_limit_s=time_limit_s)
+    order = in_order(effects, limits, excluded=known)
     walked: list[_Choice] = []
     found = from_list(np.zeros((0, len(effects)), dtype=np.int64), np.zeros(0), count, distance=distance)
     # Where all sums are equal, none comes first: a walk would go on from one cut to the next.
@@ -79,7 +77,7 @@ def from_integer_program(
         )
         if is_all or len(found) == count:
             return found
-    return _one_by_one(effects, limits, count, reach, found, apart, known, time_limit_s)
+    return _one_by_one(effects, limits, count, reach, found, apart, known)
 
 
 def _one_by_one(
@@ -90,7 +88,6 @@ def _one_by_one(
     begun: Finalists,
     apart: Sequence[_Choice],
     known: Sequence[Blocks],
-    time_limit_s: float,
 ) -> Finalists:
     """Continue from finalists at distance `reach`, each by a program of its own."""
     stages = len(effects)
@@ -103,7 +100,7 @@ def _one_by_one(
             for blocks in found
         ]
         best: list[_Choice] = [one for one in free if _is_away(one.blocks, found, reach)][:1]
-        for one in solve(effects, [*limits, *away], 1, excluded=known, time_limit_s=time_limit_s):
+        for one in solve(effects, [*limits, *away], 1, excluded=known):
             best.append(_Choice(blocks=one.blocks, score=one.score))
         if not best:
             reach -= 1

@@ -110,7 +110,7 @@ def guide_fields(given: Mapping[str, Any]) -> dict[str, float]:
     """
     from search.training.distillation_loss import Guide
 
-    found = {item.name: item.default for item in fields(Guide) if item.name != "teacher"}
+    found: dict[str, Any] = {item.name: item.default for item in fields(Guide) if item.name != "teacher"}
     for name, value in given.items():
         if name not in found:
             raise ConfigError(f"guide: {name} = {value!r}; give numbers for {' and '.join(found)}")

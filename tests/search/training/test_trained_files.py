@@ -99,6 +99,10 @@ def test_content_that_is_no_trained_network_is_refused_by_what_is_wrong(trained:
     for content, message in (
         ({}, "IT: has no 'space'"),
         (changed(trained, recipe=3), "IT: .* recipe is int, not text"),
+        (
+            changed(trained, recipe='{"epochs": 3, "sharpness": 1}'),
+            "IT: is no trained network of this version: recipe has no 'sharpness'",
+        ),
         (changed(trained, space="blox"), "space is 'blox', and 'tiny' in its own description"),
         (changed(trained, space_config={"name": "tiny"}), "IT: is no trained network of this version"),
         (changed(trained, architecture="warp"), "stage 0 has no block 'warp'"),

@@ -88,7 +88,7 @@ def test_networks_whose_ratio_may_be_1_tie_and_the_next_step_is_named(store: Pat
 def test_a_ratio_that_may_be_wrong_by_more_than_its_interval_is_a_tie_whichever_of_the_two_it_is(
     store: Path,
 ) -> None:
-    right, doubtful = ONLY_IN_MANY
+    right, doubtful = ONLY_IN_MANY[0], UNMEASURED
     add = {"sessions": 2, "gate": {"closed": ["made-up heat"], "waited_s": 300.0}}
     opened = Store(str(store))
     add_sessions(opened, [doubtful], factor=1.3, **add)

@@ -104,13 +104,7 @@ class MeasureRequest:
         Raises: ConfigError, also where `models` or `batch` names none.
         """
         every = listed(models)
-        batches = (
-            (batch,)
-            if isinstance(batch, int)
-            else parse_batches(batch)
-            if isinstance(batch, str)
-            else tuple(batch)
-        )
+        batches = [str(one) for one in listed(batch)]
         for name, given in (("models", every), ("batch", batches)):
             if not given:
                 raise ConfigError(f"{name} = []: name one or several, or leave it out")
@@ -122,7 +116,7 @@ class MeasureRequest:
                 reference=None if reference is None else Path(reference),
                 runtimes=tuple(several(runtimes)),
                 precisions=tuple(several(precision)),
-                batches=batches,
+                batches=parse_batches(",".join(batches)),
                 cores=parse_cores(cores) if isinstance(cores, str) else tuple(cores),
                 space=find_space(space).name,
                 **others,

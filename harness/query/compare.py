@@ -217,7 +217,7 @@ def _measured(store: Store, first: str, second: str, choice: ConfigurationChoice
             not_measured[one] = missing
             continue
         a, b = (by_hash[network.graph_hash] for network in pair)
-        apart = are_hours_apart(a.measured_utc, b.measured_utc)
+        apart = are_hours_apart(a.begun_utc, b.begun_utc) or are_hours_apart(a.measured_utc, b.measured_utc)
         result = compare_estimates(
             a.estimate, b.estimate, [a.configuration, b.configuration], hours_apart=apart
         )

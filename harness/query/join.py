@@ -130,6 +130,8 @@ def build_table(
     left_out = unusable(store, config, [name for name in stored if name in spare], latencies)
     costs = [name for name in costs if name not in left_out]
     if known and not is_enumerable(config):
+        if left_out and not accuracies.paths and set(costs) <= PROPERTIES.keys():
+            raise ConfigError("; ".join(left_out.values()))  # why nothing is known
         table, provenance, notes = known_table(store, config, accuracies, costs, latencies, log)
         notes += _left_out(left_out)
         return SearchTable(table=table, provenance=provenance, notes=tuple(notes))

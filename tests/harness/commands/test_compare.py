@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import pytest
 from factories.model_files import dense, save
-from factories.stores import FEW, MANY, add_sessions, networks, stored, true_ratio
+from factories.stores import FEW, MANY, add_sessions, made_sessions, networks, stored, true_ratio
 from rigs.commands import refused, run
 from rigs.terminals import run_in_terminal
 
@@ -16,7 +16,7 @@ from harness.estimates.comparison import compare as compare_estimates
 from harness.measurement.events import SessionDone, SessionsPlanned
 from harness.models.exported import ExportObserver
 from harness.prediction.measure import MeasureRequest
-from harness.query.compare import compare
+from harness.query.compare import NetworkComparison, compare
 from harness.store import Store
 from space import Architecture
 from space.errors import ConfigError
@@ -88,7 +88,7 @@ def test_networks_whose_ratio_may_be_1_tie_and_the_next_step_is_named(store: Pat
 def test_a_ratio_that_may_be_wrong_by_more_than_its_interval_is_a_tie_whichever_of_the_two_it_is(
     store: Path,
 ) -> None:
-    right, doubtful = ONLY_IN_MANY
+    right, doubtful = ONLY_IN_MANY[0], UNMEASURED
     add = {"sessions": 2, "gate": {"closed": ["made-up heat"], "waited_s": 300.0}}
     opened = Store(str(store))
     add_sessions(opened, [doubtful], factor=1.3, **add)
@@ -191,5 +191,19 @@ def test_two_networks_of_two_hours_have_in_their_ratio_what_an_hour_may_move(sto
     with Store(str(store)) as opened:
         add_sessions(opened, [FAST], sessions=3, seed=5)  # the last of them on another day
         (pair,) = compare(opened, FAST, SLOW, device="made-up", threads=2)
+        assert holds_an_hour(pair)
+        (pair,) = compare(opened, *ONLY_IN_MANY, device="made-up", threads=2)
+        assert not holds_an_hour(pair), "both were measured on the same two days"
+        for session in made_sessions([UNMEASURED], MANY, sessions=2):
+            if session.started_utc > "2024-05-02":
+                opened.add_session(session)
+        (pair,) = compare(opened, UNMEASURED, ONLY_IN_MANY[0], device="made-up", threads=2)
+        assert holds_an_hour(pair), "the last sessions are of the same day, the first are not"
+
+
+def holds_an_hour(pair: NetworkComparison) -> bool:
+    """Return whether the interval of a ratio holds what an hour may move; it holds one of the two."""
     a, b = pair.first.estimate, pair.second.estimate
-    assert pair.result == compare_estimates(a, b, hours_apart=True) != compare_estimates(a, b)
+    with_hour, without = compare_estimates(a, b, hours_apart=True), compare_estimates(a, b)
+    assert pair.result in (with_hour, without) and with_hour != without
+    return pair.result == with_hour

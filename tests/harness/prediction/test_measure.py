@@ -92,6 +92,10 @@ def test_networks_are_named_as_python_and_dataframes_hold_them_and_numbers_as_th
         ("conv/conv/conv", "all"),
     ]
     assert {(one.cores, one.batches) for one in found} == {((2, 3), (1, 8))}
+    asked(monkeypatch, name, found.append, models=BLOX[3], batch=np.int64(8))
+    assert found[-1].batches == (8,)
+    with pytest.raises(ConfigError, match=r"'1\.5' is no number of images"):
+        asked(monkeypatch, name, found.append, models=BLOX[3], batch=1.5)
 
 
 @pytest.mark.parametrize("name", MORE)

@@ -133,3 +133,10 @@ def test_what_a_page_of_some_networks_cannot_have_is_refused(store: Path, tmp_pa
         load(AccuracySource(paths=("blox-base-0.blox",)), SPACE)
     with pytest.raises(MissingMetric):
         load(AccuracySource(paths=(own,), seeds=(7,)), SPACE)
+
+
+def test_a_page_of_nothing_that_is_known_says_why(tmp_path: Path) -> None:
+    few = tmp_path / "few.sqlite"
+    few.write_bytes(additive_store("design:1", long_chain()))
+    done = run(few, "report", "-o", str(tmp_path / "r.html"))
+    refused(done, "4 networks are measured", "too few to fit a predictor, which needs 10", "harness measure")

@@ -110,7 +110,7 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
         shape = [int(size) for size in details["shape"]]
         array = inputs.array(details["name"], shape, details["dtype"], "NHWC", *details["quantization"])
         graph.set(details["index"], array)
-        if array.dtype.kind == "f" or details["quantization"][0]:
+        if is_real(details):
             real.append((details["index"], array))
     outputs = sorted(graph.outputs(), key=lambda details: str(details["name"]))  # as other runtimes have them
 
@@ -120,6 +120,8 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
         return judged_values(told, inputs.batch)
 
     runtime = {"name": NAME, "package": package, "version": version, "provider": provider}
+    if not any(is_real(details) for details in outputs):  # classes may be the same, whatever the input is
+        real = []
     other_output = on_other_values(real, graph.set, graph.run, output)
     if is_named:  # what it computes in it does not tell
         graph.operators()  # refuses where they are not listed
@@ -131,6 +133,11 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
         shares = {provider: 1.0}
         return Loaded(graph.run, output, runtime, (), shares, arithmetic="int8", other_output=other_output)
     return Loaded(graph.run, output, runtime, shares=graph.shares(provider), arithmetic=graph.arithmetic())
+
+
+def is_real(details: Any) -> bool:
+    """Return whether an input or output holds real numbers, as they are or quantized."""
+    return bool(details["quantization"][0]) or getattr(details["dtype"], "__name__", "").startswith("float")
 
 
 class InterpreterGraph:

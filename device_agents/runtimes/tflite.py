@@ -94,19 +94,21 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
         return judged_values(told, inputs.batch)
 
     runtime = {"name": NAME, "package": package, "version": version, "provider": provider}
+    if provider in PROVIDERS:
+        return Loaded(
+            graph.run, output, runtime, shares=graph.shares(provider), arithmetic=graph.arithmetic()
+        )
     if not any(is_real(details) for details in outputs):  # classes may be the same, whatever the input is
         real = []
     other_output = on_other_values(real, graph.set, graph.run, output)
-    if delegates.LIBRARY in given:  # what it computes in it does not tell
-        graph.operators()  # refuses where they are not listed
-        shares = graph.shares(provider.partition("+")[0])
-        delegates.check_shares(provider, shares)
-        kept = (graph, arguments)
-        return Loaded(graph.run, output, runtime, kept, shares, other_output=other_output)
     if is_edgetpu:  # it computes in nothing else
         shares = {provider: 1.0}
         return Loaded(graph.run, output, runtime, (), shares, arithmetic="int8", other_output=other_output)
-    return Loaded(graph.run, output, runtime, shares=graph.shares(provider), arithmetic=graph.arithmetic())
+    graph.operators()  # refuses where they are not listed
+    shares = graph.shares(provider.partition("+")[0])
+    delegates.check_shares(provider, shares)
+    kept = (graph, arguments)  # what a delegate computes in it does not tell
+    return Loaded(graph.run, output, runtime, kept, shares, other_output=other_output)
 
 
 def check_provider(provider: str, given: dict[str, Any]) -> None:
@@ -124,7 +126,7 @@ def check_provider(provider: str, given: dict[str, Any]) -> None:
 def interpreter_arguments(
     module: Any, model: bytes, threads: int, provider: str, given: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return what the interpreter of a provider is made of, its delegate opened. Raises: Refusal."""
+    """Return the arguments of a provider's interpreter, its delegate opened. Raises: Refusal."""
     arguments: dict[str, Any] = {"model_content": model, "num_threads": threads}
     if provider == edgetpu.PROVIDER:
         arguments["experimental_delegates"] = [edgetpu.load_delegate(module, model)]

@@ -15,6 +15,7 @@ REASONS = ("clocks_event_reasons.active", "clocks_throttle_reasons.active")  # d
 BAD_ARGUMENT = 2
 NOTHING_FOUND = 6
 PROVIDERS = ("cuda", "tensorrt")
+OTHER_PROVIDERS = ("gpu", "rocm", "migraphx")  # harness.records.GPU_PROVIDERS has the same
 
 
 def ask_gpus(run_command: Callable[[list[str]], str]) -> tuple[list[str], str]:
@@ -88,5 +89,5 @@ def uses_gpu(provider: str) -> bool:
 
 
 def may_use_gpu(provider: str) -> bool:
-    """Return whether a provider may compute on an NVIDIA GPU: LiteRT's runs on whatever GPU Vulkan or OpenCL finds."""
-    return uses_gpu(provider) or provider.upper().startswith("GPU")
+    """Return whether a provider computes on a GPU, which may be NVIDIA's: LiteRT's runs on whatever Vulkan or OpenCL finds."""
+    return uses_gpu(provider) or any(name in provider.lower() for name in OTHER_PROVIDERS)

@@ -122,9 +122,8 @@ class JobDriver:
 
     def measure(self) -> None:
         """Measure what is left. Raises: Stop, Lost, OSError, Ended."""
-        number = len(self._visits()) + 1
         self._start_agent()
-        hello = self._greet(number)
+        hello = self._greet(self._next_visit())
         uses = choose_uses(self.job, hello)
         self._cores = allowed_cores(self.job, hello)
         self._ask_start()
@@ -180,6 +179,11 @@ class JobDriver:
 
     def _visits(self) -> list[Path]:
         return sorted(self._work.glob("visit-[0-9][0-9][0-9][0-9].jsonl"))
+
+    def _next_visit(self) -> int:
+        """Return the number of the next start; no record of before is written on, whichever are gone."""
+        visits = self._visits()
+        return int(visits[-1].stem[-4:]) + 1 if visits else 1
 
     def _write(self, **entry: Any) -> None:
         assert self._journal is not None

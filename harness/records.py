@@ -35,7 +35,7 @@ PARTS = ", parts "
 
 # In the name of a provider that runs networks on a GPU; of NVIDIA's the clocks are asked for.
 CUDA_PROVIDERS = ("cuda", "tensorrt")
-GPU_PROVIDERS = (*CUDA_PROVIDERS, "gpu")
+GPU_PROVIDERS = (*CUDA_PROVIDERS, "gpu", "rocm", "migraphx")
 ONE_CALL_PROVIDERS = ("npu", "edgetpu")  # beginnings
 # Providers that compute an fp32 model in fp32. Of others no runtime tells: a GPU may take TF32 or fp16.
 _FP32_PROVIDERS = ("CPUExecutionProvider", "XNNPACK", "builtin", "CPU", "GPU-fp32", "GPU-fp32+CPU")

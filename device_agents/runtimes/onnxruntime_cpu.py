@@ -237,8 +237,18 @@ def bind(session: Any, runtime: dict[str, str], inputs: Inputs) -> Loaded:
     loaded = Loaded(run, output, runtime, tuple(buffers), {runtime["provider"]: 1.0})
     if runtime["provider"] == DEFAULT_PROVIDER:
         return loaded
-    real = [(name, array) for name, array in given if array.dtype.kind == "f"]
+    real = (
+        [(name, array) for name, array in given if array.dtype.kind == "f"] if heeds_values(session) else []
+    )
     return replace(loaded, other_output=on_other_values(real, binding.bind_cpu_input, run, output))
+
+
+def heeds_values(session: Any) -> bool:
+    """Return whether other inputs give other real numbers, and as many: no classes alone, and no list of what was found."""
+    sizes = {size for node in session.get_inputs() for size in node.shape if isinstance(size, str)}
+    outputs = session.get_outputs()
+    is_real = any(DTYPES.get(node.type, "").startswith("float") for node in outputs)
+    return is_real and all(isinstance(size, int) or size in sizes for node in outputs for size in node.shape)
 
 
 def bind_on_card(session: Any, runtime: dict[str, str], inputs: Inputs) -> tuple[Loaded, Any]:

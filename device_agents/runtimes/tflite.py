@@ -68,25 +68,8 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
     package, version, module = find()
     provider = options.get("provider", PROVIDERS[0])
     given = options.get("provider_options") or {}
-    is_named = delegates.LIBRARY in given  # a delegate of devices.toml
-    own = (*PROVIDERS, edgetpu.PROVIDER)
-    if given and (provider in own or not is_named):
-        message = "tflite's provider %r takes no provider_options, but has %r: leave them out, or name a delegate and its library"
-        raise Refusal("bad-request", message % (provider, given))
-    if not is_named and provider not in own:
-        message = "tflite has no provider %r; it has: %s" % (provider, ", ".join(providers()))
-        raise Refusal("runtime-missing", message)
-    arguments: dict[str, Any] = {"model_content": model, "num_threads": threads}
-    is_edgetpu = provider == edgetpu.PROVIDER
-    if is_edgetpu:
-        arguments["experimental_delegates"] = [edgetpu.load_delegate(module, model)]
-    else:
-        edgetpu.refuse_elsewhere(model, provider)
-    if is_named:
-        arguments["experimental_delegates"] = [delegates.named_delegate(module, provider, given)]
-    if is_named or provider == "builtin":  # what a delegate leaves out XNNPACK would take unseen
-        resolvers = getattr(module, "OpResolverType", None) or module.experimental.OpResolverType
-        arguments["experimental_op_resolver_type"] = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    check_provider(provider, given)
+    arguments = interpreter_arguments(module, model, threads, provider, given)
     interpreter = module.Interpreter(**arguments)
     graph = Signature(interpreter, inputs.signature) if inputs.signature else InterpreterGraph(interpreter)
     for details in graph.inputs():
@@ -99,19 +82,10 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
             "this tflite runs the model without XNNPACK (it may be built without); use the provider builtin"
         )
         raise Refusal("runtime-missing", message)
+    is_edgetpu = provider == edgetpu.PROVIDER
     if is_edgetpu:
         edgetpu.check_whole(graph.operators())
-    real: list[tuple[int, Any]] = []
-    for details in graph.inputs():
-        if details["dtype"] is bytes or getattr(details["dtype"], "__name__", "").startswith(
-            ("str", "bytes")
-        ):
-            raise ValueError("input %r holds text, which harness does not make" % details["name"])
-        shape = [int(size) for size in details["shape"]]
-        array = inputs.array(details["name"], shape, details["dtype"], "NHWC", *details["quantization"])
-        graph.set(details["index"], array)
-        if array.dtype.kind == "f" or details["quantization"][0]:
-            real.append((details["index"], array))
+    real = set_inputs(graph, inputs)
     outputs = sorted(graph.outputs(), key=lambda details: str(details["name"]))  # as other runtimes have them
 
     def output() -> list[float]:
@@ -120,17 +94,72 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
         return judged_values(told, inputs.batch)
 
     runtime = {"name": NAME, "package": package, "version": version, "provider": provider}
+    if provider in PROVIDERS:
+        return Loaded(
+            graph.run, output, runtime, shares=graph.shares(provider), arithmetic=graph.arithmetic()
+        )
+    if not any(is_real(details) for details in outputs):  # classes may be the same, whatever the input is
+        real = []
     other_output = on_other_values(real, graph.set, graph.run, output)
-    if is_named:  # what it computes in it does not tell
-        graph.operators()  # refuses where they are not listed
-        shares = graph.shares(provider.partition("+")[0])
-        delegates.check_shares(provider, shares)
-        kept = (graph, arguments)
-        return Loaded(graph.run, output, runtime, kept, shares, other_output=other_output)
     if is_edgetpu:  # it computes in nothing else
         shares = {provider: 1.0}
         return Loaded(graph.run, output, runtime, (), shares, arithmetic="int8", other_output=other_output)
-    return Loaded(graph.run, output, runtime, shares=graph.shares(provider), arithmetic=graph.arithmetic())
+    graph.operators()  # refuses where they are not listed
+    shares = graph.shares(provider.partition("+")[0])
+    delegates.check_shares(provider, shares)
+    kept = (graph, arguments)  # what a delegate computes in it does not tell
+    return Loaded(graph.run, output, runtime, kept, shares, other_output=other_output)
+
+
+def check_provider(provider: str, given: dict[str, Any]) -> None:
+    """Refuse a provider that is not there, or `given` options that nothing reads: they are of a delegate of devices.toml."""
+    own = (*PROVIDERS, edgetpu.PROVIDER)
+    is_named = delegates.LIBRARY in given
+    if given and (provider in own or not is_named):
+        message = "tflite's provider %r takes no provider_options, but has %r: leave them out, or name a delegate and its library"
+        raise Refusal("bad-request", message % (provider, given))
+    if not is_named and provider not in own:
+        message = "tflite has no provider %r; it has: %s" % (provider, ", ".join(providers()))
+        raise Refusal("runtime-missing", message)
+
+
+def interpreter_arguments(
+    module: Any, model: bytes, threads: int, provider: str, given: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the arguments of a provider's interpreter, its delegate opened. Raises: Refusal."""
+    arguments: dict[str, Any] = {"model_content": model, "num_threads": threads}
+    if provider == edgetpu.PROVIDER:
+        arguments["experimental_delegates"] = [edgetpu.load_delegate(module, model)]
+    else:
+        edgetpu.refuse_elsewhere(model, provider)
+    is_named = delegates.LIBRARY in given
+    if is_named:
+        arguments["experimental_delegates"] = [delegates.named_delegate(module, provider, given)]
+    if is_named or provider == "builtin":  # what a delegate leaves out XNNPACK would take unseen
+        resolvers = getattr(module, "OpResolverType", None) or module.experimental.OpResolverType
+        arguments["experimental_op_resolver_type"] = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    return arguments
+
+
+def set_inputs(graph: InterpreterGraph | Signature, inputs: Inputs) -> list[tuple[int, Any]]:
+    """Set a graph's inputs; return places and values of those that hold real numbers. Raises: ValueError."""
+    real = []
+    for details in graph.inputs():
+        if details["dtype"] is bytes or getattr(details["dtype"], "__name__", "").startswith(
+            ("str", "bytes")
+        ):
+            raise ValueError("input %r holds text, which harness does not make" % details["name"])
+        shape = [int(size) for size in details["shape"]]
+        array = inputs.array(details["name"], shape, details["dtype"], "NHWC", *details["quantization"])
+        graph.set(details["index"], array)
+        if is_real(details):
+            real.append((details["index"], array))
+    return real
+
+
+def is_real(details: Any) -> bool:
+    """Return whether an input or output holds real numbers, as they are or quantized."""
+    return bool(details["quantization"][0]) or getattr(details["dtype"], "__name__", "").startswith("float")
 
 
 class InterpreterGraph:

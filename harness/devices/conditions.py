@@ -193,9 +193,7 @@ def throttle_remedy(signs: Sequence[str]) -> str:
     return "; ".join(known) or ANY_THROTTLING
 
 
-def closed_gates(
-    conditions: Mapping[str, Any], start_conditions: Mapping[str, Any], cores: Sequence[int] = ()
-) -> dict[str, str]:
+def closed_gates(conditions: Mapping[str, Any], start_conditions: Mapping[str, Any]) -> dict[str, str]:
     """Return reasons against a session now, by what stays the same while numbers in them change: signs of throttling, and parts
     over 3 C hotter than at the campaign's start.
 
@@ -207,7 +205,7 @@ def closed_gates(
         for name in now_c
         if name in before_c and now_c[name] > before_c[name] + HOTTER_C
     }
-    return {sign: sign for sign in throttle_signs(conditions, cores)} | hot
+    return {sign: sign for sign in throttle_signs(conditions)} | hot
 
 
 def marked_slices(session: SessionRecord) -> tuple[bool, ...]:

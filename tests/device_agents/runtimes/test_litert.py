@@ -23,7 +23,7 @@ from factories.model_files import (
     save_two_outputs_tflite,
 )
 
-from device_agents.nvidia import may_use_gpu, uses_gpu
+from device_agents.nvidia import OTHER_PROVIDERS, PROVIDERS, may_use_gpu, uses_gpu
 from device_agents.outputs import reversed_values
 from device_agents.refusal import Refusal
 from device_agents.runtimes import litert, litert_library, tflite, uses_accelerator
@@ -34,6 +34,7 @@ from device_agents.runtimes.loaded import Inputs, fixed_input, fixed_values
 from device_agents.runtimes.plain_values import fixed_bytes
 from device_agents.worker import ENDS_JOB
 from harness.devices.client import ISOLATED
+from harness.records import GPU_PROVIDERS
 
 TYPES = {
     "f": "float32",
@@ -209,7 +210,9 @@ def test_what_waits_for_an_accelerator_is_not_said_to_wait_for_a_core() -> None:
 
 def test_nvidia_is_asked_for_conditions_wherever_a_run_may_be_on_its_card() -> None:
     cards = ("GPU", "GPU-fp32", "GPU+CPU", "CUDAExecutionProvider+graph", "TensorrtExecutionProvider")
-    assert all(map(may_use_gpu, cards))
+    others = ("WebGpuExecutionProvider", "ROCMExecutionProvider", "MIGraphXExecutionProvider")
+    assert all(map(may_use_gpu, (*cards, *others)))
+    assert {*PROVIDERS, *OTHER_PROVIDERS} == set(GPU_PROVIDERS), "the harness and its agent look at the same"
     assert not any(map(may_use_gpu, ("", "CPU", "XNNPACK", "NPU", "CPUExecutionProvider")))
     assert not uses_gpu("GPU"), "whose libraries are no packages of CUDA's"
 

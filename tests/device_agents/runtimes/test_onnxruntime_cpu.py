@@ -433,3 +433,39 @@ def test_an_accelerator_runs_other_values_and_then_has_its_own_again():
     given = bind(session, runtime, Inputs(arrays={"image": np.ascontiguousarray(in_reverse)}))
     given.run()
     assert given.output() == other
+
+
+@pytest.mark.parametrize(
+    ("nodes", "output", "is_changed"),
+    [
+        ([("Relu", ["x"], {})], ("FLOAT", ["batch", 4]), True),
+        ([("ArgMax", ["x"], {"axis": 1})], ("INT64", ["batch", 1]), False),  # classes alone
+        (
+            [("Greater", ["x", "zero"], {}), ("Compress", ["x", "y0"], {"axis": 1})],
+            ("FLOAT", [1, "found"]),
+            False,
+        ),
+    ],
+)
+def test_other_values_are_given_where_they_make_other_real_numbers_and_as_many(nodes, output, is_changed):
+    from onnx import TensorProto, helper
+
+    made = [
+        helper.make_node(op, given, [f"y{place}"], **more) for place, (op, given, more) in enumerate(nodes)
+    ]
+    if len(made) > 1:  # a condition of one dimension
+        made.insert(1, helper.make_node("Squeeze", ["y0"], ["flat"]))
+        made[2].input[1] = "flat"
+    kind, shape = output
+    graph = helper.make_graph(
+        made,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
+        [helper.make_tensor_value_info(f"y{len(nodes) - 1}", getattr(TensorProto, kind), shape)],
+        [helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    session, runtime = open_session(model.SerializeToString(), 1, {})
+    loaded = bind(session, dict(runtime, provider=CUDA), Inputs())
+    loaded.run()
+    assert (loaded.other_output is not None) is is_changed

@@ -205,7 +205,7 @@ def test_odd_answers_of_a_device_are_no_sign_and_no_error(
 ) -> None:
     odd = conditions | {key: value}
     assert isinstance(throttle_signs(odd, (4, 5)), list)
-    assert isinstance(closed_gates(odd, odd, (4, 5)), dict)
+    assert isinstance(closed_gates(odd, odd), dict)
     session = make_session(
         [slice_at(1.0)], samples=({"at_ns": SECOND_NS, **odd},), configuration=TIER_A, conditions_before=odd
     )

@@ -574,6 +574,8 @@ WATCHED: dict[str, Any] = {"gpus": [{"programs": 0}]}
     [
         (on_gpu(), "C"),
         (on_gpu("GPU-fp32"), "C"),
+        (on_gpu("ROCMExecutionProvider"), "C"),
+        (on_gpu("MIGraphXExecutionProvider"), "C"),
         (on_gpu(conditions_before=IDLE), "B"),
         (on_gpu(conditions_before={"tegrastats": {"gpu_percent": 0.0}}), "B"),
         (on_gpu(conditions_before={"tegrastats": {"gpu_percent": 60.0}}), "C"),

@@ -819,7 +819,7 @@ def test_an_interrupted_job_keeps_what_is_done_and_goes_on(tmp_path: Path, numbe
         assert [one for one in sessions(store) if one in first] == first
 
 
-def test_a_folder_whose_mark_a_loss_of_power_has_damaged_is_begun_anew_only_where_it_holds_nothing(
+def test_a_folder_that_has_lost_its_mark_or_a_record_mixes_no_two_jobs_or_starts(
     ran: Ran, tmp_path: Path
 ) -> None:
     mark = tmp_path / "run.json"
@@ -827,7 +827,9 @@ def test_a_folder_whose_mark_a_loss_of_power_has_damaged_is_begun_anew_only_wher
         driver = JobDriver(archive, tmp_path, print)
         mark.write_bytes(b"")
         run_id = driver._mark_folder()
-        (tmp_path / "visit-0001.jsonl").touch()
+        assert driver._next_visit() == 1
+        (tmp_path / "visit-0002.jsonl").touch()  # the first was removed
+        assert driver._next_visit() == 3
         assert driver._mark_folder() == run_id
         mark.write_bytes(b"\0" * 40)
         with pytest.raises(Stop, match=r"run\.json is damaged or gone, .* another folder with --folder"):

@@ -649,6 +649,37 @@ def model_files() -> Target:
     )
 
 
+def checkpoint() -> Target:
+    """A file of trained weights, as `harness export --checkpoint` reads it."""
+    from io import BytesIO
+
+    import torch
+
+    from exporters.networks import task_of_checkpoint
+    from exporters.weights import Weights
+    from space import Architecture, SpaceConfig
+    from space.networks import build_network
+    from space.state_notes import with_note
+
+    space = SpaceConfig(name="small", ops=("conv",), widths=(2,), image_size=2, classes=2)
+    network, path = Architecture.from_index(0, space), Path(_folder(), "trained.pt")
+
+    def read(data: bytes) -> None:
+        path.write_bytes(data)
+        weights = Weights.from_checkpoint(path, network)
+        assert weights.checkpoint is not None
+        task_of_checkpoint(weights.checkpoint)
+
+    def saved(state: Any, *, is_archive: bool) -> bytes:
+        file = BytesIO()
+        torch.save(state, file, _use_new_zipfile_serialization=is_archive)
+        return file.getvalue()
+
+    state = with_note(build_network(network).state_dict(), network, "digits")
+    few = dict(list(state.items())[:3])
+    return Target(read=read, seeds=[saved(state, is_archive=False), saved(few, is_archive=True)])
+
+
 def baseline() -> Target:
     """The baseline of `harness gate`, and what is compared with it."""
     from factories.baselines import made_baseline
@@ -711,6 +742,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "blobs": blobs,
     "store-file": store_file,
     "model-files": model_files,
+    "checkpoint": checkpoint,
     "baseline": baseline,
     "expected": expected,
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.dataframe import RowTable, Tabular
-from harness.models.names import Network, listed, select_architectures
+from harness.models.names import Network, listed
 from search.distillation.recipe import DistilRecipe, parse_form
 from search.training.own_data.in_memory import task_in_memory
 from search.training.recipe import Recipe, default_recipe
@@ -30,6 +30,7 @@ from space import Space, find_space
 from space.atomic_files import write_file
 from space.definition import check_code
 from space.errors import ConfigError, HarnessError
+from space.selection import select_models
 from space.stages import check_stages
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def train_networks(
     written.
     """
     config = find_space(space)
-    architectures = select_architectures(networks, config)
+    architectures = select_models(networks, config)
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: is a file; name a folder")
     images = _task_of(task, config, folder, log)

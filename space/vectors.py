@@ -7,7 +7,7 @@ block; writing gives the representative that the published list uses.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 from space.block import RawBlock, block_table
 from space.config import SpaceConfig
@@ -36,14 +36,14 @@ def block_indices_of(vector: object, config: SpaceConfig) -> tuple[int, ...]:
         ArchitectureError: the vector has another form, a value out of range or a disconnected stage; or the space has none.
     """
     check_vectors(config)
-    if not _is_list(vector, config.stages):
+    if not is_list(vector, config.stages):
         raise ArchitectureError(
             f"vector {shown(vector)} is not a list of {config.stages} stages; "
             f"space {config.name!r} wants {_FORM} for each stage"
         )
     by_raw = block_table(config.ops).by_raw
     indices = []
-    for stage, nested in enumerate(vector):  # type: ignore[arg-type, var-annotated]
+    for stage, nested in enumerate(vector):
         raw = _read_stage(nested, stage, config)
         if raw not in by_raw:
             raise ArchitectureError(
@@ -67,9 +67,9 @@ def _read_stage(nested: object, stage: int, config: SpaceConfig) -> RawBlock:
     def refuse(reason: str) -> ArchitectureError:
         return ArchitectureError(f"vector stage {stage} = {shown(nested)} {reason}; write {_FORM}")
 
-    if not _is_list(nested, 2) or not _is_list(nested[0], 1) or not _is_list(nested[1], 4):  # type: ignore[index]
+    if not is_list(nested, 2) or not is_list(nested[0], 1) or not is_list(nested[1], 4):
         raise refuse("has another form")
-    raw = (*nested[0], *nested[1])  # type: ignore[index]
+    raw = (*nested[0], *nested[1])
     if any(type(value) is not int for value in raw):
         raise refuse("holds something other than whole numbers")
     op0, op1, *flags = raw
@@ -83,5 +83,6 @@ def _read_stage(nested: object, stage: int, config: SpaceConfig) -> RawBlock:
     return op0, op1, flags[0], flags[1], flags[2]
 
 
-def _is_list(value: object, length: int) -> bool:
+def is_list(value: object, length: int) -> TypeGuard[Sequence[Any]]:
+    """Return whether a value is a list or tuple of some length."""
     return isinstance(value, list | tuple) and len(value) == length

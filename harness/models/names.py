@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral
 from typing import Any, TypeVar
 
-from space import BLOX, Architecture, SpaceConfig, selection
+from space import BLOX, Architecture, SpaceConfig
 from space.errors import ConfigError
 from space.registry import known_spaces
 from space.segments import Segment, all_segments
+from space.selection import select_models
 
 Chosen = TypeVar("Chosen")
 Network = str | int | Architecture  # as a caller from Python names one, or by a selection several
@@ -46,21 +47,16 @@ def in_spaces(choose: Callable[[SpaceConfig], Chosen]) -> dict[str, Chosen]:
     return chosen
 
 
-def select_architectures(selections: Sequence[str], config: SpaceConfig | None = None) -> list[Architecture]:
-    """Return the architectures of a space, Blox if none is given, that the user named. Raises: ConfigError."""
-    return selection.select_models(list(selections), config or BLOX)
-
-
-def select_architecture(text: str, config: SpaceConfig | None = None) -> Architecture:
+def select_architecture(text: str, config: SpaceConfig = BLOX) -> Architecture:
     """Return the one architecture of a space that a text names. Raises: ConfigError when it names none, or several."""
-    named = select_architectures([text], config)
+    named = select_models(text, config)
     if len(named) != 1:
         raise ConfigError(f"{text!r} names {len(named)} networks; name one")
     return named[0]
 
 
 def select_models_and_segments(
-    selections: Sequence[str], config: SpaceConfig | None = None
+    selections: Sequence[str], config: SpaceConfig = BLOX
 ) -> list[Architecture | Segment]:
     """Return the models that the user named: architectures, and with the word `segments` the space's segments.
 
@@ -69,11 +65,11 @@ def select_models_and_segments(
     """
     words = [word.strip() for text in selections for word in text.split(",")]
     if SEGMENTS not in words:
-        return list(_different(select_architectures(selections, config)))
+        return list(_different(select_models(selections, config)))
     rest = [",".join(word for word in text.split(",") if word.strip() != SEGMENTS) for text in selections]
     rest = [text for text in rest if text]
-    networks = _different(select_architectures(rest, config)) if rest else []
-    return [*networks, *all_segments(config or BLOX)]
+    networks = _different(select_models(rest, config)) if rest else []
+    return [*networks, *all_segments(config)]
 
 
 def _different(networks: Sequence[Architecture]) -> Iterable[Architecture]:

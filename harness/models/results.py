@@ -10,12 +10,13 @@ from pathlib import Path
 from harness.estimates.latency import Latency, LatencyTable
 from harness.estimates.sustained import Sustained, sustained
 from harness.models.files import split_names
-from harness.models.names import Network, in_spaces, listed, select_architectures
+from harness.models.names import Network, in_spaces, listed
 from harness.records import FILE_SPACE, BlockRun, Configuration, Failure
 from harness.store import Store
 from harness.store.configurations import ANY, ConfigurationChoice, select_configurations, several
 from harness.store.latencies import latencies
 from harness.store.opening import check_store
+from space.selection import select_models
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +128,7 @@ def _selected(
 ) -> tuple[list[Configuration], _Wanted]:
     """Return the configurations that fit, and what is wanted of them."""
     networks, files = split_names(named)
-    found = in_spaces(lambda config: select_architectures(networks, config)) if networks else {}
+    found = in_spaces(lambda config: select_models(networks, config)) if networks else {}
     wanted = _Wanted(
         everything=not named,
         networks={space: [one.graph_hash for one in some] for space, some in found.items()},

@@ -17,7 +17,6 @@ import numpy as np
 
 from harness.measurement.campaign import Outcome
 from harness.measurement.plan import Options
-from harness.models.names import select_architectures
 from harness.prediction.space_prediction import (
     HeldOutErrors,
     MeasuredNetworks,
@@ -36,6 +35,7 @@ from space import BLOX, Architecture, SpaceConfig
 from space.errors import ConfigError, HarnessError
 from space.hash_table import are_among
 from space.indexing import BoolArray, IndexArray
+from space.selection import select_models
 from space.text import counted
 
 DESIGN = 45
@@ -94,7 +94,7 @@ def measure_until(
             f"--until measures {DESIGN + JUDGE_COUNT} networks to begin with, and space {space.name!r} has {len(space)}: measure "
             "them all with --models all"
         )
-    judges = select_architectures([JUDGES], space)
+    judges = select_models(JUDGES, space)
     indices = least_variance_design(space, DESIGN)
     design = [
         Architecture.from_index(index, space) for index in indices[~_among(space, indices, judges)].tolist()

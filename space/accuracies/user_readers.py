@@ -7,29 +7,27 @@ from __future__ import annotations
 
 import csv
 import io
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from space.dataset.csv_rows import NUMBER, OF_NUMBERS, next_rows
 from space.errors import DatasetError, shown
 from space.text import reason_of
 from space.text_files import decoded
 
 MAX_ROWS = 2_000_000  # of 91,125 networks, some 20 seeds each
 MAX_TITLES = 1000
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_OF_NUMBERS = frozenset("0123456789.eE+-")
 _MISSING = ("", "nan", "na", "n/a", "null", "none")
 _SEPARATORS = {"semicolons": ";", "tabs": "\t"}
 _BATCH = 5000  # rows
 _MAX_UNPACKED_BYTES = 1 << 29  # 2 million rows of hashes and accuracies need a fifth of it
 _DAMAGED = "the file is damaged: write it again"
+_BAD_ROW = "check its quotes and line ends"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +55,7 @@ def csv_source(content: bytes) -> UserTable:
     """
     text = _text(content).rstrip("\r\n")  # empty lines at the end
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    titles = tuple(title.strip() for row in _next_rows(reader, -1, 1) for title in row)
+    titles = tuple(title.strip() for row in next_rows(reader, -1, 1, _BAD_ROW) for title in row)
     if not 2 <= len(titles) <= MAX_TITLES:
         others = [name for name, mark in _SEPARATORS.items() if mark in "".join(titles)]
         hint = f"; its cells look separated by {others[0]}" if others else ""
@@ -66,7 +64,7 @@ def csv_source(content: bytes) -> UserTable:
             f"of accuracies, separated by commas, and at most {MAX_TITLES} columns"
         )
     columns: list[list[str]] = [[] for _ in titles]
-    while rows := _next_rows(reader, len(columns[0]), _BATCH):
+    while rows := next_rows(reader, len(columns[0]), _BATCH, _BAD_ROW):
         before = len(columns[0])
         if set(map(len, rows)) - {len(titles)}:
             row, cells = next(
@@ -176,21 +174,9 @@ def _text(content: bytes) -> str:
         ) from error
 
 
-def _next_rows(reader: Iterator[list[str]], before: int, count: int) -> list[list[str]]:
-    """Return the next rows, at most `count`; none at the end."""
-    rows: list[list[str]] = []
-    try:
-        rows.extend(islice(reader, count))
-    except csv.Error as error:
-        raise DatasetError(
-            f"row {before + len(rows) + 1} or soon after it: {error}; check its quotes and line ends"
-        ) from error
-    return rows
-
-
 def _numbers(title: str, texts: Sequence[str]) -> NDArray[np.float64]:
     if (
-        set().union(*texts) <= _OF_NUMBERS and "" not in texts
+        set().union(*texts) <= OF_NUMBERS and "" not in texts
     ):  # neither nan, nor inf, nor the underscores of float()
         try:
             return np.array(list(map(float, texts)), dtype=np.float64)
@@ -198,7 +184,7 @@ def _numbers(title: str, texts: Sequence[str]) -> NDArray[np.float64]:
             pass
     values = np.full(len(texts), np.nan)
     for row, text in enumerate(map(str.strip, texts)):
-        if _NUMBER.fullmatch(text):
+        if NUMBER.fullmatch(text):
             values[row] = float(text)
         elif text.casefold() not in _MISSING:
             raise DatasetError(

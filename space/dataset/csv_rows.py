@@ -24,9 +24,9 @@ from space.dataset.nested_rows import flat_vector, nested_rows
 from space.dataset.schema import Kind, kinds_of
 from space.errors import DatasetError, shown
 
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,4000}")  # int() refuses more
-_OF_NUMBERS = frozenset("0123456789.eE+-")
+OF_NUMBERS = frozenset("0123456789.eE+-")
 _BATCH = 1000  # rows
 _DAMAGED = "the file is damaged: download or write it again"
 
@@ -67,13 +67,19 @@ def decode(
     return digests_of(hashes), dict(columns)
 
 
-def _next_rows(reader: Iterator[list[str]], before: int, width: int) -> list[list[str]]:
-    """Return the next rows, few enough that lists of epochs are not all held as text; none at the end."""
+def next_rows(reader: Iterator[list[str]], before: int, count: int, remedy: str) -> list[list[str]]:
+    """Return the next rows, at most `count`; none at the end. Raises: DatasetError: they are no rows."""
     rows: list[list[str]] = []
     try:
-        rows.extend(islice(reader, _BATCH))
+        rows.extend(islice(reader, count))
     except (csv.Error, ValueError) as error:  # ValueError: a character that is not ASCII
-        raise DatasetError(f"row {before + len(rows) + 1} or soon after it: {error}; {_DAMAGED}") from error
+        raise DatasetError(f"row {before + len(rows) + 1} or soon after it: {error}; {remedy}") from error
+    return rows
+
+
+def _next_rows(reader: Iterator[list[str]], before: int, width: int) -> list[list[str]]:
+    """Return the next rows, few enough that lists of epochs are not all held as text; none at the end."""
+    rows = next_rows(reader, before, _BATCH, _DAMAGED)
     if set(map(len, rows)) - {width}:
         row, cells = next((row, len(cells)) for row, cells in enumerate(rows) if len(cells) != width)
         raise DatasetError(f"row {before + row + 1}: {cells} cells instead of {width}; {_DAMAGED}")
@@ -88,11 +94,9 @@ def _converted(
         return list(texts)
     if kind.is_list or kind.value == "arch":
         return [_nested(name, kind, text, row, config) for row, text in enumerate(texts, start=first_row)]
-    convert, pattern = (int, _WHOLE_NUMBER) if kind.value == "int" else (float, _NUMBER)
+    convert, pattern = (int, _WHOLE_NUMBER) if kind.value == "int" else (float, NUMBER)
     try:
-        if (
-            set().union(*texts) <= _OF_NUMBERS
-        ):  # neither nan, nor inf, nor the underscores that float() allows
+        if set().union(*texts) <= OF_NUMBERS:  # neither nan, nor inf, nor the underscores that float() allows
             return [convert(text) for text in texts]
     except ValueError:
         pass

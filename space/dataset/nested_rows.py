@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, TypeGuard
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from space.config import SpaceConfig
 from space.dataset.model import Dataset
 from space.dataset.schema import kinds_of
 from space.errors import DatasetError
+from space.vectors import is_list
 
 
 def nested_rows(dataset: Dataset) -> list[list[object]]:
@@ -34,9 +34,9 @@ def flat_vector(nested: object, row: int, name: str, config: SpaceConfig) -> lis
         DatasetError: the value has another form; the message names the row, never the value, which may be endless.
     """
     stages = []
-    if _is_list(nested, config.stages):
+    if is_list(nested, config.stages):
         for stage in nested:
-            if not (_is_list(stage, 2) and _is_list(stage[0], 1) and _is_list(stage[1], 4)):
+            if not (is_list(stage, 2) and is_list(stage[0], 1) and is_list(stage[1], 4)):
                 break
             values = [*stage[0], *stage[1]]
             if not all(type(value) is int and 0 <= value <= 255 for value in values):
@@ -48,7 +48,3 @@ def flat_vector(nested: object, row: int, name: str, config: SpaceConfig) -> lis
             "the file is damaged: download or write it again"
         )
     return stages
-
-
-def _is_list(value: object, length: int) -> TypeGuard[Sequence[Any]]:
-    return isinstance(value, list | tuple) and len(value) == length

@@ -30,10 +30,10 @@ from harness.measurement.durations import DeviceProbe
 from harness.measurement.plan import LEVELS, Level, Options, SessionPlan
 from harness.measurement.workload import ModelSource
 from harness.models.exported import ExportedModels
-from harness.models.names import select_architectures
 from harness.store import Store
 from rigs import forked_agents
 from rigs.watcher import Watcher
+from space.selection import select_models
 
 SHORT_PLAN = SessionPlan(
     reference_runs=1,
@@ -56,7 +56,7 @@ NETWORKS = ("bconv/bconv/bconv", "conv/bconv/bconv")
 @functools.cache
 def models(networks: tuple[str, ...]) -> ModelSource:
     """Return the exported models of some networks, from the fragments that all tests share."""
-    return ExportedModels(select_architectures(networks), on_progress=lambda *_: None)
+    return ExportedModels(select_models(networks), on_progress=lambda *_: None)
 
 
 _permissions, _permitted = AgentClient.permissions, dict[tuple[int, ...], dict[str, Any]]()

@@ -20,7 +20,6 @@ from rigs.watcher import Watcher
 from harness.devices.config import Device, LocalDevice
 from harness.measurement.campaign import Outcome, run_campaign
 from harness.models.exported import ExportedModels
-from harness.models.names import select_architectures
 from harness.prediction.space_prediction import load_measured
 from harness.store import Store
 from harness.store.configurations import measure_command
@@ -28,6 +27,7 @@ from harness.store.latencies import latencies
 from space import BLOX, MINI, TINY, Architecture, SpaceConfig
 from space.dataset import Dataset, write_dataset
 from space.networks import build_network
+from space.selection import select_models
 
 SMALL = replace(FEW, space="tiny")  # with made-up sessions of 12 networks of the tiny space
 KNOWN, OTHER = (Architecture.from_index(index, TINY) for index in (7, 1000))
@@ -38,7 +38,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of one device that holds made-up sessions of networks of two spaces."""
     path = tmp_path_factory.mktemp("spaces") / "store.sqlite"
     store = new_store(path)
-    chosen = select_architectures(["7", "1000", "sample:10@3"], TINY)
+    chosen = select_models(["7", "1000", "sample:10@3"], TINY)
     for configuration, some in ((MANY, networks(12)), (SMALL, chosen)):
         calibrate(store, configuration)
         add_sessions(store, some, configuration, sessions=2)
@@ -121,7 +121,7 @@ def empty(tmp_path: Path) -> Iterator[Store]:
 
 
 def measured(device: Device, store: Store, text: str, config: SpaceConfig) -> Outcome:
-    source = ExportedModels(select_architectures([text], config), on_progress=lambda *_: None, config=config)
+    source = ExportedModels(select_models([text], config), on_progress=lambda *_: None, config=config)
     rng, cancel = random.Random(0), threading.Event()
     with any_core():
         return run_campaign(device, source, ONNX, store, Watcher(), rng=rng, cancel=cancel)

@@ -28,10 +28,11 @@ from harness.measurement.events import SessionDone
 from harness.measurement.plan import Options
 from harness.measurement.workload import Model
 from harness.models.exported import REFERENCE, ExportedModels
-from harness.models.names import select_architectures, select_models_and_segments
+from harness.models.names import select_models_and_segments
 from harness.store import Store
 from harness.store.latencies import latencies
 from space.errors import ConfigError
+from space.selection import select_models
 
 pytestmark = pytest.mark.converter
 
@@ -58,7 +59,7 @@ def networks(
     monkeypatch.setenv("HARNESS_CACHE", str(harness_cache))
 
     def make(*texts: str, kind: type[ExportedModels] = ExportedModels) -> ExportedModels:
-        models = kind(select_architectures(texts), on_progress=lambda *_: None)
+        models = kind(select_models(texts), on_progress=lambda *_: None)
         models._libraries = libraries  # type: ignore[assignment]
         return models
 

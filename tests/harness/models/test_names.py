@@ -8,12 +8,12 @@ from harness.models.exported import reference_of
 from harness.models.names import (
     in_spaces,
     select_architecture,
-    select_architectures,
     select_models_and_segments,
 )
 from space import BLOX, MINI, SPACES, TINY, SpaceConfig
 from space.errors import ConfigError
 from space.segments import all_segments
+from space.selection import select_models
 
 
 def test_the_reference_has_as_many_of_its_blocks_as_a_space_has_stages() -> None:
@@ -39,9 +39,9 @@ def test_one_network_is_taken_where_one_is_named() -> None:
 
 
 def test_words_are_read_in_each_space_where_they_name_something() -> None:
-    assert set(in_spaces(lambda config: select_architectures(["conv/conv"], config))) == {"mini", "tiny"}
-    assert set(in_spaces(lambda config: select_architectures(["7"], config))) >= set(
+    assert set(in_spaces(lambda config: select_models(["conv/conv"], config))) == {"mini", "tiny"}
+    assert set(in_spaces(lambda config: select_models(["7"], config))) >= set(
         SPACES
     )  # and those of this machine
     with pytest.raises(ConfigError, match="space 'blox' has 3 stages"):
-        in_spaces(lambda config: select_architectures(["conv"], config))
+        in_spaces(lambda config: select_models(["conv"], config))

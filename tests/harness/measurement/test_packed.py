@@ -81,7 +81,7 @@ SHORT_BLOCKS = {"ENERGY_BLOCK_S": 0.2, "SETTLE_S": 0.05, "LEAST_READING_S": 0.02
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     folder = tmp_path_factory.mktemp("packed")
     with Store(str(folder / "store.sqlite")) as store:
-        job_id = pack(store, folder / "job.zip", TOGETHER)
+        job_id = pack(store, folder / "job.zip", TOGETHER, tries_cores=True)
     status, said = run(folder / "job.zip")
     assert status == 0, said
     return Ran(folder, job_id)

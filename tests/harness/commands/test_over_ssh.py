@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 from rigs.commands import Done, run
-from rigs.short_campaigns import NETWORKS, SHORT, await_no_process
+from rigs.short_campaigns import NETWORKS, SHORT, await_no_process, permissions_once, quiet_untried
 from rigs.small_disk import small_disk
 from rigs.sshd import Sshd, free_port, start_sshd
 
+from harness.devices.client import AgentClient
 from harness.measurement.plan import LEVELS
 from harness.records import SessionRecord
 from harness.store import Store
@@ -40,6 +41,8 @@ class CommandLine:
         self.folder = folder
         monkeypatch.chdir(folder)
         monkeypatch.setattr("harness.measurement.core_gate.FREE_SHARE", 1.0)  # however busy this machine is
+        monkeypatch.setattr(AgentClient, "permissions", permissions_once)
+        monkeypatch.setattr(AgentClient, "quiet", quiet_untried)
         monkeypatch.setitem(LEVELS, "screen", SHORT)
         for tried in ("_permissions", "_trials"):  # by test_doctor.py, test_app.py, test_provision.py
             monkeypatch.setattr(f"harness.devices.doctor.{tried}", lambda *_: [])

@@ -36,6 +36,10 @@ from rigs.watcher import Watcher
 
 NAMES = ("first", "second", "third")
 DEVICE = Device(name="board", transport="packed")
+UNTRIED = """
+def verify(*_): return []
+def probe_cores(cores, *_): return dict.fromkeys(cores, 0.0)
+"""
 Change = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]  # of a record's lines
 
 
@@ -80,10 +84,12 @@ def pack(
     redos: int = 0,
     device: Device = DEVICE,
     source: ModelSource | FileSource | None = None,
+    tries_cores: bool = False,
     **models: Any,
 ) -> str:
     """Write a job of some models and return its id; however busy this machine is, its cores count as free.
 
+    How cores can be asked for is not tried out unless `tries_cores` says so: it takes as much of the processor as all else.
     models: what `SmallModels` takes, unless there is a `source`. Nothing is measured again, unless `redos` says how often; then
     everything is.
     """
@@ -101,6 +107,8 @@ def pack(
             log=lambda text: None,
         )
     path.write_bytes(job.data)
+    if not tries_cores:
+        with_agent_code(path, "agent", UNTRIED)
     return job.job_id
 
 

@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 from rigs.commands import Done, run
-from rigs.short_campaigns import NETWORKS, SHORT, await_no_process
+from rigs.short_campaigns import NETWORKS, SHORT, await_no_process, permissions_once, quiet_untried
 from rigs.small_disk import small_disk
 from rigs.sshd import Sshd, free_port, start_sshd
 
+from harness.devices.client import AgentClient
 from harness.measurement.plan import LEVELS
 from harness.records import SessionRecord
 from harness.store import Store
@@ -40,7 +41,11 @@ class CommandLine:
         self.folder = folder
         monkeypatch.chdir(folder)
         monkeypatch.setattr("harness.measurement.core_gate.FREE_SHARE", 1.0)  # however busy this machine is
+        monkeypatch.setattr(AgentClient, "permissions", permissions_once)
+        monkeypatch.setattr(AgentClient, "quiet", quiet_untried)
         monkeypatch.setitem(LEVELS, "screen", SHORT)
+        for tried in ("_permissions", "_trials"):  # by test_doctor.py, test_app.py, test_provision.py
+            monkeypatch.setattr(f"harness.devices.doctor.{tried}", lambda *_: [])
 
     def write_devices(self, **tables: dict[str, Any]) -> None:
         """Write devices.toml."""
@@ -105,10 +110,7 @@ def checks(done: Done, device: str = "board") -> dict[str, dict[str, str]]:
     return {check["name"]: check for check in done.json[device]}
 
 
-def test_doctor_finds_a_healthy_device_ready(
-    server: Sshd, command: CommandLine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("harness.devices.doctor._trials", lambda *_: [])  # test_doctor.py, test_provision.py
+def test_doctor_finds_a_healthy_device_ready(server: Sshd, command: CommandLine) -> None:
     command.write_devices(board=server.fields(root=str(command.folder / "root")))
     done = command("doctor", "--device", "board", "--json")
     found = checks(done)
@@ -144,10 +146,7 @@ def test_doctor_says_what_to_install_where_no_runtime_is(
     assert (refused.status, f"{python} -m pip install onnxruntime" in refused.stderr) == (2, True)
 
 
-def test_doctor_says_how_much_room_is_missing(
-    server: Sshd, command: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("harness.devices.doctor._trials", lambda *_: [])  # comes after the room is looked at
+def test_doctor_says_how_much_room_is_missing(server: Sshd, command: CommandLine, tmp_path: Path) -> None:
     with small_disk(tmp_path / "small disk", 16 << 20) as disk:
         command.write_devices(board=server.fields(root=str(disk.folder / "root")))
         done = command("doctor", "--device", "board", "--json")

@@ -24,6 +24,7 @@ from rigs.short_campaigns import any_core, same_pace, short_levels
 import harness
 from device_agents.pacing import Pace
 from device_agents.runtimes.loaded import fixed_input, output_sums
+from exporters import pt2_worker
 from harness.measurement.durations import DeviceProbe
 from harness.measurement.plan import SessionPlan
 from harness.models import files
@@ -318,9 +319,14 @@ def test_the_signature_that_is_named_is_run_and_kept_apart(tmp_path: Path, store
 @pytest.mark.long
 @pytest.mark.converter
 @paced_alike
-def test_a_program_and_a_module_are_measured_as_the_model_that_they_are(tmp_path: Path, store: Store) -> None:
+def test_a_program_and_a_module_are_measured_as_the_model_that_they_are(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
 
+    # Converted in this process: tests/exporters/test_pt2_file.py is about the one of its own, whose start takes seconds.
+    monkeypatch.setattr(torch, "load", torch.load)  # replaced by the conversion for its process's life
+    monkeypatch.setattr(files, "pt2_to_onnx", lambda path, data, limit_bytes: pt2_worker.convert(data))
     module, images = convolution(), torch.randn(2, 3, 16, 16)
     module.train()
     path, reference = save_program(tmp_path / "net.pt2"), save(dense(), tmp_path / "dense.onnx")

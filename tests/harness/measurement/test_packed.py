@@ -81,7 +81,7 @@ SHORT_BLOCKS = {"ENERGY_BLOCK_S": 0.2, "SETTLE_S": 0.05, "LEAST_READING_S": 0.02
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     folder = tmp_path_factory.mktemp("packed")
     with Store(str(folder / "store.sqlite")) as store:
-        job_id = pack(store, folder / "job.zip", TOGETHER)
+        job_id = pack(store, folder / "job.zip", TOGETHER, tries_cores=True)
     status, said = run(folder / "job.zip")
     assert status == 0, said
     return Ran(folder, job_id)
@@ -317,23 +317,24 @@ def test_results_without_runs_under_load_are_not_drawn_and_that_is_said(
     assert not (tmp_path / "load.svg").exists()
 
 
-def test_files_that_nothing_tells_apart_are_packed_once_and_that_is_said(tmp_path: Path) -> None:
+def test_a_file_that_is_named_twice_is_packed_once_and_that_is_said(tmp_path: Path) -> None:
     for folder in ("one/a", "two/a"):
         (tmp_path / folder).mkdir(parents=True)
     first = save(dense(), tmp_path / "one/a/m.onnx")
     other = save(dense(), tmp_path / "one/m.onnx")
     copied = Path(shutil.copy(first, tmp_path / "two/a/m.onnx"))
-    files = open_files([first, copied, other], GivenInputs())
-    source = MeasuredModels(networks=None, files=files, reference=files[2], on_progress=lambda *_: None)
+    files = open_files([first, first, copied, other], GivenInputs())
+    source = MeasuredModels(networks=None, files=files, reference=files[3], on_progress=lambda *_: None)
     told: list[str] = []
     with Store(str(tmp_path / "store.sqlite")) as store:
         job = pack_campaign(
             LocalDevice(name="board"), source, ONNX, store, rng=random.Random(0), log=told.append
         )
     groups = json.loads(zipfile.ZipFile(io.BytesIO(job.data)).read("job.json"))["groups"]
-    assert [group["models"][0]["architecture"] for group in groups] == ["a/m.onnx", "one/m.onnx"]
+    names = [group["models"][0]["architecture"] for group in groups]
+    assert names == ["one/a/m.onnx", "two/a/m.onnx", "one/m.onnx"]
     (said,) = (line for line in told if "more than once" in line)
-    assert said.startswith("a/m.onnx")
+    assert said.startswith("one/a/m.onnx")
 
 
 @pytest.mark.long

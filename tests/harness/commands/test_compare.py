@@ -89,7 +89,8 @@ def test_a_ratio_that_may_be_wrong_by_more_than_its_interval_is_a_tie_whichever_
     store: Path,
 ) -> None:
     right, doubtful = ONLY_IN_MANY
-    add = {"sessions": 2, "gate": {"closed": ["made-up heat"], "waited_s": 300.0}}
+    modes = ({"power_mode": "15W"}, {"power_mode": "MAXN"})
+    add = {"sessions": 2, "conditions_before": modes[0], "conditions_after": modes[1]}
     opened = Store(str(store))
     add_sessions(opened, [doubtful], factor=1.3, **add)
     opened.close()
@@ -97,7 +98,7 @@ def test_a_ratio_that_may_be_wrong_by_more_than_its_interval_is_a_tie_whichever_
         arguments = ("compare", str(a), str(b), "-d", "made-up", "-t", "2")
         done = run(store, *arguments)
         assert (
-            "tie: of grade D (hot), so the ratio may be wrong by more than its interval; A / B is"
+            "tie: of grade D (power-modes), so the ratio may be wrong by more than its interval; A / B is"
             in done.stdout
         )
         assert "faster" not in done.stdout and "slower" not in done.stdout

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 from harness.devices.conditions import number
+from harness.estimates.clean_runs import spoiled_by
 from harness.estimates.reference import (
     OTHERS_SHARE,
     QUIET_NOISE,
@@ -97,8 +98,12 @@ def apart(session: SessionRecord, reference: ReferenceLatency) -> float | None:
 
 
 def near_sessions(sessions: Sequence[SessionRecord], reference: ReferenceLatency) -> list[SessionRecord]:
-    """Return the sessions of a network without those whose cores were not as far apart as usual, if there are others."""
-    return [one for one in sessions if (apart(one, reference) or 1.0) <= 1 + APART_SHARE] or list(sessions)
+    """Return the sessions of a network without those whose cores were not as far apart as usual, if there are others.
+
+    Others that something else spoiled are none.
+    """
+    near = [one for one in sessions if (apart(one, reference) or 1.0) <= 1 + APART_SHARE]
+    return list(sessions) if all(map(spoiled_by, near)) else near
 
 
 def far_cores_doubt(session: SessionRecord, reference: ReferenceLatency) -> float:

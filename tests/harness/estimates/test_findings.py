@@ -663,3 +663,5 @@ def test_sessions_of_far_cores_count_only_where_there_are_no_others() -> None:
     reference = replace(REFERENCE, configuration=near.configuration, core_to_core_ns=92.0)
     assert near_sessions([near, far, untold, near], reference) == [near, untold, near]
     assert near_sessions([far, far], reference) == [far, far]
+    hot = replace(near, gate={"closed": ["cpu at 80.0 C"], "waited_s": 300.0})
+    assert near_sessions([hot, far], reference) == [hot, far], "one that began hot is no better"

@@ -110,7 +110,9 @@ def test_the_precision_behind_a_device_counts_before_the_one_chosen(two_precisio
 
 
 def test_two_precisions_are_never_merged_and_the_refusal_names_the_option(two_precisions: Store) -> None:
-    with pytest.raises(ConfigError, match=r"never merged; name --precision (fp32 or int8|int8 or fp32), or an id"):
+    with pytest.raises(
+        ConfigError, match=r"never merged; name --precision (fp32 or int8|int8 or fp32), or an id"
+    ):
         find_configuration(two_precisions, "made-up")
     with pytest.raises(ConfigError, match=r"name one \(--precision (fp32 or int8|int8 or fp32), or an id\)"):
         one_configuration(two_precisions, ConfigurationChoice(device="made-up"))

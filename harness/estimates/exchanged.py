@@ -13,7 +13,7 @@ from statistics import fmean, median, variance
 
 from harness.estimates.clean_runs import FEWEST_SLICES, doubt_of, usable_sessions
 from harness.estimates.estimate import COVERAGE, USUAL_DF, USUAL_SD, RatioEstimate, session_ratios
-from harness.estimates.moved import moved_doubt
+from harness.estimates.moved import moved_doubt, near_sessions
 from harness.records import ReferenceLatency, SessionRecord
 from space.statistics import student
 
@@ -64,7 +64,8 @@ def exchanged_estimate(
     roles, or of fewer than 6, there is none. `references` are the quiet levels of the second model and of the first.
     Raises: ValueError when neither role has a clean slice.
     """
-    used = [usable_sessions(forward), usable_sessions(backward)]
+    roles = zip((forward, backward), references, strict=True)
+    used = [near_sessions(usable_sessions(sessions), quiet) for sessions, quiet in roles]
     ratios = [[values for one in sessions if (values := session_ratios(one))] for sessions in used]
     logs = [
         [sign * log(median(values)) for values in role] for sign, role in zip((1, -1), ratios, strict=True)

@@ -81,9 +81,10 @@ def gate(
     """Judge whether model files became slower than a baseline; or write one, with --write.
 
     Exit status 0: no file became slower. 1: one did, by the 95 % interval of its change. 2: none did, but one could not be
-    judged; or the command line or a file is wrong. A file whose baseline's file is still there is timed against it in the same
-    processes, until its change is known to be above or below the limit; another through the reference, if device, runtime and
-    clocks are the same.
+    judged; or the command line or a file is wrong. 3: the device failed, or was in use.
+
+    A file whose baseline's file is still there is timed against it in the same processes, until its change is known to be above
+    or below the limit; another through the reference, if device, runtime and clocks are the same.
     """
     from harness.output.gate import print_answer
     from harness.output.progress import ProgressView

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import MutableMapping
+from functools import cache
 
 import numpy as np
 
@@ -14,13 +14,10 @@ from space.errors import ConfigError, HarnessError, did_you_mean
 from space.indexing import FloatArray, IndexArray
 
 
-def proxy_scorer(
-    name: str, config: SpaceConfig, batch: Batch, seed: int, cache: MutableMapping[int, float] | None = None
-) -> Proxy:
-    """Return a function from indices (n,) to scores (n,), higher promising more.
+def proxy_scorer(name: str, config: SpaceConfig, batch: Batch, seed: int) -> Proxy:
+    """Return a function from indices (n,) to scores (n,), higher promising more, that scores each network once.
 
-    A network's initial weights are drawn by `seed` and its index alone; torch's own generator is left unchanged. Scores are kept
-    in `cache`, by index; a given one must be of the same proxy, space, batch and seed.
+    A network's initial weights are drawn by `seed` and its index alone; torch's own generator is left unchanged.
 
     Raises:
         ConfigError: there is no such proxy.
@@ -30,13 +27,13 @@ def proxy_scorer(
 
     if name not in PROXIES:
         raise ConfigError(f"no proxy {name!r}{did_you_mean(name, PROXIES)} (there are: {', '.join(PROXIES)})")
-    kept: MutableMapping[int, float] = {} if cache is None else cache
+
+    @cache
+    def score(index: int) -> float:
+        return _score(name, Architecture.from_index(index, config), batch, seed)
 
     def scores(indices: IndexArray) -> FloatArray:
-        for index in map(int, indices):
-            if index not in kept:
-                kept[index] = _score(name, Architecture.from_index(index, config), batch, seed)
-        return np.array([kept[int(index)] for index in indices], dtype=np.float64)
+        return np.array([score(int(index)) for index in indices], dtype=np.float64)
 
     return scores
 

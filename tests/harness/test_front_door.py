@@ -137,7 +137,6 @@ def test_the_examples_of_packing_and_importing_run(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     with harness.open_store("own.sqlite") as own, any_core():
         run_example("pack", store=own)
-        packed_jobs.with_agent_code(tmp_path / "job.zip", "agent", packed_jobs.UNTRIED)
         status, said = packed_jobs.run(tmp_path / "job.zip")
         assert status == 0, said
         run_example("import_results", store=own)

@@ -29,7 +29,6 @@ from factories.records import CONFIGURATION, make_energy_run
 from factories.spaces import TWO_OPS, make_known
 from factories.stores import add_sessions, calibrate, networks, new_store
 from rigs.commands import run
-from rigs.packed_jobs import UNTRIED, with_agent_code
 from rigs.short_campaigns import any_core, same_pace, short_levels
 
 import exporters
@@ -281,7 +280,6 @@ def test_the_commands_of_a_page_do_what_they_say(
     store = request.getfixturevalue("space_store") if page.stem in SPACES else store
     for words in commands(page):
         if words[0] == "import":
-            with_agent_code(folder / "job.zip", "agent", UNTRIED)
             subprocess.run([sys.executable, "job.zip"], check=True, capture_output=True)
         done = run(
             folder / "measured.sqlite" if measures(words) else store, *less(words, SPACES.get(page.stem, ""))

@@ -97,7 +97,7 @@ def test_a_ratio_that_may_be_wrong_by_more_than_its_interval_is_a_tie_whichever_
         arguments = ("compare", str(a), str(b), "-d", "made-up", "-t", "2")
         done = run(store, *arguments)
         assert (
-            "tie: of grade D (power-modes), so the ratio may be wrong by more than its interval; A / B is"
+            "tie: of grade D (hot), so the ratio may be wrong by more than its interval; A / B is"
             in done.stdout
         )
         assert "faster" not in done.stdout and "slower" not in done.stdout

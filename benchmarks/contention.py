@@ -280,11 +280,13 @@ class Bench:
         ]
 
     def free(self, rights: Sequence[str], runtime: str, threads: int) -> dict[str, RatioEstimate]:
-        """Return the estimates of the free machine, first and last campaigns together, by network."""
+        """Return the estimates of the free machine, first and last campaigns together, by network; none of grade D."""
         by_network: dict[str, list[SessionRecord]] = {}
         for letter, right in product(("a", "a-again"), rights):
+            rows = self.rows(letter, right, runtime, threads)
+            usable = [row.graph_hash for row in rows if row.grade != "D"]
             for configuration in self._configurations(f"{letter}-{right}", runtime, threads):
-                for session in self.store.sessions(configuration):
+                for session in self.store.sessions(configuration, usable):
                     one = replace(session, configuration=_one(configuration))
                     by_network.setdefault(session.graph_hash, []).append(one)
         scatter = scatter_of(by_network.values())

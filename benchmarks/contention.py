@@ -32,13 +32,14 @@ from machine import describe_machine, option_parser
 from surroundings import ANOTHER, NOBODY, SPIN, STREAM, agent_python, programs
 
 from harness.devices.config import RUNTIMES, LocalDevice
+from harness.errors import Cancelled
 from harness.estimates.comparison import compare
 from harness.estimates.estimate import RatioEstimate, estimate, scatter_of
 from harness.estimates.latency import Latency
+from harness.estimates.moved import near_sessions
 from harness.measurement.campaign import run_campaign
 from harness.measurement.events import Event, SessionDone
 from harness.measurement.plan import LEVELS, Options
-from harness.measurement.session_runner import Cancelled
 from harness.records import Configuration, SessionRecord
 from harness.store import Store
 from harness.store.latencies import latencies
@@ -283,12 +284,18 @@ class Bench:
         """Return the estimates of the free machine, first and last campaigns together, by network; none of grade D."""
         by_network: dict[str, list[SessionRecord]] = {}
         for letter, right in product(("a", "a-again"), rights):
-            rows = self.rows(letter, right, runtime, threads)
-            usable = [row.graph_hash for row in rows if row.grade != "D"]
+            usable = [
+                row.graph_hash for row in self.rows(letter, right, runtime, threads) if row.grade != "D"
+            ]
             for configuration in self._configurations(f"{letter}-{right}", runtime, threads):
-                for session in self.store.sessions(configuration, usable):
-                    one = replace(session, configuration=_one(configuration))
-                    by_network.setdefault(session.graph_hash, []).append(one)
+                reference = self.store.reference_latency(configuration)
+                if reference is None:
+                    continue
+                for key in usable:
+                    near = near_sessions(self.store.sessions(configuration, [key]), reference)
+                    by_network.setdefault(key, []).extend(
+                        replace(session, configuration=_one(configuration)) for session in near
+                    )
         scatter = scatter_of(by_network.values())
         return {key: estimate(sessions, scatter) for key, sessions in by_network.items()}
 

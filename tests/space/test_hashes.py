@@ -68,8 +68,8 @@ def test_the_published_hashes_come_out_from_graphs_with_dead_ops_and_from_the_ta
 
 @pytest.mark.slow
 def test_the_shipped_table_comes_out_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Each wiring is at each stage in a thirteenth of their combinations; all of them take so many times as long.
-    some = set(list(product(WIRINGS, repeat=BLOX.stages))[::13])
+    # Each wiring is at each stage in a seventh of their combinations; all of them take seven times as long.
+    some = set(list(product(WIRINGS, repeat=BLOX.stages))[::7])
     monkeypatch.setattr(graphhash, "product", lambda names, repeat: some)
     write_table(tmp_path / "hashes.bin")
     made, shipped = (
@@ -80,7 +80,7 @@ def test_the_shipped_table_comes_out_of_nothing(tmp_path: Path, monkeypatch: pyt
     computed = [
         tuple(wirings[block] for block in blocks_of(BLOX, index)) in some for index in range(len(BLOX))
     ]
-    assert sum(computed) > 5_000
+    assert sum(computed) > 10_000
     assert np.array_equal(made[computed], shipped[computed])
 
 

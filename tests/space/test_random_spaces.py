@@ -24,7 +24,7 @@ from space.selection import parse_model, select_models
 
 
 @pytest.mark.long
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(space=spaces(), seed=st.integers(0, 2**32 - 1))
 def test_every_name_of_a_network_leads_back_to_it(space: Space, seed: int) -> None:
     indices = np.random.default_rng(seed).integers(len(space), size=5)

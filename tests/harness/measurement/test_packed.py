@@ -452,11 +452,7 @@ def test_results_with_any_byte_altered_are_refused_or_mean_the_same(
     right, whole = everything(store), ran.results.read_bytes()
     refused, draw = 0, random.Random(1)
     (tmp_path / "other").mkdir()
-    for place in [
-        *range(0, 40, 2),
-        *draw.sample(range(len(whole)), 20),
-        *range(len(whole) - 30, len(whole), 2),
-    ]:
+    for place in [*range(0, 40), *draw.sample(range(len(whole)), 40), *range(len(whole) - 30, len(whole))]:
         altered = bytearray(whole)
         altered[place] ^= 1 << draw.randrange(8)
         path = tmp_path / "altered.zip"
@@ -470,7 +466,7 @@ def test_results_with_any_byte_altered_are_refused_or_mean_the_same(
                 assert everything(other) == [[], [], [], []], place
             else:  # such as a time of day in the zip file's directory
                 assert everything(other) == right, place
-    assert refused > 30
+    assert refused > 60
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])

@@ -279,6 +279,21 @@ def test_a_script_of_30_lines_measures_predicts_joins_own_accuracies_and_searche
     assert f"{script.stdout.split()[-1]}," in own, script.stdout
 
 
+@pytest.mark.long
+@pytest.mark.converter
+def test_the_python_of_the_readme_measures_predicts_joins_and_searches(
+    script: Script, harness_cache: Path, tmp_path: Path
+) -> None:
+    (block,) = blocks(Path("README.md"), "python")
+    few = block.replace('"design:1@1"', '"sample:12@1"')
+    assert few.count("sample:12") == 1, "45 networks would take a minute"
+    (tmp_path / "few.py").write_text(few)
+    own = {"HARNESS_CACHE": str(harness_cache)} | script.environment(tmp_path)
+    done = run("-m", "rigs.short_scripts", str(tmp_path / "few.py"), **own)
+    assert done.returncode == 0, done.stderr
+    assert str(Architecture.parse(done.stdout.splitlines()[-1])) == done.stdout.splitlines()[-1]
+
+
 RUN = """
 import sys, nbformat
 from nbclient import NotebookClient

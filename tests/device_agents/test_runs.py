@@ -136,8 +136,6 @@ class TestEachRuntime:
         job = send_job(one_agent, models, runtime, cores=cores, threads=len(cores), plan=SURE_PLAN)
         events, answer = one_agent.run(job)
         assert answer["cores"] == measured(events)["cores"] == cores and answer["threads"] == len(cores)
-        told = measured(events).get("core_to_core", {})
-        assert len(told.get("ns", ())) in (0, 2), "before and after; a busy machine may not answer"
 
 
 def test_both_runtimes_give_one_output_for_the_same_weights(session, models):

@@ -37,10 +37,9 @@ class Told:
         pass
 
 
-@pytest.fixture
-def work(monkeypatch, tmp_path):
-    """Do a job of two networks; return phases and runs as they came, the parts read, and what was told."""
-    runs, read = [], []
+def do_two(monkeypatch, tmp_path, runs, **changes):
+    """Do a job of two networks, changed so; note phases and runs as they come, and return the parts read and what was told."""
+    read = []
 
     def load(model, threads, options):
         name = "reference" if model.startswith(REFERENCE) else "network"
@@ -62,11 +61,51 @@ def work(monkeypatch, tmp_path):
         for parts in ((REFERENCE, SHARED), (OWN, SHARED), (OWN * 2, SHARED))
     ]
     job = {"reference": recipes[0], "networks": recipes[1:], "runtime": "counting", "threads": 1}
-    job.update(plan=PLAN, options={})
+    job.update(plan=PLAN, options={}, **changes)
     told = Told(runs)
-    worker.do_job({"job": job, "cores": [0], "parts_dir": str(tmp_path), "process": {}}, told)
-    yield runs, read, told.events
+    worker.do_job({"job": job, "cores": [0], "parts_dir": str(tmp_path), "process": {"pinned": False}}, told)
     gc.enable()  # a worker's own garbage collection ends with it
+    return read, told.events
+
+
+@pytest.fixture
+def work(monkeypatch, tmp_path):
+    """Do a job of two networks; return phases and runs as they came, the parts read, and what was told."""
+    runs = []
+    return (runs, *do_two(monkeypatch, tmp_path, runs))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_several_threads_tell_how_far_apart_their_cores_are_before_and_after_the_slices(
+    threads, monkeypatch, tmp_path
+):
+    class Probe:
+        def __init__(self, cores):
+            self.cores, self.ns = cores, []
+
+        def begin(self):
+            self.ns = []
+            self.take()
+
+        def take(self):
+            runs.append("probe")
+            self.ns.append(90.0)
+
+        def told(self):
+            return {"ns": self.ns, "alone_ns": 95.0, "guest": False} if self.cores else {}
+
+        def end(self):
+            runs.append("end")
+
+    runs = []
+    monkeypatch.setattr(worker, "CoreToCore", Probe)
+    _, events = do_two(monkeypatch, tmp_path, runs, threads=threads)
+    told = [event.get("core_to_core") for event in events if event["event"] == "measured"]
+    assert told == [{"ns": [90.0, 90.0], "alone_ns": 95.0, "guest": False} if threads == 2 else None] * 2
+    for network in range(2):
+        begin = runs.index(("slices", network))
+        assert runs[begin - 1] == "probe" and runs[begin + 1 :].index("probe") >= len(SLICE)
+    assert runs[-1] == "end"
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,18 @@ def usual_core_to_core_ns(levels: Sequence[ReferenceLevel], reference_ns: float)
     return median(told) if told else None
 
 
+def near_levels(levels: Sequence[ReferenceLevel], usual_ns: float | None) -> list[ReferenceLevel]:
+    """Return the levels of sessions without those whose cores were farther apart than usual, or nearer; all if none is left."""
+    near = [
+        level
+        for level in levels
+        if not usual_ns
+        or not level.core_to_core_ns
+        or _times(level.core_to_core_ns, usual_ns) <= 1 + APART_SHARE
+    ]
+    return near or list(levels)
+
+
 def apart(session: SessionRecord, reference: ReferenceLatency) -> float | None:
     """Return how many times as far apart as usual the cores were, or as near, at least 1; None where that is not known.
 
@@ -94,7 +106,7 @@ def apart(session: SessionRecord, reference: ReferenceLatency) -> float | None:
     alone_ns = number(told.get("alone_ns"))
     if told.get("guest") is True and alone_ns:
         usual_ns = min(usual_ns, GUEST_SHARE * alone_ns)
-    return max(max(each / usual_ns, usual_ns / each) for each in found)
+    return max(_times(each, usual_ns) for each in found)
 
 
 def near_sessions(sessions: Sequence[SessionRecord], reference: ReferenceLatency) -> list[SessionRecord]:
@@ -128,6 +140,10 @@ def taken_share(session: SessionRecord) -> float:
     """Return the share of the measured cores that other programs took just before a session, 0 where that is not known."""
     probe = session.scheduling.get("probe")
     return number(probe.get("taken")) or 0.0 if isinstance(probe, Mapping) else 0.0
+
+
+def _times(one_ns: float, other_ns: float) -> float:
+    return max(one_ns / other_ns, other_ns / one_ns)
 
 
 def _told_ns(session: SessionRecord) -> list[float]:

@@ -181,6 +181,11 @@ def pool_reference(levels: Sequence[ReferenceLevel]) -> PooledReference:
     return PooledReference(pooled_ns, sd, hour_sd=within, visits=len(visits))
 
 
+def quiet_level_ns(levels: Sequence[ReferenceLevel]) -> float:
+    """Return the reference's quiet level, in ns: a low quantile of the levels of sessions."""
+    return _quiet(np.array([level.latency_ns for level in levels]))
+
+
 def calibration_sd(spread: float | None, sessions: int) -> float:
     """Return the relative standard deviation of a reference latency that older versions stored, by the spread of its sessions."""
     return max((spread or 0.0) / sqrt(sessions), CALIBRATION_SD)

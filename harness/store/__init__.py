@@ -391,14 +391,15 @@ class Store:
         For a store that only older versions wrote to: the one that they measured last.
         """
         from harness.estimates import reference as pooling  # late: it loads numpy
-        from harness.estimates.moved import usual_core_to_core_ns
+        from harness.estimates.moved import near_levels, usual_core_to_core_ns
 
         levels = self.reference_levels(configuration)
         if levels:
             best_paces_ns = self._best_paces_ns(configuration) if configuration.feels_pace else {}
             fast, slowed = pooling.at_pace(levels, best_paces_ns)
+            core_to_core_ns = usual_core_to_core_ns(fast, pooling.quiet_level_ns(fast))
+            fast = near_levels(fast, core_to_core_ns)
             pooled = pooling.pool_reference(fast)
-            core_to_core_ns = usual_core_to_core_ns(fast, pooled.latency_ns)
             return ReferenceLatency(
                 configuration=configuration,
                 latency_ns=pooled.latency_ns,

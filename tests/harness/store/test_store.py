@@ -264,6 +264,9 @@ def test_cores_are_usually_as_far_apart_as_where_the_reference_is_quiet(store: S
     assert found() == 94.0
     told(5, 1000, core_to_core="near")
     assert found() == 94.0, "what is no number is not told"
+    reference = store.reference_latency(CONFIGURATION)
+    assert reference is not None and reference.sessions == 4, "of far cores no level counts"
+    assert reference.sd is not None and reference.sd < 0.05, "nor does what they differ by widen milliseconds"
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_a_core_that_does_not_answer_is_not_told_and_the_session_goes_on(
 def test_the_child_ends_with_a_worker_that_is_killed() -> None:
     code = (
         "import sys, time; from device_agents.core_to_core import CoreToCore; "
-        f"print(CoreToCore({CORES[:2]})._child, flush=True); time.sleep(60)"
+        f"held = CoreToCore({CORES[:2]}); print(held._child, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout is not None

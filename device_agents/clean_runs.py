@@ -17,9 +17,8 @@ COLD_RUNS = 2
 COLD_GAP_NS = 20000
 # Runs that no turn of a scheduler (3 to 30 ms) holds: among busy programs none stays clean, so they are corrected.
 LONG_RUN_NS = 50000000
-BASELINE_SHARE = (
-    0.02  # of a run: a pool that waits for more than that on a free machine is not free of others
-)
+# Of a run: a pool that waits for more than that on a free machine is not free of others.
+BASELINE_SHARE = 0.02
 
 
 class CleanRuns:

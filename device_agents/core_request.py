@@ -98,7 +98,6 @@ def sweep_groups(filesystem: Path = Path("/")) -> None:
     for group in groups.mount.glob("harness-*"):
         match = re.fullmatch(r"harness-(\d+)", group.name)
         if match and not is_alive(int(match.group(1))):
-            with suppress(
-                OSError
-            ):  # another agent was faster; or it is in use after all, in another namespace
+            # Another agent was faster; or it is in use after all, in another namespace.
+            with suppress(OSError):
                 group.rmdir()

@@ -20,9 +20,8 @@ from typing import Any
 
 ROUND_TRIPS = 100  # of a block, some 30 us
 BLOCKS = 15
-COUNTED = (
-    3  # the block at this place, by rising time: an interrupt, or another program's turn, spoils the slowest
-)
+# The block at this place, by rising time: an interrupt, or another program's turn, spoils the slowest.
+COUNTED = 3
 MOST_NS = 200_000_000  # of waiting for the other core: it has gone, or another program has it
 LOOK_AT_CLOCK = 4096  # reads of the memory, after which a waiting core looks at the clock
 ANSWER_S = 1.0

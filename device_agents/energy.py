@@ -182,9 +182,8 @@ def battery(filesystem: Path) -> Meter:
     ]  # a mouse's is a device's
     if not names:
         raise Absent("battery: none in /sys/class/power_supply that this user may read")
-    if (
-        len(names) > 1 and "battery" not in names
-    ):  # some phones list that one a second time, by its gauge's chip
+    # Some phones list that one a second time, by its gauge's chip.
+    if len(names) > 1 and "battery" not in names:
         raise Absent("battery: there are several (%s), each of which may give a part" % ", ".join(names))
     supply = folder / ("battery" if "battery" in names else names[0])
     status = read_optional(supply / "status")

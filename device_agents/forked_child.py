@@ -23,9 +23,8 @@ class Forked:
         """deadline_s: when the child ends at the latest, even if this process has died. Raises: OSError."""
         self._end_s = time.monotonic() + deadline_s
         self._connection, connection = socket.socketpair()
-        blocked = signal.pthread_sigmask(
-            signal.SIG_BLOCK, HANDLED
-        )  # no handler of the agent's runs in the child
+        # No handler of the agent's runs in the child.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         try:
             self.pid = os.fork()
             if self.pid == 0:

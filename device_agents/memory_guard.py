@@ -87,9 +87,8 @@ def limited_groups(filesystem: Path) -> list[tuple[Path, int, str]]:
     )
     found = []
     for group in groups.own:
-        with suppress(
-            OSError, ValueError
-        ):  # version 2 writes max where there is no limit, version 1 nearly 2^63
+        # Version 2 writes max where there is no limit, version 1 nearly 2^63.
+        with suppress(OSError, ValueError):
             found.append((group, int((group / limit_file).read_text()), usage_file))
     return found
 

@@ -71,9 +71,8 @@ class Pace:
             return cls()
         runs = max(2, round(LONG_SLICE_S / network_s))
         beside = min(MOST_REFERENCE_RUNS, max(2, ceil(REFERENCE_SHARE * runs * network_s / reference_s)))
-        beside = (
-            1 << (beside - 1).bit_length()
-        )  # to the next power of two: models of like duration share a plan
+        # To the next power of two: models of like duration share a plan.
+        beside = 1 << (beside - 1).bit_length()
         return cls(
             network_runs=runs, reference_runs=beside, slice_s=runs * network_s + 2 * beside * reference_s
         )

@@ -260,12 +260,10 @@ class Probes:
             kind: dict[str, str] = {}
             for key in ("type", "scope"):
                 reading.file(kind, key, "%s/%s" % (supply, key), facts.parse_word, "battery")
-            is_own = (
-                kind.get("type") == "Battery" and kind.get("scope") != "Device"
-            )  # a mouse's is a device's
-            if (
-                is_own and battery.get("status") != DISCHARGING
-            ):  # one of several that runs down tells the most
+            # A mouse's is a device's.
+            is_own = kind.get("type") == "Battery" and kind.get("scope") != "Device"
+            # One of several that runs down tells the most.
+            if is_own and battery.get("status") != DISCHARGING:
                 reading.file(battery, "percent", "%s/capacity" % supply, facts.parse_percent, "battery")
                 reading.file(battery, "status", "%s/status" % supply, facts.parse_word, "battery")
         keep(values, battery=battery)

@@ -25,9 +25,8 @@ from device_agents.sampler import Sampler
 HEARTBEAT_S = 2.0
 STDERR_TAIL_BYTES = 4096
 PASSED_ON = ("loaded", "warm", "slice", "settled", "measured", "refused", "began", "runs", "block")
-PIPE_BYTES = (
-    1 << 20
-)  # an unprivileged process may make a pipe hold so much; a job of many networks needs a part of it
+# An unprivileged process may make a pipe hold so much; a job of many networks needs a part of it.
+PIPE_BYTES = 1 << 20
 F_SETPIPE_SZ = 1031  # linux/fcntl.h; Python names it from 3.10 on
 
 

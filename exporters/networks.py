@@ -24,7 +24,7 @@ from exporters.weights import Weights, WeightsFile, checkpoint_digest
 from space import Architecture, SpaceConfig
 from space.networks import build_head, build_network, build_op, build_reduction, build_stem
 from space.state_notes import noted_architecture, noted_task
-from space.text import reason_of
+from space.text import first_of, reason_of
 from space.tracing import ModuleGraph
 
 _MIN_MAGNITUDE = 1e-6  # no zero and no denormal among random weights: either may run at another speed
@@ -227,11 +227,7 @@ def _faults(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list
         ],
         "not finite": [key for key, given in plain.items() if not bool(torch.isfinite(given).all())],
     }
-    return [
-        f"{word} {', '.join(keys[:_SHOWN_KEYS])}{f' and {len(keys) - _SHOWN_KEYS} more' * (len(keys) > _SHOWN_KEYS)}"
-        for word, keys in found.items()
-        if keys
-    ]
+    return [f"{word} {first_of(keys, _SHOWN_KEYS)}" for word, keys in found.items() if keys]
 
 
 def _is_plain(given: Tensor, expected: Tensor) -> bool:

@@ -31,12 +31,10 @@ _SIZE = 1
 class OnnxSkeletons:
     """Make the skeletons of the networks of one library from its fragments' layouts."""
 
-    chunks: Mapping[
-        Fragment, Mapping[str, bytes]
-    ]  # by the value that is fed; for the glue by the sum's value
-    inputs: Mapping[
-        str, bytes
-    ]  # what leads from VALUE.float32 to a value that a segment reads, if it is no float32
+    # By the value that is fed; for the glue by the sum's value.
+    chunks: Mapping[Fragment, Mapping[str, bytes]]
+    # What leads from VALUE.float32 to a value that a segment reads, if it is no float32.
+    inputs: Mapping[str, bytes]
     outputs: Mapping[str, bytes]  # and what leads back
     config: SpaceConfig
 

@@ -68,9 +68,8 @@ def convert(data: bytes) -> bytes:
             args, kwargs = pytree.tree_unflatten(
                 [next(left) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves], tree
             )
-            return pytree.tree_leaves(
-                self.program.forward(*args, **kwargs)
-            )  # not the hooks, which compare sizes
+            # Not the hooks, which compare sizes.
+            return pytree.tree_leaves(self.program.forward(*args, **kwargs))
 
     run = FlatProgram()
     with torch.no_grad():

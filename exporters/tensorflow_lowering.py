@@ -20,7 +20,7 @@ from torch.export.graph_signature import InputKind
 from exporters.errors import ConversionError
 from exporters.tensorflow_ops import OPS, op_name
 from exporters.tensorflow_values import Value, arranged, boundary_order, constant
-from space.text import reason_of
+from space.text import first_of, reason_of
 
 _SHOWN_OPS = 4
 
@@ -50,10 +50,9 @@ def trace(module: nn.Module, shapes: Sequence[tuple[int, ...]]) -> ExportedProgr
         ) from error
     unknown_nodes = [node for node in _calls(program) if not _is_known(node)]
     if unknown_nodes:
-        shown = "; ".join(map(_place, unknown_nodes[:_SHOWN_OPS]))
-        more = f" and {len(unknown_nodes) - _SHOWN_OPS} more" * (len(unknown_nodes) > _SHOWN_OPS)
+        shown = first_of(list(map(_place, unknown_nodes)), _SHOWN_OPS, "; ")
         raise ConversionError(
-            f"no TensorFlow form for {shown}{more}; use another layer there, or measure in ONNX Runtime"
+            f"no TensorFlow form for {shown}; use another layer there, or measure in ONNX Runtime"
         )
     outputs = program.graph_signature.user_outputs
     if len(outputs) != 1 or outputs[0] in program.graph_signature.user_inputs:

@@ -142,9 +142,8 @@ def _needs_of_layer(module: nn.Module, node: fx.Node) -> tuple[int, int] | None:
     if isinstance(layer, nn.Conv2d):
         if not _is_plain(layer):
             return None
-        return (
-            (5, 3) if layer.stride != (1, 1) and layer.padding != (0, 0) else (3, 2)
-        )  # PAD: amounts, result
+        # PAD: amounts, result
+        return (5, 3) if layer.stride != (1, 1) and layer.padding != (0, 0) else (3, 2)
     if isinstance(layer, nn.Linear):
         return 3, 2  # weights, bias, result
     if isinstance(layer, nn.AdaptiveAvgPool2d) and layer.output_size in (1, (1, 1)):

@@ -32,6 +32,7 @@ from space.definition import check_code
 from space.errors import ConfigError, HarnessError
 from space.selection import select_models
 from space.stages import check_stages
+from space.text import first_of
 
 if TYPE_CHECKING:
     from search.distillation.block_library import BlockLibrary
@@ -178,7 +179,7 @@ def train_networks(
         write_file(folder / TASK, json.dumps(images.to_plain(), indent=1).encode(), make_folder=True)
     names = {unit.key: str(one) for unit, one in zip(units, architectures, strict=True)}
     jobs = grouped(units, results, together)
-    named = [(_named([names[unit.key] for unit in of]), job) for job, of in jobs]
+    named = [(first_of([names[unit.key] for unit in of], 1), job) for job, of in jobs]
     error: HarnessError | None = None
     try:
         run_watched(
@@ -303,7 +304,3 @@ def _check_library(folder: Path, teacher: Trained) -> None:
     kept = folder / TEACHER
     if kept.exists() and trained_digest(load_trained(kept)) != trained_digest(teacher):
         raise ConfigError(f"{folder} is the library of another teacher; name another folder")
-
-
-def _named(names: Sequence[str]) -> str:
-    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")

@@ -87,9 +87,8 @@ class SpaceConfig:
             self._refuse("widths", self.widths, "the networks of so many stages cannot be indexed; use fewer")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, SpaceConfig) and _fields(self) == _fields(
-            other
-        )  # a `Space` equals its description
+        # A `Space` equals its description.
+        return isinstance(other, SpaceConfig) and _fields(self) == _fields(other)
 
     def __hash__(self) -> int:
         return hash(_fields(self))

@@ -161,9 +161,8 @@ def first_equals(config: SpaceConfig) -> IndexArray:
     if all(0 not in row and len(set(row)) == len(row) for row in graphs):
         return indices
     digits = np.unravel_index(indices, config.radices, order="F")
-    run = np.zeros(
-        (len(config), len(graphs)), dtype=np.uint16
-    )  # the graphs in their order, without those that do nothing
+    # The graphs in their order, without those that do nothing.
+    run = np.zeros((len(config), len(graphs)), dtype=np.uint16)
     count = np.zeros(len(config), dtype=np.int64)
     for row, site in zip(graphs, config.chain.sites, strict=True):
         graph = np.array(row, dtype=np.uint16)[0 if site.choice is None else digits[site.choice]]

@@ -319,9 +319,8 @@ def _own_imports(text: str, folder: str) -> Iterator[None]:
 
 def _taken_out(names: set[str]) -> dict[str, ModuleType]:
     """Return the loaded modules of some names, which are then no longer loaded; without those that are installed."""
-    loaded = {
-        name for name in names if name in sys.modules
-    }  # mostly none: to look at every module takes a millisecond
+    # Mostly none: to look at every module takes a millisecond.
+    loaded = {name for name in names if name in sys.modules}
     if not loaded:
         return {}
     found = {

@@ -28,9 +28,8 @@ _MAX_FILE_BYTES = 64 * 1024 * 1024
 _MAX_LISTED = 5_000_000  # networks that one selection may hold in memory
 _FORMS = "all, sample:N[@seed], design:K[@seed], file:PATH, an architecture's text, vector, index or hash"
 _COUNT = re.compile(r"(-?[0-9]{1,18})(?:@([0-9]{1,18}))?")
-_WORD = re.compile(
-    r"(?![0-9a-fA-F]{32}$)[A-Za-z_]\w{0,254}", re.ASCII
-)  # no index, hash or vector; may be a file's name
+# No index, hash or vector; may be a file's name.
+_WORD = re.compile(r"(?![0-9a-fA-F]{32}$)[A-Za-z_]\w{0,254}", re.ASCII)
 
 
 def select_models(spec: str | Iterable[str], config: SpaceConfig = BLOX) -> list[Architecture]:

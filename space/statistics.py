@@ -1,7 +1,8 @@
-"""Student's t, on which the intervals of all rooms rest."""
+"""Quantiles on which the intervals of all rooms rest: of Student's t and of the normal distribution."""
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,3 +17,8 @@ def student(freedom: ArrayLike, coverage: float) -> FloatArray:
 
     found: FloatArray = stdtrit(freedom, (1 + coverage) / 2)
     return found
+
+
+def normal(coverage: float) -> float:
+    """Return how many standard deviations an interval reaches to either side, by the normal distribution."""
+    return NormalDist().inv_cdf((1 + coverage) / 2)

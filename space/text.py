@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 MOST_OF_A_REASON = 200
 
 
@@ -33,6 +35,12 @@ def reason_of(error: BaseException) -> str:
 def counted(count: int, singular: str, plural: str = "") -> str:
     """Return a number with what it counts, as in `1 network` and `1,024 networks`."""
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
+
+
+def first_of(texts: Sequence[str], most: int, between: str = ", ") -> str:
+    """Return the first of some texts in a list, and how many more there are, as in `a, b and 1,022 more`."""
+    rest = len(texts) - most
+    return between.join(texts[:most]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def duration(seconds: float) -> str:

@@ -56,9 +56,8 @@ class ModuleGraph:
     names: dict[str, str]
     state: dict[str, Tensor]
     made: dict[str, Tensor]
-    folds: tuple[
-        tuple[str, str], ...
-    ] = ()  # convolution and the BatchNorm behind it, by the names of these modules
+    # Convolution and the BatchNorm behind it, by the names of these modules.
+    folds: tuple[tuple[str, str], ...] = ()
 
     def reads(self, node: fx.Node, place: int) -> str:
         """Return the name of the state that an argument of a node is, empty where it is none."""

@@ -64,9 +64,8 @@ def locate(environment: Mapping[str, str]) -> tuple[str, str, Path]:
                 % (path, FILE),
             )
         return path.name, version_of(path), path
-    found = util.find_spec(
-        MODULE
-    )  # does not import it: that would load another library of the same functions
+    # It is not imported: that would load another library of the same functions.
+    found = util.find_spec(MODULE)
     for folder in (found.submodule_search_locations or ()) if found else ():
         path = Path(folder) / FILE
         if path.is_file():

@@ -103,9 +103,8 @@ def on_other_values(
     """
 
     def other_output(change: Change) -> list[float]:
-        others = [
-            changed_array(array, change) for _, array in given
-        ]  # held until the model has its own again
+        # Held until the model has its own again.
+        others = [changed_array(array, change) for _, array in given]
         for place, (name, _) in enumerate(given):
             put(name, others[place])
         run()

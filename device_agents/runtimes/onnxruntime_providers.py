@@ -25,9 +25,8 @@ THREADS_OPTIONS = {
     "XnnpackExecutionProvider": "intra_op_num_threads",
     "OpenVINOExecutionProvider": "num_of_threads",
 }
-ASSIGNMENT = (
-    "session.record_ep_graph_assignment_info"  # onnxruntime_session_options_config_keys.h, from 1.24 on
-)
+# onnxruntime_session_options_config_keys.h, from 1.24 on.
+ASSIGNMENT = "session.record_ep_graph_assignment_info"
 TELLS_NODES = "get_provider_graph_assignment_info"  # of a session, from the same version on
 ENGINES_LIMIT_BYTES = 1 << 30
 ENGINE_FOLDER = "engines"  # beside the parts, in the agent's folder

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from itertools import islice
 from pathlib import Path
 
 from harness.devices.config import ALL, DEFAULT_FILE, Device, is_named, load_devices
 from harness.devices.destination import LOCAL
 from space.errors import ConfigError, did_you_mean
+from space.text import first_of
 
 SHOWN_NAMES = 20  # of a laboratory's devices, in an error
 Groups = Mapping[str, Sequence[str]]
@@ -67,8 +67,7 @@ def known_text(names: Iterable[str], groups: Iterable[str]) -> str:
 
 def shortened(names: Sequence[str]) -> str:
     """Return names in a list, the first twenty of many."""
-    rest = len(names) - SHOWN_NAMES
-    return ", ".join(islice(names, SHOWN_NAMES)) + (f" and {rest} more" if rest > 0 else "")
+    return first_of(names, SHOWN_NAMES)
 
 
 def select_device(devices: Mapping[str, Device], name: str) -> Device:

@@ -209,9 +209,8 @@ def _use(
         key = short_provider(provider)
         if key not in providers:
             main = key.partition("+")[0]
-            is_another = (
-                name == RUNTIME and main in KNOWN and main not in providers
-            )  # spelled well, and absent
+            # Spelled well, and absent.
+            is_another = name == RUNTIME and main in KNOWN and main not in providers
             near = "" if is_another else did_you_mean(key, providers)
             raise ConfigError(
                 f"device {device.name!r}",

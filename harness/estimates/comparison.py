@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from math import exp, hypot, log
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Literal
 
 from harness.estimates.estimate import COVERAGE, RatioEstimate, combined_interval
@@ -14,6 +13,7 @@ from harness.estimates.exchanged import unlikeness
 from harness.estimates.findings import Finding, wrong_by
 from harness.estimates.reference import VISIT_GAP_S
 from harness.records import Configuration
+from space.statistics import normal
 
 if TYPE_CHECKING:
     from harness.estimates.latency import Latency
@@ -67,7 +67,7 @@ def compare(
         moved = abs(a.moved - b.moved) + unlikeness(ratio) * min(a.moved, b.moved)
         low, high = combined_interval(ratio, (low, high), moved)
     elif hours_apart:
-        reach = NormalDist().inv_cdf((1 + COVERAGE) / 2) * HOURS_SD
+        reach = normal(COVERAGE) * HOURS_SD
         low, high = combined_interval(ratio, (low, high), reach)
     if low <= 1 <= high:
         reason = "the 95 % interval of their ratio holds 1"

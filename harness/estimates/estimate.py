@@ -311,9 +311,8 @@ def _interval(
     rng = np.random.default_rng(seed)
     medians = np.array([median(values.tolist()) for values in ratios])
     count, center = len(ratios), median(medians.tolist())
-    draws = np.stack(
-        [_resampled_medians(values, BOOTSTRAP_DRAWS, rng) for values in ratios]
-    )  # (process, draw)
+    # (process, draw).
+    draws = np.stack([_resampled_medians(values, BOOTSTRAP_DRAWS, rng) for values in ratios])
     noise = float(np.log(draws).var(axis=1).mean())  # of a process's median, from its slices
     draws *= (center / medians)[:, None]
     own = float(np.log(medians).var(ddof=1)) if count > 1 else 0.0

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from statistics import NormalDist
 from typing import Literal
 
 from harness.devices.conditions import (
@@ -59,6 +58,7 @@ from harness.estimates.reference import (
 )
 from harness.estimates.series import drift_of, severe_outliers, two_modes
 from harness.records import ReferenceLatency, SessionRecord
+from space.statistics import normal
 from space.text import counted
 
 Kind = Literal[
@@ -647,7 +647,7 @@ def _one_visit(reference: ReferenceLatency | None) -> Finding | None:
     """A device that was visited once: no other hour tells how far its level moves."""
     if reference is None or reference.visits != 1 or not reference.sd:
         return None
-    reach = NormalDist().inv_cdf((1 + COVERAGE) / 2) * reference.sd
+    reach = normal(COVERAGE) * reference.sd
     return Finding(
         kind="one-visit",
         message=f"all sessions are of one visit: at another hour all milliseconds of this device may shift together, by up to "

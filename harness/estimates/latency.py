@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from statistics import NormalDist, fmean, median
+from statistics import fmean, median
 
 from harness.dataframe import RowTable
 from harness.estimates.clean_runs import usable_sessions
@@ -24,52 +24,7 @@ from harness.estimates.findings import Finding, check_network, grade
 from harness.estimates.moved import moved_doubt
 from harness.estimates.outputs import output_error
 from harness.records import Configuration, Failure, FreshRun, ReferenceLatency, SessionRecord
-
-LATENCY_COLUMNS = (
-    "device",
-    "hardware",
-    "runtime",
-    "runtime_version",
-    "provider",
-    "format",
-    "precision",
-    "threads",
-    "cores",
-    "clock_tier",
-    "space",
-    "architecture",
-    "graph_hash",
-    "latency_ms",
-    "low_ms",
-    "high_ms",
-    "grade",
-    "findings",
-    "ratio",
-    "between_cv",
-    "sessions",
-    "slices",
-    "wall_median_ms",
-    "wall_p90_ms",
-    "wall_p99_ms",
-    "first_run_ms",
-    "measured_utc",
-    "output_error",
-    "arithmetic",
-    "model_bytes",
-    "memory_bytes",
-    "load_ms",
-    "fresh_first_run_ms",
-    "batch",
-    "images_per_s",
-    "provider_options",
-    "energy_mj",
-    "energy_low_mj",
-    "energy_high_mj",
-    "energy_above_idle_mj",
-    "energy_sensor",
-    "device_ms",
-    "environment",
-)
+from space.statistics import normal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,56 +100,58 @@ def known_memory(runs: Iterable[FreshRun]) -> list[int]:
     return [memory for run in runs if (memory := run.memory_bytes) is not None]
 
 
+# Columns of a row as plain values; a unit ends a name.
+_READ: Mapping[str, Callable[[Latency], object]] = {
+    "device": lambda row: row.configuration.device,
+    "hardware": lambda row: row.configuration.hardware,
+    "runtime": lambda row: row.configuration.runtime,
+    "runtime_version": lambda row: row.configuration.runtime_version,
+    "provider": lambda row: row.configuration.provider,
+    "format": lambda row: row.configuration.format,
+    "precision": lambda row: row.configuration.precision,
+    "threads": lambda row: row.configuration.threads,
+    "cores": lambda row: list(row.configuration.cores),
+    "clock_tier": lambda row: row.configuration.clock_tier,
+    "space": lambda row: row.configuration.space,
+    "architecture": lambda row: row.architecture,
+    "graph_hash": lambda row: row.graph_hash,
+    "latency_ms": lambda row: row.latency_ms,
+    "low_ms": lambda row: None if row.interval_ms is None else row.interval_ms[0],
+    "high_ms": lambda row: None if row.interval_ms is None else row.interval_ms[1],
+    "grade": lambda row: row.grade,
+    "findings": lambda row: [asdict(finding) for finding in row.findings],
+    "ratio": lambda row: row.estimate.ratio,
+    "between_cv": lambda row: row.estimate.between_cv,
+    "sessions": lambda row: row.estimate.sessions,
+    "slices": lambda row: row.estimate.slices,
+    "wall_median_ms": lambda row: row.wall.median_ms,
+    "wall_p90_ms": lambda row: row.wall.p90_ms,
+    "wall_p99_ms": lambda row: row.wall.p99_ms,
+    "first_run_ms": lambda row: row.first_run_ms,
+    "measured_utc": lambda row: row.measured_utc,
+    "output_error": lambda row: row.output_error,
+    "arithmetic": lambda row: row.arithmetic,
+    "model_bytes": lambda row: row.fresh[-1].model_bytes if row.fresh else None,
+    "memory_bytes": lambda row: row.memory_bytes,
+    "load_ms": lambda row: row.load_ms,
+    "fresh_first_run_ms": lambda row: row.fresh_first_run_ms,
+    "batch": lambda row: row.configuration.batch,
+    "images_per_s": lambda row: row.images_per_s,
+    "provider_options": lambda row: row.configuration.provider_options,
+    "energy_mj": lambda row: None if row.energy is None else row.energy.total.value,
+    "energy_low_mj": lambda row: None if row.energy is None else row.energy.total.low,
+    "energy_high_mj": lambda row: None if row.energy is None else row.energy.total.high,
+    "energy_above_idle_mj": lambda row: None if row.energy is None else row.energy.above_idle.value,
+    "energy_sensor": lambda row: None if row.energy is None else row.energy.sensor,
+    "device_ms": lambda row: row.device_ms,
+    "environment": lambda row: row.configuration.environment,
+}
+LATENCY_COLUMNS = tuple(_READ)
+
+
 def to_json(rows: Iterable[Latency]) -> list[dict[str, object]]:
-    """Return latencies as plain values: names with units, each with its configuration."""
-    return [
-        {
-            "device": row.configuration.device,
-            "hardware": row.configuration.hardware,
-            "runtime": row.configuration.runtime,
-            "runtime_version": row.configuration.runtime_version,
-            "provider": row.configuration.provider,
-            "format": row.configuration.format,
-            "precision": row.configuration.precision,
-            "threads": row.configuration.threads,
-            "cores": list(row.configuration.cores),
-            "clock_tier": row.configuration.clock_tier,
-            "space": row.configuration.space,
-            "architecture": row.architecture,
-            "graph_hash": row.graph_hash,
-            "latency_ms": row.latency_ms,
-            "low_ms": None if row.interval_ms is None else row.interval_ms[0],
-            "high_ms": None if row.interval_ms is None else row.interval_ms[1],
-            "grade": row.grade,
-            "findings": [asdict(finding) for finding in row.findings],
-            "ratio": row.estimate.ratio,
-            "between_cv": row.estimate.between_cv,
-            "sessions": row.estimate.sessions,
-            "slices": row.estimate.slices,
-            "wall_median_ms": row.wall.median_ms,
-            "wall_p90_ms": row.wall.p90_ms,
-            "wall_p99_ms": row.wall.p99_ms,
-            "first_run_ms": row.first_run_ms,
-            "measured_utc": row.measured_utc,
-            "output_error": row.output_error,
-            "arithmetic": row.arithmetic,
-            "model_bytes": row.fresh[-1].model_bytes if row.fresh else None,
-            "memory_bytes": row.memory_bytes,
-            "load_ms": row.load_ms,
-            "fresh_first_run_ms": row.fresh_first_run_ms,
-            "batch": row.configuration.batch,
-            "images_per_s": row.images_per_s,
-            "provider_options": row.configuration.provider_options,
-            "energy_mj": None if row.energy is None else row.energy.total.value,
-            "energy_low_mj": None if row.energy is None else row.energy.total.low,
-            "energy_high_mj": None if row.energy is None else row.energy.total.high,
-            "energy_above_idle_mj": None if row.energy is None else row.energy.above_idle.value,
-            "energy_sensor": None if row.energy is None else row.energy.sensor,
-            "device_ms": row.device_ms,
-            "environment": row.configuration.environment,
-        }
-        for row in rows
-    ]
+    """Return latencies as plain values by `LATENCY_COLUMNS`, each with its configuration."""
+    return [{name: read(row) for name, read in _READ.items()} for row in rows]
 
 
 def latency_of(
@@ -282,7 +239,7 @@ def interval_ms(
     """Return the interval in ms, with the reference's own uncertainty."""
     if summary.interval is None:
         return None
-    reach = NormalDist().inv_cdf((1 + coverage) / 2) * (reference.sd or 0.0)
+    reach = normal(coverage) * (reference.sd or 0.0)
     low, high = combined_interval(summary.ratio, summary.interval, reach)
     reference_ms = reference.latency_ns / 1e6
     return low * reference_ms, high * reference_ms

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -54,7 +53,8 @@ from space.lookup import canonical_index
 from space.registry import space_name
 from space.segments import all_segments
 from space.selection import select_models
-from space.text import counted
+from space.statistics import normal
+from space.text import counted, first_of
 
 HOLD_OUT_SHARE = 0.2
 HOLD_OUT_FROM = 40  # measured networks; of fewer, all are needed to fit
@@ -86,7 +86,7 @@ class MeasuredNetworks:
 
     def reference_reach(self, coverage: float) -> float:
         """Return the relative uncertainty of the reference latency at this probability, common to all latencies in ms."""
-        return self.reference_sd * NormalDist().inv_cdf((1 + coverage) / 2)
+        return self.reference_sd * normal(coverage)
 
     def milliseconds(
         self, prediction: Prediction, coverage: float
@@ -339,7 +339,7 @@ def relative_sd(row: Latency) -> float:
     if row.estimate.interval is None:
         return UNKNOWN_SD
     low, high = row.estimate.interval
-    return (high - low) / 2 / NormalDist().inv_cdf((1 + COVERAGE) / 2) / row.estimate.ratio
+    return (high - low) / 2 / normal(COVERAGE) / row.estimate.ratio
 
 
 def judges_among(measured: MeasuredNetworks) -> BoolArray:
@@ -581,9 +581,8 @@ def summary(table: SpaceTable) -> dict[str, object]:
 
 def unmeasured_text(places: Sequence[str]) -> str:
     """Return a clause on blocks that no measured network tells of; of many it names the first."""
-    more = f" and {len(places) - SHOWN_PLACES} more" if len(places) > SHOWN_PLACES else ""
     verb = "is" if len(places) == 1 else "are"
-    return f"{', '.join(places[:SHOWN_PLACES])}{more} {verb} in no measured network"
+    return f"{first_of(places, SHOWN_PLACES)} {verb} in no measured network"
 
 
 def judge_on(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import NormalDist, median
+from statistics import median
 
 from harness.devices.destination import LOCAL
 from harness.devices.names import select_devices
@@ -22,15 +22,15 @@ from harness.store import Store
 from harness.store.latencies import mergeable
 from harness.store.opening import open_existing, open_store
 from space.errors import ConfigError
+from space.statistics import normal
 
 SAME = 0.01  # an interval within this share of 1 says that two files take the same time
 LONGEST_S: Mapping[str, float] = {"quick": 60.0, "screen": 60.0, "final": 300.0}  # no look begins later
 _OF_ONE_ROLE = ("one-session", "few-slices")  # findings that measuring in both roles settles
 
 Enough = Callable[[tuple[float, float] | None], bool]
-Pair = tuple[
-    Latency, Latency, Comparison
-]  # of the first file, of the second, and how the first compares with it
+# Of the first file, of the second, and how the first compares with it.
+Pair = tuple[Latency, Latency, Comparison]
 
 
 def open_compared(url: str, first: str, second: str, log: Callable[[str], None]) -> Store:
@@ -204,10 +204,8 @@ def _sessions(store: Store, row: Latency, name: str) -> tuple[list[SessionRecord
 
 def _reference_row(store: Store, row: Latency, reference: ReferenceLatency, name: str) -> Latency:
     """Return the latency of the file that was the reference, as its runs beside the other tell it."""
-    latency_ms, reach = (
-        reference.latency_ns / 1e6,
-        NormalDist().inv_cdf((1 + COVERAGE) / 2) * (reference.sd or 0.0),
-    )
+    latency_ms = reference.latency_ns / 1e6
+    reach = normal(COVERAGE) * (reference.sd or 0.0)
     ends_ms = (latency_ms / (1 + reach), latency_ms * (1 + reach))
     itself = replace(row.estimate, ratio=1.0, interval=(1.0, 1.0), apart=(1.0, 1.0), between_cv=None)
     sessions = mergeable(store.sessions(row.configuration, [row.graph_hash]))

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from itertools import product
 from math import hypot, inf, nan
 from pathlib import Path
-from statistics import NormalDist
 
 import numpy as np
 
@@ -33,6 +32,7 @@ from space import Architecture, Space
 from space.errors import ConfigError
 from space.indexing import FloatArray
 from space.registry import space_name
+from space.statistics import normal
 from space.text import counted
 
 FEWEST = 5  # networks that are measured in both precisions
@@ -318,7 +318,7 @@ def _common(store: Store, configurations: Sequence[Configuration]) -> float:
     """Return the uncertainty of the ratio of two reference latencies at 95 %, relative."""
     references = [store.reference_latency(one) for one in configurations]
     sds = [reference.sd or 0.0 for reference in references if reference is not None]
-    return NormalDist().inv_cdf((1 + COVERAGE) / 2) * hypot(*sds)
+    return normal(COVERAGE) * hypot(*sds)
 
 
 def _network(a: Latency, b: Latency) -> NetworkRatio:

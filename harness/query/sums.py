@@ -31,6 +31,7 @@ from space import SpaceConfig, is_enumerable
 from space.errors import ConfigError
 from space.indexing import BoolArray, FloatArray, available
 from space.segments import all_segments
+from space.text import first_of
 
 SHOWN = 3  # blocks that a message names
 
@@ -71,20 +72,15 @@ def unseen_blocks(config: SpaceConfig, latencies: Mapping[str, LatencySums]) -> 
     if bare:
         stage = bare[0]
         site = config.place_text(stage, config.choices[stage][0]).partition(":")[0]
-        seen = [
-            f"on {name} they have {_some([str(config.blocks[b]) for b in config.choices[stage] if not one.unseen[stage, b]])}"
-            for name, one in latencies.items()
-        ]
+        seen = []
+        for name, one in latencies.items():
+            known = [str(config.blocks[b]) for b in config.choices[stage] if not one.unseen[stage, b]]
+            seen.append(f"on {name} they have {first_of(known, SHOWN)}")
         raise ConfigError(
             f"{site}: nothing there is in measured networks of every device: {'; '.join(seen)}; measure each once: "
             "harness measure --models design:1 with each device"
         )
     return unseen
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 def cost_sums(

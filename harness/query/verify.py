@@ -59,9 +59,8 @@ def verify_finalists(
     config = answer.config
     verified = frozenset[int]()
     outcomes: tuple[Outcome, ...] = ()
-    tried = frozenset[
-        int | bytes
-    ]()  # measured, well or not: what grade D leaves out is not measured for ever
+    # Measured, well or not: what grade D leaves out is not measured for ever.
+    tried = frozenset[int | bytes]()
     for _ in range(MAX_ROUNDS):
         finalists = [i for i in answer.within[:count] if network_key(config, i) not in tried]
         if not finalists:

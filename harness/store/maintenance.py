@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from statistics import median
 from typing import Any
@@ -95,19 +95,10 @@ def check_store(store: Store, selection: Selection | None = None) -> CheckReport
     rows = quarantined = 0
     whole = selection is None or selection.is_everything
     if whole:
-        for table, check in (("configurations", _check_configuration), ("failures", _check_failure)):
+        for table, check in _CHECKS.items():
             for row in _others(store, table):
                 rows += 1
                 troubles += _checked(table, row, check)
-        for row in _others(store, "fresh_runs"):
-            rows += 1
-            troubles += _checked("fresh_runs", row, _check_fresh_run)
-        for row in _others(store, "block_runs"):
-            rows += 1
-            troubles += _checked("block_runs", row, _check_block_run)
-        for row in _others(store, "reference_latencies"):
-            rows += 1
-            troubles += _checked("reference_latencies", row, _check_reference)
         troubles += _check_file(store)
     for row in _session_rows(store, selection or Selection(), raw=True):
         rows += 1
@@ -250,11 +241,7 @@ def _block_documents(store: Store, selection: Selection) -> Iterator[dict[str, A
         yield block_run_document(run)
 
 
-EXPORT_COLUMNS = (
-    *(field.name for field in fields(SessionRecord)),
-    "version",
-    "quarantined",
-)
+EXPORT_COLUMNS = (*(field.name for field in fields(SessionRecord)), "version", "quarantined")
 BLOCK_COLUMNS = (*(field.name for field in fields(BlockRun)), "version")
 
 
@@ -332,10 +319,6 @@ def _checked(table: str, row: sa.RowMapping, check: Callable[[sa.RowMapping], ob
     return []
 
 
-def _check_configuration(row: sa.RowMapping) -> None:
-    read_configuration(row)
-
-
 def _check_failure(row: sa.RowMapping) -> None:
     read_failure(row, read_configuration(row))
 
@@ -351,6 +334,15 @@ def _check_block_run(row: sa.RowMapping) -> BlockRun:
 def _check_reference(row: sa.RowMapping) -> None:
     if not is_level(row["latency_ns"], None):
         raise ValueError(f"latency_ns = {row['latency_ns']!r}: not a positive number")
+
+
+_CHECKS: Mapping[str, Callable[[sa.RowMapping], object]] = {
+    "configurations": read_configuration,
+    "failures": _check_failure,
+    "fresh_runs": _check_fresh_run,
+    "block_runs": _check_block_run,
+    "reference_latencies": _check_reference,
+}
 
 
 def _check_session(row: sa.RowMapping) -> None:

@@ -65,8 +65,7 @@ def calibrated(weights: Sequence[State], group: BlockGroup, learned: FeatureMaps
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over batches
     count = min(len(learned) // group.recipe.views, CALIBRATION_IMAGES)
-    for rows in torch.arange(count).tensor_split(
-        max(1, count // group.recipe.batch)
-    ):  # none of a single image
+    # None of a single image.
+    for rows in torch.arange(count).tensor_split(max(1, count // group.recipe.batch)):
         network(repeated(learned.inputs[rows].to(group.device), len(group.blocks)))
     return network.unstacked()

@@ -35,9 +35,8 @@ FACTORS: Mapping[str, Callable[[Block], str]] = {
     "entrance": lambda block: str(block) if block.wiring == "parallel" else block.op0 or block.op1,
     "before the reduction": lambda block: str(block) if block.wiring == "parallel" else block.op1,
 }
-ACROSS = (
-    "across the reduction"  # the last op of a stage and the first of the next, which no stage alone shows
-)
+# The last op of a stage and the first of the next, which no stage alone shows.
+ACROSS = "across the reduction"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

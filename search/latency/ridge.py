@@ -34,9 +34,8 @@ PENALTIES = np.logspace(-4, 3, 15)
 SLOTS, STAGES, WIRING, OPS = 0.1, 1.0, 0.3, 30.0
 PAIRS = 0.1  # second-order effects are expected to be a tenth of first-order ones
 TINY = 1e-12  # of a squared relative error: an exact fit is no better than this
-MOST_SOLUTIONS = (
-    30  # of the equations of a fit; it mostly takes 5, and more than these take longer than an active set
-)
+# Of the equations of a fit; it mostly takes 5, and more than these take longer than an active set.
+MOST_SOLUTIONS = 30
 MOST_EXCHANGES = 3  # of all wrong places at once that make none of them right
 JITTER = 1e-9  # of the mean diagonal: equal features may share an effect in any way
 

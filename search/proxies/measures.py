@@ -43,9 +43,8 @@ def grasp(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     weights = _weights(network)
     with _in_mode(network, training=True):
         gradients = torch.autograd.grad(cross_entropy(network(images), labels), weights, create_graph=True)
-        flow = torch.stack(
-            [(g * g.detach()).sum() for g in gradients]
-        ).sum()  # its gradient is Hessian @ gradient
+        # Its gradient is Hessian @ gradient.
+        flow = torch.stack([(g * g.detach()).sum() for g in gradients]).sum()
         products = torch.autograd.grad(flow, weights)
     return -sum(float((w * p).detach().sum()) for w, p in zip(weights, products, strict=True))
 

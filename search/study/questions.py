@@ -22,9 +22,8 @@ from space.indexing import FloatArray, block_indices
 from space.text import counted
 
 NOT_ANSWERED = "not answered here"
-CEILING = (
-    "validation accuracy, trained"  # the limit of predictors rather than one of them: it needs the training
-)
+# The limit of predictors rather than one of them: it needs the training.
+CEILING = "validation accuracy, trained"
 QUESTIONS = (
     "Does distillation beat normal training?",
     "Does fine-tuned accuracy correlate with accuracy from scratch?",

@@ -24,9 +24,8 @@ class UnitRunner:
     results: ResultStore
     runner: Runner
     log: Callable[[str], None]
-    _done: dict[str, str] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )  # digests by the units' keys
+    # Digests by the units' keys.
+    _done: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def digests(self, units: Sequence[Unit]) -> list[str]:
         """Run the units that are not done yet, and return the digest of each unit's result, in their order."""

@@ -156,9 +156,8 @@ def _alike(trained: Sequence[Trained]) -> Sequence[Trained]:
     ordered = sorted(trained, key=lambda one: one.architecture.index)
     if first.architecture.config.chain is None:
         return ordered
-    by_hash: dict[
-        str, Trained
-    ] = {}  # files name networks by it, and several architectures of a chain may be one network
+    # Files name networks by it, and several architectures of a chain may be one network.
+    by_hash: dict[str, Trained] = {}
     for one in ordered:
         by_hash.setdefault(one.architecture.graph_hash, one)
     return list(by_hash.values())

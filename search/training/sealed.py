@@ -64,9 +64,8 @@ def unseal(
     if bytes(view[len(head) : start]) != hashlib.sha256(payload).hexdigest().encode() + b"\n":
         raise ConfigError(f"{name}: is damaged: its digest is not that of its {len(payload)} bytes; {remedy}")
     try:
-        if not zipfile.is_zipfile(
-            io.BytesIO(payload)
-        ):  # torch reads older formats too; none was written here
+        # Torch reads older formats too; none was written here.
+        if not zipfile.is_zipfile(io.BytesIO(payload)):
             raise ValueError("no archive of torch")
         found = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
         if not isinstance(found, dict):

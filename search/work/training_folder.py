@@ -116,9 +116,8 @@ def publish(
     for job, of in jobs:
         if job.kind == TOGETHER and results.result_of(job):
             keep_each(job, of, results)
-    with locked(
-        results.folder / "published"
-    ):  # else of two commands that end at once the later one may have read less
+    # Else of two commands that end at once the later one may have read less.
+    with locked(results.folder / "published"):
         finished = collect(results, {unit.key: unit for unit in [*stored_units(results), *units]}.values())
         return finished, *write_published(results.folder, finished.values())
 

@@ -61,9 +61,8 @@ class Trainings:
     files: tuple[Dataset, ...]
     names: tuple[str, ...]
     config: SpaceConfig = BLOX
-    _rows: tuple[NDArray[np.int64], ...] = field(
-        init=False, repr=False
-    )  # for each file and network its row, or -1
+    # For each file and network its row, or -1.
+    _rows: tuple[NDArray[np.int64], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         parts = [
@@ -203,9 +202,8 @@ def choose_metric(metric: str, columns: Iterable[str]) -> str:
 
 def columns_for(metric: str, epoch: str) -> Collection[str]:
     """Return the columns needed for an accuracy."""
-    if (
-        epoch != BEST or not _KINDS[metric].is_list or metric == _VALIDATION
-    ):  # its best epochs are equal in it
+    # Its best epochs are equal in it.
+    if epoch != BEST or not _KINDS[metric].is_list or metric == _VALIDATION:
         return {metric}
     return {metric, _VALIDATION, _TIES}
 

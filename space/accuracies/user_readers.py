@@ -175,9 +175,8 @@ def _text(content: bytes) -> str:
 
 
 def _numbers(title: str, texts: Sequence[str]) -> NDArray[np.float64]:
-    if (
-        set().union(*texts) <= OF_NUMBERS and "" not in texts
-    ):  # neither nan, nor inf, nor the underscores of float()
+    # Neither nan, nor inf, nor the underscores of float().
+    if set().union(*texts) <= OF_NUMBERS and "" not in texts:
         try:
             return np.array(list(map(float, texts)), dtype=np.float64)
         except ValueError:

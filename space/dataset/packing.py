@@ -111,9 +111,8 @@ def unpack(name: str, packing: Packing, content: NDArray[np.uint8], count: int) 
         DatasetError: an accuracy lies outside its column's range; the message names the number.
     """
     found = np.empty((len(content), count))
-    groups = -(
-        -count // 8
-    )  # eight numbers end where a byte ends, so that each of the eight lies alike in all groups
+    # Eight numbers end where a byte ends, so that each of the eight lies alike in all groups.
+    groups = -(-count // 8)
     mask, span = np.uint32((1 << packing.bits) - 1), packing.highest - packing.lowest
     accuracies = _accuracies(packing.kind.images)[packing.lowest :] if packing.kind.images else None
     for part in _parts(len(content)):

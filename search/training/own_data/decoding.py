@@ -142,9 +142,8 @@ def _check(image: Image, form: Format, name: str) -> None:
     if width * height > MAX_PIXELS:
         raise _too_large(name, f"{width} x {height} pixels")
     _check_bits(image, name)
-    if (
-        getattr(image, "is_animated", False) and image.format != "MPO"
-    ):  # a phone's JPEG: its photograph, then a preview
+    # A phone's JPEG: its photograph, then a preview.
+    if getattr(image, "is_animated", False) and image.format != "MPO":
         raise ConfigError(f"{name} has several frames; save the one that is meant")
     if image.getexif().get(_ORIENTATION) in _TURNED:
         width, height = height, width

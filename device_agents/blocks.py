@@ -60,9 +60,7 @@ def run_blocks(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
         block["end_ns"] = perf_counter_ns()
         if delay.source:
             block["waited_ns"] = more(before, delay.read())
-        cores, now = message["cores"], CoreTimes()
-        told = {"steal_s": now.stolen_s(begin, cores), "others_busy": now.others_busy(begin, cores)}
-        block.update({key: value for key, value in told.items() if value is not None})
+        block.update(CoreTimes().told_since(begin, message["cores"]))
         asleep_ns = slept_ns() - awake_ns
         if asleep_ns > CLOCKS_NS:
             block["slept_s"] = asleep_ns / NS_PER_S

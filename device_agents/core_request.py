@@ -90,9 +90,9 @@ def ask_nice() -> None:
     os.setpriority(os.PRIO_PROCESS, 0, NICE)
 
 
-def sweep_groups(filesystem: Path = Path("/")) -> None:
+def sweep_groups() -> None:
     """Remove the control groups of processes that have ended, also those of other agents."""
-    groups = find_groups(filesystem)
+    groups = find_groups()
     if groups is None:
         return
     for group in groups.mount.glob("harness-*"):

@@ -138,5 +138,10 @@ class CoreTimes:
                     shares.append(1 - (passed[3] + passed[4]) / sum(passed))
         return min(1.0, max(0.0, *shares)) if shares else None
 
+    def told_since(self, since: CoreTimes, cores: list[int]) -> dict[str, float]:
+        """Return `stolen_s` of some cores as steal_s, and `others_busy`, as far as they are told."""
+        told = {"steal_s": self.stolen_s(since, cores), "others_busy": self.others_busy(since, cores)}
+        return {name: value for name, value in told.items() if value is not None}
+
     def _knows(self, since: CoreTimes, core: int) -> bool:
         return len(self._ticks.get(core, ())) == len(since._ticks.get(core, ())) == 8

@@ -242,33 +242,37 @@ class Session:
             "elapsed_s": (now_ns - start_ns) / NS_PER_S,
             "output": outputs.first,
             "reference_output": beside.first,
+            "baseline_ns": baselines,
+        }
+        if self._delay.source == "schedstat":
+            measured["waited_s"] = max(0, self._delay.read()[0] - waited_ns) / NS_PER_S
+        if not self._is_one_thread:  # whose time off the core holds all of it
+            measured["unseen"] = unseen.since()
+        measured.update(CoreTimes().told_since(begin, self._message["cores"]))
+        if plan.settled_runs and stop != "contended":
+            measured.update(self._device_times(network))
+        reporter.send(dict(measured, **self._circumstances(network)))
+        return stop
+
+    def _circumstances(self, network: Loaded) -> dict[str, Any]:
+        """Return what the network was measured with: runtime, cores and process."""
+        found: dict[str, Any] = {
             "runtime": network.runtime,
             "cores": self._message["cores"],
             "delay_source": self._delay.source,
-            "baseline_ns": baselines,
             "pace_ns": self._paces.taken_ns,
             "paced_by": PACED_BY,
         }
-        if network.shares:
-            measured["shares"] = network.shares
-        if network.arithmetic:
-            measured["arithmetic"] = network.arithmetic
-        if self._delay.source == "schedstat":
-            measured["waited_s"] = max(0, self._delay.read()[0] - waited_ns) / NS_PER_S
-        if core_to_core := self._core_to_core.told():
-            measured["core_to_core"] = core_to_core
-        if not self._is_one_thread:  # whose time off the core holds all of it
-            measured["unseen"] = unseen.since()
-        cores, now = self._message["cores"], CoreTimes()
-        told = {"steal_s": now.stolen_s(begin, cores), "others_busy": now.others_busy(begin, cores)}
-        measured.update({key: value for key, value in told.items() if value is not None})
-        if plan.settled_runs and stop != "contended":
-            measured.update(self._device_times(network))
-        measured.update(self._message["process"])
-        if measured["pinned"] and (moved := os.sched_getaffinity(0)) != set(cores):
-            measured.update(pinned=False, cores=sorted(moved))
-        reporter.send(measured)
-        return stop
+        known = {
+            "shares": network.shares,
+            "arithmetic": network.arithmetic,
+            "core_to_core": self._core_to_core.told(),
+        }
+        found.update({name: value for name, value in known.items() if value})
+        found.update(self._message["process"])
+        if found["pinned"] and (moved := os.sched_getaffinity(0)) != set(found["cores"]):
+            found.update(pinned=False, cores=sorted(moved))
+        return found
 
     def _device_times(self, network: Loaded) -> dict[str, Any]:
         """Return some runs' times by the accelerator's own clock, or why it gives none; nothing where it has none."""

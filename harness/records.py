@@ -444,6 +444,10 @@ class BlockRun:
             raise ValueError(
                 f"scheduling: cores = {self.scheduling['cores']!r}: a list of numbers is expected"
             )
+        self._check_readings()
+
+    def _check_readings(self) -> None:
+        """Check the samples, and what a sensor of energy said. Raises: ValueError."""
         for name, entries in (("samples", self.samples), ("readings", self.readings)):
             if not all(isinstance(one, dict) and type(one.get("at_ns")) is int for one in entries):
                 raise ValueError(f"{name}: objects with their at_ns are expected")

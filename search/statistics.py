@@ -84,7 +84,7 @@ def mean_interval(
     return mean, mean - reach, mean + reach
 
 
-def mean_of(values: FloatArray, seed: int = 0, coverage: float = COVERAGE, draws: int = DRAWS) -> Estimate:
+def mean_of(values: FloatArray, seed: int = 0, draws: int = DRAWS) -> Estimate:
     """Return the mean of values (n,) and its interval; NaNs are left out, one value has no interval.
 
     The percentile bootstrap, widened as Hesterberg 2015 (arXiv:1411.5279, section 4.3) does: with ten values the plain one is too
@@ -95,12 +95,12 @@ def mean_of(values: FloatArray, seed: int = 0, coverage: float = COVERAGE, draws
     if not count:
         return NONE
     if count < FEWEST_DRAWN:
-        mean, low, high = (float(one) for one in mean_interval(values, coverage))
+        mean, low, high = (float(one) for one in mean_interval(values))
         return Estimate(value=mean, low=low, high=high, count=count)
     from scipy.special import ndtr
 
     mean = float(values.mean())
-    level = float(ndtr(-student(count - 1, coverage) * math.sqrt(count / (count - 1))))
+    level = float(ndtr(-student(count - 1, COVERAGE) * math.sqrt(count / (count - 1))))
     means = values[np.random.default_rng(seed).integers(0, count, (draws, count))].mean(axis=1)
     low, high = np.quantile(means, (level, 1 - level))
     return Estimate(value=mean, low=min(float(low), mean), high=max(float(high), mean), count=count)
@@ -109,7 +109,7 @@ def mean_of(values: FloatArray, seed: int = 0, coverage: float = COVERAGE, draws
 # --- accuracies -----------------------------------------------------------------------------------
 
 
-def accuracy_interval(right: int, images: int, coverage: float = COVERAGE) -> Estimate:
+def accuracy_interval(right: int, images: int) -> Estimate:
     """Return an accuracy in percent with its binomial interval, of `right` images of `images`, independent of all choices.
 
     Clopper and Pearson 1934 (Biometrika 26(4)): it holds the accuracy on all such images with at least its coverage, at 99 % and
@@ -121,19 +121,19 @@ def accuracy_interval(right: int, images: int, coverage: float = COVERAGE) -> Es
         raise ValueError(f"{right} of {images} images right: give 0 to all of 1 or more")
     from scipy.special import betaincinv
 
-    tail = (1 - coverage) / 2
+    tail = (1 - COVERAGE) / 2
     low = float(betaincinv(right, images - right + 1, tail)) if right else 0.0
     high = float(betaincinv(right + 1, images - right, 1 - tail)) if right < images else 1.0
     return Estimate(value=100 * right / images, low=100 * low, high=100 * high, count=images)
 
 
-def seeds_interval(accuracies: Sequence[float], coverage: float = COVERAGE) -> Estimate:
+def seeds_interval(accuracies: Sequence[float]) -> Estimate:
     """Return the mean accuracy in percent of runs with different seeds, and its interval by Student's t.
 
     The interval is for the mean on these same images, within 0 and 100 %. There is none for one run, nor for runs that are all
     equal: few images allow few different accuracies, and three equal ones do not show that no seed differs.
     """
-    mean, low, high = (float(one) for one in mean_interval(np.array(accuracies, dtype=np.float64), coverage))
+    mean, low, high = (float(one) for one in mean_interval(np.array(accuracies, dtype=np.float64)))
     if len(set(accuracies)) < 2:
         return Estimate(value=mean, low=math.nan, high=math.nan, count=len(accuracies))
     return Estimate(value=mean, low=max(low, 0.0), high=min(high, 100.0), count=len(accuracies))

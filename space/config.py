@@ -55,6 +55,10 @@ class SpaceConfig:
             object.__setattr__(self, "chain", Chain.from_plain(self.chain))
         if self.chain is not None:
             return  # which was checked when it was read
+        self._check_ops()
+        self._check_sizes()
+
+    def _check_ops(self) -> None:
         if self.nodes != 2:
             self._refuse("nodes", self.nodes, "only blocks of 2 nodes are defined; leave nodes at 2")
         if not self.ops or len(set(self.ops)) < len(self.ops):
@@ -64,6 +68,8 @@ class SpaceConfig:
                 self._refuse(
                     "ops", op, "an op's name is lower-case letters, digits and _, and neither 'in' nor 'out'"
                 )
+
+    def _check_sizes(self) -> None:
         for key in ("image_size", "classes", "in_channels"):
             value = getattr(self, key)
             if not isinstance(value, int) or value < 1:

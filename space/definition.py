@@ -207,8 +207,8 @@ class _Table:
             raise self.refuse(key, value, f"give a whole number from 1 to {most}")
         return value
 
-    def word(self, key: str, default: str | None = None) -> str:
-        value = self.take(key, default)
+    def word(self, key: str) -> str:
+        value = self.take(key)
         if not isinstance(value, str) or not _NAME.fullmatch(value):
             raise self.refuse(key, value, "give a word of lower-case letters, digits and _, 40 at most")
         return value

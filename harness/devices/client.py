@@ -381,13 +381,10 @@ class AgentClient:
             more_s = 0.0
             try:
                 kind = header.get("type")
-                said = header.get("id")
-                # Nobody waits for it any more.
-                if type(said) is int and said < number and said in self._unread:
-                    self._unread.discard(said)
+                if self._is_unread(header, number):
                     continue
-                if said != number:
-                    raise BadAnswer(f"its answer to {verb}: id = {_quoted(said)}, not {number}")
+                if header.get("id") != number:
+                    raise BadAnswer(f"its answer to {verb}: id = {_quoted(header.get('id'))}, not {number}")
                 if kind == "result":
                     return check_answer(verb, header)
                 if kind == "error":
@@ -400,9 +397,16 @@ class AgentClient:
             if trouble := limit.count(self._frames.received_bytes - before):
                 raise DeviceError(self._who, trouble)
             if event is not None:
-                if event["event"] in ("measured", "refused"):
-                    limit.begin()
+                limit.see(event)
                 on_event(event)
+
+    def _is_unread(self, header: dict[str, Any], number: int) -> bool:
+        """Return whether an answer is to an earlier request, which nobody waits for any more; it is awaited no longer."""
+        said = header.get("id")
+        if type(said) is not int or said >= number or said not in self._unread:
+            return False
+        self._unread.discard(said)
+        return True
 
     def _error(self, said: dict[str, Any]) -> AgentError:
         printed = said.get("stderr", "")[-MAX_QUOTED:]
@@ -422,11 +426,12 @@ class _Limit:
 
     def __init__(self, *, limit_s: float, limit_bytes: int) -> None:
         self._limit_s, self._limit_bytes = limit_s, limit_bytes
-        self.begin()
-
-    def begin(self) -> None:
-        """Count from nothing again: another network."""
         self._since_s, self._bytes = time.monotonic(), 0
+
+    def see(self, event: Mapping[str, Any]) -> None:
+        """Count from nothing again after the last event of a network."""
+        if event["event"] in ("measured", "refused"):
+            self._since_s, self._bytes = time.monotonic(), 0
 
     def count(self, size_bytes: int) -> str:
         """Count what was told; return what is wrong with it, empty where nothing is."""

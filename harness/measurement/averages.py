@@ -14,7 +14,6 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,9 +27,9 @@ from harness.devices.connection import new_owner
 from harness.devices.phone_lock import held_phone
 from harness.devices.runtimes import RuntimeUse, asked_cores, parse_cores
 from harness.errors import Cancelled, DeviceError, StoreError
-from harness.measurement.campaign import Observer, Outcome
+from harness.measurement.campaign import Campaign, Observer, Outcome
 from harness.measurement.durations import KnownDurations
-from harness.measurement.events import Connecting, Sending, SessionDone, SessionsPlanned
+from harness.measurement.events import Connecting, OnProgress, Sending, SessionDone, SessionsPlanned
 from harness.measurement.plan import Options
 from harness.measurement.rounds import LackingSessions
 from harness.measurement.session_runner import steady_utc
@@ -75,44 +74,38 @@ def run_averages(
     begin_s = time.monotonic()
     _check(device, source, options)
     outcome = Outcome(device=device.name)
+    campaign = Campaign(
+        device=device, source=source, options=options, store=store, observer=observer, outcome=outcome, cancel=cancel
+    )  # fmt: skip
     with held_phone(
         device.adb,
         f"device {device.name!r}",
         owner=new_owner(),
         wait_s=wait_s,
-        on_progress=partial(observer.event, device.name),
+        on_progress=campaign.report,
         cancel=cancel,
     ):
-        _measure(device, source, options, store, observer, outcome, rng, cancel)
+        work = LackingSessions(device=device.name, options=options, store=store, rng=rng)
+        _measure(device, campaign, work)
     outcome.elapsed_s = time.monotonic() - begin_s
     return outcome
 
 
-def _measure(
-    device: AdbDevice,
-    source: ModelSource | GroupedSource,
-    options: Options,
-    store: Store,
-    observer: Observer,
-    outcome: Outcome,
-    rng: random.Random,
-    cancel: threading.Event,
-) -> None:
+def _measure(device: AdbDevice, campaign: Campaign, work: LackingSessions) -> None:
     """Measure on a phone that is held. Raises: as `run_averages`."""
-    phone = _Phone(device, observer)
+    phone, outcome = _Phone(device, campaign.report), campaign.outcome
     phone.open()
-    work = LackingSessions(device=device.name, options=options, store=store, rng=rng)
     try:
-        for use in _uses(device, phone, source, options):
+        for use in _uses(device, phone, campaign.source, campaign.options):
             outcome.uses.append(use)
-            _Campaign(phone, use, options, store, observer, outcome, work, cancel).measure()
+            _Sessions(phone, use, campaign, work).measure()
     except HarnessError as error:
         if not outcome.campaign_id:
             raise
         outcome.error = error
     if outcome.campaign_id:
         work.end(outcome.campaign_id, outcome.ending)
-        if not cancel.is_set() and (left := store.settle()):
+        if not campaign.cancel.is_set() and (left := campaign.store.settle()):
             outcome.error = outcome.error or StoreError(left)
 
 
@@ -145,7 +138,7 @@ class _Phone:
     """The phone, with the program and the models that lie there under their digests."""
 
     device: AdbDevice
-    observer: Observer
+    report: OnProgress
     adb: Adb = field(init=False)
     hello: dict[str, Any] = field(init=False)
     conditions: dict[str, Any] = field(init=False)
@@ -155,7 +148,7 @@ class _Phone:
     def open(self) -> None:
         """Look for the phone, and put the program there. Raises: ConfigError, DeviceError."""
         self.adb = Adb(self.device.adb, f"device {self.device.name!r}")
-        self.observer.event(self.device.name, Connecting(by="adb"))
+        self.report(Connecting(by="adb"))
         self.adb.check()
         path = self.device.program
         try:
@@ -178,7 +171,7 @@ class _Phone:
             with tempfile.NamedTemporaryFile(prefix="harness-") as file:
                 file.write(data)
                 file.flush()
-                self.observer.event(self.device.name, Sending(total_bytes=len(data)))
+                self.report(Sending(total_bytes=len(data)))
                 self.adb.push(Path(file.name), there)
             if self._digest_of(there) != digest:
                 raise DeviceError(
@@ -250,33 +243,23 @@ def _uses(
             yield plan_runtime(device, phone.hello, phone.conditions, group, runtime, (cores, threads))
 
 
-class _Campaign:
+class _Sessions:
     """The sessions of one use of the phone."""
 
-    def __init__(
-        self,
-        phone: _Phone,
-        use: RuntimePlan,
-        options: Options,
-        store: Store,
-        observer: Observer,
-        outcome: Outcome,
-        work: LackingSessions,
-        cancel: threading.Event,
-    ) -> None:
-        self._phone, self._use, self._options = phone, use, options
-        self._store, self._observer, self._outcome = store, observer, outcome
-        self._work, self._cancel, self._now_utc = work, cancel, steady_utc()
-        self._pinned = use.configuration.cores if options.cores or phone.device.cores else ()
+    def __init__(self, phone: _Phone, use: RuntimePlan, campaign: Campaign, work: LackingSessions) -> None:
+        self._phone, self._use, self._work, self._now_utc = phone, use, work, steady_utc()
+        self._options, self._store, self._outcome = campaign.options, campaign.store, campaign.outcome
+        self._report, self._cancel = campaign.report, campaign.cancel
+        self._pinned = use.configuration.cores if self._options.cores or phone.device.cores else ()
         self._runs: dict[str, int] = {}  # of a call, by path
 
     def measure(self) -> None:
         """Measure what the store lacks; a model that fails is a failure, and the others go on. Raises: LinkError, Cancelled."""
-        outcome, name = self._outcome, self._outcome.device
+        outcome = self._outcome
         units = [unit for one in self._work.rounds(self._use) for batch in one.batches for unit in batch]
         lacking = len(units)
         outcome.reused += len(self._use.models) * self._options.sessions_each - lacking
-        self._observer.event(name, SessionsPlanned(sessions=lacking))
+        self._report(SessionsPlanned(sessions=lacking))
         if units and not outcome.campaign_id:
             outcome.campaign_id = self._work.begin(self._use)
         failed = set[str]()
@@ -288,13 +271,13 @@ class _Campaign:
             try:
                 self._store.add_session(self._session(unit.model))
                 outcome.measured += 1
-                self._observer.event(name, SessionDone())
+                self._report(SessionDone())
             except NotAverages as error:
                 failed.add(unit.model.graph_hash)
                 failure = self._failure(unit.model, str(error))
                 self._store.add_failure(failure)
                 outcome.failures.append(failure)
-                self._observer.event(name, SessionDone(failure=error.reason))
+                self._report(SessionDone(failure=error.reason))
 
     def _session(self, model: Model) -> SessionRecord:
         """Measure a session of a model. Raises: NotAverages, LinkError, Cancelled."""

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Protocol
 
 from device_agents.block_plans import BlockPlan, energy_plan, sustained_plan
@@ -110,6 +109,23 @@ class Outcome:
         return 3 if self.failures else 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Campaign:
+    """The models to measure on a device, and where the results and the progress go; `cancel` is set to stop it."""
+
+    device: Device
+    source: ModelSource | GroupedSource
+    options: Options
+    store: Store
+    observer: Observer
+    outcome: Outcome
+    cancel: threading.Event
+
+    def report(self, event: Event) -> None:
+        """Tell the observer of an event."""
+        self.observer.event(self.device.name, event)
+
+
 def run_campaign(
     device: Device,
     source: ModelSource | GroupedSource,
@@ -129,24 +145,16 @@ def run_campaign(
     """
     started = time.monotonic()
     outcome = Outcome(device=device.name)
+    campaign = Campaign(
+        device=device, source=source, options=options, store=store, observer=observer, outcome=outcome, cancel=cancel
+    )  # fmt: skip
     likely = likely_runtimes(device, options.runtimes, options.formats)
     connection = Connection(device, connect(device), owner=new_owner(), wait_s=wait_s, runtimes=likely)
     try:
-        observer.event(device.name, Connecting())
-        connection.open(on_progress=partial(observer.event, device.name), cancel=cancel)
+        campaign.report(Connecting())
+        connection.open(on_progress=campaign.report, cancel=cancel)
         work = LackingSessions(device=device.name, options=options, store=store, rng=rng)
-        measure_over(
-            connection,
-            device,
-            source,
-            options,
-            store,
-            observer,
-            outcome,
-            work,
-            Circumstances(),
-            cancel=cancel,
-        )
+        measure_over(connection, campaign, work, Circumstances())
     finally:
         connection.close()
         outcome.elapsed_s = time.monotonic() - started
@@ -154,20 +162,9 @@ def run_campaign(
     return outcome
 
 
-def measure_over(
-    link: Link,
-    device: Device,
-    source: ModelSource | GroupedSource,
-    options: Options,
-    store: Store,
-    observer: Observer,
-    outcome: Outcome,
-    work: Work,
-    circumstances: Circumstances,
-    *,
-    cancel: threading.Event,
-) -> None:
+def measure_over(link: Link, campaign: Campaign, work: Work, circumstances: Circumstances) -> None:
     """Measure over an open link what the store lacks, or read what a record has. Raises: as `run_campaign`."""
+    device, source, options = campaign.device, campaign.source, campaign.options
     runtimes = choose_runtimes(device, link.hello, options.runtimes, options.formats)
     if isinstance(source, GroupedSource):
         for lacking in set(source.formats) - {runtime.format for runtime in runtimes}:
@@ -180,14 +177,13 @@ def measure_over(
     precisions = options.precisions or (device.precision,)
     allowed = allowed_cores(device, link.hello, options.threads, options.cores)
     conditions = probe_conditions(link)
-    report = partial(observer.event, device.name)
 
     def uses() -> Iterator[tuple[RuntimePlan, tuple[str, ...]]]:
         """Yield each runtime plan, and the names of the runtimes that are prepared after it."""
         for place, runtime in enumerate(runtimes, 1):
-            observer.event(device.name, Preparing(precisions=tuple(precisions), model_format=runtime.format))
+            campaign.report(Preparing(precisions=tuple(precisions), model_format=runtime.format))
             probe = work.probe(runtime) or DeviceProbe(
-                device.name, link, store, runtime, allowed, options, report, cancel
+                device.name, link, campaign.store, runtime, allowed, options, campaign.report, campaign.cancel
             )
             groups = 1 if isinstance(source, GroupedSource) else len(precisions) * len(options.batches)
             for number, group in enumerate(
@@ -196,8 +192,7 @@ def measure_over(
                 later = [one.name for one in runtimes[place - (number < groups) :]]
                 yield plan_runtime(device, link.hello, conditions, group, runtime, allowed), tuple(later)
 
-    run = _CampaignRun(link, store, observer, outcome, options, cancel, conditions, work, circumstances)
-    run.measure(uses())
+    _CampaignRun(link, campaign, work, circumstances, conditions).measure(uses())
 
 
 class _CampaignRun:
@@ -206,71 +201,78 @@ class _CampaignRun:
     def __init__(
         self,
         link: Link,
-        store: Store,
-        observer: Observer,
-        outcome: Outcome,
-        options: Options,
-        cancel: threading.Event,
-        conditions: Mapping[str, Any],
+        campaign: Campaign,
         work: Work,
         circumstances: Circumstances,
+        conditions: Mapping[str, Any],
     ) -> None:
-        self._link, self._store, self._observer = link, store, observer
-        self._outcome, self._options, self._work = outcome, options, work
-        self._cancel, self._conditions, self._circumstances = cancel, conditions, circumstances
+        self._link, self._work, self._circumstances, self._conditions = link, work, circumstances, conditions
+        self._store, self._outcome, self._options = campaign.store, campaign.outcome, campaign.options
+        self._cancel, self._report = campaign.cancel, campaign.report
         self._measuring: SessionRunner | None = None
         self._failed_in_a_row: Counter[int] = Counter()  # by id of the runtime plan, as a packed job counts
         self._expected: dict[tuple[str, str, str, int], tuple[float, ...]] = {}  # outputs, by `Model.key`
         self._told_wrong = set[str]()  # configurations
         self._references_ns: dict[str, float] = {}  # by configuration, as the campaign first knew them
         self._later: tuple[str, ...] = ()  # what has sessions that are not planned yet
-
-    def measure(self, uses: Iterable[tuple[RuntimePlan, tuple[str, ...]]]) -> None:
-        """Measure the missing sessions: a first round of each runtime once its models are exported, then the others in turns.
-
-        uses: each with the names of those to come.
-        """
-        outcome = self._outcome
-        pending: list[list[SessionRound]] = []
-        planned: list[RuntimePlan] = []  # of this campaign: an outcome may be of several starts of a job
-        further = [
-            (name, measure)
+        self._further = {
+            name: measure
             for name, measure, is_asked in (
                 ("memory", self._weigh, self._options.memory),
                 ("energy", self._measure_energy, self._options.energy),
                 ("sustained", self._sustain, self._options.sustained_s),
             )
             if is_asked
-        ]
-        names = [name for name, _ in further if not self._work.is_record]  # a record is read in a moment
+        }
+
+    def measure(self, uses: Iterable[tuple[RuntimePlan, tuple[str, ...]]]) -> None:
+        """Measure the missing sessions, then what is asked for beside them. uses: each with the names of those to come."""
         try:
-            for use, later in uses:
-                outcome.uses.append(use)
-                planned.append(use)
-                self._later = (*later, *names)
-                rounds = self._plan(use)
-                self._send_ahead(use, rounds)
-                self._expect(use, [unit for one in rounds for batch in one.batches for unit in batch])
-                if self._options.recalibrate:
-                    self._recalibrate(use)
-                self._measure_next(rounds)
-                pending.append(rounds)
-            while any(pending):
-                for rounds in pending:
-                    self._measure_next(rounds)
-            for place, (_, measure) in enumerate(further):
-                for use in planned:
-                    self._later = tuple(names[place + (use is planned[-1]) :])
-                    try:
-                        measure(use)
-                    except GivenUp as error:
-                        self._note_given_up(error)
+            self._measure_further(self._measure_sessions(uses))
         except HarnessError as error:
-            if not outcome.campaign_id:
+            if not self._outcome.campaign_id:
                 raise
-            outcome.error = error
-        if not outcome.campaign_id:
-            return
+            self._outcome.error = error
+        if self._outcome.campaign_id:
+            self._end()
+
+    def _measure_sessions(self, uses: Iterable[tuple[RuntimePlan, tuple[str, ...]]]) -> list[RuntimePlan]:
+        """Measure a first round of each runtime once its models are exported, then the others in turns; return the plans."""
+        pending: list[list[SessionRound]] = []
+        planned: list[RuntimePlan] = []  # of this campaign: an outcome may be of several starts of a job
+        for use, later in uses:
+            self._outcome.uses.append(use)
+            planned.append(use)
+            self._later = (*later, *self._further_names(0))
+            rounds = self._plan(use)
+            self._send_ahead(use, rounds)
+            self._expect(use, [unit for one in rounds for batch in one.batches for unit in batch])
+            if self._options.recalibrate:
+                self._recalibrate(use)
+            self._measure_next(rounds)
+            pending.append(rounds)
+        while any(pending):
+            for rounds in pending:
+                self._measure_next(rounds)
+        return planned
+
+    def _measure_further(self, planned: Sequence[RuntimePlan]) -> None:
+        """Measure memory, energy or runs under load, as asked for; a runtime in which everything fails is left."""
+        for place, measure in enumerate(self._further.values()):
+            for use in planned:
+                self._later = self._further_names(place + (use is planned[-1]))
+                try:
+                    measure(use)
+                except GivenUp as error:
+                    self._note_given_up(error)
+
+    def _further_names(self, start: int) -> tuple[str, ...]:
+        """Return the names of what is measured beside sessions from a place on; none of a record, which is read in a moment."""
+        return () if self._work.is_record else tuple(self._further)[start:]
+
+    def _end(self) -> None:
+        """Note in the store how the campaign ended, and write what waits for the store."""
+        outcome = self._outcome
         outcome.setbacks += self._measuring.setbacks if self._measuring is not None else Counter()
         try:
             self._work.end(outcome.campaign_id, outcome.ending)
@@ -542,9 +544,6 @@ class _CampaignRun:
 
     def _note(self, text: str) -> None:
         self._report(Note(text=text))
-
-    def _report(self, event: Event) -> None:
-        self._observer.event(self._outcome.device, event)
 
 
 def check_sustained(seconds: float, networks: int) -> None:

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from device_agents.names import short_provider
 from harness.devices.config import AdbDevice, Device, parse_precision
@@ -38,55 +38,81 @@ def run_all(
     On Ctrl-C each gives up the session under way and ends; what was measured is stored. One that waits for something that does
     not come, such as a connection, is left behind after a moment: its thread ends with the process.
     """
-    cancel = threading.Event()
-    found: dict[int, Outcome | BaseException] = {}
+    running = _Running(chosen, source, store, observer, seed, wait_s)
+    try:  # from the first one's start on: an interrupt may come between two
+        running.start()
+        running.wait()
+    except KeyboardInterrupt:
+        running.stop()
+        running.wait(GRACE_S)
+    return running.outcomes()
 
-    def wait(limit_s: float = float("inf")) -> None:
+
+@dataclass(slots=True)
+class _Running:
+    """Campaigns that run at once, a thread each; the ended ones are in `found`, by their places among the `chosen`."""
+
+    chosen: Sequence[tuple[Device, Options]]
+    source: ModelSource | GroupedSource
+    store: Store
+    observer: Observer
+    seed: int | None
+    wait_s: float
+    cancel: threading.Event = field(default_factory=threading.Event)
+    found: dict[int, Outcome | BaseException] = field(default_factory=dict)
+
+    def start(self) -> None:
+        """Start all campaigns."""
+        for number, one in enumerate(self.chosen):
+            threading.Thread(target=self._run, args=(number, *one), daemon=True).start()
+
+    def wait(self, limit_s: float = float("inf")) -> None:
         """Wait for all campaigns; not by joining threads, which an interrupt makes look ended (Python 3.11)."""
         deadline_s = time.monotonic() + limit_s
-        while len(found) < len(chosen) and time.monotonic() < deadline_s:
+        while len(self.found) < len(self.chosen) and time.monotonic() < deadline_s:
             threading.Event().wait(0.1)
 
-    def run(number: int, device: Device, options: Options) -> None:
+    def stop(self) -> None:
+        """Ask those that still run to end, and say so."""
+        self.cancel.set()
+        for number, (device, _) in enumerate(self.chosen):
+            if number not in self.found:
+                text = "stopping: the session under way is given up, what was measured is stored"
+                self.observer.event(device.name, Note(text=text))
+
+    def outcomes(self) -> list[Outcome]:
+        """Return the outcomes in order; a campaign that is still running was cancelled. Raises: a fault of harness in any."""
+        outcomes = []
+        for number, (device, _) in enumerate(self.chosen):
+            outcome = self.found.get(number) or Outcome(device=device.name, error=Cancelled())
+            if isinstance(outcome, BaseException):
+                raise outcome
+            outcomes.append(outcome)
+        return outcomes
+
+    def _run(self, number: int, device: Device, options: Options) -> None:
         one: Outcome | BaseException
         try:
-            rng = random.Random(seed)
-            if isinstance(device, AdbDevice):
-                one = run_averages(
-                    device, source, options, store, observer, rng=rng, cancel=cancel, wait_s=wait_s
-                )
-            else:
-                one = run_campaign(
-                    device, source, options, store, observer, rng=rng, cancel=cancel, wait_s=wait_s
-                )
+            one = self._measure(device, options)
         except HarnessError as error:
-            one = Outcome(device=device.name, error=Cancelled() if cancel.is_set() else error)
+            one = Outcome(device=device.name, error=Cancelled() if self.cancel.is_set() else error)
         except BaseException as error:  # noqa: BLE001 - raised again where the caller is
             one = error
         try:
-            if len(found) < len(chosen) - 1 and not cancel.is_set():
-                observer.event(device.name, Ended(trouble=_trouble(one)))
+            if len(self.found) < len(self.chosen) - 1 and not self.cancel.is_set():
+                self.observer.event(device.name, Ended(trouble=_trouble(one)))
         finally:
-            found[number] = one
+            self.found[number] = one
 
-    try:  # from the first one's start on: an interrupt may come between two
-        for number, one in enumerate(chosen):
-            threading.Thread(target=run, args=(number, *one), daemon=True).start()
-        wait()
-    except KeyboardInterrupt:
-        cancel.set()
-        for number, (device, _) in enumerate(chosen):
-            if number not in found:
-                text = "stopping: the session under way is given up, what was measured is stored"
-                observer.event(device.name, Note(text=text))
-        wait(GRACE_S)
-    outcomes = []
-    for number, (device, _) in enumerate(chosen):
-        outcome = found.get(number) or Outcome(device=device.name, error=Cancelled())
-        if isinstance(outcome, BaseException):
-            raise outcome
-        outcomes.append(outcome)
-    return outcomes
+    def _measure(self, device: Device, options: Options) -> Outcome:
+        source, store, observer, rng = self.source, self.store, self.observer, random.Random(self.seed)
+        if isinstance(device, AdbDevice):
+            return run_averages(
+                device, source, options, store, observer, rng=rng, cancel=self.cancel, wait_s=self.wait_s
+            )
+        return run_campaign(
+            device, source, options, store, observer, rng=rng, cancel=self.cancel, wait_s=self.wait_s
+        )
 
 
 def _trouble(ended: Outcome | BaseException) -> str:

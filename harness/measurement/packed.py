@@ -47,6 +47,7 @@ from harness.measurement import core_gate, gate
 from harness.measurement.campaign import (
     CONSECUTIVE_FAILURES,
     NO_MEMORY,
+    Campaign,
     Observer,
     Outcome,
     check_sustained,
@@ -444,10 +445,11 @@ def _read_visit(
         error, outcome.error = outcome.error, None
         try:
             link.open()
-            options = _options_of(job)
-            measure_over(
-                link, device, source, options, store, observer, outcome, source, circumstances, cancel=cancel
-            )
+            campaign = Campaign(
+                device=device, source=source, options=_options_of(job), store=store, observer=observer, outcome=outcome,
+                cancel=cancel,
+            )  # fmt: skip
+            measure_over(link, campaign, source, circumstances)
             if outcome.error is None:
                 source.check_read()
         except HarnessError as found:

@@ -74,17 +74,15 @@ def since_boot_s() -> float:
     return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
-def steady_utc(
-    now_utc: Callable[[], str] = now_utc, clock_s: Callable[[], float] = since_boot_s
-) -> Callable[[], str]:
+def steady_utc() -> Callable[[], str]:
     """Return `now_utc` as it goes on from here by a clock that nobody sets.
 
     Sessions whose clock was set between them would seem to be of several visits of the device, or in another order.
     """
-    begin, begin_s = datetime.fromisoformat(now_utc()), clock_s()
+    begin, begin_s = datetime.fromisoformat(now_utc()), since_boot_s()
 
     def steady() -> str:
-        return (begin + timedelta(seconds=clock_s() - begin_s)).isoformat(timespec="milliseconds")
+        return (begin + timedelta(seconds=since_boot_s() - begin_s)).isoformat(timespec="milliseconds")
 
     return steady
 
@@ -110,6 +108,28 @@ class Circumstances:
     clock_s: Callable[[], float] = time.monotonic
     setback: Callable[[PlannedSession, SessionRecord], str] = lambda unit, session: setback(session)
     begin: Callable[[Sequence[PlannedSession]], None] = lambda units: None
+
+
+@dataclass(slots=True)
+class _Left:
+    """Units without a result; `losses` of the connection and `resends` since the last one; the `remedy` to take next."""
+
+    units: list[PlannedSession]
+    take: Take
+    losses: int = 0
+    resends: int = 0
+    remedy: Callable[[], object] | None = None
+
+    @property
+    def first(self) -> PlannedSession:
+        """The unit that a worker is at, or ended at."""
+        return self.units[0]
+
+    def done(self, unit: PlannedSession, result: Result) -> None:
+        """Hand on a unit's result."""
+        self.units.remove(unit)
+        self.losses = self.resends = 0
+        self.take(unit, result)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -357,47 +377,44 @@ class SessionRunner:
 
     def _attempt(self, units: Sequence[PlannedSession], plan: SessionPlan, attempt: int, take: Take) -> None:
         """Measure units once, through reconnections, damaged parts and workers that die: each costs the unit at fault alone."""
-        left = list(units)
-        losses = resends = 0
-        remedy: Callable[[], object] | None = None
-
-        def done(unit: PlannedSession, result: Result) -> None:
-            nonlocal losses, resends
-            left.remove(unit)
-            losses = resends = 0
-            take(unit, result)
-
-        while left:
+        left = _Left(list(units), take)
+        while left.units:
             if self.cancel.is_set():
                 raise Cancelled()
             try:
-                if remedy is not None:  # here, since the link may break in it, too
-                    remedy()
-                    remedy = None
-                self._run_worker(tuple(left), plan, attempt, done)
+                if left.remedy is not None:  # here, since the link may break in it, too
+                    left.remedy()
+                    left.remedy = None
+                self._run_worker(tuple(left.units), plan, attempt, left.done)
             except LinkError as error:
-                losses += 1
-                self.distrust()
-                if losses < LINK_LOSSES_A_UNIT:
-                    self.on_progress(Reconnecting(reason=error.reason))
-                remedy = None
-                self.link.reopen(self.on_progress, self.cancel)
-                if self.cancel.is_set():
-                    raise Cancelled() from error
-                if losses >= LINK_LOSSES_A_UNIT:
-                    done(left[0], self.failure(left[0], "link-lost", error.reason))
+                self._reconnect(left, error)
             except BadResult as error:
-                done(left[0], self.failure(left[0], "bad-result", error.reason))
+                left.done(left.first, self.failure(left.first, "bad-result", error.reason))
                 self.link.reopen(self.on_progress, self.cancel)  # its worker is still at the job
             except AgentError as error:
-                if not left:  # its worker died after all was told
-                    break
-                remedy = self._remedy(error.kind)
-                if remedy is None or resends >= RESENDS_A_UNIT:
-                    remedy = None
-                    done(left[0], self.failure(left[0], error.kind, error.reason))
-                else:
-                    resends += 1
+                if left.units:  # else its worker died after all was told
+                    self._try_again(left, error)
+
+    def _reconnect(self, left: _Left, error: LinkError) -> None:
+        """Reopen a broken connection; a unit that breaks it again and again has failed. Raises: Cancelled; DeviceError."""
+        left.losses += 1
+        left.remedy = None
+        self.distrust()
+        if left.losses < LINK_LOSSES_A_UNIT:
+            self.on_progress(Reconnecting(reason=error.reason))
+        self.link.reopen(self.on_progress, self.cancel)
+        if self.cancel.is_set():
+            raise Cancelled() from error
+        if left.losses >= LINK_LOSSES_A_UNIT:
+            left.done(left.first, self.failure(left.first, "link-lost", error.reason))
+
+    def _try_again(self, left: _Left, error: AgentError) -> None:
+        """Have the remedy of an agent's error taken, if there is one and it is not in vain; else the unit has failed."""
+        left.remedy = self._remedy(error.kind) if left.resends < RESENDS_A_UNIT else None
+        if left.remedy is None:
+            left.done(left.first, self.failure(left.first, error.kind, error.reason))
+        else:
+            left.resends += 1
 
     def _remedy(self, kind: str) -> Callable[[], object] | None:
         """Return the step to take on an agent's error before another try, None when nothing helps."""

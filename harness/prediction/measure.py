@@ -126,15 +126,7 @@ class MeasureRequest:
         if self.sustained_s:
             self._check_sustained()
         if self.until:
-            parse_target(self.until)
-            if self.models:
-                raise ConfigError("--until picks the networks itself: leave out --models, or --until")
-            if len(self.devices) > 1:
-                raise ConfigError("--until works on one device at a time: name one --device")
-            if len(set(self.precisions)) > 1:
-                raise ConfigError("--until works on one precision at a time: name one --precision")
-            if len(set(self.batches)) > 1:
-                raise ConfigError("--until works on one batch size at a time: name one with --batch")
+            self._check_until()
         for text in self.runtimes:
             try:
                 parse_runtime(text)
@@ -151,6 +143,20 @@ class MeasureRequest:
         if self.level not in ("", *LEVELS):
             near = did_you_mean(self.level, LEVELS)
             raise ConfigError(f"no level {self.level!r}{near}; known levels: {', '.join(LEVELS)}")
+
+    def _check_until(self) -> None:
+        """Refuse what does not go with a target of the predictor. Raises: ConfigError."""
+        parse_target(self.until)
+        if self.models:
+            raise ConfigError("--until picks the networks itself: leave out --models, or --until")
+        one_each = {
+            "one device at a time: name one --device": self.devices,
+            "one precision at a time: name one --precision": set(self.precisions),
+            "one batch size at a time: name one with --batch": set(self.batches),
+        }
+        for text, values in one_each.items():
+            if len(values) > 1:
+                raise ConfigError(f"--until works on {text}")
 
     def _check_sustained(self) -> None:
         """Refuse what does not go with a run under load. Raises: ConfigError."""

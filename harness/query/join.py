@@ -29,6 +29,7 @@ from space.accuracies import Accuracies
 from space.accuracies.load import fitting_spaces
 from space.errors import ConfigError, did_you_mean
 from space.hash_table import is_first
+from space.indexing import BoolArray
 
 TABLE = "a table of accuracies and costs"
 WITHOUT_TABLE = "harness search --objective and --method blockwise find networks in it without a table"
@@ -175,12 +176,12 @@ def notes_on(table: NetworkTable, provenance: Mapping[str, Provenance]) -> list[
         notes.append(f"{missing:,} of {count:,} networks have no {accuracy.label} and cannot be found")
     notes += accuracy.notes
     for name, one in provenance.items():
-        cost = table.costs[name]
-        fresh = split_subject(name)[1]
+        cost, fresh = table.costs[name], split_subject(name)[1]
+        of_cost = []
         if unknown := int((np.isnan(cost.values) & distinct).sum()):
             what = TITLES[fresh] if fresh else "latency"
-            notes.append(
-                f"{name}: {unknown:,} of {count:,} networks have no {what}, measured or predicted; they meet no constraint on it"
+            of_cost.append(
+                f"{unknown:,} of {count:,} networks have no {what}, measured or predicted; they meet no constraint on it"
                 + (
                     f" {unpredicted(fresh)}; measure more: harness measure --{'energy' if fresh == 'energy' else 'memory'}"
                     if fresh
@@ -189,26 +190,28 @@ def notes_on(table: NetworkTable, provenance: Mapping[str, Provenance]) -> list[
             )
         if cost.supported is not None and (far := np.flatnonzero(~cost.supported & distinct).tolist()):
             way = "taken in" if table.with_far else "left out; --verify takes them in and measures the best"
-            notes.append(
-                f"{name}: {len(far):,} of {count:,} networks are unlike any that was measured, such as "
+            of_cost.append(
+                f"{len(far):,} of {count:,} networks are unlike any that was measured, such as "
                 f"{Architecture.from_index(far[0], table.config)}: {way}"
             )
-        if said := precision_text(accuracy, one.precision):
-            notes.append(f"{name}: {said}")
-        if doubt := one.doubt_note:
-            notes.append(f"{name}: {doubt}")
-        if cost.high is None:
-            notes.append(f"{name}: {one.origin} has no intervals (no sidecar .json)")
-        is_bare = distinct & ~np.isnan(cost.values)
-        bare = 0 if cost.high is None else int((np.isnan(cost.high) & is_bare).sum())
-        if bare:
-            what = "processes" if fresh else "slices"
-            notes.append(f"{name}: {bare:,} measured networks have too few {what} for an interval")
-        if cost.high is not None and np.isinf(cost.high).any():
-            notes.append(
-                f"{name}: {one.measured:,} measured networks are too few for intervals of {cost.coverage:.0%}: predicted "
-                "latencies have no upper bound there; measure more, or ask for less"
-            )
+        of_cost += [said for said in (precision_text(accuracy, one.precision), one.doubt_note) if said]
+        of_cost += _interval_notes(cost, one, distinct, "processes" if fresh else "slices")
+        notes += [f"{name}: {note}" for note in of_cost]
+    return notes
+
+
+def _interval_notes(cost: Cost, one: Provenance, distinct: BoolArray, too_few: str) -> list[str]:
+    """Return notes on intervals that a cost has not, for want of a sidecar, of slices or processes, or of networks."""
+    if cost.high is None:
+        return [f"{one.origin} has no intervals (no sidecar .json)"]
+    notes = []
+    if bare := int((np.isnan(cost.high) & ~np.isnan(cost.values) & distinct).sum()):
+        notes.append(f"{bare:,} measured networks have too few {too_few} for an interval")
+    if np.isinf(cost.high).any():
+        notes.append(
+            f"{one.measured:,} measured networks are too few for intervals of {cost.coverage:.0%}: predicted latencies have no "
+            "upper bound there; measure more, or ask for less"
+        )
     return notes
 
 

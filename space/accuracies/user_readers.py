@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -107,15 +108,12 @@ def parquet_source(content: bytes) -> UserTable:
         from pyarrow import parquet
     except ImportError as error:
         raise DatasetError("Parquet files are read by pyarrow: pip install 'harness[parquet]'") from error
-    foreign = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError)
-    try:
+    with _readable():
         file = parquet.ParquetFile(pa.BufferReader(content), memory_map=False)
         metadata, schema = file.metadata, file.schema_arrow
         rows, titles = metadata.num_rows, tuple(schema.names)
         # Not the sizes of single columns: pyarrow ends the process where their metadata is damaged.
         unpacked = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
-    except foreign as error:
-        raise _damaged(error) from error
     if rows > MAX_ROWS or metadata.num_columns > MAX_TITLES or rows < 0:
         raise DatasetError(
             f"claims {rows} rows of {metadata.num_columns} columns; at most {MAX_ROWS} and {MAX_TITLES} are read: "
@@ -126,42 +124,71 @@ def parquet_source(content: bytes) -> UserTable:
             f"unpacks to {unpacked} bytes, more than {_MAX_UNPACKED_BYTES}; keep only the columns that are needed, "
             "and do not trust a file that you did not make"
         )
+    one = _Parquet(file, schema, rows)
+    return UserTable(
+        titles=titles, rows=rows, cells=one.cells, numbers=one.numbers, is_numeric=one.is_numeric
+    )
 
-    def column(title: str) -> Any:
-        try:
-            table = file.read(columns=[title], use_threads=False)
-            found = table.column(title)
-            table.validate(full=True)
-        except foreign as error:
-            raise _damaged(error, title) from error
-        if len(found) != rows:
-            raise DatasetError(f"column {shown(title)} holds {len(found)} rows instead of {rows}; {_DAMAGED}")
-        return found
 
-    def cells(title: str) -> Sequence[object]:
-        try:
-            return column(title).to_pylist()  # type: ignore[no-any-return]
-        except foreign as error:
-            raise _damaged(error, title) from error
+@dataclass(frozen=True, slots=True)
+class _Parquet:
+    """An open Parquet file of pyarrow's, whose columns are read on demand."""
 
-    def is_numeric(title: str) -> bool:
-        kind = schema.field(title).type
-        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+    file: Any
+    schema: Any
+    rows: int
 
-    def numbers(title: str) -> NDArray[np.float64]:
-        if not is_numeric(title):
-            first = next(((row, cell) for row, cell in enumerate(cells(title), 1) if cell is not None), None)
+    def cells(self, title: str) -> Sequence[object]:
+        """Return a column's cells. Raises: DatasetError."""
+        column = self._column(title)
+        with _readable(title):
+            return column.to_pylist()  # type: ignore[no-any-return]
+
+    def is_numeric(self, title: str) -> bool:
+        """Return whether a column is of numbers."""
+        from pyarrow import types
+
+        kind = self.schema.field(title).type
+        return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind))
+
+    def numbers(self, title: str) -> NDArray[np.float64]:
+        """Return a column as float64 (rows,), NaN where a cell is empty. Raises: DatasetError."""
+        import pyarrow as pa
+
+        if not self.is_numeric(title):
+            cells = enumerate(self.cells(title), 1)
+            first = next(((row, cell) for row, cell in cells if cell is not None), None)
             example = f" (row {first[0]}: {shown(str(first[1]))})" if first else ""
             raise DatasetError(
-                f"column {shown(title)} holds {schema.field(title).type} and no numbers{example}; write numbers"
+                f"column {shown(title)} holds {self.schema.field(title).type} and no numbers{example}; write numbers"
             )
-        try:
-            values = column(title).cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-        except foreign as error:
-            raise _damaged(error, title) from error
+        column = self._column(title)
+        with _readable(title):
+            values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         return np.array(values, dtype=np.float64)
 
-    return UserTable(titles=titles, rows=rows, cells=cells, numbers=numbers, is_numeric=is_numeric)
+    def _column(self, title: str) -> Any:
+        with _readable(title):
+            table = self.file.read(columns=[title], use_threads=False)
+            found = table.column(title)
+            table.validate(full=True)
+        if len(found) != self.rows:
+            raise DatasetError(
+                f"column {shown(title)} holds {len(found)} rows instead of {self.rows}; {_DAMAGED}"
+            )
+        return found
+
+
+@contextmanager
+def _readable(title: str = "") -> Iterator[None]:
+    """Refuse a file, or its column of a title, that pyarrow cannot read. Raises: DatasetError."""
+    import pyarrow as pa
+
+    what = f"column {shown(title)} cannot be read as Parquet" if title else "cannot be read as Parquet"
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
+        raise DatasetError(f"{what} ({reason_of(error)}); {_DAMAGED}") from error
 
 
 def _text(content: bytes) -> str:
@@ -190,8 +217,3 @@ def _numbers(title: str, texts: Sequence[str]) -> NDArray[np.float64]:
                 f"row {row + 1}: {title} = {shown(text)} is not a number; correct it, or leave it empty"
             )
     return values
-
-
-def _damaged(error: BaseException, title: str = "") -> DatasetError:
-    what = f"column {shown(title)} cannot be read as Parquet" if title else "cannot be read as Parquet"
-    return DatasetError(f"{what} ({reason_of(error)}); {_DAMAGED}")

@@ -70,7 +70,7 @@ class _Machine:
             raise IndexError
         return self.stack[0]
 
-    def step(self, code: int) -> None:
+    def step(self, code: int) -> None:  # noqa: C901, PLR0912 - a case an instruction
         """Do what an instruction says. Raises: DatasetError: it makes no plain value; IndexError, KeyError: it cannot be done."""
         match code:
             case 0x5D:  # EMPTY_LIST

@@ -8,7 +8,6 @@ is asked for its clock over SSH some times, and the shortest round trip counts (
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.devices.client import ISOLATED
@@ -43,18 +42,16 @@ class ClockOffset:
         return middle_ns - self.offset_ns, error_ns
 
 
-def read_offset(
-    transport: Transport, python: str, now_ns: Callable[[], int] = time.perf_counter_ns
-) -> ClockOffset:
+def read_offset(transport: Transport, python: str) -> ClockOffset:
     """Ask the phone's Python for its clock over SSH. Raises: LinkError when it does not answer with one."""
     channel = transport.start([python, *ISOLATED, "-c", _ANSWER])
     try:
         trips = []
         for _ in range(ROUNDS):
-            sent_ns = now_ns()
+            sent_ns = time.perf_counter_ns()
             channel.write(b"\n", TIMEOUT_S)
             phone_ns = _read_number(channel)
-            trips.append((now_ns() - sent_ns, sent_ns, phone_ns))
+            trips.append((time.perf_counter_ns() - sent_ns, sent_ns, phone_ns))
     finally:
         channel.close()
     trip_ns, sent_ns, phone_ns = min(trips)

@@ -25,7 +25,7 @@ from space.accuracies.seeds import SeedAccuracies
 from space.atomic_files import locked
 from space.dataset import write_dataset
 from space.dataset.schema import MAX_LIST
-from space.errors import ConfigError, did_you_mean
+from space.errors import ConfigError, MissingMetric, did_you_mean
 from space.hash_table import first_names
 
 if TYPE_CHECKING:
@@ -166,14 +166,22 @@ def write_published(folder: Path, finished: Iterable[FinishedTraining]) -> tuple
     return list(paths), list(notes)
 
 
-def seed_accuracies(folder: Path, *, config: SpaceConfig) -> SeedAccuracies:
+def seed_accuracies(folder: Path, *, metric: str = "", config: SpaceConfig) -> SeedAccuracies:
     """Return the accuracies of a folder's finished trainings of a space of any size, rounded as in the published files.
 
-    Trainings of one network with one seed, under several names, are averaged. The accuracy is val_top1, by which the best epoch
-    is chosen. Raises: ConfigError when no training has finished.
+    Trainings of one network with one seed, under several names, are averaged. `metric`: val_top1, by which the best
+    epoch is chosen, or test_top1. Raises: ConfigError when no training has finished.
     """
+    metric = metric or "val_top1"
+    if metric not in ("val_top1", "test_top1"):
+        raise MissingMetric(f"no metric {metric!r} in {folder} (there are: val_top1, test_top1)")
     rows = [
-        (one.architecture.index, one.recipe.seed, round(one.best.val.top1, 3), one.synthetic)
+        (
+            one.architecture.index,
+            one.recipe.seed,
+            round((one.best.val if metric == "val_top1" else one.test).top1, 3),
+            one.synthetic,
+        )
         for one in _all_of(folder)
         if one.architecture.config == config
     ]
@@ -187,7 +195,7 @@ def seed_accuracies(folder: Path, *, config: SpaceConfig) -> SeedAccuracies:
     (networks, seeds_of), places = np.unique(trained, axis=1, return_inverse=True)
     places = places.ravel()  # numpy 2.0 alone gives it a second axis
     return SeedAccuracies(
-        metric="val_top1",
+        metric=metric,
         epoch="best",
         indices=networks,
         seeds=seeds_of,

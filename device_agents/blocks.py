@@ -12,14 +12,13 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any, Callable
 
-from device_agents.jobs import ModelRecipe
-from device_agents.models import assemble, given_inputs
+from device_agents.models import load_model
 from device_agents.outputs import Outputs
 from device_agents.quota import ThrottledTime, read_quota
 from device_agents.run_delay import CoreTimes, RunDelay
-from device_agents.runtimes import is_one_thread, load, start_or_refuse
+from device_agents.runtimes import is_one_thread
 from device_agents.runtimes.loaded import Loaded
-from device_agents.sampling import Sample, Stopwatch, more, sample_ns
+from device_agents.sampling import Sample, Stopwatch, more
 
 NS_PER_S = 1000000000
 FLUSH_NS = 1000000000  # timed runs are told once a second: whoever stops loses no more than that
@@ -137,14 +136,3 @@ class BlockRunner:
         if self._stopwatch.is_informed:
             told["delays_ns"] = [sample.delay_ns for _, sample in timed]
         self._reporter.send(told)
-
-
-def load_model(job: dict[str, Any], recipe: dict[str, Any], parts_dir: Path) -> tuple[Loaded, dict[str, int]]:
-    """Return a model, loaded and run once, and how long both took. Raises: Refusal, and what the runtime raises."""
-    made_of = ModelRecipe(**recipe)
-    model, inputs = assemble(made_of, parts_dir), given_inputs(made_of, parts_dir)
-    start_or_refuse(job["runtime"])
-    start_ns = perf_counter_ns()
-    loaded = load(job["runtime"], model, job["threads"], job["options"], inputs)
-    load_ns = perf_counter_ns() - start_ns
-    return loaded, {"load_ns": load_ns, "first_run_ns": sample_ns(loaded.run, 1)}

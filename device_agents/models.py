@@ -1,13 +1,17 @@
-"""A model from its parts: verified, and joined with zero bytes up to multiples of the alignment."""
+"""A model from its parts: verified, joined with zero bytes up to multiples of the alignment, and loaded."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
 
 from device_agents.jobs import ModelRecipe
 from device_agents.refusal import Refusal
-from device_agents.runtimes.loaded import Inputs, read_arrays
+from device_agents.runtimes import load, start_or_refuse
+from device_agents.runtimes.loaded import Inputs, Loaded, read_arrays
+from device_agents.sampling import sample_ns
 
 MODEL_LIMIT_BYTES = (1 << 31) - 1  # protobuf's and flatbuffers' own
 
@@ -66,3 +70,23 @@ def given_inputs(recipe: ModelRecipe, parts_dir: Path) -> Inputs:
     """Return the model's inputs as a recipe gives them. Raises: Refusal, OSError, and what numpy raises for no .npz file."""
     arrays = {} if recipe.inputs is None else read_arrays(load_part(parts_dir, recipe.inputs))
     return Inputs(recipe.shapes, arrays, recipe.signature, recipe.batch)
+
+
+def load_model(
+    job: dict[str, Any],
+    recipe: dict[str, Any],
+    parts_dir: Path,
+    held: dict[str, bytes] | None = None,
+    keep: set[str] | None = None,
+) -> tuple[Loaded, dict[str, int]]:
+    """Return a model of a job, loaded and run once, and how long both took; held and keep: see `assemble`.
+
+    Raises: Refusal, and what the runtime raises.
+    """
+    made_of = ModelRecipe(**recipe)
+    model, inputs = assemble(made_of, parts_dir, held, keep), given_inputs(made_of, parts_dir)
+    start_or_refuse(job["runtime"])
+    start_ns = perf_counter_ns()
+    loaded = load(job["runtime"], model, job["threads"], job["options"], inputs)
+    load_ns = perf_counter_ns() - start_ns
+    return loaded, {"load_ns": load_ns, "first_run_ns": sample_ns(loaded.run, 1)}

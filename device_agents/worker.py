@@ -16,18 +16,18 @@ from device_agents.clean_runs import LONG_RUN_NS, CleanRuns, baseline_ns
 from device_agents.core_request import ask
 from device_agents.core_to_core import CoreToCore
 from device_agents.frames import FrameReader, FrameWriter
-from device_agents.jobs import ModelRecipe, Plan
+from device_agents.jobs import Plan
 from device_agents.memory_guard import offer_to_kernel
-from device_agents.models import assemble, given_inputs
+from device_agents.models import load_model
 from device_agents.outputs import Outputs
 from device_agents.pace import PACED_BY, Paces
 from device_agents.quota import ThrottledTime, read_quota
 from device_agents.refusal import Refusal
 from device_agents.run_delay import CoreTimes, RunDelay
-from device_agents.runtimes import is_one_thread, load, start_or_refuse, uses_accelerator
+from device_agents.runtimes import is_one_thread, uses_accelerator
 from device_agents.runtimes.loaded import Loaded
 from device_agents.runtimes.onnxruntime_cpu import AGENT_FOLDER
-from device_agents.sampling import Stopwatch, sample_ns, sample_settled, sample_slice
+from device_agents.sampling import Stopwatch, sample_settled, sample_slice
 from device_agents.stopping import StopRule
 from device_agents.unseen import Unseen
 from device_agents.warmup import Warming, warm_up
@@ -320,20 +320,9 @@ class Session:
 
     def _load(self, which: str, recipe: dict[str, Any], number: int | None = None) -> Loaded:
         """Assemble and load a model and run it once. Raises: Refusal, and what the runtime raises."""
-        job = self._job
-        parts_dir, made_of = Path(self._message["parts_dir"]), ModelRecipe(**recipe)
-        model = assemble(made_of, parts_dir, self._parts, self._common)
-        inputs = given_inputs(made_of, parts_dir)
-        start_or_refuse(job["runtime"])
-        start_ns = perf_counter_ns()
-        loaded = load(job["runtime"], model, job["threads"], job["options"], inputs)
-        load_ns = perf_counter_ns() - start_ns
-        event = {
-            "event": "loaded",
-            "which": which,
-            "load_ns": load_ns,
-            "first_run_ns": sample_ns(loaded.run, 1),
-        }
+        parts_dir = Path(self._message["parts_dir"])
+        loaded, took = load_model(self._job, recipe, parts_dir, self._parts, self._common)
+        event = dict(took, event="loaded", which=which)
         self._reporter.send(event if number is None else dict(event, network=number))
         return loaded
 

@@ -38,7 +38,7 @@ CUDA_PROVIDERS = ("cuda", "tensorrt")
 GPU_PROVIDERS = (*CUDA_PROVIDERS, "gpu", "rocm", "migraphx")
 ONE_CALL_PROVIDERS = ("npu", "edgetpu")  # beginnings
 # Providers that compute an fp32 model in fp32. Of others no runtime tells: a GPU may take TF32 or fp16.
-_FP32_PROVIDERS = ("CPUExecutionProvider", "XNNPACK", "builtin", "CPU", "GPU-fp32", "GPU-fp32+CPU")
+FP32_PROVIDERS = ("CPUExecutionProvider", "XNNPACK", "builtin", "CPU", "GPU-fp32", "GPU-fp32+CPU")
 
 
 def uses_gpu(provider: str) -> bool:
@@ -113,7 +113,7 @@ class Configuration:
     @property
     def arithmetic(self) -> str | None:
         """The precision that the provider is known to compute in, None where that is not known."""
-        is_known = self.precision == "fp32" and self.provider in _FP32_PROVIDERS
+        is_known = self.precision == "fp32" and self.provider in FP32_PROVIDERS
         return "fp32" if is_known else None
 
     @property

@@ -22,7 +22,7 @@ TABLE_PATH = Path(__file__).with_name("blox_hashes.bin")
 TABLE_OPS, TABLE_STAGES = 3, 3
 _TABLE_NETWORKS = 91_125
 _DIGEST_BYTES = 16
-_HASH = re.compile(r"[0-9a-fA-F]{32}")
+HASH = re.compile(r"[0-9a-fA-F]{32}")
 _MOST_KEPT = 1 << 16  # hashes computed one by one, of 150 bytes each
 _MAX_COMPUTED = 200_000  # networks whose hashes are computed at once, at 5,000 to 10,000 a second
 
@@ -59,7 +59,7 @@ def index_of_hash(config: SpaceConfig, hex_digest: str) -> int:
     Raises:
         ArchitectureError: the text is no hash, no network has it, or the space is too large to search.
     """
-    if not _HASH.fullmatch(hex_digest):
+    if not HASH.fullmatch(hex_digest):
         raise ArchitectureError(
             f"hash {shown(hex_digest)} is not a graph hash; give 32 hexadecimal characters"
         )

@@ -18,7 +18,6 @@ from space.indexing import index_of
 # An architecture, its index, or as text: graph hash, index, blocks, vector in JSON; or the nested vector itself.
 Named: TypeAlias = Architecture | int | str | Sequence[object]
 
-_HASH = re.compile(r"[0-9a-fA-F]{32}")
 _INDEX = re.compile(r"-?[0-9]{1,20}")
 _SPACES = str.maketrans("", "", " \t\r\n")
 
@@ -52,7 +51,7 @@ def canonical_index(name: Named, config: SpaceConfig = BLOX) -> int:
 
 
 def _place_of_text(text: str, config: SpaceConfig) -> int:
-    if len(text) == 2 * 16 and _HASH.fullmatch(text):
+    if len(text) == 2 * 16 and hash_table.HASH.fullmatch(text):
         return hash_table.index_of_hash(config, text)
     by_text = config.table.by_text
     names = text.split("/")
@@ -63,7 +62,7 @@ def _place_of_text(text: str, config: SpaceConfig) -> int:
     text = text.strip()
     if _INDEX.fullmatch(text):
         return _in_range(int(text), config)
-    if _HASH.fullmatch(text):
+    if hash_table.HASH.fullmatch(text):
         return hash_table.index_of_hash(config, text)
     if text.startswith("[") and config.chain is None:
         # A stage's text is one of few, so that no JSON need be read for what is written as most people write it.

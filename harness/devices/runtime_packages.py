@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -79,7 +79,7 @@ def find_row(runtime: str, survey: Survey) -> PackageRow | str:
     if not fitting:
         there = sorted({one for row in left for one in row.machines})
         remedy = "; a 64-bit system on it would do" if survey.bits == 32 else ""
-        return f"wheels are for {_list(there)}, and this Python is for {machine} ({survey.bits} bits){remedy}"
+        return f"wheels are for {', '.join(there)}, and this Python is for {machine} ({survey.bits} bits){remedy}"
     left, fitting = fitting, [row for row in fitting if row.python[0] <= python[:2] <= row.python[1]]
     if not fitting:
         first, last = min(row.python[0] for row in left), max(row.python[1] for row in left)
@@ -117,7 +117,3 @@ def _release(version: str | Iterable[int]) -> _Release:
 
 def _dotted(release: _Release) -> str:
     return ".".join(map(str, release))
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import hypot
 
 from harness.devices.conditions import number
-from harness.records import Configuration, SessionRecord
+from harness.records import FP32_PROVIDERS, Configuration, SessionRecord
 
 # The most that ||output - expected|| may be of ||expected||, by the model's precision and the arithmetic that computes it. What
 # is right stays far below. Zeros are off by 1, and what has nothing to do with the expected output by more.
@@ -25,7 +25,6 @@ OUTPUT_LIMITS: dict[tuple[str, str], float] = {
 # Of int8, and of precisions unknown here: 8 bits for a tensor's whole range, at every layer. Over 24 networks of Blox the sums
 # were off by 4 % (median) and 10 % (ONNX Runtime), 3 % and 9 % (TFLite) at most; what is false is off by 100 % and more.
 WIDEST_LIMIT = 0.5
-FP32_PROVIDERS = ("CPUExecutionProvider", "XNNPACK", "builtin", "CPU", "GPU-fp32", "GPU-fp32+CPU")
 REFERENCE_ERROR = "reference_error"  # the key in a session's conditions after it
 _EACH = 8  # of an output
 _MOST = 1e9  # values near the largest number give no infinity

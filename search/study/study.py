@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from search.blockwise.signature_features import HIGHER_IS_BETTER
 from search.statistics import Estimate, accuracy_interval, correlation_of, kendall, spearman
 from search.study.blocks import ScoredLibrary, StudyContext, Teacher, make_teachers, score_libraries, tune
 from search.study.candidates import (
@@ -61,7 +62,6 @@ from space.indexing import FloatArray
 from space.text import counted
 
 BASELINE = "random"
-HIGHER = ("accuracy_change", "agreement")  # signatures that are better where they are higher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -216,7 +216,10 @@ def _answers(
     scratch = truth.test[truth.places(np.array(work.chosen, dtype=np.int64))]
     signatures = {
         column: np.array(
-            [one.signatures.column(column) * (1 if column in HIGHER else -1) for one in work.libraries]
+            [
+                one.signatures.column(column) * (1 if column in HIGHER_IS_BETTER else -1)
+                for one in work.libraries
+            ]
         )
         for column in (SUMS if work.libraries else ())
     }

@@ -17,14 +17,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from search.training.images import HeldOut, Images, Task, moments
-from search.training.task_source import MARK, SPLIT
+from search.training.task_source import MARK, parse_seed
 from space.errors import ConfigError
 from space.indexing import IndexArray
 from space.text import counted
 
 FEWEST = 100  # images of a use: of fewer the 95 % interval of an accuracy is up to 20 points wide
 USUAL = 200  # images of a use at least, where the user gives no numbers
-MAX_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,18 +44,12 @@ class ImageSplit:
 
 def parse_split(text: str) -> ImageSplit:
     """Return the split of `SEED` or `SEED:PROFILE/RESCORE/EPOCHS`. Raises: ConfigError when the text is none."""
-    match = SPLIT.fullmatch(text)
-    if match is None:
-        raise ConfigError(
-            f"'{MARK}{text}': give a seed, as in 'digits{MARK}0', and, where the usual numbers are not wanted, the images to "
-            f"profile blocks, to re-score networks and to choose epochs, as in 'digits{MARK}0:200/200/200'"
-        )
-    seed = int(match[1])
-    if seed > MAX_SEED:
-        raise ConfigError(f"'{MARK}{text}': the seed is more than {MAX_SEED}")
-    if match[2] is None:
-        return ImageSplit(seed=seed)
-    return ImageSplit(seed=seed, sizes=(int(match[2]), int(match[3]), int(match[4])))
+    remedy = (
+        f"give a seed, as in 'digits{MARK}0', and, where the usual numbers are not wanted, the images to profile blocks, to "
+        f"re-score networks and to choose epochs, as in 'digits{MARK}0:200/200/200'"
+    )
+    seed, sizes = parse_seed(text, f"'{MARK}{text}'", remedy)
+    return ImageSplit(seed=seed, sizes=sizes)
 
 
 def separated(task: Task, split: ImageSplit) -> Task:

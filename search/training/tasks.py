@@ -11,7 +11,6 @@ task = load_task("folder:flowers:fit=crop", BLOX)  # images of one's own: search
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
@@ -24,7 +23,7 @@ from search.training.images import SYNTHETIC, Images, Task, check_fit
 from search.training.own_data.source import is_own, parse_source
 from search.training.own_data.tasks import DIGEST_CHARACTERS, load_own_task
 from search.training.synthetic_images import PER_CLASS, make_synthetic_task
-from search.training.task_source import split_source
+from search.training.task_source import parse_seed, split_source
 from space import SpaceConfig
 from space.errors import ConfigError
 from space.user_paths import expand_user
@@ -34,9 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Images", "Task", "check_fit", "check_split", "load_task", "load_task_of"]
 
-MAX_SEED = 2**32 - 1
 MAX_PER_CLASS = 10_000  # images: 100 classes of them fill 3 GB
-_SYNTHETIC = re.compile(r"([0-9]{1,10})(?::([0-9]{1,9})/([0-9]{1,9})/([0-9]{1,9}))?")
 
 
 def load_task(
@@ -133,23 +130,17 @@ def parse_synthetic(text: str) -> tuple[int, tuple[int, int, int]]:
     Raises:
         ConfigError: the text is no such source.
     """
-    match = _SYNTHETIC.fullmatch(text.removeprefix(SYNTHETIC).removeprefix(":") if text != SYNTHETIC else "0")
-    if match is None:
-        raise ConfigError(
-            f"{text!r}: the seed is a whole number, as in '{SYNTHETIC}:3', and the images of each class are three, to train, "
-            f"validate and test, as in '{SYNTHETIC}:3:200/50/200'"
-        )
-    seed = int(match[1])
-    if seed > MAX_SEED:
-        raise ConfigError(f"{text!r}: the seed is more than {MAX_SEED}")
-    if match[2] is None:
-        return seed, PER_CLASS
-    train, val, test = (int(match[place]) for place in (2, 3, 4))
-    if not all(1 <= count <= MAX_PER_CLASS for count in (train, val, test)):
+    remedy = (
+        f"the seed is a whole number, as in '{SYNTHETIC}:3', and the images of each class are three, to train, validate and "
+        f"test, as in '{SYNTHETIC}:3:200/50/200'"
+    )
+    given = text.removeprefix(SYNTHETIC).removeprefix(":") if text != SYNTHETIC else "0"
+    seed, counts = parse_seed(given, repr(text), remedy)
+    if not all(1 <= count <= MAX_PER_CLASS for count in counts or PER_CLASS):
         raise ConfigError(
             f"{text!r}: give 1 to {MAX_PER_CLASS} images of each class to train, to validate and to test"
         )
-    return seed, (train, val, test)
+    return seed, counts or PER_CLASS
 
 
 def _from_folder(folder: Path, config: SpaceConfig) -> Task:

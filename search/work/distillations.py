@@ -15,6 +15,7 @@ from search.distillation.recipe import DistilRecipe
 from search.training.recipe import Recipe
 from search.work.kinds import Content, Context
 from search.work.trainings import (
+    TRAINING_KEYS,
     architecture_of,
     check_keys,
     guide_fields,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from space import Architecture
 
 _DISTIL = ("space", "task", "task_sha256", "stage", "recipe")
-_FINETUNE = ("space", "architecture", "task", "task_sha256", "recipe", "guide")
 
 
 def stage_units(
@@ -140,7 +140,7 @@ def run_finetuning(config: Mapping[str, Any], inputs: Mapping[str, Content], con
 
     architecture = architecture_of(config)
     names = [f"stage{place}" for place in range(architecture.config.stages)]
-    check_keys(config, inputs, _FINETUNE, ("teacher", *names))
+    check_keys(config, inputs, TRAINING_KEYS, ("teacher", *names))
     teacher = trained_from(_input(inputs, "teacher"), "input 'teacher'")
     stages = tuple(stage_from(_input(inputs, name), f"input {name!r}") for name in names)
     library = BlockLibrary(teacher=teacher, stages=stages)

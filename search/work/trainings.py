@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from search.work.results import ResultStore
 
 TOGETHER = "train-together"
-_KEYS = ("space", "architecture", "task", "task_sha256", "recipe", "guide")
+TRAINING_KEYS = ("space", "architecture", "task", "task_sha256", "recipe", "guide")
 _TOGETHER_KEYS = ("space", "architectures", "task", "task_sha256", "recipe")
 
 
@@ -78,7 +78,7 @@ def run_training(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
     from search.training.trained_files import trained_content, trained_digest, trained_from
     from search.training.training import train
 
-    check_keys(config, inputs, _KEYS, ("start", "guide"))
+    check_keys(config, inputs, TRAINING_KEYS, ("start", "guide"))
     architecture = architecture_of(config)
     task = task_of(config, architecture.config)
     recipe = Recipe.from_plain(config["recipe"])

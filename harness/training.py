@@ -27,7 +27,7 @@ from search.work.training_folder import (
 )
 from search.work.unit_runs import Runner, Watch, logged, run_watched
 from space import Space, find_space
-from space.atomic_files import write_file
+from space.atomic_files import check_folder, write_file
 from space.definition import check_code
 from space.errors import ConfigError, HarnessError
 from space.selection import select_models
@@ -168,8 +168,7 @@ def train_networks(
     """
     config = find_space(space)
     architectures = select_models(networks, config)
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder}: is a file; name a folder")
+    check_folder(folder)
     images = _task_of(task, config, folder, log)
     if not isinstance(recipe, Recipe):
         recipe = Recipe.from_plain(default_recipe(images.source).to_plain() | dict(recipe))
@@ -299,8 +298,7 @@ def _check_library(folder: Path, teacher: Trained) -> None:
     from search.training.trained import trained_digest
     from search.training.trained_files import load_trained
 
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder}: is a file; name a folder")
+    check_folder(folder)
     kept = folder / TEACHER
     if kept.exists() and trained_digest(load_trained(kept)) != trained_digest(teacher):
         raise ConfigError(f"{folder} is the library of another teacher; name another folder")

@@ -26,6 +26,21 @@ def check_folder_of(path: Path | None) -> None:
         raise ConfigError(f"{path}: no folder {str(path.parent)!r}; make it first")
 
 
+def check_folder(folder: Path | None, option: str = "") -> None:
+    """Refuse a folder to write to that is a file; None is none. `option` names it before its path. Raises: ConfigError."""
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{option}{folder}: is a file; name a folder")
+
+
+def ensure_folder(folder: Path, option: str = "", remedy: str = "name another folder") -> None:
+    """Make a folder, and those that it is in, unless it is there; `option` names it before its path. Raises: ConfigError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(f"{option}{folder}: cannot be made: {reason}; {remedy}") from error
+
+
 def check_output_file(path: Path | None) -> None:
     """Refuse a file that cannot be written, before its content is computed; None is none. Raises: ConfigError."""
     check_folder_of(path)

@@ -20,8 +20,7 @@ from harness.query.rows import network_row
 from search.methods.regret import steps
 from search.statistics import finite
 from space import Architecture
-from space.atomic_files import write_file
-from space.errors import ConfigError
+from space.atomic_files import check_folder, ensure_folder, write_file
 
 if TYPE_CHECKING:
     from harness.query.run import SearchComparison
@@ -39,11 +38,9 @@ def check_figures(folder: Path | None, *pictures: Path | None) -> None:
     Raises: ConfigError.
     """
     check_pictures(*pictures)
-    if folder is None:
-        return
-    check_libraries()
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--output {folder}: is a file; name a folder")
+    if folder is not None:
+        check_libraries()
+        check_folder(folder, "--output ")
 
 
 def print_comparison(
@@ -74,12 +71,7 @@ def _write(folder: Path, found: MethodComparison, document: dict[str, object]) -
         "regret.json": lambda: json.dumps(document, indent=1).encode(),
         "regret.html": lambda: regret_html(found).encode(),
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"--output {folder}: cannot be made: {error.strerror or error}; name another folder"
-        ) from error
+    ensure_folder(folder, "--output ")
     for name, make in files.items():
         data = make()
         write_file(folder / name, data)

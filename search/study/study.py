@@ -56,6 +56,7 @@ from search.work.results import ResultStore
 from search.work.trainings import guide_fields
 from search.work.unit_runs import Runner
 from space import Architecture
+from space.atomic_files import ensure_folder
 from space.costs import all_macs
 from space.errors import ConfigError
 from space.indexing import FloatArray
@@ -96,12 +97,7 @@ def study_folder(
     Raises: ConfigError when a file or the folder cannot be used; else as `run_study`.
     """
     truth = load_truth(settings.config, ground_truth)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"--output {folder}: cannot be made: {error.strerror or error}; name another folder"
-        ) from error
+    ensure_folder(folder, "--output ")
     return run_study(settings, truth, UnitRunner(results=ResultStore(folder=folder), runner=runner, log=log))
 
 

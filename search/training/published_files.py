@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from search.training.history import Figures
+from space.atomic_files import ensure_folder
 from space.dataset import Dataset, write_dataset
 from space.dataset.custom_rows import encode
 from space.dataset.packing import PackingError
@@ -115,10 +116,7 @@ def write_trainings(folder: Path, trained: Sequence[Trained], *, replace: bool =
         raise ConfigError(
             f"{there[0]} is there already; name another folder, or set replace to remove all {len(there)} such files"
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise ConfigError(f"{folder}: cannot be made: {e.strerror or e}; name another folder") from e
+    ensure_folder(folder)
     paths, notes = [], []
     for part, dataset in datasets.items():
         path = folder / (names[part] + ".blox")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from space.atomic_files import locked, new_folder
+from space.atomic_files import ensure_folder, locked, new_folder
 from space.errors import ConfigError
 from space.system_errors import remedy_for
 from space.user_paths import cache_folder
@@ -43,10 +43,7 @@ def cached_images(
         ConfigError: the cache cannot be written, such as on a full disk; what `make` raises.
     """
     folder = cache_folder("tasks")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be made: {error.strerror or error}; {_ELSEWHERE}") from error
+    ensure_folder(folder, remedy=_ELSEWHERE)
     entry = folder / key
     with locked(entry):
         if entry.exists():

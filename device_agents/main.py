@@ -20,9 +20,8 @@ class Interrupted(BaseException):
     """A signal asked the agent to end; every `finally` on the way out is kept."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run one role; return the exit status."""
-    agent_path = Path(sys.argv[0]).resolve()
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of roles and their options."""
     parser = argparse.ArgumentParser(prog="agent.pyz", description=__doc__)
     parser.add_argument("--version", action="store_true", help="print the protocol and the agent's digest")
     roles = parser.add_subparsers(dest="role")
@@ -45,6 +44,13 @@ def main(arguments: list[str] | None = None) -> int:
     guard.add_argument("--root", type=Path, required=True)
     for role in (describe, worker, guard):
         role.add_argument("--frames", type=int, required=True, help="the descriptor to write frames to")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one role; return the exit status."""
+    agent_path = Path(sys.argv[0]).resolve()
+    parser = make_parser()
     chosen = parser.parse_args(arguments)
     if chosen.version:
         sys.stdout.write("harness-agent %d %s\n" % (PROTOCOL, own_digest(agent_path)))

@@ -359,8 +359,7 @@ def _sites(
     if not isinstance(value, list | tuple) or not value:
         raise ArchitectureError(f"{source}: sites = {shown(value)}; write at least one [[sites]]")
     sites: list[Site] = []
-    choices: dict[str, tuple[int, tuple[str, ...]]] = {}
-    numbered, taken = 0, {"stem", "head", "glue"}
+    choices, taken = _Choices(), {"stem", "head", "glue"}
     for entry, one in enumerate(value):
         where = f"{source}: [[sites]] {entry + 1}"
         table = _Table(one, where)
@@ -378,18 +377,7 @@ def _sites(
         if len(sites) + repeat > MAX_SITES:
             raise ArchitectureError(f"{where}: more than {MAX_SITES} sites; use fewer")
         for turn in range(repeat):
-            choice: int | None = None
-            if len(names) > 1:
-                choice, known = choices.get(label, (numbered, names)) if label else (numbered, names)
-                if known != names:
-                    raise table.refuse(
-                        "choice",
-                        label,
-                        f"its first site has the candidates {', '.join(known)}; list the same",
-                    )
-                numbered = max(numbered, choice + 1)
-                if label:
-                    choices[label] = choice, names
+            choice = choices.number(label, names, table) if len(names) > 1 else None
             given = shape[1], channels, stride if turn == 0 else 1
             site = f"{name}_{turn}" * bool(name and repeat > 1) or name or f"site{len(sites)}"
             if site in taken:
@@ -414,6 +402,25 @@ def _sites(
             )
             shape = modules[0].traced.output
     return tuple(sites)
+
+
+class _Choices:
+    """The choices of a space by number: that of sites with one label is shared, that of others their own."""
+
+    def __init__(self) -> None:
+        self._labeled: dict[str, tuple[int, tuple[str, ...]]] = {}
+        self._count = 0
+
+    def number(self, label: str, names: tuple[str, ...], table: _Table) -> int:
+        """Return the number of a site's choice among candidates. Raises: ArchitectureError where its label has others."""
+        new = self._count, names
+        number, known = self._labeled.setdefault(label, new) if label else new
+        if known != names:
+            raise table.refuse(
+                "choice", label, f"its first site has the candidates {', '.join(known)}; list the same"
+            )
+        self._count = max(self._count, number + 1)
+        return number
 
 
 def _names(table: _Table, parts: Mapping[str, _Part]) -> tuple[str, ...]:

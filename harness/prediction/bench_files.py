@@ -228,12 +228,6 @@ def file_latency(
     is_measured[data.indices] = [source == "measured" for source in rows["source"]]
     grades[data.indices] = [grade.strip(NOT_GRADED) for grade in rows["grade"]]
     apart = np.flatnonzero(grades == DOUBTFUL)
-    told = Doubtful(
-        networks=len(apart),
-        names=tuple(str(Architecture.from_index(int(index), config)) for index in apart[:NAMED]),
-        why={"as the file says": len(apart)} if len(apart) else {},
-        taken=doubtful and bool(len(apart)),
-    )
     if not doubtful:
         is_measured[apart], grades[apart] = False, ""
         for values in columns.values():
@@ -259,7 +253,12 @@ def file_latency(
         measured=int(is_measured.sum()),
         predicted=rows["source"].count("predicted"),
         grades={grade: given.count(grade) for grade in "ABCD"},
-        doubtful=told,
+        doubtful=Doubtful(
+            networks=len(apart),
+            names=tuple(str(Architecture.from_index(int(index), config)) for index in apart[:NAMED]),
+            why={"as the file says": len(apart)} if len(apart) else {},
+            taken=doubtful and bool(len(apart)),
+        ),
     )
     return cost, provenance
 

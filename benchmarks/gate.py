@@ -36,9 +36,11 @@ import harness
 from exporters import Format
 from exporters.standalone import standalone
 from harness.devices.config import RUNTIMES, LocalDevice
+from harness.devices.names import select_devices
 from harness.models.exported import cache_folder
 from harness.models.files import open_one
 from harness.models.names import select_architecture
+from harness.prediction.measure import MeasureRequest
 from harness.query.compare_files import compare_files
 from harness.query.gate import DeviceTiming, gate
 from harness.query.gate_baseline import Baseline, kept_file, save_baseline
@@ -148,15 +150,11 @@ class Bench:
         return line | {"truth": found.ratio, "low": low, "high": high}
 
     def _compare(self, store: harness.Store, new: Path, old: Path, runtime: str, **options: Any) -> Any:
-        (found,), _ = compare_files(
-            store,
-            str(new),
-            str(old),
-            device=DEVICE,
-            runtime=runtime,
-            devices_file=self._devices,
-            **options,
+        devices = select_devices([DEVICE], self._devices)
+        request = MeasureRequest(
+            devices=devices, models=(str(new),), reference=old, level="screen", runtimes=(runtime,), **options
         )
+        (found,), _ = compare_files(request, store)
         return found
 
     def pairs(self, runtime: str, size: str) -> list[dict[str, Any]]:

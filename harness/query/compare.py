@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from harness.dataframe import RowTable
 from harness.devices.config import PRECISIONS
+from harness.devices.names import select_devices
 from harness.estimates.comparison import Comparison, are_hours_apart, doubted
 from harness.estimates.comparison import compare as compare_estimates
 from harness.estimates.latency import Latency
 from harness.models.files import GivenInputs, is_file_name
 from harness.models.names import Network, in_spaces, listed, select_architecture
 from harness.models.torch_models import saved_programs
+from harness.prediction.measure import MeasureRequest
 from harness.prediction.space_prediction import space_of
 from harness.query.compare_files import Pair, compare_files
 from harness.query.compare_precisions import PrecisionComparisons, compare_precisions
@@ -25,6 +27,7 @@ from harness.store.configurations import (
     configuration_id,
     fitting_configurations,
     measure_command,
+    several,
 )
 from harness.store.latencies import latencies
 from harness.store.opening import check_store
@@ -151,10 +154,12 @@ def compare(
         asked = given or GivenInputs.of(shapes, values, expect, signature)
         if any(map(is_file_name, names)):
             _check_files(names, configuration, precision)
-            pairs, failures = compare_files(
-                store, *names, device=device, runtime=runtime, threads=threads, level=level, sessions=sessions, fresh=fresh,
-                batch=batch or 1, inputs=asked, devices_file=devices_file, log=log,
+            request = MeasureRequest(
+                devices=select_devices(several(device), devices_file), models=(names[0],), reference=Path(names[1]),
+                inputs=asked, level=level, runtimes=tuple(several(runtime)), threads=threads, batches=(batch or 1,),
+                sessions=sessions, fresh=fresh,
             )  # fmt: skip
+            pairs, failures = compare_files(request, store, log)
             return _of_files(pairs, failures)
     one, other = names
     if asked != GivenInputs() or fresh or sessions is not None:

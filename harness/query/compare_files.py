@@ -5,17 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 
-from harness.devices.destination import LOCAL
-from harness.devices.names import select_devices
 from harness.estimates.comparison import Comparison, Verdict, doubted
 from harness.estimates.estimate import COVERAGE, WallTime, half_width
 from harness.estimates.exchanged import error_at, exchanged_estimate, looks_of
 from harness.estimates.findings import Finding, grade
 from harness.estimates.latency import Latency, LatencyTable, hour_width, interval_ms
-from harness.models.files import FileModel, GivenInputs, find_files, is_file_name, open_one, open_reference
+from harness.models.files import FileModel, find_files, is_file_name, open_one, open_reference
 from harness.prediction.measure import MeasureRequest, measure_requested
 from harness.records import Failure, ReferenceLatency, SessionRecord
 from harness.store import Store
@@ -52,52 +49,31 @@ def is_settled(interval: tuple[float, float] | None) -> bool:
 
 
 def compare_files(
+    request: MeasureRequest,
     store: Store,
-    first: str,
-    second: str,
-    *,
-    device: str = "",
-    runtime: str = "",
-    threads: int | None = None,
-    level: str = "screen",
-    sessions: int | None = None,
-    fresh: bool = False,
-    batch: int = 1,
-    inputs: GivenInputs | None = None,
-    devices_file: str | Path | None = None,
-    enough: Enough = is_settled,
     log: Callable[[str], None] = lambda line: None,
+    *,
+    enough: Enough = is_settled,
 ) -> tuple[list[Pair], list[Failure]]:
-    """Time two model files of one format in turns in the same processes; return how they compare by runtime, and what failed.
+    """Time the model file of a request beside its `reference`; return how they compare by runtime, and what failed.
 
-    Each is the other's reference in half of the processes. Processes are added until the interval of the ratio is `enough` in
-    each runtime, the level has had its last look, or a minute has passed (five at level final); with `sessions`, each role has
-    exactly that many. Stored sessions of the pair count, unless `fresh`. device, runtime, threads and level as for `measure`;
-    `inputs` are for both files, and `batch`, the images of one run.
+    Both are of one format, and run in turns in the same processes; each is the other's reference in half of these. Processes are
+    added until the interval of the ratio is `enough` in each runtime, the level has had its last look, or a minute has passed
+    (five at level final); with `sessions`, each role has exactly that many. Stored sessions of the pair count, unless `fresh`.
+    Inputs and batch are those of both files.
     Raises: ConfigError when a file cannot be used or none of its sessions came about; DeviceError when a campaign was given up.
     """
-    given = inputs or GivenInputs()
-    for text in (first, second):
+    names = (*request.models, str(request.reference))
+    for text in names:
         if len(find_files([text])) > 1:
             raise ConfigError(f"{text!r} means several files; name two to compare")
-    files = (open_one(first, given), open_reference(second, given))
-    is_one = files[0].key == files[1].key
-    request = MeasureRequest(
-        devices=select_devices([device or LOCAL], devices_file),
-        models=(first,),
-        inputs=given,
-        reference=Path(second),
-        exchanged=not is_one,
-        level=level,
-        runtimes=(runtime,) if runtime else (),
-        threads=threads,
-        fresh=fresh,
-        batches=(batch,),
-    )
-    looks, start_s, done = looks_of(level, sessions), time.monotonic(), 0
+    files = (open_one(names[0], request.inputs), open_reference(names[1], request.inputs))
+    is_one, level = files[0].key == files[1].key, request.level
+    request = replace(request, exchanged=not is_one)
+    looks, start_s, done = looks_of(level, request.sessions), time.monotonic(), 0
     found: list[Pair] = []
     for look in looks:
-        count = look - done if fresh else look
+        count = look - done if request.fresh else look
         each = replace(request, sessions=2 * count if is_one else count)
         table = measure_requested(each, store, log)
         found = _compared(store, table, files, looks)

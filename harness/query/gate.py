@@ -227,22 +227,8 @@ class DeviceTiming:
                 not interval[0] <= 1 + limit <= interval[1] for limit in limits
             )
 
-        pairs, failures = compare_files(
-            self.store,
-            str(file.path),
-            str(other.path),
-            device=self.device,
-            runtime=self.runtime,
-            threads=self.threads,
-            level=self.level,
-            sessions=self.sessions,
-            fresh=self.fresh,
-            batch=self.batch,
-            inputs=self.inputs,
-            devices_file=self.devices_file,
-            enough=is_known,
-            log=self.log,
-        )
+        request = replace(self._request([file]), reference=other.path)
+        pairs, failures = compare_files(request, self.store, self.log, enough=is_known)
         return LatencyTable(rows=tuple(row for row, *_ in pairs), failures=tuple(failures))
 
 

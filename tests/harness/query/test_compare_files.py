@@ -13,6 +13,7 @@ from factories.model_files import dense, save
 from factories.records import CAMPAIGN, CONFIGURATION, make_failure, make_session, make_slice
 
 import harness
+from harness.devices.names import select_devices
 from harness.estimates.comparison import Comparison
 from harness.estimates.exchanged import LOOKS
 from harness.estimates.latency import LatencyTable
@@ -20,7 +21,7 @@ from harness.models.files import FileModel, GivenInputs, open_one
 from harness.prediction.measure import MeasureRequest
 from harness.query import compare as comparing
 from harness.query import compare_files as module
-from harness.query.compare_files import compare_files
+from harness.query.compare_files import Enough, compare_files, is_settled
 from harness.records import FILE_SPACE, Configuration, SessionRecord
 from harness.store import Store
 from harness.store.latencies import latencies
@@ -75,11 +76,14 @@ class Pair:
     store: Store
     device: MadeUp
 
-    def compare(self, **options: Any) -> Comparison:
-        ((*_, found),), _ = compare_files(
-            self.store, str(self.device.a.path), str(self.device.b.path), **options
-        )
+    def compare(self, *, enough: Enough = is_settled, **options: Any) -> Comparison:
+        ((*_, found),), _ = compare_files(self.request(**options), self.store, enough=enough)
         return found
+
+    def request(self, **options: Any) -> MeasureRequest:
+        a, b = self.device.a.path, self.device.b.path
+        asked = {"level": "screen"} | options
+        return MeasureRequest(devices=select_devices(["local"]), models=(str(a),), reference=b, **asked)
 
 
 @pytest.fixture
@@ -139,7 +143,7 @@ def test_a_number_of_sessions_is_one_look_at_so_many_in_each_role(pair: Pair) ->
 
 
 def test_a_batch_is_asked_for_of_both(pair: Pair) -> None:
-    pair.compare(batch=4)
+    pair.compare(batches=(4,))
     assert pair.device.batches == {(4,)}
 
 
@@ -168,7 +172,7 @@ def test_one_file_beside_itself_has_half_of_its_sessions_in_each_role(pair: Pair
 def test_a_second_file_that_never_ran_as_network_leaves_no_verdict(pair: Pair) -> None:
     pair.device.fails = pair.device.b.name
     files = (str(pair.device.a.path), str(pair.device.b.path))
-    ((*_, result),), failures = compare_files(pair.store, *files)
+    ((*_, result),), failures = compare_files(pair.request(), pair.store)
     assert (result.verdict, result.interval) == ("tie", None)
     assert [one.graph_hash for one in failures] == [pair.device.b.key]
     found = harness.compare(pair.store, *files)
@@ -194,12 +198,9 @@ def test_a_second_file_that_never_ran_as_network_leaves_no_verdict(pair: Pair) -
 def test_what_is_given_of_inputs_is_said_as_for_a_measurement(
     asked: dict[str, Any], pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found: list[Any] = []
-    monkeypatch.setattr(
-        comparing,
-        "compare_files",
-        lambda store, *names, inputs, **_: found.append((names, inputs)) or ([], []),
-    )
+    found: list[MeasureRequest] = []
+    monkeypatch.setattr(comparing, "compare_files", lambda request, *_: found.append(request) or ([], []))
     harness.compare(pair.store, Path("a.onnx"), "b.onnx", **asked)
     given = GivenInputs.of({"x": [1, 8]}, "values.npz", "right.npz", "serve")
-    assert found == [(("a.onnx", "b.onnx"), given)]
+    (request,) = found
+    assert (request.models, request.reference, request.inputs) == (("a.onnx",), Path("b.onnx"), given)

@@ -255,7 +255,7 @@ class Session:
         return stop
 
     def _circumstances(self, network: Loaded) -> dict[str, Any]:
-        """Return what the network was measured with: runtime, cores and process."""
+        """Return the runtime, the cores and the process that the network was measured with."""
         found: dict[str, Any] = {
             "runtime": network.runtime,
             "cores": self._message["cores"],

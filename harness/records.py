@@ -328,10 +328,7 @@ class FreshRun:
     def __post_init__(self) -> None:
         if self.purpose not in PURPOSES:
             raise ValueError(f"purpose = {self.purpose!r}: one of {', '.join(PURPOSES)}")
-        for name in ("model_bytes", "empty_bytes", "peak_bytes", "load_ns", "first_run_ns"):
-            value = getattr(self, name)
-            if type(value) is not int or not 0 < value < 1 << 63:
-                raise ValueError(f"{name} = {value!r}: a positive 64-bit integer")
+        _check_positive(self, "model_bytes", "empty_bytes", "peak_bytes", "load_ns", "first_run_ns")
         if self.peak_bytes < self.empty_bytes:
             raise ValueError(
                 f"peak_bytes = {self.peak_bytes}: less than the {self.empty_bytes} of an empty worker"
@@ -433,10 +430,7 @@ class BlockRun:
                 raise ValueError(
                     f"a block ended at {before.end_ns} ns, after the next began at {after.start_ns} ns"
                 )
-        for name in ("load_ns", "first_run_ns"):
-            value = getattr(self, name)
-            if type(value) is not int or not 0 < value < 1 << 63:
-                raise ValueError(f"{name} = {value!r}: a positive 64-bit integer")
+        _check_positive(self, "load_ns", "first_run_ns")
         for name in ("conditions_before", "conditions_after", "plan", "scheduling", "gate", "sensor"):
             if not isinstance(getattr(self, name), dict):
                 raise ValueError(f"{name} holds {getattr(self, name)!r}: an object is expected")
@@ -458,6 +452,13 @@ class BlockRun:
             raise ValueError("sensor and readings: integers by name are expected")
         if not _are(str, self.sensor.get("powers", [])):
             raise ValueError(f"sensor: powers = {self.sensor['powers']!r}: a list of names is expected")
+
+
+def _check_positive(record: FreshRun | BlockRun, *names: str) -> None:
+    for name in names:
+        value = getattr(record, name)
+        if type(value) is not int or not 0 < value < 1 << 63:
+            raise ValueError(f"{name} = {value!r}: a positive 64-bit integer")
 
 
 def _are(kind: type, values: Any, least: int = -(1 << 63)) -> bool:

@@ -16,7 +16,7 @@ from space import costs, hash_table, vectors
 from space.block import Block
 from space.config import SpaceConfig
 from space.errors import ArchitectureError, did_you_mean, shown
-from space.indexing import blocks_of, drawn, index_of, random_words
+from space.indexing import blocks_of, checked_index, drawn, index_of, random_words
 from space.text import counted
 
 
@@ -172,12 +172,7 @@ class Architecture:
         Raises:
             ArchitectureError: the index is out of range.
         """
-        index = as_index(index)
-        if not 0 <= index < len(config):
-            raise ArchitectureError(
-                f"index {index}: space {config.name!r} has {len(config)} networks; "
-                f"give 0 to {len(config) - 1}"
-            )
+        index = checked_index(config, as_index(index))
         blocks, found = config.blocks, object.__new__(cls)  # the space's own blocks need none of the checks
         object.__setattr__(found, "blocks", tuple([blocks[i] for i in blocks_of(config, index)]))
         object.__setattr__(found, "config", config)

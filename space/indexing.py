@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
+from space.errors import ArchitectureError
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
@@ -21,6 +23,15 @@ if TYPE_CHECKING:
 FloatArray: TypeAlias = "NDArray[np.float64]"
 IndexArray: TypeAlias = "NDArray[np.int64]"
 BoolArray: TypeAlias = "NDArray[np.bool_]"
+
+
+def checked_index(config: SpaceConfig, index: int) -> int:
+    """Return a canonical index. Raises: ArchitectureError where the space has no network of it."""
+    if not 0 <= index < len(config):
+        raise ArchitectureError(
+            f"index {index}: space {config.name!r} has {len(config)} networks; give 0 to {len(config) - 1}"
+        )
+    return index
 
 
 def blocks_of(config: SpaceConfig, index: int) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from space.architecture import BLOX, Architecture
 from space.block import block_table
 from space.config import SpaceConfig
 from space.errors import ArchitectureError, shown
-from space.indexing import index_of
+from space.indexing import checked_index, index_of
 
 # An architecture, its index, or as text: graph hash, index, blocks, vector in JSON; or the nested vector itself.
 Named: TypeAlias = Architecture | int | str | Sequence[object]
@@ -47,7 +47,7 @@ def canonical_index(name: Named, config: SpaceConfig = BLOX) -> int:
         raise ArchitectureError(
             f"{shown(name)} names no network; give an architecture, its text, vector, index or graph hash"
         ) from error
-    return _in_range(place, config)
+    return checked_index(config, place)
 
 
 def _place_of_text(text: str, config: SpaceConfig) -> int:
@@ -61,7 +61,7 @@ def _place_of_text(text: str, config: SpaceConfig) -> int:
             return index_of(config, blocks)
     text = text.strip()
     if _INDEX.fullmatch(text):
-        return _in_range(int(text), config)
+        return checked_index(config, int(text))
     if hash_table.HASH.fullmatch(text):
         return hash_table.index_of_hash(config, text)
     if text.startswith("[") and config.chain is None:
@@ -81,11 +81,3 @@ def _stage_texts(ops: tuple[str, ...]) -> Mapping[str, int]:
         f"[[{op0}],[{op1},{prev},{inp},{sc}]]": block
         for (op0, op1, prev, inp, sc), block in block_table(ops).by_raw.items()
     }
-
-
-def _in_range(place: int, config: SpaceConfig) -> int:
-    if not 0 <= place < len(config):
-        raise ArchitectureError(
-            f"index {place}: space {config.name!r} has {len(config)} networks; give 0 to {len(config) - 1}"
-        )
-    return place

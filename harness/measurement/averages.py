@@ -27,7 +27,7 @@ from harness.devices.connection import new_owner
 from harness.devices.phone_lock import held_phone
 from harness.devices.runtimes import RuntimeUse, asked_cores, parse_cores
 from harness.errors import Cancelled, DeviceError, StoreError
-from harness.measurement.campaign import Campaign, Observer, Outcome
+from harness.measurement.campaign import CampaignTask, Observer, Outcome
 from harness.measurement.durations import KnownDurations
 from harness.measurement.events import Connecting, OnProgress, Sending, SessionDone, SessionsPlanned
 from harness.measurement.plan import Options
@@ -74,7 +74,7 @@ def run_averages(
     begin_s = time.monotonic()
     _check(device, source, options)
     outcome = Outcome(device=device.name)
-    campaign = Campaign(
+    campaign = CampaignTask(
         device=device, source=source, options=options, store=store, observer=observer, outcome=outcome, cancel=cancel
     )  # fmt: skip
     with held_phone(
@@ -91,7 +91,7 @@ def run_averages(
     return outcome
 
 
-def _measure(device: AdbDevice, campaign: Campaign, work: LackingSessions) -> None:
+def _measure(device: AdbDevice, campaign: CampaignTask, work: LackingSessions) -> None:
     """Measure on a phone that is held. Raises: as `run_averages`."""
     phone, outcome = _Phone(device, campaign.report), campaign.outcome
     phone.open()
@@ -246,7 +246,9 @@ def _uses(
 class _Sessions:
     """The sessions of one use of the phone."""
 
-    def __init__(self, phone: _Phone, use: RuntimePlan, campaign: Campaign, work: LackingSessions) -> None:
+    def __init__(
+        self, phone: _Phone, use: RuntimePlan, campaign: CampaignTask, work: LackingSessions
+    ) -> None:
         self._phone, self._use, self._work, self._now_utc = phone, use, work, steady_utc()
         self._options, self._store, self._outcome = campaign.options, campaign.store, campaign.outcome
         self._report, self._cancel = campaign.report, campaign.cancel

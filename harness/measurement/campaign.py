@@ -110,7 +110,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Campaign:
+class CampaignTask:
     """The models to measure on a device, and where the results and the progress go; `cancel` is set to stop it."""
 
     device: Device
@@ -145,7 +145,7 @@ def run_campaign(
     """
     started = time.monotonic()
     outcome = Outcome(device=device.name)
-    campaign = Campaign(
+    campaign = CampaignTask(
         device=device, source=source, options=options, store=store, observer=observer, outcome=outcome, cancel=cancel
     )  # fmt: skip
     likely = likely_runtimes(device, options.runtimes, options.formats)
@@ -162,7 +162,7 @@ def run_campaign(
     return outcome
 
 
-def measure_over(link: Link, campaign: Campaign, work: Work, circumstances: Circumstances) -> None:
+def measure_over(link: Link, campaign: CampaignTask, work: Work, circumstances: Circumstances) -> None:
     """Measure over an open link what the store lacks, or read what a record has. Raises: as `run_campaign`."""
     device, source, options = campaign.device, campaign.source, campaign.options
     runtimes = choose_runtimes(device, link.hello, options.runtimes, options.formats)
@@ -201,7 +201,7 @@ class _CampaignRun:
     def __init__(
         self,
         link: Link,
-        campaign: Campaign,
+        campaign: CampaignTask,
         work: Work,
         circumstances: Circumstances,
         conditions: Mapping[str, Any],

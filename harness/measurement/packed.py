@@ -47,7 +47,7 @@ from harness.measurement import core_gate, gate
 from harness.measurement.campaign import (
     CONSECUTIVE_FAILURES,
     NO_MEMORY,
-    Campaign,
+    CampaignTask,
     Observer,
     Outcome,
     check_sustained,
@@ -445,7 +445,7 @@ def _read_visit(
         error, outcome.error = outcome.error, None
         try:
             link.open()
-            campaign = Campaign(
+            campaign = CampaignTask(
                 device=device, source=source, options=_options_of(job), store=store, observer=observer, outcome=outcome,
                 cancel=cancel,
             )  # fmt: skip

@@ -228,14 +228,7 @@ class Store:
 
     def fresh_runs(self, configuration: Configuration, purpose: str = "network") -> list[FreshRun]:
         """Return the fresh runs on a configuration for one purpose, oldest first."""
-        query = (
-            sa.select(FRESH_RUNS.c.id.label("run"), FRESH_RUNS)
-            .join(CONFIGURATIONS)
-            .where(CONFIGURATIONS.c.digest == configuration.digest)
-            .where(FRESH_RUNS.c.purpose == purpose)
-            .order_by(FRESH_RUNS.c.started_utc, FRESH_RUNS.c.id)
-        )
-        rows = self._read(lambda connection: connection.execute(query).mappings().all())
+        rows = self._read(lambda connection: _runs(connection, FRESH_RUNS, configuration, purpose))
         found = (self._whole(f"fresh run {row['run']}", read_fresh_run, row, configuration) for row in rows)
         return [run for run in found if run is not None]
 
@@ -254,14 +247,7 @@ class Store:
         self, configuration: Configuration, purpose: str, graph_hashes: Sequence[str] | None = None
     ) -> list[BlockRun]:
         """Return the runs of blocks on a configuration for one purpose, oldest first; of some networks or all."""
-        query = (
-            sa.select(BLOCK_RUNS.c.id.label("run"), BLOCK_RUNS)
-            .join(CONFIGURATIONS)
-            .where(CONFIGURATIONS.c.digest == configuration.digest)
-            .where(BLOCK_RUNS.c.purpose == purpose)
-            .order_by(BLOCK_RUNS.c.started_utc, BLOCK_RUNS.c.id)
-        )
-        rows = self._read(lambda connection: connection.execute(query).mappings().all())
+        rows = self._read(lambda connection: _runs(connection, BLOCK_RUNS, configuration, purpose))
         wanted = None if graph_hashes is None else set(graph_hashes)
         found = (
             self._whole(f"run of blocks {row['run']}", read_block_run, row, configuration)
@@ -558,6 +544,20 @@ class Store:
                 f"; sessions waiting for it: {count} in {self._spool.path}, the next command puts them there"
             )
         return f"store {self.name}: {first_line(error)}; {remedy_of(error)}{waiting}"
+
+
+def _runs(
+    connection: sa.Connection, table: sa.Table, configuration: Configuration, purpose: str
+) -> Sequence[sa.RowMapping]:
+    """Return the rows of fresh runs or runs of blocks on a configuration for one purpose, oldest first, their ids as `run`."""
+    query = (
+        sa.select(table.c.id.label("run"), table)
+        .join(CONFIGURATIONS)
+        .where(CONFIGURATIONS.c.digest == configuration.digest)
+        .where(table.c.purpose == purpose)
+        .order_by(table.c.started_utc, table.c.id)
+    )
+    return connection.execute(query).mappings().all()
 
 
 def _failure(row: sa.RowMapping) -> Failure:

@@ -27,7 +27,7 @@ from harness.records import ReferenceLatency, SessionRecord
 MOVED_SHARE = 0.8
 # Where other cores were busy in every session, nothing tells the quiet level. Beside a program that streams memory ratios were
 # off by up to 5.3 (ONNX Runtime) and 8.7 % (TFLite), beside one that computes by 2 to 3 %, and the two cannot be told apart.
-# With this doubt 22 of 24 TFLite intervals held beside the first (docs/performance.md, "Contention"), and grade C is the best.
+# With this doubt 22 of 24 TFLite intervals held beside the first, and grade C is the best.
 NEVER_QUIET_DOUBT = 0.05
 
 # On a quiet host latencies between two cores differed by up to a third within a minute, and networks took the same; 2.3 to 2.7

@@ -256,8 +256,8 @@ class Script:
 
     @staticmethod
     def home(folder: Path) -> dict[str, str]:
-        """Return the variables by which a campaign of the user's own is not in the way."""
-        return with_tests(HOME=str(folder), HARNESS_LOCK_NAME=folder.name)
+        """Return the variables of a user with a home of their own, on this test process's machine (`HARNESS_LOCK_NAME`)."""
+        return with_tests(HOME=str(folder))
 
 
 @pytest.fixture(scope="module")

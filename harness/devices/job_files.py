@@ -93,7 +93,8 @@ class Entry(_Read):
     """An entry of a record, with the device's monotonic clock in s.
 
     One of: `visit`, the first; `answer`, the verb, and `said`; `begin` of a batch; `run`, the digest of what a worker was asked,
-    and then `said` alone; `lost`, the agent's end without an answer; `again`, networks that are measured again; `end` of a batch.
+    and then `said` alone; `lost`, the agent's end without an answer; `again`, networks that are measured again; `done`, the
+    round, batch and network that is over; `end` of a batch.
     """
 
     at: Seconds
@@ -104,6 +105,7 @@ class Entry(_Read):
     run: Digest | None = None
     lost: Message | None = None
     again: _Places | None = None
+    done: tuple[_Place, _Place, _Place] | None = None
     end: bool = False
 
 

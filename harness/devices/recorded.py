@@ -25,24 +25,27 @@ _NOTHING_MISSING = {"type": "result", "missing": [], "received": {}}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedBatch:
-    """A batch of networks that a job began. `again`: those measured again, of each attempt but the last."""
+    """A batch of networks that a job began. `again`: those measured again, of each attempt but the last; `done`: those over."""
 
     number: int
     begun: Begun
     again: tuple[tuple[int, ...], ...]
+    done: frozenset[int]
 
 
 def recorded_batches(entries: Iterable[Entry]) -> list[RecordedBatch]:
     """Return the batches of a record, in their order."""
-    found: list[tuple[Begun, list[tuple[int, ...]]]] = []
+    found: list[tuple[Begun, list[tuple[int, ...]], set[int]]] = []
     for entry in entries:
         if entry.begin is not None:
-            found.append((entry.begin, []))
+            found.append((entry.begin, [], set()))
         elif found and entry.again is not None:
             found[-1][1].append(entry.again)
+        elif found and entry.done is not None:
+            found[-1][2].add(entry.done[-1])
     return [
-        RecordedBatch(number=number, begun=begun, again=tuple(again))
-        for number, (begun, again) in enumerate(found)
+        RecordedBatch(number=number, begun=begun, again=tuple(again), done=frozenset(done))
+        for number, (begun, again, done) in enumerate(found)
     ]
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
 from math import ceil, exp, hypot, log, log2
@@ -79,20 +79,22 @@ class Scatter:
 
     `sd`: the relative standard deviation between processes, less what their slices' noise accounts for; `shared_sd` the part of
     it that all networks of a process have in common. `df`: of the pool, in effect: processes less networks, and less where many
-    networks share few processes. `deviations`: of the logarithms of medians (noise included) from their network's mean, each
-    inflated by sqrt(k / (k - 1)) for k processes; at most 1,000, quantiles of them if there were more.
+    networks share few processes; what is usual is in it where it counts. `deviations`: of the logarithms of medians (noise
+    included) from their network's mean, each inflated by sqrt(k / (k - 1)) for k processes; at most 1,000, quantiles of them if
+    there were more. `is_pool`: the processes alone have degrees of freedom enough.
     """
 
     sd: float
     df: float
     deviations: tuple[float, ...]
     shared_sd: float = 0.0
+    is_pool: bool = False
 
     @property
     def apart(self) -> Scatter:
         """Return the scatter without the part common to all networks of a process."""
         sd = max(self.sd**2 - self.shared_sd**2, 0.0) ** 0.5
-        return Scatter(sd=sd, df=self.df, deviations=self.deviations)
+        return replace(self, sd=sd, shared_sd=0.0)
 
     def __post_init__(self) -> None:
         if not 0 <= self.shared_sd <= self.sd:
@@ -159,7 +161,7 @@ def estimate(
         slices=slices,
         between_cv=stdev(medians) / fmean(medians) if len(medians) > 1 else None,
         processes=len(units),
-        is_pooled=scatter is not None and scatter.df >= USUAL_DF + POOL_DF,
+        is_pooled=scatter is not None and scatter.is_pool,
         named=frozenset(names) if all(names) else frozenset(),
         apart=apart,
     )
@@ -170,6 +172,7 @@ def scatter_of(groups: Iterable[Sequence[SessionRecord]]) -> Scatter:
 
     Of each group the sessions that make its estimate; groups of one process add nothing. A small pool says little, be it narrow
     or wide, so it is moderated by what is usual (`USUAL_SD`, which counts for 4 degrees of freedom); without any, that is all.
+    What is usual narrows no pool of its own, `POOL_DF` or more: on a device whose processes scatter more, too few intervals held.
     Where networks were measured in the same processes, a process may shift all its networks alike: that part is set apart by a
     fit of networks and processes (two-way analysis of variance), and as few processes tell poorly of it, the pool's degrees of
     freedom are fewer (Satterthwaite 1946). Raises: ValueError when the sessions of a group differ in network, or groups in
@@ -197,15 +200,19 @@ def scatter_of(groups: Iterable[Sequence[SessionRecord]]) -> Scatter:
         return Scatter(sd=USUAL_SD, df=USUAL_DF, deviations=tuple(usual))
     total = float(np.mean(np.square(deviations)))
     shared, own_df = _shared_variance(networks, total, len(deviations) - len(networks))
-    variance, df = max(total - fmean(noises), 0.0), own_df + USUAL_DF
+    variance, is_pool = max(total - fmean(noises), 0.0), own_df >= POOL_DF
+    if is_pool and variance > USUAL_SD**2:
+        usual = []
+    df = own_df + len(usual)
     deviations += usual
     if len(deviations) > POOL_SIZE:
         deviations = np.quantile(deviations, (np.arange(POOL_SIZE) + 0.5) / POOL_SIZE).tolist()
     return Scatter(
-        sd=((own_df * variance + USUAL_DF * USUAL_SD**2) / df) ** 0.5,
+        sd=((own_df * variance + len(usual) * USUAL_SD**2) / df) ** 0.5,
         df=df,
         deviations=tuple(deviations),
         shared_sd=(own_df * min(shared, variance) / df) ** 0.5,
+        is_pool=is_pool,
     )
 
 
@@ -318,8 +325,9 @@ def _interval(
     own = float(np.log(medians).var(ddof=1)) if count > 1 else 0.0
     if scatter is not None:
         prior_df = min(scatter.df, PRIOR_DF)
-        df = prior_df + count - 1
-        moderated = (prior_df * (scatter.sd**2 + noise) + (count - 1) * own) / df  # Smyth 2004, section 3
+        # Smyth 2004, section 3; the network's own processes are in the pool, and count once.
+        moderated = (prior_df * (scatter.sd**2 + noise) + (count - 1) * own) / (prior_df + count - 1)
+        df = min(prior_df + count - 1, scatter.df)
         beyond = np.maximum(moderated * df / rng.chisquare(df, BOOTSTRAP_DRAWS) - noise, 0.0)
         shape = _shapes(scatter, draws.shape, rng)
         draws *= np.exp(np.clip(np.sqrt(beyond) * shape, -LARGEST_DEVIATION, LARGEST_DEVIATION))

@@ -437,7 +437,7 @@ def _read_visit(
             process_id=lambda: source.new_id("process", number, link.runs),
             now_utc=link.now_utc,
             clock_s=link.clock_s,
-            setback=source.setback,
+            set_aside=source.set_aside,
             begin=lambda units: link.enter(source.batch_of(units[0]).number),
         )
         given = job.get("provider_options", {})
@@ -615,20 +615,27 @@ class _JobSource:
         """Return the batch of the record that a session is of."""
         return self._units[id(unit)].batch
 
-    def setback(self, unit: PlannedSession, session: SessionRecord) -> str:
-        """Return the purpose of a session that the device measured again, empty of one that it did not."""
-        if not self._units[id(unit)].is_set_aside(session.gate["attempt"]):
-            return ""
-        return setback(session) or "contended"
+    def set_aside(self, unit: PlannedSession, session: SessionRecord) -> SessionRecord | None:
+        """Return a session that the device measured again, or would have, as it is kept: of this start alone; None of another."""
+        asked, attempt = self._units[id(unit)], session.gate["attempt"]
+        is_again = asked.is_set_aside(attempt)
+        is_over = asked.network in asked.batch.done or attempt >= self._job["limits"]["redos"]
+        if is_over and not is_again:
+            return None
+        trouble = setback(session) or ("contended" if is_again else "")
+        own_id = self.session_id(unit, attempt, self._visit)
+        return replace(session, purpose=trouble, session_id=own_id) if trouble else None
 
-    def session_id(self, unit: PlannedSession, attempt: int) -> str:
-        """Return the id of a session: of what was asked for, so that each is there once however often it is imported."""
+    def session_id(self, unit: PlannedSession, attempt: int, *visit: str) -> str:
+        """Return the id of a session: of what was asked for, so that each is there once however often it is imported.
+
+        visit: the start that it is of, where each has its own, as of runs of blocks: each start keeps what it stopped.
+        """
         asked = self._units[id(unit)]
         begun = asked.batch.begun
         use = (begun.use.runtime, begun.use.version, begun.use.provider, begun.use.group)
-        # Each start keeps what it stopped, and what it set aside to measure it again.
-        is_of_start = unit.purpose in BLOCKS or asked.is_set_aside(attempt)
-        visit = [self._visit] if is_of_start else []
+        if unit.purpose in BLOCKS:
+            visit = (self._visit,)
         return self.new_id(*use, begun.round, begun.batch, asked.network, attempt, *visit)
 
     def new_id(self, *of: object) -> str:

@@ -98,15 +98,17 @@ def setback(session: SessionRecord) -> str:
 class Circumstances:
     """Names, dates and verdicts of sessions: made here and now by default; by a record where they are read from one.
 
-    `session_id`: of a unit at an attempt; `process_id`: of a worker. `setback`: the purpose of a session that is measured again,
-    empty of one that is not. `begin` is told which units come next.
+    `session_id`: of a unit at an attempt; `process_id`: of a worker. `set_aside` returns a session that is measured again as it
+    is kept, by its purpose; None of one that is not. `begin` is told which units come next.
     """
 
     session_id: Callable[[PlannedSession, int], str] = lambda unit, attempt: str(uuid.uuid4())
     process_id: Callable[[], str] = lambda: str(uuid.uuid4())
     now_utc: Callable[[], str] = field(default_factory=steady_utc)
     clock_s: Callable[[], float] = time.monotonic
-    setback: Callable[[PlannedSession, SessionRecord], str] = lambda unit, session: setback(session)
+    set_aside: Callable[[PlannedSession, SessionRecord], SessionRecord | None] = lambda unit, session: (
+        replace(session, purpose=trouble) if (trouble := setback(session)) else None
+    )
     begin: Callable[[Sequence[PlannedSession]], None] = lambda units: None
 
 
@@ -190,14 +192,15 @@ class SessionRunner:
         if isinstance(result, Failure):
             take(unit, result)
             return
-        trouble = self.circumstances.setback(unit, result)
-        if not trouble or attempt >= self._redos:
-            self._redos = 0 if trouble else REDOS_A_UNIT  # in vain: once each, until one is seen untroubled
+        apart = self.circumstances.set_aside(unit, result)
+        if apart is None or attempt >= self._redos:
+            # In vain: once each, until one is seen untroubled.
+            self._redos = REDOS_A_UNIT if apart is None else 0
             take(unit, result)
             return
-        self.keep(replace(result, purpose=trouble))
-        self.setbacks[trouble] += 1
-        again.append((unit, trouble))
+        self.keep(apart)
+        self.setbacks[apart.purpose] += 1
+        again.append((unit, apart.purpose))
 
     def weigh(self, unit: PlannedSession) -> FreshRun | Failure:
         """Load and run a network alone in a fresh worker. Raises: Cancelled; DeviceError when the device stays away."""

@@ -122,6 +122,7 @@ class Store:
         self._spool = spool_for(self._database.url)
         self._replay_at_s = 0.0
         self.trouble = ""  # why the store took nothing the last time
+        self._refused: list[str] = []  # why it refused for good what had waited
         if not read_only:
             self._replay()
 
@@ -158,12 +159,12 @@ class Store:
         return 0 if self._spool is None or self._spool.is_empty else self._spool.count("session")
 
     def settle(self) -> str:
-        """Write the waiting records, with patience; return a sentence if some still wait, else an empty text."""
-        if self._spool is None or self._spool.is_empty:
+        """Write the waiting records, with patience; return a sentence if some still wait or are refused, else an empty text."""
+        if self._spool is None:
             return ""
         for wait_s in (*READ_WAITS_S, 0.0):
             if self._replay(at_once=True):
-                return ""
+                return self._refusal()
             if self._is_sqlite:  # has had its patience
                 break
             time.sleep(wait_s)
@@ -173,6 +174,14 @@ class Store:
             f"store {self.name} takes nothing: {self.trouble}; {sessions} in {self._spool.path} "
             "for it, which the next command that it answers puts there"
         )
+
+    def _refusal(self) -> str:
+        """Return a sentence on what waited and was refused since the last word of it, empty where nothing was."""
+        refused, self._refused = self._refused, []
+        if not refused or self._spool is None:
+            return ""
+        records = counted(len(refused), "record")
+        return f"store {self.name} refused {records} that waited for it ({refused[0]}); kept in {self._spool.refused}"
 
     def start_campaign(
         self, campaign_id: str, device: str, started_utc: str, request: Mapping[str, Any]
@@ -513,7 +522,7 @@ class Store:
         if not at_once and time.monotonic() < self._replay_at_s:
             return False
         try:
-            self._spool.replay(self._write_again)
+            self._refused += self._spool.replay(self._write_again)
         except (sa.exc.SQLAlchemyError, OSError) as error:
             self._note_trouble(error)
             return False

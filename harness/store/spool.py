@@ -71,8 +71,8 @@ class Spool:
         """Return how many entries of a kind wait."""
         return sum(entry["kind"] == kind for entry in self.entries())
 
-    def replay(self, write: Callable[[Entry], None]) -> None:
-        """Write the waiting entries in order, then remove all of them.
+    def replay(self, write: Callable[[Entry], None]) -> list[str]:
+        """Write the waiting entries in order, then remove all of them; return why some were refused.
 
         `write` must skip entries that are stored already, for a process may be killed in between. An entry that it refuses with
         ValueError goes to the file `NAME.refused`; any other exception leaves all entries waiting.
@@ -81,20 +81,21 @@ class Spool:
             try:
                 lines = self.path.read_bytes().splitlines()
             except FileNotFoundError:
-                return
-            refused = []
+                return []
+            refused: dict[bytes, str] = {}
             for line in lines:
                 entry = _entry(line)
                 try:
                     if entry is not None:
                         write(entry)
-                except ValueError:
-                    refused.append(line)
+                except ValueError as error:
+                    refused[line] = str(error)
             if refused:
                 with self.refused.open("ab") as file:
                     file.write(b"".join(line + b"\n" for line in refused))
                     os.fsync(file.fileno())
             self.path.unlink()
+            return list(refused.values())
 
     @property
     def refused(self) -> Path:

@@ -295,6 +295,20 @@ def test_small_pools_hold_the_truth_on_average_over_devices_of_every_scatter() -
     assert 0.92 <= np.mean(hits) <= 0.985
 
 
+@pytest.mark.parametrize("others", [0, 2])
+def test_on_a_device_whose_processes_scatter_more_than_usual_intervals_of_few_networks_hold(
+    others: int,
+) -> None:
+    rng = np.random.default_rng(18)
+    for sd in (2 * USUAL_SD, 0.04):
+        hits = 0
+        for number in range(400):
+            groups = [network(rng, 5, "normal", sd) for _ in range(1 + others)]
+            low, high = estimate(groups[0], scatter_of(groups), seed=number).interval or (0, 0)
+            hits += low <= TRUTH <= high
+        assert hits / 400 >= 0.93
+
+
 def test_a_large_pool_keeps_its_shape_in_a_thousand_deviations() -> None:
     groups = [
         [session_of(np.full(1, level)) for level in (2.0 - i * 1e-5, 2.0 + i * 1e-5)] for i in range(600)

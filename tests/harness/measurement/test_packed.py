@@ -670,6 +670,29 @@ def test_a_session_set_aside_by_a_start_that_was_interrupted_does_not_stand_for_
 
 
 @pytest.mark.usefixtures("sleeping")
+def test_a_disturbed_session_that_a_killed_start_did_not_measure_again_does_not_stand_for_one_of_the_next(
+    tmp_path: Path,
+) -> None:
+    with Store(str(tmp_path / "store.sqlite")) as store:
+        ran = Ran(tmp_path, pack(store, tmp_path / "job.zip", SLEEPING, source=ONE, redos=1))
+    status, said = run(tmp_path / "job.zip")
+    assert status == 0, said
+    files = contents(ran.results)
+    lines = [json.loads(line) for line in files["visit-0001.jsonl"].splitlines()]
+    lines = lines[: next(place for place, line in enumerate(lines) if "again" in line)]
+    told = next(line["said"] for line in lines if line.get("said", {}).get("event") == "measured")
+    told["steal_s"] = told["loop_s"] / 2
+    files["visit-0002.jsonl"] = files["visit-0001.jsonl"]
+    files["visit-0001.jsonl"] = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    (tmp_path / "home").mkdir()
+    with ran.store(tmp_path / "home") as store:
+        for _ in range(2):
+            assert take(write_results(tmp_path / "two.zip", files, ran.key), store).error is None
+            assert [one.gate["attempt"] for one in sessions(store)] == [1]
+            assert [one.gate["attempt"] for one in sessions(store, "contended")] == [0, 0]
+
+
+@pytest.mark.usefixtures("sleeping")
 def test_a_session_that_was_disturbed_is_measured_again_as_often_as_in_a_campaign(tmp_path: Path) -> None:
     """In a runtime without a choice of providers, of which drivers of before noted none."""
 

@@ -57,6 +57,9 @@ class Holder:
     def leave(self) -> None:
         self._connection.execute("rollback")
 
+    def close(self) -> None:
+        self._connection.close()
+
 
 def ids(store: Store) -> list[str]:
     return [session.session_id for session in store.sessions(CONFIGURATION)]
@@ -134,9 +137,27 @@ def test_what_no_store_takes_holds_up_nothing_and_is_put_beside(store: Store) ->
     store._spool.append({"kind": "session", "record": session_document(stray)})
     store._spool.append({"kind": "nonsense"})
     store._spool.append({"kind": "session", "record": session_document(make_session(number=2))})
-    assert store.settle() == ""
+    said = store.settle()
+    assert "refused 2 records that waited for it" in said and str(store._spool.refused) in said
+    assert store.settle() == "", "it is said once"
     assert [session.architecture for session in store.sessions(CONFIGURATION)] == ["network 2"]
     assert len(store._spool.refused.read_bytes().splitlines()) == 2
+
+
+def test_what_waits_for_a_store_that_was_replaced_meanwhile_is_said_to_be_refused(
+    store: Store, path: Path
+) -> None:
+    holder = Holder(path)
+    holder.take()
+    store.add_session(make_session())
+    store.close()
+    holder.close()
+    path.unlink()
+    Store(str(path.with_name("empty.sqlite"))).close()
+    path.with_name("empty.sqlite").rename(path)
+    said = run(path, "results")
+    assert "refused 1 record that waited for it (" in said.stderr and ".jsonl.refused" in said.stderr
+    assert "refused" not in run(path, "results").stderr
 
 
 def test_where_nothing_can_wait_either_it_is_said(store: Store, path: Path) -> None:

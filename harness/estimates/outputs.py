@@ -46,7 +46,7 @@ def limit_of(precision: str, provider: str) -> float:
 def why_false(
     name: str, output: Sequence[float], expected: Sequence[float], limit: float, *, is_network: bool = True
 ) -> str:
-    """Return the error of false outputs of a model of this name, with the remedy; nothing where they are not known to be false."""
+    """Return the error of false outputs of a model, with the remedy; nothing where they are not known to be false."""
     error = error_of(output, expected, is_network=is_network)
     if error is None or error <= limit:
         return ""

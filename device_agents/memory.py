@@ -14,6 +14,7 @@ from typing import Any
 
 from device_agents.jobs import ModelRecipe
 from device_agents.models import assemble, given_inputs
+from device_agents.outputs import Outputs
 from device_agents.refusal import Refusal
 from device_agents.runtimes import load, start_or_refuse
 from device_agents.sampling import sample_ns
@@ -65,6 +66,7 @@ def weigh_model(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
         )
     return {
         "runtime": loaded.runtime,
+        "output": Outputs(loaded).first,  # now that the peak is read
         "threads": job["threads"],
         "cores": message["cores"],
         "empty_bytes": empty_bytes,

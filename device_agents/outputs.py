@@ -11,6 +11,7 @@ import struct
 from array import array
 from itertools import repeat
 from math import isfinite
+from typing import Sequence
 
 from device_agents.refusal import Refusal
 from device_agents.runtimes.loaded import OUTPUT_VALUES, Loaded
@@ -33,11 +34,7 @@ class Outputs:
     def __init__(self, model: Loaded, which: str = "network") -> None:
         """Read them. Raises: Refusal for what is not finite, OutputUnmoved, and what the runtime raises."""
         self.model = model
-        self.first = model.output()
-        if not all(map(isfinite, self.first)):
-            why = TOO_LARGE if model.arithmetic == "fp16" else "its weights are broken"
-            message = "the %s's output on the fixed input is not finite: %s; %s"
-            raise Refusal("worker-error", message % (which, self.first, why))
+        self.first = finite_output(model, which)
         self._reversed = model.other_output(reversed_values) if model.other_output else []
         if model.other_output and self._reversed == self.first == model.other_output(constant_values):
             message = (
@@ -55,14 +52,31 @@ class Outputs:
         self._compare("its input in reverse", self._reversed, self.model.other_output(reversed_values))
 
     def _compare(self, of: str, then: list[float], now: list[float]) -> None:
-        for begin in range(0, len(then), OUTPUT_VALUES):  # each output by its own size
-            one = slice(begin, begin + OUTPUT_VALUES)
-            known = filter(isfinite, (*self.first[one], *self._reversed[one]))
-            limit = NEAR * max(map(abs, known), default=0)
-            if all(map(is_near, then[one], now[one], repeat(limit))):
-                continue
-            message = "the %s gave %s of %s at first and %s after the last run: what was timed does not count"
-            raise OutputChanged(message % (self.model.runtime["provider"], then[one], of, now[one]))
+        provider = self.model.runtime["provider"]
+        refuse_change("%s gave %%s of %s" % (provider, of), then, now, (self.first, self._reversed))
+
+
+def finite_output(model: Loaded, which: str = "network") -> list[float]:
+    """Return the output of a model's last run. Raises: Refusal for what is not finite, and what the runtime raises."""
+    output = model.output()
+    if not all(map(isfinite, output)):
+        why = TOO_LARGE if model.arithmetic == "fp16" else "its weights are broken"
+        message = "the %s's output on the fixed input is not finite: %s; %s"
+        raise Refusal("worker-error", message % (which, output, why))
+    return output
+
+
+def refuse_change(
+    gave: str, then: Sequence[float], now: Sequence[float], sizes: Sequence[Sequence[float]]
+) -> None:
+    """Compare outputs of one model and input; those in `sizes` tell how large its values are. Raises: OutputChanged."""
+    for begin in range(0, len(then), OUTPUT_VALUES):  # each output by its own size
+        one = slice(begin, begin + OUTPUT_VALUES)
+        known = filter(isfinite, [value for values in sizes for value in values[one]])
+        limit = NEAR * max(map(abs, known), default=0)
+        if not all(map(is_near, then[one], now[one], repeat(limit))):
+            message = "the " + gave + " at first and %s after the last run: what was timed does not count"
+            raise OutputChanged(message % (then[one], now[one]))
 
 
 def is_near(x: float, y: float, limit: float) -> bool:

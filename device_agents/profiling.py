@@ -20,6 +20,7 @@ from typing import Any, Callable, Iterable, Sequence
 from device_agents.clean_runs import DISTURBED_SHARE, baseline_ns
 from device_agents.jobs import ModelRecipe, Plan
 from device_agents.models import assemble, given_inputs
+from device_agents.outputs import Outputs, finite_output
 from device_agents.refusal import Refusal
 from device_agents.run_delay import RunDelay
 from device_agents.runtimes import PROFILED, is_one_thread, load, start_or_refuse
@@ -47,6 +48,8 @@ def profile_network(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
     recipe, parts_dir = ModelRecipe(**job["network"]), Path(message["parts_dir"])
     model, inputs = assemble(recipe, parts_dir), given_inputs(recipe, parts_dir)
     plain = load(job["runtime"], model, job["threads"], job["options"], inputs)
+    plain.run()
+    outputs = Outputs(plain)
     profiled, end_profile = PROFILED[job["runtime"]].load_profiled(
         model, job["threads"], job["options"], Path(message["temp_dir"]), inputs
     )
@@ -73,6 +76,8 @@ def profile_network(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
         plain_runs += take_turn(plain.run, count, reporter.pulse, stopwatch)
         wall_runs += take_turn(profiled.run, count, reporter.pulse, stopwatch)
         counted += [False] + [True] * count
+    outputs.check()
+    profiled_output = finite_output(profiled)  # without other inputs, whose runs would be in the profile
     reporter.enter("read the profile")
     base_ns = 0 if is_one_thread(job) else baseline_ns(warming.delays_ns, min(warming.samples_ns))
     (quiet, waited), (plain_quiet, plain_waited) = (
@@ -83,6 +88,8 @@ def profile_network(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
     return {
         **told,
         "runtime": profiled.runtime,
+        "output": outputs.first,
+        "profiled_output": profiled_output,
         "threads": job["threads"],
         "cores": message["cores"],
         "runs": job["runs"],

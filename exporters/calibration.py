@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from exporters.calibration_images import MOST_IMAGES, CalibrationImages, load_images
+from exporters.errors import ConversionError
 from exporters.fragments import (
     GLUE,
     IMAGE,
@@ -65,7 +66,8 @@ def calibrate(config: SpaceConfig, weights: Weights) -> Calibration:
     has them, too: its ranges then fit a measurement of latency, and no image of a task.
 
     Raises:
-        ConversionError: a checkpoint does not fit its architecture, or its calibration images changed since they were named.
+        ConversionError: a checkpoint does not fit its architecture, its calibration images changed since they were named, or
+            values are not finite on them.
     """
     modules: dict[Fragment, nn.Module] = {}
     ranges: dict[str, tuple[float, float]] = {}
@@ -115,6 +117,11 @@ def _share(ranges: dict[str, tuple[float, float]], config: SpaceConfig) -> None:
 
 
 def _widen(ranges: dict[str, tuple[float, float]], value: str, tensor: Tensor) -> None:
+    if not bool(torch.isfinite(tensor).all()):
+        raise ConversionError(
+            f"{value} is not finite on the calibration images, so that int8 has no scale for it; take other images or weights, or "
+            "export fp32"
+        )
     low, high = ranges.get(value, (0.0, 0.0))
     ranges[value] = min(low, float(tensor.min())), max(high, float(tensor.max()))
 

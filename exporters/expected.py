@@ -12,6 +12,7 @@ import threading
 import weakref
 import zlib
 from collections.abc import Sequence
+from itertools import pairwise
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,11 @@ from exporters.weights import Weights
 from space import SpaceConfig
 
 # What outputs are judged by, as the agent tells it (device_agents.runtimes.loaded): sums of each output, of how many outputs, of
-# how many values at most, and the signs in them.
+# how many values at most, of how many groups of a batch's images, and the signs in them.
 OUTPUT_VALUES = 8
 OUTPUTS = 8
 MOST_VALUES = 1 << 20
+IMAGE_GROUPS = 8
 PERIOD = 61
 SIGNS = [
     1 if place < OUTPUT_VALUES or pow(place, PERIOD // 2, PERIOD) == 1 else -1 for place in range(PERIOD)
@@ -49,15 +51,22 @@ def fixed_image(shape: Sequence[int]) -> npt.NDArray[np.float32]:
     return (unit * np.float32(2) - np.float32(1)).reshape(tuple(shape))
 
 
-def judged_part(output: npt.NDArray[Any], batch: int = 1) -> npt.NDArray[np.float64]:
-    """Return the values (n,) of an output that the agent's sums are of, in a row.
+def judged_parts(output: npt.NDArray[Any], batch: int = 1) -> list[npt.NDArray[np.float64]]:
+    """Return the values (n,) of an output that the agent's sums are of, for each group of a batch's images.
 
-    Of a batch those of its first and its last image; of more than `MOST_VALUES` every second one, or third, and so on.
+    Of more than `MOST_VALUES` in all every second one, or third, and so on.
     """
-    if batch > 1 and output.ndim and len(output) == batch:
-        output = output[[0, -1]]
-    flat = output.reshape(-1).astype(np.float64)
-    return flat[:: max(1, -(-flat.size // MOST_VALUES))]
+    groups = image_groups(batch) if output.ndim and len(output) == batch else [(0, 1)]
+    images = output.reshape(groups[-1][1], -1)
+    flat = [images[begin:end].reshape(-1).astype(np.float64) for begin, end in groups]
+    return [part[:: max(1, -(-part.size * len(groups) // MOST_VALUES))] for part in flat]
+
+
+def image_groups(images: int) -> list[tuple[int, int]]:
+    """Return beginning and end of the groups of a batch's images: the first, the last, and up to six of those between."""
+    between = IMAGE_GROUPS - 2
+    cuts = {1 + (images - 2) * place // between for place in range(between + 1)} if images > 1 else set()
+    return list(pairwise(sorted(cuts | {0, images})))
 
 
 def output_sums(values: npt.NDArray[np.float64]) -> list[float]:
@@ -88,10 +97,10 @@ class ExpectedOutputs:
     def of(self, name: str, model_format: Format, batch: int = 1) -> tuple[float, ...]:
         """Return the sums that judge the output of a network or a segment, by its text, in the format's order of axes.
 
-        Of a `batch` they are of the first image and the last.
+        Of a `batch` they are of each group of images.
         Raises: ConversionError when torch is absent or fails, or the weights do not fit.
         """
-        kept = name if batch == 1 else f"{name} in a batch of {batch}"
+        kept = name if batch == 1 else f"{name} in groups of a batch of {batch}"
         with self._lock:
             if self._values is None:
                 self._values = read_values(self._path)

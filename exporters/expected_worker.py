@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from exporters.expected import fixed_image, judged_part, output_sums
+from exporters.expected import fixed_image, judged_parts, output_sums
 from exporters.fragments import Fragment, Step, segment_steps, steps, value_shape
 from exporters.networks import fragment_module
 from exporters.processes import serve
@@ -28,6 +28,8 @@ from space.errors import HarnessError
 from space.segments import PREFIX, Segment
 
 KEPT_VALUES = 256  # networks in the order of their names share most of what they compute
+KEPT_BYTES = 1 << 29
+IMAGES_AT_ONCE = 8  # of a batch
 
 
 def answers(request: dict[str, Any]) -> Iterator[dict[str, object]]:
@@ -41,26 +43,33 @@ def answers(request: dict[str, Any]) -> Iterator[dict[str, object]]:
 
 
 def expected_sums(name: str, config: SpaceConfig, weights: Weights, batch: int = 1) -> dict[str, list[float]]:
-    """Return the sums (8,) of a network's or a segment's output on the agent's fixed input, by format.
+    """Return the sums (8,) of a network's or a segment's output on the agent's fixed input, by format; of a batch 8 for each
+    group of images.
 
-    Of a batch nothing but its first and its last image is computed, of which they are.
     Raises: ConversionError when the weights do not fit, ArchitectureError for a name of no network.
     """
     if name.startswith(PREFIX):
         plan = segment_steps(Segment.parse(name, config))
     else:
         plan = steps(Architecture.parse(name, config))
-    output = run(plan, config, weights, batch).numpy()
+    outputs = [
+        run(plan, config, weights, range(begin, min(begin + IMAGES_AT_ONCE, batch)))
+        for begin in range(0, batch, IMAGES_AT_ONCE)
+    ]
+    output = torch.cat(outputs).numpy()
     last = output.transpose(0, 2, 3, 1) if output.ndim == 4 else output
     orders = {"onnx": output, "tflite": last}
-    return {key: output_sums(judged_part(array)) for key, array in orders.items()}
+    return {
+        key: [one for part in judged_parts(array, batch) for one in output_sums(part)]
+        for key, array in orders.items()
+    }
 
 
 _kept: OrderedDict[str, Tensor] = OrderedDict()
 
 
-def run(plan: Iterable[Step], config: SpaceConfig, weights: Weights, batch: int = 1) -> Tensor:
-    """Return the output of the last of some steps; the first one reads the ends of the fixed input.
+def run(plan: Iterable[Step], config: SpaceConfig, weights: Weights, images: range = range(1)) -> Tensor:
+    """Return the output of the last of some steps; the first one reads these images of the fixed input.
 
     Values that were computed are kept.
     """
@@ -68,10 +77,10 @@ def run(plan: Iterable[Step], config: SpaceConfig, weights: Weights, batch: int 
     key, value = "", torch.empty(0)
     for step in plan:
         if not named:
-            shape = (batch, *value_shape(step.inputs[0], config)[1:])
+            shape = value_shape(step.inputs[0], config)[1:]
             named[step.inputs[0]] = (
-                f"{config.to_plain()} {weights.identity} {shape}",
-                torch.from_numpy(fixed_image(shape)[[0, -1][:batch]]),
+                f"{config.to_plain()} {weights.identity} {shape} {images}",
+                torch.from_numpy(fixed_image((images.stop, *shape))[images.start :]),
             )
         keys, inputs = zip(*(named[name] for name in step.inputs), strict=True)
         key = hashlib.sha256(f"{step.fragment} {keys}".encode()).hexdigest()
@@ -80,8 +89,9 @@ def run(plan: Iterable[Step], config: SpaceConfig, weights: Weights, batch: int 
         _kept.move_to_end(key)
         value = _kept[key]
         named[step.output] = key, value
-    while len(_kept) > KEPT_VALUES:
-        _kept.popitem(last=False)
+    kept_bytes = sum(one.nbytes for one in _kept.values())
+    while len(_kept) > KEPT_VALUES or kept_bytes > KEPT_BYTES:
+        kept_bytes -= _kept.popitem(last=False)[1].nbytes
     return value
 
 

@@ -8,7 +8,7 @@ import pickle
 import struct
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -27,6 +27,7 @@ from space.state_notes import noted_architecture, noted_task
 from space.text import first_of, reason_of
 from space.tracing import ModuleGraph
 
+HALF_MOST = torch.finfo(torch.float16).max
 _MIN_MAGNITUDE = 1e-6  # no zero and no denormal among random weights: either may run at another speed
 _SHOWN_KEYS = 4
 # What torch was seen to raise for damaged files.
@@ -51,8 +52,41 @@ def fragment_module(fragment: Fragment, config: SpaceConfig, weights: Weights) -
         ConversionError: a checkpoint does not fit its architecture.
     """
     if config.chain is not None and fragment != GLUE:
-        return fold(*_chain_fragment(fragment, config, weights))
-    return fold_batch_norm(_weighted_fragment(fragment, config, weights))
+        module = fold(*_chain_fragment(fragment, config, weights))
+    else:
+        module = fold_batch_norm(_weighted_fragment(fragment, config, weights))
+    for name, tensor in _real_tensors(module):
+        if not bool(torch.isfinite(tensor).all()):
+            raise ConversionError(
+                f"{fragment}: {name} is not finite once its BatchNorm is folded into it; check running_var and weight of that "
+                "BatchNorm, and take another checkpoint"
+            )
+    return module
+
+
+def check_half(module: nn.Module, where: str = "") -> None:
+    """Check that fp16 holds a module's weights: none beyond its largest number, and no kernel of which zeros alone are left.
+
+    Raises:
+        ConversionError: with the tensor's name behind `where`, and its value.
+    """
+    for name, tensor in _real_tensors(module):
+        most, halved = float(tensor.abs().max()), tensor.half()
+        if not bool(torch.isfinite(halved).all()):
+            raise ConversionError(
+                f"{where}{name} holds {most:.6g}, and fp16 has no number beyond {HALF_MOST:.0f}; export fp32, or train it with "
+                "smaller weights (weight decay, no BatchNorm of a variance near 0)"
+            )
+        if tensor.ndim > 1 and most > 0 and not bool(halved.any()):
+            raise ConversionError(
+                f"{where}{name} holds {most:.2g} at most, all of which fp16 rounds to 0; export fp32, or set it to 0 if this layer "
+                "does nothing"
+            )
+
+
+def _real_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    named = (*module.named_parameters(), *module.named_buffers())
+    return ((name, one.detach()) for name, one in named if one.is_floating_point() and one.numel())
 
 
 def torch_network(architecture: Architecture, weights: Weights, *, folded: bool = True) -> nn.Module:

@@ -39,7 +39,7 @@ from exporters.fragments import (
     steps,
     value_shape,
 )
-from exporters.networks import fragment_module
+from exporters.networks import check_half, fragment_module
 from exporters.onnx_quantization import quantize, scale_of, scales_in, without_input_pairs
 from exporters.recipe import Precision
 from exporters.weights import Weights
@@ -139,6 +139,7 @@ def export_network(
     """
     image = torch.zeros(*value_shape(IMAGE, config))
     if precision == "fp16":
+        check_half(network)
         network = _Halved(network, casts_input=True, casts_output=True)
     exported = _export(network, [image], [IMAGE], LOGITS)
     if precision == "int8":
@@ -194,6 +195,7 @@ def _export_step(step: Step, config: SpaceConfig, weights: Weights, precision: P
     module = fragment_module(fragment, config, weights)
     dtype = torch.float32
     if precision == "fp16":
+        check_half(module, f"{fragment}: ")
         module = _Halved(module, casts_input=fragment == STEM, casts_output=fragment == HEAD)
         dtype = torch.float32 if fragment == STEM else torch.float16
     given = [torch.zeros(*value_shape(step.inputs[0], config), dtype=dtype) for _ in step.inputs]

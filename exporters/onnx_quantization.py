@@ -18,13 +18,16 @@ from typing import Any
 import numpy as np
 import onnx
 
+from exporters.errors import ConversionError
+
 Scales = Mapping[str, tuple[float, int]]  # scale and zero point of a tensor, by its name
 LEVELS = 255
 
 
 def scale_of(low: float, high: float) -> tuple[float, int]:
     """Return scale and zero point of a range for 8 unsigned bits, rounded so that 0 is one of its values."""
-    scale = np.float32((high - low) / LEVELS) if high > low else np.float32(1)
+    least = np.finfo(np.float32).tiny
+    scale = max(np.float32((high - low) / LEVELS), least) if high > low else np.float32(1)
     return float(scale), round(-low / float(scale))
 
 
@@ -32,6 +35,7 @@ def quantize(model: onnx.ModelProto, scales: Scales, samples: Iterable[Mapping[s
     """Return a model in int8: the named tensors have the given scales, others those of their ranges over the samples.
 
     samples: arrays for the model's inputs, by name. Nodes are in topological order.
+    Raises: ConversionError for a tensor without a scale.
     """
     # Late: other precisions need no ONNX Runtime, and some builds of it have no quantizer.
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -63,8 +67,21 @@ def quantize(model: onnx.ModelProto, scales: Scales, samples: Iterable[Mapping[s
             extra_options={"TensorQuantOverrides": overrides},
         )
         quantized = onnx.load(path)
+    _check_scales(quantized)
     _sort(quantized.graph)
     return quantized
+
+
+def _check_scales(quantized: onnx.ModelProto) -> None:
+    constants = {one.name: onnx.numpy_helper.to_array(one) for one in quantized.graph.initializer}
+    for node in quantized.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            scales = constants[node.input[1]]
+            if not (np.isfinite(scales) & (scales > 0)).all():
+                raise ConversionError(
+                    f"{node.input[0]} has no scale in int8 ({scales.min():g} to {scales.max():g}): its values on the calibration "
+                    "images are not finite; take other images or weights, or export fp32"
+                )
 
 
 def scales_in(quantized: onnx.ModelProto) -> Scales:

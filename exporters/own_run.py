@@ -82,7 +82,7 @@ def own_outputs(run: OwnRun, cache_dir: Path) -> tuple[float, ...]:
         "signature": run.signature,
     }
     if run.batch > 1:
-        facts["batch"] = run.batch
+        facts["images"] = run.batch
     path, name = cache_dir / "expected" / "files.jsonl", cache_key(facts)
     kept = read_values(path).get(name)
     if kept is None:

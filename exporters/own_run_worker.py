@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.expected import OUTPUT_VALUES, OUTPUTS, fixed_image, judged_part, output_sums
+from exporters.expected import OUTPUT_VALUES, OUTPUTS, fixed_image, judged_parts, output_sums
 from exporters.processes import serve_once
 
 MESSAGE_CHARACTERS = 300
@@ -168,7 +168,7 @@ def fixed_input(
 
 
 def judged_sums(outputs: Outputs, batch: int) -> list[float]:
-    """Return the sums (8 an output) by which the agent's outputs are judged; zeros for one that cannot be.
+    """Return the sums (8 an output, of a batch 8 for each group of its images) that judge the agent's; zeros where none can.
 
     Raises: ValueError where they are none to judge by.
     """
@@ -178,13 +178,15 @@ def judged_sums(outputs: Outputs, batch: int) -> list[float]:
     sums: list[float] = []
     is_small = False
     for array in judged[:OUTPUTS]:
-        values = judged_part(array, batch)
-        if not np.isfinite(values).all():
-            raise ValueError("the output on these inputs is not finite; give others with --inputs FILE.npz")
-        found = output_sums(values)
-        if 0 < np.linalg.norm(found) < SMALL_SHARE * np.linalg.norm(values):
-            found, is_small = [0.0] * OUTPUT_VALUES, True
-        sums += found
+        for values in judged_parts(array, batch):
+            if not np.isfinite(values).all():
+                raise ValueError(
+                    "the output on these inputs is not finite; give others with --inputs FILE.npz"
+                )
+            found = output_sums(values)
+            if 0 < np.linalg.norm(found) < SMALL_SHARE * np.linalg.norm(values):
+                found, is_small = [0.0] * OUTPUT_VALUES, True
+            sums += found
     if is_small and not any(sums):
         raise ValueError("the sums of its outputs are so small beside their values that rounding moves them")
     return sums

@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 
 from exporters.errors import ConversionError
 from exporters.fragments import Step, value_shape
-from exporters.networks import fragment_module
+from exporters.networks import check_half, fragment_module
 from exporters.recipe import Precision
 from exporters.tensorflow_lowering import lower, trace
 from exporters.tflite_graph import read_graph
@@ -56,6 +56,7 @@ def _converted(
     # Else it writes a SavedModel and reads it back, two fifths of its time; the bytes are the same without.
     converter.experimental_lower_to_saved_model = False
     if precision == "fp16":
+        check_half(module)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
     try:

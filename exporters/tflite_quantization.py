@@ -13,6 +13,8 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from litert_quantizer import quantizer, recipe
 
+from exporters.errors import ConversionError
+
 Range = tuple[float, float]  # lowest and highest value, 0 among them
 _LEVELS, _LOWEST = 255, -128
 _LEAST_SPAN = np.float32(1e-9)  # the quantizer's; a range that holds 0 alone has a scale, too
@@ -25,7 +27,10 @@ def scale_of(low: float, high: float) -> tuple[float, int]:
 
 
 def observed_ranges(model: bytes, samples: Iterable[Sequence[Any]]) -> dict[str, Range]:
-    """Run a float model on samples, an array for each input in the order of their names; return what its tensors held."""
+    """Run a float model on samples, an array for each input in the order of their names; return what its tensors held.
+
+    Raises: ConversionError for values that are not finite.
+    """
     interpreter = Interpreter(
         model_content=model,
         num_threads=1,
@@ -43,6 +48,11 @@ def observed_ranges(model: bytes, samples: Iterable[Sequence[Any]]) -> dict[str,
         for details in interpreter.get_tensor_details():
             if details["index"] in outputs:
                 found = interpreter.get_tensor(details["index"])
+                if not np.isfinite(found).all():
+                    raise ConversionError(
+                        f"{details['name']} is not finite on the calibration images, so that int8 has no scale for it; take other "
+                        "images or weights, or export fp32"
+                    )
                 low, high = ranges.get(details["name"], (0.0, 0.0))
                 ranges[details["name"]] = min(low, float(found.min())), max(high, float(found.max()))
     return ranges

@@ -9,6 +9,7 @@ from typing import Any, Callable, Iterable, NamedTuple, Sequence, Tuple
 OUTPUT_VALUES = 8  # that each output is judged by
 OUTPUTS = 8  # of a model that are judged
 MOST_VALUES = 1 << 20  # of an output that are read
+IMAGE_GROUPS = 8  # of a batch that are judged, each by sums of its own
 PERIOD = 61  # of the signs, a prime: rows, channels and images are seldom as long as some of it
 # Legendre's symbol, as good as drawn by lot; the first values stand for themselves.
 SIGNS = [
@@ -197,7 +198,7 @@ def judged_values(outputs: Sequence[Output], batch: int = 1) -> list[float]:
     """Return the values that outputs are judged by: eight sums of each of the first eight, as `output_sums` has them.
 
     Integers that stand for no real numbers, such as classes, may flip where rounding moves a value a little: they are judged only
-    where there is nothing else. Of a batch, outputs with a row an image are judged by their first and their last image.
+    where there is nothing else. Of a batch, outputs with a row an image have eight sums for each of their `image_groups`.
 
     Raises: ValueError for outputs of another number of images: such a run is none of the batch.
     """
@@ -208,10 +209,11 @@ def judged_values(outputs: Sequence[Output], batch: int = 1) -> list[float]:
     judged = [one for one in outputs if one.is_float or one.scale] or outputs
     sums: list[float] = []
     for one in judged[:OUTPUTS]:
-        values = plain(judged_part(one.values(), batch if is_of_batch(one.shape, batch) else 1))
-        if one.scale:
-            values = [(value - one.zero_point) * one.scale for value in values]
-        sums += output_sums(values)
+        for part in judged_parts(one.values(), batch if is_of_batch(one.shape, batch) else 1):
+            values = plain(part)
+            if one.scale:
+                values = [(value - one.zero_point) * one.scale for value in values]
+            sums += output_sums(values)
     return sums
 
 
@@ -220,15 +222,28 @@ def is_of_batch(shape: Sequence[int], batch: int) -> bool:
     return len(shape) > 0 and int(shape[0]) == batch
 
 
-def judged_part(values: Any, images: int) -> Any:
-    """Return the values of an output that count, of several images those of the first and the last one.
+def judged_parts(values: Any, images: int) -> list[Any]:
+    """Return the values of an output of so many images, for each of their `image_groups`.
 
-    Of more than `MOST_VALUES` every second one, or third, and so on, so that reading them stays short.
+    Of more than `MOST_VALUES` in all every second one, or third, and so on, so that reading them stays short.
     """
-    if images > 1:
-        each = len(values) // images
-        values = [*plain(values[:each]), *plain(values[len(values) - each :])]
-    return values[:: max(1, -(-len(values) // MOST_VALUES))]
+    groups, each = image_groups(images), len(values) // images
+    parts = [values[begin * each : end * each] for begin, end in groups]
+    return [part[:: max(1, -(-len(part) * len(groups) // MOST_VALUES))] for part in parts]
+
+
+def image_groups(images: int) -> list[tuple[int, int]]:
+    """Return beginning and end of the groups of a batch's images: the first, the last, and up to six of those between.
+
+    One false image stands out in a small group; among all images of a large batch its share is within what int8 rounds away.
+
+    >>> image_groups(1), image_groups(3), image_groups(14)[:3]
+    ([(0, 1)], [(0, 1), (1, 2), (2, 3)], [(0, 1), (1, 3), (3, 5)])
+    """
+    between = IMAGE_GROUPS - 2
+    cuts = {1 + (images - 2) * place // between for place in range(between + 1)} if images > 1 else set()
+    ends = sorted(cuts | {0, images})
+    return [(ends[place], ends[place + 1]) for place in range(len(ends) - 1)]
 
 
 def output_sums(values: Sequence[float]) -> list[float]:

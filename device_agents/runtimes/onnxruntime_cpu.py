@@ -10,6 +10,7 @@ from typing import Any, Iterator
 
 from device_agents.cuda_events import EventTimer, open_library
 from device_agents.nvidia import uses_gpu
+from device_agents.outputs import refuse_change
 from device_agents.refusal import Refusal
 from device_agents.runtimes.loaded import Inputs, Loaded, array_outputs, judged_values, on_other_values
 from device_agents.runtimes.onnxruntime_providers import (
@@ -89,17 +90,29 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
     loaded = replace(loaded, shares=shares(session, chosen))
     if not uses_gpu(chosen.name) or chosen.also_cpu:
         return loaded
-    return replace(loaded, device_times=lambda runs: device_times(model, threads, options, inputs, runs))
+
+    def timed_by_the_card(runs: int) -> list[int]:
+        loaded.run()
+        return device_times(model, threads, options, inputs, runs, loaded.output())
+
+    return replace(loaded, device_times=timed_by_the_card)
 
 
 def device_times(
-    model: bytes, threads: int, options: dict[str, Any], inputs: Inputs, runs: int, library: Any = None
+    model: bytes,
+    threads: int,
+    options: dict[str, Any],
+    inputs: Inputs,
+    runs: int,
+    right: list[float],
+    library: Any = None,
 ) -> list[int]:
     """Return the times of some runs by the card's own events, in ns: of the network alone, whose inputs and outputs stay on
     the card.
 
-    It is loaded anew into a stream of its own, so that nothing of this is in what is timed elsewhere.
-    Raises: OSError without CUDA's runtime library, CudaError, and as `load_with_inputs`.
+    It is loaded anew into a stream of its own, so that nothing of this is in what is timed elsewhere. right: what its output is
+    elsewhere.
+    Raises: OSError without CUDA's runtime library, CudaError, OutputChanged, and as `load_with_inputs`.
     """
     timer = EventTimer(library or open_library())
     given = dict(options.get("provider_options") or {}, has_user_compute_stream="1")
@@ -111,7 +124,9 @@ def device_times(
     for _ in range(DEVICE_WARM_UPS):  # a CUDA graph is captured in the first ones
         loaded.run()
     timer.wait()
-    return [timer.time_ns(lambda: session.run_with_iobinding(binding, unawaited)) for _ in range(runs)]
+    times = [timer.time_ns(lambda: session.run_with_iobinding(binding, unawaited)) for _ in range(runs)]
+    refuse_change(runtime["provider"] + " gave %s", right, loaded.output(), [right])
+    return times
 
 
 def open_session(
@@ -261,10 +276,13 @@ def bind_on_card(session: Any, runtime: dict[str, str], inputs: Inputs) -> tuple
     make = find()[2].OrtValue
     binding = session.io_binding()
     buffers: list[Any] = []
+    real: list[tuple[Any, Any]] = []
     for name, array in input_arrays(session, inputs):
         value = make.ortvalue_from_numpy(array, "cuda", 0)
         binding.bind_ortvalue_input(name, value)
         buffers.append(value)
+        if array.dtype.kind == "f" and heeds_values(session):
+            real.append((value, array))
     for node in session.get_outputs():
         if node.type not in DTYPES or not all(isinstance(size, int) and size > 0 for size in node.shape):
             message = "output %r is a %s of the sizes %s: a CUDA graph has outputs of numbers, whose sizes are fixed"
@@ -280,7 +298,11 @@ def bind_on_card(session: Any, runtime: dict[str, str], inputs: Inputs) -> tuple
     def output() -> list[float]:
         return judged_outputs(binding, inputs.batch)
 
-    return Loaded(run, output, runtime, tuple(buffers)), binding
+    def put(value: Any, array: Any) -> None:
+        value.update_inplace(array)  # where a captured graph reads it
+
+    loaded = Loaded(run, output, runtime, tuple(buffers))
+    return replace(loaded, other_output=on_other_values(real, put, run, output)), binding
 
 
 def input_arrays(session: Any, inputs: Inputs) -> Iterator[tuple[str, Any]]:

@@ -46,7 +46,8 @@ Celsius = Annotated[float, Field(ge=-300, le=2000)]
 Times = Annotated[list[Positive], Field(max_length=MAX_RUNS)]
 Waits = Annotated[list[Count], Field(max_length=MAX_RUNS)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Sums = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(max_length=64)]  # of outputs
+# Eight of each of up to eight outputs, of a batch of each of up to eight groups of images.
+Sums = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(max_length=512)]
 
 Version = Annotated[list[Annotated[int, Field(ge=0, lt=1000)]], Field(min_length=3, max_length=3)]
 Packages = Annotated[dict[Name, Name], Field(max_length=1000)]
@@ -361,6 +362,8 @@ class Profiled(Said):
     disturbed_runs: Count = 0
     wall_median_ns: Positive
     plain_median_ns: Positive
+    output: Sums = []
+    profiled_output: Sums = []
     nodes: Annotated[list[ProfiledNode], Field(min_length=1, max_length=MAX_NODES)]
     conditions_before: Conditions
 
@@ -377,6 +380,7 @@ class Weighed(Said):
     is_reset: bool
     load_ns: Positive
     first_run_ns: Positive
+    output: Sums = []
     conditions_before: Conditions
 
 

@@ -33,8 +33,26 @@ _NETWORKS = ("network", "trained")  # whose outputs are logits: of a segment's, 
 
 def output_limit(configuration: Configuration) -> float:
     """Return how far outputs under a configuration may be off the expected ones, relative to these."""
-    arithmetic = "fp32" if configuration.provider in FP32_PROVIDERS else "reduced"
-    return OUTPUT_LIMITS.get((configuration.precision, arithmetic), WIDEST_LIMIT)
+    return limit_of(configuration.precision, configuration.provider)
+
+
+def limit_of(precision: str, provider: str) -> float:
+    """Return how far outputs of a model's precision by a provider may be off the expected ones, relative to these."""
+    arithmetic = "fp32" if provider in FP32_PROVIDERS else "reduced"
+    return OUTPUT_LIMITS.get((precision, arithmetic), WIDEST_LIMIT)
+
+
+def why_false(
+    name: str, output: Sequence[float], expected: Sequence[float], limit: float, *, is_network: bool = True
+) -> str:
+    """Return the error of false outputs of a model, with the remedy; nothing where they are not known to be false."""
+    error = error_of(output, expected, is_network=is_network)
+    if error is None or error <= limit:
+        return ""
+    return (
+        f"the output of {name} on the fixed input is false: off by {error:.1%} of the right one, of which rounding explains "
+        f"{limit:.1%}; try another provider or version of the runtime"
+    )
 
 
 def output_error(session: SessionRecord) -> float | None:

@@ -379,6 +379,7 @@ class _CampaignRun:
         """Measure memory, load and first run of networks that lack them, each alone in fresh workers."""
         lacking = self._work.further(use, "memory")
         self._report_planned(len(lacking))
+        self._expect(use, lacking)
         for unit in lacking:
             if self._cancel.is_set():
                 raise Cancelled()

@@ -10,15 +10,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.devices.assembly import Assembly
 from harness.devices.conditions import others_on_idle_gpu, throttle_signs
 from harness.devices.config import Device
 from harness.devices.connection import Connection, new_owner
 from harness.devices.runtimes import allowed_cores, choose_runtimes, likely_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
+from harness.errors import DeviceError
+from harness.estimates.outputs import limit_of, why_false
 from harness.measurement.events import Connecting
+from harness.measurement.workload import Model
 from harness.records import uses_gpu
+from space.errors import HarnessError
 
 OUTSIDE = "outside nodes"
 OTHER = "other"
@@ -103,7 +106,7 @@ def group_nodes(profile: Profile, names: Sequence[str | None]) -> list[Group]:
 
 def take_profile(
     device: Device,
-    model: Assembly,
+    model: Model,
     *,
     runtime: str,
     threads: int | None,
@@ -115,8 +118,10 @@ def take_profile(
 ) -> Profile:
     """Profile a model on a device, which is locked during the profile, and waited for `wait_s` at most if it is in use.
 
-    Raises: ConfigError when the request does not fit the device; DeviceError when it cannot be reached or the profile fails.
+    Raises: ConfigError when the request does not fit the device; DeviceError when it cannot be reached, the profile fails, or the
+    model's output is false.
     """
+    assembly, right = model.assemble(), _right_output(model, log)
     owner, likely = new_owner("harness profile"), likely_runtimes(device, [runtime])
     connection = Connection(device, connect(device), owner=owner, wait_s=wait_s, runtimes=likely)
     try:
@@ -125,13 +130,26 @@ def take_profile(
         (use,) = choose_runtimes(device, connection.hello, [runtime], [])
         allowed, count = allowed_cores(device, connection.hello, threads, cores)
         log("sending the model")
-        connection.client.send_models([model])
+        connection.client.send_models([assembly])
         log(f"profiling {runs} runs")
-        job = {"network": model.recipe(), "runtime": use.name, "options": use.options}
+        job = {"network": assembly.recipe(), "runtime": use.name, "options": use.options}
         answer = connection.client.profile(job | {"threads": count, "cores": list(allowed), "runs": runs})
+        limit = limit_of(model.precision, answer["runtime"]["provider"])
+        for output in (answer.get("output", ()), answer.get("profiled_output", ())):
+            if why := why_false(model.architecture, output, right, limit):
+                raise DeviceError(f"device {device.name!r}", why)
         return read_profile(answer)
     finally:
         connection.close()
+
+
+def _right_output(model: Model, log: Callable[[str], None]) -> Sequence[float]:
+    """Return the sums that judge a model's outputs, none where nobody knows them; the reason is logged."""
+    try:
+        return model.expected() if model.expected is not None else ()
+    except HarnessError as error:
+        log(f"the output is not judged: {error}")
+        return ()
 
 
 def read_profile(answer: Mapping[str, Any]) -> Profile:

@@ -22,7 +22,7 @@ from harness.devices.link import Link, probe_conditions
 from harness.devices.trial import find_sensor
 from harness.errors import AgentError, BadResult, Cancelled, LinkError
 from harness.estimates.clean_runs import is_contended
-from harness.estimates.outputs import error_of, output_limit
+from harness.estimates.outputs import output_limit, why_false
 from harness.measurement.block_runs import BlockRunBuilder
 from harness.measurement.core_gate import CoreGate, CoreRequest, QuietCores
 from harness.measurement.events import Measuring, OnProgress, Reconnecting, Repeating
@@ -220,6 +220,11 @@ class SessionRunner:
         conditions = told if phone is None else phone.beside(told)
         if changed := changes(configuration, self.link.hello, conditions, said):
             return self._changed(unit, changed)
+        # Of an agent of before none is told.
+        if "output" in said and (
+            why := self._why_false(unit.model, said["output"], output_limit(configuration))
+        ):
+            return self.failure(unit, "wrong-output", why)
         names = ("model_bytes", "empty_bytes", "peak_bytes", "is_reset", "load_ns", "first_run_ns")
         try:
             return FreshRun(
@@ -345,14 +350,12 @@ class SessionRunner:
         for name, model in (("output", unit.model), ("reference_output", unit.use.reference)):
             if name not in began:  # of an agent of before
                 continue
-            error = error_of(
-                began[name], self.expected.get(model.key, ()), is_network=model.purpose != "segment"
-            )
-            if error is not None and error > limit:
-                raise FalseOutput(
-                    f"the output of {model.architecture} on the fixed input is false: off by {error:.1%} of the right one, of "
-                    f"which rounding explains {limit:.1%}; try another provider or version of the runtime"
-                )
+            if why := self._why_false(model, began[name], limit):
+                raise FalseOutput(why)
+
+    def _why_false(self, model: Model, output: Sequence[float], limit: float) -> str:
+        right = self.expected.get(model.key, ())
+        return why_false(model.architecture, output, right, limit, is_network=model.purpose != "segment")
 
     def distrust(self) -> None:
         """Ask the device anew for its conditions before the next worker."""

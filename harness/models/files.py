@@ -22,7 +22,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
-from exporters.expected import OUTPUT_VALUES, judged_part, output_sums
+from exporters.expected import OUTPUT_VALUES, judged_parts, output_sums
 from exporters.model_input import ModelInput, ModelOutput, judged_outputs
 from exporters.onnx_file import read_onnx
 from exporters.own_run import OwnRun, own_outputs
@@ -668,7 +668,7 @@ def _sums_of(path: Path, output: ModelOutput, expect_path: Path, array: Any) -> 
         raise ConfigError(
             f"{expect_path}: array {output.name!r} is [{shape}] {array.dtype}, and {path.name} gives {output}; convert it"
         )
-    values = judged_part(array)
+    (values,) = judged_parts(array)
     if not values.size or not np.isfinite(values).all():
         raise ConfigError(
             f"{expect_path}: array {output.name!r} holds no finite numbers to compare with; give others"

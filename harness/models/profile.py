@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from exporters import node_fragments
-from harness.devices.assembly import Assembly
 from harness.devices.config import Device, Format, Precision, parse_precision, parse_runtime, runtime_format
 from harness.measurement.profile import Group, Profile, group_nodes, take_profile
+from harness.measurement.workload import Model
 from harness.models.exported import ExportedModels, with_named_nodes
 from harness.models.files import FileModel, GivenInputs, is_file_name, open_one
 from harness.models.names import select_architecture
@@ -98,22 +98,25 @@ def _chosen(
     precision: Precision,
     batch: int,
     on_progress: Callable[[str, int, int, str], None],
-) -> tuple[Architecture | FileModel, Assembly]:
+) -> tuple[Architecture | FileModel, Model]:
     """Return a name's network or file, and its model. Raises: ConfigError."""
     if not is_file_name(text):
         if inputs is not None and inputs != GivenInputs():
             raise ConfigError(f"--shape, --inputs and --signature are for model files, and {text!r} is none")
         architecture = select_architecture(text, find_space(space))
         source = ExportedModels([architecture], on_progress=on_progress).at_batch(batch)
-        model = source.models(model_format, precision)[0].assemble()
-        return architecture, with_named_nodes(model) if model_format == NAMED else model
+        model = source.models(model_format, precision)[0]
+        if model_format == NAMED:
+            assemble = model.assemble
+            model = replace(model, assemble=lambda: with_named_nodes(assemble()))
+        return architecture, model
     file = open_one(text, inputs)
     if file.format != model_format:
         others = " or ".join(name for name in PROFILED if runtime_format(name) == file.format)
         raise ConfigError(
             f"{text}: the runtime does not read {file.format} files; profile it with --runtime {others}"
         )
-    return file, file.at_batch(batch).assemble()
+    return file, file.at_batch(batch).model()
 
 
 def _profiled_format(text: str) -> Format:

@@ -12,6 +12,8 @@ from rigs.agent_jobs import send_job
 from device_agents import memory
 from device_agents.memory import read_status, reset_peak
 from device_agents.refusal import Refusal
+from device_agents.runtimes import load
+from device_agents.runtimes.loaded import Inputs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a process's memory")
 LARGE_WIDTH = 256  # 5 MB of weights
@@ -51,6 +53,18 @@ def test_a_model_takes_its_own_bytes_at_least_and_what_was_there_before_is_not_c
     assert more > 4e6
     assert taken[0] < 40e6, "the runtime, which both have, is no memory of the model's"
     assert 0.9 * more < taken[1] - taken[0] < 10 * more
+
+
+@pytest.mark.parametrize(("runtime", "make"), [("onnxruntime", onnx_parts), ("tflite", tflite_parts)])
+def test_a_worker_that_is_weighed_tells_what_it_computed(client, runtime, make):
+    whole = b""
+    for part in make(8):
+        whole += bytes(-len(whole) % 16 if runtime == "tflite" else 0) + part
+    model = load(runtime, whole, 1, {}, Inputs())
+    model.run()
+    told = weigh(client, memory_job(client, make(8), runtime))["output"]
+    assert any(told)
+    assert told == pytest.approx(model.output(), rel=1e-5)
 
 
 def test_a_worker_that_is_weighed_tells_under_which_conditions(client):

@@ -59,6 +59,8 @@ def test_a_profile_tells_the_time_of_each_node_and_what_profiling_costs(client, 
     assert sum(node["median_ns"] for node in nodes) < answer["wall_median_ns"] + 1000 * len(nodes)
     assert list((client.root / "tmp").iterdir()) == []
     assert answer["conditions_before"]["time_utc"].endswith("Z")
+    assert any(answer["output"])
+    assert answer["profiled_output"] == pytest.approx(answer["output"], rel=1e-5)
 
 
 def test_a_larger_network_spends_more_time_in_its_nodes(client, models):

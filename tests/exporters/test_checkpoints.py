@@ -16,7 +16,8 @@ from rigs.no_plain_files import KINDS, no_plain_file
 
 from exporters import ConversionError, Format, FragmentLibrary, Weights, link
 from exporters import weights as weights_module
-from exporters.networks import torch_network
+from exporters.networks import check_half, torch_network
+from exporters.recipe import Precision
 from exporters.weights import checkpoint_digest
 from space import MINI, TINY, Architecture
 from space.networks import build_network
@@ -94,6 +95,55 @@ def reshape(state: dict[str, Any]) -> None:
 
 def diverge(state: dict[str, Any]) -> None:
     state["stem.0.weight"] = torch.full_like(state["stem.0.weight"], float("nan"))
+
+
+def scaled(name: str, factor: float) -> Callable[[dict[str, Any]], object]:
+    return lambda state: state.update({name: state[name] * factor})
+
+
+@pytest.mark.parametrize("format", ["onnx", "tflite"])
+@pytest.mark.parametrize(
+    ("factor", "complaint"),
+    [
+        (1e7, r"head: linear\.weight holds [0-9.e+]+, and fp16 has no number beyond 65504; export fp32"),
+        (1e-10, r"head: linear\.weight holds [0-9.]+e-1[0-2] at most, all of which fp16 rounds to 0"),
+    ],
+)
+def test_weights_that_fp16_does_not_hold_are_refused_by_name_and_value(
+    format: Format, factor: float, complaint: str, tmp_path: Path
+) -> None:
+    path = checkpoint(tmp_path, scaled("head.linear.weight", factor))
+    weights = Weights.from_checkpoint(path, ARCHITECTURE)
+    with pytest.raises(ConversionError, match=complaint):
+        FragmentLibrary.open(format, cache_dir=tmp_path, config=MINI, weights=weights, precision="fp16")
+
+
+def test_a_layer_of_zeros_and_the_largest_number_of_fp16_are_no_fault() -> None:
+    linear = torch.nn.Linear(4, 4)
+    for value in (0.0, 65504.0, 65519.0, 6e-8):
+        torch.nn.init.constant_(linear.weight, value)
+        check_half(linear)
+    torch.nn.init.constant_(linear.weight, 65520.0)
+    with pytest.raises(ConversionError, match=r"^weight holds 65520"):
+        check_half(linear)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_batch_norm_that_folds_to_nothing_finite_is_refused(precision: Precision, tmp_path: Path) -> None:
+    path = checkpoint(tmp_path, scaled("stages.0.reduction.shallow.1.running_var", -1.0))
+    weights = Weights.from_checkpoint(path, ARCHITECTURE)
+    with pytest.raises(
+        ConversionError, match=r"reduction: .*weight is not finite once its BatchNorm is folded"
+    ):
+        FragmentLibrary.open("onnx", cache_dir=tmp_path, config=MINI, weights=weights, precision=precision)
+
+
+@pytest.mark.parametrize("format", ["onnx", "tflite"])
+def test_values_that_are_not_finite_have_no_scale_in_int8(format: Format, tmp_path: Path) -> None:
+    path = checkpoint(tmp_path, scaled("stem.0.weight", 3e38))
+    weights = Weights.from_checkpoint(path, ARCHITECTURE)
+    with pytest.raises(ConversionError, match=r"is not finite on the calibration images.* export fp32"):
+        FragmentLibrary.open(format, cache_dir=tmp_path, config=MINI, weights=weights, precision="int8")
 
 
 def change_bias(change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[dict[str, Any]], object]:

@@ -15,11 +15,18 @@ import pytest
 import torch
 
 from device_agents.runtimes import loaded
-from device_agents.runtimes.loaded import array_outputs, fixed_values, judged_values, output_sums
+from device_agents.runtimes.loaded import (
+    array_outputs,
+    fixed_values,
+    image_groups,
+    judged_values,
+    output_sums,
+)
 from exporters import ConversionError, ExpectedOutputs, Weights, expected, processes
-from exporters.expected import OUTPUT_VALUES, fixed_image, judged_part, read_values
+from exporters.expected import OUTPUT_VALUES, fixed_image, judged_parts, read_values
 from exporters.networks import torch_network
 from exporters.processes import kept_processes, offer_to_kernel
+from harness.estimates.outputs import OUTPUT_LIMITS, WIDEST_LIMIT, error_of
 from space import BLOX, MINI, Architecture, SpaceConfig
 from space.segments import Segment
 
@@ -48,7 +55,24 @@ def test_what_judges_an_output_is_what_the_agent_tells_of_it(
     output = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
     for batch in (1, shape[0]):
         told = judged_values(array_outputs([output]), batch)
-        assert expected.output_sums(judged_part(output, batch)) == pytest.approx(told, rel=1e-12)
+        right = [expected.output_sums(part) for part in judged_parts(output, batch)]
+        assert np.concatenate(right) == pytest.approx(told, rel=1e-12)
+        assert sum(part.size for part in judged_parts(output, batch)) <= most + len(right)
+
+
+@pytest.mark.parametrize("batch", [2, 3, 8, 11, 64])
+@pytest.mark.parametrize("how", ["zeros", "its neighbor", "the first"])
+def test_one_false_image_anywhere_in_a_batch_is_seen(batch: int, how: str) -> None:
+    right = np.random.default_rng(batch).standard_normal((batch, 10)).astype(np.float32)
+    told = judged_values(array_outputs([right]), batch)
+    for place in range(how == "the first", batch):
+        false = right.copy()
+        false[place] = 0 if how == "zeros" else right[place - 1 if how == "its neighbor" else 0]
+        error = error_of(judged_values(array_outputs([false]), batch), told)
+        assert error is not None
+        assert error > 2 * OUTPUT_LIMITS["fp32", "reduced"]
+        if batch <= 8:  # each is a group
+            assert error > WIDEST_LIMIT
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux lets a process be the first to end")
@@ -171,14 +195,15 @@ def test_a_name_of_nothing_and_a_process_that_dies_are_errors_with_the_reason(
         outputs(tmp_path / "other").of("segment:stem", "onnx")
 
 
-def test_of_a_batch_the_first_and_the_last_image_are_expected(tmp_path: Path) -> None:
+def test_of_a_batch_every_image_is_expected(tmp_path: Path) -> None:
     architecture = Architecture.from_index(1000)
-    images = torch.from_numpy(fixed_image((5, BLOX.in_channels, BLOX.image_size, BLOX.image_size)))
+    images = torch.from_numpy(fixed_image((17, BLOX.in_channels, BLOX.image_size, BLOX.image_size)))
     whole = torch_network(architecture, Weights.seeded(0))(images).numpy()
-    right = np.array(output_sums([*whole[0].tolist(), *whole[4].tolist()]))
+    groups = [whole[begin:end] for begin, end in image_groups(17)]
+    right = np.concatenate([output_sums(group.reshape(-1).tolist()) for group in groups])
     found = outputs(tmp_path)
     for _ in range(2):  # computed, and kept
-        values = np.array(found.of(str(architecture), "onnx", 5))
+        values = np.array(found.of(str(architecture), "onnx", 17))
         assert np.abs(values - right).max() <= 1e-5 * np.abs(right).max()
     alone = np.array(output_sums(whole[0].tolist()))
     assert np.abs(found.of(str(architecture), "onnx") - alone).max() <= 1e-4 * np.abs(alone).max()

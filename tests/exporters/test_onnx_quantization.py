@@ -62,3 +62,12 @@ def test_integer_kernels_do_not_saturate_where_all_weights_are_the_largest(kind:
     for optimized in (False, True):  # in floats and in integers
         found = run_model("onnx", quantized.SerializeToString(), image, optimized=optimized)
         np.testing.assert_allclose(found, total, rtol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.0, 1e-45), (-1e-44, 0.0), (-1e-30, 2e-30), (0.0, 0.0), (-3.0, 1.0)]
+)
+def test_any_range_has_a_positive_scale_and_a_zero_point_of_8_bits(low: float, high: float) -> None:
+    scale, zero_point = scale_of(low, high)
+    assert np.float32(scale) > 0
+    assert 0 <= zero_point <= 255

@@ -184,6 +184,8 @@ PROFILE = {
     "disturbed_runs": 1,
     "wall_median_ns": 1000,
     "plain_median_ns": 800,
+    "output": [0.5, -1.0, 2.0],
+    "profiled_output": [0.5, -1.0, 2.0],
     "nodes": [NODE],
     "conditions_before": CONDITIONS,
 }
@@ -268,7 +270,7 @@ MESSAGES: dict[str, dict[str, Any]] = {
     "answer profile": PROFILE,
     "answer memory": {"runtime": RUNTIME, "threads": 1, "cores": [1]}
     | WEIGHED
-    | {"conditions_before": CONDITIONS},
+    | {"output": [0.5, -1.0], "conditions_before": CONDITIONS},
     "answer blocks": {"blocks": 3, "conditions_after": CONDITIONS},
     "answer sensor": {"sensor": SENSOR, "reasons": ["RAPL: none"], "update_s": 0.1},
     "answer put": {"stored": True, "received_bytes": 5},

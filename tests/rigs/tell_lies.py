@@ -18,7 +18,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +95,12 @@ def run(device: str, transport: LyingDevice, store: Store, source: ScriptedSourc
         return Outcome(device=device, error=error)
 
 
-def profile(device: str, transport: LyingDevice) -> Outcome:
-    """Take a profile; return what came of it."""
+def profile(
+    device: str, transport: LyingDevice, expected: Callable[[], Sequence[float]] | None = None
+) -> Outcome:
+    """Take a profile of a model whose right output may be known; return what came of it."""
     try:
-        model = ScriptedSource().reference("onnx", "fp32").assemble()
+        model = ScriptedSource(expected=expected).reference("onnx", "fp32")
         names: dict[str, Any] = {
             "runtime": "onnxruntime",
             "threads": 1,

@@ -64,7 +64,9 @@ def outputs(runtime: Any, model: bytes, inputs: Inputs, threads: int = 1) -> lis
     return list(one.output())
 
 
-@pytest.mark.parametrize("shape", [(1, 5, 7, 3), (2, 3), (4,)])
+@pytest.mark.parametrize(
+    "shape", [(1, 5, 7, 3), (3, 50, 41, 3), (2, 0, 7, 3), (2, 64, 64, 1), (2, 3), (4,), (9001,)]
+)
 @pytest.mark.parametrize(("scale", "zero_point"), [(0.0, 0), (0.0078125, 3), (float(np.float32(0.013)), -7)])
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
 def test_fixed_values_without_numpy_are_those_with_it(

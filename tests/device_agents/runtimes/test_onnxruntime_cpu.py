@@ -14,7 +14,7 @@ from factories.agent_models import CHANNELS, IMAGE, onnx_parts
 
 from device_agents import cuda_events
 from device_agents.cuda_events import CudaError, EventTimer, open_library
-from device_agents.outputs import reversed_values
+from device_agents.outputs import OutputChanged, Outputs, OutputUnmoved, reversed_values
 from device_agents.refusal import Refusal
 from device_agents.runtimes import onnxruntime_cpu, onnxruntime_providers
 from device_agents.runtimes.loaded import Inputs, fixed_input, output_sums
@@ -22,6 +22,7 @@ from device_agents.runtimes.onnxruntime_cpu import ALL_NODES, bind, device_times
 from device_agents.runtimes.onnxruntime_providers import Chosen, offered, shares
 
 CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
+RIGHT = output_sums(fixed_input([1, 3, 4, 4], "float32", "NCHW").reshape(-1)[:10].tolist())
 
 
 class Options:
@@ -52,11 +53,14 @@ class Value:
 
     @classmethod
     def ortvalue_from_numpy(cls, array, where="cpu", number=0):
-        return cls(array, where)
+        return cls(array.copy(), where)
 
     @classmethod
     def ortvalue_from_shape_and_type(cls, shape, kind, where="cpu", number=0):
         return cls(np.ones(shape, kind), where)
+
+    def update_inplace(self, array):
+        self.array[...] = array
 
     def is_tensor(self):
         return True
@@ -93,6 +97,7 @@ class Session:
     def __init__(self, providers):
         self.providers, self.runs, self.binding, self.pieces = providers, [], Binding(), {providers[0]: 4}
         self.sizes = [1, 10]
+        self.heeds_input, self.gain = True, 1
 
     def get_providers(self):
         return self.providers
@@ -108,6 +113,9 @@ class Session:
 
     def run_with_iobinding(self, binding, options=None):
         self.runs.append(options)
+        if self.heeds_input:
+            for value in binding.outputs.values():
+                value.array[...] = self.gain * binding.inputs["x"].array.reshape(-1)[:10]
 
     def get_provider_graph_assignment_info(self):
         return [
@@ -279,10 +287,29 @@ def test_a_cuda_graph_runs_on_the_cards_memory_and_is_over_when_a_run_is(package
     assert {value.where for value in (*binding.inputs.values(), *binding.outputs.values())} == {"cuda"}
     loaded.run()
     assert (package.session.runs, binding.waits) == ([None], 1)
-    assert loaded.output() == output_sums([1.0] * 10)
+    fixed = fixed_input([1, 3, 4, 4], "float32", "NCHW").reshape(-1)
+    assert loaded.output() == pytest.approx(RIGHT)
+    outputs = Outputs(loaded)
+    loaded.run()
+    outputs.check()
+    assert loaded.other_output(reversed_values) == pytest.approx(output_sums(fixed[::-1][:10].tolist()))
+    loaded.run()
+    assert loaded.output() == outputs.first, "its own input is back"
     package.available = [TENSORRT, "CPUExecutionProvider"]
     load(b"", 1, {"provider": TENSORRT + "+graph"})
     assert package.told["trt_cuda_graph_enable"] == "1"
+
+
+def test_a_captured_graph_that_ignores_its_input_is_found_out(package):
+    loaded = load(b"", 1, {"provider": CUDA + "+graph"})
+    loaded.run()
+    outputs = Outputs(loaded)
+    loaded.run()
+    package.session.heeds_input = False  # a replay that reads what was there when it was captured
+    with pytest.raises(OutputChanged, match=r"of its input in reverse at first .* does not count"):
+        outputs.check()
+    with pytest.raises(OutputUnmoved):
+        Outputs(loaded)
 
 
 def test_a_cuda_graph_of_outputs_without_a_size_is_refused(package, monkeypatch):
@@ -328,7 +355,8 @@ class Card:
 def test_the_cards_events_time_runs_that_are_not_awaited_in_a_stream_and_a_session_of_their_own(package):
     first, _ = open_session(b"", 1, {"provider": CUDA})
     card = Card(lambda: package.session)
-    times = device_times(b"", 1, {"provider": CUDA, "provider_options": {"use_tf32": "0"}}, Inputs(), 5, card)
+    options = {"provider": CUDA, "provider_options": {"use_tf32": "0"}}
+    times = device_times(b"", 1, options, Inputs(), 5, RIGHT, card)
     assert times == [2_000_000] * 5
     assert package.told == {"use_tf32": "0", "has_user_compute_stream": "1", "user_compute_stream": "77"}
     assert package.session is not first
@@ -340,7 +368,13 @@ def test_the_cards_events_time_runs_that_are_not_awaited_in_a_stream_and_a_sessi
 @pytest.mark.parametrize("function", ["cudaStreamCreateWithFlags", "cudaEventRecord", "cudaEventElapsedTime"])
 def test_what_cuda_refuses_is_no_time(package, function):
     with pytest.raises(CudaError, match=f"{function}: status 35"):
-        device_times(b"", 1, {"provider": CUDA}, Inputs(), 5, Card(lambda: package.session, function))
+        device_times(b"", 1, {"provider": CUDA}, Inputs(), 5, RIGHT, Card(lambda: package.session, function))
+
+
+def test_times_of_another_output_are_none(package):
+    wrong = [2 * value for value in RIGHT]
+    with pytest.raises(OutputChanged, match=r"CUDAExecutionProvider gave .* does not count"):
+        device_times(b"", 1, {"provider": CUDA}, Inputs(), 5, wrong, Card(lambda: package.session))
 
 
 def test_a_stream_in_which_nothing_ran_has_no_time():

@@ -77,6 +77,17 @@ def test_another_runtime_than_the_campaigns_is_never_merged(store: Store) -> Non
     assert store.fresh_runs(outcome.uses[0].configuration) == []
 
 
+def test_a_fresh_worker_that_computes_something_else_is_a_failure(store: Store) -> None:
+    link = ScriptedLink()
+    right, false = (0.5, -1.0), (0.5, 1.0)
+    link.weights = [{"output": list(false)}, {"output": []}, {}, {"output": list(right)}]
+    outcome = run_scripted(link, store, ScriptedSource(networks=(1, 2), expected=lambda: right), memory=True)
+    assert [failure.kind for failure in outcome.failures] == ["wrong-output"] * 2
+    assert "the output of network" in outcome.failures[0].message
+    assert "off by 178.9% of the right one" in outcome.failures[0].message
+    assert len(link.weighed) - len(store.fresh_runs(outcome.uses[0].configuration)) == 2
+
+
 @pytest.mark.parametrize("kind", ["no-memory", "bad-request"])
 def test_a_device_that_cannot_tell_says_so_once_and_no_network_fails(store: Store, kind: str) -> None:
     link, observer = ScriptedLink(), Watcher()

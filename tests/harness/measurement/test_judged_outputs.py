@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rigs.lying_device import LyingDevice, changed
 from rigs.scripted_link import Load, Run, ScriptedLink, ScriptedSource, run_scripted
-from rigs.tell_lies import OpenGate, run
+from rigs.tell_lies import OpenGate, profile, run
 from rigs.watcher import Watcher
 
 from harness.estimates.latency import Latency
@@ -106,6 +106,22 @@ def test_a_reference_that_is_computed_falsely_makes_grade_d(
     assert [one.cap for one in found] == ["D"] * (says is not None)
     assert says is None or says in found[0].message
     assert row.output_error is None, "the network's own is not judged here"
+
+
+@pytest.mark.parametrize("which", ["output", "profiled_output"])
+@pytest.mark.parametrize(
+    ("output", "says"),
+    [(RIGHT, None), ((0.5, -1.0, 2.5), "off by 21.8% of the right one"), ((), "off by 100.0%")],
+)
+def test_a_profile_of_something_else_is_none(which: str, output: tuple[float, ...], says: str | None) -> None:
+    def lie(name: str, message: dict[str, Any]) -> dict[str, Any]:
+        return changed(message, (which,), list(output)) if name == "answer profile" else message
+
+    outcome = profile("liar", LyingDevice(lie), lambda: RIGHT)
+    told = "" if outcome.error is None else str(outcome.error)
+    assert (
+        told == "" if says is None else f"the output of network 0 on the fixed input is false: {says}" in told
+    )
 
 
 def test_zeros_are_false_whatever_is_expected(store: Store) -> None:

@@ -298,7 +298,7 @@ def test_a_file_of_a_fixed_batch_or_given_values_is_refused_a_batch(tmp_path: Pa
         given.at_batch(8)
 
 
-def test_the_right_output_of_a_batch_is_of_its_first_and_its_last_image(tmp_path: Path) -> None:
+def test_the_right_output_of_a_batch_is_of_every_image(tmp_path: Path) -> None:
     one = opened(save(dense(("n", 8)), tmp_path / "dense.onnx"))
     images = fixed_input([8, 8], "float32", "NCHW")
     (right,) = onnxruntime.InferenceSession(str(one.path)).run(None, {"x": images})

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist, median
 
+from harness.devices.config import Device
 from harness.devices.destination import LOCAL
 from harness.devices.names import select_devices
 from harness.estimates.comparison import Comparison, Verdict, doubted
@@ -56,7 +57,7 @@ def compare_files(
     first: str,
     second: str,
     *,
-    device: str = "",
+    device: str | Device = "",
     runtime: str = "",
     threads: int | None = None,
     level: str = "screen",

@@ -119,8 +119,8 @@ def _share(ranges: dict[str, tuple[float, float]], config: SpaceConfig) -> None:
 def _widen(ranges: dict[str, tuple[float, float]], value: str, tensor: Tensor) -> None:
     if not bool(torch.isfinite(tensor).all()):
         raise ConversionError(
-            f"{value} is not finite on the calibration images, so that int8 has no scale for it; take other images or weights, or "
-            "export fp32"
+            f"{value} is not finite on the calibration images, so that int8 has no scale for it; take other images or weights, "
+            "or export fp32"
         )
     low, high = ranges.get(value, (0.0, 0.0))
     ranges[value] = min(low, float(tensor.min())), max(high, float(tensor.max()))

@@ -79,8 +79,8 @@ def check_half(module: nn.Module, where: str = "") -> None:
             )
         if tensor.ndim > 1 and most > 0 and not bool(halved.any()):
             raise ConversionError(
-                f"{where}{name} holds {most:.2g} at most, all of which fp16 rounds to 0; export fp32, or set it to 0 if this layer "
-                "does nothing"
+                f"{where}{name} holds {most:.2g} at most, all of which fp16 rounds to 0; export fp32, or set it to 0 if this "
+                "layer does nothing"
             )
 
 

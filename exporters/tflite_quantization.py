@@ -50,8 +50,8 @@ def observed_ranges(model: bytes, samples: Iterable[Sequence[Any]]) -> dict[str,
                 found = interpreter.get_tensor(details["index"])
                 if not np.isfinite(found).all():
                     raise ConversionError(
-                        f"{details['name']} is not finite on the calibration images, so that int8 has no scale for it; take other "
-                        "images or weights, or export fp32"
+                        f"{details['name']} is not finite on the calibration images, so that int8 has no scale for it; take "
+                        "other images or weights, or export fp32"
                     )
                 low, high = ranges.get(details["name"], (0.0, 0.0))
                 ranges[details["name"]] = min(low, float(found.min())), max(high, float(found.max()))

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from space.errors import ConfigError
+from space.errors import ConfigError, shown
 from space.text import reason_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def save_program(model: TorchModel, tensors: tuple[Any, ...] | None, path: Path)
         program = model
     else:
         raise ConfigError(
-            f"{model_name(model)}: no name, file, torch module or exported program; give one of these"
+            f"{shown(model)} is no model; name a network, or give a file, a torch module or an exported program"
         )
     torch.export.save(program, path)
     names = program.graph_signature.user_inputs

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.dataframe import RowTable, Tabular
-from harness.models.names import Network, listed
+from harness.models.names import Network, as_list, listed, space_meant
 from search.distillation.recipe import DistilRecipe, parse_form
 from search.training.own_data.in_memory import task_in_memory
 from search.training.recipe import Recipe, default_recipe
@@ -107,11 +107,11 @@ class DistilledBlocks(Tabular):
 
 
 def train(
-    networks: Network | Sequence[Network],
+    networks: Network | Iterable[Network],
     folder: str | Path,
     *,
     task: str | InMemory = "digits",
-    space: str | Path | Space = "blox",
+    space: str | Path | Space = "",
     recipe: Recipe | Mapping[str, Any] | None = None,
     together: int = 1,
     runner: Runner | None = None,
@@ -119,8 +119,8 @@ def train(
 ) -> TrainedNetworks:
     """Train networks from scratch; what is trained in the folder already is not trained again.
 
-    networks: as for `measure`. folder: takes results, weights, and the published files that `join` reads as accuracies. task:
-    images, `digits`, `synthetic:SEED`, a folder with CIFAR's binary archive, `folder:PATH` with a folder for each class, or
+    networks and space: as for `measure`. folder: takes results, weights, and the published files that `join` reads as accuracies.
+    task: images, `digits`, `synthetic:SEED`, a folder with CIFAR's binary archive, `folder:PATH` with a folder for each class, or
     `npz:FILE`; or what Python holds, which the folder keeps as a file: a pair of arrays, images and labels, a torch `Dataset`, or
     parts train, val and test of these. recipe: the task's usual one, a whole one, or the values to change of the usual, such as
     {"epochs": 5}. together: networks trained as one in each job. runner: a process of this machine, unless it is another
@@ -133,11 +133,13 @@ def train(
     mbconv-conv+out/mbconv-bconv+in True
     mbconv-mbconv+in+out/mbconv-bconv+in+out True
     """
+    several = as_list(networks)
+    config = space_meant(several, space)
     trained = train_networks(
-        listed(networks),
+        listed(several, config),
         Path(folder),
         task=task,
-        space=find_space(space).name,
+        space=config.name,
         recipe=recipe or {},
         together=together,
         runner=runner,

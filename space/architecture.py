@@ -50,7 +50,7 @@ class Space(SpaceConfig):
     def __contains__(self, network: object) -> bool:
         return isinstance(network, Architecture) and network.config == self
 
-    def sample(self, count: int, *, seed: int = 0) -> list[Architecture]:
+    def sample(self, count: int, seed: int = 0) -> list[Architecture]:
         """Return `count` different networks, each as probable as any other: those of the selection `sample:COUNT@SEED`.
 
         Fewer of the same seed are the first ones of more.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from operator import index as as_index
-from typing import TypeAlias
+from typing import SupportsIndex, TypeAlias
 
 from space import hash_table
 from space.architecture import BLOX, Architecture
@@ -16,7 +16,7 @@ from space.errors import ArchitectureError, shown
 from space.indexing import checked_index, index_of
 
 # An architecture, its index, or as text: graph hash, index, blocks, vector in JSON; or the nested vector itself.
-Named: TypeAlias = Architecture | int | str | Sequence[object]
+Named: TypeAlias = Architecture | SupportsIndex | str | Sequence[object]
 
 _INDEX = re.compile(r"-?[0-9]{1,20}")
 _SPACES = str.maketrans("", "", " \t\r\n")

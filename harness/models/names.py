@@ -2,31 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from numbers import Integral
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, SupportsIndex, TypeVar
 
-from space import BLOX, Architecture, SpaceConfig
+from space import BLOX, Architecture, Space, SpaceConfig, find_space
 from space.errors import ConfigError
 from space.registry import known_spaces
 from space.segments import Segment, all_segments
 from space.selection import select_models
 
 Chosen = TypeVar("Chosen")
-Network = str | int | Architecture  # as a caller from Python names one, or by a selection several
+Network = str | SupportsIndex | Architecture  # as a caller from Python names one, or by a selection several
 
 SEGMENTS = "segments"  # as a selection: stem, cells, reductions and head, each as a model of its own
 
 
-def listed(models: Any) -> list[Any]:
+def listed(models: Any, config: SpaceConfig | None = None) -> list[Any]:
     """Return the models that a caller from Python names, one or several, as a list: networks as texts, others as they are.
 
-    Several may be a sequence, a numpy array or a column of a DataFrame.
+    Several may be a sequence, a set, a generator, a numpy array or a column of a DataFrame.
+    Raises: ConfigError for an architecture of another space than `config`, in which its text would name another network.
     """
+    several = as_list(models)
+    for one in several:
+        if config is not None and isinstance(one, Architecture) and one.config != config:
+            raise ConfigError(
+                f"network {one} is of space {one.config.name!r}, not {config.name!r}; name networks of one space, and that space"
+            )
+    return [str(one) if isinstance(one, Integral | Architecture) else one for one in several]
+
+
+def as_list(models: Any) -> list[Any]:
+    """Return one or several models as a list, as they are."""
     if hasattr(models, "tolist"):
         models = models.tolist()
-    several = list(models) if isinstance(models, Sequence) and not isinstance(models, str) else [models]
-    return [str(one) if isinstance(one, Integral | Architecture) else one for one in several]
+    is_several = isinstance(models, Sequence | Set | Iterator) and not isinstance(models, str | bytes)
+    return list(models) if is_several else [models]
+
+
+def space_meant(models: Sequence[object], space: str | Path | Space) -> Space:
+    """Return the space that is named, else that of the architectures among some models, else Blox.
+
+    Raises: ArchitectureError for a name of none.
+    """
+    if space == "":
+        found = next((one.config for one in models if isinstance(one, Architecture)), BLOX)
+        space = found if isinstance(found, Space) else found.name
+    return find_space(space)
 
 
 def in_spaces(choose: Callable[[SpaceConfig], Chosen]) -> dict[str, Chosen]:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.devices.config import Device
 from harness.estimates.latency import Latency, LatencyTable
 from harness.estimates.sustained import Sustained, sustained
 from harness.models.files import split_names
-from harness.models.names import Network, in_spaces, listed
+from harness.models.names import Network, as_list, in_spaces, listed
 from harness.records import FILE_SPACE, BlockRun, Configuration, Failure
 from harness.store import Store
 from harness.store.configurations import ANY, ConfigurationChoice, select_configurations, several
 from harness.store.latencies import latencies
 from harness.store.opening import check_store
+from space import Architecture
 from space.selection import select_models
 
 
@@ -54,9 +56,9 @@ class _Wanted:
 def results(
     store: Store,
     *,
-    device: str | Sequence[str] = (),
+    device: str | Device | Sequence[str | Device] = (),
     runtime: str | Sequence[str] = (),
-    models: Network | Sequence[Network] = (),
+    models: Network | Iterable[Network] = (),
     threads: int | None = None,
     precision: str = "",
     batch: int | None = None,
@@ -76,6 +78,8 @@ def results(
     (True, True)
     """
     check_store(store)
+    named = as_list(models)
+    spaces = {one.config.name if isinstance(one, Architecture) else "" for one in named}
     choice = ConfigurationChoice(
         device=device,
         runtime=runtime,
@@ -83,9 +87,10 @@ def results(
         precision=precision,
         batch=batch,
         configuration=configuration,
+        space=spaces.pop() if len(spaces) == 1 else "",
         devices_file=devices_file,
     )
-    return stored_latencies(store, choice, models if isinstance(models, str) else listed(models))
+    return stored_latencies(store, choice, listed(named))
 
 
 def stored_latencies(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from harness.measurement.workload import GroupedSource, ModelSource, RuntimePlan
 from harness.models.exported import ExportedModels, ExportObserver, expected_outputs
 from harness.models.file_source import MeasuredModels
 from harness.models.files import FileModel, GivenInputs, find_files, open_files, open_reference, split_names
-from harness.models.names import Network, listed, select_models_and_segments
+from harness.models.names import Network, as_list, listed, select_models_and_segments, space_meant
 from harness.models.torch_models import saved_programs
 from harness.prediction.error_target import measure_until, parse_target
 from harness.prediction.space_prediction import SpaceTable, predict_space
@@ -85,7 +85,7 @@ class MeasureRequest:
     def of(
         cls,
         devices: tuple[Device, ...],
-        models: Network | Path | TorchModel | Sequence[Network | Path | TorchModel],
+        models: Network | Path | TorchModel | Iterable[Network | Path | TorchModel],
         *,
         shapes: Mapping[str, Sequence[int]] | None,
         inputs: str | Path | Sequence[Any] | None,
@@ -103,7 +103,9 @@ class MeasureRequest:
 
         Raises: ConfigError, also where `models` or `batch` names none.
         """
-        every = listed(models)
+        several_models = as_list(models)
+        config = space_meant(several_models, space)
+        every = listed(several_models, config)
         batches = [str(one) for one in listed(batch)]
         for name, given in (("models", every), ("batch", batches)):
             if not given:
@@ -118,7 +120,7 @@ class MeasureRequest:
                 precisions=tuple(several(precision)),
                 batches=parse_batches(",".join(batches)),
                 cores=parse_cores(cores) if isinstance(cores, str) else tuple(cores),
-                space=find_space(space).name,
+                space=config.name,
                 **others,
             )
 
@@ -345,7 +347,7 @@ def latencies_of(use: RuntimePlan, store: Store) -> list[Latency]:
 
 def measure(
     device: str | Device | Sequence[str | Device],
-    models: Network | Path | TorchModel | Sequence[Network | Path | TorchModel] = DEFAULT_MODELS,
+    models: Network | Path | TorchModel | Iterable[Network | Path | TorchModel] = DEFAULT_MODELS,
     *,
     store: Store,
     level: str = "screen",
@@ -358,7 +360,7 @@ def measure(
     fresh: bool = False,
     memory: bool = False,
     energy: bool = False,
-    space: str | Path | Space = "blox",
+    space: str | Path | Space = "",
     shapes: Mapping[str, Sequence[int]] | None = None,
     inputs: str | Path | Sequence[Any] | None = None,
     expect: str | Path | None = None,
@@ -375,8 +377,9 @@ def measure(
     in `devices_file`, by default devices.toml; or several of these, which are measured at once. models: `all`,
     `sample:N[@SEED]`, `design:K[@SEED]`, an architecture (a text or a `space.Architecture`), hash or index, `file:PATH`, or
     `segments`, and model files
-    (.onnx, .tflite, .pt2, wildcards, folders of such), torch modules and exported programs, one or several. A module runs on the
-    tensors of `inputs`, in its evaluation mode. Of files: `shapes` of the inputs that they leave free, by name,
+    (.onnx, .tflite, .pt2, wildcards, folders of such), torch modules and exported programs, one or several. space: that of the
+    architectures, blox where there are none. A module runs on the tensors of `inputs`, in its evaluation mode.
+    Of files: `shapes` of the inputs that they leave free, by name,
     `inputs`, an .npz file of values, `expect`, an .npz file of the right outputs (else the file's own run on this machine tells
     them), the `signature` of TFLite files, and the file that they are timed beside, a `reference`. What is stored already is not
     measured again, unless `fresh`. level: `quick` (1 session a network), `screen` (5) or `final` (5); `sessions` gives another

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +90,7 @@ def import_requested(path: Path, store: Store, observer: ExportObserver) -> Impo
 
 def pack(
     device: str | Device,
-    models: Network | Path | TorchModel | Sequence[Network | Path | TorchModel] = DEFAULT_MODELS,
+    models: Network | Path | TorchModel | Iterable[Network | Path | TorchModel] = DEFAULT_MODELS,
     *,
     output: str | Path,
     store: Store,
@@ -103,7 +103,7 @@ def pack(
     sessions: int | None = None,
     memory: bool = False,
     energy: bool = False,
-    space: str | Path | Space = "blox",
+    space: str | Path | Space = "",
     shapes: Mapping[str, Sequence[int]] | None = None,
     inputs: str | Path | Sequence[Any] | None = None,
     expect: str | Path | None = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness.dataframe import Tabular
+from harness.devices.config import Device
 from harness.estimates.doubtful import Doubtful, set_apart
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.latency import Latency
@@ -49,7 +50,7 @@ from space import (
 from space.errors import ConfigError
 from space.hash_table import are_among, first_equals, hashes_at, network_key
 from space.indexing import BoolArray, FloatArray, IndexArray, index_of, network_texts
-from space.lookup import canonical_index
+from space.lookup import Named, canonical_index
 from space.registry import space_name
 from space.segments import all_segments
 from space.selection import select_models
@@ -242,7 +243,7 @@ class SpaceTable(Tabular):
         config = self.measured.config
         return [config.place_text(*place) for place in np.argwhere(self.predictor.unseen_blocks()).tolist()]
 
-    def at(self, network: str | Architecture) -> SpaceRow:
+    def at(self, network: Named) -> SpaceRow:
         """Return the row of one network of the table's space: itself, its text, vector, index or graph hash.
 
         Raises: ArchitectureError.
@@ -411,7 +412,7 @@ def fit(
 def predict(
     store: Store,
     *,
-    device: str = "",
+    device: str | Device = "",
     runtime: str = "",
     threads: int | None = None,
     precision: str = "",
@@ -419,7 +420,7 @@ def predict(
     configuration: str = "",
     space: str | Path | Space = "",
     prior: str = "",
-    models: Network | Sequence[Network] = (),
+    models: Network | Iterable[Network] = (),
     doubtful: bool = False,
     devices_file: str | Path | None = None,
     whole: bool = False,
@@ -453,8 +454,8 @@ def predict(
         devices_file=devices_file,
     )
     chosen = one_configuration(store, choice)
-    named = listed(models)
     config = space_of(chosen)
+    named = listed(models, config)
     indices = tuple(one.index for one in select_models(named, config)) if named else None
     if whole and indices is None:
         check_listed(config)

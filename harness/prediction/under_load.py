@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +58,7 @@ class SustainedRuns(Tabular):
 
 def sustain(
     device: str | Device | Sequence[str | Device],
-    models: Network | Path | TorchModel | Sequence[Network | Path | TorchModel],
+    models: Network | Path | TorchModel | Iterable[Network | Path | TorchModel],
     duration: str,
     *,
     store: Store,
@@ -67,7 +67,7 @@ def sustain(
     batch: int | str | Sequence[int] = 1,
     threads: int | None = None,
     cores: str | Sequence[int] = (),
-    space: str | Path | Space = "blox",
+    space: str | Path | Space = "",
     shapes: Mapping[str, Sequence[int]] | None = None,
     inputs: str | Path | Sequence[Any] | None = None,
     expect: str | Path | None = None,

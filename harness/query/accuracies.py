@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
+import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from space import is_enumerable
-from space.errors import ConfigError, MissingMetric
+from space.errors import ConfigError, DatasetError, MissingMetric
 from space.text_files import suffix_of
 from space.user_paths import expand_user
 
@@ -26,7 +29,8 @@ SYNTHETIC_SOURCE = re.compile(r"synthetic(:(?P<seed>[0-9]{1,6}))?")
 class AccuracySource:
     """Where accuracies come from: `paths` as for `load_accuracies`, or the word `synthetic`, with a seed after a colon.
 
-    `noise_sd`: the standard deviation between trainings in percent, where the user knows it better than the files.
+    `noise_sd`: the standard deviation between trainings in percent, where the user knows it better than the files. `content`: a
+    table that Python holds, as CSV, in place of the only path's file.
     """
 
     paths: tuple[str, ...]
@@ -35,6 +39,7 @@ class AccuracySource:
     seeds: tuple[int, ...] = ()
     allow_pickle: bool = False
     noise_sd: float | None = None
+    content: bytes | None = None
 
 
 def parse_paths(given: Sequence[str]) -> Sequence[str]:
@@ -88,6 +93,8 @@ def _read(source: AccuracySource, metric: str, epoch: str, config: SpaceConfig) 
     """Return the accuracies of one metric at an epoch. Raises: MissingMetric, and other ConfigErrors."""
     from space.accuracies import load_accuracies
 
+    if source.content is not None:
+        return _of_table(source, source.content, metric, config)
     if not is_enumerable(config):
         return _of_some(source, metric, config)
     return load_accuracies(
@@ -98,6 +105,43 @@ def _read(source: AccuracySource, metric: str, epoch: str, config: SpaceConfig) 
         allow_pickle=source.allow_pickle,
         config=config,
     )
+
+
+def source_of_table(table: Any, metric: str = "") -> AccuracySource | None:
+    """Return the source of accuracies that Python holds as `harness.join` takes them; None for what is no table or mapping."""
+    name = type(table).__name__
+    if isinstance(table, Mapping):
+        rows = [("network", "accuracy"), *((_name_text(one), value) for one, value in table.items())]
+        file = io.StringIO()
+        csv.writer(file).writerows(rows)
+        text = file.getvalue()
+    elif hasattr(table, "write_csv"):  # of Polars
+        text = table.write_csv()
+    elif hasattr(table, "to_csv") or hasattr(
+        table, "to_pandas"
+    ):  # of pandas, or Arrow and the tables of harness
+        table = table if hasattr(table, "to_csv") else table.to_pandas()
+        if table.ndim == 1:
+            table = table.rename("accuracy" if table.name is None else table.name).rename_axis("network")
+        text = table.to_csv()
+    else:
+        return None
+    return AccuracySource(paths=(name,), metric=metric, content=text.encode())
+
+
+def _name_text(network: object) -> str:
+    return json.dumps(network) if isinstance(network, tuple) else str(network)
+
+
+def _of_table(source: AccuracySource, content: bytes, metric: str, config: SpaceConfig) -> Accuracies:
+    from space.accuracies.seeds import mean_over_seeds
+    from space.accuracies.user_table import measured_of
+
+    (name,) = source.paths
+    try:
+        return mean_over_seeds(measured_of(content, ".csv", name=name, metric=metric, config=config))
+    except DatasetError as error:
+        raise type(error)(f"{name}: {error}") from error
 
 
 def _of_some(source: AccuracySource, metric: str, config: SpaceConfig) -> Accuracies:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.dataframe import RowTable
-from harness.devices.config import PRECISIONS
+from harness.devices.config import PRECISIONS, Device
 from harness.devices.names import select_devices
 from harness.estimates.comparison import Comparison, are_hours_apart, doubted
 from harness.estimates.comparison import compare as compare_estimates
 from harness.estimates.latency import Latency
 from harness.models.files import GivenInputs, is_file_name
-from harness.models.names import Network, in_spaces, listed, select_architecture
+from harness.models.names import Network, in_spaces, listed, select_architecture, space_meant
 from harness.models.torch_models import saved_programs
 from harness.prediction.measure import MeasureRequest
 from harness.prediction.space_prediction import space_of
@@ -112,7 +112,7 @@ def compare(
     first: Network | Path | TorchModel,
     second: Network | Path | TorchModel,
     *,
-    device: str = "",
+    device: str | Device = "",
     runtime: str = "",
     threads: int | None = None,
     precision: str = "",
@@ -150,12 +150,15 @@ def compare(
     given = inputs if isinstance(inputs, GivenInputs) else None
     if given is not None and (shapes or expect or signature):
         raise ConfigError("inputs holds shapes, expect and signature itself: give them there, not beside it")
-    with saved_programs(listed([first, second]), None if given else inputs) as (names, values):  # type: ignore[arg-type]
+    if any(isinstance(one, Architecture) for one in (first, second)):
+        space = space_meant((first, second), space)
+    models = listed([first, second], space if isinstance(space, Space) else None)
+    with saved_programs(models, None if given else inputs) as (names, values):  # type: ignore[arg-type]
         asked = given or GivenInputs.of(shapes, values, expect, signature)
         if any(map(is_file_name, names)):
             _check_files(names, configuration, precision)
             request = MeasureRequest(
-                devices=select_devices(several(device), devices_file), models=(names[0],), reference=Path(names[1]),
+                devices=select_devices([device] if device else [], devices_file), models=(names[0],), reference=Path(names[1]),
                 inputs=asked, level=level, runtimes=tuple(several(runtime)), threads=threads, batches=(batch or 1,),
                 sessions=sessions, fresh=fresh,
             )  # fmt: skip

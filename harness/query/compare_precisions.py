@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.dataframe import RowTable
-from harness.devices.config import DEFAULT_PRECISION, PRECISIONS, parse_precision
+from harness.devices.config import DEFAULT_PRECISION, PRECISIONS, Device, parse_precision
 from harness.estimates.comparison import latency_ratio
 from harness.estimates.doubtful import Doubtful, set_apart
 from harness.estimates.estimate import COVERAGE, combined_interval
@@ -186,7 +186,7 @@ def compare_precisions(
     a: str,
     b: str,
     *,
-    device: str = "",
+    device: str | Device = "",
     runtime: str = "",
     threads: int | None = None,
     batch: int | None = None,

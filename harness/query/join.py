@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from harness.dataframe import Tabular
+from harness.models.names import listed
 from harness.prediction.bench_files import file_latency, latency_files
 from harness.prediction.fresh_costs import TITLES, unpredicted
 from harness.prediction.provenance import Provenance
 from harness.prediction.space_prediction import SpaceTable, space_of
-from harness.query.accuracies import SYNTHETIC_SOURCE, AccuracySource, is_unpublished, load, precision_text
-from harness.query.costs import cost_columns, joined_columns, unusable
+from harness.query.accuracies import (
+    SYNTHETIC_SOURCE,
+    AccuracySource,
+    is_unpublished,
+    load,
+    precision_text,
+    source_of_table,
+)
+from harness.query.costs import cost_columns, joined_columns, table_cost, unusable
 from harness.query.known_networks import known_table
 from harness.query.latencies import LatencySource, predicted_latency
 from harness.query.rows import Row, network_columns, network_row
@@ -26,10 +35,12 @@ from search.table import Cost, NetworkTable
 from search.table.constraints import PROPERTIES, split_subject
 from space import BLOX, SPACES, Architecture, Space, SpaceConfig, check_enumerable, find_space, is_enumerable
 from space.accuracies import Accuracies
+from space.accuracies.epochs import BEST
 from space.accuracies.load import fitting_spaces
 from space.errors import ConfigError, did_you_mean
 from space.hash_table import is_first
 from space.indexing import BoolArray
+from space.lookup import Named
 
 TABLE = "a table of accuracies and costs"
 WITHOUT_TABLE = "harness search --objective and --method blockwise find networks in it without a table"
@@ -55,53 +66,77 @@ class SearchTable(Tabular):
 
 
 def join(
-    accuracies: str | Path | Sequence[str | Path] | Accuracies,
-    latencies: Mapping[str, SpaceTable | str | Path] | Sequence[SpaceTable | str | Path] = (),
+    accuracies: str | Path | Sequence[str | Path] | Accuracies | Mapping[Named, float] | Sized,
+    latencies: SpaceTable
+    | str
+    | Path
+    | Mapping[str, SpaceTable | str | Path]
+    | Iterable[SpaceTable | str | Path] = (),
     *,
-    costs: Sequence[str] = ("params", "macs", "memory"),
+    costs: str | Iterable[str] = ("params", "macs", "memory"),
     metric: str = "",
     epoch: str = "best",
     space: str | Path | Space = "blox",
 ) -> SearchTable:
     """Join accuracies with latencies and other costs of every network of a space, to search in.
 
-    accuracies: files that `harness search --accuracies` takes, "synthetic", or what `space.accuracies.load_accuracies` returned,
-    of which `metric` and `epoch` are chosen already. latencies: tables of `predict`, or blox-bench files, by the name that limits
-    use; in a sequence, by their devices' names. costs: names of `search.table.constraints.PROPERTIES`. space: that of accuracies
-    in files, where no table of `predict` names it.
+    accuracies: files that `harness search --accuracies` takes, "synthetic"; percent by network, as a mapping or a pandas Series;
+    a table of pandas, Polars or Arrow with the columns of such a file; or what `space.accuracies.load_accuracies` returned, of
+    which `metric` and `epoch` are chosen already. latencies: tables of `predict`, or blox-bench files, one or several, by the
+    name that limits use, else by their devices' names. costs: names of `search.table.constraints.PROPERTIES`, and of what a
+    table of `predict` has besides latencies, such as "pixel:memory" or "pixel:energy", with 90 % intervals. space: that of accuracies
+    where no table of `predict` names it.
     Raises: ConfigError, naming what is missing or is of another space, and what to do about it.
 
     >>> table = join("synthetic", costs=["params"])
     >>> list(table.table.costs), len(table.table.config)
     (['params'], 91125)
     """
-    named = latencies if isinstance(latencies, Mapping) else _by_device(latencies)
+    if isinstance(latencies, SpaceTable | str | Path):
+        latencies = [latencies]
+    named = latencies if isinstance(latencies, Mapping) else _by_device(list(latencies))
+    costs = [costs] if isinstance(costs, str) else list(costs)
+    tables = {name: one for name, one in named.items() if isinstance(one, SpaceTable)}
+    fresh = {f"{name}:{cost}": table for name, table in tables.items() for cost in table.costs}
     for name in costs:
-        if name not in PROPERTIES:
+        if name not in PROPERTIES and name not in fresh:
+            known = [*PROPERTIES, *fresh]
             raise ConfigError(
-                f"costs: {name!r} is unknown{did_you_mean(name, PROPERTIES)} (known: {', '.join(PROPERTIES)})"
+                f"costs: {name!r} is unknown{did_you_mean(name, known)} (known: {', '.join(known)})"
             )
     if taken := [name for name in named if not name or name in PROPERTIES or split_subject(name)[1]]:
         raise ConfigError(
             f"latencies: {taken[0]!r} is a property of networks, or no name; name the device's latencies otherwise"
         )
-    predicted = {table.measured.configuration for table in named.values() if isinstance(table, SpaceTable)}
+    predicted = {table.measured.configuration for table in tables.values()}
     own = accuracies.config if isinstance(accuracies, Accuracies) else find_space(space)
     config = _space(list(predicted)) if predicted else own
     check_enumerable(config, TABLE, WITHOUT_TABLE)
     if isinstance(accuracies, Accuracies):
         found = [accuracies]
     else:
-        paths = [accuracies] if isinstance(accuracies, str | Path) else accuracies
-        source = AccuracySource(paths=tuple(map(str, paths)), metric=metric, epoch=epoch)
-        found = load(source, config)
+        found = load(_source(accuracies, metric, epoch, config), config)
     measured = {
         name: predicted_latency(one, name)
         if isinstance(one, SpaceTable)
         else file_latency(Path(one), name, config)
         for name, one in named.items()
     }
+    measured |= {name: table_cost(fresh[name], name) for name in costs if name in fresh}
     return _joined(config, found, *joined_columns(config, [*named, *costs], measured))
+
+
+def _source(accuracies: Any, metric: str, epoch: str, config: SpaceConfig) -> AccuracySource:
+    """Return the source of the accuracies that a caller from Python gives. Raises: ConfigError."""
+    if isinstance(accuracies, Mapping):
+        listed(list(accuracies), config)  # an architecture knows its space
+    held = source_of_table(accuracies, metric)
+    if held is None:
+        paths = [accuracies] if isinstance(accuracies, str | Path) else list(accuracies)
+        return AccuracySource(paths=tuple(map(str, paths)), metric=metric, epoch=epoch)
+    if epoch != BEST:
+        raise ConfigError(f"epoch {epoch!r}: a table has one value a row; leave the epoch out")
+    return held
 
 
 def build_table(

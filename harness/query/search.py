@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from harness.query.answer import SearchAnswer
 from harness.query.join import SearchTable
 from search.methods.comparison import MethodComparison, ProxyOf, make_problem
 from search.methods.method import Proxy
-from search.methods.registry import parse_method, run
+from search.methods.registry import SearchMethod, parse_method, run
 from search.proxies import Batch, load_batch, proxy_scorer
 from search.table import Cost, NetworkTable
 from search.table.answers import Answer, answer, nearest
@@ -31,22 +31,22 @@ OnScore = Callable[[str, int, int], None]
 
 def search(
     table: SearchTable,
-    limits: str | Constraint | Sequence[str | Constraint] = (),
+    limits: str | Constraint | Iterable[str | Constraint] = (),
     *,
-    method: str = EXHAUSTIVE,
+    method: str | SearchMethod = EXHAUSTIVE,
     budget: int = 100,
     seed: int = 0,
     confident: bool = False,
     proxy_pool: int = 100,
-    proxy_batch: Path | None = None,
+    proxy_batch: str | Path | None = None,
     log: Callable[[str], None] = lambda text: None,
 ) -> SearchAnswer:
     """Return the networks within the limits, most accurate first: of all networks, or of those that a method evaluates.
 
     limits: one or several, such as "pixel<8ms" or "params<=3M", on the table's costs; `confident`: the far end of a latency's
     interval must meet them. method: exhaustive, or one of `harness search compare` that evaluates `budget` accuracies, from a
-    `seed`; one with a zero-cost proxy chooses from `proxy_pool` random networks by the images of a file, `proxy_batch`, or of
-    digits.
+    `seed`, by name or one of your own; one with a zero-cost proxy chooses from `proxy_pool` random
+    networks by the images of a file, `proxy_batch`, or of digits.
     Raises: ConfigError when no network meets the limits, with the nearest one and what it would take; or for `confident`
     limits on latencies without intervals.
 
@@ -61,13 +61,14 @@ def search(
             f"table = {type(table).__name__}: no table of accuracies and costs; give that of harness.join"
         )
     several = [limits] if isinstance(limits, str | Constraint) else limits
-    constraints = [parse_constraint(one) if isinstance(one, str) else one for one in several]
+    constraints = [one if isinstance(one, Constraint) else parse_constraint(one) for one in several]
     check_contradictions(constraints)
-    _, proxy_name = parse_method(method)
+    names = [method] if isinstance(method, str) else []  # a method of the caller's own has no proxy
+    proxy_name = "".join(parse_method(name)[1] for name in names)
     columns = table.table
     if confident:
         check_have_intervals(constraints, columns.costs, table.provenance)
-    batch = batch_for([method], proxy_batch, columns.config)
+    batch = batch_for(names, None if proxy_batch is None else Path(proxy_batch), columns.config)
     found = answer(columns, constraints, confident=confident)
     if not len(found.ranked):
         raise ConfigError(none_found(columns, found))

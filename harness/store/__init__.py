@@ -136,6 +136,9 @@ class Store:
         """Return the database's engine, for other modules of the store."""
         return self._engine
 
+    def __repr__(self) -> str:
+        return f"<Store {self.name}>"
+
     def __enter__(self) -> Store:
         return self
 

@@ -12,6 +12,7 @@ from device_agents.names import short_provider
 from harness.devices.config import (
     DEFAULT_PRECISION,
     PRECISIONS,
+    Device,
     load_devices,
     parse_precision,
     parse_runtime,
@@ -44,7 +45,7 @@ class ConfigurationChoice:
     `batch`: images of a run; left open it is 1 where one table is wanted, unless an id names it.
     """
 
-    device: str | Sequence[str] = ()
+    device: str | Device | Sequence[str | Device] = ()
     runtime: str | Sequence[str] = ()
     threads: int | None = None
     precision: str = ""
@@ -85,9 +86,11 @@ class ConfigurationChoice:
 ANY = ConfigurationChoice()
 
 
-def several(given: str | Sequence[str]) -> list[str]:
-    """Return a given value as a list: of nothing, one or several."""
-    return ([given] if given else []) if isinstance(given, str) else list(given)
+def several(given: str | Device | Iterable[str | Device]) -> list[str]:
+    """Return a given value as a list: of nothing, one or several; of a device its name."""
+    if isinstance(given, str | Device):
+        given = [given] if given else []
+    return [one.name if isinstance(one, Device) else one for one in given]
 
 
 def select_configurations(

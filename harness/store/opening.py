@@ -18,7 +18,7 @@ from space.user_paths import expand_user
 STORE_VARIABLE = "HARNESS_STORE"
 
 
-def open_store(url: str = "") -> Store:
+def open_store(url: str | Path = "") -> Store:
     """Open a store: a file or a SQLAlchemy URL, else $HARNESS_STORE, else the user's own; a missing file is made.
 
     Raises: StoreError when it cannot be opened, is no store of harness, or was written by a newer version.
@@ -28,7 +28,7 @@ def open_store(url: str = "") -> Store:
     []
     >>> store.close()
     """
-    return Store(url or os.environ.get(STORE_VARIABLE, "") or default_url())
+    return Store(str(url or "") or os.environ.get(STORE_VARIABLE, "") or default_url())
 
 
 def check_store(store: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Protocol
 
 import numpy as np
@@ -40,6 +41,9 @@ class Problem:
     def __post_init__(self) -> None:
         if self.allowed.shape != (len(self.config),):
             raise ValueError(f"allowed has shape {self.allowed.shape}, not ({len(self.config)},)")
+        for name, value in (("budget", self.budget), ("seed", self.seed)):
+            if not isinstance(value, Integral):
+                raise ConfigError(f"{name} = {shown(value)}: give a whole number")
         if self.budget < 1:
             raise ConfigError(f"a budget of {self.budget} evaluations finds nothing; give 1 or more")
         if self.seed < 0:

@@ -16,7 +16,7 @@ from search.methods.linear import SecondOrder
 from search.methods.method import Evaluate, Method, Problem, Trace, search
 from search.methods.predictor_loop import PredictorLoop, gcn, gcn_binary
 from search.methods.random_search import Exhaustive, RandomSearch, Ranked
-from space.errors import ConfigError, did_you_mean
+from space.errors import ConfigError, did_you_mean, shown
 from space.plugins import SEARCH_METHODS, bad_plugin, load_plugin, plugins
 
 # arXiv:2101.08134; they are computed elsewhere and handed over as the problem's warm-up.
@@ -86,6 +86,8 @@ def parse_method(text: str) -> tuple[str, str]:
     Raises:
         ConfigError: there is no such method or proxy, or the method takes no warm-up, or `ranked` was given no proxy.
     """
+    if not isinstance(text, str):
+        raise ConfigError(f"method {shown(text)}: give a name, or a search.methods.registry.SearchMethod")
     name, plus, proxy = text.strip().partition("+")
     name = FORMER_NAMES.get(name, name)
     if name in PROXIES and not plus:
@@ -119,12 +121,16 @@ def parse_methods(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(named))
 
 
-def method(text: str, problem: Problem) -> Method:
+def method(text: str | SearchMethod, problem: Problem) -> Method:
     """Make a method from its text; a proxy in the text is the problem's warm-up, which is ignored where the text names none.
+
+    One that is not registered is given itself, and has no warm-up.
 
     Raises:
         ConfigError: there is no such method, or the text names a proxy and the problem has no warm-up.
     """
+    if isinstance(text, SearchMethod):
+        return text.make(replace(problem, warm_up=None))
     name, proxy = parse_method(text)
     if proxy and problem.warm_up is None:
         raise ConfigError(f"{text!r} names the proxy {proxy!r} and the problem holds none; set its warm_up")
@@ -132,7 +138,7 @@ def method(text: str, problem: Problem) -> Method:
 
 
 def run(
-    text: str,
+    text: str | SearchMethod,
     problem: Problem,
     evaluate: Evaluate,
     on_progress: Callable[[int], None] = lambda count: None,
@@ -147,5 +153,5 @@ def run(
     begin = time.perf_counter()
     made = method(text, problem)
     seconds = time.perf_counter() - begin
-    trace = search(text, made, problem, evaluate, on_progress)
+    trace = search(text if isinstance(text, str) else text.meaning, made, problem, evaluate, on_progress)
     return replace(trace, seconds=seconds + trace.seconds)

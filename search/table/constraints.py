@@ -75,7 +75,7 @@ def parse_constraint(text: str) -> Constraint:
     A subject that is none of `PROPERTIES` is a device: the latency there, or one of `FRESH`.
     Raises: ConfigError naming what is wrong with it.
     """
-    found = _CONSTRAINT.fullmatch(text.strip())
+    found = _CONSTRAINT.fullmatch(text.strip()) if isinstance(text, str) else None
     if found is None:
         raise ConfigError(
             f"constraint {text!r} cannot be read; write SUBJECT<LIMIT, e.g. 'pixel<8ms' or 'params<3M', in quotes"

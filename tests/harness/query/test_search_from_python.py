@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,11 +22,14 @@ from harness.query import compare, join, search
 from harness.query.answer import ParetoFront, SearchAnswer
 from harness.query.join import SearchTable
 from harness.store import Store
+from search.methods.method import Problem
+from search.methods.registry import SearchMethod
 from search.table.constraints import parse_constraint
 from search.table.synthetic import synthetic_accuracies
-from space import BLOX, MINI, TINY
+from space import BLOX, MINI, TINY, Architecture
 from space.dataset import bench_dataset, write_dataset
 from space.errors import ConfigError
+from space.indexing import FloatArray, IndexArray
 
 
 @pytest.fixture
@@ -227,3 +231,123 @@ def test_what_is_not_found_is_told_without_a_limit_and_with_one_that_no_interval
         search.search(unlike)
     with pytest.raises(ConfigError, match=r"no network meets params<1M; the nearest is "):
         search.search(join.join("synthetic"), ["params<1M"], confident=True)
+
+
+# --- accuracies, limits and methods as Python holds them ------------------------------------------
+
+
+def as_frame(percent: dict[Architecture, float]) -> Any:
+    pandas = pytest.importorskip("pandas")
+    return pandas.DataFrame({"architecture": list(map(str, percent)), "top1": list(percent.values())})
+
+
+def as_arrow(percent: dict[Architecture, float]) -> Any:
+    pyarrow = pytest.importorskip("pyarrow")
+    return pyarrow.Table.from_pandas(as_frame(percent))
+
+
+HELD: dict[str, Callable[[dict[Architecture, float]], Any]] = {
+    "architectures": lambda percent: percent,
+    "texts": lambda percent: {str(one): value for one, value in percent.items()},
+    "indices": lambda percent: {one.index: value for one, value in percent.items()},
+    "numpy's": lambda percent: {np.int64(one.index): np.float64(value) for one, value in percent.items()},
+    "hashes": lambda percent: {one.graph_hash: value for one, value in percent.items()},
+    "frame": as_frame,
+    "shuffled frame": lambda percent: as_frame(percent).sample(frac=1, random_state=1),
+    "frame with an index": lambda percent: as_frame(percent).set_index("architecture"),
+    "column": lambda percent: as_frame(percent).set_index("architecture").top1,
+    "bare column": lambda percent: (
+        as_frame(percent).set_index("architecture").top1.rename(None).rename_axis(None)
+    ),
+    "arrow": as_arrow,
+}
+
+
+@pytest.mark.parametrize("held", HELD)
+def test_accuracies_are_a_mapping_or_a_table_that_python_holds(held: str) -> None:
+    networks = BLOX.sample(40, seed=3)
+    percent = {one: 50 + one.index / 7e4 for one in networks}
+    expected = np.full(len(BLOX), np.nan)
+    expected[[one.index for one in networks]] = list(percent.values())
+    table = join.join(HELD[held](percent), costs="params")
+    assert np.array_equal(table.table.accuracy.values, expected, equal_nan=True)
+    assert search.search(table).best == max(percent, key=percent.__getitem__)
+
+
+def test_accuracies_that_python_holds_are_checked_like_those_of_files() -> None:
+    first, second = BLOX.sample(2, seed=1)
+    frame = as_frame({first: 60.0, second: 61.0})
+    wrong: list[tuple[Any, dict[str, Any], str]] = [
+        ({first: 60.0, first.index: 61.0}, {}, "dict: row 2: network .* stands in row 1 already"),
+        (as_frame({first: 60.0}).iloc[[0, 0]], {}, "DataFrame: row 2: network .* stands in row 1 already"),
+        ({first: 0.6, second: 0.7}, {}, "dict: column accuracy holds nothing above 1"),
+        ({TINY[0]: 60.0}, {}, "is of space 'tiny', not 'blox'"),
+        ({"conv/cnov/conv": 60.0}, {}, "did you mean 'conv'"),
+        ({first: "high"}, {}, "accuracy = 'high' is not a number"),
+        ({first: float("nan")}, {}, "no network has a accuracy"),
+        (frame, {"metric": "top5"}, "DataFrame: there is no accuracy 'top5'"),
+        (frame, {"epoch": "last"}, "a table has one value a row; leave the epoch out"),
+        (frame.rename(columns={"top1": "latency_ms"}), {}, "'latency_ms' is a time and no accuracy"),
+    ]
+    for given, options, message in wrong:
+        with pytest.raises(ConfigError, match=message):
+            join.join(given, **options)
+    missing = join.join({first: 60.0, second: None})  # type: ignore[dict-item]
+    assert "1 of 2 rows have no accuracy: they count as missing" in missing.notes
+
+
+def test_a_validation_accuracy_that_python_holds_has_its_test_accuracy_beside_it() -> None:
+    frame = (
+        as_frame({one: 60.0 for one in BLOX.sample(3)})
+        .rename(columns={"top1": "val_top1"})
+        .assign(test_top1=58.0)
+    )
+    assert [one.metric for one in join.join(frame, costs=()).table.shown] == ["test_top1"]
+
+
+def test_one_table_or_file_of_latencies_and_one_cost_need_no_list(
+    tmp_path: Path, predicted: SpaceTable
+) -> None:
+    file = tmp_path / "blox-bench-lab.csv"
+    write_dataset(file, bench_dataset("lab", [0, 1, 2], [1e-3, 2e-3, 3e-3]))
+    for one, name in ((predicted, "made-up"), (str(file), "lab"), (file, "lab")):
+        assert list(join.join("synthetic", one, costs="params").table.costs) == [name, "params"]
+    assert list(join.join("synthetic", iter([file]), costs=(c for c in ["macs"])).table.costs) == [
+        "lab",
+        "macs",
+    ]
+
+
+def test_a_method_of_ones_own_is_given_itself() -> None:
+    class Backwards:
+        def __init__(self, problem: Problem) -> None:
+            self._left = np.flatnonzero(problem.allowed)[::-1]
+
+        def ask(self) -> IndexArray:
+            wanted, self._left = self._left[:10], self._left[10:]
+            return wanted
+
+        def tell(self, indices: IndexArray, scores: FloatArray) -> None:
+            pass
+
+    table = join.join("synthetic", costs="params")
+    last = search.search(table, "params<3M").indices.max()
+    own = SearchMethod(make=Backwards, meaning="the last first", warms_up=False)
+    answer = search.search(table, "params<3M", method=own, budget=25)
+    assert answer.trace is not None and answer.trace.method == "the last first"
+    assert answer.trace.indices[0] == last and len(answer) == 25
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"limits": ["params<3M", 9]}, "constraint 9 cannot be read; write SUBJECT<LIMIT"),
+        ({"method": None}, "method None: give a name, or a search.methods.registry.SearchMethod"),
+        ({"method": "random", "budget": 1.5}, r"budget = 1\.5: give a whole number"),
+        ({"method": "random", "budget": "5"}, "budget = '5': give a whole number"),
+        ({"method": "random", "seed": 0.5}, r"seed = 0\.5: give a whole number"),
+    ],
+)
+def test_arguments_of_another_type_are_refused_by_their_names(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        search.search(join.join("synthetic", costs="params"), **given)

@@ -27,6 +27,10 @@ REFILL_SHARE = 0.1
 # The fastest of few runs is slower than the fastest of all (of one: by 3 %). Where runs are missing the two are compared by as
 # many of each; of one run each, that left up to 0.9 % in quiet sessions thinned out at random, of two up to 0.5 %.
 FEW_RUNS_DOUBT = 0.01
+# By how much the mean of a slice's runs is above the fastest ones, which a ratio is of: in some 2,000 sessions of both runtimes, on
+# one and two threads, beside busy programs too, by 2.4 % at most; of models that draw their work by lot by 13 and 31 %.
+EVEN_SHARE = 0.03
+FEWEST_UNEVEN = 3  # runs that tell a mean from the fastest ones
 FEWEST_SLICES = 6  # of fewer values not even the extremes enclose the median with 95 %: 1 - 2 * 0.5**5 = 94 %
 MIN_SLICES = 12  # where a session's plan does not say
 STEAL_SHARE = 0.02  # of the session's time: what a hypervisor takes shows in no run's delay
@@ -43,7 +47,8 @@ class CleanSlice:
     """A slice with a clean run of both: its ratio, and the fastest clean run of each, in ns a loop.
 
     `index`: its place among the session's slices. `corrected`: long runs less the time that they waited. `doubt`: how far the
-    ratio may be off by what cannot be seen, relative: cold caches of corrected runs, few runs to choose from.
+    ratio may be off by what cannot be seen, relative: cold caches of corrected runs, few runs to choose from. `spread`: by how much
+    the mean of clean runs is above the fastest ones, relative: of network or reference, whichever is more uneven.
     """
 
     index: int
@@ -52,6 +57,7 @@ class CleanSlice:
     reference_ns: float
     corrected: bool = False
     doubt: float = 0.0
+    spread: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +154,16 @@ def settled_network_ns(session: SessionRecord) -> Sequence[int]:
 
 def doubt_of(session: SessionRecord) -> float:
     """Return how far a session's ratio may be off, relative, by what its slices' scatter cannot show."""
-    return fmean([piece.doubt for piece in clean_slices(session)] or [0.0])
+    return fmean([piece.doubt for piece in clean_slices(session)] or [0.0]) + unevenness(session)
+
+
+def unevenness(session: SessionRecord) -> float:
+    """Return by how much the mean of a model's runs is above the fastest ones, relative; 0 where that is as usual.
+
+    A model whose work differs from run to run, by lot or by what it keeps, has a mean that the fastest of a few runs do not tell.
+    """
+    spread = median([piece.spread for piece in clean_slices(session)] or [0.0])
+    return spread if spread > EVEN_SHARE else 0.0
 
 
 def steal_share(session: SessionRecord) -> float:
@@ -357,7 +372,16 @@ def _clean_slice(session: SessionRecord, index: int, network: _Model, reference:
         network_ns=min(chain(*both[0])) / session.network_loops,
         reference_ns=min(chain(*both[1])) / session.reference_loops,
         doubt=FEW_RUNS_DOUBT if count == 1 < full else 0.0,
+        spread=max(map(_spread, both)),
     )
+
+
+def _spread(groups: Sequence[Sequence[float]]) -> float:
+    """Return by how much the mean of runs is above that of the fastest of each group, relative; 0 of too few. groups: ordered."""
+    runs_ns = list(chain(*groups))
+    if len(runs_ns) < FEWEST_UNEVEN:
+        return 0.0
+    return fmean(runs_ns) / fmean(group[0] for group in groups if group) - 1
 
 
 def _corrected_slice(session: SessionRecord, index: int, network: _Model, reference: _Model) -> CleanSlice:

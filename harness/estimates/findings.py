@@ -32,6 +32,7 @@ from harness.estimates.clean_runs import (
     is_seen_free,
     spoiled_by,
     steal_share,
+    unevenness,
     usable_sessions,
 )
 from harness.estimates.estimate import (
@@ -87,6 +88,7 @@ Kind = Literal[
     "imprecise",
     "few-slices",
     "two-modes",
+    "uneven-runs",
     "drift",
     "outliers",
     "unpinned",
@@ -160,6 +162,7 @@ def check_network(
         _few_slices(summary),
         _imprecise(used),
         _two_modes(used),
+        _uneven_runs(used),
         _drift(used),
         _outliers(used),
         _unpinned(used),
@@ -705,6 +708,22 @@ def _two_modes(sessions: Sequence[SessionRecord]) -> Finding | None:
         message=f"slices gather about two ratios, {low:.4g} and {high:.4g} ({high / low - 1:.1%} apart), in "
         f"{_of(apart, sessions)}",
         remedy=f"lock the clocks, name cores of one kind with --cores, then {_FRESH}",
+    )
+
+
+def _uneven_runs(sessions: Sequence[SessionRecord]) -> Finding | None:
+    """Sessions in which one model's runs differ among themselves, though nobody else had the core."""
+    found = [share for session in sessions if (share := unevenness(session))]
+    if not found:
+        return None
+    most = max(found)
+    return Finding(
+        kind="uneven-runs",
+        message=f"runs that nothing disturbed take {most:.0%} longer on average than the fastest ones, which the ratio is of, in "
+        f"{_of(found, sessions)}: the model's own work differs from run to run, and the interval is wider by that",
+        remedy="export it without random operators (in evaluation mode) and with inputs that decide its branches and loops "
+        f"(--inputs FILE.npz), then {_FRESH}; wall times have the median and percentiles of all runs",
+        cap="D" if most > GRADE_HALF_WIDTHS["C"] else "C",
     )
 
 

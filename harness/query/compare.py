@@ -12,7 +12,7 @@ from harness.devices.config import PRECISIONS
 from harness.estimates.comparison import Comparison, are_hours_apart, doubted
 from harness.estimates.comparison import compare as compare_estimates
 from harness.estimates.latency import Latency
-from harness.models.files import GivenInputs, is_file_name
+from harness.models.file_names import GivenInputs, is_file_name
 from harness.models.names import Network, in_spaces, listed, select_architecture
 from harness.models.torch_models import saved_programs
 from harness.prediction.space_prediction import space_of

@@ -284,7 +284,7 @@ def words() -> Target:
     """What is written on the command line: limits, targets, cores, addresses, networks; byte 0 chooses which."""
     from harness.devices.destination import parse_destination
     from harness.devices.runtimes import parse_cores
-    from harness.prediction.error_target import parse_target
+    from harness.prediction.request import parse_target
     from harness.query.query import parse_limits
     from search.methods.registry import parse_method
     from search.training.own_data.source import parse_source
@@ -624,7 +624,8 @@ def model_files() -> Target:
     import numpy as np
     from factories.model_files import dense, save, save_tflite, save_with_data
 
-    from harness.models.files import GivenInputs, open_files
+    from harness.models.file_names import GivenInputs
+    from harness.models.files import open_files
 
     folder = Path(_folder())
     plain, beside = save(dense(), folder / "plain.onnx"), save_with_data(dense(), folder / "data.onnx")

@@ -40,7 +40,7 @@ from harness.devices.names import select_devices
 from harness.models.exported import cache_folder
 from harness.models.files import open_one
 from harness.models.names import select_architecture
-from harness.prediction.measure import MeasureRequest
+from harness.prediction.request import MeasureRequest
 from harness.query.compare_files import compare_files
 from harness.query.gate import DeviceTiming, gate
 from harness.query.gate_baseline import Baseline, kept_file, save_baseline

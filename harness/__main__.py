@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import warnings
+from types import FrameType
 
 from harness.shadowing import foreign_package, shadowing_file
 
@@ -13,12 +15,16 @@ def main() -> None:
     """Run the command line; exit with status 1 where a file of the user's own is in the place of a module that it needs."""
     open_standard_streams()
     warn_no_more()
+    stop_by_signals()
     if shadow := foreign_package():
         sys.exit(f"harness: {shadow}")
     try:
         from harness.commands.app import main as run
 
         run()
+    except KeyboardInterrupt:  # while it was imported
+        sys.stderr.write("harness: stopped\n")
+        sys.exit(130)
     except (
         ImportError,
         AttributeError,
@@ -36,6 +42,20 @@ def open_standard_streams() -> None:
             nowhere = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
             os.set_inheritable(nowhere, True)
             setattr(sys, name, os.fdopen(nowhere, mode, closefd=False))
+
+
+def stop_by_signals() -> None:
+    """Let `kill`, the end of a batch queue's time and of a terminal stop a command as Ctrl-C does: nothing is left half done.
+
+    What was told to be ignored, as by `nohup`, stays so.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def warn_no_more() -> None:

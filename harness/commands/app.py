@@ -1,16 +1,16 @@
 """The command `harness`: its subcommands, options that all share, and the exit statuses.
 
 Exit status 0: all done. 1: another error. 2: bad input (the command line, devices.toml, a file). 3: a device failed, or a
-measurement did. 4: a model could not be made. 130: stopped by Ctrl-C. stdout is data, stderr is for people.
+measurement did. 4: a model could not be made. 130: stopped, by Ctrl-C or SIGTERM. stdout is data, stderr is for people.
 """
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -53,24 +53,28 @@ _ORDER = (
 )
 
 
-def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
-    """Raise `Stopped` for Ctrl-C in a command; typer would end silently."""
-
-    @functools.wraps(command)
-    def run(*given: Any, **named: Any) -> None:
-        try:
-            command(*given, **named)
-        except KeyboardInterrupt as error:
-            raise Stopped from error
-
-    return run
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Raise `Stopped` for Ctrl-C; typer would end silently."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Stopped from error
 
 
 class _Commands(typer.core.TyperGroup):
-    """The commands in the order of `_ORDER`; typer would list those that have subcommands last."""
+    """The commands in the order of `_ORDER`, where typer would list those that have subcommands last; each can be stopped."""
 
     def list_commands(self, context: Any) -> list[str]:
         return sorted(super().list_commands(context), key=_ORDER.index)
+
+    def make_context(self, *given: Any, **named: Any) -> Any:
+        with _stoppable():
+            return super().make_context(*given, **named)
+
+    def invoke(self, context: Any) -> Any:
+        with _stoppable():
+            return super().invoke(context)
 
 
 app = typer.Typer(
@@ -108,7 +112,7 @@ for group in (dataset, search, store):
 for group in (app, dataset, search, store):
     for one in (*group.registered_commands, group.registered_callback):
         if one is not None and one.callback is not None:
-            one.callback = with_home(_stoppable(one.callback))
+            one.callback = with_home(one.callback)
 
 
 @app.callback()

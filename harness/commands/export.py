@@ -48,6 +48,10 @@ def export(
 ) -> None:
     """Write a stand-alone ONNX or TFLite file of one network."""
     from harness.devices.config import parse_precision
+    from harness.models.names import check_names
+
+    chosen = parse_precision(precision)
+    check_names([architecture], space)
     from harness.models.exported import export_network
     from harness.output.export_text import print_export
 
@@ -55,7 +59,7 @@ def export(
         architecture,
         model_format.value,
         output,
-        precision=parse_precision(precision),
+        precision=chosen,
         checkpoint=checkpoint,
         calibration=calibration,
         table=table,

@@ -83,16 +83,16 @@ def measure(
 
     With nothing else, 20 random networks run on this machine, in every runtime that it has, five sessions each.
     """
+    request = options.request(
+        named_devices(device, options.devices_file), [*(files or ()), *(models or ())], level,
+        until=until, fresh=fresh, recalibrate=recalibrate, wait_s=patience_s(wait, wait_limit),
+    )  # fmt: skip
     from harness.output.campaigns import first_numbers_in, print_measured
     from harness.output.progress import ProgressView
     from harness.output.sustained import check_plot
     from harness.prediction.measure import measure_devices
 
     check_plot(plot, options.sustained)
-    request = options.request(
-        named_devices(device, options.devices_file), [*(files or ()), *(models or ())], level,
-        until=until, fresh=fresh, recalibrate=recalibrate, wait_s=patience_s(wait, wait_limit),
-    )  # fmt: skip
     with make_store(store_url) as store:
         with ProgressView(quiet=is_quiet(json_output), first_numbers=first_numbers_in(store)) as view:
             found = measure_devices(request, store, view)

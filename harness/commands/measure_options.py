@@ -31,8 +31,8 @@ from harness.commands.options import (
 
 if TYPE_CHECKING:
     from harness.devices.config import Device
-    from harness.models.files import GivenInputs
-    from harness.prediction.measure import MeasureRequest
+    from harness.models.file_names import GivenInputs
+    from harness.prediction.request import MeasureRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class InputOptions:
 
     def given(self) -> GivenInputs:
         """Return the given inputs. Raises: ConfigError."""
-        from harness.models.files import GivenInputs
+        from harness.models.file_names import GivenInputs
 
         return GivenInputs.parse(self.shape or (), self.inputs, self.expect, self.signature)
 
@@ -78,10 +78,11 @@ class MeasureOptions(InputOptions):
         Raises: ConfigError for what cannot be read, or as `MeasureRequest`.
         """
         from harness.devices.runtimes import parse_cores
-        from harness.measurement.block_runs import parse_sustained
-        from harness.measurement.plan import parse_batches
-        from harness.prediction.measure import MeasureRequest
+        from harness.measurement.plan import parse_batches, parse_sustained
+        from harness.models.names import check_names
+        from harness.prediction.request import MeasureRequest
 
+        check_names(models, self.space)
         return MeasureRequest(
             devices=tuple(devices),
             models=tuple(models),

@@ -382,7 +382,7 @@ def named_devices(names: Sequence[str] | None, devices_file: Path | None) -> tup
 
 def patience_s(wait: bool, limit: str) -> float:
     """Return how long to wait for a device in use, by --wait and --wait-limit. Raises: ConfigError for a bad time."""
-    from harness.devices.connection import parse_patience
+    from harness.measurement.plan import parse_patience
 
     return parse_patience(limit) if limit else float("inf") if wait else 0.0
 

@@ -51,12 +51,14 @@ def pack(
 
     Python 3.8 and a runtime are all that the device needs. 'harness import' takes the results, into the same store.
     """
+    from harness.devices.names import parse_packed_device
+
+    packed_for = parse_packed_device(device, options.devices_file)
+    request = options.request([packed_for], [*(files or ()), *(models or ())], level)
     from harness.output.packed import print_job
     from harness.output.progress import ProgressView
-    from harness.prediction.pack import pack_requested, parse_device
+    from harness.prediction.pack import pack_requested
 
-    packed_for = parse_device(device, options.devices_file)
-    request = options.request([packed_for], [*(files or ()), *(models or ())], level)
     with make_store(store_url) as store, ProgressView(quiet=is_quiet(json_output)) as view:
         job = pack_requested(request, output, store, view)
     print_job(job, output, device, json_output=json_output)

@@ -83,14 +83,18 @@ def profile(
     Times are those of the runtime's own profiler, and are not stored. To compare latencies use 'harness measure'.
     """
     from harness.devices.runtimes import parse_cores
-    from harness.models.files import GivenInputs
+    from harness.models.file_names import GivenInputs
+    from harness.models.names import check_names
+
+    chosen = named_device(device, devices_file)
+    check_names([architecture], space)
     from harness.models.profile import profile_network
     from harness.output.profile import print_profile
     from harness.output.progress import ProgressView
 
     with ProgressView(quiet=is_quiet(json_output)) as view:
         found = profile_network(
-            named_device(device, devices_file),
+            chosen,
             architecture,
             runtime=runtime,
             precision=precision,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import secrets
 import socket
 import threading
@@ -21,7 +20,6 @@ from harness.devices.config import Device, SshDevice, default_python
 from harness.devices.events import Attempt, OnConnecting, Waiting
 from harness.devices.transports.contract import Transport
 from harness.errors import AgentError, Cancelled, DeviceError, LinkError
-from space.errors import ConfigError
 from space.text import clock
 
 _END = "import os, signal, sys; os.kill(int(sys.argv[1]), signal.SIGTERM)"
@@ -225,19 +223,6 @@ class Connection:
 def new_owner(what: str = "harness") -> str:
     """Return a name to hold a device by, another one each time: it says who holds it to all that wait."""
     return f"{what} on {_process()}, {secrets.token_hex(4)}"
-
-
-def parse_patience(text: str) -> float:
-    """Return the time of --wait-limit in s. Raises: ConfigError."""
-    return parse_time(text, "--wait-limit")
-
-
-def parse_time(text: str, option: str) -> float:
-    """Return a time such as `90s`, `30m` or `8h`, which an option was given, in s. Raises: ConfigError."""
-    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)\s*(s|m|min|h)", text.strip())
-    if found is None:
-        raise ConfigError(f"{option} {text!r}: no time; write a number and its unit: 90s, 30m or 8h")
-    return float(found[1]) * {"s": 1, "m": 60, "min": 60, "h": 3600}[found[2]]
 
 
 def _process() -> str:

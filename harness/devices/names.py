@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from harness.devices.config import ALL, DEFAULT_FILE, Device, is_named, load_devices
+from harness.devices.config import ALL, DEFAULT_FILE, PACKED, Device, is_named, load_devices, name_problem
 from harness.devices.destination import LOCAL
 from space.errors import ConfigError, did_you_mean
 from space.text import first_of
@@ -108,3 +108,16 @@ def select_one(text: str, path: str | Path | None = None) -> Device:
         names = shortened([device.name for device in found])
         raise ConfigError(f"--device {text!r} means {len(found)} devices ({names}), and here it takes one")
     return found[0]
+
+
+def parse_packed_device(name: str, devices_file: str | Path | None = None) -> Device:
+    """Return the device of a packed job, from devices.toml or a new one: a job needs no connection to it.
+
+    Raises: ConfigError for what is no name.
+    """
+    known = load_devices(devices_file)
+    if name in known:
+        return known[name]
+    if problem := name_problem(name):
+        raise ConfigError(f"--device {name!r}: the name {problem}")
+    return Device(name=name, transport=PACKED)

@@ -27,8 +27,8 @@ REFILL_SHARE = 0.1
 # The fastest of few runs is slower than the fastest of all (of one: by 3 %). Where runs are missing the two are compared by as
 # many of each; of one run each, that left up to 0.9 % in quiet sessions thinned out at random, of two up to 0.5 %.
 FEW_RUNS_DOUBT = 0.01
-# By how much the mean of a slice's runs is above the fastest ones, which a ratio is of: in some 2,000 sessions of both runtimes, on
-# one and two threads, beside busy programs too, by 2.4 % at most; of models that draw their work by lot by 13 and 31 %.
+# By how much the mean of a slice's runs is above the fastest ones, which a ratio is of: in some 2,000 sessions of both runtimes,
+# on one and two threads, beside busy programs too, by 2.4 % at most; of models that draw their work by lot by 13 and 31 %.
 EVEN_SHARE = 0.03
 FEWEST_UNEVEN = 3  # runs that tell a mean from the fastest ones
 FEWEST_SLICES = 6  # of fewer values not even the extremes enclose the median with 95 %: 1 - 2 * 0.5**5 = 94 %
@@ -47,8 +47,8 @@ class CleanSlice:
     """A slice with a clean run of both: its ratio, and the fastest clean run of each, in ns a loop.
 
     `index`: its place among the session's slices. `corrected`: long runs less the time that they waited. `doubt`: how far the
-    ratio may be off by what cannot be seen, relative: cold caches of corrected runs, few runs to choose from. `spread`: by how much
-    the mean of clean runs is above the fastest ones, relative: of network or reference, whichever is more uneven.
+    ratio may be off by what cannot be seen, relative: cold caches of corrected runs, few runs to choose from. `spread`: by how
+    much the mean of clean runs is above the fastest ones, relative: of network or reference, whichever is more uneven.
     """
 
     index: int

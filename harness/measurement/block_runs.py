@@ -8,24 +8,10 @@ from statistics import median
 from typing import Any
 
 from device_agents.block_plans import BlockPlan
-from harness.devices.connection import parse_time
 from harness.errors import LinkError
 from harness.measurement.session_builder import MAX_SAMPLES
 from harness.records import COMPLETE, BlockRun, TimedBlock
-from space.errors import ConfigError
 from space.text import counted
-
-SHORTEST_S, LONGEST_S = 3.0, 86_400.0
-
-
-def parse_sustained(text: str) -> float:
-    """Return how long to keep a device busy, such as `30m`, in s, 0 of an empty text. Raises: ConfigError."""
-    if not text:
-        return 0.0
-    seconds = parse_time(text, "--sustained")
-    if not SHORTEST_S <= seconds <= LONGEST_S:
-        raise ConfigError(f"--sustained {text}: give from {SHORTEST_S:.0f}s to 24h, e.g. 30m")
-    return seconds
 
 
 class BlockRunBuilder:

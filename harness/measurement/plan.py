@@ -10,6 +10,7 @@ from harness.devices.config import Precision
 from space.errors import ConfigError
 
 MOST_BATCH = 1 << 16  # as the agent takes it
+SHORTEST_S, LONGEST_S = 3.0, 86_400.0  # of runs under load
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,3 +140,26 @@ def parse_batches(text: str) -> tuple[int, ...]:
                 f"--batch {text!r}: {piece!r} is no number of images; write e.g. --batch 1,8,64"
             )
     return tuple(dict.fromkeys(map(int, pieces)))
+
+
+def parse_patience(text: str) -> float:
+    """Return the time of --wait-limit in s. Raises: ConfigError."""
+    return parse_time(text, "--wait-limit")
+
+
+def parse_time(text: str, option: str) -> float:
+    """Return a time such as `90s`, `30m` or `8h`, which an option was given, in s. Raises: ConfigError."""
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)\s*(s|m|min|h)", text.strip())
+    if found is None:
+        raise ConfigError(f"{option} {text!r}: no time; write a number and its unit: 90s, 30m or 8h")
+    return float(found[1]) * {"s": 1, "m": 60, "min": 60, "h": 3600}[found[2]]
+
+
+def parse_sustained(text: str) -> float:
+    """Return how long to keep a device busy, such as `30m`, in s, 0 of an empty text. Raises: ConfigError."""
+    if not text:
+        return 0.0
+    seconds = parse_time(text, "--sustained")
+    if not SHORTEST_S <= seconds <= LONGEST_S:
+        raise ConfigError(f"--sustained {text}: give from {SHORTEST_S:.0f}s to 24h, e.g. 30m")
+    return seconds

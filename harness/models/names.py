@@ -7,6 +7,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any, SupportsIndex, TypeVar
 
+from harness.models.file_names import find_files, is_one_file, split_names
 from space import BLOX, Architecture, Space, SpaceConfig, find_space
 from space.errors import ConfigError
 from space.registry import known_spaces
@@ -94,6 +95,20 @@ def select_models_and_segments(
     rest = [text for text in rest if text]
     networks = _different(select_models(rest, config)) if rest else []
     return [*networks, *all_segments(config)]
+
+
+def check_names(texts: Iterable[str], space: str = "") -> None:
+    """Look up the networks, of a space or of any, and the single files that a person names.
+
+    Commands do so first: what works on these takes a second to be imported. What can be read only once is left for later.
+    Raises: ConfigError.
+    """
+    networks, files = split_names(text for text in texts if "file:" not in text)
+    if networks and space:
+        select_models_and_segments(networks, find_space(space))
+    elif networks:
+        in_spaces(lambda config: select_models_and_segments(networks, config))
+    find_files(filter(is_one_file, files))
 
 
 def _different(networks: Sequence[Architecture]) -> Iterable[Architecture]:

@@ -11,7 +11,8 @@ from harness.devices.config import Device, Format, Precision, parse_precision, p
 from harness.measurement.profile import Group, Profile, group_nodes, take_profile
 from harness.measurement.workload import Model
 from harness.models.exported import ExportedModels, with_named_nodes
-from harness.models.files import FileModel, GivenInputs, is_file_name, open_one
+from harness.models.file_names import GivenInputs, is_file_name
+from harness.models.files import FileModel, open_one
 from harness.models.names import select_architecture
 from space import Architecture, find_space
 from space.errors import ConfigError

@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.devices.config import Device
 from harness.estimates.latency import Latency, LatencyTable
 from harness.estimates.sustained import Sustained, sustained
-from harness.models.files import split_names
+from harness.models.file_names import split_names
 from harness.models.names import Network, as_list, in_spaces, listed
 from harness.records import FILE_SPACE, BlockRun, Configuration, Failure
 from harness.store import Store

@@ -8,15 +8,15 @@ predictions most.
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import pi, sqrt
 
 import numpy as np
 
 from harness.measurement.campaign import Outcome
 from harness.measurement.plan import Options
+from harness.prediction.request import Target
 from harness.prediction.space_prediction import (
     HeldOutErrors,
     MeasuredNetworks,
@@ -53,23 +53,6 @@ class Unreachable(HarnessError):
     """The target error could not be shown; everything measured is stored."""
 
     exit_status = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """Target of the mean absolute percentage error, as a share."""
-
-    mape: float
-
-
-def parse_target(text: str) -> Target:
-    """Parse `mape=2%`. Raises: ConfigError."""
-    match = re.fullmatch(r"mape=([0-9]+(?:\.[0-9]+)?)%", text.strip())
-    if match is None or not 0 < float(match[1]) < 100:
-        raise ConfigError(
-            f"--until {text!r}: write the mean absolute percentage error that is wanted, e.g. --until mape=2%"
-        )
-    return Target(mape=float(match[1]) / 100)
 
 
 def measure_until(

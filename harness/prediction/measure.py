@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.devices.config import Device, parse_precision, parse_runtime, runtime_format
+from harness.devices.config import Device, parse_runtime, runtime_format
 from harness.devices.names import select_devices
 from harness.devices.runtimes import parse_cores
 from harness.errors import StoreError
@@ -17,193 +17,71 @@ from harness.estimates.sustained import Sustained, sustained
 from harness.measurement.campaign import Outcome
 from harness.measurement.campaigns import run_all
 from harness.measurement.events import Event, SessionDone, SessionsPlanned
-from harness.measurement.plan import LEVELS, Options, parse_batches
+from harness.measurement.plan import Options, parse_batches
 from harness.measurement.workload import GroupedSource, ModelSource, RuntimePlan
 from harness.models.exported import ExportedModels, ExportObserver, expected_outputs
+from harness.models.file_names import GivenInputs, find_files
 from harness.models.file_source import MeasuredModels
-from harness.models.files import FileModel, GivenInputs, find_files, open_files, open_reference, split_names
+from harness.models.files import FileModel, open_files, open_reference
 from harness.models.names import Network, as_list, listed, select_models_and_segments, space_meant
 from harness.models.torch_models import saved_programs
-from harness.prediction.error_target import measure_until, parse_target
+from harness.prediction.error_target import measure_until
+from harness.prediction.request import DEFAULT_MODELS, MeasureRequest, parse_target
 from harness.prediction.space_prediction import SpaceTable, predict_space
 from harness.store import Store
 from harness.store.configurations import several
 from harness.store.latencies import latencies
 from harness.store.opening import check_store
 from space import Architecture, Space, SpaceConfig, find_space
-from space.errors import ConfigError, did_you_mean
+from space.errors import ConfigError
 from space.segments import Segment
 
 if TYPE_CHECKING:
     from harness.models.torch_models import TorchModel
 
-DEFAULT_MODELS = "sample:20"
 MANY_FILES = 20  # take long enough to read for a word on it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeasureRequest:
-    """Request of a measurement: of `models` on `devices`, or of what a predictor needs until it is as good as `until` says.
+@contextmanager
+def requested(
+    devices: tuple[Device, ...],
+    models: Network | Path | TorchModel | Iterable[Network | Path | TorchModel],
+    *,
+    shapes: Mapping[str, Sequence[int]] | None,
+    inputs: str | Path | Sequence[Any] | None,
+    expect: str | Path | None,
+    signature: str,
+    runtimes: str | Sequence[str],
+    precision: str | Sequence[str],
+    batch: int | str | Sequence[int],
+    cores: str | Sequence[int],
+    space: str | Path | Space,
+    reference: str | Path | None = None,
+    **others: Any,
+) -> Iterator[MeasureRequest]:
+    """Yield the request of `measure`'s arguments, torch models as files that last until the end; `others` are further fields.
 
-    `models`: as for `measure`, model files among them. `inputs`: what is given of these files' inputs; `reference`: the file that
-    they are timed beside, None for a built-in network of like duration, or for the one that `beside` names by a file's key, a
-    graph hash; `exchanged`: in as many sessions the files are the reference of that file. `until`: empty, or such as "mape=2%",
-    on one device.
-    `level`: empty is screen, and with `until` quick. The rest as in `harness.measurement.plan.Options`; `formats` and
-    `precisions` are of models, `batches` the numbers of images of a run, `seed` is that of the order, `wait_s` for how long a
-    device in use is waited for, without end if infinite.
-
-    Raises: ConfigError for values that are unknown or contradict each other.
+    Raises: ConfigError, also where `models` or `batch` names none.
     """
-
-    devices: tuple[Device, ...]
-    models: tuple[str, ...] = ()
-    inputs: GivenInputs = field(default_factory=GivenInputs)
-    reference: Path | None = None
-    beside: Mapping[str, str] = field(default_factory=dict)
-    exchanged: bool = False
-    until: str = ""
-    level: str = ""
-    runtimes: tuple[str, ...] = ()
-    formats: tuple[str, ...] = ()
-    precisions: tuple[str, ...] = ()
-    batches: tuple[int, ...] = (1,)
-    threads: int | None = None
-    cores: tuple[int, ...] = ()
-    sessions: int | None = None
-    fresh: bool = False
-    recalibrate: bool = False
-    memory: bool = False
-    energy: bool = False
-    sustained_s: float = 0.0
-    space: str = "blox"
-    seed: int | None = None
-    wait_s: float = 0.0
-
-    @classmethod
-    @contextmanager
-    def of(
-        cls,
-        devices: tuple[Device, ...],
-        models: Network | Path | TorchModel | Iterable[Network | Path | TorchModel],
-        *,
-        shapes: Mapping[str, Sequence[int]] | None,
-        inputs: str | Path | Sequence[Any] | None,
-        expect: str | Path | None,
-        signature: str,
-        runtimes: str | Sequence[str],
-        precision: str | Sequence[str],
-        batch: int | str | Sequence[int],
-        cores: str | Sequence[int],
-        space: str | Path | Space,
-        reference: str | Path | None = None,
-        **others: Any,
-    ) -> Iterator[MeasureRequest]:
-        """Yield the request of `measure`'s arguments, torch models as files that last until the end; `others` are further fields.
-
-        Raises: ConfigError, also where `models` or `batch` names none.
-        """
-        several_models = as_list(models)
-        config = space_meant(several_models, space)
-        every = listed(several_models, config)
-        batches = [str(one) for one in listed(batch)]
-        for name, given in (("models", every), ("batch", batches)):
-            if not given:
-                raise ConfigError(f"{name} = []: name one or several, or leave it out")
-        with saved_programs(every, inputs) as (names, values):
-            yield cls(
-                devices=devices,
-                models=names,
-                inputs=GivenInputs.of(shapes, values, expect, signature),
-                reference=None if reference is None else Path(reference),
-                runtimes=tuple(several(runtimes)),
-                precisions=tuple(several(precision)),
-                batches=parse_batches(",".join(batches)),
-                cores=parse_cores(cores) if isinstance(cores, str) else tuple(cores),
-                space=config.name,
-                **others,
-            )
-
-    def __post_init__(self) -> None:
-        if self.sustained_s:
-            self._check_sustained()
-        if self.until:
-            self._check_until()
-        for text in self.runtimes:
-            try:
-                parse_runtime(text)
-            except ValueError as error:
-                raise ConfigError(f"--runtime {error}") from error
-        if not self.files and (self.inputs != GivenInputs() or self.reference is not None):
-            raise ConfigError(
-                "--shape, --inputs, --expect, --signature and --reference are for model files: name one, such as model.onnx"
-            )
-        for text in self.precisions:
-            parse_precision(text)
-        if self.files and self.precisions and not self.networks:
-            raise ConfigError("--precision is of networks: a model file has its own, leave it out")
-        if self.level not in ("", *LEVELS):
-            near = did_you_mean(self.level, LEVELS)
-            raise ConfigError(f"no level {self.level!r}{near}; known levels: {', '.join(LEVELS)}")
-
-    def _check_until(self) -> None:
-        """Refuse what does not go with a target of the predictor. Raises: ConfigError."""
-        parse_target(self.until)
-        if self.models:
-            raise ConfigError("--until picks the networks itself: leave out --models, or --until")
-        one_each = {
-            "one device at a time: name one --device": self.devices,
-            "one precision at a time: name one --precision": set(self.precisions),
-            "one batch size at a time: name one with --batch": set(self.batches),
-        }
-        for text, values in one_each.items():
-            if len(values) > 1:
-                raise ConfigError(f"--until works on {text}")
-
-    def _check_sustained(self) -> None:
-        """Refuse what does not go with a run under load. Raises: ConfigError."""
-        others = {
-            "--until": self.until,
-            "--level": self.level,
-            "--sessions": self.sessions,
-            "--recalibrate": self.recalibrate,
-            "--memory": self.memory,
-            "--energy": self.energy,
-        }
-        if given := [name for name, value in others.items() if value]:
-            raise ConfigError(
-                f"--sustained measures runs under load and nothing else: leave out {', '.join(given)}"
-            )
-        if not self.models:
-            raise ConfigError("--sustained works on networks or files that are named, e.g. --models design:1")
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The names among `models` that mean model files."""
-        return tuple(split_names(self.models)[1])
-
-    @property
-    def networks(self) -> tuple[str, ...]:
-        """The names among `models` that mean networks and segments; a sample where nothing is named."""
-        return tuple(split_names(self.models or [DEFAULT_MODELS])[0])
-
-    @property
-    def options(self) -> Options:
-        """The options of each device's campaign."""
-        return Options(
-            runtimes=self.runtimes,
-            formats=self.formats,
-            precisions=tuple(dict.fromkeys(map(parse_precision, self.precisions))),
-            batches=tuple(dict.fromkeys(self.batches)),
-            threads=self.threads,
-            cores=self.cores,
-            level=LEVELS[self.level or ("quick" if self.until else "screen")],
-            sessions=self.sessions,
-            fresh=self.fresh,
-            recalibrate=self.recalibrate,
-            memory=self.memory,
-            energy=self.energy,
-            sustained_s=self.sustained_s,
+    several_models = as_list(models)
+    config = space_meant(several_models, space)
+    every = listed(several_models, config)
+    batches = [str(one) for one in listed(batch)]
+    for name, given in (("models", every), ("batch", batches)):
+        if not given:
+            raise ConfigError(f"{name} = []: name one or several, or leave it out")
+    with saved_programs(every, inputs) as (names, values):
+        yield MeasureRequest(
+            devices=devices,
+            models=names,
+            inputs=GivenInputs.of(shapes, values, expect, signature),
+            reference=None if reference is None else Path(reference),
+            runtimes=tuple(several(runtimes)),
+            precisions=tuple(several(precision)),
+            batches=parse_batches(",".join(batches)),
+            cores=parse_cores(cores) if isinstance(cores, str) else tuple(cores),
+            space=config.name,
+            **others,
         )
 
 
@@ -399,7 +277,7 @@ def measure(
     conv/conv/conv onnxruntime True
     """
     check_store(store)
-    with MeasureRequest.of(
+    with requested(
         named_devices(device, devices_file), models, shapes=shapes, inputs=inputs, expect=expect, signature=signature,
         reference=reference, level=level, runtimes=runtimes, precision=precision, batch=batch, threads=threads, cores=cores,
         sessions=sessions, fresh=fresh, memory=memory, energy=energy, space=space, seed=seed, wait_s=wait_s,

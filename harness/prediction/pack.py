@@ -8,26 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.devices.config import PACKED, Device, load_devices, name_problem
+from harness.devices.config import PACKED, Device
+from harness.devices.names import parse_packed_device
 from harness.estimates.latency import Latency, LatencyTable
 from harness.estimates.sustained import Sustained
 from harness.measurement.campaign import Outcome
 from harness.measurement.packed import PackedJob, import_campaign, pack_campaign
 from harness.models.exported import ExportObserver
 from harness.models.names import Network
-from harness.prediction.measure import (
-    DEFAULT_MODELS,
-    MeasureRequest,
-    Progress,
-    asked_source,
-    latencies_of,
-    runs_under_load,
-)
+from harness.prediction.measure import Progress, asked_source, latencies_of, requested, runs_under_load
+from harness.prediction.request import DEFAULT_MODELS, MeasureRequest
 from harness.store import Store
 from harness.store.opening import check_store
 from space import Space, find_space
 from space.atomic_files import check_folder_of, write_file
-from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from harness.models.torch_models import TorchModel
@@ -45,19 +39,6 @@ class Imported:
     def exit_status(self) -> int:
         """The command's exit status, as of a campaign."""
         return self.outcome.exit_status
-
-
-def parse_device(name: str, devices_file: str | Path | None = None) -> Device:
-    """Return the device of a packed job, from devices.toml or a new one: a job needs no connection to it.
-
-    Raises: ConfigError for what is no name.
-    """
-    known = load_devices(devices_file)
-    if name in known:
-        return known[name]
-    if problem := name_problem(name):
-        raise ConfigError(f"--device {name!r}: the name {problem}")
-    return Device(name=name, transport=PACKED)
 
 
 def pack_requested(
@@ -123,8 +104,8 @@ def pack(
     (1, 1)
     """
     check_store(store)
-    named = device if isinstance(device, Device) else parse_device(device, devices_file)
-    with MeasureRequest.of(
+    named = device if isinstance(device, Device) else parse_packed_device(device, devices_file)
+    with requested(
         (named,), models, shapes=shapes, inputs=inputs, expect=expect, signature=signature, reference=reference, level=level,
         runtimes=runtimes, precision=precision, batch=batch, threads=threads, cores=cores, sessions=sessions, memory=memory,
         energy=energy, space=space, seed=seed,

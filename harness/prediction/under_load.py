@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from harness.dataframe import Tabular
 from harness.devices.config import Device
 from harness.estimates.sustained import Stretch, Sustained
-from harness.measurement.block_runs import parse_sustained
+from harness.measurement.plan import parse_sustained
 from harness.models.names import Network
-from harness.prediction.measure import MeasureRequest, Progress, measure_devices, named_devices, raise_first
+from harness.prediction.measure import Progress, measure_devices, named_devices, raise_first, requested
 from harness.records import Failure
 from harness.store import Store
 from harness.store.opening import check_store
@@ -88,7 +88,7 @@ def sustain(
     check_store(store)
     if not isinstance(duration, str) or not duration:
         raise ConfigError(f"duration = {duration!r}: give a text with a unit, such as '90s' or '30m'")
-    with MeasureRequest.of(
+    with requested(
         named_devices(device, devices_file), models, shapes=shapes, inputs=inputs, expect=expect, signature=signature,
         runtimes=runtimes, precision=precision, batch=batch, threads=threads, cores=cores, space=space, wait_s=wait_s,
         sustained_s=parse_sustained(duration),

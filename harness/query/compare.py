@@ -13,10 +13,10 @@ from harness.devices.names import select_devices
 from harness.estimates.comparison import Comparison, are_hours_apart, doubted
 from harness.estimates.comparison import compare as compare_estimates
 from harness.estimates.latency import Latency
-from harness.models.files import GivenInputs, is_file_name
+from harness.models.file_names import GivenInputs, is_file_name
 from harness.models.names import Network, in_spaces, listed, select_architecture, space_meant
 from harness.models.torch_models import saved_programs
-from harness.prediction.measure import MeasureRequest
+from harness.prediction.request import MeasureRequest
 from harness.prediction.space_prediction import space_of
 from harness.query.compare_files import Pair, compare_files
 from harness.query.compare_precisions import PrecisionComparisons, compare_precisions

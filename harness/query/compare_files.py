@@ -12,8 +12,10 @@ from harness.estimates.estimate import COVERAGE, WallTime, half_width
 from harness.estimates.exchanged import error_at, exchanged_estimate, looks_of
 from harness.estimates.findings import Finding, grade
 from harness.estimates.latency import Latency, LatencyTable, hour_width, interval_ms
-from harness.models.files import FileModel, find_files, is_file_name, open_one, open_reference
-from harness.prediction.measure import MeasureRequest, measure_requested
+from harness.models.file_names import find_files, is_file_name
+from harness.models.files import FileModel, open_one, open_reference
+from harness.prediction.measure import measure_requested
+from harness.prediction.request import MeasureRequest
 from harness.records import Failure, ReferenceLatency, SessionRecord
 from harness.store import Store
 from harness.store.latencies import mergeable

@@ -19,8 +19,10 @@ from harness.estimates.comparison import are_hours_apart, compare
 from harness.estimates.estimate import half_width
 from harness.estimates.findings import MOST_WRONG, grade, wrong_by
 from harness.estimates.latency import Latency, LatencyTable, known_memory
-from harness.models.files import FileModel, GivenInputs, find_files, open_files
-from harness.prediction.measure import MeasureRequest, measure_requested
+from harness.models.file_names import GivenInputs, find_files
+from harness.models.files import FileModel, open_files
+from harness.prediction.measure import measure_requested
+from harness.prediction.request import MeasureRequest
 from harness.query.compare_files import compare_files
 from harness.query.gate_baseline import (
     MEMORY_FACTS,

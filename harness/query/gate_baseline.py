@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from harness.estimates.estimate import RatioEstimate, half_width
 from harness.estimates.findings import Grade, grade
 from harness.estimates.latency import Latency, known_memory
-from harness.models.files import FileModel, GivenInputs, open_reference
+from harness.models.file_names import GivenInputs
+from harness.models.files import FileModel, open_reference
 from harness.records import Configuration
 from space.atomic_files import write_file
 from space.errors import ConfigError

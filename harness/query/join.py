@@ -84,8 +84,8 @@ def join(
     a table of pandas, Polars or Arrow with the columns of such a file; or what `space.accuracies.load_accuracies` returned, of
     which `metric` and `epoch` are chosen already. latencies: tables of `predict`, or blox-bench files, one or several, by the
     name that limits use, else by their devices' names. costs: names of `search.table.constraints.PROPERTIES`, and of what a
-    table of `predict` has besides latencies, such as "pixel:memory" or "pixel:energy", with 90 % intervals. space: that of accuracies
-    where no table of `predict` names it.
+    table of `predict` has besides latencies, such as "pixel:memory" or "pixel:energy", with 90 % intervals. space:
+    that of accuracies where no table of `predict` names it.
     Raises: ConfigError, naming what is missing or is of another space, and what to do about it.
 
     >>> table = join("synthetic", costs=["params"])

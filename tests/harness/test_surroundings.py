@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 from rigs.commands import run
 
+from harness.__main__ import main as harness_main
 from harness.commands.app import app, dataset, search, store
 from harness.shadowing import foreign_package
 from space.user_paths import with_home
@@ -214,3 +219,97 @@ def test_ctrl_c_reaches_no_program_that_harness_started() -> None:
                 ]
     assert {"processes.py", "local.py", "ssh_proxy.py"} <= found.keys()
     assert {value for values in found.values() for value in values} == {"True"}, found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_a_command_with_one_line_unless_it_is_ignored(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    read = tmp_path / "networks"
+    os.mkfifo(read)
+    for action, status, told in ((signal.SIG_DFL, 130, "stopped"), (signal.SIG_IGN, 2, "names no network")):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "harness", "measure", "--models", f"file:{read}"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "HARNESS_STORE": str(tmp_path / "store.sqlite")},
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=partial(signal.signal, number, action),
+        )
+        with read.open("w"):  # it waits for networks now
+            process.send_signal(number)
+            if action == signal.SIG_IGN:
+                time.sleep(0.1)
+            else:
+                process.wait(timeout=60)
+        errors = process.communicate(timeout=60)[1]
+        assert process.returncode == status, errors
+        assert told in errors and len(errors.splitlines()) == 1, errors
+
+
+def test_ctrl_c_while_commands_are_imported_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupted:
+        @property
+        def main(self) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "harness.commands.app", Interrupted())
+    monkeypatch.setattr("harness.__main__.warn_no_more", lambda: None)
+    monkeypatch.setattr("harness.__main__.stop_by_signals", lambda: None)
+    with pytest.raises(SystemExit) as left:
+        harness_main()
+    assert left.value.code == 130
+    assert capsys.readouterr().err == "harness: stopped\n"
+
+
+CHECKED = """
+import json, sys
+from harness.commands.app import main
+said = {}
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["harness", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        heavy = {"numpy", "sqlalchemy", "torch", "yaml", "rich.progress"} & sys.modules.keys()
+        said[" ".join(arguments)] = [end.code, sorted(heavy)]
+print(json.dumps(said))
+"""
+MISTYPED = (
+    ("measure", "conv/conv/covn"),
+    ("measure", "-m", "smaple:3"),
+    ("measure", "absent.onnx"),
+    ("measure", "-d", "locl"),
+    ("measure", "-r", "onxruntime"),
+    ("measure", "--precision", "fp8"),
+    ("measure", "--until", "mape=2"),
+    ("measure", "--sustained", "5"),
+    ("measure", "--wait-limit", "5"),
+    ("measure", "--cores", "x"),
+    ("measure", "--batch", "0"),
+    ("measure", "--shape", "3"),
+    ("pack", "conv/conv/covn", "-d", "board"),
+    ("pack", "-d", "my board"),
+    ("profile", "conv/conv/covn"),
+    ("profile", "absent.onnx"),
+    ("profile", "0", "-d", "locl"),
+    ("export", "conv/conv/covn", "--format", "onnx", "-o", "a.onnx"),
+)
+
+
+def test_what_is_mistyped_is_told_before_what_works_on_it_is_imported_which_takes_a_second(
+    tmp_path: Path,
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CHECKED, json.dumps(MISTYPED)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert json.loads(done.stdout) == {" ".join(arguments): [2, []] for arguments in MISTYPED}
+    assert len(done.stderr.splitlines()) == len(MISTYPED), done.stderr

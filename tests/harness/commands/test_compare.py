@@ -15,7 +15,7 @@ from rigs.terminals import run_in_terminal
 from harness.estimates.comparison import compare as compare_estimates
 from harness.measurement.events import SessionDone, SessionsPlanned
 from harness.models.exported import ExportObserver
-from harness.prediction.measure import MeasureRequest
+from harness.prediction.request import MeasureRequest
 from harness.query.compare import NetworkComparison, compare
 from harness.store import Store
 from space import Architecture

@@ -33,7 +33,7 @@ from rigs.short_campaigns import any_core, same_pace, short_levels
 
 import exporters
 from exporters import standalone
-from harness.prediction.measure import DEFAULT_MODELS
+from harness.prediction.request import DEFAULT_MODELS
 from space import find_space
 from space.dataset import Dataset, write_dataset
 from space.segments import all_segments

@@ -24,7 +24,7 @@ from harness.measurement.plan import LEVELS
 from harness.models.profile import GROUPINGS
 from harness.output import store as stored
 from harness.prediction import bench_files
-from harness.prediction.measure import MeasureRequest
+from harness.prediction.request import MeasureRequest
 from harness.query.latencies import LatencySource
 from harness.query.run import ObjectiveRequest, SearchRequest
 from search.methods.registry import DEFAULT_METHODS
@@ -58,8 +58,8 @@ def test_options_that_are_left_out_make_the_requests_that_python_makes_of_nothin
     assert BlockwiseOptions(library=library).request(query=QUERY) == BlockwiseRequest(
         query=QUERY, library=library
     )
-    assert MeasureOptions().request([DEVICE], ["conv/conv"], None) == MeasureRequest(
-        devices=(DEVICE,), models=("conv/conv",)
+    assert MeasureOptions().request([DEVICE], ["conv/conv/conv"], None) == MeasureRequest(
+        devices=(DEVICE,), models=("conv/conv/conv",)
     )
 
 

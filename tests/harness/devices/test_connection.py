@@ -14,9 +14,10 @@ from rigs.lying_device import LyingDevice
 
 from harness.devices import connection
 from harness.devices.config import LocalDevice
-from harness.devices.connection import Connection, new_owner, parse_patience
+from harness.devices.connection import Connection, new_owner
 from harness.devices.transports.local import LocalTransport
 from harness.errors import Cancelled, DeviceError, LinkError
+from harness.measurement.plan import parse_patience
 from space.errors import ConfigError
 from space.text import clock
 

@@ -28,9 +28,9 @@ from exporters import pt2_worker
 from harness.measurement.durations import DeviceProbe
 from harness.measurement.plan import SessionPlan
 from harness.models import files
-from harness.models.files import GivenInputs
+from harness.models.file_names import GivenInputs
 from harness.output.latency_comparison import print_compared
-from harness.prediction.measure import MeasureRequest
+from harness.prediction.request import MeasureRequest
 from harness.records import FILE_SPACE
 from harness.store import Store
 from space.errors import ConfigError

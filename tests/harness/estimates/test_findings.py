@@ -93,7 +93,7 @@ def on_gpu(provider: str = "CUDAExecutionProvider", **changes: Any) -> SessionRe
 def uneven(share: float) -> SessionRecord:
     """Return a session in which every other run of the network takes longer by a share."""
     slices = [
-        make_slice([round(1.01 * short), short, round((1 + share) * short), short, round((1 + share) * short)], *2 * [[REFERENCE_NS] * 2])
+        make_slice([round(1.01 * short), *2 * [short, round((1 + share) * short)]], *2 * [[REFERENCE_NS] * 2])
         for short in (2 * REFERENCE_NS * (1 + NOISE)).round().astype(int).tolist()
     ]  # fmt: skip
     return make_session(slices, configuration=replace(CONFIGURATION, threads=1))
@@ -254,7 +254,9 @@ def test_whenever_another_program_has_the_gpu_open_a_ratio_is_doubtful(changes: 
 
 
 @pytest.mark.parametrize(("share", "cap"), [(0.1, "C"), (0.3, "D"), (4.0, "D")])
-def test_the_interval_of_a_model_that_draws_its_work_by_lot_holds_the_mean_of_its_runs(share: float, cap: str) -> None:
+def test_the_interval_of_a_model_that_draws_its_work_by_lot_holds_the_mean_of_its_runs(
+    share: float, cap: str
+) -> None:
     """The fastest of a few runs are of its short branch alone: as precise as can be, and no latency of the model."""
     sessions = [uneven(share)] * 3
     found = estimate(sessions)
@@ -572,7 +574,7 @@ def test_only_notes_leave_an_a_and_what_may_be_wrong_beyond_any_interval_is_a_d(
         "hot",
         "wrong-output",
         "fell-back",
-            "uneven-runs",
+        "uneven-runs",
     }
     (few,) = findings_of(session_of([2.0, 2.0]), session_of([2.0, 2.0]))
     assert few.cap == "D"

@@ -17,7 +17,7 @@ from harness.measurement.campaigns import final_options
 from harness.measurement.durations import DeviceProbe
 from harness.measurement.plan import MOST_BATCH, Options, parse_batches
 from harness.measurement.workload import Model, network_groups
-from harness.prediction.measure import MeasureRequest
+from harness.prediction.request import MeasureRequest
 from harness.records import FILE_SPACE
 from harness.store import Store
 from space.errors import ConfigError

@@ -61,8 +61,9 @@ from harness.measurement import campaign, core_gate, packed, session_runner
 from harness.measurement.campaign import run_campaign
 from harness.measurement.packed import pack_campaign
 from harness.measurement.plan import Level
+from harness.models.file_names import GivenInputs
 from harness.models.file_source import MeasuredModels
-from harness.models.files import GivenInputs, open_files
+from harness.models.files import open_files
 from harness.output.packed import print_imported
 from harness.prediction.measure import Progress, runs_under_load
 from harness.prediction.pack import Imported, import_requested

@@ -13,7 +13,7 @@ from harness.devices.config import LocalDevice, Precision
 from harness.measurement.campaign import Outcome
 from harness.measurement.campaigns import final_options
 from harness.measurement.events import SessionsPlanned
-from harness.prediction.measure import MeasureRequest
+from harness.prediction.request import MeasureRequest
 from harness.store import Store
 from space.errors import ConfigError
 

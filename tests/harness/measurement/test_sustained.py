@@ -14,7 +14,7 @@ from rigs.watcher import Watcher
 from device_agents.block_plans import sustained_plan
 from harness.errors import AgentError, Cancelled, LinkError
 from harness.estimates.sustained import sustained
-from harness.measurement.block_runs import parse_sustained
+from harness.measurement.plan import parse_sustained
 from harness.records import BlockRun
 from harness.store import Store
 from space.errors import ConfigError

@@ -22,8 +22,9 @@ from rigs.no_plain_files import no_plain_file
 
 from device_agents.runtimes.loaded import array_outputs, fixed_input, judged_values
 from exporters.own_run_worker import read_descriptor
-from harness.models import files
-from harness.models.files import FileModel, GivenInputs, find_files, is_file_name, open_files, split_names
+from harness.models import file_names, files
+from harness.models.file_names import GivenInputs, find_files, is_file_name, split_names
+from harness.models.files import FileModel, open_files
 from space.errors import ConfigError
 
 
@@ -453,14 +454,14 @@ def test_a_long_search_for_files_says_how_far_it_is_and_ends_at_too_many(
     said = list[str]()
     assert len(find_files([str(tmp_path)], said.append)) == 5
     assert said == [], "a short one says nothing"
-    monkeypatch.setattr(files, "SEARCH_WORD_S", (0.0, math.inf))
+    monkeypatch.setattr(file_names, "SEARCH_WORD_S", (0.0, math.inf))
     for text in (str(tmp_path), str(tmp_path / "**/*")):
         found = find_files([text], said.append)
         assert [path.name for path in found] == [f"{number}.onnx" for number in range(5)]
         assert re.fullmatch(rf"{re.escape(text)}: [01] model files? among 1 names so far", said.pop())
         assert said == []
-    monkeypatch.setattr(files, "MOST_FILES", 2)
-    monkeypatch.setattr(files, "SEARCH_WORD_S", (0.0, 0.0))
+    monkeypatch.setattr(file_names, "MOST_FILES", 2)
+    monkeypatch.setattr(file_names, "SEARCH_WORD_S", (0.0, 0.0))
     with pytest.raises(ConfigError, match="more than 2 model files; name fewer"):
         find_files([str(tmp_path)], said.append)
     assert said[-1].startswith(f"{tmp_path}: 2 model files among "), (
@@ -537,7 +538,8 @@ def test_links_that_lead_to_themselves_are_no_files(tmp_path: Path) -> None:
 PEAK = """
 import sys
 from pathlib import Path
-from harness.models.files import GivenInputs, open_files
+from harness.models.files import open_files
+from harness.models.file_names import GivenInputs
 from space.errors import ConfigError
 open_files([Path(sys.argv[1])])  # what reading any model takes
 def peak_bytes():

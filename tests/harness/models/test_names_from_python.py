@@ -11,7 +11,7 @@ from factories.stores import MANY, add_sessions, calibrate, new_store
 
 import harness
 from harness.models.names import listed, space_meant
-from harness.prediction.measure import MeasureRequest
+from harness.prediction.measure import requested
 from harness.store import Store
 from space import BLOX, MINI, TINY, Architecture
 from space.errors import ConfigError
@@ -62,7 +62,7 @@ def test_bytes_are_not_the_indices_of_many_networks() -> None:
 
 def test_the_space_is_that_of_the_architectures_where_none_is_named() -> None:
     assert space_meant(NETWORKS, "") == TINY and space_meant(["conv/conv"], "") == BLOX
-    with MeasureRequest.of(
+    with requested(
         (), NETWORKS, shapes=None, inputs=None, expect=None, signature="", runtimes=(), precision=(), batch=1, cores=(), space="",
     ) as request:  # fmt: skip
         assert request.space == "tiny" and sorted(request.models) == TEXTS

@@ -21,7 +21,8 @@ from harness.measurement.campaign import Outcome
 from harness.measurement.plan import QUICK, Options
 from harness.measurement.workload import Model, RuntimePlan
 from harness.prediction import error_target
-from harness.prediction.error_target import DESIGN, ROUND, Unreachable, measure_until, parse_target
+from harness.prediction.error_target import DESIGN, ROUND, Unreachable, measure_until
+from harness.prediction.request import parse_target
 from harness.prediction.space_prediction import MeasuredNetworks, measured_networks
 from harness.records import Configuration
 from harness.store import Store

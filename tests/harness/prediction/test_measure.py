@@ -14,12 +14,13 @@ from factories.model_files import dense, save
 import harness
 from harness.devices.config import Device
 from harness.measurement.campaign import Outcome
+from harness.models.file_names import GivenInputs
 from harness.models.file_source import MeasuredModels
-from harness.models.files import GivenInputs
 from harness.prediction import measure as measuring
 from harness.prediction import pack as packing
 from harness.prediction import under_load
-from harness.prediction.measure import MANY_FILES, Measured, MeasureRequest, Progress, asked_source
+from harness.prediction.measure import MANY_FILES, Measured, Progress, asked_source
+from harness.prediction.request import MeasureRequest
 from space import BLOX, TINY
 from space.errors import ConfigError
 

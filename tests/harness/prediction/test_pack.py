@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from harness.devices.config import Device
+from harness.devices.names import parse_packed_device
 from harness.measurement.packed import pack_campaign
 from harness.measurement.plan import Options
 from harness.models.exported import ExportedModels
-from harness.prediction.pack import pack, parse_device
+from harness.prediction.pack import pack
 from harness.store import Store
 from space.errors import ConfigError
 
@@ -19,15 +20,15 @@ from space.errors import ConfigError
 def test_a_device_has_its_keys_where_devices_toml_names_it_and_needs_no_place_there(tmp_path: Path) -> None:
     path = tmp_path / "devices.toml"
     path.write_text('[devices.pi4]\ntransport = "ssh"\naddress = "pi"\nthreads = 4\n')
-    assert parse_device("pi4", path).threads == 4
-    assert (parse_device("pi5", path).name, parse_device("pi5", path).threads) == ("pi5", 1)
+    assert parse_packed_device("pi4", path).threads == 4
+    assert (parse_packed_device("pi5", path).name, parse_packed_device("pi5", path).threads) == ("pi5", 1)
 
 
 @pytest.mark.parametrize("name", ["two words", "all", "../up", ""])
 def test_what_is_no_name_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "devices.toml").write_text("")
     with pytest.raises(ConfigError, match=r"--device .*the name"):
-        parse_device(name, tmp_path / "devices.toml")
+        parse_packed_device(name, tmp_path / "devices.toml")
 
 
 @pytest.mark.parametrize(

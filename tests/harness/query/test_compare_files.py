@@ -17,8 +17,9 @@ from harness.devices.names import select_devices
 from harness.estimates.comparison import Comparison
 from harness.estimates.exchanged import LOOKS
 from harness.estimates.latency import LatencyTable
-from harness.models.files import FileModel, GivenInputs, open_one
-from harness.prediction.measure import MeasureRequest
+from harness.models.file_names import GivenInputs
+from harness.models.files import FileModel, open_one
+from harness.prediction.request import MeasureRequest
 from harness.query import compare as comparing
 from harness.query import compare_files as module
 from harness.query.compare_files import Enough, compare_files, is_settled

@@ -18,7 +18,8 @@ from factories.records import CONFIGURATION, make_failure, make_fresh_run, make_
 from harness.errors import DeviceError
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.latency import Latency, LatencyTable, latency_of
-from harness.models.files import FileModel, GivenInputs, open_one
+from harness.models.file_names import GivenInputs
+from harness.models.files import FileModel, open_one
 from harness.query.gate import FileCheck, GateReport, Rule, gate, write_baseline
 from harness.query.gate_baseline import load_baseline
 from harness.records import FILE_SPACE, Configuration, Failure, ReferenceLatency

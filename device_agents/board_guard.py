@@ -1,4 +1,4 @@
-"""A process that sets a board for a campaign, and puts it back when the agent ends, whatever ended it.
+"""A process that sets a board for a campaign, and restores it when the agent ends for any reason.
 
 The agent holds one end of a pipe; the guard waits for its end at the other. It is in a session of its own and holds the agent's
 locks too, so that the next campaign begins with the board as it was. What no guard survives, a loss of power or its own kill,

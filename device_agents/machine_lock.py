@@ -1,4 +1,4 @@
-"""One lock a machine, whatever account, folder or device's name: an abstract socket named by the boot."""
+"""One lock per machine, across accounts, folders and device names: an abstract socket named by the boot id."""
 
 from __future__ import annotations
 

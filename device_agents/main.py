@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def leave(status: int) -> NoReturn:
-    """End the process without taking apart what it holds: that costs time, and a runtime can crash. Its answers are out."""
+    """End the process without cleanup, which costs time and can crash a runtime; its answers are out."""
     with suppress(OSError):
         sys.stderr.flush()
     os._exit(status)

@@ -1,4 +1,4 @@
-"""Names that the harness and the driver of a packed job must form alike: of providers, and of what a worker is asked."""
+"""Names of providers, and digests of jobs, which the harness and the driver of a packed job must form alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a model computes what it is asked for, from its first run to its last.
+"""Checks of a model's outputs: finite, moved by its input, and the same from its first run to its last.
 
 What is not finite tells of broken weights, or of an arithmetic that is too narrow. An accelerator may leave out what it is asked
 for and say that all went well, as LiteRT's GPUs do that lack memory: the output is then that of an earlier run, which on one and

@@ -1,4 +1,4 @@
-"""Pace of a core, whatever the system tells of it: the time of a fixed piece of work, in ns.
+"""Pace of a core as measured, not as the system tells it: the time of a fixed piece of work, in ns.
 
 A guest is told neither of the programs that other virtual machines run on the other hardware thread of its core, nor of a lower
 clock: no file shows either. But they show in the interpreter's own speed: beside a busy sibling a loop of Python takes 1.6 to 2

@@ -1,4 +1,4 @@
-"""The agent as a packed job drives it, and the journal of what it was asked and answered."""
+"""The agent of a packed job, and the journal of its requests and answers."""
 
 from __future__ import annotations
 

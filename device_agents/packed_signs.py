@@ -1,4 +1,4 @@
-"""Signs that a device holds itself back, or that a session was disturbed, in what a packed job's agent tells."""
+"""Signs of throttling and of disturbed sessions in the answers of a packed job's agent."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class Probes:
         return used_gpu(variables, device_id, gpus, self._run_command)
 
     def sources(self, cores: list[int]) -> list[Source]:
-        """Return the files that a sample is made of."""
+        """Return the files that a sample reads."""
         root = str(self._filesystem)
         sources = [
             Source(group, str(core), "%s/%s" % (root, CPU % (core, file)), parse)
@@ -115,7 +115,7 @@ class Probes:
         return sources
 
     def questions(self, conditions: dict[str, Any]) -> list[Question]:
-        """Return the commands that a sample is made of: those that had an answer for the conditions before."""
+        """Return the commands that a sample runs: those that had an answer for the conditions before."""
         questions = []
         if "throttled" in conditions and not (self._filesystem / THROTTLED_FILE).exists():
             take = partial(named, "throttled", facts.parse_throttled)

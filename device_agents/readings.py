@@ -1,4 +1,4 @@
-"""Reading what a system tells: files and commands with a deadline, no shell; what is absent is no error."""
+"""System files and commands read with a deadline, without a shell; absent sources are no errors."""
 
 from __future__ import annotations
 

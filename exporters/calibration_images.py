@@ -1,4 +1,4 @@
-"""Images that a trained network is calibrated on, as a file: int8 takes its ranges from what they make the network compute.
+"""Calibration images of a trained network, as a file: int8 takes its ranges from the values computed on them.
 
 The file is a `.npz` with one array, `images`: float32 (n, C, H, W), normalized as in the training. Needs no torch.
 """

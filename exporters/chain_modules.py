@@ -1,4 +1,4 @@
-"""Modules of a chain of sites with the weights that are exported, whatever ops they are of. Imports torch.
+"""Modules of a chain of sites, of any ops, with the weights that are exported. Imports torch.
 
 Weights are drawn by what the module's graph does with them, so that equal graphs have equal weights, whatever the parameters are
 called: convolutions and matrix products as by He et al. (arXiv:1502.01852, eq. 10), scales of norms about 1. Then the

@@ -1,4 +1,4 @@
-"""ONNX files: what they say of themselves, read as data alone, and their external data folded in.
+"""ONNX files read as data: inputs, outputs, versions; external data is folded in.
 
 Nothing of a file is run here: protobuf parses it, which bounds what it reads, and no runtime sees it.
 """

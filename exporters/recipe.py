@@ -1,4 +1,4 @@
-"""A recipe: what a device needs to know to assemble one network from parts that it already holds."""
+"""Recipes by which a device assembles a network from parts that it already holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TFLite files: what they say of themselves, read by their schema as data alone.
+"""TFLite files read as data by their schema: inputs, outputs, versions.
 
 The readers that flatbuffers makes for Python check each access against the buffer's end and raise; no runtime sees the file.
 """

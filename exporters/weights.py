@@ -70,7 +70,7 @@ class Weights:
 
     @property
     def identity(self) -> str:
-        """A text that is equal for equal weights, whatever a checkpoint's file is called."""
+        """A text that is equal for equal weights, also in files of other names."""
         if self.checkpoint is None:
             return f"seed {self.seed}"
         images = self.checkpoint.calibration

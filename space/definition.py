@@ -96,7 +96,7 @@ def folder_of(path: Path) -> str:
 
 
 def definition_key(document: Mapping[str, Any], folder: str) -> str:
-    """Return a digest of all that a definition's space is made of, its functions' code with it; empty where that is not known.
+    """Return a digest of a definition's whole content, its functions' code included; empty where some of that code is not known.
 
     Code beside the definition is known where it is in one file and reads no other.
     """
@@ -108,7 +108,7 @@ def definition_key(document: Mapping[str, Any], folder: str) -> str:
 
 
 def forget_traces() -> None:
-    """Have what was traced in this process, and files that were run for it, be so again when a definition is next read."""
+    """Forget modules traced in this process and the files run for them: the next definition is traced anew."""
     _own_traced.cache_clear()
     forget_modules()
 
@@ -147,7 +147,7 @@ def define(
     head: Mapping[str, Any] | str | Callable[..., Any] = "linear",
     in_channels: int = 3,
 ) -> Space:
-    """Return a space of one's own: what a TOML file says, as Python values; a module may be a function that other processes find.
+    """Return a space of one's own from Python values, those of a TOML file; a module may be a function that other processes find.
 
     Such functions stand at the top of one file, or of installed packages.
 

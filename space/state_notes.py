@@ -1,5 +1,4 @@
-"""State dicts that say of which network they are, and on what it was trained: of two spaces, or of two wirings, weights can have
-the same shapes.
+"""State dicts with a note of their network and its training images: weights of two spaces, or wirings, can have the same shapes.
 
 The note is an attribute of the `OrderedDict` itself, as torch's own `_metadata` is: `torch.save` keeps it, `torch.load` gives it
 back with `weights_only`, and to every other tool the file is a state dict as any other.

@@ -1,4 +1,4 @@
-"""The options of commands that measure: what is given of model files' inputs, and how `measure` and `pack` measure."""
+"""The options of commands that measure: inputs of model files, and settings that `measure` and `pack` share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of ONNX Runtime's providers in devices.toml: which there are, what they may hold, and how a configuration tells them.
+"""Options of ONNX Runtime's providers in devices.toml: their names, their values, and their text in a configuration.
 
     [devices.jetson.provider_options.tensorrt]
     trt_fp16_enable = true

@@ -202,7 +202,7 @@ def _enough(session: SessionRecord) -> int:
 
 
 class _Same:
-    """A session as the key of a cache: what it says of itself is asked for many times, and it cannot be hashed by value."""
+    """A session as a cache key, by identity: it is asked for many times, and cannot be hashed by value."""
 
     __slots__ = ("session",)
 

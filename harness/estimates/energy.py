@@ -1,4 +1,4 @@
-"""Energy of one inference: what a sensor counted while a network ran back to back, over the number of its runs.
+"""Energy of one inference: a sensor's count over back-to-back runs of a network, divided by their number.
 
 Blocks of some ten seconds, since sensors are slow; network, reference and rest take turns, so that a drift falls on all alike.
 The interval is of the scatter between turns: how well the sensor itself is calibrated it cannot know.
@@ -42,10 +42,11 @@ class Amount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Energy:
-    """Energy of an inference in mJ: `total` of what the sensor holds, and `above_idle`, less what it takes at rest.
+    """Energy of an inference in mJ: `total` as the sensor counts it, and `above_idle`, less the power at rest.
 
     `reference`: the total of the reference. `idle_w`, `network_w`: power at rest and while the network runs. `sensor`: its kind,
-    `scope`: what it holds. `others_busy`: of the busiest other core, None where it is not known: its energy is in the numbers.
+    `scope`: the parts of the device that it covers. `others_busy`: the share of time that the busiest other core was busy, whose
+    energy is in the numbers; None where it is not known.
     """
 
     run_id: str

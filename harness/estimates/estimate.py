@@ -222,6 +222,7 @@ def wall_time(sessions: Sequence[SessionRecord]) -> WallTime:
     The median is of the undisturbed settled runs, where a session has any: what tools say that run one model again and again
     (benchmarks/fidelity.py). Otherwise, and for the percentiles, it is of all runs of the slices but the first two, which follow
     the switch of models and find cold caches; of slices with two runs, and of runs of 50 ms and more, only the first is left out.
+    Raises: ValueError without a sample.
     """
     samples_ms = [
         ns / s.network_loops / 1e6 for s in sessions for piece in s.slices for ns in warm_network_ns(piece)
@@ -360,7 +361,7 @@ def _fewest_slices(coverage: float) -> int:
 
 @cache
 def _student_median(count: int, coverage: float) -> float:
-    """Return the bound that the median of so many normal values over their estimated deviation keeps with that probability.
+    """Return the quantile of |median| / s of `count` standard normal values, s their estimated standard deviation.
 
     Of two it is Student's t over the square root of 2; beyond, the median scatters more than the mean of which t speaks.
     """

@@ -35,7 +35,7 @@ def looks_of(level: str, sessions: int | None) -> tuple[int, ...]:
 
 
 def error_at(processes: int, looks: Sequence[int]) -> float:
-    """Return the error that the look after so many processes in each role may make, of `1 - COVERAGE` in all.
+    """Return the error probability of the look after this many processes in each role; all looks together have `1 - COVERAGE`.
 
     The k-th look has a share of 1 / (k (k + 1)): all shares sum to 1 however many looks there are, so that the union bound holds
     the error (alpha spending without credit for what looks have in common; Jennison & Turnbull 1999, chapter 7). Beyond the last
@@ -96,7 +96,7 @@ def exchanged_estimate(
 
 
 def _unseen(used: Sequence[Sequence[SessionRecord]]) -> float:
-    """Return by how far an interval's ends move, in logarithms, for what the slices' scatter cannot show."""
+    """Return how far an interval's ends move, in logarithms, for doubts that the slices' scatter does not show."""
     return log(1 + fmean(doubt_of(session) for sessions in used for session in sessions))
 
 
@@ -122,7 +122,7 @@ def _scatter(logs: Sequence[Sequence[float]]) -> float:
 
 
 def _noise(ratios: Sequence[Sequence[Sequence[float]]]) -> float:
-    """Return the variance of a process's value by the scatter of its slices: that of the median of so many normal values."""
+    """Return the variance of a process's value by the scatter of its slices, as of a median of normal values."""
     found = [
         pi / 2 * variance(map(log, values)) / len(values)
         for role in ratios

@@ -197,7 +197,7 @@ def _ratio(first: Sequence[float], last: Sequence[float]) -> tuple[float, tuple[
 
 
 class _Seen:
-    """A run with what is known of the waits of its runs."""
+    """A run under load, with the waits of its single runs."""
 
     def __init__(self, run: BlockRun) -> None:
         self._run = run

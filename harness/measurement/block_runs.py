@@ -1,4 +1,4 @@
-"""Runs of blocks: what is asked of the device to keep it busy, and the record built from what it tells."""
+"""Runs of blocks: the time that a device is kept busy, and the record built from the events of its worker."""
 
 from __future__ import annotations
 

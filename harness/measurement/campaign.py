@@ -371,7 +371,7 @@ class _CampaignRun:
             self._report(FirstNumbers(plan=one.use, left=sum(later.sessions for later in rounds)))
 
     def _note_given_up(self, error: GivenUp) -> None:
-        """Have the outcome say so, and people at once: what is left to measure in other runtimes may take hours."""
+        """Note it in the outcome, and report it at once: the rest, in other runtimes, may take hours."""
         self._outcome.error = self._outcome.error or error
         self._note(error.reason)
 

@@ -44,7 +44,7 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class PlannedSession:
-    """One session to be measured: a model in one use of the device, and what it is for."""
+    """A session to be measured: a model in a runtime plan, and the purpose of its record."""
 
     use: RuntimePlan
     model: Model

@@ -29,7 +29,7 @@ def speaking(speaker: Speaker) -> Iterator[None]:
 
 @contextmanager
 def heartbeat(*, quiet: bool) -> Iterator[None]:
-    """Print what is due while a command runs, and where nothing was printed for half a minute that it is at work."""
+    """Print lines that become due while a command runs, and after half a minute without any that it is at work."""
     ended = threading.Event()
     begin_s = time.monotonic()
 

@@ -88,7 +88,7 @@ def fit_facts(
 
 
 def of_equals(cost: Column, first: IndexArray) -> Column:
-    """Return a cost in which a network counts as measured if an equal one was; `first`: from `first_equals`."""
+    """Return a cost in which a network counts as measured if an equal one was; `first` (n,): from `first_equals`."""
     if cost.measured is None:
         return cost
     source, measured = np.arange(len(first)), np.flatnonzero(cost.measured)

@@ -78,8 +78,9 @@ def sustain(
 ) -> SustainedRuns:
     """Keep a device busy with each network or model file for a time such as "30m", and return how its latency changed.
 
-    Other arguments and errors are as for `measure`. The runs are kept in the store, apart from sessions; nothing else reads them.
+    Other arguments are as for `measure`. The runs are kept in the store, apart from sessions; nothing else reads them.
     A network that failed has no run, or one that broke off; its failure is in `failures`.
+    Raises: ConfigError for a duration that is no time; else as `measure`.
 
     >>> runs = sustain(device, "conv/conv", "3s", store=store, runtimes=["onnxruntime"], space="tiny")
     >>> runs[0].run.architecture, len(runs[0].stretches)

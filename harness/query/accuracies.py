@@ -49,7 +49,7 @@ def parse_paths(given: Sequence[str]) -> Sequence[str]:
 
 
 def paths_of_variable(text: str) -> list[str]:
-    """Return the paths of $HARNESS_ACCURACIES: one as it stands, else several with `:` between them, else with spaces."""
+    """Return the paths in $HARNESS_ACCURACIES: one path as written, else several separated by `:`, else by spaces."""
     if _is_there(text):
         return [text]
     parts = [part for part in text.split(os.pathsep) if part]

@@ -51,7 +51,7 @@ class _Kept(BaseModel):
 
 
 class KeptLatency(_Kept):
-    """A file's ratio to its reference with its 95 % interval, its grade, and what it was measured on; `latency_ms` informs.
+    """A file's ratio to its reference with its 95 % interval, its grade and its configuration; `latency_ms` is for people.
 
     `memory_bytes`: the peak memory of each fresh worker; empty where that was not measured, and in files of before.
     """

@@ -75,6 +75,6 @@ def front_document(table: NetworkTable, front: Front) -> dict[str, object]:
 
 
 def limit_row(constraint: Constraint, *, confident: bool) -> dict[str, object]:
-    """Return a limit as plain values, and by what a network is held to it: its estimate or, `confident`, the far end."""
+    """Return a limit as plain values; `by`: the value that must meet it, the estimate or, if `confident`, the far end."""
     by = "interval" if confident else "estimate"
     return {"constraint": str(constraint), "limit": constraint.limit, "by": by}

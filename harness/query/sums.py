@@ -38,7 +38,7 @@ SHOWN = 3  # blocks that a message names
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LatencySums:
-    """A device's latencies as sums, with what they were fitted to.
+    """A device's latencies as sums over blocks, with the fitted predictor and its measurements.
 
     `unseen` (stages, B): blocks that no measured network tells of, see `SelectedPredictor.unseen_blocks`; `cost` has each at
     least as costly as the costliest other of its stage, as the predictor may say 0. `segments`: measured ratios to the
@@ -90,7 +90,7 @@ def cost_sums(
     latencies: LatencySource,
     log: Callable[[str], None],
 ) -> tuple[dict[str, AdditiveCosts], dict[str, LatencySums]]:
-    """Return the costs of a space as sums over blocks, and of each device its latencies with what is behind them; by name.
+    """Return the costs of a space as sums over blocks, and each device's latency sums with their provenance; both by name.
 
     `subjects` are names of `search.table.constraints.PROPERTIES`, else devices.
     Raises: ConfigError, naming a device without (enough) measurements of the space and what to type, or what cannot be a sum.

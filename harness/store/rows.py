@@ -1,4 +1,4 @@
-"""From rows of the store to records: what is no record is refused with the reason."""
+"""Records from rows of the store; a row that is none is refused with the reason."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def _write_session(connection: sa.Connection, session: SessionRecord, again: boo
 def _last_recalibration(
     connection: sa.Connection, configuration: int, session: SessionRecord, again: bool
 ) -> int | None:
-    """Return the last recalibration that a session came after: all that are stored, whatever the clocks say.
+    """Return the last recalibration before a session: the last one stored, since clocks may be set back.
 
     again: it may have been measured long ago, elsewhere: then its date tells.
     """

@@ -95,7 +95,7 @@ def check_feasible(
     *,
     confident: bool,
 ) -> None:
-    """Raise ConfigError when no network of the space is within the limits, whatever its accuracy."""
+    """Raise ConfigError when no network of the space is within the limits."""
     if not costs.is_listed:
         nothing = np.where(available(config), 0.0, np.nan)
         by_integer_program.choose(

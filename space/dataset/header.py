@@ -101,7 +101,7 @@ def begins_header(head: bytes) -> bool:
 
 
 def header_bytes(header: Header, config: SpaceConfig) -> bytes:
-    """Return the header as it stands at the begin of a file, keys in the published order.
+    """Return the header as the first bytes of a file, keys in the published order.
 
     Raises:
         DatasetError: the header is longer than readers look for its end.

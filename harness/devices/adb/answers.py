@@ -1,4 +1,4 @@
-"""Answers of a phone's shell, parsed: what is told is taken as it stands, what is not known is never guessed.
+"""Parsers of a phone shell's answers: values are taken as they are, and unknown ones never guessed.
 
 Each parser knows the texts of Android 11 to 16: tests/rigs/android_answers.py has their forms by AOSP's sources, and
 tests/harness/devices/adb/recorded_answers.json what phones answered, as public reports have it. What the phone does

@@ -81,7 +81,7 @@ def is_own(text: str) -> bool:
 
 
 def parse_source(text: str) -> OwnSource:
-    """Return the source of a text. An existing path is taken whole, whatever characters are in it.
+    """Return the source of a text. An existing path is taken whole, also with characters of settings in it.
 
     Raises:
         ConfigError: it is no such source, or a setting is unknown or out of its range.

@@ -589,7 +589,7 @@ def unmeasured_text(places: Sequence[str]) -> str:
 def judge_on(
     predictor: SelectedPredictor, indices: IndexArray, ratios: FloatArray, *, random: bool
 ) -> HeldOutErrors:
-    """Judge a predictor on networks (n,), of measured ratios (n,), that it was fitted without, `random` ones of the space or not."""
+    """Judge a predictor on networks (n,), of measured ratios (n,), that it was fitted without; `random`: drawn from the space."""
     found = predictor.predict(indices)
     inside = (found.low <= ratios) & (ratios <= found.high)
     return HeldOutErrors(

@@ -162,9 +162,8 @@ class Bench:
         """
         for _ in range(ATTEMPTS):
             process = self._peer.start(self._task)
-            window: list[
-                tuple[int, int]
-            ] = []  # its begin and its end: the time, and what the peer has waited until then
+            # Its begin and its end: the time, and what the peer has waited until then.
+            window: list[tuple[int, int]] = []
 
             def alternate(peer: int = process.pid, window: list[tuple[int, int]] = window) -> None:
                 window.append((perf_counter_ns(), waited_ns(peer)))

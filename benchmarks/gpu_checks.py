@@ -36,14 +36,12 @@ POWER = 0.3  # of a GPU at rest, whose power wavers while nvidia-smi wakes it
 PROVIDED = 2  # networks that are measured with each provider
 ENERGY_READS = 5
 SPEARMAN, DIFFERENCE = 0.98, 0.02  # of the paired ratios of two campaigns
-COMPILED_NS = (
-    2_000_000_000  # what loading takes at least where TensorRT compiles; engines of before may be kept
-)
+# What loading takes at least where TensorRT compiles; engines of before may be kept.
+COMPILED_NS = 2_000_000_000
 PRECISIONS = ("fp32", "fp16", "int8")
 SAMPLED = 3  # networks that are measured in each of them
-REFUSED = (
-    "does not run all nodes"  # how the agent says that a provider leaves a part of a network to the processor
-)
+# How the agent says that a provider leaves a part of a network to the processor.
+REFUSED = "does not run all nodes"
 CUDA_REMEDY = "pip install 'onnxruntime-gpu[cuda,cudnn]'"
 TENSORRT_LIBRARY = "libnvinfer.so"  # ONNX Runtime lists its provider also where TensorRT itself is absent
 
@@ -232,9 +230,8 @@ def check_training(chosen: argparse.Namespace) -> Found:
     return found
 
 
-LAYOUTS: dict[
-    str, dict[str, Any]
-] = {  # channels first in single precision, the slowest, is left out for the time
+# Channels first in single precision, the slowest, is left out for the time.
+LAYOUTS: dict[str, dict[str, Any]] = {
     "channels first, mixed": {"channels_last": False, "mixed_precision": True},
     "channels last": {},
     "channels last, mixed": {"mixed_precision": True},
@@ -330,9 +327,8 @@ def check_distilling(chosen: argparse.Namespace) -> Found:
     found = Found(figures={"ways": {}, "stages": {}})
     for space in chosen.spaces:
         config = find_space(space)
-        most = (
-            len(config.blocks) if together_for(SpaceStage(config, 0), BATCH) > 1 else 4
-        )  # all, or what fits in memory
+        # All, or what fits in memory.
+        most = len(config.blocks) if together_for(SpaceStage(config, 0), BATCH) > 1 else 4
         blocks = config.blocks[: chosen.blocks or most]
         asked = argparse.Namespace(batch=BATCH, steps=chosen.steps, blocks=len(blocks), device=chosen.device)
         task = load_task(f"synthetic:0:{-(-BATCH * chosen.steps // config.classes)}/2/2", config)

@@ -27,9 +27,8 @@ from space.indexing import FloatArray, block_indices
 NOISE = 0.007
 JUDGES = 2_000
 LEVELS = (0.0, 0.25, 0.5, 1.0, 1.65)
-DEVICES: Mapping[
-    str, tuple[float, float, float]
-] = {  # interactions within a block and across stages; scatter of stages
+# Interactions within a block and across stages; scatter of stages.
+DEVICES: Mapping[str, tuple[float, float, float]] = {
     "additive": (0.0, 0.0, 0.1),
     "pairs 2 %": (0.02, 0.0, 0.1),
     "pairs 5 %": (0.05, 0.0, 0.4),
@@ -67,9 +66,8 @@ def made_space(within: float, across: float, scatter: float, seed: int) -> tuple
     borders = _unit(rng.normal(size=(2, 9)))
     factor = sum(borders[stage, 3 * ends[:, stage] + begins[:, stage + 1]] for stage in range(2))
     total: FloatArray = (0.25 + blocks[np.arange(3), digits].sum(axis=1)) * np.exp(across * factor / 2**0.5)
-    alone = (
-        1.05 * blocks * np.exp(rng.normal(0, 0.02, blocks.shape))
-    )  # each part with an overhead and noise of its own
+    # Each part with an overhead and noise of its own.
+    alone = 1.05 * blocks * np.exp(rng.normal(0, 0.02, blocks.shape))
     parts: FloatArray = 0.3 + alone[np.arange(3), digits].sum(axis=1)
     return total, parts
 

@@ -242,9 +242,8 @@ def test_the_harness_never_imports_a_runtime_or_a_converter() -> None:
 
 
 def test_the_rooms_form_no_cycle() -> None:
-    inside = [
-        module for module in MODULES if module not in FRONT_DOORS
-    ]  # nothing imports that: it is in no cycle of modules
+    # Nothing imports that: it is in no cycle of modules.
+    inside = [module for module in MODULES if module not in FRONT_DOORS]
     edges: dict[str, set[str]] = {}
     for module in inside:
         targets = {room_of(name) for name in imports(module) if is_within(name, ROOMS)}

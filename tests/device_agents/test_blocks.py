@@ -139,9 +139,8 @@ def test_the_joules_of_a_counter_that_begins_again_are_found_beside_real_blocks(
     for event in events:
         builder.add(event)
     taken = builder.build()
-    calm = tuple(
-        replace(block, delays_ns=()) for block in taken.blocks
-    )  # other programs have no share in these 5 W
+    # Other programs have no share in these 5 W.
+    calm = tuple(replace(block, delays_ns=()) for block in taken.blocks)
     energy = energy_of(replace(taken, blocks=calm))
     assert energy.network_w == pytest.approx(5.0, rel=0.02) and energy.idle_w == pytest.approx(5.0, rel=0.02)
     assert energy.above_idle.value == pytest.approx(0.0, abs=0.04 * energy.total.value)

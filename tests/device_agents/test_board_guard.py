@@ -211,9 +211,8 @@ def test_the_next_agent_waits_until_the_board_is_as_it_was(agent, tmp_path, monk
             waits += 1
             time.sleep(0.02)
         assert waits and board.now == BEFORE
-        assert (
-            len([line for line in board.asked if "--restore" in line]) == 2
-        )  # by the guard, and by it alone
+        # By the guard, and by it alone.
+        assert len([line for line in board.asked if "--restore" in line]) == 2
 
 
 def test_what_a_killed_guard_left_is_put_back_by_the_next_agent(agent, tmp_path, jetson):

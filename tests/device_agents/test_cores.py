@@ -42,9 +42,8 @@ def test_cores_whose_highest_frequencies_differ_by_a_few_percent_are_like(tmp_pa
 
 
 def test_a_cluster_reaches_a_tenth_below_its_fastest_core_and_no_further(tmp_path):
-    steps = machine(
-        tmp_path, (4000000, 3700000, 3500000, 3300000)
-    )  # each near the next, the last far from the first
+    # Each near the next, the last far from the first.
+    steps = machine(tmp_path, (4000000, 3700000, 3500000, 3300000))
     assert find_clusters([0, 1, 2, 3], steps) == [[0, 1], [2, 3]]
 
 

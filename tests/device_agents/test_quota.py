@@ -129,6 +129,5 @@ def test_a_real_quota_is_read_and_its_holding_back_counted():
         child.end()
         group.rmdir()
     assert float(cores) == pytest.approx(0.05)
-    assert (
-        int(held_back_us) > 100000
-    )  # of 0.3 s; on a core that others are busy on, too, 5 ms are soon used up
+    # Of 0.3 s; on a core that others are busy on, too, 5 ms are soon used up.
+    assert int(held_back_us) > 100000

@@ -442,9 +442,8 @@ class TestOddRuntimePackages:
 
     def test_one_that_hangs_is_silent_although_its_threads_live(self, odd_client, models):
         client = odd_client("onnxruntime", "import time\ntime.sleep(60)")
-        _, answer = client.run(
-            send_job(client, models, "onnxruntime", silence_s=5)
-        )  # to start takes a second
+        # To start takes a second.
+        _, answer = client.run(send_job(client, models, "onnxruntime", silence_s=5))
         assert answer["kind"] == "worker-silent" and "load" in answer["message"]
 
 

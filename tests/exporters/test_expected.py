@@ -86,9 +86,8 @@ def test_the_process_that_computes_is_the_first_to_end_when_memory_runs_out(
         offered.append(int(Path(f"/proc/{pid}/oom_score_adj").read_text()))
 
     monkeypatch.setattr(processes, "offer_to_kernel", offer)
-    monkeypatch.setattr(
-        processes, "converter_environment", lambda: {"PYTHONHOME": "/nowhere"}
-    )  # ends at once
+    # Ends at once.
+    monkeypatch.setattr(processes, "converter_environment", lambda: {"PYTHONHOME": "/nowhere"})
     with pytest.raises(ConversionError):
         outputs(tmp_path).of("conv/conv/conv", "onnx")
     assert offered == [1000]
@@ -145,9 +144,8 @@ def test_a_kept_process_is_given_back_with_each_answer_and_another_with_its_last
 
     taken, given_back = list[str](), list[Answering]()
     monkeypatch.setattr(processes, "_keepers", 0)
-    monkeypatch.setattr(
-        processes, "_waiting", {}
-    )  # else those of other tests end here, which have loaded TensorFlow
+    # Else those of other tests end here, which have loaded TensorFlow.
+    monkeypatch.setattr(processes, "_waiting", {})
     monkeypatch.setattr(expected, "take", lambda module: taken.append(module) or Answering())
     monkeypatch.setattr(expected, "give_back", given_back.append)
     found = outputs(tmp_path)

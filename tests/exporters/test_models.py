@@ -208,9 +208,8 @@ def test_random_weights_are_neither_zero_nor_denormal_and_keep_activations_in_sc
 def test_a_model_of_a_batch_gives_each_image_its_own_output(
     model_format: Format, precision: Precision, harness_cache: Path
 ) -> None:
-    config = replace(
-        TINY, name="of-four-classes", classes=4
-    )  # up to eight judged values stand for themselves
+    # Up to eight judged values stand for themselves.
+    config = replace(TINY, name="of-four-classes", classes=4)
     library = FragmentLibrary.open(
         model_format, cache_dir=harness_cache / "fragments", config=config, precision=precision
     )

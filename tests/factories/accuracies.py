@@ -28,9 +28,8 @@ def additive(seed: int, config: SpaceConfig = MINI) -> FloatArray:
 def coupled(seed: int, config: SpaceConfig = MINI) -> FloatArray:
     """Return accuracies, (len(config),), where what an op is worth in one stage hangs on the ops of the next."""
     rng = np.random.default_rng((seed, 2))
-    columns = block_features(config)[
-        block_indices(config, np.arange(len(config)))
-    ]  # (networks, stages, columns)
+    # (networks, stages, columns).
+    columns = block_features(config)[block_indices(config, np.arange(len(config)))]
     total = additive(seed, config)
     for stage in range(config.stages - 1):
         worth = rng.normal(0, 1, (columns.shape[2], columns.shape[2]))

@@ -32,9 +32,8 @@ def by_rule(signatures: Signatures, weights: FloatArray, *, coupling: float = 0.
     """Return accuracies, (len(config),): 60, less `weights` (stages,) times the blocks' log NSR, and products of neighbors."""
     config = signatures.config
     digits = block_indices(config, np.arange(len(config)))
-    logs = (
-        np.log(signatures.column("nsr"))[np.arange(config.stages), digits] + 1.5
-    )  # (networks, stages), around 0
+    # (networks, stages), around 0.
+    logs = np.log(signatures.column("nsr"))[np.arange(config.stages), digits] + 1.5
     total: FloatArray = 60 - logs @ weights - coupling * (logs[:, :-1] * logs[:, 1:]).sum(axis=1)
     return total
 

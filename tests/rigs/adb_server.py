@@ -142,9 +142,8 @@ class Phone:
             start_new_session=True,
         )
         output, errors = process.communicate(timeout=60)
-        with contextlib.suppress(
-            ProcessLookupError
-        ):  # what the shell leaves behind in its session ends with it
+        # What the shell leaves behind in its session ends with it.
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         return process.returncode % 256, output.replace(str(self.folder).encode(), b""), errors
 
@@ -205,9 +204,8 @@ class AdbServer:
                 if phone is not None and not service.startswith("host"):
                     self._on_phone(connection, phone, service)
                     connection.shutdown(socket.SHUT_WR)
-                    while connection.recv(
-                        _LINK
-                    ):  # its word that no input comes; else closing drops what was sent
+                    # Its word that no input comes; else closing drops what was sent.
+                    while connection.recv(_LINK):
                         pass
                     return
                 if service.startswith(("host:transport:", "host:tport:serial:")):
@@ -216,9 +214,8 @@ class AdbServer:
                         return
                     connection.sendall(b"OKAY" + (struct.pack("<Q", 1) if "tport" in service else b""))
                     continue
-                if (
-                    phone is not None
-                ):  # newer clients choose the phone first, older ones name it in the service
+                # Newer clients choose the phone first, older ones name it in the service.
+                if phone is not None:
                     service = f"host-serial:{phone.serial}:{service.removeprefix('host:')}"
                 self._host(connection, service)
                 return

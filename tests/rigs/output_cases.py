@@ -175,9 +175,8 @@ def content_of(path: Path) -> Any:
     """Return a file's content as far as two runs of the same code agree in it; of other files that they are there."""
     if path.suffix == ".json":
         return without_times(json.loads(path.read_text()))
-    if (
-        path.suffix in (".csv", ".blox") and "trained" not in path.parts
-    ):  # those of trainings hold the time each took
+    # Those of trainings hold the time each took.
+    if path.suffix in (".csv", ".blox") and "trained" not in path.parts:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     return "written"
 

@@ -107,9 +107,8 @@ def start_sshd(
     finally:
         process.terminate()
         process.wait(10)
-        sys.stderr.write(
-            f"--- log of sshd on port {port}\n{server.log()}\n"
-        )  # pytest shows it with a failure
+        # Pytest shows it with a failure.
+        sys.stderr.write(f"--- log of sshd on port {port}\n{server.log()}\n")
 
 
 def find_sshd() -> str:

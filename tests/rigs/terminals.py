@@ -110,8 +110,7 @@ def draw(lines: Sequence[str], width: int, path: Path) -> None:
     image = Image.new("RGB", size, "#1e1e1e")
     pen = ImageDraw.Draw(image)
     for number, row in enumerate(rows):
-        for place, letter in enumerate(
-            row
-        ):  # one by one: a letter that the font draws wider keeps its column
+        # One by one: a letter that the font draws wider keeps its column.
+        for place, letter in enumerate(row):
             pen.text((edge + across * place, edge + down * number), letter, font=font, fill="#dddddd")
     image.save(path)

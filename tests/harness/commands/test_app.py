@@ -104,9 +104,8 @@ class User:
             "HOME": str(self.home),
             "HARNESS_STORE": str(self.store),
             "HARNESS_CACHE": str(self.home / "cache"),
-            "HARNESS_LOCK_NAME": os.environ[
-                "HARNESS_LOCK_NAME"
-            ],  # tests and campaigns beside these are let be
+            # Tests and campaigns beside these are let be.
+            "HARNESS_LOCK_NAME": os.environ["HARNESS_LOCK_NAME"],
             "COLUMNS": "80",
         }
         return kept | own | changes

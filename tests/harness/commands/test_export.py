@@ -150,9 +150,8 @@ def test_two_exports_that_add_to_a_table_at_once_lose_no_row(
 
     def read(*given: Any) -> list[dict[str, str]]:
         rows = read_table(*given)
-        with contextlib.suppress(
-            threading.BrokenBarrierError
-        ):  # the other one cannot read before this one has written
+        # The other one cannot read before this one has written.
+        with contextlib.suppress(threading.BrokenBarrierError):
             both_have_read.wait(0.2)
         return rows
 

@@ -35,9 +35,8 @@ def test_a_document_has_the_keys_that_programs_read(
     name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exporters, "standalone", lambda *_, **__: b"a model")
-    monkeypatch.setattr(
-        "harness.devices.doctor._trials", lambda *_: []
-    )  # checks, whose keys are those of all others
+    # Checks, whose keys are those of all others.
+    monkeypatch.setattr("harness.devices.doctor._trials", lambda *_: [])
     monkeypatch.chdir(folder)
     with any_core(), short_levels():
         done = run(CASES[name].store, *CASES[name].arguments)

@@ -132,9 +132,8 @@ def test_without_names_all_that_is_stored_is_shown(tmp_path: Path) -> None:
     page = path.read_text("utf-8")
     payload = payload_of(page)
     ids = {cost["name"] for cost in payload["costs"] if cost["unit"] == "ms"}
-    assert (
-        len(ids) == 2 and configuration_id(MANY) in ids
-    )  # one device, one runtime: only ids tell them apart
+    # One device, one runtime: only ids tell them apart.
+    assert len(ids) == 2 and configuration_id(MANY) in ids
     assert all(
         np.isfinite(decode(cost["values"])).sum() == 12 for cost in payload["costs"] if cost["unit"] == "ms"
     )

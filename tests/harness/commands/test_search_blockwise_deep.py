@@ -54,9 +54,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def answered(library: Path, store: Path) -> Done:
-    run(
-        store, *METHOD, *QUICK, "--library", str(library), "--max-latency", "1us"
-    )  # imports what is imported late
+    # Imports what is imported late.
+    run(store, *METHOD, *QUICK, "--library", str(library), "--max-latency", "1us")
     before = resident("VmRSS")
     done = run(store, *METHOD, *QUICK, "--library", str(library), *DEEP_LIMIT, "--json")
     assert done.status == 0, done.stderr
@@ -289,9 +288,8 @@ def test_a_space_made_too_large_has_the_answer_that_enumeration_gives(
         if name.endswith(("_sum", "val_top1_percent")) and "plugged" not in name
     )
     scores = [sorted(one[key] for one in which["candidates"]) for which in (before, after)]
-    exact = (
-        1e-6 if predictor == "gcn" else 1e-9
-    )  # the graph network computes in float32, whose sums depend on the batch
+    # The graph network computes in float32, whose sums depend on the batch.
+    exact = 1e-6 if predictor == "gcn" else 1e-9
     assert scores[1] == pytest.approx(scores[0], rel=exact)
     assert scores[0][0] < scores[0][-1]
     names = [{one["architecture"] for one in which["candidates"]} for which in (before, after)]

@@ -206,9 +206,8 @@ def test_a_jetson_is_set_for_as_long_as_a_connection_is_open(
     assert link.client.probe()["power_mode"] == "MAXN_SUPER"
     assert jetson.now == (2, 1728000)
     link.close()
-    monkeypatch.setattr(
-        connection, "GRACE_S", 20.0
-    )  # the first agent's guard has the lock until all is put back
+    # The first agent's guard has the lock until all is put back.
+    monkeypatch.setattr(connection, "GRACE_S", 20.0)
     other = device.model_copy(update={"jetson_power_mode": "3"})
     again = Connection(other, LocalTransport(), owner=new_owner(), runtimes=["litert"])
     with pytest.raises(DeviceError, match="wants a reboot"):

@@ -174,9 +174,8 @@ def test_a_real_session_has_samples_and_slices_on_one_clock(
     (use,) = outcome.uses
     (session,) = store.sessions(use.configuration)
     sampled_ns = [sample["at_ns"] for sample in session.samples]
-    if (
-        len(os.sched_getaffinity(0)) > 1 and session.elapsed_s > 2
-    ):  # a sample a second; contended, it ends sooner
+    # A sample a second; contended, it ends sooner.
+    if len(os.sched_getaffinity(0)) > 1 and session.elapsed_s > 2:
         assert sampled_ns
     assert sampled_ns == sorted(set(sampled_ns))
     starts_ns = [piece.at_ns for piece in session.slices if piece.at_ns is not None]

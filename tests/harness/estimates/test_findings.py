@@ -211,9 +211,8 @@ def test_every_kind_has_its_case() -> None:
     [
         session_of(reference_ns=10_290_000),
         session_of(reference_ns=9_710_000),
-        session_of(
-            2 * (1 + NOISE), stop="cap"
-        ),  # at its cap just when the interval was what the plan asks for
+        # At its cap just when the interval was what the plan asks for.
+        session_of(2 * (1 + NOISE), stop="cap"),
         session_of(2 * (1 + NOISE + np.linspace(0, 0.008, 40))),
         session_of(np.where(np.arange(40) % 8 == 1, 3 + np.arange(40) % 7, 2 * (1 + NOISE))),
         uneven(0.05),

@@ -176,9 +176,8 @@ def test_external_data_at_a_place_that_cannot_be_read_is_refused(tmp_path: Path,
         next(entry for entry in tensor.external_data if entry.key == "location").value = location.replace(
             "\xff", "?"
         )
-    named = model.SerializeToString().replace(
-        b"weights?bin", b"weights\xffbin"
-    )  # no UTF-8, which comes as bytes
+    # No UTF-8, which comes as bytes.
+    named = model.SerializeToString().replace(b"weights?bin", b"weights\xffbin")
     path.write_bytes(named)
     assert str(path) in refusal(path)
 

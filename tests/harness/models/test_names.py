@@ -40,8 +40,7 @@ def test_one_network_is_taken_where_one_is_named() -> None:
 
 def test_words_are_read_in_each_space_where_they_name_something() -> None:
     assert set(in_spaces(lambda config: select_models(["conv/conv"], config))) == {"mini", "tiny"}
-    assert set(in_spaces(lambda config: select_models(["7"], config))) >= set(
-        SPACES
-    )  # and those of this machine
+    # And those of this machine.
+    assert set(in_spaces(lambda config: select_models(["7"], config))) >= set(SPACES)
     with pytest.raises(ConfigError, match="space 'blox' has 3 stages"):
         in_spaces(lambda config: select_models(["conv"], config))

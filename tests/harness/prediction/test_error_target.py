@@ -30,9 +30,8 @@ from space import Architecture, Space, find_space
 from space.errors import ConfigError
 
 OPTIONS = Options(level=QUICK)
-SMALL = replace(
-    MANY, space=TWO_OPS.name
-)  # of which predictors are fitted in a third of the time that Blox takes
+# Of which predictors are fitted in a third of the time that Blox takes.
+SMALL = replace(MANY, space=TWO_OPS.name)
 
 
 @pytest.fixture(autouse=True)

@@ -796,9 +796,8 @@ def test_a_store_that_another_is_just_making_is_waited_for(
 ) -> None:
     upgrade = alembic.command.upgrade
     under_way = threading.Event()
-    monkeypatch.setattr(
-        database, "BUSY_TIMEOUT_S", 0.05
-    )  # SQLite's own; on a busy machine it takes long to make one
+    # SQLite's own; on a busy machine it takes long to make one.
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.05)
 
     def slow_upgrade(*arguments: Any) -> None:
         under_way.set()

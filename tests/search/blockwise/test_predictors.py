@@ -376,9 +376,8 @@ def test_the_loop_searches_with_signatures(name: str) -> None:
     method = PredictorLoop(problem, SignaturePredictor(name, signatures))
     trace = search(name, method, problem, lambda indices: truth[indices])
     assert len(trace.indices) == 40
-    assert (
-        truth > trace.scores[20:].max()
-    ).mean() < 0.001  # 20 random ones would leave a twentieth above them
+    # 20 random ones would leave a twentieth above them.
+    assert (truth > trace.scores[20:].max()).mean() < 0.001
 
 
 def test_the_loop_s_predictor_learns_from_one_network_but_not_from_none() -> None:

@@ -70,9 +70,8 @@ def test_the_intervals_are_the_percentiles_of_scipy_s_statistics_over_the_same_d
 
 def test_the_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     correlation, runs = 0.7, 150
-    tau = (
-        2 / np.pi * np.arcsin(correlation)
-    )  # of two normals (Kendall 1949); their mean absolute difference is known too
+    # Of two normals (Kendall 1949); their mean absolute difference is known too.
+    tau = 2 / np.pi * np.arcsin(correlation)
     mae = (2 / np.pi) ** 0.5 * (2 - 2 * correlation) ** 0.5
     held = []
     for seed in range(runs):

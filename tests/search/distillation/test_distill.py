@@ -146,9 +146,8 @@ def test_a_block_becomes_what_it_becomes_whoever_learns_beside_it() -> None:
     assert alone.history[0, 0] == pytest.approx(beside.history[0, 1], rel=1e-5)
     np.testing.assert_allclose(in_turns.history, beside.history, rtol=1e-5)
     for name, tensor in alone.weights[0].items():
-        torch.testing.assert_close(
-            beside.weights[1][name], tensor, rtol=1e-3, atol=0.021
-        )  # Adam's first step is 0.01
+        # Adam's first step is 0.01.
+        torch.testing.assert_close(beside.weights[1][name], tensor, rtol=1e-3, atol=0.021)
 
 
 def test_a_library_reads_back_and_refuses_what_is_not_its_own(tmp_path) -> None:

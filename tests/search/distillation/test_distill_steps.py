@@ -153,9 +153,8 @@ def test_only_where_the_recipe_says_so_is_the_teachers_own_block_kept() -> None:
     assert is_own(kept) == [False, True, False] and is_own(learned) == [False, False, False]
     assert kept.nsr[1] < 1e-6 < learned.nsr[1]
     np.testing.assert_allclose(kept.nsr[[0, 2]], learned.nsr[[0, 2]], rtol=1e-3)  # the others learn as ever
-    assert distil_stage(StageTask(teacher, small_task(), 1), QUICK, [*blocks, own]).blocks == tuple(
-        blocks
-    )  # each once
+    # Each once.
+    assert distil_stage(StageTask(teacher, small_task(), 1), QUICK, [*blocks, own]).blocks == tuple(blocks)
 
 
 def test_initial_weights_are_the_recipes_stages_and_blocks_own_and_leave_torchs_generator() -> None:

@@ -17,9 +17,8 @@ STAGE = SpaceStage(SMALL, 0)
 def test_packed_weights_of_another_length_type_or_layer_are_refused() -> None:
     block = BLOCKS["conv-mbconv"]
     state = Stage(block, 4).state_dict()
-    turned = pack(
-        dict(reversed(state.items())), block, STAGE
-    )  # the order is the block's, not the dictionary's
+    # The order is the block's, not the dictionary's.
+    turned = pack(dict(reversed(state.items())), block, STAGE)
     packed = pack(state, block, STAGE)
     assert all(torch.equal(turned[name], packed[name]) for name in packed)
     assert packed["values"].dtype == torch.float32 and packed["counts"].dtype == torch.int64

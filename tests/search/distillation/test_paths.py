@@ -36,9 +36,8 @@ def test_blocks_are_drawn_as_often_as_is_said(paths: str) -> None:
     found = np.array([counts[place] for place in range(len(TINY.blocks))]) / STEPS
     assert visits.sum() == pytest.approx(1 if paths == RANDOM else 3)
     assert visits.min() > 0
-    assert np.abs(found - visits).max() < 4.5 * np.sqrt(
-        visits.max() / STEPS
-    )  # of 45 blocks, by chance 1 in 3,000
+    # Of 45 blocks, by chance 1 in 3,000.
+    assert np.abs(found - visits).max() < 4.5 * np.sqrt(visits.max() / STEPS)
 
 
 def test_wirings_of_a_pair_of_ops_are_alike_and_so_are_pairs() -> None:

@@ -44,9 +44,8 @@ def group(recipe: DistilRecipe, stage: SpaceStage | None = None) -> BlockGroup:
 def features(count: int = 32, seed: int = 0, stage: int = STAGE) -> FeatureMaps:
     torch.manual_seed(seed)
     width, size = SMALL.widths[stage], SMALL.image_size >> stage
-    teacher = Stage(
-        SMALL.blocks[0], width
-    ).train()  # in which BatchNorm makes the answers as wide as a trained one's
+    # In which BatchNorm makes the answers as wide as a trained one's.
+    teacher = Stage(SMALL.blocks[0], width).train()
     inputs = torch.randn(count, width, size, size)
     with torch.no_grad():
         return as_features(inputs, teacher(inputs))
@@ -197,9 +196,8 @@ def test_a_fair_step_adds_up_the_gradients_of_its_paths_before_the_optimizer_mov
             adam.step()
             losses.append(torch.stack([one.mean() for one in each]).mean().item())
         assert means[epoch] == pytest.approx(sum(losses) / 2, rel=1e-4)
-    with (
-        torch.no_grad()
-    ):  # what they compute: biases before BatchNorm have no gradient but rounding, which Adam makes steps of
+    # What they compute: biases before BatchNorm have no gradient but rounding, which Adam makes steps of.
+    with torch.no_grad():
         for block in SMALL.blocks[::6]:
             torch.testing.assert_close(
                 network(train.inputs, block), plain(train.inputs, block), rtol=1e-2, atol=1e-2

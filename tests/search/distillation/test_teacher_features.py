@@ -33,9 +33,8 @@ def test_features_larger_than_what_memory_may_hold_lie_in_files_of_just_their_si
         return real(size_bytes)
 
     monkeypatch.setattr(features_module, "_file_of", spy)
-    a_view = 4 * (
-        4 * 8 * 8 + 8 * 4 * 4
-    )  # bytes of an image: 4 channels of 8 px, then 8 of 4 px, 4 bytes a number
+    # Bytes of an image: 4 channels of 8 px, then 8 of 4 px, 4 bytes a number.
+    a_view = 4 * (4 * 8 * 8 + 8 * 4 * 4)
     recipe = dataclasses.replace(QUICK, epochs=2, views=2)
     for limit, wanted in ((0, [80, 21]), (21 * a_view, [80]), (80 * a_view - 1, [80]), (80 * a_view, [])):
         sizes.clear()

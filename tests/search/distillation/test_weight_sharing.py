@@ -110,9 +110,8 @@ def test_held_out_errors_are_of_blocks_in_evaluation_and_near_the_supernet_s_own
         with torch.no_grad():
             wrong = (stage(held_out.inputs) - held_out.targets).square().mean((0, 2, 3)) / held_out.variance
     assert found.nsr[7] == pytest.approx(float(wrong.mean()), rel=1e-4)
-    scores = train_supernet(
-        StageTask(small_teacher(), small_task(), STAGE), recipe
-    )  # by the statistics of each batch
+    # By the statistics of each batch.
+    scores = train_supernet(StageTask(small_teacher(), small_task(), STAGE), recipe)
     assert np.corrcoef(np.argsort(np.argsort(scores)), np.argsort(np.argsort(found.nsr)))[0, 1] > 0.6
     assert np.median(found.nsr) < np.median(
         distilled(dataclasses.replace(RECIPE, epochs=1), SMALL.blocks).nsr

@@ -90,9 +90,8 @@ def programs(draw: st.DrawFn) -> tuple[FloatArray, list[Limit], int]:
             totals[int(place * (len(totals) - 1))]
             for place in draw(st.tuples(st.floats(0, 1), st.floats(0, 1)))
         ]
-        nudge = draw(
-            st.sampled_from([0.0, 0.0, 1.0, -1.0])
-        )  # to the next float: then one network is just out
+        # To the next float: then one network is just out.
+        nudge = draw(st.sampled_from([0.0, 0.0, 1.0, -1.0]))
         upper = math.nextafter(max(bounds), math.copysign(math.inf, nudge)) if nudge else max(bounds)
         lower = draw(st.sampled_from([-math.inf, -math.inf, min(bounds)]))
         limits.append(Limit(name=str(number), costs=costs, constant=constant, upper=upper, lower=lower))

@@ -189,9 +189,8 @@ def test_a_simpler_rung_is_chosen_only_where_the_paired_errors_do_not_tell_it_fr
 
 
 def test_the_errors_that_choose_count_as_often_as_such_networks_are_in_the_space() -> None:
-    places = np.concatenate(
-        [design(1)[:20], 40 + 45 * np.arange(40) % 2025]
-    )  # one block in the first stage of most
+    # One block in the first stage of most.
+    places = np.concatenate([design(1)[:20], 40 + 45 * np.arange(40) % 2025])
     weights = space_weights(BLOX, places)
     assert weights.mean() == pytest.approx(1) and weights.min() > 0
     assert weights[:20].mean() > 1.5 * weights[20:].mean()
@@ -353,9 +352,8 @@ def test_a_network_with_an_op_that_was_never_measured_there_is_far_from_all_meas
     predictor = select_predictor(places, measured(truth, places, 0), candidates=candidates(name), config=BLOX)
     found = predictor.predict(EVERY)
     assert not found.supported[last].any()
-    assert (
-        found.supported[~last].mean() > 0.9
-    )  # not those with an op alone in a stage where none was measured
+    # Not those with an op alone in a stage where none was measured.
+    assert found.supported[~last].mean() > 0.9
     if name == "ridge":
         width = (found.high - found.low) / found.ratios
         assert width[last].mean() > 1.5 * width[~last].mean()

@@ -137,9 +137,8 @@ def test_the_integer_program_finds_networks_that_cost_less_than_their_blocks() -
 
 def test_the_integer_program_plans_for_what_is_allowed_where_an_intervals_end_has_to_meet_the_limit() -> None:
     macs = all_macs(BLOX).astype(np.float64)
-    truth = (
-        additive(4, BLOX) + 10 * macs / macs.std()
-    )  # thousands of networks are better than any allowed one
+    # Thousands of networks are better than any allowed one.
+    truth = additive(4, BLOX) + 10 * macs / macs.std()
     limit = float(macs.max())
     end = macs * limit / np.quantile(macs, 0.1)  # of each network's interval
     given = replace(
@@ -237,9 +236,8 @@ def test_half_of_a_round_are_the_best_predicted_and_half_are_drawn_from_the_top(
         assert batch[: ROUND // 2].tolist() == ranked[: ROUND // 2]
         places = [ranked.index(i) for i in batch[ROUND // 2 :].tolist()]
         assert max(places) < len(ranked) / 2**number
-        assert (
-            max(places) > len(ranked) / 2**number / 4
-        )  # ten of the top: none beyond its first quarter, once in a million
+        # Ten of the top: none beyond its first quarter, once in a million.
+        assert max(places) > len(ranked) / 2**number / 4
         before |= set(batch.tolist())
     assert oracle.fitted[-1] == np.concatenate(asked[:-1]).tolist()
 

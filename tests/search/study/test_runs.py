@@ -46,9 +46,8 @@ def test_the_truth_is_read_in_canonical_order_with_its_origin(truth: GroundTruth
     assert (np.diff(truth.indices) > 0).all()
     assert (truth.epochs, truth.seed, truth.synthetic) == (EPOCHS, 0, True)
     assert truth.label == "40 trained networks of tiny, synthetic images"
-    assert truth.val.mean() == pytest.approx(
-        truth.test.mean(), abs=1
-    )  # the best epoch, not the mean over epochs
+    # The best epoch, not the mean over epochs.
+    assert truth.val.mean() == pytest.approx(truth.test.mean(), abs=1)
     assert truth.test[truth.best] == truth.test.max()
     assert truth.allowed.sum() == 40
 

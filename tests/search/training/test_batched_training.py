@@ -179,13 +179,11 @@ def test_stacked_layers_keep_what_the_members_were_made_with() -> None:
             stack(layer, [layer.state_dict()] * 2)
     pair = [nn.Sequential(nn.Conv2d(3, 2, 1), nn.Conv2d(2, 3, 1)) for _ in range(2)]
     images = torch.randn(2, 3, 4, 4)
-    wanted = torch.cat(
-        [one(images) for one in pair], 1
-    )  # of one input: what comes behind is each member's own
+    # Of one input: what comes behind is each member's own.
+    wanted = torch.cat([one(images) for one in pair], 1)
     whole = stack(pair[0], [one.state_dict() for one in pair], shared_input=True)
     torch.testing.assert_close(whole(images), wanted)
     network = build_network(BOTH[0])
     StackedNetworks([network, network])
-    assert list(network.state_dict()) == list(
-        build_network(BOTH[0]).state_dict()
-    )  # the members keep their layers
+    # The members keep their layers.
+    assert list(network.state_dict()) == list(build_network(BOTH[0]).state_dict())

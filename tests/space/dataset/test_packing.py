@@ -60,7 +60,6 @@ def test_a_number_above_its_columns_range_is_refused_wherever_it_stands(place: i
 
 def test_bits_beyond_the_last_number_do_not_count() -> None:
     packing = Packing(kind=TRAIN, lowest=LOWEST, highest=LOWEST + 4, bits=3)
-    content = np.array(
-        [[0b11111100]], np.uint8
-    )  # one number 4, then bits that would be a number above the range
+    # One number 4, then bits that would be a number above the range.
+    content = np.array([[0b11111100]], np.uint8)
     assert unpack("train_top1", packing, content, 1).tolist() == [[round(124 / 45_000 * 100, 3)]]

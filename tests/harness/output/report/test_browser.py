@@ -66,9 +66,8 @@ LIMITS = [  # in the costs' own units; MINI has 2,025 networks, so that each lim
     {"params": "42000", "macs": "3400000"},
     {"synthetic-board": "3.3", "params": "40000", "macs": "2.5e6"},
     {"synthetic-phone": "1.5"},
-    {
-        "params": str(all_params(MINI)[np.nanargmax(made_table(MINI).accuracy.values)])
-    },  # the best one's own: it stays in
+    # The best one's own: it stays in.
+    {"params": str(all_params(MINI)[np.nanargmax(made_table(MINI).accuracy.values)])},
 ]
 
 pytestmark = [
@@ -557,9 +556,8 @@ def test_names_that_look_like_markup_are_shown_as_they_are(browser: Any, folder:
     page.open(path)
     page.ask({HOSTILE: "1.7"})
     page.wait_drawn()
-    page.script(
-        "Plotly.Fx.hover('plot', [{curveNumber: 5, pointNumber: 0}])"  # the star; its tip names every cost
-    )
+    # The star; its tip names every cost.
+    page.script("Plotly.Fx.hover('plot', [{curveNumber: 5, pointNumber: 0}])")
     for selector in ("h1", "#note-list li", "#conditions dt", "#conditions dd", ".xtitle", "#limits label"):
         assert HOSTILE in page.text(selector), selector
     assert HOSTILE in page.text("#command").replace("'\\''", "'")

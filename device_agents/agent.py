@@ -395,17 +395,19 @@ class Agent:
             max(job.fields.get("sample_s", 0.0), PERIOD_S if others else SHARED_PERIOD_S),
         )
         supervision = Supervision(
-            self._agent_path,
-            self._reader,
-            lambda event: self._tell(request_id, **event),
-            self._probes,
-            job.silence_s,
-            sampler,
-            others,
-            self._memory_bytes,
-            dict(self._environment, **self._driver_variables(str(job.options.get("provider", "")))),
-            meter,
-            job.fields.get("energy_s", 0.0),
+            agent_path=self._agent_path,
+            client=self._reader,
+            emit=lambda event: self._tell(request_id, **event),
+            probes=self._probes,
+            silence_s=job.silence_s,
+            sampler=sampler,
+            own_cores=others,
+            memory_bytes=self._memory_bytes,
+            environment=dict(
+                self._environment, **self._driver_variables(str(job.options.get("provider", "")))
+            ),
+            meter=meter,
+            energy_s=job.fields.get("energy_s", 0.0),
         )
         try:
             return supervision.run(message)

@@ -9,6 +9,7 @@ import selectors
 import subprocess
 import time
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable
 
@@ -34,53 +35,41 @@ class ClientGone(Exception):
     """The other end closed the connection: end the worker and leave."""
 
 
+@dataclass
 class Supervision:
-    """Start a worker for one message and see it through."""
+    """Start a worker for one message and see it through.
 
-    def __init__(
-        self,
-        agent_path: Path,
-        client: FrameReader,
-        emit: Callable[[dict[str, Any]], None],
-        probes: Probes,
-        silence_s: float,
-        sampler: Sampler,
-        own_cores: list[int],
-        memory_bytes: int | None,
-        environment: dict[str, str],
-        meter: Meter | None = None,
-        energy_s: float = 0.0,
-    ) -> None:
-        """own_cores: where the supervisor stays while the worker runs; none: anywhere. memory_bytes: the worker's limit.
+    own_cores: where the supervisor stays while the worker runs; none: anywhere. memory_bytes: the worker's limit.
+    environment: the worker's, besides this process's own. meter: a sensor of energy that is read each `energy_s`.
+    """
 
-        environment: the worker's, besides this process's own. meter: a sensor of energy that is read each `energy_s`.
-        """
-        self._agent_path = agent_path
-        self._client = client
-        self._emit = emit
-        self._probes = probes
-        self._silence_s = silence_s
-        self._sampler = sampler
-        self._own_cores = own_cores
-        self._memory_bytes = memory_bytes
-        self._environment = environment
-        self._meter, self._energy_s = meter, energy_s
-        self._phase = "start"
-        self._is_accelerated = False
-        self._network: int | None = None
-        self._stderr = bytearray()
-        self._outcome: dict[str, Any] | None = None
+    agent_path: Path
+    client: FrameReader
+    emit: Callable[[dict[str, Any]], None]
+    probes: Probes
+    silence_s: float
+    sampler: Sampler
+    own_cores: list[int]
+    memory_bytes: int | None
+    environment: dict[str, str]
+    meter: Meter | None = None
+    energy_s: float = 0.0
+    _phase: str = "start"
+    _is_accelerated: bool = False
+    _network: int | None = None
+    _stderr: bytearray = field(default_factory=bytearray)
+    _outcome: dict[str, Any] | None = None
 
     def run(self, message: dict[str, Any]) -> dict[str, Any]:
         """Return the worker's answer, its `elapsed_s` added. Raises: Refusal, ClientGone."""
         start_s = time.monotonic()
-        oom_kills = self._probes.oom_kills()
+        oom_kills = self.probes.oom_kills()
         self._is_accelerated = uses_accelerator(str(message["job"]["options"].get("provider", "")))
-        process = start_agent(self._agent_path, ["worker"], self._environment)
+        process = start_agent(self.agent_path, ["worker"], self.environment)
         try:
-            self._emit({"event": "started", "pid": process.pid})
+            self.emit({"event": "started", "pid": process.pid})
             self._send(process, message)
-            with kept_on(self._own_cores):  # the worker, started before, has the cores that it is told
+            with kept_on(self.own_cores):  # the worker, started before, has the cores that it is told
                 self._watch(process, start_s)
             self._await_end(process)
         except Refusal as refusal:
@@ -88,7 +77,7 @@ class Supervision:
             raise self._with_context(refusal) from None
         finally:
             end_group(process)
-            self._sampler.close()
+            self.sampler.close()
         if self._outcome is None:
             raise self._with_context(self._death(process.returncode, oom_kills))
         if "failure" in self._outcome:
@@ -113,49 +102,49 @@ class Supervision:
         assert process.stdout is not None and process.stderr is not None
         worker = FrameReader(process.stdout.fileno())
         last_sign_s = last_beat_s = time.monotonic()
-        guard = MemoryGuard(process.pid, self._memory_bytes)
+        guard = MemoryGuard(process.pid, self.memory_bytes)
         with selectors.PollSelector() as selector:
             selector.register(worker.fd, selectors.EVENT_READ)
             selector.register(process.stderr.fileno(), selectors.EVENT_READ)
-            selector.register(self._client.fd, selectors.EVENT_READ)
-            self._sampler.open(last_beat_s, selector)
-            if self._meter is not None:
-                self._meter.open(last_beat_s, self._energy_s)
+            selector.register(self.client.fd, selectors.EVENT_READ)
+            self.sampler.open(last_beat_s, selector)
+            if self.meter is not None:
+                self.meter.open(last_beat_s, self.energy_s)
             while not worker.ended:
                 now_s = time.monotonic()
-                if now_s - last_sign_s >= self._silence_s:
+                if now_s - last_sign_s >= self.silence_s:
                     raise self._silent()
                 if now_s - last_beat_s >= HEARTBEAT_S:
-                    self._emit({"event": "heartbeat", "elapsed_s": now_s - start_s, "phase": self._phase})
+                    self.emit({"event": "heartbeat", "elapsed_s": now_s - start_s, "phase": self._phase})
                     last_beat_s = now_s
                 self._take_samples(now_s)
                 guard.look(now_s, self._phase)
                 due_s = min(
                     *(
-                        last_sign_s + self._silence_s,
+                        last_sign_s + self.silence_s,
                         last_beat_s + HEARTBEAT_S,
-                        self._sampler.due_s,
+                        self.sampler.due_s,
                         guard.due_s,
                     ),
-                    float("inf") if self._meter is None else self._meter.due_s,
+                    float("inf") if self.meter is None else self.meter.due_s,
                 )
                 wait_s = due_s - now_s
                 for key, _ in selector.select(max(0.0, wait_s)):
                     if key.fd == worker.fd:
                         self._read_worker(worker)
                         last_sign_s = time.monotonic()
-                    elif key.fd == self._client.fd:
+                    elif key.fd == self.client.fd:
                         self._read_client(selector)
-                    elif key.data is self._sampler:
-                        self._sampler.read(key.fd)
+                    elif key.data is self.sampler:
+                        self.sampler.read(key.fd)
                     elif not self._read_stderr(process):
                         selector.unregister(key.fd)
 
     def _take_samples(self, now_s: float) -> None:
-        taken = [self._sampler.step(now_s), None if self._meter is None else self._meter.step(now_s)]
+        taken = [self.sampler.step(now_s), None if self.meter is None else self.meter.step(now_s)]
         for sample in taken:
             if sample is not None:
-                self._emit(sample)
+                self.emit(sample)
 
     def _read_worker(self, worker: FrameReader) -> None:
         try:
@@ -175,17 +164,17 @@ class Supervision:
             self._phase, self._network = header["phase"], header.get("network")
         elif event in PASSED_ON:
             if event == "measured":  # what came since the last sample is its session's, too
-                self._emit(self._sampler.look())
-            self._emit(header)
+                self.emit(self.sampler.look())
+            self.emit(header)
         elif event != "pulse":
             self._outcome = header
 
     def _read_client(self, selector: selectors.BaseSelector) -> None:
-        self._client.fill()
-        if self._client.ended:
+        self.client.fill()
+        if self.client.ended:
             raise ClientGone()
-        if self._client.is_full:  # requests that came too early wait in the pipe
-            selector.unregister(self._client.fd)
+        if self.client.is_full:  # requests that came too early wait in the pipe
+            selector.unregister(self.client.fd)
 
     def _read_stderr(self, process: subprocess.Popen[bytes]) -> bool:
         assert process.stderr is not None
@@ -197,7 +186,7 @@ class Supervision:
     def _await_end(self, process: subprocess.Popen[bytes]) -> None:
         """Wait for the exit of a worker that has closed its output; it may still be writing a core file."""
         try:
-            process.wait(self._silence_s)
+            process.wait(self.silence_s)
         except subprocess.TimeoutExpired:
             raise self._silent() from None
         assert process.stderr is not None
@@ -208,7 +197,7 @@ class Supervision:
         return Refusal(
             "worker-silent",
             "no sign of life from the worker for %g s in phase %r; it was ended. A runtime that hangs, or one "
-            "run that takes longer: then raise silence_s" % (self._silence_s, self._phase),
+            "run that takes longer: then raise silence_s" % (self.silence_s, self._phase),
             phase=self._phase,
         )
 
@@ -222,7 +211,7 @@ class Supervision:
         name = signal_name(-returncode)
         message = "the worker was ended by %s in phase %r" % (name, self._phase)
         if name == "SIGKILL":
-            now = self._probes.oom_kills()
+            now = self.probes.oom_kills()
             if oom_kills is not None and now is not None and now > oom_kills:
                 message += (
                     "; the kernel ran out of memory and ended a process meanwhile: use a smaller network"

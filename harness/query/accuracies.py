@@ -117,9 +117,7 @@ def source_of_table(table: Any, metric: str = "") -> AccuracySource | None:
         text = file.getvalue()
     elif hasattr(table, "write_csv"):  # of Polars
         text = table.write_csv()
-    elif hasattr(table, "to_csv") or hasattr(
-        table, "to_pandas"
-    ):  # of pandas, or Arrow and the tables of harness
+    elif hasattr(table, "to_csv") or hasattr(table, "to_pandas"):  # pandas; Arrow, and harness's own tables
         table = table if hasattr(table, "to_csv") else table.to_pandas()
         if table.ndim == 1:
             table = table.rename("accuracy" if table.name is None else table.name).rename_axis("network")

@@ -1,8 +1,4 @@
-"""Model files judged against a baseline in continuous integration: slower, not slower, or impossible to judge.
-
-Where the baseline's own file is still there, both are timed in turns in the same processes, and the interval of their ratio
-decides. Else the two are compared through the reference that each was timed beside, if that and what else matters is the same.
-"""
+"""Model files judged against a baseline in continuous integration: slower, not slower, or impossible to judge."""
 
 from __future__ import annotations
 
@@ -10,43 +6,44 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import median
-from typing import Literal, Protocol, get_args
+from typing import Literal, get_args
 
 from harness.devices.destination import LOCAL
 from harness.devices.names import select_devices
-from harness.estimates.comparison import are_hours_apart, compare
-from harness.estimates.estimate import half_width
-from harness.estimates.findings import MOST_WRONG, grade, wrong_by
-from harness.estimates.latency import Latency, LatencyTable, known_memory
+from harness.estimates.latency import LatencyTable
 from harness.models.file_names import GivenInputs, find_files
 from harness.models.files import FileModel, open_files
 from harness.prediction.measure import measure_requested
 from harness.prediction.request import MeasureRequest
 from harness.query.compare_files import compare_files
 from harness.query.gate_baseline import (
-    MEMORY_FACTS,
     Baseline,
     KeptFile,
-    KeptLatency,
-    given_text,
     kept_file,
     load_baseline,
     ratio_grade,
     save_baseline,
 )
-from harness.records import Configuration, Failure, FreshRun
+from harness.query.gate_changes import (
+    FileChange,
+    Interval,
+    Timing,
+    Way,
+    fresh_runs,
+    latency_changes,
+    memory_changes,
+    place_of,
+    why_not_measured,
+)
 from harness.store import Store
 from space.atomic_files import check_output_file
-from space.errors import ConfigError, HarnessError
+from space.errors import ConfigError
 
 DEFAULT_RULE = "latency > +3%"
 _RULE = re.compile(r"\s*(latency|memory|size)\s*>\s*\+?([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*%\s*")
 
 Outcome = Literal["pass", "fail", "not judged"]
 Metric = Literal["latency", "memory", "size"]
-Way = Literal["same bytes", "size", "beside", "reference", "fresh workers", "then and now", ""]
-Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,37 +146,6 @@ class WrittenBaseline:
         """Return the files written, and those that were not, as plain values."""
         kept = self.baseline.model_dump(mode="json")
         return {"path": self.path, "baseline": kept, "not_measured": dict(self.not_measured)}
-
-
-class Timing(Protocol):
-    """Way of a gate to time files, with their given `inputs`. Raises: HarnessError when that fails."""
-
-    @property
-    def inputs(self) -> GivenInputs:
-        """The files' inputs as given."""
-        ...
-
-    @property
-    def runtime(self) -> str:
-        """The one runtime to time in, empty for all that the device has."""
-        ...
-
-    @property
-    def log(self) -> Callable[[str], None]:
-        """The function that takes a line on what takes long."""
-        ...
-
-    def measure(self, files: Sequence[FileModel], references: Mapping[str, str]) -> LatencyTable:
-        """Time each file beside the built-in reference that is named for its key, else beside one of like duration."""
-        ...
-
-    def beside(self, file: FileModel, other: FileModel, limits: Sequence[float]) -> LatencyTable:
-        """Time a file in turns with another until its change is known to lie above or below each limit: a row a runtime."""
-        ...
-
-    def weigh(self, files: Sequence[FileModel]) -> LatencyTable:
-        """Measure the peak memory of each file in fresh workers: the rows' `fresh`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,11 +252,11 @@ def gate(
     kept = {file.name: file for file in load_baseline(path).files}
     opened = open_files(find_files(map(str, files), timing.log), timing.inputs)
     limits = [one.limit for one in rules if one.metric == "latency"]
-    changes: dict[Metric, Mapping[str, Sequence[_Change]]] = {}
+    changes: dict[Metric, Mapping[str, Sequence[FileChange]]] = {}
     if limits:
-        changes["latency"] = _changes(opened, kept, path, timing, limits)
+        changes["latency"] = latency_changes(opened, kept, path, timing, limits)
     if any(one.metric == "memory" for one in rules):
-        changes["memory"] = _memory_changes(opened, kept, path, timing)
+        changes["memory"] = memory_changes(opened, kept, path, timing)
     checks = [
         check
         for file in opened
@@ -315,10 +281,10 @@ def write_baseline(
     check_output_file(target)
     opened = open_files(find_files(map(str, files), timing.log), timing.inputs)
     table = timing.measure(opened, {})
-    fresh = _weighed(timing.weigh(opened)) if memory else {}
+    fresh = fresh_runs(timing.weigh(opened)) if memory else {}
     rows = {
         file.name: [
-            replace(row, fresh=fresh.get((file.key, _place(row)), ()))
+            replace(row, fresh=fresh.get((file.key, place_of(row)), ()))
             for row in table
             if row.graph_hash == file.key
         ]
@@ -328,258 +294,15 @@ def write_baseline(
     baseline = Baseline(version=1, files=kept)
     save_baseline(target, baseline)
     reasons = {
-        file.name: _why_not(file, rows[file.name], table)
+        file.name: why_not_measured(file, rows[file.name], table)
         for file in opened
         if not any(ratio_grade(row) != "D" for row in rows[file.name])
     }
     return WrittenBaseline(path=str(target), baseline=baseline, not_measured=reasons)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Change:
-    """A latency relative to the baseline's: `ratio` with its interval; or why there is none.
-
-    `trouble`: why it has grade D, empty where it has not; the ratio may be off by a factor of `wrong_by` beyond its interval.
-    """
-
-    way: Way
-    device: str = ""
-    runtime: str = ""
-    ratio: float | None = None
-    interval: Interval | None = None
-    grade: str = ""
-    trouble: str = ""
-    wrong_by: float = 1.0
-
-
-def _changes(
-    files: Sequence[FileModel],
-    kept: Mapping[str, KeptFile],
-    baseline: Path,
-    timing: Timing,
-    limits: Sequence[float],
-) -> dict[str, list[_Change]]:
-    """Return how the latency of each changed file changed, by name: beside the baseline's file, else through the reference."""
-    found: dict[str, list[_Change]] = {}
-    others: list[FileModel] = []
-    for file in files:
-        former = kept.get(file.name)
-        if former is None or former.sha256 == file.digest:
-            continue
-        own = former.open_beside(baseline, timing.inputs)
-        if own is None:
-            others.append(file)
-        else:
-            found[file.name] = _beside(file, own, timing, limits)
-    comparable = [file for file in others if kept[file.name].inputs == given_text(file)]
-    references = {one.key: ref for one in comparable if (ref := kept[one.name].reference_for(timing.runtime))}
-    table = _measured(comparable, timing, references)
-    for file in others:
-        former = kept[file.name]
-        if file not in comparable:
-            given = f"inputs differ: {former.inputs or 'none given'} -> {given_text(file) or 'none given'}"
-            found[file.name] = [_Change(way="reference", trouble=f"{given}; {_KEEP}")]
-        elif isinstance(table, str):
-            found[file.name] = [_Change(way="reference", trouble=table)]
-        else:
-            found[file.name] = _through_reference(file, former, table)
-    for name, changes in found.items():
-        if not timing.runtime:
-            changes += _not_measured(kept[name], changes)
-    return found
-
-
-_KEEP = "keep the baseline's file where the baseline says, and both are timed side by side"
-
-
-def _beside(file: FileModel, own: FileModel, timing: Timing, limits: Sequence[float]) -> list[_Change]:
-    try:
-        table = timing.beside(file, own, limits)
-    except HarnessError as error:
-        return [_Change(way="beside", trouble=str(error))]
-    return [
-        _Change(
-            way="beside",
-            device=row.configuration.device,
-            runtime=row.configuration.runtime,
-            ratio=row.estimate.ratio,
-            interval=row.estimate.interval,
-            grade=ratio_grade(row),
-            trouble=_doubt(row),
-            wrong_by=wrong_by(row.findings),
-        )
-        for row in table
-    ] + _failures(table.failures, "beside")
-
-
-def _measured(
-    files: Sequence[FileModel], timing: Timing, references: Mapping[str, str]
-) -> LatencyTable | str:
-    """Return the files' latencies, or why there are none."""
-    try:
-        return timing.measure(files, references) if files else LatencyTable(rows=())
-    except HarnessError as error:
-        return str(error)
-
-
-def _through_reference(file: FileModel, former: KeptFile, table: LatencyTable) -> list[_Change]:
-    rows = [row for row in table if row.graph_hash == file.key]
-    runtimes = {row.configuration.runtime for row in rows}
-    failed = [
-        one
-        for one in table.failures
-        if one.graph_hash == file.key and one.configuration.runtime not in runtimes
-    ]
-    found = [_quotient(row, former.latencies) for row in rows] + _failures(failed, "reference")
-    return found or [_Change(way="reference", trouble="nothing was measured; see harness results --failures")]
-
-
-def _failures(failed: Iterable[Failure], way: Way) -> list[_Change]:
-    """Return a change that nobody knows for each measurement that failed."""
-    return [
-        _Change(
-            way=way,
-            device=one.configuration.device,
-            runtime=one.configuration.runtime,
-            trouble=f"{one.kind}: {one.message}",
-        )
-        for one in failed
-    ]
-
-
-def _quotient(row: Latency, kept: Iterable[KeptLatency]) -> _Change:
-    """Return how today's ratio to the reference compares with the nearest that is kept of its runtime."""
-    now = row.configuration
-    unknown = _Change(way="reference", device=now.device, runtime=now.runtime)
-    same = [one for one in kept if one.runtime == now.runtime]
-    if not same:
-        return replace(unknown, trouble=f"the baseline has no latency in {now.runtime}; {_KEEP}")
-    former = min(same, key=lambda one: len(one.differences(now)))
-    if differing := former.differences(now):
-        return replace(unknown, trouble=f"{'; '.join(differing)}; {_KEEP}")
-    hours_apart = any(are_hours_apart(utc, former.measured_utc) for utc in (row.begun_utc, row.measured_utc))
-    result = compare(row.estimate, former.estimate, hours_apart=hours_apart)
-    trouble = "the baseline's own latency has grade D; write it again" if former.grade == "D" else _doubt(row)
-    return replace(
-        unknown,
-        ratio=result.ratio,
-        interval=result.interval,
-        grade=max(ratio_grade(row), former.grade),
-        trouble=trouble,
-        wrong_by=max(wrong_by(row.findings), _doubted(former)),
-    )
-
-
-def _not_measured(former: KeptFile, changes: Sequence[_Change]) -> list[_Change]:
-    """Return the baseline's rows of runtimes without a result now; nothing where all failed, which is reported."""
-    now = {one.runtime for one in changes}
-    if "" in now:
-        return []
-    gone = dict.fromkeys(one.runtime for one in former.latencies if one.runtime not in now)
-    return [
-        _Change(
-            way="",
-            runtime=one,
-            trouble="measured in the baseline, and not now; name one --runtime, or write it again",
-        )
-        for one in gone
-    ]
-
-
-def _doubt(row: Latency) -> str:
-    """Return why a ratio has grade D, empty where it has not."""
-    if ratio_grade(row) != "D":
-        return ""
-    worst = next((one for one in row.findings if one.cap == "D"), None)
-    if worst is not None:
-        return f"{worst.kind}: {worst.message}; {worst.remedy}"
-    return "grade D: the interval is wider than 10 % on either side; measure at --level final"
-
-
-def _place(row: Latency) -> tuple[str, str, str]:
-    one = row.configuration
-    return one.device, one.runtime, one.provider
-
-
-def _weighed(table: LatencyTable) -> dict[tuple[str, tuple[str, str, str]], tuple[FreshRun, ...]]:
-    """Return the fresh runs of a table by file, device and runtime."""
-    return {(row.graph_hash, _place(row)): row.fresh for row in table if row.fresh}
-
-
-def _memory_changes(
-    files: Sequence[FileModel], kept: Mapping[str, KeptFile], baseline: Path, timing: Timing
-) -> dict[str, list[_Change]]:
-    """Return how the peak memory of each changed file changed, by name: from its file measured now, or as it was kept."""
-    changed = [
-        (file, kept[file.name])
-        for file in files
-        if file.name in kept and kept[file.name].sha256 != file.digest
-    ]
-    own = {file.name: former.open_beside(baseline, timing.inputs) for file, former in changed}
-    every = {one.key: one for one in (*(file for file, _ in changed), *own.values()) if one is not None}
-    try:
-        table = timing.weigh(list(every.values())) if every else LatencyTable(rows=())
-    except HarnessError as error:
-        return {file.name: [_Change(way="", trouble=str(error))] for file, _ in changed}
-    return {file.name: _heavier(file, former, own[file.name], table) for file, former in changed}
-
-
-def _heavier(file: FileModel, former: KeptFile, own: FileModel | None, table: LatencyTable) -> list[_Change]:
-    """Return the change of a file's peak memory in each runtime."""
-    weighed = _weighed(table)
-    found = []
-    for row in table:
-        if row.graph_hash != file.key or not row.fresh:
-            continue
-        unknown = _Change(
-            way="then and now" if own is None else "fresh workers",
-            device=row.configuration.device,
-            runtime=row.configuration.runtime,
-        )
-        then: Sequence[int] = known_memory(weighed.get((own.key, _place(row)), ())) if own else ()
-        trouble = "the baseline's file did not run in fresh workers"
-        if own is None:
-            then, trouble = _kept_memory(former, row.configuration)
-        now = known_memory(row.fresh)
-        found.append(_grown(unknown, now, then, trouble if now else "this device tells no peak memory"))
-    why = [f"{one.kind}: {one.message}" for one in table.failures if one.graph_hash == file.key]
-    return found or [_Change(way="", trouble=next(iter(why), "this device tells no peak memory"))]
-
-
-def _kept_memory(former: KeptFile, now: Configuration) -> tuple[Sequence[int], str]:
-    """Return the peak memories that a baseline has of a file on this configuration, or why there are none."""
-    same = [one for one in former.latencies if one.runtime == now.runtime and one.memory_bytes]
-    if not same:
-        return (), f"the baseline has no memory in {now.runtime}: write it with --memory, or keep its file"
-    nearest = min(same, key=lambda one: len(one.differences(now, MEMORY_FACTS)))
-    return nearest.memory_bytes, "; ".join(nearest.differences(now, MEMORY_FACTS))
-
-
-def _grown(unknown: _Change, now: Sequence[int], then: Sequence[int], trouble: str) -> _Change:
-    """Return the change between peak memories of fresh workers, from the least possible to the most, if `then` has any."""
-    if not then or not now or min(*then, *now) <= 0 or (trouble and unknown.way == "then and now"):
-        return replace(unknown, trouble=trouble or "a peak of nothing is no memory")
-    return replace(
-        unknown,
-        ratio=median(now) / median(then),
-        interval=(min(now) / max(then), max(now) / min(then)),
-    )
-
-
-def _doubted(former: KeptLatency) -> float:
-    """Return the same of a kept latency, whose findings are not known: those of a grade that its interval does not explain."""
-    interval = former.estimate.interval
-    is_wide = interval is None or grade(half_width(former.ratio, interval), ()) == "D"
-    return MOST_WRONG if former.grade == "D" and not is_wide else 1.0
-
-
-def _why_not(file: FileModel, rows: Sequence[Latency], table: LatencyTable) -> str:
-    failed = [f"{one.kind}: {one.message}" for one in table.failures if one.graph_hash == file.key]
-    return next(iter([*map(_doubt, rows), *failed]), "nothing was measured; see harness results --failures")
-
-
 def _checks(
-    rule: Rule, file: FileModel, former: KeptFile | None, changes: Sequence[_Change]
+    rule: Rule, file: FileModel, former: KeptFile | None, changes: Sequence[FileChange]
 ) -> Iterator[FileCheck]:
     if former is None:
         yield _unjudged(file.name, rule, "not in the baseline; write the baseline again to judge it")
@@ -595,7 +318,7 @@ def _checks(
         yield from (_judged(rule, file.name, change) for change in changes)
 
 
-def _judged(rule: Rule, name: str, change: _Change) -> FileCheck:
+def _judged(rule: Rule, name: str, change: FileChange) -> FileCheck:
     ratio = None if change.ratio is None else change.ratio - 1
     interval = None if change.interval is None else (change.interval[0] - 1, change.interval[1] - 1)
     outcome: Outcome = "pass"

@@ -531,10 +531,12 @@ def test_a_gate_times_files_at_its_batch_alone_and_beside_others(
 
     asked: list[Any] = []
     monkeypatch.setattr(module, "measure_requested", lambda request, *_: asked.append(request.batches))
-    monkeypatch.setattr(module, "compare_files", lambda *_, batch, **__: asked.append(batch) or ([], []))
+    monkeypatch.setattr(
+        module, "compare_files", lambda request, *_, **__: asked.append(request.batches) or ([], [])
+    )
     timing = module.DeviceTiming(store=None, batch=4)  # type: ignore[arg-type]
     file = open_one(str(make("a.onnx")))
     timing.measure([file], {})
     timing.weigh([file])
     timing.beside(file, file, [])
-    assert asked == [(4,), (4,), 4]
+    assert asked == [(4,)] * 3

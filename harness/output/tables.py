@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from math import floor, inf, log10
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from rich.cells import cell_len
 
+from harness.estimates.energy import Amount
 from harness.estimates.estimate import half_width
 from harness.estimates.findings import Finding
 from harness.estimates.latency import LATENCY_COLUMNS, Latency, LatencyTable, to_json
@@ -108,12 +109,9 @@ def first_numbers(rows: Sequence[Latency], width: int | None, height: int) -> li
     """Return latencies as a table of at most `height` lines, or one network: the fastest, with half-widths and grades."""
     count = min(len(rows), max(1, height - 2))
     while True:
-        cells = [
-            [cell for number, cell in enumerate(_cells(row)) if number in (0, 1, 3, 4)]
-            for row in rows[:count]
-        ]
         columns = ["network", "latency ms", "+-", "grade"]
-        found = lay_out(_printable(PrintedTable(title="", columns=columns, rows=cells, spare=["+-"])), width)
+        table = PrintedTable(title="", columns=columns, rows=_cells(rows[:count], columns), spare=["+-"])
+        found = lay_out(_printable(table), width)
         rest = [f"... and {len(rows) - count} slower ones"] if count < len(rows) else []
         lines = [*found.head, *found.body, *rest]
         folded = sum((cell_len(line) - 1) // width for line in lines if line) if width else 0
@@ -124,59 +122,21 @@ def first_numbers(rows: Sequence[Latency], width: int | None, height: int) -> li
 
 def _latency_table(title: str, rows: Sequence[Latency], batched: bool) -> PrintedTable:
     """Return the table of a configuration; `batched`: with images a second, as tables of batches are shown."""
-    columns = [
-        "network",
-        "latency ms",
-        "95 % interval",
-        "+-",
-        "grade",
-        "ratio",
-        "ratio +-",
-        "wall ms",
-        "p90 ms",
-        "sessions",
-    ]
-    cells = [_cells(row) for row in rows]
-    if batched:
-        columns.insert(2, "images/s")
-        cells = [
-            [*found[:2], f"{row.images_per_s:.1f}", *found[2:]]
-            for found, row in zip(cells, rows, strict=True)
-        ]
-    if any(row.arithmetic not in ("unknown", row.configuration.precision) for row in rows):
-        columns.append("arithmetic")
-        cells = [[*found, row.arithmetic] for found, row in zip(cells, rows, strict=True)]
-    if any(row.device_ms is not None for row in rows):
-        columns.append("device ms")
-        told = ["" if row.device_ms is None else ms_text(row.device_ms) for row in rows]
-        cells = [[*found, text] for found, text in zip(cells, told, strict=True)]
-    if any(row.fresh for row in rows):
-        columns += ["memory MB", "load ms", "first run ms"]
-        cells = [[*found, *_fresh_cells(row)] for found, row in zip(cells, rows, strict=True)]
-    if any(row.energy for row in rows):
-        columns += ["energy mJ", "above idle mJ", "sensor"]
-        cells = [[*found, *_energy_cells(row)] for found, row in zip(cells, rows, strict=True)]
-    return PrintedTable(title=title, columns=columns, rows=cells, spare=SPARE_COLUMNS)
-
-
-def _energy_cells(row: Latency) -> list[str]:
-    """Return mJ of an inference with half the width of their intervals, and the sensor that tells them."""
-    if row.energy is None:
-        return ["", "", ""]
-    amounts = row.energy.total, row.energy.above_idle
-    return [*(with_error(one.value, (one.high - one.low) / 2) for one in amounts), row.energy.sensor]
+    is_shown = {
+        "images/s": batched,
+        "arithmetic": any(row.arithmetic not in ("unknown", row.configuration.precision) for row in rows),
+        "device ms": any(row.device_ms is not None for row in rows),
+        **dict.fromkeys(("memory MB", "load ms", "first run ms"), any(row.fresh for row in rows)),
+        **dict.fromkeys(("energy mJ", "above idle mJ", "sensor"), any(row.energy for row in rows)),
+    }
+    columns = [name for name in _CELLS if is_shown.get(name, True)]
+    return PrintedTable(title=title, columns=columns, rows=_cells(rows, columns), spare=SPARE_COLUMNS)
 
 
 def with_error(value: float, error: float) -> str:
     """Return a value and its error, both to the error's second digit."""
     places = min(6, max(0, 1 - floor(log10(error)))) if error > 0 else 3
     return f"{value:.{places}f} +- {error:.{places}f}"
-
-
-def _fresh_cells(row: Latency) -> list[str]:
-    memory_mb = None if row.memory_bytes is None else row.memory_bytes / 1e6
-    values = (memory_mb, row.load_ms, row.fresh_first_run_ms)
-    return ["" if value is None else f"{value:.2f}" for value in values]
 
 
 def _print_findings(rows: Sequence[Latency]) -> None:
@@ -302,22 +262,37 @@ def _write_csv(file: TextIO, documents: Sequence[Mapping[str, object]], columns:
     writer.writerows([document[column] for column in columns] for document in documents)
 
 
-def _cells(row: Latency) -> list[str]:
-    low_ms, high_ms = row.interval_ms or (None, None)
-    ratio = row.estimate.ratio
-    p90 = "" if row.wall.p90_ms is None else ms_text(row.wall.p90_ms)
-    return [
-        row.architecture,
-        ms_text(row.latency_ms),
-        interval_text(low_ms, high_ms),
-        _half_text(row.latency_ms, row.interval_ms),
-        row.grade,
-        f"{ratio:.4f}",
-        _half_text(ratio, row.estimate.interval),
-        ms_text(row.wall.median_ms),
-        p90,
-        str(row.estimate.sessions),
-    ]
+def _cells(rows: Sequence[Latency], columns: Sequence[str]) -> list[list[str]]:
+    return [[_CELLS[title](row) for title in columns] for row in rows]
+
+
+# Of a latency, by the titles of their columns, in order.
+_CELLS: Mapping[str, Callable[[Latency], str]] = {
+    "network": lambda row: row.architecture,
+    "latency ms": lambda row: ms_text(row.latency_ms),
+    "images/s": lambda row: f"{row.images_per_s:.1f}",
+    "95 % interval": lambda row: interval_text(*(row.interval_ms or (None, None))),
+    "+-": lambda row: _half_text(row.latency_ms, row.interval_ms),
+    "grade": lambda row: row.grade,
+    "ratio": lambda row: f"{row.estimate.ratio:.4f}",
+    "ratio +-": lambda row: _half_text(row.estimate.ratio, row.estimate.interval),
+    "wall ms": lambda row: ms_text(row.wall.median_ms),
+    "p90 ms": lambda row: "" if row.wall.p90_ms is None else ms_text(row.wall.p90_ms),
+    "sessions": lambda row: str(row.estimate.sessions),
+    "arithmetic": lambda row: row.arithmetic,
+    "device ms": lambda row: "" if row.device_ms is None else ms_text(row.device_ms),
+    "memory MB": lambda row: "" if row.memory_bytes is None else f"{row.memory_bytes / 1e6:.2f}",
+    "load ms": lambda row: "" if row.load_ms is None else f"{row.load_ms:.2f}",
+    "first run ms": lambda row: "" if row.fresh_first_run_ms is None else f"{row.fresh_first_run_ms:.2f}",
+    "energy mJ": lambda row: "" if row.energy is None else _energy_text(row.energy.total),
+    "above idle mJ": lambda row: "" if row.energy is None else _energy_text(row.energy.above_idle),
+    "sensor": lambda row: "" if row.energy is None else row.energy.sensor,
+}
+
+
+def _energy_text(amount: Amount) -> str:
+    """Return mJ of an inference with half the width of their interval."""
+    return with_error(amount.value, (amount.high - amount.low) / 2)
 
 
 def _half_text(value: float, ends: tuple[float, float] | None) -> str:

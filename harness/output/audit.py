@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -60,18 +60,13 @@ def _errors(audit: Audit) -> PrintedTable:
 def _effects(title: str, effects: Sequence[Effect]) -> PrintedTable:
     """Return the effects whose interval excludes 0, the largest first."""
     clear = sorted((one for one in effects if one.is_clear), key=lambda one: -abs(one.mean))
-    rows = []
-    for one in clear:
-        low, high = one.interval or (one.mean, one.mean)
-        interval = f"{low:+.2%} .. {high:+.2%}"
-        rows.append(
-            [str(one.stage), f"{one.factor}: {one.level}", f"{one.mean:+.2%}", interval, str(one.count)]
-        )
+    cells: Mapping[str, Callable[[Effect], str]] = {
+        "stage": lambda one: str(one.stage),
+        "effect of": lambda one: f"{one.factor}: {one.level}",
+        "mean": lambda one: f"{one.mean:+.2%}",
+        "95 % interval": lambda one: " .. ".join(f"{end:+.2%}" for end in one.interval or [one.mean] * 2),
+        "count": lambda one: str(one.count),
+    }
     chance = f"{len(effects) / 20:.0f} would by chance"
-    return PrintedTable(
-        title=f"{title}: {len(clear)} of {len(effects)} effects exclude 0, {chance}",
-        columns=["stage", "effect of", "mean", "95 % interval", "count"],
-        rows=rows,
-        right=(2, 3, 4),
-        spare=("count", "95 % interval"),
-    )
+    title = f"{title}: {len(clear)} of {len(effects)} effects exclude 0, {chance}"
+    return PrintedTable.of(title, clear, cells, right=(2, 3, 4), spare=("count", "95 % interval"))

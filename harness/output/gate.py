@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,6 +10,7 @@ from harness.output.layout import PrintedTable
 from harness.output.tables import interval_text, print_json, print_table
 from harness.output.terminal import echo, plain
 from harness.query.gate import FileCheck, GateReport, WrittenBaseline
+from harness.query.gate_baseline import KeptLatency
 from space.atomic_files import write_file
 from space.text import counted
 
@@ -40,15 +42,9 @@ def print_gate(report: GateReport, *, json_output: bool, wide: bool = False) -> 
     if json_output:
         print_json(report.to_json())
     else:
-        columns = ["file", "fails if", "result", "change", "95 % interval", "note"]
-        rows = [_cells(check) for check in report.checks]
-        title = f"against {report.baseline}"
-        print_table(
-            PrintedTable(
-                title=title, columns=columns, rows=rows, right=(3, 4), folds=(5,), spare=("fails if",)
-            ),
-            wide=wide,
-        )
+        title, spare = f"against {report.baseline}", ("fails if",)
+        table = PrintedTable.of(title, report.checks, _CELLS, right=(3, 4), folds=(5,), spare=spare)
+        print_table(table, wide=wide)
     count = {name: sum(check.outcome == name for check in report.checks) for name in ("fail", "not judged")}
     echo(
         f"{counted(len(report.checks), 'check')}: {count['fail']} failed, {count['not judged']} could not be judged",
@@ -90,42 +86,27 @@ def print_written(written: WrittenBaseline, *, json_output: bool, wide: bool = F
     if json_output:
         print_json(written.to_json())
     else:
-        rows = [
-            [
-                file.name,
-                one.device,
-                one.runtime,
-                f"{one.latency_ms:.3f}",
-                f"{one.ratio:.4f}",
-                interval_text(one.low, one.high),
-                one.grade,
-            ]
-            for file in written.baseline.files
-            for one in file.latencies
-        ]
-        columns = ["file", "device", "runtime", "latency ms", "ratio", "95 % interval", "grade"]
-        spare = ("95 % interval", "device", "ratio")
+        cells: Mapping[str, Callable[[tuple[str, KeptLatency]], str]] = {
+            "file": lambda one: one[0],
+            "device": lambda one: one[1].device,
+            "runtime": lambda one: one[1].runtime,
+            "latency ms": lambda one: f"{one[1].latency_ms:.3f}",
+            "ratio": lambda one: f"{one[1].ratio:.4f}",
+            "95 % interval": lambda one: interval_text(one[1].low, one[1].high),
+            "grade": lambda one: one[1].grade,
+        }
+        kept = [(file.name, one) for file in written.baseline.files for one in file.latencies]
         title = f"{written.path}: {counted(len(written.baseline.files), 'file')}; ratios to the reference"
-        print_table(
-            PrintedTable(title=title, columns=columns, rows=rows, spare=spare, right=(3, 4, 5)), wide=wide
-        )
+        spare = ("95 % interval", "device", "ratio")
+        print_table(PrintedTable.of(title, kept, cells, spare=spare, right=(3, 4, 5)), wide=wide)
     for name, why in written.not_measured.items():
         echo(f"{name}: no latency to compare with: {why}", err=True)
 
 
-def _cells(check: FileCheck) -> list[str]:
-    return [
-        check.file,
-        str(check.rule),
-        check.outcome
-        if check.outcome != "fail"
-        else "slower"
-        if check.rule.metric == "latency"
-        else "larger",
-        _change(check),
-        _interval(check),
-        _note(check),
-    ]
+def _result(check: FileCheck) -> str:
+    if check.outcome != "fail":
+        return check.outcome
+    return "slower" if check.rule.metric == "latency" else "larger"
 
 
 def _change(check: FileCheck) -> str:
@@ -141,3 +122,13 @@ def _note(check: FileCheck) -> str:
     way = "" if check.note == "unchanged" else WAYS[check.way]
     place = ", ".join(part for part in (way, check.runtime) if part)
     return "; ".join(part for part in (place, check.note) if part)
+
+
+_CELLS: Mapping[str, Callable[[FileCheck], str]] = {
+    "file": lambda check: check.file,
+    "fails if": lambda check: str(check.rule),
+    "result": _result,
+    "change": _change,
+    "95 % interval": _interval,
+    "note": _note,
+}

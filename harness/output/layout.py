@@ -7,13 +7,16 @@ column's title.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import Any, TypeVar
 
 from rich.cells import cell_len
 
 from harness.output.terminal import words, wrap
+
+T = TypeVar("T")
 
 GAP = "  "
 LEAST_TEXT = 24  # columns of a text that is folded
@@ -34,6 +37,14 @@ class PrintedTable:
     right: Sequence[int] | None = None
     folds: Sequence[int] = ()
     spare: Sequence[str] = ()
+
+    @classmethod
+    def of(
+        cls, title: str, things: Iterable[T], cells: Mapping[str, Callable[[T], str]], **others: Any
+    ) -> PrintedTable:
+        """Return a table with a row for each thing and a column for each of `cells`, by its title; `others` are fields."""
+        rows = [[cell(thing) for cell in cells.values()] for thing in things]
+        return cls(title=title, columns=list(cells), rows=rows, **others)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

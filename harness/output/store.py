@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -37,10 +37,15 @@ def print_check(report: CheckReport, name: str, *, json_output: bool = False, wi
         print_json(asdict(report))
         return
     if report.troubles:
-        rows = [[_row(t), t.device, t.network, t.problem] for t in report.troubles]
-        columns, spare = ["row", "device", "network", "problem"], ("device", "network")
+        cells: Mapping[str, Callable[[Trouble], str]] = {
+            "row": _row,
+            "device": lambda one: one.device,
+            "network": lambda one: one.network,
+            "problem": lambda one: one.problem,
+        }
+        spare = ("device", "network")
         print_table(
-            PrintedTable(title=name, columns=columns, rows=rows, right=(), folds=(3,), spare=spare), wide=wide
+            PrintedTable.of(name, report.troubles, cells, right=(), folds=(3,), spare=spare), wide=wide
         )
     counts = [f"{report.rows} rows read", f"{len(report.troubles)} wrong"]
     counts += [f"{report.quarantined} quarantined"] if report.quarantined else []
@@ -57,23 +62,17 @@ def print_sessions(rows: Sequence[StoredSession], *, json_output: bool = False, 
     if not rows:
         echo("no session is stored that fits", err=True)
         return
-    columns = ["session", "network", "purpose", "device", "runtime", "started (UTC)", "s"]
-    cells = [
-        [
-            row.id[:_ID_SHOWN],
-            row.network,
-            f"{row.purpose}{' (quarantined)' if row.quarantined else ''}",
-            row.device,
-            row.runtime,
-            row.started_utc[:19],
-            f"{row.elapsed_s:.1f}",
-        ]
-        for row in rows
-    ]
+    cells: Mapping[str, Callable[[StoredSession], str]] = {
+        "session": lambda one: one.id[:_ID_SHOWN],
+        "network": lambda one: one.network,
+        "purpose": lambda one: f"{one.purpose}{' (quarantined)' if one.quarantined else ''}",
+        "device": lambda one: one.device,
+        "runtime": lambda one: one.runtime,
+        "started (UTC)": lambda one: one.started_utc[:19],
+        "s": lambda one: f"{one.elapsed_s:.1f}",
+    }
     spare = ("s", "runtime", "device", "started (UTC)", "purpose")
-    print_table(
-        PrintedTable(title="sessions", columns=columns, rows=cells, right=(6,), spare=spare), wide=wide
-    )
+    print_table(PrintedTable.of("sessions", rows, cells, right=(6,), spare=spare), wide=wide)
 
 
 def print_session(summary: SessionSummary, *, json_output: bool = False) -> None:

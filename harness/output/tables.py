@@ -109,8 +109,8 @@ def first_numbers(rows: Sequence[Latency], width: int | None, height: int) -> li
     """Return latencies as a table of at most `height` lines, or one network: the fastest, with half-widths and grades."""
     count = min(len(rows), max(1, height - 2))
     while True:
-        columns = ["network", "latency ms", "+-", "grade"]
-        table = PrintedTable(title="", columns=columns, rows=_cells(rows[:count], columns), spare=["+-"])
+        cells = {title: _CELLS[title] for title in ("network", "latency ms", "+-", "grade")}
+        table = PrintedTable.of("", rows[:count], cells, spare=["+-"])
         found = lay_out(_printable(table), width)
         rest = [f"... and {len(rows) - count} slower ones"] if count < len(rows) else []
         lines = [*found.head, *found.body, *rest]
@@ -129,8 +129,8 @@ def _latency_table(title: str, rows: Sequence[Latency], batched: bool) -> Printe
         **dict.fromkeys(("memory MB", "load ms", "first run ms"), any(row.fresh for row in rows)),
         **dict.fromkeys(("energy mJ", "above idle mJ", "sensor"), any(row.energy for row in rows)),
     }
-    columns = [name for name in _CELLS if is_shown.get(name, True)]
-    return PrintedTable(title=title, columns=columns, rows=_cells(rows, columns), spare=SPARE_COLUMNS)
+    cells = {name: cell for name, cell in _CELLS.items() if is_shown.get(name, True)}
+    return PrintedTable.of(title, rows, cells, spare=SPARE_COLUMNS)
 
 
 def with_error(value: float, error: float) -> str:
@@ -181,23 +181,16 @@ def print_failures(
     if csv_output:
         print_csv(documents, FAILURE_COLUMNS)
         return
-    columns = ["network", "kind", "device", "runtime", "time (UTC)", "message"]
-    rows = [
-        [
-            f.architecture,
-            f.kind,
-            f.configuration.device,
-            f.configuration.runtime,
-            f.time_utc[:19],
-            f.message,
-        ]
-        for f in failures
-    ]
+    cells: Mapping[str, Callable[[Failure], str]] = {
+        "network": lambda one: one.architecture,
+        "kind": lambda one: one.kind,
+        "device": lambda one: one.configuration.device,
+        "runtime": lambda one: one.configuration.runtime,
+        "time (UTC)": lambda one: one.time_utc[:19],
+        "message": lambda one: one.message,
+    }
     spare = ["time (UTC)", "runtime", "device"]
-    print_table(
-        PrintedTable(title="failures", columns=columns, rows=rows, right=(), folds=(5,), spare=spare),
-        wide=wide,
-    )
+    print_table(PrintedTable.of("failures", failures, cells, right=(), folds=(5,), spare=spare), wide=wide)
 
 
 def print_table(table: PrintedTable, *, wide: bool = False) -> None:
@@ -260,10 +253,6 @@ def _write_csv(file: TextIO, documents: Sequence[Mapping[str, object]], columns:
     writer = csv.writer(file)
     writer.writerow(columns)
     writer.writerows([document[column] for column in columns] for document in documents)
-
-
-def _cells(rows: Sequence[Latency], columns: Sequence[str]) -> list[list[str]]:
-    return [[_CELLS[title](row) for title in columns] for row in rows]
 
 
 # Of a latency, by the titles of their columns, in order.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from space.text import counted
 if TYPE_CHECKING:
     from harness.training import TrainedNetworks
     from search.training.images import Task
+    from search.work.training_folder import FinishedTraining
 
 MOST_CLASSES = 10  # whose names are shown
 
@@ -75,17 +77,11 @@ def _print_table(trained: TrainedNetworks, wide: bool) -> None:
         f"recipe {recipe.digest[:8]}, seed {recipe.seed}; top-1 in % of {len(task.val)} and {len(task.test)}"
         f"{' synthetic' if task.synthetic else ''} images"
     )
-    columns = ["network", "val top-1", "test top-1", "best epoch", "seconds"]
-    rows = [
-        [
-            str(one.trained.architecture),
-            f"{one.trained.best.val.top1:.2f}",
-            f"{one.trained.test.top1:.2f}",
-            str(one.trained.best.number),
-            f"{one.trained.train_ns / 1e9:.1f}",
-        ]
-        for one in trained
-    ]
-    print_table(
-        PrintedTable(title=title, columns=columns, rows=rows, spare=("seconds", "best epoch")), wide=wide
-    )
+    cells: Mapping[str, Callable[[FinishedTraining], str]] = {
+        "network": lambda one: str(one.trained.architecture),
+        "val top-1": lambda one: f"{one.trained.best.val.top1:.2f}",
+        "test top-1": lambda one: f"{one.trained.test.top1:.2f}",
+        "best epoch": lambda one: str(one.trained.best.number),
+        "seconds": lambda one: f"{one.trained.train_ns / 1e9:.1f}",
+    }
+    print_table(PrintedTable.of(title, trained, cells, spare=("seconds", "best epoch")), wide=wide)

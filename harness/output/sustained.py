@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from harness.estimates.reference import OTHERS_SHARE
@@ -52,9 +52,6 @@ def print_sustained_list(found: Sequence[Sustained], *, json_output: bool, wide:
             err=True,
         )
         return
-    columns = ["network", "device", "runtime", "time", "first ms", "last ms", "ratio", "95 % interval"]
-    columns += ["hottest C", "throttled", "disturbed", "began (UTC)", "ended"]
-    rows = [_line(one) for one in found]
     spare = [
         "began (UTC)",
         "disturbed",
@@ -65,7 +62,7 @@ def print_sustained_list(found: Sequence[Sustained], *, json_output: bool, wide:
         "95 % interval",
         "ended",
     ]
-    print_table(PrintedTable(title="runs under load", columns=columns, rows=rows, spare=spare), wide=wide)
+    print_table(PrintedTable.of("runs under load", found, _RUN, spare=spare), wide=wide)
 
 
 def summary(one: Sustained) -> list[str]:
@@ -106,61 +103,50 @@ def summary(one: Sustained) -> list[str]:
 
 
 def _minutes(one: Sustained) -> PrintedTable:
-    columns = [
-        "from",
-        "ms",
-        "p90 ms",
-        "reference ms",
-        "C",
-        "MHz",
-        "throttled",
-        "disturbed",
-        "other cores",
-        "runs",
-    ]
-    rows = [_cells(stretch) for stretch in one.stretches]
     title = f"{one.run.architecture} under load for {clock(one.seconds)}, {describe(one.run.configuration)}"
-    return PrintedTable(
-        title=title, columns=columns, rows=rows, right=range(len(columns)), spare=SPARE_COLUMNS
-    )
-
-
-def _cells(stretch: Stretch) -> list[str]:
-    return [
-        clock(stretch.start_s),
-        "disturbed" if stretch.median_ms is None else f"{stretch.median_ms:.3f}",
-        _number(stretch.p90_ms, 3),
-        _number(stretch.reference_ms, 3),
-        _number(stretch.temp_c, 1),
-        _number(stretch.clock_mhz, 0),
-        "yes" if stretch.signs else "",
-        "" if stretch.disturbed is None else f"{stretch.disturbed:.0%}",
-        "" if stretch.others_busy is None else f"{stretch.others_busy:.0%}",
-        "" if stretch.runs is None else str(stretch.runs),
-    ]
-
-
-def _line(one: Sustained) -> list[str]:
-    told = [stretch.median_ms for stretch in one.stretches if stretch.median_ms is not None]
-    temps = [stretch.temp_c for stretch in one.stretches if stretch.temp_c is not None]
-    low, high = one.interval or (None, None)
-    count = len(one.stretches)
-    return [
-        one.run.architecture,
-        one.run.configuration.device,
-        one.run.configuration.runtime,
-        clock(one.seconds),
-        _number(told[0] if told else None, 3),
-        _number(told[-1] if told else None, 3),
-        _number(one.ratio, 3) or "unknown",
-        "" if low is None or high is None else f"{low:.3f} .. {high:.3f}",
-        _number(max(temps, default=None), 1),
-        f"{one.throttled} of {count}",
-        f"{one.disturbed} of {count}",
-        one.run.started_utc[:16],
-        "" if one.run.ended == COMPLETE else "early",
-    ]
+    return PrintedTable.of(title, one.stretches, _STRETCH, right=range(len(_STRETCH)), spare=SPARE_COLUMNS)
 
 
 def _number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
+
+
+def _told_ms(one: Sustained, place: int) -> str:
+    """Return the latency of the first (0) or the last (-1) stretch that tells it."""
+    told = [stretch.median_ms for stretch in one.stretches if stretch.median_ms is not None]
+    return _number(told[place] if told else None, 3)
+
+
+def _hottest(one: Sustained) -> str:
+    return _number(max((s.temp_c for s in one.stretches if s.temp_c is not None), default=None), 1)
+
+
+_STRETCH: Mapping[str, Callable[[Stretch], str]] = {
+    "from": lambda one: clock(one.start_s),
+    "ms": lambda one: "disturbed" if one.median_ms is None else f"{one.median_ms:.3f}",
+    "p90 ms": lambda one: _number(one.p90_ms, 3),
+    "reference ms": lambda one: _number(one.reference_ms, 3),
+    "C": lambda one: _number(one.temp_c, 1),
+    "MHz": lambda one: _number(one.clock_mhz, 0),
+    "throttled": lambda one: "yes" if one.signs else "",
+    "disturbed": lambda one: "" if one.disturbed is None else f"{one.disturbed:.0%}",
+    "other cores": lambda one: "" if one.others_busy is None else f"{one.others_busy:.0%}",
+    "runs": lambda one: "" if one.runs is None else str(one.runs),
+}
+_RUN: Mapping[str, Callable[[Sustained], str]] = {
+    "network": lambda one: one.run.architecture,
+    "device": lambda one: one.run.configuration.device,
+    "runtime": lambda one: one.run.configuration.runtime,
+    "time": lambda one: clock(one.seconds),
+    "first ms": lambda one: _told_ms(one, 0),
+    "last ms": lambda one: _told_ms(one, -1),
+    "ratio": lambda one: _number(one.ratio, 3) or "unknown",
+    "95 % interval": lambda one: (
+        "" if one.interval is None else " .. ".join(f"{end:.3f}" for end in one.interval)
+    ),
+    "hottest C": _hottest,
+    "throttled": lambda one: f"{one.throttled} of {len(one.stretches)}",
+    "disturbed": lambda one: f"{one.disturbed} of {len(one.stretches)}",
+    "began (UTC)": lambda one: one.run.started_utc[:16],
+    "ended": lambda one: "" if one.run.ended == COMPLETE else "early",
+}

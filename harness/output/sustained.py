@@ -77,6 +77,12 @@ def summary(one: Sustained) -> list[str]:
             lines[0] += f"; of the reference in between {one.reference_ratio:.3f}"
     if one.sensor:
         lines.append(f"C: of the sensor {one.sensor}, the hottest in the mean")
+    return lines + _disturbances(one)
+
+
+def _disturbances(one: Sustained) -> list[str]:
+    """Return how much of a run was throttled or disturbed, and what is not known of it, in sentences."""
+    lines: list[str] = []
     is_long = one.seconds >= 60 * len(one.stretches) - 1
     whole = counted(
         len(one.stretches), "minute" if is_long else "stretch", "minutes" if is_long else "stretches"

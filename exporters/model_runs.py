@@ -38,9 +38,7 @@ def _onnx_run(model: bytes) -> Callable[[FloatArray], FloatArray]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.add_session_config_entry(
-        "session.intra_op.allow_spinning", "0"
-    )  # this machine's other programs have work to do
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other programs have work to do
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def run(image: FloatArray) -> FloatArray:

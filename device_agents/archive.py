@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import zipfile
@@ -33,7 +34,15 @@ FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest
 
 
 def build_archive(runtimes: Mapping[str, bytes] = MappingProxyType({})) -> tuple[bytes, str]:
-    """Return (the agent as a zipapp, its sha256 in hex), with the modules of further `runtimes` by name."""
+    """Return (the agent as a zipapp, its sha256 in hex), with the modules of further `runtimes` by name.
+
+    A process builds it once, so that all of its connections are to the same agent.
+    """
+    return _built(tuple(sorted(runtimes.items())))
+
+
+@functools.lru_cache(maxsize=4)
+def _built(runtimes: tuple[tuple[str, bytes], ...]) -> tuple[bytes, str]:
     package_dir = Path(__file__).resolve().parent
     sources = {
         "%s/%s" % (package_dir.name, path.relative_to(package_dir).as_posix()): path.read_bytes()
@@ -41,7 +50,7 @@ def build_archive(runtimes: Mapping[str, bytes] = MappingProxyType({})) -> tuple
         if path.name not in LEFT_OUT
     }
     outside = "%s/runtimes/outside/%s.py" % (package_dir.name, "%s")
-    sources.update({outside % name.replace("-", "_"): text for name, text in runtimes.items()})
+    sources.update({outside % name.replace("-", "_"): text for name, text in runtimes})
     buffer = io.BytesIO()
     buffer.write(SHEBANG)
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # compressors differ: see `deploy`

@@ -37,7 +37,9 @@ def model_logits(format: Format, model: bytes, images: FloatArray) -> FloatArray
 def _onnx_run(model: bytes) -> Callable[[FloatArray], FloatArray]:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other programs have work to do
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def run(image: FloatArray) -> FloatArray:
         return np.asarray(session.run(["logits"], {"image": image})[0], np.float32)

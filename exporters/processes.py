@@ -43,6 +43,8 @@ def converter_environment() -> dict[str, str]:
             "TF_USE_LEGACY_KERAS": "1",
             "CUDA_VISIBLE_DEVICES": "-1",
             "OMP_NUM_THREADS": "1",  # torch's sums are then the same wherever they are made; threads gain nothing here
+            # Where some are asked for (`model_runs`): beside other programs threads that spin take twenty times the processor.
+            "OMP_WAIT_POLICY": "PASSIVE",
             "PYTHONWARNINGS": "",  # the converters warn of themselves: no errors, whatever the user made of warnings
             "PYTHONPATH": os.pathsep.join([_PACKAGE_ROOT, *_python_path()]),
         }

@@ -6,6 +6,7 @@ that the agent reports become AgentError; a broken connection LinkError.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import time
@@ -103,6 +104,12 @@ class Deployment:
     sent_bytes: int
 
 
+@functools.lru_cache(maxsize=1)
+def _compressed(archive: bytes) -> bytes:
+    """Compress the agent, once a process, for its way alone: compressors differ, and the file's digest is kept with sessions."""
+    return zlib.compress(archive, 9)
+
+
 def deploy(transport: Transport, device: Device) -> Deployment:
     """Copy the agent to the device unless this version is there.
 
@@ -129,8 +136,7 @@ def deploy(transport: Transport, device: Device) -> Deployment:
         )
     sent_bytes = 0
     if not answer["present"]:
-        # Compressed on the way alone: compressors differ between machines, and the digest of the file is kept with sessions.
-        packed = zlib.compress(archive, 9)
+        packed = _compressed(archive)
         answer = _boot(transport, device, boot, packed)
         sent_bytes = len(packed)
         if not answer["present"]:

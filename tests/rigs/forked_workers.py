@@ -13,7 +13,8 @@ import pytest
 def forked_workers() -> Iterator[None]:
     """Fork workers while this lasts; users' are spawned. In all else they are alike: what they run is pickled and imported."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "search.work.local_pool", "search.work.trainings"])
+    # Any optimizer imports torch._dynamo, which takes as long as torch.
+    context.set_forkserver_preload(["torch._dynamo", "search.work.local_pool", "search.work.trainings"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("search.work.processes.multiprocessing.get_context", lambda method: context)
         yield

@@ -2,6 +2,7 @@
 
 It prints the tests that take most, each with the processor seconds of this process and of those that it started, and the seconds
 that passed: a test with many more of these on a free machine waits. Processes that outlive their test count where they end.
+With `--numprocesses` "this process" is the one that ran the test.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Generator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -60,6 +61,19 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool | None, b
         return (yield)
     finally:
         _taken[item.nodeid] = Taken(*(b - a for a, b in zip(before, clocks(), strict=True)))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Send what the tests of a process of pytest-xdist took."""
+    if (sent := getattr(session.config, "workeroutput", None)) is not None:
+        sent["taken"] = {name: list(one) for name, one in _taken.items()}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take in what a process of pytest-xdist has sent; one that died has sent nothing."""
+    for name, one in getattr(node, "workeroutput", {}).get("taken", {}).items():
+        _taken[name] = Taken(*one)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

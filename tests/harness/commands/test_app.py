@@ -46,7 +46,7 @@ from harness.commands.app import app, main
 from harness.commands.help_pages import command_line
 from rigs.compiled_agent import build_compiled
 command_line(app)
-build_compiled()  # once for all forks
+harness.devices.client._compressed(build_compiled()[0])  # once for all forks
 harness.devices.client.build_archive = build_compiled
 harness.store.database.OPENING_WAITS_S = (0.1,)  # for a server that is not there
 from harness.measurement.plan import LEVELS
@@ -516,7 +516,7 @@ def test_one_network_is_measured_and_measured_no_second_time(user: User, exporte
 
 @pytest.mark.converter
 def test_quiet_hides_progress_alone_before_and_after_the_command(user: User, exported: str) -> None:
-    command = ("measure", "-m", NETWORKS[0], "-r", "onnxruntime", "--level", "quick")
+    command = ("measure", "-m", NETWORKS[0], "-r", "onnxruntime")
     loud = user.run(*command, HARNESS_CACHE=exported)
     assert re.search(r"connecting[^$]*to measure[^$]*local: \d of 1 session", loud.stderr)
     for arguments in (("-q", *command), (*command, "--quiet"), ("measure", "-q", *command[1:], "--fresh")):

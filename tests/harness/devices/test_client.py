@@ -140,6 +140,6 @@ exec(sys.argv.pop(1))
 
 
 def test_what_arrives_damaged_is_no_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.devices.client.zlib.compress", lambda data, level: data)
+    monkeypatch.setattr("harness.devices.client._compressed", lambda archive: archive)
     with pytest.raises(DeviceError, match=r"the agent cannot be stored in .*: Error -3 while decompressing"):
         deploy(LocalTransport(), LocalDevice(name="odd", root=str(tmp_path / "root")))

@@ -104,10 +104,13 @@ SHAPES: dict[str, Callable[[np.random.Generator, int], npt.NDArray[np.float64]]]
 
 @pytest.fixture
 def ratios_of_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take a session's ratio as drawn: finding clean slices is another test's subject, and takes longer than all else."""
+    """Take a session's ratio as drawn, from cores as they usually are: finding clean slices is another test's subject, and takes
+    longer than all else.
+    """
     monkeypatch.setattr("harness.estimates.exchanged.session_ratios", lambda one: one.plan["ratios"])
     monkeypatch.setattr("harness.estimates.exchanged.usable_sessions", list)
     monkeypatch.setattr("harness.estimates.exchanged.doubt_of", lambda one: 0.0)
+    monkeypatch.setattr("harness.estimates.exchanged.moved_doubt", lambda one, quiet: 0.0)
 
 
 def looked_at(logs: Sequence[npt.NDArray[np.float64]], truth: float) -> tuple[bool, bool]:

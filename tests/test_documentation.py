@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import functools
 import inspect
@@ -21,7 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer.main
@@ -34,6 +35,7 @@ from harness.commands.app import app
 from harness.devices import client
 from harness.devices.answers import protocol_schema
 from harness.devices.config import AdbDevice, LocalDevice, SshDevice, parse_devices
+from harness.estimates import findings
 from harness.measurement.plan import SCREEN
 from space import Architecture, load_space
 
@@ -494,6 +496,22 @@ def test_the_page_of_the_protocol_has_the_harness_s_own_limits_and_every_verb_ev
         }
     boot = set(schema["boot"]["properties"]) | set(schema["survey"]["properties"])
     assert {name for name in names - boot if not re.search(rf"\b{name}\b", page)} == set()
+
+
+def test_the_page_of_numbers_has_each_kind_of_finding_with_the_best_grade_that_it_leaves() -> None:
+    rows = dict(
+        re.findall(r"^\| `([a-z-]+)` \| ([^|]+) \|", section("docs/numbers.md", "Findings"), re.MULTILINE)
+    )
+    assert sorted(rows) == sorted(get_args(findings.Kind))
+    calls = [node for node in ast.walk(ast.parse(inspect.getsource(findings))) if isinstance(node, ast.Call)]
+    for call in (call for call in calls if getattr(call.func, "id", "") == "Finding"):
+        told = {one.arg: one.value for one in call.keywords}
+        kind, cap = (
+            told["kind"],
+            told.get("cap", ast.Constant(findings.Finding.__dataclass_fields__["cap"].default)),
+        )
+        if isinstance(kind, ast.Constant) and isinstance(cap, ast.Constant):
+            assert rows[kind.value].startswith("a note" if cap.value == "A" else cap.value), kind.value
 
 
 def test_each_cell_of_the_tables_of_devices_says_run_emulated_never_run_or_refused() -> None:

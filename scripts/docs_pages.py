@@ -18,7 +18,7 @@ EXIT_STATUSES = {
     "sessions wait beside it; `harness gate`: a file could not be judged",
     "3": "a device or a measurement failed; the rest was measured and stored",
     "4": "a model could not be made",
-    "130": "stopped by Ctrl-C",
+    "130": "stopped, by Ctrl-C, SIGTERM or SIGHUP",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import functools
 import inspect
@@ -17,11 +18,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer.main
@@ -31,7 +32,11 @@ from rigs import with_tests
 
 import harness
 from harness.commands.app import app
+from harness.devices import client
+from harness.devices.answers import protocol_schema
 from harness.devices.config import AdbDevice, LocalDevice, SshDevice, parse_devices
+from harness.estimates import findings
+from harness.measurement.plan import SCREEN
 from space import Architecture, load_space
 
 ROOT = Path(__file__).parents[1]
@@ -454,6 +459,69 @@ def test_the_page_of_devices_toml_has_every_key_of_every_transport() -> None:
     for transport in (LocalDevice, SshDevice, AdbDevice):
         for key in set(transport.model_fields) - {"name"}:
             assert f"| `{key}` |" in page, f"{transport.__name__}: {key}"
+
+
+def section(document: str, title: str) -> str:
+    """Return the text below a heading of a document, up to the next heading."""
+    _, _, text = (ROOT / document).read_text().partition(f" {title}\n")
+    assert text, f"{document} has no {title!r}"
+    return re.split(r"^#+ ", text, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def test_the_page_of_the_protocol_has_the_harness_s_own_limits_and_every_verb_event_and_field() -> None:
+    waits = dict(
+        re.findall(
+            r"^\| (.+) \| .*?([\d]+) s\b", section("docs/interfaces.md", "How long the harness waits"), re.M
+        )
+    )
+    agent = {
+        "the agent's first line": client.START_TIMEOUT_S,
+        "`hello`": client.HELLO_TIMEOUT_S,
+        "`lock`": client.BOARD_TIMEOUT_S,
+        "`sensor`": 2 * client.ANSWER_TIMEOUT_S,
+        "`missing`, `probe`, `quiet`, `permissions`, `evict`": client.ANSWER_TIMEOUT_S,
+        "`run`, `profile`, `memory`, `blocks`: between two frames": client.SILENCE_S,
+        "`profile`, whole": client.PROFILE_S,
+    }
+    assert {name: float(waits[name]) for name in agent} == agent
+    job = {"plan": asdict(SCREEN.plan), "silence_s": 60}
+    page = DOCUMENTS[Path("docs/interfaces.md")]
+    assert f"{client.network_limit_s(job):.0f} s at level screen" in page
+    schema = protocol_schema()
+    names = {kind.split()[1] for kind in schema if " " in kind}
+    for model in schema.values():
+        names |= {
+            *model["properties"],
+            *(key for part in model.get("$defs", {}).values() for key in part["properties"]),
+        }
+    boot = set(schema["boot"]["properties"]) | set(schema["survey"]["properties"])
+    assert {name for name in names - boot if not re.search(rf"\b{name}\b", page)} == set()
+
+
+def test_the_page_of_numbers_has_each_kind_of_finding_with_the_best_grade_that_it_leaves() -> None:
+    rows = dict(
+        re.findall(r"^\| `([a-z-]+)` \| ([^|]+) \|", section("docs/numbers.md", "Findings"), re.MULTILINE)
+    )
+    assert sorted(rows) == sorted(get_args(findings.Kind))
+    calls = [node for node in ast.walk(ast.parse(inspect.getsource(findings))) if isinstance(node, ast.Call)]
+    for call in (call for call in calls if getattr(call.func, "id", "") == "Finding"):
+        told = {one.arg: one.value for one in call.keywords}
+        kind, cap = (
+            told["kind"],
+            told.get("cap", ast.Constant(findings.Finding.__dataclass_fields__["cap"].default)),
+        )
+        if isinstance(kind, ast.Constant) and isinstance(cap, ast.Constant):
+            assert rows[kind.value].startswith("a note" if cap.value == "A" else cap.value), kind.value
+
+
+def test_each_cell_of_the_tables_of_devices_says_run_emulated_never_run_or_refused() -> None:
+    words = r"\*\*run\*\*|emulated|never run|refused|int8 only"
+    rows = re.findall(
+        r"^\| (.+) \| (.+) \| (.+) \| (.+) \|$", DOCUMENTS[Path("docs/devices.md")], re.MULTILINE
+    )
+    states = [row[1:] for row in rows if row[1:] != ("fp32", "fp16", "int8")]
+    assert len(states) >= 30
+    assert [cell for row in states for cell in row if not re.match(rf"({words})\b|\*\*run\*\*", cell)] == []
 
 
 def test_every_benchmark_is_shown_with_its_command() -> None:

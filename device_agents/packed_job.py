@@ -492,7 +492,7 @@ class JobDriver:
             kind = event.get("event")
             told.add(event)
             if kind in ("measured", "refused"):
-                network, before, told = networks[event["network"]], told, SessionEvents()
+                network, before, told = networks[event["network"]], told, SessionEvents(told)
                 count += 1
                 if kind == "measured":
                     judge(network, before)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Dict, Sequence, Tuple
 
 from device_agents.clean_runs import DISTURBED_SHARE, CleanRuns
 from device_agents.packed_agent import Answer
 
+SINCE_BOOT = 16  # by how much a Raspberry Pi's marks since its start are shifted
+MEMORIES = ("throttled", "over_current")  # what a board keeps in mind of how it was held back
+Clocks = Dict[str, Tuple[str, int, int]]  # by core: its governor, and its least and highest clock in kHz
+
 
 class SessionEvents:
-    """A worker's report on one network, as far as it says whether the session was disturbed."""
+    """A worker's report on one network, as far as it says whether the session was disturbed. `before`: of the network before."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: SessionEvents | None = None) -> None:
+        self._conditions: Answer = {} if before is None else before.latest()
         self._samples: list[Answer] = []
         self._slices: list[Answer] = []
         self._warm: Answer = {}
@@ -20,7 +25,9 @@ class SessionEvents:
     def add(self, event: Answer) -> None:
         """Take an event."""
         kind = event.get("event")
-        if kind == "sample":
+        if kind == "conditions":
+            self._conditions = event["conditions"]
+        elif kind == "sample":
             self._samples.append(event)
         elif kind == "slice":
             self._slices.append(event)
@@ -29,11 +36,15 @@ class SessionEvents:
         elif kind == "measured":
             self._measured = event
 
+    def latest(self) -> Answer:
+        """Return the worker's conditions with what a board has in mind by now."""
+        return _remembered(self._conditions, self._samples)
+
     def trouble(self, plan: dict[str, Any], limits: dict[str, Any]) -> str:
         """Return `throttled`, `contended`, or '' of a session that is as it should be."""
-        if any(throttles(sample, limits) for sample in self._samples):
-            return "throttled"
         told = self._measured
+        if any(throttles(sample, limits) for sample in self._samples) or self._is_held_back(limits):
+            return "throttled"
         is_stolen = told.get("steal_s", 0.0) > limits["steal_share"] * told["loop_s"]
         if told["stop"] == "contended" or is_stolen or held_up(told, len(self._slices), limits):
             return "contended"
@@ -46,6 +57,63 @@ class SessionEvents:
         count = sum(clean.add(one) is not None for one in self._slices)
         enough = max(limits["fewest_slices"], min(plan["min_slices"], (len(self._slices) + 1) // 2))
         return "contended" if count + 1 < min(enough, len(self._slices)) else ""
+
+    def _is_held_back(self, limits: dict[str, Any]) -> bool:
+        """Return whether marks and counts of a board, or fixed clocks that are so no longer, tell of it between two samples."""
+        cores = [str(core) for core in self._measured.get("cores", [])]
+        freq = self._conditions.get("freq_khz", {})
+        fixed = _fixed_clocks(
+            cores,
+            self._conditions.get("governors", {}),
+            {core: one["min"] for core, one in freq.items() if "min" in one},
+            {core: one["max"] for core, one in freq.items() if "max" in one},
+        )
+        return any(
+            _is_marked(_remembered(self._conditions, self._samples[:place]), sample, limits)
+            or _are_set_anew(fixed, sample)
+            or _is_slow(fixed, sample, limits)
+            for place, sample in enumerate(self._samples)
+        )
+
+
+def _remembered(conditions: Answer, samples: Sequence[Answer]) -> Answer:
+    told = {name: sample[name] for sample in samples for name in MEMORIES if name in sample}
+    return dict(conditions, **told)
+
+
+def _is_marked(before: Answer, after: Answer, limits: dict[str, Any]) -> bool:
+    """Return whether a board's marks or counts grew between two readings of its conditions."""
+    marks = after.get("throttled", 0) & ~before["throttled"] if "throttled" in before else 0
+    counts = after.get("over_current", {})
+    grew = any(counts.get(name, 0) > count for name, count in before.get("over_current", {}).items())
+    return bool(marks >> SINCE_BOOT & limits["pi_mask"]) or grew
+
+
+def _fixed_clocks(
+    cores: Sequence[str], governors: dict[str, str], least: dict[str, int], most: dict[str, int]
+) -> Clocks:
+    """Return the cores' governors and clocks where these are locked or governed by `performance`; nothing for others."""
+    if not all(core in least and core in most for core in cores):
+        return {}
+    clocks = {core: (governors.get(core, ""), least[core], most[core]) for core in cores}
+    is_locked = all(low == high for _, low, high in clocks.values())
+    return clocks if is_locked or all(governor == "performance" for governor, _, _ in clocks.values()) else {}
+
+
+def _are_set_anew(fixed: Clocks, sample: Answer) -> bool:
+    """Return whether fixed clocks are set otherwise in a sample, where that tells."""
+    tables = [sample.get(name, {}) for name in ("governors", "min_khz", "max_khz")]
+    is_told = bool(fixed) and all(core in table for core in fixed for table in tables)
+    return is_told and _fixed_clocks(list(fixed), *tables) != fixed
+
+
+def _is_slow(fixed: Clocks, sample: Answer, limits: dict[str, Any]) -> bool:
+    """Return whether a core runs slower in a sample than it is locked at."""
+    now_khz = sample.get("freq_khz", {})
+    return any(
+        low == high and now_khz.get(core, high) < limits["locked_share"] * high
+        for core, (_, low, high) in fixed.items()
+    )
 
 
 def held_up(measured: Answer, slices: int, limits: dict[str, Any]) -> bool:

@@ -249,7 +249,9 @@ def combined_interval(value: float, interval: tuple[float, float], reach: float)
 
     In logarithms the two add as variances, each side apart.
     """
-    below, above = hypot(log(value / interval[0]), reach), hypot(log(interval[1] / value), reach)
+    below, above = (
+        min(hypot(log(one), reach), LARGEST_DEVIATION) for one in (value / interval[0], interval[1] / value)
+    )
     return value * exp(-below), value * exp(above)
 
 

@@ -12,7 +12,14 @@ from math import exp, hypot, log, pi, sqrt
 from statistics import fmean, median, variance
 
 from harness.estimates.clean_runs import FEWEST_SLICES, doubt_of, usable_sessions
-from harness.estimates.estimate import COVERAGE, USUAL_DF, USUAL_SD, RatioEstimate, session_ratios
+from harness.estimates.estimate import (
+    COVERAGE,
+    LARGEST_DEVIATION,
+    USUAL_DF,
+    USUAL_SD,
+    RatioEstimate,
+    session_ratios,
+)
 from harness.estimates.moved import moved_doubt, near_sessions
 from harness.records import ReferenceLatency, SessionRecord
 from space.statistics import student
@@ -80,7 +87,7 @@ def exchanged_estimate(
         reach = _reach(logs, ratios, error)
         pairs = zip(used, references, strict=True)
         moved = [moved_doubt(one, quiet) for sessions, quiet in pairs for one in sessions]
-        reach = hypot(reach, unlikeness(exp(center)) * fmean(moved)) + _unseen(used)
+        reach = min(hypot(reach, unlikeness(exp(center)) * fmean(moved)) + _unseen(used), LARGEST_DEVIATION)
         interval = (exp(center - reach), exp(center + reach))
     names = [one.process for sessions in used for one in sessions]
     return RatioEstimate(

@@ -16,7 +16,7 @@ from typing import Any
 
 from device_agents.pacing import Durations, Pace
 from harness.devices.assembly import Assembly
-from harness.devices.conditions import HOTTER_C, NVIDIA_BITS, PI_BITS
+from harness.devices.conditions import HOTTER_C, LOCKED_SHARE, NVIDIA_BITS, PI_BITS
 from harness.devices.config import (
     PACKED,
     Device,
@@ -256,6 +256,7 @@ def _limits() -> dict[str, Any]:
         "gate_patience_s": gate.PATIENCE_S,
         "gate_poll_s": gate.POLL_S,
         "hotter_c": HOTTER_C,
+        "locked_share": LOCKED_SHARE,
         "pi_mask": sum(PI_BITS),
         "nvidia_mask": sum(NVIDIA_BITS),
         "gpu_providers": GPU_PROVIDERS,

@@ -508,8 +508,7 @@ class Store:
             raise StoreError(f"store {self.name}: opened to read; nothing is written to it")
         if self._spool is None or self._spool.is_empty:
             try:
-                with self._engine.begin() as connection:
-                    WRITERS[kind](connection, record, again)
+                self._put(kind, record, again)
                 return
             except (sa.exc.SQLAlchemyError, UnicodeError) as error:
                 if self._spool is None or not is_away(error):
@@ -535,15 +534,24 @@ class Store:
         """Write an entry that waited, unless it is there already. Raises: ValueError when it is none or is refused for good."""
         kind = entry["kind"]
         try:
-            record = _RECORDS[kind](entry["record"])
-            with self._engine.begin() as connection:
-                WRITERS[kind](connection, record, True)
+            self._put(kind, _RECORDS[kind](entry["record"]), True)
         except (KeyError, TypeError) as error:
             raise ValueError(f"no record: {error}") from error
         except sa.exc.SQLAlchemyError as error:
             if is_away(error):
                 raise
             raise ValueError(first_line(error)) from error
+
+    def _put(self, kind: str, record: Any, again: bool) -> None:
+        """Write a record in a transaction; `again`: unless it is there, also where another process puts it there meanwhile."""
+        for is_last in (not again, True):
+            try:
+                with self._engine.begin() as connection:
+                    WRITERS[kind](connection, record, again)
+                return
+            except sa.exc.IntegrityError:
+                if is_last:
+                    raise
 
     def _note_trouble(self, error: BaseException) -> None:
         self.trouble = f"{first_line(error)}; {remedy_of(error)}"

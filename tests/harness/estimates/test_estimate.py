@@ -287,3 +287,5 @@ def test_an_uncertain_factor_widens_an_interval_as_variances_add() -> None:
     assert np.log(2.0 / low) == pytest.approx(np.hypot(np.log(1.03), 0.04))
     assert np.log(high / 2.0) == pytest.approx(np.hypot(np.log(1.04), 0.04))
     assert combined_interval(2.0, (1.9, 2.2), 0.0) == pytest.approx((1.9, 2.2))
+    low, high = combined_interval(2.0, (1.9, 2.2), 1e6)
+    assert 0 < low < 1e-9 and 1e9 < high < np.inf, "of a doubt beyond all numbers"

@@ -68,6 +68,14 @@ def test_too_few_slices_carry_no_interval_and_none_at_all_no_ratio() -> None:
         estimated([], [])
 
 
+def test_a_doubt_beyond_all_numbers_makes_an_interval_without_bounds() -> None:
+    cores = {"core_to_core": {"ns": [1e9], "alone_ns": 70.0, "guest": True}}
+    far = [session(one, scheduling={"delay_source": "schedstat", **cores}) for one in (1.3, 1 / 1.3)]
+    quiet = replace(QUIET, core_to_core_ns=70.0)
+    low, high = exchanged_estimate(far[:1], far[1:], (quiet, quiet), 0.05).interval or (1, 1)
+    assert 0 < low < 1e-9 and 1e9 < high < np.inf
+
+
 def test_what_shared_caches_do_is_doubted_by_how_unlike_the_models_are() -> None:
     def width(ratio: float, quiet: ReferenceLatency) -> float:
         busy = {"scheduling": {"delay_source": "schedstat", "others_busy": 1.0}}

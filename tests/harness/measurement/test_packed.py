@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from factories.model_files import dense, save, save_tflite
-from factories.records import make_session, make_slice
+from factories.records import CONFIGURATION, make_session, make_slice
 from rigs.other_pythons import find_interpreters, stand_in
 from rigs.packed_jobs import (
     Change,
@@ -773,9 +773,13 @@ def test_throttling_is_seen_on_both_sides_alike(ran: Ran) -> None:
         assert throttles(sample, limits) == bool(throttle_signs(sample)), sample
 
 
-def heard_of(session: SessionRecord) -> SessionEvents:
-    """Return what a packed job heard of a session."""
-    told = SessionEvents()
+def heard_of(session: SessionRecord, before: SessionEvents | None = None) -> SessionEvents:
+    """Return what a packed job heard of a session; `before`: of the one before it in the same worker."""
+    told = SessionEvents(before)
+    if before is None:
+        told.add({"event": "conditions", "conditions": session.conditions_before})
+    for sample in session.samples:
+        told.add({"event": "sample", **sample})
     loops = {"network_loops": session.network_loops, "reference_loops": session.reference_loops}
     told.add({"event": "warm", **loops})
     for piece in session.slices:
@@ -802,6 +806,59 @@ def test_what_held_a_session_up_is_seen_on_both_sides_alike(told: dict[str, Any]
     session = make_session(slices, loop_s=2.0, scheduling={"delay_source": "schedstat", **told})
     assert session_runner.setback(session) == trouble
     assert heard_of(session).trouble(session.plan, packed._limits()) == trouble
+
+
+FREE = {"governors": {"0": "schedutil"}, "freq_khz": {"0": {"min": 300, "max": 900, "current": 900}}}
+LOCKED = {"governors": {"0": "performance"}, "freq_khz": {"0": {"min": 900, "max": 900, "current": 900}}}
+GOVERNED = {"governors": {"0": "performance"}, "freq_khz": {"0": {"min": 300, "max": 900, "current": 900}}}
+
+
+def clocks(governor: str, least: int, most: int, current: int = 900) -> dict[str, Any]:
+    """Return a sample of the clock of core 0."""
+    limits = {"governors": {"0": governor}, "min_khz": {"0": least}, "max_khz": {"0": most}}
+    return {**limits, "freq_khz": {"0": current}}
+
+
+@pytest.mark.parametrize(
+    ("tier", "before", "samples", "trouble"),
+    [
+        ("C", {"throttled": 0}, [{"throttled": 0}, {"throttled": 1 << 16}], "throttled"),
+        ("C", {"throttled": 1 << 16}, [{"throttled": 1 << 16}], ""),
+        ("C", {}, [{"throttled": 1 << 16}], ""),
+        ("C", {}, [{"throttled": 0}, {"throttled": 1 << 18}, {"throttled": 1 << 18}], "throttled"),
+        ("C", {"over_current": {"oc1": 2}}, [{"over_current": {"oc1": 3}}], "throttled"),
+        ("C", {"over_current": {"oc1": 2}}, [{"over_current": {"oc1": 2}}], ""),
+        ("C", FREE, [clocks("schedutil", 300, 600)], ""),
+        ("A", LOCKED, [clocks("performance", 900, 900)], ""),
+        ("A", LOCKED, [clocks("performance", 600, 600)], "throttled"),
+        ("A", LOCKED, [clocks("performance", 300, 900)], "throttled"),
+        ("A", LOCKED, [clocks("performance", 900, 900, current=860)], ""),
+        ("A", LOCKED, [{"freq_khz": {"0": 850}}], "throttled"),
+        ("B", GOVERNED, [clocks("performance", 300, 900, current=300)], ""),
+        ("B", GOVERNED, [clocks("schedutil", 300, 900)], "throttled"),
+        ("B", GOVERNED, [clocks("performance", 300, 600)], "throttled"),
+    ],
+)
+def test_what_held_a_board_back_between_samples_is_seen_on_both_sides_alike(
+    tier: str, before: dict[str, Any], samples: list[dict[str, Any]], trouble: str
+) -> None:
+    at_ns = 10**9
+    one = replace(make_slice([2_000_000] * 5, [1_000_000] * 2, [1_000_000] * 2), at_ns=at_ns)
+    told = [sample | {"at_ns": at_ns} for sample in samples]
+    session = make_session(
+        [one] * 12,
+        configuration=replace(CONFIGURATION, clock_tier=tier, cores=(0,), threads=1),
+        conditions_before=before,
+        samples=tuple(told),
+        scheduling={"delay_source": "schedstat", "cores": [0]},
+    )
+    assert session_runner.setback(session) == trouble
+    heard = heard_of(session)
+    assert heard.trouble(session.plan, packed._limits()) == trouble
+    later = replace(session, conditions_before={}, samples=session.samples[-1:])  # of the same worker
+    assert heard_of(later, heard).trouble(session.plan, packed._limits()) == (
+        trouble if before in (LOCKED, GOVERNED) else ""
+    )
 
 
 # --- a job that is interrupted ---------------------------------------------------------------------

@@ -43,7 +43,7 @@ import harness.store
 from harness.errors import StoreError, Unstorable
 from harness.estimates.reference import CALIBRATION_SD
 from harness.records import ReferenceLatency, SessionRecord
-from harness.store import VERSION, Store, database, default_url
+from harness.store import VERSION, Store, database, default_url, writing
 from harness.store.latencies import latencies
 from harness.store.maintenance import check_store, quarantine
 from harness.store.raw import MAX_BYTES, pack_raw, raw_document, unpack_raw
@@ -174,6 +174,24 @@ def test_every_session_tells_the_level_of_the_reference_but_those_set_apart(stor
         (1000 + minute, f"worker {minute}") for minute in range(4)
     ]
     assert [level.started_utc[14:16] for level in levels] == ["00", "01", "02", "03"]
+
+
+def test_a_record_that_another_process_stores_at_the_same_moment_is_there_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = make_session()
+
+    def look(connection: sa.Connection, table: sa.Table, values: dict[str, Any]) -> bool:
+        monkeypatch.undo()
+        with Store(str(store.engine.url.database)) as other:
+            other.add_session(session)
+        return False  # as it was a moment before
+
+    monkeypatch.setattr(writing, "_is_there", look)
+    store.add_session(session, again=True)
+    assert store.sessions(CONFIGURATION) == [session]
+    with pytest.raises(StoreError, match=r"UNIQUE|unique"):
+        store.add_session(session)
 
 
 def test_the_reference_latency_is_pooled_and_knows_how_uncertain_it_is(store: Store) -> None:

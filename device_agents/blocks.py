@@ -12,6 +12,7 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any, Callable
 
+from device_agents.core_to_core import CoreToCore
 from device_agents.models import load_model
 from device_agents.outputs import Outputs
 from device_agents.quota import ThrottledTime, read_quota
@@ -33,6 +34,7 @@ def run_blocks(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
     """
     job = message["job"]
     reporter.enter("load")
+    core_to_core = CoreToCore.of(message)
     models: dict[str, Loaded] = {}
     for which in ("reference", "network"):
         models[which], loaded = load_model(job, job[which], Path(message["parts_dir"]))
@@ -50,6 +52,7 @@ def run_blocks(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
         run = models[which].run if which in models else None
         if job["settle_s"]:
             runner.settle(run, job["settle_s"])
+        core_to_core.begin()
         begin, before, start_ns = CoreTimes(), delay.read(), perf_counter_ns()
         awake_ns = slept_ns()
         count = (
@@ -63,9 +66,13 @@ def run_blocks(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
         asleep_ns = slept_ns() - awake_ns
         if asleep_ns > CLOCKS_NS:
             block["slept_s"] = asleep_ns / NS_PER_S
+        core_to_core.take()
+        if apart := core_to_core.told():
+            block["core_to_core"] = apart
         reporter.send(block)
     for one in outputs.values():
         one.check()
+    core_to_core.end()
     return {"threads": job["threads"], "cores": message["cores"], "blocks": len(job["blocks"])}
 
 

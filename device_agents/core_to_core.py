@@ -18,6 +18,8 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
+from device_agents.runtimes import uses_accelerator
+
 ROUND_TRIPS = 100  # of a block, some 30 us
 BLOCKS = 15
 # The block at this place, by rising time: an interrupt, or another program's turn, spoils the slowest.
@@ -55,13 +57,20 @@ class CoreToCore:
                 live(line, self._memory)
         line.close()
 
+    @classmethod
+    def of(cls, message: dict[str, Any]) -> CoreToCore:
+        """Return that of a worker by its instructions; of one thread, and on an accelerator, nothing is told."""
+        job = message["job"]
+        provider = str(job["options"].get("provider", ""))
+        return cls([] if job["threads"] == 1 or uses_accelerator(provider) else message["cores"])
+
     def begin(self) -> None:
-        """Measure for the first time in a network's session."""
+        """Measure for the first time in a network's session, or in a block."""
         self._taken_ns = []
         self.take()
 
     def take(self) -> None:
-        """Measure once more; what cannot be measured is not told for the whole session."""
+        """Measure once more; what cannot be measured is not told from then on."""
         found = self._farthest_ns() if self._child else None
         if found is None:
             self.end()
@@ -69,7 +78,7 @@ class CoreToCore:
             self._taken_ns.append(found)
 
     def told(self) -> dict[str, Any]:
-        """Return `ns`: the latencies of this session, one way; `alone_ns`: the time that the same reads and writes take on one
+        """Return `ns`: the latencies since it began, one way; `alone_ns`: the time that the same reads and writes take on one
         core; `guest`: whether this is known to be a virtual machine. Empty where nothing is told.
         """
         if not self._child:

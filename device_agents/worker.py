@@ -171,9 +171,7 @@ class Session:
         self._parts: dict[str, bytes] = {}  # read and verified once, some 60 % of any model
         self.is_accelerated = uses_accelerator(str(job["options"].get("provider", "")))
         self._is_one_thread = is_one_thread(job)
-        self._core_to_core = CoreToCore(
-            [] if job["threads"] == 1 or self.is_accelerated else message["cores"]
-        )
+        self._core_to_core = CoreToCore.of(message)
         self._has_quota = read_quota() is not None
         self._delay = RunDelay(self._is_one_thread, ThrottledTime() if self._has_quota else None)
         self._stopwatch = Stopwatch(self._delay)

@@ -523,7 +523,7 @@ class HoldUps(Said):
 
 
 class BetweenCores(Said):
-    """Latency between the cores of several threads, one way, in ns: each time that it was measured in a session."""
+    """Latency between the cores of several threads, one way, in ns: each time that it was measured in a session or a block."""
 
     ns: Annotated[list[Nanoseconds], Field(min_length=1, max_length=2)]
     alone_ns: Nanoseconds
@@ -612,6 +612,7 @@ class BlockEvent(Said):
     others_busy: Share = 0
     steal_s: Seconds = 0
     slept_s: Seconds = 0
+    core_to_core: BetweenCores | None = None
 
 
 _ANSWERS: dict[str, type[Said]] = {

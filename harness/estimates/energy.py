@@ -16,11 +16,13 @@ import numpy as np
 
 from harness.devices.conditions import others_on_gpu
 from harness.estimates.estimate import COVERAGE
+from harness.estimates.moved import apart_in_blocks, are_far
 from harness.estimates.reference import OTHERS_SHARE, others_busy
 from harness.estimates.sustained import REST_SHARE, disturbed_share, paused_in
 from harness.records import BlockRun, TimedBlock, of_last_model
 from space.indexing import FloatArray
 from space.statistics import student
+from space.text import counted
 
 FEWEST_CYCLES = 3
 FEWEST_READINGS = 10  # of a block
@@ -74,14 +76,14 @@ def energy_of(run: BlockRun) -> Energy:
     if run.scheduling.get("slept_s"):
         raise NoEnergy("the device was suspended meanwhile")
     powers = _Powers(run)
-    blocks = run.blocks
+    blocks, apart = run.blocks, apart_in_blocks(run)
     totals: dict[str, list[float]] = {"network": [], "reference": []}
     above, idle_w, network_w = [], [], []
     for number, block in enumerate(blocks):
         if block.which == "idle" or not block.runs:
             continue
         is_disturbed = (disturbed_share(run, block) or 0.0) > MOST_DISTURBED
-        if is_disturbed or paused_in(block) > REST_SHARE * block.seconds:
+        if is_disturbed or are_far(apart[number]) or paused_in(block) > REST_SHARE * block.seconds:
             continue
         run_s = block.seconds / block.runs
         watts = powers.of(block)
@@ -92,7 +94,12 @@ def energy_of(run: BlockRun) -> Energy:
             network_w.append(watts)
             above.append(1e3 * (watts - fmean(beside)) * run_s)
     if min(len(above), len(totals["reference"])) < FEWEST_CYCLES:
-        raise NoEnergy(f"{len(above)} undisturbed turns, at least {FEWEST_CYCLES} tell an interval")
+        far = (
+            f", cores far apart in {counted(sum(map(are_far, apart)), 'block')}"
+            if any(map(are_far, apart))
+            else ""
+        )
+        raise NoEnergy(f"{len(above)} undisturbed turns{far}, at least {FEWEST_CYCLES} tell an interval")
     if min(*totals["network"], *totals["reference"]) <= 0:
         raise NoEnergy("the sensor counted nothing while a network ran")
     busy = [block.others_busy for block in blocks if block.others_busy is not None]

@@ -20,7 +20,7 @@ from harness.estimates.reference import (
     reference_level_ns,
     session_slowness,
 )
-from harness.records import ReferenceLatency, SessionRecord
+from harness.records import BlockRun, Configuration, ReferenceLatency, SessionRecord
 
 # TFLite with programs on the other core: while the reference took 3 to 13 % longer than when quiet, a network that was not
 # slowed at all moved by 0.83 of that; in ONNX Runtime ratios moved by a quarter of it.
@@ -67,7 +67,7 @@ def shared_caches_doubt(session: SessionRecord, reference: ReferenceLatency) -> 
 
 def core_to_core_ns(session: SessionRecord) -> float | None:
     """Return the latency between the cores of a session of several threads, one way, in ns: the longest told, or None."""
-    return max(_told_ns(session), default=None)
+    return max(_told_ns(session.scheduling.get("core_to_core")), default=None)
 
 
 def usual_core_to_core_ns(levels: Sequence[ReferenceLevel], reference_ns: float) -> float | None:
@@ -98,15 +98,24 @@ def apart(session: SessionRecord, reference: ReferenceLatency) -> float | None:
     The usual is that of the sessions which tell the reference's latency. Where these may all be of cores that a host has put far
     apart, it is no more than what neighboring cores take.
     """
-    found = [each for each in _told_ns(session) if each > 0]
-    usual_ns = reference.core_to_core_ns
-    if not found or not usual_ns:
-        return None
-    told = session.scheduling["core_to_core"]
-    alone_ns = number(told.get("alone_ns"))
-    if told.get("guest") is True and alone_ns:
-        usual_ns = min(usual_ns, GUEST_SHARE * alone_ns)
-    return max(_times(each, usual_ns) for each in found)
+    return _times_apart(session.scheduling.get("core_to_core"), reference.core_to_core_ns)
+
+
+def apart_in_blocks(run: BlockRun) -> list[float | None]:
+    """Return of each block of a run how many times as far apart as usual the cores were, as `apart` does.
+
+    The usual is the run's own median.
+    """
+    told = run.scheduling.get("core_to_core")
+    entries = told if isinstance(told, list | tuple) else ()
+    found = [ns for entry in entries for ns in _told_ns(entry)]
+    times = [_times_apart(entry, median(found or [0.0])) for entry in entries[: len(run.blocks)]]
+    return times + [None] * (len(run.blocks) - len(times))
+
+
+def are_far(times: float | None) -> bool:
+    """Return whether cores are so many times as far apart as usual, or as near, that it moves latencies."""
+    return times is not None and times > 1 + APART_SHARE
 
 
 def near_sessions(sessions: Sequence[SessionRecord], reference: ReferenceLatency) -> list[SessionRecord]:
@@ -114,26 +123,27 @@ def near_sessions(sessions: Sequence[SessionRecord], reference: ReferenceLatency
 
     Others that something else spoiled are none.
     """
-    near = [one for one in sessions if (apart(one, reference) or 1.0) <= 1 + APART_SHARE]
+    near = [one for one in sessions if not are_far(apart(one, reference))]
     return list(sessions) if all(map(spoiled_by, near)) else near
 
 
 def far_cores_doubt(session: SessionRecord, reference: ReferenceLatency) -> float:
     """Return how far the cores' distance may have moved a session's ratio, relative; 0 of one thread, and on an accelerator."""
-    if (
-        session.configuration.threads == 1
-        or session.configuration.uses_gpu
-        or not session.configuration.feels_pace
-    ):
+    if not hands_over(session.configuration):
         return 0.0
     times = apart(session, reference)
     if times is not None:
-        return FAR_SHARE * (times - 1) if times > 1 + APART_SHARE else 0.0
+        return FAR_SHARE * (times - 1) if are_far(times) else 0.0
     if taken_share(session) > OTHERS_SHARE:
         return UNTOLD_DOUBT
     level_ns = reference_level_ns(session)
     slower = 0.0 if level_ns is None else level_ns / reference.latency_ns - 1 - QUIET_NOISE
     return UNTOLD_SHARE * max(0.0, slower)
+
+
+def hands_over(configuration: Configuration) -> bool:
+    """Return whether several threads of the processor share a network, and hand over to each other at its operators."""
+    return configuration.threads > 1 and not configuration.uses_gpu and configuration.feels_pace
 
 
 def taken_share(session: SessionRecord) -> float:
@@ -146,7 +156,16 @@ def _times(one_ns: float, other_ns: float) -> float:
     return max(one_ns / other_ns, other_ns / one_ns)
 
 
-def _told_ns(session: SessionRecord) -> list[float]:
-    told = session.scheduling.get("core_to_core")
+def _times_apart(told: object, usual_ns: float | None) -> float | None:
+    found = [each for each in _told_ns(told) if each > 0]
+    if not found or not usual_ns or not isinstance(told, Mapping):
+        return None
+    alone_ns = number(told.get("alone_ns"))
+    if told.get("guest") is True and alone_ns:
+        usual_ns = min(usual_ns, GUEST_SHARE * alone_ns)
+    return max(_times(each, usual_ns) for each in found)
+
+
+def _told_ns(told: object) -> list[float]:
     values = told.get("ns") if isinstance(told, Mapping) else None
     return [each for each in map(number, values if isinstance(values, list) else ()) if each is not None]

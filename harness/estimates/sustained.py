@@ -1,9 +1,9 @@
 """Latency of a device that is kept busy, minute by minute, and how much slower it ends than it began.
 
 Runs in which threads waited for a core are another program's doing and no throttling: they are left out, and a stretch of which
-too many are is told as disturbed and counts for nothing. Where other cores are kept busy, times are told, and the ends are not
-compared by them: what that does to shared caches and memory looks like heat. It is one run: its interval speaks of these
-minutes, and not of another day, another room or another phone of that name.
+too many are is told as disturbed and counts for nothing. Where other cores are kept busy, or those of several threads are not as
+far apart as usual, times are told, and the ends are not compared by them: what that does to a network looks like heat. It is one
+run: its interval speaks of these minutes, and not of another day, another room or another phone of that name.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from device_agents.clean_runs import DISTURBED_SHARE, baseline_ns
 from harness.devices.conditions import number, others_on_gpu, signs_of_samples
 from harness.estimates.clean_runs import SETTLING_RUNS, STEAL_SHARE
 from harness.estimates.estimate import COVERAGE
+from harness.estimates.moved import apart_in_blocks, are_far
 from harness.estimates.reference import OTHERS_SHARE
 from harness.records import BlockRun, TimedBlock
 from space.statistics import student
@@ -44,7 +45,8 @@ class Stretch:
 
     `start_s` from the run's beginning. `median_ms` and `p90_ms` of clean runs, None where it is disturbed; `runs` of the network
     in it, None where it broke off. `disturbed`: the share of timed runs that waited for a core, None where the system does not
-    tell. `reference_ms`: the reference's median. `temp_c` of the run's hottest sensor, `clock_mhz` of the measured cores or of
+    tell. `reference_ms`: the reference's median. `cores_apart`: how many times as far apart as usual the cores of several threads
+    were, or as near, None where that is not known. `temp_c` of the run's hottest sensor, `clock_mhz` of the measured cores or of
     the GPU, `signs` of throttling: of samples within.
     """
 
@@ -56,6 +58,7 @@ class Stretch:
     disturbed: float | None
     others_busy: float | None
     reference_ms: float | None
+    cores_apart: float | None
     temp_c: float | None
     clock_mhz: float | None
     signs: tuple[str, ...]
@@ -203,6 +206,7 @@ class _Seen:
         self._run = run
         self._baselines = {which: self._baseline_ns(which) for which in ("network", "reference")}
         self._signs = signs_of_samples(run)
+        self._apart = dict(zip((block.start_ns for block in run.blocks), apart_in_blocks(run), strict=True))
 
     def stretches(self) -> Iterator[Stretch]:
         """Yield a stretch for each block of the network, however short."""
@@ -279,6 +283,7 @@ class _Seen:
             reference_ms=None
             if before is None or (value := self._settled_median(before)) is None
             else value / 1e6,
+            cores_apart=max(filter(None, map(self._apart.get, (start_ns, block.start_ns))), default=None),
             temp_c=fmean(temps) if temps else None,
             clock_mhz=fmean(clocks) if clocks else None,
             signs=tuple(dict.fromkeys(signs)),
@@ -316,8 +321,9 @@ class _Seen:
         return baseline_ns([delay_ns for block in blocks for delay_ns in block.delays_ns], shortest_ns)
 
     def _counts(self, block: TimedBlock) -> bool:
-        """Return whether a block may speak of the device alone: what a program on another core does to caches looks like heat."""
-        return not self._is_stolen(block) and (block.others_busy or 0.0) <= OTHERS_SHARE
+        """Return whether a block may speak of the device alone: shared caches, and cores that a host moved, look like heat."""
+        is_alone = (block.others_busy or 0.0) <= OTHERS_SHARE
+        return is_alone and not self._is_stolen(block) and not are_far(self._apart[block.start_ns])
 
     @staticmethod
     def _is_stolen(block: TimedBlock) -> bool:

@@ -26,6 +26,7 @@ class BlockRunBuilder:
         self._runs: list[Mapping[str, Any]] = []
         self._samples: list[dict[str, Any]] = []
         self._readings: list[dict[str, Any]] = []
+        self._between_cores: list[Mapping[str, Any] | None] = []
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Take in an event. Raises: LinkError when it does not follow the protocol."""
@@ -50,6 +51,7 @@ class BlockRunBuilder:
                 if slept_s := event.get("slept_s"):
                     self._scheduling["slept_s"] = self._scheduling.get("slept_s", 0.0) + slept_s
                 self._blocks.append(self._ended(event))
+                self._between_cores.append(event.get("core_to_core"))
                 self._runs.clear()
         except (KeyError, TypeError, ValueError) as error:
             raise LinkError(f"the agent broke the protocol in event {kind!r}: {error}") from error
@@ -86,7 +88,8 @@ class BlockRunBuilder:
             conditions_before=self.conditions,
             conditions_after=dict(after or {}),
             plan=asdict(self._plan),
-            scheduling=self._scheduling,
+            scheduling=self._scheduling
+            | ({"core_to_core": list(self._between_cores)} if any(self._between_cores) else {}),
             samples=tuple(self._samples),
             readings=tuple(self._readings),
             **self._identity,

@@ -72,7 +72,6 @@ class DeviceProbe:
 
     def measured(self, model: Model, reference: Model) -> Durations | None:
         """Run a model a few times beside a reference; None where it does not run: its sessions tell why."""
-        self._on_progress(Activity(text=f"trying {model.architecture}"))
         warm: dict[str, Any] = {}
 
         def on_event(event: Mapping[str, Any]) -> None:
@@ -82,6 +81,7 @@ class DeviceProbe:
         try:
             network, beside = model.assemble(), reference.assemble()
             send_parts(self._link, [beside, network], self._on_progress, self._cancel)
+            self._on_progress(Activity(text=f"trying {model.architecture}"))
             self._link.client.run(
                 {
                     "networks": [network.recipe()],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from harness.estimates.moved import are_far, hands_over
 from harness.estimates.reference import OTHERS_SHARE
 from harness.estimates.sustained import Stretch, Sustained
 from harness.output.layout import PrintedTable
@@ -96,6 +97,19 @@ def _disturbances(one: Sustained) -> list[str]:
         lines.append(
             f"other cores were busy in {busy} of {whole}: what they do to shared caches and memory is in these times, and the "
             "ends are not compared by them"
+        )
+    if far := [
+        stretch.cores_apart
+        for stretch in one.stretches
+        if stretch.cores_apart and are_far(stretch.cores_apart)
+    ]:
+        lines.append(
+            f"the cores were up to {max(far):.1f} times as far apart as usual, or as near, in {len(far)} of {whole}: threads "
+            "that hand over take longer then, and the ends are not compared by these"
+        )
+    if hands_over(one.run.configuration) and any(stretch.cores_apart is None for stretch in one.stretches):
+        lines.append(
+            "not known how far apart the cores were, which moves latencies of several threads: the system does not tell"
         )
     if any(stretch.others_busy is None for stretch in one.stretches):
         lines.append(

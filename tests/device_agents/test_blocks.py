@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, replace
 from itertools import pairwise
 
@@ -14,6 +15,13 @@ from device_agents.block_plans import BlockPlan
 from harness.estimates.energy import energy_of
 from harness.measurement.block_runs import BlockRunBuilder
 
+IDENTITY = {
+    name: getattr(make_block_run(purpose="energy"), name)
+    for name in (
+        *("run_id", "campaign_id", "architecture", "graph_hash", "purpose", "model_digest", "agent_digest"),
+        *("started_utc", "configuration"),
+    )
+}
 BLOCKS = [["reference", 0.1], ["network", 0.4], ["idle", 0.15], ["reference", 0.1]]
 
 
@@ -65,6 +73,26 @@ def test_blocks_run_in_their_order_and_timed_runs_are_spread_over_each(client, m
             assert len(event["runs_ns"]) == len(event["at_ns"]) and min(event["runs_ns"]) > 0
             if began["delay_source"]:
                 assert len(event["delays_ns"]) == len(event["at_ns"])
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_blocks_of_several_threads_tell_how_far_apart_their_cores_were_before_and_after_each(
+    client, models, threads
+):
+    plan = BlockPlan(blocks=tuple((which, seconds) for which, seconds in BLOCKS), timed_runs=5)
+    builder = BlockRunBuilder(plan, IDENTITY, {})
+    cores = sorted(os.sched_getaffinity(0))[:threads]
+    job = block_job(client, models, "onnxruntime", timed_runs=5, threads=threads, cores=cores)
+    for event in run(client, job)[0]:
+        builder.add(event)
+    told = builder.build().scheduling.get("core_to_core")
+    if threads == 1:
+        assert told is None
+        return
+    assert len(told) == len(BLOCKS)
+    known = [one for one in told if one is not None]
+    assert known and all(len(one["ns"]) == 2 and min(one["ns"]) > 1 < one["alone_ns"] for one in known)
 
 
 def test_what_settles_before_a_block_is_not_of_it(client, models):
@@ -130,12 +158,7 @@ def test_the_joules_of_a_counter_that_begins_again_are_found_beside_real_blocks(
             energy_of="CPUExecutionProvider",
         )
         events, _ = run(client, job)
-    names = ("run_id", "campaign_id", "architecture", "graph_hash", "purpose", "model_digest", "agent_digest")
-    identity = {
-        name: getattr(make_block_run(purpose="energy"), name)
-        for name in (*names, "started_utc", "configuration")
-    }
-    builder = BlockRunBuilder(plan, {**identity, "sensor": found["sensor"]}, {})
+    builder = BlockRunBuilder(plan, {**IDENTITY, "sensor": found["sensor"]}, {})
     for event in events:
         builder.add(event)
     taken = builder.build()

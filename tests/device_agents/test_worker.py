@@ -79,7 +79,7 @@ def work(monkeypatch, tmp_path):
 def test_several_threads_tell_how_far_apart_their_cores_are_before_and_after_the_slices(
     threads, monkeypatch, tmp_path
 ):
-    class Probe:
+    class Probe(worker.CoreToCore):
         def __init__(self, cores):
             self.cores, self.ns = cores, []
 

@@ -152,6 +152,28 @@ def test_an_output_that_is_not_finite_judges_nothing(tmp_path: Path) -> None:
     assert "not finite" in refusal(path, tmp_path)
 
 
+def drawing(steady: bool) -> Any:
+    """Return a model with an output that is drawn by lot, and one that is not if asked for."""
+    from onnx import TensorProto, helper
+
+    sizes = (TensorProto.FLOAT, [1, 16])
+    nodes = [
+        helper.make_node("RandomNormalLike", ["x"], ["r"]),
+        helper.make_node("Add", ["x", "r"], ["y"]),
+        helper.make_node("Sin", ["x"], ["z"]),
+    ]
+    ends = [("y", *sizes), ("z", *sizes)] if steady else [("y", *sizes)]
+    return onnx_model(nodes if steady else nodes[:2], [("x", *sizes)], ends)
+
+
+def test_an_output_that_is_drawn_by_lot_judges_nothing_and_those_beside_it_do(tmp_path: Path) -> None:
+    """What a device draws is another lot, and no false output."""
+    assert "differ from run to run" in refusal(save(drawing(False), tmp_path / "random.onnx"), tmp_path)
+    found = outputs_of(save(drawing(True), tmp_path / "beside.onnx"), tmp_path)
+    right = judged_values(array_outputs([np.sin(agents_input([1, 16], "float32", "NCHW"))]))
+    assert found == pytest.approx([0.0] * 8 + right, rel=1e-5)
+
+
 def two_outputs(first: str, second: str) -> Any:
     """Return a model with an output of each name: numbers, and the place of the largest of them."""
     from onnx import TensorProto, helper

@@ -235,6 +235,7 @@ def events() -> dict[str, dict[str, Any]]:
     examples["began"] |= {"runtime": dict(RUNTIME), "pinned": True}
     examples["began"] |= {"output": [0.5], "reference_output": [0.5]}
     examples["block"] |= {"waited_ns": 5, "others_busy": 0.1, "steal_s": 0.0, "slept_s": 0.0}
+    examples["block"]["core_to_core"] = MEASURED_TOO["core_to_core"]
     examples["refused"] = {"event": "refused", "network": 0, "failure": ERROR}
     return examples
 

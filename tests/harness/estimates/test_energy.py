@@ -76,6 +76,21 @@ def test_intervals_hold_as_often_as_they_claim() -> None:
     assert 0.9 <= hits / 200 <= 0.99
 
 
+@pytest.mark.parametrize(("far", "cycles"), [(range(4, 6), 4), (range(1, 9), None)])
+def test_turns_on_cores_that_a_host_moved_do_not_count(far: range, cycles: int | None) -> None:
+    run = run_of()
+    told = [
+        {"ns": [92.0, 230.0 if place in far else 92.0], "alone_ns": 90.0, "guest": True}
+        for place in range(len(run.blocks))
+    ]
+    run = replace(run, scheduling=run.scheduling | {"core_to_core": told})
+    if cycles is not None:
+        assert energy_of(run).cycles == cycles
+        return
+    with pytest.raises(NoEnergy, match="2 undisturbed turns, cores far apart in 8 blocks"):
+        energy_of(run)
+
+
 def changed(run: BlockRun, which: str, change: Callable[[Any], Any]) -> BlockRun:
     blocks = tuple(change(block) if block.which == which else block for block in run.blocks)
     return replace(run, blocks=blocks)

@@ -92,10 +92,11 @@ def on_gpu(provider: str = "CUDAExecutionProvider", **changes: Any) -> SessionRe
 
 def uneven(share: float) -> SessionRecord:
     """Return a session in which every other run of the network takes longer by a share."""
+    both = [REFERENCE_NS] * 2
     slices = [
-        make_slice([round(1.01 * short), *2 * [short, round((1 + share) * short)]], *2 * [[REFERENCE_NS] * 2])
+        make_slice([short, *[short, round((1 + share) * short)] * 2], both, both)
         for short in (2 * REFERENCE_NS * (1 + NOISE)).round().astype(int).tolist()
-    ]  # fmt: skip
+    ]
     return make_session(slices, configuration=replace(CONFIGURATION, threads=1))
 
 

@@ -118,6 +118,48 @@ def test_what_programs_on_other_cores_do_to_caches_is_no_throttling(
     assert found.disturbed == 0 and found.stretches[busy_minutes[0]].median_ms == pytest.approx(4.4, rel=0.02)
 
 
+def between_cores(run: BlockRun, ns: Callable[[int], float], *, guest: bool = False) -> BlockRun:
+    """Return the run with what it told of its cores' distance beside each block, by its minute."""
+    told = [
+        {"ns": [ns(place // 2)] * 2, "alone_ns": 90.0, "guest": guest} for place in range(len(run.blocks))
+    ]
+    on = replace(CONFIGURATION, threads=2)
+    return replace(run, configuration=on, scheduling=run.scheduling | {"core_to_core": told})
+
+
+@pytest.mark.parametrize(
+    ("far_minutes", "guest", "is_told"),
+    [
+        (range(25, 27), False, True),
+        (range(25, 30), False, False),
+        (range(5), False, False),
+        (range(15, 30), False, False),  # neither half is usual
+        (range(30), False, True),  # two sockets, always
+        (range(30), True, False),  # or a guest, whose host put them so
+        (range(0), True, True),
+    ],
+)
+def test_cores_that_a_host_moved_are_no_throttling(far_minutes: range, guest: bool, is_told: bool) -> None:
+    """A network whose threads hand over often takes 28 % longer on cores far apart, and no run of it waits."""
+    run = run_of(lambda at_s: 4.0 * (1.28 if int(at_s // 60) in far_minutes else 1.0))
+    found = sustained(
+        between_cores(run, lambda minute: 230.0 if minute in far_minutes else 92.0, guest=guest)
+    )
+    assert (found.ratio is not None) == is_told
+    if found.interval is not None:
+        assert found.interval[0] < 1.0 < found.interval[1]
+    else:
+        assert "too few undisturbed runs" in found.unknown
+    assert found.disturbed == 0 and found.stretches[0].cores_apart is not None
+
+
+@pytest.mark.parametrize("told", [{}, [], [None], [{"ns": "far"}], [{"ns": [92.0, None]}, 3], 7])
+def test_what_a_run_does_not_tell_of_its_cores_is_not_known(told: object) -> None:
+    run = run_of(lambda at_s: 4.0)
+    found = sustained(replace(run, scheduling=run.scheduling | {"core_to_core": told}))
+    assert found.ratio is not None and found.stretches[-1].cores_apart is None
+
+
 def test_a_known_slow_down_is_found_with_an_interval_that_holds_it() -> None:
     found = sustained(run_of(lambda at_s: 4.0 if at_s < 720 else 6.0, drift=0.01))
     assert found.ratio == pytest.approx(1.5, rel=0.03)

@@ -45,8 +45,8 @@ def search(
 
     limits: one or several, such as "pixel<8ms" or "params<=3M", on the table's costs; `confident`: the far end of a latency's
     interval must meet them. method: exhaustive, or one of `harness search compare` that evaluates `budget` accuracies, from a
-    `seed`, by name or one of your own; one with a zero-cost proxy chooses from `proxy_pool` random
-    networks by the images of a file, `proxy_batch`, or of digits.
+    `seed`, or a `SearchMethod` of your own that does; one with a zero-cost proxy chooses from `proxy_pool` random networks by the
+    images of a file, `proxy_batch`, or of digits.
     Raises: ConfigError when no network meets the limits, with the nearest one and what it would take; or for `confident`
     limits on latencies without intervals.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import index as as_index
 from types import MappingProxyType
-from typing import overload
+from typing import SupportsIndex, overload
 
 from space import costs, hash_table, vectors
 from space.block import Block
@@ -33,12 +33,12 @@ class Space(SpaceConfig):
     """
 
     @overload
-    def __getitem__(self, index: int) -> Architecture: ...
+    def __getitem__(self, index: SupportsIndex) -> Architecture: ...
 
     @overload
     def __getitem__(self, index: slice) -> list[Architecture]: ...
 
-    def __getitem__(self, index: int | slice) -> Architecture | list[Architecture]:
+    def __getitem__(self, index: SupportsIndex | slice) -> Architecture | list[Architecture]:
         places = range(len(self))[index]
         if isinstance(places, range):
             return [Architecture.from_index(place, self) for place in places]
@@ -166,7 +166,7 @@ class Architecture:
         return cls(blocks=tuple(table.blocks[table.by_text[name]] for name in names), config=config)
 
     @classmethod
-    def from_index(cls, index: int, config: SpaceConfig = BLOX) -> Architecture:
+    def from_index(cls, index: SupportsIndex, config: SpaceConfig = BLOX) -> Architecture:
         """Return the network at this place of the canonical order, 0 to len(config) - 1.
 
         Raises:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from numbers import Integral
+from operator import index as as_index
 from pathlib import Path
 from typing import Any, SupportsIndex, TypeVar
 
 from harness.models.file_names import find_files, is_one_file, split_names
 from space import BLOX, Architecture, Space, SpaceConfig, find_space
-from space.errors import ConfigError
+from space.errors import ConfigError, shown
 from space.registry import known_spaces
 from space.segments import Segment, all_segments
 from space.selection import select_models
@@ -41,6 +42,14 @@ def as_list(models: Any) -> list[Any]:
         models = models.tolist()
     is_several = isinstance(models, Sequence | Set | Iterator) and not isinstance(models, str | bytes)
     return list(models) if is_several else [models]
+
+
+def whole(name: str, value: Any) -> Any:
+    """Return a whole number of any library as Python's own; None as it is. Raises: ConfigError, naming the argument."""
+    try:
+        return value if value is None else as_index(value)
+    except TypeError as error:
+        raise ConfigError(f"{name} = {shown(value)}: give a whole number") from error
 
 
 def space_meant(models: Sequence[object], space: str | Path | Space) -> Space:

@@ -23,7 +23,7 @@ from harness.models.exported import ExportedModels, ExportObserver, expected_out
 from harness.models.file_names import GivenInputs, find_files
 from harness.models.file_source import MeasuredModels
 from harness.models.files import FileModel, open_files, open_reference
-from harness.models.names import Network, as_list, listed, select_models_and_segments, space_meant
+from harness.models.names import Network, as_list, listed, select_models_and_segments, space_meant, whole
 from harness.models.torch_models import saved_programs
 from harness.prediction.error_target import measure_until
 from harness.prediction.request import DEFAULT_MODELS, MeasureRequest, parse_target
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from harness.models.torch_models import TorchModel
 
 MANY_FILES = 20  # take long enough to read for a word on it
+_WHOLE = ("threads", "sessions", "seed")  # numbers or None
 
 
 @contextmanager
@@ -54,7 +55,7 @@ def requested(
     runtimes: str | Sequence[str],
     precision: str | Sequence[str],
     batch: int | str | Sequence[int],
-    cores: str | Sequence[int],
+    cores: int | str | Iterable[int],
     space: str | Path | Space,
     reference: str | Path | None = None,
     **others: Any,
@@ -79,9 +80,11 @@ def requested(
             runtimes=tuple(several(runtimes)),
             precisions=tuple(several(precision)),
             batches=parse_batches(",".join(batches)),
-            cores=parse_cores(cores) if isinstance(cores, str) else tuple(cores),
+            cores=parse_cores(cores)
+            if isinstance(cores, str)
+            else tuple(whole("cores", one) for one in as_list(cores)),
             space=config.name,
-            **others,
+            **{name: whole(name, value) if name in _WHOLE else value for name, value in others.items()},
         )
 
 
@@ -233,7 +236,7 @@ def measure(
     precision: str | Sequence[str] = (),
     batch: int | str | Sequence[int] = 1,
     threads: int | None = None,
-    cores: str | Sequence[int] = (),
+    cores: int | str | Iterable[int] = (),
     sessions: int | None = None,
     fresh: bool = False,
     memory: bool = False,

@@ -80,7 +80,7 @@ def pack(
     precision: str | Sequence[str] = (),
     batch: int | str | Sequence[int] = 1,
     threads: int | None = None,
-    cores: str | Sequence[int] = (),
+    cores: int | str | Iterable[int] = (),
     sessions: int | None = None,
     memory: bool = False,
     energy: bool = False,

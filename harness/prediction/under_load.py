@@ -66,7 +66,7 @@ def sustain(
     precision: str | Sequence[str] = (),
     batch: int | str | Sequence[int] = 1,
     threads: int | None = None,
-    cores: str | Sequence[int] = (),
+    cores: int | str | Iterable[int] = (),
     space: str | Path | Space = "",
     shapes: Mapping[str, Sequence[int]] | None = None,
     inputs: str | Path | Sequence[Any] | None = None,

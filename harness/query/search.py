@@ -17,7 +17,14 @@ from search.methods.registry import SearchMethod, parse_method, run
 from search.proxies import Batch, load_batch, proxy_scorer
 from search.table import Cost, NetworkTable
 from search.table.answers import Answer, answer, nearest
-from search.table.constraints import Constraint, allowed, check_contradictions, parse_constraint
+from search.table.constraints import (
+    PROPERTIES,
+    Constraint,
+    allowed,
+    check_contradictions,
+    parse_constraint,
+    split_subject,
+)
 from space import SpaceConfig
 from space.errors import ConfigError, HarnessError
 from space.hash_table import is_first
@@ -45,8 +52,8 @@ def search(
 
     limits: one or several, such as "pixel<8ms" or "params<=3M", on the table's costs; `confident`: the far end of a latency's
     interval must meet them. method: exhaustive, or one of `harness search compare` that evaluates `budget` accuracies, from a
-    `seed`, by name or one of your own; one with a zero-cost proxy chooses from `proxy_pool` random
-    networks by the images of a file, `proxy_batch`, or of digits.
+    `seed`, or a `SearchMethod` of your own that does; one with a zero-cost proxy chooses from `proxy_pool` random networks by the
+    images of a file, `proxy_batch`, or of digits.
     Raises: ConfigError when no network meets the limits, with the nearest one and what it would take; or for `confident`
     limits on latencies without intervals.
 
@@ -63,6 +70,9 @@ def search(
     several = [limits] if isinstance(limits, str | Constraint) else limits
     constraints = [one if isinstance(one, Constraint) else parse_constraint(one) for one in several]
     check_contradictions(constraints)
+    for name in (one.subject for one in constraints):
+        if name not in table.table.costs and (name in PROPERTIES or split_subject(name)[1]):
+            raise ConfigError(f"the table has no {name!r}; take it in: harness.join(..., costs=[{name!r}])")
     names = [method] if isinstance(method, str) else []  # a method of the caller's own has no proxy
     proxy_name = "".join(parse_method(name)[1] for name in names)
     columns = table.table

@@ -239,12 +239,13 @@ def save_stage(folder: Path, library: StageLibrary) -> Path:
     return path
 
 
-def load_library(folder: Path) -> BlockLibrary:
+def load_library(folder: str | Path) -> BlockLibrary:
     """Read a library; stages that have no file are None.
 
     Raises:
         ConfigError: it is no library's folder, a file is damaged, or a stage is of another teacher.
     """
+    folder = Path(folder)
     path = folder / TEACHER
     if not path.is_file():
         raise ConfigError(

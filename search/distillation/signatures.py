@@ -142,22 +142,22 @@ class Signatures:
                 f"signatures: the text cannot be used: {type(e).__name__}: {e}; score the library again"
             ) from e
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the JSON text, whole or not at all.
 
         Raises:
             ConfigError: the file cannot be written.
         """
-        write_file(path, (self.to_json() + "\n").encode())
+        write_file(Path(path), (self.to_json() + "\n").encode())
 
     @classmethod
-    def load(cls, path: Path) -> Signatures:
+    def load(cls, path: str | Path) -> Signatures:
         """Read a file that `save` wrote.
 
         Raises:
             ConfigError: names the file: it cannot be read, or holds no signatures.
         """
-        text = read_text(path, remedy="score a library first")
+        text = read_text(Path(path), remedy="score a library first")
         try:
             return cls.from_json(text)
         except ConfigError as e:

@@ -45,7 +45,7 @@ def train_together(
     architectures: Sequence[Architecture],
     task: Task,
     recipe: Recipe,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     device: str = "cpu",
     on_epoch: OnEpoch | None = None,
     clock_ns: Clock = time.perf_counter_ns,
@@ -82,7 +82,7 @@ def train_together(
             network=network,
             identity=_identity(architectures, task, recipe),
             environment=environment_of(place) | {"together": str(len(architectures))},
-            folder=folder,
+            folder=None if folder is None else Path(folder),
             device=device,
         )
         train_set, val_set = Split(task.train, task, place), Split(task.val, task, place)

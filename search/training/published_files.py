@@ -96,7 +96,7 @@ def training_datasets(trained: Sequence[Trained]) -> Mapping[str, Dataset]:
     }
 
 
-def write_trainings(folder: Path, trained: Sequence[Trained], *, replace: bool = False) -> Written:
+def write_trainings(folder: str | Path, trained: Sequence[Trained], *, replace: bool = False) -> Written:
     """Write `blox-base-SEED`, `blox-ext-SEED`, `blox-info` and `blox-env-SEED` of networks trained alike.
 
     Each is a `.blox` file where that holds its numbers, else a `.csv`. `replace` removes files of these names, whatever
@@ -106,7 +106,7 @@ def write_trainings(folder: Path, trained: Sequence[Trained], *, replace: bool =
         ConfigError: the networks were not trained alike, or the folder has such files and `replace` is not set.
         DatasetError: there are more than 255 epochs, which no format holds, or a file cannot be written.
     """
-    datasets = training_datasets(trained)
+    folder, datasets = Path(folder), training_datasets(trained)
     seed = trained[0].recipe.seed
     names = {part: f"blox-{part}" if part == "info" else f"blox-{part}-{seed}" for part in PARTS}
     there = [

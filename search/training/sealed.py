@@ -82,22 +82,23 @@ def unseal(
     return found
 
 
-def write_sealed(path: Path, kind: str, content: Mapping[str, Any]) -> None:
+def write_sealed(path: str | Path, kind: str, content: Mapping[str, Any]) -> None:
     """Write a sealed file in place of a former one, its folder made where there is none; a crash leaves one of the two.
 
     Raises:
         ConfigError: the file cannot be written, such as on a full disk; a former one stays as it was.
         TypeError: as for `seal`.
     """
-    write_file(path, seal(kind, content), make_folder=True)
+    write_file(Path(path), seal(kind, content), make_folder=True)
 
 
-def read_sealed(path: Path, kind: str, device: str = "cpu", remedy: str = _AGAIN) -> dict[str, Any]:
+def read_sealed(path: str | Path, kind: str, device: str = "cpu", remedy: str = _AGAIN) -> dict[str, Any]:
     """Read a sealed file, its tensors on a device.
 
     Raises:
         ConfigError: it is not there or cannot be read, or as for `unseal`.
     """
+    path = Path(path)
     if path.exists() and not path.is_file():  # a device or a FIFO may have no end
         raise ConfigError(f"{path}: is no plain file; {remedy}")
     try:

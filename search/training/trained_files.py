@@ -102,7 +102,7 @@ def trained_from(content: Mapping[str, Any], name: str = "trained network") -> T
     return trained
 
 
-def save_trained(path: Path, trained: Trained) -> None:
+def save_trained(path: str | Path, trained: Trained) -> None:
     """Write a trained network in place of a former file.
 
     Raises:
@@ -111,12 +111,13 @@ def save_trained(path: Path, trained: Trained) -> None:
     write_sealed(path, KIND, trained_content(trained))
 
 
-def load_trained(path: Path) -> Trained:
+def load_trained(path: str | Path) -> Trained:
     """Read a trained network from its file, or from the folder of a training that has finished.
 
     Raises:
         ConfigError: there is none, the file is damaged or of another kind, or the training has not finished.
     """
+    path = Path(path)
     if not path.is_dir():
         return trained_from(read_sealed(path, KIND), str(path))
     found = read_checkpoint(path)

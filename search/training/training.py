@@ -53,7 +53,7 @@ def train(
     architecture: Architecture,
     task: Task,
     recipe: Recipe,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     device: str = "cpu",
     on_epoch: OnEpoch | None = None,
     clock_ns: Clock = time.perf_counter_ns,
@@ -96,7 +96,7 @@ def train(
                 start=start.origin if start else "",
                 guide=guide.terms if guide else {},
             ),
-            folder=folder,
+            folder=None if folder is None else Path(folder),
             device=device,
         )
         learned = learning(network, computing(network, recipe, teaching))

@@ -12,6 +12,7 @@ from factories.stores import MANY, add_sessions, calibrate, new_store
 import harness
 from harness.models.names import listed, space_meant
 from harness.prediction.measure import requested
+from harness.prediction.request import MeasureRequest
 from harness.store import Store
 from space import BLOX, MINI, TINY, Architecture
 from space.errors import ConfigError
@@ -57,7 +58,7 @@ def test_bytes_are_not_the_indices_of_many_networks() -> None:
         harness.open_store("sqlite://") as store,
         pytest.raises(ConfigError, match="b'conv/conv/conv' is no model; name"),
     ):
-        harness.measure(local, b"conv/conv/conv", store=store)  # type: ignore[arg-type]
+        harness.measure(local, b"conv/conv/conv", store=store)
 
 
 def test_the_space_is_that_of_the_architectures_where_none_is_named() -> None:
@@ -111,3 +112,39 @@ def test_a_store_is_opened_by_a_path_and_says_which_it_is(tmp_path: Path) -> Non
 def test_whole_numbers_of_numpy_name_networks() -> None:
     assert Architecture.from_index(np.int32(5), TINY) == TINY[5]
     assert listed(np.int64(5)) == ["5"]
+
+
+def request(**given: object) -> MeasureRequest:
+    usual: dict[str, object] = {
+        "signature": "",
+        "runtimes": (),
+        "precision": (),
+        "batch": 1,
+        "cores": (),
+        "space": "",
+    }
+    usual |= dict.fromkeys(("shapes", "inputs", "expect"))
+    with requested((), NETWORKS, **{**usual, **given}) as made:  # type: ignore[arg-type]
+        return made
+
+
+def test_numbers_of_numpy_become_python_s_own_which_json_writes() -> None:
+    made = request(
+        threads=np.int64(2),
+        sessions=np.int32(3),
+        seed=np.uint8(4),
+        cores=np.array([1, 2]),
+        batch=np.array([1, 8]),
+    )
+    found = (made.threads, made.sessions, made.seed, *made.cores, *made.batches)
+    assert found == (2, 3, 4, 1, 2, 1, 8) and {type(one) for one in found} == {int}
+    assert request(cores=0).cores == request(cores=np.int64(0)).cores == request(cores="0").cores == (0,)
+    assert (request().threads, request(threads=None).threads) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["threads", "sessions", "seed", "cores"])
+@pytest.mark.parametrize("value", [1.5, "two", "1.0"])
+def test_what_is_no_whole_number_is_refused_by_its_argument(name: str, value: object) -> None:
+    given = [value] if name == "cores" else value
+    with pytest.raises(ConfigError, match=f"{name} = {value!r}: give a whole number"):
+        request(**{name: given})

@@ -12,6 +12,7 @@ from factories.records import make_fresh_run
 from factories.stores import MANY, add_sessions, calibrate, networks, new_store, stored
 from rigs.commands import refused, run
 
+import harness
 from harness.blockwise.costs import space_costs
 from harness.prediction.fresh_costs import all_measured_costs
 from harness.query.costs import fresh_cost
@@ -132,6 +133,26 @@ def test_a_search_finds_networks_within_a_limit_on_measured_memory(tmp_path: Pat
     assert any("made-up:load" in note and "not predicted" in note for note in done.json["notes"])
     text = run(path, *SEARCH, "-c", "made-up:onnxruntime:memory<=50MB", "--top", "1").stdout
     assert "MB .. " in text and "predicted by" in text
+
+
+def test_a_search_from_python_has_the_limits_that_the_command_has_on_memory(tmp_path: Path) -> None:
+    with new_store(tmp_path / "store.sqlite") as store:
+        calibrate(store, IN_TINY)
+        add_sessions(store, TINY.sample(30, seed=1), IN_TINY, sessions=2)
+        weigh(store, TINY.sample(30, seed=1))
+        table = harness.predict(store, device="made-up", space="tiny")
+        whole, provenance = fresh_cost(store, "made-up:memory", IN_TINY, LatencySource(coverage=0.9))
+    joined = harness.join("synthetic", table, costs=["params", "made-up:memory"])
+    cost = joined.table.costs["made-up:memory"]
+    assert (cost.unit, cost.coverage) == ("bytes", 0.9)
+    assert np.array_equal(cost.values, whole.values) and np.array_equal(cost.high, whole.high)
+    assert joined.provenance["made-up:memory"].measured == provenance.measured == 30
+    limit = float(np.median(whole.values))
+    answer = harness.search(joined, f"made-up:memory<={limit!r}B")
+    assert len(answer) == ((whole.values <= limit) & joined.table.supported).sum() > 20
+    assert "made-up:memory" not in harness.join("synthetic", table).table.costs  # only where it is asked for
+    with pytest.raises(ConfigError, match=r"'made-up:energy' is unknown; did you mean 'made-up:memory'"):
+        harness.join("synthetic", table, costs=["made-up:energy"])
 
 
 def test_predict_shows_memory_and_load_where_they_are_measured(tmp_path: Path) -> None:

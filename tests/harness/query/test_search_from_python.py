@@ -292,7 +292,7 @@ def test_accuracies_that_python_holds_are_checked_like_those_of_files() -> None:
     for given, options, message in wrong:
         with pytest.raises(ConfigError, match=message):
             join.join(given, **options)
-    missing = join.join({first: 60.0, second: None})  # type: ignore[dict-item]
+    missing = join.join({first: 60.0, second: None})
     assert "1 of 2 rows have no accuracy: they count as missing" in missing.notes
 
 
@@ -342,6 +342,11 @@ def test_a_method_of_ones_own_is_given_itself() -> None:
     ("given", "message"),
     [
         ({"limits": ["params<3M", 9]}, "constraint 9 cannot be read; write SUBJECT<LIMIT"),
+        (
+            {"limits": "pixel:memory<9MB"},
+            r"the table has no 'pixel:memory'; take it in: harness\.join\(\.\.\., costs=",
+        ),
+        ({"limits": "onnx-size<9MB"}, "the table has no 'onnx-size'; take it in"),
         ({"method": None}, "method None: give a name, or a search.methods.registry.SearchMethod"),
         ({"method": "random", "budget": 1.5}, r"budget = 1\.5: give a whole number"),
         ({"method": "random", "budget": "5"}, "budget = '5': give a whole number"),

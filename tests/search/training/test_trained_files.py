@@ -10,7 +10,9 @@ import pytest
 import torch
 from factories.tasks import NETWORK, RECIPE, TINY, made_task
 
-from search.training.sealed import content_digest, seal, unseal
+from search.distillation.block_library import load_library
+from search.training.published_files import write_trainings
+from search.training.sealed import content_digest, read_sealed, seal, unseal, write_sealed
 from search.training.trained_files import (
     KIND,
     load_trained,
@@ -64,6 +66,18 @@ def test_a_file_and_the_trainings_folder_give_the_trained_network(
     save_trained(tmp_path / "new" / "teacher.harness", trained)
     for path in (tmp_path / "new" / "teacher.harness", folder):
         assert_equal(load_trained(path), trained)
+
+
+def test_files_and_folders_are_named_by_text_too(trained: Trained, tmp_path: Path) -> None:
+    save_trained(f"{tmp_path}/teacher.harness", trained)
+    assert_equal(load_trained(f"{tmp_path}/teacher.harness"), trained)
+    train(NETWORK, TASK, SHORT, f"{tmp_path}/training")
+    assert load_trained(f"{tmp_path}/training").history == trained.history
+    assert write_trainings(f"{tmp_path}/published", [trained]).paths[0].is_file()
+    write_sealed(f"{tmp_path}/one", "kind", {"a": 1})
+    assert read_sealed(f"{tmp_path}/one", "kind") == {"a": 1}
+    with pytest.raises(ConfigError, match="nowhere: is no block library"):
+        load_library("nowhere")
 
 
 def test_what_a_worker_sends_is_the_trained_network(trained: Trained) -> None:

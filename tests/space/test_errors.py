@@ -54,7 +54,7 @@ def test_a_question_is_followed_by_no_semicolon() -> None:
         for text in ast.walk(ast.parse(path.read_text()))
         if isinstance(text, ast.JoinedStr)
         for one, other in pairwise(map(ast.unparse, text.values))
-        if re.match(r"f'{(did_you_mean\(.*|near|hint)}'", one.replace('"', "'")) and re.match("'[;:,]", other)
+        if re.fullmatch(r"\{(did_you_mean\(.*|near|hint)\}", one) and other[1:2] in (";", ":", ",")
     ]
     assert found == []
 

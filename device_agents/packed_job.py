@@ -14,6 +14,7 @@ import hmac
 import json
 import os
 import platform
+import shlex
 import signal
 import sys
 import time
@@ -664,7 +665,7 @@ def finish(driver: JobDriver, results: Path, status: int, trouble: str) -> int:
             % error
         )
         return 3
-    say("%d sessions in %s; at home: harness import %s" % (count, results, results.name))
+    say("%d sessions in %s; at home: harness import %s" % (count, results, shlex.quote(results.name)))
     return status
 
 

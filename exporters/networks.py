@@ -226,8 +226,10 @@ def _checkpoint_state(checkpoint: WeightsFile) -> Mapping[str, Tensor]:
             warnings.simplefilter("ignore")  # of damage that is refused all the same
             state = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
     except _DAMAGED as error:
+        # Of what it would have to run torch says how to run it all the same.
+        reason = "" if isinstance(error, pickle.UnpicklingError) else f": {reason_of(error)}"
         raise ConversionError(
-            f"checkpoint {path} is not a file of tensors that torch can load safely: {reason_of(error)}; "
+            f"checkpoint {path} is not a file of tensors that torch can load safely{reason}; "
             "write it with torch.save(network.state_dict(), path)"
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):

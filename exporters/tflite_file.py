@@ -112,7 +112,7 @@ def _chosen(path: Path, signatures: Sequence[_Signature], name: str) -> _Signatu
     )
     if name:
         near = did_you_mean(name, (one.key for one in signatures))
-        raise ConfigError(f"{path}: has no signature {name!r}{near}; it has: {shown}")
+        raise ConfigError(f"{path}: has no signature {name!r}{near} (it has: {shown})")
     raise ConfigError(
         f"{path}: has {len(signatures)} signatures, and which one is run makes its latency; name it with --signature: {shown}"
     )

@@ -197,8 +197,8 @@ class _Table:
         value = self._left.pop(key, default)
         if value is None:
             near = did_you_mean(key, self._left)
-            near = near and f" (there is {near.removeprefix('; did you mean ').removesuffix('?')})"
-            raise ArchitectureError(f"{self._where}: {key} is missing{near}; write {key} = ...")
+            instead = near and f" (there is {near.removeprefix('; did you mean ').removesuffix('?')})"
+            raise ArchitectureError(f"{self._where}: {key} is missing{instead}; write {key} = ...")
         return value
 
     def number(self, key: str, most: int, default: int | None = None) -> int:

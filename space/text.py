@@ -54,3 +54,8 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def size_text(size_bytes: int) -> str:
+    """Return a file's size as `49 kB`, of a small one as `812 bytes`."""
+    return f"{size_bytes / 1e3:,.0f} kB" if size_bytes >= 1000 else counted(size_bytes, "byte")

@@ -142,6 +142,15 @@ def main() -> None:
     sys.exit(status if _flushed(debug) else status or 1)
 
 
+def _values(arguments: list[str], option: str) -> Iterator[str]:
+    """Yield the values of an option, the last one first."""
+    for argument, behind in zip(arguments[::-1], ["", *arguments[::-1]], strict=False):
+        if argument.startswith(f"{option}="):
+            yield argument.removeprefix(f"{option}=")
+        elif argument == option:
+            yield behind
+
+
 def _run(arguments: list[str], debug: bool) -> int:
     """Return the exit status; an error that no subcommand handles, such as a full disk, is one line and 1."""
     try:
@@ -165,7 +174,9 @@ def _run(arguments: list[str], debug: bool) -> int:
 
 def _run_command(arguments: list[str]) -> int:
     from harness.output.heartbeat import heartbeat
+    from harness.output.terminal import repeat_store
 
+    repeat_store(next(_values(arguments, "--store"), ""))
     run = command_line(app)
     with heartbeat(quiet=is_quiet("--json" in arguments)):
         return run(arguments, "harness", standalone_mode=False, terminal_width=help_width()) or 0

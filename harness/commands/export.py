@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.options import ModelFormat, SpaceName, log
+from space.user_paths import check_is_there
 
 
 def export(
@@ -22,7 +23,9 @@ def export(
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            "--checkpoint", help="Trained weights (a torch state dict). [default: seeded random weights]"
+            "--checkpoint",
+            callback=check_is_there,
+            help="Trained weights (a torch state dict). [default: seeded random weights]",
         ),
     ] = None,
     calibration: Annotated[

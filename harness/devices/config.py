@@ -495,7 +495,7 @@ def parse_precision(text: str) -> Precision:
         if text == known:
             return known
     raise ConfigError(
-        f"no precision {text!r}{did_you_mean(text, PRECISIONS)}; known precisions: {', '.join(PRECISIONS)}"
+        f"no precision {text!r}{did_you_mean(text, PRECISIONS)} (known: {', '.join(PRECISIONS)})"
     )
 
 
@@ -690,6 +690,7 @@ def _parse_device(name: str, table: Any, defaults: Mapping[str, Any], text: str,
         raise refusal(f": must be a table, not {table!r}; write [{place}]")
     transport = table.get("transport", LOCAL if name == LOCAL else defaults.get("transport"))
     if transport is None:
+        _check_keys(table, set().union(*map(_keys_of, _CLASSES.values())), place, text, source)
         raise refusal(': key \'transport\' is missing; write transport = "ssh" or "local"')
     kind = _class_of(transport, place, text, source)
     _check_keys(table, _keys_of(kind), place, text, source)

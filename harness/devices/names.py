@@ -77,9 +77,10 @@ def select_device(devices: Mapping[str, Device], name: str) -> Device:
     """
     if name not in devices:
         groups = groups_of(devices)
+        problem = name_problem(name)
+        remedy = f"a name {problem}" if problem else f"add [devices.{name}] to {DEFAULT_FILE}"
         raise ConfigError(
-            f"unknown device {name!r}{did_you_mean(name, [*devices, *groups])} ({known_text(devices, groups)}); "
-            f"add [devices.{name}] to {DEFAULT_FILE}"
+            f"unknown device {name!r}{did_you_mean(name, [*devices, *groups])} ({known_text(devices, groups)}); {remedy}"
         )
     return devices[name]
 

@@ -641,7 +641,7 @@ def _one_session(summary: RatioEstimate) -> Finding | None:
     return Finding(
         kind="one-session",
         message=f"measured in 1 process: how this network scatters from process to process is {known}",
-        remedy="harness measure --level screen",
+        remedy="measure it at another level: --level screen",
         cap="A" if summary.is_pooled else "C",
     )
 

@@ -260,15 +260,15 @@ def open_files(paths: Sequence[Path], given: GivenInputs | None = None) -> list[
         raise _no_input(files, next(iter(unused)))
     if given.signature and given.signature not in signatures:
         raise ConfigError(
-            f"--signature {given.signature}: no signature of that name{did_you_mean(given.signature, signatures)}; "
-            f"there is: {', '.join(dict.fromkeys(signatures)) or 'none'}"
+            f"--signature {given.signature}: no signature of that name{did_you_mean(given.signature, signatures)} "
+            f"(there is: {', '.join(dict.fromkeys(signatures)) or 'none'})"
         )
     if arrays.expect is not None and not any(file.expect is not None for file in files):
         outputs = ", ".join(dict.fromkeys(str(one) for file in files for one in judged_outputs(file.outputs)))
         known_outputs = _names(one for file in files for one in file.outputs)
         near = next(iter(did_you_mean(one, known_outputs) for one in arrays.expect), "")
         raise ConfigError(
-            f"{given.expect}: no array is called as an output of a file that is compared{near}; there is: {outputs or 'none'}"
+            f"{given.expect}: no array is called as an output of a file that is compared{near} (there is: {outputs or 'none'})"
         )
     return files
 
@@ -464,8 +464,8 @@ def _own_values(
     for name in values:
         if name not in known:
             raise ConfigError(
-                f"{values_path}: array {name!r} is no input of {path.name}{did_you_mean(name, known)}; "
-                f"it has: {', '.join(map(str, inputs))}"
+                f"{values_path}: array {name!r} is no input of {path.name}{did_you_mean(name, known)} "
+                f"(it has: {', '.join(map(str, inputs))})"
             )
     for one in inputs:
         array = _called(one, values)
@@ -557,7 +557,7 @@ def _no_input(files: Sequence[FileModel], name: str) -> ConfigError:
     known = _names(inputs)
     shown = ", ".join(dict.fromkeys(map(str, inputs)))
     return ConfigError(
-        f"--shape {name}=...: no input of that name{did_you_mean(name, known)}; there is: {shown or 'none'}"
+        f"--shape {name}=...: no input of that name{did_you_mean(name, known)} (there is: {shown or 'none'})"
     )
 
 

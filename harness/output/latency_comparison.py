@@ -154,7 +154,7 @@ def _print_pair(pair: NetworkComparison, wide: bool) -> None:
         option = "--fresh" if is_doubted else "--level final"
         line = f"{measure_command(a.configuration)} {option} --models {a.architecture},{b.architecture}"
         if a.configuration.space == FILE_SPACE:
-            line = f"harness compare {a.architecture} {b.architecture} {option}"
+            line = f"the same command with {option}"
         what = (
             "mend what speaks against them, and measure again"
             if is_doubted

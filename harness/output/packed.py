@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,8 @@ def print_job(job: PackedJob, path: Path, device: str, *, json_output: bool) -> 
         f"{len(job.data) / 1e6:.1f} MB, for device {device}"
     )
     file = path if path.is_file() else Path("job.zip")  # else it goes on to where the user wants it
-    echo(f"on the device: python3 {file.name}; then here: harness import {file.stem}-results.zip", err=True)
+    results = shlex.quote(f"{file.stem}-results.zip")
+    echo(f"on the device: python3 {shlex.quote(file.name)}; then here: harness import {results}", err=True)
 
 
 def print_imported(found: Imported, *, json_output: bool, wide: bool, figure: Path | None = None) -> None:

@@ -58,7 +58,7 @@ def _print_answer(found: SearchAnswer, top: int, wide: bool) -> None:
     for note in joined.notes:
         echo(f"note: {note}")
     for standing in answer.standings:
-        parts = [f"{standing.met:,} networks meet it"]
+        parts = [f"{counted(standing.met, 'network meets', 'networks meet')} it"]
         if standing.doubtful:
             way = "not counted" if answer.confident else "counted by their estimate"
             parts.append(f"{standing.doubtful:,} have the limit within their interval ({way})")

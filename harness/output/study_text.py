@@ -13,6 +13,7 @@ from harness.output.plots.study import correlations_picture, study_regret_pictur
 from harness.output.tables import print_json, print_table
 from harness.output.terminal import echo
 from space.atomic_files import write_file
+from space.text import size_text
 
 if TYPE_CHECKING:
     from search.study.study import Study
@@ -51,7 +52,7 @@ def _write(folder: Path, found: Study, figure: Path | None, correlations: Path |
     for name, make in files.items():
         data = make()
         write_file(folder / name, data)
-        echo(f"{folder / name}: {len(data) / 1e3:.0f} kB", err=True)
+        echo(f"{folder / name}: {size_text(len(data))}", err=True)
     for path in filter(None, (folder / figures[0], figure)):
         write_picture(path, study_regret_picture(found))
     for path in filter(None, (folder / figures[1], correlations)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from rich.cells import cell_len
 from space.text import printable
 
 _last_line_s = [0.0]
+_stores = [""]  # what this command was told to work on, empty for the usual store
 USUAL_WIDTH = 80  # of a terminal that does not say
 _COMMANDS = (
     "measure|results|compare|gate|predict|audit|profile|report|devices|doctor|provision|pack|export|train|distill|study|import"
@@ -26,6 +28,9 @@ _COMMANDS = (
 # A command line, to its end: typed as it stands, so no line may end within it.
 _COMMAND = re.compile(
     rf"(?:-> )?(?:\bharness (?:{_COMMANDS})\b|\S*\bpython[0-9.]* -m |\bpip3? |\bsudo )(?:(?![,:] )[^;)'\n])*"
+)
+_STORED = re.compile(
+    r"\bharness (?:measure|results|compare|gate|predict|audit|report|pack|import|search|dataset|store)\b(?:(?![,:] )[^;)'\n])*"
 )
 # A line of devices.toml, or one of known_hosts: copied as it stands, too.
 _COPIED = re.compile(r'\b[a-z_]+ = "[^"\n]*"|\S+ (?:ssh|ecdsa)-\S+ [A-Za-z0-9+/=]{40,}')
@@ -68,9 +73,20 @@ def echo(text: str, *, err: bool = False) -> None:
     Control characters are written out: messages quote files, devices and libraries.
     """
     stream = sys.stderr if err else sys.stdout
-    text = printable(text, keep="\n\t")
+    text = printable(_with_store(text) if _stores[0] and err else text, keep="\n\t")
     width = width_of(stream)
     put(text if width is None else "\n".join(wrap(text, width)), stream)
+
+
+def repeat_store(store: str) -> None:
+    """Let commands that messages tell to type name a store, that of --store, too; one of a password is not repeated."""
+    _stores[0] = "" if "@" in store else store
+
+
+def _with_store(text: str) -> str:
+    """Return a message whose commands work on the store that this one works on."""
+    option = f" --store {shlex.quote(_stores[0])}"
+    return _STORED.sub(lambda found: found[0] if "--store" in found[0] else found[0].rstrip() + option, text)
 
 
 def put(text: str, stream: TextIO) -> None:

@@ -21,7 +21,7 @@ from harness.prediction.request import DEFAULT_MODELS, MeasureRequest
 from harness.store import Store
 from harness.store.opening import check_store
 from space import Space, find_space
-from space.atomic_files import check_folder_of, write_file
+from space.atomic_files import check_output_file, write_file
 
 if TYPE_CHECKING:
     from harness.models.torch_models import TorchModel
@@ -48,7 +48,7 @@ def pack_requested(
 
     Raises: ConfigError when it does not fit a packed job, or the file cannot be written.
     """
-    check_folder_of(output)
+    check_output_file(output)
     (device,) = request.devices
     if device.transport == PACKED:
         observer.log(

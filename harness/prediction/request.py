@@ -91,7 +91,7 @@ class MeasureRequest:
             raise ConfigError("--precision is of networks: a model file has its own, leave it out")
         if self.level not in ("", *LEVELS):
             near = did_you_mean(self.level, LEVELS)
-            raise ConfigError(f"no level {self.level!r}{near}; known levels: {', '.join(LEVELS)}")
+            raise ConfigError(f"no level {self.level!r}{near} (known: {', '.join(LEVELS)})")
 
     def _check_until(self) -> None:
         """Refuse what does not go with a target of the predictor. Raises: ConfigError."""

@@ -6,6 +6,7 @@ A baseline comes from elsewhere: it is checked whole before anything is measured
 from __future__ import annotations
 
 import os
+import shlex
 from codecs import BOM_UTF8
 from collections.abc import Sequence
 from pathlib import Path
@@ -199,7 +200,7 @@ def load_baseline(path: Path) -> Baseline:
 
     Raises: ConfigError, which names the file, the key, the value and a remedy.
     """
-    remedy = f"write it again: harness gate --write {path} FILES"
+    remedy = f"write it again: harness gate --write {shlex.quote(str(path))} FILES"
     content = read_content(path, option="--baseline", remedy=remedy, most=LIMIT_BYTES)
     try:
         return Baseline.model_validate_json(content.removeprefix(BOM_UTF8))

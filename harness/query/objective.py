@@ -53,8 +53,8 @@ def load_objective(text: str, config: SpaceConfig) -> Objective:
     if "." not in text and "/" not in text:
         why = "is no sum of counts" if text in PROPERTIES else "is unknown"
         raise ConfigError(
-            f"--objective {text!r} {why}{did_you_mean(text, COUNTED)}; write {' or '.join(COUNTED)}, or name a CSV file with the "
-            "columns part,score"
+            f"--objective {text!r} {why}{did_you_mean(text, COUNTED)} (known: {', '.join(COUNTED)}, and CSV files "
+            "with the columns part,score)"
         )
     path = Path(text)
     content = read_text(path, error=ConfigError, remedy="check --objective", most=MAX_FILE_BYTES)

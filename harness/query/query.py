@@ -73,6 +73,14 @@ class Query:
         files = latency_files(self.latencies.files, allow_pickle=self.latencies.allow_pickle)
         known = list(dict.fromkeys([*files, *(c.device for c in store.configurations())]))
         if meant_devices(known, text, self.devices_file) == [text]:
+            if (
+                text not in known
+                and (near := did_you_mean(name, PROPERTIES))
+                and not did_you_mean(name, known)
+            ):
+                raise ConfigError(
+                    f"{name!r} is no cost{near} (known: {', '.join(PROPERTIES)}, and devices that were measured)"
+                )
             return [name]
         devices = stored_devices(known, [text], self.devices_file)
         found = [one for one in files if one in devices and text == name]

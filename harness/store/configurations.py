@@ -14,6 +14,7 @@ from harness.devices.config import (
     PRECISIONS,
     Device,
     load_devices,
+    name_problem,
     parse_precision,
     parse_runtime,
 )
@@ -372,9 +373,11 @@ def _check_device(name: str, known: Sequence[str], space: str = "", group: Seque
     if name not in known:
         stored = f"stored: {shortened(known)}" if known else "nothing is measured yet"
         what = f"group {name!r}, {shortened(group)}" if group else f"device {name!r}"
+        problem = "" if group else name_problem(name)
+        remedy = f"measure it: harness measure --device {name}{f' --space {space}' if space else ''}"
         raise ConfigError(
             f"nothing is stored of {what}{'' if group else did_you_mean(name, known)} ({stored}); "
-            f"measure it: harness measure --device {name}{f' --space {space}' if space else ''}"
+            f"{f'a name {problem}' if problem else remedy}"
         )
 
 

@@ -47,7 +47,11 @@ _FINAL = re.compile(
 _REMEDIES = (
     ("locked|busy", "another program is holding it: try again when that has ended"),
     (
-        "malformed|not a database|corrupt",
+        "not a database",
+        "it is no store, or its beginning is damaged: name another with --store, or restore a backup",
+    ),
+    (
+        "malformed|corrupt",
         "its file is damaged: see 'harness store check', or restore a backup",
     ),
     (

@@ -42,7 +42,7 @@ class Selection:
             if len(text) < _LEAST_ID:
                 raise ConfigError(f"session {text!r}: write at least {_LEAST_ID} characters of its id")
         for name in ("since", "before"):
-            _check_time(f"--{name}", getattr(self, name))
+            _utc_text(getattr(self, name), f"--{name}")
 
     @property
     def is_everything(self) -> bool:
@@ -69,9 +69,9 @@ class Selection:
         if self.configuration:
             found.append(_begins(CONFIGURATIONS.c.digest, self.configuration))
         if self.since:
-            found.append(of.c.started_utc >= self.since)
+            found.append(of.c.started_utc >= _utc_text(self.since))
         if self.before:
-            found.append(of.c.started_utc < self.before)
+            found.append(of.c.started_utc < _utc_text(self.before))
         return found
 
 
@@ -84,12 +84,14 @@ def _begins(column: sa.Column[str], text: str) -> sa.ColumnElement[bool]:
     return column.startswith(text.lower(), autoescape=True)
 
 
-def _check_time(option: str, text: str) -> None:
-    if not text:
-        return
+def _utc_text(text: str, option: str = "") -> str:
+    """Return a time, of UTC where it names no zone, as stored ones begin, which are compared as texts. Raises: ConfigError."""
     try:
-        datetime.fromisoformat(text).replace(tzinfo=UTC)
-    except ValueError as error:
+        time = datetime.fromisoformat(text) if text else datetime.min
+        if time.tzinfo is not None:
+            time = time.astimezone(UTC).replace(tzinfo=None)
+        return time.isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError) as error:
         raise ConfigError(
             f"{option} {text!r}: no time; write a day, such as 2026-11-27, or a time of it, 2026-11-27T14:30, in UTC"
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -97,7 +98,7 @@ def load_whole_library(folder: Path) -> BlockLibrary:
         stages = ", ".join(map(str, library.missing))
         raise ConfigError(
             f"--library {folder}: of {library.config.stages} stages, {stages} {'is' if len(library.missing) == 1 else 'are'} not "
-            f"distilled; run: harness distill {folder / TEACHER} --output {folder}"
+            f"distilled; run: {shlex.join(['harness', 'distill', str(folder / TEACHER), '--output', str(folder)])}"
         )
     return library
 

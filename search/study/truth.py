@@ -133,7 +133,7 @@ def _read(path: Path, config: SpaceConfig) -> Dataset:
     try:
         found = read_dataset(path, config=config, columns=COLUMNS)
     except (OSError, DatasetError) as error:
-        raise ConfigError(f"ground truth {path}: cannot be read: {error}") from error
+        raise ConfigError(f"ground truth {error}") from error
     if found.dataset_type != "training" or found.extra.get("part") != "base":
         raise ConfigError(
             f"ground truth {path}: is no blox-base file; name the one that 'harness train' wrote"

@@ -94,7 +94,7 @@ def parse_constraint(text: str) -> Constraint:
         if not fresh and subject not in PROPERTIES:
             device, colon, _ = subject.rpartition(":")
             near = did_you_mean(subject, [device + colon + one for one in FRESH] if colon else PROPERTIES)
-        reason = f"{subject!r} is no cost{near}; as a device: {error}" if near else error
+        reason = f"{subject!r} is no cost{near} (as a device: {error})" if near else error
         raise ConfigError(f"constraint {text!r}: {reason}") from error
     return Constraint(subject=subject, relation=relation, limit=limit, unit=unit)
 

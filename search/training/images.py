@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from space import SpaceConfig
+from space import SPACES, SpaceConfig
 from space.errors import ConfigError
 
 SYNTHETIC = "synthetic"  # the word that a made-up task's name carries
@@ -201,8 +201,13 @@ def check_fit(task: Task, config: SpaceConfig) -> None:
     if task.shape != wanted or task.classes != config.classes:
         raise ConfigError(
             f"task {task.name!r} is {_shape_text(task.shape, task.classes)}, space {config.name!r} reads "
-            f"{_shape_text(wanted, config.classes)}; take a task or a space that fits the other"
+            f"{_shape_text(wanted, config.classes)}; take a task or a space that fits the other{_fitting(task.classes)}"
         )
+
+
+def _fitting(classes: int) -> str:
+    names = [name for name, one in SPACES.items() if one.classes == classes]
+    return f" ({classes} classes: --space {' or '.join(names)})" if names else ""
 
 
 def uses_text(task: Task) -> str:

@@ -25,7 +25,7 @@ from search.training.own_data.tasks import DIGEST_CHARACTERS, load_own_task
 from search.training.synthetic_images import PER_CLASS, make_synthetic_task
 from search.training.task_source import parse_seed, split_source
 from space import SpaceConfig
-from space.errors import ConfigError
+from space.errors import ConfigError, did_you_mean
 from space.user_paths import expand_user
 
 if TYPE_CHECKING:
@@ -145,10 +145,11 @@ def parse_synthetic(text: str) -> tuple[int, tuple[int, int, int]]:
 
 def _from_folder(folder: Path, config: SpaceConfig) -> Task:
     if not folder.is_dir():
+        near = did_you_mean(str(folder), ("digits", SYNTHETIC))
         raise ConfigError(
-            f"{str(folder)!r} is no task: give 'digits', '{SYNTHETIC}', '{SYNTHETIC}:SEED', '{SYNTHETIC}:SEED:TRAIN/VAL/TEST' "
-            f"(images of each class), a folder that holds {CIFAR100.archive} or {CIFAR10.archive}, or images of your own, "
-            "'folder:PATH' with a folder for each class or 'npz:FILE'"
+            f"{str(folder)!r} is no task{near or ':'} give 'digits', '{SYNTHETIC}', '{SYNTHETIC}:SEED', "
+            f"'{SYNTHETIC}:SEED:TRAIN/VAL/TEST' (images of each class), a folder that holds {CIFAR100.archive} or "
+            f"{CIFAR10.archive}, or images of your own, 'folder:PATH' with a folder for each class or 'npz:FILE'"
         )
     here = [kind for kind in (CIFAR100, CIFAR10) if holds_cifar(folder, kind)]
     fitting = [kind for kind in here if kind.classes == config.classes]

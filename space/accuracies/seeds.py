@@ -51,7 +51,7 @@ def mean_over_seeds(measured: SeedAccuracies, wanted: tuple[int, ...] = ()) -> A
     indices, values = indices[there], values[there]
     if not len(values):
         raise MissingMetric(
-            f"{', '.join(measured.origin)}: no network has a {measured.metric}; check the column"
+            f"{', '.join(measured.origin)}: no network has a number as its {measured.metric}; check the column"
         )
     networks, places, counts = np.unique(indices, return_inverse=True, return_counts=True)
     means = np.bincount(places, values) / counts

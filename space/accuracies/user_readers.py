@@ -59,9 +59,9 @@ def csv_source(content: bytes) -> UserTable:
     titles = tuple(title.strip() for row in next_rows(reader, -1, 1, _BAD_ROW) for title in row)
     if not 2 <= len(titles) <= MAX_TITLES:
         others = [name for name, mark in _SEPARATORS.items() if mark in "".join(titles)]
-        hint = f"; its cells look separated by {others[0]}" if others else ""
+        looks = f"; its cells look separated by {others[0]}" if others else ""
         raise DatasetError(
-            f"its title row holds {len(titles)} cells, {shown(list(titles[:9]))}{hint}; give a column of networks and one "
+            f"its title row holds {len(titles)} cells, {shown(list(titles[:9]))}{looks}; give a column of networks and one "
             f"of accuracies, separated by commas, and at most {MAX_TITLES} columns"
         )
     columns: list[list[str]] = [[] for _ in titles]

@@ -64,6 +64,8 @@ def parse_header(head: bytes, config: SpaceConfig | None) -> tuple[Header, int]:
         DatasetError: there is no whole header, or it describes no file of this space; None: any space will do.
     """
     begin = _BEGIN.match(head)
+    if not head:
+        raise DatasetError(f"is empty; {_DAMAGED}")
     if begin is None:
         raise DatasetError(f"begins with {shown(head[:8])} instead of '---' and a line end; {_DAMAGED}")
     end = _END.search(head[:HEADER_BYTES], begin.end() - 1)

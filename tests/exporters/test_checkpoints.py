@@ -162,7 +162,7 @@ def change_bias(change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[dic
         (lambda state: state.update(epoch=3), "is no state_dict"),
         (
             lambda state: state.update({"stem.0.bias": print}),
-            "not a file of tensors that torch can load safely",
+            "not a file of tensors that torch can load safely; write it with torch.save",
         ),
     ],
 )

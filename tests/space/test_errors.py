@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,8 @@ import pytest
 from harness.errors import AgentError
 from space.errors import HarnessError
 
-HARNESS = Path(__file__).parents[2] / "harness"
+ROOT = Path(__file__).parents[2]
+HARNESS = ROOT / "harness"
 
 
 @pytest.mark.parametrize(
@@ -38,6 +41,20 @@ def test_errors_of_devices_keep_the_device_apart_from_the_reason() -> None:
         if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(("Error", "GivenUp"))
         for text in call.args
         if isinstance(text, ast.JoinedStr) and begins_with_a_device(text)
+    ]
+    assert found == []
+
+
+def test_a_question_is_followed_by_no_semicolon() -> None:
+    """`did_you_mean` ends with a question mark."""
+    found = [
+        f"{path.name}:{text.lineno}"
+        for room in ("space", "exporters", "search", "harness")
+        for path in (ROOT / room).rglob("*.py")
+        for text in ast.walk(ast.parse(path.read_text()))
+        if isinstance(text, ast.JoinedStr)
+        for one, other in pairwise(map(ast.unparse, text.values))
+        if re.fullmatch(r"\{(did_you_mean\(.*|near|hint)\}", one) and other[1:2] in (";", ":", ",")
     ]
     assert found == []
 

@@ -15,6 +15,7 @@ from harness.output.plots.styles import FAINT, INK
 from harness.output.terminal import echo
 from space.atomic_files import check_output_file, write_file
 from space.errors import ConfigError
+from space.text import size_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,7 +77,7 @@ def write_picture(path: Path, picture: Picture) -> None:
     for one, make in ((data_path(path), picture_data), (path, lambda it: picture_bytes(it, path.suffix))):
         data = make(picture)
         write_file(one, data)
-        echo(f"{one}: {len(data) / 1e3:,.0f} kB", err=True)
+        echo(f"{one}: {size_text(len(data))}", err=True)
 
 
 def picture_data(picture: Picture) -> bytes:

@@ -255,3 +255,9 @@ def test_images_that_are_not_those_of_the_task_are_seen_in_the_accuracy(
     before, after = run_network(model, "onnx", architecture, dim, task.normalized(task.test.images))
     right = [(logits.argmax(axis=1) == task.test.labels).mean() for logits in (before, after)]
     assert right[0] - right[1] > 0.1
+
+
+def test_weights_that_are_not_there_are_bad_input_and_no_model_that_could_not_be_made(tmp_path: Path) -> None:
+    done = export(tmp_path / "a.onnx", "--checkpoint", "absent.pt")
+    assert (done.status, done.stdout) == (2, "")
+    assert "absent.pt: cannot be read: No such file or directory; check the path" in done.stderr

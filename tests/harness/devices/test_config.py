@@ -155,6 +155,10 @@ BAD = {
         '[devices.local]\n\n[devices.a]\naddress = "a"\n',
         ["lab.toml:3: [devices.a]: key 'transport' is missing", 'transport = "ssh" or "local"'],
     ),
+    "a transport under a mistyped key": (
+        '[devices.a]\ntransprot = "ssh"\n',
+        ["lab.toml:2: [devices.a] has no key 'transprot'; did you mean 'transport'?"],
+    ),
     "an unknown transport": (
         '[devices.a]\ntransport = "shh"\n',
         [

@@ -73,7 +73,8 @@ def test_each_device_that_is_meant_comes_once_in_the_order_asked_for(
         ("Pixel*", ["fits 'Pixel*'"]),
         ("shelv", ["unknown device 'shelv'", "did you mean 'shelf'?", "known: local, pi4, pixel-6", "groups: phones, shelf"]),
         ("pi5", ["unknown device 'pi5'", "did you mean 'pi4'?", "add [devices.pi5] to devices.toml"]),
-        ("", ["unknown device ''"]),
+        ("", ["unknown device ''", "a name may hold only letters, digits and '-'"]),
+        ("my phone", ["unknown device 'my phone'", "a name may hold only letters, digits and '-'"]),
     ],
 )  # fmt: skip
 def test_what_means_no_device_is_refused_with_what_there_is(asked: str, parts: list[str], lab: Path) -> None:

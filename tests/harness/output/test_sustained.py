@@ -58,7 +58,9 @@ def test_how_far_apart_the_cores_of_several_threads_were_is_told() -> None:
     run = run_of()
     near, far = ({"ns": [ns, ns], "alone_ns": 90.0, "guest": True} for ns in (92.0, 270.0))
     moved = replace(run, scheduling=run.scheduling | {"core_to_core": [near] * 50 + [far] * 10})
-    assert "the cores were up to 2.9 times as far apart as usual, or as near, in 5 of 30 minutes" in said(moved)
+    assert "the cores were up to 2.9 times as far apart as usual, or as near, in 5 of 30 minutes" in said(
+        moved
+    )
     assert "the last 5:00 over the first: not known, too few undisturbed runs in the end" in said(moved)
     unknown = "not known how far apart the cores were"
     assert unknown in said(run) and unknown not in said(moved)

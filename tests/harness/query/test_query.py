@@ -146,3 +146,13 @@ def test_made_up_accuracies_have_one_epoch_and_the_scatter_that_one_gives_them()
         load(AccuracySource(paths=("synthetic",), epoch="5"), TINY)
     (found,) = load(AccuracySource(paths=("synthetic",), noise_sd=0.3), TINY)
     assert found.seed_sd == 0.3
+
+
+def test_a_mistyped_cost_is_taken_for_no_device_that_was_never_measured(tmp_path: Path) -> None:
+    with new_store(tmp_path / "store.sqlite") as opened:
+        calibrate(opened, ONE)
+        with pytest.raises(
+            ConfigError, match=r"'parms' is no cost; did you mean 'params'\? \(known: params, macs"
+        ):
+            query("parms").with_devices(opened)
+        assert query("pixel").with_devices(opened).costs == ("pixel",)

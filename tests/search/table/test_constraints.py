@@ -51,7 +51,7 @@ def test_a_constraint_is_read_in_the_unit_of_its_subject(
     [
         ("pixel<8", ["'8' has no unit", "8ms"]),
         ("pixel<8MB", ["unit 'MB' does not fit", "ms"]),
-        ("parms<3M", ["'parms' is no cost; did you mean 'params'?; as a device: unit 'M' does not fit"]),
+        ("parms<3M", ["'parms' is no cost; did you mean 'params'? (as a device: unit 'M' does not fit"]),
         ("memory<16", ["'16' has no unit", "16MB"]),
         ("params<3Mb", ["unit 'Mb' does not fit", "3M"]),
         ("pixel<0ms", ["not above 0"]),

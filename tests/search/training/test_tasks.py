@@ -226,7 +226,8 @@ def test_a_tasks_source_names_the_same_images_again(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("digit", "'digit' is no task: give 'digits', 'synthetic'"),
+        ("digit", r"'digit' is no task; did you mean 'digits'\? give 'digits', 'synthetic'"),
+        ("flowers", "'flowers' is no task: give 'digits', 'synthetic'"),
         ("synthetic:", "the seed is a whole number"),
         ("synthetic:-1", "the seed is a whole number"),
         ("synthetic:9999999999", "more than 4294967295"),
@@ -235,6 +236,7 @@ def test_a_tasks_source_names_the_same_images_again(tmp_path: Path, monkeypatch:
         ("synthetic:3:20/0/5", "give 1 to 10000 images"),
         ("synthetic:3:99999/1/5", "give 1 to 10000 images"),
         ("digits", "task 'digits' is 10 classes of images 32 x 32 x 3, space 'blox' reads 100 classes"),
+        ("digits", r"a space that fits the other \(10 classes: --space mini or tiny or deep\)"),
     ],
 )
 def test_sources_that_are_none_are_refused(source: str, message: str) -> None:

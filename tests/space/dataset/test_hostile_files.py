@@ -186,6 +186,12 @@ def test_a_header_that_says_otherwise_is_refused(old: str, new: str, message: st
     assert message in refusal(path)
 
 
+def test_an_empty_file_is_called_so(tmp_path: Path) -> None:
+    path = tmp_path / "base.blox"
+    path.touch()
+    assert "is empty; " in refusal(path)
+
+
 @pytest.mark.parametrize(
     ("types", "message"),
     [

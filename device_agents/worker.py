@@ -180,7 +180,6 @@ class Session:
         self._paces = Paces()
 
     def end(self) -> None:
-        """End what the session started."""
         self._core_to_core.end()
 
     def load_reference(self) -> Outputs:

@@ -127,7 +127,6 @@ class BlockRunner:
             self._reporter.pulse(perf_counter_ns())
 
     def rest(self, seconds: float) -> int:
-        """Run nothing."""
         end_ns = perf_counter_ns() + int(seconds * NS_PER_S)
         while True:
             left_ns = end_ns - perf_counter_ns()

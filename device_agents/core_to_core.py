@@ -86,7 +86,6 @@ class CoreToCore:
         return {"ns": self._taken_ns, "alone_ns": self._alone_ns, "guest": self._is_guest}
 
     def end(self) -> None:
-        """End the child process."""
         if self._child:
             self._line.close()
             os.kill(self._child, signal.SIGKILL)  # a zombie until waited for, so the number is still its own

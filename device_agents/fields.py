@@ -68,12 +68,10 @@ class Fields:
         return self._digest(self._path(key), self._value(key, REQUIRED))
 
     def optional_digest(self, key: str) -> str | None:
-        """Return a digest or None."""
         value = self._value(key, None)
         return None if value is None else self._digest(self._path(key), value)
 
     def digests(self, key: str, max_count: int) -> list[str]:
-        """Return a list of digests."""
         value = self._value(key, REQUIRED)
         if not isinstance(value, list) or len(value) > max_count:
             raise refuse(self._path(key), value, "a list of at most %d digests" % max_count)

@@ -52,7 +52,6 @@ class Forked:
         return self._read()
 
     def end(self) -> None:
-        """Kill the child if it lives, and reap it."""
         self._connection.close()
         try:
             os.sched_setaffinity(self.pid, os.sched_getaffinity(0))  # where it gets a turn, to die in

@@ -48,7 +48,6 @@ class MachineLock:
         return self._socket.fileno() if self._socket is not None else -1
 
     def release(self) -> None:
-        """Let the machine go."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None

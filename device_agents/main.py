@@ -21,7 +21,6 @@ class Interrupted(BaseException):
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of roles and their options."""
     parser = argparse.ArgumentParser(prog="agent.pyz", description=__doc__)
     parser.add_argument("--version", action="store_true", help="print the protocol and the agent's digest")
     roles = parser.add_subparsers(dest="role")

@@ -84,7 +84,6 @@ def used_gpu(
 
 
 def uses_gpu(provider: str) -> bool:
-    """Return whether a runtime's provider computes on an NVIDIA GPU."""
     return any(name in provider.lower() for name in PROVIDERS)
 
 

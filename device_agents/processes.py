@@ -72,7 +72,6 @@ def signal_name(number: int) -> str:
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether a process exists."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

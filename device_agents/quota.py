@@ -78,7 +78,6 @@ class ThrottledTime:
         return sum(told)
 
     def close(self) -> None:
-        """Close the files."""
         for fd in self._fds:
             os.close(fd)
         self._fds.clear()

@@ -178,7 +178,6 @@ class Session:
         self._paces = Paces()
 
     def end(self) -> None:
-        """End what the session started."""
         self._core_to_core.end()
 
     def load_reference(self) -> Outputs:

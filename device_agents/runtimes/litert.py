@@ -433,7 +433,6 @@ class Compiled:
         return buffer, data
 
     def _write(self, buffer: c_void_p, data: bytes) -> None:
-        """Put values into a buffer."""
         ctypes.memmove(self._lock(buffer, api.WRITE), data, len(data))
         self.library.call("LiteRtUnlockTensorBuffer", buffer)
 

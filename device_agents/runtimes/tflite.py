@@ -210,7 +210,6 @@ class Signature:
             raise Refusal("runtime-missing", message) from error
 
     def inputs(self) -> list[Any]:
-        """Return the details of the inputs."""
         return list(self._runner.get_input_details().values())
 
     def outputs(self) -> list[Any]:
@@ -218,17 +217,14 @@ class Signature:
         return list(self._runner.get_output_details().values())
 
     def resize(self, index: int, shape: Any) -> None:
-        """Give an input another shape."""
         import numpy
 
         self._wrapper.ResizeInputTensor(index, numpy.array(shape, numpy.int32), False, self._graph)
 
     def allocate(self) -> None:
-        """Allocate the graph's tensors."""
         self._wrapper.AllocateTensors(self._graph)
 
     def set(self, index: int, array: Any) -> None:
-        """Set an input."""
         self._wrapper.SetTensor(index, array, self._graph)
 
     def get(self, index: int) -> Any:
@@ -236,7 +232,6 @@ class Signature:
         return self._wrapper.GetTensor(index, self._graph)
 
     def run(self) -> None:
-        """Run the graph."""
         self._wrapper.Invoke(self._graph)
 
     def is_delegated(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import re
 import zipfile
 from pathlib import Path
 from types import MappingProxyType
@@ -30,12 +31,14 @@ PACKED_ALONE = (
 )
 PACKED_MODULES = ("__init__.py", "clean_runs.py", "frames.py", "pacing.py", "whole_files.py", *PACKED_ALONE)
 LEFT_OUT = ("archive.py", *PACKED_ALONE)
+COMMENT_LINE = re.compile(rb"^ *#.*$", re.MULTILINE)
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest
 
 
 def build_archive(runtimes: Mapping[str, bytes] = MappingProxyType({})) -> tuple[bytes, str]:
     """Return (the agent as a zipapp, its sha256 in hex), with the modules of further `runtimes` by name.
 
+    Lines of comments are empty there: less to send, and a traceback's lines are those of the source.
     A process builds it once, so that all of its connections are to the same agent.
     """
     return _built(tuple(sorted(runtimes.items())))
@@ -58,7 +61,7 @@ def _built(runtimes: tuple[tuple[str, bytes], ...]) -> tuple[bytes, str]:
             entry = zipfile.ZipInfo(name, FIXED_TIME)
             entry.create_system = 3
             entry.external_attr = 0o644 << 16
-            archive.writestr(entry, text.replace(b"\r\n", b"\n"))
+            archive.writestr(entry, COMMENT_LINE.sub(b"", text.replace(b"\r\n", b"\n")))
     data = buffer.getvalue()
     return data, hashlib.sha256(data).hexdigest()
 

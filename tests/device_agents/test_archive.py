@@ -58,6 +58,13 @@ def test_holds_the_agent_and_no_tests_nor_its_own_builder():
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 class TestEachSource:
+    def test_is_packed_with_the_same_code_on_the_same_lines(self, path):
+        archive = zipfile.ZipFile(io.BytesIO(build_archive()[0]))
+        name = str(path.relative_to(PACKAGE.parent))
+        if name in archive.namelist():
+            packed, source = ast.parse(archive.read(name)), ast.parse(path.read_bytes())
+            assert ast.dump(packed, include_attributes=True) == ast.dump(source, include_attributes=True)
+
     def test_has_the_syntax_of_python_3_8(self, path):
         ast.parse(path.read_text(), feature_version=(3, 8))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.dataframe import RowTable, Tabular
-from harness.models.names import Network, as_list, listed, space_meant, whole
+from harness.models.names import Network, as_list, listed, space_meant, whole_number
 from search.distillation.recipe import DistilRecipe, parse_form
 from search.training.own_data.in_memory import task_in_memory
 from search.training.recipe import Recipe, default_recipe
@@ -141,7 +141,7 @@ def train(
         task=task,
         space=config.name,
         recipe=recipe or {},
-        together=whole("together", together),
+        together=whole_number("together", together),
         runner=runner,
         watch=logged(log),
         log=log,
@@ -249,7 +249,7 @@ def distill(
     check_stages(config, "distilling")
     check_code(config)
     images = _images_of(trained, task, folder, log)
-    places = sorted({whole("stages", one) for one in as_list(stages)}) or list(range(config.stages))
+    places = sorted({whole_number("stages", one) for one in as_list(stages)}) or list(range(config.stages))
     if wrong := [place for place in places if not 0 <= place < config.stages]:
         raise ConfigError(f"stage {wrong[0]}: space {config.name!r} has stages 0 to {config.stages - 1}")
     _check_library(folder, trained)

@@ -44,7 +44,7 @@ def as_list(models: Any) -> list[Any]:
     return list(models) if is_several else [models]
 
 
-def whole(name: str, value: Any) -> Any:
+def whole_number(name: str, value: Any) -> Any:
     """Return a whole number of any library as Python's own; None as it is. Raises: ConfigError, naming the argument."""
     try:
         return value if value is None else as_index(value)

@@ -23,7 +23,14 @@ from harness.models.exported import ExportedModels, ExportObserver, expected_out
 from harness.models.file_names import GivenInputs, find_files
 from harness.models.file_source import MeasuredModels
 from harness.models.files import FileModel, open_files, open_reference
-from harness.models.names import Network, as_list, listed, select_models_and_segments, space_meant, whole
+from harness.models.names import (
+    Network,
+    as_list,
+    listed,
+    select_models_and_segments,
+    space_meant,
+    whole_number,
+)
 from harness.models.torch_models import saved_programs
 from harness.prediction.error_target import measure_until
 from harness.prediction.request import DEFAULT_MODELS, MeasureRequest, parse_target
@@ -82,9 +89,11 @@ def requested(
             batches=parse_batches(",".join(batches)),
             cores=parse_cores(cores)
             if isinstance(cores, str)
-            else tuple(whole("cores", one) for one in as_list(cores)),
+            else tuple(whole_number("cores", one) for one in as_list(cores)),
             space=config.name,
-            **{name: whole(name, value) if name in _WHOLE else value for name, value in others.items()},
+            **{
+                name: whole_number(name, value) if name in _WHOLE else value for name, value in others.items()
+            },
         )
 
 

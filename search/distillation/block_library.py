@@ -9,7 +9,7 @@ A library is a folder: `teacher.harness`, the trained network, and `stage-0.harn
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,10 @@ class StageLibrary:
     stage: int
     recipe: DistilRecipe
     blocks: tuple[Block, ...]
-    weights: tuple[Mapping[str, Tensor], ...]
-    history: FloatArray
-    mse: FloatArray
-    nsr: FloatArray
+    weights: tuple[Mapping[str, Tensor], ...] = field(repr=False)
+    history: FloatArray = field(repr=False)
+    mse: FloatArray = field(repr=False)
+    nsr: FloatArray = field(repr=False)
     seconds: float
     environment: Mapping[str, str]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -79,15 +79,15 @@ class SelectedPredictor:
     reports: tuple[CandidateReport, ...]
     chosen: str
     known: SpaceFacts
-    indices: IndexArray
-    ratios: FloatArray
-    point: FittedLatency
-    fold_points: tuple[FittedLatency, ...]
-    fold_of: IndexArray
-    scores: FloatArray
+    indices: IndexArray = field(repr=False)
+    ratios: FloatArray = field(repr=False)
+    point: FittedLatency = field(repr=False)
+    fold_points: tuple[FittedLatency, ...] = field(repr=False)
+    fold_of: IndexArray = field(repr=False)
+    scores: FloatArray = field(repr=False)
     usual_leverage: float
     knows_ops: bool
-    each_error: Mapping[str, FloatArray]
+    each_error: Mapping[str, FloatArray] = field(repr=False)
 
     @property
     def errors(self) -> Errors:

@@ -27,6 +27,9 @@ class Images:
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
 
+    def __repr__(self) -> str:
+        return f"<Images {self.images.shape}>"
+
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim != 4 or not self.images.size:
             raise ConfigError(

@@ -37,7 +37,7 @@ class Trained:
     recipe: Recipe
     history: tuple[Epoch, ...]
     test: Figures
-    weights: Mapping[str, Tensor]
+    weights: Mapping[str, Tensor] = field(repr=False)
     environment: Mapping[str, str]
     source: str = ""
     start: str = ""

@@ -356,3 +356,8 @@ def test_a_method_of_ones_own_is_given_itself() -> None:
 def test_arguments_of_another_type_are_refused_by_their_names(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         search.search(join.join("synthetic", costs="params"), **given)
+
+
+def test_what_a_notebook_shows_of_a_predictor_is_how_good_it_is(predicted: SpaceTable) -> None:
+    shown = repr(predicted.predictor)
+    assert "chosen='" in shown and "array(" not in shown and len(shown) < 3000

@@ -80,6 +80,11 @@ def test_files_and_folders_are_named_by_text_too(trained: Trained, tmp_path: Pat
         load_library("nowhere")
 
 
+def test_what_a_notebook_shows_holds_no_weights_and_no_pixels(trained: Trained) -> None:
+    assert len(repr(trained)) < 3000 and "recipe=Recipe(" in repr(trained)
+    assert repr(TASK.train) == "<Images (32, 8, 8, 3)>" and len(repr(TASK)) < 600
+
+
 def test_what_a_worker_sends_is_the_trained_network(trained: Trained) -> None:
     content = trained_content(trained)
     assert content["space"] == "tiny" and content["architecture"] == "mbconv"

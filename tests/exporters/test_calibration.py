@@ -167,9 +167,7 @@ def test_ranges_are_those_of_the_network_on_its_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.converter
-@pytest.mark.parametrize(
-    "architecture", [ARCHITECTURE, pytest.param(UNWIRED, marks=pytest.mark.long)], ids=str
-)
+@pytest.mark.parametrize("architecture", [ARCHITECTURE, UNWIRED], ids=str)
 def test_a_calibrated_network_in_int8_is_the_whole_conversion_with_the_same_scales(
     architecture: Architecture, tmp_path: Path
 ) -> None:

@@ -132,7 +132,6 @@ def test_the_example_of_measuring_runs_on_this_machine(
 
 
 @pytest.mark.converter
-@pytest.mark.long
 def test_the_examples_of_packing_and_importing_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with harness.open_store("own.sqlite") as own, any_core():

@@ -185,13 +185,14 @@ def measure(
 def processes(*words: str) -> list[int]:
     """Return the ids of the processes on this machine whose command line holds every word."""
     found, sought = [], [word.encode() for word in words]
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit() or int(folder.name) == os.getpid():
+    for name in os.listdir("/proc"):  # noqa: PTH208 - asked every few ms
+        if not name.isdigit() or int(name) == os.getpid():
             continue
         try:
-            command = (folder / "cmdline").read_bytes()
-            if all(word in command for word in sought) and _state(folder) != "Z":
-                found.append(int(folder.name))
+            with open(f"/proc/{name}/cmdline", "rb", buffering=0) as file:  # noqa: PTH123
+                command = file.read()
+            if all(word in command for word in sought) and _state(Path("/proc", name)) != "Z":
+                found.append(int(name))
         except (FileNotFoundError, ProcessLookupError):
             continue
     return found

@@ -93,7 +93,6 @@ def test_a_library_holds_every_block_of_every_stage_and_says_synthetic(
     assert block["params"] > 0 and "nsr" not in block
 
 
-@pytest.mark.long
 def test_a_published_form_gives_way_to_what_is_typed_and_is_told(trained: Path, tmp_path: Path) -> None:
     command = ("distill", str(trained), "--network", "conv/conv", "--output", str(tmp_path / "dna"))
     done = run(*command, "--form", "dna", *FAST, "--json")
@@ -113,7 +112,6 @@ def test_a_published_form_gives_way_to_what_is_typed_and_is_told(trained: Path, 
     )
 
 
-@pytest.mark.long
 def test_blocks_may_share_weights_at_a_part_of_the_cost(trained: Path, library: Path, tmp_path: Path) -> None:
     done = run(
         "distill", str(trained), "--network", "conv/conv", "--output", str(tmp_path), "--shared", *FAST

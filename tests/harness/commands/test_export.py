@@ -241,7 +241,6 @@ def test_a_trained_network_in_int8_loses_at_most_a_point(
         assert notes["harness.precision"] == "int8" and "calibrated on images" in notes["harness.weights"]
 
 
-@pytest.mark.long
 @pytest.mark.training
 @pytest.mark.converter
 def test_images_that_are_not_those_of_the_task_are_seen_in_the_accuracy(

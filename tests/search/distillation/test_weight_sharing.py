@@ -100,7 +100,6 @@ def test_statistics_are_means_over_batches_along_the_block_s_own_path(
             )
 
 
-@pytest.mark.long
 def test_held_out_errors_are_of_blocks_in_evaluation_and_near_the_supernet_s_own_scores() -> None:
     recipe = dataclasses.replace(RECIPE, epochs=12)
     found = distilled(recipe, SMALL.blocks)

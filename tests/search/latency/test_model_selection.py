@@ -115,7 +115,6 @@ def test_where_parts_mislead_by_wiring_the_corrected_line_beats_line_and_ridge()
     assert predictor.chosen == "corrected"
 
 
-@pytest.mark.long
 @pytest.mark.slow
 def test_ten_networks_and_another_device_do_what_ten_networks_alone_cannot() -> None:
     orders, shares = [], []
@@ -367,7 +366,6 @@ def test_a_line_through_macs_reaches_no_further_than_what_was_measured() -> None
     assert not found.supported.any() and (found.ratios > 0).all()
 
 
-@pytest.mark.long
 @pytest.mark.simulation
 @pytest.mark.usefixtures("dealt_once")
 def test_random_judges_lie_within_intervals_as_often_as_claimed_after_a_design_too() -> None:

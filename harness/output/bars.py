@@ -123,7 +123,7 @@ class Bars(Progress):
             noun=task.fields["noun"],
             elapsed_s=(task.finished_time if task.finished else task.elapsed) or 0.0,
             left_s=task.time_remaining if is_under_way and not later else None,
-            text=task.description,
+            text=printable(task.description),
             later=later,
         )
 

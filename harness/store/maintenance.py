@@ -171,8 +171,7 @@ def show_stored(
 
 def quarantine(store: Store, selection: Selection, *, undo: bool = False) -> list[str]:
     """Set the sessions of a selection apart, so that nothing is estimated from them, or take that back; return their ids."""
-    _check_narrow(selection)
-    chosen = [one.id for one in list_sessions(store, selection) if one.quarantined == undo]
+    chosen = [one.id for one in _named_sessions(store, selection) if one.quarantined == undo]
     column = SESSIONS.c.purpose
     value = sa.func.substr(column, len(QUARANTINED) + 1) if undo else sa.literal(QUARANTINED) + column
     with store.begin() as connection:
@@ -189,8 +188,7 @@ def delete(
     `agree` takes the number and the store's name, and raises to keep them. Raises: ConfigError when nothing narrows the
     selection.
     """
-    _check_narrow(selection)
-    chosen = [one.id for one in list_sessions(store, selection)]
+    chosen = [one.id for one in _named_sessions(store, selection)]
     if chosen:
         agree(len(chosen), store.name)
     with store.begin() as connection:
@@ -253,11 +251,19 @@ def flat_document(document: dict[str, Any], columns: Sequence[str] = EXPORT_COLU
     }
 
 
-def _check_narrow(selection: Selection) -> None:
+def _named_sessions(store: Store, selection: Selection) -> list[StoredSession]:
+    """Return the sessions to change. Raises: ConfigError where nothing narrows the selection, and for an id that none has."""
     if selection.is_everything:
         raise ConfigError(
             "this would take every session; say which, by ids, --device, --models, --since or --unreadable"
         )
+    found = list_sessions(store, selection)
+    for text in selection.sessions:
+        if not any(one.id.startswith(text.lower()) for one in found):
+            raise ConfigError(
+                f"session {text!r}: none that fits the rest has this id; see 'harness store show'"
+            )
+    return found
 
 
 def _devices(store: Store, selection: Selection) -> list[str]:

@@ -147,6 +147,10 @@ def test_deleting_asks_and_needs_to_be_told_what(
 ) -> None:
     refused(run(path, "store", "delete", "--yes"), "every session", "--unreadable")
     refused(run(path, "store", "quarantine"), "every session")
+    for what in (("delete", "--yes"), ("quarantine",), ("quarantine", "--undo")):
+        none = ("'no-such-id'", "none that fits the rest has this id")
+        refused(run(path, "store", *what, "no-such-id", sessions[0].session_id), *none)
+    assert len(shown(path)) == 4
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     done = run(path, "store", "delete", "--device", "made-up")
     assert done.status == 1 and "delete 3 sessions" in done.stderr

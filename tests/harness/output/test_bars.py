@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.output.bars import Standing, bar_lines, sentence
+from harness.output.bars import Bars, Standing, bar_lines, sentence
 
 ONE = Standing(
     name="local",
@@ -62,3 +62,9 @@ def test_a_log_has_the_same_in_words() -> None:
         sentence(replace(ONE, left_s=None, total=None, text="calibrating"))
         == "local: calibrating, 0:06:12 so far"
     )
+
+
+def test_what_a_name_would_do_to_a_terminal_is_written_out() -> None:
+    bars = Bars(shown=False)
+    bars.update(bars.begin("local", "sessions"), description="onnxruntime e\x1b[31mvil\u202e.onnx")
+    assert bars.standing(bars.tasks[0]).text == r"onnxruntime e\x1b[31mvil\u202e.onnx"

@@ -207,7 +207,7 @@ def test_a_bad_file_of_scores_is_refused_with_its_line(tmp_path: Path, content: 
 
 
 def test_names_of_no_sum_are_refused() -> None:
-    with pytest.raises(ConfigError, match="'memory' is no sum of counts; write params or macs"):
+    with pytest.raises(ConfigError, match=r"'memory' is no sum of counts \(known: params, macs"):
         load_objective("memory", BLOX)
     with pytest.raises(ConfigError, match="'paramss' is unknown; did you mean 'params'"):
         load_objective("paramss", BLOX)

@@ -284,7 +284,7 @@ def test_accuracies_that_python_holds_are_checked_like_those_of_files() -> None:
         ({TINY[0]: 60.0}, {}, "is of space 'tiny', not 'blox'"),
         ({"conv/cnov/conv": 60.0}, {}, "did you mean 'conv'"),
         ({first: "high"}, {}, "accuracy = 'high' is not a number"),
-        ({first: float("nan")}, {}, "no network has a accuracy"),
+        ({first: float("nan")}, {}, "no network has a number as its accuracy"),
         (frame, {"metric": "top5"}, "DataFrame: there is no accuracy 'top5'"),
         (frame, {"epoch": "last"}, "a table has one value a row; leave the epoch out"),
         (frame.rename(columns={"top1": "latency_ms"}), {}, "'latency_ms' is a time and no accuracy"),

@@ -200,7 +200,7 @@ def test_empty_cells_are_missing_and_counted(suffix: str, tmp_path: Path) -> Non
     assert np.flatnonzero(found.seed_counts).tolist() == [1]
     assert found.notes == ("2 of 3 rows have no acc: they count as missing",)
     path = table(tmp_path, suffix, {"index": [1, 2], "acc": [None, float("nan")]})
-    assert "no network has a acc" in refusal(path, metric="acc")
+    assert "no network has a number as its acc" in refusal(path, metric="acc")
 
 
 def test_a_word_in_the_files_or_columns_name_marks_accuracies_as_synthetic(

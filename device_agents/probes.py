@@ -37,6 +37,13 @@ CLOCKS: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
     ("governors", "scaling_governor", facts.parse_word),
 )
 """What a sample tells of each measured core's clock: its group, the file, and how it is read."""
+# What tells one machine from another of its model, the first that is there: a board's serial number, systemd's id, Termux's
+# own host key.
+MACHINE_FILES = (
+    "proc/device-tree/serial-number",
+    "etc/machine-id",
+    "data/data/com.termux/files/usr/etc/ssh/ssh_host_ed25519_key.pub",
+)
 PROCESS_IDS = "proc/self/ns/pid"
 HOSTS_PROCESS_IDS = "pid:[4026531836]"  # Linux's PROC_PID_INIT_INO
 
@@ -154,6 +161,10 @@ class Probes:
                 self._read_command(reading, values, key, ["getprop", name], parse_property)
             if reading.errors:
                 values["probe_errors"] = reading.errors
+            for path in MACHINE_FILES:
+                if "machine_id" not in values:
+                    read = Reading(self._filesystem)  # what is withheld here, another file may tell
+                    read.file(values, "machine_id", path, lambda text: present(facts.parse_machine_id(text)))
             self._fixed = values
         return dict(self._fixed)
 

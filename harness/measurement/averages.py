@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from device_agents.facts import parse_machine_id
 from device_agents.names import short_provider
 from harness.devices.adb import benchmark_model
 from harness.devices.adb.answers import NotTold, parse_thermal
@@ -29,7 +30,7 @@ from harness.devices.runtimes import RuntimeUse, asked_cores, parse_cores
 from harness.errors import Cancelled, DeviceError, StoreError
 from harness.measurement.campaign import CampaignTask, Observer, Outcome
 from harness.measurement.durations import KnownDurations
-from harness.measurement.events import Connecting, OnProgress, Sending, SessionDone, SessionsPlanned
+from harness.measurement.events import Connecting, Note, OnProgress, Sending, SessionDone, SessionsPlanned
 from harness.measurement.plan import Options
 from harness.measurement.rounds import LackingSessions
 from harness.measurement.session_runner import steady_utc
@@ -38,6 +39,7 @@ from harness.measurement.workload import (
     Model,
     ModelSource,
     RuntimePlan,
+    other_machines,
     plan_runtime,
     source_groups,
 )
@@ -163,6 +165,8 @@ class _Phone:
         self._line(["chmod", "755", self._program])
         self.hello = {"platform": {"machine": self._line(["uname", "-m"])}}
         self.conditions = {"cpu_model": self._line(["getprop", "ro.product.model"])} | self.thermal()
+        if machine_id := parse_machine_id(self._line(["getprop", "ro.serialno"])):
+            self.conditions["machine_id"] = machine_id
 
     def put(self, data: bytes, digest: str) -> str:
         """Put a file there unless it is; return its path. Raises: LinkError; DeviceError where it does not arrive whole."""
@@ -262,6 +266,10 @@ class _Sessions:
         lacking = len(units)
         outcome.reused += len(self._use.models) * self._options.sessions_each - lacking
         self._report(SessionsPlanned(sessions=lacking))
+        use, name = self._use, self._outcome.device
+        others = self._store.machines(use.configuration) - {use.machine_id} if use.machine_id and units else ()
+        if others:
+            self._report(Note(text=other_machines(name, len(others))))
         if units and not outcome.campaign_id:
             outcome.campaign_id = self._work.begin(self._use)
         failed = set[str]()

@@ -6,16 +6,12 @@ does not hold is None. Tested by golden answers: a new device's odd output is on
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Any, Callable
 
 PLAUSIBLE_TEMP_C = (-60.0, 200.0)
 # In what Android says of its thermal service: no HAL, an old one, or one without thresholds, a line each.
 NO_THROTTLING = r"HAL Ready: false|ThermalHAL 1\.0|Temperature static thresholds from HAL:\r?\n(?!\t)"
-
-
-NO_SERIALS = ("unknown", "uninitialized")
 
 
 def parse_switch(text: str) -> bool:
@@ -256,14 +252,6 @@ def parse_word(text: str) -> str:
     if not word or len(word) > 200:
         raise ValueError("%r is no word" % text[:80])
     return word
-
-
-def parse_machine_id(text: str) -> str | None:
-    """Return a digest of a serial number, an id or a public key that this machine alone has; None where none is set."""
-    word = text.strip("\0\n\r ")
-    if not word.strip("0") or word.lower() in NO_SERIALS:
-        return None
-    return hashlib.sha256(("harness " + word).encode()).hexdigest()[:16]
 
 
 def parse_oom_kills(vmstat: str) -> int | None:

@@ -17,8 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from device_agents.facts import parse_machine_id
-from device_agents.names import short_provider
+from device_agents.names import machine_id, short_provider
 from harness.devices.adb import benchmark_model
 from harness.devices.adb.answers import NotTold, parse_thermal
 from harness.devices.adb.benchmark_model import PROVIDERS, Averages, NotAverages, parse_averages
@@ -165,8 +164,8 @@ class _Phone:
         self._line(["chmod", "755", self._program])
         self.hello = {"platform": {"machine": self._line(["uname", "-m"])}}
         self.conditions = {"cpu_model": self._line(["getprop", "ro.product.model"])} | self.thermal()
-        if machine_id := parse_machine_id(self._line(["getprop", "ro.serialno"])):
-            self.conditions["machine_id"] = machine_id
+        if known := machine_id(self._line(["getprop", "ro.serialno"])):
+            self.conditions["machine_id"] = known
 
     def put(self, data: bytes, digest: str) -> str:
         """Put a file there unless it is; return its path. Raises: LinkError; DeviceError where it does not arrive whole."""

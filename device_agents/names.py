@@ -1,4 +1,4 @@
-"""Names that the harness and the driver of a packed job must form alike: of providers, and of what a worker is asked."""
+"""Names that the harness and a device must form alike: of providers, of what a worker is asked, and of a machine."""
 
 from __future__ import annotations
 

@@ -323,7 +323,9 @@ class _Sessions:
         outcome.reused += len(self._use.models) * self._options.sessions_each - lacking
         self._report(SessionsPlanned(sessions=lacking))
         use, name = self._use, self._outcome.device
-        others = self._store.machines(use.configuration) - {use.machine_id} if use.machine_id and units else ()
+        others = (
+            self._store.machines(use.configuration) - {use.machine_id} if use.machine_id and units else ()
+        )
         if others:
             self._report(Note(text=other_machines(name, len(others))))
         if units and not outcome.campaign_id:
@@ -377,7 +379,7 @@ class _Sessions:
                 )
             )
         end_s = time.monotonic()
-        after = self._phone.held_back()
+        conditions_after = self._phone.held_back()
         self._check_cores()
         return SessionRecord(
             session_id=str(uuid.uuid4()),
@@ -400,7 +402,7 @@ class _Sessions:
             warmup_reference_ns=(),
             slices=tuple(slices),
             conditions_before=conditions,
-            conditions_after=after | self._shares(loaded),
+            conditions_after=conditions_after | self._shares(loaded),
             output=(),
             agent_digest=self._phone.digest,
             plan={"min_slices": SLICES, "averages_of": self._runs[graph]},

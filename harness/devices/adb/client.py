@@ -175,7 +175,7 @@ def check_listing(serial: str, listing: str, who: str) -> None:
 
 
 def _own_text(text: str) -> str:
-    """Return what adb said without its words on a server of another version, which it ends and starts anew."""
+    """Return the lines of adb but those on a server of another version, which it ends and starts anew."""
     return "\n".join(line for line in text.splitlines() if not line.startswith("adb server version"))
 
 

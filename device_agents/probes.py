@@ -19,6 +19,7 @@ from typing import Any, Callable, Mapping
 from device_agents import facts
 from device_agents.environment import find_libc
 from device_agents.gauges import DISCHARGING
+from device_agents.names import machine_id
 from device_agents.nvidia import LOAD_PERIOD_S, ask_gpus, load_of, programs_on, used_gpu
 from device_agents.readings import MESSAGE_CHARACTERS, Absent, Reading, keep, present, run_with_deadline
 from device_agents.sampler import Question, Source
@@ -37,6 +38,13 @@ CLOCKS: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
     ("governors", "scaling_governor", facts.parse_word),
 )
 """What a sample tells of each measured core's clock: its group, the file, and how it is read."""
+# What tells one machine from another of its model, the first that is there: a board's serial number, systemd's id, Termux's
+# own host key.
+MACHINE_FILES = (
+    "proc/device-tree/serial-number",
+    "etc/machine-id",
+    "data/data/com.termux/files/usr/etc/ssh/ssh_host_ed25519_key.pub",
+)
 PROCESS_IDS = "proc/self/ns/pid"
 HOSTS_PROCESS_IDS = "pid:[4026531836]"  # Linux's PROC_PID_INIT_INO
 
@@ -154,6 +162,10 @@ class Probes:
                 self._read_command(reading, values, key, ["getprop", name], parse_property)
             if reading.errors:
                 values["probe_errors"] = reading.errors
+            for path in MACHINE_FILES:
+                if "machine_id" not in values:
+                    read = Reading(self._filesystem)  # what is withheld here, another file may tell
+                    read.file(values, "machine_id", path, lambda text: present(machine_id(text)))
             self._fixed = values
         return dict(self._fixed)
 

@@ -10,6 +10,7 @@ OUTPUT_VALUES = 8  # that each output is judged by
 OUTPUTS = 8  # of a model that are judged
 MOST_VALUES = 1 << 20  # of an output that are read
 IMAGE_GROUPS = 8  # of a batch that are judged, each by sums of its own
+VALUES_AT_ONCE = 1 << 16  # of an input, that are made
 PERIOD = 61  # of the signs, a prime: rows, channels and images are seldom as long as some of it
 # Legendre's symbol, as good as drawn by lot; the first values stand for themselves.
 SIGNS = [
@@ -139,18 +140,7 @@ def fixed_values(shape: Sequence[int], layout: str) -> Any:
     shape: as the model has it; a rank of 4 is read in `layout` (NCHW or NHWC), so that both layouts of
     one image hold the same values and their outputs can be compared. Other ranks count their elements.
     """
-    import numpy
-
-    count = int(numpy.prod(shape, dtype=numpy.int64))
-    order: Any = numpy.arange(count, dtype=numpy.uint32)
-    if len(shape) == 4 and layout == "NHWC":
-        batch, rows, columns, channels = shape
-        order = order.reshape(batch, channels, rows, columns).transpose(0, 2, 3, 1)
-    mixed = order.reshape(tuple(shape)) * numpy.uint32(2654435761)  # Knuth's multiplicative hash
-    mixed = (mixed ^ (mixed >> numpy.uint32(15))) * numpy.uint32(2246822519)  # a round of xxHash32's finish
-    mixed ^= mixed >> numpy.uint32(13)
-    unit = (mixed >> numpy.uint32(8)).astype(numpy.float32) / numpy.float32(1 << 24)
-    return numpy.ascontiguousarray(unit * numpy.float32(2) - numpy.float32(1))
+    return fixed_input(shape, "float32", layout)
 
 
 def fixed_input(
@@ -158,12 +148,40 @@ def fixed_input(
 ) -> Any:
     """Return the fixed input of a model, quantized where its type is an integer.
 
-    An integer type without a scale takes the values 0 to 127; truth values are true where the fixed value is positive.
+    An integer type without a scale takes the values 0 to 127; truth values are true where the fixed value is positive. Made piece
+    by piece: what takes memory beside the input would count as the model's.
     """
     import numpy
 
-    values = fixed_values(shape, layout)
-    kind = numpy.dtype(dtype)
+    count = int(numpy.prod(shape, dtype=numpy.int64))
+    made = numpy.empty(count, dtype)
+    for begin in range(0, count, VALUES_AT_ONCE):
+        places: Any = numpy.arange(begin, min(begin + VALUES_AT_ONCE, count), dtype=numpy.uint32)
+        end = begin + len(places)
+        if len(shape) == 4 and layout == "NHWC":
+            _, rows, columns, channels = map(numpy.uint32, shape)
+            pixels, channel = places // channels, places % channels
+            image, pixel = pixels // (rows * columns), pixels % (rows * columns)
+            places = (image * channels + channel) * (rows * columns) + pixel
+        made[begin:end] = in_type(values_at(places), made.dtype, scale, zero_point)
+    return made.reshape(tuple(shape))
+
+
+def values_at(places: Any) -> Any:
+    """Return the float32 values in [-1, 1) at places (n,) of uint32."""
+    import numpy
+
+    mixed = places * numpy.uint32(2654435761)  # Knuth's multiplicative hash
+    mixed = (mixed ^ (mixed >> numpy.uint32(15))) * numpy.uint32(2246822519)  # a round of xxHash32's finish
+    mixed ^= mixed >> numpy.uint32(13)
+    unit = (mixed >> numpy.uint32(8)).astype(numpy.float32) / numpy.float32(1 << 24)
+    return unit * numpy.float32(2) - numpy.float32(1)
+
+
+def in_type(values: Any, kind: Any, scale: float, zero_point: int) -> Any:
+    """Return float32 values in another of numpy's types."""
+    import numpy
+
     if kind.kind == "b":
         return values > 0
     if kind.kind not in "iu":

@@ -212,6 +212,7 @@ class Conditions(Said):
 
     time_utc: Name = ""
     cpu_model: Name = ""
+    machine_id: Name = ""
     board: Name = ""
     os: Name = ""
     android: Name = ""

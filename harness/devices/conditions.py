@@ -23,6 +23,7 @@ REMEDIES = {
     "frequency capped": f"the firmware holds the clock down for heat or a weak supply: {_COOLING}, and check the supply",
     "throttled": f"the board is at its limit of heat (80 to 85 C), or its supply is weak: {_COOLING}, and check the supply",
     "soft temperature limit": f"{_COOLING}; a Raspberry Pi 3 B+ begins at 60 C, temp_soft_limit=70 in config.txt moves that",
+    "battery saver": "charge the phone, or switch battery saver off (Settings, Battery)",
     "over-current": "take a stronger power supply, or a lower power mode (jetson_power_mode in devices.toml)",
 }
 """What to do about a cause of throttling, by its name; the Raspberry Pi's by https://www.raspberrypi.com/documentation/computers/os.html#get_throttled"""
@@ -102,6 +103,8 @@ def throttle_signs(conditions: Mapping[str, Any], cores: Sequence[int] = ()) -> 
         signs.append(f"Android thermal status {status} ({name})")
     if conditions.get("fixed_performance") is False:  # absent where nobody asked for it
         signs.append("Android's fixed-performance mode is off")
+    if conditions.get("battery_saver") is True:
+        signs.append("Android holds back: battery saver")
     causes = _causes(_integer(conditions.get("throttled")), PI_BITS)
     if causes:
         signs.append(f"Raspberry Pi throttled: {causes}")

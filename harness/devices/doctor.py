@@ -172,6 +172,9 @@ def _cable(device: SshDevice) -> list[Check]:
         found = f"Android's thermal status {status} ({ANDROID_STATUS[status]})"
         remedy = "let it cool down first" if status else ""
         checks.append(Check(status="warn" if status else "ok", name="thermal", found=found, remedy=remedy))
+    if told.get("battery_saver"):
+        found, remedy = "battery saver is on, which holds the processor back", REMEDIES["battery saver"]
+        checks.append(Check(status="warn", name="phone", found=found, remedy=remedy))
     names = {"battery": "phone", "thermal_status": "thermal", "freq_khz": "phone clocks", "adb": "phone"}
     checks += [
         Check(status="warn", name=name, found=f"not told: {absent[key]}")

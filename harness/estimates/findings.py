@@ -71,6 +71,7 @@ Kind = Literal[
     "throttled",
     "throttled-earlier",
     "power-modes",
+    "machines",
     "hot",
     "contended",
     "held-up",
@@ -148,6 +149,7 @@ def check_network(
         _throttled(used),
         _throttled_earlier(used),
         _power_modes(used),
+        _machines(reference),
         _hot(used),
         *_left_out(sessions, used),
         _contended(used),
@@ -319,6 +321,20 @@ def _power_modes(sessions: Sequence[SessionRecord]) -> Finding | None:
         remedy="name one with jetson_power_mode in devices.toml, set the sessions of the others apart with 'harness store "
         f"quarantine', then {_FRESH}",
         cap="D",
+    )
+
+
+def _machines(reference: ReferenceLatency | None) -> Finding | None:
+    """Machines that share a name: people of one database may each have a phone of a model, or a `local`."""
+    if reference is None or reference.machines < 2:
+        return None
+    return Finding(
+        kind="machines",
+        message=f"sessions of {reference.machines} machines of this name and model, or of one that was set up anew, are taken as "
+        "one device's; two of one model differ by some percent",
+        remedy="name each machine by itself in devices.toml, and set the sessions of the others apart with 'harness store "
+        "quarantine' (--since and --before choose them)",
+        cap="C",
     )
 
 

@@ -8,28 +8,38 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from device_agents.names import short_provider
+from device_agents.names import machine_id, short_provider
 from harness.devices.adb import benchmark_model
-from harness.devices.adb.answers import NotTold, parse_thermal
+from harness.devices.adb.answers import NotTold, parse_battery_saver, parse_thermal
 from harness.devices.adb.benchmark_model import PROVIDERS, Averages, NotAverages, parse_averages
 from harness.devices.adb.client import Adb
 from harness.devices.config import AdbDevice, Format, parse_runtime
-from harness.devices.connection import new_owner
+from harness.devices.connection import RECONNECT_WAITS_S, new_owner
 from harness.devices.phone_lock import held_phone
 from harness.devices.runtimes import RuntimeUse, asked_cores, parse_cores
-from harness.errors import Cancelled, DeviceError, StoreError
+from harness.errors import Cancelled, DeviceError, LinkError, StoreError
 from harness.measurement.campaign import CampaignTask, Observer, Outcome
 from harness.measurement.durations import KnownDurations
-from harness.measurement.events import Connecting, OnProgress, Sending, SessionDone, SessionsPlanned
+from harness.measurement.events import (
+    Connecting,
+    Note,
+    OnProgress,
+    Reconnecting,
+    Sending,
+    SessionDone,
+    SessionsPlanned,
+)
 from harness.measurement.plan import Options
 from harness.measurement.rounds import LackingSessions
 from harness.measurement.session_runner import steady_utc
@@ -38,6 +48,7 @@ from harness.measurement.workload import (
     Model,
     ModelSource,
     RuntimePlan,
+    other_machines,
     plan_runtime,
     source_groups,
 )
@@ -53,6 +64,7 @@ CALL_NS = 500_000_000  # of the timed runs of a call: long beside the start of a
 FEWEST_RUNS, MOST_RUNS = 10, 10_000
 TRIAL_RUNS = 10
 CALL_S = benchmark_model.MOST_S + 60.0
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def run_averages(
@@ -133,6 +145,10 @@ def _check(device: AdbDevice, source: ModelSource | GroupedSource, options: Opti
         )
 
 
+class _CoresChanged(HarnessError):
+    """A phone whose cores went offline, or came back, while it was measured."""
+
+
 @dataclass(slots=True)
 class _Phone:
     """The phone, with the program and the models that lie there under their digests."""
@@ -162,27 +178,67 @@ class _Phone:
         self._program = self.put(data, self.digest)
         self._line(["chmod", "755", self._program])
         self.hello = {"platform": {"machine": self._line(["uname", "-m"])}}
-        self.conditions = {"cpu_model": self._line(["getprop", "ro.product.model"])} | self.thermal()
+        model = self._line(["getprop", "ro.product.model"])
+        self.conditions = ({"cpu_model": model} if model else {}) | self.held_back()
+        if known := machine_id(self._line(["getprop", "ro.serialno"])):
+            self.conditions["machine_id"] = known
 
-    def put(self, data: bytes, digest: str) -> str:
-        """Put a file there unless it is; return its path. Raises: LinkError; DeviceError where it does not arrive whole."""
+    def put(self, data: bytes, digest: str, beside: Sequence[str] = ()) -> str:
+        """Put a file there unless it is; return its path. Where its storage is full, models go but those `beside` it.
+
+        Raises: LinkError; DeviceError where it does not arrive whole.
+        """
         there = f"{FOLDER}/{digest}"
-        if self._digest_of(there) != digest:
-            with tempfile.NamedTemporaryFile(prefix="harness-") as file:
-                file.write(data)
-                file.flush()
-                self.report(Sending(total_bytes=len(data)))
-                self.adb.push(Path(file.name), there)
-            if self._digest_of(there) != digest:
+        if self._digest_of(there) != digest and not self._pushed(data, there, digest):
+            self._make_room((*beside, self.digest))
+            if not self._pushed(data, there, digest):
                 raise DeviceError(
                     f"device {self.device.name!r}",
                     f"what adb put at {there} is not what was sent; is its storage full?",
                 )
         return there
 
+    def _pushed(self, data: bytes, there: str, digest: str) -> bool:
+        """Copy a file there; return whether it arrived whole. Raises: LinkError where the phone is gone."""
+        with tempfile.NamedTemporaryFile(prefix="harness-") as file:
+            file.write(data)
+            file.flush()
+            self.report(Sending(total_bytes=len(data)))
+            try:
+                self.adb.push(Path(file.name), there)
+            except LinkError:
+                self.adb.check()
+        return self._digest_of(there) == digest
+
+    def _make_room(self, kept: Sequence[str]) -> None:
+        """Remove the models that lie there, but for some. Raises: LinkError, DeviceError."""
+        names = self._line(["ls", FOLDER]).split()
+        gone = [f"{FOLDER}/{name}" for name in names if _DIGEST.fullmatch(name) and name not in kept]
+        if gone:
+            self._line(["rm", "-f", *gone])
+
     def cores(self) -> tuple[int, ...]:
         """Return the cores that are online."""
         return parse_cores(self._line(["cat", "/sys/devices/system/cpu/online"]))
+
+    def await_return(self, error: LinkError, cancel: threading.Event) -> None:
+        """Wait until adb reaches the phone again. Raises: LinkError where it stays away; DeviceError; Cancelled."""
+        for wait_s in RECONNECT_WAITS_S:
+            self.report(Reconnecting(reason=error.reason))
+            if cancel.wait(wait_s):
+                raise Cancelled()
+            with suppress(LinkError):
+                self.adb.check()
+                return
+        raise error
+
+    def held_back(self) -> dict[str, Any]:
+        """Return Android's thermal status and whether battery saver is on, as far as it tells. Raises: as `thermal`."""
+        said = self.adb.shell(["settings", "get", "global", "low_power"]).stdout.decode("utf-8", "replace")
+        told = self.thermal()
+        with suppress(NotTold, ValueError):
+            told["battery_saver"] = parse_battery_saver(said)
+        return told
 
     def thermal(self) -> dict[str, Any]:
         """Return Android's thermal status, nothing where this phone does not tell it. Raises: LinkError, DeviceError."""
@@ -202,7 +258,11 @@ class _Phone:
         if cores:
             words = ["taskset", f"{sum(1 << core for core in cores):x}", *words]
         done = self.adb.shell(words, timeout_s=CALL_S)
-        found = parse_averages(done.stdout.decode("utf-8", "replace") + "\n" + done.stderr, runs)
+        try:
+            found = parse_averages(done.stdout.decode("utf-8", "replace") + "\n" + done.stderr, runs)
+        except NotAverages:
+            self.adb.check()  # else it is the cable's fault, and no network's
+            raise
         if use.runtime.provider.startswith("GPU") and not found.is_whole:
             raise NotAverages(
                 f"{use.runtime.provider} does not run the whole model, by what benchmark_model says: that is no latency of it"
@@ -262,6 +322,12 @@ class _Sessions:
         lacking = len(units)
         outcome.reused += len(self._use.models) * self._options.sessions_each - lacking
         self._report(SessionsPlanned(sessions=lacking))
+        use, name = self._use, self._outcome.device
+        others = (
+            self._store.machines(use.configuration) - {use.machine_id} if use.machine_id and units else ()
+        )
+        if others:
+            self._report(Note(text=other_machines(name, len(others))))
         if units and not outcome.campaign_id:
             outcome.campaign_id = self._work.begin(self._use)
         failed = set[str]()
@@ -271,12 +337,18 @@ class _Sessions:
             if unit.model.graph_hash in failed:
                 continue
             try:
-                self._store.add_session(self._session(unit.model))
+                try:
+                    session = self._session(unit.model)
+                except LinkError as error:  # restarted, or its cable was loose
+                    self._phone.await_return(error, self._cancel)
+                    session = self._session(unit.model)
+                self._store.add_session(session)
                 outcome.measured += 1
                 self._report(SessionDone())
-            except NotAverages as error:
+            except (NotAverages, _CoresChanged) as error:
                 failed.add(unit.model.graph_hash)
-                failure = self._failure(unit.model, str(error))
+                kind = "worker-error" if isinstance(error, NotAverages) else "conditions-changed"
+                failure = self._failure(unit.model, kind, str(error))
                 self._store.add_failure(failure)
                 outcome.failures.append(failure)
                 self._report(SessionDone(failure=error.reason))
@@ -284,11 +356,11 @@ class _Sessions:
     def _session(self, model: Model) -> SessionRecord:
         """Measure a session of a model. Raises: NotAverages, LinkError, Cancelled."""
         assembly, beside = model.assemble(), self._use.reference.assemble()
-        graph = self._phone.put(assembly.whole(), assembly.digest)
-        reference = self._phone.put(beside.whole(), beside.digest)
+        graph = self._phone.put(assembly.whole(), assembly.digest, [beside.digest])
+        reference = self._phone.put(beside.whole(), beside.digest, [assembly.digest])
         started_utc, begin_s = self._now_utc(), time.monotonic()
         loaded, reference_loaded = self._trial(graph), self._trial(reference)
-        conditions = self._phone.conditions | self._phone.thermal()
+        conditions = self._phone.conditions | self._phone.held_back()
         slices, samples = [], []
         loop_s = time.monotonic()
         for _ in range(SLICES):
@@ -307,6 +379,8 @@ class _Sessions:
                 )
             )
         end_s = time.monotonic()
+        conditions_after = self._phone.held_back()
+        self._check_cores()
         return SessionRecord(
             session_id=str(uuid.uuid4()),
             campaign_id=self._outcome.campaign_id,
@@ -328,7 +402,7 @@ class _Sessions:
             warmup_reference_ns=(),
             slices=tuple(slices),
             conditions_before=conditions,
-            conditions_after=self._shares(loaded),
+            conditions_after=conditions_after | self._shares(loaded),
             output=(),
             agent_digest=self._phone.digest,
             plan={"min_slices": SLICES, "averages_of": self._runs[graph]},
@@ -336,6 +410,16 @@ class _Sessions:
             samples=tuple(samples),
             scheduling={"cores": list(self._use.configuration.cores)},
         )
+
+    def _check_cores(self) -> None:
+        """Check that those cores are online that were when the campaign began. Raises: _CoresChanged."""
+        online, cores = self._phone.cores(), self._use.configuration.cores
+        if not set(cores) <= set(online) or (not self._pinned and online != cores):
+            told = [",".join(map(str, some)) for some in (online, cores)]
+            raise _CoresChanged(
+                f"measured with cores {told[0]} online, not {told[1]} as when the campaign began; such times are not merged: "
+                "keep the phone awake and cool, and give the same command again to measure as it is now"
+            )
 
     def _shares(self, loaded: Averages) -> dict[str, Any]:
         """Return the share of operators that the provider ran, where the program tells that it ran all."""
@@ -352,13 +436,13 @@ class _Sessions:
     def _call(self, path: str) -> Averages:
         return self._phone.call(path, self._use, self._runs[path], self._pinned)
 
-    def _failure(self, model: Model, message: str) -> Failure:
+    def _failure(self, model: Model, kind: str, message: str) -> Failure:
         return Failure(
             campaign_id=self._outcome.campaign_id,
             configuration=self._use.configuration,
             architecture=model.architecture,
             graph_hash=model.graph_hash,
-            kind="worker-error",
+            kind=kind,
             message=message,
             time_utc=self._now_utc(),
         )

@@ -53,7 +53,14 @@ from harness.measurement.session_runner import (
     SessionRunner,
 )
 from harness.measurement.uploads import send_ahead
-from harness.measurement.workload import GroupedSource, ModelSource, RuntimePlan, plan_runtime, source_groups
+from harness.measurement.workload import (
+    GroupedSource,
+    ModelSource,
+    RuntimePlan,
+    other_machines,
+    plan_runtime,
+    source_groups,
+)
 from harness.records import FILE_SPACE, BlockRun, Failure, SessionRecord
 from harness.store import Store
 from space.errors import ConfigError, HarnessError
@@ -287,6 +294,10 @@ class _CampaignRun:
         lacking = sum(len({id(unit) for batch in one.batches for unit in batch}) for one in rounds)
         self._outcome.reused += len(use.models) * self._options.sessions_each - lacking
         self._report_planned(sum(one.sessions for one in rounds))
+        if rounds and use.machine_id and not self._work.is_record:
+            others = len(self._store.machines(use.configuration) - {use.machine_id})
+            if others:
+                self._note(other_machines(self._outcome.device, others))
         return rounds
 
     def _report_planned(self, sessions: int) -> None:

@@ -15,7 +15,7 @@ from harness.estimates.energy import trouble_with_energy
 from harness.measurement.plan import FRESH_RUNS, QUICK, Options, SessionPlan
 from harness.measurement.session_runner import PlannedSession, now_utc
 from harness.measurement.workload import DurationProbe, RuntimePlan
-from harness.store import Store
+from harness.store import MACHINE, Store
 
 FEWEST_WORKERS = 3  # to tell what differs from process to process
 BRIDGES = 4  # networks that all workers of a round measure: in three of them they tell how sessions scatter
@@ -78,7 +78,10 @@ class LackingSessions:
         """Begin a campaign in the store, and return its id."""
         campaign_id = str(uuid.uuid4())
         networks = sorted({model.graph_hash for model in use.models})
-        request = asdict(self.options) | {"networks": networks}
+        machine = (
+            {MACHINE: use.machine_id} if use.machine_id else {}
+        )  # first: it is read without the networks
+        request = machine | asdict(self.options) | {"networks": networks}
         self.store.start_campaign(campaign_id, self.device, now_utc(), request)
         return campaign_id
 

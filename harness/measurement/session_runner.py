@@ -218,7 +218,7 @@ class SessionRunner:
             return self.failure(unit, error.kind, error.reason)
         phone, told = self.link.phone, said.get("conditions_before", NOTHING)
         conditions = told if phone is None else phone.beside(told)
-        if changed := changes(configuration, self.link.hello, conditions, said):
+        if changed := changes(unit.use, self.link.hello, conditions, said):
             return self._changed(unit, changed)
         # Of an agent of before none is told.
         if "output" in said and (
@@ -331,7 +331,7 @@ class SessionRunner:
             if event["event"] == "began":
                 phone, conditions = self.link.phone, builder.conditions
                 told = conditions if phone is None else phone.beside(conditions)
-                if changed := changes(unit.use.configuration, self.link.hello, told, event):
+                if changed := changes(unit.use, self.link.hello, told, event):
                     raise Changed(changed)
                 self._judge_outputs(unit, event)
             if event["event"] in ("began", "block"):
@@ -494,7 +494,7 @@ class SessionRunner:
             unit = units[event["network"]]
             if self.link.phone is not None:
                 result = self.link.phone.joined(result)
-            changed = changes(unit.use.configuration, self.link.hello, result.conditions_before, event)
+            changed = changes(unit.use, self.link.hello, result.conditions_before, event)
             take(unit, self._changed(unit, changed) if changed else result)
 
     def _job(self, use: RuntimePlan, cores: Sequence[int]) -> dict[str, Any]:

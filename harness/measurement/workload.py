@@ -14,6 +14,7 @@ from harness.devices.provider_options import options_line
 from harness.devices.runtimes import RuntimeUse, version_name
 from harness.records import Configuration, uses_gpu
 from space.errors import ConfigError
+from space.text import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +159,10 @@ def source_groups(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimePlan:
-    """A runtime on the device with its configuration and the models to run, at a pace; each in its own process if `alone`."""
+    """A runtime on the device with its configuration and the models to run, at a pace; each in its own process if `alone`.
+
+    `machine_id` tells the machine from others of its model, empty where it is not known.
+    """
 
     configuration: Configuration
     runtime: RuntimeUse
@@ -166,6 +170,7 @@ class RuntimePlan:
     reference: Model
     pace: Pace = field(default_factory=Pace)
     alone: bool = False
+    machine_id: str = ""
 
     @property
     def title(self) -> str:
@@ -216,19 +221,21 @@ def plan_runtime(
         reference=reference,
         pace=group.pace,
         alone=group.alone,
+        machine_id=str(conditions.get("machine_id", "")),
     )
 
 
 def changes(
-    configuration: Configuration,
+    use: RuntimePlan,
     hello: Mapping[str, Any],
     conditions: Mapping[str, Any],
     measured: Mapping[str, Any],
 ) -> str:
-    """Describe how a worker that began under these conditions differs from a configuration, as after an upgrade; else empty.
+    """Describe how a worker that began under these conditions differs from what was planned, as after an upgrade; else empty.
 
     Behind one address there may be several machines, and a connection that broke ends at another.
     """
+    configuration = use.configuration
     runtime = measured.get("runtime")
     found = runtime if isinstance(runtime, Mapping) else {}
     pairs: list[tuple[str, object, object]] = [
@@ -236,6 +243,8 @@ def changes(
         ("provider", found.get("provider"), configuration.provider),
         ("clock tier", clock_tier(conditions, _cores(measured)), configuration.clock_tier),
     ]
+    if use.machine_id and conditions.get("machine_id"):
+        pairs.append(("machine", conditions["machine_id"], use.machine_id))
     has_gpu = configuration.uses_gpu
     unread = conditions.get("probe_errors", {})
     if "cpu_model" in conditions and "gpus" not in unread:
@@ -247,6 +256,14 @@ def changes(
         pairs.append(("cores", _cores(measured), list(configuration.cores)))
     return ", ".join(
         dict.fromkeys(f"{name} {now!r}, not {then!r}" for name, now, then in pairs if now != then)
+    )
+
+
+def other_machines(device: str, others: int) -> str:
+    """Return a note that sessions of a device's name and model are stored of other machines."""
+    return (
+        f"sessions of {device!r} are stored of {counted(others, 'other machine')} of its model, or of before it was set up anew, "
+        "and are taken as one device's (finding 'machines'); name each machine by itself in devices.toml"
     )
 
 

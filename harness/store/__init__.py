@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -78,6 +79,9 @@ LEVEL_COLUMNS = (
 LEVEL_PURPOSES = ("network", "segment", "trained", "calibration")
 READ_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)  # while a server does not answer
 REPLAY_EVERY_S = 5.0  # while a store does not answer, so that a campaign loses no time
+MACHINE = "machine_id"  # the first key of a campaign's request, where the machine is known
+_MACHINE_CHARACTERS = 64
+_BEGINS_WITH_MACHINE = re.compile(rf'\{{"{MACHINE}": "([0-9a-f]{{16}})"')
 _HASHES_A_QUERY = 500  # below every database's limit of bound parameters
 
 T = TypeVar("T")
@@ -383,6 +387,20 @@ class Store:
         rows = self._read(lambda connection: connection.execute(query).all())
         return {row[0]: row[1] for row in rows if isinstance(row[0], str) and is_level(row[1], None)}
 
+    def machines(self, configuration: Configuration) -> frozenset[str]:
+        """Return the ids of the machines that a configuration's sessions ran on, as far as their campaigns noted them."""
+        of_configuration = (
+            sa.select(SESSIONS.c.campaign_id)
+            .join(CONFIGURATIONS)
+            .where(CONFIGURATIONS.c.digest == configuration.digest)
+            .where(SESSIONS.c.purpose.in_(LEVEL_PURPOSES))
+        )
+        # A request goes on with the hashes of all its networks.
+        begins = sa.func.substr(CAMPAIGNS.c.request, 1, _MACHINE_CHARACTERS)
+        query = sa.select(begins).where(CAMPAIGNS.c.id.in_(of_configuration)).distinct()
+        rows = self._read(lambda connection: connection.execute(query).all())
+        return frozenset(found[1] for row in rows if (found := _BEGINS_WITH_MACHINE.match(str(row[0]))))
+
     def reference_latency(self, configuration: Configuration) -> ReferenceLatency | None:
         """Return the reference latency of a configuration, pooled from its sessions; None where none was measured.
 
@@ -411,6 +429,7 @@ class Store:
                 slowed=slowed,
                 best_paces_ns=best_paces_ns,
                 core_to_core_ns=core_to_core_ns,
+                machines=len(self.machines(configuration)),
             )
         query = (
             sa.select(REFERENCE_LATENCIES)

@@ -299,3 +299,35 @@ def test_a_command_that_is_not_there_is_absent(tmp_path):
         run_with_deadline(["no-such-command-anywhere"])
     with pytest.raises(subprocess.CalledProcessError):
         run_with_deadline(["false"])
+
+
+BOARD, SYSTEM = "proc/device-tree/serial-number", "etc/machine-id"
+TERMUX = "data/data/com.termux/files/usr/etc/ssh/ssh_host_ed25519_key.pub"
+
+
+def machine_id(folder, **files):
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    conditions = Probes(folder, run_with_deadline).conditions([], gpus=False)
+    assert "machine_id" not in conditions.get("probe_errors", {})
+    return conditions.get("machine_id")
+
+
+def test_a_machine_is_told_by_its_serial_number_else_by_its_systems_id_and_never_in_plain(tmp_path):
+    serial, system = "10000000abcdef01", "ab" * 16
+    assert machine_id(tmp_path) is None
+    phone = machine_id(tmp_path, **{TERMUX: "ssh-ed25519 AAAA made-up"})
+    server = machine_id(tmp_path, **{SYSTEM: system + "\n"})
+    board = machine_id(tmp_path, **{BOARD: serial + "\0"})
+    assert len({phone, server, board}) == 3
+    assert all(len(one) == 16 and one not in serial + system for one in (phone, server, board))
+    assert machine_id(tmp_path, **{BOARD: serial}) == board
+    assert machine_id(tmp_path, **{BOARD: "0000000000000000\0"}) == server, "a board without a number"
+    assert machine_id(tmp_path, **{SYSTEM: "uninitialized\n"}) == phone
+
+
+def test_a_number_that_is_withheld_leaves_the_next_source(tmp_path):
+    (tmp_path / BOARD).mkdir(parents=True)  # reading it is an error, as where SELinux forbids it
+    assert machine_id(tmp_path) is None
+    assert machine_id(tmp_path, **{SYSTEM: "cd" * 16}) is not None

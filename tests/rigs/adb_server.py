@@ -44,6 +44,7 @@ exit 255
 """
 _DUMPSYS = '#!/bin/sh\ncat "$PHONE/answers/$1"\n'
 _GETPROP = '#!/bin/sh\ncat "$PHONE/answers/$1"\n'
+_SETTINGS = '#!/bin/sh\ncat "$PHONE/answers/$3"\n'
 
 
 def need_adb() -> None:
@@ -61,7 +62,8 @@ class Phone:
         self.ports: dict[int, int] = {}
         for name in ("bin", "answers", "data/local/tmp"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        for name, text in (("cmd", _CMD), ("dumpsys", _DUMPSYS), ("getprop", _GETPROP)):
+        programs = (("cmd", _CMD), ("dumpsys", _DUMPSYS), ("getprop", _GETPROP), ("settings", _SETTINGS))
+        for name, text in programs:
             (folder / "bin" / name).write_text(text)
             (folder / "bin" / name).chmod(0o755)
         for name, text in answers.files.items():
@@ -155,6 +157,7 @@ class AdbServer:
         self.phones = phones
         self.asked: list[str] = []
         self.lost_bytes = 0  # of each file that is put on a phone
+        self.most_files: int | None = None  # in a folder of a phone whose storage is full beyond
         self.forwards: dict[int, socket.socket] = {}
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -330,6 +333,10 @@ class AdbServer:
             data = b""
             while (packet := struct.unpack("<4sI", _exactly(connection, 8)))[0] == b"DATA":
                 data += _exactly(connection, packet[1])
+            if self.most_files is not None and len(list(path.parent.iterdir())) >= self.most_files:
+                said = b"write failed: No space left on device"
+                connection.sendall(b"FAIL" + struct.pack("<I", len(said)) + said)
+                return
             path.write_bytes(data[: len(data) - self.lost_bytes])
             connection.sendall(b"OKAY" + bytes(4))
 

@@ -33,6 +33,7 @@ GPU |= {
 CONDITIONS: dict[str, Any] = {
     "time_utc": "2024-05-01T00:00:00Z",
     "cpu_model": "Made Up CPU",
+    "machine_id": "0123456789abcdef",
     "board": "Made Up Board",
     "os": "Made Up Linux",
     "android": "14",

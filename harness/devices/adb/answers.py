@@ -205,6 +205,20 @@ def parse_screen(text: str) -> str:
     return "on" if word == "true" else "off"
 
 
+def parse_battery_saver(text: str) -> bool:
+    """Return whether battery saver is on, from `settings get global low_power`.
+
+    Raises: NotTold where it was never set, ValueError. Source: frameworks/base, core/java/android/provider/Settings.java,
+    Global.LOW_POWER_MODE; services/core/java/com/android/server/power/batterysaver/BatterySaverStateMachine.java sets it.
+    """
+    word = text.strip()
+    if word == "null":
+        raise NotTold("its Android does not tell whether battery saver is on")
+    if word not in ("0", "1"):
+        raise _unknown("settings get global low_power", text)
+    return word == "1"
+
+
 def parse_release(text: str) -> str:
     """Return Android's version from `getprop ro.build.version.release`. Raises: ValueError."""
     if not re.fullmatch(r"[0-9A-Za-z.]{1,20}", text.strip()):

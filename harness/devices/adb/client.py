@@ -84,7 +84,7 @@ class Adb:
     def shell(self, argv: Sequence[str], *, timeout_s: float = SHELL_TIMEOUT_S) -> CompletedCommand:
         """Run a command in the phone's shell. Raises: LinkError when adb does not reach the phone."""
         done = self._run(["-s", self.serial, "shell", shell_line(argv)], timeout_s)
-        if done.status != 0 and not done.stdout and done.stderr.startswith(_OWN_WORDS):
+        if done.status != 0 and not done.stdout and _own_text(done.stderr).startswith(_OWN_WORDS):
             raise LinkError(self._who, f"adb: {_first_line(done.stderr)}")
         return done
 
@@ -174,7 +174,14 @@ def check_listing(serial: str, listing: str, who: str) -> None:
     raise DeviceError(who, f"adb says of {serial!r}: {state}; {remedy}")
 
 
+def _own_text(text: str) -> str:
+    """Return the lines of adb but those on a server of another version, which it ends and starts anew."""
+    return "\n".join(line for line in text.splitlines() if not line.startswith("adb server version"))
+
+
 def _first_line(text: str) -> str:
     """Return the first line of what adb said that is no word on its server's start, without its own name."""
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("*")]
+    lines = [
+        line.strip() for line in _own_text(text).splitlines() if line.strip() and not line.startswith("*")
+    ]
     return re.sub(r"^(adb: )?(error: )?", "", lines[0]) if lines else ""

@@ -17,6 +17,7 @@ from harness.devices.adb.answers import (
     NotTold,
     check_discharging,
     parse_battery,
+    parse_battery_saver,
     parse_clocks,
     parse_current,
     parse_fixed_help,
@@ -50,7 +51,11 @@ for file in /sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq; do
 done 2>/dev/null
 """
 _BATTERY = "echo '== battery'\ndumpsys battery 2>&1\n"
-_SLOW = f"{_BATTERY}echo '== screen'\ndumpsys deviceidle get screen 2>&1\n"
+_SLOW = f"""{_BATTERY}echo '== screen'
+dumpsys deviceidle get screen 2>&1
+echo '== saver'
+settings get global low_power 2>&1
+"""
 # AOSP lets adb's shell read the battery in /sys, and apps not (system/sepolicy, private/domain.te: sysfs_batteryinfo). Some
 # makers keep it from the shell, too; the battery's service then tells what Android itself reads.
 _GAUGE = f"""echo '== gauge'
@@ -398,6 +403,7 @@ _PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "current": ("current_ua", parse_current),
     "battery": ("battery", parse_battery),
     "screen": ("screen", parse_screen),
+    "saver": ("battery_saver", parse_battery_saver),
     "release": ("android", parse_release),
     "fixed": ("fixed_known", parse_fixed_help),
     "state": ("fixed_state", _parse_state),
@@ -406,4 +412,5 @@ _PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
 
 def _heeded(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the conditions that gates, clock tiers and findings use."""
-    return {key: values[key] for key in ("thermal_status", "fixed_performance", "battery") if key in values}
+    heeded = ("thermal_status", "fixed_performance", "battery_saver", "battery")
+    return {key: values[key] for key in heeded if key in values}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,17 @@ def test_an_input_of_text_is_refused() -> None:
     )
     with pytest.raises(ValueError, match="input 'x' is a tensor\\(string\\)"):
         loaded(model, Inputs())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_an_input_takes_little_memory_beside_its_own_while_it_is_made(dtype: str, layout: str) -> None:
+    tracemalloc.start()
+    try:
+        made = fixed_input((16, 3, 200, 200), dtype, layout, 0.0078, -1)
+        assert tracemalloc.get_traced_memory()[1] < made.nbytes + 5e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_free_shape_without_one_given_is_refused_with_the_option() -> None:

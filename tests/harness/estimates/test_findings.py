@@ -182,6 +182,12 @@ def found_in_case(kind: str) -> Finding:
     return found
 
 
+@pytest.mark.parametrize(("machines", "kinds"), [(0, []), (1, []), (2, ["machines"])])
+def test_machines_of_one_name_are_a_finding(machines: int, kinds: list[str]) -> None:
+    found = findings_of(session_of(), session_of(), reference=replace(REFERENCE, machines=machines))
+    assert [(one.kind, one.cap) for one in found] == [(kind, "C") for kind in kinds]
+
+
 @pytest.mark.parametrize("kind", CASES)
 def test_a_doubt_is_found_with_its_value_and_a_remedy(kind: str) -> None:
     found, words = found_in_case(kind), CASES[kind][1]
@@ -210,6 +216,7 @@ def test_every_kind_has_its_case() -> None:
         "steal",
         "slow-core",
         "gpu-unseen",
+        "machines",
     }
     assert set(CASES) | others == set(get_args(Kind))
 

@@ -171,6 +171,79 @@ def test_a_file_that_does_not_arrive_whole_is_refused(
         measure(device, files, store)
 
 
+def test_battery_saver_is_told_and_holds_the_grade(
+    device: AdbDevice, files: tuple[Path, Path], store: Store, phone: Phone
+) -> None:
+    phone.answer("low_power", "1\n")
+    (row,) = measure(device, files, store)
+    (found,) = [one for one in row.findings if one.kind == "throttled"]
+    assert (row.grade, "battery saver" in found.message) == ("D", True)
+    assert "switch battery saver off" in found.remedy
+    for text in ("0\n", "null\n", "Exception: no such thing\n", ""):
+        phone.answer("low_power", text)
+        (row,) = measure(device, files, store, fresh=True)
+        last = max(sessions(store), key=lambda one: one.started_utc)
+        assert last.conditions_after.get("battery_saver") == (False if text == "0\n" else None)
+
+
+def test_a_full_storage_loses_the_models_of_before_and_not_the_program(
+    device: AdbDevice, files: tuple[Path, Path], store: Store, phone: Phone, server: AdbServer, tmp_path: Path
+) -> None:
+    measure(device, files, store)
+    folder = phone.folder / "data/local/tmp/harness"
+    assert len(list(folder.iterdir())) == 3
+    server.most_files = 3
+    other = save_tflite(tmp_path / "c.tflite", width=5)
+    assert len(harness.measure(device, other, store=store, level="quick", reference=files[1])) == 1
+    left = {path.name for path in folder.iterdir()}
+    assert digest_of(files[0]) not in left
+    assert {digest_of(other), digest_of(files[1]), digest_of(Path(device.benchmark_model))} == left
+
+
+def test_cores_that_go_offline_end_a_session_without_a_latency(
+    device: AdbDevice, files: tuple[Path, Path], store: Store, phone: Phone
+) -> None:
+    online = phone.folder / "sys/devices/system/cpu/online"
+    (phone.folder / "times").write_text(f'echo 0-1 >"{online}"\n')
+    table = measure(device, files, store)
+    (failure,) = table.failures
+    assert (len(table), failure.kind) == (0, "conditions-changed")
+    assert "with cores 0,1 online, not 0,1,2,3 as when the campaign began" in failure.message
+
+
+@pytest.mark.parametrize("returns", [True, False])
+def test_a_phone_that_goes_in_a_run_is_waited_for_and_no_fault_of_the_network(
+    device: AdbDevice,
+    files: tuple[Path, Path],
+    store: Store,
+    phone: Phone,
+    server: AdbServer,
+    monkeypatch: pytest.MonkeyPatch,
+    returns: bool,
+) -> None:
+    says = phone.folder / "says"
+    says.write_text("count=20 curr=11\nINFO: and there it ends\n")
+    run = phone.run
+
+    def run_and_restart(line: str) -> tuple[int, bytes, bytes]:
+        done = run(line)
+        if "--graph=" in line and says.exists():
+            says.unlink()
+            server.phones = []
+            if returns:
+                threading.Timer(0.5, server.phones.append, (phone,)).start()
+        return done
+
+    monkeypatch.setattr(averages, "RECONNECT_WAITS_S", (0.01, 1.0))
+    monkeypatch.setattr(phone, "run", run_and_restart)
+    if returns:
+        assert len(measure(device, files, store)) == 1
+    else:
+        with pytest.raises(DeviceError, match="adb sees no device"):
+            measure(device, files, store)
+    assert store.failures() == []
+
+
 @pytest.mark.parametrize(
     ("asked", "words"),
     [

@@ -25,6 +25,7 @@ from harness.devices.adb.answers import (
     NotTold,
     fixed_refusal,
     parse_battery,
+    parse_battery_saver,
     parse_clocks,
     parse_fixed_help,
     parse_release,
@@ -32,12 +33,14 @@ from harness.devices.adb.answers import (
     parse_temperatures,
     parse_thermal,
 )
-from harness.devices.adb.watch import parse_told
+from harness.devices.adb.watch import _heeded, parse_told
+from harness.devices.conditions import throttle_signs
 
 EVERY = pytest.mark.parametrize("answers", ANSWERS, ids=lambda answers: f"android{answers.android}")
 PARSERS: list[Callable[[str], object]] = [
     parse_thermal,
     parse_battery,
+    parse_battery_saver,
     parse_screen,
     parse_release,
     parse_fixed_help,
@@ -57,6 +60,23 @@ def test_each_android_is_read(answers: Answers) -> None:
     assert parse_screen(files["deviceidle"]) in ("on", "off")
     assert parse_release(files["ro.build.version.release"]) == answers.android
     assert parse_fixed_help(files["power-help"])
+
+
+@pytest.mark.parametrize(("text", "is_on"), [("1\n", True), ("0\r\n", False)])
+def test_battery_saver_is_on_or_off(text: str, is_on: bool) -> None:
+    assert parse_battery_saver(text) is is_on
+    values, absent = parse_told(f"== saver\n{text}== end\n")
+    assert (values, absent) == ({"battery_saver": is_on}, {})
+    assert throttle_signs(_heeded(values)) == ["Android holds back: battery saver"] * is_on
+
+
+@pytest.mark.parametrize(
+    "text", ["null\n", "cmd: Can't find service: settings\n", "sh: settings: not found\n"]
+)
+def test_battery_saver_that_is_not_told_is_neither(text: str) -> None:
+    with pytest.raises(NotTold):
+        parse_battery_saver(text)
+    assert "battery_saver" not in parse_told(f"== saver\n{text}== end\n")[0]
 
 
 RECORDED = json.loads(Path(__file__).with_name("recorded_answers.json").read_text("utf-8"))

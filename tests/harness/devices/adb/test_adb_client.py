@@ -127,6 +127,19 @@ def test_a_pulled_cable_is_a_broken_link(adb: Adb, server: AdbServer) -> None:
         adb.shell(["true"])
 
 
+def test_a_server_of_another_version_hides_no_broken_link(
+    adb: Adb, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "adb"
+    said = "adb server version (39) doesn't match this client (41); killing...\\n* daemon started successfully\\n"
+    program.write_text(f"#!/bin/sh\nprintf \"{said}error: device '{SERIAL}' not found\\n\" >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    for ask in (adb.check, lambda: adb.shell(["true"])):
+        with pytest.raises(LinkError, match=f"adb: device '{SERIAL}' not found"):
+            ask()
+
+
 def test_an_absent_client_is_told_with_what_installs_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -1,0 +1,66 @@
+"""Machines that share a name and a model: in a database of several people, or behind one address."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rigs.scripted_link import COOL, ScriptedLink, ScriptedSource, run_scripted
+from rigs.watcher import Watcher
+
+from harness.store import Store
+from harness.store.latencies import latencies
+from harness.store.maintenance import quarantine
+from harness.store.selection import Selection
+
+FIRST, SECOND = "0123456789abcdef", "fedcba9876543210"
+
+
+def link_to(machine_id: str, before_workers: str | None = None) -> ScriptedLink:
+    """Return a link to a machine, and to another one when workers begin."""
+    told: dict[str, Any] = {"machine_id": machine_id} if machine_id else {}
+    link = ScriptedLink(probes=[COOL | told])
+    link.conditions = COOL | (told if before_workers is None else {"machine_id": before_workers})
+    return link
+
+
+def findings_after(store: Store, *machines: str) -> tuple[list[str], list[tuple[str, str]]]:
+    """Measure one network on machines of one name; return the notes on machines, and such findings with their caps."""
+    observer = Watcher()
+    for machine in machines:
+        outcome = run_scripted(link_to(machine), store, observer=observer, fresh=True)
+    (row,) = latencies(store, outcome.uses[0].configuration)
+    found = [(one.kind, one.cap) for one in row.findings if one.kind == "machines"]
+    return [note for note in observer.notes if "other machine" in note], found
+
+
+def test_two_machines_of_one_name_are_told_when_measured_and_in_every_row(store: Store) -> None:
+    (note,), findings = findings_after(store, FIRST, FIRST, SECOND)
+    assert "of 1 other machine of its model" in note
+    assert "name each machine by itself in devices.toml" in note
+    assert findings == [("machines", "C")]
+
+
+@pytest.mark.parametrize("machines", [(FIRST, FIRST), ("", FIRST, ""), ("", "")])
+def test_one_machine_and_those_that_are_not_known_are_no_finding(
+    store: Store, machines: tuple[str, ...]
+) -> None:
+    assert findings_after(store, *machines) == ([], [])
+
+
+def test_sessions_that_are_set_apart_are_of_no_machine(store: Store) -> None:
+    outcome = run_scripted(link_to(FIRST), store)
+    configuration = outcome.uses[0].configuration
+    assert store.machines(configuration) == {FIRST}
+    (session,) = store.sessions(configuration)
+    assert quarantine(store, Selection(sessions=(session.session_id,))) == [session.session_id]
+    assert store.machines(configuration) == frozenset()
+
+
+def test_a_worker_on_another_machine_than_the_campaigns_is_not_taken_for_it(store: Store) -> None:
+    outcome = run_scripted(link_to(FIRST, SECOND), store, ScriptedSource())
+    (failure,) = outcome.failures
+    assert (failure.kind, f"machine {SECOND!r}, not {FIRST!r}" in failure.message) == (
+        "conditions-changed",
+        True,
+    )

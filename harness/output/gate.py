@@ -7,7 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from harness.output.layout import PrintedTable
-from harness.output.tables import interval_text, print_json, print_table
+from harness.output.tables import interval_text, ms_text, print_json, print_table, ratio_text
 from harness.output.terminal import echo, plain
 from harness.query.gate import FileCheck, GateReport, WrittenBaseline
 from harness.query.gate_baseline import KeptLatency
@@ -90,8 +90,8 @@ def print_written(written: WrittenBaseline, *, json_output: bool, wide: bool = F
             "file": lambda one: one[0],
             "device": lambda one: one[1].device,
             "runtime": lambda one: one[1].runtime,
-            "latency ms": lambda one: f"{one[1].latency_ms:.3f}",
-            "ratio": lambda one: f"{one[1].ratio:.4f}",
+            "latency ms": lambda one: ms_text(one[1].latency_ms),
+            "ratio": lambda one: ratio_text(one[1].ratio),
             "95 % interval": lambda one: interval_text(one[1].low, one[1].high),
             "grade": lambda one: one[1].grade,
         }

@@ -7,7 +7,7 @@ from math import isnan
 from typing import TYPE_CHECKING
 
 from harness.output.layout import PrintedTable
-from harness.output.tables import interval_text, ms_text, print_json, print_table
+from harness.output.tables import interval_text, ms_text, print_json, print_table, ratio_text
 from harness.output.terminal import echo
 from harness.query.compare_precisions import (
     FEWEST,
@@ -70,7 +70,7 @@ def _print_precision(one: PrecisionComparison, wide: bool) -> None:
     rows = [["latency, median", *_estimated(one.ratio)]]
     for name, network in (("least", one.networks[0]), ("most", one.networks[-1])):
         low, high = network.interval or (None, None)
-        rows.append([f"{name}: {network.a.architecture}", f"{network.ratio:.3f}", interval_text(low, high)])
+        rows.append([f"{name}: {network.a.architecture}", ms_text(network.ratio), interval_text(low, high)])
     print_table(PrintedTable(title="", columns=["network", ratio, "95 % interval"], rows=rows), wide=wide)
     echo(f"both reference latencies are uncertain by {one.common:.1%} together, which is in these intervals")
     rank = one.spearman
@@ -147,9 +147,9 @@ def _print_pair(pair: NetworkComparison, wide: bool) -> None:
         ends = (
             ""
             if result.interval is None
-            else f", {result.interval[0]:.4f} to {result.interval[1]:.4f} with 95 %"
+            else f", {ratio_text(result.interval[0])} to {ratio_text(result.interval[1])} with 95 %"
         )
-        echo(f"tie: {result.reason}; A / B is {result.ratio:.4f}{ends}")
+        echo(f"tie: {result.reason}; A / B is {ratio_text(result.ratio)}{ends}")
         is_doubted = result.interval is not None and not result.interval[0] <= 1 <= result.interval[1]
         option = "--fresh" if is_doubted else "--level final"
         line = f"{measure_command(a.configuration)} {option} --models {a.architecture},{b.architecture}"
@@ -164,6 +164,6 @@ def _print_pair(pair: NetworkComparison, wide: bool) -> None:
         return
     low, high = sorted(abs(1 - end) for end in result.interval)
     echo(
-        f"A is {result.verdict} than B: A / B is {result.ratio:.4f}; it takes {low:.1%} to {high:.1%} "
+        f"A is {result.verdict} than B: A / B is {ratio_text(result.ratio)}; it takes {low:.1%} to {high:.1%} "
         f"{'less' if result.verdict == 'faster' else 'more'} time, with 95 %"
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from device_agents.names import short_provider
 from harness.output.layout import PrintedTable
-from harness.output.tables import print_json, print_table
+from harness.output.tables import ms_text, print_json, print_table
 from harness.output.terminal import echo
 from space.text import counted
 
@@ -44,13 +44,13 @@ def print_profile(found: NetworkProfile, by: str = "", *, json_output: bool, wid
         [
             group.name,
             ops.get(group.name, "") if by == "node" else str(group.nodes or ""),
-            f"{group.time_ns / NS_PER_MS:.3f}",
+            ms_text(group.time_ns / NS_PER_MS),
             f"{100 * group.share:.1f}",
         ]
         for group in found.groups(by)
     ]
     count = "" if by == "node" else str(len(taken.nodes))
-    rows.append(["whole run", count, f"{taken.wall_median_ns / NS_PER_MS:.3f}", "100.0"])
+    rows.append(["whole run", count, ms_text(taken.wall_median_ns / NS_PER_MS), "100.0"])
     where = f"{counted(taken.threads, 'thread')} on core {','.join(map(str, taken.cores))}"
     batch = f" batch {found.batch}" if found.batch > 1 else ""
     title = (
@@ -60,7 +60,7 @@ def print_profile(found: NetworkProfile, by: str = "", *, json_output: bool, wid
     columns = [by, "op" if by == "node" else "nodes", "ms", "%"]
     print_table(PrintedTable(title=title, columns=columns, rows=rows, spare=("nodes", "op")), wide=wide)
     echo(
-        f"{taken.plain_median_ns / NS_PER_MS:.3f} ms without the profiler, which costs {100 * taken.profiler_share:.1f} %",
+        f"{ms_text(taken.plain_median_ns / NS_PER_MS)} ms without the profiler, which costs {100 * taken.profiler_share:.1f} %",
         err=True,
     )
     for doubt in taken.doubts:

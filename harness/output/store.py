@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.output.layout import PrintedTable
-from harness.output.tables import print_csv, print_failures, print_json, print_table, write_csv
+from harness.output.tables import ms_text, print_csv, print_failures, print_json, print_table, write_csv
 from harness.output.terminal import echo, named
 from harness.records import Failure
 from harness.store.maintenance import (
@@ -90,9 +90,9 @@ def print_session(summary: SessionSummary, *, json_output: bool = False) -> None
         "campaign": summary.campaign_id,
         "configuration": summary.configuration,
         "network's runs": f"{summary.runs} in {summary.slices} slices, ended by {summary.stop}, {stored.elapsed_s:.1f} s",
-        "median, fastest ms": f"{summary.network_ms:.3f}, {summary.fastest_ms:.3f}",
-        "reference's median ms": f"{summary.reference_ms:.3f}",
-        "load, first run ms": f"{summary.load_ms:.3f}, {summary.first_run_ms:.3f}",
+        "median, fastest ms": f"{ms_text(summary.network_ms)}, {ms_text(summary.fastest_ms)}",
+        "reference's median ms": ms_text(summary.reference_ms),
+        "load, first run ms": f"{ms_text(summary.load_ms)}, {ms_text(summary.first_run_ms)}",
         "scheduling": summary.scheduling,
         "gate": summary.gate,
         "conditions before": summary.conditions_before,

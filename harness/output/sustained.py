@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.estimates.moved import are_far, hands_over
@@ -11,7 +11,7 @@ from harness.estimates.sustained import Stretch, Sustained
 from harness.output.layout import PrintedTable
 from harness.output.plots.pictures import check_pictures, write_picture
 from harness.output.plots.sustained import sustained_picture
-from harness.output.tables import print_json, print_table
+from harness.output.tables import ms_text, print_json, print_table
 from harness.output.terminal import echo
 from harness.records import COMPLETE
 from harness.store.configurations import describe
@@ -98,33 +98,41 @@ def _disturbances(one: Sustained) -> list[str]:
             f"other cores were busy in {busy} of {whole}: what they do to shared caches and memory is in these times, and the "
             "ends are not compared by them"
         )
-    if far := [
-        stretch.cores_apart
-        for stretch in one.stretches
-        if stretch.cores_apart and are_far(stretch.cores_apart)
-    ]:
-        lines.append(
-            f"the cores were up to {max(far):.1f} times as far apart as usual, or as near, in {len(far)} of {whole}: threads "
-            "that hand over take longer then, and the ends are not compared by these"
-        )
-    if hands_over(one.run.configuration) and any(stretch.cores_apart is None for stretch in one.stretches):
-        lines.append(
-            "not known how far apart the cores were, which moves latencies of several threads: the system does not tell"
-        )
-    if any(stretch.others_busy is None for stretch in one.stretches):
-        lines.append(
-            "not known whether other cores were busy, of which the ends may speak, too: the system does not tell"
-        )
-    if any(stretch.disturbed is None for stretch in one.stretches):
-        lines.append("not known whether other programs had the cores: the system does not tell")
+    lines += [*_distance(one, whole), *_not_known(one)]
     if one.run.ended != COMPLETE:
         lines.append(f"ended early: {one.run.ended}")
     return lines
 
 
+def _distance(one: Sustained, whole: str) -> list[str]:
+    far = [
+        times for stretch in one.stretches if (times := stretch.cores_apart) is not None and are_far(times)
+    ]
+    if not far:
+        return []
+    return [
+        f"the cores were up to {max(far):.1f} times as far apart as usual, or as near, in {len(far)} of {whole}: threads that "
+        "hand over take longer then, and the ends are not compared by these"
+    ]
+
+
+def _not_known(one: Sustained) -> Iterator[str]:
+    """Yield what the system did not tell of some stretch."""
+    if hands_over(one.run.configuration) and any(stretch.cores_apart is None for stretch in one.stretches):
+        yield "not known how far apart the cores were, which moves latencies of several threads: the system does not tell"
+    if any(stretch.others_busy is None for stretch in one.stretches):
+        yield "not known whether other cores were busy, of which the ends may speak, too: the system does not tell"
+    if any(stretch.disturbed is None for stretch in one.stretches):
+        yield "not known whether other programs had the cores: the system does not tell"
+
+
 def _minutes(one: Sustained) -> PrintedTable:
     title = f"{one.run.architecture} under load for {clock(one.seconds)}, {describe(one.run.configuration)}"
     return PrintedTable.of(title, one.stretches, _STRETCH, right=range(len(_STRETCH)), spare=SPARE_COLUMNS)
+
+
+def _ms(value: float | None) -> str:
+    return "" if value is None else ms_text(value)
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -134,7 +142,7 @@ def _number(value: float | None, digits: int) -> str:
 def _told_ms(one: Sustained, place: int) -> str:
     """Return the latency of the first (0) or the last (-1) stretch that tells it."""
     told = [stretch.median_ms for stretch in one.stretches if stretch.median_ms is not None]
-    return _number(told[place] if told else None, 3)
+    return _ms(told[place] if told else None)
 
 
 def _hottest(one: Sustained) -> str:
@@ -143,9 +151,9 @@ def _hottest(one: Sustained) -> str:
 
 _STRETCH: Mapping[str, Callable[[Stretch], str]] = {
     "from": lambda one: clock(one.start_s),
-    "ms": lambda one: "disturbed" if one.median_ms is None else f"{one.median_ms:.3f}",
-    "p90 ms": lambda one: _number(one.p90_ms, 3),
-    "reference ms": lambda one: _number(one.reference_ms, 3),
+    "ms": lambda one: "disturbed" if one.median_ms is None else ms_text(one.median_ms),
+    "p90 ms": lambda one: _ms(one.p90_ms),
+    "reference ms": lambda one: _ms(one.reference_ms),
     "C": lambda one: _number(one.temp_c, 1),
     "MHz": lambda one: _number(one.clock_mhz, 0),
     "throttled": lambda one: "yes" if one.signs else "",

@@ -263,7 +263,7 @@ _CELLS: Mapping[str, Callable[[Latency], str]] = {
     "95 % interval": lambda row: interval_text(*(row.interval_ms or (None, None))),
     "+-": lambda row: _half_text(row.latency_ms, row.interval_ms),
     "grade": lambda row: row.grade,
-    "ratio": lambda row: f"{row.estimate.ratio:.4f}",
+    "ratio": lambda row: ratio_text(row.estimate.ratio),
     "ratio +-": lambda row: _half_text(row.estimate.ratio, row.estimate.interval),
     "wall ms": lambda row: ms_text(row.wall.median_ms),
     "p90 ms": lambda row: "" if row.wall.p90_ms is None else ms_text(row.wall.p90_ms),
@@ -297,5 +297,14 @@ def interval_text(low_ms: float | None, high_ms: float | None) -> str:
 
 def ms_text(ms: float) -> str:
     """Return a latency, or a ratio, for people: to three places, and of less than 0.1 to three digits."""
-    places = 2 - floor(log10(abs(ms))) if 0 < abs(ms) < inf else 3
-    return f"{ms:.{min(max(3, places), 9)}f}"
+    return _to_digits(ms, 3)
+
+
+def ratio_text(ratio: float) -> str:
+    """Return a ratio for people that compare it: to four places, and of less than 0.1 to four digits."""
+    return _to_digits(ratio, 4)
+
+
+def _to_digits(value: float, digits: int) -> str:
+    places = digits - 1 - floor(log10(abs(value))) if 0 < abs(value) < inf else digits
+    return f"{value:.{min(max(digits, places), 9)}f}"

@@ -8,7 +8,7 @@ import pytest
 from factories.records import make_block, make_block_run
 
 from harness.estimates.sustained import sustained
-from harness.output.sustained import summary
+from harness.output.sustained import print_sustained, summary
 from harness.records import BlockRun
 
 
@@ -66,3 +66,12 @@ def test_how_far_apart_the_cores_of_several_threads_were_is_told() -> None:
     assert unknown in said(run) and unknown not in said(moved)
     for changes in ({"threads": 1}, {"provider": "CUDAExecutionProvider"}):
         assert unknown not in said(replace(run, configuration=replace(run.configuration, **changes)))
+
+
+def test_a_network_of_microseconds_has_three_digits_minute_by_minute(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = run_of()
+    blocks = [replace(one, runs_ns=(2_468,) * len(one.runs_ns)) for one in run.blocks]
+    print_sustained([sustained(replace(run, blocks=tuple(blocks)))], json_output=False, wide=True)
+    assert capsys.readouterr().out.count("0.00247") == 30 * 3  # median, p90 and the reference's

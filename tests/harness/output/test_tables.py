@@ -10,7 +10,7 @@ from itertools import combinations, permutations
 import pytest
 
 from harness.output.layout import PrintedTable, lay_out
-from harness.output.tables import SPARE_COLUMNS, interval_text, ms_text, print_table, with_error
+from harness.output.tables import SPARE_COLUMNS, interval_text, ms_text, print_table, ratio_text, with_error
 
 NETWORK = "mbconv-mbconv+in/mbconv-mbconv+out/bconv-mbconv+out"
 LONGEST = "mbconv-mbconv+in+out/mbconv-mbconv+in+out/mbconv-mbconv+in+out"
@@ -193,3 +193,12 @@ def test_a_value_has_the_digits_that_its_error_leaves_it(value: float, error: fl
 def test_short_latencies_have_three_digits(ms: float, text: str) -> None:
     assert ms_text(ms) == text
     assert interval_text(0.0198, 0.0204) == "0.0198 .. 0.0204"
+
+
+def test_ratios_of_models_a_thousand_times_apart_keep_their_digits() -> None:
+    assert [ratio_text(one) for one in (1.2441, 0.8337, 0.00017086, 5852.66679)] == [
+        "1.2441",
+        "0.8337",
+        "0.0001709",
+        "5852.6668",
+    ]

@@ -100,6 +100,12 @@ def uneven(share: float) -> SessionRecord:
     return make_session(slices, configuration=replace(CONFIGURATION, threads=1))
 
 
+def short(run_ns: int) -> SessionRecord:
+    """Return a session of a network of so short runs, looped, on a core that does the fixed piece of work in 60 us."""
+    paced = {"delay_source": "schedstat", "pace_ns": [60_000.0] * 4, "paced_by": "CPython 3.11"}
+    return session_of(network_loops=2 * REFERENCE_NS // run_ns, scheduling=paced)
+
+
 CASES: dict[str, tuple[Callable[[], SessionRecord], list[str]]] = {
     "wrong-output": (
         lambda: session_of(output=(0.25, -1.5), expected=(0.25, -1.0)),
@@ -143,6 +149,7 @@ CASES: dict[str, tuple[Callable[[], SessionRecord], list[str]]] = {
         ["10.0% apart", "1 of 2 sessions"],
     ),
     "uneven-runs": (lambda: uneven(0.3), ["15% longer on average", "1 of 2 sessions"]),
+    "short-runs": (lambda: short(2_500), ["12% of them", "1 of 2 sessions"]),
     "drift": (lambda: session_of(2 * (1 + NOISE + np.linspace(0, 0.03, 40))), ["moved by +", "1 of 2 sessions"]),
     "outliers": (
         lambda: session_of(np.where((np.arange(40) % 4 == 1) & (np.arange(40) > 3), 3 + np.arange(40) % 7, 2 * (1 + NOISE))),
@@ -217,6 +224,7 @@ def test_every_kind_has_its_case() -> None:
         session_of(2 * (1 + NOISE + np.linspace(0, 0.008, 40))),
         session_of(np.where(np.arange(40) % 8 == 1, 3 + np.arange(40) % 7, 2 * (1 + NOISE))),
         uneven(0.05),
+        short(11_000),
         session_of(np.tile([2.0, 2.0, 2.018, 2.018, 2.018, 2.0], 7) * (1 + 0.1 * np.resize(NOISE, 42))),
         waiting(session_of(), 0.5, every=40),
         session_of(loop_s=2.0, scheduling={"delay_source": "schedstat", "steal_s": 0.039}),
@@ -574,6 +582,7 @@ def test_only_notes_leave_an_a_and_what_may_be_wrong_beyond_any_interval_is_a_d(
         "hot",
         "wrong-output",
         "fell-back",
+        "short-runs",
         "uneven-runs",
     }
     (few,) = findings_of(session_of([2.0, 2.0]), session_of([2.0, 2.0]))

@@ -117,7 +117,7 @@ def _distance(one: Sustained, whole: str) -> list[str]:
 
 
 def _not_known(one: Sustained) -> Iterator[str]:
-    """Return what the system did not tell of some stretch, in sentences."""
+    """Yield a sentence for each thing that the system did not tell of some stretch."""
     if hands_over(one.run.configuration) and any(stretch.cores_apart is None for stretch in one.stretches):
         yield "not known how far apart the cores were, which moves latencies of several threads: the system does not tell"
     if any(stretch.others_busy is None for stretch in one.stretches):

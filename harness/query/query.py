@@ -68,7 +68,8 @@ class Query:
             try:
                 parse_runtime(narrowed.runtime)
             except ValueError as error:
-                near = did_you_mean(name.removeprefix(f"{text}:"), FRESH)
+                is_near = did_you_mean(name.removeprefix(f"{text}:"), FRESH)
+                near = is_near and did_you_mean(name, [f"{text}:{one}" for one in FRESH])
                 raise ConfigError(f"{name!r} {error}{near}") from error
         files = latency_files(self.latencies.files, allow_pickle=self.latencies.allow_pickle)
         known = list(dict.fromkeys([*files, *(c.device for c in store.configurations())]))

@@ -161,7 +161,7 @@ def test_a_mistyped_cost_is_taken_for_no_device_that_was_never_measured(tmp_path
 def test_a_mistyped_runtime_of_a_cost_is_asked_for_once(tmp_path: Path) -> None:
     with new_store(tmp_path / "store.sqlite") as opened:
         calibrate(opened, ONE)
-        for name, near in (("onnxrutime", "onnxruntime"), ("memroy", "memory")):
+        for name, near in (("onnxrutime", "onnxruntime"), ("memroy", f"{ONE.device}:memory")):
             with pytest.raises(ConfigError, match=f"did you mean '{near}'") as refused:
                 query(f"{ONE.device}:{name}").with_devices(opened)
             assert str(refused.value).count("did you mean") == 1

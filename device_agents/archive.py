@@ -23,15 +23,13 @@ sys.exit(main())
 """
 PACKED_ALONE = (
     "block_plans.py",
+    "names.py",
     "packed_agent.py",
     "packed_job.py",
     "packed_signs.py",
     "packed_uses.py",
 )
-PACKED_MODULES = (
-    *("__init__.py", "clean_runs.py", "frames.py", "names.py", "pacing.py", "whole_files.py"),
-    *PACKED_ALONE,
-)
+PACKED_MODULES = ("__init__.py", "clean_runs.py", "frames.py", "pacing.py", "whole_files.py", *PACKED_ALONE)
 LEFT_OUT = ("archive.py", *PACKED_ALONE)
 COMMENT_LINE = re.compile(rb"^ *#.*$", re.MULTILINE)
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest

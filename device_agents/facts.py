@@ -6,6 +6,7 @@ does not hold is None. Tested by golden answers: a new device's odd output is on
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any, Callable
 
@@ -252,6 +253,14 @@ def parse_word(text: str) -> str:
     if not word or len(word) > 200:
         raise ValueError("%r is no word" % text[:80])
     return word
+
+
+def parse_machine_id(text: str) -> str | None:
+    """Return a digest of a number, an id or a public key that a machine alone has; None where none is set."""
+    word = text.strip("\0\n ")
+    if not word.strip("0") or word in ("unknown", "uninitialized"):
+        return None
+    return hashlib.sha256(("harness " + word).encode()).hexdigest()[:16]
 
 
 def parse_oom_kills(vmstat: str) -> int | None:

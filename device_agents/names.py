@@ -1,4 +1,4 @@
-"""Names that the harness and a device must form alike: of providers, of what a worker is asked, and of a machine."""
+"""Names of providers, and digests of jobs, which the harness and the driver of a packed job must form alike."""
 
 from __future__ import annotations
 
@@ -20,11 +20,3 @@ def job_digest(job: Mapping[str, Any]) -> str:
     return hashlib.sha256(
         json.dumps(asked, sort_keys=True, separators=(",", ":")).encode("utf-8")
     ).hexdigest()
-
-
-def machine_id(text: str) -> str | None:
-    """Return a digest of a serial number, an id or a public key that a machine alone has; None where none is set."""
-    word = text.strip("\0\n\r ")
-    if not word.strip("0") or word.lower() in ("unknown", "uninitialized"):
-        return None
-    return hashlib.sha256(("harness " + word).encode()).hexdigest()[:16]

@@ -19,7 +19,6 @@ from typing import Any, Callable, Mapping
 from device_agents import facts
 from device_agents.environment import find_libc
 from device_agents.gauges import DISCHARGING
-from device_agents.names import machine_id
 from device_agents.nvidia import LOAD_PERIOD_S, ask_gpus, load_of, programs_on, used_gpu
 from device_agents.readings import MESSAGE_CHARACTERS, Absent, Reading, keep, present, run_with_deadline
 from device_agents.sampler import Question, Source
@@ -165,7 +164,7 @@ class Probes:
             for path in MACHINE_FILES:
                 if "machine_id" not in values:
                     read = Reading(self._filesystem)  # what is withheld here, another file may tell
-                    read.file(values, "machine_id", path, lambda text: present(machine_id(text)))
+                    read.file(values, "machine_id", path, lambda text: present(facts.parse_machine_id(text)))
             self._fixed = values
         return dict(self._fixed)
 

@@ -31,14 +31,15 @@ PACKED_ALONE = (
 )
 PACKED_MODULES = ("__init__.py", "clean_runs.py", "frames.py", "pacing.py", "whole_files.py", *PACKED_ALONE)
 LEFT_OUT = ("archive.py", *PACKED_ALONE)
-COMMENT_LINE = re.compile(rb"^ *#.*$", re.MULTILINE)
+COMMENT_LINE = re.compile(rb"^ *#[^\r\n]*", re.MULTILINE)
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest
 
 
 def build_archive(runtimes: Mapping[str, bytes] = MappingProxyType({})) -> tuple[bytes, str]:
     """Return (the agent as a zipapp, its sha256 in hex), with the modules of further `runtimes` by name.
 
-    Lines of comments are empty there: less to send, and a traceback's lines are those of the source.
+    Lines of comments of its own modules are empty there: less to send, and a traceback's lines are those of the source. Further
+    runtimes are sent as they are: a line of `#` may be in a text of theirs, such as a kernel's source.
     A process builds it once, so that all of its connections are to the same agent.
     """
     return _built(tuple(sorted(runtimes.items())))
@@ -48,7 +49,9 @@ def build_archive(runtimes: Mapping[str, bytes] = MappingProxyType({})) -> tuple
 def _built(runtimes: tuple[tuple[str, bytes], ...]) -> tuple[bytes, str]:
     package_dir = Path(__file__).resolve().parent
     sources = {
-        "%s/%s" % (package_dir.name, path.relative_to(package_dir).as_posix()): path.read_bytes()
+        "%s/%s" % (package_dir.name, path.relative_to(package_dir).as_posix()): COMMENT_LINE.sub(
+            b"", path.read_bytes()
+        )
         for path in package_dir.rglob("*.py")
         if path.name not in LEFT_OUT
     }
@@ -61,7 +64,7 @@ def _built(runtimes: tuple[tuple[str, bytes], ...]) -> tuple[bytes, str]:
             entry = zipfile.ZipInfo(name, FIXED_TIME)
             entry.create_system = 3
             entry.external_attr = 0o644 << 16
-            archive.writestr(entry, COMMENT_LINE.sub(b"", text.replace(b"\r\n", b"\n")))
+            archive.writestr(entry, text.replace(b"\r\n", b"\n"))
     data = buffer.getvalue()
     return data, hashlib.sha256(data).hexdigest()
 

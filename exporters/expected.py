@@ -13,7 +13,7 @@ import weakref
 import zlib
 from collections.abc import Sequence
 from itertools import pairwise
-from math import isfinite
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,13 @@ SIGNS = [
 JUDGED_VERSION = 2  # 1: the first eight values of the first output
 
 
-def fixed_image(shape: Sequence[int]) -> npt.NDArray[np.float32]:
-    """Return the agent's fixed input, float32 in [-1, 1): what its `fixed_values` gives for torch's order of axes."""
-    order = np.arange(int(np.prod(shape)), dtype=np.uint32)
+def fixed_image(shape: Sequence[int], begin: int = 0) -> npt.NDArray[np.float32]:
+    """Return the agent's fixed input, float32 in [-1, 1): what its `fixed_values` gives for torch's order of axes.
+
+    begin: how many images of a larger batch come before these.
+    """
+    first = begin * prod(shape[1:])
+    order = np.arange(first, first + prod(shape), dtype=np.uint32)
     mixed = order * np.uint32(2654435761)  # Knuth's multiplicative hash
     mixed = (mixed ^ (mixed >> np.uint32(15))) * np.uint32(2246822519)  # a round of xxHash32's finish
     mixed ^= mixed >> np.uint32(13)

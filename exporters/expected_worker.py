@@ -80,7 +80,7 @@ def run(plan: Iterable[Step], config: SpaceConfig, weights: Weights, images: ran
             shape = value_shape(step.inputs[0], config)[1:]
             named[step.inputs[0]] = (
                 f"{config.to_plain()} {weights.identity} {shape} {images}",
-                torch.from_numpy(fixed_image((images.stop, *shape))[images.start :]),
+                torch.from_numpy(fixed_image((len(images), *shape), images.start)),
             )
         keys, inputs = zip(*(named[name] for name in step.inputs), strict=True)
         key = hashlib.sha256(f"{step.fragment} {keys}".encode()).hexdigest()

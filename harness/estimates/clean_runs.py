@@ -27,8 +27,9 @@ REFILL_SHARE = 0.1
 # The fastest of few runs is slower than the fastest of all (of one: by 3 %). Where runs are missing the two are compared by as
 # many of each; of one run each, that left up to 0.9 % in quiet sessions thinned out at random, of two up to 0.5 %.
 FEW_RUNS_DOUBT = 0.01
-# By how much the mean of a slice's runs is above the fastest ones, which a ratio is of: in some 2,000 sessions of both runtimes,
-# on one and two threads, beside busy programs too, by 2.4 % at most; of models that draw their work by lot by 13 and 31 %.
+# By how much the mean of a slice's runs is above the fastest ones, which a ratio is of: in some 3,000 sessions of both runtimes,
+# on one and two threads, beside up to 20 busy programs too, by 2.9 % at most but in two, 4 and 5 %; of models that draw their
+# work by lot by 8 to 31 %.
 EVEN_SHARE = 0.03
 FEWEST_UNEVEN = 3  # runs that tell a mean from the fastest ones
 FEWEST_SLICES = 6  # of fewer values not even the extremes enclose the median with 95 %: 1 - 2 * 0.5**5 = 94 %

@@ -56,6 +56,12 @@ def test_holds_the_agent_and_no_tests_nor_its_own_builder():
     assert len(zlib.compress(build_archive()[0], 9)) < 128000, "what is sent to a device"
 
 
+def test_a_runtime_of_ones_own_is_packed_as_it_is():
+    source = b'KERNEL = """\n#include <math.h>\n"""\n'
+    archive = zipfile.ZipFile(io.BytesIO(build_archive({"my-own": source})[0]))
+    assert archive.read("device_agents/runtimes/outside/my_own.py") == source
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 class TestEachSource:
     def test_is_packed_with_the_same_code_on_the_same_lines(self, path):

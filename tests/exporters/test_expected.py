@@ -22,12 +22,12 @@ from device_agents.runtimes.loaded import (
     judged_values,
     output_sums,
 )
-from exporters import ConversionError, ExpectedOutputs, Weights, expected, processes
+from exporters import ConversionError, ExpectedOutputs, Weights, expected, expected_worker, processes
 from exporters.expected import OUTPUT_VALUES, fixed_image, judged_parts, read_values
 from exporters.networks import torch_network
 from exporters.processes import kept_processes, offer_to_kernel
 from harness.estimates.outputs import OUTPUT_LIMITS, WIDEST_LIMIT, error_of
-from space import BLOX, MINI, Architecture, SpaceConfig
+from space import BLOX, MINI, TINY, Architecture, SpaceConfig
 from space.segments import Segment
 
 pytestmark = pytest.mark.converter
@@ -43,6 +43,8 @@ def test_the_fixed_input_is_the_agents_in_both_layouts() -> None:
     assert np.array_equal(image, fixed_values((1, 3, 32, 32), "NCHW"))
     assert np.array_equal(image.transpose(0, 2, 3, 1), fixed_values((1, 32, 32, 3), "NHWC"))
     assert np.array_equal(fixed_image((1, 20)), fixed_values((1, 20), "NCHW"))
+    assert np.array_equal(fixed_image((2, 3, 4, 5), 6), fixed_values((8, 3, 4, 5), "NCHW")[6:])
+    assert np.array_equal(fixed_image(()), fixed_values((1,), "NCHW")[0]), "of a scalar"
 
 
 @pytest.mark.parametrize("shape", [(1, 3), (1, 100), (4, 61), (5, 7, 9, 11)])
@@ -179,6 +181,18 @@ def test_a_whole_line_of_anything_else_counts_as_absent(tmp_path: Path) -> None:
     path = tmp_path / "kept.jsonl"
     path.write_bytes(b"".join(b"%08x %s\n" % (zlib.crc32(text), text) for text in texts))
     assert read_values(path) == {"a": {"onnx": [0.5, -1]}}
+
+
+def test_the_images_of_a_batch_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = list[int]()
+
+    def image(shape: tuple[int, ...], begin: int = 0) -> np.ndarray:
+        made.append(shape[0])
+        return fixed_image(shape, begin)
+
+    monkeypatch.setattr(expected_worker, "fixed_image", image)
+    expected_worker.expected_sums("conv/conv", TINY, Weights.seeded(0), 100)
+    assert sum(made) == 100
 
 
 def test_a_name_of_nothing_and_a_process_that_dies_are_errors_with_the_reason(

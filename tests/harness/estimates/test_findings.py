@@ -280,6 +280,20 @@ def test_the_interval_of_a_model_that_draws_its_work_by_lot_holds_the_mean_of_it
     assert [one.cap for one in findings_of(*sessions) if one.kind == "uneven-runs"] == [cap]
 
 
+def test_a_session_among_many_whose_runs_differ_says_nothing_of_the_model() -> None:
+    """Beside twenty busy programs two of a thousand sessions of ordinary networks had such runs."""
+    sessions = [uneven(0.1), *[uneven(0.0)] * 2]
+    assert "uneven-runs" not in {one.kind for one in findings_of(*sessions)}
+    wide, usual = (estimate(some).interval for some in (sessions, [uneven(0.0)] * 3))
+    assert wide is not None and usual is not None and wide[1] / wide[0] > usual[1] / usual[0]
+
+
+def test_runs_that_differ_where_nobody_knows_what_they_waited_are_not_called_undisturbed() -> None:
+    sessions = [replace(uneven(0.3), scheduling={})] * 2
+    (found,) = (one for one in findings_of(*sessions) if one.kind == "uneven-runs")
+    assert found.message.startswith("runs take 15% longer") and found.cap == "D"
+
+
 def test_a_reference_faster_than_stored_asks_for_calibrating_anew() -> None:
     found = only_finding(session_of(reference_ns=9_000_000))
     assert "10.0% faster" in found.message

@@ -82,7 +82,7 @@ def test_networks_whose_ratio_may_be_1_tie_and_the_next_step_is_named(store: Pat
     assert done.status == 0
     assert "tie: the 95 % interval of their ratio holds 1; A / B is " in done.stdout
     assert " with 95 %" in done.stdout
-    assert f"--level final --models {a},{b}" in done.stderr
+    assert f"--fresh --level final --models {a},{b}" in done.stderr
 
 
 def test_a_ratio_that_may_be_wrong_by_more_than_its_interval_is_a_tie_whichever_of_the_two_it_is(

@@ -393,6 +393,14 @@ def test_too_few_slices_are_said_to_carry_no_interval() -> None:
     assert (found.kind, found.message) == ("few-slices", "4 slices carry no interval")
 
 
+@pytest.mark.parametrize("kind", ["imprecise", "few-slices"])
+def test_longer_sessions_are_asked_for_in_place_of_those_that_are_stored(kind: str) -> None:
+    """Without --fresh a level takes the stored sessions of a shorter one for its own, and measures nothing."""
+    few = session_of([2.0, 2.0])
+    found = findings_of(few, few) if kind == "few-slices" else [found_in_case(kind)]
+    assert [one.remedy for one in found if one.kind == kind and "--level final --fresh" in one.remedy]
+
+
 def test_each_cause_is_told_once_for_all_sessions() -> None:
     loose = session_of(conditions_after={"pinned": False})
     (found,) = findings_of(loose, loose, session_of())

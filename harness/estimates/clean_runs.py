@@ -27,9 +27,9 @@ REFILL_SHARE = 0.1
 # The fastest of few runs is slower than the fastest of all (of one: by 3 %). Where runs are missing the two are compared by as
 # many of each; of one run each, that left up to 0.9 % in quiet sessions thinned out at random, of two up to 0.5 %.
 FEW_RUNS_DOUBT = 0.01
-# By how much the mean of a slice's runs is above the fastest ones, which a ratio is of: in some 3,000 sessions of both runtimes,
-# on one and two threads, beside up to 20 busy programs too, by 2.9 % at most but in two, 4 and 5 %; of models that draw their
-# work by lot by 8 to 31 %.
+# By how much the mean of a model's runs in a slice is above the fastest ones, which a ratio is of: in some 3,000 sessions of both
+# runtimes, on one and two threads, beside up to 20 busy programs too, by 2.9 % at most but in two, 4 and 5 %; of models that
+# draw their work by lot by 8 to 31 %.
 EVEN_SHARE = 0.03
 FEWEST_UNEVEN = 3  # runs that tell a mean from the fastest ones
 FEWEST_SLICES = 6  # of fewer values not even the extremes enclose the median with 95 %: 1 - 2 * 0.5**5 = 94 %
@@ -49,7 +49,7 @@ class CleanSlice:
 
     `index`: its place among the session's slices. `corrected`: long runs less the time that they waited. `doubt`: how far the
     ratio may be off by what cannot be seen, relative: cold caches of corrected runs, few runs to choose from. `spread`: by how
-    much the mean of clean runs is above the fastest ones, relative: of network or reference, whichever is more uneven.
+    much more than the reference's the mean of the network's clean runs is above the fastest ones, relative.
     """
 
     index: int
@@ -159,11 +159,12 @@ def doubt_of(session: SessionRecord) -> float:
 
 
 def unevenness(session: SessionRecord) -> float:
-    """Return by how much the mean of a model's runs is above the fastest ones, relative; 0 where that is as usual.
+    """Return how far the ratio of means is off that of the fastest runs, relative; 0 where that is as usual.
 
     A model whose work differs from run to run, by lot or by what it keeps, has a mean that the fastest of a few runs do not tell.
+    What a device does to the runs of both models, such as the launches of a GPU, cancels.
     """
-    spread = median([piece.spread for piece in clean_slices(session)] or [0.0])
+    spread = abs(median([piece.spread for piece in clean_slices(session)] or [0.0]))
     return spread if spread > EVEN_SHARE else 0.0
 
 
@@ -373,7 +374,7 @@ def _clean_slice(session: SessionRecord, index: int, network: _Model, reference:
         network_ns=min(chain(*both[0])) / session.network_loops,
         reference_ns=min(chain(*both[1])) / session.reference_loops,
         doubt=FEW_RUNS_DOUBT if count == 1 < full else 0.0,
-        spread=max(map(_spread, both)),
+        spread=_spread(both[0]) - _spread(both[1]),
     )
 
 

@@ -90,11 +90,12 @@ def on_gpu(provider: str = "CUDAExecutionProvider", **changes: Any) -> SessionRe
     return replace(session, configuration=replace(session.configuration, provider=provider))
 
 
-def uneven(share: float) -> SessionRecord:
-    """Return a session in which every other run of the network takes longer by a share."""
-    both = [REFERENCE_NS] * 2
+def uneven(share: float, reference_share: float = 0.0) -> SessionRecord:
+    """Return a session in which every other run of the network takes longer by a share, and of the reference by another one."""
+    slow_ns = round((1 + reference_share) * REFERENCE_NS)
+    around = [REFERENCE_NS, slow_ns] * 3
     slices = [
-        make_slice([short, *[short, round((1 + share) * short)] * 2], both, both)
+        make_slice([short, *[short, round((1 + share) * short)] * 2], around, around)
         for short in (2 * REFERENCE_NS * (1 + NOISE)).round().astype(int).tolist()
     ]
     return make_session(slices, configuration=replace(CONFIGURATION, threads=1))
@@ -278,6 +279,13 @@ def test_the_interval_of_a_model_that_draws_its_work_by_lot_holds_the_mean_of_it
     assert found.ratio == pytest.approx(2.0, rel=0.01) and found.interval is not None
     assert found.interval[1] >= 2 * (1 + share / 2)
     assert [one.cap for one in findings_of(*sessions) if one.kind == "uneven-runs"] == [cap]
+
+
+@pytest.mark.parametrize(("share", "found"), [(0.2, False), (0.0, True)])
+def test_what_a_device_does_to_the_runs_of_both_models_cancels(share: float, found: bool) -> None:
+    """The launches of a GPU jitter; a reference alone that draws its work by lot, in turns with a file, does not cancel."""
+    kinds = {one.kind for one in findings_of(*[uneven(share, reference_share=0.2)] * 3)}
+    assert ("uneven-runs" in kinds) == found
 
 
 def test_a_session_among_many_whose_runs_differ_says_nothing_of_the_model() -> None:

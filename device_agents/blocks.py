@@ -52,7 +52,7 @@ def run_blocks(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
         run = models[which].run if which in models else None
         if job["settle_s"]:
             runner.settle(run, job["settle_s"])
-        core_to_core.begin()
+        core_to_core.begin(is_block=True)
         begin, before, start_ns = CoreTimes(), delay.read(), perf_counter_ns()
         awake_ns = slept_ns()
         count = (

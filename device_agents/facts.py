@@ -257,8 +257,8 @@ def parse_word(text: str) -> str:
 
 def parse_machine_id(text: str) -> str | None:
     """Return a digest of a number, an id or a public key that a machine alone has; None where none is set."""
-    word = text.strip("\0\n ")
-    if not word.strip("0") or word in ("unknown", "uninitialized"):
+    word = text.strip("\0\n\r ")
+    if not word.strip("0") or word.lower() in ("unknown", "uninitialized"):
         return None
     return hashlib.sha256(("harness " + word).encode()).hexdigest()[:16]
 

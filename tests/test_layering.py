@@ -76,7 +76,7 @@ DOORS: dict[str, tuple[str, ...]] = {
         *below("harness.models"),
     ),
     "harness.measurement": (
-        *("device_agents.block_plans", "device_agents.names", "device_agents.pacing"),
+        *("device_agents.block_plans", "device_agents.facts", "device_agents.names", "device_agents.pacing"),
         *("space.errors", "space.text"),
         *below("harness.measurement"),
     ),

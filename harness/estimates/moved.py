@@ -104,12 +104,17 @@ def apart(session: SessionRecord, reference: ReferenceLatency) -> float | None:
 def apart_in_blocks(run: BlockRun) -> list[float | None]:
     """Return of each block of a run how many times as far apart as usual the cores were, as `apart` does.
 
-    The usual is the run's own median.
+    Beside what the same reads and writes take on one core in that block, since a clock that heat lowers lengthens both. The usual
+    is the run's own median.
     """
     told = run.scheduling.get("core_to_core")
-    entries = told if isinstance(told, list | tuple) else ()
-    found = [ns for entry in entries for ns in _told_ns(entry)]
-    times = [_times_apart(entry, median(found or [0.0])) for entry in entries[: len(run.blocks)]]
+    entries = told[: len(run.blocks)] if isinstance(told, list | tuple) else ()
+    alone_ns = [(number(one.get("alone_ns")) or 0.0) if isinstance(one, Mapping) else 0.0 for one in entries]
+    shares = [
+        ns / alone for one, alone in zip(entries, alone_ns, strict=True) if alone for ns in _told_ns(one)
+    ]
+    usual = median(shares or [0.0])
+    times = [_times_apart(one, usual * alone) for one, alone in zip(entries, alone_ns, strict=True)]
     return times + [None] * (len(run.blocks) - len(times))
 
 

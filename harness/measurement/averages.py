@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from device_agents.facts import parse_machine_id
 from device_agents.names import short_provider
 from harness.devices.adb import benchmark_model
 from harness.devices.adb.answers import NotTold, parse_battery_saver, parse_thermal
@@ -180,8 +181,8 @@ class _Phone:
         self.hello = {"platform": {"machine": self._line(["uname", "-m"])}}
         model = self._line(["getprop", "ro.product.model"])
         self.conditions = ({"cpu_model": model} if model else {}) | self.held_back()
-        if (serial := self._line(["getprop", "ro.serialno"])) not in ("", "unknown"):
-            self.conditions["machine_id"] = hashlib.sha256(serial.encode()).hexdigest()[:16]
+        if known := parse_machine_id(self._line(["getprop", "ro.serialno"])):
+            self.conditions["machine_id"] = known
 
     def put(self, data: bytes, digest: str, beside: Sequence[str] = ()) -> str:
         """Put a file there unless it is; return its path. Where its storage is full, models go but those `beside` it.

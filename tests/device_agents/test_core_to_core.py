@@ -58,6 +58,27 @@ def test_the_farthest_core_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told["ns"] == [300.0, 300.0] and told["alone_ns"] == 100.0, "a disturbed time alone hides nothing"
 
 
+def test_a_block_tells_the_time_alone_of_its_own_clock_and_a_session_the_least(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    times = [1.0]
+    monkeypatch.setattr(
+        core_to_core,
+        "block_ns",
+        lambda memory, place: times[0] * (100.0 if place == core_to_core.THERE else 300.0),
+    )
+    monkeypatch.setattr(core_to_core, "ANSWER_S", 60.0)
+    monkeypatch.setattr(core_to_core, "MOST_NS", 10**6)  # nobody writes what the child waits for
+    probe = CoreToCore(CORES[:2])
+    found = []
+    for times[0], is_block in ((1.0, True), (1.7, True), (1.7, False), (1.0, True), (1.7, False)):
+        probe.begin(is_block)
+        found.append((probe.told()["ns"][0], probe.told()["alone_ns"]))
+    probe.end()
+    assert found[:3] == [pytest.approx((100.0, 100.0)), *[pytest.approx((170.0, 170.0))] * 2]
+    assert found[4] == pytest.approx((205.0, 100.0))
+
+
 def test_a_value_is_waited_for_until_another_core_writes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = bytearray(1024)
     memory[core_to_core.THERE] = 7

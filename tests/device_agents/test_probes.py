@@ -324,6 +324,7 @@ def test_a_machine_is_told_by_its_serial_number_else_by_its_systems_id_and_never
     assert all(len(one) == 16 and one not in serial + system for one in (phone, server, board))
     assert machine_id(tmp_path, **{BOARD: serial}) == board
     assert machine_id(tmp_path, **{BOARD: "0000000000000000\0"}) == server, "a board without a number"
+    assert machine_id(tmp_path, **{BOARD: "UNKNOWN\r\n"}) == server
     assert machine_id(tmp_path, **{SYSTEM: "uninitialized\n"}) == phone
 
 

@@ -153,6 +153,17 @@ def test_cores_that_a_host_moved_are_no_throttling(far_minutes: range, guest: bo
     assert found.disturbed == 0 and found.stretches[0].cores_apart is not None
 
 
+def test_a_clock_that_heat_lowers_is_told_and_no_distance_of_cores() -> None:
+    """Then the cores' messages take longer, and so does the same work on one core."""
+    run = run_of(lambda at_s: 4.0 * (1.7 if at_s >= 1200 else 1.0))
+    slowed = [1.7 if place >= 40 else 1.0 for place in range(len(run.blocks))]
+    told = [{"ns": [92.0 * times] * 2, "alone_ns": 90.0 * times, "guest": False} for times in slowed]
+    on = replace(CONFIGURATION, threads=2)
+    found = sustained(replace(run, configuration=on, scheduling=run.scheduling | {"core_to_core": told}))
+    assert found.ratio == pytest.approx(1.7, rel=0.02)
+    assert [stretch.cores_apart for stretch in found.stretches] == pytest.approx([1.0] * 30)
+
+
 @pytest.mark.parametrize("told", [{}, [], [None], [{"ns": "far"}], [{"ns": [92.0, None]}, 3], 7])
 def test_what_a_run_does_not_tell_of_its_cores_is_not_known(told: object) -> None:
     run = run_of(lambda at_s: 4.0)

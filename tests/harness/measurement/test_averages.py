@@ -16,6 +16,7 @@ from factories.model_files import dense, save, save_tflite
 from rigs.adb_server import SERIAL, AdbServer, Phone, need_adb
 
 import harness
+from device_agents.facts import parse_machine_id
 from exporters.recipe import Format
 from harness.devices import phone_lock
 from harness.devices.config import AdbDevice
@@ -90,6 +91,22 @@ def sessions(store: Store) -> list[SessionRecord]:
 
 def called(phone: Phone) -> list[str]:
     return [line.split()[0] for line in (phone.folder / "called").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(("serial", "machines"), [("R5CT10ABCDE", 1), ("unknown", 0), ("00000000", 0)])
+def test_a_phone_is_told_from_others_by_a_digest_of_its_serial_number_where_it_has_one(
+    serial: str,
+    machines: int,
+    device: AdbDevice,
+    files: tuple[Path, Path],
+    store: Store,
+    phone: Phone,
+    server: AdbServer,
+) -> None:
+    phone.answer("ro.serialno", serial + "\n")
+    (row,) = measure(device, files, store)
+    found = store.machines(row.configuration)
+    assert len(found) == machines and found <= {parse_machine_id(serial)}
 
 
 def test_network_and_reference_take_turns_call_by_call_and_the_numbers_say_that_they_are_averages(

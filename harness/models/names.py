@@ -109,10 +109,11 @@ def select_models_and_segments(
 def check_names(texts: Iterable[str], space: str = "") -> None:
     """Look up the networks, of a space or of any, and the single files that a person names.
 
-    Commands do so first: what works on these takes a second to be imported. What can be read only once is left for later.
+    Commands do so first: what works on these takes a second to be imported. What can be read only once, or takes long, is left
+    for later.
     Raises: ConfigError.
     """
-    networks, files = split_names(text for text in texts if "file:" not in text)
+    networks, files = split_names(text for text in texts if text != "all" and "file:" not in text)
     if networks and space:
         select_models_and_segments(networks, find_space(space))
     elif networks:

@@ -63,7 +63,8 @@ def test_options_that_are_left_out_make_the_requests_that_python_makes_of_nothin
     )
 
 
-def test_what_is_typed_is_in_the_request() -> None:
+def test_what_is_typed_is_in_the_request(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").touch()
     blockwise = BlockwiseOptions(
         library=Path("library"), fit="fine-tuned", accelerator="cuda", seeds=2, finalists=7
     )
@@ -71,7 +72,7 @@ def test_what_is_typed_is_in_the_request() -> None:
     assert (asked.fit, asked.device, asked.seeds, asked.finalists) == ("fine-tuned", "cuda", 2, 7)
     assert (asked.seed, asked.pareto, asked.wait_s) == (3, ("params",), 90.0)
     measured = MeasureOptions(shape=["x=1,8"], batch="1,8", cores="2-3", sustained="30m", precision=["int8"])
-    request = measured.request([DEVICE], ["a.onnx", "conv/conv"], None, wait_s=1.0)
+    request = measured.request([DEVICE], [str(tmp_path / "a.onnx"), "conv/conv/conv"], None, wait_s=1.0)
     assert (request.inputs.shapes, request.batches, request.cores) == ({"x": (1, 8)}, (1, 8), (2, 3))
     assert (request.sustained_s, request.precisions, request.wait_s) == (1800.0, ("int8",), 1.0)
 

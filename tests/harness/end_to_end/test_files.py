@@ -255,7 +255,8 @@ def test_an_output_off_the_one_that_a_person_expects_has_grade_d_and_says_so(
     lines = list[str]()
     (row,) = harness.measure("local", path, store=store, reference=path, expect=bad, **QUICK)
     assert row.grade == "D"
-    assert [finding.kind for finding in row.findings if finding.cap == "D"] == ["wrong-output"]
+    # On a fast core runs of a microsecond are `short-runs`, too.
+    assert "wrong-output" in [finding.kind for finding in row.findings if finding.cap == "D"]
     assert row.output_error is not None
     assert row.output_error > 1e-2
     given = GivenInputs(expect=bad)

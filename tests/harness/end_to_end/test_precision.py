@@ -11,7 +11,7 @@ from rigs.commands import Done, run
 from rigs.short_campaigns import SHORT, any_core
 
 from harness.devices.config import parse_precision
-from harness.prediction import measure as measuring
+from harness.measurement.plan import LEVELS
 from harness.query.properties import property_cost
 from space import TINY, Architecture
 
@@ -27,7 +27,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harness_cache: Path) -
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("HARNESS_CACHE", str(harness_cache))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(measuring.LEVELS, "quick", SHORT)
+    monkeypatch.setitem(LEVELS, "quick", SHORT)
     with any_core():
         yield tmp_path
 

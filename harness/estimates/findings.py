@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from statistics import median
+from statistics import fmean, median
 from typing import Literal
 
 from harness.devices.conditions import (
@@ -45,7 +45,13 @@ from harness.estimates.estimate import (
     reference_latency_ns,
     session_ratios,
 )
-from harness.estimates.moved import apart, far_cores_doubt, shared_caches_doubt, taken_share
+from harness.estimates.moved import (
+    apart,
+    far_cores_doubt,
+    shared_caches_doubt,
+    slowed_reference_doubt,
+    taken_share,
+)
 from harness.estimates.outputs import (
     is_reference_wrong,
     is_wrong,
@@ -626,12 +632,17 @@ def _reference_drift(sessions: Sequence[SessionRecord], reference: ReferenceLate
     faster = [share for share in shares if share < -REFERENCE_SHARE]
     found = []
     if slower:
+        doubt = fmean(slowed_reference_doubt(session, reference) for session in sessions)
+        itself = (
+            f", which the file itself may have done: its interval is wider by {doubt:.1%}" if doubt else ""
+        )
+        alike = ", or time the file beside one of its kind (--reference FILE)" if doubt else ""
         found.append(
             Finding(
                 kind="reference-drift",
-                message=f"the reference ran up to {max(slower):.1%} slower than when quiet in {_of(slower, sessions)}; "
+                message=f"the reference ran up to {max(slower):.1%} slower than when quiet in {_of(slower, sessions)}{itself}; "
                 f"{_what_pairing_does(max(slower))}; wall times do not speak of a quiet device",
-                remedy=f"stop what else runs on the device and let it cool, then {_FRESH}",
+                remedy=f"stop what else runs on the device and let it cool, then {_FRESH}{alike}",
                 cap=_drift_cap(max(slower)),
             )
         )

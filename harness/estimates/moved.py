@@ -1,4 +1,4 @@
-"""Doubts of ratios that may have been moved by what no wait of a run shows: caches that are shared, and cores far apart.
+"""Doubts of ratios that may have been moved by what no wait of a run shows: caches, cores far apart, a reference unlike a file.
 
 A network of many small operators hands over between its threads more often than one of few large ones, so that their ratio
 depends on how far apart the cores are (device_agents.core_to_core); the host of a virtual machine moves them.
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 from harness.devices.conditions import number
-from harness.estimates.clean_runs import spoiled_by
+from harness.estimates.clean_runs import clean_slices, spoiled_by
 from harness.estimates.reference import (
     OTHERS_SHARE,
     QUIET_NOISE,
@@ -20,7 +20,7 @@ from harness.estimates.reference import (
     reference_level_ns,
     session_slowness,
 )
-from harness.records import BlockRun, Configuration, ReferenceLatency, SessionRecord
+from harness.records import FILE_SPACE, BlockRun, Configuration, ReferenceLatency, SessionRecord
 
 # TFLite with programs on the other core: while the reference took 3 to 13 % longer than when quiet, a network that was not
 # slowed at all moved by 0.83 of that; in ONNX Runtime ratios moved by a quarter of it.
@@ -43,7 +43,24 @@ UNTOLD_DOUBT = 0.15
 
 def moved_doubt(session: SessionRecord, reference: ReferenceLatency) -> float:
     """Return how far a session's ratio may have been moved by what no wait of its runs shows, relative."""
-    return max(shared_caches_doubt(session, reference), far_cores_doubt(session, reference))
+    return max(
+        shared_caches_doubt(session, reference),
+        far_cores_doubt(session, reference),
+        slowed_reference_doubt(session, reference),
+    )
+
+
+def slowed_reference_doubt(session: SessionRecord, reference: ReferenceLatency) -> float:
+    """Return how far a model file's ratio may be off by what slowed the reference beside it, relative; 0 of a network.
+
+    It may be the file's own doing: beside products of large matrices the reference takes up to 9 % longer, and is itself again
+    after some tens of ms. These products take as long alone, so that their latencies were 4 to 8 % too low. Networks of the
+    reference's own space are like it, and pairing cancels what they do to each other.
+    """
+    if session.configuration.space != FILE_SPACE:
+        return 0.0
+    levels_ns = [piece.network_ns / piece.ratio for piece in clean_slices(session)]
+    return max(0.0, median(levels_ns) / reference.latency_ns - 1) if levels_ns else 0.0
 
 
 def shared_caches_doubt(session: SessionRecord, reference: ReferenceLatency) -> float:

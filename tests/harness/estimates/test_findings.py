@@ -18,10 +18,11 @@ from harness.estimates.moved import (
     NEVER_QUIET_DOUBT,
     UNTOLD_DOUBT,
     far_cores_doubt,
+    moved_doubt,
     near_sessions,
     shared_caches_doubt,
 )
-from harness.records import ReferenceLatency, SessionRecord
+from harness.records import FILE_SPACE, ReferenceLatency, SessionRecord
 
 REFERENCE_NS = 10_000_000
 REFERENCE = ReferenceLatency(
@@ -300,6 +301,23 @@ def test_runs_that_differ_where_nobody_knows_what_they_waited_are_not_called_und
     sessions = [replace(uneven(0.3), scheduling={})] * 2
     (found,) = (one for one in findings_of(*sessions) if one.kind == "uneven-runs")
     assert found.message.startswith("runs take 15% longer") and found.cap == "D"
+
+
+def test_what_slowed_the_reference_beside_a_model_file_may_be_the_file_s_own_doing() -> None:
+    """A product of 2048 x 2048 took 175 ms alone, and 160.6 by a reference that ran 9 % slower beside it than when quiet."""
+    alike = scheduled(reference_ns=round(1.09 * REFERENCE_NS))
+    files = replace(CONFIGURATION, space=FILE_SPACE)
+    unlike = replace(alike, configuration=files)
+    assert moved_doubt(alike, REFERENCE) == 0, "networks of the reference's space pair"
+    (usual,), (wide,) = (
+        [latency_of([one] * 3, replace(REFERENCE, configuration=one.configuration), None, 0.95)]
+        for one in (alike, unlike)
+    )
+    assert usual.interval_ms is not None and wide.interval_ms is not None
+    assert usual.interval_ms[1] < 1.09 * usual.latency_ms <= wide.interval_ms[1]
+    told = [[one for one in row.findings if one.kind == "reference-drift"] for row in (usual, wide)]
+    assert ["the file itself may have done" in one.message for (one,) in told] == [False, True]
+    assert ["--reference FILE" in one.remedy for (one,) in told] == [False, True]
 
 
 def test_a_reference_faster_than_stored_asks_for_calibrating_anew() -> None:

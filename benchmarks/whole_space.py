@@ -1,13 +1,15 @@
 """From nothing to a table of the whole space: how long, how good, and against an earlier version in the same run.
 
-    python benchmarks/whole_space.py [--runtime onnxruntime] [--against 4f57e14] [--busy] [--judges 225] [--store FOLDER]
+    python benchmarks/whole_space.py [--runtime onnxruntime] [--against 4f57e14] [--busy] [--judges 225] [--sessions 1]
+                                     [--store FOLDER]
 
 For each runtime, with fragments in the cache:
 1. `harness measure --until mape=2%` from an empty store and `harness predict --output` of the table, timed as a user would; with
    `--against`, the same two commands of that commit in the same run.
 2. Random judges, each measured once in processes of their own, in the same store but after the table was written: errors of the
-   table against them, and how many lie inside its 90 % intervals. They carry the noise of one quick session each,
-   which stands beside: the same figures between two sessions of some of them.
+   table against them, and how many lie inside its 90 % intervals, beside half the width of these. They carry the noise of one
+   quick session each, which stands beside: the same figures between two sessions of some of them. With `--sessions N` a judge
+   is the median of N sessions, which is nearer to what the intervals are of.
 3. With `--busy`, step 1 once more while another program, in a session of its own, spins on the measured core.
 With two runtimes, the first one's table is the prior of the second's: 10 networks, drawn 20 times.
 """
@@ -65,6 +67,7 @@ def main() -> None:
         "--core", type=int, default=max(os.sched_getaffinity(0)), help="the measured core of --busy"
     )
     parser.add_argument("--judges", type=int, default=225)
+    parser.add_argument("--sessions", type=int, default=1, help="of each judge; their median counts")
     parser.add_argument("--store", type=Path, help="keep the stores in this folder")
     arguments = parser.parse_args()
     print(describe_machine())
@@ -82,10 +85,11 @@ def main() -> None:
                 print(f"as fast as {arguments.against}: {before_s / elapsed_s:.1f} times")
             store = Store(str(folder / f"{runtime}-table.sqlite"))
             space = predict_space(store, store.configurations()[0])
-            truth = judged(store, runtime, arguments.judges)
+            truth = judged(store, runtime, arguments.judges, arguments.sessions)
             print(HEADER)
             print_errors("the table against random judges", table, truth)
-            print(f"inside the 90 % intervals of their ratios: {inside(space, truth):.1%}")
+            held, half_width = inside(space, truth)
+            print(f"inside the 90 % intervals of their ratios (+-{half_width:.2%}): {held:.1%}")
             if arguments.busy:
                 with programs([arguments.core], SPIN):
                     busy_s, beside = from_nothing(folder, runtime, "busy", "--cores", str(arguments.core))
@@ -157,14 +161,14 @@ def checked_out(commit: str | None) -> Iterator[Path]:
             subprocess.run(["git", "-C", str(ROOT), "worktree", "remove", "--force", str(root)], check=True)
 
 
-def judged(store: Store, runtime: str, count: int) -> MeasuredNetworks:
-    """Measure random judges in processes of their own, some of them twice; return all that the store then holds."""
-    options = Options(runtimes=(runtime,), level=QUICK)
+def judged(store: Store, runtime: str, count: int, sessions: int) -> MeasuredNetworks:
+    """Measure random judges in processes of their own, some of them once more; return all that the store then holds."""
+    options = Options(runtimes=(runtime,), level=QUICK, sessions=sessions)
     outcome = run([f"sample:{count}@{JUDGES_SEED}"], store, options)
     run(
         [f"sample:{TWICE}@{JUDGES_SEED}"],
         store,
-        Options(runtimes=(runtime,), level=QUICK, sessions=2),
+        Options(runtimes=(runtime,), level=QUICK, sessions=sessions + 1),
         seed=1,
     )
     print(f"{outcome.measured} sessions of judges in {outcome.elapsed_s:.0f} s", flush=True)
@@ -175,7 +179,7 @@ def print_errors(title: str, table: Table, truth: MeasuredNetworks) -> None:
     """Print how far a table is from the judges, after one common factor of the two reference latencies, and how they repeat."""
     judges = judges_of(truth)
     rows = [row for index, row in zip(truth.indices.tolist(), truth.rows, strict=True) if index in judges]
-    measured = np.array([row.session_medians[0] for row in rows]) * truth.reference_ms
+    measured = np.array([np.median(row.session_medians) for row in rows]) * truth.reference_ms
     predicted, low, high = np.array([table[row.architecture] for row in rows]).T
     factor = float(np.median(measured / predicted))
     inside = ((low * factor <= measured) & (measured <= high * factor)).mean()
@@ -192,14 +196,15 @@ def judges_of(truth: MeasuredNetworks) -> set[int]:
     return {a.index for a in select_models(f"sample:{len(truth.indices)}@{JUDGES_SEED}", truth.config)}
 
 
-def inside(space: SpaceTable, truth: MeasuredNetworks) -> float:
-    """Return the share of judges whose ratio lies inside the interval that the table had for it, the reference left out."""
+def inside(space: SpaceTable, truth: MeasuredNetworks) -> tuple[float, float]:
+    """Return the share of judges whose ratio lies inside the table's interval, the reference left out; half the median width."""
     judges = judges_of(truth) - set(space.measured.indices.tolist())
     rows = [
-        (index, row.session_medians[0]) for index, row in zip(truth.indices.tolist(), truth.rows, strict=True)
+        (index, row) for index, row in zip(truth.indices.tolist(), truth.rows, strict=True) if index in judges
     ]
-    held = [space.prediction.low[i] <= ratio <= space.prediction.high[i] for i, ratio in rows if i in judges]
-    return float(np.mean(held))
+    ratios = np.array([np.median(row.session_medians) for _, row in rows])
+    low, high = (ends[[index for index, _ in rows]] for ends in (space.prediction.low, space.prediction.high))
+    return float(((low <= ratios) & (ratios <= high)).mean()), float(np.median((high - low) / (high + low)))
 
 
 def transfer(prior: MeasuredNetworks, target: MeasuredNetworks) -> None:

@@ -155,9 +155,11 @@ def bootstrap(
     """Return a statistic of `count` networks with percentiles of bootstrap draws (Efron & Tibshirani 1993, chapter 13).
 
     `statistic` takes how often each network counts, (k, count), and returns its value for each row, (k,). Draws of which it
-    is NaN are left out.
+    is NaN are left out. No interval where fewer than `FEWEST_RANKED` are given: of few networks no resample differs enough.
     """
     value = float(statistic(np.ones((1, count)))[0])
+    if count < FEWEST_RANKED:
+        return Estimate(value=value, low=math.nan, high=math.nan, count=count)
     drawn = np.concatenate([statistic(counts) for counts in _resampled(count, draws, seed)])
     low, high = np.nanquantile(drawn, ((1 - coverage) / 2, (1 + coverage) / 2))
     return Estimate(value=value, low=float(low), high=float(high), count=count)

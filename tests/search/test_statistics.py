@@ -163,12 +163,16 @@ def test_the_bootstrap_takes_percentiles_of_a_statistic_over_draws_of_networks(r
 
 
 def test_draws_without_an_order_are_left_out_of_the_bootstrap() -> None:
-    x, y = (
-        np.array([1.0, 1.0, 1.0, 2.0]),
-        np.array([1.0, 2.0, 3.0, 4.0]),
-    )  # often only the first value is drawn
-    found = bootstrap(lambda counts: kendall(x, y, counts), 4)
+    x, y = np.append(np.ones(9), 2.0), np.arange(10.0)  # often only the first value is drawn
+    found = bootstrap(lambda counts: kendall(x, y, counts), 10)
     assert np.isfinite([found.value, found.low, found.high]).all()
+
+
+def test_a_statistic_of_few_networks_has_no_interval_where_percentiles_would_be_a_point() -> None:
+    few = bootstrap(lambda counts: kendall(np.arange(9.0), np.arange(9.0), counts), 9)
+    more = bootstrap(lambda counts: kendall(np.arange(10.0), np.arange(10.0), counts), 10)
+    assert (few.value, few.count, math.isnan(few.low), math.isnan(few.high)) == (1, 9, True, True)
+    assert (more.low, more.high) == (1, 1)
 
 
 def test_a_margin_is_the_score_of_its_rank_and_infinite_where_there_are_too_few() -> None:

@@ -217,7 +217,7 @@ def linked_ratio(folder: Path) -> float:
     from exporters.tflite_export import export_network
     from exporters.weights import Weights
     from space import Architecture
-    from space.networks import OPS
+    from space.layers import OPS
 
     ops = {"convnext": ConvNeXt, "mobile": mobilenet_v3}
     library = library_of_ops(ops, folder / "linked", size=32)

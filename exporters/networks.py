@@ -22,7 +22,8 @@ from exporters.errors import ConversionError
 from exporters.fragments import GLUE, Fragment, fragments_of, possible_steps, value_shape
 from exporters.weights import Weights, WeightsFile, checkpoint_digest
 from space import Architecture, SpaceConfig
-from space.networks import build_head, build_network, build_op, build_reduction, build_stem
+from space.layers import build_op
+from space.networks import Reduction, build_head, build_network, build_stem
 from space.state_notes import noted_architecture, noted_task
 from space.text import first_of, reason_of
 from space.tracing import ModuleGraph
@@ -165,7 +166,7 @@ def _empty_fragment(fragment: Fragment, config: SpaceConfig) -> nn.Module:
     if fragment.kind == "head":
         return build_head(config)
     width = config.widths[fragment.stage or 0]
-    return build_reduction(width) if fragment.op is None else build_op(fragment.op, width)
+    return Reduction(width) if fragment.op is None else build_op(fragment.op, width)
 
 
 # --- weights from a seed --------------------------------------------------------------------------------------

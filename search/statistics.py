@@ -87,25 +87,31 @@ def mean_interval(
 def mean_of(values: FloatArray, seed: int = 0, draws: int = DRAWS) -> Estimate:
     """Return the mean of values (n,) and its interval; NaNs are left out, one value has no interval.
 
-    The percentile bootstrap, widened as Hesterberg 2015 (arXiv:1411.5279, section 4.3) does: with ten values the plain one is too
-    narrow by a tenth and uses a normal's quantiles. Fewer than `FEWEST_DRAWN` values get Student's t. Of ten skewed values, as
-    regrets are, it holds the mean less often than it says: of exponential ones in 90 %, where half are 0 in 87 %, and the mean is
-    then nearly always above (2,000 simulations each; of normal ones it is 94 %).
+    Student's t, and from `FEWEST_DRAWN` values on as far as that and the studentized bootstrap reach together: regrets are skewed.
+    Of ten exponential values t alone holds the mean in 90 %, where half are 0 in 86 %, and the mean is then nearly always above;
+    both together hold it in 94 % of either, and of ten normal ones in 96 % (1,500 simulations each).
     """
     values = values[np.isfinite(values)]
     count = len(values)
     if not count:
         return NONE
-    if count < FEWEST_DRAWN:
-        mean, low, high = (float(one) for one in mean_interval(values))
-        return Estimate(value=mean, low=low, high=high, count=count)
-    from scipy.special import ndtr
+    mean, low, high = (float(one) for one in mean_interval(values))
+    if count >= FEWEST_DRAWN:
+        least, most = studentized(values, seed, draws)
+        low, high = min(low, least), max(high, most)
+    return Estimate(value=mean, low=low, high=high, count=count)
 
+
+def studentized(values: FloatArray, seed: int = 0, draws: int = DRAWS) -> tuple[float, float]:
+    """Return the ends of the mean's interval by the studentized bootstrap (Efron & Tibshirani 1993, section 12.5)."""
     mean = float(values.mean())
-    level = float(ndtr(-student(count - 1, COVERAGE) * math.sqrt(count / (count - 1))))
-    means = values[np.random.default_rng(seed).integers(0, count, (draws, count))].mean(axis=1)
-    low, high = np.quantile(means, (level, 1 - level))
-    return Estimate(value=mean, low=min(float(low), mean), high=max(float(high), mean), count=count)
+    drawn = values[np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))]
+    sds = drawn.std(axis=1, ddof=1)
+    away = (drawn.mean(axis=1) - mean)[sds > 0] / sds[sds > 0]
+    if not len(away):  # all values are equal
+        return mean, mean
+    least, most = np.quantile(away, ((1 - COVERAGE) / 2, (1 + COVERAGE) / 2)) * values.std(ddof=1)
+    return mean - float(most), mean - float(least)
 
 
 # --- accuracies -----------------------------------------------------------------------------------
@@ -155,9 +161,11 @@ def bootstrap(
     """Return a statistic of `count` networks with percentiles of bootstrap draws (Efron & Tibshirani 1993, chapter 13).
 
     `statistic` takes how often each network counts, (k, count), and returns its value for each row, (k,). Draws of which it
-    is NaN are left out.
+    is NaN are left out. No interval where fewer than `FEWEST_RANKED` are given: of few networks no resample differs enough.
     """
     value = float(statistic(np.ones((1, count)))[0])
+    if count < FEWEST_RANKED:
+        return Estimate(value=value, low=math.nan, high=math.nan, count=count)
     drawn = np.concatenate([statistic(counts) for counts in _resampled(count, draws, seed)])
     low, high = np.nanquantile(drawn, ((1 - coverage) / 2, (1 + coverage) / 2))
     return Estimate(value=value, low=float(low), high=float(high), count=count)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
+from operator import attrgetter
 from typing import Any
 
 from space.block import Block, BlockTable, block_table
@@ -166,17 +167,7 @@ class SpaceConfig:
         raise ArchitectureError(f"space {self.name!r}: {key} = {shown(value)} cannot be used; {remedy}")
 
 
-def _fields(config: SpaceConfig) -> tuple[object, ...]:
-    return (
-        config.name,
-        config.ops,
-        config.widths,
-        config.image_size,
-        config.classes,
-        config.in_channels,
-        config.nodes,
-        config.chain,
-    )
+_fields = attrgetter("name", "ops", "widths", "image_size", "classes", "in_channels", "nodes", "chain")
 
 
 @lru_cache(maxsize=64)

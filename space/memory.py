@@ -11,6 +11,7 @@ Between two cells one map is alive, so a network's peak is the largest of its pa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache, reduce
 from typing import TYPE_CHECKING
 
@@ -20,11 +21,34 @@ from space.chain import Chain
 from space.config import SpaceConfig
 from space.costs import all_params
 from space.errors import ArchitectureError, did_you_mean
-from space.feature_maps import FLOAT_BYTES, MapSizes
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+FLOAT_BYTES = 4
+
+
+@dataclass(slots=True)
+class MapSizes:
+    """The feature maps of a part in the order they are written: how many values each has, and what each step reads."""
+
+    values: list[int] = field(default_factory=list)
+    reads: list[tuple[int, ...]] = field(default_factory=list)
+
+    def write(self, values: int, *reads: int) -> int:
+        """Add a step that reads some maps and writes one of `values` values; return the new map."""
+        self.values.append(values)
+        self.reads.append(reads)
+        return len(self.values) - 1
+
+    def peak(self) -> int:
+        """Return the largest number of values alive during a step; the last map is the part's output."""
+        last_read = {read: step for step, reads in enumerate(self.reads) for read in reads}
+        return max(
+            sum(self.values[one] for one in range(step + 1) if last_read.get(one, one) >= step)
+            for step in range(len(self.values))
+        )
 
 
 def _conv(steps: MapSizes, x: int, width: int, pixels: int) -> int:

@@ -22,35 +22,9 @@ from space.architecture import Architecture
 from space.block import Block
 from space.chain import Chain, Module
 from space.config import SpaceConfig
-from space.layers import OPS, Head, build_op, unit
+from space.layers import Head, build_op, unit
 from space.module_functions import build_module
 from space.stages import SpaceStage, stage_sites
-
-__all__ = [
-    "OPS",
-    "AnyNetwork",
-    "AnyStage",
-    "Cell",
-    "ChainNetwork",
-    "ChainStage",
-    "Head",
-    "Network",
-    "Reduction",
-    "Stage",
-    "build_chain_module",
-    "build_head",
-    "build_network",
-    "build_op",
-    "build_reduction",
-    "build_stage",
-    "build_stem",
-    "network_shapes",
-    "op_shapes",
-    "reduction_shapes",
-    "stage_shapes",
-    "unit",
-]
-
 
 # --- the stage: a cell, then a reduction ----------------------------------------------------------
 
@@ -189,11 +163,6 @@ def build_stem(config: SpaceConfig) -> nn.Module:
     return unit(config.in_channels, config.widths[0], 3, padding=1)
 
 
-def build_reduction(width: int) -> nn.Module:
-    """Build the reduction after a stage with fresh weights: (B, width, H, W) to (B, 2 width, H/2, W/2)."""
-    return Reduction(width)
-
-
 def build_head(config: SpaceConfig) -> nn.Module:
     """Build the head with fresh weights: what the last stage gives to logits (B, classes)."""
     if config.chain is not None:
@@ -270,9 +239,9 @@ def op_shapes(op: str, width: int) -> nn.Module:
 
 @lru_cache(maxsize=64)
 def reduction_shapes(width: int) -> nn.Module:
-    """Return the shapes alone of `build_reduction`."""
+    """Return the shapes alone of `Reduction`."""
     with torch.device("meta"):
-        return build_reduction(width)
+        return Reduction(width)
 
 
 def _blox_stage(block: Block, width: int) -> Stage:

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from space.chain import Traced
 from space.errors import ArchitectureError
-from space.feature_maps import FLOAT_BYTES, MapSizes
+from space.memory import FLOAT_BYTES, MapSizes
 from space.module_functions import running
 
 MAX_NODES = 20_000  # of a graph: what has more is no candidate of a site

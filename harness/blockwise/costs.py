@@ -19,7 +19,6 @@ from search.blockwise.setting import SpaceCosts
 from search.distillation.signatures import LATENCY
 from search.integer_program.solve import additive_part
 from search.table import Cost
-from search.table.costs import TabulatedCosts
 from space import SpaceConfig, is_enumerable
 from space.indexing import FloatArray, available, block_indices
 from space.segments import stage_segments
@@ -50,8 +49,7 @@ def space_costs(
         blocks[LATENCY + name], sources[LATENCY + name] = _listed_blocks(
             store, config, columns[name], one.configuration, doubtful=latencies.doubtful
         )
-    costs = {name: TabulatedCosts(cost=cost) for name, cost in columns.items()}
-    return SpaceCosts(costs=costs, blocks=blocks, sources=sources, is_listed=True), provenance
+    return SpaceCosts(costs=columns, blocks=blocks, sources=sources, is_listed=True), provenance
 
 
 def _sums(

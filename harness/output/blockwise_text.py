@@ -199,7 +199,7 @@ def _judged(answer: BlockwiseAnswer) -> str:
     parts = [f"fitted to {report.n} networks {_HOW[known.kind]}"]
     for name, one in (("mean error", report.mae), ("Kendall", report.kendall)):
         if one is not None:
-            parts.append(f"{name} {one.value:.2f} ({one.low:.2f} .. {one.high:.2f})")
+            parts.append(f"{name} {one}")
     return ", ".join(parts) + ", each left out"
 
 

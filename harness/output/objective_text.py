@@ -22,7 +22,7 @@ from space.text import counted
 if TYPE_CHECKING:
     from harness.query.by_objective import ObjectiveAnswer, ObjectiveFront
     from harness.query.run import ObjectiveResult
-    from search.table.costs import CostEstimate
+    from search.table import CostEstimate
 
 
 def print_objective(

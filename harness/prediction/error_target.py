@@ -28,9 +28,8 @@ from harness.prediction.space_prediction import (
 )
 from harness.records import Configuration
 from harness.store import Store
-from search.latency.acquisition import next_networks
 from search.latency.candidates import FEWEST
-from search.latency.design import least_variance_design
+from search.latency.design import least_variance_design, next_networks
 from space import BLOX, Architecture, SpaceConfig
 from space.errors import ConfigError, HarnessError
 from space.hash_table import are_among
@@ -187,6 +186,6 @@ def _judge(
     config, known = measured.config, measured.indices
     count = min(ROUND, len(config) - len(known))
     picker = np.random.default_rng(rng.getrandbits(32))
-    picked = next_networks(predictor, known, count, picker, config).tolist() if count else []
+    picked = next_networks(known, count, picker, config).tolist() if count else []
     chosen = [Architecture.from_index(index, config) for index in picked]
     return held_out, int((~apart).sum()), chosen

@@ -258,9 +258,13 @@ class SpaceTable(Tabular):
         indices = self.chosen if self.everywhere is None else None
         return [row.to_json() for row in self.rows(indices)], COLUMNS
 
+    def __len__(self) -> int:
+        """Return the number of networks in the table: all of the space, or the chosen ones of a space too large to list."""
+        return len(self.measured.config) if self.everywhere is not None else len(self.chosen or ())
+
     def head(self, count: int) -> tuple[list[dict[str, object]], int]:
-        every = range(len(self.measured.config)) if self.everywhere is not None else self.chosen or ()
-        return [row.to_json() for row in self.rows(every[:count])], len(every)
+        every = range(len(self)) if self.everywhere is not None else self.chosen or ()
+        return [row.to_json() for row in self.rows(every[:count])], len(self)
 
 
 def check_listed(config: SpaceConfig) -> None:

@@ -13,9 +13,9 @@ from harness.prediction.provenance import Provenance
 from harness.query.join import SearchTable
 from harness.query.rows import Row, network_columns, rows_at
 from search.methods.method import Trace
+from search.table import Cost
 from search.table.answers import Answer
 from search.table.constraints import allowed
-from search.table.costs import TabulatedCosts
 from search.table.pareto import Front, pareto_front
 from space import Architecture, SpaceConfig
 from space.indexing import IndexArray
@@ -86,9 +86,9 @@ class SearchAnswer(Tabular, Sequence[Row]):
         return self.table.provenance
 
     @property
-    def costs(self) -> dict[str, TabulatedCosts]:
+    def costs(self) -> Mapping[str, Cost]:
         """The table's costs, network by network."""
-        return {name: TabulatedCosts(cost=cost) for name, cost in self.table.table.costs.items()}
+        return self.table.table.costs
 
     @property
     def within(self) -> list[int]:

@@ -20,8 +20,9 @@ from harness.store import Store
 from search.blockwise.by_integer_program import MOST_LOOKED_AT, WIDER, choose, within
 from search.blockwise.finalists import Finalists
 from search.blockwise.sum_front import sum_front
+from search.table import CostEstimate
 from search.table.constraints import Constraint
-from search.table.costs import AdditiveCosts, CostEstimate, meets
+from search.table.costs import AdditiveCosts, meets
 from space import Architecture, SpaceConfig
 from space.errors import ConfigError
 from space.hash_table import network_key

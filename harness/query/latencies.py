@@ -27,8 +27,7 @@ from harness.store import Store
 from harness.store.configurations import ConfigurationChoice, select_configurations, short_names, title_of
 from search.latency.candidates import FEWEST
 from search.latency.model_selection import SelectedPredictor
-from search.table import Cost
-from search.table.costs import CostEstimate
+from search.table import Cost, CostEstimate
 from space import find_space
 from space.errors import ConfigError
 from space.registry import space_name

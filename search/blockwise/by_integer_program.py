@@ -19,9 +19,10 @@ from search.blockwise.finalists_integer_program import from_integer_program
 from search.blockwise.search import none_within
 from search.integer_program.nearest import nearest_choice
 from search.integer_program.solve import Limit
+from search.table import CostEstimate
 from search.table.answers import Nearest, Violation
 from search.table.constraints import Constraint
-from search.table.costs import AdditiveCosts, CostEstimate, decisive, limits_on, meets
+from search.table.costs import AdditiveCosts, decisive, limits_on, meets
 from space import SpaceConfig
 from space.errors import ConfigError
 from space.indexing import BoolArray, FloatArray, IndexArray, block_indices, blocks_of, index_of

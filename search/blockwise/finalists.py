@@ -70,9 +70,8 @@ def from_scores(
     """
     if scores.shape != (len(config),) or allowed.shape != scores.shape:
         raise ValueError(f"scores {scores.shape}, allowed {allowed.shape}: give one a network, {len(config)}")
-    reach = _checked(config.stages, count, distance)
     left = np.flatnonzero(allowed & ~np.isnan(scores))
-    return from_list(block_indices(config, left), scores[left], count, distance=reach)
+    return from_list(block_indices(config, left), scores[left], count, distance=distance)
 
 
 def from_list(
@@ -86,7 +85,9 @@ def from_list(
         ValueError: count or distance is below 1.
     """
     stages = choices.shape[1]
-    reach = _checked(stages, count, distance)
+    if count < 1 or distance < 1:
+        raise ValueError(f"{count} finalists at distance {distance}: give at least 1 of each")
+    reach = min(distance, stages)
     order = np.argsort(-scores, kind="stable")
     choices, scores = choices[order], scores[order]
     chosen: list[int] = []
@@ -104,10 +105,3 @@ def from_list(
     return Finalists(
         choices=choices[chosen], scores=scores[chosen], distances=np.array(distances, dtype=np.int64)
     )
-
-
-def _checked(stages: int, count: int, distance: int) -> int:
-    """Return the distance to begin with."""
-    if count < 1 or distance < 1:
-        raise ValueError(f"{count} finalists at distance {distance}: give at least 1 of each")
-    return min(distance, stages)

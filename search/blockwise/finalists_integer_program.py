@@ -8,29 +8,19 @@ besides sums, such as a measured latency, are checked one by one.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 
 from search.blockwise.defaults import DISTANCE
 from search.blockwise.finalists import Finalists, from_list
-from search.integer_program.solve import Limit, in_order, solve
+from search.integer_program.solve import Limit, Solution, fsum_of, in_order, solve
 from search.integer_program.solver import Blocks, ones_at
 from space.indexing import BoolArray, FloatArray, IndexArray
 
 # Networks looked at, best first, before each finalist has a program of its own.
 WALKS = (300, 3_000, 30_000)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Choice:
-    """A network by its blocks, and its sum."""
-
-    blocks: Blocks
-    score: float
 
 
 def from_integer_program(
@@ -53,18 +43,18 @@ def from_integer_program(
     """
     known = [] if listed is None else [tuple(row) for row in listed.tolist()]
     apart = [
-        _Choice(blocks=row, score=_sum(effects, row))
+        Solution(blocks=row, score=fsum_of(effects, row))
         for place, row in enumerate(known)
         if allowed is None or allowed[place]
     ]
     reach = max(1, min(distance, len(effects)))
     order = in_order(effects, limits, excluded=known)
-    walked: list[_Choice] = []
+    walked: list[Solution] = []
     found = from_list(np.zeros((0, len(effects)), dtype=np.int64), np.zeros(0), count, distance=distance)
     # Where all sums are equal, none comes first: a walk would go on from one cut to the next.
     walks = (count, *(most for most in WALKS if most > count)) if np.ptp(effects, axis=1).any() else ()
     for most in walks:
-        walked += (_Choice(blocks=one.blocks, score=one.score) for one in islice(order, most - len(walked)))
+        walked += islice(order, most - len(walked))
         is_all = len(walked) < most
         # Networks behind the last one visited may not be taken yet.
         some = [*walked, *(one for one in apart if is_all or one.score >= walked[-1].score)]
@@ -86,7 +76,7 @@ def _one_by_one(
     count: int,
     reach: int,
     begun: Finalists,
-    apart: Sequence[_Choice],
+    apart: Sequence[Solution],
     known: Sequence[Blocks],
 ) -> Finalists:
     """Continue from finalists at distance `reach`, each by a program of its own."""
@@ -99,9 +89,8 @@ def _one_by_one(
             Limit(name=f"overlap with {blocks}", costs=ones_at(effects.shape, blocks), upper=stages - reach)
             for blocks in found
         ]
-        best: list[_Choice] = [one for one in free if _is_away(one.blocks, found, reach)][:1]
-        for one in solve(effects, [*limits, *away], 1, excluded=known):
-            best.append(_Choice(blocks=one.blocks, score=one.score))
+        best = [one for one in free if _is_away(one.blocks, found, reach)][:1]
+        best += solve(effects, [*limits, *away], 1, excluded=known)
         if not best:
             reach -= 1
             continue
@@ -114,11 +103,6 @@ def _one_by_one(
         scores=np.array(scores, dtype=np.float64),
         distances=np.array(distances, dtype=np.int64),
     )
-
-
-def _sum(effects: FloatArray, blocks: Blocks) -> float:
-    """Return a correctly rounded sum, as the program's solutions have it."""
-    return math.fsum(float(row[block]) for row, block in zip(effects, blocks, strict=True))
 
 
 def _is_away(blocks: Blocks, found: Sequence[Blocks], reach: int) -> bool:

@@ -33,23 +33,12 @@ from search.blockwise.predictors_linear import (
     fit_sum,
     raw_sums,
 )
-from search.blockwise.predictors_report import PredictorReport, evaluate
 from search.blockwise.signature_features import SignatureFeatures, features_of
 from search.distillation.signatures import TRAIN_LOSS_CHANGE, Signatures
 from search.methods.predictor_loop import GCN_CONFIG
 from space import SpaceConfig
 from space.errors import ConfigError, did_you_mean
 from space.indexing import FloatArray, IndexArray
-
-__all__ = [
-    "PREDICTORS",
-    "FittedPredictor",
-    "PredictorReport",
-    "SignaturePredictor",
-    "additive",
-    "evaluate",
-    "fit",
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from search.blockwise.cross_validation import FittedPredictor
-from search.statistics import COVERAGE, DRAWS, Correlation, Estimate, bootstrap, kendall, spearman
+from search.statistics import COVERAGE, DRAWS, Correlation, Estimate, bootstrap, finite, kendall, spearman
 from space.errors import ConfigError
 from space.indexing import FloatArray, IndexArray
 
@@ -37,11 +37,11 @@ class PredictorReport:
     spearman: Estimate | None
 
     def to_plain(self) -> dict[str, Any]:
-        """Return it for JSON, each estimate as its value and the ends of its interval."""
+        """Return it for JSON, each estimate as its value and the ends of its interval, None where there is none."""
         plain = asdict(self)
-        for found in plain.values():
-            if isinstance(found, dict):
-                del found["count"]  # `n`
+        for name in ("mae", "rmse", "kendall", "spearman"):
+            if plain[name] is not None:
+                plain[name] = {end: finite(plain[name][end]) for end in ("value", "low", "high")}
         return plain
 
 

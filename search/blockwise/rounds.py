@@ -26,8 +26,8 @@ from search.blockwise.fit_networks import (
 )
 from search.blockwise.inherited_weights import inherited_judge
 from search.blockwise.iterated_search import Budget, Iterated, Round, RoundResult, Val, iterate, val_of
-from search.blockwise.predictors import PREDICTORS, evaluate, fit
-from search.blockwise.predictors_report import PredictorReport
+from search.blockwise.predictors import PREDICTORS, fit
+from search.blockwise.predictors_report import PredictorReport, evaluate
 from search.blockwise.search import FineTune, search_blockwise
 from search.blockwise.setting import Setting
 from search.distillation.block_library import BlockLibrary, stage_from

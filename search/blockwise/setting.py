@@ -15,7 +15,7 @@ from search.blockwise.search import SearchPlan
 from search.distillation.block_library import TEACHER, BlockLibrary, load_library
 from search.table import Cost
 from search.table.constraints import Constraint
-from search.table.costs import AdditiveCosts, TabulatedCosts
+from search.table.costs import AdditiveCosts
 from search.training.images import Task
 from search.training.recipe import Recipe
 from search.work.results import ResultStore
@@ -35,13 +35,13 @@ FINE_TUNE_RATE = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SpaceCosts:
-    """Costs of networks by name, all `TabulatedCosts` where `is_listed`, else all `AdditiveCosts`, for integer programs.
+    """Costs of networks by name, all `Cost` where `is_listed`, else all `AdditiveCosts`, for integer programs.
 
     `blocks`: latencies of single blocks as columns of signatures, "latency:NAME" -> (stages, B) in ms, NaN where unknown;
     `sources`: the source of each column. `unseen`, (stages, B): blocks without a known cost, which are not chosen.
     """
 
-    costs: Mapping[str, TabulatedCosts | AdditiveCosts]
+    costs: Mapping[str, Cost | AdditiveCosts]
     blocks: Mapping[str, FloatArray]
     sources: Mapping[str, str]
     is_listed: bool
@@ -54,7 +54,7 @@ class SpaceCosts:
     @property
     def listed(self) -> dict[str, Cost]:
         """The costs as columns of a table of all networks."""
-        return {name: one.cost for name, one in self.costs.items() if isinstance(one, TabulatedCosts)}
+        return {name: one for name, one in self.costs.items() if isinstance(one, Cost)}
 
     @property
     def summed(self) -> dict[str, AdditiveCosts]:

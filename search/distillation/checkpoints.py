@@ -52,17 +52,15 @@ class DistilProgress:
 
     def keep(self, network: nn.Module, optimizer: torch.optim.Adam, history: list[list[float]]) -> None:
         """Store the state of the unfinished group after a whole epoch."""
-        if self._path is not None:
-            self._write(
-                {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "history": history}
-            )
+        self._write(
+            {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "history": history}
+        )
 
     def finish(self, first: int, result: dict[str, Any]) -> None:
         """Store a finished group."""
         self.done[first] = result
         self._state = None
-        if self._path is not None:
-            self._write(None)
+        self._write(None)
 
     def remove(self) -> None:
         """Remove the file at the end."""
@@ -70,5 +68,5 @@ class DistilProgress:
             self._path.unlink(missing_ok=True)
 
     def _write(self, state: dict[str, Any] | None) -> None:
-        assert self._path is not None
-        write_sealed(self._path, KIND, {"identity": self._identity, "done": self.done, "state": state})
+        if self._path is not None:
+            write_sealed(self._path, KIND, {"identity": self._identity, "done": self.done, "state": state})

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TypeAlias
 
 import numpy as np
 
@@ -28,32 +28,19 @@ from space.indexing import FloatArray
 Below = Callable[[int], int]  # n -> one of 0 to n - 1, each equally likely
 
 
-class PathSampler(Protocol):
-    """Draws the paths of a step."""
-
-    @property
-    def visits(self) -> FloatArray:
-        """The expected number of times that a step trains each block, (B,)."""
-        ...
-
-    def draw(self, below: Below) -> list[int]:
-        """Return the indices of the blocks that a step trains."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RandomPaths:
-    """One of `blocks` blocks a step."""
+    """One of `blocks` blocks a step, each equally often."""
 
     blocks: int
 
     @property
     def visits(self) -> FloatArray:
-        """The same share of a step for each block."""
+        """The expected number of times that a step trains each block, (B,)."""
         return np.full(self.blocks, 1 / self.blocks)
 
     def draw(self, below: Below) -> list[int]:
-        """Return a single block's index."""
+        """Return the indices of the blocks that a step trains: of one."""
         return [below(self.blocks)]
 
 
@@ -89,6 +76,9 @@ class FairPaths:
             lasts[end], lasts[other] = lasts[other], lasts[end]
         drawn = [row[last] for row, last in zip(self.pairs, lasts, strict=True)]
         return [pair[below(len(pair))] for pair in drawn]
+
+
+PathSampler: TypeAlias = RandomPaths | FairPaths
 
 
 def path_sampler(paths: str, ops: Sequence[str], blocks: Sequence[Block]) -> PathSampler:

@@ -41,7 +41,8 @@ from search.training.stacked_modules import channels_first
 from space import Block
 from space.errors import HarnessError
 from space.indexing import FloatArray
-from space.networks import ChainStage, Reduction, Stage, build_chain_module, build_op
+from space.layers import build_op
+from space.networks import ChainStage, Reduction, Stage, build_chain_module
 from space.stages import SpaceStage
 
 
@@ -210,15 +211,15 @@ class _SupernetTraining:
         return [(rows, self.sampler.draw(self._below)) for rows in parts]
 
     def epoch(self, number: int, steps: Sequence[tuple[Tensor, list[int]]]) -> float:
-        """Take the steps of an epoch and return their mean loss."""
+        """Take the steps of an epoch and return the mean loss of its images."""
         recipe, stage = self.group.recipe, self.group.stage.number
         losses = []
         for place, (rows, drawn) in enumerate(steps):
             done = ((number - 1) * len(steps) + place) / (recipe.epochs * len(steps))
             set_rate(self.optimizer, recipe.rate_at(done))
             with own_numbers(distil_seed(recipe, "layers", stage, number, place), self.group.device):
-                losses.append(self.step(rows, drawn))
-        mean = float(torch.stack(losses).mean())
+                losses.append(self.step(rows, drawn) * len(rows))
+        mean = float(torch.stack(losses).sum()) / sum(len(rows) for rows, _ in steps)
         if not math.isfinite(mean):
             raise HarnessError(
                 f"supernet of stage {stage}: the loss of epoch {number} is {mean}; give a lower learning_rate"

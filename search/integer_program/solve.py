@@ -49,7 +49,7 @@ class Limit:
 
     def total(self, blocks: Sequence[int]) -> float:
         """Return the correctly rounded sum for one block a stage."""
-        return math.fsum([self.constant, *_picked(self.costs, blocks)])
+        return fsum_of(self.costs, blocks, self.constant)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class Solution:
 
     blocks: Blocks
     score: float
-    totals: tuple[float, ...]
+    totals: tuple[float, ...] = ()
 
 
 def solve(
@@ -99,7 +99,7 @@ def in_order(
     seen = {tuple(map(int, blocks)) for blocks in excluded}
     before = math.inf
     for blocks in _candidates(scaled, limits, seen, time_limit_s):
-        score = math.fsum(_picked(scores, blocks))
+        score = fsum_of(scores, blocks)
         if score > before + TIE * float(np.ptp(scores, axis=1).max()):
             raise HarnessError(
                 f"the solver passed over a choice of score {score:.9g} for one of {before:.9g}: its order "
@@ -220,3 +220,8 @@ def _broken(limits: Sequence[Limit], blocks: Sequence[int]) -> FloatArray | None
 
 def _picked(table: FloatArray, blocks: Sequence[int]) -> list[float]:
     return [float(row[block]) for row, block in zip(table, blocks, strict=True)]
+
+
+def fsum_of(table: FloatArray, blocks: Sequence[int], constant: float = 0.0) -> float:
+    """Return the correctly rounded sum of a constant and one number a stage of a table (stages, B)."""
+    return math.fsum([constant, *_picked(table, blocks)])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -74,48 +74,35 @@ class CandidatePredictor:
 def fit_macs(training: Training) -> FittedLatency:
     """Fit a line through MACs: neither slope nor intercept is below 0."""
     macs = all_macs(training.known.config).astype(np.float64)
-    return line(training, lambda places: macs[places])
+    return line(training, macs.take)
 
 
 def fit_sum(training: Training) -> FittedLatency:
     """Take the sum of the measured parts as it is."""
     parts_sum = _present(training.known.parts_sum)
-    return FittedLatency(point=lambda indices: parts_sum[indices])
+    return FittedLatency(point=parts_sum.take)
 
 
 def fit_affine(training: Training) -> FittedLatency:
     """Fit a line through the sum of the measured parts: see `origin_of` for how low it may begin."""
     parts_sum = _present(training.known.parts_sum)
-    return line(training, lambda places: parts_sum[places], origin_of(float(parts_sum.min())))
+    return line(training, parts_sum.take, origin_of(float(parts_sum.min())))
 
 
-def fit_structured(training: Training) -> FittedLatency:
-    """Fit the cost of each op by slot and stage, and of the wiring."""
-    return fit_parts(training.known.config, training.indices, training.ratios, training.weights)
-
-
-def fit_pairs(training: Training) -> FittedLatency:
-    """Fit the features of `fit_structured` and their products in pairs within each stage."""
+def fit_structured(
+    training: Training, *, with_pairs: bool = False, with_borders: bool = False
+) -> FittedLatency:
+    """Fit the cost of each op by slot and stage, and of the wiring; with products of features as `fit_parts` has them."""
+    known, networks, ratios, weights = training.known, training.indices, training.ratios, training.weights
     return fit_parts(
-        training.known.config, training.indices, training.ratios, training.weights, with_pairs=True
+        known.config, networks, ratios, weights, with_pairs=with_pairs, with_borders=with_borders
     )
 
 
-def fit_borders(training: Training) -> FittedLatency:
-    """Fit the features of `fit_pairs` and the products of ops on either side of each reduction."""
-    return fit_parts(
-        training.known.config, training.indices, training.ratios, training.weights, with_borders=True
-    )
-
-
-def fit_sum_corrected(training: Training) -> FittedLatency:
-    """Fit a line through the sum of parts, corrected by a shrunk ridge."""
-    return _corrected(training, "parts_sum")
-
-
-def fit_transfer(training: Training) -> FittedLatency:
-    """Fit a line through another configuration's prediction, corrected by a shrunk ridge."""
-    return _corrected(training, "prior")
+def fit_guess(training: Training, name: str) -> FittedLatency:
+    """Fit a line through a guess of every network, the field of `SpaceFacts` of this name, corrected by a shrunk ridge."""
+    known, guess = training.known, _guess(training.known, name)
+    return fit_corrected(known.config, training.indices, training.ratios, training.weights, guess)
 
 
 CANDIDATES: tuple[CandidatePredictor, ...] = (
@@ -128,20 +115,26 @@ CANDIDATES: tuple[CandidatePredictor, ...] = (
     CandidatePredictor(
         name="corrected",
         meaning="affine, corrected by a shrunk ridge",
-        fit=fit_sum_corrected,
+        fit=partial(fit_guess, name="parts_sum"),
         needs="parts_sum",
     ),
     CandidatePredictor(
         name="transfer",
         meaning="a line through the prior, corrected by a shrunk ridge",
-        fit=fit_transfer,
+        fit=partial(fit_guess, name="prior"),
         needs="prior",
     ),
     CandidatePredictor(
-        name="pairs", meaning="the same with products within each stage", fit=fit_pairs, min_networks=45
+        name="pairs",
+        meaning="the same with products within each stage",
+        fit=partial(fit_structured, with_pairs=True),
+        min_networks=45,
     ),
     CandidatePredictor(
-        name="borders", meaning="the same with products across stages", fit=fit_borders, min_networks=45
+        name="borders",
+        meaning="the same with products across stages",
+        fit=partial(fit_structured, with_borders=True),
+        min_networks=45,
     ),
 )
 
@@ -173,13 +166,23 @@ def line(training: Training, x: Callable[[IndexArray], FloatArray], origin: floa
     """Fit a line in `x` (len(config),) whose slope, and whose value at `origin`, are not below 0."""
     seen, ratios = x(training.indices) - origin, training.ratios
     slope, intercept = fit_line(seen, ratios, training.weights, from_zero=True)
-    rows = np.column_stack([seen, np.ones(len(seen))]) * (np.sqrt(training.weights) / ratios)[:, None]
+    rows = _line_columns(x, origin, training.indices) * (np.sqrt(training.weights) / ratios)[:, None]
     covariance = np.asarray(np.linalg.pinv(rows.T @ rows), dtype=np.float64)
     return FittedLatency(
-        point=lambda places: intercept + slope * (x(places) - origin),
-        columns=lambda places: np.column_stack([x(places) - origin, np.ones(len(places))]),
+        point=partial(_on_line, x, origin, slope, intercept),
+        columns=partial(_line_columns, x, origin),
         covariance=covariance,
     )
+
+
+def _on_line(
+    x: Callable[[IndexArray], FloatArray], origin: float, slope: float, intercept: float, places: IndexArray
+) -> FloatArray:
+    return intercept + slope * (x(places) - origin)
+
+
+def _line_columns(x: Callable[[IndexArray], FloatArray], origin: float, places: IndexArray) -> FloatArray:
+    return np.column_stack([x(places) - origin, np.ones(len(places))])
 
 
 def origin_of(least_sum: float) -> float:
@@ -189,17 +192,6 @@ def origin_of(least_sum: float) -> float:
     networks'.
     """
     return least_sum / 2
-
-
-def _corrected(training: Training, name: str) -> FittedLatency:
-    """Fit a correction of a guess of every network, the field of `SpaceFacts` of this name."""
-    return fit_corrected(
-        training.known.config,
-        training.indices,
-        training.ratios,
-        training.weights,
-        _guess(training.known, name),
-    )
 
 
 @lru_cache(maxsize=2)  # the two guesses that all folds of a selection share

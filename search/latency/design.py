@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.random import PCG64, Generator
+from numpy.typing import ArrayLike
 
 from search.latency.block_features import block_features, pair_features, rows_there, stage_means, standardized
+from search.latency.model_selection import check_indices
 from search.latency.ridge import PAIRS, op_penalty
 from space import SpaceConfig
 from space.errors import ConfigError
@@ -101,6 +103,27 @@ def least_variance_design(config: SpaceConfig, count: int, seed: int = 0) -> Ind
             f"{count} networks to measure; give 1 to {len(config)}, the networks of space {config.name!r}"
         )
     variance = Variance(config, candidates_of(config, np.zeros(0, dtype=np.int64), count, seed))
+    return variance.pick(count)
+
+
+def next_networks(measured_indices: ArrayLike, count: int, rng: Generator, config: SpaceConfig) -> IndexArray:
+    """Return `count` networks that are not measured yet, indices of shape (count,), the most useful first.
+
+    Each lowers the mean variance of all predictions most, given those before it.
+
+    Raises:
+        ConfigError: the count is below 1 or more than there are networks left, or an index is not in the space.
+    """
+    measured = check_indices(measured_indices, config)
+    left = len(config) - len(np.unique(measured))
+    if not 1 <= count <= left:
+        raise ConfigError(
+            f"{count} networks to pick; give 1 to {left}, the networks of space {config.name!r} "
+            "that are not measured"
+        )
+    variance = Variance(config, candidates_of(config, measured, count, int(rng.integers(2**32))))
+    for index in measured.tolist():
+        variance.measure(index)
     return variance.pick(count)
 
 

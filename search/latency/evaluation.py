@@ -8,7 +8,7 @@ from math import inf
 import numpy as np
 from numpy.typing import ArrayLike
 
-from search.statistics import COVERAGE, DRAWS, FEWEST_DRAWN, kendall, mean_of, spearman_of_rows
+from search.statistics import FEWEST_DRAWN, kendall, mean_interval, spearman_of_rows, studentized
 from space.errors import ConfigError
 from space.indexing import FloatArray
 
@@ -114,22 +114,16 @@ def mape_interval(predicted: ArrayLike, measured: ArrayLike, seed: int = 0) -> t
 
     By the studentized bootstrap (Efron & Tibshirani 1993, section 12.5): absolute errors are skewed, and of 24 of them the high
     end of percentiles of means lay below the true mean in 6 to 14 % of cases, this one's in 2.5 to 6 %, where 2.5 % is meant. Of
-    few networks it is as `search.statistics.mean_of` has it; of one, which shows nothing of others, 0 and infinity.
+    few networks it is Student's t; of one, which shows nothing of others, 0 and infinity.
 
     Raises:
         ConfigError: see `relative_errors`.
     """
     errors = relative_errors(predicted, measured)
-    count, mean = len(errors), float(errors.mean())
-    if count < 2:
+    if len(errors) < 2:
         return 0.0, inf
-    if count < FEWEST_DRAWN:
-        found = mean_of(errors, seed)
-        return max(found.low, 0.0), found.high
-    drawn = errors[np.random.default_rng(seed).integers(0, count, (DRAWS, count))]
-    sds = drawn.std(axis=1, ddof=1)
-    away = (drawn.mean(axis=1) - mean)[sds > 0] / sds[sds > 0]
-    if not len(away):  # all errors are equal
-        return mean, mean
-    least, most = np.quantile(away, ((1 - COVERAGE) / 2, (1 + COVERAGE) / 2)) * errors.std(ddof=1)
-    return max(mean - float(most), 0.0), mean - float(least)
+    if len(errors) < FEWEST_DRAWN:
+        _, low, high = map(float, mean_interval(errors))
+    else:
+        low, high = studentized(errors, seed)
+    return max(low, 0.0), high

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -242,7 +242,7 @@ def _weighed(training: Training, sds: FloatArray) -> Training:
         return training
     fold_of = folds(len(training.indices), training.seed)
     candidate = next(candidate for candidate in CANDIDATES if candidate.fit is fit_structured)
-    held_out = _held_out(_fit_folds(candidate, training, fold_of), training.indices, fold_of)
+    held_out = _by_fold(_fit_folds(candidate, training, fold_of), training.indices, fold_of)
     model = model_sd(training.ratios / held_out - 1, sds)
     return replace(training, weights=fit_weights(model, sds))
 
@@ -259,9 +259,9 @@ def _select(
             reports.append(CandidateReport(name=name, errors=None, skipped=reason))
             continue
         fitted[name] = _fit_folds(candidate, everything, fold_of)
-        predictions = [_held_out(fitted[name], places, fold_of)]
+        predictions = [_by_fold(fitted[name], places, fold_of)]
         predictions += [
-            _held_out(_fit_folds(candidate, everything, other), places, other) for other in dealt[1:]
+            _by_fold(_fit_folds(candidate, everything, other), places, other) for other in dealt[1:]
         ]
         seen = [_discounted(held_out, measured, sds) for held_out in predictions]
         found = judge(np.concatenate(predictions), np.concatenate(seen))
@@ -273,8 +273,8 @@ def _select(
         reasons = "; ".join(f"{report.name}: {report.skipped}" for report in reports) or "none was named"
         raise ConfigError(f"no predictor can be fitted ({reasons}); measure enough for one of them")
     chosen = choose(errors, space_weights(known.config, places))
-    held_out = _held_out(fitted[chosen], places, fold_of)
-    leverage = _leverage(fitted[chosen], places, fold_of)
+    held_out = _by_fold(fitted[chosen], places, fold_of)
+    leverage = _by_fold((point.leverage for point in fitted[chosen]), places, fold_of)
     return SelectedPredictor(
         reports=tuple(reports),
         chosen=chosen,
@@ -363,15 +363,11 @@ def _fit_folds(
     return tuple(fitted)
 
 
-def _held_out(fitted: Sequence[FittedLatency], indices: IndexArray, fold_of: IndexArray) -> FloatArray:
-    predicted: FloatArray = np.empty(len(indices))
-    for fold, point in enumerate(fitted):
-        predicted[fold_of == fold] = point(indices[fold_of == fold])
-    return predicted
-
-
-def _leverage(fitted: Sequence[FittedLatency], indices: IndexArray, fold_of: IndexArray) -> FloatArray:
-    leverage: FloatArray = np.empty(len(indices))
-    for fold, point in enumerate(fitted):
-        leverage[fold_of == fold] = point.leverage(indices[fold_of == fold])
-    return leverage
+def _by_fold(
+    functions: Iterable[Callable[[IndexArray], FloatArray]], indices: IndexArray, fold_of: IndexArray
+) -> FloatArray:
+    """Return of each network what the function of its own fold gives, (n,)."""
+    found: FloatArray = np.empty(len(indices))
+    for fold, function in enumerate(functions):
+        found[fold_of == fold] = function(indices[fold_of == fold])
+    return found

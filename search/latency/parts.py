@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from search.latency.evaluation import check_ratios
+from search.latency.ridge import Linear
 from space import ArchitectureError, Block, SpaceConfig, check_enumerable
 from space.chain import Chain
 from space.errors import ConfigError
-from space.indexing import FloatArray, block_indices
+from space.indexing import FloatArray
 from space.segments import Segment, all_segments
 
 SHOWN = 3  # absent parts that a message names
@@ -28,11 +29,7 @@ def parts_sum(parts: Mapping[str, float], config: SpaceConfig) -> FloatArray:
     """
     check_enumerable(config, "sums of parts", "take `parts_by_block`")
     table, constant = parts_by_block(parts, config)
-    choices = block_indices(config, np.arange(len(config)))
-    total: FloatArray = np.full(len(config), constant)
-    for stage in range(config.stages):
-        total += table[stage, choices[:, stage]]
-    return total
+    return Linear(config=config, constant=constant, blocks=table)(np.arange(len(config)))
 
 
 def parts_by_block(parts: Mapping[str, float], config: SpaceConfig) -> tuple[FloatArray, float]:

@@ -27,6 +27,7 @@ from search.methods.registry import parse_method, run
 from search.methods.regret import MethodRegret, RegretRun, regret, summarize_runs
 from search.table import NetworkTable
 from search.table.constraints import Constraint, allowed, bound
+from search.table.costs import meets
 from space.errors import ConfigError, HarnessError
 from space.indexing import FloatArray, IndexArray
 
@@ -118,11 +119,16 @@ def run_comparison(
             trace = _searched(text, posed, scores, _counting(on_progress, text, seed, done))
             if proxy:
                 trace = replace(trace, seconds=trace.seconds + scorers[proxy].settle())
-            meets = all(_meets(table, constraint, trace.best, confident) for constraint in constraints)
+            is_within = all(
+                meets(table.cost(one.subject).at(trace.best), one, confident=confident) for one in constraints
+            )
             tested = float(table.shown[0].values[trace.best]) if table.shown else math.nan
             runs[text].append(
                 RegretRun(
-                    trace=trace, regret=regret(trace, float(scores[best]), budget), meets=meets, tested=tested
+                    trace=trace,
+                    regret=regret(trace, float(scores[best]), budget),
+                    meets=is_within,
+                    tested=tested,
                 )
             )
             done += budget
@@ -211,11 +217,6 @@ def _searched(text: str, problem: Problem, scores: FloatArray, on_progress: Call
 
 def _counting(on_progress: Progress, text: str, seed: int, before: int) -> Callable[[int], None]:
     return lambda count: on_progress(text, seed, before + count)
-
-
-def _meets(table: NetworkTable, constraint: Constraint, index: int, confident: bool) -> bool:
-    value = bound(constraint, table.cost(constraint.subject), confident)[index : index + 1]
-    return bool(constraint.holds(value)[0])
 
 
 def _in_words(table: NetworkTable, constraint: Constraint, confident: bool) -> str:

@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from search.methods.evolution import Evolution
 from search.methods.integer_program import IntegerProgramSearch
 from search.methods.linear import SecondOrder
 from search.methods.method import Evaluate, Method, Problem, Trace, search
 from search.methods.predictor_loop import PredictorLoop, gcn, gcn_binary
-from search.methods.random_search import Exhaustive, RandomSearch, Ranked
+from search.methods.random_search import InOrder, random_search, ranked
 from space.errors import ConfigError, did_you_mean, shown
 from space.plugins import SEARCH_METHODS, bad_plugin, load_plugin, plugins
 
@@ -37,9 +39,11 @@ class SearchMethod:
 
 METHODS: dict[str, SearchMethod] = {
     "exhaustive": SearchMethod(
-        make=Exhaustive, meaning="all allowed networks in canonical order", warms_up=False
+        make=lambda problem: InOrder(np.flatnonzero(problem.allowed)),
+        meaning="all allowed networks in canonical order",
+        warms_up=False,
     ),
-    "random": SearchMethod(make=RandomSearch, meaning="random allowed networks", warms_up=False),
+    "random": SearchMethod(make=random_search, meaning="random allowed networks", warms_up=False),
     "evolution": SearchMethod(
         make=Evolution, meaning="regularized evolution, pool 64, tournament 10, one block mutates"
     ),
@@ -59,7 +63,7 @@ METHODS: dict[str, SearchMethod] = {
         meaning="an integer program over block effects fitted to random networks",
     ),
     "ranked": SearchMethod(
-        make=Ranked, meaning="the order of a zero-cost proxy; written as the proxy's name"
+        make=ranked, meaning="the order of a zero-cost proxy; written as the proxy's name"
     ),
 }
 

@@ -226,7 +226,7 @@ def _starts(
     found = {}
     for digest, content in zip(libraries, context.unit_runner.contents(units), strict=True):
         for index, start in zip(indices[digest], content["starts"], strict=True):
-            found[digest, index] = context.unit_runner.add(start, "assembled network")
+            found[digest, index] = context.unit_runner.results.add(start, "assembled network")
     return found
 
 

@@ -68,32 +68,14 @@ def add_plain(context: StudyContext, truth_digest: str, found: Candidates) -> No
     """Run random search, evolution and the loops with predictors; predict by these predictors, by parameters and by MACs."""
     settings, truth = context.settings, context.truth
     inputs = {"truth": truth_digest}
-    searches = {
-        name: [
-            _unit(
-                "plain_search",
-                {
-                    "space": truth.config.name,
-                    "method": name,
-                    "budget": settings.budget,
-                    "seed": s,
-                    "random_first": random_first(name, settings.budget),
-                },
-                inputs,
-            )
-            for s in range(settings.seeds)
-        ]
-        for name in PLAIN
-    }
+    space, seeds = {"space": truth.config.name}, range(settings.seeds)
+    searches = {}
+    for name in PLAIN:
+        first = random_first(name, settings.budget)
+        config = {**space, "method": name, "budget": settings.budget, "random_first": first}
+        searches[name] = _units("plain_search", config, inputs, seeds)
     fits = {
-        name: [
-            _unit(
-                "plain_predict",
-                {"space": truth.config.name, "method": name, "first": settings.first, "seed": s},
-                inputs,
-            )
-            for s in range(settings.seeds)
-        ]
+        name: _units("plain_predict", {**space, "method": name, "first": settings.first}, inputs, seeds)
         for name in ("linear", "gcn")
     }
     context.unit_runner.digests([unit for units in (*searches.values(), *fits.values()) for unit in units])
@@ -117,7 +99,7 @@ def add_proxies(context: StudyContext, found: Candidates) -> None:
     seeds = range(settings.proxy_seeds)
     config = {"indices": truth.indices.tolist(), "images": settings.proxy_images}
     units = {
-        name: [_unit("proxy", {**context.base, **config, "proxy": name, "seed": seed}, {}) for seed in seeds]
+        name: _units("proxy", {**context.base, **config, "proxy": name}, {}, seeds)
         for name in settings.proxies
     }
     macs = sum(network_cost(truth.config, int(index)).macs for index in truth.indices)
@@ -311,6 +293,12 @@ def _ordered(context: StudyContext, seed: int, scores: FloatArray, before: Spent
 
 def _unit(name: str, config: Mapping[str, object], inputs: Mapping[str, str]) -> Unit:
     return Unit(kind=study_kind(name), config=config, inputs=inputs)
+
+
+def _units(
+    name: str, config: Mapping[str, object], inputs: Mapping[str, str], seeds: Sequence[int]
+) -> list[Unit]:
+    return [_unit(name, {**config, "seed": seed}, inputs) for seed in seeds]
 
 
 def _numbers(values: Sequence[float | None]) -> FloatArray:

@@ -18,7 +18,7 @@ from search.methods.evolution import Evolution
 from search.methods.linear import SecondOrder
 from search.methods.method import Method, Problem, search
 from search.methods.predictor_loop import Predictor, PredictorLoop
-from search.methods.random_search import RandomSearch
+from search.methods.random_search import random_search
 from search.study.truth import GroundTruth
 from space.indexing import FloatArray, IndexArray
 
@@ -70,37 +70,14 @@ def ordered_search(scores: FloatArray, truth: GroundTruth, budget: int, seed: in
 def fitted_search(fit: Fit, truth: GroundTruth, first: int, budget: int, seed: int) -> IndexArray:
     """Return `first` random networks, then the best ones by a fit to these, in order."""
     problem = problem_of(truth, budget, seed)
-    return _order("fitted", FitOnce(problem, fit, first), problem, truth)
-
-
-class FitOnce:
-    """Search method: random networks first, then all others in the order of a fit to these."""
-
-    def __init__(self, problem: Problem, fit: Fit, first: int) -> None:
-        self._problem, self._fit, self._first = problem, fit, min(first, problem.budget)
-        self._rng = problem.rng()
-        self._known: tuple[IndexArray, FloatArray] | None = None
-        self._done = False
-
-    def ask(self) -> IndexArray:
-        """Return the random networks, then all others, best first."""
-        if self._known is None:
-            return self._problem.first(self._first, self._rng)
-        if self._done:
-            return np.empty(0, dtype=np.int64)
-        self._done = True
-        open_ = self._problem.allowed.copy()
-        open_[self._known[0]] = False
-        rest = np.flatnonzero(open_)
-        scores = self._fit(*self._known)[rest]
-        if not np.isfinite(scores).all():
-            raise ValueError("the fit predicts scores that are not finite")
-        return rest[np.lexsort((self._rng.random(len(rest)), -scores))]
-
-    def tell(self, indices: IndexArray, scores: FloatArray) -> None:
-        """Keep the first accuracies; later ones are ignored."""
-        if self._known is None:
-            self._known = indices, scores
+    rng = problem.rng()
+    known = problem.first(min(first, problem.budget), rng)
+    rest = np.setdiff1d(truth.indices, known)
+    scores = fit(known, truth.val[truth.places(known)])[rest]
+    if not np.isfinite(scores).all():
+        raise ValueError("the fit predicts scores that are not finite")
+    ranked = rest[np.lexsort((rng.random(len(rest)), -scores))]
+    return np.append(known, ranked)[: problem.budget]
 
 
 def fitted_scores(name: str, truth: GroundTruth, first: int, seed: int) -> FloatArray:
@@ -122,7 +99,7 @@ def without_fitted(predicted: FloatArray, truth: GroundTruth, known: IndexArray)
 
 def _plain(name: str, problem: Problem) -> Method:
     if name == "random":
-        return RandomSearch(problem)
+        return random_search(problem)
     if name == "evolution":
         return Evolution(problem, pool=ROUND)
     return PredictorLoop(problem, _predictor(name, problem), size=ROUND)

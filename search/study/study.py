@@ -157,7 +157,7 @@ class _Work:
 def _work(context: StudyContext, found: Candidates) -> _Work:
     """Run the units of all methods, into `found`, and of the questions."""
     settings, truth = context.settings, context.truth
-    truth_digest = context.unit_runner.add(truth.to_content(), "ground truth")
+    truth_digest = context.unit_runner.results.add(truth.to_content(), "ground truth")
     add_plain(context, truth_digest, found)
     add_proxies(context, found)
     seeds, largest = range(settings.libraries), int(np.argmax(all_macs(truth.config)))

@@ -124,7 +124,7 @@ def cost_table(study: Study) -> TextTable:
 
 def correlation_table(study: Study) -> TextTable:
     """Return the rank correlation of each predictor with trained accuracy, the highest first."""
-    pairs = sorted(study.correlations.items(), key=lambda item: -_or_low(item[1][0].value))
+    pairs = sorted(study.correlations.items(), key=lambda item: -np.nan_to_num(item[1][0].value, nan=-2.0))
     return TextTable(
         title=f"rank correlation with {_accuracy(study)}, 95 % interval over networks and runs - {study.truth.label}",
         columns=("predictor", "Kendall", "Spearman"),
@@ -187,7 +187,3 @@ def _cost_texts(study: Study, cost: tuple[float, float, float]) -> tuple[str, st
         f"{networks:.0f}",
         NO_ANSWER if math.isnan(seconds) else f"{seconds:.0f}",
     )
-
-
-def _or_low(value: float) -> float:
-    return -2.0 if math.isnan(value) else value

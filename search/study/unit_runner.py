@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from search.work.events import Event, UnitDone, UnitsFound, UnitStarted, sentence
 from search.work.kinds import Content
@@ -60,10 +60,6 @@ class UnitRunner:
             ]
             for name, units in groups.items()
         }
-
-    def add(self, content: Mapping[str, Any], kind: str) -> str:
-        """Store an input of units, and return its digest."""
-        return self.results.add(content, kind)
 
     def seconds(self, unit: Unit) -> float:
         """Return the recorded seconds of a finished unit; NaN where there are none."""

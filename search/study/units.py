@@ -19,8 +19,7 @@ from search.proxies import proxy_scorer
 from search.proxies.batches import Batch
 from search.study.methods import fitted_scores, fitted_search, training_order, without_fitted
 from search.study.truth import GroundTruth
-from search.work.distillations import fine_tuned
-from search.work.distillations import run_distillation as distil
+from search.work.distillations import fine_tuned, run_distillation
 from search.work.kinds import Content, Context
 from search.work.trainings import task_of
 from space import Architecture, SpaceConfig, find_space
@@ -32,19 +31,8 @@ if TYPE_CHECKING:
     from search.training.images import Task
     from search.training.trained import Trained
 
-__all__ = [
-    "assemble",
-    "distil",
-    "fine_tune",
-    "plain_predict",
-    "plain_search",
-    "proxy",
-    "sign",
-    "signed_predict",
-    "supernet",
-]
-
 TEACHER = "teacher"
+distil = run_distillation  # a kind as the functions below
 
 
 def study_kind(name: str) -> str:

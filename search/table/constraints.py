@@ -126,14 +126,10 @@ def amount_text(value: float, unit: str, digits: int = 6) -> str:
     """Format an amount as `parse_amount` reads it, rounded to `digits`: `8ms`, `12.5MB`, `50mJ`, `3M`."""
     if unit in (LATENCY_UNIT, "mJ"):
         return f"{value:.{digits}g}{unit}"
-    if unit == "bytes":
-        factor, name = max(
-            ((f, n) for n, f in UNITS[unit].items() if n[-2:] != "iB" and f <= value), default=(1, "B")
-        )
-    else:
-        factor, name = max(
-            ((f, n) for n, f in UNITS[unit].items() if n != "K" and f <= value), default=(1, "")
-        )
+    factor, name = max(
+        ((f, n) for n, f in UNITS[unit].items() if n != "K" and not n.endswith("iB") and f <= value),
+        default=(1, "B" if unit == "bytes" else ""),
+    )
     return f"{value / factor:.{digits}g}{name}"
 
 

@@ -8,60 +8,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from search.integer_program.solve import Limit
+from search.integer_program.solve import Limit, fsum_of
 from search.table.constraints import Constraint
-from search.table.table import Cost
+from search.table.table import Cost, CostEstimate
 from space import SpaceConfig
 from space.errors import ConfigError
 from space.hash_table import network_key
 from space.indexing import FloatArray, IndexArray, blocks_of
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CostEstimate:
-    """Cost of a network: `low` to `high` is an interval, NaN where there is none, the value alone where the cost is exact.
-
-    `grade` is that of a measurement, empty where there is none.
-    """
-
-    value: float
-    low: float
-    high: float
-    grade: str = ""
-    is_measured: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TabulatedCosts:
-    """Costs from a column of a table."""
-
-    cost: Cost
-
-    @property
-    def unit(self) -> str:
-        """Unit of the costs."""
-        return self.cost.unit
-
-    @property
-    def coverage(self) -> float | None:
-        """Probability that the intervals hold with; None where costs are exact."""
-        return self.cost.coverage
-
-    @property
-    def is_latency(self) -> bool:
-        """Whether some costs are measured and others predicted."""
-        return self.cost.measured is not None
-
-    def at(self, index: int) -> CostEstimate:
-        """Return a network's cost."""
-        cost = self.cost
-        return CostEstimate(
-            value=float(cost.values[index]),
-            low=float((cost.values if cost.low is None else cost.low)[index]),
-            high=float((cost.values if cost.high is None else cost.high)[index]),
-            grade="" if cost.grades is None else str(cost.grades[index]),
-            is_measured=bool(cost.measured is not None and cost.measured[index]),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,8 +26,7 @@ class BlockSums:
 
     def of(self, choice: Sequence[int]) -> float:
         """Return the correctly rounded sum for one block a stage, as `search.integer_program.solve.Limit` does."""
-        picked = (float(row[block]) for row, block in zip(self.blocks, choice, strict=True))
-        return math.fsum([self.constant, *picked])
+        return fsum_of(self.blocks, choice, self.constant)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

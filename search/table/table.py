@@ -16,6 +16,20 @@ from space.indexing import BoolArray, FloatArray, IndexArray
 NOT_MEASURED = ""  # the grade of predicted costs
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostEstimate:
+    """Cost of a network: `low` to `high` is an interval, NaN where there is none, the value alone where the cost is exact.
+
+    `grade` is that of a measurement, empty where there is none.
+    """
+
+    value: float
+    low: float
+    high: float
+    grade: str = ""
+    is_measured: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cost:
     """Costs of all networks of a space in one respect, in canonical order.
@@ -46,6 +60,21 @@ class Cost:
                 raise ValueError(f"cost {self.name}: shape {part.shape} beside values of {self.values.shape}")
         if (self.low is None) != (self.high is None) or (self.low is None) != (self.coverage is None):
             raise ValueError(f"cost {self.name}: low, high and coverage belong together")
+
+    @property
+    def is_latency(self) -> bool:
+        """Whether some costs are measured and others predicted."""
+        return self.measured is not None
+
+    def at(self, index: int) -> CostEstimate:
+        """Return a network's cost."""
+        return CostEstimate(
+            value=float(self.values[index]),
+            low=float((self.values if self.low is None else self.low)[index]),
+            high=float((self.values if self.high is None else self.high)[index]),
+            grade="" if self.grades is None else str(self.grades[index]),
+            is_measured=bool(self.measured is not None and self.measured[index]),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

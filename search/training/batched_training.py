@@ -14,7 +14,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,7 +36,7 @@ from search.training.stacked_modules import AnyNetworks, stack_networks
 from search.training.trained import Trained, environment_of
 from search.training.training import check_batches, fresh_network, laid_recipe, usable_device
 from search.training.training_run import Clock, OnEpoch, TrainingRun
-from space import Architecture
+from space import Architecture, SpaceConfig
 from space.errors import ConfigError
 
 
@@ -80,7 +79,7 @@ def train_together(
             task=task,
             recipe=recipe,
             network=network,
-            identity=_identity(architectures, task, recipe),
+            identity=identity_of(architectures[0], task, recipe) | {"architecture": " ".join(names)},
             environment=environment_of(place) | {"together": str(len(architectures))},
             folder=None if folder is None else Path(folder),
             device=device,
@@ -123,7 +122,7 @@ def _losses(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
     return each.mean(0)
 
 
-def _one_space(architectures: Sequence[Architecture]) -> Any:
+def _one_space(architectures: Sequence[Architecture]) -> SpaceConfig:
     if not architectures:
         raise ConfigError("no network to train was named")
     first = architectures[0].config
@@ -133,8 +132,3 @@ def _one_space(architectures: Sequence[Architecture]) -> Any:
                 f"{architectures[0]} is of space {first.name!r} and {one} of {one.config.name!r}; train them separately"
             )
     return first
-
-
-def _identity(architectures: Sequence[Architecture], task: Task, recipe: Recipe) -> dict[str, str]:
-    """Return the identity of the batched training: that of one network, with the names of all."""
-    return identity_of(architectures[0], task, recipe) | {"architecture": " ".join(map(str, architectures))}

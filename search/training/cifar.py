@@ -95,13 +95,13 @@ def load_cifar(folder: Path, kind: CifarSet) -> Task:
     images, labels = zip(
         *(_records(files[name], kind, f"{origin}: {name}") for name in kind.sizes), strict=True
     )
-    pixels, targets = np.concatenate(images[:-1]), np.concatenate(labels[:-1])
+    learned = Images(images=np.concatenate(images[:-1]), labels=np.concatenate(labels[:-1]))
     train, val = published_split(kind.train_records, kind.val_records)
-    mean, std = (kind.mean, kind.std) if kind.mean else moments(pixels[train])
+    mean, std = (kind.mean, kind.std) if kind.mean else moments(learned.images[train])
     return Task(
         name=kind.name,
-        train=Images(images=pixels[train], labels=targets[train]),
-        val=Images(images=pixels[val], labels=targets[val]),
+        train=learned.at(train),
+        val=learned.at(val),
         test=Images(images=images[-1], labels=labels[-1]),
         classes=kind.classes,
         mean=mean,

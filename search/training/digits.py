@@ -23,16 +23,17 @@ def load_digits_task(config: SpaceConfig) -> Task:
     digits = load_digits()
     scaled = resize(digits.images.astype(np.float64) * (255 / LEVELS), config.image_size)
     gray = np.floor(scaled.round(6) + 0.5).astype(np.uint8)  # (n, size, size); no sum's last digit decides
-    images = np.repeat(gray[..., None], config.in_channels, axis=3)
-    labels = digits.target.astype(np.int64)
+    images = Images(
+        images=np.repeat(gray[..., None], config.in_channels, axis=3), labels=digits.target.astype(np.int64)
+    )
     order = np.random.RandomState(0).permutation(len(images))  # a stream that numpy keeps as it is
     test, val, train = order[:TEST], order[TEST : TEST + VAL], order[TEST + VAL :]
-    mean, std = moments(images[train])
+    mean, std = moments(images.images[train])
     return Task(
         name="digits",
-        train=Images(images=images[train], labels=labels[train]),
-        val=Images(images=images[val], labels=labels[val]),
-        test=Images(images=images[test], labels=labels[test]),
+        train=images.at(train),
+        val=images.at(val),
+        test=images.at(test),
         classes=CLASSES,
         mean=mean,
         std=std,

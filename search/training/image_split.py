@@ -76,10 +76,10 @@ def separated(task: Task, split: ImageSplit) -> Task:
         )
     draw = np.random.RandomState(split.seed)  # a stream that numpy keeps as it is
     order = draw.permutation(len(task.train))
-    train = _rows(task.train, np.sort(order[lacking:])) if lacking else task.train
+    train = task.train.at(np.sort(order[lacking:])) if lacking else task.train
     pool = _joined(task.val, task.train, order[:lacking])
     dealt = draw.permutation(len(pool))[: sum(sizes)]
-    profile, rescore, epochs = (_rows(pool, rows) for rows in np.split(dealt, np.cumsum(sizes)[:2]))
+    profile, rescore, epochs = (pool.at(rows) for rows in np.split(dealt, np.cumsum(sizes)[:2]))
     is_own = np.allclose((*task.mean, *task.std), np.concatenate(moments(task.train.images)))
     # One that was given stays.
     mean, std = moments(train.images) if lacking and is_own else (task.mean, task.std)
@@ -110,10 +110,6 @@ def _sizes(sizes: tuple[int, int, int]) -> str:
     return (
         f"{profile:,} images to profile blocks, {rescore:,} to re-score networks, {epochs:,} to choose epochs"
     )
-
-
-def _rows(images: Images, rows: IndexArray) -> Images:
-    return Images(images=images.images[rows], labels=images.labels[rows])
 
 
 def _joined(first: Images, second: Images, rows: IndexArray) -> Images:

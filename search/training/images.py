@@ -47,6 +47,10 @@ class Images:
     def __len__(self) -> int:
         return len(self.images)
 
+    def at(self, rows: NDArray[np.int64]) -> Images:
+        """Return the images at some places (m,)."""
+        return Images(images=self.images[rows], labels=self.labels[rows])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HeldOut:

@@ -40,28 +40,29 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
 
 def shear_x(images: Tensor, strength: float, signs: Tensor) -> Tensor:
     """Move each row by its height, about the upper left corner."""
-    one, zero, shear = _ones(signs), _zeros(signs), signs.double() * strength * MAX_SHEAR
-    return affine(images, torch.stack([one, shear, zero, zero, one, zero], dim=1))
+    return _moved(images, 1, signs.double() * strength * MAX_SHEAR)
 
 
 def shear_y(images: Tensor, strength: float, signs: Tensor) -> Tensor:
     """Move each column by its place, about the upper left corner."""
-    one, zero, shear = _ones(signs), _zeros(signs), signs.double() * strength * MAX_SHEAR
-    return affine(images, torch.stack([one, zero, zero, shear, one, zero], dim=1))
+    return _moved(images, 3, signs.double() * strength * MAX_SHEAR)
 
 
 def translate_x(images: Tensor, strength: float, signs: Tensor) -> Tensor:
     """Move to a side, by whole pixels."""
-    one, zero = _ones(signs), _zeros(signs)
-    moved = -signs.double() * int(strength * MAX_TRANSLATION * images.shape[3])
-    return affine(images, torch.stack([one, zero, moved, zero, one, zero], dim=1))
+    return _moved(images, 2, -signs.double() * int(strength * MAX_TRANSLATION * images.shape[3]))
 
 
 def translate_y(images: Tensor, strength: float, signs: Tensor) -> Tensor:
     """Move up or down, by whole pixels."""
-    one, zero = _ones(signs), _zeros(signs)
-    moved = -signs.double() * int(strength * MAX_TRANSLATION * images.shape[2])
-    return affine(images, torch.stack([one, zero, zero, zero, one, moved], dim=1))
+    return _moved(images, 5, -signs.double() * int(strength * MAX_TRANSLATION * images.shape[2]))
+
+
+def _moved(images: Tensor, place: int, by: Tensor) -> Tensor:
+    """Apply the identity with one number of each image's matrix, at `place`, replaced: `by`, (B,)."""
+    matrices = torch.tensor([1, 0, 0, 0, 1, 0], dtype=torch.float64).repeat(len(by), 1)
+    matrices[:, place] = by
+    return affine(images, matrices)
 
 
 def rotate(images: Tensor, strength: float, signs: Tensor) -> Tensor:
@@ -186,14 +187,6 @@ def equalize(images: Tensor, strength: float, signs: Tensor) -> Tensor:
     levels = ((below + step // 2) // step.clamp(min=1)).clamp(max=255)
     spread = levels.gather(1, flat)
     return torch.where(step > 0, spread, flat).to(torch.uint8).view_as(images)
-
-
-def _zeros(signs: Tensor) -> Tensor:
-    return torch.zeros(len(signs), dtype=torch.float64)
-
-
-def _ones(signs: Tensor) -> Tensor:
-    return torch.ones(len(signs), dtype=torch.float64)
 
 
 def _identity(images: Tensor, strength: float, signs: Tensor) -> Tensor:

@@ -20,22 +20,12 @@ from search.training.checkpoints import NAME, read_checkpoint
 from search.training.history import Epoch, Figures
 from search.training.recipe import Recipe
 from search.training.sealed import content_digest, read_sealed, write_sealed
-from search.training.trained import Trained, check_weights, plain_terms, trained_digest
+from search.training.trained import Trained, check_weights, plain_terms
 from space import Architecture, SpaceConfig
 from space.atomic_files import write_file
 from space.errors import ConfigError
 from space.state_notes import with_note
 from space.text import counted
-
-__all__ = [
-    "KIND",
-    "load_trained",
-    "save_trained",
-    "trained_content",
-    "trained_digest",
-    "trained_from",
-    "write_weights",
-]
 
 KIND = "trained network"
 _TEXTS = ("space", "architecture", "task", "source", "recipe", "start")

@@ -75,7 +75,8 @@ def run_training(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
         ConfigError: the config or an input cannot be used, or the task has other images than those of the config.
     """
     from search.training.distillation_loss import Guide, Start
-    from search.training.trained_files import trained_content, trained_digest, trained_from
+    from search.training.trained import trained_digest
+    from search.training.trained_files import trained_content, trained_from
     from search.training.training import train
 
     check_keys(config, inputs, TRAINING_KEYS, ("start", "guide"))

@@ -21,7 +21,7 @@ from exporters.errors import ConversionError
 from exporters.networks import torch_network
 from exporters.weights import Weights
 from space import Architecture
-from space.networks import OPS
+from space.layers import OPS
 
 pytestmark = [
     pytest.mark.converter,

@@ -40,7 +40,7 @@ def library_of_ops(
 ) -> FragmentLibrary:
     """Return the TFLite library of a space of one stage with ops of one's own, exported in this process, which knows them."""
     from exporters.tflite_export import export_fragment
-    from space.networks import OPS
+    from space.layers import OPS
 
     def export_here(fragments: Sequence[tuple[Fragment, str]], *_: Any, **named: Any) -> None:
         for fragment, key in fragments:

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from space import BLOX, MINI, Architecture, ArchitectureError, SpaceConfig
-from space.networks import build_head, build_network, build_op, build_reduction, build_stem
+from space.layers import build_op
+from space.networks import Reduction, build_head, build_network, build_stem
 from space.selection import select_models
 
 
@@ -51,7 +52,7 @@ def test_stem_reductions_and_head_have_the_published_parameters_and_shapes() -> 
     assert params(build_stem(BLOX)) == 960
     assert params(build_head(BLOX)) == 25_700
     for width, expected in ((32, 64_064), (64, 255_104), (128, 1_018_112)):
-        reduction = build_reduction(width).eval()
+        reduction = Reduction(width).eval()
         assert params(reduction) == expected
         assert reduction(torch.zeros(2, width, 16, 16)).shape == (2, 2 * width, 8, 8)
 

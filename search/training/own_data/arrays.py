@@ -10,13 +10,13 @@ from __future__ import annotations
 import io
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from search.training.images import Images
 from search.training.own_data.folders import ALL, PARTS
 from space.array_files import read_arrays
 from space.atomic_files import write_file
@@ -28,15 +28,7 @@ MAX_CLASSES = 100_000
 _KEYS = {ALL: ("x", "y")} | {part: (f"x_{part}", f"y_{part}") for part in PARTS}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ArrayPart:
-    """Images of a part, uint8 (n, height, width, channels), and labels, int64 (n,), from 0."""
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-
-
-def read_parts(path: Path) -> tuple[tuple[str, ...], Mapping[str, ArrayPart]]:
+def read_parts(path: Path) -> tuple[tuple[str, ...], Mapping[str, Images]]:
     """Return the names of a file's classes, and its parts by name; images that are not split are the part `all`.
 
     Raises:
@@ -60,7 +52,7 @@ def read_parts(path: Path) -> tuple[tuple[str, ...], Mapping[str, ArrayPart]]:
     return checked_classes(found.get(CLASSES), parts, f"npz:{path}"), parts
 
 
-def write_parts(path: Path, classes: tuple[str, ...], parts: Mapping[str, ArrayPart]) -> None:
+def write_parts(path: Path, classes: tuple[str, ...], parts: Mapping[str, Images]) -> None:
     """Write a file that `read_parts` reads; equal parts give equal bytes. Raises: ConfigError when it cannot be written."""
     arrays: dict[str, Any] = {CLASSES: np.array(classes)}
     for part, one in parts.items():
@@ -70,7 +62,7 @@ def write_parts(path: Path, classes: tuple[str, ...], parts: Mapping[str, ArrayP
     write_file(path, buffer.getbuffer(), make_folder=True)
 
 
-def checked_classes(found: object, parts: Mapping[str, ArrayPart], what: str) -> tuple[str, ...]:
+def checked_classes(found: object, parts: Mapping[str, Images], what: str) -> tuple[str, ...]:
     """Return the names of classes: those given, or the numbers from 0 to the highest label.
 
     Raises:
@@ -96,7 +88,7 @@ def checked_classes(found: object, parts: Mapping[str, ArrayPart], what: str) ->
     return names
 
 
-def _part(found: Mapping[str, NDArray[np.generic]], part: str, path: Path) -> ArrayPart:
+def _part(found: Mapping[str, NDArray[np.generic]], part: str, path: Path) -> Images:
     x, y = _KEYS[part]
     for name, other in ((x, y), (y, x)):
         if name not in found:
@@ -104,7 +96,7 @@ def _part(found: Mapping[str, NDArray[np.generic]], part: str, path: Path) -> Ar
     return checked_part(found[x], found[y], f"npz:{path}: {x}", f"npz:{path}: {y}")
 
 
-def checked_part(images: Any, labels: Any, x: str, y: str) -> ArrayPart:
+def checked_part(images: Any, labels: Any, x: str, y: str) -> Images:
     """Return images and labels as a part; `x` and `y` name them in messages.
 
     Raises:
@@ -122,7 +114,7 @@ def checked_part(images: Any, labels: Any, x: str, y: str) -> ArrayPart:
     for label in map(int, (labels.min(), labels.max())):
         if not 0 <= label < MAX_CLASSES:
             raise ConfigError(f"{y} holds {label}; number the classes from 0")
-    return ArrayPart(images=images if images.ndim == 4 else images[..., None], labels=labels.astype(np.int64))
+    return Images(images=images if images.ndim == 4 else images[..., None], labels=labels.astype(np.int64))
 
 
 def whole_number(value: Any, what: str) -> int:

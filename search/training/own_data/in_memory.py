@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from search.training.images import Images, Task
 from search.training.own_data.arrays import (
-    ArrayPart,
     checked_classes,
     checked_part,
     whole_number,
@@ -72,7 +71,7 @@ def task_in_memory(given: InMemory, config: SpaceConfig, folder: Path, log: Log 
                 f"task {given.name!r} has images held out by seed {seed}, which its file would not keep separate; give the task "
                 f"undivided, then name the split behind its source, as in 'npz:FILE{MARK}{seed}'"
             )
-        parts = {part: _of_images(getattr(given, part)) for part in PARTS}
+        parts = {part: getattr(given, part) for part in PARTS}
         classes = given.class_names or tuple(map(str, range(given.classes)))
         mean, std = (tuple(map(float, values)) for values in (given.mean, given.std))  # they may be numpy's
         settings, stem = DataSettings(mean=mean, std=std), given.name
@@ -86,11 +85,7 @@ def task_in_memory(given: InMemory, config: SpaceConfig, folder: Path, log: Log 
     return replace(task, source=str(source), origin=task.origin.replace(f"{stem}.npz", source.path.name))
 
 
-def _of_images(images: Images) -> ArrayPart:
-    return ArrayPart(images=images.images, labels=images.labels)
-
-
-def _given_parts(given: OnePart | Mapping[str, OnePart]) -> tuple[tuple[str, ...], dict[str, ArrayPart]]:
+def _given_parts(given: OnePart | Mapping[str, OnePart]) -> tuple[tuple[str, ...], dict[str, Images]]:
     """Return the names of classes and the parts. Raises: ConfigError."""
     named = given if isinstance(given, Mapping) else {ALL: given}
     if isinstance(given, Mapping) and ("train" not in given or not set(given) <= set(PARTS)):
@@ -104,7 +99,7 @@ def _given_parts(given: OnePart | Mapping[str, OnePart]) -> tuple[tuple[str, ...
     return checked_classes(names, parts, "task"), parts
 
 
-def _given_part(given: OnePart, what: str) -> ArrayPart:
+def _given_part(given: OnePart, what: str) -> Images:
     if isinstance(given, tuple | list):
         if len(given) != 2:
             raise ConfigError(f"{what}: {len(given)} things; give images and labels, or a dataset")
@@ -117,7 +112,7 @@ def _given_part(given: OnePart, what: str) -> ArrayPart:
     return _of_dataset(given, what)
 
 
-def _of_dataset(dataset: LabeledImages, what: str) -> ArrayPart:
+def _of_dataset(dataset: LabeledImages, what: str) -> Images:
     count = len(dataset)
     if not 0 < count <= MAX_IMAGES:
         raise ConfigError(f"{what}: the dataset has {count:,} images; give 1 to {MAX_IMAGES:,}")

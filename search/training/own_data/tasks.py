@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.training.images import SYNTHETIC, Images, Task, moments
-from search.training.own_data.arrays import ArrayPart, read_parts
+from search.training.own_data.arrays import read_parts
 from search.training.own_data.cache import Log, cached_images
 from search.training.own_data.decoding import (
     VERSION,
@@ -64,13 +64,10 @@ def load_own_task(source: OwnSource, config: SpaceConfig, log: Log = lambda line
     return task
 
 
-def own_task(source: OwnSource, classes: tuple[str, ...], parts: Mapping[str, ArrayPart]) -> Task:
+def own_task(source: OwnSource, classes: tuple[str, ...], parts: Mapping[str, Images]) -> Task:
     """Return the task of decoded parts, split and normalized as the source's settings say. Raises: ConfigError."""
     split = split_parts({part: one.labels for part, one in parts.items()}, classes, source.settings)
-    train, val, test = (
-        Images(images=parts[of].images[rows], labels=parts[of].labels[rows])
-        for of, rows in map(split.__getitem__, PARTS)
-    )
+    train, val, test = (parts[of].at(rows) for of, rows in map(split.__getitem__, PARTS))
     normalization = _normalization(train, source)
     task = Task(
         name="",
@@ -141,7 +138,7 @@ def _normalization(train: Images, source: OwnSource) -> dict[str, tuple[float, .
     return {"mean": mean, "std": std}
 
 
-def _origin(source: OwnSource, parts: Mapping[str, ArrayPart]) -> str:
+def _origin(source: OwnSource, parts: Mapping[str, Images]) -> str:
     missing = " and ".join(part for part in ("val", "test") if part not in parts)
     what = f", {missing} split from train" if ALL not in parts else ", split"
     return str(source.path) + (f"{what} by seed {source.settings.seed}" if missing else "")
@@ -193,7 +190,7 @@ def split_parts(
 
 def _decoded_parts(
     source: OwnSource, config: SpaceConfig, log: Log
-) -> tuple[tuple[str, ...], dict[str, ArrayPart]]:
+) -> tuple[tuple[str, ...], dict[str, Images]]:
     """Return the names of a folder's classes, and its parts, decoded unless they are in the cache."""
     classes, listed = list_folder(source.path)
     form = _format(source, classes, config)
@@ -257,11 +254,11 @@ class _Files:
         return data
 
 
-def _in_parts(images: NDArray[np.uint8], listed: Mapping[str, ListedPart]) -> dict[str, ArrayPart]:
-    parts, start = dict[str, ArrayPart](), 0
+def _in_parts(images: NDArray[np.uint8], listed: Mapping[str, ListedPart]) -> dict[str, Images]:
+    parts, start = dict[str, Images](), 0
     for part, one in listed.items():
         end = start + len(one.files)
-        parts[part] = ArrayPart(images=images[start:end], labels=np.array(one.labels, np.int64))
+        parts[part] = Images(images=images[start:end], labels=np.array(one.labels, np.int64))
         start = end
     return parts
 
@@ -270,8 +267,8 @@ def _in_parts(images: NDArray[np.uint8], listed: Mapping[str, ListedPart]) -> di
 
 
 def fitted_parts(
-    source: OwnSource, classes: Sequence[str], parts: Mapping[str, ArrayPart], config: SpaceConfig, log: Log
-) -> dict[str, ArrayPart]:
+    source: OwnSource, classes: Sequence[str], parts: Mapping[str, Images], config: SpaceConfig, log: Log
+) -> dict[str, Images]:
     """Return parts in the space's image size and channels, resized where the source's settings say so. Raises: ConfigError."""
     form = _format(source, classes, config)
     wanted = (config.image_size, config.image_size, config.in_channels)
@@ -281,7 +278,7 @@ def fitted_parts(
     return {part: _fitted(source, part, one, form, log) for part, one in parts.items()}
 
 
-def _fitted(source: OwnSource, part: str, one: ArrayPart, form: Format, log: Log) -> ArrayPart:
+def _fitted(source: OwnSource, part: str, one: Images, form: Format, log: Log) -> Images:
     count, height, width, channels = one.images.shape
     what = f"{source}: the images of {part}"
     if channels not in (1, 3):
@@ -303,7 +300,7 @@ def _fitted(source: OwnSource, part: str, one: ArrayPart, form: Format, log: Log
 
     digest = hashlib.sha256(np.ascontiguousarray(one.images).data).hexdigest()
     key = _key(form, [f"{one.images.shape} {digest}"])
-    return ArrayPart(images=cached_images(key, (count, *form.shape), make, log), labels=one.labels)
+    return Images(images=cached_images(key, (count, *form.shape), make, log), labels=one.labels)
 
 
 # --- both -----------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,3 +59,19 @@ def test_a_table_to_search_in_is_refused_of_a_space_too_large_to_list(deep: Path
         table = harness.predict(store, device="made-up")
     with pytest.raises(ConfigError, match=r"a table of accuracies and costs.*--objective"):
         harness.join("synthetic", [table])
+
+
+def test_a_table_has_a_length_and_is_pickled(tmp_path: Path, deep: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    path.write_bytes(stored(20, 0, False, TINY))
+    with Store(str(path)) as store, Store(str(deep)) as large:
+        tables = [
+            harness.predict(store, device="made-up", threads=2, space=TINY),
+            harness.predict(large, device="made-up", models="sample:3@1"),
+            harness.predict(large, device="made-up"),
+        ]
+    assert [len(table) for table in tables] == [len(TINY), 3, 0]
+    for table in tables:
+        again = pickle.loads(pickle.dumps(table))  # noqa: S301 - of this test
+        assert len(again) == len(table)
+        assert again.rows([1, 2, 3]) == table.rows([1, 2, 3])

@@ -22,8 +22,9 @@ from harness.query.objective import load_objective
 from harness.query.query import Query
 from harness.query.run import ObjectiveResult
 from harness.store import Store
+from search.table import CostEstimate
 from search.table.constraints import parse_constraint
-from search.table.costs import CostEstimate, meets
+from search.table.costs import meets
 from space import BLOX, Space, find_space
 from space.errors import ConfigError
 

@@ -21,18 +21,10 @@ from search.blockwise.defaults import POOL
 from search.blockwise.predictors import additive, fit
 from search.blockwise.search import SearchPlan, choose_listed, predicted_table
 from search.blockwise.setting import SpaceCosts
-from search.table import Cost
+from search.table import Cost, CostEstimate
 from search.table.answers import nearest as listed_nearest
 from search.table.constraints import parse_constraint
-from search.table.costs import (
-    AdditiveCosts,
-    BlockSums,
-    CostEstimate,
-    TabulatedCosts,
-    decisive,
-    limits_on,
-    meets,
-)
+from search.table.costs import AdditiveCosts, BlockSums, decisive, limits_on, meets
 from space import DEEP, TINY, Architecture, SpaceConfig
 from space.costs import all_macs, block_costs, fixed_cost
 from space.errors import ConfigError
@@ -257,13 +249,13 @@ def test_in_a_space_that_nobody_lists_finalists_are_within_limits_and_apart() ->
 
 
 def test_one_network_s_amount_is_that_of_the_column() -> None:
-    listed = TabulatedCosts(cost=COLUMNS["pixel"])
+    listed = COLUMNS["pixel"]
     for index in (0, next(iter(COSTS["pixel"].known)), 2024):
         assert (listed.at(index).value, listed.at(index).high) == (
             COSTS["pixel"].at(index).value,
             COSTS["pixel"].at(index).high,
         )
-    exact = TabulatedCosts(cost=column(macs()))
+    exact = column(macs())
     assert exact.at(7) == CostEstimate(value=all_macs(TINY)[7], low=all_macs(TINY)[7], high=all_macs(TINY)[7])
     assert decisive(exact.at(7), parse_constraint("macs<1M"), confident=True) == exact.at(7).value
 

@@ -11,15 +11,10 @@ from factories.signatures import by_rule, drawn, made_signatures
 from scipy.stats import linregress
 
 from search.accuracy.gcn import GcnConfig
-from search.blockwise.predictors import (
-    PREDICTORS,
-    FittedPredictor,
-    SignaturePredictor,
-    additive,
-    evaluate,
-    fit,
-)
+from search.blockwise.cross_validation import FittedPredictor
+from search.blockwise.predictors import PREDICTORS, SignaturePredictor, additive, fit
 from search.blockwise.predictors_linear import fit_linear, fit_second_order
+from search.blockwise.predictors_report import evaluate
 from search.blockwise.signature_features import features_of
 from search.distillation.signatures import Signatures
 from search.methods.method import Problem, search

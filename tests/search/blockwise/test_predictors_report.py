@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from factories.signatures import by_rule, drawn, made_signatures
 from scipy.stats import kendalltau, spearmanr
 
 from search.blockwise.cross_validation import FittedPredictor
-from search.blockwise.predictors import PredictorReport, evaluate, fit
+from search.blockwise.predictors import fit
+from search.blockwise.predictors_report import PredictorReport, evaluate
 from search.statistics import Estimate
 from space import MINI
 from space.errors import ConfigError
@@ -82,6 +84,14 @@ def test_the_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
             held.append(estimate.low <= true <= estimate.high)
     shares = np.mean(np.reshape(held, (runs, 2)), axis=0)
     assert (shares > 0.88).all() and (shares < 0.99).all(), shares
+
+
+def test_errors_of_few_networks_have_no_interval_and_null_in_json() -> None:
+    report = judged(np.array([1.0, 2.0, 4.0, 8.0]), np.arange(4.0))
+    assert report.mae is not None and str(report.mae) == "2.25 (no interval)"
+    plain = json.loads(json.dumps(report.to_plain(), allow_nan=False))
+    assert plain["kendall"] == {"value": 1.0, "low": None, "high": None} and plain["mae"]["high"] is None
+    assert set(judged(np.arange(10.0), np.arange(10.0)).to_plain()["kendall"].values()) == {1.0}
 
 
 def test_equal_seeds_report_equally_and_others_differently() -> None:

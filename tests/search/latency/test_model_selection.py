@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from search.latency.candidates import CANDIDATES, CandidatePredictor, SpaceFacts
 from search.latency.design import least_variance_design
 from search.latency.evaluation import judge
 from search.latency.intervals import cv_plus, folds, guaranteed
-from search.latency.model_selection import choose, select_predictor, space_weights
+from search.latency.model_selection import Prediction, choose, select_predictor, space_weights
 from search.latency.ridge import Linear, fit_line
 from space import BLOX, MINI
 from space.costs import all_macs
@@ -26,6 +27,7 @@ from space.selection import select_models
 MEAN_NOISE = NOISE * np.sqrt(2 / np.pi)  # mean absolute error of an exact predictor
 EVERY = np.arange(len(BLOX))
 SOME = EVERY[::37]  # in each stage every block
+SMALL = np.arange(len(MINI))
 
 
 def candidates(*names: str) -> list[CandidatePredictor]:
@@ -403,3 +405,17 @@ def test_where_networks_are_too_few_as_many_are_named_as_are_enough() -> None:
         with pytest.raises(ConfigError, match=rf"4 measured networks are too few .* --models {models}`"):
             select_predictor(np.arange(4), np.ones(4), config=config)
         assert len(select_models([models], config)) >= 40
+
+
+@pytest.mark.parametrize("name", [candidate.name for candidate in CANDIDATES])
+def test_a_fitted_predictor_of_every_kind_is_pickled(name: str) -> None:
+    truth, places = additive(cells(costs(0, MINI), MINI), config=MINI), design(2, config=MINI)
+    known = {"parts_sum": 0.9 * truth, "prior": truth + fused(0.01, MINI)}
+    predictor = select_predictor(places, truth[places], config=MINI, candidates=candidates(name), **known)
+    again = pickle.loads(pickle.dumps(predictor))  # noqa: S301 - of this test
+    for one, other in zip(vars_of(predictor.predict(SMALL)), vars_of(again.predict(SMALL)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def vars_of(found: Prediction) -> tuple[np.ndarray, ...]:
+    return found.ratios, found.low, found.high, found.supported

@@ -14,7 +14,8 @@ from factories.tasks import NETWORK, RECIPE, TINY, made_task
 from search.training import epochs, training
 from search.training.distillation_loss import distillation_loss
 from search.training.history import Figures
-from search.training.trained_files import load_trained, save_trained, trained_digest
+from search.training.trained import trained_digest
+from search.training.trained_files import load_trained, save_trained
 from search.training.training import Guide, Start, Trained, judge, train
 from space import Architecture
 from space.errors import ConfigError

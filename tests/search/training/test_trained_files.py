@@ -13,12 +13,12 @@ from factories.tasks import NETWORK, RECIPE, TINY, made_task
 from search.distillation.block_library import load_library
 from search.training.published_files import write_trainings
 from search.training.sealed import content_digest, read_sealed, seal, unseal, write_sealed
+from search.training.trained import trained_digest
 from search.training.trained_files import (
     KIND,
     load_trained,
     save_trained,
     trained_content,
-    trained_digest,
     trained_from,
     write_weights,
 )

@@ -20,7 +20,8 @@ from search.study.units import study_kind
 from search.training.images import Task
 from search.training.recipe import Recipe
 from search.training.tasks import load_task
-from search.training.trained_files import trained_content, trained_digest, trained_from
+from search.training.trained import trained_digest
+from search.training.trained_files import trained_content, trained_from
 from search.work.distillations import run_distillation, run_finetuning
 from search.work.kinds import Context, Step, load_function
 from search.work.trainings import plain_space

@@ -10,7 +10,8 @@ from contracts.runner import tiny_training
 
 from search.training.recipe import Recipe
 from search.training.tasks import load_task
-from search.training.trained_files import trained_digest, trained_from
+from search.training.trained import trained_digest
+from search.training.trained_files import trained_from
 from search.work.local_pool import LocalPool
 from search.work.results import ResultStore
 from search.work.trainings import plain_space, space_from_plain, training_unit

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.training.own_data.arrays import ArrayPart, read_parts, write_parts
+from search.training.images import Images
+from search.training.own_data.arrays import read_parts, write_parts
 from space.errors import ConfigError
 
 X = np.random.default_rng(0).integers(0, 256, (4, 3, 3, 3), dtype=np.uint8)
@@ -23,7 +24,7 @@ def written(folder: Path, **arrays: Any) -> Path:
 
 
 def test_what_is_written_is_read_and_equal_parts_are_equal_files(tmp_path: Path) -> None:
-    parts = {part: ArrayPart(images=X, labels=Y) for part in ("train", "val", "test")}
+    parts = {part: Images(images=X, labels=Y) for part in ("train", "val", "test")}
     for name in "ab":
         write_parts(tmp_path / "new" / name, ("cat", "dög"), parts)
     assert (tmp_path / "new/a").read_bytes() == (tmp_path / "new/b").read_bytes()

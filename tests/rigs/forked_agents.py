@@ -62,7 +62,7 @@ class Forked(subprocess.Popen[bytes]):
         folder = str(named["cwd"] or Path.cwd())
         request = Request(list(named["args"]), environment, folder, sorted(os.sched_getaffinity(0)))
         streams = [named[name] for name in ("p2cread", "c2pwrite", "errwrite")]
-        pid = self._fork(request, streams, named["pass_fds"])
+        pid = None if named["preexec_fn"] else self._fork(request, streams, named["pass_fds"])
         if pid is None:
             super()._execute_child(*given)  # type: ignore[misc]
             return

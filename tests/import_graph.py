@@ -7,9 +7,11 @@ Imports inside functions and under TYPE_CHECKING count like those at the top: al
 from __future__ import annotations
 
 import ast
+import functools
 import sys
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("space", "exporters", "device_agents", "harness", "search")
@@ -32,40 +34,53 @@ def package_of(module: str, files: Mapping[str, Path]) -> str:
     return module if files[module].name == "__init__.py" else module.rpartition(".")[0]
 
 
-def imported_names(
-    source: str, package: str, left_out: Callable[[ast.AST], bool] = lambda node: False
-) -> frozenset[str]:
-    """Return the full names that a module's source imports anywhere but in statements `left_out`.
+class Imports(NamedTuple):
+    """The full names that a source imports: anywhere, but for types alone, and as soon as it is run."""
 
-    `package` resolves the relative ones.
-    """
-    found: set[str] = set()
-    for node in _statements(ast.parse(source), left_out):
+    anywhere: frozenset[str]
+    run: frozenset[str]
+    at_once: frozenset[str]
+
+
+@functools.cache
+def imports_of(source: str, package: str) -> Imports:
+    """Return what a module's source imports; `package` resolves relative names."""
+    found: tuple[set[str], set[str], set[str]] = (set(), set(), set())
+    for node, is_late, is_for_types in _statements(ast.parse(source), False, False):
+        names = set()
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names = {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 above = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
                 base = f"{above}.{base}".rstrip(".")
-            found |= {f"{base}.{alias.name}" for alias in node.names}
-    return frozenset(found)
+            names = {f"{base}.{alias.name}" for alias in node.names}
+        for some, counts in zip(found, (True, not is_for_types, not (is_late or is_for_types)), strict=True):
+            if counts:
+                some |= names
+    return Imports(*map(frozenset, found))
 
 
-def _statements(tree: ast.AST, left_out: Callable[[ast.AST], bool]) -> Iterator[ast.AST]:
-    """Yield the statements of a tree at any depth: expressions, most of its nodes, hold none."""
+def imported_names(source: str, package: str) -> frozenset[str]:
+    """Return the full names that a module's source imports anywhere."""
+    return imports_of(source, package).anywhere
+
+
+def _statements(
+    tree: ast.AST, is_late: bool, is_for_types: bool
+) -> Iterator[tuple[ast.AST, bool, bool]]:
+    """Yield the statements of a tree at any depth, and whether in a function, and for types: expressions hold none."""
     for child in ast.iter_child_nodes(tree):
-        if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case) and not left_out(child):
-            yield child
-            yield from _statements(child, left_out)
+        if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
+            late = is_late or isinstance(child, ast.FunctionDef)
+            for_types = is_for_types or _is_for_types(child)
+            yield child, late, for_types
+            yield from _statements(child, late, for_types)
 
 
 def _is_for_types(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-
-
-def _is_later(node: ast.AST) -> bool:
-    return isinstance(node, ast.FunctionDef) or _is_for_types(node)
 
 
 def needless_delays(sources: Mapping[str, tuple[str, str]]) -> dict[str, list[str]]:
@@ -73,8 +88,9 @@ def needless_delays(sources: Mapping[str, tuple[str, str]]) -> dict[str, list[st
 
     `sources`: the text of each module and its package, by name.
     """
-    at_once = {name: imported_names(*source, _is_later) for name, source in sources.items()}
-    late = {name: imported_names(*source, _is_for_types) - at_once[name] for name, source in sources.items()}
+    imports = {name: imports_of(*source) for name, source in sources.items()}
+    at_once = {name: one.at_once for name, one in imports.items()}
+    late = {name: one.run - one.at_once for name, one in imports.items()}
     libraries: dict[str, frozenset[str]] = {}
     for group in _components(
         {name: frozenset(_run_by(at_once[name] | {name}, sources) - {name}) for name in sources}

@@ -8,7 +8,7 @@ enough, so the interval must hold although it was looked at several times.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import exp, hypot, log, pi, sqrt
+from math import exp, fsum, hypot, log, pi, sqrt
 from statistics import fmean, median, variance
 
 from harness.estimates.clean_runs import FEWEST_SLICES, doubt_of, usable_sessions
@@ -124,8 +124,8 @@ def _reach(
 
 def _scatter(logs: Sequence[Sequence[float]]) -> float:
     """Return the standard deviation of values about the mean of their role."""
-    squares = sum(variance(role) * (len(role) - 1) for role in logs if len(role) > 1)
-    return sqrt(squares / sum(len(role) - 1 for role in logs if len(role) > 1))
+    deviations = [value - center for role in logs if role for center in [fmean(role)] for value in role]
+    return sqrt(fsum(one * one for one in deviations) / (len(deviations) - sum(map(bool, logs))))
 
 
 def _noise(ratios: Sequence[Sequence[Sequence[float]]]) -> float:

@@ -19,6 +19,7 @@ from device_agents.refusal import Refusal
 
 BEFORE = (0, 729600)
 HELD = (2, 1728000)
+FORKS = False
 MAXIMUM = {"power_mode": "2", "clocks": True}
 CONF = "# comment\n< POWER_MODEL ID=0 NAME=15W >\nCPU_ONLINE CORE_1 1\n< POWER_MODEL ID=2 NAME=MAXN_SUPER >\n"
 

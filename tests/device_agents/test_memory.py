@@ -16,6 +16,7 @@ from device_agents.runtimes import load
 from device_agents.runtimes.loaded import Inputs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a process's memory")
+FORKS = False
 LARGE_WIDTH = 256  # 5 MB of weights
 
 

@@ -16,6 +16,7 @@ from device_agents.refusal import Refusal
 MIB = 1 << 20
 PAGES = MIB // os.sysconf("SC_PAGE_SIZE")  # of a MiB
 PID = 7
+FORKS = False
 
 
 class Device:

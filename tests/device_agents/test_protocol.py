@@ -19,6 +19,8 @@ from device_agents.fields import Fields
 from device_agents.parts_cache import PartsCache
 from device_agents.refusal import Refusal
 
+FORKS = False
+
 
 def test_hello_tells_what_the_device_is(client, agent, tmp_path):
     answer = client.ask("hello", protocol=3, harness="0.1.0")

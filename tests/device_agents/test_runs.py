@@ -351,6 +351,7 @@ class TestOddRuntimePackages:
             folder.mkdir(parents=True)
             (folder / "__init__.py").write_text(text)
             monkeypatch.setenv("PYTHONPATH", str(folder.parent))
+            monkeypatch.setattr(Client, "forks", False)
             clients.append(Client(agent, tmp_path / "root"))
             return clients[-1]
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from copy import copy
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -70,7 +69,7 @@ def make_session(
     **changes: Any,
 ) -> SessionRecord:
     """Return a session of network `number`; `changes` replace fields."""
-    fields: dict[str, Any] = dict(
+    own: dict[str, Any] = dict(
         session_id=str(uuid.uuid4()),
         campaign_id=CAMPAIGN,
         configuration=configuration,
@@ -97,18 +96,18 @@ def make_session(
         plan={"min_slices": 12, "half_width": 0.005},
         scheduling={"delay_source": "schedstat", "others_busy": 0.0},
     )
-    return SessionRecord(**(fields | changes))
+    return SessionRecord(**(own | changes))
 
 
 def unchecked_session(**changes: Any) -> SessionRecord:
     """Return a session that differs in some fields, which nobody checks: for simulations, which take thousands."""
-    session = copy(_LIKE)
-    for name, value in changes.items():
+    session = object.__new__(SessionRecord)
+    for name, value in (_LIKE | changes).items():
         object.__setattr__(session, name, value)
     return session
 
 
-_LIKE = make_session()
+_LIKE = {one.name: getattr(made, one.name) for made in [make_session()] for one in fields(SessionRecord)}
 
 
 def without_waits(session: SessionRecord) -> SessionRecord:

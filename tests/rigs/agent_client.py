@@ -13,16 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from harness.devices.client import ISOLATED
+from rigs.forked_agents import ForkedThere
 
 PREAMBLE = b"HARNESS-AGENT 1\n"
 
 
 class Client:
-    """Speaks to one agent in a subprocess."""
+    """Speaks to one agent in a subprocess, which is forked (`rigs.forked_agents`) where it can be and `forks` does not forbid it."""
+
+    forks = True
 
     def __init__(self, agent: Path, root: Path, python: str = sys.executable, **popen: Any) -> None:
         arguments = popen.pop("arguments", [])
-        self.process = subprocess.Popen(
+        is_forked = self.forks and agent.suffix == ".pyz"
+        self.process = (ForkedThere if is_forked else subprocess.Popen)(
             [python, *ISOLATED, str(agent), "serve", "--root", str(root), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -62,7 +62,7 @@ class Forked(subprocess.Popen[bytes]):
         folder = str(named["cwd"] or Path.cwd())
         request = Request(list(named["args"]), environment, folder, sorted(os.sched_getaffinity(0)))
         streams = [named[name] for name in ("p2cread", "c2pwrite", "errwrite")]
-        pid = self._fork(request, streams, named["pass_fds"])
+        pid = None if named["preexec_fn"] else self._fork(request, streams, named["pass_fds"])
         if pid is None:
             super()._execute_child(*given)  # type: ignore[misc]
             return
@@ -102,7 +102,7 @@ class ForkedThere(Forked):
                 digest = hashlib.sha256(Path(request.folder, argv[3]).read_bytes()).hexdigest()
             except OSError:
                 return None
-        server = server_of(digest, tuple(sorted(shaping(request.environment).items())))
+        server = server_for(digest, request.environment)
         self._ended, theirs = os.pipe()
         try:
             return server.fork(request, [*streams, theirs])
@@ -160,9 +160,13 @@ class Server:
             return int(self._control.recv(16))
 
 
+def server_for(digest: str, environment: Mapping[str, str]) -> Server:
+    """Return the process that forks agents of the file of a digest, with what an environment has it import."""
+    return _server_of(digest, tuple(sorted(shaping(environment).items())))
+
+
 @functools.cache
-def server_of(digest: str, variables: tuple[tuple[str, str], ...]) -> Server:
-    """Return the process that forks agents of the file of a digest, with what these variables have it import."""
+def _server_of(digest: str, variables: tuple[tuple[str, str], ...]) -> Server:
     return Server(dict(variables))
 
 

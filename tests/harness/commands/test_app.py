@@ -50,12 +50,14 @@ harness.devices.client._compressed(build_compiled()[0])  # once for all forks
 harness.devices.client.build_archive = build_compiled
 harness.store.database.OPENING_WAITS_S = (0.1,)  # for a server that is not there
 from harness.measurement.plan import LEVELS
+from rigs.forked_agents import server_for
 from rigs.short_campaigns import SHORT, any_core
 LEVELS["screen"] = SHORT  # what is tested is the command, not the number
-short = any_core(forked=False)
+short = any_core()
 short.__enter__()
 for line in sys.stdin:
     request = json.loads(line)
+    server_for(build_compiled()[1], request["environment"])  # all forks share it
     child = os.fork()
     if child == 0:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it

@@ -7,6 +7,7 @@ side, processes differ.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median, stdev
@@ -45,7 +46,7 @@ Busy = Callable[[float], bool]  # whether the other program wants the core, by t
 class Core:
     """A core with the measured thread and another on it; times in ms."""
 
-    rng: np.random.Generator
+    chance: random.Random  # which draws one number in a tenth of numpy's time
     busy: Busy
     now: float = 0.0
     left: float = field(default=0.0)  # of the measured thread's turn
@@ -66,15 +67,15 @@ class Core:
 
     def turn(self) -> float:
         """Let the other thread have its turn, if it wants one, and return how long that was."""
-        foreign = self.rng.uniform(*TURN_MS) if self.busy(self.now) else 0.0
+        foreign = self.chance.uniform(*TURN_MS) if self.busy(self.now) else 0.0
         self.now += foreign
-        self.left = self.rng.uniform(*TURN_MS)
+        self.left = self.chance.uniform(*TURN_MS)
         return foreign
 
 
 def session(rng: np.random.Generator, network_ms: float, busy: Busy, slices: int = SLICES) -> SessionRecord:
     """Return a session of a network beside the reference on such a core."""
-    core = Core(rng, busy)
+    core = Core(random.Random(int(rng.integers(1 << 32))), busy)
     loops = {True: max(1, round(MIN_SAMPLE_MS / network_ms)), False: 1}
     own_ms = {True: network_ms * np.exp(rng.normal(0, PROCESS_SD)) * loops[True], False: REFERENCE_MS}
     phase, pieces = rng.uniform(0, 7), []

@@ -350,7 +350,7 @@ def _most_variance(scatter: Scatter, noise: float, count: int) -> float:
     """Return the largest variance of a network's `count` processes that the pool explains, by Fisher's F.
 
     Some networks scatter by far more than others, such as those whose processes fall into two groups: beside a pool of many five
-    processes would get an interval that holds in 60 % of cases.
+    processes would get an interval that holds in 50 to 79 % of cases.
     """
     return variance_ratio(count - 1, scatter.df, OWN_SCATTER) * (scatter.sd**2 + noise)
 

@@ -43,7 +43,9 @@ USUAL_SD = 0.012
 USUAL_DF = 4
 POOL_DF = 4  # fewer of its own are no pool: t is 2.8 there; three networks in three processes have 6
 PRIOR_DF = 25  # the pool's weight in a network's own scatter, in processes; networks do not all scatter alike
-OWN_SCATTER = 0.95  # of networks that scatter as the pool does not show more by chance; of one that does its own counts alone
+# Of networks that scatter as the pool does so many show no more by chance; of one that does its own scatter counts alone. By two
+# processes, whose own interval is so wide that it makes grade D, fewer may seem so.
+OWN_SCATTER, OWN_SCATTER_OF_TWO = 0.95, 0.999
 SMOOTHING = 0.9  # of a pool's shape, by Silverman's rule of thumb
 POOL_SIZE = 1000  # deviations that represent the shape of a scatter
 SCATTER_DRAWS = 200  # for a slice noise that is then averaged over all sessions
@@ -352,7 +354,8 @@ def _most_variance(scatter: Scatter, noise: float, count: int) -> float:
     Some networks scatter by far more than others, such as those whose processes fall into two groups: beside a pool of many five
     processes would get an interval that holds in 50 to 79 % of cases.
     """
-    return variance_ratio(count - 1, scatter.df, OWN_SCATTER) * (scatter.sd**2 + noise)
+    share = OWN_SCATTER if count > 2 else OWN_SCATTER_OF_TWO
+    return variance_ratio(count - 1, scatter.df, share) * (scatter.sd**2 + noise)
 
 
 def _shapes(scatter: Scatter, size: tuple[int, ...], rng: np.random.Generator) -> FloatArray:

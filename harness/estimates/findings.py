@@ -118,9 +118,10 @@ DRIFT_SHARE = 0.01  # within one session; and
 DRIFT_P = 0.001  # so seldom chance: neighboring slices are not quite independent
 SEVERE_SHARE = 0.1  # of all slices
 WAITED_SHARE = 0.02  # of the time that a session timed
-# What a call of a runtime from Python takes of a run: 0.29 us (ONNX Runtime) and 0.18 us (TFLite) where the fixed piece of work
-# took 60 us, beside calls of the same libraries without their Python.
-CALL_SHARE = 0.005  # of the fixed piece of work
+# What a call of a runtime from Python takes of a run, as a share of the fixed piece of work: 0.29 us (ONNX Runtime) and 0.18 us
+# (TFLite) where that took 60 us, beside calls of the same libraries without their Python. LiteRT's functions are called by ctypes:
+# one that does nothing takes 0.51 us, where the work takes 46 us.
+CALL_SHARE, CTYPES_SHARE = 0.005, 0.011
 GRADE_HALF_WIDTHS: dict[Grade, float] = {"A": 0.01, "B": 0.03, "C": 0.1}  # of the 95 % interval, at most
 # Beside another program, with processes that could not be had alone, ratios were wrong by up to this factor (docs/design.md).
 MOST_WRONG = 2.0
@@ -784,8 +785,9 @@ def _uneven_runs(sessions: Sequence[SessionRecord]) -> Finding | None:
 
 def _short_runs(sessions: Sequence[SessionRecord]) -> Finding | None:
     """Sessions of a network so short that the call from Python is a part of its runs."""
+    share = CTYPES_SHARE if sessions[0].configuration.runtime == "litert" else CALL_SHARE
     shares = [
-        CALL_SHARE * pace_ns / median(piece.network_ns for piece in pieces)
+        share * pace_ns / median(piece.network_ns for piece in pieces)
         for session in sessions
         if (pace_ns := session_pace_ns(session)) and (pieces := clean_slices(session))
     ]

@@ -13,7 +13,7 @@ from typing import Any, Callable, Iterator
 from device_agents import PROTOCOL
 from device_agents.board_guard import BoardGuard
 from device_agents.core_grants import verify
-from device_agents.core_probe import others_waited, probe_cores
+from device_agents.core_probe import lost_shares, others_waited, probe_cores, probe_each
 from device_agents.core_request import METHODS, sweep_groups
 from device_agents.cores import QUIET_SHARE, available_cores, choose_cores, find_clusters, find_siblings
 from device_agents.device_lock import DeviceLock
@@ -257,8 +257,9 @@ class Agent:
         clusters, siblings = find_clusters(cores, self._filesystem), find_siblings(cores, self._filesystem)
         usable = cores if allowed is None else [core for core in cores if core in allowed]
         is_told = CoreTimes(str(self._filesystem / "proc/stat")).is_told
-        waited = probe_cores(usable if is_told else cores, None)
-        chosen = choose_cores(allowed, threads, clusters, siblings, waited)
+        probes = probe_each(usable if is_told else cores, None)
+        waited = {core: probe.waited for core, probe in probes.items()}
+        chosen = choose_cores(allowed, threads, clusters, siblings, lost_shares(probes, clusters))
         answer: dict[str, Any] = {"cores": chosen, "waited": told(waited)}
         others = None if is_told else others_waited(waited, chosen)
         if others is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device_agents.control_groups import find_groups
-from device_agents.core_probe import compete, probe_each
+from device_agents.core_probe import Probe, compete, probe_each
 from device_agents.core_request import METHODS
 from device_agents.cores import parse_core_list
 
@@ -46,11 +46,11 @@ def verify(cores: list[int], filesystem: Path = Path("/")) -> list[Grant]:
         except OSError as error:
             reason = "not tried, no competitor: %s" % error
             return [Grant(method, False, None, None, False, reason) for method in METHODS]
-        before, reason = probe_each([core], None)[core]
+        before, reason, _ = probe_each([core], None)[core]
         grants = []
         for method in METHODS:
             unsafe = danger(cores, filesystem) if method == "realtime" else ""
-            after, refusal = (None, unsafe) if unsafe else probe_each([core], method)[core]
+            after, refusal, _ = Probe(None, unsafe) if unsafe else probe_each([core], method)[core]
             grants.append(judge(method, before, after, refusal or reason, narrowness(method, filesystem)))
     return grants
 

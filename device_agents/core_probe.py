@@ -1,4 +1,4 @@
-"""Probe of busy cores: the share of a short time that a process pinned to each waits for it.
+"""Probe of busy cores: the share of a short time that a process pinned to each waits for it, and its pace meanwhile.
 
 Load averages say nothing of one core. Every process here is in a session of its own, as the worker is, because the
 system shares a core between sessions before it shares it between their processes.
@@ -10,16 +10,28 @@ import os
 import time
 from contextlib import ExitStack, suppress
 from functools import partial
+from math import inf
 from pathlib import Path
+from typing import NamedTuple
 
 from device_agents.core_request import ask, sweep_groups
 from device_agents.facts import parse_waited_ns
 from device_agents.forked_child import READY, REFUSED, Forked
+from device_agents.pace import pace_ns
 
 SECONDS = 0.1  # some 30 turns of two programs that share a core
 SLACK_S = 3.0  # a child that has not answered so much later got no turn at all
 
 COMPETITION_S = 10.0  # the latest end of a competitor; a check of all methods takes under a second
+SLOW_SHARE = 0.25  # as of sessions (harness.estimates.reference): boosted clocks of like cores differ by less
+
+
+class Probe(NamedTuple):
+    """A core for a short time: the share that a process waited for it, or `why` that is not known; its pace, else infinite."""
+
+    waited: float | None
+    why: str = ""
+    pace_ns: float = inf
 
 
 def probe_cores(cores: list[int], request: str | None, seconds: float = SECONDS) -> dict[int, float | None]:
@@ -28,7 +40,7 @@ def probe_cores(cores: list[int], request: str | None, seconds: float = SECONDS)
     request: how the core is asked for meanwhile, one of core_request.METHODS. None: the system tells neither run delay
     nor CPU time, or refused to pin the process or what was asked for, or the core went away.
     """
-    return {core: waited for core, (waited, _) in probe_each(cores, request, seconds).items()}
+    return {core: probe.waited for core, probe in probe_each(cores, request, seconds).items()}
 
 
 def others_waited(waited: dict[int, float | None], chosen: list[int]) -> float | None:
@@ -40,12 +52,27 @@ def others_waited(waited: dict[int, float | None], chosen: list[int]) -> float |
     return max(known, default=0.0)
 
 
-def probe_each(
-    cores: list[int], request: str | None, seconds: float = SECONDS
-) -> dict[int, tuple[float | None, str]]:
-    """Return {core: (share waited or None, why it is None or '')}."""
+def lost_shares(probes: dict[int, Probe], clusters: list[list[int]]) -> dict[int, float | None]:
+    """Return the share of each core that others have: what was waited for it, or what it lacks of the pace of a like core.
+
+    The other hardware thread of a core, which may be another virtual machine's, takes up to a half of it, and no file tells.
+    clusters: of like cores. They are probed at once, so that a clock which they share is no difference.
+    """
+    lost = {core: probe.waited for core, probe in probes.items()}
+    for cluster in clusters:
+        known = [core for core in cluster if core in probes]
+        best_ns = min((probes[core].pace_ns for core in known), default=inf)
+        for core in known:
+            waited, _, taken_ns = probes[core]
+            if waited is not None and taken_ns > (1 + SLOW_SHARE) * best_ns:
+                lost[core] = max(waited, 1 - best_ns / taken_ns)
+    return lost
+
+
+def probe_each(cores: list[int], request: str | None, seconds: float = SECONDS) -> dict[int, Probe]:
+    """Return what a process on each core found; all cores at once."""
     children: dict[int, Forked] = {}
-    found: dict[int, tuple[float | None, str]] = {}
+    found: dict[int, Probe] = {}
     try:
         with ExitStack() as stack:
             for core in cores:
@@ -54,7 +81,7 @@ def probe_each(
                         partial(settle, core, request), partial(spin, core, seconds), seconds + SLACK_S
                     )
                 except OSError as error:
-                    found[core] = (None, "no process could be started: %s" % error)
+                    found[core] = Probe(None, "no process could be started: %s" % error)
                     continue
                 stack.callback(child.end)
                 children[core] = child
@@ -72,16 +99,17 @@ def probe_each(
     return found
 
 
-def read_answer(answer: str | None) -> tuple[float | None, str]:
-    """Return (share waited or None, why not): of a child that got no turn in the whole time it is 1."""
+def read_answer(answer: str | None) -> Probe:
+    """Return what a child found: one that got no turn in the whole time waited for all of it."""
     if answer is None:
-        return 1.0, ""
+        return Probe(1.0)
     if answer.startswith(REFUSED):
-        return None, answer[len(REFUSED) :]
+        return Probe(None, answer[len(REFUSED) :])
     try:
-        return float(answer), ""
+        waited, taken_ns = map(float, answer.split())
+        return Probe(waited, "", taken_ns)
     except ValueError:
-        return None, answer or "the probing process was ended"
+        return Probe(None, answer or "the probing process was ended")
 
 
 def settle(core: int, request: str | None) -> None:
@@ -100,12 +128,13 @@ def pin(core: int) -> None:
 
 
 def spin(core: int, seconds: float) -> str:
-    """Keep the core busy; return the share of the time that this process waited for it, or why that is not known."""
+    """Keep the core busy; return the share of the time that this process waited for it and its pace, or why that is not known."""
     delay_before_ns = read_delay_ns()
     start_ns, cpu_start_ns = time.perf_counter_ns(), time.thread_time_ns()
     end_ns = start_ns + int(seconds * 1e9)
+    paces_ns = [pace_ns()]
     while time.perf_counter_ns() < end_ns:
-        pass
+        paces_ns.append(pace_ns())
     wall_ns = time.perf_counter_ns() - start_ns
     waits_ns = [wall_ns - (time.thread_time_ns() - cpu_start_ns)]  # where a hypervisor tells, stolen time too
     delay_ns = read_delay_ns()
@@ -113,7 +142,7 @@ def spin(core: int, seconds: float) -> str:
         waits_ns.append(delay_ns - delay_before_ns)
     if os.sched_getaffinity(0) != {core}:
         return "the core went away meanwhile"
-    return "%.6f" % min(1.0, max(0.0, max(waits_ns) / wall_ns))
+    return "%.6f %.1f" % (min(1.0, max(0.0, max(waits_ns) / wall_ns)), sorted(paces_ns)[len(paces_ns) // 2])
 
 
 def read_delay_ns() -> int | None:

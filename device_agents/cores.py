@@ -100,7 +100,7 @@ def choose_cores(
 
     The quietest of those wanted, or of the fastest cluster that has so many; of equally quiet ones the high end. Two
     hardware threads of one core are taken only of wanted ones, when these leave nothing else. waited: the share of the
-    time that a probe of the core waited; unknown comes after all known.
+    time that a probe of the core waited, or that others have of it (core_probe.lost_shares); unknown comes after all known.
 
     Raises: Refusal (`bad-request`) when there are not so many, or a wanted one is not there.
     """

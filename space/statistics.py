@@ -1,4 +1,4 @@
-"""Quantiles on which the intervals of all rooms rest: of Student's t and of the normal distribution."""
+"""Quantiles on which the intervals of all rooms rest: of Student's t, the normal distribution and Fisher's F."""
 
 from __future__ import annotations
 
@@ -22,3 +22,10 @@ def student(freedom: ArrayLike, coverage: float) -> FloatArray:
 def normal(coverage: float) -> float:
     """Return how many standard deviations an interval reaches to either side, by the normal distribution."""
     return NormalDist().inv_cdf((1 + coverage) / 2)
+
+
+def variance_ratio(one: float, other: float, share: float) -> float:
+    """Return the ratio of two estimated variances, of these degrees of freedom, that a share of equal ones do not exceed."""
+    from scipy.special import fdtri
+
+    return float(fdtri(one, other, share))

@@ -44,6 +44,7 @@ IDLE_PERCENT = 5  # of a GPU's time, that a display takes
 HOTTER_C = 3.0  # over the campaign's start: sessions of one campaign begin about equally warm
 LOCKED_SHARE = 0.95  # of a locked core's clock: what is read back wavers a little, throttling takes more
 SAMPLE_REACH_NS = 1_500_000_000  # samples are taken each second; one may be late
+LOCKED = "locked_khz"  # in a configuration's environment
 # What a board keeps in mind of how it was held back: it is compared with the reading before.
 MEMORIES = ("throttled", "over_current")
 
@@ -79,8 +80,14 @@ def gpu_models(conditions: Mapping[str, Any]) -> list[str]:
     return sorted({str(gpu["name"]) for gpu in _gpus(conditions) if gpu.get("name")})
 
 
-def environment_line(hello: Mapping[str, Any], conditions: Mapping[str, Any], uses_gpu: bool = False) -> str:
-    """Return the settings that change how fast models run, as a configuration holds them: variables, a Jetson's power mode.
+def environment_line(
+    hello: Mapping[str, Any],
+    conditions: Mapping[str, Any],
+    uses_gpu: bool = False,
+    cores: Sequence[int] = (),
+) -> str:
+    """Return the settings that change how fast models run, as a configuration holds them: variables, a Jetson's power mode, and
+    the clock that all `cores` are locked to, if it is one.
 
     Which GPUs are visible matters where they are unlike and one is used: batch systems choose anew for every job.
     """
@@ -88,6 +95,9 @@ def environment_line(hello: Mapping[str, Any], conditions: Mapping[str, Any], us
     if not uses_gpu or len(gpu_models(conditions)) < 2:
         settings.pop("CUDA_VISIBLE_DEVICES", None)
     settings |= {"nvpmodel": mode} if (mode := conditions.get("power_mode")) else {}
+    locked_khz = _locked_khz(conditions, cores)
+    if len(locked_khz) == len(cores) and len(clocks := {*locked_khz.values()}) == 1:
+        settings[LOCKED] = f"{clocks.pop():.0f}"
     return " ".join(f"{name}#{value}" for name, value in sorted(settings.items()))
 
 

@@ -155,17 +155,17 @@ def settled_network_ns(session: SessionRecord) -> Sequence[int]:
 
 def doubt_of(session: SessionRecord) -> float:
     """Return how far a session's ratio may be off, relative, by what its slices' scatter cannot show."""
-    return fmean([piece.doubt for piece in clean_slices(session)] or [0.0]) + unevenness(session)
+    return fmean([piece.doubt for piece in clean_slices(session)] or [0.0]) + abs(unevenness(session))
 
 
 def unevenness(session: SessionRecord) -> float:
-    """Return how far the ratio of means is off that of the fastest runs, relative; 0 where that is as usual.
+    """Return how far the ratio of means is above that of the fastest runs, relative; 0 where that is as usual.
 
     A model whose work differs from run to run, by lot or by what it keeps, has a mean that the fastest of a few runs do not tell.
-    What a device does to the runs of both models, such as the launches of a GPU, cancels.
+    Below 0 the reference's are the uneven ones. What a device does to the runs of both, such as launches of a GPU, cancels.
     """
-    spread = abs(median([piece.spread for piece in clean_slices(session)] or [0.0]))
-    return spread if spread > EVEN_SHARE else 0.0
+    spread = median([piece.spread for piece in clean_slices(session)] or [0.0])
+    return spread if abs(spread) > EVEN_SHARE else 0.0
 
 
 def steal_share(session: SessionRecord) -> float:

@@ -48,7 +48,7 @@ class Energy:
 
     `reference`: the total of the reference. `idle_w`, `network_w`: power at rest and while the network runs. `sensor`: its kind,
     `scope`: the parts of the device that it covers. `others_busy`: the share of time that the busiest other core was busy, whose
-    energy is in the numbers; None where it is not known.
+    energy is in the numbers; None where it is not known, of the other cores or of the measured ones.
     """
 
     run_id: str
@@ -79,12 +79,18 @@ def energy_of(run: BlockRun) -> Energy:
     blocks, apart = run.blocks, apart_in_blocks(run)
     totals: dict[str, list[float]] = {"network": [], "reference": []}
     above, idle_w, network_w = [], [], []
+    is_told = True  # whether another program had a measured core
     for number, block in enumerate(blocks):
         if block.which == "idle" or not block.runs:
             continue
-        is_disturbed = (disturbed_share(run, block) or 0.0) > MOST_DISTURBED
-        if is_disturbed or are_far(apart[number]) or paused_in(block) > REST_SHARE * block.seconds:
+        disturbed = disturbed_share(run, block)
+        if (
+            (disturbed or 0.0) > MOST_DISTURBED
+            or are_far(apart[number])
+            or paused_in(block) > REST_SHARE * block.seconds
+        ):
             continue
+        is_told &= disturbed is not None
         run_s = block.seconds / block.runs
         watts = powers.of(block)
         totals[block.which].append(1e3 * watts * run_s)
@@ -114,7 +120,7 @@ def energy_of(run: BlockRun) -> Energy:
         cycles=len(above),
         sensor=str(run.sensor.get("kind", "")),
         scope=str(run.sensor.get("scope", "")),
-        others_busy=fmean(busy) if busy else others_busy(run),
+        others_busy=None if not is_told else fmean(busy) if busy else others_busy(run),
     )
 
 

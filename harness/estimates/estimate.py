@@ -31,6 +31,7 @@ from harness.estimates.clean_runs import (
 )
 from harness.records import SessionRecord
 from space.indexing import FloatArray
+from space.statistics import variance_ratio
 
 COVERAGE = 0.95  # of an interval, if nothing else is asked for
 BOOTSTRAP_DRAWS = 2000
@@ -42,6 +43,9 @@ USUAL_SD = 0.012
 USUAL_DF = 4
 POOL_DF = 4  # fewer of its own are no pool: t is 2.8 there; three networks in three processes have 6
 PRIOR_DF = 25  # the pool's weight in a network's own scatter, in processes; networks do not all scatter alike
+# Of networks that scatter as the pool does so many show no more by chance; of one that does its own scatter counts alone. By two
+# processes, whose own interval is so wide that it makes grade D, fewer may seem so.
+OWN_SCATTER, OWN_SCATTER_OF_TWO = 0.95, 0.999
 SMOOTHING = 0.9  # of a pool's shape, by Silverman's rule of thumb
 POOL_SIZE = 1000  # deviations that represent the shape of a scatter
 SCATTER_DRAWS = 200  # for a slice noise that is then averaged over all sessions
@@ -130,8 +134,9 @@ def estimate(
     Sessions that were contended are left out if there are others. Each draw resamples processes, and slices within them
     (Davison & Hinkley 1997, section 3.8), and takes their median. With the configuration's `scatter` a process deviates as the
     pool does, scaled by a moderated standard deviation, itself drawn as uncertain as its degrees of freedom make it: so one
-    process has an honest interval, too. Without it the medians deviate as Student's t, and the interval is never narrower than
-    their slices allow; that of one process speaks of its slices alone. Below 6 slices (of 95 %) there is none in any case: a
+    process has an honest interval, too. Without it, and where a network's own processes scatter by more than the pool explains,
+    the medians deviate as Student's t, and the interval is never narrower than their slices allow; that of one process speaks
+    of its slices alone. Below 6 slices (of 95 %) there is none in any case: a
     pool does not tell how the few slices scatter. What slices cannot show (harness.estimates.clean_runs) widens it. `coverage` is
     the probability that the interval is meant to hold the ratio with.
     Raises: ValueError without sessions or without a clean slice, or when their configurations differ, or for a coverage that is
@@ -337,10 +342,20 @@ def _interval(
     draws.sort(axis=0)
     drawn = (draws[(count - 1) // 2] + draws[count // 2]) / 2  # np.median of few rows takes twice as long
     low, high = np.quantile(drawn, ((1 - coverage) / 2, (1 + coverage) / 2))
-    if scatter is None and count > 1:
+    if count > 1 and (scatter is None or own > _most_variance(scatter, noise, count)):
         factor = float(np.exp(min(own**0.5 * _student_median(count, coverage), LARGEST_DEVIATION)))
         low, high = min(low, center / factor), max(high, center * factor)
     return min(float(low), center), max(float(high), center)
+
+
+def _most_variance(scatter: Scatter, noise: float, count: int) -> float:
+    """Return the largest variance of a network's `count` processes that the pool explains, by Fisher's F.
+
+    Some networks scatter by far more than others, such as those whose processes fall into two groups: beside a pool of many five
+    processes would get an interval that holds in 50 to 79 % of cases.
+    """
+    share = OWN_SCATTER if count > 2 else OWN_SCATTER_OF_TWO
+    return variance_ratio(count - 1, scatter.df, share) * (scatter.sd**2 + noise)
 
 
 def _shapes(scatter: Scatter, size: tuple[int, ...], rng: np.random.Generator) -> FloatArray:

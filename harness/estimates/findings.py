@@ -118,9 +118,10 @@ DRIFT_SHARE = 0.01  # within one session; and
 DRIFT_P = 0.001  # so seldom chance: neighboring slices are not quite independent
 SEVERE_SHARE = 0.1  # of all slices
 WAITED_SHARE = 0.02  # of the time that a session timed
-# What a call of a runtime from Python takes of a run: 0.29 us (ONNX Runtime) and 0.18 us (TFLite) where the fixed piece of work
-# took 60 us, beside calls of the same libraries without their Python.
-CALL_SHARE = 0.005  # of the fixed piece of work
+# What a call of a runtime from Python takes of a run, as a share of the fixed piece of work: 0.29 us (ONNX Runtime) and 0.18 us
+# (TFLite) where that took 60 us, beside calls of the same libraries without their Python. LiteRT's functions are called by ctypes:
+# one that does nothing takes 0.51 us, where the work takes 46 us.
+CALL_SHARE, CTYPES_SHARE = 0.005, 0.011
 GRADE_HALF_WIDTHS: dict[Grade, float] = {"A": 0.01, "B": 0.03, "C": 0.1}  # of the 95 % interval, at most
 # Beside another program, with processes that could not be had alone, ratios were wrong by up to this factor (docs/design.md).
 MOST_WRONG = 2.0
@@ -200,6 +201,12 @@ def grade(width: float | None, findings: Sequence[Finding], *, hour_width: float
     if by_width == "D" and hour_width is not None and hour_width <= GRADE_HALF_WIDTHS["C"]:
         by_width = "C"
     return max(by_width, *(finding.cap for finding in findings), key="ABCD".index)
+
+
+def _cap(share: float, best: Grade = "B") -> Grade:
+    """Return the best grade that a doubt of such a share leaves, none better than `best`."""
+    by_share: Grade = next((letter for letter, most in GRADE_HALF_WIDTHS.items() if share <= most), "D")
+    return max(best, by_share)
 
 
 def wrong_by(findings: Sequence[Finding]) -> float:
@@ -580,7 +587,7 @@ def _far_cores(sessions: Sequence[SessionRecord], reference: ReferenceLatency) -
         message=f"{told}: networks whose threads hand over often take longer then, which moves ratios by up to {most:.0%}, and "
         "the interval is wider by that",
         remedy=f"{_FRESH}, for the host of a virtual machine moves its cores now and then; or measure one thread",
-        cap="D" if most > GRADE_HALF_WIDTHS["C"] else "C" if most > GRADE_HALF_WIDTHS["B"] else "B",
+        cap=_cap(most),
     )
 
 
@@ -743,33 +750,44 @@ def _two_modes(sessions: Sequence[SessionRecord]) -> Finding | None:
         message=f"slices gather about two ratios, {low:.4g} and {high:.4g} ({high / low - 1:.1%} apart), in "
         f"{_of(apart, sessions)}",
         remedy=f"lock the clocks, name cores of one kind with --cores, then {_FRESH}",
+        cap=_cap(high / low - 1) if 2 * len(apart) >= len(sessions) else "B",
     )
 
 
 def _uneven_runs(sessions: Sequence[SessionRecord]) -> Finding | None:
-    """Runs that differ among themselves in at least half of the sessions: a model's own work does so in each.
+    """Runs of one of the models that differ among themselves in at least half of the sessions: a model's own work does in each.
 
-    Of fewer, which something unseen disturbed, the interval is wider all the same.
+    Of fewer, which something unseen disturbed, the interval is wider all the same. Nothing is said of the network where another
+    program or a GPU may have done it, or where the reference is the uneven one.
     """
     found = [share for session in sessions if (share := unevenness(session))]
     if not found or 2 * len(found) < len(sessions):
         return None
-    most = max(found)
+    most = max(found, key=abs)
     which = "runs that nothing disturbed" if all(map(is_known, sessions)) else "runs"
+    which = f"the reference's {which}" if most < 0 else which
+    why = "the work of one model differs from run to run, or what disturbs single runs did not disturb both alike"
+    remedy = f"{_ALONE}; then {_FRESH}"
+    if most > 0 and all(map(is_known, sessions)) and not sessions[0].configuration.uses_gpu:
+        why = "the model's own work differs from run to run"
+        remedy = (
+            "export it without random operators (in evaluation mode) and with inputs that decide its branches and loops "
+            f"(--inputs FILE.npz), then {_FRESH}; wall times have the median and percentiles of all runs"
+        )
     return Finding(
         kind="uneven-runs",
-        message=f"{which} take {most:.0%} longer on average than the fastest ones, which the ratio is of, in "
-        f"{_of(found, sessions)}: the model's own work differs from run to run, and the interval is wider by that",
-        remedy="export it without random operators (in evaluation mode) and with inputs that decide its branches and loops "
-        f"(--inputs FILE.npz), then {_FRESH}; wall times have the median and percentiles of all runs",
-        cap="D" if most > GRADE_HALF_WIDTHS["C"] else "C",
+        message=f"{which} take {abs(most):.0%} longer on average than the fastest ones, which the ratio is of, in "
+        f"{_of(found, sessions)}: {why}, and the interval is wider by that",
+        remedy=remedy,
+        cap=_cap(abs(most), "C"),
     )
 
 
 def _short_runs(sessions: Sequence[SessionRecord]) -> Finding | None:
     """Sessions of a network so short that the call from Python is a part of its runs."""
+    share = CTYPES_SHARE if sessions[0].configuration.runtime == "litert" else CALL_SHARE
     shares = [
-        CALL_SHARE * pace_ns / median(piece.network_ns for piece in pieces)
+        share * pace_ns / median(piece.network_ns for piece in pieces)
         for session in sessions
         if (pace_ns := session_pace_ns(session)) and (pieces := clean_slices(session))
     ]
@@ -781,7 +799,7 @@ def _short_runs(sessions: Sequence[SessionRecord]) -> Finding | None:
         kind="short-runs",
         message=f"runs are so short that some {most:.0%} of them may be the call from Python, in {_of(short, sessions)}",
         remedy="a program that calls the runtime from C or Java runs it faster; measure a larger part of the model at once",
-        cap="D" if most > GRADE_HALF_WIDTHS["C"] else "C",
+        cap=_cap(most, "C"),
     )
 
 
@@ -790,11 +808,13 @@ def _drift(sessions: Sequence[SessionRecord]) -> Finding | None:
     changes = [drift.change for drift in drifts if abs(drift.change) > DRIFT_SHARE and drift.p < DRIFT_P]
     if not changes:
         return None
+    most = max(changes, key=abs)
     return Finding(
         kind="drift",
-        message=f"the ratio moved by {max(changes, key=abs):+.1%} within {_of(changes, sessions)}: network and reference "
+        message=f"the ratio moved by {most:+.1%} within {_of(changes, sessions)}: network and reference "
         "do not slow down alike",
         remedy=f"let the device cool or lock its clocks, then {_FRESH}",
+        cap=_cap(abs(most)) if 2 * len(changes) >= len(sessions) else "B",
     )
 
 

@@ -145,6 +145,7 @@ _READ: Mapping[str, Callable[[Latency], object]] = {
     "energy_sensor": lambda row: None if row.energy is None else row.energy.sensor,
     "device_ms": lambda row: row.device_ms,
     "environment": lambda row: row.configuration.environment,
+    "energy_doubtful": lambda row: None if row.energy is None else row.energy.is_doubtful,
 }
 LATENCY_COLUMNS = tuple(_READ)
 

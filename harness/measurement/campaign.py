@@ -61,7 +61,7 @@ from harness.measurement.workload import (
     plan_runtime,
     source_groups,
 )
-from harness.records import FILE_SPACE, BlockRun, Failure, SessionRecord
+from harness.records import FILE_SPACE, BlockRun, Failure, FreshRun, SessionRecord
 from harness.store import Store
 from space.errors import ConfigError, HarnessError
 from space.text import clock, counted
@@ -219,7 +219,7 @@ class _CampaignRun:
         self._measuring: SessionRunner | None = None
         self._failed_in_a_row: Counter[int] = Counter()  # by id of the runtime plan, as a packed job counts
         self._expected: dict[tuple[str, str, str, int], tuple[float, ...]] = {}  # outputs, by `Model.key`
-        self._told_wrong = set[str]()  # configurations
+        self._told = set[str]()  # configurations with false outputs, models that changed
         self._references_ns: dict[str, float] = {}  # by configuration, as the campaign first knew them
         self._later: tuple[str, ...] = ()  # what has sessions that are not planned yet
         self._further = {
@@ -404,6 +404,7 @@ class _CampaignRun:
                 self._report(SessionDone(failure=result.message))
                 continue
             self._store.add_fresh_run(result, again=self._work.is_record)
+            self._note_changed(result)
             self._failed_in_a_row[id(use)] = 0
             self._report(SessionDone())
 
@@ -434,7 +435,10 @@ class _CampaignRun:
         self._expect(use, lacking)
         for unit in lacking:
             run = self._run_blocks(unit, plan, found["sensor"])
-            if run is not None and (trouble := trouble_with_energy(run)):
+            if run is None:
+                continue
+            self._note_changed(run)
+            if trouble := trouble_with_energy(run):
                 self._note(f"energy of {unit.model.architecture} is not known: {trouble}")
 
     def _run_blocks(
@@ -548,11 +552,21 @@ class _CampaignRun:
         """Report the first false output in each configuration: further sessions may be a waste of time."""
         key = session.configuration.digest
         is_own = is_wrong(session)
-        if key not in self._told_wrong and (is_own or is_reference_wrong(session)):
-            self._told_wrong.add(key)
+        if key not in self._told and (is_own or is_reference_wrong(session)):
+            self._told.add(key)
             of = session.architecture if is_own else "the reference"
             what = f"{session.configuration.runtime} gives a false output for {of}"
             self._note(f"{what}: grade D (wrong-output), see 'harness results'")
+
+    def _note_changed(self, run: FreshRun | BlockRun) -> None:
+        """Report once that a model has changed since its latency was measured: nothing of it is told beside that."""
+        last = self._store.model_digests(run.configuration).get(run.graph_hash, run.model_digest)
+        if run.model_digest not in (last, *self._told):
+            self._told.add(run.model_digest)
+            self._note(
+                f"{run.architecture}: its model has changed since its latency was measured, so neither its memory nor its "
+                "energy is told beside that: measure it again with --fresh"
+            )
 
     def _note(self, text: str) -> None:
         self._report(Note(text=text))

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from device_agents.pacing import Durations, Pace
 from harness.devices.assembly import Assembly
-from harness.devices.conditions import clock_tier, environment_line, hardware_name
+from harness.devices.conditions import LOCKED, clock_tier, environment_line, hardware_name
 from harness.devices.config import DEFAULT_PRECISION, Device, Format, Precision
 from harness.devices.provider_options import options_line
 from harness.devices.runtimes import RuntimeUse, version_name
@@ -211,7 +211,7 @@ def plan_runtime(
         clock_tier=clock_tier(conditions, cores),
         batch=reference.batch,
         provider_options=options_line(runtime.options.get("provider_options", {})),
-        environment=environment_line(hello, conditions, uses_gpu(runtime.provider)),
+        environment=environment_line(hello, conditions, uses_gpu(runtime.provider), cores),
     )
     models = tuple(source.models(runtime.format, group.precision))
     return RuntimePlan(
@@ -250,7 +250,9 @@ def changes(
     if "cpu_model" in conditions and "gpus" not in unread:
         pairs.append(("hardware", hardware_name(hello, conditions, has_gpu), configuration.hardware))
         if "power_mode" not in unread:
-            now = environment_line(hello, conditions, has_gpu)
+            # Of cores that are locked to unlike clocks a session may have any.
+            cores = _cores(measured) if LOCKED in configuration.environment else ()
+            now = environment_line(hello, conditions, has_gpu, cores)
             pairs.append(("environment", now, configuration.environment))
     if not set(_cores(measured)) <= set(configuration.cores):
         pairs.append(("cores", _cores(measured), list(configuration.cores)))

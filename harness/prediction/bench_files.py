@@ -226,6 +226,8 @@ def file_latency(
     for key, column in (("latency_s", "values"), ("low_s", "low"), ("high_s", "high")):
         columns[column][data.indices] = [np.nan if v is None else float(v) * 1e3 for v in rows[key]]
     is_measured[data.indices] = [source == "measured" for source in rows["source"]]
+    supported = np.ones(len(config), dtype=np.bool_)
+    supported[data.indices] = rows["supported"]
     grades[data.indices] = [grade.strip(NOT_GRADED) for grade in rows["grade"]]
     apart = np.flatnonzero(grades == DOUBTFUL)
     if not doubtful:
@@ -242,6 +244,7 @@ def file_latency(
         high=columns["high"],
         coverage=FILE_COVERAGE,
         measured=is_measured,
+        supported=supported,
         grades=grades,
     )
     told_apart = [of_models] * (of_models not in ("", DEFAULT_PRECISION))
@@ -298,6 +301,7 @@ def _sidecar(name: str, table: BenchTable) -> dict[str, object]:
             "source": [row.source for row in rows],
             "grade": [row.grade for row in rows],
             "sessions": [row.sessions for row in rows],
+            "supported": [row.supported for row in rows],
         },
         "conditions": table.last_session.conditions_before,
         "agent": table.last_session.agent_digest,
@@ -325,6 +329,7 @@ def _read_sidecar(path: Path, data: Dataset) -> tuple[dict[str, list[Any]], str,
         found = {
             key: columns[key] for key in ("graph_hash", "latency_s", "low_s", "high_s", "source", "grade")
         }
+        found["supported"] = columns.get("supported", [True] * len(data))  # not told in files of before
         of_models = document.get("configuration", {}).get("precision", "")
         of_images = document.get("configuration", {}).get("batch", 1)
         whole = all(isinstance(values, list) and len(values) == len(data) for values in found.values())
@@ -344,7 +349,13 @@ def _read_sidecar(path: Path, data: Dataset) -> tuple[dict[str, list[Any]], str,
 
 
 def _trouble(
-    held_s: float, latency_s: object, low_s: object, high_s: object, source: object, grade: object
+    held_s: float,
+    latency_s: object,
+    low_s: object,
+    high_s: object,
+    source: object,
+    grade: object,
+    supported: object,
 ) -> str:
     """Return the fault of a sidecar's row beside the latency that its file holds; empty where there is none."""
     if type(latency_s) is not float or not abs(latency_s - held_s) <= ROUNDED_S:
@@ -358,6 +369,8 @@ def _trouble(
     ):
         told = f"source = {_shown(source)}, grade = {_shown(grade)}"
         return f"{told}: A to D of what is measured, {NOT_GRADED} of what is predicted"
+    if type(supported) is not bool or not (supported or source == "predicted"):
+        return f"supported = {_shown(supported)}: true or false, and true of what is measured"
     return ""
 
 

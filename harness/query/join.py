@@ -224,7 +224,10 @@ def notes_on(table: NetworkTable, provenance: Mapping[str, Provenance]) -> list[
                 )
             )
         if cost.supported is not None and (far := np.flatnonzero(~cost.supported & distinct).tolist()):
-            way = "taken in" if table.with_far else "left out; --verify takes them in and measures the best"
+            remedy = "--verify takes them in and measures the best"
+            if one.configuration is None:
+                remedy = "measure more of the space, and write the file again"
+            way = "taken in" if table.with_far else f"left out; {remedy}"
             of_cost.append(
                 f"{len(far):,} of {count:,} networks are unlike any that was measured, such as "
                 f"{Architecture.from_index(far[0], table.config)}: {way}"

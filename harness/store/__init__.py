@@ -85,6 +85,7 @@ _BEGINS_WITH_MACHINE = re.compile(rf'\{{"{MACHINE}": "([0-9a-f]{{16}})"')
 _HASHES_A_QUERY = 500  # below every database's limit of bound parameters
 
 T = TypeVar("T")
+Run = TypeVar("Run", FreshRun, BlockRun)
 
 
 def default_url() -> str:
@@ -243,10 +244,10 @@ class Store:
         self._write("fresh-run", run, lambda: asdict(run), again)
 
     def fresh_runs(self, configuration: Configuration, purpose: str = "network") -> list[FreshRun]:
-        """Return the fresh runs on a configuration for one purpose, oldest first."""
+        """Return the fresh runs on a configuration for one purpose, oldest first, of the models that `model_digests` has."""
         rows = self._read(lambda connection: _runs(connection, FRESH_RUNS, configuration, purpose))
         found = (self._whole(f"fresh run {row['run']}", read_fresh_run, row, configuration) for row in rows)
-        return [run for run in found if run is not None]
+        return self._of_models(configuration, [run for run in found if run is not None])
 
     def add_block_run(self, run: BlockRun, *, again: bool = False) -> None:
         """Keep a run of blocks whole; `again`: it may be there already.
@@ -262,7 +263,10 @@ class Store:
     def block_runs(
         self, configuration: Configuration, purpose: str, graph_hashes: Sequence[str] | None = None
     ) -> list[BlockRun]:
-        """Return the runs of blocks on a configuration for one purpose, oldest first; of some networks or all."""
+        """Return the runs of blocks on a configuration for one purpose, oldest first; of some networks or all.
+
+        Those of energy are of the models that `model_digests` has.
+        """
         rows = self._read(lambda connection: _runs(connection, BLOCK_RUNS, configuration, purpose))
         wanted = None if graph_hashes is None else set(graph_hashes)
         found = (
@@ -270,7 +274,27 @@ class Store:
             for row in rows
             if wanted is None or row["graph_hash"] in wanted
         )
-        return [run for run in found if run is not None]
+        runs = [run for run in found if run is not None]
+        return self._of_models(configuration, runs) if purpose == "energy" else runs
+
+    def model_digests(self, configuration: Configuration) -> dict[str, str]:
+        """Return the digest of the model in the last session of each network (of segments: by key) on a configuration.
+
+        A model may change under its name; what is known of another is not told beside its latency.
+        """
+        query = (
+            sa.select(SESSIONS.c.graph_hash, SESSIONS.c.model_digest)
+            .join(CONFIGURATIONS)
+            .where(CONFIGURATIONS.c.digest == configuration.digest)
+            .where(SESSIONS.c.purpose.in_(LEVEL_PURPOSES))
+            .order_by(SESSIONS.c.started_utc, SESSIONS.c.id)
+        )
+        return self._read(lambda connection: {row[0]: row[1] for row in connection.execute(query)})
+
+    def _of_models(self, configuration: Configuration, runs: list[Run]) -> list[Run]:
+        """Return the runs of the models in the last sessions of their networks; all of a network without a session."""
+        digests = self.model_digests(configuration) if runs else {}
+        return [run for run in runs if run.model_digest == digests.get(run.graph_hash, run.model_digest)]
 
     def start_recalibration(self, configuration: Configuration, started_utc: str) -> None:
         """Note that a configuration's reference latency is measured again: only sessions from now on determine it."""

@@ -61,7 +61,7 @@ def latencies(
         rows += [
             latency_of(
                 *(one, reference, scatter, coverage),
-                of_last_model(fresh.get(one[0].graph_hash, ())),
+                fresh.get(one[0].graph_hash, ()),
                 newest_energy(energies.get(one[0].graph_hash, ())),
             )
             for one in networks

@@ -14,7 +14,7 @@ import pytest
 from rigs.agent_client import process_exists
 
 from device_agents.agent import Agent
-from device_agents.core_probe import compete, others_waited, probe_cores, probe_each
+from device_agents.core_probe import Probe, compete, lost_shares, others_waited, probe_cores, probe_each
 from device_agents.fields import Fields
 from device_agents.forked_child import READY, REFUSED, Forked
 
@@ -84,7 +84,7 @@ def test_a_program_that_is_busy_on_one_core_makes_only_that_one_waited_for():
 def test_of_a_core_that_is_not_there_nothing_is_known_and_why_is_told():
     found = probe_each([CORE, NO_CORE], None, 0.01)
     assert found[CORE][0] is not None and found[CORE][1] == ""
-    assert found[NO_CORE] == (None, "Invalid argument")
+    assert found[NO_CORE][:2] == (None, "Invalid argument")
 
 
 def test_a_probe_leaves_the_agent_where_and_what_it_was():
@@ -210,3 +210,34 @@ def test_where_the_system_hides_how_busy_cores_are_all_of_them_are_probed(tmp_pa
             assert asked(tmp_path)["others_waited"] > 0.25
         finally:
             competitor.end()
+
+
+def test_a_core_slower_than_a_like_one_is_shared_with_others():
+    """What is on the other hardware thread of a core takes up to a half of it, and no wait shows it."""
+    probes = {
+        0: Probe(0.0, "", 60_000.0),
+        1: Probe(0.01, "", 96_000.0),
+        2: Probe(0.5, "", 96_000.0),
+        3: Probe(0.0, "", 74_000.0),
+        4: Probe(0.0, "", 200_000.0),
+        5: Probe(1.0),
+        6: Probe(None, "refused"),
+    }
+    lost = lost_shares(probes, [[0, 1, 2, 3, 5, 6, 7], [4]])
+    assert lost == {0: 0.0, 1: pytest.approx(0.375), 2: 0.5, 3: 0.0, 4: 0.0, 5: 1.0, 6: None}
+
+
+def test_of_two_quiet_cores_the_one_that_computes_faster_is_taken(tmp_path, monkeypatch):
+    others = os.sched_getaffinity(0) - {CORE}
+    if not others:
+        pytest.skip("one core")
+    agent = Agent(tmp_path, None, Path("agent"), "", None, None, tmp_path)
+    for slow in (CORE, min(others)):
+        paces = lambda slow=slow: 10**8 if os.sched_getaffinity(0) == {slow} else 10**5  # noqa: E731
+        monkeypatch.setattr("device_agents.core_probe.pace_ns", paces)
+        fields = Fields("quiet", {"cores": sorted({CORE, min(others)}), "threads": 1, "request": ""})
+        assert agent._quiet(fields, b"", 1)["cores"] != [slow]
+
+
+def test_a_probe_tells_how_long_the_fixed_piece_of_work_takes():
+    assert 10**3 < probe_each([CORE], None, 0.01)[CORE].pace_ns < 10**8

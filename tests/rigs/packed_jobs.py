@@ -38,6 +38,8 @@ NAMES = ("first", "second", "third")
 DEVICE = Device(name="board", transport="packed")
 UNTRIED = """
 def verify(*_): return []
+from device_agents.core_probe import Probe
+def probe_each(cores, *_): return dict.fromkeys(cores, Probe(0.0))
 def probe_cores(cores, *_): return dict.fromkeys(cores, 0.0)
 """
 Change = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]  # of a record's lines

@@ -114,7 +114,9 @@ def prepare(folder: Path) -> None:
     store.add_block_run(_under_load())
     for one in named:
         energy = make_energy_run(configuration=MANY)
-        store.add_block_run(replace(energy, architecture=str(one), graph_hash=one.graph_hash))
+        store.add_block_run(
+            replace(energy, architecture=str(one), graph_hash=one.graph_hash, model_digest=2 * one.graph_hash)
+        )
     store.add_failure(replace(make_failure(), architecture=LONGEST, message=MESSAGE))
     from space.segments import all_segments
 

@@ -161,7 +161,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     add_sessions(store, all_segments(), tflite, scatter=0.001)
     for one in networks(3):
         energy = make_energy_run(configuration=onnx)
-        store.add_block_run(replace(energy, architecture=str(one), graph_hash=one.graph_hash))
+        store.add_block_run(
+            replace(energy, architecture=str(one), graph_hash=one.graph_hash, model_digest=2 * one.graph_hash)
+        )
     store.close()
     return path
 

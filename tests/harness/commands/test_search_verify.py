@@ -156,7 +156,11 @@ def test_limits_on_what_fresh_processes_take_have_finalists_weighed_too(
 ) -> None:
     with Store(str(store)) as opened:
         for number, item in enumerate(networks(12, TINY)):
-            changes = {"architecture": str(item), "graph_hash": item.graph_hash}
+            changes = {
+                "architecture": str(item),
+                "graph_hash": item.graph_hash,
+                "model_digest": 2 * item.graph_hash,
+            }
             opened.add_fresh_run(make_fresh_run(20_000_000 + number, configuration=IN_TINY, **changes))
     verify(store, "-c", "made-up:memory<1GB")
     assert {options.memory for options in bench.options} == {True}
@@ -222,7 +226,11 @@ def test_what_was_not_known_of_a_finalist_is_told_without_a_change(
 ) -> None:
     def weigh(opened: Store, items: Sequence[Architecture]) -> None:
         for item in items:
-            changes = {"architecture": str(item), "graph_hash": item.graph_hash}
+            changes = {
+                "architecture": str(item),
+                "graph_hash": item.graph_hash,
+                "model_digest": 2 * item.graph_hash,
+            }
             opened.add_fresh_run(make_fresh_run(configuration=IN_TINY, **changes))
 
     def run_all(*asked: Any, **more: Any) -> list[Outcome]:

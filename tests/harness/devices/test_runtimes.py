@@ -378,6 +378,17 @@ def test_which_gpus_are_visible_counts_where_they_are_unlike() -> None:
         assert environment_line(hello, conditions, uses_gpu) == "MALLOC_ARENA_MAX#1b"
 
 
+def test_the_clock_that_cores_are_locked_to_belongs_to_a_configuration() -> None:
+    def at(*khz: int) -> dict[str, Any]:
+        return {"freq_khz": {str(core): {"min": one, "max": one} for core, one in enumerate(khz)}}
+
+    slow, unlike = at(1_500_000, 1_500_000), at(1_500_000, 1_800_000)
+    free = {"freq_khz": {"0": {"min": 600_000, "max": 1_500_000}}}
+    assert environment_line({"variables": {"A": "0a"}}, slow, cores=(0, 1)) == "A#0a locked_khz#1500000"
+    assert [environment_line({}, one, cores=(0, 1)) for one in (unlike, free, {})] == ["", "", ""]
+    assert environment_line({}, slow) == ""
+
+
 def test_only_a_near_name_is_suggested() -> None:
     assert did_you_mean("tflit", ["tflite", "onnxruntime"]) == "; did you mean 'tflite'?"
     assert did_you_mean("zzz", ["tflite"]) == ""

@@ -120,6 +120,11 @@ def test_cores_of_which_nothing_is_known_may_have_been_busy_but_for_a_probe() ->
         assert energy_of(probed).is_doubtful == is_doubtful
 
 
+def test_energy_is_in_part_another_program_s_where_nothing_tells_whether_one_had_the_core() -> None:
+    blind = changed(run_of(), "network", lambda block: replace(block, delays_ns=()))
+    assert energy_of(blind).others_busy is None and energy_of(blind).is_doubtful
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

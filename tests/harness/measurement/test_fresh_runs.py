@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from factories.records import graph_hash
+from factories.sent_models import assembly_of
 from rigs.scripted_link import COOL, WEIGHED, ScriptedLink, ScriptedSource, run_scripted
 from rigs.watcher import Watcher
 
 from harness.errors import AgentError, LinkError
 from harness.estimates.latency import to_json
+from harness.measurement.workload import Model
 from harness.store import Store
 from harness.store.latencies import latencies
 
@@ -123,3 +126,33 @@ def test_a_worker_on_another_machine_than_the_campaigns_is_not_weighed_for_it(
     outcome = run_scripted(link, store, memory=True)
     assert {(one.kind, words in one.message) for one in outcome.failures} == {("conditions-changed", True)}
     assert store.fresh_runs(outcome.uses[0].configuration) == []
+
+
+class Changed(ScriptedSource):
+    """The same networks, exported anew to other bytes."""
+
+    def _model(self, number: int, purpose: str, precision: str) -> Model:
+        anew = assembly_of(b"%d" % number, digest=f"{7 + number:064x}")
+        return replace(super()._model(number, purpose, precision), assemble=lambda: anew)
+
+
+def test_the_memory_of_a_model_that_has_changed_is_not_shown_beside_the_new_ones_latency_but_measured_again(
+    store: Store,
+) -> None:
+    link = ScriptedLink()
+    configuration = run_scripted(link, store, memory=True).uses[0].configuration
+    assert latencies(store, configuration)[0].memory_bytes
+    run_scripted(link, store, Changed(), fresh=True)
+    (row,) = latencies(store, configuration)
+    assert (row.memory_bytes, row.load_ms) == (None, None)
+    run_scripted(link, store, Changed(), memory=True)
+    assert len(link.weighed) == 6 and latencies(store, configuration)[0].memory_bytes
+
+
+def test_memory_that_is_not_shown_beside_the_latency_of_another_model_is_said_once(store: Store) -> None:
+    link, observer = ScriptedLink(), Watcher()
+    configuration = run_scripted(link, store).uses[0].configuration
+    run_scripted(link, store, Changed(), memory=True, observer=observer)
+    (told,) = observer.notes
+    assert told.startswith("network 1: its model has changed since") and "--fresh" in told
+    assert latencies(store, configuration)[0].memory_bytes is None

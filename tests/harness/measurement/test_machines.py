@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from rigs.scripted_link import COOL, ScriptedLink, ScriptedSource, run_scripted
+from rigs.scripted_link import COOL, Run, ScriptedLink, ScriptedSource, run_scripted
 from rigs.watcher import Watcher
 
 from harness.store import Store
@@ -64,3 +64,30 @@ def test_a_worker_on_another_machine_than_the_campaigns_is_not_taken_for_it(stor
         "conditions-changed",
         True,
     )
+
+
+def locked_at(khz: int) -> ScriptedLink:
+    """Return a link to a machine whose two cores are locked to a clock."""
+    conditions = COOL | {"freq_khz": {core: {"min": khz, "max": khz, "current": khz} for core in "01"}}
+    link = ScriptedLink(runs=[Run(reference_ns=10**16 // khz, after=conditions)], probes=[conditions])
+    link.conditions = conditions
+    return link
+
+
+def test_latencies_at_one_locked_clock_are_not_told_by_the_reference_at_another(store: Store) -> None:
+    found = {}
+    for khz in (1_800_000, 900_000):
+        outcome = run_scripted(locked_at(khz), store)
+        assert (outcome.failures, outcome.measured) == ([], 1)
+        (row,) = latencies(store, outcome.uses[0].configuration)
+        found[khz] = row.latency_ms
+    assert found[900_000] == pytest.approx(2 * found[1_800_000], rel=0.01)
+
+
+def test_a_worker_whose_cores_are_locked_to_another_clock_than_the_campaigns_is_not_merged(
+    store: Store,
+) -> None:
+    link = locked_at(900_000)
+    link.conditions = locked_at(1_200_000).conditions
+    (failure,) = run_scripted(link, store).failures
+    assert failure.kind == "conditions-changed" and "locked_khz#1200000" in failure.message

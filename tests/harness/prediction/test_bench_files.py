@@ -13,8 +13,10 @@ import pytest
 from factories.stores import MANY, add_sessions, calibrate, networks, new_store
 
 from harness.prediction.bench_files import file_latency, write_bench_files
+from harness.prediction.space_prediction import predict_space
+from harness.query.latencies import predicted_latency
 from harness.store.configurations import ConfigurationChoice
-from space import TINY
+from space import TINY, Architecture
 from space.dataset import bench_dataset, read_dataset, write_dataset
 from space.errors import ConfigError
 
@@ -76,6 +78,8 @@ def test_latencies_other_than_the_sidecars_do_not_take_its_intervals_and_grades(
         ("grade", ["A"], "grade = "),
         ("source", "Measured", "source = 'Measured'"),
         ("source", "predicted", "source = 'predicted', grade = 'C'"),
+        ("supported", 1, "supported = 1"),
+        ("supported", False, "supported = False: true or false, and true of what is measured"),
     ],
 )
 def test_a_sidecar_with_a_row_that_says_no_such_thing_is_refused(
@@ -93,3 +97,27 @@ def test_a_file_of_whole_microseconds_has_the_sidecars_digits(written: Path) -> 
     known = ~np.isnan(cost.values)
     assert cost.values[known].tolist() == [1e3 * value for value in sidecar["latency_s"]]
     assert (cost.low[known] <= cost.values[known]).all() and (cost.values[known] <= cost.high[known]).all()
+
+
+def test_networks_unlike_any_measured_one_stay_out_of_answers_from_a_file_as_from_the_store(
+    tmp_path: Path,
+) -> None:
+    every = [Architecture.from_index(index, TINY) for index in range(len(TINY))]
+    with new_store(tmp_path / "store.sqlite") as store:
+        calibrate(store, CONFIGURATION)
+        op = every[0].blocks[0].ops[0]
+        seen = [one for one in every if op not in one.blocks[0].ops]
+        add_sessions(store, seen[:: len(seen) // 12], CONFIGURATION)
+        write_bench_files(store, tmp_path, ConfigurationChoice(device="made-up"), formats=("csv",))
+        stored, _ = predicted_latency(predict_space(store, CONFIGURATION), "made-up")
+    found, _ = file_latency(tmp_path / "blox-bench-made-up.csv", "made-up", TINY)
+    assert stored.supported is not None and found.supported is not None
+    known = ~np.isnan(found.values)
+    assert found.supported[known].tolist() == stored.supported[known].tolist()
+    assert not found.supported[known].all()
+
+
+def test_a_sidecar_of_before_leaves_no_network_out(written: Path, tmp_path: Path) -> None:
+    path = copied(written, tmp_path, lambda columns: columns.pop("supported"))  # type: ignore[arg-type,return-value]
+    found, _ = file_latency(path, "made-up", TINY)
+    assert found.supported is not None and found.supported.all()

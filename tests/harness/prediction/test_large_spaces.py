@@ -108,7 +108,11 @@ def test_memory_measured_beside_is_said_to_be_predicted_of_none(tmp_path: Path) 
     with Store(str(path)) as opened:
         (device,) = opened.configurations()
         for network in space.sample(12, seed=1):
-            changes = {"architecture": str(network), "graph_hash": network.graph_hash}
+            changes = {
+                "architecture": str(network),
+                "graph_hash": network.graph_hash,
+                "model_digest": 2 * network.graph_hash,
+            }
             opened.add_fresh_run(make_fresh_run(20_000_000, configuration=device, **changes))
     text = run(path, "predict", *CHOSEN).stdout
     assert "peak memory, load time, first run: not predicted in a space too large to list" in text

@@ -14,7 +14,7 @@ from rigs.commands import refused, run
 
 import harness
 from harness.blockwise.costs import space_costs
-from harness.prediction.fresh_costs import all_measured_costs
+from harness.prediction.fresh_costs import MeasuredCosts, all_measured_costs, measured_costs
 from harness.query.costs import fresh_cost
 from harness.query.latencies import LatencySource
 from harness.store import Store
@@ -41,7 +41,11 @@ def weigh(store: Store, architectures: Sequence[Architecture], configuration=IN_
     for number, one in enumerate(architectures):
         for _ in range(times):
             taken = true_bytes(one.index, one.config) * np.exp(rng.normal(0, 0.002))
-            changes = {"architecture": str(one), "graph_hash": one.graph_hash}
+            changes = {
+                "architecture": str(one),
+                "graph_hash": one.graph_hash,
+                "model_digest": 2 * one.graph_hash,
+            }
             load_ns = int(40e6 * np.exp(rng.normal(0, 0.02)))
             run = make_fresh_run(round(taken), configuration=configuration, number=number, load_ns=load_ns)
             store.add_fresh_run(replace(run, **changes))
@@ -80,7 +84,11 @@ def test_a_measured_network_has_the_median_of_its_processes(tmp_path: Path) -> N
     with new_store(tmp_path / "store.sqlite") as store:
         for taken in (30_000_000, 31_000_000, 50_000_000):
             run = make_fresh_run(
-                taken, configuration=IN_TINY, architecture=str(one), graph_hash=one.graph_hash
+                taken,
+                configuration=IN_TINY,
+                architecture=str(one),
+                graph_hash=one.graph_hash,
+                model_digest=2 * one.graph_hash,
             )
             store.add_fresh_run(run)
         cost, provenance = fresh_cost(store, "x:memory", IN_TINY, LatencySource())
@@ -88,7 +96,11 @@ def test_a_measured_network_has_the_median_of_its_processes(tmp_path: Path) -> N
         assert cost.low is not None and cost.low[one.index] < 31_000_000 < cost.high[one.index]  # type: ignore[index]
         assert (provenance.measured, provenance.predicted) == (1, 0)
         again = make_fresh_run(
-            29_000_000, configuration=IN_TINY, architecture=str(one), graph_hash=one.graph_hash
+            29_000_000,
+            configuration=IN_TINY,
+            architecture=str(one),
+            graph_hash=one.graph_hash,
+            model_digest=2 * one.graph_hash,
         )
         store.add_fresh_run(again)  # what was computed before counts no more
         assert fresh_cost(store, "x:memory", IN_TINY, LatencySource())[0].values[one.index] == 30_500_000
@@ -226,7 +238,8 @@ def weighed(store: Store, memory_bytes: int, started_utc: str, **changes: object
     (one,) = TINY.sample(1, seed=1)
     for _ in range(3):
         run = make_fresh_run(memory_bytes, configuration=IN_TINY, started_utc=started_utc)
-        store.add_fresh_run(replace(run, architecture=str(one), graph_hash=one.graph_hash, **changes))
+        named = {"architecture": str(one), "graph_hash": one.graph_hash, "model_digest": 2 * one.graph_hash}
+        store.add_fresh_run(replace(run, **(named | changes)))
 
 
 def test_processes_of_a_model_that_has_changed_since_do_not_count(tmp_path: Path) -> None:
@@ -235,10 +248,25 @@ def test_processes_of_a_model_that_has_changed_since_do_not_count(tmp_path: Path
         calibrate(store, IN_TINY)
         add_sessions(store, [one], IN_TINY)
         weighed(store, 90_000_000, "2024-05-01T00:00:00.000+00:00", model_digest="0" * 64)
-        weighed(store, 30_000_000, "2024-05-02T00:00:00.000+00:00", model_digest="1" * 64)
+        (row,) = latencies(store, IN_TINY)
+        assert row.memory_bytes is None and measured_memory(store) is None, "it is another model's"
+        weighed(store, 30_000_000, "2024-05-02T00:00:00.000+00:00")
+        weighed(store, 60_000_000, "2024-05-03T00:00:00.000+00:00", model_digest="1" * 64)
         cost, _ = fresh_cost(store, "x:memory", IN_TINY, LatencySource())
         (row,) = latencies(store, IN_TINY)
     assert cost.values[one.index] == row.memory_bytes == 30_000_000
+
+
+def measured_memory(store: Store) -> MeasuredCosts | None:
+    return measured_costs(store, IN_TINY, "memory", TINY, coverage=0.9)
+
+
+def test_of_a_network_without_a_latency_the_memory_of_its_last_model_counts(tmp_path: Path) -> None:
+    with new_store(tmp_path / "store.sqlite") as store:
+        weighed(store, 90_000_000, "2024-05-01T00:00:00.000+00:00", model_digest="0" * 64)
+        weighed(store, 30_000_000, "2024-05-02T00:00:00.000+00:00", model_digest="1" * 64)
+        found = measured_memory(store)
+    assert found is not None and found.values.tolist() == [30_000_000]
 
 
 def test_a_peak_that_holds_what_putting_the_model_together_took_is_no_memory_of_it(tmp_path: Path) -> None:

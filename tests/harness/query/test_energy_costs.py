@@ -39,7 +39,11 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if number == 3:
                 busy = tuple(replace(block, others_busy=0.9) for block in taken.blocks)
                 taken = replace(taken, blocks=busy)
-            store.add_block_run(replace(taken, architecture=str(one), graph_hash=one.graph_hash))
+            store.add_block_run(
+                replace(
+                    taken, architecture=str(one), graph_hash=one.graph_hash, model_digest=2 * one.graph_hash
+                )
+            )
     return path
 
 
@@ -80,7 +84,9 @@ def weigh(store: Store, count: int, scatter: float, seed: int = 3) -> None:
     for one in TINY.sample(count, seed=1):
         powers = np.exp(rng.normal(0, scatter, 60))
         taken = make_energy_run(network_w=true_mj(one) / 5, configuration=IN_TINY, scatter=powers)
-        store.add_block_run(replace(taken, architecture=str(one), graph_hash=one.graph_hash))
+        store.add_block_run(
+            replace(taken, architecture=str(one), graph_hash=one.graph_hash, model_digest=2 * one.graph_hash)
+        )
 
 
 def test_energy_of_other_networks_is_predicted_with_an_interval_that_holds_it(tmp_path: Path) -> None:
@@ -111,7 +117,13 @@ def measure_otherwise(store: Store, networks: Sequence[Architecture], started_ut
     """Store energies by a battery that tells three times as much."""
     for one in networks:
         taken = make_energy_run(network_w=3 * true_mj(one) / 5, configuration=IN_TINY, kind="battery")
-        run = replace(taken, architecture=str(one), graph_hash=one.graph_hash, started_utc=started_utc)
+        run = replace(
+            taken,
+            architecture=str(one),
+            graph_hash=one.graph_hash,
+            model_digest=2 * one.graph_hash,
+            started_utc=started_utc,
+        )
         store.add_block_run(run)
 
 
@@ -153,7 +165,15 @@ def test_a_prediction_names_the_sensor_of_its_energies_and_what_it_leaves_out(
         taken = make_energy_run(network_w=90.0, configuration=IN_TINY, kind="battery")
         one = networks(5, TINY)[4]
         old = "2020-01-01T00:00:00.000+00:00"
-        store.add_block_run(replace(taken, architecture=str(one), graph_hash=one.graph_hash, started_utc=old))
+        store.add_block_run(
+            replace(
+                taken,
+                architecture=str(one),
+                graph_hash=one.graph_hash,
+                model_digest=2 * one.graph_hash,
+                started_utc=old,
+            )
+        )
         table = harness.predict(store, device="made-up", threads=IN_TINY.threads, log=told.append)
     first, other = (table.at(networks(5, TINY)[place]) for place in (0, 4))
     assert (first.energy_sensor, first.energy_mj) == ("rapl", pytest.approx(40.0, rel=0.01))
@@ -168,7 +188,15 @@ def test_results_name_the_sensor_of_each_energy(path: Path, tmp_path: Path) -> N
     with Store(str(copy)) as store:
         taken = make_energy_run(network_w=90.0, configuration=IN_TINY, kind="battery")
         new = "2099-01-01T00:00:00.000+00:00"
-        store.add_block_run(replace(taken, architecture=str(one), graph_hash=one.graph_hash, started_utc=new))
+        store.add_block_run(
+            replace(
+                taken,
+                architecture=str(one),
+                graph_hash=one.graph_hash,
+                model_digest=2 * one.graph_hash,
+                started_utc=new,
+            )
+        )
     done = run(copy, "results")
     told = {
         tuple(line.split()[:: len(line.split()) - 1]) for line in done.stdout.splitlines() if "+-" in line

@@ -216,7 +216,11 @@ def test_what_is_measured_and_predicted_is_counted_by_networks(
         assert (told.measured, told.predicted) == (rows, networks - rows)
         assert latency_files(written.paths[:1]) == {"made-up": written.paths[0]}
         for network in names:  # in fresh processes, by both names
-            fresh = {"architecture": str(network), "graph_hash": network.graph_hash}
+            fresh = {
+                "architecture": str(network),
+                "graph_hash": network.graph_hash,
+                "model_digest": 2 * network.graph_hash,
+            }
             store.add_fresh_run(make_fresh_run(20_000_000, configuration=configuration, **fresh))
         found = measured_costs(store, configuration, "memory", config, coverage=0.9)
     assert found is not None and len(found.indices) == 1

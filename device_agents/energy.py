@@ -20,6 +20,8 @@ RAPL_ZONES = ("package-", "dram")
 # Rails that a whole Jetson module takes its power from; boards without one of these have no sum but that of all their rails.
 # Jetson Linux Developer Guide, "Platform Power and Performance", power monitors (INA3221).
 WHOLE_RAILS = ("VDD_IN", "POM_5V_IN")
+# Of an AGX Orin, taken from VIN_SYS_5V0, whose power holds its own. The same guide, "Jetson AGX Orin Series".
+PART_RAILS = ("VDDQ_VDD2_1V8AO",)
 INA_CHANNELS = (1, 2, 3)  # in4 to in7 are shunt voltages. https://docs.kernel.org/hwmon/ina3221.html
 
 
@@ -162,11 +164,10 @@ def ina3221(filesystem: Path) -> Meter:
     if not rails:
         raise Absent("INA3221: no such power monitor in /sys/class/hwmon")
     whole = {label: read for label, read in rails.items() if label in WHOLE_RAILS}
-    for read in (whole or rails).values():
+    counted = whole or {label: read for label, read in rails.items() if label not in PART_RAILS} or rails
+    for read in counted.values():
         read()
-    return Meter(
-        "ina3221", "rails %s of the board" % ", ".join(sorted(whole or rails)), {}, whole or rails, {}
-    )
+    return Meter("ina3221", "rails %s of the board" % ", ".join(sorted(counted)), {}, counted, {})
 
 
 def battery(filesystem: Path) -> Meter:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any, Callable
+from typing import Any, Callable, Mapping, Sequence
 
 PLAUSIBLE_TEMP_C = (-60.0, 200.0)
 # In what Android says of its thermal service: no HAL, an old one, or one without thresholds, a line each.
 NO_THROTTLING = r"HAL Ready: false|ThermalHAL 1\.0|Temperature static thresholds from HAL:\r?\n(?!\t)"
+# How types of cooling devices begin that hold a clock down for heat: Linux, drivers/thermal/cpufreq_cooling.c and
+# devfreq_cooling.c, before 5.13 and since; and a Coral on PCIe. A fan is another.
+CLOCK_CAPS = ("thermal-cpufreq-", "cpufreq-", "thermal-devfreq-", "devfreq-", "apex_")
 
 
 def parse_switch(text: str) -> bool:
@@ -107,6 +110,12 @@ def parse_temp_c(text: str) -> float:
     return temp_c
 
 
+def parse_trips(trips_c: Sequence[float], text: str) -> int:
+    """Return how many trip points a temperature has reached."""
+    temp_c = parse_temp_c(text)
+    return sum(temp_c >= trip_c for trip_c in trips_c)
+
+
 def parse_throttled(text: str) -> int:
     """Return the flags of `vcgencmd get_throttled`, or of the firmware's file: 0 to 3 now, 16 to 19 since boot."""
     match = re.fullmatch(r"(?:throttled=0x|0x)?([0-9a-fA-F]+)\s*", text)
@@ -152,6 +161,11 @@ def parse_count(text: str) -> int:
     return value
 
 
+def clock_caps(cooling: Mapping[str, Any]) -> list[str]:
+    """Return those of {cooling device: state} that hold a clock down now."""
+    return [name for name, state in cooling.items() if name.startswith(CLOCK_CAPS) and state != 0]
+
+
 def parse_cell(text: str) -> int:
     """Return a number of the device tree, four bytes, read as latin-1."""
     if len(text) != 4:
@@ -175,9 +189,10 @@ def parse_tegrastats(line: str) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for name, key in (("GR3D_FREQ", "gpu"), ("EMC_FREQ", "memory")):
-        match = re.search(r"\b%s (\d+)%%(?:@\[?([\d,]+)\]?)?(?= |$)" % name, line.strip())
+        match = re.search(r"\b%s (?:(\d+)%%)?(?:@\[?([\d,]+)\]?)?(?= |$)" % name, line.strip())
         if match:
-            found[key + "_percent"] = float(match.group(1))
+            if match.group(1):
+                found[key + "_percent"] = float(match.group(1))
             if match.group(2):
                 found[key + "_mhz"] = float(max(int(clock) for clock in match.group(2).split(",") if clock))
     if not found or not re.search(r"\bRAM \d+/\d+MB", line):

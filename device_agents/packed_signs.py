@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Dict, Sequence, Tuple
 
 from device_agents.clean_runs import DISTURBED_SHARE, CleanRuns
+from device_agents.facts import clock_caps
 from device_agents.packed_agent import Answer
 
 SINCE_BOOT = 16  # by how much a Raspberry Pi's marks since its start are shifted
@@ -134,6 +135,7 @@ def throttles(conditions: Answer, limits: dict[str, Any]) -> bool:
         conditions.get("thermal_status", 0) > 0
         or conditions.get("throttled", 0) & limits["pi_mask"]
         or conditions.get("undervoltage", 0)
+        or clock_caps(conditions.get("cooling", {}))
         or reasons
     )
 

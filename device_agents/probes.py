@@ -44,6 +44,7 @@ MACHINE_FILES = (
     "etc/machine-id",
     "data/data/com.termux/files/usr/etc/ssh/ssh_host_ed25519_key.pub",
 )
+APEX = "sys/class/apex"  # Corals on PCIe
 PROCESS_IDS = "proc/self/ns/pid"
 HOSTS_PROCESS_IDS = "pid:[4026531836]"  # Linux's PROC_PID_INIT_INO
 
@@ -116,6 +117,9 @@ class Probes:
         for folder in hwmon_folders(Reading(self._filesystem)).get("rpi_volt", []):
             path = "%s/%s/in0_lcrit_alarm" % (root, folder)
             sources.append(Source("", "undervoltage", path, facts.parse_alarm))
+        for kind, file, parse in cooling_devices(Reading(self._filesystem)):
+            if kind.startswith(facts.CLOCK_CAPS):
+                sources.append(Source("cooling", kind, "%s/%s" % (root, file), parse))
         for key, file in over_current_counts(Reading(self._filesystem)).items():
             sources.append(Source("over_current", key, "%s/%s" % (root, file), facts.parse_count))
         sources.append(Source("", "load_1m", "%s/proc/loadavg" % root, facts.parse_load_1m))
@@ -213,12 +217,11 @@ class Probes:
     def _read_cooling(self, reading: Reading, values: dict[str, Any]) -> None:
         """Read the highest state of each kind of cooling device: a fan, or a cap on a cluster's clock."""
         cooling: dict[str, int] = {}
-        for folder in reading.folders("sys/class/thermal", "cooling_device*"):
-            found: dict[str, Any] = {}
-            reading.file(found, "type", "%s/type" % folder, facts.parse_word, "cooling")
-            reading.file(found, "state", "%s/cur_state" % folder, facts.parse_count, "cooling")
-            if len(found) == 2:
-                cooling[found["type"]] = max(found["state"], cooling.get(found["type"], 0))
+        for kind, file, parse in cooling_devices(reading):
+            found: dict[str, int] = {}
+            reading.file(found, "state", file, parse, "cooling")
+            if found:
+                cooling[kind] = max(found["state"], cooling.get(kind, 0))
         keep(values, cooling=cooling)
 
     def _read_gpus(
@@ -231,10 +234,11 @@ class Probes:
         reading.take(values, "gpus", ask, facts.parse_gpus, "gpus")
         for gpu in self._used(reading, values.get("gpus", []), variables, device_id):
             gpu["used"] = True
-            if self._has_own_process_ids():  # nvidia-smi lists no program of others then
-                ask = partial(self._gpu_load, load_of(gpu["index"]))
-                reading.take(gpu, "busy_percent", ask, facts.parse_percent, "gpus")
-            else:
+            ask = partial(
+                self._gpu_load, load_of(gpu["index"])
+            )  # of programs that draw, too, which are listed nowhere
+            reading.take(gpu, "busy_percent", ask, facts.parse_percent, "gpu_load")
+            if not self._has_own_process_ids():  # else nvidia-smi lists no program of others
                 ask = partial(self._run_command, programs_on(gpu["index"]))
                 reading.take(gpu, "programs", ask, facts.parse_gpu_programs, "gpus")
 
@@ -340,14 +344,37 @@ def over_current_counts(reading: Reading) -> dict[str, str]:
     return {Path(file).name.split("_")[0]: file for file in files}
 
 
+def cooling_devices(reading: Reading) -> list[tuple[str, str, Callable[[str], int]]]:
+    """Return the type of each cooling device, and the file that tells how hard it works, with its parser.
+
+    A Coral on PCIe is one of its own: it halves its clock at each of its trip points. https://coral.ai/docs/pcie-parameters/
+    """
+    found: list[tuple[str, str, Callable[[str], int]]] = []
+    for folder in reading.folders("sys/class/thermal", "cooling_device*"):
+        kind: dict[str, str] = {}
+        reading.file(kind, "type", "%s/type" % folder, facts.parse_word, "cooling")
+        if kind:
+            found.append((kind["type"], "%s/cur_state" % folder, facts.parse_count))
+    for folder in reading.folders(APEX, "apex_*"):
+        trips_c: dict[str, float] = {}
+        for name in ("trip_point%d_temp" % number for number in range(3)):
+            reading.file(trips_c, name, "%s/%s" % (folder, name), facts.parse_temp_c, "cooling")
+        if trips_c:
+            parse = partial(facts.parse_trips, list(trips_c.values()))
+            found.append((Path(folder).name, "%s/temp" % folder, parse))
+    return found
+
+
 def thermal_zones(reading: Reading) -> dict[str, str]:
-    """Return {name: folder} of the thermal zones, a name that comes again with its zone's."""
+    """Return {name: folder} of the thermal zones, a name that comes again with its zone's, and of Corals on PCIe."""
     zones: dict[str, str] = {}
     for zone in reading.folders("sys/class/thermal", "thermal_zone*"):
         name: dict[str, str] = {}
         reading.file(name, "type", "%s/type" % zone, facts.parse_word, "temps_c")
         key = name.get("type", Path(zone).name)
         zones["%s.%s" % (key, Path(zone).name) if key in zones else key] = zone
+    for folder in reading.folders(APEX, "apex_*"):
+        zones[Path(folder).name] = folder
     return zones
 
 

@@ -33,7 +33,7 @@ from space import SpaceConfig
 OUTPUT_VALUES = 8
 OUTPUTS = 8
 MOST_VALUES = 1 << 20
-IMAGE_GROUPS = 8
+IMAGE_GROUPS = 64
 PERIOD = 61
 SIGNS = [
     1 if place < OUTPUT_VALUES or pow(place, PERIOD // 2, PERIOD) == 1 else -1 for place in range(PERIOD)
@@ -67,7 +67,9 @@ def judged_parts(output: npt.NDArray[Any], batch: int = 1) -> list[npt.NDArray[n
 
 
 def image_groups(images: int) -> list[tuple[int, int]]:
-    """Return beginning and end of the groups of a batch's images: the first, the last, and up to six of those between."""
+    """Return beginning and end of the groups of a batch's images: each image of up to 64, else the first, the last, and
+    groups of those between.
+    """
     between = IMAGE_GROUPS - 2
     cuts = {1 + (images - 2) * place // between for place in range(between + 1)} if images > 1 else set()
     return list(pairwise(sorted(cuts | {0, images})))
@@ -104,7 +106,7 @@ class ExpectedOutputs:
         Of a `batch` they are of each group of images.
         Raises: ConversionError when torch is absent or fails, or the weights do not fit.
         """
-        kept = name if batch == 1 else f"{name} in groups of a batch of {batch}"
+        kept = name if batch == 1 else f"{name} in {IMAGE_GROUPS} groups of a batch of {batch}"
         with self._lock:
             if self._values is None:
                 self._values = read_values(self._path)

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from exporters import onnx_linking, tflite_layout, tflite_linking
 from exporters.cache import ExportedFragment, FragmentCache, cache_key
-from exporters.conversion import EXPORTER_VERSION, convert_fragments, converter_versions
+from exporters.conversion import CHECKS_VERSION, EXPORTER_VERSION, convert_fragments, converter_versions
 from exporters.errors import ConversionError
 from exporters.fragments import (
     GLUE,
@@ -211,17 +211,18 @@ def _load_fragments(
     source = weights.checkpoint
     wanted = all_fragments(config) if source is None else fragments_of(source.architecture)
     versions = converter_versions(format, precision)
+    facts = {
+        "exporter": EXPORTER_VERSION,
+        "converters": versions,
+        "format": format,
+        "precision": precision,
+        "weights": weights.identity,
+    }
+    if source is not None or config.chain is not None:
+        facts["checks"] = CHECKS_VERSION
     keys = {
         fragment: cache_key(
-            {
-                "exporter": EXPORTER_VERSION,
-                "converters": versions,
-                "format": format,
-                "precision": precision,
-                "space": _identity(fragment, config, format, precision),
-                "weights": weights.identity,
-                "fragment": str(fragment),
-            }
+            facts | {"space": _identity(fragment, config, format, precision), "fragment": str(fragment)}
         )
         for fragment in wanted
     }

@@ -19,7 +19,7 @@ from typing import Any
 from exporters.cache import cache_key
 from exporters.conversion import RUNNERS, installed_version
 from exporters.errors import ConversionError
-from exporters.expected import append_values, read_values
+from exporters.expected import IMAGE_GROUPS, append_values, read_values
 from exporters.processes import ProcessEnded, answer_apart
 from exporters.recipe import Format
 from space.text import printable
@@ -82,7 +82,7 @@ def own_outputs(run: OwnRun, cache_dir: Path) -> tuple[float, ...]:
         "signature": run.signature,
     }
     if run.batch > 1:
-        facts["images"] = run.batch
+        facts["images"] = [run.batch, IMAGE_GROUPS]
     path, name = cache_dir / "expected" / "files.jsonl", cache_key(facts)
     kept = read_values(path).get(name)
     if kept is None:

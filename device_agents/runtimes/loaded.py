@@ -9,7 +9,7 @@ from typing import Any, Callable, Iterable, NamedTuple, Sequence, Tuple
 OUTPUT_VALUES = 8  # that each output is judged by
 OUTPUTS = 8  # of a model that are judged
 MOST_VALUES = 1 << 20  # of an output that are read
-IMAGE_GROUPS = 8  # of a batch that are judged, each by sums of its own
+IMAGE_GROUPS = 64  # of a batch that are judged, each by sums of its own
 VALUES_AT_ONCE = 1 << 16  # of an input, that are made
 PERIOD = 61  # of the signs, a prime: rows, channels and images are seldom as long as some of it
 # Legendre's symbol, as good as drawn by lot; the first values stand for themselves.
@@ -251,11 +251,12 @@ def judged_parts(values: Any, images: int) -> list[Any]:
 
 
 def image_groups(images: int) -> list[tuple[int, int]]:
-    """Return beginning and end of the groups of a batch's images: the first, the last, and up to six of those between.
+    """Return beginning and end of the groups of a batch's images: each image of up to 64, else the first, the last, and
+    groups of those between.
 
     One false image stands out in a small group; among all images of a large batch its share is within what int8 rounds away.
 
-    >>> image_groups(1), image_groups(3), image_groups(14)[:3]
+    >>> image_groups(1), image_groups(3), image_groups(126)[:3]
     ([(0, 1)], [(0, 1), (1, 2), (2, 3)], [(0, 1), (1, 3), (3, 5)])
     """
     between = IMAGE_GROUPS - 2

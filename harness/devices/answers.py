@@ -37,6 +37,7 @@ Core = Annotated[int, Field(ge=0, lt=MAX_CORES)]
 Cores = Annotated[list[Core], Field(max_length=MAX_CORES)]
 CoreText = Annotated[str, Field(pattern=r"^[0-9]{1,4}$")]
 Count = Annotated[int, Field(ge=0, lt=_MAX_INTEGER)]
+Integer = Annotated[int, Field(gt=-_MAX_INTEGER, lt=_MAX_INTEGER)]
 Positive = Annotated[int, Field(gt=0, lt=_MAX_INTEGER)]
 Finite = Annotated[float, Field(gt=-1e18, lt=1e18, allow_inf_nan=False)]
 Nanoseconds = Annotated[float, Field(ge=0, lt=1e12, allow_inf_nan=False)]
@@ -46,8 +47,8 @@ Celsius = Annotated[float, Field(ge=-300, le=2000)]
 Times = Annotated[list[Positive], Field(max_length=MAX_RUNS)]
 Waits = Annotated[list[Count], Field(max_length=MAX_RUNS)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-# Eight of each of up to eight outputs, of a batch of each of up to eight groups of images.
-Sums = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(max_length=512)]
+# Eight of each of up to eight outputs, of a batch of each of up to 64 groups of images.
+Sums = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(max_length=4096)]
 
 Version = Annotated[list[Annotated[int, Field(ge=0, lt=1000)]], Field(min_length=3, max_length=3)]
 Packages = Annotated[dict[Name, Name], Field(max_length=1000)]
@@ -488,6 +489,7 @@ class SampleEvent(Said):
     max_khz: Annotated[dict[CoreText, Count], Field(max_length=MAX_CORES)] = {}
     governors: Annotated[dict[CoreText, Name], Field(max_length=MAX_CORES)] = {}
     over_current: Annotated[dict[Name, Count], Field(max_length=16)] = {}
+    cooling: Annotated[dict[Name, Count], Field(max_length=512)] = {}
     temps_c: Annotated[dict[Name, Celsius], Field(max_length=512)] = {}
     throttled: Count = 0
     undervoltage: Annotated[int, Field(ge=0, le=1)] = 0
@@ -575,7 +577,8 @@ class EnergyEvent(Said):
     event: Literal["energy"]
     at_ns: Positive
     uj: Annotated[dict[Name, Count], Field(max_length=64)] = {}
-    uw: Annotated[dict[Name, Count], Field(max_length=64)] = {}
+    # A rail at rest may read a little below zero.
+    uw: Annotated[dict[Name, Integer], Field(max_length=64)] = {}
 
 
 class BeganEvent(Said):

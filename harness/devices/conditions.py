@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from device_agents.facts import CLOCK_CAPS, clock_caps
 from harness.records import BlockRun, SessionRecord
 from space.text import counted
 
@@ -23,6 +24,7 @@ REMEDIES = {
     "frequency capped": f"the firmware holds the clock down for heat or a weak supply: {_COOLING}, and check the supply",
     "throttled": f"the board is at its limit of heat (80 to 85 C), or its supply is weak: {_COOLING}, and check the supply",
     "soft temperature limit": f"{_COOLING}; a Raspberry Pi 3 B+ begins at 60 C, temp_soft_limit=70 in config.txt moves that",
+    **dict.fromkeys(CLOCK_CAPS, _COOLING),
     "battery saver": "charge the phone, or switch battery saver off (Settings, Battery)",
     "over-current": "take a stronger power supply, or a lower power mode (jetson_power_mode in devices.toml)",
 }
@@ -120,6 +122,8 @@ def throttle_signs(conditions: Mapping[str, Any], cores: Sequence[int] = ()) -> 
         signs.append(f"Raspberry Pi throttled: {causes}")
     if _integer(conditions.get("undervoltage")) and PI_BITS[1] not in causes:
         signs.append("Raspberry Pi's supply: under-voltage")
+    if caps := clock_caps(_table(conditions.get("cooling"))):
+        signs.append(f"clocks held down for heat: {', '.join(caps)}")
     for index, gpu in enumerate(_gpus(conditions)):
         causes = _causes(_integer(gpu.get("reasons")), NVIDIA_BITS)
         if causes:
@@ -168,7 +172,9 @@ def _others(count: int, gpus: Sequence[Mapping[str, Any]]) -> str:
         return f"{counted(count, 'other program')} had the GPU open"
     busy = max((_integer(gpu.get("busy_percent")) for gpu in gpus), default=0)
     return (
-        f"programs that a container does not see kept the GPU busy, {busy} %," if busy > IDLE_PERCENT else ""
+        f"programs that nvidia-smi does not list here kept the GPU busy, {busy} %,"
+        if busy > IDLE_PERCENT
+        else ""
     )
 
 
@@ -203,7 +209,7 @@ def throttle_remedy(signs: Sequence[str]) -> str:
     """Return the remedy for signs of throttling: of each cause whose remedy is known, else of any."""
     causes = [cause for sign in signs for cause in sign.partition(": ")[2].split(", ")]
     known = [remedy for name, remedy in REMEDIES.items() if any(cause.startswith(name) for cause in causes)]
-    return "; ".join(known) or ANY_THROTTLING
+    return "; ".join(dict.fromkeys(known)) or ANY_THROTTLING
 
 
 def closed_gates(conditions: Mapping[str, Any], start_conditions: Mapping[str, Any]) -> dict[str, str]:

@@ -474,6 +474,14 @@ def _board(conditions: Mapping[str, Any]) -> list[Check]:
         checks.append(Check(status="ok", name="fan", found=f"{name}: {rpm} rpm"))
     if "power_mode" in conditions:
         checks.append(Check(status="ok", name="power mode", found=str(conditions["power_mode"])))
+    elif any(word in str(conditions.get("board", "")).lower() for word in ("jetson", "nvidia")):
+        reason = conditions.get("probe_errors", {}).get("power_mode", "no nvpmodel, as in a container")
+        remedy = (
+            "keep the board in one mode, or let harness reach the board itself: sessions of two modes would count as one "
+            "device's"
+        )
+        found = f"which mode the board is in cannot be read: {reason}"
+        checks.append(Check(status="warn", name="power mode", found=found, remedy=remedy))
     return checks
 
 
@@ -485,9 +493,11 @@ def _gpu_text(gpu: Mapping[str, Any]) -> str:
         "max_clock_mhz": "{:.0f} MHz at most",
         "power_w": "{:.0f} W",
         "programs": "{} programs on it",
-        "busy_percent": "{} % busy, other programs are not seen from a container",
+        "busy_percent": "{} % busy",
     }
     values = [text.format(gpu[key]) for key, text in known.items() if key in gpu]
+    if "busy_percent" in gpu and "programs" not in gpu:
+        values.append("other programs are not seen from a container")
     return ", ".join([f"{gpu.get('index', '?')}: {gpu.get('name', 'no name told')}", *values])
 
 

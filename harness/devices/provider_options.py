@@ -70,6 +70,12 @@ _OWN: Mapping[str, Mapping[str, str]] = {
     "openvino": {"num_of_threads": "threads = N, or --threads"},
     "xnnpack": {"intra_op_num_threads": "threads = N, or --threads"},
 }
+_UNNAMED_DEVICES = (
+    "AUTO",
+    "HETERO",
+    "MULTI",
+    "BATCH",
+)  # https://docs.openvino.ai, "Inference Devices and Modes"
 _WORDS_FOR_TRUTH = ("openvino", "dml")  # the others take 1 and 0
 
 
@@ -106,6 +112,11 @@ def _check(provider: str, name: str, value: Value) -> None:
         )
         raise ValueError(
             f"{provider} has no option {name!r}{did_you_mean(name, known or ())}{there if known is not None else ''}"
+        )
+    if name == "device_type" and str(value).startswith(_UNNAMED_DEVICES):
+        raise ValueError(
+            f"{provider}: {name} = {value!r}: OpenVINO would choose where a model computes, or share it out, and not tell; "
+            "name one device: CPU, GPU, GPU.1 or NPU"
         )
     _check_value(provider, name, value)
 

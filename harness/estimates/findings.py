@@ -13,6 +13,7 @@ from math import inf
 from statistics import fmean, median
 from typing import Literal
 
+from device_agents.runtimes import uses_accelerator
 from harness.devices.conditions import (
     ANY_THROTTLING,
     earlier_throttling,
@@ -67,7 +68,7 @@ from harness.estimates.reference import (
     session_pace_ns,
 )
 from harness.estimates.series import drift_of, severe_outliers, two_modes
-from harness.records import ReferenceLatency, SessionRecord
+from harness.records import Configuration, ReferenceLatency, SessionRecord
 from space.statistics import normal
 from space.text import counted
 
@@ -104,6 +105,7 @@ Kind = Literal[
     "outliers",
     "unpinned",
     "battery",
+    "screen",
     "no-device-time",
 ]
 Grade = Literal["A", "B", "C", "D"]
@@ -184,6 +186,7 @@ def check_network(
         _outliers(used),
         _unpinned(used),
         _battery(used),
+        _screen(used),
         _no_device_time(used),
     ]
     return [finding for finding in found if finding is not None]
@@ -392,7 +395,7 @@ _LEFT_OUT: Mapping[Kind, tuple[str, str]] = {
     "hot": ("began although the device was not fit", "let the device cool or give it a fan"),
     "gpu-shared": (
         "ran beside other programs on the GPU",
-        "end what nvidia-smi lists, or take a GPU of your own",
+        "end what nvidia-smi lists and what draws by it, or take a GPU of your own",
     ),
 }
 
@@ -499,23 +502,35 @@ def _gpu_shared(sessions: Sequence[SessionRecord]) -> Finding | None:
     return Finding(
         kind="gpu-shared",
         message=f"{' or '.join(dict.fromkeys(told))} in {_of(told, sessions)}: what its kernels took shows in no run's wait",
-        remedy=f"end what nvidia-smi lists, or take a GPU of your own; then {_FRESH}",
+        remedy=f"end what nvidia-smi lists and what draws by it, or take a GPU of your own; then {_FRESH}",
         cap="D",
     )
 
 
 def _gpu_unseen(sessions: Sequence[SessionRecord]) -> Finding | None:
-    unseen = [one for one in sessions if one.configuration.uses_gpu and not gpu_is_watched(one)]
+    unseen = [one for one in sessions if _may_be_shared(one.configuration) and not gpu_is_watched(one)]
     if not unseen:
         return None
     was_idle = all(map(gpu_was_idle, unseen))
-    message = f"which other programs used the GPU is not known in {_of(unseen, sessions)}"
+    what = "GPU" if unseen[0].configuration.uses_gpu else "accelerator"
+    message = f"which other programs used the {what} is not known in {_of(unseen, sessions)}"
     return Finding(
         kind="gpu-unseen",
         message=f"{message}; just before it computed next to nothing" if was_idle else message,
         remedy=f"see that nothing else uses it, in a container by the host's process ids (docker --pid=host); then {_FRESH}",
         cap="B" if was_idle else "C",
     )
+
+
+def _may_be_shared(configuration: Configuration) -> bool:
+    """Return whether other programs may compute beside a session, where no core shows it.
+
+    Not on an Edge TPU, which its driver gives to one process alone, nor where OpenVINO is left on the CPU, its default.
+    """
+    name, options = configuration.provider.lower(), configuration.provider_options.lower().split()
+    devices = [option for option in options if option.startswith("device_type=")]
+    is_on_cpu = name.startswith("openvino") and devices in ([], ["device_type=cpu"])
+    return uses_accelerator(name) and not is_on_cpu and not name.startswith("edgetpu")
 
 
 def _waited(sessions: Sequence[SessionRecord]) -> Finding | None:
@@ -855,6 +870,24 @@ def _battery(sessions: Sequence[SessionRecord]) -> Finding | None:
         kind="battery",
         message=f"the device ran on its battery in {_of(drained, sessions)}: it may save power",
         remedy=f"plug it in, then {_FRESH}",
+    )
+
+
+def _screen(sessions: Sequence[SessionRecord]) -> Finding | None:
+    """A phone whose screen was not the same throughout, as adb tells it."""
+    told = [
+        {str(conditions["screen"]) for conditions in around if "screen" in conditions}
+        for session in sessions
+        for around in [(session.conditions_before, session.conditions_after)]
+    ]
+    if len(set().union(*told)) < 2:
+        return None
+    return Finding(
+        kind="screen",
+        message=f"the phone's screen was off around {_of([one for one in told if 'off' in one], sessions)} and on around "
+        f"{_of([one for one in told if 'on' in one], sessions)}: Android gives apps other cores and clocks while it is off, and "
+        "draws by the GPU while it is on",
+        remedy=f"keep it as it will be when the model is used (on: Developer options, Stay awake); then {_FRESH}",
     )
 
 

@@ -22,9 +22,10 @@ from typing import Any, Final
 from device_agents.facts import parse_machine_id
 from device_agents.names import short_provider
 from harness.devices.adb import benchmark_model
-from harness.devices.adb.answers import NotTold, parse_battery_saver, parse_thermal
+from harness.devices.adb.answers import NotTold, parse_thermal
 from harness.devices.adb.benchmark_model import PROVIDERS, Averages, NotAverages, parse_averages
 from harness.devices.adb.client import Adb
+from harness.devices.adb.watch import slow_conditions
 from harness.devices.config import AdbDevice, Format, parse_runtime
 from harness.devices.connection import RECONNECT_WAITS_S, new_owner
 from harness.devices.phone_lock import held_phone
@@ -180,7 +181,7 @@ class _Phone:
         self._line(["chmod", "755", self._program])
         self.hello = {"platform": {"machine": self._line(["uname", "-m"])}}
         model = self._line(["getprop", "ro.product.model"])
-        self.conditions = ({"cpu_model": model} if model else {}) | self.held_back()
+        self.conditions = ({"cpu_model": model} if model else {}) | self.conditions_now()
         if known := parse_machine_id(self._line(["getprop", "ro.serialno"])):
             self.conditions["machine_id"] = known
 
@@ -233,13 +234,9 @@ class _Phone:
                 return
         raise error
 
-    def held_back(self) -> dict[str, Any]:
-        """Return Android's thermal status and whether battery saver is on, as far as it tells. Raises: as `thermal`."""
-        said = self.adb.shell(["settings", "get", "global", "low_power"]).stdout.decode("utf-8", "replace")
-        told = self.thermal()
-        with suppress(NotTold, ValueError):
-            told["battery_saver"] = parse_battery_saver(said)
-        return told
+    def conditions_now(self) -> dict[str, Any]:
+        """Return Android's thermal status, battery, screen and battery saver, as far as it tells. Raises: as `thermal`."""
+        return slow_conditions(self.adb) | self.thermal()
 
     def thermal(self) -> dict[str, Any]:
         """Return Android's thermal status, nothing where this phone does not tell it. Raises: LinkError, DeviceError."""
@@ -361,7 +358,7 @@ class _Sessions:
         reference = self._phone.put(beside.whole(), beside.digest, [assembly.digest])
         started_utc, begin_s = self._now_utc(), time.monotonic()
         loaded, reference_loaded = self._trial(graph), self._trial(reference)
-        conditions = self._phone.conditions | self._phone.held_back()
+        conditions = self._phone.conditions | self._phone.conditions_now()
         slices, samples = [], []
         loop_s = time.monotonic()
         for _ in range(SLICES):
@@ -380,7 +377,7 @@ class _Sessions:
                 )
             )
         end_s = time.monotonic()
-        conditions_after = self._phone.held_back()
+        conditions_after = self._phone.conditions_now()
         self._check_cores()
         return SessionRecord(
             session_id=str(uuid.uuid4()),

@@ -294,7 +294,7 @@ class _CampaignRun:
         lacking = sum(len({id(unit) for batch in one.batches for unit in batch}) for one in rounds)
         self._outcome.reused += len(use.models) * self._options.sessions_each - lacking
         self._report_planned(sum(one.sessions for one in rounds))
-        if rounds and use.machine_id and not self._work.is_record:
+        if rounds and use.machine_id:
             others = len(self._store.machines(use.configuration) - {use.machine_id})
             if others:
                 self._note(other_machines(self._outcome.device, others))

@@ -365,7 +365,7 @@ def import_campaign(path: Path, store: Store, observer: Observer) -> Outcome:
     """
     results = open_results(path, partial(_known, path, store))
     job_id, run = results.manifest.job, results.manifest.run
-    sources = [_source(results, visit) for visit in results.visits]
+    sources = [_source(results, visit, store) for visit in results.visits]
     outcome = Outcome(device=str(results.job["device"]), campaign_id=job_id)
     if results.job["agent"] != agent_archive()[1]:
         observer.event(outcome.device, Note(text=_OTHER_AGENT))
@@ -409,10 +409,10 @@ def _moved(results: JobResults, visit: str) -> timedelta:
     return timedelta() if packed - CLOCKS <= begin and end <= now + CLOCKS else packed - begin
 
 
-def _source(results: JobResults, visit: str) -> _JobSource:
+def _source(results: JobResults, visit: str, store: Store) -> _JobSource:
     """Return the sessions of one start of a job, each of which was asked for. Raises: ConfigError."""
     with results.entries(visit) as entries:
-        return _JobSource(results.job, results.manifest.run, visit, recorded_batches(entries))
+        return _JobSource(results.job, results.manifest.run, visit, recorded_batches(entries), store)
 
 
 def _read_visit(
@@ -515,9 +515,14 @@ class _JobSource:
     formats: Sequence[Format] = ()
 
     def __init__(
-        self, job: Mapping[str, Any], run: str, visit: str, batches: Sequence[RecordedBatch]
+        self,
+        job: Mapping[str, Any],
+        run: str,
+        visit: str,
+        batches: Sequence[RecordedBatch],
+        store: Store,
     ) -> None:
-        self._job, self._run, self._visit, self._batches = job, run, visit, batches
+        self._job, self._run, self._visit, self._batches, self._store = job, run, visit, batches, store
         self._units: dict[int, _Unit] = {}  # by id of the planned session, which `_kept` holds
         self._kept: list[PlannedSession] = []
         self._groups: list[_JobGroup] = []  # as they were asked for
@@ -564,7 +569,16 @@ class _JobSource:
             yield SourceGroup(source=group, precision=document["precision"], pace=pace, alone=is_file)
 
     def rounds(self, use: RuntimePlan) -> list[SessionRound]:
-        """Return the rounds of a runtime plan as they were measured; empty ones keep their turn."""
+        """Return the rounds of a runtime plan as they were measured; empty ones keep their turn.
+
+        Raises: ConfigError where another start of the job ran on another machine.
+        """
+        machine = use.machine_id
+        if machine and self._store.note_machine(self._job["job"], machine) != machine:
+            raise ConfigError(
+                f"job {self._job['job']}: its starts ran on more than one machine, whose sessions are not merged: pack a job "
+                "for each, under a name of its own in devices.toml"
+            )
         rounds, found = self._measured(use)
         return [
             SessionRound(

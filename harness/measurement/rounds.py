@@ -15,7 +15,8 @@ from harness.estimates.energy import trouble_with_energy
 from harness.measurement.plan import FRESH_RUNS, QUICK, Options, SessionPlan
 from harness.measurement.session_runner import PlannedSession, now_utc
 from harness.measurement.workload import DurationProbe, RuntimePlan
-from harness.store import MACHINE, Store
+from harness.store import Store
+from harness.store.tables import MACHINE
 
 FEWEST_WORKERS = 3  # to tell what differs from process to process
 BRIDGES = 4  # networks that all workers of a round measure: in three of them they tell how sessions scatter

@@ -58,6 +58,7 @@ from harness.store.tables import (
     CONFIGURATIONS,
     FAILURES,
     FRESH_RUNS,
+    MACHINE,
     REFERENCE_LATENCIES,
     SESSIONS,
 )
@@ -79,7 +80,6 @@ LEVEL_COLUMNS = (
 LEVEL_PURPOSES = ("network", "segment", "trained", "calibration")
 READ_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)  # while a server does not answer
 REPLAY_EVERY_S = 5.0  # while a store does not answer, so that a campaign loses no time
-MACHINE = "machine_id"  # the first key of a campaign's request, where the machine is known
 _MACHINE_CHARACTERS = 64
 _BEGINS_WITH_MACHINE = re.compile(rf'\{{"{MACHINE}": "([0-9a-f]{{16}})"')
 _HASHES_A_QUERY = 500  # below every database's limit of bound parameters
@@ -207,6 +207,15 @@ class Store:
         """Note how a campaign ended."""
         values = {"id": campaign_id, "finished_utc": finished_utc, "outcome": outcome}
         self._write("finished", values, values)
+
+    def note_machine(self, campaign_id: str, machine_id: str) -> str:
+        """Note which machine a campaign runs on, unless that is known; return the one that is noted then."""
+        found = self.campaign(campaign_id)
+        if found is not None and MACHINE in found.request:
+            return str(found.request[MACHINE])
+        values = {"id": campaign_id, MACHINE: machine_id}
+        self._write("machine", values, values)
+        return machine_id
 
     def campaign(self, campaign_id: str) -> Campaign | None:
         """Return a campaign's record, None of one that the store does not know."""
@@ -630,6 +639,7 @@ def _failure(row: sa.RowMapping) -> Failure:
 _RECORDS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "campaign": lambda values: values,
     "finished": lambda values: values,
+    "machine": lambda values: values,
     "session": session_of,
     "fresh-run": fresh_run_of,
     "block-run": block_run_of,

@@ -29,6 +29,7 @@ CONFIGURATIONS = sa.Table(
     sa.Column("environment", sa.Text),  # NULL before schema 0010: not known
 )
 
+MACHINE = "machine_id"  # the first key of a campaign's request, where the machine is known
 CAMPAIGNS = sa.Table(
     "campaigns",
     METADATA,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict
@@ -18,6 +19,7 @@ from harness.store.tables import (
     CONFIGURATIONS,
     FAILURES,
     FRESH_RUNS,
+    MACHINE,
     RECALIBRATIONS,
     SESSIONS,
 )
@@ -64,6 +66,13 @@ def _write_finished(connection: sa.Connection, values: dict[str, Any], again: bo
         .where(CAMPAIGNS.c.id == values["id"])
         .values(finished_utc=values["finished_utc"], outcome=values["outcome"])
     )
+
+
+def _write_machine(connection: sa.Connection, values: dict[str, Any], again: bool) -> None:
+    is_it = CAMPAIGNS.c.id == values["id"]
+    request = json.loads(connection.execute(sa.select(CAMPAIGNS.c.request).where(is_it)).scalar_one())
+    noted = json.dumps({MACHINE: values[MACHINE]} | request)  # first: it is read without the networks
+    connection.execute(CAMPAIGNS.update().where(is_it).values(request=noted))
 
 
 def _write_session(connection: sa.Connection, session: SessionRecord, again: bool) -> None:
@@ -144,6 +153,7 @@ def _write_failure(connection: sa.Connection, failure: Failure, again: bool) -> 
 WRITERS: dict[str, Callable[[sa.Connection, Any, bool], None]] = {
     "campaign": _write_campaign,
     "finished": _write_finished,
+    "machine": _write_machine,
     "session": _write_session,
     "fresh-run": _write_fresh_run,
     "block-run": _write_block_run,

@@ -115,6 +115,16 @@ def test_a_jetsons_whole_rail_is_read_alone_and_without_one_all_rails(tmp_path: 
     assert "VDD_CPU_CV, VDD_GPU_SOC, VIN_SYS_5V0" in agx.scope
 
 
+def test_of_an_agx_orins_rails_the_one_within_another_is_not_added(tmp_path: Path) -> None:
+    """NVIDIA's guide: "VDDQ_VDD2_1V8AO power is also included in VIN_SYS_5V0 power"."""
+    tree = monitor(
+        3, {1: ("VDD_GPU_SOC", 843, 6170), 2: ("VDD_CPU_CV", 780, 3437), 3: ("VIN_SYS_5V0", 4968, 953)}
+    )
+    tree |= monitor(4, {1: ("NC", 0, 0), 2: ("VDDQ_VDD2_1V8AO", 4968, 219), 3: ("NC", 0, 0)})
+    reading = found(write(tmp_path, tree)).read()
+    assert reading is not None and sum(reading["uw"].values()) == 843 * 6170 + 780 * 3437 + 4968 * 953
+
+
 @pytest.mark.parametrize(
     ("values", "microwatts"),
     [

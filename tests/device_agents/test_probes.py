@@ -255,29 +255,31 @@ def test_where_it_is_not_known_which_gpu_is_used_the_conditions_say_so(tmp_path)
 @pytest.mark.parametrize(
     ("loads", "busy"), [(["0"], 0), (["35", "0"], 0), (["35", "40"], 40), (["[N/A]", "[N/A]"], None)]
 )
-def test_in_a_container_of_its_own_process_ids_the_gpus_load_is_told_in_place_of_its_programs(
+def test_a_gpus_load_is_told_and_its_programs_but_in_a_container_of_its_own_process_ids(
     tmp_path, monkeypatch, loads, busy
 ):
     monkeypatch.setattr(probes_module, "LOAD_PERIOD_S", 0.0)
     link = tmp_path / "proc" / "self" / "ns" / "pid"
     link.parent.mkdir(parents=True)
     link.symlink_to("pid:[4026532281]")
-    answers = iter(loads)
+    answers = [*loads, *loads]
 
     def run_command(command):
         if command == load_of(0):
-            return next(answers) + "\n"
+            return answers.pop(0) + "\n"
         if command[0] == "nvidia-smi" and command != programs_on(0):
             return "0, NVIDIA T4, 0x0, 41, 585, 1590, 68.11, Disabled\n"
         return ""
 
     (gpu,) = Probes(tmp_path, run_command).conditions([])["gpus"]
     assert ("programs" in gpu, gpu.get("busy_percent")) == (False, busy)
-    assert list(answers) == [], "a load that may be of a worker that has just ended is asked for again"
+    assert answers == loads, "a load that may be of a worker that has just ended is asked for again"
     link.unlink()
     link.symlink_to("pid:[4026531836]")
     (gpu,) = Probes(tmp_path, run_command).conditions([])["gpus"]
-    assert ("busy_percent" in gpu, gpu.get("programs")) == (False, 0)
+    assert (gpu.get("busy_percent"), gpu.get("programs")) == (busy, 0), (
+        "programs that draw are listed nowhere"
+    )
 
 
 def test_a_command_that_has_nothing_to_tell_is_asked_once(tmp_path):

@@ -14,7 +14,7 @@ from rigs.agent_client import Client, process_exists
 from rigs.agent_jobs import QUICK_PLAN, send_job
 
 from device_agents.cores import kept_on
-from device_agents.facts import parse_load_1m, parse_throttled
+from device_agents.facts import CLOCK_CAPS, parse_load_1m, parse_throttled
 from device_agents.nvidia import uses_gpu
 from device_agents.probes import Probes
 from device_agents.readings import Absent
@@ -157,6 +157,7 @@ def test_a_command_without_end_that_tells_nothing_is_an_error_and_is_not_sampled
         "raspberry_pi_5_on_a_weak_supply",
         "pixel_7_over_adb",
         "x86_server",
+        "coral_dev_board_hot",
     ],
 )
 def test_a_sample_holds_what_changes_of_the_conditions(tmp_path, name):
@@ -189,6 +190,8 @@ def test_a_sample_holds_what_changes_of_the_conditions(tmp_path, name):
         )
         if key in before
     }
+    caps = {kind: state for kind, state in before.get("cooling", {}).items() if kind.startswith(CLOCK_CAPS)}
+    expected |= {"cooling": caps} if caps else {}
     for group, name in (("freq_khz", "current"), ("min_khz", "min"), ("max_khz", "max")):
         if clocks := {core: khz[name] for core, khz in before.get("freq_khz", {}).items() if name in khz}:
             expected[group] = clocks
@@ -203,6 +206,19 @@ def test_a_sample_counts_how_often_a_jetson_was_held_back_for_its_supplys_sake(t
     sampler = Sampler(Probes(tmp_path).sources([]), [], 0.0)
     (sample,), _ = take_samples(sampler, 1)
     assert sample["over_current"] == {"oc1": 4, "oc3": 15}
+
+
+def test_a_sample_tells_which_clocks_are_held_down_for_heat_and_of_no_fan(tmp_path):
+    for number, (kind, state) in enumerate(
+        (("pwm-fan", 4), ("cpufreq-cpu4", 2), ("devfreq-fb000000.gpu", 0))
+    ):
+        folder = tmp_path / f"sys/class/thermal/cooling_device{number}"
+        folder.mkdir(parents=True)
+        (folder / "type").write_text(f"{kind}\n")
+        (folder / "cur_state").write_text(f"{state}\n")
+    sampler = Sampler(Probes(tmp_path).sources([]), [], 0.0)
+    (sample,), _ = take_samples(sampler, 1)
+    assert sample["cooling"] == {"cpufreq-cpu4": 2, "devfreq-fb000000.gpu": 0}
 
 
 def test_a_session_ends_with_a_sample_so_that_what_came_last_is_its_own(client, models):

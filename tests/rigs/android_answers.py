@@ -18,7 +18,8 @@ of each Android print them, in AOSP's services, read where one release stands by
 - `cmd battery get -f current_now`: the Shell of BatteryService.java: a number in uA from 15 on, or nothing where the build has
   switched it off; before that an unknown option.
 - `dumpsys deviceidle get screen`: DeviceIdleController.java, `true` or `false`, alike in all.
-- `settings get global low_power`: SettingsService.java prints what BatterySaverStateMachine.java sets, 0 or 1, or `null`.
+- `settings get global low_power`: SettingsService.java prints what BatterySaverStateMachine.java sets, 0 or 1, or `null`. What
+  only other makers have is `null`, too.
 - `cmd power set-fixed-performance-mode-enabled`: PowerManagerShellCommand.java: nothing and status 0, or two lines on standard
   error and status 255 (-1), alike in all; before Android 11 `Unknown command` (android.os.BasicShellCommandHandler). Its help
   grows by a few commands in each.
@@ -133,6 +134,8 @@ def _answers(android: int, sdk: int, thermal_text: str, battery_text: str, scree
             "ro.build.version.sdk": f"{sdk}\n",
             "ro.serialno": "R5CT10ABCDE\n",
             "low_power": "0\n" if android > 11 else "null\n",
+            "POWER_SAVE_MODE_OPEN": "null\n",
+            "SmartModeStatus": "null\n",
         },
     )
 

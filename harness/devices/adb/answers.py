@@ -40,6 +40,9 @@ _PLUGGED_IN = (
 _SOURCES = {"AC powered": "ac", "USB powered": "usb", "Wireless powered": "wireless", "Dock powered": "dock"}
 _LATER_SOURCES = {"Dock powered": "false"}  # of Android 13 on, and what phones of before have of it
 _TRUTH = {"true": True, "false": False}
+# Where Android keeps battery saver, then Xiaomi and Huawei, whose own leave Android's as it is; with the value that means on.
+# https://github.com/react-native-device-info/react-native-device-info/issues/1514, and Organic Maps' PowerManagment.java.
+SAVERS = {"global low_power": "1", "system POWER_SAVE_MODE_OPEN": "1", "system SmartModeStatus": "4"}
 
 
 class NotTold(Exception):
@@ -206,17 +209,19 @@ def parse_screen(text: str) -> str:
 
 
 def parse_battery_saver(text: str) -> bool:
-    """Return whether battery saver is on, from `settings get global low_power`.
+    """Return whether battery saver is on, from a line of `settings get` for each of `SAVERS`.
 
     Raises: NotTold where it was never set, ValueError. Source: frameworks/base, core/java/android/provider/Settings.java,
     Global.LOW_POWER_MODE; services/core/java/com/android/server/power/batterysaver/BatterySaverStateMachine.java sets it.
     """
-    word = text.strip()
-    if word == "null":
-        raise NotTold("its Android does not tell whether battery saver is on")
-    if word not in ("0", "1"):
+    words = text.replace("\r", "").strip().split("\n")
+    if len(words) != len(SAVERS) or words[0] not in ("0", "1", "null"):
         raise _unknown("settings get global low_power", text)
-    return word == "1"
+    if any(word == on for word, on in zip(words, SAVERS.values(), strict=True)):
+        return True
+    if words[0] == "null":
+        raise NotTold("its Android does not tell whether battery saver is on")
+    return False
 
 
 def parse_release(text: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, final
 
 from device_agents.gauges import BATTERY_SCOPE, DISCHARGING, battery_power_uw, find_update_s
 from harness.devices.adb.answers import (
+    SAVERS,
     NotTold,
     check_discharging,
     parse_battery,
@@ -51,11 +52,11 @@ for file in /sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq; do
 done 2>/dev/null
 """
 _BATTERY = "echo '== battery'\ndumpsys battery 2>&1\n"
+_SAVERS = "".join(f"settings get {name} 2>&1\n" for name in SAVERS)
 _SLOW = f"""{_BATTERY}echo '== screen'
 dumpsys deviceidle get screen 2>&1
 echo '== saver'
-settings get global low_power 2>&1
-"""
+{_SAVERS}"""
 # AOSP lets adb's shell read the battery in /sys, and apps not (system/sepolicy, private/domain.te: sysfs_batteryinfo). Some
 # makers keep it from the shell, too; the battery's service then tells what Android itself reads.
 _GAUGE = f"""echo '== gauge'
@@ -286,6 +287,12 @@ def look_at_phone(adb: Adb) -> tuple[dict[str, Any], dict[str, str]]:
     return parse_told(adb.shell(argv).stdout.decode("utf-8", "replace"))
 
 
+def slow_conditions(adb: Adb) -> dict[str, Any]:
+    """Return what a phone's shell tells of its battery, its screen and battery saver. Raises: LinkError."""
+    said = adb.shell(["sh", "-c", _SLOW + _END]).stdout.decode("utf-8", "replace")
+    return _heeded(parse_told(said)[0])
+
+
 def find_gauge(adb: Adb, clock_s: Callable[[], float] = time.monotonic) -> dict[str, Any]:
     """Return the gauge of a phone's battery as an agent tells a sensor of energy: how often it measures, or why not."""
 
@@ -412,5 +419,5 @@ _PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
 
 def _heeded(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the conditions that gates, clock tiers and findings use."""
-    heeded = ("thermal_status", "fixed_performance", "battery_saver", "battery")
+    heeded = ("thermal_status", "fixed_performance", "battery_saver", "battery", "screen")
     return {key: values[key] for key in heeded if key in values}

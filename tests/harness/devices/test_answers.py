@@ -179,3 +179,11 @@ def test_an_event_where_none_belongs_breaks_the_protocol(store: Store) -> None:
 
     liar, _ = run_both(LyingDevice(tell), store)
     assert "broke the protocol in its answer to hello: type = 'event'" in str(liar.error)
+
+
+def test_a_rail_at_rest_may_read_below_zero() -> None:
+    """A Jetson Thor's VDD_GPU at rest was seen at -392 mW."""
+    told = {"event": "energy", "at_ns": 1, "uj": {}, "uw": {"VDD_GPU": -392_000, "VIN_SYS_5V0": 3_924_000}}
+    assert check_event(told) is not None
+    with pytest.raises(BadAnswer, match="uw"):
+        check_event(told | {"uw": {"VDD_GPU": -(1 << 63)}})

@@ -61,6 +61,9 @@ def session_with(
         ({"undervoltage": 1}, ["Raspberry Pi's supply: under-voltage"]),
         ({"undervoltage": 1, "throttled": 0x1}, ["Raspberry Pi throttled: under-voltage"]),
         ({"undervoltage": 0}, []),
+        ({"cooling": {"pwm-fan": 4, "thermal-cpufreq-0": 0, "Processor": 3}}, []),
+        ({"cooling": {"pwm-fan": 4, "thermal-cpufreq-0": 2}}, ["clocks held down for heat: thermal-cpufreq-0"]),
+        ({"cooling": {"cpufreq-cpu4": 1, "devfreq-gpu": 3}}, ["clocks held down for heat: cpufreq-cpu4, devfreq-gpu"]),
         ({"gpus": [{"reasons": 0x1 | 0x2 | 0x10 | 0x100}]}, []),
         ({"gpus": [{"reasons": 0}, {"reasons": 0x44}]}, ["NVIDIA GPU 1 throttled: power cap, hardware thermal slowdown"]),
         ({"gpu_reasons": 0x8}, ["NVIDIA GPU 0 throttled: hardware slowdown"]),
@@ -82,6 +85,11 @@ def test_each_bit_of_a_raspberry_pi_has_its_remedy_now_and_since_its_start(bit: 
     assert throttle_remedy(meanwhile) == REMEDIES[PI_BITS[bit]]
     assert signs_between({"throttled": bit << 16}, {"throttled": bit << 16}) == []
     assert signs_between({}, {"throttled": bit << 16}) == []  # since when is not known
+
+
+def test_a_clock_that_is_held_down_for_heat_has_its_remedy() -> None:
+    signs = throttle_signs({"cooling": {"cpufreq-cpu0": 1, "thermal-devfreq-0": 3}})
+    assert throttle_remedy(signs) == REMEDIES["cpufreq-"] != ANY_THROTTLING
 
 
 def test_a_jetson_that_was_held_back_for_its_supply_shows_by_its_counts() -> None:

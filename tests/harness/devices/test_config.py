@@ -476,6 +476,8 @@ def test_options_of_providers_are_read_from_a_table_each() -> None:
         ("tensorrt = { trt_engine_cache_path = '/x' }", "is set by the agent"),
         ("xnnpack = { intra_op_num_threads = 4 }", "is set by threads = N, or --threads"),
         ("openvino = { num_of_threads = 4 }", "is set by threads = N, or --threads"),
+        ("openvino = { device_type = 'AUTO:GPU,CPU' }", "name one device: CPU, GPU, GPU.1 or NPU"),
+        ("openvino = { device_type = 'HETERO:GPU,CPU' }", "would choose where a model computes"),
         ("cuda = { user_compute_stream = 1 }", "cuda has no option 'user_compute_stream'"),
         ("CUDA = { use_tf32 = true }", "'CUDA' is no provider; write its short name, such as 'cuda'"),
         ("cpu = { a = 1 }", "the CPU provider takes no options"),

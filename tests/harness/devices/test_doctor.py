@@ -95,6 +95,7 @@ def test_a_device_that_holds_itself_back_now_is_warned_of(conditions: dict[str, 
         ({"supply": {"max_ma": 5000, "volts": 4.7}}, "warn supply: agreed"),
         ({"supply": {"max_ma": 5000}}, "ok supply: agreed to give 5000 mA"),
         ({"fans_rpm": {"pwmfan fan1": 2140}}, "ok fan: pwmfan fan1: 2140 rpm"),
+        ({"board": "NVIDIA Jetson Orin Nano Developer Kit"}, "warn power mode: which mode the board is in cannot be read"),
         ({"power_mode": "15W"}, "ok power mode: 15W"),
     ],
 )  # fmt: skip

@@ -85,10 +85,13 @@ def scheduled(*, reference_ns: int = REFERENCE_NS, **known: Any) -> SessionRecor
 THROTTLED_SAMPLE = {"at_ns": 0, "throttled": 0x5}
 
 
-def on_gpu(provider: str = "CUDAExecutionProvider", **changes: Any) -> SessionRecord:
+def on_gpu(
+    provider: str = "CUDAExecutionProvider", *, provider_options: str = "", **changes: Any
+) -> SessionRecord:
     """Return a session of a provider of a GPU, whatever its configuration is else."""
     session = session_of(**changes)
-    return replace(session, configuration=replace(session.configuration, provider=provider))
+    on = replace(session.configuration, provider=provider, provider_options=provider_options)
+    return replace(session, configuration=on)
 
 
 def uneven(share: float, reference_share: float = 0.0) -> SessionRecord:
@@ -171,6 +174,10 @@ CASES: dict[str, tuple[Callable[[], SessionRecord], list[str]]] = {
         lambda: session_of(conditions_before={"battery": {"percent": 80, "status": "Discharging"}}),
         ["battery in 1 of 2 sessions"],
     ),
+    "screen": (
+        lambda: session_of(conditions_before={"screen": "on"}, conditions_after={"screen": "off"}),
+        ["off around 1 of 2 sessions", "on around 1 of 2 sessions"],
+    ),
 }  # fmt: skip
 
 
@@ -244,6 +251,7 @@ def test_every_kind_has_its_case() -> None:
         session_of(conditions_after={"pinned": True}),
         session_of(conditions_after={"shares": {"XNNPACK": 0.5, "builtin": 0.5}}),  # kernels of one processor
         session_of(conditions_before={"battery": {"status": "Charging"}}),
+        session_of(conditions_before={"screen": "off"}, conditions_after={"screen": "off"}),
         session_of(conditions_before={"power_mode": "15W"}, conditions_after={"power_mode": "15W"}),
         session_of(gate={"waited_s": 120.0, "closed": [], "attempt": 0}),
         session_of(samples=({"at_ns": 0, "throttled": 0},)),
@@ -710,12 +718,18 @@ WATCHED: dict[str, Any] = {"gpus": [{"programs": 0}]}
         (on_gpu(conditions_before=WATCHED, samples=({"at_ns": 0, "gpu_programs": 0},)), "C"),
         (on_gpu("GPU", conditions_before=WATCHED, samples=({"at_ns": 0, "gpu_programs": 0},)), None),
         (on_gpu("CPUExecutionProvider"), None),
+        (on_gpu("QNNExecutionProvider"), "C"),
+        (on_gpu("NPU"), "C"),
+        (on_gpu("EdgeTPU"), None),  # one process has it alone
+        (on_gpu("OpenVINOExecutionProvider"), None),  # on the CPU, where nothing else is named
+        (on_gpu("OpenVINOExecutionProvider", provider_options="device_type=CPU"), None),
+        (on_gpu("OpenVINOExecutionProvider", provider_options="device_type=GPU.0 num_streams=1"), "C"),
     ],
 )
 def test_a_gpu_whose_other_programs_nobody_sees_is_doubtful(session: SessionRecord, cap: str | None) -> None:
     found = [one for one in findings_of(session, session) if one.kind == "gpu-unseen"]
     assert [one.cap for one in found] == ([] if cap is None else [cap])
-    assert all("other programs used the GPU is not known in " in one.message for one in found)
+    assert all(" is not known in " in one.message for one in found)
 
 
 @pytest.mark.parametrize(("percent", "kinds"), [(40, ["gpu-shared"]), (3, [])])

@@ -188,6 +188,27 @@ def test_a_job_gives_a_runtime_the_options_that_a_campaign_gives_it(runtime: str
         assert use.options == chosen.options
 
 
+def test_the_machine_of_a_job_is_noted_as_that_of_a_campaign_over_a_link(
+    ran: Ran, store: Store, tmp_path: Path
+) -> None:
+    def on(machine: str) -> Change:
+        def change(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            for line in lines:
+                if "conditions" in line.get("said", {}):
+                    line["said"]["conditions"]["machine_id"] = machine
+            return lines
+
+        return change
+
+    first, second = "00112233445566aa", "00112233445566bb"
+    assert take(changed(ran, tmp_path / "first.zip", on(first)), store).measured == 2
+    (configuration,) = store.configurations()
+    assert store.machines(configuration) == {first}
+    outcome = take(changed(ran, tmp_path / "second.zip", on(second)), store)
+    assert "more than one machine" in str(outcome.error)
+    assert store.machines(configuration) == {first}
+
+
 def test_importing_twice_is_importing_once(ran: Ran, store: Store) -> None:
     take(ran.results, store)
     before = everything(store)

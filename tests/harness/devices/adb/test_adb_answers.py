@@ -62,7 +62,16 @@ def test_each_android_is_read(answers: Answers) -> None:
     assert parse_fixed_help(files["power-help"])
 
 
-@pytest.mark.parametrize(("text", "is_on"), [("1\n", True), ("0\r\n", False)])
+@pytest.mark.parametrize(
+    ("text", "is_on"),
+    [
+        ("1\nnull\nnull\n", True),
+        ("0\r\nnull\r\nnull\r\n", False),
+        ("0\n1\nnull\n", True),  # Xiaomi
+        ("0\nnull\n4\n", True),  # Huawei
+        ("0\n0\n1\n", False),
+    ],
+)
 def test_battery_saver_is_on_or_off(text: str, is_on: bool) -> None:
     assert parse_battery_saver(text) is is_on
     values, absent = parse_told(f"== saver\n{text}== end\n")
@@ -71,7 +80,8 @@ def test_battery_saver_is_on_or_off(text: str, is_on: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["null\n", "cmd: Can't find service: settings\n", "sh: settings: not found\n"]
+    "text",
+    [3 * line for line in ("null\n", "cmd: Can't find service: settings\n", "sh: settings: not found\n")],
 )
 def test_battery_saver_that_is_not_told_is_neither(text: str) -> None:
     with pytest.raises(NotTold):

@@ -119,12 +119,15 @@ def train(
 ) -> TrainedNetworks:
     """Train networks from scratch; what is trained in the folder already is not trained again.
 
-    networks and space: as for `measure`. folder: takes results, weights, and the published files that `join` reads as accuracies.
-    task: images, `digits`, `synthetic:SEED`, a folder with CIFAR's binary archive, `folder:PATH` with a folder for each class, or
-    `npz:FILE`; or what Python holds, which the folder keeps as a file: a pair of arrays, images and labels, a torch `Dataset`, or
-    parts train, val and test of these. recipe: the task's usual one, a whole one, or the values to change of the usual, such as
-    {"epochs": 5}. together: networks trained as one in each job. runner: a process of this machine, unless it is another
-    `search.work` runner. `log` is given a line of progress at a time.
+    - `networks` and `space`: as for `measure`.
+    - `folder` takes results, weights, and the published files that `join` reads as accuracies.
+    - `task`, the images: "digits", "synthetic:SEED", a folder with CIFAR's binary archive, "folder:PATH" with a folder for
+      each class, or "npz:FILE"; or what Python holds, which the folder keeps as a file: a pair of arrays, images and labels,
+      a torch `Dataset`, or a mapping of "train", "val" and "test" to these.
+    - `recipe`: by default the task's usual one; a whole one, or the values to change of the usual, such as {"epochs": 5}.
+    - `together`: networks trained as one in each job. `runner`: of `search.work`, by default a process of this machine.
+    - `log` is given a line of progress at a time.
+
     Raises: ConfigError when a name or value cannot be used; HarnessError when a training failed: the others are kept.
 
     >>> trained = train("sample:2@1", folder, space="tiny", recipe={"epochs": 1})
@@ -224,11 +227,15 @@ def distill(
 ) -> DistilledBlocks:
     """Train every block of every stage to answer as a trained network's stage does, and measure what each is worth.
 
-    teacher: the folder of `train`, of which the most accurate `network` unless one is named, or a file of one network. folder:
-    takes the library, for `harness search --method blockwise`. task: as for `train`, the teacher's images unless others are
-    named. stages: from 0, all where none is named. form: how a method publishes it, donna, lana or dna. recipe: the usual one, a
-    whole one, or the values to change of the usual and the form's. runner and log: as for `train`. device: of torch, such as
-    "cuda". watch: shows the distillations in place of `log`.
+    - `teacher`: the folder of `train`, of which `network`, by default the most accurate; or a file of one network.
+    - `folder` takes the library, for `harness search --method blockwise`.
+    - `task`: as for `train`, by default the teacher's images.
+    - `stages`: numbers from 0, by default all.
+    - `form`: distill as a method publishes it, "donna", "lana" or "dna". `recipe`: by default the usual one; a whole one, or
+      the values to change of the usual and the form's.
+    - `device`: of torch, such as "cuda". `runner` and `log`: as for `train`. `watch`: shows the distillations in place of
+      `log`.
+
     Raises: ConfigError when a name or value cannot be used, or the folder holds another teacher's library.
 
     >>> blocks = distill(teacher, folder, stages=[1], recipe={"epochs": 1})

@@ -9,6 +9,7 @@ from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from pydantic.fields import FieldInfo
 
 ROOT = Path(__file__).parents[1]
 EXIT_STATUSES = {
@@ -71,6 +72,7 @@ def devices_file() -> str:
         "hold letters, digits and `-`.",
         "The file is the one of `--devices`, else of the variable `HARNESS_DEVICES`, else `devices.toml` of the working folder. "
         "`#:schema ./devices.schema.json` as its first line lets editors complete and check it (`harness devices --schema`).",
+        '```toml\n[devices.pi4]\ntransport = "ssh"\naddress = "pi@192.168.1.40"\ncores = [2, 3]\nthreads = 2\n```',
     ]
     shared = set(LocalDevice.model_fields)
     for title, fields, names in (
@@ -88,13 +90,16 @@ def devices_file() -> str:
             for transport, of in (("ssh", SshDevice), ("adb", AdbDevice))
         ),
     ):
-        rows = [f"| `{name}` | {_key_text(fields[name].description or '')} |" for name in names]
+        rows = [f"| `{name}` | {_key_text(fields[name])} |" for name in names]
         parts += [f"## {title}", "\n".join(["| key | |", "|---|---|", *rows])]
     return "\n\n".join(parts) + "\n"
 
 
-def _key_text(description: str) -> str:
-    return html.escape(description or "`ssh`, `local` or `adb`, or one of another package.", quote=False)
+def _key_text(field: FieldInfo) -> str:
+    text = html.escape(
+        field.description or "`ssh`, `local` or `adb`, or one of another package.", quote=False
+    )
+    return f"{text} `true` or `false`, the default." if field.default is False else text
 
 
 def _command(command: Any, context: Any) -> list[str]:

@@ -16,9 +16,10 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
@@ -172,6 +173,41 @@ def test_the_page_on_a_space_of_ones_own_defines_one_space_in_both_forms(
     assert capsys.readouterr().out.startswith("144 ")
     assert "my_ops" in sys.modules
     monkeypatch.delitem(sys.modules, "my_ops")
+
+
+def test_the_page_on_a_space_of_ones_own_has_each_module_with_its_options_and_their_defaults() -> None:
+    from space.candidates import ACTIVATIONS, SHIPPED
+
+    text = section("docs/how-to/own-space.md", "What comes with it")
+    told: dict[str, dict[str, Any]] = {}
+    for names, options in re.findall(r"^\| (`.+?) \|.*\| (.*?) ?\|$", text, re.MULTILINE):
+        values = tomllib.loads("\n".join(re.findall(r"`([^`]+)`", options)))
+        told |= dict.fromkeys(re.findall(r"`(\w+)`", names), values)
+    assert told.pop("module") == {}
+    assert told == {
+        name: {
+            one.name: one.default
+            for one in inspect.signature(function).parameters.values()
+            if one.kind is one.KEYWORD_ONLY
+        }
+        for name, function in SHIPPED.items()
+    }
+    assert re.findall(r"`(\w+)`", text.partition("Activations are")[2].partition(".")[0]) == list(ACTIVATIONS)
+
+
+def test_the_page_on_images_of_ones_own_has_each_setting_with_its_default() -> None:
+    from search.training.own_data.source import DataSettings
+
+    told: dict[str, str] = {}
+    for cell, default in re.findall(
+        r"^\| (`.+?`) \| .* \| (.+) \|$", section("docs/how-to/own-data.md", "Settings"), re.MULTILINE
+    ):
+        names = re.findall(r"`(\w+)`", cell)
+        told |= dict(zip(names, default.replace("`", "").split(", ") * len(names), strict=False))
+    settings = {one.name: one.default for one in fields(DataSettings)}
+    assert told == {
+        name: str(value) if value != () else "of the training images" for name, value in settings.items()
+    }
 
 
 SCRIPT = "within_a_limit.py"
@@ -361,6 +397,67 @@ def test_the_page_of_python_has_every_public_name() -> None:
     assert sorted([*shown, "__version__"]) == sorted(harness.__all__)
 
 
+def test_every_argument_of_a_public_function_is_told_of() -> None:
+    functions = {name: getattr(harness, name) for name in harness.__all__ if name != "__version__"}
+    told = {
+        name: {
+            one for one in inspect.signature(function).parameters if f"`{one}`" in inspect.getdoc(function)
+        }
+        for name, function in functions.items()
+    }
+    untold = {
+        f"{name}: {one}"
+        for name, function in functions.items()
+        for one in inspect.signature(function).parameters
+        if one not in told[name] | {"store"}
+        and not ("as for `measure`" in inspect.getdoc(function) and one in told["measure"])
+    }
+    assert untold == set()
+
+
+DOTTED = re.compile(r"`((?:space|exporters|device_agents|search|harness)(?:\.\w+)+)(?:\([^`]*\))?`")
+OTHERS = (
+    *(".harness", ".json", ".py", ".sqlite"),  # files
+    *(
+        ".latency_predictors",
+        ".runtimes",
+        ".search_methods",
+        ".spaces",
+        ".transports",
+    ),  # groups of entry points
+    *(
+        "harness.accuracy",
+        "harness.classes",
+        "harness.normalization",
+        "harness.weights",
+    ),  # of a model file's metadata
+)
+
+
+def is_there(name: str) -> bool:
+    """Return whether a dotted name is a module, or what one holds: attributes and fields of classes too."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        try:
+            found: Any = import_module(".".join(parts[:count]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[count:]:
+            if part in getattr(found, "__annotations__", ()):
+                return True
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+        return True
+    return False
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_every_name_of_the_code_that_a_page_has_in_full_is_there(document: Path) -> None:
+    names = {name for name in DOTTED.findall(DOCUMENTS[document]) if not name.endswith(OTHERS)}
+    assert {name for name in names if not is_there(name)} == set()
+
+
 def test_every_name_that_a_page_imports_is_there() -> None:
     text = "\n".join(block for document in DOCUMENTS for block in blocks(document, "python"))
     imports = re.findall(r"^from ([\w.]+) import (?:\(([^)]+)\)|([^\n]+))", text, re.MULTILINE)
@@ -461,6 +558,19 @@ def test_the_page_of_devices_toml_has_every_key_of_every_transport() -> None:
     for transport in (LocalDevice, SshDevice, AdbDevice):
         for key in set(transport.model_fields) - {"name"}:
             assert f"| `{key}` |" in page, f"{transport.__name__}: {key}"
+
+
+def test_every_default_of_a_key_of_devices_toml_is_in_its_description() -> None:
+    for transport in (LocalDevice, SshDevice, AdbDevice):
+        for key, field in transport.model_fields.items():
+            if (
+                not field.is_required()
+                and field.default
+                and key != "transport"
+                and not isinstance(field.default, bool)
+            ):
+                text = (field.description or "").lower().partition("default: ")[2]
+                assert str(field.default) in text, f"{transport.__name__}: {key} = {field.default!r}"
 
 
 def section(document: str, title: str) -> str:

@@ -312,7 +312,8 @@ SearchDevices = Annotated[
     ),
 ]
 MaxLatency = Annotated[
-    str, typer.Option("--max-latency", help="Upper limit on every --device, with a unit, e.g. 8ms.")
+    str,
+    typer.Option("--max-latency", help="Upper limit on every --device, or on local, with a unit, e.g. 8ms."),
 ]
 Constraints = Annotated[
     list[str] | None,

@@ -136,9 +136,10 @@ class Device(BaseModel):
         (),
         description="Runtimes to use, e.g. 'onnxruntime', 'onnxruntime:cuda', 'tflite', 'litert:gpu'; default: all but litert.",
     )
-    threads: int = Field(1, ge=1, le=256, description="Threads of one inference.")
+    threads: int = Field(1, ge=1, le=256, description="Threads of one inference; default: 1.")
     precision: Precision = Field(
-        DEFAULT_PRECISION, description="Precision of the models to measure: fp32, fp16 or int8."
+        DEFAULT_PRECISION,
+        description="Precision of the models to measure: fp32, fp16 or int8; default: fp32.",
     )
     cores: tuple[Annotated[int, Field(ge=0, le=4095)], ...] = Field(
         (), description="Core ids to run on, all of one cluster; default: the fastest cluster's."
@@ -180,7 +181,9 @@ class Device(BaseModel):
         {},
         description="Options of ONNX Runtime's providers, by provider: provider_options.tensorrt = { trt_fp16_enable = true }.",
     )
-    root: str = Field("", description="Folder on the device for the agent and its cache of model parts.")
+    root: str = Field(
+        "", description="Folder on the device for the agent and its cache; default: ~/.cache/harness-agent."
+    )
     description: str = Field("", description="For people: what this device is.")
     group: _Groups = Field(
         (), description="A group that it is in, or a list of them: --device GROUP means all devices of it."
@@ -333,7 +336,8 @@ class SshDevice(Device):
         "", description="The device's public host key, 'ssh-ed25519 AAAA...'; default: ~/.ssh/known_hosts."
     )
     known_hosts: str = Field(
-        "~/.ssh/known_hosts", description="File of known host keys, used without host_key."
+        "~/.ssh/known_hosts",
+        description="File of known host keys, used without host_key; default: ~/.ssh/config's, else ~/.ssh/known_hosts.",
     )
     jump: str = Field(
         "",
@@ -341,7 +345,8 @@ class SshDevice(Device):
         description="Host to go through, 'user@host:port'; several with commas; 'none': not even ~/.ssh/config's.",
     )
     ssh_config: str = Field(
-        "~/.ssh/config", description="OpenSSH's settings of hosts, read as ssh reads them; 'none': none."
+        "~/.ssh/config",
+        description="OpenSSH's settings of hosts, read as ssh reads them, or 'none'; default: ~/.ssh/config.",
     )
 
     @property

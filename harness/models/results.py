@@ -67,9 +67,9 @@ def results(
 ) -> LatencyTable:
     """Return stored latencies with 95 % intervals, those of a configuration together, fastest first; and what failed.
 
-    device, runtime, models: one or several, or all where nothing is given; devices by name, pattern or group of `devices_file`,
-    models as for `measure`, files by name or pattern. `precision`: fp32, fp16 or int8; `batch`: images of a run. `configuration`:
-    an id.
+    Without arguments it is all that is stored. `device`, `runtime` and `models` take one or several: devices by name, pattern
+    or group of `devices_file`, models as for `measure`, files by name or pattern. `threads`, `precision` (fp32, fp16 or
+    int8), `batch` (images of a run) and the id of a `configuration` narrow the choice.
     Raises: ConfigError for a device of which nothing is stored, an unknown runtime, precision or id, or names of no network.
 
     >>> table = results(store, device="made-up", runtime="onnxruntime")

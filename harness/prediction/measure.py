@@ -261,27 +261,32 @@ def measure(
     devices_file: str | Path | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> LatencyTable:
-    """Time networks on a device, keep the raw times in a store, and return the latencies, fastest first in each runtime.
+    """Time networks on devices, keep the raw times in a store, and return the latencies, fastest first in each runtime.
 
-    device: one of `load_devices`, or as the command line has it: a name, a pattern such as "pixel*", a group or "all", looked up
-    in `devices_file`, by default devices.toml; or several of these, which are measured at once. models: `all`,
-    `sample:N[@SEED]`, `design:K[@SEED]`, an architecture (a text or a `space.Architecture`), hash or index, `file:PATH`, or
-    `segments`, and model files
-    (.onnx, .tflite, .pt2, wildcards, folders of such), torch modules and exported programs, one or several. space: that of the
-    architectures, blox where there are none. A module runs on the tensors of `inputs`, in its evaluation mode.
-    Of files: `shapes` of the inputs that they leave free, by name,
-    `inputs`, an .npz file of values, `expect`, an .npz file of the right outputs (else the file's own run on this machine tells
-    them), the `signature` of TFLite files, and the file that they are timed beside, a `reference`. What is stored already is not
-    measured again, unless `fresh`. level: `quick` (1 session a network), `screen` (5) or `final` (5); `sessions` gives another
-    number. `memory`: peak memory, load and first run as well, of each network alone in fresh workers; `energy`: the energy of an
-    inference, where the device has a sensor. runtimes, threads, cores, and precision of the networks (fp32, fp16, int8, one or
-    several): by default the device's. batch: the images of one run, one number or several, which are measured
-    apart; files need a free first size for more than one. A device that is in
-    use is waited for, `wait_s` at most. `log` is given a line of progress at a time.
+    What is stored already is not measured again, unless `fresh`. A network that failed has no row; its failure is in the
+    table's `failures`, and in the store.
 
-    A network that failed has no row; its failure is in the table's `failures`, and in the store.
-    Raises: ConfigError when what is asked for does not fit; DeviceError and others when a campaign had to be given up: the other
-    devices are measured to their end, and all that was measured is stored.
+    - `device`: one of `load_devices`; or as on the command line a name, a pattern such as "pixel*", a group or "all", looked
+      up in `devices_file`, by default devices.toml; or several of these, which are measured at once.
+    - `models`, one or several: an architecture (text or `space.Architecture`), hash or index, "all", "sample:N[@SEED]",
+      "design:K[@SEED]", "file:PATH", "segments"; a model file (.onnx, .tflite, .pt2), a wildcard, a folder of such; a torch
+      module, which runs on the tensors of `inputs` in its evaluation mode; an exported program.
+    - `level`: "quick" (1 session a network), "screen" (5) or "final" (5, longer); `sessions` gives another number.
+    - `runtimes`, `threads`, `cores`, and `precision` of networks ("fp32", "fp16", "int8"; one or several): by default the
+      device's.
+    - `batch`: the images of a run, one number or several, which are measured apart. Files need a free first size for more
+      than one.
+    - `memory`: peak memory, load and first run as well, of each network alone in fresh processes. `energy`: the energy of an
+      inference as well, where the device has a sensor.
+    - `space`: that of the architectures; by default their own, else blox.
+    - Of files: `shapes` of the inputs that they leave free, by name; `inputs`, an .npz file of values; `expect`, an .npz file
+      of the right outputs, by default the file's own run on this machine; the `signature` of TFLite files; a `reference`, the
+      file that they are timed beside.
+    - `seed`: of the order of measurement, by default random. `wait_s`: how long to wait for a device in use, at least 10 s.
+      `log` is given a line of progress at a time.
+
+    Raises: ConfigError when what is asked for does not fit; DeviceError and others when a campaign had to be given up: the
+    other devices are measured to their end, and all that was measured is stored.
 
     >>> table = measure(device, "conv/conv/conv", store=store, runtimes=["onnxruntime"], level="quick", sessions=1)
     >>> for row in table:

@@ -96,8 +96,9 @@ def pack(
 ) -> PackedJob:
     """Write a job for a device that no harness reaches: `python3 job.zip` there, then `import_results` of what it writes.
 
-    Arguments are those of `measure`, on one device, in devices.toml or not. Everything named is measured, whatever is stored. The
-    store notes the request, and takes results of no other. Raises: ConfigError.
+    `output` is the job's file; other arguments are as for `measure`, of one `device`, in devices.toml or not. Everything
+    named is measured, whatever is stored. The store notes the request, and takes results of no other.
+    Raises: ConfigError.
 
     >>> job = pack("board", "conv/conv", output="job.zip", store=store, runtimes=["onnxruntime"], level="quick", space="tiny")
     >>> job.networks, job.sessions
@@ -116,10 +117,11 @@ def pack(
 def import_results(
     path: str | Path, *, store: Store, log: Callable[[str], None] = lambda line: None
 ) -> LatencyTable:
-    """Read the results of a packed job into the store that it was packed with, and return its latencies and failures.
+    """Read a packed job's results, the file `path`, into the store of `pack`; return its latencies and failures.
 
-    What is there already stays as it is: importing twice is importing once. Raises: ConfigError for a file that is no result of a
-    job, is damaged or altered, or is of a job that this store did not pack; DeviceError where the job was given up.
+    What is there already stays as it is: importing twice is importing once. `log`: as for `measure`.
+    Raises: ConfigError for a file that is no result of a job, is damaged or altered, or is of a job that this store did not
+    pack; DeviceError where the job was given up.
 
     >>> for row in import_results("job-results.zip", store=store):
     ...     print(row.architecture, row.configuration.runtime, row.latency_ms > 0)

@@ -122,7 +122,7 @@ class MeasureRequest:
                 f"--sustained measures runs under load and nothing else: leave out {', '.join(given)}"
             )
         if not self.models:
-            raise ConfigError("--sustained works on networks or files that are named, e.g. --models design:1")
+            raise ConfigError("--sustained works on networks or files that are named, e.g. --models sample:3")
 
     @property
     def files(self) -> tuple[str, ...]:

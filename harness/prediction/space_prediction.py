@@ -432,13 +432,19 @@ def predict(
 ) -> SpaceTable:
     """Predict the latency of every network of a space from those measured on one configuration of a device.
 
-    device: `local` unless it is given, or a `configuration`'s id; a pattern, or a group of `devices_file`, that means one.
-    runtime, with or without :PROVIDER, threads, precision, batch (1 unless it is given), and a space, by its name or file, narrow
-    the choice. `prior`: the id of another configuration, whose prediction helps where few networks are measured. `models`:
-    networks, written as for `measure`, that are to be the table's `chosen` ones. `doubtful`: with measurements of grade D.
-    `whole`: the table of every network is wanted where none are chosen. The rows have memory, load, first run and energy where
-    these are measured on the configuration; memory and energy are predicted, too. Of a space too large to list the latencies of
-    chosen networks are all that is predicted. `log` is given a line about what of these is left out, or cannot be cached.
+    The rows have memory, load, first run and energy where these are measured on the configuration; memory and energy are
+    predicted, too. In a space too large to list, the latencies of chosen networks are all that is predicted.
+
+    - `device`: by default `local`, or the one of `configuration`, an id; also a pattern or a group of `devices_file` that
+      means one.
+    - `runtime`, with or without :PROVIDER, `threads`, `precision`, `batch` (by default 1) and `space`, a name or file, narrow
+      the choice.
+    - `prior`: the id of another configuration, whose prediction helps where few networks are measured.
+    - `models`: networks, written as for `measure`, that are to be the table's `chosen` ones. `whole`: the table of every
+      network is wanted where none are chosen.
+    - `doubtful`: with measurements of grade D.
+    - `log` is given a line about what of these is left out, or cannot be cached.
+
     Raises: ConfigError when several configurations fit, too little is stored, or names are of no network.
 
     >>> table = predict(store, device="made-up", threads=2)

@@ -76,7 +76,7 @@ def sustain(
     devices_file: str | Path | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> SustainedRuns:
-    """Keep a device busy with each network or model file for a time such as "30m", and return how its latency changed.
+    """Keep a device busy with each network or model file for a `duration` such as "30m"; return how its latency changed.
 
     Other arguments are as for `measure`. The runs are kept in the store, apart from sessions; nothing else reads them.
     A network that failed has no run, or one that broke off; its failure is in `failures`.

@@ -132,13 +132,16 @@ def compare(
     """Compare two networks on each configuration of a device: `first` is faster than `second`, slower, or a tie.
 
     They are ordered where the 95 % interval of their ratio leaves out 1; where findings say that either may be wrong by more
-    than its interval (grade D), only if they are apart by a factor of two as well. A network is an architecture, its graph hash
-    or its index. device: `local` unless it is given, or a `configuration`'s id; also a pattern, a group of `devices_file`, or
-    `all`. runtime, threads, precision, batch (1 unless it is given), and a space narrow the choice.
+    than its interval (grade D), only if they are apart by a factor of two as well. A network is an architecture, its graph
+    hash or its index.
+
+    - `device`: by default `local`, or the one of `configuration`, an id; also a pattern, a group of `devices_file`, or "all".
+    - `runtime`, `threads`, `precision`, `batch` (by default 1) and `space` narrow the choice.
 
     Two model files of one format, or torch modules, are measured first, in turns in the same processes, one as the other's
-    reference: `level`, `sessions`, `fresh`, and `shapes`, `inputs`, `expect` and `signature` of both, as for `measure`; `log` is
-    given a line of progress at a time.
+    reference: with `level`, `sessions`, `fresh`, and `shapes`, `inputs`, `expect` and `signature` of both, as for `measure`;
+    `log` is given a line of progress at a time.
+
     Raises: ConfigError when no configuration has both networks measured, or a text names no network, or several.
 
     >>> from harness.models.results import results

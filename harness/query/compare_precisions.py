@@ -195,10 +195,12 @@ def compare_precisions(
 ) -> PrecisionComparisons:
     """Compare the latencies of networks in precision `b` with those of the same networks in `a`, such as "int8" and "fp32".
 
-    Each configuration in a is paired with the one in b that is equal in all else; of grade D nothing counts. device: `local`
-    unless it is given; also a pattern, a group of `devices_file`, or `all`. runtime, threads, batch (1 unless it is given), and
-    a space narrow the choice.
-    Raises: ConfigError for what is no precision, the same one twice, or where no pair has `FEWEST` networks.
+    Each configuration in `a` is paired with the one in `b` that is equal in all else; of grade D nothing counts.
+
+    - `device`: by default `local`; also a pattern, a group of `devices_file`, or "all".
+    - `runtime`, `threads`, `batch` (by default 1) and `space` narrow the choice.
+
+    Raises: ConfigError for what is no precision, the same one twice, or where no pair has five networks.
 
     >>> found = compare_precisions(store, "fp32", "int8", device="made-up")
     >>> found[0].ratio.low < found[0].ratio.value < found[0].ratio.high

@@ -80,12 +80,16 @@ def join(
 ) -> SearchTable:
     """Join accuracies with latencies and other costs of every network of a space, to search in.
 
-    accuracies: files that `harness search --accuracies` takes, "synthetic"; percent by network, as a mapping or a pandas Series;
-    a table of pandas, Polars or Arrow with the columns of such a file; or what `space.accuracies.load_accuracies` returned, of
-    which `metric` and `epoch` are chosen already. latencies: tables of `predict`, or blox-bench files, one or several, by the
-    name that limits use, else by their devices' names. costs: names of `search.table.constraints.PROPERTIES`, and of what a
-    table of `predict` has besides latencies, such as "pixel:memory" or "pixel:energy", with 90 % intervals. space:
-    that of accuracies where no table of `predict` names it.
+    - `accuracies`: "synthetic", or files that `harness search --accuracies` takes; percent by network, as a mapping or a
+      pandas Series; a table of pandas, Polars or Arrow with the columns of such a file; or what
+      `space.accuracies.load_accuracies` returned.
+    - `latencies`: tables of `predict`, or blox-bench files, one or several; a mapping gives them the names that limits use,
+      else these are their devices' names.
+    - `costs`: "params", "macs", "memory", "onnx-size", "tflite-size"; and what a table of `predict` has besides latencies,
+      such as "pixel:memory" or "pixel:energy", with 90 % intervals.
+    - `metric` and `epoch`: which of the accuracies, as for `harness search`; `load_accuracies` has chosen already.
+    - `space`: that of accuracies where no table of `predict` names it.
+
     Raises: ConfigError, naming what is missing or is of another space, and what to do about it.
 
     >>> table = join("synthetic", costs=["params"])

@@ -50,10 +50,14 @@ def search(
 ) -> SearchAnswer:
     """Return the networks within the limits, most accurate first: of all networks, or of those that a method evaluates.
 
-    limits: one or several, such as "pixel<8ms" or "params<=3M", on the table's costs; `confident`: the far end of a latency's
-    interval must meet them. method: exhaustive, or one of `harness search compare` that evaluates `budget` accuracies, from a
-    `seed`, or a `SearchMethod` of your own that does; one with a zero-cost proxy chooses from `proxy_pool` random networks by the
-    images of a file, `proxy_batch`, or of digits.
+    - `table`: what `join` returned.
+    - `limits` on the table's costs, one or several, such as "pixel<8ms" or "params<=3M"; `confident`: the far end of a
+      latency's interval must meet them.
+    - `method`: "exhaustive"; or one that evaluates `budget` accuracies, by a name of `harness search compare` or a
+      `SearchMethod` of your own, from a `seed`. One with a zero-cost proxy chooses from `proxy_pool` random networks, by the
+      images of a file, `proxy_batch`, by default of digits.
+    - `log` is given a line of progress at a time.
+
     Raises: ConfigError when no network meets the limits, with the nearest one and what it would take; or for `confident`
     limits on latencies without intervals.
 

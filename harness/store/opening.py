@@ -19,7 +19,7 @@ STORE_VARIABLE = "HARNESS_STORE"
 
 
 def open_store(url: str | Path = "") -> Store:
-    """Open a store: a file or a SQLAlchemy URL, else $HARNESS_STORE, else the user's own; a missing file is made.
+    """Open the store of `url`, a file or a SQLAlchemy URL, else of $HARNESS_STORE, else the user's own; a missing file is made.
 
     Raises: StoreError when it cannot be opened, is no store of harness, or was written by a newer version.
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import DevicesFile, JsonFlag, OneDevice, named_device
+from harness.commands.options import DevicesFile, JsonFlag, OneDevice, check_runtime, checked_by
 from harness.devices.destination import LOCAL
 
 
@@ -17,6 +17,7 @@ def provision(
         typer.Option(
             "--runtime",
             "-r",
+            callback=checked_by(check_runtime),
             help="onnxruntime, tflite or litert; repeatable. [default: devices.toml's, else onnxruntime and tflite]",
         ),
     ] = None,
@@ -34,6 +35,7 @@ def provision(
 
     The device's system, and the Python that devices.toml names, stay as they are. A second run changes nothing.
     """
+    from harness.devices.names import select_one
     from harness.devices.provision import provision_device
     from harness.output.devices import DoctorSteps
     from harness.output.heartbeat import speaking
@@ -42,7 +44,7 @@ def provision(
     steps = DoctorSteps()
     with speaking(steps.due):
         found = provision_device(
-            named_device(device, devices_file),
+            select_one(device, devices_file),
             runtimes=runtime or (),
             carry=carry,
             remove=remove,

@@ -20,7 +20,6 @@ from harness.commands.options import (
     WideFlag,
     log,
     open_store,
-    open_store_to_change,
 )
 from space.text import counted
 
@@ -45,7 +44,10 @@ class SelectionOptions:
     ] = None
     device: StoredDevices = None
     runtime: Annotated[
-        list[str] | None, typer.Option("--runtime", "-r", help="Only sessions of this runtime; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--runtime", "-r", help="Only sessions of this runtime, with or without :PROVIDER; repeatable."
+        ),
     ] = None
     precision: Annotated[
         list[str] | None,
@@ -163,9 +165,10 @@ def quarantine(
     """Set sessions apart: nothing is estimated from them, and they are measured again; --undo takes it back."""
     from harness.output.store import print_changed
     from harness.store import maintenance
+    from harness.store.opening import open_to_change
 
     selection = options.selection(unreadable=unreadable)
-    with open_store_to_change(store_url) as opened:
+    with open_to_change(store_url) as opened:
         changed = maintenance.quarantine(opened, selection, undo=undo)
     print_changed(changed, "taken back" if undo else "quarantined", json_output=json_output)
 
@@ -183,9 +186,10 @@ def delete(
     """Delete sessions for good; asks before, unless --yes is given."""
     from harness.output.store import print_changed
     from harness.store import maintenance
+    from harness.store.opening import open_to_change
 
     selection = options.selection(unreadable=unreadable)
-    with open_store_to_change(store_url) as opened:
+    with open_to_change(store_url) as opened:
         deleted = maintenance.delete(opened, selection, _need_not_agree if yes else _agree)
     print_changed(deleted, "deleted", json_output=json_output)
 

@@ -8,7 +8,7 @@ import typer
 
 from harness.commands.choice_options import ChoiceOptions, takes_choice
 from harness.commands.measure_options import InputOptions, takes_inputs
-from harness.commands.options import JsonFlag, MeasureLevel, StoreOption, WideFlag, is_quiet, log
+from harness.commands.options import JsonFlag, MeasureLevel, StoreOption, WideFlag, compared_store, is_quiet
 
 
 @takes_choice
@@ -40,16 +40,15 @@ def compare(
     each other in the same processes, now. Of two precisions, such as fp32 and int8, all networks are compared that are measured
     in both: the ratio of their latencies, their rank correlation, and which ops gain.
     """
-    from harness.query.requests import are_precisions
+    from harness.query.requests import check_compared
 
-    are_precisions(first, second, precision=options.precision, configuration=options.configuration)
+    check_compared(first, second, precision=options.precision, configuration=options.configuration)
     from harness.output.latency_comparison import print_compared
     from harness.output.progress import ProgressView
     from harness.query.compare import compare_any
-    from harness.query.compare_files import open_compared
 
     with (
-        open_compared(store_url, first, second, log) as store,
+        compared_store(store_url, first, second) as store,
         ProgressView(quiet=is_quiet(json_output)) as view,
     ):
         found = compare_any(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import Devices, DevicesFile, JsonFlag
+from harness.commands.options import Devices, DevicesFile, JsonFlag, named_devices
 
 
 def doctor(
@@ -20,10 +20,9 @@ def doctor(
 ) -> None:
     """Connect to devices, several at once, and check login, Python, runtimes, free space, clocks and temperatures."""
     from harness.devices.doctor import diagnose, diagnose_all
-    from harness.devices.names import select_devices
     from harness.devices.provision import fix as fix_device
     from harness.output.devices import DoctorSteps, print_diagnoses
 
-    devices, steps = select_devices(device or (), devices_file), DoctorSteps()
+    devices, steps = named_devices(device, devices_file), DoctorSteps()
     found = diagnose_all(devices, steps, fix_device if fix else diagnose)
     raise typer.Exit(print_diagnoses(devices, found, steps, json_output=json_output))

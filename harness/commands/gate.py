@@ -19,6 +19,7 @@ from harness.commands.options import (
     StoreOption,
     WideFlag,
     is_quiet,
+    make_store,
 )
 from harness.devices.destination import LOCAL
 
@@ -94,9 +95,8 @@ def gate(
     from harness.output.gate import print_answer
     from harness.output.progress import ProgressView
     from harness.query.gate import DeviceTiming, run_gate
-    from harness.store.opening import open_store
 
-    with open_store(store_url) as store, ProgressView(quiet=is_quiet(json_output)) as view:
+    with make_store(store_url) as store, ProgressView(quiet=is_quiet(json_output)) as view:
         timing = DeviceTiming(
             store=store, device=device, runtime=runtime, threads=threads, batch=batch, level=level, sessions=sessions,
             fresh=fresh, inputs=given, devices_file=devices_file, log=view,

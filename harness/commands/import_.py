@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import JsonFlag, StoreOption, SustainedPlot, WideFlag, is_quiet
+from harness.commands.options import JsonFlag, StoreOption, SustainedPlot, WideFlag, is_quiet, make_store
 
 
 def import_results(
@@ -28,10 +28,9 @@ def import_results(
     from harness.output.plots.pictures import check_pictures
     from harness.output.progress import ProgressView
     from harness.prediction.pack import import_requested
-    from harness.store.opening import open_store
 
     check_pictures(plot)
-    with open_store(store_url) as store:
+    with make_store(store_url) as store:
         with ProgressView(quiet=is_quiet(json_output)) as view:
             found = import_requested(results, store, view)
         print_imported(found, json_output=json_output, wide=wide, figure=plot)

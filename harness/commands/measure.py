@@ -17,6 +17,8 @@ from harness.commands.options import (
     WaitLimit,
     WideFlag,
     is_quiet,
+    make_store,
+    named_devices,
     patience_s,
 )
 
@@ -81,20 +83,17 @@ def measure(
 
     With nothing else, 20 random networks run on this machine, in every runtime that it has, five sessions each.
     """
-    from harness.devices.names import select_devices
-
     request = options.request(
-        select_devices(device or (), options.devices_file), [*(files or ()), *(models or ())], level,
+        named_devices(device, options.devices_file), [*(files or ()), *(models or ())], level,
         until=until, fresh=fresh, recalibrate=recalibrate, wait_s=patience_s(wait, wait_limit),
     )  # fmt: skip
     from harness.output.campaigns import first_numbers_in, print_measured
     from harness.output.progress import ProgressView
     from harness.output.sustained import check_plot
     from harness.prediction.measure import measure_devices
-    from harness.store.opening import open_store
 
     check_plot(plot, options.sustained)
-    with open_store(store_url) as store:
+    with make_store(store_url) as store:
         with ProgressView(quiet=is_quiet(json_output), first_numbers=first_numbers_in(store)) as view:
             found = measure_devices(request, store, view)
         print_measured(found, json_output=json_output, wide=wide, figure=plot)

@@ -14,7 +14,9 @@ from space.errors import ConfigError
 from space.user_paths import check_is_there
 
 if TYPE_CHECKING:
+    from harness.devices.config import Device
     from harness.store import Store
+    from harness.store.configurations import ConfigurationChoice
 
 _is_hidden = False  # progress, by --quiet
 
@@ -227,6 +229,48 @@ def open_store(url: str, *, writes: bool = False) -> Store:
     from harness.store.opening import open_existing
 
     return open_existing(url, log, writes=writes)
+
+
+def make_store(url: str) -> Store:
+    """Open the store of --store to measure into; a file that is not there is made."""
+    from harness.store.opening import open_store
+
+    return open_store(url)
+
+
+def compared_store(url: str, first: str, second: str) -> Store:
+    """Open the store of --store to compare two networks, or to measure into where they are model files."""
+    from harness.query.compare_files import open_compared
+
+    return open_compared(url, first, second, log)
+
+
+def open_store_to_change(url: str) -> Store:
+    """Open the existing store of --store, to change its records."""
+    from harness.store.opening import open_to_change
+
+    return open_to_change(url)
+
+
+def named_devices(names: Sequence[str] | None, devices_file: Path | None) -> tuple[Device, ...]:
+    """Return the devices of --device, each once, `local` where none is named. Raises: ConfigError."""
+    from harness.devices.names import select_devices
+
+    return select_devices(names or (), devices_file)
+
+
+def named_device(text: str, devices_file: Path | None) -> Device:
+    """Return the one device of --device. Raises: ConfigError, also for a pattern or group of several."""
+    from harness.devices.names import select_one
+
+    return select_one(text, devices_file)
+
+
+def check_stored(store: Store, choice: ConfigurationChoice) -> None:
+    """Raise ConfigError for a choice that names what is not stored, before what computes is loaded."""
+    from harness.store.configurations import select_configurations
+
+    select_configurations(store, choice)
 
 
 def patience_s(wait: bool, limit: str) -> float:

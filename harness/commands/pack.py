@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.measure_options import MeasureOptions, takes_measuring
-from harness.commands.options import JsonFlag, MeasureLevel, StoreOption, is_quiet
+from harness.commands.options import JsonFlag, MeasureLevel, StoreOption, is_quiet, make_store
 
 
 @takes_measuring
@@ -58,8 +58,7 @@ def pack(
     from harness.output.packed import print_job
     from harness.output.progress import ProgressView
     from harness.prediction.pack import pack_requested
-    from harness.store.opening import open_store
 
-    with open_store(store_url) as store, ProgressView(quiet=is_quiet(json_output)) as view:
+    with make_store(store_url) as store, ProgressView(quiet=is_quiet(json_output)) as view:
         job = pack_requested(request, output, store, view)
     print_job(job, output, device, json_output=json_output)

@@ -25,6 +25,7 @@ from harness.commands.options import (
     checked_by,
     is_quiet,
     log,
+    named_device,
     patience_s,
 )
 from harness.devices.destination import LOCAL
@@ -84,12 +85,11 @@ def profile(
 
     Times are those of the runtime's own profiler, and are not stored. To compare latencies use 'harness measure'.
     """
-    from harness.devices.names import select_one
     from harness.devices.runtimes import parse_cores
     from harness.models.file_names import GivenInputs
     from harness.models.names import check_names
 
-    chosen = select_one(device, devices_file)
+    chosen = named_device(device, devices_file)
     check_names([architecture], space)
     from harness.models.profile import profile_network
     from harness.output.profile import print_profile

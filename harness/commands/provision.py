@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import DevicesFile, JsonFlag, OneDevice, check_runtime, checked_by
+from harness.commands.options import DevicesFile, JsonFlag, OneDevice, check_runtime, checked_by, named_device
 from harness.devices.destination import LOCAL
 
 
@@ -35,7 +35,6 @@ def provision(
 
     The device's system, and the Python that devices.toml names, stay as they are. A second run changes nothing.
     """
-    from harness.devices.names import select_one
     from harness.devices.provision import provision_device
     from harness.output.devices import DoctorSteps
     from harness.output.heartbeat import speaking
@@ -44,7 +43,7 @@ def provision(
     steps = DoctorSteps()
     with speaking(steps.due):
         found = provision_device(
-            select_one(device, devices_file),
+            named_device(device, devices_file),
             runtimes=runtime or (),
             carry=carry,
             remove=remove,

@@ -18,6 +18,7 @@ from harness.commands.options import (
     WideFlag,
     check_one_format,
     check_runtime,
+    check_stored,
     checked_by,
     open_store,
 )
@@ -53,7 +54,7 @@ def results(
     json_output: JsonFlag = False,
 ) -> None:
     """Show stored latencies, fastest first, with 95 % intervals and plain wall times."""
-    from harness.store.configurations import ConfigurationChoice, select_configurations
+    from harness.store.configurations import ConfigurationChoice
 
     check_one_format(csv_output, json_output)
     if sustained and (failures or csv_output):
@@ -68,7 +69,7 @@ def results(
         devices_file=devices_file,
     )
     with open_store(store_url) as store:
-        select_configurations(store, choice)  # says what is wrong with it before what computes is loaded
+        check_stored(store, choice)
         from harness.models.results import failures as stored_failures
         from harness.models.results import stored_latencies, sustained_runs
         from harness.output.sustained import print_sustained_list

@@ -20,6 +20,7 @@ from harness.commands.options import (
     WideFlag,
     log,
     open_store,
+    open_store_to_change,
 )
 from space.text import counted
 
@@ -165,10 +166,9 @@ def quarantine(
     """Set sessions apart: nothing is estimated from them, and they are measured again; --undo takes it back."""
     from harness.output.store import print_changed
     from harness.store import maintenance
-    from harness.store.opening import open_to_change
 
     selection = options.selection(unreadable=unreadable)
-    with open_to_change(store_url) as opened:
+    with open_store_to_change(store_url) as opened:
         changed = maintenance.quarantine(opened, selection, undo=undo)
     print_changed(changed, "taken back" if undo else "quarantined", json_output=json_output)
 
@@ -186,10 +186,9 @@ def delete(
     """Delete sessions for good; asks before, unless --yes is given."""
     from harness.output.store import print_changed
     from harness.store import maintenance
-    from harness.store.opening import open_to_change
 
     selection = options.selection(unreadable=unreadable)
-    with open_to_change(store_url) as opened:
+    with open_store_to_change(store_url) as opened:
         deleted = maintenance.delete(opened, selection, _need_not_agree if yes else _agree)
     print_changed(deleted, "deleted", json_output=json_output)
 

@@ -490,7 +490,7 @@ def parse_runtime(text: str) -> tuple[str, str]:
 
 
 def named_runtime(text: str) -> tuple[str, str]:
-    """Return what --runtime names, as `parse_runtime`. Raises: ConfigError."""
+    """Return the runtime and the provider of --runtime, as `parse_runtime`. Raises: ConfigError."""
     try:
         return parse_runtime(text)
     except ValueError as error:

@@ -72,7 +72,7 @@ class GateRequest:
         find_files(filter(is_one_file, self.files))
 
 
-def are_precisions(first: str, second: str, *, precision: str = "", configuration: str = "") -> bool:
+def check_compared(first: str, second: str, *, precision: str = "", configuration: str = "") -> bool:
     """Return whether two precisions are compared, not two networks or files.
 
     Raises: ConfigError where only one of the two is a precision, or for a choice that is of networks.

@@ -18,9 +18,10 @@ def audit(
 
     Shows the error of the sum, its sources (stage boundaries, wirings, ops), and whether an additive latency model holds here.
     """
-    from harness.output.audit import print_audit
-    from harness.prediction.audit import audit_configuration
-
     with open_store(store_url) as store:
+        options.check(store)
+        from harness.output.audit import print_audit
+        from harness.prediction.audit import audit_configuration
+
         found = audit_configuration(store, options.choice(), doubtful=doubtful)
     print_audit(found, json_output=json_output, wide=wide)

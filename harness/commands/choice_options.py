@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from harness.commands.option_groups import takes
 from harness.commands.options import (
     ConfigurationId,
-    DeviceName,
     DevicesFile,
     RuntimeName,
     StoredBatch,
@@ -18,6 +19,7 @@ from harness.commands.options import (
 )
 
 if TYPE_CHECKING:
+    from harness.store import Store
     from harness.store.configurations import ConfigurationChoice
 
 
@@ -25,7 +27,14 @@ if TYPE_CHECKING:
 class ChoiceOptions:
     """Options that choose a stored configuration, as given on the command line."""
 
-    device: DeviceName = ""
+    device: Annotated[
+        str,
+        typer.Option(
+            "--device",
+            "-d",
+            help="Device whose measurements to use; a pattern or a group, too. [default: local, or the configuration's]",
+        ),
+    ] = ""
     runtime: RuntimeName = ""
     threads: ThreadCount = None
     precision: StoredPrecision = ""
@@ -41,8 +50,15 @@ class ChoiceOptions:
     def choice(self) -> ConfigurationChoice:
         """Return the choice."""
         from harness.store.configurations import ConfigurationChoice
+        from space.registry import space_name
 
-        return ConfigurationChoice(**self.keywords())
+        return ConfigurationChoice(**self.keywords() | {"space": space_name(self.space)})
+
+    def check(self, store: Store) -> None:
+        """Raise ConfigError where no configuration fits, or several do, before what computes is loaded."""
+        from harness.store.configurations import one_configuration
+
+        one_configuration(store, self.choice())
 
 
 takes_choice = takes(ChoiceOptions, "options")  # gives a command these options

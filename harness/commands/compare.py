@@ -40,6 +40,9 @@ def compare(
     each other in the same processes, now. Of two precisions, such as fp32 and int8, all networks are compared that are measured
     in both: the ratio of their latencies, their rank correlation, and which ops gain.
     """
+    from harness.query.requests import check_compared
+
+    check_compared(first, second, precision=options.precision, configuration=options.configuration)
     from harness.output.latency_comparison import print_compared
     from harness.output.progress import ProgressView
     from harness.query.compare import compare_any

@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import JsonFlag, WideFlag, is_quiet, log
+from harness.commands.options import JsonFlag, WideFlag, checked_by, is_quiet, log
 from harness.commands.recipe_options import RecipeOptions, takes_recipe
 from harness.commands.workers import Workers, takes_workers
-from search.distillation.recipe import DistilRecipe
+from search.distillation.recipe import DistilRecipe, parse_form
+from space.user_paths import check_is_there
 
 
 @takes_workers
@@ -23,6 +24,7 @@ def distill(
         Path,
         typer.Argument(
             metavar="TEACHER",
+            callback=check_is_there,
             help="A trained network: the folder of 'harness train', or a file of one network.",
         ),
     ],
@@ -44,6 +46,7 @@ def distill(
         str,
         typer.Option(
             "--form",
+            callback=checked_by(parse_form),
             help="Distill as a method publishes it: donna (nsr), lana (mse, one epoch) or dna (mse, a supernet a stage with fair "
             "paths); other options still count.",
         ),

@@ -86,14 +86,16 @@ def gate(
     A file whose baseline's file is still there is timed against it in the same processes, until its change is known to be above
     or below the limit; another through the reference, if device, runtime and clocks are the same.
     """
-    from harness.output.gate import print_answer
-    from harness.output.progress import ProgressView
-    from harness.query.gate import DeviceTiming, GateRequest, run_gate
+    from harness.query.requests import GateRequest
 
     request = GateRequest(
         files=tuple(files), baseline=baseline, write=write, fail_if=tuple(fail_if or ()), junit=junit, memory=memory
     )  # fmt: skip
     given = of_files.given()
+    from harness.output.gate import print_answer
+    from harness.output.progress import ProgressView
+    from harness.query.gate import DeviceTiming, run_gate
+
     with make_store(store_url) as store, ProgressView(quiet=is_quiet(json_output)) as view:
         timing = DeviceTiming(
             store=store, device=device, runtime=runtime, threads=threads, batch=batch, level=level, sessions=sessions,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
 import typer
+
+from space.errors import ConfigError
 
 # The error of a wrong command line. It has no public name; that of a bad value is a subclass.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -63,8 +66,32 @@ def command_line(app: typer.Typer) -> Any:
     root = typer.main.get_command(app)
     for _, command in commands(root):
         command.context_class = _Context
+        command.make_parser = _once_each(command.make_parser)
         command.short_help = (command.help or "").partition("\n")[0]  # whole in the list of commands
     return root
+
+
+def _once_each(make_parser: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return the maker of a parser that refuses an option of one value given twice, of which click takes the last."""
+
+    def make(context: Any) -> Any:
+        parser = make_parser(context)
+        parse_args = parser.parse_args
+
+        def parse(args: list[str]) -> Any:
+            found = parse_args(args)
+            for option, count in Counter(found[2]).items():
+                if count > 1 and not option.multiple and (option.secondary_opts or not option.is_flag):
+                    name = "/".join([max(option.opts, key=len), *option.secondary_opts])
+                    raise ConfigError(
+                        f"{name} is given {count} times and takes one value; leave all but one out"
+                    )
+            return found
+
+        parser.parse_args = parse
+        return parser
+
+    return make
 
 
 def commands(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from harness.commands.option_groups import takes
 from harness.commands.options import (
     CoreList,
     DevicesFile,
-    EnergyFlag,
-    ExpectedValues,
-    FilesReference,
     InputShapes,
     InputValues,
-    MeasuredBatches,
-    MeasuredFormats,
-    MeasuredPrecisions,
-    MeasuredRuntimes,
     MeasuredThreads,
     MeasureLevel,
-    MemoryFlag,
-    OrderSeed,
-    SessionCount,
+    ModelFormat,
     SignatureName,
     SpaceName,
-    SustainedTime,
+    check_runtime,
+    checked_by,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +36,13 @@ class InputOptions:
 
     shape: InputShapes = None
     inputs: InputValues = None
-    expect: ExpectedValues = None
+    expect: Annotated[
+        Path | None,
+        typer.Option(
+            "--expect",
+            help="Right outputs of model files by name, an .npz file. [default: the file's own run on this machine]",
+        ),
+    ] = None
     signature: SignatureName = ""
 
     def given(self) -> GivenInputs:
@@ -55,18 +56,78 @@ class InputOptions:
 class MeasureOptions(InputOptions):
     """Options that `measure` and `pack` have in common, as given on the command line."""
 
-    reference: FilesReference = None
-    runtime: MeasuredRuntimes = None
-    model_format: MeasuredFormats = None
-    precision: MeasuredPrecisions = None
-    batch: MeasuredBatches = ""
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            "--reference",
+            help="The file that the files are timed beside. [default: a built-in network of like duration]",
+        ),
+    ] = None
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--runtime",
+            "-r",
+            callback=checked_by(check_runtime),
+            help="onnxruntime[:PROVIDER], tflite or litert[:PROVIDER]; repeatable. [default: all there but litert]",
+        ),
+    ] = None
+    model_format: Annotated[
+        list[ModelFormat] | None,
+        typer.Option("--format", help="Only runtimes of this model format; repeatable."),
+    ] = None
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--precision",
+            help="Precision of the models: fp32, fp16 or int8; repeatable. [default: the device's, else fp32]",
+        ),
+    ] = None
+    batch: Annotated[
+        str,
+        typer.Option(
+            "--batch",
+            help="Images of one run, e.g. 8 or 1,8,64: each is measured, and stored apart. [default: 1]",
+        ),
+    ] = ""
     threads: MeasuredThreads = None
     cores: CoreList = ""
-    sessions: SessionCount = None
-    memory: MemoryFlag = False
-    energy: EnergyFlag = False
-    sustained: SustainedTime = ""
-    seed: OrderSeed = None
+    sessions: Annotated[
+        int | None,
+        typer.Option(
+            "--sessions",
+            "-n",
+            min=1,
+            max=100,
+            help="Sessions of each network. [default: the level's]",
+        ),
+    ] = None
+    memory: Annotated[
+        bool,
+        typer.Option(
+            "--memory",
+            help="Measure peak memory, load and first run as well: each network alone in three fresh processes.",
+        ),
+    ] = False
+    energy: Annotated[
+        bool,
+        typer.Option(
+            "--energy",
+            help="Measure the energy of an inference as well, where the device has a sensor: some three minutes a network.",
+        ),
+    ] = False
+    sustained: Annotated[
+        str,
+        typer.Option(
+            "--sustained",
+            metavar="TIME",
+            help="Instead: keep the device busy with each network for this time, e.g. 30m, and show its latency minute by minute "
+            "with temperature and clocks.",
+        ),
+    ] = ""
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Seed of the order of measurement. [default: random]")
+    ] = None
     space: SpaceName = "blox"
     devices_file: DevicesFile = None
 

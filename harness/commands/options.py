@@ -3,21 +3,49 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.query.accuracies import VARIABLE
+from space.errors import ConfigError
 from space.user_paths import check_is_there
 
 if TYPE_CHECKING:
     from harness.devices.config import Device
     from harness.store import Store
+    from harness.store.configurations import ConfigurationChoice
 
 _is_hidden = False  # progress, by --quiet
+
+
+def check_one_format(csv_output: bool, json_output: bool) -> None:
+    """Raise ConfigError when both are asked for: standard output holds one of them."""
+    if csv_output and json_output:
+        raise ConfigError("--csv and --json: standard output takes one of them; leave the other out")
+
+
+def checked_by(check: Callable[[str], object]) -> Callable[[Any], Any]:
+    """Return the callback of an option whose texts, one or several, `check` refuses, before anything is loaded."""
+
+    def checked(given: str | Sequence[str] | None) -> str | Sequence[str] | None:
+        for text in [given] if isinstance(given, str) else given or ():
+            if text:
+                check(text)
+        return given
+
+    return checked
+
+
+def check_runtime(text: str) -> None:
+    """Raise ConfigError for a text of --runtime that names none."""
+    from harness.devices.config import named_runtime
+
+    named_runtime(text)
+
+
 DevicesFile = Annotated[
     Path | None,
     typer.Option(
@@ -56,17 +84,14 @@ StoreOption = Annotated[
         help="Store: a file or a SQLAlchemy URL. [default: your own SQLite file]",
     ),
 ]
-DeviceName = Annotated[
-    str,
-    typer.Option(
-        "--device",
-        "-d",
-        help="Device whose measurements to use; a pattern or a group, too. [default: local, or the configuration's]",
-    ),
-]
 RuntimeName = Annotated[
     str,
-    typer.Option("--runtime", "-r", help="Only this runtime, with or without :PROVIDER."),
+    typer.Option(
+        "--runtime",
+        "-r",
+        callback=checked_by(check_runtime),
+        help="Only this runtime, with or without :PROVIDER.",
+    ),
 ]
 ThreadCount = Annotated[
     int | None, typer.Option("--threads", "-t", min=1, help="Only measurements with this number of threads.")
@@ -128,32 +153,6 @@ class ModelFormat(StrEnum):
     tflite = "tflite"
 
 
-MeasuredRuntimes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--runtime",
-        "-r",
-        help="onnxruntime[:PROVIDER], tflite or litert[:PROVIDER]; repeatable. [default: all there but litert]",
-    ),
-]
-MeasuredFormats = Annotated[
-    list[ModelFormat] | None,
-    typer.Option("--format", help="Only runtimes of this model format; repeatable."),
-]
-MeasuredPrecisions = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--precision",
-        help="Precision of the models: fp32, fp16 or int8; repeatable. [default: the device's, else fp32]",
-    ),
-]
-MeasuredBatches = Annotated[
-    str,
-    typer.Option(
-        "--batch",
-        help="Images of one run, e.g. 8 or 1,8,64: each is measured, and stored apart. [default: 1]",
-    ),
-]
 OneBatch = Annotated[int, typer.Option("--batch", min=1, help="Images of one run.")]
 StoredBatch = Annotated[
     int | None,
@@ -171,19 +170,6 @@ CoreList = Annotated[
         help="Cores to run on, e.g. 4-7 or 0,2; one thread each without --threads. [default: of the fastest cluster]",
     ),
 ]
-SessionCount = Annotated[
-    int | None,
-    typer.Option(
-        "--sessions",
-        "-n",
-        min=1,
-        max=100,
-        help="Sessions of each network. [default: the level's]",
-    ),
-]
-OrderSeed = Annotated[
-    int | None, typer.Option("--seed", help="Seed of the order of measurement. [default: random]")
-]
 InputShapes = Annotated[
     list[str] | None,
     typer.Option(
@@ -197,45 +183,8 @@ InputValues = Annotated[
         "--inputs", help="Values of a model file's inputs by name, an .npz file. [default: fixed values]"
     ),
 ]
-ExpectedValues = Annotated[
-    Path | None,
-    typer.Option(
-        "--expect",
-        help="Right outputs of model files by name, an .npz file. [default: the file's own run on this machine]",
-    ),
-]
 SignatureName = Annotated[
     str, typer.Option("--signature", help="Signature to run of TFLite files that have several.")
-]
-FilesReference = Annotated[
-    Path | None,
-    typer.Option(
-        "--reference",
-        help="The file that the files are timed beside. [default: a built-in network of like duration]",
-    ),
-]
-MemoryFlag = Annotated[
-    bool,
-    typer.Option(
-        "--memory",
-        help="Measure peak memory, load and first run as well: each network alone in three fresh processes.",
-    ),
-]
-EnergyFlag = Annotated[
-    bool,
-    typer.Option(
-        "--energy",
-        help="Measure the energy of an inference as well, where the device has a sensor: some three minutes a network.",
-    ),
-]
-SustainedTime = Annotated[
-    str,
-    typer.Option(
-        "--sustained",
-        metavar="TIME",
-        help="Instead: keep the device busy with each network for this time, e.g. 30m, and show its latency minute by minute "
-        "with temperature and clocks.",
-    ),
 ]
 SustainedPlot = Annotated[
     Path | None,
@@ -256,84 +205,6 @@ WideFlag = Annotated[
 ]
 
 
-AccuracyPaths = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--accuracies",
-        "-a",
-        envvar=VARIABLE,
-        help="Accuracies: published blox-base/blox-ext files or a folder of them, or a CSV or Parquet table of your own, "
-        "or NAS-Bench-Macro's JSON; repeatable. 'synthetic' stands for made-up ones, to try.",
-    ),
-]
-Metric = Annotated[
-    str,
-    typer.Option(
-        "--metric", help="Which accuracy to search by, e.g. test_top1. [default: val_top1, if there]"
-    ),
-]
-Epoch = Annotated[
-    str,
-    typer.Option("--epoch", help="Epoch of the accuracies: best (by validation), last, or a number from 1."),
-]
-TrainingSeeds = Annotated[
-    list[int] | None,
-    typer.Option(
-        "--training-seed", min=0, help="Only trainings with this seed; repeatable. [default: the mean of all]"
-    ),
-]
-AccuracySd = Annotated[
-    float | None,
-    typer.Option(
-        "--accuracy-sd",
-        min=0.0,
-        max=100.0,
-        help="Standard deviation of an accuracy between trainings, in points: networks within it tie. [default: from the seeds]",
-    ),
-]
-AllowPickle = Annotated[
-    bool, typer.Option("--allow-pickle", help="Read .pickle files, too (nothing in them is run).")
-]
-LatencyFiles = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--latencies",
-        exists=False,
-        help="A blox-bench-DEVICE file, or a folder of them: that device's latencies, instead of the store's; repeatable.",
-    ),
-]
-SearchDevices = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--device",
-        "-d",
-        help="A device whose latencies to show, and to limit with --max-latency; DEVICE:RUNTIME, DEVICE:PRECISION or a "
-        "configuration's id where a device has several; a pattern, a group, or all; repeatable.",
-    ),
-]
-MaxLatency = Annotated[
-    str,
-    typer.Option("--max-latency", help="Upper limit on every --device, or on local, with a unit, e.g. 8ms."),
-]
-Constraints = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--constraint",
-        "-c",
-        help="A limit such as 'pixel<8ms', 'pi4:tflite<40ms', 'pixel:memory<50MB', 'pixel:energy<50mJ', 'params<3M', "
-        "'macs<200M', 'memory<12MB', 'onnx-size<10MB' or 'tflite-size<10MB'; repeatable.",
-    ),
-]
-Confidence = Annotated[
-    float | None,
-    typer.Option(
-        "--confidence",
-        help="Hold the upper end of each latency's interval of this coverage to the limit, e.g. 0.95. [default: the estimate]",
-    ),
-]
-MeasuredOnly = Annotated[
-    bool, typer.Option("--measured-only", help="Consider measured networks alone, no predicted ones.")
-]
 TakeDoubtful = Annotated[
     bool, typer.Option("--doubtful", help="Take in measurements of grade D. [default: left out, and counted]")
 ]
@@ -374,6 +245,13 @@ def compared_store(url: str, first: str, second: str) -> Store:
     return open_compared(url, first, second, log)
 
 
+def open_store_to_change(url: str) -> Store:
+    """Open the existing store of --store, to change its records."""
+    from harness.store.opening import open_to_change
+
+    return open_to_change(url)
+
+
 def named_devices(names: Sequence[str] | None, devices_file: Path | None) -> tuple[Device, ...]:
     """Return the devices of --device, each once, `local` where none is named. Raises: ConfigError."""
     from harness.devices.names import select_devices
@@ -381,18 +259,25 @@ def named_devices(names: Sequence[str] | None, devices_file: Path | None) -> tup
     return select_devices(names or (), devices_file)
 
 
-def patience_s(wait: bool, limit: str) -> float:
-    """Return how long to wait for a device in use, by --wait and --wait-limit. Raises: ConfigError for a bad time."""
-    from harness.measurement.plan import parse_patience
-
-    return parse_patience(limit) if limit else float("inf") if wait else 0.0
-
-
 def named_device(text: str, devices_file: Path | None) -> Device:
     """Return the one device of --device. Raises: ConfigError, also for a pattern or group of several."""
     from harness.devices.names import select_one
 
     return select_one(text, devices_file)
+
+
+def check_stored(store: Store, choice: ConfigurationChoice) -> None:
+    """Raise ConfigError for a choice that names what is not stored, before what computes is loaded."""
+    from harness.store.configurations import select_configurations
+
+    select_configurations(store, choice)
+
+
+def patience_s(wait: bool, limit: str) -> float:
+    """Return how long to wait for a device in use, by --wait and --wait-limit. Raises: ConfigError for a bad time."""
+    from harness.measurement.plan import parse_patience
+
+    return parse_patience(limit) if limit else float("inf") if wait else 0.0
 
 
 def hide_progress(hidden: bool) -> None:
@@ -412,10 +297,3 @@ def log(text: str, *, quiet: bool = False) -> None:
 
     if not quiet:
         echo(text, err=True)
-
-
-def open_store_to_change(url: str) -> Store:
-    """Open the existing store of --store, to change its records."""
-    from harness.store.opening import open_to_change
-
-    return open_to_change(url)

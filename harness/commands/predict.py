@@ -15,6 +15,7 @@ from harness.commands.options import (
     StoreOption,
     TakeDoubtful,
     WideFlag,
+    check_one_format,
     log,
     open_store,
 )
@@ -43,13 +44,13 @@ def predict(
     Candidate predictors are cross-validated; the best one makes the table. Measured networks keep
     their measured latency; the others have an interval meant to hold a measurement in 90 of 100 cases.
     """
-    from harness.output.prediction import print_prediction
-    from harness.output.tables import check_one_format
-    from harness.prediction.space_prediction import predict as predict_space
-
     check_one_format(csv_output, json_output)
     check_output_file(output)
     with open_store(store_url) as store:
+        options.check(store)
+        from harness.output.prediction import print_prediction
+        from harness.prediction.space_prediction import predict as predict_space
+
         table = predict_space(
             store,
             **options.keywords(),

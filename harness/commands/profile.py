@@ -21,6 +21,8 @@ from harness.commands.options import (
     WaitFlag,
     WaitLimit,
     WideFlag,
+    check_runtime,
+    checked_by,
     is_quiet,
     log,
     named_device,
@@ -48,6 +50,7 @@ def profile(
         typer.Option(
             "--runtime",
             "-r",
+            callback=checked_by(check_runtime),
             help="onnxruntime[:PROVIDER] or litert[:PROVIDER]; other runtimes have no profiler.",
         ),
     ] = "onnxruntime",

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import DevicesFile, JsonFlag, OneDevice, named_device
+from harness.commands.options import DevicesFile, JsonFlag, OneDevice, check_runtime, checked_by, named_device
 from harness.devices.destination import LOCAL
 
 
@@ -17,6 +17,7 @@ def provision(
         typer.Option(
             "--runtime",
             "-r",
+            callback=checked_by(check_runtime),
             help="onnxruntime, tflite or litert; repeatable. [default: devices.toml's, else onnxruntime and tflite]",
         ),
     ] = None,

@@ -33,6 +33,8 @@ def report(
 
     Of a space too large to list it has the networks that were measured or have an accuracy.
     """
+    if options.accuracies:
+        options.check_accuracies()
     from harness.output.plots.pictures import check_pictures
     from harness.output.report.page import write_report
 

@@ -16,6 +16,10 @@ from harness.commands.options import (
     StoreOption,
     ThreadCount,
     WideFlag,
+    check_one_format,
+    check_runtime,
+    check_stored,
+    checked_by,
     open_store,
 )
 from space.errors import ConfigError
@@ -25,7 +29,12 @@ def results(
     device: StoredDevices = None,
     runtime: Annotated[
         list[str] | None,
-        typer.Option("--runtime", "-r", help="Only this runtime, with or without :PROVIDER; repeatable."),
+        typer.Option(
+            "--runtime",
+            "-r",
+            callback=checked_by(check_runtime),
+            help="Only this runtime, with or without :PROVIDER; repeatable.",
+        ),
     ] = None,
     models: ShownModels = None,
     threads: ThreadCount = None,
@@ -45,10 +54,6 @@ def results(
     json_output: JsonFlag = False,
 ) -> None:
     """Show stored latencies, fastest first, with 95 % intervals and plain wall times."""
-    from harness.models.results import failures as stored_failures
-    from harness.models.results import stored_latencies, sustained_runs
-    from harness.output.sustained import print_sustained_list
-    from harness.output.tables import check_one_format, print_failures, print_results
     from harness.store.configurations import ConfigurationChoice
 
     check_one_format(csv_output, json_output)
@@ -64,6 +69,12 @@ def results(
         devices_file=devices_file,
     )
     with open_store(store_url) as store:
+        check_stored(store, choice)
+        from harness.models.results import failures as stored_failures
+        from harness.models.results import stored_latencies, sustained_runs
+        from harness.output.sustained import print_sustained_list
+        from harness.output.tables import print_failures, print_results
+
         if sustained:
             runs = sustained_runs(store, choice, models or ())
             print_sustained_list(runs, json_output=json_output, wide=wide)

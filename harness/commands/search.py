@@ -60,6 +60,8 @@ def find(
         check_none_before(context)
         return
     check_method(context, asked.method)
+    if asked.method != METHOD and not asked.objective:
+        options.check_accuracies()
     query = options.query(asked.costs)
     if asked.method == METHOD:
         request = asked.blockwise_request(query, blockwise)

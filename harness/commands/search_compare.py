@@ -56,12 +56,14 @@ def compare(
 
     Regret: accuracy of the best network minus the best found so far, in percentage points; mean over seeds, 95 % interval.
     """
-    from harness.output.comparison import check_figures, print_comparison
-    from harness.output.progress import ProgressView
-    from harness.query.run import CompareRequest, compare_on_store
+    options.check_accuracies()
     from search.methods.registry import parse_methods
 
     named = parse_methods(methods or ())
+    from harness.output.comparison import check_figures, print_comparison
+    from harness.output.progress import ProgressView
+    from harness.query.run import CompareRequest, compare_on_store
+
     check_figures(output, figure)
     request = CompareRequest(
         query=options.query(), methods=named, budget=budget, seeds=seeds, seed=seed, pool=pool, batch=batch

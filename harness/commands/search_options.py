@@ -9,15 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.commands.blockwise_options import BlockwiseOptions
+from harness.commands.blockwise_options import METHOD, BlockwiseOptions
 from harness.commands.option_groups import takes
-from harness.commands.options import ProxyBatch, ProxyPool, WaitFlag, WaitLimit, patience_s
+from harness.commands.options import ProxyBatch, ProxyPool, WaitFlag, WaitLimit, checked_by, patience_s
 from space.atomic_files import check_output_file
 
 if TYPE_CHECKING:
     from harness.blockwise.setup import BlockwiseRequest
     from harness.query.query import Query
     from harness.query.run import ObjectiveRequest, SearchRequest
+
+
+def _check_method(text: str) -> None:
+    if text not in (METHOD, "exhaustive"):
+        from search.methods.registry import parse_method
+
+        parse_method(text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +45,7 @@ class SearchOptions:
         str,
         typer.Option(
             "--method",
+            callback=checked_by(_check_method),
             help="exhaustive looks at every accuracy; others (see 'harness search compare') at --budget of them; blockwise "
             "needs none: it searches a --library of distilled blocks, fine-tunes and exports.",
         ),

@@ -45,7 +45,10 @@ class SelectionOptions:
     ] = None
     device: StoredDevices = None
     runtime: Annotated[
-        list[str] | None, typer.Option("--runtime", "-r", help="Only sessions of this runtime; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--runtime", "-r", help="Only sessions of this runtime, with or without :PROVIDER; repeatable."
+        ),
     ] = None
     precision: Annotated[
         list[str] | None,

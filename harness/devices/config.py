@@ -494,6 +494,14 @@ def parse_runtime(text: str) -> tuple[str, str]:
     return runtime, provider
 
 
+def named_runtime(text: str) -> tuple[str, str]:
+    """Return the runtime and the provider of --runtime, as `parse_runtime`. Raises: ConfigError."""
+    try:
+        return parse_runtime(text)
+    except ValueError as error:
+        raise ConfigError(f"--runtime {error}") from error
+
+
 def parse_precision(text: str) -> Precision:
     """Return the precision of this name. Raises: ConfigError."""
     for known in PRECISIONS:

@@ -23,7 +23,6 @@ from harness.output.layout import PrintedTable, lay_out
 from harness.output.terminal import bold, echo, named, plain, put, width_of, wrap
 from harness.records import Failure
 from space.atomic_files import write_file
-from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from harness.store import Store
@@ -225,12 +224,6 @@ def _printable(table: PrintedTable) -> PrintedTable:
         columns=[plain(title) for title in table.columns],
         rows=[[plain(cell) for cell in row] for row in table.rows],
     )
-
-
-def check_one_format(csv_output: bool, json_output: bool) -> None:
-    """Raise ConfigError when both are asked for: standard output holds one of them."""
-    if csv_output and json_output:
-        raise ConfigError("--csv and --json: standard output takes one of them; leave the other out")
 
 
 def print_csv(documents: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:

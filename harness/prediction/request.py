@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.devices.config import Device, parse_precision, parse_runtime
+from harness.devices.config import Device, named_runtime, parse_precision
 from harness.measurement.plan import LEVELS, Options
 from harness.models.file_names import GivenInputs, split_names
 from space.errors import ConfigError, did_you_mean
@@ -77,10 +77,7 @@ class MeasureRequest:
         if self.until:
             self._check_until()
         for text in self.runtimes:
-            try:
-                parse_runtime(text)
-            except ValueError as error:
-                raise ConfigError(f"--runtime {error}") from error
+            named_runtime(text)
         if not self.files and (self.inputs != GivenInputs() or self.reference is not None):
             raise ConfigError(
                 "--shape, --inputs, --expect, --signature and --reference are for model files: name one, such as model.onnx"

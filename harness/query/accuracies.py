@@ -10,12 +10,13 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from space import is_enumerable
 from space.errors import ConfigError, DatasetError, MissingMetric
 from space.text_files import suffix_of
-from space.user_paths import expand_user
+from space.user_paths import check_is_there, expand_user
 
 if TYPE_CHECKING:
     from space import SpaceConfig
@@ -56,6 +57,18 @@ def paths_of_variable(text: str) -> list[str]:
     return parts if len(parts) > 1 and all(map(_is_there, parts)) else text.split()
 
 
+def check_there(paths: Sequence[str]) -> None:
+    """Raise ConfigError where no accuracies are named, or what is named is not there; nothing is read."""
+    if not paths:
+        raise ConfigError(
+            "no accuracies: name files with --accuracies (the published blox-base-0.blox, or a CSV or Parquet table of your own "
+            "with a column of architectures), or write --accuracies synthetic to try a search on made-up ones"
+        )
+    for path in paths:
+        if path != "-" and not SYNTHETIC_SOURCE.fullmatch(path):
+            check_is_there(Path(path))
+
+
 def _is_there(text: str) -> bool:
     return os.path.exists(os.path.expanduser(os.path.expandvars(text)))  # noqa: PTH110, PTH111 - never raises
 
@@ -71,11 +84,8 @@ def load(source: AccuracySource, config: SpaceConfig) -> list[Accuracies]:
 
     Raises: ConfigError when none was named, or a file cannot be used.
     """
-    if not source.paths:
-        raise ConfigError(
-            "no accuracies: name files with --accuracies (the published blox-base-0.blox, or a CSV or Parquet table of your own "
-            "with a column of architectures), or write --accuracies synthetic to try a search on made-up ones"
-        )
+    if source.content is None:
+        check_there(source.paths)
     if any(SYNTHETIC_SOURCE.fullmatch(path) for path in source.paths):
         found = [_synthetic(source, config)]
     else:

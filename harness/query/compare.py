@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.dataframe import RowTable
-from harness.devices.config import PRECISIONS, Device
+from harness.devices.config import Device
 from harness.devices.names import select_devices
 from harness.estimates.comparison import Comparison, are_hours_apart, doubted
 from harness.estimates.comparison import compare as compare_estimates
@@ -19,7 +19,8 @@ from harness.models.torch_models import saved_programs
 from harness.prediction.request import MeasureRequest
 from harness.prediction.space_prediction import space_of
 from harness.query.compare_files import Pair, compare_files
-from harness.query.compare_precisions import PrecisionComparisons, compare_precisions
+from harness.query.compcheck_compared import PrecisionComparisons, compcheck_compared
+from harness.query.requests import check_compared
 from harness.records import Configuration, Failure
 from harness.store import Store
 from harness.store.configurations import (
@@ -250,27 +251,16 @@ def compare_any(
 ) -> NetworkComparisons | PrecisionComparisons:
     """Compare two networks or model files, or two precisions; options as for `compare`, fewer of them for precisions.
 
-    Raises: ConfigError as `compare` and `compare_precisions`, and where only one of the two is a precision.
+    Raises: ConfigError as `compare` and `compcheck_compared`, and where only one of the two is a precision.
     """
-    named = [text for text in (first, second) if text in PRECISIONS]
-    if not named:
+    if not check_compared(first, second, precision=precision, configuration=configuration):
         return compare(store, first, second, precision=precision, configuration=configuration, **options)
-    if len(named) < 2:
-        raise ConfigError(
-            f"{first} and {second}: {named[0]} is a precision; name two precisions, or two networks"
-        )
-    if precision or configuration:
-        option = "--precision" if precision else "--configuration"
-        raise ConfigError(
-            f"{option}: all configurations in {first} are compared with those in {second}; narrow them by --device, --runtime, "
-            "--threads and --space"
-        )
     kept = {
         name: options[name]
         for name in ("device", "runtime", "threads", "batch", "space", "devices_file")
         if name in options
     }
-    return compare_precisions(store, first, second, **kept)
+    return compcheck_compared(store, first, second, **kept)
 
 
 def _two(first: str, second: str, config: SpaceConfig) -> tuple[Architecture, Architecture]:

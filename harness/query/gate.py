@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from harness.devices.destination import LOCAL
 from harness.devices.names import select_devices
@@ -35,38 +34,11 @@ from harness.query.gate_changes import (
     place_of,
     why_not_measured,
 )
+from harness.query.requests import DEFAULT_RULE, GateRequest, Metric, Rule
 from harness.store import Store
 from space.atomic_files import check_output_file
-from space.errors import ConfigError
-
-DEFAULT_RULE = "latency > +3%"
-_RULE = re.compile(r"\s*(latency|memory|size)\s*>\s*\+?([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*%\s*")
 
 Outcome = Literal["pass", "fail", "not judged"]
-Metric = Literal["latency", "memory", "size"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """Rule of failing: a latency, a peak memory, or a file's size, that grew by more than `limit`, a share."""
-
-    metric: Metric
-    limit: float
-
-    @classmethod
-    def parse(cls, text: str) -> Rule:
-        """Return the rule of a text such as `latency > +3%`. Raises: ConfigError."""
-        found = _RULE.fullmatch(text)
-        if found is None:
-            raise ConfigError(
-                f"--fail-if {text!r}: no rule; write e.g. --fail-if 'latency > +3%', 'memory > +5%' or 'size > +1%'"
-            )
-        metric = next(one for one in get_args(Metric) if one == found[1])
-        return cls(metric=metric, limit=float(found[2]) / 100)
-
-    def __str__(self) -> str:
-        """Return the rule as it is written."""
-        return f"{self.metric} > +{self.limit * 100:g}%"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,34 +170,6 @@ class DeviceTiming:
         request = replace(self._request([file]), reference=other.path)
         pairs, failures = compare_files(request, self.store, self.log, enough=is_known)
         return LatencyTable(rows=tuple(row for row, *_ in pairs), failures=tuple(failures))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GateRequest:
-    """Request of a gate: `files` judged by a `baseline` file and the rules of `fail_if`, or the baseline file to `write`.
-
-    `junit`: a file that is to take the checks. `memory`: measure that of the files of a new baseline.
-    Raises: ConfigError for what contradicts each other, or a file that cannot be written.
-    """
-
-    files: tuple[str, ...]
-    baseline: Path | None = None
-    write: Path | None = None
-    fail_if: tuple[str, ...] = ()
-    junit: Path | None = None
-    memory: bool = False
-
-    def __post_init__(self) -> None:
-        if (self.baseline is None) == (self.write is None):
-            raise ConfigError(
-                "give --baseline FILE.json to judge by, or --write FILE.json to make one: one of them"
-            )
-        if self.write is not None and (self.fail_if or self.junit is not None):
-            option = "--fail-if" if self.fail_if else "--junit"
-            raise ConfigError(f"{option} is for --baseline: leave it out where --write makes one")
-        if self.memory and self.write is None:
-            raise ConfigError("--memory is for --write: a rule such as --fail-if 'memory > +5%' measures it")
-        check_output_file(self.junit)
 
 
 def run_gate(request: GateRequest, timing: Timing) -> GateReport | WrittenBaseline:

@@ -15,8 +15,8 @@ from harness.devices.config import (
     Device,
     load_devices,
     name_problem,
+    named_runtime,
     parse_precision,
-    parse_runtime,
 )
 from harness.devices.destination import LOCAL
 from harness.devices.names import expand_names, groups_of, shortened
@@ -57,7 +57,7 @@ class ConfigurationChoice:
 
     def fits(self, configuration: Configuration) -> bool:
         """Return whether a configuration fits, its device aside. Raises: ConfigError for a runtime that is none."""
-        c, runtimes = configuration, [_parse_runtime(text) for text in several(self.runtime)]
+        c, runtimes = configuration, list(map(runtime_meant, several(self.runtime)))
         return (
             (
                 not runtimes
@@ -107,12 +107,23 @@ def select_configurations(
         parse_precision(choice.precision)
     devices = several(choice.device)
     named = frozenset(stored_devices(_devices(known), devices, choice.devices_file))
-    if identifier and not any(c.digest.startswith(identifier.lower()) for c in known):
-        ids = ", ".join(configuration_id(c) for c in known) or "nothing"
+    check_id(identifier, [c.digest for c in known], option)
+    return [c for c in known if (not devices or c.device in named) and choice.fits(c)]
+
+
+def runtime_meant(text: str) -> tuple[str, str]:
+    """Return the runtime of a text, and the short name of its provider, empty where none is named. Raises: ConfigError."""
+    name, provider = named_runtime(text)
+    return name, short_provider(provider)
+
+
+def check_id(identifier: str, digests: Sequence[str], option: str = "--configuration") -> None:
+    """Raise ConfigError for an id, or the beginning of one, that none of the stored configurations has."""
+    if identifier and not any(digest.startswith(identifier.lower()) for digest in digests):
+        ids = ", ".join(digest[:ID_CHARACTERS] for digest in digests) or "nothing"
         raise ConfigError(
             f"{option} {identifier!r}: no configuration has this id (stored: {ids}); see 'harness results'"
         )
-    return [c for c in known if (not devices or c.device in named) and choice.fits(c)]
 
 
 def stored_devices(
@@ -387,11 +398,3 @@ def _listed(store: Store, configurations: Sequence[Configuration], option: str =
         f"networks measured: {len(store.session_counts(c))}"
         for c in configurations
     )
-
-
-def _parse_runtime(text: str) -> tuple[str, str]:
-    try:
-        name, provider = parse_runtime(text)
-    except ValueError as error:
-        raise ConfigError(f"--runtime {error}") from error
-    return name, short_provider(provider)

@@ -10,10 +10,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from device_agents.names import short_provider
+from harness.devices.config import parse_precision
 from harness.errors import StoreError
 from harness.records import BlockRun, Failure, SessionRecord
 from harness.store import Store
-from harness.store.configurations import meant_devices
+from harness.store.configurations import check_id, runtime_meant, stored_devices
 from harness.store.documents import block_run_document, session_document
 from harness.store.rows import (
     QUARANTINED,
@@ -220,7 +222,7 @@ def export_documents(
 
 
 def _block_documents(store: Store, selection: Selection) -> Iterator[dict[str, Any]]:
-    conditions = selection.conditions(_devices(store, selection), BLOCK_RUNS)
+    conditions = selection.conditions(_configurations(store, selection), BLOCK_RUNS)
     keys = (
         sa.select(BLOCK_RUNS.c.id)
         .outerjoin(CONFIGURATIONS)
@@ -266,13 +268,37 @@ def _named_sessions(store: Store, selection: Selection) -> list[StoredSession]:
     return found
 
 
-def _devices(store: Store, selection: Selection) -> list[str]:
-    """Return the devices that a selection means. Raises: ConfigError for a pattern that fits none."""
+def _configurations(store: Store, selection: Selection) -> list[int] | None:
+    """Return the rows of configurations that fit a selection, None where nothing narrows them; damaged ones count.
+
+    Raises: ConfigError for a device or an id of which nothing is stored, and a runtime or precision that is none.
+    """
+    asked = (selection.devices, selection.runtimes, selection.precisions, selection.configuration)
+    if selection.batch is None and not any(asked):
+        return None
     with store.begin() as connection:
-        known = connection.execute(sa.select(CONFIGURATIONS.c.device).distinct()).scalars()
-        names = sorted(name for name in known if isinstance(name, str))
-    file = selection.devices_file
-    return [name for text in selection.devices for name in meant_devices(names, text, file)]
+        rows = connection.execute(sa.select(CONFIGURATIONS)).mappings().all()
+    devices, runtimes, precisions, digests = (
+        sorted({str(row[name]) for row in rows}) for name in ("device", "runtime", "precision", "digest")
+    )
+    named = stored_devices(devices, selection.devices, selection.devices_file)
+    wanted = {(text, "") if text in runtimes else runtime_meant(text) for text in selection.runtimes}
+    for text in selection.precisions:
+        if text not in precisions:
+            parse_precision(text)
+    check_id(selection.configuration, digests)
+    return [
+        row["id"]
+        for row in rows
+        if (not named or row["device"] in named)
+        and (
+            not wanted
+            or wanted & {(row["runtime"], ""), (row["runtime"], short_provider(str(row["provider"])))}
+        )
+        and row["precision"] in (selection.precisions or [row["precision"]])
+        and selection.batch in (None, row["batch"] or 1)
+        and str(row["digest"]).startswith(selection.configuration.lower())
+    ]
 
 
 def _session_rows(store: Store, selection: Selection, *, raw: bool) -> Iterator[sa.RowMapping]:
@@ -281,7 +307,7 @@ def _session_rows(store: Store, selection: Selection, *, raw: bool) -> Iterator[
     keys = (
         sa.select(SESSIONS.c.id)
         .outerjoin(CONFIGURATIONS)
-        .where(*selection.conditions(_devices(store, selection)))
+        .where(*selection.conditions(_configurations(store, selection)))
         .order_by(SESSIONS.c.started_utc, SESSIONS.c.id)
     )
     with store.begin() as connection:

@@ -10,7 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from harness.store.rows import QUARANTINED
-from harness.store.tables import CONFIGURATIONS, SESSIONS
+from harness.store.tables import SESSIONS
 from space.errors import ConfigError
 
 _LEAST_ID = 4  # characters
@@ -49,25 +49,22 @@ class Selection:
         """Return whether nothing narrows the choice."""
         return not any(getattr(self, field.name) for field in fields(self) if field.name != "devices_file")
 
-    def conditions(self, devices: Sequence[str], of: sa.Table = SESSIONS) -> list[sa.ColumnElement[bool]]:
-        """Return the conditions on a row of a table joined with configurations, `unreadable` aside; `devices` are those meant."""
+    def conditions(
+        self, configurations: Sequence[int] | None, of: sa.Table = SESSIONS
+    ) -> list[sa.ColumnElement[bool]]:
+        """Return the conditions on a row of a table, `unreadable` aside.
+
+        `configurations`: the rows that fit, None where nothing narrows them.
+        """
         found: list[sa.ColumnElement[bool]] = []
         if self.sessions:
             found.append(sa.or_(*(_begins(of.c.id, text) for text in self.sessions)))
-        if self.devices:
-            found.append(CONFIGURATIONS.c.device.in_(devices))
-        if self.runtimes:
-            found.append(CONFIGURATIONS.c.runtime.in_(self.runtimes))
-        if self.precisions:
-            found.append(CONFIGURATIONS.c.precision.in_(self.precisions))
-        if self.batch is not None:
-            found.append(CONFIGURATIONS.c.batch == self.batch)
+        if configurations is not None:
+            found.append(of.c.configuration_id.in_(configurations))
         if self.networks:
             texts = of.c.architecture.in_(self.networks)
             hashes = [_begins(of.c.graph_hash, text) for text in self.networks if len(text) >= _LEAST_ID]
             found.append(sa.or_(texts, *hashes))
-        if self.configuration:
-            found.append(_begins(CONFIGURATIONS.c.digest, self.configuration))
         if self.since:
             found.append(of.c.started_utc >= _utc_text(self.since))
         if self.before:

@@ -296,7 +296,26 @@ MISTYPED = (
     ("profile", "absent.onnx"),
     ("profile", "0", "-d", "locl"),
     ("export", "conv/conv/covn", "--format", "onnx", "-o", "a.onnx"),
-)
+    ("compare", "fp32", "fp8"),
+    ("compare", "fp32", "int8", "--precision", "fp16"),
+    ("gate", "absent.onnx"),
+    ("gate", "absent.onnx", "--write", "kept.json"),
+    ("gate", ".", "--baseline", "kept.json", "--fail-if", "latency > 3"),
+    ("search",),
+    ("search", "-a", "absent.blox"),
+    ("search", "compare", "-a", "absent.blox"),
+    ("report", "-a", "absent.blox"),
+    ("distill", "absent", "-o", "library"),
+    ("distill", ".", "-o", "library", "--form", "dona"),
+    ("predict", "--csv", "--json"),
+    *((*command, "-r", "onxruntime") for command in (
+        ("compare", "0", "1"), ("gate", "."), ("search",), ("search", "compare"), ("report",), ("audit",), ("predict",),
+        ("results",), ("dataset", "write"), ("profile", "0"), ("provision",),
+    )),
+    *(("results", f"{option}=1", f"{option}=2") for option in ("--batch", "--threads", "--store", "--precision")),
+    ("search", "--seed", "1", "--seed=2"),
+    ("train", "0", "-o", "a", "--mixed-precision", "--full-precision"),
+)  # fmt: skip
 
 
 def test_what_is_mistyped_is_told_before_what_works_on_it_is_imported_which_takes_a_second(

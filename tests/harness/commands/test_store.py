@@ -183,7 +183,10 @@ def test_a_session_that_an_old_reference_latency_came_from_can_be_deleted(path: 
         (["--since", "2024-W18-4", "--before", "2024-05-04 09:00"], "23"),
         (["--since", "2024-05-02T11:30+02:00", "--before", "2024-05-04T04:00-05:00"], "23"),
         (["--since", "20240502", "--before", "20240502"], ""),
-        (["--device", "nowhere"], ""),
+        (["--runtime", "onnxruntime:cpu"], "123"),
+        (["--runtime", "onnxruntime:cuda"], ""),
+        (["--runtime", "tflite", "--runtime", "onnxruntime", "--precision", "fp32", "--batch", "1"], "1234"),
+        (["--precision", "int8"], ""),
         ([], "1234"),
     ],
 )
@@ -195,6 +198,16 @@ def test_what_chooses_nothing_that_can_be_is_refused(path: Path) -> None:
     refused(run(path, "store", "show", "--since", "yesterday"), "--since 'yesterday'", "UTC")
     refused(run(path, "store", "show", "abc"), "at least 4 characters")
     refused(run(path, "store", "show", "no-such-id"), "no session has it")
+    typed = {
+        ("--device", "elswhere"): ("nothing is stored of device 'elswhere'; did you mean 'elsewhere'?",),
+        ("--runtime", "tflight"): ("--runtime names unknown runtime 'tflight'; did you mean 'tflite'?",),
+        ("--precision", "fp23"): ("no precision 'fp23'; did you mean 'fp32'?",),
+        ("--configuration", "ffff"): ("--configuration 'ffff': no configuration has this id",),
+    }
+    for options, parts in typed.items():
+        for command in ("show", "check", "export", "quarantine", "delete"):
+            refused(run(path, "store", command, *options), *parts)
+    assert shown(path) == ["1", "2", "3", "4"]
     one = run(path, "store", "show", "--device", "made-up", "--json").json[0]["id"]
     assert run(path, "store", "show", one, "--device", "made-up").status == 0
     refused(run(path, "store", "show", one, "--device", "elsewhere"), "no session that fits the rest has it")
@@ -210,7 +223,7 @@ def test_what_chooses_nothing_that_can_be_is_refused(path: Path) -> None:
 
 
 def test_where_nothing_fits_that_is_said(path: Path) -> None:
-    done = run(path, "store", "show", "--device", "nobody")
+    done = run(path, "store", "show", "--precision", "int8")
     assert (done.status, done.stdout) == (0, "")
     assert done.stderr == "no session is stored that fits\n"
 

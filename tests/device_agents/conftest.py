@@ -44,7 +44,7 @@ def one_agent(agent: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(scope="module", autouse=True)
 def forks(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Start agents, rather than fork them, for a file with `FORKS = False`: on what a start is, and on memory, which forks share."""
+    """Start agents, rather than fork them, for a file with `FORKS = False`: on starts, and on memory, which forks share."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Client, "forks", getattr(request.module, "FORKS", True))
         yield

@@ -19,7 +19,7 @@ PREAMBLE = b"HARNESS-AGENT 1\n"
 
 
 class Client:
-    """Speaks to one agent in a subprocess, which is forked (`rigs.forked_agents`) where it can be and `forks` does not forbid it."""
+    """Speaks to one agent in a subprocess, forked (`rigs.forked_agents`) where it can be and `forks` does not forbid it."""
 
     forks = True
 

@@ -130,6 +130,4 @@ def _fitting(models: Iterable[Callable[[], Assembly]], limit_bytes: float) -> li
 
 
 def _cache_bytes(hello: Mapping[str, Any]) -> int:
-    limits = hello.get("limits")
-    told = limits.get("cache_bytes") if isinstance(limits, Mapping) else None
-    return told if type(told) is int and told > 0 else CACHE_BYTES
+    return int(hello.get("limits", {}).get("cache_bytes") or CACHE_BYTES)

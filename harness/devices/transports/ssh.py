@@ -155,13 +155,6 @@ class SshTransport:
                     f"listening on port {host.port}? (Termux: run 'sshd', its port is 8022)",
                 ) from error
 
-    def _forwarded(self, adb: Adb, port: int) -> int:
-        """Return the port of this machine that leads to one of the phone, through its cable. Raises: DeviceError."""
-        if self._local_port is None:
-            adb.check()
-            self._local_port = adb.forward(port)
-        return self._local_port
-
     def _open(self, host: SshHost) -> paramiko.Transport:
         """Return a connection on which nothing was said yet."""
         stream: socket.socket | paramiko.Channel
@@ -175,7 +168,10 @@ class SshTransport:
                     "direct-tcpip", (host.hostname, host.port), ("127.0.0.1", 0), timeout=CONNECT_TIMEOUT_S
                 )
         elif self._adb is not None:
-            stream = connect_within("127.0.0.1", self._forwarded(self._adb, host.port), CONNECT_TIMEOUT_S)
+            if self._local_port is None:
+                self._adb.check()
+                self._local_port = self._adb.forward(host.port)
+            stream = connect_within("127.0.0.1", self._local_port, CONNECT_TIMEOUT_S)
         else:
             stream = connect_within(host.hostname, host.port, CONNECT_TIMEOUT_S)
         transport = paramiko.Transport(stream)
@@ -254,7 +250,8 @@ def command_line(argv: Sequence[str]) -> str:
 
     What some of them change between quotes travels as octal numbers, which the device's `sh` turns back.
     """
-    line = shlex.join([_in_home(argv[0]), *argv[1:]])
+    # A login starts in the home folder; a quoted '~' would not be expanded.
+    line = shlex.join([re.sub("^~/", "./", argv[0]), *argv[1:]])
     if not _NOT_QUOTABLE.search(line):
         return line
     octal = "".join(
@@ -377,8 +374,3 @@ def _patient_stderr(channel: paramiko.Channel) -> Callable[[int], bytes]:
                 continue
 
     return read
-
-
-def _in_home(path: str) -> str:
-    # A login starts in the home folder; a quoted '~' would not be expanded.
-    return "./" + path[2:] if path.startswith("~/") else path

@@ -191,30 +191,23 @@ def _use(
     runtime = found[name]
     if too_old := old_version(runtime):
         raise ConfigError(device.who, f"{too_old}; {_install_lines(device, hello, [name], '--upgrade ')}")
-    options: dict[str, Any] = {}
     providers = {short_provider(str(p)): str(p) for p in runtime.get("providers", [])}
-    full = next(iter(providers.values()), "cpu")
-    delegate = device.tflite_delegates.get(provider.lower().partition("+")[0]) if name == "tflite" else None
+    key = short_provider(provider)
+    main = key.partition("+")[0]
+    delegate = device.tflite_delegates.get(main) if name == "tflite" else None
     if delegate is not None:
-        main = provider.lower().partition("+")[0]
         providers |= {main: main, f"{main}+cpu": f"{main}+CPU"}
-    if provider:
-        key = short_provider(provider)
-        if key not in providers:
-            main = key.partition("+")[0]
-            # Spelled well, and absent.
-            is_another = name == RUNTIME and main in KNOWN and main not in providers
-            near = "" if is_another else did_you_mean(key, providers)
-            raise ConfigError(
-                device.who,
-                f"runtime {text!r}: no provider {provider!r}{near} "
-                f"(there: {', '.join(providers) or 'none'}){_PROVIDER_REMEDIES.get((name, key), '')}",
-            )
-        full = providers[key]
-    elif "cpu" in providers:
-        full = providers["cpu"]
-    if providers:
-        options["provider"] = full
+    if provider and key not in providers:
+        # Spelled well, and absent.
+        is_another = name == RUNTIME and main in KNOWN and main not in providers
+        near = "" if is_another else did_you_mean(key, providers)
+        raise ConfigError(
+            device.who,
+            f"runtime {text!r}: no provider {provider!r}{near} "
+            f"(there: {', '.join(providers) or 'none'}){_PROVIDER_REMEDIES.get((name, key), '')}",
+        )
+    full = providers.get(key or "cpu", next(iter(providers.values()), "cpu"))
+    options: dict[str, Any] = {"provider": full} if providers else {}
     told = option_texts(short_provider(full), device.provider_options) if name == RUNTIME else {}
     if delegate is not None:
         told = delegate.texts

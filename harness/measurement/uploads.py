@@ -130,4 +130,6 @@ def _fitting(models: Iterable[Callable[[], Assembly]], limit_bytes: float) -> li
 
 
 def _cache_bytes(hello: Mapping[str, Any]) -> int:
-    return int(hello.get("limits", {}).get("cache_bytes") or CACHE_BYTES)
+    limits = hello.get("limits")
+    told = limits.get("cache_bytes") if isinstance(limits, Mapping) else None
+    return told if type(told) is int and told > 0 else CACHE_BYTES

@@ -11,7 +11,7 @@ import fnmatch
 import hashlib
 import hmac
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -151,8 +151,3 @@ def fingerprint(key: paramiko.PKey) -> str:
     """Return a key's type and fingerprint as `ssh-keygen -l` shows it."""
     digest = base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
     return f"{key.get_name()} SHA256:{digest}"
-
-
-def shown_keys(keys: Iterable[paramiko.PKey]) -> str:
-    """Return fingerprints for a message."""
-    return " or ".join(map(fingerprint, keys))

@@ -23,13 +23,7 @@ import paramiko
 from harness.devices.adb.client import Adb
 from harness.devices.config import SshDevice
 from harness.devices.transports.contract import MAX_OUTPUT_BYTES, CompletedCommand
-from harness.devices.transports.known_hosts import (
-    KnownKeys,
-    fingerprint,
-    parse_key,
-    read_known_keys,
-    shown_keys,
-)
+from harness.devices.transports.known_hosts import KnownKeys, fingerprint, parse_key, read_known_keys
 from harness.devices.transports.ssh_hosts import SshHost, find_way
 from harness.devices.transports.ssh_login import KeyFailed, check_key_file, log_in
 from harness.devices.transports.ssh_proxy import ProxyCommand
@@ -262,11 +256,8 @@ def command_line(argv: Sequence[str]) -> str:
 
 def _known_keys(host: SshHost, device: SshDevice) -> KnownKeys:
     if not host.pin:
-        where = (
-            f"[devices.{device.name}] known_hosts"
-            if "known_hosts" in device.model_fields_set
-            else "known_hosts"
-        )
+        is_named = "known_hosts" in device.model_fields_set
+        where = f"[devices.{device.name}] " * is_named + "known_hosts"
         return read_known_keys(host.known_hosts, host.host_key_name, host.plain_key_name, where)
     kind, blob = host.pin.split()[:2]
     key = parse_key(kind, blob)
@@ -297,29 +288,28 @@ def _shake_hands(transport: paramiko.Transport, host: SshHost, known: KnownKeys)
 def _unknown_key(key: paramiko.PKey, host: SshHost, known: KnownKeys) -> DeviceError:
     if host.is_jump:
         line = f"{host.host_key_name} {key.get_name()} {key.get_base64()}"
-        remedy = (
-            f"add this line to {host.known_hosts[0] if host.known_hosts else '~/.ssh/known_hosts'}: {line}"
-        )
+        file = host.known_hosts[0] if host.known_hosts else "~/.ssh/known_hosts"
+        remedy = f"add this line to {file}: {line}"
     else:
         remedy = f'pin it in [devices.{host.device}]: host_key = "{key.get_name()} {key.get_base64()}"'
     where = "host_key" if host.pin else ", ".join(map(str, host.known_hosts[:2])) or "known_hosts"
     if key.asbytes() in known.revoked:
-        return DeviceError(
-            host.who,
-            f"its host key {fingerprint(key)} is marked @revoked in {where}: no one may trust it any more. "
-            f"Give the device new host keys (ssh-keygen -A after removing the old ones), then {remedy.split(':')[0]}",
+        told = (
+            f"its host key {fingerprint(key)} is marked @revoked in {where}: no one may trust it any more. Give the device "
+            f"new host keys (ssh-keygen -A after removing the old ones), then {remedy.split(':')[0]}"
         )
-    if known.keys:
-        return DeviceError(
-            host.who,
-            f"the host key has CHANGED: expected {shown_keys(known.keys)}, got {fingerprint(key)}. If the device "
-            f"was set up anew, check the fingerprint on the device itself, then {remedy}",
+    elif known.keys:
+        expected = " or ".join(map(fingerprint, known.keys))
+        told = (
+            f"the host key has CHANGED: expected {expected}, got {fingerprint(key)}. If the device "
+            f"was set up anew, check the fingerprint on the device itself, then {remedy}"
         )
-    return DeviceError(
-        host.who,
-        f"unknown host key {fingerprint(key)} (no match in {where}). Compare the fingerprint on the "
-        f"device (ssh-keygen -lf on its host key's .pub file), then {remedy}",
-    )
+    else:
+        told = (
+            f"unknown host key {fingerprint(key)} (no match in {where}). Compare the fingerprint on the "
+            f"device (ssh-keygen -lf on its host key's .pub file), then {remedy}"
+        )
+    return DeviceError(host.who, told)
 
 
 def _reason(error: BaseException) -> str:

@@ -27,7 +27,7 @@ from rigs.sshd import Sshd, start_sshd
 from harness.devices.assembly import Assembly
 from harness.devices.client import AgentClient, deploy
 from harness.devices.connection import Connection, new_owner
-from harness.devices.events import OnConnecting
+from harness.devices.link import OnConnecting
 from harness.devices.transports import open_transport
 from harness.measurement.uploads import send_parts
 

@@ -6,9 +6,9 @@ import os
 import platform
 import re
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Iterator
 
 from device_agents import PROTOCOL
 from device_agents.board_guard import BoardGuard
@@ -44,8 +44,7 @@ from device_agents.jobs import (
 from device_agents.libraries import parse_libraries, place_libraries
 from device_agents.machine_lock import MachineLock, user_name
 from device_agents.models import MODEL_LIMIT_BYTES
-from device_agents.nvidia import may_use_gpu
-from device_agents.nvml import open_gpu
+from device_agents.nvidia import may_use_gpu, open_gpu
 from device_agents.parts_cache import PartsCache, free_bytes
 from device_agents.probes import Probes
 from device_agents.processes import LIBRARIES_VARIABLE
@@ -67,58 +66,41 @@ MESSAGE_CHARACTERS = 2000
 SET_BOARD_PATIENCE_S = 1800.0
 
 
+VERBS = (
+    *("hello", "lock", "missing", "put", "probe", "quiet", "permissions"),
+    *("run", "profile", "memory", "blocks", "sensor", "evict", "bye"),
+)
+"""What a request may ask for, each by the method of that name."""
+
+
+@dataclass
 class Agent:
     """Serve one connection. digest: the agent's own, as it tells the harness. memory_bytes: a worker's limit, if any."""
 
-    def __init__(
-        self,
-        root: Path,
-        cache: PartsCache,
-        agent_path: Path,
-        digest: str,
-        reader: FrameReader,
-        writer: FrameWriter,
-        filesystem: Path = Path("/"),
-        memory_bytes: int | None = None,
-    ) -> None:
-        self._root = root
-        self._cache = cache
-        self._agent_path = agent_path
-        self._digest = digest
-        self._reader = reader
-        self._writer = writer
-        self._filesystem = filesystem
-        self._memory_bytes = memory_bytes
-        self._lock = DeviceLock(root, MachineLock(filesystem))
-        self._guard = BoardGuard(agent_path, root)
-        self._probes = Probes(filesystem)
+    root: Path
+    cache: PartsCache
+    agent_path: Path
+    digest: str
+    reader: FrameReader
+    writer: FrameWriter
+    filesystem: Path = Path("/")
+    memory_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        self._lock = DeviceLock(self.root, MachineLock(self.filesystem))
+        self._guard = BoardGuard(self.agent_path, self.root)
+        self._probes = Probes(self.filesystem)
         self._environment: dict[str, str] = {}  # of processes that import a runtime, besides this one's
         self._driver: dict[str, Any] = {}  # of the GPU, whose variables are those of workers that use it
-        self._verbs: dict[str, Callable[[Fields, bytes, Any], dict[str, Any]]] = {
-            "hello": self._hello,
-            "lock": self._take_lock,
-            "missing": self._missing,
-            "put": self._put,
-            "probe": self._probe,
-            "quiet": self._quiet,
-            "permissions": self._permissions,
-            "run": self._run,
-            "profile": self._profile,
-            "memory": self._memory,
-            "blocks": self._blocks,
-            "sensor": self._sensor,
-            "evict": self._evict,
-            "bye": self._bye,
-        }
 
     def serve(self) -> int:
         """Answer requests until `bye` or the end of input; return the exit status."""
-        self._writer.write_bytes(PREAMBLE)
+        self.writer.write_bytes(PREAMBLE)
         while True:
             try:
-                frame = self._reader.read(SET_BOARD_PATIENCE_S if self._guard.is_holding else None)
+                frame = self.reader.read(SET_BOARD_PATIENCE_S if self._guard.is_holding else None)
             except FrameError as error:
-                self._writer.write(dict(Refusal("protocol", str(error)).header(), id=None))
+                self.writer.write(dict(Refusal("protocol", str(error)).header(), id=None))
                 return 2
             if frame is None:
                 return 0
@@ -144,7 +126,7 @@ class Agent:
         except Exception as error:  # noqa: BLE001 - a fault of the agent's own is an answer too, and it lives on
             text = "the agent failed: %s: %s" % (type(error).__name__, error)
             answer = Refusal("agent-error", text[:MESSAGE_CHARACTERS]).header()
-        self._writer.write(dict(answer, id=request_id))
+        self.writer.write(dict(answer, id=request_id))
 
     def _handle(self, header: dict[str, Any], payload: bytes) -> dict[str, Any]:
         request_id = header.get("id")
@@ -152,13 +134,13 @@ class Agent:
             raise Refusal(
                 "bad-request", "a request needs an id, a number or a text; this one has %r" % (request_id,)
             )
-        verb = Fields("request", header).choice("verb", tuple(self._verbs))
-        fields = Fields(verb, header)
+        verb = Fields("request", header).choice("verb", VERBS)
         if payload and verb != "put":
             raise Refusal("bad-request", "%s takes no payload; %d bytes came with it" % (verb, len(payload)))
-        return self._verbs[verb](fields, payload, request_id)
+        answer: dict[str, Any] = getattr(self, verb)(Fields(verb, header), payload, request_id)
+        return answer
 
-    def _hello(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+    def hello(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         protocol = fields.integer("protocol", 0, 1 << 30)
         if protocol != PROTOCOL:
             raise Refusal(
@@ -169,38 +151,38 @@ class Agent:
         fields.text("harness")
         names, libraries, rows = parse_runtimes(fields), parse_libraries(fields), parse_rows(fields)
         given = parse_environment(fields)
-        environment = with_packages(given, self._root)
+        environment = with_packages(given, self.root)
         if libraries:
-            folder = place_libraries(self._root, self._cache.parts_dir, libraries)
+            folder = place_libraries(self.root, self.cache.parts_dir, libraries)
             environment[LIBRARIES_VARIABLE] = str(folder)
         self._environment, self._driver = environment, find_driver(rows, given)
-        runtimes, broken = discover_runtimes(self._agent_path, self._environment, names)
+        runtimes, broken = discover_runtimes(self.agent_path, self._environment, names)
         return {
             "protocol": PROTOCOL,
-            "agent": self._digest,
+            "agent": self.digest,
             "python": platform.python_version(),
             "platform": self._probes.platform(),
             **self._cores(),
             "runtimes": runtimes,
             "broken": broken,
-            "environment": told_packages(self._root),
+            "environment": told_packages(self.root),
             "variables": told_variables(given, os.environ),
             "driver": self._driver,
             "limits": {
                 "header_bytes": HEADER_LIMIT_BYTES,
                 "payload_bytes": PAYLOAD_LIMIT_BYTES,
-                "cache_bytes": self._cache.limit_bytes,
+                "cache_bytes": self.cache.limit_bytes,
             },
-            "free_bytes": free_bytes(self._root),
-            "root": str(self._root),
+            "free_bytes": free_bytes(self.root),
+            "root": str(self.root),
         }
 
-    def _take_lock(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+    def lock(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         owner, settings = fields.text("owner"), parse_settings(fields)
         self._lock.take(owner)
         sweep_groups()
         if not self._guard.is_holding:
-            Jetson(self._root).restore()  # what a guard that was killed, or a loss of power, has left
+            Jetson(self.root).restore()  # what a guard that was killed, or a loss of power, has left
         answer: dict[str, Any] = {"machine_lock": self._lock.machine_lock}
         if settings is not None:
             # a power mode turns cores on and off
@@ -209,21 +191,21 @@ class Agent:
 
     def _cores(self) -> dict[str, Any]:
         cores = available_cores()
-        siblings = find_siblings(cores, self._filesystem)
+        siblings = find_siblings(cores, self.filesystem)
         return {
             "cores": cores,
-            "clusters": find_clusters(cores, self._filesystem),
+            "clusters": find_clusters(cores, self.filesystem),
             "siblings": {str(core): list(group) for core, group in siblings.items()},
         }
 
-    def _missing(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
-        missing = self._cache.missing(fields.digests("digests", DIGESTS_LIMIT))
-        return {"missing": missing, "received": self._cache.received(missing)}
+    def missing(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+        missing = self.cache.missing(fields.digests("digests", DIGESTS_LIMIT))
+        return {"missing": missing, "received": self.cache.received(missing)}
 
-    def _put(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+    def put(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         if "offset" in fields.values:
             return self._put_chunk(fields, payload)
-        self._cache.put(
+        self.cache.put(
             fields.digest("digest"),
             fields.integer("size_bytes", 0, PAYLOAD_LIMIT_BYTES),
             payload,
@@ -235,7 +217,7 @@ class Agent:
     def _put_chunk(self, fields: Fields, payload: bytes) -> dict[str, Any]:
         size_bytes = fields.integer("size_bytes", 0, MODEL_LIMIT_BYTES)
         offset = fields.integer("offset", 0, size_bytes)
-        received_bytes = self._cache.put_chunk(
+        received_bytes = self.cache.put_chunk(
             fields.digest("digest"),
             size_bytes,
             offset,
@@ -245,18 +227,18 @@ class Agent:
         )
         return {"stored": received_bytes == size_bytes, "received_bytes": received_bytes}
 
-    def _probe(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+    def probe(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         return {"conditions": self._probes.conditions(available_cores(), variables=self._variables())}
 
-    def _quiet(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+    def quiet(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         """Find the quietest cores, and where they are busy, what a process that asks for them still waits."""
         threads = fields.integer("threads", 1, CORES_LIMIT)
         request = fields.choice("request", ("", *METHODS))
         allowed = parse_cores(fields)
         cores = available_cores()
-        clusters, siblings = find_clusters(cores, self._filesystem), find_siblings(cores, self._filesystem)
+        clusters, siblings = find_clusters(cores, self.filesystem), find_siblings(cores, self.filesystem)
         usable = cores if allowed is None else [core for core in cores if core in allowed]
-        is_told = CoreTimes(str(self._filesystem / "proc/stat")).is_told
+        is_told = CoreTimes(str(self.filesystem / "proc/stat")).is_told
         probes = probe_each(usable if is_told else cores, None)
         waited = {core: probe.waited for core, probe in probes.items()}
         chosen = choose_cores(allowed, threads, clusters, siblings, lost_shares(probes, clusters))
@@ -266,68 +248,68 @@ class Agent:
             answer["others_waited"] = others
         if request and any((waited[core] or 0.0) > QUIET_SHARE for core in chosen):
             answer["waited_asking"] = told(probe_cores(chosen, request))
-        quota = read_quota(self._filesystem)
+        quota = read_quota(self.filesystem)
         return answer if quota is None else dict(answer, quota_cores=quota.cores)
 
-    def _permissions(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+    def permissions(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         available = available_cores()
-        clusters = find_clusters(available, self._filesystem)
-        siblings = find_siblings(available, self._filesystem)
+        clusters = find_clusters(available, self.filesystem)
+        siblings = find_siblings(available, self.filesystem)
         wanted = parse_cores(fields)
         threads = fields.integer("threads", 1, CORES_LIMIT, len(wanted or (0,)))
         cores = choose_cores(wanted, threads, clusters, siblings, {})
         with self._lock.held(fields.text("owner")):  # what is tried here would disturb a campaign
             waited = probe_cores(available, None)
-            grants = verify(cores, self._filesystem)
+            grants = verify(cores, self.filesystem)
             machine_lock = self._lock.machine_lock
-        quota = read_quota(self._filesystem)
+        quota = read_quota(self.filesystem)
         return {
             "user": user_name(os.getuid()),
             "cores": cores,
             "waited": {str(core): share for core, share in waited.items()},
             "grants": [asdict(grant) for grant in grants],
             "quota": asdict(quota) if quota is not None else None,
-            "withheld": withheld_cores(self._filesystem),
+            "withheld": withheld_cores(self.filesystem),
             "siblings": {str(core): list(group) for core, group in siblings.items()},
             "machine_lock": machine_lock,
         }
 
-    def _evict(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
-        removed_bytes, kept_bytes = self._cache.evict(fields.integer("max_bytes", 0, 1 << 60))
+    def evict(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+        removed_bytes, kept_bytes = self.cache.evict(fields.integer("max_bytes", 0, 1 << 60))
         return {"removed_bytes": removed_bytes, "kept_bytes": kept_bytes}
 
-    def _bye(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+    def bye(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         return {}
 
-    def _run(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+    def run(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         job = parse_job(fields.values.get("job"))
         with self._ready(job) as (cores, before):
             self._tell(request_id, event="conditions", conditions=before)
-            message = job.message(cores, self._cache.parts_dir)
+            message = job.message(cores, self.cache.parts_dir)
             session = self._supervise(job, message, before, request_id)
             after = self._conditions(cores, job.options)
         return dict(session, conditions_before=before, conditions_after=after)
 
-    def _profile(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+    def profile(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         job = parse_profile_job(fields.values.get("job"))
-        with self._ready(job) as (cores, before), temporary_folder(self._root / "tmp") as temp_dir:
-            message = job.message(cores, self._cache.parts_dir, temp_dir=str(temp_dir))
+        with self._ready(job) as (cores, before), temporary_folder(self.root / "tmp") as temp_dir:
+            message = job.message(cores, self.cache.parts_dir, temp_dir=str(temp_dir))
             profile = self._supervise(job, message, before, request_id)
         return dict(profile, conditions_before=before)
 
-    def _memory(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+    def memory(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         job = parse_memory_job(fields.values.get("job"))
         with self._ready(job) as (cores, before):
-            weighed = self._supervise(job, job.message(cores, self._cache.parts_dir), {}, request_id)
+            weighed = self._supervise(job, job.message(cores, self.cache.parts_dir), {}, request_id)
         return dict(weighed, conditions_before=before)
 
-    def _blocks(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+    def blocks(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         job = parse_block_job(fields.values.get("job"))
         energy_of = job.fields["energy_of"]
         with self._ready(job) as (cores, before):
             self._tell(request_id, event="conditions", conditions=before)
             meter = self._meter(energy_of, device_id_of(job.options))[0] if energy_of else None
-            message = job.message(cores, self._cache.parts_dir)
+            message = job.message(cores, self.cache.parts_dir)
             run = self._supervise(job, message, before, request_id, meter)
             after = self._conditions(cores, job.options)
         return dict(run, conditions_before=before, conditions_after=after)
@@ -336,16 +318,16 @@ class Agent:
     def _ready(self, job: WorkerJob) -> Iterator[tuple[list[int], dict[str, Any]]]:
         """Hold a job's parts; yield its cores, and the conditions just before it. Raises: Refusal, OSError."""
         cores = available_cores()
-        siblings = find_siblings(cores, self._filesystem)
-        chosen = choose_cores(job.cores, job.threads, find_clusters(cores, self._filesystem), siblings, {})
-        with self._cache.hold(job.parts()):
+        siblings = find_siblings(cores, self.filesystem)
+        chosen = choose_cores(job.cores, job.threads, find_clusters(cores, self.filesystem), siblings, {})
+        with self.cache.hold(job.parts()):
             yield chosen, self._conditions(chosen, job.options)
 
     def _tell(self, request_id: Any, **event: Any) -> None:
         """Send an event of a job."""
-        self._writer.write(dict(event, type="event", id=request_id))
+        self.writer.write(dict(event, type="event", id=request_id))
 
-    def _sensor(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+    def sensor(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         """Tell which sensor of energy there is for a provider, and how often it measures, or why there is none."""
         meter, reasons = self._meter(fields.text("provider"), 0)
         if meter is None:
@@ -358,7 +340,7 @@ class Agent:
         def open_used() -> dict[str, Any]:
             return open_gpu(self._probes.used_gpu(self._variables(), device_id))
 
-        return find_meter(self._filesystem, provider, open_used)
+        return find_meter(self.filesystem, provider, open_used)
 
     def _conditions(self, cores: list[int], options: dict[str, Any]) -> dict[str, Any]:
         """Return the conditions that a job's worker meets, with the driver that is put in its way."""
@@ -396,14 +378,14 @@ class Agent:
             max(job.fields.get("sample_s", 0.0), PERIOD_S if others else SHARED_PERIOD_S),
         )
         supervision = Supervision(
-            agent_path=self._agent_path,
-            client=self._reader,
+            agent_path=self.agent_path,
+            client=self.reader,
             emit=lambda event: self._tell(request_id, **event),
             probes=self._probes,
             silence_s=job.silence_s,
             sampler=sampler,
             own_cores=others,
-            memory_bytes=self._memory_bytes,
+            memory_bytes=self.memory_bytes,
             environment=dict(
                 self._environment, **self._driver_variables(str(job.options.get("provider", "")))
             ),
@@ -414,7 +396,7 @@ class Agent:
             return supervision.run(message)
         except Refusal as refusal:
             if refusal.kind == "part-damaged":  # a disk that damages one part damages others
-                refusal.details["digests"] = self._cache.remove_damaged(job.parts())
+                refusal.details["digests"] = self.cache.remove_damaged(job.parts())
             raise
 
 
@@ -434,12 +416,11 @@ def parse_settings(fields: Fields) -> Settings | None:
     given = fields.values.get("board")
     if given is None:
         return None
-    mode = given.get("power_mode") if isinstance(given, dict) else None
-    clocks = given.get("clocks") if isinstance(given, dict) else None
+    told = given if isinstance(given, dict) else {}
+    mode, clocks = told.get("power_mode"), told.get("clocks")
     if not isinstance(mode, str) or not isinstance(clocks, bool):
-        raise refuse(
-            fields.name + ": board", given, "an object with power_mode, a text, and clocks, true or false"
-        )
+        expected = "an object with power_mode, a text, and clocks, true or false"
+        raise refuse(fields.name + ": board", given, expected)
     return Settings(mode, clocks)
 
 
@@ -460,9 +441,8 @@ def parse_environment(fields: Fields) -> dict[str, str]:
     if given is None:
         return {}
     if not isinstance(given, dict) or len(given) > VARIABLES_LIMIT:
-        raise refuse(
-            fields.name + ": environment", given, "an object of at most %d variables" % VARIABLES_LIMIT
-        )
+        expected = "an object of at most %d variables" % VARIABLES_LIMIT
+        raise refuse(fields.name + ": environment", given, expected)
     for name, value in given.items():
         if not isinstance(value, str) or not VARIABLE.fullmatch(name) or "\0" in value:
             raise refuse("%s: environment: %s" % (fields.name, show(name)), value, "a variable's text")

@@ -85,13 +85,13 @@ def probe_each(cores: list[int], request: str | None, seconds: float = SECONDS) 
                     continue
                 stack.callback(child.end)
                 children[core] = child
-            said = {core: child.await_ready() for core, child in children.items()}
+            said = {core: child.await_word() for core, child in children.items()}
             for core, child in children.items():
                 if said[core] == READY:
                     child.go()
             time.sleep(seconds)  # a parent that reads meanwhile would itself make them wait
             for core, child in children.items():
-                answer = child.await_answer() if said[core] == READY else said[core]
+                answer = child.await_word() if said[core] == READY else said[core]
                 found[core] = read_answer(answer)
     finally:
         if request == "cgroup":
@@ -162,7 +162,7 @@ def compete(core: int) -> Forked:
         return ""
 
     child = Forked(partial(pin, core), spin_on, COMPETITION_S)
-    said = child.await_ready()
+    said = child.await_word()
     if said != READY:
         child.end()
         raise OSError((said or "").replace(REFUSED, "") or "no process could be pinned to core %d" % core)

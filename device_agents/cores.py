@@ -105,34 +105,27 @@ def choose_cores(
     Raises: Refusal (`bad-request`) when there are not so many, or a wanted one is not there.
     """
     available = sorted(core for cluster in clusters for core in cluster)
-    if wanted is not None:
-        absent = [core for core in wanted if core not in available]
-        if absent:
-            raise Refusal(
-                "bad-request", "run: job.cores names %s; the agent may use %s" % (absent, available)
-            )
-        if threads > len(wanted):
-            raise Refusal(
-                "bad-request",
-                "run: job.threads is %d on %d core(s); name as many cores" % (threads, len(wanted)),
-            )
-        return quietest(list(wanted), threads, siblings, waited)
-    for cluster in clusters:
-        if len({siblings.get(core, (core,)) for core in cluster}) >= threads:
-            return quietest(cluster, threads, siblings, waited)
-    if any(len(cluster) >= threads for cluster in clusters):
+    if wanted is None:
+        wide = (one for one in clusters if len({siblings.get(core, (core,)) for core in one}) >= threads)
+        allowed = next(wide, [])
+    else:
+        allowed = list(wanted)
+    if absent := [core for core in allowed if core not in available]:
+        trouble = "job.cores names %s; the agent may use %s" % (absent, available)
+    elif len(allowed) >= threads:
+        return quietest(allowed, threads, siblings, waited)
+    elif wanted is not None:
+        trouble = "job.threads is %d on %d core(s); name as many cores" % (threads, len(wanted))
+    elif any(len(cluster) >= threads for cluster in clusters):
         shared = sorted(group for group in set(siblings.values()) if len(group) > 1)
-        raise Refusal(
-            "bad-request",
-            "run: job.threads is %d, but no cluster of like cores has so many physical ones (clusters %s; hardware "
-            "threads of one core: %s), and two threads on one core disturb each other; ask for fewer, or name the cores"
-            % (threads, clusters, ", ".join("+".join(map(str, group)) for group in shared)),
-        )
-    raise Refusal(
-        "bad-request",
-        "run: job.threads is %d, but no cluster of like cores has so many: %s; ask for fewer, or name the cores"
-        % (threads, clusters),
-    )
+        trouble = (
+            "job.threads is %d, but no cluster of like cores has so many physical ones (clusters %s; hardware threads of one "
+            "core: %s), and two threads on one core disturb each other; ask for fewer, or name the cores"
+        ) % (threads, clusters, ", ".join("+".join(map(str, group)) for group in shared))
+    else:
+        trouble = "job.threads is %d, but no cluster of like cores has so many: %s; ask for fewer, or name the cores"
+        trouble %= (threads, clusters)
+    raise Refusal("bad-request", "run: " + trouble)
 
 
 def quietest(

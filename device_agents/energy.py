@@ -88,7 +88,7 @@ def find_meter(
 ) -> tuple[Meter | None, list[str]]:
     """Return the sensor to read for what a runtime's provider computes on, and why others are not read.
 
-    open_gpu: opens the NVIDIA GPU that a worker uses (device_agents.nvml).
+    open_gpu: opens the NVIDIA GPU that a worker uses (device_agents.nvidia).
     """
     reasons: list[str] = []
     whole: tuple[Callable[[], Meter], ...] = (lambda: ina3221(filesystem), lambda: battery(filesystem))

@@ -91,13 +91,8 @@ def parse_meminfo_bytes(text: str, key: str) -> int | None:
     return int(value.group(1)) * 1024
 
 
-def parse_load_1m(text: str) -> float:
-    """Return the load of the last minute from /proc/loadavg."""
-    return float(text.split(" ")[0])
-
-
-def parse_uptime_s(text: str) -> float:
-    """Return the seconds since boot from /proc/uptime."""
+def parse_first_number(text: str) -> float:
+    """Return the load of the last minute from /proc/loadavg, or the seconds since boot from /proc/uptime."""
     return float(text.split(" ")[0])
 
 

@@ -36,10 +36,6 @@ class Forked:
             connection.close()
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
-    def await_ready(self) -> str | None:
-        """Return READY, REFUSED with the reason, '' of a child that ended, None when the deadline came first."""
-        return self._read()
-
     def go(self) -> None:
         """Let the child begin its work."""
         try:
@@ -47,9 +43,15 @@ class Forked:
         except OSError:
             pass  # it has ended; its answer tells
 
-    def await_answer(self) -> str | None:
-        """Return the answer, '' of a child that ended without, None when the deadline came first."""
-        return self._read()
+    def await_word(self) -> str | None:
+        """Return READY or REFUSED with the reason, later the answer; '' of a child that ended, None once the deadline is over."""
+        wait_s = max(0.0, self._end_s - time.monotonic())
+        if not select.select([self._connection], [], [], wait_s)[0]:
+            return None
+        try:
+            return self._connection.recv(ANSWER_BYTES).decode("utf-8", "replace")
+        except OSError:
+            return ""
 
     def end(self) -> None:
         self._connection.close()
@@ -59,15 +61,6 @@ class Forked:
             pass
         os.kill(self.pid, signal.SIGKILL)  # a zombie until waited for, so the number is still its own
         os.waitpid(self.pid, 0)
-
-    def _read(self) -> str | None:
-        wait_s = max(0.0, self._end_s - time.monotonic())
-        if not select.select([self._connection], [], [], wait_s)[0]:
-            return None
-        try:
-            return self._connection.recv(ANSWER_BYTES).decode("utf-8", "replace")
-        except OSError:
-            return ""
 
 
 def live(

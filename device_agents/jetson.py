@@ -73,10 +73,9 @@ class Jetson:
         self.restore()
         absent = [tool for tool in TOOLS if find_tool(tool) is None]
         if absent:
-            raise Refusal(
-                KIND,
+            raise refused(
                 "devices.toml asks for a Jetson's power mode or clocks, but there is no %s here; take jetson_power_mode and "
-                "jetson_clocks out" % " and no ".join(absent),
+                "jetson_clocks out" % " and no ".join(absent)
             )
         before = now = self._mode()
         wanted = self._find_number(settings.power_mode) if settings.power_mode else before.number
@@ -90,7 +89,7 @@ class Jetson:
             self.restore()
             if isinstance(error, Refusal):
                 raise
-            raise Refusal(KIND, "the board's settings: %s" % error) from error
+            raise refused("the board's settings: %s" % error) from error
         return {"power_mode": now.name, "before": before.name, "clocks": settings.clocks}
 
     def restore(self) -> None:
@@ -101,10 +100,9 @@ class Jetson:
             note = json.loads(self._note.read_text())
             found = PowerMode(str(note["name"]), int(note["number"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise Refusal(
-                KIND,
+            raise refused(
                 "what the board's settings were cannot be read (%s: %s); set them by hand (sudo nvpmodel -m NUMBER) and "
-                "remove that file" % (self._note, error),
+                "remove that file" % (self._note, error)
             ) from error
         is_same_boot = note.get("boot") == self._boot()
         try:
@@ -115,10 +113,9 @@ class Jetson:
                 if is_same_boot:  # a mode sets clocks of its own
                     run_tool("jetson_clocks", "--restore", str(self._clocks))
         except Refusal as refusal:
-            raise Refusal(
-                KIND,
+            raise refused(
                 "the board's settings are not put back, its power mode was %s: %s; put it back by hand (sudo nvpmodel -m %d) "
-                "and remove %s there" % (found.name, refusal.message, found.number, self._note),
+                "and remove %s there" % (found.name, refusal.message, found.number, self._note)
             ) from refusal
         self._note.unlink()
         self._remove_clocks()
@@ -127,7 +124,7 @@ class Jetson:
         self._remove_clocks()  # jetson_clocks would ask whether it may overwrite the file
         run_tool("jetson_clocks", "--store", str(self._clocks))
         if not self._clocks.exists() or not self._clocks.stat().st_size:
-            raise Refusal(KIND, "jetson_clocks --store %s wrote nothing; nothing was changed" % self._clocks)
+            raise refused("jetson_clocks --store %s wrote nothing; nothing was changed" % self._clocks)
         note = {"name": before.name, "number": before.number, "boot": self._boot()}
         temporary = self._note.with_suffix(".new")
         with temporary.open("w") as file:
@@ -145,7 +142,7 @@ class Jetson:
         try:
             return PowerMode(parse_power_mode(text), parse_power_mode_number(text))
         except ValueError as error:
-            raise Refusal(KIND, "nvpmodel -q: %s" % error) from error
+            raise refused("nvpmodel -q: %s" % error) from error
 
     def _find_number(self, wanted: str) -> int:
         if wanted.isdecimal():
@@ -154,14 +151,12 @@ class Jetson:
         try:
             modes = parse_power_models(path.read_text(errors="replace"))
         except OSError as error:
-            raise Refusal(KIND, "the board's power modes cannot be read: %s" % error) from error
+            raise refused("the board's power modes cannot be read: %s" % error) from error
         for number, name in modes.items():
             if wanted == name:
                 return number
         known = ", ".join("%s (%d)" % (name, number) for number, name in modes.items()) or "none"
-        raise Refusal(
-            KIND, "jetson_power_mode %r is none of this board's; %s names: %s" % (wanted, path, known)
-        )
+        raise refused("jetson_power_mode %r is none of this board's; %s names: %s" % (wanted, path, known))
 
     def _set_mode(self, number: int) -> PowerMode:
         text = run_tool("nvpmodel", "-m", str(number), check=False)
@@ -169,14 +164,11 @@ class Jetson:
         if now.number == number:
             return now
         if REBOOT in text:
-            raise Refusal(
-                KIND,
+            raise refused(
                 "power mode %d wants a reboot of the board, which harness does not do; set it yourself (sudo nvpmodel -m %d), "
-                "or name a mode that does not" % (number, number),
+                "or name a mode that does not" % (number, number)
             )
-        raise Refusal(
-            KIND, "nvpmodel -m %d left power mode %s as it was: %s" % (number, now.name, quoted(text))
-        )
+        raise refused("nvpmodel -m %d left power mode %s as it was: %s" % (number, now.name, quoted(text)))
 
     def _boot(self) -> str:
         try:
@@ -185,16 +177,21 @@ class Jetson:
             return ""
 
 
+def refused(message: str) -> Refusal:
+    """Return the refusal of settings that cannot be had."""
+    return Refusal(KIND, message)
+
+
 def hold_clocks() -> None:
     """Hold all clocks at their highest. Raises: Refusal where a processor's or the GPU's is still free."""
     run_tool("jetson_clocks")
     try:
         limits = parse_clock_limits(run_tool("jetson_clocks", "--show"))
     except ValueError as error:
-        raise Refusal(KIND, "jetson_clocks --show: %s" % error) from error
+        raise refused("jetson_clocks --show: %s" % error) from error
     free = ["%s (%d to %d)" % (name, low, high) for name, (low, high) in limits.items() if low != high]
     if free:
-        raise Refusal(KIND, "jetson_clocks left the clocks of %s free" % ", ".join(free))
+        raise refused("jetson_clocks left the clocks of %s free" % ", ".join(free))
 
 
 def find_tool(name: str) -> str | None:
@@ -220,16 +217,14 @@ def run_tool(name: str, *arguments: str, check: bool = True) -> str:
             check=False,
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise Refusal(KIND, "%s: %s" % (name, error)) from error
+        raise refused("%s: %s" % (name, error)) from error
     text = done.stdout.decode("utf-8", "replace")
     if "sudo:" in text and done.returncode:
-        raise Refusal(KIND, "%s needs root: %s; permit it: %s" % (name, quoted(text), permit()))
+        raise refused("%s needs root: %s; permit it: %s" % (name, quoted(text), permit()))
     # jetson_clocks tells of some failures only in words
     if check and (done.returncode or re.search(r"^Error", text, re.MULTILINE)):
-        raise Refusal(
-            KIND,
-            "%s ended with status %d: %s" % (" ".join((name, *arguments)), done.returncode, quoted(text)),
-        )
+        asked = " ".join((name, *arguments))
+        raise refused("%s ended with status %d: %s" % (asked, done.returncode, quoted(text)))
     return text
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from device_agents.core_request import METHODS
 from device_agents.fields import Fields, refuse, show
+from device_agents.pacing import Plan
 from device_agents.refusal import Refusal
 from device_agents.runtimes import FORMATS, PROFILED, RUNTIMES
 
@@ -44,23 +45,6 @@ class ModelRecipe:
     def digests(self) -> tuple[str, ...]:
         """Return the digests of all parts that a worker reads for the model."""
         return self.parts if self.inputs is None else (*self.parts, self.inputs)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Plan of warm-up and timing; the constants' origins stand beside their defaults."""
-
-    reference_runs: int = 2  # before and after the network in each slice
-    network_runs: int = 6  # the first finds cold caches and is kept apart
-    warmup_min_runs: int = 30  # androidx.benchmark
-    warmup_min_s: float = 0.25
-    warmup_max_s: float = 8.0
-    warmup_stable_runs: int = 40
-    min_slices: int = 12
-    max_s: float = 15.0  # screening; 150 for finalists
-    half_width: float = 0.005
-    min_sample_ns: int = 1000000  # pyperf: shorter runs are looped
-    settled_runs: int = 0  # of the network alone after the slices; 0 for none
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,11 @@
-"""NVIDIA's command nvidia-smi: how it is asked, by the names that its version knows."""
+"""NVIDIA's command nvidia-smi, asked by the names that its version knows, and its library NVML for a GPU's energy.
+
+Source: https://docs.nvidia.com/deploy/nvml-api/group__nvmlDeviceQueries.html
+"""
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 from typing import Any, Callable, Mapping, Sequence
 
@@ -16,6 +20,8 @@ BAD_ARGUMENT = 2
 NOTHING_FOUND = 6
 PROVIDERS = ("cuda", "tensorrt")
 OTHER_PROVIDERS = ("gpu", "rocm", "migraphx")  # harness.records.GPU_PROVIDERS has the same
+LIBRARY = "libnvidia-ml.so.1"
+SUCCESS = 0
 
 
 def ask_gpus(run_command: Callable[[list[str]], str]) -> tuple[list[str], str]:
@@ -90,3 +96,41 @@ def uses_gpu(provider: str) -> bool:
 def may_use_gpu(provider: str) -> bool:
     """Return whether a provider computes on a GPU, which may be NVIDIA's: LiteRT's runs on whatever Vulkan or OpenCL finds."""
     return uses_gpu(provider) or any(name in provider.lower() for name in OTHER_PROVIDERS)
+
+
+def open_gpu(index: int, library: str = LIBRARY) -> dict[str, Callable[[], int]]:
+    """Return a reader of a GPU, by its number: `energy_mj` since its driver began (Volta on), else `power_mw`. Raises: Absent."""
+    try:
+        nvml = ctypes.CDLL(library)
+        status = nvml.nvmlInit_v2()
+        handle = ctypes.c_void_p()
+        if status == SUCCESS:
+            status = nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(handle))
+    except (OSError, AttributeError) as error:
+        raise Absent("NVML: %s" % error) from None
+    if status != SUCCESS:
+        raise Absent("NVML: it finds no GPU %d (status %d)" % (index, status))
+    for name, function, number in (
+        ("energy_mj", "nvmlDeviceGetTotalEnergyConsumption", ctypes.c_ulonglong),
+        ("power_mw", "nvmlDeviceGetPowerUsage", ctypes.c_uint),
+    ):
+        read = reader(nvml, function, handle, number)
+        try:
+            read()
+        except (OSError, AttributeError):
+            continue
+        return {name: read}
+    raise Absent("NVML: this GPU tells neither energy nor power")
+
+
+def reader(nvml: Any, function: str, handle: ctypes.c_void_p, number: Any) -> Callable[[], int]:
+    """Return a reader of one number from one of NVML's functions; it raises OSError where the GPU does not tell it."""
+
+    def read() -> int:
+        value = number()
+        status = getattr(nvml, function)(handle, ctypes.byref(value))
+        if status != SUCCESS:
+            raise OSError("NVML: %s: status %d" % (function, status))
+        return int(value.value)
+
+    return read

@@ -20,12 +20,39 @@ NETWORK_RUNS = 6  # of a slice where nothing is known of the duration
 MIN_SAMPLE_NS = 1_000_000  # shorter runs are looped
 
 
+@dataclass(frozen=True)
+class Plan:
+    """Plan of warm-up and timing; the constants' origins stand beside their defaults."""
+
+    reference_runs: int = 2  # before and after the network in each slice
+    network_runs: int = NETWORK_RUNS  # the first finds cold caches and is kept apart
+    warmup_min_runs: int = 30  # androidx.benchmark
+    warmup_min_s: float = 0.25
+    warmup_max_s: float = 8.0
+    warmup_stable_runs: int = 40
+    min_slices: int = 12
+    max_s: float = 15.0  # screening; 150 for finalists
+    half_width: float = 0.005
+    min_sample_ns: int = MIN_SAMPLE_NS  # pyperf: shorter runs are looped
+    settled_runs: int = 0  # of the network alone after the slices; 0 for none
+
+
 class Durations(NamedTuple):
     """Durations of a model and a reference on a device, in ns, and the graph hash or key of that reference."""
 
     network_ns: float
     reference_ns: float
     reference: str
+
+    @classmethod
+    def of_warm_up(cls, warm: Mapping[str, Any], reference: str) -> Durations | None:
+        """Return the durations in a worker's event of a warm-up, the fastest of each; None where it ran none."""
+        if not warm.get("network_ns") or not warm.get("reference_ns"):
+            return None
+        network_ns, reference_ns = (
+            min(warm[which + "_ns"]) / warm[which + "_loops"] for which in ("network", "reference")
+        )
+        return cls(network_ns, reference_ns, reference)
 
 
 def nearest(references: Iterable[Any], measured: Callable[[Any], Durations | None]) -> Durations | None:

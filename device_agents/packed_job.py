@@ -186,18 +186,20 @@ class JobDriver:
         visits = self._visits()
         return int(visits[-1].stem[-4:]) + 1 if visits else 1
 
+    @property
+    def _running(self) -> AgentProcess:
+        assert self._agent is not None
+        return self._agent
+
     def _write(self, **entry: Any) -> None:
         assert self._journal is not None
         self._journal.write(**entry)
 
     def _ask(self, verb: str, **fields: Any) -> Answer:
         """Ask the agent and note its answer. Raises: Lost; Stop where it refuses."""
-        assert self._agent is not None
-        answer = self._agent.ask(verb, **fields)
+        answer = self._running.ask(verb, **fields)
         self._write(answer=verb, said=answer)
-        if answer.get("type") != "result":
-            raise Stop("%s" % answer.get("message"))
-        return answer
+        return result(answer)
 
     def _start_agent(self) -> None:
         if self._agent is not None:
@@ -205,15 +207,12 @@ class JobDriver:
         self._agent = AgentProcess(self._agent_path, self._work / "agent")
         self._there.clear()
 
+    def _lock_device(self) -> Answer:
+        return result(self._running.ask("lock", owner=self._owner()))
+
     def _greet(self, number: int) -> Answer:
         """Greet the agent and lock the device; only then this start has a journal."""
-        assert self._agent is not None
-        hello = greet(self._agent, self.job)
-        if hello.get("type") != "result":
-            raise Stop("%s" % hello.get("message"))
-        locked = self._agent.ask("lock", owner=self._owner())
-        if locked.get("type") != "result":
-            raise Stop("%s" % locked.get("message"))
+        hello, locked = result(greet(self._running, self.job)), self._lock_device()
         self._journal = Journal(self._work / ("visit-%04d.jsonl" % number))
         self._write(visit={"utc": now_utc(), "python": platform.python_version()})
         self._write(answer="hello", said=hello)
@@ -302,25 +301,18 @@ class JobDriver:
             plan=self.job["trial_plan"],
         )
         warm: Answer = {}
-        assert self._agent is not None
+
+        def on_event(event: Answer) -> None:
+            if event.get("event") == "warm":
+                warm.update(event)
+
         try:
             self._send_parts([job["reference"]] + job["networks"])
-            answer = self._agent.ask(
-                "run",
-                SILENCE_S,
-                lambda event: warm.update(event) if event.get("event") == "warm" else None,
-                job=job,
-            )
+            answer = self._running.ask("run", SILENCE_S, on_event, job=job)
         except Lost:
             self._restart()
             return None
-        if answer.get("type") != "result" or not warm.get("network_ns") or not warm.get("reference_ns"):
-            return None
-        return Durations(
-            min(warm["network_ns"]) / warm["network_loops"],
-            min(warm["reference_ns"]) / warm["reference_loops"],
-            reference["graph_hash"],
-        )
+        return Durations.of_warm_up(warm, reference["graph_hash"]) if answer.get("type") == "result" else None
 
     def _measure_further(self, use: Use, of: str, measure: Callable[[Use, Answer], Answer | None]) -> None:
         """Measure what is no session, each in a fresh worker; `measure` returns None where that cannot be had here."""
@@ -363,9 +355,8 @@ class JobDriver:
         """
         trouble = ""
         for _ in range(SENSOR_TRIES):
-            assert self._agent is not None
             try:
-                return self._agent.ask("sensor", SENSOR_S, provider=provider)
+                return self._running.ask("sensor", SENSOR_S, provider=provider)
             except Lost as error:
                 trouble = str(error)
                 self._log("%s, looking for a sensor of energy; starting it again" % error)
@@ -390,9 +381,8 @@ class JobDriver:
     def _ask_worker(self, verb: str, job: dict[str, Any]) -> Answer:
         """Ask for a job of a worker and note what it tells; an agent that is lost answers with an error. Raises: Lost, Stop."""
         self._write(run=job_digest(job))
-        assert self._agent is not None
         try:
-            answer = self._agent.ask(verb, SILENCE_S, lambda event: self._write(said=event), job=job)
+            answer = self._running.ask(verb, SILENCE_S, lambda event: self._write(said=event), job=job)
         except Lost as error:
             self._write(lost=str(error))
             self._restart()
@@ -460,10 +450,7 @@ class JobDriver:
     def _restart(self) -> None:
         """Start the agent again after it was lost, and lock the device. Raises: Stop, Lost."""
         self._start_agent()
-        assert self._agent is not None
-        locked = self._agent.ask("lock", owner=self._owner())
-        if locked.get("type") != "result":
-            raise Stop("%s" % locked.get("message"))
+        self._lock_device()
 
     def _run_worker(
         self,
@@ -500,8 +487,7 @@ class JobDriver:
                 else:
                     end(network, str(event["failure"].get("message")))
 
-        assert self._agent is not None
-        answer = self._agent.ask("run", SILENCE_S, on_event, job=job)
+        answer = self._running.ask("run", SILENCE_S, on_event, job=job)
         self._write(said=answer)
         self._conditions = answer.get("conditions_after", {})
         if answer.get("type") == "result" and not count:
@@ -525,23 +511,15 @@ class JobDriver:
         wanted = [part for one in recipes for part in one["parts"]]
         wanted += [one["inputs"] for one in recipes if one.get("inputs")]
         asked = [part for part in dict.fromkeys(wanted) if part not in self._there]
-        assert self._agent is not None
-        if asked:
-            for part in self._agent.ask("missing", digests=asked)["missing"]:
-                data = self._archive.read("parts/" + part)
-                for offset in range(0, max(1, len(data)), CHUNK_BYTES):
-                    chunk = data[offset : offset + CHUNK_BYTES]
-                    put = self._agent.ask(
-                        "put",
-                        payload=chunk,
-                        digest=part,
-                        encoding="raw",
-                        size_bytes=len(data),
-                        offset=offset,
-                        chunk_bytes=len(chunk),
-                    )
-                    if put.get("type") != "result":
-                        raise Stop("a part of the models cannot be stored: %s" % put.get("message"))
+        for part in self._running.ask("missing", digests=asked)["missing"] if asked else ():
+            data = self._archive.read("parts/" + part)
+            whole: Answer = {"digest": part, "encoding": "raw", "size_bytes": len(data)}
+            for offset in range(0, max(1, len(data)), CHUNK_BYTES):
+                chunk = data[offset : offset + CHUNK_BYTES]
+                piece = dict(whole, offset=offset, chunk_bytes=len(chunk))
+                put = self._running.ask("put", payload=chunk, **piece)
+                if put.get("type") != "result":
+                    raise Stop("a part of the models cannot be stored: %s" % put.get("message"))
         self._there.update(asked)
 
     def _pass_gate(self, use: Use) -> None:
@@ -598,6 +576,13 @@ class JobDriver:
             self._core_patience_s = max(0.0, self._core_patience_s - waited_s)
         self._is_begun = True
         return list(cores)
+
+
+def result(answer: Answer) -> Answer:
+    """Return the agent's answer where it is a result. Raises: Stop."""
+    if answer.get("type") != "result":
+        raise Stop("%s" % answer.get("message"))
+    return answer
 
 
 def now_utc() -> str:

@@ -20,10 +20,16 @@ from device_agents import facts
 from device_agents.environment import find_libc
 from device_agents.gauges import DISCHARGING
 from device_agents.nvidia import LOAD_PERIOD_S, ask_gpus, load_of, programs_on, used_gpu
-from device_agents.readings import MESSAGE_CHARACTERS, Absent, Reading, keep, present, run_with_deadline
+from device_agents.readings import MESSAGE_CHARACTERS, Absent, Reading, keep, run_with_deadline
 from device_agents.sampler import Question, Source
 
 CPU = "sys/devices/system/cpu/cpu%d/cpufreq/%s"
+KHZ = {
+    "min": "scaling_min_freq",
+    "max": "scaling_max_freq",
+    "current": "scaling_cur_freq",
+    "hardware_max": "cpuinfo_max_freq",
+}
 THROTTLED_FILE = "sys/devices/platform/soc/soc:firmware/get_throttled"
 THROTTLED_COMMAND = ["vcgencmd", "get_throttled"]
 SUPPLY_COMMAND = ["vcgencmd", "pmic_read_adc", "EXT5V_V"]  # of a Raspberry Pi 5
@@ -76,10 +82,10 @@ class Probes:
         reading = Reading(self._filesystem)
         values: dict[str, Any] = {"time_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
         values.update(self.fixed())
-        reading.file(values, "uptime_s", "proc/uptime", facts.parse_uptime_s)
-        reading.file(values, "load_1m", "proc/loadavg", facts.parse_load_1m)
+        reading.file(values, "uptime_s", "proc/uptime", facts.parse_first_number)
+        reading.file(values, "load_1m", "proc/loadavg", facts.parse_first_number)
         for key, line in (("memory_total_bytes", "MemTotal"), ("memory_available_bytes", "MemAvailable")):
-            reading.file(values, key, "proc/meminfo", partial(memory, line))
+            reading.file(values, key, "proc/meminfo", partial(facts.parse_meminfo_bytes, key=line))
         self._read_cores(reading, values, cores)
         self._read_temps(reading, values)
         self._read_battery(reading, values)
@@ -89,7 +95,7 @@ class Probes:
         self._read_command(reading, values, "power_mode", ["nvpmodel", "-q"], facts.parse_power_mode)
         tegrastats = [TEGRASTATS, "--interval", "100"]
         self._read_command(reading, values, "tegrastats", tegrastats, facts.parse_tegrastats)
-        self._read_command(reading, values, "thermal_status", THERMAL_COMMAND, parse_thermal_status)
+        self._read_command(reading, values, "thermal_status", THERMAL_COMMAND, facts.parse_thermal_status)
         self._read_cooling(reading, values)
         if gpus:
             self._read_gpus(reading, values, variables, device_id)
@@ -122,7 +128,7 @@ class Probes:
                 sources.append(Source("cooling", kind, "%s/%s" % (root, file), parse))
         for key, file in over_current_counts(Reading(self._filesystem)).items():
             sources.append(Source("over_current", key, "%s/%s" % (root, file), facts.parse_count))
-        sources.append(Source("", "load_1m", "%s/proc/loadavg" % root, facts.parse_load_1m))
+        sources.append(Source("", "load_1m", "%s/proc/loadavg" % root, facts.parse_first_number))
         return sources
 
     def questions(self, conditions: dict[str, Any]) -> list[Question]:
@@ -132,7 +138,7 @@ class Probes:
             take = partial(named, "throttled", facts.parse_throttled)
             questions.append(Question(tuple(THROTTLED_COMMAND), take))
         if "thermal_status" in conditions:
-            take = partial(named, "thermal_status", parse_thermal_status)
+            take = partial(named, "thermal_status", facts.parse_thermal_status)
             questions.append(Question(tuple(THERMAL_COMMAND), take))
         if "tegrastats" in conditions:
             take = partial(named, "tegrastats", facts.parse_tegrastats)
@@ -150,13 +156,11 @@ class Probes:
         if self._fixed is None:
             reading = Reading(self._filesystem)
             values: dict[str, Any] = {}
-            reading.file(
-                values, "cpu_model", "proc/cpuinfo", lambda text: present(facts.parse_cpu_model(text))
-            )
+            reading.file(values, "cpu_model", "proc/cpuinfo", facts.parse_cpu_model)
             reading.file(
                 values, "board", "proc/device-tree/model", lambda text: facts.parse_word(text.strip("\0\n"))
             )
-            reading.file(values, "os", "etc/os-release", lambda text: present(facts.parse_os_release(text)))
+            reading.file(values, "os", "etc/os-release", facts.parse_os_release)
             for key, name in (
                 ("android", "ro.build.version.release"),
                 ("phone", "ro.product.model"),
@@ -168,7 +172,7 @@ class Probes:
             for path in MACHINE_FILES:
                 if "machine_id" not in values:
                     read = Reading(self._filesystem)  # what is withheld here, another file may tell
-                    read.file(values, "machine_id", path, lambda text: present(facts.parse_machine_id(text)))
+                    read.file(values, "machine_id", path, facts.parse_machine_id)
             self._fixed = values
         return dict(self._fixed)
 
@@ -197,13 +201,8 @@ class Probes:
                 governors, str(core), CPU % (core, "scaling_governor"), facts.parse_word, "governors"
             )
             khz: dict[str, int] = {}
-            for key, file in (
-                ("min", "scaling_min_freq"),
-                ("max", "scaling_max_freq"),
-                ("current", "scaling_cur_freq"),
-            ):
+            for key, file in KHZ.items():
                 reading.file(khz, key, CPU % (core, file), int, "freq_khz")
-            reading.file(khz, "hardware_max", CPU % (core, "cpuinfo_max_freq"), int, "freq_khz")
             if khz:
                 frequencies[str(core)] = khz
         keep(values, governors=governors, freq_khz=frequencies)
@@ -379,8 +378,9 @@ def thermal_zones(reading: Reading) -> dict[str, str]:
 
 
 def named(key: str, parse: Callable[[str], Any], text: str) -> dict[str, Any]:
-    """Return a fact under its name."""
-    return {key: parse(text)}
+    """Return a fact under its name, nothing where the text holds none."""
+    value = parse(text)
+    return {} if value is None else {key: value}
 
 
 def one_gpu(index: int, text: str) -> dict[str, Any]:
@@ -390,18 +390,6 @@ def one_gpu(index: int, text: str) -> dict[str, Any]:
     return {name: gpu[key] for key, name in keys.items() if key in gpu}
 
 
-def parse_thermal_status(text: str) -> int:
-    """Return Android's thermal status. Raises: Absent where it is not shown to this user, ValueError."""
-    return int(present(facts.parse_thermal_status(text)))
-
-
-def parse_property(text: str) -> str:
+def parse_property(text: str) -> str | None:
     """Return an Android property; one that is not set is an empty line."""
-    if not text.strip():
-        raise Absent()
-    return facts.parse_word(text)
-
-
-def memory(line: str, text: str) -> int:
-    """Return a line of /proc/meminfo. Raises: Absent, ValueError."""
-    return int(present(facts.parse_meminfo_bytes(text, line)))
+    return facts.parse_word(text) if text.strip() else None

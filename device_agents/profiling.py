@@ -18,9 +18,10 @@ from time import perf_counter_ns
 from typing import Any, Callable, Iterable, Sequence
 
 from device_agents.clean_runs import DISTURBED_SHARE, baseline_ns
-from device_agents.jobs import ModelRecipe, Plan
+from device_agents.jobs import ModelRecipe
 from device_agents.models import assemble, given_inputs
 from device_agents.outputs import Outputs, finite_output
+from device_agents.pacing import Plan
 from device_agents.refusal import Refusal
 from device_agents.run_delay import RunDelay
 from device_agents.runtimes import PROFILED, is_one_thread, load, start_or_refuse

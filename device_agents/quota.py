@@ -77,11 +77,6 @@ class ThrottledTime:
             return None
         return sum(told)
 
-    def close(self) -> None:
-        for fd in self._fds:
-            os.close(fd)
-        self._fds.clear()
-
 
 def parse_throttled_us(stat: str) -> int:
     """Return how long a group was held back, from cpu.stat: version 2 counts us, version 1 ns. Raises: ValueError."""

@@ -49,9 +49,11 @@ class Reading:
         parse: Callable[[str], Any],
         error_key: str,
     ) -> None:
-        """Put the fact in a source's text under a key."""
+        """Put the fact in a source's text under a key; None is no fact."""
         try:
-            values[key] = parse(source())
+            value = parse(source())
+            if value is not None:
+                values[key] = value
         except Absent:
             return
         except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
@@ -117,13 +119,6 @@ def first_line(command: list[str]) -> str:
     finally:
         end_group(process)
     return output.split(b"\n")[0].decode("utf-8", "replace")
-
-
-def present(value: Any) -> Any:
-    """Return a fact that is there. Raises: Absent."""
-    if value is None:
-        raise Absent()
-    return value
 
 
 def keep(values: dict[str, Any], **found: Any) -> None:

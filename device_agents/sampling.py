@@ -6,7 +6,7 @@ from itertools import repeat
 from time import perf_counter_ns
 from typing import Any, Callable, NamedTuple
 
-from device_agents.jobs import Plan
+from device_agents.pacing import Plan
 from device_agents.run_delay import RunDelay
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 from bisect import insort
 from math import sqrt
 
-from device_agents.jobs import Plan
-from device_agents.pacing import FEW_SLICES, LONGEST_SESSION_S
+from device_agents.pacing import FEW_SLICES, LONGEST_SESSION_S, Plan
 
 COVERAGE = 0.95
 Z_95 = 1.959964

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Callable
 
-from device_agents.jobs import Plan
+from device_agents.pacing import Plan
 from device_agents.sampling import Stopwatch
 
 FAST = 0.1

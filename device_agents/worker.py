@@ -16,11 +16,11 @@ from device_agents.clean_runs import LONG_RUN_NS, CleanRuns, baseline_ns
 from device_agents.core_request import ask
 from device_agents.core_to_core import CoreToCore
 from device_agents.frames import FrameReader, FrameWriter
-from device_agents.jobs import Plan
 from device_agents.memory_guard import offer_to_kernel
 from device_agents.models import load_model
 from device_agents.outputs import Outputs
 from device_agents.pace import PACED_BY, Paces
+from device_agents.pacing import Plan
 from device_agents.quota import ThrottledTime, read_quota
 from device_agents.refusal import Refusal
 from device_agents.run_delay import CoreTimes, RunDelay

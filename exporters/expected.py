@@ -42,7 +42,7 @@ JUDGED_VERSION = 2  # 1: the first eight values of the first output
 
 
 def fixed_image(shape: Sequence[int], begin: int = 0) -> npt.NDArray[np.float32]:
-    """Return the agent's fixed input, float32 in [-1, 1): what its `fixed_values` gives for torch's order of axes.
+    """Return the agent's fixed input, float32 in [-1, 1): what its `fixed_input` gives for torch's order of axes.
 
     begin: how many images of a larger batch come before these.
     """

@@ -47,7 +47,9 @@ def open_library() -> tuple[str, str, LiteRtLibrary]:
     package, version, path = locate(os.environ)
     check_file(path)
     if version not in TRIED and not os.environ.get(ANY_VERSION_VARIABLE):
-        raise Refusal("runtime-missing", untried(path, version))
+        message = "%s is LiteRT of version %s, and harness was tried with %s alone: install one of these, or allow others with "
+        message += "litert_any_version = true in devices.toml"
+        raise Refusal("runtime-missing", message % (path, version, " and ".join(TRIED)))
     return package, version, LiteRtLibrary(path)
 
 
@@ -84,19 +86,6 @@ def version_of(path: Path) -> str:
         return metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:  # a package of another name, such as one built each night
         return UNKNOWN
-
-
-def untried(path: Path, version: str) -> str:
-    """Return a warning that a version was never tried, with the remedy."""
-    return (
-        "%s is LiteRT of version %s, and harness was tried with %s alone: install one of these, or allow others with %s"
-        % (
-            path,
-            version,
-            " and ".join(TRIED),
-            "litert_any_version = true in devices.toml",
-        )
-    )
 
 
 def check_file(path: Path) -> None:

@@ -134,20 +134,13 @@ def read_arrays(data: bytes) -> dict[str, Any]:
         return {name: file[name] for name in file.files}
 
 
-def fixed_values(shape: Sequence[int], layout: str) -> Any:
-    """Return float32 values in [-1, 1) that depend only on (n, channel, row, column).
-
-    shape: as the model has it; a rank of 4 is read in `layout` (NCHW or NHWC), so that both layouts of
-    one image hold the same values and their outputs can be compared. Other ranks count their elements.
-    """
-    return fixed_input(shape, "float32", layout)
-
-
 def fixed_input(
     shape: Sequence[int], dtype: Any, layout: str, scale: float = 0.0, zero_point: int = 0
 ) -> Any:
-    """Return the fixed input of a model, quantized where its type is an integer.
+    """Return the fixed input of a model: values in [-1, 1) by (n, channel, row, column), quantized where its type is an integer.
 
+    shape: as the model has it; a rank of 4 is read in `layout` (NCHW or NHWC), so that both layouts of
+    one image hold the same values and their outputs can be compared. Other ranks count their elements.
     An integer type without a scale takes the values 0 to 127; truth values are true where the fixed value is positive. Made piece
     by piece: what takes memory beside the input would count as the model's.
     """

@@ -40,19 +40,10 @@ DEVICE_WARM_UPS = 3
 MESSAGE_CHARACTERS = 2000
 AGENT_FOLDER = "HARNESS_AGENT_FOLDER"  # a variable of the worker: where the agent may keep what it made
 
+ALIKE = ("float16", "bool", *(sign + "int%d" % bits for sign in ("", "u") for bits in (8, 16, 32, 64)))
 DTYPES = {
-    "tensor(float)": "float32",
-    "tensor(float16)": "float16",
-    "tensor(double)": "float64",
-    "tensor(bool)": "bool",
-    "tensor(uint8)": "uint8",
-    "tensor(int8)": "int8",
-    "tensor(uint16)": "uint16",
-    "tensor(int16)": "int16",
-    "tensor(uint32)": "uint32",
-    "tensor(int32)": "int32",
-    "tensor(uint64)": "uint64",
-    "tensor(int64)": "int64",
+    **{"tensor(float)": "float32", "tensor(double)": "float64"},
+    **{"tensor(%s)" % name: name for name in ALIKE},  # numpy's names, too
 }
 
 

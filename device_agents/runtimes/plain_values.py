@@ -1,4 +1,4 @@
-"""The agent's fixed input without numpy, the same values to the last bit as `loaded.fixed_values` and `fixed_input` give.
+"""The agent's fixed input without numpy, the same values to the last bit as `loaded.fixed_input` gives.
 
 For runtimes that a device can have without numpy. The last inputs made are kept: a worker loads models of one shape again and
 again.

@@ -77,7 +77,7 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
         if shape is not None:
             graph.resize(details["index"], shape)
     graph.allocate()
-    if provider == "XNNPACK" and not graph.is_delegated():
+    if provider == "XNNPACK" and not is_delegated(graph.listed):
         message = (
             "this tflite runs the model without XNNPACK (it may be built without); use the provider builtin"
         )
@@ -95,9 +95,8 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
 
     runtime = {"name": NAME, "package": package, "version": version, "provider": provider}
     if provider in PROVIDERS:
-        return Loaded(
-            graph.run, output, runtime, shares=graph.shares(provider), arithmetic=graph.arithmetic()
-        )
+        shares, arithmetic = shares_of(graph.listed, provider), arithmetic_of(graph.listed)
+        return Loaded(graph.run, output, runtime, shares=shares, arithmetic=arithmetic)
     if not any(is_real(details) for details in outputs):  # classes may be the same, whatever the input is
         real = []
     other_output = on_other_values(real, graph.set, graph.run, output)
@@ -105,7 +104,7 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
         shares = {provider: 1.0}
         return Loaded(graph.run, output, runtime, (), shares, arithmetic="int8", other_output=other_output)
     graph.operators()  # refuses where they are not listed
-    shares = graph.shares(provider.partition("+")[0])
+    shares = shares_of(graph.listed, provider.partition("+")[0])
     delegates.check_shares(provider, shares)
     kept = (graph, arguments)  # what a delegate computes in it does not tell
     return Loaded(graph.run, output, runtime, kept, shares, other_output=other_output)
@@ -166,7 +165,7 @@ class InterpreterGraph:
     """A model's first graph, as the interpreter runs it."""
 
     def __init__(self, interpreter: Any) -> None:
-        self._interpreter = interpreter
+        self.listed = interpreter  # which may list the operators
         self.inputs: Callable[[], list[Any]] = interpreter.get_input_details
         self.outputs: Callable[[], list[Any]] = interpreter.get_output_details
         self.resize: Callable[[int, Any], Any] = interpreter.resize_tensor_input
@@ -175,24 +174,12 @@ class InterpreterGraph:
         self.get: Callable[[int], Any] = interpreter.get_tensor
         self.run: Callable[[], Any] = interpreter.invoke
 
-    def is_delegated(self) -> bool:
-        """Return whether a delegate runs a part of the graph."""
-        return is_delegated(self._interpreter)
-
     def operators(self) -> list[str]:
         """Return the names of the graph's operators. Raises: Refusal where the package does not list them."""
-        if not hasattr(self._interpreter, "_get_ops_details"):
+        if not hasattr(self.listed, "_get_ops_details"):
             message = "this tflite package does not list a model's operators, which may run anywhere; install a newer"
             raise Refusal("runtime-missing", message)
-        return [str(details["op_name"]) for details in self._interpreter._get_ops_details()]
-
-    def shares(self, provider: str) -> dict[str, float]:
-        """Return the share of the graph's operators that a delegate runs, and what is left to the built-in kernels."""
-        return shares_of(self._interpreter, provider)
-
-    def arithmetic(self) -> str:
-        """Return the arithmetic of the graph's operators."""
-        return arithmetic_of(self._interpreter)
+        return [str(details["op_name"]) for details in self.listed._get_ops_details()]
 
 
 class Signature:
@@ -208,6 +195,7 @@ class Signature:
         except AttributeError as error:
             message = "this tflite package runs no signatures (%s); install a newer ai-edge-litert" % error
             raise Refusal("runtime-missing", message) from error
+        self.listed = None  # no package lists the operators of another graph than the first
 
     def inputs(self) -> list[Any]:
         return list(self._runner.get_input_details().values())
@@ -234,23 +222,11 @@ class Signature:
     def run(self) -> None:
         self._wrapper.Invoke(self._graph)
 
-    def is_delegated(self) -> bool:
-        """Return True: no package lists the operators of another graph than the first."""
-        return True
-
     def operators(self) -> list[str]:
-        """Refuse, for the same reason. Raises: Refusal."""
+        """Refuse. Raises: Refusal."""
         raise Refusal(
             "runtime-missing", "no tflite package lists the operators of a signature; leave --signature out"
         )
-
-    def shares(self, provider: str) -> dict[str, float]:
-        """Return nothing, for the same reason."""
-        return {}
-
-    def arithmetic(self) -> str:
-        """Return nothing, for the same reason."""
-        return ""
 
 
 def arithmetic_of(interpreter: Any) -> str:
@@ -272,9 +248,8 @@ def arithmetic_of(interpreter: Any) -> str:
 
 def is_delegated(interpreter: Any) -> bool:
     """Return whether a delegate runs a part of the model; True where a package does not list its operators."""
-    if not hasattr(interpreter, "_get_ops_details"):
-        return True
-    return any(details["op_name"] == "DELEGATE" for details in interpreter._get_ops_details())
+    listed = hasattr(interpreter, "_get_ops_details")
+    return not listed or any(one["op_name"] == "DELEGATE" for one in interpreter._get_ops_details())
 
 
 def shares_of(interpreter: Any, provider: str) -> dict[str, float]:
@@ -300,10 +275,7 @@ def shares_of(interpreter: Any, provider: str) -> dict[str, float]:
                 waiting += map(int, operators[number]["inputs"])
     if not operators:
         return {}
+    if provider == PROVIDERS[1]:
+        return {provider: 1.0}
     share = len(inside) / len(operators)
-    told = {provider: share, PROVIDERS[1]: 1 - share}
-    return (
-        {name: part for name, part in told.items() if part > 0}
-        if provider != PROVIDERS[1]
-        else {provider: 1.0}
-    )
+    return {name: part for name, part in ((provider, share), (PROVIDERS[1], 1 - share)) if part > 0}

@@ -21,9 +21,9 @@ from harness.devices.answers import BadAnswer, check_answer, check_boot, check_e
 from harness.devices.assembly import Assembly
 from harness.devices.config import Device, default_python, runtime_sources
 from harness.devices.framing import FrameStream
+from harness.devices.runtime_packages import vendor_libraries
 from harness.devices.sending import AHEAD, DIGESTS_AT_ONCE, Part, PartSender, Progress, parts_of, patience_s
 from harness.devices.transports.contract import Channel, Transport
-from harness.devices.vendor_libraries import vendor_libraries
 from harness.errors import AgentError, DeviceError, LinkError
 from harness.version import __version__
 from space.system_errors import remedy_for
@@ -121,30 +121,22 @@ def deploy(transport: Transport, device: Device) -> Deployment:
     boot = [python, *ISOLATED, "-c", _BOOT, root, digest]
     answer = _boot(transport, device, boot, b"")
     version = tuple(answer["python"])
+    named = f'python = "..." in [devices.{device.name}]'
     if version < MIN_PYTHON:
-        raise DeviceError(
-            f"device {device.name!r}",
-            f"{python!r} is Python {'.'.join(map(str, version))}; the agent needs 3.8 or newer: "
-            f'name one with python = "..." in [devices.{device.name}]'
-            + (f" (there: {', '.join(answer['others'])})" if answer.get("others") else ""),
-        )
+        told = f"{python!r} is Python {'.'.join(map(str, version))}; the agent needs 3.8 or newer: name one with {named}"
+        there = f" (there: {', '.join(answer['others'])})" if answer.get("others") else ""
+        raise DeviceError(device.who, told + there)
     if not answer["zlib"]:
-        raise DeviceError(
-            f"device {device.name!r}",
-            f"{python!r} has no module zlib, which the agent needs to unpack models; "
-            f'name another with python = "..." in [devices.{device.name}]',
-        )
+        lacks = f"{python!r} has no module zlib, which the agent needs to unpack models"
+        raise DeviceError(device.who, f"{lacks}; name another with {named}")
     sent_bytes = 0
     if not answer["present"]:
         packed = _compressed(archive)
         answer = _boot(transport, device, boot, packed)
         sent_bytes = len(packed)
         if not answer["present"]:
-            raise DeviceError(
-                f"device {device.name!r}",
-                f"the agent cannot be stored in {answer['root']!r}: {answer['error']}"
-                f"{_on_device(answer['error'], device.name)}",
-            )
+            told = f"the agent cannot be stored in {answer['root']!r}: {answer['error']}"
+            raise DeviceError(device.who, told + _on_device(answer["error"], device.name))
     return Deployment(
         python=python,
         python_version=version,
@@ -180,14 +172,14 @@ class AgentClient:
     ) -> AgentClient:
         """Start the deployed agent on the device and wait for its first line; `unanswered` is of a client whose link broke."""
         argv = [deployment.python, *ISOLATED, deployment.path, "serve", "--root", deployment.root]
-        client = cls(transport.start(argv), f"device {device.name!r}", unanswered)
+        client = cls(transport.start(argv), device.who, unanswered)
         try:
             client._frames.wait_for_preamble(START_TIMEOUT_S)
         except LinkError as error:
             client.close()
             if _GONE in str(error):
                 raise DeviceError(
-                    f"device {device.name!r}",
+                    device.who,
                     f"the agent that was stored in {deployment.root!r} is gone at the next login, as where each has a container "
                     f'of its own; name a folder that stays with root = "..." in [devices.{device.name}]',
                 ) from error
@@ -271,11 +263,6 @@ class AgentClient:
     def unanswered(self) -> dict[str, list[tuple[int, int]]]:
         """Parts on their way, see `PartSender`: for the client that comes after this one where the link broke."""
         return self._sender.unanswered
-
-    @property
-    def sent_part_bytes(self) -> dict[str, int]:
-        """Bytes on the wire of each part that was sent, by digest."""
-        return self._sender.sent_part_bytes
 
     def send_models(
         self, models: Sequence[Assembly], on_progress: Progress = lambda done, total: None
@@ -475,22 +462,17 @@ def _boot(transport: Transport, device: Device, argv: Sequence[str], archive: by
             try:
                 return check_boot(json.loads(line.removeprefix("HARNESS-BOOT ")))
             except (ValueError, RecursionError) as error:
-                raise DeviceError(f"device {device.name!r}", f"unreadable answer {line[:200]!r}") from error
+                raise DeviceError(device.who, f"unreadable answer {line[:200]!r}") from error
+    told = f"{argv[0]!r} ended with status {done.status}: {printable(done.stderr) or done.stdout[:200]!r}"
     if done.status in (126, 127):
-        raise DeviceError(
-            f"device {device.name!r}",
-            f"no Python at {argv[0]!r} ({printable(done.stderr) or 'not found'}); install one (Debian: "
-            f"apt install python3; Termux: pkg install python) or name it: "
-            f'python = "/path/to/python3" in [devices.{device.name}]',
+        told = (
+            f"no Python at {argv[0]!r} ({printable(done.stderr) or 'not found'}); install one (Debian: apt install python3; "
+            f'Termux: pkg install python) or name it: python = "/path/to/python3" in [devices.{device.name}]'
         )
-    if missing := _NO_MODULE.search(done.stderr):
-        raise DeviceError(
-            f"device {device.name!r}",
-            f"{argv[0]!r} has no module {missing[1]}, which the standard library has: install all of it "
-            f"(Debian, where python3-minimal is a part: apt install python3) or name another Python with "
-            f'python = "..." in [devices.{device.name}]',
+    elif missing := _NO_MODULE.search(done.stderr):
+        told = (
+            f"{argv[0]!r} has no module {missing[1]}, which the standard library has: install all of it (Debian, where "
+            f"python3-minimal is a part: apt install python3) or name another Python with "
+            f'python = "..." in [devices.{device.name}]'
         )
-    raise DeviceError(
-        f"device {device.name!r}",
-        f"{argv[0]!r} ended with status {done.status}: {printable(done.stderr) or done.stdout[:200]!r}",
-    )
+    raise DeviceError(device.who, told)

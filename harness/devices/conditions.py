@@ -128,8 +128,9 @@ def throttle_signs(conditions: Mapping[str, Any], cores: Sequence[int] = ()) -> 
         causes = _causes(_integer(gpu.get("reasons")), NVIDIA_BITS)
         if causes:
             signs.append(f"NVIDIA GPU {index} throttled: {causes}")
-    locked_khz = _locked_khz(conditions, cores)
-    return signs + _slow_cores({core: _current_khz(conditions, core) for core in locked_khz}, locked_khz)
+    khz = _table(conditions.get("freq_khz"))
+    now_khz = {core: number(_table(khz.get(str(core))).get("current")) for core in cores}
+    return signs + _slow_cores(now_khz, _locked_khz(conditions, cores))
 
 
 def others_on_gpu(run: SessionRecord | BlockRun) -> str:
@@ -275,7 +276,9 @@ def signs_of_samples(session: SessionRecord | BlockRun) -> list[tuple[Mapping[st
     before: Mapping[str, Any] = session.conditions_before
     for sample in session.samples:
         if "at_ns" in sample:
-            signs = _sample_signs(sample, locked_khz) + _clocks_set_anew(session, sample)
+            khz = _table(sample.get("freq_khz"))
+            slow = _slow_cores({core: number(khz.get(str(core))) for core in locked_khz}, locked_khz)
+            signs = throttle_signs(sample) + slow + _clocks_set_anew(session, sample)
             found.append((sample, signs + signs_between(before, sample)))
             before = {**before, **{name: sample[name] for name in MEMORIES if name in sample}}
     return found
@@ -314,18 +317,11 @@ def _is_marked(samples: Sequence[tuple[int, int, bool]], start_ns: int, end_ns: 
     return any(sign for _, _, sign in before + within + after)
 
 
-def _sample_signs(sample: Mapping[str, Any], locked_khz: Mapping[int, float]) -> list[str]:
-    now_khz = _table(sample.get("freq_khz"))
-    return throttle_signs(sample) + _slow_cores(
-        {core: number(now_khz.get(str(core))) for core in locked_khz}, locked_khz
-    )
-
-
 def _slow_cores(now_khz: Mapping[int, float | None], locked_khz: Mapping[int, float]) -> list[str]:
     return [
-        f"core {core} at {khz / 1e3:.0f} MHz, locked at {locked_khz[core] / 1e3:.0f} MHz"
-        for core, khz in now_khz.items()
-        if khz is not None and khz < LOCKED_SHARE * locked_khz[core]
+        f"core {core} at {khz / 1e3:.0f} MHz, locked at {locked / 1e3:.0f} MHz"
+        for core, locked in locked_khz.items()
+        if (khz := now_khz[core]) is not None and khz < LOCKED_SHARE * locked
     ]
 
 
@@ -339,10 +335,6 @@ def _locked_khz(conditions: Mapping[str, Any], cores: Sequence[int]) -> dict[int
         if low is not None and low == high:
             locked[core] = low
     return locked
-
-
-def _current_khz(conditions: Mapping[str, Any], core: int) -> float | None:
-    return number(_table(_table(conditions.get("freq_khz")).get(str(core))).get("current"))
 
 
 def _temperatures_c(conditions: Mapping[str, Any]) -> dict[str, float]:

@@ -29,8 +29,7 @@ from pydantic import (
 from pydantic.json_schema import models_json_schema
 from pydantic_core import PydanticCustomError
 
-from harness.devices.adb.serials import check_serial
-from harness.devices.destination import LOCAL, Destination, parse_destination
+from harness.devices.destination import LOCAL, Destination, check_serial, parse_destination
 from harness.devices.provider_options import (
     Value,
     check_delegate_options,
@@ -134,6 +133,7 @@ class Device(BaseModel):
     python: str = Field("", description="Python on the device; default: python3 (local: the harness's own).")
     runtimes: tuple[str, ...] = Field(
         (),
+        strict=False,
         description="Runtimes to use, e.g. 'onnxruntime', 'onnxruntime:cuda', 'tflite', 'litert:gpu'; default: all but litert.",
     )
     threads: int = Field(1, ge=1, le=256, description="Threads of one inference; default: 1.")
@@ -142,7 +142,9 @@ class Device(BaseModel):
         description="Precision of the models to measure: fp32, fp16 or int8; default: fp32.",
     )
     cores: tuple[Annotated[int, Field(ge=0, le=4095)], ...] = Field(
-        (), description="Core ids to run on, all of one cluster; default: the fastest cluster's."
+        (),
+        strict=False,
+        description="Core ids to run on, all of one cluster; default: the fastest cluster's.",
     )
     litert_library: str = Field(
         "",
@@ -186,8 +188,15 @@ class Device(BaseModel):
     )
     description: str = Field("", description="For people: what this device is.")
     group: _Groups = Field(
-        (), description="A group that it is in, or a list of them: --device GROUP means all devices of it."
+        (),
+        strict=False,
+        description="A group that it is in, or a list of them: --device GROUP means all devices of it.",
     )
+
+    @property
+    def who(self) -> str:
+        """The device in errors."""
+        return f"device {self.name!r}"
 
     @property
     def machine(self) -> str:
@@ -220,11 +229,6 @@ class Device(BaseModel):
             return None
         return {"power_mode": self.jetson_power_mode, "clocks": self.jetson_clocks}
 
-    @field_validator("runtimes", "cores", mode="before")
-    @classmethod
-    def _list_to_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
-
     @field_validator("runtimes")
     @classmethod
     def _known_runtimes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -256,7 +260,7 @@ class Device(BaseModel):
     @field_validator("group", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+        return (value,) if isinstance(value, str) else value
 
     @field_validator("group")
     @classmethod
@@ -745,11 +749,10 @@ def _check_keys(table: Mapping[str, Any], keys: set[str], place: str, text: str,
 
 def _class_of(transport: Any, place: str, text: str, source: str) -> type[Device]:
     """Return the class of a transport's devices. Raises: ConfigError where no one knows the transport."""
-    kind = _device_class(transport) if isinstance(transport, str) else None
-    if kind is not None:
-        return kind
-    known = [*_CLASSES, *plugins(TRANSPORTS)]
-    hint = did_you_mean(transport, known) if isinstance(transport, str) else ""
+    known, is_text = [*_CLASSES, *plugins(TRANSPORTS)], isinstance(transport, str)
+    if is_text and transport in known:
+        return _CLASSES.get(transport) or _plugin_class(transport)
+    hint = did_you_mean(transport, known) if is_text else ""
     line = _line_of(text, place, "transport")
     raise ConfigError(
         f"{source}:{line}: [{place}] transport = {transport!r} is unknown{hint} (known: {', '.join(known)})"
@@ -761,13 +764,6 @@ def name_problem(name: str) -> str:
     if not _NAME.fullmatch(name):
         return "may hold only letters, digits and '-'"
     return f"is taken: --device {ALL} means every device; choose another" if name == ALL else ""
-
-
-def _device_class(transport: str) -> type[Device] | None:
-    """Return the class of a transport's devices, which another package may add; None where no one knows the transport."""
-    if transport in _CLASSES or transport not in plugins(TRANSPORTS):
-        return _CLASSES.get(transport)
-    return _plugin_class(transport)
 
 
 def _plugin_class(transport: str) -> type[Device]:

@@ -9,18 +9,21 @@ import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from harness.devices.adb.client import Adb
 from harness.devices.adb.clock import read_offset
 from harness.devices.adb.watch import PhoneWatch
-from harness.devices.carried import carried_libraries
+from harness.devices.assembly import Assembly
 from harness.devices.client import ISOLATED, AgentClient, Deployment, deploy
 from harness.devices.config import Device, SshDevice, default_python
-from harness.devices.events import Attempt, OnConnecting, Waiting
+from harness.devices.link import Attempt, OnConnecting, Waiting
 from harness.devices.transports.contract import Transport
 from harness.errors import AgentError, Cancelled, DeviceError, LinkError
+from space.errors import ConfigError
 from space.text import clock
+from space.user_paths import expand_user
 
 _END = "import os, signal, sys; os.kill(int(sys.argv[1]), signal.SIGTERM)"
 GRACE_S = 10.0  # for a device in use, without being asked to wait: an agent that ends, or a doctor's look
@@ -28,6 +31,8 @@ POLL_S = 0.5
 SAY_S = 30.0
 _holders: set[str] = set()  # owners of this process that hold a device now
 RECONNECT_WAITS_S = (1.0, 5.0, 15.0, 60.0)  # a board that reboots is back within these
+LITERT = "libLiteRt.so"
+MAX_LIBRARIES = 64  # the agent's own limit
 
 
 class Connection:
@@ -64,7 +69,7 @@ class Connection:
     def client(self) -> AgentClient:
         """Return the agent's client. Raises: LinkError when the connection is not open."""
         if self._client is None:
-            raise LinkError(f"device {self._device.name!r}", "not connected")
+            raise LinkError(self._device.who, "not connected")
         return self._client
 
     @property
@@ -112,7 +117,7 @@ class Connection:
                 return
         self.close()
         raise DeviceError(
-            f"device {self._device.name!r}",
+            self._device.who,
             f"lost, {attempts} attempts to reconnect failed; what was measured is stored, "
             "the same command goes on from here",
         )
@@ -222,8 +227,31 @@ class Connection:
 
 def new_owner(what: str = "harness") -> str:
     """Return a name to hold a device by, another one each time: it says who holds it to all that wait."""
-    return f"{what} on {_process()}, {secrets.token_hex(4)}"
+    return f"{what} on {socket.gethostname()}, process {os.getpid()}, {secrets.token_hex(4)}"
 
 
-def _process() -> str:
-    return f"{socket.gethostname()}, process {os.getpid()}"
+def carried_libraries(device: Device) -> dict[str, Assembly]:
+    """Return LiteRT's libraries that devices.toml has carried to a device, by name; none where it names no folder.
+
+    Raises: ConfigError for a folder without LiteRT's library, with too many files, or one that cannot be read.
+    """
+    if not device.litert_carry:
+        return {}
+    folder = expand_user(Path(device.litert_carry))
+    files = sorted(path for path in folder.glob("*.so") if path.is_file())
+    place = f"[devices.{device.name}] litert_carry = {device.litert_carry!r}"
+    if LITERT not in (path.name for path in files):
+        raise ConfigError(
+            f"{place}: the folder holds no {LITERT}; put LiteRT's libraries for the device there"
+        )
+    if len(files) > MAX_LIBRARIES:
+        raise ConfigError(
+            f"{place}: the folder holds {len(files)} libraries; {MAX_LIBRARIES} at most can be sent"
+        )
+    libraries = {}
+    for path in files:
+        try:
+            libraries[path.name] = Assembly.of_bytes(path.read_bytes())
+        except OSError as error:
+            raise ConfigError(f"{place}: {path} cannot be read: {error.strerror}") from error
+    return libraries

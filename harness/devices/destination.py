@@ -1,4 +1,4 @@
-"""Places to log in, as people write them: `host`, `user@host:port`, `[2001:db8::1]:2222`, `ssh://user@host:port`."""
+"""Places to log in, as people write them: `host`, `user@host:port`, `[2001:db8::1]:2222`, `ssh://...`; serial numbers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 LOCAL = "local"  # this machine, by its name as a device and as a transport
 MAX_PORT = 65535
 _HOST_AND_PORT = re.compile(r"(\[[^]]*\]|[^:\[]*)(?::([^:]*))?", re.DOTALL)
+_SERIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:%\[\]-]{0,254}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,3 +65,11 @@ def _is_ipv6(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def check_serial(text: str) -> None:
+    """Check a serial number, as `adb devices` lists it and adb is given it. Raises: ValueError, as `parse_destination`."""
+    if not _SERIAL.fullmatch(text):
+        raise ValueError(
+            "is no serial number of a device; write one as 'adb devices' lists it, e.g. 'R5CT10ABCDE' or '192.168.1.23:5555'"
+        )

@@ -67,6 +67,11 @@ class Check:
         return asdict(self)
 
 
+def _check(name: str, found: str, remedy: str = "", *, fixable: bool = False) -> Check:
+    """Return a check that is ok where nothing is to be done, else a warning."""
+    return Check(status="warn" if remedy else "ok", name=name, found=found, remedy=remedy, fixable=fixable)
+
+
 def diagnose_all(
     devices: Sequence[Device],
     on_progress: Callable[[str, str], None] = lambda name, step: None,
@@ -132,11 +137,12 @@ def diagnose(device: Device, on_progress: Callable[[str], None] = lambda step: N
         if isinstance(device, SshDevice):
             named = device.known_hosts if "known_hosts" in device.model_fields_set else "known_hosts"
             key = "pinned in devices.toml" if device.host_key else f"known from {named}"
-            checks.append(Check(status="ok", name="host key", found=key))
-        checks.append(_python(device, deployment, connection.hello))
-        checks.append(Check(status="ok", name="agent", found=f"{deployment.path} answers"))
-        checks += _driver(connection.hello)
-        checks += _runtimes(device, connection.hello)
+            checks.append(_check("host key", key))
+        checks += [
+            _python(device, deployment, connection.hello),
+            _check("agent", f"{deployment.path} answers"),
+        ]
+        checks += _driver(connection.hello) + _runtimes(device, connection.hello)
         checks.append(_space(connection.hello))
         conditions = connection.client.probe()
         checks += _conditions(device, connection.hello, conditions)
@@ -152,29 +158,28 @@ def diagnose(device: Device, on_progress: Callable[[str], None] = lambda step: N
 
 def _cable(device: SshDevice) -> list[Check]:
     """Check whether adb reaches a phone, and what it tells of it; the first that fails ends the list."""
-    adb = Adb(device.adb, f"device {device.name!r}")
+    adb = Adb(device.adb, device.who)
     try:
         version = adb.version()
         adb.check()
         told, absent = look_at_phone(adb)
     except DeviceError as error:
         return [Check(status="FAIL", name="adb", found=str(error))]
-    checks = [Check(status="ok", name="adb", found=f"{version} reaches {device.adb}")]
+    checks = [_check("adb", f"{version} reaches {device.adb}")]
     if "battery" in told:
         battery = told["battery"]
         source = ", ".join(battery["powered_by"])
         found = f"Android {told.get('android', '?')}, screen {told.get('screen', '?')}, battery {battery['percent']} %"
         found += f" ({battery['status']}, {f'powered by {source}' if source else 'no charger'})"
         remedy = "" if source else "plug it into a charger: on its battery a phone saves power"
-        checks.append(Check(status="ok" if source else "warn", name="phone", found=found, remedy=remedy))
+        checks.append(_check("phone", found, remedy))
     if "thermal_status" in told:
         status = told["thermal_status"]
         found = f"Android's thermal status {status} ({ANDROID_STATUS[status]})"
-        remedy = "let it cool down first" if status else ""
-        checks.append(Check(status="warn" if status else "ok", name="thermal", found=found, remedy=remedy))
+        checks.append(_check("thermal", found, "let it cool down first" if status else ""))
     if told.get("battery_saver"):
-        found, remedy = "battery saver is on, which holds the processor back", REMEDIES["battery saver"]
-        checks.append(Check(status="warn", name="phone", found=found, remedy=remedy))
+        found = "battery saver is on, which holds the processor back"
+        checks.append(_check("phone", found, REMEDIES["battery saver"]))
     names = {"battery": "phone", "thermal_status": "thermal", "freq_khz": "phone clocks", "adb": "phone"}
     checks += [
         Check(status="warn", name=name, found=f"not told: {absent[key]}")
@@ -189,18 +194,15 @@ def _fixed_performance(device: SshDevice, told: Mapping[str, Any]) -> list[Check
     name, checks = "fixed performance", []
     if told.get("fixed_state") == "left":
         found = "its mode is still on: the guard of a run that was killed was killed, too"
-        remedy = f"harness measure --device {device.name} switches it off first"
-        checks.append(Check(status="warn", name=name, found=found, remedy=remedy))
+        checks.append(_check(name, found, f"harness measure --device {device.name} switches it off first"))
     elif told.get("fixed_state") == "guarded":
-        checks.append(
-            Check(status="ok", name=name, found="on, a campaign is running or has ended seconds ago")
-        )
+        checks.append(_check(name, "on, a campaign is running or has ended seconds ago"))
     if told.get("fixed_known") is False and device.fixed_performance:
         found, remedy = "its Android has no such mode: Android 11 is the first", "leave fixed_performance out"
         checks.append(Check(status="FAIL", name=name, found=found, remedy=remedy))
     elif told.get("fixed_known"):
         asked = "asked for" if device.fixed_performance else "not asked for; fixed_performance = true does"
-        checks.append(Check(status="ok", name=name, found=f"its Android knows the mode; {asked}"))
+        checks.append(_check(name, f"its Android knows the mode; {asked}"))
     return checks
 
 
@@ -225,20 +227,12 @@ def _python(device: Device, deployment: Deployment, hello: Mapping[str, Any]) ->
     found = f"{'.'.join(map(str, deployment.python_version))} ({deployment.executable}), {why}"
     packages = hello.get("environment", {})
     if not packages:
-        return Check(status="ok", name="python", found=found)
+        return _check("python", found)
     names = ", ".join(f"{name} {version}".strip() for name, version in packages["packages"].items())
     if packages["is_used"]:
-        return Check(
-            status="ok", name="python", found=f"{found}; with packages of harness provision: {names}"
-        )
-    other = f"Python {packages['version']} ({packages['executable']})"
-    return Check(
-        status="warn",
-        name="python",
-        found=f"{found}; the packages of harness provision are for {other} and not used",
-        remedy=f"harness provision --device {device.name}",
-        fixable=True,
-    )
+        return _check("python", f"{found}; with packages of harness provision: {names}")
+    found += f"; the packages of harness provision are for Python {packages['version']} ({packages['executable']}) and not used"
+    return _check("python", found, f"harness provision --device {device.name}", fixable=True)
 
 
 def _driver(hello: Mapping[str, Any]) -> list[Check]:
@@ -248,34 +242,28 @@ def _driver(hello: Mapping[str, Any]) -> list[Check]:
         return []
     found = f"{driver['vendor']}, shown by {driver['shown_by']}"
     if trouble := driver.get("trouble"):
-        remedy = (
-            ""
-            if "environment names" in trouble
-            else "name LD_LIBRARY_PATH in environment = { ... } of devices.toml"
-        )
-        found += f"; not led to it: {trouble}"
-        return [Check(status="warn" if remedy else "ok", name="driver", found=found, remedy=remedy)]
+        is_named = "environment names" in trouble
+        remedy = "" if is_named else "name LD_LIBRARY_PATH in environment = { ... } of devices.toml"
+        return [_check("driver", f"{found}; not led to it: {trouble}", remedy)]
     led = ", ".join(f"{name}={value}" for name, value in driver["variables"].items())
-    return [Check(status="ok", name="driver", found=f"{found}; workers on the GPU alone have {led}")]
+    return [_check("driver", f"{found}; workers on the GPU alone have {led}")]
 
 
 def _runtimes(device: Device, hello: Mapping[str, Any]) -> list[Check]:
     checks = [
-        Check(
-            status="ok",
-            name="runtime",
-            found=f"{r['name']} {r['version']} ({r['package']}; {', '.join(map(str, r.get('providers', []))) or 'cpu'})",
+        _check(
+            "runtime", f"{r['name']} {r['version']} ({r['package']}; {', '.join(r['providers']) or 'cpu'})"
         )
-        for r in hello.get("runtimes", [])
+        for r in hello["runtimes"]
     ]
-    for broken in hello.get("broken", []):
-        if not is_expected(device, str(broken["name"])):
-            continue
-        found = f"{broken['name']} is installed but broken: {broken['message']}"
-        anew = "install it anew on the device"
-        fixable = broken["name"] in RUNTIMES
-        remedy = f"harness provision --device {device.name}, or {anew}" if fixable else anew
-        checks.append(Check(status="warn", name="runtime", found=found, remedy=remedy, fixable=fixable))
+    for broken in hello["broken"]:
+        if is_expected(device, broken["name"]):
+            found = f"{broken['name']} is installed but broken: {broken['message']}"
+            fixable = broken["name"] in RUNTIMES
+            remedy = (
+                f"harness provision --device {device.name}, or " * fixable + "install it anew on the device"
+            )
+            checks.append(_check("runtime", found, remedy, fixable=fixable))
     try:
         choose_runtimes(device, hello, (), ())
     except ConfigError as error:
@@ -296,13 +284,14 @@ def _trials(device: Device, connection: Connection, on_progress: Callable[[str],
             return [Check(status="FAIL", name="board", found=str(error))]
         if error.kind != "busy":
             raise
-        remedy = "ask again once it has ended: a model that runs now would disturb it"
-        return [Check(status="warn", name="trial", found=str(error), remedy=remedy)]
+        return [
+            _check("trial", str(error), "ask again once it has ended: a model that runs now would disturb it")
+        ]
     checks = []
     if board := locked.get("board"):
         clocks = ", its clocks held at their highest" if board["clocks"] else ""
         found = f"set to power mode {board['power_mode']}{clocks}, for this check; {board['before']} is put back after"
-        checks.append(Check(status="ok", name="board", found=found))
+        checks.append(_check("board", found))
     hello = {**connection.hello, **locked}
     on_progress("running a small model in each runtime")
     try:
@@ -339,42 +328,34 @@ def _trial(connection: Connection, use: RuntimeUse, cores: tuple[int, ...], thre
     if use.provider == EDGE_TPU:
         found = "no model is compiled for the Edge TPU here, so none was tried"
         remedy = "harness measure A_edgetpu.tflite --reference B_edgetpu.tflite --runtime tflite:edgetpu"
-        return Check(status="warn", name="trial", found=found, remedy=remedy)
+        return _check("trial", found, remedy)
     if wrong := try_runtime(connection.client, use, cores, threads):
         found, remedy = f"{what} cannot run a model: {wrong}", "install it anew on the device"
         return Check(status="FAIL", name="trial", found=found, remedy=remedy)
-    found = f"{what} runs a model of {use.format} in a worker, its outputs are right"
-    return Check(status="ok", name="trial", found=found)
+    return _check("trial", f"{what} runs a model of {use.format} in a worker, its outputs are right")
 
 
 def _forms(use: RuntimeUse, tried: Mapping[str, str]) -> list[Check]:
     """Report which forms of measuring work in a runtime; `tried`: by name, with what is wrong."""
     what = f"{use.name} ({use.provider})"
     works = ", ".join(name for name, trouble in tried.items() if not trouble)
-    checks = [Check(status="ok", name="forms", found=f"{what}: {works}")] if works else []
+    checks = [_check("forms", f"{what}: {works}")] if works else []
     for name, trouble in tried.items():
         if trouble == NOT_KNOWN:
-            found, remedy = (
-                f"{what}: {name}: not known: {trouble}",
-                "stop what else runs there, and ask again",
-            )
-            checks.append(Check(status="warn", name="forms", found=found, remedy=remedy))
+            found = f"{what}: {name}: not known: {trouble}"
+            checks.append(_check("forms", found, "stop what else runs there, and ask again"))
         elif trouble:
-            found, remedy = (
-                f"{what}: no {name}: {trouble}",
-                FORM_REMEDIES.get(name, f"measure there without {name}"),
-            )
-            checks.append(Check(status="warn", name="forms", found=found, remedy=remedy))
+            remedy = FORM_REMEDIES.get(name, f"measure there without {name}")
+            checks.append(_check("forms", f"{what}: no {name}: {trouble}", remedy))
     return checks
 
 
 def _sensors(device: Device, connection: Connection, uses: Sequence[RuntimeUse]) -> list[Check]:
     """Report the energy sensor of each runtime's processor: one for all that run on the CPU."""
     places = {use.provider if uses_accelerator(use.provider) else "processor": use.provider for use in uses}
-    checks = []
-    gauge = None
+    checks, gauge = [], None
     if isinstance(device, SshDevice) and device.adb:
-        gauge = partial(find_gauge, Adb(device.adb, f"device {device.name!r}"))
+        gauge = partial(find_gauge, Adb(device.adb, device.who))
     for place, provider in places.items():
         try:
             found = find_sensor(connection.client, provider, gauge)
@@ -386,7 +367,7 @@ def _sensors(device: Device, connection: Connection, uses: Sequence[RuntimeUse])
         else:
             sensor, update_s = found["sensor"], found["update_s"]
             told = f"{place}: {sensor['kind']} ({sensor['scope']}), measured every {update_s:.2g} s"
-            checks.append(Check(status="ok", name="energy", found=told))
+            checks.append(_check("energy", told))
     return checks
 
 
@@ -398,56 +379,40 @@ def _space(hello: Mapping[str, Any]) -> Check:
     if free_bytes < FREE_BYTES:
         remedy = f'free {FREE_BYTES >> 20} MiB, or name another folder with root = "..."'
         return Check(status="FAIL", name="free space", found=found, remedy=remedy)
-    return Check(status="ok", name="free space", found=found)
+    return _check("free space", found)
 
 
 def _conditions(device: Device, hello: Mapping[str, Any], conditions: Mapping[str, Any]) -> list[Check]:
-    checks = []
     try:
         cores, threads = allowed_cores(device, hello, None, ())
     except ConfigError as error:
         return [Check(status="FAIL", name="cores", found=str(error))]
-    clusters = " + ".join(",".join(map(str, cluster)) for cluster in hello.get("clusters", []))
+    clusters = " + ".join(",".join(map(str, cluster)) for cluster in hello["clusters"])
     chosen = f"would run on {threads} of {','.join(map(str, cores))}"
-    found = f"{conditions.get('cpu_model', 'unknown CPU')}; clusters {clusters}; {chosen}"
-    checks.append(Check(status="ok", name="cores", found=found))
+    cpu = conditions.get("cpu_model", "unknown CPU")
+    checks = [_check("cores", f"{cpu}; clusters {clusters}; {chosen}")]
     tier = clock_tier(conditions, cores)
-    governors = sorted(set(map(str, conditions.get("governors", {}).values())))
+    governors = sorted(set(conditions.get("governors", {}).values()))
     found = f"tier {tier}" + (f", governor {', '.join(governors)}" if governors else ", no governor visible")
     remedy = "" if tier != "C" else f"paired timing cancels drift; {_lock_clocks(conditions)}"
-    checks.append(Check(status="ok" if tier != "C" else "warn", name="clocks", found=found, remedy=remedy))
-    temps = conditions.get("temps_c", {})
-    if temps:
+    checks.append(_check("clocks", found, remedy))
+    if temps := conditions.get("temps_c", {}):
         hottest = max(temps, key=lambda zone: float(temps[zone]))
-        is_hot = float(temps[hottest]) >= HOT_C
-        checks.append(
-            Check(
-                status="warn" if is_hot else "ok",
-                name="temperature",
-                found=f"{temps[hottest]:.0f} C ({hottest})",
-                remedy="let it cool down first" if is_hot else "",
-            )
-        )
-    checks += [Check(status="ok", name="gpu", found=_gpu_text(gpu)) for gpu in conditions.get("gpus", [])]
+        remedy = "let it cool down first" if temps[hottest] >= HOT_C else ""
+        checks.append(_check("temperature", f"{temps[hottest]:.0f} C ({hottest})", remedy))
+    checks += [_check("gpu", _gpu_text(gpu)) for gpu in conditions.get("gpus", [])]
     if unknown := conditions.get("probe_errors", {}).get("used_gpu"):
-        remedy = (
+        unseen = (
             "until then a session on a GPU has grade C at best (gpu-unseen): nobody sees what else runs on it"
         )
-        checks.append(Check(status="warn", name="gpu", found=unknown, remedy=remedy))
-    load = conditions.get("load_1m")
+        checks.append(_check("gpu", unknown, unseen))
+    load, count = conditions.get("load_1m"), len(hello["cores"])
     if load is not None:
-        is_busy = float(load) > BUSY_SHARE * len(hello["cores"])
-        checks.append(
-            Check(
-                status="warn" if is_busy else "ok",
-                name="load",
-                found=f"{float(load):.2f} over {len(hello['cores'])} cores",
-                remedy="stop what else runs on the device" if is_busy else "",
-            )
-        )
+        remedy = "stop what else runs on the device" if load > BUSY_SHARE * count else ""
+        checks.append(_check("load", f"{load:.2f} over {count} cores", remedy))
     for sign in throttle_signs(conditions, cores if tier == "A" else ()):
         remedy = f"{throttle_remedy([sign])}; a campaign waits until this is gone, 5 minutes at most"
-        checks.append(Check(status="warn", name="throttled", found=sign, remedy=remedy))
+        checks.append(_check("throttled", sign, remedy))
     return checks + _board(conditions)
 
 
@@ -456,32 +421,27 @@ def _board(conditions: Mapping[str, Any]) -> list[Check]:
     checks = []
     if earlier := earlier_throttling(conditions):
         remedy = f"{throttle_remedy([f'earlier: {earlier}'])}; a restart clears these marks"
-        checks.append(Check(status="warn", name="throttled before", found=earlier, remedy=remedy))
+        checks.append(_check("throttled before", earlier, remedy))
     is_pi = str(conditions.get("board", "")).startswith("Raspberry Pi")
     if is_pi and "throttled" not in conditions:
         reason = conditions.get("probe_errors", {}).get("throttled", "no vcgencmd")
         remedy = "install it (libraspberrypi-bin, raspi-utils) and permit it: sudo usermod -aG video USER; then log in anew"
-        found = f"whether the board is throttled cannot be read: {reason}"
-        checks.append(Check(status="warn", name="throttled", found=found, remedy=remedy))
-    supply = conditions.get("supply", {})
-    if supply:
+        checks.append(_check("throttled", f"whether the board is throttled cannot be read: {reason}", remedy))
+    if supply := conditions.get("supply", {}):
         is_weak = supply.get("max_ma", PI_5_MA) < PI_5_MA or supply.get("volts", PI_5_VOLTS) < PI_5_VOLTS
         known = {"max_ma": "agreed to give {:.0f} mA", "volts": "{:.2f} V arrive"}
         found = ", ".join(text.format(supply[key]) for key, text in known.items() if key in supply)
-        remedy = REMEDIES["under-voltage"] if is_weak else ""
-        checks.append(Check(status="warn" if is_weak else "ok", name="supply", found=found, remedy=remedy))
-    for name, rpm in conditions.get("fans_rpm", {}).items():
-        checks.append(Check(status="ok", name="fan", found=f"{name}: {rpm} rpm"))
+        checks.append(_check("supply", found, REMEDIES["under-voltage"] if is_weak else ""))
+    checks += [_check("fan", f"{name}: {rpm} rpm") for name, rpm in conditions.get("fans_rpm", {}).items()]
     if "power_mode" in conditions:
-        checks.append(Check(status="ok", name="power mode", found=str(conditions["power_mode"])))
+        checks.append(_check("power mode", conditions["power_mode"]))
     elif any(word in str(conditions.get("board", "")).lower() for word in ("jetson", "nvidia")):
         reason = conditions.get("probe_errors", {}).get("power_mode", "no nvpmodel, as in a container")
         remedy = (
             "keep the board in one mode, or let harness reach the board itself: sessions of two modes would count as one "
             "device's"
         )
-        found = f"which mode the board is in cannot be read: {reason}"
-        checks.append(Check(status="warn", name="power mode", found=found, remedy=remedy))
+        checks.append(_check("power mode", f"which mode the board is in cannot be read: {reason}", remedy))
     return checks
 
 
@@ -512,7 +472,7 @@ def _permissions(device: Device, connection: Connection, is_phone: bool) -> list
         if error.kind != "busy":
             raise
         remedy = "ask again once it has ended: trying how the core can be asked for would disturb it"
-        return [Check(status="warn", name="core request", found=str(error), remedy=remedy)]
+        return [_check("core request", str(error), remedy)]
     return [
         *_grants(answer["grants"], str(answer.get("user", "USER")), is_phone),
         _busy_cores(answer["waited"], connection.hello),
@@ -565,41 +525,29 @@ def _busy_cores(waited: Mapping[str, Any], hello: Mapping[str, Any]) -> Check:
     if not shares:
         return Check(status="warn", name="waiting", found="the device does not tell how busy each core is")
     is_busy = min(shares) > WAITED_SHARE
-    return Check(
-        status="warn" if is_busy else "ok",
-        name="waiting",
-        found=f"a process waits for {found}",
-        remedy="no fast core is free: stop what else runs (top shows it)" if is_busy else "",
-    )
+    remedy = "no fast core is free: stop what else runs (top shows it)" if is_busy else ""
+    return _check("waiting", f"a process waits for {found}", remedy)
 
 
 def _limits(answer: Mapping[str, Any]) -> list[Check]:
-    checks = []
-    quota = answer.get("quota")
-    if quota is not None:
+    checks = [_check("quota", "none")]
+    if quota := answer.get("quota"):
         found = f"{quota['cores']:.2g} cores' time, set for control group {quota['group']}"
         remedy = "a quota stops a program in mid-run: raise it (docker run --cpus, systemd CPUQuota=)"
-        checks.append(Check(status="warn", name="quota", found=found, remedy=remedy))
-    else:
-        checks.append(Check(status="ok", name="quota", found="none"))
-    withheld = answer["withheld"]
-    if withheld:
-        found = (
-            f"cores {','.join(map(str, withheld))} may not be used: a cpuset or an affinity withholds them"
-        )
-        checks.append(Check(status="ok", name="cpuset", found=found))
+        checks = [_check("quota", found, remedy)]
+    if withheld := ",".join(map(str, answer["withheld"])):
+        found = f"cores {withheld} may not be used: a cpuset or an affinity withholds them"
+        checks.append(_check("cpuset", found))
     threads = sorted({tuple(group) for group in answer["siblings"].values() if len(group) > 1})
     found = ", ".join("+".join(map(str, group)) for group in threads)
     found = f"{found} are one core each; a session takes one of each" if found else "none; each core is one"
-    return [*checks, Check(status="ok", name="hyperthreads", found=found)]
+    return [*checks, _check("hyperthreads", found)]
 
 
 def _machine_lock(state: str) -> Check:
     if state == "held":
-        found = "works: one campaign at a time, whatever account or name"
-        return Check(status="ok", name="machine lock", found=found)
-    remedy = "measure with one account and folder at a time"
-    return Check(status="warn", name="machine lock", found=state, remedy=remedy)
+        return _check("machine lock", "works: one campaign at a time, whatever account or name")
+    return _check("machine lock", state, "measure with one account and folder at a time")
 
 
 def _percent(share: float | None) -> str:

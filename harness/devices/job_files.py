@@ -251,24 +251,20 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
 def _checked_names(path: Path, archive: zipfile.ZipFile) -> list[str]:
     """Return the names of all entries, each of which results may hold. Raises: ConfigError."""
-    names = [entry.filename for entry in archive.infolist()]
+    names, own = [entry.filename for entry in archive.infolist()], (_MANIFEST, _CODE, _JOB)
+    others = [name for name in names if not _VISIT.fullmatch(name) and name not in own]
+    lacking = [name for name in own if name not in names]
     if any(entry.compress_type not in _PACKINGS for entry in archive.infolist()):
-        raise ConfigError(f"{path}: no results of a packed job: packed as none is; nothing of it is taken")
-    for name in names:
-        if not (_VISIT.fullmatch(name) or name in (_MANIFEST, _CODE, _JOB)):
-            raise ConfigError(
-                f"{path}: no results of a packed job: it holds {printable(name)!r}, which none has; nothing of it is taken"
-            )
-    if len(set(names)) != len(names):
-        raise ConfigError(
-            f"{path}: no results of a packed job: it holds a file twice; nothing of it is taken"
-        )
-    for name in (_MANIFEST, _CODE, _JOB):
-        if name not in names:
-            raise ConfigError(
-                f"{path}: no results of a packed job: it lacks {name}; name the job's -results.zip"
-            )
-    return names
+        trouble = "packed as none is; nothing of it is taken"
+    elif others:
+        trouble = f"it holds {printable(others[0])!r}, which none has; nothing of it is taken"
+    elif len(set(names)) != len(names):
+        trouble = "it holds a file twice; nothing of it is taken"
+    elif lacking:
+        trouble = f"it lacks {lacking[0]}; name the job's -results.zip"
+    else:
+        return names
+    raise ConfigError(f"{path}: no results of a packed job: {trouble}")
 
 
 def _manifest(path: Path, text: bytes) -> Manifest:

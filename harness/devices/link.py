@@ -1,14 +1,46 @@
-"""The link to a device's agent as a campaign uses it."""
+"""The link to a device's agent as a campaign uses it, and events of a connection: values that `str` makes text of."""
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from harness.devices.adb.watch import PhoneWatch
 from harness.devices.client import AgentClient
-from harness.devices.events import OnConnecting
+from space.text import clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A device that is in use, or away, is waited for; `limit_s` is infinite where that has no end."""
+
+    reason: str
+    waited_s: float
+    limit_s: float
+
+    def __str__(self) -> str:
+        most = "" if self.limit_s == math.inf else f" of {clock(self.limit_s)}"
+        return f"waiting: {self.reason}; {clock(self.waited_s)}{most}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """An attempt to reconnect failed; the next is in `next_s`, None after the last."""
+
+    number: int
+    attempts: int
+    reason: str
+    next_s: float | None
+
+    def __str__(self) -> str:
+        then = "" if self.next_s is None else f"; next in {self.next_s:g} s"
+        return f"attempt {self.number} of {self.attempts}: {self.reason}{then}"
+
+
+OnConnecting = Callable[[Waiting | Attempt], None]
 
 
 class Link(Protocol):

@@ -58,11 +58,8 @@ def groups_of(devices: Mapping[str, Device]) -> dict[str, list[str]]:
 
 def known_text(names: Iterable[str], groups: Iterable[str]) -> str:
     """Return which names and groups there are, for an error."""
-    return "; ".join(
-        f"{what}: {shortened(sorted(some)) or 'none'}"
-        for what, some in (("known", names), ("groups", groups))
-        if what == "known" or some
-    )
+    known, some = shortened(sorted(names)), shortened(sorted(groups))
+    return f"known: {known or 'none'}" + (f"; groups: {some}" if some else "")
 
 
 def shortened(names: Sequence[str]) -> str:

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness.devices.adb.serials import check_serial
 from harness.devices.connection import GRACE_S, POLL_S, SAY_S
-from harness.devices.events import OnConnecting, Waiting
+from harness.devices.destination import check_serial
+from harness.devices.link import OnConnecting, Waiting
 from harness.errors import Cancelled, DeviceError
 from space.errors import ConfigError
 from space.text import clock

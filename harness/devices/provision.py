@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -124,30 +125,36 @@ def provision_device(
     would do; the device is then as it was.
     """
     names = _runtime_names(runtimes or device.runtimes) or USUAL
-
-    def tell(step: str) -> None:
-        on_progress(device.name, step)
-
+    tell = partial(on_progress, device.name)
     try:
-        with _connected(device, lock=not dry_run, on_progress=tell) as (connection, ask):
+        transport = open_transport(device)
+        with closing(Connection(device, transport, owner=new_owner("harness provision"))) as connection:
+            work = _Work(device=device, connection=connection, transport=transport, tell=tell)
+            tell("connecting")
+            connection.open(lock=not dry_run)
+            tell("looking at what is there")
             if remove:
-                return _remove(device, ask, dry_run=dry_run)
-            survey = _survey(device, ask)
+                return _remove(device, work.ask, dry_run=dry_run)
+            survey = _survey(device, work.ask)
             plan = _plan(device, names, connection.hello, survey, is_asked=bool(runtimes))
             if not plan.rows:
-                return _unchanged(device, connection, plan, survey, dry_run=dry_run, on_progress=tell)
+                return Provisioned(
+                    device=device.name, state="unchanged", runtimes=plan.present, left_out=plan.left_out,
+                    packages=dict(survey.note.packages) if survey.note else {},
+                    checks=() if dry_run else work.trials(plan.present),
+                )  # fmt: skip
             ways = _ways(device, plan, survey, carry)
             if dry_run:
                 return Provisioned(
                     device=device.name, state="planned", how=ways[0], runtimes=tuple(plan.rows),
                     packages=dict.fromkeys(plan.requirements, ""), left_out=plan.left_out,
                 )  # fmt: skip
-            return _install(device, connection, ask, plan, survey, ways, tell)
+            return work.install(plan, survey, ways)
     finally:
         tell("")
 
 
-def fix(device: Device, on_progress: Callable[[str], None] = lambda step: None) -> list[Check]:
+def fix(device: Device, on_progress: OnProgress = lambda step: None) -> list[Check]:
     """Check a device, install what `harness provision` can, and check it again; what was done is the first check.
 
     on_progress: told what is done with the device now. A device without a fixable check is only checked; where nothing can be
@@ -159,71 +166,117 @@ def fix(device: Device, on_progress: Callable[[str], None] = lambda step: None) 
     try:
         done = provision_device(device, on_progress=lambda name, step: on_progress(step))
     except (DeviceError, ConfigError) as error:
-        return [
-            *checks,
-            Check(status="FAIL", name="fix", found=error.reason),
-        ]
-    told = Check(status="ok", name="fix", found=done.sentence())
-    return [told, *diagnose(device, on_progress)]
+        return [*checks, Check(status="FAIL", name="fix", found=error.reason)]
+    return [Check(status="ok", name="fix", found=done.sentence()), *diagnose(device, on_progress)]
 
 
 def _remove(device: Device, ask: _Ask, *, dry_run: bool) -> Provisioned:
     note = _survey(device, ask).note if dry_run else _installed(device, ask({"do": "remove"}, INSTALL_S)).note
     state: State = "unchanged" if note is None else "would-remove" if dry_run else "removed"
-    packages = dict(note.packages) if note else {}
-    return Provisioned(device=device.name, state=state, packages=packages)
+    return Provisioned(device=device.name, state=state, packages=dict(note.packages) if note else {})
 
 
-def _unchanged(
-    device: Device,
-    connection: Connection,
-    plan: _Plan,
-    survey: Survey,
-    *,
-    dry_run: bool,
-    on_progress: OnProgress,
-) -> Provisioned:
-    """Return that nothing was to be done, proven by trials."""
-    return Provisioned(
-        device=device.name, state="unchanged", runtimes=plan.present, left_out=plan.left_out,
-        packages=dict(survey.note.packages) if survey.note else {},
-        checks=() if dry_run else _try(device, connection, plan.present, on_progress),
-    )  # fmt: skip
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """A connected device whose packages are changed; `tell` is told what is done with it now."""
 
+    device: Device
+    connection: Connection
+    transport: Transport
+    tell: OnProgress
 
-@contextmanager
-def _connected(device: Device, *, lock: bool, on_progress: OnProgress) -> Iterator[tuple[Connection, _Ask]]:
-    """Connect to a device and yield the connection, and a function that asks the agent's file about packages."""
-    transport = open_transport(device)
-    connection = Connection(device, transport, owner=new_owner("harness provision"))
-    try:
-        on_progress("connecting")
-        connection.open(lock=lock)
-        deployment = connection.deployment
+    def ask(self, request: Mapping[str, Any], limit_s: float) -> dict[str, Any]:
+        """Return the answer of the agent's file to a request about packages. Raises: DeviceError."""
+        deployment = self.connection.deployment
         assert deployment is not None
-        command = [deployment.python, "-I", deployment.path, "environment", "--root", deployment.root]
-        on_progress("looking at what is there")
-        yield connection, lambda request, limit_s: _ask(device, transport, command, request, limit_s)
-    finally:
-        connection.close()
+        done = self.transport.run(
+            [deployment.python, "-I", deployment.path, "environment", "--root", deployment.root],
+            stdin=json.dumps({**request, "limit_s": limit_s}).encode(),
+            timeout_s=limit_s + SURVEY_S,
+        )
+        for line in done.stdout.decode("utf-8", "replace").splitlines():
+            if line.startswith(_LINE):
+                try:
+                    answer = json.loads(line.removeprefix(_LINE))
+                except (ValueError, RecursionError):
+                    break
+                return answer if isinstance(answer, dict) else {}
+        said = printable(done.stderr or done.stdout[-200:].decode("utf-8", "replace"))
+        raise DeviceError(self.device.who, f"no answer about packages, status {done.status}: {said}")
 
-
-def _ask(
-    device: Device, transport: Transport, command: Sequence[str], request: Mapping[str, Any], limit_s: float
-) -> dict[str, Any]:
-    """Return the device's answer to a request about packages. Raises: DeviceError."""
-    done = transport.run(
-        command, stdin=json.dumps({**request, "limit_s": limit_s}).encode(), timeout_s=limit_s + SURVEY_S
-    )
-    for line in done.stdout.decode("utf-8", "replace").splitlines():
-        if line.startswith(_LINE):
+    def install(self, plan: _Plan, survey: Survey, ways: Sequence[str]) -> Provisioned:
+        """Install by the first way that works, then try the runtimes. Raises: DeviceError when none does."""
+        device = self.device
+        if survey.free_bytes < LEAST_BYTES:
+            raise DeviceError(
+                device.who,
+                f"{survey.free_bytes >> 20} MiB are free in the agent's folder, and packages take up to "
+                f"{LEAST_BYTES >> 20}; free some, or {_other_folder(device)}",
+            )
+        if survey.noexec and ways != ["pkg"]:
+            raise DeviceError(
+                device.who,
+                "the file system of the agent's folder is mounted noexec, so no library of a runtime can be "
+                f"loaded from there; {_other_folder(device)}",
+            )
+        notes = [] if survey.pip or ways == ["pkg"] else [f"{survey.executable} has no pip"]
+        for way in ways:
             try:
-                answer = json.loads(line.removeprefix(_LINE))
-            except (ValueError, RecursionError):
+                note = self._installed_by(way, plan, survey)
                 break
-            return answer if isinstance(answer, dict) else {}
-    said = printable(done.stderr or done.stdout[-200:].decode("utf-8", "replace"))
-    raise DeviceError(f"device {device.name!r}", f"no answer about packages, status {done.status}: {said}")
+            except DeviceError as error:
+                notes.append(error.reason)
+        else:
+            raise DeviceError(device.who, f"{'; then '.join(dict.fromkeys(notes))}; nothing was changed")
+        self.connection.close()
+        self.tell("connecting again")
+        self.connection.open()
+        return Provisioned(
+            device=device.name, state="installed", how=note.how, runtimes=tuple(plan.rows), packages=dict(note.packages),
+            left_out=plan.left_out, notes=tuple(notes), checks=self.trials((*plan.rows, *plan.present)),
+        )  # fmt: skip
+
+    def _installed_by(self, way: str, plan: _Plan, survey: Survey) -> InstallNote:
+        """Return the device's note on what was installed. Raises: DeviceError."""
+        request: dict[str, Any] = {"runtimes": list(plan.rows)}
+        if way == "carried":
+            request |= {"do": "wheels", "wheels": self._send_wheels(plan, survey)}
+            self.tell("unpacking")
+        else:
+            request |= {"do": way, "requirements": plan.requirements, "no_deps": plan.no_deps}
+            self.tell(f"installing by its {way}")
+        note = _installed(self.device, self.ask(request, INSTALL_S)).note
+        if note is None:
+            raise DeviceError(self.device.who, "its answer on packages names none")
+        return note
+
+    def _send_wheels(self, plan: _Plan, survey: Survey) -> dict[str, str]:
+        """Send wheels to a device; return their digests by name. Raises: DeviceError."""
+        with tempfile.TemporaryDirectory(prefix="harness-wheels-") as folder:
+            self.tell("downloading wheels for it here")
+            wheels = {
+                path.name: Assembly.of_bytes(path.read_bytes())
+                for path in download_wheels(survey, plan.requirements, Path(folder), no_deps=plan.no_deps)
+            }
+            self.connection.client.send_models(
+                list(wheels.values()),
+                lambda done, total: self.tell(f"sending {done / 1e6:.1f} of {total / 1e6:.1f} MB"),
+            )
+        return {name: wheel.digest for name, wheel in wheels.items()}
+
+    def trials(self, runtimes: Sequence[str]) -> tuple[Check, ...]:
+        """Run a small model in each runtime; one that is not found is a failed check, too."""
+        self.tell("running a small model in each runtime")
+        device, connection = self.device, self.connection
+        back = f"harness provision --device {device.name} --remove takes away what was installed; then install it by hand"
+        checks: list[Check] = []
+        for runtime in runtimes:
+            try:
+                uses = choose_runtimes(device, connection.hello, [runtime], ())
+                checks += try_runtimes(device, connection, uses, connection.hello)
+            except ConfigError as error:
+                checks.append(Check(status="FAIL", name="trial", found=str(error)))
+        return tuple(replace(check, remedy=back) if check.status == "FAIL" else check for check in checks)
 
 
 def _survey(device: Device, ask: _Ask) -> Survey:
@@ -233,7 +286,7 @@ def _survey(device: Device, ask: _Ask) -> Survey:
     try:
         return check_survey(answer)
     except BadAnswer as error:
-        raise DeviceError(f"device {device.name!r}", str(error)) from error
+        raise DeviceError(device.who, str(error)) from error
 
 
 def _installed(device: Device, answer: Mapping[str, Any]) -> Installed:
@@ -241,11 +294,11 @@ def _installed(device: Device, answer: Mapping[str, Any]) -> Installed:
     try:
         installed = check_installed(answer)
     except BadAnswer as error:
-        raise DeviceError(f"device {device.name!r}", str(error)) from error
+        raise DeviceError(device.who, str(error)) from error
     if installed.refused:
         helps = remedy_for(installed.refused)
         raise DeviceError(
-            f"device {device.name!r}",
+            device.who,
             installed.refused + (f"; on the device: {helps}; {_other_folder(device)}" if helps else ""),
         )
     return installed
@@ -270,7 +323,7 @@ def _plan(
     left_out = {name: row for name, row in found.items() if isinstance(row, str)}
     if left_out and (is_asked or not (rows or present)):
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
-        raise DeviceError(f"device {device.name!r}", f"nothing fits it: {reasons}")
+        raise DeviceError(device.who, f"nothing fits it: {reasons}")
     if rows:  # the new folder takes the place of the one that holds these
         again = {
             name: find_row(name, survey)
@@ -307,104 +360,5 @@ def _ways(device: Device, plan: _Plan, survey: Survey, carry: bool) -> list[str]
     return by_pip
 
 
-def _install(
-    device: Device,
-    connection: Connection,
-    ask: _Ask,
-    plan: _Plan,
-    survey: Survey,
-    ways: Sequence[str],
-    on_progress: OnProgress,
-) -> Provisioned:
-    """Install by the first way that works, then try the runtimes. Raises: DeviceError when none does."""
-    if survey.free_bytes < LEAST_BYTES:
-        raise DeviceError(
-            f"device {device.name!r}",
-            f"{survey.free_bytes >> 20} MiB are free in the agent's folder, and packages take up to "
-            f"{LEAST_BYTES >> 20}; free some, or {_other_folder(device)}",
-        )
-    if survey.noexec and ways != ["pkg"]:
-        raise DeviceError(
-            f"device {device.name!r}",
-            "the file system of the agent's folder is mounted noexec, so no library of a runtime can be "
-            f"loaded from there; {_other_folder(device)}",
-        )
-    notes = [] if survey.pip or ways == ["pkg"] else [f"{survey.executable} has no pip"]
-    for way in ways:
-        try:
-            note = _installed_by(way, device, connection, ask, plan, survey, on_progress)
-            break
-        except DeviceError as error:
-            notes.append(error.reason)
-    else:
-        raise DeviceError(
-            f"device {device.name!r}", f"{'; then '.join(dict.fromkeys(notes))}; nothing was changed"
-        )
-    connection.close()
-    on_progress("connecting again")
-    connection.open()
-    return Provisioned(
-        device=device.name, state="installed", how=note.how, runtimes=tuple(plan.rows), packages=dict(note.packages),
-        left_out=plan.left_out, notes=tuple(notes),
-        checks=_try(device, connection, (*plan.rows, *plan.present), on_progress),
-    )  # fmt: skip
-
-
-def _installed_by(
-    way: str,
-    device: Device,
-    connection: Connection,
-    ask: _Ask,
-    plan: _Plan,
-    survey: Survey,
-    on_progress: OnProgress,
-) -> InstallNote:
-    """Return the device's note on what was installed. Raises: DeviceError."""
-    request: dict[str, Any] = {"runtimes": list(plan.rows)}
-    if way == "carried":
-        request |= {"do": "wheels", "wheels": _send_wheels(connection, plan, survey, on_progress)}
-        on_progress("unpacking")
-    else:
-        request |= {"do": way, "requirements": plan.requirements, "no_deps": plan.no_deps}
-        on_progress(f"installing by its {way}")
-    note = _installed(device, ask(request, INSTALL_S)).note
-    if note is None:
-        raise DeviceError(f"device {device.name!r}", "its answer on packages names none")
-    return note
-
-
-def _send_wheels(
-    connection: Connection, plan: _Plan, survey: Survey, on_progress: OnProgress
-) -> dict[str, str]:
-    """Send wheels to a device; return their digests by name. Raises: DeviceError."""
-    with tempfile.TemporaryDirectory(prefix="harness-wheels-") as folder:
-        on_progress("downloading wheels for it here")
-        wheels = {
-            path.name: Assembly.of_bytes(path.read_bytes())
-            for path in download_wheels(survey, plan.requirements, Path(folder), no_deps=plan.no_deps)
-        }
-        connection.client.send_models(
-            list(wheels.values()),
-            lambda done, total: on_progress(f"sending {done / 1e6:.1f} of {total / 1e6:.1f} MB"),
-        )
-    return {name: wheel.digest for name, wheel in wheels.items()}
-
-
 def _other_folder(device: Device) -> str:
     return f'name another folder with root = "..." in [devices.{device.name}]'
-
-
-def _try(
-    device: Device, connection: Connection, runtimes: Sequence[str], on_progress: OnProgress
-) -> tuple[Check, ...]:
-    """Run a small model in each runtime; one that is not found is a failed check, too."""
-    on_progress("running a small model in each runtime")
-    back = f"harness provision --device {device.name} --remove takes away what was installed; then install it by hand"
-    checks: list[Check] = []
-    for runtime in runtimes:
-        try:
-            uses = choose_runtimes(device, connection.hello, [runtime], ())
-            checks += try_runtimes(device, connection, uses, connection.hello)
-        except ConfigError as error:
-            checks.append(Check(status="FAIL", name="trial", found=str(error)))
-    return tuple(replace(check, remedy=back) if check.status == "FAIL" else check for check in checks)

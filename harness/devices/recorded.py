@@ -15,9 +15,9 @@ from typing import Any
 from device_agents.names import job_digest
 from harness.devices.adb.watch import PhoneWatch
 from harness.devices.client import AgentClient
-from harness.devices.events import OnConnecting
 from harness.devices.framing import FrameStream
 from harness.devices.job_files import Begun, Entry
+from harness.devices.link import OnConnecting
 from harness.errors import Cancelled, LinkError
 
 _NOTHING_MISSING = {"type": "result", "missing": [], "received": {}}

@@ -1,4 +1,4 @@
-"""Packages that hold the runtimes, by system: a table that is data, and the row of it that fits a device."""
+"""Packages that hold the runtimes, and drivers of phones' GPUs: tables that are data, and the row that fits a device."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from harness.devices.answers import Survey
 
@@ -117,3 +118,10 @@ def _release(version: str | Iterable[int]) -> _Release:
 
 def _dotted(release: _Release) -> str:
     return ".".join(map(str, release))
+
+
+@cache
+def vendor_libraries() -> list[dict[str, Any]]:
+    """Return the rows of where the drivers of phones' GPUs lie, as an agent is told them, which says which of them fits."""
+    text = files("harness.devices").joinpath("vendor_libraries.toml").read_text("utf-8")
+    return [{key: row[key] for key in ("vendor", "shows", "paths")} for row in tomllib.loads(text)["row"]]

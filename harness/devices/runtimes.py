@@ -49,6 +49,11 @@ class RuntimeUse:
     format: Format
     options: dict[str, Any] = field(default_factory=dict)
 
+    def job(self, cores: Sequence[int], threads: int, silence_s: float) -> dict[str, Any]:
+        """Return the fields that every job of a worker has. silence_s: for how long it may give no sign of life."""
+        used = {"runtime": self.name, "options": self.options, "threads": threads}
+        return used | {"cores": list(cores), "silence_s": silence_s}
+
 
 def choose_runtimes(
     device: Device, hello: Mapping[str, Any], requested: Sequence[str], formats: Sequence[str]
@@ -74,9 +79,7 @@ def choose_runtimes(
         if requested or device.runtimes:
             reason += f" (asked for: {', '.join(wanted)})"
             remedy = f"name one that does: --runtime {' or '.join(fitting)}"
-        raise ConfigError(
-            f"device {device.name!r}", f"no runtime to measure with, {reason}{_broken(hello)}; {remedy}"
-        )
+        raise ConfigError(device.who, f"no runtime to measure with, {reason}{_broken(hello)}; {remedy}")
     return uses
 
 
@@ -122,38 +125,30 @@ def allowed_cores(
     Which of them it takes is decided before each session, by how busy they are.
     Raises: ConfigError when the device has no such cores or too few of one kind.
     """
-    usable = {int(core) for core in hello["cores"]}
+    usable, clusters = sorted(hello["cores"]), hello.get("clusters") or [hello["cores"]]
     named, count = asked_cores(device, threads, cores)
-    for core in named:
-        if core not in usable:
-            raise ConfigError(
-                f"device {device.name!r}",
-                f"core {core} is not usable (usable: {_list(sorted(usable))}); name others with --cores",
-            )
-    if named:
-        if count > len(named):
-            raise ConfigError(
-                f"device {device.name!r}",
-                f"{count} threads on {len(named)} named cores {_list(named)}; threads that share "
-                "a core are noise: name more cores or fewer threads",
-            )
-        alike = [[core for core in cluster if core in named] for cluster in hello.get("clusters", [])]
-        unlike = [_list(sorted(cores)) for cores in alike if cores]
-        if count < len(named) and len(unlike) > 1:
-            raise ConfigError(
-                f"device {device.name!r}",
-                f"cores {' and '.join(unlike)} are unlike, and a session of {count} threads would take "
-                "the quietest of all, now these, now those: name cores of one kind, or as many as threads",
-            )
-        return tuple(sorted(named)), count
-    cluster = [int(core) for core in hello["clusters"][0]] if hello.get("clusters") else sorted(usable)
-    if count > len(cluster):
-        raise ConfigError(
-            f"device {device.name!r}",
-            f"{count} threads, but its fastest cluster has {len(cluster)} cores {_list(cluster)}; "
-            "use fewer threads, or name cores with --cores",
+    allowed = tuple(sorted(named or clusters[0]))
+    kinds = [_list(sorted(alike)) for cluster in clusters if (alike := set(cluster) & set(named))]
+    if absent := [core for core in named if core not in usable]:
+        trouble = f"core {absent[0]} is not usable (usable: {_list(usable)}); name others with --cores"
+    elif count > len(allowed) and named:
+        trouble = (
+            f"{count} threads on {len(named)} named cores {_list(named)}; threads that share a core are noise: "
+            "name more cores or fewer threads"
         )
-    return tuple(sorted(cluster)), count
+    elif count > len(allowed):
+        trouble = (
+            f"{count} threads, but its fastest cluster has {len(allowed)} cores {_list(clusters[0])}; "
+            "use fewer threads, or name cores with --cores"
+        )
+    elif count < len(named) and len(kinds) > 1:
+        trouble = (
+            f"cores {' and '.join(kinds)} are unlike, and a session of {count} threads would take the quietest of all, now "
+            "these, now those: name cores of one kind, or as many as threads"
+        )
+    else:
+        return allowed, count
+    raise ConfigError(device.who, trouble)
 
 
 def asked_cores(device: Device, threads: int | None, cores: Sequence[int]) -> tuple[tuple[int, ...], int]:
@@ -189,39 +184,30 @@ def _use(
 ) -> RuntimeUse:
     if name not in found:
         raise ConfigError(
-            f"device {device.name!r}",
+            device.who,
             f"no runtime {name!r} (found: {', '.join(found) or 'none'}){_broken(hello)}; install it "
             f"on the device: {_install_lines(device, hello, [name])}",
         )
     runtime = found[name]
     if too_old := old_version(runtime):
-        raise ConfigError(
-            f"device {device.name!r}", f"{too_old}; {_install_lines(device, hello, [name], '--upgrade ')}"
-        )
-    options: dict[str, Any] = {}
+        raise ConfigError(device.who, f"{too_old}; {_install_lines(device, hello, [name], '--upgrade ')}")
     providers = {short_provider(str(p)): str(p) for p in runtime.get("providers", [])}
-    full = next(iter(providers.values()), "cpu")
-    delegate = device.tflite_delegates.get(provider.lower().partition("+")[0]) if name == "tflite" else None
+    key = short_provider(provider)
+    main = key.partition("+")[0]
+    delegate = device.tflite_delegates.get(main) if name == "tflite" else None
     if delegate is not None:
-        main = provider.lower().partition("+")[0]
         providers |= {main: main, f"{main}+cpu": f"{main}+CPU"}
-    if provider:
-        key = short_provider(provider)
-        if key not in providers:
-            main = key.partition("+")[0]
-            # Spelled well, and absent.
-            is_another = name == RUNTIME and main in KNOWN and main not in providers
-            near = "" if is_another else did_you_mean(key, providers)
-            raise ConfigError(
-                f"device {device.name!r}",
-                f"runtime {text!r}: no provider {provider!r}{near} "
-                f"(there: {', '.join(providers) or 'none'}){_PROVIDER_REMEDIES.get((name, key), '')}",
-            )
-        full = providers[key]
-    elif "cpu" in providers:
-        full = providers["cpu"]
-    if providers:
-        options["provider"] = full
+    if provider and key not in providers:
+        # Spelled well, and absent.
+        is_another = name == RUNTIME and main in KNOWN and main not in providers
+        near = "" if is_another else did_you_mean(key, providers)
+        raise ConfigError(
+            device.who,
+            f"runtime {text!r}: no provider {provider!r}{near} "
+            f"(there: {', '.join(providers) or 'none'}){_PROVIDER_REMEDIES.get((name, key), '')}",
+        )
+    full = providers.get(key or "cpu", next(iter(providers.values()), "cpu"))
+    options: dict[str, Any] = {"provider": full} if providers else {}
     told = option_texts(short_provider(full), device.provider_options) if name == RUNTIME else {}
     if delegate is not None:
         told = delegate.texts

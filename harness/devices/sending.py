@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -44,8 +45,8 @@ class Part:
 
     digest: str
     read: Callable[[], bytes] = field(repr=False)
-    dictionary: str | None
-    read_dictionary: Callable[[], bytes] | None = field(repr=False)
+    dictionary: str | None = None
+    read_dictionary: Callable[[], bytes] | None = field(default=None, repr=False)
 
 
 def parts_of(models: Iterable[Assembly]) -> dict[str, Part]:
@@ -54,15 +55,13 @@ def parts_of(models: Iterable[Assembly]) -> dict[str, Part]:
     for model in models:
         for digest in model.shared:
             if digest not in parts:
-                parts[digest] = Part(
-                    digest=digest, read=_reader(model, digest), dictionary=None, read_dictionary=None
-                )
+                parts[digest] = Part(digest=digest, read=partial(model.read_part, digest))
         if model.skeleton_digest not in parts:
             parts[model.skeleton_digest] = Part(
                 digest=model.skeleton_digest,
                 read=lambda model=model: model.skeleton,  # type: ignore[misc]
                 dictionary=model.dictionary,
-                read_dictionary=_reader(model, model.dictionary) if model.dictionary is not None else None,
+                read_dictionary=partial(model.read_part, model.dictionary) if model.dictionary else None,
             )
     return parts
 
@@ -85,7 +84,6 @@ class PartSender:
         self._chunk_bytes = FIRST_CHUNK_BYTES
         self.unanswered = unanswered or {}
         self.sent_bytes = 0
-        self.sent_part_bytes: dict[str, int] = {}
 
     def settle(self, asked: Iterable[str], missing: Container[str], received: Mapping[str, int]) -> None:
         """Count what came though its answer did not, now that the device says which parts it lacks and how far it has those."""
@@ -134,7 +132,6 @@ class PartSender:
     def send_part(self, part: Part, received: int, on_offset: Callable[[int], None]) -> None:
         """Send a part from its byte `received` on; `on_offset` is told how far it is."""
         data = part.read()
-        self.sent_part_bytes[part.digest] = 0
         offset, corrections, since_s = received, 0, self._clock_s()
         on_way: deque[tuple[int, int, Callable[[], None]]] = deque()  # begin, end, what waits for the answer
         while True:
@@ -162,7 +159,6 @@ class PartSender:
 
     def _post_whole(self, part: Part, data: bytes) -> tuple[int, Callable[[], None]]:
         """Send a part in one request; return the bytes of its payload, and what waits for the answer."""
-        self.sent_part_bytes[part.digest] = 0
         dictionary, encoding = part.dictionary, "zlib"
         payload = compress(data, part.read_dictionary() if part.read_dictionary is not None else None)
         if len(payload) >= len(data):
@@ -194,7 +190,6 @@ class PartSender:
             try:
                 wait()
                 self.sent_bytes += size
-                self.sent_part_bytes[digest] += size
             except AgentError:
                 waiting.remove((end, size))
                 raise
@@ -209,10 +204,6 @@ def compress(data: bytes, dictionary: bytes | None) -> bytes:
         return zlib.compress(data, 9)
     packer = zlib.compressobj(9, zlib.DEFLATED, zdict=dictionary[-DICTIONARY_BYTES:])
     return packer.compress(data) + packer.flush()
-
-
-def _reader(model: Assembly, digest: str) -> Callable[[], bytes]:
-    return lambda: model.read_part(digest)
 
 
 def _answered(on_way: _OnWay) -> int:

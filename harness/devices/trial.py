@@ -62,7 +62,7 @@ def try_runtime(client: AgentClient, use: RuntimeUse, cores: tuple[int, ...], th
     client.send_models([model])
     told: list[dict[str, Any]] = []
     recipe = model.recipe()
-    job = _job(use, cores, threads) | _session(recipe, 1)
+    job = use.job(cores, threads, SILENCE_S) | _session(recipe, 1)
     try:
         client.run(job, told.append)
     except AgentError as error:
@@ -87,7 +87,7 @@ def try_forms(client: AgentClient, use: RuntimeUse, cores: tuple[int, ...], thre
     """
     model = trial_model(use.format)
     client.send_models([model])
-    recipe, job = model.recipe(), _job(use, cores, threads)
+    recipe, job = model.recipe(), use.job(cores, threads, SILENCE_S)
 
     def share() -> str:
         for _ in range(TRIES):
@@ -142,12 +142,6 @@ def why_no_energy(found: Mapping[str, Any]) -> str:
         return ""
     seldom = f"its sensor ({found['sensor']['kind']}) measures every {found['update_s']:.0f} s"
     return f"{seldom}, too seldom for blocks of {LONGEST_BLOCK_S:.0f} s"
-
-
-def _job(use: RuntimeUse, cores: tuple[int, ...], threads: int) -> dict[str, Any]:
-    """Return the fields that every job of a worker has."""
-    job = {"runtime": use.name, "options": use.options, "threads": threads}
-    return job | {"cores": list(cores), "silence_s": SILENCE_S}
 
 
 def _session(recipe: dict[str, Any], networks: int) -> dict[str, Any]:

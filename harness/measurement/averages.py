@@ -93,7 +93,7 @@ def run_averages(
     )  # fmt: skip
     with held_phone(
         device.adb,
-        f"device {device.name!r}",
+        device.who,
         owner=new_owner(),
         wait_s=wait_s,
         on_progress=campaign.report,
@@ -134,14 +134,14 @@ def _check(device: AdbDevice, source: ModelSource | GroupedSource, options: Opti
     }
     if given := [name for name, value in asked.items() if value]:
         raise ConfigError(
-            f"device {device.name!r}",
+            device.who,
             f"by adb alone benchmark_model tells averages and nothing else: leave out {', '.join(given)}",
         )
     files = source.formats if isinstance(source, GroupedSource) else ()
     others = [one for one in (*files, *options.formats) if one != FORMAT]
     if others:
         raise ConfigError(
-            f"device {device.name!r}",
+            device.who,
             f"by adb alone there are {FORMAT} models and no {' or '.join(dict.fromkeys(others))} ones; "
             "leave those out, or measure over SSH",
         )
@@ -165,7 +165,7 @@ class _Phone:
 
     def open(self) -> None:
         """Look for the phone, and put the program there. Raises: ConfigError, DeviceError."""
-        self.adb = Adb(self.device.adb, f"device {self.device.name!r}")
+        self.adb = Adb(self.device.adb, self.device.who)
         self.report(Connecting(by="adb"))
         self.adb.check()
         path = self.device.program
@@ -195,7 +195,7 @@ class _Phone:
             self._make_room((*beside, self.digest))
             if not self._pushed(data, there, digest):
                 raise DeviceError(
-                    f"device {self.device.name!r}",
+                    self.device.who,
                     f"what adb put at {there} is not what was sent; is its storage full?",
                 )
         return there
@@ -246,7 +246,7 @@ class _Phone:
         except NotTold:
             return {}
         except ValueError as error:
-            raise DeviceError(f"device {self.device.name!r}", str(error)) from error
+            raise DeviceError(self.device.who, str(error)) from error
 
     def call(self, graph: str, use: RuntimePlan, runs: int, cores: Sequence[int]) -> Averages:
         """Run a model so often. Raises: NotAverages, LinkError."""
@@ -273,9 +273,7 @@ class _Phone:
     def _line(self, words: Sequence[str]) -> str:
         done = self.adb.shell(words)
         if done.status != 0:
-            raise DeviceError(
-                f"device {self.device.name!r}", f"{' '.join(words)}: {done.stderr or f'status {done.status}'}"
-            )
+            raise DeviceError(self.device.who, f"{' '.join(words)}: {done.stderr or f'status {done.status}'}")
         return done.stdout.decode("utf-8", "replace").strip()
 
 
@@ -290,7 +288,7 @@ def _uses(
         providers = {short_provider(one): one for one in PROVIDERS}
         if name != RUNTIME or short_provider(asked or "XNNPACK") not in providers:
             there = " ".join(f"tflite:{one}" for one in providers)
-            raise ConfigError(f"device {device.name!r}", f"runtime {text!r}: by adb alone there is {there}")
+            raise ConfigError(device.who, f"runtime {text!r}: by adb alone there is {there}")
         provider = providers[short_provider(asked or "XNNPACK")]
         runtime = RuntimeUse(
             name=RUNTIME, version=benchmark_model.version_of(phone.digest), provider=provider, format=FORMAT

@@ -108,24 +108,13 @@ class BlockRunBuilder:
     def _ended(self, event: Mapping[str, Any]) -> TimedBlock:
         if event["which"] != self._plan.blocks[event["index"]][0]:
             raise ValueError(f"block {event['index']} is of {event['which']}, which was not asked for")
-        told = {name: event[name] for name in ("others_busy", "steal_s") if name in event}
-        return self._block(
-            which=event["which"],
-            start_ns=event["start_ns"],
-            end_ns=event["end_ns"],
-            runs=event["runs"],
-            **told,
-        )
+        names = ("which", "start_ns", "end_ns", "runs", "others_busy", "steal_s")
+        return self._block(**{name: event[name] for name in names if name in event})
 
     def _broken_off(self) -> TimedBlock:
-        at_ns, runs_ns = self._runs[-1]["at_ns"][-1], self._runs[-1]["runs_ns"][-1]
-        start_ns = self._runs[0]["at_ns"][0]
-        return self._block(
-            which=self._plan.blocks[len(self._blocks)][0],
-            start_ns=start_ns,
-            end_ns=at_ns + runs_ns,
-            runs=None,
-        )
+        which, last = self._plan.blocks[len(self._blocks)][0], self._runs[-1]
+        end_ns = last["at_ns"][-1] + last["runs_ns"][-1]
+        return self._block(which=which, start_ns=self._runs[0]["at_ns"][0], end_ns=end_ns, runs=None)
 
     def _block(self, **values: Any) -> TimedBlock:
         """Return a block with the runs told of it."""

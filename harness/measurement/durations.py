@@ -32,33 +32,33 @@ PLAN = SessionPlan(
 )
 
 
+@dataclass(frozen=True, slots=True)
 class DeviceProbe:
-    """Durations of models in one runtime of a connected device."""
+    """Durations of models in one runtime of a connected device. `allowed`: the cores that it may take, and how many it takes."""
 
-    def __init__(
-        self,
-        device: str,
-        link: Link,
-        store: Store,
-        runtime: RuntimeUse,
-        allowed: tuple[tuple[int, ...], int],
-        options: Options,
-        on_progress: OnProgress,
-        cancel: threading.Event,
-    ) -> None:
-        self._device, self._link, self._store = device, link, store
-        self._runtime, self._cancel = runtime, cancel
-        (self._cores, self._threads), self._options = allowed, options
-        self._on_progress = on_progress
+    device: str
+    link: Link
+    store: Store
+    runtime: RuntimeUse
+    allowed: tuple[tuple[int, ...], int]
+    options: Options
+    on_progress: OnProgress
+    cancel: threading.Event
 
     def stored(self, model: Model) -> Durations | None:
         """Return the durations in the last stored session of a model file under a like configuration, None without one."""
         found: list[SessionRecord] = []
-        for one in self._store.configurations(self._device):
-            is_like = one.space == FILE_SPACE and one.threads == self._threads and one.format == model.format
-            is_like = is_like and one.batch == model.batch
-            if is_like and (one.runtime, one.provider) == (self._runtime.name, self._runtime.provider):
-                found += self._store.sessions(one, [model.graph_hash])[-1:]
+        like = (
+            FILE_SPACE,
+            self.allowed[1],
+            model.format,
+            model.batch,
+            self.runtime.name,
+            self.runtime.provider,
+        )
+        for one in self.store.configurations(self.device):
+            if like == (one.space, one.threads, one.format, one.batch, one.runtime, one.provider):
+                found += self.store.sessions(one, [model.graph_hash])[-1:]
         if not found:
             return None
         last = max(found, key=lambda session: session.started_utc)
@@ -80,33 +80,17 @@ class DeviceProbe:
 
         try:
             network, beside = model.assemble(), reference.assemble()
-            send_parts(self._link, [beside, network], self._on_progress, self._cancel)
-            self._on_progress(Activity(text=f"trying {model.architecture}"))
-            self._link.client.run(
-                {
-                    "networks": [network.recipe()],
-                    "reference": beside.recipe(),
-                    "runtime": self._runtime.name,
-                    "options": self._runtime.options,
-                    "threads": self._threads,
-                    "cores": list(self._cores),
-                    "plan": asdict(PLAN),
-                    "silence_s": self._options.silence_s,
-                },
-                on_event,
-            )
+            send_parts(self.link, [beside, network], self.on_progress, self.cancel)
+            self.on_progress(Activity(text=f"trying {model.architecture}"))
+            job = self.runtime.job(*self.allowed, self.options.silence_s) | {"plan": asdict(PLAN)}
+            models = {"networks": [network.recipe()], "reference": beside.recipe()}
+            self.link.client.run(job | models, on_event)
         except AgentError:
             return None
         except LinkError:
-            self._link.reopen(self._on_progress, self._cancel)
+            self.link.reopen(self.on_progress, self.cancel)
             return None
-        if not warm.get("network_ns") or not warm.get("reference_ns"):
-            return None
-        return Durations(
-            network_ns=min(warm["network_ns"]) / warm["network_loops"],
-            reference_ns=min(warm["reference_ns"]) / warm["reference_loops"],
-            reference=reference.graph_hash,
-        )
+        return Durations.of_warm_up(warm, reference.graph_hash)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from harness.devices.events import Attempt, Waiting
+from harness.devices.link import Attempt, Waiting
 from harness.measurement.workload import RuntimePlan
 from space.text import clock, counted
 

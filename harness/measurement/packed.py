@@ -38,9 +38,9 @@ from harness.devices.job_files import (
 )
 from harness.devices.provider_options import option_texts
 from harness.devices.recorded import RecordedBatch, RecordedLink, recorded_batches
+from harness.devices.runtime_packages import vendor_libraries
 from harness.devices.runtimes import RuntimeUse, asked_cores
 from harness.devices.sending import parts_of
-from harness.devices.vendor_libraries import vendor_libraries
 from harness.errors import Cancelled
 from harness.estimates.clean_runs import FAULTS_SHARE, FEWEST_SLICES, STEAL_SHARE
 from harness.measurement import core_gate, gate
@@ -155,19 +155,10 @@ def pack_campaign(
     packed_hashes = {model["graph_hash"] for group in groups for model in group["models"]}
     request = asdict(replace(options, threads=threads, cores=cores, precisions=precisions, fresh=True))
     packed = {"job_digest": KnownJob.digest_of(job), "key": key}
-    store.start_campaign(
-        job_id,
-        device.name,
-        document["packed_utc"],
-        request | {"networks": sorted(packed_hashes), "packed": packed},
-    )
-    return PackedJob(
-        job_id=job_id,
-        data=data,
-        networks=len(packed_hashes),
-        sessions=_most_sessions(groups),
-        parts=len(packing.parts),
-    )
+    request |= {"networks": sorted(packed_hashes), "packed": packed}
+    store.start_campaign(job_id, device.name, packed_utc, request)
+    counts = {"networks": len(packed_hashes), "sessions": _most_sessions(groups), "parts": len(packing.parts)}
+    return PackedJob(job_id=job_id, data=data, **counts)
 
 
 def _formats(
@@ -183,7 +174,7 @@ def _formats(
         raise ConfigError(f"--runtime {' '.join(asked)}: none runs {' or '.join(options.formats)} models")
     for lacking in set(source.formats if isinstance(source, FileSource) else ()) - set(formats.values()):
         raise ConfigError(
-            f"device {device.name!r}",
+            device.who,
             f"runs {', '.join(formats)}, none of which runs {lacking} files; name one with --runtime",
         )
     return formats
@@ -220,7 +211,7 @@ def _refuse_what_is_not_carried(device: Device, options: Options) -> None:
     """Refuse what a device or a campaign has that a packed job cannot do. Raises: ConfigError."""
     if device.board_settings:
         raise ConfigError(
-            f"device {device.name!r}",
+            device.who,
             "a packed job sets no power mode or clocks, for nobody would see them put back; set them on "
             "the board by hand and leave jetson_power_mode and jetson_clocks out",
         )
@@ -230,7 +221,7 @@ def _refuse_what_is_not_carried(device: Device, options: Options) -> None:
         )
     if left_out := [key for key in NOT_CARRIED if getattr(device, key, None)]:
         raise ConfigError(
-            f"device {device.name!r}",
+            device.who,
             f"devices.toml has {', '.join(left_out)}, which a packed job does not carry; leave that "
             "out for it and see to it on the device, or measure over SSH",
         )
@@ -498,11 +489,6 @@ class _Unit:
     batch: RecordedBatch
     network: int
 
-    def is_set_aside(self, attempt: int) -> bool:
-        """Return whether the device measured the session again after an attempt."""
-        again = self.batch.again
-        return attempt < len(again) and self.network in again[attempt]
-
 
 def _provider(use: RecordedUse) -> str:
     """Return the provider of a recorded use: records of before have none where a runtime leaves no choice."""
@@ -513,6 +499,7 @@ class _JobSource:
     """The models of a packed job, whose bytes stayed on the device, and its sessions as one start of the job measured them."""
 
     formats: Sequence[Format] = ()
+    is_record = True  # the device measured all of it
 
     def __init__(
         self,
@@ -534,11 +521,6 @@ class _JobSource:
                 model = _recorded_model(job["groups"][use.group]["models"][0])
                 told = self._durations.setdefault((use.runtime, _provider(use)), {})
                 told[model] = Durations(beside.network_ns, beside.reference_ns, beside.reference)
-
-    @property
-    def is_record(self) -> bool:
-        """Return True: the device measured all of it."""
-        return True
 
     def begin(self, use: RuntimePlan) -> str:
         """Return the job's id, which the store has known since it was packed."""
@@ -633,7 +615,8 @@ class _JobSource:
     def set_aside(self, unit: PlannedSession, session: SessionRecord) -> SessionRecord | None:
         """Return a session that the device measured again, or would have, as it is kept: of this start alone; None of another."""
         asked, attempt = self._units[id(unit)], session.gate["attempt"]
-        is_again = asked.is_set_aside(attempt)
+        again = asked.batch.again
+        is_again = attempt < len(again) and asked.network in again[attempt]
         is_over = asked.network in asked.batch.done or attempt >= self._job["limits"]["redos"]
         if is_over and not is_again:
             return None
@@ -674,11 +657,12 @@ class _JobSource:
         except IndexError:
             group, asked = {}, []
         references = [one["graph_hash"] for one in _references(group)] if "shorter" in group else [None]
+        networks, is_beside = set(begun.networks), (begun.beside and begun.beside.reference) in references
         if (
-            (begun.beside and begun.beside.reference) not in references
-            or not begun.networks
-            or not set(begun.networks) <= set(asked)
-            or len(set(begun.networks)) != len(begun.networks)
+            not is_beside
+            or not networks
+            or not networks <= set(asked)
+            or len(networks) != len(begun.networks)
         ):
             raise ConfigError(
                 f"job {self._job['job']}: the results hold sessions that it did not ask for (round {begun.round}, batch "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass, replace
 
-from device_agents.pacing import MIN_SAMPLE_NS, NETWORK_RUNS, Pace
+from device_agents.pacing import Pace, Plan
 from harness.devices.config import Precision
 from space.errors import ConfigError
 
@@ -13,24 +13,9 @@ MOST_BATCH = 1 << 16  # as the agent takes it
 SHORTEST_S, LONGEST_S = 3.0, 86_400.0  # of runs under load
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionPlan:
-    """Timing plan of a session; sources of the constants in docs/design.md. `half_width` is relative to the ratio.
-
-    `settled_runs`: of the network alone after the slices, for its wall time.
-    """
-
-    reference_runs: int = 2
-    network_runs: int = NETWORK_RUNS
-    warmup_min_runs: int = 30
-    warmup_min_s: float = 0.25
-    warmup_max_s: float = 8.0
-    warmup_stable_runs: int = 40
-    min_slices: int = 12
-    max_s: float = 15.0
-    half_width: float = 0.005
-    min_sample_ns: int = MIN_SAMPLE_NS
-    settled_runs: int = 0
+@dataclass(frozen=True)
+class SessionPlan(Plan):
+    """Timing plan of a session, as the agent has it, at a pace; sources of the constants in docs/design.md."""
 
     def at(self, pace: Pace) -> SessionPlan:
         """Return the plan at the pace of a model's duration."""

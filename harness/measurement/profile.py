@@ -137,7 +137,7 @@ def take_profile(
         limit = limit_of(model.precision, answer["runtime"]["provider"])
         for output in (answer.get("output", ()), answer.get("profiled_output", ())):
             if why := why_false(model.architecture, output, right, limit):
-                raise DeviceError(f"device {device.name!r}", why)
+                raise DeviceError(device.who, why)
         return read_profile(answer)
     finally:
         connection.close()
@@ -155,16 +155,13 @@ def _right_output(model: Model, log: Callable[[str], None]) -> Sequence[float]:
 def read_profile(answer: Mapping[str, Any]) -> Profile:
     """Return the profile in an agent's answer."""
     runtime = answer["runtime"]
+    same = ("threads", "runs", "quiet_runs", "wall_median_ns", "plain_median_ns")
     return Profile(
         runtime=runtime["name"],
         version=runtime["version"],
         provider=runtime["provider"],
-        threads=answer["threads"],
         cores=tuple(answer["cores"]),
-        runs=answer["runs"],
-        quiet_runs=answer["quiet_runs"],
-        wall_median_ns=answer["wall_median_ns"],
-        plain_median_ns=answer["plain_median_ns"],
+        **{name: answer[name] for name in same},
         nodes=tuple(Node(**node) for node in answer["nodes"]),
         disturbed_runs=answer.get("disturbed_runs"),
         doubts=_doubts(answer["conditions_before"], runtime["provider"]),

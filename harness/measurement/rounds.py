@@ -7,7 +7,7 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 from device_agents.pacing import Pace
 from harness.devices.runtimes import RuntimeUse
@@ -69,19 +69,14 @@ class LackingSessions:
     options: Options
     store: Store
     rng: random.Random
-
-    @property
-    def is_record(self) -> bool:
-        """Return False: all is yet to be measured."""
-        return False
+    is_record: ClassVar[bool] = False  # all is yet to be measured
 
     def begin(self, use: RuntimePlan) -> str:
         """Begin a campaign in the store, and return its id."""
         campaign_id = str(uuid.uuid4())
         networks = sorted({model.graph_hash for model in use.models})
-        machine = (
-            {MACHINE: use.machine_id} if use.machine_id else {}
-        )  # first: it is read without the networks
+        # First: it is read without the networks.
+        machine = {MACHINE: use.machine_id} if use.machine_id else {}
         request = machine | asdict(self.options) | {"networks": networks}
         self.store.start_campaign(campaign_id, self.device, now_utc(), request)
         return campaign_id

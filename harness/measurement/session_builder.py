@@ -139,27 +139,12 @@ class SessionBuilder:
     def _add_slice(self, event: Mapping[str, Any]) -> None:
         if len(self._slices) >= MAX_SLICES or event["index"] != len(self._slices) or self._settled:
             raise ValueError(f"slice {event['index']} after {len(self._slices)} slices")
-        self._slices.append(
-            Slice(
-                reference_before_ns=tuple(event["reference_before_ns"]),
-                after_switch_ns=event["after_switch_ns"],
-                network_ns=tuple(event["network_ns"]),
-                reference_after_ns=tuple(event["reference_after_ns"]),
-                at_ns=event["at_ns"],
-                delays_ns=tuple(event.get("delays_ns", ())),
-                gaps_ns=tuple(event.get("gaps_ns", ())),
-            )
-        )
+        self._slices.append(Slice(**_times_of(event)))
 
     def _add_settled(self, event: Mapping[str, Any]) -> None:
         if self._settled is not None or not self._slices:
             raise ValueError("a network runs alone once, after its slices")
-        self._settled = SettledRuns(
-            at_ns=event["at_ns"],
-            network_ns=tuple(event["network_ns"]),
-            delays_ns=tuple(event.get("delays_ns", ())),
-            gaps_ns=tuple(event.get("gaps_ns", ())),
-        )
+        self._settled = SettledRuns(**_times_of(event))
 
     def _build(self, measured: Mapping[str, Any]) -> SessionRecord:
         """Return the record. Raises: LinkError when the agent left something out, BadResult for times that cannot be."""
@@ -230,3 +215,12 @@ class SessionBuilder:
                     f"the device says that a slice ended at {end_ns} ns, after the next one began at {after.at_ns} ns; "
                     "its clock or its agent is broken"
                 )
+
+
+def _times_of(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the times in ns that an event tells, as records hold them."""
+    return {
+        name: tuple(times) if isinstance(times, list) else times
+        for name, times in event.items()
+        if name.endswith("_ns")
+    }

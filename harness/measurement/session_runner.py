@@ -239,10 +239,7 @@ class SessionRunner:
     def energy_sensor(self, unit: PlannedSession) -> dict[str, Any]:
         """Return the sensor of energy that the device has for what a unit runs on, or why it has none. Raises: DeviceError."""
         provider = unit.use.configuration.provider
-        self.circumstances.begin([unit])
-        if self._is_broken:
-            self.link.reopen(self.on_progress, self.cancel)
-            self._is_broken = False
+        self._begin(unit)
         try:
             return self._find_sensor(provider)
         except LinkError:
@@ -250,6 +247,13 @@ class SessionRunner:
             return self._find_sensor(provider)
         except AgentError as error:
             return {"reasons": [str(error)]}
+
+    def _begin(self, unit: PlannedSession) -> None:
+        """Begin with a unit that is no session, over a link that is whole. Raises: DeviceError."""
+        self.circumstances.begin([unit])
+        if self._is_broken:
+            self.link.reopen(self.on_progress, self.cancel)
+            self._is_broken = False
 
     def _find_sensor(self, provider: str) -> dict[str, Any]:
         phone = self.link.phone
@@ -264,10 +268,7 @@ class SessionRunner:
         as it came. `sensor`: that of energy, which is read beside it. Raises: Cancelled where nothing was measured by then;
         DeviceError when the device cannot be reached again.
         """
-        self.circumstances.begin([unit])
-        if self._is_broken:
-            self.link.reopen(self.on_progress, self.cancel)
-            self._is_broken = False
+        self._begin(unit)
         builder: BlockRunBuilder | None = None
         phone = self.link.phone
         ended, failure, after = COMPLETE, None, NOTHING
@@ -499,13 +500,7 @@ class SessionRunner:
 
     def _job(self, use: RuntimePlan, cores: Sequence[int]) -> dict[str, Any]:
         """Return the part of every worker's job that is not its models and its plan."""
-        return {
-            "runtime": use.runtime.name,
-            "options": use.runtime.options,
-            "threads": use.configuration.threads,
-            "cores": list(cores),
-            "silence_s": self.silence_s,
-        }
+        return use.runtime.job(cores, use.configuration.threads, self.silence_s)
 
     def _identity(self, unit: PlannedSession, model_digest: str) -> dict[str, Any]:
         """Return the fields that all records of a unit have, which no event tells."""

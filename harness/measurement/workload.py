@@ -235,13 +235,11 @@ def changes(
 
     Behind one address there may be several machines, and a connection that broke ends at another.
     """
-    configuration = use.configuration
-    runtime = measured.get("runtime")
-    found = runtime if isinstance(runtime, Mapping) else {}
+    configuration, found, cores = use.configuration, measured["runtime"], measured["cores"]
     pairs: list[tuple[str, object, object]] = [
         ("version", version_name(found), configuration.runtime_version),
-        ("provider", found.get("provider"), configuration.provider),
-        ("clock tier", clock_tier(conditions, _cores(measured)), configuration.clock_tier),
+        ("provider", found["provider"], configuration.provider),
+        ("clock tier", clock_tier(conditions, cores), configuration.clock_tier),
     ]
     if use.machine_id and conditions.get("machine_id"):
         pairs.append(("machine", conditions["machine_id"], use.machine_id))
@@ -251,11 +249,11 @@ def changes(
         pairs.append(("hardware", hardware_name(hello, conditions, has_gpu), configuration.hardware))
         if "power_mode" not in unread:
             # Of cores that are locked to unlike clocks a session may have any.
-            cores = _cores(measured) if LOCKED in configuration.environment else ()
-            now = environment_line(hello, conditions, has_gpu, cores)
+            locked = cores if LOCKED in configuration.environment else ()
+            now = environment_line(hello, conditions, has_gpu, locked)
             pairs.append(("environment", now, configuration.environment))
-    if not set(_cores(measured)) <= set(configuration.cores):
-        pairs.append(("cores", _cores(measured), list(configuration.cores)))
+    if not set(cores) <= set(configuration.cores):
+        pairs.append(("cores", cores, list(configuration.cores)))
     return ", ".join(
         dict.fromkeys(f"{name} {now!r}, not {then!r}" for name, now, then in pairs if now != then)
     )
@@ -267,9 +265,3 @@ def other_machines(device: str, others: int) -> str:
         f"sessions of {device!r} are stored of {counted(others, 'other machine')} of its model, or of before it was set up anew, "
         "and are taken as one device's (finding 'machines'); name each machine by itself in devices.toml"
     )
-
-
-def _cores(measured: Mapping[str, Any]) -> list[int]:
-    """Return the cores that a worker reports."""
-    cores = measured.get("cores")
-    return [core for core in cores if type(core) is int] if isinstance(cores, list) else []

@@ -14,7 +14,7 @@ from rich.console import Group, RenderableType
 from rich.progress import Task, TaskID
 from rich.text import Text
 
-from harness.devices.events import Attempt, Waiting
+from harness.devices.link import Attempt, Waiting
 from harness.measurement.events import (
     BusyCores,
     Calibrating,

@@ -118,9 +118,9 @@ def test_a_child_answers_or_refuses_or_is_told_to_have_ended():
     ):
         child = Forked(prepare, lambda: "42", PATIENCE_S)
         try:
-            assert child.await_ready() == said
+            assert child.await_word() == said
             child.go()
-            assert child.await_answer() == answer
+            assert child.await_word() == answer
         finally:
             child.end()
 
@@ -128,10 +128,10 @@ def test_a_child_answers_or_refuses_or_is_told_to_have_ended():
 def test_a_child_is_in_a_session_of_its_own_and_ends_at_its_deadline():
     child = Forked(lambda: None, lambda: time.sleep(60) or "", 1.0)
     try:
-        assert child.await_ready() == READY
+        assert child.await_word() == READY
         assert os.getsid(child.pid) == child.pid
         child.go()
-        assert child.await_answer() in (None, "")
+        assert child.await_word() in (None, "")
         await_end(child.pid)
     finally:
         child.end()
@@ -144,10 +144,10 @@ def test_a_signal_ends_a_child_without_the_handlers_of_its_parent(tmp_path):
     before = signal.signal(signal.SIGTERM, handle)
     child = Forked(lambda: None, lambda: time.sleep(60) or "", PATIENCE_S)
     try:
-        assert child.await_ready() == READY
+        assert child.await_word() == READY
         child.go()
         os.kill(child.pid, signal.SIGTERM)
-        assert child.await_answer() == ""
+        assert child.await_word() == ""
     finally:
         child.end()
         signal.signal(signal.SIGTERM, before)
@@ -158,7 +158,7 @@ def test_a_child_holds_none_of_its_parents_files():
     reading, writing = os.pipe()
     child = Forked(lambda: None, lambda: "", PATIENCE_S)
     try:
-        assert child.await_ready() == READY
+        assert child.await_word() == READY
         os.close(writing)
         assert select.select([reading], [], [], PATIENCE_S / 4)[0], "the child has it open"
     finally:
@@ -198,7 +198,7 @@ def test_of_cores_that_are_not_chosen_the_one_most_waited_on_counts_if_all_are_k
 def test_where_the_system_hides_how_busy_cores_are_all_of_them_are_probed(tmp_path):
     def asked(filesystem):
         agent = Agent(tmp_path, None, Path("agent"), "", None, None, filesystem)
-        return agent._quiet(Fields("quiet", {"cores": [CORE], "threads": 1, "request": ""}), b"", 1)
+        return agent.quiet(Fields("quiet", {"cores": [CORE], "threads": 1, "request": ""}), b"", 1)
 
     others = os.sched_getaffinity(0) - {CORE}
     told, hidden = asked(Path("/")), asked(tmp_path)

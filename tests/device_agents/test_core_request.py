@@ -26,7 +26,7 @@ CPUS = os.cpu_count() or 1
 def ask_in_child(method: str) -> Forked:
     """Return a child that has asked for the core and lives on; skip the test where that is refused."""
     child = Forked(lambda: ask(method), lambda: "", 20)
-    said = child.await_ready()
+    said = child.await_word()
     if said != READY:
         child.end()
         pytest.skip(f"{method} is not permitted here: {said}")
@@ -146,7 +146,7 @@ def test_a_group_keeps_the_process_on_its_core():
 
     child = Forked(enter, lambda: "", 20)
     try:
-        assert child.await_ready() == READY
+        assert child.await_word() == READY
         assert os.sched_getaffinity(child.pid) == {CORE}
     finally:
         child.end()
@@ -168,7 +168,7 @@ def test_a_quota_is_not_evaded_by_leaving_its_group():
 
         child = Forked(enter, lambda: "", 20)
         try:
-            assert "evade" in child.await_ready()
+            assert "evade" in child.await_word()
         finally:
             child.end()
     finally:

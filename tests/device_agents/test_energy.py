@@ -11,7 +11,7 @@ import pytest
 from device_agents import energy, gauges
 from device_agents.energy import Meter, find_meter
 from device_agents.gauges import find_update_s
-from device_agents.nvml import open_gpu
+from device_agents.nvidia import open_gpu
 from device_agents.readings import Absent
 
 

@@ -204,7 +204,7 @@ def test_a_hello_that_is_refused_changes_nothing_of_what_processes_are_given(tmp
     one = Agent(root, cache, tmp_path / "agent.pyz", "digest", None, None)
     hello = {"protocol": PROTOCOL, "harness": "x", "environment": {"MARK": "1"}, "runtimes": [1]}
     with pytest.raises(Refusal, match="hello: runtimes"):
-        one._hello(Fields("hello", hello), b"", 1)
+        one.hello(Fields("hello", hello), b"", 1)
     assert one._environment == {}
 
 

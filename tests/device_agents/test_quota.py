@@ -84,13 +84,11 @@ def test_held_back_time_is_read_anew_of_each_group_with_a_quota(tmp_path):
     assert throttled.read() == 1700
     (folder / "sys/fs/cgroup/a/cpu.stat").write_text("what\n")
     assert throttled.read() is None
-    throttled.close()
 
 
 def test_without_a_quota_nothing_is_held_back(tmp_path):
     throttled = ThrottledTime(system(tmp_path, "0::/\n", V2))
     assert throttled.read() == 0
-    throttled.close()
 
 
 def test_either_versions_count_is_read_in_microseconds():
@@ -122,9 +120,9 @@ def test_a_real_quota_is_read_and_its_holding_back_counted():
 
     child = Forked(enter, work, 20)
     try:
-        assert child.await_ready() == READY
+        assert child.await_word() == READY
         child.go()
-        cores, held_back_us = child.await_answer().split()
+        cores, held_back_us = child.await_word().split()
     finally:
         child.end()
         group.rmdir()

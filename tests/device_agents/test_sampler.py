@@ -14,7 +14,7 @@ from rigs.agent_client import Client, process_exists
 from rigs.agent_jobs import QUICK_PLAN, send_job
 
 from device_agents.cores import kept_on
-from device_agents.facts import CLOCK_CAPS, parse_load_1m, parse_throttled
+from device_agents.facts import CLOCK_CAPS, parse_first_number, parse_throttled
 from device_agents.nvidia import uses_gpu
 from device_agents.probes import Probes
 from device_agents.readings import Absent
@@ -260,7 +260,7 @@ def test_a_command_never_holds_the_loop_up_and_is_not_asked_again_after_a_period
     script = f"echo asked >> {tmp_path}/asked; exec sleep 60"
     hung = Question(("sh", "-c", script), lambda text: {"hung": text})
     quick = Question(("echo", "throttled=0x4"), lambda text: {"throttled": parse_throttled(text)})
-    sampler = Sampler([Source("", "load_1m", str(tmp_path / "load"), parse_load_1m)], [hung, quick], 1.0)
+    sampler = Sampler([Source("", "load_1m", str(tmp_path / "load"), parse_first_number)], [hung, quick], 1.0)
     samples, longest_s = take_samples(sampler, 3)
     assert [(sample["load_1m"], sample["throttled"]) for sample in samples] == [(0.5, 4)] * 3
     assert (tmp_path / "asked").read_text().split() == ["asked"]

@@ -8,7 +8,7 @@ from math import comb
 
 import pytest
 
-from device_agents.jobs import Plan
+from device_agents.pacing import Plan
 from device_agents.stopping import StopRule, median, median_interval_rank, relative_half_width
 
 

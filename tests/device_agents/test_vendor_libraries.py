@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,12 @@ from rigs.agent_jobs import send_job
 from rigs.compiled_agent import build_compiled
 
 from device_agents.vendor_libraries import find_driver
-from harness.devices.vendor_libraries import vendor_libraries, vendor_rows
+from harness.devices.runtime_packages import vendor_libraries
 
 TERMUX = "data/data/com.termux/files/usr"
 DRIVEN = b"""
 import os
+import tomllib
 from device_agents.runtimes.loaded import OUTPUT_VALUES, Loaded
 
 NAME, FORMATS, PACKAGES = "driven", ("onnx",), ("json",)
@@ -113,7 +116,8 @@ def test_what_the_user_named_wins(tmp_path: Path) -> None:
 
 
 def test_each_row_of_the_table_has_what_shows_it_where_to_look_and_a_source() -> None:
-    for row in vendor_rows():
+    table = files("harness.devices").joinpath("vendor_libraries.toml").read_text("utf-8")
+    for row in tomllib.loads(table)["row"]:
         assert row.keys() == {"vendor", "shows", "paths", "source"}
         assert row["source"].startswith("https://")
         assert row["paths"][0] == "/vendor/{lib}", "the vendor's folder must be first"

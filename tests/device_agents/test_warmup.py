@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from device_agents.jobs import Plan
+from device_agents.pacing import Plan
 from device_agents.run_delay import RunDelay
 from device_agents.sampling import Stopwatch, sample_slice
 from device_agents.warmup import Convergence, Warming, warm_up

@@ -17,7 +17,7 @@ import torch
 from device_agents.runtimes import loaded
 from device_agents.runtimes.loaded import (
     array_outputs,
-    fixed_values,
+    fixed_input,
     image_groups,
     judged_values,
     output_sums,
@@ -40,11 +40,11 @@ def outputs(folder: Path, config: SpaceConfig = BLOX, seed: int = 0) -> Expected
 def test_the_fixed_input_is_the_agents_in_both_layouts() -> None:
     image = fixed_image((1, 3, 32, 32))
     assert image.dtype == np.float32
-    assert np.array_equal(image, fixed_values((1, 3, 32, 32), "NCHW"))
-    assert np.array_equal(image.transpose(0, 2, 3, 1), fixed_values((1, 32, 32, 3), "NHWC"))
-    assert np.array_equal(fixed_image((1, 20)), fixed_values((1, 20), "NCHW"))
-    assert np.array_equal(fixed_image((2, 3, 4, 5), 6), fixed_values((8, 3, 4, 5), "NCHW")[6:])
-    assert np.array_equal(fixed_image(()), fixed_values((1,), "NCHW")[0]), "of a scalar"
+    assert np.array_equal(image, fixed_input((1, 3, 32, 32), "float32", "NCHW"))
+    assert np.array_equal(image.transpose(0, 2, 3, 1), fixed_input((1, 32, 32, 3), "float32", "NHWC"))
+    assert np.array_equal(fixed_image((1, 20)), fixed_input((1, 20), "float32", "NCHW"))
+    assert np.array_equal(fixed_image((2, 3, 4, 5), 6), fixed_input((8, 3, 4, 5), "float32", "NCHW")[6:])
+    assert np.array_equal(fixed_image(()), fixed_input((1,), "float32", "NCHW")[0]), "of a scalar"
 
 
 @pytest.mark.parametrize("shape", [(1, 3), (1, 100), (4, 61), (5, 7, 9, 11)])

@@ -15,7 +15,7 @@ from ai_edge_litert.interpreter import Interpreter
 from rigs.model_runs import Array, operators, random_image, run_model
 
 from device_agents.runtimes import RUNTIMES
-from device_agents.runtimes.loaded import array_outputs, fixed_values, judged_values
+from device_agents.runtimes.loaded import array_outputs, fixed_input, judged_values
 from exporters import (
     FORMATS,
     PRECISIONS,
@@ -215,7 +215,7 @@ def test_weights_of_int8_have_a_scale_for_each_channel_and_biases_that_of_input_
 def test_the_agent_runs_int8_networks_on_the_input_that_it_gives_others(
     tflite_int8: FragmentLibrary,
 ) -> None:
-    image = fixed_values((1, TINY.in_channels, TINY.image_size, TINY.image_size), "NCHW")
+    image = fixed_input((1, TINY.in_channels, TINY.image_size, TINY.image_size), "float32", "NCHW")
     for architecture in NETWORKS:
         loaded = RUNTIMES["tflite"].load(linked(tflite_int8, architecture), 1, {})
         loaded.run()

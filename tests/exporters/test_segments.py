@@ -14,7 +14,7 @@ from rigs.model_runs import Array, operators, random_image, run_model
 from torch import nn
 
 from device_agents.runtimes import RUNTIMES
-from device_agents.runtimes.loaded import array_outputs, fixed_values, judged_values
+from device_agents.runtimes.loaded import array_outputs, fixed_input, judged_values
 from exporters import ConversionError, FragmentLibrary, Weights, link
 from exporters.conversion import converter_versions
 from exporters.fragments import segment_steps, value_shape
@@ -140,7 +140,7 @@ def test_the_agent_loads_a_segment_and_runs_it_on_its_fixed_input(
     runtime = RUNTIMES["onnxruntime" if library.format == "onnx" else "tflite"]
     loaded = runtime.load(linked(library, segment), 1, {})
     loaded.run()
-    x = torch.from_numpy(fixed_values((1, *segment.input_shape), "NCHW"))
+    x = torch.from_numpy(fixed_input((1, *segment.input_shape), "float32", "NCHW"))
     expected = np.asarray(torch_segment(segment)(x))
     if library.format == "tflite" and expected.ndim == 4:
         expected = expected.transpose(0, 2, 3, 1)

@@ -18,7 +18,7 @@ from factories.sent_models import assembly_of, made_model
 
 from harness.devices.assembly import Assembly
 from harness.devices.config import LocalDevice, Precision
-from harness.devices.events import OnConnecting
+from harness.devices.link import OnConnecting
 from harness.measurement import campaign
 from harness.measurement.campaign import Outcome
 from harness.measurement.plan import Level, Options, SessionPlan

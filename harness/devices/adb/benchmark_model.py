@@ -8,7 +8,6 @@ Source: https://github.com/tensorflow/tensorflow/tree/master/tensorflow/lite/too
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from space.errors import HarnessError
@@ -82,7 +81,7 @@ def parse_averages(text: str, runs: int) -> Averages:
             "'Inference timings in us: ...'"
         )
     init_us, first_us, warmup_us, mean_us = map(float, summaries[0].groups())
-    warmup, timed = map(_mean_of, counts)
+    warmup, timed = (float(count[6] or count[8]) for count in counts)  # of one run it is told alone
     if int(counts[1][1]) != runs:
         raise NotAverages(
             f"benchmark_model ran the model {counts[1][1]} times where {runs} were asked for: longer than {MOST_S:g} s, or "
@@ -92,7 +91,7 @@ def parse_averages(text: str, runs: int) -> Averages:
     is_told_twice = [f"{one:.6g}" for one in (warmup, timed)] == [
         f"{one:.6g}" for one in (warmup_us, mean_us)
     ]
-    if not is_told_twice or not 0 < _least_of(counts[1]) <= mean_us:
+    if not is_told_twice or not 0 < float(counts[1][4] or counts[1][8]) <= mean_us:
         raise NotAverages(f"benchmark_model contradicts itself: {summaries[0][0][:200]!r}")
     return Averages(
         load_ns=round(1e3 * init_us),
@@ -106,11 +105,3 @@ def parse_averages(text: str, runs: int) -> Averages:
 def version_of(digest: str) -> str:
     """Return the beginning of its file's sha256 as the version: the program tells none."""
     return f"benchmark_model {digest[:12]}"
-
-
-def _mean_of(count: Sequence[str] | re.Match[str]) -> float:
-    return float(count[6] or count[8])
-
-
-def _least_of(count: Sequence[str] | re.Match[str]) -> float:
-    return float(count[4] or count[8])

@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.devices.adb.serials import check_serial
+from harness.devices.destination import check_serial
 from harness.devices.transports.contract import MAX_OUTPUT_BYTES, CompletedCommand
 from harness.errors import DeviceError, LinkError
 from space.errors import did_you_mean

@@ -387,14 +387,6 @@ def _parts(text: str) -> dict[str, str]:
     return parts
 
 
-def _parse_guard(text: str) -> bool:
-    return _word(text, ("on", "off")) == "on"
-
-
-def _parse_state(text: str) -> str:
-    return _word(text, ("off", "guarded", "left"))
-
-
 def _word(text: str, known: tuple[str, ...]) -> str:
     if text.strip() not in known:
         raise ValueError(f"the guard of fixed-performance mode answered {text[:80]!r}")
@@ -402,7 +394,7 @@ def _word(text: str, known: tuple[str, ...]) -> str:
 
 
 _PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "guard": ("fixed_performance", _parse_guard),
+    "guard": ("fixed_performance", lambda text: _word(text, ("on", "off")) == "on"),
     "thermal": ("thermal_status", parse_thermal),
     "temperatures": ("temps_c", parse_temperatures),
     "clocks": ("freq_khz", parse_clocks),
@@ -413,7 +405,7 @@ _PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "saver": ("battery_saver", parse_battery_saver),
     "release": ("android", parse_release),
     "fixed": ("fixed_known", parse_fixed_help),
-    "state": ("fixed_state", _parse_state),
+    "state": ("fixed_state", lambda text: _word(text, ("off", "guarded", "left"))),
 }
 
 

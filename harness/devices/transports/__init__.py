@@ -41,13 +41,13 @@ def open_transport(device: Device) -> Transport:
         return SshTransport(device)
     if isinstance(device, AdbDevice):
         raise ConfigError(
-            f"device {device.name!r}",
+            device.who,
             "reached by adb alone, where no agent runs: 'harness measure' of TFLite models is all "
             'that it does; for the rest install Termux and sshd there (transport = "ssh" with adb)',
         )
     if device.transport not in plugins(TRANSPORTS):
         raise ConfigError(
-            f"device {device.name!r}",
+            device.who,
             f"no installed package adds transport {device.transport!r}; install the one that does",
         )
     return cast(TransportClass, load_plugin(TRANSPORTS, device.transport))(device)

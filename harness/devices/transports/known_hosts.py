@@ -11,7 +11,7 @@ import fnmatch
 import hashlib
 import hmac
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +71,9 @@ class KnownKeys:
         authority = message.get_string()
         signed = message.get_so_far()
         signature = message.get_string()
-        names = _texts(principals)
+        names = []
+        while principals.get_remainder():
+            names.append(principals.get_text())
         return (
             kind == _HOST_CERTIFICATE
             and not critical
@@ -129,15 +131,12 @@ def is_meant(patterns: str, name: str) -> bool:
     for pattern in patterns.split(","):
         if pattern.startswith("|1|"):
             is_found = is_found or _is_hash_of(pattern, name)
-        elif _matches(pattern.removeprefix("!").lower(), name.lower()):
+        # A bracket is only itself.
+        elif fnmatch.fnmatchcase(name.lower(), pattern.removeprefix("!").lower().replace("[", "[[]")):
             if pattern.startswith("!"):
                 return False
             is_found = True
     return is_found
-
-
-def _matches(pattern: str, name: str) -> bool:
-    return fnmatch.fnmatchcase(name, pattern.replace("[", "[[]"))  # a bracket is only itself
 
 
 def _is_hash_of(pattern: str, name: str) -> bool:
@@ -148,19 +147,7 @@ def _is_hash_of(pattern: str, name: str) -> bool:
     return hmac.compare_digest(hmac.new(salt, name.encode(), hashlib.sha1).digest(), digest)
 
 
-def _texts(message: paramiko.Message) -> list[str]:
-    texts = []
-    while message.get_remainder():
-        texts.append(message.get_text())
-    return texts
-
-
 def fingerprint(key: paramiko.PKey) -> str:
     """Return a key's type and fingerprint as `ssh-keygen -l` shows it."""
     digest = base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
     return f"{key.get_name()} SHA256:{digest}"
-
-
-def shown_keys(keys: Iterable[paramiko.PKey]) -> str:
-    """Return fingerprints for a message."""
-    return " or ".join(map(fingerprint, keys))

@@ -23,13 +23,7 @@ import paramiko
 from harness.devices.adb.client import Adb
 from harness.devices.config import SshDevice
 from harness.devices.transports.contract import MAX_OUTPUT_BYTES, CompletedCommand
-from harness.devices.transports.known_hosts import (
-    KnownKeys,
-    fingerprint,
-    parse_key,
-    read_known_keys,
-    shown_keys,
-)
+from harness.devices.transports.known_hosts import KnownKeys, fingerprint, parse_key, read_known_keys
 from harness.devices.transports.ssh_hosts import SshHost, find_way
 from harness.devices.transports.ssh_login import KeyFailed, check_key_file, log_in
 from harness.devices.transports.ssh_proxy import ProxyCommand
@@ -155,13 +149,6 @@ class SshTransport:
                     f"listening on port {host.port}? (Termux: run 'sshd', its port is 8022)",
                 ) from error
 
-    def _forwarded(self, adb: Adb, port: int) -> int:
-        """Return the port of this machine that leads to one of the phone, through its cable. Raises: DeviceError."""
-        if self._local_port is None:
-            adb.check()
-            self._local_port = adb.forward(port)
-        return self._local_port
-
     def _open(self, host: SshHost) -> paramiko.Transport:
         """Return a connection on which nothing was said yet."""
         stream: socket.socket | paramiko.Channel
@@ -175,7 +162,10 @@ class SshTransport:
                     "direct-tcpip", (host.hostname, host.port), ("127.0.0.1", 0), timeout=CONNECT_TIMEOUT_S
                 )
         elif self._adb is not None:
-            stream = connect_within("127.0.0.1", self._forwarded(self._adb, host.port), CONNECT_TIMEOUT_S)
+            if self._local_port is None:
+                self._adb.check()
+                self._local_port = self._adb.forward(host.port)
+            stream = connect_within("127.0.0.1", self._local_port, CONNECT_TIMEOUT_S)
         else:
             stream = connect_within(host.hostname, host.port, CONNECT_TIMEOUT_S)
         transport = paramiko.Transport(stream)
@@ -254,7 +244,8 @@ def command_line(argv: Sequence[str]) -> str:
 
     What some of them change between quotes travels as octal numbers, which the device's `sh` turns back.
     """
-    line = shlex.join([_in_home(argv[0]), *argv[1:]])
+    # A login starts in the home folder; a quoted '~' would not be expanded.
+    line = shlex.join([re.sub("^~/", "./", argv[0]), *argv[1:]])
     if not _NOT_QUOTABLE.search(line):
         return line
     octal = "".join(
@@ -265,11 +256,8 @@ def command_line(argv: Sequence[str]) -> str:
 
 def _known_keys(host: SshHost, device: SshDevice) -> KnownKeys:
     if not host.pin:
-        where = (
-            f"[devices.{device.name}] known_hosts"
-            if "known_hosts" in device.model_fields_set
-            else "known_hosts"
-        )
+        is_named = "known_hosts" in device.model_fields_set
+        where = f"[devices.{device.name}] " * is_named + "known_hosts"
         return read_known_keys(host.known_hosts, host.host_key_name, host.plain_key_name, where)
     kind, blob = host.pin.split()[:2]
     key = parse_key(kind, blob)
@@ -300,29 +288,28 @@ def _shake_hands(transport: paramiko.Transport, host: SshHost, known: KnownKeys)
 def _unknown_key(key: paramiko.PKey, host: SshHost, known: KnownKeys) -> DeviceError:
     if host.is_jump:
         line = f"{host.host_key_name} {key.get_name()} {key.get_base64()}"
-        remedy = (
-            f"add this line to {host.known_hosts[0] if host.known_hosts else '~/.ssh/known_hosts'}: {line}"
-        )
+        file = host.known_hosts[0] if host.known_hosts else "~/.ssh/known_hosts"
+        remedy = f"add this line to {file}: {line}"
     else:
         remedy = f'pin it in [devices.{host.device}]: host_key = "{key.get_name()} {key.get_base64()}"'
     where = "host_key" if host.pin else ", ".join(map(str, host.known_hosts[:2])) or "known_hosts"
     if key.asbytes() in known.revoked:
-        return DeviceError(
-            host.who,
-            f"its host key {fingerprint(key)} is marked @revoked in {where}: no one may trust it any more. "
-            f"Give the device new host keys (ssh-keygen -A after removing the old ones), then {remedy.split(':')[0]}",
+        told = (
+            f"its host key {fingerprint(key)} is marked @revoked in {where}: no one may trust it any more. Give the device "
+            f"new host keys (ssh-keygen -A after removing the old ones), then {remedy.split(':')[0]}"
         )
-    if known.keys:
-        return DeviceError(
-            host.who,
-            f"the host key has CHANGED: expected {shown_keys(known.keys)}, got {fingerprint(key)}. If the device "
-            f"was set up anew, check the fingerprint on the device itself, then {remedy}",
+    elif known.keys:
+        expected = " or ".join(map(fingerprint, known.keys))
+        told = (
+            f"the host key has CHANGED: expected {expected}, got {fingerprint(key)}. If the device "
+            f"was set up anew, check the fingerprint on the device itself, then {remedy}"
         )
-    return DeviceError(
-        host.who,
-        f"unknown host key {fingerprint(key)} (no match in {where}). Compare the fingerprint on the "
-        f"device (ssh-keygen -lf on its host key's .pub file), then {remedy}",
-    )
+    else:
+        told = (
+            f"unknown host key {fingerprint(key)} (no match in {where}). Compare the fingerprint on the "
+            f"device (ssh-keygen -lf on its host key's .pub file), then {remedy}"
+        )
+    return DeviceError(host.who, told)
 
 
 def _reason(error: BaseException) -> str:
@@ -377,8 +364,3 @@ def _patient_stderr(channel: paramiko.Channel) -> Callable[[int], bytes]:
                 continue
 
     return read
-
-
-def _in_home(path: str) -> str:
-    # A login starts in the home folder; a quoted '~' would not be expanded.
-    return "./" + path[2:] if path.startswith("~/") else path

@@ -127,9 +127,7 @@ class _Reader:
         if self._is_silent:
             return HostSettings(hostname=self._name, user=self._user, port=self._port)
         values = self._lookup()
-        user = str(values.get("user", "")) or login_name()
-        hostname = str(values["hostname"])
-        tokens = host_tokens(self._name, hostname, user, str(values.get("port", 22)))
+        tokens = self._tokens(values)
 
         def paths(key: str) -> tuple[Path, ...] | None:
             if key not in values:
@@ -150,7 +148,7 @@ class _Reader:
         kind, _, proxy = str(values.get(_PROXY, "none")).partition(" ")
         agent = _environment(str(values.get("identityagent", "")), source)
         return HostSettings(
-            hostname=hostname,
+            hostname=tokens["h"],
             user=str(values.get("user", "")),
             port=port,
             identity_files=paths("identityfile"),
@@ -223,10 +221,7 @@ class _Reader:
         return _MARK in self._lookup(*header, f"{_MARK} yes")
 
     def _succeeds(self, command: str) -> bool:
-        values = self._lookup()
-        user = str(values.get("user", "")) or login_name()
-        tokens = host_tokens(self._name, str(values["hostname"]), user, str(values.get("port", 22)))
-        line = expand_tokens(command, tokens, "Match exec")
+        line = expand_tokens(command, self._tokens(self._lookup()), "Match exec")
         try:
             done = subprocess.run(
                 ["/bin/sh", "-c", line],
@@ -238,6 +233,10 @@ class _Reader:
         except subprocess.TimeoutExpired as error:
             raise ValueError(f"{line!r} did not end within {EXEC_TIMEOUT_S:g} s") from error
         return done.returncode == 0
+
+    def _tokens(self, values: Mapping[str, str | list[str]]) -> dict[str, str]:
+        user = str(values.get("user", "")) or login_name()
+        return host_tokens(self._name, str(values["hostname"]), user, str(values.get("port", 22)))
 
     def _lookup(self, *more: str) -> Mapping[str, str | list[str]]:
         login_name()  # which paramiko asks for, too, without a word of what helps

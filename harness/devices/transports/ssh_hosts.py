@@ -86,7 +86,7 @@ def _hops(device: SshDevice, jumps: tuple[Destination, ...], depth: int) -> tupl
     """Return the jump hosts; the first one's own settings may name hosts before it."""
     if depth + len(jumps) > MAX_HOPS:
         raise ConfigError(
-            f"device {device.name!r}",
+            device.who,
             f"more than {MAX_HOPS} jump hosts on the way to it; does one lead back to itself?",
         )
     hosts: tuple[SshHost, ...] = ()
@@ -105,7 +105,7 @@ def _host(
     hostname = settings.hostname
     port = to.port or settings.port or DEFAULT_PORT
     user = to.user or settings.user or login_name()
-    name = f"device {device.name!r}"
+    name = device.who
     who = (
         f"{f'jump host of {name}' if is_jump else name} ({Destination(user=user, host=hostname, port=port)})"
     )
@@ -182,4 +182,4 @@ def _parse_jumps(text: str, device: SshDevice) -> tuple[Destination, ...]:
     try:
         return tuple(parse_destination(one.strip()) for one in text.split(","))
     except ValueError as error:
-        raise ConfigError(f"device {device.name!r}", f"ProxyJump {text!r} {error}") from error
+        raise ConfigError(device.who, f"ProxyJump {text!r} {error}") from error

@@ -63,7 +63,7 @@ def log_in(transport: paramiko.Transport, host: SshHost, failed: dict[bytes, str
         offered.add(key.asbytes())
         is_agents = isinstance(key, paramiko.AgentKey)
         try:
-            transport.auth_timeout = host_timeout_s(transport) + (SIGN_TIMEOUT_S if is_agents else 0.0)
+            transport.auth_timeout = transport.banner_timeout + (SIGN_TIMEOUT_S if is_agents else 0.0)
             more = transport.auth_publickey(host.user, key)
         except paramiko.BadAuthenticationType as error:
             raise _refused(host, f"it takes no keys, only {', '.join(error.allowed_types)}", notes) from error
@@ -95,11 +95,6 @@ def log_in(transport: paramiko.Transport, host: SshHost, failed: dict[bytes, str
             host.who, f"the private key is locked by a passphrase; hand it to your SSH agent: {locked[0]}"
         )
     raise _refused(host, reason or "no private key here; make one: ssh-keygen -t ed25519", notes)
-
-
-def host_timeout_s(transport: paramiko.Transport) -> float:
-    """Return how long a host may take over one key."""
-    return float(transport.banner_timeout)
 
 
 def _keys(host: SshHost, failed: dict[bytes, str], notes: list[str]) -> Iterator[paramiko.PKey]:

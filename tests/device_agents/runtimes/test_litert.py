@@ -30,7 +30,7 @@ from device_agents.runtimes import litert, litert_library, tflite, uses_accelera
 from device_agents.runtimes.litert_api import LiteRtError, LiteRtLibrary
 from device_agents.runtimes.litert_library import ANY_VERSION_VARIABLE, PATH_VARIABLE, open_library
 from device_agents.runtimes.litert_printed import GpuError, PrintedText, printed_text
-from device_agents.runtimes.loaded import Inputs, fixed_input, fixed_values
+from device_agents.runtimes.loaded import Inputs, fixed_input
 from device_agents.runtimes.plain_values import fixed_bytes
 from device_agents.worker import ENDS_JOB
 from harness.devices.client import ISOLATED
@@ -423,7 +423,7 @@ def test_another_input_gives_another_output_and_the_own_one_is_put_back(
     loaded.run()
     own = loaded.output()
     assert loaded.other_output is not None
-    image = fixed_values((1, 16, 16, 3), "NHWC").reshape(-1)[::-1].reshape(1, 16, 16, 3)
+    image = fixed_input((1, 16, 16, 3), "float32", "NHWC").reshape(-1)[::-1].reshape(1, 16, 16, 3)
     assert (
         loaded.other_output(reversed_values) == outputs(tflite, model, Inputs(arrays={"image": image})) != own
     )

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.devices.carried import carried_libraries
 from harness.devices.config import LocalDevice
-from harness.devices.connection import Connection, new_owner
+from harness.devices.connection import Connection, carried_libraries, new_owner
 from harness.devices.transports import open_transport
 from space.errors import ConfigError
 

@@ -275,7 +275,7 @@ def test_what_stands_against_both_ways_is_told_once(
     def full(*anything: Any) -> Any:
         raise DeviceError("device 'board'", "No space left on device")
 
-    monkeypatch.setattr(provision, "_installed_by", full)
+    monkeypatch.setattr(provision._Work, "_installed_by", full)
     monkeypatch.setattr(provision, "_ways", lambda *anything: ["pip", "carried"])
     with pytest.raises(DeviceError, match="nothing was changed") as caught:
         provision_device(local(python=str(bare)))

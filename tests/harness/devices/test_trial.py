@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from device_agents.runtimes.loaded import fixed_values, output_sums
+from device_agents.runtimes.loaded import fixed_input, output_sums
 from exporters import FragmentLibrary, Weights, link
 from harness.devices import trial
 from harness.devices.runtimes import RuntimeUse
@@ -34,7 +34,7 @@ USE = RuntimeUse(name="onnxruntime", version="1", provider="CPUExecutionProvider
 
 def test_what_is_expected_is_what_numpy_computes_of_the_model() -> None:
     model = onnx.load_from_string(trial_model("onnx").skeleton)
-    image = fixed_values([1, 3, TINY.image_size, TINY.image_size], "NCHW")
+    image = fixed_input([1, 3, TINY.image_size, TINY.image_size], "float32", "NCHW")
     (output,) = ReferenceEvaluator(model).run(None, {model.graph.input[0].name: image})
     for model_format, axes in (("onnx", (0, 1, 2, 3)), ("tflite", (0, 2, 3, 1))):
         right = output_sums(np.asarray(output).transpose(axes).reshape(-1).tolist())

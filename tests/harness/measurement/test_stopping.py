@@ -13,7 +13,7 @@ from rigs.scripted_link import PLAN, ScriptedSource
 from rigs.watcher import Watcher
 
 from harness.devices.config import LocalDevice
-from harness.devices.events import Waiting
+from harness.devices.link import Waiting
 from harness.errors import LinkError
 from harness.measurement import campaign, campaigns, session_builder
 from harness.measurement.plan import Level, Options

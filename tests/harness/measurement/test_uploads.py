@@ -13,7 +13,7 @@ from rigs.scripted_link import ScriptedLink, ScriptedSource, StubEvent, run_scri
 from rigs.watcher import Watcher
 
 from harness.devices.assembly import Assembly
-from harness.devices.events import OnConnecting
+from harness.devices.link import OnConnecting
 from harness.errors import AgentError, Cancelled, DeviceError, LinkError
 from harness.measurement import uploads
 from harness.measurement.events import Event, Reconnecting, Sending

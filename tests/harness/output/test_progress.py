@@ -14,7 +14,7 @@ import pytest
 from rich.console import Group
 from rigs.terminals import screen
 
-from harness.devices.events import Attempt, Waiting
+from harness.devices.link import Attempt, Waiting
 from harness.measurement.events import (
     Activity,
     BusyCores,

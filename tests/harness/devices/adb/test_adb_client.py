@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rigs.adb_server import SERIAL, AdbServer, Phone
 
 from harness.devices.adb.client import Adb, check_listing, shell_line
-from harness.devices.adb.serials import check_serial
+from harness.devices.destination import check_serial
 from harness.errors import DeviceError, LinkError
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)

@@ -25,7 +25,7 @@ from harness.measurement.plan import QUICK, Options
 from harness.prediction.space_prediction import SpaceTable, predict_space
 from harness.records import Configuration, ReferenceLatency
 from harness.store import Store
-from search.latency.intervals import COVERAGE
+from search.latency.model_selection import COVERAGE
 
 TABLE, SMALL = "design:2@1", "sample:12@5"
 RUNTIMES = ("onnxruntime", "tflite")

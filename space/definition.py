@@ -248,20 +248,8 @@ def defined_space(document: Mapping[str, Any], folder: str, source: str) -> Spac
     head = _head(table.take("head"), source, folder, last, classes)
     table.end()
     chain = Chain(stem=stem, sites=sites, head=head, folder=folder)
-    config = _space(name, chain, image_size, classes, in_channels)
-    if len(config.radices) == 0:
-        raise ArchitectureError(f"{source}: no site has two candidates; there is nothing to choose")
-    if (count := config.count) > MAX_NETWORKS:
-        raise ArchitectureError(
-            f"{source}: over 1e{int(math.log10(count))} networks are too many to number; use fewer sites or candidates"
-        )
-    reference = tuple(str(config.blocks[i]) for i in blocks_of(config, _median_index(config)))
-    return _space(name, replace(chain, reference=reference), image_size, classes, in_channels)
-
-
-def _space(name: str, chain: Chain, image_size: int, classes: int, in_channels: int) -> Space:
-    return Space(
-        name=full_name(name, chain),
+    config = Space(
+        name=f"{name}@{chain.digest[:DIGEST_CHARACTERS]}",
         ops=tuple(str(block) for block in chain.table.blocks),
         widths=(),
         image_size=image_size,
@@ -269,11 +257,14 @@ def _space(name: str, chain: Chain, image_size: int, classes: int, in_channels: 
         in_channels=in_channels,
         chain=chain,
     )
-
-
-def full_name(name: str, chain: Chain) -> str:
-    """Return a space's stored name: NAME@DIGEST."""
-    return f"{name}@{chain.digest[:DIGEST_CHARACTERS]}"
+    if len(config.radices) == 0:
+        raise ArchitectureError(f"{source}: no site has two candidates; there is nothing to choose")
+    if (count := config.count) > MAX_NETWORKS:
+        raise ArchitectureError(
+            f"{source}: over 1e{int(math.log10(count))} networks are too many to number; use fewer sites or candidates"
+        )
+    reference = tuple(str(config.blocks[i]) for i in blocks_of(config, _median_index(config)))
+    return replace(config, chain=replace(chain, reference=reference))
 
 
 def check_code(config: SpaceConfig) -> None:
@@ -359,7 +350,8 @@ def _sites(
     if not isinstance(value, list | tuple) or not value:
         raise ArchitectureError(f"{source}: sites = {shown(value)}; write at least one [[sites]]")
     sites: list[Site] = []
-    choices, taken = _Choices(), {"stem", "head", "glue"}
+    # By the label, or of sites without one by the name.
+    choices, taken = dict[tuple[str, str], tuple[int, tuple[str, ...]]](), {"stem", "head", "glue"}
     for entry, one in enumerate(value):
         where = f"{source}: [[sites]] {entry + 1}"
         table = _Table(one, where)
@@ -377,7 +369,6 @@ def _sites(
         if len(sites) + repeat > MAX_SITES:
             raise ArchitectureError(f"{where}: more than {MAX_SITES} sites; use fewer")
         for turn in range(repeat):
-            choice = choices.number(label, names, table) if len(names) > 1 else None
             given = shape[1], channels, stride if turn == 0 else 1
             site = f"{name}_{turn}" * bool(name and repeat > 1) or name or f"site{len(sites)}"
             if site in taken:
@@ -385,6 +376,14 @@ def _sites(
                     f"{where}: two parts are called {site}; give each site a name of its own"
                 )
             taken.add(site)
+            number: int | None = None
+            known = names
+            if len(names) > 1:
+                number, known = choices.setdefault((label, "" if label else site), (len(choices), names))
+            if known != names:
+                raise table.refuse(
+                    "choice", label, f"its first site has the candidates {', '.join(known)}; list the same"
+                )
             modules = tuple(
                 _traced(parts[one], one, f"{where}, candidate {one}", folder, given, shape[2])
                 for one in names
@@ -392,7 +391,7 @@ def _sites(
             sites.append(
                 Site(
                     name=site,
-                    choice=choice,
+                    choice=number,
                     channels_in=given[0],
                     channels_out=channels,
                     stride=given[2],
@@ -402,25 +401,6 @@ def _sites(
             )
             shape = modules[0].traced.output
     return tuple(sites)
-
-
-class _Choices:
-    """The choices of a space by number: that of sites with one label is shared, that of others their own."""
-
-    def __init__(self) -> None:
-        self._labeled: dict[str, tuple[int, tuple[str, ...]]] = {}
-        self._count = 0
-
-    def number(self, label: str, names: tuple[str, ...], table: _Table) -> int:
-        """Return the number of a site's choice among candidates. Raises: ArchitectureError where its label has others."""
-        new = self._count, names
-        number, known = self._labeled.setdefault(label, new) if label else new
-        if known != names:
-            raise table.refuse(
-                "choice", label, f"its first site has the candidates {', '.join(known)}; list the same"
-            )
-        self._count = max(self._count, number + 1)
-        return number
 
 
 def _names(table: _Table, parts: Mapping[str, _Part]) -> tuple[str, ...]:

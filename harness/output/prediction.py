@@ -22,7 +22,7 @@ from harness.prediction.rows import COLUMNS, SpaceRow
 from harness.prediction.space_prediction import JUDGES, doubt_text, summary, unmeasured_text
 from harness.store.configurations import describe, measure_command
 from search.latency.candidates import all_candidates
-from search.latency.intervals import COVERAGE, guaranteed
+from search.latency.model_selection import COVERAGE, guaranteed
 from space import Architecture
 from space.segments import all_segments
 from space.text import counted

@@ -35,9 +35,8 @@ from search.latency.additive import additive_candidates, as_additive
 from search.latency.audit import parts_sum
 from search.latency.candidates import FEWEST, enough_models
 from search.latency.evaluation import Errors, judge, mape_interval, repeatability
-from search.latency.intervals import COVERAGE as PREDICTED_COVERAGE
-from search.latency.intervals import guaranteed
-from search.latency.model_selection import Prediction, SelectedPredictor, select_predictor
+from search.latency.model_selection import COVERAGE as PREDICTED_COVERAGE
+from search.latency.model_selection import Prediction, SelectedPredictor, guaranteed, select_predictor
 from space import (
     Architecture,
     ArchitectureError,

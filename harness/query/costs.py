@@ -16,7 +16,7 @@ from harness.query.properties import property_cost, size_precision
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import find_configuration, measure_command, title_of
-from search.latency.intervals import COVERAGE as PREDICTED_COVERAGE
+from search.latency.model_selection import COVERAGE as PREDICTED_COVERAGE
 from search.table import Cost
 from search.table.constraints import FRESH, PROPERTIES, split_subject
 from space import SpaceConfig, is_enumerable

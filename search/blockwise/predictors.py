@@ -22,9 +22,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from search.accuracy.gcn import GcnConfig
+from search.accuracy.gcn import GcnConfig, GcnPredictor
 from search.blockwise.cross_validation import FEWEST, FittedPredictor, Maker, check_known, deal, fitted
-from search.blockwise.predictors_gcn import fit_gcn
 from search.blockwise.predictors_linear import (
     FittedModel,
     fit_least_squares,
@@ -227,3 +226,37 @@ def _unfitted(name: str, features: SignatureFeatures) -> FittedPredictor:
         fold_of=_NONE,
         left_out=(),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Graphs:
+    """Predict by a fitted GCN, in which a block's signatures are features of all nodes of its stage, beside its ops."""
+
+    predictor: GcnPredictor
+
+    def __call__(self, indices: IndexArray) -> FloatArray:
+        """Return a prediction for each network, (n,)."""
+        return self.predictor.predict(indices)
+
+    def additive(self) -> None:
+        """Return None: a GCN is no sum over stages."""
+        return None
+
+
+def fit_gcn(
+    features: SignatureFeatures,
+    indices: IndexArray,
+    accuracies: FloatArray,
+    seed: int = 0,
+    hyperparameters: GcnConfig = GCN_CONFIG,
+) -> Graphs:
+    """Fit a GCN to networks (n,) and their accuracies (n,); their order does not matter.
+
+    Positive columns enter as logarithms: a network learns badly from a feature that is large for one block alone. All stages
+    share the weights of a feature, so a column is scaled over all stages together.
+    """
+    known = features.scaled(logarithms=True, by_stage=False)
+    predictor = GcnPredictor(features.config, hyperparameters, seed, known)
+    order = np.argsort(indices)  # the seed deals batches by place
+    predictor.fit(indices[order], accuracies[order])
+    return Graphs(predictor=predictor)

@@ -50,7 +50,7 @@ class Additive:
         return self.predictor.errors
 
     def margin(self, coverage: float) -> float:
-        """Return the share of a prediction by which its interval of this coverage reaches to either side; see `intervals`."""
+        """Return the share of a prediction by which its interval of this coverage reaches to either side; see `cv_plus`."""
         return conformal_margin(self.scores, coverage)
 
 

@@ -20,13 +20,15 @@ from search.latency.candidates import (
     fit_structured,
 )
 from search.latency.evaluation import Errors, check_ratios, judge, relative_errors
-from search.latency.intervals import COVERAGE, cv_plus, folds
 from search.latency.noise import check_sds, discounted, expected_sds, fit_weights, model_sd
 from search.latency.ridge import FittedLatency
+from search.statistics import conformal_interval
 from space import SpaceConfig
 from space.errors import ConfigError
 from space.indexing import BoolArray, FloatArray, IndexArray, available, block_indices
 
+FOLDS = 10
+COVERAGE = 0.90
 CHUNK = 8192  # networks predicted at once: at 400 measured ones, 26 MB an array
 REPEATS = 4  # of the folds, each dealt independently: halves the effect of the deal on the difference of two candidates
 CLEAR = 0.25  # standard errors: benchmarks/predictor_choice.py
@@ -97,7 +99,7 @@ class SelectedPredictor:
     def predict(self, indices: ArrayLike, coverage: float = COVERAGE) -> Prediction:
         """Predict networks, indices of shape (n,), with intervals by CV+.
 
-        See `intervals.cv_plus`; too few networks for the coverage give 0 and infinity. Where the point lies outside, the interval
+        See `cv_plus`; too few networks for the coverage give 0 and infinity. Where the point lies outside, the interval
         is widened to it.
 
         Raises:
@@ -371,3 +373,43 @@ def _by_fold(
     for fold, function in enumerate(functions):
         found[fold_of == fold] = function(indices[fold_of == fold])
     return found
+
+
+# --- intervals by cross-validation, without assumptions on the errors' distribution ---------------
+
+
+def folds(count: int, seed: int) -> IndexArray:
+    """Assign `count` networks to 10 folds of nearly equal size, or to one each if fewer; shape (count,)."""
+    dealt = np.arange(count, dtype=np.int64) % min(FOLDS, count)
+    return np.random.default_rng(seed).permutation(dealt)
+
+
+def cv_plus(
+    predictions: FloatArray,
+    fold_of: IndexArray,
+    scores: FloatArray,
+    coverage: float,
+    widths: FloatArray | None = None,
+) -> tuple[FloatArray, FloatArray]:
+    """Return low and high of the CV+ interval, each (n,), from predictions (folds, n); scores (measured,).
+
+    `search.statistics.conformal_interval` with residuals relative to the prediction and in units of how uncertain each is (Lei et
+    al. 2018, "Distribution-free predictive inference for regression", section 5.2): the reach of measured network i at x is
+    |f_k(x)| w(x) R_i, with k = `fold_of`[i], the fold of i, R_i its score and w(x) from `widths` (n,), 1 where they are left out.
+    Too few networks for the coverage give 0 and infinity.
+    """
+    spread = predictions[fold_of]  # (measured, n)
+    reach = np.abs(spread) * scores[:, None]
+    if widths is not None:
+        reach *= widths
+    low, high = conformal_interval(spread, reach, coverage)
+    return np.maximum(low, 0.0), high  # a latency is positive
+
+
+def guaranteed(coverage: float) -> float:
+    """Return the share of networks within CV+ intervals of this coverage whatever the errors are, 1 - 2 alpha.
+
+    Theorem 4 of Barber et al. 2021, but for a term that vanishes with more networks a fold. It holds for networks drawn like the
+    measured ones, which is not so where those are a design, or for the best networks of a search.
+    """
+    return max(0.0, 2 * coverage - 1)

@@ -16,8 +16,15 @@ from search.latency import model_selection
 from search.latency.candidates import CANDIDATES, CandidatePredictor, SpaceFacts, Training
 from search.latency.design import least_variance_design
 from search.latency.evaluation import judge
-from search.latency.intervals import cv_plus, folds, guaranteed
-from search.latency.model_selection import Prediction, choose, select_predictor, space_weights
+from search.latency.model_selection import (
+    Prediction,
+    choose,
+    cv_plus,
+    folds,
+    guaranteed,
+    select_predictor,
+    space_weights,
+)
 from search.latency.ridge import Linear, fit_line
 from space import BLOX, MINI
 from space.costs import all_macs

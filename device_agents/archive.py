@@ -29,7 +29,15 @@ PACKED_ALONE = (
     "packed_signs.py",
     "packed_uses.py",
 )
-PACKED_MODULES = ("__init__.py", "clean_runs.py", "frames.py", "pacing.py", "whole_files.py", *PACKED_ALONE)
+PACKED_MODULES = (
+    "__init__.py",
+    "clean_runs.py",
+    "facts.py",
+    "frames.py",
+    "pacing.py",
+    "whole_files.py",
+    *PACKED_ALONE,
+)
 LEFT_OUT = ("archive.py", *PACKED_ALONE)
 COMMENT_LINE = re.compile(rb"^ *#[^\r\n]*", re.MULTILINE)
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest

@@ -200,12 +200,28 @@ def _export_step(step: Step, config: SpaceConfig, weights: Weights, precision: P
         dtype = torch.float32 if fragment == STEM else torch.float16
     given = [torch.zeros(*value_shape(step.inputs[0], config), dtype=dtype) for _ in step.inputs]
     try:
-        return _export(module, given, ["a", "b"][: len(given)], "out")
+        exported = _export(module, given, ["a", "b"][: len(given)], "out")
     except Exception as error:  # whatever torch raises for what ONNX has no form for
         raise ConversionError(
             f"{fragment}: torch.onnx.export does not take it in {precision}: {reason_of(error)}; use other layers, or measure in "
             "TFLite"
         ) from error
+    if precision == "fp16" and (beyond := _infinities(exported)):
+        if beyond > _infinities(_export_step(step, config, weights, "fp32")):
+            raise ConversionError(
+                f"{fragment}: a constant in it is beyond 65504, the largest number of fp16; export fp32, or let it compute with smaller "
+                "constants"
+            )
+    return exported
+
+
+def _infinities(exported: onnx.ModelProto) -> int:
+    """Return how many infinities the constants of a graph hold: a few are meant, such as the padding before a maximum."""
+    values = [
+        attribute.t for node in exported.graph.node for attribute in node.attribute if attribute.HasField("t")
+    ]
+    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+    return sum(int(np.isinf(numpy_helper.to_array(one)).sum()) for one in values if one.data_type in floats)
 
 
 def _quantize(
@@ -299,4 +315,5 @@ def _names(exported: onnx.ModelProto, step: Step) -> dict[str, str]:
         prefix = step.output
     weights = {tensor.name: f"{prefix}.w{i}" for i, tensor in enumerate(exported.graph.initializer)}
     inner = (value for node in exported.graph.node for value in node.output)
-    return weights | {value: f"{prefix}.{i}" for i, value in enumerate(inner)}
+    left_out = {"": ""}  # an optional input, such as the minimum of a Clip
+    return weights | {value: f"{prefix}.{i}" for i, value in enumerate(inner)} | left_out

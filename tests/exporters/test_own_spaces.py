@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from factories.own_spaces import CANDIDATES, own_space, write_space
 from rigs.model_runs import random_image, run_model
 
 from exporters import ConversionError, FragmentLibrary, Weights, link
+from exporters import library as library_module
 from exporters.calibration import calibrate
 from exporters.conversion import convert_networks
 from exporters.expected_worker import expected_sums
@@ -231,3 +233,48 @@ def test_a_candidate_without_an_onnx_form_is_named(tmp_path: Path) -> None:
     said = r"site0\.ghost: torch\.onnx\.export does not take it in fp32: .*erfinv.*; use other layers"
     with pytest.raises(ConversionError, match=said):
         FragmentLibrary.open("onnx", cache_dir=tmp_path / "cache", config=space)
+
+
+CONSTANTS = """
+class Own(nn.Module):
+    def __init__(self, channels, factor):
+        super().__init__()
+        self.conv, self.factor = nn.Conv2d(channels, channels, 3, 1, 1), factor
+
+    def forward(self, x):
+        padded = nn.functional.pad(self.conv(x) * self.factor, (1, 1, 1, 1), value=float("-inf"))
+        return nn.functional.max_pool2d(padded, 3, 1).clamp(max=1.0)
+
+
+def own(i, o, s):
+    return Own(i, FACTOR)
+"""
+
+
+@pytest.mark.parametrize(
+    ("factor", "says"), [("1e6", r"site0\.own: a constant .* beyond 65504"), ("1e3", "")]
+)
+def test_a_constant_beyond_fp16_is_refused_and_an_infinity_that_is_meant_is_not(
+    tmp_path: Path, factor: str, says: str
+) -> None:
+    config = small_space(tmp_path, CONSTANTS.replace("FACTOR", factor), OWN_OR_SKIP)
+    with pytest.raises(ConversionError, match=says) if says else nullcontext():
+        library = FragmentLibrary.open("onnx", cache_dir=tmp_path, config=config, precision="fp16")
+        link(library.recipe(Architecture.parse("own", config)), library.part)  # a Clip without a minimum, too
+
+
+def test_a_users_modules_are_exported_anew_once_there_are_further_checks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_space(tmp_path, CONSTANTS.replace("FACTOR", "1e3"), OWN_OR_SKIP)
+    asked: list[int] = []
+    convert = library_module.convert_fragments
+    monkeypatch.setattr(
+        library_module,
+        "convert_fragments",
+        lambda fragments, *rest, **named: (asked.append(len(fragments)), convert(fragments, *rest, **named)),
+    )
+    for version, exported in ((1, 1), (1, 1), (2, 2)):
+        monkeypatch.setattr(library_module, "CHECKS_VERSION", version)
+        FragmentLibrary.open("onnx", cache_dir=tmp_path, config=config)
+        assert len(asked) == exported

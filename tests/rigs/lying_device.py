@@ -68,6 +68,7 @@ SAMPLE: dict[str, Any] = {
     "max_khz": {"0": 2000},
     "governors": {"0": "schedutil"},
     "over_current": {"oc1": 0},
+    "cooling": {"cpufreq-cpu0": 0},
     "temps_c": {"cpu": 40.5},
     "throttled": 0,
     "undervoltage": 0,

@@ -67,9 +67,7 @@ def imported_names(source: str, package: str) -> frozenset[str]:
     return imports_of(source, package).anywhere
 
 
-def _statements(
-    tree: ast.AST, is_late: bool, is_for_types: bool
-) -> Iterator[tuple[ast.AST, bool, bool]]:
+def _statements(tree: ast.AST, is_late: bool, is_for_types: bool) -> Iterator[tuple[ast.AST, bool, bool]]:
     """Yield the statements of a tree at any depth, and whether in a function, and for types: expressions hold none."""
     for child in ast.iter_child_nodes(tree):
         if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):

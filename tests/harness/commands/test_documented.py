@@ -133,10 +133,13 @@ def less(words: list[str], space_of_page: str = "") -> list[str]:
     if "--verify" in found:  # test_search_verify.py
         place = found.index("--verify")
         del found[place : place + 2]
+    if words[0] == "train" and "--epochs" not in words:
+        return [*found, "--epochs", "1"]
     if words[:2] == ["search", "compare"]:
         return [*found, "--seeds", "2"]
     if "blockwise" in words:
-        return [*found, "--finalists", "2", *(("--fit-networks", "4") if "donna" in words else ())]
+        epochs = () if "--fine-tune-epochs" in words else ("--fine-tune-epochs", "1")
+        return [*found, "--finalists", "2", *epochs, *(("--fit-networks", "4") if "donna" in words else ())]
     if words[0] != "measure" or "--sustained" in words:
         return found
     if "--until" in words:

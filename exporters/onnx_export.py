@@ -206,9 +206,8 @@ def _export_step(step: Step, config: SpaceConfig, weights: Weights, precision: P
             f"{fragment}: torch.onnx.export does not take it in {precision}: {reason_of(error)}; use other layers, or measure in "
             "TFLite"
         ) from error
-    if precision == "fp16" and _infinities(exported) > _infinities(
-        _export_step(step, config, weights, "fp32")
-    ):
+    beyond = _infinities(exported) if precision == "fp16" else 0
+    if beyond and beyond > _infinities(_export_step(step, config, weights, "fp32")):
         raise ConversionError(
             f"{fragment}: a constant in it is beyond 65504, the largest number of fp16; export fp32, or let it compute with "
             "smaller constants"

@@ -122,7 +122,7 @@ def write_trainings(folder: str | Path, trained: Sequence[Trained], *, replace: 
         path = folder / (names[part] + ".blox")
         if reason := _unfit(dataset):
             path = path.with_suffix(".csv")
-            notes.append(f"{path.name} is no .blox, which cannot hold it: {reason}")
+            notes.append(f"{path.name} is CSV, as .blox cannot hold its values: {reason}")
         write_dataset(path, dataset)
         paths.append(path)
     for path in there:

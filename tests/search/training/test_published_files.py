@@ -103,7 +103,7 @@ def test_other_numbers_of_images_go_to_csv_and_it_says_why(tmp_path: Path) -> No
     written = write_trainings(tmp_path, trained)
     assert [path.suffix for path in written.paths] == [".csv", ".csv", ".blox", ".blox"]
     assert len(written.notes) == 2
-    assert written.notes[0].startswith("blox-base-4.csv is no .blox, which cannot hold it: val_top1 = ")
+    assert written.notes[0].startswith("blox-base-4.csv is CSV, as .blox cannot hold its values: val_top1 = ")
     assert written.notes[0].endswith("of 5000 images")
     check_read(tmp_path, trained, MINI)
 

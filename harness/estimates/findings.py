@@ -121,8 +121,8 @@ DRIFT_P = 0.001  # so seldom chance: neighboring slices are not quite independen
 SEVERE_SHARE = 0.1  # of all slices
 WAITED_SHARE = 0.02  # of the time that a session timed
 # What a call of a runtime from Python takes of a run, as a share of the fixed piece of work: 0.29 us (ONNX Runtime) and 0.18 us
-# (TFLite) where that took 60 us, beside calls of the same libraries without their Python. LiteRT is called by ctypes:
-# one that does nothing takes 0.51 us, where the work takes 46 us.
+# (TFLite) where that took 60 us, beside calls of the same libraries without their Python. LiteRT's functions are called by
+# ctypes: one that does nothing takes 0.51 us, where the work takes 46 us.
 CALL_SHARE, CTYPES_SHARE = 0.005, 0.011
 GRADE_HALF_WIDTHS: dict[Grade, float] = {"A": 0.01, "B": 0.03, "C": 0.1}  # of the 95 % interval, at most
 # Beside another program, with processes that could not be had alone, ratios were wrong by up to this factor (docs/design.md).

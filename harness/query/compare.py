@@ -19,7 +19,7 @@ from harness.models.torch_models import saved_programs
 from harness.prediction.request import MeasureRequest
 from harness.prediction.space_prediction import space_of
 from harness.query.compare_files import Pair, compare_files
-from harness.query.compcheck_compared import PrecisionComparisons, compcheck_compared
+from harness.query.compare_precisions import PrecisionComparisons, compare_precisions
 from harness.query.requests import check_compared
 from harness.records import Configuration, Failure
 from harness.store import Store
@@ -248,7 +248,7 @@ def compare_any(
 ) -> NetworkComparisons | PrecisionComparisons:
     """Compare two networks or model files, or two precisions; options as for `compare`, fewer of them for precisions.
 
-    Raises: ConfigError as `compare` and `compcheck_compared`, and where only one of the two is a precision.
+    Raises: ConfigError as `compare` and `compare_precisions`, and where only one of the two is a precision.
     """
     if not check_compared(first, second, precision=precision, configuration=configuration):
         return compare(store, first, second, precision=precision, configuration=configuration, **options)
@@ -257,7 +257,7 @@ def compare_any(
         for name in ("device", "runtime", "threads", "batch", "space", "devices_file")
         if name in options
     }
-    return compcheck_compared(store, first, second, **kept)
+    return compare_precisions(store, first, second, **kept)
 
 
 def _two(first: str, second: str, config: SpaceConfig) -> tuple[Architecture, Architecture]:

@@ -206,12 +206,12 @@ def _export_step(step: Step, config: SpaceConfig, weights: Weights, precision: P
             f"{fragment}: torch.onnx.export does not take it in {precision}: {reason_of(error)}; use other layers, or measure in "
             "TFLite"
         ) from error
-    if precision == "fp16" and (beyond := _infinities(exported)):
-        if beyond > _infinities(_export_step(step, config, weights, "fp32")):
-            raise ConversionError(
-                f"{fragment}: a constant in it is beyond 65504, the largest number of fp16; export fp32, or let it compute with smaller "
-                "constants"
-            )
+    beyond = _infinities(exported) if precision == "fp16" else 0
+    if beyond and beyond > _infinities(_export_step(step, config, weights, "fp32")):
+        raise ConversionError(
+            f"{fragment}: a constant in it is beyond 65504, the largest number of fp16; export fp32, or let it compute with "
+            "smaller constants"
+        )
     return exported
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.devices.config import Device, parse_runtime, runtime_format
 from harness.devices.names import select_devices
 from harness.devices.runtimes import parse_cores
-from harness.errors import StoreError
+from harness.errors import Cancelled, StoreError
 from harness.estimates.latency import Latency, LatencyTable
 from harness.estimates.sustained import Sustained, sustained
 from harness.measurement.campaign import Outcome
@@ -28,6 +28,7 @@ from harness.models.names import (
     as_list,
     listed,
     select_models_and_segments,
+    some,
     space_meant,
     whole_number,
 )
@@ -71,14 +72,14 @@ def requested(
 
     Raises: ConfigError, also where `models` or `batch` names none.
     """
-    several_models = as_list(models)
+    called: tuple[str, ...] = ()
+    if isinstance(models, Mapping) and any(map(callable, models.values())):  # torch models by name
+        called, models = tuple(models), tuple(models.values())
+    several_models = some("models", models)
     config = space_meant(several_models, space)
     every = listed(several_models, config)
-    batches = [str(one) for one in listed(batch)]
-    for name, given in (("models", every), ("batch", batches)):
-        if not given:
-            raise ConfigError(f"{name} = []: name one or several, or leave it out")
-    with saved_programs(every, inputs) as (names, values):
+    batches = [str(one) for one in listed(some("batch", batch))]
+    with saved_programs(every, inputs, called) as (names, values):
         yield MeasureRequest(
             devices=devices,
             models=names,
@@ -267,8 +268,9 @@ def measure(
     in `devices_file`, by default devices.toml; or several of these, which are measured at once. models: `all`,
     `sample:N[@SEED]`, `design:K[@SEED]`, an architecture (a text or a `space.Architecture`), hash or index, `file:PATH`, or
     `segments`, and model files
-    (.onnx, .tflite, .pt2, wildcards, folders of such), torch modules and exported programs, one or several. space: that of the
-    architectures, blox where there are none. A module runs on the tensors of `inputs`, in its evaluation mode.
+    (.onnx, .tflite, .pt2, wildcards, folders of such), torch modules and exported programs, one or several; torch's
+    also by names of your own, {"wide": module, ...}, which are their classes' otherwise. space: that of the architectures, blox
+    where there are none. A module runs on the tensors of `inputs`, in its evaluation mode.
     Of files: `shapes` of the inputs that they leave free, by name,
     `inputs`, an .npz file of values, `expect`, an .npz file of the right outputs (else the file's own run on this machine tells
     them), the `signature` of TFLite files, and the file that they are timed beside, a `reference`. What is stored already is not
@@ -281,7 +283,8 @@ def measure(
 
     A network that failed has no row; its failure is in the table's `failures`, and in the store.
     Raises: ConfigError when what is asked for does not fit; DeviceError and others when a campaign had to be given up: the other
-    devices are measured to their end, and all that was measured is stored.
+    devices are measured to their end, and all that was measured is stored. After Ctrl-C, a KeyboardInterrupt, the same call
+    goes on from there.
 
     >>> table = measure(device, "conv/conv/conv", store=store, runtimes=["onnxruntime"], level="quick", sessions=1)
     >>> for row in table:
@@ -321,8 +324,14 @@ def measure_requested(
 
 
 def raise_first(outcomes: Sequence[Outcome]) -> None:
-    """Raise what ended the first of some campaigns that were given up, with the others in its notes."""
+    """Raise what ended the first of some campaigns that were given up, with the others in its notes.
+
+    What Ctrl-C ended is a KeyboardInterrupt again: a caller that goes on after a HarnessError does not go on after that.
+    """
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+    for error in errors:
+        if isinstance(error, Cancelled):
+            raise KeyboardInterrupt(str(error)) from error
     for other in errors[1:]:
         errors[0].add_note(f"and {other}")
     if errors:

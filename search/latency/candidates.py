@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -74,19 +74,19 @@ class CandidatePredictor:
 def fit_macs(training: Training) -> FittedLatency:
     """Fit a line through MACs: neither slope nor intercept is below 0."""
     macs = all_macs(training.known.config).astype(np.float64)
-    return line(training, lambda places: macs[places])
+    return line(training, partial(np.take, macs))
 
 
 def fit_sum(training: Training) -> FittedLatency:
     """Take the sum of the measured parts as it is."""
     parts_sum = _present(training.known.parts_sum)
-    return FittedLatency(point=lambda indices: parts_sum[indices])
+    return FittedLatency(point=partial(np.take, parts_sum))
 
 
 def fit_affine(training: Training) -> FittedLatency:
     """Fit a line through the sum of the measured parts: see `origin_of` for how low it may begin."""
     parts_sum = _present(training.known.parts_sum)
-    return line(training, lambda places: parts_sum[places], origin_of(float(parts_sum.min())))
+    return line(training, partial(np.take, parts_sum), origin_of(float(parts_sum.min())))
 
 
 def fit_structured(training: Training) -> FittedLatency:
@@ -176,10 +176,20 @@ def line(training: Training, x: Callable[[IndexArray], FloatArray], origin: floa
     rows = np.column_stack([seen, np.ones(len(seen))]) * (np.sqrt(training.weights) / ratios)[:, None]
     covariance = np.asarray(np.linalg.pinv(rows.T @ rows), dtype=np.float64)
     return FittedLatency(
-        point=lambda places: intercept + slope * (x(places) - origin),
-        columns=lambda places: np.column_stack([x(places) - origin, np.ones(len(places))]),
+        point=partial(_on_line, x, origin, slope, intercept),
+        columns=partial(_line_columns, x, origin),
         covariance=covariance,
     )
+
+
+def _on_line(
+    x: Callable[[IndexArray], FloatArray], origin: float, slope: float, intercept: float, places: IndexArray
+) -> FloatArray:
+    return intercept + slope * (x(places) - origin)
+
+
+def _line_columns(x: Callable[[IndexArray], FloatArray], origin: float, places: IndexArray) -> FloatArray:
+    return np.column_stack([x(places) - origin, np.ones(len(places))])
 
 
 def origin_of(least_sum: float) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -166,7 +166,7 @@ def fit_parts(
         point=Linear(
             config=config, constant=float(constant), blocks=blocks, floor=float(constant), borders=together
         ),
-        columns=lambda places: feature_rows(config, places),
+        columns=partial(feature_rows, config),
         covariance=level**2 * solved.covariance[:count, :count],
     )
 
@@ -179,19 +179,14 @@ def fit_corrected(
     The cost of an op differs between two configurations by some share of it. So a feature may differ by as much as its effect
     within the guess, but at least by the typical effect: an op that is free on one device may be expensive on another.
     """
-    table, stages = block_features(config), np.arange(config.stages)
+    table = block_features(config)
     is_there = available(config)  # (stages, B)
     sizes = feature_sizes(table, guess.blocks, is_there)  # (stages, F)
     # (stages, B): the part of the guess that features do not explain.
     leftover = guess.blocks - sizes @ table.T
     leftover = leftover - _means(leftover, is_there)
 
-    def columns(places: IndexArray) -> FloatArray:
-        beside = leftover[stages, block_indices(config, places)].sum(axis=1)
-        if guess.rest is not None:
-            beside = beside + guess.rest[places]
-        return np.hstack([feature_rows(config, places), beside[:, None]])
-
+    columns = partial(_guess_columns, config, leftover, guess.rest)
     level = float(np.exp(np.log(ratios).mean()))
     solved = solve((level / ratios)[:, None] * columns(indices), weights, guess_penalty(config, table, sizes))
     constant, slope = level * solved.theta[0], level * solved.theta[-1]
@@ -205,6 +200,16 @@ def fit_corrected(
         floor=float(constant),
     )
     return FittedLatency(point=point, columns=columns, covariance=level**2 * solved.covariance)
+
+
+def _guess_columns(
+    config: SpaceConfig, leftover: FloatArray, rest: FloatArray | None, places: IndexArray
+) -> FloatArray:
+    """Return the features of networks, and what of a guess they do not explain."""
+    beside = leftover[np.arange(config.stages), block_indices(config, places)].sum(axis=1)
+    if rest is not None:
+        beside = beside + rest[places]
+    return np.hstack([feature_rows(config, places), beside[:, None]])
 
 
 @lru_cache(maxsize=64)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from search.statistics import finite
@@ -10,7 +12,7 @@ from search.table.constraints import Constraint
 from search.table.pareto import Front
 from space.accuracies import Accuracies
 
-Row = dict[str, object]
+Row = dict[str, Any]  # plain values, whose kinds the column's name tells
 
 
 def network_columns(table: NetworkTable) -> list[str]:

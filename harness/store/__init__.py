@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import sqlalchemy as sa
 
@@ -107,6 +109,19 @@ def _warn(text: str) -> None:
     warnings.warn(text, stacklevel=3)
 
 
+_open: weakref.WeakSet[Store] = weakref.WeakSet()
+
+
+def _part_from_parent() -> None:
+    """Have the stores of a forked process open connections of their own: SQLite's must not be used on both sides."""
+    for store in _open:
+        if store.engine.url.database not in (None, "", ":memory:"):
+            store.engine.dispose(close=False)
+
+
+os.register_at_fork(after_in_child=_part_from_parent)
+
+
 class Store:
     """An open store. Safe to use from several threads; each call is one transaction.
 
@@ -120,6 +135,7 @@ class Store:
         Raises: StoreError when it cannot be opened, is no store of harness, or was written by a newer version.
         """
         self._database = open_to_read(url) if read_only else open_to_write(url)
+        _open.add(self)
         self._engine = self._database.engine
         self._read_only, self._log = read_only, log
         self.unreadable: dict[str, str] = {}
@@ -142,6 +158,11 @@ class Store:
 
     def __repr__(self) -> str:
         return f"<Store {self.name}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise ConfigError(
+            f"store {self.name}: is open in this process; have each process open it by harness.open_store"
+        )
 
     def __enter__(self) -> Store:
         return self

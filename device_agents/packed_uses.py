@@ -110,17 +110,12 @@ def choose_uses(job: dict[str, Any], hello: Answer) -> list[Use]:
         )
     run = {use.group["format"] for use in uses}
     for group in job["groups"]:
-        if "shorter" in group and group["format"] not in run:
+        kind = group["format"]
+        if "shorter" in group and kind not in run:
+            fitting = ", ".join(name for name, one in job["formats"].items() if one == kind)
             raise Stop(
                 "this Python (%s) has no runtime for %s, a .%s file%s; install one of %s there, or start the job with the Python "
-                "that has it"
-                % (
-                    sys.executable,
-                    group["models"][0]["architecture"],
-                    group["format"],
-                    broken,
-                    ", ".join(name for name, one in job["formats"].items() if one == group["format"]),
-                )
+                "that has it" % (sys.executable, group["models"][0]["architecture"], kind, broken, fitting)
             )
     return uses
 

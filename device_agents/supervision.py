@@ -119,17 +119,10 @@ class Supervision:
                     last_beat_s = now_s
                 self._take_samples(now_s)
                 guard.look(now_s, self._phase)
-                due_s = min(
-                    *(
-                        last_sign_s + self.silence_s,
-                        last_beat_s + HEARTBEAT_S,
-                        self.sampler.due_s,
-                        guard.due_s,
-                    ),
-                    float("inf") if self.meter is None else self.meter.due_s,
-                )
-                wait_s = due_s - now_s
-                for key, _ in selector.select(max(0.0, wait_s)):
+                due_s = float("inf") if self.meter is None else self.meter.due_s
+                due_s = min(due_s, self.sampler.due_s, guard.due_s)
+                due_s = min(due_s, last_sign_s + self.silence_s, last_beat_s + HEARTBEAT_S)
+                for key, _ in selector.select(max(0.0, due_s - now_s)):
                     if key.fd == worker.fd:
                         self._read_worker(worker)
                         last_sign_s = time.monotonic()
@@ -202,27 +195,20 @@ class Supervision:
         )
 
     def _death(self, returncode: int, oom_kills: int | None) -> Refusal:
+        phase = self._phase
         if returncode >= 0:
-            message = "the worker ended with status %d in phase %r without an answer" % (
-                returncode,
-                self._phase,
-            )
-            return Refusal("worker-error", message, phase=self._phase)
-        name = signal_name(-returncode)
-        message = "the worker was ended by %s in phase %r" % (name, self._phase)
+            message = "the worker ended with status %d in phase %r without an answer"
+            return Refusal("worker-error", message % (returncode, phase), phase=phase)
+        name, why = signal_name(-returncode), ""
         if name == "SIGKILL":
+            why = "; when memory runs out the kernel ends a process like this"
             now = self.probes.oom_kills()
             if oom_kills is not None and now is not None and now > oom_kills:
-                message += (
-                    "; the kernel ran out of memory and ended a process meanwhile: use a smaller network"
-                )
-            else:
-                message += "; when memory runs out the kernel ends a process like this"
+                why = "; the kernel ran out of memory and ended a process meanwhile: use a smaller network"
         elif self._is_accelerated:
-            message += (
-                "; an accelerator's library may end its process like this where it finds no memory there"
-            )
-        return Refusal("worker-killed", message, signal=name, phase=self._phase)
+            why = "; an accelerator's library may end its process like this where it finds no memory there"
+        message = "the worker was ended by %s in phase %r%s" % (name, phase, why)
+        return Refusal("worker-killed", message, signal=name, phase=phase)
 
     def _with_context(self, refusal: Refusal) -> Refusal:
         """Add which network it was, and the end of what the worker printed."""

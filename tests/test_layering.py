@@ -96,6 +96,7 @@ DOORS: dict[str, tuple[str, ...]] = {
         *(
             "device_agents.archive",
             "device_agents.block_plans",
+            "device_agents.facts",
             "device_agents.gauges",
             "device_agents.names",
         ),

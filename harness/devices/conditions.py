@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from device_agents.facts import CLOCK_CAPS, clock_caps
-from harness.records import BlockRun, SessionRecord
+from device_agents.runtimes import uses_accelerator
+from harness.records import BlockRun, Configuration, SessionRecord
 from space.text import counted
 
 # android.os.PowerManager, THERMAL_STATUS_NONE to THERMAL_STATUS_SHUTDOWN; from light on the system may hold back.
@@ -158,6 +159,17 @@ def gpu_is_watched(run: SessionRecord) -> bool:
     told = [sample["gpu_programs"] for sample in run.samples if "gpu_programs" in sample]
     is_blind = run.configuration.uses_cuda and told and not any(map(_integer, told))
     return not is_blind and any("programs" in gpu for gpu in _used(run.conditions_before))
+
+
+def may_be_shared(configuration: Configuration) -> bool:
+    """Return whether other programs may compute beside a session, where no core shows it.
+
+    Not on an Edge TPU, which its driver gives to one process alone, nor where OpenVINO is left on the CPU, its default.
+    """
+    name, options = configuration.provider.lower(), configuration.provider_options.lower().split()
+    devices = [option for option in options if option.startswith("device_type=")]
+    is_on_cpu = name.startswith("openvino") and devices in ([], ["device_type=cpu"])
+    return uses_accelerator(name) and not is_on_cpu and not name.startswith("edgetpu")
 
 
 def gpu_was_idle(run: SessionRecord) -> bool:

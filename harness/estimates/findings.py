@@ -13,13 +13,13 @@ from math import inf
 from statistics import fmean, median
 from typing import Literal
 
-from device_agents.runtimes import uses_accelerator
 from harness.devices.conditions import (
     ANY_THROTTLING,
     earlier_throttling,
     gpu_is_watched,
     gpu_was_idle,
     marked_slices,
+    may_be_shared,
     number,
     others_on_gpu,
     session_signs,
@@ -68,7 +68,7 @@ from harness.estimates.reference import (
     session_pace_ns,
 )
 from harness.estimates.series import drift_of, severe_outliers, two_modes
-from harness.records import Configuration, ReferenceLatency, SessionRecord
+from harness.records import ReferenceLatency, SessionRecord
 from space.statistics import normal
 from space.text import counted
 
@@ -508,7 +508,7 @@ def _gpu_shared(sessions: Sequence[SessionRecord]) -> Finding | None:
 
 
 def _gpu_unseen(sessions: Sequence[SessionRecord]) -> Finding | None:
-    unseen = [one for one in sessions if _may_be_shared(one.configuration) and not gpu_is_watched(one)]
+    unseen = [one for one in sessions if may_be_shared(one.configuration) and not gpu_is_watched(one)]
     if not unseen:
         return None
     was_idle = all(map(gpu_was_idle, unseen))
@@ -520,17 +520,6 @@ def _gpu_unseen(sessions: Sequence[SessionRecord]) -> Finding | None:
         remedy=f"see that nothing else uses it, in a container by the host's process ids (docker --pid=host); then {_FRESH}",
         cap="B" if was_idle else "C",
     )
-
-
-def _may_be_shared(configuration: Configuration) -> bool:
-    """Return whether other programs may compute beside a session, where no core shows it.
-
-    Not on an Edge TPU, which its driver gives to one process alone, nor where OpenVINO is left on the CPU, its default.
-    """
-    name, options = configuration.provider.lower(), configuration.provider_options.lower().split()
-    devices = [option for option in options if option.startswith("device_type=")]
-    is_on_cpu = name.startswith("openvino") and devices in ([], ["device_type=cpu"])
-    return uses_accelerator(name) and not is_on_cpu and not name.startswith("edgetpu")
 
 
 def _waited(sessions: Sequence[SessionRecord]) -> Finding | None:

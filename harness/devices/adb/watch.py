@@ -288,7 +288,7 @@ def look_at_phone(adb: Adb) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def slow_conditions(adb: Adb) -> dict[str, Any]:
-    """Return what a phone's shell tells of its battery, its screen and battery saver. Raises: LinkError."""
+    """Return the battery, the screen and battery saver of a phone, as far as its shell tells them. Raises: LinkError."""
     said = adb.shell(["sh", "-c", _SLOW + _END]).stdout.decode("utf-8", "replace")
     return _heeded(parse_told(said)[0])
 

@@ -46,11 +46,13 @@ def test_a_free_shape_runs_as_given_and_its_output_is_the_scripts() -> None:
     )
 
 
-def test_of_a_batch_every_image_is_told_in_groups() -> None:
-    model, shape = dense(("n", 8)), [14, 8]
+@pytest.mark.parametrize(("batch", "together"), [(14, 1), (64, 1), (126, 2)])
+def test_of_a_batch_every_image_is_told_in_groups(batch: int, together: int) -> None:
+    model, shape = dense(("n", 8)), [batch, 8]
     expected = own(model, {"x": fixed_input(shape, "float32", "NCHW")})
-    told = loaded(model, Inputs({"x": shape}, batch=14)).output()
-    groups = [expected[:1], *(expected[begin : begin + 2] for begin in range(1, 13, 2)), expected[13:]]
+    told = loaded(model, Inputs({"x": shape}, batch=batch)).output()
+    between = (expected[begin : begin + together] for begin in range(1, batch - 1, together))
+    groups = [expected[:1], *between, expected[batch - 1 :]]
     right = [value for group in groups for value in output_sums(group.reshape(-1).tolist())]
     assert told == pytest.approx(right, rel=1e-5)
 

@@ -27,7 +27,7 @@ SLOW_SHARE = 0.25  # as of sessions (harness.estimates.reference): boosted clock
 
 
 class Probe(NamedTuple):
-    """A core for a short time: the share that a process waited for it, or `why` that is not known; its pace, else infinite."""
+    """Probe of a core: the share of a short time that a process waited for it, or `why` that is not known; its pace, else infinite."""
 
     waited: float | None
     why: str = ""

@@ -72,7 +72,7 @@ def test_measured_rows_hold_what_is_stored_and_the_others_an_interval(
         if source == "measured"
     }
     assert measured == rows.keys()
-    names = ("graph_hash", "latency_s", "low_s", "high_s", "source", "grade", "sessions")
+    names = ("graph_hash", "latency_s", "low_s", "high_s", "source", "grade", "sessions", "supported")
     assert tuple(columns) == names
     for key, latency_s, low_s, high_s, source, grade, sessions in zip(*columns.values(), strict=True):
         assert low_s <= latency_s <= high_s

@@ -27,7 +27,7 @@ SLOW_SHARE = 0.25  # as of sessions (harness.estimates.reference): boosted clock
 
 
 class Probe(NamedTuple):
-    """Probe of a core: the share of a short time that a process waited for it, or `why` it is not known; its pace, else inf."""
+    """Share of a short time that a process waited for a core, or `why` that is not known; its pace there, else infinite."""
 
     waited: float | None
     why: str = ""
@@ -70,7 +70,7 @@ def lost_shares(probes: dict[int, Probe], clusters: list[list[int]]) -> dict[int
 
 
 def probe_each(cores: list[int], request: str | None, seconds: float = SECONDS) -> dict[int, Probe]:
-    """Return what a process on each core found; all cores at once."""
+    """Return the findings of a process on each core; all cores at once."""
     children: dict[int, Forked] = {}
     found: dict[int, Probe] = {}
     try:
@@ -100,7 +100,7 @@ def probe_each(cores: list[int], request: str | None, seconds: float = SECONDS) 
 
 
 def read_answer(answer: str | None) -> Probe:
-    """Return what a child found: one that got no turn in the whole time waited for all of it."""
+    """Return a child's findings: one that got no turn in the whole time waited for all of it."""
     if answer is None:
         return Probe(1.0)
     if answer.startswith(REFUSED):

@@ -74,7 +74,10 @@ def test_measured_rows_hold_what_is_stored_and_the_others_an_interval(
     assert measured == rows.keys()
     names = ("graph_hash", "latency_s", "low_s", "high_s", "source", "grade", "sessions", "supported")
     assert tuple(columns) == names
-    for key, latency_s, low_s, high_s, source, grade, sessions in zip(*columns.values(), strict=True):
+    for key, latency_s, low_s, high_s, source, grade, sessions, supported in zip(
+        *columns.values(), strict=True
+    ):
+        assert supported or source == "predicted"
         assert low_s <= latency_s <= high_s
         if source == "measured":
             row = rows[key]

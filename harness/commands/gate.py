@@ -94,7 +94,8 @@ def gate(
     given = of_files.given()
     from harness.output.gate import print_answer
     from harness.output.progress import ProgressView
-    from harness.query.gate import DeviceTiming, run_gate
+    from harness.query.gate import run_gate
+    from harness.query.gate_changes import DeviceTiming
 
     with make_store(store_url) as store, ProgressView(quiet=is_quiet(json_output)) as view:
         timing = DeviceTiming(

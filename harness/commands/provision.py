@@ -36,9 +36,8 @@ def provision(
     The device's system, and the Python that devices.toml names, stay as they are. A second run changes nothing.
     """
     from harness.devices.provision import provision_device
-    from harness.output.devices import DoctorSteps
+    from harness.output.devices import DoctorSteps, print_provisioned
     from harness.output.heartbeat import speaking
-    from harness.output.provision import print_provisioned
 
     steps = DoctorSteps()
     with speaking(steps.due):

@@ -12,7 +12,7 @@ from harness.output.layout import PrintedTable
 from harness.output.plots.pictures import check_libraries, check_pictures, write_picture
 from harness.output.plots.regret import regret_picture
 from harness.output.plots.regret_page import regret_html
-from harness.output.search_document import accuracy_document
+from harness.output.search_text import accuracy_document
 from harness.output.tables import print_json, print_table
 from harness.output.terminal import echo
 from harness.prediction.provenance import provenance_document

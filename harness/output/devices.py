@@ -1,4 +1,4 @@
-"""Devices and what a doctor finds on them, as text and JSON."""
+"""Devices, what a doctor finds on them, and what was installed there, as text and JSON."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from space.text import counted, duration
 if TYPE_CHECKING:
     from harness.devices.config import Device
     from harness.devices.doctor import Check
+    from harness.devices.provision import Provisioned
 
 
 FIRST_S = 3.0  # a device that takes longer is named
@@ -128,6 +129,20 @@ def _print_summary(every: Mapping[str, Sequence[Check]]) -> None:
     echo(f"{counted(len(every), 'device')}: {', '.join(kinds)}")
     for name, failed in failing.items():
         print_checks(name, failed)
+
+
+def print_provisioned(found: Provisioned, *, json_output: bool) -> None:
+    """Print what was done, what was left out and why, and the trials of the runtimes."""
+    if json_output:
+        print_json(found.to_json())
+        return
+    for note in found.notes:
+        echo(f"{note}; so another way was taken")
+    echo(f"{found.device}: {found.sentence()}")
+    for runtime, reason in found.left_out.items():
+        echo(f"{found.device}: {runtime} is left out: {reason}")
+    if found.checks:
+        print_checks(found.device, found.checks)
 
 
 def print_checks(name: str, checks: Sequence[Check]) -> None:

@@ -1,4 +1,4 @@
-"""A search's answer as text; synthetic values are always marked so."""
+"""A search's answer as text and plain values; synthetic values are always marked so, in keys, too."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 
 from harness.output.campaigns import print_outcome
 from harness.output.layout import PrintedTable
-from harness.output.search_document import answer_document
 from harness.output.tables import ms_text, print_json, print_table, write_csv
 from harness.output.terminal import echo
-from harness.query.rows import network_row, source_of
+from harness.prediction.provenance import provenance_document
+from harness.query.rows import front_document, limit_row, network_row, source_of
 from search.table.answers import accuracy_reach, by_estimate_alone, ties
-from search.table.constraints import amount_text, split_subject
+from search.table.constraints import allowed, amount_text, split_subject
 from space import Architecture
 from space.text import counted
 
 if TYPE_CHECKING:
-    from harness.query.answer import SearchAnswer
+    from harness.query.answer import ParetoFront, SearchAnswer
     from harness.query.run import SearchResult
     from search.table import Cost, NetworkTable
     from search.table.answers import Answer
@@ -46,6 +46,61 @@ def print_search(
         rows = [network_row(table, index) for index in answer.answer.ranked.tolist()]
         write_csv(output, rows, list(rows[0]))
         echo(f"{output}: {counted(len(rows), 'network')}", err=True)
+
+
+def answer_document(found: SearchAnswer, front: ParetoFront | None, top: int) -> dict[str, object]:
+    """Return the answer as plain values; accuracies in percent, latencies in ms, sizes in bytes."""
+    table, accuracy = found.table.table, found.table.table.accuracy
+    answer, trace, verified = found.answer, found.trace, found.verified
+    tied = ties(accuracy, found.indices)
+    return {
+        "accuracy": accuracy_document(accuracy),
+        "costs": {name: {"unit": cost.unit, "title": cost.title} for name, cost in table.costs.items()},
+        **provenance_document(found.table.provenance),
+        "notes": list(found.table.notes),
+        "constraints": [
+            limit_row(standing.constraint, confident=answer.confident)
+            | {
+                "met": standing.met,
+                "broken": standing.broken,
+                "unknown": standing.unknown,
+                "doubtful": standing.doubtful,
+            }
+            for standing in answer.standings
+        ],
+        "networks_within_limits": int(allowed(table, answer.constraints, confident=answer.confident).sum()),
+        "method": None
+        if trace is None
+        else {
+            "name": trace.method,
+            "seed": trace.seed,
+            "look_ups": len(trace.indices),
+            "seconds": trace.seconds,
+        },
+        "verified": None if verified is None else sorted(verified),
+        "first_by_estimate_alone": [
+            str(one)
+            for place in found.indices[:1].tolist()
+            for one in by_estimate_alone(table, answer, place)
+        ],
+        "networks": [
+            row | {"ties_with_best": one} for row, one in zip(found[:top], tied[:top].tolist(), strict=True)
+        ],
+        "front": None if front is None else front_document(front.table.table, front.front),
+    }
+
+
+def accuracy_document(accuracy: Accuracies) -> dict[str, object]:
+    """Return the kind and origin of accuracies as plain values."""
+    return {
+        "label": accuracy.label,
+        "synthetic": accuracy.synthetic,
+        "metric": accuracy.metric,
+        "epoch": accuracy.epoch,
+        "seeds": list(accuracy.seeds),
+        "seed_sd": accuracy.seed_sd,
+        "origin": list(accuracy.origin),
+    }
 
 
 def _print_answer(found: SearchAnswer, top: int, wide: bool) -> None:

@@ -84,7 +84,7 @@ def load(source: AccuracySource, config: SpaceConfig) -> list[Accuracies]:
 
     Raises: ConfigError when none was named, or a file cannot be used.
     """
-    if source.content is None:
+    if not source.paths:
         check_there(source.paths)
     if any(SYNTHETIC_SOURCE.fullmatch(path) for path in source.paths):
         found = [_synthetic(source, config)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import overload
@@ -11,7 +12,7 @@ import numpy as np
 from harness.dataframe import Tabular
 from harness.prediction.provenance import Provenance
 from harness.query.join import SearchTable
-from harness.query.rows import Row, network_columns, rows_at
+from harness.query.rows import Row, network_columns, network_row
 from search.methods.method import Trace
 from search.table import Cost
 from search.table.answers import Answer
@@ -21,20 +22,20 @@ from space import Architecture, SpaceConfig
 from space.indexing import IndexArray
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class ParetoFront(Tabular, Sequence[Row]):
-    """Non-dominated networks within the limits, cheapest first, each a row as in a `SearchAnswer`."""
+class _Networks(Tabular, Sequence[Row]):
+    """Some networks of a table, each a row of plain values."""
+
+    __slots__ = ()
 
     table: SearchTable
-    front: Front
 
     @property
-    def hypervolume(self) -> float:
-        """The dominated share of the box between the best and the worst values of all networks within the limits."""
-        return self.front.hypervolume
+    @abstractmethod
+    def indices(self) -> IndexArray:
+        """The canonical index of each row's network."""
 
     def __len__(self) -> int:
-        return len(self.front.indices)
+        return len(self.indices)
 
     @overload
     def __getitem__(self, index: int) -> Row: ...
@@ -43,7 +44,10 @@ class ParetoFront(Tabular, Sequence[Row]):
     def __getitem__(self, index: slice) -> list[Row]: ...
 
     def __getitem__(self, index: int | slice) -> Row | list[Row]:
-        return rows_at(self.table.table, self.front.indices, index)
+        table = self.table.table
+        if isinstance(index, slice):
+            return [network_row(table, one) for one in self.indices[index].tolist()]
+        return network_row(table, int(self.indices[index]))
 
     def to_records(self) -> tuple[list[Row], Sequence[str]]:
         """Return the rows, and the columns, those of `harness search --output`."""
@@ -54,7 +58,24 @@ class ParetoFront(Tabular, Sequence[Row]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class SearchAnswer(Tabular, Sequence[Row]):
+class ParetoFront(_Networks):
+    """Non-dominated networks within the limits, cheapest first, each a row as in a `SearchAnswer`."""
+
+    table: SearchTable
+    front: Front
+
+    @property
+    def hypervolume(self) -> float:
+        """The dominated share of the box between the best and the worst values of all networks within the limits."""
+        return self.front.hypervolume
+
+    @property
+    def indices(self) -> IndexArray:
+        return self.front.indices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class SearchAnswer(_Networks):
     """Networks within the limits, most accurate first, each a row: accuracies in percent, latencies in ms, sizes in bytes.
 
     `trace`: the evaluations of a method that evaluates only some networks. `verified`: canonical indices of the networks measured
@@ -105,18 +126,6 @@ class SearchAnswer(Tabular, Sequence[Row]):
         """The most accurate network within the limits."""
         return Architecture.from_index(int(self.indices[0]), self.table.table.config)
 
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    @overload
-    def __getitem__(self, index: int) -> Row: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Row]: ...
-
-    def __getitem__(self, index: int | slice) -> Row | list[Row]:
-        return rows_at(self.table.table, self.indices, index)
-
     def front(self, costs: str | Sequence[str]) -> ParetoFront:
         """Return the Pareto front over accuracy and one or several of the table's costs, of all networks within the limits.
 
@@ -129,10 +138,3 @@ class SearchAnswer(Tabular, Sequence[Row]):
             mask &= np.isin(np.arange(len(mask)), self.trace.indices)
         named = [costs] if isinstance(costs, str) else costs
         return ParetoFront(table=self.table, front=pareto_front(table, named, mask))
-
-    def to_records(self) -> tuple[list[Row], Sequence[str]]:
-        """Return the rows, and the columns, those of `harness search --output`."""
-        return self[:], network_columns(self.table.table)
-
-    def head(self, count: int) -> tuple[list[Row], int]:
-        return self[:count], len(self)

@@ -8,17 +8,17 @@ from pathlib import Path
 
 from harness.prediction.bench_files import file_latency, latency_files
 from harness.prediction.fresh_costs import TITLES, measured_costs, space_costs, stored_energies
-from harness.prediction.provenance import Provenance, provenance_of
-from harness.prediction.space_latencies import SpaceLatencies, of_equals
+from harness.prediction.provenance import Provenance
+from harness.prediction.space_latencies import of_equals
 from harness.prediction.space_prediction import SpaceTable, check_enough, measured_networks, space_of
-from harness.query.latencies import LatencySource, stored_latency
+from harness.query.latencies import LatencySource, measured_column, stored_latency
 from harness.query.properties import property_cost, size_precision
 from harness.records import Configuration
 from harness.store import Store
-from harness.store.configurations import find_configuration, measure_command, title_of
+from harness.store.configurations import find_configuration, measure_command
 from search.latency.model_selection import COVERAGE as PREDICTED_COVERAGE
 from search.table import Cost
-from search.table.constraints import FRESH, PROPERTIES, split_subject
+from search.table.constraints import PROPERTIES, split_subject
 from space import SpaceConfig, is_enumerable
 from space.errors import ConfigError
 from space.hash_table import first_equals
@@ -143,32 +143,14 @@ def fresh_cost(
     found = space_costs(
         measured, fresh, config, coverage=coverage, measured_only=latencies.measured_only, log=log
     )
-    return _fresh_column(name, configuration, found, coverage, f"{TITLES[fresh]} {measured.what}")
+    return measured_column(name, f"{TITLES[fresh]} {measured.what}", configuration, found, coverage)
 
 
 def table_cost(table: SpaceTable, name: str) -> tuple[Cost, Provenance]:
     """Return one of the `costs` of a table of predictions, DEVICE:COST by name, as `fresh_cost` does."""
     fresh = split_subject(name)[1]
-    return _fresh_column(
-        name, table.measured.configuration, table.costs[fresh], PREDICTED_COVERAGE, TITLES[fresh]
-    )
-
-
-def _fresh_column(
-    name: str, configuration: Configuration, found: SpaceLatencies, coverage: float, what: str
-) -> tuple[Cost, Provenance]:
-    cost = Cost(
-        name=name,
-        unit=FRESH[split_subject(name)[1]],
-        title=f"{what} on {title_of(configuration)}",
-        values=found.values,
-        low=found.low,
-        high=found.high,
-        coverage=coverage,
-        measured=found.measured,
-        supported=found.supported,
-    )
-    return cost, provenance_of(configuration, found.about)
+    configuration = table.measured.configuration
+    return measured_column(name, TITLES[fresh], configuration, table.costs[fresh], PREDICTED_COVERAGE)
 
 
 def _nothing(store: Store, name: str, fresh: str, configuration: Configuration) -> str:

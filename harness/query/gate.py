@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from harness.devices.destination import LOCAL
-from harness.devices.names import select_devices
-from harness.estimates.latency import LatencyTable
-from harness.models.file_names import GivenInputs, find_files
+from harness.models.file_names import find_files
 from harness.models.files import FileModel, open_files
-from harness.prediction.measure import measure_requested
-from harness.prediction.request import MeasureRequest
-from harness.query.compare_files import compare_files
 from harness.query.gate_baseline import (
     Baseline,
     KeptFile,
@@ -24,9 +18,9 @@ from harness.query.gate_baseline import (
     save_baseline,
 )
 from harness.query.gate_changes import (
+    DeviceTiming,
     FileChange,
     Interval,
-    Timing,
     Way,
     fresh_runs,
     latency_changes,
@@ -35,7 +29,6 @@ from harness.query.gate_changes import (
     why_not_measured,
 )
 from harness.query.requests import DEFAULT_RULE, GateRequest, Metric, Rule
-from harness.store import Store
 from space.atomic_files import check_output_file
 
 Outcome = Literal["pass", "fail", "not judged"]
@@ -120,59 +113,7 @@ class WrittenBaseline:
         return {"path": self.path, "baseline": kept, "not_measured": dict(self.not_measured)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceTiming:
-    """Timing on a device, kept in a store; what is stored already is not measured again, unless `fresh`. As for `measure`."""
-
-    store: Store
-    device: str = LOCAL
-    runtime: str = ""
-    threads: int | None = None
-    batch: int = 1
-    level: str = "screen"
-    sessions: int | None = None
-    fresh: bool = False
-    inputs: GivenInputs = field(default_factory=GivenInputs)
-    devices_file: str | Path | None = None
-    log: Callable[[str], None] = lambda line: None
-
-    def measure(self, files: Sequence[FileModel], references: Mapping[str, str]) -> LatencyTable:
-        """Time each file beside the built-in reference that is named for its key, else beside one of like duration."""
-        return measure_requested(self._request(files, beside=references), self.store, self.log)
-
-    def weigh(self, files: Sequence[FileModel]) -> LatencyTable:
-        """Measure the peak memory of each file in fresh workers: the rows' `fresh`."""
-        request = replace(self._request(files), level="quick", sessions=1, memory=True)
-        return measure_requested(request, self.store, self.log)
-
-    def _request(self, files: Sequence[FileModel], beside: Mapping[str, str] | None = None) -> MeasureRequest:
-        return MeasureRequest(
-            devices=select_devices([self.device], self.devices_file),
-            models=tuple(str(file.path) for file in files),
-            inputs=self.inputs,
-            beside=beside or {},
-            level=self.level,
-            runtimes=(self.runtime,) if self.runtime else (),
-            threads=self.threads,
-            batches=(self.batch,),
-            sessions=self.sessions,
-            fresh=self.fresh,
-        )
-
-    def beside(self, file: FileModel, other: FileModel, limits: Sequence[float]) -> LatencyTable:
-        """Time a file in turns with another until its change is known to lie above or below each limit: a row a runtime."""
-
-        def is_known(interval: Interval | None) -> bool:
-            return interval is not None and all(
-                not interval[0] <= 1 + limit <= interval[1] for limit in limits
-            )
-
-        request = replace(self._request([file]), reference=other.path)
-        pairs, failures = compare_files(request, self.store, self.log, enough=is_known)
-        return LatencyTable(rows=tuple(row for row, *_ in pairs), failures=tuple(failures))
-
-
-def run_gate(request: GateRequest, timing: Timing) -> GateReport | WrittenBaseline:
+def run_gate(request: GateRequest, timing: DeviceTiming) -> GateReport | WrittenBaseline:
     """Judge files, or write their baseline. Raises: as `gate` and `write_baseline`."""
     if request.write is not None:
         return write_baseline(request.files, request.write, timing, memory=request.memory)
@@ -180,7 +121,7 @@ def run_gate(request: GateRequest, timing: Timing) -> GateReport | WrittenBaseli
 
 
 def gate(
-    files: Iterable[str | Path], baseline: str | Path, timing: Timing, *, fail_if: Sequence[str] = ()
+    files: Iterable[str | Path], baseline: str | Path, timing: DeviceTiming, *, fail_if: Sequence[str] = ()
 ) -> GateReport:
     """Judge model files (names, wildcards, folders) against a baseline file by rules, `latency > +3%` if none is given.
 
@@ -214,7 +155,7 @@ def gate(
 
 
 def write_baseline(
-    files: Iterable[str | Path], path: str | Path, timing: Timing, *, memory: bool = False
+    files: Iterable[str | Path], path: str | Path, timing: DeviceTiming, *, memory: bool = False
 ) -> WrittenBaseline:
     """Time model files and write what they took to a baseline file, with their digests and sizes; and their `memory`.
 

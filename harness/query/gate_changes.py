@@ -7,54 +7,81 @@ decides. Else the two are compared through the reference that each was timed bes
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
-from typing import Literal, Protocol
+from typing import Literal
 
+from harness.devices.destination import LOCAL
+from harness.devices.names import select_devices
 from harness.estimates.comparison import are_hours_apart, compare
 from harness.estimates.estimate import half_width
 from harness.estimates.findings import MOST_WRONG, grade, wrong_by
 from harness.estimates.latency import Latency, LatencyTable, known_memory
 from harness.models.file_names import GivenInputs
 from harness.models.files import FileModel
+from harness.prediction.measure import measure_requested
+from harness.prediction.request import MeasureRequest
+from harness.query.compare_files import compare_files
 from harness.query.gate_baseline import MEMORY_FACTS, KeptFile, KeptLatency, given_text, ratio_grade
 from harness.records import Configuration, Failure, FreshRun
+from harness.store import Store
 from space.errors import HarnessError
 
 Way = Literal["same bytes", "size", "beside", "reference", "fresh workers", "then and now", ""]
 Interval = tuple[float, float]
 
 
-class Timing(Protocol):
-    """Way of a gate to time files, with their given `inputs`. Raises: HarnessError when that fails."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceTiming:
+    """Timing on a device, kept in a store; what is stored already is not measured again, unless `fresh`. As for `measure`."""
 
-    @property
-    def inputs(self) -> GivenInputs:
-        """The files' inputs as given."""
-        ...
-
-    @property
-    def runtime(self) -> str:
-        """The one runtime to time in, empty for all that the device has."""
-        ...
-
-    @property
-    def log(self) -> Callable[[str], None]:
-        """The function that takes a line on what takes long."""
-        ...
+    store: Store
+    device: str = LOCAL
+    runtime: str = ""
+    threads: int | None = None
+    batch: int = 1
+    level: str = "screen"
+    sessions: int | None = None
+    fresh: bool = False
+    inputs: GivenInputs = field(default_factory=GivenInputs)
+    devices_file: str | Path | None = None
+    log: Callable[[str], None] = lambda line: None
 
     def measure(self, files: Sequence[FileModel], references: Mapping[str, str]) -> LatencyTable:
         """Time each file beside the built-in reference that is named for its key, else beside one of like duration."""
-        ...
-
-    def beside(self, file: FileModel, other: FileModel, limits: Sequence[float]) -> LatencyTable:
-        """Time a file in turns with another until its change is known to lie above or below each limit: a row a runtime."""
-        ...
+        return measure_requested(self._request(files, beside=references), self.store, self.log)
 
     def weigh(self, files: Sequence[FileModel]) -> LatencyTable:
         """Measure the peak memory of each file in fresh workers: the rows' `fresh`."""
-        ...
+        request = replace(self._request(files), level="quick", sessions=1, memory=True)
+        return measure_requested(request, self.store, self.log)
+
+    def _request(self, files: Sequence[FileModel], beside: Mapping[str, str] | None = None) -> MeasureRequest:
+        return MeasureRequest(
+            devices=select_devices([self.device], self.devices_file),
+            models=tuple(str(file.path) for file in files),
+            inputs=self.inputs,
+            beside=beside or {},
+            level=self.level,
+            runtimes=(self.runtime,) if self.runtime else (),
+            threads=self.threads,
+            batches=(self.batch,),
+            sessions=self.sessions,
+            fresh=self.fresh,
+        )
+
+    def beside(self, file: FileModel, other: FileModel, limits: Sequence[float]) -> LatencyTable:
+        """Time a file in turns with another until its change is known to lie above or below each limit: a row a runtime."""
+
+        def is_known(interval: Interval | None) -> bool:
+            return interval is not None and all(
+                not interval[0] <= 1 + limit <= interval[1] for limit in limits
+            )
+
+        request = replace(self._request([file]), reference=other.path)
+        pairs, failures = compare_files(request, self.store, self.log, enough=is_known)
+        return LatencyTable(rows=tuple(row for row, *_ in pairs), failures=tuple(failures))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +105,7 @@ def latency_changes(
     files: Sequence[FileModel],
     kept: Mapping[str, KeptFile],
     baseline: Path,
-    timing: Timing,
+    timing: DeviceTiming,
     limits: Sequence[float],
 ) -> dict[str, list[FileChange]]:
     """Return how the latency of each changed file changed, by name: beside the baseline's file, else through the reference."""
@@ -114,7 +141,9 @@ def latency_changes(
 _KEEP = "keep the baseline's file where the baseline says, and both are timed side by side"
 
 
-def _beside(file: FileModel, own: FileModel, timing: Timing, limits: Sequence[float]) -> list[FileChange]:
+def _beside(
+    file: FileModel, own: FileModel, timing: DeviceTiming, limits: Sequence[float]
+) -> list[FileChange]:
     try:
         table = timing.beside(file, own, limits)
     except HarnessError as error:
@@ -135,7 +164,7 @@ def _beside(file: FileModel, own: FileModel, timing: Timing, limits: Sequence[fl
 
 
 def _measured(
-    files: Sequence[FileModel], timing: Timing, references: Mapping[str, str]
+    files: Sequence[FileModel], timing: DeviceTiming, references: Mapping[str, str]
 ) -> LatencyTable | str:
     """Return the files' latencies, or why there are none."""
     try:
@@ -231,7 +260,7 @@ def fresh_runs(table: LatencyTable) -> dict[tuple[str, tuple[str, str, str]], tu
 
 
 def memory_changes(
-    files: Sequence[FileModel], kept: Mapping[str, KeptFile], baseline: Path, timing: Timing
+    files: Sequence[FileModel], kept: Mapping[str, KeptFile], baseline: Path, timing: DeviceTiming
 ) -> dict[str, list[FileChange]]:
     """Return how the peak memory of each changed file changed, by name: from its file measured now, or as it was kept."""
     changed = [

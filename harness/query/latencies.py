@@ -28,6 +28,7 @@ from harness.store.configurations import ConfigurationChoice, select_configurati
 from search.latency.candidates import FEWEST
 from search.latency.model_selection import SelectedPredictor
 from search.table import Cost, CostEstimate
+from search.table.constraints import FRESH, LATENCY_UNIT, split_subject
 from space import find_space
 from space.errors import ConfigError
 from space.registry import space_name
@@ -93,14 +94,14 @@ def stored_latency(
     written.
     """
     found = _known(store, configuration, latencies, log)
-    return _column(name, configuration, found, latencies.coverage)
+    return measured_column(name, "latency", configuration, found, latencies.coverage)
 
 
 def predicted_latency(table: SpaceTable, name: str) -> tuple[Cost, Provenance]:
     """Return the latencies of a table of predictions, with 95 % intervals; measurement conditions are unknown."""
     facts = measured_facts(table.measured, table.doubtful)
     found = _everywhere(table.measured, table.predictor, SHOWN_COVERAGE, facts)
-    return _column(name, table.measured.configuration, found, SHOWN_COVERAGE)
+    return measured_column(name, "latency", table.measured.configuration, found, SHOWN_COVERAGE)
 
 
 def measured_estimate(row: Latency) -> CostEstimate:
@@ -168,19 +169,21 @@ def _everywhere(
     )
 
 
-def _column(
-    name: str, configuration: Configuration, found: SpaceLatencies, coverage: float
+def measured_column(
+    name: str, what: str, configuration: Configuration, found: SpaceLatencies, coverage: float
 ) -> tuple[Cost, Provenance]:
+    """Return a configuration's latencies, or another cost that is measured, as a column of that name; `what` it is for people."""
+    fresh = split_subject(name)[1]
     cost = Cost(
         name=name,
-        unit="ms",
-        title=f"latency on {title_of(configuration)}",
+        unit=FRESH[fresh] if fresh else LATENCY_UNIT,
+        title=f"{what} on {title_of(configuration)}",
         values=found.values,
         low=found.low,
         high=found.high,
         coverage=coverage,
         measured=found.measured,
         supported=found.supported,
-        grades=found.grades,
+        grades=None if fresh else found.grades,
     )
     return cost, provenance_of(configuration, found.about)

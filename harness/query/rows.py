@@ -9,16 +9,8 @@ from search.table import Cost, NetworkTable
 from search.table.constraints import Constraint
 from search.table.pareto import Front
 from space.accuracies import Accuracies
-from space.indexing import IndexArray
 
 Row = dict[str, object]
-
-
-def rows_at(table: NetworkTable, indices: IndexArray, place: int | slice) -> Row | list[Row]:
-    """Return the row, or the rows, of the networks at a place among canonical indices (n,)."""
-    if isinstance(place, slice):
-        return [network_row(table, index) for index in indices[place].tolist()]
-    return network_row(table, int(indices[place]))
 
 
 def network_columns(table: NetworkTable) -> list[str]:

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
@@ -36,9 +37,7 @@ from harness.store.documents import (
     block_run_document,
     block_run_of,
     configuration_of,
-    failure_document,
-    failure_of,
-    fresh_run_of,
+    record_of,
     session_document,
     session_of,
 )
@@ -312,7 +311,7 @@ class Store:
 
     def add_failure(self, failure: Failure, *, again: bool = False) -> None:
         """Keep a failure; `again`: it may be there already."""
-        self._write("failure", failure, lambda: failure_document(failure), again)
+        self._write("failure", failure, lambda: asdict(failure), again)
 
     def configurations(self, device: str | None = None) -> list[Configuration]:
         """Return the configurations measured so far, of one device or all."""
@@ -641,10 +640,10 @@ _RECORDS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "finished": lambda values: values,
     "machine": lambda values: values,
     "session": session_of,
-    "fresh-run": fresh_run_of,
+    "fresh-run": partial(record_of, FreshRun),
     "block-run": block_run_of,
     "recalibration": lambda values: (configuration_of(values["configuration"]), values["started_utc"]),
-    "failure": failure_of,
+    "failure": partial(record_of, Failure),
 }
 
 

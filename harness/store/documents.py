@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.records import BlockRun, Configuration, Failure, FreshRun, SessionRecord
 from harness.store.raw import RAW_FIELDS, raw_document, raw_fields
@@ -11,6 +11,8 @@ from harness.store.raw_blocks import RAW_FIELDS as BLOCKS_FIELDS
 from harness.store.raw_blocks import blocks_document, blocks_fields
 
 _OWN = ("configuration", "slices")
+
+Record = TypeVar("Record", FreshRun, Failure)
 
 
 def session_document(session: SessionRecord) -> dict[str, Any]:
@@ -40,12 +42,12 @@ def configuration_of(document: dict[str, Any]) -> Configuration:
     return Configuration(**document | {"cores": tuple(document["cores"])})
 
 
-def fresh_run_of(document: dict[str, Any]) -> FreshRun:
-    """Return the fresh run of a document. Raises: ValueError when it is none."""
+def record_of(kind: type[Record], document: dict[str, Any]) -> Record:
+    """Return the fresh run, or the failure, of a document. Raises: ValueError when it is none."""
     try:
-        return FreshRun(**document | {"configuration": configuration_of(document["configuration"])})
+        return kind(**document | {"configuration": configuration_of(document["configuration"])})
     except (TypeError, KeyError) as error:
-        raise ValueError(f"no fresh run: {error}") from error
+        raise ValueError(f"no {kind.__name__}: {error}") from error
 
 
 def block_run_document(run: BlockRun) -> dict[str, Any]:
@@ -63,16 +65,3 @@ def block_run_of(document: dict[str, Any]) -> BlockRun:
         return BlockRun(configuration=configuration, **values, **blocks_fields(raw))
     except (TypeError, KeyError) as error:
         raise ValueError(f"no run of blocks: {error}") from error
-
-
-def failure_document(failure: Failure) -> dict[str, Any]:
-    """Return a failure as plain values."""
-    return asdict(failure)
-
-
-def failure_of(document: dict[str, Any]) -> Failure:
-    """Return the failure of a document. Raises: ValueError when it is none."""
-    try:
-        return Failure(**document | {"configuration": configuration_of(document["configuration"])})
-    except (TypeError, KeyError) as error:
-        raise ValueError(f"no failure: {error}") from error

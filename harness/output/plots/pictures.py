@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import importlib.util
 import io
-from collections.abc import Callable, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.output.plots.neutral import neutral_style
 from harness.output.plots.styles import FAINT, INK
 from harness.output.terminal import echo
 from space.atomic_files import check_output_file, write_file
@@ -26,6 +28,7 @@ DOTS_PER_INCH = 200
 WIDTH, LINE = 7.6, 0.19  # of a figure, and from line to line of its title, in inches
 # Publishers refuse Type 3 fonts (42: TrueType); names in a file follow from its content, not from chance.
 _SETTINGS = {"pdf.fonttype": 42, "svg.hashsalt": "harness", "svg.fonttype": "path"}
+_VARIABLES = {"MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull}  # instead of the user's settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +106,26 @@ def picture_bytes(picture: Picture, suffix: str = ".png") -> bytes:
         mpl.rcParams.update(_SETTINGS)
         picture.draw().savefig(data, format=kind, dpi=DOTS_PER_INCH, metadata=_metadata(picture, kind))
     return data.getvalue()
+
+
+@contextmanager
+def neutral_style() -> Iterator[None]:
+    """Draw with matplotlib's own defaults, and without the user's settings even where they keep it from being imported."""
+    try:
+        import matplotlib as mpl
+    except (ValueError, OSError, UnicodeError):  # a backend or a file of settings that it cannot use
+        for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+            del sys.modules[name]  # half of it was imported
+        former = {name: os.environ.get(name) for name in _VARIABLES}
+        os.environ.update(_VARIABLES)
+        try:
+            import matplotlib as mpl
+        finally:
+            for name, value in former.items():
+                os.environ.pop(name) if value is None else os.environ.update({name: value})
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        yield
 
 
 def _metadata(picture: Picture, kind: str) -> dict[str, Any]:

@@ -527,7 +527,7 @@ def test_a_baseline_larger_than_any_is_refused_before_it_is_parsed(rig: Rig) -> 
 def test_a_gate_times_files_at_its_batch_alone_and_beside_others(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.query import gate as module
+    from harness.query import gate_changes as module
 
     asked: list[Any] = []
     monkeypatch.setattr(module, "measure_requested", lambda request, *_: asked.append(request.batches))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ from harness import store as store_module
 from harness.errors import StoreError, Unstorable
 from harness.records import SessionRecord
 from harness.store import Store, database, raw
-from harness.store.documents import failure_document, session_document, session_of
+from harness.store.documents import session_document, session_of
 from harness.store.spool import Spool
 
 
@@ -110,7 +111,7 @@ def test_what_is_there_already_is_not_stored_twice(store: Store) -> None:
     assert store._spool is not None
     for kind, document in (
         ("session", session_document(session)),
-        ("failure", failure_document(failure)),
+        ("failure", asdict(failure)),
         ("campaign", {"id": CAMPAIGN, "device": "made-up", "started_utc": "2024", "request": "{}"}),
     ):
         store._spool.append({"kind": kind, "record": document})

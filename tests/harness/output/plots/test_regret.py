@@ -343,7 +343,7 @@ def test_settings_that_matplotlib_cannot_use_do_not_keep_a_figure_from_being_dra
 ) -> None:
     (tmp_path / "rc").write_bytes(b"\xff\xfe backend: \xff")
     code = (
-        "from harness.output.plots.neutral import neutral_style\n"
+        "from harness.output.plots.pictures import neutral_style\n"
         "with neutral_style():\n"
         "    from matplotlib.figure import Figure\n"
         "    Figure().savefig('x.png')\n"

@@ -15,28 +15,38 @@ The command `harness` does the same for the shell. Importing this package loads 
 the name is first used.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from harness.version import __version__
 
 if TYPE_CHECKING:
+    from harness.blockwise.run import search_blocks
     from harness.devices.config import load_devices
+    from harness.errors import DeviceError, StoreError
     from harness.models.results import results
+    from harness.output.report.page import report
     from harness.prediction.measure import measure
     from harness.prediction.pack import import_results, pack
     from harness.prediction.space_prediction import predict
     from harness.prediction.under_load import sustain
     from harness.query.compare import compare
     from harness.query.compare_precisions import compare_precisions
+    from harness.query.from_store import maximize, search_store
     from harness.query.join import join
     from harness.query.search import search
     from harness.store.opening import open_store
     from harness.training import distill, train
+    from space.errors import ConfigError, HarnessError
 
     distil = distill
 
 __all__ = [
+    "ConfigError",
+    "DeviceError",
+    "HarnessError",
+    "StoreError",
     "__version__",
     "compare",
     "compare_precisions",
@@ -44,29 +54,41 @@ __all__ = [
     "import_results",
     "join",
     "load_devices",
+    "maximize",
     "measure",
     "open_store",
     "pack",
     "predict",
+    "report",
     "results",
     "search",
+    "search_blocks",
+    "search_store",
     "sustain",
     "train",
 ]
 
 _MODULES = {
+    "ConfigError": "space.errors",
+    "DeviceError": "harness.errors",
+    "HarnessError": "space.errors",
+    "StoreError": "harness.errors",
     "compare": "harness.query.compare",
     "compare_precisions": "harness.query.compare_precisions",
     "distill": "harness.training",
     "import_results": "harness.prediction.pack",
     "join": "harness.query.join",
     "load_devices": "harness.devices.config",
+    "maximize": "harness.query.from_store",
     "measure": "harness.prediction.measure",
     "open_store": "harness.store.opening",
     "pack": "harness.prediction.pack",
     "predict": "harness.prediction.space_prediction",
+    "report": "harness.output.report.page",
     "results": "harness.models.results",
     "search": "harness.query.search",
+    "search_blocks": "harness.blockwise.run",
+    "search_store": "harness.query.from_store",
     "sustain": "harness.prediction.under_load",
     "train": "harness.training",
 }
@@ -78,8 +100,10 @@ if not TYPE_CHECKING:  # a checker would take any name for one of these
     def __getattr__(name: str) -> object:
         name = _FORMER.get(name, name)
         if name not in _MODULES:
-            raise AttributeError(f"module 'harness' has no attribute {name!r}")
+            raise AttributeError(
+                f"module 'harness' has no attribute {name!r}", name=name, obj=sys.modules[__name__]
+            )
         return getattr(import_module(_MODULES[name]), name)
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+        return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -21,7 +21,11 @@ from space.errors import ConfigError, HarnessError
 
 
 class StoreError(ConfigError):
-    """A store that cannot be opened, read or migrated."""
+    """A store that cannot be opened, read or migrated.
+
+    >>> issubclass(StoreError, ConfigError)
+    True
+    """
 
 
 class Unstorable(StoreError):
@@ -29,7 +33,11 @@ class Unstorable(StoreError):
 
 
 class DeviceError(HarnessError):
-    """A device that cannot be reached or cannot do what was asked."""
+    """A device that cannot be reached or cannot do what was asked.
+
+    >>> DeviceError("device 'pi4'", "no route to host").exit_status
+    3
+    """
 
     exit_status = 3
 

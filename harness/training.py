@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.dataframe import RowTable, Tabular
-from harness.models.names import Network, as_list, listed, space_meant, whole_number
+from harness.models.names import Network, listed, some, space_meant, whole_number
 from search.distillation.recipe import DistilRecipe, parse_form
 from search.training.own_data.in_memory import task_in_memory
 from search.training.recipe import Recipe, default_recipe
@@ -136,7 +136,7 @@ def train(
     mbconv-conv+out/mbconv-bconv+in True
     mbconv-mbconv+in+out/mbconv-bconv+in+out True
     """
-    several = as_list(networks)
+    several = some("networks", networks)
     config = space_meant(several, space)
     trained = train_networks(
         listed(several, config),
@@ -217,7 +217,7 @@ def distill(
     *,
     network: str = "",
     task: str | InMemory = "",
-    stages: int | Iterable[int] = (),
+    stages: int | Iterable[int] | None = None,
     form: str = "",
     recipe: DistilRecipe | Mapping[str, Any] | None = None,
     runner: Runner | None = None,
@@ -256,7 +256,8 @@ def distill(
     check_stages(config, "distilling")
     check_code(config)
     images = _images_of(trained, task, folder, log)
-    places = sorted({whole_number("stages", one) for one in as_list(stages)}) or list(range(config.stages))
+    named = {whole_number("stages", one) for one in some("stages", stages)}
+    places = sorted(named) or list(range(config.stages))
     if wrong := [place for place in places if not 0 <= place < config.stages]:
         raise ConfigError(f"stage {wrong[0]}: space {config.name!r} has stages 0 to {config.stages - 1}")
     _check_library(folder, trained)

@@ -19,14 +19,24 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 _SHOWN_CHARACTERS = 120
 
 
 class HarnessError(Exception):
-    """A failure that the user can act on."""
+    """A failure that the user can act on; everything that harness raises on purpose is one.
+
+    >>> error = HarnessError("device 'pi4'", "not connected")
+    >>> str(error), error.reason, error.exit_status
+    ("device 'pi4': not connected", 'not connected', 1)
+    """
 
     exit_status = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how to make it again in another process: kinds take other arguments than those that they keep."""
+        return _made_again, (type(self), self.args, self.__dict__)
 
     def __str__(self) -> str:
         return ": ".join(map(str, self.args))
@@ -37,8 +47,24 @@ class HarnessError(Exception):
         return ": ".join(map(str, self.args[1:] or self.args))
 
 
+def _made_again(
+    kind: type[HarnessError], arguments: tuple[object, ...], state: dict[str, object]
+) -> HarnessError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error
+
+
 class ConfigError(HarnessError):
-    """Bad input: devices.toml, the command line, an argument or a file."""
+    """Bad input: devices.toml, the command line, an argument or a file.
+
+    >>> import harness
+    >>> try:
+    ...     harness.load_devices()["lokal"]
+    ... except harness.ConfigError as error:
+    ...     print(str(error).partition(" (")[0])
+    unknown device 'lokal'; did you mean 'local'?
+    """
 
     exit_status = 2
 

@@ -174,46 +174,46 @@ def test_a_command_parses_options_calls_one_function_and_prints_the_result() -> 
 
 
 def test_what_else_a_command_could_do_is_seen() -> None:
-    head = "from harness.query.run import search_store\nfrom harness.output.tables import echo, print_json\n"
+    head = "from harness.query.run import run_search\nfrom harness.output.tables import echo, print_json\n"
     planted = {
-        "def f(a):\n    if a:\n        b = search_store(a)\n    return search_store(a)": "f calls several functions",
+        "def f(a):\n    if a:\n        b = run_search(a)\n    return run_search(a)": "f calls several functions",
         "def f(a):\n    import numpy as np": "imports numpy",
         "def f(a):\n    [echo(one) for one in a]": "f loops",
-        "def f(a):\n    while search_store(a):\n        pass": "f loops",
+        "def f(a):\n    while run_search(a):\n        pass": "f loops",
         "def f(a):\n    echo(f'{len(a) / 1e6} MB')": "f calculates",
-        "def f(a):\n    search_store(a, lambda b: b)": "f defines a function",
+        "def f(a):\n    run_search(a, lambda b: b)": "f defines a function",
         "def f(a):\n    def g():\n        pass\n    echo(a)": "f defines a function",
-        "def f(a):\n    try:\n        search_store(a)\n    finally:\n        a.close()": "f catches",
+        "def f(a):\n    try:\n        run_search(a)\n    finally:\n        a.close()": "f catches",
         "def f(a):\n" + "    a()\n" * (MOST_STATEMENTS + 1): "f is long",
-        "def f(a):\n    from harness.models import results\n    results.read(a)\n    with search_store(a):\n        pass": (
+        "def f(a):\n    from harness.models import results\n    results.read(a)\n    with run_search(a):\n        pass": (
             "f calls several functions"
         ),
         "def f(a):\n    b = a.query()\n    b.join()\n    b.solve()": "f calls several functions",
-        "def f(a):\n    from harness.query.query import Query\n    b = Query(a)\n    search_store(b.joined())": (
+        "def f(a):\n    from harness.query.query import Query\n    b = Query(a)\n    run_search(b.joined())": (
             "f calls several functions"
         ),
-        "def f(a):\n    b = search_store(a) if a else None\n    b.save()": "f calls several functions",
-        "def f(a):\n    with search_store(a) as b:\n        b.save()": "f calls several functions",
-        "def f(a):\n    search_store((search_store if a else len)(a))": "f calls several functions",
-        "def f(a):\n    b = search_store if a else len\n    search_store(b(a))": "f calls several functions",
-        "def f(a):\n    from search.work.local_pool import LocalPool\n    search_store(LocalPool())": (
+        "def f(a):\n    b = run_search(a) if a else None\n    b.save()": "f calls several functions",
+        "def f(a):\n    with run_search(a) as b:\n        b.save()": "f calls several functions",
+        "def f(a):\n    run_search((run_search if a else len)(a))": "f calls several functions",
+        "def f(a):\n    b = run_search if a else len\n    run_search(b(a))": "f calls several functions",
+        "def f(a):\n    from search.work.local_pool import LocalPool\n    run_search(LocalPool())": (
             "f calls several functions"
         ),
-        "def f(a):\n    from harness.query.search import check_limits\n    b = search_store(a)\n    check_limits(b)": (
+        "def f(a):\n    from harness.query.search import check_limits\n    b = run_search(a)\n    check_limits(b)": (
             "f calls several functions"
         ),
-        "def f(a):\n    _g(a)\n    _g(a)\ndef _g(a):\n    search_store(a)": "f calls several functions",
+        "def f(a):\n    _g(a)\n    _g(a)\ndef _g(a):\n    run_search(a)": "f calls several functions",
     }
     assert {source: faults(head + source) for source in planted} == {
         source: [fault] for source, fault in planted.items()
     }
     allowed = (
-        "def f(a):\n    if a:\n        return search_store(a)\n    return search_store(0)",
-        "def f(a):\n    if a:\n        b = search_store(a)\n    else:\n        b = search_store(0)\n    echo(b)\n    echo(b)",
-        "def f(a):\n    from search.methods.registry import parse_methods\n    search_store(parse_methods(a))",
-        "def f(a):\n    from harness.query.run import SearchRequest\n    search_store(SearchRequest(a=a))",
+        "def f(a):\n    if a:\n        return run_search(a)\n    return run_search(0)",
+        "def f(a):\n    if a:\n        b = run_search(a)\n    else:\n        b = run_search(0)\n    echo(b)\n    echo(b)",
+        "def f(a):\n    from search.methods.registry import parse_methods\n    run_search(parse_methods(a))",
+        "def f(a):\n    from harness.query.run import SearchRequest\n    run_search(SearchRequest(a=a))",
         "def f(a):\n    return ['--' + one for one in a]",
-        "def f(a):\n    from harness.query.search import check_limits\n    check_limits(a)\n    search_store(a.query())",
-        "def f(a):\n    from harness.output.gate import View\n    with View() as b:\n        search_store(b)\n        b.say()",
+        "def f(a):\n    from harness.query.search import check_limits\n    check_limits(a)\n    run_search(a.query())",
+        "def f(a):\n    from harness.output.gate import View\n    with View() as b:\n        run_search(b)\n        b.say()",
     )
     assert {source: faults(head + source) for source in allowed} == {source: [] for source in allowed}

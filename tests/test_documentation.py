@@ -38,6 +38,8 @@ from harness.devices.answers import protocol_schema
 from harness.devices.config import AdbDevice, LocalDevice, SshDevice, parse_devices
 from harness.estimates import findings
 from harness.measurement.plan import SCREEN
+from harness.prediction.measure import measure
+from harness.query.verify import Verified
 from space import Architecture, load_space
 
 ROOT = Path(__file__).parents[1]
@@ -261,6 +263,37 @@ def test_the_python_of_a_page_goes_from_measured_networks_to_one_within_limits(
     found = Architecture.parse(capsys.readouterr().out.split()[-1])
     assert found.params <= (3_000_000 if page == "README.md" else 6_000_000)
     assert page == "README.md" or f"{found}," in (measured_already / "accuracies.csv").read_text()
+
+
+def test_the_further_python_of_the_page_runs_too(
+    measured_already: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch")
+    write_script(measured_already)
+    in_one_call, with_pandas, modules = blocks(Path("docs/how-to/python.md"), "python")
+    asked: list[Any] = []
+    with new_store(measured_already / "three.sqlite") as store:
+        for name, runtime in (("local", "onnxruntime"), ("pixel", "tflite"), ("pi4", "tflite")):
+            device = replace(MANY, device=name, runtime=runtime)
+            calibrate(store, device)
+            add_sessions(store, networks(24), device, sessions=2)
+        monkeypatch.setattr(
+            "harness.query.run.verify_finalists",
+            lambda answer, *_, **__: Verified(answer=answer, outcomes=()),
+        )
+        known: dict[str, Any] = {"harness": harness, "store": store, "torch": torch, "Net": torch.nn.Linear}
+        exec(in_one_call, known)
+        assert known["answer"][0]["local_ms"] < 9 and known["page"].stat().st_size > 1e6
+        exec(with_pandas, known)
+        assert known["answer"][0]["pixel_ms"] < known["pixel"].quantile(0.1)
+        monkeypatch.setattr(
+            harness, "measure", lambda *given, **named: asked.append((given, named)), raising=False
+        )
+        monkeypatch.setitem(known, "Net", lambda width: torch.nn.Conv2d(3, width, 3))
+        exec(modules, known)
+    ((given, named),) = asked
+    inspect.signature(measure).bind(*given, **named)
+    assert list(given[1]) == ["width8", "width16", "width32"]
 
 
 def test_the_notebook_goes_from_measured_networks_to_a_front_and_its_picture(

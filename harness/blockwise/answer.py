@@ -178,6 +178,19 @@ def student_document(answer: BlockwiseAnswer, student: Student) -> dict[str, Any
     }
 
 
+def student_row(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a `student_document` as one row of plain values, a unit at the end of a column's name."""
+    row = {name: document[name] for name in ("architecture", "index", "weights")}
+    for when in ("plugged_in", "fine_tuned"):
+        row |= {f"{when}_{name}": value for name, value in (document[when] or {}).items()}
+    for name, cost in document["costs"].items():
+        unit = f"_{cost['unit']}" if cost["unit"] else ""
+        row |= {f"{name}{unit}": cost["value"]}
+        row |= {f"{name}_{end}{unit}": cost[end] for end in ("low", "high") if end in cost}
+        row |= {f"{name}_{key}": cost[key] for key in ("source", "grade") if key in cost}
+    return row
+
+
 def costs_document(answer: BlockwiseAnswer, student: Student) -> dict[str, Any]:
     """Return the costs of a student; the latency of the finished model itself where it was measured."""
     found: dict[str, Any] = {}

@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness.blockwise.answer import BlockwiseAnswer, blockwise_document
+from harness.blockwise.answer import BlockwiseAnswer, blockwise_document, student_row
 from harness.blockwise.folder import searched_models, write_answer
 from harness.blockwise.fronts import cost_fronts
 from harness.blockwise.setup import BlockwiseRequest, prepare
 from harness.blockwise.verify import devices_to_verify, verify_students
+from harness.dataframe import Tabular
+from harness.devices.config import Device
 from harness.measurement.campaign import Outcome
 from harness.models.exported import ExportObserver, ModelFile
+from harness.models.names import whole_number
+from harness.prediction.measure import raise_first
+from harness.query.from_store import Limits, observed_by, query_of
 from harness.store import Store
+from harness.store.opening import check_store
+from search.blockwise.defaults import DISTANCE, FINE_TUNE, FINE_TUNE_EPOCHS
 from search.blockwise.iterated_search import Budget, Iterated
 from search.blockwise.rounds import Searched, search_again, search_round
 from search.blockwise.seeds import incumbent, search_seeds
 from search.blockwise.setting import Setting, load_whole_library
 from search.distillation.block_library import BlockLibrary
-from search.work.unit_runs import Runner, Watch, run_watched
+from search.work.local_pool import LocalPool
+from search.work.unit_runs import Runner, Watch, logged, run_watched
+from space import Architecture
+
+LEAST = {
+    "finalists": 1, "distance": 1, "fine_tune": 0, "fine_tune_epochs": 1, "fit_networks": 3, "rounds": 1, "seed": 0, "seeds": 1,
+    "verify": 1,
+}  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class BlockwiseResult:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class BlockwiseResult(Tabular):
     """The answer, its document in JSON's types, the outcomes of the campaigns that measured finished networks, and the models
-    in the answer's folder, if any.
+    in the answer's folder, if any. As a table a row for each network that was fine-tuned.
     """
 
     answer: BlockwiseAnswer
@@ -38,16 +52,116 @@ class BlockwiseResult:
     models: tuple[ModelFile, ...] = ()
 
     @property
+    def best(self) -> Architecture:
+        """The network found; `document["within_limits"]` says whether it is within the limits as measured."""
+        return self.answer.student.architecture
+
+    def to_records(self) -> tuple[list[dict[str, Any]], Sequence[str]]:
+        """Return the networks that were fine-tuned, accuracies in percent before and after, and the columns."""
+        rows = [student_row(one) for one in self.document["students"]]
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        return [{name: row.get(name) for name in columns} for row in rows], columns
+
+    @property
     def exit_status(self) -> int:
         """The command's exit status: the campaigns' worst, else 1 where no measured network is within the limits."""
         status = max((outcome.exit_status for outcome in self.outcomes), default=0)
         return status or int(not self.answer.within)
 
 
+def search_blocks(
+    store: Store,
+    library: str | Path,
+    limits: Limits = (),
+    *,
+    device: str | Device | Sequence[str | Device] = (),
+    predictor: str = "",
+    signatures: str | Sequence[str] = (),
+    trained: str | Path | None = None,
+    fit: str = "",
+    fit_networks: int | None = None,
+    pareto: str | Iterable[str] = (),
+    finalists: int | None = None,
+    distance: int = DISTANCE,
+    fine_tune: int = FINE_TUNE,
+    fine_tune_epochs: int = FINE_TUNE_EPOCHS,
+    fine_tune_recipe: str | Path | None = None,
+    rounds: int = 1,
+    seed: int = 0,
+    seeds: int = 1,
+    max_flops: float | None = None,
+    results: str | Path | None = None,
+    output: str | Path | None = None,
+    verify: int | None = None,
+    confidence: float | None = None,
+    runtime: str = "",
+    threads: int | None = None,
+    precision: str = "",
+    batch: int | None = None,
+    doubtful: bool = False,
+    wait_s: float = 0.0,
+    runner: Runner | None = None,
+    accelerator: str = "cpu",
+    devices_file: str | Path | None = None,
+    log: Callable[[str], None] = lambda line: None,
+) -> BlockwiseResult:
+    """Return a trained network within limits on devices of a store, as `harness search --method blockwise` does.
+
+    library: a folder of `distill`. The best `finalists` by a `predictor` of block `signatures`, fitted to the networks of
+    `trained`, a folder of `train`, or to `fit_networks` fine-tuned ones (`fit`), are judged with the library's weights, and
+    `fine_tune` of them are trained on. verify: measure this many of them with their own weights. output: a folder, made for the
+    network, its models and what repeats it. runner: as for `train`; `accelerator`: of torch, such as "cuda". Options are those
+    of the command, and further ones are as for `search_store`.
+    Raises: ConfigError, before anything is trained, for whatever is missing or does not fit.
+
+    >>> found = search_blocks(store, library, "params<3k", finalists=2, fine_tune=1, fine_tune_epochs=1)
+    >>> found.best.params < 3000, len(found.to_records()[0])
+    (True, 1)
+    """
+    check_store(store)
+    fronts = (pareto,) if isinstance(pareto, str) else tuple(pareto)
+    numbers = {
+        "finalists": finalists, "distance": distance, "fine_tune": fine_tune, "fine_tune_epochs": fine_tune_epochs,
+        "fit_networks": fit_networks, "rounds": rounds, "seed": seed, "seeds": seeds, "verify": verify,
+    }  # fmt: skip
+    paths: dict[str, Any] = {
+        "trained": trained,
+        "fine_tune_recipe": fine_tune_recipe,
+        "results": results,
+        "output": output,
+    }
+    request = BlockwiseRequest(
+        query=query_of(
+            limits, device=device, costs=fronts, confidence=confidence, runtime=runtime, threads=threads, precision=precision,
+            batch=batch, doubtful=doubtful, devices_file=devices_file,
+        ),
+        library=Path(library),
+        predictor=predictor,
+        columns=((signatures,) if isinstance(signatures, str) else tuple(signatures)) or None,
+        fit=fit,
+        pareto=fronts,
+        max_flops=max_flops,
+        device=accelerator,
+        wait_s=wait_s,
+        **{name: whole_number(name, value, least=LEAST[name]) for name, value in numbers.items()},
+        **{name: None if path is None else Path(path) for name, path in paths.items()},
+    )  # fmt: skip
+    found = search_library(
+        request,
+        open_store=lambda: nullcontext(store),
+        runner=runner or LocalPool(device=accelerator),
+        watch=logged(log),
+        observe=observed_by(log),
+        log=log,
+    )
+    raise_first(found.outcomes)
+    return found
+
+
 def search_library(
     request: BlockwiseRequest,
     *,
-    open_store: Callable[[], Store],
+    open_store: Callable[[], AbstractContextManager[Store]],
     runner: Runner,
     watch: Watch,
     observe: Callable[[], AbstractContextManager[ExportObserver]],

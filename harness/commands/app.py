@@ -161,8 +161,8 @@ def _run(arguments: list[str], debug: bool) -> int:
         return _report(error, debug, error.exit_status)
     except SystemExit as left:
         return left.code if isinstance(left.code, int) else int(left.code is not None)
-    except (KeyboardInterrupt, typer.Abort):
-        return _report(Stopped(), debug, Stopped.exit_status)
+    except (KeyboardInterrupt, typer.Abort) as error:
+        return _report(str(error) or Stopped(), debug, Stopped.exit_status)
     except BrokenPipeError:
         _close_output()  # its reader has gone, as `head` does
         return 1

@@ -69,7 +69,7 @@ def distill(
         output,
         network=network,
         task=task,
-        stages=stage or (),
+        stages=stage or None,
         form=form,
         recipe=typed.given(DistilRecipe),
         runner=workers.runner(),

@@ -172,28 +172,5 @@ class QueryOptions:
             devices_file=self.devices_file,
         )
 
-    def typed(self, store_url: str) -> dict[str, object]:
-        """Return the options that repeat this query in another command, by their names; defaults are empty.
-
-        Devices, limits and confidence are left out: the page adds those that it shows.
-        """
-        return {
-            "--accuracies": parse_paths(self.accuracies or ()),
-            "--metric": self.metric,
-            "--epoch": "" if self.epoch == "best" else self.epoch,
-            "--training-seed": self.training_seed,
-            "--accuracy-sd": self.accuracy_sd,
-            "--allow-pickle": self.allow_pickle,
-            "--latencies": self.latencies,
-            "--measured-only": self.measured_only,
-            "--doubtful": self.doubtful,
-            "--runtime": self.runtime,
-            "--threads": self.threads,
-            "--precision": self.precision,
-            "--batch": self.run_batch,
-            "--space": self.space,
-            "--store": store_url,
-        }
-
 
 takes_query = takes(QueryOptions, "options")  # gives a command these options

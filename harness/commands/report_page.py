@@ -9,7 +9,6 @@ import typer
 
 from harness.commands.options import FigureFile, StoreOption, log, open_store
 from harness.commands.query_options import QueryOptions, takes_query
-from space.atomic_files import check_output_file
 
 
 @takes_query
@@ -35,12 +34,9 @@ def report(
     """
     if options.accuracies:
         options.check_accuracies()
-    from harness.output.plots.pictures import check_pictures
     from harness.output.report.page import write_report
 
-    check_output_file(output)
-    check_pictures(figure)
-    query = options.query(show or ())
     with open_store(store_url) as store:
-        shown = query.build_page_table(store, log)
-    write_report(output, shown, title=title, options=options.typed(store_url), figure=figure)
+        write_report(
+            output, store, options.query(show or ()), title=title, store_url=store_url, figure=figure, log=log
+        )

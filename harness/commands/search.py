@@ -79,10 +79,10 @@ def _search_store(
     """Search what the store holds, and print the answer."""
     from harness.output.progress import ProgressView
     from harness.output.search_text import print_search
-    from harness.query.run import search_store
+    from harness.query.run import run_search
 
     with open_store(store_url, writes=request.verify is not None) as store:
-        found = search_store(
+        found = run_search(
             request, store, observe=partial(ProgressView, quiet=is_quiet(json_output)), log=log
         )
     print_search(found, top=asked.top, json_output=json_output, output=asked.output, wide=wide)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral
 from operator import index as as_index
 from pathlib import Path
@@ -37,19 +37,34 @@ def listed(models: Any, config: SpaceConfig | None = None) -> list[Any]:
 
 
 def as_list(models: Any) -> list[Any]:
-    """Return one or several models as a list, as they are."""
-    if hasattr(models, "tolist"):
-        models = models.tolist()
-    is_several = isinstance(models, Sequence | Set | Iterator) and not isinstance(models, str | bytes)
-    return list(models) if is_several else [models]
+    """Return one or several models as a list, as they are; what can be called, as torch modules can, is one."""
+    for convert in ("tolist", "to_pylist"):  # of numpy and pandas, of Arrow
+        if hasattr(models, convert):
+            models = getattr(models, convert)()
+    is_one = isinstance(models, str | bytes | Path | SpaceConfig) or callable(models)
+    return list(models) if isinstance(models, Iterable) and not is_one else [models]
 
 
-def whole_number(name: str, value: Any) -> Any:
+def some(name: str, given: Any) -> list[Any]:
+    """Return what an argument names, one or several, as a list; nothing for None. Raises: ConfigError where it names none.
+
+    A selection that came out empty is not taken for all there is.
+    """
+    found = [] if given is None else as_list(given)
+    if not found and given is not None:
+        raise ConfigError(f"{name} = []: name one or several, or leave it out")
+    return found
+
+
+def whole_number(name: str, value: Any, *, least: int | None = None) -> Any:
     """Return a whole number of any library as Python's own; None as it is. Raises: ConfigError, naming the argument."""
     try:
-        return value if value is None else as_index(value)
+        number = value if value is None else as_index(value)
     except TypeError as error:
         raise ConfigError(f"{name} = {shown(value)}: give a whole number") from error
+    if least is not None and number is not None and number < least:
+        raise ConfigError(f"{name} = {number}: give {least} or more")
+    return number
 
 
 def space_meant(models: Sequence[object], space: str | Path | Space) -> Space:

@@ -11,7 +11,7 @@ from harness.devices.config import Device
 from harness.estimates.latency import Latency, LatencyTable
 from harness.estimates.sustained import Sustained, sustained
 from harness.models.file_names import split_names
-from harness.models.names import Network, as_list, in_spaces, listed
+from harness.models.names import Network, in_spaces, listed, some
 from harness.records import FILE_SPACE, BlockRun, Configuration, Failure
 from harness.store import Store
 from harness.store.configurations import ANY, ConfigurationChoice, select_configurations, several
@@ -56,9 +56,9 @@ class _Wanted:
 def results(
     store: Store,
     *,
-    device: str | Device | Sequence[str | Device] = (),
-    runtime: str | Sequence[str] = (),
-    models: Network | Iterable[Network] = (),
+    device: str | Device | Sequence[str | Device] | None = None,
+    runtime: str | Sequence[str] | None = None,
+    models: Network | Iterable[Network] | None = None,
     threads: int | None = None,
     precision: str = "",
     batch: int | None = None,
@@ -70,7 +70,8 @@ def results(
     Without arguments it is all that is stored. `device`, `runtime` and `models` take one or several: devices by name, pattern
     or group of `devices_file`, models as for `measure`, files by name or pattern. `threads`, `precision` (fp32, fp16 or
     int8), `batch` (images of a run) and the id of a `configuration` narrow the choice.
-    Raises: ConfigError for a device of which nothing is stored, an unknown runtime, precision or id, or names of no network.
+    Raises: ConfigError for a device of which nothing is stored, an unknown runtime, precision or id, names of no network, or an
+    empty list.
 
     >>> table = results(store, device="made-up", runtime="onnxruntime")
     >>> row = table[0]
@@ -78,11 +79,11 @@ def results(
     (True, True)
     """
     check_store(store)
-    named = as_list(models)
+    named = some("models", models)
     spaces = {one.config.name if isinstance(one, Architecture) else "" for one in named}
     choice = ConfigurationChoice(
-        device=device,
-        runtime=runtime,
+        device=device if isinstance(device, str | Device) else some("device", device),
+        runtime=runtime if isinstance(runtime, str) else some("runtime", runtime),
         threads=threads,
         precision=precision,
         batch=batch,

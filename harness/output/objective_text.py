@@ -12,9 +12,9 @@ from harness.output.search_text import part_of_front
 from harness.output.tables import interval_text, ms_text, print_json, print_table, write_csv
 from harness.output.terminal import echo
 from harness.prediction.provenance import provenance_document
+from harness.query.by_objective import source_text
 from harness.query.rows import limit_row
 from search.blockwise.sum_front import BY_PROGRAMS, FRONT_POINTS
-from search.statistics import finite
 from search.table.constraints import amount_text
 from space import Architecture
 from space.text import counted
@@ -22,7 +22,6 @@ from space.text import counted
 if TYPE_CHECKING:
     from harness.query.by_objective import ObjectiveAnswer, ObjectiveFront
     from harness.query.run import ObjectiveResult
-    from search.table import CostEstimate
 
 
 def print_objective(
@@ -32,11 +31,9 @@ def print_objective(
     answer = found.answer
     for outcome in found.outcomes:
         print_outcome(outcome)
-    rows = [_row(answer, index, answer.far) for index in answer.indices[:top]]
+    rows = answer[:top]
     if json_output:
-        print_json(
-            _document(answer, rows) | {"fronts": [_front_document(answer, one) for one in found.fronts]}
-        )
+        print_json(_document(answer, rows) | {"fronts": [_front_document(one) for one in found.fronts]})
     else:
         _print_answer(answer, top, wide)
         for front in found.fronts:
@@ -75,42 +72,15 @@ def _document(answer: ObjectiveAnswer, rows: list[dict[str, object]]) -> dict[st
     }
 
 
-def _front_document(answer: ObjectiveAnswer, front: ObjectiveFront) -> dict[str, object]:
+def _front_document(front: ObjectiveFront) -> dict[str, object]:
     """Return a front as plain values, a row a network, cheapest first."""
     return {
         "cost": front.cost,
         "by": BY_PROGRAMS,
         "most_points": FRONT_POINTS,
         "passed_over": front.passed_over,
-        "networks": [_row(answer, index, front.far) for index in front.indices],
+        "networks": list(front.rows),
     }
-
-
-def _row(answer: ObjectiveAnswer, index: int, far: frozenset[int]) -> dict[str, object]:
-    architecture = Architecture.from_index(index, answer.config)
-    row: dict[str, object] = {
-        "architecture": str(architecture),
-        "graph_hash": architecture.graph_hash,
-        "index": index,
-        "objective": answer.score(index),
-    }
-    for name, amount in answer.costs_at(index).items():
-        cost = answer.costs[name]
-        row[f"{name}_{cost.unit}" if cost.unit else name] = finite(amount.value)
-        if cost.is_latency:
-            row[f"{name}_low_{cost.unit}"], row[f"{name}_high_{cost.unit}"] = (
-                finite(amount.low),
-                finite(amount.high),
-            )
-            row[f"{name}_source"] = _source(index, amount, far)
-            row[f"{name}_grade"] = amount.grade or "-"
-    return row
-
-
-def _source(index: int, amount: CostEstimate, far: frozenset[int]) -> str:
-    if amount.is_measured:
-        return "measured"
-    return "predicted, far" if index in far else "predicted"
 
 
 def _print_answer(answer: ObjectiveAnswer, top: int, wide: bool) -> None:
@@ -164,7 +134,7 @@ def _networks(
             if cost.is_latency:
                 ends = "none" if amount.low != amount.low else interval_text(amount.low, amount.high)
                 grade = f", grade {amount.grade}" if amount.grade else ""
-                cells += [ms_text(amount.value), ends, _source(index, amount, far) + grade]
+                cells += [ms_text(amount.value), ends, source_text(index, amount, far) + grade]
             elif name != answer.objective.name:
                 cells.append(amount_text(amount.value, cost.unit, digits=4))
         rows.append(cells)

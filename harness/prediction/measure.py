@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.devices.config import Device, parse_runtime, runtime_format
 from harness.devices.names import select_devices
 from harness.devices.runtimes import parse_cores
-from harness.errors import StoreError
+from harness.errors import Cancelled, StoreError
 from harness.estimates.latency import Latency, LatencyTable
 from harness.estimates.sustained import Sustained, sustained
 from harness.measurement.campaign import Outcome
@@ -28,6 +28,7 @@ from harness.models.names import (
     as_list,
     listed,
     select_models_and_segments,
+    some,
     space_meant,
     whole_number,
 )
@@ -71,14 +72,14 @@ def requested(
 
     Raises: ConfigError, also where `models` or `batch` names none.
     """
-    several_models = as_list(models)
+    called: tuple[str, ...] = ()
+    if isinstance(models, Mapping) and any(map(callable, models.values())):  # torch models by name
+        called, models = tuple(models), tuple(models.values())
+    several_models = some("models", models)
     config = space_meant(several_models, space)
     every = listed(several_models, config)
-    batches = [str(one) for one in listed(batch)]
-    for name, given in (("models", every), ("batch", batches)):
-        if not given:
-            raise ConfigError(f"{name} = []: name one or several, or leave it out")
-    with saved_programs(every, inputs) as (names, values):
+    batches = [str(one) for one in listed(some("batch", batch))]
+    with saved_programs(every, inputs, called) as (names, values):
         yield MeasureRequest(
             devices=devices,
             models=names,
@@ -270,7 +271,8 @@ def measure(
       up in `devices_file`, by default devices.toml; or several of these, which are measured at once.
     - `models`, one or several: an architecture (text or `space.Architecture`), hash or index, "all", "sample:N[@SEED]",
       "design:K[@SEED]", "file:PATH", "segments"; a model file (.onnx, .tflite, .pt2), a wildcard, a folder of such; a torch
-      module, which runs on the tensors of `inputs` in its evaluation mode; an exported program.
+      module, which runs on the tensors of `inputs` in its evaluation mode; an exported program. Torch models may have names of
+      your own, {"wide": module, ...}.
     - `level`: "quick" (1 session a network), "screen" (5) or "final" (5, longer); `sessions` gives another number.
     - `runtimes`, `threads`, `cores`, and `precision` of networks ("fp32", "fp16", "int8"; one or several): by default the
       device's.
@@ -286,7 +288,8 @@ def measure(
       `log` is given a line of progress at a time.
 
     Raises: ConfigError when what is asked for does not fit; DeviceError and others when a campaign had to be given up: the
-    other devices are measured to their end, and all that was measured is stored.
+    other devices are measured to their end, and all that was measured is stored. After Ctrl-C, a
+    KeyboardInterrupt, the same call goes on from there.
 
     >>> table = measure(device, "conv/conv/conv", store=store, runtimes=["onnxruntime"], level="quick", sessions=1)
     >>> for row in table:
@@ -326,8 +329,14 @@ def measure_requested(
 
 
 def raise_first(outcomes: Sequence[Outcome]) -> None:
-    """Raise what ended the first of some campaigns that were given up, with the others in its notes."""
+    """Raise what ended the first of some campaigns that were given up, with the others in its notes.
+
+    What Ctrl-C ended is a KeyboardInterrupt again: a caller that goes on after a HarnessError does not go on after that.
+    """
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+    for error in errors:
+        if isinstance(error, Cancelled):
+            raise KeyboardInterrupt(str(error)) from error
     for other in errors[1:]:
         errors[0].add_note(f"and {other}")
     if errors:

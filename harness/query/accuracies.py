@@ -31,7 +31,7 @@ class AccuracySource:
     """Where accuracies come from: `paths` as for `load_accuracies`, or the word `synthetic`, with a seed after a colon.
 
     `noise_sd`: the standard deviation between trainings in percent, where the user knows it better than the files. `content`: a
-    table that Python holds, as CSV, in place of the only path's file.
+    table that Python holds, as CSV, in place of the only path's file; `loaded`: accuracies of a metric and epoch.
     """
 
     paths: tuple[str, ...]
@@ -41,6 +41,12 @@ class AccuracySource:
     allow_pickle: bool = False
     noise_sd: float | None = None
     content: bytes | None = None
+    loaded: Accuracies | None = None
+
+    @property
+    def is_of_files(self) -> bool:
+        """Whether the paths are files."""
+        return self.content is None and self.loaded is None
 
 
 def parse_paths(given: Sequence[str]) -> Sequence[str]:
@@ -84,6 +90,8 @@ def load(source: AccuracySource, config: SpaceConfig) -> list[Accuracies]:
 
     Raises: ConfigError when none was named, or a file cannot be used.
     """
+    if source.loaded is not None:
+        return [source.loaded]
     if source.content is None:
         check_there(source.paths)
     if any(SYNTHETIC_SOURCE.fullmatch(path) for path in source.paths):

@@ -8,21 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import overload
 
 import numpy as np
 
+from harness.dataframe import RowTable, Tabular
 from harness.prediction.provenance import Provenance
 from harness.query.join import query_space
 from harness.query.objective import Objective, load_objective
 from harness.query.query import Query
+from harness.query.rows import Row
 from harness.query.sums import LatencySums, cost_sums, unseen_blocks
 from harness.store import Store
 from search.blockwise.by_integer_program import MOST_LOOKED_AT, WIDER, choose, within
 from search.blockwise.finalists import Finalists
 from search.blockwise.sum_front import sum_front
+from search.statistics import finite
 from search.table import CostEstimate
 from search.table.constraints import Constraint
 from search.table.costs import AdditiveCosts, meets
+from search.table.table import no_cost
 from space import Architecture, SpaceConfig
 from space.errors import ConfigError
 from space.hash_table import network_key
@@ -30,26 +35,31 @@ from space.indexing import BoolArray, FloatArray, available, blocks_of
 from space.text import counted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ObjectiveFront:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class ObjectiveFront(RowTable[Row]):
     """Points of a Pareto front, `FRONT_POINTS` at most: networks with the largest objective at their cost.
 
-    They are canonical indices, cheapest first; other points may lie between them. `far`: those unlike any measured network.
-    `passed_over`: whether of those that a program found all were, and none was taken.
+    They are rows as in an `ObjectiveAnswer`, and canonical indices, cheapest first; other points may lie between them. `far`:
+    those unlike any measured network. `passed_over`: whether of those that a program found all were, and none was taken.
     """
 
     cost: str
     indices: tuple[int, ...]
+    rows: tuple[Row, ...]
     far: frozenset[int]
     passed_over: bool = False
 
+    def to_records(self) -> tuple[list[Row], Sequence[str]]:
+        """Return the rows, and their columns."""
+        return list(self.rows), list(self.rows[0])
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ObjectiveAnswer:
-    """Networks with the largest sums within the limits: canonical indices, best first, one index a network.
 
-    `far`: those unlike any measured network, which only a search that measures its finalists returns. `verified`: those measured
-    after the search.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class ObjectiveAnswer(Tabular, Sequence[Row]):
+    """Networks with the largest sums within the limits, best first, each a row: latencies in ms, sizes in bytes.
+
+    `within`: their canonical indices, one index a network. `far`: those unlike any measured network, which only a search that
+    measures its finalists returns. `verified`: those measured after the search.
     """
 
     config: SpaceConfig
@@ -75,6 +85,44 @@ class ObjectiveAnswer:
         """The best network within the limits."""
         return Architecture.from_index(self.indices[0], self.config)
 
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        if isinstance(index, slice):
+            return [self.row(one, self.far) for one in self.indices[index]]
+        return self.row(self.indices[index], self.far)
+
+    def to_records(self) -> tuple[list[Row], Sequence[str]]:
+        """Return the rows, and the columns, those of `harness search --objective --output`."""
+        rows = self[:]
+        return rows, list(rows[0])
+
+    def row(self, index: int, far: frozenset[int]) -> Row:
+        """Return a network, with its objective and costs, as plain values."""
+        architecture = Architecture.from_index(index, self.config)
+        row: Row = {
+            "architecture": str(architecture),
+            "graph_hash": architecture.graph_hash,
+            "index": index,
+            "objective": self.score(index),
+        }
+        for name, amount in self.costs_at(index).items():
+            cost = self.costs[name]
+            row[f"{name}_{cost.unit}" if cost.unit else name] = finite(amount.value)
+            if cost.is_latency:
+                row[f"{name}_low_{cost.unit}"] = finite(amount.low)
+                row[f"{name}_high_{cost.unit}"] = finite(amount.high)
+                row[f"{name}_source"] = source_text(index, amount, far)
+                row[f"{name}_grade"] = amount.grade or "-"
+        return row
+
     def score(self, index: int) -> float:
         """Return a network's objective."""
         return self.objective.sums.of(blocks_of(self.config, index))
@@ -91,7 +139,12 @@ class ObjectiveAnswer:
         )
 
     def front(self, cost: str) -> ObjectiveFront:
-        """Return the front over the objective, to be high, and a cost, to be low, within the limits: see `sum_front`."""
+        """Return the front over the objective, to be high, and a cost, to be low, within the limits: see `sum_front`.
+
+        Raises: ConfigError when the answer has no such cost.
+        """
+        if cost not in self.costs:
+            raise ConfigError(no_cost(cost, self.costs))
         passed_over = False
 
         def best(
@@ -105,7 +158,8 @@ class ObjectiveAnswer:
 
         found = sum_front(self.objective.sums, self.costs[cost], self.within[0], best)
         far = _far(found, self.program.latencies)
-        return ObjectiveFront(cost=cost, indices=found, far=far, passed_over=passed_over)
+        rows = tuple(self.row(index, far) for index in found)
+        return ObjectiveFront(cost=cost, indices=found, rows=rows, far=far, passed_over=passed_over)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -155,7 +209,7 @@ class _Program:
 def search_by_objective(
     store: Store,
     query: Query,
-    objective: str,
+    objective: str | Mapping[str, float],
     count: int,
     log: Callable[[str], None] = lambda text: None,
 ) -> ObjectiveAnswer:
@@ -204,6 +258,13 @@ def search_by_objective(
         within=tuple(near),
         far=_far(near, latencies),
     )
+
+
+def source_text(index: int, amount: CostEstimate, far: frozenset[int]) -> str:
+    """Return whether a network's cost is measured, predicted, or predicted far from all that was measured."""
+    if amount.is_measured:
+        return "measured"
+    return "predicted, far" if index in far else "predicted"
 
 
 def _distinct(config: SpaceConfig, indices: Sequence[int]) -> list[int]:

@@ -65,8 +65,12 @@ class SearchTable(Tabular):
         return [network_row(self.table, place) for place in every[:count]], len(every)
 
 
+# Accuracies as a caller from Python has them: files, loaded ones, percent by network, or a table.
+GivenAccuracies = str | Path | Sequence[str | Path] | Accuracies | Mapping[Named, float] | Sized
+
+
 def join(
-    accuracies: str | Path | Sequence[str | Path] | Accuracies | Mapping[Named, float] | Sized,
+    accuracies: GivenAccuracies,
     latencies: SpaceTable
     | str
     | Path
@@ -116,10 +120,7 @@ def join(
     own = accuracies.config if isinstance(accuracies, Accuracies) else find_space(space)
     config = _space(list(predicted)) if predicted else own
     check_enumerable(config, TABLE, WITHOUT_TABLE)
-    if isinstance(accuracies, Accuracies):
-        found = [accuracies]
-    else:
-        found = load(_source(accuracies, metric, epoch, config), config)
+    found = load(accuracies_of(accuracies, metric, epoch, config), config)
     measured = {
         name: predicted_latency(one, name)
         if isinstance(one, SpaceTable)
@@ -130,10 +131,14 @@ def join(
     return _joined(config, found, *joined_columns(config, [*named, *costs], measured))
 
 
-def _source(accuracies: Any, metric: str, epoch: str, config: SpaceConfig) -> AccuracySource:
-    """Return the source of the accuracies that a caller from Python gives. Raises: ConfigError."""
-    if isinstance(accuracies, Mapping):
-        listed(list(accuracies), config)  # an architecture knows its space
+def accuracies_of(
+    accuracies: Any, metric: str, epoch: str, space: str | Path | SpaceConfig
+) -> AccuracySource:
+    """Return the source of the accuracies that a caller from Python gives, see `join`. Raises: ConfigError."""
+    if isinstance(accuracies, Accuracies):
+        return AccuracySource(paths=(), loaded=accuracies)
+    if isinstance(accuracies, Mapping) and isinstance(space, SpaceConfig):
+        listed(list(accuracies), space)  # an architecture knows its space
     held = source_of_table(accuracies, metric)
     if held is None:
         paths = [accuracies] if isinstance(accuracies, str | Path) else list(accuracies)
@@ -271,7 +276,9 @@ def _space(configurations: Sequence[Configuration]) -> SpaceConfig:
 def _fitting_spaces(accuracies: AccuracySource, latencies: Sequence[Path]) -> list[SpaceConfig]:
     """Return the spaces that the files of a query can be of; what has no header tells of none."""
     files = [
-        path for path in accuracies.paths if not SYNTHETIC_SOURCE.fullmatch(path) and not is_unpublished(path)
+        path
+        for path in accuracies.paths
+        if accuracies.is_of_files and not SYNTHETIC_SOURCE.fullmatch(path) and not is_unpublished(path)
     ]
     return (
         fitting_spaces([*files, *latencies], allow_pickle=True)

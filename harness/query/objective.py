@@ -11,9 +11,10 @@ network's is their sum, and higher is better.
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,11 +43,13 @@ class Objective:
     sums: BlockSums
 
 
-def load_objective(text: str, config: SpaceConfig) -> Objective:
-    """Return one of `COUNTED`, or what a CSV file says of each part.
+def load_objective(text: str | Mapping[str, float], config: SpaceConfig) -> Objective:
+    """Return one of `COUNTED`, or what a mapping or a CSV file says of each part.
 
-    Raises: ConfigError where it is neither, or parts of the space have no score.
+    Raises: ConfigError where it is none of these, or parts of the space have no score.
     """
+    if isinstance(text, Mapping):
+        return _scored(Path("objective"), _written(text), config)
     if text in COUNTED:
         cost = property_sums(text, config)
         return Objective(name=text, origin=cost.title, sums=cost.totals[0])
@@ -58,6 +61,18 @@ def load_objective(text: str, config: SpaceConfig) -> Objective:
         )
     path = Path(text)
     content = read_text(path, error=ConfigError, remedy="check --objective", most=MAX_FILE_BYTES)
+    return _scored(path, content, config)
+
+
+def _written(scores: Mapping[str, float]) -> str:
+    """Return scores by part as the content of a file."""
+    file = io.StringIO()
+    csv.writer(file).writerows([("part", "score"), *scores.items()])
+    return file.getvalue()
+
+
+def _scored(path: Path, content: str, config: SpaceConfig) -> Objective:
+    """Return the objective of a file's content. Raises: ConfigError, see `load_objective`."""
     name, scores = _rows(path, content)
     wanted = dict(_parts(config))
     for part, (line, _) in scores.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from search.statistics import finite
@@ -11,7 +13,7 @@ from search.table.pareto import Front
 from space.accuracies import Accuracies
 from space.indexing import IndexArray
 
-Row = dict[str, object]
+Row = dict[str, Any]  # plain values, whose kinds the column's name tells
 
 
 def rows_at(table: NetworkTable, indices: IndexArray, place: int | slice) -> Row | list[Row]:

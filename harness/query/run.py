@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,7 +70,7 @@ class SearchResult(_Searched):
     front: ParetoFront | None
 
 
-def search_store(
+def run_search(
     request: SearchRequest,
     store: Store,
     *,
@@ -110,7 +110,7 @@ class ObjectiveRequest:
     """
 
     query: Query
-    objective: str
+    objective: str | Mapping[str, float]
     top: int = 10
     pareto: tuple[str, ...] = ()
     verify: int | None = None

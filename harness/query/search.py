@@ -71,9 +71,7 @@ def search(
         raise ConfigError(
             f"table = {type(table).__name__}: no table of accuracies and costs; give that of harness.join"
         )
-    several = [limits] if isinstance(limits, str | Constraint) else limits
-    constraints = [one if isinstance(one, Constraint) else parse_constraint(one) for one in several]
-    check_contradictions(constraints)
+    constraints = as_constraints(limits)
     for name in (one.subject for one in constraints):
         if name not in table.table.costs and (name in PROPERTIES or split_subject(name)[1]):
             raise ConfigError(f"the table has no {name!r}; take it in: harness.join(..., costs=[{name!r}])")
@@ -99,6 +97,14 @@ def search(
     trace = run(method, problem, lambda indices: columns.accuracy.values[indices])
     seen = found.ranked[np.isin(found.ranked, trace.indices)]
     return SearchAnswer(table=table, answer=replace(found, ranked=seen), trace=trace)
+
+
+def as_constraints(limits: str | Constraint | Iterable[str | Constraint]) -> tuple[Constraint, ...]:
+    """Return one or several limits, texts or not, as constraints. Raises: ConfigError where they contradict each other."""
+    several = [limits] if isinstance(limits, str | Constraint) else limits
+    constraints = tuple(one if isinstance(one, Constraint) else parse_constraint(one) for one in several)
+    check_contradictions(constraints)
+    return constraints
 
 
 def check_have_intervals(

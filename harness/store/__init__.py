@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import sqlalchemy as sa
 
@@ -143,6 +143,11 @@ class Store:
 
     def __repr__(self) -> str:
         return f"<Store {self.name}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise ConfigError(
+            f"store {self.name}: is open in this process; have each process open it by harness.open_store"
+        )
 
     def __enter__(self) -> Store:
         return self

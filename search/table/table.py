@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,6 +126,11 @@ class NetworkTable:
         Raises: ConfigError when the table has no such cost.
         """
         if name not in self.costs:
-            known = ", ".join(self.costs) or "none"
-            raise ConfigError(f"no cost {name!r}{did_you_mean(name, self.costs)} (there are: {known})")
+            raise ConfigError(no_cost(name, self.costs))
         return self.costs[name]
+
+
+def no_cost(name: str, known: Iterable[str]) -> str:
+    """Return the message that there is no cost of this name."""
+    there = list(known)
+    return f"no cost {name!r}{did_you_mean(name, there)} (there are: {', '.join(there) or 'none'})"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import importlib
 import io
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import pytest
 from factories.stores import FEW, MANY, networks, stored
@@ -20,7 +22,10 @@ from rigs.short_campaigns import any_core
 
 import harness
 from harness.dataframe import Tabular
+from harness.errors import AgentError, Cancelled, DeviceError
 from harness.estimates.latency import LATENCY_COLUMNS, LatencyTable
+from harness.measurement.campaign import Outcome
+from harness.prediction import measure as measuring
 from harness.prediction.rows import COLUMNS
 from harness.store import Store
 from space import BLOX, TINY, Architecture
@@ -71,8 +76,11 @@ def test_every_public_name_is_there_listed_and_documented() -> None:
     assert set(harness.__all__) <= set(dir(harness))
     for name in harness.__all__:
         assert name == "__version__" or ">>> " in getattr(harness, name).__doc__, f"{name} shows no example"
-    with pytest.raises(AttributeError, match="no attribute 'mesure'"):
+    shown = {name for name in dir(harness) if not name.startswith("__")}
+    assert shown == set(harness.__all__) - {"__version__"}, "what completion offers"
+    with pytest.raises(AttributeError, match="no attribute 'mesure'") as found:
         harness.mesure  # type: ignore[attr-defined]  # noqa: B018
+    assert (found.value.name, found.value.obj) == ("mesure", harness), "by which Python says what was meant"
 
 
 def test_an_argument_of_one_name_is_of_one_kind_in_all_functions() -> None:
@@ -108,6 +116,10 @@ def test_every_example_in_a_docstring_is_run_by_a_test() -> None:
         "predict",
         "open_store",
         "load_devices",
+        "HarnessError",
+        "ConfigError",
+        "DeviceError",
+        "StoreError",
         "harness.models.results.failures",
         "harness.models.results.sustained_runs",
         "harness.devices.names.expand_names",
@@ -164,6 +176,12 @@ def test_results_are_those_of_the_command(path: Path, store: Store) -> None:
     assert [row.latency_ms for row in table] == [document["latency_ms"] for document in documents]
     assert len(table) == 72
     assert table.failures == ()
+
+
+@pytest.mark.parametrize("asked", [{"device": []}, {"runtime": ()}, {"models": iter(())}, {"models": []}])
+def test_a_selection_that_came_out_empty_is_not_everything(store: Store, asked: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=rf"{next(iter(asked))} = \[\]: name one or several"):
+        harness.results(store, **asked)
 
 
 def test_results_are_narrowed_by_one_or_several_of_each(store: Store) -> None:
@@ -283,6 +301,39 @@ def test_every_public_table_has_the_short_form() -> None:
 def test_an_argument_of_another_kind_is_refused_by_its_name(ask: Callable[[], object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ask()
+
+
+# --- other processes, and Ctrl-C -----------------------------------------------------------------
+
+
+def in_another(value: Any) -> Any:
+    """Return what another process gets."""
+    return pickle.loads(pickle.dumps(value))  # noqa: S301 - our own
+
+
+def test_results_and_errors_go_to_other_processes_and_a_store_does_not(store: Store) -> None:
+    latency = harness.predict(store, device="made-up", runtime="onnxruntime", threads=2)
+    answer = harness.search(harness.join("synthetic", [latency]), ["made-up<5ms"])
+    for table in (harness.results(store), latency, answer, answer.front("params")):
+        assert in_another(table).head(3) == table.head(3)
+    for error in (
+        AgentError("no-model", "gone", {"a": 1}, thing="pi4"),
+        Cancelled("later"),
+        ConfigError("a", "b"),
+    ):
+        again = in_another(error)
+        assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
+    with pytest.raises(ConfigError, match="have each process open it"):
+        pickle.dumps(store)
+
+
+def test_ctrl_c_is_a_keyboard_interrupt_that_going_on_after_errors_does_not_swallow(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = [Outcome(device="local", error=DeviceError("no route")), Outcome(device="pi4", error=Cancelled())]
+    monkeypatch.setattr(measuring, "run_all", lambda *_: ended)
+    with pytest.raises(KeyboardInterrupt, match="what was measured is stored"):
+        harness.measure("local", "conv/conv/conv", store=store)
 
 
 # --- tables as DataFrames -------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from harness.store.database import hide
 if TYPE_CHECKING:
     from harness.estimates.sustained import Sustained
     from harness.prediction.provenance import Provenance
+    from harness.query.query import Query
     from harness.records import Configuration
 
 CLOCK_TIERS = {
@@ -103,6 +104,31 @@ def _minute(utc: str) -> str:
         return f"{datetime.fromisoformat(utc).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     except ValueError:
         return utc
+
+
+def query_options(query: Query, store_url: str) -> dict[str, object]:
+    """Return the options that repeat a query in another command, by their names; defaults are empty.
+
+    Devices, limits and confidence are left out: the page adds those that it shows.
+    """
+    source, latencies = query.accuracies, query.latencies
+    return {
+        "--accuracies": source.paths if source.is_of_files else "FILE",
+        "--metric": source.metric,
+        "--epoch": "" if source.epoch == "best" else source.epoch,
+        "--training-seed": source.seeds,
+        "--accuracy-sd": source.noise_sd,
+        "--allow-pickle": source.allow_pickle,
+        "--latencies": latencies.files,
+        "--measured-only": latencies.measured_only,
+        "--doubtful": latencies.doubtful,
+        "--runtime": latencies.runtime,
+        "--threads": latencies.threads,
+        "--precision": latencies.precision,
+        "--batch": latencies.batch,
+        "--space": latencies.space,
+        "--store": store_url,
+    }
 
 
 def command_line(words: Sequence[str], options: Mapping[str, object]) -> str:

@@ -12,7 +12,7 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -20,17 +20,20 @@ from types import MappingProxyType
 
 import numpy as np
 
+from harness.devices.config import Device
 from harness.estimates.sustained import Sustained
 from harness.output.plots.front import front_picture
-from harness.output.plots.pictures import write_picture
-from harness.output.report.conditions import command_line, condition_lines
+from harness.output.plots.pictures import check_pictures, write_picture
+from harness.output.report.conditions import command_line, condition_lines, query_options
 from harness.output.report.payload import Report, build_payload
-from harness.output.terminal import echo
-from harness.query.join import SearchTable
-from harness.query.query import PageTable
+from harness.query.from_store import Limits, query_of
+from harness.query.join import GivenAccuracies, SearchTable
+from harness.query.query import Query
+from harness.store import Store
+from harness.store.opening import check_store
 from harness.version import __version__
-from space import check_enumerable
-from space.atomic_files import write_file
+from space import Space, check_enumerable
+from space.atomic_files import check_output_file, write_file
 from space.errors import ConfigError
 
 SCRIPTS = ("data.js", "choice.js", "text.js", "tables.js", "plots.js", "limits.js", "page.js")
@@ -43,30 +46,93 @@ _MB = 1e6
 NO_RUNS: Mapping[str, Sequence[Sustained]] = MappingProxyType({})
 
 
+def report(
+    store: Store,
+    accuracies: GivenAccuracies,
+    output: str | Path = "report.html",
+    limits: Limits = (),
+    *,
+    device: str | Device | Sequence[str | Device] = (),
+    costs: str | Iterable[str] = (),
+    title: str = "",
+    figure: str | Path | None = None,
+    confidence: float | None = None,
+    metric: str = "",
+    epoch: str = "best",
+    runtime: str = "",
+    threads: int | None = None,
+    precision: str = "",
+    batch: int | None = None,
+    space: str | Path | Space = "",
+    latencies: str | Path | Sequence[str | Path] = (),
+    measured_only: bool = False,
+    doubtful: bool = False,
+    devices_file: str | Path | None = None,
+    log: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """Write one page to choose a network on, as `harness report` does, and return its path; a file there is replaced.
+
+    It opens with the limits, upper ones, and shows the devices and costs that are named, else all that is stored. `figure`: also
+    a picture for print, .pdf, .svg or .png. Other arguments are as for `search_store`.
+    Raises: ConfigError as `search_store`, or where a file cannot be written.
+
+    >>> page = report(store, "synthetic", "page.html", "made-up<5ms", runtime="onnxruntime", threads=2)
+    >>> page.read_text()[:15]
+    '<!DOCTYPE html>'
+    """
+    check_store(store)
+    query = query_of(
+        limits, accuracies=accuracies, device=device, costs=costs, confidence=confidence, metric=metric, epoch=epoch,
+        runtime=runtime, threads=threads, precision=precision, batch=batch, space=space, latencies=latencies,
+        measured_only=measured_only, doubtful=doubtful, devices_file=devices_file,
+    )  # fmt: skip
+    page = Path(output)
+    write_report(
+        page,
+        store,
+        query,
+        title=title,
+        store_url="" if "***" in store.name else store.name,
+        figure=None if figure is None else Path(figure),
+        log=log,
+    )
+    return page
+
+
 def write_report(
-    output: Path, shown: PageTable, *, title: str, options: Mapping[str, object], figure: Path | None = None
+    output: Path,
+    store: Store,
+    query: Query,
+    *,
+    title: str,
+    store_url: str,
+    figure: Path | None,
+    log: Callable[[str], None],
 ) -> None:
-    """Write the page of a search table, and say so on standard error; `options` are those of the search it was asked with.
+    """Write the page of a query on what a store holds; `store_url`: the store in the page's command, empty for the usual one.
 
     A `figure` for print of what the page opens with is written, too.
 
-    Raises: ConfigError when the file cannot be written, as `build_page`, or for a figure of a space too large to list.
+    Raises: ConfigError when a file cannot be written, as `build_page`, or for a figure of a space too large to list.
     """
+    check_output_file(output)
+    check_pictures(figure)
+    shown = query.build_page_table(store, log)
     found, limits, confident = shown.found, shown.limits, shown.confident
     if figure is not None and found.table.indices is not None:
         check_enumerable(found.table.config, "--figure", "leave it out: the page draws those that are known")
-    command = command_line(["harness", "search"], options)
-    report = report_of(
+    command = command_line(["harness", "search"], query_options(query, store_url))
+    made = report_of(
         found, limits, confident=confident, title=title, command=command, under_load=shown.under_load
     )
-    page = build_page(report).encode()
+    page = build_page(made).encode()
     write_file(output, page)
     networks = f"{len(found.table):,} networks"
     if found.table.indices is not None:
         networks = f"{len(found.table):,} known of {len(found.table.config):,} networks"
-    echo(f"{output}: {networks}, {', '.join(found.table.costs)}, {len(page) / _MB:.1f} MB", err=True)
+    log(f"{output}: {networks}, {', '.join(found.table.costs)}, {len(page) / _MB:.1f} MB")
     if figure is not None:
-        write_picture(figure, front_picture(found.table, limits, confident=confident, title=report.title))
+        write_picture(figure, front_picture(found.table, limits, confident=confident, title=made.title))
 
 
 def build_page(report: Report) -> str:

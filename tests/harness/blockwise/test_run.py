@@ -22,8 +22,10 @@ from factories.block_libraries import (
     write_library,
 )
 from factories.image_folders import write_task
+from rigs.examples import run_example
 
 import exporters
+import harness
 from harness.blockwise.costs import space_costs
 from harness.blockwise.folder import write_predictions
 from harness.blockwise.run import BlockwiseResult, search_library
@@ -144,6 +146,40 @@ def test_a_request_is_all_that_a_search_needs(tmp_path: Path, monkeypatch: pytes
     )
     lines = [line.split()[:2] for line in found.document["commands"]]
     assert lines == [["harness", "train"], ["harness", "distill"]], "nothing was typed"
+
+
+@pytest.mark.training
+def test_the_example_of_python_runs(tmp_path: Path) -> None:
+    here = Here(tmp_path / "store.sqlite")
+    with here.open_store() as store:
+        run_example("search_blocks", store=store, library=write_library(tmp_path / "library"))
+
+
+@pytest.mark.training
+def test_python_asks_what_the_request_asks_and_the_store_stays_open(tmp_path: Path) -> None:
+    library, here = write_library(tmp_path / "library"), Here(tmp_path / "store.sqlite")
+    with here.open_store() as store:
+        found = harness.search_blocks(
+            store, library, "made-up<5ms", predictor="donna", fit_networks=4, finalists=2, fine_tune=0,
+            pareto="made-up", fine_tune_epochs=1, runner=AsMadeUp(),
+        )  # fmt: skip
+        assert store.configurations()
+    request = BlockwiseRequest(library=library, pareto=("made-up",), **FITTED)
+    same = search_library(
+        request,
+        open_store=here.open_store,
+        runner=Idle(),
+        watch=here.watch,
+        observe=here.observe,
+        log=lambda text: None,
+    )
+    for key in ("architecture", "accuracy", "candidates", "students", "fronts", "constraints", "commands"):
+        assert found.document[key] == same.document[key], key
+    (row,), columns = found.to_records()
+    assert row["architecture"] == str(found.best) and list(row) == columns
+    assert row["weights"] == "of the library, not fine-tuned" and row["made-up_ms"] < 5
+    with pytest.raises(ConfigError, match="fit_networks = 2: give 3 or more"):
+        harness.search_blocks(store, library, fit_networks=2)
 
 
 @pytest.mark.training

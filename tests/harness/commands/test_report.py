@@ -15,7 +15,7 @@ from factories.stores import MANY, stored
 from rigs.commands import Done, refused, run
 
 from harness.commands.query_options import QueryOptions
-from harness.output.report.conditions import command_line
+from harness.output.report.conditions import command_line, query_options
 from harness.prediction.space_prediction import load_measured
 from harness.store import Store
 from harness.store.configurations import configuration_id
@@ -221,8 +221,10 @@ def test_zero_is_a_value_that_the_command_repeats() -> None:
 
 
 def test_a_store_s_password_stays_off_the_page_and_its_url_without_one_is_repeated() -> None:
-    options = QueryOptions(accuracies=["synthetic"], space="mini")
-    line = command_line(["harness"], options.typed("postgresql://lab/harness"))
+    query = QueryOptions(accuracies=["synthetic"], space="mini").query()
+    line = command_line(["harness"], query_options(query, "postgresql://lab/harness"))
     assert line.endswith(" --store postgresql://lab/harness")
-    assert "--store" not in command_line(["harness"], options.typed("postgresql://me:secret@lab/harness"))
-    assert options.typed("")["--space"] == "mini"
+    assert "--store" not in command_line(
+        ["harness"], query_options(query, "postgresql://me:secret@lab/harness")
+    )
+    assert query_options(query, "")["--space"] == "mini"

@@ -12,6 +12,7 @@ from factories.records import make_fresh_run
 from factories.stores import MANY, add_sessions, networks, stored
 from rigs.commands import Done, refused, run
 
+import harness
 from harness.devices.config import Device
 from harness.errors import DeviceError
 from harness.measurement import campaigns
@@ -132,6 +133,29 @@ def test_they_are_measured_under_the_configuration_that_was_searched_at_level_fi
         MANY.threads,
         MANY.cores,
     )
+
+
+def test_python_verifies_as_the_command_does(store: Path, bench: Bench, verified: tuple[Bench, Done]) -> None:
+    file, lines = store.parent / "devices.toml", list[str]()
+    asked: dict[str, Any] = {
+        "threads": 2,
+        "space": TINY,
+        "devices_file": file,
+        "verify": 3,
+        "log": lines.append,
+    }
+    with harness.open_store(store) as opened:
+        answer = harness.search_store(opened, "synthetic", f"made-up<{LIMIT_MS}ms", wait_s=120.0, **asked)
+        assert bench.asked == verified[0].asked and set(bench.waits_s) == {120.0}
+        told = verified[1].json
+        assert sorted(answer.verified or ()) == told["verified"]
+        assert [row["index"] for row in answer[:5]] == [row["index"] for row in told["networks"]]
+        assert any(line.endswith("beyond the limits, dropped") for line in lines)
+        largest = harness.maximize(opened, "params", f"made-up<{LIMIT_MS}ms", **asked)
+        assert largest.verified and {row["made-up_source"] for row in largest} == {"measured"}
+        bench.error = DeviceError("made-up: no route to host")
+        with pytest.raises(harness.DeviceError, match="no route to host"):
+            harness.search_store(opened, "synthetic:1", f"made-up<{LIMIT_MS}ms", **asked)
 
 
 @pytest.mark.long

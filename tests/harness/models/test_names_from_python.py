@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from factories.stores import MANY, add_sessions, calibrate, new_store
 
@@ -43,6 +44,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
         iter,
         np.array,
         lambda texts: dict.fromkeys(texts).keys(),
+        lambda texts: dict(enumerate(texts)).values(),
+        lambda texts: pa.chunked_array([texts]),
         lambda texts: (t for t in texts),
     ],
 )

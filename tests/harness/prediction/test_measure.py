@@ -159,3 +159,27 @@ def test_that_many_files_are_read_is_said(count: int, tmp_path: Path) -> None:
     )
     assert isinstance(source, MeasuredModels) and len(source.files) == count
     assert said == ([f"reading {count} model files"] if count == MANY_FILES else [])
+
+
+@pytest.mark.converter
+def test_torch_models_have_the_names_that_they_are_given_and_a_tensor_alone_is_one_input(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch = pytest.importorskip("torch")
+    wide, narrow = (torch.nn.Conv2d(3, width, 3) for width in (8, 4))
+    image = torch.zeros(1, 3, 8, 8)
+    seen: list[tuple[list[str], list[int]]] = []
+
+    def see(request: Any) -> None:
+        shapes = [list(np.load(request.inputs.values)[name].shape) for name in ("input",)]
+        seen.append(([Path(one).name for one in request.files], shapes[0]))
+
+    named = {"a, *wide* [net]": wide, "|conv~0|+|skip~1|": narrow}
+    for inputs in (image, (image,)):
+        asked(monkeypatch, "measure", see, models=named, inputs=inputs)
+    asked(monkeypatch, "measure", see, models=[wide], inputs=image)
+    files = ["a, *wide* [net].pt2", "|conv~0|+|skip~1|.pt2"]
+    assert seen == [(files, [1, 3, 8, 8])] * 2 + [(["Conv2d.pt2"], [1, 3, 8, 8])]
+    for wrong in ("a/b", "", 3, "x" * 201, "a\nb"):
+        with pytest.raises(ConfigError, match="names no model; give 1 to 200 printable characters"):
+            asked(monkeypatch, "measure", see, models={wrong: wide}, inputs=image)

@@ -1,0 +1,181 @@
+"""Search what a store holds, from Python: by devices and limits as on the command line, the best measured before the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from harness.devices.config import Device
+from harness.models.exported import ExportObserver
+from harness.models.names import space_meant, whole_number
+from harness.prediction.measure import Progress, raise_first
+from harness.query.accuracies import AccuracySource
+from harness.query.answer import SearchAnswer
+from harness.query.by_objective import ObjectiveAnswer
+from harness.query.join import GivenAccuracies, accuracies_of
+from harness.query.latencies import SHOWN_COVERAGE, LatencySource
+from harness.query.query import Query
+from harness.query.run import ObjectiveRequest, SearchRequest, run_search, search_sums
+from harness.query.search import EXHAUSTIVE, as_constraints
+from harness.store import Store
+from harness.store.opening import check_store
+from search.table.constraints import Constraint
+from space import Architecture, Space
+from space.accuracies import Accuracies
+from space.registry import space_name
+
+Limits = str | Constraint | Iterable[str | Constraint]
+NO_ACCURACIES = AccuracySource(paths=())
+
+
+def search_store(
+    store: Store,
+    accuracies: GivenAccuracies,
+    limits: Limits = (),
+    *,
+    device: str | Device | Sequence[str | Device] = (),
+    costs: str | Iterable[str] = (),
+    verify: int | None = None,
+    confidence: float | None = None,
+    method: str = EXHAUSTIVE,
+    budget: int = 100,
+    seed: int = 0,
+    metric: str = "",
+    epoch: str = "best",
+    runtime: str = "",
+    threads: int | None = None,
+    precision: str = "",
+    batch: int | None = None,
+    space: str | Path | Space = "",
+    latencies: str | Path | Sequence[str | Path] = (),
+    measured_only: bool = False,
+    doubtful: bool = False,
+    wait_s: float = 0.0,
+    devices_file: str | Path | None = None,
+    log: Callable[[str], None] = lambda line: None,
+) -> SearchAnswer:
+    """Return the networks within limits on devices of a store, most accurate first, as `harness search` does.
+
+    It predicts, joins and searches in one, with every option of the command: accuracies as for `join`; a limit, a device and a
+    cost may name a pattern or a group, or a runtime, such as "pi4:tflite<40ms". `verify`: measure this many of the best networks
+    at level final on the devices, which `devices_file` names, and correct the answer: its rows are then measured ones, if any of
+    these is within the limits. confidence: the probability with which the far ends of intervals meet the limits, e.g. 0.95.
+    latencies: blox-bench files. measured_only: nothing is predicted; doubtful: grade D counts.
+    Raises: ConfigError as `join` and `search`; DeviceError and others where a campaign had to be given up: what was measured is
+    stored, and the same call goes on from there.
+
+    >>> answer = search_store(store, "synthetic", "made-up<5ms", runtime="onnxruntime", threads=2, costs="params")
+    >>> answer[0]["made-up_ms"] < 5, "params" in answer[0]
+    (True, True)
+    """
+    check_store(store)
+    query = query_of(
+        limits, accuracies=accuracies, device=device, costs=costs, confidence=confidence, metric=metric, epoch=epoch,
+        runtime=runtime, threads=threads, precision=precision, batch=batch, space=space, latencies=latencies,
+        measured_only=measured_only, doubtful=doubtful, devices_file=devices_file,
+    )  # fmt: skip
+    request = SearchRequest(
+        query=query,
+        method=method,
+        budget=budget,
+        seed=seed,
+        verify=whole_number("verify", verify, least=1),
+        wait_s=wait_s,
+    )
+    found = run_search(request, store, observe=observed_by(log), log=log)
+    raise_first(found.outcomes)
+    return found.answer
+
+
+def maximize(
+    store: Store,
+    objective: str | Path | Mapping[str, float],
+    limits: Limits = (),
+    *,
+    device: str | Device | Sequence[str | Device] = (),
+    costs: str | Iterable[str] = (),
+    top: int = 10,
+    verify: int | None = None,
+    confidence: float | None = None,
+    runtime: str = "",
+    threads: int | None = None,
+    precision: str = "",
+    batch: int | None = None,
+    space: str | Path | Space = "",
+    doubtful: bool = False,
+    wait_s: float = 0.0,
+    devices_file: str | Path | None = None,
+    log: Callable[[str], None] = lambda line: None,
+) -> ObjectiveAnswer:
+    """Return the `top` networks of the largest sum within limits, in a space of any size, as `harness search --objective` does.
+
+    objective: "params", "macs", or scores of your own for each block of a stage or candidate at a site, as a mapping such as
+    {"site0:mb3": 0.31, ...} or a CSV file. Other arguments are as for `search_store`; no accuracies are needed. The answer's
+    `front(cost)` is a Pareto front.
+    Raises: ConfigError for an objective that is none or lacks scores, or where no network is within the limits.
+
+    >>> answer = maximize(store, "params", "made-up<5ms", runtime="onnxruntime", threads=2, top=3)
+    >>> len(answer), answer.best.params == answer[0]["objective"]
+    (3, True)
+    """
+    check_store(store)
+    query = query_of(
+        limits, device=device, costs=costs, confidence=confidence, runtime=runtime, threads=threads, precision=precision,
+        batch=batch, space=space, doubtful=doubtful, devices_file=devices_file,
+    )  # fmt: skip
+    request = ObjectiveRequest(
+        query=query,
+        objective=objective if isinstance(objective, Mapping) else str(objective),
+        top=whole_number("top", top, least=1),
+        verify=whole_number("verify", verify, least=1),
+        wait_s=wait_s,
+    )
+    found = search_sums(request, store, observe=observed_by(log), log=log)
+    raise_first(found.outcomes)
+    return found.answer
+
+
+def observed_by(log: Callable[[str], None]) -> Callable[[], AbstractContextManager[ExportObserver]]:
+    """Return what makes an observer of campaigns that passes lines of progress to `log`."""
+    return lambda: nullcontext(Progress(log))
+
+
+def query_of(
+    limits: Limits,
+    *,
+    accuracies: GivenAccuracies | None = None,
+    device: str | Device | Sequence[str | Device] = (),
+    costs: str | Iterable[str] = (),
+    confidence: float | None = None,
+    metric: str = "",
+    epoch: str = "best",
+    space: str | Path | Space = "",
+    latencies: str | Path | Sequence[str | Path] = (),
+    devices_file: str | Path | None = None,
+    **choice: Any,
+) -> Query:
+    """Return the query of what a caller from Python asks; `choice` are further fields of `LatencySource`. Raises: ConfigError."""
+    if isinstance(accuracies, Accuracies):
+        space = space or accuracies.config.name
+    elif isinstance(accuracies, Mapping) and any(isinstance(one, Architecture) for one in accuracies):
+        space = space_meant(list(accuracies), space)
+    constraints = as_constraints(limits)
+    named = [device] if isinstance(device, str | Device) else device
+    devices = [one if isinstance(one, str) else one.name for one in named]
+    files = [latencies] if isinstance(latencies, str | Path) else latencies
+    further = [costs] if isinstance(costs, str) else costs
+    return Query(
+        accuracies=NO_ACCURACIES if accuracies is None else accuracies_of(accuracies, metric, epoch, space),
+        latencies=LatencySource(
+            coverage=SHOWN_COVERAGE if confidence is None else confidence,
+            files=tuple(map(Path, files)),
+            space=space_name(space),
+            **choice,
+        ),
+        costs=tuple(dict.fromkeys([*devices, *(one.subject for one in constraints), *further])),
+        constraints=constraints,
+        confident=confidence is not None,
+        devices_file=None if devices_file is None else Path(devices_file),
+    )

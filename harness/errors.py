@@ -23,8 +23,8 @@ from space.errors import ConfigError, HarnessError
 class StoreError(ConfigError):
     """A store that cannot be opened, read or migrated.
 
-    >>> issubclass(StoreError, ConfigError)
-    True
+    >>> StoreError("store lab.sqlite", "cannot be opened").exit_status
+    2
     """
 
 

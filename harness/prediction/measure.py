@@ -231,9 +231,12 @@ def _check_formats(request: MeasureRequest, files: Sequence[FileModel]) -> None:
 
 
 def latencies_of(use: RuntimePlan, store: Store) -> list[Latency]:
-    """Return the stored latencies of a runtime plan's networks, fastest first."""
-    networks = [model.graph_hash for model in use.models if model.purpose == "network"]
-    return latencies(store, use.configuration, networks)
+    """Return the stored latencies of a runtime plan's networks, fastest first, by the names that they were asked for."""
+    names = {
+        model.graph_hash: model.architecture for model in reversed(use.models) if model.purpose == "network"
+    }
+    rows = latencies(store, use.configuration, list(names))
+    return [replace(row, architecture=names[row.graph_hash]) for row in rows]
 
 
 def measure(

@@ -118,8 +118,8 @@ def test_a_torch_model_is_a_file_while_it_is_measured(name: str, monkeypatch: py
     model, seen, is_there = object(), list[Any](), [False]
 
     @contextmanager
-    def saved(models: Any, inputs: Any) -> Iterator[tuple[tuple[str, ...], Path]]:
-        assert (models, inputs) == ([model], ["a tensor"])
+    def saved(models: Any, inputs: Any, names: Any) -> Iterator[tuple[tuple[str, ...], Path]]:
+        assert (models, inputs, names) == ([model], ["a tensor"], ())
         is_there[0] = True
         yield ("Net.pt2",), Path("values.npz")
         is_there[0] = False

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 
 
 SHOWN = 10  # rows that a notebook shows
+NUMBERS = (
+    "_ms",
+    "_mj",
+    "_mJ",
+    "_bytes",
+    "_percent",
+)  # ends of columns that hold numbers, also where none is known
 
 Row = TypeVar("Row", covariant=True)
 
@@ -56,7 +63,9 @@ class Tabular:
                 "to_pandas() needs pandas, which is not installed: pip install pandas"
             ) from error
         rows, columns = self.to_records()
-        return pd.DataFrame(list(rows), columns=list(columns))
+        frame = pd.DataFrame(list(rows), columns=list(columns))
+        bare = [name for name in columns if name.endswith(NUMBERS) and frame[name].isna().all()]
+        return frame.astype(dict.fromkeys(bare, "float64"))
 
     def to_arrow(self) -> pa.Table:
         """Return the table as an Arrow table, for Polars, DuckDB, Parquet. Raises: ConfigError when pyarrow is not installed."""
@@ -67,7 +76,9 @@ class Tabular:
                 "to_arrow() needs pyarrow, which is not installed: pip install pyarrow"
             ) from error
         rows, columns = self.to_records()
-        return pa.table({column: [row[column] for row in rows] for column in columns})
+        arrays = {column: pa.array([row[column] for row in rows]) for column in columns}
+        bare = [name for name in columns if name.endswith(NUMBERS) and arrays[name].type == pa.null()]
+        return pa.table({**arrays, **{name: arrays[name].cast(pa.float64()) for name in bare}})
 
 
 class RowTable(Tabular, Sequence[Row]):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.dataframe import RowTable, Tabular
-from harness.models.names import Network, listed, some, space_meant, whole_number
+from harness.models.names import Network, listed_networks, some, space_meant, whole_number
 from search.distillation.recipe import DistilRecipe, parse_form
 from search.training.own_data.in_memory import task_in_memory
 from search.training.recipe import Recipe, default_recipe
@@ -139,7 +139,7 @@ def train(
     several = some("networks", networks)
     config = space_meant(several, space)
     trained = train_networks(
-        listed(several, config),
+        listed_networks(several, config),
         Path(folder),
         task=task,
         space=config.name,

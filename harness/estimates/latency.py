@@ -63,7 +63,7 @@ class Latency:
 
     @property
     def images_per_s(self) -> float:
-        """Return how many images such runs take in a second, one after the other."""
+        """Return how many images such runs take in a second, one after the other; of a file with a fixed batch, runs."""
         return self.configuration.batch / self.latency_ms * 1e3
 
     @property

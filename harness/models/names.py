@@ -36,6 +36,18 @@ def listed(models: Any, config: SpaceConfig | None = None) -> list[Any]:
     return [str(one) if isinstance(one, Integral | Architecture) else one for one in several]
 
 
+def listed_networks(models: Any, config: SpaceConfig | None = None) -> list[str]:
+    """Return networks as `listed` does, by texts alone. Raises: ConfigError for what names none, such as a row or a module."""
+    found = listed(models, config)
+    for one in found:
+        if not isinstance(one, str | Path):
+            raise ConfigError(
+                f"models: {shown(one)} names no network; give its text, as in row.architecture, its index, its hash or the "
+                "architecture"
+            )
+    return [str(one) for one in found]
+
+
 def as_list(models: Any) -> list[Any]:
     """Return one or several models as a list, as they are; what can be called, as torch modules can, is one."""
     for convert in ("tolist", "to_pylist"):  # of numpy and pandas, of Arrow

@@ -11,7 +11,7 @@ from harness.devices.config import Device
 from harness.estimates.latency import Latency, LatencyTable
 from harness.estimates.sustained import Sustained, sustained
 from harness.models.file_names import split_names
-from harness.models.names import Network, in_spaces, listed, some
+from harness.models.names import Network, in_spaces, listed_networks, some
 from harness.records import FILE_SPACE, BlockRun, Configuration, Failure
 from harness.store import Store
 from harness.store.configurations import ANY, ConfigurationChoice, select_configurations, several
@@ -91,7 +91,7 @@ def results(
         space=spaces.pop() if len(spaces) == 1 else "",
         devices_file=devices_file,
     )
-    return stored_latencies(store, choice, listed(named))
+    return stored_latencies(store, choice, listed_networks(named))
 
 
 def stored_latencies(

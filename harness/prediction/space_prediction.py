@@ -15,7 +15,7 @@ from harness.devices.config import Device
 from harness.estimates.doubtful import Doubtful, set_apart
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.latency import Latency
-from harness.models.names import Network, listed, some
+from harness.models.names import Network, listed_networks, some
 from harness.prediction.fresh_costs import PREDICTED, all_measured_costs, space_costs
 from harness.prediction.rows import COLUMNS, MEASURED_COVERAGE, NOT_GRADED, SpaceRow
 from harness.prediction.space_latencies import SpaceLatencies, of_equals
@@ -464,7 +464,7 @@ def predict(
     )
     chosen = one_configuration(store, choice)
     config = space_of(chosen)
-    named = listed(some("models", models), config)
+    named = listed_networks(some("models", models), config)
     indices = tuple(one.index for one in select_models(named, config)) if named else None
     if whole and indices is None:
         check_listed(config)

@@ -102,7 +102,14 @@ def join(
     """
     if isinstance(latencies, SpaceTable | str | Path):
         latencies = [latencies]
-    named = latencies if isinstance(latencies, Mapping) else _by_device(list(latencies))
+    several = latencies if isinstance(latencies, Mapping) else dict(enumerate(latencies))
+    for one in several.values():
+        if not isinstance(one, SpaceTable | str | Path):
+            raise ConfigError(
+                f"latencies: {type(one).__name__} is no latencies of every network; give tables of harness.predict, or "
+                "blox-bench files"
+            )
+    named = latencies if isinstance(latencies, Mapping) else _by_device([*several.values()])
     costs = [costs] if isinstance(costs, str) else list(costs)
     tables = {name: one for name, one in named.items() if isinstance(one, SpaceTable)}
     fresh = {f"{name}:{cost}": table for name, table in tables.items() for cost in table.costs}

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -108,6 +110,19 @@ def _warn(text: str) -> None:
     warnings.warn(text, stacklevel=3)
 
 
+_open: weakref.WeakSet[Store] = weakref.WeakSet()
+
+
+def _part_from_parent() -> None:
+    """Have the stores of a forked process open connections of their own: SQLite's must not be used on both sides."""
+    for store in _open:
+        if store.engine.url.database not in (None, "", ":memory:"):
+            store.engine.dispose(close=False)
+
+
+os.register_at_fork(after_in_child=_part_from_parent)
+
+
 class Store:
     """An open store. Safe to use from several threads; each call is one transaction.
 
@@ -121,6 +136,7 @@ class Store:
         Raises: StoreError when it cannot be opened, is no store of harness, or was written by a newer version.
         """
         self._database = open_to_read(url) if read_only else open_to_write(url)
+        _open.add(self)
         self._engine = self._database.engine
         self._read_only, self._log = read_only, log
         self.unreadable: dict[str, str] = {}

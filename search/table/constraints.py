@@ -92,8 +92,9 @@ def parse_constraint(text: str) -> Constraint:
     except ConfigError as error:
         near = ""
         if not fresh and subject not in PROPERTIES:
-            device, colon, _ = subject.rpartition(":")
-            near = did_you_mean(subject, [device + colon + one for one in FRESH] if colon else PROPERTIES)
+            device, colon, name = subject.rpartition(":")
+            near = did_you_mean(name, FRESH) and did_you_mean(subject, [f"{device}:{one}" for one in FRESH])
+            near = near if colon else did_you_mean(subject, PROPERTIES)
         reason = f"{subject!r} is no cost{near} (as a device: {error})" if near else error
         raise ConfigError(f"constraint {text!r}: {reason}") from error
     return Constraint(subject=subject, relation=relation, limit=limit, unit=unit)

@@ -290,6 +290,11 @@ def test_every_public_table_has_the_short_form() -> None:
     ("ask", "message"),
     [
         (lambda: harness.results("lab.sqlite"), "store = 'lab.sqlite': no open store"),  # type: ignore[arg-type]
+        (
+            lambda: harness.results(harness.open_store("sqlite://"), models=[3.5]),
+            "3.5 names no network; give its text",
+        ),  # type: ignore[list-item]
+        (lambda: harness.join("synthetic", [object()]), "latencies: object is no latencies of every network"),  # type: ignore[list-item]
         (lambda: harness.predict(None), "store = NoneType: no open store"),  # type: ignore[arg-type]
         (lambda: harness.search("synthetic"), "table = str: no table of accuracies and costs"),  # type: ignore[arg-type]
         (
@@ -346,6 +351,14 @@ def test_tables_become_dataframes_with_units_in_their_columns(store: Store, tmp_
     assert tuple(frame.columns) == LATENCY_COLUMNS
     assert frame["latency_ms"].tolist() == [row.latency_ms for row in measured]
     assert tuple(LatencyTable(rows=()).to_pandas().columns) == LATENCY_COLUMNS
+    for table in (
+        measured,
+        LatencyTable(rows=()),
+    ):  # where nothing is known, columns of numbers can be compared all the same
+        assert not (table.to_pandas()[["memory_bytes", "energy_mj", "wall_p99_ms"]] > 1).any().any()
+        assert {str(table.to_arrow().schema.field(name).type) for name in ("load_ms", "energy_mj")} == {
+            "double"
+        }
     small = tmp_path / "tiny.sqlite"
     small.write_bytes(stored(30, 0, False, TINY))
     with harness.open_store(str(small)) as opened:

@@ -52,6 +52,11 @@ def test_a_constraint_is_read_in_the_unit_of_its_subject(
         ("pixel<8", ["'8' has no unit", "8ms"]),
         ("pixel<8MB", ["unit 'MB' does not fit", "ms"]),
         ("parms<3M", ["'parms' is no cost; did you mean 'params'? (as a device: unit 'M' does not fit"]),
+        ("pixel:memroy<1GB", ["'pixel:memroy' is no cost; did you mean 'pixel:memory'?"]),
+        (
+            "pixel:onnxruntime<1.2x",
+            ["constraint 'pixel:onnxruntime<1.2x': unit 'x' does not fit; write e.g. 1.2ms"],
+        ),
         ("memory<16", ["'16' has no unit", "16MB"]),
         ("params<3Mb", ["unit 'Mb' does not fit", "3M"]),
         ("pixel<0ms", ["not above 0"]),

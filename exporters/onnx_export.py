@@ -12,7 +12,8 @@ import base64
 import io
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -254,7 +255,7 @@ class _Halved(nn.Module):
 
 def _export(module: nn.Module, given: Sequence[Tensor], inputs: list[str], output: str) -> onnx.ModelProto:
     buffer: Any = io.BytesIO()  # torch accepts a stream and declares a path only
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _attention_in_parts():
         # torch 2.9 and newer recommend the dynamo exporter, which writes opset 18, too new for old devices.
         warnings.filterwarnings("ignore", "You are using the legacy TorchScript", DeprecationWarning)
         torch.onnx.export(
@@ -267,6 +268,17 @@ def _export(module: nn.Module, given: Sequence[Tensor], inputs: list[str], outpu
             dynamo=False,
         )
     return onnx.load_from_string(buffer.getvalue())
+
+
+@contextmanager
+def _attention_in_parts() -> Iterator[None]:
+    """Have attention be traced as products: torch's fast path of frozen weights is one operator that ONNX has no form for."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _chunk(exported: onnx.ModelProto, step: Step) -> bytes:

@@ -20,7 +20,7 @@ from space.indexing import blocks_of, checked_index, drawn, index_of, random_wor
 from space.text import counted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Space(SpaceConfig):
     """A search space as a sequence of its networks, in canonical order.
 
@@ -31,6 +31,9 @@ class Space(SpaceConfig):
     >>> BLOX.sample(20, seed=1)[0] in BLOX
     True
     """
+
+    def __repr__(self) -> str:
+        return f"<Space {self.name} of {self.count:,} networks>"
 
     @overload
     def __getitem__(self, index: SupportsIndex) -> Architecture: ...

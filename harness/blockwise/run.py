@@ -114,8 +114,8 @@ def search_blocks(
     of the command, and further ones are as for `search_store`.
     Raises: ConfigError, before anything is trained, for whatever is missing or does not fit.
 
-    >>> found = search_blocks(store, library, "params<3k", finalists=2, fine_tune=1, fine_tune_epochs=1)
-    >>> found.best.params < 3000, len(found.to_records()[0])
+    >>> found = search_blocks(store, library, "params<40k", finalists=2, fine_tune=1, fine_tune_epochs=1)
+    >>> found.best.params < 40_000, len(found.to_records()[0])
     (True, 1)
     """
     check_store(store)
@@ -124,12 +124,16 @@ def search_blocks(
         "finalists": finalists, "distance": distance, "fine_tune": fine_tune, "fine_tune_epochs": fine_tune_epochs,
         "fit_networks": fit_networks, "rounds": rounds, "seed": seed, "seeds": seeds, "verify": verify,
     }  # fmt: skip
-    paths: dict[str, Any] = {
+    paths = {
         "trained": trained,
         "fine_tune_recipe": fine_tune_recipe,
         "results": results,
         "output": output,
     }
+    given: dict[str, Any] = {
+        name: whole_number(name, value, least=LEAST[name]) for name, value in numbers.items()
+    }
+    given |= {name: None if path is None else Path(path) for name, path in paths.items()}
     request = BlockwiseRequest(
         query=query_of(
             limits, device=device, costs=fronts, confidence=confidence, runtime=runtime, threads=threads, precision=precision,
@@ -143,8 +147,7 @@ def search_blocks(
         max_flops=max_flops,
         device=accelerator,
         wait_s=wait_s,
-        **{name: whole_number(name, value, least=LEAST[name]) for name, value in numbers.items()},
-        **{name: None if path is None else Path(path) for name, path in paths.items()},
+        **given,
     )  # fmt: skip
     found = search_library(
         request,

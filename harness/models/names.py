@@ -58,7 +58,7 @@ def as_list(models: Any) -> list[Any]:
 
 
 def some(name: str, given: Any) -> list[Any]:
-    """Return what an argument names, one or several, as a list; nothing for None. Raises: ConfigError where it names none.
+    """Return the one or several values of an argument as a list, empty for None. Raises: ConfigError for an empty collection.
 
     A selection that came out empty is not taken for all there is.
     """

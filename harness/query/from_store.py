@@ -138,7 +138,7 @@ def maximize(
 
 
 def observed_by(log: Callable[[str], None]) -> Callable[[], AbstractContextManager[ExportObserver]]:
-    """Return what makes an observer of campaigns that passes lines of progress to `log`."""
+    """Return a maker of observers of campaigns, which pass lines of progress to `log`."""
     return lambda: nullcontext(Progress(log))
 
 

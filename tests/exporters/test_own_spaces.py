@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from factories.own_spaces import CANDIDATES, own_space, write_space
@@ -18,6 +19,7 @@ from exporters.conversion import convert_networks
 from exporters.expected_worker import expected_sums
 from exporters.fragments import all_fragments, fragments_of, possible_steps, steps
 from exporters.networks import fragment_module, torch_network
+from exporters.onnx_export import _export
 from space import Architecture, Space, find_space, load_space
 from space.segments import Segment
 
@@ -278,3 +280,20 @@ def test_a_users_modules_are_exported_anew_once_there_are_further_checks(
         monkeypatch.setattr(library_module, "CHECKS_VERSION", version)
         FragmentLibrary.open("onnx", cache_dir=tmp_path, config=config)
         assert len(asked) == exported
+
+
+class Pixels(torch.nn.MultiheadAttention):
+    """Attention of all pixels."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        y = x.flatten(2).transpose(1, 2)
+        return super().forward(y, y, y, need_weights=False)[0].transpose(1, 2).reshape(x.shape)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_attention_with_frozen_weights_becomes_products_in_onnx() -> None:
+    module, given = Pixels(8, 2, batch_first=True).eval().requires_grad_(False), torch.randn(1, 8, 4, 4)
+    model = _export(module, [given], ["a"], "out")
+    (found,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"a": given.numpy()})
+    np.testing.assert_allclose(found, module(given).numpy(), atol=1e-5)
+    assert torch.backends.mha.get_fastpath_enabled(), "as before"

@@ -290,7 +290,7 @@ class Pixels(torch.nn.MultiheadAttention):
         return super().forward(y, y, y, need_weights=False)[0].transpose(1, 2).reshape(x.shape)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore")  # of torch, while it traces
 def test_attention_with_frozen_weights_becomes_products_in_onnx() -> None:
     module, given = Pixels(8, 2, batch_first=True).eval().requires_grad_(False), torch.randn(1, 8, 4, 4)
     model = _export(module, [given], ["a"], "out")

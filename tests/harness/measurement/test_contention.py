@@ -128,7 +128,7 @@ def method() -> str:
     """Return a way of asking for the core that helps beside a busy program here, or nothing."""
     with busy(CORE):
         for name in ("realtime", "autogroup"):
-            share, refusal = probe_each([CORE], name)[CORE]
+            share, refusal, _ = probe_each([CORE], name)[CORE]
             if not refusal and share is not None and share < 0.1:
                 return name
     return ""

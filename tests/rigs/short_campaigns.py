@@ -156,8 +156,8 @@ def short_levels() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         for name, level in LEVELS.items():
-            ends = {"warmup_min_s": 0.0, "warmup_max_s": 0.02, "max_s": 0.5, "half_width": 0.5}
-            plan = replace(level.plan, **ends, min_sample_ns=100_000)
+            plan = replace(level.plan, warmup_min_s=0.0, warmup_max_s=0.02, max_s=0.5, half_width=0.5)
+            plan = replace(plan, min_sample_ns=100_000)
             patch.setitem(LEVELS, name, replace(level, plan=plan, shared=level.shared and plan))
         yield
 

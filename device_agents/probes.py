@@ -344,10 +344,8 @@ def over_current_counts(reading: Reading) -> dict[str, str]:
 
 
 def cooling_devices(reading: Reading) -> list[tuple[str, str, Callable[[str], int]]]:
-    """Return the type of each cooling device, and the file that tells how hard it works, with its parser.
-
-    A Coral on PCIe is one of its own: it halves its clock at each of its trip points. https://coral.ai/docs/pcie-parameters/
-    """
+    """Return the type of each cooling device, the file that tells how hard it works, and its parser."""
+    # A Coral on PCIe halves its clock at each of its trip points. https://coral.ai/docs/pcie-parameters/
     found: list[tuple[str, str, Callable[[str], int]]] = []
     for folder in reading.folders("sys/class/thermal", "cooling_device*"):
         kind: dict[str, str] = {}
@@ -356,8 +354,8 @@ def cooling_devices(reading: Reading) -> list[tuple[str, str, Callable[[str], in
             found.append((kind["type"], "%s/cur_state" % folder, facts.parse_count))
     for folder in reading.folders(APEX, "apex_*"):
         trips_c: dict[str, float] = {}
-        for name in ("trip_point%d_temp" % number for number in range(3)):
-            reading.file(trips_c, name, "%s/%s" % (folder, name), facts.parse_temp_c, "cooling")
+        for file in reading.folders(folder, "trip_point*_temp"):
+            reading.file(trips_c, file, file, facts.parse_temp_c, "cooling")
         if trips_c:
             parse = partial(facts.parse_trips, list(trips_c.values()))
             found.append((Path(folder).name, "%s/temp" % folder, parse))
@@ -365,7 +363,7 @@ def cooling_devices(reading: Reading) -> list[tuple[str, str, Callable[[str], in
 
 
 def thermal_zones(reading: Reading) -> dict[str, str]:
-    """Return {name: folder} of the thermal zones, a name that comes again with its zone's, and of Corals on PCIe."""
+    """Return {name: folder} of the thermal zones and Corals, a name that comes again with its zone's."""
     zones: dict[str, str] = {}
     for zone in reading.folders("sys/class/thermal", "thermal_zone*"):
         name: dict[str, str] = {}

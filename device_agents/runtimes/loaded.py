@@ -244,14 +244,12 @@ def judged_parts(values: Any, images: int) -> list[Any]:
 
 
 def image_groups(images: int) -> list[tuple[int, int]]:
-    """Return beginning and end of the groups of a batch's images: each image of up to 64, else the first, the last, and
-    groups of those between.
-
-    One false image stands out in a small group; among all images of a large batch its share is within what int8 rounds away.
+    """Return beginning and end of the groups of a batch's images: of up to 64 each image, else first, last and some between.
 
     >>> image_groups(1), image_groups(3), image_groups(126)[:3]
     ([(0, 1)], [(0, 1), (1, 2), (2, 3)], [(0, 1), (1, 3), (3, 5)])
     """
+    # One false image stands out in a small group; among all images of a large batch its share is within what int8 rounds away.
     between = IMAGE_GROUPS - 2
     cuts = {1 + (images - 2) * place // between for place in range(between + 1)} if images > 1 else set()
     ends = sorted(cuts | {0, images})

@@ -12,7 +12,6 @@ from harness.commands.options import JsonFlag, WideFlag, checked_by, is_quiet, l
 from harness.commands.recipe_options import RecipeOptions, takes_recipe
 from harness.commands.workers import Workers, takes_workers
 from search.distillation.recipe import DistilRecipe, parse_form
-from space.user_paths import check_is_there
 
 
 @takes_workers
@@ -24,7 +23,6 @@ def distill(
         Path,
         typer.Argument(
             metavar="TEACHER",
-            callback=check_is_there,
             help="A trained network: the folder of 'harness train', or a file of one network.",
         ),
     ],

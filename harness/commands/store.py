@@ -221,8 +221,12 @@ def export(
 
 
 def _agree(count: int, name: str) -> None:
+    _ask(f"delete {counted(count, 'session')} of {name} for good?")
+
+
+def _ask(question: str) -> None:
     try:
-        typer.confirm(f"delete {counted(count, 'session')} of {name} for good?", abort=True, err=True)
+        typer.confirm(question, abort=True, err=True)
     except typer.Abort:
         log("nothing is deleted; --yes deletes without asking")
         raise typer.Exit(1) from None

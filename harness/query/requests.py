@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from harness.devices.config import PRECISIONS
-from harness.models.file_names import find_files, is_one_file
 from space.atomic_files import check_output_file
 from space.errors import ConfigError
 
@@ -69,7 +68,6 @@ class GateRequest:
         check_output_file(self.junit)
         for text in self.fail_if:
             Rule.parse(text)
-        find_files(filter(is_one_file, self.files))
 
 
 def check_compared(first: str, second: str, *, precision: str = "", configuration: str = "") -> bool:

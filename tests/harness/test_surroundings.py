@@ -299,13 +299,11 @@ MISTYPED = (
     ("compare", "fp32", "fp8"),
     ("compare", "fp32", "int8", "--precision", "fp16"),
     ("gate", "absent.onnx"),
-    ("gate", "absent.onnx", "--write", "kept.json"),
     ("gate", ".", "--baseline", "kept.json", "--fail-if", "latency > 3"),
     ("search",),
     ("search", "-a", "absent.blox"),
     ("search", "compare", "-a", "absent.blox"),
     ("report", "-a", "absent.blox"),
-    ("distill", "absent", "-o", "library"),
     ("distill", ".", "-o", "library", "--form", "dona"),
     ("predict", "--csv", "--json"),
     *((*command, "-r", "onxruntime") for command in (

@@ -98,8 +98,8 @@ CASES: Mapping[str, tuple[str, ...]] = {
     "store check": ("store", "check"),
     "store show": ("store", "show", "--models", LONGEST),
     "store show one": ("store", "show", "SESSION"),
-    "store quarantine": ("store", "quarantine", "--device", "nobody"),
-    "store delete": ("store", "delete", "--device", "nobody", "--yes"),
+    "store quarantine": ("store", "quarantine", "--precision", "int8"),
+    "store delete": ("store", "delete", "--precision", "int8", "--yes"),
     "store export": ("store", "export", "--models", LONGEST, "--output", "sessions.jsonl"),
 }
 

@@ -63,11 +63,10 @@ def write(
     The sidecar, blox-bench-NAME.json, holds for each row its interval, grade, and whether it was measured or predicted,
     and the conditions and versions of the measurement.
     """
-    with open_store(store_url) as store:
-        options.check(store)
-        from harness.output.prediction import print_bench_files
-        from harness.prediction.bench_files import write_bench_files
+    from harness.output.prediction import print_bench_files
+    from harness.prediction.bench_files import write_bench_files
 
+    with open_store(store_url) as store:
         found = write_bench_files(
             store,
             folder,

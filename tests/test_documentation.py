@@ -431,11 +431,12 @@ def test_the_page_of_python_has_every_public_name() -> None:
 
 
 def test_every_argument_of_a_public_function_is_told_of() -> None:
-    functions = {name: getattr(harness, name) for name in harness.__all__ if name != "__version__"}
+    functions = {
+        name: function for name in harness.__all__ if inspect.isfunction(function := getattr(harness, name))
+    }
+    texts = {name: inspect.getdoc(function) for name, function in functions.items()}
     told = {
-        name: {
-            one for one in inspect.signature(function).parameters if f"`{one}`" in inspect.getdoc(function)
-        }
+        name: {one for one in inspect.signature(function).parameters if f"`{one}`" in texts[name]}
         for name, function in functions.items()
     }
     untold = {
@@ -443,7 +444,9 @@ def test_every_argument_of_a_public_function_is_told_of() -> None:
         for name, function in functions.items()
         for one in inspect.signature(function).parameters
         if one not in told[name] | {"store"}
-        and not ("as for `measure`" in inspect.getdoc(function) and one in told["measure"])
+        and not any(
+            f"as for `{other}`" in texts[name] and one in told[other] for other in ("measure", "search_store")
+        )
     }
     assert untold == set()
 

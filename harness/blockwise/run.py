@@ -107,11 +107,16 @@ def search_blocks(
 ) -> BlockwiseResult:
     """Return a trained network within limits on devices of a store, as `harness search --method blockwise` does.
 
-    library: a folder of `distill`. The best `finalists` by a `predictor` of block `signatures`, fitted to the networks of
-    `trained`, a folder of `train`, or to `fit_networks` fine-tuned ones (`fit`), are judged with the library's weights, and
-    `fine_tune` of them are trained on. verify: measure this many of them with their own weights. output: a folder, made for the
-    network, its models and what repeats it. runner: as for `train`; `accelerator`: of torch, such as "cuda". Options are those
-    of the command, and further ones are as for `search_store`.
+    - `library`: a folder of `distill`. Its blocks' `signatures`, one or several, are what a `predictor` reads.
+    - `trained`, a folder of `train`, or `fit_networks` fine-tuned ones, chosen by the `fit`: what the predictor is fitted to.
+    - `finalists`: so many of the best, no two within a `distance` of blocks, are judged with the library's weights;
+      `fine_tune` of them are trained on, for `fine_tune_epochs` by `fine_tune_recipe`. `rounds` of this, and `seeds` from `seed`.
+    - `pareto`: costs along whose front to choose. `max_flops`: what all training may take.
+    - `verify`: measure this many of them with their own weights.
+    - `output`: a folder, made for the network, its models and what repeats it. `results`: where trainings are kept.
+    - `runner`: as for `train`; `accelerator`: of torch, such as "cuda".
+
+    Other arguments are as for `search_store`.
     Raises: ConfigError, before anything is trained, for whatever is missing or does not fit.
 
     >>> found = search_blocks(store, library, "params<40k", finalists=2, fine_tune=1, fine_tune_epochs=1)

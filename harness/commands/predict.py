@@ -55,7 +55,7 @@ def predict(
             store,
             **options.keywords(),
             prior=prior,
-            models=models or (),
+            models=models or None,
             doubtful=doubtful,
             whole=csv_output or output is not None,
             log=log,

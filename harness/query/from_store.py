@@ -58,11 +58,18 @@ def search_store(
 ) -> SearchAnswer:
     """Return the networks within limits on devices of a store, most accurate first, as `harness search` does.
 
-    It predicts, joins and searches in one, with every option of the command: accuracies as for `join`; a limit, a device and a
-    cost may name a pattern or a group, or a runtime, such as "pi4:tflite<40ms". `verify`: measure this many of the best networks
-    at level final on the devices, which `devices_file` names, and correct the answer: its rows are then measured ones, if any of
-    these is within the limits. confidence: the probability with which the far ends of intervals meet the limits, e.g. 0.95.
-    latencies: blox-bench files. measured_only: nothing is predicted; doubtful: grade D counts.
+    It predicts, joins and searches in one, with every option of the command.
+
+    - `accuracies`, their `metric` and `epoch`, and the `space`: as for `join`.
+    - `limits`, `device`, `costs`: one or several; a limit, a device and a cost may name a pattern or a group, or a runtime, such
+      as "pi4:tflite<40ms". `runtime`, `threads`, `precision` and `batch` narrow what a device has.
+    - `verify`: measure this many of the best networks at level final on the devices, which `devices_file` names, and correct the
+      answer: its rows are then measured ones, if any of these is within the limits. `wait_s`: how long a device in use is
+      waited for. `log` is given a line of progress at a time.
+    - `confidence`: the probability with which the far ends of intervals meet the limits, such as 0.95.
+    - `method`, with a `budget` of evaluations and a `seed`: as for `search`.
+    - `latencies`: blox-bench files or a folder of them. `measured_only`: nothing is predicted. `doubtful`: grade D counts.
+
     Raises: ConfigError as `join` and `search`; DeviceError and others where a campaign had to be given up: what was measured is
     stored, and the same call goes on from there.
 
@@ -111,7 +118,7 @@ def maximize(
 ) -> ObjectiveAnswer:
     """Return the `top` networks of the largest sum within limits, in a space of any size, as `harness search --objective` does.
 
-    objective: "params", "macs", or scores of your own for each block of a stage or candidate at a site, as a mapping such as
+    `objective`: "params", "macs", or scores of your own for each block of a stage or candidate at a site, as a mapping such as
     {"site0:mb3": 0.31, ...} or a CSV file. Other arguments are as for `search_store`; no accuracies are needed. The answer's
     `front(cost)` is a Pareto front.
     Raises: ConfigError for an objective that is none or lacks scores, or where no network is within the limits.

@@ -70,10 +70,10 @@ def report(
     devices_file: str | Path | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> Path:
-    """Write one page to choose a network on, as `harness report` does, and return its path; a file there is replaced.
+    """Write a page `output` to choose a network on, as `harness report` does, and return its path; a file there is replaced.
 
-    It opens with the limits, upper ones, and shows the devices and costs that are named, else all that is stored. `figure`: also
-    a picture for print, .pdf, .svg or .png. Other arguments are as for `search_store`.
+    It opens with the limits, upper ones, and shows the devices and costs that are named, else all that is stored. `title`: of the
+    page. `figure`: also a picture for print, .pdf, .svg or .png. Other arguments are as for `search_store`.
     Raises: ConfigError as `search_store`, or where a file cannot be written.
 
     >>> page = report(store, "synthetic", "page.html", "made-up<5ms", runtime="onnxruntime", threads=2)

@@ -108,10 +108,12 @@ def search_blocks(
     """Return a trained network within limits on devices of a store, as `harness search --method blockwise` does.
 
     - `library`: a folder of `distill`. Its blocks' `signatures`, one or several, are what a `predictor` reads.
-    - `trained`, a folder of `train`, or `fit_networks` fine-tuned ones, chosen by the `fit`: what the predictor is fitted to.
-    - `finalists`: so many of the best, no two within a `distance` of blocks, are judged with the library's weights;
-      `fine_tune` of them are trained on, for `fine_tune_epochs` by `fine_tune_recipe`. `rounds` of this, and `seeds` from `seed`.
-    - `pareto`: costs along whose front to choose. `max_flops`: what all training may take.
+    - `fit`: what the predictor is fitted to, "scratch", the networks of `trained`, a folder of `train`; or "fine-tuned",
+      `fit_networks` random ones that are fine-tuned for it.
+    - `finalists`: so many of the best, which differ in `distance` stages if possible, are judged with the library's weights;
+      `fine_tune` of them are trained on, for `fine_tune_epochs` by `fine_tune_recipe`.
+    - `rounds`: each network found is the next one's teacher. `seeds`: searches with seeds from `seed` on.
+    - `pareto`: costs along whose front to choose. `max_flops`: no round begins that could bring all training above it.
     - `verify`: measure this many of them with their own weights.
     - `output`: a folder, made for the network, its models and what repeats it. `results`: where trainings are kept.
     - `runner`: as for `train`; `accelerator`: of torch, such as "cuda".

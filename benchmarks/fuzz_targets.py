@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -551,11 +551,11 @@ def blobs() -> Target:
 
     from harness.estimates.energy import newest_energy
     from harness.estimates.sustained import sustained
+    from harness.records import Failure
     from harness.store.documents import (
         block_run_document,
         block_run_of,
-        failure_document,
-        failure_of,
+        record_of,
         session_document,
         session_of,
     )
@@ -573,7 +573,7 @@ def blobs() -> Target:
             json.dumps(sustained(run).to_json())
             newest_energy([run])
         else:
-            (session_of if "slices" in said else failure_of)(said)
+            session_of(said) if "slices" in said else record_of(Failure, said)
 
     text = zlib.decompress(pack_raw(make_session()))
     return Target(
@@ -582,7 +582,7 @@ def blobs() -> Target:
             b"\0" + zlib.compress(text),
             b"\1" + text,
             b"\2" + json.dumps(session_document(make_session())).encode(),
-            b"\2" + json.dumps(failure_document(make_failure())).encode(),
+            b"\2" + json.dumps(asdict(make_failure())).encode(),
             b"\2" + json.dumps(block_run_document(make_block_run())).encode(),
             b"\2" + json.dumps(block_run_document(_short(make_energy_run()))).encode(),
         ],

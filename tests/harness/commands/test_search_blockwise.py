@@ -465,7 +465,17 @@ def test_each_round_s_winner_teaches_the_next_and_the_same_command_trains_nothin
 
 
 def test_a_budget_below_a_round_is_refused_with_what_a_round_takes(library: Path, store: Path) -> None:
-    done = search(store, library, "--fine-tune", "1", "--max-flops", "1000")
+    done = run(
+        store,
+        *METHOD,
+        "--library",
+        str(library),
+        "--measured-only",
+        "--fine-tune",
+        "1",
+        "--max-flops",
+        "1000",
+    )
     refused(done, "one round can take", "1e+03 are allowed")
 
 

@@ -236,7 +236,7 @@ def test_of_two_quiet_cores_the_one_that_computes_faster_is_taken(tmp_path, monk
         paces = lambda slow=slow: 10**8 if os.sched_getaffinity(0) == {slow} else 10**5  # noqa: E731
         monkeypatch.setattr("device_agents.core_probe.pace_ns", paces)
         fields = Fields("quiet", {"cores": sorted({CORE, min(others)}), "threads": 1, "request": ""})
-        assert agent._quiet(fields, b"", 1)["cores"] != [slow]
+        assert agent.quiet(fields, b"", 1)["cores"] != [slow]
 
 
 def test_a_probe_tells_how_long_the_fixed_piece_of_work_takes():

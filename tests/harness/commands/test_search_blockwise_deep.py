@@ -35,7 +35,9 @@ from space.errors import ConfigError
 from space.networks import build_network
 
 METHOD = ("search", "--method", "blockwise")
-QUICK = ("--fine-tune", "0", "--finalists", "4", "--device", "made-up")
+NOT_TRAINED = ("--fine-tune", "0", "--device", "made-up")
+QUICK = (*NOT_TRAINED, "--finalists", "4")
+ONE = (*NOT_TRAINED, "--finalists", "1")
 LIMIT_MS = 7.0
 DEEP_LIMIT = ("--max-latency", f"{LIMIT_MS:g}ms")
 
@@ -115,7 +117,7 @@ def test_finalists_of_184_million_networks_are_the_best_of_all_that_the_library_
 def test_people_are_told_that_nothing_was_listed_and_how_good_the_latencies_are(
     library: Path, store: Path
 ) -> None:
-    text = run(store, *METHOD, *QUICK, "--finalists", "1", "--library", str(library), *DEEP_LIMIT).stdout
+    text = run(store, *METHOD, *ONE, "--library", str(library), *DEEP_LIMIT).stdout
     lines = " ".join(text.split())
     assert (
         f"184,528,125 networks, too many to list: an integer program chose the finalists within made-up<={LIMIT_MS:g}ms"
@@ -129,7 +131,7 @@ def test_people_are_told_that_nothing_was_listed_and_how_good_the_latencies_are(
 def test_confidence_holds_the_far_end_of_the_interval_below_the_limit(
     answered: Done, library: Path, store: Path
 ) -> None:
-    arguments = (*METHOD, *QUICK, "--finalists", "1", "--library", str(library), *DEEP_LIMIT, "--json")
+    arguments = (*METHOD, *ONE, "--library", str(library), *DEEP_LIMIT, "--json")
     found = run(store, *arguments, "--confidence", "0.9").json
     assert found["costs"]["made-up"]["high"] <= LIMIT_MS
     best = [
@@ -227,8 +229,8 @@ def test_a_space_made_too_large_has_fronts_that_lie_on_those_of_all_networks(
     tiny: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library, trained, path = tiny
-    words = [*METHOD, *QUICK, "--library", str(library), "--trained", str(trained), "--predictor", "linear"]
-    words += ["--finalists", "1", "--max-latency", "5.2ms", "--pareto", "made-up", "--pareto", "params"]
+    words = [*METHOD, *ONE, "--library", str(library), "--trained", str(trained), "--predictor", "linear"]
+    words += ["--max-latency", "5.2ms", "--pareto", "made-up", "--pareto", "params"]
     listed = run(path, *words, "--json")
     assert listed.status == 0, listed.stderr
     monkeypatch.setattr("space.config.MAX_ENUMERABLE", 1000)

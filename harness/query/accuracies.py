@@ -92,7 +92,7 @@ def load(source: AccuracySource, config: SpaceConfig) -> list[Accuracies]:
     """
     if source.loaded is not None:
         return [source.loaded]
-    if source.content is None:
+    if not source.paths:
         check_there(source.paths)
     if any(SYNTHETIC_SOURCE.fullmatch(path) for path in source.paths):
         found = [_synthetic(source, config)]

@@ -120,11 +120,12 @@ def test_a_name_that_cannot_be_published_is_refused_and_nothing_written(tmp_path
     calibrate(opened, configuration)
     add_sessions(opened, networks(12, TINY), configuration)
     opened.close()
-    write = ["dataset", "write", "--measured-only", "-o", str(tmp_path), "-d", "my_phone"]
+    unplaced = ["dataset", "write", "--measured-only", "-d", "my_phone"]
+    write = [*unplaced, "-o", str(tmp_path)]
     refused(run(path, *write), "'my_phone' cannot be published", "--name")
     refused(run(path, *write, "--name", "../up"), "'../up' cannot be published", "letters, digits and dashes")
     refused(
-        run(path, *write[:-2], "-o", str(tmp_path / "no"), "-d", "my_phone"),
+        run(path, *unplaced, "-o", str(tmp_path / "no")),
         "no such folder",
         "make it first",
     )

@@ -79,7 +79,7 @@ def _front_document(front: ObjectiveFront) -> dict[str, object]:
         "by": BY_PROGRAMS,
         "most_points": FRONT_POINTS,
         "passed_over": front.passed_over,
-        "networks": list(front.rows),
+        "networks": front[:],
     }
 
 

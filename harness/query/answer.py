@@ -5,14 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 
-from harness.dataframe import Tabular
 from harness.prediction.provenance import Provenance
 from harness.query.join import SearchTable
-from harness.query.rows import Row, network_columns, network_row
+from harness.query.rows import NetworkRows, Row, network_columns, network_row
 from search.methods.method import Trace
 from search.table import Cost
 from search.table.answers import Answer
@@ -22,8 +20,8 @@ from space import Architecture, SpaceConfig
 from space.indexing import IndexArray
 
 
-class _Networks(Tabular, Sequence[Row]):
-    """Some networks of a table, each a row of plain values."""
+class _TableRows(NetworkRows):
+    """Some networks of a table with accuracies."""
 
     __slots__ = ()
 
@@ -34,31 +32,19 @@ class _Networks(Tabular, Sequence[Row]):
     def indices(self) -> IndexArray:
         """The canonical index of each row's network."""
 
-    def __len__(self) -> int:
-        return len(self.indices)
+    def listed(self) -> IndexArray:
+        return self.indices
 
-    @overload
-    def __getitem__(self, index: int) -> Row: ...
+    def row(self, index: int) -> Row:
+        return network_row(self.table.table, index)
 
-    @overload
-    def __getitem__(self, index: slice) -> list[Row]: ...
-
-    def __getitem__(self, index: int | slice) -> Row | list[Row]:
-        table = self.table.table
-        if isinstance(index, slice):
-            return [network_row(table, one) for one in self.indices[index].tolist()]
-        return network_row(table, int(self.indices[index]))
-
-    def to_records(self) -> tuple[list[Row], Sequence[str]]:
-        """Return the rows, and the columns, those of `harness search --output`."""
-        return self[:], network_columns(self.table.table)
-
-    def head(self, count: int) -> tuple[list[Row], int]:
-        return self[:count], len(self)
+    @property
+    def columns(self) -> list[str]:
+        return network_columns(self.table.table)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class ParetoFront(_Networks):
+class ParetoFront(_TableRows):
     """Non-dominated networks within the limits, cheapest first, each a row as in a `SearchAnswer`."""
 
     table: SearchTable
@@ -75,7 +61,7 @@ class ParetoFront(_Networks):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class SearchAnswer(_Networks):
+class SearchAnswer(_TableRows):
     """Networks within the limits, most accurate first, each a row: accuracies in percent, latencies in ms, sizes in bytes.
 
     `trace`: the evaluations of a method that evaluates only some networks. `verified`: canonical indices of the networks measured

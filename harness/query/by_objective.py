@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import overload
 
 import numpy as np
 
-from harness.dataframe import RowTable, Tabular
 from harness.prediction.provenance import Provenance
 from harness.query.join import query_space
 from harness.query.objective import Objective, load_objective
 from harness.query.query import Query
-from harness.query.rows import Row
+from harness.query.rows import NetworkRows, Row
 from harness.query.sums import LatencySums, cost_sums, unseen_blocks
 from harness.store import Store
 from search.blockwise.by_integer_program import MOST_LOOKED_AT, WIDER, choose, within
@@ -36,26 +34,7 @@ from space.text import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class ObjectiveFront(RowTable[Row]):
-    """Points of a Pareto front, `FRONT_POINTS` at most: networks with the largest objective at their cost.
-
-    They are rows as in an `ObjectiveAnswer`, and canonical indices, cheapest first; other points may lie between them. `far`:
-    those unlike any measured network. `passed_over`: whether of those that a program found all were, and none was taken.
-    """
-
-    cost: str
-    indices: tuple[int, ...]
-    rows: tuple[Row, ...]
-    far: frozenset[int]
-    passed_over: bool = False
-
-    def to_records(self) -> tuple[list[Row], Sequence[str]]:
-        """Return the rows, and their columns."""
-        return list(self.rows), list(self.rows[0])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class ObjectiveAnswer(Tabular, Sequence[Row]):
+class ObjectiveAnswer(NetworkRows):
     """Networks with the largest sums within the limits, best first, each a row: latencies in ms, sizes in bytes.
 
     `within`: their canonical indices, one index a network. `far`: those unlike any measured network, which only a search that
@@ -85,27 +64,18 @@ class ObjectiveAnswer(Tabular, Sequence[Row]):
         """The best network within the limits."""
         return Architecture.from_index(self.indices[0], self.config)
 
-    def __len__(self) -> int:
-        return len(self.indices)
+    def listed(self) -> tuple[int, ...]:
+        return self.indices
 
-    @overload
-    def __getitem__(self, index: int) -> Row: ...
+    @property
+    def columns(self) -> list[str]:
+        return list(self.row(self.within[0]))
 
-    @overload
-    def __getitem__(self, index: slice) -> list[Row]: ...
+    def row(self, index: int) -> Row:
+        return self.row_beside(index, self.far)
 
-    def __getitem__(self, index: int | slice) -> Row | list[Row]:
-        if isinstance(index, slice):
-            return [self.row(one, self.far) for one in self.indices[index]]
-        return self.row(self.indices[index], self.far)
-
-    def to_records(self) -> tuple[list[Row], Sequence[str]]:
-        """Return the rows, and the columns, those of `harness search --objective --output`."""
-        rows = self[:]
-        return rows, list(rows[0])
-
-    def row(self, index: int, far: frozenset[int]) -> Row:
-        """Return a network, with its objective and costs, as plain values."""
+    def row_beside(self, index: int, far: frozenset[int]) -> Row:
+        """Return a network, with its objective and costs, as plain values; `far`: the networks unlike any measured one."""
         architecture = Architecture.from_index(index, self.config)
         row: Row = {
             "architecture": str(architecture),
@@ -158,8 +128,32 @@ class ObjectiveAnswer(Tabular, Sequence[Row]):
 
         found = sum_front(self.objective.sums, self.costs[cost], self.within[0], best)
         far = _far(found, self.program.latencies)
-        rows = tuple(self.row(index, far) for index in found)
-        return ObjectiveFront(cost=cost, indices=found, rows=rows, far=far, passed_over=passed_over)
+        return ObjectiveFront(answer=self, cost=cost, indices=found, far=far, passed_over=passed_over)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class ObjectiveFront(NetworkRows):
+    """Points of a Pareto front, `FRONT_POINTS` at most: networks with the largest objective at their cost.
+
+    They are rows as in an `ObjectiveAnswer`, cheapest first; other points may lie between them. `indices`: canonical ones. `far`:
+    those unlike any measured network. `passed_over`: whether of those that a program found all were, and none was taken.
+    """
+
+    answer: ObjectiveAnswer
+    cost: str
+    indices: tuple[int, ...]
+    far: frozenset[int]
+    passed_over: bool = False
+
+    def listed(self) -> tuple[int, ...]:
+        return self.indices
+
+    def row(self, index: int) -> Row:
+        return self.answer.row_beside(index, self.far)
+
+    @property
+    def columns(self) -> list[str]:
+        return self.answer.columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -2,17 +2,61 @@
 
 from __future__ import annotations
 
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, overload
 
 import numpy as np
 
+from harness.dataframe import Tabular
 from search.statistics import finite
 from search.table import Cost, NetworkTable
 from search.table.constraints import Constraint
 from search.table.pareto import Front
 from space.accuracies import Accuracies
+from space.indexing import IndexArray
 
 Row = dict[str, Any]  # plain values, whose kinds the column's name tells
+
+
+class NetworkRows(Tabular, Sequence[Row]):
+    """Some networks of a space, each a row of plain values, which is made when it is asked for."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def listed(self) -> Sequence[int] | IndexArray:
+        """Return the canonical index of each row's network, at no cost: it is asked for at every row."""
+
+    @abstractmethod
+    def row(self, index: int) -> Row:
+        """Return the row of a network."""
+
+    @property
+    @abstractmethod
+    def columns(self) -> list[str]:
+        """The keys of a row, in order."""
+
+    def __len__(self) -> int:
+        return len(self.listed())
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        if isinstance(index, slice):
+            return [self.row(int(one)) for one in self.listed()[index]]
+        return self.row(int(self.listed()[index]))
+
+    def to_records(self) -> tuple[list[Row], Sequence[str]]:
+        """Return the rows and the columns, those of `harness search --output`."""
+        return self[:], self.columns
+
+    def head(self, count: int) -> tuple[list[Row], int]:
+        return self[:count], len(self)
 
 
 def network_columns(table: NetworkTable) -> list[str]:

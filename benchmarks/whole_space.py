@@ -1,7 +1,7 @@
 """From nothing to a table of the whole space: how long, how good, and against an earlier version in the same run.
 
     python benchmarks/whole_space.py [--runtime onnxruntime] [--against 4f57e14] [--busy] [--judges 225] [--sessions 1]
-                                     [--store FOLDER]
+                                     [--tables 1] [--store FOLDER]
 
 For each runtime, with fragments in the cache:
 1. `harness measure --until mape=2%` from an empty store and `harness predict --output` of the table, timed as a user would; with
@@ -9,7 +9,9 @@ For each runtime, with fragments in the cache:
 2. Random judges, each measured once in processes of their own, in the same store but after the table was written: errors of the
    table against them, and how many lie inside its 90 % intervals, beside half the width of these. They carry the noise of one
    quick session each, which stands beside: the same figures between two sessions of some of them. With `--sessions N` a judge
-   is the median of N sessions, which is nearer to what the intervals are of.
+   is the median of N sessions, which is nearer to what the intervals are of. With `--tables N`, N - 1 further tables from empty
+   stores before the same judges: the share inside one table's intervals varies by 4 points where all is as it should be (the
+   90 % point of the 45 errors that set their width), so it is their mean that tells whether 90 % are.
 3. With `--busy`, step 1 once more while another program, in a session of its own, spins on the measured core.
 With two runtimes, the first one's table is the prior of the second's: 10 networks, drawn 20 times.
 """
@@ -68,6 +70,7 @@ def main() -> None:
     )
     parser.add_argument("--judges", type=int, default=225)
     parser.add_argument("--sessions", type=int, default=1, help="of each judge; their median counts")
+    parser.add_argument("--tables", type=int, default=1, help="from empty stores, before the same judges")
     parser.add_argument("--store", type=Path, help="keep the stores in this folder")
     arguments = parser.parse_args()
     print(describe_machine())
@@ -83,13 +86,21 @@ def main() -> None:
             elapsed_s, table = from_nothing(folder, runtime, "table")
             if arguments.against:
                 print(f"as fast as {arguments.against}: {before_s / elapsed_s:.1f} times")
+            tables = [(table, space_of(folder, runtime, "table"))]
+            for count in range(2, arguments.tables + 1):
+                table = from_nothing(folder, runtime, f"table-{count}")[1]
+                tables.append((table, space_of(folder, runtime, f"table-{count}")))
             store = Store(str(folder / f"{runtime}-table.sqlite"))
-            space = predict_space(store, store.configurations()[0])
             truth = judged(store, runtime, arguments.judges, arguments.sessions)
             print(HEADER)
-            print_errors("the table against random judges", table, truth)
-            held, half_width = inside(space, truth)
-            print(f"inside the 90 % intervals of their ratios (+-{half_width:.2%}): {held:.1%}")
+            shares = []
+            for table, space in tables:
+                print_errors("the table against random judges", table, truth)
+                held, half_width = inside(space, truth)
+                print(f"inside the 90 % intervals of their ratios (+-{half_width:.2%}): {held:.1%}")
+                shares.append(held)
+            if len(shares) > 1:
+                print(f"inside, the mean of {len(shares)} tables: {np.mean(shares):.1%}")
             if arguments.busy:
                 with programs([arguments.core], SPIN):
                     busy_s, beside = from_nothing(folder, runtime, "busy", "--cores", str(arguments.core))
@@ -159,6 +170,12 @@ def checked_out(commit: str | None) -> Iterator[Path]:
             yield root
         finally:
             subprocess.run(["git", "-C", str(ROOT), "worktree", "remove", "--force", str(root)], check=True)
+
+
+def space_of(folder: Path, runtime: str, name: str) -> SpaceTable:
+    """Return the table that the store of these commands holds."""
+    with Store(str(folder / f"{runtime}-{name}.sqlite")) as store:
+        return predict_space(store, store.configurations()[0])
 
 
 def judged(store: Store, runtime: str, count: int, sessions: int) -> MeasuredNetworks:

@@ -64,6 +64,7 @@ JUDGES_FROM = 20  # of fewer, a share of all measured networks judges
 # Of the beginning of that sample: some fail, but mostly others tell nothing of random networks.
 JUDGES_MEASURED = 0.8
 SHOWN_PLACES = 6  # unmeasured ones that a message names
+SESSIONS_DF = 10  # fewer do not tell how far a device's sessions lie apart
 UNKNOWN_SD = 0.1  # of a ratio without an interval, relative: measured in too few slices to tell
 
 
@@ -106,6 +107,19 @@ class MeasuredNetworks:
             return None
         first, second = zip(*twice, strict=True)
         return repeatability(first, second)
+
+    @property
+    def session_sd(self) -> float:
+        """The relative standard deviation between the sessions of one network, for as many as networks usually have.
+
+        Pooled over the networks that have several; 0 where they have fewer than `SESSIONS_DF` degrees of freedom.
+        """
+        logs = [np.log(row.session_medians) for row in self.rows]
+        df = sum(len(each) - 1 for each in logs)
+        if df < SESSIONS_DF:
+            return 0.0
+        variance = sum(float(np.square(each - each.mean()).sum()) for each in logs) / df
+        return float(np.sqrt(variance / np.median([len(each) for each in logs])))
 
     def space_rows(self) -> list[SpaceRow]:
         """Return the measured networks, in canonical order."""
@@ -404,6 +418,7 @@ def fit(
         measured.indices if subset is None else measured.indices[subset],
         measured.ratios if subset is None else measured.ratios[subset],
         sds=measured.sds if subset is None else measured.sds[subset],
+        session_sd=measured.session_sd,
         config=config,
         parts_sum=parts_sum(parts, config) if parts is not None and is_listed else None,
         prior=prior,

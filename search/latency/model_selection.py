@@ -153,6 +153,7 @@ def select_predictor(
     *,
     config: SpaceConfig,
     sds: ArrayLike | None = None,
+    session_sd: float = 0.0,
     parts_sum: ArrayLike | None = None,
     prior: ArrayLike | None = None,
     seed: int = 0,
@@ -161,10 +162,11 @@ def select_predictor(
     """Judge every candidate on the same folds, choose one, fit it on all measured networks.
 
     `indices` and `ratios` (n,): measured networks and their latency over the reference network's. `sds` (n,): the relative
-    standard deviation of each ratio; see `noise` for what it changes. `parts_sum` and `prior` (len(config),): see `SpaceFacts`;
+    standard deviation of each ratio; see `noise` for what it changes. `session_sd`: that of measurements of one network from
+    session to session, which intervals are never narrower than. `parts_sum` and `prior` (len(config),): see `SpaceFacts`;
     candidates that need one are skipped without it. Chosen is the candidate of least mean absolute percentage error as expected
-    of the whole space, or a simpler one where the difference between the two, on the same networks, is within its own noise: see
-    `choose`.
+    of the whole space, or a simpler one where the difference between the two, on the same networks, is within its own noise:
+    see `choose`.
 
     Raises:
         ConfigError: too few networks, a network twice or not in the space, a ratio not finite and above 0,
@@ -186,7 +188,7 @@ def select_predictor(
     deviations = check_sds(sds, len(places))
     # Matrices this small gain nothing by threads, which wait for each other on a busy machine.
     with threadpool_limits(limits=1):
-        return _select(by_name, _weighed(training, deviations), deviations)
+        return _select(by_name, _weighed(training, deviations), deviations, session_sd)
 
 
 def choose(errors: Mapping[str, FloatArray], weights: FloatArray) -> str:
@@ -250,7 +252,7 @@ def _weighed(training: Training, sds: FloatArray) -> Training:
 
 
 def _select(
-    by_name: dict[str, CandidatePredictor], everything: Training, sds: FloatArray
+    by_name: dict[str, CandidatePredictor], everything: Training, sds: FloatArray, session_sd: float
 ) -> SelectedPredictor:
     known, places, measured = everything.known, everything.indices, everything.ratios
     dealt = [folds(len(places), everything.seed * REPEATS + repeat) for repeat in range(REPEATS)]
@@ -286,7 +288,7 @@ def _select(
         point=by_name[chosen].fit(everything),
         fold_points=fitted[chosen],
         fold_of=fold_of,
-        scores=_scores(held_out, measured, sds, leverage),
+        scores=_scores(held_out, measured, sds, leverage, session_sd),
         usual_leverage=float(np.quantile(leverage, USUAL)),
         knows_ops=by_name[chosen].knows_ops or by_name[chosen].needs is not None,
         each_error=errors,
@@ -297,8 +299,14 @@ def _discounted(held_out: FloatArray, measured: FloatArray, sds: FloatArray) -> 
     return discounted(held_out, measured, model_sd(measured / held_out - 1, sds), sds)
 
 
-def _scores(held_out: FloatArray, measured: FloatArray, sds: FloatArray, leverage: FloatArray) -> FloatArray:
-    """Return |measured - predicted| / predicted, scaled to a network of leverage 0 and usual precision."""
+def _scores(
+    held_out: FloatArray, measured: FloatArray, sds: FloatArray, leverage: FloatArray, session_sd: float
+) -> FloatArray:
+    """Return |measured - predicted| / predicted, scaled to a network of leverage 0 and usual precision.
+
+    Networks of one campaign share its few processes and its minutes, and can lie closer about a fit than a session in another
+    process does about the same fit: the scores' root mean square is no less than `session_sd`.
+    """
     errors = measured / held_out - 1
     model = model_sd(errors, sds, leverage)
     expected = expected_sds(model, sds, leverage)
@@ -306,7 +314,8 @@ def _scores(held_out: FloatArray, measured: FloatArray, sds: FloatArray, leverag
     scores: FloatArray = np.abs(errors) * np.divide(
         usual, expected, out=np.ones_like(errors), where=expected > 0
     )
-    return scores
+    spread = float(np.sqrt(np.square(scores).mean()))
+    return scores * (session_sd / spread) if 0 < spread < session_sd else scores
 
 
 def _check_measured(indices: IndexArray, ratios: FloatArray, config: SpaceConfig) -> None:

@@ -11,6 +11,7 @@ import pytest
 from factories.stores import MANY, add_sessions, calibrate, new_store, stored
 
 import harness
+from harness.prediction.space_prediction import load_measured, predict_space
 from harness.query.latencies import LatencySource, computed_latencies
 from harness.store import Store
 from space import DEEP, TINY
@@ -30,6 +31,24 @@ def test_latencies_do_not_depend_on_the_confidence_that_is_asked_for(tmp_path: P
     np.testing.assert_array_equal(narrow.values, usual.values)
     np.testing.assert_array_equal(wide.values, usual.values)
     assert (narrow.high[~narrow.measured] < usual.high[~usual.measured]).all()
+
+
+def test_how_far_sessions_of_a_network_lie_apart_is_pooled_over_networks_that_have_several(
+    tmp_path: Path,
+) -> None:
+    path, configuration = tmp_path / "store.sqlite", replace(MANY, space=TINY.name)
+    with new_store(path) as store:
+        calibrate(store, configuration)
+        models = select_models("sample:30@1", TINY)
+        add_sessions(store, models, configuration, scatter=0.0)
+        assert load_measured(store, configuration).session_sd == 0.0, "one session each tells nothing"
+        add_sessions(store, models[:12], configuration, scatter=0.03, sessions=6, seed=1)
+        space = predict_space(store, configuration)
+    assert space.measured.session_sd == pytest.approx(0.03 * (5 / 6) ** 0.5, rel=0.25), (
+        "one of seven does not scatter"
+    )
+    scores = np.sqrt(np.square(space.predictor.scores).mean())
+    assert scores == pytest.approx(space.measured.session_sd), "their medians lie closer together"
 
 
 @pytest.fixture(scope="module")

@@ -391,6 +391,39 @@ def test_random_judges_lie_within_intervals_as_often_as_claimed_after_a_design_t
     assert 0.86 <= np.mean(shares) <= 0.94
 
 
+@pytest.mark.simulation
+@pytest.mark.usefixtures("dealt_once")
+def test_what_a_minute_of_calm_does_not_show_of_later_sessions_is_in_the_intervals() -> None:
+    rng = np.random.default_rng(4)
+    session_sd, inside = 0.006, []
+    for draw in range(8):
+        truth, places = additive(cells(costs(20 + draw))), design(1)
+        judges = rng.choice(len(BLOX), 225, replace=False)
+        calm = truth[places] * np.exp(session_sd / 3 * rng.standard_normal(len(places)))
+        later = truth[judges] * np.exp(session_sd * rng.standard_normal(len(judges)))
+        for known in (0.0, session_sd):
+            found = select_predictor(
+                places, calm, session_sd=known, config=BLOX, candidates=candidates("ridge")
+            ).predict(judges)
+            inside.append(((found.low <= later) & (later <= found.high)).mean())
+    assert np.mean(inside[::2]) < 0.75, "the case is one where the networks alone tell too little"
+    assert np.mean(inside[1::2]) > 0.88
+
+
+def test_networks_that_lie_further_apart_than_sessions_keep_their_own_intervals() -> None:
+    places = design(1)
+    ratios = measured(additive(cells(costs(1))), places, 5)
+    low, high = (
+        vars_of(
+            select_predictor(
+                places, ratios, session_sd=sd, config=BLOX, candidates=candidates("ridge")
+            ).predict(SOME)
+        )
+        for sd in (0.0, NOISE / 10)
+    )
+    assert all(np.array_equal(*pair) for pair in zip(low, high, strict=True))
+
+
 def test_cv_plus_guarantees_less_than_it_aims_at() -> None:
     assert guaranteed(0.9) == pytest.approx(0.8)
     assert guaranteed(0.4) == 0.0

@@ -567,7 +567,7 @@ def test_the_site_is_built_without_a_warning_and_loads_nothing_from_other_hosts(
     assert done.returncode == 0, done.stderr
     pages = list(tmp_path.rglob("*.html"))
     assert {page.relative_to(tmp_path).as_posix() for page in pages} >= {
-        "index.html", "commands.html", "api.html", "tutorial.html", "interfaces.html", "performance.html",
+        "index.html", "commands.html", "api.html", "tutorial.html", "interfaces.html", "performance.html", "protocol.html",
     }  # fmt: skip
     for page in pages:
         parser = Loads()
@@ -619,7 +619,7 @@ def section(document: str, title: str) -> str:
 def test_the_page_of_the_protocol_has_the_harness_s_own_limits_and_every_verb_event_and_field() -> None:
     waits = dict(
         re.findall(
-            r"^\| (.+) \| .*?([\d]+) s\b", section("docs/interfaces.md", "How long the harness waits"), re.M
+            r"^\| (.+) \| .*?([\d]+) s\b", section("docs/protocol.md", "How long the harness waits"), re.M
         )
     )
     agent = {
@@ -633,7 +633,7 @@ def test_the_page_of_the_protocol_has_the_harness_s_own_limits_and_every_verb_ev
     }
     assert {name: float(waits[name]) for name in agent} == agent
     job = {"plan": asdict(SCREEN.plan), "silence_s": 60}
-    page = DOCUMENTS[Path("docs/interfaces.md")]
+    page = DOCUMENTS[Path("docs/protocol.md")]
     assert f"{client.network_limit_s(job):.0f} s at level screen" in page
     schema = protocol_schema()
     names = {kind.split()[1] for kind in schema if " " in kind}

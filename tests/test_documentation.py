@@ -681,6 +681,23 @@ def test_every_benchmark_is_shown_with_its_command() -> None:
     } == set()
 
 
+BENCHMARK = re.compile(r"benchmarks/(\w+\.py)([^`\n]*)")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_every_option_of_a_benchmark_that_a_page_shows_is_one_that_it_takes(document: Path) -> None:
+    shown = BENCHMARK.findall(DOCUMENTS[document])
+    options = {(name, option) for name, words in shown for option in re.findall(r"(?<=\s)--[\w-]+", words)}
+    assert {one for one in options if f'"{one[1]}"' not in (ROOT / "benchmarks" / one[0]).read_text()} == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_each_table_has_a_title_row_of_as_many_cells(document: Path) -> None:
+    lines = re.sub(BLOCK, "", DOCUMENTS[document]).splitlines()
+    rules = [place for place, line in enumerate(lines) if re.fullmatch(r"\|( ?:?-+:? ?\|)+", line)]
+    assert [place for place in rules if lines[place - 1].count("|") != lines[place].count("|")] == []
+
+
 def test_the_first_example_prints_facts_of_a_network(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

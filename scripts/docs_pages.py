@@ -36,6 +36,19 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_content(html: str, **_: Any) -> str:
+    """Keep numbers with their units, and options of commands within sentences, on one line."""
+    parts = re.split(r"(<pre.*?</pre>|<code>[^<]*</code>)", html, flags=re.DOTALL)
+    return "".join(
+        re.sub(r"(?<![\w-])--?\w[\w-]+", r'<span class="unbroken">\g<0></span>', part)
+        if part.startswith("<code>")
+        else part
+        if part.startswith("<pre")
+        else re.sub(r"(?<=\d) (?=(?:%|ms|s|us|KB|MB|x)(?!\w))", "\u00a0", part)
+        for part in parts
+    )
+
+
 def of_root(name: str) -> str:
     """Return a page of the repository with its links into docs/ as links of the site; of others it keeps the text."""
     text = (ROOT / name).read_text().replace("](docs/", "](")

@@ -2,7 +2,7 @@
 
 It asks the agent what the harness asks over SSH, in the same order, and writes each answer down as it came: at home
 `harness import` reads them as if they came over a link. Decided here is only what cannot wait until then: which runtimes and
-cores there are, when the device is fit, which session was disturbed and is measured again. docs/interfaces.md, "Packed jobs".
+cores there are, when the device is fit, which session was disturbed and is measured again. docs/protocol.md, "Packed jobs".
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 class Refusal(Exception):
     """Answer the current request with an error; the agent lives on.
 
-    `kind` is a word of the protocol (docs/interfaces.md), `message` names the thing, the value and the
+    `kind` is a word of the protocol (docs/protocol.md), `message` names the thing, the value and the
     remedy, `details` are further fields of the error frame, such as the digest of a damaged part.
     """
 

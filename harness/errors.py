@@ -47,7 +47,7 @@ class LinkError(DeviceError):
 
 
 class AgentError(DeviceError):
-    """An error that the agent answered with; `kind` is one of the words in docs/interfaces.md.
+    """An error that the agent answered with; `kind` is one of the words in docs/protocol.md.
 
     `details` is the agent's whole answer, foreign and unchecked.
     """

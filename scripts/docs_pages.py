@@ -36,6 +36,20 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_content(html: str, **_: Any) -> str:
+    """Keep numbers with their units, and options of commands within sentences, on one line."""
+    return "".join(map(_unbroken, re.split(r"(<pre.*?</pre>|<code>[^<]*</code>)", html, flags=re.DOTALL)))
+
+
+def _unbroken(html: str) -> str:
+    """Return a block of code as it is, inline code with unbroken options, and text with unbroken amounts."""
+    if html.startswith("<pre"):
+        return html
+    if html.startswith("<code>"):
+        return re.sub(r"(?<![\w-])--?\w[\w-]+", r'<span class="unbroken">\g<0></span>', html)
+    return re.sub(r"(?<=\d) (?=(?:%|ms|s|us|KB|MB|x)(?!\w))", "\u00a0", html)
+
+
 def of_root(name: str) -> str:
     """Return a page of the repository with its links into docs/ as links of the site; of others it keeps the text."""
     text = (ROOT / name).read_text().replace("](docs/", "](")

@@ -567,7 +567,7 @@ def test_the_site_is_built_without_a_warning_and_loads_nothing_from_other_hosts(
     assert done.returncode == 0, done.stderr
     pages = list(tmp_path.rglob("*.html"))
     assert {page.relative_to(tmp_path).as_posix() for page in pages} >= {
-        "index.html", "commands.html", "api.html", "tutorial.html", "interfaces.html", "performance.html",
+        "index.html", "commands.html", "api.html", "tutorial.html", "interfaces.html", "performance.html", "protocol.html",
     }  # fmt: skip
     for page in pages:
         parser = Loads()
@@ -619,7 +619,7 @@ def section(document: str, title: str) -> str:
 def test_the_page_of_the_protocol_has_the_harness_s_own_limits_and_every_verb_event_and_field() -> None:
     waits = dict(
         re.findall(
-            r"^\| (.+) \| .*?([\d]+) s\b", section("docs/interfaces.md", "How long the harness waits"), re.M
+            r"^\| (.+) \| .*?([\d]+) s\b", section("docs/protocol.md", "How long the harness waits"), re.M
         )
     )
     agent = {
@@ -633,7 +633,7 @@ def test_the_page_of_the_protocol_has_the_harness_s_own_limits_and_every_verb_ev
     }
     assert {name: float(waits[name]) for name in agent} == agent
     job = {"plan": asdict(SCREEN.plan), "silence_s": 60}
-    page = DOCUMENTS[Path("docs/interfaces.md")]
+    page = DOCUMENTS[Path("docs/protocol.md")]
     assert f"{client.network_limit_s(job):.0f} s at level screen" in page
     schema = protocol_schema()
     names = {kind.split()[1] for kind in schema if " " in kind}
@@ -679,6 +679,23 @@ def test_every_benchmark_is_shown_with_its_command() -> None:
     assert {
         name for name in names if f"benchmarks/{name}" not in DOCUMENTS[Path("docs/performance.md")]
     } == set()
+
+
+BENCHMARK = re.compile(r"benchmarks/(\w+\.py)([^`\n]*)")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_every_option_of_a_benchmark_that_a_page_shows_is_one_that_it_takes(document: Path) -> None:
+    shown = BENCHMARK.findall(DOCUMENTS[document])
+    options = {(name, option) for name, words in shown for option in re.findall(r"(?<=\s)--[\w-]+", words)}
+    assert {one for one in options if f'"{one[1]}"' not in (ROOT / "benchmarks" / one[0]).read_text()} == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_each_table_has_a_title_row_of_as_many_cells(document: Path) -> None:
+    lines = re.sub(BLOCK, "", DOCUMENTS[document]).splitlines()
+    rules = [place for place, line in enumerate(lines) if re.fullmatch(r"\|( ?:?-+:? ?\|)+", line)]
+    assert [place for place in rules if lines[place - 1].count("|") != lines[place].count("|")] == []
 
 
 def test_the_first_example_prints_facts_of_a_network(

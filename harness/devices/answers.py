@@ -2,7 +2,7 @@
 
 The agent is foreign: its device may be broken, or lie. What does not fit these models is a BadAnswer that names the field and
 the value; fields that no model has are dropped, texts are made printable and cut, numbers are finite and within bounds.
-docs/interfaces.md describes the protocol; docs/protocol.schema.json is made of these models.
+docs/protocol.md describes the protocol; docs/protocol.schema.json is made of these models.
 """
 
 from __future__ import annotations

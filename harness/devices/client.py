@@ -1,6 +1,6 @@
 """Client of the agent protocol, and deployment of the agent.
 
-docs/interfaces.md holds the protocol, harness.devices.answers the schema by which all that the agent says is checked. Errors
+docs/protocol.md holds the protocol, harness.devices.answers the schema by which all that the agent says is checked. Errors
 that the agent reports become AgentError; a broken connection LinkError.
 """
 

@@ -1,6 +1,6 @@
 """Conditions of a device: clock tier, hardware name, and signs of throttling before a session and in each slice.
 
-Conditions have the form of docs/interfaces.md: an absent probe is an absent key, from which nothing is concluded.
+Conditions have the form of docs/protocol.md: an absent probe is an absent key, from which nothing is concluded.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Framing of the agent protocol: `>4sII` (magic, header bytes, payload bytes), JSON header, payload.
 
-The other end is device_agents/; docs/interfaces.md holds the protocol. Whatever else arrives is an error that says what.
+The other end is device_agents/; docs/protocol.md holds the protocol. Whatever else arrives is an error that says what.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from harness.records import SessionRecord, Slice
 # After so many nothing of a switch is left: in hours in which caches are contended the fifth and sixth still take 2 % longer.
 SETTLING_RUNS = 6
 # What a foreign turn costs in cold caches afterwards, as a share of its length: at turns of 3 ms the least CPU times of
-# networks of 3 ms were 5 to 10 % above those on a free core (docs/performance.md).
+# networks of 3 ms were 5 to 10 % above those on a free core (docs/evidence/contention.md).
 REFILL_SHARE = 0.1
 # The fastest of few runs is slower than the fastest of all (of one: by 3 %). Where runs are missing the two are compared by as
 # many of each; of one run each, that left up to 0.9 % in quiet sessions thinned out at random, of two up to 0.5 %.

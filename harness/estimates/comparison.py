@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Verdict = Literal["faster", "slower", "tie"]
 
 # From one hour to another all ratios of a device move alike, as the reference gains or loses more than others: by a root mean
-# square of 0.5 % (ONNX Runtime) and 0.6 % (TFLite) in 28 pairs of tables (docs/performance.md, "Two fresh stores").
+# square of 0.5 % (ONNX Runtime) and 0.6 % (TFLite) in 28 pairs of tables (docs/evidence/timing.md, "Two fresh stores").
 HOURS_SD = 0.006
 
 

@@ -482,7 +482,7 @@ def _quota(sessions: Sequence[SessionRecord]) -> Finding | None:
         message=f"a CPU quota of {min(short):.3g} cores for {counted(threads, 'thread')} in "
         f"{_of(short, sessions)}: what the threads waited is the quota's, not another program's",
         remedy="raise the quota (docker --cpus, CPUQuota= of systemd, cpu.max) to the threads and one more",
-        cap="C",  # the pauses are others' time to take the caches: ratios were off by up to 4 % (docs/performance.md)
+        cap="C",  # the pauses are others' time to take the caches: ratios were off by up to 4 % (docs/evidence/contention.md)
     )
 
 

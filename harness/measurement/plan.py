@@ -39,7 +39,7 @@ class Level:
 # Many networks seen briefly fit a predictor better than few seen long; ranking takes three processes; finalists five.
 # In a process that serves many networks all but the first run on a warm machine with a warm reference: a dozen runs settle
 # them. What differs from process to process, some 0.3 % here, is estimated from several processes with networks in common.
-# Ten slices: the medians of sessions scatter hardly more than those of thirteen (docs/performance.md); fewer show no two modes.
+# Ten slices: medians of sessions scatter hardly more than of thirteen (docs/evidence/prediction.md); fewer show no two modes.
 QUICK = Level(
     name="quick",
     sessions=1,

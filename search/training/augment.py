@@ -179,7 +179,7 @@ def augment_batches(
 def batches_ahead(images: Tensor, batch: int) -> int:
     """Return how many batches of such images, (n, C, S, S), to augment at once: one, but on an accelerator many.
 
-    For any number of images the host launches some 540 kernels in 20 ms, while an accelerator waits (docs/performance.md).
+    For any number of images the host launches some 540 kernels in 20 ms, while an accelerator waits (docs/evidence/gpu.md).
     """
     if images.device.type == "cpu":
         return 1

@@ -189,7 +189,7 @@ def test_the_doubt_of_shared_caches_is_in_an_estimate_that_is_compared() -> None
     assert latency_of([free], replace(reference, never_quiet=False), None, 0.95).estimate.moved == 0
 
 
-# By how much all ratios of a device moved between two tables, in %, as docs/performance.md has it under "Two fresh stores".
+# By how much all ratios of a device moved between two tables, in %, as docs/evidence/timing.md has it under "Two fresh stores".
 MOVED = {
     "onnxruntime": [0.22, 0.45, 0.64, 0.12, 0.64, 0.84, 0.36, 0.21, 0.29, 0.52, 0.68, 0.15, 0.79, 0.65],
     "tflite": [1.06, 0.95, 1.37, 0.74, 0.13, 0.26, 0.31, 0.44, 0.21, 0.65, 0.12, 0.12, 0.06, 0.19],

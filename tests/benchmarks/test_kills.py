@@ -12,7 +12,7 @@ import pytest
 from factories.records import make_session
 from rigs.kill_lane import TARGETS
 from rigs.kill_verdict import SESSIONS_EACH, MadeUpModels, Verdict, assembly
-from rigs.made_once import upgrade_once
+from rigs.made_once import copy_new
 from rigs.made_up_runtime import output_of, run_ns
 
 from harness.records import SessionRecord, Slice
@@ -62,7 +62,7 @@ def session(number: int = 7, **changes: Any) -> SessionRecord:
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.setattr("harness.store.database._upgrade", upgrade_once)
+    monkeypatch.setattr("harness.store.database.migrate", copy_new)
     with Store(str(tmp_path / "store.sqlite")) as store:
         store.start_campaign(session().campaign_id, "made-up", "2024-05-01T00:00:00.000+00:00", {})
         yield store

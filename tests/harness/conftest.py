@@ -9,11 +9,11 @@ import pytest
 from rigs.adb_server import AdbServer, Phone, start_adb_server
 from rigs.compiled_agent import build_compiled
 from rigs.made_once import (
+    copy_new,
     estimate_once,
     fit_additive_once,
     pool_once,
     select_once,
-    upgrade_once,
     usable_once,
 )
 
@@ -59,12 +59,11 @@ def latencies_estimated_once() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", autouse=True)
-def schemas_made_once(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Make the schema of new stores by the statements that the migrations came to, but in the tests of the store itself."""
+@pytest.fixture(scope="session", autouse=True)
+def new_stores_copied() -> Iterator[None]:
+    """Make the first new store by the migrations, and copy it for all others."""
     with pytest.MonkeyPatch.context() as patch:
-        if "store" not in request.path.parts:
-            patch.setattr("harness.store.database._upgrade", upgrade_once)
+        patch.setattr("harness.store.database.migrate", copy_new)
         yield
 
 

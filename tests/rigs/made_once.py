@@ -1,15 +1,20 @@
-"""What is made once in a process: a store's schema; usable sessions, latencies, scatters and predictors of equal measurements."""
+"""What is made once in a process: a new store; usable sessions, latencies, scatters and predictors of equal measurements."""
 
 from __future__ import annotations
 
 import copyreg
+import functools
 import hashlib
 import io
 import pickle
+import shutil
+import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import fields
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -20,29 +25,44 @@ from harness.estimates.estimate import Scatter, scatter_of
 from harness.estimates.latency import Latency, latency_of
 from harness.records import SessionRecord, Slice
 from harness.store import database
+from rigs.made_files import new_folder
 from search.latency import model_selection
 from search.latency.additive import Additive, fit_additive
 from search.latency.candidates import all_candidates
 from search.latency.model_selection import SelectedPredictor, select_predictor
 
-_upgrade = database._upgrade
-_statements: list[str] = []
+migrate = database.migrate
 
 
-def upgrade_once(connection: sa.Connection, version: str) -> None:
-    """Make the schema of an empty SQLite file as the migrations made it the first time."""
-    objects = sa.text(
-        "SELECT sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' AND sql IS NOT NULL ORDER BY rowid"
-    )
-    is_new = connection.dialect.name == "sqlite" and not connection.execute(objects).first()
-    if not (is_new and version == "head" and _statements):
-        _upgrade(connection, version)
-        if is_new and version == "head":
-            _statements[:] = connection.execute(objects).scalars()
-        return
-    for statement in _statements:
-        connection.exec_driver_sql(statement)
-    connection.exec_driver_sql("INSERT INTO alembic_version VALUES (?)", (database.VERSION,))
+def copy_new(engine: sa.Engine, name: str) -> None:
+    """Have a new SQLite database be a copy of the first that the migrations made; nothing waits for the disk."""
+    if engine.dialect.name != "sqlite":
+        return migrate(engine, name)
+    sa.event.listen(engine, "connect", _outlive_no_power_cut)
+    path = database.sqlite_path(engine.url)
+    if engine.url.database in (None, "", ":memory:"):
+        with closing(sqlite3.connect(_migrated())) as source, engine.connect() as connection:
+            source.backup(connection.connection.driver_connection)  # type: ignore[arg-type]
+    elif path is not None and not (path.exists() and path.stat().st_size):
+        with suppress(OSError):  # which the migrations meet in their own way
+            shutil.copyfile(_migrated(), path)
+    return migrate(engine, name)
+
+
+@functools.cache
+def _migrated() -> Path:
+    """Return the file of an empty store."""
+    path = new_folder() / "empty.sqlite"
+    engine = sa.create_engine(f"sqlite:///{path}")
+    migrate(engine, "empty")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+    engine.dispose()
+    return path
+
+
+def _outlive_no_power_cut(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute("PRAGMA synchronous=OFF")
 
 
 T = TypeVar("T")

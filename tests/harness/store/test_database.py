@@ -6,7 +6,6 @@ import os
 import shutil
 import sqlite3
 import threading
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -55,17 +54,19 @@ COMMANDS = {
 def test_the_schema_that_other_tests_make_once_is_that_of_the_migrations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paths = [tmp_path / f"{number}.sqlite" for number in range(3)]
-    new_store(paths[0]).close()
-    monkeypatch.setattr(made_once, "_statements", [])
-    monkeypatch.setattr(database, "_upgrade", made_once.upgrade_once)
-    for path in paths[1:]:
-        new_store(path).close()
     schemas = []
-    for path in paths:
-        with closing(sqlite3.connect(path)) as connection:
-            made = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name")
-            schemas.append((made.fetchall(), connection.execute("SELECT * FROM alembic_version").fetchall()))
+    for migrate, url in (
+        (made_once.migrate, str(tmp_path / "migrated.sqlite")),
+        (made_once.copy_new, str(tmp_path / "copied.sqlite")),
+        (made_once.copy_new, "sqlite://"),
+    ):
+        monkeypatch.setattr(database, "migrate", migrate)
+        with Store(url) as store, store.begin() as connection:
+            made = connection.exec_driver_sql(
+                "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name"
+            )
+            version = connection.exec_driver_sql("SELECT * FROM alembic_version")
+            schemas.append((made.fetchall(), version.fetchall()))
     assert schemas[0] == schemas[1] == schemas[2] and len(schemas[0][0]) > 10
 
 

@@ -37,6 +37,7 @@ from factories.records import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rigs import with_tests
+from rigs.made_once import migrate
 from rigs.postgres import start_postgres
 
 import harness.store
@@ -823,6 +824,7 @@ def test_a_store_that_another_is_just_making_is_waited_for(
         upgrade(*arguments)
 
     monkeypatch.setattr(alembic.command, "upgrade", slow_upgrade)
+    monkeypatch.setattr(database, "migrate", migrate)
     other = threading.Thread(target=lambda: Store(str(path)).close())
     other.start()
     assert under_way.wait(10)

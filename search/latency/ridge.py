@@ -34,7 +34,7 @@ PENALTIES = np.logspace(-4, 3, 15)
 SLOTS, STAGES, WIRING, OPS = 0.1, 1.0, 0.3, 30.0
 PAIRS = 0.1  # second-order effects are expected to be a tenth of first-order ones
 TINY = 1e-12  # of a squared relative error: an exact fit is no better than this
-# Of the equations of a fit; it mostly takes 5, and more than these take longer than an active set.
+# Of the equations of a fit; it mostly takes one or two, and more than these take longer than an active set.
 MOST_SOLUTIONS = 30
 MOST_EXCHANGES = 3  # of all wrong places at once that make none of them right
 JITTER = 1e-9  # of the mean diagonal: equal features may share an effect in any way
@@ -297,41 +297,40 @@ def solve(
         spectrum, rows, targets = np.maximum(spectrum, 0.0), turn.T @ rows, turn.T @ targets
     square, expected = penalty.T @ penalty, int(np.linalg.matrix_rank(penalty))
     unexpected = columns.shape[1] - expected  # coefficients without a prior, such as the constant
-    best, found = np.inf, None
-    diagonal = np.arange(len(square))
-    for strength in PENALTIES:
-        noise = 1 + spectrum / strength  # (n,)
-        hessian = rows.T @ (rows / noise[:, None]) + strength * square
-        hessian[diagonal, diagonal] += JITTER * np.trace(hessian) / len(hessian)
-        lower = np.linalg.cholesky(hessian)
-        theta = least_nonnegative(hessian, rows.T @ (targets / noise))
-        residuals = targets - rows @ theta
-        misfit = np.sum(residuals**2 / noise) + strength * np.sum((penalty @ theta) ** 2)
-        unlikely = (
-            (len(rows) - unexpected) * np.log(misfit + TINY)
-            + 2 * np.log(np.diag(lower)).sum()
-            + np.log(noise).sum()
-            - expected * np.log(strength)
-        )
-        if unlikely < best:
-            best, found = unlikely, (theta, hessian, residuals / noise / strength)
-    assert found is not None  # penalties are many, and the likelihood of a finite fit is finite
-    theta, hessian, reasons = found
+    noise = 1 + spectrum / PENALTIES[:, None]  # (strengths, n)
+    hessians = (
+        np.stack([rows.T @ (rows / each[:, None]) for each in noise]) + PENALTIES[:, None, None] * square
+    )
+    diagonal, free = np.arange(len(square)), np.ones(len(square), dtype=np.bool_)
+    hessians[:, diagonal, diagonal] += JITTER * hessians[:, diagonal, diagonal].mean(axis=1, keepdims=True)
+    slopes = (targets / noise) @ rows
+    thetas = np.stack([least_nonnegative(*each, free) for each in zip(hessians, slopes, strict=True)])
+    residuals = targets - thetas @ rows.T  # (strengths, n)
+    misfits = np.sum(residuals**2 / noise, axis=1) + PENALTIES * np.sum((thetas @ penalty.T) ** 2, axis=1)
+    unlikely = (
+        (len(rows) - unexpected) * np.log(misfits + TINY)
+        + 2 * np.log(np.linalg.cholesky(hessians)[:, diagonal, diagonal]).sum(axis=1)
+        + np.log(noise).sum(axis=1)
+        - expected * np.log(PENALTIES)
+    )
+    best = np.argmin(unlikely)
+    reasons = residuals[best] / noise[best] / PENALTIES[best]
     return Solved(
-        theta=theta,
-        covariance=np.linalg.inv(hessian),
+        theta=thetas[best],
+        covariance=np.linalg.inv(hessians[best]),
         effects=np.zeros(0) if products is None else effects.T @ (turn @ reasons),
     )
 
 
-def least_nonnegative(hessian: FloatArray, slope: FloatArray) -> FloatArray:
+def least_nonnegative(hessian: FloatArray, slope: FloatArray, free: BoolArray) -> FloatArray:
     """Return theta >= 0, (k,), of the least theta @ hessian @ theta / 2 - slope @ theta; the hessian is positive definite.
+
+    `free` (k,): where theta is thought to be above 0, and changed to where it is. The nearer it is, the sooner is the end.
 
     By block principal pivoting (Kim & Park 2011, SIAM J. Sci. Comput. 33), which solves k equations a few times where most of
     theta is above 0. It ends, as each exchange of a single place is progress; should rounding prevent that, scipy's slower active
     set method continues.
     """
-    free = np.ones(len(slope), dtype=np.bool_)  # those that are not held at 0
     fewest, left = len(slope) + 1, MOST_EXCHANGES
     tiny = JITTER * float(np.abs(slope).max())
     for _ in range(MOST_SOLUTIONS):

@@ -18,8 +18,9 @@ def test_no_sum_of_nonnegative_costs_fits_better(most: int, monkeypatch: pytest.
         columns[:, count // 2 :] = columns[:, : count - count // 2] + 1e-9
         hessian = columns.T @ columns + 1e-6 * np.eye(count)
         slope = hessian @ (rng.random(count) - 0.3)
-        theta = ridge.least_nonnegative(hessian, slope)
-        gradient, tiny = hessian @ theta - slope, 1e-7 * np.abs(slope).max()
-        assert theta.min() >= 0
-        assert gradient.min() >= -tiny
-        assert np.abs(gradient[theta > 0]).max(initial=0) <= tiny
+        for free in (np.ones(count, dtype=np.bool_), rng.random(count) < 0.5):  # wherever it starts from
+            theta = ridge.least_nonnegative(hessian, slope, free)
+            gradient, tiny = hessian @ theta - slope, 1e-7 * np.abs(slope).max()
+            assert theta.min() >= 0
+            assert gradient.min() >= -tiny
+            assert np.abs(gradient[theta > 0]).max(initial=0) <= tiny

@@ -688,7 +688,9 @@ BENCHMARK = re.compile(r"benchmarks/(\w+\.py)([^`\n]*)")
 def test_every_option_of_a_benchmark_that_a_page_shows_is_one_that_it_takes(document: Path) -> None:
     shown = BENCHMARK.findall(DOCUMENTS[document])
     options = {(name, option) for name, words in shown for option in re.findall(r"(?<=\s)--[\w-]+", words)}
-    assert {one for one in options if f'"{one[1]}"' not in (ROOT / "benchmarks" / one[0]).read_text()} == set()
+    assert {
+        one for one in options if f'"{one[1]}"' not in (ROOT / "benchmarks" / one[0]).read_text()
+    } == set()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)

@@ -54,7 +54,7 @@ class Doubtful:
 
     @property
     def graded_text(self) -> str:
-        """How many have grade D, whether they are in, which and why: `3 networks of grade D left out: a, b, c (waited 3)`."""
+        """The number with grade D, whether they are in, which and why: `3 networks of grade D left out: a, b, c (waited 3)`."""
         parts = [
             counted(count, one)
             for count, one in ((self.networks, "network"), (self.segments, "segment"))
@@ -68,7 +68,7 @@ class Doubtful:
 
     @property
     def failed_text(self) -> str:
-        """How many failed, which and why; empty where none did."""
+        """The number that failed, which and why; empty where none did."""
         if not self.failed:
             return ""
         count, why = len(self.failed), Counter(self.failed.values())

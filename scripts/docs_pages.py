@@ -42,11 +42,12 @@ def on_page_content(html: str, **_: Any) -> str:
 
 
 def _unbroken(html: str) -> str:
-    """Return a block of code as it is, inline code with unbroken options, and text with unbroken amounts."""
+    """Return a block of code as it is, inline code that breaks after slashes and not in options, text with unbroken amounts."""
     if html.startswith("<pre"):
         return html
     if html.startswith("<code>"):
-        return re.sub(r"(?<![\w-])--?\w[\w-]+", r'<span class="unbroken">\g<0></span>', html)
+        options = re.sub(r"(?<![\w-])--?\w[\w-]+", r'<span class="unbroken">\g<0></span>', html)
+        return re.sub(r"(?<!<)/", "/<wbr>", options)
     return re.sub(r"(?<=\d) (?=(?:%|ms|s|us|KB|MB|x)(?!\w))", "\u00a0", html)
 
 

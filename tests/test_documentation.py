@@ -70,7 +70,7 @@ def blocks(document: Path, kind: str) -> list[str]:
 
 def commands(document: Path) -> list[list[str]]:
     """Return the arguments of every `harness` command that a document shows on a line of its own."""
-    lines = [line for block in blocks(document, "") for line in block.splitlines()]
+    lines = [line for block in blocks(document, "") for line in block.replace("\\\n", "").splitlines()]
     found = [
         shlex.split(line, comments=True) for line in lines if re.match(r"(scripts/)?harness [a-z]", line)
     ]

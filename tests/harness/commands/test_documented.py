@@ -100,7 +100,10 @@ IMAGES = "synthetic:0:8/4/4"
 def shown(page: Path) -> list[list[str]]:
     """Return the arguments of the commands that a page shows."""
     lines = [
-        line for kind, _, block in BLOCK.findall(page.read_text()) if not kind for line in block.splitlines()
+        line
+        for kind, _, block in BLOCK.findall(page.read_text())
+        if not kind
+        for line in block.replace("\\\n", "").splitlines()
     ]
     return [
         shlex.split(line, comments=True)[1:] for line in lines if re.match(r"(scripts/)?harness [a-z]", line)

@@ -82,7 +82,7 @@ def test_the_page_does_what_it_says(
             exec(compile(text, title or "page", "exec"), {})
         elif kind == "text":
             assert text.replace("/home/me", str(tmp_path)) in shown, "what the page shows is what is printed"
-        for line in text.splitlines() if not kind else ():
+        for line in text.replace("\\\n", "").splitlines() if not kind else ():
             if line.startswith("harness "):
                 done = run(
                     "sqlite://",

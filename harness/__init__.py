@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from harness.prediction.under_load import sustain
     from harness.query.compare import compare
     from harness.query.compare_precisions import compare_precisions
-    from harness.query.from_store import maximize, search_store
+    from harness.query.from_store import maximize, search_store, verify
     from harness.query.join import join
     from harness.query.search import search
     from harness.store.opening import open_store
@@ -66,6 +66,7 @@ __all__ = [
     "search_store",
     "sustain",
     "train",
+    "verify",
 ]
 
 _MODULES = {
@@ -91,6 +92,7 @@ _MODULES = {
     "search_store": "harness.query.from_store",
     "sustain": "harness.prediction.under_load",
     "train": "harness.training",
+    "verify": "harness.query.from_store",
 }
 _FORMER = {"distil": "distill"}  # names of before, which stay
 

@@ -71,9 +71,7 @@ def commands() -> str:
         "| exit status | meaning |\n|---|---|\n"
         + "\n".join(f"| {status} | {meaning} |" for status, meaning in EXIT_STATUSES.items()),
     ]
-    for name, command in sorted(group.commands.items()):
-        parts += _command(command, context.__class__(command, info_name=name, parent=context))
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts + _command(group, context)) + "\n"
 
 
 def devices_file() -> str:

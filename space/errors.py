@@ -18,10 +18,12 @@ readers who see it anyway, such as beside the bar of that device. Foreign errors
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Any
 
 _SHOWN_CHARACTERS = 120
+_OPTION = re.compile(r"(?<!\S)--([a-z]+(?:-[a-z]+)*)")
 
 
 class HarnessError(Exception):
@@ -33,6 +35,12 @@ class HarnessError(Exception):
     """
 
     exit_status = 1
+
+    def __init__(self, *parts: object) -> None:
+        """`parts`: the message, or the thing and the message; a note, for tracebacks, says what its options are in Python."""
+        super().__init__(*parts)
+        if option := _OPTION.search(str(self)):
+            self.add_note(f"In Python, options are arguments: {option[1].replace('-', '_')} for {option[0]}.")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how to make it again in another process: kinds take other arguments than those that they keep."""

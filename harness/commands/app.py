@@ -27,7 +27,6 @@ from harness.commands.gate import gate
 from harness.commands.help_pages import UsageError, command_line, help_width, show_help_alone
 from harness.commands.import_ import import_results
 from harness.commands.measure import measure
-from harness.commands.options import hide_progress, is_quiet
 from harness.commands.pack import pack
 from harness.commands.predict import predict
 from harness.commands.profile import profile
@@ -45,6 +44,7 @@ from space.errors import ConfigError, HarnessError
 from space.user_paths import with_home
 
 _LONGEST_MESSAGE = 4000  # characters
+_SHARED = ("--debug", "-q", "--quiet", "--wide")  # accepted before and after the command
 # Of the list of commands: what is measured, predicted and searched first, then devices, then models and stored data.
 _ORDER = (
     *("measure", "results", "compare", "gate", "predict", "search", "report", "audit", "profile"),
@@ -121,6 +121,12 @@ def options(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Show no progress; also after the command.")
     ] = False,
+    wide: Annotated[
+        bool,
+        typer.Option(
+            "--wide", help="Show every column of tables, however wide the terminal; also after the command."
+        ),
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; also after the command.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
@@ -135,10 +141,7 @@ def main() -> None:
     """Run the command line and exit with the status that the error tree gives."""
     given = sys.argv[1:]
     debug = "--debug" in given
-    hide_progress("-q" in given or "--quiet" in given)
-    # They are accepted before and after the command.
-    arguments = [argument for argument in given if argument not in ("--debug", "-q", "--quiet")]
-    status = _run(arguments, debug)
+    status = _run(given, debug)
     sys.exit(status if _flushed(debug) else status or 1)
 
 
@@ -151,10 +154,10 @@ def _values(arguments: list[str], option: str) -> Iterator[str]:
             yield behind
 
 
-def _run(arguments: list[str], debug: bool) -> int:
+def _run(given: list[str], debug: bool) -> int:
     """Return the exit status; an error that no subcommand handles, such as a full disk, is one line and 1."""
     try:
-        return _run_command(arguments)
+        return _run_command(given)
     except UsageError as error:
         return _report(error, debug, ConfigError.exit_status)
     except HarnessError as error:
@@ -172,13 +175,18 @@ def _run(arguments: list[str], debug: bool) -> int:
         return _report(error, debug, 1)
 
 
-def _run_command(arguments: list[str]) -> int:
+def _run_command(given: list[str]) -> int:
     from harness.output.heartbeat import heartbeat
-    from harness.output.terminal import repeat_store
+    from harness.output.terminal import console
 
-    repeat_store(next(_values(arguments, "--store"), ""))
+    # A program that reads JSON needs no progress where standard error is no terminal.
+    is_read = "--json" in given and not sys.stderr.isatty()
+    console.is_quiet = is_read or "-q" in given or "--quiet" in given
+    console.is_wide = "--wide" in given
+    console.store = next(_values(given, "--store"), "")
     run = command_line(app)
-    with heartbeat(quiet=is_quiet("--json" in arguments)):
+    arguments = [argument for argument in given if argument not in _SHARED]
+    with heartbeat():
         return run(arguments, "harness", standalone_mode=False, terminal_width=help_width()) or 0
 
 

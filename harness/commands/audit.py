@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.commands.choice_options import ChoiceOptions, takes_choice
-from harness.commands.options import JsonFlag, StoreOption, TakeDoubtful, WideFlag, open_store
+from harness.commands.options import JsonFlag, StoreOption, TakeDoubtful, open_store
 
 
 @takes_choice
@@ -11,7 +11,6 @@ def audit(
     options: ChoiceOptions,
     doubtful: TakeDoubtful = False,
     store_url: StoreOption = "",
-    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Compare networks with the sum of their stem, cells, reductions and head, each measured on its own.
@@ -24,4 +23,4 @@ def audit(
         from harness.prediction.audit import audit_configuration
 
         found = audit_configuration(store, options.choice(), doubtful=doubtful)
-    print_audit(found, json_output=json_output, wide=wide)
+    print_audit(found, json_output=json_output)

@@ -54,11 +54,11 @@ class ChoiceOptions:
 
         return ConfigurationChoice(**self.keywords() | {"space": space_name(self.space)})
 
-    def check(self, store: Store) -> None:
-        """Raise ConfigError where no configuration fits, or several do, before what computes is loaded."""
-        from harness.store.configurations import one_configuration
+    def check(self, store: Store, prior: str = "") -> None:
+        """Raise ConfigError where no configuration fits, or several do, or `prior` is none, before what computes is loaded."""
+        from harness.store.configurations import one_configuration, prior_configuration
 
-        one_configuration(store, self.choice())
+        prior_configuration(store, prior, one_configuration(store, self.choice()))
 
 
 takes_choice = takes(ChoiceOptions, "options")  # gives a command these options

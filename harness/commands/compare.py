@@ -8,7 +8,15 @@ import typer
 
 from harness.commands.choice_options import ChoiceOptions, takes_choice
 from harness.commands.measure_options import InputOptions, takes_inputs
-from harness.commands.options import JsonFlag, MeasureLevel, StoreOption, WideFlag, compared_store, is_quiet
+from harness.commands.options import (
+    JsonFlag,
+    MeasureLevel,
+    StoreOption,
+    check_stored,
+    make_store,
+    named_devices,
+    open_store,
+)
 
 
 @takes_choice
@@ -31,7 +39,6 @@ def compare(
     ] = False,
     of_files: InputOptions,
     store_url: StoreOption = "",
-    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Compare two networks on each configuration of a device: A is faster than B, slower, or a tie.
@@ -40,25 +47,31 @@ def compare(
     each other in the same processes, now. Of two precisions, such as fp32 and int8, all networks are compared that are measured
     in both: the ratio of their latencies, their rank correlation, and which ops gain.
     """
+    from harness.models.file_names import is_file_name
+    from harness.models.names import check_names
     from harness.query.requests import check_compared
 
-    check_compared(first, second, precision=options.precision, configuration=options.configuration)
-    from harness.output.latency_comparison import print_compared
-    from harness.output.progress import ProgressView
-    from harness.query.compare import compare_any
+    if not check_compared(first, second, precision=options.precision, configuration=options.configuration):
+        check_names([first, second], options.space)
+    are_files = is_file_name(first) or is_file_name(second)
+    if are_files:
+        named_devices([options.device] if options.device else None, options.devices_file)
+    with make_store(store_url) if are_files else open_store(store_url) as store:
+        if not are_files:
+            check_stored(store, options.choice())
+        from harness.output.latency_comparison import print_compared
+        from harness.output.progress import ProgressView
+        from harness.query.compare import compare_any
 
-    with (
-        compared_store(store_url, first, second) as store,
-        ProgressView(quiet=is_quiet(json_output)) as view,
-    ):
-        found = compare_any(
-            store,
-            first,
-            second,
-            **options.keywords(),
-            level=level,
-            fresh=fresh,
-            inputs=of_files.given(),
-            log=view,
-        )
-    print_compared(found, json_output=json_output, wide=wide)
+        with ProgressView() as view:
+            found = compare_any(
+                store,
+                first,
+                second,
+                **options.keywords(),
+                level=level,
+                fresh=fresh,
+                inputs=of_files.given(),
+                log=view,
+            )
+    print_compared(found, json_output=json_output)

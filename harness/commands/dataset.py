@@ -63,18 +63,16 @@ def write(
     The sidecar, blox-bench-NAME.json, holds for each row its interval, grade, and whether it was measured or predicted,
     and the conditions and versions of the measurement.
     """
-    from harness.output.prediction import print_bench_files
-    from harness.prediction.bench_files import write_bench_files
+    from harness.prediction.request import BenchRequest
 
+    request = BenchRequest(
+        folder=folder, prior=prior, name=name, formats=tuple(formats or FileFormat), measured_only=measured_only,
+        doubtful=doubtful,
+    )  # fmt: skip
     with open_store(store_url) as store:
-        found = write_bench_files(
-            store,
-            folder,
-            options.choice(),
-            prior=prior,
-            name=name,
-            formats=formats or list(FileFormat),
-            measured_only=measured_only,
-            doubtful=doubtful,
-        )
+        options.check(store, prior)
+        from harness.output.prediction import print_bench_files
+        from harness.prediction.bench_files import write_bench_files
+
+        found = write_bench_files(store, options.choice(), request)
     print_bench_files(found)

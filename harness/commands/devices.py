@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import DevicesFile, JsonFlag, WideFlag
+from harness.commands.options import DevicesFile, JsonFlag
 
 
 def devices(
@@ -14,7 +14,6 @@ def devices(
         bool, typer.Option("--schema", help="Print the JSON schema of devices.toml, for editors.")
     ] = False,
     devices_file: DevicesFile = None,
-    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """List the devices of devices.toml; the device 'local' is always there."""
@@ -24,4 +23,4 @@ def devices(
     if schema:
         print_schema()
     else:
-        print_devices(load_devices(devices_file), json_output=json_output, wide=wide)
+        print_devices(load_devices(devices_file), json_output=json_output)

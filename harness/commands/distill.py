@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness.commands.options import JsonFlag, WideFlag, checked_by, is_quiet, log
+from harness.commands.options import JsonFlag, checked_by, log_progress
 from harness.commands.recipe_options import RecipeOptions, takes_recipe
 from harness.commands.workers import Workers, takes_workers
 from search.distillation.recipe import DistilRecipe, parse_form
+from space.user_paths import check_is_there
 
 
 @takes_workers
@@ -23,6 +23,7 @@ def distill(
         Path,
         typer.Argument(
             metavar="TEACHER",
+            callback=check_is_there,
             help="A trained network: the folder of 'harness train', or a file of one network.",
         ),
     ],
@@ -49,7 +50,6 @@ def distill(
             "paths); other options still count.",
         ),
     ] = "",
-    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Distill every block of every stage from a trained network, and score the blocks.
@@ -61,7 +61,6 @@ def distill(
     from harness.output.training_progress import TrainingView
     from harness.training import distill as distill_blocks
 
-    quiet = is_quiet(json_output)
     found = distill_blocks(
         teacher,
         output,
@@ -72,7 +71,7 @@ def distill(
         recipe=typed.given(DistilRecipe),
         runner=workers.runner(),
         device=workers.accelerator,
-        log=partial(log, quiet=quiet),
-        watch=partial(TrainingView, quiet=quiet),
+        log=log_progress,
+        watch=TrainingView,
     )
-    print_distillation(found, output, json_output=json_output, quiet=quiet, wide=wide)
+    print_distillation(found, output, json_output=json_output)

@@ -17,9 +17,8 @@ from harness.commands.options import (
     OneDevice,
     RuntimeName,
     StoreOption,
-    WideFlag,
-    is_quiet,
     make_store,
+    named_devices,
 )
 from harness.devices.destination import LOCAL
 
@@ -75,7 +74,6 @@ def gate(
     of_files: InputOptions,
     devices_file: DevicesFile = None,
     store_url: StoreOption = "",
-    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Judge whether model files became slower than a baseline; or write one, with --write.
@@ -92,16 +90,17 @@ def gate(
         files=tuple(files), baseline=baseline, write=write, fail_if=tuple(fail_if or ()), junit=junit, memory=memory
     )  # fmt: skip
     given = of_files.given()
+    named_devices([device], devices_file)
     from harness.output.gate import print_answer
     from harness.output.progress import ProgressView
     from harness.query.gate import run_gate
     from harness.query.gate_changes import DeviceTiming
 
-    with make_store(store_url) as store, ProgressView(quiet=is_quiet(json_output)) as view:
+    with make_store(store_url) as store, ProgressView() as view:
         timing = DeviceTiming(
             store=store, device=device, runtime=runtime, threads=threads, batch=batch, level=level, sessions=sessions,
             fresh=fresh, inputs=given, devices_file=devices_file, log=view,
         )  # fmt: skip
         found = run_gate(request, timing)
-    print_answer(found, junit=junit, json_output=json_output, wide=wide)
+    print_answer(found, junit=junit, json_output=json_output)
     raise typer.Exit(found.exit_status)

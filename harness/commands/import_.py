@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import JsonFlag, StoreOption, SustainedPlot, WideFlag, is_quiet, make_store
+from harness.commands.options import JsonFlag, StoreOption, SustainedPlot, make_store
 
 
 def import_results(
@@ -17,7 +17,6 @@ def import_results(
     ],
     plot: SustainedPlot = None,
     store_url: StoreOption = "",
-    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Take the results of a packed job into the store, and show its latencies; importing twice is importing once.
@@ -31,7 +30,7 @@ def import_results(
 
     check_pictures(plot)
     with make_store(store_url) as store:
-        with ProgressView(quiet=is_quiet(json_output)) as view:
+        with ProgressView() as view:
             found = import_requested(results, store, view)
-        print_imported(found, json_output=json_output, wide=wide, figure=plot)
+        print_imported(found, json_output=json_output, figure=plot)
     raise typer.Exit(found.exit_status)

@@ -15,8 +15,6 @@ from harness.commands.options import (
     SustainedPlot,
     WaitFlag,
     WaitLimit,
-    WideFlag,
-    is_quiet,
     make_store,
     named_devices,
     patience_s,
@@ -76,7 +74,6 @@ def measure(
     wait: WaitFlag = False,
     wait_limit: WaitLimit = "",
     store_url: StoreOption = "",
-    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Measure networks and model files on devices; what is stored already is not measured again.
@@ -94,7 +91,7 @@ def measure(
 
     check_plot(plot, options.sustained)
     with make_store(store_url) as store:
-        with ProgressView(quiet=is_quiet(json_output), first_numbers=first_numbers_in(store)) as view:
+        with ProgressView(first_numbers_in(store)) as view:
             found = measure_devices(request, store, view)
-        print_measured(found, json_output=json_output, wide=wide, figure=plot)
+        print_measured(found, json_output=json_output, figure=plot)
     raise typer.Exit(found.exit_status)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from harness.devices.config import Device
     from harness.store import Store
     from harness.store.configurations import ConfigurationChoice
-
-_is_hidden = False  # progress, by --quiet
 
 
 def check_one_format(csv_output: bool, json_output: bool) -> None:
@@ -196,13 +193,6 @@ SustainedPlot = Annotated[
     ),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-WideFlag = Annotated[
-    bool,
-    typer.Option(
-        "--wide",
-        help="Show every column of tables, however wide. [default: those that fit the terminal; all in a file or a pipe]",
-    ),
-]
 
 
 TakeDoubtful = Annotated[
@@ -236,13 +226,6 @@ def make_store(url: str) -> Store:
     from harness.store.opening import open_store
 
     return open_store(url)
-
-
-def compared_store(url: str, first: str, second: str) -> Store:
-    """Open the store of --store to compare two networks, or to measure into where they are model files."""
-    from harness.query.compare_files import open_compared
-
-    return open_compared(url, first, second, log)
 
 
 def open_store_to_change(url: str) -> Store:
@@ -280,20 +263,16 @@ def patience_s(wait: bool, limit: str) -> float:
     return parse_patience(limit) if limit else float("inf") if wait else 0.0
 
 
-def hide_progress(hidden: bool) -> None:
-    """Hide progress from here on, as --quiet asks, or show it again."""
-    global _is_hidden
-    _is_hidden = hidden
-
-
-def is_quiet(json_output: bool) -> bool:
-    """Return whether progress is hidden: by --quiet, or for a program that reads JSON where standard error is no terminal."""
-    return _is_hidden or (json_output and not sys.stderr.isatty())
-
-
-def log(text: str, *, quiet: bool = False) -> None:
-    """Print a line on standard error, unless `quiet`."""
+def log(text: str) -> None:
+    """Print a line on standard error."""
     from harness.output.terminal import echo
 
-    if not quiet:
-        echo(text, err=True)
+    echo(text, err=True)
+
+
+def log_progress(text: str) -> None:
+    """Print a line on standard error, where progress is shown."""
+    from harness.output.terminal import console
+
+    if not console.is_quiet:
+        log(text)

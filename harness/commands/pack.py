@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.measure_options import MeasureOptions, takes_measuring
-from harness.commands.options import JsonFlag, MeasureLevel, StoreOption, is_quiet, make_store
+from harness.commands.options import JsonFlag, MeasureLevel, StoreOption, make_store
 
 
 @takes_measuring
@@ -59,6 +59,6 @@ def pack(
     from harness.output.progress import ProgressView
     from harness.prediction.pack import pack_requested
 
-    with make_store(store_url) as store, ProgressView(quiet=is_quiet(json_output)) as view:
+    with make_store(store_url) as store, ProgressView() as view:
         job = pack_requested(request, output, store, view)
     print_job(job, output, device, json_output=json_output)

@@ -14,7 +14,6 @@ from harness.commands.options import (
     ShownModels,
     StoreOption,
     TakeDoubtful,
-    WideFlag,
     check_one_format,
     log,
     open_store,
@@ -36,7 +35,6 @@ def predict(
     ] = False,
     doubtful: TakeDoubtful = False,
     store_url: StoreOption = "",
-    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Predict the latency of every network of the space from those measured on one configuration.
@@ -47,7 +45,7 @@ def predict(
     check_one_format(csv_output, json_output)
     check_output_file(output)
     with open_store(store_url) as store:
-        options.check(store)
+        options.check(store, prior)
         from harness.output.prediction import print_prediction
         from harness.prediction.space_prediction import predict as predict_space
 
@@ -60,4 +58,4 @@ def predict(
             whole=csv_output or output is not None,
             log=log,
         )
-    print_prediction(table, csv_output=csv_output, json_output=json_output, output=output, wide=wide)
+    print_prediction(table, csv_output=csv_output, json_output=json_output, output=output)

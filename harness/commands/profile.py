@@ -20,10 +20,8 @@ from harness.commands.options import (
     SpaceName,
     WaitFlag,
     WaitLimit,
-    WideFlag,
     check_runtime,
     checked_by,
-    is_quiet,
     log,
     named_device,
     patience_s,
@@ -78,7 +76,6 @@ def profile(
     wait_limit: WaitLimit = "",
     space: SpaceName = "blox",
     devices_file: DevicesFile = None,
-    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Show where a network's or a file's time goes: by fragment, by op type, or node by node.
@@ -95,7 +92,7 @@ def profile(
     from harness.output.profile import print_profile
     from harness.output.progress import ProgressView
 
-    with ProgressView(quiet=is_quiet(json_output)) as view:
+    with ProgressView() as view:
         found = profile_network(
             chosen,
             architecture,
@@ -111,4 +108,4 @@ def profile(
             on_progress=view.export,
             log=log,
         )
-    print_profile(found, by or "", json_output=json_output, wide=wide)
+    print_profile(found, by or "", json_output=json_output)

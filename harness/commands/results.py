@@ -15,7 +15,6 @@ from harness.commands.options import (
     StoredPrecision,
     StoreOption,
     ThreadCount,
-    WideFlag,
     check_one_format,
     check_runtime,
     check_stored,
@@ -50,7 +49,6 @@ def results(
     csv_output: Annotated[bool, typer.Option("--csv", help="Print CSV on standard output.")] = False,
     devices_file: DevicesFile = None,
     store_url: StoreOption = "",
-    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Show stored latencies, fastest first, with 95 % intervals and plain wall times."""
@@ -77,10 +75,10 @@ def results(
 
         if sustained:
             runs = sustained_runs(store, choice, models or ())
-            print_sustained_list(runs, json_output=json_output, wide=wide)
+            print_sustained_list(runs, json_output=json_output)
         elif failures:
             failed = stored_failures(store, choice, models or ())
-            print_failures(failed, json_output=json_output, csv_output=csv_output, wide=wide)
+            print_failures(failed, json_output=json_output, csv_output=csv_output)
         else:
             found = stored_latencies(store, choice, models or ())
-            print_results(found, store, json_output=json_output, csv_output=csv_output, wide=wide)
+            print_results(found, store, json_output=json_output, csv_output=csv_output)

@@ -16,7 +16,7 @@ from harness.commands.blockwise_options import (
     takes_blockwise,
 )
 from harness.commands.option_groups import check_none_before
-from harness.commands.options import JsonFlag, StoreOption, WideFlag, is_quiet, log, open_store
+from harness.commands.options import JsonFlag, StoreOption, log, open_store
 from harness.commands.query_options import QueryOptions, takes_query
 from harness.commands.search_compare import compare
 from harness.commands.search_options import SearchOptions, takes_search
@@ -44,7 +44,6 @@ def find(
     blockwise: BlockwiseOptions,
     asked: SearchOptions,
     store_url: StoreOption = "",
-    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Find the most accurate networks within limits on latency and other costs.
@@ -65,49 +64,39 @@ def find(
     query = options.query(asked.costs)
     if asked.method == METHOD:
         request = asked.blockwise_request(query, blockwise)
-        _search_library(request, blockwise.workers, store_url, json_output, wide)
+        _search_library(request, blockwise.workers, store_url, json_output)
     elif asked.objective:
         check_objective(context)
-        _search_sums(asked.objective_request(query), asked.output, store_url, json_output, wide)
+        _search_sums(asked.objective_request(query), asked.output, store_url, json_output)
     else:
-        _search_store(asked.store_request(query), asked, store_url, json_output, wide)
+        _search_store(asked.store_request(query), asked, store_url, json_output)
 
 
-def _search_store(
-    request: SearchRequest, asked: SearchOptions, store_url: str, json_output: bool, wide: bool
-) -> None:
+def _search_store(request: SearchRequest, asked: SearchOptions, store_url: str, json_output: bool) -> None:
     """Search what the store holds, and print the answer."""
     from harness.output.progress import ProgressView
     from harness.output.search_text import print_search
     from harness.query.run import run_search
 
     with open_store(store_url, writes=request.verify is not None) as store:
-        found = run_search(
-            request, store, observe=partial(ProgressView, quiet=is_quiet(json_output)), log=log
-        )
-    print_search(found, top=asked.top, json_output=json_output, output=asked.output, wide=wide)
+        found = run_search(request, store, observe=ProgressView, log=log)
+    print_search(found, top=asked.top, json_output=json_output, output=asked.output)
     raise typer.Exit(found.exit_status)
 
 
-def _search_sums(
-    request: ObjectiveRequest, output: Path | None, store_url: str, json_output: bool, wide: bool
-) -> None:
+def _search_sums(request: ObjectiveRequest, output: Path | None, store_url: str, json_output: bool) -> None:
     """Search a space of any size by sums over blocks, and print the answer."""
     from harness.output.objective_text import print_objective
     from harness.output.progress import ProgressView
     from harness.query.run import search_sums
 
     with open_store(store_url, writes=request.verify is not None) as store:
-        found = search_sums(
-            request, store, observe=partial(ProgressView, quiet=is_quiet(json_output)), log=log
-        )
-    print_objective(found, top=request.top, json_output=json_output, output=output, wide=wide)
+        found = search_sums(request, store, observe=ProgressView, log=log)
+    print_objective(found, top=request.top, json_output=json_output, output=output)
     raise typer.Exit(found.exit_status)
 
 
-def _search_library(
-    request: BlockwiseRequest, workers: Workers, store_url: str, json_output: bool, wide: bool
-) -> None:
+def _search_library(request: BlockwiseRequest, workers: Workers, store_url: str, json_output: bool) -> None:
     """Search a library of blocks, and print the answer."""
     from harness.blockwise.run import search_library
     from harness.output.blockwise_text import print_blockwise
@@ -118,9 +107,9 @@ def _search_library(
         request,
         open_store=partial(open_store, store_url, writes=request.verify is not None),
         runner=workers.runner(),
-        watch=partial(TrainingView, quiet=is_quiet(json_output=False)),
-        observe=partial(ProgressView, quiet=is_quiet(json_output)),
+        watch=TrainingView,
+        observe=ProgressView,
         log=log,
     )
-    print_blockwise(found, json_output=json_output, output=request.output, wide=wide)
+    print_blockwise(found, json_output=json_output, output=request.output)
     raise typer.Exit(found.exit_status)

@@ -14,8 +14,6 @@ from harness.commands.options import (
     ProxyBatch,
     ProxyPool,
     StoreOption,
-    WideFlag,
-    is_quiet,
     log,
     open_store,
 )
@@ -49,7 +47,6 @@ def compare(
     ] = None,
     figure: FigureFile = None,
     store_url: StoreOption = "",
-    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Compare search methods by regret against the exhaustive answer, within the limits.
@@ -68,8 +65,8 @@ def compare(
     request = CompareRequest(
         query=options.query(), methods=named, budget=budget, seeds=seeds, seed=seed, pool=pool, batch=batch
     )
-    with open_store(store_url) as store, ProgressView(quiet=is_quiet(json_output)) as view:
+    with open_store(store_url) as store, ProgressView() as view:
         found = compare_on_store(request, store, on_progress=partial(view.evaluations, "compare"), log=log)
-    print_comparison(found, json_output=json_output, output=output, figure=figure, wide=wide)
+    print_comparison(found, json_output=json_output, output=output, figure=figure)
     if found.error is not None:
         raise found.error

@@ -17,7 +17,6 @@ from harness.commands.options import (
     JsonFlag,
     StoredDevices,
     StoreOption,
-    WideFlag,
     log,
     open_store,
     open_store_to_change,
@@ -115,7 +114,6 @@ def check(
     *,
     options: SelectionOptions,
     store_url: StoreOption = "",
-    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Read every row and say what is wrong; exit status 1 when something is."""
@@ -125,7 +123,7 @@ def check(
     selection = options.selection()
     with open_store(store_url) as opened:
         report = check_store(opened, selection)
-        print_check(report, opened.name, json_output=json_output, wide=wide)
+        print_check(report, opened.name, json_output=json_output)
     if report.troubles:
         raise typer.Exit(1)
 
@@ -141,7 +139,6 @@ def show(
     options: SelectionOptions,
     unreadable: Unreadable = False,
     store_url: StoreOption = "",
-    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Show one session or failure with its raw times and conditions; else a line about each session that fits."""
@@ -150,7 +147,7 @@ def show(
 
     selection = options.selection(unreadable=unreadable)
     with open_store(store_url) as opened:
-        print_shown(show_stored(opened, selection, failure), json_output=json_output, wide=wide)
+        print_shown(show_stored(opened, selection, failure), json_output=json_output)
 
 
 @store.command()

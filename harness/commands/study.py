@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import FigureFile, JsonFlag, WideFlag, is_quiet
+from harness.commands.options import FigureFile, JsonFlag
 from harness.commands.workers import Workers, takes_workers
 
 
@@ -47,7 +47,6 @@ def study(
             help="Write the figure of rank correlations in the same way.",
         ),
     ] = None,
-    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Compare search methods on networks that this project trained, and answer six questions about blockwise search.
@@ -63,6 +62,6 @@ def study(
 
     settings = parse_settings(settings_file, quick)
     check_figures(output, figure, correlations)
-    with ProgressView(quiet=is_quiet(json_output)) as view:
+    with ProgressView() as view:
         found = study_folder(settings, ground_truth or (), output, workers.runner(), view.log)
-    print_study(found, output, json_output=json_output, figure=figure, correlations=correlations, wide=wide)
+    print_study(found, output, json_output=json_output, figure=figure, correlations=correlations)

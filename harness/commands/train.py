@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness.commands.options import JsonFlag, SpaceName, WideFlag, is_quiet, log
+from harness.commands.options import JsonFlag, SpaceName, log_progress
 from harness.commands.recipe_options import RecipeOptions, takes_recipe
 from harness.commands.workers import Workers, takes_workers
 from search.training.recipe import PUBLISHED, SHORT, Recipe
@@ -58,7 +57,6 @@ def train(
             help="Networks trained as one in each job: faster where they are small, and the same to rounding.",
         ),
     ] = 1,
-    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Train networks from scratch on images; what is trained already is not trained again.
@@ -66,11 +64,13 @@ def train(
     A training that was stopped resumes after its last whole epoch. The folder then holds the published files of all networks
     trained in it, which 'harness search --accuracies' reads, and weights for 'harness export --checkpoint'.
     """
+    from harness.models.names import check_names
+
+    check_names(networks, space)
     from harness.output.training_progress import TrainingView
     from harness.output.training_text import print_training
     from harness.training import train_networks
 
-    quiet = is_quiet(json_output)
     trained = train_networks(
         networks,
         output,
@@ -79,9 +79,9 @@ def train(
         recipe=typed.given(Recipe),
         together=together,
         runner=workers.runner(),
-        watch=partial(TrainingView, quiet=quiet),
-        log=partial(log, quiet=quiet),
+        watch=TrainingView,
+        log=log_progress,
     )
-    print_training(trained, output, json_output=json_output, wide=wide)
+    print_training(trained, output, json_output=json_output)
     if trained.error is not None:
         raise trained.error

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from search.latency.audit import Audit, Effect
 
 
-def print_audit(found: ConfigurationAudit, *, json_output: bool, wide: bool = False) -> None:
+def print_audit(found: ConfigurationAudit, *, json_output: bool) -> None:
     """Print the error of the sums, its sources, and whether an additive model holds."""
     if found.doubtful:
         echo(f"note: {doubt_text(found.doubtful, found.configuration)}", err=True)
@@ -30,7 +30,7 @@ def print_audit(found: ConfigurationAudit, *, json_output: bool, wide: bool = Fa
     borders = "networks against the line through the sum"
     cells = "cells against the sum of their ops alone"
     tables = [_errors(audit), _effects(borders, audit.borders), _effects(cells, audit.cells)]
-    print_tables([one for one in tables if one.rows], wide=wide)
+    print_tables([one for one in tables if one.rows])
 
 
 def _errors(audit: Audit) -> PrintedTable:

@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.progress import Progress, Task, TaskID
 from rich.text import Text
 
-from harness.output.terminal import echo, is_live, is_unicode, wrap
+from harness.output.terminal import console, echo, is_live, is_unicode, wrap
 from space.text import duration, printable
 
 BARS = (24, 10)  # columns that a bar takes, the first that leaves room for the text
@@ -78,8 +78,8 @@ def sentence(one: Standing) -> str:
 class Bars(Progress):
     """Bars on standard error, where it is a terminal that can show them; elsewhere it only keeps count and time."""
 
-    def __init__(self, *, shown: bool) -> None:
-        self.is_shown = shown and is_live(sys.stderr)
+    def __init__(self) -> None:
+        self.is_shown = not console.is_quiet and is_live(sys.stderr)
         self._unicode = is_unicode(sys.stderr)
         self._screen = Console(stderr=True, force_terminal=self.is_shown, highlight=False)
         super().__init__(

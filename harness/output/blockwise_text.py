@@ -36,16 +36,14 @@ _SOURCES = {
 }
 
 
-def print_blockwise(
-    found: BlockwiseResult, *, json_output: bool, output: Path | None, wide: bool = False
-) -> None:
+def print_blockwise(found: BlockwiseResult, *, json_output: bool, output: Path | None) -> None:
     """Print a blockwise search's answer, and on standard error what was measured and where the network is."""
     for outcome in found.outcomes:
         print_outcome(outcome)
     if json_output:
         print_json(found.document)
     else:
-        _print_answer(found.answer, wide)
+        _print_answer(found.answer)
     for model in found.models:
         print_accuracy(model, only_remark=json_output)
     if output is not None:
@@ -62,7 +60,7 @@ def print_blockwise(
         )
 
 
-def _print_answer(answer: BlockwiseAnswer, wide: bool) -> None:
+def _print_answer(answer: BlockwiseAnswer) -> None:
     """Print what was searched, the finalists, the networks that were fine-tuned, and the answer."""
     setting, searched, found = answer.setting, answer.searched, answer.searched.found
     library = searched.library
@@ -94,10 +92,10 @@ def _print_answer(answer: BlockwiseAnswer, wide: bool) -> None:
     ]
     title = f"finalists with the library's weights, {len(rows)} of {len(found.candidates)}"
     columns = ["network", score, f"{word}val %", "stages apart"]
-    print_table(PrintedTable(title=title, columns=columns, rows=rows, spare=("stages apart",)), wide=wide)
-    print_table(_students(answer, word), wide=wide)
+    print_table(PrintedTable(title=title, columns=columns, rows=rows, spare=("stages apart",)))
+    print_table(_students(answer, word))
     for one in answer.fronts:
-        print_front(one.table, one.front, wide, is_part=one.is_part)
+        print_front(one.table, one.front, is_part=one.is_part)
     kept = (
         "fine-tuned"
         if answer.student.is_tuned
@@ -107,7 +105,7 @@ def _print_answer(answer: BlockwiseAnswer, wide: bool) -> None:
         kept = "with the library's weights"
     verdict = "" if answer.within else ", NOT within the limits as measured"
     if len(answer.runs) > 1:
-        print_table(_runs(answer, word), wide=wide)
+        print_table(_runs(answer, word))
     echo(f"answer: {answer.student.architecture}, {kept}{verdict}")
     _print_accuracies(answer, word)
 

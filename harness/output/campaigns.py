@@ -30,9 +30,7 @@ def first_numbers_in(store: Store) -> Callable[[RuntimePlan, int], list[str]]:
     return lambda use, lines: first_numbers(latencies_of(use, store), width_of(sys.stderr), lines)
 
 
-def print_measured(
-    found: Measured, *, json_output: bool, wide: bool = False, figure: Path | None = None
-) -> None:
+def print_measured(found: Measured, *, json_output: bool, figure: Path | None = None) -> None:
     """Print the latencies of all campaigns' networks, or the predicted space's errors, then what each campaign did.
 
     Of runs under load print their summaries, and draw them to `figure`.
@@ -43,16 +41,16 @@ def print_measured(
     if found.table is not None and json_output:
         print_json(summary(found.table))
     elif found.table is not None:
-        print_report(found.table, wide=wide)
+        print_report(found.table)
         device = found.table.measured.configuration.device
         if found.table.everywhere is not None:
             echo(f"the whole table: harness predict --device {device} --csv", err=True)
         else:
             echo(f"networks by name: harness predict --device {device} --models sample:20", err=True)
     elif found.rows or (json_output and found.rows is not None):
-        print_latencies(found.rows, json_output=json_output, wide=wide)
+        print_latencies(found.rows, json_output=json_output)
     if found.sustained is not None:
-        print_sustained(found.sustained, json_output=json_output, wide=wide, figure=figure)
+        print_sustained(found.sustained, json_output=json_output, figure=figure)
     for outcome in found.outcomes:
         print_outcome(outcome)
 

@@ -49,7 +49,6 @@ def print_comparison(
     json_output: bool,
     output: Path | None,
     figure: Path | None = None,
-    wide: bool = False,
 ) -> None:
     """Print a comparison of search methods, and write its figures and its document to a folder, its figure to a file."""
     document = _document(compared)
@@ -60,7 +59,7 @@ def print_comparison(
     if json_output:
         print_json(document)
         return
-    _print_methods(compared, wide)
+    _print_methods(compared)
     if output is None and figure is None:
         echo("the curves: --output DIR writes regret.png, regret.html and regret.json there", err=True)
 
@@ -79,7 +78,7 @@ def _write(folder: Path, found: MethodComparison, document: dict[str, object]) -
     write_picture(folder / "regret.png", regret_picture(found))
 
 
-def _print_methods(compared: SearchComparison, wide: bool) -> None:
+def _print_methods(compared: SearchComparison) -> None:
     """Print the table searched, its best network, and a row for each method."""
     table, found, scored = compared.table, compared.methods, compared.scored
     accuracy = table.table.accuracy
@@ -116,7 +115,7 @@ def _print_methods(compared: SearchComparison, wide: bool) -> None:
         rows = [[*row, *_tested_cells(one.tested)] for row, one in zip(rows, found.methods, strict=True)]
         spare = [*spare, TESTED]
         title += f"; found by {found.label}, and shown by {found.tested_label}"
-    print_table(PrintedTable(title=title, columns=columns, rows=rows, spare=spare), wide=wide)
+    print_table(PrintedTable(title=title, columns=columns, rows=rows, spare=spare))
 
 
 def _document(compared: SearchComparison) -> dict[str, object]:

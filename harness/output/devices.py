@@ -57,7 +57,7 @@ def print_schema() -> None:
     print_json(devices_schema())
 
 
-def print_devices(devices: Mapping[str, Device], *, json_output: bool, wide: bool = False) -> None:
+def print_devices(devices: Mapping[str, Device], *, json_output: bool) -> None:
     """Print devices, a row each."""
     if json_output:
         print_json({name: device.model_dump(mode="json") for name, device in devices.items()})
@@ -79,7 +79,7 @@ def print_devices(devices: Mapping[str, Device], *, json_output: bool, wide: boo
     spare = ("threads", "description", "runtimes", *groups)
     folds = (3, len(columns) - 1)
     table = PrintedTable(title="devices", columns=columns, rows=rows, right=(), folds=folds, spare=spare)
-    print_table(table, wide=wide)
+    print_table(table)
 
 
 def print_diagnoses(

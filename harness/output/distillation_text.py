@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.output.layout import PrintedTable
 from harness.output.tables import print_json, print_table
-from harness.output.terminal import echo
+from harness.output.terminal import console, echo
 from space.text import counted
 
 if TYPE_CHECKING:
@@ -20,17 +20,15 @@ if TYPE_CHECKING:
 SHOWN = 3  # blocks of a stage
 
 
-def print_distillation(
-    found: DistilledBlocks, folder: Path, *, json_output: bool, quiet: bool, wide: bool = False
-) -> None:
-    """Print the best blocks of each stage, or all as JSON, and on standard error unless `quiet` what the folder holds."""
+def print_distillation(found: DistilledBlocks, folder: Path, *, json_output: bool) -> None:
+    """Print the best blocks of each stage, or all as JSON, and on standard error, unless that is quiet, what the folder holds."""
     library = found.library
     if json_output:
         print_json(_document(library, found.task, found.signatures))
     else:
-        _print_library(library, found.task, found.signatures, wide)
+        _print_library(library, found.task, found.signatures)
     missing = f"; stages {', '.join(map(str, library.missing))} are missing" if library.missing else ""
-    if not quiet:
+    if not console.is_quiet:
         echo(
             f"{folder}: a library of {library.config.stages - len(library.missing)} stages{missing}", err=True
         )
@@ -70,7 +68,7 @@ def _document(library: BlockLibrary, task: Task, signatures: Signatures) -> dict
     }
 
 
-def _print_library(library: BlockLibrary, task: Task, signatures: Signatures, wide: bool) -> None:
+def _print_library(library: BlockLibrary, task: Task, signatures: Signatures) -> None:
     """Print the best blocks of each stage, and how many there are."""
     import numpy as np
 
@@ -106,6 +104,4 @@ def _print_library(library: BlockLibrary, task: Task, signatures: Signatures, wi
     )
     titles = ["stage", "block", "NSR", "loss", "top-1 points", "same class %"]
     spare = ("same class %", "top-1 points")
-    print_table(
-        PrintedTable(title=title, columns=titles, rows=rows, right=(2, 3, 4, 5), spare=spare), wide=wide
-    )
+    print_table(PrintedTable(title=title, columns=titles, rows=rows, right=(2, 3, 4, 5), spare=spare))

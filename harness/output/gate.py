@@ -26,25 +26,25 @@ WAYS = {
 
 
 def print_answer(
-    found: GateReport | WrittenBaseline, *, junit: Path | None = None, json_output: bool, wide: bool = False
+    found: GateReport | WrittenBaseline, *, junit: Path | None = None, json_output: bool
 ) -> None:
     """Print what a gate came to, its checks to `junit`, too; or the baseline that was written."""
     if isinstance(found, WrittenBaseline):
-        print_written(found, json_output=json_output, wide=wide)
+        print_written(found, json_output=json_output)
         return
-    print_gate(found, json_output=json_output, wide=wide)
+    print_gate(found, json_output=json_output)
     if junit is not None:
         write_junit(found, junit)
 
 
-def print_gate(report: GateReport, *, json_output: bool, wide: bool = False) -> None:
+def print_gate(report: GateReport, *, json_output: bool) -> None:
     """Print each check as a row, and on standard error how many failed or could not be judged."""
     if json_output:
         print_json(report.to_json())
     else:
         title, spare = f"against {report.baseline}", ("fails if",)
         table = PrintedTable.of(title, report.checks, _CELLS, right=(3, 4), folds=(5,), spare=spare)
-        print_table(table, wide=wide)
+        print_table(table)
     count = {name: sum(check.outcome == name for check in report.checks) for name in ("fail", "not judged")}
     echo(
         f"{counted(len(report.checks), 'check')}: {count['fail']} failed, {count['not judged']} could not be judged",
@@ -81,7 +81,7 @@ def write_junit(report: GateReport, path: Path) -> None:
     write_file(path, ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True) + b"\n")
 
 
-def print_written(written: WrittenBaseline, *, json_output: bool, wide: bool = False) -> None:
+def print_written(written: WrittenBaseline, *, json_output: bool) -> None:
     """Print what a baseline holds, and on standard error the files that have no latency in it."""
     if json_output:
         print_json(written.to_json())
@@ -98,7 +98,7 @@ def print_written(written: WrittenBaseline, *, json_output: bool, wide: bool = F
         kept = [(file.name, one) for file in written.baseline.files for one in file.latencies]
         title = f"{written.path}: {counted(len(written.baseline.files), 'file')}; ratios to the reference"
         spare = ("95 % interval", "device", "ratio")
-        print_table(PrintedTable.of(title, kept, cells, spare=spare, right=(3, 4, 5)), wide=wide)
+        print_table(PrintedTable.of(title, kept, cells, spare=spare, right=(3, 4, 5)))
     for name, why in written.not_measured.items():
         echo(f"{name}: no latency to compare with: {why}", err=True)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from harness.output.terminal import echo, last_line_s
+from harness.output.terminal import console, echo
 from space.text import duration
 
 EVERY_S = 30.0
@@ -28,7 +28,7 @@ def speaking(speaker: Speaker) -> Iterator[None]:
 
 
 @contextmanager
-def heartbeat(*, quiet: bool) -> Iterator[None]:
+def heartbeat() -> Iterator[None]:
     """Print lines that become due while a command runs, and after half a minute without any that it is at work."""
     ended = threading.Event()
     begin_s = time.monotonic()
@@ -38,7 +38,7 @@ def heartbeat(*, quiet: bool) -> Iterator[None]:
             for line in due_lines(time.monotonic(), begin_s):
                 echo(line, err=True)
 
-    if not quiet:
+    if not console.is_quiet:
         threading.Thread(target=beat, daemon=True).start()
     try:
         yield
@@ -53,6 +53,6 @@ def due_lines(now_s: float, begin_s: float) -> list[str]:
     if lines is not None:
         _under_way_s[0] = now_s
         return lines
-    if now_s - max(last_line_s(), begin_s, _under_way_s[0]) < EVERY_S:
+    if now_s - max(console.last_line_s, begin_s, _under_way_s[0]) < EVERY_S:
         return []
     return [f"at work, {duration(now_s - begin_s)} so far"]

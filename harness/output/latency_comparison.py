@@ -25,17 +25,15 @@ if TYPE_CHECKING:
     from search.statistics import Estimate
 
 
-def print_compared(
-    found: NetworkComparisons | PrecisionComparisons, *, json_output: bool, wide: bool = False
-) -> None:
+def print_compared(found: NetworkComparisons | PrecisionComparisons, *, json_output: bool) -> None:
     """Print comparisons of two networks, or of two precisions."""
     if isinstance(found, PrecisionComparisons):
-        print_precisions(found, json_output=json_output, wide=wide)
+        print_precisions(found, json_output=json_output)
     else:
-        print_pairs(found, json_output=json_output, wide=wide)
+        print_pairs(found, json_output=json_output)
 
 
-def print_precisions(found: PrecisionComparisons, *, json_output: bool, wide: bool = False) -> None:
+def print_precisions(found: PrecisionComparisons, *, json_output: bool) -> None:
     """Print each comparison of precisions, and on standard error where too few networks are measured in both."""
     for one in found:
         for configuration, doubtful in zip(one.configurations, one.doubtful, strict=True):
@@ -44,7 +42,7 @@ def print_precisions(found: PrecisionComparisons, *, json_output: bool, wide: bo
         print_json([one.to_json() for one in found])
     else:
         for one in found:
-            _print_precision(one, wide)
+            _print_precision(one)
     for configuration, count in found.too_few.items():
         echo(
             f"{describe(configuration)}: {counted(count, 'network')} measured well in both, of at least {FEWEST}: "
@@ -59,7 +57,7 @@ def _print_doubt(configuration: Configuration, doubtful: Doubtful) -> None:
         echo(f"note: {configuration.precision}: {doubtful}; measure again ({line})", err=True)
 
 
-def _print_precision(one: PrecisionComparison, wide: bool) -> None:
+def _print_precision(one: PrecisionComparison) -> None:
     """Print how one precision's latencies compare with the other's, and the mean time of each op in both."""
     a, b = one.configurations
     echo(describe(a))
@@ -71,7 +69,7 @@ def _print_precision(one: PrecisionComparison, wide: bool) -> None:
     for name, network in (("least", one.networks[0]), ("most", one.networks[-1])):
         low, high = network.interval or (None, None)
         rows.append([f"{name}: {network.a.architecture}", ms_text(network.ratio), interval_text(low, high)])
-    print_table(PrintedTable(title="", columns=["network", ratio, "95 % interval"], rows=rows), wide=wide)
+    print_table(PrintedTable(title="", columns=["network", ratio, "95 % interval"], rows=rows))
     echo(f"both reference latencies are uncertain by {one.common:.1%} together, which is in these intervals")
     rank = one.spearman
     ends = (
@@ -87,7 +85,7 @@ def _print_precision(one: PrecisionComparison, wide: bool) -> None:
         for op in one.ops
     ]
     columns = ["op, mean of stages", f"ms in {a.precision}", f"ms in {b.precision}", ratio, "95 % interval"]
-    print_table(PrintedTable(title="", columns=columns, rows=cells, spare=("95 % interval",)), wide=wide)
+    print_table(PrintedTable(title="", columns=columns, rows=cells, spare=("95 % interval",)))
     echo(
         f"latencies fitted as sums of ops, median error {one.fit_error[0]:.0%} in {a.precision} and {one.fit_error[1]:.0%} in "
         f"{b.precision}"
@@ -102,13 +100,13 @@ def _estimated(found: Estimate) -> list[str]:
     return [f"{found.value:.3f}", ends]
 
 
-def print_pairs(found: NetworkComparisons, *, json_output: bool, wide: bool = False) -> None:
+def print_pairs(found: NetworkComparisons, *, json_output: bool) -> None:
     """Print each configuration's comparison, and on standard error where a network is not measured."""
     if json_output:
         print_json([pair.to_json() for pair in found])
     else:
         for pair in found:
-            _print_pair(pair, wide)
+            _print_pair(pair)
     for line in dict.fromkeys(_wrong_outputs(found)):
         echo(line, err=True)
     for configuration, missing in found.not_measured.items():
@@ -125,7 +123,7 @@ def _wrong_outputs(found: NetworkComparisons) -> Iterator[str]:
                 yield f"note: {row.architecture}: {finding.message}; {finding.remedy}"
 
 
-def _print_pair(pair: NetworkComparison, wide: bool) -> None:
+def _print_pair(pair: NetworkComparison) -> None:
     """Print two networks' latencies on a configuration and which is faster; of a tie, what would decide it."""
     a, b, result = pair.first, pair.second, pair.result
     cells = [
@@ -140,9 +138,7 @@ def _print_pair(pair: NetworkComparison, wide: bool) -> None:
     ]
     columns = ["network", "latency ms", "95 % interval", "grade", "sessions"]
     spare = ("sessions", "95 % interval")
-    print_table(
-        PrintedTable(title=describe(a.configuration), columns=columns, rows=cells, spare=spare), wide=wide
-    )
+    print_table(PrintedTable(title=describe(a.configuration), columns=columns, rows=cells, spare=spare))
     if result.verdict == "tie" or result.interval is None:
         ends = (
             ""

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from harness.query.run import ObjectiveResult
 
 
-def print_objective(
-    found: ObjectiveResult, *, top: int, json_output: bool, output: Path | None, wide: bool = False
-) -> None:
+def print_objective(found: ObjectiveResult, *, top: int, json_output: bool, output: Path | None) -> None:
     """Print the `top` networks of an answer; write them to a CSV file."""
     answer = found.answer
     for outcome in found.outcomes:
@@ -35,9 +33,9 @@ def print_objective(
     if json_output:
         print_json(_document(answer, rows) | {"fronts": [_front_document(one) for one in found.fronts]})
     else:
-        _print_answer(answer, top, wide)
+        _print_answer(answer, top)
         for front in found.fronts:
-            _print_front(answer, front, wide)
+            _print_front(answer, front)
     if output is not None:
         write_csv(output, rows, list(rows[0]))
         echo(f"{output}: {counted(len(rows), 'network')}", err=True)
@@ -83,7 +81,7 @@ def _front_document(front: ObjectiveFront) -> dict[str, object]:
     }
 
 
-def _print_answer(answer: ObjectiveAnswer, top: int, wide: bool) -> None:
+def _print_answer(answer: ObjectiveAnswer, top: int) -> None:
     echo(f"objective: {answer.objective.name}, {answer.objective.origin}")
     for name, provenance in answer.provenance.items():
         echo(f"{name}: {provenance}")
@@ -98,12 +96,12 @@ def _print_answer(answer: ObjectiveAnswer, top: int, wide: bool) -> None:
         echo(_verdict(answer, answer.verified))
     elif any(cost.is_latency for cost in answer.costs.values()):
         echo("a search picks what is predicted too fast: measure the best before you rely on it (--verify 3)")
-    print_table(_networks("largest first", answer, answer.indices[:top], answer.far), wide=wide)
+    print_table(_networks("largest first", answer, answer.indices[:top], answer.far))
 
 
-def _print_front(answer: ObjectiveAnswer, front: ObjectiveFront, wide: bool) -> None:
+def _print_front(answer: ObjectiveAnswer, front: ObjectiveFront) -> None:
     title = f"Pareto front over {answer.objective.name} and {front.cost}"
-    print_table(_networks(title, answer, front.indices, front.far), wide=wide)
+    print_table(_networks(title, answer, front.indices, front.far))
     echo(part_of_front(len(front.indices), front.cost))
     if front.passed_over:
         echo("some of less cost were passed over, unlike any that was measured: measure more of the space")

@@ -41,16 +41,16 @@ def print_job(job: PackedJob, path: Path, device: str, *, json_output: bool) -> 
     echo(f"on the device: python3 {shlex.quote(file.name)}; then here: harness import {results}", err=True)
 
 
-def print_imported(found: Imported, *, json_output: bool, wide: bool, figure: Path | None = None) -> None:
+def print_imported(found: Imported, *, json_output: bool, figure: Path | None = None) -> None:
     """Print the latencies of an imported job's networks, then how many of its sessions are new.
 
     Of runs under load print their summaries, and draw them to `figure`.
     """
     outcome = found.outcome
     if found.sustained:
-        print_sustained(found.sustained, json_output=json_output, wide=wide, figure=figure)
+        print_sustained(found.sustained, json_output=json_output, figure=figure)
     elif found.rows or json_output:
-        print_latencies(found.rows, json_output=json_output, wide=wide)
+        print_latencies(found.rows, json_output=json_output)
     known = f", {outcome.reused} were there already" if outcome.reused else ""
     if figure is not None and not found.sustained:
         echo(f"--plot {figure}: nothing is drawn, for the results hold no run under load", err=True)

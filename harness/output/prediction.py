@@ -39,9 +39,7 @@ HALF_MICROSECOND_MS = 0.0005
 ROUNDED_SHARE = 0.005  # of a latency that a file rounds away, from which on that is told
 
 
-def print_prediction(
-    table: SpaceTable, *, csv_output: bool, json_output: bool, output: Path | None, wide: bool = False
-) -> None:
+def print_prediction(table: SpaceTable, *, csv_output: bool, json_output: bool, output: Path | None) -> None:
     """Print a space's errors and some rows, or the chosen networks or all as CSV or JSON; write them to a CSV file.
 
     Raises: ArchitectureError where all are asked for and are too many to list.
@@ -56,8 +54,8 @@ def print_prediction(
     elif json_output:
         print_json(summary(table) | {"networks": documents if table.chosen is not None else []})
     else:
-        print_report(table, wide=wide)
-        _print_rows(table, wide)
+        print_report(table)
+        _print_rows(table)
     if output is not None:
         write_csv(output, documents, COLUMNS)
         echo(f"{output}: {counted(len(rows), 'network')}", err=True)
@@ -92,12 +90,12 @@ def doubts(table: SpaceTable) -> list[str]:
     return found
 
 
-def print_report(table: SpaceTable, *, wide: bool = False) -> None:
+def print_report(table: SpaceTable) -> None:
     """Print cross-validated errors of each candidate predictor, and the repeatability of the measurements."""
     measured = table.measured
     echo(describe(measured.configuration))
     echo(f"fitted on {len(measured.indices)} measured networks of {len(measured.config):,}")
-    print_table(_errors_table(table), wide=wide)
+    print_table(_errors_table(table))
     _print_intervals(table)
     if table.ceiling is None:
         echo(
@@ -226,7 +224,7 @@ def _cells(errors: Errors) -> list[str]:
     ]
 
 
-def _print_rows(table: SpaceTable, wide: bool) -> None:
+def _print_rows(table: SpaceTable) -> None:
     """Print the chosen networks, or where none are the fastest and the slowest of the space."""
     if table.chosen is None:
         fastest, slowest = table.ends(SHOWN)
@@ -235,7 +233,7 @@ def _print_rows(table: SpaceTable, wide: bool) -> None:
         groups = [(f"{SHOWN} fastest {of}", fastest), (f"{SHOWN} slowest {of}", slowest)]
     else:
         groups = [("networks asked for", list(table.chosen))]
-    print_tables((_rows_table(table, *group) for group in groups), wide=wide)
+    print_tables(_rows_table(table, *group) for group in groups)
 
 
 def _rows_table(table: SpaceTable, title: str, indices: list[int]) -> PrintedTable:

@@ -30,7 +30,7 @@ def _document(found: NetworkProfile) -> dict[str, object]:
     return document | {"outside_ns": found.profile.outside_ns, "by": groups}
 
 
-def print_profile(found: NetworkProfile, by: str = "", *, json_output: bool, wide: bool = False) -> None:
+def print_profile(found: NetworkProfile, by: str = "", *, json_output: bool) -> None:
     """Print a network's time by fragment, op or node, and caveats on standard error; or all of it as JSON.
 
     `by`: empty is the usual way: by fragment, of a file by op.
@@ -58,7 +58,7 @@ def print_profile(found: NetworkProfile, by: str = "", *, json_output: bool, wid
         f"{where}, the quietest {taken.quiet_runs} of {taken.runs} runs"
     )
     columns = [by, "op" if by == "node" else "nodes", "ms", "%"]
-    print_table(PrintedTable(title=title, columns=columns, rows=rows, spare=("nodes", "op")), wide=wide)
+    print_table(PrintedTable(title=title, columns=columns, rows=rows, spare=("nodes", "op")))
     echo(
         f"{ms_text(taken.plain_median_ns / NS_PER_MS)} ms without the profiler, which costs {100 * taken.profiler_share:.1f} %",
         err=True,

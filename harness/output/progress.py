@@ -33,7 +33,7 @@ from harness.measurement.events import (
 from harness.output.bars import Bars, sentence
 from harness.output.device_rows import DeviceRows, lines_for
 from harness.output.heartbeat import EVERY_S, speaking
-from harness.output.terminal import bold, echo, wrap
+from harness.output.terminal import bold, console, echo, wrap
 from space.text import counted
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ BESIDE_LINES = 8  # of a terminal: title, bars and the prompt, beside the first 
 class _Bars(Bars):
     """Progress bars below the latencies measured so far: all that fit the terminal, and a line that counts the others."""
 
-    def __init__(self, *, shown: bool) -> None:
+    def __init__(self) -> None:
         self.tables: dict[str, RenderableType] = {}
         self.rows = DeviceRows()
-        super().__init__(shown=shown)
+        super().__init__()
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """Return the latest table if it leaves room, then the bars, those of devices last, and what is not shown."""
@@ -81,12 +81,9 @@ class _Bars(Bars):
 class ProgressView:
     """One bar a device and one a format that is exported; an Observer of campaigns, safe in threads."""
 
-    def __init__(
-        self, *, quiet: bool, first_numbers: Callable[[RuntimePlan, int], list[str]] | None = None
-    ) -> None:
+    def __init__(self, first_numbers: Callable[[RuntimePlan, int], list[str]] | None = None) -> None:
         """first_numbers: returns the latencies so far of a runtime plan, in at most the given number of lines."""
         self._first_numbers = first_numbers
-        self._quiet = quiet
         self._lock = threading.Lock()
         self._told: set[str] = set()
         self._troubles: dict[str, Hashable] = {}  # the latest of each device
@@ -94,7 +91,7 @@ class ProgressView:
         self._last: dict[str, str | Event] = {}  # content of each task's last line
         self._said_s: dict[str, float] = {}  # time of each task's last line
         self._tenths: dict[str, int] = {}  # the last tenth of the evaluations that had a line
-        self._progress = _Bars(shown=not quiet)
+        self._progress = _Bars()
         self._shown = ExitStack()
 
     def __enter__(self) -> ProgressView:
@@ -110,7 +107,7 @@ class ProgressView:
         with self._lock:
             under_way = [one for one in self._progress.tasks if one.description or one.total]
             under_way = [one for one in under_way if not one.finished and one.stop_time is None]
-            if self._quiet or (self._progress.is_shown and under_way):
+            if console.is_quiet or (self._progress.is_shown and under_way):
                 return []
             now_s, lines = time.monotonic(), []
             for one in under_way:
@@ -186,7 +183,7 @@ class ProgressView:
 
     def _refine(self, device: str, use: RuntimePlan, left: int) -> None:
         """Show the latencies measured so far for a runtime plan, with `left` sessions remaining."""
-        if self._quiet or self._first_numbers is None or not left:
+        if console.is_quiet or self._first_numbers is None or not left:
             return
         lines, runtime = self._first_numbers(use, self._table_lines()), use.title
         title = f"{device}, {runtime}: first numbers, {counted(left, 'session')} will refine them"
@@ -223,7 +220,7 @@ class ProgressView:
     def log(self, text: str) -> None:
         """Print a line above the bars."""
         self._told.add(text)
-        if not self._quiet:
+        if not console.is_quiet:
             self._progress.say(text)
 
     def _table_lines(self) -> int:
@@ -242,7 +239,7 @@ class ProgressView:
 
     def _line(self, name: str, text: str, event: Event | None = None) -> None:
         """Print a line on a task when there is no bar to show it, each only once in a row."""
-        if self._quiet or self._progress.is_shown:
+        if console.is_quiet or self._progress.is_shown:
             return
         with self._lock:
             self._said_s[name] = time.monotonic()

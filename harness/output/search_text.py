@@ -29,9 +29,7 @@ if TYPE_CHECKING:
     from space.indexing import IndexArray
 
 
-def print_search(
-    found: SearchResult, *, top: int, json_output: bool, output: Path | None, wide: bool = False
-) -> None:
+def print_search(found: SearchResult, *, top: int, json_output: bool, output: Path | None) -> None:
     """Print a search's answer, its `top` networks, and a front; write all networks within the limits to a CSV file."""
     answer, table = found.answer, found.answer.table.table
     for outcome in found.outcomes:
@@ -39,9 +37,9 @@ def print_search(
     if json_output:
         print_json(answer_document(answer, found.front, top))
     else:
-        _print_answer(answer, top, wide)
+        _print_answer(answer, top)
         if found.front is not None:
-            print_front(table, found.front.front, wide)
+            print_front(table, found.front.front)
     if output is not None:
         rows = [network_row(table, index) for index in answer.answer.ranked.tolist()]
         write_csv(output, rows, list(rows[0]))
@@ -103,7 +101,7 @@ def accuracy_document(accuracy: Accuracies) -> dict[str, object]:
     }
 
 
-def _print_answer(found: SearchAnswer, top: int, wide: bool) -> None:
+def _print_answer(found: SearchAnswer, top: int) -> None:
     """Print the table's sources, how many networks meet each limit, the most accurate ones, and the ties with the first."""
     joined, answer, trace, verified = found.table, found.answer, found.trace, found.verified
     table, accuracy = joined.table, joined.table.accuracy
@@ -131,7 +129,7 @@ def _print_answer(found: SearchAnswer, top: int, wide: bool) -> None:
     ranked = found.indices
     if verified is not None:
         echo(_verdict(answer, verified, ranked))
-    print_table(_networks("most accurate first", table, ranked[:top].tolist(), verified), wide=wide)
+    print_table(_networks("most accurate first", table, ranked[:top].tolist(), verified))
     _print_doubted(table, answer, ranked)
     _print_ties(table, ranked)
 
@@ -174,11 +172,11 @@ def part_of_front(count: int, cost: str) -> str:
     )
 
 
-def print_front(table: NetworkTable, front: Front, wide: bool, *, is_part: bool = False) -> None:
+def print_front(table: NetworkTable, front: Front, *, is_part: bool = False) -> None:
     """Print a Pareto front, cheapest first, and its hypervolume; of a part of a front, how it was found."""
     names = " and ".join(front.costs)
     title = f"Pareto front over {table.accuracy.label} and {names}"
-    print_table(_networks(title, table, front.indices.tolist(), None), wide=wide)
+    print_table(_networks(title, table, front.indices.tolist(), None))
     if is_part:
         echo(part_of_front(len(front.indices), names))
     elif len(front.indices):

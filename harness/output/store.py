@@ -31,7 +31,7 @@ FORMATS = ("jsonl", "csv", "parquet")
 _ID_SHOWN = 8  # characters of a session's id in tables
 
 
-def print_check(report: CheckReport, name: str, *, json_output: bool = False, wide: bool = False) -> None:
+def print_check(report: CheckReport, name: str, *, json_output: bool = False) -> None:
     """Print what a check found: a table of what is wrong, and a line on standard error."""
     if json_output:
         print_json(asdict(report))
@@ -44,9 +44,7 @@ def print_check(report: CheckReport, name: str, *, json_output: bool = False, wi
             "problem": lambda one: one.problem,
         }
         spare = ("device", "network")
-        print_table(
-            PrintedTable.of(name, report.troubles, cells, right=(), folds=(3,), spare=spare), wide=wide
-        )
+        print_table(PrintedTable.of(name, report.troubles, cells, right=(), folds=(3,), spare=spare))
     counts = [f"{report.rows} rows read", f"{len(report.troubles)} wrong"]
     counts += [f"{report.quarantined} quarantined"] if report.quarantined else []
     counts += [f"{report.waiting} sessions wait for the store"] if report.waiting else []
@@ -54,7 +52,7 @@ def print_check(report: CheckReport, name: str, *, json_output: bool = False, wi
     echo(f"{name}: {', '.join(counts)}{remedy}", err=True)
 
 
-def print_sessions(rows: Sequence[StoredSession], *, json_output: bool = False, wide: bool = False) -> None:
+def print_sessions(rows: Sequence[StoredSession], *, json_output: bool = False) -> None:
     """Print a line about each session, oldest first."""
     if json_output:
         print_json([asdict(row) for row in rows])
@@ -72,7 +70,7 @@ def print_sessions(rows: Sequence[StoredSession], *, json_output: bool = False, 
         "s": lambda one: f"{one.elapsed_s:.1f}",
     }
     spare = ("s", "runtime", "device", "started (UTC)", "purpose")
-    print_table(PrintedTable.of("sessions", rows, cells, right=(6,), spare=spare), wide=wide)
+    print_table(PrintedTable.of("sessions", rows, cells, right=(6,), spare=spare))
 
 
 def print_session(summary: SessionSummary, *, json_output: bool = False) -> None:
@@ -107,16 +105,14 @@ def print_session(summary: SessionSummary, *, json_output: bool = False) -> None
             echo(f"{name}: {value}")
 
 
-def print_shown(
-    found: Failure | SessionSummary | Sequence[StoredSession], *, json_output: bool, wide: bool = False
-) -> None:
+def print_shown(found: Failure | SessionSummary | Sequence[StoredSession], *, json_output: bool) -> None:
     """Print a failure, a session, or a line about each of several."""
     if isinstance(found, Failure):
-        print_failures([found], json_output=json_output, wide=wide)
+        print_failures([found], json_output=json_output)
     elif isinstance(found, SessionSummary):
         print_session(found, json_output=json_output)
     else:
-        print_sessions(found, json_output=json_output, wide=wide)
+        print_sessions(found, json_output=json_output)
 
 
 def print_changed(ids: Sequence[str], done: str, *, json_output: bool = False) -> None:

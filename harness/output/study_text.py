@@ -28,7 +28,6 @@ def print_study(
     json_output: bool,
     figure: Path | None = None,
     correlations: Path | None = None,
-    wide: bool = False,
 ) -> None:
     """Write a study's files to a folder and its figures to further files, and print its tables or its document."""
     from search.study.report import to_document
@@ -37,7 +36,7 @@ def print_study(
     if json_output:
         print_json(to_document(found))
     else:
-        _print_tables(found, wide)
+        _print_tables(found)
 
 
 def _write(folder: Path, found: Study, figure: Path | None, correlations: Path | None) -> None:
@@ -59,7 +58,7 @@ def _write(folder: Path, found: Study, figure: Path | None, correlations: Path |
         write_picture(path, correlations_picture(found))
 
 
-def _print_tables(found: Study, wide: bool) -> None:
+def _print_tables(found: Study) -> None:
     """Print the study's tables, which methods beat random search, the answers to the questions, and notes."""
     from search.study.tables import all_tables, verdicts
 
@@ -74,7 +73,6 @@ def _print_tables(found: Study, wide: bool) -> None:
                 folds=texts,
                 spare=_spare(table.columns),
             ),
-            wide=wide,
         )
         echo("")
     for line in verdicts(found):

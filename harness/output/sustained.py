@@ -28,21 +28,19 @@ def check_plot(figure: Path | None, sustained: str) -> None:
     check_pictures(figure)
 
 
-def print_sustained(
-    found: Sequence[Sustained], *, json_output: bool, wide: bool = False, figure: Path | None = None
-) -> None:
+def print_sustained(found: Sequence[Sustained], *, json_output: bool, figure: Path | None = None) -> None:
     """Print each run minute by minute with its summary, or all as JSON; draw them if a `figure` is asked for."""
     if json_output:
         print_json([one.to_json() for one in found])
     for one in () if json_output else found:
-        print_table(_minutes(one), wide=wide)
+        print_table(_minutes(one))
         for line in summary(one):
             echo(line)
     if figure is not None and found:
         write_picture(figure, sustained_picture(found))
 
 
-def print_sustained_list(found: Sequence[Sustained], *, json_output: bool, wide: bool = False) -> None:
+def print_sustained_list(found: Sequence[Sustained], *, json_output: bool) -> None:
     """Print a line for each run, oldest first; or all of it as JSON."""
     if json_output:
         print_json([one.to_json() for one in found])
@@ -63,7 +61,7 @@ def print_sustained_list(found: Sequence[Sustained], *, json_output: bool, wide:
         "95 % interval",
         "ended",
     ]
-    print_table(PrintedTable.of("runs under load", found, _RUN, spare=spare), wide=wide)
+    print_table(PrintedTable.of("runs under load", found, _RUN, spare=spare))
 
 
 def summary(one: Sustained) -> list[str]:

@@ -20,7 +20,7 @@ from harness.estimates.estimate import half_width
 from harness.estimates.findings import Finding
 from harness.estimates.latency import LATENCY_COLUMNS, Latency, LatencyTable, to_json
 from harness.output.layout import PrintedTable, lay_out
-from harness.output.terminal import bold, echo, named, plain, put, width_of, wrap
+from harness.output.terminal import bold, console, echo, named, plain, put, width_of, wrap
 from harness.records import Failure
 from space.atomic_files import write_file
 
@@ -52,9 +52,7 @@ def print_json(document: object) -> None:
     put(json.dumps(document, indent=2), sys.stdout)
 
 
-def print_latencies(
-    rows: Sequence[Latency], *, json_output: bool = False, csv_output: bool = False, wide: bool = False
-) -> None:
+def print_latencies(rows: Sequence[Latency], *, json_output: bool = False, csv_output: bool = False) -> None:
     """Print latencies, one table a configuration, fastest first."""
     if json_output:
         print_json(to_json(rows))
@@ -71,7 +69,7 @@ def print_latencies(
 
     groups = groupby(rows, key=lambda row: row.configuration)
     batched = any(row.configuration.batch > 1 for row in rows)
-    print_tables((_latency_table(describe(one), list(group), batched) for one, group in groups), wide=wide)
+    print_tables((_latency_table(describe(one), list(group), batched) for one, group in groups))
     _print_findings(rows)
     _print_sensors(rows)
 
@@ -92,12 +90,10 @@ def _print_sensors(rows: Sequence[Latency]) -> None:
         )
 
 
-def print_results(
-    table: LatencyTable, store: Store, *, json_output: bool, csv_output: bool, wide: bool
-) -> None:
+def print_results(table: LatencyTable, store: Store, *, json_output: bool, csv_output: bool) -> None:
     """Print stored latencies; where there is none, why, and the command that measures, on standard error."""
     if table or json_output or csv_output:
-        print_latencies(table, json_output=json_output, csv_output=csv_output, wide=wide)
+        print_latencies(table, json_output=json_output, csv_output=csv_output)
         return
     fits = f"nothing is stored that fits ({store.name})"
     why = fits if store.configurations() else "nothing is measured yet"
@@ -156,7 +152,7 @@ def _print_findings(rows: Sequence[Latency]) -> None:
 
 
 def print_failures(
-    failures: Sequence[Failure], *, json_output: bool = False, csv_output: bool = False, wide: bool = False
+    failures: Sequence[Failure], *, json_output: bool = False, csv_output: bool = False
 ) -> None:
     """Print failures, oldest first."""
     if not failures and not (json_output or csv_output):
@@ -189,22 +185,22 @@ def print_failures(
         "message": lambda one: one.message,
     }
     spare = ["time (UTC)", "runtime", "device"]
-    print_table(PrintedTable.of("failures", failures, cells, right=(), folds=(5,), spare=spare), wide=wide)
+    print_table(PrintedTable.of("failures", failures, cells, right=(), folds=(5,), spare=spare))
 
 
-def print_table(table: PrintedTable, *, wide: bool = False) -> None:
+def print_table(table: PrintedTable) -> None:
     """Print a table, as `print_tables` does."""
-    print_tables([table], wide=wide)
+    print_tables([table])
 
 
-def print_tables(tables: Iterable[PrintedTable], *, wide: bool = False) -> None:
-    """Print tables: the columns that fit a terminal, all of them if `wide`, or for a file or a pipe.
+def print_tables(tables: Iterable[PrintedTable]) -> None:
+    """Print tables: the columns that fit a terminal, all of them with --wide, or for a file or a pipe.
 
     A line on standard error names those left out.
     """
     width, left_out = width_of(sys.stdout), dict[str, None]()
     for table in tables:
-        found = lay_out(_printable(table), None if wide else width)
+        found = lay_out(_printable(table), None if console.is_wide else width)
         for line in [table.title] if width is None else wrap(table.title, width):
             put(bold(line, sys.stdout), sys.stdout)
         for line in found.head:

@@ -12,14 +12,13 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TextIO
 
 from rich.cells import cell_len
 
 from space.text import printable
 
-_last_line_s = [0.0]
-_stores = [""]  # what this command was told to work on, empty for the usual store
 USUAL_WIDTH = 80  # of a terminal that does not say
 _COMMANDS = (
     "measure|results|compare|gate|predict|audit|profile|report|devices|doctor|provision|pack|export|train|distill|study|import"
@@ -35,6 +34,19 @@ _STORED = re.compile(
 # A line of devices.toml, or one of known_hosts: copied as it stands, too.
 _COPIED = re.compile(r'\b[a-z_]+ = "[^"\n]*"|\S+ (?:ssh|ecdsa)-\S+ [A-Za-z0-9+/=]{40,}')
 _UNIT = re.compile(r"(?<=[0-9]) (?=(?:%|ms|s|MB|GB|KB)(?![a-z]))")  # stays beside its number
+
+
+@dataclass(slots=True, kw_only=True)
+class Console:
+    """Settings of what the command of this process prints, as `harness.commands.app` makes them."""
+
+    store: str = ""  # of --store; empty for the usual one
+    is_quiet: bool = False  # shows no progress
+    is_wide: bool = False  # shows every column of tables
+    last_line_s: float = 0.0  # when it printed its last line, by `time.monotonic`; 0 before the first
+
+
+console = Console()
 
 
 def width_of(stream: TextIO) -> int | None:
@@ -73,19 +85,16 @@ def echo(text: str, *, err: bool = False) -> None:
     Control characters are written out: messages quote files, devices and libraries.
     """
     stream = sys.stderr if err else sys.stdout
-    text = printable(_with_store(text) if _stores[0] and err else text, keep="\n\t")
+    text = printable(_with_store(text) if err else text, keep="\n\t")
     width = width_of(stream)
     put(text if width is None else "\n".join(wrap(text, width)), stream)
 
 
-def repeat_store(store: str) -> None:
-    """Let commands that messages tell to type name a store, that of --store, too; one of a password is not repeated."""
-    _stores[0] = "" if "@" in store else store
-
-
 def _with_store(text: str) -> str:
-    """Return a message whose commands work on the store that this one works on."""
-    option = f" --store {shlex.quote(_stores[0])}"
+    """Return a message whose commands name the store of --store; one of a password is not repeated."""
+    if not console.store or "@" in console.store:
+        return text
+    option = f" --store {shlex.quote(console.store)}"
     return _STORED.sub(lambda found: found[0] if "--store" in found[0] else found[0].rstrip() + option, text)
 
 
@@ -95,7 +104,7 @@ def put(text: str, stream: TextIO) -> None:
     with named(stream):
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
         stream.flush()
-    _last_line_s[0] = time.monotonic()
+    console.last_line_s = time.monotonic()
 
 
 @contextlib.contextmanager
@@ -106,11 +115,6 @@ def named(stream: TextIO) -> Iterator[None]:
     except OSError as error:
         error.filename = "standard error" if stream is sys.stderr else "standard output"
         raise
-
-
-def last_line_s() -> float:
-    """Return when this process printed its last line, by `time.monotonic`; 0 before the first."""
-    return _last_line_s[0]
 
 
 def wrap(text: str, width: int, indent: str = "  ") -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from harness.output.bars import Bars
 from harness.output.bars import sentence as in_words
 from harness.output.heartbeat import EVERY_S, speaking
+from harness.output.terminal import console
 from search.training.history import EpochDone
 from search.work.events import Event, UnitDone, UnitProgress, UnitsFound, UnitStarted, sentence
 
@@ -24,12 +25,12 @@ PLAIN_SECONDS = 10  # between lines that tell of an epoch: a log of thousands of
 class TrainingView:
     """A `search.work.unit_runs.Watch` of units: the progress of their networks, or stages; it is called with each event."""
 
-    def __init__(self, units: NamedUnits, *, quiet: bool) -> None:
-        self._units, self._quiet = units, quiet
+    def __init__(self, units: NamedUnits) -> None:
+        self._units = units
         self._done: dict[str, Fraction | int] = {}
         self._epoch_s = -float(PLAIN_SECONDS)
         self._said_s = time.monotonic()
-        self._progress = Bars(shown=not quiet)
+        self._progress = Bars()
         self._task = self._progress.begin(units.title, "epochs")
         self._progress.update(self._task, total=len(units.names) * units.epochs)
         self._shown = ExitStack()
@@ -45,7 +46,7 @@ class TrainingView:
     def due(self) -> list[str]:
         """Return a line for a log each half minute: how many epochs are done, and the time left."""
         now_s = time.monotonic()
-        if self._quiet or self._progress.is_shown or now_s - self._said_s < EVERY_S:
+        if console.is_quiet or self._progress.is_shown or now_s - self._said_s < EVERY_S:
             return []
         self._said_s = now_s
         return [in_words(self._progress.standing(self._progress.tasks[0]))]
@@ -84,5 +85,5 @@ class TrainingView:
         self._progress.update(self._task, completed=float(sum(self._done.values())))
 
     def _say(self, text: str) -> None:
-        if not self._quiet:
+        if not console.is_quiet:
             self._progress.say(text)

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 MOST_CLASSES = 10  # whose names are shown
 
 
-def print_training(trained: TrainedNetworks, folder: Path, *, json_output: bool, wide: bool = False) -> None:
+def print_training(trained: TrainedNetworks, folder: Path, *, json_output: bool) -> None:
     """Print trained networks, and on standard error the files that hold all of the folder."""
     if json_output:
         print_json(_document(trained))
     else:
-        _print_table(trained, wide)
+        _print_table(trained)
         if trained.task.class_names:
             echo(_images_line(trained.task), err=True)
     for note in trained.notes:
@@ -66,7 +66,7 @@ def _document(trained: TrainedNetworks) -> dict[str, object]:
     }
 
 
-def _print_table(trained: TrainedNetworks, wide: bool) -> None:
+def _print_table(trained: TrainedNetworks) -> None:
     """Print a row a trained network: its best epoch, its accuracies, and the seconds that training took."""
     if not trained:
         return
@@ -84,4 +84,4 @@ def _print_table(trained: TrainedNetworks, wide: bool) -> None:
         "best epoch": lambda one: str(one.trained.best.number),
         "seconds": lambda one: f"{one.trained.train_ns / 1e9:.1f}",
     }
-    print_table(PrintedTable.of(title, trained, cells, spare=("seconds", "best epoch")), wide=wide)
+    print_table(PrintedTable.of(title, trained, cells, spare=("seconds", "best epoch")))

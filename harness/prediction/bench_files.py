@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import inf
@@ -15,6 +14,7 @@ import numpy as np
 from harness.devices.config import DEFAULT_PRECISION
 from harness.estimates.doubtful import DOUBTFUL, NAMED, Doubtful
 from harness.prediction.provenance import Provenance
+from harness.prediction.request import BenchRequest, check_device_name
 from harness.prediction.rows import NOT_GRADED, SpaceRow
 from harness.prediction.space_latencies import indices_of
 from harness.prediction.space_prediction import (
@@ -40,7 +40,6 @@ from space.hash_table import first_equals, is_first
 from space.text_files import suffix_of
 from space.user_paths import expand_user
 
-FORMATS = ("blox", "csv", "pickle")
 SIDECAR_VERSION = 1
 # Of a sidecar's intervals: its measured ones hold with 95 %, its predicted ones with 90 %.
 FILE_COVERAGE = 0.90
@@ -104,58 +103,32 @@ def bench_table(
     )
 
 
-def check_device_name(name: str) -> None:
-    """Raise ConfigError when a name of a device cannot be part of a published file's name."""
-    if not re.fullmatch(r"[a-zA-Z0-9-]+", name):
-        raise ConfigError(
-            f"device name {name!r} cannot be published: letters, digits and dashes alone; give one with --name"
-        )
+def write_bench_files(store: Store, choice: ConfigurationChoice, request: BenchRequest) -> BenchFiles:
+    """Write the files of a request, latencies in s, and the sidecar .json, of the one configuration that fits.
 
-
-def write_bench_files(
-    store: Store,
-    folder: Path,
-    choice: ConfigurationChoice,
-    *,
-    prior: str = "",
-    name: str = "",
-    formats: Sequence[str] = FORMATS,
-    measured_only: bool = False,
-    doubtful: bool = False,
-) -> BenchFiles:
-    """Write blox-bench-NAME.FORMAT, latencies in s, for each of the `formats`, and the sidecar .json, into a folder.
-
-    They are of the one configuration that fits; its `prior` and `doubtful` as for `harness.predict`. `name` is by default the
-    device's, with a precision other than fp32 and a batch of several images behind it.
     Raises: ConfigError when a file cannot be written, the name cannot be published, or too little is stored.
     """
-    if measured_only and prior:
-        raise ConfigError(
-            "--prior helps to predict, and --measured-only leaves out what is predicted; name one of them"
-        )
-    if not folder.is_dir():
-        raise ConfigError(f"--output {folder}: no such folder; make it first")
     chosen = one_configuration(store, choice)
     check_enumerable(
         space_of(chosen),
         "a file of latencies",
         "write those of networks by name: harness predict --models sample:99 --csv",
     )
-    name = name or _file_name(chosen)
+    name = request.name or _file_name(chosen)
     check_device_name(name)
     table = bench_table(
         store,
         chosen,
-        prior=prior_configuration(store, prior, chosen),
-        measured_only=measured_only,
-        doubtful=doubtful,
+        prior=prior_configuration(store, request.prior, chosen),
+        measured_only=request.measured_only,
+        doubtful=request.doubtful,
     )
     latencies_s = [latency_ms / 1e3 for latency_ms in table.latencies_ms]
     data = bench_dataset(name, [row.index for row in table.rows], latencies_s, table.measured.config)
-    paths = [folder / f"blox-bench-{name}.{one}" for one in formats]
+    paths = [request.folder / f"blox-bench-{name}.{one}" for one in request.formats]
     for path in paths:
         write_dataset(path, data)
-    sidecar = folder / f"blox-bench-{name}.json"
+    sidecar = request.folder / f"blox-bench-{name}.json"
     write_file(sidecar, json.dumps(_sidecar(name, table), separators=(",", ":")).encode())
     return BenchFiles(paths=tuple(paths), sidecar=sidecar, table=table)
 

@@ -149,3 +149,38 @@ class MeasureRequest:
             energy=self.energy,
             sustained_s=self.sustained_s,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchRequest:
+    """Request of files blox-bench-NAME.FORMAT in a `folder`, for each of the `formats`.
+
+    `name` is by default the device's, with a precision other than fp32 and a batch of several images behind it. `prior` and
+    `doubtful` as for `harness.predict`; `measured_only` leaves predictions out.
+    Raises: ConfigError for a folder that is not there, a name that cannot be published, or what contradicts each other.
+    """
+
+    folder: Path
+    prior: str = ""
+    name: str = ""
+    formats: tuple[str, ...] = ("blox", "csv", "pickle")
+    measured_only: bool = False
+    doubtful: bool = False
+
+    def __post_init__(self) -> None:
+        if self.measured_only and self.prior:
+            raise ConfigError(
+                "--prior helps to predict, and --measured-only leaves out what is predicted; name one of them"
+            )
+        if not self.folder.is_dir():
+            raise ConfigError(f"--output {self.folder}: no such folder; make it first")
+        if self.name:
+            check_device_name(self.name)
+
+
+def check_device_name(name: str) -> None:
+    """Raise ConfigError when a name of a device cannot be part of a published file's name."""
+    if not re.fullmatch(r"[a-zA-Z0-9-]+", name):
+        raise ConfigError(
+            f"device name {name!r} cannot be published: letters, digits and dashes alone; give one with --name"
+        )

@@ -12,14 +12,13 @@ from harness.estimates.estimate import COVERAGE, WallTime, half_width
 from harness.estimates.exchanged import error_at, exchanged_estimate, looks_of
 from harness.estimates.findings import Finding, grade
 from harness.estimates.latency import Latency, LatencyTable, hour_width, interval_ms
-from harness.models.file_names import find_files, is_file_name
+from harness.models.file_names import find_files
 from harness.models.files import FileModel, open_one, open_reference
 from harness.prediction.measure import measure_requested
 from harness.prediction.request import MeasureRequest
 from harness.records import Failure, ReferenceLatency, SessionRecord
 from harness.store import Store
 from harness.store.latencies import mergeable
-from harness.store.opening import open_existing, open_store
 from space.errors import ConfigError
 from space.statistics import normal
 
@@ -30,16 +29,6 @@ _OF_ONE_ROLE = ("one-session", "few-slices")  # findings that measuring in both 
 Enough = Callable[[tuple[float, float] | None], bool]
 # Of the first file, of the second, and how the first compares with it.
 Pair = tuple[Latency, Latency, Comparison]
-
-
-def open_compared(url: str, first: str, second: str, log: Callable[[str], None]) -> Store:
-    """Open the store of a comparison: an existing one for two networks; for model files, which are measured, one that may be new.
-
-    Raises: as `harness.store.opening.open_existing`, whose notes `log` is given.
-    """
-    if is_file_name(first) or is_file_name(second):
-        return open_store(url)
-    return open_existing(url, log)
 
 
 def is_settled(interval: tuple[float, float] | None) -> bool:

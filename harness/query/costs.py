@@ -114,7 +114,17 @@ def _measured(
             doubtful=latencies.doubtful,
             allow_pickle=latencies.allow_pickle,
         )
-    configuration = configuration_in(store, config, name, latencies)
+    return stored_cost(store, name, configuration_in(store, config, name, latencies), latencies, log)
+
+
+def stored_cost(
+    store: Store,
+    name: str,
+    configuration: Configuration,
+    latencies: LatencySource,
+    log: Callable[[str], None] = lambda text: None,
+) -> tuple[Cost, Provenance]:
+    """Return the latencies of a stored configuration, or what the name has behind it, as `stored_latency` and `fresh_cost`."""
     if split_subject(name)[1]:
         return fresh_cost(store, name, configuration, latencies, log)
     log(f"{name}: latencies of every network, measured or predicted")

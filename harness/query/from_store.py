@@ -14,16 +14,18 @@ from harness.prediction.measure import Progress, raise_first
 from harness.query.accuracies import AccuracySource
 from harness.query.answer import SearchAnswer
 from harness.query.by_objective import ObjectiveAnswer
-from harness.query.join import GivenAccuracies, accuracies_of
+from harness.query.join import GivenAccuracies, accuracies_of, renewed
 from harness.query.latencies import SHOWN_COVERAGE, LatencySource
 from harness.query.query import Query
 from harness.query.run import ObjectiveRequest, SearchRequest, run_search, search_sums
-from harness.query.search import EXHAUSTIVE, as_constraints
+from harness.query.search import EXHAUSTIVE, answer_in, as_constraints
+from harness.query.verify import searched_configurations, searched_devices, verify_finalists
 from harness.store import Store
 from harness.store.opening import check_store
 from search.table.constraints import Constraint
 from space import Architecture, Space
 from space.accuracies import Accuracies
+from space.errors import ConfigError
 from space.registry import space_name
 
 Limits = str | Constraint | Iterable[str | Constraint]
@@ -142,6 +144,41 @@ def maximize(
     found = search_sums(request, store, observe=observed_by(log), log=log)
     raise_first(found.outcomes)
     return found.answer
+
+
+def verify(
+    answer: SearchAnswer,
+    store: Store,
+    count: int = 3,
+    *,
+    wait_s: float = 0.0,
+    devices_file: str | Path | None = None,
+    log: Callable[[str], None] = lambda line: None,
+) -> SearchAnswer:
+    """Measure the `count` best networks of an answer of `search` on the devices of its latencies, and correct it by them.
+
+    As `search_store` with `verify`: at level final, and what is not measured is predicted anew from what `store` then holds.
+    `answer`: of a table whose latencies `predict` took from this store. `wait_s`, `devices_file`, `log`: as for `search_store`.
+
+    Raises: ConfigError where no latency is of a stored device, or no network is within the limits any more; DeviceError and
+    others as `search_store`.
+    """
+    check_store(store)
+    if not isinstance(answer, SearchAnswer):
+        raise ConfigError(f"answer = {type(answer).__name__}: no answer of harness.search or search_store")
+    found, count = answer.answer, whole_number("count", count, least=1)
+    path = None if devices_file is None else Path(devices_file)
+    devices = searched_devices(searched_configurations(answer.provenance).values(), path)
+
+    def search_again() -> SearchAnswer:
+        table = renewed(answer.table, store)
+        return answer_in(table, found.constraints, confident=found.confident, trace=answer.trace)
+
+    done = verify_finalists(
+        answer, search_again, store, devices, Progress(log), count=count, wait_s=wait_s, log=log
+    )
+    raise_first(done.outcomes)
+    return done.answer
 
 
 def observed_by(log: Callable[[str], None]) -> Callable[[], AbstractContextManager[ExportObserver]]:

@@ -23,9 +23,9 @@ from harness.query.accuracies import (
     precision_text,
     source_of_table,
 )
-from harness.query.costs import cost_columns, joined_columns, table_cost, unusable
+from harness.query.costs import cost_columns, joined_columns, stored_cost, table_cost, unusable
 from harness.query.known_networks import known_table
-from harness.query.latencies import LatencySource, predicted_latency
+from harness.query.latencies import SHOWN_COVERAGE, LatencySource, predicted_latency
 from harness.query.rows import Row, network_columns, network_row
 from harness.records import Configuration
 from harness.store import Store
@@ -205,6 +205,24 @@ def _too_few(one: Provenance) -> str:
         f" (predicted from {FEWEST} measured networks on); measure more: {measure_command(one.configuration)} --models "
         f"{enough_models(space_of(one.configuration))}"
     )
+
+
+def renewed(found: SearchTable, store: Store) -> SearchTable:
+    """Return a table with what was measured, and what is predicted from it, as a store has it by now; all else stays."""
+    table = found.table
+    columns = {
+        name: stored_cost(
+            store,
+            name,
+            one.configuration,
+            LatencySource(coverage=table.costs[name].coverage or SHOWN_COVERAGE, doubtful=one.doubtful.taken),
+        )
+        for name, one in found.provenance.items()
+        if one.configuration is not None
+    }
+    costs, provenance = joined_columns(table.config, list(columns), columns)
+    table, provenance = replace(table, costs={**table.costs, **costs}), {**found.provenance, **provenance}
+    return SearchTable(table=table, provenance=provenance, notes=tuple(notes_on(table, provenance)))
 
 
 def with_far_networks(found: SearchTable) -> SearchTable:

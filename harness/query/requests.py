@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from harness.devices.config import PRECISIONS
+from harness.models.file_names import find_files, is_one_file
 from space.atomic_files import check_output_file
 from space.errors import ConfigError
+from space.text_files import STANDARD_INPUT
+from space.user_paths import check_is_there
 
 DEFAULT_RULE = "latency > +3%"
 _RULE = re.compile(r"\s*(latency|memory|size)\s*>\s*\+?([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*%\s*")
@@ -45,7 +48,7 @@ class GateRequest:
     """Request of a gate: `files` judged by a `baseline` file and the rules of `fail_if`, or the baseline file to `write`.
 
     `junit`: a file that is to take the checks. `memory`: measure that of the files of a new baseline.
-    Raises: ConfigError for what contradicts each other, or a file that cannot be written.
+    Raises: ConfigError for what contradicts each other, or a file that is not there, or cannot be written.
     """
 
     files: tuple[str, ...]
@@ -66,6 +69,9 @@ class GateRequest:
         if self.memory and self.write is None:
             raise ConfigError("--memory is for --write: a rule such as --fail-if 'memory > +5%' measures it")
         check_output_file(self.junit)
+        find_files(filter(is_one_file, self.files))
+        if str(self.baseline) != STANDARD_INPUT:
+            check_is_there(self.baseline)
         for text in self.fail_if:
             Rule.parse(text)
 

@@ -12,7 +12,7 @@ from harness.prediction.provenance import Provenance
 from harness.query.answer import SearchAnswer
 from harness.query.join import SearchTable
 from search.methods.comparison import MethodComparison, ProxyOf, make_problem
-from search.methods.method import Proxy
+from search.methods.method import Proxy, Trace
 from search.methods.registry import SearchMethod, parse_method, run
 from search.proxies import Batch, load_batch, proxy_scorer
 from search.table import Cost, NetworkTable
@@ -81,11 +81,9 @@ def search(
     if confident:
         check_have_intervals(constraints, columns.costs, table.provenance)
     batch = batch_for(names, None if proxy_batch is None else Path(proxy_batch), columns.config)
-    found = answer(columns, constraints, confident=confident)
-    if not len(found.ranked):
-        raise ConfigError(none_found(columns, found))
+    found = answer_in(table, constraints, confident=confident)
     if method == EXHAUSTIVE:
-        return SearchAnswer(table=table, answer=found)
+        return found
     problem = make_problem(
         columns, constraints, budget=budget, seed=seed, confident=confident, pool=proxy_pool
     )
@@ -95,8 +93,19 @@ def search(
         make = proxies_on(columns.config, batch, lambda name, seed, count: None)
         problem = replace(problem, warm_up=make(proxy_name, seed))
     trace = run(method, problem, lambda indices: columns.accuracy.values[indices])
-    seen = found.ranked[np.isin(found.ranked, trace.indices)]
-    return SearchAnswer(table=table, answer=replace(found, ranked=seen), trace=trace)
+    return answer_in(table, constraints, confident=confident, trace=trace)
+
+
+def answer_in(
+    table: SearchTable, constraints: Sequence[Constraint], *, confident: bool, trace: Trace | None = None
+) -> SearchAnswer:
+    """Return the networks within the limits, of a `trace` those that were evaluated. Raises: ConfigError without any."""
+    found = answer(table.table, constraints, confident=confident)
+    if not len(found.ranked):
+        raise ConfigError(none_found(table.table, found))
+    if trace is not None:
+        found = replace(found, ranked=found.ranked[np.isin(found.ranked, trace.indices)])
+    return SearchAnswer(table=table, answer=found, trace=trace)
 
 
 def as_constraints(limits: str | Constraint | Iterable[str | Constraint]) -> tuple[Constraint, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from rigs.made_once import (
     usable_once,
 )
 
+from harness.output.terminal import Console, console
 from harness.store import Store
 
 
@@ -27,6 +29,13 @@ def own_folders(harness_cache: Path, tmp_path_factory: pytest.TempPathFactory) -
         patch.setenv("HARNESS_CACHE", str(harness_cache))
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def console_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each test find the console that a command finds, whatever commands ran in this process before."""
+    for field in fields(Console):
+        monkeypatch.setattr(console, field.name, field.default)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -130,7 +130,9 @@ def prepare(folder: Path) -> None:
     (folder / "tiny.sqlite").write_bytes(tiny_store())
     (folder / "precisions.sqlite").write_bytes(in_two_precisions())
     write_library(folder / "library")
-    (folder / "weights.pt").touch()
+    for name in ("weights.pt", "base.json", "trained"):
+        (folder / name).touch()
+    (folder / "models").mkdir()
     (folder / "devices.toml").write_text(
         '[devices.made-up-board-in-the-lab]\ntransport = "ssh"\naddress = "board-17.lab.example.org"\nuser = "measuring"\n'
         'description = "the board on the second shelf, 8 GB, with a fan, Küche"\nruntimes = ["onnxruntime", "tflite"]\n'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import AgentError
-from space.errors import HarnessError
+from space.errors import ConfigError, HarnessError
 
 ROOT = Path(__file__).parents[2]
 HARNESS = ROOT / "harness"
@@ -29,6 +30,13 @@ def test_the_reason_of_an_error_is_its_text_without_the_thing(
     error: HarnessError, text: str, reason: str
 ) -> None:
     assert (str(error), error.reason) == (text, reason)
+
+
+def test_a_traceback_says_what_an_option_of_the_command_line_is_in_python() -> None:
+    error = ConfigError("device 'pi4'", "nothing fits; leave --measured-only out, or add --fresh")
+    for one in (error, copy.copy(error)):
+        assert one.__notes__ == ["In Python, options are arguments: measured_only for --measured-only."]
+    assert not hasattr(HarnessError("no option is in mbconv--x, nor in a -- b"), "__notes__")
 
 
 def test_errors_of_devices_keep_the_device_apart_from_the_reason() -> None:

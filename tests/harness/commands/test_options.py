@@ -23,8 +23,7 @@ from harness.devices.config import Device, Format
 from harness.measurement.plan import LEVELS
 from harness.models.profile import GROUPINGS
 from harness.output import store as stored
-from harness.prediction import bench_files
-from harness.prediction.request import MeasureRequest
+from harness.prediction.request import BenchRequest, MeasureRequest
 from harness.query.latencies import LatencySource
 from harness.query.run import ObjectiveRequest, SearchRequest
 from search.methods.registry import DEFAULT_METHODS
@@ -88,7 +87,7 @@ def test_a_coverage_that_is_no_share_is_refused_from_python_too(coverage: float)
     [
         (MeasureLevel, LEVELS),
         (ModelFormat, get_args(Format)),
-        (FileFormat, bench_files.FORMATS),
+        (FileFormat, BenchRequest(folder=Path()).formats),
         (ExportFormat, stored.FORMATS),
         (By, GROUPINGS),
     ],

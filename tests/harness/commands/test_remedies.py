@@ -14,7 +14,7 @@ from harness.commands.app import app
 from harness.commands.help_pages import command_line
 from harness.measurement.packed import PackedJob
 from harness.output.packed import print_job
-from harness.output.terminal import _STORED, echo, repeat_store
+from harness.output.terminal import _STORED, console, echo
 from harness.query.gate_baseline import load_baseline
 from space.errors import ConfigError
 
@@ -50,13 +50,15 @@ def test_a_remedy_names_the_store_that_was_named(arguments: tuple[str, ...], giv
     assert "--store" not in run(store, *arguments).stderr, "that of $HARNESS_STORE is meant anyway"
 
 
-def test_a_store_with_a_password_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_store_with_a_password_is_not_repeated(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for url, option in (
         ("postgresql://me:secret@lab/x", ""),
         ("lab.sqlite", " --store lab.sqlite"),
         ("", ""),
     ):
-        repeat_store(url)
+        monkeypatch.setattr(console, "store", url)
         echo(
             "measure more: harness measure --models all; or 'harness store check'; harness devices", err=True
         )

@@ -161,7 +161,7 @@ def test_lines_come_also_while_a_tenth_part_takes_long(
 ) -> None:
     now, lines = 0.0, list[str]()
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
-    with ProgressView(quiet=False) as view:
+    with ProgressView() as view:
         for second in range(100):
             now = float(second)
             view.evaluations("compare", second // 50, 1000, f"network {second}")

@@ -268,3 +268,27 @@ def test_what_was_not_known_of_a_finalist_is_told_without_a_change(
     told = [line for line in done.stderr.splitlines() if "made-up:load 20.000 ms" in line]
     assert told and all("made-up:load 20.000 ms, not known before" in line for line in told), done.stderr
     assert "nan" not in done.stderr
+
+
+def test_from_python_an_answer_in_a_joined_table_is_verified_as_one_of_the_store_is(
+    store: Path, bench: Bench
+) -> None:
+    limit, file = f"made-up<{LIMIT_MS}ms", store.parent / "devices.toml"
+    with harness.open_store(store) as opened:
+        latency = harness.predict(opened, device="made-up", runtime="onnxruntime", threads=2)
+        before = harness.search(harness.join("synthetic", latency), limit)
+        answer = harness.verify(before, opened, devices_file=file)
+        asked = {network.index for networks in bench.asked for network in networks}
+        assert len(asked) > 3 and answer.verified == asked, "another was measured for one that was dropped"
+        assert len(answer) >= 3 and {row["made-up_source"] for row in answer} == {"measured"}
+        assert all(row["made-up_ms"] < LIMIT_MS for row in answer) and set(answer.table.table.costs) == {
+            *before.table.table.costs
+        }
+        seen = harness.search(before.table, limit, method="random", budget=9)
+        evaluated = set(seen.trace.indices.tolist())
+        again = harness.verify(seen, opened, 2, devices_file=file)
+        assert {row["index"] for row in again} <= evaluated
+        with pytest.raises(harness.ConfigError, match="no device of the store is searched"):
+            harness.verify(harness.search(harness.join("synthetic")), opened)
+        with pytest.raises(harness.ConfigError, match="no answer of harness"):
+            harness.verify(before.table, opened)

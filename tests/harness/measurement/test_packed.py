@@ -324,7 +324,7 @@ def test_runs_under_load_are_kept_and_also_as_far_as_they_came(tmp_path: Path) -
             assert ended == ["stopped by the user", "complete"]
         assert sessions(store) == []
         found = Imported(outcome=outcome, rows=(), sustained=runs_under_load([outcome], store))
-    print_imported(found, json_output=True, wide=False, figure=tmp_path / "load.svg")
+    print_imported(found, json_output=True, figure=tmp_path / "load.svg")
     assert "<svg" in (tmp_path / "load.svg").read_text()
     assert len((tmp_path / "load.data.csv").read_text().splitlines()) > 1
 
@@ -333,7 +333,7 @@ def test_results_without_runs_under_load_are_not_drawn_and_that_is_said(
     ran: Ran, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = import_requested(ran.results, store, Progress(lambda line: None))
-    print_imported(found, json_output=True, wide=False, figure=tmp_path / "load.svg")
+    print_imported(found, json_output=True, figure=tmp_path / "load.svg")
     assert "hold no run under load" in capsys.readouterr().err
     assert not (tmp_path / "load.svg").exists()
 

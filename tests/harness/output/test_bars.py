@@ -65,6 +65,6 @@ def test_a_log_has_the_same_in_words() -> None:
 
 
 def test_what_a_name_would_do_to_a_terminal_is_written_out() -> None:
-    bars = Bars(shown=False)
+    bars = Bars()
     bars.update(bars.begin("local", "sessions"), description="onnxruntime e\x1b[31mvil\u202e.onnx")
     assert bars.standing(bars.tasks[0]).text == r"onnxruntime e\x1b[31mvil\u202e.onnx"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from harness.output import heartbeat, terminal
+from harness.output import heartbeat
 from harness.output.heartbeat import due_lines, speaking
+from harness.output.terminal import console
 
 
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(terminal, "_last_line_s", [100.0])
+    monkeypatch.setattr(console, "last_line_s", 100.0)
     monkeypatch.setattr(heartbeat, "_speakers", [])
     monkeypatch.setattr(heartbeat, "_under_way_s", [0.0])
 

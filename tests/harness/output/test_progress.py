@@ -35,6 +35,7 @@ from harness.measurement.events import (
 )
 from harness.output import device_rows, progress
 from harness.output.progress import ProgressView
+from harness.output.terminal import console
 
 CALIBRATING = Calibrating(runtime="onnxruntime", number=1, sessions=5)
 
@@ -72,7 +73,7 @@ def test_an_upload_is_told_at_first_and_then_every_half_minute(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told: list[str] = []
-    with ProgressView(quiet=False) as view:
+    with ProgressView() as view:
         for second in range(65):
             clock.now_s = 1000.0 + second
             for device in ("pi4", "pixel"):
@@ -89,7 +90,7 @@ def test_an_upload_is_told_at_first_and_then_every_half_minute(
 def test_a_slow_board_has_a_line_each_half_minute_with_count_and_time_left_once_it_is_known(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with ProgressView(quiet=False) as view:
+    with ProgressView() as view:
         view.event("board", CALIBRATING)
         assert view.due() == []
         clock.now_s += 31
@@ -112,7 +113,7 @@ def test_a_slow_board_has_a_line_each_half_minute_with_count_and_time_left_once_
 def test_no_time_is_left_while_a_later_runtime_has_sessions_that_are_not_counted_yet(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with ProgressView(quiet=False) as view:
+    with ProgressView() as view:
         said = []
         for planned in (
             SessionsPlanned(sessions=20, later=("tflite",)),
@@ -130,13 +131,16 @@ def test_no_time_is_left_while_a_later_runtime_has_sessions_that_are_not_counted
     assert said[2] == "board: 9 of 40 sessions and those of memory, 0:10:33 so far"
 
 
-def test_where_nothing_is_under_way_the_command_itself_may_say_that_it_is_at_work(clock: Clock) -> None:
-    with ProgressView(quiet=False) as view:
+def test_where_nothing_is_under_way_the_command_itself_may_say_that_it_is_at_work(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ProgressView() as view:
         assert view.due() is None
         view.event("board", Connecting())
         clock.now_s += 31
         assert view.due() == ["board: connecting, 0:00:31 so far"]
-    assert ProgressView(quiet=True).due() == []
+        monkeypatch.setattr(console, "is_quiet", True)
+        assert view.due() == []
 
 
 def test_a_terminal_without_bars_leaves_the_word_to_the_command(
@@ -144,7 +148,7 @@ def test_a_terminal_without_bars_leaves_the_word_to_the_command(
 ) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr("sys.stderr", Terminal())
-    with ProgressView(quiet=False) as view:
+    with ProgressView() as view:
         assert view.due() is None
         view.event("board", Connecting())
         clock.now_s += 31
@@ -159,7 +163,7 @@ def test_a_bar_shows_count_and_time_left_whole_in_any_terminal(
     for name, value in (("TERM", "xterm"), ("COLUMNS", str(width))):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("sys.stderr", errors)
-    with ProgressView(quiet=False) as view:
+    with ProgressView() as view:
         view.event("local", Connecting())
         view.event("local", SessionsPlanned(sessions=60))
         for _ in range(3):
@@ -182,7 +186,7 @@ def test_a_terminal_that_cannot_write_over_lines_and_a_colored_log_get_plain_lin
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("sys.stderr", errors)
-    with ProgressView(quiet=False) as view:
+    with ProgressView() as view:
         view.event("local", Connecting())
         view.event("local", SessionsPlanned(sessions=60))
     assert errors.getvalue() == "local: connecting\nlocal: 60 sessions to measure\n"
@@ -191,9 +195,10 @@ def test_a_terminal_that_cannot_write_over_lines_and_a_colored_log_get_plain_lin
 
 @pytest.mark.parametrize("quiet", [False, True])
 def test_the_trouble_of_a_device_is_a_line_at_once_even_where_progress_is_not_shown(
-    quiet: bool, capsys: pytest.CaptureFixture[str]
+    quiet: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with ProgressView(quiet=quiet) as view:
+    monkeypatch.setattr(console, "is_quiet", quiet)
+    with ProgressView() as view:
         for name in ("pi4", "pixel"):
             view.event(name, Connecting())
         capsys.readouterr()
@@ -204,7 +209,7 @@ def test_the_trouble_of_a_device_is_a_line_at_once_even_where_progress_is_not_sh
 
 
 def test_a_trouble_that_was_told_is_not_told_again_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
-    with ProgressView(quiet=False) as view:
+    with ProgressView() as view:
         view.event("pi4", Note(text="5 networks failed in a row"))
         view.event("pi4", Ended(trouble="5 networks failed in a row"))
     assert capsys.readouterr().err.splitlines() == ["pi4: 5 networks failed in a row"]
@@ -222,9 +227,7 @@ class View:
         for name, value in (("TERM", "xterm"), ("COLUMNS", str(columns)), ("LINES", str(lines))):
             self._monkeypatch.setenv(name, value)
         self._monkeypatch.setattr("sys.stderr", self._errors)
-        self.view = ProgressView(
-            quiet=False, first_numbers=lambda use, most: ["network", *["network"] * (most - 1)]
-        )
+        self.view = ProgressView(lambda use, most: ["network", *["network"] * (most - 1)])
         return self.view
 
     def shown(self) -> list[str]:
@@ -380,7 +383,7 @@ def test_a_hot_device_is_told_above_its_bar_once_and_again_when_another_part_is_
 def test_what_an_event_is_decides_whether_a_log_has_a_line_and_a_device_is_in_trouble(
     event: Event, in_trouble: bool, has_line: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with ProgressView(quiet=False) as view:
+    with ProgressView() as view:
         for _ in range(2):
             view.event("pi4", event)
         assert view._progress.rows._rows["pi4"].in_trouble == in_trouble
@@ -390,7 +393,7 @@ def test_what_an_event_is_decides_whether_a_log_has_a_line_and_a_device_is_in_tr
 def test_an_upload_after_something_else_that_was_told_has_a_line_of_its_own(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with ProgressView(quiet=False) as view:
+    with ProgressView() as view:
         for event in (Sending(total_bytes=1_000_000), BusyCores(), Sending(total_bytes=1_000_000)):
             view.event("pi4", event)
     assert capsys.readouterr().err.count("sending") == 2

@@ -73,5 +73,5 @@ def test_a_network_of_microseconds_has_three_digits_minute_by_minute(
 ) -> None:
     run = run_of()
     blocks = [replace(one, runs_ns=(2_468,) * len(one.runs_ns)) for one in run.blocks]
-    print_sustained([sustained(replace(run, blocks=tuple(blocks)))], json_output=False, wide=True)
+    print_sustained([sustained(replace(run, blocks=tuple(blocks)))], json_output=False)
     assert capsys.readouterr().out.count("0.00247") == 30 * 3  # median, p90 and the reference's

@@ -11,6 +11,7 @@ import pytest
 
 from harness.output.layout import PrintedTable, lay_out
 from harness.output.tables import SPARE_COLUMNS, interval_text, ms_text, print_table, ratio_text, with_error
+from harness.output.terminal import console
 
 NETWORK = "mbconv-mbconv+in/mbconv-mbconv+out/bconv-mbconv+out"
 LONGEST = "mbconv-mbconv+in+out/mbconv-mbconv+in+out/mbconv-mbconv+in+out"
@@ -51,7 +52,8 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Show:
         monkeypatch.setenv("COLUMNS", str(width or 40))
         monkeypatch.setattr("sys.stdout", output)
         monkeypatch.setattr("sys.stderr", errors)
-        print_table(one, wide=wide)
+        monkeypatch.setattr(console, "is_wide", wide)
+        print_table(one)
         return re.sub(r"\x1b\[[0-9;]*m", "", output.getvalue()), errors.getvalue()
 
     return show

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from functools import partial
 from multiprocessing import Pipe
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from rigs.terminals import screen
 
 from harness.output import training_progress
+from harness.output.terminal import console
 from harness.output.training_progress import TrainingView
 from search.training.history import EpochDone, Figures
 from search.work.events import (
@@ -72,7 +72,7 @@ def test_a_terminal_has_one_bar_over_the_epochs_of_all_units(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     terminal = on_a_terminal(monkeypatch)
-    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits"), quiet=False) as view:
+    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits")) as view:
         for epoch in (1, 2, 3, 4):
             view(epoch_of_a(epoch))
         view(DONE)
@@ -99,7 +99,7 @@ def test_a_narrow_terminal_cuts_the_text_and_keeps_the_count(
     columns: int, line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     terminal = on_a_terminal(monkeypatch, columns)
-    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="distilling"), quiet=False) as view:
+    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="distilling")) as view:
         view(epoch_of_b(1, 15, 2))
     assert shown(terminal) == [line]
 
@@ -111,7 +111,7 @@ def test_a_log_has_a_line_each_half_minute_with_epochs_and_time_left(
     monkeypatch.setattr(training_progress.time, "monotonic", lambda: now_s[0])
     monkeypatch.setattr("rich.console.monotonic", lambda: now_s[0])
     told = []
-    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits"), quiet=False) as view:
+    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits")) as view:
         for epoch in (1, 2):
             now_s[0] += 20
             view(epoch_of_a(epoch))
@@ -125,7 +125,7 @@ def test_every_epoch_counts_as_one_whatever_their_number(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     terminal = on_a_terminal(monkeypatch)
-    with TrainingView(NamedUnits(names={A.key: "conv/conv"}, epochs=49, title="digits"), quiet=False) as view:
+    with TrainingView(NamedUnits(names={A.key: "conv/conv"}, epochs=49, title="digits")) as view:
         view(epoch_of_a(1, 49))
     assert " 1/49 epochs " in "\n".join(shown(terminal))
 
@@ -134,13 +134,13 @@ def test_a_unit_that_is_done_counts_in_full_whatever_it_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     terminal = on_a_terminal(monkeypatch)
-    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits"), quiet=False) as view:
+    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits")) as view:
         view(DONE)
     assert " 4/8 epochs " in "\n".join(shown(terminal))
 
 
 def test_elsewhere_the_last_epoch_and_some_others_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits"), quiet=False) as view:
+    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits")) as view:
         for epoch in (1, 2, 3, 4):
             view(epoch_of_a(epoch))
         view(DONE)
@@ -155,12 +155,12 @@ def test_a_unit_that_begins_is_named_beside_the_bar_and_told_again_if_it_is_lost
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     again = UnitAgain(unit=B, reason="its process was killed by SIGKILL")
-    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits"), quiet=False) as view:
+    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits")) as view:
         view(UnitStarted(unit=A))
         view(again)
     assert capsys.readouterr().err == "stage 1 is computed again: its process was killed by SIGKILL\n"
     terminal = on_a_terminal(monkeypatch)
-    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits"), quiet=False) as view:
+    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits")) as view:
         view(UnitStarted(unit=B))
     assert shown(terminal)[-1].endswith(" stage 1")
 
@@ -169,7 +169,7 @@ def test_a_notebook_has_the_lines(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
-    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits"), quiet=False) as view:
+    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits")) as view:
         view(epoch_of_a(4))
         view(DONE)
     assert capsys.readouterr().err.splitlines() == [
@@ -198,7 +198,8 @@ def test_a_quiet_view_says_nothing(
     terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     written = on_a_terminal(monkeypatch) if terminal else io.StringIO()
-    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits"), quiet=True) as view:
+    monkeypatch.setattr(console, "is_quiet", True)
+    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits")) as view:
         view(epoch_of_a(4))
         assert view.due() == []
     assert capsys.readouterr().err + written.getvalue() == ""
@@ -218,7 +219,7 @@ def test_a_unit_with_a_result_from_before_counts_in_full(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     terminal = on_a_terminal(monkeypatch)
-    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits"), quiet=False) as view:
+    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits")) as view:
         view(UnitsFound(keys=frozenset([B.key]), units=2))
         view(epoch_of_a(1))
     lines = "\n".join(shown(terminal))
@@ -232,7 +233,7 @@ def test_results_from_before_took_no_time_and_do_not_shorten_what_is_left(
     monkeypatch.setattr(training_progress.time, "monotonic", lambda: now_s[0])
     monkeypatch.setattr("rich.console.monotonic", lambda: now_s[0])
     others = {f"other {number}": f"other {number}" for number in range(20)}
-    with TrainingView(NamedUnits(names=NAMES | others, epochs=4, title="digits"), quiet=False) as view:
+    with TrainingView(NamedUnits(names=NAMES | others, epochs=4, title="digits")) as view:
         view(UnitsFound(keys=frozenset(others), units=22))
         for epoch in (1, 2):
             now_s[0] += 20
@@ -245,7 +246,7 @@ def test_an_error_calls_units_by_their_names_and_keeps_its_kind_and_notes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     units = [(f"stage {place}", Unit(kind="distil-stage", config={"stage": place})) for place in (0, 1)]
-    watch = partial(TrainingView, quiet=False)
+    watch = TrainingView
     with pytest.raises(HarnessError) as raised:
         run_watched(units, ResultStore(folder=tmp_path), epochs=4, title="x", runner=Failing(), watch=watch)
     assert isinstance(raised.value, ConfigError)

@@ -13,6 +13,7 @@ import pytest
 from factories.stores import MANY, add_sessions, calibrate, networks, new_store
 
 from harness.prediction.bench_files import file_latency, write_bench_files
+from harness.prediction.request import BenchRequest
 from harness.prediction.space_prediction import predict_space
 from harness.query.latencies import predicted_latency
 from harness.store.configurations import ConfigurationChoice
@@ -31,7 +32,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         calibrate(store, CONFIGURATION)
         add_sessions(store, networks(3, TINY), CONFIGURATION, sessions=2)
         choice = ConfigurationChoice(device="made-up")
-        write_bench_files(store, folder, choice, measured_only=True, formats=("blox", "csv"))
+        write_bench_files(
+            store, choice, BenchRequest(folder=folder, measured_only=True, formats=("blox", "csv"))
+        )
     return folder
 
 
@@ -108,7 +111,9 @@ def test_networks_unlike_any_measured_one_stay_out_of_answers_from_a_file_as_fro
         op = every[0].blocks[0].ops[0]
         seen = [one for one in every if op not in one.blocks[0].ops]
         add_sessions(store, seen[:: len(seen) // 12], CONFIGURATION)
-        write_bench_files(store, tmp_path, ConfigurationChoice(device="made-up"), formats=("csv",))
+        write_bench_files(
+            store, ConfigurationChoice(device="made-up"), BenchRequest(folder=tmp_path, formats=("csv",))
+        )
         stored, _ = predicted_latency(predict_space(store, CONFIGURATION), "made-up")
     found, _ = file_latency(tmp_path / "blox-bench-made-up.csv", "made-up", TINY)
     assert stored.supported is not None and found.supported is not None

@@ -17,6 +17,7 @@ from factories.stores import MANY, add_sessions, calibrate, new_store
 from harness.blockwise.costs import space_costs
 from harness.prediction.bench_files import file_latency, latency_files, write_bench_files
 from harness.prediction.fresh_costs import measured_costs
+from harness.prediction.request import BenchRequest
 from harness.prediction.space_latencies import of_equals
 from harness.prediction.space_prediction import predict
 from harness.query import by_objective, join, search
@@ -211,7 +212,9 @@ def test_what_is_measured_and_predicted_is_counted_by_networks(
         assert (provenance.measured, provenance.predicted) == (rows, networks - rows)
         _, sums = cost_sums(store, config, ["made-up"], source, print)
         assert sums["made-up"].provenance.predicted == networks - rows
-        written = write_bench_files(store, tmp_path, ConfigurationChoice(device="made-up"), formats=["csv"])
+        written = write_bench_files(
+            store, ConfigurationChoice(device="made-up"), BenchRequest(folder=tmp_path, formats=("csv",))
+        )
         _, told = file_latency(written.paths[0], "made-up", config)
         assert (told.measured, told.predicted) == (rows, networks - rows)
         assert latency_files(written.paths[:1]) == {"made-up": written.paths[0]}

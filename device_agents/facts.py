@@ -17,6 +17,8 @@ NO_THROTTLING = r"HAL Ready: false|ThermalHAL 1\.0|Temperature static thresholds
 # devfreq_cooling.c, before 5.13 and since; and a Coral on PCIe. A fan is another.
 CLOCK_CAPS = ("thermal-cpufreq-", "cpufreq-", "thermal-devfreq-", "devfreq-", "apex_")
 
+UNTOLD = re.compile(r"\[.*\]|N/A|")  # [N/A], [Not Supported], [Unknown Error]
+
 
 def parse_switch(text: str) -> bool:
     """Return whether something is enabled."""
@@ -244,9 +246,21 @@ def parse_gpu(line: str) -> dict[str, Any]:
     gpu: dict[str, Any] = {}
     for index, (key, parse) in enumerate(GPU_FIELDS):
         word = words[index]
-        if not re.fullmatch(r"\[.*\]|N/A|", word):  # [N/A], [Not Supported], [Unknown Error]
+        if not UNTOLD.fullmatch(word):
             gpu[key] = parse(word)
     return gpu
+
+
+def parse_gpu_limits(text: str) -> dict[str, float] | None:
+    """Return those of a GPU's limits, of its power in W and its clock in MHz, that someone set to other than the default, if any."""
+    words = [word.strip() for word in text.strip().split(",")]
+    if len(words) != 4:
+        raise ValueError("%r has %d fields, not 4" % (text[:120], len(words)))
+    limits: dict[str, float] = {}
+    for name, now, default in zip(("power_w", "clock_mhz"), words[::2], words[1::2]):
+        if not (UNTOLD.fullmatch(now) or UNTOLD.fullmatch(default)) and float(now) != float(default):
+            limits[name] = float(now)
+    return limits or None
 
 
 def parse_percent(text: str) -> int:
@@ -255,6 +269,13 @@ def parse_percent(text: str) -> int:
     if not 0 <= value <= 100:
         raise ValueError("%r is no percentage" % text.strip())
     return value
+
+
+def parse_boost(off: str, text: str) -> bool:
+    """Return whether clocks may be boosted; `off` says that they may not."""
+    if text.strip() not in ("0", "1"):
+        raise ValueError("%r is neither 0 nor 1" % text[:80])
+    return text.strip() != off
 
 
 def parse_word(text: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Callable, Mapping, Sequence
 from device_agents.readings import Absent
 
 QUERY = "index,name,%s,temperature.gpu,clocks.sm,clocks.max.sm,power.draw,persistence_mode"
+LIMITS = "power.limit,power.default_limit,clocks.applications.graphics,clocks.default_applications.graphics"
 UUIDS = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
 LOAD_PERIOD_S = 1.0
 REASONS = ("clocks_event_reasons.active", "clocks_throttle_reasons.active")  # drivers from 535 on, and before
@@ -55,6 +56,11 @@ def load_of(index: int) -> list[str]:
     A period is `LOAD_PERIOD_S` at most (https://docs.nvidia.com/deploy/nvml-api/structnvmlUtilization__t.html).
     """
     return ["nvidia-smi", "--id=%d" % index, "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+
+
+def limits_of(index: int) -> list[str]:
+    """Return the command that tells a card's limits, each beside its default; clocks that are locked (-lgc) no command tells."""
+    return ["nvidia-smi", "--id=%d" % index, "--query-gpu=" + LIMITS, "--format=csv,noheader,nounits"]
 
 
 def used_gpu(

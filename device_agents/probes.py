@@ -19,7 +19,7 @@ from typing import Any, Callable, Mapping
 from device_agents import facts
 from device_agents.environment import find_libc
 from device_agents.gauges import DISCHARGING
-from device_agents.nvidia import LOAD_PERIOD_S, ask_gpus, load_of, programs_on, used_gpu
+from device_agents.nvidia import LOAD_PERIOD_S, ask_gpus, limits_of, load_of, programs_on, used_gpu
 from device_agents.readings import MESSAGE_CHARACTERS, Absent, Reading, keep, run_with_deadline
 from device_agents.sampler import Question, Source
 
@@ -50,6 +50,8 @@ MACHINE_FILES = (
     "etc/machine-id",
     "data/data/com.termux/files/usr/etc/ssh/ssh_host_ed25519_key.pub",
 )
+# Whether clocks may go beyond the nominal one, and what says that they may not.
+BOOST = (("sys/devices/system/cpu/cpufreq/boost", "0"), ("sys/devices/system/cpu/intel_pstate/no_turbo", "1"))
 APEX = "sys/class/apex"  # Corals on PCIe
 PROCESS_IDS = "proc/self/ns/pid"
 HOSTS_PROCESS_IDS = "pid:[4026531836]"  # Linux's PROC_PID_INIT_INO
@@ -205,6 +207,8 @@ class Probes:
                 reading.file(khz, key, CPU % (core, file), int, "freq_khz")
             if khz:
                 frequencies[str(core)] = khz
+        for file, off in BOOST:
+            reading.file(values, "boost", file, partial(facts.parse_boost, off))
         keep(values, governors=governors, freq_khz=frequencies)
 
     def _read_temps(self, reading: Reading, values: dict[str, Any]) -> None:
@@ -237,6 +241,8 @@ class Probes:
                 self._gpu_load, load_of(gpu["index"])
             )  # of programs that draw, too, which are listed nowhere
             reading.take(gpu, "busy_percent", ask, facts.parse_percent, "gpu_load")
+            ask = partial(self._run_command, limits_of(gpu["index"]))
+            reading.take(gpu, "limits", ask, facts.parse_gpu_limits, "gpu_limits")
             if not self._has_own_process_ids():  # else nvidia-smi lists no program of others
                 ask = partial(self._run_command, programs_on(gpu["index"]))
                 reading.take(gpu, "programs", ask, facts.parse_gpu_programs, "gpus")

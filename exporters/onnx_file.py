@@ -87,7 +87,7 @@ def _inputs(path: Path, model: Any) -> Iterator[ModelInput]:
             raise ConfigError(
                 f"{path}: input {value.name!r} holds text, and harness gives numbers alone; export the model from its numbers on"
             )
-        yield ModelInput(name=value.name, dtype=dtype, shape=_sizes(kind))
+        yield ModelInput(name=value.name, dtype=dtype, shape=_sizes(kind, least=0))
 
 
 def _outputs(model: Any) -> Iterator[ModelOutput]:
@@ -100,9 +100,10 @@ def _outputs(model: Any) -> Iterator[ModelOutput]:
         yield ModelOutput(name=value.name, dtype=dtype, shape=_sizes(kind))
 
 
-def _sizes(kind: Any) -> tuple[int | str | None, ...]:
+def _sizes(kind: Any, least: int = 1) -> tuple[int | str | None, ...]:
+    """Return the sizes of a tensor; what is below the `least` counts as free."""
     return tuple(
-        dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else (dim.dim_param or None)
+        dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= least else (dim.dim_param or None)
         for dim in kind.shape.dim
     )
 

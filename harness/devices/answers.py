@@ -199,6 +199,7 @@ class Gpu(Said):
     programs: Count = 0
     used: bool = False
     busy_percent: Annotated[int, Field(ge=0, le=100)] = 0
+    limits: Annotated[dict[Name, Finite], Field(max_length=16)] = {}
 
 
 class Supply(Said):
@@ -225,6 +226,7 @@ class Conditions(Said):
     memory_available_bytes: Count = 0
     governors: Annotated[dict[CoreText, Name], Field(max_length=MAX_CORES)] = {}
     freq_khz: Annotated[dict[CoreText, Frequencies], Field(max_length=MAX_CORES)] = {}
+    boost: bool = True
     temps_c: Annotated[dict[Name, Celsius], Field(max_length=512)] = {}
     cooling: Annotated[dict[Name, Count], Field(max_length=512)] = {}
     battery: Battery = Battery()

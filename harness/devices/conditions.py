@@ -47,7 +47,7 @@ IDLE_PERCENT = 5  # of a GPU's time, that a display takes
 HOTTER_C = 3.0  # over the campaign's start: sessions of one campaign begin about equally warm
 LOCKED_SHARE = 0.95  # of a locked core's clock: what is read back wavers a little, throttling takes more
 SAMPLE_REACH_NS = 1_500_000_000  # samples are taken each second; one may be late
-LOCKED = "locked_khz"  # in a configuration's environment
+LOCKED, LIMITED = "locked_khz", "max_khz"  # in a configuration's environment
 # What a board keeps in mind of how it was held back: it is compared with the reading before.
 MEMORIES = ("throttled", "over_current")
 
@@ -89,8 +89,9 @@ def environment_line(
     uses_gpu: bool = False,
     cores: Sequence[int] = (),
 ) -> str:
-    """Return the settings that change how fast models run, as a configuration holds them: variables, a Jetson's power mode, and
-    the clock that all `cores` are locked to, if it is one.
+    """Return the settings that change how fast models run, as a configuration holds them: variables, a Jetson's power mode, the
+    clock that all `cores` are locked to, or that holds their performance governor below what they can, if it is one, boosted
+    clocks where they are off, and limits that someone set the used GPU.
 
     Which GPUs are visible matters where they are unlike and one is used: batch systems choose anew for every job.
     """
@@ -98,9 +99,12 @@ def environment_line(
     if not uses_gpu or len(gpu_models(conditions)) < 2:
         settings.pop("CUDA_VISIBLE_DEVICES", None)
     settings |= {"nvpmodel": mode} if (mode := conditions.get("power_mode")) else {}
-    locked_khz = _locked_khz(conditions, cores)
-    if len(locked_khz) == len(cores) and len(clocks := {*locked_khz.values()}) == 1:
-        settings[LOCKED] = f"{clocks.pop():.0f}"
+    settings |= {"boost": "off"} if conditions.get("boost") is False else {}
+    name = {"A": LOCKED, "B": LIMITED}.get(clock_tier(conditions, cores), "")
+    if name and len(clocks := set(_set_khz(conditions, cores))) == 1 and (khz := clocks.pop()):
+        settings[name] = f"{khz:.0f}"
+    for gpu in _used(conditions) if uses_gpu else ():
+        settings |= {f"gpu_{name}": f"{value:g}" for name, value in _table(gpu.get("limits")).items()}
     return " ".join(f"{name}#{value}" for name, value in sorted(settings.items()))
 
 
@@ -335,6 +339,16 @@ def _slow_cores(now_khz: Mapping[int, float | None], locked_khz: Mapping[int, fl
         for core, locked in locked_khz.items()
         if (khz := now_khz[core]) is not None and khz < LOCKED_SHARE * locked
     ]
+
+
+def _set_khz(conditions: Mapping[str, Any], cores: Sequence[int]) -> list[float | None]:
+    """Return the clock of each core that is locked, or its highest where that is below what the core can; None of others."""
+    found = []
+    for limits in (_table(_table(conditions.get("freq_khz")).get(str(core))) for core in cores):
+        low, high, most = (number(limits.get(name)) for name in ("min", "max", "hardware_max"))
+        is_set = high is not None and (high == low or (most is not None and high < most))
+        found.append(high if is_set else None)
+    return found
 
 
 def _locked_khz(conditions: Mapping[str, Any], cores: Sequence[int]) -> dict[int, float]:

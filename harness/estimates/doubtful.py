@@ -23,6 +23,8 @@ class Doubtful:
     """Networks and segments of grade D: their numbers, and the names of the first `NAMED`.
 
     `why`: how many of them each kind of finding speaks against. `taken`: they were taken in all the same, for the user asked.
+    `failed`: the networks that the device does not run, by name, with the kind of the failure or of the finding: nothing is
+    predicted of them either.
     """
 
     networks: int = 0
@@ -30,9 +32,10 @@ class Doubtful:
     names: tuple[str, ...] = ()
     why: Mapping[str, int] = field(default_factory=dict)
     taken: bool = False
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.networks or self.segments)
+        return bool(self.networks or self.segments or self.failed)
 
     def __add__(self, other: Doubtful) -> Doubtful:
         """Return both together."""
@@ -42,20 +45,36 @@ class Doubtful:
             names=(self.names + other.names)[:NAMED],
             why=dict(Counter(self.why) + Counter(other.why)),
             taken=self.taken or other.taken,
+            failed={**self.failed, **other.failed},
         )
 
     def __str__(self) -> str:
-        """Return how many, whether they are in, which and why: `3 networks of grade D left out: a, b, c (waited 3)`."""
+        """Return both texts."""
+        return "; ".join(filter(None, (self.graded_text, self.failed_text)))
+
+    @property
+    def graded_text(self) -> str:
+        """How many have grade D, whether they are in, which and why: `3 networks of grade D left out: a, b, c (waited 3)`."""
         parts = [
             counted(count, one)
             for count, one in ((self.networks, "network"), (self.segments, "segment"))
             if count
         ]
-        more = self.networks + self.segments - len(self.names)
-        named = ", ".join(self.names) + (f" and {more:,} more" if more else "")
-        why = ", ".join(f"{kind} {count:,}" for kind, count in self.why.items())
+        if not parts:
+            return ""
         way = "taken in" if self.taken else "left out"
-        return f"{' and '.join(parts)} of grade D {way}: {named} ({why})"
+        named = _named(self.names, self.networks + self.segments, self.why)
+        return f"{' and '.join(parts)} of grade D {way}: {named}"
+
+    @property
+    def failed_text(self) -> str:
+        """How many failed, which and why; empty where none did."""
+        if not self.failed:
+            return ""
+        count, why = len(self.failed), Counter(self.failed.values())
+        named = _named(tuple(self.failed)[:NAMED], count, why)
+        found = counted(count, "network failed and has", "networks failed and have")
+        return f"{found} no latency, predicted or measured: {named}"
 
     def to_json(self) -> dict[str, object]:
         """Return it as plain values."""
@@ -65,7 +84,15 @@ class Doubtful:
             "names": list(self.names),
             "why": dict(self.why),
             "taken": self.taken,
+            "failed": dict(self.failed),
         }
+
+
+def _named(names: Sequence[str], count: int, why: Mapping[str, int]) -> str:
+    """Return the first names of so many, and how many each kind speaks against: `a, b, c and 2 more (waited 5)`."""
+    more = count - len(names)
+    kinds = ", ".join(f"{kind} {number:,}" for kind, number in why.items())
+    return f"{', '.join(names)}{f' and {more:,} more' if more else ''} ({kinds})"
 
 
 def doubtful_from_json(found: Mapping[str, object]) -> Doubtful:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import random
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Protocol, TypeVar
 
 from device_agents.pacing import Pace
+from harness.devices.conditions import number
 from harness.devices.runtimes import RuntimeUse
 from harness.estimates.energy import trouble_with_energy
-from harness.measurement.plan import FRESH_RUNS, QUICK, Options, SessionPlan
+from harness.measurement.plan import FINAL, FRESH_RUNS, QUICK, Options, SessionPlan
 from harness.measurement.session_runner import PlannedSession, now_utc
 from harness.measurement.workload import DurationProbe, RuntimePlan
+from harness.records import SessionRecord
 from harness.store import Store
 from harness.store.tables import MACHINE
 
@@ -107,13 +109,21 @@ class LackingSessions:
         """Return the missing units of a runtime plan, by session number."""
         counts: dict[tuple[str, str], int] = {}
         for purpose in self._stored_purposes(use):
-            stored = self.store.session_counts(use.configuration, purpose)
+            stored = self._counted(use, purpose)
             counts |= {(purpose, key): count for key, count in stored.items()}
         rows: list[list[PlannedSession]] = [[] for _ in range(self.options.sessions_each)]
         for model in use.models:
             for number in range(counts.get((model.purpose, model.graph_hash), 0), len(rows)):
                 rows[number].append(PlannedSession(use, model, model.purpose))
         return rows
+
+    def _counted(self, use: RuntimePlan, purpose: str) -> Mapping[str, int]:
+        """Return the numbers of stored sessions by network: at level final of those alone that are as precise."""
+        if self.options.level.name != FINAL.name:
+            return self.store.session_counts(use.configuration, purpose)
+        keys = [model.graph_hash for model in use.models]
+        sessions = self.store.sessions(use.configuration, keys, purpose=purpose)
+        return Counter(one.graph_hash for one in sessions if is_final(one))
 
     def further(self, use: RuntimePlan, of: str) -> list[PlannedSession]:
         """Return the fresh workers or the runs of blocks that networks lack; runs under load are never there already."""
@@ -138,6 +148,12 @@ class LackingSessions:
     def _stored_purposes(self, use: RuntimePlan) -> set[str]:
         """Return the purposes of a runtime plan's models of which stored sessions count; none where all is measured again."""
         return set() if self.options.fresh else {model.purpose for model in use.models}
+
+
+def is_final(session: SessionRecord) -> bool:
+    """Return whether a session was planned to be as precise as those of level final; means of another program have no such plan."""
+    aim = number(session.plan.get("half_width"))
+    return aim is None or aim <= FINAL.plan.half_width
 
 
 def plan_round(

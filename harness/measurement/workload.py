@@ -8,7 +8,14 @@ from typing import Any, Protocol, runtime_checkable
 
 from device_agents.pacing import Durations, Pace
 from harness.devices.assembly import Assembly
-from harness.devices.conditions import LOCKED, clock_tier, environment_line, hardware_name
+from harness.devices.conditions import (
+    LIMITED,
+    LOCKED,
+    clock_tier,
+    environment_line,
+    hardware_name,
+    throttle_signs,
+)
 from harness.devices.config import DEFAULT_PRECISION, Device, Format, Precision
 from harness.devices.provider_options import options_line
 from harness.devices.runtimes import RuntimeUse, version_name
@@ -247,10 +254,11 @@ def changes(
     unread = conditions.get("probe_errors", {})
     if "cpu_model" in conditions and "gpus" not in unread:
         pairs.append(("hardware", hardware_name(hello, conditions, has_gpu), configuration.hardware))
-        if "power_mode" not in unread:
-            # Of cores that are locked to unlike clocks a session may have any.
-            locked = cores if LOCKED in configuration.environment else ()
-            now = environment_line(hello, conditions, has_gpu, locked)
+        # A device that holds itself back has other limits, and its session is measured again.
+        if not unread.keys() & {"power_mode", "boost", "gpu_limits"} and not throttle_signs(conditions):
+            # Of cores that are set to unlike clocks a session may have any.
+            is_set = any(name in configuration.environment for name in (LOCKED, LIMITED))
+            now = environment_line(hello, conditions, has_gpu, cores if is_set else ())
             pairs.append(("environment", now, configuration.environment))
     if not set(cores) <= set(configuration.cores):
         pairs.append(("cores", cores, list(configuration.cores)))

@@ -436,9 +436,13 @@ def _check_free(
 
 
 def _check_sizes(path: Path, inputs: Sequence[ModelInput], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse inputs that are too large for memory. Raises: ConfigError."""
+    """Refuse inputs without a value, and those that are too large for memory. Raises: ConfigError."""
     for one in inputs:
         count = prod(shapes.get(one.name) or [size for size in one.shape if isinstance(size, int)])
+        if not count:
+            raise ConfigError(
+                f"{path}: input {one} has a size of 0, and so no values to run on; export the model with the sizes that it is run with"
+            )
         if count > MOST_VALUES:
             raise ConfigError(
                 f"{path}: input {one} has {count:,} values, and harness gives {MOST_VALUES:,} at most; "

@@ -152,7 +152,7 @@ def _print_pair(pair: NetworkComparison, wide: bool) -> None:
         echo(f"tie: {result.reason}; A / B is {ratio_text(result.ratio)}{ends}")
         is_doubted = result.interval is not None and not result.interval[0] <= 1 <= result.interval[1]
         option = "--fresh" if is_doubted else "--level final"
-        # A level takes stored sessions of a shorter one for its own; a comparison of files adds to them.
+        # What is stored of level final counts; a comparison of files adds to it.
         fresh = "" if is_doubted else "--fresh "
         line = (
             f"{measure_command(a.configuration)} {fresh}{option} --models {a.architecture},{b.architecture}"

@@ -75,7 +75,7 @@ def print_bench_files(found: BenchFiles) -> None:
     for path in found.paths:
         echo(f"{path}: {counted(len(table.rows), 'network')}", err=True)
     echo(f"{found.sidecar}: intervals, grades, sources, conditions and versions", err=True)
-    off = HALF_MICROSECOND_MS / min(row.latency_ms for row in table.rows)
+    off = HALF_MICROSECOND_MS / min(table.latencies_ms)
     if off > ROUNDED_SHARE and any(suffix_of(path) == ".blox" for path in found.paths):
         echo(
             f"note: .blox holds whole microseconds, here up to {off:.1%} of a latency; the sidecar beside it has all digits",
@@ -243,10 +243,7 @@ def _rows_table(table: SpaceTable, title: str, indices: list[int]) -> PrintedTab
     rows = [
         [
             row.architecture,
-            ms_text(row.latency_ms),
-            interval_text(row.low_ms, row.high_ms),
-            f"{row.coverage:.0%}",
-            row.source if row.supported else FAR,
+            *_latency_cells(row),
             row.grade,
             *(_cost_cell(row, fresh) for fresh in shown),
         ]
@@ -256,6 +253,14 @@ def _rows_table(table: SpaceTable, title: str, indices: list[int]) -> PrintedTab
     columns += [_COST_COLUMNS[fresh] for fresh in shown]
     spare = ("first run ms", "load ms", "holds", "interval", "grade", "energy mJ", "memory MB")
     return PrintedTable(title=title, columns=columns, rows=rows, spare=spare)
+
+
+def _latency_cells(row: SpaceRow) -> list[str]:
+    """Return a network's latency, its interval and what that holds, and the source; of a failed one the source alone."""
+    if row.latency_ms is None:
+        return ["", "", "", row.source]
+    source = row.source if row.supported else FAR
+    return [ms_text(row.latency_ms), interval_text(row.low_ms, row.high_ms), f"{row.coverage:.0%}", source]
 
 
 _COST_COLUMNS = {"memory": "memory MB", "load": "load ms", "first-run": "first run ms", "energy": "energy mJ"}

@@ -16,6 +16,7 @@ from harness.devices.config import DEFAULT_PRECISION
 from harness.estimates.doubtful import DOUBTFUL, NAMED, Doubtful
 from harness.prediction.provenance import Provenance
 from harness.prediction.rows import NOT_GRADED, SpaceRow
+from harness.prediction.space_latencies import indices_of
 from harness.prediction.space_prediction import (
     MeasuredNetworks,
     SpaceTable,
@@ -29,13 +30,13 @@ from harness.store import Store
 from harness.store.configurations import ConfigurationChoice, one_configuration, prior_configuration
 from harness.version import __version__
 from search.table import Cost
-from space import Architecture, SpaceConfig, check_enumerable
+from space import Architecture, ArchitectureError, SpaceConfig, check_enumerable
 from space.accuracies.load import published_in_folder
 from space.atomic_files import write_file
 from space.dataset import Dataset, bench_dataset, read_dataset, write_dataset
 from space.dataset.files import IS_PICKLE, read_header
 from space.errors import ConfigError
-from space.hash_table import is_first
+from space.hash_table import first_equals, is_first
 from space.text_files import suffix_of
 from space.user_paths import expand_user
 
@@ -46,13 +47,15 @@ FILE_COVERAGE = 0.90
 MAX_SIDECAR_BYTES = 256 << 20
 ROUNDED_S = 0.501e-6  # .blox holds whole microseconds
 MAX_QUOTED = 40  # characters of a value in an error
+KIND = re.compile("[a-z-]{1,40}")  # of a failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchTable:
     """Latencies of one configuration to be written: `rows` in canonical order, without `prediction` measured ones alone.
 
-    `last_session`: the last of the fastest measured network, for its conditions and agent. `doubtful`: what has grade D.
+    Networks that failed are no rows. `last_session`: the last of the fastest measured network, for its conditions and agent.
+    `doubtful`: what has grade D, or failed.
     """
 
     measured: MeasuredNetworks
@@ -60,6 +63,11 @@ class BenchTable:
     rows: tuple[SpaceRow, ...]
     doubtful: Doubtful
     last_session: SessionRecord
+
+    @property
+    def latencies_ms(self) -> list[float]:
+        """The rows' latencies."""
+        return [row.latency_ms for row in self.rows if row.latency_ms is not None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +98,7 @@ def bench_table(
     return BenchTable(
         measured=measured,
         prediction=table,
-        rows=tuple(rows),
+        rows=tuple(row for row in rows if row.latency_ms is not None),
         doubtful=measured.doubtful if table is None else table.doubtful,
         last_session=store.sessions(configuration, [measured.rows[0].graph_hash])[-1],
     )
@@ -142,7 +150,7 @@ def write_bench_files(
         measured_only=measured_only,
         doubtful=doubtful,
     )
-    latencies_s = [row.latency_ms / 1e3 for row in table.rows]
+    latencies_s = [latency_ms / 1e3 for latency_ms in table.latencies_ms]
     data = bench_dataset(name, [row.index for row in table.rows], latencies_s, table.measured.config)
     paths = [folder / f"blox-bench-{name}.{one}" for one in formats]
     for path in paths:
@@ -205,7 +213,7 @@ def file_latency(
 ) -> tuple[Cost, Provenance]:
     """Return the latencies of a blox-bench-DEVICE file, with intervals and grades where it has a sidecar.
 
-    Of networks whose sidecar says grade D there is no latency, unless `doubtful`.
+    Of networks whose sidecar says grade D there is no latency, unless `doubtful`; of those that failed there is none.
 
     Raises: ConfigError when file or sidecar cannot be used, or the sidecar tells of another `precision` or `batch` than the one
     named.
@@ -213,13 +221,13 @@ def file_latency(
     data = read_dataset(path, config=config, allow_pickle=allow_pickle)
     columns = {key: np.full(len(config), np.nan) for key in ("values", "low", "high")}
     columns["values"][data.indices] = data.array("latency") * 1e3
-    sidecar = _read_sidecar(_sidecar_of(path), data)
+    sidecar = _read_sidecar(_sidecar_of(path), data, config)
     if sidecar is None:
         cost = Cost(name=name, unit="ms", title=f"latency on {name} ({path.name})", values=columns["values"])
         return cost, Provenance(
             origin=str(path), configuration=None, measured=len(data), predicted=0, grades={}
         )
-    rows, of_models, of_images = sidecar
+    rows, of_models, of_images, failed = sidecar
     _check_asked(path, of_models, precision, of_images, batch)
     is_measured = np.zeros(len(config), dtype=np.bool_)
     grades = np.zeros(len(config), dtype="<U1")
@@ -234,6 +242,7 @@ def file_latency(
         is_measured[apart], grades[apart] = False, ""
         for values in columns.values():
             values[apart] = np.nan
+    supported[first_equals(config)[indices_of(failed, config)]] = False
     given = grades[is_measured].tolist()
     cost = Cost(
         name=name,
@@ -261,6 +270,7 @@ def file_latency(
             names=tuple(str(Architecture.from_index(int(index), config)) for index in apart[:NAMED]),
             why={"as the file says": len(apart)} if len(apart) else {},
             taken=doubtful and bool(len(apart)),
+            failed=failed,
         ),
     )
     return cost, provenance
@@ -295,7 +305,7 @@ def _sidecar(name: str, table: BenchTable) -> dict[str, object]:
         },
         "columns": {
             "graph_hash": [row.graph_hash for row in rows],
-            "latency_s": [row.latency_ms / 1e3 for row in rows],
+            "latency_s": [latency_ms / 1e3 for latency_ms in table.latencies_ms],
             "low_s": [None if row.low_ms is None else row.low_ms / 1e3 for row in rows],
             "high_s": [None if row.high_ms is None else row.high_ms / 1e3 for row in rows],
             "source": [row.source for row in rows],
@@ -313,9 +323,12 @@ def _sidecar_of(path: Path) -> Path:
     return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).with_suffix(".json")
 
 
-def _read_sidecar(path: Path, data: Dataset) -> tuple[dict[str, list[Any]], str, int] | None:
-    """Return the columns of a file's sidecar, the models' precision, empty if it is not told, and batch; None without a sidecar.
+def _read_sidecar(
+    path: Path, data: Dataset, config: SpaceConfig
+) -> tuple[dict[str, list[Any]], str, int, dict[str, str]] | None:
+    """Return the columns of a file's sidecar, the models' precision, empty if it is not told, batch, and which networks failed.
 
+    None without a sidecar.
     Raises: ConfigError when it is not of this file, whose latencies it has too, to more digits than .blox holds.
     """
     remedy = "write both again with 'harness dataset write', or remove the .json"
@@ -330,10 +343,13 @@ def _read_sidecar(path: Path, data: Dataset) -> tuple[dict[str, list[Any]], str,
             key: columns[key] for key in ("graph_hash", "latency_s", "low_s", "high_s", "source", "grade")
         }
         found["supported"] = columns.get("supported", [True] * len(data))  # not told in files of before
+        failed = document.get("doubtful", {}).get("failed", {})
+        indices_of(failed, config)
         of_models = document.get("configuration", {}).get("precision", "")
         of_images = document.get("configuration", {}).get("batch", 1)
         whole = all(isinstance(values, list) and len(values) == len(data) for values in found.values())
         are_named = isinstance(of_models, str) and type(of_images) is int
+        are_named &= all(KIND.fullmatch(kind) for kind in failed.values())
         if not (whole and are_named and found["graph_hash"] == data.hashes.tolist()):
             raise ConfigError(f"{path}: is not the sidecar of its file; {remedy}")
         for row, (held_s, told) in enumerate(
@@ -343,9 +359,9 @@ def _read_sidecar(path: Path, data: Dataset) -> tuple[dict[str, list[Any]], str,
                 raise ConfigError(f"{path}: is not the sidecar of its file: row {row}: {trouble}; {remedy}")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; {remedy}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ArchitectureError) as error:
         raise ConfigError(f"{path}: is no sidecar of latencies: {error}; {remedy}") from error
-    return found, of_models, of_images
+    return found, of_models, of_images, failed
 
 
 def _trouble(

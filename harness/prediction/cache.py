@@ -161,9 +161,11 @@ def latency_key(
 ) -> str:
     """Return the key of a configuration's latencies as they are stored now, 64 hexadecimal characters."""
     reference = store.reference_latency(configuration)
+    failures = [one for one in store.failures(configuration.device) if one.configuration == configuration]
     facts: dict[str, object] = {
         "configuration": asdict(configuration),
         "sessions": store.sessions_digest(configuration, PURPOSES),
+        "failures": [(one.graph_hash, one.architecture, one.kind) for one in failures],
         "reference": None if reference is None else asdict(reference),
         "coverage": coverage,
         "measured only": measured_only,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 import numpy as np
@@ -13,14 +13,15 @@ from harness.estimates.doubtful import Doubtful
 from harness.estimates.energy import Energy, newest_energy, sensor_of
 from harness.estimates.estimate import COVERAGE
 from harness.prediction.cache import key_of, known_latencies
-from harness.prediction.space_latencies import Intervals, SpaceLatencies, fit_facts, space_latencies
+from harness.prediction.failed_networks import failed_networks
+from harness.prediction.space_latencies import Intervals, SpaceLatencies, fit_facts, indices_of, space_latencies
 from harness.records import BlockRun, Configuration, FreshRun, of_last_model
 from harness.store import Store
 from search.latency.candidates import FEWEST
 from search.latency.model_selection import SelectedPredictor, select_predictor
 from search.table.constraints import FRESH
 from search.table.table import NOT_MEASURED
-from space import Architecture, SpaceConfig
+from space import SpaceConfig
 from space.indexing import FloatArray, IndexArray
 from space.statistics import student
 from space.text import counted
@@ -47,7 +48,8 @@ class MeasuredCosts:
 
     `sds`: relative standard deviations of the values to fit by, None where nothing tells them. `fitted`, bool (n,): those that a
     predictor may be fitted to; none where the sensor tells too little. `what`: what was measured, for a title. `sensor`: of
-    energies, what measured them all. `notes`: what is left out, and why.
+    energies, what measured them all. `notes`: what is left out, and why. `failed`: networks that the device does not run, by name,
+    with the kind of failure; they have no cost.
     """
 
     indices: IndexArray
@@ -60,12 +62,14 @@ class MeasuredCosts:
     what: str
     sensor: str = ""
     notes: tuple[str, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     def facts(self) -> dict[str, object]:
         """Return all that predictions depend on, as plain values."""
         columns = (self.indices, self.values, self.low, self.high, self.fitted)
         sds = None if self.sds is None else self.sds.tolist()
-        return {"columns": [one.tolist() for one in columns], "sds": sds, "measured_utc": self.measured_utc}
+        told = {"sds": sds, "measured_utc": self.measured_utc, "failed": dict(self.failed)}
+        return {"columns": [one.tolist() for one in columns], **told}
 
 
 def unpredicted(fresh: str) -> str:
@@ -91,18 +95,26 @@ def measured_costs(
     Intervals hold with this coverage. `doubtful`: with energies that are in part another program's.
     """
     if fresh == "energy":
-        return _energies(stored_energies(store, configuration, doubtful=doubtful), config, coverage)
-    return _of_processes(store.fresh_runs(configuration), fresh, config, coverage)
+        found = _energies(stored_energies(store, configuration, doubtful=doubtful), config, coverage)
+    else:
+        found = _of_processes(store.fresh_runs(configuration), fresh, config, coverage)
+    return found and replace(found, failed=failed_networks(store, configuration, config))
 
 
 def all_measured_costs(
-    store: Store, configuration: Configuration, config: SpaceConfig, *, coverage: float, doubtful: bool
+    store: Store,
+    configuration: Configuration,
+    config: SpaceConfig,
+    *,
+    coverage: float,
+    doubtful: bool,
+    failed: Mapping[str, str],
 ) -> dict[str, MeasuredCosts]:
-    """Return `measured_costs` of each of `FRESH` of which any is measured."""
+    """Return `measured_costs` of each of `FRESH` of which any is measured; `failed` are known."""
     runs = store.fresh_runs(configuration)
     found = {fresh: _of_processes(runs, fresh, config, coverage) for fresh in FRESH if fresh != "energy"}
     found["energy"] = _energies(stored_energies(store, configuration, doubtful=doubtful), config, coverage)
-    return {fresh: one for fresh, one in found.items() if one is not None}
+    return {fresh: replace(one, failed=failed) for fresh, one in found.items() if one is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +215,7 @@ def _of_processes(
         sds = MEDIAN_SD * max(LEAST_SD, (squares / freedom) ** 0.5) / np.sqrt(counts)
         reach = student(freedom, coverage) * sds
     return MeasuredCosts(
-        indices=np.array([Architecture.parse(names[one], config).index for one in by_hash], dtype=np.int64),
+        indices=indices_of([names[one] for one in by_hash], config),
         values=values,
         low=values * np.exp(-reach),
         high=values * np.exp(reach),
@@ -241,9 +253,7 @@ def _energies(stored: StoredEnergies, config: SpaceConfig, coverage: float) -> M
             "tells whether they were; --energy --fresh measures anew, --doubtful takes them in"
         )
     return MeasuredCosts(
-        indices=np.array(
-            [Architecture.parse(name, config).index for name in stored.by_network], dtype=np.int64
-        ),
+        indices=indices_of(stored.by_network, config),
         values=values,
         low=values - at_coverage,
         high=values + at_coverage,
@@ -272,12 +282,15 @@ def _everywhere(
         "grades": {},
         "conditions": {},
         "measured_utc": measured.measured_utc,
-        "doubtful": Doubtful().to_json(),
+        "doubtful": Doubtful(failed=measured.failed).to_json(),
         "repeatability": None,
     }
     given = Intervals(values=measured.values, low=measured.low, high=measured.high)
     return space_latencies(
-        config, measured.indices, given, predicted, supported, grades=[NOT_MEASURED] * count, about=about
+        *(config, measured.indices, given, predicted, supported),
+        failed=indices_of(measured.failed, config),
+        grades=[NOT_MEASURED] * count,
+        about=about,
     )
 
 

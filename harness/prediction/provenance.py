@@ -18,8 +18,8 @@ class Provenance:
     """Provenance of a device's latencies: source, number measured per grade, number predicted.
 
     `predictor` is the chosen one and `error` its cross-validated mean error, a share; None where nothing is predicted.
-    `conditions` are those before the last session of the fastest measured network. `doubtful` has grade D and is not counted
-    among the measured, unless it was taken in. `repeatability`: the mean difference, a share, between two sessions of the
+    `conditions` are those before the last session of the fastest measured network. `doubtful` has grade D or failed, and is not
+    counted among the measured, unless it was taken in. `repeatability`: the mean difference, a share, between two sessions of the
     networks that have two, and how many these are; None of fewer than ten. `precision`: the models', empty where a file does not
     tell it. A file has no configuration, and without a sidecar no `grades`: all of its networks are then in `measured`.
     """
@@ -39,12 +39,14 @@ class Provenance:
 
     @property
     def doubt_note(self) -> str:
-        """A note on the latencies of grade D, with the remedy where they were left out; empty without any."""
+        """A note on the latencies of grade D and the networks that failed, with remedies for what is left out; empty without any."""
         if not self.doubtful:
             return ""
         if self.configuration is not None:
             return doubt_text(self.doubtful, self.configuration)
-        return f"{self.doubtful}" + ("" if self.doubtful.taken else "; take them in with --doubtful")
+        graded = self.doubtful.graded_text
+        remedy = "" if self.doubtful.taken or not graded else "; take them in with --doubtful"
+        return "; ".join(filter(None, (graded + remedy, self.doubtful.failed_text)))
 
     @property
     def is_untold(self) -> bool:

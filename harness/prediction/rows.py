@@ -10,8 +10,9 @@ NOT_GRADED = "-"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpaceRow:
-    """One network's latency: `source` is measured or predicted, the interval holds the latency with `coverage`.
+    """One network's latency: `source` is measured, predicted or failed, the interval holds the latency with `coverage`.
 
+    One that failed, as the device does not run it, has no latency, and nothing is predicted of it.
     A predicted one's interval is meant for a measurement. No interval: measured in too few slices. `supported`: measured
     itself, or predicted from networks like it.
 
@@ -23,7 +24,7 @@ class SpaceRow:
     architecture: str
     graph_hash: str
     index: int
-    latency_ms: float
+    latency_ms: float | None
     low_ms: float | None
     high_ms: float | None
     coverage: float

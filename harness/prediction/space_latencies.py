@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from search.latency.additive import Additive
 from search.latency.model_selection import SelectedPredictor
 from search.table.table import NOT_MEASURED, Cost
-from space import SpaceConfig, is_enumerable
-from space.hash_table import is_first
+from space import Architecture, SpaceConfig, is_enumerable
+from space.hash_table import first_equals, is_first
 from space.indexing import BoolArray, FloatArray, IndexArray
 
 
@@ -54,13 +54,14 @@ def space_latencies(
     predicted: Intervals | None,
     supported: BoolArray | None,
     *,
+    failed: IndexArray,
     grades: Sequence[str],
     about: Mapping[str, Any],
 ) -> SpaceLatencies:
     """Return the latency of every network: `measured` those of `indices` (m,), with their `grades`, else as predicted.
 
     predicted: of every network, None where nothing is, NaN then. supported: which networks are like measured ones, (n,); None
-    for all.
+    for all. failed: those that the device does not run (k,), which have no latency and are like none, by whatever name.
     """
     count = len(config)
     found: dict[str, Any] = {
@@ -74,7 +75,19 @@ def space_latencies(
     graded = np.full(count, NOT_MEASURED, dtype="<U1")
     graded[indices] = grades
     like = np.ones(count, dtype=np.bool_) if supported is None else supported | is_measured
+    if len(failed):
+        first = first_equals(config)
+        gone = np.isin(first, first[failed])
+        is_measured[gone] = like[gone] = False
+        graded[gone] = NOT_MEASURED
+        for column in found.values():
+            column[gone] = np.nan
     return SpaceLatencies(measured=is_measured, supported=like, grades=graded, about=about, **found)
+
+
+def indices_of(names: Iterable[str], config: SpaceConfig) -> IndexArray:
+    """Return the canonical indices of networks by their texts, (n,)."""
+    return np.array([Architecture.parse(name, config).index for name in names], dtype=np.int64)
 
 
 def fit_facts(

@@ -16,9 +16,10 @@ from harness.estimates.doubtful import Doubtful, set_apart
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.latency import Latency
 from harness.models.names import Network, listed_networks, some
+from harness.prediction.failed_networks import failed_networks, not_run
 from harness.prediction.fresh_costs import PREDICTED, all_measured_costs, space_costs
 from harness.prediction.rows import COLUMNS, MEASURED_COVERAGE, NOT_GRADED, SpaceRow
-from harness.prediction.space_latencies import SpaceLatencies, of_equals
+from harness.prediction.space_latencies import SpaceLatencies, indices_of, of_equals
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import (
@@ -47,8 +48,8 @@ from space import (
     is_enumerable,
 )
 from space.errors import ConfigError
-from space.hash_table import are_among, first_equals, hashes_at, network_key
-from space.indexing import BoolArray, FloatArray, IndexArray, index_of, network_texts
+from space.hash_table import are_among, first_equals, hash_at, hashes_at, network_key
+from space.indexing import BoolArray, FloatArray, IndexArray, blocks_of, index_of, network_texts
 from space.lookup import Named, canonical_index
 from space.registry import space_name
 from space.segments import all_segments
@@ -84,6 +85,11 @@ class MeasuredNetworks:
     rows: tuple[Latency, ...]
     doubtful: Doubtful = field(default_factory=Doubtful)
     reference_sd: float = 0.0
+
+    @property
+    def failed(self) -> IndexArray:
+        """The canonical indices of the networks that the device does not run, (n,)."""
+        return indices_of(self.doubtful.failed, self.config)
 
     def reference_reach(self, coverage: float) -> float:
         """Return the relative uncertainty of the reference latency at this probability, common to all latencies in ms."""
@@ -141,6 +147,25 @@ class MeasuredNetworks:
         ]
         return sorted(rows, key=lambda row: row.index)
 
+    def failed_rows(self) -> list[SpaceRow]:
+        """Return the networks that the device does not run, which have no latency."""
+        return [
+            SpaceRow(
+                architecture=name,
+                graph_hash=hash_at(self.config, index),
+                index=index,
+                latency_ms=None,
+                low_ms=None,
+                high_ms=None,
+                coverage=MEASURED_COVERAGE,
+                source="failed",
+                grade=NOT_GRADED,
+                sessions=0,
+                supported=False,
+            )
+            for index, name in zip(self.failed.tolist(), self.doubtful.failed, strict=True)
+        ]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOutErrors:
@@ -196,7 +221,7 @@ class SpaceTable(Tabular):
         wanted = range(len(self.prediction.ratios)) if indices is None else indices
         for index in {min(wanted, default=0), max(wanted, default=0)}:
             Architecture.from_index(index, config)
-        known = {network_key(config, row.index): row for row in measured.space_rows()}
+        known = {network_key(config, row.index): row for row in (*measured.space_rows(), *measured.failed_rows())}
         found = [known.get(network_key(config, index)) for index in wanted]
         others = np.array(
             [index for index, row in zip(wanted, found, strict=True) if row is None], dtype=np.int64
@@ -231,18 +256,21 @@ class SpaceTable(Tabular):
         return rows
 
     def ends(self, count: int) -> tuple[list[int], list[int]]:
-        """Return the indices of the `count` networks of the lowest and of the highest predicted ratios, each in rising order.
+        """Return the indices of the `count` networks of the lowest and of the highest predicted ratios, each in rising order, without failed ones.
 
         In a space too large to list, those with blocks that no measured network has are left out.
         """
+        config, failed = self.measured.config, self.measured.failed
         if self.everywhere is not None:
-            order = self.everywhere.ratios.argsort(kind="stable").tolist()
+            order = self.everywhere.ratios.argsort(kind="stable")
+            order = order[~are_among(config, order, failed)].tolist() if len(failed) else order.tolist()
             return order[:count], order[-count:]
-        config, added = self.measured.config, as_additive(self.predictor).blocks
+        added = as_additive(self.predictor).blocks
         unseen = self.predictor.unseen_blocks().astype(np.float64)
         limits = [*choice_limits(config), Limit(name="blocks in measured networks", costs=unseen, upper=0.0)]
+        failed_blocks = [blocks_of(config, index) for index in failed.tolist()]
         lowest, highest = (
-            [index_of(config, one.blocks) for one in solve(scores, limits, count)]
+            [index_of(config, one.blocks) for one in solve(scores, limits, count, excluded=failed_blocks)]
             for scores in (-added, added)
         )
         return lowest, highest[::-1]
@@ -315,6 +343,8 @@ def measured_networks(
     reference = store.reference_latency(configuration)
     rows = latencies(store, configuration, coverage=coverage)
     trusted, apart = set_apart(rows, take=doubtful)
+    failed = failed_networks(store, configuration, config)
+    apart = replace(apart, failed=failed if doubtful else failed | not_run(rows))
     if rows and not trusted:
         raise ConfigError(
             f"device {configuration.device!r}, {configuration.runtime}: nothing measured is good enough: "
@@ -329,14 +359,11 @@ def measured_networks(
             else f"no network is measured; begin with: {measure_command(configuration)} --models {enough_models(config)}"
         )
         raise ConfigError(f"device {configuration.device!r}, {configuration.runtime}: {why}")
-    indices = np.array(
-        [Architecture.parse(row.architecture, config).index for row in trusted], dtype=np.int64
-    )
     return MeasuredNetworks(
         configuration=configuration,
         config=config,
         reference_ms=reference.latency_ns / 1e6,
-        indices=indices,
+        indices=indices_of([row.architecture for row in trusted], config),
         ratios=np.array([row.estimate.ratio for row in trusted]),
         sds=np.array([relative_sd(row) for row in trusted]),
         rows=tuple(trusted),
@@ -346,10 +373,17 @@ def measured_networks(
 
 
 def doubt_text(apart: Doubtful, configuration: Configuration) -> str:
-    """Return a note on a configuration's measurements of grade D, with the remedy where they were left out."""
-    if apart.taken:
-        return str(apart)
-    return f"{apart}; measure again ({measure_command(configuration)} --fresh --models ...), or take them in with --doubtful"
+    """Return a note on a configuration's measurements of grade D and its failures, with the remedies for what is left out."""
+    command, notes = measure_command(configuration), []
+    if graded := apart.graded_text:
+        remedy = f"; measure again ({command} --fresh --models ...), or take them in with --doubtful"
+        notes.append(graded if apart.taken else graded + remedy)
+    if apart.failed:
+        notes.append(
+            f"{apart.failed_text}; see 'harness results --device {configuration.device} --failures', and measure them again: "
+            f"{command} --fresh --models ..."
+        )
+    return "; ".join(notes)
 
 
 def relative_sd(row: Latency) -> float:
@@ -485,7 +519,10 @@ def predict(
         check_listed(config)
     table = predict_space(store, chosen, prior_configuration(store, prior, chosen), doubtful=doubtful)
     fresh = all_measured_costs(
-        store, table.measured.configuration, config, coverage=PREDICTED_COVERAGE, doubtful=doubtful
+        *(store, table.measured.configuration, config),
+        coverage=PREDICTED_COVERAGE,
+        doubtful=doubtful,
+        failed=table.measured.doubtful.failed,
     )
     if table.everywhere is None:
         return replace(table, chosen=indices, unpredicted=tuple(fresh))

@@ -228,8 +228,10 @@ def notes_on(table: NetworkTable, provenance: Mapping[str, Provenance]) -> list[
     notes += accuracy.notes
     for name, one in provenance.items():
         cost, fresh = table.costs[name], split_subject(name)[1]
+        is_known = ~np.isnan(cost.values)  # of those that failed a note tells
+        is_like = np.ones(len(table), dtype=np.bool_) if cost.supported is None else cost.supported
         of_cost = []
-        if unknown := int((np.isnan(cost.values) & distinct).sum()):
+        if unknown := int((~is_known & is_like & distinct).sum()):
             what = TITLES[fresh] if fresh else "latency"
             of_cost.append(
                 f"{unknown:,} of {count:,} networks have no {what}, measured or predicted; they meet no constraint on it"
@@ -239,7 +241,7 @@ def notes_on(table: NetworkTable, provenance: Mapping[str, Provenance]) -> list[
                     else _too_few(one)
                 )
             )
-        if cost.supported is not None and (far := np.flatnonzero(~cost.supported & distinct).tolist()):
+        if far := np.flatnonzero(is_known & ~is_like & distinct).tolist():
             remedy = "--verify takes them in and measures the best"
             if one.configuration is None:
                 remedy = "measure more of the space, and write the file again"

@@ -72,12 +72,14 @@ def known_table(
         indices=indices,
     )
     provenance = {
-        name: replace(
-            one.provenance, predicted=int(np.count_nonzero(table.costs[name].grades == NOT_MEASURED))
-        )
+        name: replace(one.provenance, predicted=_predicted(table.costs[name]))
         for name, one in devices.items()
     }
     return table, provenance, _notes(table, devices)
+
+
+def _predicted(cost: Cost) -> int:
+    return int(np.count_nonzero((cost.grades == NOT_MEASURED) & ~np.isnan(cost.values)))
 
 
 def _of_networks(accuracies: Accuracies, indices: IndexArray) -> Accuracies:
@@ -99,7 +101,8 @@ def _cost(cost: AdditiveCosts, latency: LatencySums | None, indices: IndexArray)
     column = cost.column(indices)
     if latency is None or column.measured is None:
         return column
-    return replace(column, supported=column.measured | _supported(latency, indices))
+    found = column.measured | _supported(latency, indices)
+    return replace(column, supported=found & ~np.isnan(column.values))
 
 
 def _supported(latency: LatencySums, indices: IndexArray) -> BoolArray:

@@ -164,8 +164,9 @@ def _everywhere(
         given,
         predicted,
         supported,
+        failed=measured.failed,
         grades=[row.grade for row in rows],
-        about={**facts, **fit_facts(predictor, config, len(rows))},
+        about={**facts, **fit_facts(predictor, config, len(rows) + len(measured.failed))},
     )
 
 

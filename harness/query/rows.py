@@ -88,12 +88,17 @@ def network_row(table: NetworkTable, place: int) -> Row:
 
 
 def source_of(cost: Cost, place: int) -> str | None:
-    """Return whether a network's cost is measured, predicted, or predicted far from all that was measured; None if unknown."""
-    if np.isnan(cost.values[place]) or cost.measured is None:
+    """Return whether a network's cost is measured, predicted, or predicted far from all that was measured, or the network failed;
+    None if unknown.
+    """
+    if cost.measured is None:
         return None
     if cost.measured[place]:
         return "measured"
-    return "predicted" if cost.supported is None or cost.supported[place] else "predicted, far"
+    is_like = cost.supported is None or bool(cost.supported[place])
+    if np.isnan(cost.values[place]):
+        return None if is_like else "failed"
+    return "predicted" if is_like else "predicted, far"
 
 
 def _accuracy_key(accuracies: Accuracies) -> str:

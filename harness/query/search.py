@@ -171,7 +171,8 @@ def none_found(table: NetworkTable, found: Answer) -> str:
         return f"no network has an accuracy ({table.accuracy.label}); give other --accuracies"
     limits = ", ".join(map(str, found.constraints))
     what = f"no network meets {limits}{_confidence(table, found)}" if limits else "no network is found"
-    far = int((~table.supported & is_first(table.config)).sum())
+    with_far = replace(table, with_far=True).supported
+    far = int((with_far & ~table.supported & is_first(table.config)).sum())
     left_out = (
         f"; {far:,} networks unlike any measured one are left out: --verify takes them in" if far else ""
     )

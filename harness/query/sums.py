@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import hypot
+from math import hypot, nan
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from harness.store import Store
 from harness.store.configurations import measure_command, title_of
 from search.latency.additive import Additive, fit_additive
 from search.latency.candidates import enough_models
+from search.table import CostEstimate
 from search.table.constraints import PROPERTIES, split_subject
 from search.table.costs import AdditiveCosts, BlockSums
 from space import SpaceConfig, is_enumerable
@@ -34,6 +35,7 @@ from space.segments import all_segments
 from space.text import first_of
 
 SHOWN = 3  # blocks that a message names
+FAILED = CostEstimate(value=nan, low=nan, high=nan)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -158,6 +160,7 @@ def latency_sums(
     parts = segments if len(segments) == len(all_segments(config)) else None
     fitted = fit_additive(measured.indices, measured.ratios, sds=measured.sds, config=config, parts=parts)
     known = dict(zip(measured.indices.tolist(), map(measured_estimate, measured.rows), strict=True))
+    known |= dict.fromkeys(measured.failed.tolist(), FAILED)
     reference_ms, unseen = measured.reference_ms, fitted.predictor.unseen_blocks()
     blocks = _no_cheaper(fitted.blocks, unseen, config) * reference_ms
     cost = AdditiveCosts(
@@ -170,7 +173,7 @@ def latency_sums(
         coverage=coverage,
         known=known,
     )
-    about = facts_of(store, configuration, measured, apart) | fit_facts(fitted, config, len(measured.rows))
+    about = facts_of(store, configuration, measured, apart) | fit_facts(fitted, config, len(known))
     provenance = provenance_of(configuration, about)
     if np.isinf(cost.margin):
         log(

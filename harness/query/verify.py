@@ -52,7 +52,8 @@ def verify_finalists(
     """Measure the `count` best networks at level final on every device of the search, and search again.
 
     A network measured may turn out to be beyond a limit, or the predictor, now knowing more, may bring up others: so this is
-    repeated until the `count` best ones are all measured, five times at most; one that came out with grade D is not tried again.
+    repeated until the `count` best ones are all measured, five times at most; one that failed is left out, and one that came out
+    with grade D is not tried again.
     `search_again` joins what is stored by then; `devices`: see `searched_devices`; `wait_s`: see `run_all`.
     """
     configurations = searched_configurations(answer.provenance)
@@ -84,7 +85,7 @@ def verify_finalists(
         tried |= {network_key(config, index) for index in finalists}
         verified |= measured_everywhere(answer, configurations, finalists)
         _report(before, answer, finalists, verified, log)
-        if any(outcome.exit_status for outcome in outcomes):
+        if any(outcome.error is not None for outcome in outcomes):
             break
     return Verified(answer=replace(answer, verified=verified), outcomes=outcomes)
 
@@ -131,10 +132,9 @@ def _report(
     """Log of each finalist its latencies before, those measured, and whether it is within the limits."""
     for index in finalists:
         if index not in verified:
-            network = Architecture.from_index(index, answer.config)
-            log(
-                f"{network}: not measured well enough: what failed or has grade D is left out, and its latency predicted"
-            )
+            has_failed = any(isnan(cost.at(index).value) for cost in answer.costs.values())
+            why = "failed, and is left out" if has_failed else "grade D is left out, and its latency predicted"
+            log(f"{Architecture.from_index(index, answer.config)}: not measured well enough: {why}")
             continue
         parts = []
         for name, cost in answer.costs.items():

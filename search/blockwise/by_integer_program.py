@@ -10,6 +10,7 @@ LANA (Molchanov et al. 2021, arXiv:2107.10624, about 100 solutions of its intege
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import isnan
 
 import numpy as np
 
@@ -74,7 +75,8 @@ def within(
     """Choose up to `count` networks by sums of scores (stages, B), higher first, NaN where a block is not to be chosen.
 
     A network's measured cost, under any of its names, replaces its sum: a network measured beyond a limit is not chosen. One
-    measured within the limits is chosen by the name it was measured by, and by other names whose sums are within.
+    measured within the limits is chosen by the name it was measured by, and by other names whose sums are within. One that failed
+    in any respect is not chosen.
     `confident`: far ends of intervals meet limits. Raises: ConfigError as `limits_on`, or for a stage without a score.
     """
     limits = limits_of(costs, constraints, confident=confident)
@@ -90,7 +92,8 @@ def within(
     beyond: list[int] = []
 
     def is_within(index: int) -> bool:
-        return all(meets(costs[c.subject].at(index), c, confident=confident) for c in constraints)
+        has_failed = any(isnan(one.at(index).value) for one in costs.values())
+        return not has_failed and all(meets(costs[c.subject].at(index), c, confident=confident) for c in constraints)
 
     while True:
         listed = block_indices(config, [*known, *beyond])
@@ -147,8 +150,9 @@ def limits_of(
 def measured(
     config: SpaceConfig, costs: Mapping[str, AdditiveCosts], constraints: Sequence[Constraint]
 ) -> list[int]:
-    """Return the networks with a measured cost in any constraint, in canonical order."""
-    return sorted({index for one in constraints for index in costs[one.subject].known})
+    """Return the networks with a measured cost in any constraint, and those that failed in any respect, in canonical order."""
+    failed = {index for one in costs.values() for index, amount in one.known.items() if isnan(amount.value)}
+    return sorted(failed | {index for one in constraints for index in costs[one.subject].known})
 
 
 def nearest(

@@ -33,8 +33,9 @@ class BlockSums:
 class AdditiveCosts:
     """Costs as a sum over blocks, or as the largest of several sums, for a space of any size.
 
-    `margin`: half the width of an interval, relative to the cost; `known`: costs of measured networks by canonical index, which
-    replace their sums under all their names (`by_key`: see `network_key`). Other fields are those of `search.table.Cost`.
+    `margin`: half the width of an interval, relative to the cost; `known`: costs of measured networks by canonical index, NaN of
+    those that failed, which replace their sums under all their names (`by_key`: see `network_key`). Other fields are those of
+    `search.table.Cost`.
     """
 
     name: str

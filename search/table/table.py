@@ -38,8 +38,9 @@ class Cost:
     `low` and `high`, the same shape, are an interval that holds the cost with probability `coverage`, NaN where a network was
     measured in too few slices to have one; all three are None where the cost is exact. Of latencies `measured`, bool
     (len(config),), says which were measured and not predicted, and `grades` are A to D, empty where predicted; None for other
-    costs. `supported`, bool (len(config),): measured, or predicted from networks like it; None: all are. `title` says in one
-    line what it is and where it was measured. `synthetic`: made up, to be shown with this word only.
+    costs. `supported`, bool (len(config),): measured, or predicted from networks like it; None: all are. One that is not, and whose
+    value is unknown, failed. `title` says in one line what it is and where it was measured. `synthetic`: made up, to be shown with
+    this word only.
     """
 
     name: str
@@ -113,11 +114,14 @@ class NetworkTable:
 
     @property
     def supported(self) -> BoolArray:
-        """Mask of the networks whose costs are all measured or predicted from similar ones, all `with_far`; bool (networks,)."""
+        """Mask of the networks whose costs are all measured or predicted from similar ones; bool (networks,).
+
+        `with_far`: or predicted at all.
+        """
         found = np.ones(len(self), dtype=np.bool_)
         for cost in self.costs.values():
-            if cost.supported is not None and not self.with_far:
-                found &= cost.supported
+            if cost.supported is not None:
+                found &= cost.supported | (self.with_far & ~np.isnan(cost.values))
         return found
 
     def cost(self, name: str) -> Cost:

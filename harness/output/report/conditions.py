@@ -47,8 +47,8 @@ def condition_lines(provenance: Provenance, under_load: Sequence[Sustained] = ()
         lines.append(
             ("grades", ", ".join(f"{count:,} {grade}" for grade, count in provenance.grades.items() if count))
         )
-    if provenance.doubtful:
-        lines.append(("grade D", str(provenance.doubtful)))
+    left_out = (("grade D", provenance.doubtful.graded_text), ("failed", provenance.doubtful.failed_text))
+    lines += [(label, text) for label, text in left_out if text]
     if provenance.measured_utc:
         lines.append(("last measured", _minute(provenance.measured_utc)))
     lines += [("under load", f"{one.run.architecture}: {summary(one)[0]}") for one in under_load]

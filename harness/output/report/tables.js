@@ -133,7 +133,7 @@ function countNote(table, choice) {
   const missing = table.networks - table.accuracy.known;
   const far = table.networks - countOnes(table.supported);
   const without = missing ? `; ${countText(missing, "network")} without an accuracy do not` : "";
-  return `${limited}${without}${far ? `; ${countText(far, "network")} unlike any that was measured are left out` : ""}.`;
+  return `${limited}${without}${far ? `; ${countText(far, "network")} unlike any that was measured, or failed, are left out` : ""}.`;
 }
 
 function missTexts(table, miss) {

@@ -389,6 +389,31 @@ def test_the_clock_that_cores_are_locked_to_belongs_to_a_configuration() -> None
     assert environment_line({}, slow) == ""
 
 
+@pytest.mark.parametrize(
+    ("most", "governor", "environment"),
+    [
+        ((1_200, 1_200), "performance", "max_khz#1200"),
+        ((1_800, 1_800), "performance", ""),
+        ((1_200, 1_500), "performance", ""),
+        ((1_200, 1_200), "schedutil", ""),  # a phone's thermal engine sets such limits all the time
+    ],
+)
+def test_a_limit_below_what_cores_can_belongs_to_a_configuration_of_the_performance_governor(
+    most: tuple[int, int], governor: str, environment: str
+) -> None:
+    khz = {str(core): {"min": 600, "max": one, "hardware_max": 1_800} for core, one in enumerate(most)}
+    conditions = {"freq_khz": khz, "governors": dict.fromkeys(khz, governor)}
+    assert environment_line({}, conditions, cores=(0, 1)) == environment
+
+
+def test_limits_of_the_used_gpu_and_clocks_without_boost_belong_to_a_configuration() -> None:
+    other, used = {"limits": {"power_w": 250.0}}, {"used": True, "limits": {"power_w": 300.0, "clock_mhz": 1005.0}}
+    conditions = {"gpus": [other, used], "boost": False}
+    assert environment_line({}, conditions, True) == "boost#off gpu_clock_mhz#1005 gpu_power_w#300"
+    assert environment_line({}, conditions) == "boost#off"
+    assert environment_line({}, {"gpus": [{"used": True}], "boost": True}, True) == ""
+
+
 def test_only_a_near_name_is_suggested() -> None:
     assert did_you_mean("tflit", ["tflite", "onnxruntime"]) == "; did you mean 'tflite'?"
     assert did_you_mean("zzz", ["tflite"]) == ""

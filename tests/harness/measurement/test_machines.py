@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -68,26 +69,51 @@ def test_a_worker_on_another_machine_than_the_campaigns_is_not_taken_for_it(stor
 
 def locked_at(khz: int) -> ScriptedLink:
     """Return a link to a machine whose two cores are locked to a clock."""
-    conditions = COOL | {"freq_khz": {core: {"min": khz, "max": khz, "current": khz} for core in "01"}}
+    return clocked_at(khz, {"freq_khz": {core: {"min": khz, "max": khz, "current": khz} for core in "01"}})
+
+
+def held_below(khz: int) -> ScriptedLink:
+    """Return a link to a machine whose governor holds two cores at the highest clock that is allowed."""
+    limits = {"min": 600_000, "max": khz, "current": khz, "hardware_max": 1_800_000}
+    return clocked_at(khz, {"freq_khz": dict.fromkeys("01", limits), "governors": dict.fromkeys("01", "performance")})
+
+
+def without_boost(khz: int) -> ScriptedLink:
+    """Return a link to a machine that boosts its clocks, or not: then they are slower."""
+    return clocked_at(khz, {"boost": khz >= 1_800_000})
+
+
+def clocked_at(khz: int, told: dict[str, Any]) -> ScriptedLink:
+    conditions = COOL | told
     link = ScriptedLink(runs=[Run(reference_ns=10**16 // khz, after=conditions)], probes=[conditions])
     link.conditions = conditions
     return link
 
 
-def test_latencies_at_one_locked_clock_are_not_told_by_the_reference_at_another(store: Store) -> None:
+@pytest.mark.parametrize("link_at", [locked_at, held_below, without_boost])
+def test_latencies_at_one_clock_are_not_told_by_the_reference_at_another(
+    store: Store, link_at: Callable[[int], ScriptedLink]
+) -> None:
     found = {}
     for khz in (1_800_000, 900_000):
-        outcome = run_scripted(locked_at(khz), store)
+        outcome = run_scripted(link_at(khz), store)
         assert (outcome.failures, outcome.measured) == ([], 1)
         (row,) = latencies(store, outcome.uses[0].configuration)
         found[khz] = row.latency_ms
     assert found[900_000] == pytest.approx(2 * found[1_800_000], rel=0.01)
 
 
-def test_a_worker_whose_cores_are_locked_to_another_clock_than_the_campaigns_is_not_merged(
-    store: Store,
+@pytest.mark.parametrize(("link_at", "told"), [(locked_at, "locked_khz#1200000"), (held_below, "max_khz#1200000")])
+def test_a_worker_whose_cores_are_set_to_another_clock_than_the_campaigns_is_not_merged(
+    store: Store, link_at: Callable[[int], ScriptedLink], told: str
 ) -> None:
-    link = locked_at(900_000)
-    link.conditions = locked_at(1_200_000).conditions
+    link = link_at(900_000)
+    link.conditions = link_at(1_200_000).conditions
     (failure,) = run_scripted(link, store).failures
-    assert failure.kind == "conditions-changed" and "locked_khz#1200000" in failure.message
+    assert failure.kind == "conditions-changed" and told in failure.message
+
+
+def test_a_device_that_heat_holds_below_a_limit_is_throttled_not_changed(store: Store) -> None:
+    link = held_below(1_500_000)
+    link.conditions = held_below(1_200_000).conditions | {"cooling": {"cpufreq-cpu0": 2}}
+    assert run_scripted(link, store).failures == []

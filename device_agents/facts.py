@@ -252,12 +252,13 @@ def parse_gpu(line: str) -> dict[str, Any]:
 
 
 def parse_gpu_limits(text: str) -> dict[str, float] | None:
-    """Return those of a GPU's limits, of its power in W and its clock in MHz, that someone set to other than the default, if any."""
+    """Return those of a GPU's limits, of power in W and of its clock in MHz, that were set to other than the default, if any."""
     words = [word.strip() for word in text.strip().split(",")]
     if len(words) != 4:
         raise ValueError("%r has %d fields, not 4" % (text[:120], len(words)))
     limits: dict[str, float] = {}
-    for name, now, default in zip(("power_w", "clock_mhz"), words[::2], words[1::2]):
+    for place, name in enumerate(("power_w", "clock_mhz")):
+        now, default = words[2 * place : 2 * place + 2]
         if not (UNTOLD.fullmatch(now) or UNTOLD.fullmatch(default)) and float(now) != float(default):
             limits[name] = float(now)
     return limits or None

@@ -40,7 +40,7 @@ P99_SAMPLES = 662  # nor a 99th
 # What processes scatter by where little is known of a configuration, and the degrees of freedom that it counts for: in 28 small
 # campaigns (TFLite, 1 and 2 threads, free and beside all kinds of programs) pools of 2 to 8 degrees of freedom had 0 to 2.4 %.
 USUAL_SD = 0.012
-USUAL_DF = 4
+USUAL_DF = 2
 POOL_DF = 4  # fewer of its own are no pool: t is 2.8 there; three networks in three processes have 6
 PRIOR_DF = 25  # the pool's weight in a network's own scatter, in processes; networks do not all scatter alike
 # Of networks that scatter as the pool does so many show no more by chance; of one that does its own scatter counts alone. By two

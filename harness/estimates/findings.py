@@ -47,6 +47,7 @@ from harness.estimates.estimate import (
     session_ratios,
 )
 from harness.estimates.moved import (
+    PAIRED_SHARE,
     apart,
     far_cores_doubt,
     shared_caches_doubt,
@@ -111,9 +112,6 @@ Kind = Literal[
 Grade = Literal["A", "B", "C", "D"]
 
 REFERENCE_SHARE = 0.03  # the sentinel: the reference so far off its latency
-# Pairing cancels what slows reference and network alike. In ONNX Runtime ratios moved by a quarter of what the reference slowed,
-# at most: 2.5 % at a tenth, which B still allows. In TFLite they moved by more, so beyond a tenth nothing is better than C.
-PAIRED_SHARE = 0.1
 MOST_SIGNS = 4  # told of a session: the clock of a core wavers, and each sample says another
 MODES_APART = 0.01  # modes nearer to each other than that are within what an interval allows
 DRIFT_SHARE = 0.01  # within one session; and

@@ -18,6 +18,7 @@ from harness.estimates.reference import (
     ReferenceLevel,
     others_busy,
     reference_level_ns,
+    session_pace_ns,
     session_slowness,
 )
 from harness.records import FILE_SPACE, BlockRun, Configuration, ReferenceLatency, SessionRecord
@@ -25,6 +26,9 @@ from harness.records import FILE_SPACE, BlockRun, Configuration, ReferenceLatenc
 # TFLite with programs on the other core: while the reference took 3 to 13 % longer than when quiet, a network that was not
 # slowed at all moved by 0.83 of that; in ONNX Runtime ratios moved by a quarter of it.
 MOVED_SHARE = 0.8
+# Pairing cancels what slows reference and network alike. In ONNX Runtime ratios moved by a quarter of what the reference slowed,
+# at most: 2.5 % at a tenth, which B still allows. In TFLite they moved by more, so beyond a tenth nothing is better than C.
+PAIRED_SHARE = 0.1
 # Where other cores were busy in every session, nothing tells the quiet level. Beside a program that streams memory ratios were
 # off by up to 5.3 (ONNX Runtime) and 8.7 % (TFLite), beside one that computes by 2 to 3 %, and the two cannot be told apart.
 # With this doubt 22 of 24 TFLite intervals held beside the first, and grade C is the best.
@@ -72,13 +76,20 @@ def shared_caches_doubt(session: SessionRecord, reference: ReferenceLatency) -> 
     Cores of which nothing is known may have been busy.
     A reference that was never seen with idle cores has no quiet level to compare with.
     """
-    busy = others_busy(session)
-    if busy is not None and busy <= OTHERS_SHARE and session_slowness(session, reference) <= SLOW_SHARE:
-        return 0.0
-    level_ns = reference_level_ns(session)
+    level_ns, slow = reference_level_ns(session), session_slowness(session, reference)
     if level_ns is None:
         return 0.0
-    doubt = MOVED_SHARE * max(0.0, level_ns / reference.latency_ns - 1 - QUIET_NOISE)
+    slower = level_ns / reference.latency_ns - 1
+    busy = others_busy(session)
+    if busy is not None and busy <= OTHERS_SHARE and slow <= SLOW_SHARE:
+        is_told = reference.configuration.feels_pace and not reference.configuration.uses_gpu
+        is_told &= (
+            session_pace_ns(session) is not None
+            and session.scheduling.get("paced_by") in reference.best_paces_ns
+        )
+        unexplained = (1 + slower) / (1 + slow) - 1
+        return MOVED_SHARE * (unexplained - QUIET_NOISE) if is_told and unexplained > PAIRED_SHARE else 0.0
+    doubt = MOVED_SHARE * max(0.0, slower - QUIET_NOISE)
     return max(doubt, NEVER_QUIET_DOUBT) if reference.never_quiet else doubt
 
 

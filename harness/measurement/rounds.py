@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import ClassVar, Protocol, TypeVar
 
 from device_agents.pacing import Pace
-from harness.devices.conditions import number
+from harness.devices.conditions import number as plain_number
 from harness.devices.runtimes import RuntimeUse
 from harness.estimates.energy import trouble_with_energy
 from harness.measurement.plan import FINAL, FRESH_RUNS, QUICK, Options, SessionPlan
@@ -151,8 +151,8 @@ class LackingSessions:
 
 
 def is_final(session: SessionRecord) -> bool:
-    """Return whether a session was planned to be as precise as those of level final; means of another program have no such plan."""
-    aim = number(session.plan.get("half_width"))
+    """Return whether a session was to be as precise as those of level final; means of another program have no such plan."""
+    aim = plain_number(session.plan.get("half_width"))
     return aim is None or aim <= FINAL.plan.half_width
 
 

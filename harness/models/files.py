@@ -441,7 +441,7 @@ def _check_sizes(path: Path, inputs: Sequence[ModelInput], shapes: Mapping[str, 
         count = prod(shapes.get(one.name) or [size for size in one.shape if isinstance(size, int)])
         if not count:
             raise ConfigError(
-                f"{path}: input {one} has a size of 0, and so no values to run on; export the model with the sizes that it is run with"
+                f"{path}: input {one} has a size of 0, and so no values; export the model with the sizes that it is run with"
             )
         if count > MOST_VALUES:
             raise ConfigError(

@@ -20,7 +20,11 @@ def failed_networks(store: Store, configuration: Configuration, config: SpaceCon
     Others that share their parts may run well, so it is these alone. The reference ran beside all that is measured.
     """
     ran = {*store.session_counts(configuration), configuration.reference}
-    last = {one.graph_hash: one for one in store.failures(configuration.device) if one.configuration == configuration}
+    last = {
+        one.graph_hash: one
+        for one in store.failures(configuration.device)
+        if one.configuration == configuration
+    }
     return {
         one.architecture: one.kind for key, one in last.items() if key not in ran and _is_network(one, config)
     }

@@ -14,7 +14,13 @@ from harness.estimates.energy import Energy, newest_energy, sensor_of
 from harness.estimates.estimate import COVERAGE
 from harness.prediction.cache import key_of, known_latencies
 from harness.prediction.failed_networks import failed_networks
-from harness.prediction.space_latencies import Intervals, SpaceLatencies, fit_facts, indices_of, space_latencies
+from harness.prediction.space_latencies import (
+    Intervals,
+    SpaceLatencies,
+    fit_facts,
+    indices_of,
+    space_latencies,
+)
 from harness.records import BlockRun, Configuration, FreshRun, of_last_model
 from harness.store import Store
 from search.latency.candidates import FEWEST
@@ -48,8 +54,8 @@ class MeasuredCosts:
 
     `sds`: relative standard deviations of the values to fit by, None where nothing tells them. `fitted`, bool (n,): those that a
     predictor may be fitted to; none where the sensor tells too little. `what`: what was measured, for a title. `sensor`: of
-    energies, what measured them all. `notes`: what is left out, and why. `failed`: networks that the device does not run, by name,
-    with the kind of failure; they have no cost.
+    energies, what measured them all. `notes`: what is left out, and why. `failed`: networks that the device does not run, by
+    name, with the kind of failure; they have no cost.
     """
 
     indices: IndexArray

@@ -39,7 +39,7 @@ class Provenance:
 
     @property
     def doubt_note(self) -> str:
-        """A note on the latencies of grade D and the networks that failed, with remedies for what is left out; empty without any."""
+        """A note on latencies of grade D and networks that failed, with remedies for what is left out; empty without any."""
         if not self.doubtful:
             return ""
         if self.configuration is not None:

@@ -221,7 +221,9 @@ class SpaceTable(Tabular):
         wanted = range(len(self.prediction.ratios)) if indices is None else indices
         for index in {min(wanted, default=0), max(wanted, default=0)}:
             Architecture.from_index(index, config)
-        known = {network_key(config, row.index): row for row in (*measured.space_rows(), *measured.failed_rows())}
+        known = {
+            network_key(config, row.index): row for row in (*measured.space_rows(), *measured.failed_rows())
+        }
         found = [known.get(network_key(config, index)) for index in wanted]
         others = np.array(
             [index for index, row in zip(wanted, found, strict=True) if row is None], dtype=np.int64
@@ -256,9 +258,9 @@ class SpaceTable(Tabular):
         return rows
 
     def ends(self, count: int) -> tuple[list[int], list[int]]:
-        """Return the indices of the `count` networks of the lowest and of the highest predicted ratios, each in rising order, without failed ones.
+        """Return the indices of the `count` networks of the lowest and of the highest predicted ratios, each in rising order.
 
-        In a space too large to list, those with blocks that no measured network has are left out.
+        Those that failed are left out, and in a space too large to list those with blocks that no measured network has.
         """
         config, failed = self.measured.config, self.measured.failed
         if self.everywhere is not None:

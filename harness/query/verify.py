@@ -133,7 +133,9 @@ def _report(
     for index in finalists:
         if index not in verified:
             has_failed = any(isnan(cost.at(index).value) for cost in answer.costs.values())
-            why = "failed, and is left out" if has_failed else "grade D is left out, and its latency predicted"
+            why = (
+                "failed, and is left out" if has_failed else "grade D is left out, and its latency predicted"
+            )
             log(f"{Architecture.from_index(index, answer.config)}: not measured well enough: {why}")
             continue
         parts = []

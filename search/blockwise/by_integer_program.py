@@ -93,7 +93,9 @@ def within(
 
     def is_within(index: int) -> bool:
         has_failed = any(isnan(one.at(index).value) for one in costs.values())
-        return not has_failed and all(meets(costs[c.subject].at(index), c, confident=confident) for c in constraints)
+        return not has_failed and all(
+            meets(costs[c.subject].at(index), c, confident=confident) for c in constraints
+        )
 
     while True:
         listed = block_indices(config, [*known, *beyond])

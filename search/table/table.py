@@ -38,9 +38,9 @@ class Cost:
     `low` and `high`, the same shape, are an interval that holds the cost with probability `coverage`, NaN where a network was
     measured in too few slices to have one; all three are None where the cost is exact. Of latencies `measured`, bool
     (len(config),), says which were measured and not predicted, and `grades` are A to D, empty where predicted; None for other
-    costs. `supported`, bool (len(config),): measured, or predicted from networks like it; None: all are. One that is not, and whose
-    value is unknown, failed. `title` says in one line what it is and where it was measured. `synthetic`: made up, to be shown with
-    this word only.
+    costs. `supported`, bool (len(config),): measured, or predicted from networks like it; None: all are. One that is
+    not, and whose value is unknown, failed. `title` says in one line what it is and where it was measured. `synthetic`: made up,
+    to be shown with this word only.
     """
 
     name: str

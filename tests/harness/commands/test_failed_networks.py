@@ -22,10 +22,11 @@ from harness.records import Failure
 from harness.store import Store
 from harness.store.configurations import ConfigurationChoice
 from space import TINY, Architecture
+from space.indexing import blocks_of
 
 MANY = replace(MANY_OF_BLOX, space="tiny")
 DEVICE = ("-d", "made-up")
-*GOOD, CRASHED, FALSE = networks(22, TINY)
+*GOOD, CRASHED, FALSE, TRAINED = networks(23, TINY)
 FAILED = {str(CRASHED): "worker-killed", str(FALSE): "wrong-output"}
 PERCENT = {network: 50.0 + (network in (CRASHED, FALSE)) for network in (*GOOD, CRASHED, FALSE)}
 NOTE = "2 networks failed and have no latency, predicted or measured: "
@@ -47,7 +48,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         store.add_failure(failure_of(CRASHED, kind="worker-error"))
         store.add_failure(failure_of(CRASHED))
         store.add_failure(failure_of(GOOD[0]))  # it ran at other times
-        store.add_failure(make_failure(configuration=MANY, architecture=str(GOOD[1])))  # with weights of its own
+        store.add_failure(
+            make_failure(configuration=MANY, architecture=str(TRAINED))
+        )  # with weights of its own
     return path
 
 
@@ -58,19 +61,26 @@ def store(path: Path) -> Iterator[Store]:
 
 
 def test_predict_has_no_latency_of_them_and_says_why(path: Path) -> None:
-    names = ",".join(map(str, (CRASHED, FALSE, GOOD[0])))
+    names = ",".join(map(str, (CRASHED, FALSE, GOOD[0], TRAINED)))
     done = run(path, "predict", *DEVICE, "-m", names, "--json")
     assert done.status == 0, done.stderr
     assert done.json["doubtful"]["failed"] == FAILED
     rows = [(row["architecture"], row["source"], row["latency_ms"] is None) for row in done.json["networks"]]
-    assert rows == [(name, "failed", True) for name in FAILED] + [(str(GOOD[0]), "measured", False)]
+    assert rows == [
+        *((name, "failed", True) for name in FAILED),
+        (str(GOOD[0]), "measured", False),
+        (str(TRAINED), "predicted", False),
+    ]
     assert NOTE in done.stderr and "--failures" in done.stderr
     printed = run(path, "predict", *DEVICE, "-m", str(CRASHED)).stdout
     assert "failed" in printed and "predicted" not in printed.rpartition("networks asked for")[2]
 
 
 def test_all_networks_as_csv_have_them_without_a_latency(path: Path) -> None:
-    rows = {row["architecture"]: row for row in csv.DictReader(io.StringIO(run(path, "predict", *DEVICE, "--csv").stdout))}
+    rows = {
+        row["architecture"]: row
+        for row in csv.DictReader(io.StringIO(run(path, "predict", *DEVICE, "--csv").stdout))
+    }
     assert len(rows) == len(TINY)
     assert {name: rows[name]["latency_ms"] for name in FAILED} == dict.fromkeys(FAILED, "")
     assert {name for name, row in rows.items() if not row["latency_ms"]} == set(FAILED)
@@ -82,8 +92,10 @@ def test_with_doubtful_ones_a_false_output_is_measured_and_a_crash_is_none(path:
     assert [row["source"] for row in done.json["networks"]] == ["failed", "measured"]
 
 
-@pytest.mark.parametrize("limits", [(), ("made-up<1s",), ("params<1e9", "made-up>0ms")])
-def test_a_search_does_not_find_them_though_they_are_most_accurate(store: Store, limits: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("limits", [(), ("made-up<1s",), ("params<1e9", "made-up>0.001ms")])
+def test_a_search_does_not_find_them_though_they_are_most_accurate(
+    store: Store, limits: tuple[str, ...]
+) -> None:
     answer = harness.search_store(store, PERCENT, limits, device="made-up")
     assert {row["architecture"] for row in answer} == set(map(str, GOOD))
     assert any(NOTE in note for note in answer.table.notes)
@@ -93,10 +105,16 @@ def test_a_search_does_not_find_them_though_they_are_most_accurate(store: Store,
 
 
 def test_a_search_by_sums_does_not_find_them(store: Store) -> None:
-    every = harness.maximize(store, "params", (), device="made-up", top=len(TINY))
-    assert len(every) == len(TINY) - 2
-    assert not {row["architecture"] for row in every} & FAILED.keys()
-    assert any(NOTE in note for note in every.notes)
+    blocks = blocks_of(TINY, CRASHED.index)
+    scores = {
+        TINY.place_text(stage, place): float(place == blocks[stage])
+        for stage, places in enumerate(TINY.choices)
+        for place in places
+    }
+    for limits in ((), "made-up<1s"):
+        found = harness.maximize(store, scores, limits, device="made-up", top=3)
+        assert [row["objective"] for row in found] == [1.0] * 3  # of two stages one each
+        assert any(NOTE in note for note in found.notes)
 
 
 def test_the_slowest_and_the_fastest_are_others(store: Store) -> None:
@@ -128,7 +146,9 @@ def test_a_file_of_latencies_leaves_them_out_and_a_search_by_it_does_too(
     assert any(NOTE in note for note in joined.notes)
 
 
-@pytest.mark.parametrize("failed", [["conv"], {"no network": "worker-killed"}, {str(CRASHED): "\x1b[31m"}, None])
+@pytest.mark.parametrize(
+    "failed", [["conv"], {"no network": "worker-killed"}, {str(CRASHED): "\x1b[31m"}, None]
+)
 def test_a_sidecar_whose_failures_are_none_is_refused(store: Store, tmp_path: Path, failed: object) -> None:
     files = write_bench_files(store, tmp_path, ConfigurationChoice(device="made-up"), formats=["csv"])
     document = json.loads(files.sidecar.read_text())
@@ -140,11 +160,12 @@ def test_a_sidecar_whose_failures_are_none_is_refused(store: Store, tmp_path: Pa
 
 def test_the_page_shows_none_of_them_as_an_answer(path: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    done = run(path, "report", "-a", "synthetic", *DEVICE, "--space", "tiny", "-o", str(page))
+    done = run(path, "report", "-a", "synthetic", *DEVICE, "-o", str(page))
     assert done.status == 0, done.stderr
     payload = payload_of(page.read_text("utf-8"))
     supported = decode(payload["supported"])
-    assert [index for index in range(len(TINY)) if not supported[index]] == sorted((CRASHED.index, FALSE.index))
+    assert not any(supported[one.index] for one in (CRASHED, FALSE))
+    assert all(supported[one.index] for one in GOOD)
     assert any(NOTE in note for note in payload["notes"])
     assert dict(payload["costs"][0]["conditions"])["failed"].startswith(NOTE)
 

@@ -407,7 +407,10 @@ def test_a_limit_below_what_cores_can_belongs_to_a_configuration_of_the_performa
 
 
 def test_limits_of_the_used_gpu_and_clocks_without_boost_belong_to_a_configuration() -> None:
-    other, used = {"limits": {"power_w": 250.0}}, {"used": True, "limits": {"power_w": 300.0, "clock_mhz": 1005.0}}
+    other, used = (
+        {"limits": {"power_w": 250.0}},
+        {"used": True, "limits": {"power_w": 300.0, "clock_mhz": 1005.0}},
+    )
     conditions = {"gpus": [other, used], "boost": False}
     assert environment_line({}, conditions, True) == "boost#off gpu_clock_mhz#1005 gpu_power_w#300"
     assert environment_line({}, conditions) == "boost#off"

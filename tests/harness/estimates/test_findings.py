@@ -617,6 +617,31 @@ def test_a_reference_that_is_slow_on_a_core_slowed_by_something_unseen_is_doubte
     assert "up to 50% busy, or something that the system does not tell" in found.message
 
 
+def test_a_reference_slower_than_its_core_explains_is_doubted_as_by_another_virtual_machine_s_caches() -> (
+    None
+):
+    reference = replace(REFERENCE, best_paces_ns={"CPython 3.11.7": 60_000.0})
+
+    def beside(pace_ns: int, slower: float, **told: Any) -> SessionRecord:
+        named = {"paced_by": "CPython 3.11.7", "pace_ns": [pace_ns] * 5, "others_busy": 0.0} | told
+        return scheduled(**named, reference_ns=round(REFERENCE_NS * (1 + slower)))
+
+    # The network fits into its caches and is as fast as ever, so its ratio is 1.4 times too low.
+    moved = beside(60_000, 0.4)
+    assert shared_caches_doubt(moved, reference) == pytest.approx(0.8 * 0.37)
+    row = latency_of([moved, moved], reference, None, COVERAGE)
+    assert row.grade == "D" and "shared-caches" in {one.kind for one in row.findings}
+    for same in (
+        beside(60_000, 0.09),  # pairing cancels it
+        beside(74_000, 0.3),  # the clock
+        beside(60_000, 0.4, paced_by="CPython 3.8.2"),
+        scheduled(others_busy=0.0, reference_ns=round(1.4 * REFERENCE_NS)),
+    ):
+        assert shared_caches_doubt(same, reference) == 0
+    gpu = replace(reference, configuration=replace(reference.configuration, provider="CUDAExecutionProvider"))
+    assert shared_caches_doubt(moved, gpu) == 0, "its clock is another"
+
+
 def test_where_the_core_was_slow_in_every_session_the_latency_is_doubtful_and_of_a_gpu_unknown() -> None:
     gpu, other = (
         replace(REFERENCE.configuration, provider=one) for one in ("CUDAExecutionProvider", "GPU-fp32")

@@ -75,7 +75,9 @@ def locked_at(khz: int) -> ScriptedLink:
 def held_below(khz: int) -> ScriptedLink:
     """Return a link to a machine whose governor holds two cores at the highest clock that is allowed."""
     limits = {"min": 600_000, "max": khz, "current": khz, "hardware_max": 1_800_000}
-    return clocked_at(khz, {"freq_khz": dict.fromkeys("01", limits), "governors": dict.fromkeys("01", "performance")})
+    return clocked_at(
+        khz, {"freq_khz": dict.fromkeys("01", limits), "governors": dict.fromkeys("01", "performance")}
+    )
 
 
 def without_boost(khz: int) -> ScriptedLink:
@@ -103,7 +105,9 @@ def test_latencies_at_one_clock_are_not_told_by_the_reference_at_another(
     assert found[900_000] == pytest.approx(2 * found[1_800_000], rel=0.01)
 
 
-@pytest.mark.parametrize(("link_at", "told"), [(locked_at, "locked_khz#1200000"), (held_below, "max_khz#1200000")])
+@pytest.mark.parametrize(
+    ("link_at", "told"), [(locked_at, "locked_khz#1200000"), (held_below, "max_khz#1200000")]
+)
 def test_a_worker_whose_cores_are_set_to_another_clock_than_the_campaigns_is_not_merged(
     store: Store, link_at: Callable[[int], ScriptedLink], told: str
 ) -> None:

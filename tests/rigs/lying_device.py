@@ -29,6 +29,7 @@ GPU |= {
     "used": True,
     "programs": 0,
     "busy_percent": 0,
+    "limits": {"power_w": 300.0},
 }
 CONDITIONS: dict[str, Any] = {
     "time_utc": "2024-05-01T00:00:00Z",
@@ -45,6 +46,7 @@ CONDITIONS: dict[str, Any] = {
     "memory_available_bytes": 1 << 31,
     "governors": {"0": "schedutil", "1": "schedutil"},
     "freq_khz": {"0": {"min": 1000, "max": 2000, "current": 1500, "hardware_max": 2000}},
+    "boost": True,
     "temps_c": {"cpu": 40.0},
     "cooling": {"fan": 0},
     "battery": {"percent": 80, "status": "Full"},

@@ -201,7 +201,7 @@ _TIMES_NS = ("load_ns", "first_run_ns", "reference_load_ns", "reference_first_ru
 _OBJECTS = ("conditions_before", "conditions_after", "plan", "gate", "scheduling")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
 class SessionRecord:
     """Raw measurements of one network by one worker process.
 

@@ -7,13 +7,15 @@ run before it did not either: else another program had the caches. The agent fol
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import wraps
 from itertools import chain
 from math import comb
 from operator import truediv
 from statistics import fmean, median
+from typing import TypeVar
+from weakref import ref
 
 from device_agents.clean_runs import COLD_GAP_NS, DISTURBED_SHARE, LONG_RUN_NS, ends_cold, warm_places
 from harness.devices.conditions import number, others_on_gpu, session_signs
@@ -40,7 +42,23 @@ STEAL_SHARE = 0.02  # of the session's time: what a hypervisor takes shows in no
 WAITED_SHARE = 0.1
 FREE_SHARE = 0.005  # so little waiting over a whole session disturbs one run in a hundred at most
 FAULTS_SHARE = 0.1  # of the slices: page faults in fewer are not in a median
-CACHED = 64  # sessions: those of a network are looked at together, and of a long one the runs take a megabyte
+
+
+Found = TypeVar("Found")
+
+
+def _once(find: Callable[[SessionRecord], Found]) -> Callable[[SessionRecord], Found]:
+    """Find something of a session once while that is there: it is asked for many times, and cannot be hashed by value."""
+    known: dict[int, tuple[object, Found]] = {}
+
+    @wraps(find)
+    def found(session: SessionRecord) -> Found:
+        key = id(session)
+        if key not in known:
+            known[key] = ref(session, lambda _: known.pop(key)), find(session)
+        return known[key][1]
+
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,12 +99,12 @@ def clean_slices(session: SessionRecord) -> tuple[CleanSlice, ...]:
     A session that does not know what its runs waited keeps all. Long runs are corrected for their waits where too few slices are
     clean without.
     """
-    return _seen(_Same(session))[0]
+    return _seen(session)[0]
 
 
 def contention(session: SessionRecord) -> Contention:
     """Return a session's contention by other programs on its cores."""
-    return _seen(_Same(session))[1]
+    return _seen(session)[1]
 
 
 def is_known(session: SessionRecord) -> bool:
@@ -125,6 +143,7 @@ def usable_sessions(sessions: Sequence[SessionRecord]) -> list[SessionRecord]:
     ]
 
 
+@_once
 def spoiled_by(session: SessionRecord) -> str:
     """Return the trouble that leaves a session no better than grade D, as findings name it; empty where there is none.
 
@@ -132,7 +151,13 @@ def spoiled_by(session: SessionRecord) -> str:
     may have spoiled all sessions of a network, though it showed in some alone, such as a false output, is none of these: nothing
     is better then.
     """
-    return _spoiled_by(_Same(session))
+    if is_contended(session):
+        return "contended"
+    if session_signs(session):
+        return "throttled"
+    if session.gate.get("closed"):
+        return "hot"
+    return "gpu-shared" if others_on_gpu(session) else ""
 
 
 def warm_network_ns(piece: Slice) -> Sequence[int]:
@@ -203,21 +228,6 @@ def _enough(session: SessionRecord) -> int:
     return max(FEWEST_SLICES, min(int(planned), (len(session.slices) + 1) // 2))
 
 
-class _Same:
-    """A session as a cache key, by identity: it is asked for many times, and cannot be hashed by value."""
-
-    __slots__ = ("session",)
-
-    def __init__(self, session: SessionRecord) -> None:
-        self.session = session
-
-    def __hash__(self) -> int:
-        return id(self.session)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.session is other.session
-
-
 @dataclass(frozen=True, slots=True)
 class _Runs:
     """Some runs of one model in a row that may be samples: times, waits beyond the baseline, which are clean; per run."""
@@ -254,22 +264,9 @@ class _Model:
         return _Model([_Runs(g.own_ns, g.excess_ns, [True] * len(g.clean)) for g in self.groups])
 
 
-@lru_cache(maxsize=CACHED)
-def _spoiled_by(key: _Same) -> str:
-    session = key.session
-    if is_contended(session):
-        return "contended"
-    if session_signs(session):
-        return "throttled"
-    if session.gate.get("closed"):
-        return "hot"
-    return "gpu-shared" if others_on_gpu(session) else ""
-
-
-@lru_cache(maxsize=CACHED)
-def _seen(key: _Same) -> tuple[tuple[CleanSlice, ...], Contention]:
+@_once
+def _seen(session: SessionRecord) -> tuple[tuple[CleanSlice, ...], Contention]:
     """Return the clean slices of a session and what it knows of other programs."""
-    session = key.session
     models = list(_models(session))
     every = [group for both in models for model in both for group in model.groups]
     models = _bracketed(session, models)
@@ -401,6 +398,8 @@ def _corrected_slice(session: SessionRecord, index: int, network: _Model, refere
 def _least_of(ordered: Sequence[float], count: int) -> float:
     """Return the expected least of `count` values drawn from these without putting back; values in rising order."""
     total = len(ordered)
+    if count == total:
+        return ordered[0]
     ways = comb(total, count)
     return sum(
         value * comb(total - 1 - place, count - 1) / ways

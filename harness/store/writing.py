@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import sqlalchemy as sa
@@ -170,7 +170,7 @@ def _is_there(connection: sa.Connection, table: sa.Table, values: dict[str, Any]
 
 
 def _shallow(record: Any) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in record.__slots__}
+    return {one.name: getattr(record, one.name) for one in fields(record)}
 
 
 def _storable(text: str) -> str:

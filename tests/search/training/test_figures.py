@@ -22,7 +22,7 @@ pytestmark = pytest.mark.training
 
 CLOSE = 2e-4
 TASK = load_task("synthetic:3:40/10/10", TINY)
-NETWORKS = [Architecture.parse(text, TINY) for text in ("conv/bconv", "conv/conv", "bconv/bconv")]
+NETWORKS = [Architecture.parse(text, TINY) for text in ("conv/bconv", "conv/conv")]
 LAST = Recipe(epochs=3, batch=32, learning_rate=0.05, augmentation=MILD, channels_last=True)
 NESTEROV = Recipe(epochs=2, batch=50, learning_rate=0.02, nesterov=True, label_smoothing=0.1, seed=5)
 TOGETHER = Recipe(epochs=3, batch=32, learning_rate=0.05, augmentation=MILD, seed=4)
@@ -52,13 +52,11 @@ def test_a_network_learns_as_it_did(recipe: Recipe, wanted: list[float]) -> None
     assert losses(train(NETWORKS[0], TASK, recipe)) == pytest.approx(wanted, rel=CLOSE)
 
 
-@pytest.mark.long
 @pytest.mark.slow
 def test_networks_learn_together_as_they_did() -> None:
     wanted = [
         [2.327532, 2.187368, 2.041740, 2.390027, 1.805832, 1.732619, 1.706137],
         [2.285032, 2.168562, 2.041440, 3.523940, 1.909812, 1.922191, 2.121155],
-        [2.279407, 2.251251, 1.942479, 2.150312, 1.657275, 1.638270, 1.542830],
     ]
     found = [losses(one) for one in train_together(NETWORKS, TASK, TOGETHER)]
     assert found == [pytest.approx(one, rel=CLOSE) for one in wanted]

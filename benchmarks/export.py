@@ -28,10 +28,10 @@ from pathlib import Path
 
 import numpy as np
 from machine import describe_machine, option_parser
+from rigs.whole_networks import ConvertedNetwork, convert_networks
 from timing import seconds_of
 
 from exporters import FORMATS, PRECISIONS, Format, FragmentLibrary, Precision, link
-from exporters.conversion import ConvertedNetwork, convert_networks
 from space import BLOX, Architecture
 
 WARM_OPENS = 5

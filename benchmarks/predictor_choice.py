@@ -21,6 +21,7 @@ from search.latency.block_features import block_features, pair_features, standar
 from search.latency.candidates import CANDIDATES
 from search.latency.design import least_variance_design
 from search.latency.model_selection import select_predictor, space_weights
+from search.latency.ridge import Linear
 from space import BLOX
 from space.indexing import FloatArray, block_indices
 
@@ -52,8 +53,8 @@ def main() -> None:
             print(f"{device:<12}{count:>9}  {cells}   {np.mean(least):.2%}", flush=True)
 
 
-def made_space(within: float, across: float, scatter: float, seed: int) -> tuple[FloatArray, FloatArray]:
-    """Return the ratio of every network on a made-up device and the sum of its parts measured alone, each (len(BLOX),)."""
+def made_space(within: float, across: float, scatter: float, seed: int) -> tuple[FloatArray, Linear]:
+    """Return the ratio of every network on a made-up device, (len(BLOX),), and the sum of its parts measured alone."""
     rng = np.random.default_rng(seed)
     op = rng.uniform(0.1, 0.25, 3) * np.exp(rng.normal(0, scatter, (3, 3)))
     features = np.hstack([op, op * np.exp(rng.normal(0, 0.02, op.shape)), rng.uniform(0, 0.015, (3, 3))])
@@ -68,8 +69,7 @@ def made_space(within: float, across: float, scatter: float, seed: int) -> tuple
     total: FloatArray = (0.25 + blocks[np.arange(3), digits].sum(axis=1)) * np.exp(across * factor / 2**0.5)
     # Each part with an overhead and noise of its own.
     alone = 1.05 * blocks * np.exp(rng.normal(0, 0.02, blocks.shape))
-    parts: FloatArray = 0.3 + alone[np.arange(3), digits].sum(axis=1)
-    return total, parts
+    return total, Linear(config=BLOX, constant=0.3, blocks=alone)
 
 
 def _unit(values: FloatArray) -> FloatArray:

@@ -102,8 +102,7 @@ def file_of(folder: Path, name: str) -> Path:
 def convert_ours(name: str, place: Path) -> bytes:
     """Convert by this program."""
     from factories.candidates import candidate
-
-    from exporters.tflite_conversion import convert_module
+    from rigs.tflite_modules import convert_module
 
     module, shape = candidate(name)
     return convert_module(module, [shape])
@@ -211,10 +210,11 @@ def linked_ratio(folder: Path) -> float:
     from export import latency_ratio
     from factories.candidates import ConvNeXt, mobilenet_v3
     from rigs.fragment_libraries import library_of_ops
+    from rigs.tflite_modules import convert_module
 
     from exporters import link
+    from exporters.fragments import IMAGE, value_shape
     from exporters.networks import torch_network
-    from exporters.tflite_export import export_network
     from exporters.weights import Weights
     from space import Architecture
     from space.layers import OPS
@@ -226,7 +226,7 @@ def linked_ratio(folder: Path) -> float:
         for name, build in ops.items():
             patch.setitem(OPS, name, build)
         network = torch_network(architecture, Weights.seeded(0))
-    whole = export_network(network, library.config, "fp32", None)
+    whole = convert_module(network, [value_shape(IMAGE, library.config)])
     return latency_ratio("tflite", link(library.recipe(architecture), library.part), whole)
 
 

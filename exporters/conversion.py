@@ -6,7 +6,6 @@ import dataclasses
 import importlib.metadata
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -38,45 +37,6 @@ RUNNERS: Mapping[Format, tuple[str, ...]] = {
 _TAIL_LINES = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConvertedNetwork:
-    """Model file of a whole-network conversion, with the time that the conversion alone took."""
-
-    model: bytes
-    elapsed_s: float
-
-
-def convert_networks(
-    architectures: Sequence[Architecture],
-    format: Format,
-    weights: Weights | None = None,
-    precision: Precision = "fp32",
-) -> list[ConvertedNetwork]:
-    """Convert whole networks of one space with torch.onnx or TFLiteConverter: what linked models are held against.
-
-    Raises:
-        ConversionError: a converter is not installed or fails.
-    """
-    if not architectures:
-        return []
-    times = list[float]()
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / str(k) for k in range(len(architectures))]
-        _run(
-            format,
-            precision,
-            architectures[0].config,
-            weights or Weights.seeded(0),
-            networks=[
-                {"architecture": str(a), "path": str(path)}
-                for a, path in zip(architectures, paths, strict=True)
-            ],
-            on_progress=lambda name, elapsed_s: times.append(elapsed_s),
-        )
-        models = [path.read_bytes() for path in paths]
-    return [ConvertedNetwork(model=m, elapsed_s=t) for m, t in zip(models, times, strict=True)]
-
-
 def convert_fragments(
     fragments: Sequence[tuple[Fragment, str]],
     format: Format,
@@ -99,7 +59,7 @@ def convert_fragments(
         weights,
         cache_dir=cache_dir,
         fragments=[{"fragment": dataclasses.asdict(f), "key": key} for f, key in fragments],
-        on_progress=lambda name, elapsed_s: on_progress(name),
+        on_progress=on_progress,
     )
 
 
@@ -125,7 +85,6 @@ def run_network(
             architecture.config,
             weights,
             runs=[{"architecture": str(architecture), **paths}],
-            on_progress=lambda name, elapsed_s: None,
         )
         return np.load(paths["torch.npy"]), np.load(paths["model.npy"])
 
@@ -186,8 +145,7 @@ def _run(
     config: SpaceConfig,
     weights: Weights,
     *,
-    on_progress: Callable[[str, float], None],
-    networks: Sequence[Mapping[str, object]] = (),
+    on_progress: Callable[[str], None] = lambda name: None,
     fragments: Sequence[Mapping[str, object]] = (),
     runs: Sequence[Mapping[str, object]] = (),
     cache_dir: Path = Path(),
@@ -202,7 +160,6 @@ def _run(
         "config": config.to_plain(),
         "weights": weights_document(weights),
         "cache": str(cache_dir.absolute()),
-        "networks": list(networks),
         "fragments": list(fragments),
         "runs": list(runs),
     }
@@ -213,7 +170,7 @@ def _run(
             if "error" in answer:
                 problem = str(answer["error"])
             else:
-                on_progress(answer["done"], answer["elapsed_s"])
+                on_progress(answer["done"])
     except ProcessEnded as ended:
         problem = f"the {format} converter ended with status {ended.status}: " + "\n".join(
             ended.said[-_TAIL_LINES:]

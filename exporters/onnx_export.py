@@ -1,4 +1,4 @@
-"""Fragments and whole networks to ONNX, by torch.onnx. Imports torch and onnx; runs in the converter's process.
+"""Fragments to ONNX, by torch.onnx. Imports torch and onnx; runs in the converter's process.
 
 A fragment becomes a weight part, a ModelProto that holds initializers alone, and one chunk of nodes for every
 value that it may be fed. Chunks are ModelProtos too. Parsing concatenated protobuf messages merges them
@@ -14,8 +14,6 @@ import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -37,14 +35,13 @@ from exporters.fragments import (
     Fragment,
     Step,
     all_values,
-    steps,
     value_shape,
 )
 from exporters.networks import check_half, fragment_module
-from exporters.onnx_quantization import quantize, scale_of, scales_in, without_input_pairs
+from exporters.onnx_quantization import quantize, scale_of, without_input_pairs
 from exporters.recipe import Precision
 from exporters.weights import Weights
-from space import Architecture, SpaceConfig
+from space import SpaceConfig
 from space.text import reason_of
 
 OPSET = 17  # with IR version 8: the newest that ONNX Runtime 1.17 loads and the TorchScript exporter writes
@@ -129,61 +126,6 @@ def _layout(**chunks: Mapping[str, bytes]) -> bytes:
         for name, by_value in chunks.items()
     }
     return json.dumps(found).encode()
-
-
-def export_network(
-    network: nn.Module, config: SpaceConfig, precision: Precision, scales: Sequence[NodeScale]
-) -> bytes:
-    """Convert a whole network at once, as torch.onnx does it: the yardstick for linked models.
-
-    In int8 activations have the `scales` of linked models, as of `network_scales`; all else is the quantizer's own.
-    """
-    image = torch.zeros(*value_shape(IMAGE, config))
-    if precision == "fp16":
-        check_half(network)
-        network = _Halved(network, casts_input=True, casts_output=True)
-    exported = _export(network, [image], [IMAGE], LOGITS)
-    if precision == "int8":
-        nodes = list(exported.graph.node)
-        if [IMAGE, *(node.op_type for node in nodes)] != [one.op_type for one in scales]:
-            raise ConversionError(
-                "the whole network has other nodes than its fragments; linked models are not comparable"
-            )
-        names = [IMAGE, *(node.output[0] for node in nodes)]
-        given = {name: one.scale for name, one in zip(names, scales, strict=True) if one.scale}
-        exported = quantize(exported, given, [{IMAGE: image.numpy()}])
-    return bytes(exported.SerializeToString())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeScale:
-    """The scale and zero point of what a node of a float model writes, None where it is not quantized; or of the image."""
-
-    op_type: str
-    scale: tuple[float, int] | None
-
-
-def network_scales(
-    architecture: Architecture, weights: Weights, precision: Precision
-) -> tuple[NodeScale, ...]:
-    """Return the scales in int8 of a network's linked model: of the image, then node after node of the float model.
-
-    In other precisions there are none.
-    """
-    if precision != "int8":
-        return ()
-    config = architecture.config
-    image = NodeScale(op_type=IMAGE, scale=scale_of(*calibrate(config, weights).ranges[IMAGE]))
-    return (image, *(one for step in steps(architecture) for one in _step_scales(step, config, weights)))
-
-
-@lru_cache(maxsize=64)
-def _step_scales(step: Step, config: SpaceConfig, weights: Weights) -> tuple[NodeScale, ...]:
-    exported = _export_step(step, config, weights, "fp32")
-    scales = scales_in(_quantize(exported, step, config, weights))
-    return tuple(
-        NodeScale(op_type=node.op_type, scale=scales.get(node.output[0])) for node in exported.graph.node
-    )
 
 
 def _export_step(step: Step, config: SpaceConfig, weights: Weights, precision: Precision) -> onnx.ModelProto:

@@ -84,19 +84,6 @@ def _check_scales(quantized: onnx.ModelProto) -> None:
                 )
 
 
-def scales_in(quantized: onnx.ModelProto) -> Scales:
-    """Return the scale and zero point of every activation that a quantized model quantizes."""
-    constants = {one.name: onnx.numpy_helper.to_array(one) for one in quantized.graph.initializer}
-    return {
-        node.input[0].removesuffix("_QuantizeLinear_Input"): (
-            float(constants[node.input[1]]),
-            int(constants[node.input[2]]),
-        )
-        for node in quantized.graph.node
-        if node.op_type == "QuantizeLinear"
-    }
-
-
 def without_input_pairs(quantized: onnx.ModelProto, inputs: Sequence[str]) -> onnx.ModelProto:
     """Return the model with inputs that are read as they come: the pairs that quantize them belong to who writes them."""
     stripped = onnx.ModelProto()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -17,8 +17,6 @@ from exporters.fragments import Step, value_shape
 from exporters.networks import check_half, fragment_module
 from exporters.recipe import Precision
 from exporters.tensorflow_lowering import lower, trace
-from exporters.tflite_graph import read_graph
-from exporters.tflite_quantization import observed_ranges, quantize
 from exporters.weights import Weights
 from space import SpaceConfig
 from space.text import reason_of
@@ -29,25 +27,17 @@ _programs = dict[Hashable, ExportedProgram]()
 _ABSENT_OP = re.compile(r"'(tf\.\w+)' op is neither")  # in what the converter says
 
 
-def convert_module(
-    module: nn.Module,
-    shapes: Sequence[tuple[int, ...]],
-    precision: Precision = "fp32",
+def _converted(
+    module: nn.Module, program: ExportedProgram, shapes: Sequence[tuple[int, ...]], precision: Precision
 ) -> bytes:
-    """Convert a module in eval mode that maps float32 tensors of the given shapes, in torch's order, to one tensor.
+    """Convert a module by its program, or that of a module which differs from it in its weights alone.
 
-    Feature maps (1, C, H, W) are (1, H, W, C) in the model. What becomes int8 is in fp32 so far: `quantized` goes on from there.
+    In eval mode it maps float32 tensors of the given shapes, in torch's order, to one tensor. Feature maps (1, C, H, W) are
+    (1, H, W, C) in the model.
 
     Raises:
         ConversionError: it has an op that TFLite has no form for, which is named with its place in the module.
     """
-    return _converted(module, trace(module, shapes), shapes, precision)
-
-
-def _converted(
-    module: nn.Module, program: ExportedProgram, shapes: Sequence[tuple[int, ...]], precision: Precision
-) -> bytes:
-    """Convert a module by its program, or that of a module which differs from it in its weights alone."""
     holder, weights = tf.Module(), module.state_dict()
     specs = [tf.TensorSpec(nhwc(shape), tf.float32) for shape in shapes]
     graph = tf.function(lambda *inputs: lower(program, weights, *inputs), autograph=False)
@@ -70,21 +60,11 @@ def _converted(
         ) from error
 
 
-def quantized(model: bytes, samples: Iterable[Sequence[Tensor]]) -> bytes:
-    """Return a converted model in int8, whose values have the ranges that they have on samples: a tensor for each input."""
-    arrays = [[nhwc_array(tensor) for tensor in sample] for sample in samples]
-    graph, ranges = read_graph(model), observed_ranges(model, arrays)
-    for k, place in enumerate(graph.inputs):
-        low, high = min(sample[k].min() for sample in arrays), max(sample[k].max() for sample in arrays)
-        ranges[graph.tensors[place].name] = min(0.0, float(low)), max(0.0, float(high))
-    return quantize(model, ranges)
-
-
 def step_model(step: Step, config: SpaceConfig, weights: Weights, precision: Precision) -> bytes:
     """Convert what a step runs; what becomes int8 is in single precision so far.
 
     Raises:
-        ConversionError: as `convert_module`, with the fragment's name.
+        ConversionError: an op has no form in TFLite, with the fragment's name.
     """
     return _step_model(step, config, weights, "fp16" if precision == "fp16" else "fp32")
 

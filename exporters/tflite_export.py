@@ -1,40 +1,22 @@
-"""Fragments and whole networks to TFLite, by TFLiteConverter and LiteRT's quantizer. Runs in the converter's process."""
+"""Fragments to TFLite, by TFLiteConverter and LiteRT's quantizer. Runs in the converter's process."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
-from torch import nn
 
 from exporters.cache import ExportedFragment
 from exporters.calibration import calibrate, calibrated_steps
 from exporters.errors import ConversionError
-from exporters.fragments import (
-    GLUE,
-    IMAGE,
-    Fragment,
-    Step,
-    all_values,
-    steps,
-    value_shape,
-)
+from exporters.fragments import GLUE, Fragment, Step, all_values, value_shape
 from exporters.recipe import Precision
-from exporters.tflite_conversion import convert_module, nhwc, nhwc_array, step_model
-from exporters.tflite_graph import (
-    Graph,
-    Operator,
-    TfliteTensor,
-    constants,
-    operator_name,
-    read_graph,
-    with_ends,
-)
+from exporters.tflite_conversion import nhwc, nhwc_array, step_model
+from exporters.tflite_graph import Graph, Operator, TfliteTensor, operator_name, read_graph, with_ends
 from exporters.tflite_layout import (
     BUFFER,
     BUFFER_FIELDS,
@@ -58,26 +40,9 @@ from exporters.tflite_linking import OPERATORS, region_name
 from exporters.tflite_quantization import Range, observed_ranges, quantize, scale_of
 from exporters.tflite_regions import Region, region_table
 from exporters.weights import Weights
-from space import Architecture, SpaceConfig
+from space import SpaceConfig
 
 _UNUSED = frozenset({SHAPE, TYPE, BUFFER, NAME, HAS_RANK})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperatorRange:
-    """An operator of a float model: its code, its constants, and the range of its output."""
-
-    code: tuple[int, int]
-    constants: tuple[bytes, ...]
-    range: Range
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkRanges:
-    """The ranges that a network has in int8: of its image, and of what each operator of its float model writes, in order."""
-
-    image: Range
-    operators: tuple[OperatorRange, ...]
 
 
 def export_fragment(
@@ -114,41 +79,6 @@ def export_fragment(
         variants[step.inputs[0]] = _write_operators(writer, graph.operators, number_of | ends_of, table.codes)
     layout["operators"] = variants
     return ExportedFragment(part=bytes(writer.data), layout=json.dumps(layout).encode())
-
-
-def network_scales(
-    architecture: Architecture, weights: Weights, precision: Precision
-) -> NetworkRanges | None:
-    """Return the ranges that a network's linked model has in int8; None in other precisions."""
-    if precision != "int8":
-        return None
-    config = architecture.config
-    return NetworkRanges(
-        image=calibrate(config, weights).ranges[IMAGE],
-        operators=tuple(one for step in steps(architecture) for one in _step_ranges(step, config, weights)),
-    )
-
-
-def export_network(
-    network: nn.Module, config: SpaceConfig, precision: Precision, scales: NetworkRanges | None
-) -> bytes:
-    """Convert a whole network at once, as TFLiteConverter does it: the yardstick for linked models.
-
-    In int8 activations have the ranges of linked models, as of `network_scales`; all else is the quantizer's own.
-
-    Raises:
-        ConversionError: the network's operators are not those that the ranges are of.
-    """
-    model = convert_module(network, [value_shape(IMAGE, config)], precision)
-    if scales is None:
-        return model
-    graph = read_graph(model)
-    found = [(op.code, constants(graph, op)) for op in graph.operators]
-    if found != [(one.code, one.constants) for one in scales.operators]:
-        raise ConversionError(
-            "the whole network has other operators than its fragments; linked models are not comparable"
-        )
-    return quantize(model, _ranges_by_name(graph, [scales.image], scales.operators))
 
 
 def _export_glue(config: SpaceConfig, weights: Weights, precision: Precision) -> ExportedFragment:
@@ -203,7 +133,7 @@ def _step_graph(step: Step, config: SpaceConfig, weights: Weights, precision: Pr
 
 
 @lru_cache(maxsize=64)
-def _step_ranges(step: Step, config: SpaceConfig, weights: Weights) -> tuple[OperatorRange, ...]:
+def _step_ranges(step: Step, config: SpaceConfig, weights: Weights) -> tuple[Range, ...]:
     """Return the ranges of what a step's operators write, the last that of the step's output."""
     model = step_model(step, config, weights, "int8")
     graph = read_graph(model)
@@ -211,20 +141,13 @@ def _step_ranges(step: Step, config: SpaceConfig, weights: Weights) -> tuple[Ope
     samples = calibration.inputs[step.output if step.fragment == GLUE else step.fragment]
     seen = observed_ranges(model, ([nhwc_array(one) for one in sample] for sample in samples))
     seen[graph.tensors[graph.output].name] = calibration.ranges[step.output]
-    return tuple(
-        OperatorRange(
-            code=op.code, constants=constants(graph, op), range=seen[graph.tensors[op.outputs[0]].name]
-        )
-        for op in graph.operators
-    )
+    return tuple(seen[graph.tensors[op.outputs[0]].name] for op in graph.operators)
 
 
-def _ranges_by_name(
-    graph: Graph, inputs: Sequence[Range], operators: Sequence[OperatorRange]
-) -> dict[str, Range]:
+def _ranges_by_name(graph: Graph, inputs: Sequence[Range], written: Sequence[Range]) -> dict[str, Range]:
     ranges = {graph.tensors[i].name: one for i, one in zip(graph.inputs, inputs, strict=True)}
-    for op, found in zip(graph.operators, operators, strict=True):
-        ranges[graph.tensors[op.outputs[0]].name] = found.range
+    for op, found in zip(graph.operators, written, strict=True):
+        ranges[graph.tensors[op.outputs[0]].name] = found
     return ranges
 
 

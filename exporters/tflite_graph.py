@@ -96,11 +96,6 @@ def read_graph(model_bytes: bytes) -> Graph:
     )
 
 
-def constants(graph: Graph, op: Operator) -> tuple[bytes, ...]:
-    """Return the constants that an operator reads, empty for what is computed."""
-    return tuple(graph.tensors[i].data or b"" for i in op.inputs if i >= 0)
-
-
 def with_ends(graph: Graph, ends: Mapping[int, TfliteTensor]) -> Graph:
     """Return a graph whose ends, by place, have the given scales: by a QUANTIZE operator where they have others.
 

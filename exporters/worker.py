@@ -1,13 +1,12 @@
 """The converter's process (see `exporters.processes`): exports or runs, reported one by one.
 
 torch and tensorflow write to stdout and stderr from C++ as they please and keep hundreds of megabytes; in a process
-of their own they disturb nobody. Answers are {"done": name, "elapsed_s": seconds of conversion} or {"error": message}.
+of their own they disturb nobody. Answers are {"done": name} or {"error": message}.
 """
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,10 +37,9 @@ def _run(request: dict[str, Any], config: SpaceConfig, weights: Weights) -> Iter
 
     for job in request["runs"]:
         architecture, images = Architecture.parse(job["architecture"], config), np.load(job["images.npy"])
-        started_ns = time.perf_counter_ns()
         np.save(job["torch.npy"], network_logits(architecture, weights, images))
         np.save(job["model.npy"], model_logits(request["format"], Path(job["model"]).read_bytes(), images))
-        yield {"done": str(architecture), "elapsed_s": (time.perf_counter_ns() - started_ns) / 1e9}
+        yield {"done": str(architecture)}
 
 
 def _export(request: dict[str, Any], config: SpaceConfig, weights: Weights) -> Iterator[dict[str, object]]:
@@ -49,24 +47,11 @@ def _export(request: dict[str, Any], config: SpaceConfig, weights: Weights) -> I
         from exporters import onnx_export as exporter
     else:
         from exporters import tflite_export as exporter  # type: ignore[no-redef]
-    from exporters.networks import torch_network
-
-    precision = request["precision"]
-    for job in request["networks"]:
-        architecture = Architecture.parse(job["architecture"], config)
-        network = torch_network(architecture, weights)
-        scales = exporter.network_scales(architecture, weights, precision)
-        started_ns = time.perf_counter_ns()
-        model = exporter.export_network(network, config, precision, scales)
-        elapsed_s = (time.perf_counter_ns() - started_ns) / 1e9
-        Path(job["path"]).write_bytes(model)
-        yield {"done": str(architecture), "elapsed_s": elapsed_s}
     cache = FragmentCache(root=Path(request["cache"]))
     for job in request["fragments"]:
         fragment = Fragment(**job["fragment"])
-        started_ns = time.perf_counter_ns()
-        cache.save(job["key"], exporter.export_fragment(fragment, config, weights, precision))
-        yield {"done": str(fragment), "elapsed_s": (time.perf_counter_ns() - started_ns) / 1e9}
+        cache.save(job["key"], exporter.export_fragment(fragment, config, weights, request["precision"]))
+        yield {"done": str(fragment)}
 
 
 def read_weights(source: dict[str, Any], config: SpaceConfig) -> Weights:

@@ -194,11 +194,8 @@ def _judged(answer: BlockwiseAnswer) -> str:
     report, known = answer.searched.report, answer.searched.known
     if report is None or known is None:
         return "fitted to no accuracy, it only ranks"
-    parts = [f"fitted to {report.n} networks {_HOW[known.kind]}"]
-    for name, one in (("mean error", report.mae), ("Kendall", report.kendall)):
-        if one is not None:
-            parts.append(f"{name} {one}")
-    return ", ".join(parts) + ", each left out"
+    ranks = "" if report.kendall is None else f", Kendall {report.kendall}"
+    return f"fitted to {report.n} networks {_HOW[known.kind]}, mean error {report.mae}{ranks}, each left out"
 
 
 def _fit_costs(costs: Mapping[str, FitCost], kind: str) -> str:

@@ -33,11 +33,11 @@ from harness.store.latencies import latencies
 from harness.store.opening import check_store
 from search.integer_program.solve import Limit, choice_limits, solve
 from search.latency.additive import additive_candidates, as_additive
-from search.latency.audit import parts_sum
 from search.latency.candidates import FEWEST, enough_models
 from search.latency.evaluation import Errors, judge, mape_interval, repeatability
 from search.latency.model_selection import COVERAGE as PREDICTED_COVERAGE
 from search.latency.model_selection import Prediction, SelectedPredictor, guaranteed, select_predictor
+from search.latency.parts import parts_sum
 from space import (
     Architecture,
     ArchitectureError,
@@ -449,17 +449,16 @@ def fit(
     check_enough(measured)
     config = measured.config
     parts = segments if len(segments) == len(all_segments(config)) else None
-    is_listed = is_enumerable(config)
     return select_predictor(
         measured.indices if subset is None else measured.indices[subset],
         measured.ratios if subset is None else measured.ratios[subset],
         sds=measured.sds if subset is None else measured.sds[subset],
         session_sd=measured.session_sd,
         config=config,
-        parts_sum=parts_sum(parts, config) if parts is not None and is_listed else None,
+        parts_sum=None if parts is None else parts_sum(parts, config),
         prior=prior,
         seed=seed,
-        candidates=None if is_listed else additive_candidates(config, parts),
+        candidates=None if is_enumerable(config) else additive_candidates(config),
     )
 
 

@@ -11,28 +11,26 @@ import numpy as np
 from search.blockwise.cross_validation import FittedPredictor
 from search.statistics import COVERAGE, DRAWS, Correlation, Estimate, bootstrap, finite, kendall, spearman
 from space.errors import ConfigError
-from space.indexing import FloatArray, IndexArray
+from space.indexing import FloatArray
 
-LEAVE_OUT, HELD_OUT = "leave-out", "held-out"
 _MOST_PAIRS = 3000  # networks; of more all pairs are not held in memory: take a sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictorReport:
-    """Errors of a predictor on `n` networks: the fitted ones, each left out ("leave-out"), or "held-out" ones.
+    """Errors of a predictor on the `n` networks that it was fitted to, each left out.
 
-    `mae` and `rmse`: mean absolute and root mean square error in points, None for scores that only rank. `kendall` (tau-b) and
-    `spearman`: rank correlations with the accuracies, None where one side is constant. Where signatures say little, the rank
-    correlation of leave-out predictions falls below 0, for the mean of the others is lower the higher the network left out is.
-    That of held-out networks does not, nor that of "sum", which ranks unfitted.
+    `mae` and `rmse`: mean absolute and root mean square error in points. `kendall` (tau-b) and `spearman`: rank correlations with
+    the accuracies, None where one side is constant. Where signatures say little, the rank correlation of leave-out predictions
+    falls below 0, for the mean of the others is lower the higher the network left out is. That of "sum", which ranks unfitted,
+    does not.
     """
 
     predictor: str
-    kind: str
     n: int
     coverage: float
-    mae: Estimate | None
-    rmse: Estimate | None
+    mae: Estimate
+    rmse: Estimate
     kendall: Estimate | None
     spearman: Estimate | None
 
@@ -46,29 +44,16 @@ class PredictorReport:
 
 
 def evaluate(
-    fitted: FittedPredictor,
-    indices: IndexArray | None = None,
-    accuracies: FloatArray | None = None,
-    *,
-    coverage: float = COVERAGE,
-    draws: int = DRAWS,
-    seed: int = 0,
+    fitted: FittedPredictor, *, coverage: float = COVERAGE, draws: int = DRAWS, seed: int = 0
 ) -> PredictorReport:
-    """Evaluate a predictor on networks (n,) of known accuracies (n,), or by cross-validation if none are given.
+    """Evaluate a predictor by cross-validation.
 
     The intervals are percentiles of bootstrap draws of networks (Efron and Tibshirani 1993, chapter 13).
 
     Raises:
-        ConfigError: no networks, one that the predictor was fitted to, more than can be paired, or an accuracy not finite.
+        ConfigError: it was fitted to no networks, or to more than can be paired.
     """
-    kind = LEAVE_OUT if indices is None and accuracies is None else HELD_OUT
-    if kind == LEAVE_OUT:
-        truth, predicted, ranking = fitted.accuracies, fitted.leave_out, fitted.ranking
-    else:
-        given = np.asarray([] if indices is None else indices, dtype=np.int64)
-        truth = np.asarray([] if accuracies is None else accuracies, dtype=np.float64)
-        _check_held_out(fitted, given, truth)
-        predicted = ranking = fitted.predict(given)
+    truth, predicted, ranking = fitted.accuracies, fitted.leave_out, fitted.ranking
     if not 1 <= len(truth) <= _MOST_PAIRS or not 0 < coverage < 1:
         raise ConfigError(
             f"predictor {fitted.name!r} judged by {len(truth)} networks with coverage {coverage}; give 1 to {_MOST_PAIRS} "
@@ -86,31 +71,10 @@ def evaluate(
 
     return PredictorReport(
         predictor=fitted.name,
-        kind=kind,
         n=len(truth),
         coverage=coverage,
-        mae=estimated(lambda counts: counts @ absolute / len(truth)) if fitted.in_percent else None,
-        rmse=estimated(lambda counts: np.sqrt(counts @ absolute**2 / len(truth)))
-        if fitted.in_percent
-        else None,
+        mae=estimated(lambda counts: counts @ absolute / len(truth)),
+        rmse=estimated(lambda counts: np.sqrt(counts @ absolute**2 / len(truth))),
         kendall=ranked(kendall),
         spearman=ranked(spearman),
     )
-
-
-def _check_held_out(fitted: FittedPredictor, indices: IndexArray, truth: FloatArray) -> None:
-    """Refuse held-out networks that the predictor was fitted to, and accuracies that do not match or are not finite.
-
-    Raises:
-        ConfigError: their number is not that of the accuracies, one is not finite, or one was fitted to.
-    """
-    if indices.ndim != 1 or indices.shape != truth.shape or not np.isfinite(truth).all():
-        raise ConfigError(
-            f"{indices.shape} held-out networks and {truth.shape} accuracies, all finite: {np.isfinite(truth).all()}; give "
-            "one finite accuracy for each"
-        )
-    if len(both := np.intersect1d(indices, fitted.indices)):
-        raise ConfigError(
-            f"held-out network {both[0]} was fitted to ({len(both)} of {len(indices)} were); leave those out, or "
-            "judge by the leave-out predictions"
-        )

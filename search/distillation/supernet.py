@@ -59,14 +59,7 @@ class CellSupernet(nn.Module):
 
     def forward(self, x: Tensor, block: Block) -> Tensor:
         """Map (B, C, H, W) to (B, 2C, H/2, W/2) along a block's path."""
-        if block.op0 is None:
-            cell = self.last[block.op1](x)
-        else:
-            node1 = self.first[block.op0](x)
-            read = node1 + x if block.prev and block.inp else node1 if block.prev else x
-            cell = self.last[block.op1](read)
-            cell = cell + node1 if block.sc else cell
-        y: Tensor = self.reduction(cell)
+        y: Tensor = self.path(block)(x)
         return y
 
     def path(self, block: Block) -> Stage:
@@ -270,9 +263,7 @@ def take_batch_statistics(network: nn.Module) -> list[_BatchNorm]:
 
 def additive_scores(scores: FloatArray, choices: NDArray[np.int64]) -> FloatArray:
     """Return networks' scores, (n,), higher being better: minus the sum of block errors (stages, B) at `choices` (n, stages)."""
-    total: FloatArray = np.sum(
-        [scores[stage][choices[:, stage]] for stage in range(choices.shape[1])], axis=0
-    )
+    total: FloatArray = scores[np.arange(len(scores)), choices].sum(axis=1)
     return -total
 
 

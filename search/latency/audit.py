@@ -12,16 +12,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from search.latency.additive import additive_candidates
+from search.latency.candidates import CANDIDATES
 from search.latency.evaluation import Errors
 from search.latency.model_selection import check_indices, select_predictor
-from search.latency.parts import cell_excess, parts_by_block, parts_sum
-from search.latency.ridge import Linear, fit_line
+from search.latency.parts import cell_excess, parts_sum
+from search.latency.ridge import fit_line
 from search.statistics import mean_interval
 from space import Architecture, Block, SpaceConfig
 from space.indexing import FloatArray
-
-__all__ = ["Audit", "Effect", "audit", "judge_additivity", "parts_sum"]
 
 Verdict = Literal["additive", "ranks only", "not additive"]
 
@@ -96,10 +94,11 @@ def audit(
     Raises:
         ConfigError: a part is missing, or as `select_predictor` for the networks.
     """
-    blocks, constant = parts_by_block(parts, config)
-    total = Linear(config=config, constant=constant, blocks=blocks)
-    candidates = [one for one in additive_candidates(config, parts) if one.name in ("sum", "affine")]
-    predictor = select_predictor(indices, ratios, config=config, seed=seed, candidates=candidates)
+    total = parts_sum(parts, config)
+    candidates = [one for one in CANDIDATES if one.name in ("sum", "affine")]
+    predictor = select_predictor(
+        indices, ratios, config=config, parts_sum=total, seed=seed, candidates=candidates
+    )
     plain, affine = (report.errors for report in predictor.reports)
     assert plain is not None and affine is not None, "both need parts alone"
     places = check_indices(indices, config)

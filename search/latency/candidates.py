@@ -9,16 +9,16 @@ need no measurement of it: its blocks, its MACs, the sum of its parts, another c
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import numpy as np
 
 from search.latency.block_features import stage_effects
-from search.latency.ridge import FittedLatency, Guess, fit_corrected, fit_line, fit_parts
+from search.latency.ridge import FittedLatency, Guess, Linear, fit_corrected, fit_line, fit_parts
 from space import SpaceConfig
-from space.costs import all_macs
-from space.indexing import FloatArray, IndexArray, block_indices
+from space.costs import block_costs, fixed_cost
+from space.indexing import FloatArray, IndexArray, available, block_indices
 from space.plugins import LATENCY_PREDICTORS, bad_plugin, load_plugin, plugins
 
 FEWEST = 10  # networks; CV+ intervals at 90 % need 9
@@ -32,13 +32,14 @@ def enough_models(config: SpaceConfig) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SpaceFacts:
-    """Facts on every network of a space that need no measurement of it; arrays have shape (len(config),).
+    """Facts on every network of a space that need no measurement of it.
 
-    `parts_sum`: the measured ratios of stem, cells, reductions and head, added up. `prior`: another configuration's prediction.
+    `parts_sum`: the measured ratios of stem, cells, reductions and head, added up, a function of indices (n,) as of
+    `search.latency.parts`. `prior` (len(config),): another configuration's prediction.
     """
 
     config: SpaceConfig
-    parts_sum: FloatArray | None = None
+    parts_sum: Linear | None = None
     prior: FloatArray | None = None
 
 
@@ -58,35 +59,39 @@ class Training:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidatePredictor:
-    """A candidate predictor: `needs` names the field of `SpaceFacts` that it requires, `min_networks` the number to measure.
-
-    `knows_ops`: whether it knows the cost of each op from another source than measured networks, as one that `needs` a field.
-    """
+    """A candidate predictor: `needs` names the field of `SpaceFacts` that it requires, `min_networks` the number to measure."""
 
     name: str
     meaning: str
     fit: Callable[[Training], FittedLatency]
     needs: str | None = None
     min_networks: int = FEWEST
-    knows_ops: bool = False
 
 
 def fit_macs(training: Training) -> FittedLatency:
     """Fit a line through MACs: neither slope nor intercept is below 0."""
-    macs = all_macs(training.known.config).astype(np.float64)
-    return line(training, macs.take)
+    config = training.known.config
+    blocks = np.array([[cost.macs for cost in row] for row in block_costs(config)], dtype=np.float64)
+    return _line_through(
+        training, Linear(config=config, constant=float(fixed_cost(config).macs), blocks=blocks)
+    )
 
 
 def fit_sum(training: Training) -> FittedLatency:
     """Take the sum of the measured parts as it is."""
-    parts_sum = _present(training.known.parts_sum)
-    return FittedLatency(point=parts_sum.take)
+    return FittedLatency(point=_parts_sum(training))
 
 
 def fit_affine(training: Training) -> FittedLatency:
-    """Fit a line through the sum of the measured parts: see `origin_of` for how low it may begin."""
-    parts_sum = _present(training.known.parts_sum)
-    return line(training, parts_sum.take, origin_of(float(parts_sum.min())))
+    """Fit a line through the sum of the measured parts, which may reach 0 at half the smallest sum of the space.
+
+    A part takes longer as a model of its own than within a network, so a line reaches 0 at a positive sum, below all networks'.
+    """
+    total = _parts_sum(training)
+    least = total.constant + float(
+        total.blocks.min(axis=1, where=available(total.config), initial=np.inf).sum()
+    )
+    return _line_through(training, replace(total, constant=total.constant - least / 2))
 
 
 def fit_structured(
@@ -99,10 +104,14 @@ def fit_structured(
     )
 
 
-def fit_guess(training: Training, name: str) -> FittedLatency:
-    """Fit a line through a guess of every network, the field of `SpaceFacts` of this name, corrected by a shrunk ridge."""
-    known, guess = training.known, _guess(training.known, name)
-    return fit_corrected(known.config, training.indices, training.ratios, training.weights, guess)
+def fit_corrected_sum(training: Training) -> FittedLatency:
+    """Fit a line through the sum of the measured parts, corrected by a shrunk ridge."""
+    return _corrected(training, Guess(blocks=_parts_sum(training).blocks))
+
+
+def fit_transfer(training: Training) -> FittedLatency:
+    """Fit a line through another configuration's prediction, corrected by a shrunk ridge."""
+    return _corrected(training, _prior_guess(training.known))
 
 
 CANDIDATES: tuple[CandidatePredictor, ...] = (
@@ -115,13 +124,13 @@ CANDIDATES: tuple[CandidatePredictor, ...] = (
     CandidatePredictor(
         name="corrected",
         meaning="affine, corrected by a shrunk ridge",
-        fit=partial(fit_guess, name="parts_sum"),
+        fit=fit_corrected_sum,
         needs="parts_sum",
     ),
     CandidatePredictor(
         name="transfer",
         meaning="a line through the prior, corrected by a shrunk ridge",
-        fit=partial(fit_guess, name="prior"),
+        fit=fit_transfer,
         needs="prior",
     ),
     CandidatePredictor(
@@ -162,49 +171,50 @@ def _outside(name: str) -> CandidatePredictor:
     return candidate
 
 
-def line(training: Training, x: Callable[[IndexArray], FloatArray], origin: float = 0.0) -> FittedLatency:
-    """Fit a line in `x` (len(config),) whose slope, and whose value at `origin`, are not below 0."""
-    seen, ratios = x(training.indices) - origin, training.ratios
+def line(training: Training, x: Callable[[IndexArray], FloatArray]) -> FittedLatency:
+    """Fit a line in `x`, a function of indices (n,), whose slope and intercept are not below 0."""
+    seen, ratios = x(training.indices), training.ratios
     slope, intercept = fit_line(seen, ratios, training.weights, from_zero=True)
-    rows = _line_columns(x, origin, training.indices) * (np.sqrt(training.weights) / ratios)[:, None]
+    rows = _line_columns(x, training.indices) * (np.sqrt(training.weights) / ratios)[:, None]
     covariance = np.asarray(np.linalg.pinv(rows.T @ rows), dtype=np.float64)
     return FittedLatency(
-        point=partial(_on_line, x, origin, slope, intercept),
-        columns=partial(_line_columns, x, origin),
-        covariance=covariance,
+        point=partial(_on_line, x, slope, intercept), columns=partial(_line_columns, x), covariance=covariance
     )
 
 
+def _line_through(training: Training, total: Linear) -> FittedLatency:
+    """Fit a line through a sum over blocks, which is such a sum again; see `line`."""
+    slope, intercept = fit_line(total(training.indices), training.ratios, training.weights, from_zero=True)
+    point = replace(total, constant=intercept + slope * total.constant, blocks=slope * total.blocks)
+    return replace(line(training, total), point=point)
+
+
 def _on_line(
-    x: Callable[[IndexArray], FloatArray], origin: float, slope: float, intercept: float, places: IndexArray
+    x: Callable[[IndexArray], FloatArray], slope: float, intercept: float, places: IndexArray
 ) -> FloatArray:
-    return intercept + slope * (x(places) - origin)
+    return intercept + slope * x(places)
 
 
-def _line_columns(x: Callable[[IndexArray], FloatArray], origin: float, places: IndexArray) -> FloatArray:
-    return np.column_stack([x(places) - origin, np.ones(len(places))])
+def _line_columns(x: Callable[[IndexArray], FloatArray], places: IndexArray) -> FloatArray:
+    return np.column_stack([x(places), np.ones(len(places))])
 
 
-def origin_of(least_sum: float) -> float:
-    """Return the largest sum of parts that may be predicted to take no time: half the smallest sum of the space.
-
-    A part takes longer as a model of its own than within a network, so the line may reach 0 at a positive sum, below all
-    networks'.
-    """
-    return least_sum / 2
+def _parts_sum(training: Training) -> Linear:
+    assert training.known.parts_sum is not None, "a predictor was fitted without the facts that it needs"
+    return training.known.parts_sum
 
 
-@lru_cache(maxsize=2)  # the two guesses that all folds of a selection share
-def _guess(known: SpaceFacts, name: str) -> Guess:
-    config, values = known.config, _present(getattr(known, name))
+def _corrected(training: Training, guess: Guess) -> FittedLatency:
+    return fit_corrected(training.known.config, training.indices, training.ratios, training.weights, guess)
+
+
+@lru_cache(maxsize=1)  # all folds of a selection share it
+def _prior_guess(known: SpaceFacts) -> Guess:
+    config, values = known.config, known.prior
+    assert values is not None, "a predictor was fitted without the facts that it needs"
     blocks = stage_effects(config, values)
     rest = values - values.mean()
     for stage, choice in enumerate(block_indices(config, np.arange(len(config))).T):
         rest = rest - blocks[stage, choice]
     is_sum = np.abs(rest).max() <= NO_REST * np.abs(values).max()
     return Guess(blocks=blocks, rest=None if is_sum else rest)
-
-
-def _present(array: FloatArray | None) -> FloatArray:
-    assert array is not None, "a predictor was fitted without the facts that it needs"
-    return array

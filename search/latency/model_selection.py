@@ -21,7 +21,7 @@ from search.latency.candidates import (
 )
 from search.latency.evaluation import Errors, check_ratios, judge, relative_errors
 from search.latency.noise import check_sds, discounted, expected_sds, fit_weights, model_sd
-from search.latency.ridge import FittedLatency
+from search.latency.ridge import FittedLatency, Linear
 from search.statistics import conformal_interval
 from space import SpaceConfig
 from space.errors import ConfigError
@@ -74,8 +74,8 @@ class SelectedPredictor:
 
     `fold_of` (n,): the fold of each measured network; `scores` (n,): |measured - predicted| / predicted by the predictor that did
     not see it, scaled to a network of leverage 0 measured with the usual precision. `usual_leverage`: the ninth decile of the
-    leverage of networks held out. `knows_ops`: see `CandidatePredictor`. `each_error`: relative errors of each measured network
-    held out, (n,), by candidate.
+    leverage of networks held out. `knows_ops`: whether it knows the cost of each op from another source than measured networks
+    as a candidate that `needs` facts does. `each_error`: relative errors of each measured network held out, (n,), by candidate.
     """
 
     reports: tuple[CandidateReport, ...]
@@ -154,7 +154,7 @@ def select_predictor(
     config: SpaceConfig,
     sds: ArrayLike | None = None,
     session_sd: float = 0.0,
-    parts_sum: ArrayLike | None = None,
+    parts_sum: Linear | None = None,
     prior: ArrayLike | None = None,
     seed: int = 0,
     candidates: Sequence[CandidatePredictor] | None = None,
@@ -163,24 +163,20 @@ def select_predictor(
 
     `indices` and `ratios` (n,): measured networks and their latency over the reference network's. `sds` (n,): the relative
     standard deviation of each ratio; see `noise` for what it changes. `session_sd`: that of measurements of one network from
-    session to session, which intervals are never narrower than. `parts_sum` and `prior` (len(config),): see `SpaceFacts`;
-    candidates that need one are skipped without it. Chosen is the candidate of least mean absolute percentage error as expected
+    session to session, which intervals are never narrower than. `parts_sum` and `prior`: see `SpaceFacts`; candidates that need
+    one are skipped without it. Chosen is the candidate of least mean absolute percentage error as expected
     of the whole space, or a simpler one where the difference between the two, on the same networks, is within its own noise:
     see `choose`.
 
     Raises:
         ConfigError: too few networks, a network twice or not in the space, a ratio not finite and above 0,
-            a deviation that is none, or a known value that is not finite.
+            a deviation that is none, or a prior that is not finite.
     """
     from threadpoolctl import threadpool_limits
 
     places, measured = check_indices(indices, config), np.asarray(ratios, dtype=np.float64)
     _check_measured(places, measured, config)
-    known = SpaceFacts(
-        config=config,
-        parts_sum=_whole("parts_sum", parts_sum, config),
-        prior=_whole("prior", prior, config),
-    )
+    known = SpaceFacts(config=config, parts_sum=parts_sum, prior=_checked(prior, config))
     by_name = {
         candidate.name: candidate for candidate in (all_candidates() if candidates is None else candidates)
     }
@@ -290,7 +286,7 @@ def _select(
         fold_of=fold_of,
         scores=_scores(held_out, measured, sds, leverage, session_sd),
         usual_leverage=float(np.quantile(leverage, USUAL)),
-        knows_ops=by_name[chosen].knows_ops or by_name[chosen].needs is not None,
+        knows_ops=by_name[chosen].needs is not None,
         each_error=errors,
     )
 
@@ -335,17 +331,15 @@ def _check_measured(indices: IndexArray, ratios: FloatArray, config: SpaceConfig
         )
 
 
-def _whole(name: str, values: ArrayLike | None, config: SpaceConfig) -> FloatArray | None:
-    if values is None:
+def _checked(prior: ArrayLike | None, config: SpaceConfig) -> FloatArray | None:
+    if prior is None:
         return None
-    array = np.asarray(values, dtype=np.float64)
+    array = np.asarray(prior, dtype=np.float64)
     if array.shape != (len(config),):
-        raise ConfigError(
-            f"{name} has shape {array.shape}; give one value for each of {len(config)} networks"
-        )
+        raise ConfigError(f"prior has shape {array.shape}; give one value for each of {len(config)} networks")
     if bad := np.flatnonzero(~np.isfinite(array)).tolist():
         raise ConfigError(
-            f"{name} of network {bad[0]} is {array[bad[0]]}; give a finite number for every network"
+            f"prior of network {bad[0]} is {array[bad[0]]}; give a finite number for every network"
         )
     return array
 

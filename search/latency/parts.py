@@ -12,33 +12,21 @@ import numpy as np
 
 from search.latency.evaluation import check_ratios
 from search.latency.ridge import Linear
-from space import ArchitectureError, Block, SpaceConfig, check_enumerable
+from space import ArchitectureError, Block, SpaceConfig
 from space.chain import Chain
 from space.errors import ConfigError
-from space.indexing import FloatArray
 from space.segments import Segment, all_segments
 
 SHOWN = 3  # absent parts that a message names
 
 
-def parts_sum(parts: Mapping[str, float], config: SpaceConfig) -> FloatArray:
-    """Return for each network of the space the sum of its parts' ratios, shape (len(config),).
-
-    Raises:
-        ConfigError: a part is absent, is no segment of the space, or its ratio is not finite and above 0.
-    """
-    check_enumerable(config, "sums of parts", "take `parts_by_block`")
-    table, constant = parts_by_block(parts, config)
-    return Linear(config=config, constant=constant, blocks=table)(np.arange(len(config)))
-
-
-def parts_by_block(parts: Mapping[str, float], config: SpaceConfig) -> tuple[FloatArray, float]:
-    """Return the ratio of each cell, (stages, B), and the sum of the parts that all networks share: stem, reductions, head.
+def parts_sum(parts: Mapping[str, float], config: SpaceConfig) -> Linear:
+    """Return the sum of a network's parts, a function of indices (n,): the ratio of each cell and what all networks share.
 
     In a chain the ratios of the candidates at all sites of a choice are added; a candidate that is no segment adds 0.
 
     Raises:
-        ConfigError: as `parts_sum`.
+        ConfigError: a part is absent, is no segment of the space, or its ratio is not finite and above 0.
     """
     known = _known(parts, config)
     if config.chain is not None:
@@ -51,21 +39,20 @@ def parts_by_block(parts: Mapping[str, float], config: SpaceConfig) -> tuple[Flo
         for stage in stages
     ]
     _check_known(known, fixed + [cell for row in cells for cell in row], config)
-    return np.array([[known[cell] for cell in row] for row in cells]), sum(known[one] for one in fixed)
+    blocks = np.array([[known[cell] for cell in row] for row in cells])
+    return Linear(config=config, constant=sum(known[one] for one in fixed), blocks=blocks)
 
 
-def _chain_parts(
-    known: Mapping[Segment, float], config: SpaceConfig, chain: Chain
-) -> tuple[FloatArray, float]:
+def _chain_parts(known: Mapping[Segment, float], config: SpaceConfig, chain: Chain) -> Linear:
     _check_known(known, all_segments(config), config)
-    table, fixed = np.zeros((config.stages, len(config.blocks))), 0.0
+    blocks, fixed = np.zeros((config.stages, len(config.blocks))), 0.0
     for segment, ratio in known.items():
         choice = None if segment.stage is None else chain.sites[segment.stage].choice
         if choice is None or segment.block is None:
             fixed += ratio
         else:
-            table[choice, config.table.by_block[segment.block]] += ratio
-    return table, fixed
+            blocks[choice, config.table.by_block[segment.block]] += ratio
+    return Linear(config=config, constant=fixed, blocks=blocks)
 
 
 def _check_known(known: Mapping[Segment, float], needed: Sequence[Segment], config: SpaceConfig) -> None:

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from rigs.model_runs import run_model
 from rigs.no_plain_files import KINDS, no_plain_file
+from rigs.whole_networks import convert_networks
 
 from exporters import ConversionError, FragmentLibrary, Weights, link
 from exporters import calibration_images as images_module
 from exporters.calibration import calibrate
 from exporters.calibration_images import named_images, save_images
-from exporters.conversion import convert_networks
 from exporters.networks import torch_network
 from space import TINY, Architecture
 from space.networks import build_network

@@ -16,11 +16,11 @@ import pytest
 import torch
 from ai_edge_litert import schema_py_generated as schema
 from rigs.model_runs import operators, random_image, run_model
+from rigs.whole_networks import convert_networks
 
 from device_agents.runtimes import load
 from device_agents.runtimes.loaded import Inputs
 from exporters import ConversionError, Format, FragmentLibrary, Weights, link, networks
-from exporters.conversion import convert_networks
 from exporters.networks import torch_network
 from exporters.recipe import Precision
 from space import BLOX, MINI, TINY, Architecture

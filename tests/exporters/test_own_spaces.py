@@ -11,11 +11,11 @@ import pytest
 import torch
 from factories.own_spaces import CANDIDATES, own_space, write_space
 from rigs.model_runs import random_image, run_model
+from rigs.whole_networks import convert_networks
 
 from exporters import ConversionError, FragmentLibrary, Weights, link
 from exporters import library as library_module
 from exporters.calibration import calibrate
-from exporters.conversion import convert_networks
 from exporters.expected_worker import expected_sums
 from exporters.fragments import all_fragments, fragments_of, possible_steps, steps
 from exporters.networks import fragment_module, torch_network

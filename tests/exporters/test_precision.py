@@ -13,6 +13,7 @@ import torch
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from rigs.model_runs import Array, operators, random_image, run_model
+from rigs.whole_networks import convert_networks
 
 from device_agents.runtimes import RUNTIMES
 from device_agents.runtimes.loaded import array_outputs, fixed_input, judged_values
@@ -28,7 +29,6 @@ from exporters import (
     standalone,
 )
 from exporters.calibration import Calibration, calibrate
-from exporters.conversion import convert_networks
 from exporters.fragments import GLUE, all_fragments, all_values, possible_steps
 from exporters.networks import torch_network
 from space import TINY, Architecture, SpaceConfig

@@ -11,9 +11,9 @@ from factories.random_spaces import spaces
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rigs.model_runs import operators, random_image, run_model
+from rigs.whole_networks import convert_networks
 
 from exporters import Format, FragmentLibrary, link
-from exporters.conversion import convert_networks
 from space import Space
 
 pytestmark = pytest.mark.converter

@@ -191,7 +191,7 @@ STEPS = {"normalizations": 3, "quotients": 3, "attention": 3}
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_computes_in_tflite_what_it_computes_in_torch(name: str) -> None:
-    from exporters.tflite_conversion import convert_module, quantized
+    from rigs.tflite_modules import convert_module, quantized
 
     torch.manual_seed(0)
     build, shapes = LAYERS[name]
@@ -204,13 +204,13 @@ def test_a_layer_computes_in_tflite_what_it_computes_in_torch(name: str) -> None
         expected = module(*inputs).numpy()
     model = convert_module(module, shapes)
     assert np.abs(run(model, inputs)[0] - expected).max() <= 1e-4
-    found, step = run(quantized(model, [inputs]), inputs)
+    found, step = run(quantized(model, inputs), inputs)
     assert np.abs(found - expected).max() <= STEPS.get(name, 2) * step
 
 
 @pytest.mark.parametrize("name", CANDIDATES)
 def test_a_candidate_is_converted_without_moving_its_values(name: str) -> None:
-    from exporters.tflite_conversion import convert_module
+    from rigs.tflite_modules import convert_module
 
     module, shape = candidate(name)
     inputs = random_inputs([shape])
@@ -317,7 +317,7 @@ def random_inputs(shapes: Sequence[Shape]) -> list[Tensor]:
 
 def converted(module: nn.Module) -> bytes:
     """Convert a module that maps a feature map."""
-    from exporters.tflite_conversion import convert_module
+    from rigs.tflite_modules import convert_module
 
     return convert_module(module.eval().requires_grad_(False), [MAP])
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from search.latency.block_features import block_features
 from search.latency.design import Variance
+from search.latency.ridge import Linear
 from space import BLOX, SpaceConfig
 from space.indexing import block_indices
 from space.segments import all_segments
@@ -70,3 +71,8 @@ def parts_of(cell: Array, fixed: float = 0.4, config: SpaceConfig = BLOX) -> dic
         str(s): fixed / others if s.block is None else float(cell[s.stage or 0, index[s.block]])
         for s in all_segments(config)
     }
+
+
+def sum_of(cell: Array, fixed: float = 0.4, config: SpaceConfig = BLOX) -> Linear:
+    """Return the sum of a network's parts, by its indices."""
+    return Linear(config=config, constant=fixed, blocks=cell)

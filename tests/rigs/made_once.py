@@ -30,6 +30,7 @@ from search.latency import model_selection
 from search.latency.additive import Additive, fit_additive
 from search.latency.candidates import all_candidates
 from search.latency.model_selection import SelectedPredictor, select_predictor
+from search.latency.ridge import Linear
 
 migrate = database.migrate
 
@@ -135,6 +136,8 @@ def _digest(values: Any) -> bytes:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Linear):
+        return value.constant, _plain(value.blocks)
     if not isinstance(value, np.ndarray):
         return value
     return value.dtype.str, value.shape, hashlib.sha256(value.tobytes()).digest()

@@ -13,7 +13,7 @@ from search.latency.additive import fit_additive
 from search.latency.block_features import block_features, stage_effects, stage_means
 from search.latency.design import Variance, least_variance_design
 from search.latency.model_selection import select_predictor, space_weights
-from search.latency.parts import parts_by_block, parts_sum
+from search.latency.parts import parts_sum
 from search.methods.evolution import Evolution
 from search.methods.method import Problem
 from search.methods.registry import run
@@ -71,20 +71,21 @@ def test_a_designs_mean_variance_is_that_over_the_space() -> None:
 def test_parts_of_sites_that_share_a_choice_are_added_to_it() -> None:
     config = own_space()
     parts = {str(segment): 0.01 * (number + 1) for number, segment in enumerate(all_segments(config))}
-    table, constant = parts_by_block(parts, config)
+    total = parts_sum(parts, config)
     # stem, the fixed site and head; of the last choice both sites
     fixed = ("segment:stem", "segment:site3:basic", "segment:head")
-    assert np.isclose(constant, sum(parts[name] for name in fixed))
+    assert np.isclose(total.constant, sum(parts[name] for name in fixed))
     basic, skip = (config.table.by_text[name] for name in ("basic", "skip"))
-    assert np.isclose(table[3, basic], parts["segment:site4:basic"] + parts["segment:site5:basic"])
-    assert table[3, skip] == 0
-    whole = parts_sum(parts, config)
+    assert np.isclose(total.blocks[3, basic], parts["segment:site4:basic"] + parts["segment:site5:basic"])
+    assert total.blocks[3, skip] == 0
     first = config[0]
     names = [f"segment:site{place}:{module.name}" for place, _, module in config.chain.modules(first.blocks)]  # type: ignore[union-attr]
-    assert np.isclose(whole[0], parts["segment:stem"] + parts["segment:head"] + sum(parts[n] for n in names))
+    assert np.isclose(
+        total(np.array([0]))[0], parts["segment:stem"] + parts["segment:head"] + sum(parts[n] for n in names)
+    )
     del parts["segment:site4:basic"]
     with pytest.raises(ConfigError, match=r"1 of 11 parts .* such as segment:site4:basic"):
-        parts_by_block(parts, config)
+        parts_sum(parts, config)
 
 
 def test_the_integer_program_chooses_what_each_choice_has_and_nothing_else() -> None:

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 from factories.signatures import by_rule, drawn, made_signatures
-from scipy.stats import linregress
+from scipy.stats import kendalltau, linregress
 
 from search.accuracy.gcn import GcnConfig
 from search.blockwise.cross_validation import FittedPredictor
@@ -68,9 +68,7 @@ def test_the_sum_ranks_without_accuracies_and_lower_losses_are_better() -> None:
     expected = -SIGNATURES.column("loss_change")[[0, 1], choices].sum(axis=1)
     np.testing.assert_allclose(bare.predict(EVERY), expected)
     assert not bare.in_percent
-    report = evaluate(bare, EVERY[::20], TRUTH[::20])
-    assert report.mae is None and report.rmse is None
-    assert report.kendall is not None and report.kendall.value > 0.5
+    assert kendalltau(bare.predict(EVERY[::20]), TRUTH[::20]).statistic > 0.5
     with pytest.raises(ConfigError, match=r"no interval; fit it to 9 networks or more"):
         bare.interval(EVERY)
 
@@ -224,7 +222,7 @@ def test_constant_columns_predict_the_mean_without_a_warning(name: str) -> None:
     assert np.isfinite([low, high]).all() and (low < high).all()
     if name != "gcn":  # which still has the ops to go by
         np.testing.assert_allclose(found.predict(EVERY), TRUTH[known].mean())
-        assert report.rmse is not None and report.rmse.value > 0
+        assert report.rmse.value > 0
     if PREDICTORS[name].ranks:
         assert report.kendall is None and report.spearman is None
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from search.blockwise.search import predicted_table
-from search.latency.additive import additive_candidates, fit_additive
+from search.latency.additive import additive_candidates, as_additive, fit_additive
 from search.latency.block_features import block_features
-from search.latency.candidates import CANDIDATES, SpaceFacts, Training
+from search.latency.model_selection import select_predictor
 from search.latency.parts import parts_sum
 from search.table.synthetic import synthetic_accuracies
 from space import DEEP, MINI, ArchitectureError, SpaceConfig
@@ -45,24 +44,20 @@ def drawn(config: SpaceConfig, count: int, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", SUMS)
-def test_each_rung_that_is_a_sum_predicts_what_the_ladder_s_own_rung_does(name: str) -> None:
-    indices, parts = drawn(MINI, 120), made_parts(MINI)
-    known = SpaceFacts(config=MINI, parts_sum=parts_sum(parts, MINI))
-    ratios = made_ratios(MINI, indices, 0.02) + known.parts_sum[indices]
-    everywhere = np.arange(len(MINI))
-    training = Training(known=known, indices=indices, ratios=ratios, weights=np.ones(120), seed=0)
-    listed = next(candidate for candidate in CANDIDATES if candidate.name == name).fit(training)(everywhere)
-    (candidate,) = [candidate for candidate in additive_candidates(MINI, parts) if candidate.name == name]
-    summed = candidate.fit(replace(training, known=SpaceFacts(config=MINI)))
-    assert summed(everywhere) == pytest.approx(listed, rel=1e-9)
-    assert np.ptp(listed) > 0
+def test_each_rung_that_is_a_sum_is_found_as_constant_and_blocks(name: str) -> None:
+    indices, parts = drawn(MINI, 120), parts_sum(made_parts(MINI), MINI)
+    ratios = made_ratios(MINI, indices, 0.02) + parts(indices)
+    candidates = [candidate for candidate in additive_candidates(MINI) if candidate.name == name]
+    predictor = select_predictor(indices, ratios, config=MINI, parts_sum=parts, candidates=candidates)
+    fitted, everywhere = as_additive(predictor), np.arange(len(MINI))
+    sums = fitted.blocks[np.arange(MINI.stages), block_indices(MINI, everywhere)].sum(axis=1)
+    predicted = predictor.predict(everywhere).ratios
+    assert fitted.constant + sums == pytest.approx(predicted, rel=1e-9)
+    assert np.ptp(predicted) > 0
 
 
-def test_without_parts_rungs_that_need_them_are_only_told_as_skipped_and_the_ladder_keeps_its_order() -> None:
-    with_parts, without = additive_candidates(MINI, made_parts(MINI)), additive_candidates(MINI)
-    assert [candidate.name for candidate in with_parts] == list(SUMS) == [one.name for one in without]
-    assert not any(candidate.needs for candidate in with_parts)
-    assert [one.name for one in without if not one.needs] == ["macs", "ridge", "pairs"]
+def test_rungs_that_are_sums_keep_the_order_of_the_ladder() -> None:
+    assert tuple(candidate.name for candidate in additive_candidates(MINI)) == SUMS
 
 
 def test_latencies_of_a_space_that_nobody_lists_are_learned_from_few_networks() -> None:
@@ -116,13 +111,12 @@ def test_networks_are_measured_within_the_margin_as_often_as_it_says() -> None:
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda: parts_sum(made_parts(DEEP), DEEP),
         lambda: synthetic_accuracies(DEEP),
         lambda: predicted_table(
             DEEP, lambda indices: indices.astype(np.float64), {}, metric="made up", origin=(), synthetic=True
         ),
     ],
-    ids=["parts_sum", "synthetic_accuracies", "predicted_table"],
+    ids=["synthetic_accuracies", "predicted_table"],
 )
 def test_what_would_need_an_array_over_such_a_space_is_refused(ask: Callable[[], object]) -> None:
     with pytest.raises(ArchitectureError, match="184,528,125 networks of space 'deep' are too many to list"):

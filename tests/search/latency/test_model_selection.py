@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from factories.chains import long_chain
-from factories.latencies import NOISE, additive, cells, costs, design, fused, measured
+from factories.latencies import NOISE, additive, cells, costs, design, fused, measured, sum_of
 
 from search.latency import model_selection
 from search.latency.candidates import CANDIDATES, CandidatePredictor, SpaceFacts, Training
@@ -97,10 +97,9 @@ def test_products_across_stages_win_where_latency_depends_on_two_stages_at_once(
 
 
 def test_a_line_is_chosen_where_the_sum_of_parts_is_biased_but_exact() -> None:
-    truth, places = additive(cells(costs(3))), design(1)
-    predictor = select_predictor(
-        places, measured(truth, places, 0), parts_sum=1.07 * truth + 0.1, config=BLOX
-    )
+    cell, places = cells(costs(3)), design(1)
+    truth, biased = additive(cell), sum_of(1.07 * cell, 1.07 * 0.4 + 0.1)
+    predictor = select_predictor(places, measured(truth, places, 0), parts_sum=biased, config=BLOX)
     by_name = {report.name: report.errors for report in predictor.reports}
     assert predictor.chosen == "affine"
     assert by_name["sum"].mape > 0.1 > by_name["affine"].mape * 8  # type: ignore[union-attr]
@@ -108,8 +107,9 @@ def test_a_line_is_chosen_where_the_sum_of_parts_is_biased_but_exact() -> None:
 
 
 def test_a_sum_of_parts_that_needs_no_fit_is_taken_as_it_is() -> None:
-    truth, places = additive(cells(costs(3))), design(1)
-    predictor = select_predictor(places, measured(truth, places, 1), parts_sum=truth, config=BLOX)
+    total, places = sum_of(cells(costs(3))), design(1)
+    truth = total(EVERY)
+    predictor = select_predictor(places, measured(truth, places, 1), parts_sum=total, config=BLOX)
     assert predictor.chosen == "sum"
     assert np.array_equal(predictor.predict(EVERY).ratios, truth)
 
@@ -119,7 +119,7 @@ def test_where_parts_mislead_by_wiring_the_corrected_line_beats_line_and_ridge()
     truth = additive(cells(cost + np.array([0, 0, 0, 0, 0, 0, 0.06, 0.08, 0])))  # sums are dearer than alone
     places = design(1)[:25]
     predictor = select_predictor(
-        places, measured(truth, places, 1), parts_sum=additive(cells(cost)), config=BLOX
+        places, measured(truth, places, 1), parts_sum=sum_of(cells(cost)), config=BLOX
     )
     assert predictor.chosen == "corrected"
 
@@ -264,15 +264,16 @@ def test_what_is_known_must_be_known_of_every_network() -> None:
         select_predictor(range(10), np.ones(10), prior=np.ones(3), config=BLOX)
     holed = np.ones(len(BLOX))
     holed[7] = np.nan
-    with pytest.raises(ConfigError, match="parts_sum of network 7 is nan"):
-        select_predictor(range(10), np.ones(10), parts_sum=holed, config=BLOX)
+    with pytest.raises(ConfigError, match="prior of network 7 is nan"):
+        select_predictor(range(10), np.ones(10), prior=holed, config=BLOX)
     with pytest.raises(ConfigError, match=r"no predictor can be fitted \(sum: needs parts_sum"):
         select_predictor(range(10), np.ones(10), candidates=candidates("sum"), config=BLOX)
 
 
 def test_networks_that_all_take_the_same_time_are_predicted_to() -> None:
+    same = sum_of(np.zeros((3, 45)), 1.5)
     predictor = select_predictor(
-        design(1), np.full(45, 1.5), prior=np.ones(len(BLOX)), parts_sum=np.full(len(BLOX), 1.5), config=BLOX
+        design(1), np.full(45, 1.5), prior=np.ones(len(BLOX)), parts_sum=same, config=BLOX
     )
     assert np.allclose(predictor.predict(EVERY[::100]).ratios, 1.5)
 
@@ -285,8 +286,9 @@ def test_no_part_costs_less_than_nothing_and_no_network_less_than_the_parts_that
         rng = np.random.default_rng(seed)
         places = np.sort(rng.choice(len(BLOX), count, replace=False))
         wild = np.exp(rng.normal(0, 0.5, count))  # no physics at all: what contention makes of ratios
-        guess = additive(cells(costs(seed)))
-        known = SpaceFacts(config=BLOX, parts_sum=guess, prior=guess * np.exp(rng.normal(0, 0.05, len(BLOX))))
+        total = sum_of(cells(costs(seed)))
+        prior = total(EVERY) * np.exp(rng.normal(0, 0.05, len(BLOX)))
+        known = SpaceFacts(config=BLOX, parts_sum=total, prior=prior)
         training = Training(known=known, indices=places, ratios=wild, weights=np.ones(count), seed=0)
         for candidate in CANDIDATES:
             fitted = candidate.fit(training)
@@ -449,9 +451,16 @@ def test_where_networks_are_too_few_as_many_are_named_as_are_enough() -> None:
 
 @pytest.mark.parametrize("name", [candidate.name for candidate in CANDIDATES])
 def test_a_fitted_predictor_of_every_kind_is_pickled(name: str) -> None:
-    truth, places = additive(cells(costs(0, MINI), MINI), config=MINI), design(2, config=MINI)
-    known = {"parts_sum": 0.9 * truth, "prior": truth + fused(0.01, MINI)}
-    predictor = select_predictor(places, truth[places], config=MINI, candidates=candidates(name), **known)
+    cell, places = cells(costs(0, MINI), MINI), design(2, config=MINI)
+    truth = additive(cell, config=MINI)
+    predictor = select_predictor(
+        places,
+        truth[places],
+        parts_sum=sum_of(0.9 * cell, 0.9 * 0.4, MINI),
+        prior=truth + fused(0.01, MINI),
+        config=MINI,
+        candidates=candidates(name),
+    )
     again = pickle.loads(pickle.dumps(predictor))  # noqa: S301 - of this test
     for one, other in zip(vars_of(predictor.predict(SMALL)), vars_of(again.predict(SMALL)), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from harness.estimates.latency import Latency
 from harness.models.names import Network, listed_networks, some
 from harness.prediction.failed_networks import failed_networks, not_run
 from harness.prediction.fresh_costs import PREDICTED, all_measured_costs, space_costs
-from harness.prediction.rows import COLUMNS, MEASURED_COVERAGE, NOT_GRADED, SpaceRow
+from harness.prediction.rows import COLUMNS, FAR, MEASURED_COVERAGE, NOT_GRADED, SpaceRow
 from harness.prediction.space_latencies import SpaceLatencies, indices_of, of_equals
 from harness.records import Configuration
 from harness.store import Store
@@ -31,7 +32,7 @@ from harness.store.configurations import (
 )
 from harness.store.latencies import latencies
 from harness.store.opening import check_store
-from search.integer_program.solve import Limit, choice_limits, solve
+from search.integer_program.solve import Limit, Solution, choice_limits, in_order
 from search.latency.additive import additive_candidates, as_additive
 from search.latency.audit import parts_sum
 from search.latency.candidates import FEWEST, enough_models
@@ -48,8 +49,8 @@ from space import (
     is_enumerable,
 )
 from space.errors import ConfigError
-from space.hash_table import are_among, first_equals, hash_at, hashes_at, network_key
-from space.indexing import BoolArray, FloatArray, IndexArray, blocks_of, index_of, network_texts
+from space.hash_table import are_among, first_equals, hash_at, hashes_at, is_first, network_key
+from space.indexing import BoolArray, FloatArray, IndexArray, index_of, network_texts
 from space.lookup import Named, canonical_index
 from space.registry import space_name
 from space.segments import all_segments
@@ -258,21 +259,24 @@ class SpaceTable(Tabular):
         return rows
 
     def ends(self, count: int) -> tuple[list[int], list[int]]:
-        """Return the indices of the `count` networks of the lowest and of the highest predicted ratios, each in rising order.
+        """Return the indices of the `count` networks of the lowest and of the highest ratios, each once and in rising order.
 
-        Those that failed are left out, and in a space too large to list those with blocks that no measured network has.
+        Those that failed are left out. In a space too large to list these are predicted ones, and networks with blocks that no
+        measured one has are left out, too.
         """
         config, failed = self.measured.config, self.measured.failed
         if self.everywhere is not None:
-            order = self.everywhere.ratios.argsort(kind="stable")
+            ratios = self.everywhere.ratios.copy()
+            ratios[first_equals(config)[self.measured.indices]] = self.measured.ratios
+            order = ratios.argsort(kind="stable")
+            order = order[is_first(config)[order]]
             order = order[~are_among(config, order, failed)].tolist() if len(failed) else order.tolist()
             return order[:count], order[-count:]
         added = as_additive(self.predictor).blocks
         unseen = self.predictor.unseen_blocks().astype(np.float64)
         limits = [*choice_limits(config), Limit(name="blocks in measured networks", costs=unseen, upper=0.0)]
-        failed_blocks = [blocks_of(config, index) for index in failed.tolist()]
         lowest, highest = (
-            [index_of(config, one.blocks) for one in solve(scores, limits, count, excluded=failed_blocks)]
+            list(islice(_each_once(config, in_order(scores, limits), failed), count))
             for scores in (-added, added)
         )
         return lowest, highest[::-1]
@@ -308,6 +312,15 @@ class SpaceTable(Tabular):
     def head(self, count: int) -> tuple[list[dict[str, object]], int]:
         every = range(len(self)) if self.everywhere is not None else self.chosen or ()
         return [row.to_json() for row in self.rows(every[:count])], len(self)
+
+
+def _each_once(config: SpaceConfig, found: Iterable[Solution], failed: IndexArray) -> Iterator[int]:
+    """Yield the canonical index of each choice, of several names of a network only the first, and none that failed."""
+    seen = {network_key(config, index) for index in failed.tolist()}
+    for index in (index_of(config, one.blocks) for one in found):
+        if (key := network_key(config, index)) not in seen:
+            seen.add(key)
+            yield index
 
 
 def check_listed(config: SpaceConfig) -> None:
@@ -607,7 +620,8 @@ def _costs_at(costs: Mapping[str, SpaceLatencies], index: int) -> dict[str, Any]
         fields[name] = float(cost.values[index])
         if fresh in PREDICTED:
             _, unit = name.split("_")
-            fields[f"{fresh}_source"] = "measured" if cost.measured[index] else "predicted"
+            predicted = "predicted" if cost.supported[index] else FAR
+            fields[f"{fresh}_source"] = "measured" if cost.measured[index] else predicted
             for end, values in (("low", cost.low), ("high", cost.high)):
                 value = float(values[index])
                 fields[f"{fresh}_{end}_{unit}"] = value if isfinite(value) else None

@@ -188,6 +188,19 @@ def test_a_prediction_tells_the_same_of_a_network_by_all_its_names(
         assert (row.source, row.architecture) == ("measured", str(network))
 
 
+def test_the_fastest_and_slowest_are_each_one_network_by_what_was_measured(
+    named: Architecture, tmp_path: Path
+) -> None:
+    config = find_space(own_space())
+    with measured_by(named, tmp_path) as store:
+        table = predict(store, device="made-up")
+    first = first_equals(config)
+    fastest, slowest = table.ends(int(is_first(config).sum()))
+    assert fastest == slowest and sorted(fastest) == sorted(set(first.tolist()))
+    told = [row.latency_ms for row in table.rows(fastest)]
+    assert told == sorted(told)
+
+
 def test_what_else_was_measured_of_a_network_counts_for_all_its_names(
     names: tuple[Architecture, Architecture],
 ) -> None:

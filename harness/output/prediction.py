@@ -167,10 +167,9 @@ def _print_intervals(table: SpaceTable) -> None:
 
 def _far(table: SpaceTable) -> str:
     """Return which networks are unlike any measured one; of a space too large to list, which blocks no measured one tells of."""
-    import numpy as np
-
     measured, wider = table.measured, "their intervals are wider, by a guess; measure some of them"
-    if table.everywhere is None:
+    far = table.far_networks()
+    if far is None:
         places = table.unmeasured_places()
         line = f"{measure_command(measured.configuration)} --models design:1"
         return (
@@ -178,7 +177,6 @@ def _far(table: SpaceTable) -> str:
             if places
             else ""
         )
-    far = np.flatnonzero(~table.everywhere.supported).tolist()
     if not far:
         return ""
     unlike = f"{counted(len(far), 'network is', 'networks are')} unlike any measured one"

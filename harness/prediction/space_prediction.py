@@ -285,6 +285,13 @@ class SpaceTable(Tabular):
         """Return the prediction of some networks, by canonical index (n,)."""
         return self.predictor.predict(indices) if self.everywhere is None else self.everywhere.at(indices)
 
+    def far_networks(self) -> list[int] | None:
+        """Return the networks unlike any measured one, each by its first index; None in a space too large to list."""
+        if self.everywhere is None:
+            return None
+        far: list[int] = np.flatnonzero(~self.everywhere.supported & is_first(self.measured.config)).tolist()
+        return far
+
     def unmeasured_places(self) -> list[str]:
         """Return the blocks of a stage, or the candidates at a site, that no measured network tells of; see `unseen_blocks`."""
         config = self.measured.config
@@ -437,12 +444,17 @@ def graded_segments(
 def check_enough(measured: MeasuredNetworks) -> None:
     """Raise ConfigError when fewer networks are measured than a predictor can be fitted to."""
     if len(measured.indices) < FEWEST:
+        config = measured.config
         apart = f" ({doubt_text(measured.doubtful, measured.configuration)})" if measured.doubtful else ""
+        remedy = f"measure more: {measure_command(measured.configuration)} --models {enough_models(config)}"
+        if is_enumerable(config) and len(measured.indices) == int(is_first(config).sum()):
+            remedy = (
+                "these are all that its space has: 'harness results' and 'harness search' need no predictor"
+            )
         raise ConfigError(
             f"device {measured.configuration.device!r}",
             f"{counted(len(measured.indices), 'network is', 'networks are')} measured under "
-            f"{configuration_id(measured.configuration)}, too few to fit a predictor, which needs {FEWEST}{apart}; measure more: "
-            f"{measure_command(measured.configuration)} --models {enough_models(measured.config)}",
+            f"{configuration_id(measured.configuration)}, too few to fit a predictor, which needs {FEWEST}{apart}; {remedy}",
         )
 
 
@@ -633,6 +645,7 @@ def _costs_at(costs: Mapping[str, SpaceLatencies], index: int) -> dict[str, Any]
 def summary(table: SpaceTable) -> dict[str, object]:
     """Return the predictor, its training networks and its errors as plain values; errors are shares."""
     measured, held_out = table.measured, table.held_out
+    far = table.far_networks()
     return {
         "configuration": asdict(measured.configuration) | {"id": measured.configuration.digest},
         "reference_ms": measured.reference_ms,
@@ -645,9 +658,7 @@ def summary(table: SpaceTable) -> dict[str, object]:
         "chosen": table.predictor.chosen,
         "held_out": None if held_out is None else asdict(held_out),
         "coverage": {"aimed": PREDICTED_COVERAGE, "guaranteed": guaranteed(PREDICTED_COVERAGE)},
-        "unsupported_networks": None
-        if table.everywhere is None
-        else int((~table.everywhere.supported).sum()),
+        "unsupported_networks": None if far is None else len(far),
         "unmeasured_places": table.unmeasured_places(),
         "repeatability": None if table.ceiling is None else asdict(table.ceiling),
         "costs": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -21,6 +22,9 @@ from harness.query.join import SearchTable
 from harness.query.search import search
 from harness.records import SessionRecord, Slice
 from harness.store import Store
+from harness.store.documents import session_of
+from harness.store.maintenance import delete, export_documents, quarantine
+from harness.store.selection import Selection
 from search.table import NetworkTable
 from search.table.constraints import Constraint
 from space import MINI, TINY
@@ -109,6 +113,24 @@ def test_two_stores_put_together_are_the_one_that_was_parted(tmp_path: Path) -> 
         with stored(tmp_path / f"{number}.sqlite", measured()[number::2]) as store:
             parts += [*store.sessions(ON, purpose="calibration"), *store.sessions(ON)]
     with stored(tmp_path / "again.sqlite", parts) as store:
+        found, others = answer(store)
+    assert found == expected and others.rows() == rows.rows()
+
+
+def test_what_was_deleted_exported_or_set_apart_for_a_time_leaves_no_trace(tmp_path: Path) -> None:
+    with stored(tmp_path / "one.sqlite", measured()) as store:
+        expected, rows = answer(store)
+        documents = list(export_documents(store, Selection()))
+        other = networks(25, TINY)[-1]
+        add_sessions(store, [other], ON, sessions=2, factor=3.0)
+        assert answer(store)[1].rows() != rows.rows()
+        delete(store, Selection(networks=(str(other),)))
+        assert answer(store)[1].rows() == rows.rows()
+        chosen = Selection(networks=(measured()[-1].architecture,))
+        assert len(quarantine(store, chosen)) == len(quarantine(store, chosen, undo=True)) == 2
+        assert answer(store)[1].rows() == rows.rows()
+    read = json.loads(json.dumps(documents))
+    with stored(tmp_path / "read.sqlite", list(map(session_of, read))) as store:
         found, others = answer(store)
     assert found == expected and others.rows() == rows.rows()
 

@@ -81,7 +81,7 @@ def _print_precision(one: PrecisionComparison) -> None:
         f"rank correlation of latencies (Spearman): {'none' if isnan(rank.value) else f'{rank.value:.2f}'}, {ends}"
     )
     cells = [
-        [op.op or "stem, reductions, head", f"{op.a_ms:.3f}", f"{op.b_ms:.3f}", *_estimated(op.ratio)]
+        [op.op or "stem, reductions, head", ms_text(op.a_ms), ms_text(op.b_ms), *_estimated(op.ratio)]
         for op in one.ops
     ]
     columns = ["op, mean of stages", f"ms in {a.precision}", f"ms in {b.precision}", ratio, "95 % interval"]
@@ -97,7 +97,7 @@ def _estimated(found: Estimate) -> list[str]:
     if isnan(found.value):
         return ["none", ""]
     ends = "unknown" if isnan(found.low) else interval_text(found.low, found.high)
-    return [f"{found.value:.3f}", ends]
+    return [ms_text(found.value), ends]
 
 
 def print_pairs(found: NetworkComparisons, *, json_output: bool) -> None:

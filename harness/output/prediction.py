@@ -18,7 +18,7 @@ from harness.output.tables import (
 )
 from harness.output.terminal import echo
 from harness.prediction.fresh_costs import TITLES, unpredicted
-from harness.prediction.rows import COLUMNS, SpaceRow
+from harness.prediction.rows import COLUMNS, FAR, SpaceRow
 from harness.prediction.space_prediction import JUDGES, doubt_text, summary, unmeasured_text
 from harness.store.configurations import describe, measure_command
 from search.latency.candidates import all_candidates
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from search.latency.evaluation import Errors
 
 SHOWN = 5  # of the fastest and of the slowest networks
-FAR = "predicted, far"  # from all that was measured
 HALF_MICROSECOND_MS = 0.0005
 ROUNDED_SHARE = 0.005  # of a latency that a file rounds away, from which on that is told
 
@@ -166,10 +165,9 @@ def _print_intervals(table: SpaceTable) -> None:
 
 def _far(table: SpaceTable) -> str:
     """Return which networks are unlike any measured one; of a space too large to list, which blocks no measured one tells of."""
-    import numpy as np
-
     measured, wider = table.measured, "their intervals are wider, by a guess; measure some of them"
-    if table.everywhere is None:
+    far = table.far_networks()
+    if far is None:
         places = table.unmeasured_places()
         line = f"{measure_command(measured.configuration)} --models design:1"
         return (
@@ -177,7 +175,6 @@ def _far(table: SpaceTable) -> str:
             if places
             else ""
         )
-    far = np.flatnonzero(~table.everywhere.supported).tolist()
     if not far:
         return ""
     unlike = f"{counted(len(far), 'network is', 'networks are')} unlike any measured one"
@@ -265,11 +262,12 @@ _COST_COLUMNS = {"memory": "memory MB", "load": "load ms", "first-run": "first r
 
 
 def _cost_cell(row: SpaceRow, fresh: str) -> str:
-    """Return a network's cost besides time, with ~ where it is predicted; empty where it is not known."""
+    """Return a network's cost besides time, with ~ where it is predicted, and a word where far; empty where it is not known."""
     value, source = {
         "memory": (row.memory_bytes and row.memory_bytes / 1e6, row.memory_source),
         "load": (row.load_ms, "measured"),
         "first-run": (row.fresh_first_run_ms, "measured"),
         "energy": (row.energy_mj, row.energy_source),
     }[fresh]
-    return "" if value is None else f"{'' if source == 'measured' else '~'}{value:.4g}"
+    far = " far" * (source == FAR)
+    return "" if value is None else f"{'' if source == 'measured' else '~'}{value:.4g}{far}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from math import inf
 from pathlib import Path
@@ -47,6 +48,8 @@ MAX_SIDECAR_BYTES = 256 << 20
 ROUNDED_S = 0.501e-6  # .blox holds whole microseconds
 MAX_QUOTED = 40  # characters of a value in an error
 KIND = re.compile("[a-z-]{1,40}")  # of a failure
+# Fields in which a device has several configurations at a time.
+_TOLD_APART = ("device", "space", "runtime", "provider", "threads", "precision", "batch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +109,8 @@ def bench_table(
 def write_bench_files(store: Store, choice: ConfigurationChoice, request: BenchRequest) -> BenchFiles:
     """Write the files of a request, latencies in s, and the sidecar .json, of the one configuration that fits.
 
-    Raises: ConfigError when a file cannot be written, the name cannot be published, or too little is stored.
+    Raises: ConfigError when a file cannot be written, the name cannot be published, too little is stored, or files of the name
+    hold what was measured otherwise.
     """
     chosen = one_configuration(store, choice)
     check_enumerable(
@@ -116,6 +120,8 @@ def write_bench_files(store: Store, choice: ConfigurationChoice, request: BenchR
     )
     name = request.name or _file_name(chosen)
     check_device_name(name)
+    sidecar = request.folder / f"blox-bench-{name}.json"
+    _check_not_others(sidecar, chosen)
     table = bench_table(
         store,
         chosen,
@@ -128,7 +134,6 @@ def write_bench_files(store: Store, choice: ConfigurationChoice, request: BenchR
     paths = [request.folder / f"blox-bench-{name}.{one}" for one in request.formats]
     for path in paths:
         write_dataset(path, data)
-    sidecar = request.folder / f"blox-bench-{name}.json"
     write_file(sidecar, json.dumps(_sidecar(name, table), separators=(",", ":")).encode())
     return BenchFiles(paths=tuple(paths), sidecar=sidecar, table=table)
 
@@ -138,6 +143,19 @@ def _file_name(configuration: Configuration) -> str:
     c = configuration
     precision = "" if c.precision == DEFAULT_PRECISION else f"-{c.precision}"
     return c.device + precision + ("" if c.batch == 1 else f"-batch{c.batch}")
+
+
+def _check_not_others(sidecar: Path, configuration: Configuration) -> None:
+    """Raise ConfigError where a file of this name is of another runtime, precision and the like of the device."""
+    with suppress(OSError, ValueError, TypeError, KeyError):  # none is there, or none of ours
+        held = json.loads(sidecar.read_bytes())["configuration"]
+        differing = [
+            f"{name} {held[name]}" for name in _TOLD_APART if held[name] != getattr(configuration, name)
+        ]
+        if differing:
+            raise ConfigError(
+                f"{sidecar}: holds latencies of {', '.join(differing)}; give these another --name, or another --output"
+            )
 
 
 def latency_files(paths: Sequence[Path], *, allow_pickle: bool = False) -> dict[str, Path]:
@@ -181,21 +199,28 @@ def file_latency(
     *,
     precision: str = "",
     batch: int | None = None,
+    measured_only: bool = False,
     doubtful: bool = False,
     allow_pickle: bool = False,
 ) -> tuple[Cost, Provenance]:
     """Return the latencies of a blox-bench-DEVICE file, with intervals and grades where it has a sidecar.
 
-    Of networks whose sidecar says grade D there is no latency, unless `doubtful`; of those that failed there is none.
+    Of networks whose sidecar says grade D there is no latency, unless `doubtful`; of those that failed there is none, nor of
+    predicted ones if `measured_only`.
 
-    Raises: ConfigError when file or sidecar cannot be used, or the sidecar tells of another `precision` or `batch` than the one
-    named.
+    Raises: ConfigError when file or sidecar cannot be used, the sidecar tells of another `precision` or `batch` than the one
+    named, or there is none to tell what was measured.
     """
     data = read_dataset(path, config=config, allow_pickle=allow_pickle)
     columns = {key: np.full(len(config), np.nan) for key in ("values", "low", "high")}
     columns["values"][data.indices] = data.array("latency") * 1e3
     sidecar = _read_sidecar(_sidecar_of(path), data, config)
     if sidecar is None:
+        if measured_only:
+            raise ConfigError(
+                f"--latencies {path}: does not tell measured from predicted latencies (no sidecar .json); leave out "
+                "--measured-only"
+            )
         cost = Cost(name=name, unit="ms", title=f"latency on {name} ({path.name})", values=columns["values"])
         return cost, Provenance(
             origin=str(path), configuration=None, measured=len(data), predicted=0, grades={}
@@ -213,8 +238,9 @@ def file_latency(
     apart = np.flatnonzero(grades == DOUBTFUL)
     if not doubtful:
         is_measured[apart], grades[apart] = False, ""
-        for values in columns.values():
-            values[apart] = np.nan
+    left_out = ~is_measured if measured_only else np.isin(np.arange(len(config)), apart) & ~is_measured
+    for values in columns.values():
+        values[left_out] = np.nan
     supported[first_equals(config)[indices_of(failed, config)]] = False
     given = grades[is_measured].tolist()
     cost = Cost(
@@ -236,7 +262,7 @@ def file_latency(
         configuration=None,
         precision=of_models,
         measured=int(is_measured.sum()),
-        predicted=rows["source"].count("predicted"),
+        predicted=0 if measured_only else rows["source"].count("predicted"),
         grades={grade: given.count(grade) for grade in "ABCD"},
         doubtful=Doubtful(
             networks=len(apart),
@@ -318,8 +344,10 @@ def _read_sidecar(
         found["supported"] = columns.get("supported", [True] * len(data))  # not told in files of before
         failed = document.get("doubtful", {}).get("failed", {})
         indices_of(failed, config)
-        of_models = document.get("configuration", {}).get("precision", "")
-        of_images = document.get("configuration", {}).get("batch", 1)
+        of = document.get("configuration", {})
+        of_models, of_images, space = of.get("precision", ""), of.get("batch", 1), of.get("space", "")
+        if space not in ("", config.name):  # hashes of miniatures are alike
+            raise ConfigError(f"{path}: is of space {space!r}, not {config.name!r}; name that: --space {space}")
         whole = all(isinstance(values, list) and len(values) == len(data) for values in found.values())
         are_named = isinstance(of_models, str) and type(of_images) is int
         are_named &= all(KIND.fullmatch(kind) for kind in failed.values())

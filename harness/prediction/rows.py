@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 MEASURED_COVERAGE = 0.95  # of a measurement's own interval
 NOT_GRADED = "-"
+FAR = "predicted, far"  # from all that was measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,8 +18,8 @@ class SpaceRow:
     itself, or predicted from networks like it.
 
     Its costs alone in a fresh process, and the energy of an inference, are None where they are neither measured nor predicted on
-    the configuration. The intervals of `memory` and `energy` hold with 90 %, and their sources are measured or predicted. All
-    energies are by one `energy_sensor`: those of two do not compare.
+    the configuration. The intervals of `memory` and `energy` hold with 90 %, and their sources are measured, predicted, or `FAR`
+    from all that was measured. All energies are by one `energy_sensor`: those of two do not compare.
     """
 
     architecture: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from harness.estimates.latency import Latency
 from harness.models.names import Network, listed_networks, some
 from harness.prediction.failed_networks import failed_networks, not_run
 from harness.prediction.fresh_costs import PREDICTED, all_measured_costs, space_costs
-from harness.prediction.rows import COLUMNS, MEASURED_COVERAGE, NOT_GRADED, SpaceRow
+from harness.prediction.rows import COLUMNS, FAR, MEASURED_COVERAGE, NOT_GRADED, SpaceRow
 from harness.prediction.space_latencies import SpaceLatencies, indices_of, of_equals
 from harness.records import Configuration
 from harness.store import Store
@@ -31,7 +32,7 @@ from harness.store.configurations import (
 )
 from harness.store.latencies import latencies
 from harness.store.opening import check_store
-from search.integer_program.solve import Limit, choice_limits, solve
+from search.integer_program.solve import Limit, Solution, choice_limits, in_order
 from search.latency.additive import additive_candidates, as_additive
 from search.latency.candidates import FEWEST, enough_models
 from search.latency.evaluation import Errors, judge, mape_interval, repeatability
@@ -48,8 +49,8 @@ from space import (
     is_enumerable,
 )
 from space.errors import ConfigError
-from space.hash_table import are_among, first_equals, hash_at, hashes_at, network_key
-from space.indexing import BoolArray, FloatArray, IndexArray, blocks_of, index_of, network_texts
+from space.hash_table import are_among, first_equals, hash_at, hashes_at, is_first, network_key
+from space.indexing import BoolArray, FloatArray, IndexArray, index_of, network_texts
 from space.lookup import Named, canonical_index
 from space.registry import space_name
 from space.segments import all_segments
@@ -258,21 +259,24 @@ class SpaceTable(Tabular):
         return rows
 
     def ends(self, count: int) -> tuple[list[int], list[int]]:
-        """Return the indices of the `count` networks of the lowest and of the highest predicted ratios, each in rising order.
+        """Return the indices of the `count` networks of the lowest and of the highest ratios, each once and in rising order.
 
-        Those that failed are left out, and in a space too large to list those with blocks that no measured network has.
+        Those that failed are left out. In a space too large to list these are predicted ones, and networks with blocks that no
+        measured one has are left out, too.
         """
         config, failed = self.measured.config, self.measured.failed
         if self.everywhere is not None:
-            order = self.everywhere.ratios.argsort(kind="stable")
+            ratios = self.everywhere.ratios.copy()
+            ratios[first_equals(config)[self.measured.indices]] = self.measured.ratios
+            order = ratios.argsort(kind="stable")
+            order = order[is_first(config)[order]]
             order = order[~are_among(config, order, failed)].tolist() if len(failed) else order.tolist()
             return order[:count], order[-count:]
         added = as_additive(self.predictor).blocks
         unseen = self.predictor.unseen_blocks().astype(np.float64)
         limits = [*choice_limits(config), Limit(name="blocks in measured networks", costs=unseen, upper=0.0)]
-        failed_blocks = [blocks_of(config, index) for index in failed.tolist()]
         lowest, highest = (
-            [index_of(config, one.blocks) for one in solve(scores, limits, count, excluded=failed_blocks)]
+            list(islice(_each_once(config, in_order(scores, limits), failed), count))
             for scores in (-added, added)
         )
         return lowest, highest[::-1]
@@ -280,6 +284,13 @@ class SpaceTable(Tabular):
     def _predicted(self, indices: IndexArray) -> Prediction:
         """Return the prediction of some networks, by canonical index (n,)."""
         return self.predictor.predict(indices) if self.everywhere is None else self.everywhere.at(indices)
+
+    def far_networks(self) -> list[int] | None:
+        """Return the networks unlike any measured one, each by its first index; None in a space too large to list."""
+        if self.everywhere is None:
+            return None
+        far: list[int] = np.flatnonzero(~self.everywhere.supported & is_first(self.measured.config)).tolist()
+        return far
 
     def unmeasured_places(self) -> list[str]:
         """Return the blocks of a stage, or the candidates at a site, that no measured network tells of; see `unseen_blocks`."""
@@ -308,6 +319,15 @@ class SpaceTable(Tabular):
     def head(self, count: int) -> tuple[list[dict[str, object]], int]:
         every = range(len(self)) if self.everywhere is not None else self.chosen or ()
         return [row.to_json() for row in self.rows(every[:count])], len(self)
+
+
+def _each_once(config: SpaceConfig, found: Iterable[Solution], failed: IndexArray) -> Iterator[int]:
+    """Yield the canonical index of each choice, of several names of a network only the first, and none that failed."""
+    seen = {network_key(config, index) for index in failed.tolist()}
+    for index in (index_of(config, one.blocks) for one in found):
+        if (key := network_key(config, index)) not in seen:
+            seen.add(key)
+            yield index
 
 
 def check_listed(config: SpaceConfig) -> None:
@@ -424,12 +444,17 @@ def graded_segments(
 def check_enough(measured: MeasuredNetworks) -> None:
     """Raise ConfigError when fewer networks are measured than a predictor can be fitted to."""
     if len(measured.indices) < FEWEST:
+        config = measured.config
         apart = f" ({doubt_text(measured.doubtful, measured.configuration)})" if measured.doubtful else ""
+        remedy = f"measure more: {measure_command(measured.configuration)} --models {enough_models(config)}"
+        if is_enumerable(config) and len(measured.indices) == int(is_first(config).sum()):
+            remedy = (
+                "these are all that its space has: 'harness results' and 'harness search' need no predictor"
+            )
         raise ConfigError(
             f"device {measured.configuration.device!r}",
             f"{counted(len(measured.indices), 'network is', 'networks are')} measured under "
-            f"{configuration_id(measured.configuration)}, too few to fit a predictor, which needs {FEWEST}{apart}; measure more: "
-            f"{measure_command(measured.configuration)} --models {enough_models(measured.config)}",
+            f"{configuration_id(measured.configuration)}, too few to fit a predictor, which needs {FEWEST}{apart}; {remedy}",
         )
 
 
@@ -606,7 +631,8 @@ def _costs_at(costs: Mapping[str, SpaceLatencies], index: int) -> dict[str, Any]
         fields[name] = float(cost.values[index])
         if fresh in PREDICTED:
             _, unit = name.split("_")
-            fields[f"{fresh}_source"] = "measured" if cost.measured[index] else "predicted"
+            predicted = "predicted" if cost.supported[index] else FAR
+            fields[f"{fresh}_source"] = "measured" if cost.measured[index] else predicted
             for end, values in (("low", cost.low), ("high", cost.high)):
                 value = float(values[index])
                 fields[f"{fresh}_{end}_{unit}"] = value if isfinite(value) else None
@@ -618,6 +644,7 @@ def _costs_at(costs: Mapping[str, SpaceLatencies], index: int) -> dict[str, Any]
 def summary(table: SpaceTable) -> dict[str, object]:
     """Return the predictor, its training networks and its errors as plain values; errors are shares."""
     measured, held_out = table.measured, table.held_out
+    far = table.far_networks()
     return {
         "configuration": asdict(measured.configuration) | {"id": measured.configuration.digest},
         "reference_ms": measured.reference_ms,
@@ -630,9 +657,7 @@ def summary(table: SpaceTable) -> dict[str, object]:
         "chosen": table.predictor.chosen,
         "held_out": None if held_out is None else asdict(held_out),
         "coverage": {"aimed": PREDICTED_COVERAGE, "guaranteed": guaranteed(PREDICTED_COVERAGE)},
-        "unsupported_networks": None
-        if table.everywhere is None
-        else int((~table.everywhere.supported).sum()),
+        "unsupported_networks": None if far is None else len(far),
         "unmeasured_places": table.unmeasured_places(),
         "repeatability": None if table.ceiling is None else asdict(table.ceiling),
         "costs": {

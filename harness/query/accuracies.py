@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from space import is_enumerable
+from space import Architecture, is_enumerable
 from space.errors import ConfigError, DatasetError, MissingMetric
 from space.text_files import suffix_of
 from space.user_paths import check_is_there, expand_user
@@ -138,11 +138,31 @@ def source_of_table(table: Any, metric: str = "") -> AccuracySource | None:
     elif hasattr(table, "to_csv") or hasattr(table, "to_pandas"):  # pandas; Arrow, and harness's own tables
         table = table if hasattr(table, "to_csv") else table.to_pandas()
         if table.ndim == 1:
-            table = table.rename("accuracy" if table.name is None else table.name).rename_axis("network")
+            table = _named_column(table)
         text = table.to_csv()
     else:
         return None
     return AccuracySource(paths=(name,), metric=metric, content=text.encode())
+
+
+def _named_column(column: Any) -> Any:
+    """Return a Series of pandas with titles. Raises: ConfigError where its rows are numbered, which names no networks."""
+    if type(column.index).__name__ == "RangeIndex":
+        raise ConfigError(
+            f"{type(column).__name__}: its index is the numbers of rows and names no networks; take the column after "
+            "set_index('architecture'), or give the whole table"
+        )
+    if column.index.nlevels == 1:  # others have names: of networks and seeds
+        column = column.rename_axis("network")
+    return column.rename("accuracy" if column.name is None else column.name)
+
+
+def architectures_in(table: Any) -> list[Architecture]:
+    """Return the architectures among the networks of a mapping or a table of pandas: they know their space."""
+    columns = [table] if isinstance(table, Mapping) else [table.index] if hasattr(table, "to_csv") else []
+    if getattr(table, "ndim", 1) == 2:
+        columns += [column for _, column in table.items() if column.dtype == object]
+    return [one for column in columns for one in column if isinstance(one, Architecture)]
 
 
 def _name_text(network: object) -> str:

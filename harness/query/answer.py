@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -115,10 +115,10 @@ class SearchAnswer(_TableRows):
     def front(self, costs: str | Sequence[str]) -> ParetoFront:
         """Return the Pareto front over accuracy and one or several of the table's costs, of all networks within the limits.
 
-        Of a method that evaluates only some networks it is of these.
+        Of a method that evaluates only some networks it is of these. Networks unlike any measured one are left out.
         Raises: ConfigError when the table has no such cost.
         """
-        table = self.table.table
+        table = replace(self.table.table, with_far=False)
         mask = allowed(table, self.answer.constraints, confident=self.answer.confident)
         if self.trace is not None:
             mask &= np.isin(np.arange(len(mask)), self.trace.indices)

@@ -121,7 +121,8 @@ class ObjectiveAnswer(NetworkRows):
             scores: FloatArray, extra: Mapping[str, AdditiveCosts], limits: tuple[Constraint, ...]
         ) -> int | None:
             nonlocal passed_over
-            program = replace(self.program, costs={**self.costs, **extra})
+            with_far = self.program.with_far and self.verified is None  # nobody measures a front
+            program = replace(self.program, costs={**self.costs, **extra}, with_far=with_far)
             near, looked_at, _ = program.best(scores, (*self.constraints, *limits), 1, within)
             passed_over |= bool(looked_at) and not near
             return near[0] if near else None

@@ -111,6 +111,7 @@ def _measured(
             config,
             precision=latencies.precision,
             batch=latencies.batch,
+            measured_only=latencies.measured_only,
             doubtful=latencies.doubtful,
             allow_pickle=latencies.allow_pickle,
         )

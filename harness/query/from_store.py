@@ -11,7 +11,7 @@ from harness.devices.config import Device
 from harness.models.exported import ExportObserver
 from harness.models.names import space_meant, whole_number
 from harness.prediction.measure import Progress, raise_first
-from harness.query.accuracies import AccuracySource
+from harness.query.accuracies import AccuracySource, architectures_in
 from harness.query.answer import SearchAnswer
 from harness.query.by_objective import ObjectiveAnswer
 from harness.query.join import GivenAccuracies, accuracies_of, renewed
@@ -23,7 +23,7 @@ from harness.query.verify import searched_configurations, searched_devices, veri
 from harness.store import Store
 from harness.store.opening import check_store
 from search.table.constraints import Constraint
-from space import Architecture, Space
+from space import Space
 from space.accuracies import Accuracies
 from space.errors import ConfigError
 from space.registry import space_name
@@ -203,11 +203,11 @@ def query_of(
     """Return the query of what a caller from Python asks; `choice` are further fields of `LatencySource`. Raises: ConfigError."""
     if isinstance(accuracies, Accuracies):
         space = space or accuracies.config.name
-    elif isinstance(accuracies, Mapping) and any(isinstance(one, Architecture) for one in accuracies):
-        space = space_meant(list(accuracies), space)
+    elif named := architectures_in(accuracies):
+        space = space_meant(named, space)
     constraints = as_constraints(limits)
-    named = [device] if isinstance(device, str | Device) else device
-    devices = [one if isinstance(one, str) else one.name for one in named]
+    several = [device] if isinstance(device, str | Device) else device
+    devices = [one if isinstance(one, str) else one.name for one in several]
     files = [latencies] if isinstance(latencies, str | Path) else latencies
     further = [costs] if isinstance(costs, str) else costs
     return Query(

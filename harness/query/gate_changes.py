@@ -120,14 +120,13 @@ def latency_changes(
             others.append(file)
         else:
             found[file.name] = _beside(file, own, timing, limits)
-    comparable = [file for file in others if kept[file.name].inputs == given_text(file)]
+    comparable = [file for file in others if not _other_inputs(file, kept[file.name])]
     references = {one.key: ref for one in comparable if (ref := kept[one.name].reference_for(timing.runtime))}
     table = _measured(comparable, timing, references)
     for file in others:
         former = kept[file.name]
         if file not in comparable:
-            given = f"inputs differ: {former.inputs or 'none given'} -> {given_text(file) or 'none given'}"
-            found[file.name] = [FileChange(way="reference", trouble=f"{given}; {_KEEP}")]
+            found[file.name] = [FileChange(way="reference", trouble=_other_inputs(file, former))]
         elif isinstance(table, str):
             found[file.name] = [FileChange(way="reference", trouble=table)]
         else:
@@ -138,7 +137,15 @@ def latency_changes(
     return found
 
 
-_KEEP = "keep the baseline's file where the baseline says, and both are timed side by side"
+_KEEP = "keep the baseline's file where the baseline says, and both are measured side by side"
+
+
+def _other_inputs(file: FileModel, former: KeptFile) -> str:
+    """Return that a file is given other inputs than when its baseline was written, empty where it is not."""
+    given = given_text(file)
+    if former.inputs == given:
+        return ""
+    return f"inputs differ: {former.inputs or 'none given'} -> {given or 'none given'}; {_KEEP}"
 
 
 def _beside(
@@ -294,15 +301,17 @@ def _heavier(
         then: Sequence[int] = known_memory(weighed.get((own.key, place_of(row)), ())) if own else ()
         trouble = "the baseline's file did not run in fresh workers"
         if own is None:
-            then, trouble = _kept_memory(former, row.configuration)
+            then, trouble = _kept_memory(file, former, row.configuration)
         now = known_memory(row.fresh)
         found.append(_grown(unknown, now, then, trouble if now else "this device tells no peak memory"))
     why = [f"{one.kind}: {one.message}" for one in table.failures if one.graph_hash == file.key]
     return found or [FileChange(way="", trouble=next(iter(why), "this device tells no peak memory"))]
 
 
-def _kept_memory(former: KeptFile, now: Configuration) -> tuple[Sequence[int], str]:
+def _kept_memory(file: FileModel, former: KeptFile, now: Configuration) -> tuple[Sequence[int], str]:
     """Return the peak memories that a baseline has of a file on this configuration, or why there are none."""
+    if trouble := _other_inputs(file, former):
+        return (), trouble
     same = [one for one in former.latencies if one.runtime == now.runtime and one.memory_bytes]
     if not same:
         return (), f"the baseline has no memory in {now.runtime}: write it with --memory, or keep its file"

@@ -18,6 +18,7 @@ from harness.prediction.space_prediction import SpaceTable, space_of
 from harness.query.accuracies import (
     SYNTHETIC_SOURCE,
     AccuracySource,
+    architectures_in,
     is_unpublished,
     load,
     precision_text,
@@ -144,8 +145,8 @@ def accuracies_of(
     """Return the source of the accuracies that a caller from Python gives, see `join`. Raises: ConfigError."""
     if isinstance(accuracies, Accuracies):
         return AccuracySource(paths=(), loaded=accuracies)
-    if isinstance(accuracies, Mapping) and isinstance(space, SpaceConfig):
-        listed(list(accuracies), space)  # an architecture knows its space
+    if isinstance(space, SpaceConfig):
+        listed(architectures_in(accuracies), space)
     held = source_of_table(accuracies, metric)
     if held is None:
         paths = [accuracies] if isinstance(accuracies, str | Path) else list(accuracies)

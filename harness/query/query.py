@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 
 from harness.devices.config import parse_runtime
@@ -152,14 +153,20 @@ class Query:
         )
 
     def upper_limits(self) -> dict[str, float]:
-        """Return the upper limit of each cost, the tightest of several. Raises: ConfigError for a lower one."""
+        """Return the upper limit of each cost, the tightest of several, as one that may be reached.
+
+        Raises: ConfigError for a lower one.
+        """
         limits: dict[str, float] = {}
         for limit in self.constraints:
             if not limit.is_upper:
                 raise ConfigError(
                     f"--constraint {limit}: the page has upper limits only; leave it out here, or ask 'harness search'"
                 )
-            limits[limit.subject] = min(limit.limit, limits.get(limit.subject, limit.limit))
+            # Counts and bytes are whole numbers: below 3M is 2,999,999 at most.
+            is_whole = limit.relation == "<" and limit.unit in ("", "bytes")
+            most = ceil(limit.limit) - 1.0 if is_whole else limit.limit
+            limits[limit.subject] = min(most, limits.get(limit.subject, most))
         return limits
 
 

@@ -36,9 +36,9 @@ ARCHITECTURE_COLUMNS = (
     "model_hash",
     "graph_hash",
     "hash",
-    "index",
     "arch_vec",
     "vector",
+    "index",  # last: data frames call their row numbers so, which are no accuracies either
 )
 SEED_COLUMN = "seed"
 OWN_SUFFIXES = (".csv", ".parquet", ".json")
@@ -98,9 +98,16 @@ def measured_of(
         raise DatasetError("holds no row after its titles; it was cut, or is empty: write it again")
     networks = _architecture_column(source, architecture_column)
     seed = next((title for title in named if title.casefold() == SEED_COLUMN), None)
-    metric = metric_of(source, metric, [title for title in named if title not in (networks, seed)])
+    others = [title for title in named if title not in (networks, seed)]
+    metric = metric_of(
+        source, metric, [title for title in others if title.casefold() != ARCHITECTURE_COLUMNS[-1]]
+    )
     values = _percent(metric, source.numbers(metric))
     seeds = None if seed is None else _seeds(source.numbers(seed))
+    shares = int(((values > 0) & (values < 1)).sum())
+    note = (
+        f"{metric} is below 1 % in {shares} of {len(values)} rows: check that these are percent and no shares"
+    )
     indices = _places(networks, source.cells(networks), config)
     again = _repeated(source, indices, seeds, values, config)
     return SeedAccuracies(
@@ -111,6 +118,7 @@ def measured_of(
         values=values[~again],
         origin=(name,),
         synthetic=SYNTHETIC in Path(name).name.lower() or SYNTHETIC in metric.lower(),
+        notes=(note,) * bool(shares),
         config=config,
     )
 

@@ -50,7 +50,7 @@ def front_picture(
     limited = f" within {' and '.join(map(str, constraints))}" if constraints else ""
     return Picture(
         draw=lambda: front_figure(
-            table, cost, within, front, limits.get(cost.name), title=f"{title}{limited}"
+            table, cost, within, front, ranked[:1], limits.get(cost.name), title=f"{title}{limited}"
         ),
         title=title,
         columns=network_columns(table),
@@ -59,9 +59,16 @@ def front_picture(
 
 
 def front_figure(
-    table: NetworkTable, cost: Cost, within: BoolArray, front: IndexArray, limit: float | None, *, title: str
+    table: NetworkTable,
+    cost: Cost,
+    within: BoolArray,
+    front: IndexArray,
+    best: IndexArray,
+    limit: float | None,
+    *,
+    title: str,
 ) -> Figure:
-    """Return the figure for matplotlib; `within` the limits are some networks, of which `front` is the Pareto front."""
+    """Return the figure for matplotlib; `within` the limits are some networks, `front` their Pareto front, `best` the answer."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
@@ -77,7 +84,6 @@ def front_figure(
         axes.axvline(limit / scale_of(cost)[0], color=INK, linewidth=0.9, dashes=(5, 3), zorder=2)
     axes.step(x[front], y[front], where="post", color=INK, linewidth=1.4, zorder=4, label="Pareto front")
     axes.plot(x[front], y[front], ".", color=INK, markersize=5, zorder=4)
-    best = front[-1:]
     star: dict[str, Any] = {
         "marker": "*",
         "markersize": 15,

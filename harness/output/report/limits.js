@@ -39,6 +39,7 @@ function limitRow(table, cost, place, limit, onChange) {
   slider.value = stepOf(limit);
   number.value = limit === null ? "" : String(Number((limit / cost.scale).toPrecision(12)));
   number.addEventListener("input", () => {
+    if (number.validity.badInput) return; // of "8ms" the 8 holds; what is no number is outlined
     const moved = number.value === "" ? null : typedNumber(number.value, cost.scale);
     slider.value = stepOf(moved);
     onChange(place, moved);

@@ -15,13 +15,15 @@ function accuracyTitle(accuracy) {
   return `${accuracy.label}, %`;
 }
 
-// Return a number in the cost's sign with 4 digits or more, without the sign.
+// Return a number in the cost's sign with 3 digits or more, without the sign.
 function costNumber(cost, value) {
   if (Number.isNaN(value)) return "–";
   if (!Number.isFinite(value)) return "∞";
   const number = value / cost.scale;
   if (cost.scale === 1 && cost.unit === "") return number.toLocaleString("en");
-  return number.toFixed(Math.abs(number) >= 100 ? 1 : Math.abs(number) >= 10 ? 2 : 3);
+  const size = Math.abs(number);
+  if (size > 0 && size < 0.1) return number.toFixed(Math.min(9, 2 - Math.floor(Math.log10(size))));
+  return number.toFixed(size >= 100 ? 1 : size >= 10 ? 2 : 3);
 }
 
 function costText(cost, value) {

@@ -15,9 +15,11 @@ from factories.stores import MANY, add_sessions, calibrate, networks, new_store
 from harness.prediction.bench_files import file_latency, write_bench_files
 from harness.prediction.request import BenchRequest
 from harness.prediction.space_prediction import predict_space
-from harness.query.latencies import predicted_latency
+from harness.query.costs import cost_columns
+from harness.query.latencies import LatencySource, predicted_latency
+from harness.store import Store
 from harness.store.configurations import ConfigurationChoice
-from space import TINY, Architecture
+from space import MINI, TINY, Architecture
 from space.dataset import bench_dataset, read_dataset, write_dataset
 from space.errors import ConfigError
 
@@ -126,3 +128,45 @@ def test_a_sidecar_of_before_leaves_no_network_out(written: Path, tmp_path: Path
     path = copied(written, tmp_path, lambda columns: columns.pop("supported"))  # type: ignore[arg-type,return-value]
     found, _ = file_latency(path, "made-up", TINY)
     assert found.supported is not None and found.supported.all()
+
+
+def test_measured_latencies_of_a_file_alone_are_those_it_calls_so(tmp_path: Path) -> None:
+    with new_store(tmp_path / "store.sqlite") as store:
+        calibrate(store, CONFIGURATION)
+        add_sessions(store, networks(14, TINY), CONFIGURATION, sessions=2)
+        write_bench_files(store, tmp_path, ConfigurationChoice(device="made-up"), formats=("csv",))
+        asked = LatencySource(files=(tmp_path / "blox-bench-made-up.csv",), measured_only=True)
+        costs, told = cost_columns(store, TINY, ["made-up"], asked)
+        known = np.flatnonzero(~np.isnan(costs["made-up"].values))
+        assert known.tolist() == sorted(network.index for network in networks(14, TINY))
+        assert (told["made-up"].measured, told["made-up"].predicted) == (14, 0)
+        (tmp_path / "blox-bench-made-up.json").unlink()
+        with pytest.raises(
+            ConfigError, match=r"does not tell measured from predicted.*leave out --measured-only"
+        ):
+            cost_columns(store, TINY, ["made-up"], asked)
+
+
+def test_files_of_another_runtime_of_the_device_are_not_replaced(tmp_path: Path) -> None:
+    choice = ConfigurationChoice(device="made-up")
+    other = replace(CONFIGURATION, runtime="tflite", provider="XNNPACK", format="tflite")
+    for number, one in enumerate((CONFIGURATION, other)):
+        with new_store(tmp_path / f"{number}.sqlite") as store:
+            calibrate(store, one)
+            add_sessions(store, networks(3, TINY), one)
+    with Store(str(tmp_path / "0.sqlite")) as store:
+        for _ in range(2):
+            write_bench_files(store, tmp_path, choice, measured_only=True)
+    before = (tmp_path / "blox-bench-made-up.csv").read_bytes()
+    with Store(str(tmp_path / "1.sqlite")) as store:
+        with pytest.raises(
+            ConfigError, match=r"made-up.json: holds latencies of runtime onnxruntime, .*--name"
+        ):
+            write_bench_files(store, tmp_path, choice, measured_only=True)
+        assert (tmp_path / "blox-bench-made-up.csv").read_bytes() == before
+        write_bench_files(store, tmp_path, choice, measured_only=True, name="made-up-tflite")
+
+
+def test_latencies_of_another_space_with_the_same_hashes_are_refused(written: Path) -> None:
+    with pytest.raises(ConfigError, match=r"is of space 'tiny', not 'mini'; name that: --space tiny"):
+        file_latency(written / "blox-bench-made-up.csv", "made-up", MINI)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from factories.own_spaces import lone_space
 from factories.stores import MANY, add_sessions, calibrate, new_store, stored
 
 import harness
 from harness.prediction.space_prediction import load_measured, predict_space
 from harness.query.latencies import LatencySource, computed_latencies
 from harness.store import Store
-from space import DEEP, TINY
+from space import DEEP, TINY, find_space
 from space.errors import ArchitectureError, ConfigError
 from space.selection import select_models
 
@@ -94,3 +95,16 @@ def test_a_table_has_a_length_and_is_pickled(tmp_path: Path, deep: Path) -> None
         again = pickle.loads(pickle.dumps(table))  # noqa: S301 - of this test
         assert len(again) == len(table)
         assert again.rows([1, 2, 3]) == table.rows([1, 2, 3])
+
+
+def test_of_a_space_measured_whole_nothing_more_is_asked_for(tmp_path: Path) -> None:
+    space = find_space(lone_space())
+    configuration = replace(MANY, space=space.name)
+    with new_store(tmp_path / "store.sqlite") as store:
+        calibrate(store, configuration)
+        add_sessions(store, space[:1], configuration)
+        with pytest.raises(ConfigError, match=r"too few .*measure more: harness measure"):
+            harness.predict(store, device="made-up")
+        add_sessions(store, space[1:], configuration)
+        with pytest.raises(ConfigError, match=r"too few .*all that its space has.*need no predictor"):
+            harness.predict(store, device="made-up")

@@ -242,6 +242,18 @@ def test_each_network_of_a_front_is_of_the_largest_objective_at_its_cost(
     assert ends.indices == front[-1:] and ends.passed_over, "and that is told, where no others were found"
 
 
+def test_a_front_has_no_network_unlike_any_measured_one_that_nobody_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = find_space(own_space())
+    with opened(tmp_path, "sample:20", space) as store:
+        found = search_by_objective(store, query(space, "made-up<2.1ms", with_far=True), "params", 1)
+    far = frozenset(found.front("made-up").indices[:2])
+    monkeypatch.setattr(by_objective, "_far", lambda indices, latencies: far.intersection(indices))
+    front = replace(found, verified=frozenset(found.within)).front("made-up")
+    assert front.indices and not far.intersection(front.indices)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_front_reaches_the_cheapest_network_however_far_measured_ones_are_from_their_sums(
     tmp_path: Path, seed: int

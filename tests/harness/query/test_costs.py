@@ -197,6 +197,24 @@ def test_predict_shows_memory_and_load_where_they_are_measured(tmp_path: Path) -
     assert cells[str(other)][-1] == f"~{two['memory_bytes'] / 1e6:.4g}"
 
 
+def test_predicted_memory_of_networks_unlike_any_that_was_weighed_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    path.write_bytes(stored(40, segments=False, config=TINY))
+    op = networks(1, TINY)[0].blocks[0].ops[0]
+    without = [one for one in networks(200, TINY) if op not in one.blocks[0].ops]
+    with Store(str(path)) as store:
+        weigh(store, without[:20])
+        table = harness.predict(store, device="made-up", threads=2)
+    sources = {index: table.at(index).memory_source for index in range(len(TINY))}
+    far = [index for index, source in sources.items() if source == "predicted, far"]
+    assert set(sources.values()) == {"measured", "predicted", "predicted, far"}
+    assert all(op in one.blocks[0].ops for one in map(TINY.__getitem__, far))
+    assert table.at(far[0]).supported, "its latency is like that of measured networks"
+    lines = run(path, "predict", "-d", "made-up", "-t", "2", "-m", str(far[0]), "--wide").stdout.splitlines()
+    (line,) = [line for line in lines if line.startswith(str(TINY[far[0]]))]
+    assert line.endswith(" far") and "~" in line
+
+
 @pytest.mark.parametrize(
     ("limit", "words"),
     [

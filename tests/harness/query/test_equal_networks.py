@@ -19,7 +19,7 @@ from harness.prediction.bench_files import file_latency, latency_files, write_be
 from harness.prediction.fresh_costs import measured_costs
 from harness.prediction.request import BenchRequest
 from harness.prediction.space_latencies import of_equals
-from harness.prediction.space_prediction import predict
+from harness.prediction.space_prediction import predict, summary
 from harness.query import by_objective, join, search
 from harness.query.accuracies import AccuracySource
 from harness.query.by_objective import search_by_objective
@@ -187,6 +187,31 @@ def test_a_prediction_tells_the_same_of_a_network_by_all_its_names(
         assert row == rows[network.index][2]
         assert replace(row, architecture="", index=0) == replace(table.at(named), architecture="", index=0)
         assert (row.source, row.architecture) == ("measured", str(network))
+
+
+def test_the_fastest_and_slowest_are_each_one_network_by_what_was_measured(
+    named: Architecture, tmp_path: Path
+) -> None:
+    config = find_space(own_space())
+    with measured_by(named, tmp_path) as store:
+        table = predict(store, device="made-up")
+    first = first_equals(config)
+    fastest, slowest = table.ends(int(is_first(config).sum()))
+    assert fastest == slowest and sorted(fastest) == sorted(set(first.tolist()))
+    told = [row.latency_ms for row in table.rows(fastest)]
+    assert told == sorted(told)
+
+
+def test_networks_unlike_any_measured_one_are_counted_and_not_their_names(
+    named: Architecture, tmp_path: Path
+) -> None:
+    config = find_space(own_space())
+    with measured_by(named, tmp_path) as store:
+        table = predict(store, device="made-up")
+    assert table.everywhere is not None
+    nowhere = np.zeros(len(config), dtype=np.bool_)
+    table = replace(table, everywhere=replace(table.everywhere, supported=nowhere))
+    assert summary(table)["unsupported_networks"] == len({one.graph_hash for one in config}) < len(config)
 
 
 def test_what_else_was_measured_of_a_network_counts_for_all_its_names(

@@ -408,6 +408,17 @@ def test_other_inputs_than_the_baselines_are_not_compared_through_the_reference(
     assert "inputs differ: none given -> x=1,8" in rig.check().note
 
 
+def test_kept_memory_of_other_inputs_is_not_compared(rig: Rig) -> None:
+    old, new = (open_one(str(path)).digest for path in (rig.old, rig.new))
+    rig.takes(0.0, peaks={old: (1000, 1000, 1000), new: (1000, 1000, 1000)})
+    write_baseline([rig.old], rig.base, rig.timing, memory=True)
+    rig.old.unlink()
+    assert rig.check("memory > 5%").outcome == "pass"
+    rig.timing.inputs = GivenInputs(shapes={"x": (1, 8)})
+    check = rig.check("memory > 5%")
+    assert check.outcome == "not judged" and "inputs differ: none given -> x=1,8" in check.note
+
+
 @pytest.mark.parametrize("text", ["latency > 3%", "latency>+3.0 %", " latency > +3% "])
 def test_a_rule_is_read_in_the_ways_that_people_write_it(text: str) -> None:
     assert Rule.parse(text) == Rule(metric="latency", limit=0.03)

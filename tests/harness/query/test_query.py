@@ -64,6 +64,21 @@ def test_a_page_without_a_device_shows_latencies_of_one_batch(store: Store) -> N
     assert query(batch=8).with_all_costs(store, ()).costs == ("made-up:batch8",)
 
 
+@pytest.mark.parametrize(
+    ("limit", "most"),
+    [
+        ("params<42k", 41_999),
+        ("params<=42k", 42_000),
+        ("params<42000.5", 42_000),
+        ("memory<1MB", 999_999),
+        ("made-up<5ms", 5.0),
+    ],
+)
+def test_a_page_opens_with_the_networks_below_a_limit_that_none_may_reach(limit: str, most: float) -> None:
+    _, constraints = parse_limits([limit])
+    assert list(replace(query(), constraints=constraints).upper_limits().values()) == [most]
+
+
 def test_titles_tell_precision_and_batch_where_they_are_not_the_usual_ones(store: Store) -> None:
     names = ["made-up", "made-up:batch8", "other"]
     found, _ = cost_columns(store, TINY, [*names, "memory"], query().latencies)

@@ -20,6 +20,7 @@ from harness.models.results import results
 from harness.prediction.space_prediction import SpaceTable, predict
 from harness.query import compare, join, search
 from harness.query.answer import ParetoFront, SearchAnswer
+from harness.query.from_store import search_store
 from harness.query.join import SearchTable
 from harness.store import Store
 from search.methods.method import Problem
@@ -294,6 +295,42 @@ def test_accuracies_that_python_holds_are_checked_like_those_of_files() -> None:
             join.join(given, **options)
     missing = join.join({first: 60.0, second: None})
     assert "1 of 2 rows have no accuracy: they count as missing" in missing.notes
+
+
+def test_a_column_whose_rows_are_numbered_names_no_networks() -> None:
+    frame = as_frame({one: 60.0 for one in BLOX.sample(3)})
+    with pytest.raises(ConfigError, match=r"Series: its index is the numbers of rows.*set_index"):
+        join.join(frame.top1)
+    seeds = frame.assign(seed=[0, 0, 1]).set_index(["architecture", "seed"]).top1
+    assert join.join(seeds).table.accuracy.seeds == (0, 1)
+
+
+@pytest.mark.parametrize("held", ["frame", "frame with an index", "column", "mapping"])
+def test_architectures_in_tables_know_their_space(held: str, tmp_path: Path) -> None:
+    networks = MINI.sample(3)
+    frame = as_frame({one: 60.0 for one in networks}).assign(architecture=networks)
+    given = {
+        "frame": frame,
+        "frame with an index": frame.set_index("architecture"),
+        "column": frame.set_index("architecture").top1,
+        "mapping": dict.fromkeys(networks, 60.0),
+    }[held]
+    with pytest.raises(ConfigError, match="is of space 'mini', not 'tiny'"):
+        join.join(given, space="tiny")
+    with new_store(tmp_path / "store.sqlite") as opened:
+        answer = search_store(opened, given, "params<1M")
+    assert answer.config == MINI and len(answer) == 3
+
+
+def test_a_front_has_no_network_unlike_any_measured_one_that_nobody_measured() -> None:
+    supported = np.zeros(len(MINI), dtype=np.bool_)
+    supported[[0, 1, 3]] = True  # network 3 was far, and measured to verify the answer
+    cost = replace(made_cost("pixel", [4.0, 3.0, 0.1, 2.0]), supported=supported)
+    table = replace(made_table([90.0, 80.0, 95.0, 70.0], cost), with_far=True)
+    found = search.search(SearchTable(table=table, provenance={}, notes=()))
+    assert found.best.index == 2, "which is to be measured"
+    verified = replace(found, verified=frozenset({3}))
+    assert [row["index"] for row in verified.front("pixel")] == [3, 1, 0]
 
 
 def test_a_validation_accuracy_that_python_holds_has_its_test_accuracy_beside_it() -> None:

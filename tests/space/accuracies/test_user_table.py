@@ -203,6 +203,23 @@ def test_empty_cells_are_missing_and_counted(suffix: str, tmp_path: Path) -> Non
     assert "no network has a number as its acc" in refusal(path, metric="acc")
 
 
+@pytest.mark.parametrize("beside", ["arch_vec", "vector", "hash"])
+def test_a_data_frames_row_numbers_name_no_networks_where_another_column_does(
+    beside: str, suffix: str, tmp_path: Path
+) -> None:
+    notation = "hash" if beside == "hash" else "vector"
+    path = table(
+        tmp_path, suffix, {"index": [0, 1, 2], beside: list(NOTATIONS[notation]), "acc": [70.5, 71.0, 72.25]}
+    )
+    found = load_accuracies(path)
+    assert [found.at(network) for network in NETWORKS] == [70.5, 71.0, 72.25]
+
+
+def test_shares_among_percent_are_told(suffix: str, tmp_path: Path) -> None:
+    found = load_accuracies(table(tmp_path, suffix, {"index": [1, 2, 3, 4], "acc": [93.0, 0.92, 0.0, 1.0]}))
+    assert found.notes == ("acc is below 1 % in 1 of 4 rows: check that these are percent and no shares",)
+
+
 def test_a_word_in_the_files_or_columns_name_marks_accuracies_as_synthetic(
     suffix: str, tmp_path: Path
 ) -> None:

@@ -42,6 +42,17 @@ def test_the_front_and_the_answer_are_those_of_a_search(confident: bool) -> None
     assert [float(row["synthetic-phone_ms"]) for row in rows] == phone[front].tolist()
 
 
+def test_no_other_network_stands_for_an_answer_whose_cost_is_not_known() -> None:
+    table = made_table(MINI)
+    phone = table.costs["synthetic-phone"]
+    best = answer(table, []).ranked[0]
+    values = np.where(np.arange(len(MINI)) == best, np.nan, phone.values)
+    table = replace(table, costs={"synthetic-phone": replace(phone, values=values)})
+    (axes,) = front_picture(table, {}, confident=False, title="").draw().axes
+    (star,) = [line for line in axes.get_lines() if line.get_label() == "answer"]
+    assert star.get_ydata().tolist() == [table.accuracy.values[best]] and np.isnan(star.get_xdata()).all()
+
+
 def test_axes_are_labeled_in_words_with_units() -> None:
     table = made_table(BLOX)
     (axes,) = front_picture(table, {}, confident=False, title="").draw().axes

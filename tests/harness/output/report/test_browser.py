@@ -365,7 +365,9 @@ def test_a_slider_and_its_number_follow_each_other_and_move_the_answer(mini: Pag
     assert slider.get_attribute("value") == "1000"
     assert mini.rows("best") == ranked(mini.table, {"params": str(values.max())})[:20]
     number.clear()
-    number.send_keys("40000")
+    number.send_keys("40000e")
+    assert mini.script("return arguments[0].validity.badInput", number)
+    assert mini.rows("best") == ranked(mini.table, {"params": "40000"})[:20], "and not those without a limit"
     mini.driver.find_element(By.ID, "clear").click()
     assert (slider.get_attribute("value"), number.get_attribute("value")) == ("1000", "")
     assert mini.rows("best") == ranked(mini.table, {})[:20]
@@ -516,6 +518,23 @@ def test_the_rows_show_the_tables_numbers_and_the_word_synthetic(mini: Page) -> 
     assert f"{gone} networks without an accuracy or without synthetic synthetic-phone" in mini.text(
         "#plot-note"
     )
+
+
+def test_latencies_of_microseconds_are_shown_to_three_digits(browser: Any, folder: Path) -> None:
+    table = made_table(MINI, ("synthetic-phone",))
+    phone = table.costs["synthetic-phone"]
+    tiny = {name: getattr(phone, name) / 3e3 for name in ("values", "low", "high")}
+    table = replace(table, costs={"synthetic-phone": replace(phone, **tiny)})
+    path = folder / "microseconds.html"
+    path.write_text(build_page(made_report(table)), "utf-8")
+    page = Page(browser, table)
+    page.open(path)
+    shown = page.script(
+        "return [...document.querySelectorAll('#best td:last-child .value')].map((one) => one.textContent)"
+    )
+    for text, index in zip(shown, page.rows("best"), strict=True):
+        if (value := table.costs["synthetic-phone"].values[index]) == value:
+            assert float(text) == pytest.approx(value, rel=0.005) and len(text.lstrip("0.")) == 3
 
 
 def test_the_front_downloads_as_csv(mini: Page, folder: Path) -> None:

@@ -17,9 +17,11 @@ from device_agents.runtimes import PROCESSOR
 
 # Zones of a processor's own counters that hold no part of each other. https://docs.kernel.org/power/powercap/powercap.html
 RAPL_ZONES = ("package-", "dram")
-# Rails that a whole Jetson module takes its power from; boards without one of these have no sum but that of all their rails.
+# Rails that a whole Jetson takes its power from, the first holds the most; without one there is no sum but that of all rails.
 # Jetson Linux Developer Guide, "Platform Power and Performance", power monitors (INA3221).
-WHOLE_RAILS = ("VDD_IN", "POM_5V_IN")
+# VIN is a Thor's, with its carrier board: https://github.com/rbonghi/jetson_stats/pull/900 and
+# https://forums.developer.nvidia.com/t/question-about-power-monitor-with-additional-load-on-jetson-thor/366461
+WHOLE_RAILS = ("VIN", "VDD_IN", "POM_5V_IN")
 # Of an AGX Orin, taken from VIN_SYS_5V0, whose power holds its own. The same guide, "Jetson AGX Orin Series".
 PART_RAILS = ("VDDQ_VDD2_1V8AO",)
 INA_CHANNELS = (1, 2, 3)  # in4 to in7 are shunt voltages. https://docs.kernel.org/hwmon/ina3221.html
@@ -146,28 +148,35 @@ def ina3221(filesystem: Path) -> Meter:
     """Return the power monitor of a Jetson: the rail of the whole module, else all rails. Raises: Absent, OSError."""
     rails: dict[str, Callable[[], int]] = {}
     for folder in sorted((filesystem / "sys/class/hwmon").glob("hwmon*")):
-        try:
-            if read_text(folder / "name").strip() != "ina3221":
-                continue
-        except (Absent, OSError):
-            continue
-        for number in INA_CHANNELS:
-            try:
-                label = read_text(folder / ("in%d_label" % number)).strip()
-                if read_optional(folder / ("in%d_enable" % number), "1") == "0" or label in ("", "NC"):
-                    continue
-            except Absent:
-                continue
-            millivolts = integer_of(folder / ("in%d_input" % number))
-            milliamperes = integer_of(folder / ("curr%d_input" % number))
-            rails[label] = product_of(millivolts, milliamperes)
+        rails.update(rails_of(folder))
     if not rails:
         raise Absent("INA3221: no such power monitor in /sys/class/hwmon")
-    whole = {label: read for label, read in rails.items() if label in WHOLE_RAILS}
+    whole = next(({label: rails[label]} for label in WHOLE_RAILS if label in rails), {})
     counted = whole or {label: read for label, read in rails.items() if label not in PART_RAILS} or rails
     for read in counted.values():
         read()
-    return Meter("ina3221", "rails %s of the board" % ", ".join(sorted(counted)), {}, counted, {})
+    kind = "ina238" if "VIN" in counted else "ina3221"
+    return Meter(kind, "rails %s of the board" % ", ".join(sorted(counted)), {}, counted, {})
+
+
+def rails_of(folder: Path) -> dict[str, Callable[[], int]]:
+    """Return readers of the rails, in uW, that a power monitor of a Jetson's watches; none of another chip's. Raises: OSError."""
+    chip = read_optional(folder / "name")
+    label = read_optional(folder / "label")
+    if chip == "ina238" and label in WHOLE_RAILS:  # of one rail, whose power it tells itself
+        return {label: integer_of(folder / "power1_input")}
+    rails: dict[str, Callable[[], int]] = {}
+    for number in INA_CHANNELS if chip == "ina3221" else ():
+        try:
+            label = read_text(folder / ("in%d_label" % number)).strip()
+        except Absent:
+            continue
+        if read_optional(folder / ("in%d_enable" % number), "1") == "0" or label in ("", "NC"):
+            continue
+        millivolts = integer_of(folder / ("in%d_input" % number))
+        milliamperes = integer_of(folder / ("curr%d_input" % number))
+        rails[label] = product_of(millivolts, milliamperes)
+    return rails
 
 
 def battery(filesystem: Path) -> Meter:

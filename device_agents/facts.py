@@ -13,9 +13,13 @@ from typing import Any, Callable, Mapping, Sequence
 PLAUSIBLE_TEMP_C = (-60.0, 200.0)
 # In what Android says of its thermal service: no HAL, an old one, or one without thresholds, a line each.
 NO_THROTTLING = r"HAL Ready: false|ThermalHAL 1\.0|Temperature static thresholds from HAL:\r?\n(?!\t)"
-# How types of cooling devices begin that hold a clock down for heat: Linux, drivers/thermal/cpufreq_cooling.c and
-# devfreq_cooling.c, before 5.13 and since; and a Coral on PCIe. A fan is another.
-CLOCK_CAPS = ("thermal-cpufreq-", "cpufreq-", "thermal-devfreq-", "devfreq-", "apex_")
+# How types of cooling devices begin that hold a processor down for heat. Linux: drivers/thermal/cpufreq_cooling.c,
+# devfreq_cooling.c and cpuidle_cooling.c, before 5.13 and since, drivers/acpi/processor_thermal.c, intel_powerclamp.c; and a
+# Coral on PCIe. A fan is another.
+CLOCK_CAPS = (
+    *("thermal-cpufreq-", "cpufreq-", "thermal-devfreq-", "devfreq-", "thermal-idle-", "idle-"),
+    *("Processor", "intel_powerclamp", "apex_"),
+)
 
 UNTOLD = re.compile(r"\[.*\]|N/A|")  # [N/A], [Not Supported], [Unknown Error]
 
@@ -161,6 +165,35 @@ def parse_count(text: str) -> int:
 def clock_caps(cooling: Mapping[str, Any]) -> list[str]:
     """Return those of {cooling device: state} that hold a clock down now."""
     return [name for name, state in cooling.items() if name.startswith(CLOCK_CAPS) and state != 0]
+
+
+def clock_limits_khz(told: Mapping[str, Any]) -> dict[str, float]:
+    """Return the highest clock that each core may run at, in conditions or a sample of them; nothing for what is no number."""
+    limits = told.get("max_khz")  # of a sample
+    if limits is None:
+        table = told.get("freq_khz")
+        cores = table.items() if isinstance(table, Mapping) else ()
+        limits = {core: one.get("max") for core, one in cores if isinstance(one, Mapping)}
+    found = limits.items() if isinstance(limits, Mapping) else ()
+    return {core: khz for core, khz in found if type(khz) in (int, float)}
+
+
+def highest_clocks_khz(told: Sequence[Mapping[str, Any]], cores: Sequence[str]) -> dict[str, float]:
+    """Return the highest clock that each of the cores was ever allowed, in conditions and samples of them."""
+    limits = [clock_limits_khz(one) for one in told]
+    known = {core: [one[core] for one in limits if core in one] for core in cores}
+    return {core: max(khz) for core, khz in known.items() if khz}
+
+
+def lowered_clock(told: Mapping[str, Any], highest_khz: Mapping[str, float]) -> str:
+    """Return which core may run slower than it might, and at what: the one that lost most; empty where none does."""
+    limits = clock_limits_khz(told)
+    lowered = [core for core, khz in limits.items() if 0 < khz < highest_khz.get(core, 0)]
+    if not lowered:
+        return ""
+    core = min(lowered, key=lambda core: (limits[core] / highest_khz[core], core))
+    mhz = limits[core] / 1e3, highest_khz[core] / 1e3
+    return "core %s may run at %.0f MHz, at other times at %.0f MHz" % (core, *mhz)
 
 
 def parse_cell(text: str) -> int:

@@ -29,7 +29,6 @@ from device_agents.refusal import Refusal
 KIND = "board"  # of refusals
 TOOL_S = 20.0  # a Jetson Nano takes 2 s for jetson_clocks
 TOOLS = ("nvpmodel", "jetson_clocks")
-FURTHER_FOLDERS = ":/usr/sbin:/usr/bin:/sbin"  # a login without a shell's profile may lack them
 MODELS_FILE = "etc/nvpmodel.conf"
 BOOT_FILE = "proc/sys/kernel/random/boot_id"
 QUOTED_CHARACTERS = 400
@@ -71,7 +70,7 @@ class Jetson:
     def apply(self, settings: Settings) -> dict[str, Any]:
         """Store what is there, then set what is asked for; return both modes' names. Raises: Refusal, all put back before."""
         self.restore()
-        absent = [tool for tool in TOOLS if find_tool(tool) is None]
+        absent = [tool for tool in TOOLS if shutil.which(tool) is None]
         if absent:
             raise refused(
                 "devices.toml asks for a Jetson's power mode or clocks, but there is no %s here; take jetson_power_mode and "
@@ -194,17 +193,12 @@ def hold_clocks() -> None:
         raise refused("jetson_clocks left the clocks of %s free" % ", ".join(free))
 
 
-def find_tool(name: str) -> str | None:
-    """Return a program's path, None where it is not there."""
-    return shutil.which(name, path=os.environ.get("PATH", "") + FURTHER_FOLDERS)
-
-
 def run_tool(name: str, *arguments: str, check: bool = True) -> str:
     """Run a program as root, without a question asked, and return all that it prints. Raises: Refusal where it fails.
 
     sudo's own memory of a password (`-k`) does not count: it may be over when the settings are to be put back.
     """
-    command = [find_tool(name) or name, *arguments]
+    command = [shutil.which(name) or name, *arguments]
     if os.geteuid() != 0:
         command = ["sudo", "-k", "-n", *command]
     try:
@@ -230,7 +224,7 @@ def run_tool(name: str, *arguments: str, check: bool = True) -> str:
 
 def permit() -> str:
     """Return the command that lets this user run the programs as root."""
-    paths = ", ".join(find_tool(tool) or tool for tool in TOOLS)
+    paths = ", ".join(shutil.which(tool) or tool for tool in TOOLS)
     line = "%s ALL=(root) NOPASSWD: %s" % (user_name(os.getuid()), paths)
     return "echo '%s' | sudo tee /etc/sudoers.d/harness" % line
 

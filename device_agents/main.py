@@ -15,6 +15,9 @@ from typing import NoReturn
 
 from device_agents import PROTOCOL
 
+# Where programs lie that a login without a shell's profile does not find: nvpmodel, and nvidia-smi of WSL.
+FURTHER_FOLDERS = ("/usr/bin", "/usr/sbin", "/sbin", "/usr/lib/wsl/lib")
+
 
 class Interrupted(BaseException):
     """A signal asked the agent to end; every `finally` on the way out is kept."""
@@ -49,6 +52,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run one role; return the exit status."""
     agent_path = Path(sys.argv[0]).resolve()
+    known = (os.environ.get("PATH") or os.defpath).split(os.pathsep)
+    os.environ["PATH"] = os.pathsep.join([*known, *(one for one in FURTHER_FOLDERS if one not in known)])
     parser = make_parser()
     chosen = parser.parse_args(arguments)
     if chosen.version:

@@ -26,6 +26,7 @@ from types import FrameType
 from typing import Any, Callable, Iterator, Tuple
 
 from device_agents.block_plans import BlockPlan, energy_plan, sustained_plan
+from device_agents.facts import clock_limits_khz, lowered_clock
 from device_agents.names import job_digest
 from device_agents.pacing import Durations, nearest
 from device_agents.packed_agent import AgentProcess, Answer, Journal, Lost, parse_entry, whole_entries
@@ -67,6 +68,7 @@ class JobDriver:
         self._redos = self._limits["redos"]
         self._cores: list[int] = []
         self._start_temps_c: dict[str, float] = {}
+        self._start_khz: dict[str, float] = {}  # that cores may run at
         self._method = ""
         self._done: set[tuple[str, Unit]] = set()
         self._chosen: dict[str, Durations] = {}  # by use, as an earlier start chose
@@ -224,7 +226,8 @@ class JobDriver:
 
     def _ask_start(self) -> None:
         """Learn the conditions that the job starts with, and how to ask for the cores."""
-        self._start_temps_c = temperatures_c(self._ask("probe")["conditions"])
+        conditions = self._ask("probe")["conditions"]
+        self._start_temps_c, self._start_khz = temperatures_c(conditions), clock_limits_khz(conditions)
         self._log("asking for the cores %s" % ", ".join(map(str, self._cores)))
         asked = self._ask("permissions", owner=self._owner(), cores=self._cores, threads=self.job["threads"])
         granted = [grant["method"] for grant in asked["grants"] if grant["verified"]]
@@ -537,14 +540,17 @@ class JobDriver:
                 for name, now_c in temps_c.items()
                 if name in self._start_temps_c
             )
-            if not (is_throttled or is_hot):
+            slow = lowered_clock(seen, self._start_khz)
+            if not (is_throttled or is_hot or slow):
                 self._gate_patience_s = self._limits["gate_patience_s"]
                 return
             if waited_s >= self._gate_patience_s:
-                self._start_temps_c = temps_c
+                self._start_temps_c, self._start_khz = temps_c, clock_limits_khz(seen)
                 self._gate_patience_s = 0.0 if is_throttled else self._limits["gate_patience_s"]
                 return
-            self._log("waiting for the device: it is %s" % ("throttled" if is_throttled else "hot"))
+            self._log(
+                "waiting for the device: %s" % (slow or "it is %s" % ("throttled" if is_throttled else "hot"))
+            )
             time.sleep(self._limits["gate_poll_s"])
             waited_s += self._limits["gate_poll_s"]
             known = {}

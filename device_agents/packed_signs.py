@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Dict, Sequence, Tuple
 
 from device_agents.clean_runs import DISTURBED_SHARE, CleanRuns
-from device_agents.facts import clock_caps
+from device_agents.facts import clock_caps, highest_clocks_khz, lowered_clock
 from device_agents.packed_agent import Answer
 
 SINCE_BOOT = 16  # by how much a Raspberry Pi's marks since its start are shifted
@@ -60,7 +60,7 @@ class SessionEvents:
         return "contended" if count + 1 < min(enough, len(self._slices)) else ""
 
     def _is_held_back(self, limits: dict[str, Any]) -> bool:
-        """Return whether marks and counts of a board, or fixed clocks that are so no longer, tell of it between two samples."""
+        """Return whether marks and counts of a board, or clocks that were allowed before and are so no longer, tell of it."""
         cores = [str(core) for core in self._measured.get("cores", [])]
         freq = self._conditions.get("freq_khz", {})
         fixed = _fixed_clocks(
@@ -69,10 +69,12 @@ class SessionEvents:
             {core: one["min"] for core, one in freq.items() if "min" in one},
             {core: one["max"] for core, one in freq.items() if "max" in one},
         )
+        highest_khz = {} if fixed else highest_clocks_khz([self._conditions, *self._samples], cores)
         return any(
             _is_marked(_remembered(self._conditions, self._samples[:place]), sample, limits)
             or _are_set_anew(fixed, sample)
             or _is_slow(fixed, sample, limits)
+            or bool(lowered_clock(sample, highest_khz))
             for place, sample in enumerate(self._samples)
         )
 

@@ -129,4 +129,9 @@ def allowed_cores(job: dict[str, Any], hello: Answer) -> list[int]:
     cores = sorted(named or hello["clusters"][0])
     if threads > len(cores):
         raise Stop("the job needs %d cores; here are %s" % (threads, cores))
+    kinds = [alike for alike in (sorted(set(cores) & set(one)) for one in hello["clusters"]) if alike]
+    if threads < len(cores) and len(kinds) > 1:
+        raise Stop(
+            "the cores %s are unlike: pack the job for one kind, or with as many threads as cores" % kinds
+        )
     return cores

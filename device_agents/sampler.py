@@ -27,7 +27,10 @@ SLOW_READINGS = 2  # one may have been held up
 
 @dataclass(frozen=True)
 class Source:
-    """A file to read each time; `group` names the object that its key stands in, empty for the sample itself."""
+    """A file to read each time; `group` names the object that its key stands in, empty for the sample itself.
+
+    Of several with one key the highest value is told.
+    """
 
     group: str
     key: str
@@ -129,7 +132,7 @@ class Sampler:
             with suppress(OSError, ValueError, IndexError):
                 value = source.parse(os.pread(fd, READ_BYTES, 0).decode("utf-8", "replace"))
                 group = sample.setdefault(source.group, {}) if source.group else sample
-                group[source.key] = value
+                group[source.key] = max(value, group.get(source.key, value))  # of several of one name
             if perf_counter_ns() - start_ns > SLOW_NS:
                 self._slow[source.path] = self._slow.get(source.path, 0) + 1
                 if self._slow[source.path] == SLOW_READINGS:

@@ -85,6 +85,14 @@ def check_half(module: nn.Module, where: str = "") -> None:
             )
 
 
+def constant_beyond_half() -> ConversionError:
+    """Return the error of a constant, of a module's own code, that fp16 does not hold."""
+    return ConversionError(
+        f"a constant in it is beyond {HALF_MOST:.0f}, the largest number of fp16; export fp32, or let it compute with smaller "
+        "constants"
+    )
+
+
 def _real_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     named = (*module.named_parameters(), *module.named_buffers())
     return ((name, one.detach()) for name, one in named if one.is_floating_point() and one.numel())

@@ -37,7 +37,7 @@ from exporters.fragments import (
     all_values,
     value_shape,
 )
-from exporters.networks import check_half, fragment_module
+from exporters.networks import check_half, constant_beyond_half, fragment_module
 from exporters.onnx_quantization import quantize, scale_of, without_input_pairs
 from exporters.recipe import Precision
 from exporters.weights import Weights
@@ -151,10 +151,7 @@ def _export_step(step: Step, config: SpaceConfig, weights: Weights, precision: P
         ) from error
     beyond = _infinities(exported) if precision == "fp16" else 0
     if beyond and beyond > _infinities(_export_step(step, config, weights, "fp32")):
-        raise ConversionError(
-            f"{fragment}: a constant in it is beyond 65504, the largest number of fp16; export fp32, or let it compute with "
-            "smaller constants"
-        )
+        raise ConversionError(f"{fragment}: {constant_beyond_half()}")
     return exported
 
 
@@ -192,7 +189,10 @@ class _Halved(nn.Module):
 
     def forward(self, *given: Tensor) -> Tensor:
         y: Tensor = self.module(*(one.half() if self.casts_input else one for one in given))
-        return y.float() if self.casts_output else y
+        if self.casts_output:
+            return y.float()
+        # A constant in single precision, which the module holds as no buffer, leads to such values.
+        return y if y.dtype == torch.float16 else y.half()
 
 
 def _export(module: nn.Module, given: Sequence[Tensor], inputs: list[str], output: str) -> onnx.ModelProto:

@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from exporters.errors import ConversionError
 from exporters.fragments import Step, value_shape
-from exporters.networks import check_half, fragment_module
+from exporters.networks import HALF_MOST, check_half, constant_beyond_half, fragment_module
 from exporters.recipe import Precision
 from exporters.tensorflow_lowering import lower, trace
+from exporters.tflite_graph import read_graph
 from exporters.weights import Weights
 from space import SpaceConfig
 from space.text import reason_of
@@ -50,7 +52,7 @@ def _converted(
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
     try:
-        return bytes(converter.convert())
+        model = bytes(converter.convert())
     except Exception as error:  # whatever the converter raises for ops that TFLite lacks
         absent = ", ".join(sorted(set(_ABSENT_OP.findall(str(error)))))
         said = f"TFLite has no {absent}" if absent else reason_of(error)
@@ -58,6 +60,25 @@ def _converted(
             f"TFLiteConverter does not take {type(module).__name__}: {said}; "
             "use other layers, or measure in ONNX Runtime"
         ) from error
+    # It writes what fp16 does not hold as the largest number that fp16 has.
+    is_at_most = precision == "fp16" and _largest(model) >= HALF_MOST
+    if is_at_most and _largest(_converted(module, program, shapes, "fp32")) > HALF_MOST:
+        raise constant_beyond_half()
+    return model
+
+
+def _largest(model: bytes) -> float:
+    """Return the size of the largest constant that a converted model holds, 0 without any.
+
+    An infinity, or the largest number of fp32 in its place, is meant, as before a maximum.
+    """
+    kinds = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.FLOAT16: np.float16}
+    found = [
+        np.abs(np.frombuffer(tensor.data, kinds[tensor.type]))
+        for tensor in read_graph(model).tensors
+        if tensor.data is not None and tensor.type in kinds
+    ]
+    return max((float(one[one < np.finfo(np.float32).max].max(initial=0)) for one in found), default=0.0)
 
 
 def step_model(step: Step, config: SpaceConfig, weights: Weights, precision: Precision) -> bytes:

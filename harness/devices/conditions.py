@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from device_agents.facts import CLOCK_CAPS, clock_caps
+from device_agents.facts import CLOCK_CAPS, clock_caps, clock_limits_khz, highest_clocks_khz, lowered_clock
 from device_agents.runtimes import uses_accelerator
 from harness.records import BlockRun, Configuration, SessionRecord
 from space.text import counted
@@ -231,9 +231,9 @@ def throttle_remedy(signs: Sequence[str]) -> str:
 
 def closed_gates(conditions: Mapping[str, Any], start_conditions: Mapping[str, Any]) -> dict[str, str]:
     """Return reasons against a session now, by what stays the same while numbers in them change: signs of throttling, and parts
-    over 3 C hotter than at the campaign's start.
+    over 3 C hotter, or a core that may run slower, than at the campaign's start.
 
-    Only temperatures that both conditions have are compared.
+    Only temperatures, and highest clocks of cores, that both conditions have are compared.
     """
     before_c, now_c = _temperatures_c(start_conditions), _temperatures_c(conditions)
     hot = {
@@ -241,7 +241,8 @@ def closed_gates(conditions: Mapping[str, Any], start_conditions: Mapping[str, A
         for name in now_c
         if name in before_c and now_c[name] > before_c[name] + HOTTER_C
     }
-    return {sign: sign for sign in throttle_signs(conditions)} | hot
+    slow = lowered_clock(conditions, clock_limits_khz(start_conditions))
+    return {sign: sign for sign in throttle_signs(conditions)} | hot | ({"clock limit": slow} if slow else {})
 
 
 def marked_slices(session: SessionRecord) -> tuple[bool, ...]:
@@ -288,6 +289,9 @@ def signs_of_samples(session: SessionRecord | BlockRun) -> list[tuple[Mapping[st
     """Return the samples of a session that have a time, each with the signs of throttling in it."""
     measured = session.cores if session.configuration.clock_tier == "A" else ()
     locked_khz = _locked_khz(session.conditions_before, measured)
+    is_fixed = session.configuration.clock_tier in ("A", "B")  # then any other clock counts already
+    told = () if is_fixed else (session.conditions_before, *session.samples)
+    highest_khz = highest_clocks_khz(told, [str(core) for core in session.cores])
     found: list[tuple[Mapping[str, Any], list[str]]] = []
     before: Mapping[str, Any] = session.conditions_before
     for sample in session.samples:
@@ -295,6 +299,7 @@ def signs_of_samples(session: SessionRecord | BlockRun) -> list[tuple[Mapping[st
             khz = _table(sample.get("freq_khz"))
             slow = _slow_cores({core: number(khz.get(str(core))) for core in locked_khz}, locked_khz)
             signs = throttle_signs(sample) + slow + _clocks_set_anew(session, sample)
+            signs += [slower] if (slower := lowered_clock(sample, highest_khz)) else []
             found.append((sample, signs + signs_between(before, sample)))
             before = {**before, **{name: sample[name] for name in MEMORIES if name in sample}}
     return found

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 LOCAL = "local"  # this machine, by its name as a device and as a transport
 MAX_PORT = 65535
 _HOST_AND_PORT = re.compile(r"(\[[^]]*\]|[^:\[]*)(?::([^:]*))?", re.DOTALL)
-_SERIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:%\[\]-]{0,254}")
+# A number behind a name is adb's, of a phone that mDNS finds anew: `adb-1A2B-xyz (2)._adb-tls-connect._tcp`.
+_SERIAL = re.compile(r"(?=.{1,255}\Z)[A-Za-z0-9][A-Za-z0-9._:%\[\]-]*( \([0-9]{1,3}\)[A-Za-z0-9._-]*)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

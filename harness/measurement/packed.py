@@ -362,8 +362,8 @@ def import_campaign(path: Path, store: Store, observer: Observer) -> Outcome:
         observer.event(outcome.device, Note(text=_OTHER_AGENT))
     before = store.session_count(job_id)
     store.finish_campaign(job_id, now_utc(), f"{_START}{run}: importing")
-    for number, source in enumerate(sources):
-        _read_visit(results, number, source, store, observer, outcome)
+    for number, (source, moved) in enumerate(zip(sources, _corrections(results), strict=True)):
+        _read_visit(results, number, moved, source, store, observer, outcome)
     outcome.reused = before
     outcome.measured = store.session_count(job_id) - before
     store.finish_campaign(job_id, now_utc(), f"{_START}{run}: {outcome.ending}")
@@ -383,21 +383,30 @@ def _known(path: Path, store: Store, job_id: str) -> KnownJob:
     return KnownJob(job_digest=packed["job_digest"], key=packed["key"], run=run)
 
 
-def _moved(results: JobResults, visit: str) -> timedelta:
-    """Return the correction of the device's time of day: none where a start's sessions lie between the job's packing and now.
+def _corrections(results: JobResults) -> list[timedelta]:
+    """Return the correction of the device's time of day in each start: none where it lies between the job's packing and now.
 
-    Boards without a clock begin anew each time; such a start counts as begun when the job was packed.
+    Boards without a clock begin anew at each boot. Such a start counts as begun when the job was packed, or else as long after
+    the start before it as is certain: by the time since boot, which both know, or which began between them.
     """
     packed, now = (datetime.fromisoformat(text) for text in (results.job["packed_utc"], now_utc()))
-    with results.entries(visit) as entries:
-        first = last = next(entries, None)
-        for entry in entries:
-            last = entry
-    if first is None or last is None or first.visit is None:
-        return timedelta()
-    begin = first.visit.utc
-    end = begin + timedelta(seconds=last.at - first.at)
-    return timedelta() if packed - CLOCKS <= begin and end <= now + CLOCKS else packed - begin
+    corrections, earliest = list[timedelta](), packed
+    before_s: float | None = None
+    for visit in results.visits:
+        with results.entries(visit) as entries:
+            first = last = next(entries, None)
+            for entry in entries:
+                last = entry
+        if first is None or last is None or first.visit is None:
+            corrections.append(timedelta())
+            continue
+        if before_s is not None:
+            earliest += timedelta(seconds=first.at - before_s if first.at >= before_s else first.at)
+        begin, lasted = first.visit.utc, timedelta(seconds=last.at - first.at)
+        is_right = packed - CLOCKS <= begin and lasted <= now + CLOCKS - begin
+        corrections.append(timedelta() if is_right else min(earliest, now) - begin)
+        before_s, earliest = last.at, begin + corrections[-1] + lasted
+    return corrections
 
 
 def _source(results: JobResults, visit: str, store: Store) -> _JobSource:
@@ -409,16 +418,16 @@ def _source(results: JobResults, visit: str, store: Store) -> _JobSource:
 def _read_visit(
     results: JobResults,
     number: int,
+    moved: timedelta,
     source: _JobSource,
     store: Store,
     observer: Observer,
     outcome: Outcome,
 ) -> None:
-    """Read one start of a job as a campaign of its own; what went wrong is in the outcome."""
+    """Read one start of a job as a campaign of its own, its times `moved`; what went wrong is in the outcome."""
     job, visit = results.job, results.visits[number]
-    moved = _moved(results, visit)
     if moved:
-        text = f"the device's clock is {abs(moved)} off: what start {number + 1} measured counts as begun when the job was packed"
+        text = f"the device's clock is {abs(moved)} off: start {number + 1} counts as begun as early as it can have"
         observer.event(outcome.device, Note(text=text))
     with results.entries(visit) as entries:
         who = f"{results.path.name}, start {number + 1} on device {outcome.device!r}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -347,7 +348,9 @@ def _read_sidecar(
         of = document.get("configuration", {})
         of_models, of_images, space = of.get("precision", ""), of.get("batch", 1), of.get("space", "")
         if space not in ("", config.name):  # hashes of miniatures are alike
-            raise ConfigError(f"{path}: is of space {space!r}, not {config.name!r}; name that: --space {space}")
+            raise ConfigError(
+                f"{path}: is of space {space!r}, not {config.name!r}; name that: --space {space}"
+            )
         whole = all(isinstance(values, list) and len(values) == len(data) for values in found.values())
         are_named = isinstance(of_models, str) and type(of_images) is int
         are_named &= all(KIND.fullmatch(kind) for kind in failed.values())

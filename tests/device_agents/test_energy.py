@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 from shutil import which
 
@@ -115,6 +117,20 @@ def test_a_jetsons_whole_rail_is_read_alone_and_without_one_all_rails(tmp_path: 
     assert "VDD_CPU_CV, VDD_GPU_SOC, VIN_SYS_5V0" in agx.scope
 
 
+def test_of_a_thor_the_rail_that_its_carrier_board_takes_is_read_alone(tmp_path: Path) -> None:
+    tree = monitor(
+        1, {1: ("VDD_GPU", 800, 9000), 2: ("VDD_CPU_SOC_MSS", 800, 6000), 3: ("VIN_SYS_5V0", 5000, 1300)}
+    )
+    folder = "sys/class/hwmon/hwmon4/"
+    tree |= {folder + "name": "ina238", folder + "label": "VIN", folder + "power1_input": 27_500_000}
+    thor = found(write(tmp_path, tree))
+    reading = thor.read()
+    assert reading is not None and reading["uw"] == {"VIN": 27_500_000}
+    assert (thor.kind, thor.scope) == ("ina238", "rails VIN of the board")
+    write(tmp_path, {folder + "label": "another"})
+    assert found(tmp_path).kind == "ina3221", "of what another watches nothing is known"
+
+
 def test_of_an_agx_orins_rails_the_one_within_another_is_not_added(tmp_path: Path) -> None:
     """NVIDIA's guide: "VDDQ_VDD2_1V8AO power is also included in VIN_SYS_5V0 power"."""
     tree = monitor(
@@ -188,6 +204,34 @@ def test_an_accelerator_is_charged_to_what_holds_the_whole_device_alone(
     root = write(tmp_path, zone("intel-rapl:0", "package-0", 500))
     assert f"need not hold what {provider} computes on" in why(root, provider)
     assert found(write(root, gauge()), provider).kind == "battery"
+
+
+@pytest.mark.alone  # what else runs takes energy, too
+def test_this_processors_own_counters_tell_more_joules_under_load_than_at_rest() -> None:
+    meter, reasons = find_meter(Path("/"), "CPUExecutionProvider", no_gpu)
+    if meter is None or meter.kind != "rapl":
+        pytest.skip(f"this machine tells no energy of its processor: {'; '.join(reasons)}")
+    update_s = find_update_s(meter.latest)
+    assert update_s is not None and update_s < 1
+
+    def watts(work: Callable[[float], None]) -> float:
+        before = meter.read()
+        work(2.0)
+        after = meter.read()
+        assert before is not None and after is not None
+        ranges = meter.describe()["counters"]
+        uj = sum((after["uj"][name] - before["uj"][name]) % ranges[name] for name in ranges)
+        return 1e3 * uj / (after["at_ns"] - before["at_ns"])
+
+    rest_w, load_w = watts(time.sleep), watts(spin)
+    assert 0.1 < rest_w < load_w < 2000
+
+
+def spin(seconds: float) -> None:
+    """Compute for some time."""
+    end_s = time.monotonic() + seconds
+    while time.monotonic() < end_s:
+        sum(range(1000))
 
 
 def test_a_system_without_any_sensor_says_of_each_why(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from device_agents import facts
+from device_agents import facts, main
 from device_agents import probes as probes_module
 from device_agents.cores import find_clusters
 from device_agents.nvidia import UUIDS, load_of, programs_on, used_gpu
@@ -301,6 +302,20 @@ def test_a_command_that_is_not_there_is_absent(tmp_path):
         run_with_deadline(["no-such-command-anywhere"])
     with pytest.raises(subprocess.CalledProcessError):
         run_with_deadline(["false"])
+
+
+def test_programs_are_found_that_a_login_without_a_profile_does_not_find(tmp_path, monkeypatch):
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho a card\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    assert "/usr/lib/wsl/lib" in main.FURTHER_FOLDERS
+    monkeypatch.setattr(main, "FURTHER_FOLDERS", ("/bin", str(tmp_path)))
+    monkeypatch.setenv("PATH", "/bin")
+    with pytest.raises(Absent):
+        run_with_deadline(["nvidia-smi"])
+    for _ in range(2):  # a worker's is handed on to it
+        main.main(["--version"])
+    assert run_with_deadline(["nvidia-smi"]) == "a card\n"
+    assert os.environ["PATH"] == f"/bin:{tmp_path}"
 
 
 BOARD, SYSTEM = "proc/device-tree/serial-number", "etc/machine-id"

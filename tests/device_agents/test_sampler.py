@@ -210,7 +210,7 @@ def test_a_sample_counts_how_often_a_jetson_was_held_back_for_its_supplys_sake(t
 
 def test_a_sample_tells_which_clocks_are_held_down_for_heat_and_of_no_fan(tmp_path):
     for number, (kind, state) in enumerate(
-        (("pwm-fan", 4), ("cpufreq-cpu4", 2), ("devfreq-fb000000.gpu", 0))
+        (("pwm-fan", 4), ("cpufreq-cpu4", 2), ("devfreq-fb000000.gpu", 0), ("Processor", 3), ("Processor", 0))
     ):
         folder = tmp_path / f"sys/class/thermal/cooling_device{number}"
         folder.mkdir(parents=True)
@@ -218,7 +218,9 @@ def test_a_sample_tells_which_clocks_are_held_down_for_heat_and_of_no_fan(tmp_pa
         (folder / "cur_state").write_text(f"{state}\n")
     sampler = Sampler(Probes(tmp_path).sources([]), [], 0.0)
     (sample,), _ = take_samples(sampler, 1)
-    assert sample["cooling"] == {"cpufreq-cpu4": 2, "devfreq-fb000000.gpu": 0}
+    assert sample["cooling"] == {"cpufreq-cpu4": 2, "devfreq-fb000000.gpu": 0, "Processor": 3}, (
+        "the highest of a kind"
+    )
 
 
 def test_a_session_ends_with_a_sample_so_that_what_came_last_is_its_own(client, models):

@@ -13,7 +13,7 @@ from factories.own_spaces import CANDIDATES, own_space, write_space
 from rigs.model_runs import random_image, run_model
 from rigs.whole_networks import convert_networks
 
-from exporters import ConversionError, FragmentLibrary, Weights, link
+from exporters import ConversionError, Format, FragmentLibrary, Weights, link
 from exporters import library as library_module
 from exporters.calibration import calibrate
 from exporters.expected_worker import expected_sums
@@ -237,6 +237,7 @@ def test_a_candidate_without_an_onnx_form_is_named(tmp_path: Path) -> None:
         FragmentLibrary.open("onnx", cache_dir=tmp_path / "cache", config=space)
 
 
+BEYOND_FP16, LIFTED = r"site0\.own: a constant .* beyond 65504", "torch.full((1, i, 1, 1), {})"
 CONSTANTS = """
 class Own(nn.Module):
     def __init__(self, channels, factor):
@@ -244,7 +245,8 @@ class Own(nn.Module):
         self.conv, self.factor = nn.Conv2d(channels, channels, 3, 1, 1), factor
 
     def forward(self, x):
-        padded = nn.functional.pad(self.conv(x) * self.factor, (1, 1, 1, 1), value=float("-inf"))
+        y = self.conv(x) + torch.sigmoid(x * self.factor)
+        padded = nn.functional.pad(y, (1, 1, 1, 1), value=float("-inf"))
         return nn.functional.max_pool2d(padded, 3, 1).clamp(max=1.0)
 
 
@@ -254,15 +256,28 @@ def own(i, o, s):
 
 
 @pytest.mark.parametrize(
-    ("factor", "says"), [("1e6", r"site0\.own: a constant .* beyond 65504"), ("1e3", "")]
+    ("model_format", "factor", "says"),
+    [
+        ("onnx", "1e6", BEYOND_FP16),
+        ("onnx", "1e3", ""),
+        ("onnx", LIFTED.format("1e6"), ""),  # of another type: it is computed with in fp32
+        ("tflite", "1e6", BEYOND_FP16),
+        ("tflite", "1e3", ""),
+        ("tflite", LIFTED.format("1e6"), BEYOND_FP16),
+        ("tflite", LIFTED.format("1e3"), ""),
+    ],
 )
 def test_a_constant_beyond_fp16_is_refused_and_an_infinity_that_is_meant_is_not(
-    tmp_path: Path, factor: str, says: str
+    tmp_path: Path, model_format: Format, factor: str, says: str
 ) -> None:
     config = small_space(tmp_path, CONSTANTS.replace("FACTOR", factor), OWN_OR_SKIP)
     with pytest.raises(ConversionError, match=says) if says else nullcontext():
-        library = FragmentLibrary.open("onnx", cache_dir=tmp_path, config=config, precision="fp16")
-        link(library.recipe(Architecture.parse("own", config)), library.part)  # a Clip without a minimum, too
+        library = FragmentLibrary.open(model_format, cache_dir=tmp_path, config=config, precision="fp16")
+        architecture, image = Architecture.parse("own", config), random_image(config)
+        found = run_model(model_format, link(library.recipe(architecture), library.part), image)
+        with torch.inference_mode():
+            right = torch_network(architecture, Weights.seeded(0))(torch.from_numpy(image)).numpy()
+        np.testing.assert_allclose(found, right, atol=1e-2 * np.ptp(right))
 
 
 def test_a_users_modules_are_exported_anew_once_there_are_further_checks(

@@ -22,7 +22,7 @@ COMMAND_TIMEOUT_S = 15.0  # the first command of a day starts adb's server, whic
 SHELL_TIMEOUT_S = 10.0
 PUSH_TIMEOUT_S = 600.0  # 2 GB over USB 2
 _PORT = re.compile(r"[0-9]{1,5}")
-_LISTED = re.compile(r"(\S+)\t(.+)")
+_LISTED = re.compile(r"([^\t]+)\t(.+)")
 # How a line of adb itself begins; the phone's shell names itself otherwise.
 _OWN_WORDS = (
     "error:",

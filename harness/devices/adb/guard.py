@@ -9,6 +9,7 @@ Source of the mode: https://developer.android.com/games/optimize/adpf/fixed-perf
 
 from __future__ import annotations
 
+import shlex
 from typing import final
 
 from harness.devices.adb.answers import fixed_refusal
@@ -152,8 +153,8 @@ class FixedPerformance:
         if said != "off":
             raise DeviceError(
                 self._who,
-                f"its fixed-performance mode could not be switched off ({said or 'no answer'}); switch it off: "
-                f"adb -s {self._adb.serial} shell cmd power set-fixed-performance-mode-enabled false, or restart the phone",
+                f"its fixed-performance mode could not be switched off ({said or 'no answer'}); switch it off: adb -s "
+                f"{shlex.quote(self._adb.serial)} shell cmd power set-fixed-performance-mode-enabled false, or restart the phone",
             )
 
     def _run(self, script: str, *arguments: str) -> str:

@@ -18,6 +18,7 @@ from harness.devices.conditions import (
     closed_gates,
     earlier_throttling,
     marked_slices,
+    session_signs,
     signs_between,
     throttle_remedy,
     throttle_signs,
@@ -61,7 +62,9 @@ def session_with(
         ({"undervoltage": 1}, ["Raspberry Pi's supply: under-voltage"]),
         ({"undervoltage": 1, "throttled": 0x1}, ["Raspberry Pi throttled: under-voltage"]),
         ({"undervoltage": 0}, []),
-        ({"cooling": {"pwm-fan": 4, "thermal-cpufreq-0": 0, "Processor": 3}}, []),
+        ({"cooling": {"pwm-fan": 4, "thermal-cpufreq-0": 0, "Processor": 0, "TCC Offset": 3}}, []),
+        ({"cooling": {"Processor": 3}}, ["clocks held down for heat: Processor"]),
+        ({"cooling": {"intel_powerclamp": 20, "idle-cpu0": 5}}, ["clocks held down for heat: intel_powerclamp, idle-cpu0"]),
         ({"cooling": {"pwm-fan": 4, "thermal-cpufreq-0": 2}}, ["clocks held down for heat: thermal-cpufreq-0"]),
         ({"cooling": {"cpufreq-cpu4": 1, "devfreq-gpu": 3}}, ["clocks held down for heat: cpufreq-cpu4, devfreq-gpu"]),
         ({"gpus": [{"reasons": 0x1 | 0x2 | 0x10 | 0x100}]}, []),
@@ -195,6 +198,42 @@ def test_a_clock_below_the_locked_one_marks_in_tier_a_alone() -> None:
     assert marked_slices(replace(session, configuration=CONFIGURATION)) == (False, False, False)
 
 
+LIMITS = {core: {"min": 300_000, "max": 1_800_000} for core in "045"}
+
+
+def limited(khz: int, core: str = "4") -> dict[str, Any]:
+    """Return a sample in which a core may run at this clock, the others as fast as ever."""
+    return {
+        "max_khz": {"0": 1_800_000, "4": 1_800_000, "5": 1_800_000, core: khz},
+        "freq_khz": {"4": 600_000},
+    }
+
+
+@pytest.mark.parametrize("tier", ["C", "F"])
+def test_a_clock_that_may_not_be_as_high_as_before_marks_where_it_is_free(tier: str) -> None:
+    samples = [(1.0, limited(1_800_000)), (5.0, limited(1_200_000)), (9.0, limited(1_800_000))]
+    free = {
+        "configuration": replace(CONFIGURATION, clock_tier=tier),
+        "conditions_before": {"freq_khz": LIMITS},
+    }
+    session = session_with([1.0, 5.0, 9.0], samples, **free)
+    assert marked_slices(session) == (False, True, False)
+    assert session_signs(session) == ["core 4 may run at 1200 MHz, at other times at 1800 MHz"]
+    assert throttle_remedy(session_signs(session)) == ANY_THROTTLING
+    another = session_with([5.0], [(5.0, limited(1_200_000, core="0"))], **free)
+    assert marked_slices(another) == (False,), "of cores that are not measured nothing is said"
+    low_at_first = [(1.0, limited(1_200_000)), (5.0, limited(1_800_000))]
+    assert marked_slices(session_with([1.0, 5.0], low_at_first, **free)) == (True, False)
+
+
+def test_a_gate_closes_where_a_core_may_run_slower_than_at_the_start() -> None:
+    low = {"freq_khz": LIMITS | {"5": {"max": 900_000}}}
+    assert closed_gates(low, {"freq_khz": LIMITS}) == {
+        "clock limit": "core 5 may run at 900 MHz, at other times at 1800 MHz"
+    }
+    assert closed_gates({"freq_khz": LIMITS}, low) == closed_gates(low, {}) == closed_gates({}, low) == {}
+
+
 def test_nothing_is_marked_without_samples_or_without_times() -> None:
     assert marked_slices(session_with([1.0, 2.0], [])) == (False, False)
     throttled = ({"at_ns": SECOND_NS, "thermal_status": 3},)
@@ -212,6 +251,8 @@ def test_odd_answers_of_a_device_are_no_sign_and_no_error(
     conditions: dict[str, Any], key: str, value: Any
 ) -> None:
     odd = conditions | {key: value}
+    closed_gates(odd, conditions)
+    closed_gates(conditions, odd)
     assert isinstance(throttle_signs(odd, (4, 5)), list)
     assert isinstance(closed_gates(odd, odd), dict)
     session = make_session(

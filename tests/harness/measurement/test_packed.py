@@ -15,6 +15,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,12 @@ from rigs.sshd import start_sshd
 from rigs.watcher import Watcher
 
 import harness
-from device_agents import block_plans
+from device_agents import block_plans, packed_uses
 from device_agents.packed_job import JobDriver
 from device_agents.packed_signs import SessionEvents, throttles
 from device_agents.packed_uses import Stop, choose_uses, greet
 from device_agents.runtimes.loaded import output_sums
-from harness.devices import job_files
+from harness.devices import job_files, runtimes
 from harness.devices.conditions import throttle_signs
 from harness.devices.config import Device, LocalDevice
 from harness.devices.runtimes import choose_runtimes
@@ -764,6 +765,35 @@ def test_a_clock_that_began_anew_counts_from_the_packing_on(ran: Ran, store: Sto
     assert everything(store) == before
 
 
+@pytest.mark.parametrize(("booted_s", "pause_s"), [(None, 7200.0), (3000.0, 3000.0), (60.0, 60.0)])
+def test_starts_of_a_device_without_a_clock_are_as_far_apart_as_is_certain(
+    ran: Ran,
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    booted_s: float | None,
+    pause_s: float,
+) -> None:
+    """`booted_s`: how long ago the device was started anew when the second start began; None where it was not."""
+    files = contents(ran.results)
+    lines = [json.loads(line) for line in files["visit-0001.jsonl"].splitlines()]
+    end = next(place for place, line in enumerate(lines) if "end" in line)
+    first = [*lines[:end], {"again": [0, 1], "at": lines[end]["at"]}]
+    lasted_s = first[-1]["at"] - first[0]["at"]
+    began_s = {"visit-0001.jsonl": 10_000.0, "visit-0002.jsonl": booted_s or 10_000.0 + lasted_s + pause_s}
+    for (name, at_s), start in zip(began_s.items(), (first, lines), strict=True):
+        told = [line | {"at": line["at"] - lines[0]["at"] + at_s} for line in start]
+        told[0] = told[0] | {"visit": told[0]["visit"] | {"utc": "1970-01-01T00:00:12Z"}}
+        files[name] = b"".join(json.dumps(line).encode() + b"\n" for line in told)
+    monkeypatch.setattr(packed, "now_utc", lambda: (datetime.now(UTC) + timedelta(days=1)).isoformat())
+    assert take(write_results(tmp_path / "two.zip", files, ran.key), store).error is None
+    begun = [
+        min(datetime.fromisoformat(one.started_utc) for one in sessions(store, purpose))
+        for purpose in ("contended", "network")
+    ]
+    assert (begun[1] - begun[0]).total_seconds() == pytest.approx(lasted_s + pause_s, abs=0.01)
+
+
 def test_a_start_with_a_wrong_clock_leaves_the_others_alone(ran: Ran, store: Store, tmp_path: Path) -> None:
     files = contents(ran.results)
     wrong = json.loads(files["visit-0001.jsonl"].splitlines()[0])
@@ -786,6 +816,9 @@ def test_throttling_is_seen_on_both_sides_alike(ran: Ran) -> None:
     samples: list[dict[str, Any]] = [{}, {"thermal_status": 2}, {"thermal_status": 0}]
     samples += [{"throttled": 1 << bit} for bit in range(20)]
     samples += [{"undervoltage": 0}, {"undervoltage": 1}]
+    samples += [
+        {"cooling": {kind: state}} for kind in ("pwm-fan", "Processor", "cpufreq-cpu0") for state in (0, 1)
+    ]
     samples += [{"gpu_reasons": 1 << bit} for bit in range(10)]
     samples += [{"gpus": [{"reasons": 0}, {"reasons": 1 << bit}]} for bit in range(10)]
     for sample in samples:
@@ -847,7 +880,10 @@ def clocks(governor: str, least: int, most: int, current: int = 900) -> dict[str
         ("C", {}, [{"throttled": 0}, {"throttled": 1 << 18}, {"throttled": 1 << 18}], "throttled"),
         ("C", {"over_current": {"oc1": 2}}, [{"over_current": {"oc1": 3}}], "throttled"),
         ("C", {"over_current": {"oc1": 2}}, [{"over_current": {"oc1": 2}}], ""),
-        ("C", FREE, [clocks("schedutil", 300, 600)], ""),
+        ("C", FREE, [clocks("schedutil", 300, 900, current=300)], ""),
+        ("C", FREE, [clocks("schedutil", 600, 900)], ""),
+        ("C", FREE, [clocks("schedutil", 300, 600)], "throttled"),
+        ("C", {}, [clocks("schedutil", 300, 600), clocks("schedutil", 300, 900)], "throttled"),
         ("A", LOCKED, [clocks("performance", 900, 900)], ""),
         ("A", LOCKED, [clocks("performance", 600, 600)], "throttled"),
         ("A", LOCKED, [clocks("performance", 300, 900)], "throttled"),
@@ -876,7 +912,7 @@ def test_what_held_a_board_back_between_samples_is_seen_on_both_sides_alike(
     assert heard.trouble(session.plan, packed._limits()) == trouble
     later = replace(session, conditions_before={}, samples=session.samples[-1:])  # of the same worker
     assert heard_of(later, heard).trouble(session.plan, packed._limits()) == (
-        trouble if before in (LOCKED, GOVERNED) else ""
+        trouble if before in (FREE, LOCKED, GOVERNED) else ""
     )
 
 
@@ -951,6 +987,23 @@ def test_a_job_that_needs_what_the_device_lacks_says_so_and_measures_nothing(tmp
         assert status == 3 and "onnxruntime has no provider migraphx (there: " in said, said
         outcome = take(tmp_path / "job-results.zip", store)
         assert (outcome.measured, sessions(store)) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads"), [((), 1), ((0, 1), 2), ((2, 3), 1), ((0, 3), 1), ((0, 1, 2), 2)]
+)
+def test_cores_that_home_would_refuse_are_refused_before_anything_is_measured(
+    cores: tuple[int, ...], threads: int
+) -> None:
+    hello = {"cores": [0, 1, 2, 3], "clusters": [[2, 3], [0, 1]]}
+    try:
+        at_home = runtimes.allowed_cores(LocalDevice(name="board"), hello, threads, cores)[0]
+    except ConfigError as error:
+        assert "are unlike" in str(error)
+        with pytest.raises(Stop, match="are unlike: pack the job for one kind"):
+            packed_uses.allowed_cores({"cores": cores, "threads": threads}, hello)
+    else:
+        assert packed_uses.allowed_cores({"cores": cores, "threads": threads}, hello) == list(at_home)
 
 
 def test_a_device_without_a_runtime_for_one_of_the_files_is_told_what_to_install() -> None:

@@ -19,6 +19,7 @@ from harness.errors import DeviceError, LinkError
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
 HEADER = "List of devices attached\n"
+FOUND_ANEW = "adb-1A2B-xyz (2)._adb-tls-connect._tcp"  # as adb names a phone that mDNS finds a second time
 
 
 @pytest.fixture
@@ -52,7 +53,10 @@ def test_a_commands_status_and_errors_come_back_and_are_not_adbs_own(adb: Adb) -
     assert (done.status, done.stdout, done.stderr) == (7, b"out\n", "error: own")
 
 
-@pytest.mark.parametrize("serial", ["", "-s", "a b", "a;b", "$(id)", "a\n", "ä", "'", "x" * 300, "--help"])
+@pytest.mark.parametrize(
+    "serial",
+    ["", "-s", "a b", "a (2) (3)", "a (b)", "a  (2)", "a;b", "$(id)", "a\n", "ä", "'", "x" * 300, "--help"],
+)
 def test_a_serial_number_that_adb_could_take_for_something_else_is_refused(serial: str) -> None:
     with pytest.raises(ValueError, match="adb devices"):
         check_serial(serial)
@@ -66,6 +70,7 @@ def test_a_serial_number_that_adb_could_take_for_something_else_is_refused(seria
         "192.168.1.23:5555",
         "[fe80::1%eth0]:5555"[1:],
         "adb-1A2B-xyz._adb-tls-connect._tcp",
+        FOUND_ANEW,
     ],
 )
 def test_serial_numbers_as_adb_lists_them_are_taken(serial: str) -> None:
@@ -118,6 +123,17 @@ def test_two_phones_of_one_serial_number_are_told(adb: Adb, server: AdbServer, t
     server.phones.append(Phone(tmp_path / "other"))
     with pytest.raises(DeviceError, match="2 devices"):
         adb.check()
+
+
+@pytest.mark.adb
+def test_a_phone_that_adb_found_anew_is_reached_by_the_name_with_a_number(
+    server: AdbServer, tmp_path: Path
+) -> None:
+    server.phones.append(Phone(tmp_path / "anew", serial=FOUND_ANEW))
+    anew = Adb(FOUND_ANEW, "device 'pixel'")
+    anew.check()
+    assert anew.shell(["getprop", "ro.serialno"]).stdout == b"R5CT10ABCDE\n"
+    anew.end_forward(anew.forward(8022))
 
 
 @pytest.mark.adb

@@ -18,6 +18,7 @@ from rigs.android_answers import NO_POWER_HAL
 
 from harness.devices.adb.client import Adb
 from harness.devices.adb.guard import FOLDER, STATE, FixedPerformance
+from harness.devices.transports.contract import CompletedCommand
 from harness.errors import DeviceError
 
 pytestmark = pytest.mark.adb
@@ -141,6 +142,19 @@ def test_a_mode_that_cannot_be_switched_off_is_told_with_the_command(
     (phone.folder / "refuses").unlink()
     mode.end()
     assert phone.mode == "false"
+
+
+def test_the_command_that_is_told_is_one_for_a_shell_whatever_the_serial_number() -> None:
+    class Held:
+        serial = "adb-1A2B-xyz (2)._adb-tls-connect._tcp"
+
+        def shell(self, argv: list[str], *, timeout_s: float) -> CompletedCommand:
+            return CompletedCommand(status=0, stdout=b"held\n", stderr="")
+
+    with pytest.raises(
+        DeviceError, match=r"adb -s 'adb-1A2B-xyz \(2\)\._adb-tls-connect\._tcp' shell cmd power"
+    ):
+        FixedPerformance(Held(), WHO).end()  # type: ignore[arg-type]
 
 
 def test_a_guard_tries_again_until_the_phone_takes_it(mode: FixedPerformance, phone: Phone) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from rigs.adb_server import AdbServer, Phone, start_adb_server
-from rigs.compiled_agent import build_compiled
+from rigs.compiled_agent import build_compiled, packed_compiled
 from rigs.made_once import (
     copy_new,
     estimate_once,
@@ -33,10 +33,11 @@ def own_folders(harness_cache: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="session", autouse=True)
 def agents_compiled_once() -> Iterator[None]:
-    """Send agents whose modules are compiled: tests/device_agents/test_archive.py is about those that users send."""
+    """Send agents and jobs whose modules are compiled: tests/device_agents/test_archive.py is about those that users send."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("harness.devices.client.build_archive", build_compiled)
         patch.setattr("harness.devices.job_files.build_archive", build_compiled)
+        patch.setattr("harness.devices.job_files.packed_program", packed_compiled)
         yield
 
 

@@ -134,13 +134,12 @@ def pool_reference_once(store: Store, configuration: Configuration) -> Reference
 
 def _of_content(store: Store, asked: object, read: Callable[[], T]) -> T:
     """Read from a store what another of the same content has told already; of damaged ones each tells for itself."""
-    key = _content(store), _digest(asked)
-    if key[0] and key not in _read:
-        found = read()
-        if store.unreadable or _content(store) != key[0]:
-            return found
-        return _read.get(key, lambda: found)
-    return _read.get(key, read) if key[0] else read()
+    content = _content(store)
+    key = content, _digest(asked)
+    made: T = _read.get(key, read) if key in _read else read()
+    if content and not store.unreadable and _content(store) == content:
+        _read.get(key, lambda: made)
+    return made
 
 
 def _content(store: Store) -> bytes:

@@ -17,6 +17,7 @@ from rigs.commands import run
 from harness.__main__ import main as harness_main
 from harness.commands.app import app, dataset, search, store
 from harness.shadowing import foreign_package
+from harness.store import Store
 from space.user_paths import with_home
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -223,7 +224,7 @@ def test_ctrl_c_reaches_no_program_that_harness_started() -> None:
 # Runs a command in a fork for each signal and what is done with it before; to start a process for each takes a second.
 SIGNALED = """
 import json, os, signal, sys
-import harness.commands.app, harness.prediction.measure, harness.output.campaigns, space.selection
+import harness.commands.app, harness.prediction.measure, harness.output.campaigns, rich.progress, space.selection
 from harness.__main__ import main
 for name in ("SIGINT", "SIGTERM", "SIGHUP"):
     for action in (signal.SIG_DFL, signal.SIG_IGN):
@@ -232,7 +233,11 @@ for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             is_pythons = name == "SIGINT" and action == signal.SIG_DFL
             signal.signal(getattr(signal, name), signal.default_int_handler if is_pythons else action)
             sys.argv = ["harness", "measure", "--models", "file:networks"]
-            main()
+            try:
+                main()
+            except SystemExit as end:
+                sys.stderr.flush()
+                os._exit(end.code)  # to take all modules down takes longer
         print(child, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
         print("end", file=sys.stderr, flush=True)
@@ -241,6 +246,7 @@ for name in ("SIGINT", "SIGTERM", "SIGHUP"):
 
 def test_a_signal_stops_a_command_with_one_line_unless_it_is_ignored(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "networks")
+    Store(str(tmp_path / "store.sqlite")).close()
     process = subprocess.Popen(
         [sys.executable, "-c", SIGNALED],
         cwd=tmp_path,

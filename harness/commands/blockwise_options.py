@@ -12,7 +12,6 @@ from harness.commands.option_groups import takes, typed_options
 from harness.commands.workers import Workers
 from search.blockwise.defaults import DISTANCE, FINALISTS, FINE_TUNE, FINE_TUNE_EPOCHS, FIT_NETWORKS, POOL
 from space.errors import ConfigError
-from space.user_paths import check_is_there
 
 if TYPE_CHECKING:
     from harness.blockwise.setup import BlockwiseRequest
@@ -35,12 +34,7 @@ class BlockwiseOptions:
     """The options of the blockwise method alone, as given on the command line."""
 
     library: Annotated[
-        Path | None,
-        _option(
-            "--library",
-            "the folder of distilled blocks that 'harness distill' wrote.",
-            callback=check_is_there,
-        ),
+        Path | None, _option("--library", "the folder of distilled blocks that 'harness distill' wrote.")
     ] = None
     predictor: Annotated[
         str,
@@ -64,7 +58,6 @@ class BlockwiseOptions:
         _option(
             "--trained",
             "a folder that 'harness train' wrote: accuracies of some networks, to fit a predictor to.",
-            callback=check_is_there,
         ),
     ] = None
     fit: Annotated[

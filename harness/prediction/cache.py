@@ -27,12 +27,12 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from harness.models.exported import cache_folder
 from harness.prediction.space_latencies import SpaceLatencies
 from harness.records import Configuration
 from harness.store import Store
 from space.atomic_files import write_whole
 from space.plugins import LATENCY_PREDICTORS, plugin_digests
+from space.user_paths import cache_folder
 
 PURPOSES = ("network", "segment")  # of the sessions that latencies are computed from
 LIBRARIES = ("numpy", "scipy", "scikit-learn")
@@ -71,7 +71,7 @@ _ABANDONED_S = 3600.0  # age at which a half-written file is that of a killed pr
 
 def latency_folder() -> Path:
     """Return the folder of the cache, next to that of exported fragments."""
-    return cache_folder().parent / "latencies"
+    return cache_folder("latencies")
 
 
 def known_latencies(

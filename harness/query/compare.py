@@ -20,7 +20,7 @@ from harness.prediction.request import MeasureRequest
 from harness.prediction.space_prediction import space_of
 from harness.query.compare_files import Pair, compare_files
 from harness.query.compare_precisions import PrecisionComparisons, compare_precisions
-from harness.query.requests import check_compared
+from harness.query.requests import check_compared, check_files
 from harness.records import Configuration, Failure
 from harness.store import Store
 from harness.store.configurations import (
@@ -160,7 +160,7 @@ def compare(
     with saved_programs(models, None if given else inputs) as (names, values):  # type: ignore[arg-type]
         asked = given or GivenInputs.of(shapes, values, expect, signature)
         if any(map(is_file_name, names)):
-            _check_files(names, configuration, precision)
+            check_files(names, precision, configuration)
             request = MeasureRequest(
                 devices=select_devices([device] if device else [], devices_file), models=(names[0],), reference=Path(names[1]),
                 inputs=asked, level=level, runtimes=tuple(several(runtime)), threads=threads, batches=(batch or 1,),
@@ -185,19 +185,6 @@ def compare(
         devices_file=devices_file,
     )
     return _measured(store, one, other, choice)
-
-
-def _check_files(names: Sequence[str], configuration: str, precision: str) -> None:
-    """Raise ConfigError where one of two names is no model file, or for a choice that is of networks."""
-    odd = next((name for name in names if not is_file_name(name)), "")
-    if configuration or odd:
-        why = f" ({odd} is no model file, which ends with .onnx, .tflite or .pt2)" if odd else ""
-        raise ConfigError(
-            f"{' and '.join(names)}: two model files are timed against each other on a device, and networks are compared on "
-            f"a configuration; name two of a kind{why}"
-        )
-    if precision:
-        raise ConfigError("--precision is of networks: a model file has its own, leave it out")
 
 
 def _of_files(pairs: Sequence[Pair], failures: Sequence[Failure]) -> NetworkComparisons:

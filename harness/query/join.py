@@ -33,7 +33,7 @@ from harness.store import Store
 from harness.store.configurations import find_configuration, measure_command, short_names
 from search.latency.candidates import FEWEST, enough_models
 from search.table import Cost, NetworkTable
-from search.table.constraints import PROPERTIES, split_subject
+from search.table.constraints import PROPERTIES, Constraint, split_subject
 from space import BLOX, SPACES, Architecture, Space, SpaceConfig, check_enumerable, find_space, is_enumerable
 from space.accuracies import Accuracies
 from space.accuracies.epochs import BEST
@@ -224,6 +224,18 @@ def renewed(found: SearchTable, store: Store) -> SearchTable:
     costs, provenance = joined_columns(table.config, list(columns), columns)
     table, provenance = replace(table, costs={**table.costs, **costs}), {**found.provenance, **provenance}
     return SearchTable(table=table, provenance=provenance, notes=tuple(notes_on(table, provenance)))
+
+
+def check_have_intervals(
+    constraints: Sequence[Constraint], costs: Mapping[str, Cost], provenance: Mapping[str, Provenance]
+) -> None:
+    """Raise ConfigError where the far ends of intervals must meet a limit on latencies that have none."""
+    for name in (one.subject for one in constraints):
+        if name in provenance and name in costs and costs[name].low is None:
+            raise ConfigError(
+                f"--confidence: the latencies of {name!r} have no intervals: leave it out (confident=False in "
+                "Python)"
+            )
 
 
 def with_far_networks(found: SearchTable) -> SearchTable:

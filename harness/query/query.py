@@ -14,9 +14,8 @@ from harness.estimates.sustained import Sustained, sustained
 from harness.prediction.bench_files import latency_files
 from harness.prediction.provenance import Provenance
 from harness.query.accuracies import AccuracySource
-from harness.query.join import SearchTable, build_table, with_far_networks
+from harness.query.join import SearchTable, build_table, check_have_intervals, with_far_networks
 from harness.query.latencies import LatencySource, stored_names
-from harness.query.search import check_have_intervals
 from harness.store import Store
 from harness.store.configurations import meant_devices, parse_subject, stored_devices
 from search.table import Cost

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from harness.devices.config import PRECISIONS
-from harness.models.file_names import find_files, is_one_file
+from harness.models.file_names import find_files, is_file_name, is_one_file
 from space.atomic_files import check_output_file
 from space.errors import ConfigError
 from space.text_files import STANDARD_INPUT
@@ -79,10 +80,12 @@ class GateRequest:
 def check_compared(first: str, second: str, *, precision: str = "", configuration: str = "") -> bool:
     """Return whether two precisions are compared, not two networks or files.
 
-    Raises: ConfigError where only one of the two is a precision, or for a choice that is of networks.
+    Raises: ConfigError where the two are not of a kind, or for a choice that is of networks.
     """
     named = [text for text in (first, second) if text in PRECISIONS]
     if not named:
+        if any(map(is_file_name, (first, second))):
+            check_files((first, second), precision, configuration)
         return False
     if len(named) < 2:
         raise ConfigError(
@@ -95,3 +98,16 @@ def check_compared(first: str, second: str, *, precision: str = "", configuratio
             "--threads and --space"
         )
     return True
+
+
+def check_files(names: Sequence[str], precision: str, configuration: str) -> None:
+    """Raise ConfigError where one of two names is no model file, or for a choice that is of networks."""
+    odd = next((name for name in names if not is_file_name(name)), "")
+    if configuration or odd:
+        why = f" ({odd} is no model file, which ends with .onnx, .tflite or .pt2)" if odd else ""
+        raise ConfigError(
+            f"{' and '.join(names)}: two model files are timed against each other on a device, and networks are compared on "
+            f"a configuration; name two of a kind{why}"
+        )
+    if precision:
+        raise ConfigError("--precision is of networks: a model file has its own, leave it out")

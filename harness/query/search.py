@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from harness.prediction.provenance import Provenance
 from harness.query.answer import SearchAnswer
-from harness.query.join import SearchTable
+from harness.query.join import SearchTable, check_have_intervals
 from search.methods.comparison import MethodComparison, ProxyOf, make_problem
 from search.methods.method import Proxy, Trace
 from search.methods.registry import SearchMethod, parse_method, run
 from search.proxies import Batch, load_batch, proxy_scorer
-from search.table import Cost, NetworkTable
+from search.table import NetworkTable
 from search.table.answers import Answer, answer, nearest
 from search.table.constraints import (
     PROPERTIES,
@@ -114,18 +113,6 @@ def as_constraints(limits: str | Constraint | Iterable[str | Constraint]) -> tup
     constraints = tuple(one if isinstance(one, Constraint) else parse_constraint(one) for one in several)
     check_contradictions(constraints)
     return constraints
-
-
-def check_have_intervals(
-    constraints: Sequence[Constraint], costs: Mapping[str, Cost], provenance: Mapping[str, Provenance]
-) -> None:
-    """Raise ConfigError where the far ends of intervals must meet a limit on latencies that have none."""
-    for name in (one.subject for one in constraints):
-        if name in provenance and name in costs and costs[name].low is None:
-            raise ConfigError(
-                f"--confidence: the latencies of {name!r} have no intervals: leave it out (confident=False in "
-                "Python)"
-            )
 
 
 def check_any(table: NetworkTable, constraints: Sequence[Constraint], *, confident: bool = False) -> None:

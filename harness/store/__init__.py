@@ -34,7 +34,6 @@ from harness.store.database import (
     remedy_of,
     sqlite_path,
 )
-from harness.store.digests import sessions_digest
 from harness.store.documents import (
     block_run_document,
     block_run_of,
@@ -51,6 +50,7 @@ from harness.store.rows import (
     read_failure,
     read_fresh_run,
     read_session,
+    sessions_digest,
 )
 from harness.store.spool import Spool, spool_of
 from harness.store.tables import (

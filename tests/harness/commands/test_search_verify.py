@@ -11,6 +11,7 @@ import pytest
 from factories.records import make_failure, make_fresh_run
 from factories.stores import MANY, add_sessions, networks, stored
 from rigs.commands import Done, refused, run
+from rigs.examples import run_example
 
 import harness
 from harness.devices.config import Device
@@ -292,7 +293,7 @@ def test_what_was_not_known_of_a_finalist_is_told_without_a_change(
 
 
 def test_from_python_an_answer_in_a_joined_table_is_verified_as_one_of_the_store_is(
-    store: Path, bench: Bench
+    store: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit, file = f"made-up<{LIMIT_MS}ms", store.parent / "devices.toml"
     with harness.open_store(store) as opened:
@@ -313,3 +314,5 @@ def test_from_python_an_answer_in_a_joined_table_is_verified_as_one_of_the_store
             harness.verify(harness.search(harness.join("synthetic")), opened)
         with pytest.raises(harness.ConfigError, match="no answer of harness"):
             harness.verify(before.table, opened)
+        monkeypatch.chdir(store.parent)
+        run_example("verify", store=opened, answer=before)

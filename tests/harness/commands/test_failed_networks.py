@@ -19,6 +19,7 @@ from rigs.commands import run
 import harness
 from harness.prediction.bench_files import file_latency, write_bench_files
 from harness.prediction.failed_networks import not_run
+from harness.prediction.request import BenchRequest
 from harness.records import Failure
 from harness.store import Store
 from harness.store.configurations import ConfigurationChoice
@@ -140,7 +141,9 @@ def test_a_file_of_latencies_leaves_them_out_and_a_search_by_it_does_too(
     store: Store, tmp_path: Path, measured_only: bool
 ) -> None:
     choice = ConfigurationChoice(device="made-up")
-    files = write_bench_files(store, tmp_path, choice, formats=["csv"], measured_only=measured_only)
+    files = write_bench_files(
+        store, choice, BenchRequest(folder=tmp_path, formats=("csv",), measured_only=measured_only)
+    )
     assert len(files.table.rows) == (len(GOOD) if measured_only else len(TINY) - 2)
     assert json.loads(files.sidecar.read_text())["doubtful"]["failed"] == FAILED
     joined = harness.join(PERCENT, files.paths[0], space="tiny")
@@ -152,7 +155,9 @@ def test_a_file_of_latencies_leaves_them_out_and_a_search_by_it_does_too(
     "failed", [["conv"], {"no network": "worker-killed"}, {str(CRASHED): "\x1b[31m"}, None]
 )
 def test_a_sidecar_whose_failures_are_none_is_refused(store: Store, tmp_path: Path, failed: object) -> None:
-    files = write_bench_files(store, tmp_path, ConfigurationChoice(device="made-up"), formats=["csv"])
+    files = write_bench_files(
+        store, ConfigurationChoice(device="made-up"), BenchRequest(folder=tmp_path, formats=("csv",))
+    )
     document = json.loads(files.sidecar.read_text())
     document["doubtful"]["failed"] = failed
     files.sidecar.write_text(json.dumps(document))

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import harness
 from harness.prediction.bench_files import write_bench_files
+from harness.prediction.request import BenchRequest
 from harness.prediction.space_prediction import SpaceTable
 from harness.query.join import SearchTable
 from harness.query.search import search
@@ -140,7 +141,9 @@ def test_what_was_deleted_exported_or_set_apart_for_a_time_leaves_no_trace(tmp_p
 def test_a_file_of_latencies_answers_as_the_store_that_it_is_from(tmp_path: Path) -> None:
     with stored(tmp_path / "one.sqlite", measured()) as store:
         expected, rows = answer(store)
-        write_bench_files(store, tmp_path, ConfigurationChoice(device=ON.device), formats=("csv",))
+        write_bench_files(
+            store, ConfigurationChoice(device=ON.device), BenchRequest(folder=tmp_path, formats=("csv",))
+        )
     joined = harness.join("synthetic", tmp_path / f"blox-bench-{ON.device}.csv", space=TINY)
     found = harness.search(joined, f"{ON.device}<{LIMIT_MS}ms")
     assert found.indices.tolist() == expected

@@ -17,7 +17,7 @@ from factories.stores import add_sessions, calibrate, networks, new_store
 from rigs.commands import run
 
 import harness
-from harness.prediction.bench_files import file_latency, write_bench_files
+from harness.prediction.bench_files import BenchFiles, file_latency, write_bench_files
 from harness.prediction.failed_networks import not_run
 from harness.prediction.request import BenchRequest
 from harness.records import Failure
@@ -61,6 +61,11 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(path: Path) -> Iterator[Store]:
     with harness.open_store(path) as store:
         yield store
+
+
+def written(store: Store, folder: Path, *, measured_only: bool = False) -> BenchFiles:
+    request = BenchRequest(folder=folder, formats=("csv",), measured_only=measured_only)
+    return write_bench_files(store, ConfigurationChoice(device="made-up"), request)
 
 
 def test_predict_has_no_latency_of_them_and_says_why(path: Path) -> None:
@@ -140,10 +145,7 @@ def test_a_joined_table_has_no_latency_of_them(store: Store) -> None:
 def test_a_file_of_latencies_leaves_them_out_and_a_search_by_it_does_too(
     store: Store, tmp_path: Path, measured_only: bool
 ) -> None:
-    choice = ConfigurationChoice(device="made-up")
-    files = write_bench_files(
-        store, choice, BenchRequest(folder=tmp_path, formats=("csv",), measured_only=measured_only)
-    )
+    files = written(store, tmp_path, measured_only=measured_only)
     assert len(files.table.rows) == (len(GOOD) if measured_only else len(TINY) - 2)
     assert json.loads(files.sidecar.read_text())["doubtful"]["failed"] == FAILED
     joined = harness.join(PERCENT, files.paths[0], space="tiny")
@@ -155,9 +157,7 @@ def test_a_file_of_latencies_leaves_them_out_and_a_search_by_it_does_too(
     "failed", [["conv"], {"no network": "worker-killed"}, {str(CRASHED): "\x1b[31m"}, None]
 )
 def test_a_sidecar_whose_failures_are_none_is_refused(store: Store, tmp_path: Path, failed: object) -> None:
-    files = write_bench_files(
-        store, ConfigurationChoice(device="made-up"), BenchRequest(folder=tmp_path, formats=("csv",))
-    )
+    files = written(store, tmp_path)
     document = json.loads(files.sidecar.read_text())
     document["doubtful"]["failed"] = failed
     files.sidecar.write_text(json.dumps(document))

@@ -151,6 +151,7 @@ def test_measured_latencies_of_a_file_alone_are_those_it_calls_so(tmp_path: Path
 
 def test_files_of_another_runtime_of_the_device_are_not_replaced(tmp_path: Path) -> None:
     choice = ConfigurationChoice(device="made-up")
+    asked = BenchRequest(folder=tmp_path, measured_only=True)
     other = replace(CONFIGURATION, runtime="tflite", provider="XNNPACK", format="tflite")
     for number, one in enumerate((CONFIGURATION, other)):
         with new_store(tmp_path / f"{number}.sqlite") as store:
@@ -158,17 +159,15 @@ def test_files_of_another_runtime_of_the_device_are_not_replaced(tmp_path: Path)
             add_sessions(store, networks(3, TINY), one)
     with Store(str(tmp_path / "0.sqlite")) as store:
         for _ in range(2):
-            write_bench_files(store, choice, BenchRequest(folder=tmp_path, measured_only=True))
+            write_bench_files(store, choice, asked)
     before = (tmp_path / "blox-bench-made-up.csv").read_bytes()
     with Store(str(tmp_path / "1.sqlite")) as store:
         with pytest.raises(
             ConfigError, match=r"made-up.json: holds latencies of runtime onnxruntime, .*--name"
         ):
-            write_bench_files(store, choice, BenchRequest(folder=tmp_path, measured_only=True))
+            write_bench_files(store, choice, asked)
         assert (tmp_path / "blox-bench-made-up.csv").read_bytes() == before
-        write_bench_files(
-            store, choice, BenchRequest(folder=tmp_path, measured_only=True, name="made-up-tflite")
-        )
+        write_bench_files(store, choice, replace(asked, name="made-up-tflite"))
 
 
 def test_latencies_of_another_space_with_the_same_hashes_are_refused(written: Path) -> None:

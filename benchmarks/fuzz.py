@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fuzz_targets import TARGETS, Target
@@ -33,7 +33,7 @@ TIMEOUT_S = 10
 MEMORY_MB = 2048
 MAX_BYTES = 8192
 ALL = "all"
-INSTRUMENTED = ["space", "exporters", "harness", "search", "device_agents"]
+INSTRUMENTED = ("space", "exporters", "harness", "search", "device_agents")
 ONE_READER = "--one-reader"  # how this program starts itself
 
 
@@ -177,11 +177,11 @@ def _own(suffix: str) -> Target:
     return Target(read=lambda data: measured_of(data, suffix), seeds=seeds)
 
 
-def fuzz_one(reader: str, arguments: list[str]) -> None:
-    """Fuzz a reader in this process until libFuzzer ends it; `arguments` are libFuzzer's, the corpus first."""
+def fuzz_one(reader: str, packages: str, arguments: list[str]) -> None:
+    """Fuzz a reader here until libFuzzer ends it, by branches of `packages`; `arguments` are libFuzzer's, the corpus first."""
     import atheris
 
-    with atheris.instrument_imports(include=INSTRUMENTED):  # what a target imports
+    with atheris.instrument_imports(include=packages.split(",")):  # what a target imports
         made = targets()
         target = together([make() for make in made.values()]) if reader == ALL else made[reader]()
         from space.errors import HarnessError
@@ -206,12 +206,17 @@ def fuzz_one(reader: str, arguments: list[str]) -> None:
     atheris.Fuzz()
 
 
-def fuzz(reader: str, seconds: int, findings: Path) -> tuple[str, bool]:
-    """Fuzz a reader in a process of its own; return a line of figures, and whether something was found."""
+def fuzz(
+    reader: str, seconds: int, findings: Path, packages: Sequence[str] = INSTRUMENTED
+) -> tuple[str, bool]:
+    """Fuzz a reader in a process of its own, by branches of some packages; return a line of figures, and whether something was
+    found.
+    """
     with tempfile.TemporaryDirectory() as folder:
         corpus, artifacts = Path(folder, "corpus"), Path(folder, "artifacts")
         corpus.mkdir(), artifacts.mkdir()
-        command = [sys.executable, __file__, ONE_READER, reader, str(corpus), f"-max_total_time={seconds}"]
+        command = [sys.executable, __file__, ONE_READER, reader, ",".join(packages), str(corpus)]
+        command += [f"-max_total_time={seconds}"]
         command += [f"-timeout={TIMEOUT_S}", f"-rss_limit_mb={MEMORY_MB}", f"-max_len={MAX_BYTES}", "-seed=1"]
         command += [f"-artifact_prefix={artifacts}/", "-print_final_stats=1"]
         begin = time.perf_counter()
@@ -248,7 +253,7 @@ def fuzz(reader: str, seconds: int, findings: Path) -> tuple[str, bool]:
 def main() -> None:
     """Fuzz each reader and print one table; end with status 1 on a finding."""
     if sys.argv[1:2] == [ONE_READER]:
-        fuzz_one(sys.argv[2], sys.argv[3:])
+        fuzz_one(sys.argv[2], sys.argv[3], sys.argv[4:])
         return
     parser = option_parser(__doc__)
     parser.add_argument("--seconds", type=int, default=30, help="for each reader")

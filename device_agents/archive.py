@@ -39,14 +39,15 @@ PACKED_MODULES = (
     *PACKED_ALONE,
 )
 LEFT_OUT = ("archive.py", *PACKED_ALONE)
-COMMENT_LINE = re.compile(rb"^ *#[^\r\n]*", re.MULTILINE)
+# Of comments behind code those without a quote, which no text of one line can hold.
+COMMENT = re.compile(rb"^ *#[^\r\n]*|(?<=\S)  # [^\r\n\"']*(?=\r?$)", re.MULTILINE)
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest
 
 
 def build_archive(runtimes: Mapping[str, bytes] = MappingProxyType({})) -> tuple[bytes, str]:
     """Return (the agent as a zipapp, its sha256 in hex), with the modules of further `runtimes` by name.
 
-    Lines of comments of its own modules are empty there: less to send, and a traceback's lines are those of the source. Further
+    Its own modules have next to no comments there: less to send, and a traceback's lines are those of the source. Further
     runtimes are sent as they are: a line of `#` may be in a text of theirs, such as a kernel's source.
     A process builds it once, so that all of its connections are to the same agent.
     """
@@ -57,7 +58,7 @@ def build_archive(runtimes: Mapping[str, bytes] = MappingProxyType({})) -> tuple
 def _built(runtimes: tuple[tuple[str, bytes], ...]) -> tuple[bytes, str]:
     package_dir = Path(__file__).resolve().parent
     sources = {
-        "%s/%s" % (package_dir.name, path.relative_to(package_dir).as_posix()): COMMENT_LINE.sub(
+        "%s/%s" % (package_dir.name, path.relative_to(package_dir).as_posix()): COMMENT.sub(
             b"", path.read_bytes()
         )
         for path in package_dir.rglob("*.py")

@@ -48,7 +48,7 @@ def _unbroken(html: str) -> str:
     if html.startswith("<code>"):
         options = re.sub(r"(?<![\w-])--?\w[\w-]+", r'<span class="unbroken">\g<0></span>', html)
         return re.sub(r"(?<!<)/", "/<wbr>", options)
-    return re.sub(r"(?<=\d) (?=(?:%|ms|s|us|[KMG]i?B|x)(?!\w))", "\u00a0", html)
+    return re.sub(r"(?<=\d)\s(?=(?:%|ms|s|us|[KMG]i?B|x)(?!\w))", "\u00a0", html)
 
 
 def of_root(name: str) -> str:

@@ -13,6 +13,8 @@ NAME = "tflite"
 FORMATS = ("tflite",)
 PACKAGES = ("ai_edge_litert", "tflite_runtime", "tensorflow")
 OPTIONS = {"provider": str, "provider_options": dict}
+XNNPACK_HAS = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "MUL"}  # wherever it is
+SHOWN = 3  # operators that a message names
 PROVIDERS = ("XNNPACK", "builtin")
 SIGNATURES = True
 # Kernels compute in the types of the graph's operators; these only turn one type into another, or stand for others.
@@ -78,10 +80,7 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
             graph.resize(details["index"], shape)
     graph.allocate()
     if provider == "XNNPACK" and not is_delegated(graph.listed):
-        message = (
-            "this tflite runs the model without XNNPACK (it may be built without); use the provider builtin"
-        )
-        raise Refusal("runtime-missing", message)
+        raise without_xnnpack(set(graph.operators()))
     is_edgetpu = provider == edgetpu.PROVIDER
     if is_edgetpu:
         edgetpu.check_whole(graph.operators())
@@ -108,6 +107,17 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
     delegates.check_shares(provider, shares)
     kept = (graph, arguments)  # what a delegate computes in it does not tell
     return Loaded(graph.run, output, runtime, kept, shares, other_output=other_output)
+
+
+def without_xnnpack(operators: set[str]) -> Refusal:
+    """Return why XNNPACK runs no operator of a model: it is not there, or it has none of them."""
+    if operators & XNNPACK_HAS:
+        message = (
+            "this tflite runs the model without XNNPACK (it may be built without); use the provider builtin"
+        )
+        return Refusal("runtime-missing", message)
+    message = "XNNPACK has none of the model's operators (%s); use the provider builtin"
+    return Refusal("worker-error", message % ", ".join(sorted(operators)[:SHOWN]))
 
 
 def check_provider(provider: str, given: dict[str, Any]) -> None:

@@ -23,6 +23,9 @@ from harness.records import Configuration, uses_gpu
 from space.errors import ConfigError
 from space.text import counted
 
+# What an environment tells, by the probe that reads it.
+READ_BY = {"power_mode": "nvpmodel#", "boost": "boost#", "gpu_limits": "gpu_"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
@@ -255,7 +258,10 @@ def changes(
     if "cpu_model" in conditions and "gpus" not in unread:
         pairs.append(("hardware", hardware_name(hello, conditions, has_gpu), configuration.hardware))
         # A device that holds itself back has other limits, and its session is measured again.
-        if not unread.keys() & {"power_mode", "boost", "gpu_limits"} and not throttle_signs(conditions):
+        is_read = not any(
+            probe in unread and name in configuration.environment for probe, name in READ_BY.items()
+        )
+        if is_read and not throttle_signs(conditions):
             # Of cores that are set to unlike clocks a session may have any.
             is_set = any(name in configuration.environment for name in (LOCKED, LIMITED))
             now = environment_line(hello, conditions, has_gpu, cores if is_set else ())

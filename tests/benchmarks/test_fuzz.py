@@ -21,7 +21,8 @@ from fuzz_targets import Target
 @pytest.mark.device  # some seconds, most of them to instrument what is fuzzed
 def test_nothing_from_outside_ends_in_another_error_than_the_projects_own(tmp_path: Path) -> None:
     pytest.importorskip("atheris", reason="atheris is absent: pip install 'harness[dev]'")
-    line, is_finding = fuzz(ALL, 2, tmp_path / "findings")
+    # In so few executions branches lead nowhere, and all packages' take most of the time to be found.
+    line, is_finding = fuzz(ALL, 2, tmp_path / "findings", ("space",))
     assert not is_finding, line
     executions, edges = (int(line.split()[place].replace(",", "")) for place in (1, 3))
     assert executions > 50 and edges > 500

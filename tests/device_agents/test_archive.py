@@ -19,7 +19,7 @@ from rigs.agent_jobs import SURE_PLAN, measured
 from rigs.other_pythons import find_interpreters, stand_in
 
 import device_agents
-from device_agents.archive import build_archive
+from device_agents.archive import COMMENT, build_archive
 from device_agents.runtimes.loaded import output_sums
 
 PACKAGE = Path(device_agents.__file__).parent
@@ -54,6 +54,17 @@ def test_holds_the_agent_and_no_tests_nor_its_own_builder():
     assert "__main__.py" in names and "device_agents/runtimes/tflite.py" in names
     assert not [name for name in names if "test" in name or "archive" in name or not name.endswith(".py")]
     assert len(zlib.compress(build_archive()[0], 9)) < 128000, "what is sent to a device"
+
+
+def test_what_is_sent_of_the_agent_is_its_code_line_by_line_without_comments():
+    with zipfile.ZipFile(io.BytesIO(build_archive()[0])) as archive:
+        for name in archive.namelist():
+            source, sent = PACKAGE.parent / name, archive.read(name)
+            if name != "__main__.py":
+                here = ast.dump(ast.parse(source.read_bytes()), include_attributes=True)
+                assert ast.dump(ast.parse(sent), include_attributes=True) == here, name
+                windows = COMMENT.sub(b"", source.read_bytes().replace(b"\n", b"\r\n"))
+                assert windows.replace(b"\r\n", b"\n") == sent, name
 
 
 def test_a_runtime_of_ones_own_is_packed_as_it_is():

@@ -241,7 +241,7 @@ def test_slow_samples_give_signs_of_life_within_a_slice_and_are_not_run_alone(on
     # one slice of 8 samples of 0.6 s sends no event for 4.8 s, yet the worker is never 4 s silent
     plan = {**LONG_PLAN, "max_s": 0.1, "min_sample_ns": 600000000, "warmup_min_runs": 1, "warmup_max_s": 0}
     plan.update(network_runs=6, reference_runs=1, settled_runs=1, min_slices=1)
-    events, answer = one_agent.run(send_job(one_agent, models, "onnxruntime", plan=plan, silence_s=4))
+    events, answer = one_agent.run(send_job(one_agent, models, "sleeping", plan=plan, silence_s=4))
     assert answer["type"] == "result", answer
     assert measured(events)["slices"] == 1
     assert not named(events, "settled"), "runs of 50 ms and more fill the caches at their beginning"

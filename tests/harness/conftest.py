@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 from rigs.adb_server import AdbServer, Phone, start_adb_server
-from rigs.compiled_agent import build_compiled
+from rigs.compiled_agent import build_compiled, packed_compiled
 from rigs.made_once import (
     copy_new,
     estimate_once,
     fit_additive_once,
     pool_once,
+    pool_reference_once,
+    read_once,
     select_once,
     usable_once,
 )
@@ -40,10 +42,11 @@ def console_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def agents_compiled_once() -> Iterator[None]:
-    """Send agents whose modules are compiled: tests/device_agents/test_archive.py is about those that users send."""
+    """Send agents and jobs whose modules are compiled: tests/device_agents/test_archive.py is about those that users send."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("harness.devices.client.build_archive", build_compiled)
         patch.setattr("harness.devices.job_files.build_archive", build_compiled)
+        patch.setattr("harness.devices.job_files.packed_program", packed_compiled)
         yield
 
 
@@ -60,8 +63,10 @@ def predictors_selected_once() -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def latencies_estimated_once() -> Iterator[None]:
-    """Estimate the latencies of equal sessions once: tests/harness/estimates is about how that is done."""
+    """Read and estimate the latencies of equal stores once: tests/harness/estimates is about how that is done."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.store.latencies._by_network", read_once)
+        patch.setattr("harness.store.Store.reference_latency", pool_reference_once)
         patch.setattr("harness.store.latencies.latency_of", estimate_once)
         patch.setattr("harness.store.latencies.scatter_of", pool_once)
         patch.setattr("harness.store.latencies.usable_sessions", usable_once)

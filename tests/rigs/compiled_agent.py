@@ -1,4 +1,4 @@
-"""The agent's archive with the bytecode of this Python in it: its processes start in half of the time that compiling takes.
+"""The agent's archive, and packed jobs, with the bytecode of this Python: they start in half of the time that compiling takes.
 
 Any other Python finds the sources, as on a device.
 """
@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from device_agents.archive import build_archive
+from device_agents.archive import build_archive, packed_program
 
 # Of a file that is not held against its source (PEP 552): both are of one archive.
 _UNCHECKED = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8)
@@ -31,8 +31,19 @@ def _compiled(plain: bytes) -> tuple[bytes, str]:
     with zipfile.ZipFile(buffer, "a") as archive:
         for entry in archive.infolist()[:]:
             if entry.filename != "__main__.py":
-                code = compile(archive.read(entry), entry.filename, "exec", dont_inherit=True)
                 compiled = zipfile.ZipInfo(f"{entry.filename}c", entry.date_time)
-                archive.writestr(compiled, _UNCHECKED + marshal.dumps(code))
+                archive.writestr(compiled, _bytecode(entry.filename, archive.read(entry)))
     data = buffer.getvalue()
     return data, hashlib.sha256(data).hexdigest()
+
+
+@functools.cache
+def packed_compiled() -> Mapping[str, bytes]:
+    """Return the program of a packed job as `device_agents.archive.packed_program` does."""
+    sources = packed_program()
+    compiled = {f"{name}c": _bytecode(name, text) for name, text in sources.items() if name != "__main__.py"}
+    return sources | compiled
+
+
+def _bytecode(name: str, source: bytes) -> bytes:
+    return _UNCHECKED + marshal.dumps(compile(source, name, "exec", dont_inherit=True))

@@ -23,8 +23,9 @@ import sqlalchemy as sa
 from harness.estimates.clean_runs import usable_sessions
 from harness.estimates.estimate import Scatter, scatter_of
 from harness.estimates.latency import Latency, latency_of
-from harness.records import SessionRecord, Slice
-from harness.store import database
+from harness.records import Configuration, ReferenceLatency, SessionRecord, Slice
+from harness.store import Store, database
+from harness.store import latencies as stored_latencies
 from rigs.made_files import new_folder
 from search.latency import model_selection
 from search.latency.additive import Additive, fit_additive
@@ -76,6 +77,9 @@ class _Made(Generic[T]):
         self._most = most
         self._made: OrderedDict[Hashable, T] = OrderedDict()
 
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._made
+
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
         if key not in self._made:
             self._made[key] = make()
@@ -112,6 +116,40 @@ def usable_once(sessions: Sequence[SessionRecord]) -> list[SessionRecord]:
     """Return the sessions that make an estimate, or those that were found among equal ones."""
     found = _usable.get(_digest(sessions), lambda: [one.session_id for one in usable_sessions(sessions)])
     return [one for one in sessions if one.session_id in found]
+
+
+_by_network, _reference_latency = stored_latencies._by_network, Store.reference_latency
+_read = _Made[Any](40)
+
+
+def read_once(store: Store, reference: ReferenceLatency, *given: Any) -> dict[str, list[SessionRecord]]:
+    """Read the sessions of networks, or return those that were read from a store of the same content."""
+    found = _of_content(store, (reference, *given), lambda: _by_network(store, reference, *given))
+    return {key: list(sessions) for key, sessions in found.items()}
+
+
+def pool_reference_once(store: Store, configuration: Configuration) -> ReferenceLatency | None:
+    """Return a configuration's reference latency, or the one that was pooled from a store of the same content."""
+    return _of_content(store, configuration, lambda: _reference_latency(store, configuration))
+
+
+def _of_content(store: Store, asked: object, read: Callable[[], T]) -> T:
+    """Read from a store what another of the same content has told already; of damaged ones each tells for itself."""
+    content = _content(store)
+    key = content, _digest(asked)
+    made: T = _read.get(key, read) if key in _read else read()
+    if content and not store.unreadable and _content(store) == content:
+        _read.get(key, lambda: made)
+    return made
+
+
+def _content(store: Store) -> bytes:
+    """Return the digest of a store's file, with the log beside it; empty where it is none."""
+    path = database.sqlite_path(store.engine.url)
+    if path is None or not path.is_file():
+        return b""
+    log = path.with_name(f"{path.name}-wal")
+    return hashlib.sha256(path.read_bytes() + (log.read_bytes() if log.exists() else b"")).digest()
 
 
 def pool_once(groups: Iterable[Sequence[SessionRecord]]) -> Scatter:

@@ -124,7 +124,7 @@ def with_sensor(path: Path, plan: Mapping[str, float]) -> None:
 def with_code(path: Path, module: str, code: str) -> None:
     """Append code to a module of a job's driver."""
     files = contents(path)
-    files[f"device_agents/{module}.py"] += f"\n{code}\n".encode()
+    _append(files, module, code)
     write_zip(path, files)
 
 
@@ -132,10 +132,14 @@ def with_agent_code(path: Path, module: str, code: str) -> None:
     """Append code to a module of a job's agent."""
     files = contents(path)
     agent = contents(io.BytesIO(files["agent.pyz"]))
-    agent[f"device_agents/{module}.py"] += f"\n{code}\n".encode()
-    agent.pop(f"device_agents/{module}.pyc", None)  # of rigs.compiled_agent
+    _append(agent, module, code)
     files["agent.pyz"] = write_zip(path.with_name("agent.pyz"), agent).read_bytes()
     write_zip(path, files)
+
+
+def _append(files: dict[str, bytes], module: str, code: str) -> None:
+    files[f"device_agents/{module}.py"] += f"\n{code}\n".encode()
+    files.pop(f"device_agents/{module}.pyc", None)  # of rigs.compiled_agent
 
 
 def start(path: Path, python: str = "", packages: str = "") -> subprocess.Popen[str]:

@@ -102,3 +102,9 @@ def test_the_wheels_for_32_bit_arm_compute_with_kernels_of_tflites_own(
     monkeypatch.setattr(tflite, "find", lambda: (package, "2.14.0", None))
     monkeypatch.setattr(sys, "maxsize", size)
     assert tflite.providers()[0] == first and {"XNNPACK", "builtin"} <= set(tflite.providers())
+
+
+def test_a_model_of_operators_that_xnnpack_has_not_is_the_models_fault() -> None:
+    refused = [tflite.without_xnnpack(one) for one in ({"WHILE"}, {"WHILE", "CONV_2D"})]
+    assert [one.kind for one in refused] == ["worker-error", "runtime-missing"]
+    assert "none of the model's operators (WHILE)" in refused[0].message

@@ -143,6 +143,12 @@ def less(words: list[str], space_of_page: str = "") -> list[str]:
     if "blockwise" in words:
         epochs = () if "--fine-tune-epochs" in words else ("--fine-tune-epochs", "1")
         return [*found, "--finalists", "2", *epochs, *(("--fit-networks", "4") if "donna" in words else ())]
+    if words[0] == "predict" and "--models" not in words:
+        return [*found, "--models", "sample:20@1"]
+    if words[0] == "gate":
+        return [*found, "--sessions", "2"]
+    if words[0] == "compare" and measures(words):
+        return [*found, "--level", "quick"]  # of one session
     if words[0] != "measure" or "--sustained" in words:
         return found
     if "--until" in words:

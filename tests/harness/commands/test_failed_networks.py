@@ -18,9 +18,11 @@ from rigs.commands import run
 
 import harness
 from harness.prediction.bench_files import file_latency, write_bench_files
+from harness.prediction.failed_networks import not_run
 from harness.records import Failure
 from harness.store import Store
 from harness.store.configurations import ConfigurationChoice
+from harness.store.latencies import latencies
 from space import TINY, Architecture
 from space.indexing import blocks_of
 
@@ -182,3 +184,14 @@ def test_one_that_runs_later_is_measured(path: Path, tmp_path: Path) -> None:
         assert harness.predict(store, device="made-up").at(unmeasured).source == "failed"
         found = harness.search_store(store, "synthetic", device="made-up", space="tiny")
         assert str(unmeasured) not in {row["architecture"] for row in found}
+
+
+def test_one_that_an_accelerator_ran_in_part_is_not_run_and_others_of_grade_d_are(tmp_path: Path) -> None:
+    shares = {"shares": {"GPU-fp32": 0.6, "CPU": 0.4}}
+    with new_store(tmp_path / "store.sqlite") as store:
+        calibrate(store, MANY)
+        add_sessions(store, [GOOD[0]], MANY, conditions_after=shares)
+        add_sessions(store, [GOOD[1]], MANY, gate={"closed": ["made-up heat"], "waited_s": 300.0})
+        rows = latencies(store, MANY)
+    assert [row.grade for row in rows] == ["D", "D"]
+    assert not_run(rows) == {str(GOOD[0]): "fell-back"}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories.records import make_fresh_run
+from factories.records import make_failure, make_fresh_run
 from factories.stores import MANY, add_sessions, networks, stored
 from rigs.commands import Done, refused, run
 from rigs.examples import run_example
@@ -42,6 +42,7 @@ class Bench:
         self.waits_s: list[float] = []
         self.error: DeviceError | None = None
         self.changes: dict[str, Any] = {}  # of the sessions
+        self.crashes = False  # the first network of all
 
     def run_all(
         self,
@@ -56,6 +57,13 @@ class Bench:
         self.asked.append(source)
         self.options.append(options)
         self.waits_s.append(wait_s)
+        failures = []
+        if self.crashes:
+            self.crashes = False
+            crashed, *source = source
+            key = {"architecture": str(crashed), "graph_hash": crashed.graph_hash}
+            failures = [make_failure(configuration=IN_TINY, **key)]
+            store.add_failure(failures[0])
         if self.error is None:
             add_sessions(
                 store,
@@ -66,7 +74,7 @@ class Bench:
                 scatter=0.002,
                 **self.changes,
             )
-        return [Outcome(device="made-up", error=self.error)]
+        return [Outcome(device="made-up", error=self.error, failures=failures)]
 
 
 @pytest.fixture
@@ -210,6 +218,19 @@ def test_a_device_that_fails_leaves_the_unverified_answer_and_its_exit_status(
     assert "no route to host" in done.stderr
     assert done.json["verified"] == []
     assert len(bench.asked) == 1, "it is not tried again and again"
+
+
+def test_a_finalist_that_crashes_is_no_answer_and_another_is_measured_for_it(
+    store: Path, bench: Bench
+) -> None:
+    bench.crashes = True
+    done = verify(store)
+    crashed = str(bench.asked[0][0])
+    assert (done.status, len(bench.asked) > 1) == (3, True)
+    assert f"{crashed}: not measured well enough: failed, and is left out" in done.stderr
+    assert crashed not in {row["architecture"] for row in done.json["networks"]}
+    assert done.json["doubtful"]["made-up"]["failed"] == {crashed: "worker-killed"}
+    assert {row["made-up_source"] for row in done.json["networks"][:3]} == {"measured"}
 
 
 def test_finalists_measured_with_grade_d_are_not_verified_and_not_measured_for_ever(

@@ -188,16 +188,18 @@ def test_a_file_that_does_not_arrive_whole_is_refused(
         measure(device, files, store)
 
 
-@pytest.mark.parametrize("setting", ["low_power", "POWER_SAVE_MODE_OPEN"])
 def test_battery_saver_is_told_and_holds_the_grade(
-    device: AdbDevice, files: tuple[Path, Path], store: Store, phone: Phone, setting: str
+    device: AdbDevice, files: tuple[Path, Path], store: Store, phone: Phone
 ) -> None:
-    phone.answer(setting, "1\n")
-    (row,) = measure(device, files, store)
-    (found,) = [one for one in row.findings if one.kind == "throttled"]
-    assert (row.grade, "battery saver" in found.message) == ("D", True)
-    assert "switch battery saver off" in found.remedy
-    phone.answer(setting, "null\n")
+    for setting in ("low_power", "POWER_SAVE_MODE_OPEN"):
+        phone.answer(setting, "1\n")
+        (row,) = measure(device, files, store, fresh=True)
+        phone.answer(setting, "null\n")
+        last = max(sessions(store), key=lambda one: one.started_utc)
+        assert last.conditions_after.get("battery_saver") is True, setting
+        (found,) = [one for one in row.findings if one.kind == "throttled"]
+        assert (row.grade, "battery saver" in found.message) == ("D", True)
+        assert "switch battery saver off" in found.remedy
     for text in ("0\n", "null\n", "Exception: no such thing\n", ""):
         phone.answer("low_power", text)
         (row,) = measure(device, files, store, fresh=True)

@@ -121,3 +121,12 @@ def test_a_device_that_heat_holds_below_a_limit_is_throttled_not_changed(store: 
     link = held_below(1_500_000)
     link.conditions = held_below(1_200_000).conditions | {"cooling": {"cpufreq-cpu0": 2}}
     assert run_scripted(link, store).failures == []
+
+
+def test_a_setting_that_cannot_be_read_for_once_is_no_change(store: Store) -> None:
+    link = without_boost(900_000)
+    link.conditions = COOL | {"probe_errors": {"boost": "no such device"}}
+    assert run_scripted(link, store).failures == []
+    link.conditions = COOL | {"boost": True, "probe_errors": {"gpu_limits": "no such field"}}
+    (failure,) = run_scripted(link, store, fresh=True).failures
+    assert "boost#off" in failure.message

@@ -268,6 +268,14 @@ def test_free_sizes_are_named_by_the_person_and_fixed_ones_are_not(tmp_path: Pat
         opened(path, "x=4,5,8", "xx=1")
 
 
+@pytest.mark.parametrize("sizes", [(1, 0, 8), (0, 8)])
+def test_a_size_of_0_is_not_free_and_leaves_nothing_to_run_on(tmp_path: Path, sizes: tuple[int, ...]) -> None:
+    path = save(dense(sizes), tmp_path / "dense.onnx")
+    assert "has a size of 0, and so no values" in refusal(path)
+    shape = ",".join(map(str, sizes)).replace("0", "4")
+    assert "does not fit the input x" in refusal(path, f"x={shape}")
+
+
 def test_a_free_batch_size_is_one(tmp_path: Path) -> None:
     assert opened(save(dense(("n", 8)), tmp_path / "dense.onnx")).shapes == {}
 

@@ -299,5 +299,5 @@ def test_a_peak_that_holds_what_putting_the_model_together_took_is_no_memory_of_
             fresh_cost(store, "x:memory", IN_TINY, LatencySource())
         load, _ = fresh_cost(store, "x:load", IN_TINY, LatencySource())
         assert load.values[one.index] == 20.0
-        table = all_measured_costs(store, IN_TINY, TINY, coverage=0.9, doubtful=False)
+        table = all_measured_costs(store, IN_TINY, TINY, coverage=0.9, doubtful=False, failed={})
     assert list(table) == ["load", "first-run"]

@@ -17,11 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import harness
+from harness.prediction.bench_files import write_bench_files
 from harness.prediction.space_prediction import SpaceTable
 from harness.query.join import SearchTable
 from harness.query.search import search
 from harness.records import SessionRecord, Slice
 from harness.store import Store
+from harness.store.configurations import ConfigurationChoice
 from harness.store.documents import session_of
 from harness.store.maintenance import delete, export_documents, quarantine
 from harness.store.selection import Selection
@@ -133,6 +135,19 @@ def test_what_was_deleted_exported_or_set_apart_for_a_time_leaves_no_trace(tmp_p
     with stored(tmp_path / "read.sqlite", list(map(session_of, read))) as store:
         found, others = answer(store)
     assert found == expected and others.rows() == rows.rows()
+
+
+def test_a_file_of_latencies_answers_as_the_store_that_it_is_from(tmp_path: Path) -> None:
+    with stored(tmp_path / "one.sqlite", measured()) as store:
+        expected, rows = answer(store)
+        write_bench_files(store, tmp_path, ConfigurationChoice(device=ON.device), formats=("csv",))
+    joined = harness.join("synthetic", tmp_path / f"blox-bench-{ON.device}.csv", space=TINY)
+    found = harness.search(joined, f"{ON.device}<{LIMIT_MS}ms")
+    assert found.indices.tolist() == expected
+    told = joined.table.costs[ON.device]
+    assert told.values.tolist() == pytest.approx([row.latency_ms for row in rows.rows()], rel=1e-12)
+    assert told.high is not None
+    assert told.high.tolist() == pytest.approx([row.high_ms for row in rows.rows()], rel=1e-12)
 
 
 def test_a_device_by_another_name_and_twice_as_slow_has_the_same_answers(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from collections.abc import Iterable
 from typing import Any
 
 _SHOWN_CHARACTERS = 120
+_COMMAND = re.compile(r"\bharness [a-z][^;)']*")  # to be typed as it stands
 _OPTION = re.compile(r"(?<!\S)--([a-z]+(?:-[a-z]+)*)")
 
 
@@ -39,7 +40,7 @@ class HarnessError(Exception):
     def __init__(self, *parts: object) -> None:
         """`parts`: the message, or the thing and the message; a note, for tracebacks, says what its options are in Python."""
         super().__init__(*parts)
-        if option := _OPTION.search(str(self)):
+        if option := _OPTION.search(_COMMAND.sub("", str(self))):
             self.add_note(f"In Python, options are arguments: {option[1].replace('-', '_')} for {option[0]}.")
 
     def __reduce__(self) -> tuple[Any, ...]:

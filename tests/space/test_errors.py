@@ -36,7 +36,11 @@ def test_a_traceback_says_what_an_option_of_the_command_line_is_in_python() -> N
     error = ConfigError("device 'pi4'", "nothing fits; leave --measured-only out, or add --fresh")
     for one in (error, copy.copy(error)):
         assert one.__notes__ == ["In Python, options are arguments: measured_only for --measured-only."]
-    assert not hasattr(HarnessError("no option is in mbconv--x, nor in a -- b"), "__notes__")
+    for text in (
+        "no option is in mbconv--x, nor in a -- b",
+        "type: harness measure --models all; then go on",
+    ):
+        assert not hasattr(HarnessError(text), "__notes__")
 
 
 def test_errors_of_devices_keep_the_device_apart_from_the_reason() -> None:

@@ -129,3 +129,12 @@ def test_a_name_that_was_cut_is_seen_by_these_tests() -> None:
         names("conv-conv+in/mbconv-mbconv+out/", "blox")
     with pytest.raises(ConfigError):
         names("mbconv+in/conv", "blox")
+
+
+@pytest.mark.usefixtures("folder")
+def test_wide_shows_every_column_before_and_after_the_command() -> None:
+    assert "left out for lack of room" in run_in_terminal("results", width=80).written
+    for arguments in (("--wide", "results"), ("results", "--wide")):
+        shown = run_in_terminal(*arguments, width=80)
+        assert shown.status == 0 and "left out" not in shown.written and "p90 ms" in shown.written
+    assert "--wide" in run("", "--help").stdout

@@ -89,7 +89,7 @@ def test_cores_that_are_never_free_are_refused_within_the_patience_and_the_messa
 
 def test_a_core_that_stays_busy_although_it_was_asked_for_is_not_sent_to_doctor() -> None:
     bench = Bench(cores(0.5))
-    with pytest.raises(DeviceError, match=r"name free cores with --cores$"):
+    with pytest.raises(DeviceError, match=r"(?m)name free cores with --cores$"):
         bench.wait(REALTIME)
 
 

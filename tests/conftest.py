@@ -157,6 +157,16 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     return unless_absent((yield))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def spared_imports() -> None:
+    """Spare the garbage collector what the files before have imported and kept: it looks through that once, and no more.
+
+    Trainings and workers collect what is free; among all that torch and TensorFlow make that takes half a second each time.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def harness_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Return a folder of this process for $HARNESS_CACHE, whose `fragments` and `latencies` all processes of the run share.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -316,3 +317,11 @@ def test_the_agent_follows_the_same_rule() -> None:
         "it takes the fastest of few, which decides nothing there"
     )
     assert sum(one == pytest.approx(1) for one in off) > 5
+
+
+def test_what_is_seen_in_a_session_is_kept_as_long_as_that_is_there() -> None:
+    one = make_session([slice_of()] * 6)
+    assert clean_slices(one) is clean_slices(one)
+    there = ref(one)
+    del one
+    assert there() is None

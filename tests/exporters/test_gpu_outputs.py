@@ -45,14 +45,7 @@ SMALL = (
     "bconv-bconv+out/conv-mbconv+out/conv",
     "mbconv-conv+out/bconv-bconv+in/bconv-conv+in",
 )
-# In int8 a GPU computes by the kernels of fp32, and turns values to steps and back, which is the same for all sizes.
-TINY_INT8 = (
-    "conv-mbconv+in/bconv",
-    "mbconv+bconv/conv-conv+in+out",
-    "bconv-bconv+out/mbconv",
-    "bconv-conv/bconv-mbconv+in",
-    "mbconv-bconv/mbconv-conv",
-)
+SMALL_INT8 = SMALL[:5]  # with all parts and wirings of the space
 
 
 @pytest.fixture(scope="module")
@@ -103,39 +96,39 @@ def test_the_small_networks_have_all_that_the_space_has() -> None:
     assert {(stage, block.wiring) for one in networks for stage, block in enumerate(one.blocks)} == {
         (stage, wiring) for stage in range(BLOX.stages) for wiring in WIRINGS
     }
-    few = [Architecture.parse(text, TINY) for text in TINY_INT8]
-    for config, some in ((BLOX, networks), (TINY, few)):
-        assert {fragment for one in some for fragment in fragments_of(one)} == set(all_fragments(config))
+    few = networks[: len(SMALL_INT8)]
+    assert {fragment for one in few for fragment in fragments_of(one)} == set(all_fragments(BLOX))
     assert {block.wiring for one in few for block in one.blocks} == set(WIRINGS)
     half = median(all_macs(BLOX))
     assert all(network_cost(BLOX, one.index).macs < half for one in networks)
 
 
 @pytest.mark.parametrize(
-    "networks", [SMALL, pytest.param(["sample:5@7"], marks=pytest.mark.long)], ids=["small", "random"]
+    "networks", [SMALL, pytest.param(["sample:20@7"], marks=pytest.mark.long)], ids=["small", "random"]
 )
 def test_networks_of_the_space_compute_on_a_gpu_what_they_do_on_the_cpu(
     process: LiteRtProcess, networks: Sequence[str], harness_cache: Path, tmp_path: Path
 ) -> None:
     models = linked(harness_cache, networks, tmp_path, BLOX, "fp32")
-    assert_equal_on_cpu_and_gpu(process, models, [False] * len(models))
+    assert_equal_on_cpu_and_gpu(process, models, [False] * 20)
 
 
 @pytest.mark.parametrize(
-    ("networks", "precision"),
+    ("config", "networks", "precision"),
     [
-        pytest.param(["sample:2@7"], "fp16", marks=pytest.mark.long, id="fp16"),
-        pytest.param(TINY_INT8, "int8", id="int8"),
+        pytest.param(TINY, ["sample:2@7"], "fp16", marks=pytest.mark.long, id="fp16"),
+        pytest.param(BLOX, SMALL_INT8, "int8", id="int8"),
     ],
 )
 def test_networks_of_less_precision_do_so_too(
     process: LiteRtProcess,
+    config: SpaceConfig,
     networks: Sequence[str],
     precision: Precision,
     harness_cache: Path,
     tmp_path: Path,
 ) -> None:
-    models = linked(harness_cache, networks, tmp_path, TINY, precision)
+    models = linked(harness_cache, networks, tmp_path, config, precision)
     assert_equal_on_cpu_and_gpu(process, models, [precision == "int8"] * len(models))
 
 

@@ -40,7 +40,7 @@ P99_SAMPLES = 662  # nor a 99th
 # What processes scatter by where little is known of a configuration, and the degrees of freedom that it counts for: in 28 small
 # campaigns (TFLite, 1 and 2 threads, free and beside all kinds of programs) pools of 2 to 8 degrees of freedom had 0 to 2.4 %.
 USUAL_SD = 0.012
-USUAL_DF = 2
+USUAL_DF = 4
 POOL_DF = 4  # fewer of its own are no pool: t is 2.8 there; three networks in three processes have 6
 # How much of them what is usual counts for beside such few: two, three and four processes of a lone network that scatter by
 # 2.4 % then held in 90, 94 and 93 % of cases, in place of 85, 90 and 90; by 4 % in 82, 90 and 90, in place of 73, 83 and 86.

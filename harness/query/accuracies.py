@@ -175,9 +175,10 @@ def _of_table(source: AccuracySource, content: bytes, metric: str, config: Space
 
     (name,) = source.paths
     try:
-        return mean_over_seeds(measured_of(content, ".csv", name=name, metric=metric, config=config))
+        measured = measured_of(content, ".csv", name=name, metric=metric, config=config)
     except DatasetError as error:
         raise type(error)(f"{name}: {error}") from error
+    return mean_over_seeds(measured)
 
 
 def _of_some(source: AccuracySource, metric: str, config: SpaceConfig) -> Accuracies:

@@ -192,7 +192,7 @@ class Session:
         except Refusal:
             raise
         except Exception as error:
-            message = "the reference beside it: " + worker_error(error).message
+            message = "at the reference: " + worker_error(error).message
             raise Refusal("worker-error", message[:MESSAGE_CHARACTERS]) from error
 
     def measure(self, number: int, beside: Outputs) -> str:

@@ -173,7 +173,7 @@ def test_a_file_that_cannot_run_is_not_the_fault_of_the_one_compared_with_it(
     tmp_path: Path, store: Store
 ) -> None:
     good, bad = save(dense(), tmp_path / "good.onnx"), save(cannot_run(), tmp_path / "bad.onnx")
-    beside = "good.onnx: the reference beside it: RuntimeError"
+    beside = "good.onnx: at the reference: RuntimeError"
     for one, other in ((good, bad), (bad, good)):
         with pytest.raises(ConfigError, match=f"^(bad.onnx: RuntimeError|{beside})"):
             harness.compare(store, str(one), str(other), device="local", level="quick", sessions=1)

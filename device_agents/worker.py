@@ -187,7 +187,13 @@ class Session:
         would shift all networks of a worker alike, and no scatter among them would show it.
         """
         self._reporter.enter("load")
-        return Outputs(self._load("reference", self._job["reference"]), "reference")
+        try:
+            return Outputs(self._load("reference", self._job["reference"]), "reference")
+        except Refusal:
+            raise
+        except Exception as error:
+            message = "at the reference: " + worker_error(error).message
+            raise Refusal("worker-error", message[:MESSAGE_CHARACTERS]) from error
 
     def measure(self, number: int, beside: Outputs) -> str:
         """Load, warm up and time one network beside the reference, tell what came of it, and return why its slices ended.

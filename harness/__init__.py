@@ -16,8 +16,10 @@ the name is first used.
 """
 
 import sys
+from collections.abc import Callable
+from functools import cache, wraps
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.version import __version__
 
@@ -105,7 +107,24 @@ if not TYPE_CHECKING:  # a checker would take any name for one of these
             raise AttributeError(
                 f"module 'harness' has no attribute {name!r}", name=name, obj=sys.modules[__name__]
             )
-        return getattr(import_module(_MODULES[name]), name)
+        found = getattr(import_module(_MODULES[name]), name)
+        return found if isinstance(found, type) else _with_arguments_noted(found)
+
+    @cache
+    def _with_arguments_noted(function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function whose errors tell its arguments beside the options of the command line, which messages give."""
+        from space.errors import HarnessError
+
+        @wraps(function)
+        def called(*given: Any, **named: Any) -> Any:
+            try:
+                return function(*given, **named)
+            except HarnessError as error:
+                error.note_arguments(function.__annotations__)
+                raise
+
+        called.__module__ = __name__  # where pickle finds it
+        return called
 
     def __dir__() -> list[str]:
         return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -23,8 +23,8 @@ from collections.abc import Iterable
 from typing import Any
 
 _SHOWN_CHARACTERS = 120
-_COMMAND = re.compile(r"\bharness [a-z][^;)']*")  # to be typed as it stands
-_OPTION = re.compile(r"(?<!\S)--([a-z]+(?:-[a-z]+)*)")
+_COMMAND = re.compile(r"\bharness [a-z][^;)'\n]*")  # to be typed as it stands
+_OPTION = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)")
 
 
 class HarnessError(Exception):
@@ -37,18 +37,20 @@ class HarnessError(Exception):
 
     exit_status = 1
 
-    def __init__(self, *parts: object) -> None:
-        """`parts`: the message, or the thing and the message; a note, for tracebacks, says what its options are in Python."""
-        super().__init__(*parts)
-        if option := _OPTION.search(_COMMAND.sub("", str(self))):
-            self.add_note(f"In Python, options are arguments: {option[1].replace('-', '_')} for {option[0]}.")
-
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how to make it again in another process: kinds take other arguments than those that they keep."""
         return _made_again, (type(self), self.args, self.__dict__)
 
     def __str__(self) -> str:
         return ": ".join(map(str, self.args))
+
+    def note_arguments(self, names: Iterable[str]) -> None:
+        """Add a note, for tracebacks: which of a function's arguments, `names`, are the options that the message gives."""
+        options = dict.fromkeys(_OPTION.findall(_COMMAND.sub("", str(self))))
+        named = {option: {option.replace("-", "_"), f"{option}s".replace("-", "_")} for option in options}
+        told = [f"{name} for --{option}" for option, of in named.items() for name in names if name in of]
+        if told:
+            self.add_note(f"In Python, options are arguments: {', '.join(told)}.")
 
     @property
     def reason(self) -> str:

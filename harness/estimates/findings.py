@@ -711,7 +711,7 @@ def _few_slices(summary: RatioEstimate) -> Finding | None:
     return Finding(
         kind="few-slices",
         message=message,
-        remedy="harness measure --level final --fresh, whose sessions last longer",
+        remedy="measure it again with --level final --fresh, whose sessions last longer",
         cap="D",
     )
 
@@ -737,7 +737,7 @@ def _imprecise(sessions: Sequence[SessionRecord]) -> Finding | None:
         kind="imprecise",
         message=f"{_of(stops, sessions)} ended on a {' or '.join(sorted(set(stops)))} with an interval of "
         f"±{worst:.1%}, planned ±{planned:.1%}",
-        remedy="stop what else runs on the device; harness measure --level final --fresh for longer sessions",
+        remedy="stop what else runs on the device, then measure it again with --level final --fresh, whose sessions last longer",
     )
 
 

@@ -256,6 +256,11 @@ def export_network(
     Raises: ConfigError when the name or a file cannot be used, or the file is there and not `force`; ConversionError.
     """
     architecture = select_architecture(network, find_space(space))
+    named = output.suffix.removeprefix(".")
+    if named in exporters.FORMATS and named != model_format:
+        raise ConfigError(
+            f"{output}: its name is of --format {named}, and {model_format} is asked for; change one of them"
+        )
     if holds_file(output) and not force:
         raise ConfigError(f"{output}: exists already; name another file or add --force")
     for path in (output, table):

@@ -20,6 +20,9 @@ def config_error(error: Any) -> ConfigError:
     command = path.partition(" ")[2]  # behind `harness`, with which each error begins
     if option := getattr(error, "option_name", "") if hasattr(error, "possibilities") else "":
         known = [name for one in error.ctx.command.params for name in one.opts if name.startswith("--")]
+        inner = getattr(error.ctx.command, "commands", {}).values()
+        if any(option in one.opts for each in inner for one in each.params):
+            return ConfigError(f"{option} goes after the command: {path} COMMAND {option} ...")
         reason = f"{_has_no(command)} option {shown(option)}{did_you_mean(option, known)}"
     elif found := re.match(r"No such command '(.*?)'", error.message):
         reason = f"{_has_no(command)} command {shown(found[1])}{did_you_mean(found[1], error.ctx.command.commands)}"

@@ -65,7 +65,7 @@ def paths_of_variable(text: str) -> list[str]:
 
 def check_there(paths: Sequence[str]) -> None:
     """Raise ConfigError where no accuracies are named, or what is named is not there; nothing is read."""
-    if not paths:
+    if not paths or "" in paths:
         raise ConfigError(
             "no accuracies: name files with --accuracies (the published blox-base-0.blox, or a CSV or Parquet table of your own "
             "with a column of architectures), or write --accuracies synthetic to try a search on made-up ones"
@@ -175,9 +175,10 @@ def _of_table(source: AccuracySource, content: bytes, metric: str, config: Space
 
     (name,) = source.paths
     try:
-        return mean_over_seeds(measured_of(content, ".csv", name=name, metric=metric, config=config))
+        measured = measured_of(content, ".csv", name=name, metric=metric, config=config)
     except DatasetError as error:
         raise type(error)(f"{name}: {error}") from error
+    return mean_over_seeds(measured)
 
 
 def _of_some(source: AccuracySource, metric: str, config: SpaceConfig) -> Accuracies:

@@ -101,8 +101,8 @@ def _compared(
             both, reference = _both_roles(store, row, back, second.name, looks)
             found.append((both, _reference_row(store, both, reference, second.name), compare_ratio(both)))
     if not found:
-        why = table.failures[-1].message if table.failures else "nothing was measured"
-        raise ConfigError(f"{first.path}: {why}")
+        why = [f"{one.architecture}: {one.message}" for one in table.failures[-1:]]
+        raise ConfigError("".join(why) or f"{first.path}: nothing was measured")
     return found
 
 

@@ -38,7 +38,7 @@ from space import BLOX, SPACES, Architecture, Space, SpaceConfig, check_enumerab
 from space.accuracies import Accuracies
 from space.accuracies.epochs import BEST
 from space.accuracies.load import fitting_spaces
-from space.errors import ConfigError, did_you_mean
+from space.errors import ConfigError, did_you_mean, shown
 from space.hash_table import is_first
 from space.indexing import BoolArray
 from space.lookup import Named
@@ -101,7 +101,7 @@ def join(
     >>> list(table.table.costs), len(table.table.config)
     (['params'], 91125)
     """
-    if isinstance(latencies, SpaceTable | str | Path):
+    if isinstance(latencies, SpaceTable | str) or not isinstance(latencies, Iterable):
         latencies = [latencies]
     several = latencies if isinstance(latencies, Mapping) else dict(enumerate(latencies))
     for one in several.values():
@@ -149,6 +149,10 @@ def accuracies_of(
         listed(architectures_in(accuracies), space)
     held = source_of_table(accuracies, metric)
     if held is None:
+        if not isinstance(accuracies, Path | Iterable):
+            raise ConfigError(
+                f"accuracies = {shown(accuracies)}: give files, percent by network, a table, or 'synthetic'"
+            )
         paths = [accuracies] if isinstance(accuracies, str | Path) else list(accuracies)
         return AccuracySource(paths=tuple(map(str, paths)), metric=metric, epoch=epoch)
     if epoch != BEST:

@@ -384,7 +384,7 @@ class TestOddRuntimePackages:
         client = odd_client("onnxruntime", text)
         _, answer = client.run(send_job(client, models, "onnxruntime"))
         assert answer["kind"] == "worker-error", answer
-        assert answer["message"].startswith("RuntimeError: xxx")
+        assert answer["message"].startswith("at the reference: RuntimeError: xxx")
         assert len(answer["message"]) <= 2000
         assert "on the way down" in answer["stderr"]
 

@@ -82,6 +82,17 @@ def pooled(name: str) -> Any:
     return onnx_model([node], [(name, TensorProto.FLOAT, sizes)], [("y", TensorProto.FLOAT, [1, 3, 1, 1])])
 
 
+def cannot_run() -> Any:
+    """Return a model that loads and fails in each run: 8 values in the shape 7 x 7."""
+    from onnx import TensorProto, helper
+
+    node = helper.make_node("Reshape", ["x", "shape"], ["y"])
+    sizes = {"shape": np.array([7, 7])}
+    return onnx_model(
+        [node], [("x", TensorProto.FLOAT, [1, 8])], [("y", TensorProto.FLOAT, ["a", "b"])], sizes
+    )
+
+
 def tokens(vocabulary: int = 200, names: tuple[str, str] = ("ids", "mask")) -> Any:
     """Return a token model: ids [batch, length] and a mask of the same sizes, embedded, masked, averaged, classified."""
     from onnx import TensorProto, helper

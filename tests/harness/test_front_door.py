@@ -103,6 +103,25 @@ def test_a_name_of_before_stays() -> None:
     assert harness.distil is harness.distill
 
 
+def test_an_error_of_a_function_tells_its_own_arguments(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as found:
+        harness.measure("local", "sample:1", store=store, runtimes=["onnx"])
+    assert found.value.__notes__ == ["In Python, options are arguments: runtimes for --runtime."]
+    for call in (
+        lambda: harness.open_store(str(tmp_path)),  # its file is no argument `store`
+        lambda: harness.results(store, device="pi5"),  # `harness measure --device pi5` is a command
+        lambda: measuring.measure("local", "sample:1", store=store, runtimes=["onnx"]),  # as commands call it
+    ):
+        with pytest.raises(ConfigError, match=r"--(store|device|runtime)") as found:
+            call()
+        assert not hasattr(found.value, "__notes__")
+
+
+def test_public_functions_may_be_sent_to_another_process() -> None:
+    functions = [one for name in harness.__all__ if callable(one := getattr(harness, name))]
+    assert functions == pickle.loads(pickle.dumps(functions))  # noqa: S301
+
+
 def test_every_example_in_a_docstring_is_run_by_a_test() -> None:
     sources = [path.read_text("utf-8") for path in TESTS.rglob("test_*.py")]
     run = {name for text in sources if "run_example(" in text for name in names_run(text)}

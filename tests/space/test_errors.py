@@ -32,15 +32,31 @@ def test_the_reason_of_an_error_is_its_text_without_the_thing(
     assert (str(error), error.reason) == (text, reason)
 
 
-def test_a_traceback_says_what_an_option_of_the_command_line_is_in_python() -> None:
-    error = ConfigError("device 'pi4'", "nothing fits; leave --measured-only out, or add --fresh")
+def test_a_note_tells_which_arguments_of_a_function_the_options_in_a_message_are() -> None:
+    error = ConfigError(
+        "device 'pi4'", "leave --measured-only out, or name one (--runtime tflite), or add --fresh"
+    )
+    error.note_arguments({"runtimes": list, "fresh": bool, "measured_only": bool})
     for one in (error, copy.copy(error)):
-        assert one.__notes__ == ["In Python, options are arguments: measured_only for --measured-only."]
-    for text in (
-        "no option is in mbconv--x, nor in a -- b",
-        "type: harness measure --models all; then go on",
-    ):
-        assert not hasattr(HarnessError(text), "__notes__")
+        assert one.__notes__ == [
+            "In Python, options are arguments: measured_only for --measured-only, runtimes for --runtime, "
+            "fresh for --fresh."
+        ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no option is in mbconv--fresh, nor in a -- b",
+        "name a file with --store",
+        "measure it: harness measure --device pi4 --fresh",
+        "type: harness measure --fresh; then go on",
+    ],
+)
+def test_options_of_a_command_or_of_other_functions_have_no_note(text: str) -> None:
+    error = HarnessError(text)
+    error.note_arguments(["device", "fresh"])
+    assert not hasattr(error, "__notes__")
 
 
 def test_errors_of_devices_keep_the_device_apart_from_the_reason() -> None:

@@ -56,6 +56,14 @@ def export(output: Path, *options: str, network: str = NETWORK) -> Done:
 
 # --- what is refused ------------------------------------------------------------------------------
 
+
+def test_a_file_is_not_named_as_one_of_the_other_format(tmp_path: Path) -> None:
+    path = tmp_path / "x.tflite"
+    done = run("sqlite://", "export", NETWORK, "--space", "tiny", "--format", "onnx", "--output", str(path))
+    refused(done, "x.tflite: its name is of --format tflite, and onnx is asked for")
+    assert not path.exists()
+
+
 CHECKPOINT = ("--checkpoint", "fresh.pt")
 BAD: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "int8 of trained weights without images": (

@@ -279,6 +279,7 @@ def test_a_bad_cell_of_the_test_accuracy_beside_is_refused_and_its_absence_is_no
 
 BAD = [
     (("search", "-c", "params<3M"), ["no accuracies", "blox-base-0.blox", "--accuracies synthetic"]),
+    (("search", "-a", "", "-c", "params<3M"), ["no accuracies", "--accuracies synthetic"]),
     ((*SEARCH, "-d", "made-up", "--max-latency", "8", "-t", "2"), ["--max-latency", "'8' has no unit", "8ms"]),
     ((*SEARCH, "-c", "made-up<8"), ["'8' has no unit"]),
     ((*SEARCH, "-c", "pixel<8ms"), ["nothing is stored of device 'pixel'", "harness measure --device pixel"]),

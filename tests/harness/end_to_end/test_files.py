@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from factories.model_files import (
+    cannot_run,
     custom_op,
     dense,
     save,
@@ -166,6 +167,18 @@ def test_two_files_are_compared_in_the_same_processes(tmp_path: Path, store: Sto
         harness.compare(store, str(small), "conv/conv/conv")
     with pytest.raises(ConfigError, match="beside a onnx model"):
         harness.compare(store, str(small), str(save_tflite(tmp_path / "a.tflite")))
+
+
+def test_a_file_that_cannot_run_is_not_the_fault_of_the_one_compared_with_it(
+    tmp_path: Path, store: Store
+) -> None:
+    good, bad = save(dense(), tmp_path / "good.onnx"), save(cannot_run(), tmp_path / "bad.onnx")
+    beside = "good.onnx: at the reference: RuntimeError"
+    for one, other in ((good, bad), (bad, good)):
+        with pytest.raises(ConfigError, match=f"^(bad.onnx: RuntimeError|{beside})"):
+            harness.compare(store, str(one), str(other), device="local", level="quick", sessions=1)
+    told = {f"{one.architecture}: {one.message.partition(': Error')[0]}" for one in store.failures("local")}
+    assert told == {"bad.onnx: RuntimeError", beside}
 
 
 @pytest.mark.converter

@@ -487,7 +487,9 @@ def test_longer_sessions_are_asked_for_in_place_of_those_that_are_stored(kind: s
     """Without --fresh a level takes the stored sessions of a shorter one for its own, and measures nothing."""
     few = session_of([2.0, 2.0])
     found = findings_of(few, few) if kind == "few-slices" else [found_in_case(kind)]
-    assert [one.remedy for one in found if one.kind == kind and "--level final --fresh" in one.remedy]
+    (remedy,) = [one.remedy for one in found if one.kind == kind]
+    assert "--level final --fresh" in remedy
+    assert "harness measure" not in remedy, "as typed it would measure other networks"
 
 
 def test_each_cause_is_told_once_for_all_sessions() -> None:

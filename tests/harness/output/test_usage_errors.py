@@ -19,6 +19,8 @@ MISTAKES = {
     "measure --fersh": "measure has no option '--fersh'; did you mean '--fresh'? 'harness measure -h' shows its options",
     "profile": "profile: missing argument 'MODEL'; 'harness profile -h' shows its options",
     "-x": "there is no option '-x'; 'harness -h' shows its options",
+    "--store x results": "--store goes after the command: harness COMMAND --store ...",
+    "store --since 2026 show": "--since goes after the command: harness store COMMAND --since ...",
     "results --device": "option '--device' requires an argument; --help shows what it takes",
     "compare conv/conv": "compare: missing argument 'B'; 'harness compare -h' shows its options",
     "export x": "export: missing option '--format'; choose from: onnx, tflite; 'harness export -h' shows its options",

@@ -185,9 +185,12 @@ def _run_command(given: list[str]) -> int:
     console.is_wide = "--wide" in given
     console.store = next(_values(given, "--store"), "")
     run = command_line(app)
-    arguments = [argument for argument in given if argument not in _SHARED]
     with heartbeat():
-        return run(arguments, "harness", standalone_mode=False, terminal_width=help_width()) or 0
+        return run(_unshared(given), "harness", standalone_mode=False, terminal_width=help_width()) or 0
+
+
+def _unshared(given: list[str]) -> list[str]:
+    return [argument for argument in given if argument not in _SHARED]
 
 
 def _flushed(debug: bool) -> bool:

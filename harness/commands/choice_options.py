@@ -16,6 +16,10 @@ from harness.commands.options import (
     StoredPrecision,
     StoredSpace,
     ThreadCount,
+    check_stored,
+    make_store,
+    named_devices,
+    open_store,
 )
 
 if TYPE_CHECKING:
@@ -56,9 +60,21 @@ class ChoiceOptions:
 
     def check(self, store: Store, prior: str = "") -> None:
         """Raise ConfigError where no configuration fits, or several do, or `prior` is none, before what computes is loaded."""
-        from harness.store.configurations import one_configuration, prior_configuration
+        from harness.store.configurations import check_choice
 
-        prior_configuration(store, prior, one_configuration(store, self.choice()))
+        check_choice(store, self.choice(), prior)
+
+    def compared_store(self, url: str, *, of_files: bool) -> Store:
+        """Open the store to compare what it holds, or to measure model files into.
+
+        Raises: ConfigError where what is named is not stored, or no device, before what computes is loaded.
+        """
+        if of_files:
+            named_devices([self.device] if self.device else None, self.devices_file)
+            return make_store(url)
+        store = open_store(url)
+        check_stored(store, self.choice())
+        return store
 
 
 takes_choice = takes(ChoiceOptions, "options")  # gives a command these options

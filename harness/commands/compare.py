@@ -8,15 +8,7 @@ import typer
 
 from harness.commands.choice_options import ChoiceOptions, takes_choice
 from harness.commands.measure_options import InputOptions, takes_inputs
-from harness.commands.options import (
-    JsonFlag,
-    MeasureLevel,
-    StoreOption,
-    check_stored,
-    make_store,
-    named_devices,
-    open_store,
-)
+from harness.commands.options import JsonFlag, MeasureLevel, StoreOption
 
 
 @takes_choice
@@ -47,18 +39,13 @@ def compare(
     each other in the same processes, now. Of two precisions, such as fp32 and int8, all networks are compared that are measured
     in both: the ratio of their latencies, their rank correlation, and which ops gain.
     """
-    from harness.models.file_names import is_file_name
     from harness.models.names import check_names
     from harness.query.requests import check_compared
 
-    if not check_compared(first, second, precision=options.precision, configuration=options.configuration):
+    kind = check_compared(first, second, precision=options.precision, configuration=options.configuration)
+    if kind != "precisions":
         check_names([first, second], options.space)
-    are_files = is_file_name(first) or is_file_name(second)
-    if are_files:
-        named_devices([options.device] if options.device else None, options.devices_file)
-    with make_store(store_url) if are_files else open_store(store_url) as store:
-        if not are_files:
-            check_stored(store, options.choice())
+    with options.compared_store(store_url, of_files=kind == "files") as store:
         from harness.output.latency_comparison import print_compared
         from harness.output.progress import ProgressView
         from harness.query.compare import compare_any

@@ -240,7 +240,7 @@ def compare_any(
 
     Raises: ConfigError as `compare` and `compare_precisions`, and where only one of the two is a precision.
     """
-    if not check_compared(first, second, precision=precision, configuration=configuration):
+    if check_compared(first, second, precision=precision, configuration=configuration) != "precisions":
         return compare(store, first, second, precision=precision, configuration=configuration, **options)
     kept = {
         name: options[name]

@@ -19,6 +19,7 @@ DEFAULT_RULE = "latency > +3%"
 _RULE = re.compile(r"\s*(latency|memory|size)\s*>\s*\+?([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*%\s*")
 
 Metric = Literal["latency", "memory", "size"]
+Compared = Literal["networks", "files", "precisions"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,16 +78,17 @@ class GateRequest:
             Rule.parse(text)
 
 
-def check_compared(first: str, second: str, *, precision: str = "", configuration: str = "") -> bool:
-    """Return whether two precisions are compared, not two networks or files.
+def check_compared(first: str, second: str, *, precision: str = "", configuration: str = "") -> Compared:
+    """Return the kind of two names that are compared.
 
     Raises: ConfigError where the two are not of a kind, or for a choice that is of networks.
     """
     named = [text for text in (first, second) if text in PRECISIONS]
     if not named:
-        if any(map(is_file_name, (first, second))):
-            check_files((first, second), precision, configuration)
-        return False
+        if not any(map(is_file_name, (first, second))):
+            return "networks"
+        check_files((first, second), precision, configuration)
+        return "files"
     if len(named) < 2:
         raise ConfigError(
             f"{first} and {second}: {named[0]} is a precision; name two precisions, or two networks"
@@ -97,7 +99,7 @@ def check_compared(first: str, second: str, *, precision: str = "", configuratio
             f"{option}: all configurations in {first} are compared with those in {second}; narrow them by --device, --runtime, "
             "--threads and --space"
         )
-    return True
+    return "precisions"
 
 
 def check_files(names: Sequence[str], precision: str, configuration: str) -> None:

@@ -254,6 +254,11 @@ def _of_networks(found: Sequence[Configuration], identifier: str) -> list[Config
     return networks
 
 
+def check_choice(store: Store, choice: ConfigurationChoice, prior: str = "") -> None:
+    """Raise ConfigError where no configuration fits a choice, or several do, or where --prior names none for it."""
+    prior_configuration(store, prior, one_configuration(store, choice))
+
+
 def prior_configuration(store: Store, identifier: str, configuration: Configuration) -> Configuration | None:
     """Return the configuration that --prior names, None when it is empty.
 

@@ -163,13 +163,13 @@ def test_tflite_without_xnnpack_is_another_provider(one_agent, models):
 def test_heartbeats_come_while_a_session_lasts_so_that_one_longer_than_the_silence_allowed_is_not_silent(
     one_agent, models
 ):
-    plan = {**LONG_PLAN, "max_s": 4}
+    plan = {**LONG_PLAN, "max_s": 5}  # beats after 2 and 4 seconds, however soon the worker begins
     events, answer = one_agent.run(send_job(one_agent, models, "sleeping", plan=plan, silence_s=3.5))
     assert answer["type"] == "result", answer
     beats, told = named(events, "heartbeat"), measured(events)
     assert len(beats) >= 2
     assert beats[-1]["phase"] == "slices" and beats[0]["elapsed_s"] >= 2
-    assert told["stop"] == "cap" and told["loop_s"] > 3.9
+    assert told["stop"] == "cap" and told["loop_s"] > 4.9
 
 
 def test_the_cap_ends_a_session_and_precision_ends_one_sooner(one_agent, models):

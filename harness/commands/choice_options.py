@@ -16,7 +16,6 @@ from harness.commands.options import (
     StoredPrecision,
     StoredSpace,
     ThreadCount,
-    check_stored,
     make_store,
     named_devices,
     open_store,
@@ -65,16 +64,11 @@ class ChoiceOptions:
         check_choice(store, self.choice(), prior)
 
     def compared_store(self, url: str, *, of_files: bool) -> Store:
-        """Open the store to compare what it holds, or to measure model files into.
-
-        Raises: ConfigError where what is named is not stored, or no device, before what computes is loaded.
-        """
-        if of_files:
-            named_devices([self.device] if self.device else None, self.devices_file)
-            return make_store(url)
-        store = open_store(url)
-        check_stored(store, self.choice())
-        return store
+        """Open the store to compare what it holds, or to measure files into. Raises: ConfigError, where a device is none."""
+        if not of_files:
+            return open_store(url)
+        named_devices([self.device] if self.device else None, self.devices_file)
+        return make_store(url)
 
 
 takes_choice = takes(ChoiceOptions, "options")  # gives a command these options

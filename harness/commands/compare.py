@@ -8,7 +8,7 @@ import typer
 
 from harness.commands.choice_options import ChoiceOptions, takes_choice
 from harness.commands.measure_options import InputOptions, takes_inputs
-from harness.commands.options import JsonFlag, MeasureLevel, StoreOption
+from harness.commands.options import JsonFlag, MeasureLevel, StoreOption, check_stored
 
 
 @takes_choice
@@ -46,6 +46,8 @@ def compare(
     if kind != "precisions":
         check_names([first, second], options.space)
     with options.compared_store(store_url, of_files=kind == "files") as store:
+        if kind != "files":
+            check_stored(store, options.choice())
         from harness.output.latency_comparison import print_compared
         from harness.output.progress import ProgressView
         from harness.query.compare import compare_any

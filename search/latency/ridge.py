@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from math import prod
 
 import numpy as np
 
@@ -25,12 +26,14 @@ from search.latency.block_features import (
     structured,
 )
 from space import SpaceConfig
+from space.chain import Chain
 from space.indexing import BoolArray, FloatArray, IndexArray, available, block_indices
 
 PENALTIES = np.logspace(-4, 3, 15)
 # How far costs are expected to differ, all as shares of a typical network's latency, up to one factor that is fitted. The same op
 # in both slots of a stage does the same work; in all stages it has the same number of multiply-accumulates (a reduction
 # doubles the channels and halves both sides), but not the same memory traffic; a sum of feature maps costs far less than an op.
+# In a chain the same candidate does the same work at sites of the same shapes, as the two slots do.
 SLOTS, STAGES, WIRING, OPS = 0.1, 1.0, 0.3, 30.0
 PAIRS = 0.1  # second-order effects are expected to be a tenth of first-order ones
 TINY = 1e-12  # of a squared relative error: an exact fit is no better than this
@@ -219,21 +222,49 @@ def op_penalty(config: SpaceConfig) -> FloatArray:
     ops, columns = len(config.ops), block_features(config).shape[1]
     mean = 1 + config.stages * columns  # the place of the first op's mean cost
     rows = []
-    for stage in range(config.stages):
+    for stage in range(config.stages) if config.chain is None else ():
         start = 1 + stage * columns
-        if config.chain is not None:
-            rows += [{start + op: 1 / STAGES, mean + op: -1 / STAGES} for op in range(ops)]
-            continue
         for op in range(ops):
             first, last = start + op, start + ops + op
             rows.append({first: 0.5 / SLOTS, last: -0.5 / SLOTS})
             rows.append({first: 0.5 / STAGES, last: 0.5 / STAGES, mean + op: -1 / STAGES})
         rows += [{start + 2 * ops + flag: 1 / WIRING} for flag in range(3)]
+    for op in range(ops) if config.chain is not None else ():
+        rows += _chain_rows(config, config.chain, op, mean + op)
     rows += [{mean + op: 1 / OPS} for op in range(ops)]
     penalty = np.zeros((len(rows), mean + ops))
     for place, row in enumerate(rows):
         penalty[place, list(row)] = list(row.values())
     return read_only(penalty)
+
+
+def _chain_rows(config: SpaceConfig, chain: Chain, op: int, mean: int) -> list[dict[int, float]]:
+    """Return the rows of a candidate of a chain: of the same shapes it costs the same, else in proportion to its work.
+
+    That is its multiply-accumulates and the numbers that it puts out, which is all that pooling does.
+    """
+    name, ops = config.ops[op], len(config.ops)
+    rows: list[dict[int, float]] = []
+    alike: dict[tuple[str, ...], list[int]] = {}
+    work: dict[tuple[str, ...], int] = {}
+    for choice, places in enumerate(config.choices):
+        column = 1 + choice * ops + op
+        if name not in (config.blocks[place].op1 for place in places):
+            rows.append({column: 1 / STAGES, mean: -1 / STAGES})  # no network has it there
+            continue
+        traced = [site.candidate(name).traced for _, site in chain.followers(choice)]
+        shapes = tuple(each.digest for each in traced)
+        alike.setdefault(shapes, []).append(column)
+        work[shapes] = sum(each.macs + prod(each.output) for each in traced)
+    for shapes, columns in alike.items():
+        count, share = len(columns), len(work) * work[shapes] / sum(work.values())
+        rows.append(dict.fromkeys(columns, 1 / (count * share * STAGES)) | {mean: -1 / STAGES})
+        if count > 1:
+            rows += [
+                {other: ((other == column) - 1 / count) / (share * SLOTS) for other in columns}
+                for column in columns
+            ]
+    return rows
 
 
 def guess_penalty(config: SpaceConfig, table: FloatArray, sizes: FloatArray) -> FloatArray:

@@ -277,9 +277,9 @@ def test_finalists_are_other_networks_and_not_other_names(
     path = tmp_path / "store.sqlite"
     path.write_bytes(additive_store("sample:40", config))
     with Store(str(path)) as store:
-        found = search_by_objective(store, query(config, 3.2), "params", 10)
+        found = search_by_objective(store, query(config, 3.6), "params", 10)
         monkeypatch.setattr(by_objective, "MOST_LOOKED_AT", 40)
-        fewer = search_by_objective(store, query(config, 3.2), "params", 10)
+        fewer = search_by_objective(store, query(config, 3.6), "params", 10)
     assert len({config[index].graph_hash for index in found.within}) == len(found.within) == 10
     assert not found.notes and fewer.within == found.within[: len(fewer.within)]
     assert "the 40 names of the largest sums are of no more such networks" in fewer.notes[-1]

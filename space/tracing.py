@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from space.chain import Traced
 from space.errors import ArchitectureError
@@ -42,6 +42,12 @@ _VIEWS = (
 _CONVOLUTIONS = ("conv2d", "conv1d", "conv3d", "convolution")
 # Arguments that depend on the machine and not on the module: whether cuDNN is there.
 _MACHINE_ARGUMENTS = {"batch_norm": (8,), "layer_norm": (5,), "group_norm": (5,), "instance_norm": (8,)}
+# Attention on a processor, which torch counts on GPUs alone.
+_COUNTED: dict[Any, Any] = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(
+        q, k, v
+    )
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +84,9 @@ def trace(module: nn.Module, shape: tuple[int, ...], *, runs: int = 1) -> tuple[
             "has parameters that have no values yet; make no lazy layers, and none on 'meta'"
         )
     module = copy.deepcopy(module).eval()
-    for _ in range(runs):
-        graph = _graph(module, shape)
+    for _ in range(runs - 1):
+        _run(module, shape)
+    graph, macs = _graph(module, shape)
     output = graph.nodes[-1].args[0]
     if not isinstance(output, fx.Node):
         raise ArchitectureError("returns no single tensor; return one")
@@ -92,7 +99,7 @@ def trace(module: nn.Module, shape: tuple[int, ...], *, runs: int = 1) -> tuple[
         Traced(
             digest=_digest(graph, shape),
             params=params,
-            macs=_macs(module, shape),
+            macs=macs,
             peak_bytes=FLOAT_BYTES * _peak(graph),
             output=tuple(value.shape),
             passes=output.op == "placeholder",
@@ -106,9 +113,19 @@ def op_name(node: fx.Node) -> str:
     return str(getattr(node.target, "_opname", "") or getattr(node.target, "__name__", node.target))
 
 
-def _graph(module: nn.Module, shape: tuple[int, ...]) -> ModuleGraph:
+def _graph(module: nn.Module, shape: tuple[int, ...]) -> tuple[ModuleGraph, int]:
+    """Return a module's graph, and the multiply-accumulates of convolutions and matrix products, by torch's own counter.
+
+    That counts two for each.
+    """
+    counter = FlopCounterMode(display=False, custom_mapping=_COUNTED)
+
+    def counted(x: Tensor) -> Any:
+        with counter:
+            return module(x)
+
     with _running(), torch.no_grad(), torch.random.fork_rng(devices=[]):
-        traced = make_fx(module, tracing_mode="fake", pre_dispatch=True, _allow_non_fake_inputs=True)(
+        traced = make_fx(counted, tracing_mode="fake", pre_dispatch=True, _allow_non_fake_inputs=True)(
             torch.zeros(shape)
         )
     nodes = tuple(traced.graph.nodes)
@@ -133,7 +150,8 @@ def _graph(module: nn.Module, shape: tuple[int, ...]) -> ModuleGraph:
                 made[node.name] = tensor
         elif node.op == "call_function":
             _check_op(node)
-    return ModuleGraph(nodes=nodes, names=names, state=state, made=made)
+    graph = ModuleGraph(nodes=nodes, names=names, state=state, made=made)
+    return graph, int(counter.get_total_flops()) // 2
 
 
 @contextmanager
@@ -233,18 +251,11 @@ def _batch_norms(graph: ModuleGraph) -> Iterator[tuple[fx.Node, fx.Node | None]]
         yield node, before if fits else None
 
 
-def _macs(module: nn.Module, shape: tuple[int, ...]) -> int:
-    """Return the multiply-accumulates of convolutions and matrix products, by torch's own counter, which counts two for each."""
+def _run(module: nn.Module, shape: tuple[int, ...]) -> None:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    with (
-        _running(),
-        FakeTensorMode(allow_non_fake_inputs=True),
-        FlopCounterMode(display=False) as counter,
-        torch.no_grad(),
-    ):
+    with _running(), FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         module(torch.zeros(shape))
-    return int(counter.get_total_flops()) // 2
 
 
 def _digest(graph: ModuleGraph, shape: tuple[int, ...]) -> str:

@@ -45,6 +45,10 @@ def test_macs_are_products_of_convolutions_and_matrices() -> None:
     assert (stem.macs, head.macs) == (9 * 3 * 32 * 32 * 32, 256 * 100)
     depthwise, _ = trace(nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8), SHAPE)
     assert depthwise.macs == 9 * 8 * 3 * 3
+    attention, _ = trace(
+        Pixels(), SHAPE
+    )  # 36 pixels: four maps of 8 channels, two products of pixels and pixels
+    assert attention.macs == 4 * 36 * 8 * 8 + 2 * 36 * 36 * 8
 
 
 @pytest.mark.parametrize("keeps", [nn.Parameter, nn.Buffer])

@@ -524,6 +524,7 @@ class HoldUps(Said):
 
     throttled_s: Seconds = 0
     major_faults: Count = 0
+    stops: Count = 0
     traced: bool = False
 
 

@@ -442,6 +442,7 @@ class LoadedEvent(Said):
     network: Count | None = None
     load_ns: Positive
     first_run_ns: Positive
+    model_bytes: Count = 0
 
 
 class WarmEvent(Said):

@@ -232,6 +232,7 @@ def events() -> dict[str, dict[str, Any]]:
     examples["conditions"] = {"event": "conditions", "conditions": CONDITIONS}
     examples["sample"] = SAMPLE
     examples["measured"] = examples["measured"] | MEASURED_TOO
+    examples["loaded"]["model_bytes"] = 500
     ScriptedLink().run_blocks(BLOCK_JOB, told.append)
     for kind in ("began", "runs", "block"):
         examples[kind] = next(event for event in told if event["event"] == kind)

@@ -79,7 +79,7 @@ def load_model(
     held: dict[str, bytes] | None = None,
     keep: set[str] | None = None,
 ) -> tuple[Loaded, dict[str, int]]:
-    """Return a model of a job, loaded and run once, and how long both took; held and keep: see `assemble`.
+    """Return a model of a job, loaded and run once, with how long both took and its size; held and keep: see `assemble`.
 
     Raises: Refusal, and what the runtime raises.
     """
@@ -89,4 +89,5 @@ def load_model(
     start_ns = perf_counter_ns()
     loaded = load(job["runtime"], model, job["threads"], job["options"], inputs)
     load_ns = perf_counter_ns() - start_ns
-    return loaded, {"load_ns": load_ns, "first_run_ns": sample_ns(loaded.run, 1)}
+    took = {"load_ns": load_ns, "first_run_ns": sample_ns(loaded.run, 1)}
+    return loaded, dict(took, model_bytes=len(model))

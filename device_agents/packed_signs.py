@@ -124,7 +124,7 @@ def held_up(measured: Answer, slices: int, limits: dict[str, Any]) -> bool:
     unseen = measured.get("unseen", {})
     return bool(
         unseen.get("throttled_s", 0.0) > DISTURBED_SHARE * measured["loop_s"]
-        or unseen.get("major_faults", 0) > limits["faults_share"] * slices
+        or max(unseen.get("major_faults", 0), unseen.get("stops", 0)) > limits["faults_share"] * slices
         or unseen.get("traced", False)
     )
 

@@ -127,7 +127,10 @@ class CoreTimes:
         return max(0, sum(ticks)) / os.sysconf("SC_CLK_TCK") if ticks else None
 
     def others_busy(self, since: CoreTimes, cores: list[int]) -> float | None:
-        """Return the share of the time that the busiest of the other cores ran something; None where it is not told."""
+        """Return the share of the time that the busiest of the other cores ran something; None where it is not told.
+
+        Or half of the sum over all of them, if that is more: a build of many short programs spreads over them.
+        """
         if self.is_told and set(self._ticks) <= set(cores):
             return 0.0  # there are no others
         shares = []
@@ -136,7 +139,7 @@ class CoreTimes:
                 passed = [self._ticks[core][place] - since._ticks[core][place] for place in range(8)]
                 if sum(passed) > 0:
                     shares.append(1 - (passed[3] + passed[4]) / sum(passed))
-        return min(1.0, max(0.0, *shares)) if shares else None
+        return min(1.0, max(0.0, *shares, sum(shares) / 2)) if shares else None
 
     def told_since(self, since: CoreTimes, cores: list[int]) -> dict[str, float]:
         """Return `stolen_s` of some cores as steal_s, and `others_busy`, as far as they are told."""

@@ -1,12 +1,14 @@
 """Delays of a worker of several threads, or on an accelerator, that show in no run's wait, asked for around a network's runs.
 
 The scheduler's account holds the time that a thread was ready and had no core. It holds neither the time that a control group was
-out of its quota, unless the quota was there when the session began, nor that of pages read from the disk, nor that of a tracer.
+out of its quota, unless the quota was there when the session began, nor that of pages read from the disk, nor that in which a
+signal or a tracer stopped it.
 """
 
 from __future__ import annotations
 
 import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +29,23 @@ class Unseen:
         self._throttled_us = self._read_throttled_us()
         self._faults = major_faults()
         self._is_traced = is_traced(filesystem)
+        self._stops = 0
+        signal.signal(signal.SIGCONT, self._count_stop)
+        signal.siginterrupt(signal.SIGCONT, False)
 
     def since(self) -> dict[str, Any]:
-        """Return the hold-ups since: `throttled_s` by quotas, `major_faults`, `traced`; nothing of those that were none."""
+        """Return the hold-ups since (`throttled_s` by quotas, `major_faults`, `stops`, `traced`) without those that were none."""
         told: dict[str, Any] = {
             "throttled_s": max(0, self._read_throttled_us() - self._throttled_us) / US_PER_S,
             "major_faults": major_faults() - self._faults,
+            "stops": self._stops,
             "traced": self._is_traced or is_traced(self._filesystem),
         }
         return {name: value for name, value in told.items() if value}
+
+    def _count_stop(self, number: int, frame: Any) -> None:
+        """Count a signal that lets a stopped process go on, such as cpulimit sends ten times a second."""
+        self._stops += 1
 
     def _read_throttled_us(self) -> int:
         return throttled_us(self._filesystem) if self._counts_quotas else 0

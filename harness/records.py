@@ -502,9 +502,9 @@ class ReferenceLatency:
     busy, or the core was slow, in every session. `best_paces_ns`: how long a fixed piece of work took at best on these cores
     in any session, by what did it (device_agents.pace); `slowed`: how much longer it took in every session that tells,
     relative, 0 where one was as fast. `core_to_core_ns`: how far apart the cores of several threads were in the quiet sessions,
-    None where not known. `machines`: those that it is of, 0 where that is not known. Older versions kept that of calibration
-    sessions, of which `session_id` was the quietest and `spread` the relative standard deviation between them, None from a
-    single one.
+    None where not known; `gpu_mhz`: the usual clock of the GPU. `machines`: those that it is of, 0 where that is not known. Older
+    versions kept that of calibration sessions, of which `session_id` was the quietest and `spread` the relative standard
+    deviation between them, None from a single one.
     """
 
     configuration: Configuration
@@ -520,6 +520,7 @@ class ReferenceLatency:
     slowed: float = 0.0
     best_paces_ns: Mapping[str, float] = field(default_factory=dict)
     core_to_core_ns: float | None = None
+    gpu_mhz: float | None = None
     machines: int = 0
 
     def __post_init__(self) -> None:

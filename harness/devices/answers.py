@@ -442,6 +442,7 @@ class LoadedEvent(Said):
     network: Count | None = None
     load_ns: Positive
     first_run_ns: Positive
+    model_bytes: Count = 0
 
 
 class WarmEvent(Said):
@@ -524,6 +525,7 @@ class HoldUps(Said):
 
     throttled_s: Seconds = 0
     major_faults: Count = 0
+    stops: Count = 0
     traced: bool = False
 
 

@@ -18,7 +18,7 @@ from typing import TypeVar
 from weakref import ref
 
 from device_agents.clean_runs import COLD_GAP_NS, DISTURBED_SHARE, LONG_RUN_NS, ends_cold, warm_places
-from harness.devices.conditions import number, others_on_gpu, session_signs
+from harness.devices.conditions import may_be_shared, number, others_on_gpu, session_signs
 from harness.records import SessionRecord, Slice
 
 # After so many nothing of a switch is left: in hours in which caches are contended the fifth and sixth still take 2 % longer.
@@ -41,7 +41,7 @@ STEAL_SHARE = 0.02  # of the session's time: what a hypervisor takes shows in no
 # three; turns of 3 ms beside runs of 3 ms begin to matter well below that.
 WAITED_SHARE = 0.1
 FREE_SHARE = 0.005  # so little waiting over a whole session disturbs one run in a hundred at most
-FAULTS_SHARE = 0.1  # of the slices: page faults in fewer are not in a median
+FAULTS_SHARE = 0.1  # of the slices: page faults and stops in fewer are not in a median
 
 
 Found = TypeVar("Found")
@@ -203,14 +203,20 @@ def held_up(session: SessionRecord) -> list[str]:
     """Return in words what held a session up and shows in no run's wait (device_agents.unseen), if it was enough."""
     told = session.scheduling.get("unseen")
     unseen = told if isinstance(told, Mapping) else {}
-    throttled_s, faults = (number(unseen.get(name)) or 0.0 for name in ("throttled_s", "major_faults"))
+    throttled_s, faults, stops = (
+        number(unseen.get(name)) or 0.0 for name in ("throttled_s", "major_faults", "stops")
+    )
     found = []
     if throttled_s > DISTURBED_SHARE * session.loop_s:
         found.append(
             f"a CPU quota that was set meanwhile took {throttled_s / session.loop_s:.0%} of the time"
         )
-    if faults > FAULTS_SHARE * len(session.slices):
-        found.append(f"{faults:.0f} page faults waited for the disk or compressed memory")
+    for count, what in (
+        (faults, "page faults waited for the disk or compressed memory"),
+        (stops, "times a signal stopped the worker, as cpulimit does"),
+    ):
+        if count > FAULTS_SHARE * len(session.slices):
+            found.append(f"{count:.0f} {what}")
     if unseen.get("traced") is True:
         found.append("a tracer, such as strace or a debugger, held the worker")
     return found
@@ -384,7 +390,11 @@ def _spread(groups: Sequence[Sequence[float]]) -> float:
 
 
 def _corrected_slice(session: SessionRecord, index: int, network: _Model, reference: _Model) -> CleanSlice:
-    """Return a slice in which network or reference, long runs, are never clean: those less what they waited."""
+    """Return a slice in which network or reference, long runs, are never clean: those less what they waited.
+
+    Waits of several threads are told as a sum. They may have passed at once, or while an accelerator computed: then a run is
+    longer by a part of that sum, and nobody knows which.
+    """
     models = (network, reference)
     piece = _clean_slice(session, index, *(model if model.is_clean else model.own() for model in models))
     shares = [
@@ -392,7 +402,9 @@ def _corrected_slice(session: SessionRecord, index: int, network: _Model, refere
         for model in models
         if not model.is_clean
     ]
-    return replace(piece, corrected=True, doubt=piece.doubt + REFILL_SHARE * sum(shares))
+    is_sum = session.configuration.threads > 1 or may_be_shared(session.configuration)
+    doubt = (REFILL_SHARE + is_sum) * sum(shares)
+    return replace(piece, corrected=True, doubt=piece.doubt + doubt)
 
 
 def _least_of(ordered: Sequence[float], count: int) -> float:

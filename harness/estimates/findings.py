@@ -50,6 +50,8 @@ from harness.estimates.moved import (
     PAIRED_SHARE,
     apart,
     far_cores_doubt,
+    gpu_clock_doubt,
+    gpu_mhz,
     shared_caches_doubt,
     slowed_reference_doubt,
     taken_share,
@@ -92,6 +94,7 @@ Kind = Literal[
     "waited",
     "shared-caches",
     "far-cores",
+    "gpu-clock",
     "slow-core",
     "core-moved",
     "reference-drift",
@@ -170,6 +173,7 @@ def check_network(
         _waited(used),
         _shared_caches(used, reference) if reference is not None else None,
         _far_cores(used, reference) if reference is not None else None,
+        _gpu_clock(used, reference) if reference is not None else None,
         _slow_core(reference),
         _core_moved(used),
         *(_reference_drift(used, reference) if reference is not None else ()),
@@ -547,9 +551,11 @@ def _shared_caches(sessions: Sequence[SessionRecord], reference: ReferenceLatenc
         return None
     known = [share for session in moved if (share := others_busy(session)) is not None]
     busy = max(known, default=0.0)
-    slower = max((reference_level_ns(session) or 0.0) / reference.latency_ns - 1 for session in moved)
+    off = max(((reference_level_ns(session) or 0.0) / reference.latency_ns - 1 for session in moved), key=abs)
     doubt = max(doubts.values())
-    unseen = "something that the system does not tell, such as another host behind this name, slowed the core"
+    uses_gpu = reference.configuration.uses_gpu
+    such = "a clock that somebody locked" if uses_gpu else "another host behind this name"
+    unseen = f"something that the system does not tell, such as {such}, moved the speed of the {'GPU' if uses_gpu else 'core'}"
     if len(known) < len(moved):
         unseen = "the system does not tell whether other cores were busy"
     told = unseen if busy <= OTHERS_SHARE else f"other cores were up to {busy:.0%} busy"
@@ -558,10 +564,12 @@ def _shared_caches(sessions: Sequence[SessionRecord], reference: ReferenceLatenc
     if reference.never_quiet:
         told += " in every session, so how fast the reference is on a quiet device is unknown"
     else:
-        told += f" while the reference ran {slower:.1%} slower than when quiet, in {_of(moved, sessions)}"
+        way = "slower" if off > 0 else "faster"
+        told += f" while the reference ran {abs(off):.1%} {way} than when quiet, in {_of(moved, sessions)}"
     return Finding(
         kind="shared-caches",
-        message=f"{told}: shared caches may have moved the ratio by {doubt:.1%}, and its interval is wider by that",
+        message=f"{told}: {'this' if uses_gpu else 'shared caches and memory'} may have moved the ratio by {doubt:.1%}, and its "
+        "interval is wider by that",
         remedy=f"stop what else runs on the device, then {_FRESH}",
         cap="C" if doubt > GRADE_HALF_WIDTHS["B"] else "B",
     )
@@ -590,6 +598,23 @@ def _far_cores(sessions: Sequence[SessionRecord], reference: ReferenceLatency) -
         "the interval is wider by that",
         remedy=f"{_FRESH}, for the host of a virtual machine moves its cores now and then; or measure one thread",
         cap=_cap(most),
+    )
+
+
+def _gpu_clock(sessions: Sequence[SessionRecord], reference: ReferenceLatency) -> Finding | None:
+    """Sessions in which the GPU's clock was not that of most others: nvidia-smi -lgc locks one, and no command tells of it."""
+    doubts = [gpu_clock_doubt(session, reference) for session in sessions]
+    moved = [gpu_mhz(session) or 0.0 for session, doubt in zip(sessions, doubts, strict=True) if doubt]
+    if not moved:
+        return None
+    clocks = ", ".join(f"{mhz:.0f}" for mhz in sorted(set(moved)))
+    return Finding(
+        kind="gpu-clock",
+        message=f"the GPU ran at {clocks} MHz in {_of(moved, sessions)}, and mostly at {reference.gpu_mhz:.0f} MHz in those of "
+        "this configuration, whose milliseconds are of that clock; the interval is wider by as much",
+        remedy="unlock the clocks (nvidia-smi -rgc) or lock them as before, or set the sessions of the other clock apart with "
+        f"'harness store quarantine'; then {_FRESH}",
+        cap=_cap(max(doubts)),
     )
 
 

@@ -7,7 +7,7 @@ depends on how far apart the cores are (device_agents.core_to_core); the host of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import median
+from statistics import median, median_high
 
 from harness.devices.conditions import number
 from harness.estimates.clean_runs import clean_slices, spoiled_by
@@ -34,6 +34,13 @@ PAIRED_SHARE = 0.1
 # With this doubt 22 of 24 TFLite intervals held beside the first, and grade C is the best.
 NEVER_QUIET_DOUBT = 0.05
 
+# Programs on other cores make weights slower to read, which a model file may do for most of its time and its reference does not:
+# a file of 134 MB in 7 ms was 20 % apart from one campaign to the next on a busy machine, one of 4 MB in 160 ms 5 %. A core
+# reads some 10 bytes a ns (19 there, 5 to 10 on phones), and half as many or fewer beside programs that stream memory.
+CORE_BYTES_A_NS = 10.0
+CACHED_BYTES = 2 << 20
+STREAMED_DOUBT = 0.5
+
 # On a quiet host latencies between two cores differed by up to a third within a minute, and networks took the same; 2.3 to 2.7
 # times as far apart, ratios moved by up to 12 % (TFLite) and 35 % (ONNX Runtime).
 APART_SHARE = 0.4
@@ -43,6 +50,8 @@ GUEST_SHARE = 1.2
 # Of sessions that do not tell: what a reference slower than in other sessions, or another program on the cores, leaves open.
 UNTOLD_SHARE = 1.5
 UNTOLD_DOUBT = 0.15
+# Boosted clocks waver by some steps of 15 MHz as a card warms; the H100 of docs/evidence/gpu.md was at 1980 MHz in all samples.
+CLOCK_SHARE = 0.05
 
 
 def moved_doubt(session: SessionRecord, reference: ReferenceLatency) -> float:
@@ -51,6 +60,7 @@ def moved_doubt(session: SessionRecord, reference: ReferenceLatency) -> float:
         shared_caches_doubt(session, reference),
         far_cores_doubt(session, reference),
         slowed_reference_doubt(session, reference),
+        gpu_clock_doubt(session, reference),
     )
 
 
@@ -72,7 +82,7 @@ def shared_caches_doubt(session: SessionRecord, reference: ReferenceLatency) -> 
 
     A reference that runs slower than when quiet while another core is busy, or something unseen slows this one, may do so for
     want of caches, which the network needs less or more of: then the ratio moves by up to as much. Where neither is so it is the
-    machine's clock, common to both.
+    machine's clock, common to both, as far as the core's pace explains it. A GPU's clock is not: launches take as long at any.
     Cores of which nothing is known may have been busy.
     A reference that was never seen with idle cores has no quiet level to compare with.
     """
@@ -82,15 +92,24 @@ def shared_caches_doubt(session: SessionRecord, reference: ReferenceLatency) -> 
     slower = level_ns / reference.latency_ns - 1
     busy = others_busy(session)
     if busy is not None and busy <= OTHERS_SHARE and slow <= SLOW_SHARE:
-        is_told = reference.configuration.feels_pace and not reference.configuration.uses_gpu
-        is_told &= (
+        is_told = not reference.configuration.feels_pace or (
             session_pace_ns(session) is not None
             and session.scheduling.get("paced_by") in reference.best_paces_ns
         )
-        unexplained = (1 + slower) / (1 + slow) - 1
+        unexplained = max((1 + slower) / (1 + slow), 1 / (1 + slower)) - 1
         return MOVED_SHARE * (unexplained - QUIET_NOISE) if is_told and unexplained > PAIRED_SHARE else 0.0
-    doubt = MOVED_SHARE * max(0.0, slower - QUIET_NOISE)
+    doubt = max(MOVED_SHARE * (slower - QUIET_NOISE), _streamed_doubt(session), 0.0)
     return max(doubt, NEVER_QUIET_DOUBT) if reference.never_quiet else doubt
+
+
+def _streamed_doubt(session: SessionRecord) -> float:
+    """Return by how much slow memory may lengthen a model file's runs, relative: as far as these are the reading of weights."""
+    size_bytes = number(session.conditions_after.get("model_bytes")) or 0.0
+    is_file = session.configuration.space == FILE_SPACE and not session.configuration.uses_gpu
+    if not is_file or size_bytes <= CACHED_BYTES:
+        return 0.0
+    run_ns = median(piece.network_ns for piece in clean_slices(session))
+    return STREAMED_DOUBT * min(1.0, (size_bytes - CACHED_BYTES) / run_ns / CORE_BYTES_A_NS)
 
 
 def core_to_core_ns(session: SessionRecord) -> float | None:
@@ -108,14 +127,51 @@ def usual_core_to_core_ns(levels: Sequence[ReferenceLevel], reference_ns: float)
     return median(told) if told else None
 
 
-def near_levels(levels: Sequence[ReferenceLevel], usual_ns: float | None) -> list[ReferenceLevel]:
-    """Return the levels of sessions without those whose cores were farther apart than usual, or nearer; all if none is left."""
+def gpu_mhz(session: SessionRecord) -> float | None:
+    """Return the highest clock of the GPU in samples beside a session's slices, when it is at work; None where none tells."""
+    begin_ns = session.slices[0].at_ns or 0
+    told = [
+        mhz
+        for sample in session.samples
+        if (number(sample.get("at_ns")) or 0.0) >= begin_ns and (mhz := number(sample.get("gpu_clock_mhz")))
+    ]
+    return max(told, default=None)
+
+
+def usual_gpu_mhz(levels: Sequence[ReferenceLevel]) -> float | None:
+    """Return the clock of the GPU in most sessions; None where none tells."""
+    told = [level.gpu_mhz for level in levels if level.gpu_mhz]
+    return median_high(told) if told else None
+
+
+def gpu_clock_doubt(session: SessionRecord, reference: ReferenceLatency) -> float:
+    """Return by how much the GPU's clock was other than usual in a session, relative; 0 where that is little, or not known.
+
+    What a network computes takes as much longer, or shorter; what it waits for launches, and maybe its reference, takes as long.
+    """
+    return _clock_off(gpu_mhz(session), reference.gpu_mhz)
+
+
+def _clock_off(mhz: float | None, usual_mhz: float | None) -> float:
+    off = _times(mhz, usual_mhz) - 1 if mhz and usual_mhz else 0.0
+    return off if off > CLOCK_SHARE else 0.0
+
+
+def near_levels(
+    levels: Sequence[ReferenceLevel], usual_ns: float | None, usual_mhz: float | None
+) -> list[ReferenceLevel]:
+    """Return the levels of sessions without those whose cores were farther apart than usual, or nearer, or whose GPU had another
+    clock; all if none is left.
+    """
     near = [
         level
         for level in levels
-        if not usual_ns
-        or not level.core_to_core_ns
-        or _times(level.core_to_core_ns, usual_ns) <= 1 + APART_SHARE
+        if not _clock_off(level.gpu_mhz, usual_mhz)
+        and (
+            not usual_ns
+            or not level.core_to_core_ns
+            or _times(level.core_to_core_ns, usual_ns) <= 1 + APART_SHARE
+        )
     ]
     return near or list(levels)
 
@@ -152,11 +208,13 @@ def are_far(times: float | None) -> bool:
 
 
 def near_sessions(sessions: Sequence[SessionRecord], reference: ReferenceLatency) -> list[SessionRecord]:
-    """Return the sessions of a network without those whose cores were not as far apart as usual, if there are others.
+    """Return the sessions of a network without those whose cores or whose GPU's clock were not as usual, if there are others.
 
     Others that something else spoiled are none.
     """
-    near = [one for one in sessions if not are_far(apart(one, reference))]
+    near = [
+        one for one in sessions if not are_far(apart(one, reference)) and not gpu_clock_doubt(one, reference)
+    ]
     return list(sessions) if all(map(spoiled_by, near)) else near
 
 

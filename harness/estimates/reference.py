@@ -73,7 +73,7 @@ class ReferenceLevel:
 
     `others_busy`: the share of its time that the busiest other core was busy, None where that is not known. `pace_ns`: how long
     a fixed piece of work took there, None where not known, and `paced_by` what did it. `core_to_core_ns`: how far apart the cores
-    of several threads were, None where not known (harness.estimates.moved).
+    of several threads were, `gpu_mhz` the clock of the GPU, None where not known (harness.estimates.moved).
     """
 
     latency_ns: float
@@ -83,6 +83,7 @@ class ReferenceLevel:
     pace_ns: float | None = None
     paced_by: str = ""
     core_to_core_ns: float | None = None
+    gpu_mhz: float | None = None
 
     @property
     def time_s(self) -> float:
@@ -148,12 +149,32 @@ def others_busy(run: SessionRecord | BlockRun) -> float | None:
 
 def were_never_quiet(levels: Sequence[ReferenceLevel], best_paces_ns: Mapping[str, float]) -> bool:
     """Return whether in no session other cores are known to have been idle, and the core not to have been slow."""
-    return all(
-        level.others_busy is None
-        or level.others_busy > OTHERS_SHARE
-        or slowness(level.pace_ns, level.paced_by, best_paces_ns) > SLOW_SHARE
+    return not _quiet_levels(levels, best_paces_ns)
+
+
+def beside_idle_cores(
+    levels: Sequence[ReferenceLevel], best_paces_ns: Mapping[str, float]
+) -> list[ReferenceLevel]:
+    """Return the levels of the quiet sessions where the reference was faster in these than it mostly was, else all.
+
+    Of a campaign that something kept busy but for a few sessions no low quantile tells the quiet level.
+    """
+    quiet = _quiet_levels(levels, best_paces_ns)
+    is_faster = quiet and quiet_level_ns(quiet) * (1 + QUIET_NOISE) < quiet_level_ns(levels)
+    return quiet if is_faster else list(levels)
+
+
+def _quiet_levels(
+    levels: Sequence[ReferenceLevel], best_paces_ns: Mapping[str, float]
+) -> list[ReferenceLevel]:
+    """Return the levels of sessions in which other cores are known to have been idle, and the core not to have been slow."""
+    return [
+        level
         for level in levels
-    )
+        if level.others_busy is not None
+        and level.others_busy <= OTHERS_SHARE
+        and slowness(level.pace_ns, level.paced_by, best_paces_ns) <= SLOW_SHARE
+    ]
 
 
 def pool_reference(levels: Sequence[ReferenceLevel]) -> PooledReference:

@@ -172,7 +172,8 @@ class SessionBuilder:
             settled=self._settled,
             conditions_before=self._conditions,
             conditions_after={k: measured[k] for k in _WORKER if k in measured}
-            | self._reference_error(measured),
+            | self._reference_error(measured)
+            | {k: network[k] for k in ("model_bytes",) if k in network},
             output=tuple(measured["output"]),
             arithmetic=measured.get("arithmetic", "unknown"),
             samples=tuple(self._samples),

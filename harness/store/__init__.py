@@ -76,7 +76,7 @@ __all__ = ["LEVEL_PURPOSES", "VERSION", "Store", "default_url"]
 # Of the sessions that determine the reference's latency.
 LEVEL_COLUMNS = (
     *("reference_ns", "started_utc", "process", "others_busy", "pace_ns", "paced_by"),
-    "core_to_core_ns",
+    *("core_to_core_ns", "gpu_mhz"),
 )
 LEVEL_PURPOSES = ("network", "segment", "trained", "calibration")
 READ_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)  # while a server does not answer
@@ -419,6 +419,7 @@ class Store:
                 pace_ns=row[5],
                 paced_by=row[6] or "",
                 core_to_core_ns=row[7],
+                gpu_mhz=row[8],
             )
             for row in readable
             if (row[0] or 0) == last
@@ -460,14 +461,16 @@ class Store:
         For a store that only older versions wrote to: the one that they measured last.
         """
         from harness.estimates import reference as pooling  # late: it loads numpy
-        from harness.estimates.moved import near_levels, usual_core_to_core_ns
+        from harness.estimates.moved import near_levels, usual_core_to_core_ns, usual_gpu_mhz
 
         levels = self.reference_levels(configuration)
         if levels:
             best_paces_ns = self._best_paces_ns(configuration) if configuration.feels_pace else {}
             fast, slowed = pooling.at_pace(levels, best_paces_ns)
-            core_to_core_ns = usual_core_to_core_ns(fast, pooling.quiet_level_ns(fast))
-            fast = near_levels(fast, core_to_core_ns)
+            fast = pooling.beside_idle_cores(fast, best_paces_ns)
+            quiet_ns = pooling.quiet_level_ns(fast)
+            core_to_core_ns, gpu_mhz = usual_core_to_core_ns(fast, quiet_ns), usual_gpu_mhz(fast)
+            fast = near_levels(fast, core_to_core_ns, gpu_mhz)
             pooled = pooling.pool_reference(fast)
             return ReferenceLatency(
                 configuration=configuration,
@@ -482,6 +485,7 @@ class Store:
                 slowed=slowed,
                 best_paces_ns=best_paces_ns,
                 core_to_core_ns=core_to_core_ns,
+                gpu_mhz=gpu_mhz,
                 machines=len(self.machines(configuration)),
             )
         query = (
@@ -556,11 +560,13 @@ class Store:
             return None
 
     def _is_level(self, row: Sequence[Any]) -> bool:
-        latency_ns, started_utc, process, others_busy, pace_ns, paced_by, core_to_core_ns = row
+        latency_ns, started_utc, process, others_busy, pace_ns, paced_by, core_to_core_ns, gpu_mhz = row
         texts = isinstance(started_utc, str) and all(
             isinstance(one, str | None) for one in (process, paced_by)
         )
-        if texts and all(is_level(latency_ns, one) for one in (others_busy, pace_ns, core_to_core_ns)):
+        if texts and all(
+            is_level(latency_ns, one) for one in (others_busy, pace_ns, core_to_core_ns, gpu_mhz)
+        ):
             return True
         self.unreadable[f"session begun at {started_utc}"] = "the level of its reference is none"
         return False

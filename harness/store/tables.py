@@ -64,6 +64,7 @@ SESSIONS = sa.Table(
     sa.Column("pace_ns", sa.Float),  # device_agents.pace; NULL where not known, and before schema 0009
     sa.Column("paced_by", sa.Text),
     sa.Column("core_to_core_ns", sa.Float),  # NULL of one thread, where not known, and before schema 0012
+    sa.Column("gpu_mhz", sa.Float),  # at work; NULL without a GPU, where not known, and before schema 0013
     sa.Column("arithmetic", sa.Text),  # NULL before schema 0006
     sa.Column("recalibration_id", sa.Integer),  # the last one before it, NULL without any
 )

@@ -78,7 +78,7 @@ def _write_machine(connection: sa.Connection, values: dict[str, Any], again: boo
 def _write_session(connection: sa.Connection, session: SessionRecord, again: bool) -> None:
     if again and _is_there(connection, SESSIONS, {"id": session.session_id}):
         return
-    from harness.estimates.moved import core_to_core_ns
+    from harness.estimates.moved import core_to_core_ns, gpu_mhz
     from harness.estimates.reference import (  # late: it loads numpy
         others_busy,
         reference_level_ns,
@@ -96,6 +96,7 @@ def _write_session(connection: sa.Connection, session: SessionRecord, again: boo
         "pace_ns": session_pace_ns(session),
         "paced_by": str(session.scheduling.get("paced_by") or "") or None,
         "core_to_core_ns": core_to_core_ns(session),
+        "gpu_mhz": gpu_mhz(session),
     }
     values["recalibration_id"] = _last_recalibration(connection, values["configuration_id"], session, again)
     # With the values within it, the statement would be made anew each time.

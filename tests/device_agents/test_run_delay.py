@@ -231,6 +231,16 @@ def test_the_busiest_of_the_other_cores_counts_and_waiting_for_a_disk_is_idle(tm
     assert now.others_busy(now, [0]) is None, "no time has passed"
 
 
+def test_programs_that_spread_over_many_cores_keep_each_of_them_a_little_busy(tmp_path):
+    others = range(1, 16)
+    then = core_times(tmp_path, line(0) + "".join(map(line, others)))
+    for busy, share in ((2, 0.15), (15, 1.0)):
+        now = core_times(
+            tmp_path, line(0, user=100) + "".join(line(core, busy, 100 - busy) for core in others)
+        )
+        assert now.others_busy(then, [0]) == pytest.approx(share)
+
+
 @pytest.mark.parametrize(
     "text", ["", "cpu0 1 0 1 100\n", "cpu0 1 0 1 1 0 0 0 many\n", "cpu1 1 0 1 1 0 0 0 5\n"]
 )

@@ -52,7 +52,7 @@ class TestEachRuntime:
         assert [event["which"] for event in events[2:4]] == ["reference", "network"]
         assert "network" not in events[2] and all(event["network"] == 0 for event in events[3:])
         for event in events[2:4]:
-            assert event["load_ns"] > 0 and event["first_run_ns"] > 0
+            assert event["load_ns"] > 0 and event["first_run_ns"] > 0 and event["model_bytes"] > 0
         warm = events[4]
         assert warm["network_loops"] >= 1 and warm["reference_loops"] >= 1
         assert len(warm["network_ns"]) >= 30 and len(warm["reference_ns"]) >= 30

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,15 @@ def test_a_tracer_of_a_worker_is_told(client, models):
         if not is_attached:
             pytest.skip(f"this system lets nobody trace: {tracer.stderr.read().decode()}")
     assert measured(events)["unseen"]["traced"] is True
+
+
+@pytest.mark.skipif(len(CORES) < 2, reason="two threads take two cores")
+def test_signals_that_stop_a_worker_and_let_it_go_on_are_counted(client, models):
+    pid = begin(client, models, threads=2)
+    os.kill(pid, signal.SIGSTOP)
+    os.kill(pid, signal.SIGCONT)
+    events, _ = client.finish()
+    assert measured(events)["unseen"] == {"stops": 1}
 
 
 @pytest.mark.skipif(len(CORES) < 2, reason="two threads take two cores")

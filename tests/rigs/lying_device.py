@@ -94,7 +94,7 @@ MEASURED_TOO: dict[str, Any] = {
     "device_ns": [1000],
     "device_absent": "OSError: no library",
     "reference_output": [0.5],
-    "unseen": {"throttled_s": 0.5, "major_faults": 2, "traced": False},
+    "unseen": {"throttled_s": 0.5, "major_faults": 2, "stops": 3, "traced": False},
     "core_to_core": {"ns": [90.0, 91.5], "alone_ns": 95.0, "guest": True},
 }
 MEASURED_TOO |= {"runtime": dict.fromkeys(("name", "package"), "onnxruntime") | {"version": "2.0"}}
@@ -232,6 +232,7 @@ def events() -> dict[str, dict[str, Any]]:
     examples["conditions"] = {"event": "conditions", "conditions": CONDITIONS}
     examples["sample"] = SAMPLE
     examples["measured"] = examples["measured"] | MEASURED_TOO
+    examples["loaded"]["model_bytes"] = 500
     ScriptedLink().run_blocks(BLOCK_JOB, told.append)
     for kind in ("began", "runs", "block"):
         examples[kind] = next(event for event in told if event["event"] == kind)

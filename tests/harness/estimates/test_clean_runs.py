@@ -211,11 +211,17 @@ def test_thinned_out_quiet_slices_keep_their_ratio_within_the_doubt() -> None:
 def test_long_runs_of_which_none_is_clean_are_corrected_and_doubted() -> None:
     waits = dict.fromkeys((2, *NETWORK), 30 * MS)
     long = slice_of(waits, network_ns=(90 * MS, 95 * MS, 90 * MS, 90 * MS, 90 * MS))
-    found = clean_slices(session_of(*[long] * 12))
+    found = clean_slices(session_of(*[long] * 12, configuration=replace(CONFIGURATION, threads=1)))
     assert len(found) == 12
     assert {piece.corrected for piece in found} == {True}
     assert found[0].ratio == pytest.approx(6.0)
     assert found[0].doubt == pytest.approx(REFILL_SHARE * 30 / 60)
+    accelerated = replace(CONFIGURATION, threads=1, provider="CUDAExecutionProvider")
+    for at_once in (CONFIGURATION, accelerated):
+        (found, *_) = clean_slices(session_of(*[long] * 12, configuration=at_once))
+        assert found.doubt == pytest.approx((1 + REFILL_SHARE) * 30 / 60), (
+            "the run's work may have gone on meanwhile"
+        )
     short = slice_of(waits, network_ns=(79 * MS,) * 5)
     assert clean_slices(session_of(*[short] * 12)) == (), "49 ms of its own"
 

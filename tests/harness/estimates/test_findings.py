@@ -19,6 +19,7 @@ from harness.estimates.moved import (
     NEVER_QUIET_DOUBT,
     UNTOLD_DOUBT,
     far_cores_doubt,
+    gpu_clock_doubt,
     moved_doubt,
     near_sessions,
     shared_caches_doubt,
@@ -220,6 +221,7 @@ def test_every_kind_has_its_case() -> None:
         "one-session",
         "one-visit",
         "far-cores",
+        "gpu-clock",
         "few-slices",
         "contended",
         "held-up",
@@ -402,6 +404,7 @@ def test_what_held_a_board_back_between_two_samples_is_found_by_its_marks_and_co
     [
         ({"throttled_s": 0.5}, "a CPU quota that was set meanwhile took"),
         ({"major_faults": 5}, "5 page faults waited for the disk"),
+        ({"stops": 5}, "5 times a signal stopped the worker"),
         ({"traced": True}, "a tracer"),
     ],
 )
@@ -414,7 +417,7 @@ def test_what_shows_in_no_runs_wait_is_d_left_out_beside_better_ones_and_a_littl
     assert [(one.kind, one.cap) for one in findings_of(session_of(), session_of(), held)] == [
         ("contended", "A")
     ]
-    little = scheduled(unseen={"throttled_s": 0.0001, "major_faults": 4, "traced": False})
+    little = scheduled(unseen={"throttled_s": 0.0001, "major_faults": 4, "stops": 4, "traced": False})
     assert findings_of(little, little) == []
 
 
@@ -584,6 +587,32 @@ def test_where_other_cores_were_busy_in_every_session_a_ratio_is_doubted_however
     assert "slower" not in found["shared-caches"].message
 
 
+def test_beside_busy_cores_a_model_file_may_wait_for_its_weights_and_its_reference_does_not() -> None:
+    in_file = replace(CONFIGURATION, threads=1, space=FILE_SPACE)
+    reference = replace(REFERENCE, configuration=in_file)
+
+    def beside(busy: float, size_mb: float, **changes: Any) -> SessionRecord:
+        told = {
+            "configuration": in_file,
+            "conditions_after": {"model_bytes": round(size_mb * (1 << 20))},
+        } | changes
+        return replace(scheduled(others_busy=busy), **told)
+
+    # Runs of 20 ms: 200 MB at most are read in them.
+    doubts = [moved_doubt(beside(0.9, size_mb), reference) for size_mb in (1, 2, 21, 192, 2000)]
+    assert doubts == pytest.approx([0, 0, 0.05, 0.5, 0.5], rel=0.01)
+    assert moved_doubt(beside(0.2, 2000), reference) == 0
+    on_card = replace(in_file, provider="CUDAExecutionProvider")
+    assert moved_doubt(beside(0.9, 2000, configuration=on_card), reference) == 0, (
+        "its weights are in its own memory"
+    )
+    assert moved_doubt(beside(0.9, 2000, configuration=CONFIGURATION), REFERENCE) == 0, (
+        "networks of a space are alike"
+    )
+    row = latency_of([beside(0.9, 192)] * 2, reference, None, COVERAGE)
+    assert row.grade == "D" and "shared caches and memory" in row.findings[0].message
+
+
 def test_a_reference_that_is_slow_beside_idle_cores_is_the_clock_of_both() -> None:
     for others in ({"others_busy": 0.2}, {"others_busy": None, "probe": {"others_waited": 0.2}}):
         assert shared_caches_doubt(scheduled(**others, reference_ns=REFERENCE_NS * 2), REFERENCE) == 0
@@ -644,8 +673,22 @@ def test_a_reference_slower_than_its_core_explains_is_doubted_as_by_another_virt
         scheduled(others_busy=0.0, reference_ns=round(1.4 * REFERENCE_NS)),
     ):
         assert shared_caches_doubt(same, reference) == 0
-    gpu = replace(reference, configuration=replace(reference.configuration, provider="CUDAExecutionProvider"))
-    assert shared_caches_doubt(moved, gpu) == 0, "its clock is another"
+    faster = beside(60_000, -0.2)
+    assert shared_caches_doubt(faster, reference) == pytest.approx(0.8 * 0.22)
+    assert "20.0% faster than when quiet" in findings_of(faster, faster, reference=reference)[0].message
+    gpu, graph = (
+        replace(reference, configuration=replace(reference.configuration, provider=provider))
+        for provider in ("CUDAExecutionProvider", "CUDAExecutionProvider+graph")
+    )
+    assert shared_caches_doubt(moved, gpu) == pytest.approx(0.8 * 0.37), (
+        "launches take as long at any clock of the GPU"
+    )
+    assert "such as a clock that somebody locked" in findings_of(moved, moved, reference=gpu)[0].message
+    unpaced = scheduled(others_busy=0.0, reference_ns=round(1.4 * REFERENCE_NS))
+    assert shared_caches_doubt(unpaced, gpu) == 0, "what its core was like is not known"
+    assert shared_caches_doubt(unpaced, replace(graph, best_paces_ns={})) > 0.2, (
+        "which no core's pace explains"
+    )
 
 
 def test_where_the_core_was_slow_in_every_session_the_latency_is_doubtful_and_of_a_gpu_unknown() -> None:
@@ -828,6 +871,25 @@ def test_ratios_of_cores_that_are_not_as_far_apart_as_usual_are_doubtful(
         assert (
             kinds["far-cores"].cap == "D" and f"{times:.1f} times as far apart" in kinds["far-cores"].message
         )
+
+
+def test_sessions_at_another_clock_of_the_gpu_than_usual_are_doubted_and_count_only_where_there_are_no_others() -> (
+    None
+):
+    def at(mhz: int, *, at_ns: int = 600_000_000) -> SessionRecord:
+        loading = {"at_ns": -1, "gpu_clock_mhz": 345}
+        return on_gpu(samples=(loading, {"at_ns": at_ns, "gpu_clock_mhz": mhz}, {"at_ns": at_ns}))
+
+    usual, locked, warm = at(1980), at(900), at(1905)
+    reference = replace(REFERENCE, configuration=usual.configuration, gpu_mhz=1980.0)
+    assert [gpu_clock_doubt(one, reference) for one in (usual, warm, at(1980, at_ns=-1))] == [0, 0, 0]
+    assert gpu_clock_doubt(locked, reference) == moved_doubt(locked, reference) == pytest.approx(1.2)
+    assert gpu_clock_doubt(locked, replace(reference, gpu_mhz=None)) == 0
+    found = {one.kind: one for one in findings_of(usual, locked, reference=reference)}
+    assert found["gpu-clock"].cap == "D"
+    assert "at 900 MHz in 1 of 2 sessions, and mostly at 1980 MHz" in found["gpu-clock"].message
+    assert near_sessions([usual, locked, usual], reference) == [usual, usual]
+    assert near_sessions([locked], reference) == [locked]
 
 
 def test_sessions_of_far_cores_count_only_where_there_are_no_others() -> None:

@@ -849,8 +849,9 @@ def heard_of(session: SessionRecord, before: SessionEvents | None = None) -> Ses
         ({"steal_s": 0.05}, "contended"),
         ({"unseen": {"throttled_s": 0.5}}, "contended"),
         ({"unseen": {"major_faults": 5}}, "contended"),
+        ({"unseen": {"stops": 5}}, "contended"),
         ({"unseen": {"traced": True}}, "contended"),
-        ({"unseen": {"throttled_s": 0.001, "major_faults": 1}}, ""),
+        ({"unseen": {"throttled_s": 0.001, "major_faults": 1, "stops": 1}}, ""),
     ],
 )
 def test_what_held_a_session_up_is_seen_on_both_sides_alike(told: dict[str, Any], trouble: str) -> None:

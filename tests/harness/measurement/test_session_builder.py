@@ -82,6 +82,7 @@ EVENTS: list[Event] = [
         "which": "network",
         "load_ns": 13,
         "first_run_ns": 14,
+        "model_bytes": 15,
     },
     {"type": "event", "event": "heartbeat", "elapsed_s": 2.0, "phase": "warm-up"},
     {
@@ -186,6 +187,7 @@ def test_a_whole_run_becomes_a_record() -> None:
         "pinned": True,
         "waited_s": 0.25,
         "shares": {"GPU": 0.75, "CPU": 0.25},
+        "model_bytes": 15,
     }
     assert record.output == (0.5, -1.0, 2.25)
     assert record.started_utc == "2024-05-01T00:00:00.000+00:00"
@@ -338,7 +340,7 @@ def test_every_reason_to_stop_makes_a_record(stop: str) -> None:
 def test_a_system_that_tells_nothing_of_waits_makes_a_record_that_says_so() -> None:
     events = copy.deepcopy(EVENTS)
     for event in events:
-        for key in ("delays_ns", "gaps_ns", "waited_s", "steal_s", "pinned", "shares", "request"):
+        for key in (*OPTIONAL, "waited_s", "steal_s", "pinned", "shares", "request"):
             event.pop(key, None)
     events[-1]["delay_source"] = ""
     record = build(events)
@@ -423,6 +425,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "conditions": [None, 5, "x", [1]],
     "load_ns": [None, "x", [], HUGE, float("nan"), 0, -5, 1.5],
     "first_run_ns": [None, "x", {}, HUGE, 0],
+    "model_bytes": [None, "x", -1, 1.5],
     "network_ns": [None, 5, ["x"], [None], [0], [HUGE], [1.5], [True]],
     "reference_ns": [None, 5, ["x"], [HUGE], [-1]],
     "network_loops": [None, "x", 0, -1, HUGE, 1.5],
@@ -465,7 +468,7 @@ def test_settled_runs_that_garble_a_field_are_refused(key: str, bad: Any) -> Non
         build([*EVENTS[:-1], SETTLED | {key: bad}, MEASURED])
 
 
-OPTIONAL = ("delays_ns", "gaps_ns")
+OPTIONAL = ("delays_ns", "gaps_ns", "model_bytes")
 
 
 @pytest.mark.parametrize(

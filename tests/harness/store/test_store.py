@@ -288,6 +288,42 @@ def test_cores_are_usually_as_far_apart_as_where_the_reference_is_quiet(store: S
     assert reference.sd is not None and reference.sd < 0.05, "nor does what they differ by widen milliseconds"
 
 
+def test_the_reference_is_that_of_the_usual_clock_of_a_gpu(store: Store) -> None:
+    configuration = replace(CONFIGURATION, provider="CUDAExecutionProvider+graph")
+    for minute, (mhz, reference_ns) in enumerate(
+        ((1980, 1000), (900, 2000), (1965, 1010), (None, 1005), (900, 2000))
+    ):
+        samples = () if mhz is None else ({"at_ns": 1, "gpu_clock_mhz": mhz},)
+        session = session_at(reference_ns, minute=minute, samples=samples)
+        store.add_session(replace(session, configuration=configuration))
+    reference = store.reference_latency(configuration)
+    assert reference is not None
+    assert (reference.gpu_mhz, reference.sessions) == (1965.0, 3)
+    assert reference.sd is not None and reference.sd < 0.05
+
+
+def test_of_a_campaign_that_was_busy_but_for_a_few_sessions_these_tell_the_quiet_level(store: Store) -> None:
+    def busy(minute: int, reference_ns: int, share: float | None) -> ReferenceLatency:
+        known = {} if share is None else {"others_busy": share}
+        store.add_session(session_at(reference_ns, minute=minute, scheduling=known))
+        found = store.reference_latency(CONFIGURATION)
+        assert found is not None
+        return found
+
+    for minute in range(30):
+        busy(minute, 1080, 0.9)
+    assert busy(30, 1000, None).latency_ns == 1080, "what was beside it is not known"
+    assert busy(31, 1060, 0.1).latency_ns == 1080, "one process differs from another by so much"
+    found = busy(32, 1000, 0.1)
+    assert found.latency_ns == pytest.approx(1006)
+    assert found.sd is not None and found.sd > 0.03, "of two sessions"
+    (row,) = latencies(store, CONFIGURATION)
+    assert row.estimate.interval is not None
+    assert row.estimate.interval[1] / row.estimate.ratio - 1 > 0.03, (
+        "beside others it may have been moved by as much"
+    )
+
+
 @pytest.mark.parametrize(
     ("provider", "slowed"),
     [

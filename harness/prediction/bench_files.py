@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from math import inf
@@ -29,7 +29,13 @@ from harness.prediction.space_prediction import (
 )
 from harness.records import Configuration, SessionRecord
 from harness.store import Store
-from harness.store.configurations import ConfigurationChoice, one_configuration, prior_configuration
+from harness.store.configurations import (
+    ANY,
+    ConfigurationChoice,
+    one_configuration,
+    prior_configuration,
+    several,
+)
 from harness.version import __version__
 from search.table import Cost
 from space import Architecture, ArchitectureError, SpaceConfig, check_enumerable
@@ -49,6 +55,8 @@ MAX_SIDECAR_BYTES = 256 << 20
 ROUNDED_S = 0.501e-6  # .blox holds whole microseconds
 MAX_QUOTED = 40  # characters of a value in an error
 KIND = re.compile("[a-z-]{1,40}")  # of a failure
+# Fields of a sidecar's configuration that a choice may name, with what stands for one that is not told.
+_TOLD = {"runtime": "", "provider": "", "threads": 0, "precision": "", "batch": 1}
 # Fields in which a device has several configurations at a time.
 _TOLD_APART = ("device", "space", "runtime", "provider", "threads", "precision", "batch")
 
@@ -198,8 +206,7 @@ def file_latency(
     name: str,
     config: SpaceConfig,
     *,
-    precision: str = "",
-    batch: int | None = None,
+    choice: ConfigurationChoice = ANY,
     measured_only: bool = False,
     doubtful: bool = False,
     allow_pickle: bool = False,
@@ -209,8 +216,8 @@ def file_latency(
     Of networks whose sidecar says grade D there is no latency, unless `doubtful`; of those that failed there is none, nor of
     predicted ones if `measured_only`.
 
-    Raises: ConfigError when file or sidecar cannot be used, the sidecar tells of another `precision` or `batch` than the one
-    named, or there is none to tell what was measured.
+    Raises: ConfigError when file or sidecar cannot be used, the sidecar tells of another runtime, precision or batch, or of other
+    threads than the `choice` names, or there is none to tell what was measured.
     """
     data = read_dataset(path, config=config, allow_pickle=allow_pickle)
     columns = {key: np.full(len(config), np.nan) for key in ("values", "low", "high")}
@@ -226,8 +233,8 @@ def file_latency(
         return cost, Provenance(
             origin=str(path), configuration=None, measured=len(data), predicted=0, grades={}
         )
-    rows, of_models, of_images, failed = sidecar
-    _check_asked(path, of_models, precision, of_images, batch)
+    rows, of, failed = sidecar
+    _check_asked(path, of, choice)
     is_measured = np.zeros(len(config), dtype=np.bool_)
     grades = np.zeros(len(config), dtype="<U1")
     for key, column in (("latency_s", "values"), ("low_s", "low"), ("high_s", "high")):
@@ -256,12 +263,12 @@ def file_latency(
         supported=supported,
         grades=grades,
     )
-    told_apart = [of_models] * (of_models not in ("", DEFAULT_PRECISION))
-    told_apart += [f"batch {of_images}"] * (of_images > 1)
+    told_apart = [of["precision"]] * (of["precision"] not in ("", DEFAULT_PRECISION))
+    told_apart += [f"batch {of['batch']}"] * (of["batch"] > 1)
     provenance = Provenance(
         origin=", ".join([str(path), *told_apart]),
         configuration=None,
-        precision=of_models,
+        precision=of["precision"],
         measured=int(is_measured.sum()),
         predicted=0 if measured_only else rows["source"].count("predicted"),
         grades={grade: given.count(grade) for grade in "ABCD"},
@@ -276,16 +283,21 @@ def file_latency(
     return cost, provenance
 
 
-def _check_asked(path: Path, of_models: str, precision: str, of_images: int, batch: int | None) -> None:
-    """Raise ConfigError for a file of models in another precision, or of another batch, than the one named."""
-    if precision and of_models not in ("", precision):
-        raise ConfigError(
-            f"--latencies {path}: is of {of_models} models, not {precision}; name another file, or --precision {of_models}"
-        )
-    if batch not in (None, of_images):
-        raise ConfigError(
-            f"--latencies {path}: is of batch {of_images}, not {batch}; name another file, or --batch {of_images}"
-        )
+def _check_asked(path: Path, of: Mapping[str, Any], choice: ConfigurationChoice) -> None:
+    """Raise ConfigError for a file of another runtime, precision or batch, or of other threads, than a choice names."""
+    runtime, provider = of["runtime"], of["provider"]
+    others = "" if choice.fits_runtime(runtime, provider) else " ".join(several(choice.runtime))
+    asked = [
+        ("runtime", others, runtime, f"{runtime} ({provider})"),
+        ("precision", choice.precision, of["precision"], f"{of['precision']} models"),
+        ("threads", choice.threads, of["threads"], f"{of['threads']} threads"),
+        ("batch", choice.batch, of["batch"], f"batch {of['batch']}"),
+    ]
+    for name, wanted, told, text in asked:
+        if wanted and told and wanted != told:
+            raise ConfigError(
+                f"--latencies {path}: is of {text}, not {wanted}; name another file, or --{name} {told}"
+            )
 
 
 def _sidecar(name: str, table: BenchTable) -> dict[str, object]:
@@ -325,10 +337,9 @@ def _sidecar_of(path: Path) -> Path:
 
 def _read_sidecar(
     path: Path, data: Dataset, config: SpaceConfig
-) -> tuple[dict[str, list[Any]], str, int, dict[str, str]] | None:
-    """Return the columns of a file's sidecar, the models' precision, empty if it is not told, batch, and which networks failed.
+) -> tuple[dict[str, list[Any]], dict[str, Any], dict[str, str]] | None:
+    """Return the columns of a file's sidecar, `_TOLD` of its configuration, and which networks failed; None without a sidecar.
 
-    None without a sidecar.
     Raises: ConfigError when it is not of this file, whose latencies it has too, to more digits than .blox holds.
     """
     remedy = "write both again with 'harness dataset write', or remove the .json"
@@ -345,14 +356,15 @@ def _read_sidecar(
         found["supported"] = columns.get("supported", [True] * len(data))  # not told in files of before
         failed = document.get("doubtful", {}).get("failed", {})
         indices_of(failed, config)
-        of = document.get("configuration", {})
-        of_models, of_images, space = of.get("precision", ""), of.get("batch", 1), of.get("space", "")
+        configuration = document.get("configuration", {})
+        of = {name: configuration.get(name, absent) for name, absent in _TOLD.items()}
+        space = configuration.get("space", "")
         if space not in ("", config.name):  # hashes of miniatures are alike
             raise ConfigError(
                 f"{path}: is of space {space!r}, not {config.name!r}; name that: --space {space}"
             )
         whole = all(isinstance(values, list) and len(values) == len(data) for values in found.values())
-        are_named = isinstance(of_models, str) and type(of_images) is int
+        are_named = all(type(of[name]) is type(absent) for name, absent in _TOLD.items())
         are_named &= all(KIND.fullmatch(kind) for kind in failed.values())
         if not (whole and are_named and found["graph_hash"] == data.hashes.tolist()):
             raise ConfigError(f"{path}: is not the sidecar of its file; {remedy}")
@@ -365,7 +377,7 @@ def _read_sidecar(
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; {remedy}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ArchitectureError) as error:
         raise ConfigError(f"{path}: is no sidecar of latencies: {error}; {remedy}") from error
-    return found, of_models, of_images, failed
+    return found, of, failed
 
 
 def _trouble(

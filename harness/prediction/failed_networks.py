@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from harness.estimates.doubtful import DOUBTFUL
 from harness.estimates.latency import Latency
@@ -14,10 +14,18 @@ from space import Architecture, ArchitectureError, SpaceConfig
 NOT_RUN = ("wrong-output", "fell-back")
 
 
-def failed_networks(store: Store, configuration: Configuration, config: SpaceConfig) -> dict[str, str]:
-    """Return the networks of a space that failed on a configuration and never ran there, by name, with the last failure's kind.
+def failed_networks(
+    store: Store,
+    configuration: Configuration,
+    config: SpaceConfig,
+    rows: Sequence[Latency],
+    *,
+    doubtful: bool,
+) -> dict[str, str]:
+    """Return the networks of a space that a configuration does not run, by name, with the kind of the failure or finding.
 
-    Others that share their parts may run well, so it is these alone. The reference ran beside all that is measured.
+    They failed and never ran there, or, unless `doubtful`, its measured latencies, `rows`, say that they do not run as they
+    should. Others that share their parts may run well, so it is these alone. The reference ran beside all that is measured.
     """
     ran = {*store.session_counts(configuration), configuration.reference}
     last = {
@@ -25,19 +33,16 @@ def failed_networks(store: Store, configuration: Configuration, config: SpaceCon
         for one in store.failures(configuration.device)
         if one.configuration == configuration
     }
-    return {
+    failed = {
         one.architecture: one.kind for key, one in last.items() if key not in ran and _is_network(one, config)
     }
-
-
-def not_run(rows: Iterable[Latency]) -> dict[str, str]:
-    """Return the measured networks that are known not to run as they should, by name, with the finding's kind."""
-    return {
+    false = {
         row.architecture: one.kind
-        for row in rows
+        for row in (() if doubtful else rows)
         for one in row.findings
         if one.cap == DOUBTFUL and one.kind in NOT_RUN
     }
+    return failed | false
 
 
 def _is_network(failure: Failure, config: SpaceConfig) -> bool:

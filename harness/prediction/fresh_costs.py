@@ -23,11 +23,13 @@ from harness.prediction.space_latencies import (
 )
 from harness.records import BlockRun, Configuration, FreshRun, of_last_model
 from harness.store import Store
+from harness.store.latencies import latencies
 from search.latency.candidates import FEWEST
 from search.latency.model_selection import SelectedPredictor, select_predictor
 from search.table.constraints import FRESH
 from search.table.table import NOT_MEASURED
 from space import SpaceConfig
+from space.hash_table import are_among
 from space.indexing import FloatArray, IndexArray
 from space.statistics import student
 from space.text import counted
@@ -70,6 +72,20 @@ class MeasuredCosts:
     notes: tuple[str, ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
 
+    def without(self, failed: Mapping[str, str], config: SpaceConfig) -> MeasuredCosts:
+        """Return the costs of the networks that the device runs."""
+        kept = ~are_among(config, self.indices, indices_of(failed, config))
+        return replace(
+            self,
+            indices=self.indices[kept],
+            values=self.values[kept],
+            low=self.low[kept],
+            high=self.high[kept],
+            sds=None if self.sds is None else self.sds[kept],
+            fitted=self.fitted[kept],
+            failed=failed,
+        )
+
     def facts(self) -> dict[str, object]:
         """Return all that predictions depend on, as plain values."""
         columns = (self.indices, self.values, self.low, self.high, self.fitted)
@@ -104,7 +120,10 @@ def measured_costs(
         found = _energies(stored_energies(store, configuration, doubtful=doubtful), config, coverage)
     else:
         found = _of_processes(store.fresh_runs(configuration), fresh, config, coverage)
-    return found and replace(found, failed=failed_networks(store, configuration, config))
+    if found is None:
+        return None
+    rows = latencies(store, configuration)
+    return found.without(failed_networks(store, configuration, config, rows, doubtful=doubtful), config)
 
 
 def all_measured_costs(
@@ -120,7 +139,7 @@ def all_measured_costs(
     runs = store.fresh_runs(configuration)
     found = {fresh: _of_processes(runs, fresh, config, coverage) for fresh in FRESH if fresh != "energy"}
     found["energy"] = _energies(stored_energies(store, configuration, doubtful=doubtful), config, coverage)
-    return {fresh: replace(one, failed=failed) for fresh, one in found.items() if one is not None}
+    return {fresh: one.without(failed, config) for fresh, one in found.items() if one is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from harness.estimates.doubtful import Doubtful, set_apart
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.latency import Latency
 from harness.models.names import Network, listed_networks, some
-from harness.prediction.failed_networks import failed_networks, not_run
+from harness.prediction.failed_networks import failed_networks
 from harness.prediction.fresh_costs import PREDICTED, all_measured_costs, space_costs
 from harness.prediction.rows import COLUMNS, FAR, MEASURED_COVERAGE, NOT_GRADED, SpaceRow
 from harness.prediction.space_latencies import SpaceLatencies, indices_of, of_equals
@@ -365,8 +365,7 @@ def measured_networks(
     reference = store.reference_latency(configuration)
     rows = latencies(store, configuration, coverage=coverage)
     trusted, apart = set_apart(rows, take=doubtful)
-    failed = failed_networks(store, configuration, config)
-    apart = replace(apart, failed=failed if doubtful else failed | not_run(rows))
+    apart = replace(apart, failed=failed_networks(store, configuration, config, rows, doubtful=doubtful))
     if rows and not trusted:
         raise ConfigError(
             f"device {configuration.device!r}, {configuration.runtime}: nothing measured is good enough: "

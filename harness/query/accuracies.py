@@ -142,17 +142,24 @@ def source_of_table(table: Any, metric: str = "") -> AccuracySource | None:
         text = table.to_csv()
     else:
         return None
+    if not len(table):
+        raise ConfigError(
+            f"accuracies: {name} holds no network; give percent by network, such as {{'conv/conv/conv': 93.1}}"
+        )
     return AccuracySource(paths=(name,), metric=metric, content=text.encode())
 
 
 def _named_column(column: Any) -> Any:
     """Return a Series of pandas with titles. Raises: ConfigError where its rows are numbered, which names no networks."""
-    if type(column.index).__name__ == "RangeIndex":
+    from space.accuracies.user_table import ARCHITECTURE_COLUMNS
+
+    index = column.index
+    if index.dtype.kind in "iu" and index.name not in ARCHITECTURE_COLUMNS:  # filtered or sorted ones, too
         raise ConfigError(
             f"{type(column).__name__}: its index is the numbers of rows and names no networks; take the column after "
-            "set_index('architecture'), or give the whole table"
+            "set_index('architecture'), give the whole table, or rename_axis('index') where they are indices of networks"
         )
-    if column.index.nlevels == 1:  # others have names: of networks and seeds
+    if index.nlevels == 1:  # others have names: of networks and seeds
         column = column.rename_axis("network")
     return column.rename("accuracy" if column.name is None else column.name)
 

@@ -65,7 +65,8 @@ class SearchAnswer(_TableRows):
     """Networks within the limits, most accurate first, each a row: accuracies in percent, latencies in ms, sizes in bytes.
 
     `trace`: the evaluations of a method that evaluates only some networks. `verified`: canonical indices of the networks measured
-    after the search; if any of these is within the limits, the rows are of these only.
+    after the search; if any of these is within the limits, the rows are of these only, else not of networks unlike any measured
+    one, where there are others.
     """
 
     table: SearchTable
@@ -80,7 +81,10 @@ class SearchAnswer(_TableRows):
         if self.verified is None:
             return ranked
         measured = ranked[np.isin(ranked, list(self.verified))]
-        return measured if len(measured) else ranked
+        if len(measured):
+            return measured
+        near = ranked[replace(self.table.table, with_far=False).supported[ranked]]
+        return near if len(near) else ranked
 
     @property
     def config(self) -> SpaceConfig:

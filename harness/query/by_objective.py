@@ -55,9 +55,11 @@ class ObjectiveAnswer(NetworkRows):
 
     @property
     def indices(self) -> tuple[int, ...]:
-        """The networks to show, best first: only measured ones, if any measured one is within the limits."""
-        measured = [index for index in self.verified or () if self.is_within(index)]
-        return tuple(sorted(measured, key=lambda one: (-self.score(one), one))) or self.within
+        """The networks to show, best first. Verified: measured ones, if any is within the limits, else near ones, if any."""
+        if self.verified is None:
+            return self.within
+        measured = sorted(filter(self.is_within, self.verified), key=lambda one: (-self.score(one), one))
+        return tuple(measured or (one for one in self.within if one not in self.far)) or self.within
 
     @property
     def best(self) -> Architecture:

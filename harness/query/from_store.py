@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -160,8 +161,8 @@ def verify(
     As `search_store` with `verify`: at level final, and what is not measured is predicted anew from what `store` then holds.
     `answer`: of a table whose latencies `predict` took from this store. `wait_s`, `devices_file`, `log`: as for `search_store`.
 
-    Raises: ConfigError where no latency is of a stored device, or no network is within the limits any more; DeviceError and
-    others as `search_store`.
+    Raises: ConfigError where no latency is of a stored device, `store` has not what the answer is of, or no network is within the
+    limits any more; DeviceError and others as `search_store`.
 
     >>> answer = verify(answer, store, 2)
     >>> {row["made-up_source"] for row in answer}
@@ -173,6 +174,7 @@ def verify(
     found, count = answer.answer, whole_number("count", count, least=1)
     path = None if devices_file is None else Path(devices_file)
     devices = searched_devices(searched_configurations(answer.provenance).values(), path)
+    _check_is_of_store(answer, store)
 
     def search_again() -> SearchAnswer:
         table = renewed(answer.table, store)
@@ -183,6 +185,26 @@ def verify(
     )
     raise_first(done.outcomes)
     return done.answer
+
+
+def _check_is_of_store(answer: SearchAnswer, store: Store) -> None:
+    """Raise ConfigError where a store lacks the last measurement that some cost of an answer was computed from."""
+    for name, configuration in searched_configurations(answer.provenance).items():
+        last = answer.provenance[name].measured_utc
+        times = chain(
+            (
+                session.started_utc
+                for network in store.session_counts(configuration)
+                for session in store.sessions(configuration, [network])
+            ),
+            (run.started_utc for run in store.fresh_runs(configuration)),
+            (run.started_utc for run in store.block_runs(configuration, "energy")),
+        )
+        if last not in times:
+            raise ConfigError(
+                f"store = {store.name}: does not hold the measurement of {last} that {name!r} of the answer is of; give the "
+                "store that it is from, or search this one: harness.search_store"
+            )
 
 
 def observed_by(log: Callable[[str], None]) -> Callable[[], AbstractContextManager[ExportObserver]]:

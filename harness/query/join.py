@@ -220,7 +220,11 @@ def renewed(found: SearchTable, store: Store) -> SearchTable:
             store,
             name,
             one.configuration,
-            LatencySource(coverage=table.costs[name].coverage or SHOWN_COVERAGE, doubtful=one.doubtful.taken),
+            LatencySource(
+                coverage=table.costs[name].coverage or SHOWN_COVERAGE,
+                measured_only=one.predictor is None,
+                doubtful=one.doubtful.taken,
+            ),
         )
         for name, one in found.provenance.items()
         if one.configuration is not None
@@ -361,10 +365,11 @@ def _joined(
     costs: Mapping[str, Cost],
     provenance: Mapping[str, Provenance],
 ) -> SearchTable:
+    table = NetworkTable(config=config, accuracy=accuracies[0], costs=costs, shown=tuple(accuracies[1:]))
     distinct = is_first(config)
     if not distinct.all():  # a network of several names is found once, by the first
-        accuracies = [replace(one, values=np.where(distinct, one.values, np.nan)) for one in accuracies]
-    table = NetworkTable(config=config, accuracy=accuracies[0], costs=costs, shown=tuple(accuracies[1:]))
+        first, *shown = (replace(one, values=np.where(distinct, one.values, np.nan)) for one in accuracies)
+        table = replace(table, accuracy=first, shown=tuple(shown))
     return SearchTable(table=table, provenance=provenance, notes=tuple(notes_on(table, provenance)))
 
 

@@ -41,8 +41,8 @@ class LatencySource:
     """Where latencies come from: `files`, blox-bench-DEVICE, and for all other devices the store.
 
     `runtime`, `threads`, `precision`, `batch` (1 unless it is named) and the name of a `space` narrow every stored device's
-    configurations; a file that is of another precision or batch is refused. `coverage` is what intervals are to hold with;
-    `doubtful` takes measurements of grade D in; `allow_pickle` reads .pickle files, too.
+    configurations; a file that is of another runtime, precision or batch, or of other threads, is refused. `coverage` is what
+    intervals are to hold with; `doubtful` takes measurements of grade D in; `allow_pickle` reads .pickle files, too.
     """
 
     runtime: str = ""

@@ -109,7 +109,7 @@ def answer_in(
 
 def as_constraints(limits: str | Constraint | Iterable[str | Constraint]) -> tuple[Constraint, ...]:
     """Return one or several limits, texts or not, as constraints. Raises: ConfigError where they contradict each other."""
-    several = [limits] if isinstance(limits, str | Constraint) else limits
+    several = limits if isinstance(limits, Iterable) and not isinstance(limits, str) else [limits]
     constraints = tuple(one if isinstance(one, Constraint) else parse_constraint(one) for one in several)
     check_contradictions(constraints)
     return constraints

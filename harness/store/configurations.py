@@ -57,19 +57,20 @@ class ConfigurationChoice:
 
     def fits(self, configuration: Configuration) -> bool:
         """Return whether a configuration fits, its device aside. Raises: ConfigError for a runtime that is none."""
-        c, runtimes = configuration, list(map(runtime_meant, several(self.runtime)))
+        c = configuration
         return (
-            (
-                not runtimes
-                or (c.runtime, "") in runtimes
-                or (c.runtime, short_provider(c.provider)) in runtimes
-            )
+            self.fits_runtime(c.runtime, c.provider)
             and self.threads in (None, c.threads)
             and self.precision in ("", c.precision)
             and self.batch in (None, c.batch)
             and self.space in ("", c.space, c.space.partition("@")[0])
             and c.digest.startswith(self.configuration.lower())
         )
+
+    def fits_runtime(self, runtime: str, provider: str) -> bool:
+        """Return whether a runtime with its provider fits. Raises: ConfigError for one of the choice that is none."""
+        meant = set(map(runtime_meant, several(self.runtime)))
+        return not meant or bool(meant & {(runtime, ""), (runtime, short_provider(provider))})
 
     def __str__(self) -> str:
         options = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ UNITS: Mapping[str, Mapping[str, float]] = {
     "mJ": {"uJ": 1e-3, "mJ": 1.0, "J": 1e3},
     "": {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9},
 }
+LEAST_COUNT = 1e3  # no network has fewer parameters or operations: who writes 3 means 3M
 _EXAMPLES = {"ms": "8ms", "bytes": "12MB", "mJ": "50mJ", "": "3M"}
 _CONSTRAINT = re.compile(r"(?P<subject>[^<>=]+)(?P<relation><=|>=|<|>)(?P<amount>[^<>=]+)")
 _AMOUNT = re.compile(r"(?P<number>[0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*(?P<unit>[^0-9.]*)")
@@ -97,6 +99,10 @@ def parse_constraint(text: str) -> Constraint:
             near = near if colon else did_you_mean(subject, PROPERTIES)
         reason = f"{subject!r} is no cost{near} (as a device: {error})" if near else error
         raise ConfigError(f"constraint {text!r}: {reason}") from error
+    amount = found["amount"].strip()
+    if not unit and limit < LEAST_COUNT and not amount[-1].isalpha():
+        meant = f"{subject}{relation}{amount}M"
+        raise ConfigError(f"constraint {text!r}: no network has so few {subject}; did you mean {meant!r}?")
     return Constraint(subject=subject, relation=relation, limit=limit, unit=unit)
 
 
@@ -120,7 +126,7 @@ def parse_amount(text: str, unit: str) -> float:
     if not 0 < value < float("inf"):
         problem = "is not above 0" if value <= 0 else "is more than any network takes"
         raise ConfigError(f"{text.strip()!r} {problem}; write e.g. {example}")
-    return value
+    return float(Decimal(found["number"]) * Decimal(str(units[typed])))  # 2.3M is 2,300,000 and no less
 
 
 def amount_text(value: float, unit: str, digits: int = 6) -> str:

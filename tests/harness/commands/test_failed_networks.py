@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from factories.records import make_failure
+from factories.records import make_failure, make_fresh_run
 from factories.reports import decode, payload_of
 from factories.stores import MANY as MANY_OF_BLOX
 from factories.stores import add_sessions, calibrate, networks, new_store
@@ -18,7 +18,7 @@ from rigs.commands import run
 
 import harness
 from harness.prediction.bench_files import BenchFiles, file_latency, write_bench_files
-from harness.prediction.failed_networks import not_run
+from harness.prediction.failed_networks import failed_networks
 from harness.prediction.request import BenchRequest
 from harness.records import Failure
 from harness.store import Store
@@ -112,6 +112,25 @@ def test_a_search_does_not_find_them_though_they_are_most_accurate(
     assert front <= set(map(str, GOOD))
 
 
+@pytest.mark.parametrize("weighed", [GOOD[:4], GOOD])
+def test_a_search_within_a_limit_on_memory_alone_does_not_find_them(
+    path: Path, tmp_path: Path, weighed: list[Architecture]
+) -> None:
+    copy = tmp_path / "store.sqlite"
+    copy.write_bytes(path.read_bytes())
+    with harness.open_store(copy) as store:
+        for network in (*weighed, CRASHED, FALSE):
+            names = {"architecture": str(network), "graph_hash": network.graph_hash}
+            digest = 2 * network.graph_hash
+            store.add_fresh_run(make_fresh_run(configuration=MANY, model_digest=digest, **names))
+        found = harness.search_store(store, PERCENT, "made-up:memory<1GB")
+        assert {row["architecture"] for row in found} == set(map(str, weighed))
+        assert any(NOTE in note for note in found.table.notes)
+        assert found.provenance["made-up:memory"].measured == len(weighed)
+        taken_in = harness.search_store(store, PERCENT, "made-up:memory<1GB", doubtful=True)
+        assert {row["architecture"] for row in taken_in} == {*map(str, weighed), str(FALSE)}
+
+
 def test_a_search_by_sums_does_not_find_them(store: Store) -> None:
     blocks = blocks_of(TINY, CRASHED.index)
     scores = {
@@ -198,5 +217,6 @@ def test_one_that_an_accelerator_ran_in_part_is_not_run_and_others_of_grade_d_ar
         add_sessions(store, [GOOD[0]], MANY, conditions_after=shares)
         add_sessions(store, [GOOD[1]], MANY, gate={"closed": ["made-up heat"], "waited_s": 300.0})
         rows = latencies(store, MANY)
+        failed = failed_networks(store, MANY, TINY, rows, doubtful=False)
     assert [row.grade for row in rows] == ["D", "D"]
-    assert not_run(rows) == {str(GOOD[0]): "fell-back"}
+    assert failed == {str(GOOD[0]): "fell-back"}

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from factories.records import make_failure, make_fresh_run
-from factories.stores import MANY, add_sessions, networks, stored
+from factories.stores import MANY, add_sessions, calibrate, networks, stored
+from factories.stores import new_store as opened_new
 from rigs.commands import Done, refused, run
 from rigs.examples import run_example
 
@@ -314,5 +315,30 @@ def test_from_python_an_answer_in_a_joined_table_is_verified_as_one_of_the_store
             harness.verify(harness.search(harness.join("synthetic")), opened)
         with pytest.raises(harness.ConfigError, match="no answer of harness"):
             harness.verify(before.table, opened)
+        campaigns_before = len(bench.asked)
+        with opened_new(store.parent / "other.sqlite") as other:
+            calibrate(other, IN_TINY)
+            add_sessions(other, networks(14, TINY), IN_TINY)
+            with pytest.raises(harness.ConfigError, match="does not hold the measurement of 2024-05-02T"):
+                harness.verify(before, other, devices_file=file)
+        assert len(bench.asked) == campaigns_before, "nothing is measured for it"
         monkeypatch.chdir(store.parent)
         run_example("verify", store=opened, answer=before)
+
+
+def test_an_answer_of_measured_networks_alone_stays_one_when_it_is_verified(
+    store: Path, bench: Bench
+) -> None:
+    bench.twist = 0.0  # measured again, they take as long as before
+    with harness.open_store(store) as opened:
+        before = harness.search_store(
+            *(opened, "synthetic", "made-up<9ms"),
+            runtime="onnxruntime",
+            threads=2,
+            space=TINY,
+            measured_only=True,
+        )
+        answer = harness.verify(before, opened, devices_file=store.parent / "devices.toml")
+    asked = {network.index for each in bench.asked for network in each}
+    assert asked and asked <= set(before.within)
+    assert {answer.row(index)["made-up_source"] for index in answer.within} == {"measured"}

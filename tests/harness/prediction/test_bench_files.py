@@ -173,3 +173,31 @@ def test_files_of_another_runtime_of_the_device_are_not_replaced(tmp_path: Path)
 def test_latencies_of_another_space_with_the_same_hashes_are_refused(written: Path) -> None:
     with pytest.raises(ConfigError, match=r"is of space 'tiny', not 'mini'; name that: --space tiny"):
         file_latency(written / "blox-bench-made-up.csv", "made-up", MINI)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (
+            {"runtime": "tflite"},
+            r"is of onnxruntime \(CPUExecutionProvider\), not tflite; name another file, or --runtime onnxruntime",
+        ),
+        (
+            {"runtime": "onnxruntime:cuda"},
+            r"is of onnxruntime \(CPUExecutionProvider\), not onnxruntime:cuda",
+        ),
+        ({"threads": 4}, "is of 2 threads, not 4; name another file, or --threads 2"),
+        ({"precision": "int8"}, "is of fp32 models, not int8"),
+        ({"batch": 8}, "is of batch 1, not 8"),
+    ],
+)
+def test_a_file_of_another_configuration_than_the_one_named_is_refused(
+    written: Path, tmp_path: Path, asked: dict[str, Any], message: str
+) -> None:
+    path = written / "blox-bench-made-up.csv"
+    with new_store(tmp_path / "empty.sqlite") as store, pytest.raises(ConfigError, match=message):
+        cost_columns(store, TINY, ["made-up"], LatencySource(files=(path,), **asked))
+    for runtime in ("onnxruntime", "onnxruntime:cpu"):
+        choice = ConfigurationChoice(runtime=runtime, threads=2, precision="fp32", batch=1)
+        cost, _ = file_latency(path, "made-up", TINY, choice=choice)
+        assert np.count_nonzero(~np.isnan(cost.values)) == 3

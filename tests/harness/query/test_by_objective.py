@@ -174,6 +174,11 @@ def test_networks_far_from_all_measured_ones_are_passed_over_and_counted(
         monkeypatch.setattr(by_objective, "_far", lambda indices, latencies: far.intersection(indices))
         found = search_by_objective(store, asked, "macs", 2)
         assert found.within == every[3:5] and not found.far
+        wide = search_by_objective(store, query(space, "made-up<2ms", with_far=True), "macs", 5)
+        assert wide.indices == every[:5]
+        assert replace(wide, verified=frozenset()).indices == every[3:5], (
+            "none that was measured is within the limit"
+        )
         assert any(
             "3 better networks passed over, unlike any that was measured" in one for one in found.notes
         )

@@ -35,7 +35,8 @@ from search.blockwise.finalists import from_list
 from search.blockwise.search import SearchPlan, choose_listed, predicted_table
 from search.table import Cost
 from search.table.constraints import parse_constraint
-from space import Architecture, Space, find_space
+from search.table.synthetic import synthetic_accuracies
+from space import TINY, Architecture, Space, find_space
 from space.errors import ConfigError
 from space.hash_table import first_equals, is_first
 from space.indexing import FloatArray, IndexArray, available, block_indices, blocks_of
@@ -85,6 +86,8 @@ def test_what_was_measured_by_another_name_counts(
 ) -> None:
     with measured_by(named, tmp_path) as store:
         predicted = predict(store, device="made-up")
+    with pytest.raises(ConfigError, match="the accuracies are of space 'tiny' and the table of"):
+        join.join(synthetic_accuracies(TINY), [predicted])
     cost = join.join(accuracies(tmp_path), [predicted]).table.costs["made-up"]
     row = predicted.at(named)
     assert cost.measured is not None and cost.measured[[one.index for one in names]].all()

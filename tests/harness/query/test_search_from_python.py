@@ -290,6 +290,9 @@ def test_accuracies_that_python_holds_are_checked_like_those_of_files() -> None:
         (None, {}, "accuracies = None: give files"),
         ({first: 60.0}, {"latencies": None}, "latencies: NoneType is no latencies"),
         (frame, {"metric": "top5"}, "DataFrame: there is no accuracy 'top5'"),
+        ({}, {}, "^accuracies: dict holds no network; give percent by network"),
+        (frame.iloc[:0], {}, "^accuracies: DataFrame holds no network"),
+        (frame.set_index("architecture").top1.iloc[:0], {}, "^accuracies: Series holds no network"),
         (frame, {"epoch": "last"}, "a table has one value a row; leave the epoch out"),
         (frame.rename(columns={"top1": "latency_ms"}), {}, "'latency_ms' is a time and no accuracy"),
     ]
@@ -302,8 +305,10 @@ def test_accuracies_that_python_holds_are_checked_like_those_of_files() -> None:
 
 def test_a_column_whose_rows_are_numbered_names_no_networks() -> None:
     frame = as_frame({one: 60.0 for one in BLOX.sample(3)})
-    with pytest.raises(ConfigError, match=r"Series: its index is the numbers of rows.*set_index"):
-        join.join(frame.top1)
+    for column in (frame.top1, frame.top1.iloc[::-1], frame.top1[[0, 2]], frame.top1.rename_axis("id")):
+        with pytest.raises(ConfigError, match=r"Series: its index is the numbers of rows.*set_index"):
+            join.join(column)
+    assert join.join(frame.top1.rename_axis("index")).table.accuracy.at(2) == 60.0
     seeds = frame.assign(seed=[0, 0, 1]).set_index(["architecture", "seed"]).top1
     assert join.join(seeds).table.accuracy.seeds == (0, 1)
 
@@ -332,6 +337,8 @@ def test_a_front_has_no_network_unlike_any_measured_one_that_nobody_measured() -
     table = replace(made_table([90.0, 80.0, 95.0, 70.0], cost), with_far=True)
     found = search.search(SearchTable(table=table, provenance={}, notes=()))
     assert found.best.index == 2, "which is to be measured"
+    failed = replace(found, verified=frozenset({17}))
+    assert failed.best.index == 0, "of those that were not measured one that is like measured ones"
     verified = replace(found, verified=frozenset({3}))
     assert [row["index"] for row in verified.front("pixel")] == [3, 1, 0]
 
@@ -382,6 +389,7 @@ def test_a_method_of_ones_own_is_given_itself() -> None:
     ("given", "message"),
     [
         ({"limits": ["params<3M", 9]}, "constraint 9 cannot be read; write SUBJECT<LIMIT"),
+        ({"limits": None}, "constraint None cannot be read; write SUBJECT<LIMIT"),
         (
             {"limits": "pixel:memory<9MB"},
             r"the table has no 'pixel:memory'; take it in: harness\.join\(\.\.\., costs=",

@@ -30,6 +30,7 @@ from space.errors import ConfigError
         ("gpu:onnxruntime:cuda<800us", "gpu:onnxruntime:cuda", "<", 0.8),
         ("params<3M", "params", "<", 3e6),
         ("params>=2500000", "params", ">=", 2.5e6),
+        ("params<0.5k", "params", "<", 500.0),
         ("macs<1.5e8", "macs", "<", 1.5e8),
         ("memory<16MiB", "memory", "<", 2.0**24),
         ("onnx-size>9MB", "onnx-size", ">", 9e6),
@@ -59,6 +60,8 @@ def test_a_constraint_is_read_in_the_unit_of_its_subject(
         ),
         ("memory<16", ["'16' has no unit", "16MB"]),
         ("params<3Mb", ["unit 'Mb' does not fit", "3M"]),
+        ("params<3", ["no network has so few params", "did you mean 'params<3M'?"]),
+        ("macs >= 90.5 ", ["no network has so few macs", "did you mean 'macs>=90.5M'?"]),
         ("pixel<0ms", ["not above 0"]),
         ("pixel<1e999ms", ["more than any network takes"]),
         ("pixel<-3ms", ["'-3ms' is no amount"]),
@@ -75,6 +78,16 @@ def test_what_cannot_be_meant_is_refused_with_a_remedy(text: str, parts: list[st
         parse_constraint(text)
     for part in parts:
         assert part in str(error.value)
+
+
+@given(st.integers(1, 10**8), st.sampled_from([("M", 6), ("k", 3), ("G", 9)]))
+def test_an_amount_with_a_unit_is_the_whole_number_that_it_says(
+    hundredths: int, unit: tuple[str, int]
+) -> None:
+    name, zeros = unit
+    assert parse_amount(f"{hundredths // 100}.{hundredths % 100:02d}{name}", "") == hundredths * 10 ** (
+        zeros - 2
+    )
 
 
 @given(st.floats(1e-3, 1e12), st.sampled_from(sorted(UNITS)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -25,11 +25,15 @@ from space.errors import ArchitectureError
 from space.module_functions import forget_modules
 from space.networks import build_chain_module
 from space.registry import forget_traced
+from space.text import first_of
 from space.tracing import ModuleGraph, op_name, trace
 
 BRANCH = math.sqrt(0.1)  # of a residual branch, beside what it is added to
 _ROUNDS = 4  # of scaling: where gates or activations stand behind, the output does not follow in proportion
 _IMAGES = 4
+_SHOWN = 3  # names that a message shows
+# Of an output, in single precision and with weights of half: rounding moves it by less, an argument that is lost by more.
+SHARE, HALF_SHARE = 1e-3, 0.05
 _LEAST = 1e-6  # no zero and no denormal among random weights: either may run at another speed
 # Where an op has its weight and bias among its arguments.
 _PRODUCTS = {
@@ -94,14 +98,51 @@ def traced_module(
     return module, graph
 
 
-def fold(module: nn.Module, graph: ModuleGraph) -> nn.Module:
-    """Fold, in place, each BatchNorm of a module into the convolution before it."""
+def fold(fragment: Fragment, module: nn.Module, graph: ModuleGraph) -> nn.Module:
+    """Fold, in place, each BatchNorm of a fragment's module into the convolution before it.
+
+    Raises:
+        ConversionError: it then computes something else: the BatchNorm does more than its class, or is not called as a module.
+    """
+    if not graph.folds:
+        return module.eval()
+    shape = graph.nodes[0].meta["val"].shape
+    right = probed(module.eval(), shape)
     for conv_name, norm_name in graph.folds:
         conv, norm = module.get_submodule(conv_name), module.get_submodule(norm_name)
         assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
         _replace(module, conv_name, fuse_conv_bn_eval(conv, norm).requires_grad_(False))
         _replace(module, norm_name, nn.Identity())
-    return module.eval()
+    try:
+        is_same = is_alike(probed(module.eval(), shape), right)
+    except (AttributeError, TypeError, RuntimeError):  # the code reads what is no longer there
+        is_same = False
+    if not is_same:
+        names = first_of([norm for _, norm in graph.folds], _SHOWN)
+        raise ConversionError(
+            f"{fragment}: BatchNorm {names} folded into the convolution before it gives other outputs; let it be a plain "
+            "nn.BatchNorm2d without hooks, and call it and the convolution as modules"
+        )
+    return module
+
+
+def probe(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return the tensor on which a user's module is compared with what is made of it."""
+    return (torch.rand(*shape, generator=torch.Generator().manual_seed(0)) * 2 - 1).to(dtype)
+
+
+def probed(module: nn.Module, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return the output of a module on the probe of a shape, in single precision."""
+    with torch.no_grad():
+        found: Tensor = module(probe(shape, dtype))
+    return found.float()
+
+
+def is_alike(found: Tensor, right: Tensor, share: float = SHARE) -> bool:
+    """Return whether an output is another one up to a share, of rounding; what is not finite is judged elsewhere."""
+    return found.shape == right.shape and (
+        not bool(right.isfinite().all()) or bool((found - right).norm() <= share * right.norm())
+    )
 
 
 def _replace(module: nn.Module, name: str, by: nn.Module) -> None:

@@ -20,7 +20,7 @@ from space import Architecture, SpaceConfig
 
 EXPORTER_VERSION = 6  # raise it whenever exported bytes change for the same converters
 # Raise it whenever weights or modules of a user's are refused that were not: what is cached was checked when it was exported.
-CHECKS_VERSION = 2
+CHECKS_VERSION = 3
 
 # The distributions that a format's converter needs; their versions are part of every cache key.
 CONVERTERS: Mapping[Format, tuple[str, ...]] = {
@@ -125,6 +125,7 @@ def weights_document(weights: Weights) -> dict[str, object]:
         "sha256": source and source.sha256,
         "architecture": source and str(source.architecture),
         "calibration": images and {"path": str(images.path), "sha256": images.sha256},
+        "code": source and source.code,
     }
 
 

@@ -53,7 +53,7 @@ def fragment_module(fragment: Fragment, config: SpaceConfig, weights: Weights) -
         ConversionError: a checkpoint does not fit its architecture.
     """
     if config.chain is not None and fragment != GLUE:
-        module = fold(*_chain_fragment(fragment, config, weights))
+        module = fold(fragment, *_chain_fragment(fragment, config, weights))
     else:
         module = fold_batch_norm(_weighted_fragment(fragment, config, weights))
     for name, tensor in _real_tensors(module):
@@ -111,7 +111,7 @@ def torch_network(architecture: Architecture, weights: Weights, *, folded: bool 
         if fragment != GLUE:
             if architecture.config.chain is not None:
                 source, graph = _chain_fragment(fragment, architecture.config, weights)
-                source = fold(source, graph) if folded else source
+                source = fold(fragment, source, graph) if folded else source
                 network.set_submodule(fragment.module_path, source)
                 continue
             source = _weighted_fragment(fragment, architecture.config, weights)

@@ -25,6 +25,8 @@ from torch import Tensor, nn
 
 from exporters.cache import ExportedFragment
 from exporters.calibration import calibrate, calibrated_steps
+from exporters.chain_modules import HALF_SHARE, SHARE, is_alike, probe, probed
+from exporters.conversion import installed_version
 from exporters.errors import ConversionError
 from exporters.fragments import (
     GLUE,
@@ -39,6 +41,7 @@ from exporters.fragments import (
 )
 from exporters.networks import check_half, constant_beyond_half, fragment_module
 from exporters.onnx_quantization import quantize, scale_of, without_input_pairs
+from exporters.own_run_worker import onnx_outputs
 from exporters.recipe import Precision
 from exporters.weights import Weights
 from space import SpaceConfig
@@ -141,7 +144,8 @@ def _export_step(step: Step, config: SpaceConfig, weights: Weights, precision: P
         check_half(module, f"{fragment}: ")
         module = _Halved(module, casts_input=fragment == STEM, casts_output=fragment == HEAD)
         dtype = torch.float32 if fragment == STEM else torch.float16
-    given = [torch.zeros(*value_shape(step.inputs[0], config), dtype=dtype) for _ in step.inputs]
+    shape = value_shape(step.inputs[0], config)
+    given = [torch.zeros(*shape, dtype=dtype) for _ in step.inputs]
     try:
         exported = _export(module, given, ["a", "b"][: len(given)], "out")
     except Exception as error:  # whatever torch raises for what ONNX has no form for
@@ -149,10 +153,36 @@ def _export_step(step: Step, config: SpaceConfig, weights: Weights, precision: P
             f"{fragment}: torch.onnx.export does not take it in {precision}: {reason_of(error)}; use other layers, or measure in "
             "TFLite"
         ) from error
+    if config.chain is not None and fragment != GLUE:
+        _check_outputs(exported, probed(module, shape, dtype), probe(shape, dtype), fragment)
     beyond = _infinities(exported) if precision == "fp16" else 0
     if beyond and beyond > _infinities(_export_step(step, config, weights, "fp32")):
         raise ConversionError(f"{fragment}: {constant_beyond_half()}")
     return exported
+
+
+def _check_outputs(exported: onnx.ModelProto, right: Tensor, given: Tensor, fragment: Fragment) -> None:
+    """Refuse a user's module of which torch.onnx makes another one, as of some arguments; onnxruntime tells, where it is here.
+
+    Raises:
+        ConversionError: it gives other outputs than these of the module on what is given, or does not run.
+    """
+    if installed_version("onnxruntime") is None:
+        return
+    try:
+        ((found, _),) = next(onnx_outputs(exported.SerializeToString(), {}, {"a": given.numpy()}))
+    except Exception as error:  # whatever onnxruntime raises
+        raise ConversionError(
+            f"{fragment}: onnxruntime does not run what torch.onnx.export makes of it: {reason_of(error)}; use other layers, or "
+            "measure in TFLite"
+        ) from error
+    if not is_alike(
+        torch.from_numpy(found).float(), right, HALF_SHARE if given.dtype == torch.half else SHARE
+    ):
+        raise ConversionError(
+            f"{fragment}: torch.onnx.export makes a model of it that gives other outputs; use other layers or arguments, or "
+            "measure in TFLite"
+        )
 
 
 def _infinities(exported: onnx.ModelProto) -> int:

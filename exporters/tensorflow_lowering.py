@@ -54,10 +54,8 @@ def trace(module: nn.Module, shapes: Sequence[tuple[int, ...]]) -> ExportedProgr
         raise ConversionError(
             f"no TensorFlow form for {shown}; use another layer there, or measure in ONNX Runtime"
         )
-    outputs = program.graph_signature.user_outputs
-    if len(outputs) != 1 or outputs[0] in program.graph_signature.user_inputs:
-        said = "gives back what it is given" if len(outputs) == 1 else f"gives {len(outputs)} values"
-        raise ConversionError(f"{type(module).__name__} {said}; a part computes one tensor")
+    if (outputs := len(program.graph_signature.user_outputs)) != 1:
+        raise ConversionError(f"{type(module).__name__} gives {outputs} values; a part computes one tensor")
     return program
 
 

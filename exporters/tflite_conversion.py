@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import torch
 from ai_edge_litert import schema_py_generated as schema
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from exporters.chain_modules import HALF_SHARE, SHARE, is_alike, probe, probed
 from exporters.errors import ConversionError
-from exporters.fragments import Step, value_shape
+from exporters.fragments import GLUE, Fragment, Step, value_shape
 from exporters.networks import HALF_MOST, check_half, constant_beyond_half, fragment_module
+from exporters.own_run_worker import tflite_outputs
 from exporters.recipe import Precision
 from exporters.tensorflow_lowering import lower, trace
 from exporters.tflite_graph import read_graph
@@ -64,6 +67,11 @@ def _converted(
     is_at_most = precision == "fp16" and _largest(model) >= HALF_MOST
     if is_at_most and _largest(_converted(module, program, shapes, "fp32")) > HALF_MOST:
         raise constant_beyond_half()
+    if not read_graph(model).operators:
+        raise ConversionError(
+            f"{type(module).__name__} gives back what it is given, or a constant, and no operator of TFLite is left of it; put "
+            "nn.Identity() in the place of what does nothing, or measure in ONNX Runtime"
+        )
     return model
 
 
@@ -99,9 +107,29 @@ def _step_model(step: Step, config: SpaceConfig, weights: Weights, precision: Pr
     try:
         if alike not in _programs:
             _programs[alike] = trace(module, shapes)
-        return _converted(module, _programs[alike], shapes, precision)
+        model = _converted(module, _programs[alike], shapes, precision)
     except ConversionError as error:
         raise ConversionError(f"{fragment}: {error}") from error
+    if config.chain is not None and fragment != GLUE:
+        _check_outputs(model, module, shapes[0], HALF_SHARE if precision == "fp16" else SHARE, fragment)
+    return model
+
+
+def _check_outputs(
+    model: bytes, module: nn.Module, shape: tuple[int, ...], share: float, fragment: Fragment
+) -> None:
+    """Refuse a user's module of which conversion makes another one, as of some arguments.
+
+    Raises:
+        ConversionError: the model gives other outputs than the module.
+    """
+    graph = read_graph(model)
+    values = {graph.tensors[place].name: nhwc_array(probe(shape)) for place in graph.inputs}
+    ((found, _),) = tflite_outputs(model, {}, values, "")
+    if not is_alike(torch.from_numpy(found), torch.from_numpy(nhwc_array(probed(module, shape))), share):
+        raise ConversionError(
+            f"{fragment}: its TFLite model gives other outputs; use other layers or arguments, or measure in ONNX Runtime"
+        )
 
 
 def nhwc(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -12,18 +12,23 @@ from pathlib import Path
 from exporters.calibration_images import CalibrationImages, named_images
 from exporters.errors import ConversionError
 from space import Architecture
+from space.module_functions import code_digest
 
 MAX_CHECKPOINT_BYTES = 1 << 30  # the largest network of Blox needs 15 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsFile:
-    """Name a file with the trained weights of one architecture, and the images that int8 is calibrated on, if any."""
+    """Name a file with the trained weights of one architecture, and the images that int8 is calibrated on, if any.
+
+    `code`: the digest of a user's modules, which may call other weights by the same names later; empty for Blox.
+    """
 
     path: Path
     sha256: str
     architecture: Architecture
     calibration: CalibrationImages | None = None
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +63,14 @@ class Weights:
         Raises:
             ConversionError: the file cannot be read or is too large for any network of a space, or the images do not fit.
         """
-        path = Path(path).absolute()
+        path, chain = Path(path).absolute(), architecture.config.chain
         return cls(
             checkpoint=WeightsFile(
                 path=path,
                 sha256=checkpoint_digest(path),
                 architecture=architecture,
                 calibration=None if calibration is None else named_images(calibration, architecture.config),
+                code="" if chain is None else code_digest(chain.folder),
             )
         )
 
@@ -75,7 +81,8 @@ class Weights:
             return f"seed {self.seed}"
         images = self.checkpoint.calibration
         calibrated = "" if images is None else f", calibrated on images {images.sha256}"
-        return f"checkpoint {self.checkpoint.sha256} of {self.checkpoint.architecture}{calibrated}"
+        code = f", of code {self.checkpoint.code}" if self.checkpoint.code else ""
+        return f"checkpoint {self.checkpoint.sha256} of {self.checkpoint.architecture}{calibrated}{code}"
 
 
 def checkpoint_digest(path: Path) -> str:

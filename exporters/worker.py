@@ -65,6 +65,7 @@ def read_weights(source: dict[str, Any], config: SpaceConfig) -> Weights:
             sha256=source["sha256"],
             architecture=Architecture.parse(source["architecture"], config),
             calibration=images and CalibrationImages(path=Path(images["path"]), sha256=images["sha256"]),
+            code=source["code"],
         )
     )
 

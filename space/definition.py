@@ -38,11 +38,11 @@ import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from space.architecture import SPACES, Space
 from space.chain import Chain, Module, Option, Site, Traced
@@ -58,6 +58,9 @@ from space.module_functions import (
     written_as,
 )
 from space.text_files import read_text
+
+if TYPE_CHECKING:
+    from torch import nn
 
 MAX_FILE_BYTES = 1 << 20
 MAX_SITES, MAX_CANDIDATES = 256, 256
@@ -175,10 +178,14 @@ def define(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
-    """A module as it is written: the function and its options."""
+    """A module as it is written: the function and its options, which are told apart by their types, too: `True` equals 1."""
 
     function: str
     options: tuple[tuple[str, Option], ...]
+    kinds: tuple[type, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kinds", tuple(type(value) for _, value in self.options))
 
 
 class _Table:
@@ -456,14 +463,19 @@ def _traced_once(part: _Part, folder: str, given: tuple[int, int, int], size: in
 
 @lru_cache(maxsize=4096)
 def _shipped_traced(part: _Part, given: tuple[int, int, int], size: int) -> Traced:
-    return _trace(part, "", given, size, runs=1)
+    return _trace(_made(part, "", given), given, size)
 
 
 @lru_cache(maxsize=4096)
 def _own_traced(part: _Part, folder: str, source: str, given: tuple[int, int, int], size: int) -> Traced:
     """Trace a module of code that harness does not know. `source`: the digest of its file."""
-    found = _trace(part, folder, given, size, runs=1)
-    if _trace(part, folder, given, size, runs=2) != found:
+    first, second = (_made(part, folder, given) for _ in range(2))
+    if not {id(one) for one in first.parameters()}.isdisjoint(map(id, second.parameters())):
+        raise ArchitectureError(
+            f"{part.function} gives the same weights whenever it is called, and sites would share them; make new layers in it"
+        )
+    found = _trace(first, given, size)
+    if _trace(second, given, size, runs=2) != found:
         raise ArchitectureError(
             f"{part.function} is another network each time that it is made and run; keep counters, times and random numbers that "
             "are no parameters out of it"
@@ -471,14 +483,17 @@ def _own_traced(part: _Part, folder: str, source: str, given: tuple[int, int, in
     return found
 
 
-def _trace(part: _Part, folder: str, given: tuple[int, int, int], size: int, *, runs: int) -> Traced:
+def _made(part: _Part, folder: str, given: tuple[int, int, int]) -> nn.Module:
     import torch
 
+    with torch.random.fork_rng(devices=[]):  # torch's global generator is left as it was
+        return build_module(part.function, part.options, folder, given)
+
+
+def _trace(module: nn.Module, given: tuple[int, int, int], size: int, *, runs: int = 1) -> Traced:
     from space.tracing import trace
 
-    with torch.random.fork_rng(devices=[]):  # torch's global generator is left as it was
-        made = build_module(part.function, part.options, folder, given)
-    return trace(made, (1, given[0], size, size), runs=runs)[0]
+    return trace(module, (1, given[0], size, size), runs=runs)[0]
 
 
 def _sizes(shape: tuple[int, ...]) -> str:

@@ -151,6 +151,18 @@ def source_digest(text: str, folder: str) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
+def code_digest(folder: str) -> str:
+    """Return the sha256 of the files of code beside a definition; empty for a definition without functions of its own.
+
+    What a function makes may depend on any of them, and by which names it calls its weights is in no graph.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(Path(folder).glob("*.py")) if folder else ():
+        if file.is_file():
+            digest.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest() if folder else ""
+
+
 def is_self_contained(text: str, folder: str) -> bool:
     """Return whether the file beside a definition that holds a function is all that decides what the function makes.
 

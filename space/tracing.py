@@ -23,6 +23,7 @@ from space.chain import Traced
 from space.errors import ArchitectureError
 from space.memory import FLOAT_BYTES, MapSizes
 from space.module_functions import running
+from space.text import reason_of
 
 MAX_NODES = 20_000  # of a graph: what has more is no candidate of a site
 # A step is what a runtime runs at once: these take no step of their own after the op whose output they alone read.
@@ -83,7 +84,13 @@ def trace(module: nn.Module, shape: tuple[int, ...], *, runs: int = 1) -> tuple[
         raise ArchitectureError(
             "has parameters that have no values yet; make no lazy layers, and none on 'meta'"
         )
-    module = copy.deepcopy(module).eval()
+    try:
+        module = copy.deepcopy(module).eval()
+    except Exception as error:  # of weights that are computed once, in place of parameters
+        raise ArchitectureError(
+            f"cannot be copied: {reason_of(error)}; keep parameters, buffers and plain values in it (in place of "
+            "torch.nn.utils.weight_norm take that of torch.nn.utils.parametrizations)"
+        ) from error
     for _ in range(runs - 1):
         _run(module, shape)
     graph, macs = _graph(module, shape)

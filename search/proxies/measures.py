@@ -8,7 +8,7 @@ is left unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -23,7 +23,7 @@ _JACOB_COV_SHIFT = 1e-5  # keeps the logarithm of eigenvalues that are 0 finite;
 def grad_norm(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     """Return the sum over layers of the Euclidean norm of the loss's gradient (Abdelfattah et al. 2021, arXiv:2101.08134)."""
     with _in_mode(network, training=True):
-        gradients = torch.autograd.grad(cross_entropy(network(images), labels), _weights(network))
+        gradients = _gradients(cross_entropy(network(images), labels), _weights(network))
     return sum(float(g.norm()) for g in gradients)
 
 
@@ -31,7 +31,7 @@ def snip(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     """Return the sum of |weight * gradient|, the loss's sensitivity to weights (Lee et al. 2019, arXiv:1810.02340, eq. 6)."""
     weights = _weights(network)
     with _in_mode(network, training=True):
-        gradients = torch.autograd.grad(cross_entropy(network(images), labels), weights)
+        gradients = _gradients(cross_entropy(network(images), labels), weights)
     return sum(float((w * g).detach().abs().sum()) for w, g in zip(weights, gradients, strict=True))
 
 
@@ -42,10 +42,10 @@ def grasp(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     """
     weights = _weights(network)
     with _in_mode(network, training=True):
-        gradients = torch.autograd.grad(cross_entropy(network(images), labels), weights, create_graph=True)
+        gradients = _gradients(cross_entropy(network(images), labels), weights, create_graph=True)
         # Its gradient is Hessian @ gradient.
         flow = torch.stack([(g * g.detach()).sum() for g in gradients]).sum()
-        products = torch.autograd.grad(flow, weights)
+        products = _gradients(flow, weights)
     return -sum(float((w * p).detach().sum()) for w, p in zip(weights, products, strict=True))
 
 
@@ -116,7 +116,7 @@ def synflow(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     with _in_mode(network, training=False):
         ones = torch.ones_like(images[:1], dtype=torch.float64)
         answer = torch.func.functional_call(network, state, (ones,)).sum()
-    gradients = torch.autograd.grad(answer, weights)
+    gradients = _gradients(answer, weights)
     return sum(float((w * g).detach().sum()) for w, g in zip(weights, gradients, strict=True))
 
 
@@ -145,11 +145,28 @@ def _in_mode(network: nn.Module, *, training: bool) -> Iterator[None]:
             buffer.copy_(former)
 
 
+def _gradients(of: Tensor, weights: Sequence[Tensor], *, create_graph: bool = False) -> tuple[Tensor, ...]:
+    """Return the gradients by weights: 0 by those of layers that nothing runs, as a user's own modules may have."""
+    return torch.autograd.grad(
+        of, weights, create_graph=create_graph, allow_unused=True, materialize_grads=True
+    )
+
+
 def _weights(network: nn.Module) -> list[Tensor]:
     """Return the weights of all convolutions and linear layers."""
     return [module.weight for _, module in _layers(network)]
 
 
 def _layers(network: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
-    """Return all convolutions and linear layers with their names."""
-    return [(name, one) for name, one in network.named_modules() if isinstance(one, nn.Conv2d | nn.Linear)]
+    """Return all convolutions and linear layers that learn, with their names.
+
+    Raises:
+        ValueError: the weight of one is computed from others.
+    """
+    found = [(name, one) for name, one in network.named_modules() if isinstance(one, nn.Conv2d | nn.Linear)]
+    for name, one in found:
+        if not isinstance(one.weight, nn.Parameter):
+            raise ValueError(
+                f"the weight of {name} is computed from others, and a score is of weights that learn"
+            )
+    return [(name, one) for name, one in found if one.weight.requires_grad]

@@ -12,6 +12,7 @@ from search.proxies.batches import Batch
 from space import Architecture, SpaceConfig
 from space.errors import ConfigError, HarnessError, did_you_mean
 from space.indexing import FloatArray, IndexArray
+from space.text import reason_of
 
 
 def proxy_scorer(name: str, config: SpaceConfig, batch: Batch, seed: int) -> Proxy:
@@ -21,7 +22,7 @@ def proxy_scorer(name: str, config: SpaceConfig, batch: Batch, seed: int) -> Pro
 
     Raises:
         ConfigError: there is no such proxy.
-        HarnessError: when called, where a score is not finite.
+        HarnessError: when called, where a score is not finite, or a network has no such score.
     """
     from search.proxies.measures import PROXIES
 
@@ -48,8 +49,14 @@ def _score(name: str, architecture: Architecture, batch: Batch, seed: int) -> fl
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(weights_seed)
         network = build_network(architecture)
-    with torch.enable_grad():
-        score = PROXIES[name](network, torch.from_numpy(batch.images), torch.from_numpy(batch.labels))
+    images, labels = torch.from_numpy(batch.images), torch.from_numpy(batch.labels)
+    try:
+        with torch.enable_grad():
+            score = PROXIES[name](network, images, labels)
+    except Exception as error:  # a user's own modules may raise anything, in double precision or in training
+        raise HarnessError(
+            f"proxy {name} cannot score network {architecture}: {reason_of(error)}; take another proxy"
+        ) from error
     if not math.isfinite(score):
         raise HarnessError(
             f"proxy {name} of network {architecture} with the weights of seed {seed} is {score}; "

@@ -13,7 +13,7 @@ from factories.own_spaces import CANDIDATES, own_space, write_space
 from rigs.model_runs import random_image, run_model
 from rigs.whole_networks import convert_networks
 
-from exporters import ConversionError, Format, FragmentLibrary, Weights, link
+from exporters import ConversionError, ExpectedOutputs, Format, FragmentLibrary, Weights, link
 from exporters import library as library_module
 from exporters.calibration import calibrate
 from exporters.expected_worker import expected_sums
@@ -21,6 +21,7 @@ from exporters.fragments import all_fragments, fragments_of, possible_steps, ste
 from exporters.networks import fragment_module, torch_network
 from exporters.onnx_export import _export
 from space import Architecture, Space, find_space, load_space
+from space.networks import build_network
 from space.segments import Segment
 
 pytestmark = pytest.mark.converter
@@ -295,6 +296,119 @@ def test_a_users_modules_are_exported_anew_once_there_are_further_checks(
         monkeypatch.setattr(library_module, "CHECKS_VERSION", version)
         FragmentLibrary.open("onnx", cache_dir=tmp_path, config=config)
         assert len(asked) == exported
+
+
+NORMS = """
+from torch.nn import functional
+
+
+class Doubled(nn.BatchNorm2d):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def hooked(channels):
+    norm = nn.BatchNorm2d(channels)
+    norm.register_forward_hook(lambda module, given, found: found + 1)
+    return norm
+
+
+class Own(nn.Module):
+    def __init__(self, norm):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(6, 6, 3, 1, 1), norm
+
+    def forward(self, x):
+        return FORWARD
+
+
+def own(i, o, s):
+    return Own(NORM(i))
+"""
+IN_A_ROW = "self.norm(self.conv(x))"
+
+
+@pytest.mark.parametrize(
+    ("norm", "forward"),
+    [
+        ("Doubled", IN_A_ROW),
+        ("hooked", IN_A_ROW),
+        ("nn.BatchNorm2d", "self.norm(functional.conv2d(x, self.conv.weight, None, 1, 1))"),
+        (
+            "nn.BatchNorm2d",
+            "functional.batch_norm(self.conv(x), self.norm.running_mean, self.norm.running_var, self.norm.weight)",
+        ),
+    ],
+)
+def test_a_batch_norm_that_is_more_than_its_class_is_not_folded_away(
+    tmp_path: Path, norm: str, forward: str
+) -> None:
+    config = small_space(tmp_path, NORMS.replace("FORWARD", forward).replace("NORM", norm), OWN_OR_SKIP)
+    fragment = fragments_of(Architecture.parse("own", config))[2]
+    with pytest.raises(
+        ConversionError, match=r"site0\.own: BatchNorm norm folded into .* gives other outputs"
+    ):
+        fragment_module(fragment, config, Weights.seeded(0))
+
+
+@pytest.mark.parametrize(
+    ("model_format", "layers", "says"),
+    [
+        # The converters leave these arguments out.
+        ("onnx", "nn.Conv2d(i, o, 1), nn.Softplus(threshold=1)", "a model of it that gives other outputs"),
+        ("tflite", "nn.Conv2d(i, o, 1), nn.Softplus(threshold=1)", "its TFLite model gives other outputs"),
+        (
+            "tflite",
+            "nn.AvgPool2d(2), nn.Upsample(scale_factor=2.1, mode='bilinear')",
+            "its TFLite model gives other outputs",
+        ),
+        ("tflite", "nn.Dropout(0.5)", "no operator of TFLite is left of it; put nn.Identity"),
+    ],
+)
+def test_a_candidate_of_which_a_converter_makes_something_else_is_refused(
+    tmp_path: Path, model_format: Format, layers: str, says: str
+) -> None:
+    config = small_space(tmp_path, f"def own(i, o, s):\n    return nn.Sequential({layers})\n", OWN_OR_SKIP)
+    with pytest.raises(ConversionError, match=rf"site0\.own: .*{says}"):
+        FragmentLibrary.open(model_format, cache_dir=tmp_path, config=config)
+
+
+TURNED = """
+class Own(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.one, self.other = nn.Conv2d(channels, channels, 1), nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x):
+        return self.FIRST(torch.relu(self.SECOND(x)))
+
+
+def own(i, o, s):
+    return Own(i)
+"""
+
+
+def test_a_checkpoints_parts_are_exported_anew_where_the_code_calls_its_weights_in_another_order(
+    tmp_path: Path,
+) -> None:
+    found, expected = [], []
+    for first, second in (("one", "other"), ("other", "one")):
+        code = TURNED.replace("FIRST", first).replace("SECOND", second)
+        config = small_space(tmp_path, code, OWN_OR_SKIP)  # by its graph, the same both times
+        architecture, image = Architecture.parse("own", config), random_image(config)
+        path = tmp_path / "weights.pt"
+        if not path.exists():
+            torch.manual_seed(0)
+            torch.save(build_network(architecture).state_dict(), path)
+        weights = Weights.from_checkpoint(path, architecture)
+        library = FragmentLibrary.open("onnx", cache_dir=tmp_path, config=config, weights=weights)
+        found.append(run_model("onnx", link(library.recipe(architecture), library.part), image))
+        outputs = ExpectedOutputs(cache_dir=tmp_path, config=config, weights=weights)
+        expected.append(outputs.of("own", "onnx"))
+        with torch.no_grad():
+            right = torch_network(architecture, weights)(torch.from_numpy(image)).numpy()
+        assert np.abs(found[-1] - right).max() <= TOLERANCE * np.abs(right).max()
+    assert np.abs(found[0] - found[1]).max() > 0.01 and expected[0] != expected[1]
 
 
 class Pixels(torch.nn.MultiheadAttention):

@@ -521,6 +521,52 @@ def test_a_space_without_a_choice_is_none(tmp_path: Path) -> None:
         load_space(write_space(tmp_path, text))
 
 
+SHARED = """
+from torch import nn
+
+layer = nn.Conv2d(6, 6, 3, 1, 1)
+
+
+def own(i, o, s, *, wide=True):
+    return nn.Conv2d(i, o, 3, s, 1) if wide is True else nn.Conv2d(i, o, 1, s)
+
+
+def shared(i, o, s):
+    return nn.Sequential(layer, nn.Conv2d(i, o, 1))
+"""
+
+
+def two_candidates(first: str, second: str) -> str:
+    return f"""
+name = "two"
+image_size = 8
+classes = 7
+candidates = {{ one = {first}, other = {second} }}
+stem = {{ module = "conv", channels = 6 }}
+sites = [{{ candidates = ["one", "other"] }}]
+head = "linear"
+"""
+
+
+def test_weights_that_sites_would_share_are_refused(tmp_path: Path) -> None:
+    definition = two_candidates('"identity"', '"own_ops:shared"')
+    with pytest.raises(
+        ArchitectureError, match=r"candidate other: own_ops:shared gives the same weights when"
+    ):
+        load_space(write_space(tmp_path, definition, SHARED))
+
+
+def test_options_of_equal_values_and_other_types_are_other_options(tmp_path: Path) -> None:
+    texts = (f'{{ module = "own_ops:own", wide = {one} }}' for one in ("true", "1"))
+    space = load_space(write_space(tmp_path, two_candidates(*texts), SHARED))
+    assert space.chain is not None
+    one, other = (module.traced.params for module in space.chain.sites[0].candidates)
+    assert (one, other) == (6 * 6 * 9 + 6, 6 * 6 + 6)
+    definition = two_candidates('{ module = "mbconv", kernel = 3 }', '{ module = "mbconv", kernel = 3.0 }')
+    with pytest.raises(ArchitectureError, match=r"candidate other: kernel = 3.0: give an odd whole number"):
+        load_space(write_space(tmp_path, definition, SHARED))
+
+
 def test_networks_of_a_chain_have_no_vector() -> None:
     config = own_space()
     vector = [[[0], [0, 1, 0, 0]]] * config.stages  # would be Blox's second block, of other ops

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from factories.own_spaces import write_space
 from torch import Tensor, nn
 
 import search.proxies.scoring as scoring
 from search.methods.registry import PROXIES as NAMES
 from search.proxies import Batch, load_batch, proxy_scorer
 from search.proxies.measures import PROXIES, fisher, grad_norm, grasp, jacob_cov, snip, synflow
-from space import MINI, Architecture, SpaceConfig
+from space import MINI, Architecture, SpaceConfig, load_space
 from space.errors import ConfigError, HarnessError
 from space.networks import build_network
 
@@ -265,3 +267,50 @@ def test_every_proxy_scores_a_network_of_the_space_on_the_digits(name: str) -> N
     score = proxy_scorer(name, MINI, load_batch("", MINI, count=16), seed=0)
     scores = score(np.array([Architecture.parse("mbconv-bconv+in+out/conv+mbconv", MINI).index, 0]))
     assert np.isfinite(scores).all() and scores[0] != scores[1]
+
+
+def test_a_layer_that_nothing_runs_scores_nothing_and_frozen_weights_are_none(
+    convolutional: nn.Sequential,
+) -> None:
+    images, labels = random_images()
+    other = copy.deepcopy(convolutional)
+    other[3].unused = nn.Linear(4, 4)
+    names = [name for name in PROXIES if name != "fisher"]
+    for name in names:
+        assert PROXIES[name](other, images, labels) == PROXIES[name](convolutional, images, labels)
+    other[3].weight.requires_grad_(False)
+    assert 0 < snip(other, images, labels) < snip(convolutional, images, labels)
+
+
+SMOOTH = """
+from torch import nn
+
+
+def own(i, o, s):
+    return nn.utils.parametrizations.weight_norm(nn.Conv2d(i, o, 3, s, 1))
+
+
+def conv(i, o, s):
+    return nn.Conv2d(i, o, 3, s, 1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("fisher", "the network has no ReLU"), ("synflow", r"weight of sites\.0 is computed")]
+)
+def test_what_a_proxy_cannot_score_in_a_space_of_ones_own_is_said(
+    name: str, says: str, tmp_path: Path
+) -> None:
+    definition = """
+name = "smooth"
+image_size = 4
+classes = 3
+candidates = { own = "own_ops:own", plain = "own_ops:conv" }
+stem = { module = "own_ops:conv", channels = 4 }
+sites = [{ candidates = ["own", "plain"] }]
+head = "linear"
+"""
+    space = load_space(write_space(tmp_path, definition, SMOOTH))
+    score = proxy_scorer(name, space, load_batch("", space, count=4), seed=0)
+    with pytest.raises(HarnessError, match=rf"proxy {name} cannot score network own: .*{says}"):
+        score(np.array([0]))

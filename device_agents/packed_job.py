@@ -518,10 +518,12 @@ class JobDriver:
         wanted = [part for one in recipes for part in one["parts"]]
         wanted += [one["inputs"] for one in recipes if one.get("inputs")]
         asked = [part for part in dict.fromkeys(wanted) if part not in self._there]
-        for part in self._running.ask("missing", digests=asked)["missing"] if asked else ():
+        answer: Answer = self._running.ask("missing", digests=asked) if asked else {"missing": ()}
+        for part in answer["missing"]:
             data = self._archive.read("parts/" + part)
             whole: Answer = {"digest": part, "encoding": "raw", "size_bytes": len(data)}
-            for offset in range(0, max(1, len(data)), CHUNK_BYTES):
+            begin = answer["received"].get(part, 0)  # of a start that was ended, or found the disk full
+            for offset in range(begin, max(begin + 1, len(data)), CHUNK_BYTES):
                 chunk = data[offset : offset + CHUNK_BYTES]
                 piece = dict(whole, offset=offset, chunk_bytes=len(chunk))
                 put = self._running.ask("put", payload=chunk, **piece)

@@ -1126,6 +1126,20 @@ def test_a_name_that_the_terminal_has_no_characters_for_ends_no_job(tmp_path: Pa
 
 
 @pytest.mark.usefixtures("sleeping")
+@pytest.mark.parametrize("here", [0.3, 1.0])
+def test_a_job_that_was_ended_while_it_stored_a_part_goes_on_there(tmp_path: Path, here: float) -> None:
+    path = tmp_path / "job.zip"
+    with Store(str(tmp_path / "store.sqlite")) as store:
+        pack(store, path, SLEEPING, source=ONE)
+    name, data = max(contents(path).items(), key=lambda one: one[0].startswith("parts/") and len(one[1]))
+    unfinished = tmp_path / "job-work/agent/parts/unfinished"
+    unfinished.mkdir(parents=True)
+    (unfinished / name.partition("/")[2]).write_bytes(data[: int(here * len(data))])
+    status, said = run(path)
+    assert status == 0, said
+
+
+@pytest.mark.usefixtures("sleeping")
 def test_a_worker_that_dies_costs_its_network_alone(tmp_path: Path) -> None:
     plan = replace(LONG_PLAN, max_s=1.5)
     options = replace(SLEEPING, level=Level(name="long", sessions=1, plan=plan, at_once=2))

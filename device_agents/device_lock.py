@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Iterator
 
@@ -47,8 +47,9 @@ class DeviceLock:
             self._fd = fd
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         note_text = json.dumps({"owner": owner, "pid": os.getpid(), "since_utc": since})
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, note_text.encode("utf-8"), 0)
+        with suppress(OSError):  # a full disk: the lock holds without a note, and parts can be evicted
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, note_text.encode("utf-8"), 0)
         try:
             self._machine.take()
         except Refusal:

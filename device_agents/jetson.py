@@ -78,8 +78,8 @@ class Jetson:
             )
         before = now = self._mode()
         wanted = self._find_number(settings.power_mode) if settings.power_mode else before.number
-        self._store(before)
         try:
+            self._store(before)
             if wanted != before.number:
                 now = self._set_mode(wanted)
             if settings.clocks:

@@ -11,6 +11,7 @@ import argparse
 import fcntl
 import hashlib
 import hmac
+import io
 import json
 import os
 import platform
@@ -19,6 +20,7 @@ import signal
 import sys
 import time
 import zipfile
+import zlib
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -172,12 +174,14 @@ class JobDriver:
             "files": {one.name: file_digest(one) for one in visits},
         }
         text = json.dumps(manifest, sort_keys=True).encode("utf-8")
-        with replacing(path) as partial, zipfile.ZipFile(str(partial), "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("manifest.json", text)
-            archive.writestr("manifest.mac", hmac.new(self._key, text, "sha256").hexdigest())
-            archive.writestr("job.json", self._job_bytes)
+        code = hmac.new(self._key, text, "sha256").hexdigest().encode("ascii")
+        own = {"manifest.json": text, "manifest.mac": code, "job.json": self._job_bytes}
+        # A board without a clock is in 1970, and the format's times begin in 1980.
+        with replacing(path) as partial, zipfile.ZipFile(str(partial), "w", strict_timestamps=False) as file:
+            for name, data in own.items():
+                file.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
             for one in visits:
-                archive.write(str(one), one.name)
+                file.write(str(one), one.name, zipfile.ZIP_DEFLATED)
         return len(self._done)
 
     def _visits(self) -> list[Path]:
@@ -514,10 +518,12 @@ class JobDriver:
         wanted = [part for one in recipes for part in one["parts"]]
         wanted += [one["inputs"] for one in recipes if one.get("inputs")]
         asked = [part for part in dict.fromkeys(wanted) if part not in self._there]
-        for part in self._running.ask("missing", digests=asked)["missing"] if asked else ():
+        answer: Answer = self._running.ask("missing", digests=asked) if asked else {"missing": ()}
+        for part in answer["missing"]:
             data = self._archive.read("parts/" + part)
             whole: Answer = {"digest": part, "encoding": "raw", "size_bytes": len(data)}
-            for offset in range(0, max(1, len(data)), CHUNK_BYTES):
+            begin = answer["received"].get(part, 0)  # of a start that was ended, or found the disk full
+            for offset in range(begin, max(begin + 1, len(data)), CHUNK_BYTES):
                 chunk = data[offset : offset + CHUNK_BYTES]
                 piece = dict(whole, offset=offset, chunk_bytes=len(chunk))
                 put = self._running.ask("put", payload=chunk, **piece)
@@ -564,7 +570,7 @@ class JobDriver:
         while True:
             quiet = self._ask("quiet", cores=self._cores, threads=self.job["threads"], request=method)
             cores = quiet["cores"]
-            shares = quiet["waited_asking"] if "waited_asking" in quiet else quiet["waited"]
+            shares = dict(quiet["waited"], **quiet.get("waited_asking", {}))
             busy = max((shares.get(str(core), 0.0) for core in cores), default=0.0)
             if quiet.get("quota_cores", len(cores)) < len(cores):
                 busy = 0.0
@@ -604,6 +610,8 @@ def end(number: int, frame: FrameType | None) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Measure what is left of the job, and write the results so far; return the exit status."""
     hold_standard_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # of names that it has no characters for
     path = Path(sys.argv[0]).resolve()
     parser = argparse.ArgumentParser(prog="python3 %s" % path.name, description=main.__doc__)
     parser.add_argument(
@@ -618,10 +626,11 @@ def main(arguments: list[str] | None = None) -> int:
         if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
             signal.signal(number, end)
     with zipfile.ZipFile(str(path)) as archive:
-        driver = JobDriver(archive, folder / ("%s-work" % path.stem), say)
-        say("job %s for device %s" % (driver.job["job"], driver.job["device"]))
         status, trouble = 0, ""
         try:
+            check_whole(archive)
+            driver = JobDriver(archive, folder / ("%s-work" % path.stem), say)
+            say("job %s for device %s" % (driver.job["job"], driver.job["device"]))
             driver.open()
         except Interrupted:
             return 130
@@ -641,6 +650,16 @@ def main(arguments: list[str] | None = None) -> int:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         return finish(driver, results, status, trouble)
+
+
+def check_whole(archive: zipfile.ZipFile) -> None:
+    """Check that a job is as it was packed: in what is copied by hand a bit may have turned. Raises: Stop."""
+    try:
+        damage = archive.testzip()
+    except (zlib.error, RuntimeError, ValueError, EOFError, OSError) as error:
+        damage = str(error)
+    if damage is not None:
+        raise Stop("this job is damaged (%s): copy it here again" % damage)
 
 
 def finish(driver: JobDriver, results: Path, status: int, trouble: str) -> int:

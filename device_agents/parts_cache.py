@@ -184,13 +184,14 @@ class PartsCache:
 
     def _append(self, path: Path, data: bytes, here_bytes: int) -> None:
         """Add to an unfinished part, all or nothing."""
-        try:
-            with path.open("ab") as file:
-                file.write(data)
-        except OSError as error:
-            if path.exists():
-                os.truncate(str(path), here_bytes)
-            raise self._full(error, path.name, len(data)) from error
+        with self._telling_full(path.name, len(data)):
+            try:
+                with path.open("ab") as file:
+                    file.write(data)
+            except OSError:
+                if path.exists():
+                    os.truncate(str(path), here_bytes)
+                raise
         self._size_bytes += len(data)
 
     def _finish(self, digest: str, path: Path) -> None:
@@ -200,29 +201,33 @@ class PartsCache:
             self._size_bytes -= file_bytes(path)
             path.unlink()
             raise damaged(digest, "its digest is %s" % actual)
-        part_path(self.parts_dir, digest).parent.mkdir(mode=0o700, exist_ok=True)
-        path.replace(part_path(self.parts_dir, digest))
+        with self._telling_full(digest, file_bytes(path)):
+            part_path(self.parts_dir, digest).parent.mkdir(mode=0o700, exist_ok=True)
+            path.replace(part_path(self.parts_dir, digest))
 
-    def _full(self, error: OSError, digest: str, size_bytes: int) -> Exception:
-        """Return a refusal where the disk is full, else the error itself."""
-        if error.errno not in FULL_ERRORS:
-            return error
-        return Refusal(
-            "disk-full",
-            "no room for part %s of %d bytes under %s (%s; %d bytes free); free some, or use `evict`"
-            % (digest, size_bytes, self.parts_dir, error.strerror, free_bytes(self.parts_dir)),
-        )
+    @contextmanager
+    def _telling_full(self, digest: str, size_bytes: int) -> Iterator[None]:
+        """Turn the error of a full disk into a refusal. Raises: Refusal (`disk-full`), OSError."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in FULL_ERRORS:
+                raise
+            message = (
+                "no room for part %s of %d bytes under %s (%s; %d bytes free); free some, or use `evict`"
+            )
+            there = self.parts_dir, error.strerror, free_bytes(self.parts_dir)
+            raise Refusal("disk-full", message % (digest, size_bytes, *there)) from error
 
     def _store(self, digest: str, data: bytes) -> None:
         path = part_path(self.parts_dir, digest)
         temp_path = self._temp_dir / ("%d-%s" % (os.getpid(), os.urandom(8).hex()))
         try:
-            temp_path.write_bytes(data)
-            with self._locked():
-                path.parent.mkdir(mode=0o700, exist_ok=True)
-                temp_path.replace(path)
-        except OSError as error:
-            raise self._full(error, digest, len(data)) from error
+            with self._telling_full(digest, len(data)):
+                temp_path.write_bytes(data)
+                with self._locked():
+                    path.parent.mkdir(mode=0o700, exist_ok=True)
+                    temp_path.replace(path)
         finally:
             if temp_path.exists():
                 temp_path.unlink()

@@ -243,6 +243,33 @@ class Conditions(Said):
     probe_errors: Annotated[dict[Name, Message], Field(max_length=64)] = {}
 
 
+class PhoneBattery(Said):
+    """A phone's battery, as its service tells through adb."""
+
+    percent: Annotated[int, Field(ge=0, le=100)]
+    status: Name
+    temp_c: Celsius
+    powered_by: list[Name]
+    voltage_mv: Count = 0
+
+
+class PhoneTold(Said):
+    """Answers of a phone's shell through adb (harness.devices.adb.watch), absent where it told nothing."""
+
+    fixed_performance: bool = False
+    thermal_status: Annotated[int, Field(ge=0, le=6)] = 0
+    temps_c: Annotated[dict[Name, Celsius], Field(max_length=512)] = {}
+    freq_khz: Annotated[dict[CoreText, Count], Field(max_length=MAX_CORES)] = {}
+    gauge: dict[Name, Integer] = {}
+    current_ua: Integer = 0
+    battery: PhoneBattery | None = None
+    screen: Name = ""
+    battery_saver: bool = False
+    android: Name = ""
+    fixed_known: bool = False
+    fixed_state: Name = ""
+
+
 class Probed(Said):
     """The answer to `probe`."""
 
@@ -669,6 +696,11 @@ def check_event(said: Mapping[str, Any]) -> dict[str, Any] | None:
 def check_refusal(said: Mapping[str, Any]) -> dict[str, Any]:
     """Return an error of the agent's. Raises: BadAnswer."""
     return _check(Refusal, said, "an error")
+
+
+def check_told(key: str, value: Any) -> Any:
+    """Return the answer of a phone's shell by its key in `PhoneTold`. Raises: BadAnswer."""
+    return _check(PhoneTold, {key: value}, "what adb tells")[key]
 
 
 def check_boot(said: Any) -> dict[str, Any]:

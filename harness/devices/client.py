@@ -86,8 +86,10 @@ if data and not good():
                 os.remove(temporary)
     except (OSError, zlib.error) as e:
         error = str(e)
-print('\\nHARNESS-BOOT ' + json.dumps({'present': good(), 'zlib': zlib is not None, 'path': path, 'root': root, 'error': error,
-    'python': list(sys.version_info[:3]), 'executable': sys.executable, 'others': others}))
+def text(name):  # as it came, in UTF-8, whatever characters this login takes the bytes for
+    return os.fsencode(name).decode('utf-8', 'replace')
+print('\\nHARNESS-BOOT ' + json.dumps({'present': good(), 'zlib': zlib is not None, 'path': text(path), 'root': text(root),
+    'error': error, 'python': list(sys.version_info[:3]), 'executable': sys.executable, 'others': others}))
 """
 
 

@@ -15,6 +15,7 @@ from space.text import printable
 LIMIT_S = 1800.0
 MOST_TOLD = 500  # characters of what pip prints
 _FIRST_GLIBC = {"x86_64": 5, "i686": 5}  # of manylinux wheels: PEP 600; of other machines 2.17
+_NEWEST_GLIBC = 99
 _LEGACY = {12: "manylinux2010", 17: "manylinux2014", 5: "manylinux1"}
 
 
@@ -22,7 +23,7 @@ def platform_tags(survey: Survey) -> list[str]:
     """Return the tags of wheels that run on a device, the newest glibc first (https://peps.python.org/pep-0600)."""
     machine = machine_of(survey)
     major, _, minor = survey.libc_version.partition(".")
-    newest = int(minor) if major == "2" and minor.isdecimal() else 17
+    newest = min(int(minor), _NEWEST_GLIBC) if major == "2" and minor.isdecimal() else 17
     tags = []
     for one in range(newest, _FIRST_GLIBC.get(machine, 17) - 1, -1):
         tags.append(f"manylinux_2_{one}_{machine}")

@@ -26,6 +26,7 @@ from harness.devices.adb.answers import NotTold, parse_thermal
 from harness.devices.adb.benchmark_model import PROVIDERS, Averages, NotAverages, parse_averages
 from harness.devices.adb.client import Adb
 from harness.devices.adb.watch import slow_conditions
+from harness.devices.answers import MAX_NAME
 from harness.devices.config import AdbDevice, Format, parse_runtime
 from harness.devices.connection import RECONNECT_WAITS_S, new_owner
 from harness.devices.phone_lock import held_phone
@@ -57,8 +58,10 @@ from harness.measurement.workload import (
 from harness.records import Failure, SessionRecord, Slice
 from harness.store import Store
 from space.errors import ConfigError, HarnessError
+from space.text import printable
 
 FOLDER = "/data/local/tmp/harness"
+ONLINE = "/sys/devices/system/cpu/online"
 RUNTIME = "tflite"
 FORMAT: Final[Format] = "tflite"
 SLICES = 12
@@ -179,8 +182,8 @@ class _Phone:
         self._line(["mkdir", "-p", FOLDER])
         self._program = self.put(data, self.digest)
         self._line(["chmod", "755", self._program])
-        self.hello = {"platform": {"machine": self._line(["uname", "-m"])}}
-        model = self._line(["getprop", "ro.product.model"])
+        self.hello = {"platform": {"machine": _name(self._line(["uname", "-m"]))}}
+        model = _name(self._line(["getprop", "ro.product.model"]))
         self.conditions = ({"cpu_model": model} if model else {}) | self.conditions_now()
         if known := parse_machine_id(self._line(["getprop", "ro.serialno"])):
             self.conditions["machine_id"] = known
@@ -220,8 +223,12 @@ class _Phone:
             self._line(["rm", "-f", *gone])
 
     def cores(self) -> tuple[int, ...]:
-        """Return the cores that are online."""
-        return parse_cores(self._line(["cat", "/sys/devices/system/cpu/online"]))
+        """Return the cores that are online. Raises: DeviceError."""
+        said = self._line(["cat", ONLINE])
+        try:
+            return parse_cores(said)
+        except ConfigError as error:
+            raise DeviceError(self.device.who, f"{ONLINE} is {said[:80]!r}, no list of cores") from error
 
     def await_return(self, error: LinkError, cancel: threading.Event) -> None:
         """Wait until adb reaches the phone again. Raises: LinkError where it stays away; DeviceError; Cancelled."""
@@ -275,6 +282,11 @@ class _Phone:
         if done.status != 0:
             raise DeviceError(self.device.who, f"{' '.join(words)}: {done.stderr or f'status {done.status}'}")
         return done.stdout.decode("utf-8", "replace").strip()
+
+
+def _name(text: str) -> str:
+    """Return a phone's word on itself, fit for a name."""
+    return printable(text)[:MAX_NAME]
 
 
 def _uses(

@@ -60,12 +60,12 @@ class QuietCores:
             raise LinkError(
                 f"the agent broke the protocol in its answer to quiet: cores {cores} for {threads} threads"
             )
-        taken = _most(answer["waited"], cores)
-        asking = _most(answer["waited_asking"], cores) if "waited_asking" in answer else taken
+        # Where asking is refused, nothing is told of it: then it changes nothing.
+        asking = {**answer["waited"], **answer.get("waited_asking", {})}
         return cls(
             cores=cores,
-            taken=taken,
-            waited=asking,
+            taken=_most(answer["waited"], cores),
+            waited=_most(asking, cores),
             quota_cores=answer.get("quota_cores"),
             others_waited=answer.get("others_waited"),
         )

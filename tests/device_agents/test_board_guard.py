@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -126,6 +127,16 @@ def test_clocks_that_stay_free_are_refused_and_the_mode_put_back(jetson, setting
 def test_an_answer_that_is_not_known_changes_nothing(jetson, settings, tool, text, words):
     jetson.write(tool, f"#!/bin/sh\n{text}\n")
     with pytest.raises(Refusal, match=words.replace("(", r"\(")):
+        settings.apply(Settings("2", True))
+    assert jetson.now == BEFORE and not settings.is_changed
+
+
+def test_a_disk_without_room_for_what_was_found_is_told_and_nothing_changed(jetson, settings, monkeypatch):
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Refusal, match=r"the board's settings: .*No space left"):
         settings.apply(Settings("2", True))
     assert jetson.now == BEFORE and not settings.is_changed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import resource
@@ -243,6 +244,27 @@ class TestChunks:
             answer = self.chunk(client, data, 600000, 1200000)
             assert answer["kind"] == "disk-full" and "evict" in answer["message"]
             assert client.ask("missing", digests=[sha256(data)])["received"] == {sha256(data): 600000}
+
+    def test_a_disk_that_fills_up_at_a_parts_last_step_is_full_too(self, tmp_path, monkeypatch):
+        def full(path: Path, to: Path) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        cache, data = PartsCache(tmp_path, 1000), bytes(100)
+        with monkeypatch.context() as patch, pytest.raises(Refusal) as caught:
+            patch.setattr(Path, "replace", full)
+            cache.put_chunk(sha256(data), 100, 0, 100, data, "raw")
+        assert caught.value.kind == "disk-full"
+        assert cache.put_chunk(sha256(data), 100, 100, 0, b"", "raw") == 100
+
+    def test_a_full_disk_keeps_nobody_from_locking_the_device_and_making_room(self, agent, tmp_path):
+        with (
+            small_disk(tmp_path / "root", 1 << 20) as disk,
+            Client(agent, disk.folder, arguments=["--cache-bytes", "100000000"]) as client,
+        ):
+            client.put(os.urandom(500000))
+            disk.fill(leave_bytes=0)
+            assert client.ask("lock", owner="me")["type"] == "result"
+            assert client.ask("evict", max_bytes=0)["removed_bytes"] == 500000
 
     def test_two_agents_send_one_part_together(self, agent, tmp_path):
         data = os.urandom(1000)

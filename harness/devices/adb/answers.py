@@ -25,7 +25,7 @@ _STATUS = re.compile(r"^Thermal Status: ([0-6])$", re.MULTILINE)
 _FREQUENCY = re.compile(r"/sys/devices/system/cpu/cpu(\d+)/cpufreq/scaling_cur_freq (\d+)")
 # android.os.BatteryManager, BATTERY_STATUS_UNKNOWN to BATTERY_STATUS_FULL, in the words of Linux's power_supply class.
 _BATTERY = {"1": "Unknown", "2": "Charging", "3": "Discharging", "4": "Not charging", "5": "Full"}
-_SUPPLY = re.compile(r"(\S+) (type|scope|status|online|current_now|voltage_now) (.*)")
+_SUPPLY = re.compile(r"(\S{1,80}) (type|scope|status|online|current_now|voltage_now) (.{0,80})")
 # The beginnings of types, as healthd knows them: BatteryMonitor.cpp.
 _CHARGERS = (
     "Mains",
@@ -134,7 +134,7 @@ def parse_battery(text: str) -> dict[str, Any]:
             for key, name in _SOURCES.items()
             if _TRUTH[fields[key] if key in fields else _LATER_SOURCES[key]]
         ]
-    except (KeyError, ValueError, ZeroDivisionError) as error:
+    except (KeyError, ValueError, ArithmeticError) as error:
         raise ValueError(f"'dumpsys battery' has no {error} that harness knows") from error
     told = {"percent": round(percent), "status": status, "temp_c": temp_c, "powered_by": sources}
     voltage = fields.get("voltage", "")

@@ -15,6 +15,7 @@ from space.errors import HarnessError
 WARMUP_S = 0.2
 MOST_S = 60.0  # of a call: what has not run until then is not awaited
 MOST_CHARACTERS = 1 << 20
+LEAST_US, MOST_US = 1e-3, 1e9  # of a run: what lies outside is no time of one
 # The provider's name -> its flags. The GPU computes in fp16 unless it is told otherwise.
 PROVIDERS: dict[str, tuple[str, ...]] = {
     "XNNPACK": ("--use_xnnpack=true",),
@@ -24,7 +25,7 @@ PROVIDERS: dict[str, tuple[str, ...]] = {
 }
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?"
 _TIMES = " ".join(f"{name}=({_NUMBER})" for name in ("first", "curr", "min", "max", "avg", "std"))
-_COUNT = re.compile(rf"(?:INFO: )?count=([0-9]+) (?:{_TIMES}(?: .*)?|curr=({_NUMBER}))")
+_COUNT = re.compile(rf"(?:INFO: )?count=([0-9]{{1,9}}) (?:{_TIMES}(?: .*)?|curr=({_NUMBER}))")
 _SUMMARY = re.compile(
     rf"(?:INFO: )?Inference timings in us: Init: ({_NUMBER}), First inference: ({_NUMBER}), "
     rf"Warmup \(avg\): ({_NUMBER}), Inference \(avg\): ({_NUMBER})"
@@ -91,7 +92,8 @@ def parse_averages(text: str, runs: int) -> Averages:
     is_told_twice = [f"{one:.6g}" for one in (warmup, timed)] == [
         f"{one:.6g}" for one in (warmup_us, mean_us)
     ]
-    if not is_told_twice or not 0 < float(counts[1][4] or counts[1][8]) <= mean_us:
+    is_possible = init_us < MOST_US and all(LEAST_US <= one < MOST_US for one in (first_us, mean_us))
+    if not is_possible or not is_told_twice or not 0 < float(counts[1][4] or counts[1][8]) <= mean_us:
         raise NotAverages(f"benchmark_model contradicts itself: {summaries[0][0][:200]!r}")
     return Averages(
         load_ns=round(1e3 * init_us),

@@ -7,6 +7,7 @@ is asked for its clock over SSH some times, and the shortest round trip counts (
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 
@@ -21,9 +22,10 @@ DRIFT = 1e-3
 _ANSWER = """
 import sys, time
 for _ in sys.stdin:
-    print(time.perf_counter_ns(), flush=True)
+    print("\\nHARNESS-CLOCK %d" % time.perf_counter_ns(), flush=True)
 """
-_MAX_LINE = 32
+_TOLD = re.compile(rb"\nHARNESS-CLOCK ([0-9]{1,18})\n")
+_KEPT_BYTES = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,15 +63,10 @@ def read_offset(transport: Transport, python: str) -> ClockOffset:
 
 
 def _read_number(channel: Channel) -> int:
-    """Read one line with a number. Raises: LinkError."""
-    line = b""
-    while not line.endswith(b"\n"):
-        piece = channel.read(1, TIMEOUT_S)
-        if not piece or len(line) >= _MAX_LINE:
-            raise LinkError(
-                f"the device's Python ended without telling its clock: {channel.stderr_tail()[-200:]!r}"
-            )
-        line += piece
-    if not line.strip().isdigit():
-        raise LinkError(f"the device's Python answered {line!r}, no time")
-    return int(line)
+    """Read on to the next time that is told: a login may greet before. Raises: LinkError."""
+    deadline_s, said = time.monotonic() + TIMEOUT_S, b""
+    while piece := channel.read(1, max(0.0, deadline_s - time.monotonic())):
+        said = (said + piece)[-_KEPT_BYTES:]
+        if found := _TOLD.search(said):
+            return int(found[1])
+    raise LinkError(f"the device's Python tells no clock: {said!r}; {channel.stderr_tail()[-200:]!r}")

@@ -31,6 +31,7 @@ from harness.devices.adb.answers import (
 from harness.devices.adb.client import Adb
 from harness.devices.adb.clock import ClockOffset
 from harness.devices.adb.guard import BEAT, FOLDER, SILENCE_S, STATE, FixedPerformance
+from harness.devices.answers import check_told
 from harness.errors import DeviceError, LinkError
 from harness.records import BlockRun, SessionRecord
 
@@ -369,7 +370,7 @@ def parse_told(text: str) -> tuple[dict[str, Any], dict[str, str]]:
             continue
         try:
             if (value := parse(parts[name])) != {}:
-                values[key] = value
+                values[key] = check_told(key, value)
         except (NotTold, ValueError) as error:
             absent[key] = str(error)
     return values, absent

@@ -166,13 +166,17 @@ def _start(argv: Sequence[str]) -> LocalChannel:
         home, program = home_folder(), str(expand_user(argv[0])) if argv[0].startswith("~/") else argv[0]
     except ConfigError as error:
         raise DeviceError(f"this machine: {error}") from error
-    process = subprocess.Popen(
-        [program, *argv[1:]],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        bufsize=0,
-        cwd=home,
-        start_new_session=True,  # Ctrl-C is the harness's to handle
-    )
+    try:
+        process = subprocess.Popen(
+            [program, *argv[1:]],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            cwd=home,
+            start_new_session=True,  # Ctrl-C is the harness's to handle
+        )
+    except UnicodeEncodeError as error:
+        told = f"the locale here has no characters for {str(error.object)[:80]!r}; set LC_ALL=C.UTF-8"
+        raise DeviceError(f"this machine: cannot start {argv[0]!r}: {told}") from error
     return LocalChannel(process)

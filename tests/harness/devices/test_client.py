@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -57,6 +59,24 @@ def test_an_agent_that_is_gone_at_the_next_login_is_told_with_the_key_for_a_fold
     Path(deployment.path).unlink()
     with pytest.raises(DeviceError, match=r'is gone at the next login.*root = "\.\.\." in \[devices\.odd\]'):
         AgentClient.start(LocalTransport(), device, deployment)
+
+
+def test_a_folder_in_characters_that_the_device_takes_for_others_is_found_again(tmp_path: Path) -> None:
+    """Its login has an 8-bit locale, as on old systems; this machine's text comes in UTF-8."""
+    locale = tmp_path / "latin"
+    made = shutil.which("localedef") and subprocess.run(
+        ["localedef", "-i", "en_US", "-f", "ISO-8859-1", locale], capture_output=True
+    )
+    if not made or not locale.is_dir():
+        pytest.skip("needs localedef and its sources (Debian: locales)")
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nLOCPATH={tmp_path} LC_ALL=latin exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    device = LocalDevice(name="odd", python=str(python), root=str(tmp_path / "caf\u00e9"))
+    transport = LocalTransport()
+    client = AgentClient.start(transport, device, deploy(transport, device))
+    client.close()
+    assert (tmp_path / "caf\u00e9" / "parts").is_dir()
 
 
 def test_a_refusal_of_the_device_s_system_has_its_remedy_too(

@@ -60,6 +60,16 @@ def test_a_free_core_is_taken_at_once_and_nothing_is_said() -> None:
     assert (bench.asked, bench.cancel.waits_s, bench.events) == (1, [], [])
 
 
+@pytest.mark.parametrize("asking", [{}, {"1": 0.0}])
+def test_a_core_that_may_not_be_asked_for_is_as_busy_as_to_anyone(asking: dict[str, float]) -> None:
+    """The agent tells nothing of cores on which asking was refused."""
+    said = {"cores": [1, 2], "waited": {"1": 0.1, "2": 0.5}, "waited_asking": asking}
+    quiet = QuietCores.of(said, 2)
+    assert (quiet.taken, quiet.waited) == (0.5, 0.5)
+    with pytest.raises(DeviceError, match="cores 1,2 are busy: another program takes 50% of the time"):
+        Bench(quiet).wait(REALTIME)
+
+
 def test_a_core_that_gets_free_is_waited_for_and_told_of_once() -> None:
     bench = Bench(cores(0.5), cores(0.4), cores(0.02))
     quiet, found = bench.wait()

@@ -76,6 +76,13 @@ pytestmark = pytest.mark.device
 
 TOGETHER = replace(ONNX, level=replace(SHORT, at_once=2))
 ONE = SleepingModels(["first"])
+IN_1970 = """
+time.time = lambda: 12.0
+def close(journal, close=Journal.close):
+    close(journal)
+    os.utime(journal._file.name, (12, 12))
+Journal.close = close
+"""
 SHORT_BLOCKS = {"ENERGY_BLOCK_S": 0.2, "SETTLE_S": 0.05, "LEAST_READING_S": 0.02, "ENERGY_CYCLES": 1}
 
 
@@ -1007,6 +1014,18 @@ def test_cores_that_home_would_refuse_are_refused_before_anything_is_measured(
         assert packed_uses.allowed_cores({"cores": cores, "threads": threads}, hello) == list(at_home)
 
 
+def test_a_core_that_may_not_be_asked_for_is_as_busy_as_to_anyone(ran: Ran, tmp_path: Path) -> None:
+    """As `harness.measurement.core_gate` has it."""
+    with zipfile.ZipFile(ran.folder / "job.zip") as archive:
+        driver = JobDriver(archive, tmp_path, print)
+    driver._limits |= {"busy_share": 0.05, "hopeless_share": 0.3}
+    driver._core_patience_s = 0
+    said = {"cores": [1, 2], "waited": {"1": 0.1, "2": 0.5}, "waited_asking": {"1": 0.0}}
+    driver._ask = lambda *_, **__: said  # type: ignore[method-assign]
+    with pytest.raises(Stop, match=r"takes 50 % of the time of the cores \[1, 2\]"):
+        driver._await_cores("realtime")
+
+
 def test_a_device_without_a_runtime_for_one_of_the_files_is_told_what_to_install() -> None:
     groups = [
         {"format": one, "precision": "fp32", "batch": 1, "rounds": [], "reference": {}, "shorter": []}
@@ -1066,6 +1085,59 @@ def test_a_job_in_a_folder_that_cannot_be_written_says_what_helps(ran: Ran, tmp_
         status, said = run(tmp_path / "job.zip")
     assert status == 3
     assert "job-work'; name a folder that can be written, and has room, with --folder" in said
+
+
+@pytest.mark.parametrize("name", ["job.json", "key", "agent.pyz", "parts/"])
+def test_a_job_that_was_damaged_on_its_way_says_so_and_begins_nothing(
+    ran: Ran, tmp_path: Path, name: str
+) -> None:
+    data = bytearray((ran.folder / "job.zip").read_bytes())
+    with zipfile.ZipFile(ran.folder / "job.zip") as archive:
+        entry = next(one for one in archive.infolist() if one.filename.startswith(name))
+    data[entry.header_offset + zipfile.sizeFileHeader + len(entry.filename) + entry.compress_size // 2] ^= 1  # type: ignore[attr-defined]
+    path = tmp_path / "job.zip"
+    path.write_bytes(data)
+    status, said = run(path)
+    assert status == 3 and "this job is damaged (" in said and "copy it here again" in said, said
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.usefixtures("sleeping")
+def test_a_board_without_a_clock_has_results(tmp_path: Path) -> None:
+    """It is in 1970, and the times of zip files begin in 1980."""
+    path = tmp_path / "job.zip"
+    with Store(str(tmp_path / "store.sqlite")) as store:
+        pack(store, path, SLEEPING, source=ONE)
+        with_code(path, "packed_job", IN_1970)
+        status, said = run(path)
+        assert status == 0, said
+        assert take(results_of(path), store).measured == 1
+
+
+@pytest.mark.usefixtures("sleeping")
+def test_a_name_that_the_terminal_has_no_characters_for_ends_no_job(tmp_path: Path) -> None:
+    with Store(str(tmp_path / "store.sqlite")) as store:
+        pack(store, tmp_path / "job.zip", SLEEPING, source=SleepingModels(["caf\u00e9"]))
+    environment = {**os.environ, "PYTHONPATH": sysconfig.get_path("purelib"), "PYTHONIOENCODING": "ascii"}
+    command = [system_python(), "job.zip"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, check=False, timeout=120
+    )
+    assert done.returncode == 0 and b"caf\\xe9" in done.stdout, done
+
+
+@pytest.mark.usefixtures("sleeping")
+@pytest.mark.parametrize("here", [0.3, 1.0])
+def test_a_job_that_was_ended_while_it_stored_a_part_goes_on_there(tmp_path: Path, here: float) -> None:
+    path = tmp_path / "job.zip"
+    with Store(str(tmp_path / "store.sqlite")) as store:
+        pack(store, path, SLEEPING, source=ONE)
+    name, data = max(contents(path).items(), key=lambda one: one[0].startswith("parts/") and len(one[1]))
+    unfinished = tmp_path / "job-work/agent/parts/unfinished"
+    unfinished.mkdir(parents=True)
+    (unfinished / name.partition("/")[2]).write_bytes(data[: int(here * len(data))])
+    status, said = run(path)
+    assert status == 0, said
 
 
 @pytest.mark.usefixtures("sleeping")

@@ -215,3 +215,34 @@ def test_one_part_that_cannot_be_read_leaves_the_others() -> None:
     assert values["battery"]["percent"] == 85
     assert values["screen"] == "on"
     assert list(absent) == ["thermal_status"]
+
+
+MANY = "".join(
+    f"\tTemperature{{mValue=40.0, mType=0, mName=cpu{number}, mStatus=0}}\n" for number in range(600)
+)
+CLOCK = "/sys/devices/system/cpu/cpu{}/cpufreq/scaling_cur_freq {}\n"
+
+
+@pytest.mark.parametrize(
+    ("part", "text", "key"),
+    [
+        ("battery", battery().replace("level: 85", f"level: {'9' * 400}"), "battery"),
+        ("battery", battery(level=850), "battery"),
+        ("battery", battery().replace("temperature: 274", f"temperature: {'9' * 400}"), "battery"),
+        ("thermal", thermal(skin_c="1e300"), "temps_c"),
+        ("thermal", thermal().replace("from HAL:\n", f"from HAL:\n{MANY}", 1), "temps_c"),
+        ("clocks", CLOCK.format(0, "9" * 400), "freq_khz"),
+        ("clocks", CLOCK.format("9" * 400, 1), "freq_khz"),
+        ("gauge", f"battery type {'x' * 500}\n", "gauge"),
+    ],
+)
+def test_what_no_phone_can_have_is_absent_and_the_reason_is_short(part: str, text: str, key: str) -> None:
+    values, absent = parse_told(f"== {part}\n{text}== screen\ntrue\n== end\n")
+    assert key not in values and values["screen"] == "on"
+    assert len(absent[key]) < 600
+
+
+def test_the_names_of_a_phones_sensors_are_made_printable() -> None:
+    text = thermal().replace("BIG", "B\x1b[2JG")
+    values, _ = parse_told(f"== thermal\n{text}== end\n")
+    assert values["temps_c"] == {"B\\x1b[2JG": 44.800003, "VIRTUAL-SKIN": 31.25}

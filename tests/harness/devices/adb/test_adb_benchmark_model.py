@@ -33,12 +33,20 @@ def test_what_public_reports_show_is_read(answer: dict[str, Any]) -> None:
         ("Inference (avg): 33209.4", "Inference (avg): nan", "told no averages"),
         ("avg=33209.4", "avg=-33209.4", "told no averages"),
         ("count=15 first", "count=15 erste", "1 summaries and 1 lines"),
+        ("count=50", f"count={'9' * 5000}", "1 summaries and 1 lines"),
     ],
 )
 def test_what_is_unknown_or_contradicts_itself_is_refused(old: str, new: str, words: str) -> None:
     assert PLAIN["text"].count(old) == 1
     with pytest.raises(NotAverages, match=words):
         parse_averages(PLAIN["text"].replace(old, new), 50)
+
+
+@pytest.mark.parametrize("us", ["1e999", "1e300", "0.0001"])
+def test_a_time_that_no_run_takes_is_refused(us: str) -> None:
+    text = PLAIN["text"].replace("33209.4", us).replace("min=32641", f"min={us}")
+    with pytest.raises(NotAverages, match="contradicts itself"):
+        parse_averages(text, 50)
 
 
 def test_a_failure_is_told_in_the_programs_own_words_and_two_answers_are_none() -> None:

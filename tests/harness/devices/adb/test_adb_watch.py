@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,6 +50,14 @@ def test_a_time_of_the_phone_is_known_to_half_the_reading_and_the_clocks_own_err
 def test_the_offset_of_a_clock_that_is_this_machines_own_is_none_within_its_error() -> None:
     found = read_offset(LocalTransport(), sys.executable)
     assert abs(found.offset_ns) <= found.error_ns < 1_000_000_000
+
+
+def test_a_login_that_greets_hides_no_clock(tmp_path: Path) -> None:
+    program = tmp_path / "python3"
+    program.write_text(f"#!/bin/sh\nprintf 'Welcome, 12\\n34'\nexec {sys.executable} \"$@\"\n")
+    program.chmod(0o755)
+    found = read_offset(LocalTransport(), str(program))
+    assert abs(found.offset_ns) <= found.error_ns
 
 
 def test_a_python_that_tells_no_clock_is_a_broken_link() -> None:

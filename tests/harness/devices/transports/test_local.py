@@ -82,6 +82,11 @@ def test_starting_a_missing_program_names_it(transport: LocalTransport) -> None:
         transport.start(["no-such-program"])
 
 
+def test_an_argument_that_the_locale_has_no_characters_for_is_told(transport: LocalTransport) -> None:
+    with pytest.raises(DeviceError, match=r"cannot start 'echo': the locale here .*LC_ALL=C\.UTF-8"):
+        transport.run(["echo", "\ud800"])
+
+
 def test_a_command_that_ignores_the_end_of_its_input_is_killed(
     transport: LocalTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,9 +15,8 @@ from rigs.made_once import (
     fit_additive_once,
     pool_once,
     pool_reference_once,
-    read_once,
     select_once,
-    usable_once,
+    session_once,
 )
 
 from harness.output.terminal import Console, console
@@ -63,13 +62,12 @@ def predictors_selected_once() -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def latencies_estimated_once() -> Iterator[None]:
-    """Read and estimate the latencies of equal stores once: tests/harness/estimates is about how that is done."""
+    """Read equal sessions, and estimate latencies from them, once: tests/harness/estimates is about how that is done."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.store.latencies._by_network", read_once)
-        patch.setattr("harness.store.Store.reference_latency", pool_reference_once)
+        patch.setattr("harness.store.read_session", session_once)
+        patch.setattr("harness.estimates.reference.pool_reference", pool_reference_once)
         patch.setattr("harness.store.latencies.latency_of", estimate_once)
         patch.setattr("harness.store.latencies.scatter_of", pool_once)
-        patch.setattr("harness.store.latencies.usable_sessions", usable_once)
         yield
 
 

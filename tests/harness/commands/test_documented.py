@@ -180,6 +180,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where all pages measure: what one has measured is not measured again by the next that shows the same command."""
+    return tmp_path_factory.mktemp("measured") / "store.sqlite"
+
+
 @pytest.fixture
 def space_store(page: Path, folder: Path) -> Path:
     """Return a store as it is after the measurements of a page on another space than Blox."""
@@ -283,7 +289,12 @@ def short_sessions(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[No
 )
 @pytest.mark.usefixtures("short_sessions")
 def test_the_commands_of_a_page_do_what_they_say(
-    page: Path, store: Path, folder: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    page: Path,
+    store: Path,
+    measured: Path,
+    folder: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     make_known(monkeypatch, TWO_OPS)
     write_files(page, folder)
@@ -295,9 +306,7 @@ def test_the_commands_of_a_page_do_what_they_say(
     for words in commands(page):
         if words[0] == "import":
             subprocess.run([sys.executable, "job.zip"], check=True, capture_output=True)
-        done = run(
-            folder / "measured.sqlite" if measures(words) else store, *less(words, SPACES.get(page.stem, ""))
-        )
+        done = run(measured if measures(words) else store, *less(words, SPACES.get(page.stem, "")))
         # 2 of a gate: beside other programs the file could not be judged, which the table says
         is_gate = words[0] == "gate" and "net.tflite" in done.stdout
         assert done.status in ((0, 2) if is_gate else (0,)), f"harness {shlex.join(words)}: {done.stderr}"

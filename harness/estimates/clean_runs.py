@@ -47,7 +47,7 @@ FAULTS_SHARE = 0.1  # of the slices: page faults in fewer are not in a median
 Found = TypeVar("Found")
 
 
-def _once(find: Callable[[SessionRecord], Found]) -> Callable[[SessionRecord], Found]:
+def once_a_session(find: Callable[[SessionRecord], Found]) -> Callable[[SessionRecord], Found]:
     """Find something of a session once while that is there: it is asked for many times, and cannot be hashed by value."""
     known: dict[int, tuple[object, Found]] = {}
 
@@ -143,7 +143,7 @@ def usable_sessions(sessions: Sequence[SessionRecord]) -> list[SessionRecord]:
     ]
 
 
-@_once
+@once_a_session
 def spoiled_by(session: SessionRecord) -> str:
     """Return the trouble that leaves a session no better than grade D, as findings name it; empty where there is none.
 
@@ -264,7 +264,7 @@ class _Model:
         return _Model([_Runs(g.own_ns, g.excess_ns, [True] * len(g.clean)) for g in self.groups])
 
 
-@_once
+@once_a_session
 def _seen(session: SessionRecord) -> tuple[tuple[CleanSlice, ...], Contention]:
     """Return the clean slices of a session and what it knows of other programs."""
     models = list(_models(session))

@@ -11,6 +11,7 @@ from rigs.adb_server import AdbServer, Phone, start_adb_server
 from rigs.compiled_agent import build_compiled, packed_compiled
 from rigs.made_once import (
     copy_new,
+    engine_once,
     estimate_once,
     fit_additive_once,
     pool_once,
@@ -73,8 +74,9 @@ def latencies_estimated_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def new_stores_copied() -> Iterator[None]:
-    """Make the first new store by the migrations, and copy it for all others."""
+    """Make the first new store by the migrations, and copy it for all others, which compile no statement again."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.store.database._engine_of", engine_once)
         patch.setattr("harness.store.database.migrate", copy_new)
         yield
 

@@ -33,7 +33,7 @@ from search.latency.candidates import all_candidates
 from search.latency.model_selection import SelectedPredictor, select_predictor
 from search.latency.ridge import Linear
 
-migrate = database.migrate
+migrate, _engine_of = database.migrate, database._engine_of
 
 
 def copy_new(engine: sa.Engine, name: str) -> None:
@@ -65,6 +65,22 @@ def _migrated() -> Path:
 
 def _outlive_no_power_cut(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA synchronous=OFF")
+
+
+def engine_once(url: sa.URL) -> sa.Engine:
+    """Return an engine as the product makes it; those of SQLite have one dialect, for which each statement is compiled once."""
+    engine = _engine_of(url)
+    if engine.dialect.name == "sqlite":
+        first = _first_engine()
+        engine.dialect, engine._compiled_cache = first.dialect, first._compiled_cache
+    return engine
+
+
+@cache
+def _first_engine() -> sa.Engine:
+    engine = sa.create_engine("sqlite://")
+    engine.connect().close()
+    return engine
 
 
 T = TypeVar("T")

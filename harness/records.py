@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 from math import isfinite
 from typing import Any, TypeVar
@@ -119,11 +120,16 @@ class Configuration:
     @property
     def digest(self) -> str:
         """Return the sha256 hex that names this configuration: of its fields, later ones only where they are not the default."""
-        fields = asdict(self)
-        for name, default in _LATER_FIELDS.items():
-            if fields[name] == default:
-                del fields[name]
-        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+        return _digest(self)
+
+
+@lru_cache(maxsize=1000)
+def _digest(configuration: Configuration) -> str:
+    fields = asdict(configuration)
+    for name, default in _LATER_FIELDS.items():
+        if fields[name] == default:
+            del fields[name]
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

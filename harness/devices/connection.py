@@ -42,7 +42,7 @@ class Connection:
 
     `wait_s`: for how long a device in use is waited for, infinite without end. `machine_lock` is `held`, or says why the
     machine's lock, which keeps other accounts and folders away, is not. `board`: what the board is set to until it is closed.
-    `runtimes`: names of those that the device is asked about; of all where it has none of them, and where none is named.
+    `runtimes`: names of those that the device is asked about, all where none is named; with `or_all`, of all where it has none of them.
     """
 
     def __init__(
@@ -53,9 +53,10 @@ class Connection:
         owner: str,
         wait_s: float = 0.0,
         runtimes: Sequence[str] = (),
+        or_all: bool = True,
     ) -> None:
         self._device, self._transport, self._owner, self._wait_s = device, transport, owner, wait_s
-        self._runtimes = tuple(runtimes)
+        self.runtimes, self._or_all = tuple(runtimes), or_all
         self._client: AgentClient | None = None
         self._sent_bytes = 0
         self._unanswered: dict[str, list[tuple[int, int]]] = {}  # of the client whose link broke
@@ -129,8 +130,8 @@ class Connection:
         carried = carried_libraries(self._device)
         self._client.send_models(list(carried.values()))
         digests = {name: one.digest for name, one in carried.items()}
-        self.hello = self._client.hello(self._device.worker_environment, digests, self._runtimes)
-        if self._runtimes and not self.hello["runtimes"]:
+        self.hello = self._client.hello(self._device.worker_environment, digests, self.runtimes)
+        if self.runtimes and self._or_all and not self.hello["runtimes"]:
             self.hello = self._client.hello(self._device.worker_environment, digests)  # what there is instead
 
     def _watch_phone(self) -> None:

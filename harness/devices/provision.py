@@ -128,7 +128,8 @@ def provision_device(
     tell = partial(on_progress, device.name)
     try:
         transport = open_transport(device)
-        with closing(Connection(device, transport, owner=new_owner("harness provision"))) as connection:
+        owner = new_owner("harness provision")
+        with closing(Connection(device, transport, owner=owner, runtimes=names, or_all=False)) as connection:
             work = _Work(device=device, connection=connection, transport=transport, tell=tell)
             tell("connecting")
             connection.open(lock=not dry_run)
@@ -230,10 +231,11 @@ class _Work:
             raise DeviceError(device.who, f"{'; then '.join(dict.fromkeys(notes))}; nothing was changed")
         self.connection.close()
         self.tell("connecting again")
+        self.connection.runtimes = (*plan.rows, *plan.present)
         self.connection.open()
         return Provisioned(
             device=device.name, state="installed", how=note.how, runtimes=tuple(plan.rows), packages=dict(note.packages),
-            left_out=plan.left_out, notes=tuple(notes), checks=self.trials((*plan.rows, *plan.present)),
+            left_out=plan.left_out, notes=tuple(notes), checks=self.trials(self.connection.runtimes),
         )  # fmt: skip
 
     def _installed_by(self, way: str, plan: _Plan, survey: Survey) -> InstallNote:

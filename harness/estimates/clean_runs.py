@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
-from itertools import chain
+from itertools import chain, compress
 from math import comb
 from operator import truediv
 from statistics import fmean, median
@@ -47,7 +47,7 @@ FAULTS_SHARE = 0.1  # of the slices: page faults and stops in fewer are not in a
 Found = TypeVar("Found")
 
 
-def _once(find: Callable[[SessionRecord], Found]) -> Callable[[SessionRecord], Found]:
+def once_a_session(find: Callable[[SessionRecord], Found]) -> Callable[[SessionRecord], Found]:
     """Find something of a session once while that is there: it is asked for many times, and cannot be hashed by value."""
     known: dict[int, tuple[object, Found]] = {}
 
@@ -143,7 +143,7 @@ def usable_sessions(sessions: Sequence[SessionRecord]) -> list[SessionRecord]:
     ]
 
 
-@_once
+@once_a_session
 def spoiled_by(session: SessionRecord) -> str:
     """Return the trouble that leaves a session no better than grade D, as findings name it; empty where there is none.
 
@@ -244,7 +244,7 @@ class _Runs:
 
     @property
     def clean_ns(self) -> Sequence[float]:
-        return [ns for ns, clean in zip(self.times_ns, self.clean, strict=True) if clean]
+        return list(compress(self.times_ns, self.clean))
 
     @property
     def own_ns(self) -> Sequence[float]:
@@ -270,7 +270,7 @@ class _Model:
         return _Model([_Runs(g.own_ns, g.excess_ns, [True] * len(g.clean)) for g in self.groups])
 
 
-@_once
+@once_a_session
 def _seen(session: SessionRecord) -> tuple[tuple[CleanSlice, ...], Contention]:
     """Return the clean slices of a session and what it knows of other programs."""
     models = list(_models(session))
@@ -289,12 +289,13 @@ def _seen(session: SessionRecord) -> tuple[tuple[CleanSlice, ...], Contention]:
             and all(model.is_clean or model.is_long for model in both)
         ]
         found.sort(key=lambda piece: piece.index)
-    times_ns = [ns for group in every for ns in group.times_ns]
-    excess_ns = [ns for group in every for ns in group.excess_ns]
-    known = is_known(session)
+    waited_share = waited_share_of(session)
+    if known := is_known(session):
+        waited_ns = sum(chain.from_iterable(group.excess_ns for group in every))
+        waited_share = waited_ns / sum(chain.from_iterable(group.times_ns for group in every))
     return tuple(found), Contention(
         known=known,
-        waited_share=sum(excess_ns) / sum(times_ns) if known else waited_share_of(session),
+        waited_share=waited_share,
         clean_slices=len(found),
         slices=len(session.slices),
     )
@@ -310,19 +311,17 @@ def _models(session: SessionRecord) -> Iterator[tuple[_Model, _Model]]:
         times_ns = piece.runs_ns
         nothing = (0,) * len(times_ns)
         delays_ns, gaps_ns = (piece.delays_ns, piece.gaps_ns or nothing) if known else (nothing, nothing)
-        excesses_ns = [
-            min(max(delay_ns - base_ns[begin <= place < end], 0.0), time_ns - 1)
-            for place, (time_ns, delay_ns) in enumerate(zip(times_ns, delays_ns, strict=True))
-        ]
+        excesses_ns = [0.0] * len(times_ns)
+        if any(delays_ns):
+            excesses_ns = [
+                min(max(delay_ns - base_ns[begin <= place < end], 0.0), time_ns - 1)
+                for place, (time_ns, delay_ns) in enumerate(zip(times_ns, delays_ns, strict=True))
+            ]
         clean, is_cold = _clean(times_ns, excesses_ns, gaps_ns, is_cold)
         network, reference = (
             _Model(
                 [
-                    _Runs(
-                        [times_ns[place] for place in places],
-                        [excesses_ns[place] for place in places],
-                        [clean[place] for place in places],
-                    )
+                    _Runs(*(runs[places.start : places.stop] for runs in (times_ns, excesses_ns, clean)))
                     for places in groups
                     if places
                 ]
@@ -386,7 +385,7 @@ def _spread(groups: Sequence[Sequence[float]]) -> float:
     runs_ns = list(chain(*groups))
     if len(runs_ns) < FEWEST_UNEVEN:
         return 0.0
-    return fmean(runs_ns) / fmean(group[0] for group in groups if group) - 1
+    return fmean(runs_ns) / fmean([group[0] for group in groups if group]) - 1
 
 
 def _corrected_slice(session: SessionRecord, index: int, network: _Model, reference: _Model) -> CleanSlice:
@@ -423,6 +422,8 @@ def _clean(
     times_ns: Sequence[int], excesses_ns: Sequence[float], gaps_ns: Sequence[int], is_cold: bool
 ) -> tuple[list[bool], bool]:
     """Return which of some runs in a row nobody disturbed, and whether the run after them is cold. is_cold: the first one is."""
+    if not (is_cold or any(excesses_ns) or max(gaps_ns) > COLD_GAP_NS):
+        return [True] * len(times_ns), False
     clean = []
     for time_ns, excess_ns, gap_ns in zip(times_ns, excesses_ns, gaps_ns, strict=True):
         is_disturbed = excess_ns > DISTURBED_SHARE * time_ns

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.devices.conditions import number
-from harness.estimates.clean_runs import clean_slices
+from harness.estimates.clean_runs import clean_slices, once_a_session
 from harness.records import BlockRun, ReferenceLatency, SessionRecord
 from space.indexing import FloatArray
 
@@ -94,6 +94,7 @@ class ReferenceLevel:
             return 0.0
 
 
+@once_a_session
 def reference_level_ns(session: SessionRecord) -> float | None:
     """Return the reference's quiet level in a session, in ns: a low quantile of its fastest clean run in each clean slice.
 
@@ -103,6 +104,7 @@ def reference_level_ns(session: SessionRecord) -> float | None:
     return _quiet(np.array(clean)) if clean else None
 
 
+@once_a_session
 def session_pace_ns(session: SessionRecord) -> float | None:
     """Return how long a fixed piece of work took in a session, in ns, a low quantile as a level is; None where not told."""
     told = session.scheduling.get("pace_ns")

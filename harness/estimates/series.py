@@ -59,11 +59,11 @@ def dip(ordered: FloatArray) -> float:
     Between the greatest convex minorant and the least concave majorant of the distribution function the modal interval is
     narrowed, until the distance outside it exceeds that within (Hartigan & Hartigan 1985, section 3).
     """
-    count = len(ordered)
+    count, values = len(ordered), ordered.tolist()
     least = 1.0  # all distances in steps of the distribution function, doubled
     low, high = 0, count - 1
     while low < high and ordered[low] < ordered[high]:
-        convex, concave = _hull(ordered, low, high, 1), _hull(ordered, low, high, -1)
+        convex, concave = _hull(values, low, high, 1), _hull(values, low, high, -1)
         at_concave = concave - np.interp(ordered[concave], ordered[convex], convex) + 1
         at_convex = np.interp(ordered[convex], ordered[concave], concave) - convex + 1
         if at_concave.max() > at_convex.max():
@@ -104,7 +104,7 @@ def drift_of(values: Sequence[float]) -> Drift:
     return Drift(change=slope * (count - 1) / float(np.median(series)), p=p)
 
 
-def _hull(ordered: FloatArray, low: int, high: int, sign: int) -> npt.NDArray[np.intp]:
+def _hull(ordered: Sequence[float], low: int, high: int, sign: int) -> npt.NDArray[np.intp]:
     """Return the places of the corners of the convex minorant (sign 1) or concave majorant (-1) of the distribution function."""
     corners: list[int] = []
     for place in range(low, high + 1):

@@ -11,13 +11,13 @@ from rigs.adb_server import AdbServer, Phone, start_adb_server
 from rigs.compiled_agent import build_compiled, packed_compiled
 from rigs.made_once import (
     copy_new,
+    engine_once,
     estimate_once,
     fit_additive_once,
     pool_once,
     pool_reference_once,
-    read_once,
     select_once,
-    usable_once,
+    session_once,
 )
 
 from harness.output.terminal import Console, console
@@ -63,20 +63,20 @@ def predictors_selected_once() -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def latencies_estimated_once() -> Iterator[None]:
-    """Read and estimate the latencies of equal stores once: tests/harness/estimates is about how that is done."""
+    """Read equal sessions, and estimate latencies from them, once: tests/harness/estimates is about how that is done."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.store.latencies._by_network", read_once)
-        patch.setattr("harness.store.Store.reference_latency", pool_reference_once)
+        patch.setattr("harness.store.read_session", session_once)
+        patch.setattr("harness.estimates.reference.pool_reference", pool_reference_once)
         patch.setattr("harness.store.latencies.latency_of", estimate_once)
         patch.setattr("harness.store.latencies.scatter_of", pool_once)
-        patch.setattr("harness.store.latencies.usable_sessions", usable_once)
         yield
 
 
 @pytest.fixture(scope="session", autouse=True)
 def new_stores_copied() -> Iterator[None]:
-    """Make the first new store by the migrations, and copy it for all others."""
+    """Make the first new store by the migrations, and copy it for all others, which compile no statement again."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.store.database._engine_of", engine_once)
         patch.setattr("harness.store.database.migrate", copy_new)
         yield
 

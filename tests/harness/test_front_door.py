@@ -18,7 +18,7 @@ from factories.stores import FEW, MANY, networks, stored
 from rigs import packed_jobs
 from rigs.commands import run
 from rigs.examples import names_run, names_with_examples, run_example
-from rigs.short_campaigns import any_core
+from rigs.short_campaigns import any_core, short_levels
 
 import harness
 from harness.dataframe import Tabular
@@ -165,8 +165,9 @@ def test_the_example_of_measuring_runs_on_this_machine(
 @pytest.mark.converter
 def test_the_examples_of_packing_and_importing_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with harness.open_store("own.sqlite") as own, any_core():
+    with harness.open_store("own.sqlite") as own, any_core(), short_levels():
         run_example("pack", store=own)
+        packed_jobs.with_agent_code(tmp_path / "job.zip", "agent", packed_jobs.UNTRIED)
         status, said = packed_jobs.run(tmp_path / "job.zip")
         assert status == 0, said
         run_example("import_results", store=own)

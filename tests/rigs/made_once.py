@@ -1,18 +1,17 @@
-"""What is made once in a process: a new store; usable sessions, latencies, scatters and predictors of equal measurements."""
+"""What is made once in a process: a new store; records of equal rows, and what is computed of equal records."""
 
 from __future__ import annotations
 
 import copyreg
-import functools
 import hashlib
 import io
 import pickle
 import shutil
 import sqlite3
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import fields
+from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -20,12 +19,13 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import sqlalchemy as sa
 
-from harness.estimates.clean_runs import usable_sessions
+from harness.estimates import clean_runs
 from harness.estimates.estimate import Scatter, scatter_of
 from harness.estimates.latency import Latency, latency_of
-from harness.records import Configuration, ReferenceLatency, SessionRecord, Slice
-from harness.store import Store, database
-from harness.store import latencies as stored_latencies
+from harness.estimates.reference import PooledReference, ReferenceLevel, pool_reference
+from harness.records import Configuration, SessionRecord, Slice
+from harness.store import database
+from harness.store.rows import read_session
 from rigs.made_files import new_folder
 from search.latency import model_selection
 from search.latency.additive import Additive, fit_additive
@@ -33,7 +33,7 @@ from search.latency.candidates import all_candidates
 from search.latency.model_selection import SelectedPredictor, select_predictor
 from search.latency.ridge import Linear
 
-migrate = database.migrate
+migrate, _engine_of = database.migrate, database._engine_of
 
 
 def copy_new(engine: sa.Engine, name: str) -> None:
@@ -51,7 +51,7 @@ def copy_new(engine: sa.Engine, name: str) -> None:
     return migrate(engine, name)
 
 
-@functools.cache
+@cache
 def _migrated() -> Path:
     """Return the file of an empty store."""
     path = new_folder() / "empty.sqlite"
@@ -67,30 +67,75 @@ def _outlive_no_power_cut(connection: sqlite3.Connection, _record: object) -> No
     connection.execute("PRAGMA synchronous=OFF")
 
 
+def engine_once(url: sa.URL) -> sa.Engine:
+    """Return an engine as the product makes it; those of SQLite have one dialect, for which each statement is compiled once."""
+    engine = _engine_of(url)
+    if engine.dialect.name == "sqlite":
+        first = _first_engine()
+        engine.dialect, engine._compiled_cache = first.dialect, first._compiled_cache
+    return engine
+
+
+@cache
+def _first_engine() -> sa.Engine:
+    engine = sa.create_engine("sqlite://")
+    engine.connect().close()
+    return engine
+
+
 T = TypeVar("T")
 
 
 class _Made(Generic[T]):
-    """What was made last, by what it was made of, at most so many."""
+    """What was made, by what it was made of; all of it is forgotten when it is too much."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._made: OrderedDict[Hashable, T] = OrderedDict()
-
-    def __contains__(self, key: Hashable) -> bool:
-        return key in self._made
+        self._made: dict[Hashable, T] = {}
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
         if key not in self._made:
-            self._made[key] = make()
-        self._made.move_to_end(key)
-        while len(self._made) > self._most:
-            self._made.popitem(last=False)
+            made = make()
+            if len(self._made) >= self._most:
+                self.forget()
+            self._made[key] = made
         return self._made[key]
 
+    def forget(self) -> None:
+        self._made.clear()
 
-_selected, _estimated, _pooled = _Made[SelectedPredictor](40), _Made[Latency](2000), _Made[Scatter](100)
-_usable, _summed = _Made[list[str]](2000), _Made[Additive](40)
+
+class _Sessions(_Made[SessionRecord]):
+    """Sessions by their rows. As long as one is kept, its place in memory stands for it."""
+
+    def __init__(self, most: int, *computed: _Made[Any]) -> None:
+        super().__init__(most)
+        self._computed = computed
+        self._places: set[int] = set()
+
+    def __contains__(self, session: SessionRecord) -> bool:
+        return id(session) in self._places
+
+    def get(self, key: Hashable, make: Callable[[], SessionRecord]) -> SessionRecord:
+        session = super().get(key, make)
+        self._places.add(id(session))
+        return session
+
+    def forget(self) -> None:
+        super().forget()
+        self._places.clear()
+        for computed in self._computed:
+            computed.forget()
+
+
+_selected, _summed, _references = (
+    _Made[SelectedPredictor](40),
+    _Made[Additive](40),
+    _Made[PooledReference](50),
+)
+_estimated, _pooled = _Made[Latency](4000), _Made[Scatter](100)
+_sessions = _Sessions(5000, _estimated, _pooled)  # some 10 kB each
+_clean = clean_runs._clean
 
 
 def select_once(*given: Any, **named: Any) -> SelectedPredictor:
@@ -107,49 +152,20 @@ def fit_additive_once(*given: Any, parts: Mapping[str, float] | None = None, **n
     return _summed.get(key, lambda: fit_additive(*given, parts=parts, **named))
 
 
+def session_once(row: sa.RowMapping, configuration: Configuration) -> SessionRecord:
+    """Return the session of a row, the same record of equal rows: which of its runs are clean is then known."""
+    as_usual = clean_runs._clean is _clean  # not within rigs.short_campaigns.any_core
+    return _sessions.get((as_usual, configuration, *row.values()), lambda: read_session(row, configuration))
+
+
+def pool_reference_once(levels: Sequence[ReferenceLevel]) -> PooledReference:
+    """Pool the reference's levels, or return what equal ones were pooled to."""
+    return _references.get(tuple(levels), lambda: pool_reference(levels))
+
+
 def estimate_once(*given: Any) -> Latency:
     """Return the latency of a network, or the one that was estimated from the same sessions and the same reference."""
     return _estimated.get(_digest(given), lambda: latency_of(*given))
-
-
-def usable_once(sessions: Sequence[SessionRecord]) -> list[SessionRecord]:
-    """Return the sessions that make an estimate, or those that were found among equal ones."""
-    found = _usable.get(_digest(sessions), lambda: [one.session_id for one in usable_sessions(sessions)])
-    return [one for one in sessions if one.session_id in found]
-
-
-_by_network, _reference_latency = stored_latencies._by_network, Store.reference_latency
-_read = _Made[Any](40)
-
-
-def read_once(store: Store, reference: ReferenceLatency, *given: Any) -> dict[str, list[SessionRecord]]:
-    """Read the sessions of networks, or return those that were read from a store of the same content."""
-    found = _of_content(store, (reference, *given), lambda: _by_network(store, reference, *given))
-    return {key: list(sessions) for key, sessions in found.items()}
-
-
-def pool_reference_once(store: Store, configuration: Configuration) -> ReferenceLatency | None:
-    """Return a configuration's reference latency, or the one that was pooled from a store of the same content."""
-    return _of_content(store, configuration, lambda: _reference_latency(store, configuration))
-
-
-def _of_content(store: Store, asked: object, read: Callable[[], T]) -> T:
-    """Read from a store what another of the same content has told already; of damaged ones each tells for itself."""
-    content = _content(store)
-    key = content, _digest(asked)
-    made: T = _read.get(key, read) if key in _read else read()
-    if content and not store.unreadable and _content(store) == content:
-        _read.get(key, lambda: made)
-    return made
-
-
-def _content(store: Store) -> bytes:
-    """Return the digest of a store's file, with the log beside it; empty where it is none."""
-    path = database.sqlite_path(store.engine.url)
-    if path is None or not path.is_file():
-        return b""
-    log = path.with_name(f"{path.name}-wal")
-    return hashlib.sha256(path.read_bytes() + (log.read_bytes() if log.exists() else b"")).digest()
 
 
 def pool_once(groups: Iterable[Sequence[SessionRecord]]) -> Scatter:
@@ -162,9 +178,12 @@ _values_of = attrgetter(*(one.name for one in fields(Slice)))
 
 
 class _Pickler(pickle.Pickler):
-    """Writes slices as their values alone: how dataclasses say theirs takes most of the time."""
+    """Writes the places of sessions that are kept, and slices as their values alone: how dataclasses say theirs takes long."""
 
     dispatch_table = copyreg.dispatch_table | {Slice: lambda one: (Slice, _values_of(one))}
+
+    def reducer_override(self, one: Any) -> Any:
+        return (int, (id(one),)) if type(one) is SessionRecord and one in _sessions else NotImplemented
 
 
 def _digest(values: Any) -> bytes:

@@ -27,7 +27,7 @@ BLOCKWISE = ("search", "--method", "blockwise", "--library", "library", "--devic
 FEW = ("--measured-only", "--finalists", "4")
 LEARN = ("--task", "synthetic:0:6/4/4", "--epochs", "1")
 LOCAL = ("--device", "local", "--runtime", "onnxruntime")
-ONE = ("--models", "conv/conv/conv", "--level", "quick", "--sessions", "1")
+ONE = ("--space", "tiny", "--models", "conv/conv", "--level", "quick", "--sessions", "1")
 # What two runs of the same code may differ in: times, and what hangs on them.
 TIMES = re.compile(r"(?:^|_)(?:s|ns|utc|seconds|minutes|digest|environment|version|host)$|^weights$|seconds")
 DURATION = re.compile(r"\b[0-9]+(?:\.[0-9]+)? (?:s|ms|seconds|min)\b")
@@ -83,7 +83,7 @@ CASES: dict[str, Case] = {
     ),
     "import": case("import", "job-results.zip", "--json", store="packed.sqlite"),
     "measure": case("measure", *LOCAL, *ONE, "--json", store="new.sqlite", exact=False),
-    "profile": case("profile", "conv/conv/conv", *LOCAL, "--json", exact=False),
+    "profile": case("profile", "conv/conv", "--space", "tiny", *LOCAL, "--json", exact=False),
     "train": case("train", "conv/conv", "mbconv/conv", "--space", "tiny", *LEARN, "--output", "trained", "--json"),
     "distill": case("distill", "trained", "--epochs", "1", "--stage", "1", "--output", "distilled", "--json"),
     "study": case(

@@ -178,7 +178,7 @@ def mini_path(folder: Path) -> Path:
 
 @pytest.fixture
 def mini(browser: Any, mini_path: Path) -> Page:
-    """The page of MINI without limits; opened anew only where another page was opened since."""
+    """The page of MINI without limits; opened anew only where another page was opened since: its tests stand first."""
     page = Page(browser, made_table(MINI))
     if browser.current_url != mini_path.as_uri():
         page.open(mini_path)
@@ -234,77 +234,6 @@ def test_the_networks_shown_are_those_of_an_exhaustive_search_whatever_the_limit
         counts.add(len(expected))
     assert len(counts) == len(LIMITS)  # each limit matters
     assert mini.errors() == []
-
-
-def test_networks_of_a_space_of_ones_own_have_their_own_names(browser: Any, folder: Path) -> None:
-    table = made_table(own_space())
-    path = folder / "own.html"
-    path.write_text(build_page(made_report(table)), "utf-8")
-    page = Page(browser, table)
-    page.open(path)
-    shown = page.script(
-        "return [...document.querySelectorAll('#best .network')].map((one) => one.textContent)"
-    )
-    expected = [str(Architecture.from_index(index, table.config)) for index in ranked(table, {})[:20]]
-    assert [name.removesuffix(" ≈") for name in shown] == expected
-
-
-def test_of_very_many_known_networks_the_first_are_listed_and_that_is_said(
-    browser: Any, folder: Path
-) -> None:
-    space, count = long_chain(), 50_000
-    indices = np.arange(count)
-    accuracy = Accuracies(
-        metric="top1", epoch="", seeds=(), values=np.full(count, np.nan), seed_counts=np.zeros(count, dtype=np.int64),
-        seed_sd=None, origin=(), synthetic=False, config=space, indices=indices,
-    )  # fmt: skip
-    cost = Cost(name="phone", unit="ms", title="latency", values=1.0 + indices[::-1] / 1e3)
-    table = NetworkTable(config=space, accuracy=accuracy, costs={"phone": cost}, indices=indices)
-    path = folder / "many.html"
-    path.write_text(build_page(made_report(table)), "utf-8")
-    page = Page(browser, table)
-    page.open(path)
-    names = "return [...document.querySelectorAll('#known-networks .network')].map((one) => one.textContent)"
-    shown = page.script(names)
-    assert len(shown) == 1000 and shown[0] == str(space[count - 1])
-    assert "Listed are the first 1,000 of 50,000" in page.text("#known-note")
-
-
-@pytest.mark.parametrize(
-    "known", [True, pytest.param(False, marks=pytest.mark.long)], ids=["accuracies", "no accuracies"]
-)
-def test_of_a_space_too_large_to_list_known_networks_are_shown(
-    known: bool, browser: Any, folder: Path
-) -> None:
-    space = long_chain()
-    indices = np.array([2, 1_000_000, len(space) - 1])
-    accuracy = Accuracies(
-        metric="top1", epoch="", seeds=(), values=np.array([70.0, 72.0, np.nan]) if known else np.full(3, np.nan),
-        seed_counts=np.zeros(3, dtype=np.int64), seed_sd=0.5, origin=(), synthetic=False, config=space, indices=indices,
-    )  # fmt: skip
-    measured = np.array([True, False, True])
-    cost = Cost(name="phone", unit="ms", title="latency", values=np.array([3.0, 2.0, 1.0]), measured=measured)
-    table = NetworkTable(config=space, accuracy=accuracy, costs={"phone": cost}, indices=indices)
-    path = folder / f"known-{known}.html"
-    path.write_text(build_page(made_report(table)), "utf-8")
-    page = Page(browser, table)
-    page.open(path)
-    names = "return [...document.querySelectorAll(`#${arguments[0]} .network`)].map((one) => one.textContent)"
-    expected = [str(space[index]) for index in indices.tolist()]
-    assert page.script(names, "known-networks") == expected[::-1], "the fastest first"
-    assert page.text("#about").startswith(f"3 known networks of the {len(space):,} of the space")
-    assert "accuracy, the fastest first; of all others" in page.text("#known-note")
-    if known:
-        row = page.script("return document.querySelector('#known-networks [data-index=\"2\"]').innerText")
-        assert "±" not in row, "no accuracy, and no interval of one"
-    hidden = "return arguments[0].map((id) => document.getElementById(id).hidden)"
-    assert page.script(hidden, ["choice", "best-section", "front-section"]) == [not known] * 3
-    assert page.script(hidden, ["known", "command-row"]) == [False, True]
-    if known:
-        assert page.script(names, "best") == expected[1::-1]
-        assert page.text("#count").startswith("No limit is set: 2 of 3 known networks compete")
-        assert page.text("#best-title") == "Most accurate known network within the limits"
-    assert page.errors() == []
 
 
 def test_the_front_is_what_no_network_within_the_limits_dominates(mini: Page) -> None:
@@ -426,6 +355,161 @@ def test_the_command_shown_asks_the_same(mini: Page, upper_ends: bool) -> None:
         assert seen["tied"][1:] == ties(mini.table.accuracy, found.ranked)[1:20].tolist()
 
 
+def test_the_rows_show_the_tables_numbers_and_the_word_synthetic(mini: Page) -> None:
+    heads = mini.script(
+        "return [...document.querySelectorAll('#best thead th')].map((one) => one.textContent)"
+    )
+    assert ["synthetic" in head for head in heads] == [False, False, True, True, True, False, False]
+    cells = mini.script(
+        "return [...document.querySelectorAll('#best tbody tr')].map((row) => [...row.children].map((one) => one.textContent))"
+    )
+    table, (phone, board, *_) = mini.table, mini.table.costs.values()
+    for (_, name, accuracy, *latencies, params, macs), index in zip(cells, mini.rows("best"), strict=True):
+        assert name.removesuffix(" ≈") == str(Architecture.from_index(index, MINI))
+        assert accuracy.startswith(f"{table.accuracy.values[index]:.2f}")
+        for text, cost in zip(latencies, (phone, board), strict=True):
+            assert cost.measured is not None and cost.grades is not None and cost.high is not None
+            if np.isnan(cost.values[index]):
+                assert text == "\N{EN DASH}"
+                continue
+            assert f"{cost.values[index]:.3f}" in text
+            assert ("predicted" in text) == (not cost.measured[index])
+            if cost.measured[index]:
+                assert f"measured {cost.grades[index]}" in text
+            if np.isfinite(cost.high[index]):
+                assert f"to {cost.high[index]:.3f}" in text
+        assert params.replace(",", "") == f"{table.costs['params'].values[index]:.0f}"
+        assert macs == f"{table.costs['macs'].values[index] / 1e6:.3f}"
+    titles = mini.script(
+        "return ['xaxis', 'yaxis'].map((one) => document.getElementById('plot').layout[one].title.text)"
+    )
+    assert all("synthetic" in title for title in titles)
+    assert mini.script("return !synthetic.hidden")
+    missing = int(np.isnan(table.accuracy.values).sum())
+    assert f"{missing} networks without an accuracy" in mini.text("#count")
+    gone = int((np.isnan(table.accuracy.values) | np.isnan(phone.values)).sum())
+    assert f"{gone} networks without an accuracy or without synthetic synthetic-phone" in mini.text(
+        "#plot-note"
+    )
+
+
+def test_the_front_downloads_as_csv(mini: Page, folder: Path) -> None:
+    mini.ask({"params": "42000"})
+    rows = mini.downloaded_front(folder / "synthetic-front-synthetic-phone.csv")
+    assert [int(row["index"]) for row in rows] == mini.rows("front")
+    for row in rows:
+        index = int(row["index"])
+        assert row["architecture"] == str(Architecture.from_index(index, MINI))
+        assert float(row["synthetic_top1, %"]) == mini.table.accuracy.values[index]
+        assert float(row["params"]) == mini.table.costs["params"].values[index]
+        cost = mini.table.costs["synthetic-phone"]
+        assert float(row["synthetic synthetic-phone_ms"]) == pytest.approx(cost.values[index], rel=1e-6)
+
+
+def test_no_connection_leaves_the_page(mini: Page) -> None:
+    asked: list[str] = []
+
+    class Listener(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(204)
+            self.send_header("Access-Control-Allow-Origin", "*")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Listener) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        tried = mini.driver.execute_async_script(
+            """const [url, done] = arguments;
+            const image = new Image();
+            image.onload = image.onerror = () => fetch(url + "fetch").then(() => done("went out"), () => done("refused"));
+            image.src = url + "image";""",
+            url,
+        )
+        server.shutdown()
+        thread.join()
+    assert tried == "refused"
+    assert asked == []
+    loaded = mini.script("return performance.getEntriesByType('resource').map((one) => one.name)")
+    assert {name for name in loaded if name.startswith("http")} <= {url + "image", url + "fetch"}
+    assert any("Content Security Policy" in message for message in mini.errors())
+
+
+def test_networks_of_a_space_of_ones_own_have_their_own_names(browser: Any, folder: Path) -> None:
+    table = made_table(own_space())
+    path = folder / "own.html"
+    path.write_text(build_page(made_report(table)), "utf-8")
+    page = Page(browser, table)
+    page.open(path)
+    shown = page.script(
+        "return [...document.querySelectorAll('#best .network')].map((one) => one.textContent)"
+    )
+    expected = [str(Architecture.from_index(index, table.config)) for index in ranked(table, {})[:20]]
+    assert [name.removesuffix(" ≈") for name in shown] == expected
+
+
+def test_of_very_many_known_networks_the_first_are_listed_and_that_is_said(
+    browser: Any, folder: Path
+) -> None:
+    space, count = long_chain(), 50_000
+    indices = np.arange(count)
+    accuracy = Accuracies(
+        metric="top1", epoch="", seeds=(), values=np.full(count, np.nan), seed_counts=np.zeros(count, dtype=np.int64),
+        seed_sd=None, origin=(), synthetic=False, config=space, indices=indices,
+    )  # fmt: skip
+    cost = Cost(name="phone", unit="ms", title="latency", values=1.0 + indices[::-1] / 1e3)
+    table = NetworkTable(config=space, accuracy=accuracy, costs={"phone": cost}, indices=indices)
+    path = folder / "many.html"
+    path.write_text(build_page(made_report(table)), "utf-8")
+    page = Page(browser, table)
+    page.open(path)
+    names = "return [...document.querySelectorAll('#known-networks .network')].map((one) => one.textContent)"
+    shown = page.script(names)
+    assert len(shown) == 1000 and shown[0] == str(space[count - 1])
+    assert "Listed are the first 1,000 of 50,000" in page.text("#known-note")
+
+
+@pytest.mark.parametrize(
+    "known", [True, pytest.param(False, marks=pytest.mark.long)], ids=["accuracies", "no accuracies"]
+)
+def test_of_a_space_too_large_to_list_known_networks_are_shown(
+    known: bool, browser: Any, folder: Path
+) -> None:
+    space = long_chain()
+    indices = np.array([2, 1_000_000, len(space) - 1])
+    accuracy = Accuracies(
+        metric="top1", epoch="", seeds=(), values=np.array([70.0, 72.0, np.nan]) if known else np.full(3, np.nan),
+        seed_counts=np.zeros(3, dtype=np.int64), seed_sd=0.5, origin=(), synthetic=False, config=space, indices=indices,
+    )  # fmt: skip
+    measured = np.array([True, False, True])
+    cost = Cost(name="phone", unit="ms", title="latency", values=np.array([3.0, 2.0, 1.0]), measured=measured)
+    table = NetworkTable(config=space, accuracy=accuracy, costs={"phone": cost}, indices=indices)
+    path = folder / f"known-{known}.html"
+    path.write_text(build_page(made_report(table)), "utf-8")
+    page = Page(browser, table)
+    page.open(path)
+    names = "return [...document.querySelectorAll(`#${arguments[0]} .network`)].map((one) => one.textContent)"
+    expected = [str(space[index]) for index in indices.tolist()]
+    assert page.script(names, "known-networks") == expected[::-1], "the fastest first"
+    assert page.text("#about").startswith(f"3 known networks of the {len(space):,} of the space")
+    assert "accuracy, the fastest first; of all others" in page.text("#known-note")
+    if known:
+        row = page.script("return document.querySelector('#known-networks [data-index=\"2\"]').innerText")
+        assert "±" not in row, "no accuracy, and no interval of one"
+    hidden = "return arguments[0].map((id) => document.getElementById(id).hidden)"
+    assert page.script(hidden, ["choice", "best-section", "front-section"]) == [not known] * 3
+    assert page.script(hidden, ["known", "command-row"]) == [False, True]
+    if known:
+        assert page.script(names, "best") == expected[1::-1]
+        assert page.text("#count").startswith("No limit is set: 2 of 3 known networks compete")
+        assert page.text("#best-title") == "Most accurate known network within the limits"
+    assert page.errors() == []
+
+
 @pytest.mark.parametrize(
     "asked",
     [
@@ -482,44 +566,6 @@ def test_the_command_shown_run_as_it_is_gives_the_page_s_answer(
     assert axis.startswith("latency on made-up (onnxruntime)") and axis.endswith(", ms")
 
 
-def test_the_rows_show_the_tables_numbers_and_the_word_synthetic(mini: Page) -> None:
-    heads = mini.script(
-        "return [...document.querySelectorAll('#best thead th')].map((one) => one.textContent)"
-    )
-    assert ["synthetic" in head for head in heads] == [False, False, True, True, True, False, False]
-    cells = mini.script(
-        "return [...document.querySelectorAll('#best tbody tr')].map((row) => [...row.children].map((one) => one.textContent))"
-    )
-    table, (phone, board, *_) = mini.table, mini.table.costs.values()
-    for (_, name, accuracy, *latencies, params, macs), index in zip(cells, mini.rows("best"), strict=True):
-        assert name.removesuffix(" ≈") == str(Architecture.from_index(index, MINI))
-        assert accuracy.startswith(f"{table.accuracy.values[index]:.2f}")
-        for text, cost in zip(latencies, (phone, board), strict=True):
-            assert cost.measured is not None and cost.grades is not None and cost.high is not None
-            if np.isnan(cost.values[index]):
-                assert text == "\N{EN DASH}"
-                continue
-            assert f"{cost.values[index]:.3f}" in text
-            assert ("predicted" in text) == (not cost.measured[index])
-            if cost.measured[index]:
-                assert f"measured {cost.grades[index]}" in text
-            if np.isfinite(cost.high[index]):
-                assert f"to {cost.high[index]:.3f}" in text
-        assert params.replace(",", "") == f"{table.costs['params'].values[index]:.0f}"
-        assert macs == f"{table.costs['macs'].values[index] / 1e6:.3f}"
-    titles = mini.script(
-        "return ['xaxis', 'yaxis'].map((one) => document.getElementById('plot').layout[one].title.text)"
-    )
-    assert all("synthetic" in title for title in titles)
-    assert mini.script("return !synthetic.hidden")
-    missing = int(np.isnan(table.accuracy.values).sum())
-    assert f"{missing} networks without an accuracy" in mini.text("#count")
-    gone = int((np.isnan(table.accuracy.values) | np.isnan(phone.values)).sum())
-    assert f"{gone} networks without an accuracy or without synthetic synthetic-phone" in mini.text(
-        "#plot-note"
-    )
-
-
 def test_latencies_of_microseconds_are_shown_to_three_digits(browser: Any, folder: Path) -> None:
     table = made_table(MINI, ("synthetic-phone",))
     phone = table.costs["synthetic-phone"]
@@ -535,19 +581,6 @@ def test_latencies_of_microseconds_are_shown_to_three_digits(browser: Any, folde
     for text, index in zip(shown, page.rows("best"), strict=True):
         if (value := table.costs["synthetic-phone"].values[index]) == value:
             assert float(text) == pytest.approx(value, rel=0.005) and len(text.lstrip("0.")) == 3
-
-
-def test_the_front_downloads_as_csv(mini: Page, folder: Path) -> None:
-    mini.ask({"params": "42000"})
-    rows = mini.downloaded_front(folder / "synthetic-front-synthetic-phone.csv")
-    assert [int(row["index"]) for row in rows] == mini.rows("front")
-    for row in rows:
-        index = int(row["index"])
-        assert row["architecture"] == str(Architecture.from_index(index, MINI))
-        assert float(row["synthetic_top1, %"]) == mini.table.accuracy.values[index]
-        assert float(row["params"]) == mini.table.costs["params"].values[index]
-        cost = mini.table.costs["synthetic-phone"]
-        assert float(row["synthetic synthetic-phone_ms"]) == pytest.approx(cost.values[index], rel=1e-6)
 
 
 def test_the_csv_of_intervals_without_an_upper_end_has_no_number_there(browser: Any, folder: Path) -> None:
@@ -611,39 +644,6 @@ def test_a_table_that_lacks_a_whole_column_opens_all_the_same(browser: Any, fold
         )
         assert re.search(r"synthetic-phone<=[0-9.]+ms", page.text("#command"))
     assert page.errors() == []
-
-
-def test_no_connection_leaves_the_page(mini: Page) -> None:
-    asked: list[str] = []
-
-    class Listener(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_response(204)
-            self.send_header("Access-Control-Allow-Origin", "*")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Listener) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_port}/"
-        tried = mini.driver.execute_async_script(
-            """const [url, done] = arguments;
-            const image = new Image();
-            image.onload = image.onerror = () => fetch(url + "fetch").then(() => done("went out"), () => done("refused"));
-            image.src = url + "image";""",
-            url,
-        )
-        server.shutdown()
-        thread.join()
-    assert tried == "refused"
-    assert asked == []
-    loaded = mini.script("return performance.getEntriesByType('resource').map((one) => one.name)")
-    assert {name for name in loaded if name.startswith("http")} <= {url + "image", url + "fetch"}
-    assert any("Content Security Policy" in message for message in mini.errors())
 
 
 @pytest.mark.long

@@ -321,9 +321,9 @@ def _models(session: SessionRecord) -> Iterator[tuple[_Model, _Model]]:
         network, reference = (
             _Model(
                 [
-                    _Runs(*(runs[places.start : places.stop] for runs in (times_ns, excesses_ns, clean)))
+                    _Runs(times_ns[one], excesses_ns[one], clean[one])
                     for places in groups
-                    if places
+                    if places and (one := slice(places.start, places.stop))
                 ]
             )
             for groups in _warm_places(piece)

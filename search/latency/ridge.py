@@ -229,8 +229,9 @@ def op_penalty(config: SpaceConfig) -> FloatArray:
             rows.append({first: 0.5 / SLOTS, last: -0.5 / SLOTS})
             rows.append({first: 0.5 / STAGES, last: 0.5 / STAGES, mean + op: -1 / STAGES})
         rows += [{start + 2 * ops + flag: 1 / WIRING} for flag in range(3)]
-    for op in range(ops) if config.chain is not None else ():
-        rows += _chain_rows(config, config.chain, op, mean + op)
+    if config.chain is not None:
+        for op in range(ops):
+            rows += _chain_rows(config, config.chain, op, mean + op)
     rows += [{mean + op: 1 / OPS} for op in range(ops)]
     penalty = np.zeros((len(rows), mean + ops))
     for place, row in enumerate(rows):

@@ -16,7 +16,14 @@ from typing import Any
 
 import pytest
 from rigs.commands import Done, run
-from rigs.short_campaigns import NETWORKS, SHORT, await_no_process, hello_once, permissions_once, quiet_untried
+from rigs.short_campaigns import (
+    NETWORKS,
+    SHORT,
+    await_no_process,
+    hello_once,
+    permissions_once,
+    quiet_untried,
+)
 from rigs.small_disk import small_disk
 from rigs.sshd import Sshd, free_port, start_sshd
 

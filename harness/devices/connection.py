@@ -42,7 +42,7 @@ class Connection:
 
     `wait_s`: for how long a device in use is waited for, infinite without end. `machine_lock` is `held`, or says why the
     machine's lock, which keeps other accounts and folders away, is not. `board`: what the board is set to until it is closed.
-    `runtimes`: names of those that the device is asked about, all where none is named; with `or_all`, all where it has none of them.
+    `runtimes`: names of those that the device is asked about, all where none is named; with `or_all`, all where it has none.
     """
 
     def __init__(

@@ -113,7 +113,7 @@ def op_name(node: fx.Node) -> str:
 
 def _graph(module: nn.Module, shape: tuple[int, ...]) -> tuple[ModuleGraph, int]:
     """Return a module's graph, and its multiply-accumulates of convolutions and matrix products."""
-    counter = _Counter()
+    counter = _Counter()  # type: ignore[no-untyped-call]
 
     def counted(x: Tensor) -> Any:
         with counter:
@@ -149,7 +149,7 @@ def _graph(module: nn.Module, shape: tuple[int, ...]) -> tuple[ModuleGraph, int]
     return graph, counter.flops // 2
 
 
-class _Counter(TorchDispatchMode):
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Count operations by torch's own formulas, two for each multiply-accumulate; attention's are those of its GPU kernel."""
 
     supports_higher_order_operators = True

@@ -3,7 +3,7 @@
     python benchmarks/export.py [--networks 200] [--whole 4] [--format onnx] [--precision int8] [--folder FOLDER]
 
 All figures are of one run on one machine. Whole networks are converted by torch.onnx.export (TorchScript, opset 17) and by
-TFLiteConverter (from a traced function with constant weights, its fastest way in); imports, building the network
+TFLiteConverter (from a graph with constant weights, its fastest way in); imports, building the network
 and the first conversion of a process, which warms the converter up, are not counted. Latency is measured in the
 same runtime with one thread, the two models of a pair taking turns; the ratio is that of their fastest runs. An int8 model is
 converted whole with the activations' scales of the linked one, as otherwise its outputs could not be compared. FOLDER keeps
@@ -36,7 +36,7 @@ from space import BLOX, Architecture
 
 WARM_OPENS = 5
 LATENCY_ROUNDS = 150  # for each order of opening
-BATCH = 10  # whole conversions of one process
+BATCH = 10  # whole conversions at a time
 LARGEST = Architecture.parse("/".join(["bconv-bconv+in+out"] * BLOX.stages))
 
 Row = tuple[str, str, str, str]  # what, figure, peer's figure and name, ratio or target
@@ -133,7 +133,7 @@ def cold_seconds(open_library: Callable[[], object], folder: Path) -> float:
 def convert_whole(
     networks: Sequence[Architecture], format: Format, precision: Precision, folder: Path
 ) -> list[ConvertedNetwork]:
-    """Convert whole networks that the folder does not have; each process converts its first one twice, to warm up."""
+    """Convert whole networks that the folder does not have; each batch converts its first one twice, to warm up."""
     places = {network: folder / f"whole-{network.index}" for network in networks}
     missing = [network for network, place in places.items() if not place.exists()]
     for start in range(0, len(missing), BATCH):

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from space.chain import Traced
 from space.errors import ArchitectureError
@@ -43,12 +44,9 @@ _VIEWS = (
 _CONVOLUTIONS = ("conv2d", "conv1d", "conv3d", "convolution")
 # Arguments that depend on the machine and not on the module: whether cuDNN is there.
 _MACHINE_ARGUMENTS = {"batch_norm": (8,), "layer_norm": (5,), "group_norm": (5,), "instance_norm": (8,)}
-# Attention on a processor, which torch counts on GPUs alone.
-_COUNTED: dict[Any, Any] = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(
-        q, k, v
-    )  # type: ignore[no-untyped-call]
-}
+_ATEN = torch.ops.aten
+# Attention on a processor, of which torch has no formula.
+_AS_ON_GPUS = {_ATEN._scaled_dot_product_flash_attention_for_cpu: _ATEN._scaled_dot_product_flash_attention}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,11 +119,8 @@ def op_name(node: fx.Node) -> str:
 
 
 def _graph(module: nn.Module, shape: tuple[int, ...]) -> tuple[ModuleGraph, int]:
-    """Return a module's graph, and the multiply-accumulates of convolutions and matrix products, by torch's own counter.
-
-    That counts two for each.
-    """
-    counter = FlopCounterMode(display=False, custom_mapping=_COUNTED)
+    """Return a module's graph, and its multiply-accumulates of convolutions and matrix products."""
+    counter = _Counter()  # type: ignore[no-untyped-call]
 
     def counted(x: Tensor) -> Any:
         with counter:
@@ -158,7 +153,28 @@ def _graph(module: nn.Module, shape: tuple[int, ...]) -> tuple[ModuleGraph, int]
         elif node.op == "call_function":
             _check_op(node)
     graph = ModuleGraph(nodes=nodes, names=names, state=state, made=made)
-    return graph, int(counter.get_total_flops()) // 2
+    return graph, counter.flops // 2
+
+
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Count operations by torch's own formulas, two for each multiply-accumulate; attention's are those of its GPU kernel."""
+
+    supports_higher_order_operators = True
+    flops = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        op = getattr(func, "overloadpacket", func)
+        formula = flop_registry.get(_AS_ON_GPUS.get(op, op))
+        if formula is None and getattr(func, "namespace", "") == "aten":
+            with self:
+                found = func.decompose(*args, **kwargs)  # in inference mode an op comes whole
+            if found is not NotImplemented:
+                return found
+        found = func(*args, **kwargs)
+        if formula is not None:
+            self.flops += formula(*args, **kwargs, out_val=found)
+        return found
 
 
 @contextmanager

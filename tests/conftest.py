@@ -77,8 +77,7 @@ def another_try(marked: Callable[[str], object]) -> pytest.MarkDecorator | None:
 def dealt_with(node: str) -> str:
     """Return what the test of an id is dealt to a process with: its file, or all of the tests that convert.
 
-    These start most of the processes that import torch and TensorFlow, which another process of the tests would start again, or
-    import both themselves.
+    These import torch and TensorFlow, which another process of the tests would do again.
     """
     file = node.split("::", 1)[0]
     return "tests/exporters" if file.startswith(CONVERTING) else file

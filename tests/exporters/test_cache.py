@@ -16,6 +16,7 @@ from exporters.cache import ExportedFragment, FragmentCache, cache_key
 from space import MINI, Architecture, SpaceConfig
 
 pytestmark = pytest.mark.converter
+APART = True
 
 FRAGMENT = ExportedFragment(part=b"weights" * 100, layout=b"{}")
 NETWORK = Architecture.from_index(1234, MINI)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import zlib
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,7 @@ from rigs.whole_networks import convert_networks
 from device_agents.runtimes import load
 from device_agents.runtimes.loaded import Inputs
 from exporters import ConversionError, Format, FragmentLibrary, Weights, link, networks
-from exporters.networks import torch_network
+from exporters.networks import fold_batch_norm, torch_network
 from exporters.recipe import Precision
 from space import BLOX, MINI, TINY, Architecture
 from space.segments import Segment
@@ -58,6 +59,7 @@ def weights_drawn_once() -> Iterator[None]:
         for layer in (torch.nn.Conv2d, torch.nn.Linear):
             patch.setattr(layer, "reset_parameters", lambda _: None)
         patch.setattr(networks, "_weighted_fragment", cache(networks._weighted_fragment))
+        patch.setattr(networks, "fold_batch_norm", lambda module: fold_batch_norm(deepcopy(module)))
         yield
 
 
@@ -208,12 +210,15 @@ def test_random_weights_are_neither_zero_nor_denormal_and_keep_activations_in_sc
 def test_a_model_of_a_batch_gives_each_image_its_own_output(
     model_format: Format, precision: Precision, harness_cache: Path
 ) -> None:
-    # Up to eight judged values stand for themselves.
-    config = replace(TINY, name="of-four-classes", classes=4)
+    # Up to eight judged values stand for themselves; the space has the ops of the network.
+    config = replace(TINY, name="of-four-classes", ops=("conv", "mbconv"), classes=4)
     library = FragmentLibrary.open(
         model_format, cache_dir=harness_cache / "fragments", config=config, precision=precision
     )
-    model, segment = Architecture.from_index(3, config), Segment.parse("segment:head", config)
+    model, segment = (
+        Architecture.parse("conv-mbconv/conv-conv", config),
+        Segment.parse("segment:head", config),
+    )
     for one, several in (
         (library.recipe(model), library.recipe(model, 3)),
         (library.segment_recipe(segment), library.segment_recipe(segment, 3)),

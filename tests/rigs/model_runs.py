@@ -89,8 +89,8 @@ def operators(format: Format, model: bytes) -> Counter[tuple[str, str]]:
     return _onnx_operators(model) if format == "onnx" else _tflite_operators(model)
 
 
-def _digest(*facts: object) -> str:
-    return hashlib.sha256(repr(facts).encode()).hexdigest()
+def _digest(*facts: object, data: bytes = b"") -> str:
+    return hashlib.sha256(repr(facts).encode() + data).hexdigest()
 
 
 def _onnx_operators(model_bytes: bytes) -> Counter[tuple[str, str]]:
@@ -98,9 +98,8 @@ def _onnx_operators(model_bytes: bytes) -> Counter[tuple[str, str]]:
     known = {value.name: _digest("input", str(value.type)) for value in graph.input}
     for tensor in graph.initializer:
         assert tensor.name not in known, f"{tensor.name} is defined twice"
-        known[tensor.name] = _digest(
-            tensor.data_type, tuple(tensor.dims), onnx.numpy_helper.to_array(tensor).tobytes()
-        )
+        data = onnx.numpy_helper.to_array(tensor).tobytes()
+        known[tensor.name] = _digest(tensor.data_type, tuple(tensor.dims), data=data)
     found = Counter[tuple[str, str]]()
     for node in graph.node:
         attributes = sorted((a.name, a.SerializeToString()) for a in node.attribute)
@@ -123,7 +122,7 @@ def _tflite_operators(model_bytes: bytes) -> Counter[tuple[str, str]]:
         if buffer.offset > 1:  # a large weight of LiteRT's quantizer, which stands behind the flatbuffer
             data = model_bytes[buffer.offset : buffer.offset + buffer.size]
         if data is not None and len(data):
-            known[number] = _digest(_tflite_form(tensor), bytes(data))
+            known[number] = _digest(_tflite_form(tensor), data=bytes(data))
     known |= {number: _digest("input", _tflite_form(graph.tensors[number])) for number in graph.inputs}
     found = Counter[tuple[str, str]]()
     names = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}

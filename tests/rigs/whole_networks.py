@@ -5,25 +5,15 @@ In int8 activations have the scales of linked models; all else is the quantizer'
 
 from __future__ import annotations
 
-import os
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import pytest
-
 from exporters import Format, Precision, Weights
-from exporters.conversion import weights_document
 from exporters.fragments import IMAGE, steps, value_shape
-from exporters.processes import give_back, serve, take
-from exporters.worker import read_weights
-from space import Architecture, SpaceConfig
-
-_TESTS = str(Path(__file__).resolve().parent.parent)
+from space import Architecture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,39 +30,25 @@ def convert_networks(
     weights: Weights | None = None,
     precision: Precision = "fp32",
 ) -> list[ConvertedNetwork]:
-    """Convert whole networks of one space in a process of their own."""
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        paths = [Path(folder) / str(place) for place in range(len(architectures))]
-        request = {
-            "format": format,
-            "precision": precision,
-            "config": architectures[0].config.to_plain(),
-            "weights": weights_document(weights or Weights.seeded(0)),
-            "networks": [[str(one), str(path)] for one, path in zip(architectures, paths, strict=True)],
-        }
-        patch.setenv("PYTHONPATH", _TESTS, prepend=os.pathsep)
-        process = take("rigs.whole_networks")
-        try:
-            seconds = [answer["elapsed_s"] for answer in process.ask(request)]
-        finally:
-            give_back(process)
-        return [
-            ConvertedNetwork(model=path.read_bytes(), elapsed_s=elapsed_s)
-            for path, elapsed_s in zip(paths, seconds, strict=True)
-        ]
+    """Convert whole networks of one space, in one thread of this process."""
+    import torch
+
+    conversion_of = _to_onnx if format == "onnx" else _to_tflite
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the converter's process
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the converters warn of themselves
+            made = weights or Weights.seeded(0)
+            return [_timed(conversion_of(one, made, precision)) for one in architectures]
+    finally:
+        torch.set_num_threads(threads)
 
 
-def _answers(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    config = SpaceConfig(**request["config"])
-    weights = read_weights(request["weights"], config)
-    conversion_of = _to_onnx if request["format"] == "onnx" else _to_tflite
-    for text, path in request["networks"]:
-        convert = conversion_of(Architecture.parse(text, config), weights, request["precision"])
-        begin = time.perf_counter()
-        model = convert()
-        elapsed_s = time.perf_counter() - begin
-        Path(path).write_bytes(model)
-        yield {"elapsed_s": elapsed_s}
+def _timed(convert: Callable[[], bytes]) -> ConvertedNetwork:
+    begin = time.perf_counter()
+    model = convert()
+    return ConvertedNetwork(model=model, elapsed_s=time.perf_counter() - begin)
 
 
 def _to_onnx(architecture: Architecture, weights: Weights, precision: Precision) -> Callable[[], bytes]:
@@ -160,7 +136,3 @@ def _operators(graph: Any) -> list[object]:
     return [
         (op.code, tuple(graph.tensors[i].data or b"" for i in op.inputs if i >= 0)) for op in graph.operators
     ]
-
-
-if __name__ == "__main__":
-    sys.exit(serve(_answers))

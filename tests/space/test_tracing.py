@@ -43,6 +43,8 @@ def test_macs_are_products_of_convolutions_and_matrices() -> None:
     stem, _ = trace(build_stem(BLOX), (1, 3, 32, 32))
     head, _ = trace(build_head(BLOX), (1, 256, 4, 4))
     assert (stem.macs, head.macs) == (9 * 3 * 32 * 32 * 32, 256 * 100)
+    with torch.inference_mode():
+        assert trace(build_head(BLOX), (1, 256, 4, 4))[0] == head
     depthwise, _ = trace(nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8), SHAPE)
     assert depthwise.macs == 9 * 8 * 3 * 3
     attention, _ = trace(

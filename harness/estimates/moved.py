@@ -82,7 +82,8 @@ def shared_caches_doubt(session: SessionRecord, reference: ReferenceLatency) -> 
 
     A reference that runs slower than when quiet while another core is busy, or something unseen slows this one, may do so for
     want of caches, which the network needs less or more of: then the ratio moves by up to as much. Where neither is so it is the
-    machine's clock, common to both, as far as the core's pace explains it. A GPU's clock is not: launches take as long at any.
+    machine's clock, common to both, as far as the core's pace explains it. An NVIDIA GPU's clock is not: launches take as
+    long at any. Of other accelerators nothing tells whether it was their clock.
     Cores of which nothing is known may have been busy.
     A reference that was never seen with idle cores has no quiet level to compare with.
     """
@@ -92,11 +93,14 @@ def shared_caches_doubt(session: SessionRecord, reference: ReferenceLatency) -> 
     slower = level_ns / reference.latency_ns - 1
     busy = others_busy(session)
     if busy is not None and busy <= OTHERS_SHARE and slow <= SLOW_SHARE:
-        is_told = not reference.configuration.feels_pace or (
-            session_pace_ns(session) is not None
-            and session.scheduling.get("paced_by") in reference.best_paces_ns
-        )
-        unexplained = max((1 + slower) / (1 + slow), 1 / (1 + slower)) - 1
+        on = reference.configuration
+        is_told = on.uses_cuda or (on.feels_pace and not on.uses_gpu)
+        if on.feels_pace:
+            is_told &= session_pace_ns(session) is not None
+            is_told &= session.scheduling.get("paced_by") in reference.best_paces_ns
+        # The sessions that tell the reference's latency may be of cores that are slower by as much.
+        faster = 1 / (1 + slower) / (1 + SLOW_SHARE * on.feels_pace)
+        unexplained = max((1 + slower) / (1 + slow), faster) - 1
         return MOVED_SHARE * (unexplained - QUIET_NOISE) if is_told and unexplained > PAIRED_SHARE else 0.0
     doubt = max(MOVED_SHARE * (slower - QUIET_NOISE), _streamed_doubt(session), 0.0)
     return max(doubt, NEVER_QUIET_DOUBT) if reference.never_quiet else doubt

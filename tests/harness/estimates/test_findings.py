@@ -673,13 +673,15 @@ def test_a_reference_slower_than_its_core_explains_is_doubted_as_by_another_virt
         scheduled(others_busy=0.0, reference_ns=round(1.4 * REFERENCE_NS)),
     ):
         assert shared_caches_doubt(same, reference) == 0
-    faster = beside(60_000, -0.2)
-    assert shared_caches_doubt(faster, reference) == pytest.approx(0.8 * 0.22)
-    assert "20.0% faster than when quiet" in findings_of(faster, faster, reference=reference)[0].message
-    gpu, graph = (
+    assert shared_caches_doubt(beside(60_000, -0.2), reference) == 0, "a clock that was boosted at first"
+    faster = beside(60_000, -0.4)
+    assert shared_caches_doubt(faster, reference) == pytest.approx(0.8 * (1 / 0.6 / 1.25 - 1.03))
+    assert "40.0% faster than when quiet" in findings_of(faster, faster, reference=reference)[0].message
+    gpu, graph, other, npu = (
         replace(reference, configuration=replace(reference.configuration, provider=provider))
-        for provider in ("CUDAExecutionProvider", "CUDAExecutionProvider+graph")
+        for provider in ("CUDAExecutionProvider", "CUDAExecutionProvider+graph", "GPU-fp32", "NPU")
     )
+    assert shared_caches_doubt(moved, other) == shared_caches_doubt(moved, npu) == 0, "its clock is another"
     assert shared_caches_doubt(moved, gpu) == pytest.approx(0.8 * 0.37), (
         "launches take as long at any clock of the GPU"
     )

@@ -102,18 +102,31 @@ def shared_caches_doubt(session: SessionRecord, reference: ReferenceLatency) -> 
         faster = 1 / (1 + slower) / (1 + SLOW_SHARE * on.feels_pace)
         unexplained = max((1 + slower) / (1 + slow), faster) - 1
         return MOVED_SHARE * (unexplained - QUIET_NOISE) if is_told and unexplained > PAIRED_SHARE else 0.0
-    doubt = max(MOVED_SHARE * (slower - QUIET_NOISE), _streamed_doubt(session), 0.0)
+    doubt = max(MOVED_SHARE * (slower - QUIET_NOISE), streamed_doubt(session), 0.0)
     return max(doubt, NEVER_QUIET_DOUBT) if reference.never_quiet else doubt
 
 
-def _streamed_doubt(session: SessionRecord) -> float:
-    """Return by how much slow memory may lengthen a model file's runs, relative: as far as these are the reading of weights."""
-    size_bytes = number(session.conditions_after.get("model_bytes")) or 0.0
+def streamed_doubt(session: SessionRecord) -> float:
+    """Return by how much programs on other cores may have lengthened a model file's runs more than its reference's, or less,
+    relative: as far as these are the reading of weights. 0 where other cores were idle.
+    """
+    busy, pieces = others_busy(session), clean_slices(session)
     is_file = session.configuration.space == FILE_SPACE and not session.configuration.uses_gpu
-    if not is_file or size_bytes <= CACHED_BYTES:
+    if not is_file or not pieces or (busy is not None and busy <= OTHERS_SHARE):
         return 0.0
-    run_ns = median(piece.network_ns for piece in clean_slices(session))
-    return STREAMED_DOUBT * min(1.0, (size_bytes - CACHED_BYTES) / run_ns / CORE_BYTES_A_NS)
+    shares = [
+        min(
+            1.0,
+            max(0.0, (number(session.conditions_after.get(name)) or 0.0) - CACHED_BYTES)
+            / run_ns
+            / CORE_BYTES_A_NS,
+        )
+        for name, run_ns in (
+            ("model_bytes", median(piece.network_ns for piece in pieces)),
+            ("reference_bytes", median(piece.reference_ns for piece in pieces)),
+        )
+    ]
+    return STREAMED_DOUBT * abs(shares[0] - shares[1])
 
 
 def core_to_core_ns(session: SessionRecord) -> float | None:

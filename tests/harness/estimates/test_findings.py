@@ -602,6 +602,9 @@ def test_beside_busy_cores_a_model_file_may_wait_for_its_weights_and_its_referen
     doubts = [moved_doubt(beside(0.9, size_mb), reference) for size_mb in (1, 2, 21, 192, 2000)]
     assert doubts == pytest.approx([0, 0, 0.05, 0.5, 0.5], rel=0.01)
     assert moved_doubt(beside(0.2, 2000), reference) == 0
+    # The reference reads half as many in 10 ms, so what slows one slows the other.
+    alike = {"model_bytes": 192 << 20, "reference_bytes": 97 << 20}
+    assert moved_doubt(beside(0.9, 0, conditions_after=alike), reference) == pytest.approx(0, abs=0.01)
     on_card = replace(in_file, provider="CUDAExecutionProvider")
     assert moved_doubt(beside(0.9, 2000, configuration=on_card), reference) == 0, (
         "its weights are in its own memory"

@@ -1,8 +1,9 @@
-"""Delays of a worker of several threads, or on an accelerator, that show in no run's wait, asked for around a network's runs.
+"""Delays of a worker that show in no run's wait, asked for around a network's runs.
 
 The scheduler's account holds the time that a thread was ready and had no core. It holds neither the time that a control group was
 out of its quota, unless the quota was there when the session began, nor that of pages read from the disk, nor that in which a
-signal or a tracer stopped it.
+signal or a tracer stopped it. Where one thread computes all, its time off the core holds these, but not what pages of compressed
+memory take, which the thread itself unpacks: 6 us each, and all of its own processor time.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ US_PER_S = 1e6
 class Unseen:
     """The accounts at one moment. counts_quotas: whether no run's wait holds the time that a quota takes.
 
-    filesystem: what holds `proc` and the control groups.
+    is_one_thread: the calling thread computes all. filesystem: what holds `proc` and the control groups.
     """
 
-    def __init__(self, counts_quotas: bool, filesystem: Path = Path("/")) -> None:
-        self._counts_quotas, self._filesystem = counts_quotas, filesystem
+    def __init__(
+        self, counts_quotas: bool, is_one_thread: bool = False, filesystem: Path = Path("/")
+    ) -> None:
+        self._counts_quotas, self._is_one_thread, self._filesystem = counts_quotas, is_one_thread, filesystem
         self._throttled_us = self._read_throttled_us()
         self._faults = major_faults()
         self._is_traced = is_traced(filesystem)
@@ -35,12 +38,11 @@ class Unseen:
 
     def since(self) -> dict[str, Any]:
         """Return the hold-ups since (`throttled_s` by quotas, `major_faults`, `stops`, `traced`) without those that were none."""
-        told: dict[str, Any] = {
-            "throttled_s": max(0, self._read_throttled_us() - self._throttled_us) / US_PER_S,
-            "major_faults": major_faults() - self._faults,
-            "stops": self._stops,
-            "traced": self._is_traced or is_traced(self._filesystem),
-        }
+        told: dict[str, Any] = {"major_faults": major_faults() - self._faults}
+        if not self._is_one_thread:
+            told["throttled_s"] = max(0, self._read_throttled_us() - self._throttled_us) / US_PER_S
+            told["stops"] = self._stops
+            told["traced"] = self._is_traced or is_traced(self._filesystem)
         return {name: value for name, value in told.items() if value}
 
     def _count_stop(self, number: int, frame: Any) -> None:

@@ -209,7 +209,7 @@ class Session:
         reporter.enter("warm-up", number)
         gc.collect()
         gc.disable()
-        unseen = Unseen(counts_quotas=not self._has_quota)
+        unseen = Unseen(counts_quotas=not self._has_quota, is_one_thread=self._is_one_thread)
         begin, waited_ns, loop_start_ns = CoreTimes(), self._delay.read()[0], perf_counter_ns()
         warm_network = Warming(network.run, plan, self._stopwatch)
         warm_reference = Warming(reference.run, plan, self._stopwatch)
@@ -246,11 +246,10 @@ class Session:
             "output": outputs.first,
             "reference_output": beside.first,
             "baseline_ns": baselines,
+            "unseen": unseen.since(),
         }
         if self._delay.source == "schedstat":
             measured["waited_s"] = max(0, self._delay.read()[0] - waited_ns) / NS_PER_S
-        if not self._is_one_thread:  # whose time off the core holds all of it
-            measured["unseen"] = unseen.since()
         measured.update(CoreTimes().told_since(begin, self._message["cores"]))
         if plan.settled_runs and stop != "contended":
             measured.update(self._device_times(network))

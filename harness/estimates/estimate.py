@@ -48,7 +48,7 @@ FEW_DF = 2
 PRIOR_DF = 25  # the pool's weight in a network's own scatter, in processes; networks do not all scatter alike
 # Of networks that scatter as the pool does so many show no more by chance; of one that does its own scatter counts alone. By two
 # processes, whose own interval is so wide that it makes grade D, fewer may seem so.
-OWN_SCATTER, OWN_SCATTER_OF_TWO = 0.95, 0.999
+OWN_SCATTER, OWN_SCATTER_OF_TWO = 0.95, 0.99
 SMOOTHING = 0.9  # of a pool's shape, by Silverman's rule of thumb
 POOL_SIZE = 1000  # deviations that represent the shape of a scatter
 SCATTER_DRAWS = 200  # for a slice noise that is then averaged over all sessions

@@ -20,7 +20,7 @@ from harness.estimates.estimate import (
     RatioEstimate,
     session_ratios,
 )
-from harness.estimates.moved import moved_doubt, near_sessions
+from harness.estimates.moved import moved_doubt, near_sessions, streamed_doubt
 from harness.records import ReferenceLatency, SessionRecord
 from space.statistics import student
 
@@ -87,7 +87,9 @@ def exchanged_estimate(
         reach = _reach(logs, ratios, error)
         pairs = zip(used, references, strict=True)
         moved = [moved_doubt(one, quiet) for sessions, quiet in pairs for one in sessions]
-        reach = min(hypot(reach, unlikeness(exp(center)) * fmean(moved)) + _unseen(used), LARGEST_DEVIATION)
+        streamed = fmean(streamed_doubt(one) for sessions in used for one in sessions)
+        doubt = max(unlikeness(exp(center)) * fmean(moved), streamed)
+        reach = min(hypot(reach, doubt) + _unseen(used), LARGEST_DEVIATION)
         interval = (exp(center - reach), exp(center + reach))
     names = [one.process for sessions in used for one in sessions]
     return RatioEstimate(

@@ -82,7 +82,8 @@ def shared_caches_doubt(session: SessionRecord, reference: ReferenceLatency) -> 
 
     A reference that runs slower than when quiet while another core is busy, or something unseen slows this one, may do so for
     want of caches, which the network needs less or more of: then the ratio moves by up to as much. Where neither is so it is the
-    machine's clock, common to both, as far as the core's pace explains it. A GPU's clock is not: launches take as long at any.
+    machine's clock, common to both, as far as the core's pace explains it. An NVIDIA GPU's clock is not: launches take as
+    long at any. Of other accelerators nothing tells whether it was their clock.
     Cores of which nothing is known may have been busy.
     A reference that was never seen with idle cores has no quiet level to compare with.
     """
@@ -92,24 +93,40 @@ def shared_caches_doubt(session: SessionRecord, reference: ReferenceLatency) -> 
     slower = level_ns / reference.latency_ns - 1
     busy = others_busy(session)
     if busy is not None and busy <= OTHERS_SHARE and slow <= SLOW_SHARE:
-        is_told = not reference.configuration.feels_pace or (
-            session_pace_ns(session) is not None
-            and session.scheduling.get("paced_by") in reference.best_paces_ns
-        )
-        unexplained = max((1 + slower) / (1 + slow), 1 / (1 + slower)) - 1
+        on = reference.configuration
+        is_told = on.uses_cuda or (on.feels_pace and not on.uses_gpu)
+        if on.feels_pace:
+            is_told &= session_pace_ns(session) is not None
+            is_told &= session.scheduling.get("paced_by") in reference.best_paces_ns
+        # The sessions that tell the reference's latency may be of cores that are slower by as much.
+        faster = 1 / (1 + slower) / (1 + SLOW_SHARE * on.feels_pace)
+        unexplained = max((1 + slower) / (1 + slow), faster) - 1
         return MOVED_SHARE * (unexplained - QUIET_NOISE) if is_told and unexplained > PAIRED_SHARE else 0.0
-    doubt = max(MOVED_SHARE * (slower - QUIET_NOISE), _streamed_doubt(session), 0.0)
+    doubt = max(MOVED_SHARE * (slower - QUIET_NOISE), streamed_doubt(session), 0.0)
     return max(doubt, NEVER_QUIET_DOUBT) if reference.never_quiet else doubt
 
 
-def _streamed_doubt(session: SessionRecord) -> float:
-    """Return by how much slow memory may lengthen a model file's runs, relative: as far as these are the reading of weights."""
-    size_bytes = number(session.conditions_after.get("model_bytes")) or 0.0
+def streamed_doubt(session: SessionRecord) -> float:
+    """Return by how much programs on other cores may have lengthened a model file's runs more than its reference's, or less,
+    relative: as far as these are the reading of weights. 0 where other cores were idle.
+    """
+    busy, pieces = others_busy(session), clean_slices(session)
     is_file = session.configuration.space == FILE_SPACE and not session.configuration.uses_gpu
-    if not is_file or size_bytes <= CACHED_BYTES:
+    if not is_file or not pieces or (busy is not None and busy <= OTHERS_SHARE):
         return 0.0
-    run_ns = median(piece.network_ns for piece in clean_slices(session))
-    return STREAMED_DOUBT * min(1.0, (size_bytes - CACHED_BYTES) / run_ns / CORE_BYTES_A_NS)
+    shares = [
+        min(
+            1.0,
+            max(0.0, (number(session.conditions_after.get(name)) or 0.0) - CACHED_BYTES)
+            / run_ns
+            / CORE_BYTES_A_NS,
+        )
+        for name, run_ns in (
+            ("model_bytes", median(piece.network_ns for piece in pieces)),
+            ("reference_bytes", median(piece.reference_ns for piece in pieces)),
+        )
+    ]
+    return STREAMED_DOUBT * abs(shares[0] - shares[1])
 
 
 def core_to_core_ns(session: SessionRecord) -> float | None:

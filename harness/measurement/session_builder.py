@@ -173,7 +173,11 @@ class SessionBuilder:
             conditions_before=self._conditions,
             conditions_after={k: measured[k] for k in _WORKER if k in measured}
             | self._reference_error(measured)
-            | {k: network[k] for k in ("model_bytes",) if k in network},
+            | {
+                name: told["model_bytes"]
+                for name, told in (("model_bytes", network), ("reference_bytes", reference))
+                if "model_bytes" in told
+            },
             output=tuple(measured["output"]),
             arithmetic=measured.get("arithmetic", "unknown"),
             samples=tuple(self._samples),

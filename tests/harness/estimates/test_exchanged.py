@@ -14,7 +14,7 @@ from scipy.stats import ttest_ind
 from harness.estimates.estimate import USUAL_SD, RatioEstimate
 from harness.estimates.exchanged import LOOKS, error_at, exchanged_estimate
 from harness.query.compare_files import is_settled
-from harness.records import ReferenceLatency, SessionRecord
+from harness.records import FILE_SPACE, ReferenceLatency, SessionRecord
 
 QUIET = ReferenceLatency(configuration=CONFIGURATION, latency_ns=1e6, session_id="", measured_utc="")
 LOUD = replace(QUIET, never_quiet=True)
@@ -87,6 +87,27 @@ def test_what_shared_caches_do_is_doubted_by_how_unlike_the_models_are() -> None
     added = [(width(ratio, LOUD) ** 2 - width(ratio, QUIET) ** 2) ** 0.5 for ratio in (1.1, 1.3, 2.0)]
     assert added[0] == pytest.approx(added[1] * np.log(1.1) / 0.2, rel=0.05)
     assert added[1] == pytest.approx(added[2], rel=0.05)
+
+
+def test_of_two_files_beside_busy_cores_one_that_mostly_reads_weights_is_doubted_and_two_alike_are_not() -> (
+    None
+):
+    def width(first_bytes: int, second_bytes: int, busy: float = 1.0) -> float:
+        known = {"scheduling": {"delay_source": "schedstat", "others_busy": busy}}
+        on = replace(QUIET.configuration, space=FILE_SPACE)
+        roles = []
+        for network, reference in ((first_bytes, second_bytes), (second_bytes, first_bytes)):
+            told = {
+                "conditions_after": {"model_bytes": network, "reference_bytes": reference},
+                "configuration": on,
+            }
+            roles.append([session(by, **known, **told) for by in (0.99, 1.01)])
+        low, high = exchanged_estimate(*roles, (QUIET, QUIET), 0.05).interval or (0, 0)
+        return float(np.log(high / low) / 2)
+
+    small, large = 1 << 20, 1 << 30
+    assert width(large, large) == width(small, small) == width(large, small, busy=0.1)
+    assert width(large, small) > 0.5
 
 
 @pytest.mark.parametrize("level", LOOKS)

@@ -602,6 +602,9 @@ def test_beside_busy_cores_a_model_file_may_wait_for_its_weights_and_its_referen
     doubts = [moved_doubt(beside(0.9, size_mb), reference) for size_mb in (1, 2, 21, 192, 2000)]
     assert doubts == pytest.approx([0, 0, 0.05, 0.5, 0.5], rel=0.01)
     assert moved_doubt(beside(0.2, 2000), reference) == 0
+    # The reference reads half as many in 10 ms, so what slows one slows the other.
+    alike = {"model_bytes": 192 << 20, "reference_bytes": 97 << 20}
+    assert moved_doubt(beside(0.9, 0, conditions_after=alike), reference) == pytest.approx(0, abs=0.01)
     on_card = replace(in_file, provider="CUDAExecutionProvider")
     assert moved_doubt(beside(0.9, 2000, configuration=on_card), reference) == 0, (
         "its weights are in its own memory"
@@ -673,13 +676,15 @@ def test_a_reference_slower_than_its_core_explains_is_doubted_as_by_another_virt
         scheduled(others_busy=0.0, reference_ns=round(1.4 * REFERENCE_NS)),
     ):
         assert shared_caches_doubt(same, reference) == 0
-    faster = beside(60_000, -0.2)
-    assert shared_caches_doubt(faster, reference) == pytest.approx(0.8 * 0.22)
-    assert "20.0% faster than when quiet" in findings_of(faster, faster, reference=reference)[0].message
-    gpu, graph = (
+    assert shared_caches_doubt(beside(60_000, -0.2), reference) == 0, "a clock that was boosted at first"
+    faster = beside(60_000, -0.4)
+    assert shared_caches_doubt(faster, reference) == pytest.approx(0.8 * (1 / 0.6 / 1.25 - 1.03))
+    assert "40.0% faster than when quiet" in findings_of(faster, faster, reference=reference)[0].message
+    gpu, graph, other, npu = (
         replace(reference, configuration=replace(reference.configuration, provider=provider))
-        for provider in ("CUDAExecutionProvider", "CUDAExecutionProvider+graph")
+        for provider in ("CUDAExecutionProvider", "CUDAExecutionProvider+graph", "GPU-fp32", "NPU")
     )
+    assert shared_caches_doubt(moved, other) == shared_caches_doubt(moved, npu) == 0, "its clock is another"
     assert shared_caches_doubt(moved, gpu) == pytest.approx(0.8 * 0.37), (
         "launches take as long at any clock of the GPU"
     )

@@ -74,7 +74,14 @@ MEASURED: Event = {
 EVENTS: list[Event] = [
     {"type": "event", "event": "conditions", "conditions": {"load_1m": 0.25}},
     {"type": "event", "event": "started", "pid": 7},
-    {"type": "event", "event": "loaded", "which": "reference", "load_ns": 11, "first_run_ns": 12},
+    {
+        "type": "event",
+        "event": "loaded",
+        "which": "reference",
+        "load_ns": 11,
+        "first_run_ns": 12,
+        "model_bytes": 16,
+    },
     {
         "type": "event",
         "event": "loaded",
@@ -188,6 +195,7 @@ def test_a_whole_run_becomes_a_record() -> None:
         "waited_s": 0.25,
         "shares": {"GPU": 0.75, "CPU": 0.25},
         "model_bytes": 15,
+        "reference_bytes": 16,
     }
     assert record.output == (0.5, -1.0, 2.25)
     assert record.started_utc == "2024-05-01T00:00:00.000+00:00"

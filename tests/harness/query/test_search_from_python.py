@@ -308,7 +308,13 @@ def test_a_column_whose_rows_are_numbered_names_no_networks() -> None:
     for column in (frame.top1, frame.top1.iloc[::-1], frame.top1[[0, 2]], frame.top1.rename_axis("id")):
         with pytest.raises(ConfigError, match=r"Series: its index is the numbers of rows.*set_index"):
             join.join(column)
-    assert join.join(frame.top1.rename_axis("index")).table.accuracy.at(2) == 60.0
+    assert join.join(frame.top1.rename_axis("network")).table.accuracy.at(2) == 60.0
+    for table in (frame.top1.rename_axis("index"), frame[["top1"]].iloc[::-1].reset_index()):
+        with pytest.raises(ConfigError, match="column 'index' holds 0 to 2, which are the numbers of rows"):
+            join.join(table)
+    indices = frame.assign(index=[1, 2, 7])[["index", "top1"]]
+    for table in (indices, indices.set_index("index").top1):
+        assert join.join(table).table.accuracy.at(7) == 60.0
     seeds = frame.assign(seed=[0, 0, 1]).set_index(["architecture", "seed"]).top1
     assert join.join(seeds).table.accuracy.seeds == (0, 1)
 

@@ -220,6 +220,11 @@ def wrong_by(findings: Sequence[Finding]) -> float:
     return inf if "wrong-output" in worst else MOST_WRONG if worst - {"few-slices"} else 1.0
 
 
+def may_not_run(session: SessionRecord) -> bool:
+    """Return whether a session can be a reason for `wrong-output` or `fell-back`: quick, for findings take an estimate."""
+    return is_wrong(session) or is_reference_wrong(session) or len(_shares(session)) > 1
+
+
 def _wrong_output(sessions: Sequence[SessionRecord]) -> Finding | None:
     wrong = [session for session in sessions if is_wrong(session)]
     if not wrong:

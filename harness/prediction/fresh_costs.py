@@ -12,6 +12,7 @@ import numpy as np
 from harness.estimates.doubtful import Doubtful
 from harness.estimates.energy import Energy, newest_energy, sensor_of
 from harness.estimates.estimate import COVERAGE
+from harness.estimates.findings import may_not_run
 from harness.prediction.cache import key_of, known_latencies
 from harness.prediction.failed_networks import failed_networks
 from harness.prediction.space_latencies import (
@@ -122,7 +123,12 @@ def measured_costs(
         found = _of_processes(store.fresh_runs(configuration), fresh, config, coverage)
     if found is None:
         return None
-    rows = latencies(store, configuration)
+    suspects = [
+        network
+        for network in store.session_counts(configuration)
+        if any(map(may_not_run, store.sessions(configuration, [network])))
+    ]
+    rows = latencies(store, configuration, suspects)
     return found.without(failed_networks(store, configuration, config, rows, doubtful=doubtful), config)
 
 

@@ -157,9 +157,11 @@ def _named_column(column: Any) -> Any:
     if index.dtype.kind in "iu" and index.name not in ARCHITECTURE_COLUMNS:  # filtered or sorted ones, too
         raise ConfigError(
             f"{type(column).__name__}: its index is the numbers of rows and names no networks; take the column after "
-            "set_index('architecture'), give the whole table, or rename_axis('index') where they are indices of networks"
+            "set_index('architecture'), give the whole table, or rename_axis('network') where they are indices of networks"
         )
-    if index.nlevels == 1:  # others have names: of networks and seeds
+    if (
+        index.nlevels == 1 and index.name != ARCHITECTURE_COLUMNS[-1]
+    ):  # others have names: of networks and seeds
         column = column.rename_axis("network")
     return column.rename("accuracy" if column.name is None else column.name)
 

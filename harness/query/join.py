@@ -111,7 +111,7 @@ def join(
                 "blox-bench files"
             )
     named = latencies if isinstance(latencies, Mapping) else _by_device([*several.values()])
-    costs = [costs] if isinstance(costs, str) else list(costs)
+    costs = [costs] if isinstance(costs, str) else list(costs or ())
     tables = {name: one for name, one in named.items() if isinstance(one, SpaceTable)}
     fresh = {f"{name}:{cost}": table for name, table in tables.items() for cost in table.costs}
     for name in costs:
@@ -120,7 +120,11 @@ def join(
             raise ConfigError(
                 f"costs: {name!r} is unknown{did_you_mean(name, known)} (known: {', '.join(known)})"
             )
-    if taken := [name for name in named if not name or name in PROPERTIES or split_subject(name)[1]]:
+    if taken := [
+        name
+        for name in named
+        if not isinstance(name, str) or not name or name in PROPERTIES or split_subject(name)[1]
+    ]:
         raise ConfigError(
             f"latencies: {taken[0]!r} is a property of networks, or no name; name the device's latencies otherwise"
         )
@@ -144,6 +148,11 @@ def accuracies_of(
 ) -> AccuracySource:
     """Return the source of the accuracies that a caller from Python gives, see `join`. Raises: ConfigError."""
     if isinstance(accuracies, Accuracies):
+        if metric not in ("", accuracies.metric) or epoch not in (BEST, accuracies.epoch):
+            raise ConfigError(
+                f"metric {metric or accuracies.metric!r}, epoch {epoch!r}: the accuracies are loaded, as {accuracies.label}; "
+                "choose both in load_accuracies"
+            )
         return AccuracySource(paths=(), loaded=accuracies)
     if isinstance(space, SpaceConfig):
         listed(architectures_in(accuracies), space)

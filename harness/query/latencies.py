@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,8 @@ class LatencySource:
     allow_pickle: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.coverage < 1:
-            raise ConfigError(f"--confidence {self.coverage:g}: give a share between 0 and 1, e.g. 0.95")
+        if not isinstance(self.coverage, Real) or not 0 < self.coverage < 1:
+            raise ConfigError(f"--confidence {self.coverage!r}: give a share between 0 and 1, e.g. 0.95")
         if self.space:
             find_space(self.space)
 

@@ -23,6 +23,7 @@ from search.table.constraints import (
     check_contradictions,
     parse_constraint,
     split_subject,
+    unit_of,
 )
 from space import SpaceConfig
 from space.errors import ConfigError, HarnessError
@@ -111,6 +112,11 @@ def as_constraints(limits: str | Constraint | Iterable[str | Constraint]) -> tup
     """Return one or several limits, texts or not, as constraints. Raises: ConfigError where they contradict each other."""
     several = limits if isinstance(limits, Iterable) and not isinstance(limits, str) else [limits]
     constraints = tuple(one if isinstance(one, Constraint) else parse_constraint(one) for one in several)
+    for one in constraints:
+        if one.unit != (unit := unit_of(one.subject)):
+            raise ConfigError(
+                f"limit on {one.subject!r}: is in {one.unit or 'no unit'!r}; give it in {unit or 'no unit'!r}, or as a text"
+            )
     check_contradictions(constraints)
     return constraints
 

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 
 from device_agents.names import short_provider
@@ -54,6 +55,11 @@ class ConfigurationChoice:
     configuration: str = ""
     space: str = ""
     devices_file: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("threads", self.threads), ("batch", self.batch)):
+            if value is not None and not isinstance(value, Integral):
+                raise ConfigError(f"{name} = {value!r}: give a whole number")
 
     def fits(self, configuration: Configuration) -> bool:
         """Return whether a configuration fits, its device aside. Raises: ConfigError for a runtime that is none."""

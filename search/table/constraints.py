@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from math import isfinite
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +35,7 @@ UNITS: Mapping[str, Mapping[str, float]] = {
     "": {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9},
 }
 LEAST_COUNT = 1e3  # no network has fewer parameters or operations: who writes 3 means 3M
+_RELATIONS = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal}
 _EXAMPLES = {"ms": "8ms", "bytes": "12MB", "mJ": "50mJ", "": "3M"}
 _CONSTRAINT = re.compile(r"(?P<subject>[^<>=]+)(?P<relation><=|>=|<|>)(?P<amount>[^<>=]+)")
 _AMOUNT = re.compile(r"(?P<number>[0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*(?P<unit>[^0-9.]*)")
@@ -40,12 +43,24 @@ _AMOUNT = re.compile(r"(?P<number>[0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constraint:
-    """Limit on a cost: `relation` is one of `<`, `<=`, `>`, `>=`; `limit` is in ms, bytes, mJ or a count, as `unit` tells."""
+    """Limit on a cost: `relation` is one of `<`, `<=`, `>`, `>=`; `limit` is in ms, bytes, mJ or a count, as `unit` tells.
+
+    Raises: ConfigError for another relation or unit, or what is no finite number.
+    """
 
     subject: str
     relation: str
     limit: float
     unit: str
+
+    def __post_init__(self) -> None:
+        is_number = isinstance(self.limit, Real) and isfinite(self.limit)
+        if not is_number or self.relation not in _RELATIONS or self.unit not in UNITS:
+            raise ConfigError(
+                f"limit on {self.subject!r}: {self.relation!r} {self.limit!r} in {self.unit!r}; give <, <=, > or >=, a "
+                "number, and its unit: "
+                "'ms', 'bytes', 'mJ', or '' of counts; or write a text such as 'pixel<8ms'"
+            )
 
     @property
     def is_upper(self) -> bool:
@@ -57,8 +72,7 @@ class Constraint:
 
     def holds(self, values: NDArray[np.float64]) -> BoolArray:
         """Return which values are within the limit, same shape; NaN is not."""
-        compare = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal}[self.relation]
-        return np.asarray(compare(values, self.limit), dtype=np.bool_)
+        return np.asarray(_RELATIONS[self.relation](values, self.limit), dtype=np.bool_)
 
 
 def split_subject(subject: str) -> tuple[str, str]:
@@ -69,6 +83,12 @@ def split_subject(subject: str) -> tuple[str, str]:
     """
     device, colon, name = subject.rpartition(":")
     return (device, name) if colon and name in FRESH else (subject, "")
+
+
+def unit_of(subject: str) -> str:
+    """Return the unit of the numbers of a subject of limits: "ms", "bytes", "mJ", or "" of counts."""
+    fresh = split_subject(subject)[1]
+    return FRESH[fresh] if fresh else PROPERTIES.get(subject, LATENCY_UNIT)
 
 
 def parse_constraint(text: str) -> Constraint:
@@ -87,8 +107,7 @@ def parse_constraint(text: str) -> Constraint:
         raise ConfigError(
             f"constraint {text!r}: accuracy is the goal of a search, not a limit; --pareto shows its cost"
         )
-    fresh = split_subject(subject)[1]
-    unit = FRESH[fresh] if fresh else PROPERTIES.get(subject, LATENCY_UNIT)
+    fresh, unit = split_subject(subject)[1], unit_of(subject)
     try:
         limit = parse_amount(found["amount"], unit)
     except ConfigError as error:

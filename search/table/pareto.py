@@ -34,11 +34,12 @@ def pareto_front(table: NetworkTable, costs: Sequence[str], allowed: BoolArray) 
     """
     import moocore
 
+    costs = tuple(dict.fromkeys(costs))
     columns = [-table.accuracy.values, *(table.cost(name).values for name in costs)]
     known = np.flatnonzero(allowed & np.isfinite(np.stack(columns)).all(axis=0))
     points: FloatArray = np.column_stack([column[known] for column in columns])
     if not len(points):
-        return Front(costs=tuple(costs), indices=known, ideal=(), reference=(), hypervolume=0.0)
+        return Front(costs=costs, indices=known, ideal=(), reference=(), hypervolume=0.0)
     best, worst = points.min(axis=0), points.max(axis=0)
     kept = moocore.is_nondominated(points)
     indices, members = known[kept], points[kept]
@@ -47,7 +48,7 @@ def pareto_front(table: NetworkTable, costs: Sequence[str], allowed: BoolArray) 
     volume = moocore.hypervolume(unit, ref=np.ones(len(columns))) if (worst > best).all() else 0.0
     order = np.lexsort((members[:, 0], *members.T[:0:-1])) if costs else np.arange(len(indices))
     return Front(
-        costs=tuple(costs),
+        costs=costs,
         indices=indices[order],
         ideal=(-float(best[0]), *best[1:].tolist()),
         reference=(-float(worst[0]), *worst[1:].tolist()),

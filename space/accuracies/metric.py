@@ -19,7 +19,7 @@ _LOSS, _ERROR = "a loss", "an error"
 # What a title is of, by one of its words, whole and in lower case.
 _COSTS = {
     _LOSS: r"loss(es)?|nll|perplexity|.*entropy",
-    _ERROR: r"err|errors?|r?mse|mae|mape",
+    _ERROR: r"err|errors?|r?mse|mae|mape|inaccurac(y|ies)|regrets?|miss|misses|misclass.*",
     "a time": r"latenc(y|ies)|.*times?|timings?|durations?|delays?|seconds?|milli.*|micro.*|epochs?",
     "a size": r".*sizes?|.*bytes?|mem|.*memory|v?ram|storage|footprint",
     "a count of parameters": r"[kmn]?params?|parameters?|weights?",

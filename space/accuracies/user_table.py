@@ -109,6 +109,8 @@ def measured_of(
         f"{metric} is below 1 % in {shares} of {len(values)} rows: check that these are percent and no shares"
     )
     indices = _places(networks, source.cells(networks), config)
+    if networks.casefold() == ARCHITECTURE_COLUMNS[-1] and not architecture_column:
+        _check_not_numbered(networks, indices, config)
     again = _repeated(source, indices, seeds, values, config)
     return SeedAccuracies(
         metric=metric,
@@ -187,6 +189,16 @@ def _places(title: str, cells: Iterable[object], config: SpaceConfig) -> IndexAr
     except ArchitectureError as error:
         raise DatasetError(f"row {len(places) + 1}: {error}") from error
     return np.array(places, dtype=np.int64)
+
+
+def _check_not_numbered(title: str, indices: IndexArray, config: SpaceConfig) -> None:
+    """Refuse the numbers of a table's rows, as data frames write them under that title. Raises: DatasetError."""
+    count = len(np.unique(indices))
+    if indices.max() == count - 1 < len(config) - 1:
+        raise DatasetError(
+            f"column {shown(title)} holds 0 to {count - 1}, which are the numbers of rows in data frames and name no networks; "
+            f"give a column {ARCHITECTURE_COLUMNS[0]!r}, or call this one 'network' if these are the first networks of the space"
+        )
 
 
 def _repeated(

@@ -131,6 +131,12 @@ def test_a_page_of_accuracies_that_only_python_holds_names_a_file_in_its_command
         ),
         (lambda store: harness.search_store(store, "synthetic", verify=0), "verify = 0: give 1 or more"),
         (lambda store: harness.search_store(store, "synthetic", confidence=95), "--confidence 95"),
+        (lambda store: harness.search_store(store, "synthetic", confidence="0.9"), "--confidence '0.9'"),
+        (lambda store: harness.search_store(store, "synthetic", "made-up<4ms", threads="2"), "threads = '2'"),
+        (
+            lambda store: harness.predict(store, device="made-up", batch="1"),
+            "batch = '1': give a whole number",
+        ),
         (lambda store: harness.maximize(store, "param"), "'param' is unknown; did you mean 'params'"),
         (lambda store: harness.maximize(store, "params", top=1.5), "top = 1.5: give a whole number"),
         (lambda store: harness.report(store, "synthetic", "nowhere/a.html"), "nowhere"),

@@ -25,7 +25,7 @@ from harness.query.join import SearchTable
 from harness.store import Store
 from search.methods.method import Problem
 from search.methods.registry import SearchMethod
-from search.table.constraints import parse_constraint
+from search.table.constraints import Constraint, parse_constraint
 from search.table.synthetic import synthetic_accuracies
 from space import BLOX, MINI, TINY, Architecture
 from space.dataset import bench_dataset, write_dataset
@@ -97,6 +97,7 @@ def test_a_front_holds_the_cheapest_and_the_most_accurate_network() -> None:
     assert front[-1]["index"] == answer.best.index
     assert front[0]["params"] == min(row["params"] for row in answer[:])  # type: ignore[type-var]
     assert [row["index"] for row in front] == front.front.indices.tolist()
+    assert answer.front(["params", "params"]).hypervolume == front.hypervolume
     assert 0 < front.hypervolume < 1
 
 
@@ -289,7 +290,18 @@ def test_accuracies_that_python_holds_are_checked_like_those_of_files() -> None:
         ({first: float("nan")}, {}, "^dict: no network has a number as its accuracy"),
         (None, {}, "accuracies = None: give files"),
         ({first: 60.0}, {"latencies": None}, "latencies: NoneType is no latencies"),
+        (
+            frame,
+            {"latencies": {3: "blox-bench-lab.csv"}},
+            "latencies: 3 is a property of networks, or no name",
+        ),
         (frame, {"metric": "top5"}, "DataFrame: there is no accuracy 'top5'"),
+        (
+            synthetic_accuracies(),
+            {"metric": "test_top1"},
+            "metric 'test_top1', epoch 'best': the accuracies are loaded, as synth",
+        ),
+        (synthetic_accuracies(), {"epoch": "last"}, "epoch 'last': the accuracies are loaded"),
         ({}, {}, "^accuracies: dict holds no network; give percent by network"),
         (frame.iloc[:0], {}, "^accuracies: DataFrame holds no network"),
         (frame.set_index("architecture").top1.iloc[:0], {}, "^accuracies: Series holds no network"),
@@ -308,7 +320,13 @@ def test_a_column_whose_rows_are_numbered_names_no_networks() -> None:
     for column in (frame.top1, frame.top1.iloc[::-1], frame.top1[[0, 2]], frame.top1.rename_axis("id")):
         with pytest.raises(ConfigError, match=r"Series: its index is the numbers of rows.*set_index"):
             join.join(column)
-    assert join.join(frame.top1.rename_axis("index")).table.accuracy.at(2) == 60.0
+    assert join.join(frame.top1.rename_axis("network")).table.accuracy.at(2) == 60.0
+    for table in (frame.top1.rename_axis("index"), frame[["top1"]].iloc[::-1].reset_index()):
+        with pytest.raises(ConfigError, match="column 'index' holds 0 to 2, which are the numbers of rows"):
+            join.join(table)
+    indices = frame.assign(index=[1, 2, 7])[["index", "top1"]]
+    for table in (indices, indices.set_index("index").top1):
+        assert join.join(table).table.accuracy.at(7) == 60.0
     seeds = frame.assign(seed=[0, 0, 1]).set_index(["architecture", "seed"]).top1
     assert join.join(seeds).table.accuracy.seeds == (0, 1)
 
@@ -389,6 +407,10 @@ def test_a_method_of_ones_own_is_given_itself() -> None:
     ("given", "message"),
     [
         ({"limits": ["params<3M", 9]}, "constraint 9 cannot be read; write SUBJECT<LIMIT"),
+        (
+            {"limits": Constraint(subject="params", relation="<", limit=3, unit="ms")},
+            "limit on 'params': is in 'ms'; give it in 'no unit', or as a text",
+        ),
         ({"limits": None}, "constraint None cannot be read; write SUBJECT<LIMIT"),
         (
             {"limits": "pixel:memory<9MB"},

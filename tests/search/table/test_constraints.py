@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -176,3 +177,22 @@ def test_an_unknown_interval_does_not_meet_a_limit_that_its_far_end_must_meet() 
     constraint = parse_constraint("pixel<8ms")
     assert allowed(table, [constraint]).sum() == 2
     assert np.flatnonzero(allowed(table, [constraint], confident=True)).tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"unit": "s"},
+        {"unit": "M"},
+        {"relation": "=="},
+        {"limit": math.nan},
+        {"limit": math.inf},
+        {"limit": "8"},
+    ],
+)
+def test_a_limit_that_is_none_is_refused_by_all_that_it_is(changes: dict[str, Any]) -> None:
+    fields = {"subject": "pixel", "relation": "<", "limit": 8.0, "unit": "ms"} | changes
+    with pytest.raises(
+        ConfigError, match=r"limit on 'pixel': .* give <, <=, > or >=, a number, and its unit"
+    ):
+        Constraint(**fields)

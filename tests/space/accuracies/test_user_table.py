@@ -160,7 +160,7 @@ COSTS = {
     "a size": ["size_mb", "sizeMB", "memory", "peak_bytes", "model_kb"],
     "a count of parameters": ["params", "n_params", "Parameters"],
     "a count of operations": ["macs", "MACs", "MFLOPs", "flops"],
-    "an error": ["error", "top1_error", "err", "MSE", "val_acc_error"],
+    "an error": ["error", "top1_error", "err", "MSE", "val_acc_error", "inaccuracy", "regret", "miss_rate"],
     "a loss": ["val_loss", "testLoss"],
     "an energy": ["energy_mj", "power_w"],
 }

@@ -32,7 +32,7 @@ BRANCH = math.sqrt(0.1)  # of a residual branch, beside what it is added to
 _ROUNDS = 4  # of scaling: where gates or activations stand behind, the output does not follow in proportion
 _IMAGES = 4
 _SHOWN = 3  # names that a message shows
-# Of an output, in single precision and with weights of half: rounding moves it by less, an argument that is lost by more.
+# Of an output, in single and in half precision: rounding moves it by less, an argument that is lost by more.
 SHARE, HALF_SHARE = 1e-3, 0.05
 _LEAST = 1e-6  # no zero and no denormal among random weights: either may run at another speed
 # Where an op has its weight and bias among its arguments.
@@ -126,16 +126,16 @@ def fold(fragment: Fragment, module: nn.Module, graph: ModuleGraph) -> nn.Module
     return module
 
 
-def probe(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+def probe(shape: Sequence[int]) -> Tensor:
     """Return the tensor on which a user's module is compared with what is made of it."""
-    return (torch.rand(*shape, generator=torch.Generator().manual_seed(0)) * 2 - 1).to(dtype)
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-def probed(module: nn.Module, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return the output of a module on the probe of a shape, in single precision."""
+def probed(module: nn.Module, shape: Sequence[int]) -> Tensor:
+    """Return the output of a module on the probe of a shape."""
     with torch.no_grad():
-        found: Tensor = module(probe(shape, dtype))
-    return found.float()
+        found: Tensor = module(probe(shape))
+    return found
 
 
 def is_alike(found: Tensor, right: Tensor, share: float = SHARE) -> bool:

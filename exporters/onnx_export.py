@@ -14,6 +14,7 @@ import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -139,12 +140,12 @@ def _export_step(step: Step, config: SpaceConfig, weights: Weights, precision: P
     """
     fragment = step.fragment
     module = fragment_module(fragment, config, weights)
-    dtype = torch.float32
+    dtype, shape = torch.float32, value_shape(step.inputs[0], config)
+    right = probed(module, shape) if config.chain is not None and fragment != GLUE else None
     if precision == "fp16":
         check_half(module, f"{fragment}: ")
         module = _Halved(module, casts_input=fragment == STEM, casts_output=fragment == HEAD)
         dtype = torch.float32 if fragment == STEM else torch.float16
-    shape = value_shape(step.inputs[0], config)
     given = [torch.zeros(*shape, dtype=dtype) for _ in step.inputs]
     try:
         exported = _export(module, given, ["a", "b"][: len(given)], "out")
@@ -153,15 +154,19 @@ def _export_step(step: Step, config: SpaceConfig, weights: Weights, precision: P
             f"{fragment}: torch.onnx.export does not take it in {precision}: {reason_of(error)}; use other layers, or measure in "
             "TFLite"
         ) from error
-    if config.chain is not None and fragment != GLUE:
-        _check_outputs(exported, probed(module, shape, dtype), probe(shape, dtype), fragment)
     beyond = _infinities(exported) if precision == "fp16" else 0
     if beyond and beyond > _infinities(_export_step(step, config, weights, "fp32")):
         raise ConversionError(f"{fragment}: {constant_beyond_half()}")
+    if right is not None:
+        _check_outputs(
+            exported, right, probe(shape).to(dtype), HALF_SHARE if precision == "fp16" else SHARE, fragment
+        )
     return exported
 
 
-def _check_outputs(exported: onnx.ModelProto, right: Tensor, given: Tensor, fragment: Fragment) -> None:
+def _check_outputs(
+    exported: onnx.ModelProto, right: Tensor, given: Tensor, share: float, fragment: Fragment
+) -> None:
     """Refuse a user's module of which torch.onnx makes another one, as of some arguments; onnxruntime tells, where it is here.
 
     Raises:
@@ -176,9 +181,7 @@ def _check_outputs(exported: onnx.ModelProto, right: Tensor, given: Tensor, frag
             f"{fragment}: onnxruntime does not run what torch.onnx.export makes of it: {reason_of(error)}; use other layers, or "
             "measure in TFLite"
         ) from error
-    if not is_alike(
-        torch.from_numpy(found).float(), right, HALF_SHARE if given.dtype == torch.half else SHARE
-    ):
+    if not is_alike(torch.from_numpy(found).float(), right, share):
         raise ConversionError(
             f"{fragment}: torch.onnx.export makes a model of it that gives other outputs; use other layers or arguments, or "
             "measure in TFLite"
@@ -209,6 +212,18 @@ def _quantize(
     )
 
 
+class _Called(nn.Module):
+    """A module called with what it is given alone: torch.onnx would hand it the defaults of its further arguments by place."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *given: Tensor) -> Tensor:
+        y: Tensor = self.module(*given)
+        return y
+
+
 class _Halved(nn.Module):
     """A module that computes in half precision, whose ends stay in single precision where that is asked for."""
 
@@ -231,7 +246,7 @@ def _export(module: nn.Module, given: Sequence[Tensor], inputs: list[str], outpu
         # torch 2.9 and newer recommend the dynamo exporter, which writes opset 18, too new for old devices.
         warnings.filterwarnings("ignore", "You are using the legacy TorchScript", DeprecationWarning)
         torch.onnx.export(
-            module,
+            module if len(signature(module.forward).parameters) <= len(given) else _Called(module),
             tuple(given),
             buffer,
             input_names=inputs,
@@ -270,11 +285,19 @@ def _chunk(exported: onnx.ModelProto, step: Step) -> bytes:
         copy = chunk.graph.node.add()
         copy.CopyFrom(node)
         copy.ClearField("name")  # optional; the values' names say as much, and every byte is sent
-        copy.input[:] = [names[value] for value in node.input]
-        copy.output[:] = [names[value] for value in node.output]
+        _rename(copy, names)
     if step.fragment == GLUE:  # which has no part
         _name_constants(chunk, exported, names)
     return bytes(chunk.SerializeToString())
+
+
+def _rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
+    """Rename what a node reads and writes, in the branches of control flow as well, whose own values keep their names."""
+    node.input[:] = [names.get(value, value) for value in node.input]
+    node.output[:] = [names.get(value, value) for value in node.output]
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            _rename(inner, names)
 
 
 def _weight_part(exported: onnx.ModelProto, names: Mapping[str, str]) -> bytes:

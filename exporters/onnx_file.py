@@ -82,6 +82,11 @@ def _inputs(path: Path, model: Any) -> Iterator[ModelInput]:
             raise ConfigError(
                 f"{path}: input {value.name!r} is no tensor, and harness gives tensors alone; export without it"
             )
+        if not kind.HasField("shape"):
+            raise ConfigError(
+                f"{path}: input {value.name!r} says no sizes, not even how many; export it with them, or write them into it: "
+                "onnx.tools.update_model_dims"
+            )
         dtype = _dtype(kind.elem_type, onnx)
         if dtype == "object":
             raise ConfigError(

@@ -69,11 +69,12 @@ def convert(data: bytes) -> bytes:
                 [next(left) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves], tree
             )
             # Not the hooks, which compare sizes.
-            return pytree.tree_leaves(self.program.forward(*args, **kwargs))
+            found = pytree.tree_leaves(self.program.forward(*args, **kwargs))
+            return [leaf for leaf in found if isinstance(leaf, torch.Tensor)]
 
     run = FlatProgram()
     with torch.no_grad():
-        right = [one.numpy() for one in run(*tensors) if isinstance(one, torch.Tensor)]
+        right = [one.numpy() for one in run(*tensors)]
         written: Any = io.BytesIO()  # torch's stubs know of paths alone
         torch.onnx.export(
             run,
@@ -83,11 +84,13 @@ def convert(data: bytes) -> bytes:
             opset_version=OPSET,
             input_names=names,
             output_names=[
-                str(name) for name in program.graph_signature.user_outputs if isinstance(name, str)
+                f"{name}_out" if name in names else name
+                for name in program.graph_signature.user_outputs
+                if isinstance(name, str)
             ],
             dynamic_axes=free_axes(program, names),
         )
-    check(written.getvalue(), dict(zip(names, (one.numpy() for one in tensors), strict=True)), right)
+    check(written.getvalue(), dict(zip(names, (one.detach().numpy() for one in tensors), strict=True)), right)
     return bytes(written.getvalue())
 
 

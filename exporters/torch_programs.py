@@ -24,7 +24,7 @@ def model_name(model: TorchModel) -> str:
 
 
 def save_program(model: TorchModel, tensors: tuple[Any, ...] | None, path: Path) -> dict[str, Any]:
-    """Save a model as a program, and return the given tensors by the names of its inputs.
+    """Save a model as a program, and return the given tensors by the names of its inputs; other values are the program's own.
 
     Raises: ConfigError for a module without tensors, one that torch does not export, and what is no model.
     """
@@ -44,8 +44,8 @@ def save_program(model: TorchModel, tensors: tuple[Any, ...] | None, path: Path)
             f"{shown(model)} is no model; name a network, or give a file, a torch module or an exported program"
         )
     torch.export.save(program, path)
-    names = program.graph_signature.user_inputs
-    return dict(zip(map(str, names), pytree.tree_leaves(tensors or ()), strict=False))
+    given = zip(program.graph_signature.user_inputs, pytree.tree_leaves(tensors or ()), strict=False)
+    return {str(name): one for name, one in given if isinstance(one, torch.Tensor)}
 
 
 def _exported(module: nn.Module, tensors: tuple[Any, ...]) -> ExportedProgram:

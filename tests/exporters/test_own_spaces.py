@@ -13,7 +13,7 @@ from factories.own_spaces import CANDIDATES, own_space, write_space
 from rigs.model_runs import random_image, run_model
 from rigs.whole_networks import convert_networks
 
-from exporters import ConversionError, ExpectedOutputs, Format, FragmentLibrary, Weights, link
+from exporters import ConversionError, ExpectedOutputs, Format, FragmentLibrary, Weights, link, standalone
 from exporters import library as library_module
 from exporters.calibration import calibrate
 from exporters.expected_worker import expected_sums
@@ -371,6 +371,40 @@ def test_a_candidate_of_which_a_converter_makes_something_else_is_refused(
     config = small_space(tmp_path, f"def own(i, o, s):\n    return nn.Sequential({layers})\n", OWN_OR_SKIP)
     with pytest.raises(ConversionError, match=rf"site0\.own: .*{says}"):
         FragmentLibrary.open(model_format, cache_dir=tmp_path, config=config)
+
+
+UNUSUAL = """
+@torch.jit.script
+def thrice(x: torch.Tensor, count: int):
+    for _ in range(count):
+        x = x + 1 if x.size(0) > 5 else torch.tanh(x)
+    return x
+
+
+class Own(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, 1, 1)
+
+    def forward(self, x, *, scale=2.0, mask=None, **more):
+        return thrice(self.conv(x), 3) * scale
+
+
+def own(i, o, s):
+    return Own(i)
+"""
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+def test_control_flow_and_arguments_by_name_are_exported_to_onnx(tmp_path: Path) -> None:
+    config = small_space(tmp_path, UNUSUAL, OWN_OR_SKIP * 2)
+    library = FragmentLibrary.open("onnx", cache_dir=tmp_path, config=config)
+    architecture, image = Architecture.parse("own/own", config), random_image(config)
+    found = run_model("onnx", link(library.recipe(architecture), library.part), image)
+    with torch.no_grad():
+        right = torch_network(architecture, Weights.seeded(0))(torch.from_numpy(image)).numpy()
+    assert np.abs(found - right).max() <= TOLERANCE * np.abs(right).max()
+    standalone(architecture, "onnx", cache_dir=tmp_path)  # which onnx checks
 
 
 TURNED = """

@@ -14,6 +14,7 @@ from factories.programs import convolution, rewritten, save_program, saying
 
 from exporters import pt2_file, pt2_worker
 from exporters.pt2_file import pt2_to_onnx
+from exporters.torch_programs import save_program as save_module
 from space.errors import ConfigError
 
 pytestmark = pytest.mark.converter
@@ -81,6 +82,28 @@ def test_attention_and_recurrent_layers_on_tokens_are_converted(
 
     path = save_program(tmp_path / "tokens.pt2", Tokens().eval(), torch.arange(12).reshape(1, 12))
     assert b"LSTM" in convert(path)
+
+
+def test_what_is_no_tensor_and_what_is_given_back_are_no_hindrance(
+    tmp_path: Path, convert: Callable[[Path], bytes]
+) -> None:
+    import onnxruntime
+    import torch
+
+    class Scaled(torch.nn.Module):
+        def forward(self, x: Any, factor: float, mask: Any = None) -> tuple[Any, ...]:
+            return x * factor, None, 3, x
+
+    tensor = torch.randn(2, 3, requires_grad=True)
+    values = save_module(Scaled(), (tensor, 2.5, None), tmp_path / "net.pt2")
+    assert list(values) == ["x"]
+    session = onnxruntime.InferenceSession(convert(tmp_path / "net.pt2"))
+    found = session.run(None, {"x": tensor.detach().numpy()})
+    assert [node.name for node in session.get_outputs()] == ["mul", "x_out"]
+    assert (
+        found[0] == pytest.approx(2.5 * tensor.detach().numpy())
+        and (found[1] == values["x"].detach().numpy()).all()
+    )
 
 
 def test_an_operator_without_onnx_is_named_with_what_helps(

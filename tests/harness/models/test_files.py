@@ -615,3 +615,9 @@ def test_given_outputs_judge_each_output_that_is_given_and_none_else(tmp_path: P
     np.savez(given, place=np.array([3]))
     with pytest.raises(ConfigError, match=r"compares these outputs of three.onnx: y .*, z .*; add one"):
         open_files([path], GivenInputs(expect=given))
+
+
+def test_an_input_of_no_known_number_of_sizes_is_not_taken_for_one_number(tmp_path: Path) -> None:
+    model = dense()
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    assert "input 'x' says no sizes" in refusal(save(model, tmp_path / "dense.onnx"))

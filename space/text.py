@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 MOST_OF_A_REASON = 200
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")  # as programs color and embolden what they log
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -18,6 +20,15 @@ def printable(text: str, keep: str = "") -> str:
         one if one.isprintable() or one in keep else one.encode("unicode_escape", "surrogatepass").decode()
         for one in text
     )
+
+
+def uncolored(text: str) -> str:
+    r"""Return the text that a program printed, without its colors.
+
+    >>> uncolored("\x1b[1;31mno such op\x1b[m")
+    'no such op'
+    """
+    return _COLOR.sub("", text)
 
 
 def reason_of(error: BaseException) -> str:

@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import typer
@@ -18,6 +19,7 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 _HELP_WIDTH = 80  # at most: longer lines are hard to read
 _HYPHEN = "\N{NON-BREAKING HYPHEN}"  # in place of a plain one until lines are broken: names stay whole
 _NARROW = 60  # has no room for two columns
+_TIME = re.compile(r"[0-9]+(?:\.[0-9]+)?([a-z]{0,3})")
 _TYPE = re.compile(r"<(?:list\[)?([^<>\]]+)\]?>")  # as typer writes that of an option's values
 # Arguments in a usage line, as typer brackets them: one that is needed, and one whose name has brackets already.
 _NEEDED = re.compile(r"\{(\w+)(?:\.\.\.)?\}")
@@ -66,32 +68,47 @@ def command_line(app: typer.Typer) -> Any:
     root = typer.main.get_command(app)
     for _, command in commands(root):
         command.context_class = _Context
-        command.make_parser = _once_each(command.make_parser)
+        command.make_parser = _checked(command.make_parser)
         command.short_help = (command.help or "").partition("\n")[0]  # whole in the list of commands
     return root
 
 
-def _once_each(make_parser: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return the maker of a parser that refuses an option of one value given twice, of which click takes the last."""
+def _checked(make_parser: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return the maker of a parser that refuses what click takes otherwise than it is meant."""
 
     def make(context: Any) -> Any:
         parser = make_parser(context)
         parse_args = parser.parse_args
 
         def parse(args: list[str]) -> Any:
+            _check_flags(args, context.command)
             found = parse_args(args)
-            for option, count in Counter(found[2]).items():
-                if count > 1 and not option.multiple and (option.secondary_opts or not option.is_flag):
-                    name = "/".join([max(option.opts, key=len), *option.secondary_opts])
-                    raise ConfigError(
-                        f"{name} is given {count} times and takes one value; leave all but one out"
-                    )
+            _check_once(found[2])
             return found
 
         parser.parse_args = parse
         return parser
 
     return make
+
+
+def _check_flags(args: list[str], command: Any) -> None:
+    """Refuse a time behind `--wait`, where it would be a network: `--wait-limit` takes it. Raises: ConfigError."""
+    names = {name for one in command.params for name in one.opts}
+    for flag, value in (*pairwise(args), *(one.split("=", 1) for one in args if "=" in one)):
+        if f"{flag}-limit" in names and (found := _TIME.fullmatch(value)):
+            raise ConfigError(
+                f"{flag} takes no value: write {flag}-limit {value}{'' if found[1] else 's'} to wait that long at most; a "
+                f"network {value!r} goes before {flag}"
+            )
+
+
+def _check_once(options: list[Any]) -> None:
+    """Refuse an option of one value given twice, of which click takes the last. Raises: ConfigError."""
+    for option, count in Counter(options).items():
+        if count > 1 and not option.multiple and (option.secondary_opts or not option.is_flag):
+            name = "/".join([max(option.opts, key=len), *option.secondary_opts])
+            raise ConfigError(f"{name} is given {count} times and takes one value; leave all but one out")
 
 
 def commands(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from harness.records import ARITHMETICS, BLOCK_KINDS, STOP_REASONS
-from space.text import printable
+from space.text import printable, uncolored
 
 MAX_CORES = 4096
 MAX_NODES = 4000  # of a profile
@@ -28,7 +28,7 @@ _MAX_INTEGER = 1 << 63
 
 
 def _cut(text: Any) -> Any:
-    return text[:MAX_MESSAGE] if isinstance(text, str) else text
+    return uncolored(text)[:MAX_MESSAGE] if isinstance(text, str) else text
 
 
 Name = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(printable)]

@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.devices.transports.contract import Channel
 from harness.errors import LinkError
-from space.text import printable
+from space.text import printable, uncolored
 
 PREAMBLE = b"HARNESS-AGENT 1\n"
 MAX_PREAMBLE_BYTES = 1 << 16
@@ -106,6 +106,6 @@ class FrameStream:
             raise LinkError(
                 *self._who,
                 f"the agent ended while {waiting_for} was awaited"
-                + (f"; it said: {printable(tail, keep=chr(10))}" if tail else ""),
+                + (f"; it said: {printable(uncolored(tail), keep=chr(10))}" if tail else ""),
             )
         self._buffer += data

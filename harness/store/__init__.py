@@ -29,6 +29,7 @@ from harness.store.database import (
     first_line,
     hide,
     is_away,
+    name_of,
     open_to_read,
     open_to_write,
     remedy_of,
@@ -148,8 +149,8 @@ class Store:
 
     @property
     def name(self) -> str:
-        """Return the store's URL without its password, for people."""
-        return hide(self._database.url.render_as_string(hide_password=True))
+        """Return the store's name for people: its file, else its URL without the password."""
+        return name_of(self._database.url)
 
     @property
     def engine(self) -> sa.Engine:

@@ -99,7 +99,7 @@ def open_to_write(text: str) -> Database:
         if url.get_backend_name() == "sqlite":
             sa.event.listen(engine, "connect", _writer_of(path))
         try:
-            _patiently(lambda: migrate(engine, hide(str(text))))
+            _patiently(lambda: migrate(engine, name_of(url)))
         except sa.exc.OperationalError as error:
             if path is not None and "unable to open" in str(error):
                 _try_to_write(path.parent)
@@ -159,6 +159,12 @@ def _plain_file(url: sa.URL, text: str) -> Path | None:
         what = "a folder" if path.is_dir() else "no plain file"
         raise StoreError(f"store {hide(text)}: cannot be opened: it is {what}; name a file with --store")
     return path
+
+
+def name_of(url: sa.URL) -> str:
+    """Return the name of a database for people: a file's path, else the URL without its password."""
+    path = sqlite_path(url)
+    return str(path) if path is not None and not url.query else hide(url.render_as_string())
 
 
 def hide(text: str) -> str:
@@ -282,7 +288,7 @@ def _read_in_place(asked: sa.URL, url: sa.URL) -> Database:
         sa.event.listen(engine, "connect", _prepare_reader)
     elif url.get_backend_name() == "postgresql":
         engine = engine.execution_options(postgresql_readonly=True)
-    name = hide(asked.render_as_string())
+    name = name_of(asked)
     folder = tempfile.TemporaryDirectory(prefix="harness-store-")
     copy = Path(folder.name) / "copy.sqlite"
     is_kept = False
@@ -308,7 +314,7 @@ def _read_in_place(asked: sa.URL, url: sa.URL) -> Database:
 def _of_copy(copy: Path, asked: sa.URL, folder: tempfile.TemporaryDirectory[str]) -> Database:
     """Open a temporary copy, migrated; the folder goes when it is released."""
     engine = sa.create_engine(sa.URL.create("sqlite", database=str(copy)))
-    migrate(engine, hide(asked.render_as_string()))
+    migrate(engine, name_of(asked))
 
     def release() -> None:
         engine.dispose()

@@ -95,7 +95,9 @@ def test_every_field_of_the_schema_stands_in_an_example() -> None:
 
 
 def test_texts_lose_what_moves_a_terminal_and_keep_their_lines() -> None:
-    said = check_refusal({"kind": "worker-error\x9b", "message": "one\ntwo\x1b[2J\u202e", "pid": 7})
+    said = check_refusal(
+        {"kind": "worker-error\x9b", "message": "\x1b[1;31mone\ntwo\x1b[m\x1b[2J\u202e", "pid": 7}
+    )
     assert said == {"kind": "worker-error\\x9b", "message": "one\ntwo\\x1b[2J\\u202e", "pid": 7}
 
 

@@ -46,7 +46,7 @@ def test_tables_of_sessions_and_troubles_fit_the_terminal(
     trouble = Trouble(
         table="sessions", id=ID, device="a-phone-in-the-lab", network=NETWORK, problem="damaged " * 20
     )
-    print_check(CheckReport(rows=1, quarantined=0, waiting=0, troubles=(trouble,)), "sqlite:///lab.sqlite")
+    print_check(CheckReport(rows=1, quarantined=0, waiting=0, troubles=(trouble,)), "lab.sqlite")
     lines = screen.getvalue().replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines()
     assert max(map(len, lines)) <= width
     assert any(NETWORK in line for line in lines)

@@ -692,10 +692,17 @@ def test_a_bad_url_is_refused_and_its_password_stays_hidden(url: str) -> None:
     assert caught.value.exit_status == 2
 
 
-def test_a_store_names_itself_by_its_url(path: Path) -> None:
-    store = Store(f"sqlite:///{path}?timeout=7")
-    assert store.name == f"sqlite:///{path}?timeout=7"
-    store.close()
+def test_a_store_names_itself_by_its_file_or_its_url(tmp_path: Path) -> None:
+    path = tmp_path / "my results é.sqlite"
+    for url, name in (
+        (str(path), str(path)),
+        (f"sqlite:///{path}", str(path)),
+        (f"sqlite:///{tmp_path}/lab.sqlite?timeout=7", f"sqlite:///{tmp_path}/lab.sqlite?timeout=7"),
+    ):
+        with Store(url) as store:
+            assert store.name == name
+        with Store(url, read_only=True) as store:
+            assert store.name == name
 
 
 # Damage

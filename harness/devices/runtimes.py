@@ -122,7 +122,7 @@ def allowed_cores(
 ) -> tuple[tuple[int, ...], int]:
     """Return the cores that a session may take, those named or the fastest like ones, and the number of threads.
 
-    Which of them it takes is decided before each session, by how busy they are.
+    Which of them it takes is decided before each worker, by how busy they are.
     Raises: ConfigError when the device has no such cores or too few of one kind.
     """
     usable, clusters = sorted(hello["cores"]), hello.get("clusters") or [hello["cores"]]

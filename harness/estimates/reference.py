@@ -47,7 +47,7 @@ CALIBRATION_SD = 0.03
 OTHERS_SHARE = 0.2  # of the time of another core: less are the daemons of a quiet machine, and harness itself
 # How long the fixed piece of work took in a session: as low a quantile as shows whether some of its slices were undisturbed.
 # Beside a busy hyperthread sibling, which a guest is not told of, it takes 1.6 to 2 times as long, alone 1 to 1.1 times; boosted
-# clocks differ by less than a quarter. Launches of a GPU's kernels took 1.5 to 1.9 times as long then (docs/numbers.md).
+# clocks differ by less than a quarter. Launches of a GPU's kernels took 1.5 to 1.9 times as long then (docs/evidence/gpu.md).
 PACE_QUANTILE = 0.2
 SLOW_SHARE = 0.25
 QUIET_NOISE = 0.03  # relative differences between levels of quiet sessions

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import paramiko
 import pytest
 from rigs.faulty_link import faulty_link, narrow
 from rigs.sshd import Sshd, free_port, greet, make_key, refusal, start_sshd
@@ -258,6 +259,31 @@ def test_a_port_that_speaks_something_else_is_no_ssh(server: Sshd, monkeypatch: 
         message = refusal(server.device(port=listener.getsockname()[1]))
         thread.join()
     assert "no SSH connection" in message
+
+
+class OddKey(paramiko.RSAKey):
+    """A host key that says of itself what no key can be."""
+
+    def asbytes(self) -> bytes:
+        return field(b"ssh-rsa") + field(b"\xff") + field(b"\0" + 128 * b"\xff")
+
+
+def test_a_host_that_has_the_library_raise_whatever_comes_breaks_the_link(tmp_path: Path) -> None:
+    make_key(tmp_path / "rsa", "rsa")
+
+    def serve(listener: socket.socket) -> None:
+        with listener.accept()[0] as connection, paramiko.Transport(connection) as transport:
+            transport.add_server_key(OddKey.from_private_key_file(str(tmp_path / "rsa")))
+            with contextlib.suppress(paramiko.SSHException, OSError, EOFError):
+                transport.start_server(server=paramiko.ServerInterface())
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = threading.Thread(target=serve, args=(listener,))
+        serving.start()
+        device = SshDevice(name="board", address="127.0.0.1", port=listener.getsockname()[1])
+        with pytest.raises(LinkError, match=r"broke SSH's protocol \(OverflowError"):
+            greet(device)
+        serving.join()
 
 
 def test_nothing_but_the_message_reaches_standard_error(tmp_path: Path) -> None:

@@ -168,9 +168,21 @@ class SshTransport:
             stream = connect_within("127.0.0.1", self._local_port, CONNECT_TIMEOUT_S)
         else:
             stream = connect_within(host.hostname, host.port, CONNECT_TIMEOUT_S)
-        transport = paramiko.Transport(stream)
+        transport = _Connection(stream)
         transport.use_compression(not host.is_jump)  # digests of the same parts recur in every job
         return transport
+
+
+@final
+class _Connection(paramiko.Transport):
+    """A connection on which all is an error of SSH's that the other end has the libraries raise."""
+
+    def get_exception(self) -> Exception | None:
+        """Return the error that ended the connection's thread, raised by whoever waits for it."""
+        error = super().get_exception()
+        if error is None or isinstance(error, paramiko.SSHException | OSError | EOFError):
+            return error
+        return paramiko.SSHException(f"the host broke SSH's protocol ({type(error).__name__}: {error})")
 
 
 @final

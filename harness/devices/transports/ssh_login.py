@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import paramiko
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from harness.devices.transports.ssh_files import expand_home
 from harness.devices.transports.ssh_hosts import SshHost
@@ -40,12 +41,26 @@ def check_key_file(path: Path, where: str) -> None:
     if not path.is_file():
         raise ConfigError(f"{where}: no such file; make one: ssh-keygen -t ed25519")
     try:
-        paramiko.PKey.from_path(path)
-    except TypeError:  # locked by a passphrase: the SSH agent may hold it
+        _private_key(path)
+    except (TypeError, UnsupportedAlgorithm):  # the SSH agent may hold it
         pass
-    except (OSError, ValueError, paramiko.SSHException, paramiko.pkey.UnknownKeyType) as error:
+    except (OSError, ValueError) as error:
         reason = (error.strerror or str(error)) if isinstance(error, OSError) else "no private key"
         raise ConfigError(f"{where}: {reason}; name the private key's file, not the .pub one") from error
+
+
+def _private_key(path: Path) -> paramiko.PKey:
+    """Read a private key.
+
+    Raises: TypeError where a passphrase locks it, UnsupportedAlgorithm where only the SSH agent can use it, as of one in a
+    security key; OSError; ValueError for what is none.
+    """
+    try:
+        return paramiko.PKey.from_path(path)
+    except (OSError, TypeError, UnsupportedAlgorithm):
+        raise
+    except Exception as error:
+        raise ValueError(f"no private key: {error}") from error
 
 
 def log_in(transport: paramiko.Transport, host: SshHost, failed: dict[bytes, str]) -> None:
@@ -111,12 +126,15 @@ def _keys(host: SshHost, failed: dict[bytes, str], notes: list[str]) -> Iterator
             if blob in held:
                 yield held[blob]
                 continue
+            add = f"ssh-add {shlex.quote(str(path))}"
             try:
-                yield paramiko.PKey.from_path(path)
+                yield _private_key(path)
             except TypeError:
-                notes.append(f"ssh-add {shlex.quote(str(path))}")
-            except (OSError, ValueError, paramiko.SSHException, paramiko.pkey.UnknownKeyType):
-                continue  # no private key that is known here: ssh passes over it, too
+                notes.append(add)
+            except UnsupportedAlgorithm:
+                notes.append(f"{path} can be used by the SSH agent alone: {add}")
+            except (OSError, ValueError):
+                continue  # no private key: ssh passes over it, too
         if not host.only_keys:
             yield from held.values()
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import subprocess
@@ -177,3 +178,9 @@ def test_no_line_and_no_certificate_breaks_the_check(folder: Path, line: str, bl
     shown = key(folder, "a")
     shown.public_blob = paramiko.pkey.PublicBlob("ssh-ed25519-cert-v01@openssh.com", blob)
     assert not KnownKeys(authorities=(key(folder, "ca"),)).knows(shown, "pi4")
+
+
+def test_a_key_of_numbers_that_none_has_is_no_key() -> None:
+    negative, size = b"\xff", b"\0\0\0"
+    blob = size + b"\7ssh-rsa" + size + b"\1" + negative + size + b"\x81\0" + 128 * negative
+    assert parse_key("ssh-rsa", base64.b64encode(blob).decode()) is None

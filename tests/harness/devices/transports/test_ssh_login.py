@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import random
 import re
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -12,12 +15,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import paramiko
 import pytest
 from rigs.faulty_link import faulty_link, narrow
 from rigs.sshd import Sshd, free_port, greet, make_key, refusal, start_sshd
 
 from harness.devices.config import SshDevice, parse_devices
 from harness.devices.transports.ssh import SshTransport
+from harness.devices.transports.ssh_login import check_key_file
 from harness.errors import LinkError
 from space.errors import ConfigError
 
@@ -163,6 +168,53 @@ def test_a_key_locked_by_a_passphrase_says_so(server: Sshd, tmp_path: Path) -> N
     assert f"ssh-add '{locked}'" in refusal(server.device(key=str(locked)))
 
 
+def field(data: bytes) -> bytes:
+    """Return bytes with their length before them, as OpenSSH's files have them."""
+    return struct.pack(">I", len(data)) + data
+
+
+def key_file(public: bytes, secret: bytes) -> str:
+    """Return the text of an unlocked private key's file."""
+    secret += bytes(range(1, 1 + -len(secret) % 8))
+    whole = b"openssh-key-v1\0" + 2 * field(b"none") + field(b"") + struct.pack(">I", 1)
+    text = base64.encodebytes(whole + field(public) + field(secret)).decode()
+    return f"-----BEGIN OPENSSH PRIVATE KEY-----\n{text}-----END OPENSSH PRIVATE KEY-----\n"
+
+
+def test_a_key_in_a_security_key_is_left_to_the_ssh_agent_and_others_are_offered(
+    server: Sshd, home: Path
+) -> None:
+    public = field(b"sk-ssh-ed25519@openssh.com") + field(bytes(32)) + field(b"ssh:")
+    file = home / ".ssh/id_ed25519"
+    # OpenSSH's PROTOCOL.u2f: flags, where the device finds the key, reserved, a comment.
+    file.write_text(
+        key_file(public, bytes(8) + public + b"\1" + field(bytes(64)) + field(b"") + field(b"me"))
+    )
+    assert f"{file} can be used by the SSH agent alone: ssh-add '{file}'" in refusal(server.device(key=None))
+    assert "SSH agent alone" in refusal(server.device(key=str(file)))
+    (home / ".ssh/id_rsa").write_bytes(server.user_key.read_bytes())
+    assert greet(server.device(key=None)) == "hello\n"
+
+
+def test_a_damaged_key_file_is_bad_input_whatever_the_libraries_raise(tmp_path: Path) -> None:
+    draw, damaged, refused = random.Random(0), tmp_path / "damaged", 0
+    for kind in ("ecdsa", "ed25519"):
+        make_key(tmp_path / kind, kind)
+        whole = base64.b64decode("".join((tmp_path / kind).read_text().splitlines()[1:-1]))
+        for _ in range(300):
+            changed = bytearray(whole)
+            changed[draw.randrange(len(whole))] = draw.randrange(256)
+            text = base64.encodebytes(bytes(changed)).decode()
+            damaged.write_text(
+                f"-----BEGIN OPENSSH PRIVATE KEY-----\n{text}-----END OPENSSH PRIVATE KEY-----\n"
+            )
+            with contextlib.suppress(ConfigError):
+                check_key_file(damaged, "key")
+                continue
+            refused += 1
+    assert refused > 100
+
+
 def test_a_key_file_that_holds_no_private_key_is_bad_input(server: Sshd, tmp_path: Path) -> None:
     (tmp_path / "garbage").write_text("garbage\n")
     for path in (tmp_path / "garbage", f"{server.user_key}.pub", tmp_path / "absent", "~nobody-here/key"):
@@ -207,6 +259,31 @@ def test_a_port_that_speaks_something_else_is_no_ssh(server: Sshd, monkeypatch: 
         message = refusal(server.device(port=listener.getsockname()[1]))
         thread.join()
     assert "no SSH connection" in message
+
+
+class OddKey(paramiko.RSAKey):
+    """A host key that says of itself what no key can be."""
+
+    def asbytes(self) -> bytes:
+        return field(b"ssh-rsa") + field(b"\xff") + field(b"\0" + 128 * b"\xff")
+
+
+def test_a_host_that_has_the_library_raise_whatever_comes_breaks_the_link(tmp_path: Path) -> None:
+    make_key(tmp_path / "rsa", "rsa")
+
+    def serve(listener: socket.socket) -> None:
+        with listener.accept()[0] as connection, paramiko.Transport(connection) as transport:
+            transport.add_server_key(OddKey.from_private_key_file(str(tmp_path / "rsa")))
+            with contextlib.suppress(paramiko.SSHException, OSError, EOFError):
+                transport.start_server(server=paramiko.ServerInterface())
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = threading.Thread(target=serve, args=(listener,))
+        serving.start()
+        device = SshDevice(name="board", address="127.0.0.1", port=listener.getsockname()[1])
+        with pytest.raises(LinkError, match=r"broke SSH's protocol \(OverflowError"):
+            greet(device)
+        serving.join()
 
 
 def test_nothing_but_the_message_reaches_standard_error(tmp_path: Path) -> None:

@@ -225,12 +225,17 @@ def are_far(times: float | None) -> bool:
 
 
 def near_sessions(sessions: Sequence[SessionRecord], reference: ReferenceLatency) -> list[SessionRecord]:
-    """Return the sessions of a network without those whose cores or whose GPU's clock were not as usual, if there are others.
+    """Return the sessions of a network without those whose cores or whose GPU's clock were not as usual, and of a file that reads
+    weights without those beside busy cores, if there are others.
 
     Others that something else spoiled are none.
     """
     near = [
-        one for one in sessions if not are_far(apart(one, reference)) and not gpu_clock_doubt(one, reference)
+        one
+        for one in sessions
+        if not are_far(apart(one, reference))
+        and not gpu_clock_doubt(one, reference)
+        and streamed_doubt(one) <= QUIET_NOISE
     ]
     return list(sessions) if all(map(spoiled_by, near)) else near
 

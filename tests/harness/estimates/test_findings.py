@@ -612,7 +612,9 @@ def test_beside_busy_cores_a_model_file_may_wait_for_its_weights_and_its_referen
     assert moved_doubt(beside(0.9, 2000, configuration=CONFIGURATION), REFERENCE) == 0, (
         "networks of a space are alike"
     )
-    row = latency_of([beside(0.9, 192)] * 2, reference, None, COVERAGE)
+    busy, idle, small = beside(0.9, 192), beside(0.1, 192), beside(0.9, 10)
+    assert near_sessions([busy, idle, small], reference) == [idle, small]
+    row = latency_of([busy, busy], reference, None, COVERAGE)
     assert row.grade == "D" and "shared caches and memory" in row.findings[0].message
 
 

@@ -111,7 +111,7 @@ def streamed_doubt(session: SessionRecord) -> float:
     relative: as far as these are the reading of weights. 0 where other cores were idle.
     """
     busy, pieces = others_busy(session), clean_slices(session)
-    is_file = session.configuration.space == FILE_SPACE and not session.configuration.uses_gpu
+    is_file = session.configuration.space == FILE_SPACE and not session.configuration.uses_cuda
     if not is_file or not pieces or (busy is not None and busy <= OTHERS_SHARE):
         return 0.0
     shares = [

@@ -111,7 +111,7 @@ def streamed_doubt(session: SessionRecord) -> float:
     relative: as far as these are the reading of weights. 0 where other cores were idle.
     """
     busy, pieces = others_busy(session), clean_slices(session)
-    is_file = session.configuration.space == FILE_SPACE and not session.configuration.uses_gpu
+    is_file = session.configuration.space == FILE_SPACE and not session.configuration.uses_cuda
     if not is_file or not pieces or (busy is not None and busy <= OTHERS_SHARE):
         return 0.0
     shares = [
@@ -225,12 +225,17 @@ def are_far(times: float | None) -> bool:
 
 
 def near_sessions(sessions: Sequence[SessionRecord], reference: ReferenceLatency) -> list[SessionRecord]:
-    """Return the sessions of a network without those whose cores or whose GPU's clock were not as usual, if there are others.
+    """Return the sessions of a network without those whose cores or whose GPU's clock were not as usual, and of a file that reads
+    weights without those beside busy cores, if there are others.
 
     Others that something else spoiled are none.
     """
     near = [
-        one for one in sessions if not are_far(apart(one, reference)) and not gpu_clock_doubt(one, reference)
+        one
+        for one in sessions
+        if not are_far(apart(one, reference))
+        and not gpu_clock_doubt(one, reference)
+        and streamed_doubt(one) <= QUIET_NOISE
     ]
     return list(sessions) if all(map(spoiled_by, near)) else near
 

@@ -8,7 +8,7 @@ slices, and the pool a low quantile of the sessions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from math import hypot, log, sqrt
 from typing import NamedTuple
@@ -159,10 +159,18 @@ def beside_idle_cores(
 ) -> list[ReferenceLevel]:
     """Return the levels of the quiet sessions where the reference was faster in these than it mostly was, else all.
 
-    Of a campaign that something kept busy but for a few sessions no low quantile tells the quiet level.
+    Of a campaign that something kept busy but for a few sessions no low quantile tells the quiet level. Where the core itself was
+    faster, such as one that boosts its clock at first, that is no reason.
     """
     quiet = _quiet_levels(levels, best_paces_ns)
-    is_faster = quiet and quiet_level_ns(quiet) * (1 + QUIET_NOISE) < quiet_level_ns(levels)
+    paced = [
+        replace(one, latency_ns=one.latency_ns / (1 + slowness(one.pace_ns, one.paced_by, best_paces_ns)))
+        for one in levels
+    ]
+    is_faster = quiet and all(
+        quiet_level_ns(_quiet_levels(some, best_paces_ns)) * (1 + QUIET_NOISE) < quiet_level_ns(some)
+        for some in (levels, paced)
+    )
     return quiet if is_faster else list(levels)
 
 

@@ -605,14 +605,19 @@ def test_beside_busy_cores_a_model_file_may_wait_for_its_weights_and_its_referen
     # The reference reads half as many in 10 ms, so what slows one slows the other.
     alike = {"model_bytes": 192 << 20, "reference_bytes": 97 << 20}
     assert moved_doubt(beside(0.9, 0, conditions_after=alike), reference) == pytest.approx(0, abs=0.01)
-    on_card = replace(in_file, provider="CUDAExecutionProvider")
+    on_phone, on_card = (replace(in_file, provider=one) for one in ("GPU-fp32", "CUDAExecutionProvider"))
+    assert moved_doubt(beside(0.9, 2000, configuration=on_phone), reference) == 0.5, (
+        "its memory is the processor's"
+    )
     assert moved_doubt(beside(0.9, 2000, configuration=on_card), reference) == 0, (
         "its weights are in its own memory"
     )
     assert moved_doubt(beside(0.9, 2000, configuration=CONFIGURATION), REFERENCE) == 0, (
         "networks of a space are alike"
     )
-    row = latency_of([beside(0.9, 192)] * 2, reference, None, COVERAGE)
+    busy, idle, small = beside(0.9, 192), beside(0.1, 192), beside(0.9, 10)
+    assert near_sessions([busy, idle, small], reference) == [idle, small]
+    row = latency_of([busy, busy], reference, None, COVERAGE)
     assert row.grade == "D" and "shared caches and memory" in row.findings[0].message
 
 

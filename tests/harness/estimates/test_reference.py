@@ -18,6 +18,7 @@ from harness.estimates.reference import (
     VISIT_SD,
     VISIT_SHARE,
     ReferenceLevel,
+    beside_idle_cores,
     calibration_sd,
     pool_reference,
     reference_level_ns,
@@ -70,6 +71,24 @@ def test_bursts_of_other_work_do_not_raise_the_pooled_level() -> None:
     levels = [level(at_s, QUIET_NS * (1.1 if at_s % 40 < 20 else 1.0)) for at_s in range(100)]
     latency_ns = pool_reference(levels).latency_ns
     assert latency_ns == pytest.approx(QUIET_NS)
+
+
+def test_sessions_beside_idle_cores_tell_the_quiet_level_unless_their_core_was_but_faster() -> None:
+    best = {"CPython": 50_000.0}
+
+    def told(busy: float, slower: float, pace_ns: float) -> ReferenceLevel:
+        one = level(0, QUIET_NS * (1 + slower))
+        return replace(one, others_busy=busy, pace_ns=pace_ns, paced_by="CPython")
+
+    quiet = told(0.1, 0.0, 50_000)
+    for slower, pace_ns, is_quiet in (
+        (0.1, 50_000, True),
+        (0.1, 55_000, False),
+        (0.2, 55_000, True),
+        (0.02, 50_000, False),
+    ):
+        every = [*[told(0.9, slower, pace_ns)] * 30, quiet]
+        assert beside_idle_cores(every, best) == ([quiet] if is_quiet else every)
 
 
 def test_a_short_campaign_knows_less_of_the_quiet_level_than_a_long_one() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -43,11 +44,14 @@ _VIEWS = (
 _CONVOLUTIONS = ("conv2d", "conv1d", "conv3d", "convolution")
 # Arguments that depend on the machine and not on the module: whether cuDNN is there.
 _MACHINE_ARGUMENTS = {"batch_norm": (8,), "layer_norm": (5,), "group_norm": (5,), "instance_norm": (8,)}
-# Attention on a processor, which torch counts on GPUs alone.
+# Attention on a processor, which torch counts on GPUs alone, and a layer of an LSTM: two products with weights each step.
 _COUNTED: dict[Any, Any] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(
         q, k, v
-    )  # type: ignore[no-untyped-call]
+    ),  # type: ignore[no-untyped-call]
+    torch.ops.aten.mkldnn_rnn_layer: lambda x, own, fed, *_, **__: (
+        2 * x[0] * x[1] * (math.prod(own) + math.prod(fed))
+    ),
 }
 
 
@@ -85,7 +89,8 @@ def trace(module: nn.Module, shape: tuple[int, ...], *, runs: int = 1) -> tuple[
             "has parameters that have no values yet; make no lazy layers, and none on 'meta'"
         )
     try:
-        module = copy.deepcopy(module).eval()
+        # Without gradients: for these the counter of MACs adds ops to the graph.
+        module = copy.deepcopy(module).eval().requires_grad_(False)
     except Exception as error:  # of weights that are computed once, in place of parameters
         raise ArchitectureError(
             f"cannot be copied: {reason_of(error)}; keep parameters, buffers and plain values in it (in place of "

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from search.table.constraints import Constraint, allowed, amount_text, bound
+from search.table.constraints import UNITS, Constraint, allowed, amount_text, bound
 from search.table.table import NetworkTable
 from space import Architecture, SpaceConfig
 from space.accuracies import Accuracies
@@ -16,6 +16,7 @@ from space.indexing import BoolArray, FloatArray, IndexArray
 from space.statistics import student
 
 COVERAGE = 0.95  # of an interval over seeds
+_FAR = 10  # beyond a limit, as a share of it: told in times, not in percent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,17 @@ class Violation:
         distance = self.value / self.constraint.limit - 1
         return distance if self.constraint.is_upper else -distance
 
+    def __str__(self) -> str:
+        """Return the cost and its distance beyond the limit; of a count far beyond it also the limit that may be meant."""
+        limit = self.constraint
+        takes = f"{limit.subject} {amount_text(self.value, limit.unit, digits=4)}"
+        if self.excess < _FAR:
+            return f"{takes}, {self.excess:.1%} beyond {limit}"
+        units = UNITS[limit.unit] if limit.unit == "" else {}
+        near = next((limit.limit * one for one in units.values() if limit.limit * one >= self.value), None)
+        meant = "" if near is None else f" (did you mean '{replace(limit, limit=near)}'?)"
+        return f"{takes}, {self.value / limit.limit:,.0f} times {limit}{meant}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nearest:
@@ -69,10 +81,7 @@ class Nearest:
 
     def text(self, config: SpaceConfig, about: str = "") -> str:
         """Return a clause with the network, a text `about` it, and its distance beyond each limit."""
-        takes = " and ".join(
-            f"{s.constraint.subject} {amount_text(s.value, s.constraint.unit, digits=4)}, {s.excess:.1%} beyond {s.constraint}"
-            for s in self.violations
-        )
+        takes = " and ".join(map(str, self.violations))
         return f"the nearest is {Architecture.from_index(self.index, config)}{about}: it takes {takes}"
 
 

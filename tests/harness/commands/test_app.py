@@ -294,6 +294,11 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "cores that are none": (["measure", "--cores", "fast"], ["--cores 'fast'", "write e.g. --cores 4-7"]),
     "no thread": (["measure", "-t", "0"], ["--threads", "greater than or equal to 1"]),
     "no session": (["measure", "-n", "0"], ["--sessions", "greater than or equal to 1"]),
+    "a time behind --wait": (
+        ["measure", "--wait", "60"],
+        ["--wait takes no value", "--wait-limit 60s to wait"],
+    ),
+    "a time of --wait": (["measure", "--wait=8h"], ["--wait takes no value", "--wait-limit 8h to wait"]),
     "an unknown option": (["measure", "--modles", "5"], ["--modles"]),
     "an unknown command": (["mesure"], ["mesure"]),
     "results of a device never measured": (
@@ -305,7 +310,10 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
         ["export", "1,2", "--format", "onnx", "-o", "a.onnx"],
         ["'1,2' names 2 networks"],
     ),
-    "an export into no folder": (["export", "1", "--format", "onnx", "-o", "no/a.onnx"], ["no folder 'no'"]),
+    "an export into a file": (
+        ["export", "1", "--format", "onnx", "-o", "bad.toml/a.onnx"],
+        ["bad.toml/a.onnx: cannot be written", "Not a directory"],
+    ),
     "an export over a file": (
         ["export", "1", "--format", "onnx", "-o", "bad.toml"],
         ["bad.toml: exists already", "--force"],

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from search.table.constraints import UNITS, Constraint, allowed, amount_text, bound
+from search.table.constraints import Constraint, allowed, amount_text, bound
 from search.table.table import NetworkTable
 from space import Architecture, SpaceConfig
 from space.accuracies import Accuracies
@@ -61,15 +61,12 @@ class Violation:
         return distance if self.constraint.is_upper else -distance
 
     def __str__(self) -> str:
-        """Return the cost and its distance beyond the limit; of a count far beyond it also the limit that may be meant."""
+        """Return the cost and its distance beyond the limit: in percent, or in times where it is far."""
         limit = self.constraint
         takes = f"{limit.subject} {amount_text(self.value, limit.unit, digits=4)}"
         if self.excess < _FAR:
             return f"{takes}, {self.excess:.1%} beyond {limit}"
-        units = UNITS[limit.unit] if limit.unit == "" else {}
-        near = next((limit.limit * one for one in units.values() if limit.limit * one >= self.value), None)
-        meant = "" if near is None else f" (did you mean '{replace(limit, limit=near)}'?)"
-        return f"{takes}, {self.value / limit.limit:,.0f} times {limit}{meant}"
+        return f"{takes}, {self.value / limit.limit:,.0f} times {limit}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

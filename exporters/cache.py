@@ -80,7 +80,6 @@ class FragmentCache:
 
     def _write(self, path: Path, data: bytes) -> None:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, data)
         except OSError as error:
             raise ConversionError(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.dataframe import RowTable, Tabular
 from harness.models.names import Network, listed_networks, some, space_meant, whole_number
+from search.distillation.library_folder import TEACHER
 from search.distillation.recipe import DistilRecipe, parse_form
 from search.training.own_data.in_memory import task_in_memory
 from search.training.recipe import Recipe, default_recipe
@@ -180,7 +181,7 @@ def train_networks(
     units, results = training_units(architectures, images, recipe), ResultStore(folder=folder)
     check_alike(results, units[0])
     if images.class_names:
-        write_file(folder / TASK, json.dumps(images.to_plain(), indent=1).encode(), make_folder=True)
+        write_file(folder / TASK, json.dumps(images.to_plain(), indent=1).encode())
     names = {unit.key: str(one) for unit, one in zip(units, architectures, strict=True)}
     jobs = grouped(units, results, together)
     named = [(first_of([names[unit.key] for unit in of], 1), job) for job, of in jobs]
@@ -242,16 +243,16 @@ def distill(
     >>> len(blocks.to_records()[0])
     45
     """
-    from search.distillation.block_library import TEACHER, BlockLibrary, load_library, save_stage, stage_from
-    from search.distillation.block_scores import cached_signatures
-    from search.training.trained_files import save_trained
-
     published = parse_form(form)
     if not isinstance(recipe, DistilRecipe):
         recipe = DistilRecipe.from_plain(DistilRecipe().to_plain() | dict(published) | dict(recipe or {}))
     elif form:
         raise ConfigError(f"form {form!r}: a whole recipe says all that a form says; leave one of them out")
     folder, trained = Path(folder), load_teacher(Path(teacher), network)
+    from search.distillation.block_library import BlockLibrary, load_library, save_stage, stage_from
+    from search.distillation.block_scores import cached_signatures
+    from search.training.trained_files import save_trained
+
     config = trained.architecture.config
     check_stages(config, "distilling")
     check_code(config)
@@ -304,7 +305,6 @@ def _task_of(task: str | InMemory, config: SpaceConfig, folder: Path, log: Calla
 
 def _check_library(folder: Path, teacher: Trained) -> None:
     """Raise ConfigError where a folder cannot take the library of this teacher."""
-    from search.distillation.block_library import TEACHER
     from search.training.trained import trained_digest
     from search.training.trained_files import load_trained
 

@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from space.errors import ConfigError, HarnessError
@@ -20,41 +20,55 @@ _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EROFS)  # of a 
 _OWN_DESCRIPTORS = ("/dev/", "/proc/")  # /dev/stdout is a file where the shell redirected it
 
 
-def check_folder_of(path: Path | None) -> None:
-    """Refuse a file, or a folder to be made, whose own folder does not exist; None is none. Raises: ConfigError."""
-    if path is not None and not path.parent.is_dir():
-        raise ConfigError(f"{path}: no folder {str(path.parent)!r}; make it first")
-
-
 def check_folder(folder: Path | None, option: str = "") -> None:
-    """Refuse a folder to write to that is a file; None is none. `option` names it before its path. Raises: ConfigError."""
-    if folder is not None and folder.exists() and not folder.is_dir():
+    """Refuse a folder that no file can be written to; None is none. `option` names it before its path. Raises: ConfigError.
+
+    One that is not there, and those that it is in, are made when a file is.
+    """
+    if folder is None:
+        return
+    if os.path.isfile(folder):  # noqa: PTH113 - never raises
         raise ConfigError(f"{option}{folder}: is a file; name a folder")
+    _check_place(f"{option}{folder}", lambda: _refusal_of_folder(folder), "name another folder")
 
 
-def ensure_folder(folder: Path, option: str = "", remedy: str = "name another folder") -> None:
-    """Make a folder, and those that it is in, unless it is there; `option` names it before its path. Raises: ConfigError."""
+def ensure_folder(folder: Path, remedy: str) -> None:
+    """Make a folder, and those that it is in, unless it is there. Raises: ConfigError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = error.strerror or error
-        raise ConfigError(f"{option}{folder}: cannot be made: {reason}; {remedy}") from error
+        raise ConfigError(f"{folder}: cannot be made: {reason}; {remedy}") from error
 
 
 def check_output_file(path: Path | None) -> None:
-    """Refuse a file that cannot be written, before its content is computed; None is none. Raises: ConfigError."""
-    check_folder_of(path)
+    """Refuse a file that cannot be written, before its content is computed; None is none. Raises: ConfigError.
+
+    Folders on the way to it that are not there are made when it is written.
+    """
     if path is None:
         return
+
+    def refusal() -> int:
+        if path.is_dir():
+            return errno.EISDIR
+        if _is_written_through(path):
+            return _refusal(path)
+        return _refusal_of_folder(Path(os.path.realpath(path)).parent)
+
+    _check_place(str(path), refusal, "name another file")
+
+
+def _check_place(name: str, find_refusal: Callable[[], int], remedy: str) -> None:
+    """Raise ConfigError where the system refuses to write to what has this name."""
     try:
-        place = path if _is_written_through(path) else Path(os.path.realpath(path)).parent
-        refusal = errno.EISDIR if path.is_dir() else _refusal(place)
+        refusal = find_refusal()
     except (OSError, ValueError) as error:
         refusal = getattr(error, "errno", None) or errno.EINVAL
     if refusal:
         reason = os.strerror(refusal)
         raise ConfigError(
-            f"{path}: cannot be written: {reason}; {remedy_for(OSError(refusal, reason), 'name another file')}"
+            f"{name}: cannot be written: {reason}; {remedy_for(OSError(refusal, reason), remedy)}"
         )
 
 
@@ -65,21 +79,24 @@ def _refusal(place: Path) -> int:
     return errno.EROFS if os.statvfs(place).f_flag & os.ST_RDONLY else errno.EACCES
 
 
+def _refusal_of_folder(folder: Path) -> int:
+    """Return as `_refusal` for a folder, or for the nearest above it that is there."""
+    place = next(one for one in (folder, *folder.parents) if one.exists())
+    return _refusal(place) if place.is_dir() else errno.ENOTDIR
+
+
 def write_file(
     path: Path,
     content: bytes | memoryview,
     *,
     error: type[HarnessError] = ConfigError,
-    make_folder: bool = False,
 ) -> None:
-    """Write a file whole, in place of a former one, its folder made where that is asked for; see `write_whole`.
+    """Write a file whole, in place of a former one; see `write_whole`.
 
     Raises:
         `error`: the file cannot be written, such as on a full disk; a former one stays as it was.
     """
     try:
-        if make_folder:
-            path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
     except OSError as cause:
         remedy = remedy_for(cause, "check the folder")
@@ -106,7 +123,7 @@ def holds_file(path: Path) -> bool:
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write to a temporary file, sync, then rename: a reader sees the old file or the new one.
+    """Write to a temporary file, sync, then rename: a reader sees the old file or the new one. Its folder is made if need be.
 
     A former file's mode, and its owner where that is permitted, are kept; a symbolic link stays, and what it points to is
     written. A device or a FIFO is written through. A process that is killed meanwhile leaves a file that `partials` finds.
@@ -119,6 +136,7 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
             file.write(content)
         return
     path = Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         with partial.open("xb") as file:
@@ -153,6 +171,7 @@ def locked(path: Path) -> Iterator[None]:
     lock = path.with_name(f".{path.name}.lock")
     with contextlib.ExitStack() as stack:
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             fcntl.flock(stack.enter_context(lock.open("ab")), fcntl.LOCK_EX)
         except OSError as error:
             remedy = remedy_for(
@@ -206,7 +225,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     folder = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed and had this number
-        folder.mkdir()
+        folder.mkdir(parents=True)
         yield folder
         folder.rename(path)
     except OSError as error:

@@ -139,7 +139,7 @@ def _keep(name: str, space: Space) -> None:
     with suppress(HarnessError, OSError):
         path, content = _path(name), _sealed(space)
         if not path.is_file() or path.read_bytes() != content:
-            write_file(path, content, make_folder=True)
+            write_file(path, content)
 
 
 def _kept(name: str) -> Space | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,13 @@ def check_is_there(path: Path | None) -> Path | None:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; check the path") from error
     return path
+
+
+def check_are_there(paths: Sequence[Path] | None) -> Sequence[Path] | None:
+    """Return paths as `check_is_there` does one. Raises: ConfigError, as that."""
+    for path in paths or ():
+        check_is_there(path)
+    return paths
 
 
 def with_home(function: Callable[..., None]) -> Callable[..., None]:

@@ -33,19 +33,11 @@ from search.checked import Checked
 from search.table import NetworkTable
 from search.training.trained_files import save_trained, write_weights
 from space import Architecture
-from space.atomic_files import check_output_file, new_folder
-from space.errors import ConfigError
+from space.atomic_files import new_folder
 
 ANSWER = "answer.json"
 PREDICTED = "predicted.csv"
 FORMATS: tuple[Format, ...] = ("onnx", "tflite")
-
-
-def check_output(output: Path) -> None:
-    """Refuse an output folder that exists already, or cannot be made. Raises: ConfigError."""
-    if output.exists():
-        raise ConfigError(f"--output {output}: is there already; name another folder, or remove it")
-    check_output_file(output)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,8 @@ import numpy as np
 from harness.query.rows import front_document
 from search.blockwise.by_integer_program import within
 from search.blockwise.choice import table_of
-from search.blockwise.predictors import PREDICTORS, additive
+from search.blockwise.predictor_kinds import PREDICTORS
+from search.blockwise.predictors import additive
 from search.blockwise.rounds import Searched
 from search.blockwise.search import allowed_once
 from search.blockwise.setting import Setting

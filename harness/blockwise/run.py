@@ -13,7 +13,8 @@ from typing import Any
 from harness.blockwise.answer import BlockwiseAnswer, blockwise_document, student_row
 from harness.blockwise.folder import searched_models, write_answer
 from harness.blockwise.fronts import cost_fronts
-from harness.blockwise.setup import BlockwiseRequest, prepare
+from harness.blockwise.request import BlockwiseRequest
+from harness.blockwise.setup import prepare
 from harness.blockwise.verify import devices_to_verify, verify_students
 from harness.dataframe import Tabular
 from harness.devices.config import Device

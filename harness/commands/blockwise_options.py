@@ -14,7 +14,7 @@ from search.blockwise.defaults import DISTANCE, FINALISTS, FINE_TUNE, FINE_TUNE_
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
-    from harness.blockwise.setup import BlockwiseRequest
+    from harness.blockwise.request import BlockwiseRequest
 
 METHOD = "blockwise"
 # Options of `harness search` that only methods with given accuracies understand.
@@ -149,17 +149,29 @@ class BlockwiseOptions:
         """Where units of work run."""
         return Workers(jobs=self.jobs, threads=self.job_threads, ray=self.ray, accelerator=self.accelerator)
 
-    def request(self, **others: Any) -> BlockwiseRequest:
-        """Return the request of a search; `others` are fields that other searches have, too.
-
-        Raises: ConfigError without a library, or as `BlockwiseRequest`.
-        """
-        from harness.blockwise.setup import BlockwiseRequest
+    def check(self) -> None:
+        """Raise ConfigError without a library, or for the name of none, before anything is loaded."""
+        from search.blockwise.predictor_kinds import check_column, check_fit, check_predictor
 
         if self.library is None:
             raise ConfigError(
                 f"--method {METHOD} searches a library of blocks: name it with --library; 'harness distill' makes one"
             )
+        for check, texts in (
+            (check_predictor, [self.predictor]),
+            (check_fit, [self.fit]),
+            (check_column, self.signature or []),
+        ):
+            for text in filter(None, texts):
+                check(text)
+
+    def request(self, **others: Any) -> BlockwiseRequest:
+        """Return the request of a search; `others` are fields that other searches have, too.
+
+        Raises: ConfigError, as `BlockwiseRequest`.
+        """
+        from harness.blockwise.request import BlockwiseRequest
+
         known = {one.name for one in fields(BlockwiseRequest)}
         own = {one.name: getattr(self, one.name) for one in fields(self) if one.name in known}
         columns = tuple(self.signature) if self.signature else None

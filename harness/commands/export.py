@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.options import ModelFormat, SpaceName, log
+from space.atomic_files import check_output_file
 from space.user_paths import check_is_there
 
 
@@ -55,6 +56,8 @@ def export(
 
     chosen = parse_precision(precision)
     check_names([architecture], space)
+    for path in (output, table):
+        check_output_file(path)
     from harness.models.exported import export_network
     from harness.output.export_text import print_export
 

@@ -91,6 +91,9 @@ def gate(
     )  # fmt: skip
     given = of_files.given()
     named_devices([device], devices_file)
+    from harness.query.gate_baseline import load_baseline
+
+    kept = None if baseline is None else load_baseline(baseline)
     from harness.output.gate import print_answer
     from harness.output.progress import ProgressView
     from harness.query.gate import run_gate
@@ -101,6 +104,6 @@ def gate(
             store=store, device=device, runtime=runtime, threads=threads, batch=batch, level=level, sessions=sessions,
             fresh=fresh, inputs=given, devices_file=devices_file, log=view,
         )  # fmt: skip
-        found = run_gate(request, timing)
+        found = run_gate(request, timing, kept)
     print_answer(found, junit=junit, json_output=json_output)
     raise typer.Exit(found.exit_status)

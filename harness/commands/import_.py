@@ -8,12 +8,18 @@ from typing import Annotated
 import typer
 
 from harness.commands.options import JsonFlag, StoreOption, SustainedPlot, make_store
+from space.user_paths import check_is_there
 
 
 def import_results(
     results: Annotated[
         Path,
-        typer.Argument(help="What the job wrote: job-results.zip.", metavar="RESULTS", show_default=False),
+        typer.Argument(
+            callback=check_is_there,
+            help="What the job wrote: job-results.zip.",
+            metavar="RESULTS",
+            show_default=False,
+        ),
     ],
     plot: SustainedPlot = None,
     store_url: StoreOption = "",

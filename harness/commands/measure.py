@@ -84,12 +84,13 @@ def measure(
         named_devices(device, options.devices_file), [*(files or ()), *(models or ())], level,
         until=until, fresh=fresh, recalibrate=recalibrate, wait_s=patience_s(wait, wait_limit),
     )  # fmt: skip
-    from harness.output.campaigns import first_numbers_in, print_measured
-    from harness.output.progress import ProgressView
-    from harness.output.sustained import check_plot
-    from harness.prediction.measure import measure_devices
+    from harness.output.plots.pictures import check_plot
 
     check_plot(plot, options.sustained)
+    from harness.output.campaigns import first_numbers_in, print_measured
+    from harness.output.progress import ProgressView
+    from harness.prediction.measure import measure_devices
+
     with make_store(store_url) as store:
         with ProgressView(first_numbers_in(store)) as view:
             found = measure_devices(request, store, view)

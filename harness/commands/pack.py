@@ -9,6 +9,7 @@ import typer
 
 from harness.commands.measure_options import MeasureOptions, takes_measuring
 from harness.commands.options import JsonFlag, MeasureLevel, StoreOption, make_store
+from space.atomic_files import check_output_file
 
 
 @takes_measuring
@@ -55,6 +56,7 @@ def pack(
 
     packed_for = parse_packed_device(device, options.devices_file)
     request = options.request([packed_for], [*(files or ()), *(models or ())], level)
+    check_output_file(output)
     from harness.output.packed import print_job
     from harness.output.progress import ProgressView
     from harness.prediction.pack import pack_requested

@@ -21,9 +21,12 @@ from harness.commands.options import (
     checked_by,
 )
 from harness.query.accuracies import VARIABLE, check_there, parse_paths
+from space.user_paths import check_are_there
 
 if TYPE_CHECKING:
     from harness.query.query import Query
+    from harness.store import Store
+    from search.table.constraints import Constraint
 
 
 def _check_constraint(text: str) -> None:
@@ -116,7 +119,7 @@ class QueryOptions:
         list[Path] | None,
         typer.Option(
             "--latencies",
-            exists=False,
+            callback=check_are_there,
             help="A blox-bench-DEVICE file, or a folder of them: that device's latencies, instead of the store's; repeatable.",
         ),
     ] = None
@@ -135,6 +138,33 @@ class QueryOptions:
         """Raise ConfigError where no accuracies are named, or what is named is not there, before anything is loaded."""
         check_there(parse_paths(self.accuracies or ()))
 
+    def limits(self) -> tuple[list[str], tuple[Constraint, ...]]:
+        """Return the devices named and the limits. Raises: ConfigError, see `parse_limits`."""
+        from harness.query.cost_names import parse_limits
+
+        return parse_limits(self.constraint or (), self.device or (), self.max_latency)
+
+    def check_stored(self, store: Store, costs: Sequence[str] = ()) -> None:
+        """Raise ConfigError for limits that cannot be read, or a cost of which nothing is stored, before anything is loaded."""
+        from harness.query.cost_names import check_confidence, check_costs
+        from harness.store.configurations import ConfigurationChoice
+        from space import find_space
+
+        devices, constraints = self.limits()
+        if self.confidence is not None:
+            check_confidence(self.confidence)
+        choice = ConfigurationChoice(
+            runtime=self.runtime,
+            threads=self.threads,
+            precision=self.precision,
+            batch=self.run_batch,
+            space=find_space(self.space).name if self.space else "",
+        )
+        if not self.latencies:
+            check_costs(
+                store, [*devices, *(one.subject for one in constraints), *costs], choice, self.devices_file
+            )
+
     def query(self, costs: Sequence[str] = ()) -> Query:
         """Return the query; `costs` are further columns to join.
 
@@ -142,9 +172,9 @@ class QueryOptions:
         """
         from harness.query.accuracies import AccuracySource
         from harness.query.latencies import SHOWN_COVERAGE, LatencySource
-        from harness.query.query import Query, parse_limits
+        from harness.query.query import Query
 
-        devices, constraints = parse_limits(self.constraint or (), self.device or (), self.max_latency)
+        devices, constraints = self.limits()
         return Query(
             accuracies=AccuracySource(
                 paths=tuple(parse_paths(self.accuracies or ())),

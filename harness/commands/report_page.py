@@ -9,6 +9,7 @@ import typer
 
 from harness.commands.options import FigureFile, StoreOption, log, open_store
 from harness.commands.query_options import QueryOptions, takes_query
+from space.atomic_files import check_output_file
 
 
 @takes_query
@@ -34,9 +35,14 @@ def report(
     """
     if options.accuracies:
         options.check_accuracies()
-    from harness.output.report.page import write_report
+    from harness.output.plots.pictures import check_pictures
 
+    check_output_file(output)
+    check_pictures(figure)
     with open_store(store_url) as store:
+        options.check_stored(store, show or ())
+        from harness.output.report.page import write_report
+
         write_report(
             output, store, options.query(show or ()), title=title, store_url=store_url, figure=figure, log=log
         )

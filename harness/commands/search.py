@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -22,9 +21,10 @@ from harness.commands.search_compare import compare
 from harness.commands.search_options import SearchOptions, takes_search
 
 if TYPE_CHECKING:
-    from harness.blockwise.setup import BlockwiseRequest
+    from harness.blockwise.request import BlockwiseRequest
     from harness.commands.workers import Workers
-    from harness.query.run import ObjectiveRequest, SearchRequest
+    from harness.query.query import Query
+    from harness.store import Store
 
 search = typer.Typer(
     name="search",
@@ -61,38 +61,44 @@ def find(
     check_method(context, asked.method)
     if asked.method != METHOD and not asked.objective:
         options.check_accuracies()
-    query = options.query(asked.costs)
     if asked.method == METHOD:
-        request = asked.blockwise_request(query, blockwise)
+        from search.distillation.library_folder import check_library
+
+        blockwise.check()
+        with open_store(store_url) as store:
+            options.check_stored(store, asked.costs)
+        request = asked.blockwise_request(options.query(asked.costs), blockwise)
+        check_library(request.library)
         _search_library(request, blockwise.workers, store_url, json_output)
-    elif asked.objective:
+        return
+    asked.check()
+    if asked.objective:
         check_objective(context)
-        _search_sums(asked.objective_request(query), asked.output, store_url, json_output)
-    else:
-        _search_store(asked.store_request(query), asked, store_url, json_output)
+    with open_store(store_url, writes=asked.verify is not None) as store:
+        options.check_stored(store, asked.costs)
+        search_it = _search_sums if asked.objective else _search_store
+        search_it(options.query(asked.costs), asked, store, json_output)
 
 
-def _search_store(request: SearchRequest, asked: SearchOptions, store_url: str, json_output: bool) -> None:
+def _search_store(query: Query, asked: SearchOptions, store: Store, json_output: bool) -> None:
     """Search what the store holds, and print the answer."""
     from harness.output.progress import ProgressView
     from harness.output.search_text import print_search
     from harness.query.run import run_search
 
-    with open_store(store_url, writes=request.verify is not None) as store:
-        found = run_search(request, store, observe=ProgressView, log=log)
+    found = run_search(asked.store_request(query), store, observe=ProgressView, log=log)
     print_search(found, top=asked.top, json_output=json_output, output=asked.output)
     raise typer.Exit(found.exit_status)
 
 
-def _search_sums(request: ObjectiveRequest, output: Path | None, store_url: str, json_output: bool) -> None:
+def _search_sums(query: Query, asked: SearchOptions, store: Store, json_output: bool) -> None:
     """Search a space of any size by sums over blocks, and print the answer."""
     from harness.output.objective_text import print_objective
     from harness.output.progress import ProgressView
     from harness.query.run import search_sums
 
-    with open_store(store_url, writes=request.verify is not None) as store:
-        found = search_sums(request, store, observe=ProgressView, log=log)
-    print_objective(found, top=request.top, json_output=json_output, output=output)
+    found = search_sums(asked.objective_request(query), store, observe=ProgressView, log=log)
+    print_objective(found, top=asked.top, json_output=json_output, output=asked.output)
     raise typer.Exit(found.exit_status)
 
 

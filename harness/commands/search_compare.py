@@ -54,19 +54,30 @@ def compare(
     Regret: accuracy of the best network minus the best found so far, in percentage points; mean over seeds, 95 % interval.
     """
     options.check_accuracies()
+    from harness.output.plots.pictures import check_figures
     from search.methods.registry import parse_methods
 
     named = parse_methods(methods or ())
-    from harness.output.comparison import check_figures, print_comparison
-    from harness.output.progress import ProgressView
-    from harness.query.run import CompareRequest, compare_on_store
-
     check_figures(output, figure)
-    request = CompareRequest(
-        query=options.query(), methods=named, budget=budget, seeds=seeds, seed=seed, pool=pool, batch=batch
-    )
-    with open_store(store_url) as store, ProgressView() as view:
-        found = compare_on_store(request, store, on_progress=partial(view.evaluations, "compare"), log=log)
+    with open_store(store_url) as store:
+        options.check_stored(store)
+        from harness.output.comparison import print_comparison
+        from harness.output.progress import ProgressView
+        from harness.query.run import CompareRequest, compare_on_store
+
+        request = CompareRequest(
+            query=options.query(),
+            methods=named,
+            budget=budget,
+            seeds=seeds,
+            seed=seed,
+            pool=pool,
+            batch=batch,
+        )
+        with ProgressView() as view:
+            found = compare_on_store(
+                request, store, on_progress=partial(view.evaluations, "compare"), log=log
+            )
     print_comparison(found, json_output=json_output, output=output, figure=figure)
     if found.error is not None:
         raise found.error

@@ -15,7 +15,7 @@ from harness.commands.options import ProxyBatch, ProxyPool, WaitFlag, WaitLimit,
 from space.atomic_files import check_output_file
 
 if TYPE_CHECKING:
-    from harness.blockwise.setup import BlockwiseRequest
+    from harness.blockwise.request import BlockwiseRequest
     from harness.query.query import Query
     from harness.query.run import ObjectiveRequest, SearchRequest
 
@@ -89,16 +89,23 @@ class SearchOptions:
         """The costs to join besides those of limits and devices."""
         return (*(self.pareto or ()), *(self.show or ()))
 
+    def check(self) -> None:
+        """Raise ConfigError for an objective that is none, or an output that cannot be written, before anything is loaded."""
+        if self.objective:
+            from harness.query.cost_names import check_objective
+
+            check_objective(self.objective)
+        check_output_file(self.output)
+
     def _shared(self, query: Query) -> dict[str, Any]:
         """Return the fields that every request has. Raises: ConfigError for a text that is no time."""
         wait_s = patience_s(self.wait, self.wait_limit)
         return {"query": query, "pareto": tuple(self.pareto or ()), "verify": self.verify, "wait_s": wait_s}
 
     def store_request(self, query: Query) -> SearchRequest:
-        """Return the request of a search of what a store holds. Raises: ConfigError, also where the output cannot be written."""
+        """Return the request of a search of what a store holds. Raises: ConfigError."""
         from harness.query.run import SearchRequest
 
-        check_output_file(self.output)
         return SearchRequest(
             method=self.method,
             budget=self.budget,
@@ -109,10 +116,9 @@ class SearchOptions:
         )
 
     def objective_request(self, query: Query) -> ObjectiveRequest:
-        """Return the request of a search by --objective. Raises: ConfigError, also where the output cannot be written."""
+        """Return the request of a search by --objective. Raises: ConfigError."""
         from harness.query.run import ObjectiveRequest
 
-        check_output_file(self.output)
         return ObjectiveRequest(objective=self.objective, top=self.top, **self._shared(query))
 
     def blockwise_request(self, query: Query, blockwise: BlockwiseOptions) -> BlockwiseRequest:

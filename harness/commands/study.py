@@ -9,6 +9,7 @@ import typer
 
 from harness.commands.options import FigureFile, JsonFlag
 from harness.commands.workers import Workers, takes_workers
+from space.user_paths import check_are_there
 
 
 @takes_workers
@@ -24,6 +25,7 @@ def study(
         list[Path] | None,
         typer.Option(
             "--ground-truth",
+            callback=check_are_there,
             help="A blox-base file of 'harness train', or its folder. [default: 120 networks of tiny on synthetic images]",
         ),
     ] = None,
@@ -54,14 +56,15 @@ def study(
     Random search, evolution, predictors, zero-cost proxies, a weight-sharing supernet a stage, DONNA, LANA and blockwise search
     with iteration: regret against cost, rank correlations, each with intervals, and who beats random search.
     """
-    from harness.output.comparison import check_figures
-    from harness.output.progress import ProgressView
-    from harness.output.study_text import print_study
+    from harness.output.plots.pictures import check_figures
     from search.study.settings import parse_settings
-    from search.study.study import study_folder
 
     settings = parse_settings(settings_file, quick)
     check_figures(output, figure, correlations)
+    from harness.output.progress import ProgressView
+    from harness.output.study_text import print_study
+    from search.study.study import study_folder
+
     with ProgressView() as view:
         found = study_folder(settings, ground_truth or (), output, workers.runner(), view.log)
     print_study(found, output, json_output=json_output, figure=figure, correlations=correlations)

@@ -141,8 +141,9 @@ def check_names(texts: Iterable[str], space: str = "") -> None:
     Raises: ConfigError.
     """
     networks, files = split_names(text for text in texts if text != "all" and "file:" not in text)
-    if networks and space:
-        select_models_and_segments(networks, find_space(space))
+    config = find_space(space) if space else None
+    if networks and config is not None:
+        select_models_and_segments(networks, config)
     elif networks:
         in_spaces(lambda config: select_models_and_segments(networks, config))
     find_files(filter(is_one_file, files))

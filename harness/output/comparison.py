@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.output.layout import PrintedTable
-from harness.output.plots.pictures import check_libraries, check_pictures, write_picture
+from harness.output.plots.pictures import write_picture
 from harness.output.plots.regret import regret_picture
 from harness.output.plots.regret_page import regret_html
 from harness.output.search_text import accuracy_document
@@ -20,7 +20,7 @@ from harness.query.rows import network_row
 from search.methods.regret import steps
 from search.statistics import finite
 from space import Architecture
-from space.atomic_files import check_folder, ensure_folder, write_file
+from space.atomic_files import write_file
 
 if TYPE_CHECKING:
     from harness.query.run import SearchComparison
@@ -30,17 +30,6 @@ if TYPE_CHECKING:
 
 TESTED = "95 % between seeds"
 SHOWN_THRESHOLD = 0.1  # points of regret that the table counts evaluations to
-
-
-def check_figures(folder: Path | None, *pictures: Path | None) -> None:
-    """Refuse a folder of figures that is a file, paths that are no pictures, or the lack of a library that draws.
-
-    Raises: ConfigError.
-    """
-    check_pictures(*pictures)
-    if folder is not None:
-        check_libraries()
-        check_folder(folder, "--output ")
 
 
 def print_comparison(
@@ -70,7 +59,6 @@ def _write(folder: Path, found: MethodComparison, document: dict[str, object]) -
         "regret.json": lambda: json.dumps(document, indent=1).encode(),
         "regret.html": lambda: regret_html(found).encode(),
     }
-    ensure_folder(folder, "--output ")
     for name, make in files.items():
         data = make()
         write_file(folder / name, data)

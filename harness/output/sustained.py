@@ -9,23 +9,15 @@ from harness.estimates.moved import are_far, hands_over
 from harness.estimates.reference import OTHERS_SHARE
 from harness.estimates.sustained import Stretch, Sustained
 from harness.output.layout import PrintedTable
-from harness.output.plots.pictures import check_pictures, write_picture
+from harness.output.plots.pictures import write_picture
 from harness.output.plots.sustained import sustained_picture
 from harness.output.tables import ms_text, print_json, print_table
 from harness.output.terminal import echo
 from harness.records import COMPLETE
 from harness.store.configurations import describe
-from space.errors import ConfigError
 from space.text import clock, counted
 
 SPARE_COLUMNS = ("runs", "other cores", "MHz", "p90 ms", "reference ms", "disturbed")
-
-
-def check_plot(figure: Path | None, sustained: str) -> None:
-    """Raise ConfigError for a figure that cannot be written, or without --sustained."""
-    if figure is not None and not sustained:
-        raise ConfigError("--plot draws runs under load: add --sustained 30m, or leave it out")
-    check_pictures(figure)
 
 
 def print_sustained(found: Sequence[Sustained], *, json_output: bool, figure: Path | None = None) -> None:

@@ -85,7 +85,7 @@ def echo(text: str, *, err: bool = False) -> None:
     Control characters are written out: messages quote files, devices and libraries.
     """
     stream = sys.stderr if err else sys.stdout
-    text = printable(_with_store(text) if err else text, keep="\n\t")
+    text = printable(_with_store(text), keep="\n\t")
     width = width_of(stream)
     put(text if width is None else "\n".join(wrap(text, width)), stream)
 

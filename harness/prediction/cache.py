@@ -146,7 +146,6 @@ def cache_latencies(folder: Path, key: str, known: SpaceLatencies) -> None:
     head = {"key": key, "count": len(known.values), "about": dict(known.about)}
     arrays = [getattr(known, name).astype(form).tobytes() for name, form in _FORMS.items()]
     payload = b"".join([json.dumps(head).encode(), b"\n", *arrays])
-    folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / f"{key}{_SUFFIX}", _KIND + _digest(payload) + payload)
     _clear(folder)
 

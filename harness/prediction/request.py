@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.devices.config import Device, named_runtime, parse_precision
 from harness.measurement.plan import LEVELS, Options
 from harness.models.file_names import GivenInputs, split_names
+from space.atomic_files import check_folder
 from space.errors import ConfigError, did_you_mean
 
 DEFAULT_MODELS = "sample:20"
@@ -157,7 +158,7 @@ class BenchRequest:
 
     `name` is by default the device's, with a precision other than fp32 and a batch of several images behind it. `prior` and
     `doubtful` as for `harness.predict`; `measured_only` leaves predictions out.
-    Raises: ConfigError for a folder that is not there, a name that cannot be published, or what contradicts each other.
+    Raises: ConfigError for a folder that cannot be written to, a name that cannot be published, or what contradicts each other.
     """
 
     folder: Path
@@ -172,8 +173,7 @@ class BenchRequest:
             raise ConfigError(
                 "--prior helps to predict, and --measured-only leaves out what is predicted; name one of them"
             )
-        if not self.folder.is_dir():
-            raise ConfigError(f"--output {self.folder}: no such folder; make it first")
+        check_folder(self.folder, "--output ")
         if self.name:
             check_device_name(self.name)
 

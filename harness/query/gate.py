@@ -113,11 +113,13 @@ class WrittenBaseline:
         return {"path": self.path, "baseline": kept, "not_measured": dict(self.not_measured)}
 
 
-def run_gate(request: GateRequest, timing: DeviceTiming) -> GateReport | WrittenBaseline:
-    """Judge files, or write their baseline. Raises: as `gate` and `write_baseline`."""
-    if request.write is not None:
-        return write_baseline(request.files, request.write, timing, memory=request.memory)
-    return gate(request.files, request.baseline or "", timing, fail_if=request.fail_if)
+def run_gate(
+    request: GateRequest, timing: DeviceTiming, baseline: Baseline | None
+) -> GateReport | WrittenBaseline:
+    """Judge files by the baseline that was read from the request's file, or write theirs. Raises: as `gate`, `write_baseline`."""
+    if baseline is None:
+        return write_baseline(request.files, request.write or "", timing, memory=request.memory)
+    return _gate(request.files, request.baseline or Path(), baseline, timing, request.fail_if)
 
 
 def gate(
@@ -132,9 +134,15 @@ def gate(
     baseline's, nor where no rule is of latency.
     Raises: ConfigError for a rule, a baseline or a file that cannot be used.
     """
-    rules = tuple(map(Rule.parse, fail_if or (DEFAULT_RULE,)))
     path = Path(baseline)
-    kept = {file.name: file for file in load_baseline(path).files}
+    return _gate(files, path, load_baseline(path), timing, fail_if)
+
+
+def _gate(
+    files: Iterable[str | Path], path: Path, baseline: Baseline, timing: DeviceTiming, fail_if: Sequence[str]
+) -> GateReport:
+    rules = tuple(map(Rule.parse, fail_if or (DEFAULT_RULE,)))
+    kept = {file.name: file for file in baseline.files}
     opened = open_files(find_files(map(str, files), timing.log), timing.inputs)
     limits = [one.limit for one in rules if one.metric == "latency"]
     changes: dict[Metric, Mapping[str, Sequence[FileChange]]] = {}

@@ -10,20 +10,21 @@ import shlex
 from codecs import BOM_UTF8
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from harness.estimates.estimate import RatioEstimate, half_width
 from harness.estimates.findings import Grade, grade
 from harness.estimates.latency import Latency, known_memory
-from harness.models.file_names import GivenInputs
-from harness.models.files import FileModel, open_reference
 from harness.records import Configuration
 from space.atomic_files import write_file
 from space.errors import ConfigError
 from space.text import printable
 from space.text_files import read_content
+
+if TYPE_CHECKING:
+    from harness.models.files import FileModel
 
 LIMIT_BYTES = 1 << 24
 MOST_FILES = 10_000
@@ -137,17 +138,6 @@ class KeptFile(_Kept):
             one.reference for one in self.latencies if not runtime or runtime.partition(":")[0] == one.runtime
         )
         return next(names, "")
-
-    def open_beside(self, baseline: Path, given: GivenInputs) -> FileModel | None:
-        """Return the file that the baseline was made of; None where it is gone or has changed."""
-        path = baseline.parent / self.path
-        try:
-            if not path.is_file():
-                return None
-            found = open_reference(str(path), given)
-        except (ConfigError, OSError, ValueError):  # a damaged file is not the baseline's either
-            return None
-        return found if found.digest == self.sha256 else None
 
 
 class Baseline(_Kept):

@@ -19,14 +19,14 @@ from harness.estimates.estimate import half_width
 from harness.estimates.findings import MOST_WRONG, grade, wrong_by
 from harness.estimates.latency import Latency, LatencyTable, known_memory
 from harness.models.file_names import GivenInputs
-from harness.models.files import FileModel
+from harness.models.files import FileModel, open_reference
 from harness.prediction.measure import measure_requested
 from harness.prediction.request import MeasureRequest
 from harness.query.compare_files import compare_files
 from harness.query.gate_baseline import MEMORY_FACTS, KeptFile, KeptLatency, given_text, ratio_grade
 from harness.records import Configuration, Failure, FreshRun
 from harness.store import Store
-from space.errors import HarnessError
+from space.errors import ConfigError, HarnessError
 
 Way = Literal["same bytes", "size", "beside", "reference", "fresh workers", "then and now", ""]
 Interval = tuple[float, float]
@@ -115,7 +115,7 @@ def latency_changes(
         former = kept.get(file.name)
         if former is None or former.sha256 == file.digest:
             continue
-        own = former.open_beside(baseline, timing.inputs)
+        own = open_former(former, baseline, timing.inputs)
         if own is None:
             others.append(file)
         else:
@@ -135,6 +135,18 @@ def latency_changes(
         if not timing.runtime:
             changes += _not_measured(kept[name], changes)
     return found
+
+
+def open_former(former: KeptFile, baseline: Path, given: GivenInputs) -> FileModel | None:
+    """Return the file that the baseline was made of; None where it is gone or has changed."""
+    path = baseline.parent / former.path
+    try:
+        if not path.is_file():
+            return None
+        found = open_reference(str(path), given)
+    except (ConfigError, OSError, ValueError):  # a damaged file is not the baseline's either
+        return None
+    return found if found.digest == former.sha256 else None
 
 
 _KEEP = "keep the baseline's file where the baseline says, and both are measured side by side"
@@ -275,7 +287,7 @@ def memory_changes(
         for file in files
         if file.name in kept and kept[file.name].sha256 != file.digest
     ]
-    own = {file.name: former.open_beside(baseline, timing.inputs) for file, former in changed}
+    own = {file.name: open_former(former, baseline, timing.inputs) for file, former in changed}
     every = {one.key: one for one in (*(file for file, _ in changed), *own.values()) if one is not None}
     try:
         table = timing.weigh(list(every.values())) if every else LatencyTable(rows=())

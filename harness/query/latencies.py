@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +22,15 @@ from harness.prediction.space_prediction import (
     load_measured,
     space_of,
 )
-from harness.records import FILE_SPACE, Configuration
+from harness.query.cost_names import check_confidence
+from harness.records import Configuration
 from harness.store import Store
-from harness.store.configurations import ConfigurationChoice, select_configurations, short_names, title_of
+from harness.store.configurations import ConfigurationChoice, title_of
 from search.latency.candidates import FEWEST
 from search.latency.model_selection import SelectedPredictor
 from search.table import Cost, CostEstimate
 from search.table.constraints import FRESH, LATENCY_UNIT, split_subject
 from space import find_space
-from space.errors import ConfigError
 from space.registry import space_name
 
 SHOWN_COVERAGE = 0.95  # of intervals, where no confidence was asked for
@@ -58,8 +57,7 @@ class LatencySource:
     allow_pickle: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.coverage, Real) or not 0 < self.coverage < 1:
-            raise ConfigError(f"--confidence {self.coverage!r}: give a share between 0 and 1, e.g. 0.95")
+        check_confidence(self.coverage)
         if self.space:
             find_space(self.space)
 
@@ -73,13 +71,6 @@ class LatencySource:
             batch=self.batch,
             space=space_name(self.space),
         )
-
-
-def stored_names(store: Store, latencies: LatencySource) -> dict[str, Configuration]:
-    """Return the stored configurations with measurements, each by its shortest name."""
-    every = [c for c in select_configurations(store, latencies.choice) if c.space != FILE_SPACE]
-    found = [c for c in every if store.session_counts(c)]
-    return dict(zip(short_names(found), found, strict=True))
 
 
 def stored_latency(

@@ -20,14 +20,13 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.query.cost_names import COUNTED, check_objective
 from harness.query.properties import property_sums
-from search.table.constraints import PROPERTIES
 from search.table.costs import BlockSums
 from space import SpaceConfig
 from space.errors import ConfigError, did_you_mean
 from space.text_files import read_text
 
-COUNTED = ("params", "macs")  # the properties that are one sum of whole numbers
 SHOWN = 3  # parts that a message names
 LARGEST = 1e12  # of a score: the sums of thousands still differ by what 16 digits tell
 MAX_FILE_BYTES = 16 * 1024 * 1024
@@ -53,12 +52,7 @@ def load_objective(text: str | Mapping[str, float], config: SpaceConfig) -> Obje
     if text in COUNTED:
         cost = property_sums(text, config)
         return Objective(name=text, origin=cost.title, sums=cost.totals[0])
-    if "." not in text and "/" not in text:
-        why = "is no sum of counts" if text in PROPERTIES else "is unknown"
-        raise ConfigError(
-            f"--objective {text!r} {why}{did_you_mean(text, COUNTED)} (known: {', '.join(COUNTED)}, and CSV files "
-            "with the columns part,score)"
-        )
+    check_objective(text)
     path = Path(text)
     content = read_text(path, error=ConfigError, remedy="check --objective", most=MAX_FILE_BYTES)
     return _scored(path, content, config)

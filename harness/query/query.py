@@ -7,29 +7,17 @@ from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 
-from harness.devices.config import parse_runtime
-from harness.devices.destination import LOCAL
-from harness.devices.names import shortened
 from harness.estimates.sustained import Sustained, sustained
 from harness.prediction.bench_files import latency_files
 from harness.prediction.provenance import Provenance
 from harness.query.accuracies import AccuracySource
+from harness.query.cost_names import meant_costs, stored_names
 from harness.query.join import SearchTable, build_table, check_have_intervals, with_far_networks
-from harness.query.latencies import LatencySource, stored_names
+from harness.query.latencies import LatencySource
 from harness.store import Store
-from harness.store.configurations import meant_devices, parse_subject, stored_devices
 from search.table import Cost
-from search.table.constraints import (
-    FRESH,
-    LATENCY_UNIT,
-    PROPERTIES,
-    Constraint,
-    check_contradictions,
-    parse_amount,
-    parse_constraint,
-    split_subject,
-)
-from space.errors import ConfigError, did_you_mean
+from search.table.constraints import PROPERTIES, Constraint, check_contradictions, split_subject
+from space.errors import ConfigError
 
 MOST_UNDER_LOAD = 5  # of a configuration on a page
 SHOWN_PROPERTIES = ("params", "macs", "memory")  # by arithmetic; sizes of files take an export
@@ -52,48 +40,9 @@ class Query:
     devices_file: Path | None = None
 
     def meant(self, store: Store, name: str) -> list[str]:
-        """Return the names of the columns that a cost means: its own, or one for each device of a pattern, a group, or `all`.
-
-        With `:RUNTIME` or `:PRECISION` behind it, only of that; `:memory` and the like stay behind each name. A device with
-        several configurations has several columns, of runs of one image unless a batch is named.
-        Raises: ConfigError where nothing is stored of any such device.
-        """
-        if name in PROPERTIES:
-            return [name]
-        device, fresh = split_subject(name)
-        if fresh:
-            return [f"{one}:{fresh}" for one in self.meant(store, device)]
-        text, narrowed = parse_subject(name, self.latencies.choice)
-        if name != text and isinstance(narrowed.runtime, str) and narrowed.runtime:
-            try:
-                parse_runtime(narrowed.runtime)
-            except ValueError as error:
-                is_near = did_you_mean(name.removeprefix(f"{text}:"), FRESH)
-                near = is_near and did_you_mean(name, [f"{text}:{one}" for one in FRESH])
-                raise ConfigError(f"{name!r} {error}{near}") from error
+        """Return the names of the columns that a cost means, see `meant_costs`. Raises: ConfigError, as that."""
         files = latency_files(self.latencies.files, allow_pickle=self.latencies.allow_pickle)
-        known = list(dict.fromkeys([*files, *(c.device for c in store.configurations())]))
-        if meant_devices(known, text, self.devices_file) == [text]:
-            if (
-                text not in known
-                and (near := did_you_mean(name, PROPERTIES))
-                and not did_you_mean(name, known)
-            ):
-                raise ConfigError(
-                    f"{name!r} is no cost{near} (known: {', '.join(PROPERTIES)}, and devices that were measured)"
-                )
-            return [name]
-        devices = stored_devices(known, [text], self.devices_file)
-        found = [one for one in files if one in devices and text == name]
-        narrowed = replace(narrowed, batch=narrowed.batch or 1)
-        for one, c in stored_names(store, self.latencies).items():
-            if c.device in devices and c.device not in files and narrowed.fits(c):
-                found.append(one)
-        if not found:
-            raise ConfigError(
-                f"{name!r} means {shortened(devices)}: nothing that fits is stored of them; see 'harness results'"
-            )
-        return found
+        return meant_costs(store, name, self.latencies.choice, self.devices_file, files)
 
     def with_devices(self, store: Store) -> Query:
         """Return the query with the columns that its costs and limits mean, see `meant`. Raises: ConfigError, as that."""
@@ -129,7 +78,9 @@ class Query:
         if not named:
             named = list(latency_files(self.latencies.files, allow_pickle=self.latencies.allow_pickle))
             batch = self.latencies.batch or 1
-            stored = [name for name, c in stored_names(store, self.latencies).items() if c.batch == batch]
+            stored = [
+                name for name, c in stored_names(store, self.latencies.choice).items() if c.batch == batch
+            ]
             named += [name for name in stored if name not in named]
         own = [name for name in self.costs if name in PROPERTIES]
         return replace(self, costs=tuple(dict.fromkeys([*named, *own, *properties])))
@@ -201,30 +152,3 @@ def check_intervals(query: Query, costs: Mapping[str, Cost], provenance: Mapping
                 f"--confidence {query.latencies.coverage:g}: the intervals of {constraint.subject!r}, from a file, "
                 f"hold with {cost.coverage:g}; give that, or search in the store"
             )
-
-
-def parse_limits(
-    constraints: Sequence[str], devices: Sequence[str] = (), max_latency: str = ""
-) -> tuple[list[str], tuple[Constraint, ...]]:
-    """Return the devices' names and the limits as constraints, `max_latency` on each device, or without one on `local`.
-
-    Raises: ConfigError for a limit that cannot be read, or limits that contradict each other.
-    """
-    limits = [parse_constraint(text) for text in constraints]
-    named = list(devices)
-    if max_latency:
-        try:
-            limit = parse_amount(max_latency, LATENCY_UNIT)
-        except ConfigError as error:
-            raise ConfigError(f"--max-latency: {error}") from error
-        named = named or [LOCAL]
-        for name in named:
-            if name in PROPERTIES or FRESH.get(split_subject(name)[1], LATENCY_UNIT) != LATENCY_UNIT:
-                raise ConfigError(
-                    f"--max-latency is a time, and {name!r} is none: limit it by --constraint, e.g. '{name}<LIMIT'"
-                )
-        limits = [
-            Constraint(subject=d, relation="<=", limit=limit, unit=LATENCY_UNIT) for d in named
-        ] + limits
-    check_contradictions(limits)
-    return named, tuple(dict.fromkeys(limits))

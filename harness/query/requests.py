@@ -12,8 +12,6 @@ from harness.devices.config import PRECISIONS
 from harness.models.file_names import find_files, is_file_name, is_one_file
 from space.atomic_files import check_output_file
 from space.errors import ConfigError
-from space.text_files import STANDARD_INPUT
-from space.user_paths import check_is_there
 
 DEFAULT_RULE = "latency > +3%"
 _RULE = re.compile(r"\s*(latency|memory|size)\s*>\s*\+?([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*%\s*")
@@ -70,10 +68,9 @@ class GateRequest:
             raise ConfigError(f"{option} is for --baseline: leave it out where --write makes one")
         if self.memory and self.write is None:
             raise ConfigError("--memory is for --write: a rule such as --fail-if 'memory > +5%' measures it")
-        check_output_file(self.junit)
+        for path in (self.junit, self.write):
+            check_output_file(path)
         find_files(filter(is_one_file, self.files))
-        if str(self.baseline) != STANDARD_INPUT:
-            check_is_there(self.baseline)
         for text in self.fail_if:
             Rule.parse(text)
 

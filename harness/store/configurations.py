@@ -201,6 +201,15 @@ def parse_subject(subject: str, choice: ConfigurationChoice = ANY) -> tuple[str,
     return device, replace(choice, device=device, runtime=runtime, precision=precision, batch=batch)
 
 
+def check_mistyped(store: Store, subject: str) -> None:
+    """Raise ConfigError for a device of which nothing is stored, where the name of a stored one is like it."""
+    device, names = parse_subject(subject)[0], _devices(store.configurations())
+    if device not in names and not _ID.fullmatch(device) and (near := did_you_mean(device, names)):
+        raise ConfigError(
+            f"nothing is stored of device {device!r}{near} (stored: {shortened(names)}); if not, measure it first"
+        )
+
+
 def find_configuration(store: Store, subject: str, choice: ConfigurationChoice = ANY) -> Configuration:
     """Return the one configuration that a subject of limits names: `pixel`, `pixel:tflite:int8`, `pixel:batch8`, or an id.
 

@@ -14,7 +14,8 @@ from search.blockwise import by_integer_program
 from search.blockwise.cross_validation import FittedPredictor
 from search.blockwise.defaults import POOL
 from search.blockwise.finalists import Finalists
-from search.blockwise.predictors import SUM, additive, fit
+from search.blockwise.predictor_kinds import SUM
+from search.blockwise.predictors import additive, fit
 from search.blockwise.search import SearchPlan, choose_listed, predicted_table
 from search.blockwise.setting import Setting, SpaceCosts
 from search.blockwise.signature_features import HIGHER_IS_BETTER

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from search.blockwise.predictor_kinds import FINE_TUNED, SCRATCH
 from search.work.flops import guided_flops, network_flops
 from space import Architecture
 from space.indexing import FloatArray, IndexArray
@@ -20,9 +21,6 @@ from space.indexing import FloatArray, IndexArray
 if TYPE_CHECKING:
     from search.blockwise.search import FineTune
     from search.distillation.block_library import BlockLibrary
-
-FINE_TUNED, SCRATCH = "fine-tuned", "scratch"
-FITS = (SCRATCH, FINE_TUNED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

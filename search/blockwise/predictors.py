@@ -18,12 +18,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from types import MappingProxyType
 
 import numpy as np
 
 from search.accuracy.gcn import GcnConfig, GcnPredictor
 from search.blockwise.cross_validation import FEWEST, FittedPredictor, Maker, check_known, deal, fitted
+from search.blockwise.predictor_kinds import DONNA, GCN, LANA, LINEAR, PREDICTORS, SECOND_ORDER, SUM
 from search.blockwise.predictors_linear import (
     FittedModel,
     fit_least_squares,
@@ -33,42 +33,12 @@ from search.blockwise.predictors_linear import (
     raw_sums,
 )
 from search.blockwise.signature_features import SignatureFeatures, features_of
-from search.distillation.signatures import TRAIN_LOSS_CHANGE, Signatures
+from search.distillation.signatures import Signatures
 from search.methods.predictor_loop import GCN_CONFIG
 from space import SpaceConfig
 from space.errors import ConfigError, did_you_mean
 from space.indexing import FloatArray, IndexArray
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PredictorKind:
-    """A kind of predictor: its default `columns` of signatures, and whether it takes only a `single` one.
-
-    `is_published`: a method's published form, which takes no other columns. `ranks`: a plain sum of one column, which ranks
-    networks without accuracies. `is_sum`: its predictions are always sums over blocks. Cross-validation leaves out one network
-    at a time for up to `one_by_one` networks, and uses that number of folds for more.
-    """
-
-    columns: tuple[str, ...]
-    single: bool = False
-    is_published: bool = False
-    ranks: bool = False
-    is_sum: bool = True
-    one_by_one: int = 200
-
-
-SUM, LINEAR, SECOND_ORDER, GCN = "sum", "linear", "second-order", "gcn"
-DONNA, LANA = "donna", "lana"
-PREDICTORS: Mapping[str, PredictorKind] = MappingProxyType(
-    {
-        SUM: PredictorKind(columns=("loss_change",), single=True, ranks=True),
-        LINEAR: PredictorKind(columns=("nsr", "loss_change")),
-        SECOND_ORDER: PredictorKind(columns=("nsr", "loss_change"), is_sum=False),
-        GCN: PredictorKind(columns=("nsr", "loss_change"), is_sum=False, one_by_one=5),
-        DONNA: PredictorKind(columns=("nsr",), single=True, is_published=True),
-        LANA: PredictorKind(columns=(TRAIN_LOSS_CHANGE,), single=True, is_published=True, ranks=True),
-    }
-)
 _NONE = np.array([], dtype=np.int64)
 
 

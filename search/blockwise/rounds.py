@@ -18,7 +18,6 @@ from search.blockwise.candidates import Candidate, Found, quality
 from search.blockwise.choice import Choice, choose_finalists
 from search.blockwise.cross_validation import FittedPredictor
 from search.blockwise.fit_networks import (
-    FINE_TUNED,
     FitCost,
     KnownAccuracies,
     fine_tuned_accuracies,
@@ -26,7 +25,8 @@ from search.blockwise.fit_networks import (
 )
 from search.blockwise.inherited_weights import inherited_judge
 from search.blockwise.iterated_search import Budget, Iterated, Round, RoundResult, Val, iterate, val_of
-from search.blockwise.predictors import PREDICTORS, fit
+from search.blockwise.predictor_kinds import FINE_TUNED, PREDICTORS
+from search.blockwise.predictors import fit
 from search.blockwise.predictors_report import PredictorReport, evaluate
 from search.blockwise.search import FineTune, search_blockwise
 from search.blockwise.setting import Setting

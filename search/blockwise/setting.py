@@ -12,7 +12,8 @@ import numpy as np
 
 from search.blockwise.fit_networks import KnownAccuracies
 from search.blockwise.search import SearchPlan
-from search.distillation.block_library import TEACHER, BlockLibrary, load_library
+from search.distillation.block_library import BlockLibrary, load_library
+from search.distillation.library_folder import TEACHER
 from search.table import Cost
 from search.table.constraints import Constraint
 from search.table.costs import AdditiveCosts

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from search.distillation.library_folder import TEACHER, check_library
 from search.distillation.packing import pack, unpack
 from search.distillation.recipe import DistilRecipe
 from search.training.sealed import content_digest, read_sealed, write_sealed
@@ -28,7 +29,6 @@ from space.indexing import FloatArray
 from space.stages import SpaceStage
 
 KIND = "distilled stage"
-TEACHER = "teacher.harness"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -246,12 +246,8 @@ def load_library(folder: str | Path) -> BlockLibrary:
         ConfigError: it is no library's folder, a file is damaged, or a stage is of another teacher.
     """
     folder = Path(folder)
-    path = folder / TEACHER
-    if not path.is_file():
-        raise ConfigError(
-            f"{folder}: is no block library: it has no {TEACHER}; make one with 'harness distill'"
-        )
-    teacher = load_trained(path)
+    check_library(folder)
+    teacher = load_trained(folder / TEACHER)
     stages = []
     for place in range(teacher.architecture.config.stages):
         path = folder / f"stage-{place}.harness"

@@ -27,7 +27,6 @@ from search.training.images import Images, Task
 from search.training.stacked_modules import AnyStages, SideBySide, repeated
 from search.training.trained import trained_digest
 from space import SpaceConfig
-from space.atomic_files import ensure_folder
 from space.costs import stage_costs
 from space.errors import ConfigError
 from space.indexing import FloatArray, available
@@ -125,7 +124,6 @@ def cached_signatures(
     if TRAIN_LOSS_CHANGE in columns:
         log(f"scoring {scored} on {len(task.train)} training images")
         found = found.with_columns(score_on_training(library, task, device).columns)
-    ensure_folder(folder)
     found.save(path)
     return found
 

@@ -56,7 +56,7 @@ from search.work.results import ResultStore
 from search.work.trainings import guide_fields
 from search.work.unit_runs import Runner
 from space import Architecture
-from space.atomic_files import ensure_folder
+from space.atomic_files import check_folder
 from space.costs import all_macs
 from space.errors import ConfigError
 from space.indexing import FloatArray
@@ -97,7 +97,7 @@ def study_folder(
     Raises: ConfigError when a file or the folder cannot be used; else as `run_study`.
     """
     truth = load_truth(settings.config, ground_truth)
-    ensure_folder(folder, "--output ")
+    check_folder(folder, "--output ")
     return run_study(settings, truth, UnitRunner(results=ResultStore(folder=folder), runner=runner, log=log))
 
 

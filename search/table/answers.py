@@ -16,6 +16,7 @@ from space.indexing import BoolArray, FloatArray, IndexArray
 from space.statistics import student
 
 COVERAGE = 0.95  # of an interval over seeds
+_FAR = 10  # beyond a limit, as a share of it: told in times, not in percent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,14 @@ class Violation:
         distance = self.value / self.constraint.limit - 1
         return distance if self.constraint.is_upper else -distance
 
+    def __str__(self) -> str:
+        """Return the cost and its distance beyond the limit: in percent, or in times where it is far."""
+        limit = self.constraint
+        takes = f"{limit.subject} {amount_text(self.value, limit.unit, digits=4)}"
+        if self.excess < _FAR:
+            return f"{takes}, {self.excess:.1%} beyond {limit}"
+        return f"{takes}, {self.value / limit.limit:,.0f} times {limit}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nearest:
@@ -69,10 +78,7 @@ class Nearest:
 
     def text(self, config: SpaceConfig, about: str = "") -> str:
         """Return a clause with the network, a text `about` it, and its distance beyond each limit."""
-        takes = " and ".join(
-            f"{s.constraint.subject} {amount_text(s.value, s.constraint.unit, digits=4)}, {s.excess:.1%} beyond {s.constraint}"
-            for s in self.violations
-        )
+        takes = " and ".join(map(str, self.violations))
         return f"the nearest is {Architecture.from_index(self.index, config)}{about}: it takes {takes}"
 
 

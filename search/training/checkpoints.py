@@ -11,11 +11,11 @@ from typing import Any
 from search.training.images import Task
 from search.training.recipe import Recipe
 from search.training.sealed import read_sealed, write_sealed
+from search.training.sealed_head import CHECKPOINT
 from space import Architecture
 from space.atomic_files import partials
 from space.errors import ConfigError
 
-NAME = "checkpoint.harness"
 KIND = "training checkpoint"
 _KEYS = ("identity", "terms", "environment", "network", "optimizer", "best", "history", "test")
 _REMEDY = "remove it to train from the start"
@@ -66,7 +66,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     Raises:
         ConfigError: the file cannot be written, such as on a full disk; the former one stays as it was.
     """
-    write_sealed(folder / NAME, KIND, {key: getattr(checkpoint, key) for key in _KEYS})
+    write_sealed(folder / CHECKPOINT, KIND, {key: getattr(checkpoint, key) for key in _KEYS})
 
 
 def load_checkpoint(folder: Path, identity: Mapping[str, str], device: str) -> Checkpoint | None:
@@ -77,7 +77,7 @@ def load_checkpoint(folder: Path, identity: Mapping[str, str], device: str) -> C
     Raises:
         ConfigError: the file is damaged, or is of another training; the message names what differs.
     """
-    path = folder / NAME
+    path = folder / CHECKPOINT
     try:
         for partial in partials(path):
             partial.unlink(missing_ok=True)
@@ -95,7 +95,7 @@ def read_checkpoint(folder: Path, device: str = "cpu") -> Checkpoint | None:
     Raises:
         ConfigError: the file is damaged.
     """
-    path = folder / NAME
+    path = folder / CHECKPOINT
     if not path.exists():
         return None
     found = read_sealed(path, KIND, device, _REMEDY)

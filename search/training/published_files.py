@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from search.training.history import Figures
-from space.atomic_files import ensure_folder
 from space.dataset import Dataset, write_dataset
 from space.dataset.custom_rows import encode
 from space.dataset.packing import PackingError
@@ -116,7 +115,6 @@ def write_trainings(folder: str | Path, trained: Sequence[Trained], *, replace: 
         raise ConfigError(
             f"{there[0]} is there already; name another folder, or set replace to remove all {len(there)} such files"
         )
-    ensure_folder(folder)
     paths, notes = [], []
     for part, dataset in datasets.items():
         path = folder / (names[part] + ".blox")

@@ -19,12 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from search.training.sealed_head import AGAIN, LONGEST, check_head, head
 from space.atomic_files import write_file
 from space.errors import ConfigError
 
 _DIGEST_CHARACTERS = 64
-_LONGEST_HEAD = 80  # bytes: where another kind's name is looked for
-_AGAIN = "make it again"
 
 
 def seal(kind: str, content: Mapping[str, Any]) -> bytes:
@@ -35,33 +34,31 @@ def seal(kind: str, content: Mapping[str, Any]) -> bytes:
     Raises:
         TypeError: the content holds something else than tensors, numbers, texts, None and containers of them.
     """
-    head = _head(kind)
+    first = head(kind)
     buffer = io.BytesIO()
-    buffer.write(head + bytes(_DIGEST_CHARACTERS) + b"\n")
+    buffer.write(first + bytes(_DIGEST_CHARACTERS) + b"\n")
     start = buffer.tell()
     torch.save(_plain(content, kind), buffer)
     with buffer.getbuffer() as view:
         digest = hashlib.sha256(view[start:]).hexdigest().encode()
-        view[len(head) : start - 1] = digest
+        view[len(first) : start - 1] = digest
     return buffer.getvalue()
 
 
 def unseal(
-    kind: str, data: bytes | memoryview, name: str, device: str = "cpu", remedy: str = _AGAIN
+    kind: str, data: bytes | memoryview, name: str, device: str = "cpu", remedy: str = AGAIN
 ) -> dict[str, Any]:
     """Return the content of a sealed file, its tensors on a device; `name` and `remedy` are for messages.
 
     Raises:
         ConfigError: it is damaged, of another kind, or holds other things than weights and numbers.
     """
-    head, view = _head(kind), memoryview(data)
-    if bytes(view[: len(head)]) != head:
-        raise ConfigError(
-            f"{name}: is no {kind} of this version: it does not begin as one does{_other(view)}; {remedy}"
-        )
-    start = len(head) + _DIGEST_CHARACTERS + 1
+    view = memoryview(data)
+    check_head(kind, bytes(view[:LONGEST]), name, remedy)
+    first = len(head(kind))
+    start = first + _DIGEST_CHARACTERS + 1
     payload = bytes(view[start:])
-    if bytes(view[len(head) : start]) != hashlib.sha256(payload).hexdigest().encode() + b"\n":
+    if bytes(view[first:start]) != hashlib.sha256(payload).hexdigest().encode() + b"\n":
         raise ConfigError(f"{name}: is damaged: its digest is not that of its {len(payload)} bytes; {remedy}")
     try:
         # Torch reads older formats too; none was written here.
@@ -89,10 +86,10 @@ def write_sealed(path: str | Path, kind: str, content: Mapping[str, Any]) -> Non
         ConfigError: the file cannot be written, such as on a full disk; a former one stays as it was.
         TypeError: as for `seal`.
     """
-    write_file(Path(path), seal(kind, content), make_folder=True)
+    write_file(Path(path), seal(kind, content))
 
 
-def read_sealed(path: str | Path, kind: str, device: str = "cpu", remedy: str = _AGAIN) -> dict[str, Any]:
+def read_sealed(path: str | Path, kind: str, device: str = "cpu", remedy: str = AGAIN) -> dict[str, Any]:
     """Read a sealed file, its tensors on a device.
 
     Raises:
@@ -173,15 +170,3 @@ def _fault(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     found = [line for line in lines if "nsupported" in line] or lines or [type(error).__name__]
     return found[0].rstrip(".")
-
-
-def _head(kind: str) -> bytes:
-    return f"harness {kind} 1\n".encode()
-
-
-def _other(view: memoryview) -> str:
-    """Return the actual kind of a sealed file, where it is one."""
-    line, newline, _ = bytes(view[:_LONGEST_HEAD]).partition(b"\n")
-    if newline and line.startswith(b"harness ") and line.isascii():
-        return f", but is headed {line.decode()!r}"
-    return ""

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from search.training.checkpoints import NAME, read_checkpoint
+from search.training.checkpoints import read_checkpoint
 from search.training.history import Epoch, Figures
 from search.training.recipe import Recipe
 from search.training.sealed import content_digest, read_sealed, write_sealed
+from search.training.sealed_head import CHECKPOINT, TRAINED, check_trained
 from search.training.trained import Trained, check_weights, plain_terms
 from space import Architecture, SpaceConfig
 from space.atomic_files import write_file
@@ -27,7 +28,7 @@ from space.errors import ConfigError
 from space.state_notes import with_note
 from space.text import counted
 
-KIND = "trained network"
+KIND = TRAINED
 _TEXTS = ("space", "architecture", "task", "source", "recipe", "start")
 
 
@@ -108,14 +109,14 @@ def load_trained(path: str | Path) -> Trained:
         ConfigError: there is none, the file is damaged or of another kind, or the training has not finished.
     """
     path = Path(path)
+    check_trained(path)
     if not path.is_dir():
         return trained_from(read_sealed(path, KIND), str(path))
     found = read_checkpoint(path)
-    if found is None:
-        raise ConfigError(f"{path}: holds no {NAME}; name a trained network's file, or a training's folder")
-    if found.test is None:
+    if found is None or found.test is None:
+        done = 0 if found is None else len(found.history)
         raise ConfigError(
-            f"{path / NAME}: the training has not finished: {counted(len(found.history), 'epoch is', 'epochs are')} done; "
+            f"{path / CHECKPOINT}: the training has not finished: {counted(done, 'epoch is', 'epochs are')} done; "
             "run it again to go on"
         )
     finished = {
@@ -124,7 +125,7 @@ def load_trained(path: str | Path) -> Trained:
         "weights": found.best,
         "environment": found.environment,
     }
-    return trained_from({**found.terms, **finished}, str(path / NAME))
+    return trained_from({**found.terms, **finished}, str(path / CHECKPOINT))
 
 
 def write_weights(
@@ -133,7 +134,6 @@ def write_weights(
     architecture: Architecture,
     *,
     task: str = "",
-    make_folder: bool = False,
 ) -> str:
     """Write a state dict as `torch.save` does, with a note of its network and task; return the content digest of the weights.
 
@@ -148,5 +148,5 @@ def write_weights(
     with contextlib.suppress(OSError):  # an unreadable file is written again
         if path.is_file() and path.read_bytes() == buffer.getvalue():
             return content_digest(state)
-    write_file(path, buffer.getvalue(), make_folder=make_folder)
+    write_file(path, buffer.getvalue())
     return content_digest(state)

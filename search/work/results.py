@@ -138,7 +138,7 @@ class ResultStore:
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         path = self._record_path(unit)
-        write_file(path, json.dumps(record, indent=1).encode() + b"\n", make_folder=True)
+        write_file(path, json.dumps(record, indent=1).encode() + b"\n")
         shutil.rmtree(self.scratch_of(unit), ignore_errors=True)
 
     def record_of(self, unit: Unit) -> dict[str, Any] | None:

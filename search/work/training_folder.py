@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from search.training.published_files import training_datasets, write_trainings
+from search.training.sealed_head import check_trained
 from search.work.results import ResultStore
 from search.work.trainings import TOGETHER, keep_each, together_unit, training_unit
 from search.work.unit import Unit
@@ -136,7 +137,7 @@ def collect(results: ResultStore, units: Iterable[Unit]) -> dict[str, FinishedTr
         digest, content = result
         trained = trained_from(content, str(results.path_of(digest)))
         path = _weights_path(results.folder, trained)
-        write_weights(path, trained.weights, trained.architecture, task=trained.task, make_folder=True)
+        write_weights(path, trained.weights, trained.architecture, task=trained.task)
         # Thousands of networks fit in memory without their weights.
         found[unit.key] = FinishedTraining(trained=dataclasses.replace(trained, weights={}), weights=path)
     return found
@@ -211,9 +212,10 @@ def load_teacher(path: Path, network: str = "") -> Trained:
 
     Raises: ConfigError when there is none, or `network` does not name what is there.
     """
-    from search.training.trained_files import load_trained
-
     if not (path / "units").is_dir():
+        check_trained(path)
+        from search.training.trained_files import load_trained
+
         found = load_trained(path)
         if network:
             try:

@@ -14,7 +14,8 @@ import torch
 from rigs.made_files import once_a_run
 
 from factories.stores import MANY, add_sessions, calibrate, new_store
-from search.distillation.block_library import TEACHER, BlockLibrary, StageLibrary, save_stage
+from search.distillation.block_library import BlockLibrary, StageLibrary, save_stage
+from search.distillation.library_folder import TEACHER
 from search.distillation.recipe import DistilRecipe
 from search.training.augment import NONE
 from search.training.epochs import judge

@@ -46,12 +46,16 @@ def test_what_could_not_be_written_is_refused_before_its_content_is_computed(
     (tmp_path / "link").symlink_to(tmp_path / "file")
     (tmp_path / "circle").symlink_to("circle")
     os.mkfifo(tmp_path / "fifo")
-    for path in (None, *(tmp_path / name for name in ("new", "file", "link", "fifo")), Path("/dev/null")):
+    for path in (
+        None,
+        *(tmp_path / name for name in ("new", "no/such/new", "file", "link", "fifo")),
+        Path("/dev/null"),
+    ):
         check_output_file(path)
     for path, reason in (
         (tmp_path, "Is a directory; name another file"),
-        (tmp_path / "no" / "new", "no folder"),
-        (tmp_path / "file" / "new", "no folder"),
+        (tmp_path / "file" / "new", "Not a directory"),
+        (tmp_path / "file" / "no" / "new", "Not a directory"),
         (tmp_path / "circle", "Too many levels of symbolic links"),
     ):
         with pytest.raises(ConfigError, match=reason):
@@ -87,12 +91,12 @@ def test_what_a_killed_writer_left_is_found_by_the_files_name(tmp_path: Path) ->
 def test_a_file_that_cannot_be_written_is_refused_with_reason_and_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "none" / "data.bin"
+    path = tmp_path / "new" / "data.bin"
+    write_file(path, b"old")
     with pytest.raises(
-        ConfigError, match=r"none/data\.bin: cannot be written: No such .*; check the folder$"
+        ConfigError, match=r"bin/under: cannot be written: Not a directory; check the folder$"
     ):
-        write_file(path, b"new")
-    write_file(path, b"old", make_folder=True)
+        write_file(path / "under", b"new")
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.output.plots.styles import FAINT, INK
 from harness.output.terminal import echo
-from space.atomic_files import check_output_file, write_file
+from space.atomic_files import check_folder, check_output_file, write_file
 from space.errors import ConfigError
 from space.text import size_text
 
@@ -65,6 +65,24 @@ def check_pictures(*paths: Path | None) -> None:
             raise ConfigError(f"{path}: a picture's format follows from its suffix; end it in {allowed}")
         check_output_file(path)
         check_libraries()
+
+
+def check_plot(figure: Path | None, sustained: str) -> None:
+    """Raise ConfigError for a figure that cannot be written, or without --sustained."""
+    if figure is not None and not sustained:
+        raise ConfigError("--plot draws runs under load: add --sustained 30m, or leave it out")
+    check_pictures(figure)
+
+
+def check_figures(folder: Path | None, *pictures: Path | None) -> None:
+    """Refuse a folder of figures that cannot be written to, paths that are no pictures, or the lack of a library that draws.
+
+    Raises: ConfigError.
+    """
+    check_pictures(*pictures)
+    if folder is not None:
+        check_libraries()
+        check_folder(folder, "--output ")
 
 
 def data_path(path: Path) -> Path:

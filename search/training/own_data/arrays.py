@@ -59,7 +59,7 @@ def write_parts(path: Path, classes: tuple[str, ...], parts: Mapping[str, Images
         arrays |= dict(zip(_KEYS[part], (one.images, one.labels), strict=True))
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
-    write_file(path, buffer.getbuffer(), make_folder=True)
+    write_file(path, buffer.getbuffer())
 
 
 def checked_classes(found: object, parts: Mapping[str, Images], what: str) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ def cached_images(
         ConfigError: the cache cannot be written, such as on a full disk; what `make` raises.
     """
     folder = cache_folder("tasks")
-    ensure_folder(folder, remedy=_ELSEWHERE)
+    ensure_folder(folder, _ELSEWHERE)
     entry = folder / key
     with locked(entry):
         if entry.exists():

@@ -10,7 +10,8 @@ import pytest
 from factories.stores import MANY
 
 from exporters import ConversionError, conversion
-from harness.blockwise.folder import check_output, searched_models
+from harness.blockwise.folder import searched_models
+from harness.blockwise.request import check_output
 from harness.prediction.provenance import Provenance
 from harness.records import Configuration
 from space.errors import ConfigError
@@ -76,9 +77,11 @@ def test_a_converter_that_is_absent_is_told_before_anything_is_trained(
 def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "file").touch()
     check_output(tmp_path / "answer")
-    with pytest.raises(ConfigError, match="no folder"):
-        check_output(tmp_path / "gone" / "answer")
+    check_output(tmp_path / "new" / "answer")
+    with pytest.raises(ConfigError, match="Not a directory"):
+        check_output(tmp_path / "file" / "answer")
     monkeypatch.setattr(os, "access", lambda place, mode: False)  # as for others than root
     with pytest.raises(ConfigError, match=r"answer: cannot be written: Permission denied"):
         check_output(tmp_path / "answer")

@@ -28,8 +28,8 @@ import exporters
 import harness
 from harness.blockwise.costs import space_costs
 from harness.blockwise.folder import write_predictions
+from harness.blockwise.request import BlockwiseRequest
 from harness.blockwise.run import BlockwiseResult, search_library
-from harness.blockwise.setup import BlockwiseRequest
 from harness.models.exported import ExportObserver
 from harness.output.blockwise_text import print_blockwise
 from harness.query.accuracies import AccuracySource

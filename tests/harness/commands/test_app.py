@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from factories.records import CAMPAIGN, make_failure, make_session, make_slice
+from factories.stores import stored
 from rigs import with_tests
 from rigs.short_campaigns import NETWORKS, models
 
@@ -238,6 +239,58 @@ def test_help_and_devices_are_quick_because_nothing_heavy_is_imported(user: User
     assert user.rows() == {}, "help makes no store"
 
 
+EARLY = """
+import contextlib, io, json, sys
+from harness.commands.app import main
+late = {"torch", "harness.query.query", "harness.prediction.space_prediction", "harness.measurement.campaign"}
+told = {}
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["harness", *arguments]
+    with contextlib.redirect_stderr(io.StringIO()) as errors:
+        try:
+            main()
+        except SystemExit as end:
+            told[" ".join(arguments)] = [end.code, errors.getvalue(), sorted(late & sys.modules.keys())]
+print(json.dumps(told))
+"""
+MISTAKES = {
+    "search -a synthetic -d made-op": "did you mean 'made-up'?",
+    "search -a synthetic --confidence 95": "--confidence 95",
+    "search -a synthetic --space bloks": "did you mean 'blox'?",
+    "search -a synthetic --latencies none.csv": "none.csv: cannot be read",
+    "search -a synthetic -o bad.json/x.csv": "bad.json/x.csv: cannot be written",
+    "search --objective parms": "did you mean 'params'?",
+    "search --objective none.csv": "none.csv: cannot be read",
+    "search --method blockwise --library x --predictor linaer": "did you mean 'linear'?",
+    "search compare -a synthetic --figure a.gif": "end it in .png",
+    "report -d made-op": "did you mean 'made-up'?",
+    "report --figure a.gif": "end it in .png",
+    "gate net.onnx --baseline bad.json": "bad.json: Invalid JSON",
+    "measure --plot a.gif --sustained 3s -m 1": "end it in .png",
+    "measure --space bloks": "did you mean 'blox'?",
+    "pack -d board -o bad.json/job.zip": "bad.json/job.zip: cannot be written",
+    "import none.zip": "none.zip: cannot be read",
+    "export 1 --format onnx -o bad.json/a.onnx": "bad.json/a.onnx: cannot be written",
+    "distill . -o library": "holds no checkpoint.harness",
+    "distill bad.json -o library": "is no trained network",
+    "study --settings none.json": "none.json: cannot be read",
+    "study --ground-truth none": "none: cannot be read",
+}
+
+
+def test_mistakes_are_told_before_anything_heavy_is_imported(user: User) -> None:
+    user.store.write_bytes(stored(segments=False))
+    (user.home / "bad.json").write_text("no json")
+    (user.home / "net.onnx").write_bytes(b"")
+    done = user.start("-c", EARLY, json.dumps([line.split() for line in MISTAKES]))
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert list(told) == list(MISTAKES)
+    for line, (status, message, late) in told.items():
+        assert (status, late) == (2, []), line
+        assert MISTAKES[line] in message
+
+
 def test_the_version_is_printed(user: User) -> None:
     assert user.run("--version").stdout == f"harness {__version__}\n"
 
@@ -294,6 +347,11 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "cores that are none": (["measure", "--cores", "fast"], ["--cores 'fast'", "write e.g. --cores 4-7"]),
     "no thread": (["measure", "-t", "0"], ["--threads", "greater than or equal to 1"]),
     "no session": (["measure", "-n", "0"], ["--sessions", "greater than or equal to 1"]),
+    "a time behind --wait": (
+        ["measure", "--wait", "60"],
+        ["--wait takes no value", "--wait-limit 60s to wait"],
+    ),
+    "a time of --wait": (["measure", "--wait=8h"], ["--wait takes no value", "--wait-limit 8h to wait"]),
     "an unknown option": (["measure", "--modles", "5"], ["--modles"]),
     "an unknown command": (["mesure"], ["mesure"]),
     "results of a device never measured": (
@@ -305,7 +363,10 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
         ["export", "1,2", "--format", "onnx", "-o", "a.onnx"],
         ["'1,2' names 2 networks"],
     ),
-    "an export into no folder": (["export", "1", "--format", "onnx", "-o", "no/a.onnx"], ["no folder 'no'"]),
+    "an export into a file": (
+        ["export", "1", "--format", "onnx", "-o", "bad.toml/a.onnx"],
+        ["bad.toml/a.onnx: cannot be written", "Not a directory"],
+    ),
     "an export over a file": (
         ["export", "1", "--format", "onnx", "-o", "bad.toml"],
         ["bad.toml: exists already", "--force"],

@@ -124,13 +124,9 @@ def test_a_name_that_cannot_be_published_is_refused_and_nothing_written(tmp_path
     write = [*unplaced, "-o", str(tmp_path)]
     refused(run(path, *write), "'my_phone' cannot be published", "--name")
     refused(run(path, *write, "--name", "../up"), "'../up' cannot be published", "letters, digits and dashes")
-    refused(
-        run(path, *unplaced, "-o", str(tmp_path / "no")),
-        "no such folder",
-        "make it first",
-    )
+    refused(run(path, *unplaced, "-o", str(path)), f"--output {path}: is a file; name a folder")
     assert [each.name for each in tmp_path.iterdir()] == ["store.sqlite"]
-    assert run(path, *write, "--name", "my-phone").status == 0
+    assert run(path, *unplaced, "-o", str(tmp_path / "new"), "--name", "my-phone").status == 0
 
 
 def test_rows_stand_in_canonical_order(sidecar: dict[str, Any]) -> None:

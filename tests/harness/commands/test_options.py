@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
-from harness.blockwise.setup import BlockwiseRequest
+from harness.blockwise.request import BlockwiseRequest
 from harness.commands.blockwise_options import BlockwiseOptions
 from harness.commands.dataset import FileFormat
 from harness.commands.measure_options import MeasureOptions

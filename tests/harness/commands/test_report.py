@@ -176,7 +176,7 @@ def test_a_file_of_latencies_will_do_where_no_store_is(
     ("arguments", "parts"),
     [
         (("-c", "params>2M"), ("params>2M", "upper limits only", "harness search")),
-        (("-o", "nowhere/page.html"), ("nowhere", "make it first")),
+        (("-o", "/dev/null/page.html"), ("/dev/null/page.html", "Not a directory")),
         (("-d", "nothing"), ("nothing", "made-up")),
         (("-c", "params<3ms"), ("params<3ms", "unit")),
         (("--figure", "front.jpg"), ("front.jpg", ".png, .svg or .pdf")),

@@ -283,6 +283,7 @@ BAD = [
     ((*SEARCH, "-d", "made-up", "--max-latency", "8", "-t", "2"), ["--max-latency", "'8' has no unit", "8ms"]),
     ((*SEARCH, "-c", "made-up<8"), ["'8' has no unit"]),
     ((*SEARCH, "-c", "pixel<8ms"), ["nothing is stored of device 'pixel'", "harness measure --device pixel"]),
+    ((*SEARCH, "-c", "made-op<8ms"), ["of device 'made-op'; did you mean 'made-up'?", "measure it first"]),
     ((*SEARCH, "-c", "made-up<8ms"), ["2 configurations", MANY.digest[:8], FEW.digest[:8], "--threads"]),
     ((*SEARCH, "-c", "params<3M", "-c", "params>4M"), ["params>4M and params<3M contradict each other"]),
     ((*SEARCH, "-c", "params<3M", "--method", "evolutoin"), ["no search method 'evolutoin'", "'evolution'"]),
@@ -290,7 +291,7 @@ BAD = [
     ((*SEARCH, "-c", "params<3M", "--confidence", "95"), ["--confidence 95", "0.95"]),
     ((*SEARCH, "-c", "params<3M", "--metric", "val_top1"), ["synthetic stands alone"]),
     ((*SEARCH, "-c", "params<3M", "--verify", "2"), ["no device of the store is searched", "--device"]),
-    ((*SEARCH, "-c", "params<3M", "-o", "/nowhere/x.csv"), ["/nowhere/x.csv", "no folder"]),
+    ((*SEARCH, "-c", "params<3M", "-o", "/dev/null/x.csv"), ["/dev/null/x.csv", "Not a directory"]),
     (("search", "-c", "params<3M", "-a", "/nowhere/base.blox"), ["/nowhere/base.blox"]),
     ((*SEARCH, "--latencies", "/nowhere/bench.csv", "-c", "x<3ms"), ["/nowhere/bench.csv"]),
     ((*SEARCH, "-c", "params<3M", "compare"), ["--accuracies comes before 'compare'", "write it after"]),
@@ -316,6 +317,7 @@ def test_no_network_within_the_limits_names_the_nearest_and_what_it_would_take(s
         "synthetic_top1",
     )
     assert "beyond macs" not in done.stderr
+    refused(run(store, *SEARCH, "-c", "params<1000"), f", {smallest.params / 1000:,.0f} times params<1k")
 
 
 def test_a_configurations_id_stands_for_its_device(store: Path) -> None:

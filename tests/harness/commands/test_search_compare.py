@@ -304,7 +304,7 @@ def test_the_numbers_are_written_where_a_picture_cannot_be_made(
     monkeypatch.undo()
     (tmp_path / "file").write_text("")
     few = (*few[:-1], str(tmp_path / "file" / "folder"))
-    refused(compare(store, *few, methods="random"), "cannot be made")
+    refused(compare(store, *few, methods="random"), "file/folder: cannot be written: Not a directory")
 
 
 def test_a_method_that_fails_ends_the_command_with_its_name_and_seed(

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from harness.commands.app import app
-from harness.output.terminal import bold, echo, is_live, width_of, words, wrap
+from harness.output.terminal import bold, console, echo, is_live, width_of, words, wrap
 
 NETWORK = "mbconv-mbconv+in/mbconv-mbconv+out/bconv-mbconv+out"
 COMMAND = f"harness measure --device pi4 --runtime onnxruntime --models {NETWORK}"
@@ -123,4 +123,16 @@ def test_what_a_terminal_would_obey_is_written_out_in_every_message(
     echo("output of esc.onnx is not judged: \x1b[2J\u202e\nsecond line\tof two", err=True)
     assert capsys.readouterr().err == (
         "output of esc.onnx is not judged: \\x1b[2J\\u202e\nsecond line\tof two\n"
+    )
+
+
+@pytest.mark.parametrize("err", [False, True])
+def test_commands_that_are_told_name_the_store_that_was_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, err: bool
+) -> None:
+    monkeypatch.setattr(console, "store", "my lab.sqlite")
+    echo("needs the segments: harness measure --models segments", err=err)
+    shown = capsys.readouterr()
+    assert (shown.err if err else shown.out) == (
+        "needs the segments: harness measure --models segments --store 'my lab.sqlite'\n"
     )

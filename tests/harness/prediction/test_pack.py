@@ -65,8 +65,9 @@ def test_keys_of_devices_toml_that_a_job_does_not_carry_are_told(store: Store, t
     assert not (tmp_path / "job.zip").exists()
 
 
-def test_a_folder_that_is_not_there_is_noticed_before_anything_is_exported(
+def test_a_place_that_cannot_be_written_is_noticed_before_anything_is_exported(
     store: Store, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="make it first"):
-        pack("board", "conv/conv/conv", output=tmp_path / "absent/job.zip", store=store)
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"job\.zip: cannot be written: Not a directory"):
+        pack("board", "conv/conv/conv", output=tmp_path / "file/job.zip", store=store)

@@ -22,6 +22,7 @@ from harness.models.file_names import GivenInputs
 from harness.models.files import FileModel, open_one
 from harness.query.gate import FileCheck, GateReport, Rule, gate, write_baseline
 from harness.query.gate_baseline import load_baseline
+from harness.query.gate_changes import open_former
 from harness.records import FILE_SPACE, Configuration, Failure, ReferenceLatency
 from space.errors import ConfigError
 
@@ -447,7 +448,7 @@ def test_a_baseline_that_could_not_be_written_is_refused_before_anything_is_time
     rig: Rig, tmp_path: Path
 ) -> None:
     before = len(rig.timing.asked)
-    for path, reason in ((tmp_path, "Is a directory"), (tmp_path / "no/base.json", "no folder")):
+    for path, reason in ((tmp_path, "Is a directory"), (rig.old / "base.json", "Not a directory")):
         with pytest.raises(ConfigError, match=reason):
             write_baseline([rig.old], path, rig.timing)
     assert len(rig.timing.asked) == before
@@ -461,7 +462,7 @@ def test_a_file_whose_name_is_no_text_is_in_a_baseline_and_counts_as_gone(
     assert write_baseline([odd], rig.base, timing).exit_status == 0
     (kept,) = load_baseline(rig.base).files
     assert (kept.name, kept.path) == ("b?.onnx", "b?.onnx")
-    assert kept.open_beside(rig.base, GivenInputs()) is None
+    assert open_former(kept, rig.base, GivenInputs()) is None
 
 
 def test_a_baseline_is_read_however_it_is_kept(

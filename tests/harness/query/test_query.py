@@ -12,9 +12,10 @@ from factories.stores import MANY, add_sessions, calibrate, networks, new_store
 from harness.output.report.conditions import condition_lines
 from harness.prediction.bench_files import file_latency
 from harness.query.accuracies import AccuracySource, load
+from harness.query.cost_names import parse_limits
 from harness.query.costs import cost_columns
 from harness.query.latencies import LatencySource
-from harness.query.query import Query, parse_limits
+from harness.query.query import Query
 from harness.store import Store
 from space import TINY
 from space.dataset import bench_dataset, write_dataset

@@ -10,13 +10,12 @@ import pytest
 from factories.block_libraries import BLOCKS, made_library, made_teacher
 
 from search.blockwise.fit_networks import (
-    FINE_TUNED,
-    SCRATCH,
     KnownAccuracies,
     fine_tuned_accuracies,
     fit_costs,
     sample_networks,
 )
+from search.blockwise.predictor_kinds import FINE_TUNED, SCRATCH
 from search.training.trained import Trained
 from space import Architecture
 from space.costs import network_cost

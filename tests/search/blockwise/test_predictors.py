@@ -12,7 +12,8 @@ from scipy.stats import kendalltau, linregress
 
 from search.accuracy.gcn import GcnConfig
 from search.blockwise.cross_validation import FittedPredictor
-from search.blockwise.predictors import PREDICTORS, SignaturePredictor, additive, fit
+from search.blockwise.predictor_kinds import PREDICTORS
+from search.blockwise.predictors import SignaturePredictor, additive, fit
 from search.blockwise.predictors_linear import fit_linear, fit_second_order
 from search.blockwise.predictors_report import evaluate
 from search.blockwise.signature_features import features_of

@@ -19,10 +19,11 @@ from factories.tasks import NETWORK, RECIPE, TINY, made_task
 from search.training import epochs, training
 from search.training.augment import augment_batches
 from search.training.batched_training import train_together
-from search.training.checkpoints import NAME, identity_of, load_checkpoint, read_checkpoint
+from search.training.checkpoints import identity_of, load_checkpoint, read_checkpoint
 from search.training.history import EpochDone, Figures
 from search.training.images import Images, Task
 from search.training.recipe import Recipe
+from search.training.sealed_head import CHECKPOINT
 from search.training.training import Trained, train
 from space import Architecture
 from space.errors import ConfigError
@@ -53,11 +54,11 @@ def checkpoint_after(number: int) -> bytes:
     with TemporaryDirectory() as folder:
         with pytest.raises(Stop):
             train(NETWORK, TASK, RECIPE, Path(folder), on_epoch=stop)
-        return Path(folder, NAME).read_bytes()
+        return Path(folder, CHECKPOINT).read_bytes()
 
 
 def stop_after(number: int, folder: Path) -> None:
-    (folder / NAME).write_bytes(checkpoint_after(number))
+    (folder / CHECKPOINT).write_bytes(checkpoint_after(number))
 
 
 def assert_same(one: Trained, other: Trained) -> None:
@@ -155,14 +156,14 @@ def test_a_checkpoint_of_another_training_is_refused_by_what_differs(
 ) -> None:
     stop_after(1, tmp_path)
     with pytest.raises(
-        ConfigError, match=f"{NAME}: is of another training: .*{message}.*Name another folder"
+        ConfigError, match=f"{CHECKPOINT}: is of another training: .*{message}.*Name another folder"
     ):
         train(architecture, task, recipe, tmp_path)
 
 
 def test_a_cut_or_changed_file_is_refused_wherever_it_is_hurt(tmp_path: Path) -> None:
     stop_after(1, tmp_path)
-    path = tmp_path / NAME
+    path = tmp_path / CHECKPOINT
     content = path.read_bytes()
     identity = identity_of(NETWORK, TASK, RECIPE)
     for at in (0, 10, 40, 95, 100, len(content) // 2, len(content) - 1):
@@ -186,7 +187,7 @@ def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path: Path) -> 
     torch.save({"identity": Hostile()}, buffer)
     for payload in (buffer.getvalue(), pickle.dumps(Hostile())):
         digest = hashlib.sha256(payload).hexdigest().encode()
-        (tmp_path / NAME).write_bytes(b"harness training checkpoint 1\n" + digest + b"\n" + payload)
+        (tmp_path / CHECKPOINT).write_bytes(b"harness training checkpoint 1\n" + digest + b"\n" + payload)
         with pytest.raises(ConfigError, match="do not trust it"):
             load_checkpoint(tmp_path, {}, "cpu")
     assert not (tmp_path / "ran").exists()
@@ -196,7 +197,7 @@ def test_a_write_that_fails_leaves_the_former_checkpoint_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop_after(1, tmp_path)
-    before = (tmp_path / NAME).read_bytes()
+    before = (tmp_path / CHECKPOINT).read_bytes()
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
@@ -204,20 +205,20 @@ def test_a_write_that_fails_leaves_the_former_checkpoint_and_nothing_else(
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ConfigError, match="cannot be written: No space left"):
         train(NETWORK, TASK, RECIPE, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [NAME]
-    assert (tmp_path / NAME).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
 
 
 def test_what_a_kill_left_half_written_is_not_read_but_removed(whole: Trained, tmp_path: Path) -> None:
     stop_after(2, tmp_path)
-    content = (tmp_path / NAME).read_bytes()
-    half = tmp_path / f".{NAME}.0123abcd.partial"
+    content = (tmp_path / CHECKPOINT).read_bytes()
+    half = tmp_path / f".{CHECKPOINT}.0123abcd.partial"
     for former in (True, False):
         half.write_bytes(content[: len(content) // 2])
         if not former:
-            (tmp_path / NAME).unlink()
+            (tmp_path / CHECKPOINT).unlink()
         assert_same(train(NETWORK, TASK, RECIPE, tmp_path), whole)
-        assert [path.name for path in tmp_path.iterdir()] == [NAME]
+        assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
 
 
 def test_a_disk_that_fills_during_a_training_leaves_the_former_checkpoint_to_go_on_from(
@@ -233,7 +234,7 @@ def test_a_disk_that_fills_during_a_training_leaves_the_former_checkpoint_to_go_
 
     with pytest.raises(ConfigError, match=r"No space left on device; the disk is full: free [0-9,]+ bytes"):
         train(NETWORK, TASK, RECIPE, small_folder, on_epoch=fill)
-    assert sorted(path.name for path in small_folder.iterdir()) == [NAME, "other"]
+    assert sorted(path.name for path in small_folder.iterdir()) == [CHECKPOINT, "other"]
     other.unlink()
     repeated: list[int] = []
     resumed = train(NETWORK, TASK, RECIPE, small_folder, on_epoch=lambda epoch: repeated.append(epoch.number))

@@ -168,7 +168,7 @@ def test_written_weights_name_their_network_and_load_as_ever(tmp_path: Path) -> 
         tmp_path / "new" / "weights.pt",
         {name: value.clone() for name, value in network.state_dict().items()},
     )
-    digest = write_weights(path, weights, NETWORK, make_folder=True)
+    digest = write_weights(path, weights, NETWORK)
     before = path.stat().st_mtime_ns
     assert write_weights(path, weights, NETWORK) == digest == content_digest(weights)
     assert path.stat().st_mtime_ns == before  # the same weights are not written again

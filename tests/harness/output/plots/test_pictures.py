@@ -75,9 +75,11 @@ def test_another_suffix_is_refused_with_those_that_there_are(tmp_path: Path, nam
     assert name in str(refusal.value)
 
 
-def test_a_folder_that_is_not_there_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="make it first"):
-        check_pictures(tmp_path / "nowhere" / "picture.png")
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    check_pictures(tmp_path / "new" / "picture.png")
+    with pytest.raises(ConfigError, match=r"picture\.png: cannot be written: Not a directory"):
+        check_pictures(tmp_path / "file" / "picture.png")
 
 
 def test_the_numbers_are_there_where_the_picture_cannot_be_drawn(tmp_path: Path) -> None:

@@ -165,12 +165,14 @@ def test_the_example_of_measuring_runs_on_this_machine(
 @pytest.mark.converter
 def test_the_examples_of_packing_and_importing_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with harness.open_store("own.sqlite") as own, any_core(), short_levels():
-        run_example("pack", store=own)
+    with harness.open_store("own.sqlite") as own:
+        with any_core(), short_levels():
+            run_example("pack", store=own)
         packed_jobs.with_agent_code(tmp_path / "job.zip", "agent", packed_jobs.UNTRIED)
         status, said = packed_jobs.run(tmp_path / "job.zip")
         assert status == 0, said
-        run_example("import_results", store=own)
+        with packed_jobs.any_core_of_a_job():
+            run_example("import_results", store=own)
 
 
 # --- opening a store ------------------------------------------------------------------------------

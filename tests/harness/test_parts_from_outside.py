@@ -178,7 +178,7 @@ def test_a_new_runtime_travels_with_the_agent_and_is_measured_over_a_new_transpo
 ) -> None:
     with any_core(), short_levels(), harness.open_store(str(tmp_path / "store.sqlite")) as store:
         table = harness.measure(
-            box, "conv/conv/conv", store=store, runtimes=["ort-plain"], level="quick", sessions=1
+            box, "conv/conv", space="tiny", store=store, runtimes=["ort-plain"], level="quick", sessions=1
         )
     assert table.failures == ()
     (row,) = table

@@ -24,6 +24,7 @@ import pytest
 from factories.agent_models import CHANNELS, IMAGE, onnx_parts
 from factories.sent_models import assembly_of, made_model
 
+from harness.devices.client import AgentClient
 from harness.devices.config import Device
 from harness.measurement import core_gate, packed
 from harness.measurement.campaign import Outcome
@@ -31,7 +32,7 @@ from harness.measurement.packed import import_campaign, pack_campaign
 from harness.measurement.plan import Options
 from harness.measurement.workload import FileSource, Model, ModelSource
 from harness.store import Store
-from rigs.short_campaigns import ONNX
+from rigs.short_campaigns import ONNX, any_core
 from rigs.watcher import Watcher
 
 NAMES = ("first", "second", "third")
@@ -192,6 +193,15 @@ def take(path: Path, store: Store) -> Outcome:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(core_gate, "FREE_SHARE", 1.0)
         return import_campaign(path, store, Watcher())
+
+
+@contextmanager
+def any_core_of_a_job() -> Iterator[None]:
+    """Let results be of any core, as `any_core` does, and of a job that says for itself how cores can be asked for."""
+    own = AgentClient.permissions
+    with any_core(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AgentClient, "permissions", own)
+        yield
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,7 @@ from typing import Any
 
 import pytest
 from rigs.commands import Done, run
-from rigs.short_campaigns import (
-    NETWORKS,
-    SHORT,
-    await_no_process,
-    hello_once,
-    permissions_once,
-    quiet_untried,
-)
+from rigs.short_campaigns import NETWORKS, SHORT, await_no_process, permissions_once, quiet_untried
 from rigs.small_disk import small_disk
 from rigs.sshd import Sshd, free_port, start_sshd
 
@@ -50,7 +43,6 @@ class CommandLine:
         monkeypatch.setattr("harness.measurement.core_gate.FREE_SHARE", 1.0)  # however busy this machine is
         monkeypatch.setattr(AgentClient, "permissions", permissions_once)
         monkeypatch.setattr(AgentClient, "quiet", quiet_untried)
-        monkeypatch.setattr(AgentClient, "hello", hello_once)
         monkeypatch.setitem(LEVELS, "screen", SHORT)
         for tried in ("_permissions", "_trials"):  # by test_doctor.py, test_app.py, test_provision.py
             monkeypatch.setattr(f"harness.devices.doctor.{tried}", lambda *_: [])

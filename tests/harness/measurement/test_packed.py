@@ -27,6 +27,7 @@ from rigs.packed_jobs import (
     Change,
     Ran,
     SmallModels,
+    any_core_of_a_job,
     changed,
     contents,
     pack,
@@ -42,7 +43,7 @@ from rigs.packed_jobs import (
     write_zip,
 )
 from rigs.read_only import read_only
-from rigs.short_campaigns import LONG_PLAN, ONNX, SHORT, any_core
+from rigs.short_campaigns import LONG_PLAN, ONNX, SHORT
 from rigs.sleeping_models import SLEEPING, SleepingModels, sleeping_installed
 from rigs.sshd import start_sshd
 from rigs.watcher import Watcher
@@ -285,8 +286,7 @@ def test_each_file_of_a_job_has_its_own_reference_failures_and_latency(
     source = MeasuredModels(networks=None, files=files, reference=None, on_progress=lambda *_: None)
     path = tmp_path / "job.zip"
     with Store(str(tmp_path / "store.sqlite")) as store:
-        # Imported within `any_core`, where all agents of a process answer alike.
-        job_id = pack(store, path, replace(ONNX, energy=True), source=source, tries_cores=True)
+        job_id = pack(store, path, replace(ONNX, energy=True), source=source)
     # The second, whose bytes are those of the first, is timed beside another reference than the first and the third.
     with_code(path, "packed_job", "places = [1, 0, 1]\ndef nearest(all, run): return run(all[places.pop()])")
     with_agent_code(path, "energy", "def find_meter(*_): raise OSError('it is broken')")
@@ -296,7 +296,7 @@ def test_each_file_of_a_job_has_its_own_reference_failures_and_latency(
     ran = Ran(tmp_path, job_id)
     for name in ("whole", "lying"):
         (tmp_path / name).mkdir()
-    with any_core(), ran.store(tmp_path / "whole") as store:
+    with any_core_of_a_job(), ran.store(tmp_path / "whole") as store:
         found = import_requested(ran.results, store, Progress(lambda line: None))
         assert (found.outcome.measured, found.outcome.failures, found.outcome.error) == (3, [], None)
         beside = {row.architecture: row.configuration.reference for row in found.rows}

@@ -30,6 +30,7 @@ import typer.main
 import yaml
 from factories.stores import MANY, add_sessions, calibrate, networks, new_store
 from rigs import with_tests
+from rigs.made_once import computed_once
 
 import harness
 from harness.commands.app import app
@@ -235,8 +236,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def measured_already(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder in which nothing is measured: what the store has is the answer to what fits `harness.measure`."""
+def measured_already(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Yield a folder in which nothing is measured: what the store has is the answer to what fits `harness.measure`."""
     signature = inspect.signature(harness.measure)
 
     def stored_already(*given: Any, **named: Any) -> Any:
@@ -248,8 +249,8 @@ def measured_already(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         shutil.copy(measured, tmp_path / name)
     monkeypatch.setenv("HARNESS_STORE", str(tmp_path / "mine.sqlite"))
     monkeypatch.setattr(harness, "measure", stored_already, raising=False)
-    monkeypatch.setattr("search.latency.model_selection.REPEATS", 1)
-    return tmp_path
+    with computed_once():
+        yield tmp_path
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/how-to/python.md"])

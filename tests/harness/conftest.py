@@ -9,16 +9,7 @@ from pathlib import Path
 import pytest
 from rigs.adb_server import AdbServer, Phone, start_adb_server
 from rigs.compiled_agent import build_compiled, packed_compiled
-from rigs.made_once import (
-    copy_new,
-    engine_once,
-    estimate_once,
-    fit_additive_once,
-    pool_once,
-    pool_reference_once,
-    select_once,
-    session_once,
-)
+from rigs.made_once import computed_once, copy_new, engine_once
 
 from harness.output.terminal import Console, console
 from harness.store import Store
@@ -51,24 +42,9 @@ def agents_compiled_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def predictors_selected_once() -> Iterator[None]:
-    """Judge predictors on folds that are dealt once, and those of equal measurements once: tests/search/latency is about it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("search.latency.model_selection.REPEATS", 1)
-        patch.setattr("harness.prediction.space_prediction.select_predictor", select_once)
-        patch.setattr("harness.prediction.fresh_costs.select_predictor", select_once)
-        patch.setattr("harness.query.sums.fit_additive", fit_additive_once)
-        yield
-
-
-@pytest.fixture(scope="module", autouse=True)
-def latencies_estimated_once() -> Iterator[None]:
-    """Read equal sessions, and estimate latencies from them, once: tests/harness/estimates is about how that is done."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.store.read_session", session_once)
-        patch.setattr("harness.estimates.reference.pool_reference", pool_reference_once)
-        patch.setattr("harness.store.latencies.latency_of", estimate_once)
-        patch.setattr("harness.store.latencies.scatter_of", pool_once)
+def latencies_computed_once() -> Iterator[None]:
+    """Compute what equal sessions tell once."""
+    with computed_once():
         yield
 
 

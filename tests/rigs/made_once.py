@@ -8,8 +8,8 @@ import io
 import pickle
 import shutil
 import sqlite3
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import fields
 from functools import cache
 from operator import attrgetter
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+import pytest
 import sqlalchemy as sa
 
 from harness.estimates import clean_runs
@@ -136,6 +137,24 @@ _selected, _summed, _references = (
 _estimated, _pooled = _Made[Latency](4000), _Made[Scatter](100)
 _sessions = _Sessions(5000, _estimated, _pooled)  # some 10 kB each
 _clean = clean_runs._clean
+
+
+@contextmanager
+def computed_once() -> Iterator[None]:
+    """Read equal sessions, and compute what is estimated and predicted from them, once, predictors on folds that are dealt once.
+
+    How that is done: tests/harness/estimates, tests/search/latency.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.store.read_session", session_once)
+        patch.setattr("harness.estimates.reference.pool_reference", pool_reference_once)
+        patch.setattr("harness.store.latencies.latency_of", estimate_once)
+        patch.setattr("harness.store.latencies.scatter_of", pool_once)
+        patch.setattr("search.latency.model_selection.REPEATS", 1)
+        patch.setattr("harness.prediction.space_prediction.select_predictor", select_once)
+        patch.setattr("harness.prediction.fresh_costs.select_predictor", select_once)
+        patch.setattr("harness.query.sums.fit_additive", fit_additive_once)
+        yield
 
 
 def select_once(*given: Any, **named: Any) -> SelectedPredictor:

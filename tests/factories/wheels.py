@@ -10,19 +10,20 @@ from pathlib import Path
 
 from rigs.other_pythons import STAND_IN
 
-PIP = """# pip as far as provisioning asks for it: it unpacks the wheels of $PIP_FIND_LINKS, if those asked for are among them.
-import os, re, sys, zipfile
+PIP = """# pip as far as provisioning asks for it: it unpacks or copies the wheels of $PIP_FIND_LINKS, if those asked for are there.
+import os, re, shutil, sys, zipfile
 from pathlib import Path
 if sys.argv[1] == "--version":
     sys.exit(print("pip 24.0 from a test"))
-folder = Path(sys.argv[sys.argv.index("--target") + 1])
+place = "--dest" if sys.argv[1] == "download" else "--target"
+folder = Path(sys.argv[sys.argv.index(place) + 1])
 wheels = list(Path(os.environ.get("PIP_FIND_LINKS", os.devnull)).glob("*.whl"))
 for name in sys.argv[sys.argv.index("--") + 1:]:
     asked = re.match("[a-z-]+", name)[0].replace("-", "_")
     if not any(wheel.name.startswith(asked) for wheel in wheels):
         sys.exit("ERROR: No matching distribution found for " + name)
 for wheel in wheels:
-    zipfile.ZipFile(wheel).extractall(folder)
+    shutil.copy(wheel, folder) if place == "--dest" else zipfile.ZipFile(wheel).extractall(folder)
 """
 
 

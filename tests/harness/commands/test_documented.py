@@ -78,7 +78,8 @@ LONG = (  # dozens of sessions, or a space exported to TFLite
 ON_THIS_MACHINE = ("measure", "profile", "doctor")
 ONCE = ("--sessions", "1")
 ONNX = ("--runtime", "onnxruntime")
-ONE_NETWORK = ("--space", "tiny", "--models", "conv/conv", *ONNX)  # of a hundredth of the time of one of Blox
+TINY = ("--space", "tiny")  # whose networks take a hundredth of the time of Blox's
+FILES = (".onnx", ".tflite", ".pt2")
 LESS = {
     "--epochs": "1",
     "--fine-tune": "1",
@@ -125,6 +126,11 @@ def less(words: list[str], space_of_page: str = "") -> list[str]:
     """Return a command with less to do than the reader's: one network, session and epoch, few images, no finalists measured."""
     space = words[words.index("--space") + 1] if "--space" in words else ""
     found = list(words)
+    if words[0] == "profile" and not words[1].endswith(FILES):
+        return ["profile", SMALLEST["tiny"], *words[2:], *TINY]
+    samples = any(word.startswith(("sample:", "design:")) for word in words)
+    if words[0] == "measure" and samples and not space:
+        found, space = [*found, *TINY], "tiny"
     for place, (option, value) in enumerate(pairwise(words), 1):
         if option in LESS and value != "0":
             found[place] = LESS[option]
@@ -153,12 +159,14 @@ def less(words: list[str], space_of_page: str = "") -> list[str]:
     if words[0] != "measure" or "--sustained" in words:
         return found
     if "--until" in words:
-        return [*found, "--space", "tiny"]
+        return [*found, *TINY]
     if "segments" in words:
-        return [*found, *ONCE, "--space", "tiny"]
-    if "--models" in words or any(word.endswith((".onnx", ".tflite", ".pt2")) for word in words):
+        return [*found, *ONCE, *TINY]
+    if any(word.endswith(FILES) for word in words):
         return [*found, *ONCE]
-    return [*found, *ONCE, *(ONNX if any("conv/" in word for word in words) else ONE_NETWORK)]
+    is_named = "--models" in words or any("conv/" in word for word in words)
+    network = () if is_named else (*TINY, "--models", SMALLEST["tiny"])
+    return [*found, *ONCE, *network, *(() if "--runtime" in words else ONNX)]
 
 
 @pytest.fixture(scope="module")

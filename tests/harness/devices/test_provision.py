@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pip
@@ -240,9 +241,10 @@ def test_a_device_without_pip_gets_wheels_over_ssh_that_pip_downloads_here(
 
 
 def test_wheels_are_carried_where_the_devices_pip_gets_nowhere_and_on_request(
-    local: Local, monkeypatch: pytest.MonkeyPatch
+    local: Local, with_quick_pip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = local()
+    monkeypatch.setattr("harness.devices.wheels.sys", SimpleNamespace(executable=str(with_quick_pip)))
     assert provision_device(device, carry=True, dry_run=True).how == "carried"
 
     def only_here(*arguments: Any, **options: Any) -> Any:
@@ -357,7 +359,7 @@ def test_python_3_7_is_told_with_the_key_for_another_and_those_that_would_do(
     there, broken = tmp_path / "python3.28", tmp_path / "python3.29"
     there.symlink_to("/bin/true")
     broken.symlink_to("/bin/false")
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(
         DeviceError,
         match=r'needs 3\.8 or newer: name one with python = "\.\.\." in \[devices\.board\] \(there: ',

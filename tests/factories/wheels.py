@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rigs.other_pythons import STAND_IN
 
-PIP = """# pip as far as provisioning asks for it: it unpacks or copies the wheels of $PIP_FIND_LINKS if those asked for are there.
+PIP = """# pip as far as provisioning asks for it: it unpacks or copies the wheels of $PIP_FIND_LINKS, if they are there.
 import os, re, shutil, sys, zipfile
 from pathlib import Path
 if sys.argv[1] == "--version":

@@ -144,19 +144,16 @@ def known_accuracies(folder: Path, library: BlockLibrary, task: Task | None = No
         indices=indices,
         accuracies=found.values[indices],
         origin=found.origin,
-        epochs=_epochs_of_units(folder, units, library.config, indices),
+        epochs=_epochs_of_units(units, library.config, indices),
     )
 
 
-def _epochs_of_units(
-    folder: Path, units: Sequence[Unit], config: SpaceConfig, indices: IndexArray
-) -> IndexArray | None:
-    """Return the epochs of all finished trainings of networks (n,), by any name, (n,); None where some were trained elsewhere."""
-    results, by_key = ResultStore(folder=folder), Counter[int | bytes]()
+def _epochs_of_units(units: Sequence[Unit], config: SpaceConfig, indices: IndexArray) -> IndexArray | None:
+    """Return the epochs of all recorded trainings of networks (n,), by any name, (n,); None where some were trained elsewhere."""
+    by_key = Counter[int | bytes]()
     for unit in units:
-        if results.result_of(unit):
-            index = Architecture.parse(unit.config["architecture"], config).index
-            by_key[network_key(config, index)] += unit.config["recipe"]["epochs"]
+        index = Architecture.parse(unit.config["architecture"], config).index
+        by_key[network_key(config, index)] += unit.config["recipe"]["epochs"]
     epochs = np.array([by_key[network_key(config, index)] for index in indices.tolist()], dtype=np.int64)
     return epochs if epochs.all() else None
 
@@ -172,5 +169,5 @@ def _accuracies_of_units(folder: Path, units: Sequence[Unit], config: SpaceConfi
         indices=found.indices,
         accuracies=found.values,
         origin=found.origin,
-        epochs=_epochs_of_units(folder, units, config, found.indices),
+        epochs=_epochs_of_units(units, config, found.indices),
     )

@@ -688,14 +688,14 @@ def baseline() -> Target:
 
     from harness.estimates.comparison import compare
     from harness.estimates.estimate import RatioEstimate
-    from harness.query.gate_baseline import load_baseline
+    from harness.query.gate_baseline import parse_baseline
 
     path = Path(_folder(), "base.json")
     now = RatioEstimate(ratio=0.5, interval=(0.49, 0.51), sessions=5, slices=60)
 
     def read(data: bytes) -> None:
         path.write_bytes(data)
-        for file in load_baseline(path).files:
+        for file in parse_baseline(path).files:
             for latency in file.latencies:
                 latency.differences(CONFIGURATION)
                 compare(now, latency.estimate)

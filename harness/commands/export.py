@@ -56,8 +56,8 @@ def export(
 
     chosen = parse_precision(precision)
     check_names([architecture], space)
-    for path in (output, table):
-        check_output_file(path)
+    check_output_file(output)
+    check_output_file(table)
     from harness.models.exported import export_network
     from harness.output.export_text import print_export
 

@@ -91,9 +91,9 @@ def gate(
     )  # fmt: skip
     given = of_files.given()
     named_devices([device], devices_file)
-    from harness.query.gate_baseline import load_baseline
+    from harness.query.gate_baseline import parse_baseline
 
-    kept = None if baseline is None else load_baseline(baseline)
+    kept = None if baseline is None else parse_baseline(baseline)
     from harness.output.gate import print_answer
     from harness.output.progress import ProgressView
     from harness.query.gate import run_gate

@@ -146,24 +146,17 @@ class QueryOptions:
 
     def check_stored(self, store: Store, costs: Sequence[str] = ()) -> None:
         """Raise ConfigError for limits that cannot be read, or a cost of which nothing is stored, before anything is loaded."""
-        from harness.query.cost_names import check_confidence, check_costs
+        from harness.query.cost_names import check_query
         from harness.store.configurations import ConfigurationChoice
-        from space import find_space
 
         devices, constraints = self.limits()
-        if self.confidence is not None:
-            check_confidence(self.confidence)
         choice = ConfigurationChoice(
-            runtime=self.runtime,
-            threads=self.threads,
-            precision=self.precision,
-            batch=self.run_batch,
-            space=find_space(self.space).name if self.space else "",
+            runtime=self.runtime, threads=self.threads, precision=self.precision, batch=self.run_batch
         )
-        if not self.latencies:
-            check_costs(
-                store, [*devices, *(one.subject for one in constraints), *costs], choice, self.devices_file
-            )
+        check_query(
+            store, [*devices, *costs], constraints, choice,
+            space=self.space, confidence=self.confidence, latencies=self.latencies or (), devices_file=self.devices_file,
+        )  # fmt: skip
 
     def query(self, costs: Sequence[str] = ()) -> Query:
         """Return the query; `costs` are further columns to join.

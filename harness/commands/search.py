@@ -59,21 +59,14 @@ def find(
         check_none_before(context)
         return
     check_method(context, asked.method)
-    if asked.method != METHOD and not asked.objective:
-        options.check_accuracies()
     if asked.method == METHOD:
-        from search.distillation.library_folder import check_library
-
-        blockwise.check()
-        with open_store(store_url) as store:
-            options.check_stored(store, asked.costs)
-        request = asked.blockwise_request(options.query(asked.costs), blockwise)
-        check_library(request.library)
+        request = _library_request(options, blockwise, asked, store_url)
         _search_library(request, blockwise.workers, store_url, json_output)
-        return
-    asked.check()
     if asked.objective:
         check_objective(context)
+    else:
+        options.check_accuracies()
+    asked.check()
     with open_store(store_url, writes=asked.verify is not None) as store:
         options.check_stored(store, asked.costs)
         search_it = _search_sums if asked.objective else _search_store
@@ -100,6 +93,20 @@ def _search_sums(query: Query, asked: SearchOptions, store: Store, json_output: 
     found = search_sums(asked.objective_request(query), store, observe=ProgressView, log=log)
     print_objective(found, top=asked.top, json_output=json_output, output=asked.output)
     raise typer.Exit(found.exit_status)
+
+
+def _library_request(
+    options: QueryOptions, blockwise: BlockwiseOptions, asked: SearchOptions, store_url: str
+) -> BlockwiseRequest:
+    """Return the request of a search of a library, once all that it names is there. Raises: ConfigError."""
+    from search.distillation.library_folder import check_library
+
+    blockwise.check()
+    with open_store(store_url) as store:
+        options.check_stored(store, asked.costs)
+    request = asked.blockwise_request(options.query(asked.costs), blockwise)
+    check_library(request.library)
+    return request
 
 
 def _search_library(request: BlockwiseRequest, workers: Workers, store_url: str, json_output: bool) -> None:

@@ -31,6 +31,7 @@ from search.table.constraints import (
     parse_constraint,
     split_subject,
 )
+from space import find_space
 from space.errors import ConfigError, did_you_mean
 from space.user_paths import check_is_there
 
@@ -141,6 +142,29 @@ def check_costs(
         for one in meant_costs(store, name, choice, devices_file):
             if one not in PROPERTIES:
                 check_mistyped(store, split_subject(one)[0])
+
+
+def check_query(
+    store: Store,
+    names: Iterable[str],
+    constraints: Iterable[Constraint],
+    choice: ConfigurationChoice,
+    *,
+    space: str = "",
+    confidence: float | None = None,
+    latencies: Sequence[Path] = (),
+    devices_file: Path | None = None,
+) -> None:
+    """Raise ConfigError for what a query names and is not there, before what joins costs is loaded.
+
+    Of devices that files of latencies may hold, only their own reader knows.
+    """
+    if confidence is not None:
+        check_confidence(confidence)
+    if space:
+        choice = replace(choice, space=find_space(space).name)
+    if not latencies:
+        check_costs(store, [*names, *(one.subject for one in constraints)], choice, devices_file)
 
 
 def stored_names(store: Store, choice: ConfigurationChoice) -> dict[str, Configuration]:

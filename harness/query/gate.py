@@ -13,7 +13,7 @@ from harness.query.gate_baseline import (
     Baseline,
     KeptFile,
     kept_file,
-    load_baseline,
+    parse_baseline,
     ratio_grade,
     save_baseline,
 )
@@ -135,7 +135,7 @@ def gate(
     Raises: ConfigError for a rule, a baseline or a file that cannot be used.
     """
     path = Path(baseline)
-    return _gate(files, path, load_baseline(path), timing, fail_if)
+    return _gate(files, path, parse_baseline(path), timing, fail_if)
 
 
 def _gate(

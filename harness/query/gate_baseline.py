@@ -185,7 +185,7 @@ def save_baseline(path: Path, baseline: Baseline) -> None:
     write_file(path, (baseline.model_dump_json(indent=1) + "\n").encode())
 
 
-def load_baseline(path: Path) -> Baseline:
+def parse_baseline(path: Path) -> Baseline:
     """Return a checked baseline; `-` is standard input, and `.gz` is unpacked.
 
     Raises: ConfigError, which names the file, the key, the value and a remedy.

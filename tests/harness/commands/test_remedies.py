@@ -15,7 +15,7 @@ from harness.commands.help_pages import command_line
 from harness.measurement.packed import PackedJob
 from harness.output.packed import print_job
 from harness.output.terminal import _STORED, console, echo
-from harness.query.gate_baseline import load_baseline
+from harness.query.gate_baseline import parse_baseline
 from space.errors import ConfigError
 
 
@@ -85,7 +85,7 @@ def test_names_of_files_are_quoted(tmp_path: Path, capsys: pytest.CaptureFixture
     )
     (tmp_path / "base line.json").write_text("no baseline")
     with pytest.raises(ConfigError) as refused:
-        load_baseline(tmp_path / "base line.json")
+        parse_baseline(tmp_path / "base line.json")
     assert told(str(refused.value)) == [
         *("harness", "gate", "--write"),
         str(tmp_path / "base line.json"),

@@ -21,7 +21,7 @@ from harness.estimates.latency import Latency, LatencyTable, latency_of
 from harness.models.file_names import GivenInputs
 from harness.models.files import FileModel, open_one
 from harness.query.gate import FileCheck, GateReport, Rule, gate, write_baseline
-from harness.query.gate_baseline import load_baseline
+from harness.query.gate_baseline import parse_baseline
 from harness.query.gate_changes import open_former
 from harness.records import FILE_SPACE, Configuration, Failure, ReferenceLatency
 from space.errors import ConfigError
@@ -399,7 +399,7 @@ def test_a_baseline_of_before_has_no_memory_and_is_read(rig: Rig) -> None:
     document = json.loads(rig.base.read_text())
     assert document["files"][0]["latencies"][0].pop("memory_bytes") == []
     rig.base.write_text(json.dumps(document))
-    assert load_baseline(rig.base).files[0].latencies[0].memory_bytes == ()
+    assert parse_baseline(rig.base).files[0].latencies[0].memory_bytes == ()
 
 
 def test_other_inputs_than_the_baselines_are_not_compared_through_the_reference(rig: Rig) -> None:
@@ -435,7 +435,7 @@ def test_what_is_no_rule_is_refused_with_one_that_is(rig: Rig, text: str) -> Non
 
 
 def test_a_baseline_is_read_as_it_was_written(rig: Rig) -> None:
-    (kept,) = load_baseline(rig.base).files
+    (kept,) = parse_baseline(rig.base).files
     assert (kept.name, kept.path, kept.inputs) == ("a.onnx", "a.onnx", "")
     assert (kept.sha256, kept.size_bytes) == (open_one(str(rig.old)).digest, rig.old.stat().st_size)
     (one,) = kept.latencies
@@ -460,7 +460,7 @@ def test_a_file_whose_name_is_no_text_is_in_a_baseline_and_counts_as_gone(
     odd = make("kept/b\udcff.onnx")
     timing = replace(rig.timing, ratios={open_one(str(odd)).digest: 0.5})
     assert write_baseline([odd], rig.base, timing).exit_status == 0
-    (kept,) = load_baseline(rig.base).files
+    (kept,) = parse_baseline(rig.base).files
     assert (kept.name, kept.path) == ("b?.onnx", "b?.onnx")
     assert open_former(kept, rig.base, GivenInputs()) is None
 
@@ -468,15 +468,15 @@ def test_a_file_whose_name_is_no_text_is_in_a_baseline_and_counts_as_gone(
 def test_a_baseline_is_read_however_it_is_kept(
     rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content, kept = rig.base.read_bytes(), load_baseline(rig.base)
+    content, kept = rig.base.read_bytes(), parse_baseline(rig.base)
     (tmp_path / "base.json.gz").write_bytes(gzip.compress(content))
     (tmp_path / "marked.json").write_bytes(b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n"))
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
     for path in (tmp_path / "base.json.gz", tmp_path / "marked.json", Path("-")):
-        assert load_baseline(path) == kept
+        assert parse_baseline(path) == kept
     for path in (Path("/dev/zero"), tmp_path):
         with pytest.raises(ConfigError, match=f"--baseline {path}: "):
-            load_baseline(path)
+            parse_baseline(path)
 
 
 Change = Callable[[dict[str, Any]], object]

@@ -59,7 +59,7 @@ def _private_key(path: Path) -> paramiko.PKey:
         return paramiko.PKey.from_path(path)
     except (OSError, TypeError, UnsupportedAlgorithm):
         raise
-    except Exception as error:
+    except Exception as error:  # of a damaged file the libraries raise whatever comes, down to assertions
         raise ValueError(f"no private key: {error}") from error
 
 

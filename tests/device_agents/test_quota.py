@@ -113,8 +113,8 @@ def test_a_real_quota_is_read_and_its_holding_back_counted():
     def work():
         throttled = ThrottledTime()
         before_us = throttled.read()
-        end_s = time.monotonic() + 0.3
-        while time.monotonic() < end_s:
+        end_s = time.monotonic() + 15  # beside many programs 5 ms of the core are long in coming
+        while time.monotonic() < end_s and throttled.read() - before_us <= 100000:
             pass
         return f"{read_quota().cores} {throttled.read() - before_us}"
 
@@ -127,5 +127,4 @@ def test_a_real_quota_is_read_and_its_holding_back_counted():
         child.end()
         group.rmdir()
     assert float(cores) == pytest.approx(0.05)
-    # Of 0.3 s; on a core that others are busy on, too, 5 ms are soon used up.
     assert int(held_back_us) > 100000

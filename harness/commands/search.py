@@ -60,8 +60,10 @@ def find(
         return
     check_method(context, asked.method)
     if asked.method == METHOD:
-        request = _library_request(options, blockwise, asked, store_url)
-        _search_library(request, blockwise.workers, store_url, json_output)
+        _search_library(
+            _library_request(options, blockwise, asked, store_url), blockwise.workers, store_url, json_output
+        )
+        return
     if asked.objective:
         check_objective(context)
     else:

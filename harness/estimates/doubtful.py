@@ -73,8 +73,8 @@ class Doubtful:
             return ""
         count, why = len(self.failed), Counter(self.failed.values())
         named = _named(tuple(self.failed)[:NAMED], count, why)
-        found = counted(count, "network failed and has", "networks failed and have")
-        return f"{found} no latency, predicted or measured: {named}"
+        found = counted(count, "network failed", "networks failed")
+        return f"{found}, and nothing is measured or predicted of {'it' if count == 1 else 'them'}: {named}"
 
     def to_json(self) -> dict[str, object]:
         """Return it as plain values."""

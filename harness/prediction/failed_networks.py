@@ -28,11 +28,7 @@ def failed_networks(
     should. Others that share their parts may run well, so it is these alone. The reference ran beside all that is measured.
     """
     ran = {*store.session_counts(configuration), configuration.reference}
-    last = {
-        one.graph_hash: one
-        for one in store.failures(configuration.device)
-        if one.configuration == configuration
-    }
+    last = _last_failures(store, configuration)
     failed = {
         one.architecture: one.kind for key, one in last.items() if key not in ran and _is_network(one, config)
     }
@@ -43,6 +39,23 @@ def failed_networks(
         if one.cap == DOUBTFUL and one.kind in NOT_RUN
     }
     return failed | false
+
+
+def failed_since(store: Store, configuration: Configuration, config: SpaceConfig) -> dict[str, str]:
+    """Return the networks that ran on a configuration and failed since, such as alone in a process; as `failed_networks`."""
+    last = _last_failures(store, configuration)
+    ran = {key: sessions[-1] for key in last if (sessions := store.sessions(configuration, [key]))}
+    return {
+        one.architecture: one.kind
+        for key, one in last.items()
+        if key in ran and one.time_utc > ran[key].started_utc and _is_network(one, config)
+    }
+
+
+def _last_failures(store: Store, configuration: Configuration) -> dict[str, Failure]:
+    """Return the last failure of each network on a configuration, by its hash."""
+    found = store.failures(configuration.device)
+    return {one.graph_hash: one for one in found if one.configuration == configuration}
 
 
 def _is_network(failure: Failure, config: SpaceConfig) -> bool:

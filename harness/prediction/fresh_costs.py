@@ -14,7 +14,7 @@ from harness.estimates.energy import Energy, newest_energy, sensor_of
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.findings import may_not_run
 from harness.prediction.cache import key_of, known_latencies
-from harness.prediction.failed_networks import failed_networks
+from harness.prediction.failed_networks import failed_networks, failed_since
 from harness.prediction.space_latencies import (
     Intervals,
     SpaceLatencies,
@@ -73,9 +73,15 @@ class MeasuredCosts:
     notes: tuple[str, ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
 
-    def without(self, failed: Mapping[str, str], config: SpaceConfig) -> MeasuredCosts:
-        """Return the costs of the networks that the device runs."""
+    def without(
+        self, failed: Mapping[str, str], since: Mapping[str, str], config: SpaceConfig
+    ) -> MeasuredCosts:
+        """Return the costs without networks that `failed`, or failed `since` they ran and are not measured here."""
         kept = ~are_among(config, self.indices, indices_of(failed, config))
+        known = are_among(config, indices_of(since, config), self.indices)
+        gone = {
+            name: kind for (name, kind), is_known in zip(since.items(), known, strict=True) if not is_known
+        }
         return replace(
             self,
             indices=self.indices[kept],
@@ -84,7 +90,7 @@ class MeasuredCosts:
             high=self.high[kept],
             sds=None if self.sds is None else self.sds[kept],
             fitted=self.fitted[kept],
-            failed=failed,
+            failed={**gone, **failed},
         )
 
     def facts(self) -> dict[str, object]:
@@ -129,7 +135,8 @@ def measured_costs(
         if any(map(may_not_run, store.sessions(configuration, [network])))
     ]
     rows = latencies(store, configuration, suspects)
-    return found.without(failed_networks(store, configuration, config, rows, doubtful=doubtful), config)
+    failed = failed_networks(store, configuration, config, rows, doubtful=doubtful)
+    return found.without(failed, failed_since(store, configuration, config), config)
 
 
 def all_measured_costs(
@@ -145,7 +152,8 @@ def all_measured_costs(
     runs = store.fresh_runs(configuration)
     found = {fresh: _of_processes(runs, fresh, config, coverage) for fresh in FRESH if fresh != "energy"}
     found["energy"] = _energies(stored_energies(store, configuration, doubtful=doubtful), config, coverage)
-    return {fresh: one.without(failed, config) for fresh, one in found.items() if one is not None}
+    since = failed_since(store, configuration, config)
+    return {fresh: one.without(failed, since, config) for fresh, one in found.items() if one is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

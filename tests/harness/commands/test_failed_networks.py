@@ -32,7 +32,7 @@ DEVICE = ("-d", "made-up")
 *GOOD, CRASHED, FALSE, TRAINED = networks(23, TINY)
 FAILED = {str(CRASHED): "worker-killed", str(FALSE): "wrong-output"}
 PERCENT = {network: 50.0 + (network in (CRASHED, FALSE)) for network in (*GOOD, CRASHED, FALSE)}
-NOTE = "2 networks failed and have no latency, predicted or measured: "
+NOTE = "2 networks failed, and nothing is measured or predicted of them: "
 
 
 def failure_of(network: Architecture, **changes: str) -> Failure:
@@ -129,6 +129,30 @@ def test_a_search_within_a_limit_on_memory_alone_does_not_find_them(
         assert found.provenance["made-up:memory"].measured == len(weighed)
         taken_in = harness.search_store(store, PERCENT, "made-up:memory<1GB", doubtful=True)
         assert {row["architecture"] for row in taken_in} == {*map(str, weighed), str(FALSE)}
+
+
+def test_memory_of_a_network_that_failed_alone_in_its_process_is_not_predicted(
+    path: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "store.sqlite"
+    copy.write_bytes(path.read_bytes())
+    *weighed, failed = GOOD
+
+    def weigh(store: Store, network: Architecture) -> None:
+        names = {"architecture": str(network), "graph_hash": network.graph_hash}
+        store.add_fresh_run(make_fresh_run(configuration=MANY, model_digest=2 * network.graph_hash, **names))
+
+    with harness.open_store(copy) as store:
+        for network in weighed:
+            weigh(store, network)
+        assert harness.predict(store, device="made-up").at(failed).memory_source is not None
+        store.add_failure(failure_of(failed, time_utc="2024-06-01T00:00:00.000+00:00"))
+        found = harness.search_store(store, PERCENT, "made-up:memory<1GB")
+        assert {row["architecture"] for row in found} == set(map(str, weighed))
+        row = harness.predict(store, device="made-up").at(failed)
+        assert (row.source, row.memory_bytes, row.memory_source) == ("measured", None, None)
+        weigh(store, failed)
+        assert harness.predict(store, device="made-up").at(failed).memory_source == "measured"
 
 
 def test_a_search_by_sums_does_not_find_them(store: Store) -> None:

@@ -47,6 +47,13 @@ _MACHINE_ARGUMENTS = {"batch_norm": (8,), "layer_norm": (5,), "group_norm": (5,)
 _ATEN = torch.ops.aten
 # Attention on a processor, of which torch has no formula.
 _AS_ON_GPUS = {_ATEN._scaled_dot_product_flash_attention_for_cpu: _ATEN._scaled_dot_product_flash_attention}
+# Nor of a layer of an LSTM: two products with weights each step.
+_FORMULAS = {
+    **flop_registry,
+    _ATEN.mkldnn_rnn_layer: lambda x, own, fed, *_, **__: (
+        2 * x.shape[0] * x.shape[1] * (own.numel() + fed.numel())
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +90,8 @@ def trace(module: nn.Module, shape: tuple[int, ...], *, runs: int = 1) -> tuple[
             "has parameters that have no values yet; make no lazy layers, and none on 'meta'"
         )
     try:
-        module = copy.deepcopy(module).eval()
+        # Without gradients: for these the counter of MACs adds ops to the graph.
+        module = copy.deepcopy(module).eval().requires_grad_(False)
     except Exception as error:  # of weights that are computed once, in place of parameters
         raise ArchitectureError(
             f"cannot be copied: {reason_of(error)}; keep parameters, buffers and plain values in it (in place of "
@@ -165,7 +173,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         op = getattr(func, "overloadpacket", func)
-        formula = flop_registry.get(_AS_ON_GPUS.get(op, op))
+        formula = _FORMULAS.get(_AS_ON_GPUS.get(op, op))
         if formula is None and getattr(func, "namespace", "") == "aten":
             with self:
                 found = func.decompose(*args, **kwargs)  # in inference mode an op comes whole

@@ -14,7 +14,7 @@ from space.costs import block_costs
 from space.layers import OPS, build_op
 from space.memory import block_peaks
 from space.networks import build_head, build_stem
-from space.tracing import trace
+from space.tracing import op_name, trace
 
 SHAPE = (1, 8, 6, 6)
 
@@ -51,6 +51,30 @@ def test_macs_are_products_of_convolutions_and_matrices() -> None:
         Pixels(), SHAPE
     )  # 36 pixels: four maps of 8 channels, two products of pixels and pixels
     assert attention.macs == 4 * 36 * 8 * 8 + 2 * 36 * 36 * 8
+
+
+class Rows(nn.Module):
+    """Run a recurrent layer over the pixels."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layer(x.flatten(2).transpose(1, 2))[0]
+        return y.transpose(1, 2)
+
+
+def test_macs_of_recurrent_layers_are_those_of_their_weights_at_each_pixel() -> None:
+    for layer in (nn.LSTM(8, 5, 2, batch_first=True, bidirectional=True), nn.GRU(8, 5, batch_first=True)):
+        weights = sum(one.numel() for one in layer.parameters() if one.ndim == 2)
+        assert trace(Rows(layer), SHAPE)[0].macs == 6 * 6 * weights
+
+
+def test_a_weight_that_is_computed_from_parameters_is_counted_and_adds_no_other_op() -> None:
+    traced, graph = trace(nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 8, 3, padding=1)), SHAPE)
+    assert [op_name(node) for node in graph.nodes if node.op == "call_function"] == ["_weight_norm", "conv2d"]
+    assert (traced.params, traced.macs) == (9 * 8 * 8 + 8 + 8, 6 * 6 * 9 * 8 * 8)
 
 
 @pytest.mark.parametrize("keeps", [nn.Parameter, nn.Buffer])

@@ -249,8 +249,10 @@ def _merit(trained: Trained) -> tuple[int, float]:
 
 
 def _terms(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return the inputs shared by the trainings of one folder."""
-    aspects = {key: config.get(key) for key in ("space", "task", "task_sha256")}
+    """Return the inputs shared by the trainings of one folder; a user's space by its name, which is the same wherever it lies."""
+    space = config["space"]
+    named = space["name"] if isinstance(space, Mapping) and "chain" in space else space
+    aspects = {"space": named} | {key: config.get(key) for key in ("task", "task_sha256")}
     recipe = {f"recipe's {key}": value for key, value in config["recipe"].items() if key != "seed"}
     return {key: json.dumps(value, sort_keys=True) for key, value in (aspects | recipe).items()}
 

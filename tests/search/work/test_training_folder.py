@@ -11,14 +11,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from factories.own_spaces import FEW_SITES, write_space
 
 from search.training.recipe import Recipe
 from search.training.tasks import load_task
 from search.work import training_folder
 from search.work.results import ResultStore
-from search.work.training_folder import load_teacher, publish, training_units
+from search.work.training_folder import check_alike, load_teacher, publish, training_units
 from search.work.unit import Unit
-from space import TINY, Architecture
+from space import TINY, Architecture, load_space
 from space.dataset.schema import MAX_LIST
 from space.errors import ConfigError
 
@@ -85,3 +86,24 @@ def test_more_epochs_than_published_files_hold_are_refused_before_anything_is_tr
     refused = pytest.raises(ConfigError, match="256 epochs are more than the 255 that published files hold")
     with refused if epochs > MAX_LIST else contextlib.nullcontext():
         assert len(training_units(networks, task, Recipe(epochs=epochs, batch=2))) == 2
+
+
+def test_a_users_space_is_told_by_its_name_wherever_its_file_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    units = []
+    for place, definition in enumerate(
+        (FEW_SITES, FEW_SITES, FEW_SITES.replace("expansion = 2", "expansion = 3"))
+    ):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        space = load_space(write_space(folder, definition))
+        units.append(training_units([space[0]], load_task("synthetic", space), Recipe(epochs=1))[0])
+    there, moved, other = units
+    assert there != moved
+    monkeypatch.setattr(training_folder, "stored_units", lambda results: [there])
+    check_alike(ResultStore(folder=tmp_path), moved)
+    with pytest.raises(
+        ConfigError, match=r'another kind: space is "mine@\w{12}" there, "mine@\w{12}" now; name'
+    ):
+        check_alike(ResultStore(folder=tmp_path), other)

@@ -200,16 +200,28 @@ def _infinities(exported: onnx.ModelProto) -> int:
 def _quantize(
     exported: onnx.ModelProto, step: Step, config: SpaceConfig, weights: Weights
 ) -> onnx.ModelProto:
-    """Return a step's model in int8, its ends with the scales of the values there."""
+    """Return a step's model in int8, its ends with the scales of the values there.
+
+    The quantizer leaves out an activation where a scale begins at 0, and so it is told of no other: a value that some candidates
+    write below 0 takes the activated output of others in a pair of its own.
+    """
     calibration = calibrate(config, weights)
     names = dict(zip("ab", step.inputs, strict=False)) | {"out": step.output}
     ends = {name: scale_of(*calibration.ranges[value]) for name, value in names.items()}
     samples = calibration.inputs[step.output if step.fragment == GLUE else step.fragment]
-    return quantize(
+    pair, (output,) = onnx.ModelProto(), exported.graph.output
+    last = next(node for node in exported.graph.node if output.name in node.output)
+    is_shared = config.chain is not None and weights.checkpoint is None  # the value, with other candidates
+    if is_shared and (last.op_type == "Clip" or (last.op_type == "Relu" and ends["out"][1])):
+        pair.ParseFromString(_pair("out", *ends.pop("out")))
+        last.output[0] = output.name = pair.graph.node[0].input[0]
+    quantized = quantize(
         exported,
         ends,
         [{name: one.numpy() for name, one in zip("ab", given, strict=False)} for given in samples],
     )
+    quantized.graph.MergeFrom(pair.graph)
+    return quantized
 
 
 class _Called(nn.Module):

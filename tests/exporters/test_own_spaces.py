@@ -173,6 +173,23 @@ def test_a_candidate_of_bloxs_layers_alone_is_converted_to_int8(tmp_path: Path) 
     assert np.linalg.norm(linked - expected) <= 0.2 * np.linalg.norm(expected)
 
 
+@pytest.mark.parametrize("layers", ["nn.Conv2d(i, o, 3, s, 1)", "nn.Conv2d(i, o, 3, s, 1), nn.ReLU6()"])
+def test_activations_stay_in_int8_where_other_candidates_write_below_zero(
+    tmp_path: Path, layers: str
+) -> None:
+    code = f"def own(i, o, s):\n    return nn.Sequential({layers})\n"
+    more = 'below = { module = "conv", activation = "none" }'
+    config = small_space(tmp_path, code, OWN_OR_SKIP.replace('"skip"', '"skip", "below"') * 2, more)
+    library = FragmentLibrary.open("onnx", cache_dir=tmp_path, config=config, precision="int8")
+    image = random_image(config).clip(-1, 1)
+    for text in ("own/own", "skip/own"):  # behind the stem, which ends in a ReLU
+        architecture = Architecture.parse(text, config)
+        linked = run_model("onnx", link(library.recipe(architecture), library.part), image)
+        with torch.no_grad():
+            expected = torch_network(architecture, Weights.seeded(0))(torch.from_numpy(image)).numpy()
+        assert np.linalg.norm(linked - expected) <= 0.2 * np.linalg.norm(expected)
+
+
 LISTED = """
 class Own(nn.Module):
     def __init__(self, channels):

@@ -223,10 +223,13 @@ def _agree(count: int, name: str) -> None:
 
 def _ask(question: str) -> None:
     try:
-        typer.confirm(question, abort=True, err=True)
-    except typer.Abort:
+        is_agreed = typer.confirm(question, err=True)
+    except typer.Abort:  # no answer: the question's line is still open
+        log("")
+        is_agreed = False
+    if not is_agreed:
         log("nothing is deleted; --yes deletes without asking")
-        raise typer.Exit(1) from None
+        raise typer.Exit(1)
 
 
 def _need_not_agree(count: int, name: str) -> None:

@@ -181,7 +181,7 @@ def print_front(table: NetworkTable, front: Front, *, is_part: bool = False) -> 
         echo(part_of_front(len(front.indices), names))
     elif len(front.indices):
         worst = [f"{front.reference[0]:.2f} %"] + [
-            _amount(table.costs[name], value)
+            _amount(cost := table.costs[name], value) + " ms" * (cost.unit == "ms")
             for name, value in zip(front.costs, front.reference[1:], strict=True)
         ]
         word = "synthetic " if table.accuracy.synthetic else ""

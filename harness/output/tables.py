@@ -95,9 +95,10 @@ def print_results(table: LatencyTable, store: Store, *, json_output: bool, csv_o
     if table or json_output or csv_output:
         print_latencies(table, json_output=json_output, csv_output=csv_output)
         return
-    fits = f"nothing is stored that fits ({store.name})"
-    why = fits if store.configurations() else "nothing is measured yet"
-    echo(f"{why}; measure first: harness measure", err=True)
+    if store.configurations():
+        echo(f"nothing is stored that fits ({store.name}); all of it: harness results", err=True)
+    else:
+        echo("nothing is measured yet; measure first: harness measure", err=True)
 
 
 def first_numbers(rows: Sequence[Latency], width: int | None, height: int) -> list[str]:

@@ -136,7 +136,7 @@ def test_a_persons_view_says_synthetic_beside_every_synthetic_value(store: Path)
     heads = [line for line in lines if line.startswith("network ")]
     assert len(heads) == 2
     assert all("synthetic_top1 %" in head for head in heads)
-    for word in ("tie in ", "hypervolume"):
+    for word in ("tie in ", "hypervolume", " ms) to the best"):
         (line,) = (line for line in lines if word in line)
         assert "synthetic" in line
 

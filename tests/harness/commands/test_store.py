@@ -151,10 +151,11 @@ def test_deleting_asks_and_needs_to_be_told_what(
         none = ("'no-such-id'", "none that fits the rest has this id")
         refused(run(path, "store", *what, "no-such-id", sessions[0].session_id), *none)
     assert len(shown(path)) == 4
-    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
-    done = run(path, "store", "delete", "--device", "made-up")
-    assert done.status == 1 and "delete 3 sessions" in done.stderr
-    assert done.stderr.endswith("nothing is deleted; --yes deletes without asking\n")
+    for answer, before in (("n\n", ""), ("", "\n")):  # without an answer the question's line is ended
+        monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+        done = run(path, "store", "delete", "--device", "made-up")
+        assert done.status == 1 and "delete 3 sessions" in done.stderr
+        assert done.stderr.endswith(f"[y/N]:{before}nothing is deleted; --yes deletes without asking\n")
     assert len(shown(path)) == 4
     done = run(path, "store", "delete", sessions[0].session_id, "--yes", "--json")
     assert done.json["sessions"] == [sessions[0].session_id]

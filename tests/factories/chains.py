@@ -52,13 +52,10 @@ def long_chain() -> Space:
 
 @cache
 def block_ratios(config: SpaceConfig) -> FloatArray:
-    """Return what each block adds in each stage to the ratio to the reference, (stages, B), beside `FIXED`.
-
-    All sites have the same shapes, so a block costs nearly the same at each.
-    """
+    """Return what each block adds in each stage to the ratio to the reference, (stages, B), beside `FIXED`."""
     rng = np.random.default_rng(5)
-    mean = rng.uniform(0.02, 0.09, len(config.blocks))
-    found: FloatArray = mean * rng.normal(1, 0.1, (config.stages, len(mean)))
+    mean = rng.uniform(0.02, 0.09, len(config.blocks)) * rng.uniform(0.6, 1.4, (config.stages, 1))
+    found: FloatArray = mean * rng.normal(1, 0.1, mean.shape)
     return found
 
 

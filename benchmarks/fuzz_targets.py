@@ -285,7 +285,7 @@ def words() -> Target:
     from harness.devices.destination import parse_destination
     from harness.devices.runtimes import parse_cores
     from harness.prediction.request import parse_target
-    from harness.query.query import parse_limits
+    from harness.query.cost_names import parse_limits
     from search.methods.registry import parse_method
     from search.training.own_data.source import parse_source
     from search.training.tasks import parse_synthetic

@@ -21,6 +21,7 @@ from harness.commands.options import (
     named_devices,
 )
 from harness.devices.destination import LOCAL
+from space.user_paths import check_is_there
 
 
 @takes_inputs
@@ -33,7 +34,13 @@ def gate(
     ],
     *,
     baseline: Annotated[
-        Path | None, typer.Option("--baseline", help="The baseline file to judge by.", metavar="FILE.json")
+        Path | None,
+        typer.Option(
+            "--baseline",
+            callback=check_is_there,
+            help="The baseline file to judge by.",
+            metavar="FILE.json",
+        ),
     ] = None,
     write: Annotated[
         Path | None,

@@ -338,7 +338,7 @@ MISTYPED = (
     ("distill", ".", "-o", "library", "--form", "dona"),
     ("distill", "absent", "-o", "library"),
     ("train", "conv/conv/covn", "-o", "trained"),
-    ("dataset", "write", "-o", "absent"),
+    ("dataset", "write", "-o", "/dev/null/absent"),
     ("dataset", "write", "--name", "my_board"),
     ("dataset", "write", "--prior", "0", "--measured-only"),
     ("predict", "--csv", "--json"),

@@ -130,7 +130,7 @@ def prepare(folder: Path) -> None:
     (folder / "tiny.sqlite").write_bytes(tiny_store())
     (folder / "precisions.sqlite").write_bytes(in_two_precisions())
     write_library(folder / "library")
-    for name in ("weights.pt", "base.json", "trained"):
+    for name in ("weights.pt", "base.json", "trained", "job-results.zip"):
         (folder / name).touch()
     (folder / "models").mkdir()
     (folder / "devices.toml").write_text(
@@ -162,6 +162,7 @@ def made_up(folder: Path) -> Iterator[None]:
             ("harness.prediction.measure.measure_devices", _measure_devices),
             ("harness.prediction.pack.pack_requested", _pack_requested),
             ("harness.prediction.pack.import_requested", _import_requested),
+            ("harness.query.gate_baseline.parse_baseline", lambda path: None),
             ("harness.query.gate.gate", _gate),
             ("harness.query.gate.write_baseline", _write_baseline),
             ("harness.models.profile.profile_network", _profile_network),

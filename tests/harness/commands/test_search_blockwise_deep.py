@@ -146,7 +146,7 @@ def test_limits_that_nothing_meets_name_the_nearest_before_any_block_is_signed(
 ) -> None:
     own = write_deep_library(tmp_path / "library")
     done = run(store, *METHOD, *QUICK, "--library", str(own), "--max-latency", "1us")
-    refused(done, "no network is within made-up<=0.001ms; the nearest is", "beyond made-up<=0.001ms")
+    refused(done, "no network is within made-up<=0.001ms; the nearest is", "times made-up<=0.001ms")
     assert "scoring" not in done.stderr
 
 
@@ -155,7 +155,7 @@ def test_limits_that_nothing_meets_name_the_nearest_before_any_block_is_signed(
     [
         (["--measured-only"], ["--measured-only: of the 184,528,125 networks of space 'deep' hardly any"]),
         (["--constraint", "memory>1MB"], ["memory>1MB", "is a maximum", "leave the limit out"]),
-        (["--constraint", "params<1k"], ["no network is within", "params", "beyond params<1k"]),
+        (["--constraint", "params<1k"], ["no network is within", "params", "times params<1k"]),
     ],
 )
 def test_what_sums_cannot_say_is_refused(

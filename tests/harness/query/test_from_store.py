@@ -139,7 +139,7 @@ def test_a_page_of_accuracies_that_only_python_holds_names_a_file_in_its_command
         ),
         (lambda store: harness.maximize(store, "param"), "'param' is unknown; did you mean 'params'"),
         (lambda store: harness.maximize(store, "params", top=1.5), "top = 1.5: give a whole number"),
-        (lambda store: harness.report(store, "synthetic", "nowhere/a.html"), "nowhere"),
+        (lambda store: harness.report(store, "synthetic", f"{__file__}/a.html"), "cannot be written"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(store: Store, ask: Callable[[Store], object], message: str) -> None:

@@ -281,5 +281,5 @@ def test_a_plugged_network_is_judged_on_the_split_that_is_named(tmp_path: Path) 
     for name, tensor in teacher.weights.items():
         assert torch.equal(found[name], tensor)
     assert digest == content_digest(dict(teacher.weights))
-    with pytest.raises(ConfigError, match=f"^{tmp_path / 'nowhere' / 'w.pt'}: cannot be written: No such"):
-        write_weights(tmp_path / "nowhere" / "w.pt", teacher.weights, teacher.architecture)
+    with pytest.raises(ConfigError, match=f"^{path / 'w.pt'}: cannot be written: "):
+        write_weights(path / "w.pt", teacher.weights, teacher.architecture)

@@ -127,4 +127,4 @@ def test_a_damaged_or_missing_file_is_named(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=str(path)):
             Signatures.load(path)
     with pytest.raises(ConfigError, match="cannot be written"):
-        made().save(tmp_path / "nowhere" / "signatures.json")
+        made().save(path / "signatures.json")

@@ -322,8 +322,9 @@ def test_a_file_has_its_name_only_when_it_is_on_the_disk(
 
 def test_paths_that_cannot_be_written_or_read_are_named(tmp_path: Path) -> None:
     dataset = bench_dataset("x", [1], [0.5])
+    (tmp_path / "file").touch()
     for path, message in (
-        (tmp_path / "none" / "a.csv", "cannot be written"),
+        (tmp_path / "file" / "a.csv", "cannot be written"),
         (tmp_path / "a.txt", r"suffix '\.txt', which names no format; use \.blox, \.csv, \.pickle"),
         (tmp_path / "a\0.csv", "zero character"),
     ):

@@ -136,7 +136,8 @@ def test_a_space_too_large_to_list_is_trained_distilled_and_searched(tmp_path: P
     done = run(store, "report", "--space", str(file), "-a", str(trained), "-o", str(page))
     assert done.status == 0, done.stderr
     payload = payload_of(page.read_text("utf-8"))
-    assert payload["space"]["networks"] == 62 and payload["accuracy"]["synthetic"]
+    known = len(table.measured.rows) + 2  # those trained
+    assert payload["space"]["networks"] == known > 60 and payload["accuracy"]["synthetic"]
     assert [one["label"] for one in payload["shown"]] == ["synthetic test_top1 (best epoch)"]
 
 

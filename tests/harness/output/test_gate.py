@@ -63,7 +63,7 @@ def test_the_exit_status_and_both_documents_of_the_command_agree(tmp_path: Path)
     assert "larger" in done.stdout
 
 
-@pytest.mark.parametrize("options", [(), ("--baseline", "a.json", "--write", "b.json")])
+@pytest.mark.parametrize("options", [(), ("--baseline", __file__, "--write", "b.json")])
 def test_a_gate_judges_or_writes(tmp_path: Path, options: tuple[str, ...]) -> None:
     refused(
         run(tmp_path / "store.sqlite", "gate", "a.onnx", *options), "--baseline", "--write", "one of them"

@@ -419,7 +419,8 @@ def remarks(result: Result) -> Iterator[str]:
     for failure in dict.fromkeys(told.failures):
         yield f"failed {told.failures.count(failure)} times: {failure}"
     if told.second:
-        yield f"the second campaign ended after {told.second_s:.0f} s: {told.second}"
+        why = told.second.partition(", process ")[0]  # whose command line has paths of this machine
+        yield f"the second campaign ended after {told.second_s:.0f} s: {why}"
     for row in result.used:
         if not row.is_right or (row.grade in WELL_GRADED and abs(row.off) > WELL_GRADED_OFF):
             held = "" if row.interval is None else f" [{row.interval[0]:.3f}, {row.interval[1]:.3f}]"

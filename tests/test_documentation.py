@@ -695,6 +695,11 @@ def test_every_option_of_a_benchmark_that_a_page_shows_is_one_that_it_takes(docu
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_no_output_on_a_page_has_a_temporary_folder_of_the_machine_that_made_it(document: Path) -> None:
+    assert re.findall(r"/tmp/tmp\w+", DOCUMENTS[document]) == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
 def test_each_table_has_a_title_row_of_as_many_cells(document: Path) -> None:
     lines = re.sub(BLOCK, "", DOCUMENTS[document]).splitlines()
     rules = [place for place, line in enumerate(lines) if re.fullmatch(r"\|( ?:?-+:? ?\|)+", line)]

@@ -221,22 +221,28 @@ def op_penalty(config: SpaceConfig) -> FloatArray:
     """
     ops, columns = len(config.ops), block_features(config).shape[1]
     mean = 1 + config.stages * columns  # the place of the first op's mean cost
-    rows = []
-    for stage in range(config.stages) if config.chain is None else ():
-        start = 1 + stage * columns
-        for op in range(ops):
-            first, last = start + op, start + ops + op
-            rows.append({first: 0.5 / SLOTS, last: -0.5 / SLOTS})
-            rows.append({first: 0.5 / STAGES, last: 0.5 / STAGES, mean + op: -1 / STAGES})
-        rows += [{start + 2 * ops + flag: 1 / WIRING} for flag in range(3)]
+    rows: list[dict[int, float]] = []
     if config.chain is not None:
         for op in range(ops):
             rows += _chain_rows(config, config.chain, op, mean + op)
+    else:
+        for stage in range(config.stages):
+            rows += _stage_rows(ops, 1 + stage * columns, mean)
     rows += [{mean + op: 1 / OPS} for op in range(ops)]
     penalty = np.zeros((len(rows), mean + ops))
     for place, row in enumerate(rows):
         penalty[place, list(row)] = list(row.values())
     return read_only(penalty)
+
+
+def _stage_rows(ops: int, start: int, mean: int) -> list[dict[int, float]]:
+    """Return the rows of a stage, whose features begin at `start`: ops cost the same in both slots, and in all stages."""
+    rows = []
+    for op in range(ops):
+        first, last = start + op, start + ops + op
+        rows.append({first: 0.5 / SLOTS, last: -0.5 / SLOTS})
+        rows.append({first: 0.5 / STAGES, last: 0.5 / STAGES, mean + op: -1 / STAGES})
+    return rows + [{start + 2 * ops + flag: 1 / WIRING} for flag in range(3)]
 
 
 def _chain_rows(config: SpaceConfig, chain: Chain, op: int, mean: int) -> list[dict[int, float]]:

@@ -75,7 +75,7 @@ def _print_precision(one: PrecisionComparison) -> None:
     ends = (
         "no interval of so few networks"
         if isnan(rank.low)
-        else f"{rank.low:.2f} to {rank.high:.2f} with 95 %"
+        else f"{rank.low:.2f} to {rank.high:.2f} (95 % interval)"
     )
     echo(
         f"rank correlation of latencies (Spearman): {'none' if isnan(rank.value) else f'{rank.value:.2f}'}, {ends}"
@@ -143,7 +143,7 @@ def _print_pair(pair: NetworkComparison) -> None:
         ends = (
             ""
             if result.interval is None
-            else f", {ratio_text(result.interval[0])} to {ratio_text(result.interval[1])} with 95 %"
+            else f", {ratio_text(result.interval[0])} to {ratio_text(result.interval[1])} (95 % interval)"
         )
         echo(f"tie: {result.reason}; A / B is {ratio_text(result.ratio)}{ends}")
         is_doubted = result.interval is not None and not result.interval[0] <= 1 <= result.interval[1]
@@ -165,5 +165,5 @@ def _print_pair(pair: NetworkComparison) -> None:
     low, high = sorted(abs(1 - end) for end in result.interval)
     echo(
         f"A is {result.verdict} than B: A / B is {ratio_text(result.ratio)}; it takes {low:.1%} to {high:.1%} "
-        f"{'less' if result.verdict == 'faster' else 'more'} time, with 95 %"
+        f"{'less' if result.verdict == 'faster' else 'more'} time, (95 % interval)"
     )

@@ -81,7 +81,7 @@ def test_networks_whose_ratio_may_be_1_tie_and_the_next_step_is_named(store: Pat
     done = run(store, "compare", str(a), str(b), "-d", "made-up", "-t", "2")
     assert done.status == 0
     assert "tie: the 95 % interval of their ratio holds 1; A / B is " in done.stdout
-    assert " with 95 %" in done.stdout
+    assert " (95 % interval)" in done.stdout
     assert f"--fresh --level final --models {a},{b}" in done.stderr
 
 

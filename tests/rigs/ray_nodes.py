@@ -25,10 +25,13 @@ SETTINGS = {
 
 def main() -> None:
     """Start the nodes, print the address, and kill the other one when stdin says so."""
+    from ray._private.node import Node
     from ray.cluster_utils import Cluster
 
+    Node.start_api_server = lambda *_, **__: None  # Ray starts it, though without a dashboard, for modules of its own
+
     node = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_log_monitor": False}
-    head = {"include_dashboard": False, "_system_config": SETTINGS}
+    head = {"include_dashboard": False, "no_monitor": True, "_system_config": SETTINGS}
     cluster = Cluster(initialize_head=True, head_node_args=node | head)
     other = cluster.add_node(**node)
     _say(cluster.address)

@@ -24,7 +24,7 @@ from harness.devices.client import NOTHING, AgentClient
 from harness.devices.config import Device
 from harness.devices.transports import local
 from harness.estimates import clean_runs
-from harness.measurement import core_gate, session_runner
+from harness.measurement import core_gate, rounds, session_runner
 from harness.measurement.campaign import Outcome, run_campaign
 from harness.measurement.durations import DeviceProbe
 from harness.measurement.plan import LEVELS, Level, Options, SessionPlan
@@ -131,11 +131,13 @@ def any_core(*, forked: bool = True) -> Iterator[None]:
     they wait for and repeat takes longer than a session, and has tests of its own; among other tests none of a session's few
     runs may be left undisturbed.
 
-    How a core may be asked for is tried out once a process, and which runtimes are here; model files are judged in it, and what
-    networks should give is computed in it. Agents and workers are forked, which pays for a process of several campaigns alone.
+    Few networks take one worker, not three with some in common. How a core may be asked for is tried out once a process, and
+    which runtimes are here; model files are judged in it, and what networks should give is computed in it. Agents and workers
+    are forked, which pays for a process of several campaigns alone.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(core_gate, "FREE_SHARE", 1.0)
+        patch.setattr(rounds, "FEWEST_WORKERS", 1)
         if forked:
             patch.setattr(local, "subprocess", forked_agents.with_popen(forked_agents.ForkedThere))
         patch.setattr(AgentClient, "permissions", permissions_once)

@@ -29,8 +29,9 @@ from harness.measurement.campaign import Outcome
 from harness.measurement.plan import Level, Options
 from harness.measurement.profile import take_profile
 from harness.output.campaigns import print_outcome
-from harness.store import Store
+from harness.store import Store, database
 from rigs.lying_device import ERROR, LIES, MESSAGES, STREAMS, LyingDevice, at, changed, leaves
+from rigs.made_once import copy_new
 from rigs.scripted_link import PLAN, ScriptedSource
 from rigs.watcher import Watcher
 from space.errors import HarnessError
@@ -156,39 +157,58 @@ def peak_mib() -> float:
     return int(re.search(r"VmHWM:\s+([0-9]+) kB", status)[1]) / 1024  # type: ignore[index]
 
 
+def tell_beside(name: str, store: Store) -> tuple[list[Outcome], list[str]]:
+    """Do as `tell`, beside a campaign on a device that does not lie, on the same store, all of which can then be read."""
+    honest: list[Outcome] = []
+    beside = threading.Thread(target=lambda: honest.append(run("honest", LyingDevice(), store)))
+    beside.start()
+    outcomes, faults = tell(name, store)
+    beside.join(60)
+    if not honest or honest[0].measured != 1 or honest[0].error or honest[0].failures:
+        faults.append(f"{name}: the honest device's campaign came to {honest!r:.500}")
+    return outcomes, faults + unreadable(store)
+
+
+def unreadable(store: Store) -> list[str]:
+    """Return what was stored and cannot be read."""
+    for configuration in store.configurations():
+        store.sessions(configuration)
+    found = [f"{what} was stored and cannot be read: {why}" for what, why in store.unreadable.items()]
+    store.unreadable.clear()
+    return found
+
+
 def main() -> None:
-    """Tell lies, and print what came of them."""
+    """Tell lies, and print what came of them; each message's have a store of their own, which campaigns read as they go."""
     connection.RECONNECT_WAITS_S = (0.0,)
     campaign.Gate = OpenGate  # type: ignore[assignment, misc]
     session_builder.CLOCKS_TOLERANCE_S = 100.0  # the device's clock is made up
+    database.migrate = copy_new
     most, client.NETWORK_BYTES = client.NETWORK_BYTES, 1 << 18  # that what is told over and over ends soon
     fates: Counter[str] = Counter()
     faults: list[str] = []
     lies = 0
-    with tempfile.TemporaryDirectory() as folder, Store(f"sqlite:///{folder}/store.sqlite") as store:
-        for name in sys.argv[1:] or MESSAGES:
-            honest: list[Outcome] = []
-            beside = threading.Thread(
-                target=lambda found=honest: found.append(run("honest", LyingDevice(), store))
-            )
-            beside.start()
-            outcomes, found = tell(name, store)
-            beside.join(60)
-            faults += found
-            if not honest or honest[0].measured != 1 or honest[0].error or honest[0].failures:
-                faults.append(f"{name}: the honest device's campaign came to {honest!r:.500}")
-            lies += sum(1 for _ in lies_in(name))
-            for outcome in outcomes:
-                fates["error" if outcome.error else "failure" if outcome.failures else "harmless"] += 1
-        client.NETWORK_BYTES = most
+    for name in sys.argv[1:] or MESSAGES:
+        with new_store() as store:
+            outcomes, found = tell_beside(name, store)
+        faults += found
+        lies += sum(1 for _ in lies_in(name))
+        for outcome in outcomes:
+            fates["error" if outcome.error else "failure" if outcome.failures else "harmless"] += 1
+    client.NETWORK_BYTES = most
+    with new_store() as store:
         flood = run("liar", LyingDevice(extra=lambda: itertools.repeat(FAT)), store)
-        if "MiB of one network" not in str(flood.error):
-            faults.append(f"a flood of samples came to {flood!r:.500}")
-        for configuration in store.configurations():
-            store.sessions(configuration)
-        faults += [f"{what} was stored and cannot be read: {why}" for what, why in store.unreadable.items()]
-        store.unreadable.clear()
+        faults += unreadable(store)
+    if "MiB of one network" not in str(flood.error):
+        faults.append(f"a flood of samples came to {flood!r:.500}")
     print(json.dumps({"lies": lies, **fates, "peak_mib": round(peak_mib()), "faults": faults}))  # noqa: T201
+
+
+@contextlib.contextmanager
+def new_store() -> Iterator[Store]:
+    """Return a store that is there as long as it is used."""
+    with tempfile.TemporaryDirectory() as folder, Store(f"sqlite:///{folder}/store.sqlite") as store:
+        yield store
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def precision_of(weights: Mapping[str, int], *, integer_values: bool, dynamic: b
     """Return a model's precision from the elements of its weights by type, as most of them are.
 
     Integer weights make `int8` where the values between layers are integers too (`integer_values`), `int8-dynamic` where those
-    are quantized during a run (`dynamic`), else `int8-weights`.
+    are quantized during a run (`dynamic`), else `int8-weights`; `int4` stands there where most integers have 4 bits.
 
     >>> precision_of({"float32": 90, "int8": 10}, integer_values=True, dynamic=False)
     'fp32'
@@ -99,4 +99,5 @@ def precision_of(weights: Mapping[str, int], *, integer_values: bool, dynamic: b
     dtype, most = max(((dtype, counts[dtype]) for dtype in FLOATS), key=lambda item: item[1])
     if integers <= most:
         return FLOATS[dtype]
-    return "int8-dynamic" if dynamic else "int8" if integer_values else "int8-weights"
+    name = "int4" if 2 * (counts["int4"] + counts["uint4"]) > integers else "int8"
+    return f"{name}-dynamic" if dynamic else name if integer_values else f"{name}-weights"

@@ -165,8 +165,12 @@ def _precision(model: Any) -> str:
     import onnx
 
     weights: Counter[str] = Counter()
+    of_4_bits = {node.input[1] for node in model.graph.node if _is_packed(node)}
     for tensor in model.graph.initializer:
-        weights[_dtype(tensor.data_type, onnx)] += prod(tensor.dims)
+        if tensor.name in of_4_bits:
+            weights["uint4"] += 2 * prod(tensor.dims)
+        else:
+            weights[_dtype(tensor.data_type, onnx)] += prod(tensor.dims)
     for node in model.graph.node:
         if node.op_type == "Constant":
             for attribute in node.attribute:
@@ -179,6 +183,12 @@ def _precision(model: Any) -> str:
         return found
     kinds = (_dtype(value.type.tensor_type.elem_type, onnx) for value in model.graph.input)
     return next((FLOATS[kind] for kind in kinds if kind in FLOATS), UNKNOWN)
+
+
+def _is_packed(node: Any) -> bool:
+    """Return whether a node is onnxruntime's product with weights of 4 bits, two in a byte of its second input."""
+    bits = next((one.i for one in node.attribute if one.name == "bits"), 4)
+    return node.op_type == "MatMulNBits" and len(node.input) > 1 and bits == 4
 
 
 def _versions(model: Any) -> str:

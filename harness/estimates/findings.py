@@ -77,6 +77,7 @@ from space.text import counted
 
 Kind = Literal[
     "wrong-output",
+    "wrong-reference",
     "fell-back",
     "throttled",
     "throttled-earlier",
@@ -155,6 +156,7 @@ def check_network(
     used = usable_sessions(sessions)
     found = [
         _wrong_output(used),
+        _wrong_reference(used),
         _fell_back(used),
         _throttled(used),
         _throttled_earlier(used),
@@ -217,18 +219,20 @@ def _cap(share: float, best: Grade = "B") -> Grade:
 def wrong_by(findings: Sequence[Finding]) -> float:
     """Return the factor that a ratio may be off by beyond its interval, as findings say; infinite for a false output."""
     worst = {one.kind for one in findings if one.cap == "D"}
-    return inf if "wrong-output" in worst else MOST_WRONG if worst - {"few-slices"} else 1.0
+    return (
+        inf if worst & {"wrong-output", "wrong-reference"} else MOST_WRONG if worst - {"few-slices"} else 1.0
+    )
 
 
 def may_not_run(session: SessionRecord) -> bool:
     """Return whether a session can be a reason for `wrong-output` or `fell-back`: quick, for findings take an estimate."""
-    return is_wrong(session) or is_reference_wrong(session) or len(_shares(session)) > 1
+    return is_wrong(session) or len(_shares(session)) > 1
 
 
 def _wrong_output(sessions: Sequence[SessionRecord]) -> Finding | None:
     wrong = [session for session in sessions if is_wrong(session)]
     if not wrong:
-        return _wrong_reference(sessions)
+        return None
     worst = max(wrong, key=lambda session: output_error(session) or 0.0)
     limit = output_limit(worst.configuration)
     why = "nothing but zeros"
@@ -244,13 +248,13 @@ def _wrong_output(sessions: Sequence[SessionRecord]) -> Finding | None:
 
 
 def _wrong_reference(sessions: Sequence[SessionRecord]) -> Finding | None:
-    """Sessions beside a reference that was computed falsely: their ratios are to something else."""
+    """Sessions beside a reference that was computed falsely: their ratios are to something else, the network may be right."""
     wrong = [session for session in sessions if is_reference_wrong(session)]
     if not wrong:
         return None
     error, limit = max(map(reference_error, wrong)), output_limit(wrong[0].configuration)
     return Finding(
-        kind="wrong-output",
+        kind="wrong-reference",
         message=f"the reference's output on the fixed input is false in {_of(wrong, sessions)}: off by {error:.1%} of the right "
         f"one, of which rounding explains {limit:.1%}",
         remedy=f"the device does not compute the reference: {_OTHER_RUNTIME}",

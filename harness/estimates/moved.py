@@ -99,7 +99,7 @@ def shared_caches_doubt(session: SessionRecord, reference: ReferenceLatency) -> 
             is_told &= session_pace_ns(session) is not None
             is_told &= session.scheduling.get("paced_by") in reference.best_paces_ns
         # The sessions that tell the reference's latency may be of cores that are slower by as much.
-        faster = 1 / (1 + slower) / (1 + SLOW_SHARE * on.feels_pace)
+        faster = reference.latency_ns / level_ns / (1 + SLOW_SHARE * on.feels_pace)
         unexplained = max((1 + slower) / (1 + slow), faster) - 1
         return MOVED_SHARE * (unexplained - QUIET_NOISE) if is_told and unexplained > PAIRED_SHARE else 0.0
     doubt = max(MOVED_SHARE * (slower - QUIET_NOISE), streamed_doubt(session), 0.0)

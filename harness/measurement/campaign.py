@@ -556,7 +556,8 @@ class _CampaignRun:
             self._told.add(key)
             of = session.architecture if is_own else "the reference"
             what = f"{session.configuration.runtime} gives a false output for {of}"
-            self._note(f"{what}: grade D (wrong-output), see 'harness results'")
+            kind = "wrong-output" if is_own else "wrong-reference"
+            self._note(f"{what}: grade D ({kind}), see 'harness results'")
 
     def _note_changed(self, run: FreshRun | BlockRun) -> None:
         """Report once that a model has changed since its latency was measured: nothing of it is told beside that."""

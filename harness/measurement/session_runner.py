@@ -372,6 +372,11 @@ class SessionRunner:
                 f"; if {c.runtime} {c.runtime_version} cannot run {c.precision} models there, name another --runtime, "
                 f"or measure with --precision {DEFAULT_PRECISION}"
             )
+        if kind == "worker-error" and c.batch > 1 and "@" in c.space:  # of a user's modules
+            message += (
+                "; if a module has the sizes of one image in its code, as x.view(x.shape[0], -1) has once it is traced, write "
+                "x.flatten(1), or measure without --batch"
+            )
         return Failure(
             campaign_id=self.campaign_id,
             configuration=c,

@@ -90,15 +90,17 @@ def space_meant(models: Sequence[object], space: str | Path | Space) -> Space:
     return find_space(space)
 
 
-def in_spaces(choose: Callable[[SpaceConfig], Chosen]) -> dict[str, Chosen]:
-    """Return the chosen networks of each known space, by its name: for a store, whose spaces the user does not name.
+def in_spaces(
+    choose: Callable[[SpaceConfig], Chosen], spaces: Sequence[SpaceConfig] = ()
+) -> dict[str, Chosen]:
+    """Return the chosen networks of each of `spaces`, by its name, by default of all known: a user names no store's space.
 
     A space in which the choice fails is left out.
-    Raises: ConfigError, that of Blox, when it fails in every space.
+    Raises: ConfigError, that of the first space, when it fails in every one.
     """
     chosen: dict[str, Chosen] = {}
     errors = []
-    for config in known_spaces():
+    for config in spaces or known_spaces():
         try:
             chosen[config.name] = choose(config)
         except ConfigError as error:

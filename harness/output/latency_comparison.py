@@ -114,12 +114,12 @@ def print_pairs(found: NetworkComparisons, *, json_output: bool) -> None:
 
 
 def _wrong_outputs(found: NetworkComparisons) -> Iterator[str]:
-    """Yield a note for each network whose output is wrong, which makes its latency meaningless."""
+    """Yield a note for each network whose output, or reference, is wrong, which makes its latency meaningless."""
     for pair in found:
         # The reference of two files has the other's findings.
         rows = (pair.first,) if pair.configuration.space == FILE_SPACE else (pair.first, pair.second)
         for row in rows:
-            for finding in (one for one in row.findings if one.kind == "wrong-output"):
+            for finding in (one for one in row.findings if one.kind in ("wrong-output", "wrong-reference")):
                 yield f"note: {row.architecture}: {finding.message}; {finding.remedy}"
 
 

@@ -316,7 +316,7 @@ def _everywhere(
         predicted = Intervals(values=unit * found.ratios, low=unit * found.low, high=unit * found.high)
         supported = found.supported
     count = len(measured.indices)
-    about = fit_facts(predictor, config, count) | {
+    about = fit_facts(predictor, config, count + len(measured.failed)) | {
         "measured": count,
         "grades": {},
         "conditions": {},

@@ -21,7 +21,8 @@ class Provenance:
     `conditions` are those before the last session of the fastest measured network. `doubtful` has grade D or failed, and is not
     counted among the measured, unless it was taken in. `repeatability`: the mean difference, a share, between two sessions of the
     networks that have two, and how many these are; None of fewer than ten. `precision`: the models', empty where a file does not
-    tell it. A file has no configuration, and without a sidecar no `grades`: all of its networks are then in `measured`.
+    tell it. `prior`: the configuration whose prediction helped, if any. A file has no configuration, and without a sidecar no
+    `grades`: all of its networks are then in `measured`.
     """
 
     origin: str
@@ -36,6 +37,7 @@ class Provenance:
     doubtful: Doubtful = field(default_factory=Doubtful)
     repeatability: tuple[float, int] | None = None
     precision: str = ""
+    prior: Configuration | None = None
 
     @property
     def doubt_note(self) -> str:

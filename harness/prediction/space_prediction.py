@@ -464,10 +464,11 @@ def fit(
     segments: Mapping[str, float],
     prior: FloatArray | None = None,
     seed: int = 0,
+    as_sum: bool = False,
 ) -> SelectedPredictor:
     """Choose and fit a predictor on measured networks, all or a `subset` (n,); with the sum of parts where all are known.
 
-    Of a space too large to list it is a sum over blocks: see `search.latency.additive`.
+    `as_sum`, and in a space too large to list: it is a sum over blocks, see `search.latency.additive`.
     `prior` (len(config),): another configuration's prediction of the space. Raises: ConfigError when there are too few networks.
     """
     check_enough(measured)
@@ -482,7 +483,7 @@ def fit(
         parts_sum=None if parts is None else parts_sum(parts, config),
         prior=prior,
         seed=seed,
-        candidates=None if is_enumerable(config) else additive_candidates(config),
+        candidates=additive_candidates(config) if as_sum or not is_enumerable(config) else None,
     )
 
 

@@ -201,10 +201,11 @@ def _of_files(pairs: Sequence[Pair], failures: Sequence[Failure]) -> NetworkComp
 
 def _measured(store: Store, first: str, second: str, choice: ConfigurationChoice) -> NetworkComparisons:
     """Compare two networks by what is stored of the configurations that fit. Raises: ConfigError, see `compare`."""
-    pairs = in_spaces(lambda config: _two(first, second, config))
+    named = in_spaces(lambda config: _both(first, second, config))
+    pairs = in_spaces(lambda config: _two(first, second, config), [a.config for a, _ in named.values()])
     fitting = fitting_configurations(store, choice)
     if all(one.space not in pairs for one in fitting):
-        _two(first, second, space_of(fitting[0]))  # raises what is wrong
+        pairs[fitting[0].space] = _two(first, second, space_of(fitting[0]))  # or raises what is wrong
     found: list[NetworkComparison] = []
     not_measured: dict[Configuration, tuple[str, ...]] = {}
     for one in fitting:
@@ -252,7 +253,11 @@ def compare_any(
 
 def _two(first: str, second: str, config: SpaceConfig) -> tuple[Architecture, Architecture]:
     """Return the two networks of a space. Raises: ConfigError when a text names none or several, or both the same."""
-    a, b = (select_architecture(text, config) for text in (first, second))
-    if a == b:
+    a, b = _both(first, second, config)
+    if a.graph_hash == b.graph_hash:
         raise ConfigError(f"{first!r} and {second!r} are the same network, {a}; name two")
     return a, b
+
+
+def _both(first: str, second: str, config: SpaceConfig) -> tuple[Architecture, Architecture]:
+    return select_architecture(first, config), select_architecture(second, config)

@@ -131,6 +131,17 @@ def meant_costs(
     return found
 
 
+def check_columns(names: Collection[str]) -> None:
+    """Raise ConfigError where the column of one cost has the name of an end of another's interval."""
+    for name in names:
+        other, _, end = name.rpartition("_")
+        if end in ("low", "high") and other in names:
+            raise ConfigError(
+                f"{name!r} and {other!r}: '{name}_ms' would be the latency of one and an end of the other's interval; name one "
+                "by the id of its configuration, see 'harness results' (in Python: latencies={'NAME': table, ...})"
+            )
+
+
 def check_costs(
     store: Store, names: Iterable[str], choice: ConfigurationChoice, devices_file: Path | None = None
 ) -> None:

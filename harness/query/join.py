@@ -14,7 +14,7 @@ from harness.models.names import listed
 from harness.prediction.bench_files import file_latency, latency_files
 from harness.prediction.fresh_costs import TITLES, unpredicted
 from harness.prediction.provenance import Provenance
-from harness.prediction.space_prediction import SpaceTable, space_of
+from harness.prediction.space_prediction import SpaceTable, predict_space, space_of
 from harness.query.accuracies import (
     SYNTHETIC_SOURCE,
     AccuracySource,
@@ -24,6 +24,7 @@ from harness.query.accuracies import (
     precision_text,
     source_of_table,
 )
+from harness.query.cost_names import check_columns
 from harness.query.costs import cost_columns, joined_columns, stored_cost, table_cost, unusable
 from harness.query.known_networks import known_table
 from harness.query.latencies import SHOWN_COVERAGE, LatencySource, predicted_latency
@@ -128,6 +129,7 @@ def join(
         raise ConfigError(
             f"latencies: {taken[0]!r} is a property of networks, or no name; name the device's latencies otherwise"
         )
+    check_columns(named)
     predicted = {table.measured.configuration for table in tables.values()}
     own = accuracies.config if isinstance(accuracies, Accuracies) else find_space(space)
     config = _space(list(predicted)) if predicted else own
@@ -225,22 +227,25 @@ def renewed(found: SearchTable, store: Store) -> SearchTable:
     """Return a table with what was measured, and what is predicted from it, as a store has it by now; all else stays."""
     table = found.table
     columns = {
-        name: stored_cost(
-            store,
-            name,
-            one.configuration,
-            LatencySource(
-                coverage=table.costs[name].coverage or SHOWN_COVERAGE,
-                measured_only=one.predictor is None,
-                doubtful=one.doubtful.taken,
-            ),
-        )
+        name: _anew(store, name, one, one.configuration, table.costs[name].coverage or SHOWN_COVERAGE)
         for name, one in found.provenance.items()
         if one.configuration is not None
     }
     costs, provenance = joined_columns(table.config, list(columns), columns)
     table, provenance = replace(table, costs={**table.costs, **costs}), {**found.provenance, **provenance}
     return SearchTable(table=table, provenance=provenance, notes=tuple(notes_on(table, provenance)))
+
+
+def _anew(
+    store: Store, name: str, before: Provenance, configuration: Configuration, coverage: float
+) -> tuple[Cost, Provenance]:
+    """Return a column of a configuration as the store has it by now, computed as `before`."""
+    doubtful = before.doubtful.taken
+    if before.prior is not None:
+        return predicted_latency(predict_space(store, configuration, before.prior, doubtful=doubtful), name)
+    only = before.predictor is None
+    source = LatencySource(coverage=coverage, measured_only=only, doubtful=doubtful)
+    return stored_cost(store, name, configuration, source)
 
 
 def check_have_intervals(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,8 @@ def predicted_latency(table: SpaceTable, name: str) -> tuple[Cost, Provenance]:
     """Return the latencies of a table of predictions, with 95 % intervals; measurement conditions are unknown."""
     facts = measured_facts(table.measured, table.doubtful)
     found = _everywhere(table.measured, table.predictor, SHOWN_COVERAGE, facts)
-    return measured_column(name, "latency", table.measured.configuration, found, SHOWN_COVERAGE)
+    cost, provenance = measured_column(name, "latency", table.measured.configuration, found, SHOWN_COVERAGE)
+    return cost, replace(provenance, prior=table.prior)
 
 
 def measured_estimate(row: Latency) -> CostEstimate:

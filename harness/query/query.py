@@ -11,7 +11,7 @@ from harness.estimates.sustained import Sustained, sustained
 from harness.prediction.bench_files import latency_files
 from harness.prediction.provenance import Provenance
 from harness.query.accuracies import AccuracySource
-from harness.query.cost_names import meant_costs, stored_names
+from harness.query.cost_names import check_columns, meant_costs, stored_names
 from harness.query.join import SearchTable, build_table, check_have_intervals, with_far_networks
 from harness.query.latencies import LatencySource
 from harness.store import Store
@@ -49,9 +49,11 @@ class Query:
         meant = {name: self.meant(store, name) for name in self.costs}
         limits = [replace(one, subject=name) for one in self.constraints for name in meant[one.subject]]
         check_contradictions(limits)
+        costs = dict.fromkeys(name for names in meant.values() for name in names)
+        check_columns(costs)
         return replace(
             self,
-            costs=tuple(dict.fromkeys(name for names in meant.values() for name in names)),
+            costs=tuple(costs),
             constraints=tuple(dict.fromkeys(limits)),
         )
 

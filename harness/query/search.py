@@ -105,6 +105,10 @@ def answer_in(
         raise ConfigError(none_found(table.table, found))
     if trace is not None:
         found = replace(found, ranked=found.ranked[np.isin(found.ranked, trace.indices)])
+    if not len(found.ranked):
+        raise ConfigError(
+            "none of the networks that the method evaluated is within the limits any more; search again"
+        )
     return SearchAnswer(table=table, answer=found, trace=trace)
 
 
@@ -116,6 +120,10 @@ def as_constraints(limits: str | Constraint | Iterable[str | Constraint]) -> tup
         if one.unit != (unit := unit_of(one.subject)):
             raise ConfigError(
                 f"limit on {one.subject!r}: is in {one.unit or 'no unit'!r}; give it in {unit or 'no unit'!r}, or as a text"
+            )
+        if one.limit <= 0:
+            raise ConfigError(
+                f"limit on {one.subject!r}: {one.limit:g} is not above 0; no network takes less"
             )
     check_contradictions(constraints)
     return constraints

@@ -12,7 +12,7 @@ from harness.estimates.doubtful import Doubtful
 from harness.prediction.provenance import Provenance, facts_of, provenance_of
 from harness.prediction.space_latencies import fit_facts
 from harness.prediction.space_prediction import (
-    check_enough,
+    fit,
     graded_segments,
     measured_networks,
     unmeasured_text,
@@ -23,7 +23,7 @@ from harness.query.properties import property_sums, size_precision
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import measure_command, title_of
-from search.latency.additive import Additive, fit_additive
+from search.latency.additive import Additive, as_additive
 from search.latency.candidates import enough_models
 from search.table import CostEstimate
 from search.table.constraints import PROPERTIES, split_subject
@@ -31,7 +31,6 @@ from search.table.costs import AdditiveCosts, BlockSums
 from space import SpaceConfig, is_enumerable
 from space.errors import ConfigError
 from space.indexing import BoolArray, FloatArray, available
-from space.segments import all_segments
 from space.text import first_of
 
 SHOWN = 3  # blocks that a message names
@@ -155,10 +154,8 @@ def latency_sums(
     """
     coverage, doubtful = latencies.coverage, latencies.doubtful
     measured = measured_networks(store, configuration, config, coverage=coverage, doubtful=doubtful)
-    check_enough(measured)
     segments, apart = graded_segments(store, configuration, doubtful=doubtful)
-    parts = segments if len(segments) == len(all_segments(config)) else None
-    fitted = fit_additive(measured.indices, measured.ratios, sds=measured.sds, config=config, parts=parts)
+    fitted = as_additive(fit(measured, segments=segments, as_sum=True))
     known = dict(zip(measured.indices.tolist(), map(measured_estimate, measured.rows), strict=True))
     known |= dict.fromkeys(measured.failed.tolist(), FAILED)
     reference_ms, unseen = measured.reference_ms, fitted.predictor.unseen_blocks()

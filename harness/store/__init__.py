@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import sqlalchemy as sa
 
 from harness.errors import StoreError, Unstorable
+from harness.estimates.outputs import is_reference_wrong
 from harness.records import BlockRun, Configuration, Failure, FreshRun, ReferenceLatency, SessionRecord
 from harness.store.database import (
     VERSION,
@@ -397,6 +398,7 @@ class Store:
         """Return the reference's level in each session of a configuration since it was last recalibrated, oldest first.
 
         Until something is measured after that, earlier sessions count. The order in which they were stored tells what came after.
+        Sessions whose reference gave a false output have none: what is computed instead may take any time.
         """
         query = (
             sa.select(SESSIONS.c.recalibration_id, *(SESSIONS.c[name] for name in LEVEL_COLUMNS))
@@ -424,6 +426,17 @@ class Store:
             )
             for row in readable
             if (row[0] or 0) == last
+        ]
+
+    def _false_levels(self, configuration: Configuration) -> list[ReferenceLevel]:
+        """Return the reference's level in each session in which it gave a false output, oldest first: these have grade D."""
+        from harness.estimates.reference import ReferenceLevel, reference_level_ns  # late: it loads numpy
+
+        every = (one for purpose in LEVEL_PURPOSES for one in self.sessions(configuration, purpose=purpose))
+        return [
+            ReferenceLevel(latency_ns=level_ns, started_utc=one.started_utc, process=one.process)
+            for one in sorted(every, key=lambda one: one.started_utc)
+            if is_reference_wrong(one) and (level_ns := reference_level_ns(one)) is not None
         ]
 
     def _best_paces_ns(self, configuration: Configuration) -> dict[str, float]:
@@ -459,12 +472,13 @@ class Store:
     def reference_latency(self, configuration: Configuration) -> ReferenceLatency | None:
         """Return the reference latency of a configuration, pooled from its sessions; None where none was measured.
 
-        For a store that only older versions wrote to: the one that they measured last.
+        It is that of false outputs only where all sessions have such. For a store that only older versions wrote to: the one that
+        they measured last.
         """
         from harness.estimates import reference as pooling  # late: it loads numpy
         from harness.estimates.moved import near_levels, usual_core_to_core_ns, usual_gpu_mhz
 
-        levels = self.reference_levels(configuration)
+        levels = self.reference_levels(configuration) or self._false_levels(configuration)
         if levels:
             best_paces_ns = self._best_paces_ns(configuration) if configuration.feels_pace else {}
             fast, slowed = pooling.at_pace(levels, best_paces_ns)

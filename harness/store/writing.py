@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from harness.estimates.outputs import is_reference_wrong
 from harness.records import BlockRun, Configuration, Failure, FreshRun, SessionRecord
 from harness.store.raw import pack_raw
 from harness.store.raw_blocks import RAW_FIELDS, pack_blocks
@@ -91,7 +92,7 @@ def _write_session(connection: sa.Connection, session: SessionRecord, again: boo
         "id": session.session_id,
         "configuration_id": configuration_id(connection, session.configuration),
         "raw": pack_raw(session),
-        "reference_ns": reference_level_ns(session),
+        "reference_ns": None if is_reference_wrong(session) else reference_level_ns(session),
         "others_busy": others_busy(session),
         "pace_ns": session_pace_ns(session),
         "paced_by": str(session.scheduling.get("paced_by") or "") or None,

@@ -6,16 +6,13 @@ and chosen as by `search.latency.model_selection`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from search.latency.candidates import CANDIDATES, CandidatePredictor
 from search.latency.evaluation import Errors
-from search.latency.model_selection import SelectedPredictor, select_predictor
-from search.latency.parts import parts_sum
+from search.latency.model_selection import SelectedPredictor
 from search.latency.ridge import Linear
 from search.statistics import conformal_margin
 from space import SpaceConfig
@@ -50,37 +47,6 @@ class Additive:
     def margin(self, coverage: float) -> float:
         """Return the share of a prediction by which its interval of this coverage reaches to either side; see `cv_plus`."""
         return conformal_margin(self.scores, coverage)
-
-
-def fit_additive(
-    indices: ArrayLike,
-    ratios: ArrayLike,
-    *,
-    config: SpaceConfig,
-    sds: ArrayLike | None = None,
-    parts: Mapping[str, float] | None = None,
-    seed: int = 0,
-) -> Additive:
-    """Judge the candidates that are sums on measured networks (n,) and their ratios (n,), choose one, fit it on all.
-
-    `sds` (n,): as for `select_predictor`. `parts`: the ratio of every segment by its text, as in `search.latency.parts`; without
-    it candidates that need it are left out.
-
-    Raises:
-        ConfigError: as `select_predictor` and `parts_sum`.
-    """
-    return as_additive(
-        select_predictor(
-            indices,
-            ratios,
-            sds=sds,
-            config=config,
-            parts_sum=None if parts is None else parts_sum(parts, config),
-            seed=seed,
-            candidates=additive_candidates(config),
-        ),
-        seed,
-    )
 
 
 def as_additive(predictor: SelectedPredictor, seed: int = 0) -> Additive:

@@ -8,7 +8,7 @@ import io
 import pickle
 import shutil
 import sqlite3
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import fields
 from functools import cache
@@ -29,7 +29,6 @@ from harness.store import database
 from harness.store.rows import read_session
 from rigs.made_files import new_folder
 from search.latency import model_selection
-from search.latency.additive import Additive, fit_additive
 from search.latency.candidates import all_candidates
 from search.latency.model_selection import SelectedPredictor, select_predictor
 from search.latency.ridge import Linear
@@ -129,11 +128,7 @@ class _Sessions(_Made[SessionRecord]):
             computed.forget()
 
 
-_selected, _summed, _references = (
-    _Made[SelectedPredictor](40),
-    _Made[Additive](40),
-    _Made[PooledReference](50),
-)
+_selected, _references = _Made[SelectedPredictor](40), _Made[PooledReference](50)
 _estimated, _pooled = _Made[Latency](4000), _Made[Scatter](100)
 _sessions = _Sessions(5000, _estimated, _pooled)  # some 10 kB each
 _clean = clean_runs._clean
@@ -153,7 +148,6 @@ def computed_once() -> Iterator[None]:
         patch.setattr("search.latency.model_selection.REPEATS", 1)
         patch.setattr("harness.prediction.space_prediction.select_predictor", select_once)
         patch.setattr("harness.prediction.fresh_costs.select_predictor", select_once)
-        patch.setattr("harness.query.sums.fit_additive", fit_additive_once)
         yield
 
 
@@ -162,13 +156,6 @@ def select_once(*given: Any, **named: Any) -> SelectedPredictor:
     values = (*map(_plain, given), *((name, _plain(value)) for name, value in sorted(named.items())))
     key = (*values, model_selection.REPEATS, all_candidates())
     return _selected.get(key, lambda: select_predictor(*given, **named))
-
-
-def fit_additive_once(*given: Any, parts: Mapping[str, float] | None = None, **named: Any) -> Additive:
-    """Fit a sum over blocks, or return the one that was fitted to the same values."""
-    values = (*map(_plain, given), *((name, _plain(value)) for name, value in sorted(named.items())))
-    key = (*values, model_selection.REPEATS, parts and frozenset(parts.items()))
-    return _summed.get(key, lambda: fit_additive(*given, parts=parts, **named))
 
 
 def session_once(row: sa.RowMapping, configuration: Configuration) -> SessionRecord:

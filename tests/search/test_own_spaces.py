@@ -9,7 +9,7 @@ import pytest
 from factories.own_spaces import own_space
 
 from search.integer_program.solve import Limit, additive_part, choice_limits, solve
-from search.latency.additive import fit_additive
+from search.latency.additive import additive_candidates, as_additive
 from search.latency.block_features import block_features, stage_effects, stage_means
 from search.latency.design import Variance, least_variance_design
 from search.latency.model_selection import select_predictor, space_weights
@@ -54,7 +54,8 @@ def test_a_few_networks_predict_all_others_where_candidates_add_up() -> None:
     predictor = select_predictor(measured, values[measured], config=config)
     predicted = predictor.predict(np.arange(len(config))).ratios
     assert np.abs(predicted / values - 1).max() < 0.02 and predictor.errors.mape < 0.02
-    sums = fit_additive(measured, values[measured], config=config)
+    candidates = additive_candidates(config)
+    sums = as_additive(select_predictor(measured, values[measured], config=config, candidates=candidates))
     choices = block_indices(config, np.arange(len(config)))
     total = sums.constant + sums.blocks[np.arange(config.stages), choices].sum(axis=1)
     assert np.abs(total / values - 1).max() < 0.02

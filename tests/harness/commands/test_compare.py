@@ -138,6 +138,8 @@ def test_unmeasured_networks_are_refused_with_the_command_that_measures_them(sto
 
 def test_one_network_twice_several_or_none_are_refused(store: Path) -> None:
     refused(run(store, "compare", str(FAST), FAST.graph_hash), "the same network", "name two")
+    same = run(store, "compare", "conv/conv", "conv/conv")  # of spaces of two stages
+    refused(same, "'conv/conv' and 'conv/conv' are the same network, conv/conv; name two")
     refused(run(store, "compare", "1,2", "3"), "'1,2' names 2 networks", "name one")
     refused(run(store, "compare", "3", "sample:4"), "'sample:4' names 4 networks")
     refused(run(store, "compare", "3", "conv/convv/conv"), "convv")

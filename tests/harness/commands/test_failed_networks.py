@@ -100,6 +100,21 @@ def test_with_doubtful_ones_a_false_output_is_measured_and_a_crash_is_none(path:
     assert [row["source"] for row in done.json["networks"]] == ["failed", "measured"]
 
 
+def test_a_network_beside_a_reference_that_was_computed_falsely_has_not_failed(
+    path: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "store.sqlite"
+    copy.write_bytes(path.read_bytes())
+    with harness.open_store(copy) as store:
+        before = harness.predict(store, device="made-up").at(TRAINED).latency_ms
+        beside = {"reference_error": 0.9}
+        add_sessions(store, [TRAINED], MANY, sessions=2, factor=10.0, conditions_after=beside)
+        table = harness.predict(store, device="made-up")
+    assert table.doubtful.failed == FAILED and table.doubtful.why == {"wrong-reference": 1, "wrong-output": 1}
+    row = table.at(TRAINED)
+    assert row.source == "predicted" and row.latency_ms == pytest.approx(before, rel=0.01)
+
+
 @pytest.mark.parametrize("limits", [(), ("made-up<1s",), ("params<1e9", "made-up>0.001ms")])
 def test_a_search_does_not_find_them_though_they_are_most_accurate(
     store: Store, limits: tuple[str, ...]
@@ -126,7 +141,9 @@ def test_a_search_within_a_limit_on_memory_alone_does_not_find_them(
         found = harness.search_store(store, PERCENT, "made-up:memory<1GB")
         assert {row["architecture"] for row in found} == set(map(str, weighed))
         assert any(NOTE in note for note in found.table.notes)
-        assert found.provenance["made-up:memory"].measured == len(weighed)
+        memory = found.provenance["made-up:memory"]
+        predicted = len(TINY) - len(weighed) - 2 if weighed == GOOD else 0
+        assert (memory.measured, memory.predicted) == (len(weighed), predicted)
         taken_in = harness.search_store(store, PERCENT, "made-up:memory<1GB", doubtful=True)
         assert {row["architecture"] for row in taken_in} == {*map(str, weighed), str(FALSE)}
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from factories.records import make_failure, make_fresh_run
-from factories.stores import MANY, add_sessions, calibrate, networks, stored
+from factories.stores import MANY, add_sessions, calibrate, networks, stored, true_ratio
 from factories.stores import new_store as opened_new
 from rigs.commands import Done, refused, run
 from rigs.examples import run_example
@@ -22,7 +23,9 @@ from harness.measurement.campaign import Outcome
 from harness.measurement.campaigns import turns
 from harness.measurement.plan import Options
 from harness.query import verify as verifying
+from harness.query.join import SearchTable
 from harness.query.verify import MAX_ROUNDS
+from harness.records import Configuration
 from harness.store import Store
 from space import TINY, Architecture
 
@@ -324,6 +327,45 @@ def test_from_python_an_answer_in_a_joined_table_is_verified_as_one_of_the_store
         assert len(bench.asked) == campaigns_before, "nothing is measured for it"
         monkeypatch.chdir(store.parent)
         run_example("verify", store=opened, answer=before)
+
+
+def test_a_verified_answer_is_predicted_anew_with_its_prior(tmp_path: Path, bench: Bench) -> None:
+    def fused(network: Architecture, configuration: Configuration) -> float:
+        return true_ratio(network) * (1.5 if network.blocks[0].op1 == network.blocks[1].ops[0] else 1.0)
+
+    bench.changes = {"rule": fused}
+    prior = replace(IN_TINY, threads=4, cores=(0, 1, 2, 3))
+    (tmp_path / "devices.toml").write_text(DEVICES)
+    with opened_new(tmp_path / "store.sqlite") as store:
+        for configuration, count in ((IN_TINY, 12), (prior, 100)):
+            calibrate(store, configuration)
+            add_sessions(store, networks(count, TINY), configuration, rule=fused)
+
+        def predicted(**more: str) -> SearchTable:
+            table = harness.predict(store, device="made-up", threads=2, **more)
+            return harness.join("synthetic", table, costs=[])
+
+        before = harness.search(predicted(prior=prior.digest), f"made-up<{LIMIT_MS}ms")
+        answer = harness.verify(before, store, 1, devices_file=tmp_path / "devices.toml")
+        with_prior, without = (
+            one.table.costs["made-up"].values for one in (predicted(prior=prior.digest), predicted())
+        )
+    assert (with_prior != without).mean() > 0.5, "the prior tells something"
+    np.testing.assert_array_equal(answer.costs["made-up"].values, with_prior)
+
+
+def test_an_answer_of_a_method_of_which_nothing_is_within_the_limits_any_more_is_refused(
+    store: Path, bench: Bench
+) -> None:
+    bench.twist, bench.changes = 0.0, {"factor": 3.0}
+    file = store.parent / "devices.toml"
+    with harness.open_store(store) as opened:
+        latency = harness.predict(opened, device="made-up", runtime="onnxruntime", threads=2)
+        one = harness.search(
+            harness.join("synthetic", latency), f"made-up<{LIMIT_MS}ms", method="random", budget=1
+        )
+        with pytest.raises(harness.ConfigError, match="none of the networks that the method evaluated"):
+            harness.verify(one, opened, 1, devices_file=file)
 
 
 def test_an_answer_of_measured_networks_alone_stays_one_when_it_is_verified(

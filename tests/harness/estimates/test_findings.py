@@ -10,7 +10,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 from factories.records import CONFIGURATION, SESSIONS, make_session, make_slice, without_waits
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from harness.estimates.estimate import COVERAGE, estimate, scatter_of
 from harness.estimates.findings import Finding, Kind, check_network, grade
@@ -117,6 +117,10 @@ CASES: dict[str, tuple[Callable[[], SessionRecord], list[str]]] = {
     "wrong-output": (
         lambda: session_of(output=(0.25, -1.5), expected=(0.25, -1.0)),
         ["1 of 2 sessions", "0.25, -1.5, where 0.25, -1 is right", "off by 48.5% of it", "rounding explains 0.1%"],
+    ),
+    "wrong-reference": (
+        lambda: session_of(conditions_after={"reference_error": 0.5}),
+        ["1 of 2 sessions", "the reference's output", "off by 50.0% of the right one", "rounding explains 0.1%"],
     ),
     "throttled": (
         lambda: session_of(samples=(THROTTLED_SAMPLE, {"at_ns": 1_000_000_000, "throttled": 0})),
@@ -765,6 +769,7 @@ def test_only_notes_leave_an_a_and_what_may_be_wrong_beyond_any_interval_is_a_d(
         "power-modes",
         "hot",
         "wrong-output",
+        "wrong-reference",
         "fell-back",
         "two-modes",
         "short-runs",
@@ -776,6 +781,7 @@ def test_only_notes_leave_an_a_and_what_may_be_wrong_beyond_any_interval_is_a_d(
 
 @settings(deadline=None, max_examples=30)
 @given(session=SESSIONS)
+@example(session=make_session([make_slice([1], [1], [])], reference_loops=1 << 31))
 def test_any_session_is_checked_and_graded(session: SessionRecord) -> None:
     found = check_network([session], estimate([session]), REFERENCE)
     assert {one.kind for one in found} <= set(get_args(Kind))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from factories.records import make_session
 from factories.stores import MANY
-from rigs.scripted_link import ScriptedLink, ScriptedSource, run_scripted
+from rigs.scripted_link import Run, ScriptedLink, ScriptedSource, run_scripted
 
 from device_agents.pacing import Durations
 from harness.devices.config import LocalDevice
@@ -86,6 +86,22 @@ def test_the_right_output_is_that_of_the_batch(store: Store) -> None:
     outcome = run_scripted(ScriptedLink(), store, Source(), batches=(1, 8))
     sessions = [session for use in outcome.uses for session in store.sessions(use.configuration)]
     assert [session.expected for session in sessions] == [(1.0,), (8.0,)]
+
+
+def test_what_fails_of_a_users_modules_at_several_images_alone_is_told_with_a_remedy(store: Store) -> None:
+    class OfAUser(ScriptedSource):
+        def _model(self, number: int, purpose: str, precision: str) -> Model:
+            return replace(super()._model(number, purpose, precision), space="mine@0123456789ab")
+
+    for source, batch, has_remedy in (
+        (OfAUser(), 8, True),
+        (OfAUser(), 1, False),
+        (ScriptedSource(), 8, False),
+    ):
+        link = ScriptedLink([Run(refusal="no such shape")])
+        (failure,) = run_scripted(link, store, source, batches=(batch,)).failures
+        assert failure.message.startswith("no such shape")
+        assert ("x.flatten(1), or measure without --batch" in failure.message) is has_remedy
 
 
 def test_finalists_are_measured_at_the_batch_that_was_searched() -> None:

@@ -102,7 +102,7 @@ def test_a_reference_that_is_computed_falsely_makes_grade_d(
     right = None if expected is None else lambda: expected
     outcome = run("liar", device, store, ReferenceAlone(expected=right))
     row = row_of(outcome, store)
-    found = [one for one in row.findings if one.kind == "wrong-output"]
+    found = [one for one in row.findings if one.kind == "wrong-reference"]
     assert [one.cap for one in found] == ["D"] * (says is not None)
     assert says is None or says in found[0].message
     assert row.output_error is None, "the network's own is not judged here"

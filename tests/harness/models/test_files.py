@@ -400,6 +400,29 @@ def quantized() -> Any:
 def test_precision_is_that_of_most_weights(tmp_path: Path) -> None:
     assert opened(save(dense(dtype=np.float16), tmp_path / "half.onnx")).precision == "fp16"
     assert opened(save(quantized(), tmp_path / "qdq.onnx")).precision == "int8"
+    from onnx import TensorProto, helper
+
+    of_4_bits = quantized()
+    (weights,) = [one for one in of_4_bits.graph.initializer if one.name == "w"]
+    weights.CopyFrom(helper.make_tensor("w", TensorProto.INT4, (8, 8), [1] * 64))
+    assert opened(save(of_4_bits, tmp_path / "int4.onnx")).precision == "int4"
+    del of_4_bits.graph.node[:2]
+    of_4_bits.graph.node[-1].input[0] = "x"
+    assert opened(save(of_4_bits, tmp_path / "weights.onnx")).precision == "int4-weights"
+
+
+@pytest.mark.parametrize(("bits", "precision"), [(4, "int4-weights"), (8, "int8-weights")])
+def test_weights_of_4_bits_that_lie_two_in_a_byte_are_known(
+    tmp_path: Path, bits: int, precision: str
+) -> None:
+    from onnx import TensorProto, helper
+
+    attributes = {"domain": "com.microsoft", "K": 32, "N": 8, "bits": bits, "block_size": 32}
+    node = helper.make_node("MatMulNBits", ["x", "w", "s"], ["y"], **attributes)
+    weights = {"w": np.ones((8, 1, 4 * bits), np.uint8), "s": np.ones(8, np.float32)}
+    ends = [("x", TensorProto.FLOAT, [1, 32])], [("y", TensorProto.FLOAT, [1, 8])]
+    model = onnx_model([node], *ends, weights, domains=["com.microsoft"])
+    assert opened(save(model, tmp_path / "packed.onnx")).precision == precision
 
 
 def test_names_that_end_so_wildcards_and_folders_are_files_and_others_are_networks(

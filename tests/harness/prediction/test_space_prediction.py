@@ -14,6 +14,7 @@ from factories.stores import MANY, add_sessions, calibrate, new_store, stored
 import harness
 from harness.prediction.space_prediction import load_measured, predict_space
 from harness.query.latencies import LatencySource, computed_latencies
+from harness.query.sums import latency_sums
 from harness.store import Store
 from space import DEEP, TINY, find_space
 from space.errors import ArchitectureError, ConfigError
@@ -45,11 +46,13 @@ def test_how_far_sessions_of_a_network_lie_apart_is_pooled_over_networks_that_ha
         assert load_measured(store, configuration).session_sd == 0.0, "one session each tells nothing"
         add_sessions(store, models[:12], configuration, scatter=0.03, sessions=6, seed=1)
         space = predict_space(store, configuration)
+        sums = latency_sums(store, "made-up", configuration, TINY, LatencySource(), print)
     assert space.measured.session_sd == pytest.approx(0.03 * (5 / 6) ** 0.5, rel=0.25), (
         "one of seven does not scatter"
     )
-    scores = np.sqrt(np.square(space.predictor.scores).mean())
-    assert scores == pytest.approx(space.measured.session_sd), "their medians lie closer together"
+    for predictor in (space.predictor, sums.fitted.predictor):
+        scores = np.sqrt(np.square(predictor.scores).mean())
+        assert scores == pytest.approx(space.measured.session_sd), "their medians lie closer together"
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from harness.prediction.space_prediction import predict, summary
 from harness.query import by_objective, join, search
 from harness.query.accuracies import AccuracySource
 from harness.query.by_objective import search_by_objective
+from harness.query.compare import compare
 from harness.query.latencies import LatencySource, stored_latency
 from harness.query.properties import property_cost, property_sums
 from harness.query.query import Query
@@ -93,6 +94,16 @@ def test_what_was_measured_by_another_name_counts(
     assert cost.measured is not None and cost.measured[[one.index for one in names]].all()
     assert cost.values[names[0].index] == pytest.approx(row.latency_ms) and row.source == "measured"
     assert not np.isnan(cost.values).any()
+
+
+def test_two_names_of_one_network_are_not_compared(
+    named: Architecture, names: tuple[Architecture, Architecture], tmp_path: Path
+) -> None:
+    with (
+        measured_by(named, tmp_path) as store,
+        pytest.raises(ConfigError, match="are the same network"),
+    ):
+        compare(store, *names, device="made-up")
 
 
 def test_a_search_by_objective_shows_a_network_once_and_as_it_was_measured(

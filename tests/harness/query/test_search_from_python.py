@@ -142,6 +142,26 @@ def test_latencies_of_one_device_twice_are_told_apart_by_names_that_one_gives(pr
     assert list(table.table.costs) == ["a", "b"]
 
 
+def test_a_column_has_one_meaning(path: Path, predicted: SpaceTable, store: Store) -> None:
+    refusal = "'a_low_ms' would be the latency of one and an end of the other's interval"
+    with pytest.raises(ConfigError, match=refusal):
+        join.join("synthetic", {"a": predicted, "a_low": predicted})
+    for device in ("made-up_low", "made-up_high"):
+        configuration = replace(MANY, device=device)
+        calibrate(store, configuration)
+        add_sessions(store, networks(3), configuration)
+        with pytest.raises(ConfigError, match=f"'{device}_ms' would be the latency of one"):
+            search_store(store, "synthetic", device=[device, "made-up"], threads=2)
+    assert len(search_store(store, "synthetic", "made-up_low<1s", measured_only=True)) == 3
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0])
+def test_a_limit_that_no_network_can_meet_is_refused(limit: float) -> None:
+    table = join.join("synthetic", costs=["params"])
+    with pytest.raises(ConfigError, match="is not above 0"):
+        search.search(table, Constraint(subject="params", relation="<", limit=limit, unit=""))
+
+
 def test_two_networks_are_compared_as_the_command_does(path: Path, store: Store) -> None:
     first, second = (str(one) for one in networks(2))
     found = compare.compare(store, first, second, device="made-up")

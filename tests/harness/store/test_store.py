@@ -177,6 +177,24 @@ def test_every_session_tells_the_level_of_the_reference_but_those_set_apart(stor
     assert [level.started_utc[14:16] for level in levels] == ["00", "01", "02", "03"]
 
 
+def test_a_reference_that_was_computed_falsely_tells_no_latency_where_others_were_right(store: Store) -> None:
+    for minute in range(3):
+        store.add_session(
+            session_at(300_000, minute=minute, number=1, conditions_after={"reference_error": 1.0})
+        )
+    for right in (False, True):
+        if right:
+            store.add_session(session_at(3_000_000, minute=50, number=2))
+        reference = store.reference_latency(CONFIGURATION)
+        assert reference is not None
+        assert reference.latency_ns == pytest.approx(3_000_000 if right else 300_000)
+        rows = {row.graph_hash: row for row in latencies(store, CONFIGURATION)}
+        (doubt,) = [one for one in rows[graph_hash(1)].findings if one.kind == "wrong-reference"]
+        assert "in 3 of 3 sessions" in doubt.message and rows[graph_hash(1)].grade == "D"
+    assert not [one for one in rows[graph_hash(2)].findings if one.cap == "D" and one.kind != "few-slices"]
+    assert check_store(store).troubles == ()
+
+
 def test_a_record_that_another_process_stores_at_the_same_moment_is_there_once(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 from search.blockwise.search import predicted_table
-from search.latency.additive import additive_candidates, as_additive, fit_additive
+from search.latency.additive import Additive, additive_candidates, as_additive
 from search.latency.block_features import block_features
 from search.latency.model_selection import select_predictor
 from search.latency.parts import parts_sum
@@ -39,6 +40,15 @@ def made_ratios(config: SpaceConfig, indices: FloatArray, noise: float, seed: in
     return found
 
 
+def fitted_sum(
+    config: SpaceConfig, indices: np.ndarray, ratios: FloatArray, *, seed: int = 0, **known: Any
+) -> Additive:
+    """Return the best of the sums; `known`: further arguments of `select_predictor`."""
+    candidates = additive_candidates(config)
+    predictor = select_predictor(indices, ratios, config=config, candidates=candidates, seed=seed, **known)
+    return as_additive(predictor, seed)
+
+
 def drawn(config: SpaceConfig, count: int, seed: int = 0) -> np.ndarray:
     return np.unique(np.random.default_rng(seed).integers(0, len(config), 2 * count))[:count]
 
@@ -62,7 +72,7 @@ def test_rungs_that_are_sums_keep_the_order_of_the_ladder() -> None:
 
 def test_latencies_of_a_space_that_nobody_lists_are_learned_from_few_networks() -> None:
     indices = drawn(DEEP, 80)
-    fitted = fit_additive(indices, made_ratios(DEEP, indices, 0.01), config=DEEP)
+    fitted = fitted_sum(DEEP, indices, made_ratios(DEEP, indices, 0.01))
     assert fitted.chosen == "ridge"
     assert fitted.blocks.shape == (5, 45)
     others = drawn(DEEP, 200, seed=9)
@@ -80,17 +90,17 @@ def test_parts_that_add_up_are_taken_as_they_are() -> None:
     )
     fixed = sum(value for name, value in parts.items() if ":cell" not in name)
     ratios = fixed + cells[np.arange(5), block_indices(DEEP, indices)].sum(axis=1)
-    fitted = fit_additive(indices, ratios, config=DEEP, parts=parts)
+    fitted = fitted_sum(DEEP, indices, ratios, parts_sum=parts_sum(parts, DEEP))
     assert fitted.chosen == "sum"
     assert fitted.constant + fitted.blocks[:, 0].sum() == pytest.approx(fixed + cells[:, 0].sum())
     with pytest.raises(ConfigError, match="are not measured"):
-        fit_additive(indices, ratios, config=DEEP, parts={"segment:stem": 1.0})
+        parts_sum({"segment:stem": 1.0}, DEEP)
 
 
 def test_too_few_networks_are_refused() -> None:
     indices = drawn(DEEP, 9)
     with pytest.raises(ConfigError, match="9 measured networks are too few"):
-        fit_additive(indices, made_ratios(DEEP, indices, 0.0), config=DEEP)
+        fitted_sum(DEEP, indices, made_ratios(DEEP, indices, 0.0))
 
 
 @pytest.mark.long
@@ -100,7 +110,7 @@ def test_networks_are_measured_within_the_margin_as_often_as_it_says() -> None:
     for seed in range(8):
         indices = drawn(DEEP, 100, seed)
         ratios = made_ratios(DEEP, indices, 0.03, seed)
-        fitted = fit_additive(indices[:60], ratios[:60], config=DEEP, seed=seed)
+        fitted = fitted_sum(DEEP, indices[:60], ratios[:60], seed=seed)
         choices = block_indices(DEEP, indices[60:])
         predicted = fitted.constant + fitted.blocks[np.arange(5), choices].sum(axis=1)
         errors = np.abs(ratios[60:] / predicted - 1)

@@ -247,8 +247,7 @@ def _padding(kernel: int) -> int:
 def _activation(name: str) -> nn.Module:
     if name not in ACTIVATIONS:
         raise ArchitectureError(
-            f"activation = {shown(name)} is unknown"
-            + (did_you_mean(str(name), ACTIVATIONS) or f"; choose from {', '.join(ACTIVATIONS)}")
+            f"activation = {shown(name)} is unknown{did_you_mean(str(name), ACTIVATIONS, 'choose from')}"
         )
     return ACTIVATIONS[name]()
 

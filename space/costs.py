@@ -91,10 +91,7 @@ def op_cost(op: str, width: int, size: int) -> ModelCost:
         ArchitectureError: no costs are defined for an op of this name.
     """
     if op not in OP_COSTS:
-        raise ArchitectureError(
-            f"op {op!r} has no costs"
-            + (did_you_mean(op, OP_COSTS) or f"; ops with costs: {', '.join(OP_COSTS)}")
-        )
+        raise ArchitectureError(f"op {op!r} has no costs{did_you_mean(op, OP_COSTS, 'ops with costs:')}")
     return OP_COSTS[op](width, size)
 
 

@@ -229,10 +229,8 @@ class _Table:
 
     def end(self) -> None:
         for key in self._left:
-            raise ArchitectureError(
-                f"{self._where} has no key {shown(key)}"
-                + (did_you_mean(str(key), self._known) or f"; its keys are {', '.join(self._known)}")
-            )
+            near = did_you_mean(str(key), self._known, "its keys are")
+            raise ArchitectureError(f"{self._where} has no key {shown(key)}{near}")
 
 
 def defined_space(document: Mapping[str, Any], folder: str, source: str) -> Space:
@@ -417,12 +415,8 @@ def _names(table: _Table, parts: Mapping[str, _Part]) -> tuple[str, ...]:
         raise table.refuse("candidates", names, "list the names of at least one candidate, each once")
     for name in names:
         if name not in parts:
-            raise table.refuse(
-                "candidates",
-                name,
-                "no candidate has this name"
-                + (did_you_mean(str(name), parts) or f"; [candidates] has {', '.join(parts)}"),
-            )
+            near = did_you_mean(str(name), parts, "[candidates] has")
+            raise table.refuse("candidates", name, f"no candidate has this name{near}")
     return tuple(names)
 
 

@@ -101,7 +101,13 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
 
 
-def did_you_mean(text: str, known: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?` for the known word nearest to `text`, or an empty string."""
-    nearest = difflib.get_close_matches(text[:_SHOWN_CHARACTERS], list(known), n=1, cutoff=0.5)
-    return f"; did you mean {nearest[0]!r}?" if nearest else ""
+def did_you_mean(text: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Return `; did you mean 'x'?` for the known word nearest to `text`; where none is near all of them behind `otherwise`.
+
+    Without `otherwise` an empty string in their place.
+    """
+    words = list(known)
+    nearest = difflib.get_close_matches(text[:_SHOWN_CHARACTERS], words, n=1, cutoff=0.5)
+    if nearest:
+        return f"; did you mean {nearest[0]!r}?"
+    return f"; {otherwise} {', '.join(words)}" if otherwise else ""

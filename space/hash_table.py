@@ -21,17 +21,17 @@ from space.indexing import BoolArray, IndexArray, blocks_of
 TABLE_PATH = Path(__file__).with_name("blox_hashes.bin")
 TABLE_OPS, TABLE_STAGES = 3, 3
 _TABLE_NETWORKS = 91_125
-_DIGEST_BYTES = 16
+DIGEST_BYTES = 16
 HASH = re.compile(r"[0-9a-fA-F]{32}")
 _MOST_KEPT = 1 << 16  # hashes computed one by one, of 150 bytes each
-_MAX_COMPUTED = 200_000  # networks whose hashes are computed at once, at 5,000 to 10,000 a second
+MAX_COMPUTED = 200_000  # networks whose hashes are computed at once, at 5,000 to 10,000 a second
 
 
 def hash_at(config: SpaceConfig, index: int) -> str:
     """Return the graph hash, 32 hex characters, of the network at a canonical index."""
     if has_table(config):
-        start = index * _DIGEST_BYTES
-        return digests(len(config.ops), config.stages)[start : start + _DIGEST_BYTES].hex()
+        start = index * DIGEST_BYTES
+        return digests(len(config.ops), config.stages)[start : start + DIGEST_BYTES].hex()
     if config.chain is not None:
         return chain_digest(config, index).hex()
     raw = block_table(config.ops).raw
@@ -42,7 +42,7 @@ def hashes_at(config: SpaceConfig, indices: Iterable[int]) -> list[str]:
     """Return the graph hashes of the networks at canonical indices, as `hash_at` does of one."""
     if not has_table(config):
         return [hash_at(config, index) for index in indices]
-    content, size = all_digests(config), _DIGEST_BYTES
+    content, size = all_digests(config), DIGEST_BYTES
     return [content[index * size : (index + 1) * size].hex() for index in indices]
 
 
@@ -63,7 +63,7 @@ def index_of_hash(config: SpaceConfig, hex_digest: str) -> int:
         raise ArchitectureError(
             f"hash {shown(hex_digest)} is not a graph hash; give 32 hexadecimal characters"
         )
-    if not has_table(config) and len(config) > _MAX_COMPUTED:
+    if not is_hashed_whole(config):
         raise ArchitectureError(
             f"hash {hex_digest}: the {len(config)} networks of space {config.name!r} are too many to search; "
             "name the network by its text or index"
@@ -83,6 +83,11 @@ def has_table(config: SpaceConfig) -> bool:
     return config.chain is None and (len(config.ops), config.stages) == (TABLE_OPS, TABLE_STAGES)
 
 
+def is_hashed_whole(config: SpaceConfig) -> bool:
+    """Return whether the hashes of all networks of a space are shipped, or few enough to be computed."""
+    return has_table(config) or len(config) <= MAX_COMPUTED
+
+
 def chain_digest(config: SpaceConfig, index: int) -> bytes:
     """Return the digest of a network of a chain, 16 bytes: of the graphs of the modules that it runs, in their order.
 
@@ -93,7 +98,7 @@ def chain_digest(config: SpaceConfig, index: int) -> bytes:
     blocks = tuple([config.blocks[i] for i in blocks_of(config, index)])
     run = [chain.stem, *(module for _, _, module in chain.modules(blocks)), chain.head]
     text = " ".join(module.traced.digest for module in run if not module.traced.passes)
-    return hashlib.sha256(text.encode()).digest()[:_DIGEST_BYTES]
+    return hashlib.sha256(text.encode()).digest()[:DIGEST_BYTES]
 
 
 def network_key(config: SpaceConfig, index: int) -> int | bytes:
@@ -113,9 +118,9 @@ def digests(op_count: int, stages: int) -> bytes:
 
         return all_hashes(op_count, stages)
     content = TABLE_PATH.read_bytes()
-    if len(content) != _TABLE_NETWORKS * _DIGEST_BYTES:
+    if len(content) != _TABLE_NETWORKS * DIGEST_BYTES:
         raise ArchitectureError(
-            f"{TABLE_PATH}: {len(content)} bytes instead of {_TABLE_NETWORKS * _DIGEST_BYTES}; "
+            f"{TABLE_PATH}: {len(content)} bytes instead of {_TABLE_NETWORKS * DIGEST_BYTES}; "
             "write it again with python -m space.regenerate"
         )
     return content
@@ -130,8 +135,8 @@ def all_digests(config: SpaceConfig) -> bytes:
 def _places(config: SpaceConfig) -> Mapping[bytes, int]:
     """Return the index of each digest: of equal networks of a chain the first."""
     content = all_digests(config)
-    starts = range(0, len(content), _DIGEST_BYTES)[::-1]
-    return {content[start : start + _DIGEST_BYTES]: start // _DIGEST_BYTES for start in starts}
+    starts = range(0, len(content), DIGEST_BYTES)[::-1]
+    return {content[start : start + DIGEST_BYTES]: start // DIGEST_BYTES for start in starts}
 
 
 @lru_cache(maxsize=8)

@@ -113,9 +113,7 @@ def build_op(op: str, width: int) -> nn.Module:
         ArchitectureError: no layers are defined for an op of this name.
     """
     if op not in OPS:
-        raise ArchitectureError(
-            f"op {op!r} has no layers" + (did_you_mean(op, OPS) or f"; ops with layers are {', '.join(OPS)}")
-        )
+        raise ArchitectureError(f"op {op!r} has no layers{did_you_mean(op, OPS, 'ops with layers are')}")
     return OPS[op](width)
 
 

@@ -97,7 +97,7 @@ def block_peaks(config: SpaceConfig) -> tuple[tuple[int, ...], ...]:
         return tuple(_choice_peaks(config, config.chain, choice) for choice in range(config.stages))
     for op in config.ops:
         if op not in OP_STEPS:
-            known = did_you_mean(op, OP_STEPS) or f"; ops with steps: {', '.join(OP_STEPS)}"
+            known = did_you_mean(op, OP_STEPS, "ops with steps:")
             raise ArchitectureError(f"op {op!r} has no steps to count memory by{known}")
     return tuple(
         tuple(

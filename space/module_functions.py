@@ -103,20 +103,19 @@ def build_module(
 
     function = find_function(text, folder)
     _check_options(function, text, options)
+
+    def make() -> object:
+        with running(), _own_imports(text, folder):
+            return function(*given, **dict(options))
+
     sizes = [value for value in (*given, *dict(options).values()) if isinstance(value, int)]
     if max(sizes) > _LARGE:  # its weights may not fit memory: they are counted before they are made
         planned: object = None
-        with (
-            suppress(Exception, SystemExit),
-            running(),
-            _own_imports(text, folder),
-            torch.device("meta"),
-        ):
-            planned = function(*given, **dict(options))
+        with suppress(Exception, SystemExit), torch.device("meta"):
+            planned = make()
         _check_params(planned, text)
     try:
-        with running(), _own_imports(text, folder):
-            made = function(*given, **dict(options))
+        made = make()
     except ArchitectureError:
         raise
     except (Exception, SystemExit) as error:  # a user's function may raise anything

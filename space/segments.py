@@ -13,20 +13,17 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Literal
 
 from space.architecture import BLOX
 from space.block import Block
-from space.chain import Chain
 from space.config import SpaceConfig
 from space.errors import ArchitectureError, did_you_mean, shown
-from space.stages import SpaceStage
+from space.stages import Shape, SpaceStage, chain_shape
 
 SegmentKind = Literal["stem", "cell", "reduction", "head", "site"]
 
 PREFIX = "segment:"  # no text of an architecture begins with it
-_FORMS = f"write {PREFIX}stem, {PREFIX}cell0:BLOCK, {PREFIX}reduction0 or {PREFIX}head"
-_CHAIN_FORMS = f"write {PREFIX}stem, {PREFIX}site0:CANDIDATE or {PREFIX}head"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -37,7 +34,7 @@ class Segment:
     `segment:cell0:conv-mbconv+in`, and `Segment.parse` reads it back. Of a chain, `stage` counts its sites.
 
     Raises:
-        ArchitectureError: a field is absent or not in the space.
+        ArchitectureError: the space has no such segment; the message suggests the nearest that it has.
     """
 
     kind: SegmentKind
@@ -46,50 +43,8 @@ class Segment:
     config: SpaceConfig = BLOX
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(SegmentKind):
-            known = get_args(SegmentKind)
-            raise ArchitectureError(
-                f"segment: kind {shown(self.kind)} is unknown; choose from {', '.join(known)}"
-            )
-        for name, value, kinds in (
-            ("stage", self.stage, ("cell", "reduction", "site")),
-            ("block", self.block, ("cell", "site")),
-        ):
-            if (value is not None) != (self.kind in kinds):
-                remedy = f"give a {name}" if value is None else f"leave {name} None"
-                raise ArchitectureError(f"segment {self.kind}: {name} is {shown(value)}; {remedy}")
-        if (self.config.chain is not None) != (self.kind == "site") and self.kind not in ("stem", "head"):
-            raise ArchitectureError(f"segment {self.kind}: space {self.config.name!r} has none of this kind")
-        if self.config.chain is not None:
-            return self._check_site(self.config.chain)
-        if self.stage is not None and self.stage not in range(self.config.stages):
-            raise ArchitectureError(
-                f"segment {self.kind}: space {self.config.name!r} has no stage {shown(self.stage)}; "
-                f"give 0 to {self.config.stages - 1}"
-            )
-        if self.block is not None:
-            table = self.config.table
-            if self.block not in table.by_block:
-                raise ArchitectureError(
-                    f"segment cell: block {shown(self.block)} is not in space {self.config.name!r}; "
-                    f"its ops are {', '.join(self.config.ops)}"
-                )
-            # As in Architecture: of two parallel twins only one is kept.
-            object.__setattr__(self, "block", table.blocks[table.by_block[self.block]])
-
-    def _check_site(self, chain: Chain) -> None:
-        if self.block is None or self.stage is None:
-            return
-        if self.stage not in range(len(chain.sites)):
-            raise ArchitectureError(
-                f"segment site: space {self.config.name!r} has no site {shown(self.stage)}; give 0 to {len(chain.sites) - 1}"
-            )
-        names = [module.name for module in chain.sites[self.stage].candidates if not module.traced.passes]
-        if str(self.block) not in names:
-            raise ArchitectureError(
-                f"segment site: {shown(str(self.block))} is no module of site {self.stage} of space {self.config.name!r}; its "
-                f"modules are {', '.join(names)}"
-            )
+        # As in Architecture: of two parallel twins only one is kept.
+        object.__setattr__(self, "block", _piece(str(self), self.config)[2])
 
     def __repr__(self) -> str:
         return f"<Segment {self} of {self.config.name}>"
@@ -105,22 +60,8 @@ class Segment:
         Raises:
             ArchitectureError: the text names no segment of the space; the message suggests the nearest that is.
         """
-        by_text = _by_text(config)
-        found = by_text.get(text.strip())
-        if found is None:
-            raise ArchitectureError(
-                f"segment {shown(text.strip())} is not in space {config.name!r}, "
-                + (
-                    f"whose stages are 0 to {config.stages - 1}"
-                    if config.chain is None
-                    else f"whose sites are 0 to {len(config.chain.sites) - 1}"
-                )
-                + (
-                    did_you_mean(text.strip(), by_text)
-                    or f"; {_FORMS if config.chain is None else _CHAIN_FORMS}"
-                )
-            )
-        return found
+        kind, stage, block = _piece(text.strip(), config)
+        return cls(kind=kind, stage=stage, block=block, config=config)
 
     @property
     def key(self) -> str:
@@ -131,13 +72,12 @@ class Segment:
         return hashlib.md5(f"{self.config.name} {self}".encode(), usedforsecurity=False).hexdigest()
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
+    def input_shape(self) -> Shape:
         """The shape (channels, rows, columns) of what the segment reads, for one image."""
         if self.kind == "stem":
             return self.config.in_channels, self.config.image_size, self.config.image_size
         if self.config.chain is not None:
-            _, *shape = self.config.chain.shape(self.stage)
-            return shape[0], shape[1], shape[2]
+            return chain_shape(self.config, self.stage)
         stage = self.config.stages if self.stage is None else self.stage
         size = self.config.image_size >> stage
         return self.config.widths[0] << stage, size, size
@@ -161,26 +101,42 @@ def stage_segments(stage: SpaceStage, block: Block) -> tuple[Segment, ...]:
 
 def all_segments(config: SpaceConfig = BLOX) -> tuple[Segment, ...]:
     """Return every segment of a space in running order, a stage's cells in canonical order: 140 for Blox."""
-    found = [Segment(kind="stem", config=config)]
-    if config.chain is not None:
-        for place, site in enumerate(config.chain.sites):
-            blocks = [module.block for module in site.candidates if not module.traced.passes]
-            found += [Segment(kind="site", stage=place, block=block, config=config) for block in blocks]
-        return (*found, Segment(kind="head", config=config))
-    for stage in range(config.stages):
-        found += [Segment(kind="cell", stage=stage, block=block, config=config) for block in config.blocks]
-        found.append(Segment(kind="reduction", stage=stage, config=config))
-    return (*found, Segment(kind="head", config=config))
+    pieces = dict.fromkeys(_pieces(config).values())
+    return tuple(Segment(kind=kind, stage=stage, block=block, config=config) for kind, stage, block in pieces)
+
+
+_Piece = tuple[SegmentKind, int | None, Block | None]
+
+
+def _piece(text: str, config: SpaceConfig) -> _Piece:
+    """Return kind, stage and block of the segment that a text names. Raises: ArchitectureError."""
+    pieces = _pieces(config)
+    if text not in pieces:
+        if config.chain is None:
+            places = f"stages are 0 to {config.stages - 1}"
+            forms = f"{PREFIX}stem, {PREFIX}cell0:BLOCK, {PREFIX}reduction0 or {PREFIX}head"
+        else:
+            places = f"sites are 0 to {len(config.chain.sites) - 1}"
+            forms = f"{PREFIX}stem, {PREFIX}site0:CANDIDATE or {PREFIX}head"
+        raise ArchitectureError(
+            f"segment {shown(text)} is not in space {config.name!r}, whose {places}"
+            + (did_you_mean(text, pieces) or f"; write {forms}")
+        )
+    return pieces[text]
 
 
 @lru_cache(maxsize=8)
-def _by_text(config: SpaceConfig) -> Mapping[str, Segment]:
-    """Return every segment by every text that it has; a parallel block has two."""
-    texts = {str(segment): segment for segment in all_segments(config)}
+def _pieces(config: SpaceConfig) -> Mapping[str, _Piece]:
+    """Return every segment in running order by every text that it has; a parallel block has two."""
+    found: dict[str, _Piece] = {f"{PREFIX}stem": ("stem", None, None)}
     if config.chain is not None:
-        return texts
-    table = config.table
-    for stage in range(config.stages):
-        for text, i in table.by_text.items():
-            texts[f"{PREFIX}cell{stage}:{text}"] = texts[f"{PREFIX}cell{stage}:{table.blocks[i]}"]
-    return texts
+        for place, site in enumerate(config.chain.sites):
+            modules = [module for module in site.candidates if not module.traced.passes]
+            found |= {f"{PREFIX}site{place}:{one.name}": ("site", place, one.block) for one in modules}
+    else:
+        table = config.table
+        for stage in range(config.stages):
+            texts = table.by_text.items()
+            found |= {f"{PREFIX}cell{stage}:{text}": ("cell", stage, table.blocks[i]) for text, i in texts}
+            found[f"{PREFIX}reduction{stage}"] = ("reduction", stage, None)
+    return found | {f"{PREFIX}head": ("head", None, None)}

@@ -60,7 +60,7 @@ class SpaceStage:
     def input_shape(self) -> Shape:
         """The shape of what it reads, for one image."""
         if self.config.chain is not None:
-            return _chain_shape(self.config, self.sites.start)
+            return chain_shape(self.config, self.sites.start)
         size = self.config.image_size >> self.number
         return self.config.widths[self.number], size, size
 
@@ -68,7 +68,7 @@ class SpaceStage:
     def output_shape(self) -> Shape:
         """The shape of what it gives, for one image."""
         if self.config.chain is not None:
-            return _chain_shape(self.config, self.sites.stop)
+            return chain_shape(self.config, self.sites.stop)
         channels, size, _ = self.input_shape
         return 2 * channels, size // 2, size // 2
 
@@ -99,7 +99,8 @@ def check_stages(config: SpaceConfig, what: str) -> None:
                 )
 
 
-def _chain_shape(config: SpaceConfig, place: int) -> Shape:
+def chain_shape(config: SpaceConfig, place: int | None) -> Shape:
+    """Return the shape of what a site of a chain reads, by its place; for None of what the head reads."""
     assert config.chain is not None
     _, channels, rows, columns = config.chain.shape(place)
     return channels, rows, columns

@@ -67,9 +67,9 @@ def _read_stage(nested: object, stage: int, config: SpaceConfig) -> RawBlock:
     def refuse(reason: str) -> ArchitectureError:
         return ArchitectureError(f"vector stage {stage} = {shown(nested)} {reason}; write {_FORM}")
 
-    if not is_list(nested, 2) or not is_list(nested[0], 1) or not is_list(nested[1], 4):
+    raw = flat_stage(nested)
+    if raw is None:
         raise refuse("has another form")
-    raw = (*nested[0], *nested[1])
     if any(type(value) is not int for value in raw):
         raise refuse("holds something other than whole numbers")
     op0, op1, *flags = raw
@@ -81,6 +81,13 @@ def _read_stage(nested: object, stage: int, config: SpaceConfig) -> RawBlock:
         if value not in (0, 1):
             raise refuse(f"has {name} = {value}, which is neither 0 nor 1")
     return op0, op1, flags[0], flags[1], flags[2]
+
+
+def flat_stage(nested: object) -> list[Any] | None:
+    """Return the five values of a vector's stage, `[[op0], [op1, prev, inp, sc]]`, unchecked; None where it has another form."""
+    if is_list(nested, 2) and is_list(nested[0], 1) and is_list(nested[1], 4):
+        return [*nested[0], *nested[1]]
+    return None
 
 
 def is_list(value: object, length: int) -> TypeGuard[Sequence[Any]]:

@@ -15,12 +15,12 @@ from space.accuracies.accuracies import Accuracies
 from space.accuracies.epochs import BEST, check_epoch
 from space.accuracies.seeds import mean_over_seeds
 from space.accuracies.trainings import (
-    TrainingPart,
     Trainings,
     accuracies_of_trainings,
     check_parts,
     choose_metric,
     columns_for,
+    seed_of,
 )
 from space.accuracies.user_table import read_own_table
 from space.architecture import BLOX, SPACES
@@ -69,7 +69,7 @@ def load_accuracies(
     own = [path for path in files if not _is_published(path)]
     if not own:
         parts = _parts(files, config)
-        chosen = {path: part for path, part in parts.items() if not seeds or part.seed in seeds}
+        chosen = {path: part for path, part in parts.items() if not seeds or seed_of(part) in seeds}
         _check_seeds(seeds, parts.values())
         with _naming(chosen):
             metric = choose_metric(metric, (name for part in chosen.values() for name in part.columns))
@@ -178,17 +178,11 @@ def _is_published(path: Path) -> bool:
         raise DatasetError(f"{path}: cannot be read: {error}; check the path") from error
 
 
-def _parts(files: Iterable[Path], config: SpaceConfig) -> dict[Path, TrainingPart]:
-    """Return the part in each file from its header alone, so that files that do not fit are refused before all is read."""
-    found = [(path, _part(path, read_header(path, config=config))) for path in files]
-    check_parts([part for _, part in found])
+def _parts(files: Iterable[Path], config: SpaceConfig) -> dict[Path, Header]:
+    """Return each file's header, so that files that do not fit are refused before all is read."""
+    found = [(path, read_header(path, config=config)) for path in files]
+    check_parts([(str(path), header) for path, header in found])
     return dict(found)
-
-
-def _part(path: Path, header: Header) -> TrainingPart:
-    return TrainingPart(
-        name=str(path), dataset_type=header.dataset_type, extra=header.extra, columns=header.columns
-    )
 
 
 @contextlib.contextmanager
@@ -200,8 +194,8 @@ def _naming(files: Collection[Path]) -> Iterator[None]:
         raise type(error)(f"{', '.join(map(str, files))}: {error}") from error
 
 
-def _check_seeds(wanted: Sequence[int], parts: Collection[TrainingPart]) -> None:
-    known = sorted({part.seed for part in parts})
+def _check_seeds(wanted: Sequence[int], parts: Iterable[Header]) -> None:
+    known = sorted(set(map(seed_of, parts)))
     for seed in wanted:
         if seed not in known:
             raise DatasetError(
@@ -210,7 +204,7 @@ def _check_seeds(wanted: Sequence[int], parts: Collection[TrainingPart]) -> None
 
 
 def _read(
-    parts: dict[Path, TrainingPart], wanted: Collection[str] | None, allow_pickle: bool, config: SpaceConfig
+    parts: dict[Path, Header], wanted: Collection[str] | None, allow_pickle: bool, config: SpaceConfig
 ) -> Trainings:
     files = []
     for path, part in parts.items():
@@ -220,4 +214,4 @@ def _read(
             shortest = sorted(part.columns, key=[name for name in kinds if not kinds[name].is_list].count)[-1]
             columns = set(wanted) & set(part.columns) or {shortest}  # its rows count, whatever they hold
         files.append(read_dataset(path, allow_pickle=allow_pickle, config=config, columns=columns))
-    return Trainings(files=tuple(files), names=tuple(part.name for part in parts.values()), config=config)
+    return Trainings(files=tuple(files), names=tuple(map(str, parts)), config=config)

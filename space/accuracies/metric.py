@@ -47,10 +47,7 @@ def metric_of(source: UserTable, wanted: str, others: Sequence[str]) -> str:
     """
     if wanted:
         if wanted not in others:
-            listed = shown(", ".join(others))[1:-1]
-            raise MissingMetric(
-                f"there is no accuracy {shown(wanted)}{did_you_mean(wanted, others)} (there are: {listed})"
-            )
+            raise MissingMetric(f"there is no accuracy {shown(wanted)}{instead_of(wanted, others)}")
         return _no_cost(wanted)
     for name in FIRST_CHOICES:
         if name in others:
@@ -59,11 +56,19 @@ def metric_of(source: UserTable, wanted: str, others: Sequence[str]) -> str:
     if not meant:
         raise DatasetError(f"no column holds numbers beside the networks; {_NAMED}")
     if len(meant) > 1:
-        listed = shown(", ".join(meant))[1:-1]
         raise DatasetError(
-            f"{_bad_cells(source, meant)}{len(meant)} columns hold numbers ({listed}) beside the networks; {_NAMED}"
+            f"{_bad_cells(source, meant)}{len(meant)} columns hold numbers ({_listed(meant)}) beside the networks; {_NAMED}"
         )
     return _no_cost(meant[0])
+
+
+def instead_of(wanted: str, titles: Sequence[str]) -> str:
+    """Return the end of a refusal of a title: the nearest of those that there are, and these."""
+    return f"{did_you_mean(wanted, titles)} (there are: {_listed(titles)})"
+
+
+def _listed(titles: Sequence[str]) -> str:
+    return shown(", ".join(titles))[1:-1]
 
 
 def cost_named(title: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from space.architecture import BLOX
 from space.config import SpaceConfig
 from space.dataset import Dataset
 from space.dataset.columns import Column
+from space.dataset.header import Header
 from space.dataset.schema import SCHEMAS
 from space.errors import DatasetError, MissingMetric, did_you_mean, shown
 from space.lookup import Named, canonical_index
@@ -28,24 +29,6 @@ _VALIDATION, _TIES = "val_top1", "val_loss"  # the best epoch is that of the hig
 
 # All that is known of one network: seed -> column -> number, or the list of its epochs, float64 (epochs,).
 Row = dict[int, dict[str, Any]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingPart:
-    """Part of a training that a file holds, as its header says.
-
-    `name` is the file's, for messages; `columns` are all but the hash.
-    """
-
-    name: str
-    dataset_type: str
-    extra: Mapping[str, int | str]
-    columns: tuple[str, ...]
-
-    @property
-    def seed(self) -> int:
-        """Seed of the training."""
-        return int(self.extra["seed"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,15 +48,10 @@ class Trainings:
     _rows: tuple[NDArray[np.int64], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        parts = [
-            TrainingPart(
-                name=name, dataset_type=file.dataset_type, extra=file.extra, columns=tuple(file.columns)
-            )
-            for name, file in zip(self.names, self.files, strict=True)
-        ]
+        parts = list(zip(self.names, self.files, strict=True))
         check_parts(parts)
         rows = []
-        for name, file in zip(self.names, self.files, strict=True):
+        for name, file in parts:
             if file.config != self.config:
                 raise DatasetError(
                     f"{name}: is of space {file.config.name!r}, not {self.config.name!r}; read one space"
@@ -86,7 +64,7 @@ class Trainings:
     @property
     def seeds(self) -> tuple[int, ...]:
         """All seeds, rising."""
-        return tuple(sorted({int(file.extra["seed"]) for file in self.files}))
+        return tuple(sorted(set(map(seed_of, self.files))))
 
     @property
     def synthetic(self) -> bool:
@@ -108,7 +86,7 @@ class Trainings:
         for file, rows in zip(self.files, self._rows, strict=True):
             row = rows.item(place)
             if row != _NOWHERE:
-                cells = found.setdefault(int(file.extra["seed"]), {})
+                cells = found.setdefault(seed_of(file), {})
                 for name, column in file.columns.items():
                     if isinstance(column, np.ndarray) and column.ndim == 1:
                         cells[name] = column.item(row)
@@ -136,36 +114,42 @@ class Trainings:
         return tuple(notes)
 
 
-def check_parts(parts: Sequence[TrainingPart]) -> None:
-    """Check that files can be joined: trainings of one data set and number of epochs, each part of a seed once.
+def seed_of(file: Header | Dataset) -> int:
+    """Return the seed of a file's trainings."""
+    return int(file.extra["seed"])
+
+
+def check_parts(parts: Sequence[tuple[str, Header | Dataset]]) -> None:
+    """Check that files, each with its name, can be joined: trainings of one data set and number of epochs, a seed's part once.
 
     Raises:
         DatasetError: they cannot; the message names both files and what differs.
     """
     if not parts:
         raise DatasetError("there is no file of trainings; name at least one")
-    for part in parts:
+    for name, part in parts:
         if part.dataset_type != TRAINING:
             raise DatasetError(
-                f"{part.name}: holds data of type {part.dataset_type!r}; accuracies stand in files of type "
+                f"{name}: holds data of type {part.dataset_type!r}; accuracies stand in files of type "
                 f"{TRAINING!r}, such as blox-base-0.blox"
             )
-    first = parts[0]
-    for part in parts[1:]:
+    first_name, first = parts[0]
+    for name, part in parts[1:]:
         for key in ("dataset", "epochs"):
             if part.extra[key] != first.extra[key]:
                 raise DatasetError(
-                    f"{part.name}: {key} is {part.extra[key]!r} there, and {first.extra[key]!r} in {first.name}; "
+                    f"{name}: {key} is {part.extra[key]!r} there, and {first.extra[key]!r} in {first_name}; "
                     "what was trained otherwise cannot be joined: read them one by one"
                 )
     holders: dict[tuple[int, str], str] = {}
-    for part in parts:
-        for what in (f"part {part.extra['part']!r}", *(f"column {name}" for name in part.columns)):
-            former = holders.setdefault((part.seed, what), part.name)
-            if former != part.name or parts.count(part) > 1:
+    for name, part in parts:
+        for what in (f"part {part.extra['part']!r}", *(f"column {column}" for column in part.columns)):
+            if (seed_of(part), what) in holders:
+                former = holders[seed_of(part), what]
                 raise DatasetError(
-                    f"{part.name}: holds {what} of seed {part.seed}, and so does {former}; name one of the two"
+                    f"{name}: holds {what} of seed {seed_of(part)}, and so does {former}; name one of the two"
                 )
+            holders[seed_of(part), what] = name
 
 
 def choose_metric(metric: str, columns: Iterable[str]) -> str:

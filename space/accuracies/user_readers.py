@@ -65,14 +65,8 @@ def csv_source(content: bytes) -> UserTable:
             f"of accuracies, separated by commas, and at most {MAX_TITLES} columns"
         )
     columns: list[list[str]] = [[] for _ in titles]
-    while rows := next_rows(reader, len(columns[0]), _BATCH, _BAD_ROW):
-        before = len(columns[0])
-        if set(map(len, rows)) - {len(titles)}:
-            row, cells = next(
-                (row, len(cells)) for row, cells in enumerate(rows, 1) if len(cells) != len(titles)
-            )
-            raise DatasetError(f"row {before + row}: {cells} cells instead of {len(titles)}; correct it")
-        if before + len(rows) > MAX_ROWS:
+    while rows := next_rows(reader, len(columns[0]), _BATCH, _BAD_ROW, len(titles)):
+        if len(columns[0]) + len(rows) > MAX_ROWS:
             raise DatasetError(f"row {MAX_ROWS + 1}: more than {MAX_ROWS} rows; keep those that are needed")
         for column, cells_of_column in zip(columns, zip(*rows, strict=True), strict=True):
             column += cells_of_column

@@ -6,7 +6,7 @@ accuracy in percent. A column `seed` tells several trainings of a network apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
@@ -15,13 +15,13 @@ from stat import S_ISREG
 import numpy as np
 
 from space.accuracies.accuracies import SYNTHETIC
-from space.accuracies.metric import metric_of
+from space.accuracies.metric import instead_of, metric_of
 from space.accuracies.nas_bench_macro import json_source
 from space.accuracies.seeds import SeedAccuracies
 from space.accuracies.user_readers import UserTable, csv_source, parquet_source
 from space.architecture import BLOX, Architecture
 from space.config import SpaceConfig
-from space.errors import ArchitectureError, DatasetError, did_you_mean, shown
+from space.errors import ArchitectureError, DatasetError, shown
 from space.hash_table import first_names
 from space.indexing import BoolArray, FloatArray, IndexArray
 from space.lookup import canonical_index
@@ -140,7 +140,7 @@ def _content(path: Path) -> bytes:
 def _architecture_column(source: UserTable, wanted: str) -> str:
     if wanted:
         if wanted not in source.titles:
-            raise DatasetError(f"there is no column {shown(wanted)}{_instead(wanted, source.titles)}")
+            raise DatasetError(f"there is no column {shown(wanted)}{instead_of(wanted, source.titles)}")
         return wanted
     by_name = {title.casefold(): title for title in reversed(source.titles)}
     for name in ARCHITECTURE_COLUMNS:
@@ -238,11 +238,3 @@ def _repeated(
         "keep one" if seeds is not None else f"keep one row, or tell them apart by a column {SEED_COLUMN!r}"
     )
     raise DatasetError(f"{source.place(row)}: network {network}{with_seed} {what}; {remedy}")
-
-
-def _instead(wanted: str, known: Sequence[str]) -> str:
-    return f"{did_you_mean(wanted, known)} (there are: {_listed(known)})"
-
-
-def _listed(titles: Sequence[str]) -> str:
-    return shown(", ".join(titles))[1:-1]

@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -20,15 +20,44 @@ from space.config import SpaceConfig
 from space.dataset.header import Header
 from space.dataset.keys import digests_of
 from space.dataset.model import Dataset
-from space.dataset.nested_rows import flat_vector, nested_rows
 from space.dataset.schema import Kind, kinds_of
 from space.errors import DatasetError, shown
+from space.vectors import flat_stage, is_list
 
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,4000}")  # int() refuses more
 OF_NUMBERS = frozenset("0123456789.eE+-")
 _BATCH = 1000  # rows
 _DAMAGED = "the file is damaged: download or write it again"
+
+
+def nested_rows(dataset: Dataset) -> list[list[object]]:
+    """Return the rows of a data set: the hash, then a number, text, list or published vector a column."""
+    kinds = kinds_of(dataset.dataset_type, tuple(dataset.columns))
+    columns: list[Iterable[object]] = [dataset.hashes.tolist()]
+    for name, column in dataset.columns.items():
+        if isinstance(column, tuple):
+            columns.append(item.tolist() if isinstance(item, np.ndarray) else item for item in column)
+        elif kinds[name].value == "arch":
+            columns.append([[[s[0]], s[1:]] for s in stages] for stages in column.tolist())
+        else:
+            columns.append(column.tolist())
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def flat_vector(nested: object, row: int, name: str, config: SpaceConfig) -> list[list[int]]:
+    """Return a published vector, `[[op0], [op1, prev, inp, sc]]` for each stage, as five numbers a stage.
+
+    Raises:
+        DatasetError: the value has another form; the message names the row, never the value, which may be endless.
+    """
+    stages = map(flat_stage, nested) if is_list(nested, config.stages) else []
+    found = [one for one in stages if one and all(type(value) is int and 0 <= value <= 255 for value in one)]
+    if len(found) != config.stages:
+        raise DatasetError(
+            f"row {row}: {name} is not [[op0], [op1, prev, inp, sc]] for each of {config.stages} stages; {_DAMAGED}"
+        )
+    return found
 
 
 def encode(dataset: Dataset) -> tuple[dict[str, str], bytes]:
@@ -53,7 +82,8 @@ def decode(
     columns: dict[str, list[object]] = {name: [] for name in kinds if wanted is None or name in wanted}
     reader = csv.reader(io.TextIOWrapper(io.BytesIO(payload), encoding="ascii", newline=""), strict=True)
     most = len(config)
-    while batch := _next_rows(reader, len(hashes), 1 + len(kinds)):
+    # Few rows at a time, so that lists of epochs are not all held as text.
+    while batch := next_rows(reader, len(hashes), _BATCH, _DAMAGED, 1 + len(kinds)):
         if len(hashes) + len(batch) > most:
             raise DatasetError(
                 f"row {most + 1}: more rows than the {most} networks of space {config.name!r}; "
@@ -67,22 +97,18 @@ def decode(
     return digests_of(hashes), dict(columns)
 
 
-def next_rows(reader: Iterator[list[str]], before: int, count: int, remedy: str) -> list[list[str]]:
-    """Return the next rows, at most `count`; none at the end. Raises: DatasetError: they are no rows."""
+def next_rows(
+    reader: Iterator[list[str]], before: int, count: int, remedy: str, width: int = 0
+) -> list[list[str]]:
+    """Return the next rows, at most `count`; none at the end. Raises: DatasetError: they are no rows, or not of `width` cells."""
     rows: list[list[str]] = []
     try:
         rows.extend(islice(reader, count))
     except (csv.Error, ValueError) as error:  # ValueError: a character that is not ASCII
         raise DatasetError(f"row {before + len(rows) + 1} or soon after it: {error}; {remedy}") from error
-    return rows
-
-
-def _next_rows(reader: Iterator[list[str]], before: int, width: int) -> list[list[str]]:
-    """Return the next rows, few enough that lists of epochs are not all held as text; none at the end."""
-    rows = next_rows(reader, before, _BATCH, _DAMAGED)
-    if set(map(len, rows)) - {width}:
-        row, cells = next((row, len(cells)) for row, cells in enumerate(rows) if len(cells) != width)
-        raise DatasetError(f"row {before + row + 1}: {cells} cells instead of {width}; {_DAMAGED}")
+    if width and set(map(len, rows)) - {width}:
+        row, cells = next((row, len(one)) for row, one in enumerate(rows, before + 1) if len(one) != width)
+        raise DatasetError(f"row {row}: {cells} cells instead of {width}; {remedy}")
     return rows
 
 

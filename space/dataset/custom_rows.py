@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from space.config import SpaceConfig
 from space.dataset.columns import Column
 from space.dataset.header import Header
-from space.dataset.keys import DIGEST_BYTES, digests_at
+from space.dataset.keys import digests_at
 from space.dataset.model import Dataset
 from space.dataset.packing import Packing, pack, packing_of, parse_packing, unpack
 from space.dataset.schema import KEY_COLUMN, MAX_LIST, Kind, kinds_of
 from space.errors import DatasetError
+from space.hash_table import DIGEST_BYTES
 
 _HEAD_BYTES = 12
 _MAX_OPS = 5  # two of them and three flags make a byte of an arch column

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from space import hash_table
 from space.config import SpaceConfig
 from space.errors import DatasetError, shown
+from space.hash_table import DIGEST_BYTES
 
-DIGEST_BYTES = 16
 _HEX = re.compile(r"[0-9a-fA-F]*")
-_MAX_NETWORKS = 200_000  # hashes of a space without a shipped table are computed, 5,000 to 10,000 a second
 
 
 def check_space(config: SpaceConfig) -> None:
@@ -24,10 +23,10 @@ def check_space(config: SpaceConfig) -> None:
     Raises:
         DatasetError: the space has too many networks.
     """
-    if not _is_hashed_whole(config):
+    if not hash_table.is_hashed_whole(config):
         raise DatasetError(
             f"the {len(config)} networks of space {config.name!r} are too many to join by hash; "
-            f"use a space of at most {_MAX_NETWORKS}"
+            f"use a space of at most {hash_table.MAX_COMPUTED}"
         )
 
 
@@ -76,8 +75,8 @@ def digests_at(indices: NDArray[np.int64], config: SpaceConfig) -> NDArray[np.ui
     Raises:
         DatasetError: they are too many for that.
     """
-    if not _is_hashed_whole(config):
-        if len(indices) > _MAX_NETWORKS:
+    if not hash_table.is_hashed_whole(config):
+        if len(indices) > hash_table.MAX_COMPUTED:
             check_space(config)
         joined = "".join(hash_table.hash_at(config, index) for index in indices.tolist())
         return np.frombuffer(bytes.fromhex(joined), np.uint8).reshape(-1, DIGEST_BYTES)
@@ -90,10 +89,6 @@ def texts_of(digests: NDArray[np.uint8]) -> NDArray[np.str_]:
     """Return digests, (rows, 16), as hexadecimal text: (rows,) of 32 characters."""
     text = digests.tobytes().hex().encode("utf-32-le")
     return np.frombuffer(text, f"<U{2 * DIGEST_BYTES}")
-
-
-def _is_hashed_whole(config: SpaceConfig) -> bool:
-    return hash_table.has_table(config) or len(config) <= _MAX_NETWORKS
 
 
 @lru_cache(maxsize=8)

@@ -62,8 +62,7 @@ class Dataset:
         """
         if name not in self.columns:
             raise DatasetError(
-                f"there is no column {shown(name)}"
-                + (did_you_mean(name, self.columns) or f"; the columns are {', '.join(self.columns)}")
+                f"there is no column {shown(name)}{did_you_mean(name, self.columns, 'the columns are')}"
             )
         column = self.columns[name]
         if isinstance(column, tuple):

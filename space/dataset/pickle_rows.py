@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from space.config import SpaceConfig
+from space.dataset.csv_rows import flat_vector, nested_rows
 from space.dataset.header import Header
 from space.dataset.keys import digests_of
 from space.dataset.model import Dataset
-from space.dataset.nested_rows import flat_vector, nested_rows
 from space.dataset.plain_pickle import load_plain
 from space.dataset.schema import MAX_LIST, Kind, kinds_of
 from space.errors import DatasetError

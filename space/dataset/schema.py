@@ -79,8 +79,7 @@ def kinds_of(dataset_type: str, columns: Sequence[str]) -> dict[str, Kind]:
     """
     if dataset_type not in SCHEMAS:
         raise DatasetError(
-            f"dataset_type = {shown(dataset_type)} is unknown"
-            + (did_you_mean(dataset_type, SCHEMAS) or f"; it is one of {', '.join(SCHEMAS)}")
+            f"dataset_type = {shown(dataset_type)} is unknown{did_you_mean(dataset_type, SCHEMAS, 'it is one of')}"
         )
     known = SCHEMAS[dataset_type].columns
     if not columns or len(set(columns)) < len(columns) or KEY_COLUMN in columns:
@@ -91,7 +90,7 @@ def kinds_of(dataset_type: str, columns: Sequence[str]) -> dict[str, Kind]:
         if known is not None and name not in known:
             raise DatasetError(
                 f"column {shown(name)} is unknown in a file of type {dataset_type!r}"
-                + (did_you_mean(name, known) or f"; its columns are {', '.join(known)}")
+                f"{did_you_mean(name, known, 'its columns are')}"
             )
     return {name: _STR if known is None else known[name] for name in columns}
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from space import DEEP, SPACES, TINY, Architecture, ArchitectureError, is_enumerable
+from space import DEEP, SPACES, TINY, Architecture, ArchitectureError, hash_table, is_enumerable
 from space.accuracies import load_accuracies
 from space.costs import all_macs, all_params
-from space.dataset import bench_dataset, keys, read_dataset, write_dataset
+from space.dataset import bench_dataset, read_dataset, write_dataset
 from space.dataset.keys import digests_at, indices_of_digests
 from space.errors import DatasetError
 from space.memory import all_memory
@@ -73,7 +73,7 @@ def test_hashes_computed_one_by_one_are_those_of_the_whole_space(monkeypatch: py
     indices = np.array([3, 2024, 77])
     together = digests_at(indices, TINY)
     assert (indices_of_digests(together, TINY) == indices).all()
-    monkeypatch.setattr(keys, "_MAX_NETWORKS", 5)
+    monkeypatch.setattr(hash_table, "MAX_COMPUTED", 5)
     assert (digests_at(indices, TINY) == together).all()
     with pytest.raises(DatasetError, match="too many to join by hash"):
         digests_at(np.arange(6), TINY)

@@ -103,19 +103,25 @@ def test_a_stage_of_another_space_is_refused() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"kind": "tail"}, "kind 'tail' is unknown; choose from stem, cell, reduction, head"),
-        ({"kind": "stem", "stage": 0}, "segment stem: stage is 0; leave stage None"),
-        ({"kind": "reduction"}, "segment reduction: stage is None; give a stage"),
-        ({"kind": "cell", "stage": 0}, "segment cell: block is None; give a block"),
+        ({"kind": "tail"}, "segment 'segment:tail' is not in space 'blox'"),
+        ({"kind": "stem", "stage": 0}, "'segment:stem0' is not in space .*did you mean 'segment:stem'"),
+        (
+            {"kind": "reduction"},
+            "'segment:reduction' is not in space .*did you mean 'segment:reduction[0-2]'",
+        ),
+        ({"kind": "cell", "stage": 0}, "'segment:cell0' is not in space"),
         (
             {"kind": "reduction", "stage": 0, "block": CELL.block},
-            "segment reduction: block is .*; leave block None",
+            "'segment:reduction0:conv-mbconv\\+in' is not in space",
         ),
-        ({"kind": "cell", "stage": 3, "block": CELL.block}, "has no stage 3; give 0 to 2"),
-        ({"kind": "reduction", "stage": -1}, "has no stage -1; give 0 to 2"),
+        (
+            {"kind": "cell", "stage": 3, "block": CELL.block},
+            "whose stages are 0 to 2; did you mean 'segment:cell[0-2]:conv-mbconv\\+in'",
+        ),
+        ({"kind": "reduction", "stage": -1}, "whose stages are 0 to 2"),
         (
             {"kind": "cell", "stage": 0, "block": Block(op0=None, op1="swin", wiring="single")},
-            "is not in space 'blox'; its ops are conv, mbconv, bconv",
+            "'segment:cell0:swin' is not in space 'blox'",
         ),
     ],
 )

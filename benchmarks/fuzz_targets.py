@@ -553,13 +553,13 @@ def blobs() -> Target:
     from harness.estimates.sustained import sustained
     from harness.records import Failure
     from harness.store.documents import (
-        block_run_document,
         block_run_of,
+        document_of,
+        pack_raw,
         record_of,
-        session_document,
         session_of,
+        unpack_raw,
     )
-    from harness.store.raw import pack_raw, unpack_raw
 
     def read(data: bytes) -> None:
         if data[:1] == b"\0":
@@ -581,10 +581,10 @@ def blobs() -> Target:
         seeds=[
             b"\0" + zlib.compress(text),
             b"\1" + text,
-            b"\2" + json.dumps(session_document(make_session())).encode(),
+            b"\2" + json.dumps(document_of(make_session())).encode(),
             b"\2" + json.dumps(asdict(make_failure())).encode(),
-            b"\2" + json.dumps(block_run_document(make_block_run())).encode(),
-            b"\2" + json.dumps(block_run_document(_short(make_energy_run()))).encode(),
+            b"\2" + json.dumps(document_of(make_block_run())).encode(),
+            b"\2" + json.dumps(document_of(_short(make_energy_run()))).encode(),
         ],
         expected=(ValueError, TypeError),  # which the store's reading expects
         words=JSON_WORDS,

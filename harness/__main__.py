@@ -25,11 +25,7 @@ def main() -> None:
     except KeyboardInterrupt:  # while it was imported
         sys.stderr.write("harness: stopped\n")
         sys.exit(130)
-    except (
-        ImportError,
-        AttributeError,
-        SyntaxError,
-    ) as error:  # what a module in the place of another raises
+    except (ImportError, AttributeError, SyntaxError) as error:  # of a module in the place of another
         if "--debug" in sys.argv or not (shadow := shadowing_file(error)):
             raise
         sys.exit(f"harness: {shadow}")

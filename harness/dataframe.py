@@ -15,13 +15,8 @@ if TYPE_CHECKING:
 
 
 SHOWN = 10  # rows that a notebook shows
-NUMBERS = (
-    "_ms",
-    "_mj",
-    "_mJ",
-    "_bytes",
-    "_percent",
-)  # ends of columns that hold numbers, also where none is known
+# Ends of columns that hold numbers, also where none is known.
+NUMBERS = ("_ms", "_mj", "_mJ", "_bytes", "_percent")
 
 Row = TypeVar("Row", covariant=True)
 

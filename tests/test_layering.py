@@ -346,7 +346,7 @@ def test_a_door_that_is_closed_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         "harness.store.planted": "from harness.models.names import select_models_and_segments",
         "harness.models.planted": "from harness.commands.options import JsonFlag",
         "harness.models.second": "import search.table.table",
-        "harness.models.third": "from harness.prediction.rows import space_rows",
+        "harness.models.third": "from harness.prediction.space_latencies import space_rows",
         "harness.prediction.planted": "from exporters import Weights",
         "harness.blockwise.planted": "from harness.output.tables import echo",
         "harness.query.planted": "from harness.blockwise.run import search_library",

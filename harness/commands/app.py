@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -45,12 +45,29 @@ from space.user_paths import with_home
 
 _LONGEST_MESSAGE = 4000  # characters
 _SHARED = ("--debug", "-q", "--quiet", "--wide")  # accepted before and after the command
-# Of the list of commands: what is measured, predicted and searched first, then devices, then models and stored data.
-_ORDER = (
-    *("measure", "results", "compare", "gate", "predict", "search", "report", "audit", "profile"),
-    *("devices", "doctor", "provision", "pack", "import"),
-    *("export", "train", "distill", "study", "dataset", "store"),
-)
+# In the order of their list: what is measured, predicted and searched first, then devices, then models and stored data.
+_COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
+    "measure": measure,
+    "results": results,
+    "compare": compare,
+    "gate": gate,
+    "predict": predict,
+    "search": search,
+    "report": report,
+    "audit": audit,
+    "profile": profile,
+    "devices": devices,
+    "doctor": doctor,
+    "provision": provision,
+    "pack": pack,
+    "import": import_results,
+    "export": export,
+    "train": train,
+    "distill": distill,
+    "study": study,
+    "dataset": dataset,
+    "store": store,
+}
 
 
 @contextmanager
@@ -63,10 +80,10 @@ def _stoppable() -> Iterator[None]:
 
 
 class _Commands(typer.core.TyperGroup):
-    """The commands in the order of `_ORDER`, where typer would list those that have subcommands last; each can be stopped."""
+    """The commands in the order of `_COMMANDS`, where typer would list those that have subcommands last; each can be stopped."""
 
     def list_commands(self, context: Any) -> list[str]:
-        return sorted(super().list_commands(context), key=_ORDER.index)
+        return sorted(super().list_commands(context), key=list(_COMMANDS).index)
 
     def make_context(self, *given: Any, **named: Any) -> Any:
         with _stoppable():
@@ -87,28 +104,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (
-    measure,
-    results,
-    compare,
-    gate,
-    predict,
-    audit,
-    profile,
-    report,
-    devices,
-    doctor,
-    provision,
-    pack,
-    export,
-    train,
-    distill,
-    study,
-):
-    app.command()(command)
-app.command("import")(import_results)
-for group in (dataset, search, store):
-    app.add_typer(group)
+for name, command in _COMMANDS.items():
+    if isinstance(command, typer.Typer):
+        app.add_typer(command)
+    else:
+        app.command(name)(command)
 for group in (app, dataset, search, store):
     for one in (*group.registered_commands, group.registered_callback):
         if one is not None and one.callback is not None:

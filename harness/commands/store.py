@@ -186,7 +186,7 @@ def delete(
 
     selection = options.selection(unreadable=unreadable)
     with open_store_to_change(store_url) as opened:
-        deleted = maintenance.delete(opened, selection, _need_not_agree if yes else _agree)
+        deleted = maintenance.delete(opened, selection, None if yes else _agree)
     print_changed(deleted, "deleted", json_output=json_output)
 
 
@@ -230,7 +230,3 @@ def _ask(question: str) -> None:
     if not is_agreed:
         log("nothing is deleted; --yes deletes without asking")
         raise typer.Exit(1)
-
-
-def _need_not_agree(count: int, name: str) -> None:
-    """Delete without asking."""

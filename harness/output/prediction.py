@@ -18,7 +18,7 @@ from harness.output.tables import (
 )
 from harness.output.terminal import echo
 from harness.prediction.fresh_costs import TITLES, unpredicted
-from harness.prediction.rows import COLUMNS, FAR, SpaceRow
+from harness.prediction.space_latencies import COLUMNS, FAR, SpaceRow
 from harness.prediction.space_prediction import JUDGES, doubt_text, summary, unmeasured_text
 from harness.store.configurations import describe, measure_command
 from search.latency.candidates import all_candidates
@@ -66,13 +66,12 @@ def print_prediction(table: SpaceTable, *, csv_output: bool, json_output: bool, 
 
 def print_bench_files(found: BenchFiles) -> None:
     """Print on standard error the files written, and what was left out of them or is doubtful."""
-    table = found.table
-    if table.doubtful:
-        echo(f"note: {doubt_text(table.doubtful, table.measured.configuration)}", err=True)
+    if found.doubtful:
+        echo(f"note: {doubt_text(found.doubtful, found.configuration)}", err=True)
     for path in found.paths:
-        echo(f"{path}: {counted(len(table.rows), 'network')}", err=True)
+        echo(f"{path}: {counted(len(found.rows), 'network')}", err=True)
     echo(f"{found.sidecar}: intervals, grades, sources, conditions and versions", err=True)
-    off = HALF_MICROSECOND_MS / min(table.latencies_ms)
+    off = HALF_MICROSECOND_MS / min(row.latency_ms for row in found.rows if row.latency_ms is not None)
     if off > ROUNDED_SHARE and any(suffix_of(path) == ".blox" for path in found.paths):
         echo(
             f"note: .blox holds whole microseconds, here up to {off:.1%} of a latency; the sidecar beside it has all digits",

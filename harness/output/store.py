@@ -27,7 +27,6 @@ from space.atomic_files import check_output_file, write_file
 from space.errors import ConfigError
 from space.text import counted
 
-FORMATS = ("jsonl", "csv", "parquet")
 _ID_SHOWN = 8  # characters of a session's id in tables
 
 

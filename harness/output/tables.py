@@ -160,16 +160,9 @@ def print_failures(
         echo("no failure is stored that fits", err=True)
         return
     documents = [
-        {
-            "device": failure.configuration.device,
-            "runtime": failure.configuration.runtime,
-            "architecture": failure.architecture,
-            "graph_hash": failure.graph_hash,
-            "kind": failure.kind,
-            "message": failure.message,
-            "time_utc": failure.time_utc,
-        }
-        for failure in failures
+        {"device": one.configuration.device, "runtime": one.configuration.runtime}
+        | {name: getattr(one, name) for name in FAILURE_COLUMNS[2:]}
+        for one in failures
     ]
     if json_output:
         print_json(documents)

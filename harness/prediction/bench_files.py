@@ -17,8 +17,7 @@ from harness.devices.config import DEFAULT_PRECISION
 from harness.estimates.doubtful import DOUBTFUL, NAMED, Doubtful
 from harness.prediction.provenance import Provenance
 from harness.prediction.request import BenchRequest, check_device_name
-from harness.prediction.rows import NOT_GRADED, SpaceRow
-from harness.prediction.space_latencies import indices_of
+from harness.prediction.space_latencies import NOT_GRADED, SpaceRow, indices_of
 from harness.prediction.space_prediction import (
     MeasuredNetworks,
     SpaceTable,
@@ -27,7 +26,7 @@ from harness.prediction.space_prediction import (
     space_of,
     summary,
 )
-from harness.records import Configuration, SessionRecord
+from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import (
     ANY,
@@ -45,7 +44,7 @@ from space.dataset import Dataset, bench_dataset, read_dataset, write_dataset
 from space.dataset.files import IS_PICKLE, read_header
 from space.errors import ConfigError
 from space.hash_table import first_equals, is_first
-from space.text_files import suffix_of
+from space.text_files import read_content, suffix_of
 from space.user_paths import expand_user
 
 SIDECAR_VERSION = 1
@@ -62,57 +61,17 @@ _TOLD_APART = ("device", "space", "runtime", "provider", "threads", "precision",
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BenchTable:
-    """Latencies of one configuration to be written: `rows` in canonical order, without `prediction` measured ones alone.
-
-    Networks that failed are no rows. `last_session`: the last of the fastest measured network, for its conditions and agent.
-    `doubtful`: what has grade D, or failed.
-    """
-
-    measured: MeasuredNetworks
-    prediction: SpaceTable | None
-    rows: tuple[SpaceRow, ...]
-    doubtful: Doubtful
-    last_session: SessionRecord
-
-    @property
-    def latencies_ms(self) -> list[float]:
-        """The rows' latencies."""
-        return [row.latency_ms for row in self.rows if row.latency_ms is not None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BenchFiles:
-    """Files written in the published format, the sidecar, and the table that they hold."""
+    """Files written in the published format, the sidecar, and what they hold of a configuration.
+
+    `rows` are in canonical order, each network once; those that failed are none. `doubtful`: what has grade D, or failed.
+    """
 
     paths: tuple[Path, ...]
     sidecar: Path
-    table: BenchTable
-
-
-def bench_table(
-    store: Store,
-    configuration: Configuration,
-    *,
-    prior: Configuration | None = None,
-    measured_only: bool = False,
-    doubtful: bool = False,
-) -> BenchTable:
-    """Return a configuration's stored latencies, and predictions of all other networks unless `measured_only`, each once.
-
-    `prior` and `doubtful`: as for `predict_space`. Raises: ConfigError when too little is stored.
-    """
-    table = None if measured_only else predict_space(store, configuration, prior, doubtful=doubtful)
-    measured = load_measured(store, configuration, doubtful=doubtful) if table is None else table.measured
-    distinct = np.flatnonzero(is_first(measured.config)).tolist()
-    rows = measured.space_rows() if table is None else table.rows(distinct)
-    return BenchTable(
-        measured=measured,
-        prediction=table,
-        rows=tuple(row for row in rows if row.latency_ms is not None),
-        doubtful=measured.doubtful if table is None else table.doubtful,
-        last_session=store.sessions(configuration, [measured.rows[0].graph_hash])[-1],
-    )
+    configuration: Configuration
+    rows: tuple[SpaceRow, ...]
+    doubtful: Doubtful
 
 
 def write_bench_files(store: Store, choice: ConfigurationChoice, request: BenchRequest) -> BenchFiles:
@@ -131,20 +90,31 @@ def write_bench_files(store: Store, choice: ConfigurationChoice, request: BenchR
     check_device_name(name)
     sidecar = request.folder / f"blox-bench-{name}.json"
     _check_not_others(sidecar, chosen)
-    table = bench_table(
-        store,
-        chosen,
-        prior=prior_configuration(store, request.prior, chosen),
-        measured_only=request.measured_only,
-        doubtful=request.doubtful,
-    )
-    latencies_s = [latency_ms / 1e3 for latency_ms in table.latencies_ms]
-    data = bench_dataset(name, [row.index for row in table.rows], latencies_s, table.measured.config)
+    prior = prior_configuration(store, request.prior, chosen)
+    table = None
+    if request.measured_only:
+        measured = load_measured(store, chosen, doubtful=request.doubtful)
+        every, doubtful = measured.space_rows(), measured.doubtful
+    else:
+        table = predict_space(store, chosen, prior, doubtful=request.doubtful)
+        measured, doubtful = table.measured, table.doubtful
+        every = table.rows(np.flatnonzero(is_first(measured.config)).tolist())
+    rows = [row for row in every if row.latency_ms is not None]
+    last = store.sessions(chosen, [measured.rows[0].graph_hash])[-1]
+    document = _sidecar(name, measured, table, rows) | {
+        "conditions": last.conditions_before,
+        "agent": last.agent_digest,
+        "doubtful": doubtful.to_json(),
+    }
+    columns = document["columns"]
+    data = bench_dataset(name, [row.index for row in rows], columns["latency_s"], measured.config)
     paths = [request.folder / f"blox-bench-{name}.{one}" for one in request.formats]
     for path in paths:
         write_dataset(path, data)
-    write_file(sidecar, json.dumps(_sidecar(name, table), separators=(",", ":")).encode())
-    return BenchFiles(paths=tuple(paths), sidecar=sidecar, table=table)
+    write_file(sidecar, json.dumps(document, separators=(",", ":")).encode())
+    return BenchFiles(
+        paths=tuple(paths), sidecar=sidecar, configuration=chosen, rows=tuple(rows), doubtful=doubtful
+    )
 
 
 def _file_name(configuration: Configuration) -> str:
@@ -300,16 +270,17 @@ def _check_asked(path: Path, of: Mapping[str, Any], choice: ConfigurationChoice)
             )
 
 
-def _sidecar(name: str, table: BenchTable) -> dict[str, object]:
+def _sidecar(
+    name: str, measured: MeasuredNetworks, table: SpaceTable | None, rows: Sequence[SpaceRow]
+) -> dict[str, Any]:
     """Return the data that the published format cannot hold; columns are in the order of the files' rows."""
-    measured, rows = table.measured, table.rows
     return {
         "version": SIDECAR_VERSION,
         "device": name,
         "harness": __version__,
         "configuration": asdict(measured.configuration) | {"id": measured.configuration.digest},
         "reference_s": measured.reference_ms / 1e3,
-        "prediction": None if table.prediction is None else summary(table.prediction),
+        "prediction": None if table is None else summary(table),
         "meaning": {
             "conditions": "before the last session of the fastest measured network",
             "low_s, high_s": "95 % interval of a measured latency; 90 % prediction interval of a predicted one",
@@ -317,7 +288,7 @@ def _sidecar(name: str, table: BenchTable) -> dict[str, object]:
         },
         "columns": {
             "graph_hash": [row.graph_hash for row in rows],
-            "latency_s": [latency_ms / 1e3 for latency_ms in table.latencies_ms],
+            "latency_s": [row.latency_ms / 1e3 for row in rows if row.latency_ms is not None],
             "low_s": [None if row.low_ms is None else row.low_ms / 1e3 for row in rows],
             "high_s": [None if row.high_ms is None else row.high_ms / 1e3 for row in rows],
             "source": [row.source for row in rows],
@@ -325,9 +296,6 @@ def _sidecar(name: str, table: BenchTable) -> dict[str, object]:
             "sessions": [row.sessions for row in rows],
             "supported": [row.supported for row in rows],
         },
-        "conditions": table.last_session.conditions_before,
-        "agent": table.last_session.agent_digest,
-        "doubtful": table.doubtful.to_json(),
     }
 
 
@@ -346,9 +314,7 @@ def _read_sidecar(
     try:
         if not path.is_file():
             return None
-        if path.stat().st_size > MAX_SIDECAR_BYTES:
-            raise ConfigError(f"{path}: more than {MAX_SIDECAR_BYTES} bytes; {remedy}")
-        document = json.loads(path.read_bytes())
+        document = json.loads(read_content(path, remedy=remedy, most=MAX_SIDECAR_BYTES))
         columns = document["columns"]
         found = {
             key: columns[key] for key in ("graph_hash", "latency_s", "low_s", "high_s", "source", "grade")
@@ -373,9 +339,15 @@ def _read_sidecar(
         ):
             if trouble := _trouble(held_s, *told[1:]):
                 raise ConfigError(f"{path}: is not the sidecar of its file: row {row}: {trouble}; {remedy}")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}; {remedy}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ArchitectureError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        ArchitectureError,
+    ) as error:
         raise ConfigError(f"{path}: is no sidecar of latencies: {error}; {remedy}") from error
     return found, of, failed
 

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_info
@@ -56,13 +57,14 @@ ABOUT = frozenset(
 _KIND = b"harness latencies 2\n"
 _DIGEST_CHARACTERS = 64
 _HEAD_BYTES = 1 << 20  # of JSON at most
-_FORMS = {
-    "values": "<f8",
-    "low": "<f8",
-    "high": "<f8",
-    "measured": "|b1",
-    "supported": "|b1",
-    "grades": "|S1",
+# Of each array in a file and in memory.
+_FORMS: Mapping[str, tuple[str, str]] = {
+    "values": ("<f8", "f8"),
+    "low": ("<f8", "f8"),
+    "high": ("<f8", "f8"),
+    "measured": ("|b1", "?"),
+    "supported": ("|b1", "?"),
+    "grades": ("|S1", "<U1"),
 }
 _NETWORK_BYTES = 3 * 8 + 3
 _SUFFIX = ".latencies"
@@ -121,20 +123,12 @@ def cached_latencies(folder: Path, key: str, count: int) -> SpaceLatencies | Non
         return None
     with contextlib.suppress(OSError):
         os.utime(path)  # used now: the last to go
-    found, place = {}, 0
-    for name, form in _FORMS.items():
+    found, place = dict[str, Any](), 0
+    for name, (form, kind) in _FORMS.items():
         size = count * np.dtype(form).itemsize
-        found[name] = np.frombuffer(arrays[place : place + size], dtype=form)
+        found[name] = np.frombuffer(arrays[place : place + size], dtype=form).astype(kind)
         place += size
-    return SpaceLatencies(
-        values=found["values"].astype(np.float64),
-        low=found["low"].astype(np.float64),
-        high=found["high"].astype(np.float64),
-        measured=found["measured"].astype(np.bool_),
-        supported=found["supported"].astype(np.bool_),
-        grades=found["grades"].astype("<U1"),
-        about=about,
-    )
+    return SpaceLatencies(**found, about=about)
 
 
 def cache_latencies(folder: Path, key: str, known: SpaceLatencies) -> None:
@@ -144,7 +138,7 @@ def cache_latencies(folder: Path, key: str, known: SpaceLatencies) -> None:
         OSError: the folder cannot be written.
     """
     head = {"key": key, "count": len(known.values), "about": dict(known.about)}
-    arrays = [getattr(known, name).astype(form).tobytes() for name, form in _FORMS.items()]
+    arrays = [getattr(known, name).astype(form).tobytes() for name, (form, _) in _FORMS.items()]
     payload = b"".join([json.dumps(head).encode(), b"\n", *arrays])
     write_whole(folder / f"{key}{_SUFFIX}", _KIND + _digest(payload) + payload)
     _clear(folder)
@@ -160,11 +154,10 @@ def latency_key(
 ) -> str:
     """Return the key of a configuration's latencies as they are stored now, 64 hexadecimal characters."""
     reference = store.reference_latency(configuration)
-    failures = [one for one in store.failures(configuration.device) if one.configuration == configuration]
     facts: dict[str, object] = {
         "configuration": asdict(configuration),
         "sessions": store.sessions_digest(configuration, PURPOSES),
-        "failures": [(one.graph_hash, one.architecture, one.kind) for one in failures],
+        "failures": [(one.graph_hash, one.architecture, one.kind) for one in store.failures(configuration)],
         "reference": None if reference is None else asdict(reference),
         "coverage": coverage,
         "measured only": measured_only,

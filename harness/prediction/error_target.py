@@ -16,7 +16,6 @@ import numpy as np
 
 from harness.measurement.campaign import Outcome
 from harness.measurement.plan import Options
-from harness.prediction.request import Target
 from harness.prediction.space_prediction import (
     HeldOutErrors,
     MeasuredNetworks,
@@ -30,7 +29,7 @@ from harness.records import Configuration
 from harness.store import Store
 from search.latency.candidates import FEWEST
 from search.latency.design import least_variance_design, next_networks
-from space import BLOX, Architecture, SpaceConfig
+from space import Architecture, SpaceConfig
 from space.errors import ConfigError, HarnessError
 from space.hash_table import are_among
 from space.indexing import BoolArray, IndexArray
@@ -55,22 +54,21 @@ class Unreachable(HarnessError):
 
 
 def measure_until(
-    target: Target,
+    target: float,
     options: Options,
     store: Store,
     measure: Measure,
     log: Callable[[str], None],
     *,
-    config: SpaceConfig | None = None,
+    space: SpaceConfig,
 ) -> Outcome:
-    """Measure networks until the held-out error's 95 % interval lies below the target; return the last campaign's outcome.
+    """Measure networks until the 95 % interval of the mean held-out error lies below the target, a share.
 
-    They are of the space `config`; of Blox without.
+    Returns the last campaign's outcome. Networks are of the `space`.
     Raises: Unreachable when two measurements of the same network differ too much for the target, or after 360 networks;
     ConfigError when the space has no more networks than are measured to begin with, or the device runs more than one
     configuration. A campaign that was stopped ends this, too.
     """
-    space = config or BLOX
     if len(space) <= DESIGN + JUDGE_COUNT:
         raise ConfigError(
             f"--until measures {DESIGN + JUDGE_COUNT} networks to begin with, and space {space.name!r} has {len(space)}: measure "
@@ -108,9 +106,9 @@ def measure_until(
         low, high = held_out.mape_interval
         state = (
             f"{fitted} networks: held-out error {held_out.errors.mape:.2%} (95 % interval {low:.2%} to {high:.2%}), "
-            f"of which the judges' own noise is up to {noise:.2%}, wanted {target.mape:.2%}"
+            f"of which the judges' own noise is up to {noise:.2%}, wanted {target:.2%}"
         )
-        if high <= target.mape:
+        if high <= target:
             log(f"{state}: reached")
             return outcome
         if fitted >= MOST_NETWORKS:
@@ -150,7 +148,7 @@ def _first_table(store: Store, configuration: Configuration, judges: Sequence[Ar
 
 
 def _check_reachable(
-    target: Target, store: Store, configuration: Configuration, judges: Sequence[Architecture]
+    target: float, store: Store, configuration: Configuration, judges: Sequence[Architecture]
 ) -> float:
     """Refuse a target below the noise of the held-out measurements; return that noise, a share.
 
@@ -165,9 +163,9 @@ def _check_reachable(
             f"see 'harness results --device {configuration.device}', with and without --failures"
         )
     noise = float(np.mean(sds)) * sqrt(2 / pi)
-    if noise > target.mape:
+    if noise > target:
         raise Unreachable(
-            f"device {configuration.device!r}: an error of {target.mape:.2%} cannot be shown: a measurement here is uncertain by "
+            f"device {configuration.device!r}: an error of {target:.2%} cannot be shown: a measurement here is uncertain by "
             f"{np.mean(sds):.2%} (1 standard deviation), so that even a perfect predictor may seem {noise:.2%} off; quiet the "
             f"device, measure at --level final, or ask for more than {noise:.2%}; what was measured is stored: 'harness predict' "
             "shows how good it is, and 'harness search' uses it"

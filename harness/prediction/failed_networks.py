@@ -54,8 +54,7 @@ def failed_since(store: Store, configuration: Configuration, config: SpaceConfig
 
 def _last_failures(store: Store, configuration: Configuration) -> dict[str, Failure]:
     """Return the last failure of each network on a configuration, by its hash."""
-    found = store.failures(configuration.device)
-    return {one.graph_hash: one for one in found if one.configuration == configuration}
+    return {one.graph_hash: one for one in store.failures(configuration)}
 
 
 def _is_network(failure: Failure, config: SpaceConfig) -> bool:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -82,16 +83,12 @@ class MeasuredCosts:
         gone = {
             name: kind for (name, kind), is_known in zip(since.items(), known, strict=True) if not is_known
         }
-        return replace(
-            self,
-            indices=self.indices[kept],
-            values=self.values[kept],
-            low=self.low[kept],
-            high=self.high[kept],
-            sds=None if self.sds is None else self.sds[kept],
-            fitted=self.fitted[kept],
-            failed={**gone, **failed},
-        )
+        columns: dict[str, Any] = {
+            name: column[kept]
+            for name in ("indices", "values", "low", "high", "sds", "fitted")
+            if (column := getattr(self, name)) is not None
+        }
+        return replace(self, **columns, failed={**gone, **failed})
 
     def facts(self) -> dict[str, object]:
         """Return all that predictions depend on, as plain values."""

@@ -151,7 +151,7 @@ def measure_devices(request: MeasureRequest, store: Store, observer: ExportObser
         store,
         lambda *asked: run(*asked)[0],
         observer.log,
-        config=config,
+        space=config,
     )
     if not last.uses or last.error is not None:
         return Measured(outcomes=(last,))

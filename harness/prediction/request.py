@@ -16,21 +16,14 @@ from space.errors import ConfigError, did_you_mean
 DEFAULT_MODELS = "sample:20"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """Target of the mean absolute percentage error, as a share."""
-
-    mape: float
-
-
-def parse_target(text: str) -> Target:
-    """Parse `mape=2%`. Raises: ConfigError."""
+def parse_target(text: str) -> float:
+    """Return the mean absolute percentage error of `mape=2%`, as a share. Raises: ConfigError."""
     match = re.fullmatch(r"mape=([0-9]+(?:\.[0-9]+)?)%", text.strip())
     if match is None or not 0 < float(match[1]) < 100:
         raise ConfigError(
             f"--until {text!r}: write the mean absolute percentage error that is wanted, e.g. --until mape=2%"
         )
-    return Target(mape=float(match[1]) / 100)
+    return float(match[1]) / 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,8 +19,15 @@ from harness.estimates.latency import Latency
 from harness.models.names import Network, listed_networks, some
 from harness.prediction.failed_networks import failed_networks
 from harness.prediction.fresh_costs import PREDICTED, all_measured_costs, space_costs
-from harness.prediction.rows import COLUMNS, FAR, MEASURED_COVERAGE, NOT_GRADED, SpaceRow
-from harness.prediction.space_latencies import SpaceLatencies, indices_of, of_equals
+from harness.prediction.space_latencies import (
+    COLUMNS,
+    FAR,
+    MEASURED_COVERAGE,
+    SpaceLatencies,
+    SpaceRow,
+    indices_of,
+    of_equals,
+)
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import (
@@ -155,13 +162,8 @@ class MeasuredNetworks:
                 architecture=name,
                 graph_hash=hash_at(self.config, index),
                 index=index,
-                latency_ms=None,
-                low_ms=None,
-                high_ms=None,
                 coverage=MEASURED_COVERAGE,
                 source="failed",
-                grade=NOT_GRADED,
-                sessions=0,
                 supported=False,
             )
             for index, name in zip(self.failed.tolist(), self.doubtful.failed, strict=True)
@@ -250,8 +252,6 @@ class SpaceTable(Tabular):
                     high_ms=high_ms,
                     coverage=PREDICTED_COVERAGE,
                     source="predicted",
-                    grade=NOT_GRADED,
-                    sessions=0,
                     supported=supported,
                     **costs,
                 )
@@ -372,7 +372,7 @@ def measured_networks(
             f"{doubt_text(apart, configuration)}"
         )
     if reference is None or not rows:
-        failures = [f for f in store.failures() if f.configuration == configuration]
+        failures = store.failures(configuration)
         why = (
             f"only failures are stored ({len(failures)}, the last: {failures[-1].message}); "
             f"see 'harness results --device {configuration.device} --failures'"
@@ -463,7 +463,6 @@ def fit(
     *,
     segments: Mapping[str, float],
     prior: FloatArray | None = None,
-    seed: int = 0,
     as_sum: bool = False,
 ) -> SelectedPredictor:
     """Choose and fit a predictor on measured networks, all or a `subset` (n,); with the sum of parts where all are known.
@@ -482,7 +481,6 @@ def fit(
         config=config,
         parts_sum=None if parts is None else parts_sum(parts, config),
         prior=prior,
-        seed=seed,
         candidates=additive_candidates(config) if as_sum or not is_enumerable(config) else None,
     )
 
@@ -566,7 +564,6 @@ def predict_space(
     configuration: Configuration,
     prior: Configuration | None = None,
     *,
-    seed: int = 0,
     doubtful: bool = False,
 ) -> SpaceTable:
     """Fit a predictor on what is stored of a configuration and predict the whole space with the best candidate.
@@ -586,17 +583,17 @@ def predict_space(
         others = load_measured(store, prior, doubtful=doubtful)
         parts, prior_apart = graded_segments(store, prior, doubtful=doubtful)
         prior_apart = others.doubtful + prior_apart
-        guess = fit(others, segments=parts, seed=seed).predict(np.arange(len(measured.config))).ratios
+        guess = fit(others, segments=parts).predict(np.arange(len(measured.config))).ratios
     segments, apart_segments = graded_segments(store, configuration, doubtful=doubtful)
-    predictor = fit(measured, segments=segments, prior=guess, seed=seed)
+    predictor = fit(measured, segments=segments, prior=guess)
     held_out, count = None, len(measured.indices)
     apart = judges_among(measured)
     is_random = bool(apart.sum() >= JUDGES_FROM and (~apart).sum() >= FEWEST)
     if not is_random:
-        drawn = np.random.default_rng(seed).permutation(count)[: round(HOLD_OUT_SHARE * count)]
+        drawn = np.random.default_rng(0).permutation(count)[: round(HOLD_OUT_SHARE * count)]
         apart = np.isin(np.arange(count), drawn)
     if is_random or count >= HOLD_OUT_FROM:
-        rest = fit(measured, ~apart, segments=segments, prior=guess, seed=seed)
+        rest = fit(measured, ~apart, segments=segments, prior=guess)
         held_out = judge_on(rest, measured.indices[apart], measured.ratios[apart], random=is_random)
     return SpaceTable(
         measured=measured,

@@ -159,9 +159,8 @@ def _named_column(column: Any) -> Any:
             f"{type(column).__name__}: its index is the numbers of rows and names no networks; take the column after "
             "set_index('architecture'), give the whole table, or rename_axis('network') where they are indices of networks"
         )
-    if (
-        index.nlevels == 1 and index.name != ARCHITECTURE_COLUMNS[-1]
-    ):  # others have names: of networks and seeds
+    # Others have names: of networks and seeds.
+    if index.nlevels == 1 and index.name != ARCHITECTURE_COLUMNS[-1]:
         column = column.rename_axis("network")
     return column.rename("accuracy" if column.name is None else column.name)
 
@@ -217,10 +216,8 @@ def precision_text(accuracies: Accuracies, precision: str) -> str:
 
     Theirs is the one that their title names, as `val_top1_int8_onnx` does, else fp32. Empty where both fit.
     """
-    from harness.devices.config import (
-        DEFAULT_PRECISION,
-        PRECISIONS,
-    )  # the command line imports this module for its help
+    # Late: the command line imports this module for its help.
+    from harness.devices.config import DEFAULT_PRECISION, PRECISIONS
 
     words = re.split("[^a-z0-9]+", accuracies.metric.lower())
     named = next((word for word in words if word in PRECISIONS), "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -26,14 +25,6 @@ class _TableRows(NetworkRows):
     __slots__ = ()
 
     table: SearchTable
-
-    @property
-    @abstractmethod
-    def indices(self) -> IndexArray:
-        """The canonical index of each row's network."""
-
-    def listed(self) -> IndexArray:
-        return self.indices
 
     def row(self, index: int) -> Row:
         return network_row(self.table.table, index)

@@ -66,9 +66,6 @@ class ObjectiveAnswer(NetworkRows):
         """The best network within the limits."""
         return Architecture.from_index(self.indices[0], self.config)
 
-    def listed(self) -> tuple[int, ...]:
-        return self.indices
-
     @property
     def columns(self) -> list[str]:
         return list(self.row(self.within[0]))
@@ -147,9 +144,6 @@ class ObjectiveFront(NetworkRows):
     indices: tuple[int, ...]
     far: frozenset[int]
     passed_over: bool = False
-
-    def listed(self) -> tuple[int, ...]:
-        return self.indices
 
     def row(self, index: int) -> Row:
         return self.answer.row_beside(index, self.far)

@@ -39,11 +39,6 @@ from space.registry import space_name
 if TYPE_CHECKING:
     from harness.models.torch_models import TorchModel
 
-COLUMNS = (
-    *("device", "configuration", "verdict", "reason", "ratio", "low", "high"),
-    *(f"{which}_{name}" for which in ("first", "second") for name in ("ms", "low_ms", "high_ms", "grade")),
-)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkComparison:
@@ -85,7 +80,7 @@ class NetworkComparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class NetworkComparisons(RowTable[NetworkComparison]):
-    """A comparison for each configuration on which both networks are measured.
+    """A comparison for each configuration, at least one, on which both networks are measured.
 
     `not_measured`: the networks that a configuration lacks, by their texts; of files with what failed.
     """
@@ -96,9 +91,12 @@ class NetworkComparisons(RowTable[NetworkComparison]):
     def to_records(self) -> tuple[list[dict[str, object]], Sequence[str]]:
         """Return a row a configuration as plain values, latencies in ms, and the columns."""
         rows = [
-            pair.to_json() | _columns("first", pair.first) | _columns("second", pair.second) for pair in self
+            {name: value for name, value in pair.to_json().items() if name != "networks"}
+            | _columns("first", pair.first)
+            | _columns("second", pair.second)
+            for pair in self
         ]
-        return [{name: row[name] for name in COLUMNS} for row in rows], COLUMNS
+        return rows, list(rows[0])
 
 
 def _columns(which: str, row: Latency) -> dict[str, object]:

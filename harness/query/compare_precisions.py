@@ -39,23 +39,6 @@ FEWEST = 5  # networks that are measured in both precisions
 DRAWS = 2000
 FIT_DRAWS = 1000
 ROWS_A_COLUMN = 3  # networks for each number that is fitted
-COLUMNS = (
-    "device",
-    "runtime",
-    "precision_a",
-    "precision_b",
-    "configuration_a",
-    "configuration_b",
-    "architecture",
-    "graph_hash",
-    "a_ms",
-    "b_ms",
-    "ratio",
-    "low",
-    "high",
-    "a_grade",
-    "b_grade",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,16 +90,19 @@ class PrecisionComparison:
     def to_json(self) -> dict[str, object]:
         """Return the comparison as plain values: intervals of 95 %, times in ms, uncertainties and errors as shares."""
         a, b = self.configurations
-        return {
-            "device": a.device,
-            "runtime": a.runtime,
-            "runtime_version": a.runtime_version,
-            "provider": a.provider,
-            "threads": a.threads,
+        alike = (
+            "device",
+            "runtime",
+            "runtime_version",
+            "provider",
+            "threads",
+            "cores",
+            "clock_tier",
+            "hardware",
+            "space",
+        )
+        return {name: getattr(a, name) for name in alike} | {
             "cores": list(a.cores),
-            "clock_tier": a.clock_tier,
-            "hardware": a.hardware,
-            "space": a.space,
             "precisions": [a.precision, b.precision],
             "configurations": [configuration_id(one) for one in (a, b)],
             "ratio": self.ratio.to_plain(),
@@ -139,7 +125,7 @@ class PrecisionComparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class PrecisionComparisons(RowTable[PrecisionComparison]):
-    """A comparison of precisions for each pair of configurations with `FEWEST` networks in both.
+    """A comparison of precisions for each pair of configurations, at least one, with `FEWEST` networks in both.
 
     `too_few`: of the other configurations, the number of networks measured in both. `precisions`: a and b.
     """
@@ -162,7 +148,7 @@ class PrecisionComparisons(RowTable[PrecisionComparison]):
                 "configuration_b": configuration_id(b),
             }
             rows += [names | network_row(network) for network in one.networks]
-        return rows, COLUMNS
+        return rows, list(rows[0])
 
 
 def network_row(one: NetworkRatio) -> dict[str, object]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from harness.prediction.bench_files import file_latency, latency_files
 from harness.prediction.fresh_costs import TITLES, measured_costs, space_costs, stored_energies
@@ -39,11 +38,21 @@ def cost_columns(
     Raises: ConfigError, naming what is missing and what to type.
     """
     files = latency_files(latencies.files, allow_pickle=latencies.allow_pickle)
-    found = {
-        name: _measured(store, config, name, files, latencies, log)
-        for name in dict.fromkeys(names)
-        if name not in PROPERTIES
-    }
+    found: dict[str, tuple[Cost, Provenance]] = {}
+    for name in dict.fromkeys(name for name in names if name not in PROPERTIES):
+        if name in files:
+            found[name] = file_latency(
+                files[name],
+                name,
+                config,
+                choice=latencies.choice,
+                measured_only=latencies.measured_only,
+                doubtful=latencies.doubtful,
+                allow_pickle=latencies.allow_pickle,
+            )
+        else:
+            configuration = configuration_in(store, config, name, latencies)
+            found[name] = stored_cost(store, name, configuration, latencies, log)
     return joined_columns(config, names, found, latencies.precision, log)
 
 
@@ -94,27 +103,6 @@ def configuration_in(store: Store, config: SpaceConfig, name: str, latencies: La
     """Return the stored configuration that a cost's name means in a space. Raises: ConfigError as `find_configuration`."""
     choice = replace(latencies.choice, space=config.name)
     return find_configuration(store, split_subject(name)[0], choice)
-
-
-def _measured(
-    store: Store,
-    config: SpaceConfig,
-    name: str,
-    files: Mapping[str, Path],
-    latencies: LatencySource,
-    log: Callable[[str], None],
-) -> tuple[Cost, Provenance]:
-    if name in files:
-        return file_latency(
-            files[name],
-            name,
-            config,
-            choice=latencies.choice,
-            measured_only=latencies.measured_only,
-            doubtful=latencies.doubtful,
-            allow_pickle=latencies.allow_pickle,
-        )
-    return stored_cost(store, name, configuration_in(store, config, name, latencies), latencies, log)
 
 
 def stored_cost(

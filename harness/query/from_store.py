@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.devices.config import Device
 from harness.models.exported import ExportObserver
-from harness.models.names import space_meant, whole_number
+from harness.models.names import as_list, space_meant, whole_number
 from harness.prediction.measure import Progress, raise_first
 from harness.query.accuracies import AccuracySource, architectures_in
 from harness.query.answer import SearchAnswer
@@ -22,6 +22,7 @@ from harness.query.run import ObjectiveRequest, SearchRequest, run_search, searc
 from harness.query.search import EXHAUSTIVE, answer_in, as_constraints
 from harness.query.verify import searched_configurations, searched_devices, verify_finalists
 from harness.store import Store
+from harness.store.configurations import several
 from harness.store.opening import check_store
 from search.table.constraints import Constraint
 from space import Space
@@ -180,11 +181,11 @@ def verify(
         table = renewed(answer.table, store)
         return answer_in(table, found.constraints, confident=found.confident, trace=answer.trace)
 
-    done = verify_finalists(
+    corrected, outcomes = verify_finalists(
         answer, search_again, store, devices, Progress(log), count=count, wait_s=wait_s, log=log
     )
-    raise_first(done.outcomes)
-    return done.answer
+    raise_first(outcomes)
+    return corrected
 
 
 def _check_is_of_store(answer: SearchAnswer, store: Store) -> None:
@@ -232,19 +233,17 @@ def query_of(
     elif named := architectures_in(accuracies):
         space = space_meant(named, space)
     constraints = as_constraints(limits)
-    several = [device] if isinstance(device, str | Device) else device
-    devices = [one if isinstance(one, str) else one.name for one in several]
-    files = [latencies] if isinstance(latencies, str | Path) else latencies
-    further = [costs] if isinstance(costs, str) else costs
     return Query(
         accuracies=NO_ACCURACIES if accuracies is None else accuracies_of(accuracies, metric, epoch, space),
         latencies=LatencySource(
             coverage=SHOWN_COVERAGE if confidence is None else confidence,
-            files=tuple(map(Path, files)),
+            files=tuple(map(Path, as_list(latencies))),
             space=space_name(space),
             **choice,
         ),
-        costs=tuple(dict.fromkeys([*devices, *(one.subject for one in constraints), *further])),
+        costs=tuple(
+            dict.fromkeys([*several(device), *(one.subject for one in constraints), *as_list(costs)])
+        ),
         constraints=constraints,
         confident=confidence is not None,
         devices_file=None if devices_file is None else Path(devices_file),

@@ -64,12 +64,7 @@ class FileCheck:
             "change": self.change,
             "low": low,
             "high": high,
-            "way": self.way,
-            "device": self.device,
-            "runtime": self.runtime,
-            "grade": self.grade,
-            "note": self.note,
-        }
+        } | {name: getattr(self, name) for name in ("way", "device", "runtime", "grade", "note")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,11 +114,16 @@ def run_gate(
     """Judge files by the baseline that was read from the request's file, or write theirs. Raises: as `gate`, `write_baseline`."""
     if baseline is None:
         return write_baseline(request.files, request.write or "", timing, memory=request.memory)
-    return _gate(request.files, request.baseline or Path(), baseline, timing, request.fail_if)
+    return gate(request.files, request.baseline or Path(), timing, fail_if=request.fail_if, kept=baseline)
 
 
 def gate(
-    files: Iterable[str | Path], baseline: str | Path, timing: DeviceTiming, *, fail_if: Sequence[str] = ()
+    files: Iterable[str | Path],
+    baseline: str | Path,
+    timing: DeviceTiming,
+    *,
+    fail_if: Sequence[str] = (),
+    kept: Baseline | None = None,
 ) -> GateReport:
     """Judge model files (names, wildcards, folders) against a baseline file by rules, `latency > +3%` if none is given.
 
@@ -131,34 +131,29 @@ def gate(
     of grade D, one that an interval leaves open is not judged; where findings say that it may be wrong by more than its
     interval, it fails only if it is above the limit by a factor of two as well. A measurement that failed, a false output, a file
     without a baseline and one of the baseline that is missing are not judged. Nothing is timed of a file whose bytes are the
-    baseline's, nor where no rule is of latency.
+    baseline's, nor where no rule is of latency. `kept`: what was read from the baseline file already.
     Raises: ConfigError for a rule, a baseline or a file that cannot be used.
     """
-    path = Path(baseline)
-    return _gate(files, path, parse_baseline(path), timing, fail_if)
-
-
-def _gate(
-    files: Iterable[str | Path], path: Path, baseline: Baseline, timing: DeviceTiming, fail_if: Sequence[str]
-) -> GateReport:
-    rules = tuple(map(Rule.parse, fail_if or (DEFAULT_RULE,)))
-    kept = {file.name: file for file in baseline.files}
+    path, rules = Path(baseline), tuple(map(Rule.parse, fail_if or (DEFAULT_RULE,)))
+    former = {file.name: file for file in (kept or parse_baseline(path)).files}
     opened = open_files(find_files(map(str, files), timing.log), timing.inputs)
     limits = [one.limit for one in rules if one.metric == "latency"]
     changes: dict[Metric, Mapping[str, Sequence[FileChange]]] = {}
     if limits:
-        changes["latency"] = latency_changes(opened, kept, path, timing, limits)
+        changes["latency"] = latency_changes(opened, former, path, timing, limits)
     if any(one.metric == "memory" for one in rules):
-        changes["memory"] = memory_changes(opened, kept, path, timing)
+        changes["memory"] = memory_changes(opened, former, path, timing)
     checks = [
         check
         for file in opened
         for rule in rules
-        for check in _checks(rule, file, kept.get(file.name), changes.get(rule.metric, {}).get(file.name, ()))
+        for check in _checks(
+            rule, file, former.get(file.name), changes.get(rule.metric, {}).get(file.name, ())
+        )
     ]
     names = {file.name for file in opened}
     gone = "in the baseline, and not among the files; name it, or write the baseline again"
-    missing = [_unjudged(name, rule, gone) for name in kept if name not in names for rule in rules]
+    missing = [_unjudged(name, rule, gone) for name in former if name not in names for rule in rules]
     return GateReport(baseline=str(path), checks=(*checks, *missing))
 
 

@@ -122,13 +122,15 @@ def latency_changes(
             found[file.name] = _beside(file, own, timing, limits)
     comparable = [file for file in others if not _other_inputs(file, kept[file.name])]
     references = {one.key: ref for one in comparable if (ref := kept[one.name].reference_for(timing.runtime))}
-    table = _measured(comparable, timing, references)
+    table, trouble = LatencyTable(rows=()), ""
+    try:
+        table = timing.measure(comparable, references) if comparable else table
+    except HarnessError as error:
+        trouble = str(error)
     for file in others:
         former = kept[file.name]
-        if file not in comparable:
-            found[file.name] = [FileChange(way="reference", trouble=_other_inputs(file, former))]
-        elif isinstance(table, str):
-            found[file.name] = [FileChange(way="reference", trouble=table)]
+        if why := _other_inputs(file, former) or trouble:
+            found[file.name] = [FileChange(way="reference", trouble=why)]
         else:
             found[file.name] = _through_reference(file, former, table)
     for name, changes in found.items():
@@ -180,16 +182,6 @@ def _beside(
         )
         for row in table
     ] + _failures(table.failures, "beside")
-
-
-def _measured(
-    files: Sequence[FileModel], timing: DeviceTiming, references: Mapping[str, str]
-) -> LatencyTable | str:
-    """Return the files' latencies, or why there are none."""
-    try:
-        return timing.measure(files, references) if files else LatencyTable(rows=())
-    except HarnessError as error:
-        return str(error)
 
 
 def _through_reference(file: FileModel, former: KeptFile, table: LatencyTable) -> list[FileChange]:

@@ -20,7 +20,7 @@ from space import SpaceConfig
 from space.accuracies import Accuracies
 from space.errors import ConfigError
 from space.hash_table import first_names, network_key
-from space.indexing import BoolArray, IndexArray, block_indices
+from space.indexing import IndexArray, block_indices
 
 
 def known_table(
@@ -97,20 +97,14 @@ def _of_networks(accuracies: Accuracies, indices: IndexArray) -> Accuracies:
 
 
 def _cost(cost: AdditiveCosts, latency: LatencySums | None, indices: IndexArray) -> Cost:
-    """Return the costs of networks (n,) as a column; `latency`: what a latency is fitted to."""
+    """Return the costs of networks (n,) as a column; of a `latency` those without an unseen block are like measured ones."""
     column = cost.column(indices)
     if latency is None or column.measured is None:
         return column
-    found = column.measured | _supported(latency, indices)
-    return replace(column, supported=found & ~np.isnan(column.values))
-
-
-def _supported(latency: LatencySums, indices: IndexArray) -> BoolArray:
-    """Return which networks (n,) are like measured ones, bool (n,): those without an unseen block."""
     config = latency.cost.config
     unseen = latency.unseen[np.arange(config.stages), block_indices(config, indices)].any(axis=1)
-    found: BoolArray = latency.fitted.predictor.predict(indices).supported & ~unseen
-    return found
+    is_like = column.measured | (latency.fitted.predictor.predict(indices).supported & ~unseen)
+    return replace(column, supported=is_like & ~np.isnan(column.values))
 
 
 def _notes(table: NetworkTable, devices: Mapping[str, LatencySums]) -> list[str]:

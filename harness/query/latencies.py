@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,16 @@ def stored_latency(
     Results computed before are read from the cache folder, see `harness.prediction.cache`; `log` is told if that cannot be
     written.
     """
-    found = _known(store, configuration, latencies, log)
+    key = partial(
+        latency_key,
+        store,
+        configuration,
+        coverage=latencies.coverage,
+        measured_only=latencies.measured_only,
+        doubtful=latencies.doubtful,
+    )
+    compute = partial(computed_latencies, store, configuration, latencies)
+    found = known_latencies(key, len(space_of(configuration)), compute, log)
     return measured_column(name, "latency", configuration, found, latencies.coverage)
 
 
@@ -101,25 +111,6 @@ def measured_estimate(row: Latency) -> CostEstimate:
     """Return a measured latency as the cost of its network, in ms."""
     low, high = row.interval_ms or (np.nan, np.nan)
     return CostEstimate(value=row.latency_ms, low=low, high=high, grade=row.grade, is_measured=True)
-
-
-def _known(
-    store: Store, configuration: Configuration, latencies: LatencySource, log: Callable[[str], None]
-) -> SpaceLatencies:
-    """Return a configuration's latencies, kept or computed."""
-
-    def key() -> str:
-        return latency_key(
-            store,
-            configuration,
-            coverage=latencies.coverage,
-            measured_only=latencies.measured_only,
-            doubtful=latencies.doubtful,
-        )
-
-    return known_latencies(
-        key, len(space_of(configuration)), lambda: computed_latencies(store, configuration, latencies), log
-    )
 
 
 def computed_latencies(

@@ -44,12 +44,9 @@ def property_cost(
     `log` takes messages on slow steps; `precision` is of the models whose files have a size.
     """
     values: FloatArray
-    if name == "params":
-        values = all_params(config).astype(float)
-    elif name == "macs":
-        values = all_macs(config).astype(float)
-    elif name == "memory":
-        values = all_memory(config).astype(float)
+    computed = {"params": all_params, "macs": all_macs, "memory": all_memory}
+    if name in computed:
+        values = computed[name](config).astype(float)
     else:
         log(f"{name}: sizes of all files")
         values = file_sizes(_format(name), cache_folder(), config, precision)

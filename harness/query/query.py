@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -74,8 +74,8 @@ class Query:
             check_intervals(self, found.table.costs, found.provenance)
         return with_far_networks(found) if self.with_far else found
 
-    def with_all_costs(self, store: Store, properties: Sequence[str]) -> Query:
-        """Return the query with further properties and, if it names no device, with all devices of the files and the store."""
+    def with_all_costs(self, store: Store) -> Query:
+        """Return the query with `SHOWN_PROPERTIES` and, if it names no device, with all devices of the files and the store."""
         named = [name for name in self.costs if name not in PROPERTIES]
         if not named:
             named = list(latency_files(self.latencies.files, allow_pickle=self.latencies.allow_pickle))
@@ -85,24 +85,22 @@ class Query:
             ]
             named += [name for name in stored if name not in named]
         own = [name for name in self.costs if name in PROPERTIES]
-        return replace(self, costs=tuple(dict.fromkeys([*named, *own, *properties])))
+        return replace(self, costs=tuple(dict.fromkeys([*named, *own, *SHOWN_PROPERTIES])))
 
-    def build_page_table(self, store: Store, log: Callable[[str], None] = lambda text: None) -> PageTable:
-        """Join the table of a page: the costs that the query names, `SHOWN_PROPERTIES`, and all devices if it names none.
+    def build_page_table(
+        self, store: Store, log: Callable[[str], None] = lambda text: None
+    ) -> tuple[SearchTable, dict[str, float]]:
+        """Join the table of a page, and return it with `upper_limits`.
 
+        It has the costs that the query names, `SHOWN_PROPERTIES`, and all devices if it names none.
         Of a space too large to list it has the known networks only. A device that nobody named is left out with a note where
         nothing of it can be used. Raises: ConfigError as `build_table`, or for lower limits.
         """
         asked = self.with_devices(store)
-        whole = asked.with_all_costs(store, SHOWN_PROPERTIES)
+        whole = asked.with_all_costs(store)
         limits = whole.upper_limits()
         found = whole.build_table(store, log, known=True, spare=frozenset(whole.costs) - set(asked.costs))
-        return PageTable(
-            found=found,
-            limits=limits,
-            confident=self.confident,
-            under_load=runs_under_load(store, found.provenance),
-        )
+        return found, limits
 
     def upper_limits(self) -> dict[str, float]:
         """Return the upper limit of each cost, the tightest of several, as one that may be reached.
@@ -122,20 +120,7 @@ class Query:
         return limits
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PageTable:
-    """Contents of a page: a table, the upper limit of each cost that has one, and runs under load by a latency's name.
-
-    `confident`: as in the query.
-    """
-
-    found: SearchTable
-    limits: Mapping[str, float]
-    confident: bool
-    under_load: Mapping[str, Sequence[Sustained]]
-
-
-def runs_under_load(store: Store, provenance: Mapping[str, Provenance]) -> dict[str, tuple[Sustained, ...]]:
+def newest_runs(store: Store, provenance: Mapping[str, Provenance]) -> dict[str, tuple[Sustained, ...]]:
     """Return the newest runs under load of the configurations that latencies are of, oldest first, by the latency's name."""
     return {
         name: tuple(map(sustained, store.block_runs(one.configuration, "sustained")[-MOST_UNDER_LOAD:]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -24,9 +24,11 @@ class NetworkRows(Tabular, Sequence[Row]):
 
     __slots__ = ()
 
-    @abstractmethod
-    def listed(self) -> Sequence[int] | IndexArray:
-        """Return the canonical index of each row's network, at no cost: it is asked for at every row."""
+    if TYPE_CHECKING:  # a field, or a property
+
+        @property
+        def indices(self) -> Sequence[int] | IndexArray:
+            """The canonical index of each row's network, at no cost: it is asked for at every row."""
 
     @abstractmethod
     def row(self, index: int) -> Row:
@@ -38,7 +40,7 @@ class NetworkRows(Tabular, Sequence[Row]):
         """The keys of a row, in order."""
 
     def __len__(self) -> int:
-        return len(self.listed())
+        return len(self.indices)
 
     @overload
     def __getitem__(self, index: int) -> Row: ...
@@ -48,8 +50,8 @@ class NetworkRows(Tabular, Sequence[Row]):
 
     def __getitem__(self, index: int | slice) -> Row | list[Row]:
         if isinstance(index, slice):
-            return [self.row(int(one)) for one in self.listed()[index]]
-        return self.row(int(self.listed()[index]))
+            return [self.row(int(one)) for one in self.indices[index]]
+        return self.row(int(self.indices[index]))
 
     def to_records(self) -> tuple[list[Row], Sequence[str]]:
         """Return the rows and the columns, those of `harness search --output`."""

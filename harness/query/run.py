@@ -16,7 +16,6 @@ from harness.query.query import Query
 from harness.query.search import EXHAUSTIVE, batch_for, beyond_limits, check_any, proxies_on, search
 from harness.query.verify import (
     AnyAnswer,
-    Verified,
     searched_configurations,
     searched_devices,
     verify_finalists,
@@ -96,10 +95,9 @@ def run_search(
             log=log,
         )
 
-    done = _verified(search_now, request, store, query.devices_file, observe, log)
+    answer, outcomes = _verified(search_now, request, store, query.devices_file, observe, log)
     costs = _meant(request.pareto, query, store)
-    front = done.answer.front(costs) if costs else None
-    return SearchResult(answer=done.answer, front=front, outcomes=done.outcomes)
+    return SearchResult(answer=answer, front=answer.front(costs) if costs else None, outcomes=outcomes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,12 +140,12 @@ def search_sums(
     def search_now(log_joining: Callable[[str], None]) -> ObjectiveAnswer:
         return search_by_objective(store, query, request.objective, count, log_joining)
 
-    done = _verified(search_now, request, store, query.devices_file, observe, log)
+    answer, outcomes = _verified(search_now, request, store, query.devices_file, observe, log)
     fronts = []
     for name in _meant(request.pareto, query, store):
-        log(f"front of {done.answer.objective.name} and {name}: up to {FRONT_POINTS} integer programs")
-        fronts.append(done.answer.front(name))
-    return ObjectiveResult(answer=done.answer, fronts=tuple(fronts), outcomes=done.outcomes)
+        log(f"front of {answer.objective.name} and {name}: up to {FRONT_POINTS} integer programs")
+        fronts.append(answer.front(name))
+    return ObjectiveResult(answer=answer, fronts=tuple(fronts), outcomes=outcomes)
 
 
 def _meant(costs: Sequence[str], query: Query, store: Store) -> tuple[str, ...]:
@@ -162,11 +160,11 @@ def _verified(
     devices_file: Path | None,
     observe: Callable[[], AbstractContextManager[ExportObserver]],
     log: Callable[[str], None],
-) -> Verified[AnyAnswer]:
+) -> tuple[AnyAnswer, tuple[Outcome, ...]]:
     """Search, and measure the best on the devices of the answer's latencies where that is asked for. Raises: ConfigError."""
     answer = search_now(log)
     if request.verify is None:
-        return Verified(answer=answer, outcomes=())
+        return answer, ()
     devices = searched_devices(searched_configurations(answer.provenance).values(), devices_file)
     with observe() as observer:
         return verify_finalists(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import isnan
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from harness.devices.config import Device, load_devices
 from harness.devices.names import select_device
@@ -26,16 +26,7 @@ from space.text import counted
 
 MAX_ROUNDS = 5  # of K networks each; by then a fair predictor has learned what it had missed
 
-
 AnyAnswer = TypeVar("AnyAnswer", SearchAnswer, ObjectiveAnswer)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Verified(Generic[AnyAnswer]):
-    """The answer with measured latencies; `outcomes` are those of the campaigns."""
-
-    answer: AnyAnswer
-    outcomes: tuple[Outcome, ...]
 
 
 def verify_finalists(
@@ -48,9 +39,10 @@ def verify_finalists(
     count: int,
     wait_s: float = 0.0,
     log: Callable[[str], None],
-) -> Verified[AnyAnswer]:
+) -> tuple[AnyAnswer, tuple[Outcome, ...]]:
     """Measure the `count` best networks at level final on every device of the search, and search again.
 
+    Returns the answer with measured latencies, and the outcomes of the campaigns.
     A network measured may turn out to be beyond a limit, or the predictor, now knowing more, may bring up others: so this is
     repeated until the `count` best ones are all measured, five times at most; one that failed is left out, and one that came out
     with grade D is not tried again.
@@ -87,7 +79,7 @@ def verify_finalists(
         _report(before, answer, finalists, verified, log)
         if any(outcome.error is not None for outcome in outcomes):
             break
-    return Verified(answer=replace(answer, verified=verified), outcomes=outcomes)
+    return replace(answer, verified=verified), outcomes
 
 
 def searched_configurations(provenance: Mapping[str, Provenance]) -> dict[str, Configuration]:

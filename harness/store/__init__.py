@@ -17,7 +17,6 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import sqlalchemy as sa
@@ -36,15 +35,7 @@ from harness.store.database import (
     remedy_of,
     sqlite_path,
 )
-from harness.store.documents import (
-    block_run_document,
-    block_run_of,
-    configuration_of,
-    record_of,
-    session_document,
-    session_of,
-)
-from harness.store.raw_blocks import pack_blocks
+from harness.store.documents import document_of, pack_raw
 from harness.store.rows import (
     is_level,
     read_block_run,
@@ -65,7 +56,7 @@ from harness.store.tables import (
     REFERENCE_LATENCIES,
     SESSIONS,
 )
-from harness.store.writing import WRITERS, check_session
+from harness.store.writing import READERS, WRITERS, check_session
 from space.errors import ConfigError
 from space.text import counted
 from space.user_paths import own_folder
@@ -223,12 +214,12 @@ class Store:
             "started_utc": started_utc,
             "request": json.dumps(request),
         }
-        self._write("campaign", values, values)
+        self._write("campaign", values)
 
     def finish_campaign(self, campaign_id: str, finished_utc: str, outcome: str) -> None:
         """Note how a campaign ended."""
         values = {"id": campaign_id, "finished_utc": finished_utc, "outcome": outcome}
-        self._write("finished", values, values)
+        self._write("finished", values)
 
     def note_machine(self, campaign_id: str, machine_id: str) -> str:
         """Note which machine a campaign runs on, unless that is known; return the one that is noted then."""
@@ -236,7 +227,7 @@ class Store:
         if found is not None and MACHINE in found.request:
             return str(found.request[MACHINE])
         values = {"id": campaign_id, MACHINE: machine_id}
-        self._write("machine", values, values)
+        self._write("machine", values)
         return machine_id
 
     def campaign(self, campaign_id: str) -> Campaign | None:
@@ -268,16 +259,16 @@ class Store:
             check_session(session)
         except ValueError as error:
             raise Unstorable(f"session {session.session_id} of {session.architecture}: {error}") from error
-        self._write("session", session, lambda: session_document(session), again)
+        self._write("session", session, again)
 
     def add_fresh_run(self, run: FreshRun, *, again: bool = False) -> None:
         """Keep a network's costs alone in a fresh worker; `again`: they may be there already."""
-        self._write("fresh-run", run, lambda: asdict(run), again)
+        self._write("fresh-run", run, again)
 
     def fresh_runs(self, configuration: Configuration, purpose: str = "network") -> list[FreshRun]:
         """Return the fresh runs on a configuration for one purpose, oldest first, of the models that `model_digests` has."""
         rows = self._read(lambda connection: _runs(connection, FRESH_RUNS, configuration, purpose))
-        found = (self._whole(f"fresh run {row['run']}", read_fresh_run, row, configuration) for row in rows)
+        found = (self._whole(f"fresh run {row['id']}", read_fresh_run, row, configuration) for row in rows)
         return self._of_models(configuration, [run for run in found if run is not None])
 
     def add_block_run(self, run: BlockRun, *, again: bool = False) -> None:
@@ -286,10 +277,10 @@ class Store:
         Raises: Unstorable for what could not be read back; StoreError as for a session.
         """
         try:
-            pack_blocks(run)
+            pack_raw(run)
         except ValueError as error:
             raise Unstorable(f"run {run.run_id} of {run.architecture}: {error}") from error
-        self._write("block-run", run, lambda: block_run_document(run), again)
+        self._write("block-run", run, again)
 
     def block_runs(
         self, configuration: Configuration, purpose: str, graph_hashes: Sequence[str] | None = None
@@ -301,7 +292,7 @@ class Store:
         rows = self._read(lambda connection: _runs(connection, BLOCK_RUNS, configuration, purpose))
         wanted = None if graph_hashes is None else set(graph_hashes)
         found = (
-            self._whole(f"run of blocks {row['run']}", read_block_run, row, configuration)
+            self._whole(f"run of blocks {row['id']}", read_block_run, row, configuration)
             for row in rows
             if wanted is None or row["graph_hash"] in wanted
         )
@@ -313,12 +304,9 @@ class Store:
 
         A model may change under its name; what is known of another is not told beside its latency.
         """
-        query = (
-            sa.select(SESSIONS.c.graph_hash, SESSIONS.c.model_digest)
-            .join(CONFIGURATIONS)
-            .where(CONFIGURATIONS.c.digest == configuration.digest)
-            .where(SESSIONS.c.purpose.in_(LEVEL_PURPOSES))
-            .order_by(SESSIONS.c.started_utc, SESSIONS.c.id)
+        columns = (SESSIONS.c.graph_hash, SESSIONS.c.model_digest)
+        query = _sessions_on(configuration, LEVEL_PURPOSES, *columns).order_by(
+            SESSIONS.c.started_utc, SESSIONS.c.id
         )
         return self._read(lambda connection: {row[0]: row[1] for row in connection.execute(query)})
 
@@ -329,12 +317,12 @@ class Store:
 
     def start_recalibration(self, configuration: Configuration, started_utc: str) -> None:
         """Note that a configuration's reference latency is measured again: only sessions from now on determine it."""
-        document = {"configuration": asdict(configuration), "started_utc": started_utc}
-        self._write("recalibration", (configuration, started_utc), document)
+        values = {"configuration": asdict(configuration), "started_utc": started_utc}
+        self._write("recalibration", values)
 
     def add_failure(self, failure: Failure, *, again: bool = False) -> None:
         """Keep a failure; `again`: it may be there already."""
-        self._write("failure", failure, lambda: asdict(failure), again)
+        self._write("failure", failure, again)
 
     def configurations(self, device: str | None = None) -> list[Configuration]:
         """Return the configurations measured so far, of one device or all."""
@@ -347,13 +335,8 @@ class Store:
 
     def session_counts(self, configuration: Configuration, purpose: str = "network") -> dict[str, int]:
         """Return the number of sessions by graph hash (of segments: by key) on a configuration, for one purpose."""
-        query = (
-            sa.select(SESSIONS.c.graph_hash, sa.func.count())
-            .join(CONFIGURATIONS)
-            .where(CONFIGURATIONS.c.digest == configuration.digest)
-            .where(SESSIONS.c.purpose == purpose)
-            .group_by(SESSIONS.c.graph_hash)
-        )
+        columns = (SESSIONS.c.graph_hash, sa.func.count())
+        query = _sessions_on(configuration, [purpose], *columns).group_by(SESSIONS.c.graph_hash)
         return self._read(lambda connection: {row[0]: row[1] for row in connection.execute(query)})
 
     def sessions(
@@ -364,12 +347,7 @@ class Store:
         purpose: str = "network",
     ) -> list[SessionRecord]:
         """Return a configuration's sessions of one purpose with their raw samples, oldest first; of some networks or all."""
-        base = (
-            sa.select(SESSIONS)
-            .join(CONFIGURATIONS)
-            .where(CONFIGURATIONS.c.digest == configuration.digest)
-            .where(SESSIONS.c.purpose == purpose)
-        )
+        base = _sessions_on(configuration, [purpose], SESSIONS)
         queries = [base]
         if graph_hashes is not None:
             unique = list(dict.fromkeys(graph_hashes))
@@ -400,32 +378,29 @@ class Store:
         Until something is measured after that, earlier sessions count. The order in which they were stored tells what came after.
         Sessions whose reference gave a false output have none: what is computed instead may take any time.
         """
-        query = (
-            sa.select(SESSIONS.c.recalibration_id, *(SESSIONS.c[name] for name in LEVEL_COLUMNS))
-            .join(CONFIGURATIONS)
-            .where(CONFIGURATIONS.c.digest == configuration.digest)
-            .where(SESSIONS.c.purpose.in_(LEVEL_PURPOSES))
-            .where(SESSIONS.c.reference_ns.is_not(None))
-            .order_by(SESSIONS.c.started_utc)
+        columns = (SESSIONS.c[name] for name in ("recalibration_id", *LEVEL_COLUMNS))
+        levels = _sessions_on(configuration, LEVEL_PURPOSES, *columns).where(
+            SESSIONS.c.reference_ns.is_not(None)
         )
+        query = levels.order_by(SESSIONS.c.started_utc)
         rows = self._read(lambda connection: connection.execute(query).all())
         from harness.estimates.reference import ReferenceLevel  # late: it loads numpy
 
-        readable = [row for row in rows if self._is_level(tuple(row)[1:])]
-        last = max((row[0] or 0 for row in readable), default=0)
+        readable = [row for row in rows if self._is_level(row)]
+        last = max((row.recalibration_id or 0 for row in readable), default=0)
         return [
             ReferenceLevel(
-                latency_ns=row[1],
-                started_utc=row[2],
-                process=row[3] or "",
-                others_busy=row[4],
-                pace_ns=row[5],
-                paced_by=row[6] or "",
-                core_to_core_ns=row[7],
-                gpu_mhz=row[8],
+                latency_ns=row.reference_ns,
+                started_utc=row.started_utc,
+                process=row.process or "",
+                others_busy=row.others_busy,
+                pace_ns=row.pace_ns,
+                paced_by=row.paced_by or "",
+                core_to_core_ns=row.core_to_core_ns,
+                gpu_mhz=row.gpu_mhz,
             )
             for row in readable
-            if (row[0] or 0) == last
+            if (row.recalibration_id or 0) == last
         ]
 
     def _false_levels(self, configuration: Configuration) -> list[ReferenceLevel]:
@@ -457,12 +432,7 @@ class Store:
 
     def machines(self, configuration: Configuration) -> frozenset[str]:
         """Return the ids of the machines that a configuration's sessions ran on, as far as their campaigns noted them."""
-        of_configuration = (
-            sa.select(SESSIONS.c.campaign_id)
-            .join(CONFIGURATIONS)
-            .where(CONFIGURATIONS.c.digest == configuration.digest)
-            .where(SESSIONS.c.purpose.in_(LEVEL_PURPOSES))
-        )
+        of_configuration = _sessions_on(configuration, LEVEL_PURPOSES, SESSIONS.c.campaign_id)
         # A request goes on with the hashes of all its networks.
         begins = sa.func.substr(CAMPAIGNS.c.request, 1, _MACHINE_CHARACTERS)
         query = sa.select(begins).where(CAMPAIGNS.c.id.in_(of_configuration)).distinct()
@@ -523,17 +493,15 @@ class Store:
             ),
         )
 
-    def failures(self, device: str | None = None, campaign_id: str | None = None) -> list[Failure]:
-        """Return failures, oldest first; of one device, one campaign, or all."""
+    def failures(self, configuration: Configuration | None = None) -> list[Failure]:
+        """Return failures, oldest first; of one configuration, or all."""
         query = (
             sa.select(FAILURES.c.id.label("number"), FAILURES, CONFIGURATIONS)
             .join(CONFIGURATIONS)
             .order_by(FAILURES.c.id)
         )
-        if device is not None:
-            query = query.where(CONFIGURATIONS.c.device == device)
-        if campaign_id is not None:
-            query = query.where(FAILURES.c.campaign_id == campaign_id)
+        if configuration is not None:
+            query = query.where(CONFIGURATIONS.c.digest == configuration.digest)
         rows = self._read(lambda connection: connection.execute(query).mappings().all())
         found = (self._whole(f"failure {row['number']}", _failure, row) for row in rows)
         return [failure for failure in found if failure is not None]
@@ -574,25 +542,19 @@ class Store:
             self.unreadable[what] = str(error)
             return None
 
-    def _is_level(self, row: Sequence[Any]) -> bool:
-        latency_ns, started_utc, process, others_busy, pace_ns, paced_by, core_to_core_ns, gpu_mhz = row
-        texts = isinstance(started_utc, str) and all(
-            isinstance(one, str | None) for one in (process, paced_by)
-        )
-        if texts and all(
-            is_level(latency_ns, one) for one in (others_busy, pace_ns, core_to_core_ns, gpu_mhz)
+    def _is_level(self, row: sa.Row[Any]) -> bool:
+        texts = isinstance(row.started_utc, str) and isinstance(row.process, str | None)
+        numbers = (row.others_busy, row.pace_ns, row.core_to_core_ns, row.gpu_mhz)
+        if (
+            texts
+            and isinstance(row.paced_by, str | None)
+            and all(is_level(row.reference_ns, one) for one in numbers)
         ):
             return True
-        self.unreadable[f"session begun at {started_utc}"] = "the level of its reference is none"
+        self.unreadable[f"session begun at {row.started_utc}"] = "the level of its reference is none"
         return False
 
-    def _write(
-        self,
-        kind: str,
-        record: Any,
-        document: Mapping[str, Any] | Callable[[], dict[str, Any]],
-        again: bool = False,
-    ) -> None:
+    def _write(self, kind: str, record: Any, again: bool = False) -> None:
         """Write a record after those that wait already, or let it wait.
 
         Raises: StoreError for what the store refuses for good.
@@ -607,7 +569,8 @@ class Store:
                 if self._spool is None or not is_away(error):
                     raise StoreError(self._said(error)) from error
                 self._note_trouble(error)
-        self._spool.append({"kind": kind, "record": document() if callable(document) else dict(document)})
+        document = record if isinstance(record, dict) else document_of(record)
+        self._spool.append({"kind": kind, "record": document})
         self._replay()
 
     def _replay(self, *, at_once: bool = False) -> bool:
@@ -627,7 +590,8 @@ class Store:
         """Write an entry that waited, unless it is there already. Raises: ValueError when it is none or is refused for good."""
         kind = entry["kind"]
         try:
-            self._put(kind, _RECORDS[kind](entry["record"]), True)
+            record = entry["record"]
+            self._put(kind, READERS[kind](record) if kind in READERS else record, True)
         except (KeyError, TypeError) as error:
             raise ValueError(f"no record: {error}") from error
         except sa.exc.SQLAlchemyError as error:
@@ -659,12 +623,18 @@ class Store:
         return f"store {self.name}: {first_line(error)}; {remedy_of(error)}{waiting}"
 
 
+def _sessions_on(configuration: Configuration, purposes: Sequence[str], *columns: Any) -> sa.Select[Any]:
+    """Return the query for columns of a configuration's sessions of some purposes."""
+    query = sa.select(*columns).join(CONFIGURATIONS)
+    return query.where(CONFIGURATIONS.c.digest == configuration.digest, SESSIONS.c.purpose.in_(purposes))
+
+
 def _runs(
     connection: sa.Connection, table: sa.Table, configuration: Configuration, purpose: str
 ) -> Sequence[sa.RowMapping]:
-    """Return the rows of fresh runs or runs of blocks on a configuration for one purpose, oldest first, their ids as `run`."""
+    """Return the rows of fresh runs or runs of blocks on a configuration for one purpose, oldest first."""
     query = (
-        sa.select(table.c.id.label("run"), table)
+        sa.select(table)
         .join(CONFIGURATIONS)
         .where(CONFIGURATIONS.c.digest == configuration.digest)
         .where(table.c.purpose == purpose)
@@ -675,18 +645,6 @@ def _runs(
 
 def _failure(row: sa.RowMapping) -> Failure:
     return read_failure(row, read_configuration(row))
-
-
-_RECORDS: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "campaign": lambda values: values,
-    "finished": lambda values: values,
-    "machine": lambda values: values,
-    "session": session_of,
-    "fresh-run": partial(record_of, FreshRun),
-    "block-run": block_run_of,
-    "recalibration": lambda values: (configuration_of(values["configuration"]), values["started_utc"]),
-    "failure": partial(record_of, Failure),
-}
 
 
 def spool_for(url: sa.URL) -> Spool | None:

@@ -320,11 +320,8 @@ def describe(configuration: Configuration) -> str:
     threads = counted(c.threads, "thread")
     cores = f" on {_cores(c)}" if c.cores else ""
     runtime = f"{c.runtime} {c.runtime_version}{provider}"
-    space = (
-        "" if c.space == DEFAULT_SPACE else " model files," if c.space == FILE_SPACE else f" space {c.space},"
-    )
     what = f"{c.hardware}, {runtime}, {c.precision}, {threads}{cores}, clock tier {c.clock_tier}"
-    return f"{c.device}:{space} {what}{_later(c)} [{identifier}]"
+    return f"{c.device}: {_space(c)}{what}{_later(c)} [{identifier}]"
 
 
 def title_of(configuration: Configuration) -> str:
@@ -339,13 +336,16 @@ def short_description(configuration: Configuration) -> str:
     c = configuration
     cores = ",".join(map(str, c.cores)) or "any"
     provider = short_provider(c.provider)
-    space = (
-        "" if c.space == DEFAULT_SPACE else "model files, " if c.space == FILE_SPACE else f"space {c.space}, "
-    )
     return (
-        f"{space}{c.runtime} {c.runtime_version} ({provider}), {c.precision}, threads {c.threads}, cores {cores}, "
+        f"{_space(c)}{c.runtime} {c.runtime_version} ({provider}), {c.precision}, threads {c.threads}, cores {cores}, "
         f"clock tier {c.clock_tier}{_later(c)}, {c.hardware}"
     )
+
+
+def _space(c: Configuration) -> str:
+    """Return the space before a comma, or that models are files; empty of the default space."""
+    kinds = {DEFAULT_SPACE: "", FILE_SPACE: "model files, "}
+    return kinds.get(c.space, f"space {c.space}, ")
 
 
 def _later(c: Configuration) -> str:
@@ -356,17 +356,10 @@ def _later(c: Configuration) -> str:
 
 def _differences(found: Sequence[Configuration], end: str) -> str:
     """Return the options that tell configurations apart with all their values, followed by `end`; empty where none does."""
-    options: dict[str, Sequence[str | int]] = {
-        "--space": [c.space for c in found],
-        "--runtime": [c.runtime for c in found],
-        "--threads": [c.threads for c in found],
-        "--precision": [c.precision for c in found],
-        "--batch": [c.batch for c in found],
-    }
     helping = [
-        f"{option} {' or '.join(map(str, dict.fromkeys(values)))}"
-        for option, values in options.items()
-        if len(set(values)) > 1
+        f"--{name} {' or '.join(values)}"
+        for name in ("space", "runtime", "threads", "precision", "batch")
+        if len(values := dict.fromkeys(str(getattr(c, name)) for c in found)) > 1
     ]
     return f"{', '.join(helping)}, {end}" if helping else ""
 

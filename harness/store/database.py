@@ -14,7 +14,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ import sqlalchemy as sa
 
 from harness.devices.transports.tcp import resolve_within
 from harness.errors import StoreError
-from harness.store.file_systems import is_shared_between_hosts
 from harness.store.tables import METADATA
 from space.system_errors import remedy_for
 from space.user_paths import expand_user
@@ -39,6 +38,12 @@ _COPY_ATTEMPTS = 5
 _ROWS_AT_ONCE = 200
 # What SQLite says where memory cannot be shared, which write-ahead logs need (https://sqlite.org/rescode.html).
 _NO_WAL = ("SQLITE_PROTOCOL", "SQLITE_IOERR", "SQLITE_CANTOPEN")
+# Kinds of file systems whose hosts share a folder and no memory, and some that have none to share: https://sqlite.org/wal.html.
+_SHARED_KINDS = (
+    *("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs"),
+    *("ocfs2", "gfs2", "vboxsf", "vmhgfs", "prl_fs", "virtiofs"),
+)
+_MOUNTS = Path("/proc/self/mountinfo")
 # Of a connection that is refused for good, whatever the server's state.
 _FINAL = re.compile(
     r"authentication|password|does not exist|no pg_hba|resolve|Name or service|role .* not|permission denied"
@@ -125,13 +130,7 @@ def open_to_read(text: str) -> Database:
         except sa.exc.OperationalError as error:
             if not re.search("readonly|unable to open", str(error)):
                 raise
-        folder = tempfile.TemporaryDirectory(prefix="harness-store-")
-        try:
-            copy = copy_at_rest(path, Path(folder.name))
-            return _of_copy(copy, url, folder)
-        except BaseException:
-            folder.cleanup()
-            raise
+        return _of_copy(url, lambda folder: copy_at_rest(path, folder))
 
 
 def parse_url(text: str) -> sa.URL:
@@ -288,44 +287,38 @@ def _read_in_place(asked: sa.URL, url: sa.URL) -> Database:
         sa.event.listen(engine, "connect", _prepare_reader)
     elif url.get_backend_name() == "postgresql":
         engine = engine.execution_options(postgresql_readonly=True)
-    name = name_of(asked)
-    folder = tempfile.TemporaryDirectory(prefix="harness-store-")
-    copy = Path(folder.name) / "copy.sqlite"
-    is_kept = False
-    try:
+    with contextlib.ExitStack() as closing:
+        closing.callback(engine.dispose)
         with _patiently(engine.connect) as connection:
             present = version_of(connection)
-            check_ours(connection, present, name)
+            check_ours(connection, present, name_of(asked))
             if present == VERSION:
-                is_kept = True
-                folder.cleanup()
+                closing.pop_all()
                 return Database(engine, asked, engine.dispose)
-            if present is not None:
-                _copy_rows(connection, present, copy)
-        return _of_copy(copy, asked, folder)
-    except BaseException:
-        folder.cleanup()
-        raise
-    finally:
-        if not is_kept:
-            engine.dispose()
+            return _of_copy(asked, lambda folder: _copy_rows(connection, present, folder))
 
 
-def _of_copy(copy: Path, asked: sa.URL, folder: tempfile.TemporaryDirectory[str]) -> Database:
-    """Open a temporary copy, migrated; the folder goes when it is released."""
-    engine = sa.create_engine(sa.URL.create("sqlite", database=str(copy)))
-    migrate(engine, name_of(asked))
+def _of_copy(asked: sa.URL, make: Callable[[Path], Path]) -> Database:
+    """Open the copy that is made in a temporary folder, migrated; the folder goes when it is released."""
+    folder = tempfile.TemporaryDirectory(prefix="harness-store-")
+    with contextlib.ExitStack() as closing:
+        closing.callback(folder.cleanup)
+        engine = _engine_on(make(Path(folder.name)))
+        closing.callback(engine.dispose)
+        migrate(engine, name_of(asked))
+        return Database(engine, asked, closing.pop_all().close)
 
-    def release() -> None:
-        engine.dispose()
-        folder.cleanup()
 
-    return Database(engine, asked, release)
+def _engine_on(path: Path) -> sa.Engine:
+    return sa.create_engine(sa.URL.create("sqlite", database=str(path)))
 
 
-def _copy_rows(source: sa.Connection, version: str, copy: Path) -> None:
-    """Copy a store's rows to a new SQLite file of the same schema."""
-    engine = sa.create_engine(sa.URL.create("sqlite", database=str(copy)))
+def _copy_rows(source: sa.Connection, version: str | None, folder: Path) -> Path:
+    """Copy a store's rows to a new SQLite file of the same schema, those of an empty database to a file that is not there yet."""
+    copy = folder / "copy.sqlite"
+    if version is None:
+        return copy
+    engine = _engine_on(copy)
     with engine.begin() as target:
         _upgrade(target, version)
         found = sa.MetaData()
@@ -337,6 +330,7 @@ def _copy_rows(source: sa.Connection, version: str, copy: Path) -> None:
             for batch in rows.mappings().partitions():
                 target.execute(table.insert(), [dict(row) for row in batch])
     engine.dispose()
+    return copy
 
 
 def _upgrade(connection: sa.Connection, version: str) -> None:
@@ -420,6 +414,30 @@ def _writer_of(path: Path | None) -> Callable[[Any, Any], None]:
         cursor.close()
 
     return prepare
+
+
+def is_shared_between_hosts(path: Path) -> bool:
+    """Return whether other hosts may write to a file, as over NFS; False where the system does not tell."""
+    try:
+        kind = kind_of(path.resolve(), _MOUNTS.read_text("utf-8", "surrogateescape").splitlines())
+    except (OSError, RuntimeError):  # RuntimeError: symlinks in a circle
+        return False
+    return kind in _SHARED_KINDS or kind.startswith("fuse.")
+
+
+def kind_of(path: Path, mounts: Iterable[str]) -> str:
+    """Return the file system's kind of an absolute path by lines of /proc/self/mountinfo (proc(5)); empty where none fits."""
+    kind, longest = "", -1
+    for line in mounts:
+        before, dash, after = line.partition(" - ")
+        fields = before.split(" ")
+        if not dash or len(fields) < 5:
+            continue
+        point = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4]))
+        # A later mount lies over an earlier one.
+        if path.is_relative_to(point) and len(point.parts) >= longest:
+            kind, longest = after.split(" ")[0], len(point.parts)
+    return kind
 
 
 def _while_busy(ask: Callable[[], object], patience_s: float) -> None:

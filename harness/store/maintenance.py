@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from device_agents.names import short_provider
 from harness.devices.config import parse_precision
 from harness.errors import StoreError
-from harness.records import BlockRun, Failure, SessionRecord
+from harness.records import BlockRun, Configuration, Failure, SessionRecord
 from harness.store import Store
 from harness.store.configurations import check_id, runtime_meant, stored_devices
-from harness.store.documents import block_run_document, session_document
+from harness.store.documents import document_of
 from harness.store.rows import (
     QUARANTINED,
     is_level,
@@ -32,6 +32,7 @@ from space.errors import ConfigError
 
 _ROWS_AT_ONCE = 100  # whose raw times are in memory
 _NOT_RAW = [column for column in SESSIONS.columns if column.name != "raw"]
+_OF_CONFIGURATION = [column for column in CONFIGURATIONS.columns if column.name != "id"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +118,7 @@ def list_sessions(store: Store, selection: Selection) -> list[StoredSession]:
     return [
         _stored(row)
         for row in _session_rows(store, selection, raw=False)
-        if wanted is None or row["session"] in wanted
+        if wanted is None or row["id"] in wanted
     ]
 
 
@@ -139,7 +140,7 @@ def show_session(store: Store, selection: Selection) -> SessionSummary:
         session = read_session(row, read_configuration(row))
     except (TypeError, ValueError) as error:
         raise StoreError(
-            f"session {row['session']}: {error}; set it apart with 'harness store quarantine {row['session']}', or delete it"
+            f"session {row['id']}: {error}; set it apart with 'harness store quarantine {row['id']}', or delete it"
         ) from error
     return _summary(_stored(row), session)
 
@@ -183,15 +184,15 @@ def quarantine(store: Store, selection: Selection, *, undo: bool = False) -> lis
 
 
 def delete(
-    store: Store, selection: Selection, agree: Callable[[int, str], object] = lambda count, name: None
+    store: Store, selection: Selection, agree: Callable[[int, str], object] | None = None
 ) -> list[str]:
     """Delete the sessions of a selection for good, and reference latencies of older versions that came from them; return ids.
 
-    `agree` takes the number and the store's name, and raises to keep them. Raises: ConfigError when nothing narrows the
-    selection.
+    `agree`, if given, takes the number and the store's name, and raises to keep them.
+    Raises: ConfigError when nothing narrows the selection.
     """
     chosen = [one.id for one in _named_sessions(store, selection)]
-    if chosen:
+    if chosen and agree is not None:
         agree(len(chosen), store.name)
     with store.begin() as connection:
         for identifier in chosen:
@@ -216,29 +217,20 @@ def export_documents(
         try:
             session = read_session(row, read_configuration(row))
         except (TypeError, ValueError) as error:
-            store.unreadable[f"session {row['session']} of {row['architecture']}"] = str(error)
+            store.unreadable[f"session {row['id']} of {row['architecture']}"] = str(error)
             continue
-        yield session_document(session) | {"quarantined": is_quarantined(row["purpose"])}
+        yield document_of(session) | {"quarantined": is_quarantined(row["purpose"])}
 
 
 def _block_documents(store: Store, selection: Selection) -> Iterator[dict[str, Any]]:
-    conditions = selection.conditions(_configurations(store, selection), BLOCK_RUNS)
-    keys = (
-        sa.select(BLOCK_RUNS.c.id)
-        .outerjoin(CONFIGURATIONS)
-        .where(*conditions)
-        .order_by(BLOCK_RUNS.c.started_utc, BLOCK_RUNS.c.id)
-    )
-    with store.begin() as connection:
-        found = list(connection.execute(keys).scalars())
-    for key in found:
+    for key in _keys(store, selection, BLOCK_RUNS):
         (row,) = _others(store, "block_runs", key)
         try:
-            run = _check_block_run(row)
+            run = read_block_run(row, read_configuration(row))
         except (TypeError, ValueError) as error:
             store.unreadable[f"run of blocks {key}"] = str(error)
             continue
-        yield block_run_document(run)
+        yield document_of(run)
 
 
 EXPORT_COLUMNS = (*(field.name for field in fields(SessionRecord)), "version", "quarantined")
@@ -301,38 +293,33 @@ def _configurations(store: Store, selection: Selection) -> list[int] | None:
     ]
 
 
+def _keys(store: Store, selection: Selection, of: sa.Table) -> list[str]:
+    """Return the ids of a selection's rows of a table, oldest first."""
+    conditions = selection.conditions(_configurations(store, selection), of)
+    query = sa.select(of.c.id).outerjoin(CONFIGURATIONS).where(*conditions)
+    with store.begin() as connection:
+        return list(connection.execute(query.order_by(of.c.started_utc, of.c.id)).scalars())
+
+
 def _session_rows(store: Store, selection: Selection, *, raw: bool) -> Iterator[sa.RowMapping]:
     """Yield rows of sessions with their configurations', oldest first, read in batches."""
-    columns = [*_NOT_RAW, *([SESSIONS.c.raw] if raw else [])]
-    keys = (
-        sa.select(SESSIONS.c.id)
-        .outerjoin(CONFIGURATIONS)
-        .where(*selection.conditions(_configurations(store, selection)))
-        .order_by(SESSIONS.c.started_utc, SESSIONS.c.id)
-    )
-    with store.begin() as connection:
-        found = list(connection.execute(keys).scalars())
-    others = [column for column in CONFIGURATIONS.columns if column.name != "id"]
-    base = sa.select(SESSIONS.c.id.label("session"), *columns, *others).select_from(
-        SESSIONS.outerjoin(CONFIGURATIONS)
-    )
+    columns = [*_NOT_RAW, *([SESSIONS.c.raw] if raw else []), *_OF_CONFIGURATION]
+    found = _keys(store, selection, SESSIONS)
+    base = sa.select(*columns).select_from(SESSIONS.outerjoin(CONFIGURATIONS))
     for start in range(0, len(found), _ROWS_AT_ONCE):
         batch = found[start : start + _ROWS_AT_ONCE]
         with store.begin() as connection:
-            rows = {
-                row["session"]: row
-                for row in connection.execute(base.where(SESSIONS.c.id.in_(batch))).mappings()
-            }
+            found_rows = connection.execute(base.where(SESSIONS.c.id.in_(batch))).mappings()
+            rows = {row["id"]: row for row in found_rows}
         yield from (rows[key] for key in batch if key in rows)
 
 
-def _others(store: Store, table: str, number: int | None = None) -> list[sa.RowMapping]:
-    """Return the rows of another table, each as `number` with its configuration's columns."""
+def _others(store: Store, table: str, number: int | str | None = None) -> list[sa.RowMapping]:
+    """Return the rows of another table, each with its configuration's columns."""
     of = METADATA.tables[table]
-    query = sa.select(of.c.id.label("number"), of)
+    query = sa.select(of)
     if of is not CONFIGURATIONS:
-        others = [column for column in CONFIGURATIONS.columns if column.name != "id"]
-        query = sa.select(of.c.id.label("number"), of, *others).select_from(of.outerjoin(CONFIGURATIONS))
+        query = sa.select(of, *_OF_CONFIGURATION).select_from(of.outerjoin(CONFIGURATIONS))
     if number is not None:
         query = query.where(of.c.id == number)
     with store.begin() as connection:
@@ -343,24 +330,15 @@ def _checked(table: str, row: sa.RowMapping, check: Callable[[sa.RowMapping], ob
     try:
         check(row)
     except (TypeError, ValueError) as error:
-        key = row.get("session", row.get("number"))
-        network = row.get("architecture")
-        texts = {"id": key, "device": row["device"] or "", "network": network or ""}
+        texts = {"id": row["id"], "device": row["device"] or "", "network": row.get("architecture") or ""}
         plain = {name: str(value) for name, value in texts.items()}
         return [Trouble(table=table, problem=str(error), **plain)]
     return []
 
 
-def _check_failure(row: sa.RowMapping) -> None:
-    read_failure(row, read_configuration(row))
-
-
-def _check_fresh_run(row: sa.RowMapping) -> None:
-    read_fresh_run({**row, "run": row["number"]}, read_configuration(row))  # type: ignore[arg-type]
-
-
-def _check_block_run(row: sa.RowMapping) -> BlockRun:
-    return read_block_run({**row, "run": row["number"]}, read_configuration(row))  # type: ignore[arg-type]
+def _joined(read: Callable[[sa.RowMapping, Configuration], object]) -> Callable[[sa.RowMapping], object]:
+    """Return the check of a row that is read with its configuration."""
+    return lambda row: read(row, read_configuration(row))
 
 
 def _check_reference(row: sa.RowMapping) -> None:
@@ -370,9 +348,9 @@ def _check_reference(row: sa.RowMapping) -> None:
 
 _CHECKS: Mapping[str, Callable[[sa.RowMapping], object]] = {
     "configurations": read_configuration,
-    "failures": _check_failure,
-    "fresh_runs": _check_fresh_run,
-    "block_runs": _check_block_run,
+    "failures": _joined(read_failure),
+    "fresh_runs": _joined(read_fresh_run),
+    "block_runs": _joined(read_block_run),
     "reference_latencies": _check_reference,
 }
 
@@ -411,7 +389,7 @@ def _unreadable_ids(store: Store, selection: Selection) -> set[str]:
 def _stored(row: sa.RowMapping) -> StoredSession:
     purpose = str(row["purpose"])
     return StoredSession(
-        id=str(row["session"]),
+        id=str(row["id"]),
         started_utc=str(row["started_utc"]),
         device=str(row["device"] or ""),
         runtime=str(row["runtime"] or ""),

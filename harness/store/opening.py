@@ -11,9 +11,8 @@ import sqlalchemy as sa
 
 from harness.errors import StoreError
 from harness.store import Store, default_url, spool_for
-from harness.store.database import hide, parse_url
+from harness.store.database import hide, parse_url, sqlite_path
 from space.errors import ConfigError
-from space.user_paths import expand_user
 
 STORE_VARIABLE = "HARNESS_STORE"
 
@@ -96,13 +95,7 @@ def _exists(path: Path, url: str) -> bool:
 
 def _sqlite_file(url: str) -> Path | None:
     """Return the file of a SQLite URL; None where there is none, and for what `Store` will refuse."""
-    if "://" not in url:
-        return expand_user(url)
     try:
-        parsed = sa.make_url(url)
+        return sqlite_path(parse_url(url))
     except (sa.exc.ArgumentError, ValueError):
         return None
-    database = parsed.database or ""
-    if parsed.get_backend_name() != "sqlite" or not database or database.startswith((":memory:", "file:")):
-        return None
-    return expand_user(database)

@@ -4,37 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from dataclasses import fields
 from typing import Any
 
 import sqlalchemy as sa
 
 from harness.records import BlockRun, Configuration, Failure, FreshRun, SessionRecord
-from harness.store.raw import unpack_raw
-from harness.store.raw_blocks import unpack_blocks
+from harness.store.documents import BLOCKS_FIELDS, RAW_FIELDS, unpack_blocks, unpack_raw
 from harness.store.tables import CONFIGURATIONS, SESSIONS
 
 # Prefix of the purpose of a session that is set apart: no query for a purpose finds it.
 QUARANTINED = "quarantined:"
 _ROWS_AT_ONCE = 200  # whose raw samples are in memory
 _OWN = ("configuration_id", "raw")  # the first differs between databases, the second is hashed apart
-
-_TEXTS = (
-    "campaign_id",
-    "architecture",
-    "graph_hash",
-    "model_digest",
-    "started_utc",
-    "stop",
-    "agent_digest",
-    "purpose",
-)
-_SECONDS = ("elapsed_s", "loop_s")
 _LATER = ("batch", "provider_options", "environment")  # of a configuration: NULL in rows of before
-_FRESH_TEXTS = tuple(name for name in _TEXTS if name != "stop")
-_FRESH_NUMBERS = ("model_bytes", "empty_bytes", "peak_bytes", "load_ns", "first_run_ns")
-_BLOCKS_TEXTS = (*_FRESH_TEXTS, "ended")
-_FAILURE_TEXTS = ("campaign_id", "architecture", "graph_hash", "kind", "message", "time_utc")
 
 
 def read_configuration(row: sa.RowMapping) -> Configuration:
@@ -53,43 +37,49 @@ def read_configuration(row: sa.RowMapping) -> Configuration:
 
 def read_session(row: sa.RowMapping, configuration: Configuration) -> SessionRecord:
     """Return the session of a row, of a quarantined one with the purpose it had. Raises: ValueError when it is none."""
-    values: dict[str, Any] = {name: _text(row, name) for name in _TEXTS}
+    values = _values(SessionRecord, row, RAW_FIELDS | {"session_id", "arithmetic"})
     values["purpose"] = values["purpose"].removeprefix(QUARANTINED)
-    values |= {name: _seconds(row, name) for name in _SECONDS}
     if row["arithmetic"] is not None:
         values["arithmetic"] = _text(row, "arithmetic")
-    if not isinstance(row["raw"], bytes):
-        raise ValueError("it has no raw times")
-    return SessionRecord(
-        session_id=_text(row, "id"), configuration=configuration, **values, **unpack_raw(row["raw"])
-    )
+    raw = unpack_raw(_blob(row))
+    return SessionRecord(session_id=_text(row, "id"), configuration=configuration, **values, **raw)
 
 
 def read_fresh_run(row: sa.RowMapping, configuration: Configuration) -> FreshRun:
     """Return the fresh run of a row. Raises: ValueError when it is none."""
-    values: dict[str, Any] = {name: _text(row, name) for name in _FRESH_TEXTS}
-    values |= {name: row[name] for name in _FRESH_NUMBERS}
-    run_id, is_reset = _text(row, "run"), bool(row["is_reset"])
+    values = _values(FreshRun, row, {"run_id", "is_reset"})
+    run_id, is_reset = _text(row, "id"), bool(row["is_reset"])
     return FreshRun(run_id=run_id, configuration=configuration, is_reset=is_reset, **values)
 
 
 def read_block_run(row: sa.RowMapping, configuration: Configuration) -> BlockRun:
     """Return the run of blocks of a row. Raises: ValueError when it is none."""
-    values: dict[str, Any] = {name: _text(row, name) for name in _BLOCKS_TEXTS}
-    if not isinstance(row["raw"], bytes):
-        raise ValueError("it has no raw times")
-    run_id = _text(row, "run")
-    return BlockRun(run_id=run_id, configuration=configuration, **values, **unpack_blocks(row["raw"]))
+    values = _values(BlockRun, row, BLOCKS_FIELDS | {"run_id"})
+    raw = unpack_blocks(_blob(row))
+    return BlockRun(run_id=_text(row, "id"), configuration=configuration, **values, **raw)
 
 
 def read_failure(row: sa.RowMapping, configuration: Configuration) -> Failure:
     """Return the failure of a row. Raises: ValueError when it is none."""
-    return Failure(configuration=configuration, **{name: _text(row, name) for name in _FAILURE_TEXTS})
+    return Failure(configuration=configuration, **_values(Failure, row))
 
 
 def is_level(latency_ns: Any, others_busy: Any) -> bool:
     """Return whether columns of a session tell the level of the reference in it."""
     return _is_number(latency_ns) and latency_ns > 0 and (others_busy is None or _is_number(others_busy))
+
+
+def _values(kind: type[Any], row: sa.RowMapping, without: Set[str] = frozenset()) -> dict[str, Any]:
+    """Return the fields of a record that columns of a row hold, but for the configuration and those named. Raises: ValueError."""
+    readers = {"str": _text, "float": _seconds}
+    names = {one.name: str(one.type) for one in fields(kind) if one.name not in {"configuration", *without}}
+    return {name: readers[of](row, name) if of in readers else row[name] for name, of in names.items()}
+
+
+def _blob(row: sa.RowMapping) -> bytes:
+    if not isinstance(row["raw"], bytes):
+        raise ValueError("it has no raw times")
+    return bytes(row["raw"])
 
 
 def _text(row: sa.RowMapping, name: str) -> str:

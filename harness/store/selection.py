@@ -10,7 +10,6 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from harness.store.rows import QUARANTINED
-from harness.store.tables import SESSIONS
 from space.errors import ConfigError
 
 _LEAST_ID = 4  # characters
@@ -49,9 +48,7 @@ class Selection:
         """Return whether nothing narrows the choice."""
         return not any(getattr(self, field.name) for field in fields(self) if field.name != "devices_file")
 
-    def conditions(
-        self, configurations: Sequence[int] | None, of: sa.Table = SESSIONS
-    ) -> list[sa.ColumnElement[bool]]:
+    def conditions(self, configurations: Sequence[int] | None, of: sa.Table) -> list[sa.ColumnElement[bool]]:
         """Return the conditions on a row of a table, `unreadable` aside.
 
         `configurations`: the rows that fit, None where nothing narrows them.

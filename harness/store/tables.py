@@ -56,7 +56,7 @@ SESSIONS = sa.Table(
     sa.Column("stop", sa.Text),
     sa.Column("agent_digest", sa.String(64)),
     sa.Column("purpose", sa.Text),
-    sa.Column("raw", sa.LargeBinary),  # zlib of JSON: harness.store.raw
+    sa.Column("raw", sa.LargeBinary),  # zlib of JSON: harness.store.documents
     # What pools the reference's latency without reading raw samples; NULL in rows of before schema 0003.
     sa.Column("reference_ns", sa.Float),
     sa.Column("process", sa.Text),
@@ -102,7 +102,7 @@ BLOCK_RUNS = sa.Table(
     sa.Column("agent_digest", sa.String(64)),
     sa.Column("started_utc", sa.Text),
     sa.Column("ended", sa.Text),
-    sa.Column("raw", sa.LargeBinary),  # zlib of JSON: harness.store.raw_blocks
+    sa.Column("raw", sa.LargeBinary),  # zlib of JSON: harness.store.documents
 )
 
 REFERENCE_LATENCIES = sa.Table(

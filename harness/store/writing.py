@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 
 from harness.estimates.outputs import is_reference_wrong
 from harness.records import BlockRun, Configuration, Failure, FreshRun, SessionRecord
-from harness.store.raw import pack_raw
-from harness.store.raw_blocks import RAW_FIELDS, pack_blocks
+from harness.store.documents import (
+    BLOCKS_FIELDS,
+    block_run_of,
+    configuration_of,
+    pack_raw,
+    record_of,
+    session_of,
+)
 from harness.store.tables import (
     BLOCK_RUNS,
     CAMPAIGNS,
@@ -31,8 +38,7 @@ def check_session(session: SessionRecord) -> None:
     for name in ("elapsed_s", "loop_s"):
         if not math.isfinite(getattr(session, name)):
             raise ValueError(f"{name} = {getattr(session, name)}: not a finite number of seconds")
-    texts = [value for value in (*_shallow(session).values(), *asdict(session.configuration).values())]
-    for text in texts:
+    for text in (*_shallow(session).values(), *asdict(session.configuration).values()):
         if isinstance(text, str) and text != _storable(text):
             raise ValueError(f"{text!r}: holds characters that no database keeps")
     pack_raw(session)
@@ -56,11 +62,6 @@ def configuration_id(connection: sa.Connection, configuration: Configuration) ->
     return int(connection.execute(query).scalar_one())
 
 
-def _write_campaign(connection: sa.Connection, values: dict[str, Any], again: bool) -> None:
-    if not again or not _is_there(connection, CAMPAIGNS, {"id": values["id"]}):
-        connection.execute(CAMPAIGNS.insert(), values)
-
-
 def _write_finished(connection: sa.Connection, values: dict[str, Any], again: bool) -> None:
     connection.execute(
         CAMPAIGNS.update()
@@ -79,12 +80,9 @@ def _write_machine(connection: sa.Connection, values: dict[str, Any], again: boo
 def _write_session(connection: sa.Connection, session: SessionRecord, again: bool) -> None:
     if again and _is_there(connection, SESSIONS, {"id": session.session_id}):
         return
+    # Late: these load numpy.
     from harness.estimates.moved import core_to_core_ns, gpu_mhz
-    from harness.estimates.reference import (  # late: it loads numpy
-        others_busy,
-        reference_level_ns,
-        session_pace_ns,
-    )
+    from harness.estimates.reference import others_busy, reference_level_ns, session_pace_ns
 
     columns = {column.name for column in SESSIONS.columns}
     values = {key: value for key, value in _shallow(session).items() if key in columns}
@@ -121,39 +119,38 @@ def _last_recalibration(
 
 
 def _write_fresh_run(connection: sa.Connection, run: FreshRun, again: bool) -> None:
-    if again and _is_there(connection, FRESH_RUNS, {"id": run.run_id}):
-        return
-    values = {key: value for key, value in _shallow(run).items() if key not in ("run_id", "configuration")}
-    configuration = configuration_id(connection, run.configuration)
-    connection.execute(FRESH_RUNS.insert(), {"id": run.run_id, "configuration_id": configuration} | values)
+    _insert(connection, _row(connection, run), again, FRESH_RUNS)
 
 
 def _write_block_run(connection: sa.Connection, run: BlockRun, again: bool) -> None:
-    if again and _is_there(connection, BLOCK_RUNS, {"id": run.run_id}):
-        return
-    values = {key: value for key, value in _shallow(run).items() if key not in RAW_FIELDS}
-    run_id, configuration = values.pop("run_id"), configuration_id(connection, values.pop("configuration"))
-    values |= {"configuration_id": configuration, "ended": _storable(run.ended), "raw": pack_blocks(run)}
-    connection.execute(BLOCK_RUNS.insert(), {"id": run_id} | values)
+    values = {key: value for key, value in _row(connection, run).items() if key not in BLOCKS_FIELDS}
+    values |= {"ended": _storable(run.ended), "raw": pack_raw(run)}
+    _insert(connection, values, again, BLOCK_RUNS)
 
 
-def _write_recalibration(connection: sa.Connection, record: tuple[Configuration, str], again: bool) -> None:
-    values = {"configuration_id": configuration_id(connection, record[0]), "started_utc": record[1]}
-    if not again or not _is_there(connection, RECALIBRATIONS, values):
-        connection.execute(RECALIBRATIONS.insert(), values)
+def _write_recalibration(connection: sa.Connection, values: dict[str, Any], again: bool) -> None:
+    configuration = configuration_id(connection, configuration_of(values["configuration"]))
+    row = {"configuration_id": configuration, "started_utc": values["started_utc"]}
+    _insert(connection, row, again, RECALIBRATIONS, key=list(row))
 
 
 def _write_failure(connection: sa.Connection, failure: Failure, again: bool) -> None:
-    values = {key: value for key, value in _shallow(failure).items() if key != "configuration"}
-    values = {key: _storable(value) for key, value in values.items()}
-    values["configuration_id"] = configuration_id(connection, failure.configuration)
-    if not again or not _is_there(connection, FAILURES, values):
-        connection.execute(FAILURES.insert(), values)
+    row = _row(connection, failure)
+    row |= {key: _storable(value) for key, value in row.items() if isinstance(value, str)}
+    _insert(connection, row, again, FAILURES, key=list(row))
+
+
+def _insert(
+    connection: sa.Connection, row: dict[str, Any], again: bool, table: sa.Table, key: Sequence[str] = ("id",)
+) -> None:
+    """Insert a row; `again`: unless one of the same key is there."""
+    if not again or not _is_there(connection, table, {name: row[name] for name in key}):
+        connection.execute(table.insert(), row)
 
 
 # By kind of record; the last argument: whether it may be there already.
-WRITERS: dict[str, Callable[[sa.Connection, Any, bool], None]] = {
-    "campaign": _write_campaign,
+WRITERS: Mapping[str, Callable[[sa.Connection, Any, bool], None]] = {
+    "campaign": partial(_insert, table=CAMPAIGNS),
     "finished": _write_finished,
     "machine": _write_machine,
     "session": _write_session,
@@ -162,6 +159,13 @@ WRITERS: dict[str, Callable[[sa.Connection, Any, bool], None]] = {
     "recalibration": _write_recalibration,
     "failure": _write_failure,
 }
+# The record of a document; other kinds are plain values.
+READERS: Mapping[str, Callable[[dict[str, Any]], Any]] = {
+    "session": session_of,
+    "fresh-run": partial(record_of, FreshRun),
+    "block-run": block_run_of,
+    "failure": partial(record_of, Failure),
+}
 
 
 def _is_there(connection: sa.Connection, table: sa.Table, values: dict[str, Any]) -> bool:
@@ -169,6 +173,13 @@ def _is_there(connection: sa.Connection, table: sa.Table, values: dict[str, Any]
     for name, value in values.items():
         query = query.where(table.c[name] == value)
     return bool(connection.execute(query).scalar_one())
+
+
+def _row(connection: sa.Connection, record: FreshRun | BlockRun | Failure) -> dict[str, Any]:
+    """Return the fields of a record as those of a row, of which some may have no column."""
+    row = _shallow(record)
+    row["configuration_id"] = configuration_id(connection, row.pop("configuration"))
+    return row if isinstance(record, Failure) else {"id": row.pop("run_id")} | row
 
 
 def _shallow(record: Any) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from harness.errors import AgentError, Cancelled, DeviceError
 from harness.estimates.latency import LATENCY_COLUMNS, LatencyTable
 from harness.measurement.campaign import Outcome
 from harness.prediction import measure as measuring
-from harness.prediction.rows import COLUMNS
+from harness.prediction.space_latencies import COLUMNS
 from harness.store import Store
 from space import BLOX, TINY, Architecture
 from space.errors import ArchitectureError, ConfigError

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.output.plots.styles import GRID, INK, style
+from harness.output.plots.pictures import style_axes
+from harness.output.plots.styles import INK, style
 from space.indexing import FloatArray
 
 LINE_WIDTH = 1.5  # points
@@ -40,9 +41,7 @@ def draw_axes(axes: Any, ceiling: float, *, size: float = 9) -> None:
     axes.set_ylim(0, ceiling)
     ticks = ticks_to(ceiling)
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.grid(axis="y", color=GRID, linewidth=0.6, zorder=0)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(colors=INK, labelsize=size)
+    style_axes(axes, size, "y")
 
 
 def draw_curves(

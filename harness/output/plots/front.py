@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.output.plots.pictures import LINE, WIDTH, Picture, write_title
-from harness.output.plots.styles import BLUE, GRID, INK, ORANGE, RED
+from harness.output.plots.pictures import LINE, WIDTH, Picture, add_axes, style_axes, write_title
+from harness.output.plots.styles import BLUE, INK, ORANGE, RED
 from harness.query.rows import network_columns, network_row
 from search.table.answers import answer
 from search.table.constraints import Constraint
@@ -75,9 +75,9 @@ def front_figure(
     bold = textwrap.wrap(title, 76)
     height = 4.6 + LINE * len(bold)
     figure = Figure(figsize=(WIDTH, height))
-    write_title(figure, bold, [], height)
+    write_title(figure, bold, [])
     top = height - 0.45 - LINE * len(bold)
-    axes = figure.add_axes((0.65 / WIDTH, 0.5 / height, (WIDTH - 0.8) / WIDTH, (top - 0.5) / height))
+    axes = add_axes(figure, 0.65, 0.5, WIDTH - 0.8, top - 0.5)
     _draw_networks(axes, table, cost, within)
     x, y = cost.values / scale_of(cost)[0], table.accuracy.values
     if limit is not None:
@@ -92,9 +92,7 @@ def front_figure(
         "markeredgewidth": 0.8,
     }
     axes.plot(x[best], y[best], linestyle="", zorder=5, label="answer", **star)
-    axes.grid(color=GRID, linewidth=0.6, zorder=0)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(colors=INK, labelsize=9)
+    style_axes(axes)
     text: dict[str, Any] = {"fontsize": 10, "color": INK, "parse_math": False}
     axes.set_xlabel(cost_axis(cost), **text)
     axes.set_ylabel(accuracy_axis(table.accuracy), **text)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.output.plots.styles import FAINT, INK
+from harness.output.plots.styles import FAINT, GRID, INK
 from harness.output.terminal import echo
 from space.atomic_files import check_folder, check_output_file, write_file
 from space.errors import ConfigError
@@ -155,11 +155,26 @@ def _metadata(picture: Picture, kind: str) -> dict[str, Any]:
     return about | undated[kind]
 
 
-def write_title(figure: Figure, bold: Sequence[str], plain: Sequence[str], height: float) -> None:
-    """Write the lines of a title, and those below it, at the top of a figure of a height in inches."""
+def write_title(
+    figure: Figure, bold: Sequence[str], plain: Sequence[str], *, above: float = 0.1, size: float = 11.5
+) -> None:
+    """Write the lines of a title, and those below it, `above` inches from the top of a figure."""
     text: dict[str, Any] = {"va": "top", "parse_math": False}  # a device's name may hold a $
     for number, line in enumerate([*bold, *plain]):
         looks: dict[str, Any] = {"fontsize": 9, "color": FAINT}
         if number < len(bold):
-            looks = {"fontsize": 11.5, "fontweight": "bold", "color": INK}
-        figure.text(0.012, 1 - (0.1 + LINE * number) / height, line, **looks, **text)
+            looks = {"fontsize": size, "fontweight": "bold", "color": INK}
+        figure.text(0.012, 1 - (above + LINE * number) / figure.get_figheight(), line, **looks, **text)
+
+
+def add_axes(figure: Figure, left: float, bottom: float, width: float, height: float, **more: Any) -> Any:
+    """Return new axes of a figure; their place and size are in inches."""
+    wide, tall = figure.get_size_inches()
+    return figure.add_axes((left / wide, bottom / tall, width / wide, height / tall), **more)
+
+
+def style_axes(axes: Any, size: float = 9, axis: str = "both") -> None:
+    """Give axes a grid along `axis`, no frame above and at the right, and labels of this size."""
+    axes.grid(axis=axis, color=GRID, linewidth=0.6, zorder=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(colors=INK, labelsize=size)

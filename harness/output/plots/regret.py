@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.output.plots.curves import Curve, draw_axes, draw_curves
-from harness.output.plots.pictures import LINE, WIDTH, Picture, write_title
+from harness.output.plots.pictures import LINE, WIDTH, Picture, add_axes, write_title
 from harness.output.plots.styles import INK
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def regret_figure(comparison: MethodComparison) -> Figure:
     longest = max(len(one.method) for one in comparison.methods)
     # inches
     left, right, bottom, top = 0.65, WIDTH - 0.45 - 0.076 * longest, 0.5, height - 0.2 - LINE * lines
-    axes = figure.add_axes((left / WIDTH, bottom / height, (right - left) / WIDTH, (top - bottom) / height))
+    axes = add_axes(figure, left, bottom, right - left, top - bottom)
     ceiling = ceiling_of(comparison)
     draw_axes(axes, ceiling)
     axes.set_xlim(1, max(comparison.budget, 2))
@@ -52,7 +52,7 @@ def regret_figure(comparison: MethodComparison) -> Figure:
     axes.set_xlabel("accuracy evaluations", fontsize=10, color=INK)
     axes.set_ylabel(axis_title(comparison), fontsize=10, color=INK, parse_math=False)
     draw_curves(axes, _curves(comparison), ceiling)
-    write_title(figure, bold, plain, height)
+    write_title(figure, bold, plain)
     return figure
 
 

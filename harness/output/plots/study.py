@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.output.plots.curves import Curve, draw_axes, draw_curves
-from harness.output.plots.pictures import LINE, WIDTH, Picture, write_title
-from harness.output.plots.styles import BLUE, FAINT, GRAY, GRID, INK, style
+from harness.output.plots.pictures import LINE, WIDTH, Picture, add_axes, style_axes, write_title
+from harness.output.plots.styles import BLUE, FAINT, GRAY, INK, style
 from search.statistics import mean_of
 from space.indexing import FloatArray
 
@@ -94,14 +94,14 @@ def study_regret_figure(study: Study) -> Figure:
     high, top = _PANEL if rows > 1 else _ONLY_PANEL, 0.1 + LINE * (len(bold) + len(plain))
     tall = top + rows * (high + _ABOVE) + _BELOW
     figure = Figure(figsize=(WIDTH, tall))
-    write_title(figure, bold, plain, tall)
+    write_title(figure, bold, plain)
     names = 0.4 + 0.071 * max(len(curve.name) for curve in curves)  # inches
     width = (WIDTH - _LEFT - columns * names - (columns - 1) * 0.1) / columns
     ceiling = 1.05 * max(float(np.nanmax(curve.mean)) for curve in curves) or 1.0
     for number, (family, some) in enumerate(panels.items()):
         left = _LEFT + (number % columns) * (width + names + 0.1)
         bottom = tall - top - (number // columns + 1) * (high + _ABOVE)
-        axes = figure.add_axes((left / WIDTH, bottom / tall, width / WIDTH, high / tall))
+        axes = add_axes(figure, left, bottom, width, high)
         _draw_panel(axes, some, ceiling, family if len(panels) > 1 else "", gap=0.17 / high)
         axes.tick_params(labelbottom=number + columns >= len(panels), labelleft=number % columns == 0)
     word = "synthetic " if study.truth.synthetic else ""
@@ -143,14 +143,10 @@ def correlations_figure(study: Study) -> Figure:
     bold = textwrap.wrap(f"{study.truth.label}: rank correlations", 78)
     tall = 0.9 + 0.23 * len(pairs) + LINE * len(bold)
     figure = Figure(figsize=(WIDTH, tall))
-    write_title(figure, bold, [], tall)
-    axes = figure.add_axes(
-        (left / WIDTH, 0.5 / tall, (WIDTH - left - right) / WIDTH, (tall - 0.7 - LINE * len(bold)) / tall)
-    )
-    axes.grid(axis="both", color=GRID, linewidth=0.6, zorder=0)
+    write_title(figure, bold, [])
+    axes = add_axes(figure, left, 0.5, WIDTH - left - right, tall - 0.7 - LINE * len(bold))
+    style_axes(axes)
     axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(colors=INK, labelsize=9)
     for row, (name, tau) in enumerate(pairs):
         own = name in study.blockwise
         color = BLUE if own else GRAY

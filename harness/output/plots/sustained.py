@@ -6,10 +6,13 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from harness.estimates.sustained import Sustained
-from harness.output.plots.pictures import LINE, WIDTH, Picture
-from harness.output.plots.styles import BLUE, FAINT, GRAY, GRID, INK, ORANGE, RED
+from harness.output.plots.pictures import LINE, WIDTH, Picture, add_axes, style_axes, write_title
+from harness.output.plots.styles import BLUE, GRAY, INK, ORANGE, RED
 from harness.store.configurations import describe
+from space.indexing import FloatArray
 from space.text import clock
 
 if TYPE_CHECKING:
@@ -48,24 +51,9 @@ def sustained_figure(found: Sequence[Sustained]) -> Figure:
     figure = Figure(figsize=(WIDTH, height))
     top = height
     for one, title, own in zip(found, titles, heights, strict=True):
-        panel = figure.add_axes(
-            (
-                0.7 / WIDTH,
-                (top - own + SPACE + WARMTH) / height,
-                (WIDTH - 1.5) / WIDTH,
-                (PANEL - 0.25) / height,
-            )
-        )
-        below = figure.add_axes(
-            (0.7 / WIDTH, (top - own + SPACE) / height, (WIDTH - 1.5) / WIDTH, (WARMTH - 0.1) / height),
-            sharex=panel,
-        )
-        for number, line in enumerate(title):
-            looks: dict[str, Any] = {"fontsize": 9, "color": FAINT}
-            if number == 0:
-                looks = {"fontsize": 10.5, "fontweight": "bold", "color": INK}
-            place = 1 - (height - top + 0.08 + LINE * number) / height
-            figure.text(0.012, place, line, va="top", parse_math=False, **looks)
+        panel = add_axes(figure, 0.7, top - own + SPACE + WARMTH, WIDTH - 1.5, PANEL - 0.25)
+        below = add_axes(figure, 0.7, top - own + SPACE, WIDTH - 1.5, WARMTH - 0.1, sharex=panel)
+        write_title(figure, title[:1], title[1:], above=height - top + 0.08, size=10.5)
         _draw_latency(panel, one)
         _draw_warmth(below, one)
         top -= own
@@ -80,11 +68,8 @@ def _title(one: Sustained) -> list[str]:
 
 
 def _draw_latency(axes: Any, one: Sustained) -> None:
-    parts = one.stretches
-    middles = [(part.start_s + part.seconds / 2) / 60 for part in parts]
-    nothing = float("nan")
-    medians = [nothing if part.median_ms is None else part.median_ms for part in parts]
-    highs = [nothing if part.p90_ms is None else part.p90_ms for part in parts]
+    parts, middles = one.stretches, _middles(one)
+    medians, highs = _values(one, "median_ms"), _values(one, "p90_ms")
     axes.fill_between(middles, medians, highs, color=BLUE, alpha=0.2, linewidth=0, label="to p90")
     axes.plot(middles, medians, color=BLUE, linewidth=1.5, marker=".", markersize=4, label="median")
     shaded = {"throttled": (RED, 0.14, [bool(part.signs) for part in parts])}
@@ -95,27 +80,23 @@ def _draw_latency(axes: Any, one: Sustained) -> None:
                 ends = part.start_s / 60, (part.start_s + part.seconds) / 60
                 axes.axvspan(*ends, color=color, alpha=alpha, linewidth=0, label=label)
                 label = "_"
-    told = [value for value in (*medians, *highs) if value == value]
-    axes.set_ylim(0, 1.1 * max(told, default=1.0))
+    told = np.append(medians, highs)
+    axes.set_ylim(0, 1.1 * max(told[np.isfinite(told)], default=1.0))
     axes.set_ylabel("latency, ms", fontsize=9.5, color=INK)
     axes.tick_params(labelbottom=False)
-    _plain(axes)
+    style_axes(axes, 8.5)
     place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.1}
     axes.legend(ncols=4, frameon=False, fontsize=8, handletextpad=0.4, columnspacing=1.2, **place)
 
 
 def _draw_warmth(axes: Any, one: Sustained) -> None:
-    parts = one.stretches
-    middles = [(part.start_s + part.seconds / 2) / 60 for part in parts]
-    nothing = float("nan")
-    temps = [nothing if part.temp_c is None else part.temp_c for part in parts]
-    clocks = [nothing if part.clock_mhz is None else part.clock_mhz for part in parts]
-    axes.plot(middles, temps, color=RED, linewidth=1.3)
+    middles, clocks = _middles(one), _values(one, "clock_mhz")
+    axes.plot(middles, _values(one, "temp_c"), color=RED, linewidth=1.3)
     axes.set_ylabel(f"{one.sensor[:14]}\n°C" if one.sensor else "no sensor", fontsize=8.5, color=RED)
     axes.set_xlabel("minutes", fontsize=9.5, color=INK)
-    axes.set_xlim(0, max(middles) + parts[-1].seconds / 120)
-    _plain(axes)
-    if any(part.clock_mhz is not None for part in parts):
+    axes.set_xlim(0, max(middles) + one.stretches[-1].seconds / 120)
+    style_axes(axes, 8.5)
+    if np.isfinite(clocks).any():
         other = axes.twinx()
         other.plot(middles, clocks, color=ORANGE, linewidth=1.3)
         other.set_ylim(bottom=0)
@@ -126,10 +107,14 @@ def _draw_warmth(axes: Any, one: Sustained) -> None:
         axes.set_yticks([])
 
 
-def _plain(axes: Any) -> None:
-    axes.grid(color=GRID, linewidth=0.6, zorder=0)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(colors=INK, labelsize=8.5)
+def _values(one: Sustained, name: str) -> FloatArray:
+    """Return a number of each stretch, (n,), NaN where it is not known."""
+    return np.array([getattr(part, name) for part in one.stretches], dtype=np.float64)
+
+
+def _middles(one: Sustained) -> FloatArray:
+    """Return the middle of each stretch, (n,), in minutes."""
+    return (_values(one, "start_s") + _values(one, "seconds") / 2) / 60
 
 
 def _cell(value: float | None) -> object:

@@ -16,19 +16,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
 from harness.devices.config import Device
-from harness.estimates.sustained import Sustained
 from harness.output.plots.front import front_picture
 from harness.output.plots.pictures import check_pictures, write_picture
 from harness.output.report.conditions import command_line, condition_lines, query_options
 from harness.output.report.payload import Report, build_payload
 from harness.query.from_store import Limits, query_of
-from harness.query.join import GivenAccuracies, SearchTable
-from harness.query.query import Query
+from harness.query.join import GivenAccuracies
+from harness.query.query import Query, newest_runs
 from harness.store import Store
 from harness.store.opening import check_store
 from harness.version import __version__
@@ -43,7 +41,6 @@ _POLICY = (
     "connect-src 'none'; form-action 'none'; base-uri 'none'"
 )
 _MB = 1e6
-NO_RUNS: Mapping[str, Sequence[Sustained]] = MappingProxyType({})
 
 
 def report(
@@ -117,22 +114,33 @@ def write_report(
     """
     check_output_file(output)
     check_pictures(figure)
-    shown = query.build_page_table(store, log)
-    found, limits, confident = shown.found, shown.limits, shown.confident
-    if figure is not None and found.table.indices is not None:
-        check_enumerable(found.table.config, "--figure", "leave it out: the page draws those that are known")
-    command = command_line(["harness", "search"], query_options(query, store_url))
-    made = report_of(
-        found, limits, confident=confident, title=title, command=command, under_load=shown.under_load
+    found, limits = query.build_page_table(store, log)
+    table, under_load = found.table, newest_runs(store, found.provenance)
+    if figure is not None and table.indices is not None:
+        check_enumerable(table.config, "--figure", "leave it out: the page draws those that are known")
+    conditions = {
+        name: condition_lines(provenance, under_load.get(name, ()))
+        for name, provenance in found.provenance.items()
+    }
+    place = f" on {', '.join(conditions)}" if conditions else ""
+    what = "known networks" if np.isnan(table.accuracy.values).all() else table.accuracy.label
+    made = Report(
+        table=table,
+        title=title or f"{table.config.name}: {what}{place}",
+        made_utc=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        conditions=conditions,
+        notes=found.notes,
+        versions=[("harness", __version__)],
+        limits=limits,
+        confident=query.confident,
+        command=command_line(["harness", "search"], query_options(query, store_url)),
     )
     page = build_page(made).encode()
     write_file(output, page)
-    networks = f"{len(found.table):,} networks"
-    if found.table.indices is not None:
-        networks = f"{len(found.table):,} known of {len(found.table.config):,} networks"
-    log(f"{output}: {networks}, {', '.join(found.table.costs)}, {len(page) / _MB:.1f} MB")
+    known = "" if table.indices is None else f" known of {len(table.config):,}"
+    log(f"{output}: {len(table):,}{known} networks, {', '.join(table.costs)}, {len(page) / _MB:.1f} MB")
     if figure is not None:
-        write_picture(figure, front_picture(found.table, limits, confident=confident, title=made.title))
+        write_picture(figure, front_picture(table, limits, confident=query.confident, title=made.title))
 
 
 def build_page(report: Report) -> str:
@@ -161,36 +169,6 @@ def build_page(report: Report) -> str:
     size = len(_fill(template, parts | {"size": "00.0 MB", "plotly_size": "0.0 MB"}).encode())
     return _fill(
         template, parts | {"size": _megabytes(size), "plotly_size": _megabytes(len(library.encode()))}
-    )
-
-
-def report_of(
-    found: SearchTable,
-    limits: Mapping[str, float],
-    *,
-    confident: bool,
-    title: str,
-    command: str,
-    under_load: Mapping[str, Sequence[Sustained]] = NO_RUNS,
-) -> Report:
-    """Return the report on a search table, made now; without a `title` one that names space, accuracy and devices."""
-    conditions = {
-        name: condition_lines(provenance, under_load.get(name, ()))
-        for name, provenance in found.provenance.items()
-    }
-    table = found.table
-    place = f" on {', '.join(conditions)}" if conditions else ""
-    what = "known networks" if np.isnan(table.accuracy.values).all() else table.accuracy.label
-    return Report(
-        table=table,
-        title=title or f"{table.config.name}: {what}{place}",
-        made_utc=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        conditions=conditions,
-        notes=found.notes,
-        versions=[("harness", __version__)],
-        limits=limits,
-        confident=confident,
-        command=command,
     )
 
 

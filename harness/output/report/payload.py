@@ -50,11 +50,6 @@ class Report:
     confident: bool = False
     command: str = "harness search"
 
-    def __post_init__(self) -> None:
-        for name in (*self.limits, *self.conditions):
-            if name not in self.table.costs:
-                raise ValueError(f"report: {name!r} is no cost of the table ({', '.join(self.table.costs)})")
-
 
 def build_payload(report: Report) -> Json:
     """Return the page's data as JSON-ready values."""

@@ -206,7 +206,7 @@ def test_a_file_of_latencies_leaves_them_out_and_a_search_by_it_does_too(
     store: Store, tmp_path: Path, measured_only: bool
 ) -> None:
     files = written(store, tmp_path, measured_only=measured_only)
-    assert len(files.table.rows) == (len(GOOD) if measured_only else len(TINY) - 2)
+    assert len(files.rows) == (len(GOOD) if measured_only else len(TINY) - 2)
     assert json.loads(files.sidecar.read_text())["doubtful"]["failed"] == FAILED
     joined = harness.join(PERCENT, files.paths[0], space="tiny")
     assert {row["architecture"] for row in harness.search(joined)} == set(map(str, GOOD))

@@ -11,7 +11,7 @@ import pytest
 from factories.stores import FEW, MANY, networks, stored, true_ratio
 from rigs.commands import Done, run
 
-from harness.prediction.rows import COLUMNS
+from harness.prediction.space_latencies import COLUMNS
 from space import TINY, Architecture
 from space.segments import all_segments
 

@@ -177,7 +177,7 @@ def test_a_file_that_cannot_run_is_not_the_fault_of_the_one_compared_with_it(
     for one, other in ((good, bad), (bad, good)):
         with pytest.raises(ConfigError, match=f"^(bad.onnx: RuntimeError|{beside})"):
             harness.compare(store, str(one), str(other), device="local", level="quick", sessions=1)
-    told = {f"{one.architecture}: {one.message.partition(': Error')[0]}" for one in store.failures("local")}
+    told = {f"{one.architecture}: {one.message.partition(': Error')[0]}" for one in store.failures()}
     assert told == {"bad.onnx: RuntimeError", beside}
 
 

@@ -232,7 +232,7 @@ def test_no_package_is_left_out_of_the_key() -> None:
     names = {path.relative_to(ROOT).as_posix() for path in source_files()}
     assert {
         "search/latency/candidates.py",
-        "harness/store/raw.py",
+        "harness/store/rows.py",
         "harness/estimates/estimate.py",
         "space/costs.py",
     } <= names

@@ -108,9 +108,7 @@ class Script:
         return outcome
 
     def until(self, target: str, options: Options = OPTIONS) -> Outcome:
-        return measure_until(
-            parse_target(target), options, self.store, self, self.said.append, config=TWO_OPS
-        )
+        return measure_until(parse_target(target), options, self.store, self, self.said.append, space=TWO_OPS)
 
 
 @pytest.fixture
@@ -237,7 +235,7 @@ def test_a_space_too_large_to_list_is_measured_until_random_networks_of_it_show_
         add_sessions(store, networks[:4], configuration, scatter=0.004, seed=99, rule=additive_ratio)
         return Outcome(device="made-up", uses=[use(configuration)])
 
-    measure_until(parse_target("mape=5%"), OPTIONS, store, measure, said.append, config=space)
+    measure_until(parse_target("mape=5%"), OPTIONS, store, measure, said.append, space=space)
     judges = [network.graph_hash for network in space.sample(24, seed=20)]
     assert [network.graph_hash for network in asked[1]] == judges
     assert not set(judges) & {network.graph_hash for network in asked[0]}
@@ -288,7 +286,7 @@ def test_a_space_that_is_whole_to_begin_with_has_nothing_to_choose(store: Store,
     space = chain_of(tmp_path, 3, ["k1", "k3", "k5", "skip"])
     script = Script(store)
     with pytest.raises(ConfigError, match=r"69 networks to begin with, and space .* has 64: .*--models all"):
-        measure_until(parse_target("mape=2%"), OPTIONS, store, script, script.said.append, config=space)
+        measure_until(parse_target("mape=2%"), OPTIONS, store, script, script.said.append, space=space)
     assert not script.asked
 
 
@@ -308,5 +306,5 @@ def test_a_small_space_is_measured_to_its_last_network_and_no_further(store: Sto
         return Outcome(device="made-up", uses=[use(configuration)])
 
     with pytest.raises(Unreachable, match="not reached with all networks of the space measured"):
-        measure_until(parse_target("mape=1%"), OPTIONS, store, measure, [].append, config=space)
+        measure_until(parse_target("mape=1%"), OPTIONS, store, measure, [].append, space=space)
     assert sorted(network.index for networks in asked for network in networks) == list(range(81))

@@ -15,7 +15,7 @@ from harness.query.accuracies import AccuracySource, load
 from harness.query.cost_names import parse_limits
 from harness.query.costs import cost_columns
 from harness.query.latencies import LatencySource
-from harness.query.query import Query
+from harness.query.query import SHOWN_PROPERTIES, Query
 from harness.store import Store
 from space import TINY
 from space.dataset import bench_dataset, write_dataset
@@ -61,8 +61,8 @@ def test_a_pattern_means_runs_of_one_image_unless_a_batch_is_named(
 
 
 def test_a_page_without_a_device_shows_latencies_of_one_batch(store: Store) -> None:
-    assert query().with_all_costs(store, ("params",)).costs == ("made-up", "other", "params")
-    assert query(batch=8).with_all_costs(store, ()).costs == ("made-up:batch8",)
+    assert query().with_all_costs(store).costs == ("made-up", "other", *SHOWN_PROPERTIES)
+    assert query(batch=8).with_all_costs(store).costs == ("made-up:batch8", *SHOWN_PROPERTIES)
 
 
 @pytest.mark.parametrize(
@@ -141,11 +141,11 @@ def test_a_device_of_which_nothing_is_good_enough_costs_a_page_that_device_alone
         calibrate(opened, hot)
         closed = {"closed": ["the processor is at 90 C"], "waited_s": 300.0}
         add_sessions(opened, networks(3, TINY), hot, sessions=2, gate=closed)
-        page = query().build_page_table(opened)
+        found, _ = query().build_page_table(opened)
         with pytest.raises(ConfigError, match="nothing measured is good enough"):
             query("hot").build_page_table(opened)
-    assert [name for name in page.found.table.costs if ONE.device in name or "hot" in name] == [ONE.device]
-    (note,) = (one for one in page.found.notes if one.startswith("left out: device 'hot'"))
+    assert [name for name in found.table.costs if ONE.device in name or "hot" in name] == [ONE.device]
+    (note,) = (one for one in found.notes if one.startswith("left out: device 'hot'"))
     assert "nothing measured is good enough: 3 networks of grade D left out" in note
 
 

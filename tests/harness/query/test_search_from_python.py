@@ -206,7 +206,19 @@ def test_answers_become_data_frames_with_units_in_their_columns(store: Store, pr
     assert {"made-up_ms", "made-up_low_ms", "made-up_grade", "memory_bytes"} <= set(frame.columns)
     first, second = (str(one) for one in networks(2))
     pairs = compare.compare(store, first, second, device="made-up").to_pandas()
-    assert list(pairs.columns) == list(compare.COLUMNS)
+    each = [
+        f"{which}_{name}" for which in ("first", "second") for name in ("ms", "low_ms", "high_ms", "grade")
+    ]
+    assert list(pairs.columns) == [
+        "device",
+        "configuration",
+        "verdict",
+        "reason",
+        "ratio",
+        "low",
+        "high",
+        *each,
+    ]
     assert (pairs.first_ms / pairs.second_ms).to_numpy() == pytest.approx(pairs.ratio.to_numpy(), rel=0.05)
 
 

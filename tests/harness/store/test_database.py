@@ -22,7 +22,7 @@ from rigs.resolver import never_resolved
 
 from harness.errors import StoreError
 from harness.store import Store, database
-from harness.store.file_systems import is_shared_between_hosts, kind_of
+from harness.store.database import is_shared_between_hosts, kind_of
 from space import TINY
 
 

@@ -27,8 +27,8 @@ from rigs.scripted_link import Run, ScriptedLink, ScriptedSource, run_scripted
 from harness import store as store_module
 from harness.errors import StoreError, Unstorable
 from harness.records import SessionRecord
-from harness.store import Store, database, raw
-from harness.store.documents import session_document, session_of
+from harness.store import Store, database, documents
+from harness.store.documents import document_of, session_of
 from harness.store.spool import Spool
 
 
@@ -110,7 +110,7 @@ def test_what_is_there_already_is_not_stored_twice(store: Store) -> None:
     store.add_failure(failure)
     assert store._spool is not None
     for kind, document in (
-        ("session", session_document(session)),
+        ("session", document_of(session)),
         ("failure", asdict(failure)),
         ("campaign", {"id": CAMPAIGN, "device": "made-up", "started_utc": "2024", "request": "{}"}),
     ):
@@ -135,9 +135,9 @@ def test_a_torn_line_loses_no_other(tmp_path: Path) -> None:
 def test_what_no_store_takes_holds_up_nothing_and_is_put_beside(store: Store) -> None:
     assert store._spool is not None
     stray = make_session(campaign_id="no such campaign")
-    store._spool.append({"kind": "session", "record": session_document(stray)})
+    store._spool.append({"kind": "session", "record": document_of(stray)})
     store._spool.append({"kind": "nonsense"})
-    store._spool.append({"kind": "session", "record": session_document(make_session(number=2))})
+    store._spool.append({"kind": "session", "record": document_of(make_session(number=2))})
     said = store.settle()
     assert "refused 2 records that waited for it" in said and str(store._spool.refused) in said
     assert store.settle() == "", "it is said once"
@@ -175,13 +175,13 @@ def test_where_nothing_can_wait_either_it_is_said(store: Store, path: Path) -> N
 @settings(deadline=None, max_examples=20)
 @given(session=SESSIONS)
 def test_a_session_comes_back_from_its_document(session: SessionRecord) -> None:
-    assert session_of(json.loads(json.dumps(session_document(session)))) == session
+    assert session_of(json.loads(json.dumps(document_of(session)))) == session
 
 
 def test_a_session_that_could_not_be_read_back_is_refused_at_the_door(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(raw, "MAX_BYTES", 2000)
+    monkeypatch.setattr(documents, "MAX_BYTES", 2000)
     bad = [
         make_session(warmup_network_ns=(10**9,) * 500),
         make_session(elapsed_s=float("nan")),
@@ -199,7 +199,7 @@ def test_a_session_that_could_not_be_read_back_is_refused_at_the_door(
 def test_a_network_whose_session_is_too_large_fails_alone(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(raw, "MAX_BYTES", 20_000)
+    monkeypatch.setattr(documents, "MAX_BYTES", 20_000)
     link = ScriptedLink([Run(), Run(measured={"output": [0.123456789] * 5000}), Run()])
     outcome = run_scripted(link, store, ScriptedSource([1, 2, 3]))
     assert (outcome.measured, outcome.error) == (2, None)

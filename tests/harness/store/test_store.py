@@ -45,9 +45,9 @@ from harness.errors import StoreError, Unstorable
 from harness.estimates.reference import CALIBRATION_SD
 from harness.records import ReferenceLatency, SessionRecord
 from harness.store import VERSION, Store, database, default_url, writing
+from harness.store.documents import MAX_BYTES, pack_raw, raw_document, unpack_raw
 from harness.store.latencies import latencies
 from harness.store.maintenance import check_store, quarantine
-from harness.store.raw import MAX_BYTES, pack_raw, raw_document, unpack_raw
 from harness.store.selection import Selection
 from harness.store.tables import METADATA
 from harness.store.writing import WRITERS
@@ -474,18 +474,15 @@ def test_fresh_runs_come_back_as_they_were_and_a_bad_row_hides_no_other(store: S
     store.unreadable.clear()
 
 
-def test_failures_are_found_by_device_and_by_campaign(store: Store) -> None:
-    store.start_campaign("second", "elsewhere", "2024", {})
-    here = make_failure(number=1)
-    there = make_failure(
-        number=2, configuration=replace(CONFIGURATION, device="elsewhere"), campaign_id="second"
-    )
+def test_failures_are_found_by_configuration(store: Store) -> None:
+    elsewhere = replace(CONFIGURATION, device="elsewhere")
+    here, there = make_failure(number=1), make_failure(number=2, configuration=elsewhere)
     store.add_failure(here)
     store.add_failure(there)
     assert store.failures() == [here, there]
-    assert store.failures(device="elsewhere") == [there]
-    assert store.failures(campaign_id=CAMPAIGN) == [here]
-    assert store.failures(device="nowhere") == []
+    assert store.failures(CONFIGURATION) == [here]
+    assert store.failures(elsewhere) == [there]
+    assert store.failures(replace(CONFIGURATION, threads=7)) == []
 
 
 def test_sessions_of_more_networks_than_a_query_takes_are_found_oldest_first(store: Store) -> None:

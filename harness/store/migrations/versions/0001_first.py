@@ -7,8 +7,6 @@ from alembic import op
 
 revision = "0001"
 down_revision = None
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
@@ -75,8 +73,3 @@ def upgrade() -> None:
         sa.Column("message", sa.Text, nullable=False),
         sa.Column("time_utc", sa.Text, nullable=False),
     )
-
-
-def downgrade() -> None:
-    """Refuse: measured data is not thrown away."""
-    raise RuntimeError("the first schema cannot be undone")

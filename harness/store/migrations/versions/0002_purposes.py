@@ -7,8 +7,6 @@ from alembic import op
 
 revision = "0002"
 down_revision = "0001"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
@@ -35,8 +33,3 @@ def upgrade() -> None:
         "SELECT configuration_id, latency_ns, session_id, measured_utc, 1 FROM reference_latencies_before"
     )
     op.drop_table("reference_latencies_before")
-
-
-def downgrade() -> None:
-    """Refuse: measured data is not thrown away."""
-    raise RuntimeError("schema 0002 cannot be undone")

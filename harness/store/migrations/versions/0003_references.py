@@ -5,21 +5,17 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from harness.store.migrations import index_levels
+
 revision = "0003"
 down_revision = "0002"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
     """Add the columns, NULL in the rows that are there, and an index that holds all that pooling reads."""
     op.add_column("sessions", sa.Column("reference_ns", sa.Float))
     op.add_column("sessions", sa.Column("process", sa.Text))
-    op.create_index(
-        "ix_sessions_levels",
-        "sessions",
-        ["configuration_id", "purpose", "started_utc", "reference_ns", "process"],
-    )
+    index_levels("process", is_new=True)
     op.create_table(
         "recalibrations",
         sa.Column("id", sa.Integer, primary_key=True),
@@ -28,8 +24,3 @@ def upgrade() -> None:
         ),
         sa.Column("started_utc", sa.Text, nullable=False),
     )
-
-
-def downgrade() -> None:
-    """Refuse: measured data is not thrown away."""
-    raise RuntimeError("schema 0003 cannot be undone")

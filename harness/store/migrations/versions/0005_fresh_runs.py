@@ -7,8 +7,6 @@ from alembic import op
 
 revision = "0005"
 down_revision = "0004"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
@@ -33,8 +31,3 @@ def upgrade() -> None:
         sa.Column("load_ns", sa.BigInteger, nullable=False),
         sa.Column("first_run_ns", sa.BigInteger, nullable=False),
     )
-
-
-def downgrade() -> None:
-    """Refuse: measured data is not thrown away."""
-    raise RuntimeError("schema 0005 cannot be undone")

@@ -7,15 +7,8 @@ from alembic import op
 
 revision = "0006"
 down_revision = "0005"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
     """Add the column, NULL in the rows that are there."""
     op.add_column("sessions", sa.Column("arithmetic", sa.Text))
-
-
-def downgrade() -> None:
-    """Refuse: measured data is not thrown away."""
-    raise RuntimeError("schema 0006 cannot be undone")

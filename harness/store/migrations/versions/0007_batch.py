@@ -7,16 +7,9 @@ from alembic import op
 
 revision = "0007"
 down_revision = "0006"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
     """Add the columns, NULL in the rows that are there: batch 1, and no options."""
     op.add_column("configurations", sa.Column("batch", sa.Integer))
     op.add_column("configurations", sa.Column("provider_options", sa.Text))
-
-
-def downgrade() -> None:
-    """Refuse: measured data is not thrown away."""
-    raise RuntimeError("schema 0007 cannot be undone")

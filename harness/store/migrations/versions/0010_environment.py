@@ -7,15 +7,8 @@ from alembic import op
 
 revision = "0010"
 down_revision = "0009"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
     """Add the column, NULL in the rows that are there: not known."""
     op.add_column("configurations", sa.Column("environment", sa.Text))
-
-
-def downgrade() -> None:
-    """Refuse: measured data is not thrown away."""
-    raise RuntimeError("schema 0010 cannot be undone")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from harness.store.migrations import index_levels
+
 revision = "0011"
 down_revision = "0010"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
@@ -19,17 +19,4 @@ def upgrade() -> None:
         "WHERE recalibrations.configuration_id = sessions.configuration_id "
         "AND recalibrations.started_utc <= sessions.started_utc)"
     )
-    op.drop_index("ix_sessions_levels", "sessions")
-    op.create_index(
-        "ix_sessions_levels",
-        "sessions",
-        [
-            *("configuration_id", "purpose", "started_utc", "reference_ns", "process", "others_busy"),
-            *("pace_ns", "paced_by", "recalibration_id"),
-        ],
-    )
-
-
-def downgrade() -> None:
-    """Refuse: measured data is not thrown away."""
-    raise RuntimeError("schema 0011 cannot be undone")
+    index_levels("recalibration_id")

@@ -126,13 +126,6 @@ def test_the_page_says_how_large_it_is(page: str) -> None:
     assert 0 < float(said[2]) < float(said[1])
 
 
-def test_a_report_of_a_cost_that_is_not_there_is_refused() -> None:
-    table = made_table(MINI)
-    for changes in ({"limits": {"pixel": 8.0}}, {"conditions": {"pixel": []}}):
-        with pytest.raises(ValueError, match="'pixel' is no cost"):
-            made_report(table, **changes)
-
-
 def test_without_plotly_the_line_to_install_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
     with pytest.raises(ConfigError, match=re.escape("pip install 'harness[report]'")):

@@ -42,7 +42,8 @@ class Target:
 
 def frames() -> Target:
     """Frames as the harness reads them: an agent's first line, then message after message."""
-    from harness.devices.framing import PREAMBLE, FrameStream
+    from device_agents.frames import PREAMBLE
+    from harness.devices.framing import FrameStream
 
     def read(data: bytes) -> None:
         stream = FrameStream(_Bytes(data))
@@ -116,8 +117,9 @@ def answers() -> Target:
     """Answers, events and conditions of a device, checked, and then used as a campaign uses them; byte 0 chooses which."""
     from factories.records import make_fresh_run
 
+    from device_agents.throttling import clock_tier, closed_gates
     from harness.devices.answers import BadAnswer
-    from harness.devices.conditions import clock_tier, closed_gates, hardware_name
+    from harness.devices.conditions import hardware_name
     from harness.devices.config import LocalDevice
     from harness.devices.runtimes import allowed_cores, choose_runtimes, version_name
     from harness.measurement.core_gate import CoreRequest, QuietCores

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,11 +15,10 @@ from device_agents.core_grants import verify
 from device_agents.core_probe import lost_shares, others_waited, probe_cores, probe_each
 from device_agents.core_request import METHODS, sweep_groups
 from device_agents.cores import QUIET_SHARE, available_cores, choose_cores, find_clusters, find_siblings
-from device_agents.device_lock import DeviceLock
 from device_agents.discovery import discover_runtimes
 from device_agents.energy import Meter, find_meter
 from device_agents.environment import told_packages, with_packages
-from device_agents.fields import Fields, refuse, show
+from device_agents.fields import Fields, refuse
 from device_agents.frames import (
     HEADER_LIMIT_BYTES,
     PAYLOAD_LIMIT_BYTES,
@@ -31,7 +29,6 @@ from device_agents.frames import (
 )
 from device_agents.gauges import find_update_s
 from device_agents.jetson import Jetson, Settings
-from device_agents.job_folder import temporary_folder
 from device_agents.jobs import (
     CORES_LIMIT,
     WorkerJob,
@@ -41,25 +38,28 @@ from device_agents.jobs import (
     parse_memory_job,
     parse_profile_job,
 )
-from device_agents.libraries import parse_libraries, place_libraries
-from device_agents.machine_lock import MachineLock, user_name
+from device_agents.locks import DeviceLock, MachineLock, user_name
 from device_agents.models import MODEL_LIMIT_BYTES
 from device_agents.nvidia import may_use_gpu, open_gpu
 from device_agents.parts_cache import PartsCache, free_bytes
 from device_agents.probes import Probes
-from device_agents.processes import LIBRARIES_VARIABLE
+from device_agents.processes import LIBRARIES_VARIABLE, temporary_folder
 from device_agents.quota import read_quota, withheld_cores
 from device_agents.refusal import Refusal
 from device_agents.run_delay import CoreTimes
 from device_agents.sampler import PERIOD_S, SHARED_PERIOD_S, Sampler
 from device_agents.supervision import ClientGone, Supervision
-from device_agents.variables import told_variables
-from device_agents.vendor_libraries import find_driver, parse_rows
+from device_agents.worker_environment import (
+    find_driver,
+    parse_environment,
+    parse_libraries,
+    parse_rows,
+    place_libraries,
+    told_variables,
+)
 
 DIGESTS_LIMIT = 20000
-VARIABLES_LIMIT = 64
 RUNTIMES_LIMIT = 64
-VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 MESSAGE_CHARACTERS = 2000
 # A harness asks at least every few minutes. Where a link is cut without a word, sshd notices after two hours: a board that is
 # set for a campaign waits for less.
@@ -433,17 +433,3 @@ def parse_runtimes(fields: Fields) -> list[str] | None:
     if not is_list or not all(isinstance(name, str) for name in given):
         raise refuse(fields.name + ": runtimes", given, "a list of at most %d names" % RUNTIMES_LIMIT)
     return list(given)
-
-
-def parse_environment(fields: Fields) -> dict[str, str]:
-    """Read `environment`, values by their names; empty where none are given. Raises: Refusal."""
-    given = fields.values.get("environment")
-    if given is None:
-        return {}
-    if not isinstance(given, dict) or len(given) > VARIABLES_LIMIT:
-        expected = "an object of at most %d variables" % VARIABLES_LIMIT
-        raise refuse(fields.name + ": environment", given, expected)
-    for name, value in given.items():
-        if not isinstance(value, str) or not VARIABLE.fullmatch(name) or "\0" in value:
-            raise refuse("%s: environment: %s" % (fields.name, show(name)), value, "a variable's text")
-    return dict(given)

@@ -28,6 +28,7 @@ PACKED_ALONE = (
     "packed_job.py",
     "packed_signs.py",
     "packed_uses.py",
+    "throttling.py",
 )
 PACKED_MODULES = (
     "__init__.py",

@@ -7,9 +7,7 @@ the next agent that takes the lock makes good (`restore`).
 
 from __future__ import annotations
 
-import os
 import select
-import signal
 import subprocess
 import time
 from contextlib import suppress
@@ -78,15 +76,12 @@ class BoardGuard:
 def read_answer(fd: int) -> dict[str, Any]:
     """Return the guard's one frame, a failure where none comes."""
     reader = FrameReader(fd)
-    deadline_s = time.monotonic() + ANSWER_S
-    while not reader.ended:
-        frame = reader.take()
-        if frame is not None:
-            return frame[0]
-        if not select.select([fd], [], [], max(0.0, deadline_s - time.monotonic()))[0]:
-            return {"failure": "setting the board took more than %d s" % ANSWER_S}
-        reader.fill()
-    return {"failure": "the process that sets the board ended without a word"}
+    frame = reader.read(ANSWER_S)
+    if frame is not None:
+        return frame[0]
+    if reader.ended:
+        return {"failure": "the process that sets the board ended without a word"}
+    return {"failure": "setting the board took more than %d s" % ANSWER_S}
 
 
 def serve_guard(root: Path, frames_fd: int, wake_fd: int) -> None:
@@ -117,13 +112,3 @@ def put_back(board: Jetson) -> None:
         except (Refusal, OSError):
             if left:
                 time.sleep(RESTORE_WAIT_S)  # the next agent tries again, and tells
-
-
-def outlive_signals() -> int:
-    """Have signals that end a session end the waiting only; return a descriptor that becomes readable when one arrives."""
-    wake_fd, write_fd = os.pipe()
-    os.set_blocking(write_fd, False)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda number, frame: None)
-    signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
-    return wake_fd

@@ -30,7 +30,7 @@ from typing import Any, Callable, Iterator
 from device_agents.models import part_path
 from device_agents.parts_cache import free_bytes
 from device_agents.refusal import Refusal
-from device_agents.whole_files import file_digest
+from device_agents.whole_files import file_digest, replacing
 
 NOTE = "environment.json"
 FOLDERS = "environments"
@@ -203,9 +203,8 @@ def install(root: Path, fill: Callable[[Path], dict[str, Any]], request: dict[st
             "runtimes": list(map(str, request["runtimes"])),
             **filled,
         }
-        temporary = root / (NOTE + ".new")
-        temporary.write_text(json.dumps(note), "utf-8")
-        temporary.replace(root / NOTE)
+        with replacing(root / NOTE) as partial:
+            partial.write_text(json.dumps(note), "utf-8")
     finally:
         sweep(root)
     return {"note": note}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Sequence
 
 PLAUSIBLE_TEMP_C = (-60.0, 200.0)
 # In what Android says of its thermal service: no HAL, an old one, or one without thresholds, a line each.
@@ -160,40 +160,6 @@ def parse_count(text: str) -> int:
     if value < 0:
         raise ValueError("%r is no count" % text.strip())
     return value
-
-
-def clock_caps(cooling: Mapping[str, Any]) -> list[str]:
-    """Return those of {cooling device: state} that hold a clock down now."""
-    return [name for name, state in cooling.items() if name.startswith(CLOCK_CAPS) and state != 0]
-
-
-def clock_limits_khz(told: Mapping[str, Any]) -> dict[str, float]:
-    """Return the highest clock that each core may run at, in conditions or a sample of them; nothing for what is no number."""
-    limits = told.get("max_khz")  # of a sample
-    if limits is None:
-        table = told.get("freq_khz")
-        cores = table.items() if isinstance(table, Mapping) else ()
-        limits = {core: one.get("max") for core, one in cores if isinstance(one, Mapping)}
-    found = limits.items() if isinstance(limits, Mapping) else ()
-    return {core: khz for core, khz in found if type(khz) in (int, float)}
-
-
-def highest_clocks_khz(told: Sequence[Mapping[str, Any]], cores: Sequence[str]) -> dict[str, float]:
-    """Return the highest clock that each of the cores was ever allowed, in conditions and samples of them."""
-    limits = [clock_limits_khz(one) for one in told]
-    known = {core: [one[core] for one in limits if core in one] for core in cores}
-    return {core: max(khz) for core, khz in known.items() if khz}
-
-
-def lowered_clock(told: Mapping[str, Any], highest_khz: Mapping[str, float]) -> str:
-    """Return which core may run slower than it might, and at what: the one that lost most; empty where none does."""
-    limits = clock_limits_khz(told)
-    lowered = [core for core, khz in limits.items() if 0 < khz < highest_khz.get(core, 0)]
-    if not lowered:
-        return ""
-    core = min(lowered, key=lambda core: (limits[core] / highest_khz[core], core))
-    mhz = limits[core] / 1e3, highest_khz[core] / 1e3
-    return "core %s may run at %.0f MHz, at other times at %.0f MHz" % (core, *mhz)
 
 
 def parse_cell(text: str) -> int:

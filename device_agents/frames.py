@@ -17,8 +17,8 @@ PAYLOAD_LIMIT_BYTES = 64 << 20
 READ_BYTES = 1 << 20
 
 
-class FrameError(Exception):
-    """The other side wrote what is no frame; nothing after it can be understood."""
+class FrameError(ValueError):
+    """Bytes that are no frame, or over the limits of one; nothing after them can be understood."""
 
 
 def claim_stdout() -> int:

@@ -23,8 +23,9 @@ from device_agents.facts import (
     parse_power_mode_number,
     parse_power_models,
 )
-from device_agents.machine_lock import user_name
+from device_agents.locks import user_name
 from device_agents.refusal import Refusal
+from device_agents.whole_files import replacing
 
 KIND = "board"  # of refusals
 TOOL_S = 20.0  # a Jetson Nano takes 2 s for jetson_clocks
@@ -125,12 +126,10 @@ class Jetson:
         if not self._clocks.exists() or not self._clocks.stat().st_size:
             raise refused("jetson_clocks --store %s wrote nothing; nothing was changed" % self._clocks)
         note = {"name": before.name, "number": before.number, "boot": self._boot()}
-        temporary = self._note.with_suffix(".new")
-        with temporary.open("w") as file:
+        with replacing(self._note) as partial, partial.open("w") as file:
             json.dump(note, file)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(self._note)
 
     def _remove_clocks(self) -> None:
         with suppress(FileNotFoundError):

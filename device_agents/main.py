@@ -11,7 +11,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Callable, NoReturn
 
 from device_agents import PROTOCOL
 
@@ -77,10 +77,10 @@ def main(arguments: list[str] | None = None) -> int:
         serve_job(claim_frames(chosen.frames))
         return 0
     if chosen.role == "guard":
-        from device_agents.board_guard import outlive_signals, serve_guard
+        from device_agents.board_guard import serve_guard
 
-        wake_fd = outlive_signals()
-        serve_guard(chosen.root, claim_frames(chosen.frames), wake_fd)
+        heed_signals(lambda number, frame: None)  # they end its wait
+        serve_guard(chosen.root, claim_frames(chosen.frames), open_wake_fd())
         return 0
     parser.error("name a role: serve")
 
@@ -132,15 +132,15 @@ def serve_packages(root: Path) -> int:
         return 1
 
 
-def heed_signals() -> None:
-    """Let signals that ask for an end raise `Interrupted`."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, end)
-
-
 def end(number: int, frame: FrameType | None) -> None:
     """Leave the main thread's present work."""
     raise Interrupted()
+
+
+def heed_signals(handler: Callable[[int, FrameType | None], None] = end) -> None:
+    """Have signals that ask for an end call a handler, which raises `Interrupted` where none is named."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, handler)
 
 
 def open_wake_fd() -> int:

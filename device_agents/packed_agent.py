@@ -16,6 +16,7 @@ from device_agents.frames import PREAMBLE, FrameError, FrameReader, FrameWriter
 
 ANSWER_S = 60.0
 END_S = 10.0
+SILENT = "no sign of life from the agent for %g s"
 
 Answer = Dict[str, Any]
 
@@ -39,7 +40,8 @@ class AgentProcess:
         self._last_id = 0
         begin = b""
         while len(begin) < len(PREAMBLE):
-            self._await(ANSWER_S)
+            if not select.select([self._reader.fd], [], [], ANSWER_S)[0]:
+                raise Lost(SILENT % ANSWER_S)
             piece = os.read(self._reader.fd, len(PREAMBLE) - len(begin))
             if not piece:
                 raise Lost("the agent ended at once")
@@ -78,18 +80,10 @@ class AgentProcess:
         self._process.stdout.close()
 
     def _read(self, timeout_s: float) -> Answer:
-        while True:
-            frame = self._reader.take()
-            if frame is not None:
-                return frame[0]
-            if self._reader.ended:
-                raise Lost("the agent ended")
-            self._await(timeout_s)
-            self._reader.fill()
-
-    def _await(self, timeout_s: float) -> None:
-        if not select.select([self._reader.fd], [], [], timeout_s)[0]:
-            raise Lost("no sign of life from the agent for %g s" % timeout_s)
+        frame = self._reader.read(timeout_s)
+        if frame is None:
+            raise Lost("the agent ended" if self._reader.ended else SILENT % timeout_s)
+        return frame[0]
 
 
 class Journal:

@@ -28,12 +28,12 @@ from types import FrameType
 from typing import Any, Callable, Iterator, Tuple
 
 from device_agents.block_plans import BlockPlan, energy_plan, sustained_plan
-from device_agents.facts import clock_limits_khz, lowered_clock
 from device_agents.names import job_digest
 from device_agents.pacing import Durations, nearest
 from device_agents.packed_agent import AgentProcess, Answer, Journal, Lost, parse_entry, whole_entries
-from device_agents.packed_signs import SessionEvents, temperatures_c, throttles
+from device_agents.packed_signs import SessionEvents
 from device_agents.packed_uses import Stop, Use, allowed_cores, choose_uses, greet
+from device_agents.throttling import closed_gates
 from device_agents.whole_files import file_digest, replacing
 
 FORMAT = 1
@@ -69,8 +69,7 @@ class JobDriver:
         self._is_begun = False
         self._redos = self._limits["redos"]
         self._cores: list[int] = []
-        self._start_temps_c: dict[str, float] = {}
-        self._start_khz: dict[str, float] = {}  # that cores may run at
+        self._start_conditions: Answer = {}
         self._method = ""
         self._done: set[tuple[str, Unit]] = set()
         self._chosen: dict[str, Durations] = {}  # by use, as an earlier start chose
@@ -230,8 +229,7 @@ class JobDriver:
 
     def _ask_start(self) -> None:
         """Learn the conditions that the job starts with, and how to ask for the cores."""
-        conditions = self._ask("probe")["conditions"]
-        self._start_temps_c, self._start_khz = temperatures_c(conditions), clock_limits_khz(conditions)
+        self._start_conditions = self._ask("probe")["conditions"]
         self._log("asking for the cores %s" % ", ".join(map(str, self._cores)))
         asked = self._ask("permissions", owner=self._owner(), cores=self._cores, threads=self.job["threads"])
         granted = [grant["method"] for grant in asked["grants"] if grant["verified"]]
@@ -539,24 +537,15 @@ class JobDriver:
             if not known or (has_gpu and "gpus" not in known):
                 known = self._ask("probe")["conditions"]
             seen = known if has_gpu else {key: value for key, value in known.items() if key != "gpus"}
-            temps_c = temperatures_c(seen)
-            is_throttled = throttles(seen, self._limits)
-            is_hot = any(
-                now_c > self._start_temps_c[name] + self._limits["hotter_c"]
-                for name, now_c in temps_c.items()
-                if name in self._start_temps_c
-            )
-            slow = lowered_clock(seen, self._start_khz)
-            if not (is_throttled or is_hot or slow):
+            closed = closed_gates(seen, self._start_conditions)
+            if not closed:
                 self._gate_patience_s = self._limits["gate_patience_s"]
                 return
             if waited_s >= self._gate_patience_s:
-                self._start_temps_c, self._start_khz = temps_c, clock_limits_khz(seen)
-                self._gate_patience_s = 0.0 if is_throttled else self._limits["gate_patience_s"]
+                self._start_conditions = seen
+                self._gate_patience_s = 0.0 if closed_gates(seen, seen) else self._limits["gate_patience_s"]
                 return
-            self._log(
-                "waiting for the device: %s" % (slow or "it is %s" % ("throttled" if is_throttled else "hot"))
-            )
+            self._log("waiting for the device: %s" % "; ".join(closed.values()))
             time.sleep(self._limits["gate_poll_s"])
             waited_s += self._limits["gate_poll_s"]
             known = {}

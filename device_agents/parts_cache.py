@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Iterator
 
 from device_agents.fields import DIGEST
-from device_agents.job_folder import left_behind
 from device_agents.models import load_part, missing_parts, part_path
+from device_agents.processes import left_behind
 from device_agents.refusal import Refusal
 from device_agents.whole_files import file_digest
 

@@ -12,6 +12,7 @@ import platform
 import struct
 import subprocess
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Mapping
@@ -85,20 +86,17 @@ class Probes:
         values: dict[str, Any] = {"time_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
         values.update(self.fixed())
         reading.file(values, "uptime_s", "proc/uptime", facts.parse_first_number)
-        reading.file(values, "load_1m", "proc/loadavg", facts.parse_first_number)
         for key, line in (("memory_total_bytes", "MemTotal"), ("memory_available_bytes", "MemAvailable")):
             reading.file(values, key, "proc/meminfo", partial(facts.parse_meminfo_bytes, key=line))
         self._read_cores(reading, values, cores)
-        self._read_temps(reading, values)
+        self._read_watched(reading, values)
         self._read_battery(reading, values)
-        self._read_throttled(reading, values)
-        self._read_sensors(reading, values)
+        self._read_fans(reading, values)
         self._read_supply(reading, values)
         self._read_command(reading, values, "power_mode", ["nvpmodel", "-q"], facts.parse_power_mode)
         tegrastats = [TEGRASTATS, "--interval", "100"]
         self._read_command(reading, values, "tegrastats", tegrastats, facts.parse_tegrastats)
         self._read_command(reading, values, "thermal_status", THERMAL_COMMAND, facts.parse_thermal_status)
-        self._read_cooling(reading, values)
         if gpus:
             self._read_gpus(reading, values, variables, device_id)
         errors = dict(values.pop("probe_errors", {}), **reading.errors)
@@ -113,25 +111,15 @@ class Probes:
 
     def sources(self, cores: list[int]) -> list[Source]:
         """Return the files that a sample reads."""
-        root = str(self._filesystem)
         sources = [
-            Source(group, str(core), "%s/%s" % (root, CPU % (core, file)), parse)
+            Source(group, str(core), CPU % (core, file), parse)
             for group, file, parse in CLOCKS
             for core in cores
         ]
-        for name, zone in thermal_zones(Reading(self._filesystem)).items():
-            sources.append(Source("temps_c", name, "%s/%s/temp" % (root, zone), facts.parse_temp_c))
-        sources.append(Source("", "throttled", "%s/%s" % (root, THROTTLED_FILE), facts.parse_throttled))
-        for folder in hwmon_folders(Reading(self._filesystem)).get("rpi_volt", []):
-            path = "%s/%s/in0_lcrit_alarm" % (root, folder)
-            sources.append(Source("", "undervoltage", path, facts.parse_alarm))
-        for kind, file, parse in cooling_devices(Reading(self._filesystem)):
-            if kind.startswith(facts.CLOCK_CAPS):
-                sources.append(Source("cooling", kind, "%s/%s" % (root, file), parse))
-        for key, file in over_current_counts(Reading(self._filesystem)).items():
-            sources.append(Source("over_current", key, "%s/%s" % (root, file), facts.parse_count))
-        sources.append(Source("", "load_1m", "%s/proc/loadavg" % root, facts.parse_first_number))
-        return sources
+        for one in watched(Reading(self._filesystem)):
+            if one.group != "cooling" or one.key.startswith(facts.CLOCK_CAPS):  # a fan holds no clock down
+                sources.append(one)
+        return [replace(one, path=str(self._filesystem / one.path)) for one in sources]
 
     def questions(self, conditions: dict[str, Any]) -> list[Question]:
         """Return the commands that a sample runs: those that had an answer for the conditions before."""
@@ -211,21 +199,17 @@ class Probes:
             reading.file(values, "boost", file, partial(facts.parse_boost, off))
         keep(values, governors=governors, freq_khz=frequencies)
 
-    def _read_temps(self, reading: Reading, values: dict[str, Any]) -> None:
-        temps: dict[str, float] = {}
-        for name, zone in thermal_zones(reading).items():
-            reading.file(temps, name, "%s/temp" % zone, facts.parse_temp_c, "temps_c")
-        keep(values, temps_c=temps)
-
-    def _read_cooling(self, reading: Reading, values: dict[str, Any]) -> None:
-        """Read the highest state of each kind of cooling device: a fan, or a cap on a cluster's clock."""
-        cooling: dict[str, int] = {}
-        for kind, file, parse in cooling_devices(reading):
-            found: dict[str, int] = {}
-            reading.file(found, "state", file, parse, "cooling")
+    def _read_watched(self, reading: Reading, values: dict[str, Any]) -> None:
+        for one in watched(reading):
+            found: dict[str, Any] = {}
+            reading.file(found, one.key, one.path, one.parse, one.group or one.key)
             if found:
-                cooling[kind] = max(found["state"], cooling.get(kind, 0))
-        keep(values, cooling=cooling)
+                group = values.setdefault(one.group, {}) if one.group else values
+                group[one.key] = max(
+                    found[one.key], group.get(one.key, found[one.key])
+                )  # of several of one name
+        if "throttled" not in values:
+            self._read_command(reading, values, "throttled", THROTTLED_COMMAND, facts.parse_throttled)
 
     def _read_gpus(
         self, reading: Reading, values: dict[str, Any], variables: Mapping[str, str], device_id: int
@@ -288,20 +272,13 @@ class Probes:
                 reading.file(battery, "status", "%s/status" % supply, facts.parse_word, "battery")
         keep(values, battery=battery)
 
-    def _read_sensors(self, reading: Reading, values: dict[str, Any]) -> None:
-        """Read a Pi's alarm of under-voltage, fans, and how often a Jetson was held back for its supply's sake."""
+    def _read_fans(self, reading: Reading, values: dict[str, Any]) -> None:
         fans: dict[str, int] = {}
-        counts: dict[str, int] = {}
         for name, folders in hwmon_folders(reading).items():
-            for folder in folders:
-                if name == "rpi_volt":
-                    reading.file(values, "undervoltage", "%s/in0_lcrit_alarm" % folder, facts.parse_alarm)
-                for file in reading.folders(folder, "fan*_input"):
-                    key = "%s %s" % (name, Path(file).name.split("_")[0])
-                    reading.file(fans, key, file, facts.parse_count, "fans_rpm")
-        for key, file in over_current_counts(reading).items():
-            reading.file(counts, key, file, facts.parse_count, "over_current")
-        keep(values, fans_rpm=fans, over_current=counts)
+            for file in (file for folder in folders for file in reading.folders(folder, "fan*_input")):
+                key = "%s %s" % (name, Path(file).name.split("_")[0])
+                reading.file(fans, key, file, facts.parse_count, "fans_rpm")
+        keep(values, fans_rpm=fans)
 
     def _read_supply(self, reading: Reading, values: dict[str, Any]) -> None:
         """Read what a Raspberry Pi 5 has agreed on with its supply, and what arrives of it."""
@@ -310,11 +287,6 @@ class Probes:
         if supply:  # other boards' firmware has no such command
             self._read_command(reading, supply, "volts", SUPPLY_COMMAND, facts.parse_volts)
         keep(values, supply=supply)
-
-    def _read_throttled(self, reading: Reading, values: dict[str, Any]) -> None:
-        reading.file(values, "throttled", THROTTLED_FILE, facts.parse_throttled)
-        if "throttled" not in values:
-            self._read_command(reading, values, "throttled", THROTTLED_COMMAND, facts.parse_throttled)
 
     def _read_command(
         self,
@@ -329,6 +301,28 @@ class Probes:
         reading.take(values, key, lambda: self._run_command(command), parse, key)
         if key not in values and key not in reading.errors:
             self._silent.add(tuple(command))
+
+
+def watched(reading: Reading) -> list[Source]:
+    """Return the files, by their paths below the root, whose facts conditions and samples have alike.
+
+    A Pi's mask and alarm of under-voltage, temperatures, how hard cooling devices work, how often a Jetson was held back.
+    """
+    alarms = ["%s/in0_lcrit_alarm" % folder for folder in hwmon_folders(reading).get("rpi_volt", [])]
+    return [
+        *(
+            Source("temps_c", name, "%s/temp" % zone, facts.parse_temp_c)
+            for name, zone in thermal_zones(reading).items()
+        ),
+        Source("", "throttled", THROTTLED_FILE, facts.parse_throttled),
+        *(Source("", "undervoltage", file, facts.parse_alarm) for file in alarms),
+        *(Source("cooling", kind, file, parse) for kind, file, parse in cooling_devices(reading)),
+        *(
+            Source("over_current", key, file, facts.parse_count)
+            for key, file in over_current_counts(reading).items()
+        ),
+        Source("", "load_1m", "proc/loadavg", facts.parse_first_number),
+    ]
 
 
 def hwmon_folders(reading: Reading) -> dict[str, list[str]]:

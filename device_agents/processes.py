@@ -1,13 +1,16 @@
-"""Processes that the agent starts from its own file, and what their end means."""
+"""Processes that the agent starts from its own file, what their end means, and the folders that they leave."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Sequence
+from typing import Iterator, Sequence
 
 LIBRARIES_VARIABLE = "HARNESS_LIBRARIES"  # names the folder of libraries that the harness carried here
 
@@ -79,3 +82,24 @@ def is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def left_behind(folder: Path) -> Iterator[Path]:
+    """Yield the leftovers in a folder of processes that are gone, by names that begin with their numbers."""
+    for path in folder.iterdir():
+        pid = path.name.split("-")[0]
+        if not pid.isdecimal() or not is_alive(int(pid)):
+            yield path
+
+
+@contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """Yield a fresh folder below `parent`, named by this process. Raises: OSError."""
+    parent.mkdir(mode=0o700, exist_ok=True)
+    for left in left_behind(parent):
+        shutil.rmtree(str(left), ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix="%d-" % os.getpid(), dir=str(parent)))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(str(folder), ignore_errors=True)

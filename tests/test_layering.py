@@ -77,6 +77,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     ),
     "harness.measurement": (
         *("device_agents.block_plans", "device_agents.facts", "device_agents.names", "device_agents.pacing"),
+        "device_agents.throttling",
         *("space.errors", "space.text"),
         *below("harness.measurement"),
     ),
@@ -89,7 +90,8 @@ DOORS: dict[str, tuple[str, ...]] = {
         *below("harness.store"),
     ),
     "harness.estimates": (
-        *("device_agents.clean_runs", "space.indexing", "space.statistics", "space.text"),
+        *("device_agents.clean_runs", "device_agents.throttling"),
+        *("space.indexing", "space.statistics", "space.text"),
         *below("harness.estimates"),
     ),
     "harness.devices": (
@@ -97,8 +99,10 @@ DOORS: dict[str, tuple[str, ...]] = {
             "device_agents.archive",
             "device_agents.block_plans",
             "device_agents.facts",
+            "device_agents.frames",
             "device_agents.gauges",
             "device_agents.names",
+            "device_agents.throttling",
         ),
         "device_agents.runtimes",
         *("space.errors", "space.plugins", "space.text", "space.text_files"),

@@ -6,7 +6,7 @@ import sys
 from typing import Any, Callable
 
 from device_agents.refusal import Refusal
-from device_agents.runtimes import delegates, edgetpu
+from device_agents.runtimes import delegates
 from device_agents.runtimes.loaded import Inputs, Loaded, array_output, judged_values, on_other_values
 
 NAME = "tflite"
@@ -53,7 +53,7 @@ def providers() -> list[str]:
     own = list(PROVIDERS)
     if sys.maxsize < 1 << 32 and find()[0] == "tflite_runtime":
         own.reverse()  # its wheels for 32-bit ARM run models without XNNPACK
-    return [*own, edgetpu.PROVIDER] if edgetpu.is_there() else own
+    return [*own, delegates.EDGE_TPU] if delegates.has_corals_library() else own
 
 
 def load(model: bytes, threads: int, options: dict[str, Any]) -> Loaded:
@@ -81,9 +81,9 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
     graph.allocate()
     if provider == "XNNPACK" and not is_delegated(graph.listed):
         raise without_xnnpack(set(graph.operators()))
-    is_edgetpu = provider == edgetpu.PROVIDER
+    is_edgetpu = provider == delegates.EDGE_TPU
     if is_edgetpu:
-        edgetpu.check_whole(graph.operators())
+        delegates.check_edgetpu(graph.operators())
     real = set_inputs(graph, inputs)
     outputs = sorted(graph.outputs(), key=lambda details: str(details["name"]))  # as other runtimes have them
 
@@ -122,7 +122,7 @@ def without_xnnpack(operators: set[str]) -> Refusal:
 
 def check_provider(provider: str, given: dict[str, Any]) -> None:
     """Refuse a provider that is not there, or `given` options that nothing reads: they are of a delegate of devices.toml."""
-    own = (*PROVIDERS, edgetpu.PROVIDER)
+    own = (*PROVIDERS, delegates.EDGE_TPU)
     is_named = delegates.LIBRARY in given
     if given and (provider in own or not is_named):
         message = "tflite's provider %r takes no provider_options, but has %r: leave them out, or name a delegate and its library"
@@ -137,10 +137,10 @@ def interpreter_arguments(
 ) -> dict[str, Any]:
     """Return the arguments of a provider's interpreter, its delegate opened. Raises: Refusal."""
     arguments: dict[str, Any] = {"model_content": model, "num_threads": threads}
-    if provider == edgetpu.PROVIDER:
-        arguments["experimental_delegates"] = [edgetpu.load_delegate(module, model)]
+    if provider == delegates.EDGE_TPU:
+        arguments["experimental_delegates"] = [delegates.edgetpu_delegate(module, model)]
     else:
-        edgetpu.refuse_elsewhere(model, provider)
+        delegates.refuse_elsewhere(model, provider)
     is_named = delegates.LIBRARY in given
     if is_named:
         arguments["experimental_delegates"] = [delegates.named_delegate(module, provider, given)]

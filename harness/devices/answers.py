@@ -209,7 +209,21 @@ class Supply(Said):
     volts: Finite = 0
 
 
-class Conditions(Said):
+class Watched(Said):
+    """Facts that conditions and samples have alike."""
+
+    load_1m: Annotated[float, Field(ge=0, lt=1e6)] = 0
+    governors: Annotated[dict[CoreText, Name], Field(max_length=MAX_CORES)] = {}
+    temps_c: Annotated[dict[Name, Celsius], Field(max_length=512)] = {}
+    cooling: Annotated[dict[Name, Count], Field(max_length=512)] = {}
+    throttled: Count = 0
+    undervoltage: Annotated[int, Field(ge=0, le=1)] = 0
+    over_current: Annotated[dict[Name, Count], Field(max_length=16)] = {}
+    tegrastats: Annotated[dict[Name, Finite], Field(max_length=16)] = {}
+    thermal_status: Annotated[int, Field(ge=0, le=100)] = 0
+
+
+class Conditions(Watched):
     """The conditions of a device; what it does not tell is absent."""
 
     time_utc: Name = ""
@@ -221,24 +235,15 @@ class Conditions(Said):
     phone: Name = ""
     soc: Name = ""
     uptime_s: Finite = 0
-    load_1m: Annotated[float, Field(ge=0, lt=1e6)] = 0
     memory_total_bytes: Count = 0
     memory_available_bytes: Count = 0
-    governors: Annotated[dict[CoreText, Name], Field(max_length=MAX_CORES)] = {}
     freq_khz: Annotated[dict[CoreText, Frequencies], Field(max_length=MAX_CORES)] = {}
     boost: bool = True
-    temps_c: Annotated[dict[Name, Celsius], Field(max_length=512)] = {}
-    cooling: Annotated[dict[Name, Count], Field(max_length=512)] = {}
     battery: Battery = Battery()
-    throttled: Count = 0
-    undervoltage: Annotated[int, Field(ge=0, le=1)] = 0
     supply: Supply = Supply()
     fans_rpm: Annotated[dict[Name, Count], Field(max_length=512)] = {}
-    over_current: Annotated[dict[Name, Count], Field(max_length=16)] = {}
     driver: Driver = Driver()
-    tegrastats: Annotated[dict[Name, Finite], Field(max_length=16)] = {}
     power_mode: Name = ""
-    thermal_status: Annotated[int, Field(ge=0, le=100)] = 0
     gpus: Annotated[list[Gpu], Field(max_length=64)] = []
     probe_errors: Annotated[dict[Name, Message], Field(max_length=64)] = {}
 
@@ -509,7 +514,7 @@ class SettledEvent(Said):
     gaps_ns: Waits = []
 
 
-class SampleEvent(Said):
+class SampleEvent(Watched):
     """Conditions beside the run, once a second."""
 
     event: Literal["sample"]
@@ -517,19 +522,10 @@ class SampleEvent(Said):
     freq_khz: Annotated[dict[CoreText, Count], Field(max_length=MAX_CORES)] = {}
     min_khz: Annotated[dict[CoreText, Count], Field(max_length=MAX_CORES)] = {}
     max_khz: Annotated[dict[CoreText, Count], Field(max_length=MAX_CORES)] = {}
-    governors: Annotated[dict[CoreText, Name], Field(max_length=MAX_CORES)] = {}
-    over_current: Annotated[dict[Name, Count], Field(max_length=16)] = {}
-    cooling: Annotated[dict[Name, Count], Field(max_length=512)] = {}
-    temps_c: Annotated[dict[Name, Celsius], Field(max_length=512)] = {}
-    throttled: Count = 0
-    undervoltage: Annotated[int, Field(ge=0, le=1)] = 0
-    tegrastats: Annotated[dict[Name, Finite], Field(max_length=16)] = {}
-    thermal_status: Annotated[int, Field(ge=0, le=100)] = 0
     gpu_reasons: Count = 0
     gpu_temp_c: Celsius = 0
     gpu_clock_mhz: Count = 0
     gpu_programs: Count = 0
-    load_1m: Annotated[float, Field(ge=0, lt=1e6)] = 0
 
 
 class Baselines(Said):

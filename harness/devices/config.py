@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, cast, get_args
@@ -39,6 +39,7 @@ from harness.devices.provider_options import (
 from space.errors import ConfigError, did_you_mean
 from space.plugins import RUNTIMES as RUNTIME_PLUGINS
 from space.plugins import TRANSPORTS, bad_plugin, load_plugin, plugin_source, plugins
+from space.text import first_of
 from space.text_files import read_text
 from space.user_paths import expand_user
 
@@ -53,6 +54,7 @@ DEFAULT_PRECISION: Precision = "fp32"
 # The model format that each runtime runs. `runtime_format` knows those of other packages, too.
 RUNTIMES: dict[str, Format] = {"onnxruntime": "onnx", "tflite": "tflite", "litert": "tflite"}
 TERMUX_PORT = 8022  # of the sshd in Termux
+SHOWN_NAMES = 20  # of a laboratory's devices, in an error
 MAX_FILE_BYTES = 1 << 24  # 10,000 devices with every key are a third of it
 
 _NAME = re.compile(r"[a-zA-Z0-9-]+")
@@ -556,10 +558,32 @@ class Devices(dict[str, Device]):
     """Devices by name, in the order of their file; a name that is not there is a ConfigError."""
 
     def __missing__(self, name: object) -> NoReturn:
+        groups = groups_of(self)
+        problem = name_problem(str(name))
+        remedy = f"a name {problem}" if problem else f"add [devices.{name}] to {DEFAULT_FILE}"
         raise ConfigError(
-            f"unknown device {name!r}{did_you_mean(str(name), self)} (known: {', '.join(sorted(self))}); "
-            f"add it to {DEFAULT_FILE}"
+            f"unknown device {name!r}{did_you_mean(str(name), [*self, *groups])} ({known_text(self, groups)}); {remedy}"
         )
+
+
+def groups_of(devices: Mapping[str, Device]) -> dict[str, list[str]]:
+    """Return the names of the devices in each group of devices.toml."""
+    groups: dict[str, list[str]] = {}
+    for device in devices.values():
+        for group in device.group:
+            groups.setdefault(group, []).append(device.name)
+    return groups
+
+
+def known_text(names: Iterable[str], groups: Iterable[str]) -> str:
+    """Return which names and groups there are, for an error."""
+    known, some = shortened(sorted(names)), shortened(sorted(groups))
+    return f"known: {known or 'none'}" + (f"; groups: {some}" if some else "")
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Return names in a list, the first twenty of many."""
+    return first_of(names, SHOWN_NAMES)
 
 
 def load_devices(path: str | Path | None = None) -> Devices:

@@ -12,17 +12,11 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from device_agents.runtimes import uses_accelerator
+from device_agents.throttling import ANDROID_STATUS, clock_tier, throttle_signs
 from harness.devices.adb.client import Adb
 from harness.devices.adb.watch import find_gauge, look_at_phone
 from harness.devices.client import Deployment
-from harness.devices.conditions import (
-    ANDROID_STATUS,
-    REMEDIES,
-    clock_tier,
-    earlier_throttling,
-    throttle_remedy,
-    throttle_signs,
-)
+from harness.devices.conditions import REMEDIES, earlier_throttling, throttle_remedy
 from harness.devices.config import RUNTIMES, Device, SshDevice
 from harness.devices.connection import Connection, new_owner
 from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes, is_expected

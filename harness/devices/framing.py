@@ -1,28 +1,23 @@
-"""Framing of the agent protocol: `>4sII` (magic, header bytes, payload bytes), JSON header, payload.
+"""Frames from an agent on a channel, with deadlines; `device_agents.frames` has their form.
 
-The other end is device_agents/; docs/protocol.md holds the protocol. Whatever else arrives is an error that says what.
+docs/protocol.md holds the protocol. Whatever else arrives is an error that says what.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import struct
 import time
 from typing import Any
 
+from device_agents.frames import HEADER_LIMIT_BYTES, MAGIC, PREAMBLE, PREFIX, encode_frame
 from harness.devices.transports.contract import Channel
 from harness.errors import LinkError
 from space.text import printable, uncolored
 
-PREAMBLE = b"HARNESS-AGENT 1\n"
 MAX_PREAMBLE_BYTES = 1 << 16
-MAX_HEADER_BYTES = 1 << 20
-MAX_PAYLOAD_BYTES = 1 << 26
 
 _PIECE_BYTES = 1 << 18
-_HEAD = struct.Struct(">4sII")
-_MAGIC = b"HRN1"
 _SURROGATE = re.compile(rb"\\u[dD]")
 
 
@@ -49,10 +44,7 @@ class FrameStream:
 
     def write(self, header: dict[str, Any], payload: bytes = b"", *, timeout_s: float = 60.0) -> int:
         """Write one frame and return its size in bytes; `timeout_s` bounds each 256 KiB, so that a connection may be slow."""
-        text = json.dumps(header, separators=(",", ":")).encode()
-        if len(text) > MAX_HEADER_BYTES or len(payload) > MAX_PAYLOAD_BYTES:
-            raise ValueError(f"frame of {len(text)} + {len(payload)} bytes is over the protocol's limits")
-        frame = _HEAD.pack(_MAGIC, len(text), len(payload)) + text + payload
+        frame = encode_frame(header, payload)
         for start in range(0, len(frame), _PIECE_BYTES):
             self._channel.write(frame[start : start + _PIECE_BYTES], timeout_s)
         return len(frame)
@@ -62,32 +54,29 @@ class FrameStream:
 
         Raises: LinkError at the end of input, on silence, or for bytes that are no frame; an agent sends no payload.
         """
-        self._need(_HEAD.size, timeout_s)
-        magic, header_size, payload_size = _HEAD.unpack_from(self._buffer)
-        if magic != _MAGIC:
-            raise LinkError(
-                *self._who,
-                f"the agent broke the protocol: expected a frame, read {bytes(self._buffer[:24])!r}",
-            )
-        if header_size > MAX_HEADER_BYTES or payload_size:
-            raise LinkError(
-                *self._who, f"the agent broke the protocol: a frame of {header_size} + {payload_size} bytes"
-            )
-        self._need(_HEAD.size + header_size, timeout_s)
-        text = bytes(self._buffer[_HEAD.size : _HEAD.size + header_size])
-        del self._buffer[: _HEAD.size + header_size]
-        self.received_bytes += _HEAD.size + header_size
+        self._need(PREFIX.size, timeout_s)
+        magic, header_size, payload_size = PREFIX.unpack_from(self._buffer)
+        if magic != MAGIC:
+            raise self._broken(f"expected a frame, read {bytes(self._buffer[:24])!r}")
+        if header_size > HEADER_LIMIT_BYTES or payload_size:
+            raise self._broken(f"a frame of {header_size} + {payload_size} bytes")
+        size = PREFIX.size + header_size
+        self._need(size, timeout_s)
+        text = bytes(self._buffer[PREFIX.size : size])
+        del self._buffer[:size]
+        self.received_bytes += size
         try:
             header = json.loads(text)
             if _SURROGATE.search(text):  # half a pair is no text: neither a database nor a terminal takes it
                 header = json.loads(json.dumps(header, ensure_ascii=False).encode("utf-8", "replace"))
         except (ValueError, RecursionError) as error:
-            raise LinkError(
-                *self._who, f"the agent broke the protocol: header is no JSON: {text[:80]!r}"
-            ) from error
+            raise self._broken(f"header is no JSON: {text[:80]!r}") from error
         if not isinstance(header, dict):
-            raise LinkError(*self._who, f"the agent broke the protocol: header is no object: {text[:80]!r}")
+            raise self._broken(f"header is no object: {text[:80]!r}")
         return header
+
+    def _broken(self, how: str) -> LinkError:
+        return LinkError(*self._who, f"the agent broke the protocol: {how}")
 
     def _need(self, size: int, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
@@ -103,9 +92,6 @@ class FrameStream:
         data = self._channel.read(1 << 16, left_s)
         if not data:
             tail = self._channel.stderr_tail()
-            raise LinkError(
-                *self._who,
-                f"the agent ended while {waiting_for} was awaited"
-                + (f"; it said: {printable(uncolored(tail), keep=chr(10))}" if tail else ""),
-            )
+            said = f"; it said: {printable(uncolored(tail), keep=chr(10))}" if tail else ""
+            raise LinkError(*self._who, f"the agent ended while {waiting_for} was awaited{said}")
         self._buffer += data

@@ -7,12 +7,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from harness.devices.config import ALL, DEFAULT_FILE, PACKED, Device, is_named, load_devices, name_problem
+from harness.devices.config import (
+    ALL,
+    DEFAULT_FILE,
+    PACKED,
+    Device,
+    groups_of,
+    is_named,
+    known_text,
+    load_devices,
+    name_problem,
+    shortened,
+)
 from harness.devices.destination import LOCAL
-from space.errors import ConfigError, did_you_mean
-from space.text import first_of
+from space.errors import ConfigError
 
-SHOWN_NAMES = 20  # of a laboratory's devices, in an error
 Groups = Mapping[str, Sequence[str]]
 
 _WILDCARD = re.compile(r"[*?\[]")
@@ -47,41 +56,6 @@ def expand_names(
     return list(found)
 
 
-def groups_of(devices: Mapping[str, Device]) -> dict[str, list[str]]:
-    """Return the names of the devices in each group of devices.toml."""
-    groups: dict[str, list[str]] = {}
-    for device in devices.values():
-        for group in device.group:
-            groups.setdefault(group, []).append(device.name)
-    return groups
-
-
-def known_text(names: Iterable[str], groups: Iterable[str]) -> str:
-    """Return which names and groups there are, for an error."""
-    known, some = shortened(sorted(names)), shortened(sorted(groups))
-    return f"known: {known or 'none'}" + (f"; groups: {some}" if some else "")
-
-
-def shortened(names: Sequence[str]) -> str:
-    """Return names in a list, the first twenty of many."""
-    return first_of(names, SHOWN_NAMES)
-
-
-def select_device(devices: Mapping[str, Device], name: str) -> Device:
-    """Return the device of that name.
-
-    Raises: ConfigError that lists the known names and groups.
-    """
-    if name not in devices:
-        groups = groups_of(devices)
-        problem = name_problem(name)
-        remedy = f"a name {problem}" if problem else f"add [devices.{name}] to {DEFAULT_FILE}"
-        raise ConfigError(
-            f"unknown device {name!r}{did_you_mean(name, [*devices, *groups])} ({known_text(devices, groups)}); {remedy}"
-        )
-    return devices[name]
-
-
 def select_devices(asked: Sequence[str | Device], path: str | Path | None = None) -> tuple[Device, ...]:
     """Return the devices that are asked for, each once; without any, the device `local`.
 
@@ -96,7 +70,7 @@ def select_devices(asked: Sequence[str | Device], path: str | Path | None = None
     named = [name for name, device in known.items() if is_named(device)] or [LOCAL]
     texts = [one if isinstance(one, str) else one.name for one in asked or [LOCAL]]
     names = expand_names(texts, named, lambda: groups_of(known), str(path or DEFAULT_FILE))
-    return tuple(given.get(name) or select_device(known, name) for name in names)
+    return tuple(given.get(name) or known[name] for name in names)
 
 
 def select_one(text: str, path: str | Path | None = None) -> Device:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from device_agents.frames import FrameReader, encode_frame
 from device_agents.names import job_digest
 from harness.devices.adb.watch import PhoneWatch
 from harness.devices.client import AgentClient
-from harness.devices.framing import FrameStream
 from harness.devices.job_files import Begun, Entry
 from harness.devices.link import OnConnecting
 from harness.errors import Cancelled, LinkError
@@ -177,45 +177,24 @@ class _RecordedChannel:
 
     def __init__(self, answers: Callable[[Mapping[str, Any]], Iterator[dict[str, Any]]]) -> None:
         self._answers = answers
-        self._asked, self._told = _Buffer(), _Buffer()
-        self._requests, self._frames = FrameStream(self._asked), FrameStream(self._told)
+        self._asked, self._told = bytearray(), b""
         self._present: Iterator[dict[str, Any]] = iter(())
         self._number = 0
 
     def write(self, data: bytes, timeout_s: float) -> None:
-        self._asked.write(data, timeout_s)
+        self._asked += data
 
     def read(self, size: int, timeout_s: float) -> bytes:
         """Return bytes of the next frame; none where the agent ended. Raises: LinkError, Cancelled."""
-        if self._asked.data:
-            request = self._requests.read(timeout_s)
-            self._present, self._number = self._answers(request), request["id"]
-        if not self._told.data and (said := next(self._present, None)) is not None:
+        if frame := FrameReader.of(bytes(self._asked)).take() if self._asked else None:
+            self._present, self._number = self._answers(frame[0]), frame[0]["id"]
+            self._asked.clear()
+        if not self._told and (said := next(self._present, None)) is not None:
             try:
-                self._frames.write(said | {"id": self._number})
+                self._told = encode_frame(said | {"id": self._number})
             except ValueError as error:
                 raise LinkError(f"the agent broke the protocol: {error}") from error
-        return self._told.read(size, timeout_s)
-
-    def stderr_tail(self) -> str:
-        return ""
-
-    def close(self) -> None:
-        pass
-
-
-class _Buffer:
-    """A channel that gives back what was written to it."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    def write(self, data: bytes, timeout_s: float) -> None:
-        self.data += data
-
-    def read(self, size: int, timeout_s: float) -> bytes:
-        piece = bytes(self.data[:size])
-        del self.data[:size]
+        piece, self._told = self._told[:size], self._told[size:]
         return piece
 
     def stderr_tail(self) -> str:

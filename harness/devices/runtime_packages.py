@@ -1,15 +1,30 @@
-"""Packages that hold the runtimes, and drivers of phones' GPUs: tables that are data, and the row that fits a device."""
+"""Packages that hold the runtimes: the row of the table that fits a device, and wheels for it; and drivers of phones' GPUs.
+
+Wheels for another machine are downloaded by this Python's pip, for devices that have no pip or no network.
+"""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from harness.devices.answers import Survey
+from harness.errors import DeviceError
+from space.text import printable
+
+LIMIT_S = 1800.0
+MOST_TOLD = 500  # characters of what pip prints
+_FIRST_GLIBC = {"x86_64": 5, "i686": 5}  # of manylinux wheels: PEP 600; of other machines 2.17
+_NEWEST_GLIBC = 99
+_LEGACY = {12: "manylinux2010", 17: "manylinux2014", 5: "manylinux1"}
 
 _Release = tuple[int, ...]
 # The platform of a 32-bit Python, by the processor of its 64-bit kernel.
@@ -17,19 +32,31 @@ _32_BIT = {"aarch64": "armv7l", "x86_64": "i686", "armv8l": "armv7l"}
 _OTHERS = {"arm64": "aarch64", "amd64": "x86_64"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackageRow:
+def _release(version: str | Iterable[int]) -> _Release:
+    """Return a version as numbers; of text that is none, nothing."""
+    if isinstance(version, str):
+        pieces = version.split(".")
+        return tuple(map(int, pieces)) if all(piece.isdecimal() for piece in pieces) else ()
+    return tuple(version)
+
+
+_Told = Annotated[_Release, BeforeValidator(_release)]
+
+
+class PackageRow(BaseModel):
     """Packages of a runtime for some systems; `python` has the first and the last release.
 
     needs_numpy: numpy 1 is the device's own, and nothing that the packages need is installed.
     """
 
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
     runtime: str
     requirements: tuple[str, ...]
-    python: tuple[_Release, _Release]
+    python: tuple[_Told, _Told]
     machines: tuple[str, ...]
     libc: str
-    least: _Release
+    least: _Told = (0,)
     installer: str
     needs_numpy: bool = False
 
@@ -38,19 +65,7 @@ class PackageRow:
 def package_rows() -> tuple[PackageRow, ...]:
     """Return the table's rows, in its order."""
     table = tomllib.loads(files("harness.devices").joinpath("runtime_packages.toml").read_text("utf-8"))
-    return tuple(
-        PackageRow(
-            runtime=row["runtime"],
-            requirements=tuple(row["requirements"]),
-            python=(_release(row["python"][0]), _release(row["python"][1])),
-            machines=tuple(row["machines"]),
-            libc=row["libc"],
-            least=_release(row.get("least", "0")),
-            installer=row["installer"],
-            needs_numpy=row.get("needs_numpy", False),
-        )
-        for row in table["row"]
-    )
+    return tuple(map(PackageRow.model_validate, table["row"]))
 
 
 def machine_of(survey: Survey) -> str:
@@ -108,14 +123,6 @@ def _other_libc(runtime: str, survey: Survey) -> str:
     return f"no wheels of {runtime} are for this system's C library, which is neither glibc nor musl: use Linux with glibc"
 
 
-def _release(version: str | Iterable[int]) -> _Release:
-    """Return a version as numbers; of text that is none, nothing."""
-    if isinstance(version, str):
-        pieces = version.split(".")
-        return tuple(map(int, pieces)) if all(piece.isdecimal() for piece in pieces) else ()
-    return tuple(version)
-
-
 def _dotted(release: _Release) -> str:
     return ".".join(map(str, release))
 
@@ -125,3 +132,49 @@ def vendor_libraries() -> list[dict[str, Any]]:
     """Return the rows of where the drivers of phones' GPUs lie, as an agent is told them, which says which of them fits."""
     text = files("harness.devices").joinpath("vendor_libraries.toml").read_text("utf-8")
     return [{key: row[key] for key in ("vendor", "shows", "paths")} for row in tomllib.loads(text)["row"]]
+
+
+def platform_tags(survey: Survey) -> list[str]:
+    """Return the tags of wheels that run on a device, the newest glibc first (https://peps.python.org/pep-0600)."""
+    machine = machine_of(survey)
+    major, _, minor = survey.libc_version.partition(".")
+    newest = min(int(minor), _NEWEST_GLIBC) if major == "2" and minor.isdecimal() else 17
+    tags = []
+    for one in range(newest, _FIRST_GLIBC.get(machine, 17) - 1, -1):
+        tags.append(f"manylinux_2_{one}_{machine}")
+        if one in _LEGACY:
+            tags.append(f"{_LEGACY[one]}_{machine}")
+    return [*tags, f"linux_{machine}"]
+
+
+def download_wheels(
+    survey: Survey, requirements: Sequence[str], folder: Path, *, no_deps: bool = False
+) -> list[Path]:
+    """Download the wheels of some requirements and, without `no_deps`, of what these need into a folder; return them.
+
+    pip verifies each by its index's digest. Raises: DeviceError with what pip says.
+    """
+    command = [sys.executable, "-m", "pip", "download", "-q", "--no-input", "--disable-pip-version-check"]
+    command += ["--dest", str(folder), "--only-binary", ":all:", "--implementation", "cp"]
+    command += ["--python-version", ".".join(map(str, survey.version))]
+    command += ["--no-deps"] if no_deps else []
+    for tag in platform_tags(survey):
+        command += ["--platform", tag]
+    try:
+        done = subprocess.run(
+            [*command, "--", *requirements],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=LIMIT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DeviceError(
+            f"this machine's pip did not end within {LIMIT_S:g} s; see to its network"
+        ) from error
+    if done.returncode:
+        said = printable(done.stderr.strip()[-MOST_TOLD:], keep="\n") or f"status {done.returncode}"
+        raise DeviceError(f"this machine's pip has no wheels for the device: {said}")
+    return sorted(folder.glob("*.whl"))

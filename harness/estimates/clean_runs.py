@@ -18,7 +18,8 @@ from typing import TypeVar
 from weakref import ref
 
 from device_agents.clean_runs import COLD_GAP_NS, DISTURBED_SHARE, LONG_RUN_NS, ends_cold, warm_places
-from harness.devices.conditions import may_be_shared, number, others_on_gpu, session_signs
+from device_agents.throttling import number
+from harness.devices.conditions import may_be_shared, others_on_gpu, session_signs
 from harness.records import SessionRecord, Slice
 
 # After so many nothing of a switch is left: in hours in which caches are contended the fifth and sixth still take 2 % longer.

@@ -13,6 +13,7 @@ from math import inf
 from statistics import fmean, median
 from typing import Literal
 
+from device_agents.throttling import number
 from harness.devices.conditions import (
     ANY_THROTTLING,
     earlier_throttling,
@@ -20,7 +21,6 @@ from harness.devices.conditions import (
     gpu_was_idle,
     marked_slices,
     may_be_shared,
-    number,
     others_on_gpu,
     session_signs,
     throttle_remedy,

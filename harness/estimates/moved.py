@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import median, median_high
 
-from harness.devices.conditions import number
+from device_agents.throttling import number
 from harness.estimates.clean_runs import clean_slices, spoiled_by
 from harness.estimates.reference import (
     OTHERS_SHARE,

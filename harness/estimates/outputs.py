@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import hypot
 
-from harness.devices.conditions import number
+from device_agents.throttling import number
 from harness.records import FP32_PROVIDERS, Configuration, SessionRecord
 
 # The most that ||output - expected|| may be of ||expected||, by the model's precision and the arithmetic that computes it. What

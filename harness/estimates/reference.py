@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.devices.conditions import number
+from device_agents.throttling import number
 from harness.estimates.clean_runs import clean_slices, once_a_session
 from harness.records import BlockRun, ReferenceLatency, SessionRecord
 from space.indexing import FloatArray

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from harness.devices.conditions import closed_gates
+from device_agents.throttling import closed_gates
 from harness.measurement.events import OnProgress, Unready
 
 POLL_S = 5.0

@@ -16,7 +16,6 @@ from typing import Any
 
 from device_agents.pacing import Durations, Pace
 from harness.devices.assembly import Assembly
-from harness.devices.conditions import HOTTER_C, LOCKED_SHARE, NVIDIA_BITS, PI_BITS
 from harness.devices.config import (
     PACKED,
     Device,
@@ -246,10 +245,6 @@ def _limits() -> dict[str, Any]:
         "core_poll_s": core_gate.POLL_S,
         "gate_patience_s": gate.PATIENCE_S,
         "gate_poll_s": gate.POLL_S,
-        "hotter_c": HOTTER_C,
-        "locked_share": LOCKED_SHARE,
-        "pi_mask": sum(PI_BITS),
-        "nvidia_mask": sum(NVIDIA_BITS),
         "gpu_providers": GPU_PROVIDERS,
         "redos": REDOS_A_UNIT,
         "redo_after_s": REDO_AFTER_S,

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.devices.conditions import others_on_idle_gpu, throttle_signs
+from device_agents.throttling import throttle_signs
+from harness.devices.conditions import others_on_idle_gpu
 from harness.devices.config import Device
 from harness.devices.connection import Connection, new_owner
 from harness.devices.runtimes import allowed_cores, choose_runtimes, likely_runtimes

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import ClassVar, Protocol, TypeVar
 
 from device_agents.pacing import Pace
-from harness.devices.conditions import number as plain_number
+from device_agents.throttling import number as plain_number
 from harness.devices.runtimes import RuntimeUse
 from harness.estimates.energy import trouble_with_energy
 from harness.measurement.plan import FINAL, FRESH_RUNS, QUICK, Options, SessionPlan

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from harness.devices.conditions import MEMORIES
+from device_agents.throttling import MEMORIES
 from harness.errors import BadResult, LinkError
 from harness.estimates.outputs import REFERENCE_ERROR, error_of
 from harness.records import SessionRecord, SettledRuns, Slice

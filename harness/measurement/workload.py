@@ -7,15 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from device_agents.pacing import Durations, Pace
+from device_agents.throttling import clock_tier, throttle_signs
 from harness.devices.assembly import Assembly
-from harness.devices.conditions import (
-    LIMITED,
-    LOCKED,
-    clock_tier,
-    environment_line,
-    hardware_name,
-    throttle_signs,
-)
+from harness.devices.conditions import LIMITED, LOCKED, environment_line, hardware_name
 from harness.devices.config import DEFAULT_PRECISION, Device, Format, Precision
 from harness.devices.provider_options import options_line
 from harness.devices.runtimes import RuntimeUse, version_name

@@ -7,9 +7,8 @@ from dataclasses import replace
 from numbers import Real
 from pathlib import Path
 
-from harness.devices.config import parse_runtime
+from harness.devices.config import parse_runtime, shortened
 from harness.devices.destination import LOCAL
-from harness.devices.names import shortened
 from harness.records import FILE_SPACE, Configuration
 from harness.store import Store
 from harness.store.configurations import (

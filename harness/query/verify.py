@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from harness.devices.config import Device, load_devices
-from harness.devices.names import select_device
 from harness.measurement.campaign import Outcome
 from harness.measurement.campaigns import measure_finalists
 from harness.models.exported import ExportedModels, ExportObserver
@@ -98,7 +97,7 @@ def searched_devices(configurations: Iterable[Configuration], devices_file: Path
             "--verify measures on devices, and no device of the store is searched; name one with --device"
         )
     known = load_devices(devices_file)
-    return {name: select_device(known, name) for name in names}
+    return {name: known[name] for name in names}
 
 
 def measured_everywhere(

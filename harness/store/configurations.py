@@ -14,13 +14,15 @@ from harness.devices.config import (
     DEFAULT_PRECISION,
     PRECISIONS,
     Device,
+    groups_of,
     load_devices,
     name_problem,
     named_runtime,
     parse_precision,
+    shortened,
 )
 from harness.devices.destination import LOCAL
-from harness.devices.names import expand_names, groups_of, shortened
+from harness.devices.names import expand_names
 from harness.records import FILE_SPACE, Configuration
 from harness.store import Store
 from space.errors import ConfigError, did_you_mean

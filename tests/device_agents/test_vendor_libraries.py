@@ -14,7 +14,7 @@ from rigs.agent_client import Client
 from rigs.agent_jobs import send_job
 from rigs.compiled_agent import build_compiled
 
-from device_agents.vendor_libraries import find_driver
+from device_agents.worker_environment import find_driver
 from harness.devices.runtime_packages import vendor_libraries
 
 TERMUX = "data/data/com.termux/files/usr"

@@ -7,7 +7,7 @@ import os
 import pytest
 from rigs.agent_client import sha256
 
-from device_agents.job_folder import left_behind
+from device_agents.processes import left_behind
 from device_agents.whole_files import file_digest, replacing
 
 

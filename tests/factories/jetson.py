@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from device_agents.machine_lock import MachineLock
+from device_agents.locks import MachineLock
 from device_agents.refusal import Refusal
 
 MODES = {0: "15W", 1: "7W", 2: "MAXN_SUPER", 3: "REBOOTS"}

@@ -217,7 +217,7 @@ def test_ctrl_c_reaches_no_program_that_harness_started() -> None:
                     {word.arg: ast.unparse(word.value) for word in call.keywords}.get("start_new_session")
                     for call in started
                 ]
-    assert {"processes.py", "local.py", "ssh_proxy.py"} <= found.keys()
+    assert {"processes.py", "local.py", "ssh.py"} <= found.keys()
     assert {value for values in found.values() for value in values} == {"True"}, found
 
 

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, final
 
-from harness.devices.framing import PREAMBLE
+from device_agents.frames import PREAMBLE
 from harness.devices.transports.contract import CompletedCommand
 from harness.errors import LinkError
 from rigs.scripted_link import WEIGHED, Run, ScriptedLink

@@ -88,6 +88,11 @@ class Adb:
             raise LinkError(self._who, f"adb: {_first_line(done.stderr)}")
         return done
 
+    def script(self, script: str, *arguments: str, timeout_s: float = SHELL_TIMEOUT_S) -> str:
+        """Return the output of a shell script on the phone. Raises: as `shell`."""
+        done = self.shell(["sh", "-c", script, "harness", *arguments], timeout_s=timeout_s)
+        return done.stdout.decode("utf-8", "replace")
+
     def push(self, path: Path, there: str) -> None:
         """Copy a file to the phone. Raises: LinkError."""
         self._adb(["-s", self.serial, "push", str(path), there], PUSH_TIMEOUT_S)

@@ -266,10 +266,9 @@ class PhoneWatch:
         with self._lock:
             self._beats += 1
             beat = str(self._beats)
-        argv = ["sh", "-c", (_BEAT * self._fixed) + script + _END, "harness", FOLDER, beat]
         from_ns = self._now_ns()
         try:
-            text = self._adb.shell(argv).stdout.decode("utf-8", "replace")
+            text = self._adb.script((_BEAT * self._fixed) + script + _END, FOLDER, beat)
         except DeviceError as error:
             self._trouble = str(error)
             return Told(from_ns=from_ns, to_ns=self._now_ns(), values={}, absent={"adb": str(error)})
@@ -284,22 +283,19 @@ def look_at_phone(adb: Adb) -> tuple[dict[str, Any], dict[str, str]]:
     `fixed_known`: whether its Android knows fixed-performance mode; `fixed_state`: `off`, `guarded` by a campaign, or `left` on.
     Raises: LinkError.
     """
-    argv = ["sh", "-c", _THERMAL + _CLOCKS + _SLOW + _LOOK + _END, "harness", FOLDER]
-    return parse_told(adb.shell(argv).stdout.decode("utf-8", "replace"))
+    return parse_told(adb.script(_THERMAL + _CLOCKS + _SLOW + _LOOK + _END, FOLDER))
 
 
 def slow_conditions(adb: Adb) -> dict[str, Any]:
     """Return the battery, the screen and battery saver of a phone, as far as its shell tells them. Raises: LinkError."""
-    said = adb.shell(["sh", "-c", _SLOW + _END]).stdout.decode("utf-8", "replace")
-    return _heeded(parse_told(said)[0])
+    return _heeded(parse_told(adb.script(_SLOW + _END))[0])
 
 
 def find_gauge(adb: Adb, clock_s: Callable[[], float] = time.monotonic) -> dict[str, Any]:
     """Return the gauge of a phone's battery as an agent tells a sensor of energy: how often it measures, or why not."""
 
     def look() -> tuple[dict[str, Any], dict[str, str]]:
-        argv = ["sh", "-c", _GAUGE + _END]
-        return parse_told(adb.shell(argv).stdout.decode("utf-8", "replace"))
+        return parse_told(adb.script(_GAUGE + _END))
 
     def latest() -> int | None:
         with suppress(DeviceError, NotTold, ValueError):
@@ -307,9 +303,7 @@ def find_gauge(adb: Adb, clock_s: Callable[[], float] = time.monotonic) -> dict[
         return None
 
     try:
-        check_unplugged(
-            *parse_told(adb.shell(["sh", "-c", _BATTERY + _END]).stdout.decode("utf-8", "replace"))
-        )
+        check_unplugged(*parse_told(adb.script(_BATTERY + _END)))
         gauge_power_uw(*look())
         update_s = find_update_s(latest, clock_s)
     except (DeviceError, NotTold, ValueError) as error:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import paramiko
 
-from harness.devices.transports.ssh_files import read_lines
+from harness.devices.transports.ssh_config import read_lines
 
 CERTIFICATE = "-cert-v01@openssh.com"
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")  # the algorithms of a key of type ssh-rsa
@@ -93,9 +93,7 @@ def read_known_keys(paths: Sequence[Path], name: str, plain_name: str, where: st
     name: as the files have it, `[host]:port` for ports other than 22. plain_name: without the port; authorities are known by
     either. Lines that nobody can read are skipped, as ssh does. Raises: ConfigError for what is no plain file.
     """
-    keys: list[paramiko.PKey] = []
-    authorities: list[paramiko.PKey] = []
-    revoked: set[bytes] = set()
+    found: dict[str, list[paramiko.PKey]] = {"": [], "@cert-authority": [], "@revoked": []}
     for path in paths:
         for line in read_lines(path, where):
             marker, _, rest = line.strip().partition(" ") if line.lstrip().startswith("@") else ("", "", line)
@@ -105,16 +103,10 @@ def read_known_keys(paths: Sequence[Path], name: str, plain_name: str, where: st
             wanted = (name, plain_name) if marker == "@cert-authority" else (name,)
             if not any(is_meant(fields[0], one) for one in wanted):
                 continue
-            key = parse_key(*fields[1:3])
-            if key is None:
-                continue
-            if marker == "":
-                keys.append(key)
-            elif marker == "@cert-authority":
-                authorities.append(key)
-            elif marker == "@revoked":
-                revoked.add(key.asbytes())
-    return KnownKeys(keys=tuple(keys), authorities=tuple(authorities), revoked=frozenset(revoked))
+            if marker in found and (key := parse_key(*fields[1:3])) is not None:
+                found[marker].append(key)
+    keys, authorities, revoked = map(tuple, found.values())
+    return KnownKeys(keys=keys, authorities=authorities, revoked=frozenset(key.asbytes() for key in revoked))
 
 
 def parse_key(kind: str, text: str) -> paramiko.PKey | None:

@@ -10,9 +10,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import os
 import re
 import shlex
+import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +29,6 @@ from harness.devices.transports.contract import MAX_OUTPUT_BYTES, CompletedComma
 from harness.devices.transports.known_hosts import KnownKeys, fingerprint, parse_key, read_known_keys
 from harness.devices.transports.ssh_hosts import SshHost, find_way
 from harness.devices.transports.ssh_login import KeyFailed, check_key_file, log_in
-from harness.devices.transports.ssh_proxy import ProxyCommand
 from harness.devices.transports.tail import REST_S, Tail
 from harness.devices.transports.tcp import connect_within
 from harness.errors import DeviceError, LinkError
@@ -36,6 +38,7 @@ from space.system_errors import remedy_for
 CONNECT_TIMEOUT_S = 15.0
 KEEPALIVE_S = 15
 _CLOSE_TIMEOUT_S = 5.0
+_PROXY_END_S = 2.0
 _OWN_TROUBLE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # of this machine, not of the device
 # What some login shells act on even between single quotes: csh on '!' and line breaks, fish on a backslash.
 _NOT_QUOTABLE = re.compile(r"[^ -~]|[!\\]")
@@ -171,6 +174,50 @@ class SshTransport:
         transport = _Connection(stream)
         transport.use_compression(not host.is_jump)  # digests of the same parts recur in every job
         return transport
+
+
+@final
+class ProxyCommand:
+    """A running ProxyCommand of ~/.ssh/config, whose standard streams are the connection; `socket` is this end of them."""
+
+    def __init__(self, command: str, who: str) -> None:
+        self.socket, theirs = socket.socketpair()
+        try:
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", f"exec {command}"],
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is the harness's to handle
+            )
+        except OSError as error:
+            self.socket.close()
+            raise LinkError(who, f"its ProxyCommand cannot be started: {error}") from error
+        finally:
+            theirs.close()
+        stderr = self._process.stderr
+        assert stderr is not None
+        self._stderr = stderr
+        self._tail = Tail(lambda size: os.read(stderr.fileno(), size))
+
+    def said(self) -> str:
+        """Return the end of what the command wrote to standard error, for a message."""
+        text = self._tail.finish(0.5)
+        return f"; its ProxyCommand said: {text}" if text else ""
+
+    def close(self) -> None:
+        """End the command and all that it started."""
+        self.socket.close()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGTERM)
+        try:
+            self._process.wait(_PROXY_END_S)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._tail.finish(1.0)
+        self._stderr.close()
 
 
 @final

@@ -11,12 +11,12 @@ from harness.devices.config import SshDevice
 from harness.devices.destination import Destination, parse_destination
 from harness.devices.transports.ssh_config import (
     HostSettings,
+    expand_home,
     expand_tokens,
     host_tokens,
     login_name,
     read_settings,
 )
-from harness.devices.transports.ssh_files import expand_home
 from space.errors import ConfigError
 
 DEFAULT_PORT = 22

@@ -14,7 +14,7 @@ from pathlib import Path
 import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from harness.devices.transports.ssh_files import expand_home
+from harness.devices.transports.ssh_config import expand_home
 from harness.devices.transports.ssh_hosts import SshHost
 from harness.errors import DeviceError
 from space.errors import ConfigError

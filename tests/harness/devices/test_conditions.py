@@ -10,18 +10,14 @@ from factories.records import CONDITIONS, CONFIGURATION, JSON_VALUES, make_sessi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from device_agents.throttling import PI_BITS, clock_tier, closed_gates, signs_between, throttle_signs
 from harness.devices.conditions import (
     ANY_THROTTLING,
-    PI_BITS,
     REMEDIES,
-    clock_tier,
-    closed_gates,
     earlier_throttling,
     marked_slices,
     session_signs,
-    signs_between,
     throttle_remedy,
-    throttle_signs,
 )
 from harness.records import SessionRecord, Slice
 

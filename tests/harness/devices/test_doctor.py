@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 from rigs.lying_device import LyingDevice
 
-from device_agents.machine_lock import MachineLock
+from device_agents.locks import MachineLock
 from harness.devices import doctor
 from harness.devices.config import Device, LocalDevice, SshDevice
 from harness.devices.doctor import (

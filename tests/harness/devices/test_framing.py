@@ -12,13 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.devices.framing import (
-    MAX_HEADER_BYTES,
-    MAX_PAYLOAD_BYTES,
-    MAX_PREAMBLE_BYTES,
-    PREAMBLE,
-    FrameStream,
-)
+from device_agents.frames import HEADER_LIMIT_BYTES, PAYLOAD_LIMIT_BYTES, PREAMBLE
+from harness.devices.framing import MAX_PREAMBLE_BYTES, FrameStream
 from harness.errors import LinkError
 
 
@@ -126,8 +121,8 @@ def test_noise_before_the_first_line_is_skipped_up_to_64_kib() -> None:
         (frame(b"[" * 100_000), "header is no JSON"),
         (frame(b'{"id":' + b"9" * 5000 + b"}"), "header is no JSON"),
         (
-            struct.pack(">4sII", b"HRN1", MAX_HEADER_BYTES + 1, 0),
-            f"a frame of {MAX_HEADER_BYTES + 1} \\+ 0 bytes",
+            struct.pack(">4sII", b"HRN1", HEADER_LIMIT_BYTES + 1, 0),
+            f"a frame of {HEADER_LIMIT_BYTES + 1} \\+ 0 bytes",
         ),
         (frame(b"{}", b"x"), r"a frame of 2 \+ 1 bytes"),
         (struct.pack(">4sII", b"HRN1", 2**32 - 1, 2**32 - 1), "4294967295"),
@@ -178,7 +173,7 @@ def test_a_peer_that_dribbles_does_not_outlast_the_deadline() -> None:
 
 def test_a_frame_over_the_limits_is_not_written() -> None:
     channel = PlayedChannel([])
-    for header, payload in (({"a": "x" * MAX_HEADER_BYTES}, b""), ({}, bytes(MAX_PAYLOAD_BYTES + 1))):
-        with pytest.raises(ValueError, match="over the protocol's limits"):
+    for header, payload in (({"a": "x" * HEADER_LIMIT_BYTES}, b""), ({}, bytes(PAYLOAD_LIMIT_BYTES + 1))):
+        with pytest.raises(ValueError, match="over the limit of"):
             FrameStream(channel).write(header, payload)
     assert channel.written == b""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.devices.config import LocalDevice
+from harness.devices.config import SHOWN_NAMES, LocalDevice
 from harness.devices.destination import LOCAL
-from harness.devices.names import SHOWN_NAMES, select_devices, select_one
+from harness.devices.names import select_devices, select_one
 from space.errors import ConfigError
 
 LAB = """

@@ -244,7 +244,9 @@ def test_wheels_are_carried_where_the_devices_pip_gets_nowhere_and_on_request(
     local: Local, with_quick_pip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = local()
-    monkeypatch.setattr("harness.devices.wheels.sys", SimpleNamespace(executable=str(with_quick_pip)))
+    monkeypatch.setattr(
+        "harness.devices.runtime_packages.sys", SimpleNamespace(executable=str(with_quick_pip))
+    )
     assert provision_device(device, carry=True, dry_run=True).how == "carried"
 
     def only_here(*arguments: Any, **options: Any) -> Any:

@@ -9,8 +9,7 @@ import pytest
 from device_agents.environment import REQUIREMENT
 from harness.devices.answers import Survey
 from harness.devices.config import RUNTIMES
-from harness.devices.runtime_packages import PackageRow, find_row, package_rows
-from harness.devices.wheels import platform_tags
+from harness.devices.runtime_packages import PackageRow, find_row, package_rows, platform_tags
 
 
 def survey(**changes: Any) -> Survey:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.devices.conditions import clock_tier, environment_line, hardware_name
+from device_agents.throttling import clock_tier
+from harness.devices.conditions import environment_line, hardware_name
 from harness.devices.config import PACKED, Device, LocalDevice, SshDevice
 from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes, likely_runtimes, parse_cores
 from space.errors import ConfigError, did_you_mean

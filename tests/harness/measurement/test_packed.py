@@ -51,11 +51,10 @@ from rigs.watcher import Watcher
 import harness
 from device_agents import block_plans, packed_uses
 from device_agents.packed_job import JobDriver
-from device_agents.packed_signs import SessionEvents, throttles
+from device_agents.packed_signs import SessionEvents
 from device_agents.packed_uses import Stop, choose_uses, greet
 from device_agents.runtimes.loaded import output_sums
 from harness.devices import job_files, runtimes
-from harness.devices.conditions import throttle_signs
 from harness.devices.config import Device, LocalDevice
 from harness.devices.runtimes import choose_runtimes
 from harness.estimates.outputs import is_wrong
@@ -816,20 +815,6 @@ def test_a_job_that_would_set_a_board_is_refused(store: Store) -> None:
     device = LocalDevice(name="nano", jetson_clocks=True)
     with pytest.raises(ConfigError, match="a packed job sets no power mode or clocks"):
         pack_campaign(device, SmallModels(), TOGETHER, store, rng=random.Random(0), log=lambda text: None)
-
-
-def test_throttling_is_seen_on_both_sides_alike(ran: Ran) -> None:
-    limits = json.loads(contents(ran.results)["job.json"])["limits"]
-    samples: list[dict[str, Any]] = [{}, {"thermal_status": 2}, {"thermal_status": 0}]
-    samples += [{"throttled": 1 << bit} for bit in range(20)]
-    samples += [{"undervoltage": 0}, {"undervoltage": 1}]
-    samples += [
-        {"cooling": {kind: state}} for kind in ("pwm-fan", "Processor", "cpufreq-cpu0") for state in (0, 1)
-    ]
-    samples += [{"gpu_reasons": 1 << bit} for bit in range(10)]
-    samples += [{"gpus": [{"reasons": 0}, {"reasons": 1 << bit}]} for bit in range(10)]
-    for sample in samples:
-        assert throttles(sample, limits) == bool(throttle_signs(sample)), sample
 
 
 def heard_of(session: SessionRecord, before: SessionEvents | None = None) -> SessionEvents:

@@ -21,6 +21,7 @@ from rigs.android_answers import (
     thermal,
 )
 
+from device_agents.throttling import throttle_signs
 from harness.devices.adb.answers import (
     NotTold,
     fixed_refusal,
@@ -34,7 +35,6 @@ from harness.devices.adb.answers import (
     parse_thermal,
 )
 from harness.devices.adb.watch import _heeded, parse_told
-from harness.devices.conditions import throttle_signs
 
 EVERY = pytest.mark.parametrize("answers", ANSWERS, ids=lambda answers: f"android{answers.android}")
 PARSERS: list[Callable[[str], object]] = [

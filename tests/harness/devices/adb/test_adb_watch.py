@@ -13,10 +13,10 @@ from factories.records import make_block_run, make_session
 from rigs.adb_server import SERIAL, AdbServer, Phone
 from rigs.android_answers import DENIED, thermal
 
+from device_agents.throttling import clock_tier, throttle_signs
 from harness.devices.adb.client import Adb
 from harness.devices.adb.clock import ClockOffset, read_offset
 from harness.devices.adb.watch import PhoneWatch
-from harness.devices.conditions import clock_tier, throttle_signs
 from harness.devices.transports.local import LocalTransport
 from harness.errors import DeviceError, LinkError
 

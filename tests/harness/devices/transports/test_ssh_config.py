@@ -263,38 +263,16 @@ def test_an_account_without_a_name_needs_one_only_where_settings_ask_for_it(
             find_way(other)
 
 
+WORDS = r"""
+Host Match Include Port User HostName IdentityFile ProxyJump ProxyCommand UserKnownHostsFile
+all host !host final none = * %h % ~ " ' # [ \
+"""
+
+
 @given(st.lists(st.text(min_size=1, max_size=30), max_size=8), st.randoms(use_true_random=False))
 @settings(max_examples=60, deadline=None)
 def test_whatever_a_settings_file_holds_is_read_or_refused(texts: list[str], random: Random) -> None:
-    words = [
-        "Host",
-        "Match",
-        "Include",
-        "Port",
-        "User",
-        "HostName",
-        "IdentityFile",
-        "ProxyJump",
-        "ProxyCommand",
-        "=",
-    ]
-    words += [
-        "all",
-        "host",
-        "!host",
-        "*",
-        "final",
-        "%h",
-        "%",
-        "~",
-        '"',
-        "'",
-        "#",
-        "UserKnownHostsFile",
-        "none",
-        "[",
-        "\\",
-    ]
+    words = WORDS.split()
     lines = [" ".join([*random.choices(words, k=3), text, *random.choices(words, k=2)]) for text in texts]
     with tempfile.TemporaryDirectory() as folder:
         config = settings_file(Path(folder), "\n".join(lines))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from device_agents.variables import told_variables
+from device_agents.worker_environment import told_variables
 
 
 def digest(value: str) -> str:

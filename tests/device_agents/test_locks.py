@@ -12,7 +12,7 @@ import sys
 import pytest
 from rigs.agent_client import Client
 
-from device_agents.machine_lock import HELD, MachineLock, ask_holder, busy_message
+from device_agents.locks import HELD, MachineLock, ask_holder, busy_machine
 from device_agents.refusal import Refusal
 
 NOBODY = 65534
@@ -150,8 +150,8 @@ def test_many_that_ask_at_once_are_all_refused(name):
 
 
 def test_a_holder_that_cannot_be_named_is_still_one():
-    assert "another agent, and" in busy_message({})
-    assert "'ada', process in another container" in busy_message({"user": "ada"})
+    assert "another agent, and" in busy_machine({})
+    assert "'ada', process in another container" in busy_machine({"user": "ada"})
 
 
 def test_trying_how_the_core_can_be_asked_for_leaves_a_campaign_in_peace(agent, tmp_path, name):

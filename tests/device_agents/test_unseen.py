@@ -6,18 +6,22 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from rigs.agent_client import Client
-from rigs.agent_jobs import QUICK_PLAN, measured, send_job
+from rigs.agent_jobs import QUICK_PLAN, measured, named, send_job
 
+from device_agents.clean_runs import CleanRuns
 from device_agents.control_groups import find_groups
 from device_agents.unseen import Unseen, is_traced
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux tells it")
 SLOW_PLAN = {**QUICK_PLAN, "max_s": 2.0, "min_slices": 100000, "half_width": 0}
 CORES = sorted(os.sched_getaffinity(0))
+FROZEN_S = 0.5
 # Attaches to every thread of a process, as strace does, and lets them run on: PTRACE_SEIZE and PTRACE_CONT of ptrace(2).
 TRACER = """
 import ctypes, os, sys
@@ -91,6 +95,58 @@ def test_nothing_is_told_of_a_worker_that_nothing_holds_up(client, models):
     client.send("run", job=send_job(client, models, "sleeping", threads=2))
     events, _ = client.finish()
     assert measured(events)["unseen"] == {}
+
+
+@pytest.fixture
+def freeze():
+    """Return a function that freezes a process for half a second by a control group."""
+    groups = find_groups(controller="freezer")
+    if groups is None:
+        pytest.skip("no control groups here")
+    folder = groups.mount / f"freezer-test-{os.getpid()}"
+    name, frozen, thawed = {1: ("freezer.state", "FROZEN", "THAWED"), 2: ("cgroup.freeze", "1", "0")}[
+        groups.version
+    ]
+    try:
+        folder.mkdir()
+        (folder / name).write_text(thawed)
+    except OSError as error:
+        pytest.skip(f"this system lets nobody make a control group: {error}")
+
+    def for_a_while(pid):
+        (folder / "cgroup.procs").write_text(str(pid))
+        (folder / name).write_text(frozen)
+        time.sleep(FROZEN_S)
+        (folder / name).write_text(thawed)
+
+    yield for_a_while
+    folder.rmdir()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_no_ratio_holds_the_time_that_a_worker_was_frozen(agent, models, freeze, tmp_path, threads):
+    """One thread tells it as a wait; of several the frozen run is never the fastest, as no run is frozen twice."""
+    if threads > len(CORES):
+        pytest.skip("two threads take two cores")
+    with Client(agent, tmp_path / "root") as client:
+        plan = {**SLOW_PLAN, "max_s": 4.0}
+        client.send("run", job=send_job(client, models, "onnxruntime", plan=plan, threads=threads))
+        pid, warm = client.await_event("started")["pid"], client.await_event("warm")
+        slices = [client.await_event("slice")]
+        freeze(pid)
+        events, _ = client.finish()
+    slices += named(events, "slice")
+    loops = [warm[f"{which}_loops"] for which in ("network", "reference")]
+    clean = CleanRuns(*loops, *measured(events)["baseline_ns"].values())
+    ratios = [ratio for piece in slices if (ratio := clean.add(piece)) is not None]
+    # Beside busy programs perhaps no slice is clean.
+    assert max(ratios, default=1) < 10 * min(ratios, default=1), "a frozen run takes a hundred times as long"
+    starts_ns = [piece["at_ns"] for piece in slices]
+    held_ns = max(after - before for before, after in pairwise(starts_ns))
+    assert held_ns > FROZEN_S * 1e9
+    if threads == 1:
+        waits_ns = [wait for piece in slices for wait in (*piece["delays_ns"], *piece["gaps_ns"])]
+        assert max(waits_ns) > 0.9 * FROZEN_S * 1e9
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any, Iterator
 from device_agents import PROTOCOL
 from device_agents.board_guard import BoardGuard
 from device_agents.core_grants import verify
-from device_agents.core_probe import lost_shares, others_waited, probe_cores, probe_each
+from device_agents.core_probe import like_core, lost_shares, others_waited, probe_cores, probe_each, slowed
 from device_agents.core_request import METHODS, sweep_groups
 from device_agents.cores import QUIET_SHARE, available_cores, choose_cores, find_clusters, find_siblings
 from device_agents.discovery import discover_runtimes
@@ -239,10 +239,13 @@ class Agent:
         clusters, siblings = find_clusters(cores, self.filesystem), find_siblings(cores, self.filesystem)
         usable = cores if allowed is None else [core for core in cores if core in allowed]
         is_told = CoreTimes(str(self.filesystem / "proc/stat")).is_told
-        probes = probe_each(usable if is_told else cores, None)
+        beside = like_core(usable, clusters, siblings)
+        probes = probe_each(usable + beside if is_told else cores, None)
         waited = {core: probe.waited for core, probe in probes.items()}
         chosen = choose_cores(allowed, threads, clusters, siblings, lost_shares(probes, clusters))
-        answer: dict[str, Any] = {"cores": chosen, "waited": told(waited)}
+        answer: dict[str, Any] = {"cores": chosen, "waited": told({core: waited[core] for core in usable})}
+        if beside:
+            answer["slowed"] = max(slowed(probes[core], probes[beside[0]]) for core in chosen)
         others = None if is_told else others_waited(waited, chosen)
         if others is not None:
             answer["others_waited"] = others

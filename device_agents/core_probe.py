@@ -69,6 +69,22 @@ def lost_shares(probes: dict[int, Probe], clusters: list[list[int]]) -> dict[int
     return lost
 
 
+def like_core(cores: list[int], clusters: list[list[int]], siblings: dict[int, tuple[int, ...]]) -> list[int]:
+    """Return a core like these on another physical core; none where there is no other, or where two of these share theirs."""
+    groups = {siblings.get(core, (core,)) for core in cores}
+    if len(groups) < len(cores):
+        return []
+    of_one_kind = (cluster for cluster in clusters if set(cores) <= set(cluster))
+    return [one for cluster in of_one_kind for one in cluster if not any(one in group for group in groups)][
+        :1
+    ]
+
+
+def slowed(one: Probe, other: Probe) -> float:
+    """Return how much longer the fixed piece of work took on one core than on another at once, relative; 0 where not known."""
+    return max(0.0, one.pace_ns / other.pace_ns - 1) if one.pace_ns < inf else 0.0
+
+
 def probe_each(cores: list[int], request: str | None, seconds: float = SECONDS) -> dict[int, Probe]:
     """Return the findings of a process on each core; all cores at once."""
     children: dict[int, Forked] = {}

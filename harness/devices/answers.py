@@ -314,6 +314,7 @@ class Quiet(Said):
     waited_asking: Annotated[dict[CoreText, Share], Field(max_length=MAX_CORES)] = {}
     others_waited: Share = 0
     quota_cores: Annotated[float, Field(gt=0, lt=1e6)] = 1.0
+    slowed: Annotated[float, Field(ge=0, lt=1e6)] = 0.0
 
 
 class Grant(Said):

@@ -1,17 +1,19 @@
 """Findings about a measured network, each with its remedy, and the grade by findings and interval.
 
 The grade follows from the interval that is printed with it; each finding caps it. Notes inform and leave it alone; doubts leave
-no A; what may be wrong beyond any interval makes a D. The file is long because it is flat: a function a kind.
+no A; what may be wrong beyond any interval makes a D. The file is long because it is flat: a row or a
+function a kind.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from math import inf
 from statistics import fmean, median
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from device_agents.throttling import number
 from harness.devices.conditions import (
@@ -101,8 +103,8 @@ Kind = Literal[
     "reference-drift",
     "one-session",
     "one-visit",
-    "imprecise",
     "few-slices",
+    "imprecise",
     "two-modes",
     "uneven-runs",
     "short-runs",
@@ -113,6 +115,7 @@ Kind = Literal[
     "screen",
     "no-device-time",
 ]
+_ORDER = get_args(Kind)
 Grade = Literal["A", "B", "C", "D"]
 
 REFERENCE_SHARE = 0.03  # the sentinel: the reference so far off its latency
@@ -155,6 +158,7 @@ def check_network(
     """
     used = usable_sessions(sessions)
     found = [
+        *(check.finding(used) for check in _CHECKS),
         _wrong_output(used),
         _wrong_reference(used),
         _fell_back(used),
@@ -162,22 +166,14 @@ def check_network(
         _throttled_earlier(used),
         _power_modes(used),
         _machines(reference),
-        _hot(used),
         *_left_out(sessions, used),
         _contended(used),
-        _held_up(used),
         _contention_unknown(used),
-        _averages(used),
-        _steal(used),
-        _quota(used),
-        _gpu_shared(used),
         _gpu_unseen(used),
-        _waited(used),
         _shared_caches(used, reference) if reference is not None else None,
         _far_cores(used, reference) if reference is not None else None,
         _gpu_clock(used, reference) if reference is not None else None,
-        _slow_core(reference),
-        _core_moved(used),
+        _slow_core(used, reference) if reference is not None else None,
         *(_reference_drift(used, reference) if reference is not None else ()),
         _one_session(summary),
         _one_visit(reference),
@@ -188,12 +184,9 @@ def check_network(
         _short_runs(used),
         _drift(used),
         _outliers(used),
-        _unpinned(used),
-        _battery(used),
         _screen(used),
-        _no_device_time(used),
     ]
-    return [finding for finding in found if finding is not None]
+    return sorted((one for one in found if one is not None), key=lambda one: _ORDER.index(one.kind))
 
 
 def grade(width: float | None, findings: Sequence[Finding], *, hour_width: float | None = None) -> Grade:
@@ -227,6 +220,145 @@ def wrong_by(findings: Sequence[Finding]) -> float:
 def may_not_run(session: SessionRecord) -> bool:
     """Return whether a session can be a reason for `wrong-output` or `fell-back`: quick, for findings take an estimate."""
     return is_wrong(session) or len(_shares(session)) > 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Check:
+    """A finding about the sessions in which `find` finds something; `message` of what it found, and in how many of them."""
+
+    kind: Kind
+    find: Callable[[SessionRecord], Any]
+    message: Callable[[Sequence[Any], str], str]
+    remedy: str
+    cap: Grade = "B"
+
+    def finding(self, sessions: Sequence[SessionRecord]) -> Finding | None:
+        """Return the finding, None where no session is a reason for it."""
+        found = [value for session in sessions if (value := self.find(session))]
+        if not found:
+            return None
+        message = self.message(found, _of(found, sessions))
+        return Finding(kind=self.kind, message=message, remedy=self.remedy, cap=self.cap)
+
+
+def _few_cores(session: SessionRecord) -> tuple[float, int] | None:
+    """Return a session's CPU quota, in cores, and its threads, where these are more."""
+    quota, threads = number(session.scheduling.get("quota_cores")), session.configuration.threads
+    return None if quota is None or quota >= threads else (quota, threads)
+
+
+def _long_wait(session: SessionRecord) -> float:
+    """Return the share of the time in which another program took a session's core, 0 where that is little, or a quota's."""
+    share = contention(session).waited_share or 0.0
+    return share if share > WAITED_SHARE and not _few_cores(session) else 0.0
+
+
+def _on_battery(session: SessionRecord) -> bool:
+    battery = session.conditions_before.get("battery")
+    return isinstance(battery, dict) and battery.get("status") == "Discharging"
+
+
+_CHECKS = (
+    _Check(
+        kind="no-device-time",
+        find=lambda session: session.conditions_after.get("device_absent"),
+        message=lambda absent, of: f"the accelerator's own clock could not be asked in {of}: {absent[0]}",
+        remedy="wall times stand without it; on NVIDIA cards it takes CUDA's runtime library (libcudart) on the device",
+        cap="A",
+    ),
+    _Check(
+        kind="hot",
+        find=lambda session: session.gate.get("closed") and session.gate,
+        message=lambda hot, of: (
+            f"{of} began after {max(float(gate.get('waited_s', 0.0)) for gate in hot):.0f} s of waiting although the device was "
+            f"not fit: {'; '.join(dict.fromkeys(str(reason) for gate in hot for reason in gate['closed']))}"
+        ),
+        remedy=f"let the device cool or give it a fan, then {_FRESH}",
+        cap="D",
+    ),
+    _Check(
+        kind="held-up",
+        find=held_up,
+        message=lambda found, of: (
+            f"what shows in no run's wait held {of} up: {'; '.join(dict.fromkeys(chain(*found)))}"
+        ),
+        remedy=f"leave quotas as they are while harness measures, free memory, and end tracers; then {_FRESH}",
+        cap="D",
+    ),
+    _Check(
+        kind="averages",
+        find=lambda session: session.plan.get("averages_of"),
+        message=lambda runs, of: (
+            f"each time is the mean of {runs[0]} runs in a process of its own that another program took, in {of}: no single run, "
+            "nor what it waited for a core, nor an output is known"
+        ),
+        remedy="for runs that can be looked at, measure over SSH: Termux on a phone (docs/how-to/phone.md)",
+        cap="C",
+    ),
+    _Check(
+        kind="steal",
+        find=lambda session: share if (share := steal_share(session)) > STEAL_SHARE else 0.0,
+        message=lambda stolen, of: (
+            f"the host gave the measured cores to other virtual machines for up to {max(stolen):.1%} of the time in {of}"
+        ),
+        remedy=f"wait for a quieter hour or rent cores of your own, then {_FRESH}",
+        cap="D",
+    ),
+    _Check(
+        kind="quota",
+        find=_few_cores,
+        message=lambda short, of: (
+            f"a CPU quota of {min(short)[0]:.3g} cores for {counted(short[0][1], 'thread')} in {of}: what the threads waited is "
+            "the quota's, not another program's"
+        ),
+        remedy="raise the quota (docker --cpus, CPUQuota= of systemd, cpu.max) to the threads and one more",
+        cap="C",  # the pauses are others' time to take the caches: ratios were off by up to 4 % (docs/evidence/contention.md)
+    ),
+    # A GPU takes turns of milliseconds among programs with a context on it, as a core does, and no run's delay shows them:
+    # https://docs.nvidia.com/deploy/mps/index.html, "time-sliced scheduling".
+    _Check(
+        kind="gpu-shared",
+        find=others_on_gpu,
+        message=lambda told, of: (
+            f"{' or '.join(dict.fromkeys(told))} in {of}: what its kernels took shows in no run's wait"
+        ),
+        remedy=f"end what nvidia-smi lists and what draws by it, or take a GPU of your own; then {_FRESH}",
+        cap="D",
+    ),
+    _Check(
+        kind="waited",
+        find=_long_wait,
+        message=lambda long, of: (
+            f"threads waited for a core for up to {max(long):.1%} of the time in {of}: another program runs on the measured cores"
+        ),
+        remedy=f"{_ALONE}; then {_FRESH}",
+    ),
+    _Check(
+        kind="core-moved",
+        find=lambda session: not set(session.cores) <= set(session.configuration.cores) and session,
+        message=lambda moved, of: (
+            f"{of} ran on core {_listed(core for session in moved for core in session.cores)}, not on "
+            f"{_listed(moved[0].configuration.cores)}: the system took cores away"
+        ),
+        remedy="name cores that stay, with --cores; 'harness doctor' lists them",
+    ),
+    _Check(
+        kind="unpinned",
+        find=lambda session: session.conditions_after.get("pinned") is False,
+        message=lambda loose, of: f"the system did not keep {of} on the cores asked for",
+        remedy="name cores that the device lets this user take, with --cores; 'harness doctor' lists them",
+    ),
+    _Check(
+        kind="battery",
+        find=_on_battery,
+        message=lambda drained, of: f"the device ran on its battery in {of}: it may save power",
+        remedy=f"plug it in, then {_FRESH}",
+    ),
+)  # fmt: skip
+
+
+def _listed(cores: Iterable[int]) -> str:
+    return ",".join(map(str, sorted(set(cores))))
 
 
 def _wrong_output(sessions: Sequence[SessionRecord]) -> Finding | None:
@@ -285,18 +417,6 @@ def _shares(session: SessionRecord) -> dict[str, float]:
     """Return the share of the operators that each provider ran; empty where it is not told."""
     told = session.conditions_after.get("shares")
     return {name: share for name, share in told.items() if share > 0} if isinstance(told, dict) else {}
-
-
-def _no_device_time(sessions: Sequence[SessionRecord]) -> Finding | None:
-    absent = [text for session in sessions if (text := session.conditions_after.get("device_absent"))]
-    if not absent:
-        return None
-    return Finding(
-        kind="no-device-time",
-        message=f"the accelerator's own clock could not be asked in {_of(absent, sessions)}: {absent[0]}",
-        remedy="wall times stand without it; on NVIDIA cards it takes CUDA's runtime library (libcudart) on the device",
-        cap="A",
-    )
 
 
 def _few(values: Sequence[float]) -> str:
@@ -365,21 +485,6 @@ def _machines(reference: ReferenceLatency | None) -> Finding | None:
     )
 
 
-def _hot(sessions: Sequence[SessionRecord]) -> Finding | None:
-    hot = [session.gate for session in sessions if session.gate.get("closed")]
-    if not hot:
-        return None
-    reasons = dict.fromkeys(str(reason) for gate in hot for reason in gate["closed"])
-    waited_s = max(float(gate.get("waited_s", 0.0)) for gate in hot)
-    return Finding(
-        kind="hot",
-        message=f"{_of(hot, sessions)} began after {waited_s:.0f} s of waiting although the device was not fit: "
-        f"{'; '.join(reasons)}",
-        remedy=f"let the device cool or give it a fan, then {_FRESH}",
-        cap="D",
-    )
-
-
 def _contended(used: Sequence[SessionRecord]) -> Finding | None:
     contended = [s for s in used if is_contended(s) and steal_share(s) <= STEAL_SHARE and not held_up(s)]
     if not contended:
@@ -429,33 +534,6 @@ def _left_out(sessions: Sequence[SessionRecord], used: Sequence[SessionRecord]) 
     ]
 
 
-def _held_up(sessions: Sequence[SessionRecord]) -> Finding | None:
-    found = [reasons for session in sessions if (reasons := held_up(session))]
-    if not found:
-        return None
-    told = dict.fromkeys(reason for reasons in found for reason in reasons)
-    return Finding(
-        kind="held-up",
-        message=f"what shows in no run's wait held {_of(found, sessions)} up: {'; '.join(told)}",
-        remedy=f"leave quotas as they are while harness measures, free memory, and end tracers; then {_FRESH}",
-        cap="D",
-    )
-
-
-def _averages(sessions: Sequence[SessionRecord]) -> Finding | None:
-    found = [session for session in sessions if session.plan.get("averages_of")]
-    if not found:
-        return None
-    runs = found[0].plan["averages_of"]
-    return Finding(
-        kind="averages",
-        message=f"each time is the mean of {runs} runs in a process of its own that another program took, in "
-        f"{_of(found, sessions)}: no single run, nor what it waited for a core, nor an output is known",
-        remedy="for runs that can be looked at, measure over SSH: Termux on a phone (docs/how-to/phone.md)",
-        cap="C",
-    )
-
-
 def _contention_unknown(sessions: Sequence[SessionRecord]) -> Finding | None:
     unknown = [session for session in sessions if not is_known(session)]
     if not unknown:
@@ -467,54 +545,6 @@ def _contention_unknown(sessions: Sequence[SessionRecord]) -> Finding | None:
         message=f"{message}; as a whole they waited next to nothing" if is_free else message,
         remedy=f"{_FRESH}; where the system does not tell, see that nothing else runs",
         cap="B" if is_free else "C",
-    )
-
-
-def _steal(sessions: Sequence[SessionRecord]) -> Finding | None:
-    stolen = [share for session in sessions if (share := steal_share(session)) > STEAL_SHARE]
-    if not stolen:
-        return None
-    return Finding(
-        kind="steal",
-        message=f"the host gave the measured cores to other virtual machines for up to {max(stolen):.1%} of the time in "
-        f"{_of(stolen, sessions)}",
-        remedy=f"wait for a quieter hour or rent cores of your own, then {_FRESH}",
-        cap="D",
-    )
-
-
-def _quota(sessions: Sequence[SessionRecord]) -> Finding | None:
-    short = [quota for session in sessions if (quota := _quota_of(session)) < session.configuration.threads]
-    if not short:
-        return None
-    threads = sessions[0].configuration.threads
-    return Finding(
-        kind="quota",
-        message=f"a CPU quota of {min(short):.3g} cores for {counted(threads, 'thread')} in "
-        f"{_of(short, sessions)}: what the threads waited is the quota's, not another program's",
-        remedy="raise the quota (docker --cpus, CPUQuota= of systemd, cpu.max) to the threads and one more",
-        cap="C",  # the pauses are others' time to take the caches: ratios were off by up to 4 % (docs/evidence/contention.md)
-    )
-
-
-def _quota_of(session: SessionRecord) -> float:
-    quota = number(session.scheduling.get("quota_cores"))
-    return float("inf") if quota is None else quota
-
-
-def _gpu_shared(sessions: Sequence[SessionRecord]) -> Finding | None:
-    """Sessions beside other programs with a context on the GPU, which takes turns of milliseconds among programs, as a core does.
-
-    Source: https://docs.nvidia.com/deploy/mps/index.html, "time-sliced scheduling". No run's delay shows them.
-    """
-    told = [others for session in sessions if (others := others_on_gpu(session))]
-    if not told:
-        return None
-    return Finding(
-        kind="gpu-shared",
-        message=f"{' or '.join(dict.fromkeys(told))} in {_of(told, sessions)}: what its kernels took shows in no run's wait",
-        remedy=f"end what nvidia-smi lists and what draws by it, or take a GPU of your own; then {_FRESH}",
-        cap="D",
     )
 
 
@@ -530,25 +560,6 @@ def _gpu_unseen(sessions: Sequence[SessionRecord]) -> Finding | None:
         message=f"{message}; just before it computed next to nothing" if was_idle else message,
         remedy=f"see that nothing else uses it, in a container by the host's process ids (docker --pid=host); then {_FRESH}",
         cap="B" if was_idle else "C",
-    )
-
-
-def _waited(sessions: Sequence[SessionRecord]) -> Finding | None:
-    """Sessions in which another program took a share of the core, whose runs are left out; not what a quota took."""
-    shares = [
-        share
-        for session in sessions
-        if _quota_of(session) >= session.configuration.threads
-        and (share := contention(session).waited_share) is not None
-    ]
-    long = [share for share in shares if share > WAITED_SHARE]
-    if not long:
-        return None
-    return Finding(
-        kind="waited",
-        message=f"threads waited for a core for up to {max(long):.1%} of the time in {_of(long, sessions)}: another program "
-        "runs on the measured cores",
-        remedy=f"{_ALONE}; then {_FRESH}",
     )
 
 
@@ -631,33 +642,26 @@ def _beside_busy_cores(session: SessionRecord) -> bool:
     return (others_busy(session) or 0.0) > OTHERS_SHARE
 
 
-def _slow_core(reference: ReferenceLatency | None) -> Finding | None:
-    """A core that something unseen slowed in every session: the reference's latency on a quiet device is not known."""
-    if reference is None or reference.slowed <= SLOW_SHARE:
+def _slow_core(sessions: Sequence[SessionRecord], reference: ReferenceLatency) -> Finding | None:
+    """A core that something unseen slowed in every session: the reference's latency on a quiet device is not known.
+
+    By the same work in other sessions on these cores, or on a like core just before, which no session may take.
+    """
+    probes = [session.scheduling.get("probe") for session in sessions]
+    beside = min(number(one.get("slowed")) or 0.0 if isinstance(one, Mapping) else 0.0 for one in probes)
+    slowed = max(reference.slowed, beside if reference.configuration.feels_pace else 0.0)
+    if slowed <= SLOW_SHARE:
         return None
     launches = reference.configuration.launches_kernels
     what = "launches of kernels take as much longer, and" if launches else ""
     return Finding(
         kind="slow-core",
-        message=f"the core took {reference.slowed:.0%} longer for a fixed piece of work than it did at best, in every session: "
+        message=f"the core took {slowed:.0%} longer for a fixed piece of work than at best, it or one like it, in every session: "
         "another virtual machine on the same physical core, a lower clock, or a slower host behind this name; "
         f"{what} how fast the reference is on a quiet "
         "device is unknown".replace("  ", " "),
         remedy=f"measure at another hour, or name other cores with --cores; {_FRESH}",
         cap="D" if launches else "C",
-    )
-
-
-def _core_moved(sessions: Sequence[SessionRecord]) -> Finding | None:
-    moved = [session for session in sessions if not set(session.cores) <= set(session.configuration.cores)]
-    if not moved:
-        return None
-    elsewhere = sorted({core for session in moved for core in session.cores})
-    named = ",".join(map(str, sessions[0].configuration.cores))
-    return Finding(
-        kind="core-moved",
-        message=f"{_of(moved, sessions)} ran on core {','.join(map(str, elsewhere))}, not on {named}: the system took cores away",
-        remedy="name cores that stay, with --cores; 'harness doctor' lists them",
     )
 
 
@@ -864,33 +868,6 @@ def _outliers(sessions: Sequence[SessionRecord]) -> Finding | None:
         message=f"{severe} of {slices} slices are severe outliers (beyond 3 interquartile ranges); medians do not bend to them",
         remedy="stop what else runs on the device",
         cap="A",
-    )
-
-
-def _unpinned(sessions: Sequence[SessionRecord]) -> Finding | None:
-    loose = [session for session in sessions if session.conditions_after.get("pinned") is False]
-    if not loose:
-        return None
-    return Finding(
-        kind="unpinned",
-        message=f"the system did not keep {_of(loose, sessions)} on the cores asked for",
-        remedy="name cores that the device lets this user take, with --cores; 'harness doctor' lists them",
-    )
-
-
-def _battery(sessions: Sequence[SessionRecord]) -> Finding | None:
-    drained = [
-        session
-        for session in sessions
-        if isinstance(battery := session.conditions_before.get("battery"), dict)
-        and battery.get("status") == "Discharging"
-    ]
-    if not drained:
-        return None
-    return Finding(
-        kind="battery",
-        message=f"the device ran on its battery in {_of(drained, sessions)}: it may save power",
-        remedy=f"plug it in, then {_FRESH}",
     )
 
 

@@ -43,7 +43,8 @@ class QuietCores:
 
     `taken`: the share of the time that other programs take from a process that asks for nothing; `waited`: that which a process
     waits that asks as the worker does. None: not known. `others_waited`: the most that a process waits on one of the device's
-    other cores, asked for where the system does not tell how busy they are.
+    other cores, asked for where the system does not tell how busy they are. `slowed`: how much longer than a like core that is
+    not allowed one of these took for a fixed piece of work, relative, 0 where no such core was asked.
     """
 
     cores: tuple[int, ...]
@@ -51,6 +52,7 @@ class QuietCores:
     waited: float | None
     quota_cores: float | None = None
     others_waited: float | None = None
+    slowed: float = 0.0
 
     @classmethod
     def of(cls, answer: Mapping[str, Any], threads: int) -> QuietCores:
@@ -68,6 +70,7 @@ class QuietCores:
             waited=_most(asking, cores),
             quota_cores=answer.get("quota_cores"),
             others_waited=answer.get("others_waited"),
+            slowed=answer.get("slowed", 0.0),
         )
 
 
@@ -123,8 +126,8 @@ class CoreGate:
             "waited": quiet.waited,
             "waited_s": waited_s,
         }
-        others = {} if quiet.others_waited is None else {"others_waited": quiet.others_waited}
-        return quiet, found | others
+        told = {"others_waited": quiet.others_waited, "slowed": quiet.slowed or None}
+        return quiet, found | {name: value for name, value in told.items() if value is not None}
 
     def _situation(self, quiet: QuietCores, request: CoreRequest) -> str:
         """Describe the load of the cores, its consequence and the remedy."""

@@ -14,7 +14,16 @@ import pytest
 from rigs.agent_client import process_exists
 
 from device_agents.agent import Agent
-from device_agents.core_probe import Probe, compete, lost_shares, others_waited, probe_cores, probe_each
+from device_agents.core_probe import (
+    Probe,
+    compete,
+    like_core,
+    lost_shares,
+    others_waited,
+    probe_cores,
+    probe_each,
+    slowed,
+)
 from device_agents.fields import Fields
 from device_agents.forked_child import READY, REFUSED, Forked
 
@@ -241,3 +250,30 @@ def test_of_two_quiet_cores_the_one_that_computes_faster_is_taken(tmp_path, monk
 
 def test_a_probe_tells_how_long_the_fixed_piece_of_work_takes():
     assert 10**3 < probe_each([CORE], None, 0.01)[CORE].pace_ns < 10**8
+
+
+def test_named_cores_that_compute_more_slowly_than_a_like_one_say_so(tmp_path, monkeypatch):
+    """Where all that a session may take were slow since the first session, no other session tells it."""
+    others = os.sched_getaffinity(0) - {CORE}
+    if not others:
+        pytest.skip("one core")
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/stat").write_text(Path("/proc/stat").read_text())
+    agent = Agent(tmp_path, None, Path("agent"), "", None, None, tmp_path)
+    for slow, share in ((CORE, 9.0), (min(others), 0.0)):
+        paces = lambda slow=slow: 10**6 if os.sched_getaffinity(0) == {slow} else 10**5  # noqa: E731
+        monkeypatch.setattr("device_agents.core_probe.pace_ns", paces)
+        named, free = (
+            agent.quiet(Fields("quiet", {"cores": cores, "threads": 1, "request": ""}), b"", 1)
+            for cores in ([CORE], None)
+        )
+        assert named["slowed"] == share and set(named["waited"]) == {str(CORE)}
+        assert "slowed" not in free
+
+
+def test_a_like_core_is_of_the_same_kind_and_another_physical_core():
+    siblings = {0: (0, 1), 1: (0, 1), 2: (2, 3), 3: (2, 3)}
+    assert like_core([0], [[0, 1, 2, 3]], siblings) == [2]
+    assert like_core([0], [[0, 1], [2, 3]], siblings) == like_core([0, 2], [[0, 1, 2, 3]], siblings) == []
+    assert like_core([0, 1], [[0, 1, 2, 3]], siblings) == [], "each slows the other in the probe"
+    assert slowed(Probe(None), Probe(0.0, "", 1e5)) == slowed(Probe(0.0, "", 1e5), Probe(None)) == 0.0

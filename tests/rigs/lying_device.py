@@ -156,6 +156,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
         "waited_asking": {"1": 0.0},
         "quota_cores": 2.0,
         "others_waited": 0.1,
+        "slowed": 0.5,
     },
     "permissions": {
         "user": "me",

@@ -720,6 +720,19 @@ def test_where_the_core_was_slow_in_every_session_the_latency_is_doubtful_and_of
     assert "slow-core" not in {one.kind for one in findings_of(session_of(), reference=barely)}
 
 
+@pytest.mark.parametrize(
+    ("slowed", "provider", "kinds"),
+    [((0.7, 0.6), "CPUExecutionProvider", ["slow-core"]), ((0.7, 0.2), "CPUExecutionProvider", []), ((0.7, 0.6), "NPU", [])],
+)  # fmt: skip
+def test_cores_that_were_slower_than_a_like_one_before_every_session_are_slow(
+    slowed: tuple[float, float], provider: str, kinds: list[str]
+) -> None:
+    reference = replace(REFERENCE, configuration=replace(REFERENCE.configuration, provider=provider))
+    found = findings_of(*(scheduled(probe={"slowed": share}) for share in slowed), reference=reference)
+    assert [one.kind for one in found] == kinds
+    assert all("60% longer" in one.message for one in found)
+
+
 def test_a_drift_beyond_what_was_shown_is_never_said_to_cancel() -> None:
     for reference_ns in (11_100_000, 13_100_000, 32_300_000, 8_900_000):
         found = only_finding(session_of(reference_ns=reference_ns))
